@@ -1,0 +1,107 @@
+//! Settings: defaults, bounds, relations.
+
+use super::bounds::{duration_text, size_text};
+use super::*;
+
+fn faults(change: fn(&mut Settings)) -> Vec<String> {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings.faults().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn defaults_have_no_fault() {
+    assert_eq!(faults(|_| ()), Vec::<String>::new());
+}
+
+#[test]
+fn small_values_of_tests_are_allowed() {
+    let found = faults(|settings| {
+        settings.log.retention_events = 10;
+        settings.log.retention_bytes = 64 << 10;
+        settings.log.retention_age = Duration::from_millis(100);
+        settings.log.idempotency_window = Duration::from_millis(100);
+        settings.stream.keep_alive = Duration::from_millis(50);
+        settings.stream.write_timeout = Duration::from_secs(1);
+        settings.shutdown.window = Duration::from_secs(1);
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn every_fault_is_named_with_value_and_bound() {
+    let found = faults(|settings| {
+        settings.stream.keep_alive = Duration::from_millis(1);
+        settings.log.retention_bytes = 1024;
+        settings.limits.channels_per_connection = 100_000;
+        settings.listen.clear();
+    });
+    assert_eq!(
+        found,
+        [
+            "stream.keep_alive is 1ms; at least 50ms",
+            "log.retention_bytes is 1KiB; at least 64KiB",
+            "limits.channels_per_connection is 100000; at most 65536",
+            "listen is empty; at least one address, for example 127.0.0.1:8000",
+        ]
+    );
+}
+
+#[test]
+fn event_larger_than_the_body_is_a_fault() {
+    let found = faults(|settings| settings.limits.body_bytes = 1000);
+    assert_eq!(found, ["limits.event_bytes is 256KiB; at most limits.body_bytes, which is 1000"]);
+}
+
+#[test]
+fn origins_that_no_browser_sends_are_faults() {
+    let check = |origin: &str| {
+        let settings =
+            Settings { cors: CorsSettings { origins: vec![origin.to_owned()] }, ..Settings::default() };
+        settings.faults().first().map(|fault| fault.problem.clone())
+    };
+    for good in
+        ["https://app.example.com", "http://localhost:3000", "http://[::1]:5173", "capacitor://localhost"]
+    {
+        assert_eq!(check(good), None, "{good}");
+    }
+    for (bad, hint) in [
+        ("*", "list each origin"),
+        ("app.example.com", "scheme and host"),
+        ("https://app.example.com/", "write \"https://app.example.com\""),
+        ("https://app.example.com:443", "write \"https://app.example.com\""),
+        ("https://App.example.com", "write \"https://app.example.com\""),
+        ("https://user:word@app.example.com", "write \"https://app.example.com\""),
+        ("https:///path", "in ASCII"),
+    ] {
+        let problem = check(bad).unwrap_or_default();
+        assert!(problem.contains(hint), "{bad}: {problem}");
+        assert!(!problem.contains("word@"), "{problem}");
+    }
+}
+
+#[test]
+fn durations_and_sizes_read_in_their_largest_exact_unit() {
+    let durations = [(0, "0ms"), (250, "250ms"), (15_000, "15s"), (600_000, "10m"), (86_400_000, "24h")];
+    for (milliseconds, text) in durations {
+        assert_eq!(duration_text(Duration::from_millis(milliseconds)), text);
+    }
+    assert_eq!(duration_text(Duration::from_hours(24 * 7)), "7d");
+    for (bytes, text) in [(0, "0"), (1000, "1000"), (65_536, "64KiB"), (1 << 30, "1GiB")] {
+        assert_eq!(size_text(bytes), text);
+    }
+}
+
+#[test]
+fn words_are_read_as_they_are_written() {
+    for word in Durability::WORDS {
+        assert_eq!(word.parse::<Durability>().unwrap().to_string(), *word);
+    }
+    for word in Envelope::WORDS {
+        assert_eq!(word.parse::<Envelope>().unwrap().to_string(), *word);
+    }
+    assert_eq!(
+        "Fsync".parse::<Durability>().unwrap_err().to_string(),
+        "is \"Fsync\"; one of memory, interval, fsync"
+    );
+}
