@@ -1,0 +1,121 @@
+//! Cuts a batch into its messages before any of them is parsed, so that a fault has an index.
+
+/// Bytes that JSON allows between its tokens.
+pub(super) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// Removes blanks from both ends.
+pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && is_blank(*first)
+    {
+        text = rest;
+    }
+    while let [rest @ .., last] = text
+        && is_blank(*last)
+    {
+        text = rest;
+    }
+    text
+}
+
+/// Where a JSON value ends, and how deep it nests. Brackets are only counted here, not paired.
+pub(super) struct Extent {
+    /// Place of the comma or bracket that ends the value from outside, or the length of the text.
+    pub(super) end: usize,
+    /// Brackets that were open at once.
+    pub(super) depth: usize,
+}
+
+/// Measures the value at the start of the text, in one pass and without recursion.
+pub(super) fn extent(text: &[u8]) -> Extent {
+    let (mut open, mut depth, mut at) = (0_usize, 0, 0);
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at = string_end(text, at),
+            b'{' | b'[' => {
+                open += 1;
+                depth = depth.max(open);
+            }
+            b'}' | b']' if open > 0 => open -= 1,
+            b'}' | b']' | b',' if open == 0 => return Extent { end: at - 1, depth },
+            _ => {}
+        }
+    }
+    Extent { end: text.len(), depth }
+}
+
+/// Returns the place after the quote that ends a string whose text begins at `at`.
+pub(super) fn string_end(text: &[u8], mut at: usize) -> usize {
+    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        if text[at + found] == b'"' {
+            return at + found + 1;
+        }
+        at += found + 2;
+    }
+    text.len()
+}
+
+/// One piece of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// The text of one message, which may still be anything.
+    Message(&'a [u8]),
+    /// The list has no `]`.
+    Unclosed,
+    /// Something follows the `]`.
+    Trailing,
+}
+
+/// The elements of a JSON list, in order; a fault of the list itself comes last.
+pub(super) struct Elements<'a> {
+    rest: Rest<'a>,
+    is_first: bool,
+}
+
+enum Rest<'a> {
+    /// The text that begins with the next element.
+    Element(&'a [u8]),
+    /// The text after the last element.
+    Close(&'a [u8]),
+    Nothing,
+}
+
+/// Returns the elements of the JSON list whose text, after its `[`, is `rest`.
+pub(super) fn elements(rest: &[u8]) -> Elements<'_> {
+    Elements { rest: Rest::Element(rest), is_first: true }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        if let Rest::Element(text) = self.rest {
+            let (element, after) = text.split_at(extent(text).end);
+            let element = trim(element);
+            let is_first = std::mem::take(&mut self.is_first);
+            let Some(rest) = after.strip_prefix(b",") else {
+                self.rest = Rest::Close(after);
+                let is_none = element.is_empty() && (is_first || after.is_empty());
+                return if is_none { self.next() } else { Some(Piece::Message(element)) };
+            };
+            self.rest = Rest::Element(rest);
+            return Some(Piece::Message(element));
+        }
+        match std::mem::replace(&mut self.rest, Rest::Nothing) {
+            Rest::Close([b']', after @ ..]) => (!trim(after).is_empty()).then_some(Piece::Trailing),
+            Rest::Close(_) => Some(Piece::Unclosed),
+            Rest::Element(_) | Rest::Nothing => None,
+        }
+    }
+}
+
+/// Returns the lines of NDJSON that are not blank.
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').map(trim).filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

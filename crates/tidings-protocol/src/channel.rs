@@ -1,0 +1,209 @@
+//! Channel names: 1 to 200 bytes of `A-Za-z0-9_-.:~@`, in segments separated by `.` or `:`, none empty.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::quote::quoted;
+
+/// Length of a channel name, and of a pattern.
+pub const CHANNEL_BYTES_MAX: usize = 200;
+
+/// The name of a channel, known to be in the grammar and not one of the hub's own.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelName(Arc<str>);
+
+impl ChannelName {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`NameError`] when the text is outside the grammar, holds a `*`, or begins with `$`.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        check(text, Wildcards::Refused)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Returns the name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl AsRef<str> for ChannelName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for ChannelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for ChannelName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ChannelName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(de::Error::custom)
+    }
+}
+
+/// Why a text is no channel name, or no pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NameError {
+    /// There is no text.
+    Empty,
+    /// The text is longer than [`CHANNEL_BYTES_MAX`].
+    TooLong {
+        /// Length of the text.
+        bytes: usize,
+    },
+    /// The text begins with `$`: such names are the hub's own.
+    Reserved {
+        /// The text, as messages show it.
+        name: String,
+    },
+    /// A character outside the grammar.
+    Character {
+        /// The text, as messages show it.
+        name: String,
+        /// The first such character.
+        character: char,
+        /// Its place in bytes from 0.
+        at: usize,
+    },
+    /// Two separators meet, or one begins or ends the text.
+    EmptySegment {
+        /// The text, as messages show it.
+        name: String,
+        /// Place of the empty segment in bytes from 0.
+        at: usize,
+    },
+    /// A `*` where only the name of one channel is taken.
+    NotOneChannel {
+        /// The text, as messages show it.
+        name: String,
+    },
+    /// A `*` that is part of a segment, or three and more of them.
+    PartialWildcard {
+        /// The text, as messages show it.
+        name: String,
+        /// The segment that holds it, as messages show it.
+        segment: String,
+    },
+    /// A `**` that is not the last segment.
+    WildcardNotLast {
+        /// The text, as messages show it.
+        name: String,
+    },
+}
+
+impl NameError {
+    /// Returns whether the name is one of the hub's own, which is forbidden rather than malformed.
+    pub fn is_reserved(&self) -> bool {
+        matches!(self, Self::Reserved { .. })
+    }
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "channel is empty; a name has 1 to {CHANNEL_BYTES_MAX} bytes"),
+            Self::TooLong { bytes } => write!(f, "channel is {bytes} bytes; limit is {CHANNEL_BYTES_MAX}"),
+            Self::Reserved { name } => {
+                write!(f, "channel {name} begins with \"$\"; such names are the hub's own, use another")
+            }
+            Self::Character { name, character, at } => write!(
+                f,
+                "channel {name} has {character:?} at byte {at}; allowed are A-Z a-z 0-9 _ - ~ @ and the separators . and :"
+            ),
+            Self::EmptySegment { name, at } => write!(
+                f,
+                "channel {name} has an empty segment at byte {at}; write one separator between two segments"
+            ),
+            Self::NotOneChannel { name } => {
+                write!(f, "channel {name} is a pattern; name one channel without \"*\"")
+            }
+            Self::PartialWildcard { name, segment } => {
+                write!(f, "pattern {name} has {segment} as a segment; \"*\" and \"**\" are whole segments")
+            }
+            Self::WildcardNotLast { name } => {
+                write!(
+                    f,
+                    "pattern {name} has \"**\" before its end; \"**\" is the last segment, use \"*\" within"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for NameError {}
+
+/// Whether `*` and `**` are taken as segments.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wildcards {
+    Refused,
+    Allowed,
+}
+
+/// Checks a name, or a pattern where wildcards are allowed.
+pub(crate) fn check(text: &str, wildcards: Wildcards) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.starts_with('$') {
+        return Err(NameError::Reserved { name: quoted(text) });
+    }
+    if text.len() > CHANNEL_BYTES_MAX {
+        return Err(NameError::TooLong { bytes: text.len() });
+    }
+    if let Some((at, character)) = text.char_indices().find(|(_, character)| !is_allowed(*character)) {
+        return Err(NameError::Character { name: quoted(text), character, at });
+    }
+    if wildcards == Wildcards::Refused && text.contains('*') {
+        return Err(NameError::NotOneChannel { name: quoted(text) });
+    }
+    let mut at = 0;
+    for segment in text.split(['.', ':']) {
+        let end = at + segment.len();
+        match segment {
+            "" => return Err(NameError::EmptySegment { name: quoted(text), at }),
+            "**" if end < text.len() => return Err(NameError::WildcardNotLast { name: quoted(text) }),
+            "*" | "**" => {}
+            _ if segment.contains('*') => {
+                return Err(NameError::PartialWildcard { name: quoted(text), segment: quoted(segment) });
+            }
+            _ => {}
+        }
+        at = end + 1;
+    }
+    Ok(())
+}
+
+fn is_allowed(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.' | ':' | '~' | '@' | '*')
+}
+
+#[cfg(test)]
+mod tests;

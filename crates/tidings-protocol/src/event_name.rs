@@ -1,0 +1,124 @@
+//! Event names that a publisher may use.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::quote::quoted;
+
+/// The name of an event: 1 to 255 bytes on one line, and none of the hub's own.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventName(Arc<str>);
+
+impl EventName {
+    /// Length of a name.
+    pub const BYTES_MAX: usize = 255;
+
+    /// What the hub's own names begin with.
+    pub const RESERVED_PREFIX: &str = "tidings.";
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`EventNameError`] when the text is empty, too long, reserved, or has CR, LF or NUL, which a stream cannot carry.
+    pub fn parse(text: &str) -> Result<Self, EventNameError> {
+        if text.is_empty() {
+            return Err(EventNameError::Empty);
+        }
+        if text.len() > Self::BYTES_MAX {
+            return Err(EventNameError::TooLong { bytes: text.len() });
+        }
+        if memchr::memchr3(b'\r', b'\n', 0, text.as_bytes()).is_some() {
+            return Err(EventNameError::Character { name: quoted(text) });
+        }
+        if text.starts_with(Self::RESERVED_PREFIX) {
+            return Err(EventNameError::Reserved { name: quoted(text) });
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Returns the name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl AsRef<str> for EventName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for EventName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(de::Error::custom)
+    }
+}
+
+/// Why a text is no event name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventNameError {
+    /// There is no text.
+    Empty,
+    /// The text is longer than [`EventName::BYTES_MAX`].
+    TooLong {
+        /// Length of the text.
+        bytes: usize,
+    },
+    /// The text has CR, LF or NUL.
+    Character {
+        /// The text, as messages show it.
+        name: String,
+    },
+    /// The text begins with [`EventName::RESERVED_PREFIX`].
+    Reserved {
+        /// The text, as messages show it.
+        name: String,
+    },
+}
+
+impl fmt::Display for EventNameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("event name is empty; leave it out for an unnamed event"),
+            Self::TooLong { bytes } => {
+                write!(f, "event name is {bytes} bytes; limit is {}", EventName::BYTES_MAX)
+            }
+            Self::Character { name } => {
+                write!(f, "event name {name} has CR, LF or NUL; it must fit one line of the stream")
+            }
+            Self::Reserved { name } => {
+                write!(
+                    f,
+                    "event name {name} begins with \"tidings.\"; such names are the hub's own, use another"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for EventNameError {}
+
+#[cfg(test)]
+mod tests;

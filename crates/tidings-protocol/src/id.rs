@@ -1,0 +1,175 @@
+//! Event ids: an entry's place in the log, and what of later entries was already sent.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::quote::quoted;
+
+/// One incarnation of a log: 64 random bits, written as 16 lowercase hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+/// A random mark of an entry, written as 8 lowercase hex digits.
+///
+/// `Tag(0)` means that no entry is known there; it is never compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag(pub u32);
+
+/// An entry above the cursor that was sent ahead of its turn, and that a resume leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Skip {
+    /// Offset of the entry in the log, above the cursor's.
+    pub offset: u64,
+    /// Tag of that entry.
+    pub tag: Tag,
+}
+
+/// A cursor into the log as clients carry it; opaque to them.
+///
+/// Its text is `<epoch>-<offset>-<tag>`, then `.<distance>-<tag>` for each skip, where a distance counts from the
+/// id's own offset. Every id has exactly one spelling. The type does not check itself: whoever builds one keeps the
+/// skips ascending, above `offset`, and within [`EventId::SKIPS_MAX`] and [`EventId::DISTANCE_MAX`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventId {
+    /// Incarnation of the log that `offset` belongs to.
+    pub epoch: Epoch,
+    /// Offset up to which everything was sent.
+    pub offset: u64,
+    /// Tag of the entry at `offset`.
+    pub tag: Tag,
+    /// What overtook: sent although above `offset`; ascending by offset.
+    pub skips: Vec<Skip>,
+}
+
+impl EventId {
+    /// Skips that an id can hold.
+    pub const SKIPS_MAX: usize = 8;
+
+    /// Length of an id's text that is read at all.
+    pub const BYTES_MAX: usize = 256;
+
+    /// How far above the cursor a skip can lie.
+    pub const DISTANCE_MAX: u64 = u32::MAX as u64;
+
+    /// Returns the id of a cursor that nothing overtook.
+    pub fn new(epoch: Epoch, offset: u64, tag: Tag) -> Self {
+        Self { epoch, offset, tag, skips: Vec::new() }
+    }
+
+    /// Appends the id's text to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        use std::io::Write;
+        write!(out, "{self}").expect("a vector takes every byte");
+    }
+}
+
+/// Epoch, offset and tag at their longest, with their two hyphens.
+const CURSOR_BYTES_MAX: usize = 16 + 1 + u64::MAX.ilog10() as usize + 1 + 1 + 8;
+
+/// Dot, distance, hyphen and tag of a skip at their longest.
+const SKIP_BYTES_MAX: usize = 1 + EventId::DISTANCE_MAX.ilog10() as usize + 1 + 1 + 8;
+
+const _: () = assert!(CURSOR_BYTES_MAX + EventId::SKIPS_MAX * SKIP_BYTES_MAX <= EventId::BYTES_MAX);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_assert!(self.skips.len() <= Self::SKIPS_MAX);
+        write!(f, "{}-{}-{}", self.epoch, self.offset, self.tag)?;
+        for skip in &self.skips {
+            debug_assert!(skip.offset > self.offset && skip.offset - self.offset <= Self::DISTANCE_MAX);
+            write!(f, ".{}-{}", skip.offset.saturating_sub(self.offset), skip.tag)?;
+        }
+        Ok(())
+    }
+}
+
+/// Text that is not an event id in its one spelling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdError {
+    value: String,
+    fault: &'static str,
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "event id {} {}; send an id as it was received", self.value, self.fault)
+    }
+}
+
+impl std::error::Error for IdError {}
+
+impl FromStr for EventId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse(text).map_err(|fault| IdError { value: quoted(text), fault })
+    }
+}
+
+fn parse(text: &str) -> Result<EventId, &'static str> {
+    if text.len() > EventId::BYTES_MAX {
+        return Err("is longer than 256 bytes");
+    }
+    let mut parts = text.split('.');
+    let mut cursor = parts.next().unwrap_or_default().splitn(3, '-');
+    let (Some(epoch), Some(offset), Some(tag)) = (cursor.next(), cursor.next(), cursor.next()) else {
+        return Err("is not of the form epoch-offset-tag");
+    };
+    let epoch = Epoch(hex(epoch, 16).ok_or("has an epoch that is not 16 lowercase hex digits")?);
+    let offset = decimal(offset).ok_or("has an offset that is not a plain 64-bit number")?;
+    let mut id = EventId::new(epoch, offset, tag_of(tag)?);
+    for part in parts {
+        let skip = parse_skip(part, offset)?;
+        if id.skips.last().is_some_and(|last| last.offset >= skip.offset) {
+            return Err("has skips that do not ascend");
+        }
+        if id.skips.len() == EventId::SKIPS_MAX {
+            return Err("has more than 8 skips");
+        }
+        id.skips.push(skip);
+    }
+    Ok(id)
+}
+
+fn parse_skip(text: &str, offset: u64) -> Result<Skip, &'static str> {
+    let (distance, tag) = text.split_once('-').ok_or("has a skip that is not of the form distance-tag")?;
+    let distance = decimal(distance)
+        .filter(|distance| (1..=EventId::DISTANCE_MAX).contains(distance))
+        .ok_or("has a skip whose distance is not a plain number from 1 to 4294967295")?;
+    let offset = offset.checked_add(distance).ok_or("has a skip beyond the last 64-bit offset")?;
+    Ok(Skip { offset, tag: tag_of(tag)? })
+}
+
+fn tag_of(text: &str) -> Result<Tag, &'static str> {
+    hex(text, 8)
+        .and_then(|tag| u32::try_from(tag).ok())
+        .map(Tag)
+        .ok_or("has a tag that is not 8 lowercase hex digits")
+}
+
+/// Reads exactly `digits` lowercase hex digits.
+fn hex(text: &str, digits: usize) -> Option<u64> {
+    let plain = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    plain.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// Reads digits alone, without a sign and without leading zeros.
+fn decimal(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests;

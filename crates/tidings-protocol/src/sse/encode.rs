@@ -1,0 +1,67 @@
+//! Writes the fields of a stream: name, colon, one space, value, LF; an empty value is the name and its colon.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::id::EventId;
+
+/// Appends an event's name, if it has one, and its data, one line per line of text.
+///
+/// CR, LF and CRLF all end a line of `data`; empty data is one empty line. Neither the id nor the blank line that ends
+/// the event is written: the same lines go to every connection, each with its own id. A name is checked by
+/// [`EventName`](crate::EventName); should one arrive here with CR, LF or NUL, it is written with spaces in their
+/// place, so that no text can smuggle a field.
+pub fn write_event_lines(out: &mut Vec<u8>, event: Option<&str>, data: &str) {
+    out.reserve(data.len() + event.map_or(0, str::len) + 24);
+    if let Some(name) = event {
+        if memchr::memchr3(b'\r', b'\n', 0, name.as_bytes()).is_some() {
+            write_field(out, "event", name.replace(['\r', '\n', '\0'], " ").as_bytes());
+        } else {
+            write_field(out, "event", name.as_bytes());
+        }
+    }
+    for_each_line(data, |line| write_field(out, "data", line));
+}
+
+/// Appends an `id:` line.
+pub fn write_id_line(out: &mut Vec<u8>, id: &EventId) {
+    out.extend_from_slice(b"id: ");
+    id.write(out);
+    out.push(b'\n');
+}
+
+/// Appends a `retry:` line, in whole milliseconds.
+pub fn write_retry(out: &mut Vec<u8>, delay: Duration) {
+    writeln!(out, "retry: {}", delay.as_millis()).expect("a vector takes every byte");
+}
+
+/// Appends a comment, one line per line of text.
+pub fn write_comment(out: &mut Vec<u8>, text: &str) {
+    for_each_line(text, |line| write_field(out, "", line));
+}
+
+/// Appends the blank line that ends a block.
+pub fn write_end(out: &mut Vec<u8>) {
+    out.push(b'\n');
+}
+
+fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.push(b':');
+    if !value.is_empty() {
+        out.push(b' ');
+        out.extend_from_slice(value);
+    }
+    out.push(b'\n');
+}
+
+/// Calls `with` for each line of the text, without its end; a text that ends in a line end has an empty last line.
+fn for_each_line(text: &str, mut with: impl FnMut(&[u8])) {
+    let mut rest = text.as_bytes();
+    while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
+        with(&rest[..end]);
+        let end_bytes = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        rest = &rest[end + end_bytes..];
+    }
+    with(rest);
+}
