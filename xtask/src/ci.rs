@@ -1,0 +1,28 @@
+//! `cargo xtask ci`: all that must hold before a change lands. Every step runs, also after one has failed.
+
+use std::time::Duration;
+
+use crate::process::{Step, run as run_step};
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+use crate::{dependencies, generate, suite, tidy};
+
+const STEP_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// Runs the quick checks first, then the tests.
+pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
+    let mut step = |name: &str, command| {
+        run_step(tally, Step { name, command, runner: None, limit: STEP_LIMIT });
+    };
+    step("formatting", workspace.cargo(&["fmt", "--all", "--check"]));
+    let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    step("lints", workspace.cargo(&lints));
+    let mut docs = workspace.cargo(&["doc", "--locked", "--no-deps", "--workspace"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    step("docs", docs);
+
+    tidy::run(workspace, tally);
+    generate::check_all(workspace, tally);
+    dependencies::run(workspace, tally);
+    suite::run(workspace, tally);
+}

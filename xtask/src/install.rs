@@ -1,0 +1,76 @@
+//! Installs what the tests need and the machine lacks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::process::{Step, run};
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+
+/// A program that tests start, and the Debian package that brings it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program { name: "chromium", package: "chromium" },
+    Program { name: "firefox-esr", package: "firefox-esr" },
+    // Makes fsync fail under the store.
+    Program { name: "strace", package: "strace" },
+    // Gives a test a small disk of its own.
+    Program { name: "unshare", package: "util-linux" },
+    // Links every Rust binary; a machine that has cargo has it, unless cargo came alone.
+    Program { name: "cc", package: "gcc" },
+];
+
+/// Folders with a `package.json` whose `npm test` is part of the tests, where they exist.
+pub(crate) const NODE_PACKAGES: &[&str] = &["tests/browser"];
+
+const MINUTES: Duration = Duration::from_secs(60);
+
+/// Installs the missing programs and npm packages. A failed installation is counted; what needs it will fail by itself.
+pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|program| !is_installed(program.name))
+        .map(|program| program.package)
+        .collect();
+    if !missing.is_empty() {
+        install_packages(workspace, tally, &missing);
+    }
+    for folder in NODE_PACKAGES.iter().filter(|folder| workspace.has_folder(folder)) {
+        let mut command = workspace.command("npm");
+        command.arg("ci").current_dir(workspace.root.join(folder));
+        // Browsers are Debian's; a package that would bring its own must not.
+        command.env("PUPPETEER_SKIP_DOWNLOAD", "1");
+        run(tally, Step { name: &format!("npm ci in {folder}"), command, runner: None, limit: MINUTES * 10 });
+    }
+}
+
+fn install_packages(workspace: &Workspace, tally: &mut Tally, packages: &[&str]) {
+    let apt = |arguments: &[&str]| {
+        let mut command = workspace.command("apt-get");
+        command.args(["-q", "-y"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    let command = apt(&["update"]);
+    if !run(tally, Step { name: "apt-get update", command, runner: None, limit: MINUTES * 10 }) {
+        println!("  install by hand: {}", packages.join(" "));
+        return;
+    }
+    let mut command = apt(&["install", "--no-install-recommends"]);
+    command.args(packages);
+    let name = format!("apt-get install {}", packages.join(" "));
+    run(tally, Step { name: &name, command, runner: None, limit: MINUTES * 20 });
+}
+
+/// Whether a program of this name is on the search path.
+fn is_installed(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder: std::path::PathBuf| is_file(&folder.join(name)))
+}
+
+fn is_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file())
+}

@@ -1,0 +1,83 @@
+//! The developers' commands: `cargo xtask test`, `ci`, `check`, `generate`, `tidy` and `fuzz`.
+
+mod ci;
+mod counts;
+mod dependencies;
+mod fuzz;
+mod generate;
+mod install;
+mod process;
+mod spdx;
+mod suite;
+mod tally;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use tally::Tally;
+use workspace::Workspace;
+
+/// What a command of this tool can fail with: a lowercase fact for the person at the terminal.
+pub(crate) type Result<T> = std::result::Result<T, String>;
+
+const USAGE: &str = "\
+cargo xtask test                      installs what is missing and runs all tests
+cargo xtask ci                        test, and before it formatting, lints, tidiness, docs, generated files, dependencies
+cargo xtask check [--seconds N] [...] runs the checker against a real server (60 s unless told); the rest is passed on
+cargo xtask generate [--check]        writes the generated files, or tells which are out of date
+cargo xtask tidy                      checks module rows, bounds, file lengths, links, licences
+cargo xtask dependencies              checks licences, versions and sources of dependencies
+cargo xtask fuzz [--seconds N] [target]  fuzzes each target, or one, for N seconds (60 unless told)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut tally = Tally::default();
+    if let Err(error) = run(&arguments, &mut tally) {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
+    tally.close()
+}
+
+fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let workspace = Workspace::find()?;
+    match words.as_slice() {
+        ["test"] => suite::run(&workspace, tally),
+        ["ci"] => ci::run(&workspace, tally),
+        ["check", rest @ ..] => {
+            let (seconds, rest) = seconds(rest)?;
+            suite::check(&workspace, tally, seconds, &rest);
+        }
+        ["generate"] => generate::write_all(&workspace)?,
+        ["generate", "--check"] => generate::check_all(&workspace, tally),
+        ["tidy"] => tidy::run(&workspace, tally),
+        ["dependencies"] => dependencies::run(&workspace, tally),
+        ["fuzz", rest @ ..] => {
+            let (seconds, rest) = seconds(rest)?;
+            match rest.as_slice() {
+                [] => fuzz::run(&workspace, tally, seconds, None)?,
+                [target] => fuzz::run(&workspace, tally, seconds, Some(target))?,
+                _ => return Err(format!("fuzz takes one target; usage:\n{USAGE}")),
+            }
+        }
+        [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
+        _ => return Err(format!("unknown command `{}`; usage:\n{USAGE}", words.join(" "))),
+    }
+    Ok(())
+}
+
+/// Takes `--seconds N` out of `words`; 60 where it is not given.
+fn seconds<'a>(words: &[&'a str]) -> Result<(u64, Vec<&'a str>)> {
+    let mut rest = words.to_vec();
+    let Some(at) = rest.iter().position(|word| *word == "--seconds") else { return Ok((60, rest)) };
+    let value = rest.get(at + 1).copied().unwrap_or_default();
+    let seconds = value
+        .parse()
+        .ok()
+        .filter(|seconds| (1..=86_400).contains(seconds))
+        .ok_or_else(|| format!("--seconds is `{value}`; give a number from 1 to 86400"))?;
+    rest.drain(at..=at + 1);
+    Ok((seconds, rest))
+}

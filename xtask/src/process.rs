@@ -1,0 +1,140 @@
+//! Runs one command as a step: streams its output through, counts its tests, ends it when it takes too long.
+
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::counts::{Counts, Runner};
+use crate::tally::{Tally, closing, heading};
+
+/// How long a process may go on after its command ended or was told to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often a running command is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A command with a name, and how its result is counted.
+pub(crate) struct Step<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) command: Command,
+    /// Whose closing lines to count; without one the command itself counts as one check.
+    pub(crate) runner: Option<Runner>,
+    /// After this the command and all that it started are ended, and the step has failed.
+    pub(crate) limit: Duration,
+}
+
+/// Runs a step and adds it to the sum; says whether all of it passed.
+pub(crate) fn run(tally: &mut Tally, step: Step<'_>) -> bool {
+    heading(step.name);
+    let start = Instant::now();
+    let (counts, fault) = match execute(step.command, step.runner, step.limit) {
+        Ok((counts, true)) => (counts, None),
+        Ok((counts, false)) => (counts, Some("it ended with an error".to_owned())),
+        Err(error) => (counts_of_none(), Some(error)),
+    };
+    let (passed, failed) = match (&fault, step.runner) {
+        (None, None) => (1, 0),
+        (Some(_), None) => (0, 1),
+        // A runner that ran nothing has shown nothing; one that broke off has failed whatever it counted.
+        (None, Some(_)) if counts == counts_of_none() => (0, 1),
+        (Some(_), Some(_)) => (counts.passed, counts.failed.max(1)),
+        (None, Some(_)) => (counts.passed, counts.failed),
+    };
+    if let Some(fault) = fault {
+        println!("  {}: {fault}", step.name);
+    } else if step.runner.is_some() && counts == counts_of_none() {
+        println!("  {}: no test was run", step.name);
+    }
+    closing(failed == 0, start.elapsed());
+    tally.add(step.name, passed, failed);
+    failed == 0
+}
+
+fn counts_of_none() -> Counts {
+    Counts::default()
+}
+
+/// Runs a command to its end and says what it counted and whether it succeeded.
+fn execute(mut command: Command, runner: Option<Runner>, limit: Duration) -> crate::Result<(Counts, bool)> {
+    command.stdin(Stdio::null());
+    // In a group of its own a command can be ended with all that it started. At a terminal it stays in ours, where
+    // Ctrl-C reaches it, and the person there is the limit.
+    let own_group = !std::io::stdin().is_terminal();
+    if own_group {
+        command.process_group(0);
+    }
+    if runner.is_some() {
+        command.stdout(Stdio::piped());
+    }
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn().map_err(|error| format!("`{program}` does not start: {error}"))?;
+    let group = own_group.then(|| Pid::from_child(&child));
+    let counts = child.stdout.take().zip(runner).map(|(output, runner)| follow(output, runner));
+    let status = wait(&mut child, group, limit);
+    let counts = counts.map_or(Ok(Counts::default()), |counts| finish(&counts, group));
+    Ok((counts?, status?.success()))
+}
+
+/// Copies the output to ours line by line on a thread of its own, and sends the counts when it ends.
+fn follow(output: ChildStdout, runner: Runner) -> Receiver<Counts> {
+    let (sender, receiver) = sync_channel(1);
+    std::thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut counts = Counts::default();
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+            let text = String::from_utf8_lossy(&line);
+            counts.read(runner, &text);
+            // Through `print!`, which a test of this module captures: a sample's counts must not look like ours.
+            print!("{text}");
+            let _ = std::io::stdout().flush();
+            line.clear();
+        }
+        let _ = sender.send(counts);
+    });
+    receiver
+}
+
+/// Waits for the command, and ends its group at the limit.
+fn wait(child: &mut Child, group: Option<Pid>, limit: Duration) -> crate::Result<ExitStatus> {
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|error| format!("waiting failed: {error}"))? {
+            return if told {
+                Err(format!("it took longer than its limit of {} s", limit.as_secs()))
+            } else {
+                Ok(status)
+            };
+        }
+        if let Some(group) = group {
+            if !told && start.elapsed() > limit {
+                let _ = kill_process_group(group, Signal::TERM);
+                told = true;
+            } else if start.elapsed() > limit + GRACE {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Takes the counts; a process that outlived its command and holds the output is ended and is a fault of the step.
+fn finish(counts: &Receiver<Counts>, group: Option<Pid>) -> crate::Result<Counts> {
+    match counts.recv_timeout(GRACE) {
+        Ok(counts) => Ok(counts),
+        Err(RecvTimeoutError::Disconnected) => Err("its output could not be read".to_owned()),
+        Err(RecvTimeoutError::Timeout) => {
+            if let Some(group) = group {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            Err("it left a process running that holds its output".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

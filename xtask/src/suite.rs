@@ -1,0 +1,90 @@
+//! `cargo xtask test`: Rust, browser and checker, each with what it needs built or installed first.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::counts::Runner;
+use crate::install::{self, NODE_PACKAGES};
+use crate::process::{Step, run as run_step};
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+
+/// The checker's package, a folder of the workspace.
+const CHECKER: &str = "checker";
+/// Tells browser tests which server to start.
+const SERVER_VARIABLE: &str = "TIDINGS_BIN";
+
+const MINUTES: Duration = Duration::from_secs(60);
+
+/// Installs what is missing, builds the server and runs all tests.
+pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
+    install::run_all(workspace, tally);
+    test_rust(workspace, tally);
+    if build_server(workspace, tally) {
+        test_node(workspace, tally);
+        check(workspace, tally, 60, &[]);
+    } else {
+        tally.add("browser tests and checker: there is no server to run them against", 0, 1);
+    }
+}
+
+/// Drives a real server with the checker for `seconds`; `arguments` are passed on to it.
+pub(crate) fn check(workspace: &Workspace, tally: &mut Tally, seconds: u64, arguments: &[&str]) {
+    if !workspace.has_folder(CHECKER) {
+        println!("== checker: skipped, there is no folder `{CHECKER}`");
+        return;
+    }
+    if !server(workspace).is_file() && !build_server(workspace, tally) {
+        return;
+    }
+    let mut command =
+        cargo(workspace, &["run", "--locked", "--release", "--package", CHECKER, "--", "--server"]);
+    command.arg(server(workspace)).args(["--seconds", &seconds.to_string()]).args(arguments);
+    // Building the checker comes on top of the time that it runs.
+    let limit = Duration::from_secs(seconds) * 2 + MINUTES * 20;
+    run_step(tally, Step { name: "checker", command, runner: Some(Runner::Checker), limit });
+}
+
+fn test_rust(workspace: &Workspace, tally: &mut Tally) {
+    // Tests of other packages start the server, too.
+    let build = cargo(workspace, &["build", "--locked", "--package", "tidings-server"]);
+    run_step(tally, Step { name: "build", command: build, runner: None, limit: MINUTES * 30 });
+    let test = cargo(workspace, &["test", "--locked", "--workspace", "--no-fail-fast"]);
+    run_step(
+        tally,
+        Step { name: "cargo test", command: test, runner: Some(Runner::Cargo), limit: MINUTES * 40 },
+    );
+}
+
+fn build_server(workspace: &Workspace, tally: &mut Tally) -> bool {
+    let command = cargo(workspace, &["build", "--locked", "--release", "--package", "tidings-server"]);
+    run_step(tally, Step { name: "build --release", command, runner: None, limit: MINUTES * 30 })
+}
+
+fn test_node(workspace: &Workspace, tally: &mut Tally) {
+    for folder in NODE_PACKAGES {
+        if !workspace.has_folder(folder) {
+            println!("== npm test: skipped, there is no folder `{folder}`");
+            continue;
+        }
+        let mut command = workspace.command("npm");
+        command.arg("test").current_dir(workspace.root.join(folder)).env(SERVER_VARIABLE, server(workspace));
+        let name = format!("npm test in {folder}");
+        run_step(tally, Step { name: &name, command, runner: Some(Runner::Node), limit: MINUTES * 15 });
+    }
+}
+
+fn server(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("release").join("tidings")
+}
+
+/// A cargo command that keeps its colours at a terminal, though we read its output.
+fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = workspace.cargo(arguments);
+    if std::io::stdout().is_terminal() {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    command
+}
