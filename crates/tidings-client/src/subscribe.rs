@@ -1,0 +1,351 @@
+//! A subscription: one stream after the other, resumed from the last id, told as one sequence of deliveries.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tidings_protocol::sse::{Event as StreamEvent, Item, Parser};
+use tidings_protocol::{Subscription as Pattern, body::EndNotice};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::backoff::Backoff;
+use crate::wire::Exchange;
+use crate::{Client, Delivery, Error, ErrorKind, Event, Reconnecting};
+
+/// A subscription before it is opened.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is subscribed to until `start`"]
+pub struct Subscribe {
+    client: Client,
+    subscriptions: Vec<String>,
+    last_event_id: String,
+    history: Option<String>,
+}
+
+impl Subscribe {
+    pub(crate) fn new(client: Client, subscriptions: Vec<String>) -> Self {
+        Self { client, subscriptions, last_event_id: String::new(), history: None }
+    }
+
+    /// Resumes after this id. Default: none, so the stream starts at now.
+    pub fn last_event_id(mut self, id: impl Into<String>) -> Self {
+        self.last_event_id = id.into();
+        self
+    }
+
+    /// First replays up to so many stored events, in all. An id wins over it. Default: none.
+    pub fn history(mut self, events: u64) -> Self {
+        self.history = Some(events.to_string());
+        self
+    }
+
+    /// First replays everything that is kept. An id wins over it. Default: none.
+    pub fn history_all(mut self) -> Self {
+        self.history = Some("all".to_owned());
+        self
+    }
+
+    /// Begins the subscription. It connects when [`Subscription::next`] is first awaited; a fault of the
+    /// arguments is told there, too.
+    #[must_use]
+    pub fn start(self) -> Subscription {
+        let mut queue = VecDeque::new();
+        let mut state = State::Due(Instant::now());
+        let path = self.path().unwrap_or_else(|fault| {
+            queue.push_back(Queued::Delivery(Err(fault)));
+            state = State::Ended;
+            String::new()
+        });
+        Subscription {
+            client: self.client,
+            path,
+            history: self.history,
+            last_event_id: self.last_event_id,
+            backoff: Backoff::new(),
+            queue,
+            state,
+        }
+    }
+
+    /// The route for these subscriptions; several go into the query.
+    fn path(&self) -> Result<String, Error> {
+        for subscription in &self.subscriptions {
+            Pattern::parse(subscription)
+                .map_err(|fault| Error::input(fault.to_string()).with_source(fault))?;
+        }
+        match self.subscriptions.as_slice() {
+            [] => Err(Error::input("no channel to subscribe to; name at least one")),
+            [one] => Ok(format!("/api/v1/events/{one}?")),
+            several => {
+                let mut query = form_urlencoded::Serializer::new(String::new());
+                query.extend_pairs(several.iter().map(|name| ("channel", name)));
+                Ok(format!("/api/v1/events?{}&", query.finish()))
+            }
+        }
+    }
+}
+
+/// An open subscription. Dropping it closes the stream.
+///
+/// It keeps the last id that it has handed out and resumes from it, however often the stream breaks; it waits
+/// between attempts, and takes a stream for dead that is silent for [`crate::ClientBuilder::idle_timeout`].
+pub struct Subscription {
+    client: Client,
+    /// The route with its query open for more.
+    path: String,
+    /// The value of `history`, sent while no id is known.
+    history: Option<String>,
+    /// What the caller has taken, not what was read: a resume repeats nothing and skips nothing.
+    last_event_id: String,
+    backoff: Backoff,
+    /// What is read and not yet taken; bounded by one chunk of the body.
+    queue: VecDeque<Queued>,
+    state: State,
+}
+
+enum Queued {
+    Item(Item),
+    Delivery(Result<Delivery, Error>),
+}
+
+enum State {
+    /// The next attempt is due then.
+    Due(Instant),
+    /// Kept here rather than in `next`, so that `next` may be dropped at any time.
+    Opening {
+        answer: Pin<Box<dyn Future<Output = Result<Exchange, Error>> + Send>>,
+        since: Instant,
+    },
+    Open(Box<Stream>),
+    Ended,
+}
+
+/// One stream that is being read.
+struct Stream {
+    exchange: Exchange,
+    parser: Parser,
+    /// When its head or its last byte came.
+    heard_at: Instant,
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription")
+            .field("path", &self.path)
+            .field("last_event_id", &self.last_event_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    /// The next delivery. `None` once the subscription is over: after an error, after an end without
+    /// `reconnect`, or when the hub has nothing more to say (204). Cancel safe.
+    ///
+    /// # Errors
+    /// What a further attempt cannot mend, and only that: [`ErrorKind::Input`]; [`ErrorKind::Refused`] (other
+    /// 4xx than 429); [`ErrorKind::Protocol`] where something else than a hub answers; [`ErrorKind::TooLarge`]
+    /// for an event beyond [`crate::ClientBuilder::event_bytes_max`]. Afterwards the subscription is over;
+    /// [`Subscription::last_event_id`] still says where to resume.
+    pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
+        let idle_timeout = self.client.settings().idle_timeout;
+        loop {
+            while let Some(queued) = self.queue.pop_front() {
+                let delivery = match queued {
+                    Queued::Item(item) => self.take(item),
+                    Queued::Delivery(delivery) => Some(delivery),
+                };
+                if delivery.is_some() {
+                    return delivery;
+                }
+            }
+            match &mut self.state {
+                State::Ended => return None,
+                State::Due(at) => {
+                    sleep_until(*at).await;
+                    self.connect();
+                }
+                State::Opening { answer, since } => {
+                    let deadline = *since + idle_timeout;
+                    let answer = timeout_at(deadline, answer).await.unwrap_or_else(|_| {
+                        let text = format!("no answer within {idle_timeout:?}");
+                        Err(Error::new(ErrorKind::Interrupted, text))
+                    });
+                    self.answered(answer);
+                }
+                State::Open(stream) => {
+                    let deadline = stream.heard_at + idle_timeout;
+                    match timeout_at(deadline, stream.exchange.chunk()).await {
+                        Ok(Ok(Some(bytes))) => self.read(&bytes),
+                        Ok(Ok(None)) => self.lost("hub closed the stream".to_owned(), None),
+                        Ok(Err(fault)) => self.lost(fault.to_string(), None),
+                        Err(_) => self.lost(format!("stream was silent for {idle_timeout:?}"), None),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The id that a resume would start from: that of what [`Subscription::next`] returned last. Empty if none.
+    #[must_use]
+    pub fn last_event_id(&self) -> &str {
+        &self.last_event_id
+    }
+
+    fn connect(&mut self) {
+        let (client, id) = (self.client.clone(), self.last_event_id.clone());
+        let mut path = self.path.clone();
+        match &self.history {
+            Some(history) if id.is_empty() => path.push_str(&format!("history={history}")),
+            // Nothing follows the question mark or ampersand that the path was left open with.
+            _ => drop(path.pop()),
+        }
+        let answer = Box::pin(async move {
+            let mut headers = vec![("accept", "text/event-stream"), ("cache-control", "no-cache")];
+            if !id.is_empty() {
+                headers.push(("last-event-id", id.as_str()));
+            }
+            let exchange = client.get(&path, &headers).await?;
+            if matches!(exchange.status(), 200 | 204) { Ok(exchange) } else { Err(exchange.refusal().await) }
+        });
+        self.state = State::Opening { answer, since: Instant::now() };
+    }
+
+    /// Looks at the head of an answer: the end, a stream, a fault that passes, or one for good.
+    fn answered(&mut self, answer: Result<Exchange, Error>) {
+        let checked = answer.and_then(|exchange| match exchange.status() {
+            204 => Ok(None),
+            _ => check_content_type(&exchange).map(|()| Some(exchange)),
+        });
+        match checked {
+            Ok(None) => self.state = State::Ended,
+            Ok(Some(exchange)) => self.open(exchange),
+            Err(fault) if fault.is_passing() => self.lost(fault.to_string(), fault.retry_after()),
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    fn open(&mut self, exchange: Exchange) {
+        let bound = self.client.settings().event_bytes_max;
+        let parser = Parser::with_event_bytes_max(bound).with_last_event_id(&self.last_event_id);
+        self.state = State::Open(Box::new(Stream { exchange, parser, heard_at: Instant::now() }));
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        let State::Open(stream) = &mut self.state else { return };
+        stream.heard_at = Instant::now();
+        let queue = &mut self.queue;
+        let fed = stream.parser.feed(bytes, &mut |item| queue.push_back(Queued::Item(item)));
+        if let Err(fault) = fed {
+            let bound = fault.event_bytes_max;
+            let text = format!("event in the stream is larger than {bound} bytes; raise `event_bytes_max`");
+            self.fail(Error::new(ErrorKind::TooLarge, text).with_source(fault));
+        }
+    }
+
+    /// Ends the stream and plans the next attempt.
+    fn lost(&mut self, reason: String, retry_after: Option<Duration>) {
+        let after = self.backoff.failed(retry_after);
+        tracing::debug!(%reason, ?after, "subscription reconnects");
+        self.state = State::Due(Instant::now() + after);
+        self.queue.push_back(Queued::Delivery(Ok(Delivery::Reconnecting(Reconnecting { reason, after }))));
+    }
+
+    /// Ends the subscription with an error, after what was read before it.
+    fn fail(&mut self, fault: Error) {
+        self.state = State::Ended;
+        self.queue.push_back(Queued::Delivery(Err(fault)));
+    }
+
+    /// Turns what was read into what is delivered, and moves the last id.
+    fn take(&mut self, item: Item) -> Option<Result<Delivery, Error>> {
+        match item {
+            Item::Comment(_) => None,
+            Item::Retry(delay_ms) => {
+                self.backoff.rebase(Duration::from_millis(delay_ms));
+                None
+            }
+            Item::Position(id) => {
+                self.moved(id.clone());
+                Some(Ok(Delivery::Position(id)))
+            }
+            Item::Event(event) => self.take_event(event),
+        }
+    }
+
+    fn take_event(&mut self, event: StreamEvent) -> Option<Result<Delivery, Error>> {
+        let StreamEvent { name, data, last_event_id: id } = event;
+        let delivery = match name.as_str() {
+            "tidings.gap" => notice(&name, &data).map(Delivery::Gap),
+            "tidings.end" => notice(&name, &data).map(Delivery::End),
+            "tidings.position" => Ok(Delivery::Position(id.clone())),
+            reserved if reserved.starts_with("tidings.") => {
+                self.moved(id);
+                return None;
+            }
+            _ => {
+                let id = (!id.is_empty()).then(|| id.clone());
+                Ok(Delivery::Event(Event { name, data, id }))
+            }
+        };
+        match delivery {
+            Ok(Delivery::End(end)) => {
+                self.moved(id);
+                self.ended(&end);
+                Some(Ok(Delivery::End(end)))
+            }
+            Ok(delivery) => {
+                self.moved(id);
+                Some(Ok(delivery))
+            }
+            // The id stays before a notice that cannot be read, so that a later reader is told again.
+            Err(fault) => {
+                self.queue.clear();
+                self.state = State::Ended;
+                Some(Err(fault))
+            }
+        }
+    }
+
+    /// The hub closes the stream after this notice, and nothing of it counts any more.
+    fn ended(&mut self, end: &EndNotice) {
+        self.queue.clear();
+        if end.reconnect {
+            self.lost(format!("hub ended the stream: {}", end.reason.as_str()), None);
+        } else {
+            self.state = State::Ended;
+        }
+    }
+
+    fn moved(&mut self, id: String) {
+        self.last_event_id = id;
+        self.backoff.succeeded();
+    }
+}
+
+fn notice<N: DeserializeOwned>(name: &str, data: &str) -> Result<N, Error> {
+    serde_json::from_str(data).map_err(|fault| {
+        let text = format!("{name} cannot be read: {fault}; is this client older than the hub?");
+        Error::new(ErrorKind::Protocol, text).with_source(fault)
+    })
+}
+
+fn check_content_type(exchange: &Exchange) -> Result<(), Error> {
+    let found = exchange.header("content-type").unwrap_or_default();
+    let essence = found.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("text/event-stream") {
+        let text = format!(
+            "answer is `{found}`, not text/event-stream; a proxy or another server answers in the hub's place"
+        );
+        return Err(Error::new(ErrorKind::Protocol, text));
+    }
+    match exchange.header("content-encoding") {
+        None => Ok(()),
+        Some(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(()),
+        Some(encoding) => {
+            let text = format!("stream is compressed as `{encoding}`; switch that off in the proxy");
+            Err(Error::new(ErrorKind::Protocol, text))
+        }
+    }
+}

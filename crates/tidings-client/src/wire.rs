@@ -1,0 +1,193 @@
+//! Requests over HTTP/1.1 and HTTP/2, with or without TLS, and the answer as it arrives.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, Version, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client as HyperClient, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use tokio::time::timeout;
+
+use crate::error::ProblemText;
+use crate::{Error, ErrorKind};
+
+/// A connection attempt that takes longer has failed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Below the hub's `head_timeout`, so that the hub does not close a connection that we are about to use.
+const POOL_IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// An HTTP/2 connection is asked so often whether it still lives, and has this long to answer.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A refusal's text beyond this is not read.
+const PROBLEM_BYTES_MAX: usize = 64 * 1024;
+
+/// A refusal's text that takes longer is not waited for.
+const PROBLEM_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Sender = HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// The two ways to send: over a kept connection, or over one of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire {
+    pooled: Sender,
+    /// For streams: after a break the next attempt must not land on the same dead HTTP/2 connection.
+    fresh: Sender,
+}
+
+impl Wire {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(Duration::from_secs(30)));
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let https = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(Arc::new(rustls::crypto::ring::default_provider()))
+            .map_err(|fault| Error::input(format!("TLS cannot be set up: {fault}")).with_source(fault))?
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(http);
+        let mut builder = HyperClient::builder(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE_MAX)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_INTERVAL)
+            // Only a request of which no byte was written is sent anew, so nothing is published twice.
+            .retry_canceled_requests(true);
+        let pooled = builder.build(https.clone());
+        let fresh = builder.pool_max_idle_per_host(0).build(https);
+        Ok(Self { pooled, fresh })
+    }
+
+    /// Sends over a kept connection and waits for the head of the answer.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
+        head_of(&self.pooled, request).await
+    }
+
+    /// Sends over a connection of its own and waits for the head of the answer.
+    pub(crate) async fn send_fresh(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
+        head_of(&self.fresh, request).await
+    }
+}
+
+async fn head_of(sender: &Sender, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
+    match sender.request(request).await {
+        Ok(response) => Ok(Exchange { response }),
+        Err(fault) => {
+            let (kind, what) = if fault.is_connect() {
+                (ErrorKind::Connect, "no connection to the hub")
+            } else {
+                (ErrorKind::Interrupted, "connection broke before the answer")
+            };
+            Err(Error::new(kind, format!("{what}: {}", root_cause(&fault))).with_source(fault))
+        }
+    }
+}
+
+/// The innermost cause says what happened; those around it say who noticed.
+fn root_cause(fault: &(dyn StdError + 'static)) -> String {
+    let mut cause = fault;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// One answer as it arrives: the head at once, the body chunk by chunk. For tools that look at the way to a hub.
+#[derive(Debug)]
+pub struct Exchange {
+    response: Response<Incoming>,
+}
+
+impl Exchange {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The HTTP version that was spoken, e.g. `HTTP/1.1`.
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        match self.response.version() {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_3 => "HTTP/3",
+            _ => "HTTP/1.1",
+        }
+    }
+
+    /// The first header of this name, if it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// The next piece of the body as it came off the wire; `None` at its end. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] when the connection breaks before the body's end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.response.body_mut().frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    // Trailers say nothing here.
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(fault)) => {
+                    let text = format!("connection broke: {}", root_cause(&fault));
+                    return Err(Error::new(ErrorKind::Interrupted, text).with_source(fault));
+                }
+            }
+        }
+    }
+
+    /// The whole rest of the body.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] beyond `bytes_max`; [`ErrorKind::Interrupted`] as for [`Exchange::chunk`].
+    pub async fn rest(&mut self, bytes_max: usize) -> Result<Bytes, Error> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if body.len() + chunk.len() > bytes_max {
+                let text = format!("answer is more than {bytes_max} bytes, the bound of this client");
+                return Err(Error::new(ErrorKind::TooLarge, text));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Reads what the hub says about a status that is no success.
+    pub(crate) async fn refusal(mut self) -> Error {
+        let status = self.status();
+        let retry_after = self
+            .header(header::RETRY_AFTER.as_str())
+            .and_then(|text| text.trim().parse().ok())
+            .map(Duration::from_secs);
+        if (300..400).contains(&status) {
+            let to = self.header(header::LOCATION.as_str()).unwrap_or("somewhere").to_owned();
+            let problem = ProblemText::redirect(&to);
+            return Error::status_refused(status, problem, retry_after);
+        }
+        // A refusal without a readable text is still that refusal.
+        let body = timeout(PROBLEM_TIMEOUT, self.rest(PROBLEM_BYTES_MAX)).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        let problem = serde_json::from_slice(&body).unwrap_or_default();
+        Error::status_refused(status, problem, retry_after)
+    }
+}

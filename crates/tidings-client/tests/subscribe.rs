@@ -1,0 +1,343 @@
+//! Subscriptions: resume, waits, ends and refusals.
+
+use std::time::Duration;
+
+use tidings_client::{Client, Delivery, EndReason, Error, ErrorKind, GapReason, Subscription};
+use tokio::time::Instant;
+
+use crate::server::{STREAM, Server, answer, closing, holding, stream};
+
+fn client(server: &Server) -> Client {
+    Client::builder(&server.url).build().unwrap()
+}
+
+/// The next delivery that is not about connections and positions.
+async fn next_told(subscription: &mut Subscription) -> Option<Result<Delivery, Error>> {
+    loop {
+        match subscription.next().await {
+            Some(Ok(Delivery::Reconnecting(_) | Delivery::Position(_))) => {}
+            other => return other,
+        }
+    }
+}
+
+/// The data of the next event; anything else fails the test.
+async fn next_data(subscription: &mut Subscription) -> String {
+    match next_told(subscription).await {
+        Some(Ok(Delivery::Event(event))) => event.data,
+        other => panic!("an event was awaited, not {other:?}"),
+    }
+}
+
+async fn next_fault(subscription: &mut Subscription) -> Error {
+    let fault = match next_told(subscription).await {
+        Some(Err(fault)) => fault,
+        other => panic!("an error was awaited, not {other:?}"),
+    };
+    assert!(subscription.next().await.is_none(), "a subscription is over after an error");
+    fault
+}
+
+/// Events 1 to 3 after the id, with a position in front of them and between them.
+fn events_after(id: &str) -> String {
+    let after: u32 = id.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+    let mut body = format!("retry: 1000\n: hello\nid: {id}\n\n");
+    for number in after + 1..=3 {
+        body.push_str(&format!("event: n\ndata: {number}\ndata: é\nid: e{number}\n\nid: p{number}\n\n"));
+    }
+    body
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_resumes_exactly_after_a_cut_at_every_byte() {
+    let whole_bytes = stream(&events_after("p0")).len();
+    for cut in 0..=whole_bytes {
+        let server = Server::start(move |number, request| {
+            let id = request.header("last-event-id").unwrap_or("p0").to_owned();
+            let mut bytes = stream(&events_after(&id)).into_bytes();
+            if number == 0 {
+                bytes.truncate(cut);
+                return closing(bytes);
+            }
+            holding(bytes)
+        })
+        .await;
+        let mut subscription = client(&server).subscribe(["a"]).start();
+        for number in 1..=3 {
+            assert_eq!(next_data(&mut subscription).await, format!("{number}\né"), "cut at {cut}");
+        }
+        assert_eq!(subscription.last_event_id(), "e3");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn id_of_a_block_without_data_survives_every_reconnect() {
+    let server = Server::start(|number, _| match number {
+        0 => closing(stream("id: p7\n\n")),
+        1 => closing(stream("data: unstored\n\n")),
+        2 => closing(stream("id: half")),
+        3 => closing(""),
+        _ => holding(stream("data: last\nid: e8\n\n")),
+    })
+    .await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    assert_eq!(next_data(&mut subscription).await, "unstored");
+    assert_eq!(subscription.last_event_id(), "p7");
+    assert_eq!(next_data(&mut subscription).await, "last");
+    let ids: Vec<_> =
+        server.requests().iter().map(|request| request.header("last-event-id").map(str::to_owned)).collect();
+    let p7 = Some("p7".to_owned());
+    assert_eq!(ids, [None, p7.clone(), p7.clone(), p7.clone(), p7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_names_channels_history_and_token() {
+    let server = Server::start(|_, _| closing(answer("204 No Content", ""))).await;
+    let client = Client::builder(format!("{}/prefix/", server.url)).token("tk_secret").build().unwrap();
+    assert!(client.subscribe(["a.b", "c.**"]).history(5).start().next().await.is_none());
+    assert!(client.subscribe(["a:*"]).history_all().start().next().await.is_none());
+    assert!(client.subscribe(["a"]).history(5).last_event_id("x-1").start().next().await.is_none());
+    let requests = server.requests();
+    let lines: Vec<_> = requests.iter().map(|request| request.line()).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /prefix/api/v1/events?channel=a.b&channel=c.**&history=5 HTTP/1.1",
+            "GET /prefix/api/v1/events/a:*?history=all HTTP/1.1",
+            "GET /prefix/api/v1/events/a HTTP/1.1",
+        ]
+    );
+    assert_eq!(requests[0].header("authorization"), Some("Bearer tk_secret"));
+    assert_eq!(requests[0].header("accept"), Some("text/event-stream"));
+    assert_eq!(requests[2].header("last-event-id"), Some("x-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_of_the_hub_is_clamped_to_twenty_seconds() {
+    let server = Server::start(|_, _| closing(stream("retry: 86400000\n\n"))).await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    for _ in 0..20 {
+        let began = Instant::now();
+        let Some(Ok(Delivery::Reconnecting(notice))) = subscription.next().await else {
+            panic!("every stream was closed")
+        };
+        assert!(notice.after <= Duration::from_secs(20), "waits {:?}", notice.after);
+        assert!(began.elapsed() <= Duration::from_secs(21), "waited {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_content_finishes_the_subscription() {
+    let server = Server::start(|number, _| match number {
+        0 => closing(stream("data: only\nid: e1\n\n")),
+        _ => closing(answer("204 No Content", "")),
+    })
+    .await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    assert_eq!(next_data(&mut subscription).await, "only");
+    assert!(next_told(&mut subscription).await.is_none());
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_ends_the_subscription_and_says_why() {
+    for status in ["400", "401", "403", "404", "410"] {
+        let head = format!("{status} No\r\nContent-Type: application/problem+json");
+        let server = Server::start(move |_, _| {
+            closing(answer(&head, r#"{"status":0,"code":"some_code","detail":"Access denied"}"#))
+        })
+        .await;
+        let fault = next_fault(&mut client(&server).subscribe(["a"]).start()).await;
+        assert_eq!(fault.kind(), ErrorKind::Refused);
+        assert_eq!(fault.status(), Some(status.parse().unwrap()));
+        assert_eq!((fault.code(), fault.detail()), (Some("some_code"), Some("Access denied")));
+        assert_eq!(fault.to_string(), format!("hub answered {status} some_code: Access denied"));
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn redirect_is_named_and_not_followed() {
+    let server = Server::start(|_, _| closing(answer("308 Moved\r\nLocation: https://b.example/", ""))).await;
+    let fault = next_fault(&mut client(&server).subscribe(["a"]).start()).await;
+    assert!(fault.to_string().contains("https://b.example/"), "{fault}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_hub_is_asked_again_after_its_retry_after() {
+    for status in ["429", "503"] {
+        let head = format!("{status} Later\r\nRetry-After: 7");
+        let server = Server::start(move |number, _| match number {
+            0 => closing(answer(&head, "{}")),
+            _ => holding(stream("data: here\n\n")),
+        })
+        .await;
+        let began = Instant::now();
+        let mut subscription = client(&server).subscribe(["a"]).start();
+        assert_eq!(next_data(&mut subscription).await, "here");
+        let waited = began.elapsed();
+        assert!((7.0..=7.6).contains(&waited.as_secs_f64()), "{status}: waited {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn gap_is_delivered_and_its_id_is_kept() {
+    let gap = r#"{"channels":["a"],"reason":"trimmed","requested":"x-1","resumedAt":"x-9"}"#;
+    let body = format!("event: tidings.gap\ndata: {gap}\nid: x-9\n\n");
+    let server = Server::start(move |number, _| match number {
+        0 => closing(stream(&body)),
+        _ => closing(answer("204 No Content", "")),
+    })
+    .await;
+    let mut subscription = client(&server).subscribe(["a"]).last_event_id("x-1").start();
+    let Some(Ok(Delivery::Gap(notice))) = next_told(&mut subscription).await else { panic!("no gap") };
+    assert_eq!(notice.reason, GapReason::Trimmed);
+    assert_eq!((notice.channels.as_slice(), notice.resumed_at.as_str()), (&["a".to_owned()][..], "x-9"));
+    assert!(next_told(&mut subscription).await.is_none());
+    assert_eq!(server.requests()[1].header("last-event-id"), Some("x-9"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn notice_that_cannot_be_read_is_an_error_before_it() {
+    let body = "id: x-1\n\nevent: tidings.gap\ndata: {\"reason\":\"new\"}\nid: x-9\n\n";
+    let server = Server::start(|_, _| holding(stream(body))).await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    assert_eq!(next_fault(&mut subscription).await.kind(), ErrorKind::Protocol);
+    assert_eq!(subscription.last_event_id(), "x-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_without_reconnect_stops() {
+    let end = "event: tidings.end\ndata: {\"reason\":\"revoked\",\"reconnect\":false}\n\ndata: after\n\n";
+    let server = Server::start(move |_, _| closing(stream(end))).await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    let Some(Ok(Delivery::End(notice))) = subscription.next().await else { panic!("no end") };
+    assert_eq!((notice.reason, notice.reconnect), (EndReason::Revoked, false));
+    assert!(subscription.next().await.is_none());
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_with_reconnect_goes_on_from_the_last_id() {
+    let end =
+        "id: x-4\n\nretry: 900\nevent: tidings.end\ndata: {\"reason\":\"shutdown\",\"reconnect\":true}\n\n";
+    let server = Server::start(move |number, _| match number {
+        0 => holding(stream(end)),
+        _ => holding(stream("data: again\n\n")),
+    })
+    .await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    assert!(matches!(subscription.next().await, Some(Ok(Delivery::Position(_)))));
+    assert!(matches!(subscription.next().await, Some(Ok(Delivery::End(_)))));
+    assert_eq!(next_data(&mut subscription).await, "again");
+    assert_eq!(server.requests()[1].header("last-event-id"), Some("x-4"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn position_for_browsers_is_a_position_and_other_reserved_events_are_not_shown() {
+    let body = "event: tidings.position\ndata:\nid: x-1\n\nevent: tidings.novel\ndata: 1\n\ndata: 2\n\n";
+    let server = Server::start(move |_, _| holding(stream(body))).await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    let Some(Ok(Delivery::Position(id))) = subscription.next().await else { panic!("no position") };
+    assert_eq!(id, "x-1");
+    let Some(Ok(Delivery::Event(event))) = subscription.next().await else { panic!("no event") };
+    assert_eq!(
+        (event.name.as_str(), event.data.as_str(), event.id.as_deref()),
+        ("message", "2", Some("x-1"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_in_single_bytes_with_crlf_and_split_utf8_is_read() {
+    let body = "\u{feff}: hi\r\n\r\nevent: snow\r\ndata: ❄ é\r\ndata: two\r\nid: e1\r\n\r\ndata: cr\r\r";
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for byte in body.as_bytes() {
+        bytes.extend_from_slice(b"1\r\n");
+        bytes.push(*byte);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    let server = Server::start(move |_, _| holding(bytes.clone())).await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    let Some(Ok(Delivery::Event(event))) = subscription.next().await else { panic!("no event") };
+    assert_eq!((event.name.as_str(), event.data.as_str()), ("snow", "❄ é\ntwo"));
+    assert_eq!(next_data(&mut subscription).await, "cr");
+}
+
+#[tokio::test(start_paused = true)]
+async fn page_in_place_of_a_stream_is_an_error_with_a_hint() {
+    let server =
+        Server::start(|_, _| closing(answer("200 OK\r\nContent-Type: text/html", "<h1>Log in</h1>"))).await;
+    let fault = next_fault(&mut client(&server).subscribe(["a"]).start()).await;
+    assert_eq!(fault.kind(), ErrorKind::Protocol);
+    assert!(fault.to_string().contains("text/html") && fault.to_string().contains("proxy"), "{fault}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_stream_is_left_after_three_keep_alives() {
+    let server = Server::start(|number, _| match number {
+        0 => holding(stream("id: x-1\n\n")),
+        1 => holding(""),
+        _ => holding(stream("data: alive\n\n")),
+    })
+    .await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    assert!(matches!(subscription.next().await, Some(Ok(Delivery::Position(_)))));
+    for fault in ["silent for 45s", "no answer within 45s"] {
+        let began = Instant::now();
+        let Some(Ok(Delivery::Reconnecting(notice))) = subscription.next().await else { panic!("not left") };
+        assert!(notice.reason.contains(fault), "{}", notice.reason);
+        assert!(began.elapsed() >= Duration::from_secs(45), "left after {:?}", began.elapsed());
+    }
+    assert_eq!(next_data(&mut subscription).await, "alive");
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_beyond_the_bound_is_a_loud_error_after_what_came_before_it() {
+    let body = format!("data: small\nid: e1\n\ndata: {}\nid: e2\n\n", "x".repeat(200));
+    let server = Server::start(move |_, _| holding(stream(&body))).await;
+    let client = Client::builder(&server.url).event_bytes_max(100).build().unwrap();
+    let mut subscription = client.subscribe(["a"]).start();
+    assert_eq!(next_data(&mut subscription).await, "small");
+    let fault = next_fault(&mut subscription).await;
+    assert_eq!(fault.kind(), ErrorKind::TooLarge);
+    assert!(fault.to_string().contains("100 bytes"), "{fault}");
+    assert_eq!(subscription.last_event_id(), "e1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_may_be_dropped_at_any_time() {
+    let server = Server::start(|number, request| {
+        let id = request.header("last-event-id").unwrap_or("p0").to_owned();
+        let mut bytes = stream(&events_after(&id)).into_bytes();
+        bytes.truncate(STREAM.len() + 90 * number);
+        if number < 3 { closing(bytes) } else { holding(stream(&events_after(&id))) }
+    })
+    .await;
+    let mut subscription = client(&server).subscribe(["a"]).start();
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        match tokio::time::timeout(Duration::from_millis(1), subscription.next()).await {
+            Ok(Some(Ok(Delivery::Event(event)))) => seen.push(event.data),
+            Ok(None | Some(Err(_))) => panic!("the subscription is over"),
+            _ => {}
+        }
+    }
+    assert_eq!(seen, ["1\né", "2\né", "3\né"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn argument_that_cannot_be_sent_is_an_error_before_any_connection() {
+    let server = Server::start(|_, _| closing("")).await;
+    let client = client(&server);
+    for bad in ["", "a b", "$all", "a..b", "a/../b"] {
+        assert_eq!(next_fault(&mut client.subscribe([bad]).start()).await.kind(), ErrorKind::Input, "{bad}");
+    }
+    assert_eq!(
+        next_fault(&mut client.subscribe(Vec::<String>::new()).start()).await.kind(),
+        ErrorKind::Input
+    );
+    let mut smuggled = client.subscribe(["a"]).last_event_id("x\r\nEvil: 1").start();
+    assert_eq!(next_fault(&mut smuggled).await.kind(), ErrorKind::Input);
+    assert!(server.requests().is_empty());
+}
