@@ -1,1 +1,67 @@
+use serde_json::{json, to_value};
+
 use super::*;
+
+#[test]
+fn an_answer_leaves_out_the_offset_of_what_is_not_stored() {
+    assert_eq!(to_value(PublishAnswer { id: None, offset: None }).unwrap(), json!({"id": null}));
+    let stored = PublishAnswer { id: Some("i".into()), offset: Some(7) };
+    assert_eq!(to_value(stored).unwrap(), json!({"id": "i", "offset": 7}));
+}
+
+#[test]
+fn a_gap_is_told_in_the_contracts_words() {
+    let gap = GapNotice {
+        channels: vec!["a".into()],
+        reason: GapReason::Malformed,
+        requested: None,
+        resumed_at: "i".into(),
+    };
+    let wanted = json!({"channels": ["a"], "reason": "malformed", "requested": null, "resumedAt": "i"});
+    assert_eq!(to_value(&gap).unwrap(), wanted);
+    assert_eq!(serde_json::from_value::<GapNotice>(wanted).unwrap(), gap);
+}
+
+#[test]
+fn reasons_are_the_same_words_in_json_and_in_text() {
+    use {EndReason as End, GapReason as Gap};
+    for reason in [Gap::Trimmed, Gap::Epoch, Gap::Diverged, Gap::Ahead, Gap::Malformed, Gap::Lagged] {
+        assert_eq!(to_value(reason).unwrap(), reason.as_str());
+    }
+    for reason in [
+        End::TokenExpired,
+        End::SessionEnded,
+        End::Revoked,
+        End::Shutdown,
+        End::Finished,
+        End::Lagged,
+        End::MaxAge,
+    ] {
+        assert_eq!(to_value(reason).unwrap(), reason.as_str());
+    }
+    let end = EndNotice { reason: End::TokenExpired, reconnect: true };
+    assert_eq!(to_value(end).unwrap(), json!({"reason": "token_expired", "reconnect": true}));
+}
+
+#[test]
+fn open_and_history_are_in_camel_case() {
+    let open = OpenNotice { connection_id: "c".into(), channels: vec!["a".into()], position: None };
+    assert_eq!(to_value(open).unwrap(), json!({"connectionId": "c", "channels": ["a"], "position": null}));
+    let event = HistoryEvent {
+        id: "i".into(),
+        offset: 1,
+        channels: vec!["a".into()],
+        event: None,
+        data: "x".into(),
+        published_at: "2026-01-02T03:04:05Z".into(),
+    };
+    let page = HistoryPage { events: vec![event], next: None, gap: None };
+    let wanted = json!({
+        "events": [{
+            "id": "i", "offset": 1, "channels": ["a"], "event": null, "data": "x",
+            "publishedAt": "2026-01-02T03:04:05Z",
+        }],
+        "next": null,
+    });
+    assert_eq!(to_value(page).unwrap(), wanted);
+}
