@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::process::{Step, run as run_step};
+use crate::process::{Counted, Step, run as run_step};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{dependencies, generate, suite, tidy};
@@ -12,7 +12,7 @@ const STEP_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Runs the quick checks first, then the tests.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     let mut step = |name: &str, command| {
-        run_step(tally, Step { name, command, runner: None, limit: STEP_LIMIT });
+        run_step(tally, Step { name, command, counted: Counted::Check, limit: STEP_LIMIT });
     };
     step("formatting", workspace.cargo(&["fmt", "--all", "--check"]));
     let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::process::{Step, run as run_step};
+use crate::process::{Counted, Step, run as run_step};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -33,7 +33,7 @@ pub(crate) fn run(
         let mut command = workspace.cargo(&["fuzz", "run", "--sanitizer", "none", &name, "--"]);
         command.arg(format!("-max_total_time={seconds}"));
         let limit = BUILD_LIMIT + Duration::from_secs(seconds) * 2;
-        run_step(tally, Step { name: &format!("fuzz {name}"), command, runner: None, limit });
+        run_step(tally, Step { name: &format!("fuzz {name}"), command, counted: Counted::Check, limit });
     }
     Ok(())
 }
@@ -51,7 +51,7 @@ fn install(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     }
     let command = workspace.cargo(&["install", "--locked", "--force", "cargo-fuzz", "--version", VERSION]);
     let name = format!("install cargo-fuzz {VERSION}");
-    if run_step(tally, Step { name: &name, command, runner: None, limit: BUILD_LIMIT }) {
+    if run_step(tally, Step { name: &name, command, counted: Counted::Preparation, limit: BUILD_LIMIT }) {
         Ok(())
     } else {
         Err(format!("cargo-fuzz {VERSION} could not be installed"))

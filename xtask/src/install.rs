@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::process::{Step, run};
+use crate::process::{Counted, Step, run};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -20,8 +20,6 @@ const PROGRAMS: &[Program] = &[
     Program { name: "strace", package: "strace" },
     // Gives a test a small disk of its own.
     Program { name: "unshare", package: "util-linux" },
-    // Links every Rust binary; a machine that has cargo has it, unless cargo came alone.
-    Program { name: "cc", package: "gcc" },
 ];
 
 /// Folders with a `package.json` whose `npm test` is part of the tests, where they exist.
@@ -44,7 +42,15 @@ pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
         command.arg("ci").current_dir(workspace.root.join(folder));
         // Browsers are Debian's; a package that would bring its own must not.
         command.env("PUPPETEER_SKIP_DOWNLOAD", "1");
-        run(tally, Step { name: &format!("npm ci in {folder}"), command, runner: None, limit: MINUTES * 10 });
+        run(
+            tally,
+            Step {
+                name: &format!("npm ci in {folder}"),
+                command,
+                counted: Counted::Preparation,
+                limit: MINUTES * 10,
+            },
+        );
     }
 }
 
@@ -55,14 +61,17 @@ fn install_packages(workspace: &Workspace, tally: &mut Tally, packages: &[&str])
         command
     };
     let command = apt(&["update"]);
-    if !run(tally, Step { name: "apt-get update", command, runner: None, limit: MINUTES * 10 }) {
+    if !run(
+        tally,
+        Step { name: "apt-get update", command, counted: Counted::Preparation, limit: MINUTES * 10 },
+    ) {
         println!("  install by hand: {}", packages.join(" "));
         return;
     }
     let mut command = apt(&["install", "--no-install-recommends"]);
     command.args(packages);
     let name = format!("apt-get install {}", packages.join(" "));
-    run(tally, Step { name: &name, command, runner: None, limit: MINUTES * 20 });
+    run(tally, Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 20 });
 }
 
 /// Whether a program of this name is on the search path.

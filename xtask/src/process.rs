@@ -16,12 +16,22 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How often a running command is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// What a step adds to the sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Nothing, unless it fails: an installation or a build.
+    Preparation,
+    /// One: the command is a check.
+    Check,
+    /// What the closing lines of this runner say.
+    Tests(Runner),
+}
+
 /// A command with a name, and how its result is counted.
 pub(crate) struct Step<'a> {
     pub(crate) name: &'a str,
     pub(crate) command: Command,
-    /// Whose closing lines to count; without one the command itself counts as one check.
-    pub(crate) runner: Option<Runner>,
+    pub(crate) counted: Counted,
     /// After this the command and all that it started are ended, and the step has failed.
     pub(crate) limit: Duration,
 }
@@ -30,35 +40,27 @@ pub(crate) struct Step<'a> {
 pub(crate) fn run(tally: &mut Tally, step: Step<'_>) -> bool {
     heading(step.name);
     let start = Instant::now();
-    let (counts, fault) = match execute(step.command, step.runner, step.limit) {
+    let (counts, fault) = match execute(step.command, step.counted, step.limit) {
         Ok((counts, true)) => (counts, None),
         Ok((counts, false)) => (counts, Some("it ended with an error".to_owned())),
-        Err(error) => (counts_of_none(), Some(error)),
+        Err(error) => (Counts::default(), Some(error)),
     };
-    let (passed, failed) = match (&fault, step.runner) {
-        (None, None) => (1, 0),
-        (Some(_), None) => (0, 1),
-        // A runner that ran nothing has shown nothing; one that broke off has failed whatever it counted.
-        (None, Some(_)) if counts == counts_of_none() => (0, 1),
-        (Some(_), Some(_)) => (counts.passed, counts.failed.max(1)),
-        (None, Some(_)) => (counts.passed, counts.failed),
-    };
+    // A runner that ran nothing has shown nothing.
+    let ran_nothing = matches!(step.counted, Counted::Tests(_)) && counts == Counts::default();
+    let fault = fault.or_else(|| ran_nothing.then(|| "no test was run".to_owned()));
+    // A runner that broke off has failed, whatever it counted.
+    let failed = counts.failed.max(u64::from(fault.is_some()));
+    let passed = if step.counted == Counted::Check { 1 - failed } else { counts.passed };
     if let Some(fault) = fault {
         println!("  {}: {fault}", step.name);
-    } else if step.runner.is_some() && counts == counts_of_none() {
-        println!("  {}: no test was run", step.name);
     }
     closing(failed == 0, start.elapsed());
     tally.add(step.name, passed, failed);
     failed == 0
 }
 
-fn counts_of_none() -> Counts {
-    Counts::default()
-}
-
 /// Runs a command to its end and says what it counted and whether it succeeded.
-fn execute(mut command: Command, runner: Option<Runner>, limit: Duration) -> crate::Result<(Counts, bool)> {
+fn execute(mut command: Command, counted: Counted, limit: Duration) -> crate::Result<(Counts, bool)> {
     command.stdin(Stdio::null());
     // In a group of its own a command can be ended with all that it started. At a terminal it stays in ours, where
     // Ctrl-C reaches it, and the person there is the limit.
@@ -66,6 +68,7 @@ fn execute(mut command: Command, runner: Option<Runner>, limit: Duration) -> cra
     if own_group {
         command.process_group(0);
     }
+    let runner = if let Counted::Tests(runner) = counted { Some(runner) } else { None };
     if runner.is_some() {
         command.stdout(Stdio::piped());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::counts::Runner;
 use crate::install::{self, NODE_PACKAGES};
-use crate::process::{Step, run as run_step};
+use crate::process::{Counted, Step, run as run_step};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -24,19 +24,23 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     test_rust(workspace, tally);
     if build_server(workspace, tally) {
         test_node(workspace, tally);
-        check(workspace, tally, 60, &[]);
+        drive(workspace, tally, 60, &[]);
     } else {
         tally.add("browser tests and checker: there is no server to run them against", 0, 1);
     }
 }
 
-/// Drives a real server with the checker for `seconds`; `arguments` are passed on to it.
+/// `cargo xtask check`: builds the server as it now is and drives it with the checker.
 pub(crate) fn check(workspace: &Workspace, tally: &mut Tally, seconds: u64, arguments: &[&str]) {
+    if build_server(workspace, tally) {
+        drive(workspace, tally, seconds, arguments);
+    }
+}
+
+/// Drives the built server with the checker for `seconds`; `arguments` are passed on to it.
+fn drive(workspace: &Workspace, tally: &mut Tally, seconds: u64, arguments: &[&str]) {
     if !workspace.has_folder(CHECKER) {
         println!("== checker: skipped, there is no folder `{CHECKER}`");
-        return;
-    }
-    if !server(workspace).is_file() && !build_server(workspace, tally) {
         return;
     }
     let mut command =
@@ -44,23 +48,34 @@ pub(crate) fn check(workspace: &Workspace, tally: &mut Tally, seconds: u64, argu
     command.arg(server(workspace)).args(["--seconds", &seconds.to_string()]).args(arguments);
     // Building the checker comes on top of the time that it runs.
     let limit = Duration::from_secs(seconds) * 2 + MINUTES * 20;
-    run_step(tally, Step { name: "checker", command, runner: Some(Runner::Checker), limit });
+    run_step(tally, Step { name: "checker", command, counted: Counted::Tests(Runner::Checker), limit });
 }
 
 fn test_rust(workspace: &Workspace, tally: &mut Tally) {
     // Tests of other packages start the server, too.
     let build = cargo(workspace, &["build", "--locked", "--package", "tidings-server"]);
-    run_step(tally, Step { name: "build", command: build, runner: None, limit: MINUTES * 30 });
+    run_step(
+        tally,
+        Step { name: "build", command: build, counted: Counted::Preparation, limit: MINUTES * 30 },
+    );
     let test = cargo(workspace, &["test", "--locked", "--workspace", "--no-fail-fast"]);
     run_step(
         tally,
-        Step { name: "cargo test", command: test, runner: Some(Runner::Cargo), limit: MINUTES * 40 },
+        Step {
+            name: "cargo test",
+            command: test,
+            counted: Counted::Tests(Runner::Cargo),
+            limit: MINUTES * 40,
+        },
     );
 }
 
 fn build_server(workspace: &Workspace, tally: &mut Tally) -> bool {
     let command = cargo(workspace, &["build", "--locked", "--release", "--package", "tidings-server"]);
-    run_step(tally, Step { name: "build --release", command, runner: None, limit: MINUTES * 30 })
+    run_step(
+        tally,
+        Step { name: "build --release", command, counted: Counted::Preparation, limit: MINUTES * 30 },
+    )
 }
 
 fn test_node(workspace: &Workspace, tally: &mut Tally) {
@@ -72,7 +87,10 @@ fn test_node(workspace: &Workspace, tally: &mut Tally) {
         let mut command = workspace.command("npm");
         command.arg("test").current_dir(workspace.root.join(folder)).env(SERVER_VARIABLE, server(workspace));
         let name = format!("npm test in {folder}");
-        run_step(tally, Step { name: &name, command, runner: Some(Runner::Node), limit: MINUTES * 15 });
+        run_step(
+            tally,
+            Step { name: &name, command, counted: Counted::Tests(Runner::Node), limit: MINUTES * 15 },
+        );
     }
 }
 
