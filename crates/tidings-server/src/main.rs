@@ -1,0 +1,128 @@
+//! The program `tidings`: a hub, and the tools to try, use and check it from a command line.
+
+mod check;
+mod descriptors;
+mod publish;
+mod serve;
+mod settings;
+mod subscribe;
+mod terminal;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use settings::{FlagValue, Loaded, Problem, Raw, Sources};
+
+/// Live events from backends to browsers over Server-Sent Events, resumed without a hole.
+///
+/// Without a command it serves. Settings come from tidings.toml, then TIDINGS_… variables, then flags.
+#[derive(Debug, Parser)]
+#[command(name = "tidings", version, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: SettingFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a hub (this is what `tidings` alone does).
+    Serve(SettingFlags),
+    Publish(publish::Args),
+    Subscribe(subscribe::Args),
+    /// Check the settings and print every one with where it came from.
+    Check(check::CheckArgs),
+}
+
+/// Flags that say or override settings.
+#[derive(Debug, Args)]
+pub(crate) struct SettingFlags {
+    /// Settings file; without it tidings.toml is read if there is one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on, instead of those in the settings; may be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// Directory that holds the log.
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// Keep everything in memory, and nothing on disk.
+    #[arg(long, conflicts_with = "data_dir")]
+    memory: bool,
+    /// Listen beyond loopback although everyone who reaches the hub may do everything.
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl SettingFlags {
+    /// Loads the settings that these flags, the environment and the file make together.
+    fn load(self) -> Result<Loaded, Vec<Problem>> {
+        let mut flags = Vec::new();
+        if !self.listen.is_empty() {
+            flags.push(FlagValue { setting: "listen", flag: "--listen", raw: Raw::List(self.listen) });
+        }
+        if let Some(directory) = self.data_dir {
+            flags.push(FlagValue { setting: "data_dir", flag: "--data-dir", raw: Raw::Text(directory) });
+        }
+        if self.memory {
+            flags.push(FlagValue { setting: "data_dir", flag: "--memory", raw: Raw::Nothing });
+        }
+        if self.insecure {
+            flags.push(FlagValue {
+                setting: "insecure",
+                flag: "--insecure",
+                raw: Raw::Bare("true".to_owned()),
+            });
+        }
+        settings::load(Sources {
+            config: self.config,
+            variables: std::env::vars_os().collect(),
+            flags,
+            descriptors_max: descriptors::allowed(),
+        })
+    }
+}
+
+/// The exit code for wrong usage and wrong settings.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    match command_line.command.unwrap_or(Command::Serve(command_line.serve)) {
+        Command::Serve(flags) => serve::run(flags),
+        Command::Publish(args) => on_runtime(publish::run(args)),
+        Command::Subscribe(args) => on_runtime(subscribe::run(args)),
+        Command::Check(args) => check::run(args),
+    }
+}
+
+/// Runs a command to its end. On several threads, so that a blocked output does not hold up signals.
+fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(command);
+            // What still waits for a terminal or a name server must not hold up the end.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            terminal::complain(&format!("cannot start threads: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lists what is wrong with the settings.
+fn refuse(problems: &[Problem]) -> ExitCode {
+    terminal::complain(&match problems.len() {
+        1 => "the settings have a fault".to_owned(),
+        count => format!("the settings have {count} faults"),
+    });
+    for problem in problems {
+        terminal::complain(&problem.to_string());
+    }
+    ExitCode::from(EXIT_USAGE)
+}

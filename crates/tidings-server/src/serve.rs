@@ -1,0 +1,143 @@
+//! `tidings serve`: one hub, from its settings to its last stream.
+
+mod greeting;
+mod hub;
+mod listen;
+mod logs;
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::settings::Loaded;
+use crate::terminal::{Paint, complain, say};
+use crate::{SettingFlags, descriptors, refuse};
+
+/// The exit code of a process that a second signal ended, as shells report one.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Runs a hub until a signal ends it.
+///
+/// Ends with 0 after a signal, 1 when something failed, 2 when the settings are at fault.
+pub(crate) fn run(flags: SettingFlags) -> ExitCode {
+    let loaded = match flags.load() {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse(&problems),
+    };
+    if let Err(fault) = logs::start() {
+        complain(&fault);
+        return ExitCode::from(crate::EXIT_USAGE);
+    }
+    crate::on_runtime(async {
+        match serve(loaded).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => {
+                complain(&fault);
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+/// Listens before it opens the log, so that who connects early waits instead of being turned away.
+async fn serve(loaded: Loaded) -> Result<(), String> {
+    announce(&loaded);
+    let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let (listeners, addresses) = listen::bind(&loaded.settings.listen)?;
+    let hub =
+        hub::Hub::builder().settings(loaded.settings).build().await.map_err(|error| with_causes(&error))?;
+    say(&greeting::greeting(&addresses, Paint::for_output()));
+    for address in &addresses {
+        info!(%address, "listening");
+    }
+
+    let mut server = tokio::spawn(hub::serve(hub.clone(), listeners));
+    tokio::select! {
+        ended = &mut server => return finished(ended),
+        () = signals.stop() => {}
+    }
+    info!("shutting down; a second signal ends at once");
+    tokio::select! {
+        ended = async {
+            hub.shutdown().await;
+            server.await
+        } => {
+            info!("stopped");
+            finished(ended)
+        }
+        () = signals.stop() => {
+            warn!("second signal; ending at once");
+            std::process::exit(EXIT_INTERRUPTED)
+        }
+    }
+}
+
+/// Says what the people who run it should know from the first line of the log on.
+fn announce(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    if let Err(error) = descriptors::raise() {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+    let settings = &loaded.settings;
+    let loopback_only = settings.listen.iter().all(|address| address.ip().to_canonical().is_loopback());
+    if loopback_only {
+        warn!("open to every local program: without [auth] each may publish and read everything");
+    } else {
+        warn!(
+            "open to everyone who reaches it (--insecure): without [auth] each may publish and read everything"
+        );
+    }
+}
+
+fn finished(ended: Result<Result<(), hub::Error>, tokio::task::JoinError>) -> Result<(), String> {
+    match ended {
+        Ok(result) => result.map_err(|error| with_causes(&error)),
+        Err(panic) => Err(format!("the server ended by a fault of its own: {panic}")),
+    }
+}
+
+/// An error with what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// The signals that mean something to a hub.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to stop. A hang-up means "read again", and there is nothing yet to read again.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => info!("hang-up signal ignored: this version reads nothing again"),
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Reads the settings file: TOML in, raw values with their places out.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::form::Raw;
+use super::nearest::unknown_key;
+use super::table::{Given, Setting, is_section, later, setting};
+use super::{Place, Problem};
+
+/// How large a settings file may be.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The file that is read where no other is named.
+const FILE_NAME: &str = "tidings.toml";
+
+/// What a settings file holds.
+#[derive(Default)]
+pub(super) struct Contents {
+    /// Known settings with their values and places.
+    pub(super) values: Vec<(&'static Setting, Raw, Place)>,
+    /// What is wrong with the rest, in the order of the file.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Reads the file at `config`, which has to exist, or else `tidings.toml` if there is one.
+pub(super) fn read(config: Option<&Path>) -> Contents {
+    let path = config.unwrap_or(Path::new(FILE_NAME));
+    match read_text(path) {
+        Ok(text) => parse(path, &text),
+        Err(error) if config.is_none() && error.kind() == std::io::ErrorKind::NotFound => Contents::default(),
+        Err(error) => {
+            let problem =
+                Problem { place: path.display().to_string(), text: format!("cannot be read: {error}") };
+            Contents { values: Vec::new(), problems: vec![problem] }
+        }
+    }
+}
+
+/// Reads settings from the text of a file.
+pub(super) fn parse(path: &Path, text: &str) -> Contents {
+    let places = Places { path: path.to_owned(), text };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let problem = |error: &toml::de::Error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            let message = error.message().lines().collect::<Vec<_>>().join("; ");
+            Problem { place: places.at(offset).to_string(), text: message }
+        };
+        return Contents { values: Vec::new(), problems: errors.iter().map(problem).collect() };
+    }
+    let mut reader = Reader { places, values: Vec::new(), problems: Vec::new() };
+    reader.table("", document.get_ref());
+    reader.problems.sort_by_key(|(offset, _)| *offset);
+    Contents {
+        values: reader.values,
+        problems: reader.problems.into_iter().map(|(_, problem)| problem).collect(),
+    }
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(std::io::Error::other(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
+}
+
+/// Turns byte offsets into places for people.
+struct Places<'t> {
+    path: PathBuf,
+    text: &'t str,
+}
+
+impl Places<'_> {
+    fn at(&self, offset: usize) -> Place {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place {
+            path: self.path.clone(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+struct Reader<'t> {
+    places: Places<'t>,
+    values: Vec<(&'static Setting, Raw, Place)>,
+    problems: Vec<(usize, Problem)>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, section: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = match section {
+                "" => key.get_ref().to_string(),
+                _ => format!("{section}.{}", key.get_ref()),
+            };
+            self.entry(&name, key.span().start, value);
+        }
+    }
+
+    fn entry(&mut self, name: &str, offset: usize, value: &Spanned<DeValue<'_>>) {
+        if let Some(setting) = setting(name).filter(|setting| setting.given == Given::Anywhere) {
+            return self.value(setting, value);
+        }
+        match (value.get_ref(), later(name)) {
+            // What stands in a section is named by itself, so that every key is listed.
+            (DeValue::Table(table), _) if !table.is_empty() => self.table(name, table),
+            (_, Some(later)) => {
+                self.problem(offset, format!("{name} is not available in this version; {}", later.way_out));
+            }
+            (DeValue::Table(_), None) if is_section(name) => (),
+            _ if is_section(name) => {
+                self.problem(offset, format!("{name} is a section; write [{name}] on a line"));
+            }
+            _ => self.problem(offset, unknown_key(name)),
+        }
+    }
+
+    fn value(&mut self, setting: &'static Setting, value: &Spanned<DeValue<'_>>) {
+        let offset = value.span().start;
+        match raw(value.get_ref()) {
+            Some(raw) => self.values.push((setting, raw, self.places.at(offset))),
+            None => {
+                let kind = value.get_ref().type_str();
+                let text = format!(
+                    "{} is a {}, not this {kind}; for example {}",
+                    setting.name, setting.form, setting.example
+                );
+                self.problem(offset, text);
+            }
+        }
+    }
+
+    fn problem(&mut self, offset: usize, text: String) {
+        let place = self.places.at(offset).to_string();
+        self.problems.push((offset, Problem { place, text }));
+    }
+}
+
+/// A value without its TOML type; `None` for tables, and for lists of anything but texts.
+fn raw(value: &DeValue<'_>) -> Option<Raw> {
+    match value {
+        DeValue::String(text) => Some(Raw::Text(text.to_string())),
+        DeValue::Integer(number) => {
+            let digits = number.as_str();
+            let decimal = u64::from_str_radix(digits, number.radix()).ok();
+            Some(Raw::Bare(decimal.map_or_else(|| digits.to_owned(), |number| number.to_string())))
+        }
+        DeValue::Float(number) => Some(Raw::Bare(number.as_str().to_owned())),
+        DeValue::Boolean(switch) => Some(Raw::Bare(switch.to_string())),
+        DeValue::Datetime(time) => Some(Raw::Bare(time.to_string())),
+        DeValue::Array(entries) => {
+            let texts = entries.iter().map(|entry| entry.get_ref().as_str().map(str::to_owned));
+            texts.collect::<Option<Vec<_>>>().map(Raw::List)
+        }
+        DeValue::Table(_) => None,
+    }
+}

@@ -1,0 +1,346 @@
+//! How values are written in settings: durations, sizes, counts, words, lists; read from one text, shown as TOML.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration as StdDuration;
+
+use tidings::config::{Durability, Envelope, bounds};
+
+/// A value as somebody wrote it, before its setting gives it a meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Raw {
+    /// Text: a variable, a flag, or a TOML string. A list may be written so, with commas.
+    Text(String),
+    /// A TOML number, boolean or date as it stands in the file.
+    Bare(String),
+    /// A list of texts.
+    List(Vec<String>),
+    /// A flag that says there is no such thing: `--memory`.
+    Nothing,
+}
+
+/// One way of writing values.
+pub(crate) trait Form {
+    /// What it is read into.
+    type Value;
+    /// Its name in the manual.
+    const NAME: &'static str;
+    /// Reads a value; the error goes on after the setting's name: `is "5 apples"; …`.
+    fn read(raw: &Raw) -> Result<Self::Value, String>;
+    /// Shows a value as `tidings.toml` has it.
+    fn show(value: &Self::Value) -> String;
+}
+
+pub(crate) struct Duration;
+pub(crate) struct OptionalDuration;
+pub(crate) struct Size;
+pub(crate) struct Count;
+pub(crate) struct Switch;
+pub(crate) struct DurabilityWord;
+pub(crate) struct EnvelopeWord;
+pub(crate) struct Directory;
+pub(crate) struct Addresses;
+pub(crate) struct Texts;
+
+/// A bound in words, in the form of its values.
+pub(crate) fn between<F: Form>(bound: &RangeInclusive<F::Value>) -> String {
+    format!("{} to {}", F::show(bound.start()), F::show(bound.end()))
+}
+
+impl Form for Duration {
+    type Value = StdDuration;
+    const NAME: &'static str = "duration";
+
+    fn read(raw: &Raw) -> Result<StdDuration, String> {
+        let text = scalar(raw, "a duration")?;
+        let unit_start = text.find(|symbol: char| !symbol.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(unit_start);
+        let milliseconds: u64 = match unit {
+            _ if digits.is_empty() => return Err(not(&text, "a duration: digits and one of ms, s, m, h, d")),
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "" => {
+                return Err(format!(
+                    "is {}, which has no unit; write ms, s, m, h or d after it",
+                    quoted(&text)
+                ));
+            }
+            _ => return Err(not(&text, "a duration: its unit is one of ms, s, m, h, d")),
+        };
+        let total = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(milliseconds));
+        total.map(StdDuration::from_millis).ok_or_else(|| format!("is {}, which is too long", quoted(&text)))
+    }
+
+    fn show(value: &StdDuration) -> String {
+        format!("\"{}\"", bounds::duration_text(*value))
+    }
+}
+
+impl Form for OptionalDuration {
+    type Value = Option<StdDuration>;
+    const NAME: &'static str = "duration, or `none`";
+
+    fn read(raw: &Raw) -> Result<Option<StdDuration>, String> {
+        match raw {
+            Raw::Text(text) if text == "none" => Ok(None),
+            _ => Duration::read(raw).map(Some),
+        }
+    }
+
+    fn show(value: &Option<StdDuration>) -> String {
+        value.as_ref().map_or_else(|| "\"none\"".to_owned(), Duration::show)
+    }
+}
+
+impl Form for Size {
+    type Value = u64;
+    const NAME: &'static str = "size";
+
+    fn read(raw: &Raw) -> Result<u64, String> {
+        let text = scalar(raw, "a size")?;
+        let unit_start = text.find(|symbol: char| !symbol.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(unit_start);
+        let bytes: u64 = match unit {
+            _ if digits.is_empty() => {
+                return Err(not(&text, "a size: bytes, or digits and one of KiB, MiB, GiB"));
+            }
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "TiB" => 1 << 40,
+            "kB" | "KB" => 1_000,
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            "TB" => 1_000_000_000_000,
+            _ => return Err(not(&text, "a size: its unit is one of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB")),
+        };
+        let total = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(bytes));
+        total.ok_or_else(|| format!("is {}, which is too large", quoted(&text)))
+    }
+
+    fn show(value: &u64) -> String {
+        format!("\"{}\"", bounds::size_text(*value))
+    }
+}
+
+impl Form for Count {
+    type Value = u64;
+    const NAME: &'static str = "number";
+
+    fn read(raw: &Raw) -> Result<u64, String> {
+        let text = scalar(raw, "a whole number")?;
+        let digits: String = text.chars().filter(|symbol| *symbol != '_').collect();
+        let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        match digits.parse() {
+            Ok(count) if whole => Ok(count),
+            _ if whole => Err(format!("is {}, which is too large", quoted(&text))),
+            _ => Err(not(&text, "a whole number")),
+        }
+    }
+
+    fn show(value: &u64) -> String {
+        value.to_string()
+    }
+}
+
+impl Form for Switch {
+    type Value = bool;
+    const NAME: &'static str = "`true` or `false`";
+
+    fn read(raw: &Raw) -> Result<bool, String> {
+        let text = scalar(raw, "true or false")?;
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(not(&text, "true or false")),
+        }
+    }
+
+    fn show(value: &bool) -> String {
+        value.to_string()
+    }
+}
+
+impl Form for DurabilityWord {
+    type Value = Durability;
+    const NAME: &'static str = "`memory`, `interval` or `fsync`";
+
+    fn read(raw: &Raw) -> Result<Durability, String> {
+        let word = scalar(raw, "a word")?;
+        word.parse().map_err(|unknown| format!("{unknown}{}", nearest_word(&word, Durability::WORDS)))
+    }
+
+    fn show(value: &Durability) -> String {
+        format!("\"{value}\"")
+    }
+}
+
+impl Form for EnvelopeWord {
+    type Value = Envelope;
+    const NAME: &'static str = "`any` or `strict`";
+
+    fn read(raw: &Raw) -> Result<Envelope, String> {
+        let word = scalar(raw, "a word")?;
+        word.parse().map_err(|unknown| format!("{unknown}{}", nearest_word(&word, Envelope::WORDS)))
+    }
+
+    fn show(value: &Envelope) -> String {
+        format!("\"{value}\"")
+    }
+}
+
+impl Form for Directory {
+    type Value = Option<PathBuf>;
+    const NAME: &'static str = "path";
+
+    fn read(raw: &Raw) -> Result<Option<PathBuf>, String> {
+        match raw {
+            Raw::Nothing => Ok(None),
+            Raw::Text(text) if text.is_empty() => {
+                Err("is empty; pass --memory to keep everything in memory".into())
+            }
+            Raw::Text(text) if text.contains('\0') => Err(format!("is {}; a path has no NUL", quoted(text))),
+            Raw::Text(text) => Ok(Some(PathBuf::from(text))),
+            Raw::Bare(_) | Raw::List(_) => Err(format!("is {}; a path is one text", written(raw))),
+        }
+    }
+
+    fn show(value: &Option<PathBuf>) -> String {
+        value.as_ref().map_or_else(
+            || "none, everything in memory".to_owned(),
+            |path| toml_text(&path.to_string_lossy()),
+        )
+    }
+}
+
+impl Form for Addresses {
+    type Value = Vec<SocketAddr>;
+    const NAME: &'static str = "list of addresses";
+
+    fn read(raw: &Raw) -> Result<Vec<SocketAddr>, String> {
+        let mut addresses = Vec::new();
+        for text in list(raw)? {
+            let address = read_address(&text)?;
+            if address.port() != 0 && addresses.contains(&address) {
+                return Err(format!("has {address} twice; once is enough"));
+            }
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+
+    fn show(value: &Vec<SocketAddr>) -> String {
+        let texts: Vec<String> = value.iter().map(|address| format!("\"{address}\"")).collect();
+        format!("[{}]", texts.join(", "))
+    }
+}
+
+impl Form for Texts {
+    type Value = Vec<String>;
+    const NAME: &'static str = "list of texts";
+
+    fn read(raw: &Raw) -> Result<Vec<String>, String> {
+        list(raw)
+    }
+
+    fn show(value: &Vec<String>) -> String {
+        let texts: Vec<String> = value.iter().map(|text| toml_text(text)).collect();
+        format!("[{}]", texts.join(", "))
+    }
+}
+
+/// Hides the password of every URL in a text: `redis://user:***@host`.
+pub(crate) fn mask_passwords(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://").map(|at| at + 3) {
+        let (before, after) = rest.split_at(start);
+        masked.push_str(before);
+        let end = after.find(['/', '?', '#', ' ', '"', '\'', ',']).unwrap_or(after.len());
+        let (authority, remainder) = after.split_at(end);
+        match authority.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?.0, host))) {
+            Some((user, host)) => masked.extend([user, ":***@", host]),
+            None => masked.push_str(authority),
+        }
+        rest = remainder;
+    }
+    masked.push_str(rest);
+    masked
+}
+
+/// A value of somebody else for a message: shortened, escaped, without passwords.
+pub(crate) fn quoted(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 80;
+    let masked = mask_passwords(text);
+    match masked.char_indices().nth(CHARACTERS_MAX) {
+        Some((end, _)) => format!("{:?}…", &masked[..end]),
+        None => format!("{masked:?}"),
+    }
+}
+
+/// A name is taken for the address that every machine gives it: one port, no resolver, no surprise.
+fn read_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let port = text.strip_prefix("localhost:").map(str::parse::<u16>);
+    if let Some(Ok(port)) = port {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    let found = quoted(text);
+    let advice = match text.parse::<std::net::IpAddr>() {
+        Ok(address) => format!("; it has no port, write {}", SocketAddr::new(address, 8000)),
+        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
+            format!("; it has no address, write 127.0.0.1:{text}")
+        }
+        Err(_) => "; host names but localhost are not looked up, write the address itself".to_owned(),
+    };
+    Err(format!("has {found}, which is not an address and a port{advice}"))
+}
+
+fn scalar(raw: &Raw, wanted: &str) -> Result<String, String> {
+    match raw {
+        Raw::Text(text) if text.is_empty() => Err(format!("is empty; leave it out or give {wanted}")),
+        Raw::Text(text) | Raw::Bare(text) => Ok(text.clone()),
+        Raw::List(_) | Raw::Nothing => Err(format!("is {}, which is not {wanted}", written(raw))),
+    }
+}
+
+fn list(raw: &Raw) -> Result<Vec<String>, String> {
+    match raw {
+        Raw::List(texts) => Ok(texts.clone()),
+        Raw::Text(text) => {
+            Ok(text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect())
+        }
+        Raw::Bare(_) | Raw::Nothing => Err(format!("is {}, which is not a list of texts", written(raw))),
+    }
+}
+
+fn written(raw: &Raw) -> String {
+    match raw {
+        Raw::Text(text) => quoted(text),
+        Raw::Bare(text) => quoted(text).trim_matches('"').to_owned(),
+        Raw::List(texts) => format!("a list of {}", texts.len()),
+        Raw::Nothing => "nothing".to_owned(),
+    }
+}
+
+fn not(text: &str, wanted: &str) -> String {
+    format!("is {}, which is not {wanted}", quoted(text))
+}
+
+fn nearest_word(word: &str, choices: &[&str]) -> String {
+    let nearest = choices.iter().min_by_key(|choice| strsim::osa_distance(&word.to_lowercase(), choice));
+    let near = nearest.filter(|choice| strsim::osa_distance(&word.to_lowercase(), choice) <= 2);
+    near.map_or_else(String::new, |choice| format!("; did you mean {choice}?"))
+}
+
+/// A text as TOML writes it; what JSON escapes, TOML escapes in the same way.
+fn toml_text(text: &str) -> String {
+    serde_json::Value::from(mask_passwords(text)).to_string()
+}

@@ -1,0 +1,183 @@
+//! Puts the settings together: defaults, then the file, then the environment, then flags.
+
+use std::ffi::{OsStr, OsString};
+
+use tidings::config::Envelope;
+
+use super::form::{Raw, mask_passwords};
+use super::nearest::unknown_variable;
+use super::table::{Given, LATER, LATER_VARIABLES, SETTINGS, Setting, setting, variable_of};
+use super::{FlagValue, Loaded, Origin, Problem, Sources, file};
+
+/// Variables of `tidings publish` and `tidings subscribe`, which are no settings of a hub.
+const CLIENT_VARIABLES: [&str; 2] = ["TIDINGS_URL", "TIDINGS_TOKEN"];
+
+/// What a hub opens besides its streams: its log, its listeners, publishers.
+const DESCRIPTORS_RESERVED: u64 = 500;
+
+/// Puts the settings together and checks them.
+///
+/// # Errors
+/// Every fault of every source, in the order in which they are read.
+pub(crate) fn load(sources: Sources) -> Result<Loaded, Vec<Problem>> {
+    let mut loading = Loading::default();
+    let contents = file::read(sources.config.as_deref());
+    loading.problems.extend(contents.problems);
+    for (setting, raw, place) in contents.values {
+        loading.set(setting, &raw, Origin::File(place));
+    }
+    loading.environment(sources.variables);
+    for FlagValue { setting: name, flag, raw } in sources.flags {
+        let setting = setting(name).expect("flags name settings of the table");
+        loading.set(setting, &raw, Origin::Flag(flag));
+    }
+    loading.derive_defaults(sources.descriptors_max);
+    loading.check();
+    if loading.problems.is_empty() { Ok(loading.loaded) } else { Err(loading.problems) }
+}
+
+#[derive(Default)]
+struct Loading {
+    loaded: Loaded,
+    problems: Vec<Problem>,
+}
+
+impl Loading {
+    fn set(&mut self, setting: &'static Setting, raw: &Raw, origin: Origin) {
+        if let Err(problem) = (setting.read)(&mut self.loaded.settings, raw) {
+            self.problem(setting.name, &origin, &problem);
+        }
+        // A bad value counts as given, too, so that nothing else is derived in its place.
+        self.loaded.origins.insert(setting.name, origin);
+    }
+
+    fn environment(&mut self, mut variables: Vec<(OsString, OsString)>) {
+        variables.sort();
+        for (name, value) in variables {
+            let Some(name) = name.to_str() else { continue };
+            let prefixed = name.starts_with("TIDINGS_") && !CLIENT_VARIABLES.contains(&name);
+            if let Some(setting) = SETTINGS.iter().find(|setting| setting.variable().as_deref() == Some(name))
+            {
+                self.variable(setting, name, &value);
+            } else if prefixed {
+                let later = LATER.iter().find(|later| variable_of(later.name) == name);
+                let text = match later {
+                    Some(later) => {
+                        format!(
+                            "{} is not available in this version; {}",
+                            later.name,
+                            later.way_out_of_environment()
+                        )
+                    }
+                    None => unknown_variable(name),
+                };
+                self.problems.push(Problem { place: name.to_owned(), text });
+            } else if let Some(later) =
+                LATER_VARIABLES.iter().find(|later| later.name == name && !value.is_empty())
+            {
+                let text = format!("not available in this version; {}", later.way_out_of_environment());
+                self.problems.push(Problem { place: name.to_owned(), text });
+            }
+        }
+    }
+
+    fn variable(&mut self, setting: &'static Setting, name: &str, value: &OsStr) {
+        // `TEST_MODE` is shared with other programs, where empty is as good as unset.
+        if value.is_empty() && matches!(setting.given, Given::Variable(_)) {
+            return;
+        }
+        let origin = Origin::Variable(name.to_owned());
+        match value.to_str() {
+            Some(text) => self.set(setting, &Raw::Text(text.to_owned()), origin),
+            None => self.problem(setting.name, &origin, "is not UTF-8"),
+        }
+    }
+
+    /// Lets defaults follow what was set, where they would contradict it.
+    fn derive_defaults(&mut self, descriptors_max: Option<u64>) {
+        let Loaded { settings, origins, warnings } = &mut self.loaded;
+        let limits = &mut settings.limits;
+        if limits.event_bytes > limits.body_bytes {
+            if !origins.contains_key("limits.event_bytes") {
+                limits.event_bytes = limits.body_bytes;
+                origins.insert("limits.event_bytes", Origin::Derived("at most limits.body_bytes".to_owned()));
+            } else if !origins.contains_key("limits.body_bytes") {
+                limits.body_bytes = limits.event_bytes;
+                origins
+                    .insert("limits.body_bytes", Origin::Derived("at least limits.event_bytes".to_owned()));
+            }
+        }
+        let Some(descriptors) = descriptors_max else { return };
+        let connections_max = connections_of(descriptors);
+        if connections_max >= limits.connections {
+            return;
+        }
+        if origins.contains_key("limits.connections") {
+            warnings.push(format!(
+                "limits.connections is {}, but {descriptors} descriptors allow about {connections_max}; raise the \
+                 limit of open files, for example with ulimit -n {}",
+                limits.connections,
+                limits.connections.saturating_add(DESCRIPTORS_RESERVED)
+            ));
+        } else {
+            limits.connections = connections_max;
+            let why = format!("what {descriptors} descriptors allow");
+            origins.insert("limits.connections", Origin::Derived(why));
+        }
+    }
+
+    fn check(&mut self) {
+        for fault in self.loaded.settings.faults() {
+            let origin = self.loaded.origin(fault.setting).clone();
+            self.problem(fault.setting, &origin, &fault.problem);
+        }
+        let settings = &self.loaded.settings;
+        if settings.channels.envelope == Envelope::Any && !settings.channels.types.is_empty() {
+            self.loaded.warnings.push(
+                "channels.types has no effect while channels.envelope is \"any\"; set it to \"strict\""
+                    .to_owned(),
+            );
+        }
+        self.check_openness();
+    }
+
+    /// Without credentials whoever reaches the hub may do everything, so only this machine may reach it.
+    fn check_openness(&mut self) {
+        let settings = &self.loaded.settings;
+        if settings.insecure {
+            return;
+        }
+        let beyond = settings.listen.iter().filter(|address| !address.ip().to_canonical().is_loopback());
+        let place = self.loaded.origin("listen").place();
+        let problems: Vec<Problem> = beyond
+            .map(|address| Problem {
+                place: place.clone(),
+                text: format!(
+                    "listen has {address}, which is not a loopback address, and without [auth] whoever reaches it may \
+                     read and publish everything; listen on 127.0.0.1:{} behind a proxy that checks who asks, or \
+                     pass --insecure to allow it",
+                    address.port()
+                ),
+            })
+            .collect();
+        self.problems.extend(problems);
+    }
+
+    fn problem(&mut self, name: &str, origin: &Origin, problem: &str) {
+        let example = setting(name).map_or("", |setting| setting.example);
+        let mut text = format!("{name} {}", mask_passwords(problem));
+        if !text.contains("for example") && !text.contains("one of ") {
+            text.push_str(&format!(", for example {example}"));
+        }
+        self.problems.push(Problem { place: origin.place(), text });
+    }
+}
+
+/// How many streams so many descriptors allow.
+fn connections_of(descriptors: u64) -> u64 {
+    if descriptors > 2 * DESCRIPTORS_RESERVED {
+        descriptors - DESCRIPTORS_RESERVED
+    } else {
+        (descriptors / 2).max(1)
+    }
+}

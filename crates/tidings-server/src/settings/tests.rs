@@ -1,0 +1,258 @@
+//! Settings: where they come from, what is refused, and in which words.
+
+use std::path::Path;
+
+use super::form::{self, Form, mask_passwords};
+use super::table::{Given, LATER, SETTINGS};
+use super::*;
+
+/// Every value and problem of a file's text, as one line each.
+fn read(text: &str) -> Vec<String> {
+    let contents = file::parse(Path::new("t.toml"), text);
+    let values =
+        contents.values.iter().map(|(setting, raw, place)| format!("{place}: {} {raw:?}", setting.name));
+    values.chain(contents.problems.iter().map(ToString::to_string)).collect()
+}
+
+/// The problems that these variables and flags make without a file.
+fn problems(variables: &[(&str, &str)], flags: Vec<FlagValue>) -> Vec<String> {
+    match load_with(variables, flags, None) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn load_with(
+    variables: &[(&str, &str)],
+    flags: Vec<FlagValue>,
+    descriptors_max: Option<u64>,
+) -> Result<Loaded, Vec<Problem>> {
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    load(Sources { config: None, variables, flags, descriptors_max })
+}
+
+#[test]
+fn every_example_and_default_reads_back_as_it_is_shown() {
+    for setting in SETTINGS.iter().filter(|setting| setting.given == Given::Anywhere) {
+        let mut settings = Settings::default();
+        let default = (setting.show)(&settings);
+        for text in [setting.example, &default] {
+            let contents = file::parse(Path::new("t.toml"), &format!("{} = {text}", setting.name));
+            let (read, raw, _) = contents.values.first().expect(setting.name);
+            assert_eq!(read.name, setting.name);
+            (setting.read)(&mut settings, raw).expect(setting.name);
+            assert_eq!((setting.show)(&settings), text, "{}", setting.name);
+            assert_eq!(settings.faults(), [], "{}", setting.name);
+        }
+    }
+}
+
+#[test]
+fn names_are_unique_and_none_is_both_of_now_and_later() {
+    let mut names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    names.extend(LATER.iter().map(|later| later.name));
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
+fn values_of_a_file_carry_line_and_column() {
+    assert_eq!(
+        read("listen = [\"[::1]:1\"]\n\n[log]\n  retention_age = \"1h\"\nring_bytes = 0x10_000\n"),
+        [
+            r#"t.toml:1:10: listen List(["[::1]:1"])"#,
+            r#"t.toml:4:19: log.retention_age Text("1h")"#,
+            r#"t.toml:5:14: log.ring_bytes Bare("65536")"#,
+        ]
+    );
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_and_all_are_listed() {
+    assert_eq!(
+        read(
+            "[log]\nretention_agee = 1\n[logs]\nretention_bytes = 1\n[strem]\n[limits]\nkeep_alive = \"1s\"\n"
+        ),
+        [
+            "t.toml:2:1: log.retention_agee is not a setting; did you mean log.retention_age?",
+            "t.toml:4:1: logs.retention_bytes is not a setting; did you mean log.retention_bytes?",
+            "t.toml:5:2: strem is not a setting; did you mean stream?",
+            "t.toml:7:1: limits.keep_alive is not a setting; did you mean stream.keep_alive?",
+        ]
+    );
+}
+
+#[test]
+fn broken_toml_is_located() {
+    let found = read("listen = [\n");
+    assert!(found[0].starts_with("t.toml:"), "{found:?}");
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_located() {
+    assert_eq!(
+        read("log = 1\nlisten = [1]\n[limits.connections]\na = 1\n"),
+        [
+            "t.toml:1:1: log is a section; write [log] on a line",
+            "t.toml:2:10: listen is a list of addresses, not this array; for example [\"127.0.0.1:8000\"]",
+            "t.toml:3:1: limits.connections is a number, not this table; for example 15000",
+        ]
+    );
+}
+
+#[test]
+fn settings_of_later_versions_are_refused_in_the_file() {
+    let found = read(
+        "[auth]\nsecret = \"s3cret\"\n[[auth.keys]]\nname = \"a\"\n[auth.user]\n[server.tls]\ncert_file = \"c\"\n",
+    );
+    let names: Vec<&str> = found.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(names, ["auth.secret", "auth.keys", "auth.user", "server.tls.cert_file"]);
+    for line in &found {
+        assert!(line.contains("is not available in this version; "), "{line}");
+        assert!(!line.contains("s3cret"), "{line}");
+    }
+    assert_eq!(read("[auth]\n").len(), 1);
+}
+
+#[test]
+fn variables_are_checked_and_name_the_nearest() {
+    assert_eq!(
+        problems(
+            &[
+                ("TIDINGS_LOG_RETENTON_AGE", "1h"),
+                ("TIDINGS_TEST_MODE", "true"),
+                ("TIDINGS_INSECURE", "1"),
+                ("TIDINGS_AUTH_SECRET", "s3cret"),
+                ("REDIS_URL", "redis://u:s3cret@h"),
+                ("NATS_URL", ""),
+                ("TIDINGS_URL", "http://h"),
+                ("TIDINGS_TOKEN", "t"),
+                ("TEST_MODE", ""),
+            ],
+            Vec::new()
+        ),
+        [
+            "REDIS_URL: not available in this version; unset it; this version runs as one node with its own log",
+            "TIDINGS_AUTH_SECRET: auth.secret is not available in this version; unset it, and let a proxy in front \
+             decide who may ask; without it the hub is open",
+            "TIDINGS_INSECURE: not a setting of the environment; it is given as the flag --insecure",
+            "TIDINGS_LOG_RETENTON_AGE: not a setting; did you mean TIDINGS_LOG_RETENTION_AGE?",
+            "TIDINGS_TEST_MODE: not a setting; did you mean TEST_MODE?",
+        ]
+    );
+}
+
+#[test]
+fn bad_values_name_value_setting_place_bound_and_example() {
+    assert_eq!(
+        problems(
+            &[
+                ("TIDINGS_LOG_RETENTION_AGE", "24"),
+                ("TIDINGS_LOG_RETENTION_BYTES", "1KiB"),
+                ("TIDINGS_LOG_DURABILITY", "fsink"),
+                ("TIDINGS_LIMITS_CONNECTIONS", "-1"),
+                ("TIDINGS_STREAM_ENABLED", "maybe"),
+                ("TIDINGS_LISTEN", "example.com:80"),
+                ("TIDINGS_SHUTDOWN_WINDOW", ""),
+            ],
+            Vec::new()
+        ),
+        [
+            "TIDINGS_LIMITS_CONNECTIONS: limits.connections is \"-1\", which is not a whole number, for example 15000",
+            "TIDINGS_LISTEN: listen has \"example.com:80\", which is not an address and a port; host names but \
+             localhost are not looked up, write the address itself, for example [\"127.0.0.1:8000\"]",
+            "TIDINGS_LOG_DURABILITY: log.durability is \"fsink\"; one of memory, interval, fsync; did you mean fsync?",
+            "TIDINGS_LOG_RETENTION_AGE: log.retention_age is \"24\", which has no unit; write ms, s, m, h or d after \
+             it, for example \"24h\"",
+            "TIDINGS_SHUTDOWN_WINDOW: shutdown.window is empty; leave it out or give a duration, for example \"5s\"",
+            "TIDINGS_STREAM_ENABLED: stream.enabled is \"maybe\", which is not true or false, for example true",
+            "TIDINGS_LOG_RETENTION_BYTES: log.retention_bytes is 1KiB; at least 64KiB, for example \"1GiB\"",
+        ]
+    );
+}
+
+#[test]
+fn flags_win_over_variables() {
+    let flag =
+        FlagValue { setting: "listen", flag: "--listen", raw: Raw::List(vec!["localhost:0".to_owned()]) };
+    let loaded =
+        load_with(&[("TIDINGS_LISTEN", "127.0.0.1:1,[::1]:1")], vec![flag], None).expect("good settings");
+    assert_eq!(loaded.settings.listen, ["127.0.0.1:0".parse().expect("an address")]);
+    assert_eq!(loaded.origin("listen").to_string(), "flag --listen");
+}
+
+#[test]
+fn addresses_beyond_loopback_need_insecure() {
+    let beyond = [("TIDINGS_LISTEN", "0.0.0.0:80, [::ffff:127.0.0.1]:81, [::]:82")];
+    let found = problems(&beyond, Vec::new());
+    assert_eq!(found.len(), 2);
+    assert!(found[0].contains("0.0.0.0:80") && found[0].contains("--insecure"), "{found:?}");
+    assert!(found[1].contains("[::]:82"), "{found:?}");
+    let flag = FlagValue { setting: "insecure", flag: "--insecure", raw: Raw::Bare("true".to_owned()) };
+    assert_eq!(problems(&beyond, vec![flag]), Vec::<String>::new());
+}
+
+#[test]
+fn defaults_follow_what_was_set() {
+    let loaded =
+        load_with(&[("TIDINGS_LIMITS_BODY_BYTES", "1KiB")], Vec::new(), Some(1_000_000)).expect("good");
+    assert_eq!(loaded.settings.limits.event_bytes, 1024);
+    let loaded =
+        load_with(&[("TIDINGS_LIMITS_EVENT_BYTES", "16MiB")], Vec::new(), Some(1_000_000)).expect("good");
+    assert_eq!(loaded.settings.limits.body_bytes, 16 << 20);
+    assert_eq!(loaded.settings.limits.connections, 15_000);
+    let both = [("TIDINGS_LIMITS_EVENT_BYTES", "2KiB"), ("TIDINGS_LIMITS_BODY_BYTES", "1KiB")];
+    assert_eq!(problems(&both, Vec::new()).len(), 1);
+}
+
+#[test]
+fn connections_follow_the_descriptors() {
+    let connections = |descriptors| {
+        let loaded = load_with(&[], Vec::new(), Some(descriptors)).expect("good");
+        (loaded.settings.limits.connections, loaded.warnings.len())
+    };
+    assert_eq!(connections(100_000), (15_000, 0));
+    assert_eq!(connections(4_096), (3_596, 0));
+    assert_eq!(connections(256), (128, 0));
+    let loaded = load_with(&[("TIDINGS_LIMITS_CONNECTIONS", "5000")], Vec::new(), Some(4_096)).expect("good");
+    assert_eq!(loaded.settings.limits.connections, 5_000);
+    assert!(loaded.warnings[0].contains("ulimit -n 5500"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn durations_and_sizes_are_read_in_every_unit() {
+    let milliseconds =
+        |text: &str| form::Duration::read(&Raw::Text(text.to_owned())).map(|value| value.as_millis());
+    for (text, expected) in
+        [("250ms", 250), ("15s", 15_000), ("5m", 300_000), ("24h", 86_400_000), ("7d", 604_800_000)]
+    {
+        assert_eq!(milliseconds(text), Ok(expected));
+    }
+    for bad in ["15", "s", "1.5s", "-1s", "1 s", "15S", "99999999999999999999s", "18446744073709551615d", ""]
+    {
+        assert!(milliseconds(bad).is_err(), "{bad}");
+    }
+    let bytes = |text: &str| form::Size::read(&Raw::Text(text.to_owned()));
+    for (text, expected) in
+        [("512", 512), ("512B", 512), ("64KiB", 65_536), ("1GiB", 1 << 30), ("1kB", 1000), ("2MB", 2_000_000)]
+    {
+        assert_eq!(bytes(text), Ok(expected));
+    }
+    for bad in ["64kib", "1.5MiB", "GiB", "99999999999TiB", "1 KiB", "64K"] {
+        assert!(bytes(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn passwords_in_urls_are_masked() {
+    for (text, masked) in [
+        ("redis://user:word@host:1/0", "redis://user:***@host:1/0"),
+        ("redis://:word@host", "redis://:***@host"),
+        ("a redis://u:w@rd@h, http://h:80/a@b:c", "a redis://u:***@h, http://h:80/a@b:c"),
+        ("https://app.example.com", "https://app.example.com"),
+    ] {
+        assert_eq!(mask_passwords(text), masked);
+    }
+}

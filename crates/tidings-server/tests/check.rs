@@ -1,0 +1,91 @@
+//! `tidings check`.
+
+use super::process::Directory;
+
+#[test]
+fn check_prints_every_setting_with_value_and_origin() {
+    let directory = Directory::new();
+    directory.write("tidings.toml", "[log]\nretention_age = \"2h\"\ndurability = \"fsync\"\n");
+    let variables = [("TIDINGS_LOG_DURABILITY", "memory"), ("TIDINGS_LIMITS_CONNECTIONS", "10")];
+    let outcome = directory.run(&["check", "--listen", "localhost:0"], &variables);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    // One space stands for the column between value and origin.
+    let lines: Vec<String> =
+        outcome.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"listen = ["127.0.0.1:0"] # flag --listen"#,
+            r#"data_dir = "tidings-data" # default"#,
+            "# insecure = false # default",
+            "# test_mode = false # default",
+            r#"log.durability = "memory" # environment TIDINGS_LOG_DURABILITY"#,
+            r#"log.retention_age = "2h" # tidings.toml:2"#,
+            r#"log.retention_bytes = "1GiB" # default"#,
+            "log.retention_events = 10000 # default",
+            r#"log.ring_bytes = "64MiB" # default"#,
+            r#"log.idempotency_window = "10m" # default"#,
+            "log.idempotency_keys = 1000000 # default",
+            "stream.enabled = true # default",
+            r#"stream.keep_alive = "15s" # default"#,
+            r#"stream.write_timeout = "30s" # default"#,
+            r#"stream.max_age = "none" # default"#,
+            r#"channels.envelope = "any" # default"#,
+            "channels.types = [] # default",
+            r#"server.head_timeout = "10s" # default"#,
+            r#"server.body_timeout = "30s" # default"#,
+            "limits.connections = 10 # environment TIDINGS_LIMITS_CONNECTIONS",
+            "limits.channels_per_connection = 256 # default",
+            r#"limits.event_bytes = "256KiB" # default"#,
+            r#"limits.body_bytes = "8MiB" # default"#,
+            "cors.origins = [] # default",
+            "metrics.public = false # default",
+            r#"shutdown.window = "5s" # default"#,
+        ]
+    );
+}
+
+#[test]
+fn check_prints_a_file_that_reads_back() {
+    let directory = Directory::new();
+    let variables =
+        [("TIDINGS_CORS_ORIGINS", "https://a.example, http://b.example:81"), ("TIDINGS_DATA_DIR", "d \"é\"")];
+    let first = directory.run(&["check"], &variables);
+    directory.write("tidings.toml", &first.stdout);
+    let second = directory.run(&["check"], &[]);
+    assert_eq!(second.code, Some(0), "{second:?}");
+    let values =
+        |text: &str| text.lines().map(|line| line.split("  ").next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(values(&first.stdout), values(&second.stdout));
+}
+
+#[test]
+fn check_says_that_memory_cannot_stand_in_a_file() {
+    let outcome = Directory::new().run(&["check", "--memory"], &[]);
+    let line = outcome.stdout.lines().find(|line| line.contains("data_dir")).unwrap();
+    assert!(line.starts_with("# data_dir = none") && line.ends_with("# flag --memory"), "{line}");
+}
+
+#[test]
+fn check_masks_passwords() {
+    let variables =
+        [("TIDINGS_CHANNELS_TYPES", "a://user:s3cret@host"), ("TIDINGS_CHANNELS_ENVELOPE", "strict")];
+    let outcome = Directory::new().run(&["check"], &variables);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stdout.contains("a://user:***@host"), "{outcome:?}");
+    assert!(!outcome.stdout.contains("s3cret"), "{outcome:?}");
+}
+
+#[test]
+fn check_warns_of_settings_without_effect() {
+    let outcome = Directory::new().run(&["check"], &[("TIDINGS_CHANNELS_TYPES", "a,b")]);
+    assert_eq!(outcome.code, Some(0));
+    assert!(outcome.stderr.contains("channels.types has no effect"), "{outcome:?}");
+}
+
+#[test]
+fn page_of_settings_in_the_manual_is_made_from_the_table() {
+    let outcome = Directory::new().run(&["check", "--markdown"], &[]);
+    let page = include_str!("../../../docs/settings.md");
+    assert!(outcome.stdout == page, "docs/settings.md is old; make it with `tidings check --markdown`");
+}

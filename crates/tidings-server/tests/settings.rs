@@ -1,0 +1,125 @@
+//! Settings that are refused, and which source wins.
+
+use super::process::Directory;
+
+#[track_caller]
+fn refused(directory: &Directory, arguments: &[&str], variables: &[(&str, &str)], expected: &[&str]) {
+    for command in ["serve", "check"] {
+        let all: Vec<&str> = [command].iter().chain(arguments).copied().collect();
+        let outcome = directory.run(&all, variables);
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert_eq!(outcome.stdout, "");
+        for text in expected {
+            assert!(outcome.stderr.contains(text), "{text:?} is missing in {}", outcome.stderr);
+        }
+    }
+}
+
+#[track_caller]
+fn effective(directory: &Directory, arguments: &[&str], variables: &[(&str, &str)], expected: &str) {
+    let all: Vec<&str> = ["check"].iter().chain(arguments).copied().collect();
+    let outcome = directory.run(&all, variables);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(
+        outcome.stdout.lines().any(|line| line.starts_with(expected)),
+        "{expected:?} in {}",
+        outcome.stdout
+    );
+}
+
+#[test]
+fn misspelt_key_in_the_file_is_refused_with_its_place_and_the_nearest() {
+    let directory = Directory::new();
+    directory.write("tidings.toml", "[log]\n  retenton_age = \"1h\"\n");
+    let expected = "tidings.toml:2:3: log.retenton_age is not a setting; did you mean log.retention_age?";
+    refused(&directory, &[], &[], &[expected]);
+}
+
+#[test]
+fn misspelt_variable_is_refused_with_the_nearest() {
+    let variables = [("TIDINGS_LOG_RETENTION_AEG", "1h")];
+    let expected = "TIDINGS_LOG_RETENTION_AEG: not a setting; did you mean TIDINGS_LOG_RETENTION_AGE?";
+    refused(&Directory::new(), &[], &variables, &[expected]);
+}
+
+#[test]
+fn misspelt_flag_is_refused() {
+    refused(&Directory::new(), &["--listn", "127.0.0.1:0"], &[], &["--listen"]);
+}
+
+#[test]
+fn client_variables_are_no_error() {
+    let variables = [("TIDINGS_URL", "http://127.0.0.1:1"), ("TIDINGS_TOKEN", "t")];
+    effective(&Directory::new(), &[], &variables, "stream.keep_alive = \"15s\"");
+}
+
+#[test]
+fn environment_wins_over_the_file_and_flags_win_over_both() {
+    let directory = Directory::new();
+    directory.write(
+        "tidings.toml",
+        "listen = [\"127.0.0.1:1\"]\nstream.keep_alive = \"1s\"\nlog.retention_events = 5\n",
+    );
+    let variables = [("TIDINGS_LISTEN", "127.0.0.1:2"), ("TIDINGS_STREAM_KEEP_ALIVE", "200ms")];
+    effective(&directory, &[], &[], "listen = [\"127.0.0.1:1\"]");
+    effective(&directory, &[], &variables, "listen = [\"127.0.0.1:2\"]");
+    effective(&directory, &["--listen", "127.0.0.1:3"], &variables, "listen = [\"127.0.0.1:3\"]");
+    effective(&directory, &[], &variables, "stream.keep_alive = \"200ms\"");
+    effective(&directory, &[], &variables, "log.retention_events = 5");
+}
+
+#[test]
+fn named_file_is_read_instead_and_has_to_exist() {
+    let directory = Directory::new();
+    directory.write("tidings.toml", "nonsense");
+    directory.write("other.toml", "data_dir = \"other\"");
+    effective(&directory, &["--config", "other.toml"], &[], "data_dir = \"other\"");
+    refused(&directory, &["--config", "missing.toml"], &[], &["missing.toml: cannot be read: "]);
+    refused(&directory, &[], &[], &["tidings.toml:1:9: "]);
+}
+
+#[test]
+fn all_faults_are_reported_at_once() {
+    let directory = Directory::new();
+    directory.write("tidings.toml", "[stream]\nkeep_alive = \"1ms\"\nwrite_timeout = \"soon\"\n");
+    let expected = [
+        "tidings: the settings have 3 faults",
+        "tidings.toml:2:14: stream.keep_alive is 1ms; at least 50ms, for example \"15s\"",
+        "tidings.toml:3:17: stream.write_timeout is \"soon\", which is not a duration",
+        "TIDINGS_LIMITS_EVENT_BYTES: limits.event_bytes is \"big\", which is not a size",
+    ];
+    refused(&directory, &[], &[("TIDINGS_LIMITS_EVENT_BYTES", "big")], &expected);
+}
+
+#[test]
+fn address_beyond_loopback_is_refused_without_insecure() {
+    let directory = Directory::new();
+    let arguments = ["--listen", "0.0.0.0:0"];
+    refused(&directory, &arguments, &[], &["--listen: listen has 0.0.0.0:0", "--insecure"]);
+    effective(&directory, &["--listen", "0.0.0.0:0", "--insecure"], &[], "listen = [\"0.0.0.0:0\"]");
+}
+
+#[test]
+fn settings_of_later_versions_are_refused() {
+    let directory = Directory::new();
+    directory.write("tidings.toml", "[auth]\nsecret = \"abcdef\"\n[limits]\nconnections_per_user = 1\n");
+    let expected = [
+        "tidings.toml:2:1: auth.secret is not available in this version; remove it",
+        "tidings.toml:4:1: limits.connections_per_user is not available in this version",
+        "TIDINGS_REDIS_URL: redis.url is not available in this version",
+        "NATS_URL: not available in this version",
+    ];
+    refused(&directory, &[], &[("TIDINGS_REDIS_URL", "redis://h"), ("NATS_URL", "nats://h")], &expected);
+}
+
+#[test]
+fn test_mode_is_honoured() {
+    effective(&Directory::new(), &[], &[("TEST_MODE", "true")], "# test_mode = true");
+    effective(&Directory::new(), &[], &[("TEST_MODE", "False")], "# test_mode = false");
+    refused(&Directory::new(), &[], &[("TEST_MODE", "perhaps")], &["TEST_MODE: test_mode is \"perhaps\""]);
+}
+
+#[test]
+fn memory_and_a_directory_exclude_each_other() {
+    refused(&Directory::new(), &["--memory", "--data-dir", "d"], &[], &["--memory", "--data-dir"]);
+}
