@@ -302,7 +302,10 @@ fn parse_message(text: &[u8], depth_outside: usize) -> Result<PublishMessage, Fa
 fn read_audience(members: &Members<'_>) -> Result<Vec<ChannelName>, Fault> {
     let mut channels = Vec::new();
     let mut seen = HashSet::new();
-    for name in strings(members, Member::Channels)? {
+    for json in list(members, Member::Channels)? {
+        let name: String = read(json).ok_or_else(|| {
+            fault(Code::MalformedBody, format!("\"channels\" has {} in it; each is a string", found(json)))
+        })?;
         let channel = ChannelName::parse(&name).map_err(|error| {
             let code = if error.is_reserved() { Code::ReservedChannel } else { Code::BadChannel };
             fault(code, error)
@@ -317,8 +320,8 @@ fn read_audience(members: &Members<'_>) -> Result<Vec<ChannelName>, Fault> {
         channels.push(channel);
     }
     let is_unbuilt = [
-        (Member::Users, !strings(members, Member::Users)?.is_empty()),
-        (Member::Sessions, !strings(members, Member::Sessions)?.is_empty()),
+        (Member::Users, list(members, Member::Users)?.next().is_some()),
+        (Member::Sessions, list(members, Member::Sessions)?.next().is_some()),
         (Member::All, boolean(members, Member::All)? == Some(true)),
         (Member::Where, members.value(Member::Where).is_some()),
     ];
@@ -365,18 +368,25 @@ fn boolean(members: &Members<'_>, member: Member) -> Result<Option<bool>, Fault>
         .transpose()
 }
 
-fn strings(members: &Members<'_>, member: Member) -> Result<Vec<String>, Fault> {
-    members
-        .value(member)
-        .map_or(Ok(Vec::new()), |json| read(json).ok_or_else(|| mistyped(member, json, "a list of strings")))
+/// Returns the JSON of each element, one at a time: a list may hold millions, of which few are kept.
+fn list<'a>(members: &Members<'a>, member: Member) -> Result<impl Iterator<Item = &'a str>, Fault> {
+    let json = members.value(member).unwrap_or("[]");
+    let Some(rest) = json.strip_prefix('[') else { return Err(mistyped(member, json, "a list of strings")) };
+    Ok(elements(rest.as_bytes()).map(|piece| match piece {
+        Piece::Message(element) => {
+            std::str::from_utf8(element).expect("text is cut at ASCII characters only")
+        }
+        Piece::Unclosed | Piece::Trailing => unreachable!("the list is valid JSON"),
+    }))
 }
 
 fn mistyped(member: Member, json: &str, wanted: &str) -> Fault {
-    let has_surrogate = compact(json).is_none();
-    let found = if has_surrogate { "text with a lone surrogate" } else { kind(json) };
-    let found =
-        if found == "a list" && wanted.starts_with("a list") { "a list of other values" } else { found };
-    fault(Code::MalformedBody, format!("\"{}\" is {found}; it must be {wanted}", member.name()))
+    fault(Code::MalformedBody, format!("\"{}\" is {}; it must be {wanted}", member.name(), found(json)))
+}
+
+/// Says what was found in the place of something else.
+fn found(json: &str) -> &'static str {
+    if compact(json).is_some() { kind(json) } else { "text with a lone surrogate" }
 }
 
 #[cfg(test)]
