@@ -2,6 +2,7 @@
 
 mod check;
 mod descriptors;
+mod doctor;
 mod publish;
 mod serve;
 mod settings;
@@ -35,6 +36,7 @@ enum Command {
     Subscribe(subscribe::Args),
     /// Check the settings and print every one with where it came from.
     Check(check::CheckArgs),
+    Doctor(doctor::Args),
 }
 
 /// Flags that say or override settings.
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Subscribe(args) => on_runtime(subscribe::run(args)),
         Command::Check(args) => check::run(args),
+        Command::Doctor(args) => on_runtime(doctor::run(args)),
     }
 }
 
