@@ -23,6 +23,12 @@ impl Paint {
         Self { coloured: std::io::stdout().is_terminal() && colours_wanted() }
     }
 
+    /// No colours at all.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { coloured: false }
+    }
+
     /// The text in the style.
     pub(crate) fn paint(self, style: Style, text: &str) -> String {
         let code = match style {

@@ -37,3 +37,6 @@ fn page_url(address: SocketAddr) -> String {
     };
     format!("http://{}/", SocketAddr::new(reachable, address.port()))
 }
+
+#[cfg(test)]
+mod tests;
