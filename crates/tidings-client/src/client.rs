@@ -168,6 +168,11 @@ impl Client {
         Publish::new(self.clone(), Message::new(channel))
     }
 
+    /// As [`Client::publish`], with a message that is built already; it may have several channels.
+    pub fn publish_message(&self, message: Message) -> Publish {
+        Publish::new(self.clone(), message)
+    }
+
     /// Publishes several events as one batch: all are stored, next to each other, or none. One answer each.
     ///
     /// It is tried again only if every message has an idempotency key, as for [`Publish::send`].

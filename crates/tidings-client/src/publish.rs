@@ -78,7 +78,8 @@ impl Publish {
         self.message.check()?;
         let Self { client, message } = self;
         let [channel] = message.channels.as_slice() else {
-            return Err(Error::input("this sends to one channel; use publish_batch for several"));
+            let answers = send_batch(&client, std::slice::from_ref(&message)).await?;
+            return Ok(answers.into_iter().next().expect("a batch of one has one answer"));
         };
         let path = format!("/api/v1/events/{channel}{}", message.query());
         let mut headers = vec![("content-type", "text/plain; charset=utf-8")];
@@ -96,9 +97,9 @@ pub(crate) async fn send_batch(client: &Client, messages: &[Message]) -> Result<
     }
     let mut body = Vec::new();
     for (index, message) in messages.iter().enumerate() {
-        message.check().map_err(|fault| Error::input(format!("message {index}: {fault}")).at(index))?;
+        message.check().map_err(|fault| fault.at(index))?;
         serde_json::to_writer(&mut body, message).map_err(|fault| {
-            Error::input(format!("message {index}: {fault}")).at(index).with_source(fault)
+            Error::input(fault.to_string()).at(index).with_source(fault)
         })?;
         body.push(b'\n');
     }

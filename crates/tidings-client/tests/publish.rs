@@ -190,3 +190,12 @@ fn bad_urls_and_tokens_are_refused_and_secrets_masked() {
         assert_eq!(Client::builder("http://h").token(token).build().unwrap_err().kind(), ErrorKind::Input);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn message_for_several_channels_is_one_event() {
+    let server = Server::start(|_, _| closing(answer("200 OK", &format!("[{STORED}]")))).await;
+    let message = Message::new("a").also_to("b").data("x");
+    let got = client(&server).publish_message(message).send().await.unwrap();
+    assert_eq!(got.offset, Some(1));
+    assert_eq!(server.requests()[0].body, "{\"channels\":[\"a\",\"b\"],\"data\":\"x\"}\n");
+}

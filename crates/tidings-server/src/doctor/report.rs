@@ -1,0 +1,95 @@
+//! What the doctor found, step by step.
+
+use serde::Serialize;
+
+use crate::terminal;
+
+/// How a step went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Outcome {
+    Ok,
+    /// Worth knowing; nothing breaks.
+    Warn,
+    Fail,
+}
+
+/// One finding.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Step {
+    /// A stable name for programs.
+    pub(super) name: &'static str,
+    pub(super) outcome: Outcome,
+    pub(super) detail: String,
+    /// What to set where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remedy: Option<String>,
+}
+
+/// All findings so far.
+#[derive(Debug)]
+pub(super) struct Report {
+    prints: bool,
+    steps: Vec<Step>,
+}
+
+impl Report {
+    /// A report that prints each finding when it is made, or keeps them.
+    pub(super) fn new(prints: bool) -> Self {
+        Self { prints, steps: Vec::new() }
+    }
+
+    pub(super) fn ok(&mut self, name: &'static str, detail: impl Into<String>) {
+        self.add(Step { name, outcome: Outcome::Ok, detail: detail.into(), remedy: None });
+    }
+
+    pub(super) fn warn(&mut self, name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) {
+        let remedy = Some(remedy.into());
+        self.add(Step { name, outcome: Outcome::Warn, detail: detail.into(), remedy });
+    }
+
+    pub(super) fn fail(&mut self, name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) {
+        let remedy = Some(remedy.into());
+        self.add(Step { name, outcome: Outcome::Fail, detail: detail.into(), remedy });
+    }
+
+    fn add(&mut self, step: Step) {
+        if self.prints {
+            let mark = match step.outcome {
+                Outcome::Ok => '✓',
+                Outcome::Warn => '!',
+                Outcome::Fail => '✗',
+            };
+            let remedy = step.remedy.as_ref().map(|remedy| format!("  → {remedy}\n")).unwrap_or_default();
+            terminal::say(&format!("{mark} {}\n{remedy}", step.detail));
+        }
+        self.steps.push(step);
+    }
+
+    /// Whether no step failed.
+    pub(super) fn is_good(&self) -> bool {
+        self.count(Outcome::Fail) == 0
+    }
+
+    fn count(&self, outcome: Outcome) -> usize {
+        self.steps.iter().filter(|step| step.outcome == outcome).count()
+    }
+
+    pub(super) fn summary(&self) -> String {
+        match (self.count(Outcome::Fail), self.count(Outcome::Warn)) {
+            (0, 0) => "nothing is wrong on the way to this hub\n".to_owned(),
+            (0, warnings) => format!("nothing is wrong on the way to this hub; worth knowing: {warnings}\n"),
+            (1, _) => "1 fault\n".to_owned(),
+            (faults, _) => format!("{faults} faults\n"),
+        }
+    }
+
+    pub(super) fn json(&self, url: &str) -> String {
+        serde_json::json!({"url": url, "ok": self.is_good(), "steps": self.steps}).to_string()
+    }
+
+    #[cfg(test)]
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+}
