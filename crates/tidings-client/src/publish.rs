@@ -98,9 +98,8 @@ pub(crate) async fn send_batch(client: &Client, messages: &[Message]) -> Result<
     let mut body = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         message.check().map_err(|fault| fault.at(index))?;
-        serde_json::to_writer(&mut body, message).map_err(|fault| {
-            Error::input(fault.to_string()).at(index).with_source(fault)
-        })?;
+        serde_json::to_writer(&mut body, message)
+            .map_err(|fault| Error::input(fault.to_string()).at(index).with_source(fault))?;
         body.push(b'\n');
     }
     let body = Bytes::from(body);

@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use serde_json::json;
-use tidings_client::{Delivery, Subscription};
+use serde::Serialize;
+use tidings_client::{Delivery, EndNotice, GapNotice, Subscription};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::publish::{HubArgs, client_of};
@@ -131,25 +131,28 @@ fn plain_line(delivery: &Delivery) -> Option<String> {
     }
 }
 
+/// A delivery as a JSON object; the members are written in this order.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Line<'a> {
+    Event { id: Option<&'a str>, event: &'a str, data: &'a str },
+    Position { id: &'a str },
+    Gap(&'a GapNotice),
+    End(&'a EndNotice),
+}
+
 fn json_line(delivery: &Delivery) -> Option<String> {
-    let value = match delivery {
+    let line = match delivery {
         Delivery::Event(event) => {
-            json!({"type": "event", "id": event.id, "event": event.name, "data": event.data})
+            Line::Event { id: event.id.as_deref(), event: &event.name, data: &event.data }
         }
-        Delivery::Position(id) => json!({"type": "position", "id": id}),
-        Delivery::End(end) => {
-            json!({"type": "end", "reason": end.reason.as_str(), "reconnect": end.reconnect})
-        }
-        Delivery::Gap(gap) => json!({
-            "type": "gap",
-            "channels": gap.channels,
-            "reason": gap.reason.as_str(),
-            "requested": gap.requested,
-            "resumedAt": gap.resumed_at,
-        }),
+        Delivery::Position(id) => Line::Position { id },
+        Delivery::Gap(gap) => Line::Gap(gap),
+        Delivery::End(end) => Line::End(end),
         _ => return None,
     };
-    Some(format!("{value}\n"))
+    let text = serde_json::to_string(&line).expect("text, numbers and words always serialise");
+    Some(format!("{text}\n"))
 }
 
 /// What a person should know besides the events.
@@ -169,3 +172,6 @@ fn aside(delivery: &Delivery) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
