@@ -1,3 +1,29 @@
-//! The hub.
+//! An embeddable hub: publish events to channels, deliver them over Server-Sent Events, resume without a hole.
+//!
+//! In reading order; each module uses only those below it.
 
+mod auth;
+mod broker;
 pub mod config;
+mod connection;
+mod error;
+mod http;
+mod hub;
+mod limits;
+mod log;
+mod metrics;
+mod node;
+mod publish;
+mod transport;
+
+pub use tidings_protocol as protocol;
+
+pub use self::{
+    broker::Published,
+    connection::{ConnectionId, PositionStyle, Start, StreamOptions},
+    error::{Code, Error},
+    hub::Hub,
+    node::{HubBuilder, serve},
+    publish::Publication,
+    transport::hyper::EventStream,
+};

@@ -1,0 +1,43 @@
+//! What carries the log between nodes; the embedded one serves a single node and needs nothing beside it.
+
+pub(crate) mod embedded;
+
+use std::sync::Arc;
+
+use tidings_protocol::{ChannelName, EventId};
+
+use crate::log::entry::{Draft, Entry, Unstored};
+
+/// Who is told of new entries, once they are kept.
+pub(crate) trait Audience: Send + Sync {
+    /// Entries stand in the log.
+    fn stored(&self, entries: &[Arc<Entry>]);
+    /// An event that is in no log goes out. Returns how many that want it were behind and did not get it.
+    fn unstored(&self, channels: &[ChannelName], unstored: &Unstored) -> usize;
+}
+
+/// One event on its way into the log, or past it.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) draft: Draft,
+    pub(crate) is_stored: bool,
+}
+
+/// What became of a published event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// It stands in the log; the id resumes after it.
+    Stored(EventId),
+    /// It went to those who were there.
+    NotStored,
+}
+
+impl Published {
+    /// The id of a stored event.
+    pub fn id(&self) -> Option<&EventId> {
+        match self {
+            Self::Stored(id) => Some(id),
+            Self::NotStored => None,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! One open stream: a principal's subscriptions and a cursor into the log. Replay and live are one loop; what a
+//! connection has not been sent costs a number, not a queue.
+
+mod frames;
+mod seat;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tidings_protocol::{
+    EventId, Priority, Skip, Subscription, Tag,
+    body::{EndReason, GapNotice, GapReason},
+};
+
+pub use self::seat::ConnectionId;
+pub(crate) use self::seat::{Ending, Seat};
+pub use crate::log::attach::Start;
+use crate::{
+    limits::ConnectionSlot,
+    log::{
+        Log,
+        attach::{Attached, Gap, as_asked},
+        entry::Entry,
+        page::{Ask, Page, Step},
+    },
+    metrics::Metrics,
+};
+
+/// How positions are written, so that the client at hand keeps them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PositionStyle {
+    /// A block with an `id` and no data: every conforming client keeps it.
+    #[default]
+    Block,
+    /// A named event with empty data: what all browsers keep.
+    Event,
+    /// None at all.
+    None,
+}
+
+/// How a stream is to be served.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// Where it begins. Default: with what is published from now on.
+    pub start: Start,
+    /// How positions are written. Default: as blocks.
+    pub positions: PositionStyle,
+    /// Whether `tidings.open` comes first. Default: no.
+    pub hello: bool,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self { start: Start::Now, positions: PositionStyle::default(), hello: false }
+    }
+}
+
+/// Where a connection has its seat.
+pub(crate) trait Leave: Send + Sync {
+    /// Takes the seat away.
+    fn leave(&self, seat: &Arc<Seat>);
+}
+
+/// One open stream.
+pub(crate) struct Connection {
+    log: Arc<Log>,
+    hub: Arc<dyn Leave>,
+    metrics: Arc<Metrics>,
+    seat: Arc<Seat>,
+    subscriptions: Arc<[Subscription]>,
+    positions: PositionStyle,
+    cursor: u64,
+    tag: Tag,
+    /// Events above the cursor that the client has, ascending.
+    skips: Vec<Skip>,
+    told: u64,
+    asked_through: u64,
+    /// It has not yet been at the head.
+    is_replaying: bool,
+    gap: Option<Gap>,
+    hello: bool,
+    /// What it counts for among all connections, until it is gone.
+    _slot: ConnectionSlot,
+}
+
+/// What to do next for a connection.
+pub(crate) enum Turn {
+    /// Send these; maybe none, and look again. `has_id` says that an id is among them.
+    Send { frames: Vec<Bytes>, has_id: bool },
+    /// Read what the page misses, then [`Connection::deliver`] it.
+    Read(Page),
+    /// Nothing to send: wait until the seat is woken.
+    Idle,
+}
+
+impl Connection {
+    /// Finds the place to begin. The seat is taken already: entries that come meanwhile are read by the same loop.
+    pub(crate) fn open(
+        log: Arc<Log>,
+        hub: Arc<dyn Leave>,
+        metrics: Arc<Metrics>,
+        slot: ConnectionSlot,
+        seat: Arc<Seat>,
+        options: &StreamOptions,
+    ) -> Self {
+        let subscriptions = seat.subscriptions().clone();
+        let Attached { cursor, tag, skips, gap, told, asked_through } =
+            log.attach(&options.start, &subscriptions);
+        if let Some(gap) = &gap {
+            metrics.gap(gap.reason);
+        }
+        Self {
+            log,
+            hub,
+            metrics,
+            seat,
+            subscriptions,
+            positions: options.positions,
+            cursor,
+            tag,
+            skips,
+            told,
+            asked_through,
+            is_replaying: true,
+            gap,
+            hello: options.hello,
+            _slot: slot,
+        }
+    }
+
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The cursor as an id that resumes here.
+    pub(crate) fn position(&self) -> EventId {
+        let mut id = self.log.id_at(self.cursor, self.tag);
+        id.skips.clone_from(&self.skips);
+        id
+    }
+
+    /// The first bytes: they leave at once, so that the client knows that it is connected.
+    pub(crate) fn opening(&mut self, retry: Duration) -> Bytes {
+        let gap = self.gap.take();
+        let position = self.position();
+        let first = frames::Opening {
+            retry,
+            position: (gap.is_none() && self.positions != PositionStyle::None).then_some(&position),
+            as_event: self.positions == PositionStyle::Event,
+            hello: self.hello.then(|| (self.seat.id(), as_asked(&self.subscriptions))),
+        };
+        let mut out = frames::opening(&first);
+        if let Some(gap) = gap {
+            out.extend_from_slice(&frames::gap(&notice(gap, &position), &position));
+        }
+        Bytes::from(out)
+    }
+
+    /// What to do next. `is_pressed` says that the client's socket has refused bytes since it was last at the head.
+    pub(crate) fn turn(&mut self, is_pressed: bool) -> Turn {
+        let is_behind = is_pressed || self.is_replaying;
+        let unstored_after = self.seat.next_unstored();
+        let ask = Ask {
+            subscriptions: &self.subscriptions,
+            cursor: self.cursor,
+            skips: &self.skips,
+            told: self.told,
+            through: unstored_after.unwrap_or(u64::MAX),
+            overtaking_max: if is_behind { EventId::SKIPS_MAX - self.skips.len() } else { 0 },
+        };
+        let page = self.log.page(&ask);
+        if !page.lost.is_empty() {
+            return Turn::Send { frames: vec![self.lose(page)], has_id: true };
+        }
+        if page.steps.iter().any(|step| step.entry.is_none()) {
+            return Turn::Read(page);
+        }
+        let is_moving = !page.is_last;
+        let mut frames = self.deliver(page, is_pressed);
+        let has_id = !frames.is_empty();
+        if let Some(after) = unstored_after.filter(|after| self.cursor >= *after) {
+            frames.extend(self.seat.take_unstored(after));
+        }
+        if frames.is_empty() && !is_moving { Turn::Idle } else { Turn::Send { frames, has_id } }
+    }
+
+    /// Sends the steps of a page and moves the cursor over them.
+    pub(crate) fn deliver(&mut self, page: Page, is_pressed: bool) -> Vec<Bytes> {
+        let is_behind = is_pressed || self.is_replaying;
+        let now = self.log.now();
+        let mut out = Vec::with_capacity(page.steps.len());
+        for Step { offset, overtakes, entry } in page.steps {
+            let Some(entry) = entry else { break };
+            let is_wanted = self.is_wanted(&entry, is_behind, is_pressed, now);
+            if overtakes {
+                if is_wanted {
+                    self.skip(Skip { offset, tag: entry.tag });
+                    let mut id = EventId::new(page.newest, self.cursor, self.tag);
+                    id.skips.clone_from(&self.skips);
+                    out.push(entry.frame_with_id(Some(&id)));
+                }
+                continue;
+            }
+            (self.cursor, self.tag) = (offset, entry.tag);
+            let had = self.skips.first().is_some_and(|skip| skip.offset == offset);
+            self.pass_skips();
+            if is_wanted && !had {
+                out.push(entry.frame(page.newest, &self.skips));
+            }
+        }
+        if let Some((end, tag)) = page.end {
+            (self.cursor, self.tag) = (end, tag);
+            self.pass_skips();
+            self.told = page.told;
+        }
+        if page.is_last && self.is_replaying {
+            self.is_replaying = false;
+            self.seat.set_behind(is_pressed);
+        }
+        self.metrics.delivered(out.len());
+        out
+    }
+
+    /// Whether the publisher still wants the client to have it.
+    fn is_wanted(&self, entry: &Entry, is_behind: bool, is_pressed: bool, now: u64) -> bool {
+        if entry.has_expired(now) {
+            self.metrics.expired();
+            return false;
+        }
+        if is_pressed && entry.priority == Priority::Low && entry.offset > self.asked_through {
+            self.metrics.skipped_low();
+            return false;
+        }
+        if is_behind && self.log.is_superseded(entry, &self.subscriptions) {
+            self.metrics.superseded();
+            return false;
+        }
+        true
+    }
+
+    fn skip(&mut self, skip: Skip) {
+        let at = self.skips.partition_point(|other| other.offset < skip.offset);
+        self.skips.insert(at, skip);
+    }
+
+    fn pass_skips(&mut self) {
+        let passed = self.skips.partition_point(|skip| skip.offset <= self.cursor);
+        self.skips.drain(..passed);
+    }
+
+    /// Tells of what was trimmed before this connection read it.
+    fn lose(&mut self, page: Page) -> Bytes {
+        self.metrics.gap(GapReason::Lagged);
+        let requested = self.position().to_string();
+        let resumed = self.log.resume_after_loss(self.cursor, &self.subscriptions);
+        (self.cursor, self.tag, self.told) = (resumed.offset, resumed.tag, page.told);
+        self.pass_skips();
+        let gap = Gap {
+            channels: page.lost.into_iter().collect(),
+            reason: GapReason::Lagged,
+            requested: Some(requested),
+        };
+        let position = self.position();
+        Bytes::from(frames::gap(&notice(gap, &position), &position))
+    }
+
+    /// Whether the client has everything that there is.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        !self.is_replaying && self.cursor >= self.log.head().offset
+    }
+
+    /// A keep-alive, with the position where that is due.
+    pub(crate) fn keep_alive(&self, with_position: bool) -> Bytes {
+        let position = (with_position && self.positions != PositionStyle::None).then(|| self.position());
+        Bytes::from(frames::keep_alive(position.as_ref(), self.positions == PositionStyle::Event))
+    }
+
+    /// The last frame. `retry` says when to come back, where that is not the stream's own value.
+    pub(crate) fn ending(&self, reason: EndReason, reconnect: bool, retry: Option<Duration>) -> Bytes {
+        Bytes::from(frames::end(reason, reconnect, retry))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.hub.leave(&self.seat);
+    }
+}
+
+fn notice(gap: Gap, resumed_at: &EventId) -> GapNotice {
+    GapNotice {
+        channels: gap.channels,
+        reason: gap.reason,
+        requested: gap.requested,
+        resumed_at: resumed_at.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! The one error type: a stable code, a fact for the caller, and what it came from.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+pub use tidings_protocol::Code;
+
+/// What went wrong, said for the one who asked.
+///
+/// [`Error::code`] is stable and is what `code` of a problem document shows; the text names the value, the
+/// bound and the way out. What the operator should know besides is in [`source`](std::error::Error::source).
+pub struct Error(Box<Parts>);
+
+struct Parts {
+    code: Code,
+    detail: Cow<'static, str>,
+    index: Option<usize>,
+    limit: Option<&'static str>,
+    retry_after: Option<Duration>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error with a stable code and a lowercase fact.
+    pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        let detail = detail.into();
+        Self(Box::new(Parts { code, detail, index: None, limit: None, retry_after: None, source: None }))
+    }
+
+    /// Says which element of a batch is at fault, from 0.
+    pub(crate) fn at(mut self, index: usize) -> Self {
+        self.0.index = Some(index);
+        self
+    }
+
+    /// Names the setting whose bound was met; it labels `tidings_limit_refused_total`.
+    pub(crate) fn limit(mut self, setting: &'static str) -> Self {
+        self.0.limit = Some(setting);
+        self
+    }
+
+    /// Says when it is worth asking again.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// Keeps the cause for the log.
+    pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// The element of a batch that is at fault, from 0.
+    pub fn index(&self) -> Option<usize> {
+        self.0.index
+    }
+
+    /// The setting whose bound was met.
+    pub fn limit_name(&self) -> Option<&'static str> {
+        self.0.limit
+    }
+
+    /// When it is worth asking again.
+    pub fn retry_after_hint(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.detail)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("code", &self.0.code)
+            .field("detail", &self.0.detail)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

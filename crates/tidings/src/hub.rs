@@ -1,0 +1,212 @@
+//! The hub: the one door through which everything else publishes, subscribes and reads.
+
+mod history;
+mod seats;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rand::RngExt;
+use tidings_protocol::{
+    EventId, Subscription,
+    body::{HistoryPage, PublishMessage},
+};
+use tokio::sync::watch;
+
+pub(crate) use self::seats::Seats;
+use crate::{
+    auth::{Gate, Principal, PublishPermit, SubscribePermit},
+    broker::Published,
+    config::Settings,
+    connection::{ConnectionId, Seat, StreamOptions},
+    error::{Code, Error},
+    limits,
+    log::Log,
+    metrics::{Levels, Metrics},
+    publish::{Publication, Publisher},
+    transport::{
+        hyper::{EventStream, Times},
+        socket::Pressure,
+    },
+};
+
+/// What a client waits before it comes back, at least; each stream draws as much again, so that not all come at once.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
+
+/// A running hub. Clones are the same hub.
+#[derive(Clone)]
+pub struct Hub(Arc<Parts>);
+
+/// What a hub is made of; `node` builds it and ends it.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) gate: Gate,
+    pub(crate) log: Arc<Log>,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) slots: Arc<limits::Connections>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) publisher: Publisher,
+    pub(crate) stage: watch::Sender<Stage>,
+    /// Ends the threads and makes the log safe; taken by the one who shuts down.
+    pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+/// How far a hub is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It serves.
+    Ready,
+    /// It takes nothing new; streams are being ended.
+    Draining,
+    /// Whatever is still open is cut.
+    Ended,
+}
+
+impl Hub {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// The settings that it runs with.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Publishes an event from within the process and waits until it is kept.
+    ///
+    /// # Errors
+    /// See [`Error::code`]: `event_too_large`, `not_stored`, `outcome_unknown` and their like.
+    pub async fn publish(&self, publication: Publication) -> Result<Published, Error> {
+        let message = publication.into_message();
+        let permit = self.0.gate.publish(&Principal::Anonymous, &message.channels);
+        let mut published = self.0.publisher.publish(&permit, vec![message]).await?;
+        Ok(published.pop().expect("one message has one answer"))
+    }
+
+    /// Opens a stream of events from within the process; it is an HTTP body, too.
+    ///
+    /// # Errors
+    /// When too many streams are open, or the hub is shutting down.
+    pub fn subscribe(
+        &self,
+        subscriptions: impl IntoIterator<Item = Subscription>,
+        options: &StreamOptions,
+    ) -> Result<EventStream, Error> {
+        let permit = self.0.gate.subscribe(&Principal::Anonymous, subscriptions.into_iter().collect());
+        self.open_stream(&permit, options, None)
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    pub(crate) async fn publish_permitted(
+        &self,
+        permit: &PublishPermit,
+        messages: Vec<PublishMessage>,
+    ) -> Result<Vec<Published>, Error> {
+        self.0.publisher.publish(permit, messages).await
+    }
+
+    /// Opens a stream. `pressure` is that of the socket that it will be sent over, where that is known.
+    pub(crate) fn open_stream(
+        &self,
+        permit: &SubscribePermit,
+        options: &StreamOptions,
+        pressure: Option<Arc<Pressure>>,
+    ) -> Result<EventStream, Error> {
+        if *self.0.stage.borrow() != Stage::Ready {
+            return Err(shutting_down());
+        }
+        let node = &self.0;
+        let channels = permit.subscriptions().len() as u64;
+        let channels_max = node.settings.limits.channels_per_connection;
+        if channels > channels_max {
+            return Err(Error::new(
+                Code::TooManyChannels,
+                format!("{channels} channels are asked for; limit is {channels_max} (limits.channels_per_connection); use a pattern or a second stream"),
+            )
+            .limit("channels_per_connection"));
+        }
+        let slot = node.slots.take()?;
+        let mut random = rand::rng();
+        let id = ConnectionId(random.random());
+        let seat = Seat::new(id, permit.subscriptions().clone());
+        let connection = node.seats.attach(&node.log, &node.metrics, slot, seat, options);
+        let stream = &node.settings.stream;
+        let times = Times {
+            // Jitter shortens: nobody waits longer than was promised.
+            keep_alive: stream.keep_alive.mul_f64(random.random_range(0.8..1.0)),
+            max_age: stream.max_age.map(|age| age.mul_f64(random.random_range(0.9..1.0))),
+            retry: RETRY + RETRY.mul_f64(random.random_range(0.0..1.0)),
+        };
+        Ok(EventStream::new(connection, node.metrics.clone(), pressure, times))
+    }
+
+    /// Reads stored events of one channel, oldest first, at most `limit` of them.
+    pub(crate) async fn history(
+        &self,
+        permit: &SubscribePermit,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<HistoryPage, Error> {
+        let log = self.0.log.clone();
+        let subscriptions = permit.subscriptions().clone();
+        let reading = tokio::task::spawn_blocking(move || history::read(&log, &subscriptions, after, limit));
+        reading.await.map_err(|error| Error::new(Code::Internal, "reading the log panicked").caused_by(error))
+    }
+
+    /// How many connections each channel or pattern has, as it was asked for.
+    pub fn channels(&self) -> Vec<(String, usize)> {
+        self.0.seats.subscriptions().into_iter().collect()
+    }
+
+    /// Whether it can serve: `Err` says why not.
+    ///
+    /// # Errors
+    /// While it shuts down, or while the log cannot be written.
+    pub fn readiness(&self) -> Result<(), Error> {
+        if *self.0.stage.borrow() != Stage::Ready {
+            return Err(shutting_down());
+        }
+        self.0.log.writable().map_err(|error| Error::new(Code::Unavailable, error.to_string()))
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// All metrics in the text format of Prometheus.
+    pub fn metrics_text(&self) -> String {
+        let usage = self.0.log.usage();
+        self.0.metrics.text(Levels {
+            connections: self.0.seats.count() as u64,
+            head: usage.head,
+            log_bytes: usage.bytes,
+            disk_bytes: usage.disk_bytes,
+            ring_bytes: usage.ring_bytes,
+            channels: usage.channels,
+            idempotency_keys: usage.idempotency_keys,
+        })
+    }
+
+    /// The newest place in the log.
+    pub fn position(&self) -> EventId {
+        self.0.log.head()
+    }
+
+    pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
+        self.0.stage.subscribe()
+    }
+}
+
+pub(crate) fn shutting_down() -> Error {
+    Error::new(Code::ShuttingDown, "the hub is shutting down; come back in a moment, or go to another node")
+        .retry_after(Duration::from_secs(1))
+}

@@ -1,0 +1,350 @@
+//! The one totally ordered sequence of stored events. Channels are labels on its entries; every read goes by
+//! channel and offset, replay and live alike.
+
+pub(crate) mod attach;
+pub(crate) mod checkpoint;
+pub(crate) mod entry;
+pub(crate) mod idempotency;
+mod index;
+pub(crate) mod page;
+mod ring;
+pub(crate) mod store;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use tidings_protocol::{Epoch, EventId, Tag};
+
+use self::{
+    checkpoint::{Checkpoint, EpochRow, Lost},
+    entry::{Draft, Entry, Millis},
+    idempotency::Keys,
+    index::Index,
+    ring::Ring,
+    store::{Store, StoreError, disk, memory::MemoryStore},
+};
+use crate::config::{Durability, LogSettings};
+
+/// How many epochs are remembered; ids of older ones count as foreign.
+const EPOCHS_MAX: usize = 10_000;
+
+/// Where the time and chance of a log come from, so that a test can give both.
+pub(crate) trait World: Send + Sync {
+    /// The wall clock.
+    fn now(&self) -> Millis;
+    /// 64 random bits.
+    fn random(&self) -> u64;
+}
+
+/// The log of one node.
+pub(crate) struct Log {
+    state: RwLock<State>,
+    store: Box<dyn Store>,
+    keys: Mutex<Keys>,
+    retention: Retention,
+    world: Arc<dyn World>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Retention {
+    age: Millis,
+    bytes: u64,
+    events: u64,
+}
+
+struct State {
+    head: u64,
+    head_tag: Tag,
+    /// Oldest first; never empty.
+    epochs: Vec<EpochRow>,
+    index: Index,
+    ring: Ring,
+}
+
+impl State {
+    fn newest(&self) -> Epoch {
+        self.epochs.last().expect("a log has an epoch").epoch()
+    }
+
+    /// The highest offset of an epoch, or `None` if it is not known.
+    fn end_of(&self, epoch: Epoch) -> Option<u64> {
+        let index = self.epochs.iter().position(|row| row.epoch() == epoch)?;
+        Some(self.epochs.get(index + 1).map_or(self.head, |next| next.begins_after))
+    }
+
+    /// The tag of the entry at an offset, or the tag that compares with none.
+    fn tag_at(&self, offset: u64) -> Tag {
+        if offset == self.head { self.head_tag } else { self.index.tag(offset).unwrap_or(Tag(0)) }
+    }
+}
+
+/// What opening found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) entries: usize,
+    pub(crate) head: u64,
+    /// Why events may be missing; everyone who resumes across this start is told.
+    pub(crate) lost: Option<String>,
+}
+
+impl Log {
+    /// Opens the log in `directory`, or a new one in memory, and begins an epoch at its head.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub(crate) fn open(
+        settings: &LogSettings,
+        directory: Option<&std::path::Path>,
+        world: Arc<dyn World>,
+    ) -> Result<(Self, Recovered), disk::OpenError> {
+        let retention = Retention {
+            age: millis(settings.retention_age),
+            bytes: settings.retention_bytes,
+            events: settings.retention_events,
+        };
+        let mut index = Index::default();
+        let mut keys = Keys::new(millis(settings.idempotency_window), settings.idempotency_keys);
+        let newest = Epoch(world.random());
+        let ring = Ring::new(settings.ring_bytes);
+        let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
+            let epochs = vec![EpochRow { epoch: newest.0, begins_after: 0, lost: Lost::None }];
+            let state = State { head: 0, head_tag: Tag(0), epochs, index, ring };
+            let log = Self::new(state, Box::<MemoryStore>::default(), keys, retention, world);
+            return Ok((log, Recovered { entries: 0, head: 0, lost: None }));
+        };
+        let layout =
+            disk::Layout::for_retention(settings.retention_bytes, settings.durability == Durability::Fsync);
+        let opening = disk::open(directory, layout)?;
+        let before = opening.checkpoint().cloned().unwrap_or_default();
+        restore(&before, &mut index, &mut keys);
+        let now = world.now();
+        let opened = opening.scan(newest, &mut |entry| {
+            keys.remember(&entry);
+            let entry = Arc::new(entry);
+            index.append(&entry, entry.record_bytes());
+            index.trim_channels(&entry.channels, retention.events, now);
+        })?;
+        keys.forget_old(now);
+        let mut epochs = before.epochs;
+        // Lost ends are cut off: an epoch cannot have ended above the head that is left.
+        epochs.iter_mut().for_each(|row| row.begins_after = row.begins_after.min(opened.head));
+        let lost = if opened.lost.is_some() { Lost::All } else { Lost::None };
+        epochs.push(EpochRow { epoch: newest.0, begins_after: opened.head, lost });
+        let surplus = epochs.len().saturating_sub(EPOCHS_MAX);
+        epochs.drain(..surplus);
+        let state = State { head: opened.head, head_tag: opened.head_tag, epochs, index, ring };
+        let log = Self::new(state, Box::new(opened.store), keys, retention, world);
+        log.trim();
+        let recovered =
+            Recovered { entries: log.state().index.entries(), head: opened.head, lost: opened.lost };
+        log.store
+            .write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset)))
+            .map_err(disk::OpenError::Store)?;
+        Ok((log, recovered))
+    }
+
+    fn new(
+        state: State,
+        store: Box<dyn Store>,
+        keys: Keys,
+        retention: Retention,
+        world: Arc<dyn World>,
+    ) -> Self {
+        Self { state: RwLock::new(state), store, keys: Mutex::new(keys), retention, world }
+    }
+
+    /// Appends drafts as one batch, kept whole or not at all, and returns them with their places.
+    ///
+    /// Only the writer calls this: there is one order because there is one writer.
+    ///
+    /// # Errors
+    /// What the store says; then no reader sees any of them.
+    pub(crate) fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let (head, newest) = {
+            let state = self.state();
+            (state.head, state.newest())
+        };
+        let entries: Vec<Arc<Entry>> = drafts
+            .into_iter()
+            .zip(head + 1..)
+            .map(|(draft, offset)| Arc::new(Entry::new(draft, offset, newest, self.new_tag(), newest)))
+            .collect();
+        let Some(last) = entries.last() else { return Ok(entries) };
+        self.store.append(&entries)?;
+        {
+            let mut keys = self.keys();
+            entries.iter().for_each(|entry| keys.remember(entry));
+        }
+        let now = self.world.now();
+        let mut state = self.state_mut();
+        for entry in &entries {
+            state.index.append(entry, entry.record_bytes());
+            state.index.trim_channels(&entry.channels, self.retention.events, now);
+            state.ring.push(entry.clone());
+        }
+        (state.head, state.head_tag) = (last.offset, last.tag);
+        self.trim_state(&mut state, now);
+        let released = state.index.take_released();
+        drop(state);
+        self.store.release(&released);
+        Ok(entries)
+    }
+
+    fn new_tag(&self) -> Tag {
+        // Zero is the tag that compares with none.
+        Tag((self.world.random() as u32).max(1))
+    }
+
+    /// Lets go of what is too old or too much, also when nothing is published.
+    pub(crate) fn trim(&self) {
+        let now = self.world.now();
+        let mut state = self.state_mut();
+        self.trim_state(&mut state, now);
+        let released = state.index.take_released();
+        drop(state);
+        self.store.release(&released);
+        self.keys().forget_old(now);
+    }
+
+    fn trim_state(&self, state: &mut State, now: Millis) {
+        let not_before = now.saturating_sub(self.retention.age);
+        state.index.trim_log(self.retention.bytes, not_before, now);
+    }
+
+    /// Takes back room on disk.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn maintain(&self) -> Result<(), StoreError> {
+        self.store.maintain(&|is_kept| self.checkpoint(is_kept))
+    }
+
+    /// Makes everything appended so far survive the machine.
+    ///
+    /// # Errors
+    /// What the store says; nothing can be appended after that.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.store.sync()
+    }
+
+    /// Ends a run: everything is safe and the next start knows it.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn close(&self) -> Result<(), StoreError> {
+        self.store.close()
+    }
+
+    /// Whether appends can succeed.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub(crate) fn writable(&self) -> Result<(), StoreError> {
+        self.store.writable()
+    }
+
+    fn checkpoint(&self, is_kept: &dyn Fn(u64) -> bool) -> Checkpoint {
+        let keys = self.keys().rows(is_kept);
+        let state = self.state();
+        let trims = state.index.rows().filter(|row| row.trim().offset > 0);
+        Checkpoint {
+            epochs: state.epochs.clone(),
+            trims: trims.map(|row| (row.name.to_string(), row.trim().offset)).collect(),
+            floor: state.index.floor().offset,
+            keys,
+            dropped: Vec::new(),
+        }
+    }
+
+    /// The epoch that ids are written in.
+    pub(crate) fn newest(&self) -> Epoch {
+        self.state().newest()
+    }
+
+    /// The head as an id in the newest epoch.
+    pub(crate) fn head(&self) -> EventId {
+        let state = self.state();
+        EventId::new(state.newest(), state.head, state.head_tag)
+    }
+
+    /// Reads entries that a page could only name.
+    ///
+    /// # Errors
+    /// None that leaves a hole: an entry that cannot be read back is given up, and its channels have lost it.
+    pub(crate) fn read(&self, offsets: &[u64], newest: Epoch) -> Vec<Option<Arc<Entry>>> {
+        match self.store.read(offsets, newest) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::error!(%error, "a stored event was lost");
+                if let StoreError::Damaged { offset, .. } = error {
+                    self.state_mut().index.lose(offset);
+                }
+                vec![None; offsets.len()]
+            }
+        }
+    }
+
+    /// What the log holds and costs.
+    pub(crate) fn usage(&self) -> Usage {
+        let state = self.state();
+        Usage {
+            head: state.head,
+            bytes: state.index.bytes(),
+            ring_bytes: state.ring.bytes() as u64,
+            channels: state.index.channels() as u64,
+            disk_bytes: self.store.disk_bytes(),
+            idempotency_keys: self.keys().len() as u64,
+        }
+    }
+
+    /// The keys of the last window. Held for the time of a look only.
+    pub(crate) fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        self.world.now()
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Figures of a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) head: u64,
+    pub(crate) bytes: u64,
+    pub(crate) ring_bytes: u64,
+    pub(crate) channels: u64,
+    pub(crate) disk_bytes: u64,
+    pub(crate) idempotency_keys: u64,
+}
+
+fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut Keys) {
+    index.restore_floor(checkpoint.floor);
+    for (channel, offset) in &checkpoint.trims {
+        if let Ok(channel) = tidings_protocol::ChannelName::parse(channel) {
+            index.restore_trim(&channel, *offset);
+        }
+    }
+    checkpoint.keys.iter().for_each(|row| keys.restore(row));
+}
+
+fn recovered_keeps(log: &Log, offset: u64) -> bool {
+    log.state().index.tag(offset).is_some()
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! What must outlive the entries that it came from: epochs, losses, and idempotency keys of dropped entries.
+
+use serde::{Deserialize, Serialize};
+use tidings_protocol::Epoch;
+
+/// Kept beside the entries, as one line of CRC-32 and one of JSON, replaced whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    /// Oldest first.
+    pub(crate) epochs: Vec<EpochRow>,
+    /// The last entry that each channel lost.
+    pub(crate) trims: Vec<(String, u64)>,
+    /// Counts for every channel without a trim of its own.
+    pub(crate) floor: u64,
+    /// Keys whose entries are not kept any more.
+    pub(crate) keys: Vec<KeyRow>,
+    /// Offsets that no file stands for any more, as first and last.
+    pub(crate) dropped: Vec<(u64, u64)>,
+}
+
+/// One incarnation of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EpochRow {
+    pub(crate) epoch: u64,
+    /// The head when it began: it ended the one before there.
+    pub(crate) begins_after: u64,
+    /// What whoever comes from an earlier epoch has missed.
+    pub(crate) lost: Lost,
+}
+
+impl EpochRow {
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch)
+    }
+}
+
+/// What an epoch began without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Lost {
+    /// Nothing: ids of the one before are as good as new.
+    None,
+    /// Nobody knows what, so every channel.
+    All,
+}
+
+/// An idempotency key and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyRow {
+    pub(crate) publisher: String,
+    pub(crate) key: String,
+    pub(crate) fingerprint: [u8; 16],
+    pub(crate) offset: u64,
+    pub(crate) tag: u32,
+    pub(crate) published_at: u64,
+}
+
+impl Checkpoint {
+    /// Encodes it with its checksum.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let json = serde_json::to_vec(self).expect("a checkpoint is plain data");
+        let mut out = format!("{:08x}\n", crc32fast::hash(&json)).into_bytes();
+        out.extend_from_slice(&json);
+        out
+    }
+
+    /// Reads it back; `None` if it is not what was written.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (crc, json) = bytes.split_at_checked(9)?;
+        let crc = u32::from_str_radix(std::str::from_utf8(&crc[..8]).ok()?, 16).ok()?;
+        if crc32fast::hash(json) != crc {
+            return None;
+        }
+        serde_json::from_slice(json).ok()
+    }
+}

@@ -1,0 +1,163 @@
+//! One stored event, as every reader shares it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidings_protocol::{ChannelName, Epoch, EventId, EventName, Priority, Skip, Tag, sse};
+
+/// Milliseconds since 1970, by the wall clock.
+pub(crate) type Millis = u64;
+
+/// What a publisher asked for, checked and stamped with the time, before it has a place in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    pub(crate) channels: Box<[ChannelName]>,
+    pub(crate) event: Option<EventName>,
+    pub(crate) data: Box<str>,
+    pub(crate) priority: Priority,
+    pub(crate) key: Option<Arc<str>>,
+    pub(crate) published_at: Millis,
+    pub(crate) expires_at: Option<Millis>,
+    /// Kept with the entry, so that a repeat is known after a restart.
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// Whose repeat it would be, of what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Idempotency {
+    pub(crate) publisher: Arc<str>,
+    pub(crate) key: Arc<str>,
+    /// Of channels, event and data: a repeat with others is a conflict.
+    pub(crate) fingerprint: [u8; 16],
+}
+
+/// An event with its place in the log. Shared by all readers; its frame is encoded once.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) offset: u64,
+    /// The epoch it was appended in; ids are written in the newest, which may be another.
+    pub(crate) epoch: Epoch,
+    pub(crate) tag: Tag,
+    pub(crate) channels: Box<[ChannelName]>,
+    pub(crate) event: Option<EventName>,
+    pub(crate) priority: Priority,
+    pub(crate) key: Option<Arc<str>>,
+    pub(crate) published_at: Millis,
+    pub(crate) expires_at: Option<Millis>,
+    pub(crate) idempotency: Option<Idempotency>,
+    /// Event and data lines, the id line of `framed_in`, a blank line.
+    frame: Bytes,
+    /// How much of `frame` is event and data lines.
+    lines_len: usize,
+    framed_in: Epoch,
+    /// The text, only where the lines do not hold it as it was (they end every line in LF).
+    original: Option<Box<str>>,
+}
+
+impl Entry {
+    /// Gives a draft its place and encodes it. `newest` is the epoch that ids are written in.
+    pub(crate) fn new(draft: Draft, offset: u64, epoch: Epoch, tag: Tag, newest: Epoch) -> Self {
+        let name = draft.event.as_ref().map(EventName::as_str);
+        let mut frame = Vec::with_capacity(draft.data.len() + name.map_or(0, str::len) + 80);
+        sse::write_event_lines(&mut frame, name, &draft.data);
+        let lines_len = frame.len();
+        sse::write_id_line(&mut frame, &EventId::new(newest, offset, tag));
+        sse::write_end(&mut frame);
+        let original = memchr::memchr(b'\r', draft.data.as_bytes()).is_some().then_some(draft.data);
+        Self {
+            offset,
+            epoch,
+            tag,
+            channels: draft.channels,
+            event: draft.event,
+            priority: draft.priority,
+            key: draft.key,
+            published_at: draft.published_at,
+            expires_at: draft.expires_at,
+            idempotency: draft.idempotency,
+            frame: Bytes::from(frame),
+            lines_len,
+            framed_in: newest,
+            original,
+        }
+    }
+
+    /// The frame with the id that resumes after this entry.
+    pub(crate) fn frame(&self, newest: Epoch, skips: &[Skip]) -> Bytes {
+        if newest == self.framed_in && skips.is_empty() {
+            return self.frame.clone();
+        }
+        let mut id = EventId::new(newest, self.offset, self.tag);
+        id.skips = skips.to_vec();
+        self.frame_with_id(Some(&id))
+    }
+
+    /// The frame with another id, or with none.
+    pub(crate) fn frame_with_id(&self, id: Option<&EventId>) -> Bytes {
+        let mut frame = Vec::with_capacity(self.lines_len + 264);
+        frame.extend_from_slice(&self.frame[..self.lines_len]);
+        if let Some(id) = id {
+            sse::write_id_line(&mut frame, id);
+        }
+        sse::write_end(&mut frame);
+        Bytes::from(frame)
+    }
+
+    /// The text as it was published.
+    pub(crate) fn data(&self) -> String {
+        if let Some(original) = &self.original {
+            return original.to_string();
+        }
+        let mut text = Vec::with_capacity(self.lines_len);
+        let name_lines = usize::from(self.event.is_some());
+        for (index, line) in self.frame[..self.lines_len].split(|byte| *byte == b'\n').enumerate() {
+            if index < name_lines || line.is_empty() {
+                continue;
+            }
+            if index > name_lines {
+                text.push(b'\n');
+            }
+            text.extend_from_slice(line.strip_prefix(b"data: ").unwrap_or_default());
+        }
+        String::from_utf8(text).expect("frames are made of text")
+    }
+
+    /// What it costs to keep in memory, in bytes; near enough for a bound.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.frame.len()
+            + self.original.as_deref().map_or(0, str::len)
+            + self.channels.len() * size_of::<ChannelName>()
+    }
+
+    /// What the store keeps of it, in bytes.
+    pub(crate) fn record_bytes(&self) -> u32 {
+        const FIXED_BYTES: usize = 52;
+        let names: usize = self.channels.iter().map(|channel| channel.as_str().len() + 1).sum();
+        let key = self.key.as_deref().map_or(0, str::len);
+        let idempotency = self.idempotency.as_ref().map_or(0, |it| it.publisher.len() + it.key.len() + 18);
+        (FIXED_BYTES + names + key + idempotency + self.lines_len) as u32
+    }
+
+    /// Whether its time is over.
+    pub(crate) fn has_expired(&self, now: Millis) -> bool {
+        self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
+}
+
+/// An event that is in no log: it goes to those who are not behind, after what was stored before it.
+#[derive(Debug, Clone)]
+pub(crate) struct Unstored {
+    pub(crate) after: u64,
+    pub(crate) frame: Bytes,
+}
+
+impl Draft {
+    /// The frame of an event that is not stored: it carries no id.
+    pub(crate) fn frame_without_id(&self) -> Bytes {
+        let mut frame = Vec::with_capacity(self.data.len() + 32);
+        sse::write_event_lines(&mut frame, self.event.as_ref().map(EventName::as_str), &self.data);
+        sse::write_end(&mut frame);
+        Bytes::from(frame)
+    }
+}

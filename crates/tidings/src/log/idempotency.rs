@@ -1,0 +1,142 @@
+//! Repeats of a publish: who asked before with the same key gets the first answer.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use tidings_protocol::Tag;
+
+use super::{
+    checkpoint::KeyRow,
+    entry::{Entry, Idempotency, Millis},
+};
+
+/// The place that a first publish got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) offset: u64,
+    pub(crate) tag: Tag,
+}
+
+/// What is known of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing: publish.
+    New,
+    /// The same was published before.
+    Repeat(Answered),
+    /// Something else was published under it.
+    Conflict,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    fingerprint: [u8; 16],
+    answered: Answered,
+    published_at: Millis,
+}
+
+type Name = (Arc<str>, Arc<str>);
+
+/// Keys of the last window, by publisher.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    known: HashMap<Name, Remembered>,
+    /// In the order they came; an older use of a key that was used again is passed over.
+    by_age: VecDeque<(Millis, Name)>,
+    window: Millis,
+    keys_max: usize,
+}
+
+impl Keys {
+    pub(crate) fn new(window: Millis, keys_max: u64) -> Self {
+        Self {
+            known: HashMap::new(),
+            by_age: VecDeque::new(),
+            window,
+            keys_max: usize::try_from(keys_max).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Looks a key up.
+    pub(crate) fn look_up(&self, idempotency: &Idempotency) -> Known {
+        let name = (idempotency.publisher.clone(), idempotency.key.clone());
+        match self.known.get(&name) {
+            None => Known::New,
+            Some(known) if known.fingerprint == idempotency.fingerprint => Known::Repeat(known.answered),
+            Some(_) => Known::Conflict,
+        }
+    }
+
+    /// Remembers the key of a stored entry.
+    pub(crate) fn remember(&mut self, entry: &Entry) {
+        let Some(idempotency) = &entry.idempotency else { return };
+        self.insert(
+            (idempotency.publisher.clone(), idempotency.key.clone()),
+            Remembered {
+                fingerprint: idempotency.fingerprint,
+                answered: Answered { offset: entry.offset, tag: entry.tag },
+                published_at: entry.published_at,
+            },
+        );
+    }
+
+    fn insert(&mut self, name: Name, remembered: Remembered) {
+        self.by_age.push_back((remembered.published_at, name.clone()));
+        self.known.insert(name, remembered);
+    }
+
+    /// Forgets what is older than the window.
+    pub(crate) fn forget_old(&mut self, now: Millis) {
+        while let Some((published_at, name)) = self.by_age.front() {
+            if published_at.saturating_add(self.window) > now {
+                break;
+            }
+            if self.known.get(name).is_some_and(|known| known.published_at == *published_at) {
+                self.known.remove(name);
+            }
+            self.by_age.pop_front();
+        }
+    }
+
+    /// Whether `more` new keys have room.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        self.known.len() + more <= self.keys_max
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The keys whose entries `is_kept` does not know, oldest first.
+    pub(crate) fn rows(&self, is_kept: &dyn Fn(u64) -> bool) -> Vec<KeyRow> {
+        let mut rows: Vec<KeyRow> = self
+            .known
+            .iter()
+            .filter(|(_, known)| !is_kept(known.answered.offset))
+            .map(|((publisher, key), known)| KeyRow {
+                publisher: publisher.to_string(),
+                key: key.to_string(),
+                fingerprint: known.fingerprint,
+                offset: known.answered.offset,
+                tag: known.answered.tag.0,
+                published_at: known.published_at,
+            })
+            .collect();
+        rows.sort_unstable_by_key(|row| row.offset);
+        rows
+    }
+
+    /// Restores a key whose entry is not kept.
+    pub(crate) fn restore(&mut self, row: &KeyRow) {
+        self.insert(
+            (row.publisher.as_str().into(), row.key.as_str().into()),
+            Remembered {
+                fingerprint: row.fingerprint,
+                answered: Answered { offset: row.offset, tag: Tag(row.tag) },
+                published_at: row.published_at,
+            },
+        );
+    }
+}

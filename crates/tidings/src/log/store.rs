@@ -1,0 +1,89 @@
+//! Where entries are kept: a small trait, with one keeper on disk and one in memory.
+
+pub(crate) mod disk;
+pub(crate) mod memory;
+mod record;
+mod segment;
+
+use std::{fmt, io, sync::Arc};
+
+use tidings_protocol::Epoch;
+
+use super::{checkpoint::Checkpoint, entry::Entry};
+
+/// Keeps entries by offset. One writer appends; any thread reads.
+pub(crate) trait Store: Send + Sync {
+    /// Keeps a batch whole or not at all. Offsets are ascending and above all kept ones.
+    fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError>;
+
+    /// Makes everything appended so far survive the machine.
+    fn sync(&self) -> Result<(), StoreError>;
+
+    /// Reads entries by offset, framed for `newest`; `None` for one that is no longer kept.
+    fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError>;
+
+    /// Lets go of entries that no channel holds any more; their room is taken back by [`Store::maintain`].
+    fn release(&self, offsets: &[u64]);
+
+    /// Takes back room. `checkpoint` is asked, after the entries to drop are known, for what must outlive them;
+    /// it is given a test of which offsets are still kept.
+    fn maintain(&self, checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError>;
+
+    /// Keeps what is not in any entry: epochs and losses.
+    fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
+
+    /// Whether appends can succeed: `Err` says why not.
+    fn writable(&self) -> Result<(), StoreError>;
+
+    /// Makes everything safe and notes that the run ended clean.
+    fn close(&self) -> Result<(), StoreError> {
+        self.sync()
+    }
+
+    /// Bytes taken on disk, or 0.
+    fn disk_bytes(&self) -> u64;
+}
+
+/// Gives the checkpoint as of now; its argument tells which offsets are still kept.
+pub(crate) type CheckpointSource<'a> = dyn Fn(&dyn Fn(u64) -> bool) -> Checkpoint + 'a;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum StoreError {
+    /// Nothing of the batch was kept; it may be tried again.
+    NotStored(io::Error),
+    /// The batch may or may not be kept; nothing may be appended until a restart.
+    Unknown(io::Error),
+    /// An earlier fault made the store read-only.
+    ReadOnly(Arc<str>),
+    /// A kept entry cannot be read back.
+    Damaged {
+        /// Which one.
+        offset: u64,
+        /// What was wrong with it.
+        fault: String,
+    },
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStored(error) => write!(f, "the log could not be written: {error}"),
+            Self::Unknown(error) => write!(f, "the log could not be made safe: {error}"),
+            Self::ReadOnly(why) => write!(f, "the log is read-only until a restart, after: {why}"),
+            Self::Damaged { offset, fault } => write!(f, "stored event {offset} cannot be read: {fault}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotStored(error) | Self::Unknown(error) => Some(error),
+            Self::ReadOnly(_) | Self::Damaged { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,437 @@
+//! Keeps entries in files of a directory, one writer, and finds its way back after any end.
+//!
+//! ```text
+//! lock              held by the one process that may write
+//! run.json          machine, durability and whether the last run ended clean
+//! checkpoint        see `checkpoint`
+//! segments/<first offset>.log
+//! ```
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use tidings_protocol::{Epoch, Tag};
+
+use super::{
+    CheckpointSource, Store, StoreError,
+    record::{self, Placed},
+    segment::{self, HEADER_BYTES, Header},
+};
+use crate::log::{checkpoint::Checkpoint, entry::Entry};
+
+mod open;
+
+pub(crate) use open::{OpenError, open};
+
+/// A slot whose entry was let go.
+const DEAD: u32 = 0;
+
+/// How a disk store is laid out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    /// A file is closed when it has grown to this.
+    pub(crate) segment_bytes: u64,
+    /// Whether each batch is made safe before it is answered.
+    pub(crate) sync_each_batch: bool,
+}
+
+impl Layout {
+    /// Files of a sixteenth of what is kept, so that room comes back in small steps.
+    pub(crate) fn for_retention(retention_bytes: u64, sync_each_batch: bool) -> Self {
+        Self { segment_bytes: (retention_bytes / 16).clamp(1 << 20, 32 << 20), sync_each_batch }
+    }
+}
+
+/// The keeper on disk.
+pub(crate) struct DiskStore {
+    directory: PathBuf,
+    layout: Layout,
+    segments: RwLock<VecDeque<Segment>>,
+    active: Mutex<Active>,
+    /// Files with bytes that may not be safe yet.
+    unsynced: Mutex<Vec<Arc<File>>>,
+    /// Ranges without a file; those that adjoin are one.
+    dropped: Mutex<Vec<(u64, u64)>>,
+    read_only: Mutex<Option<Arc<str>>>,
+    /// Why the last append failed, until one succeeds.
+    refused: Mutex<Option<io::Error>>,
+    /// Held for as long as the store lives; nobody else may write.
+    _lock: File,
+}
+
+struct Segment {
+    first: u64,
+    /// The last offset it stands for.
+    last: u64,
+    tag_before: Tag,
+    file: Arc<File>,
+    file_bytes: u64,
+    live_bytes: u64,
+    live: usize,
+    /// By offset from `first`: position and bytes.
+    slots: Vec<(u32, u32)>,
+    is_active: bool,
+    /// It was written anew and grows no more.
+    is_rewritten: bool,
+}
+
+struct Active {
+    file: Arc<File>,
+    good_bytes: u64,
+    last: u64,
+    last_tag: Tag,
+}
+
+impl Segment {
+    fn new(
+        header: &Header,
+        file: Arc<File>,
+        file_bytes: u64,
+        last: u64,
+        places: &[Placed],
+        is_active: bool,
+    ) -> Self {
+        let mut segment = Self {
+            first: header.first,
+            last,
+            tag_before: header.tag_before,
+            file,
+            file_bytes,
+            live_bytes: 0,
+            live: 0,
+            slots: Vec::new(),
+            is_active,
+            is_rewritten: header.last.is_some(),
+        };
+        segment.fill(places);
+        segment
+    }
+
+    fn fill(&mut self, places: &[Placed]) {
+        for placed in places {
+            let index = (placed.offset - self.first) as usize;
+            if self.slots.len() <= index {
+                self.slots.resize(index + 1, (0, DEAD));
+            }
+            self.slots[index] = (placed.position, placed.bytes);
+            self.live += 1;
+            self.live_bytes += u64::from(placed.bytes);
+        }
+    }
+
+    fn slot(&self, offset: u64) -> Option<(u32, u32)> {
+        let slot = *self.slots.get(usize::try_from(offset.checked_sub(self.first)?).ok()?)?;
+        (slot.1 != DEAD).then_some(slot)
+    }
+
+    fn release(&mut self, offset: u64) {
+        let Some((_, bytes)) = self.slot(offset) else { return };
+        self.slots[(offset - self.first) as usize].1 = DEAD;
+        self.live -= 1;
+        self.live_bytes -= u64::from(bytes);
+    }
+
+    fn kept(&self) -> Vec<u64> {
+        (self.first..).zip(&self.slots).filter(|(_, slot)| slot.1 != DEAD).map(|(offset, _)| offset).collect()
+    }
+}
+
+impl DiskStore {
+    fn segments(&self) -> RwLockReadGuard<'_, VecDeque<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn segments_mut(&self) -> RwLockWriteGuard<'_, VecDeque<Segment>> {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse_writes(&self, error: &io::Error) {
+        lock(&self.read_only).get_or_insert_with(|| error.to_string().into());
+    }
+
+    /// Closes the active file and opens the next.
+    fn roll(&self, active: &mut Active) -> io::Result<()> {
+        let header = Header { first: active.last + 1, last: None, tag_before: active.last_tag };
+        let path = segment::path(&self.directory.join("segments"), header.first);
+        let file = match segment::create(&path, &header) {
+            Ok(file) => Arc::new(file),
+            Err(error) => {
+                // Half a header must not be found at the next start.
+                let _ = fs::remove_file(&path);
+                return Err(error);
+            }
+        };
+        sync_directory(&self.directory.join("segments"))?;
+        lock(&self.unsynced).push(file.clone());
+        *active = Active { file: file.clone(), good_bytes: HEADER_BYTES, ..*active };
+        let mut segments = self.segments_mut();
+        if let Some(closed) = segments.back_mut() {
+            closed.is_active = false;
+        }
+        segments.push_back(Segment::new(&header, file, HEADER_BYTES, active.last, &[], true));
+        Ok(())
+    }
+
+    fn write(&self, active: &mut Active, batch: &[Arc<Entry>]) -> Result<(), StoreError> {
+        if active.good_bytes >= self.layout.segment_bytes {
+            self.roll(active).map_err(StoreError::NotStored)?;
+        }
+        let (bytes, places) = record::encode_batch(batch, active.good_bytes);
+        if let Err(error) = active.file.write_all_at(&bytes, active.good_bytes) {
+            // What was written of it must not be found at the next start.
+            if active.file.set_len(active.good_bytes).is_err() || !is_full(&error) {
+                self.refuse_writes(&error);
+            }
+            return Err(StoreError::NotStored(error));
+        }
+        if self.layout.sync_each_batch {
+            if let Err(error) = active.file.sync_data() {
+                self.refuse_writes(&error);
+                return Err(StoreError::Unknown(error));
+            }
+        } else {
+            self.note_unsynced(&active.file);
+        }
+        active.good_bytes += bytes.len() as u64;
+        let newest = batch.last().expect("a batch has entries");
+        (active.last, active.last_tag) = (newest.offset, newest.tag);
+        let mut segments = self.segments_mut();
+        let segment = segments.back_mut().expect("there is always an active segment");
+        segment.fill(&places);
+        segment.file_bytes = active.good_bytes;
+        segment.last = newest.offset;
+        Ok(())
+    }
+
+    fn note_unsynced(&self, file: &Arc<File>) {
+        let mut unsynced = lock(&self.unsynced);
+        if !unsynced.last().is_some_and(|last| Arc::ptr_eq(last, file)) {
+            unsynced.push(file.clone());
+        }
+    }
+
+    /// The file to be rewritten next: the one with most dead bytes, where the dead ones in all are too many.
+    fn wasteful(&self) -> Option<u64> {
+        const SLACK_BYTES: u64 = 32 << 20;
+        let segments = self.segments();
+        let (all, live) = segments
+            .iter()
+            .fold((0, 0), |(all, live), segment| (all + segment.file_bytes, live + segment.live_bytes));
+        if all <= live + live / 4 + SLACK_BYTES.min(live + self.layout.segment_bytes) {
+            return None;
+        }
+        segments
+            .iter()
+            .filter(|segment| !segment.is_active)
+            .max_by_key(|segment| segment.file_bytes - segment.live_bytes)
+            .map(|segment| segment.first)
+    }
+
+    /// Closed files that hold nothing any more, as the offsets they stand for.
+    fn empty(&self) -> Vec<(u64, u64)> {
+        let segments = self.segments();
+        let empty = segments.iter().filter(|segment| !segment.is_active && segment.live == 0);
+        empty.map(|segment| (segment.first, segment.last)).collect()
+    }
+
+    fn remove(&self, files: &[(u64, u64)]) -> io::Result<()> {
+        self.segments_mut().retain(|segment| !files.contains(&(segment.first, segment.last)));
+        for (first, _) in files {
+            fs::remove_file(segment::path(&self.directory.join("segments"), *first))?;
+        }
+        Ok(())
+    }
+
+    /// Tries whether a file that refused bytes takes them again, so that a hub without publishers recovers, too.
+    fn try_again(&self) {
+        if lock(&self.refused).is_none() || lock(&self.read_only).is_some() {
+            return;
+        }
+        let active = lock(&self.active);
+        let outcome = active.file.write_all_at(&[0; 4096], active.good_bytes);
+        if active.file.set_len(active.good_bytes).is_ok() && outcome.is_ok() {
+            *lock(&self.refused) = None;
+        }
+    }
+
+    fn rewrite(&self, first: u64) -> Result<(), StoreError> {
+        let (header, kept) = {
+            let segments = self.segments();
+            let Some(segment) = segments.iter().find(|segment| segment.first == first) else { return Ok(()) };
+            let header = Header { first, last: Some(segment.last), tag_before: segment.tag_before };
+            (header, segment.kept())
+        };
+        // The frames are not looked at; any epoch will do.
+        let entries: Vec<_> = self.read(&kept, Epoch(0))?.into_iter().flatten().collect();
+        let path = segment::path(&self.directory.join("segments"), first);
+        let (file, places, file_bytes) =
+            segment::rewrite(&path, &header, &entries).map_err(StoreError::NotStored)?;
+        let mut segments = self.segments_mut();
+        let Some(segment) = segments.iter_mut().find(|segment| segment.first == first) else { return Ok(()) };
+        // What was let go meanwhile stays let go.
+        let still: Vec<Placed> =
+            places.into_iter().filter(|placed| segment.slot(placed.offset).is_some()).collect();
+        let last = segment.last;
+        *segment = Segment::new(&header, Arc::new(file), file_bytes, last, &still, false);
+        Ok(())
+    }
+}
+
+impl Store for DiskStore {
+    fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError> {
+        if let Some(why) = &*lock(&self.read_only) {
+            return Err(StoreError::ReadOnly(why.clone()));
+        }
+        let outcome = self.write(&mut lock(&self.active), batch);
+        *lock(&self.refused) = match &outcome {
+            Err(StoreError::NotStored(error)) => Some(copy(error)),
+            _ => None,
+        };
+        outcome
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let files = std::mem::take(&mut *lock(&self.unsynced));
+        for file in files {
+            if let Err(error) = file.sync_data() {
+                self.refuse_writes(&error);
+                return Err(StoreError::Unknown(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
+        let places: Vec<Option<(Arc<File>, (u32, u32))>> = {
+            let segments = self.segments();
+            let place = |offset: &u64| {
+                let after = segments.partition_point(|segment| segment.first <= *offset);
+                let segment = segments.get(after.checked_sub(1)?)?;
+                Some((segment.file.clone(), segment.slot(*offset)?))
+            };
+            offsets.iter().map(place).collect()
+        };
+        let mut buffer = Vec::new();
+        let read_one = |(offset, place): (&u64, Option<(Arc<File>, (u32, u32))>)| {
+            let Some((file, (position, bytes))) = place else { return Ok(None) };
+            buffer.resize(bytes as usize, 0);
+            let damaged = |fault: String| StoreError::Damaged { offset: *offset, fault };
+            file.read_exact_at(&mut buffer, u64::from(position))
+                .map_err(|error| damaged(error.to_string()))?;
+            let (entry, _) = record::decode_record(&buffer, newest).map_err(damaged)?;
+            if entry.offset != *offset {
+                return Err(damaged(format!("event {} stands in its place", entry.offset)));
+            }
+            Ok(Some(Arc::new(entry)))
+        };
+        offsets.iter().zip(places).map(read_one).collect()
+    }
+
+    fn release(&self, offsets: &[u64]) {
+        let mut segments = self.segments_mut();
+        for offset in offsets {
+            let after = segments.partition_point(|segment| segment.first <= *offset);
+            if let Some(segment) = after.checked_sub(1).and_then(|index| segments.get_mut(index)) {
+                segment.release(*offset);
+            }
+        }
+    }
+
+    fn maintain(&self, checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
+        self.try_again();
+        let empty = self.empty();
+        let wasteful = self.wasteful();
+        if empty.is_empty() && wasteful.is_none() {
+            return Ok(());
+        }
+        drop_ranges(&mut lock(&self.dropped), &empty);
+        self.write_checkpoint(&checkpoint(&|offset| self.is_kept(offset)))?;
+        self.remove(&empty).map_err(StoreError::NotStored)?;
+        match wasteful {
+            Some(first) => self.rewrite(first),
+            None => Ok(()),
+        }
+    }
+
+    fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let mut checkpoint = checkpoint.clone();
+        checkpoint.dropped.clone_from(&lock(&self.dropped));
+        replace(&self.directory, "checkpoint", &checkpoint.encode()).map_err(StoreError::NotStored)
+    }
+
+    fn writable(&self) -> Result<(), StoreError> {
+        if let Some(why) = &*lock(&self.read_only) {
+            return Err(StoreError::ReadOnly(why.clone()));
+        }
+        match &*lock(&self.refused) {
+            Some(error) => Err(StoreError::NotStored(copy(error))),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.sync()?;
+        open::write_run(&self.directory, self.layout.sync_each_batch, true).map_err(StoreError::NotStored)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.segments().iter().map(|segment| segment.file_bytes).sum()
+    }
+}
+
+impl DiskStore {
+    fn is_kept(&self, offset: u64) -> bool {
+        let segments = self.segments();
+        let after = segments.partition_point(|segment| segment.first <= offset);
+        after.checked_sub(1).and_then(|index| segments[index].slot(offset)).is_some()
+    }
+}
+
+/// Adds ranges of offsets to those without a file, and joins what adjoins.
+fn drop_ranges(dropped: &mut Vec<(u64, u64)>, more: &[(u64, u64)]) {
+    dropped.extend_from_slice(more);
+    dropped.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::with_capacity(dropped.len());
+    for (first, last) in dropped.drain(..) {
+        match joined.last_mut() {
+            Some(before) if first <= before.1 + 1 => before.1 = before.1.max(last),
+            _ => joined.push((first, last)),
+        }
+    }
+    *dropped = joined;
+}
+
+/// Replaces a small file whole: after a crash the old or the new one stands.
+fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let beside = directory.join(format!("{name}.new"));
+    let file = File::create(&beside)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()?;
+    fs::rename(&beside, directory.join(name))?;
+    sync_directory(directory)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

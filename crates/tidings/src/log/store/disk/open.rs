@@ -1,0 +1,328 @@
+//! Finds a store's way back: takes the lock, reads every file, cuts a torn end, and says whether anything is missing.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    fs::{self, File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, RwLock},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use tidings_protocol::{Epoch, Tag};
+use tracing::warn;
+
+use super::{Active, DiskStore, Layout, Segment, is_full, replace, segment, sync_directory};
+use crate::log::{
+    checkpoint::Checkpoint,
+    entry::Entry,
+    store::{
+        StoreError,
+        segment::{End, HEADER_BYTES, Header, Scan},
+    },
+};
+
+/// Why a directory cannot be used.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// Another process writes there.
+    InUse(PathBuf),
+    /// The file system said no.
+    Io(PathBuf, io::Error),
+    /// It was written and cannot be read back.
+    Store(StoreError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(path) => write!(
+                f,
+                "data directory {} is in use by another process; stop that one, or give this one a directory of its own with --data-dir",
+                path.display()
+            ),
+            Self::Io(path, error) if is_full(error) => {
+                write!(
+                    f,
+                    "data directory {} has no room left: {error}; free some and start again",
+                    path.display()
+                )
+            }
+            Self::Io(path, error) => write!(f, "data directory {} cannot be used: {error}", path.display()),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// What the last run left about itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Run {
+    boot_id: String,
+    sync_each_batch: bool,
+    clean: bool,
+}
+
+pub(super) fn write_run(directory: &Path, sync_each_batch: bool, clean: bool) -> io::Result<()> {
+    let run = Run { boot_id: boot_id(), sync_each_batch, clean };
+    replace(directory, "run.json", &serde_json::to_vec(&run).expect("plain data"))
+}
+
+/// Names this run of the machine; empty where the kernel does not say.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+/// A directory that is locked, with what was kept beside the entries.
+pub(crate) struct Opening {
+    directory: PathBuf,
+    layout: Layout,
+    lock: File,
+    checkpoint: Option<Checkpoint>,
+    last_run: Option<Run>,
+}
+
+/// A store that is ready to append.
+pub(crate) struct Opened {
+    pub(crate) store: DiskStore,
+    pub(crate) head: u64,
+    pub(crate) head_tag: Tag,
+    /// Acknowledged entries may be missing, and this is why.
+    pub(crate) lost: Option<String>,
+}
+
+/// Takes a directory, making it where there is none.
+///
+/// # Errors
+/// [`OpenError::InUse`] while another process has it; what the file system says.
+pub(crate) fn open(directory: &Path, layout: Layout) -> Result<Opening, OpenError> {
+    let fail = |error| OpenError::Io(directory.to_owned(), error);
+    fs::create_dir_all(directory.join("segments")).map_err(fail)?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(directory.join("lock"))
+        .map_err(fail)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => OpenError::InUse(directory.to_owned()),
+        other => fail(other.into()),
+    })?;
+    let read = |name: &str| match fs::read(directory.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).map_err(fail),
+    };
+    let checkpoint = read("checkpoint")?.and_then(|bytes| Checkpoint::decode(&bytes));
+    let last_run = read("run.json")?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(Opening { directory: directory.to_owned(), layout, lock, checkpoint, last_run })
+}
+
+impl Opening {
+    /// What was kept beside the entries, if it was and is whole.
+    pub(crate) fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
+    }
+
+    /// Reads every entry, in order, and opens the store behind them. Entries are framed for `newest`.
+    ///
+    /// # Errors
+    /// What the file system says. Damage is no error: it is cut out, and [`Opened::lost`] tells of it.
+    pub(crate) fn scan(self, newest: Epoch, on_entry: &mut dyn FnMut(Entry)) -> Result<Opened, OpenError> {
+        let directory = self.directory.clone();
+        let fail = move |error| OpenError::Io(directory.clone(), error);
+        let mut walk = Walk {
+            folder: self.directory.join("segments"),
+            dropped: self
+                .checkpoint
+                .as_ref()
+                .map(|checkpoint| checkpoint.dropped.clone())
+                .unwrap_or_default(),
+            segments: VecDeque::new(),
+            head: 0,
+            head_tag: Tag(0),
+            faults: Vec::new(),
+        };
+        let paths = walk.list().map_err(&fail)?;
+        let is_new = paths.is_empty();
+        for (index, path) in paths.iter().enumerate() {
+            walk.file(path, index + 1 == paths.len(), newest, on_entry).map_err(&fail)?;
+        }
+        walk.end_of_dropped();
+        if !is_new {
+            walk.faults.extend(self.fault_of_last_run());
+        }
+        let active = walk.active(self.layout).map_err(&fail)?;
+        write_run(&self.directory, self.layout.sync_each_batch, false).map_err(&fail)?;
+        let lost = (!walk.faults.is_empty()).then(|| walk.faults.join("; "));
+        let (head, head_tag) = (walk.head, walk.head_tag);
+        let store = DiskStore {
+            directory: self.directory,
+            layout: self.layout,
+            segments: RwLock::new(walk.segments),
+            active: Mutex::new(active),
+            unsynced: Mutex::default(),
+            dropped: Mutex::new(walk.dropped),
+            read_only: Mutex::default(),
+            refused: Mutex::default(),
+            _lock: self.lock,
+        };
+        Ok(Opened { store, head, head_tag, lost })
+    }
+
+    fn fault_of_last_run(&self) -> Option<String> {
+        if self.checkpoint.is_none() {
+            return Some("the checkpoint is missing or damaged".into());
+        }
+        match &self.last_run {
+            None => Some("nothing tells how the last run ended".into()),
+            Some(run) if !run.clean && !run.sync_each_batch && run.boot_id != boot_id() => {
+                Some("the machine went down while events of the last second were not yet on disk".into())
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+/// Goes through the files in order.
+struct Walk {
+    folder: PathBuf,
+    dropped: Vec<(u64, u64)>,
+    segments: VecDeque<Segment>,
+    head: u64,
+    head_tag: Tag,
+    faults: Vec<String>,
+}
+
+impl Walk {
+    fn list(&self) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for file in fs::read_dir(&self.folder)? {
+            let path = file?.path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("log") => paths.push(path),
+                // A file that was being rewritten when the process ended; the old one stands.
+                Some("new") => fs::remove_file(path)?,
+                _ => {}
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn file(
+        &mut self,
+        path: &Path,
+        is_last: bool,
+        newest: Epoch,
+        on_entry: &mut dyn FnMut(Entry),
+    ) -> io::Result<()> {
+        // A kill between creating a file and writing its header leaves it empty.
+        if is_last && fs::metadata(path)?.len() == 0 {
+            return fs::remove_file(path);
+        }
+        let mut last_tag = None;
+        let mut remember = |entry: Entry| {
+            last_tag = Some((entry.offset, entry.tag));
+            on_entry(entry);
+        };
+        let Some(scan) = segment::scan(path, newest, &mut remember)? else {
+            return self.set_aside(path, "has no true header");
+        };
+        if scan.header.first <= self.head {
+            return self.set_aside(path, "stands for events that another file has");
+        }
+        if !self.is_dropped(self.head + 1, scan.header.first - 1) {
+            self.fault(format!("events {} to {} have no file", self.head + 1, scan.header.first - 1));
+        }
+        self.take(path, is_last, scan, last_tag)
+    }
+
+    fn take(&mut self, path: &Path, is_last: bool, scan: Scan, last: Option<(u64, Tag)>) -> io::Result<()> {
+        let header = scan.header;
+        let last_kept = last.map_or(header.first - 1, |(offset, _)| offset);
+        let last_offset = header.last.map_or(last_kept, |promised| promised.max(last_kept));
+        if scan.end == End::Damaged || scan.has_hole || (scan.end == End::CutByKill && !is_last) {
+            self.fault(format!("{} is damaged after event {last_kept}", path.display()));
+        }
+        let length = scan.file.metadata()?.len();
+        if scan.good_bytes < length {
+            scan.file.set_len(scan.good_bytes)?;
+            scan.file.sync_data()?;
+        }
+        self.head_tag = match last {
+            Some((offset, tag)) if offset == last_offset => tag,
+            None if last_offset + 1 == header.first => header.tag_before,
+            _ => Tag(0),
+        };
+        self.head = last_offset;
+        let file = Arc::new(scan.file);
+        let mut segment = Segment::new(&header, file, scan.good_bytes, last_offset, &scan.places, false);
+        if scan.has_hole {
+            segment = self.mend(path, segment)?;
+        }
+        self.segments.push_back(segment);
+        Ok(())
+    }
+
+    /// Writes a file with bad bytes in it anew, so that the damage is told of once.
+    fn mend(&self, path: &Path, old: Segment) -> io::Result<Segment> {
+        use std::os::unix::fs::FileExt;
+        let header = Header { first: old.first, last: Some(old.last), tag_before: old.tag_before };
+        let mut entries = Vec::with_capacity(old.live);
+        for (position, bytes) in old.slots.iter().filter(|slot| slot.1 > 0) {
+            let mut record = vec![0; *bytes as usize];
+            old.file.read_exact_at(&mut record, u64::from(*position))?;
+            let (entry, _) = super::record::decode_record(&record, Epoch(0)).map_err(io::Error::other)?;
+            entries.push(Arc::new(entry));
+        }
+        let (file, places, bytes) = segment::rewrite(path, &header, &entries)?;
+        sync_directory(&self.folder)?;
+        Ok(Segment::new(&header, Arc::new(file), bytes, old.last, &places, false))
+    }
+
+    fn set_aside(&mut self, path: &Path, why: &str) -> io::Result<()> {
+        self.fault(format!("{} {why} and was set aside", path.display()));
+        fs::rename(path, path.with_extension("bad"))
+    }
+
+    fn fault(&mut self, fault: String) {
+        warn!(fault, "the log is not whole");
+        self.faults.push(fault);
+    }
+
+    /// Whether nothing is expected from `first` to `last`.
+    fn is_dropped(&self, first: u64, last: u64) -> bool {
+        first > last || self.dropped.iter().any(|(from, to)| *from <= first && last <= *to)
+    }
+
+    /// Offsets of dropped files at the end count, too: none may be given twice.
+    fn end_of_dropped(&mut self) {
+        if let Some((_, last)) = self.dropped.last().filter(|(_, last)| *last > self.head) {
+            (self.head, self.head_tag) = (*last, Tag(0));
+        }
+    }
+
+    /// Goes on with the last file where that may still grow, else opens a new one.
+    fn active(&mut self, layout: Layout) -> io::Result<Active> {
+        let head = self.head;
+        if let Some(last) = self
+            .segments
+            .back_mut()
+            .filter(|last| last.last == head && !last.is_rewritten && last.file_bytes < layout.segment_bytes)
+        {
+            last.is_active = true;
+            let (file, good_bytes) = (last.file.clone(), last.file_bytes);
+            return Ok(Active { file, good_bytes, last: head, last_tag: self.head_tag });
+        }
+        let header = Header { first: head + 1, last: None, tag_before: self.head_tag };
+        let file = Arc::new(segment::create(&segment::path(&self.folder, header.first), &header)?);
+        file.sync_data()?;
+        sync_directory(&self.folder)?;
+        self.segments.push_back(Segment::new(&header, file.clone(), HEADER_BYTES, head, &[], true));
+        Ok(Active { file, good_bytes: HEADER_BYTES, last: head, last_tag: self.head_tag })
+    }
+}

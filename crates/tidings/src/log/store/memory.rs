@@ -1,0 +1,57 @@
+//! Keeps entries in memory only: for durability `memory`, and the twin that the disk is tested against.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use tidings_protocol::Epoch;
+
+use super::{CheckpointSource, Store, StoreError};
+use crate::log::{checkpoint::Checkpoint, entry::Entry};
+
+/// Entries by offset.
+#[derive(Default)]
+pub(crate) struct MemoryStore {
+    entries: RwLock<HashMap<u64, Arc<Entry>>>,
+}
+
+impl Store for MemoryStore {
+    fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError> {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.extend(batch.iter().map(|entry| (entry.offset, entry.clone())));
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn read(&self, offsets: &[u64], _newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(offsets.iter().map(|offset| entries.get(offset).cloned()).collect())
+    }
+
+    fn release(&self, offsets: &[u64]) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        for offset in offsets {
+            entries.remove(offset);
+        }
+    }
+
+    fn maintain(&self, _checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn write_checkpoint(&self, _checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn writable(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,221 @@
+//! One entry as bytes on disk, and batches of them.
+//!
+//! All numbers are little-endian. A batch is written with one call and counts whole or not at all:
+//!
+//! ```text
+//! batch   magic u32 | body length u32 | records u32 | CRC-32 of the body u32 | first offset u64 | 0 u32 | CRC-32 of these 28 bytes u32 | body
+//! body    record…
+//! record  length u32 | CRC-32 of the payload u32 | payload
+//! payload offset u64 | epoch u64 | tag u32 | published u64 | expires u64 (0: never) | priority u8 | flags u8
+//!         | channels u16, each: length u8, bytes | event? length u8, bytes | key? length u8, bytes
+//!         | idempotency? publisher length u8, bytes, key length u8, bytes, fingerprint 16 bytes | data
+//! ```
+
+use std::sync::Arc;
+
+use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag};
+
+use crate::log::entry::{Draft, Entry, Idempotency};
+
+/// How a batch begins: `TDB1`.
+pub(crate) const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"TDB1");
+/// Bytes of a batch before its body.
+pub(crate) const BATCH_HEADER_BYTES: usize = 32;
+/// Bytes of a record before its payload.
+pub(crate) const RECORD_HEADER_BYTES: usize = 8;
+
+const HAS_EVENT: u8 = 1;
+const HAS_KEY: u8 = 2;
+const HAS_IDEMPOTENCY: u8 = 4;
+
+/// Where a record stands: from its length field, with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) offset: u64,
+    pub(crate) position: u32,
+    pub(crate) bytes: u32,
+}
+
+/// Encodes a batch that will stand at `position` of its file, and says where each record will be.
+pub(crate) fn encode_batch(entries: &[Arc<Entry>], position: u64) -> (Vec<u8>, Vec<Placed>) {
+    let mut out = vec![0; BATCH_HEADER_BYTES];
+    let mut places = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let start = out.len();
+        out.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+        encode_payload(entry, &mut out);
+        let payload = &out[start + RECORD_HEADER_BYTES..];
+        let (length, crc) = (payload.len() as u32, crc32fast::hash(payload));
+        out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+        places.push(Placed {
+            offset: entry.offset,
+            position: (position as usize + start) as u32,
+            bytes: (out.len() - start) as u32,
+        });
+    }
+    let first = entries.first().map_or(0, |entry| entry.offset);
+    write_batch_header(&mut out, entries.len() as u32, first);
+    (out, places)
+}
+
+fn write_batch_header(batch: &mut [u8], records: u32, first: u64) {
+    let (header, body) = batch.split_at_mut(BATCH_HEADER_BYTES);
+    header[0..4].copy_from_slice(&BATCH_MAGIC.to_le_bytes());
+    header[4..8].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    header[8..12].copy_from_slice(&records.to_le_bytes());
+    header[12..16].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    header[16..24].copy_from_slice(&first.to_le_bytes());
+    header[24..28].fill(0);
+    let crc = crc32fast::hash(&header[..28]);
+    header[28..32].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// What a batch header says, once it was found true.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchHeader {
+    pub(crate) body_bytes: usize,
+    pub(crate) records: u32,
+    pub(crate) body_crc: u32,
+    pub(crate) first: u64,
+}
+
+/// Reads a batch header; `None` if it is not one.
+pub(crate) fn decode_batch_header(bytes: &[u8]) -> Option<BatchHeader> {
+    let mut cursor = Cursor(bytes.get(..BATCH_HEADER_BYTES)?);
+    let header = BatchHeader {
+        body_bytes: {
+            if cursor.u32()? != BATCH_MAGIC {
+                return None;
+            }
+            cursor.u32()? as usize
+        },
+        records: cursor.u32()?,
+        body_crc: cursor.u32()?,
+        first: cursor.u64()?,
+    };
+    (crc32fast::hash(&bytes[..28]).to_le_bytes() == bytes[28..32]).then_some(header)
+}
+
+fn encode_payload(entry: &Entry, out: &mut Vec<u8>) {
+    out.extend_from_slice(&entry.offset.to_le_bytes());
+    out.extend_from_slice(&entry.epoch.0.to_le_bytes());
+    out.extend_from_slice(&entry.tag.0.to_le_bytes());
+    out.extend_from_slice(&entry.published_at.to_le_bytes());
+    out.extend_from_slice(&entry.expires_at.unwrap_or(0).to_le_bytes());
+    out.push(entry.priority as u8);
+    let flag = |present: bool, flag: u8| if present { flag } else { 0 };
+    out.push(
+        flag(entry.event.is_some(), HAS_EVENT)
+            | flag(entry.key.is_some(), HAS_KEY)
+            | flag(entry.idempotency.is_some(), HAS_IDEMPOTENCY),
+    );
+    out.extend_from_slice(&(entry.channels.len() as u16).to_le_bytes());
+    for channel in &entry.channels {
+        push_short(out, channel.as_str());
+    }
+    if let Some(event) = &entry.event {
+        push_short(out, event.as_str());
+    }
+    if let Some(key) = &entry.key {
+        push_short(out, key);
+    }
+    if let Some(idempotency) = &entry.idempotency {
+        push_short(out, &idempotency.publisher);
+        push_short(out, &idempotency.key);
+        out.extend_from_slice(&idempotency.fingerprint);
+    }
+    out.extend_from_slice(entry.data().as_bytes());
+}
+
+fn push_short(out: &mut Vec<u8>, text: &str) {
+    let length = u8::try_from(text.len()).expect("names and keys are at most 255 bytes");
+    out.push(length);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Reads one record, from its length field, and checks it.
+///
+/// # Errors
+/// Says in words what is wrong with it.
+pub(crate) fn decode_record(bytes: &[u8], newest: Epoch) -> Result<(Entry, usize), String> {
+    let mut cursor = Cursor(bytes);
+    let (Some(length), Some(crc)) = (cursor.u32(), cursor.u32()) else {
+        return Err("its header is cut short".into());
+    };
+    let end = RECORD_HEADER_BYTES + length as usize;
+    let Some(payload) = bytes.get(RECORD_HEADER_BYTES..end) else {
+        return Err(format!("its length of {length} bytes passes the end"));
+    };
+    if crc32fast::hash(payload) != crc {
+        return Err("its checksum differs".into());
+    }
+    let entry = decode_payload(payload, newest).ok_or("its fields are malformed")?;
+    Ok((entry, end))
+}
+
+fn decode_payload(payload: &[u8], newest: Epoch) -> Option<Entry> {
+    let mut cursor = Cursor(payload);
+    let offset = cursor.u64()?;
+    let epoch = Epoch(cursor.u64()?);
+    let tag = Tag(cursor.u32()?);
+    let published_at = cursor.u64()?;
+    let expires_at = Some(cursor.u64()?).filter(|at| *at > 0);
+    let priority = match cursor.u8()? {
+        0 => Priority::Low,
+        1 => Priority::Normal,
+        2 => Priority::High,
+        3 => Priority::Critical,
+        _ => return None,
+    };
+    let flags = cursor.u8()?;
+    let count = usize::from(cursor.u16()?);
+    let channels =
+        (0..count).map(|_| ChannelName::parse(cursor.short()?).ok()).collect::<Option<Box<[_]>>>()?;
+    let event = if flags & HAS_EVENT != 0 { Some(EventName::parse(cursor.short()?).ok()?) } else { None };
+    let key = if flags & HAS_KEY != 0 { Some(Arc::from(cursor.short()?)) } else { None };
+    let idempotency = if flags & HAS_IDEMPOTENCY != 0 {
+        Some(Idempotency {
+            publisher: cursor.short()?.into(),
+            key: cursor.short()?.into(),
+            fingerprint: cursor.take(16)?.try_into().ok()?,
+        })
+    } else {
+        None
+    };
+    let data = std::str::from_utf8(cursor.0).ok()?.into();
+    let draft = Draft { channels, event, data, priority, key, published_at, expires_at, idempotency };
+    Some(Entry::new(draft, offset, epoch, tag, newest))
+}
+
+/// The bytes not read yet.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn short(&mut self) -> Option<&'a str> {
+        let length = usize::from(self.u8()?);
+        std::str::from_utf8(self.take(length)?).ok()
+    }
+}

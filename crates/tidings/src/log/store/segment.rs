@@ -1,0 +1,201 @@
+//! One file of the log: a header, then batches. Written at its end only; rewritten whole when much of it is dead.
+//!
+//! ```text
+//! header  "TIDINGS1" | flags u32 (1: rewritten, may have holes) | tag of the entry before u32
+//!         | first offset u64 | last offset u64 (rewritten only) | CRC-32 of these 32 bytes u32 | 0 u32
+//! ```
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tidings_protocol::{Epoch, Tag};
+
+use super::record::{self, BATCH_HEADER_BYTES, Placed};
+use crate::log::entry::Entry;
+
+const MAGIC: &[u8; 8] = b"TIDINGS1";
+/// Bytes before the first batch.
+pub(crate) const HEADER_BYTES: u64 = 40;
+const REWRITTEN: u32 = 1;
+
+/// The kernel copies a write page by page, so one that a kill cut short ends at a multiple of this.
+const PAGE_BYTES: u64 = 4096;
+
+/// What a segment's header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) first: u64,
+    /// The last offset that it stands for; known in advance only where it was rewritten.
+    pub(crate) last: Option<u64>,
+    pub(crate) tag_before: Tag,
+}
+
+impl Header {
+    fn encode(&self) -> [u8; HEADER_BYTES as usize] {
+        let mut out = [0; HEADER_BYTES as usize];
+        out[..8].copy_from_slice(MAGIC);
+        out[8..12].copy_from_slice(&(if self.last.is_some() { REWRITTEN } else { 0 }).to_le_bytes());
+        out[12..16].copy_from_slice(&self.tag_before.0.to_le_bytes());
+        out[16..24].copy_from_slice(&self.first.to_le_bytes());
+        out[24..32].copy_from_slice(&self.last.unwrap_or(0).to_le_bytes());
+        let crc = crc32fast::hash(&out[..32]);
+        out[32..36].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..HEADER_BYTES as usize)?;
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        if &bytes[..8] != MAGIC || crc32fast::hash(&bytes[..32]) != u32_at(32) {
+            return None;
+        }
+        let last = (u32_at(8) & REWRITTEN != 0).then(|| u64_at(24));
+        Some(Self { first: u64_at(16), last, tag_before: Tag(u32_at(12)) })
+    }
+}
+
+/// The name of the file that begins at an offset; names sort as offsets do.
+pub(crate) fn path(directory: &Path, first: u64) -> PathBuf {
+    directory.join(format!("{first:020}.log"))
+}
+
+/// Creates an empty segment.
+pub(crate) fn create(path: &Path, header: &Header) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+    file.write_all_at(&header.encode(), 0)?;
+    Ok(file)
+}
+
+/// What a scan of one file found.
+pub(crate) struct Scan {
+    pub(crate) header: Header,
+    pub(crate) places: Vec<Placed>,
+    /// Where the good part ends, if nothing good comes after a bad part.
+    pub(crate) good_bytes: u64,
+    pub(crate) end: End,
+    /// Bad bytes stand before good ones: the file must be rewritten.
+    pub(crate) has_hole: bool,
+    pub(crate) file: File,
+}
+
+/// How a file ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With a whole batch.
+    Whole,
+    /// With a part of a batch, as a killed process leaves it; nobody was told that it is kept.
+    CutByKill,
+    /// With bytes that no kill explains.
+    Damaged,
+}
+
+/// Reads a segment from its beginning and gives each entry to `on_entry`, in order.
+///
+/// # Errors
+/// Those of the file system. `Ok(None)` where the header is not that of a segment.
+pub(crate) fn scan(path: &Path, newest: Epoch, on_entry: &mut dyn FnMut(Entry)) -> io::Result<Option<Scan>> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    let Some(header) = Header::decode(&bytes) else { return Ok(None) };
+    let mut scan =
+        Scan { header, places: Vec::new(), good_bytes: HEADER_BYTES, end: End::Whole, has_hole: false, file };
+    let mut at = HEADER_BYTES as usize;
+    let mut skipped_from = None;
+    while at < bytes.len() {
+        let expected = scan.places.last().map_or(header.first, |placed| placed.offset + 1);
+        match read_batch(&bytes, at, expected, header.last.is_some() || skipped_from.is_some(), newest) {
+            Some((entries, places, next)) => {
+                entries.into_iter().for_each(&mut *on_entry);
+                scan.places.extend(places);
+                scan.has_hole |= skipped_from.take().is_some();
+                at = next;
+                scan.good_bytes = at as u64;
+            }
+            None => {
+                let from = *skipped_from.get_or_insert(at);
+                match next_magic(&bytes, at + 1) {
+                    Some(next) => at = next,
+                    None => {
+                        scan.end = how_it_ends(&bytes, from);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    Ok(Some(scan))
+}
+
+type Batch = (Vec<Entry>, Vec<Placed>, usize);
+
+/// Reads the batch at `at`; `None` if there is no whole and true one that goes on from `expected`.
+fn read_batch(bytes: &[u8], at: usize, expected: u64, may_jump: bool, newest: Epoch) -> Option<Batch> {
+    let header = record::decode_batch_header(&bytes[at..])?;
+    let start = at + BATCH_HEADER_BYTES;
+    let body = bytes.get(start..start.checked_add(header.body_bytes)?)?;
+    if crc32fast::hash(body) != header.body_crc
+        || header.first < expected
+        || (header.first > expected && !may_jump)
+    {
+        return None;
+    }
+    let mut entries = Vec::with_capacity(header.records as usize);
+    let mut places = Vec::with_capacity(header.records as usize);
+    let mut position = 0;
+    while position < body.len() {
+        let (entry, length) = record::decode_record(&body[position..], newest).ok()?;
+        places.push(Placed {
+            offset: entry.offset,
+            position: (start + position) as u32,
+            bytes: length as u32,
+        });
+        entries.push(entry);
+        position += length;
+    }
+    (entries.len() == header.records as usize).then_some((entries, places, start + body.len()))
+}
+
+fn next_magic(bytes: &[u8], from: usize) -> Option<usize> {
+    let magic = record::BATCH_MAGIC.to_le_bytes();
+    memchr::memmem::find(bytes.get(from..)?, &magic).map(|found| from + found)
+}
+
+/// Tells a write that a kill cut short from damage, for a tail that begins at `from`.
+fn how_it_ends(bytes: &[u8], from: usize) -> End {
+    let tail = &bytes[from..];
+    let promised = record::decode_batch_header(tail).map(|header| BATCH_HEADER_BYTES + header.body_bytes);
+    let is_short = tail.len() < BATCH_HEADER_BYTES || promised.is_some_and(|promised| tail.len() < promised);
+    if is_short && (bytes.len() as u64).is_multiple_of(PAGE_BYTES) { End::CutByKill } else { End::Damaged }
+}
+
+/// Writes a segment anew with some of its entries, beside the old one, and puts it in its place.
+///
+/// # Errors
+/// Those of the file system; the old file then still stands.
+pub(crate) fn rewrite(
+    path: &Path,
+    header: &Header,
+    entries: &[Arc<Entry>],
+) -> io::Result<(File, Vec<Placed>, u64)> {
+    const BATCH_ENTRIES: usize = 256;
+    let beside = path.with_extension("new");
+    let file = create(&beside, header)?;
+    let mut bytes = HEADER_BYTES;
+    let mut places = Vec::with_capacity(entries.len());
+    for chunk in entries.chunks(BATCH_ENTRIES) {
+        let (batch, placed) = record::encode_batch(chunk, bytes);
+        file.write_all_at(&batch, bytes)?;
+        bytes += batch.len() as u64;
+        places.extend(placed);
+    }
+    file.sync_data()?;
+    std::fs::rename(&beside, path)?;
+    Ok((file, places, bytes))
+}

@@ -1,0 +1,207 @@
+//! Every metric, in one place, as Prometheus reads them.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use tidings_protocol::body::GapReason;
+
+/// A number that goes up and down.
+type Level = Gauge<u64, AtomicU64>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limit {
+    limit: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: String,
+}
+
+/// Counters and levels of one hub.
+pub(crate) struct Metrics {
+    registry: Registry,
+    stored: Counter,
+    unstored: Counter,
+    unstored_missed: Counter,
+    append_failed: Counter,
+    publish_refused: Counter,
+    frames: Counter,
+    streams: Counter,
+    expired: Counter,
+    superseded: Counter,
+    skipped_low: Counter,
+    write_timeouts: Counter,
+    sockets_pressed: Counter,
+    gaps: Family<Reason, Counter>,
+    ends: Family<Reason, Counter>,
+    limits: Family<Limit, Counter>,
+    connections: Level,
+    head: Level,
+    log_bytes: Level,
+    disk_bytes: Level,
+    ring_bytes: Level,
+    channels: Level,
+    idempotency_keys: Level,
+}
+
+/// What is read off the hub at the moment of asking.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Levels {
+    pub(crate) connections: u64,
+    pub(crate) head: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) disk_bytes: u64,
+    pub(crate) ring_bytes: u64,
+    pub(crate) channels: u64,
+    pub(crate) idempotency_keys: u64,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("tidings");
+        let it = &mut registry;
+        Self {
+            stored: counter(it, "events_stored", "Events appended to the log"),
+            unstored: counter(it, "events_unstored", "Events published with store=false"),
+            unstored_missed: counter(
+                it,
+                "unstored_missed",
+                "Times an unstored event passed a connection that was behind",
+            ),
+            append_failed: counter(it, "appends_failed", "Batches that the log could not store"),
+            publish_refused: counter(
+                it,
+                "publishes_refused",
+                "Publishes answered with an error after they were checked",
+            ),
+            frames: counter(it, "frames_delivered", "Events handed to connections"),
+            streams: counter(it, "streams_opened", "Streams that were opened"),
+            expired: counter(it, "events_expired", "Times an event's ttl was over before it was sent"),
+            superseded: counter(
+                it,
+                "events_superseded",
+                "Times a newer event of its key replaced a pending one",
+            ),
+            skipped_low: counter(
+                it,
+                "events_skipped",
+                "Times a low event passed a connection that was behind",
+            ),
+            write_timeouts: counter(it, "write_timeouts", "Connections closed because they took no bytes"),
+            sockets_pressed: counter(it, "sockets_pressed", "Times a socket refused bytes"),
+            gaps: family(it, "gaps", "Gaps told to clients, by reason"),
+            ends: family(it, "streams_ended", "Streams ended by the hub, by reason"),
+            limits: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
+            connections: level(it, "connections", "Open streams"),
+            head: level(it, "log_head", "Offset of the newest event"),
+            log_bytes: level(
+                it,
+                "log_bytes",
+                "Stored events with their index, as log.retention_bytes counts them",
+            ),
+            disk_bytes: level(it, "log_disk_bytes", "Files of the log"),
+            ring_bytes: level(it, "log_ring_bytes", "Newest events held in memory"),
+            channels: level(it, "log_channels", "Channels with events or a known loss"),
+            idempotency_keys: level(it, "idempotency_keys", "Idempotency keys remembered"),
+            registry,
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub(crate) fn text(&self, levels: Levels) -> String {
+        self.connections.set(levels.connections);
+        self.head.set(levels.head);
+        self.log_bytes.set(levels.log_bytes);
+        self.disk_bytes.set(levels.disk_bytes);
+        self.ring_bytes.set(levels.ring_bytes);
+        self.channels.set(levels.channels);
+        self.idempotency_keys.set(levels.idempotency_keys);
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string succeeds");
+        text
+    }
+
+    pub(crate) fn stored(&self, events: usize) {
+        self.stored.inc_by(events as u64);
+    }
+
+    pub(crate) fn unstored(&self, missed: usize) {
+        self.unstored.inc();
+        self.unstored_missed.inc_by(missed as u64);
+    }
+
+    pub(crate) fn append_failed(&self) {
+        self.append_failed.inc();
+    }
+
+    pub(crate) fn publish_refused(&self) {
+        self.publish_refused.inc();
+    }
+
+    pub(crate) fn delivered(&self, frames: usize) {
+        self.frames.inc_by(frames as u64);
+    }
+
+    pub(crate) fn stream_opened(&self) {
+        self.streams.inc();
+    }
+
+    pub(crate) fn stream_ended(&self, reason: &str) {
+        self.ends.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    pub(crate) fn expired(&self) {
+        self.expired.inc();
+    }
+
+    pub(crate) fn superseded(&self) {
+        self.superseded.inc();
+    }
+
+    pub(crate) fn skipped_low(&self) {
+        self.skipped_low.inc();
+    }
+
+    pub(crate) fn write_timeout(&self) {
+        self.write_timeouts.inc();
+    }
+
+    pub(crate) fn socket_pressed(&self) {
+        self.sockets_pressed.inc();
+    }
+
+    pub(crate) fn gap(&self, reason: GapReason) {
+        let reason = serde_json::to_value(reason).ok().and_then(|it| it.as_str().map(str::to_owned));
+        self.gaps.get_or_create(&Reason { reason: reason.unwrap_or_default() }).inc();
+    }
+
+    pub(crate) fn limit_refused(&self, limit: &str) {
+        self.limits.get_or_create(&Limit { limit: limit.to_owned() }).inc();
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn level(registry: &mut Registry, name: &str, help: &str) -> Level {
+    let level = Level::default();
+    registry.register(name, help, level.clone());
+    level
+}
+
+fn family<Labels>(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter>
+where
+    Labels: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+{
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}

@@ -1,0 +1,166 @@
+//! One running hub: builds the parts, starts every long-lived task, and ends them in order.
+
+mod keeper;
+mod serve;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use rand::{Rng, RngExt};
+use tidings_protocol::body::EndReason;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use self::keeper::Keeper;
+pub use self::serve::serve;
+use crate::{
+    auth::Gate,
+    broker::embedded,
+    config::{Durability, Settings},
+    connection::{Ending, Seat},
+    error::{Code, Error},
+    hub::{Hub, Parts, RETRY, Seats, Stage},
+    limits,
+    log::{Log, World, entry::Millis},
+    metrics::Metrics,
+    publish::Publisher,
+};
+
+/// Builds a [`Hub`].
+#[derive(Debug, Clone, Default)]
+pub struct HubBuilder {
+    settings: Settings,
+}
+
+impl HubBuilder {
+    /// All settings at once. Default: those of the manual.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Keeps the log in this directory. Default: `tidings-data`.
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.settings.data_dir = Some(directory.into());
+        self
+    }
+
+    /// Keeps everything in memory: a restart begins anew. Default: on disk.
+    pub fn memory(mut self) -> Self {
+        self.settings.data_dir = None;
+        self.settings.log.durability = Durability::Memory;
+        self
+    }
+
+    /// Opens the log and starts the hub's threads. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When a setting is out of its bounds, or the directory cannot be used or is in use.
+    pub async fn build(self) -> Result<Hub, Error> {
+        let settings = self.settings;
+        if let Some(fault) = settings.faults().first() {
+            return Err(Error::new(Code::BadRequest, fault.to_string()));
+        }
+        let log_settings = settings.log.clone();
+        let directory = settings.data_dir.clone();
+        let opening = tokio::task::spawn_blocking(move || {
+            Log::open(&log_settings, directory.as_deref(), Arc::new(Machine))
+        });
+        let (log, recovered) = opening
+            .await
+            .map_err(|error| Error::new(Code::Internal, "opening the log panicked").caused_by(error))?
+            .map_err(|error| Error::new(Code::Unavailable, error.to_string()).caused_by(error))?;
+        info!(events = recovered.entries, head = recovered.head, "log opened");
+        if let Some(lost) = &recovered.lost {
+            warn!(lost, "events may be missing; clients that resume are told");
+        }
+        let log = Arc::new(log);
+        let metrics = Arc::new(Metrics::new());
+        let seats = Arc::new(Seats::default());
+        let (broker, writer) = embedded::embedded(log.clone(), seats.clone(), metrics.clone());
+        let keeper = Keeper::start(&log, writer, &settings.log)
+            .map_err(|error| Error::new(Code::Internal, "a thread could not be started").caused_by(error))?;
+        let (clock, kept) = (log.clone(), log.clone());
+        Ok(Hub::new(Parts {
+            publisher: Publisher::new(broker, metrics.clone(), &settings, move || clock.now()),
+            slots: limits::Connections::new(settings.limits.connections),
+            gate: Gate::open(),
+            log,
+            seats,
+            metrics,
+            stage: watch::Sender::new(Stage::Ready),
+            close: Mutex::new(Some(Box::new(move || keeper.end(&kept)))),
+            settings,
+        }))
+    }
+}
+
+impl Hub {
+    /// Begins to build a hub.
+    pub fn builder() -> HubBuilder {
+        HubBuilder::default()
+    }
+
+    /// Ends the hub: takes nothing new, tells every stream to come back elsewhere, spread over
+    /// `shutdown.window`, then makes the log safe. Returns when that is done. A second call waits for nothing.
+    pub async fn shutdown(&self) {
+        let node = self.parts();
+        let was_ready = node.stage.send_if_modified(|stage| {
+            let is_ready = *stage == Stage::Ready;
+            *stage = (*stage).max(Stage::Draining);
+            is_ready
+        });
+        if !was_ready {
+            return;
+        }
+        let window = node.settings.shutdown.window;
+        info!(connections = node.seats.count(), ?window, "shutting down");
+        self.end_streams(window.mul_f64(0.8)).await;
+        node.stage.send_replace(Stage::Ended);
+        node.publisher.close();
+        let close = node.close.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(close) = close {
+            let _ = tokio::task::spawn_blocking(close).await;
+        }
+        info!("shut down");
+    }
+
+    /// Ends every stream at a time of its own within `window`, and waits until they are gone or it is over.
+    async fn end_streams(&self, window: Duration) {
+        let begun = tokio::time::Instant::now();
+        let mut random = rand::rng();
+        let mut due: Vec<(Duration, Arc<Seat>)> = self
+            .parts()
+            .seats
+            .all()
+            .into_iter()
+            .map(|seat| (window.mul_f64(0.75 * random.random_range(0.0..1.0)), seat))
+            .collect();
+        due.sort_by_key(|(at, _)| *at);
+        for (at, seat) in due {
+            tokio::time::sleep_until(begun + at).await;
+            let retry = RETRY + Duration::from_millis(rand::rng().random_range(0..4000));
+            seat.end(Ending { reason: EndReason::Shutdown, reconnect: true, retry: Some(retry) });
+        }
+        while self.parts().seats.count() > 0 && begun.elapsed() < window {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// The clock and the chance of this machine.
+struct Machine;
+
+impl World for Machine {
+    fn now(&self) -> Millis {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    fn random(&self) -> u64 {
+        rand::rng().next_u64()
+    }
+}

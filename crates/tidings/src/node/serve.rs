@@ -1,0 +1,153 @@
+//! Accepts connections and serves them, over HTTP/1.1 and HTTP/2, until the hub ends.
+
+use std::{future::Future, io, net::TcpListener, pin::pin, time::Duration};
+
+use axum::{Router, extract::Request};
+use hyper::{body::Incoming, rt::Executor, service::Service};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tracing::{debug, warn};
+
+use crate::{
+    error::{Code, Error},
+    hub::{Hub, Stage},
+    transport::{hyper::watched, socket::Socket},
+};
+
+/// How long to wait after the system could not give another socket.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The largest request head, and what hyper may hold of a response.
+const HEAD_BYTES_MAX: usize = 128 << 10;
+/// Streams of one HTTP/2 connection.
+const STREAMS_MAX: u32 = 1024;
+/// How long a connection may take to say goodbye when the hub has ended.
+const GOODBYE: Duration = Duration::from_millis(200);
+
+/// Serves a hub on listening sockets until [`Hub::shutdown`] was called and every connection is gone.
+///
+/// # Errors
+/// When a listener cannot be used.
+pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
+    let router = hub.router();
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        let listener = into_tokio(listener).map_err(|error| {
+            Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error)
+        })?;
+        acceptors.spawn(accept(hub.clone(), router.clone(), listener));
+    }
+    while acceptors.join_next().await.is_some() {}
+    Ok(())
+}
+
+fn into_tokio(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+async fn accept(hub: Hub, router: Router, listener: tokio::net::TcpListener) {
+    let mut stage = hub.stage();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = reached(&mut stage, Stage::Draining) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(hub.clone(), router.clone(), stream, stage.clone()));
+            }
+            Err(error) => {
+                // Descriptors used up: those that are open go on, and nobody spins.
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Serves one connection to its end.
+async fn connection(hub: Hub, router: Router, stream: TcpStream, mut stage: watch::Receiver<Stage>) {
+    let settings = hub.settings();
+    let write_timeout = settings.stream.write_timeout;
+    tune(&stream, write_timeout);
+    let socket = Socket::new(stream, write_timeout, hub.metrics().clone());
+    let pressure = socket.pressure().clone();
+    let router = TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(pressure.clone());
+        router.call(request)
+    });
+    let mut builder = auto::Builder::new(StreamExecutor { write_timeout });
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.server.head_timeout)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let outcome = tokio::select! {
+        outcome = &mut serving => outcome,
+        () = reached(&mut stage, Stage::Draining) => {
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                outcome = &mut serving => outcome,
+                () = goodbye(&mut stage) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        debug!(%error, "connection ended");
+    }
+}
+
+/// Waits until the hub is that far in its life, or gone.
+async fn reached(stage: &mut watch::Receiver<Stage>, least: Stage) {
+    let _ = stage.wait_for(|stage| *stage >= least).await;
+}
+
+async fn goodbye(stage: &mut watch::Receiver<Stage>) {
+    reached(stage, Stage::Ended).await;
+    tokio::time::sleep(GOODBYE).await;
+}
+
+/// Makes the kernel say early that a peer is behind, send at once, and notice a peer that is gone.
+fn tune(stream: &TcpStream, write_timeout: Duration) {
+    const UNSENT_BYTES_MAX: u32 = 128 << 10;
+    let socket = socket2::SockRef::from(stream);
+    let outcome = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(write_timeout.max(Duration::from_secs(10)))));
+    if let Err(error) = outcome {
+        debug!(%error, "a socket option was refused");
+    }
+}
+
+/// Runs the streams of an HTTP/2 connection, each with its own deadline.
+#[derive(Clone, Copy)]
+struct StreamExecutor {
+    write_timeout: Duration,
+}
+
+impl<Work> Executor<Work> for StreamExecutor
+where
+    Work: Future + Send + 'static,
+    Work::Output: Send + 'static,
+{
+    fn execute(&self, work: Work) {
+        tokio::spawn(watched(work, self.write_timeout));
+    }
+}

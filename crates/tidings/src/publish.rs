@@ -1,0 +1,252 @@
+//! Publishing: check, stamp, append, answer.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tidings_protocol::{ChannelName, EventName, Priority, body::PublishMessage};
+use tokio::sync::Semaphore;
+
+pub use crate::broker::Published;
+use crate::{
+    auth::PublishPermit,
+    broker::{Item, embedded::Broker},
+    config::{Envelope, Settings},
+    error::{Code, Error},
+    log::entry::{Draft, Idempotency, Millis},
+    metrics::Metrics,
+};
+
+/// How long a publish may take before its fate counts as unknown.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The longest key.
+const KEY_BYTES_MAX: usize = 200;
+/// Text of publishes that wait for the log, in KiB: what slow disks may cost in memory.
+const WAITING_KIB_MAX: usize = 64 << 10;
+
+/// Accepts publishes for one hub.
+pub(crate) struct Publisher {
+    /// None once the hub takes no more.
+    broker: RwLock<Option<Broker>>,
+    metrics: Arc<Metrics>,
+    event_bytes_max: u64,
+    envelope: Envelope,
+    types: Vec<String>,
+    waiting: Semaphore,
+    now: Box<dyn Fn() -> Millis + Send + Sync>,
+}
+
+impl Publisher {
+    pub(crate) fn new(
+        broker: Broker,
+        metrics: Arc<Metrics>,
+        settings: &Settings,
+        now: impl Fn() -> Millis + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            broker: RwLock::new(Some(broker)),
+            metrics,
+            event_bytes_max: settings.limits.event_bytes,
+            envelope: settings.channels.envelope,
+            types: settings.channels.types.clone(),
+            waiting: Semaphore::new(WAITING_KIB_MAX),
+            now: Box::new(now),
+        }
+    }
+
+    /// Stores messages together, or none of them, and says what became of each.
+    ///
+    /// # Errors
+    /// Names the first message at fault; see [`Code`].
+    pub(crate) async fn publish(
+        &self,
+        permit: &PublishPermit,
+        messages: Vec<PublishMessage>,
+    ) -> Result<Vec<Published>, Error> {
+        let is_batch = messages.len() > 1;
+        let now = (self.now)();
+        let mut bytes = 0;
+        let mut items = Vec::with_capacity(messages.len());
+        for (index, message) in messages.into_iter().enumerate() {
+            bytes += message.data.len();
+            let item = self.check(permit, message, now);
+            items.push(item.map_err(|error| if is_batch { error.at(index) } else { error })?);
+        }
+        let kib = (bytes >> 10).clamp(1, WAITING_KIB_MAX) as u32;
+        let _room = tokio::time::timeout(DEADLINE, self.waiting.acquire_many(kib)).await.map_err(|_| {
+            Error::new(Code::NotStored, "too much text waits for the log; try again")
+                .retry_after(Duration::from_secs(1))
+        })?;
+        let broker = self.broker.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let broker = broker.ok_or_else(|| {
+            Error::new(Code::ShuttingDown, "the hub has shut down; nothing was stored; try another node")
+        })?;
+        let outcome = broker.append(items, DEADLINE).await;
+        if outcome.is_err() {
+            self.metrics.publish_refused();
+        }
+        outcome
+    }
+
+    /// Takes no more publishes; the writer ends when those under way are answered.
+    pub(crate) fn close(&self) {
+        *self.broker.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn check(&self, permit: &PublishPermit, message: PublishMessage, now: Millis) -> Result<Item, Error> {
+        if message.data.len() as u64 > self.event_bytes_max {
+            return Err(Error::new(
+                Code::EventTooLarge,
+                format!(
+                    "event is {} bytes; limit is {} (limits.event_bytes); send a link to what is large",
+                    message.data.len(),
+                    self.event_bytes_max
+                ),
+            )
+            .limit("event_bytes"));
+        }
+        for (key, code) in [(&message.key, Code::BadKey), (&message.idempotency_key, Code::BadIdempotencyKey)]
+        {
+            if let Some(key) = key.as_ref().filter(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+                let length = key.len();
+                return Err(Error::new(
+                    code,
+                    format!("key is {length} bytes; it may be 1 to {KEY_BYTES_MAX}"),
+                ));
+            }
+        }
+        if self.envelope == Envelope::Strict {
+            self.check_envelope(&message.data)?;
+        }
+        let idempotency = message.idempotency_key.map(|key| Idempotency {
+            publisher: permit.publisher().clone(),
+            key: key.into(),
+            fingerprint: fingerprint(&message.channels, message.event.as_ref(), &message.data),
+        });
+        let expires_at = message.ttl.map(|ttl| now.saturating_add(ttl.as_millis() as Millis));
+        let draft = Draft {
+            channels: message.channels.into(),
+            event: message.event,
+            data: message.data.into(),
+            priority: message.priority,
+            key: message.key.map(Into::into),
+            published_at: now,
+            expires_at,
+            idempotency,
+        };
+        Ok(Item { draft, is_stored: message.store })
+    }
+
+    /// Holds data against the envelope of the guides: `type` and `object`, nothing else.
+    fn check_envelope(&self, data: &str) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Message {
+            r#type: String,
+            object: serde_json::Value,
+        }
+        let message: Message = serde_json::from_str(data).map_err(|error| {
+            Error::new(
+                Code::Envelope,
+                format!("data is not {{\"type\": string, \"object\": object or string}}: {error} (channels.envelope = \"strict\")"),
+            )
+        })?;
+        if !message.object.is_object() && !message.object.is_string() {
+            return Err(Error::new(
+                Code::Envelope,
+                "`object` is neither an object nor a string (channels.envelope = \"strict\")",
+            ));
+        }
+        if !self.types.is_empty() && !self.types.contains(&message.r#type) {
+            return Err(Error::new(
+                Code::UnknownType,
+                format!("type {:?} is not one of channels.types: {}", message.r#type, self.types.join(", ")),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a repeat must have in common with its first.
+fn fingerprint(channels: &[ChannelName], event: Option<&EventName>, data: &str) -> [u8; 16] {
+    let mut channels: Vec<&str> = channels.iter().map(ChannelName::as_str).collect();
+    channels.sort_unstable();
+    let mut hash = Sha256::new();
+    for part in channels.iter().copied().chain([event.map_or("", EventName::as_str), data]) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    digest[..16].try_into().expect("a SHA-256 digest has 32 bytes")
+}
+
+/// An event to publish from within the process.
+#[derive(Debug, Clone)]
+pub struct Publication(PublishMessage);
+
+impl Publication {
+    /// An event with this text for one channel.
+    pub fn new(channel: ChannelName, data: impl Into<String>) -> Self {
+        Self(PublishMessage {
+            channels: vec![channel],
+            event: None,
+            data: data.into(),
+            priority: Priority::Normal,
+            key: None,
+            ttl: None,
+            store: true,
+            idempotency_key: None,
+        })
+    }
+
+    /// Also for this channel; a subscriber of both gets it once.
+    pub fn and(mut self, channel: ChannelName) -> Self {
+        if !self.0.channels.contains(&channel) {
+            self.0.channels.push(channel);
+        }
+        self
+    }
+
+    /// Names the event. Default: unnamed, which `onmessage` gets.
+    pub fn event(mut self, name: EventName) -> Self {
+        self.0.event = Some(name);
+        self
+    }
+
+    /// How urgent it is to a connection that is behind. Default: normal.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.0.priority = priority;
+        self
+    }
+
+    /// A connection that is behind gets only the newest event of a key. Default: none.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.0.key = Some(key.into());
+        self
+    }
+
+    /// After this nobody gets it any more. Default: never.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.0.ttl = Some(ttl);
+        self
+    }
+
+    /// Whether it is kept for those who come back. Default: yes.
+    pub fn store(mut self, store: bool) -> Self {
+        self.0.store = store;
+        self
+    }
+
+    /// A repeat with the same key gets the first's answer. Default: none.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.0.idempotency_key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn into_message(self) -> PublishMessage {
+        self.0
+    }
+}

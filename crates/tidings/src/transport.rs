@@ -1,0 +1,4 @@
+//! The ways a connection's bytes leave.
+
+pub(crate) mod hyper;
+pub(crate) mod socket;

@@ -1,0 +1,159 @@
+//! A TCP socket that knows when its peer takes no bytes: it says so to the streams on it, and gives up at a deadline.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+use crate::metrics::Metrics;
+
+/// What the streams of a socket know of it.
+#[derive(Debug, Default)]
+pub(crate) struct Pressure {
+    is_refusing: AtomicBool,
+    /// The socket has refused bytes since a stream last asked.
+    has_refused: AtomicBool,
+    waiting: Mutex<Vec<Waker>>,
+}
+
+impl Pressure {
+    /// Whether the socket takes no bytes now; the waker is called when it does again.
+    pub(crate) fn is_refusing(&self, waker: &Waker) -> bool {
+        if !self.is_refusing.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.iter().any(|other| other.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+        drop(waiting);
+        // It may have given way while the waker was put down.
+        self.is_refusing.load(Ordering::Acquire)
+    }
+
+    /// Whether it has refused bytes at all since [`Pressure::forget`].
+    pub(crate) fn has_refused(&self) -> bool {
+        self.has_refused.load(Ordering::Acquire)
+    }
+
+    /// A stream is at the head again.
+    pub(crate) fn forget(&self) {
+        self.has_refused.store(self.is_refusing.load(Ordering::Acquire), Ordering::Release);
+    }
+
+    fn refuse(&self) -> bool {
+        self.has_refused.store(true, Ordering::Release);
+        !self.is_refusing.swap(true, Ordering::AcqRel)
+    }
+
+    fn give_way(&self) {
+        if self.is_refusing.swap(false, Ordering::AcqRel) {
+            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// A socket with a deadline for writing.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    pressure: Arc<Pressure>,
+    metrics: Arc<Metrics>,
+    write_timeout: Duration,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, write_timeout: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { stream, pressure: Arc::default(), metrics, write_timeout, deadline: None }
+    }
+
+    pub(crate) fn pressure(&self) -> &Arc<Pressure> {
+        &self.pressure
+    }
+
+    /// Takes note of what a write came to.
+    fn note(
+        &mut self,
+        context: &mut Context<'_>,
+        outcome: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match outcome {
+            Poll::Ready(_) => {
+                self.deadline = None;
+                self.pressure.give_way();
+                outcome
+            }
+            Poll::Pending => {
+                if self.pressure.refuse() {
+                    self.metrics.socket_pressed();
+                }
+                let write_timeout = self.write_timeout;
+                let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(write_timeout)));
+                if deadline.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.metrics.write_timeout();
+                Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("the peer took no bytes for {write_timeout:?}"),
+                )))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(context, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.note(context, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
