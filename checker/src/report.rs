@@ -1,0 +1,216 @@
+//! What was counted and what was wrong, and how both are told.
+
+use std::fmt;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidings_protocol::body::GapReason;
+
+/// Faults that are explained one by one; the rest is only counted.
+const EXPLAINED_MAX: usize = 20;
+
+/// What can be wrong; each is a property that a phase passes or fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum FaultKind {
+    /// An event that had to come did not.
+    Lost,
+    /// An event came, or was stored, twice.
+    Duplicated,
+    /// An event or position came after a later one.
+    Reordered,
+    /// Events are missing that retention or a restart removed, and nothing said so.
+    UnsignalledGap,
+    /// A gap was told where nothing was missing.
+    SpuriousGap,
+    /// Text, name, channel, id or place is not what was sent or answered.
+    WrongContent,
+    /// Framing or status that the contract does not have.
+    BrokenProtocol,
+    /// Something did not arrive by the deadline.
+    Stuck,
+    /// The process did not start, or did not end as it should.
+    Restart,
+    /// The phase did not do what it is there for, so its zeros say nothing.
+    NotExercised,
+}
+
+impl FaultKind {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Lost,
+        Self::Duplicated,
+        Self::Reordered,
+        Self::UnsignalledGap,
+        Self::SpuriousGap,
+        Self::WrongContent,
+        Self::BrokenProtocol,
+        Self::Stuck,
+        Self::Restart,
+        Self::NotExercised,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Duplicated => "duplicated",
+            Self::Reordered => "reordered",
+            Self::UnsignalledGap => "unsignalled gaps",
+            Self::SpuriousGap => "spurious gaps",
+            Self::WrongContent => "wrong content",
+            Self::BrokenProtocol => "broken protocol",
+            Self::Stuck => "stuck",
+            Self::Restart => "restart faults",
+            Self::NotExercised => "not exercised",
+        }
+    }
+}
+
+/// One thing that was wrong, explained so that a developer can go on from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
+    pub(crate) explanation: String,
+}
+
+impl Fault {
+    pub(crate) fn new(kind: FaultKind, explanation: impl Into<String>) -> Self {
+        Self { kind, explanation: explanation.into() }
+    }
+}
+
+/// Gap reasons in the order of the table.
+const REASONS: [GapReason; 6] = [
+    GapReason::Trimmed,
+    GapReason::Epoch,
+    GapReason::Diverged,
+    GapReason::Ahead,
+    GapReason::Malformed,
+    GapReason::Lagged,
+];
+
+/// Counts of one phase, raised while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) published: AtomicU64,
+    pub(crate) acknowledged: AtomicU64,
+    pub(crate) unknown: AtomicU64,
+    pub(crate) deliveries: AtomicU64,
+    pub(crate) streams: AtomicU64,
+    pub(crate) resumes: AtomicU64,
+    pub(crate) kills: AtomicU64,
+    pub(crate) graceful_restarts: AtomicU64,
+    gaps: [AtomicU64; REASONS.len()],
+}
+
+/// Raises a count.
+pub(crate) fn add(count: &AtomicU64, by: usize) {
+    count.fetch_add(by as u64, Ordering::Relaxed);
+}
+
+/// Reads a count.
+pub(crate) fn get(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
+}
+
+impl Figures {
+    pub(crate) fn add_gap(&self, reason: GapReason) {
+        if let Some(at) = REASONS.iter().position(|known| *known == reason) {
+            add(&self.gaps[at], 1);
+        }
+    }
+
+    pub(crate) fn gaps(&self, reason: GapReason) -> u64 {
+        REASONS.iter().position(|known| *known == reason).map_or(0, |at| get(&self.gaps[at]))
+    }
+
+    pub(crate) fn restarts(&self) -> u64 {
+        get(&self.kills) + get(&self.graceful_restarts)
+    }
+
+    fn rows(&self) -> Vec<(String, u64)> {
+        let counts = [
+            ("published", &self.published),
+            ("acknowledged", &self.acknowledged),
+            ("unknown", &self.unknown),
+            ("deliveries", &self.deliveries),
+            ("streams", &self.streams),
+            ("resumes", &self.resumes),
+            ("kills", &self.kills),
+            ("graceful restarts", &self.graceful_restarts),
+        ];
+        let mut rows: Vec<_> = counts.iter().map(|(name, count)| ((*name).to_owned(), get(count))).collect();
+        rows.extend(REASONS.iter().map(|&reason| (format!("gaps {}", reason.as_str()), self.gaps(reason))));
+        rows
+    }
+}
+
+/// What one phase found.
+pub(crate) struct PhaseReport {
+    pub(crate) name: &'static str,
+    pub(crate) figures: Figures,
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl PhaseReport {
+    pub(crate) fn count(&self, kind: FaultKind) -> usize {
+        self.faults.iter().filter(|fault| fault.kind == kind).count()
+    }
+}
+
+/// All phases of a run; its `Display` is the whole report, the verdict last.
+pub(crate) struct Report {
+    pub(crate) phases: Vec<PhaseReport>,
+}
+
+impl Report {
+    /// Returns how many pairs of phase and property held, and how many did not.
+    pub(crate) fn passed_and_failed(&self) -> (usize, usize) {
+        let pairs = self.phases.iter().flat_map(|phase| FaultKind::ALL.map(|kind| phase.count(kind)));
+        let failed = pairs.filter(|&count| count > 0).count();
+        (self.phases.len() * FaultKind::ALL.len() - failed, failed)
+    }
+
+    fn table(&self) -> String {
+        let mut rows: Vec<(String, Vec<u64>)> = Vec::new();
+        for phase in &self.phases {
+            let counts = phase.figures.rows().into_iter();
+            let faults = FaultKind::ALL.map(|kind| (kind.as_str().to_owned(), phase.count(kind) as u64));
+            for (at, (name, count)) in counts.chain(faults).enumerate() {
+                if rows.len() == at {
+                    rows.push((name, Vec::new()));
+                }
+                rows[at].1.push(count);
+            }
+        }
+        let mut text = format!("{:<20}", "");
+        for phase in &self.phases {
+            let _ = write!(text, "{:>12}", phase.name);
+        }
+        for (name, counts) in rows {
+            let _ = write!(text, "\n{name:<20}");
+            for count in counts {
+                let _ = write!(text, "{count:>12}");
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all =
+            || self.phases.iter().flat_map(|phase| phase.faults.iter().map(move |fault| (phase.name, fault)));
+        for (phase, fault) in all().take(EXPLAINED_MAX) {
+            writeln!(f, "fault: {phase}: {}: {}", fault.kind.as_str(), fault.explanation)?;
+        }
+        let more = all().count().saturating_sub(EXPLAINED_MAX);
+        if more > 0 {
+            writeln!(f, "fault: {more} more are counted below")?;
+        }
+        writeln!(f, "{}", self.table())?;
+        let (passed, failed) = self.passed_and_failed();
+        write!(f, "checker: {passed} passed, {failed} failed")
+    }
+}
+
+#[cfg(test)]
+mod tests;

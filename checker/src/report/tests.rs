@@ -1,0 +1,21 @@
+use super::*;
+
+fn phase(name: &'static str, faults: Vec<Fault>) -> PhaseReport {
+    PhaseReport { name, figures: Figures::default(), faults }
+}
+
+#[test]
+fn each_phase_and_property_counts_once() {
+    let lost = || Fault::new(FaultKind::Lost, "event p0n1");
+    let report = Report { phases: vec![phase("fsync", vec![]), phase("memory", vec![lost(), lost()])] };
+    assert_eq!(report.passed_and_failed(), (19, 1));
+    assert!(report.to_string().ends_with("\nchecker: 19 passed, 1 failed"));
+}
+
+#[test]
+fn only_the_first_faults_are_explained() {
+    let faults = (0..23).map(|at| Fault::new(FaultKind::Stuck, format!("number {at}"))).collect();
+    let text = Report { phases: vec![phase("fsync", faults)] }.to_string();
+    assert!(text.contains("number 19\n") && !text.contains("number 20\n"));
+    assert!(text.contains("fault: 3 more are counted below"));
+}

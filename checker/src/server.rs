@@ -1,0 +1,166 @@
+//! The real `tidings serve` process: started, killed, asked to end, and started again on the same port and directory.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::http;
+
+/// How long a start may take until it is ready.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Over this time a server that was asked to end lets its streams go.
+const SHUTDOWN_WINDOW: Duration = Duration::from_secs(1);
+
+/// How much later than its window it may exit.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(3);
+
+/// Bytes of the server's log that a failed start is explained with.
+const LOG_TAIL_BYTES: usize = 2000;
+
+/// A server process and what it takes to start it again.
+pub(crate) struct Server {
+    binary: PathBuf,
+    directory: PathBuf,
+    address: SocketAddr,
+    settings: Vec<(&'static str, String)>,
+    /// None while it is down.
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts a server with these settings, as environment variables, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Why it did not start, with the end of its log.
+    pub(crate) async fn start(
+        binary: &Path,
+        directory: &Path,
+        settings: &[(&'static str, String)],
+    ) -> Result<Self, String> {
+        let describe = |error: io::Error| format!("{}: {error}", directory.display());
+        std::fs::create_dir_all(directory).map_err(describe)?;
+        // The port is free once the listener is dropped, and is kept across restarts from then on.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(describe)?;
+        let address = listener.local_addr().map_err(describe)?;
+        drop(listener);
+        let mut settings = settings.to_vec();
+        settings.push(("TIDINGS_SHUTDOWN_WINDOW", format!("{}ms", SHUTDOWN_WINDOW.as_millis())));
+        let mut server =
+            Self { binary: binary.into(), directory: directory.into(), address, settings, child: None };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts the process, which is down, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Why it did not, with the end of its log.
+    pub(crate) async fn restart(&mut self) -> Result<(), String> {
+        let binary = self.binary.display();
+        let child = self.spawn().map_err(|error| format!("{binary} cannot be started: {error}"))?;
+        self.child = Some(child);
+        let deadline = Instant::now() + READY_DEADLINE;
+        while Instant::now() < deadline {
+            let asked = timeout(Duration::from_secs(1), http::get(self.address, "/readyz")).await;
+            if matches!(asked, Ok(Ok((200, _)))) {
+                return Ok(());
+            }
+            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
+                return Err(format!(
+                    "{binary} ended at start with {status}; its log ends:\n{}",
+                    self.log_tail()
+                ));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        let seconds = READY_DEADLINE.as_secs();
+        Err(format!("{binary} was not ready within {seconds} s; its log ends:\n{}", self.log_tail()))
+    }
+
+    /// Kills the process with SIGKILL and waits for its end.
+    pub(crate) async fn kill(&mut self) -> Result<(), String> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        child.kill().await.map_err(|error| format!("server process cannot be killed: {error}"))
+    }
+
+    /// Asks the process to end with SIGTERM.
+    ///
+    /// # Errors
+    /// How it ended, where that was not with exit code 0 in time.
+    pub(crate) async fn terminate(&mut self) -> Result<(), String> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        let Some(pid) = pid else { return Err("server process ended by itself".into()) };
+        kill_process(pid, Signal::TERM).map_err(|error| format!("SIGTERM cannot be sent: {error}"))?;
+        let allowed = SHUTDOWN_WINDOW + SHUTDOWN_MARGIN;
+        let Ok(status) = timeout(allowed, child.wait()).await else {
+            let _ = child.kill().await;
+            let (window, allowed) = (SHUTDOWN_WINDOW.as_secs(), allowed.as_secs());
+            return Err(format!("still ran {allowed} s after SIGTERM; its shutdown window is {window} s"));
+        };
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!(
+                "ended with {status} after SIGTERM, expected exit code 0; its log ends:\n{}",
+                self.log_tail()
+            )),
+            Err(error) => Err(format!("end of the server process cannot be awaited: {error}")),
+        }
+    }
+
+    /// Returns how the process ended, where it did without being asked.
+    pub(crate) fn unasked_end(&mut self) -> Option<String> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        Some(format!("ended by itself with {status}; its log ends:\n{}", self.log_tail()))
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
+        let mut command = Command::new(&self.binary);
+        // Settings of whoever runs the checker are none of the server's.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("TIDINGS_") || matches!(&*text, "REDIS_URL" | "NATS_URL" | "TEST_MODE") {
+                command.env_remove(&name);
+            }
+        }
+        command
+            .arg("serve")
+            .args(["--listen", &self.address.to_string()])
+            .arg("--data-dir")
+            .arg(self.directory.join("data"))
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            // The working directory holds no tidings.toml.
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.join("server.log")
+    }
+
+    fn log_tail(&self) -> String {
+        let mut text = Vec::new();
+        if let Ok(mut file) = File::open(self.log_path()) {
+            let _ = io::Read::read_to_end(&mut file, &mut text);
+        }
+        let start = text.len().saturating_sub(LOG_TAIL_BYTES);
+        String::from_utf8_lossy(&text[start..]).into_owned()
+    }
+}

@@ -1,0 +1,358 @@
+//! A subscriber that is cut at random moments and resumes with the last id its parser dispatched.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tidings_protocol::sse::{Event, Item, Parser};
+use tidings_protocol::{EventId, Subscription, body::GapNotice};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::http::{Chunks, Wire};
+use crate::report::{Fault, FaultKind, Figures, add};
+use crate::truth::{GapSeen, Place, Record, Seen, Truth, label_of};
+
+mod plan;
+
+pub(crate) use plan::{Cut, Plan};
+
+/// How long a stream's head may take once the request was sent.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Faults of one subscriber that are kept.
+const FAULTS_MAX: usize = 100;
+
+/// What everybody has to have received before a phase ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Drain {
+    /// Place of the last event of every channel.
+    pub(crate) targets: Arc<Vec<Place>>,
+    /// When those who are not there are stuck.
+    pub(crate) deadline: Instant,
+}
+
+/// What makes one subscriber.
+pub(crate) struct Options {
+    pub(crate) index: usize,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) address: SocketAddr,
+    pub(crate) seed: u64,
+    /// Asks for all history until it has its first id.
+    pub(crate) wants_history: bool,
+    /// Longest time between two streams.
+    pub(crate) absence_max: Duration,
+}
+
+/// A subscriber: its last id, its choices, and what it saw.
+pub(crate) struct Subscriber {
+    options: Options,
+    rng: StdRng,
+    truth: Arc<Truth>,
+    figures: Arc<Figures>,
+    last_event_id: String,
+    cursor: Option<Place>,
+    seen: Vec<Seen>,
+    faults: Vec<Fault>,
+}
+
+/// Whether to go on with a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Continue,
+    Cut,
+}
+
+impl Subscriber {
+    pub(crate) fn new(options: Options, truth: Arc<Truth>, figures: Arc<Figures>) -> Self {
+        let rng = StdRng::seed_from_u64(options.seed);
+        let (last_event_id, cursor) = (String::new(), None);
+        Self { options, rng, truth, figures, last_event_id, cursor, seen: Vec::new(), faults: Vec::new() }
+    }
+
+    /// Reads, is cut and resumes until the drain is told and its targets are reached.
+    pub(crate) async fn run(mut self, mut drain: watch::Receiver<Option<Drain>>) -> (Record, Vec<Fault>) {
+        loop {
+            let present = drain.borrow_and_update().clone();
+            let plan = match &present {
+                None => Plan::draw(&mut self.rng),
+                Some(_) => Plan::steady(),
+            };
+            if let Some(present) = &present {
+                if self.has_reached(present) {
+                    break;
+                }
+                if Instant::now() >= present.deadline {
+                    self.is_stuck(present);
+                    break;
+                }
+            }
+            self.stream(plan, &mut drain, present).await;
+            let absence =
+                if drain.borrow().is_some() { Duration::from_millis(20) } else { self.options.absence_max };
+            sleep(self.rng.random_range(Duration::ZERO..=absence)).await;
+        }
+        let record = Record {
+            subscriber: self.options.index,
+            subscriptions: self.options.subscriptions,
+            is_from_beginning: self.options.wants_history,
+            seen: self.seen,
+        };
+        (record, self.faults)
+    }
+
+    /// Opens one stream and reads it until it ends or the plan cuts it.
+    async fn stream(
+        &mut self,
+        mut plan: Plan,
+        drain: &mut watch::Receiver<Option<Drain>>,
+        mut present: Option<Drain>,
+    ) {
+        let Ok(mut wire) = Wire::connect(self.options.address, plan.receive_bytes).await else { return };
+        let request = self.request();
+        if wire.send(request.as_bytes()).await.is_err() || plan.cut == Cut::BeforeHead {
+            return;
+        }
+        if !self.open(&mut wire).await || plan.is_half_closed && wire.half_close().await.is_err() {
+            return;
+        }
+        let mut reader = Reader::new(&self.last_event_id);
+        let until = Instant::now() + plan.time_max;
+        loop {
+            let deadline = present.as_ref().map_or(until, |present| present.deadline);
+            let bytes = tokio::select! {
+                bytes = read(&mut wire, &plan) => bytes,
+                () = sleep_until(deadline) => return,
+                _ = drain.changed(), if present.is_none() => {
+                    present = drain.borrow_and_update().clone();
+                    plan = if plan.is_half_closed { return } else { Plan::steady() };
+                    if present.as_ref().is_some_and(|present| self.has_reached(present)) { return }
+                    continue;
+                }
+            };
+            let Ok(bytes) = bytes else { return };
+            if bytes.is_empty() || self.take(&mut reader, &mut plan, &bytes) == Step::Cut {
+                return;
+            }
+            if present.as_ref().is_some_and(|present| self.has_reached(present)) {
+                return;
+            }
+        }
+    }
+
+    fn request(&mut self) -> String {
+        let subscriptions: Vec<_> = self.options.subscriptions.iter().map(Subscription::as_str).collect();
+        let mut query = Vec::new();
+        let mut path = "/api/v1/events".to_owned();
+        match subscriptions[..] {
+            [one] if self.rng.random_bool(0.7) => path = format!("{path}/{one}"),
+            _ => query.extend(subscriptions.iter().map(|one| format!("channel={one}"))),
+        }
+        query.extend(match self.rng.random_range(0..5) {
+            0 => Some("hello=true".to_owned()),
+            1 => Some("position=event".to_owned()),
+            2 => Some("position=id".to_owned()),
+            _ => None,
+        });
+        let mut headers = String::new();
+        if self.last_event_id.is_empty() {
+            query.extend(self.options.wants_history.then(|| "history=all".to_owned()));
+        } else if self.rng.random_bool(0.5) {
+            headers = format!("Last-Event-ID: {}\r\n", self.last_event_id);
+        } else {
+            query.push(format!("lastEventId={}", self.last_event_id));
+        }
+        if !query.is_empty() {
+            path = format!("{path}?{}", query.join("&"));
+        }
+        let address = self.options.address;
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n{headers}\r\n")
+    }
+
+    /// Reads the head and returns whether a stream follows.
+    async fn open(&mut self, wire: &mut Wire) -> bool {
+        match timeout(HEAD_DEADLINE, wire.read_head()).await {
+            Ok(Ok(head)) if head.status == 200 => {
+                if !head.content_type.starts_with("text/event-stream") || !head.is_chunked {
+                    self.fault(FaultKind::BrokenProtocol, &format!("stream was answered with {head:?}"));
+                    return false;
+                }
+                add(&self.figures.streams, 1);
+                add(&self.figures.resumes, usize::from(!self.last_event_id.is_empty()));
+                self.seen.push(Seen::Opened);
+                true
+            }
+            // On its way down or up.
+            Ok(Ok(head)) if head.status == 503 => false,
+            Ok(Ok(head)) => {
+                self.fault(FaultKind::BrokenProtocol, &format!("stream was answered with {head:?}"));
+                false
+            }
+            Ok(Err(_)) => false,
+            Err(_) => {
+                let seconds = HEAD_DEADLINE.as_secs();
+                self.fault(FaultKind::Stuck, &format!("stream was not answered within {seconds} s"));
+                false
+            }
+        }
+    }
+
+    /// Gives bytes to the parser as far as the plan reaches, and takes what it dispatched.
+    fn take(&mut self, reader: &mut Reader, plan: &mut Plan, bytes: &[u8]) -> Step {
+        let mut body = Vec::new();
+        if let Err(broken) = reader.chunks.feed(bytes, &mut body) {
+            self.fault(FaultKind::BrokenProtocol, &format!("stream's framing: {broken}"));
+            return Step::Cut;
+        }
+        let mut step = if reader.chunks.is_done() { Step::Cut } else { Step::Continue };
+        if let Cut::AfterBytes(left) = &mut plan.cut {
+            body.truncate(*left);
+            *left -= body.len();
+            if *left == 0 {
+                step = Step::Cut;
+            }
+        }
+        // Byte by byte where the cut comes right after a block.
+        let portion = if plan.cut == Cut::AfterFirstId { 1 } else { body.len().max(1) };
+        for portion in body.chunks(portion) {
+            let mut items = Vec::new();
+            if let Err(error) = reader.parser.feed(portion, &mut |item| items.push(item)) {
+                self.fault(FaultKind::BrokenProtocol, &error.to_string());
+                return Step::Cut;
+            }
+            items.into_iter().for_each(|item| self.item(item));
+            if reader.parser.last_event_id() != self.last_event_id {
+                self.last_event_id = reader.parser.last_event_id().into();
+            }
+            if plan.cut == Cut::AfterFirstId && reader.has_moved() {
+                return Step::Cut;
+            }
+        }
+        step
+    }
+
+    fn item(&mut self, item: Item) {
+        match item {
+            Item::Position(id) => self.position(&id),
+            Item::Event(event) if event.name == "tidings.position" => self.position(&event.last_event_id),
+            Item::Event(event) if event.name == "tidings.gap" => self.gap(&event),
+            Item::Event(event) if matches!(&*event.name, "tidings.end" | "tidings.open") => {}
+            Item::Event(event) => self.event(&event),
+            Item::Retry(_) | Item::Comment(_) => {}
+        }
+    }
+
+    fn position(&mut self, id: &str) {
+        if let Some(id) = self.parse(id) {
+            let place = self.truth.place(&id);
+            self.cursor = Some(place);
+            self.seen.push(Seen::Position(place));
+        }
+    }
+
+    fn gap(&mut self, event: &Event) {
+        let tick = self.truth.tick();
+        let notice = match serde_json::from_str::<GapNotice>(&event.data) {
+            Ok(notice) if notice.resumed_at == event.last_event_id => notice,
+            _ => {
+                let text = format!("gap is {:?} with id {}", event.data, event.last_event_id);
+                return self.fault(FaultKind::WrongContent, &text);
+            }
+        };
+        self.figures.add_gap(notice.reason);
+        if let Some(id) = self.parse(&notice.resumed_at) {
+            let resumed_at = self.truth.place(&id);
+            self.cursor = Some(resumed_at);
+            let GapNotice { reason, channels, requested, .. } = notice;
+            self.seen.push(Seen::Gap(Box::new(GapSeen { reason, channels, requested, resumed_at, tick })));
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        add(&self.figures.deliveries, 1);
+        let Some(label) = label_of(&event.data).filter(|label| self.truth.knows(*label)) else {
+            let text = format!("got {:?} named {}, which was never sent", event.data, event.name);
+            return self.fault(FaultKind::WrongContent, &text);
+        };
+        let name = (event.name != "message").then_some(&*event.name);
+        if let Err(text) = self.truth.check_content(label, name, &event.data) {
+            self.fault(FaultKind::WrongContent, &text);
+        }
+        if let Some(id) = self.parse(&event.last_event_id) {
+            let place = self.truth.place(&id);
+            self.cursor = Some(place);
+            let skips = id.skips.iter().map(|skip| skip.offset).collect();
+            self.seen.push(Seen::Event { label, place, skips });
+        }
+    }
+
+    fn parse(&mut self, id: &str) -> Option<EventId> {
+        match id.parse() {
+            Ok(id) => Some(id),
+            Err(error) => {
+                self.fault(FaultKind::WrongContent, &format!("{error}"));
+                None
+            }
+        }
+    }
+
+    fn has_reached(&self, drain: &Drain) -> bool {
+        // Whoever has none of the channels has nothing to wait for.
+        let Some(target) = self.target(drain) else { return true };
+        self.cursor.is_some_and(|cursor| cursor.life == target.life && cursor.offset >= target.offset)
+    }
+
+    /// The last event of all its channels.
+    fn target(&self, drain: &Drain) -> Option<Place> {
+        let channels = self.truth.channels.iter().zip(&*drain.targets);
+        let own =
+            channels.filter(|(channel, _)| self.options.subscriptions.iter().any(|one| one.matches(channel)));
+        own.map(|(_, place)| *place).max_by_key(|place| place.offset)
+    }
+
+    fn is_stuck(&mut self, drain: &Drain) {
+        let target = self.target(drain).map(|place| place.to_string());
+        let text =
+            format!("did not get to {target:?} by the deadline; its last id is {:?}", self.last_event_id);
+        self.fault(FaultKind::Stuck, &text);
+    }
+
+    fn fault(&mut self, kind: FaultKind, text: &str) {
+        if self.faults.len() < FAULTS_MAX {
+            let names: Vec<_> = self.options.subscriptions.iter().map(Subscription::as_str).collect();
+            let text = format!("subscriber {} of {}: {text}", self.options.index, names.join(", "));
+            self.faults.push(Fault::new(kind, text));
+        }
+    }
+}
+
+/// One stream's decoders.
+struct Reader {
+    chunks: Chunks,
+    parser: Parser,
+    first_id: String,
+}
+
+impl Reader {
+    fn new(last_event_id: &str) -> Self {
+        let parser = Parser::new().with_last_event_id(last_event_id);
+        Self { chunks: Chunks::default(), parser, first_id: last_event_id.into() }
+    }
+
+    fn has_moved(&self) -> bool {
+        self.parser.last_event_id() != self.first_id
+    }
+}
+
+/// Reads what is there, after the pause of a slow reader.
+async fn read(wire: &mut Wire, plan: &Plan) -> std::io::Result<Vec<u8>> {
+    if !plan.pause.is_zero() {
+        sleep(plan.pause).await;
+    }
+    wire.read_some(plan.portion_bytes).await
+}
+
+#[cfg(test)]
+mod tests;
