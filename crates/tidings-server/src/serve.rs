@@ -1,7 +1,6 @@
 //! `tidings serve`: one hub, from its settings to its last stream.
 
 mod greeting;
-mod hub;
 mod listen;
 mod logs;
 
@@ -45,14 +44,17 @@ async fn serve(loaded: Loaded) -> Result<(), String> {
     announce(&loaded);
     let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
     let (listeners, addresses) = listen::bind(&loaded.settings.listen)?;
-    let hub =
-        hub::Hub::builder().settings(loaded.settings).build().await.map_err(|error| with_causes(&error))?;
+    let hub = tidings::Hub::builder()
+        .settings(loaded.settings)
+        .build()
+        .await
+        .map_err(|error| with_causes(&error))?;
     say(&greeting::greeting(&addresses, Paint::for_output()));
     for address in &addresses {
         info!(%address, "listening");
     }
 
-    let mut server = tokio::spawn(hub::serve(hub.clone(), listeners));
+    let mut server = tokio::spawn(tidings::serve(hub.clone(), listeners));
     tokio::select! {
         ended = &mut server => return finished(ended),
         () = signals.stop() => {}
@@ -92,7 +94,7 @@ fn announce(loaded: &Loaded) {
     }
 }
 
-fn finished(ended: Result<Result<(), hub::Error>, tokio::task::JoinError>) -> Result<(), String> {
+fn finished(ended: Result<Result<(), tidings::Error>, tokio::task::JoinError>) -> Result<(), String> {
     match ended {
         Ok(result) => result.map_err(|error| with_causes(&error)),
         Err(panic) => Err(format!("the server ended by a fault of its own: {panic}")),

@@ -20,6 +20,8 @@ pub enum Start {
     History(u64),
     /// With everything stored of its channels.
     WholeHistory,
+    /// As [`Start::History`], but a gap comes first: the client had an id that cannot be read.
+    HistoryAfterMalformed(u64),
 }
 
 /// A place in the log that a stream goes on from.
@@ -61,6 +63,13 @@ impl Log {
             Start::Now => state.at(state.head, Vec::new(), None, 0),
             Start::History(events) => {
                 state.at_history(subscriptions, usize::try_from(*events).unwrap_or(usize::MAX))
+            }
+            Start::HistoryAfterMalformed(events) => {
+                let events = usize::try_from(*events).unwrap_or(usize::MAX);
+                Attached {
+                    gap: state.malformed(subscriptions).gap,
+                    ..state.at_history(subscriptions, events)
+                }
             }
             Start::WholeHistory => state.at_history(subscriptions, usize::MAX),
             Start::After(text) => match text.parse::<EventId>() {

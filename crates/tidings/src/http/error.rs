@@ -1,0 +1,70 @@
+//! Errors as problem documents (RFC 9457). Status codes are picked here and nowhere else.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use tidings_protocol::Problem;
+
+use crate::error::{Code, Error};
+
+/// An error on its way to the client.
+#[derive(Debug)]
+pub(super) struct Refusal(pub(super) Error);
+
+/// The setting whose bound a request met; the guard counts it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MetLimit(pub(super) &'static str);
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+/// The status and the title of a code.
+fn status(code: Code) -> (StatusCode, &'static str) {
+    match code {
+        Code::ReservedChannel | Code::AccessDenied | Code::ForbiddenHost | Code::ForbiddenOrigin => {
+            (StatusCode::FORBIDDEN, "Forbidden")
+        }
+        Code::NotFound => (StatusCode::NOT_FOUND, "Not found"),
+        Code::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+        Code::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
+        Code::IdempotencyConflict => (StatusCode::CONFLICT, "Conflict"),
+        Code::EventTooLarge | Code::BodyTooLarge | Code::BatchTooLarge => {
+            (StatusCode::PAYLOAD_TOO_LARGE, "Too large")
+        }
+        Code::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
+        Code::Envelope | Code::UnknownType => (StatusCode::UNPROCESSABLE_ENTITY, "Not the agreed envelope"),
+        Code::IdempotencyKeysFull => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
+        Code::NotStored
+        | Code::OutcomeUnknown
+        | Code::ConnectionsFull
+        | Code::ShuttingDown
+        | Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable"),
+        Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
+        _ => (StatusCode::BAD_REQUEST, "Bad request"),
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(error) = self;
+        let (status, title) = status(error.code());
+        if status.is_server_error() {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(code = %error.code(), detail = %error, cause, "request failed");
+        }
+        let mut problem = Problem::new(status.as_u16(), title, error.code(), error.to_string());
+        problem.index = error.index();
+        problem.limit = error.limit_name().map(str::to_owned);
+        let body = serde_json::to_vec(&problem).expect("a problem is plain data");
+        let mut response = (status, [(header::CONTENT_TYPE, Problem::CONTENT_TYPE)], body).into_response();
+        if let Some(wait) = error.retry_after_hint() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if let Some(limit) = error.limit_name() {
+            response.extensions_mut().insert(MetLimit(limit));
+        }
+        response
+    }
+}

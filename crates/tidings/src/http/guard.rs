@@ -1,0 +1,139 @@
+//! What every request of an open hub passes: a program of this machine may do everything, a page of the web nothing.
+
+use std::net::IpAddr;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+
+use super::error::{MetLimit, Refusal};
+use crate::{
+    error::{Code, Error},
+    hub::Hub,
+};
+
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Authorization, Content-Type, Last-Event-ID, X-Session-Id, Idempotency-Key, Cache-Control, Tidings-Event, Tidings-Priority, Tidings-Key, Tidings-Ttl, Tidings-Store",
+);
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Tidings-Connection, Retry-After");
+const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
+
+/// Judges `Host` and `Origin` before the route is reached, and lets allowed pages read the answer.
+pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+    let settings = hub.settings();
+    let origin = match check(&request, settings.insecure, &settings.cors.origins) {
+        Ok(origin) => origin,
+        Err(error) => return vary(Refusal(error).into_response()),
+    };
+    let is_preflight = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if is_preflight && origin.is_some() { preflight() } else { next.run(request).await };
+    if let Some(MetLimit(limit)) = response.extensions().get() {
+        hub.metrics().limit_refused(limit);
+    }
+    if let Some(origin) = origin {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
+    }
+    vary(response)
+}
+
+fn vary(mut response: Response) -> Response {
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+    response
+}
+
+fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// Returns the origin of an allowed page, none where no page asks.
+fn check(request: &Request, insecure: bool, listed: &[String]) -> Result<Option<HeaderValue>, Error> {
+    let host = host(request.uri(), request.headers())?;
+    if !insecure && !is_loopback(host) {
+        return Err(Error::new(
+            Code::ForbiddenHost,
+            format!(
+                "this hub has no credentials and answers to loopback names only, not to the Host {host:?}; \
+                 ask for localhost or 127.0.0.1, or set up [auth]"
+            ),
+        ));
+    }
+    let mut origins = request.headers().get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else { return Ok(None) };
+    let text = origin.to_str().unwrap_or_default();
+    let is_own = insecure && is_own_address(text, host);
+    if origins.next().is_none() && (is_own || listed.iter().any(|it| it == text) || is_loopback_page(text)) {
+        return Ok(Some(origin.clone()));
+    }
+    Err(Error::new(
+        Code::ForbiddenOrigin,
+        format!("pages of {text:?} may not use this hub; list the origin in cors.origins to allow them"),
+    ))
+}
+
+/// The host that was asked for, with its port if it has one.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let named = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Error::new(Code::BadHeader, "two Host headers; send one"));
+    }
+    let of_uri = uri.authority().map(http::uri::Authority::as_str);
+    let of_header = named.map(|host| host.to_str().unwrap_or("\u{fffd}"));
+    match (of_uri, of_header) {
+        // HTTP/2 has it in the target; where both are there they must not tell different stories.
+        (Some(target), Some(header)) if target != header => Err(Error::new(
+            Code::BadHeader,
+            format!("the target names {target:?} and Host {header:?}; they must be one"),
+        )),
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        (None, None) => Err(Error::new(Code::BadHeader, "no Host header; HTTP/1.1 requires one")),
+    }
+}
+
+/// The host without its port.
+fn bare(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split_once(']').map_or(host, |(address, _)| address);
+    }
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = bare(host);
+    match name.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_loopback(),
+        Ok(IpAddr::V6(address)) => address.to_canonical().is_loopback(),
+        Err(_) => {
+            let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+            // Browsers resolve names below `localhost` to loopback themselves; no DNS server is asked.
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
+fn is_loopback_page(origin: &str) -> bool {
+    let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    host.is_some_and(|host| !host.contains(['/', '@', '?', '#']) && is_loopback(host))
+}
+
+/// Whether the page came from this very address. A name would not do: whoever owns one may point it here.
+fn is_own_address(origin: &str, host: &str) -> bool {
+    origin.split_once("://").is_some_and(|(_, of_page)| of_page == host)
+        && bare(host).parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! `/healthz`, `/readyz`, `/metrics`: for those who run the hub.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::header;
+
+use super::error::Refusal;
+use crate::hub::Hub;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const JSON: [(header::HeaderName, &str); 2] =
+    [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+
+/// The process answers.
+pub(super) async fn alive() -> Response {
+    (JSON, "{\"status\":\"alive\"}").into_response()
+}
+
+/// The hub can serve: its log can be written, and it is not shutting down.
+pub(super) async fn ready(State(hub): State<Hub>) -> Result<Response, Refusal> {
+    hub.readiness()?;
+    Ok((JSON, "{\"status\":\"ready\"}").into_response())
+}
+
+/// All metrics.
+pub(super) async fn metrics(State(hub): State<Hub>) -> Response {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], hub.metrics_text()).into_response()
+}

@@ -1,0 +1,102 @@
+//! What a request says in its path, query and headers, read once and checked.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, Uri};
+use percent_encoding::percent_decode_str;
+use tidings_protocol::{ChannelName, NameError, Subscription};
+
+use crate::error::{Code, Error};
+
+/// The parameters of a query, decoded, in order.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn of(uri: &Uri) -> Self {
+        let query = uri.query().unwrap_or_default();
+        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    /// Every value of a parameter.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter that may stand once; an empty one is none.
+    ///
+    /// # Errors
+    /// 400 where it stands twice with different values.
+    pub(super) fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Error> {
+        let mut values = self.all(name);
+        let first = values.next();
+        if values.any(|other| Some(other) != first) {
+            return Err(Error::new(
+                Code::BadQuery,
+                format!("query parameter `{name}` stands twice; give it once"),
+            ));
+        }
+        Ok(first.filter(|value| !value.is_empty()))
+    }
+
+    /// Refuses parameters other than `known`, so that a misspelt one is not passed over.
+    ///
+    /// # Errors
+    /// 400 with the names that the route knows.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Error> {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::new(
+                Code::BadQuery,
+                format!("query parameter {name:?} is not known here; known are {}", known.join(", ")),
+            )),
+        }
+    }
+}
+
+/// The value of a header that may stand once, as text; an empty one is none.
+///
+/// # Errors
+/// 400 where it stands twice or is not UTF-8.
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<Cow<'a, str>>, Error> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::new(Code::BadHeader, format!("two {name} headers; send one")));
+    }
+    match std::str::from_utf8(first.as_bytes()) {
+        Ok("") => Ok(None),
+        Ok(text) => Ok(Some(text.into())),
+        Err(_) => Err(Error::new(Code::BadHeader, format!("header {name} is not UTF-8"))),
+    }
+}
+
+/// The rest of a path, decoded once.
+///
+/// # Errors
+/// 400 where it is not UTF-8.
+pub(super) fn decoded(path: &str) -> Result<Cow<'_, str>, Error> {
+    percent_decode_str(path)
+        .decode_utf8()
+        .map_err(|_| Error::new(Code::InvalidUtf8, "the channel in the path is not UTF-8"))
+}
+
+/// A channel or pattern to read.
+///
+/// # Errors
+/// 400 outside the grammar, 403 for names of the hub's own.
+pub(super) fn subscription(text: &str) -> Result<Subscription, Error> {
+    Subscription::parse(text).map_err(|error| bad_name(&error))
+}
+
+/// One channel, where a pattern will not do.
+///
+/// # Errors
+/// 400 outside the grammar, 403 for names of the hub's own.
+pub(super) fn channel(text: &str) -> Result<ChannelName, Error> {
+    ChannelName::parse(text).map_err(|error| bad_name(&error))
+}
+
+fn bad_name(error: &NameError) -> Error {
+    let code = if error.is_reserved() { Code::ReservedChannel } else { Code::BadChannel };
+    Error::new(code, error.to_string())
+}

@@ -1,0 +1,177 @@
+//! `POST /api/v1/events/{channel}` and `POST /api/v1/publish`.
+
+use std::borrow::Cow;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, Uri, header};
+use tidings_protocol::{
+    EventName, Priority,
+    body::{self, PublishAnswer, PublishBody, PublishMessage},
+};
+
+use super::{
+    body::read,
+    error::Refusal,
+    parameters::{self, Query},
+};
+use crate::{
+    auth::Principal,
+    broker::Published,
+    error::{Code, Error},
+    hub::Hub,
+};
+
+/// Publishes the body, as it is, to the channel in the path.
+pub(super) async fn one(
+    State(hub): State<Hub>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<PublishAnswer>, Refusal> {
+    let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
+    let channel = parameters::channel(&parameters::decoded(path)?)?;
+    let given = Given { query: Query::of(&uri), headers: &headers };
+    given.query.only(&["event", "priority", "key", "ttl", "store"])?;
+    let store = given.store()?;
+    let mut message = PublishMessage {
+        channels: vec![channel],
+        event: given.event()?,
+        data: String::new(),
+        priority: given.priority()?,
+        key: given.key()?,
+        ttl: given.ttl()?,
+        store,
+        idempotency_key: idempotency_key(&headers, store)?,
+    };
+    let text = read(&headers, body, hub.settings()).await?;
+    message.data = String::from_utf8(text.into()).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Error::new(
+            Code::InvalidUtf8,
+            format!("data is not UTF-8 from byte {at} on; encode what is binary, as in base64"),
+        )
+    })?;
+    let mut answers = publish(&hub, vec![message]).await?;
+    Ok(Json(answers.pop().expect("one message has one answer")))
+}
+
+/// Publishes one JSON object, an array, or NDJSON.
+pub(super) async fn messages(
+    State(hub): State<Hub>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let text = read(&headers, body, hub.settings()).await?;
+    let content_type = parameters::header(&headers, header::CONTENT_TYPE.as_str())?;
+    let parsed = body::parse_publish(content_type.as_deref(), &text).map_err(|fault| {
+        let error = Error::new(fault.code, fault.detail);
+        fault.index.into_iter().fold(error, Error::at)
+    })?;
+    match parsed {
+        PublishBody::One(mut message) => {
+            if let Some(key) = idempotency_key(&headers, message.store)? {
+                if message.idempotency_key.as_ref().is_some_and(|other| *other != key) {
+                    let detail = "`idempotencyKey` and the header Idempotency-Key differ; give one of them";
+                    return Err(Error::new(Code::BadIdempotencyKey, detail).into());
+                }
+                message.idempotency_key = Some(key);
+            }
+            let mut answers = publish(&hub, vec![message]).await?;
+            Ok(Json(answers.pop().expect("one message has one answer")).into_response())
+        }
+        PublishBody::Batch(messages) => {
+            if headers.contains_key("idempotency-key") {
+                let detail = "the header Idempotency-Key goes with one event; in a batch give each its `idempotencyKey`";
+                return Err(Error::new(Code::BadIdempotencyKey, detail).into());
+            }
+            Ok(Json(publish(&hub, messages).await?).into_response())
+        }
+    }
+}
+
+async fn publish(hub: &Hub, messages: Vec<PublishMessage>) -> Result<Vec<PublishAnswer>, Error> {
+    let channels = messages.iter().flat_map(|message| &message.channels);
+    let permit = hub.gate().publish(&Principal::Anonymous, channels);
+    let published = hub.publish_permitted(&permit, messages).await?;
+    Ok(published.iter().map(answer).collect())
+}
+
+fn answer(published: &Published) -> PublishAnswer {
+    let id = published.id();
+    PublishAnswer { id: id.map(ToString::to_string), offset: id.map(|id| id.offset) }
+}
+
+fn idempotency_key(headers: &HeaderMap, store: bool) -> Result<Option<String>, Error> {
+    let Some(key) = parameters::header(headers, "idempotency-key")? else { return Ok(None) };
+    body::check_key("Idempotency-Key", &key)
+        .map_err(|error| Error::new(Code::BadIdempotencyKey, error.to_string()))?;
+    if !store {
+        let detail = "Idempotency-Key needs a stored event: with store=false nothing remembers the first";
+        return Err(Error::new(Code::BadIdempotencyKey, detail));
+    }
+    Ok(Some(key.into_owned()))
+}
+
+/// What a request says of its event beside the body.
+struct Given<'a> {
+    query: Query,
+    headers: &'a HeaderMap,
+}
+
+impl Given<'_> {
+    /// The value of a parameter, from the query or from its header.
+    fn value(&self, name: &str) -> Result<Option<Cow<'_, str>>, Error> {
+        let header = parameters::header(self.headers, &format!("tidings-{name}"))?;
+        // Names live as long as the request does; the query is asked by one of its own.
+        let query = self.query.all(name).next().filter(|value| !value.is_empty()).map(str::to_owned);
+        self.query.one(name)?;
+        match (query, header) {
+            (Some(query), Some(header)) if query != header => Err(Error::new(
+                Code::BadQuery,
+                format!(
+                    "`{name}` is {query:?} in the query and {header:?} in the header Tidings-{name}; give one"
+                ),
+            )),
+            (Some(query), _) => Ok(Some(query.into())),
+            (None, header) => Ok(header),
+        }
+    }
+
+    fn event(&self) -> Result<Option<EventName>, Error> {
+        let Some(name) = self.value("event")? else { return Ok(None) };
+        EventName::parse(&name).map(Some).map_err(|error| Error::new(Code::BadEventName, error.to_string()))
+    }
+
+    fn priority(&self) -> Result<Priority, Error> {
+        let Some(text) = self.value("priority")? else { return Ok(Priority::Normal) };
+        text.parse().map_err(|error: tidings_protocol::PriorityError| {
+            Error::new(Code::BadPriority, error.to_string())
+        })
+    }
+
+    fn key(&self) -> Result<Option<String>, Error> {
+        let Some(key) = self.value("key")? else { return Ok(None) };
+        body::check_key("key", &key).map_err(|error| Error::new(Code::BadKey, error.to_string()))?;
+        Ok(Some(key.into_owned()))
+    }
+
+    fn ttl(&self) -> Result<Option<std::time::Duration>, Error> {
+        let Some(text) = self.value("ttl")? else { return Ok(None) };
+        body::parse_ttl(&text).map(Some).map_err(|error| Error::new(Code::BadTtl, error.to_string()))
+    }
+
+    fn store(&self) -> Result<bool, Error> {
+        match self.value("store")?.as_deref() {
+            None | Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(other) => {
+                Err(Error::new(Code::BadQuery, format!("store {other:?} is neither `true` nor `false`")))
+            }
+        }
+    }
+}
