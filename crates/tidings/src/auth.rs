@@ -8,35 +8,39 @@ use tidings_protocol::{ChannelName, Subscription};
 /// Who is on the other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Principal {
+pub(crate) enum Principal {
     /// Somebody whom nobody vouches for.
     Anonymous,
 }
 
 /// Leave to read these channels.
 #[derive(Debug)]
-pub struct SubscribePermit {
+pub(crate) struct SubscribePermit {
     subscriptions: Arc<[Subscription]>,
 }
 
 /// Leave to publish to these channels.
 #[derive(Debug)]
-pub struct PublishPermit {
+pub(crate) struct PublishPermit {
     publisher: Arc<str>,
 }
 
 /// Decides who may do what.
 #[derive(Debug, Clone, Default)]
-pub struct Gate(());
+pub(crate) struct Gate(());
 
 impl Gate {
     /// The gate of a hub without credentials.
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self(())
     }
 
     /// Leave to read what all of `subscriptions` match. Each counts once.
-    pub fn subscribe(&self, _principal: &Principal, subscriptions: Vec<Subscription>) -> SubscribePermit {
+    pub(crate) fn subscribe(
+        &self,
+        _principal: &Principal,
+        subscriptions: Vec<Subscription>,
+    ) -> SubscribePermit {
         let mut once: Vec<Subscription> = Vec::with_capacity(subscriptions.len());
         for subscription in subscriptions {
             if !once.contains(&subscription) {
@@ -47,7 +51,7 @@ impl Gate {
     }
 
     /// Leave to publish to every one of `channels`.
-    pub fn publish<'a>(
+    pub(crate) fn publish<'a>(
         &self,
         _principal: &Principal,
         _channels: impl IntoIterator<Item = &'a ChannelName>,
@@ -58,7 +62,7 @@ impl Gate {
 
 impl SubscribePermit {
     /// What may be read.
-    pub fn subscriptions(&self) -> &Arc<[Subscription]> {
+    pub(crate) fn subscriptions(&self) -> &Arc<[Subscription]> {
         &self.subscriptions
     }
 }

@@ -23,7 +23,7 @@ pub use self::{
     connection::{ConnectionId, PositionStyle, Start, StreamOptions},
     error::{Code, Error},
     hub::Hub,
-    node::{HubBuilder, serve},
+    node::{HubBuilder, serve, serve_with},
     publish::Publication,
     transport::hyper::EventStream,
 };

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use self::keeper::Keeper;
-pub use self::serve::serve;
+pub use self::serve::{serve, serve_with};
 use crate::{
     auth::Gate,
     broker::embedded,

@@ -10,10 +10,9 @@ use sha2::{Digest, Sha256};
 use tidings_protocol::{ChannelName, EventName, Priority, body::PublishMessage};
 use tokio::sync::Semaphore;
 
-pub use crate::broker::Published;
 use crate::{
     auth::PublishPermit,
-    broker::{Item, embedded::Broker},
+    broker::{Item, Published, embedded::Broker},
     config::{Envelope, Settings},
     error::{Code, Error},
     log::entry::{Draft, Idempotency, Millis},

@@ -33,6 +33,16 @@ const GOODBYE: Duration = Duration::from_millis(200);
 /// When a listener cannot be used.
 pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
     let router = hub.router();
+    serve_with(hub, router, listeners).await
+}
+
+/// Serves a service of your own, which has the hub's routes among its own, as [`serve`] does.
+///
+/// Sockets are watched for readers that take nothing; served by other means, a stream cannot know that it is behind.
+///
+/// # Errors
+/// When a listener cannot be used.
+pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -> Result<(), Error> {
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         let listener = into_tokio(listener).map_err(|error| {

@@ -1,0 +1,3 @@
+//! The hub as a crate: published to and subscribed to in process, and served from somebody's own service.
+
+mod embedded;
