@@ -112,6 +112,7 @@ impl Phase {
         if !is_up {
             publishers.shutdown().await;
             subscribers.shutdown().await;
+            faults.extend(server.panic().map(restart_fault));
             return faults;
         }
         while let Some(found) = publishers.join_next().await {
@@ -133,6 +134,7 @@ impl Phase {
         let rules = Rules { gaps: self.gaps, targets: targets.to_vec() };
         faults.extend(compare(address, &truth, &records, &rules).await);
         faults.extend(server.unasked_end().or(server.terminate().await.err()).map(restart_fault));
+        faults.extend(server.panic().map(restart_fault));
         faults
     }
 

@@ -28,7 +28,7 @@ pub(crate) enum FaultKind {
     BrokenProtocol,
     /// Something did not arrive by the deadline.
     Stuck,
-    /// The process did not start, or did not end as it should.
+    /// The process did not start, did not end as it should, or panicked.
     Restart,
     /// The phase did not do what it is there for, so its zeros say nothing.
     NotExercised,
@@ -58,7 +58,7 @@ impl FaultKind {
             Self::WrongContent => "wrong content",
             Self::BrokenProtocol => "broken protocol",
             Self::Stuck => "stuck",
-            Self::Restart => "restart faults",
+            Self::Restart => "process faults",
             Self::NotExercised => "not exercised",
         }
     }

@@ -126,6 +126,16 @@ impl Server {
         Some(format!("ended by itself with {status}; its log ends:\n{}", self.log_tail()))
     }
 
+    /// Returns the first panic in the server's log: a task that died may have hurt nobody, and is a fault all the same.
+    pub(crate) fn panic(&self) -> Option<String> {
+        let log = std::fs::read(self.log_path()).ok()?;
+        let log = String::from_utf8_lossy(&log);
+        let mut lines = log.lines().skip_while(|line| !line.contains("panicked at"));
+        let first = [lines.next()?, lines.next().unwrap_or_default()].join(" ");
+        let count = lines.filter(|line| line.contains("panicked at")).count() + 1;
+        Some(format!("server panicked {count} times, first: {first}"))
+    }
+
     fn spawn(&self) -> io::Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let mut command = Command::new(&self.binary);

@@ -238,7 +238,12 @@ impl Subscriber {
             Item::Position(id) => self.position(&id),
             Item::Event(event) if event.name == "tidings.position" => self.position(&event.last_event_id),
             Item::Event(event) if event.name == "tidings.gap" => self.gap(&event),
-            Item::Event(event) if matches!(&*event.name, "tidings.end" | "tidings.open") => {}
+            // These may bring the stream's position, too; without one they repeat the last.
+            Item::Event(event) if matches!(&*event.name, "tidings.end" | "tidings.open") => {
+                if !event.last_event_id.is_empty() {
+                    self.position(&event.last_event_id);
+                }
+            }
             Item::Event(event) => self.event(&event),
             Item::Retry(_) | Item::Comment(_) => {}
         }

@@ -92,3 +92,23 @@ async fn subscriber_of_a_server_that_loses_an_event_reports_it() {
         assert_eq!(faults_with(seed, vec![17]).await, (vec![FaultKind::Lost], 39), "seed {seed}");
     }
 }
+
+#[test]
+fn position_that_comes_with_the_open_notice_is_kept() {
+    let truth = Arc::new(Truth::new(vec!["check.strict.0".into()], 1, false));
+    let options = Options {
+        index: 0,
+        subscriptions: vec![Subscription::parse("check.strict.0").unwrap()],
+        address: "127.0.0.1:1".parse().unwrap(),
+        seed: 0,
+        wants_history: false,
+        absence_max: Duration::ZERO,
+    };
+    let mut subscriber = Subscriber::new(options, truth, Arc::default());
+    let body = format!("event: tidings.open\ndata: {{}}\nid: {EPOCH}-7-00000001\n\n");
+    let framed = format!("{:x}\r\n{body}\r\n", body.len());
+    let mut reader = Reader::new("");
+    assert_eq!(subscriber.take(&mut reader, &mut Plan::steady(), framed.as_bytes()), Step::Continue);
+    assert_eq!(subscriber.cursor, Some(Place { life: 0, offset: 7 }));
+    assert!(matches!(subscriber.seen[..], [Seen::Position(Place { life: 0, offset: 7 })]));
+}

@@ -214,7 +214,9 @@ impl Comparison<'_> {
             }
         }
         let has_lost = trimmed.values().any(|&offset| offset > cursor);
-        if gap.reason != GapReason::Trimmed || !has_lost && !is_undecided {
+        // `lagged` is what an open stream is told whose unsent entries were trimmed.
+        let is_reason = matches!(gap.reason, GapReason::Trimmed | GapReason::Lagged);
+        if !is_reason || !has_lost && !is_undecided {
             let text = format!(
                 "{told}; its cursor was at offset {cursor}, and nothing above it can have been trimmed: {trimmed:?} \
                  by channel"
@@ -242,7 +244,9 @@ impl Comparison<'_> {
             let missing: Vec<_> = (self.log.events(life, from, to, &self.wanted))
                 .filter(|(_, label)| !stretch.received.contains_key(label))
                 .collect();
-            for (offset, label) in missing {
+            // Beyond the cursor the subscriber did not get at all: one fault tells it.
+            let (passed, beyond) = missing.split_at(missing.partition_point(|(at, _)| *at <= stretch.cursor));
+            for &(offset, label) in passed.iter().chain(beyond.first()) {
                 self.miss(&stretch, label, Place { life, offset });
             }
         }
