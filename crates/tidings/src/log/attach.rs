@@ -81,7 +81,9 @@ impl Log {
 }
 
 impl State {
-    fn at(&self, cursor: u64, skips: Vec<Skip>, gap: Option<Gap>, asked_through: u64) -> Attached {
+    fn at(&self, cursor: u64, mut skips: Vec<Skip>, gap: Option<Gap>, asked_through: u64) -> Attached {
+        // After a gap the cursor may stand above events that had overtaken.
+        skips.retain(|skip| skip.offset > cursor);
         Attached {
             cursor,
             tag: self.tag_at(cursor),
@@ -209,3 +211,6 @@ impl State {
 pub(crate) fn as_asked(subscriptions: &[Subscription]) -> Vec<String> {
     subscriptions.iter().map(|subscription| subscription.as_str().to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests;

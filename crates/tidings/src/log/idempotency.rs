@@ -140,3 +140,6 @@ impl Keys {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

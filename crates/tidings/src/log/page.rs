@@ -42,7 +42,8 @@ pub(crate) struct Ask<'a> {
 /// What it gets.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// Channels that lost something above the cursor since it was last told; nothing else is in the page then.
+    /// Channels that lost something above the cursor since it was last told; the page has no steps then, and ends at
+    /// the latest cursor from which nothing that follows is missed.
     pub(crate) lost: BTreeSet<String>,
     pub(crate) steps: Vec<Step>,
     /// Where the cursor stands when every step was taken, and the tag there; none where the page was cut short.
@@ -110,11 +111,15 @@ impl Log {
         let through = ask.through.min(state.head);
         let told = state.index.trim_serial();
         if ask.cursor >= through {
-            return state.empty_page(ask, told, BTreeSet::new());
+            // What was trimmed above a reader that is held back is told when it goes on.
+            let told = if ask.cursor >= state.head { told } else { ask.told };
+            return state.empty_page(ask, told);
         }
         let lost = state.newly_lost(ask);
         if !lost.is_empty() {
-            return state.empty_page(ask, told, lost);
+            let resumed = state.before_next(ask.cursor, ask.subscriptions);
+            let end = Some((resumed, state.tag_at(resumed)));
+            return Page { lost, end, is_last: false, ..state.empty_page(ask, told) };
         }
         let stretch = state.within_bytes(state.stretch(ask, through));
         let steps = if ask.overtaking_max == 0 {
@@ -172,13 +177,6 @@ impl Log {
         mine.peek().is_some() && mine.all(has_newer)
     }
 
-    /// Where a stream goes on after it lost something: see `resumedAt`.
-    pub(crate) fn resume_after_loss(&self, cursor: u64, subscriptions: &[Subscription]) -> EventId {
-        let state = self.state();
-        let cursor = state.before_next(cursor, subscriptions);
-        EventId::new(state.newest(), cursor, state.tag_at(cursor))
-    }
-
     /// A cursor as an id in the newest epoch.
     pub(crate) fn id_at(&self, cursor: u64, tag: Tag) -> EventId {
         EventId::new(self.state().newest(), cursor, tag)
@@ -186,10 +184,10 @@ impl Log {
 }
 
 impl State {
-    fn empty_page(&self, ask: &Ask<'_>, told: u64, lost: BTreeSet<String>) -> Page {
+    fn empty_page(&self, ask: &Ask<'_>, told: u64) -> Page {
         Page {
-            is_last: lost.is_empty(),
-            lost,
+            is_last: true,
+            lost: BTreeSet::new(),
             steps: Vec::new(),
             end: Some((ask.cursor, self.tag_at(ask.cursor))),
             told,
@@ -206,9 +204,11 @@ impl State {
         if self.index.trim_serial() == ask.told || self.index.highest_trim() <= ask.cursor {
             return BTreeSet::new();
         }
+        let is_had = |offset: u64| ask.skips.iter().any(|skip| skip.offset == offset);
         match self.index.trims_after(ask.told) {
             Some(trims) => trims
-                .filter(|(trim, name)| trim.offset > ask.cursor && wants(ask.subscriptions, name))
+                .filter(|(trim, _)| trim.offset > ask.cursor && !is_had(trim.offset))
+                .filter(|(_, name)| wants(ask.subscriptions, name))
                 .map(|(_, name)| name.to_string())
                 .collect(),
             None => {
@@ -358,3 +358,6 @@ impl State {
 pub(crate) fn wants(subscriptions: &[Subscription], channel: &ChannelName) -> bool {
     subscriptions.iter().any(|subscription| subscription.matches(channel.as_str()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,1 @@
-//! Tests, being written.
+

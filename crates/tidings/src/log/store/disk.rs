@@ -27,6 +27,7 @@ use crate::log::{checkpoint::Checkpoint, entry::Entry};
 
 mod open;
 
+use open::Standing;
 pub(crate) use open::{OpenError, open};
 
 /// A slot whose entry was let go.
@@ -61,6 +62,8 @@ pub(crate) struct DiskStore {
     read_only: Mutex<Option<Arc<str>>>,
     /// Why the last append failed, until one succeeds.
     refused: Mutex<Option<io::Error>>,
+    /// What opening found missing is in no checkpoint yet.
+    is_untold: Mutex<bool>,
     /// Held for as long as the store lives; nobody else may write.
     _lock: File,
 }
@@ -72,13 +75,25 @@ struct Segment {
     tag_before: Tag,
     file: Arc<File>,
     file_bytes: u64,
+    /// Of all its records, and of those that are kept.
+    record_bytes: u64,
     live_bytes: u64,
     live: usize,
-    /// By offset from `first`: position and bytes.
-    slots: Vec<(u32, u32)>,
+    /// Ascending; only of the records that are in the file.
+    slots: Vec<Slot>,
     is_active: bool,
     /// It was written anew and grows no more.
     is_rewritten: bool,
+}
+
+/// Where the record of an entry stands.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// Its offset, from the first of the file.
+    relative: u32,
+    position: u32,
+    /// `DEAD` once it was let go.
+    bytes: u32,
 }
 
 struct Active {
@@ -103,6 +118,7 @@ impl Segment {
             tag_before: header.tag_before,
             file,
             file_bytes,
+            record_bytes: 0,
             live_bytes: 0,
             live: 0,
             slots: Vec::new(),
@@ -115,30 +131,50 @@ impl Segment {
 
     fn fill(&mut self, places: &[Placed]) {
         for placed in places {
-            let index = (placed.offset - self.first) as usize;
-            if self.slots.len() <= index {
-                self.slots.resize(index + 1, (0, DEAD));
-            }
-            self.slots[index] = (placed.position, placed.bytes);
+            let relative = (placed.offset - self.first) as u32;
+            self.slots.push(Slot { relative, position: placed.position, bytes: placed.bytes });
             self.live += 1;
             self.live_bytes += u64::from(placed.bytes);
+            self.record_bytes += u64::from(placed.bytes);
         }
     }
 
-    fn slot(&self, offset: u64) -> Option<(u32, u32)> {
-        let slot = *self.slots.get(usize::try_from(offset.checked_sub(self.first)?).ok()?)?;
-        (slot.1 != DEAD).then_some(slot)
+    fn index_of(&self, offset: u64) -> Option<usize> {
+        let relative = u32::try_from(offset.checked_sub(self.first)?).ok()?;
+        // Nearly always nothing is left out before it.
+        let guess = relative as usize;
+        let index = match self.slots.get(guess) {
+            Some(slot) if slot.relative == relative => guess,
+            _ => self.slots.binary_search_by_key(&relative, |slot| slot.relative).ok()?,
+        };
+        (self.slots[index].bytes != DEAD).then_some(index)
+    }
+
+    fn slot(&self, offset: u64) -> Option<Slot> {
+        self.index_of(offset).map(|index| self.slots[index])
     }
 
     fn release(&mut self, offset: u64) {
-        let Some((_, bytes)) = self.slot(offset) else { return };
-        self.slots[(offset - self.first) as usize].1 = DEAD;
+        let Some(index) = self.index_of(offset) else { return };
+        let bytes = std::mem::replace(&mut self.slots[index].bytes, DEAD);
         self.live -= 1;
         self.live_bytes -= u64::from(bytes);
     }
 
-    fn kept(&self) -> Vec<u64> {
-        (self.first..).zip(&self.slots).filter(|(_, slot)| slot.1 != DEAD).map(|(offset, _)| offset).collect()
+    fn kept(&self) -> Vec<Placed> {
+        let kept = self.slots.iter().filter(|slot| slot.bytes != DEAD);
+        kept.map(|slot| Placed {
+            offset: self.first + u64::from(slot.relative),
+            position: slot.position,
+            bytes: slot.bytes,
+        })
+        .collect()
+    }
+
+    /// What a rewrite would take back; batch headers count with the records that they stand before.
+    fn dead_bytes(&self) -> u64 {
+        let dead = u128::from(self.record_bytes - self.live_bytes);
+        (u128::from(self.file_bytes) * dead / u128::from(self.record_bytes.max(1))) as u64
     }
 }
 
@@ -216,21 +252,35 @@ impl DiskStore {
         }
     }
 
-    /// The file to be rewritten next: the one with most dead bytes, where the dead ones in all are too many.
-    fn wasteful(&self) -> Option<u64> {
+    /// The files to be rewritten, where dead bytes in all are too many: those with most of them, until the rest is
+    /// few enough.
+    fn wasteful(&self) -> Vec<Rewrite> {
         const SLACK_BYTES: u64 = 32 << 20;
         let segments = self.segments();
-        let (all, live) = segments
-            .iter()
-            .fold((0, 0), |(all, live), segment| (all + segment.file_bytes, live + segment.live_bytes));
-        if all <= live + live / 4 + SLACK_BYTES.min(live + self.layout.segment_bytes) {
-            return None;
+        let mut closed: Vec<&Segment> = segments.iter().filter(|it| !it.is_active && it.live > 0).collect();
+        let counted = segments.iter().filter(|it| it.is_active || it.live > 0);
+        let (all, mut dead) = counted
+            .fold((0, 0), |(all, dead), segment| (all + segment.file_bytes, dead + segment.dead_bytes()));
+        let live = all - dead;
+        let dead_max = live / 4 + SLACK_BYTES.min(live + self.layout.segment_bytes);
+        closed.sort_unstable_by_key(|segment| std::cmp::Reverse(segment.dead_bytes()));
+        let mut chosen = Vec::new();
+        for segment in closed {
+            if dead <= dead_max {
+                break;
+            }
+            dead -= segment.dead_bytes();
+            chosen.push(Rewrite {
+                header: Header {
+                    first: segment.first,
+                    last: Some(segment.last),
+                    tag_before: segment.tag_before,
+                },
+                file: segment.file.clone(),
+                kept: segment.kept(),
+            });
         }
-        segments
-            .iter()
-            .filter(|segment| !segment.is_active)
-            .max_by_key(|segment| segment.file_bytes - segment.live_bytes)
-            .map(|segment| segment.first)
+        chosen
     }
 
     /// Closed files that hold nothing any more, as the offsets they stand for.
@@ -260,27 +310,29 @@ impl DiskStore {
         }
     }
 
-    fn rewrite(&self, first: u64) -> Result<(), StoreError> {
-        let (header, kept) = {
-            let segments = self.segments();
-            let Some(segment) = segments.iter().find(|segment| segment.first == first) else { return Ok(()) };
-            let header = Header { first, last: Some(segment.last), tag_before: segment.tag_before };
-            (header, segment.kept())
-        };
-        // The frames are not looked at; any epoch will do.
-        let entries: Vec<_> = self.read(&kept, Epoch(0))?.into_iter().flatten().collect();
-        let path = segment::path(&self.directory.join("segments"), first);
-        let (file, places, file_bytes) =
-            segment::rewrite(&path, &header, &entries).map_err(StoreError::NotStored)?;
+    fn rewrite(&self, rewrite: &Rewrite) -> Result<(), StoreError> {
+        let Rewrite { header, file, kept } = rewrite;
+        let path = segment::path(&self.directory.join("segments"), header.first);
+        let (file, places, file_bytes) = segment::rewrite(&path, header, file, kept)?;
         let mut segments = self.segments_mut();
-        let Some(segment) = segments.iter_mut().find(|segment| segment.first == first) else { return Ok(()) };
+        let Some(segment) = segments.iter_mut().find(|segment| segment.first == header.first) else {
+            return Ok(());
+        };
+        let mut rewritten =
+            Segment::new(header, Arc::new(file), file_bytes, segment.last, &places, segment.is_active);
         // What was let go meanwhile stays let go.
-        let still: Vec<Placed> =
-            places.into_iter().filter(|placed| segment.slot(placed.offset).is_some()).collect();
-        let last = segment.last;
-        *segment = Segment::new(&header, Arc::new(file), file_bytes, last, &still, false);
+        let gone = places.iter().filter(|placed| segment.slot(placed.offset).is_none());
+        gone.for_each(|placed| rewritten.release(placed.offset));
+        *segment = rewritten;
         Ok(())
     }
+}
+
+/// A file to be written anew, with what is kept of it as of now: of what is let go later no checkpoint tells yet.
+struct Rewrite {
+    header: Header,
+    file: Arc<File>,
+    kept: Vec<Placed>,
 }
 
 impl Store for DiskStore {
@@ -308,7 +360,7 @@ impl Store for DiskStore {
     }
 
     fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
-        let places: Vec<Option<(Arc<File>, (u32, u32))>> = {
+        let places: Vec<Option<(Arc<File>, Slot)>> = {
             let segments = self.segments();
             let place = |offset: &u64| {
                 let after = segments.partition_point(|segment| segment.first <= *offset);
@@ -318,8 +370,8 @@ impl Store for DiskStore {
             offsets.iter().map(place).collect()
         };
         let mut buffer = Vec::new();
-        let read_one = |(offset, place): (&u64, Option<(Arc<File>, (u32, u32))>)| {
-            let Some((file, (position, bytes))) = place else { return Ok(None) };
+        let read_one = |(offset, place): (&u64, Option<(Arc<File>, Slot)>)| {
+            let Some((file, Slot { position, bytes, .. })) = place else { return Ok(None) };
             buffer.resize(bytes as usize, 0);
             let damaged = |fault: String| StoreError::Damaged { offset: *offset, fault };
             file.read_exact_at(&mut buffer, u64::from(position))
@@ -347,22 +399,25 @@ impl Store for DiskStore {
         self.try_again();
         let empty = self.empty();
         let wasteful = self.wasteful();
-        if empty.is_empty() && wasteful.is_none() {
+        if empty.is_empty() && wasteful.is_empty() {
             return Ok(());
         }
         drop_ranges(&mut lock(&self.dropped), &empty);
         self.write_checkpoint(&checkpoint(&|offset| self.is_kept(offset)))?;
         self.remove(&empty).map_err(StoreError::NotStored)?;
-        match wasteful {
-            Some(first) => self.rewrite(first),
-            None => Ok(()),
-        }
+        wasteful.iter().try_for_each(|rewrite| self.rewrite(rewrite))
     }
 
     fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let mut checkpoint = checkpoint.clone();
         checkpoint.dropped.clone_from(&lock(&self.dropped));
-        replace(&self.directory, "checkpoint", &checkpoint.encode()).map_err(StoreError::NotStored)
+        replace(&self.directory, "checkpoint", &checkpoint.encode()).map_err(StoreError::NotStored)?;
+        if std::mem::take(&mut *lock(&self.is_untold)) {
+            let standing = Standing::Running { untold: None };
+            open::write_run(&self.directory, self.layout.sync_each_batch, &standing)
+                .map_err(StoreError::NotStored)?;
+        }
+        Ok(())
     }
 
     fn writable(&self) -> Result<(), StoreError> {
@@ -377,7 +432,9 @@ impl Store for DiskStore {
 
     fn close(&self) -> Result<(), StoreError> {
         self.sync()?;
-        open::write_run(&self.directory, self.layout.sync_each_batch, true).map_err(StoreError::NotStored)
+        let standing = Standing::Clean { head: lock(&self.active).last };
+        open::write_run(&self.directory, self.layout.sync_each_batch, &standing)
+            .map_err(StoreError::NotStored)
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -435,3 +492,6 @@ fn copy(error: &io::Error) -> io::Error {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,11 @@
 //!         | idempotency? publisher length u8, bytes, key length u8, bytes, fingerprint 16 bytes | data
 //! ```
 
-use std::sync::Arc;
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag};
 
+use super::StoreError;
 use crate::log::entry::{Draft, Entry, Idempotency};
 
 /// How a batch begins: `TDB1`.
@@ -57,6 +58,35 @@ pub(crate) fn encode_batch(entries: &[Arc<Entry>], position: u64) -> (Vec<u8>, V
     let first = entries.first().map_or(0, |entry| entry.offset);
     write_batch_header(&mut out, entries.len() as u32, first);
     (out, places)
+}
+
+/// Copies records of a file into a batch that will stand at `position` of another, each checked.
+///
+/// # Errors
+/// [`StoreError::Damaged`] names the entry that cannot be read back.
+pub(crate) fn copy_batch(
+    file: &File,
+    records: &[Placed],
+    position: u64,
+) -> Result<(Vec<u8>, Vec<Placed>), StoreError> {
+    let mut out = vec![0; BATCH_HEADER_BYTES];
+    let mut places = Vec::with_capacity(records.len());
+    for placed in records {
+        let start = out.len();
+        out.resize(start + placed.bytes as usize, 0);
+        let damaged = |fault: String| StoreError::Damaged { offset: placed.offset, fault };
+        file.read_exact_at(&mut out[start..], u64::from(placed.position))
+            .map_err(|error| damaged(error.to_string()))?;
+        let (payload, _) = checked_payload(&out[start..]).map_err(damaged)?;
+        match Cursor(payload).u64() {
+            Some(offset) if offset == placed.offset => {}
+            other => return Err(damaged(format!("event {other:?} stands in its place"))),
+        }
+        places.push(Placed { position: (position as usize + start) as u32, ..*placed });
+    }
+    let first = records.first().map_or(0, |placed| placed.offset);
+    write_batch_header(&mut out, records.len() as u32, first);
+    Ok((out, places))
 }
 
 fn write_batch_header(batch: &mut [u8], records: u32, first: u64) {
@@ -139,6 +169,13 @@ fn push_short(out: &mut Vec<u8>, text: &str) {
 /// # Errors
 /// Says in words what is wrong with it.
 pub(crate) fn decode_record(bytes: &[u8], newest: Epoch) -> Result<(Entry, usize), String> {
+    let (payload, end) = checked_payload(bytes)?;
+    let entry = decode_payload(payload, newest).ok_or("its fields are malformed")?;
+    Ok((entry, end))
+}
+
+/// The payload of the record that begins here, and where the next begins.
+fn checked_payload(bytes: &[u8]) -> Result<(&[u8], usize), String> {
     let mut cursor = Cursor(bytes);
     let (Some(length), Some(crc)) = (cursor.u32(), cursor.u32()) else {
         return Err("its header is cut short".into());
@@ -150,8 +187,7 @@ pub(crate) fn decode_record(bytes: &[u8], newest: Epoch) -> Result<(Entry, usize
     if crc32fast::hash(payload) != crc {
         return Err("its checksum differs".into());
     }
-    let entry = decode_payload(payload, newest).ok_or("its fields are malformed")?;
-    Ok((entry, end))
+    Ok((payload, end))
 }
 
 fn decode_payload(payload: &[u8], newest: Epoch) -> Option<Entry> {

@@ -10,12 +10,14 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use tidings_protocol::{Epoch, Tag};
 
-use super::record::{self, BATCH_HEADER_BYTES, Placed};
+use super::{
+    StoreError,
+    record::{self, BATCH_HEADER_BYTES, Placed},
+};
 use crate::log::entry::Entry;
 
 const MAGIC: &[u8; 8] = b"TIDINGS1";
@@ -120,7 +122,7 @@ pub(crate) fn scan(path: &Path, newest: Epoch, on_entry: &mut dyn FnMut(Entry)) 
             }
             None => {
                 let from = *skipped_from.get_or_insert(at);
-                match next_magic(&bytes, at + 1) {
+                match next_batch(&bytes, at) {
                     Some(next) => at = next,
                     None => {
                         scan.end = how_it_ends(&bytes, from);
@@ -162,9 +164,14 @@ fn read_batch(bytes: &[u8], at: usize, expected: u64, may_jump: bool, newest: Ep
     (entries.len() == header.records as usize).then_some((entries, places, start + body.len()))
 }
 
-fn next_magic(bytes: &[u8], from: usize) -> Option<usize> {
+/// Where to look for a batch after a bad one: where a true header says, so that text which looks like a batch is not
+/// taken for one.
+fn next_batch(bytes: &[u8], at: usize) -> Option<usize> {
+    if let Some(header) = record::decode_batch_header(&bytes[at..]) {
+        return Some(at + BATCH_HEADER_BYTES + header.body_bytes).filter(|next| *next < bytes.len());
+    }
     let magic = record::BATCH_MAGIC.to_le_bytes();
-    memchr::memmem::find(bytes.get(from..)?, &magic).map(|found| from + found)
+    memchr::memmem::find(bytes.get(at + 1..)?, &magic).map(|found| at + 1 + found)
 }
 
 /// Tells a write that a kill cut short from damage, for a tail that begins at `from`.
@@ -175,27 +182,42 @@ fn how_it_ends(bytes: &[u8], from: usize) -> End {
     if is_short && (bytes.len() as u64).is_multiple_of(PAGE_BYTES) { End::CutByKill } else { End::Damaged }
 }
 
-/// Writes a segment anew with some of its entries, beside the old one, and puts it in its place.
+/// Writes a segment anew with some of its records, beside the old one, and puts it in its place.
 ///
 /// # Errors
-/// Those of the file system; the old file then still stands.
+/// Those of the file system, and a record that cannot be read back; the old file then still stands.
 pub(crate) fn rewrite(
     path: &Path,
     header: &Header,
-    entries: &[Arc<Entry>],
-) -> io::Result<(File, Vec<Placed>, u64)> {
-    const BATCH_ENTRIES: usize = 256;
+    old: &File,
+    kept: &[Placed],
+) -> Result<(File, Vec<Placed>, u64), StoreError> {
     let beside = path.with_extension("new");
-    let file = create(&beside, header)?;
+    let outcome = copy_records(&beside, header, old, kept)
+        .and_then(|copied| std::fs::rename(&beside, path).map(|()| copied).map_err(StoreError::NotStored));
+    if outcome.is_err() {
+        // It may be what fills the disk.
+        let _ = std::fs::remove_file(&beside);
+    }
+    outcome
+}
+
+fn copy_records(
+    path: &Path,
+    header: &Header,
+    old: &File,
+    kept: &[Placed],
+) -> Result<(File, Vec<Placed>, u64), StoreError> {
+    const BATCH_RECORDS: usize = 256;
+    let file = create(path, header).map_err(StoreError::NotStored)?;
     let mut bytes = HEADER_BYTES;
-    let mut places = Vec::with_capacity(entries.len());
-    for chunk in entries.chunks(BATCH_ENTRIES) {
-        let (batch, placed) = record::encode_batch(chunk, bytes);
-        file.write_all_at(&batch, bytes)?;
+    let mut places = Vec::with_capacity(kept.len());
+    for chunk in kept.chunks(BATCH_RECORDS) {
+        let (batch, placed) = record::copy_batch(old, chunk, bytes)?;
+        file.write_all_at(&batch, bytes).map_err(StoreError::NotStored)?;
         bytes += batch.len() as u64;
         places.extend(placed);
     }
-    file.sync_data()?;
-    std::fs::rename(&beside, path)?;
+    file.sync_data().map_err(StoreError::NotStored)?;
     Ok((file, places, bytes))
 }

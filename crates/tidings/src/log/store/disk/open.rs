@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tidings_protocol::{Epoch, Tag};
 use tracing::warn;
 
-use super::{Active, DiskStore, Layout, Segment, is_full, replace, segment, sync_directory};
+use super::{Active, DiskStore, Layout, Segment, drop_ranges, is_full, replace, segment, sync_directory};
 use crate::log::{
     checkpoint::Checkpoint,
     entry::Entry,
@@ -65,10 +65,26 @@ struct Run {
     boot_id: String,
     sync_each_batch: bool,
     clean: bool,
+    /// Where a clean run ended.
+    head: Option<u64>,
+    /// A loss that was found and cut out of the files, until the checkpoint tells of it.
+    untold: Option<String>,
 }
 
-pub(super) fn write_run(directory: &Path, sync_each_batch: bool, clean: bool) -> io::Result<()> {
-    let run = Run { boot_id: boot_id(), sync_each_batch, clean };
+/// How a run stands.
+pub(super) enum Standing<'a> {
+    /// It has begun, or goes on; what it found missing is not on record yet.
+    Running { untold: Option<&'a str> },
+    /// It has ended, with this head.
+    Clean { head: u64 },
+}
+
+pub(super) fn write_run(directory: &Path, sync_each_batch: bool, standing: &Standing<'_>) -> io::Result<()> {
+    let (clean, head, untold) = match standing {
+        Standing::Running { untold } => (false, None, untold.map(str::to_owned)),
+        Standing::Clean { head } => (true, Some(*head), None),
+    };
+    let run = Run { boot_id: boot_id(), sync_each_batch, clean, head, untold };
     replace(directory, "run.json", &serde_json::to_vec(&run).expect("plain data"))
 }
 
@@ -135,6 +151,8 @@ impl Opening {
         let directory = self.directory.clone();
         let fail = move |error| OpenError::Io(directory.clone(), error);
         let mut walk = Walk {
+            directory: self.directory.clone(),
+            sync_each_batch: self.layout.sync_each_batch,
             folder: self.directory.join("segments"),
             dropped: self
                 .checkpoint
@@ -147,17 +165,22 @@ impl Opening {
             faults: Vec::new(),
         };
         let paths = walk.list().map_err(&fail)?;
-        let is_new = paths.is_empty();
         for (index, path) in paths.iter().enumerate() {
             walk.file(path, index + 1 == paths.len(), newest, on_entry).map_err(&fail)?;
         }
         walk.end_of_dropped();
+        // A kill before the first checkpoint leaves a directory as new as an empty one.
+        let is_new = self.checkpoint.is_none() && walk.head == 0 && walk.faults.is_empty();
         if !is_new {
-            walk.faults.extend(self.fault_of_last_run());
+            if paths.is_empty() {
+                walk.faults.push("its files are gone".into());
+            }
+            walk.faults.extend(self.fault_of_last_run(walk.head));
         }
         let active = walk.active(self.layout).map_err(&fail)?;
-        write_run(&self.directory, self.layout.sync_each_batch, false).map_err(&fail)?;
         let lost = (!walk.faults.is_empty()).then(|| walk.faults.join("; "));
+        let standing = Standing::Running { untold: lost.as_deref() };
+        write_run(&self.directory, self.layout.sync_each_batch, &standing).map_err(&fail)?;
         let (head, head_tag) = (walk.head, walk.head_tag);
         let store = DiskStore {
             directory: self.directory,
@@ -168,18 +191,28 @@ impl Opening {
             dropped: Mutex::new(walk.dropped),
             read_only: Mutex::default(),
             refused: Mutex::default(),
+            is_untold: Mutex::new(lost.is_some()),
             _lock: self.lock,
         };
         Ok(Opened { store, head, head_tag, lost })
     }
 
-    fn fault_of_last_run(&self) -> Option<String> {
+    fn fault_of_last_run(&self, head: u64) -> Option<String> {
         if self.checkpoint.is_none() {
             return Some("the checkpoint is missing or damaged".into());
         }
         match &self.last_run {
             None => Some("nothing tells how the last run ended".into()),
-            Some(run) if !run.clean && !run.sync_each_batch && run.boot_id != boot_id() => {
+            Some(Run { untold: Some(untold), .. }) => Some(untold.clone()),
+            Some(Run { clean: true, head: Some(end), .. }) if *end > head => Some(format!(
+                "the last run ended clean after event {end}, and {head} is the last that is left"
+            )),
+            // Where the kernel does not name its runs, any may be another.
+            Some(run)
+                if !run.clean
+                    && !run.sync_each_batch
+                    && (run.boot_id.is_empty() || run.boot_id != boot_id()) =>
+            {
                 Some("the machine went down while events of the last second were not yet on disk".into())
             }
             Some(_) => None,
@@ -189,6 +222,8 @@ impl Opening {
 
 /// Goes through the files in order.
 struct Walk {
+    directory: PathBuf,
+    sync_each_batch: bool,
     folder: PathBuf,
     dropped: Vec<(u64, u64)>,
     segments: VecDeque<Segment>,
@@ -236,7 +271,10 @@ impl Walk {
             return self.set_aside(path, "stands for events that another file has");
         }
         if !self.is_dropped(self.head + 1, scan.header.first - 1) {
-            self.fault(format!("events {} to {} have no file", self.head + 1, scan.header.first - 1));
+            let missing = (self.head + 1, scan.header.first - 1);
+            self.fault(format!("events {} to {} have no file", missing.0, missing.1))?;
+            // From now on nobody expects them.
+            drop_ranges(&mut self.dropped, &[missing]);
         }
         self.take(path, is_last, scan, last_tag)
     }
@@ -245,8 +283,10 @@ impl Walk {
         let header = scan.header;
         let last_kept = last.map_or(header.first - 1, |(offset, _)| offset);
         let last_offset = header.last.map_or(last_kept, |promised| promised.max(last_kept));
-        if scan.end == End::Damaged || scan.has_hole || (scan.end == End::CutByKill && !is_last) {
-            self.fault(format!("{} is damaged after event {last_kept}", path.display()));
+        // What was rewritten was safe before it took its place: no kill cuts it.
+        let may_be_cut = is_last && header.last.is_none();
+        if scan.end == End::Damaged || scan.has_hole || (scan.end == End::CutByKill && !may_be_cut) {
+            self.fault(format!("{} is damaged after event {last_kept}", path.display()))?;
         }
         let length = scan.file.metadata()?.len();
         if scan.good_bytes < length {
@@ -262,36 +302,32 @@ impl Walk {
         let file = Arc::new(scan.file);
         let mut segment = Segment::new(&header, file, scan.good_bytes, last_offset, &scan.places, false);
         if scan.has_hole {
-            segment = self.mend(path, segment)?;
+            segment = self.mend(path, &segment)?;
         }
         self.segments.push_back(segment);
         Ok(())
     }
 
     /// Writes a file with bad bytes in it anew, so that the damage is told of once.
-    fn mend(&self, path: &Path, old: Segment) -> io::Result<Segment> {
-        use std::os::unix::fs::FileExt;
+    fn mend(&self, path: &Path, old: &Segment) -> io::Result<Segment> {
         let header = Header { first: old.first, last: Some(old.last), tag_before: old.tag_before };
-        let mut entries = Vec::with_capacity(old.live);
-        for (position, bytes) in old.slots.iter().filter(|slot| slot.1 > 0) {
-            let mut record = vec![0; *bytes as usize];
-            old.file.read_exact_at(&mut record, u64::from(*position))?;
-            let (entry, _) = super::record::decode_record(&record, Epoch(0)).map_err(io::Error::other)?;
-            entries.push(Arc::new(entry));
-        }
-        let (file, places, bytes) = segment::rewrite(path, &header, &entries)?;
+        let rewritten = segment::rewrite(path, &header, &old.file, &old.kept());
+        let (file, places, bytes) = rewritten.map_err(io::Error::other)?;
         sync_directory(&self.folder)?;
         Ok(Segment::new(&header, Arc::new(file), bytes, old.last, &places, false))
     }
 
     fn set_aside(&mut self, path: &Path, why: &str) -> io::Result<()> {
-        self.fault(format!("{} {why} and was set aside", path.display()));
+        self.fault(format!("{} {why} and was set aside", path.display()))?;
         fs::rename(path, path.with_extension("bad"))
     }
 
-    fn fault(&mut self, fault: String) {
+    /// Notes a fault on disk, too: what it was found by is about to be cut away, and a kill may come first.
+    fn fault(&mut self, fault: String) -> io::Result<()> {
         warn!(fault, "the log is not whole");
         self.faults.push(fault);
+        let untold = self.faults.join("; ");
+        write_run(&self.directory, self.sync_each_batch, &Standing::Running { untold: Some(&untold) })
     }
 
     /// Whether nothing is expected from `first` to `last`.
@@ -309,11 +345,11 @@ impl Walk {
     /// Goes on with the last file where that may still grow, else opens a new one.
     fn active(&mut self, layout: Layout) -> io::Result<Active> {
         let head = self.head;
-        if let Some(last) = self
-            .segments
-            .back_mut()
-            .filter(|last| last.last == head && !last.is_rewritten && last.file_bytes < layout.segment_bytes)
-        {
+        let may_grow = |last: &&mut Segment| {
+            let has_room = last.file_bytes < layout.segment_bytes || last.slots.is_empty();
+            last.last == head && !last.is_rewritten && has_room
+        };
+        if let Some(last) = self.segments.back_mut().filter(may_grow) {
             last.is_active = true;
             let (file, good_bytes) = (last.file.clone(), last.file_bytes);
             return Ok(Active { file, good_bytes, last: head, last_tag: self.head_tag });

@@ -1,0 +1,183 @@
+//! What tests of the log share: a directory that goes away, a clock that stands until it is moved, drafts in one line.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Subscription, Tag};
+
+use super::{
+    Log, Recovered, World,
+    entry::{Draft, Entry, Idempotency, Millis},
+};
+use crate::config::LogSettings;
+
+/// When the clock of a test stands at first.
+pub(crate) const START: Millis = 1_800_000_000_000;
+
+/// A directory of one test's own; removed with it.
+pub(crate) struct TestDir(PathBuf);
+
+impl TestDir {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("tidings-log-{}-{count}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The segment files, oldest first.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.0.join("segments")).unwrap().map(|file| file.unwrap().path());
+        let mut files: Vec<PathBuf> =
+            files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
+        files.sort();
+        files
+    }
+
+    /// Bytes of everything in it.
+    pub(crate) fn bytes(&self) -> u64 {
+        fn bytes_of(path: &Path) -> u64 {
+            let files = fs::read_dir(path).unwrap().map(Result::unwrap);
+            files
+                .map(|file| match file.metadata().unwrap() {
+                    data if data.is_dir() => bytes_of(&file.path()),
+                    data => data.len(),
+                })
+                .sum()
+        }
+        bytes_of(&self.0)
+    }
+
+    /// A copy in a directory of its own: what is on disk if the process dies now.
+    pub(crate) fn copy(&self) -> Self {
+        fn copy_into(from: &Path, to: &Path) {
+            fs::create_dir_all(to).unwrap();
+            for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
+                let target = to.join(file.file_name());
+                if file.metadata().unwrap().is_dir() {
+                    copy_into(&file.path(), &target);
+                } else {
+                    fs::copy(file.path(), target).unwrap();
+                }
+            }
+        }
+        let copy = Self::new();
+        copy_into(&self.0, &copy.0);
+        copy
+    }
+}
+
+impl Drop for TestDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A world whose clock stands until it is moved, and whose chance is a sequence from a seed.
+pub(crate) struct TestWorld {
+    now: AtomicU64,
+    state: Mutex<u64>,
+}
+
+impl TestWorld {
+    pub(crate) fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self { now: AtomicU64::new(START), state: Mutex::new(seed) })
+    }
+
+    pub(crate) fn advance(&self, millis: Millis) {
+        self.now.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+impl World for TestWorld {
+    fn now(&self) -> Millis {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn random(&self) -> u64 {
+        // SplitMix64.
+        let mut state = self.state.lock().unwrap();
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = *state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+pub(crate) fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).unwrap()
+}
+
+pub(crate) fn subscriptions(texts: &[&str]) -> Vec<Subscription> {
+    texts.iter().map(|text| Subscription::parse(text).unwrap()).collect()
+}
+
+/// A draft on channels that are separated by spaces.
+pub(crate) fn draft(channels: &str, data: &str) -> Draft {
+    Draft {
+        channels: channels.split(' ').map(channel).collect(),
+        event: None,
+        data: data.into(),
+        priority: Priority::Normal,
+        key: None,
+        published_at: START,
+        expires_at: None,
+        idempotency: None,
+    }
+}
+
+pub(crate) fn keyed(channels: &str, key: &str) -> Draft {
+    Draft { key: Some(key.into()), ..draft(channels, "keyed") }
+}
+
+pub(crate) fn urgent(channels: &str, priority: Priority) -> Draft {
+    Draft { priority, ..draft(channels, priority.as_str()) }
+}
+
+pub(crate) fn idempotent(channels: &str, key: &str) -> Draft {
+    let idempotency = Idempotency { publisher: "p".into(), key: key.into(), fingerprint: [7; 16] };
+    Draft { idempotency: Some(idempotency), ..draft(channels, "once") }
+}
+
+/// An entry that did not come from a log.
+pub(crate) fn entry(draft: Draft, offset: u64) -> Arc<Entry> {
+    Arc::new(Entry::new(draft, offset, Epoch(1), Tag(offset as u32 ^ 0x5555_0000), Epoch(1)))
+}
+
+/// A log in memory.
+pub(crate) fn memory_log(settings: &LogSettings, world: &Arc<TestWorld>) -> Log {
+    Log::open(settings, None, world.clone()).unwrap().0
+}
+
+pub(crate) fn disk_log(
+    settings: &LogSettings,
+    directory: &TestDir,
+    world: &Arc<TestWorld>,
+) -> (Log, Recovered) {
+    Log::open(settings, Some(directory.path()), world.clone()).unwrap()
+}
+
+/// Appends one by one and returns the ids.
+pub(crate) fn append_each(log: &Log, drafts: impl IntoIterator<Item = Draft>) -> Vec<EventId> {
+    drafts
+        .into_iter()
+        .map(|mut draft| {
+            draft.published_at = log.now();
+            let entry = &log.append(vec![draft]).unwrap()[0];
+            EventId::new(entry.epoch, entry.offset, entry.tag)
+        })
+        .collect()
+}
