@@ -1,6 +1,6 @@
 //! `cargo xtask generate`: files of the repository that are written by a program, so that they cannot fall behind it.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use crate::Result;
 use crate::tally::Tally;
@@ -9,12 +9,28 @@ use crate::workspace::Workspace;
 /// A generated file: where it stands, relative to the root, and what makes its text.
 pub(crate) struct Generated {
     pub(crate) path: &'static str,
-    pub(crate) text: fn() -> String,
+    pub(crate) text: fn(&Path) -> Result<String>,
 }
 
-/// Every generated file of the repository. One line each, such as
-/// `Generated { path: "docs/settings.md", text: settings::page }`.
-const FILES: &[Generated] = &[];
+/// Every generated file of the repository.
+const FILES: &[Generated] = &[Generated { path: "docs/settings.md", text: settings }];
+
+/// The page of all settings, as the program itself knows them.
+fn settings(root: &Path) -> Result<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--locked", "--package", "tidings-server", "--", "check", "--markdown"])
+        .current_dir(root)
+        .output()
+        .map_err(|error| format!("cargo cannot be run: {error}"))?;
+    if !output.status.success() {
+        return Err(format!(
+            "`tidings check --markdown` failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    String::from_utf8(output.stdout)
+        .map_err(|error| format!("`tidings check --markdown` is not text: {error}"))
+}
 
 /// Writes the files whose text has changed.
 pub(crate) fn write_all(workspace: &Workspace) -> Result<()> {
@@ -26,32 +42,39 @@ pub(crate) fn write_all(workspace: &Workspace) -> Result<()> {
 
 /// Counts one check: that no file differs from what would be written.
 pub(crate) fn check_all(workspace: &Workspace, tally: &mut Tally) {
-    tally.check("generated files", || Ok(outdated(&workspace.root, FILES)));
+    tally.check("generated files", || outdated(&workspace.root, FILES));
 }
 
 fn write<'a>(root: &Path, files: &'a [Generated]) -> Result<Vec<&'a str>> {
     let mut written = Vec::new();
-    for file in files.iter().filter(|file| !is_current(root, file)) {
+    for file in files {
+        let text = (file.text)(root)?;
+        if is_current(root, file, &text) {
+            continue;
+        }
         let path = root.join(file.path);
         let folder = path.parent().unwrap_or(root);
         std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&path, (file.text)()))
+            .and_then(|()| std::fs::write(&path, text))
             .map_err(|error| format!("{} cannot be written: {error}", file.path))?;
         written.push(file.path);
     }
     Ok(written)
 }
 
-fn outdated(root: &Path, files: &[Generated]) -> Vec<String> {
-    files
-        .iter()
-        .filter(|file| !is_current(root, file))
-        .map(|file| format!("{} is out of date; run `cargo xtask generate`", file.path))
-        .collect()
+fn outdated(root: &Path, files: &[Generated]) -> Result<Vec<String>> {
+    let mut outdated = Vec::new();
+    for file in files {
+        let text = (file.text)(root)?;
+        if !is_current(root, file, &text) {
+            outdated.push(format!("{} is out of date; run `cargo xtask generate`", file.path));
+        }
+    }
+    Ok(outdated)
 }
 
-fn is_current(root: &Path, file: &Generated) -> bool {
-    std::fs::read(root.join(file.path)).is_ok_and(|bytes| bytes == (file.text)().as_bytes())
+fn is_current(root: &Path, file: &Generated, text: &str) -> bool {
+    std::fs::read(root.join(file.path)).is_ok_and(|bytes| bytes == text.as_bytes())
 }
 
 #[cfg(test)]

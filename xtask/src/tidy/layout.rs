@@ -25,7 +25,9 @@ pub(crate) fn lengths(files: &[TextFile]) -> Vec<String> {
 pub(crate) fn first_lines(files: &[TextFile]) -> Vec<String> {
     let sources = files
         .iter()
-        .filter(|file| file.path.ends_with(".rs") && file.path.split('/').any(|part| part == "src"));
+        .filter(|file| file.path.ends_with(".rs") && file.path.split('/').any(|part| part == "src"))
+        // Tests stand beside the file they are about, whose sentence speaks for them.
+        .filter(|file| !file.is_test());
     sources
         .filter(|file| {
             let sentence = file.text.strip_prefix("//! ").and_then(|text| text.lines().next());

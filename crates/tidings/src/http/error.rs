@@ -1,5 +1,7 @@
 //! Errors as problem documents (RFC 9457). Status codes are picked here and nowhere else.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use tidings_protocol::Problem;
@@ -59,7 +61,9 @@ impl IntoResponse for Refusal {
         problem.limit = error.limit_name().map(str::to_owned);
         let body = serde_json::to_vec(&problem).expect("a problem is plain data");
         let mut response = (status, [(header::CONTENT_TYPE, Problem::CONTENT_TYPE)], body).into_response();
-        if let Some(wait) = error.retry_after_hint() {
+        let is_for_a_while =
+            matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        if let Some(wait) = error.retry_after_hint().or(is_for_a_while.then_some(Duration::from_secs(1))) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
         if let Some(limit) = error.limit_name() {
