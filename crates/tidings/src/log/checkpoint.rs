@@ -8,8 +8,8 @@ use tidings_protocol::Epoch;
 pub(crate) struct Checkpoint {
     /// Oldest first.
     pub(crate) epochs: Vec<EpochRow>,
-    /// The last entry that each channel lost.
-    pub(crate) trims: Vec<(String, u64)>,
+    /// Per channel, the last entry that it lost, and the last that it let go, missed or not.
+    pub(crate) trims: Vec<(String, u64, u64)>,
     /// Counts for every channel without a trim of its own.
     pub(crate) floor: u64,
     /// Keys whose entries are not kept any more.

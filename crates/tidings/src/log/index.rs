@@ -12,8 +12,10 @@ use tidings_protocol::{ChannelName, Pattern, Priority, Subscription, Tag};
 use super::entry::{Entry, Millis};
 
 mod row;
+mod table;
 
 pub(crate) use row::{Row, Trim};
+use table::{Kept, SEVERAL, Table};
 
 /// How many channels without entries are remembered for what they lost; those beyond leave one offset together.
 pub(crate) const EMPTY_ROWS_MAX: usize = 100_000;
@@ -24,21 +26,18 @@ const RECENT_URGENT_MAX: usize = 1024;
 /// How many trims are at hand for open streams; older ones are found by looking at every channel.
 const RECENT_TRIMS_MAX: usize = 4096;
 
-/// No channel holds the entry any more.
-const NOBODY: u32 = u32::MAX;
-/// Several channels hold the entry; they stand in a table.
-const SEVERAL: u32 = u32::MAX - 1;
-
-/// What is known of an entry without reading it.
+/// How much of what is over is remembered.
 #[derive(Debug, Clone, Copy)]
-struct Kept {
-    published_at: Millis,
-    bytes: u32,
-    tag: Tag,
-    channel: u32,
-    /// How many channels hold it.
-    labels: u16,
-    is_keyed: bool,
+pub(crate) struct Bounds {
+    pub(crate) empty_rows: usize,
+    pub(crate) recent_urgent: usize,
+    pub(crate) recent_trims: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { empty_rows: EMPTY_ROWS_MAX, recent_urgent: RECENT_URGENT_MAX, recent_trims: RECENT_TRIMS_MAX }
+    }
 }
 
 /// All channels of the log, by name, and all entries, by offset.
@@ -47,9 +46,8 @@ pub(crate) struct Index {
     names: BTreeMap<ChannelName, u32>,
     rows: Vec<Row>,
     free: Vec<u32>,
-    kept: VecDeque<Kept>,
-    /// The offset of the first of `kept`.
-    first: u64,
+    table: Table,
+    bounds: Bounds,
     several: HashMap<u64, Box<[u32]>>,
     expires: HashMap<u64, Millis>,
     /// Of the kept entries, with their index.
@@ -73,10 +71,13 @@ impl Index {
     ///
     /// Offsets come in ascending order; those left out count as gone.
     pub(crate) fn append(&mut self, entry: &Arc<Entry>, record_bytes: u32) {
-        // A channel that had lost this entry before a restart does not get it back.
-        let mut rows: Box<[u32]> = entry.channels.iter().map(|channel| self.row_of(channel)).collect();
-        if rows.iter().any(|id| self.rows[*id as usize].trim.offset >= entry.offset) {
-            rows = rows.into_iter().filter(|id| self.rows[*id as usize].trim.offset < entry.offset).collect();
+        let mut rows: Vec<u32> = entry.channels.iter().map(|channel| self.row_of(channel)).collect();
+        // A channel that had let this entry go before a restart does not get it back.
+        rows.retain(|id| self.rows[*id as usize].gone < entry.offset);
+        if rows.len() > 1 {
+            // A channel that is named twice holds it once.
+            rows.sort_unstable();
+            rows.dedup();
         }
         for id in &rows {
             let row = &mut self.rows[*id as usize];
@@ -84,33 +85,32 @@ impl Index {
             row.is_listed_empty = false;
             row.push(entry.offset, entry.priority, entry.key.as_ref());
         }
-        self.pad_to(entry.offset);
         let channel = match *rows {
-            [] => NOBODY,
+            [] => {
+                self.released.push(entry.offset);
+                return;
+            }
             [only] => only,
             _ => SEVERAL,
         };
-        self.kept.push_back(Kept {
+        let kept = Kept {
             published_at: entry.published_at,
             bytes: record_bytes,
             tag: entry.tag,
             channel,
             labels: rows.len() as u16,
             is_keyed: entry.key.is_some(),
-        });
-        if rows.is_empty() {
-            self.released.push(entry.offset);
-            return;
-        }
+        };
+        self.table.push(entry.offset, kept);
         self.bytes += cost(record_bytes, rows.len());
         if let Some(expires_at) = entry.expires_at {
             self.expires.insert(entry.offset, expires_at);
         }
         if rows.len() > 1 {
-            self.several.insert(entry.offset, rows);
+            self.several.insert(entry.offset, rows.into());
         }
         if entry.priority >= Priority::High {
-            if self.recent_urgent.len() == RECENT_URGENT_MAX {
+            if self.recent_urgent.len() >= self.bounds.recent_urgent {
                 self.recent_urgent.pop_front();
             }
             self.recent_urgent.push_back(entry.clone());
@@ -133,17 +133,6 @@ impl Index {
         id
     }
 
-    fn pad_to(&mut self, offset: u64) {
-        if self.kept.is_empty() {
-            self.first = offset;
-        }
-        while self.first + (self.kept.len() as u64) < offset {
-            let gone =
-                Kept { published_at: 0, bytes: 0, tag: Tag(0), channel: NOBODY, labels: 0, is_keyed: false };
-            self.kept.push_back(gone);
-        }
-    }
-
     /// Takes the oldest entries out of the channels of a new entry that hold more than `events_max`.
     pub(crate) fn trim_channels(&mut self, channels: &[ChannelName], events_max: u64, now: Millis) {
         for channel in channels {
@@ -157,39 +146,28 @@ impl Index {
     /// Takes out the oldest entries of the log while there are more bytes than `bytes_max` or they are older than
     /// `not_before`.
     pub(crate) fn trim_log(&mut self, bytes_max: u64, not_before: Millis, now: Millis) {
-        while let Some(oldest) = self.kept.front().copied() {
-            if oldest.channel != NOBODY {
-                if self.bytes <= bytes_max && oldest.published_at >= not_before {
-                    break;
-                }
-                // The oldest entry of the log is the oldest of each of its channels.
-                for id in self.rows_at(self.first, oldest.channel) {
-                    self.trim_oldest(id, now);
-                }
+        while let Some((offset, oldest)) = self.table.first() {
+            if self.bytes <= bytes_max && oldest.published_at >= not_before {
+                break;
             }
-            self.pass_over_gone();
+            // The oldest entry of the log is the oldest of each of its channels.
+            for id in self.rows_at(offset, oldest.channel) {
+                self.trim_oldest(id, now);
+            }
         }
     }
 
     fn rows_at(&self, offset: u64, channel: u32) -> Box<[u32]> {
         match channel {
-            NOBODY => Box::default(),
             SEVERAL => self.several.get(&offset).cloned().unwrap_or_default(),
             only => Box::new([only]),
-        }
-    }
-
-    fn pass_over_gone(&mut self) {
-        while self.kept.front().is_some_and(|kept| kept.channel == NOBODY) {
-            self.kept.pop_front();
-            self.first += 1;
         }
     }
 
     /// Takes the oldest entry out of one channel.
     fn trim_oldest(&mut self, id: u32, now: Millis) {
         let Some(offset) = self.rows[id as usize].offsets.front().copied() else { return };
-        let is_keyed = self.kept[(offset - self.first) as usize].is_keyed;
+        let is_keyed = self.table.get(offset).is_some_and(|kept| kept.is_keyed);
         let has_expired = self.expires.get(&offset).is_some_and(|expires_at| *expires_at <= now);
         let is_replaced = self.rows[id as usize].pop(is_keyed);
         // What was replaced, or whose time was over, nobody misses: the publisher said so.
@@ -200,7 +178,6 @@ impl Index {
         if self.rows[id as usize].offsets.is_empty() {
             self.leave_empty(id);
         }
-        self.pass_over_gone();
     }
 
     fn note_trim(&mut self, id: u32, offset: u64) {
@@ -208,7 +185,7 @@ impl Index {
         let row = &mut self.rows[id as usize];
         row.trim = Trim { offset: row.trim.offset.max(offset), serial: self.serial };
         self.highest_trim = self.highest_trim.max(offset);
-        if self.recent_trims.len() == RECENT_TRIMS_MAX {
+        if self.recent_trims.len() >= self.bounds.recent_trims {
             self.recent_trims.pop_front();
         }
         self.recent_trims.push_back((row.trim, row.name.clone()));
@@ -216,12 +193,12 @@ impl Index {
 
     /// One channel fewer holds the entry.
     fn let_go(&mut self, offset: u64, id: u32) {
-        let kept = &mut self.kept[(offset - self.first) as usize];
+        let Some(kept) = self.table.get_mut(offset) else { return };
         kept.labels -= 1;
         self.bytes -= 8;
         if kept.labels == 0 {
-            kept.channel = NOBODY;
             self.bytes -= cost(kept.bytes, 0);
+            self.table.remove(offset);
             self.several.remove(&offset);
             self.expires.remove(&offset);
             self.released.push(offset);
@@ -240,7 +217,8 @@ impl Index {
         row.is_listed_empty = true;
         self.empty.push_back((row.name.clone(), row.trim.offset));
         self.empty_rows += 1;
-        while self.empty_rows > EMPTY_ROWS_MAX || self.empty.len() > 2 * EMPTY_ROWS_MAX {
+        let empty_max = self.bounds.empty_rows;
+        while self.empty_rows > empty_max || self.empty.len() > 2 * empty_max {
             let Some((name, trimmed)) = self.empty.pop_front() else { break };
             let Some(id) = self.names.get(&name).copied() else { continue };
             let row = &self.rows[id as usize];
@@ -263,7 +241,7 @@ impl Index {
 
     /// Gives up an entry that can no longer be read: every channel that has it has lost it.
     pub(crate) fn lose(&mut self, offset: u64) {
-        let Some(kept) = self.kept(offset).copied() else { return };
+        let Some(kept) = self.table.get(offset).copied() else { return };
         for id in self.rows_at(offset, kept.channel) {
             self.rows[id as usize].remove(offset);
             self.note_trim(id, offset);
@@ -272,20 +250,28 @@ impl Index {
                 self.leave_empty(id);
             }
         }
-        self.pass_over_gone();
     }
 
-    /// Restores what a channel had lost before a restart; entries are filed after that.
-    pub(crate) fn restore_trim(&mut self, channel: &ChannelName, offset: u64) {
+    /// Restores what a channel had lost, and let go, before a restart; entries are filed after that, and after the
+    /// floor was restored.
+    pub(crate) fn restore_row(&mut self, channel: &ChannelName, lost: u64, gone: u64) {
         let id = self.row_of(channel);
         let row = &mut self.rows[id as usize];
-        row.trim.offset = row.trim.offset.max(offset);
+        // The floor does not count for a channel that is known.
+        row.trim.offset = lost;
+        row.gone = gone;
         if !row.is_listed_empty {
             row.is_listed_empty = true;
-            self.empty.push_back((channel.clone(), offset));
+            self.empty.push_back((channel.clone(), lost));
             self.empty_rows += 1;
         }
-        self.highest_trim = self.highest_trim.max(offset);
+        self.highest_trim = self.highest_trim.max(lost);
+    }
+
+    /// The rows that [`Index::restore_row`] needs: none of a channel for which the floor says the same.
+    pub(crate) fn rows_to_restore(&self) -> impl Iterator<Item = &Row> {
+        let floor = self.floor.offset;
+        self.rows().filter(move |row| row.trim.offset > 0 || row.gone > 0 || floor > 0)
     }
 
     /// Restores the offset that counts for every channel without a row.
@@ -306,27 +292,28 @@ impl Index {
 
     /// How many entries are kept.
     pub(crate) fn entries(&self) -> usize {
-        self.kept.iter().filter(|kept| kept.channel != NOBODY).count()
-    }
-
-    fn kept(&self, offset: u64) -> Option<&Kept> {
-        self.kept.get(usize::try_from(offset.checked_sub(self.first)?).ok()?)
+        self.table.len()
     }
 
     /// What the record of an entry takes.
     pub(crate) fn record_bytes(&self, offset: u64) -> u64 {
-        self.kept(offset).map_or(0, |kept| u64::from(kept.bytes))
+        self.table.get(offset).map_or(0, |kept| u64::from(kept.bytes))
     }
 
     /// The tag of an entry, where it is known.
     pub(crate) fn tag(&self, offset: u64) -> Option<Tag> {
-        self.kept(offset).map(|kept| kept.tag).filter(|tag| *tag != Tag(0))
+        self.table.get(offset).map(|kept| kept.tag).filter(|tag| *tag != Tag(0))
     }
 
     /// The channels that hold an entry.
     pub(crate) fn channels_of(&self, offset: u64) -> impl Iterator<Item = &ChannelName> {
-        let rows = self.kept(offset).map(|kept| self.rows_at(offset, kept.channel)).unwrap_or_default();
+        let rows = self.table.get(offset).map(|kept| self.rows_at(offset, kept.channel)).unwrap_or_default();
         rows.into_iter().map(|id| &self.rows[id as usize].name)
+    }
+
+    /// The kept entries above `cursor`, ascending.
+    pub(crate) fn above(&self, cursor: u64) -> impl Iterator<Item = u64> {
+        self.table.above(cursor).map(|(offset, _)| offset)
     }
 
     pub(crate) fn row(&self, channel: &str) -> Option<&Row> {

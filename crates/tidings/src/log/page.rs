@@ -11,7 +11,7 @@ use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Skip, Subscription
 use super::{
     Log, State,
     attach::{Gap, Start},
-    entry::Entry,
+    entry::{Entry, Millis},
 };
 
 /// Entries in a page.
@@ -60,6 +60,15 @@ impl Page {
     /// The offsets that are not at hand and must be read from the store.
     pub(crate) fn missing(&self) -> Vec<u64> {
         self.steps.iter().filter(|step| step.entry.is_none()).map(|step| step.offset).collect()
+    }
+
+    /// Fills in what an earlier page had read, so that it need not be read again.
+    pub(crate) fn recall(&mut self, earlier: Vec<Step>) {
+        let mut known: HashMap<u64, _> =
+            earlier.into_iter().filter_map(|step| Some((step.offset, step.entry?))).collect();
+        for step in self.steps.iter_mut().filter(|step| step.entry.is_none()) {
+            step.entry = known.remove(&step.offset);
+        }
     }
 
     /// Fills in what was read. One that is gone ends the page before it: the reader asks again and learns why.
@@ -125,7 +134,7 @@ impl Log {
         let steps = if ask.overtaking_max == 0 {
             stretch.offsets.iter().map(|offset| state.step(*offset, false)).collect()
         } else {
-            state.with_overtaking(ask, &stretch, through)
+            state.with_overtaking(ask, &stretch, through, self.now())
         };
         let end = Some((stretch.end, state.tag_at(stretch.end)));
         Page { lost, steps, end, is_last: stretch.end == state.head, told, newest: state.newest() }
@@ -168,13 +177,7 @@ impl Log {
     /// Whether a newer event of its key makes this one needless for a reader of `subscriptions`: one in every
     /// channel that the reader has it by.
     pub(crate) fn is_superseded(&self, entry: &Entry, subscriptions: &[Subscription]) -> bool {
-        let Some(key) = &entry.key else { return false };
-        let state = self.state();
-        let has_newer = |channel: &ChannelName| {
-            state.index.row(channel.as_str()).is_some_and(|row| row.has_newer(key, entry.offset))
-        };
-        let mut mine = entry.channels.iter().filter(|channel| wants(subscriptions, channel)).peekable();
-        mine.peek().is_some() && mine.all(has_newer)
+        entry.key.is_some() && self.state().is_superseded(entry, subscriptions)
     }
 
     /// A cursor as an id in the newest epoch.
@@ -193,6 +196,15 @@ impl State {
             told,
             newest: self.newest(),
         }
+    }
+
+    fn is_superseded(&self, entry: &Entry, subscriptions: &[Subscription]) -> bool {
+        let Some(key) = &entry.key else { return false };
+        let has_newer = |channel: &ChannelName| {
+            self.index.row(channel.as_str()).is_some_and(|row| row.has_newer(key, entry.offset))
+        };
+        let mut mine = entry.channels.iter().filter(|channel| wants(subscriptions, channel)).peekable();
+        mine.peek().is_some() && mine.all(has_newer)
     }
 
     fn step(&self, offset: u64, overtakes: bool) -> Step {
@@ -297,7 +309,13 @@ impl State {
     }
 
     /// Puts the urgent entries of all that is pending before the stretch.
-    fn with_overtaking(&self, ask: &Ask<'_>, stretch: &Stretch, through: u64) -> Vec<Step> {
+    fn with_overtaking(&self, ask: &Ask<'_>, stretch: &Stretch, through: u64, now: Millis) -> Vec<Step> {
+        // Those that will not be sent leave the room in ids to others.
+        let is_needless = |offset: u64| {
+            self.ring
+                .get(offset)
+                .is_some_and(|entry| entry.has_expired(now) || self.is_superseded(entry, ask.subscriptions))
+        };
         let is_skipped = |offset: u64| ask.skips.iter().any(|skip| skip.offset == offset);
         let mut pending = stretch.offsets.iter().copied().filter(|offset| !is_skipped(*offset)).peekable();
         let mut steps = Vec::with_capacity(stretch.offsets.len());
@@ -312,6 +330,8 @@ impl State {
             if pending.peek() == Some(&urgent) {
                 pending.next();
                 steps.push(self.step(urgent, false));
+            } else if is_needless(urgent) {
+                continue;
             } else if overtaken.len() < ask.overtaking_max && urgent - ask.cursor <= EventId::DISTANCE_MAX {
                 overtaken.insert(urgent);
                 steps.push(self.step(urgent, true));

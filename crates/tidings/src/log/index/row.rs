@@ -34,6 +34,8 @@ pub(crate) struct Row {
     newest: Option<Box<Newest>>,
     /// The last entry that was trimmed and that somebody misses.
     pub(super) trim: Trim,
+    /// The highest offset that left in its turn, missed or not: nothing at or below it is held.
+    pub(super) gone: u64,
     /// It waits among the empty rows.
     pub(super) is_listed_empty: bool,
 }
@@ -60,6 +62,7 @@ impl Row {
             urgent: VecDeque::new(),
             newest: None,
             trim,
+            gone: trim.offset,
             is_listed_empty: false,
         }
     }
@@ -81,6 +84,7 @@ impl Row {
     /// Takes the oldest entry out and says whether a newer of its key stands here.
     pub(super) fn pop(&mut self, is_keyed: bool) -> bool {
         let Some(offset) = self.offsets.pop_front() else { return false };
+        self.gone = offset;
         if self.urgent.front().is_some_and(|urgent| urgent.offset == offset) {
             self.urgent.pop_front();
         }
@@ -131,6 +135,10 @@ impl Row {
     /// Whether a newer entry of the same key stands in this channel.
     pub(crate) fn has_newer(&self, key: &str, offset: u64) -> bool {
         self.newest.as_ref().and_then(|newest| newest.by_key.get(key)).is_some_and(|newest| *newest > offset)
+    }
+
+    pub(crate) fn gone(&self) -> u64 {
+        self.gone
     }
 
     pub(crate) fn trim(&self) -> Trim {

@@ -1,0 +1,137 @@
+//! What is known of each kept entry, by offset. It costs what is kept, however far apart that stands: a quiet channel
+//! may hold an old entry while millions come and go behind it.
+
+use std::collections::BTreeMap;
+
+use tidings_protocol::Tag;
+
+use crate::log::entry::Millis;
+
+/// No channel holds the entry any more.
+const NOBODY: u32 = u32::MAX;
+/// Several channels hold the entry; they stand in a table.
+pub(super) const SEVERAL: u32 = u32::MAX - 1;
+
+/// Offsets that share a block.
+const BLOCK_OFFSETS: u64 = 512;
+
+/// What is known of an entry without reading it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) published_at: Millis,
+    pub(super) bytes: u32,
+    pub(super) tag: Tag,
+    /// The row of the one channel that holds it, or `SEVERAL`.
+    pub(super) channel: u32,
+    /// How many channels hold it.
+    pub(super) labels: u16,
+    pub(super) is_keyed: bool,
+}
+
+/// Kept entries, ascending.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    blocks: BTreeMap<u64, Block>,
+    living: usize,
+}
+
+#[derive(Debug, Default)]
+struct Block {
+    /// Ascending by place in the block; those taken out are marked, and left out once they are the most.
+    slots: Vec<(u16, Kept)>,
+    /// The first that is not taken out.
+    from: usize,
+    living: usize,
+}
+
+fn place_of(offset: u64) -> (u64, u16) {
+    (offset / BLOCK_OFFSETS, (offset % BLOCK_OFFSETS) as u16)
+}
+
+impl Table {
+    /// Adds an entry above all others.
+    pub(super) fn push(&mut self, offset: u64, kept: Kept) {
+        let (number, place) = place_of(offset);
+        let block = self.blocks.entry(number).or_default();
+        block.slots.push((place, kept));
+        block.living += 1;
+        self.living += 1;
+    }
+
+    pub(super) fn get(&self, offset: u64) -> Option<&Kept> {
+        let (number, place) = place_of(offset);
+        let block = self.blocks.get(&number)?;
+        block.find(place).map(|index| &block.slots[index].1)
+    }
+
+    pub(super) fn get_mut(&mut self, offset: u64) -> Option<&mut Kept> {
+        let (number, place) = place_of(offset);
+        let block = self.blocks.get_mut(&number)?;
+        block.find(place).map(|index| &mut block.slots[index].1)
+    }
+
+    pub(super) fn remove(&mut self, offset: u64) {
+        let (number, place) = place_of(offset);
+        let Some(block) = self.blocks.get_mut(&number) else { return };
+        let Some(index) = block.find(place) else { return };
+        block.slots[index].1.channel = NOBODY;
+        block.living -= 1;
+        self.living -= 1;
+        if block.living == 0 {
+            self.blocks.remove(&number);
+        } else {
+            block.tidy();
+        }
+    }
+
+    /// The oldest entry.
+    pub(super) fn first(&self) -> Option<(u64, &Kept)> {
+        let (number, block) = self.blocks.first_key_value()?;
+        let (place, kept) = block.slots.get(block.from)?;
+        Some((number * BLOCK_OFFSETS + u64::from(*place), kept))
+    }
+
+    /// The entries above `cursor`, ascending.
+    pub(super) fn above(&self, cursor: u64) -> impl Iterator<Item = (u64, &Kept)> {
+        self.blocks
+            .range(cursor / BLOCK_OFFSETS..)
+            .flat_map(|(number, block)| {
+                let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NOBODY);
+                living.map(move |(place, kept)| (number * BLOCK_OFFSETS + u64::from(*place), kept))
+            })
+            .skip_while(move |(offset, _)| *offset <= cursor)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.living
+    }
+
+    /// How many entries there is room for, kept or not.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.blocks.values().map(|block| block.slots.capacity()).sum()
+    }
+}
+
+impl Block {
+    fn find(&self, place: u16) -> Option<usize> {
+        // Nearly always nothing is left out before it.
+        let guess = usize::from(place);
+        let index = match self.slots.get(guess) {
+            Some((found, _)) if *found == place => guess,
+            _ => self.slots.binary_search_by_key(&place, |(place, _)| *place).ok()?,
+        };
+        (self.slots[index].1.channel != NOBODY).then_some(index)
+    }
+
+    fn tidy(&mut self) {
+        if self.living * 2 < self.slots.len() {
+            self.slots.retain(|(_, kept)| kept.channel != NOBODY);
+            self.slots.shrink_to(self.living * 2);
+            self.from = 0;
+        }
+        while self.slots[self.from].1.channel == NOBODY {
+            self.from += 1;
+        }
+    }
+}
