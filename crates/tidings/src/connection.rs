@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{
-    EventId, Priority, Skip, Subscription, Tag,
+    Epoch, EventId, Priority, Skip, Subscription, Tag,
     body::{EndReason, GapNotice, GapReason},
 };
 
@@ -25,6 +25,9 @@ use crate::{
     },
     metrics::Metrics,
 };
+
+/// Frames that leave in one write, in bytes; a larger frame goes alone. All that a connection ever holds.
+pub(crate) const WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// How positions are written, so that the client at hand keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -149,8 +152,8 @@ impl Connection {
         let position = self.position();
         let first = frames::Opening {
             retry,
-            position: (gap.is_none() && self.positions != PositionStyle::None).then_some(&position),
-            as_event: self.positions == PositionStyle::Event,
+            position: gap.is_none().then_some(&position),
+            style: self.positions,
             hello: self.hello.then(|| (self.seat.id(), as_asked(&self.subscriptions))),
         };
         let mut out = frames::opening(&first);
@@ -183,33 +186,42 @@ impl Connection {
         let mut frames = self.deliver(page, is_pressed);
         let has_id = !frames.is_empty();
         if let Some(after) = unstored_after.filter(|after| self.cursor >= *after) {
-            frames.extend(self.seat.take_unstored(after));
+            let bytes: usize = frames.iter().map(Bytes::len).sum();
+            let bytes_left = WRITE_BYTES_MAX.saturating_sub(bytes);
+            frames.extend(self.seat.take_unstored(after, bytes_left, !has_id));
         }
         if frames.is_empty() && !is_moving { Turn::Idle } else { Turn::Send { frames, has_id } }
     }
 
-    /// Sends the steps of a page and moves the cursor over them.
+    /// Sends steps of a page and moves the cursor over them. What does not fit one write is left in the log, so that
+    /// what becomes urgent while the socket is full can still overtake it.
     pub(crate) fn deliver(&mut self, page: Page, is_pressed: bool) -> Vec<Bytes> {
         let is_behind = is_pressed || self.is_replaying;
         let now = self.log.now();
         let mut out = Vec::with_capacity(page.steps.len());
+        let mut bytes = 0;
         for Step { offset, overtakes, entry } in page.steps {
             let Some(entry) = entry else { break };
             let is_wanted = self.is_wanted(&entry, is_behind, is_pressed, now);
-            if overtakes {
-                if is_wanted {
-                    self.skip(Skip { offset, tag: entry.tag });
-                    let mut id = EventId::new(page.newest, self.cursor, self.tag);
-                    id.skips.clone_from(&self.skips);
-                    out.push(entry.frame_with_id(Some(&id)));
+            let sent = match (overtakes, is_wanted) {
+                (true, false) => continue,
+                (true, true) => Some(self.frame_ahead(&entry, page.newest)),
+                (false, true) => self.frame_in_turn(&entry, page.newest),
+                (false, false) => None,
+            };
+            if let Some(frame) = sent {
+                bytes += frame.len();
+                if bytes > WRITE_BYTES_MAX && !out.is_empty() {
+                    self.metrics.delivered(out.len());
+                    return out;
                 }
-                continue;
+                out.push(frame);
             }
-            (self.cursor, self.tag) = (offset, entry.tag);
-            let had = self.skips.first().is_some_and(|skip| skip.offset == offset);
-            self.pass_skips();
-            if is_wanted && !had {
-                out.push(entry.frame(page.newest, &self.skips));
+            if overtakes {
+                self.skips = self.skips_with(&entry);
+            } else {
+                (self.cursor, self.tag) = (offset, entry.tag);
+                self.pass_skips();
             }
         }
         if let Some((end, tag)) = page.end {
@@ -223,6 +235,26 @@ impl Connection {
         }
         self.metrics.delivered(out.len());
         out
+    }
+
+    /// The frame of an event that overtakes: the cursor stays, and the event is among the skips.
+    fn frame_ahead(&self, entry: &Entry, newest: Epoch) -> Bytes {
+        let skips = self.skips_with(entry);
+        entry.frame_with_id(Some(&EventId { skips, ..EventId::new(newest, self.cursor, self.tag) }))
+    }
+
+    /// The frame of the event that the cursor moves to, unless the client has it already.
+    fn frame_in_turn(&self, entry: &Entry, newest: Epoch) -> Option<Bytes> {
+        let passed = self.skips.partition_point(|skip| skip.offset <= entry.offset);
+        let is_had = passed.checked_sub(1).is_some_and(|last| self.skips[last].offset == entry.offset);
+        (!is_had).then(|| entry.frame(newest, &self.skips[passed..]))
+    }
+
+    fn skips_with(&self, entry: &Entry) -> Vec<Skip> {
+        let at = self.skips.partition_point(|skip| skip.offset < entry.offset);
+        let mut skips = self.skips.clone();
+        skips.insert(at, Skip { offset: entry.offset, tag: entry.tag });
+        skips
     }
 
     /// Whether the publisher still wants the client to have it.
@@ -242,11 +274,6 @@ impl Connection {
         true
     }
 
-    fn skip(&mut self, skip: Skip) {
-        let at = self.skips.partition_point(|other| other.offset < skip.offset);
-        self.skips.insert(at, skip);
-    }
-
     fn pass_skips(&mut self) {
         let passed = self.skips.partition_point(|skip| skip.offset <= self.cursor);
         self.skips.drain(..passed);
@@ -256,8 +283,10 @@ impl Connection {
     fn lose(&mut self, page: Page) -> Bytes {
         self.metrics.gap(GapReason::Lagged);
         let requested = self.position().to_string();
-        let resumed = self.log.resume_after_loss(self.cursor, &self.subscriptions);
-        (self.cursor, self.tag, self.told) = (resumed.offset, resumed.tag, page.told);
+        if let Some((end, tag)) = page.end.filter(|(end, _)| *end != self.cursor) {
+            (self.cursor, self.tag) = (end, tag);
+        }
+        self.told = page.told;
         self.pass_skips();
         let gap = Gap {
             channels: page.lost.into_iter().collect(),
@@ -268,14 +297,9 @@ impl Connection {
         Bytes::from(frames::gap(&notice(gap, &position), &position))
     }
 
-    /// Whether the client has everything that there is.
-    pub(crate) fn is_caught_up(&self) -> bool {
-        !self.is_replaying && self.cursor >= self.log.head().offset
-    }
-
-    /// A keep-alive, with the position where that is due.
-    pub(crate) fn keep_alive(&self, with_position: bool) -> Bytes {
-        let position = (with_position && self.positions != PositionStyle::None).then(|| self.position());
+    /// A sign of life that renews the position.
+    pub(crate) fn keep_alive(&self) -> Bytes {
+        let position = (self.positions != PositionStyle::None).then(|| self.position());
         Bytes::from(frames::keep_alive(position.as_ref(), self.positions == PositionStyle::Event))
     }
 

@@ -7,7 +7,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use tidings_protocol::body::GapReason;
+use tidings_protocol::body::{EndReason, GapReason};
 
 /// A number that goes up and down.
 type Level = Gauge<u64, AtomicU64>;
@@ -135,6 +135,10 @@ impl Metrics {
         self.unstored_missed.inc_by(missed as u64);
     }
 
+    pub(crate) fn unstored_missed(&self, missed: usize) {
+        self.unstored_missed.inc_by(missed as u64);
+    }
+
     pub(crate) fn append_failed(&self) {
         self.append_failed.inc();
     }
@@ -151,8 +155,8 @@ impl Metrics {
         self.streams.inc();
     }
 
-    pub(crate) fn stream_ended(&self, reason: &str) {
-        self.ends.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    pub(crate) fn stream_ended(&self, reason: EndReason) {
+        self.ends.get_or_create(&Reason { reason: word(reason) }).inc();
     }
 
     pub(crate) fn expired(&self) {
@@ -176,13 +180,18 @@ impl Metrics {
     }
 
     pub(crate) fn gap(&self, reason: GapReason) {
-        let reason = serde_json::to_value(reason).ok().and_then(|it| it.as_str().map(str::to_owned));
-        self.gaps.get_or_create(&Reason { reason: reason.unwrap_or_default() }).inc();
+        self.gaps.get_or_create(&Reason { reason: word(reason) }).inc();
     }
 
     pub(crate) fn limit_refused(&self, limit: &str) {
         self.limits.get_or_create(&Limit { limit: limit.to_owned() }).inc();
     }
+}
+
+/// A reason as it is written on the wire.
+fn word(reason: impl serde::Serialize) -> String {
+    let word = serde_json::to_value(reason).ok().and_then(|it| it.as_str().map(str::to_owned));
+    word.unwrap_or_default()
 }
 
 fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {

@@ -8,15 +8,14 @@ use tidings_protocol::{
     sse,
 };
 
-use super::seat::ConnectionId;
+use super::{PositionStyle, seat::ConnectionId};
 
 /// What the first block says.
 pub(super) struct Opening<'a> {
     pub(super) retry: Duration,
     /// None where a gap comes first: the gap brings it.
     pub(super) position: Option<&'a EventId>,
-    /// Positions are named events.
-    pub(super) as_event: bool,
+    pub(super) style: PositionStyle,
     pub(super) hello: Option<(ConnectionId, Vec<String>)>,
 }
 
@@ -31,10 +30,10 @@ pub(super) fn opening(opening: &Opening<'_>) -> Vec<u8> {
             position: opening.position.map(EventId::to_string),
         };
         write_json_event(&mut out, "tidings.open", &notice);
-    } else if opening.as_event && opening.position.is_some() {
+    } else if opening.style == PositionStyle::Event && opening.position.is_some() {
         sse::write_event_lines(&mut out, Some("tidings.position"), "");
     }
-    if let Some(position) = opening.position {
+    if let Some(position) = opening.position.filter(|_| opening.style != PositionStyle::None) {
         sse::write_id_line(&mut out, position);
     }
     sse::write_end(&mut out);

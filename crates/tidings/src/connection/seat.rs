@@ -8,11 +8,12 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Waker,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use tidings_protocol::{Subscription, body::EndReason};
+use tokio::time::Instant;
 
 use crate::log::entry::Unstored;
 
@@ -43,14 +44,14 @@ pub(crate) struct Seat {
     subscriptions: Arc<[Subscription]>,
     /// Set by a wake, cleared when the connection looks: a second wake in between is not needed.
     is_woken: AtomicBool,
-    is_behind: AtomicBool,
     waiting: Mutex<Waiting>,
 }
 
-#[derive(Default)]
 struct Waiting {
     waker: Option<Waker>,
-    woken_at: Option<Instant>,
+    /// Since when it is expected to look.
+    due_since: Option<Instant>,
+    is_behind: bool,
     unstored: VecDeque<Unstored>,
     ending: Option<Ending>,
 }
@@ -61,9 +62,14 @@ impl Seat {
             id,
             subscriptions,
             is_woken: AtomicBool::new(false),
-            // A connection is replaying until it has been at the head.
-            is_behind: AtomicBool::new(true),
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Waiting {
+                waker: None,
+                due_since: None,
+                // A connection is replaying until it has been at the head.
+                is_behind: true,
+                unstored: VecDeque::new(),
+                ending: None,
+            }),
         })
     }
 
@@ -81,7 +87,7 @@ impl Seat {
             return;
         }
         let mut waiting = self.waiting();
-        waiting.woken_at = Some(Instant::now());
+        waiting.due_since.get_or_insert_with(Instant::now);
         let waker = waiting.waker.clone();
         drop(waiting);
         if let Some(waker) = waker {
@@ -92,7 +98,7 @@ impl Seat {
     /// Asks to be woken; look at the log after this, not before.
     pub(crate) fn listen(&self, waker: &Waker) {
         let mut waiting = self.waiting();
-        waiting.woken_at = None;
+        waiting.due_since = None;
         match &mut waiting.waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
@@ -101,23 +107,32 @@ impl Seat {
         self.is_woken.store(false, Ordering::Release);
     }
 
-    /// For how long it has been woken without looking: its transport takes nothing.
-    pub(crate) fn unheard_for(&self) -> Duration {
-        self.waiting().woken_at.map_or(Duration::ZERO, |woken_at| woken_at.elapsed())
+    /// Says that bytes were handed over: a transport that passes them on looks for more soon.
+    pub(crate) fn expect_look(&self) {
+        self.waiting().due_since.get_or_insert_with(Instant::now);
     }
 
-    pub(crate) fn set_behind(&self, is_behind: bool) {
-        self.is_behind.store(is_behind, Ordering::Release);
+    /// For how long it has not looked although it was woken or its bytes were taken: its transport takes nothing.
+    pub(crate) fn unheard_for(&self) -> Duration {
+        self.waiting().due_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Notes whether the connection is behind. One that is gets no unstored events: those that waited for it are
+    /// dropped. Returns how many.
+    pub(crate) fn set_behind(&self, is_behind: bool) -> usize {
+        let mut waiting = self.waiting();
+        waiting.is_behind = is_behind;
+        if !is_behind {
+            return 0;
+        }
+        std::mem::take(&mut waiting.unstored).len()
     }
 
     /// Leaves an unstored event, unless the connection is behind; says whether it did.
     pub(crate) fn offer(&self, unstored: &Unstored) -> bool {
-        if self.is_behind.load(Ordering::Acquire) {
-            return false;
-        }
         {
             let mut waiting = self.waiting();
-            if waiting.unstored.len() == UNSTORED_MAX {
+            if waiting.is_behind || waiting.unstored.len() == UNSTORED_MAX {
                 return false;
             }
             waiting.unstored.push_back(unstored.clone());
@@ -131,10 +146,15 @@ impl Seat {
         self.waiting().unstored.front().map(|unstored| unstored.after)
     }
 
-    /// Takes the unstored events that come after `after`.
-    pub(crate) fn take_unstored(&self, after: u64) -> Vec<Bytes> {
+    /// Takes the unstored events that come after `after`: as many as `bytes_max` holds, but one where `is_first`.
+    pub(crate) fn take_unstored(&self, after: u64, bytes_max: usize, is_first: bool) -> Vec<Bytes> {
         let mut waiting = self.waiting();
-        let count = waiting.unstored.iter().take_while(|unstored| unstored.after <= after).count();
+        let mut bytes = 0;
+        let fits = |(index, unstored): &(usize, &Unstored)| {
+            bytes += unstored.frame.len();
+            unstored.after <= after && (bytes <= bytes_max || (is_first && *index == 0))
+        };
+        let count = waiting.unstored.iter().enumerate().take_while(fits).count();
         waiting.unstored.drain(..count).map(|unstored| unstored.frame).collect()
     }
 

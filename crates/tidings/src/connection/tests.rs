@@ -1,1 +1,119 @@
-//! Tests, being written.
+//! Connections against a real log, without a socket.
+
+mod frames;
+mod held_back;
+mod model;
+mod overtaking;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tidings_protocol::{ChannelName, Priority, Subscription};
+
+use super::*;
+use crate::{
+    config::{Durability, LogSettings},
+    limits::Connections,
+    log::{World, entry::Draft},
+};
+
+/// A clock that is moved by hand, and chance from a seed.
+pub(crate) struct Toy {
+    now: AtomicU64,
+    random: Mutex<StdRng>,
+}
+
+impl Toy {
+    pub(crate) fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self { now: AtomicU64::new(1_000_000), random: Mutex::new(StdRng::seed_from_u64(seed)) })
+    }
+
+    pub(crate) fn pass(&self, milliseconds: u64) {
+        self.now.fetch_add(milliseconds, Ordering::Relaxed);
+    }
+}
+
+impl World for Toy {
+    fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn random(&self) -> u64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
+    }
+}
+
+/// Nobody counts the seats.
+struct Nowhere;
+
+impl Leave for Nowhere {
+    fn leave(&self, _seat: &Arc<Seat>) {}
+}
+
+pub(crate) fn open_log(settings: &LogSettings, directory: Option<&Path>, world: &Arc<Toy>) -> Arc<Log> {
+    Arc::new(Log::open(settings, directory, world.clone()).unwrap().0)
+}
+
+/// A log in memory that trims nothing here.
+pub(crate) fn memory_log() -> Arc<Log> {
+    let settings =
+        LogSettings { durability: Durability::Memory, retention_events: 100_000, ..LogSettings::default() };
+    open_log(&settings, None, &Toy::new(7))
+}
+
+pub(crate) fn name(text: &str) -> ChannelName {
+    ChannelName::parse(text).unwrap()
+}
+
+pub(crate) fn subscriptions(texts: &[&str]) -> Arc<[Subscription]> {
+    texts.iter().map(|text| Subscription::parse(text).unwrap()).collect()
+}
+
+/// An unnamed event of normal priority.
+pub(crate) fn draft(channel: &str, data: &str) -> Draft {
+    Draft {
+        channels: Box::new([name(channel)]),
+        event: None,
+        data: data.into(),
+        priority: Priority::Normal,
+        key: None,
+        published_at: 1_000_000,
+        expires_at: None,
+        idempotency: None,
+    }
+}
+
+pub(crate) fn connect(
+    log: &Arc<Log>,
+    subscriptions: Arc<[Subscription]>,
+    options: &StreamOptions,
+) -> Connection {
+    let slot = Connections::new(10).take().unwrap();
+    let seat = Seat::new(ConnectionId(0xabc), subscriptions);
+    Connection::open(log.clone(), Arc::new(Nowhere), Arc::new(Metrics::new()), slot, seat, options)
+}
+
+/// Reads what a page misses, as a transport does.
+pub(crate) fn read(log: &Log, mut page: Page) -> Page {
+    let read = log.read(&page.missing(), page.newest);
+    page.fill(read);
+    page
+}
+
+/// The frames of one write; none when there is nothing to send.
+pub(crate) fn write(connection: &mut Connection, is_pressed: bool) -> Option<Vec<Bytes>> {
+    match connection.turn(is_pressed) {
+        Turn::Send { frames, .. } => Some(frames),
+        Turn::Read(page) => {
+            let page = read(&connection.log().clone(), page);
+            Some(connection.deliver(page, is_pressed))
+        }
+        Turn::Idle => None,
+    }
+}

@@ -20,12 +20,13 @@ use tokio::{
 use super::socket::Pressure;
 use crate::{
     connection::{Connection, ConnectionId, Ending, Seat, Turn},
-    log::{entry::Entry, page::Page},
+    log::page::{Page, Step},
     metrics::Metrics,
 };
 
-/// Frames are joined into chunks of at most this many bytes; a larger frame goes alone.
-const CHUNK_BYTES_MAX: usize = 64 << 10;
+/// A transport that looks for nothing for so long, although there is something, takes nothing: the stream is behind.
+/// Streams that share a socket, or have none that the hub knows, are found out by this alone.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Stretches of the log that one poll may pass over without finding anything to send.
 const TURNS_MAX: usize = 16;
@@ -46,11 +47,15 @@ pub struct EventStream {
     metrics: Arc<Metrics>,
     pressure: Option<Arc<Pressure>>,
     times: Times,
+    /// Refusals of the socket that are over: the stream has been at the head since.
+    refusals_seen: u64,
+    has_stalled: bool,
+    /// The socket is to be tried before it is given more.
+    must_flush: bool,
     state: State,
-    /// Frames that did not fit the last chunk.
-    left: Vec<Bytes>,
+    /// Entries that were read for a page that was given up.
+    spare: Vec<Step>,
     timer: Pin<Box<Sleep>>,
-    last_sent: Instant,
     last_id: Instant,
     ends_at: Option<Instant>,
 }
@@ -58,7 +63,8 @@ pub struct EventStream {
 enum State {
     Opening,
     Open,
-    Reading(JoinHandle<Page>),
+    /// Of a page that was asked for after so many refusals.
+    Reading(JoinHandle<Page>, u64),
     Ended,
 }
 
@@ -76,12 +82,14 @@ impl EventStream {
         Self {
             connection,
             metrics,
+            refusals_seen: pressure.as_ref().map_or(0, |pressure| pressure.refusals()),
             pressure,
             times,
+            has_stalled: false,
+            must_flush: false,
             state: State::Opening,
-            left: Vec::new(),
+            spare: Vec::new(),
             timer: Box::pin(sleep_until(now + times.keep_alive)),
-            last_sent: now,
             last_id: now,
             ends_at: times.max_age.map(|age| now + age),
         }
@@ -97,11 +105,12 @@ impl EventStream {
             && pressure.is_refusing(context.waker())
         {
             // Nothing is read from the log for a socket that takes nothing: the cursor waits.
-            self.connection.seat().set_behind(true);
+            self.fall_behind();
             return Poll::Pending;
         }
-        if !self.left.is_empty() {
-            return Poll::Ready(Some(self.join(Vec::new(), true)));
+        if std::mem::take(&mut self.must_flush) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         for _ in 0..TURNS_MAX {
             match &mut self.state {
@@ -111,39 +120,28 @@ impl EventStream {
                     let opening = self.connection.opening(self.times.retry);
                     return Poll::Ready(Some(self.sent(opening, true)));
                 }
-                State::Reading(reading) => {
+                State::Reading(reading, refusals) => {
+                    let refusals = *refusals;
                     let page = ready!(Pin::new(reading).poll(context));
                     self.state = State::Open;
-                    // A reader that panicked or was stopped with the runtime read nothing: the page is asked for anew.
-                    let Ok(page) = page else { continue };
-                    let is_pressed = self.is_pressed();
-                    let frames = self.connection.deliver(page, is_pressed);
+                    // A reader that panicked would do so again: the client comes back by itself.
+                    let Ok(page) = page else {
+                        self.state = State::Ended;
+                        return Poll::Ready(None);
+                    };
+                    if refusals != self.refusals() {
+                        // Meanwhile the socket was full: what is urgent by now must not wait behind this page.
+                        self.spare = page.steps;
+                        continue;
+                    }
+                    let frames = self.connection.deliver(page, self.is_pressed());
                     if !frames.is_empty() {
                         return Poll::Ready(Some(self.join(frames, true)));
                     }
                 }
                 State::Open => {
-                    self.connection.seat().listen(context.waker());
-                    if let Some(ending) = self.ending(context) {
-                        self.state = State::Ended;
-                        self.metrics.stream_ended(&format!("{:?}", ending.reason).to_lowercase());
-                        return Poll::Ready(Some(self.connection.ending(
-                            ending.reason,
-                            ending.reconnect,
-                            ending.retry,
-                        )));
-                    }
-                    match self.connection.turn(self.is_pressed()) {
-                        Turn::Send { frames, .. } if frames.is_empty() => {}
-                        Turn::Send { frames, has_id } => return Poll::Ready(Some(self.join(frames, has_id))),
-                        Turn::Read(page) => self.state = State::Reading(self.read(page)),
-                        Turn::Idle => {
-                            if let Some(pressure) = &self.pressure {
-                                pressure.forget();
-                                self.connection.seat().set_behind(pressure.has_refused());
-                            }
-                            return self.poll_keep_alive(context).map(Some);
-                        }
+                    if let Some(outcome) = self.poll_open(context) {
+                        return outcome;
                     }
                 }
             }
@@ -153,15 +151,53 @@ impl EventStream {
         Poll::Pending
     }
 
+    /// Takes one turn; `None` where there is to be another.
+    fn poll_open(&mut self, context: &mut Context<'_>) -> Option<Poll<Option<Bytes>>> {
+        if self.connection.seat().unheard_for() >= STALLED_AFTER {
+            self.has_stalled = true;
+            self.fall_behind();
+        }
+        self.connection.seat().listen(context.waker());
+        if let Some(Ending { reason, reconnect, retry }) = self.ending(context) {
+            self.state = State::Ended;
+            self.metrics.stream_ended(reason);
+            return Some(Poll::Ready(Some(self.connection.ending(reason, reconnect, retry))));
+        }
+        match self.connection.turn(self.is_pressed()) {
+            Turn::Send { frames, .. } if frames.is_empty() => None,
+            Turn::Send { frames, has_id } => Some(Poll::Ready(Some(self.join(frames, has_id)))),
+            Turn::Read(mut page) => {
+                page.recall(std::mem::take(&mut self.spare));
+                self.state = State::Reading(self.read(page), self.refusals());
+                None
+            }
+            Turn::Idle => {
+                (self.refusals_seen, self.has_stalled) = (self.refusals(), false);
+                self.connection.seat().set_behind(false);
+                Some(self.poll_keep_alive(context).map(Some))
+            }
+        }
+    }
+
+    fn refusals(&self) -> u64 {
+        self.pressure.as_ref().map_or(0, |pressure| pressure.refusals())
+    }
+
+    /// Whether bytes were refused since the stream was last at the head.
     fn is_pressed(&self) -> bool {
-        self.pressure.as_ref().is_some_and(|pressure| pressure.has_refused())
+        self.has_stalled || self.refusals() != self.refusals_seen
+    }
+
+    fn fall_behind(&self) {
+        let missed = self.connection.seat().set_behind(true);
+        self.metrics.unstored_missed(missed);
     }
 
     /// The disk is read off the threads that serve sockets.
     fn read(&self, mut page: Page) -> JoinHandle<Page> {
         let log = self.connection.log().clone();
         tokio::task::spawn_blocking(move || {
-            let read: Vec<Option<Arc<Entry>>> = log.read(&page.missing(), page.newest);
+            let read = log.read(&page.missing(), page.newest);
             page.fill(read);
             page
         })
@@ -178,7 +214,7 @@ impl EventStream {
     }
 
     fn due(&self) -> Instant {
-        let due = self.last_sent.min(self.last_id) + self.times.keep_alive;
+        let due = self.last_id + self.times.keep_alive;
         self.ends_at.map_or(due, |ends_at| due.min(ends_at))
     }
 
@@ -193,11 +229,11 @@ impl EventStream {
         }
     }
 
+    /// Whoever has had no id for that long gets one, and with it a sign of life: what is silent has sent none either.
     fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
         ready!(self.poll_timer(context));
-        let is_id_old = self.last_id.elapsed() >= self.times.keep_alive;
-        let keep_alive = self.connection.keep_alive(is_id_old && self.connection.is_caught_up());
-        let sent = self.sent(keep_alive, is_id_old);
+        let keep_alive = self.connection.keep_alive();
+        let sent = self.sent(keep_alive, true);
         let due = self.due();
         self.timer.as_mut().reset(due);
         // The timer must be armed for the next one.
@@ -206,35 +242,25 @@ impl EventStream {
     }
 
     fn sent(&mut self, bytes: Bytes, with_id: bool) -> Bytes {
-        self.last_sent = Instant::now();
         if with_id {
-            self.last_id = self.last_sent;
+            self.last_id = Instant::now();
         }
+        self.must_flush = self.is_pressed();
+        self.connection.seat().expect_look();
         bytes
     }
 
-    /// Makes one chunk of as many frames as fit, so that they leave in one write.
-    fn join(&mut self, frames: Vec<Bytes>, with_id: bool) -> Bytes {
-        self.left.extend(frames);
-        if self.left.len() == 1 || self.left[0].len() >= CHUNK_BYTES_MAX {
-            let only = self.left.remove(0);
-            return self.sent(only, with_id);
-        }
-        let mut chunk =
-            BytesMut::with_capacity(self.left.iter().map(Bytes::len).sum::<usize>().min(CHUNK_BYTES_MAX));
-        let fitting = self
-            .left
-            .iter()
-            .scan(0, |bytes, frame| {
-                *bytes += frame.len();
-                Some(*bytes)
-            })
-            .take_while(|bytes| *bytes <= CHUNK_BYTES_MAX)
-            .count();
-        for frame in self.left.drain(..fitting) {
-            chunk.extend_from_slice(&frame);
-        }
-        self.sent(chunk.freeze(), with_id)
+    /// Makes one chunk of the frames of a write.
+    fn join(&mut self, mut frames: Vec<Bytes>, with_id: bool) -> Bytes {
+        let chunk = match frames.len() {
+            1 => frames.remove(0),
+            _ => {
+                let mut chunk = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
+                frames.iter().for_each(|frame| chunk.extend_from_slice(frame));
+                chunk.freeze()
+            }
+        };
+        self.sent(chunk, with_id)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -24,8 +24,8 @@ use crate::metrics::Metrics;
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
     is_refusing: AtomicBool,
-    /// The socket has refused bytes since a stream last asked.
-    has_refused: AtomicBool,
+    /// How often the socket has begun to refuse bytes: each stream keeps what it knows of.
+    refusals: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
 }
 
@@ -44,22 +44,23 @@ impl Pressure {
         self.is_refusing.load(Ordering::Acquire)
     }
 
-    /// Whether it has refused bytes at all since [`Pressure::forget`].
-    pub(crate) fn has_refused(&self) -> bool {
-        self.has_refused.load(Ordering::Acquire)
+    /// How often it has begun to refuse bytes.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Acquire)
     }
 
-    /// A stream is at the head again.
-    pub(crate) fn forget(&self) {
-        self.has_refused.store(self.is_refusing.load(Ordering::Acquire), Ordering::Release);
+    /// Notes that it refuses bytes; says whether it did not before.
+    pub(crate) fn refuse(&self) -> bool {
+        // The count comes last: whoever has seen it sees that the socket refuses, unless that is over.
+        let begins = !self.is_refusing.swap(true, Ordering::AcqRel);
+        if begins {
+            self.refusals.fetch_add(1, Ordering::AcqRel);
+        }
+        begins
     }
 
-    fn refuse(&self) -> bool {
-        self.has_refused.store(true, Ordering::Release);
-        !self.is_refusing.swap(true, Ordering::AcqRel)
-    }
-
-    fn give_way(&self) {
+    /// Notes that it takes bytes again.
+    pub(crate) fn give_way(&self) {
         if self.is_refusing.swap(false, Ordering::AcqRel) {
             let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
             waiting.into_iter().for_each(Waker::wake);

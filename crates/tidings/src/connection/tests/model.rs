@@ -1,0 +1,253 @@
+//! What a log with per-channel retention and its clients must look like from outside, said naively.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tidings_protocol::{
+    EventId, Priority, Subscription,
+    body::{GapNotice, GapReason},
+    sse::{Event, Item, Parser},
+};
+
+/// A stored event.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) channels: Vec<&'static str>,
+    pub(super) priority: Priority,
+    pub(super) key: Option<u8>,
+    pub(super) expires_at: Option<u64>,
+}
+
+/// The log.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    /// By offset, from 1.
+    pub(super) events: Vec<Told>,
+    pub(super) held: BTreeMap<&'static str, VecDeque<u64>>,
+    /// Trimmed and missed, in the order of trimming.
+    pub(super) lost: Vec<(u64, &'static str)>,
+    pub(super) events_max: usize,
+    pub(super) now: u64,
+}
+
+impl Model {
+    pub(super) fn head(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    pub(super) fn append(&mut self, event: Told) {
+        self.events.push(event.clone());
+        let offset = self.head();
+        for channel in &event.channels {
+            self.held.entry(channel).or_default().push_back(offset);
+        }
+        for channel in &event.channels {
+            while self.held[channel].len() > self.events_max {
+                let oldest = self.held.get_mut(channel).unwrap().pop_front().unwrap();
+                if !self.has_expired(oldest) && !self.has_newer(oldest, channel) {
+                    self.lost.push((oldest, channel));
+                }
+            }
+        }
+    }
+
+    fn event(&self, offset: u64) -> &Told {
+        &self.events[offset as usize - 1]
+    }
+
+    fn has_expired(&self, offset: u64) -> bool {
+        self.event(offset).expires_at.is_some_and(|at| at <= self.now)
+    }
+
+    /// Whether a newer event of its key was published on a channel.
+    fn has_newer(&self, offset: u64, channel: &str) -> bool {
+        let key = self.event(offset).key;
+        key.is_some()
+            && self.events[offset as usize..].iter().any(|it| it.key == key && it.channels.contains(&channel))
+    }
+
+    /// Whether that newer event can still be read.
+    fn holds_newer(&self, offset: u64, channel: &str) -> bool {
+        let key = self.event(offset).key;
+        let held = self.held.get(channel).into_iter().flatten();
+        key.is_some() && held.into_iter().any(|it| *it > offset && self.event(*it).key == key)
+    }
+
+    /// The channels of an event that a client has it by.
+    fn mine(&self, offset: u64, subscriptions: &[Subscription]) -> Vec<&'static str> {
+        let channels = self.event(offset).channels.iter().copied();
+        channels.filter(|channel| subscriptions.iter().any(|it| it.matches(channel))).collect()
+    }
+}
+
+/// One client over all its connections.
+pub(super) struct Client {
+    pub(super) subscriptions: std::sync::Arc<[Subscription]>,
+    pub(super) parser: Parser,
+    /// Events up to here were before its time.
+    began: u64,
+    cursor: u64,
+    had: BTreeSet<u64>,
+    last_in_order: u64,
+    /// Lost events that it was told of, by channel.
+    told: BTreeSet<(u64, &'static str)>,
+    /// Head when the connection at hand was opened: what it asked for.
+    asked: u64,
+    /// The connection at hand was behind at some time.
+    pub(super) was_behind: bool,
+    pub(super) was_pressed: bool,
+    /// Losses when the bytes at hand were asked for.
+    pub(super) lost_then: usize,
+    pub(super) is_pressed: bool,
+    pub(super) unstored: BTreeMap<u64, u64>,
+    pub(super) gaps: usize,
+    pub(super) early: usize,
+}
+
+impl Client {
+    pub(super) fn new(subscriptions: std::sync::Arc<[Subscription]>, head: u64) -> Self {
+        Self {
+            subscriptions,
+            parser: Parser::new(),
+            began: head,
+            cursor: head,
+            had: BTreeSet::new(),
+            last_in_order: 0,
+            told: BTreeSet::new(),
+            asked: head,
+            // It replays until it has been at the head.
+            was_behind: true,
+            was_pressed: false,
+            lost_then: 0,
+            is_pressed: false,
+            unstored: BTreeMap::new(),
+            gaps: 0,
+            early: 0,
+        }
+    }
+
+    /// A connection begins after the last id.
+    pub(super) fn reconnect(&mut self, model: &Model) {
+        let id = self.parser.last_event_id().to_owned();
+        self.parser = Parser::new().with_last_event_id(&id);
+        (self.asked, self.was_behind, self.was_pressed) = (model.head(), true, false);
+        self.unstored.clear();
+    }
+
+    pub(super) fn feed(&mut self, model: &Model, bytes: &[u8]) {
+        let mut items = Vec::new();
+        self.parser.feed(bytes, &mut |item| items.push(item)).unwrap();
+        for item in items {
+            match item {
+                Item::Event(event) if event.name == "tidings.gap" => self.gap(model, &event),
+                Item::Event(event) if event.data.starts_with('u') => self.unstored(&event),
+                Item::Event(event) => self.event(model, &event),
+                Item::Position(id) => {
+                    self.moved(model, &id);
+                }
+                Item::Retry(_) | Item::Comment(_) => {}
+            }
+        }
+    }
+
+    fn event(&mut self, model: &Model, event: &Event) {
+        let offset: u64 = event.data.lines().next().unwrap().parse().unwrap();
+        let mine = model.mine(offset, &self.subscriptions);
+        assert!(!mine.is_empty(), "event {offset} is of other channels");
+        assert!(offset > self.began, "event {offset} was before {}", self.began);
+        assert!(self.had.insert(offset), "event {offset} came twice");
+        assert!(offset > self.last_in_order, "event {offset} came after {}", self.last_in_order);
+        assert!(!model.has_expired(offset), "event {offset} has expired");
+        let is_needless = mine.iter().all(|channel| model.holds_newer(offset, channel));
+        assert!(!(self.is_pressed && is_needless), "event {offset} is not the newest of its key");
+        let untold = model.lost[..self.lost_then].iter().find(|(lost, channel)| {
+            (self.cursor + 1..offset).contains(lost) && self.misses(model, *lost, channel)
+        });
+        assert_eq!(untold, None, "event {offset} came before the gap");
+        let is_urgent = model.event(offset).priority >= Priority::High;
+        if !is_urgent {
+            self.last_in_order = offset;
+        }
+        let id = self.moved(model, &event.last_event_id);
+        assert!(id.offset == offset || is_urgent, "event {offset} has id {id}");
+        self.early += usize::from(id.offset != offset);
+    }
+
+    /// Whether a loss in one channel is one that the client must be told of.
+    fn misses(&self, model: &Model, lost: u64, channel: &'static str) -> bool {
+        let mine = model.mine(lost, &self.subscriptions);
+        mine.contains(&channel)
+            && !self.had.contains(&lost)
+            && !self.told.contains(&(lost, channel))
+            && !model.has_expired(lost)
+            && !self.may_skip(model, lost)
+            // What is still held by another of its channels comes by that one.
+            && mine.iter().all(|other| model.lost.contains(&(lost, other)))
+            && !mine.iter().all(|channel| model.has_newer(lost, channel))
+    }
+
+    fn may_skip(&self, model: &Model, offset: u64) -> bool {
+        self.was_pressed && model.event(offset).priority == Priority::Low && offset > self.asked
+    }
+
+    fn moved(&mut self, model: &Model, text: &str) -> EventId {
+        let id: EventId = text.parse().unwrap_or_else(|error| panic!("{error}"));
+        assert!(text.len() <= EventId::BYTES_MAX && id.skips.len() <= EventId::SKIPS_MAX);
+        assert!(id.offset >= self.cursor, "id {text} went back from {}", self.cursor);
+        for offset in self.cursor.max(self.began) + 1..=id.offset {
+            self.pass(model, offset);
+        }
+        self.cursor = id.offset;
+        let ahead: Vec<u64> = self.had.range(self.cursor + 1..).copied().collect();
+        let skips: Vec<u64> = id.skips.iter().map(|skip| skip.offset).collect();
+        assert_eq!(ahead, skips, "id {text} does not say what was sent");
+        id
+    }
+
+    /// The cursor passes an event: it was had, or there is a reason.
+    fn pass(&self, model: &Model, offset: u64) {
+        let mine = model.mine(offset, &self.subscriptions);
+        if mine.is_empty() || self.had.contains(&offset) || model.has_expired(offset) {
+            return;
+        }
+        if self.may_skip(model, offset) {
+            return;
+        }
+        for channel in mine {
+            let is_told = self.told.contains(&(offset, channel));
+            let is_replaced = self.was_behind && model.has_newer(offset, channel);
+            assert!(is_told || is_replaced, "event {offset} was lost silently in {channel}");
+        }
+    }
+
+    fn gap(&mut self, model: &Model, event: &Event) {
+        let notice: GapNotice = serde_json::from_str(&event.data).unwrap();
+        assert_eq!(notice.resumed_at, event.last_event_id);
+        assert!(!notice.channels.is_empty());
+        for channel in &notice.channels {
+            let lost: Vec<_> = model
+                .lost
+                .iter()
+                .copied()
+                .filter(|(lost, of)| of == channel && *lost > self.cursor)
+                // Of old losses a channel keeps the last only, and does not know whether that had overtaken.
+                .filter(|(lost, _)| notice.reason == GapReason::Trimmed || !self.had.contains(lost))
+                .collect();
+            assert!(!lost.is_empty(), "{channel} lost nothing above {}: {notice:?}", self.cursor);
+            self.told.extend(lost);
+        }
+        self.gaps += 1;
+        self.moved(model, &event.last_event_id);
+    }
+
+    fn unstored(&mut self, event: &Event) {
+        let number: u64 = event.data[1..].parse().unwrap();
+        let after = self.unstored.remove(&number).expect("it was offered once");
+        assert!(self.last_in_order <= after, "unstored {number} came after {}", self.last_in_order);
+    }
+
+    /// Nothing is pending, and this is the position.
+    pub(super) fn is_at_head(&self, model: &Model) {
+        assert_eq!(self.cursor, model.head());
+        assert_eq!(self.unstored, BTreeMap::new());
+    }
+}
