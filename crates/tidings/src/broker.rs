@@ -12,8 +12,11 @@ use crate::log::entry::{Draft, Entry, Unstored};
 pub(crate) trait Audience: Send + Sync {
     /// Entries stand in the log.
     fn stored(&self, entries: &[Arc<Entry>]);
-    /// An event that is in no log goes out. Returns how many that want it were behind and did not get it.
+    /// An event that is in no log is left with those who want it; they send it when they have what was stored before
+    /// it. Returns how many were behind and did not get it.
     fn unstored(&self, channels: &[ChannelName], unstored: &Unstored) -> usize;
+    /// What such an event waited for stands in the log.
+    fn wake(&self, channels: &[ChannelName]);
 }
 
 /// One event on its way into the log, or past it.

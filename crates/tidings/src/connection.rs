@@ -325,4 +325,4 @@ fn notice(gap: Gap, resumed_at: &EventId) -> GapNotice {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

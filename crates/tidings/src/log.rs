@@ -4,6 +4,8 @@
 pub(crate) mod attach;
 pub(crate) mod checkpoint;
 pub(crate) mod entry;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub(crate) mod idempotency;
 mod index;
 pub(crate) mod page;
@@ -128,9 +130,14 @@ impl Log {
         })?;
         keys.forget_old(now);
         let mut epochs = before.epochs;
+        let mut lost_because = opened.lost;
+        if let Some(row) = epochs.last().filter(|row| row.begins_after > opened.head) {
+            let (from, to) = (opened.head + 1, row.begins_after);
+            lost_because.get_or_insert_with(|| format!("events {from} to {to} are missing from the end"));
+        }
         // Lost ends are cut off: an epoch cannot have ended above the head that is left.
         epochs.iter_mut().for_each(|row| row.begins_after = row.begins_after.min(opened.head));
-        let lost = if opened.lost.is_some() { Lost::All } else { Lost::None };
+        let lost = if lost_because.is_some() { Lost::All } else { Lost::None };
         epochs.push(EpochRow { epoch: newest.0, begins_after: opened.head, lost });
         let surplus = epochs.len().saturating_sub(EPOCHS_MAX);
         epochs.drain(..surplus);
@@ -138,11 +145,19 @@ impl Log {
         let log = Self::new(state, Box::new(opened.store), keys, retention, world);
         log.trim();
         let recovered =
-            Recovered { entries: log.state().index.entries(), head: opened.head, lost: opened.lost };
+            Recovered { entries: log.state().index.entries(), head: opened.head, lost: lost_because };
         log.store
             .write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset)))
             .map_err(disk::OpenError::Store)?;
         Ok((log, recovered))
+    }
+
+    /// A log in memory that keeps its entries in a store of the test's own.
+    #[cfg(test)]
+    pub(crate) fn with_store(settings: &LogSettings, store: Box<dyn Store>, world: Arc<dyn World>) -> Self {
+        let settings = LogSettings { durability: Durability::Memory, ..settings.clone() };
+        let (log, _) = Self::open(&settings, None, world).expect("a log in memory opens");
+        Self { store, ..log }
     }
 
     fn new(
@@ -155,13 +170,23 @@ impl Log {
         Self { state: RwLock::new(state), store, keys: Mutex::new(keys), retention, world }
     }
 
-    /// Appends drafts as one batch, kept whole or not at all, and returns them with their places.
+    #[cfg(test)]
+    pub(crate) fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Arc<Entry>>, StoreError> {
+        self.append_with(drafts, &mut || ())
+    }
+
+    /// Appends drafts as one batch, kept whole or not at all, and returns them with their places. `once_kept` is
+    /// called when they are kept, before any reader sees them.
     ///
     /// Only the writer calls this: there is one order because there is one writer.
     ///
     /// # Errors
     /// What the store says; then no reader sees any of them.
-    pub(crate) fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Arc<Entry>>, StoreError> {
+    pub(crate) fn append_with(
+        &self,
+        drafts: Vec<Draft>,
+        once_kept: &mut dyn FnMut(),
+    ) -> Result<Vec<Arc<Entry>>, StoreError> {
         let (head, newest) = {
             let state = self.state();
             (state.head, state.newest())
@@ -171,8 +196,12 @@ impl Log {
             .zip(head + 1..)
             .map(|(draft, offset)| Arc::new(Entry::new(draft, offset, newest, self.new_tag(), newest)))
             .collect();
-        let Some(last) = entries.last() else { return Ok(entries) };
+        let Some(last) = entries.last() else {
+            once_kept();
+            return Ok(entries);
+        };
         self.store.append(&entries)?;
+        once_kept();
         {
             let mut keys = self.keys();
             entries.iter().for_each(|entry| keys.remember(entry));
@@ -218,7 +247,14 @@ impl Log {
     /// # Errors
     /// What the store says.
     pub(crate) fn maintain(&self) -> Result<(), StoreError> {
-        self.store.maintain(&|is_kept| self.checkpoint(is_kept))
+        match self.store.maintain(&|is_kept| self.checkpoint(is_kept)) {
+            Err(StoreError::Damaged { offset, fault }) => {
+                // Given up, it no longer keeps its file from being written anew, which is tried again soon.
+                self.give_up(&StoreError::Damaged { offset, fault });
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Makes everything appended so far survive the machine.
@@ -248,10 +284,10 @@ impl Log {
     fn checkpoint(&self, is_kept: &dyn Fn(u64) -> bool) -> Checkpoint {
         let keys = self.keys().rows(is_kept);
         let state = self.state();
-        let trims = state.index.rows().filter(|row| row.trim().offset > 0);
+        let trims = state.index.rows_to_restore();
         Checkpoint {
             epochs: state.epochs.clone(),
-            trims: trims.map(|row| (row.name.to_string(), row.trim().offset)).collect(),
+            trims: trims.map(|row| (row.name.to_string(), row.trim().offset, row.gone())).collect(),
             floor: state.index.floor().offset,
             keys,
             dropped: Vec::new(),
@@ -277,13 +313,20 @@ impl Log {
         match self.store.read(offsets, newest) {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::error!(%error, "a stored event was lost");
-                if let StoreError::Damaged { offset, .. } = error {
-                    self.state_mut().index.lose(offset);
-                }
+                self.give_up(&error);
                 vec![None; offsets.len()]
             }
         }
+    }
+
+    fn give_up(&self, error: &StoreError) {
+        tracing::error!(%error, "a stored event was lost");
+        let StoreError::Damaged { offset, .. } = error else { return };
+        let mut state = self.state_mut();
+        state.index.lose(*offset);
+        let released = state.index.take_released();
+        drop(state);
+        self.store.release(&released);
     }
 
     /// What the log holds and costs.
@@ -330,9 +373,9 @@ pub(crate) struct Usage {
 
 fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut Keys) {
     index.restore_floor(checkpoint.floor);
-    for (channel, offset) in &checkpoint.trims {
+    for (channel, lost, gone) in &checkpoint.trims {
         if let Ok(channel) = tidings_protocol::ChannelName::parse(channel) {
-            index.restore_trim(&channel, *offset);
+            index.restore_row(&channel, *lost, *gone);
         }
     }
     checkpoint.keys.iter().for_each(|row| keys.restore(row));

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tidings_protocol::{ChannelName, EventId};
+use tidings_protocol::EventId;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
@@ -182,7 +182,9 @@ impl Writer {
     fn commit(&self, group: Group) {
         let Group { drafts, waiting, .. } = group;
         let head = self.log.head().offset;
-        let entries = match self.log.append(drafts) {
+        // What is not stored is left with its readers before they can see what was stored after it.
+        let outcome = self.log.append_with(drafts, &mut || self.leave_unstored(&waiting, head));
+        let entries = match outcome {
             Ok(entries) => entries,
             Err(error) => {
                 self.metrics.append_failed();
@@ -195,32 +197,41 @@ impl Writer {
         };
         self.metrics.stored(entries.len());
         self.audience.stored(&entries);
+        for (_, draft) in unstored(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
+            self.audience.wake(&draft.channels);
+        }
         for Waiting { slots, answer } in waiting {
-            let published = slots.into_iter().map(|slot| self.settle(slot, &entries, head)).collect();
+            let published = slots.into_iter().map(|slot| settle(slot, &entries)).collect();
             let _ = answer.send(Ok(published));
         }
     }
 
-    fn settle(&self, slot: Slot, entries: &[Arc<Entry>], head: u64) -> Published {
-        match slot {
-            Slot::Draft(index) => {
-                let entry = &entries[index];
-                Published::Stored(EventId::new(entry.epoch, entry.offset, entry.tag))
-            }
-            Slot::Repeat(id) => Published::Stored(id),
-            Slot::Unstored { after_drafts, draft } => {
-                self.send_past(
-                    &draft.channels,
-                    Unstored { after: head + after_drafts as u64, frame: draft.frame_without_id() },
-                );
-                Published::NotStored
-            }
+    fn leave_unstored(&self, waiting: &[Waiting], head: u64) {
+        for (after_drafts, draft) in unstored(waiting) {
+            let after = head + after_drafts as u64;
+            let missed =
+                self.audience.unstored(&draft.channels, &Unstored { after, frame: draft.frame_without_id() });
+            self.metrics.unstored(missed);
         }
     }
+}
 
-    fn send_past(&self, channels: &[ChannelName], unstored: Unstored) {
-        let missed = self.audience.unstored(channels, &unstored);
-        self.metrics.unstored(missed);
+/// The events that are not to be stored, with how many drafts of the group come before each.
+fn unstored(waiting: &[Waiting]) -> impl Iterator<Item = (usize, &Draft)> {
+    waiting.iter().flat_map(|waiting| &waiting.slots).filter_map(|slot| match slot {
+        Slot::Unstored { after_drafts, draft } => Some((*after_drafts, &**draft)),
+        Slot::Draft(_) | Slot::Repeat(_) => None,
+    })
+}
+
+fn settle(slot: Slot, entries: &[Arc<Entry>]) -> Published {
+    match slot {
+        Slot::Draft(index) => {
+            let entry = &entries[index];
+            Published::Stored(EventId::new(entry.epoch, entry.offset, entry.tag))
+        }
+        Slot::Repeat(id) => Published::Stored(id),
+        Slot::Unstored { .. } => Published::NotStored,
     }
 }
 
@@ -273,3 +284,6 @@ fn stopped() -> Error {
     Error::new(Code::ShuttingDown, "the hub is shutting down; the event may not be stored; try another node")
         .retry_after(Duration::from_secs(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,13 @@ impl Audience for Seats {
         drop(lists);
         found.values().filter(|seat| !seat.offer(unstored)).count()
     }
+
+    fn wake(&self, channels: &[ChannelName]) {
+        let lists = self.lists();
+        for channel in channels {
+            lists.each(channel, &mut |seat| seat.wake());
+        }
+    }
 }
 
 impl Lists {

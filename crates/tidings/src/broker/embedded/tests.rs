@@ -1,0 +1,262 @@
+//! The writer, with a store that fails when it is told to.
+
+use std::{
+    io,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tidings_protocol::{ChannelName, Epoch};
+
+use super::*;
+use crate::{
+    config::LogSettings,
+    connection::tests::{Toy, draft},
+    log::{
+        checkpoint::Checkpoint,
+        entry::Idempotency,
+        store::{CheckpointSource, Store, memory::MemoryStore},
+    },
+};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Memory that can be full.
+#[derive(Default)]
+struct Fragile {
+    memory: MemoryStore,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Store for Fragile {
+    fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(StoreError::NotStored(io::ErrorKind::StorageFull.into()));
+        }
+        self.memory.append(batch)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.memory.sync()
+    }
+
+    fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
+        self.memory.read(offsets, newest)
+    }
+
+    fn release(&self, offsets: &[u64]) {
+        self.memory.release(offsets);
+    }
+
+    fn maintain(&self, checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
+        self.memory.maintain(checkpoint)
+    }
+
+    fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        self.memory.write_checkpoint(checkpoint)
+    }
+
+    fn writable(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// Writes down what it is told, and how far the log was to be seen then.
+struct Heard {
+    log: Arc<Log>,
+    told: Mutex<Vec<String>>,
+}
+
+impl Heard {
+    fn note(&self, what: &str) {
+        self.told.lock().unwrap().push(format!("{what}, head {}", self.log.head().offset));
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.told.lock().unwrap())
+    }
+}
+
+impl Audience for Heard {
+    fn stored(&self, entries: &[Arc<Entry>]) {
+        let offsets: Vec<u64> = entries.iter().map(|entry| entry.offset).collect();
+        self.note(&format!("stored {offsets:?}"));
+    }
+
+    fn unstored(&self, _channels: &[ChannelName], unstored: &Unstored) -> usize {
+        self.note(&format!("unstored after {}", unstored.after));
+        0
+    }
+
+    fn wake(&self, channels: &[ChannelName]) {
+        self.note(&format!("wake {}", channels[0]));
+    }
+}
+
+/// A writer that has not begun: what is published meanwhile makes one group.
+struct Bench {
+    broker: Broker,
+    writer: Option<Writer>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    log: Arc<Log>,
+    heard: Arc<Heard>,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Bench {
+    fn new(keys_max: u64) -> Self {
+        let store = Fragile::default();
+        let is_full = store.is_full.clone();
+        let settings = LogSettings { idempotency_keys: keys_max, ..LogSettings::default() };
+        let log = Arc::new(Log::with_store(&settings, Box::new(store), Toy::new(1)));
+        let heard = Arc::new(Heard { log: log.clone(), told: Mutex::default() });
+        let (broker, writer) = embedded(log.clone(), heard.clone(), Arc::new(Metrics::new()));
+        Self { broker, writer: Some(writer), thread: None, log, heard, is_full }
+    }
+
+    /// Publishes before the writer looks, or while it runs. The answer comes later.
+    fn publish(&self, items: Vec<Item>) -> oneshot::Receiver<Result<Vec<Published>, Error>> {
+        let (answer, answered) = oneshot::channel();
+        assert!(self.broker.queue.try_send(Publish { items, answer }).is_ok(), "the queue has room");
+        answered
+    }
+
+    fn start(&mut self) {
+        let writer = self.writer.take().unwrap();
+        self.thread = Some(std::thread::spawn(move || writer.run()));
+    }
+
+    /// The writer ends when the broker is gone.
+    fn end(self) {
+        drop(self.broker);
+        self.thread.unwrap().join().unwrap();
+    }
+}
+
+fn stored(data: &str) -> Item {
+    Item { draft: draft("a", data), is_stored: true }
+}
+
+fn passing(channel: &str) -> Item {
+    Item { draft: draft(channel, "u"), is_stored: false }
+}
+
+fn keyed(key: &str, data: &str) -> Item {
+    let mut fingerprint = [0; 16];
+    fingerprint[..data.len()].copy_from_slice(data.as_bytes());
+    let idempotency = Some(Idempotency { publisher: "p".into(), key: key.into(), fingerprint });
+    Item { draft: Draft { idempotency, ..draft("a", data) }, is_stored: true }
+}
+
+fn offsets(outcome: Result<Vec<Published>, Error>) -> Vec<Option<u64>> {
+    outcome.unwrap().iter().map(|it| it.id().map(|id| id.offset)).collect()
+}
+
+#[tokio::test]
+async fn repeats_get_the_first_answer_within_a_group_and_later() {
+    let mut bench = Bench::new(100);
+    let first = bench.publish(vec![keyed("k", "1")]);
+    let repeat = bench.publish(vec![keyed("k", "1")]);
+    bench.start();
+    let first = first.await.unwrap().unwrap();
+    assert_eq!(first, repeat.await.unwrap().unwrap());
+    assert_eq!(first, bench.broker.append(vec![keyed("k", "1")], DEADLINE).await.unwrap());
+    assert_eq!(bench.log.head().offset, 1);
+    bench.end();
+}
+
+#[tokio::test]
+async fn another_event_under_a_known_key_is_a_conflict_that_names_its_place() {
+    let mut bench = Bench::new(100);
+    let first = bench.publish(vec![keyed("k", "1")]);
+    let conflict = bench.publish(vec![stored("x"), keyed("k", "2")]);
+    bench.start();
+    assert_eq!(offsets(first.await.unwrap()), [Some(1)]);
+    let error = conflict.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.index()), (Code::IdempotencyConflict, Some(1)));
+    assert_eq!(bench.log.head().offset, 1, "nothing of the batch is stored");
+    bench.end();
+}
+
+#[tokio::test]
+async fn keys_past_the_bound_are_refused_and_publishes_without_go_on() {
+    let mut bench = Bench::new(2);
+    let answers = [
+        bench.publish(vec![keyed("1", "1")]),
+        bench.publish(vec![keyed("2", "2"), keyed("3", "3")]),
+        bench.publish(vec![keyed("4", "4")]),
+        bench.publish(vec![keyed("5", "5")]),
+        bench.publish(vec![stored("x")]),
+        bench.publish(vec![keyed("1", "1")]),
+    ];
+    bench.start();
+    let mut outcomes = Vec::new();
+    for answer in answers {
+        let outcome = answer.await.unwrap();
+        outcomes.push(outcome.map(|published| published[0].id().unwrap().offset).map_err(|it| it.code()));
+    }
+    let full = Err(Code::IdempotencyKeysFull);
+    assert_eq!(outcomes, [Ok(1), full.clone(), Ok(2), full, Ok(3), Ok(1)]);
+    bench.end();
+}
+
+#[tokio::test]
+async fn unstored_events_are_left_before_anything_of_their_batch_is_seen() {
+    let mut bench = Bench::new(100);
+    let answer = bench.publish(vec![passing("b"), stored("1"), passing("c"), stored("2"), passing("d")]);
+    bench.start();
+    assert_eq!(offsets(answer.await.unwrap()), [None, Some(1), None, Some(2), None]);
+    assert_eq!(
+        bench.heard.told(),
+        [
+            "unstored after 0, head 0",
+            "unstored after 1, head 0",
+            "unstored after 2, head 0",
+            "stored [1, 2], head 2",
+            "wake c, head 2",
+            "wake d, head 2",
+        ]
+    );
+    bench.end();
+}
+
+#[tokio::test]
+async fn nobody_sees_what_the_store_refused_and_the_next_publish_is_tried_anew() {
+    let mut bench = Bench::new(100);
+    bench.is_full.store(true, Ordering::Relaxed);
+    let answers =
+        [bench.publish(vec![keyed("k", "1")]), bench.publish(vec![stored("2"), passing("b")])];
+    bench.start();
+    for answer in answers {
+        assert_eq!(answer.await.unwrap().unwrap_err().code(), Code::NotStored);
+    }
+    assert_eq!(bench.heard.told(), Vec::<String>::new());
+    assert_eq!(bench.log.head().offset, 0);
+    bench.is_full.store(false, Ordering::Relaxed);
+    let again = bench.broker.append(vec![keyed("k", "1")], DEADLINE).await;
+    assert_eq!(offsets(again), [Some(1)], "a key of what was not stored is free");
+    bench.end();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publish_without_an_answer_in_time_has_an_unknown_fate() {
+    let bench = Bench::new(100);
+    let error = bench.broker.append(vec![stored("x")], DEADLINE).await.unwrap_err();
+    assert_eq!(error.code(), Code::OutcomeUnknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publish_that_found_no_room_in_time_was_surely_not_stored() {
+    let bench = Bench::new(100);
+    let answers: Vec<_> = (0..QUEUE_MAX).map(|_| bench.publish(vec![passing("b")])).collect();
+    let error = bench.broker.append(vec![stored("x")], DEADLINE).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotStored);
+    drop(answers);
+}
