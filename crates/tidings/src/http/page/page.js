@@ -27,7 +27,7 @@ function watch(channel) {
     part("channel").value = channel;
     if (!isPattern(channel)) part("target").value = channel;
     part("events").replaceChildren();
-    part("curl").textContent = `curl -N '${address(`events/${segment(channel)}`)}'`;
+    part("curl").value = `curl -N '${address(`events/${segment(channel)}`)}'`;
     for (const name of part("names").value.split(/[\s,]+/).filter(Boolean)) stream.names.add(name);
     document.title = `${channel} · Tidings`;
     open("connecting", `Connecting to ${channel}…`);
@@ -69,7 +69,7 @@ async function opened() {
     if (absence !== stream.absence) return;
     if (!isCounted) return abandon("Back. How much was missed cannot be told here.");
     absence.isCounted = true;
-    for (const row of part("events").children) markReplayed(row);
+    absence.heard.forEach(markReplayed);
     settle();
 }
 
@@ -107,9 +107,8 @@ function arrived(event, offset) {
         element("pre", "code", pretty(event.data)),
     ];
     const row = addRow("event", parts);
-    row.dataset.offset = offset;
-    stream.absence?.heard.add(offset);
-    markReplayed(row);
+    stream.absence?.heard.set(offset, row);
+    markReplayed(row, offset);
 }
 
 function tellGap({ channels, reason }) {
@@ -127,7 +126,8 @@ function tellEnd({ reason, reconnect }) {
 // Cutting and resuming
 
 function leave() {
-    stream.absence ??= { after: stream.lastId, newest: 0, missed: new Set(), heard: new Set(), gap: "", isCounted: false };
+    const nothing = { newest: 0, missed: new Set(), heard: new Map(), gap: "", isCounted: false };
+    stream.absence ??= { ...nothing, after: stream.lastId };
 }
 
 function cut() {
@@ -173,9 +173,8 @@ async function count(absence) {
     return true;
 }
 
-function markReplayed(row) {
-    const isMissed = stream.absence?.missed.has(Number(row.dataset.offset));
-    if (!isMissed || row.classList.contains("replayed")) return;
+function markReplayed(row, offset) {
+    if (!stream.absence?.missed.has(offset) || row.classList.contains("replayed")) return;
     row.classList.add("replayed");
     row.querySelector("time").after(element("span", "badge", "replayed"));
 }
@@ -315,9 +314,10 @@ part("publish").addEventListener("keydown", (event) => {
 part("numbered").addEventListener("click", publishNumbered);
 part("cut").addEventListener("click", () => (document.body.dataset.state === "cut" ? resume() : cut()));
 part("copy").addEventListener("click", async () => {
-    const isCopied = await navigator.clipboard?.writeText(part("curl").textContent).then(() => true, () => false);
-    part("copy").textContent = isCopied ? "Copied" : "Select it";
-    if (!isCopied) getSelection().selectAllChildren(part("curl"));
+    part("curl").select();
+    // Where the browser keeps the clipboard from the page, the line is at least selected.
+    const isCopied = await navigator.clipboard?.writeText(part("curl").value).then(() => true, () => false);
+    part("copy").textContent = isCopied ? "Copied" : "Selected";
 });
 addEventListener("hashchange", () => watch(channelOfHash()));
 

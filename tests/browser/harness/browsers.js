@@ -1,0 +1,93 @@
+// The two browsers, quiet: without a sandbox for root, and without traffic of their own.
+
+import { once } from "node:events";
+import { createServer } from "node:http";
+import puppeteer from "puppeteer-core";
+
+export const BROWSERS = ["chromium", "firefox"];
+
+const CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-component-update",
+    "--disable-background-networking",
+    "--no-first-run",
+];
+
+const NO_OTHER_HOST = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1";
+
+const FIREFOX_PREFERENCES = {
+    "app.normandy.enabled": false,
+    "app.update.auto": false,
+    "app.update.disabledForTesting": true,
+    "browser.contentblocking.features.strict": "",
+    "browser.newtabpage.enabled": false,
+    "browser.ping-centre.telemetry": false,
+    "browser.region.network.url": "",
+    "browser.safebrowsing.malware.enabled": false,
+    "browser.safebrowsing.phishing.enabled": false,
+    "browser.search.update": false,
+    "browser.topsites.contile.enabled": false,
+    "captivedetect.canonicalURL": "",
+    "datareporting.healthreport.uploadEnabled": false,
+    "datareporting.policy.dataSubmissionEnabled": false,
+    "dom.push.connection.enabled": false,
+    "extensions.getAddons.cache.enabled": false,
+    "extensions.systemAddon.update.enabled": false,
+    "extensions.update.enabled": false,
+    "geo.provider.network.url": "",
+    "media.gmp-manager.updateEnabled": false,
+    "network.captive-portal-service.enabled": false,
+    "network.connectivity-service.enabled": false,
+    "network.dns.disablePrefetch": true,
+    "network.prefetch-next": false,
+    "network.trr.mode": 5,
+    "services.settings.server": "data:,#remote-settings-dummy/v1",
+    "toolkit.telemetry.enabled": false,
+    "toolkit.telemetry.server": "",
+};
+
+/** Starts `chromium` or `firefox`. Chromium finds no host by name but those of `hosts`. The caller closes it. */
+export function launch(name, { hosts = [] } = {}) {
+    if (name === "firefox") {
+        return puppeteer.launch({
+            browser: "firefox",
+            executablePath: process.env.FIREFOX_BIN ?? "/usr/bin/firefox-esr",
+            headless: true,
+            extraPrefsFirefox: FIREFOX_PREFERENCES,
+        });
+    }
+    return puppeteer.launch({
+        browser: "chrome",
+        executablePath: process.env.CHROMIUM_BIN ?? "/usr/bin/chromium",
+        headless: true,
+        args: [...CHROMIUM_ARGUMENTS, `--host-resolver-rules=${[...hosts, NO_OTHER_HOST].join(", ")}`],
+    });
+}
+
+/** Serves one page on an origin of its own; ends with the test. */
+export async function serveHtml(test, html) {
+    const web = createServer((request, response) => {
+        const isPage = request.url === "/";
+        response.writeHead(isPage ? 200 : 404, { "Content-Type": "text/html; charset=utf-8", Connection: "close" });
+        response.end(isPage ? html : "");
+    });
+    web.listen(0, "127.0.0.1");
+    await once(web, "listening");
+    test.after(() => web.close());
+    return `http://127.0.0.1:${web.address().port}/`;
+}
+
+/** Opens a tab of its own for one test. */
+export async function openTab(test, browser) {
+    const tab = await browser.newPage();
+    test.after(() => tab.isClosed() || tab.close());
+    return tab;
+}
+
+/** Waits until a function of the page gives something true; polls, as a tab in the background paints nothing. */
+export function inPage(tab, condition, ...values) {
+    return tab.waitForFunction(condition, { polling: 20, timeout: 15_000 }, ...values);
+}

@@ -1,0 +1,104 @@
+// Runs a `tidings` process for as long as a test needs it.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+
+const BINARY = resolve(process.env.TIDINGS_BIN ?? join(import.meta.dirname, "../../../target/debug/tidings"));
+const EXIT_TIMEOUT_MS = 10_000;
+const running = new Set();
+
+// A test that fails half-way must not leave its server behind.
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
+/** Makes a folder for one test, removed when the test ends. */
+export async function folder(test) {
+    const made = await mkdtemp(join(tmpdir(), "tidings-browser-"));
+    test.after(() => rm(made, { recursive: true, force: true }));
+    return made;
+}
+
+/**
+ * Starts a hub on `port`, with its log in `dataDir` or in memory, and stops it when the test ends.
+ *
+ * `settings` are environment variables without their `TIDINGS_`, as in `{ STREAM_KEEP_ALIVE: "200ms" }`.
+ */
+export async function startServer(test, { port = 0, dataDir, settings = {} } = {}) {
+    const place = dataDir ? ["--data-dir", dataDir] : ["--memory"];
+    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("TIDINGS_"));
+    const chosen = Object.entries({ SHUTDOWN_WINDOW: "200ms", ...settings });
+    const given = chosen.map(([name, value]) => [`TIDINGS_${name}`, value]);
+    const child = spawn(BINARY, ["serve", ...place, "--listen", `127.0.0.1:${port}`], {
+        // Its own folder, so that no settings file is found by accident.
+        cwd: await folder(test),
+        env: Object.fromEntries([...inherited, ...given]),
+        stdio: ["ignore", "pipe", "pipe"],
+    });
+    const exit = once(child, "exit");
+    running.add(child);
+    exit.finally(() => running.delete(child)).catch(() => {});
+    let log = "";
+    child.stderr.on("data", (bytes) => (log += bytes));
+    const server = { url: await addressOf(child, () => log), stop: () => stop(child, exit) };
+    test.after(server.stop);
+    return { ...server, port: Number(new URL(server.url).port), ...requests(server.url) };
+}
+
+/** Reads the address from the first line of standard output, and lets the rest of it flow. */
+async function addressOf(child, log) {
+    const lines = createInterface({ input: child.stdout });
+    const first = await Promise.race([once(lines, "line"), once(lines, "close")]);
+    const address = /http:\/\/\S+/.exec(first[0] ?? "");
+    if (!address) throw new Error(`${BINARY} did not start: ${log()}`);
+    return address[0].replace(/\/$/, "");
+}
+
+/** Asks the process to end as a deploy would; one that does not is killed, and the test fails. */
+async function stop(child, exit) {
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+    const deadline = setTimeout(() => child.kill("SIGKILL"), EXIT_TIMEOUT_MS);
+    child.kill("SIGTERM");
+    const [code, signal] = await exit;
+    clearTimeout(deadline);
+    if (signal) throw new Error(`the server did not end within ${EXIT_TIMEOUT_MS} ms of SIGTERM`);
+    return code;
+}
+
+/** What a backend asks of a hub. */
+function requests(url) {
+    const json = async (path, init) => {
+        const answer = await fetch(`${url}${path}`, init);
+        const body = await answer.json();
+        if (!answer.ok) throw new Error(`${path}: ${answer.status} ${body.detail}`);
+        return body;
+    };
+    const form = { "Content-Type": "application/x-www-form-urlencoded" };
+    return {
+        /** Publishes as `curl -d` does. */
+        publish: (channel, data, query = {}) => {
+            const path = `/api/v1/events/${channel}?${new URLSearchParams(query)}`;
+            return json(path, { method: "POST", body: data, headers: form });
+        },
+        /** Publishes many events of one channel as one batch. */
+        publishAll: (channel, list) => {
+            const body = JSON.stringify(list.map((data) => ({ channels: [channel], data })));
+            return json("/api/v1/publish", { method: "POST", body, headers: { "Content-Type": "application/json" } });
+        },
+        history: (channel, query = {}) => json(`/api/v1/channels/${channel}/events?${new URLSearchParams(query)}`),
+        connections: async () => (await json("/api/v1/channels")).channels,
+    };
+}
+
+/** Asks again until `condition` gives something true, and returns it. */
+export async function until(what, condition, deadlineMs = 15_000) {
+    const end = Date.now() + deadlineMs;
+    for (;;) {
+        const found = await condition();
+        if (found) return found;
+        if (Date.now() > end) throw new Error(`${what}: not within ${deadlineMs} ms`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+}
