@@ -79,6 +79,8 @@ impl EventStream {
         metrics.stream_opened();
         // On HTTP/2 the task that sends this stream is watched from outside.
         let _ = SENT_BY.try_with(|sent| sent.set(connection.seat().clone()));
+        let ends_at = times.max_age.map(|age| now + age);
+        let keep_alive_at = now + times.keep_alive;
         Self {
             connection,
             metrics,
@@ -89,9 +91,9 @@ impl EventStream {
             must_flush: false,
             state: State::Opening,
             spare: Vec::new(),
-            timer: Box::pin(sleep_until(now + times.keep_alive)),
+            timer: Box::pin(sleep_until(ends_at.map_or(keep_alive_at, |ends_at| ends_at.min(keep_alive_at)))),
             last_id: now,
-            ends_at: times.max_age.map(|age| now + age),
+            ends_at,
         }
     }
 
@@ -299,3 +301,6 @@ impl Body for EventStream {
         Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
 }
+
+#[cfg(test)]
+mod tests;
