@@ -4,6 +4,7 @@ mod body;
 mod channels;
 mod error;
 mod guard;
+mod openapi;
 mod operating;
 mod page;
 mod parameters;
@@ -35,6 +36,7 @@ impl Hub {
             .route("/healthz", get(operating::alive))
             .route("/readyz", get(operating::ready))
             .route("/metrics", get(operating::metrics))
+            .route("/openapi.json", get(openapi::document))
             .route("/", get(page::index))
             .route("/page.css", get(page::style))
             .route("/page.js", get(page::script))

@@ -1,0 +1,199 @@
+//! Paths and methods: what each takes and answers.
+
+use serde_json::{Value, json};
+
+use super::{
+    answers::{STREAM, answer, json_answer, stream_answer, with_refusals},
+    parameters::parameters,
+    schemas::schema,
+};
+
+/// Refusals that a publish may meet.
+const PUBLISH_REFUSALS: [u16; 9] = [400, 403, 408, 409, 413, 415, 422, 429, 503];
+
+pub(super) fn paths() -> Value {
+    json!({
+        "/api/v1/events": { "get": subscribe_to_several() },
+        "/api/v1/events/{channel}": { "get": subscribe_to_one(), "post": publish_body() },
+        "/api/v1/publish": { "post": publish_messages() },
+        "/api/v1/channels": { "get": list_channels() },
+        "/api/v1/channels/{channel}/events": { "get": read_history() },
+        "/healthz": { "get": alive() },
+        "/readyz": { "get": ready() },
+        "/metrics": { "get": metrics() },
+        "/openapi.json": { "get": itself() },
+    })
+}
+
+fn subscribe_to_one() -> Value {
+    json!({
+        "operationId": "subscribe",
+        "tags": ["streams"],
+        "summary": "Subscribe to a channel or pattern",
+        "description": format!(
+            "{STREAM} Where the hub runs with `TEST_MODE`, the stream is one unnamed event \
+             `{{\"type\":\"test\",\"message\":\"SSE endpoint working\"}}` and ends."
+        ),
+        "parameters": stream_parameters("Subscription"),
+        "responses": with_refusals(stream_answer(), &[400, 403, 503]),
+    })
+}
+
+fn subscribe_to_several() -> Value {
+    json!({
+        "operationId": "subscribeToSeveral",
+        "tags": ["streams"],
+        "summary": "Subscribe to several channels and patterns over one connection",
+        "description": format!("An event that several of them ask for comes once. {STREAM}"),
+        "parameters": stream_parameters("Subscriptions"),
+        "responses": with_refusals(stream_answer(), &[400, 403, 503]),
+    })
+}
+
+fn stream_parameters(asked: &str) -> Value {
+    parameters(&[asked, "LastEventIdHeader", "LastEventId", "History", "Hello", "Position"])
+}
+
+fn publish_body() -> Value {
+    let names = [
+        "Channel",
+        "Event",
+        "Priority",
+        "Key",
+        "Ttl",
+        "Store",
+        "EventHeader",
+        "PriorityHeader",
+        "KeyHeader",
+        "TtlHeader",
+        "StoreHeader",
+        "IdempotencyKey",
+    ];
+    let text =
+        json!({ "schema": { "type": "string" }, "example": "{\"type\":\"created\",\"object\":{\"id\":7}}" });
+    json!({
+        "operationId": "publish",
+        "tags": ["publish"],
+        "summary": "Publish the body to one channel",
+        "description": "The body, as it is, is the event's data; it is UTF-8 of any content type, and may be empty. \
+            What else there is to say of the event stands in the query or in `Tidings-` headers; where both are \
+            given they must be equal.",
+        "parameters": parameters(&names),
+        "requestBody": { "content": { "text/plain": text, "*/*": text } },
+        "responses": publish_responses(&schema("PublishAnswer"), "The event was published."),
+    })
+}
+
+fn publish_messages() -> Value {
+    let batch = json!({ "oneOf": [schema("PublishMessage"), schema("PublishBatch")] });
+    let lines = json!({
+        "schema": {
+            "type": "string",
+            "description": "NDJSON: one `PublishMessage` a line; blank lines do not count.",
+        },
+        "example": "{\"channels\":[\"project.42\"],\"data\":1}\n{\"channels\":[\"project.42\"],\"data\":2}\n",
+    });
+    let json_body = json!({
+        "schema": batch,
+        "example": { "channels": ["project.42"], "event": "created", "data": { "id": 7 } },
+    });
+    let answers = json!({ "oneOf": [
+        schema("PublishAnswer"),
+        { "type": "array", "items": schema("PublishAnswer") },
+    ] });
+    json!({
+        "operationId": "publishMessages",
+        "tags": ["publish"],
+        "summary": "Publish one event, or a batch of them",
+        "description": "One JSON object is one event. An array or NDJSON is a batch: it is checked as a whole and \
+            stored as one, or refused as a whole with the `index` of its first bad message; it answers a list in \
+            the same order. An event on several channels reaches a connection once.",
+        "parameters": parameters(&["IdempotencyKey"]),
+        "requestBody": {
+            "required": true,
+            "content": {
+                "application/json": json_body,
+                "application/x-ndjson": lines,
+                "application/ndjson": lines,
+                "application/jsonl": lines,
+            },
+        },
+        "responses": publish_responses(&answers, "The event was, or all of the batch were, published."),
+    })
+}
+
+fn publish_responses(schema: &Value, description: &str) -> Value {
+    with_refusals(json!({ "200": json_answer(description, schema) }), &PUBLISH_REFUSALS)
+}
+
+fn list_channels() -> Value {
+    let list = json_answer("The channels and patterns that have connections.", &schema("ChannelList"));
+    json!({
+        "operationId": "listChannels",
+        "tags": ["channels"],
+        "summary": "List channels with connections",
+        "description": "A pattern is listed as it was asked.",
+        "responses": with_refusals(json!({ "200": list }), &[403]),
+    })
+}
+
+fn read_history() -> Value {
+    let page = json_answer("Stored events, oldest first.", &schema("HistoryPage"));
+    json!({
+        "operationId": "readHistory",
+        "tags": ["channels"],
+        "summary": "Read the stored events of a channel",
+        "description": "Ask on with `after` set to the page's `next` until that is null. `gap` is there where a \
+            stream from the same id would tell of one.",
+        "parameters": parameters(&["Channel", "After", "Limit"]),
+        "responses": with_refusals(json!({ "200": page }), &[400, 403, 503]),
+    })
+}
+
+fn alive() -> Value {
+    json!({
+        "operationId": "alive",
+        "tags": ["operating"],
+        "summary": "Tell that the process answers",
+        "responses": with_refusals(json!({ "200": health("alive", "The process answers.") }), &[403]),
+    })
+}
+
+fn ready() -> Value {
+    let is_ready = health("ready", "The log can be written, and the hub is not shutting down.");
+    json!({
+        "operationId": "ready",
+        "tags": ["operating"],
+        "summary": "Tell whether the hub can serve",
+        "responses": with_refusals(json!({ "200": is_ready }), &[403, 503]),
+    })
+}
+
+fn health(status: &str, description: &str) -> Value {
+    let body = json!({
+        "type": "object",
+        "properties": { "status": { "const": status } },
+        "required": ["status"],
+    });
+    json_answer(description, &body)
+}
+
+fn metrics() -> Value {
+    let text = answer("All metrics.", "application/openmetrics-text", &json!({ "type": "string" }));
+    json!({
+        "operationId": "metrics",
+        "tags": ["operating"],
+        "summary": "Read all metrics in the text format of Prometheus",
+        "responses": with_refusals(json!({ "200": text }), &[403]),
+    })
+}
+
+fn itself() -> Value {
+    let document = json_answer("An OpenAPI 3.1 document.", &json!({ "type": "object" }));
+    json!({
+        "operationId": "openapi",
+        "tags": ["operating"],
+        "summary": "Read this document",
+        "responses": with_refusals(json!({ "200": document }), &[403]),
+    })
+}

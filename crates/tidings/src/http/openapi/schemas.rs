@@ -1,0 +1,232 @@
+//! The JSON of requests and answers; the types are those of `tidings_protocol`.
+
+use serde_json::{Map, Value, json};
+use tidings_protocol::{
+    CHANNEL_BYTES_MAX, Code, EventId, EventName, Priority,
+    body::{BATCH_MESSAGES_MAX, EndReason, GapReason, MESSAGE_CHANNELS_MAX},
+};
+
+use super::parameters::{key, ttl};
+
+pub(super) const CHANNEL_PATTERN: &str = "^[A-Za-z0-9_~@-]+([.:][A-Za-z0-9_~@-]+)*$";
+pub(super) const SUBSCRIPTION_PATTERN: &str =
+    r"^(([A-Za-z0-9_~@-]+|\*)([.:]([A-Za-z0-9_~@-]+|\*))*([.:]\*\*)?|\*\*)$";
+
+const PRIORITIES: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
+const GAP_REASONS: [GapReason; 6] = [
+    GapReason::Trimmed,
+    GapReason::Epoch,
+    GapReason::Diverged,
+    GapReason::Ahead,
+    GapReason::Malformed,
+    GapReason::Lagged,
+];
+const END_REASONS: [EndReason; 7] = [
+    EndReason::TokenExpired,
+    EndReason::SessionEnded,
+    EndReason::Revoked,
+    EndReason::Shutdown,
+    EndReason::Finished,
+    EndReason::Lagged,
+    EndReason::MaxAge,
+];
+
+/// A reference to a schema by its name among the components.
+pub(super) fn schema(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// All schemas by name.
+pub(super) fn all() -> Value {
+    json!({
+        "ChannelName": channel_name(),
+        "Subscription": subscription(),
+        "EventName": event_name(),
+        "EventId": event_id(),
+        "Priority": { "type": "string", "enum": PRIORITIES.map(Priority::as_str), "default": "normal" },
+        "PublishMessage": publish_message(),
+        "PublishBatch": { "type": "array", "items": schema("PublishMessage"), "minItems": 1, "maxItems": BATCH_MESSAGES_MAX },
+        "PublishAnswer": publish_answer(),
+        "HistoryPage": history_page(),
+        "HistoryEvent": history_event(),
+        "ChannelList": channel_list(),
+        "ChannelCount": channel_count(),
+        "GapNotice": gap_notice(),
+        "EndNotice": end_notice(),
+        "OpenNotice": open_notice(),
+        "Problem": problem(),
+    })
+}
+
+fn channel_name() -> Value {
+    json!({
+        "type": "string",
+        "description": "Segments separated by `.` or `:`, none empty.",
+        "maxLength": CHANNEL_BYTES_MAX,
+        "pattern": CHANNEL_PATTERN,
+    })
+}
+
+fn subscription() -> Value {
+    json!({
+        "type": "string",
+        "description": "A channel, or a pattern: `*` is one segment, `**` as the last segment one or more.",
+        "maxLength": CHANNEL_BYTES_MAX,
+        "pattern": SUBSCRIPTION_PATTERN,
+    })
+}
+
+fn event_name() -> Value {
+    json!({
+        "type": "string",
+        "description": format!(
+            "At most {} bytes of UTF-8 without CR, LF and NUL. What begins with `{}` is the hub's own.",
+            EventName::BYTES_MAX,
+            EventName::RESERVED_PREFIX
+        ),
+        "minLength": 1,
+        "maxLength": EventName::BYTES_MAX,
+    })
+}
+
+fn event_id() -> Value {
+    json!({
+        "type": "string",
+        "description": "An opaque id to resume after.",
+        "maxLength": EventId::BYTES_MAX,
+        "pattern": "^[A-Za-z0-9._~-]+$",
+    })
+}
+
+fn or_null(schema: &Value) -> Value {
+    json!({ "oneOf": [schema, { "type": "null" }] })
+}
+
+/// An object that always has all its members but `optional`.
+fn object(description: &str, properties: &Value, optional: &[&str]) -> Value {
+    let members = properties.as_object().map(Map::keys).into_iter().flatten();
+    let required: Vec<_> = members.filter(|member| !optional.contains(&member.as_str())).collect();
+    json!({ "type": "object", "description": description, "required": required, "properties": properties })
+}
+
+fn publish_message() -> Value {
+    let properties = json!({
+        "channels": {
+            "type": "array",
+            "items": schema("ChannelName"),
+            "minItems": 1,
+            "description": format!("Where the event goes: at most {MESSAGE_CHANNELS_MAX} channels, each counted once."),
+        },
+        "event": schema("EventName"),
+        "data": { "description": "A string is sent as it is, anything else as compact JSON; null is the text `null`." },
+        "priority": schema("Priority"),
+        "key": key(),
+        "ttl": ttl(),
+        "store": { "type": "boolean", "default": true },
+        "idempotencyKey": key(),
+    });
+    let optional = ["event", "priority", "key", "ttl", "store", "idempotencyKey"];
+    let mut message = object(
+        "One event to publish. An optional member that is null is as good as left out.",
+        &properties,
+        &optional,
+    );
+    for name in optional {
+        let member = &mut message["properties"][name];
+        *member = or_null(member);
+    }
+    message["additionalProperties"] = false.into();
+    message
+}
+
+fn publish_answer() -> Value {
+    let properties = json!({ "id": or_null(&schema("EventId")), "offset": offset() });
+    object(
+        "An id that resumes after the event; null, and no offset, where it is not stored.",
+        &properties,
+        &["offset"],
+    )
+}
+
+fn offset() -> Value {
+    json!({ "type": "integer", "minimum": 0, "description": "The event's place in the log." })
+}
+
+fn texts(description: &str) -> Value {
+    json!({ "type": "array", "items": { "type": "string" }, "description": description })
+}
+
+fn history_page() -> Value {
+    let properties = json!({
+        "events": { "type": "array", "items": schema("HistoryEvent") },
+        "next": or_null(&schema("EventId")),
+        "gap": schema("GapNotice"),
+    });
+    object("A page of stored events; `next` is what to ask on after, null at the end.", &properties, &["gap"])
+}
+
+fn history_event() -> Value {
+    let properties = json!({
+        "id": schema("EventId"),
+        "offset": offset(),
+        "channels": texts("Those of its channels that the asker may read."),
+        "event": or_null(&json!({ "type": "string" })),
+        "data": { "type": "string" },
+        "publishedAt": { "type": "string", "format": "date-time" },
+    });
+    object("A stored event; `event` is null where it has no name.", &properties, &[])
+}
+
+fn channel_list() -> Value {
+    let properties = json!({ "channels": { "type": "array", "items": schema("ChannelCount") } });
+    object("Channels and patterns with connections.", &properties, &[])
+}
+
+fn channel_count() -> Value {
+    let properties = json!({
+        "channel": schema("Subscription"),
+        "connections": { "type": "integer", "minimum": 0 },
+    });
+    object("A channel or pattern as it was asked, and how many connections ask for it.", &properties, &[])
+}
+
+fn gap_notice() -> Value {
+    let properties = json!({
+        "channels": texts("Those that lost something, or the subscriptions as asked where that is not known."),
+        "reason": { "type": "string", "enum": GAP_REASONS.map(GapReason::as_str) },
+        "requested": or_null(&json!({ "type": "string", "description": "The id that the client came with." })),
+        "resumedAt": schema("EventId"),
+    });
+    object("Data of a `tidings.gap` event: events are missing before what follows.", &properties, &[])
+}
+
+fn end_notice() -> Value {
+    let properties = json!({
+        "reason": { "type": "string", "enum": END_REASONS.map(EndReason::as_str) },
+        "reconnect": { "type": "boolean" },
+    });
+    object("Data of a `tidings.end` event: the stream closes.", &properties, &[])
+}
+
+fn open_notice() -> Value {
+    let properties = json!({
+        "connectionId": { "type": "string" },
+        "channels": texts("The channels and patterns that the connection is subscribed to."),
+        "position": or_null(&schema("EventId")),
+    });
+    object("Data of a `tidings.open` event: the stream has begun.", &properties, &[])
+}
+
+fn problem() -> Value {
+    let codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let properties = json!({
+        "type": { "const": "about:blank" },
+        "title": { "type": "string", "description": "The status in words." },
+        "status": { "type": "integer", "minimum": 400, "maximum": 599 },
+        "code": { "type": "string", "enum": codes, "description": "What went wrong, for programs." },
+        "detail": { "type": "string", "description": "What went wrong, for people: value, bound, way out." },
+        "index": { "type": "integer", "minimum": 0, "description": "The first bad message of a batch." },
+        "limit": { "type": "string", "description": "The setting whose bound was met." },
+    });
+    object("A refusal (RFC 9457).", &properties, &["index", "limit"])
+}
