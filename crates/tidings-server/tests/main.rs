@@ -1,8 +1,21 @@
-//! The program as its users run it: a real process, its output and its exit code.
+//! The program as its users run it: a real process, its output, its exit code, and the bytes on its sockets.
 
 #![allow(clippy::unwrap_used, reason = "a test whose process cannot be run has failed")]
 
-mod check;
 mod process;
+mod reader;
+mod wire;
+
+mod check;
+mod guide;
+mod history;
+mod input;
+mod limits;
+mod open_hub;
+mod operating;
+mod publish;
+mod resume;
 mod serve;
 mod settings;
+mod shutdown;
+mod streams;

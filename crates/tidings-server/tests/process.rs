@@ -1,9 +1,12 @@
 //! Runs the program in a directory and an environment of its own.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 /// A directory that is gone after the test.
 pub(crate) struct Directory(PathBuf);
@@ -19,6 +22,10 @@ impl Directory {
 
     pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.0.join(name), text).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// The program with these arguments, in this directory, with an environment that holds nothing.
@@ -60,6 +67,8 @@ pub(crate) struct Hub {
     pub(crate) url: String,
     /// What it printed from the second line on is read from here.
     output: BufReader<std::process::ChildStdout>,
+    /// Lines of its log, read all the time: a full pipe would stop the hub.
+    log: Mutex<Receiver<String>>,
 }
 
 impl Hub {
@@ -67,14 +76,37 @@ impl Hub {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
+        let log = lines_of(child.stderr.take().unwrap());
         let mut first = String::new();
         output.read_line(&mut first).unwrap();
         let Some(at) = first.find("http://") else {
-            let mut errors = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-            panic!("no address in {first:?}; {errors}");
+            let errors: Vec<String> = log.iter().collect();
+            panic!("no address in {first:?}; {}", errors.concat());
         };
-        Self { child, url: first[at..].trim().to_owned(), output }
+        Self { child, url: first[at..].trim().to_owned(), output, log: Mutex::new(log) }
+    }
+
+    /// Starts a hub on a free port that keeps its log in `data` below the directory.
+    pub(crate) fn serve(directory: &Directory, variables: &[(&str, &str)]) -> Self {
+        let mut command = directory.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"]);
+        command.envs(variables.iter().copied());
+        Self::start(command)
+    }
+
+    /// Starts a hub on a free port that keeps nothing on disk.
+    pub(crate) fn in_memory(directory: &Directory, variables: &[(&str, &str)]) -> Self {
+        let mut command = directory.command(&["serve", "--listen", "127.0.0.1:0", "--memory"]);
+        command.envs(variables.iter().copied());
+        Self::start(command)
+    }
+
+    /// Host and port.
+    pub(crate) fn authority(&self) -> &str {
+        self.url.trim_start_matches("http://").trim_end_matches('/')
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -84,9 +116,21 @@ impl Hub {
 
     /// Waits for the end; answers how it ended and what it logged.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
-        let mut errors = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        (self.child.wait().unwrap(), errors)
+        let log: Vec<String> = self.log.get_mut().unwrap().iter().collect();
+        (self.child.wait().unwrap(), log.concat())
+    }
+
+    /// Ends it as an operator does, and waits until it is gone.
+    pub(crate) fn stop(self) {
+        self.signal(rustix::process::Signal::TERM);
+        let (status, log) = self.wait();
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+
+    /// Ends it without any warning.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Reads one more line of output.
@@ -98,13 +142,35 @@ impl Hub {
 
     /// Waits until a line of its log holds the text.
     pub(crate) fn wait_for_log(&mut self, text: &str) {
-        let mut errors = BufReader::new(self.child.stderr.take().unwrap());
+        let found = self.log.get_mut().unwrap().iter().any(|line| line.contains(text));
+        assert!(found, "the log ended without {text:?}");
+    }
+}
+
+/// Reads lines in a thread of their own, to their end.
+pub(crate) fn lines_of(source: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut source = BufReader::new(source);
         let mut line = String::new();
-        while !line.contains(text) {
-            line.clear();
-            assert_ne!(errors.read_line(&mut line).unwrap(), 0, "the log ended without {text:?}");
+        while source.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            if sender.send(std::mem::take(&mut line)).is_err() {
+                // Nobody listens any more; what writes must still not be held up.
+                let _bytes = std::io::copy(&mut source, &mut std::io::sink());
+                return;
+            }
         }
-        self.child.stderr = Some(errors.into_inner());
+    });
+    receiver
+}
+
+/// Waits until something holds; fails with `what` where it never does.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

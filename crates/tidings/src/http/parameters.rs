@@ -9,17 +9,22 @@ use tidings_protocol::{ChannelName, NameError, Subscription};
 use crate::error::{Code, Error};
 
 /// The parameters of a query, decoded, in order.
-pub(super) struct Query(Vec<(String, String)>);
+pub(super) struct Query {
+    pairs: Vec<(String, String)>,
+    /// Whether something in it was not UTF-8, and stands there with U+FFFD in its place.
+    is_lossy: bool,
+}
 
 impl Query {
     pub(super) fn of(uri: &Uri) -> Self {
         let query = uri.query().unwrap_or_default();
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        let is_lossy = percent_decode_str(query).decode_utf8().is_err();
+        Self { pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect(), is_lossy }
     }
 
     /// Every value of a parameter.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
     /// The value of a parameter that may stand once; an empty one is none.
@@ -38,12 +43,15 @@ impl Query {
         Ok(first.filter(|value| !value.is_empty()))
     }
 
-    /// Refuses parameters other than `known`, so that a misspelt one is not passed over.
+    /// Refuses parameters other than `known`, so that a misspelt one is not passed over, and what is no text.
     ///
     /// # Errors
-    /// 400 with the names that the route knows.
+    /// 400 with the names that the route knows, or where the query is not UTF-8.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Error> {
-        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        if self.is_lossy {
+            return Err(Error::new(Code::InvalidUtf8, "the query is not UTF-8"));
+        }
+        match self.pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             None => Ok(()),
             Some((name, _)) => Err(Error::new(
                 Code::BadQuery,

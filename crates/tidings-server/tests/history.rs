@@ -1,0 +1,121 @@
+//! Stored events as JSON pages.
+
+use serde_json::{Value, json};
+use tidings_protocol::EventId;
+
+use super::process::{Directory, Hub, eventually};
+
+fn page(hub: &Hub, query: &str) -> Value {
+    hub.get(&format!("/api/v1/channels/a/events{query}")).is(200).json()
+}
+
+fn data(page: &Value) -> Vec<&str> {
+    page["events"].as_array().unwrap().iter().map(|event| event["data"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn event_has_the_members_of_the_contract() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let id = hub.publish("a", "plain");
+    hub.publish_batch([json!({"channels": ["b", "a"], "event": "named", "data": {"n": 1}})]);
+    let page = page(&hub, "");
+    let offset = id.parse::<EventId>().unwrap().offset;
+    let events = page["events"].as_array().unwrap();
+    let time = events[0]["publishedAt"].as_str().unwrap();
+    assert_eq!(
+        events[0],
+        json!({"id": id, "offset": offset, "channels": ["a"], "event": null, "data": "plain", "publishedAt": time})
+    );
+    assert_eq!((&events[1]["event"], &events[1]["data"]), (&json!("named"), &json!("{\"n\":1}")));
+    assert_eq!(events[1]["channels"], json!(["a"]), "only what the asker named may be told");
+    // As in 2026-01-02T03:04:05.678Z.
+    let shape: String = time.chars().map(|it| if it.is_ascii_digit() { '0' } else { it }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000Z");
+    assert_eq!((&page["next"], page.get("gap")), (&Value::Null, None));
+}
+
+#[test]
+fn pages_follow_one_another_to_the_end() {
+    let directory = Directory::new();
+    let hub = Hub::serve(&directory, &[]);
+    let message =
+        |n: u32| json!({"channels": [if n % 3 == 0 { "other" } else { "a" }], "data": n.to_string()});
+    hub.publish_batch((0..30).map(message));
+    let expected: Vec<String> = (0..30).filter(|n| n % 3 != 0).map(|n| n.to_string()).collect();
+    for limit in [1, 7, 19, 20, 21, 1000] {
+        let mut seen = Vec::new();
+        let mut query = format!("?limit={limit}");
+        loop {
+            let page = page(&hub, &query);
+            assert!(data(&page).len() <= limit, "{page}");
+            seen.extend(data(&page).into_iter().map(str::to_owned));
+            let Some(next) = page["next"].as_str() else { break };
+            query = format!("?limit={limit}&after={next}");
+        }
+        assert_eq!(seen, expected, "limit {limit}");
+    }
+}
+
+#[test]
+fn after_takes_any_id_that_a_stream_takes() {
+    let directory = Directory::new();
+    let hub = Hub::serve(&directory, &[]);
+    let ids = hub.publish_batch((0..5).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
+    assert_eq!(data(&page(&hub, &format!("?after={}", ids[2]))), ["3", "4"]);
+    assert_eq!(data(&page(&hub, &format!("?after={}", ids[4]))), Vec::<&str>::new());
+    assert_eq!(data(&page(&hub, "?after=")), ["0", "1", "2", "3", "4"]);
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    assert_eq!(data(&page(&hub, &format!("?after={}", reader.position()))), Vec::<&str>::new());
+    hub.stop();
+    let hub = Hub::serve(&directory, &[]);
+    assert_eq!(data(&page(&hub, &format!("?after={}", ids[2]))), ["3", "4"]);
+}
+
+#[test]
+fn bounds_of_a_page_are_checked() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for bad in ["limit=0", "limit=-1", "limit=x", "limit=1001", "limit=1.5", "limt=1", "limit=1&limit=2"] {
+        hub.get(&format!("/api/v1/channels/a/events?{bad}")).refuses(400, "bad_query");
+    }
+    assert_eq!(page(&hub, "?limit=1000"), json!({"events": [], "next": null}));
+}
+
+#[test]
+fn page_says_what_a_stream_would_say_is_missing() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
+    let ids = hub.publish_batch((0..20).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
+    eventually("the channel is trimmed", || data(&page(&hub, "")).len() == 5);
+    let trimmed = page(&hub, &format!("?after={}", ids[0]));
+    assert_eq!(data(&trimmed), ["15", "16", "17", "18", "19"]);
+    let gap = &trimmed["gap"];
+    assert_eq!(
+        (&gap["channels"], &gap["reason"], &gap["requested"]),
+        (&json!(["a"]), &json!("trimmed"), &json!(ids[0]))
+    );
+    let resumed: EventId = gap["resumedAt"].as_str().unwrap().parse().unwrap();
+    assert_eq!(resumed.offset, ids[14].parse::<EventId>().unwrap().offset);
+    assert_eq!(page(&hub, &format!("?after={}", ids[16])).get("gap"), None);
+    assert_eq!(page(&hub, "?after=garbage")["gap"]["reason"], "malformed");
+    // Without an id nobody asked for what is gone.
+    assert_eq!(page(&hub, "").get("gap"), None);
+}
+
+#[test]
+fn list_of_channels_counts_connections_as_they_asked() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let list = || hub.get("/api/v1/channels").is(200).json();
+    assert_eq!(list(), json!({"channels": []}));
+    hub.publish("silent", "x");
+    let one = hub.subscribe("/api/v1/events/a");
+    let two = hub.subscribe("/api/v1/events?channel=a&channel=a&channel=b.*&channel=**");
+    let expected = json!({"channels": [
+        {"channel": "**", "connections": 1}, {"channel": "a", "connections": 2}, {"channel": "b.*", "connections": 1}
+    ]});
+    assert_eq!(list(), expected);
+    drop((one, two));
+    eventually("all are gone", || list() == json!({"channels": []}));
+}

@@ -1,0 +1,201 @@
+//! A hub without credentials: open to programs of this machine, closed to the web.
+
+use super::process::{Directory, Hub};
+use super::wire::Answer;
+
+const CHANNEL: &str = "/api/v1/events/a";
+
+fn asked(hub: &Hub, head: &str) -> Answer {
+    hub.raw(format!("{head}\r\n\r\n"))
+}
+
+#[track_caller]
+fn allows(answer: &Answer, origin: &str) {
+    assert_eq!(answer.head.header("access-control-allow-origin"), Some(origin));
+    assert_eq!(answer.head.header("access-control-allow-credentials"), Some("true"));
+    let exposed = answer.head.header("access-control-expose-headers").unwrap();
+    assert!(exposed.contains("Tidings-Connection") && exposed.contains("Retry-After"), "{exposed}");
+    assert!(varies(answer));
+}
+
+fn varies(answer: &Answer) -> bool {
+    let mut vary = answer.head.headers.iter().filter(|(name, _)| name == "vary");
+    vary.any(|(_, value)| value.split(',').any(|it| it.trim().eq_ignore_ascii_case("origin")))
+}
+
+#[test]
+fn host_must_be_a_loopback_name() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for good in [
+        "localhost",
+        "LOCALHOST:1",
+        "localhost.:8000",
+        "app.localhost",
+        "127.0.0.1",
+        "127.9.8.7:80",
+        "[::1]",
+        "[::1]:8000",
+        "[::ffff:127.0.0.1]",
+    ] {
+        asked(&hub, &format!("GET /healthz HTTP/1.1\r\nHost: {good}")).is(200);
+    }
+    for bad in [
+        "evil.example",
+        "evil.example:8000",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "notlocalhost",
+        "0.0.0.0",
+        "10.0.0.1",
+        "[::]",
+        "[2001:db8::1]:80",
+        "169.254.169.254",
+    ] {
+        for path in ["/healthz", CHANNEL, "/metrics", "/", "/api/v1/nothing"] {
+            asked(&hub, &format!("GET {path} HTTP/1.1\r\nHost: {bad}")).refuses(403, "forbidden_host");
+        }
+        let post = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {bad}\r\nContent-Length: 1\r\n\r\nx");
+        hub.raw(post).refuses(403, "forbidden_host");
+    }
+    assert_eq!(hub.get("/api/v1/channels/a/events").json()["events"], serde_json::json!([]));
+}
+
+#[test]
+fn host_must_stand_once_and_agree_with_the_target() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    asked(&hub, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost").is(400);
+    asked(&hub, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example").is(400);
+    asked(&hub, "GET /healthz HTTP/1.1\r\nAccept: */*").is(400);
+    asked(&hub, "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost").is(400);
+    asked(&hub, "GET http://evil.example/healthz HTTP/1.1\r\nHost: evil.example")
+        .refuses(403, "forbidden_host");
+    asked(&hub, "GET http://localhost/healthz HTTP/1.1\r\nHost: localhost").is(200);
+}
+
+#[test]
+fn pages_of_loopback_origins_are_allowed_with_credentials() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for origin in ["http://localhost:3000", "http://127.0.0.1:5173", "https://localhost", "http://[::1]:3000"]
+    {
+        let headers = [("Origin", origin)];
+        for path in ["/healthz", "/api/v1/channels", "/metrics"] {
+            allows(hub.request("GET", path, &headers, b"").is(200), origin);
+        }
+        allows(hub.request("POST", CHANNEL, &headers, b"x").is(200), origin);
+        let stream = hub.subscribe_with(CHANNEL, &headers);
+        allows(&Answer { head: stream.head.clone(), body: Vec::new() }, origin);
+        // Refusals can be read by the page that meets them.
+        allows(hub.request("GET", "/api/v1/events/a..b", &headers, b"").refuses(400, "bad_channel"), origin);
+        allows(hub.request("GET", "/nothing", &headers, b"").refuses(404, "not_found"), origin);
+        allows(hub.request("PUT", CHANNEL, &headers, b"").refuses(405, "method_not_allowed"), origin);
+    }
+}
+
+#[test]
+fn pages_of_other_origins_are_refused() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for origin in [
+        "https://evil.example",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://localhost:3000@evil.example",
+        "http://evil.example/localhost",
+        "null",
+        "file://",
+        "chrome-extension://abcdef",
+        "",
+        "http://10.0.0.1:3000",
+    ] {
+        let headers = [("Origin", origin)];
+        let preflight = [("Origin", origin), ("Access-Control-Request-Method", "POST")];
+        for answer in [
+            hub.request("GET", CHANNEL, &headers, b""),
+            hub.request("POST", CHANNEL, &headers, b"x"),
+            hub.request("POST", "/api/v1/publish", &headers, b"{}"),
+            hub.request("OPTIONS", CHANNEL, &preflight, b""),
+        ] {
+            answer.refuses(403, "forbidden_origin");
+            assert_eq!(answer.head.header("access-control-allow-origin"), None, "{origin}");
+            assert!(varies(&answer));
+        }
+    }
+    let two = [("Origin", "http://localhost:3000"), ("Origin", "https://evil.example")];
+    hub.request("GET", "/healthz", &two, b"").refuses(403, "forbidden_origin");
+    assert_eq!(hub.get("/api/v1/channels/a/events").json()["events"], serde_json::json!([]));
+}
+
+#[test]
+fn listed_origins_are_allowed_exactly() {
+    let directory = Directory::new();
+    let variables = [("TIDINGS_CORS_ORIGINS", "https://app.example.com,http://other.example:81")];
+    let hub = Hub::in_memory(&directory, &variables);
+    for origin in ["https://app.example.com", "http://other.example:81", "http://localhost:3000"] {
+        allows(hub.request("GET", "/api/v1/channels", &[("Origin", origin)], b"").is(200), origin);
+    }
+    for origin in [
+        "http://app.example.com",
+        "https://app.example.com:444",
+        "http://other.example",
+        "https://example.com",
+    ] {
+        let answer = hub.request("GET", "/api/v1/channels", &[("Origin", origin)], b"");
+        answer.refuses(403, "forbidden_origin");
+    }
+}
+
+#[test]
+fn preflight_names_what_pages_may_send() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for path in [CHANNEL, "/api/v1/publish", "/api/v1/events?channel=a"] {
+        let headers = [
+            ("Origin", "http://localhost:3000"),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "authorization,last-event-id"),
+        ];
+        let answer = hub.request("OPTIONS", path, &headers, b"");
+        allows(&answer, "http://localhost:3000");
+        assert!(matches!(answer.head.status, 200 | 204), "{answer:?}");
+        let allowed = answer.head.header("access-control-allow-headers").unwrap().to_ascii_lowercase();
+        for name in [
+            "authorization",
+            "content-type",
+            "last-event-id",
+            "x-session-id",
+            "idempotency-key",
+            "cache-control",
+        ] {
+            assert!(allowed.split(", ").any(|it| it == name), "{name} is not in {allowed}");
+        }
+        let methods = answer.head.header("access-control-allow-methods").unwrap();
+        assert!(methods.contains("GET") && methods.contains("POST"), "{methods}");
+    }
+}
+
+#[test]
+fn answer_without_an_origin_still_varies_by_it() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let answer = hub.get("/api/v1/channels");
+    assert!(varies(answer.is(200)));
+    assert_eq!(answer.head.header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn insecure_hub_answers_to_every_host_and_still_to_no_foreign_page() {
+    let directory = Directory::new();
+    let command = directory.command(&["serve", "--memory", "--insecure", "--listen", "0.0.0.0:0"]);
+    let hub = Hub::start(command);
+    let ask = |headers: &str| asked(&hub, &format!("GET /api/v1/channels HTTP/1.1\r\n{headers}"));
+    ask("Host: hub.example:8000").is(200);
+    ask("Host: 10.1.2.3").is(200);
+    allows(ask("Host: hub.example\r\nOrigin: http://localhost:3000").is(200), "http://localhost:3000");
+    for origin in ["https://evil.example", "null", "http://hub.example"] {
+        ask(&format!("Host: hub.example\r\nOrigin: {origin}")).refuses(403, "forbidden_origin");
+    }
+    ask("Host: a\r\nHost: b").is(400);
+}

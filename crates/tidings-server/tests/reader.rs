@@ -1,0 +1,117 @@
+//! A subscriber that tells every item of its stream.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+use tidings_protocol::sse::{Event, Item, Parser};
+
+use super::process::Hub;
+use super::wire::{Head, Wire};
+
+/// One open stream.
+pub(crate) struct Reader {
+    pub(crate) wire: Wire,
+    pub(crate) head: Head,
+    parser: Parser,
+    items: VecDeque<Item>,
+    has_chunks: bool,
+}
+
+impl Reader {
+    /// Reads the head of the answer that comes over this wire, which must be a stream.
+    #[track_caller]
+    pub(crate) fn over(mut wire: Wire) -> Self {
+        let head = wire.head();
+        if head.status != 200 {
+            let length = head.header("content-length").map_or(0, |length| length.parse::<usize>().unwrap());
+            let body = if length > 0 { wire.some() } else { None };
+            panic!("{head:?} {}", String::from_utf8_lossy(&body.unwrap_or_default()));
+        }
+        let has_chunks = head.header("transfer-encoding") == Some("chunked");
+        Self { wire, head, parser: Parser::new(), items: VecDeque::new(), has_chunks }
+    }
+
+    /// Reads one item; none when the stream has ended.
+    pub(crate) fn item(&mut self) -> Option<Item> {
+        while self.items.is_empty() {
+            let bytes = if self.has_chunks { self.wire.chunk() } else { self.wire.some() };
+            self.parser.feed(&bytes?, &mut |item| self.items.push_back(item)).unwrap();
+        }
+        self.items.pop_front()
+    }
+
+    /// Reads the next event, the hub's own among them; none at the end.
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.item()? {
+                Item::Event(event) if event.name != "tidings.position" => return Some(event),
+                _ => {}
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn event(&mut self) -> Event {
+        self.next().expect("the stream ended without an event")
+    }
+
+    /// The text of the next event, which must be a publisher's.
+    #[track_caller]
+    pub(crate) fn data(&mut self) -> String {
+        let event = self.event();
+        assert!(!event.name.starts_with("tidings."), "{event:?}");
+        event.data
+    }
+
+    /// The texts of the next events.
+    #[track_caller]
+    pub(crate) fn several(&mut self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.data()).collect()
+    }
+
+    /// The next event, which must be of the hub with this name, and its JSON.
+    #[track_caller]
+    pub(crate) fn notice(&mut self, name: &str) -> (Event, Value) {
+        let event = self.event();
+        assert_eq!(event.name, name, "{event:?}");
+        let json = serde_json::from_str(&event.data).unwrap();
+        (event, json)
+    }
+
+    /// Reads to the position that the stream begins from.
+    #[track_caller]
+    pub(crate) fn position(&mut self) -> String {
+        loop {
+            match self.item().expect("the stream ended without a position") {
+                Item::Position(id) => return id,
+                Item::Event(event) => panic!("an event before the position: {event:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The id that a resume would name.
+    pub(crate) fn last_id(&self) -> &str {
+        self.parser.last_event_id()
+    }
+}
+
+impl Hub {
+    /// Opens a stream and waits until it is served.
+    #[track_caller]
+    pub(crate) fn subscribe(&self, path: &str) -> Reader {
+        self.subscribe_with(path, &[])
+    }
+
+    #[track_caller]
+    pub(crate) fn subscribe_with(&self, path: &str, headers: &[(&str, &str)]) -> Reader {
+        let mut wire = Wire::connect(self);
+        wire.send(self.head_of("GET", path, headers, b""));
+        Reader::over(wire)
+    }
+
+    #[track_caller]
+    pub(crate) fn resume(&self, path: &str, id: &str) -> Reader {
+        self.subscribe_with(path, &[("Last-Event-ID", id)])
+    }
+}

@@ -1,0 +1,320 @@
+//! Streams: their head, their first bytes, their frames, what keeps them open and what ends them.
+
+use std::collections::BTreeSet;
+use std::net::Shutdown;
+
+use serde_json::json;
+use tidings_protocol::sse::Item;
+
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::wire::Wire;
+
+const FIREFOX: &[(&str, &str)] = &[
+    ("Accept", "text/event-stream"),
+    ("Pragma", "no-cache"),
+    ("Cache-Control", "no-cache"),
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+];
+
+/// The first chunk of a stream, as text, with the values that differ from one to the next taken out.
+fn first_block(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> String {
+    let mut wire = Wire::connect(hub);
+    wire.send(hub.head_of("GET", path, headers, b""));
+    assert_eq!(wire.head().status, 200);
+    let block = String::from_utf8(wire.chunk().unwrap()).unwrap();
+    let lines = block.split_inclusive('\n').map(|line| {
+        if let Some(retry) = line.strip_prefix("retry: ") {
+            assert!((1000..=2000).contains(&retry.trim().parse::<u32>().unwrap()), "{line:?}");
+            "retry: N\n".to_owned()
+        } else if let Some(id) = line.strip_prefix("id: ") {
+            id.trim().parse::<tidings_protocol::EventId>().unwrap();
+            "id: ID\n".to_owned()
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect()
+}
+
+#[test]
+fn head_of_a_stream_is_what_the_contract_names() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for path in ["/api/v1/events/a", "/api/v1/events?channel=a", "/api/v1/events/a.*", "/api/v1/events/**"] {
+        let head = hub.subscribe(path).head;
+        assert_eq!(head.header("content-type"), Some("text/event-stream"));
+        assert_eq!(head.header("cache-control"), Some("no-cache, no-transform"));
+        assert_eq!(head.header("x-accel-buffering"), Some("no"));
+        assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+        assert_eq!(head.header("content-encoding"), None);
+        let connection = head.header("tidings-connection").unwrap();
+        assert!(
+            connection.len() == 32 && connection.bytes().all(|it| it.is_ascii_hexdigit()),
+            "{connection}"
+        );
+    }
+}
+
+#[test]
+fn first_block_is_one_chunk_in_the_form_that_the_client_keeps() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let (as_block, as_event) = (
+        "retry: N\n: tidings\nid: ID\n\n",
+        "retry: N\n: tidings\nevent: tidings.position\ndata:\nid: ID\n\n",
+    );
+    let stream = ("Accept", "text/event-stream");
+    let pragma = ("Pragma", "no-cache");
+    let mode = ("Sec-Fetch-Mode", "cors");
+    let browser = FIREFOX[3];
+    let path = "/api/v1/events/a";
+    assert_eq!(first_block(&hub, path, &[]), as_block);
+    assert_eq!(first_block(&hub, path, &[stream]), as_block);
+    assert_eq!(first_block(&hub, path, FIREFOX), as_event);
+    assert_eq!(first_block(&hub, path, &[stream, pragma, mode]), as_event);
+    assert_eq!(first_block(&hub, path, &[stream, pragma]), as_block, "no browser");
+    assert_eq!(first_block(&hub, path, &[stream, mode, browser]), as_block, "a page's own fetch");
+    assert_eq!(first_block(&hub, path, &[("Accept", "*/*"), pragma, browser]), as_block);
+    assert_eq!(first_block(&hub, path, &[stream, pragma, ("User-Agent", "python-requests")]), as_block);
+    assert_eq!(first_block(&hub, "/api/v1/events/a?position=event", &[]), as_event);
+    assert_eq!(first_block(&hub, "/api/v1/events/a?position=id", FIREFOX), as_block);
+    assert_eq!(first_block(&hub, "/api/v1/events/a?position=none", FIREFOX), "retry: N\n: tidings\n\n");
+    hub.get("/api/v1/events/a?position=both").refuses(400, "bad_query");
+}
+
+#[test]
+fn hello_names_the_connection_its_channels_and_its_position_first() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    hub.publish("a", "before");
+    for suffix in ["", "&position=event"] {
+        let mut reader = hub.subscribe(&format!("/api/v1/events?channel=a&channel=b.*&hello=true{suffix}"));
+        let (event, open) = reader.notice("tidings.open");
+        let connection = reader.head.header("tidings-connection").unwrap();
+        let expected =
+            json!({"connectionId": connection, "channels": ["a", "b.*"], "position": event.last_event_id});
+        assert_eq!(open, expected);
+        assert!(event.last_event_id.parse::<tidings_protocol::EventId>().is_ok(), "{event:?}");
+    }
+    hub.get("/api/v1/events/a?hello=yes").refuses(400, "bad_query");
+}
+
+#[test]
+fn each_event_is_one_chunk_of_exact_bytes() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut wire = Wire::connect(&hub);
+    wire.send(hub.head_of("GET", "/api/v1/events/a", &[], b""));
+    wire.head();
+    wire.chunk().unwrap();
+    let mut chunk = |query: &str, data: &str| {
+        let answer = hub.post(&format!("/api/v1/events/a{query}"), data).is(200).json();
+        let frame = String::from_utf8(wire.chunk().unwrap()).unwrap();
+        answer["id"].as_str().map_or(frame.clone(), |id| frame.replace(id, "ID"))
+    };
+    assert_eq!(chunk("", "text"), "data: text\nid: ID\n\n");
+    assert_eq!(chunk("?event=note", "{\"a\": 1}"), "event: note\ndata: {\"a\": 1}\nid: ID\n\n");
+    assert_eq!(chunk("", ""), "data:\nid: ID\n\n");
+    assert_eq!(chunk("", "a\nb\r\nc\rd\n"), "data: a\ndata: b\ndata: c\ndata: d\ndata:\nid: ID\n\n");
+    assert_eq!(chunk("", " : x"), "data:  : x\nid: ID\n\n");
+    assert_eq!(chunk("?store=false", "gone"), "data: gone\n\n");
+    let large = "é".repeat(100_000);
+    assert_eq!(chunk("", &large), format!("data: {large}\nid: ID\n\n"));
+}
+
+#[test]
+fn quiet_stream_is_kept_alive_and_its_position_renewed() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "200ms")]);
+    let mut reader = hub.subscribe("/api/v1/events/quiet");
+    let mut browser = hub.subscribe_with("/api/v1/events/quiet", FIREFOX);
+    reader.position();
+    let newest = hub.publish("busy", "1");
+    for reader in [&mut reader, &mut browser] {
+        let mut has_comment = false;
+        while reader.last_id() != newest {
+            has_comment |= matches!(reader.item().unwrap(), Item::Comment(text) if text == "keep-alive");
+        }
+        assert!(has_comment);
+    }
+}
+
+#[test]
+fn stream_that_hears_only_unstored_events_gets_its_position_all_the_same() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "300ms")]);
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    let newest = hub.publish("other", "1");
+    let mut heard = 0;
+    // Each event is followed by the next one at once: the stream is never silent for long.
+    while reader.last_id() != newest {
+        hub.post("/api/v1/events/a?store=false", "tick").is(200);
+        assert_eq!(reader.data(), "tick");
+        heard += 1;
+    }
+    assert!(heard > 3, "{heard}");
+}
+
+#[test]
+fn disabled_streams_answer_204() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
+    hub.get("/api/v1/events/a").is(204);
+    hub.get("/api/v1/events?channel=a").is(204);
+    hub.publish("a", "still taken");
+}
+
+#[test]
+fn stream_ends_at_its_greatest_age_and_says_so() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    let (_, end) = reader.notice("tidings.end");
+    assert_eq!(end, json!({"reason": "max_age", "reconnect": true}));
+    assert_eq!(reader.item(), None);
+    eventually("the connection is gone", || hub.connections("a") == 0);
+}
+
+#[test]
+fn http_1_0_client_gets_the_stream_unchunked_until_the_connection_closes() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
+    let mut wire = Wire::connect(&hub);
+    wire.send(format!("GET /api/v1/events/a HTTP/1.0\r\nHost: {}\r\n\r\n", hub.authority()));
+    let mut reader = Reader::over(wire);
+    assert_eq!(reader.head.header("transfer-encoding"), None);
+    assert_eq!(reader.head.header("content-length"), None);
+    reader.position();
+    hub.publish("a", "one");
+    assert_eq!(reader.data(), "one");
+    reader.notice("tidings.end");
+    assert_eq!(reader.item(), None);
+}
+
+#[test]
+fn head_request_gets_the_head_alone_and_opens_nothing() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut wire = Wire::connect(&hub);
+    wire.send(hub.head_of("HEAD", "/api/v1/events/a", &[("Connection", "close")], b""));
+    let head = wire.head();
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(wire.rest(), b"");
+    assert_eq!(hub.connections("a"), 0);
+}
+
+#[test]
+fn connection_is_gone_when_its_client_closes_or_half_closes() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let half = hub.subscribe("/api/v1/events/a");
+    let whole = hub.subscribe("/api/v1/events?channel=a&channel=b.**");
+    assert_eq!((hub.connections("a"), hub.connections("b.**")), (2, 1));
+    half.wire.socket.shutdown(Shutdown::Write).unwrap();
+    eventually("the half-closed one is gone", || hub.connections("a") == 1);
+    drop(whole);
+    eventually("the closed one is gone", || hub.connections("a") == 0 && hub.connections("b.**") == 0);
+    assert_eq!(hub.metric("tidings_connections"), 0.0);
+}
+
+#[test]
+fn wide_connection_gets_each_event_once_and_in_order() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let channels = (0..64).map(|n| format!("room.{n}"));
+    let patterns = (0..62).map(|n| format!("room.{n}.**")).chain(["room.*".into(), "*:news".into()]);
+    let query: Vec<String> = channels.chain(patterns).map(|name| format!("channel={name}")).collect();
+    assert_eq!(query.len(), 128);
+    let mut reader = hub.subscribe(&format!("/api/v1/events?{}", query.join("&")));
+    let publish = |n: usize| {
+        let all = [
+            format!("room.{}", n % 70),
+            format!("room.{}.deep.er", n % 62),
+            "a:news".to_owned(),
+            format!("room.{}:x", n % 7),
+        ];
+        let channels: BTreeSet<&String> = all.iter().take(1 + n % 4).collect();
+        json!({"channels": channels, "data": n.to_string()})
+    };
+    for n in 0..50 {
+        hub.post("/api/v1/publish", publish(n).to_string()).is(200);
+        hub.publish("elsewhere.room", "not for it");
+    }
+    hub.publish_batch((50..300).map(publish));
+    let expected: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    assert_eq!(reader.several(300), expected);
+    // The same again as a replay.
+    let mut replay = hub.subscribe(&format!("/api/v1/events?history=all&{}", query.join("&")));
+    assert_eq!(replay.several(300), expected);
+}
+
+#[test]
+fn pattern_crosses_no_segment_and_no_separator() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut one = hub.subscribe("/api/v1/events/a.*");
+    let mut more = hub.subscribe("/api/v1/events/a:**");
+    for channel in ["a", "a.b", "a.b.c", "a:b", "a:b.c", "b.a", "a.c"] {
+        hub.publish(channel, channel);
+    }
+    hub.publish_batch([json!({"channels": ["a.end", "a:end"], "data": "end"})]);
+    assert_eq!(one.several(3), ["a.b", "a.c", "end"]);
+    assert_eq!(more.several(3), ["a:b", "a:b.c", "end"]);
+}
+
+/// Speaks HTTP/2 from the first byte.
+mod http2 {
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    use super::{Directory, Hub, eventually};
+
+    #[test]
+    fn stream_over_http_2_is_the_same_without_a_connection_header() {
+        let directory = Directory::new();
+        let hub = Hub::in_memory(&directory, &[]);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = tokio::net::TcpStream::connect(hub.authority()).await.unwrap();
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+                    .await
+                    .unwrap();
+            tokio::spawn(connection);
+            let mut streams = Vec::new();
+            for _ in 0..3 {
+                let request = http::Request::get(format!("{}api/v1/events/a", hub.url))
+                    .body(Empty::<bytes::Bytes>::new())
+                    .unwrap();
+                let response = sender.send_request(request).await.unwrap();
+                assert_eq!(
+                    (response.status(), response.version()),
+                    (200.try_into().unwrap(), http::Version::HTTP_2)
+                );
+                let headers = response.headers();
+                assert_eq!(headers["content-type"], "text/event-stream");
+                assert_eq!(headers["cache-control"], "no-cache, no-transform");
+                assert_eq!(headers["x-accel-buffering"], "no");
+                assert!(headers.contains_key("tidings-connection"));
+                for absent in ["connection", "keep-alive", "transfer-encoding"] {
+                    assert!(!headers.contains_key(absent), "{headers:?}");
+                }
+                let mut body = response.into_body();
+                let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+                assert!(first.starts_with(b"retry: ") && first.ends_with(b"\n\n"), "{first:?}");
+                streams.push(body);
+            }
+            let id = hub.publish("a", "one");
+            for body in &mut streams {
+                let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+                assert_eq!(frame, format!("data: one\nid: {id}\n\n"));
+            }
+            assert_eq!(hub.connections("a"), 3);
+            streams.pop();
+            eventually("one stream was reset alone", || hub.connections("a") == 2);
+        });
+    }
+}
