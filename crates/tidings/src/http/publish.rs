@@ -89,7 +89,13 @@ pub(super) async fn messages(
                 let detail = "the header Idempotency-Key goes with one event; in a batch give each its `idempotencyKey`";
                 return Err(Error::new(Code::BadIdempotencyKey, detail).into());
             }
-            Ok(Json(publish(&hub, messages).await?).into_response())
+            let is_alone = messages.len() == 1;
+            let answers = publish(&hub, messages).await;
+            // A list of one names the place of its fault, too.
+            let answers = answers.map_err(|error| {
+                if is_alone && is_fault_of_an_event(error.code()) { error.at(0) } else { error }
+            })?;
+            Ok(Json(answers).into_response())
         }
     }
 }
@@ -99,6 +105,18 @@ async fn publish(hub: &Hub, messages: Vec<PublishMessage>) -> Result<Vec<Publish
     let permit = hub.gate().publish(&Principal::Anonymous, channels);
     let published = hub.publish_permitted(&permit, messages).await?;
     Ok(published.iter().map(answer).collect())
+}
+
+fn is_fault_of_an_event(code: Code) -> bool {
+    matches!(
+        code,
+        Code::EventTooLarge
+            | Code::Envelope
+            | Code::UnknownType
+            | Code::BadKey
+            | Code::BadIdempotencyKey
+            | Code::IdempotencyConflict
+    )
 }
 
 fn answer(published: &Published) -> PublishAnswer {
