@@ -35,12 +35,13 @@ impl Model {
     }
 
     pub(super) fn append(&mut self, event: Told) {
-        self.events.push(event.clone());
+        let channels = event.channels.clone();
+        self.events.push(event);
         let offset = self.head();
-        for channel in &event.channels {
+        for channel in &channels {
             self.held.entry(channel).or_default().push_back(offset);
         }
-        for channel in &event.channels {
+        for channel in &channels {
             while self.held[channel].len() > self.events_max {
                 let oldest = self.held.get_mut(channel).unwrap().pop_front().unwrap();
                 if !self.has_expired(oldest) && !self.has_newer(oldest, channel) {
