@@ -71,7 +71,9 @@ impl Log {
                     ..state.at_history(subscriptions, events)
                 }
             }
-            Start::WholeHistory => state.at_history(subscriptions, usize::MAX),
+            Start::WholeHistory => {
+                state.at(state.before_next(0, subscriptions), Vec::new(), None, state.head)
+            }
             Start::After(text) => match text.parse::<EventId>() {
                 Ok(id) => state.after(&id, text, subscriptions),
                 Err(_) => state.malformed(subscriptions),

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use proptest::test_runner::{Config, RngSeed};
 use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Subscription, Tag};
 
 use super::{
@@ -83,6 +84,11 @@ impl Drop for TestDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Property tests that try the same cases at every run.
+pub(crate) fn seeded(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(0x71d1_4765), ..Config::default() }
 }
 
 /// A world whose clock stands until it is moved, and whose chance is a sequence from a seed.

@@ -67,6 +67,11 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    #[cfg(test)]
+    pub(crate) fn set_recent_trims_max(&mut self, trims_max: usize) {
+        self.bounds.recent_trims = trims_max;
+    }
+
     /// Files an entry under its channels; `record_bytes` is what the store keeps of it.
     ///
     /// Offsets come in ascending order; those left out count as gone.

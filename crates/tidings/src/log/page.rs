@@ -10,7 +10,7 @@ use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Skip, Subscription
 
 use super::{
     Log, State,
-    attach::{Gap, Start},
+    attach::{Attached, Gap, Start},
     entry::{Entry, Millis},
 };
 
@@ -23,7 +23,7 @@ const NEAR: u64 = 64;
 /// A pattern of more channels than this is read by looking at every entry.
 const MERGED_ROWS_MAX: usize = 1024;
 /// Entries that one page looks at when it scans.
-const SCANNED_MAX: u64 = 4096;
+const SCANNED_MAX: usize = 4096;
 
 /// What a connection asks of the log.
 #[derive(Debug)]
@@ -107,6 +107,13 @@ pub(crate) struct History {
     pub(crate) newest: Epoch,
 }
 
+impl History {
+    /// The id that goes on after the last entry.
+    fn last(&self) -> Option<EventId> {
+        self.entries.last().map(|last| EventId::new(self.newest, last.offset, last.tag))
+    }
+}
+
 /// The offsets of a stretch, and how far it goes.
 struct Stretch {
     offsets: Vec<u64>,
@@ -142,35 +149,53 @@ impl Log {
 
     /// Reads stored events oldest first, at most `limit` of them; it may read the disk.
     pub(crate) fn history(&self, start: &Start, subscriptions: &[Subscription], limit: usize) -> History {
-        let attached = self.attach(start, subscriptions);
+        loop {
+            // What is lost before anything was read is found where it begins anew.
+            if let Some(history) = self.history_from(self.attach(start, subscriptions), subscriptions, limit)
+            {
+                return history;
+            }
+        }
+    }
+
+    fn history_from(
+        &self,
+        attached: Attached,
+        subscriptions: &[Subscription],
+        limit: usize,
+    ) -> Option<History> {
+        let Attached { mut cursor, tag, skips, gap, mut told, .. } = attached;
         let now = self.now();
-        let gap = attached.gap.map(|gap| (gap, self.id_at(attached.cursor, attached.tag)));
+        let gap = gap.map(|gap| (gap, self.id_at(cursor, tag)));
         let mut history = History { entries: Vec::new(), next: None, gap, newest: self.newest() };
-        let (mut cursor, mut told) = (attached.cursor, attached.told);
         loop {
             let ask = Ask { subscriptions, cursor, skips: &[], told, through: u64::MAX, overtaking_max: 0 };
             let mut page = self.page(&ask);
+            if !page.lost.is_empty() {
+                // Whoever goes on from the last one is told.
+                history.next = history.last();
+                return history.next.is_some().then_some(history);
+            }
             let read = self.read(&page.missing(), page.newest);
             page.fill(read);
-            told = page.told;
-            let is_had = |entry: &Entry| attached.skips.iter().any(|skip| skip.offset == entry.offset);
+            let is_had = |entry: &Entry| skips.iter().any(|skip| skip.offset == entry.offset);
             for entry in page.steps.into_iter().filter_map(|step| step.entry) {
                 cursor = entry.offset;
                 if entry.has_expired(now) || is_had(&entry) {
                     continue;
                 }
                 if history.entries.len() == limit {
-                    let last = history.entries.last().map(|last| (last.offset, last.tag));
-                    history.next = last.map(|(offset, tag)| EventId::new(history.newest, offset, tag));
-                    return history;
+                    history.next = history.last();
+                    return Some(history);
                 }
                 history.entries.push(entry);
             }
             if page.is_last {
-                return history;
+                return Some(history);
             }
-            // What was lost while it was read is passed over here; only a stream can be told in its middle.
-            cursor = page.end.map_or(cursor, |(end, _)| end.max(cursor));
+            if let Some((end, _)) = page.end {
+                (cursor, told) = (end, page.told);
+            }
         }
     }
 
@@ -189,7 +214,7 @@ impl Log {
 impl State {
     fn empty_page(&self, ask: &Ask<'_>, told: u64) -> Page {
         Page {
-            is_last: true,
+            is_last: ask.cursor >= self.head,
             lost: BTreeSet::new(),
             steps: Vec::new(),
             end: Some((ask.cursor, self.tag_at(ask.cursor))),
@@ -296,16 +321,22 @@ impl State {
     /// Looks at every entry, by its labels.
     fn scan(&self, ask: &Ask<'_>, through: u64) -> Stretch {
         let mut offsets = Vec::new();
-        let end = through.min(ask.cursor + SCANNED_MAX);
-        for offset in ask.cursor + 1..=end {
-            if self.index.channels_of(offset).any(|channel| wants(ask.subscriptions, channel)) {
+        let mut entries = self.index.above(ask.cursor).take_while(|offset| *offset <= through);
+        let mut end = through;
+        for (looked_at, offset) in entries.by_ref().enumerate() {
+            if self.is_held_for(offset, ask.subscriptions) {
                 offsets.push(offset);
-                if offsets.len() == PAGE_ENTRIES {
-                    return Stretch { offsets, end: offset };
-                }
+            }
+            if offsets.len() == PAGE_ENTRIES || looked_at == SCANNED_MAX {
+                end = offset;
+                break;
             }
         }
         Stretch { offsets, end }
+    }
+
+    fn is_held_for(&self, offset: u64, subscriptions: &[Subscription]) -> bool {
+        self.index.channels_of(offset).any(|channel| wants(subscriptions, channel))
     }
 
     /// Puts the urgent entries of all that is pending before the stretch.
@@ -354,8 +385,7 @@ impl State {
             if index == rows_max {
                 // Too many channels: the newest urgent entries of the whole log will do.
                 let recent = self.index.recent_urgent_above(ask.cursor);
-                let mine = recent
-                    .filter(|entry| entry.channels.iter().any(|channel| wants(ask.subscriptions, channel)));
+                let mine = recent.filter(|entry| self.is_held_for(entry.offset, ask.subscriptions));
                 found.extend(mine.map(|entry| (entry.priority != Priority::Critical, entry.offset)));
                 break;
             }

@@ -1,1 +1,210 @@
+use std::{fs, os::unix::fs::FileExt, time::Duration};
 
+use tidings_protocol::Subscription;
+
+use super::{
+    attach::Start,
+    fixture::{
+        TestDir, TestWorld, append_each, disk_log, draft, idempotent, keyed, memory_log, subscriptions,
+    },
+    idempotency::Known,
+    *,
+};
+
+fn settings(retention_events: u64) -> LogSettings {
+    LogSettings { retention_events, ..LogSettings::default() }
+}
+
+/// Offsets and data of all that is kept.
+fn kept(log: &Log) -> Vec<(u64, String)> {
+    let all: Vec<Subscription> = subscriptions(&["**"]);
+    let history = log.history(&Start::WholeHistory, &all, usize::MAX);
+    history.entries.iter().map(|entry| (entry.offset, entry.data())).collect()
+}
+
+fn reason(log: &Log, id: &EventId, channel: &str) -> Option<tidings_protocol::body::GapReason> {
+    log.attach(&Start::After(id.to_string()), &subscriptions(&[channel])).gap.map(|gap| gap.reason)
+}
+
+#[test]
+fn batches_are_numbered_without_holes_and_tagged_apart() {
+    let log = memory_log(&settings(100), &TestWorld::new(1));
+    let first = log.append((0..50).map(|_| draft("a", "x")).collect()).unwrap();
+    assert_eq!(first.iter().map(|entry| entry.offset).collect::<Vec<_>>(), (1..=50).collect::<Vec<_>>());
+    let tags: std::collections::HashSet<_> = first.iter().map(|entry| entry.tag).collect();
+    assert_eq!(tags.len(), 50);
+    assert!(log.append(Vec::new()).unwrap().is_empty());
+    assert_eq!(log.head().offset, 50);
+    assert_eq!(log.head().tag, first[49].tag);
+}
+
+#[test]
+fn reopening_gives_back_entries_losses_and_keys() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    let (log, recovered) = disk_log(&settings(3), &directory, &world);
+    assert_eq!((recovered.entries, recovered.head, recovered.lost), (0, 0, None));
+    let ids = append_each(&log, (0..5).map(|n| draft("a", &format!("{n}\r\n"))));
+    append_each(&log, [draft("b", ""), keyed("c", "k"), idempotent("d", "once")]);
+    let before = (kept(&log), log.head().offset, log.head().tag, log.usage().bytes);
+    log.close().unwrap();
+    drop(log);
+    for _ in 0..3 {
+        let (log, recovered) = disk_log(&settings(3), &directory, &world);
+        assert_eq!(recovered.lost, None);
+        assert_eq!((kept(&log), log.head().offset, log.head().tag, log.usage().bytes), before);
+        assert_eq!(reason(&log, &ids[0], "a"), Some(tidings_protocol::body::GapReason::Trimmed));
+        assert_eq!(reason(&log, &ids[1], "a"), None);
+        assert_eq!(reason(&log, &ids[0], "b"), None);
+        let once = idempotent("d", "once").idempotency.unwrap();
+        assert!(matches!(log.keys().look_up(&once), Known::Repeat(answered) if answered.offset == 8));
+    }
+}
+
+#[test]
+fn losses_and_keys_outlive_the_files_of_their_entries() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    // Files of a mebibyte each.
+    let settings = LogSettings { retention_bytes: 4 << 20, ..settings(10_000) };
+    let (log, _) = disk_log(&settings, &directory, &world);
+    let ids = append_each(&log, [draft("quiet", "x"), idempotent("busy", "once"), draft("gone", "x")]);
+    let large = "x".repeat(100 << 10);
+    for _ in 0..25 {
+        append_each(&log, (0..4).map(|_| draft("busy", &large)));
+        log.maintain().unwrap();
+    }
+    assert!(directory.bytes() < 10 << 20, "{}", directory.bytes());
+    drop(log);
+    let (log, recovered) = disk_log(&settings, &directory, &world);
+    assert_eq!(recovered.lost, None);
+    assert_eq!(log.head().offset, 103);
+    assert_eq!(reason(&log, &ids[0], "busy"), Some(tidings_protocol::body::GapReason::Trimmed));
+    assert_eq!(reason(&log, &ids[0], "gone"), Some(tidings_protocol::body::GapReason::Trimmed));
+    assert_eq!(reason(&log, &ids[2], "gone"), None);
+    assert_eq!(reason(&log, &ids[0], "never"), None);
+    let once = idempotent("busy", "once").idempotency.unwrap();
+    assert!(matches!(log.keys().look_up(&once), Known::Repeat(answered) if answered.offset == 2));
+}
+
+#[test]
+fn directory_stays_within_its_bound_where_a_quiet_channel_has_entries_in_every_file() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    let settings = LogSettings { retention_bytes: 4 << 20, ..settings(100) };
+    let (log, _) = disk_log(&settings, &directory, &world);
+    let data = "x".repeat(2000);
+    for round in 0..30_u32 {
+        let busy = (0..500).map(|n| draft(&format!("busy.{}", n % 5), &data));
+        log.append(busy.chain([draft(&format!("quiet.{round}"), "x")]).collect()).unwrap();
+        log.maintain().unwrap();
+        // A quarter of the living, as much again as them and one file, and the file that is written.
+        let bound = log.usage().bytes * 9 / 4 + (3 << 20);
+        assert!(directory.bytes() <= bound, "round {round}: {} of {bound}", directory.bytes());
+    }
+    assert_eq!(kept(&log).iter().filter(|(_, data)| data == "x").count(), 30);
+    let before = kept(&log);
+    drop(log);
+    let (log, recovered) = disk_log(&settings, &directory, &world);
+    assert_eq!(recovered.lost, None);
+    assert_eq!(kept(&log), before);
+}
+
+#[test]
+fn record_that_cannot_be_read_does_not_stop_room_from_being_taken_back() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    let settings = LogSettings { retention_bytes: 4 << 20, ring_bytes: 1, ..settings(10) };
+    let (log, _) = disk_log(&settings, &directory, &world);
+    let ids = append_each(&log, [draft("quiet", "precious"), draft("quiet", "second")]);
+    let path = directory.segments().remove(0);
+    let at = fs::read(&path).unwrap().windows(8).position(|window| window == b"precious").unwrap();
+    fs::File::options().write(true).open(&path).unwrap().write_all_at(b"P", at as u64).unwrap();
+    let data = "x".repeat(100 << 10);
+    // Every file holds something that is kept, so each must be written anew.
+    for round in 0..30 {
+        append_each(
+            &log,
+            (0..8).map(|_| draft("busy", &data)).chain([draft(&format!("quiet.{round}"), "x")]),
+        );
+        log.maintain().unwrap();
+    }
+    assert!(directory.bytes() < 8 << 20, "{}", directory.bytes());
+    let start = EventId::new(log.newest(), 0, Tag(0));
+    assert_eq!(reason(&log, &start, "quiet"), Some(tidings_protocol::body::GapReason::Trimmed));
+    assert_eq!(reason(&log, &ids[0], "quiet"), None);
+    let history = log.history(&Start::After(ids[0].to_string()), &subscriptions(&["quiet"]), 9);
+    assert_eq!(history.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn end_that_an_earlier_start_had_seen_and_that_is_gone_is_told() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    let (log, _) = disk_log(&settings(100), &directory, &world);
+    let ids = append_each(&log, [draft("a", "x")]);
+    let whole = fs::metadata(directory.segments().remove(0)).unwrap().len();
+    append_each(&log, [draft("a", "x")]);
+    drop(log);
+    drop(disk_log(&settings(100), &directory, &world));
+    fs::File::options().write(true).open(directory.segments().remove(0)).unwrap().set_len(whole).unwrap();
+    let (log, recovered) = disk_log(&settings(100), &directory, &world);
+    assert!(recovered.lost.is_some());
+    assert_eq!(reason(&log, &ids[0], "a"), Some(tidings_protocol::body::GapReason::Epoch));
+}
+
+#[test]
+fn entries_go_by_age_and_by_bytes() {
+    let world = TestWorld::new(1);
+    let aged = LogSettings { retention_age: Duration::from_millis(100), ..settings(100) };
+    let log = memory_log(&aged, &world);
+    append_each(&log, [draft("a", "1"), draft("b", "2")]);
+    world.advance(60);
+    append_each(&log, [draft("a", "3")]);
+    world.advance(41);
+    log.trim();
+    assert_eq!(kept(&log), [(3, "3".to_owned())]);
+    world.advance(60);
+    log.trim();
+    assert_eq!((kept(&log), log.usage().bytes), (Vec::new(), 0));
+    let small = LogSettings { retention_bytes: 2000, ..settings(100) };
+    let log = memory_log(&small, &world);
+    append_each(&log, (0..100).map(|_| draft("a", "x")));
+    assert!((1500..=2000).contains(&log.usage().bytes), "{}", log.usage().bytes);
+}
+
+#[test]
+fn epochs_are_bounded_and_the_oldest_are_forgotten_first() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    let (log, _) = disk_log(&settings(100), &directory, &world);
+    let mut checkpoint = log.checkpoint(&|_| true);
+    drop(log);
+    let row = |epoch| EpochRow { epoch, begins_after: 0, lost: Lost::None };
+    checkpoint.epochs = (1..=EPOCHS_MAX as u64).map(row).collect();
+    fs::write(directory.path().join("checkpoint"), checkpoint.encode()).unwrap();
+    let (log, recovered) = disk_log(&settings(100), &directory, &world);
+    assert_eq!(recovered.lost, None);
+    assert_eq!(log.state().epochs.len(), EPOCHS_MAX);
+    let at_start = |epoch| EventId::new(Epoch(epoch), 0, Tag(0));
+    assert_eq!(reason(&log, &at_start(1), "a"), Some(tidings_protocol::body::GapReason::Epoch));
+    assert_eq!(reason(&log, &at_start(2), "a"), None);
+}
+
+#[test]
+fn ring_ends_at_the_head_and_keeps_to_its_bound() {
+    let log = memory_log(&LogSettings { ring_bytes: 10_000, ..settings(1000) }, &TestWorld::new(1));
+    append_each(&log, (0..100).map(|_| draft("a", &"x".repeat(500))));
+    let state = log.state();
+    assert!(state.ring.bytes() <= 10_000);
+    assert!(state.ring.get(100).is_some() && state.ring.get(101).is_none());
+    assert!(state.ring.get(1).is_none() && state.ring.get(0).is_none());
+}
+
+#[test]
+fn duplicate_channels_of_an_event_count_once() {
+    let log = memory_log(&settings(2), &TestWorld::new(1));
+    append_each(&log, (0..4).map(|_| draft("a a b a", "x")));
+    let history = log.history(&Start::WholeHistory, &subscriptions(&["a"]), 9);
+    assert_eq!(history.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [3, 4]);
+}
