@@ -23,28 +23,47 @@ use crate::{
 };
 
 impl Hub {
-    /// The hub's routes, to be served by [`serve`](crate::serve) or merged into a service of your own.
+    /// The hub's routes for publishers and subscribers, all below `/api/v1/`, to be merged into a service of your own.
+    ///
+    /// Its page, health and metrics are not among them: your service has its own. See [`Hub::readiness`] and
+    /// [`Hub::metrics_text`]; [`serve`](crate::serve) has everything.
     pub fn router(&self) -> Router {
-        let channel = get(streams::one).post(publish::one);
-        Router::new()
-            .route("/api/v1/events", get(streams::several))
-            .route("/api/v1/events/", channel.clone())
-            .route("/api/v1/events/{*channel}", channel)
-            .route("/api/v1/publish", post(publish::messages))
-            .route("/api/v1/channels", get(channels::list))
-            .route("/api/v1/channels/{*rest}", get(channels::history))
-            .route("/healthz", get(operating::alive))
-            .route("/readyz", get(operating::ready))
-            .route("/metrics", get(operating::metrics))
-            .route("/openapi.json", get(openapi::document))
-            .route("/", get(page::index))
-            .route("/page.css", get(page::style))
-            .route("/page.js", get(page::script))
-            .fallback(nothing)
+        self.guarded(channel_routes())
+    }
+
+    /// Every route of a hub that has a port of its own.
+    pub(crate) fn whole_router(&self) -> Router {
+        self.guarded(channel_routes().merge(own_routes()).fallback(nothing))
+    }
+
+    fn guarded(&self, routes: Router<Hub>) -> Router {
+        routes
             .method_not_allowed_fallback(other_method)
             .layer(middleware::from_fn_with_state(self.clone(), guard::guard))
             .with_state(self.clone())
     }
+}
+
+fn channel_routes() -> Router<Hub> {
+    let channel = get(streams::one).post(publish::one);
+    Router::new()
+        .route("/api/v1/events", get(streams::several))
+        .route("/api/v1/events/", channel.clone())
+        .route("/api/v1/events/{*channel}", channel)
+        .route("/api/v1/publish", post(publish::messages))
+        .route("/api/v1/channels", get(channels::list))
+        .route("/api/v1/channels/{*rest}", get(channels::history))
+}
+
+fn own_routes() -> Router<Hub> {
+    Router::new()
+        .route("/healthz", get(operating::alive))
+        .route("/readyz", get(operating::ready))
+        .route("/metrics", get(operating::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .route("/", get(page::index))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
 }
 
 async fn nothing(uri: http::Uri) -> Refusal {

@@ -104,7 +104,7 @@ async fn routes_live_beside_those_of_a_service() {
     let address = listener.local_addr().unwrap();
     let service = Router::new().route("/own", get(|| async { "mine" })).merge(hub.router());
     let served = tokio::spawn(tidings::serve_with(hub.clone(), service, vec![listener]));
-    for (path, expected) in [("/own", "mine"), ("/healthz", "alive")] {
+    for (path, expected) in [("/own", "mine"), ("/api/v1/channels", "{\"channels\":[]}")] {
         let mut socket = TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();

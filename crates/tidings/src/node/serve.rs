@@ -32,7 +32,7 @@ const GOODBYE: Duration = Duration::from_millis(200);
 /// # Errors
 /// When a listener cannot be used.
 pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
-    let router = hub.router();
+    let router = hub.whole_router();
     serve_with(hub, router, listeners).await
 }
 

@@ -109,7 +109,7 @@ async fn ask(hub: &Hub, method: &str, target: &str, content_type: Option<&str>, 
     if let Some(content_type) = content_type {
         request = request.header("content-type", content_type);
     }
-    TowerToHyperService::new(hub.router()).call(request.body(Body::from(body)).unwrap()).await.unwrap()
+    TowerToHyperService::new(hub.whole_router()).call(request.body(Body::from(body)).unwrap()).await.unwrap()
 }
 
 async fn text(response: Response) -> String {
