@@ -1,0 +1,168 @@
+//! Many clients that come back at once, and clients of quiet channels on a hub full of busy ones.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use super::{full_hub, in_turn_of};
+use crate::{
+    Arguments, Outcome,
+    http::Http,
+    report::{Table, count, median},
+    server::{Kind, Programs, Server},
+    swarm::Swarm,
+};
+
+/// Events that each client missed.
+const MISSED: u64 = 1_000;
+/// Channels of the full hub, so that each has [`MISSED`] events where it holds 1,000,000.
+const CHANNELS: usize = 1_000;
+const QUIET_CHANNELS: usize = 1_000;
+const QUIET_EVENTS: u64 = 10;
+
+pub(crate) fn measure(arguments: &Arguments, programs: &Programs) -> Outcome<Vec<Table>> {
+    Ok(vec![storms(arguments, programs)?, quiet(arguments, programs)?])
+}
+
+/// What one storm took.
+struct Storm {
+    seconds: f64,
+    cpu: Duration,
+    events: u64,
+    grown_kib: u64,
+    slowest_connect: Duration,
+}
+
+fn storms(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
+    let clients = arguments.clients;
+    let note = "All connect at once with a `Last-Event-ID` from before what they missed, and read to the last event; \
+                each event's number and order is checked. The server was restarted before the first storm of each \
+                kind (events on disk only); the second follows without a restart (`again`). Growth is of the peak \
+                resident size, divided by the clients.";
+    let mut table = Table::new(
+        &format!("{} clients resume 1,000 events each", count(clients as f64)),
+        &[
+            "storm",
+            "events",
+            "s",
+            "server CPU, s",
+            "events per CPU s",
+            "growth per client, KiB",
+            "slowest connect, ms",
+        ],
+        note,
+    );
+    let name = "storm";
+    let (server, first) = full_hub(arguments, programs, name)?;
+    let kept = (arguments.events / CHANNELS as u64).min(MISSED);
+    drop(server);
+    let shared = |_: usize| "busy.500".to_owned();
+    let own = |at: usize| format!("busy.{}", at % CHANNELS);
+    for (text, count_of, channel) in [
+        ("one shared channel", clients, &shared as &dyn Fn(usize) -> String),
+        ("1,000 clients, each its own channel", CHANNELS.min(clients), &own),
+        ("all clients over 1,000 channels", clients, &own),
+    ] {
+        let server = Server::start(programs, Kind::Interval, name, &[])?;
+        for again in ["", ", again"] {
+            match storm(&server, count_of, channel, &first, kept) {
+                Ok(storm) => table.row(storm_row(&format!("{text}{again}"), count_of, &storm)),
+                Err(error) => table.errors.push(format!("{text}{again}: {error}")),
+            }
+        }
+    }
+    fs::remove_dir_all(programs.directory.join(name))?;
+    Ok(table)
+}
+
+fn storm_row(text: &str, clients: usize, storm: &Storm) -> [String; 7] {
+    [
+        text.to_owned(),
+        count(storm.events as f64),
+        format!("{:.2}", storm.seconds),
+        format!("{:.2}", storm.cpu.as_secs_f64()),
+        count(storm.events as f64 / storm.cpu.as_secs_f64().max(0.01)),
+        format!("{:.1}", storm.grown_kib as f64 / clients as f64),
+        format!("{:.1}", storm.slowest_connect.as_secs_f64() * 1e3),
+    ]
+}
+
+fn storm(
+    server: &Server,
+    clients: usize,
+    channel: &dyn Fn(usize) -> String,
+    after: &str,
+    events_each: u64,
+) -> Outcome<Storm> {
+    server.forget_peak()?;
+    let (resident, cpu, began) = (server.resident_kib()?, server.cpu()?, Instant::now());
+    let mut swarm = Swarm::new(server.address)?;
+    for at in 0..clients {
+        swarm.subscribe(&channel(at), Some(after), &[0])?;
+    }
+    swarm.drain(clients as u64 * events_each)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let cpu = server.cpu()? - cpu;
+    if !swarm.faults.is_none() || swarm.deliveries != clients as u64 * events_each {
+        let faults = super::fault_text(&swarm.faults);
+        return Err(
+            format!("{} of {} events; {faults}", swarm.deliveries, clients as u64 * events_each).into()
+        );
+    }
+    eprintln!("  storm of {clients}: {seconds:.2} s, {:.2} s of CPU", cpu.as_secs_f64());
+    Ok(Storm {
+        seconds,
+        cpu,
+        events: swarm.deliveries,
+        grown_kib: server.peak_kib()?.saturating_sub(resident),
+        slowest_connect: swarm.slowest_connect,
+    })
+}
+
+fn quiet(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
+    let busy = count(arguments.events as f64);
+    let note = "Ten events on each quiet channel, on one hub alone, on the other spread among the busy ones. Both \
+                hubs were restarted, then take turns; medians. In parentheses: the median of the ratios to the hub \
+                without busy events.";
+    let title = format!("1,000 clients of quiet channels resume, beside {busy} events of busy ones");
+    let mut table = Table::new(&title, &["hub", "server CPU per client, µs", "time, ms"], note);
+    let mut hubs = Vec::new();
+    for (name, events) in [("quiet-busy", arguments.events), ("quiet-alone", 0)] {
+        let server = Server::start(programs, Kind::Interval, name, &[])?;
+        let mut http = Http::connect(server.address)?;
+        let first = http.fill([("start".to_owned(), 0)].into_iter())?;
+        for round in 0..QUIET_EVENTS {
+            http.fill((0..QUIET_CHANNELS).map(|channel| (format!("quiet.{channel}"), round)))?;
+            let each = events / QUIET_EVENTS;
+            if each > 0 {
+                http.fill((round * each..(round + 1) * each).map(|at| (format!("busy.{}", at % 1_000), at)))?;
+            }
+        }
+        server.terminate()?;
+        hubs.push((Server::start(programs, Kind::Interval, name, &[])?, first));
+    }
+    let channel = |at: usize| format!("quiet.{at}");
+    // One turn is several storms, since the kernel counts CPU in steps of 10 ms.
+    let samples = in_turn_of(hubs.len(), arguments.rounds, |at| {
+        let (server, first) = &hubs[at];
+        let (mut cpu, mut seconds) = (Duration::ZERO, 0.0);
+        for _ in 0..5 {
+            let storm = storm(server, QUIET_CHANNELS, &channel, first, QUIET_EVENTS)?;
+            cpu += storm.cpu;
+            seconds += storm.seconds;
+        }
+        Ok([super::micros(cpu) / 5.0 / QUIET_CHANNELS as f64, seconds * 1e3 / 5.0])
+    })?;
+    for (at, name) in [format!("with {busy} busy events"), "without".to_owned()].into_iter().enumerate() {
+        let cell = |figure: usize| {
+            let value = median(samples[at].iter().map(|sample| sample[figure]));
+            let ratio =
+                median(samples[at].iter().zip(&samples[1]).map(|(one, other)| one[figure] / other[figure]));
+            format!("{value:.0} ({ratio:.2})")
+        };
+        table.row([name, cell(0), cell(1)]);
+    }
+    drop(hubs);
+    Ok(table)
+}

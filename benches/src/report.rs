@@ -1,0 +1,107 @@
+//! Tables of figures, as text or Markdown, and the machine that they come from.
+
+use std::{fs, process::Command};
+
+use crate::Outcome;
+
+/// One table, with what has to be said beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) title: String,
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+    pub(crate) note: String,
+    /// Counts that are wrong.
+    pub(crate) errors: Vec<String>,
+}
+
+impl Table {
+    pub(crate) fn new(title: &str, columns: &[&str], note: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+            note: note.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    pub(crate) fn print(&self, load_before: &str, is_markdown: bool) -> Outcome<()> {
+        println!("{}{}\n", if is_markdown { "## " } else { "" }, self.title);
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|at| {
+                let cells = self.rows.iter().filter_map(|row| row.get(at)).chain([&self.columns[at]]);
+                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
+            .collect();
+        let rule = widths.iter().map(|width| "-".repeat(*width)).collect();
+        for row in [&self.columns, &rule].into_iter().chain(&self.rows) {
+            let cells: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            println!("| {} |", cells.join(" | "));
+        }
+        println!("\n{} Load average before {load_before}, after {}.\n", self.note, load()?);
+        for error in &self.errors {
+            println!("WRONG: {error}\n");
+        }
+        Ok(())
+    }
+}
+
+/// Prints how this was started, and on what.
+pub(crate) fn print_machine() -> Outcome<()> {
+    let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    let processors = fs::read_to_string("/proc/cpuinfo")?;
+    let name = processors.lines().find(|line| line.starts_with("model name"));
+    let name = name.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, name)| name);
+    let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let kernel = kernel.trim().split('-').next().unwrap_or_default();
+    println!("`cargo run --release -p benches -- {command}` on {cores} cores of {name}, Linux {kernel}.\n");
+    Ok(())
+}
+
+/// Tasks that ran or waited in the last 1, 5 and 15 minutes.
+pub(crate) fn load() -> Outcome<String> {
+    Ok(fs::read_to_string("/proc/loadavg")?.split(' ').take(3).collect::<Vec<_>>().join(" "))
+}
+
+/// Keeps this process off the servers' core.
+pub(crate) fn pin_to_second_core() -> Outcome<()> {
+    let id = std::process::id().to_string();
+    let pinned = Command::new("taskset").args(["-pc", "1", &id]).output()?;
+    if !pinned.status.success() {
+        return Err("this takes two cores: one for the server, one for the load".into());
+    }
+    Ok(())
+}
+
+/// The middle value; 0 of none.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        count if count % 2 == 1 => values[count / 2],
+        count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
+    }
+}
+
+/// A count as people read it: `12,345`.
+pub(crate) fn count(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
