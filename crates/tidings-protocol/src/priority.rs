@@ -46,7 +46,7 @@ pub struct PriorityError {
 
 impl fmt::Display for PriorityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "priority {} is none of low, normal, high, critical; {}", self.value, self.suggestion)
+        write!(f, "priority {} is unknown; {}", self.value, self.suggestion)
     }
 }
 

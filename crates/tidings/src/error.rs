@@ -32,6 +32,12 @@ impl Error {
         self
     }
 
+    /// Forgets the index: what is at fault was in no batch.
+    pub(crate) fn alone(mut self) -> Self {
+        self.0.index = None;
+        self
+    }
+
     /// Names the setting whose bound was met; it labels `tidings_limit_refused_total`.
     pub(crate) fn limit(mut self, setting: &'static str) -> Self {
         self.0.limit = Some(setting);

@@ -85,7 +85,8 @@ impl Hub {
     pub async fn publish(&self, publication: Publication) -> Result<Published, Error> {
         let message = publication.into_message();
         let permit = self.0.gate.publish(&Principal::Anonymous, &message.channels);
-        let mut published = self.0.publisher.publish(&permit, vec![message]).await?;
+        let published = self.0.publisher.publish(&permit, vec![message]).await;
+        let mut published = published.map_err(Error::alone)?;
         Ok(published.pop().expect("one message has one answer"))
     }
 

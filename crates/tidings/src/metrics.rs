@@ -79,7 +79,7 @@ impl Metrics {
                 "publishes_refused",
                 "Publishes answered with an error after they were checked",
             ),
-            frames: counter(it, "frames_delivered", "Events handed to connections"),
+            frames: counter(it, "frames_delivered", "Stored events handed to connections"),
             streams: counter(it, "streams_opened", "Streams that were opened"),
             expired: counter(it, "events_expired", "Times an event's ttl was over before it was sent"),
             superseded: counter(

@@ -65,14 +65,13 @@ impl Publisher {
         permit: &PublishPermit,
         messages: Vec<PublishMessage>,
     ) -> Result<Vec<Published>, Error> {
-        let is_batch = messages.len() > 1;
         let now = (self.now)();
         let mut bytes = 0;
         let mut items = Vec::with_capacity(messages.len());
         for (index, message) in messages.into_iter().enumerate() {
             bytes += message.data.len();
             let item = self.check(permit, message, now);
-            items.push(item.map_err(|error| if is_batch { error.at(index) } else { error })?);
+            items.push(item.map_err(|error| error.at(index))?);
         }
         let kib = (bytes >> 10).clamp(1, WAITING_KIB_MAX) as u32;
         let _room = tokio::time::timeout(DEADLINE, self.waiting.acquire_many(kib)).await.map_err(|_| {

@@ -20,8 +20,8 @@ const LATE_EVENTS_MAX: usize = 4;
 const TTL: Duration = Duration::from_secs(300);
 
 const BUFFERING: &str = "something on the way holds bytes back; nginx: `proxy_buffering off;` and \
-    `proxy_http_version 1.1;`; Apache: `SetEnv proxy-sendchunks 1` with `flushpackets=on`; HAProxy: no \
-    `option http-buffer-request` or compression here; a CDN: switch off caching, compression and buffering for this path";
+    `proxy_http_version 1.1;`; Apache: `SetEnv proxy-sendchunks 1` with `flushpackets=on`; HAProxy: \
+    `option http-no-delay`, no `option http-buffer-request` or compression here; a CDN: switch off caching, compression and buffering for this path";
 
 const IDLE: &str = "something on the way closes quiet streams; let it wait longer than the hub's `stream.keep_alive` \
     (15s): nginx `proxy_read_timeout 1h;`, HAProxy `timeout server 1h` and `timeout tunnel 1h`, AWS ALB \

@@ -66,12 +66,19 @@ impl Broker {
         let due = tokio::time::Instant::now() + deadline;
         match tokio::time::timeout_at(due, self.queue.send(Publish { items, answer })).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(stopped()),
+            Ok(Err(_)) => {
+                return Err(Error::new(
+                    Code::ShuttingDown,
+                    "the hub is shutting down; nothing was stored; try another node",
+                ));
+            }
             Err(_) => return Err(not_stored("the log takes no more publishes now; try again")),
         }
         match tokio::time::timeout_at(due, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(stopped()),
+            Ok(Err(_)) => Err(unknown(
+                "the writer of the log is gone; the event may be stored; the hub must be restarted",
+            )),
             Err(_) => Err(unknown(
                 "the log did not answer in time; the event may be stored; a retry with the same Idempotency-Key is safe",
             )),
@@ -262,8 +269,10 @@ fn refusal(error: &StoreError) -> Error {
         StoreError::Unknown(_) => {
             unknown("the log could not be made safe; the event may be stored; the hub must be restarted")
         }
+        // Only a restart helps, so a client need not ask again soon.
         StoreError::ReadOnly(_) => {
             not_stored("the log is read-only after a fault of its disk; the hub must be restarted")
+                .retry_after(Duration::from_secs(60))
         }
         StoreError::NotStored(source) if source.kind() == std::io::ErrorKind::StorageFull => {
             not_stored("the disk of the log is full; try again when there is room")
@@ -278,11 +287,6 @@ fn not_stored(detail: &'static str) -> Error {
 
 fn unknown(detail: &'static str) -> Error {
     Error::new(Code::OutcomeUnknown, detail).retry_after(Duration::from_secs(1))
-}
-
-fn stopped() -> Error {
-    Error::new(Code::ShuttingDown, "the hub is shutting down; the event may not be stored; try another node")
-        .retry_after(Duration::from_secs(1))
 }
 
 #[cfg(test)]

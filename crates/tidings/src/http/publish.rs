@@ -56,8 +56,7 @@ pub(super) async fn one(
             format!("data is not UTF-8 from byte {at} on; encode what is binary, as in base64"),
         )
     })?;
-    let mut answers = publish(&hub, vec![message]).await?;
-    Ok(Json(answers.pop().expect("one message has one answer")))
+    Ok(Json(publish_alone(&hub, message).await?))
 }
 
 /// Publishes one JSON object, an array, or NDJSON.
@@ -81,23 +80,22 @@ pub(super) async fn messages(
                 }
                 message.idempotency_key = Some(key);
             }
-            let mut answers = publish(&hub, vec![message]).await?;
-            Ok(Json(answers.pop().expect("one message has one answer")).into_response())
+            Ok(Json(publish_alone(&hub, message).await?).into_response())
         }
         PublishBody::Batch(messages) => {
             if headers.contains_key("idempotency-key") {
                 let detail = "the header Idempotency-Key goes with one event; in a batch give each its `idempotencyKey`";
                 return Err(Error::new(Code::BadIdempotencyKey, detail).into());
             }
-            let is_alone = messages.len() == 1;
-            let answers = publish(&hub, messages).await;
-            // A list of one names the place of its fault, too.
-            let answers = answers.map_err(|error| {
-                if is_alone && is_fault_of_an_event(error.code()) { error.at(0) } else { error }
-            })?;
-            Ok(Json(answers).into_response())
+            Ok(Json(publish(&hub, messages).await?).into_response())
         }
     }
+}
+
+/// Publishes an event that is in no list, so that a fault of it has no index.
+async fn publish_alone(hub: &Hub, message: PublishMessage) -> Result<PublishAnswer, Error> {
+    let mut answers = publish(hub, vec![message]).await.map_err(Error::alone)?;
+    Ok(answers.pop().expect("one message has one answer"))
 }
 
 async fn publish(hub: &Hub, messages: Vec<PublishMessage>) -> Result<Vec<PublishAnswer>, Error> {
@@ -105,18 +103,6 @@ async fn publish(hub: &Hub, messages: Vec<PublishMessage>) -> Result<Vec<Publish
     let permit = hub.gate().publish(&Principal::Anonymous, channels);
     let published = hub.publish_permitted(&permit, messages).await?;
     Ok(published.iter().map(answer).collect())
-}
-
-fn is_fault_of_an_event(code: Code) -> bool {
-    matches!(
-        code,
-        Code::EventTooLarge
-            | Code::Envelope
-            | Code::UnknownType
-            | Code::BadKey
-            | Code::BadIdempotencyKey
-            | Code::IdempotencyConflict
-    )
 }
 
 fn answer(published: &Published) -> PublishAnswer {

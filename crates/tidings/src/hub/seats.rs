@@ -1,7 +1,7 @@
 //! Which connections want an entry: they are woken and read the log themselves.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -106,8 +106,10 @@ impl Leave for Seats {
 
 impl Audience for Seats {
     fn stored(&self, entries: &[Arc<Entry>]) {
+        // A batch of one busy channel wakes its connections once.
+        let channels: BTreeSet<&ChannelName> = entries.iter().flat_map(|entry| &entry.channels).collect();
         let lists = self.lists();
-        for channel in entries.iter().flat_map(|entry| &entry.channels) {
+        for channel in channels {
             lists.each(channel, &mut |seat| seat.wake());
         }
     }

@@ -11,16 +11,16 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use tidings_protocol::{Epoch, Tag};
+use tidings_protocol::Tag;
 use tracing::warn;
 
 use super::{Active, DiskStore, Layout, Segment, drop_ranges, is_full, replace, segment, sync_directory};
 use crate::log::{
     checkpoint::Checkpoint,
-    entry::Entry,
+    entry::Filing,
     store::{
         StoreError,
-        segment::{End, HEADER_BYTES, Header, Scan},
+        segment::{End, HEADER_BYTES, Header, Names, Scan},
     },
 };
 
@@ -143,11 +143,11 @@ impl Opening {
         self.checkpoint.as_ref()
     }
 
-    /// Reads every entry, in order, and opens the store behind them. Entries are framed for `newest`.
+    /// Reads what is known of every entry, in order, and opens the store behind them.
     ///
     /// # Errors
     /// What the file system says. Damage is no error: it is cut out, and [`Opened::lost`] tells of it.
-    pub(crate) fn scan(self, newest: Epoch, on_entry: &mut dyn FnMut(Entry)) -> Result<Opened, OpenError> {
+    pub(crate) fn scan(self, on_entry: &mut dyn FnMut(&Filing<'_>)) -> Result<Opened, OpenError> {
         let directory = self.directory.clone();
         let fail = move |error| OpenError::Io(directory.clone(), error);
         let mut walk = Walk {
@@ -160,13 +160,14 @@ impl Opening {
                 .map(|checkpoint| checkpoint.dropped.clone())
                 .unwrap_or_default(),
             segments: VecDeque::new(),
+            names: Names::default(),
             head: 0,
             head_tag: Tag(0),
             faults: Vec::new(),
         };
         let paths = walk.list().map_err(&fail)?;
         for (index, path) in paths.iter().enumerate() {
-            walk.file(path, index + 1 == paths.len(), newest, on_entry).map_err(&fail)?;
+            walk.file(path, index + 1 == paths.len(), on_entry).map_err(&fail)?;
         }
         walk.end_of_dropped();
         // A kill before the first checkpoint leaves a directory as new as an empty one.
@@ -227,6 +228,7 @@ struct Walk {
     folder: PathBuf,
     dropped: Vec<(u64, u64)>,
     segments: VecDeque<Segment>,
+    names: Names,
     head: u64,
     head_tag: Tag,
     faults: Vec<String>,
@@ -252,19 +254,18 @@ impl Walk {
         &mut self,
         path: &Path,
         is_last: bool,
-        newest: Epoch,
-        on_entry: &mut dyn FnMut(Entry),
+        on_entry: &mut dyn FnMut(&Filing<'_>),
     ) -> io::Result<()> {
         // A kill between creating a file and writing its header leaves it empty.
         if is_last && fs::metadata(path)?.len() == 0 {
             return fs::remove_file(path);
         }
         let mut last_tag = None;
-        let mut remember = |entry: Entry| {
+        let mut remember = |entry: &Filing<'_>| {
             last_tag = Some((entry.offset, entry.tag));
             on_entry(entry);
         };
-        let Some(scan) = segment::scan(path, newest, &mut remember)? else {
+        let Some(scan) = segment::scan(path, &mut self.names, &mut remember)? else {
             return self.set_aside(path, "has no true header");
         };
         if scan.header.first <= self.head {
@@ -286,7 +287,7 @@ impl Walk {
         // What was rewritten was safe before it took its place: no kill cuts it.
         let may_be_cut = is_last && header.last.is_none();
         if scan.end == End::Damaged || scan.has_hole || (scan.end == End::CutByKill && !may_be_cut) {
-            self.fault(format!("{} is damaged after event {last_kept}", path.display()))?;
+            self.fault(format!("{} is damaged; what could not be read of it is cut out", path.display()))?;
         }
         let length = scan.file.metadata()?.len();
         if scan.good_bytes < length {
