@@ -122,11 +122,10 @@ impl Log {
         let before = opening.checkpoint().cloned().unwrap_or_default();
         restore(&before, &mut index, &mut keys);
         let now = world.now();
-        let opened = opening.scan(newest, &mut |entry| {
-            keys.remember(&entry);
-            let entry = Arc::new(entry);
-            index.append(&entry, entry.record_bytes());
-            index.trim_channels(&entry.channels, retention.events, now);
+        let opened = opening.scan(&mut |entry| {
+            keys.remember(entry);
+            index.append(entry);
+            index.trim_channels(entry.channels, retention.events, now);
         })?;
         keys.forget_old(now);
         let mut epochs = before.epochs;
@@ -204,12 +203,12 @@ impl Log {
         once_kept();
         {
             let mut keys = self.keys();
-            entries.iter().for_each(|entry| keys.remember(entry));
+            entries.iter().for_each(|entry| keys.remember(&entry.filing()));
         }
         let now = self.world.now();
         let mut state = self.state_mut();
         for entry in &entries {
-            state.index.append(entry, entry.record_bytes());
+            state.index.append(&entry.filing());
             state.index.trim_channels(&entry.channels, self.retention.events, now);
             state.ring.push(entry.clone());
         }

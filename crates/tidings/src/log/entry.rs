@@ -50,6 +50,8 @@ pub(crate) struct Entry {
     /// How much of `frame` is event and data lines.
     lines_len: usize,
     framed_in: Epoch,
+    /// Bytes of the text as it was published.
+    data_len: usize,
     /// The text, only where the lines do not hold it as it was (they end every line in LF).
     original: Option<Box<str>>,
 }
@@ -63,6 +65,7 @@ impl Entry {
         let lines_len = frame.len();
         sse::write_id_line(&mut frame, &EventId::new(newest, offset, tag));
         sse::write_end(&mut frame);
+        let data_len = draft.data.len();
         let original = memchr::memchr(b'\r', draft.data.as_bytes()).is_some().then_some(draft.data);
         Self {
             offset,
@@ -78,6 +81,7 @@ impl Entry {
             frame: Bytes::from(frame),
             lines_len,
             framed_in: newest,
+            data_len,
             original,
         }
     }
@@ -130,19 +134,49 @@ impl Entry {
             + self.channels.len() * size_of::<ChannelName>()
     }
 
-    /// What the store keeps of it, in bytes.
+    /// What the store keeps of it, in bytes: its record there.
     pub(crate) fn record_bytes(&self) -> u32 {
-        const FIXED_BYTES: usize = 52;
+        const FIXED_BYTES: usize = 48;
         let names: usize = self.channels.iter().map(|channel| channel.as_str().len() + 1).sum();
-        let key = self.key.as_deref().map_or(0, str::len);
+        let event = self.event.as_ref().map_or(0, |event| event.as_str().len() + 1);
+        let key = self.key.as_deref().map_or(0, |key| key.len() + 1);
         let idempotency = self.idempotency.as_ref().map_or(0, |it| it.publisher.len() + it.key.len() + 18);
-        (FIXED_BYTES + names + key + idempotency + self.lines_len) as u32
+        (FIXED_BYTES + names + event + key + idempotency + self.data_len) as u32
+    }
+
+    /// What it is filed by.
+    pub(crate) fn filing(&self) -> Filing<'_> {
+        Filing {
+            offset: self.offset,
+            tag: self.tag,
+            channels: &self.channels,
+            priority: self.priority,
+            key: self.key.as_ref(),
+            published_at: self.published_at,
+            expires_at: self.expires_at,
+            idempotency: self.idempotency.as_ref(),
+            record_bytes: self.record_bytes(),
+        }
     }
 
     /// Whether its time is over.
     pub(crate) fn has_expired(&self, now: Millis) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
+}
+
+/// What an entry is filed by: all of it but the text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filing<'a> {
+    pub(crate) offset: u64,
+    pub(crate) tag: Tag,
+    pub(crate) channels: &'a [ChannelName],
+    pub(crate) priority: Priority,
+    pub(crate) key: Option<&'a Arc<str>>,
+    pub(crate) published_at: Millis,
+    pub(crate) expires_at: Option<Millis>,
+    pub(crate) idempotency: Option<&'a Idempotency>,
+    pub(crate) record_bytes: u32,
 }
 
 /// An event that is in no log: it goes to those who are not behind, after what was stored before it.

@@ -9,7 +9,7 @@ use tidings_protocol::Tag;
 
 use super::{
     checkpoint::KeyRow,
-    entry::{Entry, Idempotency, Millis},
+    entry::{Filing, Idempotency, Millis},
 };
 
 /// The place that a first publish got.
@@ -70,8 +70,8 @@ impl Keys {
     }
 
     /// Remembers the key of a stored entry.
-    pub(crate) fn remember(&mut self, entry: &Entry) {
-        let Some(idempotency) = &entry.idempotency else { return };
+    pub(crate) fn remember(&mut self, entry: &Filing<'_>) {
+        let Some(idempotency) = entry.idempotency else { return };
         self.insert(
             (idempotency.publisher.clone(), idempotency.key.clone()),
             Remembered {

@@ -4,16 +4,16 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     ops::Bound,
-    sync::Arc,
 };
 
 use tidings_protocol::{ChannelName, Pattern, Priority, Subscription, Tag};
 
-use super::entry::{Entry, Millis};
+use super::entry::{Filing, Millis};
 
 mod row;
 mod table;
 
+use row::Urgent;
 pub(crate) use row::{Row, Trim};
 use table::{Kept, SEVERAL, Table};
 
@@ -63,7 +63,7 @@ pub(crate) struct Index {
     highest_trim: u64,
     serial: u64,
     recent_trims: VecDeque<(Trim, ChannelName)>,
-    recent_urgent: VecDeque<Arc<Entry>>,
+    recent_urgent: VecDeque<Urgent>,
 }
 
 impl Index {
@@ -72,10 +72,10 @@ impl Index {
         self.bounds.recent_trims = trims_max;
     }
 
-    /// Files an entry under its channels; `record_bytes` is what the store keeps of it.
+    /// Files an entry under its channels.
     ///
     /// Offsets come in ascending order; those left out count as gone.
-    pub(crate) fn append(&mut self, entry: &Arc<Entry>, record_bytes: u32) {
+    pub(crate) fn append(&mut self, entry: &Filing<'_>) {
         let mut rows: Vec<u32> = entry.channels.iter().map(|channel| self.row_of(channel)).collect();
         // A channel that had let this entry go before a restart does not get it back.
         rows.retain(|id| self.rows[*id as usize].gone < entry.offset);
@@ -88,7 +88,7 @@ impl Index {
             let row = &mut self.rows[*id as usize];
             self.empty_rows -= usize::from(row.offsets.is_empty() && row.is_listed_empty);
             row.is_listed_empty = false;
-            row.push(entry.offset, entry.priority, entry.key.as_ref());
+            row.push(entry.offset, entry.priority, entry.key);
         }
         let channel = match *rows {
             [] => {
@@ -100,14 +100,14 @@ impl Index {
         };
         let kept = Kept {
             published_at: entry.published_at,
-            bytes: record_bytes,
+            bytes: entry.record_bytes,
             tag: entry.tag,
             channel,
             labels: rows.len() as u16,
             is_keyed: entry.key.is_some(),
         };
         self.table.push(entry.offset, kept);
-        self.bytes += cost(record_bytes, rows.len());
+        self.bytes += cost(entry.record_bytes, rows.len());
         if let Some(expires_at) = entry.expires_at {
             self.expires.insert(entry.offset, expires_at);
         }
@@ -118,7 +118,8 @@ impl Index {
             if self.recent_urgent.len() >= self.bounds.recent_urgent {
                 self.recent_urgent.pop_front();
             }
-            self.recent_urgent.push_back(entry.clone());
+            let is_critical = entry.priority == Priority::Critical;
+            self.recent_urgent.push_back(Urgent { offset: entry.offset, is_critical });
         }
     }
 
@@ -357,9 +358,9 @@ impl Index {
     }
 
     /// Urgent entries of any channel above `cursor`, ascending, the last thousand at most.
-    pub(crate) fn recent_urgent_above(&self, cursor: u64) -> impl Iterator<Item = &Arc<Entry>> {
+    pub(crate) fn recent_urgent_above(&self, cursor: u64) -> impl Iterator<Item = Urgent> {
         let start = self.recent_urgent.partition_point(|entry| entry.offset <= cursor);
-        self.recent_urgent.range(start..)
+        self.recent_urgent.range(start..).copied()
     }
 
     /// The rows that a subscription reads. Of a pattern, only names with its literal beginning are looked at.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Skip, Subscription, Tag};
+use tidings_protocol::{ChannelName, Epoch, EventId, Skip, Subscription, Tag};
 
 use super::{
     Log, State,
@@ -386,7 +386,7 @@ impl State {
                 // Too many channels: the newest urgent entries of the whole log will do.
                 let recent = self.index.recent_urgent_above(ask.cursor);
                 let mine = recent.filter(|entry| self.is_held_for(entry.offset, ask.subscriptions));
-                found.extend(mine.map(|entry| (entry.priority != Priority::Critical, entry.offset)));
+                found.extend(mine.map(|entry| (!entry.is_critical, entry.offset)));
                 break;
             }
             // More can overtake at once than an id holds only where they are in order, too.

@@ -6,7 +6,7 @@ use crate::log::{
 
 fn remembered(keys_max: u64) -> Keys {
     let mut keys = Keys::new(1000, keys_max);
-    keys.remember(&entry(idempotent("a", "k"), 5));
+    keys.remember(&entry(idempotent("a", "k"), 5).filing());
     keys
 }
 
@@ -31,7 +31,7 @@ fn key_is_forgotten_after_the_window_and_may_be_used_again() {
     assert_eq!(keys.len(), 1);
     keys.forget_old(START + 1000);
     assert_eq!((keys.len(), keys.look_up(&of("k"))), (0, Known::New));
-    keys.remember(&entry(Draft { published_at: START + 1500, ..idempotent("a", "k") }, 9));
+    keys.remember(&entry(Draft { published_at: START + 1500, ..idempotent("a", "k") }, 9).filing());
     keys.forget_old(START + 2000);
     assert!(matches!(keys.look_up(&of("k")), Known::Repeat(answered) if answered.offset == 9));
 }

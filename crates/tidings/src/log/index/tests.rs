@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::log::{
-    entry::Draft,
+    entry::{Draft, Entry},
     fixture::{START, channel, draft, entry, keyed, seeded, subscriptions, urgent},
 };
 
@@ -114,7 +114,7 @@ fn restarted(index: &Index, model: &Model) -> Index {
         again.restore_row(&name, lost, gone);
     }
     for (entry, _) in model.entries.values() {
-        again.append(entry, entry.record_bytes());
+        again.append(&entry.filing());
     }
     again
 }
@@ -180,7 +180,7 @@ fn check_steps(steps: Vec<Step>, events_max: u64, bounds: Bounds) -> Result<(), 
                     ..draft(&text, "data")
                 };
                 let entry = entry(draft, offset);
-                index.append(&entry, entry.record_bytes());
+                index.append(&entry.filing());
                 model.append(&entry);
                 index.trim_channels(&entry.channels, events_max, now);
                 model.trim_channels(&entry.channels, events_max, now);
@@ -237,7 +237,7 @@ fn filled(drafts: Vec<Draft>) -> Index {
     let mut index = Index::default();
     for (offset, draft) in (1..).zip(drafts) {
         let entry = entry(draft, offset);
-        index.append(&entry, entry.record_bytes());
+        index.append(&entry.filing());
     }
     index
 }
@@ -247,7 +247,7 @@ fn floor_is_the_highest_loss_of_the_forgotten_and_no_others_loss() {
     let mut index = Index { bounds: Bounds { empty_rows: 2, ..Bounds::default() }, ..Index::default() };
     for (offset, name) in (1..).zip(["a", "b", "c", "d", "quiet"]) {
         let entry = entry(draft(name, "x"), offset);
-        index.append(&entry, entry.record_bytes());
+        index.append(&entry.filing());
     }
     for name in ["b", "a", "c", "d"] {
         index.trim_channels(&[channel(name)], 0, START);
@@ -257,7 +257,7 @@ fn floor_is_the_highest_loss_of_the_forgotten_and_no_others_loss() {
     assert_eq!(index.row("quiet").unwrap().trim().offset, 0);
     // A channel that comes back may be one of the forgotten.
     let entry = entry(draft("new", "x"), 6);
-    index.append(&entry, entry.record_bytes());
+    index.append(&entry.filing());
     assert_eq!(index.row("new").unwrap().trim().offset, 2);
 }
 
@@ -266,7 +266,7 @@ fn old_entry_of_a_quiet_channel_does_not_keep_room_for_those_behind_it() {
     let mut index = filled(vec![draft("quiet", "x")]);
     for offset in 2..=50_000 {
         let entry = entry(draft("busy", "x"), offset);
-        index.append(&entry, entry.record_bytes());
+        index.append(&entry.filing());
         index.trim_channels(&entry.channels, 100, START);
     }
     assert_eq!(index.entries(), 101);
@@ -308,7 +308,7 @@ fn recent_urgent_entries_are_bounded_and_ascending() {
     for offset in 1..=10 {
         let priority = if offset % 2 == 0 { Priority::High } else { Priority::Normal };
         let entry = entry(urgent("a", priority), offset);
-        index.append(&entry, entry.record_bytes());
+        index.append(&entry.filing());
     }
     assert_eq!(index.recent_urgent_above(6).map(|entry| entry.offset).collect::<Vec<_>>(), [8, 10]);
     assert_eq!(index.recent_urgent_above(0).map(|entry| entry.offset).collect::<Vec<_>>(), [6, 8, 10]);

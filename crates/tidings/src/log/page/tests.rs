@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use tidings_protocol::Priority;
 
 use super::*;
 use crate::{

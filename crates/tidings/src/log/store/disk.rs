@@ -376,7 +376,7 @@ impl Store for DiskStore {
             let damaged = |fault: String| StoreError::Damaged { offset: *offset, fault };
             file.read_exact_at(&mut buffer, u64::from(position))
                 .map_err(|error| damaged(error.to_string()))?;
-            let (entry, _) = record::decode_record(&buffer, newest).map_err(damaged)?;
+            let entry = record::decode_record(&buffer, newest).map_err(damaged)?;
             if entry.offset != *offset {
                 return Err(damaged(format!("event {} stands in its place", entry.offset)));
             }

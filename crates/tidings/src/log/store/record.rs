@@ -16,7 +16,7 @@ use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag};
 
 use super::StoreError;
-use crate::log::entry::{Draft, Entry, Idempotency};
+use crate::log::entry::{Draft, Entry, Filing, Idempotency, Millis};
 
 /// How a batch begins: `TDB1`.
 pub(crate) const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"TDB1");
@@ -168,10 +168,73 @@ fn push_short(out: &mut Vec<u8>, text: &str) {
 ///
 /// # Errors
 /// Says in words what is wrong with it.
-pub(crate) fn decode_record(bytes: &[u8], newest: Epoch) -> Result<(Entry, usize), String> {
+pub(crate) fn decode_record(bytes: &[u8], newest: Epoch) -> Result<Entry, String> {
+    let (decoded, _) = decode_fields(bytes, &mut |name| ChannelName::parse(name).ok())?;
+    decoded.into_entry(newest).ok_or_else(|| MALFORMED.into())
+}
+
+/// Reads one record and leaves its text where it is; says where the next begins. `parse` reads channel names.
+///
+/// # Errors
+/// Says in words what is wrong with it.
+pub(crate) fn decode_fields<'a>(
+    bytes: &'a [u8],
+    parse: &mut dyn FnMut(&str) -> Option<ChannelName>,
+) -> Result<(Decoded<'a>, usize), String> {
     let (payload, end) = checked_payload(bytes)?;
-    let entry = decode_payload(payload, newest).ok_or("its fields are malformed")?;
-    Ok((entry, end))
+    let decoded = decode_payload(payload, parse).ok_or(MALFORMED)?;
+    Ok((decoded, end))
+}
+
+const MALFORMED: &str = "its fields are malformed";
+
+/// The fields of a record.
+pub(crate) struct Decoded<'a> {
+    pub(crate) offset: u64,
+    pub(crate) tag: Tag,
+    epoch: Epoch,
+    published_at: Millis,
+    expires_at: Option<Millis>,
+    priority: Priority,
+    channels: Box<[ChannelName]>,
+    event: Option<&'a str>,
+    key: Option<Arc<str>>,
+    idempotency: Option<Idempotency>,
+    data: &'a str,
+}
+
+impl Decoded<'_> {
+    pub(crate) fn filing(&self, record_bytes: u32) -> Filing<'_> {
+        Filing {
+            offset: self.offset,
+            tag: self.tag,
+            channels: &self.channels,
+            priority: self.priority,
+            key: self.key.as_ref(),
+            published_at: self.published_at,
+            expires_at: self.expires_at,
+            idempotency: self.idempotency.as_ref(),
+            record_bytes,
+        }
+    }
+
+    fn into_entry(self, newest: Epoch) -> Option<Entry> {
+        let event = match self.event {
+            Some(event) => Some(EventName::parse(event).ok()?),
+            None => None,
+        };
+        let draft = Draft {
+            channels: self.channels,
+            event,
+            data: self.data.into(),
+            priority: self.priority,
+            key: self.key,
+            published_at: self.published_at,
+            expires_at: self.expires_at,
+            idempotency: self.idempotency,
+        };
+        Some(Entry::new(draft, self.offset, self.epoch, self.tag, newest))
+    }
 }
 
 /// The payload of the record that begins here, and where the next begins.
@@ -190,7 +253,10 @@ fn checked_payload(bytes: &[u8]) -> Result<(&[u8], usize), String> {
     Ok((payload, end))
 }
 
-fn decode_payload(payload: &[u8], newest: Epoch) -> Option<Entry> {
+fn decode_payload<'a>(
+    payload: &'a [u8],
+    parse: &mut dyn FnMut(&str) -> Option<ChannelName>,
+) -> Option<Decoded<'a>> {
     let mut cursor = Cursor(payload);
     let offset = cursor.u64()?;
     let epoch = Epoch(cursor.u64()?);
@@ -206,9 +272,8 @@ fn decode_payload(payload: &[u8], newest: Epoch) -> Option<Entry> {
     };
     let flags = cursor.u8()?;
     let count = usize::from(cursor.u16()?);
-    let channels =
-        (0..count).map(|_| ChannelName::parse(cursor.short()?).ok()).collect::<Option<Box<[_]>>>()?;
-    let event = if flags & HAS_EVENT != 0 { Some(EventName::parse(cursor.short()?).ok()?) } else { None };
+    let channels = (0..count).map(|_| parse(cursor.short()?)).collect::<Option<Box<[_]>>>()?;
+    let event = if flags & HAS_EVENT != 0 { Some(cursor.short()?) } else { None };
     let key = if flags & HAS_KEY != 0 { Some(Arc::from(cursor.short()?)) } else { None };
     let idempotency = if flags & HAS_IDEMPOTENCY != 0 {
         Some(Idempotency {
@@ -219,9 +284,20 @@ fn decode_payload(payload: &[u8], newest: Epoch) -> Option<Entry> {
     } else {
         None
     };
-    let data = std::str::from_utf8(cursor.0).ok()?.into();
-    let draft = Draft { channels, event, data, priority, key, published_at, expires_at, idempotency };
-    Some(Entry::new(draft, offset, epoch, tag, newest))
+    let data = std::str::from_utf8(cursor.0).ok()?;
+    Some(Decoded {
+        offset,
+        tag,
+        epoch,
+        published_at,
+        expires_at,
+        priority,
+        channels,
+        event,
+        key,
+        idempotency,
+        data,
+    })
 }
 
 /// The bytes not read yet.

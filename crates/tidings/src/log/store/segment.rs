@@ -6,19 +6,20 @@
 //! ```
 
 use std::{
+    collections::HashSet,
     fs::{File, OpenOptions},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
-use tidings_protocol::{Epoch, Tag};
+use tidings_protocol::{ChannelName, Tag};
 
 use super::{
     StoreError,
-    record::{self, BATCH_HEADER_BYTES, Placed},
+    record::{self, BATCH_HEADER_BYTES, Decoded, Placed},
 };
-use crate::log::entry::Entry;
+use crate::log::entry::Filing;
 
 const MAGIC: &[u8; 8] = b"TIDINGS1";
 /// Bytes before the first batch.
@@ -97,11 +98,30 @@ pub(crate) enum End {
     Damaged,
 }
 
+/// Channel names that were met: each is parsed and allocated once.
+#[derive(Default)]
+pub(crate) struct Names(HashSet<ChannelName>);
+
+impl Names {
+    fn parse(&mut self, name: &str) -> Option<ChannelName> {
+        if let Some(known) = self.0.get(name) {
+            return Some(known.clone());
+        }
+        let name = ChannelName::parse(name).ok()?;
+        self.0.insert(name.clone());
+        Some(name)
+    }
+}
+
 /// Reads a segment from its beginning and gives each entry to `on_entry`, in order.
 ///
 /// # Errors
 /// Those of the file system. `Ok(None)` where the header is not that of a segment.
-pub(crate) fn scan(path: &Path, newest: Epoch, on_entry: &mut dyn FnMut(Entry)) -> io::Result<Option<Scan>> {
+pub(crate) fn scan(
+    path: &Path,
+    names: &mut Names,
+    on_entry: &mut dyn FnMut(&Filing<'_>),
+) -> io::Result<Option<Scan>> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
@@ -112,9 +132,10 @@ pub(crate) fn scan(path: &Path, newest: Epoch, on_entry: &mut dyn FnMut(Entry)) 
     let mut skipped_from = None;
     while at < bytes.len() {
         let expected = scan.places.last().map_or(header.first, |placed| placed.offset + 1);
-        match read_batch(&bytes, at, expected, header.last.is_some() || skipped_from.is_some(), newest) {
+        match read_batch(&bytes, at, expected, header.last.is_some() || skipped_from.is_some(), names) {
             Some((entries, places, next)) => {
-                entries.into_iter().for_each(&mut *on_entry);
+                let filings = entries.iter().zip(&places).map(|(entry, placed)| entry.filing(placed.bytes));
+                filings.for_each(|filing| on_entry(&filing));
                 scan.places.extend(places);
                 scan.has_hole |= skipped_from.take().is_some();
                 at = next;
@@ -135,10 +156,16 @@ pub(crate) fn scan(path: &Path, newest: Epoch, on_entry: &mut dyn FnMut(Entry)) 
     Ok(Some(scan))
 }
 
-type Batch = (Vec<Entry>, Vec<Placed>, usize);
+type Batch<'a> = (Vec<Decoded<'a>>, Vec<Placed>, usize);
 
 /// Reads the batch at `at`; `None` if there is no whole and true one that goes on from `expected`.
-fn read_batch(bytes: &[u8], at: usize, expected: u64, may_jump: bool, newest: Epoch) -> Option<Batch> {
+fn read_batch<'a>(
+    bytes: &'a [u8],
+    at: usize,
+    expected: u64,
+    may_jump: bool,
+    names: &mut Names,
+) -> Option<Batch<'a>> {
     let header = record::decode_batch_header(&bytes[at..])?;
     let start = at + BATCH_HEADER_BYTES;
     let body = bytes.get(start..start.checked_add(header.body_bytes)?)?;
@@ -152,7 +179,7 @@ fn read_batch(bytes: &[u8], at: usize, expected: u64, may_jump: bool, newest: Ep
     let mut places = Vec::with_capacity(header.records as usize);
     let mut position = 0;
     while position < body.len() {
-        let (entry, length) = record::decode_record(&body[position..], newest).ok()?;
+        let (entry, length) = record::decode_fields(&body[position..], &mut |name| names.parse(name)).ok()?;
         places.push(Placed {
             offset: entry.offset,
             position: (start + position) as u32,

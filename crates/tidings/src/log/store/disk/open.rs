@@ -250,12 +250,7 @@ impl Walk {
         Ok(paths)
     }
 
-    fn file(
-        &mut self,
-        path: &Path,
-        is_last: bool,
-        on_entry: &mut dyn FnMut(&Filing<'_>),
-    ) -> io::Result<()> {
+    fn file(&mut self, path: &Path, is_last: bool, on_entry: &mut dyn FnMut(&Filing<'_>)) -> io::Result<()> {
         // A kill between creating a file and writing its header leaves it empty.
         if is_last && fs::metadata(path)?.len() == 0 {
             return fs::remove_file(path);

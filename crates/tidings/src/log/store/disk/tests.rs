@@ -34,9 +34,14 @@ fn open_with(directory: &Path, layout: Layout) -> (DiskStore, Found) {
     let mut entries = Vec::new();
     let opening = open(directory, layout).unwrap();
     let checkpoint = opening.checkpoint().cloned().unwrap_or_default();
-    let opened = opening
-        .scan(Epoch(1), &mut |entry: Entry| entries.push((entry.offset, entry.tag, entry.data())))
-        .unwrap();
+    let opened =
+        opening.scan(&mut |entry| entries.push((entry.offset, entry.tag, entry.record_bytes))).unwrap();
+    let with_text = |(offset, tag, record_bytes): (u64, Tag, u32)| {
+        let entry = opened.store.read(&[offset], Epoch(1)).unwrap().remove(0).unwrap();
+        assert_eq!((entry.tag, entry.record_bytes()), (tag, record_bytes));
+        (offset, tag, entry.data())
+    };
+    let entries = entries.into_iter().map(with_text).collect();
     // As the log does: the loss is on record before anybody is served.
     opened.store.write_checkpoint(&checkpoint).unwrap();
     let found = Found { entries, head: opened.head, head_tag: opened.head_tag, lost: opened.lost };
@@ -111,7 +116,7 @@ fn reopening_gives_the_same_entries_and_head() {
 #[test]
 fn new_directory_has_lost_nothing_even_if_killed_before_its_first_checkpoint() {
     let directory = TestDir::new();
-    drop(open(directory.path(), SMALL).unwrap().scan(Epoch(1), &mut |_| {}).unwrap().store);
+    drop(open(directory.path(), SMALL).unwrap().scan(&mut |_| {}).unwrap().store);
     assert_eq!(start(&directory).1.lost, None);
 }
 
@@ -194,7 +199,7 @@ fn loss_is_told_even_if_the_start_that_found_it_was_killed_before_it_was_on_reco
         flip(&copy.segments()[2], at, 0);
         // No checkpoint is written here: the process dies first.
         let opening = open(copy.path(), SMALL).unwrap();
-        let opened = opening.scan(Epoch(1), &mut |_| {}).unwrap();
+        let opened = opening.scan(&mut |_| {}).unwrap();
         assert!(opened.lost.is_some(), "{}", file.display());
         drop(opened.store);
         assert!(start(&copy).1.lost.is_some(), "byte {at} was told to nobody");
