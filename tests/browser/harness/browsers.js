@@ -50,21 +50,31 @@ const FIREFOX_PREFERENCES = {
 };
 
 /** Starts `chromium` or `firefox`. Chromium finds no host by name but those of `hosts`. The caller closes it. */
-export function launch(name, { hosts = [] } = {}) {
-    if (name === "firefox") {
-        return puppeteer.launch({
-            browser: "firefox",
-            executablePath: process.env.FIREFOX_BIN ?? "/usr/bin/firefox-esr",
-            headless: true,
-            extraPrefsFirefox: FIREFOX_PREFERENCES,
-        });
-    }
-    return puppeteer.launch({
+export async function launch(name, { hosts = [] } = {}) {
+    const browser = await puppeteer.launch(name === "firefox" ? firefox() : chromium(hosts));
+    const child = browser.process();
+    // A helper process, as Firefox's for crashes, may outlive its browser for a while;
+    // with its ends of the pipes open, the tests would wait for it.
+    child.once("exit", () => [child.stdout, child.stderr].forEach((pipe) => pipe?.destroy()));
+    return browser;
+}
+
+function chromium(hosts) {
+    return {
         browser: "chrome",
         executablePath: process.env.CHROMIUM_BIN ?? "/usr/bin/chromium",
         headless: true,
         args: [...CHROMIUM_ARGUMENTS, `--host-resolver-rules=${[...hosts, NO_OTHER_HOST].join(", ")}`],
-    });
+    };
+}
+
+function firefox() {
+    return {
+        browser: "firefox",
+        executablePath: process.env.FIREFOX_BIN ?? "/usr/bin/firefox-esr",
+        headless: true,
+        extraPrefsFirefox: FIREFOX_PREFERENCES,
+    };
 }
 
 /** Serves one page on an origin of its own; ends with the test. */
