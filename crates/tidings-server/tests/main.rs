@@ -6,7 +6,9 @@ mod process;
 mod reader;
 mod wire;
 
+mod behind;
 mod check;
+mod faults;
 mod guide;
 mod history;
 mod input;

@@ -14,6 +14,8 @@ pub(crate) struct Reader {
     pub(crate) head: Head,
     parser: Parser,
     items: VecDeque<Item>,
+    /// Of what was told, which may be less than what was read.
+    last_id: String,
     has_chunks: bool,
 }
 
@@ -28,7 +30,7 @@ impl Reader {
             panic!("{head:?} {}", String::from_utf8_lossy(&body.unwrap_or_default()));
         }
         let has_chunks = head.header("transfer-encoding") == Some("chunked");
-        Self { wire, head, parser: Parser::new(), items: VecDeque::new(), has_chunks }
+        Self { wire, head, parser: Parser::new(), items: VecDeque::new(), last_id: String::new(), has_chunks }
     }
 
     /// Reads one item; none when the stream has ended.
@@ -37,7 +39,13 @@ impl Reader {
             let bytes = if self.has_chunks { self.wire.chunk() } else { self.wire.some() };
             self.parser.feed(&bytes?, &mut |item| self.items.push_back(item)).unwrap();
         }
-        self.items.pop_front()
+        let item = self.items.pop_front();
+        match &item {
+            Some(Item::Position(id)) => self.last_id.clone_from(id),
+            Some(Item::Event(event)) => self.last_id.clone_from(&event.last_event_id),
+            _ => {}
+        }
+        item
     }
 
     /// Reads the next event, the hub's own among them; none at the end.
@@ -92,7 +100,7 @@ impl Reader {
 
     /// The id that a resume would name.
     pub(crate) fn last_id(&self) -> &str {
-        self.parser.last_event_id()
+        &self.last_id
     }
 }
 

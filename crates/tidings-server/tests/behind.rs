@@ -1,0 +1,282 @@
+//! Connections whose clients read slowly or not at all: what overtakes, what is left out, and who pays.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::wire::Wire;
+
+/// Text that makes an event about this large.
+const PADDING: usize = 1000;
+
+/// Opens a stream over a socket that takes little, and reads no further than its head.
+fn held_back(hub: &Hub, path: &str) -> Reader {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    let address: std::net::SocketAddr = hub.authority().parse().unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut wire = Wire::over(TcpStream::from(socket));
+    wire.send(hub.head_of("GET", path, &[], b""));
+    let mut reader = Reader::over(wire);
+    reader.position();
+    reader
+}
+
+/// Lets a reader read as fast as it can: with a small buffer the kernel would deal out the bytes slowly.
+fn let_go(reader: &Reader) {
+    socket2::SockRef::from(&reader.wire.socket).set_recv_buffer_size(1 << 20).unwrap();
+}
+
+fn padded(name: &str) -> String {
+    format!("{name} {}", "x".repeat(PADDING))
+}
+
+fn message(name: &str) -> Value {
+    json!({"channels": ["a"], "data": padded(name)})
+}
+
+/// Publishes as much as no socket takes unread, named by its number.
+fn fill(hub: &Hub, range: std::ops::Range<usize>) {
+    for start in range.clone().step_by(2000) {
+        hub.publish_batch((start..range.end.min(start + 2000)).map(|n| message(&n.to_string())));
+    }
+}
+
+/// The name of a padded event.
+fn name(data: &str) -> &str {
+    data.split(' ').next().unwrap()
+}
+
+/// Waits until a reader's socket takes no more.
+fn wait_until_refused(hub: &Hub, readers: usize) {
+    eventually("the sockets refuse bytes", || hub.metric("tidings_sockets_pressed_total") >= readers as f64);
+}
+
+/// Bytes on their way in the kernel, in both sockets of a connection.
+fn in_kernel(reader: &Reader) -> usize {
+    let client = reader.wire.socket.local_addr().unwrap().port();
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16).unwrap();
+    let mine = rows.filter(|row| port(row[1]) == client || port(row[2]) == client);
+    let queued = mine.map(|row| {
+        let (sent, received) = row[4].split_once(':').unwrap();
+        usize::from_str_radix(sent, 16).unwrap() + usize::from_str_radix(received, 16).unwrap()
+    });
+    queued.sum()
+}
+
+#[test]
+fn critical_event_overtakes_ten_thousand_pending_ones() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut reader = held_back(&hub, "/api/v1/events/a");
+    fill(&hub, 0..10_000);
+    wait_until_refused(&hub, 1);
+    hub.post("/api/v1/events/a?priority=critical", "critical").is(200);
+    let queued = in_kernel(&reader);
+    let_go(&reader);
+    let (mut bytes, mut before) = (0, 0);
+    loop {
+        let data = reader.data();
+        if data == "critical" {
+            break;
+        }
+        bytes += data.len();
+        before += 1;
+    }
+    // What the kernel held, one chunk that was half written, and the first chunk that was read from the log anew.
+    let bytes_max = queued + (2 * 64 << 10);
+    assert!(bytes <= bytes_max, "{bytes} bytes came before it; {queued} were in the kernel");
+    assert!(before < 1000, "{before} events came before it");
+    let rest: Vec<String> =
+        reader.several(10_000 - before).iter().map(|data| name(data).to_owned()).collect();
+    let expected: Vec<String> = (before..10_000).map(|n| n.to_string()).collect();
+    assert_eq!(rest, expected);
+    hub.publish("a", "end");
+    assert_eq!(reader.data(), "end", "nothing comes twice");
+}
+
+#[test]
+fn reader_that_is_behind_gets_the_newest_of_a_key_and_no_low_events() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut reader = held_back(&hub, "/api/v1/events/a");
+    let mut prompt = hub.subscribe("/api/v1/events/a");
+    fill(&hub, 0..4000);
+    wait_until_refused(&hub, 1);
+    prompt.several(4000);
+    for n in 0..20 {
+        let about = |kind: &str| format!("{kind}{n}");
+        hub.publish_batch([
+            json!({"channels": ["a"], "data": about("key"), "key": "k"}),
+            json!({"channels": ["a"], "data": about("low"), "priority": "low"}),
+            json!({"channels": ["a"], "data": about("normal")}),
+        ]);
+        assert_eq!(prompt.several(3), [about("key"), about("low"), about("normal")]);
+        hub.post("/api/v1/events/a?store=false", "past the log").is(200);
+        assert_eq!(prompt.data(), "past the log");
+    }
+    assert_eq!(hub.metric("tidings_unstored_missed_total"), 20.0);
+    hub.publish("a", "end");
+    let_go(&reader);
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|last| last != "end") {
+        seen.push(name(&reader.data()).to_owned());
+    }
+    let mut expected: Vec<String> = (0..4000).map(|n| n.to_string()).collect();
+    expected.extend((0..19).map(|n| format!("normal{n}")));
+    expected.extend(["key19", "normal19", "end"].map(str::to_owned));
+    assert_eq!(seen, expected);
+    assert_eq!(hub.metric("tidings_events_superseded_total"), 19.0);
+    assert_eq!(hub.metric("tidings_events_skipped_total"), 20.0);
+    // At the head again it is like any other.
+    hub.post("/api/v1/events/a?store=false", "past the log").is(200);
+    assert_eq!(reader.data(), "past the log");
+}
+
+#[test]
+fn stream_that_overtook_resumes_with_everything_once() {
+    const READERS: usize = 4;
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut readers: Vec<Reader> = (0..READERS).map(|_| held_back(&hub, "/api/v1/events/a")).collect();
+    fill(&hub, 0..3000);
+    wait_until_refused(&hub, READERS);
+    for n in 0..12 {
+        let priority = if n % 2 == 0 { "critical" } else { "high" };
+        hub.post(&format!("/api/v1/events/a?priority={priority}"), format!("urgent{n}")).is(200);
+    }
+    let mut expected: Vec<String> = (0..3000).map(|n| n.to_string()).collect();
+    expected.extend((0..12).map(|n| format!("urgent{n}")));
+    for (index, mut reader) in readers.drain(..).enumerate() {
+        // Each is cut a little later after the first that overtook.
+        let_go(&reader);
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|last| last != "urgent0") {
+            seen.push(name(&reader.data()).to_owned());
+        }
+        assert!(seen.len() < 3000, "it overtook");
+        for _ in 0..index * 150 {
+            seen.push(name(&reader.data()).to_owned());
+        }
+        let id = reader.last_id().to_owned();
+        drop(reader);
+        assert!(id.len() <= 256 && id.contains('.'), "{id} names what overtook");
+        let mut resumed = hub.resume("/api/v1/events/a", &id);
+        assert_eq!(resumed.position(), id);
+        hub.publish("a", format!("end{index}"));
+        loop {
+            let data = resumed.data();
+            if data.starts_with("end") {
+                if data.ends_with(&index.to_string()) {
+                    break;
+                }
+                continue;
+            }
+            seen.push(name(&data).to_owned());
+        }
+        let once: std::collections::BTreeSet<&String> = seen.iter().collect();
+        let missing: Vec<&String> = expected.iter().filter(|one| !once.contains(one)).collect();
+        assert!(missing.is_empty(), "reader {index} misses {missing:?}");
+        assert_eq!(once.len(), seen.len(), "reader {index} has something twice");
+    }
+}
+
+#[test]
+fn reader_that_takes_nothing_is_closed_at_its_deadline_and_others_do_not_wait() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let stuck = held_back(&hub, "/api/v1/events/a");
+    let mut prompt = hub.subscribe("/api/v1/events/a");
+    for start in (0..1000).step_by(50) {
+        fill(&hub, start..start + 50);
+        prompt.several(50);
+    }
+    wait_until_refused(&hub, 1);
+    let begun = Instant::now();
+    let mut n = 1000;
+    while hub.connections("a") == 2 {
+        fill(&hub, n..n + 1);
+        assert_eq!(name(&prompt.data()), n.to_string());
+        n += 1;
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is never closed");
+    }
+    assert_eq!(hub.metric("tidings_write_timeouts_total"), 1.0);
+    drop(stuck);
+    fill(&hub, n..n + 1);
+    assert_eq!(name(&prompt.data()), n.to_string());
+}
+
+#[test]
+fn slow_reader_that_takes_a_little_is_not_closed() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let mut slow = held_back(&hub, "/api/v1/events/a");
+    fill(&hub, 0..3000);
+    wait_until_refused(&hub, 1);
+    let_go(&slow);
+    let begun = Instant::now();
+    for n in 0..3000 {
+        assert_eq!(name(&slow.data()), n.to_string());
+        if n % 100 == 0 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    assert!(begun.elapsed() > Duration::from_secs(2), "it was slower than the deadline");
+    assert_eq!(hub.metric("tidings_write_timeouts_total"), 0.0);
+}
+
+/// One connection of HTTP/2 carries several streams, each with its own deadline.
+mod http2 {
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    use super::{Directory, Duration, Hub, eventually, fill};
+
+    #[test]
+    fn stuck_stream_is_reset_alone() {
+        let directory = Directory::new();
+        let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = tokio::net::TcpStream::connect(hub.authority()).await.unwrap();
+            let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(65_535)
+                .initial_connection_window_size(4 << 20)
+                .handshake(TokioIo::new(socket))
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            let mut open = async |channel: &str| {
+                let uri = format!("{}api/v1/events/{channel}", hub.url);
+                let request = http::Request::get(uri).body(Empty::<bytes::Bytes>::new()).unwrap();
+                let mut body = sender.send_request(request).await.unwrap().into_body();
+                body.frame().await.unwrap().unwrap();
+                body
+            };
+            let mut stuck = open("a").await;
+            let mut prompt = open("b").await;
+            fill(&hub, 0..400);
+            eventually("the stuck stream is gone", || hub.connections("a") == 0);
+            let id = hub.publish("b", "well");
+            let frame = tokio::time::timeout(Duration::from_secs(10), prompt.frame()).await.unwrap();
+            let frame = frame.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(frame, format!("data: well\nid: {id}\n\n"));
+            let end = async {
+                loop {
+                    match stuck.frame().await {
+                        Some(Ok(_)) => {}
+                        end => return end.map(Result::unwrap_err),
+                    }
+                }
+            };
+            let end = tokio::time::timeout(Duration::from_secs(10), end).await.unwrap();
+            assert!(end.is_some(), "the client learns that the stream was cut, not finished");
+        });
+    }
+}

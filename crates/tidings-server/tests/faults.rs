@@ -1,0 +1,312 @@
+//! Faults of the machine: full disks, failing disks, damaged files, used-up descriptors, sudden ends.
+
+use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::process::{Directory, Hub, eventually, lines_of};
+use super::wire::{Answer, Wire};
+
+const CHANNEL: &str = "/api/v1/events/a";
+
+fn stored(hub: &Hub) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = hub.get(&format!("/api/v1/channels/a/events?limit=1000&after={after}")).is(200).json();
+        assert_eq!(page.get("gap"), None, "{page}");
+        all.extend(
+            page["events"].as_array().unwrap().iter().map(|it| it["data"].as_str().unwrap().to_owned()),
+        );
+        let Some(next) = page["next"].as_str() else { return all };
+        next.clone_into(&mut after);
+    }
+}
+
+#[test]
+fn full_disk_refuses_publishes_and_heals_without_a_restart() {
+    let directory = Directory::new();
+    std::fs::create_dir(directory.path().join("disk")).unwrap();
+    let is_allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
+    if !is_allowed.is_ok_and(|status| status.success()) {
+        println!("skipped: this kernel or user may not make a mount namespace, so no disk can be made full");
+        return;
+    }
+    // A small file system that only this hub sees.
+    let program = directory.command(&[]);
+    let script = "mount -t tmpfs -o size=24m tmpfs disk && exec \"$0\" serve --listen 127.0.0.1:0 --data-dir disk/data";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(program.get_program());
+    command
+        .current_dir(directory.path())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+        .stdin(Stdio::null());
+    let hub = Hub::start(command);
+    let disk = PathBuf::from(format!("/proc/{}/root", hub.id()))
+        .join(directory.path().join("disk").strip_prefix("/").unwrap());
+    let mut reader = hub.subscribe(CHANNEL);
+    let mut kept = vec![hub.publish("a", "before")];
+    assert_eq!(reader.data(), "before");
+
+    let filler = disk.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 64 << 10]).is_ok() {}
+    drop(file);
+    let large = "x".repeat(200 << 10);
+    let refused: Answer = loop {
+        let answer = hub.post(CHANNEL, &large);
+        if answer.head.status != 200 {
+            break answer;
+        }
+        assert_eq!(reader.data(), large);
+        kept.push(String::new());
+    };
+    refused.refuses(503, "not_stored");
+    assert!(refused.head.header("retry-after").is_some());
+    hub.get("/healthz").is(200);
+    assert_eq!(hub.get("/readyz").head.status, 503);
+    assert_eq!(stored(&hub).len(), kept.len(), "reads go on, and nothing that was refused is there");
+    hub.post(&format!("{CHANNEL}?store=false"), "past the log");
+
+    std::fs::remove_file(&filler).unwrap();
+    eventually("publishes are taken again", || hub.post(CHANNEL, "after").head.status == 200);
+    eventually("the hub is ready again", || hub.get("/readyz").head.status == 200);
+    while reader.data() != "after" {}
+    assert_eq!(stored(&hub).len(), kept.len() + 1);
+}
+
+/// Makes the next write to disk that is to be made safe fail.
+struct FailingSync(std::process::Child);
+
+impl FailingSync {
+    fn of(hub: &Hub) -> Self {
+        let mut child = Command::new("strace")
+            .args(["-f", "-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO"])
+            .args(["-p", &hub.id().to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = lines_of(child.stderr.take().unwrap());
+        let is_attached = lines.iter().any(|line| line.contains("attached"));
+        assert!(is_attached, "the hub can be traced");
+        // Whatever else it says is read and dropped, so that it is never held up.
+        std::thread::spawn(move || lines.iter().for_each(drop));
+        Self(child)
+    }
+}
+
+impl Drop for FailingSync {
+    fn drop(&mut self) {
+        let process = rustix::process::Pid::from_child(&self.0);
+        // Ended gently, it lets go of the hub.
+        let _ended = rustix::process::kill_process(process, rustix::process::Signal::INT);
+        let _status = self.0.wait();
+    }
+}
+
+#[test]
+fn failing_sync_makes_the_log_read_only_until_a_restart() {
+    let directory = Directory::new();
+    let variables = [("TIDINGS_LOG_DURABILITY", "fsync")];
+    let hub = Hub::serve(&directory, &variables);
+    let mut reader = hub.subscribe(CHANNEL);
+    let id = hub.publish("a", "kept");
+    assert_eq!(reader.data(), "kept");
+    {
+        let _failing = FailingSync::of(&hub);
+        hub.post(CHANNEL, "unknown").refuses(503, "outcome_unknown");
+        hub.post(CHANNEL, "never").refuses(503, "not_stored");
+    }
+    // The disk is well again, but what it lost of before is not known.
+    hub.post(CHANNEL, "never").refuses(503, "not_stored");
+    assert_eq!(hub.get("/readyz").head.status, 503);
+    hub.get("/healthz").is(200);
+    assert_eq!(stored(&hub)[0], "kept");
+    hub.post(&format!("{CHANNEL}?store=false"), "live").is(200);
+    assert_eq!(reader.data(), "live", "streams go on, and nobody was shown what was not acknowledged");
+    hub.resume(CHANNEL, &id).position();
+    hub.kill();
+
+    let hub = Hub::serve(&directory, &variables);
+    hub.get("/readyz").is(200);
+    hub.publish("a", "again");
+    let mut resumed = hub.resume(CHANNEL, &id);
+    let mut seen = vec![resumed.data()];
+    while seen.last().is_some_and(|last| last != "again") {
+        seen.push(resumed.data());
+    }
+    assert!(!seen.contains(&"never".to_owned()), "{seen:?}");
+}
+
+#[test]
+fn second_hub_on_a_directory_is_refused() {
+    let directory = Directory::new();
+    let hub = Hub::serve(&directory, &[]);
+    hub.publish("a", "1");
+    let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"], &[]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert_eq!(outcome.stdout, "");
+    assert!(outcome.stderr.contains("data") && outcome.stderr.contains("use"), "{outcome:?}");
+    hub.publish("a", "2");
+    assert_eq!(stored(&hub), ["1", "2"]);
+}
+
+/// The files that hold events, oldest first.
+fn segments(directory: &Directory) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory.path().join("data/segments")).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "log"));
+    files.retain(|file| std::fs::metadata(file).unwrap().len() > 0);
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// Starts again on a damaged directory; every client must get all that it lacks, or be told.
+#[track_caller]
+fn is_not_silent(directory: &Directory, ids: &[String], damage: &str) {
+    let hub = Hub::serve(directory, &[]);
+    for (seen, id) in ids.iter().enumerate() {
+        let mut reader = hub.resume(CHANNEL, id);
+        hub.publish("a", format!("end{seen}"));
+        let mut got = Vec::new();
+        let mut is_told = false;
+        loop {
+            let event = reader.event();
+            is_told |= event.name == "tidings.gap";
+            if event.data == format!("end{seen}") {
+                break;
+            }
+            if event.name == "message" && !event.data.starts_with("end") {
+                got.push(event.data);
+            }
+        }
+        let expected: Vec<String> = (seen + 1..ids.len()).map(|n| n.to_string()).collect();
+        assert!(is_told || got == expected, "{damage}: after {seen} came {got:?}, and no gap");
+    }
+    hub.stop();
+}
+
+#[test]
+fn damaged_records_are_never_skipped_in_silence() {
+    for damage in
+        ["torn tail", "torn record", "flipped byte at the start", "flipped byte in the middle", "zeroes"]
+    {
+        let directory = Directory::new();
+        let hub = Hub::serve(&directory, &[]);
+        let ids = hub.publish_batch((0..20).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
+        hub.stop();
+        let files = segments(&directory);
+        let path = files.last().unwrap();
+        let bytes = std::fs::read(path).unwrap();
+        let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        let mut put = |at: usize, bytes: &[u8]| {
+            file.seek(SeekFrom::Start(at as u64)).unwrap();
+            file.write_all(bytes).unwrap();
+        };
+        match damage {
+            "torn tail" => file.set_len(bytes.len() as u64 - 3).unwrap(),
+            "torn record" => file.set_len(bytes.len() as u64 / 2).unwrap(),
+            "flipped byte at the start" => put(bytes.len() / 10, &[bytes[bytes.len() / 10] ^ 1]),
+            "flipped byte in the middle" => put(bytes.len() / 2, &[bytes[bytes.len() / 2] ^ 0x80]),
+            _ => put(bytes.len() * 3 / 4, &[0; 32]),
+        }
+        is_not_silent(&directory, &ids, damage);
+    }
+}
+
+/// Processor time that a process has used, in ticks.
+fn ticks(hub: &Hub) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", hub.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn used_up_descriptors_hold_up_new_connections_only() {
+    let directory = Directory::new();
+    let program = directory.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"]);
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=64:64"]).arg(program.get_program()).args(program.get_args());
+    command.current_dir(directory.path()).env_clear().stdin(Stdio::null());
+    let mut hub = Hub::start(command);
+    let mut reader = hub.subscribe(CHANNEL);
+    reader.position();
+    let mut publisher = Wire::connect(&hub);
+    let mut publish = |hub: &Hub, data: &str| {
+        publisher.send(hub.head_of("POST", CHANNEL, &[], data.as_bytes()));
+        publisher.answer().is(200);
+    };
+    publish(&hub, "before");
+    assert_eq!(reader.data(), "before");
+    // The kernel completes these; the hub cannot accept them all.
+    let waiting: Vec<Wire> = (0..80).map(|_| Wire::connect(&hub)).collect();
+    hub.wait_for_log("could not be accepted");
+    let (begun, before) = (Instant::now(), ticks(&hub));
+    std::thread::sleep(Duration::from_secs(1));
+    let used = ticks(&hub) - before;
+    assert!(used < 30, "{used} hundredths of a second were used in {:?}", begun.elapsed());
+    publish(&hub, "meanwhile");
+    assert_eq!(reader.data(), "meanwhile");
+    drop(waiting);
+    hub.is_healthy();
+    publish(&hub, "after");
+    assert_eq!(reader.data(), "after");
+}
+
+/// Publishes numbered events until the hub is gone, and answers those that were acknowledged.
+fn publish_until_gone(hub: &Hub, name: &str) -> Vec<String> {
+    let mut wire = Wire::connect(hub);
+    let mut acknowledged = Vec::new();
+    loop {
+        let data = format!("{name}-{}", acknowledged.len());
+        let request = hub.head_of("POST", CHANNEL, &[], data.as_bytes());
+        if wire.socket.write_all(&request).is_err() {
+            return acknowledged;
+        }
+        match wire.some() {
+            Some(answer) if answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(b"}") => {
+                acknowledged.push(data);
+            }
+            _ => return acknowledged,
+        }
+    }
+}
+
+#[test]
+fn acknowledged_events_survive_a_kill_each_of_them_once() {
+    const PUBLISHERS: usize = 4;
+    let directory = Directory::new();
+    for round in 0..2 {
+        let hub = Hub::serve(&directory, &[]);
+        let process = rustix::process::Pid::from_raw(i32::try_from(hub.id()).unwrap()).unwrap();
+        let acknowledged: Vec<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..PUBLISHERS)
+                .map(|publisher| {
+                    scope.spawn({
+                        let hub = &hub;
+                        move || publish_until_gone(hub, &format!("{round}-{publisher}"))
+                    })
+                })
+                .collect();
+            eventually("some were published", || hub.metric("tidings_events_stored_total") > 300.0);
+            rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        drop(hub);
+        assert!(acknowledged.len() > 200);
+        let hub = Hub::serve(&directory, &[]);
+        let kept: Vec<String> = stored(&hub);
+        for data in &acknowledged {
+            assert_eq!(kept.iter().filter(|it| *it == data).count(), 1, "{data}");
+        }
+        let not_acknowledged = kept.iter().filter(|it| it.starts_with(&format!("{round}-"))).count();
+        assert!(not_acknowledged <= acknowledged.len() + PUBLISHERS, "at most one of each was under way");
+        hub.stop();
+    }
+}
