@@ -37,8 +37,9 @@ struct Storm {
 fn storms(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
     let clients = arguments.clients;
     let note = "All connect at once with a `Last-Event-ID` from before what they missed, and read to the last event; \
-                each event's number and order is checked. The server was restarted before the first storm of each \
-                kind (events on disk only); the second follows without a restart (`again`). Growth is of the peak \
+                each event's number and order is checked. What was just published is held in memory. Before the \
+                first storm of each other kind the server was restarted (events on disk only); the second follows \
+                without a restart (`again`). Growth is of the peak \
                 resident size, divided by the clients.";
     let mut table = Table::new(
         &format!("{} clients resume 1,000 events each", count(clients as f64)),
@@ -56,6 +57,14 @@ fn storms(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
     let name = "storm";
     let (server, first) = full_hub(arguments, programs, name)?;
     let kept = (arguments.events / CHANNELS as u64).min(MISSED);
+    let fresh = |_: usize| "fresh.0".to_owned();
+    let mut http = Http::connect(server.address)?;
+    let before = http.fill([("start".to_owned(), 1)].into_iter())?;
+    http.fill((0..MISSED).map(|number| (fresh(0), number)))?;
+    match storm(&server, clients, &fresh, &before, MISSED) {
+        Ok(storm) => table.row(storm_row("one shared channel, just published", clients, &storm)),
+        Err(error) => table.errors.push(format!("just published: {error}")),
+    }
     drop(server);
     let shared = |_: usize| "busy.500".to_owned();
     let own = |at: usize| format!("busy.{}", at % CHANNELS);
