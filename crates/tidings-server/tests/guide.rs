@@ -117,7 +117,6 @@ fn strict_envelope_takes_listed_types_only() {
 }
 
 #[test]
-#[ignore = "known fault in tidings::publish: serde reads a struct from a list, too"]
 fn strict_envelope_refuses_a_list_of_two() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TrySendError};
 use std::time::{Duration, Instant};
 
 /// A directory that is gone after the test.
@@ -147,14 +147,17 @@ impl Hub {
     }
 }
 
+/// Lines that wait for a test to look at them; what writes more is not held up, and loses the surplus.
+const LINES_MAX: usize = 100_000;
+
 /// Reads lines in a thread of their own, to their end.
 pub(crate) fn lines_of(source: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::sync_channel(LINES_MAX);
     std::thread::spawn(move || {
         let mut source = BufReader::new(source);
         let mut line = String::new();
         while source.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
-            if sender.send(std::mem::take(&mut line)).is_err() {
+            if let Err(TrySendError::Disconnected(_)) = sender.try_send(std::mem::take(&mut line)) {
                 // Nobody listens any more; what writes must still not be held up.
                 let _bytes = std::io::copy(&mut source, &mut std::io::sink());
                 return;

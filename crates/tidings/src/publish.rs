@@ -146,7 +146,14 @@ impl Publisher {
             r#type: String,
             object: serde_json::Value,
         }
-        let message: Message = serde_json::from_str(data).map_err(|error| {
+        // Serde reads a list as a struct, too; an envelope is an object.
+        let is_object = data.trim_ascii_start().starts_with('{');
+        let read = if is_object {
+            serde_json::from_str(data)
+        } else {
+            Err(serde::de::Error::custom("it is no object"))
+        };
+        let message: Message = read.map_err(|error: serde_json::Error| {
             Error::new(
                 Code::Envelope,
                 format!("data is not {{\"type\": string, \"object\": object or string}}: {error} (channels.envelope = \"strict\")"),

@@ -20,15 +20,15 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn channel(name: &str) -> ChannelName {
-    ChannelName::parse(name).unwrap()
+    ChannelName::parse(name).expect("a channel name")
 }
 
 fn one(name: &str) -> Vec<Subscription> {
-    vec![Subscription::parse(name).unwrap()]
+    vec![Subscription::parse(name).expect("a subscription")]
 }
 
 async fn hub() -> Hub {
-    Hub::builder().memory().build().await.unwrap()
+    Hub::builder().memory().build().await.expect("a hub in memory opens")
 }
 
 /// Reads events until there are `count` of them; returns them with the last id.
@@ -41,14 +41,14 @@ async fn read(stream: &mut EventStream, count: usize) -> (Vec<String>, String) {
             .expect("events come")
             .expect("the stream goes on")
             .unwrap();
-        let bytes = frame.into_data().unwrap();
+        let bytes = frame.into_data().expect("a stream has no trailers");
         parser
             .feed(&bytes, &mut |item| {
                 if let Item::Event(event) = item {
                     texts.push(event.data);
                 }
             })
-            .unwrap();
+            .expect("events are small");
     }
     (texts, parser.last_event_id().to_owned())
 }
