@@ -102,9 +102,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Threads that read the log for streams that resume: a storm of clients waits its turn instead of costing a stack each.
+const BLOCKING_THREADS_MAX: usize = 16;
+
 /// Runs a command to its end. On several threads, so that a blocked output does not hold up signals.
 fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => {
             let code = runtime.block_on(command);
             // What still waits for a terminal or a name server must not hold up the end.
