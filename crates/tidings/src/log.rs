@@ -241,6 +241,21 @@ impl Log {
         state.index.trim_log(self.retention.bytes, not_before, now);
     }
 
+    /// Brings some of the newest entries back into memory after a start, so that clients who resume share them.
+    /// Returns whether there is more to bring; entries that come meanwhile have the first right to the room.
+    pub(crate) fn warm(&self) -> bool {
+        const ENTRIES_AT_ONCE: usize = 256;
+        let (offsets, newest): (Vec<u64>, Epoch) = {
+            let state = self.state();
+            let below = state.ring.oldest().unwrap_or(state.head + 1);
+            (state.index.below(below).take(ENTRIES_AT_ONCE).collect(), state.newest())
+        };
+        let read = self.read(&offsets, newest);
+        let mut state = self.state_mut();
+        // One that went meanwhile leaves a hole, which the ring may have.
+        !offsets.is_empty() && read.into_iter().flatten().all(|entry| state.ring.push_older(entry))
+    }
+
     /// Takes back room on disk.
     ///
     /// # Errors

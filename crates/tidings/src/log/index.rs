@@ -317,6 +317,11 @@ impl Index {
         rows.into_iter().map(|id| &self.rows[id as usize].name)
     }
 
+    /// The kept entries below `offset`, descending.
+    pub(crate) fn below(&self, offset: u64) -> impl Iterator<Item = u64> {
+        self.table.below(offset)
+    }
+
     /// The kept entries above `cursor`, ascending.
     pub(crate) fn above(&self, cursor: u64) -> impl Iterator<Item = u64> {
         self.table.above(cursor).map(|(offset, _)| offset)

@@ -15,9 +15,9 @@ use super::{
 };
 
 /// Entries in a page.
-pub(crate) const PAGE_ENTRIES: usize = 256;
+pub(crate) const PAGE_ENTRIES: usize = 128;
 /// Bytes of records in a page, unless one alone is larger: what a stream that replays holds in memory.
-const PAGE_BYTES: u64 = 128 << 10;
+const PAGE_BYTES: u64 = 48 << 10;
 /// A reader this near the head looks at the entries themselves instead of its channels.
 const NEAR: u64 = 64;
 /// A pattern of more channels than this is read by looking at every entry.

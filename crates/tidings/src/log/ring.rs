@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::entry::Entry;
 
-/// A bounded run of entries that ends at the head.
+/// Entries by offset, ascending, the newest at the end; within a bound of bytes.
 #[derive(Debug)]
 pub(crate) struct Ring {
     entries: VecDeque<Arc<Entry>>,
@@ -32,9 +32,33 @@ impl Ring {
         }
     }
 
+    /// Brings back an entry that is older than all others; `false` where there is no room for it.
+    pub(crate) fn push_older(&mut self, entry: Arc<Entry>) -> bool {
+        let bytes = self.bytes + entry.memory_bytes();
+        let is_older = self.entries.front().is_none_or(|oldest| entry.offset < oldest.offset);
+        if bytes > self.bytes_max || !is_older {
+            return false;
+        }
+        self.bytes = bytes;
+        self.entries.push_front(entry);
+        true
+    }
+
     pub(crate) fn get(&self, offset: u64) -> Option<&Arc<Entry>> {
-        let first = self.entries.front()?.offset;
-        self.entries.get(usize::try_from(offset.checked_sub(first)?).ok()?)
+        let guess = usize::try_from(offset.checked_sub(self.oldest()?)?).ok()?;
+        // Nearly always nothing is left out: only what was brought back after a start may have holes.
+        match self.entries.get(guess) {
+            Some(entry) if entry.offset == offset => Some(entry),
+            _ => {
+                let index = self.entries.binary_search_by_key(&offset, |entry| entry.offset).ok()?;
+                self.entries.get(index)
+            }
+        }
+    }
+
+    /// The offset of the oldest entry.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.offset)
     }
 
     pub(crate) fn bytes(&self) -> usize {

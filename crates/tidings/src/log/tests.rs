@@ -208,3 +208,47 @@ fn duplicate_channels_of_an_event_count_once() {
     let history = log.history(&Start::WholeHistory, &subscriptions(&["a"]), 9);
     assert_eq!(history.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [3, 4]);
 }
+
+#[test]
+fn a_start_brings_the_newest_entries_back_into_memory() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    let (log, _) = disk_log(&settings(10), &directory, &world);
+    // The channel `busy` is trimmed, so the log has holes.
+    append_each(&log, (0..40).map(|n| draft(if n % 8 == 0 { "quiet" } else { "busy" }, &n.to_string())));
+    let before = kept(&log);
+    drop(log);
+    let (log, _) = disk_log(&settings(10), &directory, &world);
+    let all = subscriptions(&["**"]);
+    let told = || log.attach(&Start::WholeHistory, &all).told;
+    let ask = |cursor| page::Ask {
+        subscriptions: &all,
+        cursor,
+        skips: &[],
+        told: told(),
+        through: u64::MAX,
+        overtaking_max: 0,
+    };
+    assert_eq!(log.page(&ask(0)).missing().len(), before.len());
+    // What comes first stays; the rest is brought in below it.
+    append_each(&log, [draft("busy", "new")]);
+    while log.warm() {}
+    let page = log.page(&ask(0));
+    assert_eq!(page.missing(), Vec::<u64>::new());
+    assert_eq!(page.steps.len(), kept(&log).len());
+    assert!(!log.warm(), "there is nothing more to bring");
+}
+
+#[test]
+fn a_ring_that_is_full_is_warm() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    let (log, _) = disk_log(&settings(1000), &directory, &world);
+    append_each(&log, (0..500).map(|n| draft("a", &n.to_string())));
+    drop(log);
+    let small = LogSettings { ring_bytes: 32 << 10, ..settings(1000) };
+    let (log, _) = disk_log(&small, &directory, &world);
+    while log.warm() {}
+    let bytes = log.usage().ring_bytes;
+    assert!(bytes <= 32 << 10 && bytes > 30 << 10, "{bytes}");
+}

@@ -1,10 +1,11 @@
-//! The threads of a hub beside its runtime: the writer, the one that makes writes safe, and the one that trims.
+//! The threads of a hub beside its runtime: the writer, the one that makes writes safe, the one that trims, and one that
+//! brings the newest entries back into memory after a start.
 
 use std::{
     io,
     sync::{
         Arc,
-        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -41,6 +42,7 @@ impl Keeper {
                 }
             })?);
         }
+        tickers.push(warmer(log.clone())?);
         let trim_interval = (settings.retention_age / 4).clamp(TRIM_INTERVALS.0, TRIM_INTERVALS.1);
         let log = log.clone();
         tickers.push(ticker("tidings-trim", trim_interval, move || {
@@ -63,6 +65,15 @@ impl Keeper {
             error!(%error, "the log could not be closed clean");
         }
     }
+}
+
+/// A thread that brings the newest entries back into memory, and ends then or when its sender is dropped.
+fn warmer(log: Arc<Log>) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = sync_channel(0);
+    let thread = thread::Builder::new()
+        .name("tidings-warm".into())
+        .spawn(move || while stopped.try_recv() == Err(TryRecvError::Empty) && log.warm() {})?;
+    Ok((stop, thread))
 }
 
 /// A thread that acts at an interval until its sender is dropped.

@@ -102,6 +102,18 @@ impl Table {
             .skip_while(move |(offset, _)| *offset <= cursor)
     }
 
+    /// The offsets of the entries below `offset`, descending.
+    pub(super) fn below(&self, offset: u64) -> impl Iterator<Item = u64> {
+        self.blocks
+            .range(..=offset / BLOCK_OFFSETS)
+            .rev()
+            .flat_map(|(number, block)| {
+                let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NOBODY);
+                living.rev().map(move |(place, _)| number * BLOCK_OFFSETS + u64::from(*place))
+            })
+            .skip_while(move |other| *other >= offset)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.living
     }
