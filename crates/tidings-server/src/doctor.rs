@@ -21,7 +21,7 @@ use report::Report;
 /// all, and what to set where. Ends with 0 if nothing is wrong.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The hub's base as its clients see it, e.g. https://events.example.org.
+    /// The hub's base as its clients see it, such as `https://events.example.org`.
     #[arg(value_name = "URL", env = "TIDINGS_URL")]
     url: String,
     /// Token or API key that may publish and subscribe to doctor.*.

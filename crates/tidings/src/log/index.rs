@@ -194,7 +194,8 @@ impl Index {
         if self.recent_trims.len() >= self.bounds.recent_trims {
             self.recent_trims.pop_front();
         }
-        self.recent_trims.push_back((row.trim, row.name.clone()));
+        // The row keeps its highest; what is told now is this one.
+        self.recent_trims.push_back((Trim { offset, serial: self.serial }, row.name.clone()));
     }
 
     /// One channel fewer holds the entry.
