@@ -48,7 +48,9 @@ pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -
         let listener = into_tokio(listener).map_err(|error| {
             Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error)
         })?;
-        acceptors.spawn(accept(hub.clone(), router.clone(), listener));
+        // Whoever waits to be accepted is taken before the runtime goes round its streams again: in a storm of clients
+        // the kernel would drop connection attempts otherwise, and each costs its client a second.
+        acceptors.spawn(tokio::task::unconstrained(accept(hub.clone(), router.clone(), listener)));
     }
     while acceptors.join_next().await.is_some() {}
     Ok(())
