@@ -77,16 +77,6 @@ impl Fault {
     }
 }
 
-/// Gap reasons in the order of the table.
-const REASONS: [GapReason; 6] = [
-    GapReason::Trimmed,
-    GapReason::Epoch,
-    GapReason::Diverged,
-    GapReason::Ahead,
-    GapReason::Malformed,
-    GapReason::Lagged,
-];
-
 /// Counts of one phase, raised while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
@@ -98,7 +88,7 @@ pub(crate) struct Figures {
     pub(crate) resumes: AtomicU64,
     pub(crate) kills: AtomicU64,
     pub(crate) graceful_restarts: AtomicU64,
-    gaps: [AtomicU64; REASONS.len()],
+    gaps: [AtomicU64; GapReason::ALL.len()],
 }
 
 /// Raises a count.
@@ -113,13 +103,13 @@ pub(crate) fn get(count: &AtomicU64) -> u64 {
 
 impl Figures {
     pub(crate) fn add_gap(&self, reason: GapReason) {
-        if let Some(at) = REASONS.iter().position(|known| *known == reason) {
+        if let Some(at) = GapReason::ALL.iter().position(|known| *known == reason) {
             add(&self.gaps[at], 1);
         }
     }
 
     pub(crate) fn gaps(&self, reason: GapReason) -> u64 {
-        REASONS.iter().position(|known| *known == reason).map_or(0, |at| get(&self.gaps[at]))
+        GapReason::ALL.iter().position(|known| *known == reason).map_or(0, |at| get(&self.gaps[at]))
     }
 
     pub(crate) fn restarts(&self) -> u64 {
@@ -138,7 +128,9 @@ impl Figures {
             ("graceful restarts", &self.graceful_restarts),
         ];
         let mut rows: Vec<_> = counts.iter().map(|(name, count)| ((*name).to_owned(), get(count))).collect();
-        rows.extend(REASONS.iter().map(|&reason| (format!("gaps {}", reason.as_str()), self.gaps(reason))));
+        rows.extend(
+            GapReason::ALL.iter().map(|&reason| (format!("gaps {}", reason.as_str()), self.gaps(reason))),
+        );
         rows
     }
 }

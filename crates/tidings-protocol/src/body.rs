@@ -55,6 +55,10 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    /// Every reason there is.
+    pub const ALL: [Self; 6] =
+        [Self::Trimmed, Self::Epoch, Self::Diverged, Self::Ahead, Self::Malformed, Self::Lagged];
+
     /// Returns the word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,6 +102,17 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// Every reason there is.
+    pub const ALL: [Self; 7] = [
+        Self::TokenExpired,
+        Self::SessionEnded,
+        Self::Revoked,
+        Self::Shutdown,
+        Self::Finished,
+        Self::Lagged,
+        Self::MaxAge,
+    ];
+
     /// Returns the word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

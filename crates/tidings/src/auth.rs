@@ -1,7 +1,7 @@
 //! Credentials in, a permit out: subscribing and publishing take a permit, so code that forgot to ask has nothing to
 //! pass. For now every hub is open: whoever reaches it is anonymous and may do everything but touch the hub's own names.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tidings_protocol::{ChannelName, Subscription};
 
@@ -41,13 +41,10 @@ impl Gate {
         _principal: &Principal,
         subscriptions: Vec<Subscription>,
     ) -> SubscribePermit {
-        let mut once: Vec<Subscription> = Vec::with_capacity(subscriptions.len());
-        for subscription in subscriptions {
-            if !once.contains(&subscription) {
-                once.push(subscription);
-            }
-        }
-        SubscribePermit { subscriptions: once.into() }
+        // A set beside the list: this comes before the bound on their number.
+        let mut seen = HashSet::with_capacity(subscriptions.len());
+        let once = subscriptions.into_iter().filter(|subscription| seen.insert(subscription.clone()));
+        SubscribePermit { subscriptions: once.collect() }
     }
 
     /// Leave to publish to every one of `channels`.

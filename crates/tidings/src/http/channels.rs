@@ -1,7 +1,7 @@
 //! `GET /api/v1/channels…`: which channels have connections, and what a channel holds.
 
 use axum::{Json, extract::State};
-use http::{HeaderMap, Uri};
+use http::Uri;
 use tidings_protocol::{
     Subscription,
     body::{ChannelCount, ChannelList, HistoryPage},
@@ -29,11 +29,7 @@ pub(super) async fn list(State(hub): State<Hub>) -> Json<ChannelList> {
 }
 
 /// Reads stored events of one channel.
-pub(super) async fn history(
-    State(hub): State<Hub>,
-    uri: Uri,
-    _headers: HeaderMap,
-) -> Result<Json<HistoryPage>, Refusal> {
+pub(super) async fn history(State(hub): State<Hub>, uri: Uri) -> Result<Json<HistoryPage>, Refusal> {
     let path = uri.path().strip_prefix("/api/v1/channels/").unwrap_or_default();
     let Some(name) = path.strip_suffix("/events") else { return Err(nothing(uri).await) };
     let channel = parameters::channel(&parameters::decoded(name)?)?;

@@ -381,8 +381,7 @@ impl Index {
     }
 
     fn matching<'a>(&'a self, pattern: &'a Pattern) -> impl Iterator<Item = &'a Row> {
-        let text = pattern.as_str();
-        let literal = &text[..text.find('*').unwrap_or(text.len())];
+        let literal = pattern.literal_prefix();
         self.names
             .range::<str, _>((Bound::Included(literal), Bound::Unbounded))
             .take_while(move |(name, _)| name.as_str().starts_with(literal))

@@ -13,23 +13,6 @@ pub(super) const SUBSCRIPTION_PATTERN: &str =
     r"^(([A-Za-z0-9_~@-]+|\*)([.:]([A-Za-z0-9_~@-]+|\*))*([.:]\*\*)?|\*\*)$";
 
 const PRIORITIES: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
-const GAP_REASONS: [GapReason; 6] = [
-    GapReason::Trimmed,
-    GapReason::Epoch,
-    GapReason::Diverged,
-    GapReason::Ahead,
-    GapReason::Malformed,
-    GapReason::Lagged,
-];
-const END_REASONS: [EndReason; 7] = [
-    EndReason::TokenExpired,
-    EndReason::SessionEnded,
-    EndReason::Revoked,
-    EndReason::Shutdown,
-    EndReason::Finished,
-    EndReason::Lagged,
-    EndReason::MaxAge,
-];
 
 /// A reference to a schema by its name among the components.
 pub(super) fn schema(name: &str) -> Value {
@@ -193,7 +176,7 @@ fn channel_count() -> Value {
 fn gap_notice() -> Value {
     let properties = json!({
         "channels": texts("Those that lost something, or the subscriptions as asked where that is not known."),
-        "reason": { "type": "string", "enum": GAP_REASONS.map(GapReason::as_str) },
+        "reason": { "type": "string", "enum": GapReason::ALL.map(GapReason::as_str) },
         "requested": or_null(&json!({ "type": "string", "description": "The id that the client came with." })),
         "resumedAt": schema("EventId"),
     });
@@ -202,7 +185,7 @@ fn gap_notice() -> Value {
 
 fn end_notice() -> Value {
     let properties = json!({
-        "reason": { "type": "string", "enum": END_REASONS.map(EndReason::as_str) },
+        "reason": { "type": "string", "enum": EndReason::ALL.map(EndReason::as_str) },
         "reconnect": { "type": "boolean" },
     });
     object("Data of a `tidings.end` event: the stream closes.", &properties, &[])
