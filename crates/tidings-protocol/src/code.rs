@@ -82,8 +82,28 @@ codes! {
     ForbiddenHost = "forbidden_host",
     /// The `Origin` is not allowed.
     ForbiddenOrigin = "forbidden_origin",
+    /// The request has no credentials, and needs them.
+    CredentialsMissing = "credentials_missing",
+    /// The credentials are not good: malformed, forged, not for this hub, or not yet. It does not say which.
+    BadCredentials = "bad_credentials",
+    /// The token was good, and its time is over.
+    TokenExpired = "token_expired",
+    /// The token was good, and was revoked.
+    Revoked = "revoked",
     /// The rights do not allow it.
     AccessDenied = "access_denied",
+    /// The backend that has the last word did not answer.
+    HookUnavailable = "hook_unavailable",
+    /// The keys that tokens are verified with could not be fetched yet.
+    KeysUnavailable = "keys_unavailable",
+    /// One user has no further stream.
+    UserConnectionsFull = "user_connections_full",
+    /// One address has no further stream.
+    AddressConnectionsFull = "address_connections_full",
+    /// More events per second than one publisher may publish.
+    TooManyPublishes = "too_many_publishes",
+    /// No further ticket or revocation can be kept.
+    TooMany = "too_many",
     /// Nothing is there.
     NotFound = "not_found",
     /// The route does not know this method.

@@ -34,6 +34,7 @@ mod pattern;
 mod priority;
 mod problem;
 mod quote;
+mod user;
 
 pub mod body;
 pub mod sse;
@@ -45,3 +46,4 @@ pub use id::{Epoch, EventId, IdError, Skip, Tag};
 pub use pattern::{Pattern, Subscription};
 pub use priority::{Priority, PriorityError};
 pub use problem::Problem;
+pub use user::user_segment;

@@ -1,12 +1,17 @@
 //! Every setting of a hub, typed and with its default; how they are read from a file or the environment is the server's business.
 
+mod auth;
 pub mod bounds;
+mod secret;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+
+pub use self::auth::{Algorithm, AuthSettings, KeySettings, Right};
+pub use self::secret::Secret;
 
 /// All settings of one hub.
 ///
@@ -35,6 +40,8 @@ pub struct Settings {
     pub channels: ChannelSettings,
     /// Deadlines for reading requests.
     pub server: ServerSettings,
+    /// Who may do what; `None` is an open hub. Default: none.
+    pub auth: Option<AuthSettings>,
     /// Bounds on what clients may use.
     pub limits: LimitSettings,
     /// Which pages may call from the web.
@@ -93,6 +100,17 @@ pub struct ServerSettings {
     pub head_timeout: Duration,
     /// How long a client may take to send the body of a request. Default: 30 s.
     pub body_timeout: Duration,
+    /// The certificate and key to speak TLS with; `None` speaks plain HTTP. Default: none.
+    pub tls: Option<TlsSettings>,
+}
+
+/// The files that TLS needs; they are read again by [`Hub::reload`](crate::Hub::reload).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The certificate chain, PEM, the server's own certificate first.
+    pub cert_file: PathBuf,
+    /// The private key, PEM.
+    pub key_file: PathBuf,
 }
 
 /// Bounds on what clients may use.
@@ -100,6 +118,14 @@ pub struct ServerSettings {
 pub struct LimitSettings {
     /// How many streams may be open at once; further ones get 503. Default: 15,000.
     pub connections: u64,
+    /// How many streams one user may have open; further ones get 429. Default: 100.
+    pub connections_per_user: u64,
+    /// How many streams one address (IPv6: one /64) may have open; `None` does not count. Default: none.
+    pub connections_per_address: Option<u64>,
+    /// Proxies, as CIDRs, whose `X-Forwarded-For` is believed. Default: empty.
+    pub trusted_proxies: Vec<String>,
+    /// How many events per second one API key or user may publish; `None` does not count. Default: none.
+    pub publishes_per_second: Option<u64>,
     /// How many channels and patterns one stream may carry. Default: 256.
     pub channels_per_connection: u64,
     /// How many bytes the data of one event may have. Default: 256 KiB.
@@ -169,6 +195,7 @@ impl Default for Settings {
             stream: StreamSettings::default(),
             channels: ChannelSettings::default(),
             server: ServerSettings::default(),
+            auth: None,
             limits: LimitSettings::default(),
             cors: CorsSettings::default(),
             metrics: MetricsSettings::default(),
@@ -217,7 +244,7 @@ impl Default for ChannelSettings {
 
 impl Default for ServerSettings {
     fn default() -> Self {
-        Self { head_timeout: Duration::from_secs(10), body_timeout: Duration::from_secs(30) }
+        Self { head_timeout: Duration::from_secs(10), body_timeout: Duration::from_secs(30), tls: None }
     }
 }
 
@@ -225,6 +252,10 @@ impl Default for LimitSettings {
     fn default() -> Self {
         Self {
             connections: 15_000,
+            connections_per_user: 100,
+            connections_per_address: None,
+            trusted_proxies: Vec::new(),
+            publishes_per_second: None,
             channels_per_connection: 256,
             event_bytes: 256 << 10,
             body_bytes: 8 << 20,
@@ -272,6 +303,12 @@ pub struct UnknownWord {
     choices: &'static [&'static str],
 }
 
+impl UnknownWord {
+    fn new(word: &str, choices: &'static [&'static str]) -> Self {
+        Self { word: word.to_owned(), choices }
+    }
+}
+
 impl FromStr for Durability {
     type Err = UnknownWord;
 
@@ -280,7 +317,7 @@ impl FromStr for Durability {
             "memory" => Ok(Self::Memory),
             "interval" => Ok(Self::Interval),
             "fsync" => Ok(Self::Fsync),
-            _ => Err(UnknownWord { word: word.to_owned(), choices: Self::WORDS }),
+            _ => Err(UnknownWord::new(word, Self::WORDS)),
         }
     }
 }
@@ -292,7 +329,7 @@ impl FromStr for Envelope {
         match word {
             "any" => Ok(Self::Any),
             "strict" => Ok(Self::Strict),
-            _ => Err(UnknownWord { word: word.to_owned(), choices: Self::WORDS }),
+            _ => Err(UnknownWord::new(word, Self::WORDS)),
         }
     }
 }

@@ -28,6 +28,9 @@ fn status(code: Code) -> (StatusCode, &'static str) {
         Code::ReservedChannel | Code::AccessDenied | Code::ForbiddenHost | Code::ForbiddenOrigin => {
             (StatusCode::FORBIDDEN, "Forbidden")
         }
+        Code::CredentialsMissing | Code::BadCredentials | Code::TokenExpired | Code::Revoked => {
+            (StatusCode::UNAUTHORIZED, "Unauthorized")
+        }
         Code::NotFound => (StatusCode::NOT_FOUND, "Not found"),
         Code::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
         Code::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
@@ -37,10 +40,16 @@ fn status(code: Code) -> (StatusCode, &'static str) {
         }
         Code::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
         Code::Envelope | Code::UnknownType => (StatusCode::UNPROCESSABLE_ENTITY, "Not the agreed envelope"),
-        Code::IdempotencyKeysFull => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
+        Code::IdempotencyKeysFull
+        | Code::UserConnectionsFull
+        | Code::AddressConnectionsFull
+        | Code::TooManyPublishes
+        | Code::TooMany => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
         Code::NotStored
         | Code::OutcomeUnknown
         | Code::ConnectionsFull
+        | Code::HookUnavailable
+        | Code::KeysUnavailable
         | Code::ShuttingDown
         | Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable"),
         Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
