@@ -22,6 +22,16 @@ pub struct PublishAnswer {
     pub offset: Option<u64>,
 }
 
+/// The answer to `POST /api/v1/tickets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TicketAnswer {
+    /// For `?ticket=`, once.
+    pub ticket: String,
+    /// Until when it may be used, ISO 8601.
+    pub expires_at: String,
+}
+
 /// The data of a `tidings.gap` event: something is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

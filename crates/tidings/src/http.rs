@@ -2,6 +2,7 @@
 
 mod body;
 mod channels;
+mod credentials;
 mod error;
 mod guard;
 mod openapi;
@@ -9,7 +10,10 @@ mod operating;
 mod page;
 mod parameters;
 mod publish;
+mod remote;
+mod revocations;
 mod streams;
+mod tickets;
 
 use axum::{
     Router, middleware,
@@ -51,6 +55,8 @@ fn channel_routes() -> Router<Hub> {
         .route("/api/v1/events/", channel.clone())
         .route("/api/v1/events/{*channel}", channel)
         .route("/api/v1/publish", post(publish::messages))
+        .route("/api/v1/tickets", post(tickets::make))
+        .route("/api/v1/revocations", post(revocations::revoke))
         .route("/api/v1/channels", get(channels::list))
         .route("/api/v1/channels/{*rest}", get(channels::history))
 }

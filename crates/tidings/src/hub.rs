@@ -4,7 +4,7 @@ mod history;
 mod seats;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -15,14 +15,14 @@ use tidings_protocol::{
 };
 use tokio::sync::watch;
 
-pub(crate) use self::seats::Seats;
+pub(crate) use self::{history::iso_8601, seats::Seats};
 use crate::{
-    auth::{Gate, Principal, PublishPermit, SubscribePermit},
+    auth::{Caller, Gate, PublishPermit, SubscribePermit},
     broker::Published,
     config::Settings,
-    connection::{ConnectionId, Seat, StreamOptions},
+    connection::{ConnectionId, Ending, Seat, StreamOptions},
     error::{Code, Error},
-    limits,
+    limits::{self, Claimant, Place, TrustedProxies},
     log::Log,
     metrics::{Levels, Metrics},
     publish::{Publication, Publisher},
@@ -39,6 +39,10 @@ pub(crate) const RETRY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Hub(Arc<Parts>);
 
+/// A hub that may have gone: what looks after a hub must not keep it.
+#[derive(Clone)]
+pub(crate) struct WeakHub(Weak<Parts>);
+
 /// What a hub is made of; `node` builds it and ends it.
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
@@ -46,11 +50,21 @@ pub(crate) struct Parts {
     pub(crate) log: Arc<Log>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) slots: Arc<limits::Connections>,
+    pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) publisher: Publisher,
     pub(crate) stage: watch::Sender<Stage>,
     /// Ends the threads and makes the log safe; taken by the one who shuts down.
     pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+/// The other end of a stream, as far as it is known.
+#[derive(Default)]
+pub(crate) struct Remote {
+    /// That of the socket that the stream will be sent over.
+    pub(crate) pressure: Option<Arc<Pressure>>,
+    /// What it counts for among the streams of an address.
+    pub(crate) place: Option<Place>,
 }
 
 /// How far a hub is in its life.
@@ -69,6 +83,10 @@ impl Hub {
         Self(Arc::new(parts))
     }
 
+    pub(crate) fn downgrade(&self) -> WeakHub {
+        WeakHub(Arc::downgrade(&self.0))
+    }
+
     pub(crate) fn parts(&self) -> &Parts {
         &self.0
     }
@@ -84,7 +102,7 @@ impl Hub {
     /// See [`Error::code`]: `event_too_large`, `not_stored`, `outcome_unknown` and their like.
     pub async fn publish(&self, publication: Publication) -> Result<Published, Error> {
         let message = publication.into_message();
-        let permit = self.0.gate.publish(&Principal::Anonymous, &message.channels);
+        let permit = self.0.gate.publish_process();
         let published = self.0.publisher.publish(&permit, vec![message]).await;
         let mut published = published.map_err(Error::alone)?;
         Ok(published.pop().expect("one message has one answer"))
@@ -99,8 +117,8 @@ impl Hub {
         subscriptions: impl IntoIterator<Item = Subscription>,
         options: &StreamOptions,
     ) -> Result<EventStream, Error> {
-        let permit = self.0.gate.subscribe(&Principal::Anonymous, subscriptions.into_iter().collect());
-        self.open_stream(&permit, options, None)
+        let permit = self.0.gate.subscribe_process(subscriptions.into_iter().collect())?;
+        self.open_stream(&permit, options, Remote::default())
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -115,39 +133,37 @@ impl Hub {
         self.0.publisher.publish(permit, messages).await
     }
 
-    /// Opens a stream. `pressure` is that of the socket that it will be sent over, where that is known.
+    /// Opens a stream to somebody.
     pub(crate) fn open_stream(
         &self,
         permit: &SubscribePermit,
         options: &StreamOptions,
-        pressure: Option<Arc<Pressure>>,
+        remote: Remote,
     ) -> Result<EventStream, Error> {
         if *self.0.stage.borrow() != Stage::Ready {
             return Err(shutting_down());
         }
         let node = &self.0;
-        let channels = permit.subscriptions().len() as u64;
-        let channels_max = node.settings.limits.channels_per_connection;
-        if channels > channels_max {
-            return Err(Error::new(
-                Code::TooManyChannels,
-                format!("{channels} channels are asked for; limit is {channels_max} (limits.channels_per_connection); use a pattern or a second stream"),
-            )
-            .limit("channels_per_connection"));
-        }
-        let slot = node.slots.take()?;
+        let caller = permit.caller();
+        let claimant = Claimant { user: caller.user().cloned(), place: remote.place };
+        let slot = node.slots.take(claimant)?;
         let mut random = rand::rng();
         let id = ConnectionId(random.random());
-        let seat = Seat::new(id, permit.subscriptions().clone());
-        let connection = node.seats.attach(&node.log, &node.metrics, slot, seat, options);
+        let seat = Seat::new(id, permit);
+        let connection = node.seats.attach(&node.log, &node.metrics, slot, seat.clone(), options);
+        // Whoever looked over the seats while this one was not yet among them has missed it.
+        if let Err(reason) = node.gate.review_new(caller, permit.subscriptions()) {
+            seat.end(Ending::of_rights(reason));
+        }
         let stream = &node.settings.stream;
         let times = Times {
             // Jitter shortens: nobody waits longer than was promised.
             keep_alive: stream.keep_alive.mul_f64(random.random_range(0.8..1.0)),
+            time_left: node.gate.time_left(caller),
             max_age: stream.max_age.map(|age| age.mul_f64(random.random_range(0.9..1.0))),
             retry: RETRY + RETRY.mul_f64(random.random_range(0.0..1.0)),
         };
-        Ok(EventStream::new(connection, node.metrics.clone(), pressure, times))
+        Ok(EventStream::new(connection, node.metrics.clone(), remote.pressure, times))
     }
 
     /// Reads stored events of one channel, oldest first, at most `limit` of them.
@@ -158,14 +174,27 @@ impl Hub {
         limit: usize,
     ) -> Result<HistoryPage, Error> {
         let log = self.0.log.clone();
-        let subscriptions = permit.subscriptions().clone();
-        let reading = tokio::task::spawn_blocking(move || history::read(&log, &subscriptions, after, limit));
+        let permit = permit.clone();
+        let reading = tokio::task::spawn_blocking(move || history::read(&log, &permit, after, limit));
         reading.await.map_err(|error| Error::new(Code::Internal, "reading the log panicked").caused_by(error))
     }
 
     /// How many connections each channel or pattern has, as it was asked for.
     pub fn channels(&self) -> Vec<(String, usize)> {
-        self.0.seats.subscriptions().into_iter().collect()
+        self.0.seats.subscriptions(&|_| true).into_iter().collect()
+    }
+
+    /// As [`Hub::channels`]; those who do not manage the hub see their own connections only.
+    pub(crate) fn channels_of(&self, caller: &Caller) -> Vec<(String, usize)> {
+        if self.0.gate.manage(caller).is_ok() {
+            return self.channels();
+        }
+        let is_own = |seat: &Seat| caller.is_owner_of(seat.caller().principal());
+        self.0.seats.subscriptions(&is_own).into_iter().collect()
+    }
+
+    pub(crate) fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.0.trusted_proxies
     }
 
     /// Whether it can serve: `Err` says why not.
@@ -204,6 +233,12 @@ impl Hub {
 
     pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
         self.0.stage.subscribe()
+    }
+}
+
+impl WeakHub {
+    pub(crate) fn upgrade(&self) -> Option<Hub> {
+        self.0.upgrade().map(Hub)
     }
 }
 

@@ -110,10 +110,12 @@ impl Log {
         let mut keys = Keys::new(millis(settings.idempotency_window), settings.idempotency_keys);
         let newest = Epoch(world.random());
         let ring = Ring::new(settings.ring_bytes);
+        let kept_beside = directory;
         let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
             let epochs = vec![EpochRow { epoch: newest.0, begins_after: 0, lost: Lost::None }];
             let state = State { head: 0, head_tag: Tag(0), epochs, index, ring };
-            let log = Self::new(state, Box::<MemoryStore>::default(), keys, retention, world);
+            let store = MemoryStore::holding(kept_beside.map(disk::take).transpose()?);
+            let log = Self::new(state, Box::new(store), keys, retention, world);
             return Ok((log, Recovered { entries: 0, head: 0, lost: None }));
         };
         let layout =

@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     sockets_pressed: Counter,
     gaps: Family<Reason, Counter>,
     ends: Family<Reason, Counter>,
+    credentials: Family<Reason, Counter>,
     limits: Family<Limit, Counter>,
     connections: Level,
     head: Level,
@@ -96,6 +97,7 @@ impl Metrics {
             sockets_pressed: counter(it, "sockets_pressed", "Times a socket refused bytes"),
             gaps: family(it, "gaps", "Gaps told to clients, by reason"),
             ends: family(it, "streams_ended", "Streams ended by the hub, by reason"),
+            credentials: family(it, "credentials_refused", "Credentials that were not good, by reason"),
             limits: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
             connections: level(it, "connections", "Open streams"),
             head: level(it, "log_head", "Offset of the newest event"),
@@ -181,6 +183,10 @@ impl Metrics {
 
     pub(crate) fn gap(&self, reason: GapReason) {
         self.gaps.get_or_create(&Reason { reason: word(reason) }).inc();
+    }
+
+    pub(crate) fn credentials_refused(&self, reason: &str) {
+        self.credentials.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
     pub(crate) fn limit_refused(&self, limit: &str) {

@@ -2,6 +2,7 @@
 
 mod keeper;
 mod serve;
+mod warden;
 
 use std::{
     path::PathBuf,
@@ -17,23 +18,27 @@ use tracing::{info, warn};
 use self::keeper::Keeper;
 pub use self::serve::{serve, serve_with};
 use crate::{
-    auth::Gate,
+    auth::{Asker, Gate, Hook, Revocations},
     broker::embedded,
-    config::{Durability, Settings},
+    config::{AuthSettings, Durability, Settings},
     connection::{Ending, Seat},
     error::{Code, Error},
     hub::{Hub, Parts, RETRY, Seats, Stage},
-    limits,
+    limits::{self, TrustedProxies},
     log::{Log, World, entry::Millis},
     metrics::Metrics,
     publish::Publisher,
 };
 
 /// Builds a [`Hub`].
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct HubBuilder {
     settings: Settings,
+    hook: Option<HookMaker>,
 }
+
+/// Makes the asker of a hook once the settings are known.
+type HookMaker = Box<dyn FnOnce(&AuthSettings) -> Asker + Send>;
 
 impl HubBuilder {
     /// All settings at once. Default: those of the manual.
@@ -52,6 +57,13 @@ impl HubBuilder {
     pub fn memory(mut self) -> Self {
         self.settings.data_dir = None;
         self.settings.log.durability = Durability::Memory;
+        self
+    }
+
+    /// Has this hook asked, after the rights have allowed, about everyone but API keys and the process itself; it takes the
+    /// place of `auth.hook`. Default: none.
+    pub fn hook(mut self, hook: impl Hook) -> Self {
+        self.hook = Some(Box::new(move |settings| Asker::of(hook, settings)));
         self
     }
 
@@ -80,22 +92,49 @@ impl HubBuilder {
         let log = Arc::new(log);
         let metrics = Arc::new(Metrics::new());
         let seats = Arc::new(Seats::default());
+        let gate = gate(&settings, self.hook, &log, &metrics).await?;
         let (broker, writer) = embedded::embedded(log.clone(), seats.clone(), metrics.clone());
         let keeper = Keeper::start(&log, writer, &settings.log)
             .map_err(|error| Error::new(Code::Internal, "a thread could not be started").caused_by(error))?;
         let (clock, kept) = (log.clone(), log.clone());
-        Ok(Hub::new(Parts {
+        let hub = Hub::new(Parts {
             publisher: Publisher::new(broker, metrics.clone(), &settings, move || clock.now()),
-            slots: limits::Connections::new(settings.limits.connections),
-            gate: Gate::open(),
+            slots: limits::Connections::new(&settings.limits),
+            trusted_proxies: TrustedProxies::parse(&settings.limits.trusted_proxies).map_err(|text| {
+                Error::new(Code::BadRequest, format!("limits.trusted_proxies: {text:?} is no network"))
+            })?,
+            gate,
             log,
             seats,
             metrics,
             stage: watch::Sender::new(Stage::Ready),
             close: Mutex::new(Some(Box::new(move || keeper.end(&kept)))),
             settings,
-        }))
+        });
+        warden::start(&hub);
+        Ok(hub)
     }
+}
+
+/// Reads who may do what, and who was refused before.
+async fn gate(
+    settings: &Settings,
+    hook: Option<HookMaker>,
+    log: &Arc<Log>,
+    metrics: &Arc<Metrics>,
+) -> Result<Gate, Error> {
+    let settings = settings.clone();
+    let own_hook = hook.map(|make| Arc::new(make(&settings.auth.clone().unwrap_or_default())));
+    let (clock, metrics) = (log.clone(), metrics.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let now = clock.now();
+        let revocations = match &settings.data_dir {
+            Some(directory) => Revocations::open(directory, now as f64 / 1000.0)?,
+            None => Revocations::in_memory(),
+        };
+        Gate::new(&settings, own_hook, revocations, metrics, Box::new(move || clock.now()))
+    });
+    opening.await.map_err(|error| Error::new(Code::Internal, "reading [auth] panicked").caused_by(error))?
 }
 
 impl Hub {

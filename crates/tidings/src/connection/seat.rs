@@ -15,7 +15,10 @@ use bytes::Bytes;
 use tidings_protocol::{Subscription, body::EndReason};
 use tokio::time::Instant;
 
-use crate::log::entry::Unstored;
+use crate::{
+    auth::{Caller, SubscribePermit},
+    log::entry::Unstored,
+};
 
 /// How many unstored events may wait for a connection that is about to be served.
 const UNSTORED_MAX: usize = 64;
@@ -38,9 +41,17 @@ pub(crate) struct Ending {
     pub(crate) retry: Option<Duration>,
 }
 
+impl Ending {
+    /// The end of a stream that may no longer be: who has a new token may come back with it.
+    pub(crate) fn of_rights(reason: EndReason) -> Self {
+        Self { reason, reconnect: reason == EndReason::TokenExpired, retry: None }
+    }
+}
+
 /// A connection's place in the hub.
 pub(crate) struct Seat {
     id: ConnectionId,
+    caller: Arc<Caller>,
     subscriptions: Arc<[Subscription]>,
     /// Set by a wake, cleared when the connection looks: a second wake in between is not needed.
     is_woken: AtomicBool,
@@ -57,10 +68,11 @@ struct Waiting {
 }
 
 impl Seat {
-    pub(crate) fn new(id: ConnectionId, subscriptions: Arc<[Subscription]>) -> Arc<Self> {
+    pub(crate) fn new(id: ConnectionId, permit: &SubscribePermit) -> Arc<Self> {
         Arc::new(Self {
             id,
-            subscriptions,
+            caller: permit.caller().clone(),
+            subscriptions: permit.subscriptions().clone(),
             is_woken: AtomicBool::new(false),
             waiting: Mutex::new(Waiting {
                 waker: None,
@@ -75,6 +87,11 @@ impl Seat {
 
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// Whose it is, and on what grounds.
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
+        &self.caller
     }
 
     pub(crate) fn subscriptions(&self) -> &Arc<[Subscription]> {

@@ -18,8 +18,9 @@ use tidings_protocol::{ChannelName, Priority, Subscription};
 
 use super::*;
 use crate::{
+    auth::SubscribePermit,
     config::{Durability, LogSettings},
-    limits::Connections,
+    limits::{Claimant, Connections},
     log::{World, entry::Draft},
 };
 
@@ -94,8 +95,8 @@ pub(crate) fn connect(
     subscriptions: Arc<[Subscription]>,
     options: &StreamOptions,
 ) -> Connection {
-    let slot = Connections::new(10).take().unwrap();
-    let seat = Seat::new(ConnectionId(0xabc), subscriptions);
+    let slot = Connections::up_to(10).take(Claimant::default()).unwrap();
+    let seat = Seat::new(ConnectionId(0xabc), &SubscribePermit::for_test(subscriptions));
     Connection::open(log.clone(), Arc::new(Nowhere), Arc::new(Metrics::new()), slot, seat, options)
 }
 

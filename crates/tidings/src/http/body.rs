@@ -6,6 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 
 use crate::{
     config::Settings,
@@ -37,6 +38,29 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, settings: &Settings) -
         Ok(Err(error)) => Err(Error::new(Code::BadRequest, format!("body ended early: {error}"))),
         Err(_) => Err(late(timeout)),
     }
+}
+
+/// Reads a JSON object of a few members. `shape` shows what it looks like.
+///
+/// # Errors
+/// Those of [`read`], and 400 for what is not of that shape.
+pub(super) async fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    settings: &Settings,
+    shape: &str,
+) -> Result<T, Error> {
+    let bytes = read(headers, body, settings).await?;
+    // Serde reads a list as a struct, too; the routes take objects.
+    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+    let parsed = if is_object {
+        serde_json::from_slice(&bytes)
+    } else {
+        Err(serde::de::Error::custom("it is no object"))
+    };
+    parsed.map_err(|error: serde_json::Error| {
+        Error::new(Code::MalformedBody, format!("the body is not {shape}: {error}"))
+    })
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

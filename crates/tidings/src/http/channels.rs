@@ -8,12 +8,13 @@ use tidings_protocol::{
 };
 
 use super::{
+    credentials::Admitted,
     error::Refusal,
     nothing,
     parameters::{self, Query},
 };
 use crate::{
-    auth::Principal,
+    auth::Reading,
     error::{Code, Error},
     hub::Hub,
 };
@@ -22,14 +23,19 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 
 /// Lists channels and patterns with connections.
-pub(super) async fn list(State(hub): State<Hub>) -> Json<ChannelList> {
-    let channels =
-        hub.channels().into_iter().map(|(channel, connections)| ChannelCount { channel, connections });
-    Json(ChannelList { channels: channels.collect() })
+pub(super) async fn list(State(hub): State<Hub>, admitted: Admitted) -> Result<Json<ChannelList>, Refusal> {
+    let channels = hub.channels_of(&*admitted.to_read()?).into_iter();
+    let channels = channels.map(|(channel, connections)| ChannelCount { channel, connections });
+    Ok(Json(ChannelList { channels: channels.collect() }))
 }
 
 /// Reads stored events of one channel.
-pub(super) async fn history(State(hub): State<Hub>, uri: Uri) -> Result<Json<HistoryPage>, Refusal> {
+pub(super) async fn history(
+    State(hub): State<Hub>,
+    admitted: Admitted,
+    uri: Uri,
+) -> Result<Json<HistoryPage>, Refusal> {
+    let caller = admitted.to_read()?;
     let path = uri.path().strip_prefix("/api/v1/channels/").unwrap_or_default();
     let Some(name) = path.strip_suffix("/events") else { return Err(nothing(uri).await) };
     let channel = parameters::channel(&parameters::decoded(name)?)?;
@@ -41,6 +47,7 @@ pub(super) async fn history(State(hub): State<Hub>, uri: Uri) -> Result<Json<His
             Error::new(Code::BadQuery, format!("limit {text:?} is not a whole number from 1 to {LIMIT_MAX}"))
         })?,
     };
-    let permit = hub.gate().subscribe(&Principal::Anonymous, vec![Subscription::Channel(channel)]);
+    let permit =
+        hub.gate().subscribe(&caller, vec![Subscription::Channel(channel)], Reading::History).await?;
     Ok(Json(hub.history(&permit, query.one("after")?.map(str::to_owned), limit).await?))
 }

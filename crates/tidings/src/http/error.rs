@@ -75,6 +75,9 @@ impl IntoResponse for Refusal {
         if let Some(wait) = error.retry_after_hint().or(is_for_a_while.then_some(Duration::from_secs(1))) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(limit) = error.limit_name() {
             response.extensions_mut().insert(MetLimit(limit));
         }

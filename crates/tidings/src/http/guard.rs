@@ -1,4 +1,4 @@
-//! What every request of an open hub passes: a program of this machine may do everything, a page of the web nothing.
+//! What every request passes: which host it asks, and from which page it comes.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 
 use super::error::{MetLimit, Refusal};
 use crate::{
@@ -25,23 +25,42 @@ const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
 /// Judges `Host` and `Origin` before the route is reached, and lets allowed pages read the answer.
 pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let settings = hub.settings();
-    let origin = match check(&request, settings.insecure, &settings.cors.origins) {
-        Ok(origin) => origin,
+    let origins = &settings.cors.origins;
+    let checked = match hub.gate().settings() {
+        None => check_open(&request, settings.insecure, origins).map(|origin| origin.map(with_credentials)),
+        Some(auth) => check_protected(&request, origins, auth.cookie.is_some()),
+    };
+    let page = match checked {
+        Ok(page) => page,
         Err(error) => return vary(Refusal(error).into_response()),
     };
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if is_preflight && origin.is_some() { preflight() } else { next.run(request).await };
+    let mut response = if is_preflight && page.is_some() { preflight() } else { next.run(request).await };
     if let Some(MetLimit(limit)) = response.extensions().get() {
         hub.metrics().limit_refused(limit);
     }
-    if let Some(origin) = origin {
+    if let Some(Page { origin, has_credentials }) = page {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        if has_credentials {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
     }
     vary(response)
+}
+
+/// A page that may read the answer.
+struct Page {
+    /// As it is to be named.
+    origin: HeaderValue,
+    /// Whether its requests may carry its visitor's cookies.
+    has_credentials: bool,
+}
+
+fn with_credentials(origin: HeaderValue) -> Page {
+    Page { origin, has_credentials: true }
 }
 
 fn vary(mut response: Response) -> Response {
@@ -58,8 +77,9 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// Returns the origin of an allowed page, none where no page asks.
-fn check(request: &Request, insecure: bool, listed: &[String]) -> Result<Option<HeaderValue>, Error> {
+/// An open hub: a program of this machine may do everything, a page of the web nothing. Returns the origin of an allowed
+/// page, none where no page asks.
+fn check_open(request: &Request, insecure: bool, listed: &[String]) -> Result<Option<HeaderValue>, Error> {
     let host = host(request.uri(), request.headers())?;
     if !insecure && !is_loopback(host) {
         return Err(Error::new(
@@ -81,6 +101,56 @@ fn check(request: &Request, insecure: bool, listed: &[String]) -> Result<Option<
         Code::ForbiddenOrigin,
         format!("pages of {text:?} may not use this hub; list the origin in cors.origins to allow them"),
     ))
+}
+
+/// A hub with credentials answers to any name, and to pages that are not listed, too: they cannot read it.
+fn check_protected(request: &Request, listed: &[String], has_cookie: bool) -> Result<Option<Page>, Error> {
+    host(request.uri(), request.headers())?;
+    let Some(origin) = only_origin(request.headers()) else { return Ok(None) };
+    if listed.iter().any(|it| it == origin) {
+        let origin = HeaderValue::from_str(origin).expect("it came as a header");
+        return Ok(Some(Page { origin, has_credentials: has_cookie }));
+    }
+    let is_any = listed.iter().any(|it| it == "*");
+    Ok(is_any.then_some(Page { origin: HeaderValue::from_static("*"), has_credentials: false }))
+}
+
+/// What speaks against acting on nothing but a cookie, which a browser sends along for any page: the page has to be one's
+/// own or listed, and where no page is named the browser must not say that it is another site's.
+pub(super) fn cookie_fault(request: &Parts, listed: &[String], is_tls: bool) -> Option<Error> {
+    let headers = &request.headers;
+    let is_allowed = if headers.contains_key(header::ORIGIN) {
+        only_origin(headers).is_some_and(|origin| {
+            let host = host(&request.uri, headers).unwrap_or_default();
+            listed.iter().any(|it| it == origin) || is_own(origin, host, is_tls)
+        })
+    } else {
+        headers.get("sec-fetch-site").is_none_or(|site| site != "cross-site")
+    };
+    (!is_allowed).then(|| {
+        Error::new(
+            Code::ForbiddenOrigin,
+            "a page of another origin may not use its visitor's cookie here; list the origin in cors.origins, \
+             or send `Authorization: Bearer`",
+        )
+    })
+}
+
+/// The origin, where there is just one.
+fn only_origin(headers: &HeaderMap) -> Option<&str> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let origin = origins.next()?.to_str().ok()?;
+    origins.next().is_none().then_some(origin)
+}
+
+/// Whether the page came from this very host. A proxy in front may have spoken TLS for a hub that does not.
+fn is_own(origin: &str, host: &str, is_tls: bool) -> bool {
+    let Some((scheme, of_page)) = origin.split_once("://") else { return false };
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let host = host.strip_suffix(default_port).unwrap_or(host);
+    (scheme == "https" || scheme == "http" && !is_tls)
+        && of_page.eq_ignore_ascii_case(host)
+        && !host.is_empty()
 }
 
 /// The host that was asked for, with its port if it has one.

@@ -1,12 +1,12 @@
 //! `/healthz`, `/readyz`, `/metrics`: for those who run the hub.
 
 use axum::{
-    extract::State,
+    extract::{FromRequestParts, Request, State},
     response::{IntoResponse, Response},
 };
 use http::header;
 
-use super::error::Refusal;
+use super::{credentials::Admitted, error::Refusal};
 use crate::hub::Hub;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -24,7 +24,12 @@ pub(super) async fn ready(State(hub): State<Hub>) -> Result<Response, Refusal> {
     Ok((JSON, "{\"status\":\"ready\"}").into_response())
 }
 
-/// All metrics.
-pub(super) async fn metrics(State(hub): State<Hub>) -> Response {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], hub.metrics_text()).into_response()
+/// All metrics, for those who manage the hub, or for everyone where the settings say so.
+pub(super) async fn metrics(State(hub): State<Hub>, request: Request) -> Result<Response, Refusal> {
+    if !hub.settings().metrics.public {
+        let (mut parts, _) = request.into_parts();
+        let caller = Admitted::from_request_parts(&mut parts, &hub).await?.to_read()?;
+        hub.gate().manage(&caller)?;
+    }
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], hub.metrics_text()).into_response())
 }

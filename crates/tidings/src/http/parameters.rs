@@ -8,6 +8,9 @@ use tidings_protocol::{ChannelName, NameError, Subscription};
 
 use crate::error::{Code, Error};
 
+/// Parameters that may carry credentials, on any route.
+const CREDENTIALS: [&str; 3] = ["access_token", "ticket", "sessionId"];
+
 /// The parameters of a query, decoded, in order.
 pub(super) struct Query {
     pairs: Vec<(String, String)>,
@@ -51,7 +54,8 @@ impl Query {
         if self.is_lossy {
             return Err(Error::new(Code::InvalidUtf8, "the query is not UTF-8"));
         }
-        match self.pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        let is_known = |name: &str| known.contains(&name) || CREDENTIALS.contains(&name);
+        match self.pairs.iter().find(|(name, _)| !is_known(name)) {
             None => Ok(()),
             Some((name, _)) => Err(Error::new(
                 Code::BadQuery,

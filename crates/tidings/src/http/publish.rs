@@ -1,6 +1,6 @@
 //! `POST /api/v1/events/{channel}` and `POST /api/v1/publish`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json,
@@ -16,11 +16,12 @@ use tidings_protocol::{
 
 use super::{
     body::read,
+    credentials::Admitted,
     error::Refusal,
     parameters::{self, Query},
 };
 use crate::{
-    auth::Principal,
+    auth::Caller,
     broker::Published,
     error::{Code, Error},
     hub::Hub,
@@ -29,10 +30,12 @@ use crate::{
 /// Publishes the body, as it is, to the channel in the path.
 pub(super) async fn one(
     State(hub): State<Hub>,
+    admitted: Admitted,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<PublishAnswer>, Refusal> {
+    let caller = admitted.to_write()?;
     let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
     let channel = parameters::channel(&parameters::decoded(path)?)?;
     let given = Given { query: Query::of(&uri), headers: &headers };
@@ -56,15 +59,17 @@ pub(super) async fn one(
             format!("data is not UTF-8 from byte {at} on; encode what is binary, as in base64"),
         )
     })?;
-    Ok(Json(publish_alone(&hub, message).await?))
+    Ok(Json(publish_alone(&hub, &caller, message).await?))
 }
 
 /// Publishes one JSON object, an array, or NDJSON.
 pub(super) async fn messages(
     State(hub): State<Hub>,
+    admitted: Admitted,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let caller = admitted.to_write()?;
     let text = read(&headers, body, hub.settings()).await?;
     let content_type = parameters::header(&headers, header::CONTENT_TYPE.as_str())?;
     let parsed = body::parse_publish(content_type.as_deref(), &text).map_err(|fault| {
@@ -80,27 +85,35 @@ pub(super) async fn messages(
                 }
                 message.idempotency_key = Some(key);
             }
-            Ok(Json(publish_alone(&hub, message).await?).into_response())
+            Ok(Json(publish_alone(&hub, &caller, message).await?).into_response())
         }
         PublishBody::Batch(messages) => {
             if headers.contains_key("idempotency-key") {
                 let detail = "the header Idempotency-Key goes with one event; in a batch give each its `idempotencyKey`";
                 return Err(Error::new(Code::BadIdempotencyKey, detail).into());
             }
-            Ok(Json(publish(&hub, messages).await?).into_response())
+            Ok(Json(publish(&hub, &caller, messages).await?).into_response())
         }
     }
 }
 
 /// Publishes an event that is in no list, so that a fault of it has no index.
-async fn publish_alone(hub: &Hub, message: PublishMessage) -> Result<PublishAnswer, Error> {
-    let mut answers = publish(hub, vec![message]).await.map_err(Error::alone)?;
+async fn publish_alone(
+    hub: &Hub,
+    caller: &Arc<Caller>,
+    message: PublishMessage,
+) -> Result<PublishAnswer, Error> {
+    let mut answers = publish(hub, caller, vec![message]).await.map_err(Error::alone)?;
     Ok(answers.pop().expect("one message has one answer"))
 }
 
-async fn publish(hub: &Hub, messages: Vec<PublishMessage>) -> Result<Vec<PublishAnswer>, Error> {
+async fn publish(
+    hub: &Hub,
+    caller: &Arc<Caller>,
+    messages: Vec<PublishMessage>,
+) -> Result<Vec<PublishAnswer>, Error> {
     let channels = messages.iter().flat_map(|message| &message.channels);
-    let permit = hub.gate().publish(&Principal::Anonymous, channels);
+    let permit = hub.gate().publish(caller, channels, messages.len()).await?;
     let published = hub.publish_permitted(&permit, messages).await?;
     Ok(published.iter().map(answer).collect())
 }

@@ -1,9 +1,6 @@
 //! `GET /api/v1/events…`: streams.
 
-use std::sync::Arc;
-
 use axum::{
-    Extension,
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
@@ -12,44 +9,46 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use tidings_protocol::{EventId, Subscription};
 
 use super::{
+    credentials::Admitted,
     error::Refusal,
     parameters::{self, Query},
+    remote::From,
 };
 use crate::{
-    auth::Principal,
+    auth::{Reading, SubscribePermit},
     connection::{PositionStyle, Start, StreamOptions},
     error::{Code, Error},
-    hub::Hub,
-    transport::socket::Pressure,
+    hub::{Hub, Remote},
 };
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NO_TRANSFORM: HeaderValue = HeaderValue::from_static("no-cache, no-transform");
 const TEST_EVENT: &str = "data: {\"type\":\"test\",\"message\":\"SSE endpoint working\"}\n\n";
 
-type SocketPressure = Option<Extension<Arc<Pressure>>>;
-
 /// Subscribes to the channel or pattern in the path.
 pub(super) async fn one(
     State(hub): State<Hub>,
+    admitted: Admitted,
     uri: Uri,
     headers: HeaderMap,
-    pressure: SocketPressure,
+    From(remote): From,
 ) -> Result<Response, Refusal> {
     let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
     let subscription = parameters::subscription(&parameters::decoded(path)?)?;
+    let permit = permit(&hub, admitted, vec![subscription]).await?;
     if hub.settings().test_mode {
         return Ok(response(Body::from(TEST_EVENT)));
     }
-    stream(&hub, vec![subscription], &uri, &headers, pressure)
+    stream(&hub, &permit, &uri, &headers, remote)
 }
 
 /// Subscribes to every `channel` of the query.
 pub(super) async fn several(
     State(hub): State<Hub>,
+    admitted: Admitted,
     uri: Uri,
     headers: HeaderMap,
-    pressure: SocketPressure,
+    From(remote): From,
 ) -> Result<Response, Refusal> {
     let query = Query::of(&uri);
     let subscriptions = query.all("channel").map(parameters::subscription).collect::<Result<Vec<_>, _>>()?;
@@ -57,15 +56,24 @@ pub(super) async fn several(
         let detail = "no channel is asked for; name one or more, as in /api/v1/events?channel=a&channel=b.*";
         return Err(Error::new(Code::BadQuery, detail).into());
     }
-    stream(&hub, subscriptions, &uri, &headers, pressure)
+    let permit = permit(&hub, admitted, subscriptions).await?;
+    stream(&hub, &permit, &uri, &headers, remote)
+}
+
+async fn permit(
+    hub: &Hub,
+    admitted: Admitted,
+    subscriptions: Vec<Subscription>,
+) -> Result<SubscribePermit, Error> {
+    hub.gate().subscribe(&admitted.to_stream()?, subscriptions, Reading::Stream).await
 }
 
 fn stream(
     hub: &Hub,
-    subscriptions: Vec<Subscription>,
+    permit: &SubscribePermit,
     uri: &Uri,
     headers: &HeaderMap,
-    pressure: SocketPressure,
+    remote: Remote,
 ) -> Result<Response, Refusal> {
     if !hub.settings().stream.enabled {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -76,8 +84,7 @@ fn stream(
         positions: positions(&query, headers)?,
         hello: flag(&query, "hello")?,
     };
-    let permit = hub.gate().subscribe(&Principal::Anonymous, subscriptions);
-    let stream = hub.open_stream(&permit, &options, pressure.map(|Extension(pressure)| pressure))?;
+    let stream = hub.open_stream(permit, &options, remote)?;
     let id = stream.connection_id().to_string();
     let mut response = response(Body::new(stream));
     response

@@ -1,28 +1,22 @@
 //! Stored events as JSON, for those who ask instead of listening.
 
-use std::sync::Arc;
-
 use tidings_protocol::{
-    ChannelName, EventId, Subscription,
+    ChannelName, EventId,
     body::{GapNotice, HistoryEvent, HistoryPage},
 };
 
 use crate::{
+    auth::SubscribePermit,
     connection::Start,
-    log::{Log, entry::Millis, page},
+    log::{Log, entry::Millis},
 };
 
 /// Reads a page; it may read the disk.
-pub(super) fn read(
-    log: &Log,
-    subscriptions: &Arc<[Subscription]>,
-    after: Option<String>,
-    limit: usize,
-) -> HistoryPage {
+pub(super) fn read(log: &Log, permit: &SubscribePermit, after: Option<String>, limit: usize) -> HistoryPage {
     let start = after.map_or(Start::WholeHistory, Start::After);
-    let history = log.history(&start, subscriptions, limit);
+    let history = log.history(&start, permit.subscriptions(), limit);
     let names = |channels: &[ChannelName]| {
-        let readable = channels.iter().filter(|channel| page::wants(subscriptions, channel));
+        let readable = channels.iter().filter(|channel| permit.may_name(channel));
         readable.map(ToString::to_string).collect()
     };
     HistoryPage {
@@ -48,7 +42,8 @@ pub(super) fn read(
     }
 }
 
-fn iso_8601(at: Millis) -> String {
+/// A time as it is written everywhere.
+pub(crate) fn iso_8601(at: Millis) -> String {
     let at = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
     at.map(|at| format!("{at:.3}")).unwrap_or_default()
 }

@@ -70,13 +70,14 @@ impl Seats {
         all.into_values().collect()
     }
 
-    /// How many connections each subscription has, by name.
-    pub(crate) fn subscriptions(&self) -> BTreeMap<String, usize> {
+    /// How many of the connections that count each subscription has, by name.
+    pub(crate) fn subscriptions(&self, counts: &dyn Fn(&Seat) -> bool) -> BTreeMap<String, usize> {
         let lists = self.lists();
-        let channels = lists.channels.iter().map(|(name, of)| (name.to_string(), of.len()));
-        let patterns =
-            lists.patterns.values().flatten().map(|(name, of)| (name.as_str().to_owned(), of.len()));
-        channels.chain(patterns).collect()
+        let number = |of: &[Arc<Seat>]| of.iter().filter(|seat| counts(seat)).count();
+        let channels = lists.channels.iter().map(|(name, of)| (name.to_string(), number(of)));
+        let patterns = lists.patterns.values().flatten();
+        let patterns = patterns.map(|(pattern, of)| (pattern.as_str().to_owned(), number(of)));
+        channels.chain(patterns).filter(|(_, number)| *number > 0).collect()
     }
 
     fn lists(&self) -> RwLockReadGuard<'_, Lists> {

@@ -37,6 +37,8 @@ pub(crate) struct Times {
     /// Silence, and age of the last id, at which something is sent; jittered already.
     pub(crate) keep_alive: Duration,
     pub(crate) max_age: Option<Duration>,
+    /// Until the client's credentials end.
+    pub(crate) time_left: Option<Duration>,
     /// What the client waits before it comes back.
     pub(crate) retry: Duration,
 }
@@ -57,7 +59,8 @@ pub struct EventStream {
     spare: Vec<Step>,
     timer: Pin<Box<Sleep>>,
     last_id: Instant,
-    ends_at: Option<Instant>,
+    /// When it ends by itself, and why.
+    ends_at: Option<(Instant, EndReason)>,
 }
 
 enum State {
@@ -79,7 +82,9 @@ impl EventStream {
         metrics.stream_opened();
         // On HTTP/2 the task that sends this stream is watched from outside.
         let _ = SENT_BY.try_with(|sent| sent.set(connection.seat().clone()));
-        let ends_at = times.max_age.map(|age| now + age);
+        let max_age = times.max_age.map(|age| (now + age, EndReason::MaxAge));
+        let expiry = times.time_left.map(|left| (now + left, EndReason::TokenExpired));
+        let ends_at = max_age.into_iter().chain(expiry).min_by_key(|(at, _)| *at);
         let keep_alive_at = now + times.keep_alive;
         Self {
             connection,
@@ -91,7 +96,7 @@ impl EventStream {
             must_flush: false,
             state: State::Opening,
             spare: Vec::new(),
-            timer: Box::pin(sleep_until(ends_at.map_or(keep_alive_at, |ends_at| ends_at.min(keep_alive_at)))),
+            timer: Box::pin(sleep_until(ends_at.map_or(keep_alive_at, |(at, _)| at.min(keep_alive_at)))),
             last_id: now,
             ends_at,
         }
@@ -131,8 +136,9 @@ impl EventStream {
                         self.state = State::Ended;
                         return Poll::Ready(None);
                     };
-                    if refusals != self.refusals() {
-                        // Meanwhile the socket was full: what is urgent by now must not wait behind this page.
+                    if refusals != self.refusals() || self.is_over() {
+                        // Meanwhile the socket was full: what is urgent by now must not wait behind this page. Or the
+                        // right to read it ended.
                         self.spare = page.steps;
                         continue;
                     }
@@ -205,10 +211,13 @@ impl EventStream {
         })
     }
 
+    fn is_over(&self) -> bool {
+        self.ends_at.is_some_and(|(at, _)| at <= Instant::now()) || self.connection.seat().ending().is_some()
+    }
+
     fn ending(&mut self, context: &mut Context<'_>) -> Option<Ending> {
-        let is_old = self.ends_at.is_some_and(|ends_at| ends_at <= Instant::now());
-        if is_old {
-            return Some(Ending { reason: EndReason::MaxAge, reconnect: true, retry: None });
+        if let Some((_, reason)) = self.ends_at.filter(|(at, _)| *at <= Instant::now()) {
+            return Some(Ending { reason, reconnect: true, retry: None });
         }
         // Makes sure that the timer wakes this task, whatever it waits for next.
         let _ = self.poll_timer(context);
@@ -217,7 +226,7 @@ impl EventStream {
 
     fn due(&self) -> Instant {
         let due = self.last_id + self.times.keep_alive;
-        self.ends_at.map_or(due, |ends_at| due.min(ends_at))
+        self.ends_at.map_or(due, |(at, _)| due.min(at))
     }
 
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {

@@ -68,6 +68,13 @@ impl Pressure {
     }
 }
 
+/// Where a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) peer: std::net::SocketAddr,
+    pub(crate) is_tls: bool,
+}
+
 /// A socket with a deadline for writing.
 pub(crate) struct Socket {
     stream: TcpStream,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::*;
+use crate::auth::SubscribePermit;
 use crate::connection::{
     ConnectionId,
     tests::{draft, memory_log, name, subscriptions},
@@ -28,7 +29,7 @@ impl Bell {
 }
 
 fn sit(seats: &Arc<Seats>, id: u128, asked: &[&str]) -> (Arc<Seat>, Arc<Bell>) {
-    let seat = Seat::new(ConnectionId(id), subscriptions(asked));
+    let seat = Seat::new(ConnectionId(id), &SubscribePermit::for_test(subscriptions(asked)));
     seats.seat(&seat);
     let bell = Arc::new(Bell::default());
     seat.listen(&Waker::from(bell.clone()));
@@ -103,7 +104,7 @@ fn seats_are_listed_once_and_counted_by_what_was_asked() {
     let seats = Arc::new(Seats::default());
     let (first, _) = sit(&seats, 1, &["a", "a.*", "**"]);
     let (second, _) = sit(&seats, 2, &["a", "b"]);
-    let counts = |seats: &Seats| seats.subscriptions().into_iter().collect::<Vec<_>>();
+    let counts = |seats: &Seats| seats.subscriptions(&|_| true).into_iter().collect::<Vec<_>>();
     let expected = [("**", 1), ("a", 2), ("a.*", 1), ("b", 1)].map(|(name, count)| (name.to_owned(), count));
     assert_eq!(counts(&seats), expected);
     assert_eq!((seats.count(), seats.all().len()), (2, 2));
@@ -140,7 +141,7 @@ impl Wake for Unpark {
 #[test]
 fn no_wake_is_lost_between_listening_and_looking() {
     const ROUNDS: u64 = 20_000;
-    let seat = Seat::new(ConnectionId(1), subscriptions(&["a"]));
+    let seat = Seat::new(ConnectionId(1), &SubscribePermit::for_test(subscriptions(&["a"])));
     let head = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {

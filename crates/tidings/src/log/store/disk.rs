@@ -28,7 +28,7 @@ use crate::log::{checkpoint::Checkpoint, entry::Entry};
 mod open;
 
 use open::Standing;
-pub(crate) use open::{OpenError, open};
+pub(crate) use open::{OpenError, open, take};
 
 /// A slot whose entry was let go.
 const DEAD: u32 = 0;

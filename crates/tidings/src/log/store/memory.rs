@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -14,6 +15,15 @@ use crate::log::{checkpoint::Checkpoint, entry::Entry};
 #[derive(Default)]
 pub(crate) struct MemoryStore {
     entries: RwLock<HashMap<u64, Arc<Entry>>>,
+    /// Of the directory that holds what is kept beside the log.
+    _lock: Option<File>,
+}
+
+impl MemoryStore {
+    /// An empty store, which holds a directory's lock.
+    pub(crate) fn holding(lock: Option<File>) -> Self {
+        Self { _lock: lock, ..Self::default() }
+    }
 }
 
 impl Store for MemoryStore {

@@ -13,13 +13,14 @@ use tidings_protocol::{
 
 use super::*;
 use crate::{
+    auth::SubscribePermit,
     broker::Audience,
     connection::{
         PositionStyle, Start, StreamOptions,
         tests::{Toy, draft, memory_log, name, open_log, subscriptions},
     },
     hub::Seats,
-    limits::Connections,
+    limits::{Claimant, Connections},
     log::{
         Log,
         entry::{Draft, Unstored},
@@ -38,7 +39,8 @@ struct Desk {
 
 impl Desk {
     fn new(log: Arc<Log>) -> Self {
-        let times = Times { keep_alive: KEEP_ALIVE, max_age: None, retry: Duration::from_secs(1) };
+        let times =
+            Times { keep_alive: KEEP_ALIVE, max_age: None, time_left: None, retry: Duration::from_secs(1) };
         Self { log, seats: Arc::default(), metrics: Arc::new(Metrics::new()), times }
     }
 
@@ -49,8 +51,9 @@ impl Desk {
         pressure: Option<Arc<Pressure>>,
     ) -> EventStream {
         let subscriptions: Arc<[Subscription]> = subscriptions(asked);
-        let seat = Seat::new(ConnectionId(self.seats.count() as u128), subscriptions);
-        let slot = Connections::new(100).take().unwrap();
+        let seat =
+            Seat::new(ConnectionId(self.seats.count() as u128), &SubscribePermit::for_test(subscriptions));
+        let slot = Connections::up_to(100).take(Claimant::default()).unwrap();
         let connection = self.seats.attach(&self.log, &self.metrics, slot, seat, options);
         EventStream::new(connection, self.metrics.clone(), pressure, self.times)
     }
@@ -365,7 +368,7 @@ async fn a_dropped_stream_leaves_its_seat() {
     let stream = desk.open(&["a", "b.*"]);
     assert_eq!(desk.seats.count(), 1);
     drop(stream);
-    assert_eq!((desk.seats.count(), desk.seats.subscriptions().len()), (0, 0));
+    assert_eq!((desk.seats.count(), desk.seats.subscriptions(&|_| true).len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

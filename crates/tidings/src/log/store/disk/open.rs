@@ -117,7 +117,24 @@ pub(crate) struct Opened {
 /// [`OpenError::InUse`] while another process has it; what the file system says.
 pub(crate) fn open(directory: &Path, layout: Layout) -> Result<Opening, OpenError> {
     let fail = |error| OpenError::Io(directory.to_owned(), error);
+    let lock = take(directory)?;
     fs::create_dir_all(directory.join("segments")).map_err(fail)?;
+    let read = |name: &str| match fs::read(directory.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).map_err(fail),
+    };
+    let checkpoint = read("checkpoint")?.and_then(|bytes| Checkpoint::decode(&bytes));
+    let last_run = read("run.json")?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(Opening { directory: directory.to_owned(), layout, lock, checkpoint, last_run })
+}
+
+/// Makes sure that no other process has the directory, for as long as the file is open.
+///
+/// # Errors
+/// [`OpenError::InUse`] while another process has it; what the file system says.
+pub(crate) fn take(directory: &Path) -> Result<File, OpenError> {
+    let fail = |error| OpenError::Io(directory.to_owned(), error);
+    fs::create_dir_all(directory).map_err(fail)?;
     let lock = OpenOptions::new()
         .create(true)
         .write(true)
@@ -128,13 +145,7 @@ pub(crate) fn open(directory: &Path, layout: Layout) -> Result<Opening, OpenErro
         rustix::io::Errno::WOULDBLOCK => OpenError::InUse(directory.to_owned()),
         other => fail(other.into()),
     })?;
-    let read = |name: &str| match fs::read(directory.join(name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => other.map(Some).map_err(fail),
-    };
-    let checkpoint = read("checkpoint")?.and_then(|bytes| Checkpoint::decode(&bytes));
-    let last_run = read("run.json")?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(Opening { directory: directory.to_owned(), layout, lock, checkpoint, last_run })
+    Ok(lock)
 }
 
 impl Opening {

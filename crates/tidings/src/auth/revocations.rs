@@ -1,0 +1,140 @@
+//! Revocations: which users, sessions and tokens are refused, and until when. Kept across restarts.
+
+mod journal;
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use self::journal::Journal;
+use super::token::Claims;
+use crate::error::{Code, Error};
+
+/// Revocations at one time.
+const REVOCATIONS_MAX: usize = 100_000;
+
+/// Whom or what to refuse.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Subject {
+    /// Every token of a user that was issued until then.
+    User(String),
+    /// A session.
+    Session(String),
+    /// One token, by its `jti`.
+    #[serde(rename = "jti")]
+    Token(String),
+}
+
+/// One revocation, as the journal keeps it. Times are seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Revocation {
+    #[serde(flatten)]
+    subject: Subject,
+    at: u64,
+    until: f64,
+}
+
+/// All revocations that are in force.
+pub(crate) struct Revocations {
+    standing: Mutex<HashMap<Subject, Standing>>,
+    /// Taken after `standing` was let go: the disk is not waited for by those who ask.
+    journal: Mutex<Option<Journal>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    at: u64,
+    until: f64,
+}
+
+impl Revocations {
+    /// Those of a hub without a directory: a restart forgets them.
+    pub(crate) fn in_memory() -> Self {
+        Self { standing: Mutex::default(), journal: Mutex::new(None) }
+    }
+
+    /// Reads those that were kept, and keeps those to come.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or is damaged.
+    pub(crate) fn open(directory: &Path, now: f64) -> Result<Self, Error> {
+        let failed = |error: std::io::Error| {
+            Error::new(
+                Code::Unavailable,
+                format!("{}: {error}", directory.join(journal::FILE_NAME).display()),
+            )
+        };
+        let (journal, kept) = Journal::open(directory, now).map_err(failed)?;
+        let this = Self { standing: Mutex::default(), journal: Mutex::new(Some(journal)) };
+        let mut standing = this.standing();
+        kept.into_iter().for_each(|revocation| add(&mut standing, revocation));
+        drop(standing);
+        Ok(this)
+    }
+
+    /// Refuses from now on; returns when that is kept. Must be called where blocking is allowed.
+    ///
+    /// # Errors
+    /// When there are too many, or when it could not be kept: it holds until a restart then.
+    pub(super) fn revoke(&self, subject: Subject, until: f64, now: f64) -> Result<(), Error> {
+        let revocation = Revocation { subject, at: now as u64, until };
+        let mut standing = self.standing();
+        if standing.len() >= REVOCATIONS_MAX && !standing.contains_key(&revocation.subject) {
+            standing.retain(|_, it| it.until > now);
+            if standing.len() >= REVOCATIONS_MAX {
+                return Err(Error::new(
+                    Code::TooMany,
+                    format!("{REVOCATIONS_MAX} revocations are in force; no more can be kept; change the signing key to refuse every token"),
+                )
+                .limit("revocations")
+                .retry_after(Duration::from_mins(1)));
+            }
+        }
+        add(&mut standing, revocation.clone());
+        drop(standing);
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(journal) = &mut *journal else { return Ok(()) };
+        journal.append(&revocation, now).map_err(|error| {
+            Error::new(
+                Code::NotStored,
+                "the revocation is in force, but could not be kept for the next start; send it again",
+            )
+            .caused_by(error)
+        })
+    }
+
+    /// Whether a token with these claims is refused.
+    pub(super) fn have(&self, claims: &Claims, now: f64) -> bool {
+        let standing = self.standing();
+        if standing.is_empty() {
+            return false;
+        }
+        let user = standing.get(&Subject::User(claims.user.clone()));
+        // Whole seconds, as most issuers write them: a token of the very second counts as issued before.
+        let is_older = |at: u64| claims.issued_at.is_none_or(|issued_at| issued_at.floor() <= at as f64);
+        if user.is_some_and(|it| it.until > now && is_older(it.at)) {
+            return true;
+        }
+        let token = claims.token_id.clone().and_then(|id| standing.get(&Subject::Token(id)));
+        token.is_some_and(|it| it.until > now)
+    }
+
+    fn standing(&self) -> MutexGuard<'_, HashMap<Subject, Standing>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Two revocations of one subject make one that covers both.
+fn add(standing: &mut HashMap<Subject, Standing>, Revocation { subject, at, until }: Revocation) {
+    let known = standing.entry(subject).or_insert(Standing { at, until });
+    *known = Standing { at: known.at.max(at), until: known.until.max(until) };
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! JWTs: what a token says, once its signature was found to be good. RFC 7515, 7519, 8725.
+
+mod keys;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tidings_protocol::Subscription;
+
+pub(super) use self::keys::{Key, Mark, from_jwks};
+use super::Flaw;
+use crate::config::{Algorithm, AuthSettings};
+
+/// The longest token. Identity providers that put groups into tokens stay below it; nobody needs more.
+const TOKEN_BYTES_MAX: usize = 16 << 10;
+/// The longest name of a user.
+const USER_BYTES_MAX: usize = 256;
+/// Patterns of one kind in a token.
+const PATTERNS_MAX: usize = 1_000;
+
+/// A token in its parts, with nothing in it believed yet.
+pub(super) struct Token<'a> {
+    pub(super) algorithm: Algorithm,
+    pub(super) key_id: Option<String>,
+    signed: &'a str,
+    claims: &'a str,
+    signature: Vec<u8>,
+}
+
+/// What a token with a good signature says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Claims {
+    pub(crate) user: String,
+    /// Seconds since 1970, as all times of a token.
+    pub(crate) expires_at: f64,
+    pub(crate) not_before: Option<f64>,
+    pub(crate) issued_at: Option<f64>,
+    pub(crate) token_id: Option<String>,
+    pub(crate) audience: Vec<String>,
+    pub(crate) issuer: Option<String>,
+    pub(crate) subscribe: Vec<Subscription>,
+    pub(crate) publish: Vec<Subscription>,
+}
+
+/// The keys of `[auth]` that are at hand.
+///
+/// # Errors
+/// What is wrong with the key file.
+pub(super) fn keys_at_hand(settings: &AuthSettings) -> Result<Vec<Key>, String> {
+    let mut found: Vec<Key> = settings.secret.iter().map(Key::of_secret).collect();
+    if let Some(path) = &settings.key_file {
+        let failed = |why: String| format!("auth.key_file {}: {why}", path.display());
+        let text = std::fs::read(path).map_err(|error| failed(format!("it cannot be read: {error}")))?;
+        found.extend(keys::from_pem(&text).map_err(failed)?);
+    }
+    Ok(found)
+}
+
+impl<'a> Token<'a> {
+    /// Takes a token apart.
+    pub(super) fn parse(text: &'a str) -> Result<Self, Flaw> {
+        #[derive(Deserialize)]
+        struct Header {
+            alg: String,
+            kid: Option<String>,
+            crit: Option<Value>,
+        }
+        if text.len() > TOKEN_BYTES_MAX {
+            return Err(Flaw::Shape);
+        }
+        let (signed, signature) = text.rsplit_once('.').ok_or(Flaw::Shape)?;
+        let (header, claims) = signed.split_once('.').ok_or(Flaw::Shape)?;
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Flaw::Shape)?;
+        let header: Header = serde_json::from_slice(&header).map_err(|_| Flaw::Shape)?;
+        if header.crit.is_some() {
+            // Whatever it is, it was said to be critical, and is not understood here. RFC 7515, 4.1.11.
+            return Err(Flaw::Shape);
+        }
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Flaw::Shape)?;
+        let algorithm = header.alg.parse().map_err(|_| Flaw::Algorithm)?;
+        Ok(Self { algorithm, key_id: header.kid, signed, claims, signature })
+    }
+
+    /// Whether the key may be the one that signed it.
+    pub(super) fn may_be_of(&self, key: &Key) -> bool {
+        let is_named = match (key.id(), self.key_id.as_deref()) {
+            (Some(has), Some(wanted)) => has == wanted,
+            _ => true,
+        };
+        is_named && key.can(self.algorithm)
+    }
+
+    /// Whether the key signed it.
+    pub(super) fn is_signed_by(&self, key: &Key) -> bool {
+        self.may_be_of(key) && key.verifies(self.algorithm, self.signed.as_bytes(), &self.signature)
+    }
+
+    /// What it says. To be asked after its signature was verified.
+    pub(super) fn claims(&self, user_claim: &str) -> Result<Claims, Flaw> {
+        let text = URL_SAFE_NO_PAD.decode(self.claims).map_err(|_| Flaw::Shape)?;
+        let claims: Map<String, Value> = serde_json::from_slice(&text).map_err(|_| Flaw::Shape)?;
+        let ours = claims.get("tidings");
+        Ok(Claims {
+            user: user(claims.get(user_claim)).ok_or(Flaw::Shape)?,
+            expires_at: time(&claims, "exp")?.ok_or(Flaw::Shape)?,
+            not_before: time(&claims, "nbf")?,
+            issued_at: time(&claims, "iat")?,
+            token_id: text_of(claims.get("jti"))?,
+            audience: texts(claims.get("aud"))?,
+            issuer: text_of(claims.get("iss"))?,
+            subscribe: patterns(ours.and_then(|ours| ours.get("subscribe")))?,
+            publish: patterns(ours.and_then(|ours| ours.get("publish")))?,
+        })
+    }
+}
+
+/// A user's name: text, or a whole number, as many databases have it.
+fn user(claim: Option<&Value>) -> Option<String> {
+    let name = match claim? {
+        Value::String(name) => name.clone(),
+        Value::Number(number) if number.is_u64() || number.is_i64() => number.to_string(),
+        _ => return None,
+    };
+    (!name.is_empty() && name.len() <= USER_BYTES_MAX && !name.contains('\0')).then_some(name)
+}
+
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Flaw> {
+    match claims.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_f64().filter(|at| at.is_finite()).map(Some).ok_or(Flaw::Shape),
+    }
+}
+
+fn text_of(claim: Option<&Value>) -> Result<Option<String>, Flaw> {
+    match claim {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Flaw::Shape),
+    }
+}
+
+fn texts(claim: Option<&Value>) -> Result<Vec<String>, Flaw> {
+    match claim {
+        Some(Value::Array(values)) => {
+            values.iter().map(|value| value.as_str().map(str::to_owned).ok_or(Flaw::Shape)).collect()
+        }
+        other => Ok(text_of(other)?.into_iter().collect()),
+    }
+}
+
+/// Patterns that cannot be read grant nothing; the others still do.
+fn patterns(claim: Option<&Value>) -> Result<Vec<Subscription>, Flaw> {
+    let patterns = texts(claim)?;
+    if patterns.len() > PATTERNS_MAX {
+        return Err(Flaw::Shape);
+    }
+    Ok(patterns.iter().filter_map(|pattern| Subscription::parse(pattern).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests;

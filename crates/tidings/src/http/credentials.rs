@@ -1,0 +1,140 @@
+//! Who asks: finds what a request presents of itself, and has the gate judge it before anything else is looked at.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, header, request::Parts};
+
+use super::{error::Refusal, guard, parameters::Query};
+use crate::{
+    auth::{Caller, Credential},
+    config::{AuthSettings, Secret},
+    error::{Code, Error},
+    hub::Hub,
+    transport::socket::Arrival,
+};
+
+/// Somebody whose credentials were good, or who has none.
+pub(super) struct Admitted {
+    caller: Arc<Caller>,
+    /// What speaks against doing anything with a cookie alone.
+    cookie_fault: Option<Error>,
+    is_ticket: bool,
+}
+
+impl Admitted {
+    /// The caller, to open a stream.
+    ///
+    /// # Errors
+    /// 403 for a page of somebody else that has nothing but the cookie of its visitor.
+    pub(super) fn to_stream(self) -> Result<Arc<Caller>, Error> {
+        self.cookie_fault.map_or(Ok(self.caller), Err)
+    }
+
+    /// The caller, to read something once. A page cannot read what is not said to be for it (CORS).
+    ///
+    /// # Errors
+    /// 403 for a ticket: it is for a stream.
+    pub(super) fn to_read(self) -> Result<Arc<Caller>, Error> {
+        if self.is_ticket { Err(Error::new(Code::AccessDenied, "Access denied")) } else { Ok(self.caller) }
+    }
+
+    /// The caller, to change something.
+    ///
+    /// # Errors
+    /// Those of [`Admitted::to_stream`] and [`Admitted::to_read`].
+    pub(super) fn to_write(mut self) -> Result<Arc<Caller>, Error> {
+        self.cookie_fault.take().map_or_else(|| self.to_read(), Err)
+    }
+}
+
+impl FromRequestParts<Hub> for Admitted {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Refusal> {
+        let Carried { credential, is_cookie } = carried(hub.gate().settings().as_deref(), parts)?;
+        let is_tls = parts.extensions.get().is_some_and(|arrival: &Arrival| arrival.is_tls);
+        let caller = hub.gate().admit(credential.as_ref()).await?;
+        let origins = &hub.settings().cors.origins;
+        let cookie_fault = is_cookie.then(|| guard::cookie_fault(parts, origins, is_tls)).flatten();
+        Ok(Self { caller, cookie_fault, is_ticket: matches!(credential, Some(Credential::Ticket(_))) })
+    }
+}
+
+struct Carried {
+    credential: Option<Credential>,
+    is_cookie: bool,
+}
+
+/// The first credential that is present decides, whatever else is there. An open hub looks at none.
+fn carried(settings: Option<&AuthSettings>, parts: &Parts) -> Result<Carried, Error> {
+    let query = Query::of(&parts.uri);
+    let by = |credential| Ok(Carried { credential: Some(credential), is_cookie: false });
+    let authorization = authorization(&parts.headers)?;
+    let Some(settings) = settings else { return Ok(Carried { credential: None, is_cookie: false }) };
+    if let Some(bearer) = authorization {
+        return by(Credential::Bearer(bearer));
+    }
+    let session = only_header(&parts.headers, "x-session-id")?.or(only_parameter(&query, "sessionId")?);
+    if session.is_some() {
+        return by(Credential::Session);
+    }
+    if let Some(ticket) = only_parameter(&query, "ticket")? {
+        return by(Credential::Ticket(ticket));
+    }
+    if let Some(token) = settings.cookie.as_ref().and_then(|name| cookie(&parts.headers, name)) {
+        return Ok(Carried { credential: Some(Credential::Token(token)), is_cookie: true });
+    }
+    if settings.query_token
+        && let Some(token) = only_parameter(&query, "access_token")?
+    {
+        return by(Credential::Token(token));
+    }
+    Ok(Carried { credential: None, is_cookie: false })
+}
+
+/// What follows `Bearer`; a header with anything else is there and is no good.
+fn authorization(headers: &HeaderMap) -> Result<Option<Secret>, Error> {
+    let Some(value) = only_header(headers, header::AUTHORIZATION.as_str())? else { return Ok(None) };
+    let token = value.reveal().split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    Ok(Some(Secret::new(token.map_or("", |(_, token)| token.trim()))))
+}
+
+/// The value of a header that stands once. An empty one is there, too.
+fn only_header(headers: &HeaderMap, name: &str) -> Result<Option<Secret>, Error> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::new(Code::BadHeader, format!("two {name} headers; send one")));
+    }
+    Ok(Some(Secret::new(String::from_utf8_lossy(value.as_bytes()))))
+}
+
+fn only_parameter(query: &Query, name: &str) -> Result<Option<Secret>, Error> {
+    let mut values = query.all(name);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::new(
+            Code::BadQuery,
+            format!("query parameter `{name}` stands twice; give it once"),
+        ));
+    }
+    Ok(Some(Secret::new(value)))
+}
+
+/// The value of a cookie. Two of one name are two words for one thing: neither is taken, and nobody is let in.
+fn cookie(headers: &HeaderMap, name: &str) -> Option<Secret> {
+    let lines = headers.get_all(header::COOKIE).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    let mut found: Option<String> = None;
+    for line in lines {
+        for (other, value) in line.split(';').filter_map(|pair| pair.trim().split_once('=')) {
+            let value = value.trim_matches('"');
+            match &found {
+                _ if other != name => {}
+                Some(first) if first != value => return Some(Secret::new("")),
+                _ => found = Some(value.to_owned()),
+            }
+        }
+    }
+    found.map(Secret::new)
+}

@@ -1,0 +1,76 @@
+//! `POST /api/v1/revocations`: refuses a user, a session or a token from now on.
+
+use axum::{body::Body, extract::State};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+
+use super::{body, credentials::Admitted, error::Refusal};
+use crate::{
+    auth::Subject,
+    error::{Code, Error},
+    hub::Hub,
+};
+
+const SHAPE: &str = "{\"user\":\"…\"}, {\"session\":\"…\"} or {\"jti\":\"…\"}, with \"until\" or without";
+/// The longest name of what is revoked.
+const NAME_BYTES_MAX: usize = 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    user: Option<String>,
+    session: Option<String>,
+    jti: Option<String>,
+    until: Option<String>,
+}
+
+/// Refuses whom the body names.
+pub(super) async fn revoke(
+    State(hub): State<Hub>,
+    admitted: Admitted,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refusal> {
+    let caller = admitted.to_write()?;
+    let permit = hub.gate().manage(&caller)?;
+    let asked: Asked = body::json(&headers, body, hub.settings(), SHAPE).await?;
+    let until = asked.until.as_deref().map(seconds).transpose()?;
+    let subject = subject(asked)?;
+    let hub = hub.clone();
+    // The answer waits for the disk.
+    let revoking = tokio::task::spawn_blocking(move || hub.gate().revoke(&permit, subject, until));
+    let revoked = revoking.await;
+    revoked
+        .map_err(|error| Error::new(Code::Internal, "keeping the revocation panicked").caused_by(error))??;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn subject(asked: Asked) -> Result<Subject, Error> {
+    let subject = match (asked.user, asked.session, asked.jti) {
+        (Some(name), None, None) => Subject::User(name),
+        (None, Some(id), None) => Subject::Session(id),
+        (None, None, Some(id)) => Subject::Token(id),
+        _ => return Err(Error::new(Code::MalformedBody, format!("exactly one subject is revoked: {SHAPE}"))),
+    };
+    let (Subject::User(name) | Subject::Session(name) | Subject::Token(name)) = &subject;
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        let length = name.len();
+        let detail =
+            format!("the name of what is revoked is {length} bytes; it may be 1 to {NAME_BYTES_MAX}");
+        return Err(Error::new(Code::MalformedBody, detail));
+    }
+    Ok(subject)
+}
+
+fn seconds(until: &str) -> Result<f64, Error> {
+    let at = until.parse::<jiff::Timestamp>().map_err(|_| {
+        Error::new(
+            Code::MalformedBody,
+            format!("`until` {until:?} is not a time as in 2026-11-21T12:00:00Z (ISO 8601, with its offset)"),
+        )
+    })?;
+    if at <= jiff::Timestamp::now() {
+        return Err(Error::new(Code::MalformedBody, format!("`until` {until:?} has passed")));
+    }
+    Ok(at.as_millisecond() as f64 / 1000.0)
+}

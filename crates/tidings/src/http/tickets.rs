@@ -1,0 +1,42 @@
+//! `POST /api/v1/tickets`: what an `EventSource` may put into its URL.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use tidings_protocol::body::TicketAnswer;
+
+use super::{body, credentials::Admitted, error::Refusal, parameters};
+use crate::{
+    error::{Code, Error},
+    hub::{Hub, iso_8601},
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    channels: Vec<String>,
+}
+
+/// Makes a ticket for a stream of the channels in the body.
+pub(super) async fn make(
+    State(hub): State<Hub>,
+    admitted: Admitted,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let caller = admitted.to_write()?;
+    let asked: Asked = body::json(&headers, body, hub.settings(), "{\"channels\":[\"a\",\"b.*\"]}").await?;
+    if asked.channels.is_empty() {
+        return Err(Error::new(Code::MalformedBody, "`channels` is empty; name one or more").into());
+    }
+    let subscriptions = asked.channels.iter().map(|name| parameters::subscription(name));
+    let ticket = hub.gate().ticket(&caller, subscriptions.collect::<Result<_, _>>()?).await?;
+    let answer =
+        TicketAnswer { ticket: ticket.text.reveal().to_owned(), expires_at: iso_8601(ticket.expires_at) };
+    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}

@@ -1,0 +1,152 @@
+//! How many streams are open: in all, of one user, from one place.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::Place;
+use crate::{
+    config::LimitSettings,
+    error::{Code, Error},
+};
+
+/// Counts open streams against their bounds.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    open: AtomicU64,
+    by_user: Counts<Arc<str>>,
+    by_place: Counts<Place>,
+    max: u64,
+    max_per_user: u64,
+    max_per_place: Option<u64>,
+}
+
+/// Whose stream it is to be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Claimant {
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) place: Option<Place>,
+}
+
+/// A stream's share of the bounds; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct ConnectionSlot {
+    of: Arc<Connections>,
+    /// What it counts for beside the whole.
+    claimant: Claimant,
+}
+
+impl Connections {
+    pub(crate) fn new(limits: &LimitSettings) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicU64::new(0),
+            by_user: Counts::default(),
+            by_place: Counts::default(),
+            max: limits.connections,
+            max_per_user: limits.connections_per_user,
+            max_per_place: limits.connections_per_address,
+        })
+    }
+
+    /// Counts the whole only.
+    #[cfg(test)]
+    pub(crate) fn up_to(max: u64) -> Arc<Self> {
+        Self::new(&LimitSettings { connections: max, ..LimitSettings::default() })
+    }
+
+    /// Takes a share.
+    ///
+    /// # Errors
+    /// `connections_full` where all are taken, `user_connections_full` and `address_connections_full` where one's own
+    /// are; nobody is evicted.
+    pub(crate) fn take(self: &Arc<Self>, claimant: Claimant) -> Result<ConnectionSlot, Error> {
+        let taken = self
+            .open
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < self.max).then_some(open + 1));
+        taken.map_err(|open| full(open, self.max))?;
+        // From here on dropping it gives back what was taken, and no more.
+        let mut slot = ConnectionSlot { of: self.clone(), claimant: Claimant::default() };
+        if let Some(user) = claimant.user {
+            self.by_user.take(user.clone(), self.max_per_user).map_err(|open| {
+                own_full(open, self.max_per_user, Code::UserConnectionsFull, "connections_per_user", "you")
+            })?;
+            slot.claimant.user = Some(user);
+        }
+        if let (Some(place), Some(max)) = (claimant.place, self.max_per_place) {
+            self.by_place.take(place, max).map_err(|open| {
+                own_full(open, max, Code::AddressConnectionsFull, "connections_per_address", "your address")
+            })?;
+            slot.claimant.place = Some(place);
+        }
+        Ok(slot)
+    }
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        self.of.open.fetch_sub(1, Ordering::AcqRel);
+        if let Some(user) = self.claimant.user.take() {
+            self.of.by_user.give_back(user);
+        }
+        if let Some(place) = self.claimant.place.take() {
+            self.of.by_place.give_back(place);
+        }
+    }
+}
+
+fn full(open: u64, max: u64) -> Error {
+    let detail = format!("{open} streams are open; limit is {max} (limits.connections); come back later");
+    Error::new(Code::ConnectionsFull, detail).limit("connections").retry_after(Duration::from_secs(5))
+}
+
+fn own_full(open: u64, max: u64, code: Code, setting: &'static str, whose: &str) -> Error {
+    let detail = format!(
+        "{open} streams of {whose} are open; limit is {max} (limits.{setting}); close one, or ask for several channels over one stream"
+    );
+    Error::new(code, detail).limit(setting).retry_after(Duration::from_secs(5))
+}
+
+/// Counts by key; a key without a count is not held.
+#[derive(Debug)]
+struct Counts<Key>(Mutex<HashMap<Key, u64>>);
+
+impl<Key> Default for Counts<Key> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<Key: Hash + Eq> Counts<Key> {
+    /// Counts one more, or says how many there are where that is all there may be.
+    fn take(&self, key: Key, max: u64) -> Result<(), u64> {
+        let mut counts = self.counts();
+        let count = counts.entry(key).or_default();
+        if *count >= max {
+            return Err(*count);
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn give_back(&self, key: Key) {
+        if let Entry::Occupied(mut count) = self.counts().entry(key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Key, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Looks over open streams when rights may have changed, and ends those that may no longer be.
+
+use std::{collections::HashMap, future::Future, time::Duration};
+
+use rand::RngExt;
+use tidings_protocol::body::EndReason;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tracing::info;
+
+use crate::{
+    connection::{ConnectionId, Ending},
+    hub::{Hub, Stage, WeakHub},
+};
+
+/// How often the identity provider's keys are fetched anew, about.
+const KEYS_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is looked which streams the hook is to be asked about, at most and at least.
+const LOOK_INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+/// Streams that the hook is asked about at once.
+const QUESTIONS_MAX: usize = 16;
+
+/// Starts the tasks, which end with the hub.
+pub(super) fn start(hub: &Hub) {
+    tokio::spawn(until_end(hub, review(hub.downgrade())));
+    tokio::spawn(until_end(hub, renew_keys(hub.downgrade())));
+    tokio::spawn(until_end(hub, ask_again(hub.downgrade())));
+}
+
+fn until_end<Work>(hub: &Hub, work: Work) -> impl Future<Output = ()> + use<Work>
+where
+    Work: Future<Output = Option<()>>,
+{
+    let mut stage = hub.stage();
+    async move {
+        tokio::select! {
+            _ = work => {}
+            // An error says that the hub was dropped.
+            _ = stage.wait_for(|stage| *stage == Stage::Ended) => {}
+        }
+    }
+}
+
+/// Judges every open stream whenever something may have taken rights.
+async fn review(weak: WeakHub) -> Option<()> {
+    let mut changes = weak.upgrade()?.gate().changes();
+    loop {
+        changes.changed().await.ok()?;
+        let hub = weak.upgrade()?;
+        let mut ended = 0;
+        for seat in hub.parts().seats.all() {
+            if let Err(reason) = hub.gate().review(seat.caller(), seat.subscriptions()) {
+                seat.end(Ending::of_rights(reason));
+                ended += 1;
+            }
+        }
+        if ended > 0 {
+            info!(streams = ended, "streams ended, for their rights have");
+        }
+    }
+}
+
+async fn renew_keys(weak: WeakHub) -> Option<()> {
+    loop {
+        weak.upgrade()?.gate().keep_fresh().await;
+        sleep(jittered(KEYS_INTERVAL)).await;
+    }
+}
+
+/// Asks the hook about each open stream once in `auth.hook_recheck`.
+async fn ask_again(weak: WeakHub) -> Option<()> {
+    let mut changes = weak.upgrade()?.gate().changes();
+    let mut due: HashMap<ConnectionId, Instant> = HashMap::new();
+    loop {
+        let hub = weak.upgrade()?;
+        let Some(interval) = hub.gate().recheck_interval() else {
+            drop(hub);
+            // There may be a hook after the settings were read again.
+            changes.changed().await.ok()?;
+            continue;
+        };
+        ask_about_due(&hub, &mut due, interval).await;
+        drop(hub);
+        sleep((interval / 10).clamp(LOOK_INTERVALS.0, LOOK_INTERVALS.1)).await;
+    }
+}
+
+async fn ask_about_due(hub: &Hub, due: &mut HashMap<ConnectionId, Instant>, interval: Duration) {
+    let now = Instant::now();
+    let seats = hub.parts().seats.all();
+    let mut next = HashMap::with_capacity(seats.len());
+    let mut asking = JoinSet::new();
+    for seat in seats {
+        let at = due.get(&seat.id()).copied().unwrap_or_else(|| now + jittered(interval));
+        if at > now {
+            next.insert(seat.id(), at);
+            continue;
+        }
+        next.insert(seat.id(), now + jittered(interval));
+        if asking.len() >= QUESTIONS_MAX {
+            asking.join_next().await;
+        }
+        let hub = hub.clone();
+        asking.spawn(async move {
+            if hub.gate().is_refused_by_hook(seat.caller(), seat.subscriptions()).await {
+                seat.end(Ending::of_rights(EndReason::Revoked));
+            }
+        });
+    }
+    *due = next;
+    while asking.join_next().await.is_some() {}
+}
+
+/// Shortened, so that nobody waits longer than was promised.
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(rand::rng().random_range(0.7..0.9))
+}
