@@ -3,6 +3,8 @@
 
 #[allow(dead_code, unused_imports, reason = "the gate fetches and asks when it knows tokens")]
 pub(crate) mod fetch;
+#[allow(dead_code, unused_imports, reason = "the gate fetches and asks when it knows tokens")]
+pub(crate) mod hook;
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -39,6 +39,8 @@ pub(crate) struct Metrics {
     sockets_pressed: Counter,
     gaps: Family<Reason, Counter>,
     ends: Family<Reason, Counter>,
+    hook_questions: Counter,
+    hook_failures: Counter,
     limits: Family<Limit, Counter>,
     connections: Level,
     head: Level,
@@ -50,7 +52,7 @@ pub(crate) struct Metrics {
 }
 
 /// What is read off the hub at the moment of asking.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Levels {
     pub(crate) connections: u64,
     pub(crate) head: u64,
@@ -96,6 +98,12 @@ impl Metrics {
             sockets_pressed: counter(it, "sockets_pressed", "Times a socket refused bytes"),
             gaps: family(it, "gaps", "Gaps told to clients, by reason"),
             ends: family(it, "streams_ended", "Streams ended by the hub, by reason"),
+            hook_questions: counter(
+                it,
+                "hook_questions",
+                "Questions asked of the hook, without those answered from memory",
+            ),
+            hook_failures: counter(it, "hook_failures", "Questions that the hook gave no answer to"),
             limits: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
             connections: level(it, "connections", "Open streams"),
             head: level(it, "log_head", "Offset of the newest event"),
@@ -181,6 +189,14 @@ impl Metrics {
 
     pub(crate) fn gap(&self, reason: GapReason) {
         self.gaps.get_or_create(&Reason { reason: word(reason) }).inc();
+    }
+
+    pub(crate) fn hook_question(&self) {
+        self.hook_questions.inc();
+    }
+
+    pub(crate) fn hook_failure(&self) {
+        self.hook_failures.inc();
     }
 
     pub(crate) fn limit_refused(&self, limit: &str) {
