@@ -5,6 +5,8 @@
 pub(crate) mod fetch;
 #[allow(dead_code, unused_imports, reason = "the gate fetches and asks when it knows tokens")]
 pub(crate) mod hook;
+#[allow(dead_code, unused_imports, reason = "the gate fetches and asks when it knows tokens")]
+pub(crate) mod jwks;
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     ends: Family<Reason, Counter>,
     hook_questions: Counter,
     hook_failures: Counter,
+    jwks_fetches: Counter,
+    jwks_failures: Counter,
     limits: Family<Limit, Counter>,
     connections: Level,
     head: Level,
@@ -104,6 +106,8 @@ impl Metrics {
                 "Questions asked of the hook, without those answered from memory",
             ),
             hook_failures: counter(it, "hook_failures", "Questions that the hook gave no answer to"),
+            jwks_fetches: counter(it, "jwks_fetches", "Times the keys of auth.jwks_url were fetched"),
+            jwks_failures: counter(it, "jwks_failures", "Fetches of auth.jwks_url that brought no keys"),
             limits: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
             connections: level(it, "connections", "Open streams"),
             head: level(it, "log_head", "Offset of the newest event"),
@@ -197,6 +201,14 @@ impl Metrics {
 
     pub(crate) fn hook_failure(&self) {
         self.hook_failures.inc();
+    }
+
+    pub(crate) fn jwks_fetch(&self) {
+        self.jwks_fetches.inc();
+    }
+
+    pub(crate) fn jwks_failure(&self) {
+        self.jwks_failures.inc();
     }
 
     pub(crate) fn limit_refused(&self, limit: &str) {
