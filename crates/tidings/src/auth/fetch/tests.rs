@@ -63,8 +63,10 @@ async fn name_that_resolves_to_an_address_that_is_not_public_is_not_connected_to
 #[tokio::test]
 async fn one_private_address_among_public_ones_refuses_the_name() {
     let backend = Backend::always(ok()).await;
-    let (outgoing, _) = by_name(&backend, "evil.example", Reach::Public, |_| vec!["8.8.8.8", "127.0.0.1"]);
-    assert!(outgoing.get().await.unwrap_err().to_string().contains("127.0.0.1"));
+    for addresses in [["8.8.8.8", "127.0.0.1"], ["127.0.0.1", "8.8.8.8"]] {
+        let (outgoing, _) = by_name(&backend, "evil.example", Reach::Public, move |_| addresses.to_vec());
+        assert!(outgoing.get().await.unwrap_err().to_string().contains("127.0.0.1"));
+    }
     assert_eq!(backend.connections(), 0);
 }
 
@@ -92,7 +94,7 @@ async fn rebound_name_is_refused_and_a_connection_takes_one_lookup() {
 #[tokio::test]
 async fn localhost_and_addresses_are_what_was_meant() {
     let backend = Backend::always(ok()).await;
-    let (outgoing, _) = by_name(&backend, "localhost", Reach::Public, |_| vec!["127.0.0.1"]);
+    let (outgoing, _) = by_name(&backend, "localhost", Reach::Public, |_| vec!["::1", "127.0.0.1"]);
     assert_eq!(outgoing.get().await.unwrap().body, "fine");
     let (outgoing, lookups) = by_name(&backend, "127.0.0.1", Reach::Public, |_| vec![]);
     assert_eq!(outgoing.get().await.unwrap().body, "fine");
@@ -147,6 +149,14 @@ async fn deadline_holds_for_silence_a_dripped_head_and_a_dripped_body() {
         assert_eq!(fault.to_string(), "no answer within 150ms");
         assert!(began.elapsed() >= SHORT && began.elapsed() < LONG);
     }
+}
+
+#[tokio::test]
+async fn https_is_never_asked_in_the_clear() {
+    let backend = Backend::always(ok()).await;
+    let target = Target::parse(&backend.url().replace("http:", "https:")).unwrap();
+    Outgoing::new(target, Reach::Public, SHORT).get().await.unwrap_err();
+    assert_eq!((backend.connections(), backend.requests().len()), (1, 0));
 }
 
 #[tokio::test]
