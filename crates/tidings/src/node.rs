@@ -38,7 +38,7 @@ pub struct HubBuilder {
 }
 
 /// Makes the asker of a hook once the settings are known.
-type HookMaker = Box<dyn FnOnce(&AuthSettings) -> Asker + Send>;
+type HookMaker = Box<dyn FnOnce(&AuthSettings, Arc<Metrics>) -> Asker + Send>;
 
 impl HubBuilder {
     /// All settings at once. Default: those of the manual.
@@ -63,7 +63,7 @@ impl HubBuilder {
     /// Has this hook asked, after the rights have allowed, about everyone but API keys and the process itself; it takes the
     /// place of `auth.hook`. Default: none.
     pub fn hook(mut self, hook: impl Hook) -> Self {
-        self.hook = Some(Box::new(move |settings| Asker::of(hook, settings)));
+        self.hook = Some(Box::new(move |settings, metrics| Asker::of(hook, settings, metrics)));
         self
     }
 
@@ -124,7 +124,8 @@ async fn gate(
     metrics: &Arc<Metrics>,
 ) -> Result<Gate, Error> {
     let settings = settings.clone();
-    let own_hook = hook.map(|make| Arc::new(make(&settings.auth.clone().unwrap_or_default())));
+    let own_hook =
+        hook.map(|make| Arc::new(make(&settings.auth.clone().unwrap_or_default(), metrics.clone())));
     let (clock, metrics) = (log.clone(), metrics.clone());
     let opening = tokio::task::spawn_blocking(move || {
         let now = clock.now();
