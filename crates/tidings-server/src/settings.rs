@@ -14,10 +14,10 @@ use std::path::PathBuf;
 
 use tidings::config::Settings;
 
-pub(crate) use form::Raw;
+pub(crate) use form::{Raw, read_duration};
 pub(crate) use load::load;
 pub(crate) use markdown::markdown;
-pub(crate) use table::SETTINGS;
+pub(crate) use table::{SETTINGS, Setting};
 
 /// Where the values of settings may come from, besides `tidings.toml` in the working directory.
 #[derive(Debug, Default)]

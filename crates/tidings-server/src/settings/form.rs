@@ -53,6 +53,11 @@ pub(crate) struct Directory;
 pub(crate) struct Addresses;
 pub(crate) struct Texts;
 
+/// Reads a duration that is no setting, as settings write it; the error goes on after its name.
+pub(crate) fn read_duration(text: &str) -> Result<StdDuration, String> {
+    Duration::read(&Raw::Text(text.to_owned()))
+}
+
 /// A bound in words, in the form of its values.
 pub(crate) fn between<F: Form>(bound: &RangeInclusive<F::Value>) -> String {
     format!("{} to {}", F::show(bound.start()), F::show(bound.end()))
