@@ -6,6 +6,7 @@ mod descriptors;
 mod doctor;
 mod key;
 mod publish;
+mod refusal;
 mod serve;
 mod settings;
 mod subscribe;
