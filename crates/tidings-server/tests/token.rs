@@ -1,5 +1,8 @@
 //! `tidings token`.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use serde_json::Value;
 
 use super::process::{Directory, Outcome};
@@ -110,4 +113,45 @@ fn bad_usage_of_token_is_refused() {
     refused(&run("--expires", "10ms"), &["--expires is 10ms; at least 1s"]);
     directory.write("tidings.toml", "[auth]\nsecrt = \"s3cret\"\n");
     refused(&directory.run(&["token", "--sub", "u"], &[]), &["tidings.toml:2:1: auth.secrt"]);
+}
+
+/// The URL of what answers one request with this status and code, as a hub with credentials does.
+fn refusing(status: u16, code: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let body = format!("{{\"code\":\"{code}\",\"detail\":\"so it is\"}}");
+    let answer = format!(
+        "HTTP/1.1 {status} No\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let _request = socket.read(&mut [0; 4096]).unwrap();
+        socket.write_all(answer.as_bytes()).unwrap();
+        // Until the client has read it and closes.
+        let _end = socket.read(&mut [0; 4096]);
+    });
+    url
+}
+
+#[test]
+fn publish_and_subscribe_say_how_to_get_a_token() {
+    let directory = Directory::new();
+    let run = |arguments: &[&str], status, code, token: &str| {
+        let variables = [("TIDINGS_URL", &*refusing(status, code)), ("TIDINGS_TOKEN", token)];
+        let outcome = directory.run(arguments, &variables);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(!outcome.stderr.contains("t0ken"), "{outcome:?}");
+        outcome.stderr
+    };
+    let publish = ["publish", "orders.1", "x"];
+    let subscribe = ["subscribe", "orders.*", "news"];
+    let text = run(&publish, 401, "credentials_missing", "");
+    assert!(text.contains("so it is; give a token with --token or in TIDINGS_TOKEN"), "{text}");
+    assert!(text.contains("tidings token --sub me --publish 'orders.1'"), "{text}");
+    let text = run(&subscribe, 401, "credentials_missing", "");
+    assert!(text.contains("tidings key --name me --subscribe 'orders.*' --subscribe 'news'"), "{text}");
+    assert!(run(&subscribe, 401, "bad_credentials", "t0ken").contains("not revoked"));
+    let text = run(&publish, 403, "access_denied", "t0ken");
+    assert!(text.contains("would have to be made with --publish 'orders.1'"), "{text}");
 }

@@ -28,7 +28,8 @@ and where it came from, as a file that could be read again.
   loopback only, unless `--insecure` is given.
 - At `SIGHUP` a hub reads its settings again: `auth` and `server.tls` take effect at once, with the files that they name; of
   anything else that differs it says that it needs a restart. Settings with a fault change nothing.
-- What is logged is chosen by `RUST_LOG`, for example `RUST_LOG=tidings=debug`; the default is `info`.
+- What is logged is chosen by `RUST_LOG`, for example `RUST_LOG=tidings=debug`; the default is `info`. No level
+  writes a token.
 ";
 
 const LATER_HEAD: &str = "
