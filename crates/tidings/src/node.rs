@@ -1,6 +1,7 @@
 //! One running hub: builds the parts, starts every long-lived task, and ends them in order.
 
 mod keeper;
+mod reload;
 mod serve;
 mod warden;
 
