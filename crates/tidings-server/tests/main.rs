@@ -19,5 +19,6 @@ mod publish;
 mod resume;
 mod serve;
 mod settings;
+mod shell;
 mod shutdown;
 mod streams;

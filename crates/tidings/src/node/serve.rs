@@ -1,21 +1,31 @@
-//! Accepts connections and serves them, over HTTP/1.1 and HTTP/2, until the hub ends.
+//! Accepts connections and serves them, over HTTP/1.1 and HTTP/2 until the hub ends.
 
-use std::{future::Future, io, net::TcpListener, pin::pin, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::TcpListener, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, extract::Request};
+use axum::{Router, extract::Request, response::Response};
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+};
 use tracing::{debug, warn};
 
 use crate::{
+    config::Settings,
     error::{Code, Error},
     hub::{Hub, Stage},
-    transport::{hyper::watched, socket::Socket},
+    transport::{
+        hyper::watched,
+        socket::{Pressure, Socket},
+        strict::Strict,
+    },
 };
 
 /// How long to wait after the system could not give another socket.
@@ -86,30 +96,48 @@ async fn accept(hub: Hub, router: Router, listener: tokio::net::TcpListener) {
 }
 
 /// Serves one connection to its end.
-async fn connection(hub: Hub, router: Router, stream: TcpStream, mut stage: watch::Receiver<Stage>) {
+async fn connection(hub: Hub, router: Router, stream: TcpStream, stage: watch::Receiver<Stage>) {
     let settings = hub.settings();
-    let write_timeout = settings.stream.write_timeout;
-    tune(&stream, write_timeout);
-    let socket = Socket::new(stream, write_timeout, hub.metrics().clone());
-    let pressure = socket.pressure().clone();
+    tune(&stream, settings.stream.write_timeout);
+    let socket = Socket::new(stream, settings.stream.write_timeout, hub.metrics().clone());
+    let requests = requests(router, socket.pressure().clone());
+    serve_http(settings, socket, requests, stage).await;
+}
+
+/// Hands requests to the routes, with what is known of their socket.
+fn requests(
+    router: Router,
+    pressure: Arc<Pressure>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> {
     let router = TowerToHyperService::new(router);
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+    hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(pressure.clone());
         router.call(request)
-    });
-    let mut builder = auto::Builder::new(StreamExecutor { write_timeout });
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.server.head_timeout)
-        .max_buf_size(HEAD_BYTES_MAX);
+    })
+}
+
+/// Speaks HTTP/1.1 or HTTP/2 over a connection, whichever its client begins with, until one of the two ends it.
+async fn serve_http<Io, Requests>(
+    settings: &Settings,
+    io: Io,
+    requests: Requests,
+    mut stage: watch::Receiver<Stage>,
+) where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+    Requests: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    Requests::Future: Send + 'static,
+{
+    let head_timeout = settings.server.head_timeout;
+    let mut builder = auto::Builder::new(StreamExecutor { write_timeout: settings.stream.write_timeout });
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let io = TokioIo::new(Strict::new(io, head_timeout));
+    let mut serving = pin!(builder.serve_connection(io, requests));
     let outcome = tokio::select! {
         outcome = &mut serving => outcome,
         () = reached(&mut stage, Stage::Draining) => {
