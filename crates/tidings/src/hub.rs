@@ -4,7 +4,7 @@ mod history;
 mod seats;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) slots: Arc<limits::Connections>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) publisher: Publisher,
+    /// What new connections are greeted with; none where the hub speaks plain HTTP.
+    pub(crate) tls: Option<RwLock<Arc<rustls::ServerConfig>>>,
     pub(crate) stage: watch::Sender<Stage>,
     /// Ends the threads and makes the log safe; taken by the one who shuts down.
     pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,

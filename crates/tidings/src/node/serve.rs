@@ -1,6 +1,14 @@
-//! Accepts connections and serves them, over HTTP/1.1 and HTTP/2 until the hub ends.
+//! Accepts connections and serves them, over HTTP/1.1 and HTTP/2, plain or within TLS, until the hub ends.
 
-use std::{convert::Infallible, future::Future, io, net::TcpListener, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener},
+    pin::pin,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use axum::{Router, extract::Request, response::Response};
 use hyper::{body::Incoming, rt::Executor, service::Service};
@@ -14,16 +22,18 @@ use tokio::{
     net::TcpStream,
     sync::watch,
     task::JoinSet,
+    time::timeout,
 };
 use tracing::{debug, warn};
 
+use super::tls;
 use crate::{
     config::Settings,
     error::{Code, Error},
     hub::{Hub, Stage},
     transport::{
         hyper::watched,
-        socket::{Pressure, Socket},
+        socket::{Arrival, Pressure, Socket},
         strict::Strict,
     },
 };
@@ -38,6 +48,8 @@ const STREAMS_MAX: u32 = 1024;
 const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Serves a hub on listening sockets until [`Hub::shutdown`] was called and every connection is gone.
+///
+/// With `server.tls` all of them speak TLS, with HTTP/2 and HTTP/1.1; see [`Hub::reload`] for new certificates.
 ///
 /// # Errors
 /// When a listener cannot be used.
@@ -80,8 +92,8 @@ async fn accept(hub: Hub, router: Router, listener: tokio::net::TcpListener) {
             () = reached(&mut stage, Stage::Draining) => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(connection(hub.clone(), router.clone(), stream, stage.clone()));
+            Ok(accepted) => {
+                connections.spawn(connection(hub.clone(), router.clone(), accepted, stage.clone()));
             }
             Err(error) => {
                 // Descriptors used up: those that are open go on, and nobody spins.
@@ -96,22 +108,48 @@ async fn accept(hub: Hub, router: Router, listener: tokio::net::TcpListener) {
 }
 
 /// Serves one connection to its end.
-async fn connection(hub: Hub, router: Router, stream: TcpStream, stage: watch::Receiver<Stage>) {
+async fn connection(
+    hub: Hub,
+    router: Router,
+    (stream, peer): (TcpStream, SocketAddr),
+    mut stage: watch::Receiver<Stage>,
+) {
     let settings = hub.settings();
     tune(&stream, settings.stream.write_timeout);
     let socket = Socket::new(stream, settings.stream.write_timeout, hub.metrics().clone());
-    let requests = requests(router, socket.pressure().clone());
-    serve_http(settings, socket, requests, stage).await;
+    let pressure = socket.pressure().clone();
+    let Some(tls) = &hub.parts().tls else {
+        let requests = requests(router, pressure, Arrival { peer, is_tls: false });
+        return serve_http(settings, socket, requests, stage).await;
+    };
+    let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let head_timeout = settings.server.head_timeout;
+    let greeted = tokio::select! {
+        greeted = timeout(head_timeout, tls::accept(tls, socket)) => greeted,
+        () = reached(&mut stage, Stage::Draining) => return,
+    };
+    match greeted {
+        Ok(Ok(Some(stream))) => {
+            let requests = requests(router, pressure, Arrival { peer, is_tls: true });
+            // On the heap: it would make the task of a connection without TLS larger, too.
+            Box::pin(serve_http(settings, stream, requests, stage)).await;
+        }
+        Ok(Ok(None)) => debug!(%peer, "plain HTTP was refused on a port that speaks TLS"),
+        Ok(Err(error)) => debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => debug!(%peer, ?head_timeout, "a TLS handshake did not end in time"),
+    }
 }
 
-/// Hands requests to the routes, with what is known of their socket.
+/// Hands requests to the routes, with what is known of where they came from.
 fn requests(
     router: Router,
     pressure: Arc<Pressure>,
+    arrival: Arrival,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> {
     let router = TowerToHyperService::new(router);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(pressure.clone());
+        request.extensions_mut().insert(arrival);
         router.call(request)
     })
 }

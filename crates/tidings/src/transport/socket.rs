@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -22,6 +23,15 @@ use crate::metrics::Metrics;
 
 /// How long what a peer still sends is read away after the last answer, so that the answer is not lost with it.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Where a request came from; every request of a served connection has it among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// The other end of the connection: the client, or a proxy before it.
+    pub(crate) peer: SocketAddr,
+    /// Whether this hub speaks TLS on the connection.
+    pub(crate) is_tls: bool,
+}
 
 /// What the streams of a socket know of it.
 #[derive(Debug, Default)]
@@ -92,6 +102,10 @@ impl Socket {
 
     pub(crate) fn pressure(&self) -> &Arc<Pressure> {
         &self.pressure
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     /// Takes note of what a write came to.
