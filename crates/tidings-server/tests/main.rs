@@ -9,6 +9,7 @@ mod wire;
 mod behind;
 mod check;
 mod faults;
+mod flood;
 mod guide;
 mod history;
 mod input;

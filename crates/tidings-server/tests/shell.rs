@@ -1,12 +1,14 @@
 //! The shell around the routes: heads and bodies that are no HTTP, too large or too slow, and peers that vanish.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
 use super::wire::Wire;
 
 const CHANNEL: &str = "/api/v1/events/a";
@@ -329,6 +331,75 @@ fn large_bodies_pass_whole() {
     assert!(reader.data() == body, "the chunks came as they were sent");
     wire.send(hub.head_of("GET", "/healthz", &[], b""));
     wire.answer().is(200);
+}
+
+#[test]
+fn last_event_id_of_garbage_is_told_and_a_huge_one_gets_431() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let id = hub.publish("a", "1");
+    let (epoch, rest) = id.split_once('-').unwrap();
+    let (offset, tag) = rest.split_once('-').unwrap();
+    for bad in [
+        "garbage".to_owned(),
+        format!("{epoch}-18446744073709551616-{tag}"),
+        format!("{epoch}-99999999999999999999999999-{tag}"),
+        format!("{epoch}--{offset}-{tag}"),
+        format!("{epoch}-{offset}-{tag}-{tag}"),
+        "x".repeat(64 << 10),
+    ] {
+        let mut reader = hub.resume(CHANNEL, &bad);
+        let (_, gap) = reader.notice("tidings.gap");
+        assert_eq!(gap["reason"], "malformed", "{bad:.50}");
+    }
+    hub.resume(CHANNEL, &hub.publish("other", "an id of another channel is one of the same log")).position();
+    hub.request("GET", CHANNEL, &[("Last-Event-ID", &"x".repeat(200 << 10))], b"").is(431);
+    hub.is_healthy();
+}
+
+/// Opens a stream over a socket that takes little; its client reads up to its position and nothing more.
+fn never_reading(hub: &Hub) -> Reader {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    let address: std::net::SocketAddr = hub.authority().parse().unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut wire = Wire::over(TcpStream::from(socket));
+    wire.send(hub.head_of("GET", CHANNEL, &[], b""));
+    let mut reader = Reader::over(wire);
+    reader.position();
+    reader
+}
+
+#[test]
+fn clients_that_never_read_cost_little_memory_are_dropped_and_resume() {
+    const READERS: usize = 100;
+    const EVENTS: usize = 20_000;
+    const GROWTH_MAX: u64 = 64 << 20;
+    let directory = Directory::new();
+    let hub = Hub::serve(
+        &directory,
+        &[
+            ("TIDINGS_STREAM_WRITE_TIMEOUT", "2s"),
+            ("TIDINGS_LOG_RING_BYTES", "1MiB"),
+            ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
+        ],
+    );
+    let readers: Vec<Reader> = (0..READERS).map(|_| never_reading(&hub)).collect();
+    let before = hub.memory();
+    let padding = "x".repeat(1000);
+    for first in (0..EVENTS).step_by(2000) {
+        let batch = first..first + 2000;
+        hub.publish_batch(batch.map(|n| json!({"channels": ["a"], "data": format!("{n} {padding}")})));
+    }
+    let grown = hub.memory().saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "the hub grew by {grown} bytes for {READERS} clients that read nothing");
+    eventually("all of them are dropped", || hub.connections("a") == 0);
+    assert_eq!(hub.metric("tidings_write_timeouts_total"), READERS as f64);
+    let mut resumed = hub.resume(CHANNEL, readers[0].last_id());
+    for n in 0..EVENTS {
+        let data = resumed.data();
+        assert_eq!(data.split(' ').next(), Some(n.to_string().as_str()));
+    }
 }
 
 /// Connections of a process's own network that are established at this port of it.

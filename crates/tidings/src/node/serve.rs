@@ -42,8 +42,14 @@ use crate::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The largest request head, and what hyper may hold of a response.
 const HEAD_BYTES_MAX: usize = 128 << 10;
+/// The largest request head of HTTP/2, unpacked; twice what browsers and proxies send.
+const HEAD_BYTES_MAX_H2: u32 = 32 << 10;
 /// Streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1024;
+/// Streams that a client of HTTP/2 may have reset before they were looked at; one more ends the connection.
+const PENDING_RESETS_MAX: usize = 20;
+/// Streams that one connection of HTTP/2 may have had reset for faults of its client; one more ends it.
+const LOCAL_RESETS_MAX: usize = 100;
 /// How long a connection may take to say goodbye when the hub has ended.
 const GOODBYE: Duration = Duration::from_millis(200);
 
@@ -172,6 +178,9 @@ async fn serve_http<Io, Requests>(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX_H2)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
     let io = TokioIo::new(Strict::new(io, head_timeout));
