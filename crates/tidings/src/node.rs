@@ -3,11 +3,12 @@
 mod keeper;
 mod reload;
 mod serve;
+mod tls;
 mod warden;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
@@ -71,12 +72,13 @@ impl HubBuilder {
     /// Opens the log and starts the hub's threads. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When a setting is out of its bounds, or the directory cannot be used or is in use.
+    /// When a setting is out of its bounds, a file of TLS cannot be used, or the directory cannot be used or is in use.
     pub async fn build(self) -> Result<Hub, Error> {
         let settings = self.settings;
         if let Some(fault) = settings.faults().first() {
             return Err(Error::new(Code::BadRequest, fault.to_string()));
         }
+        let tls = settings.server.tls.as_ref().map(tls::load).transpose()?.map(RwLock::new);
         let log_settings = settings.log.clone();
         let directory = settings.data_dir.clone();
         let opening = tokio::task::spawn_blocking(move || {
@@ -108,6 +110,7 @@ impl HubBuilder {
             log,
             seats,
             metrics,
+            tls,
             stage: watch::Sender::new(Stage::Ready),
             close: Mutex::new(Some(Box::new(move || keeper.end(&kept)))),
             settings,
