@@ -103,9 +103,8 @@ impl HubBuilder {
         let hub = Hub::new(Parts {
             publisher: Publisher::new(broker, metrics.clone(), &settings, move || clock.now()),
             slots: limits::Connections::new(&settings.limits),
-            trusted_proxies: TrustedProxies::parse(&settings.limits.trusted_proxies).map_err(|text| {
-                Error::new(Code::BadRequest, format!("limits.trusted_proxies: {text:?} is no network"))
-            })?,
+            trusted_proxies: TrustedProxies::parse(&settings.limits.trusted_proxies)
+                .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?,
             gate,
             log,
             seats,

@@ -31,14 +31,3 @@ fn last_hop_that_nobody_vouches_for_is_the_client() {
         assert_eq!(client(&trusted, peer, &forwarded), wanted, "{peer} {forwarded:?}");
     }
 }
-
-#[test]
-fn networks_and_addresses_are_read_and_nothing_else() {
-    let parse = |text: &str| TrustedProxies::parse(&[text.to_owned()]).map(|_| ());
-    for text in ["10.0.0.0/8", "127.0.0.1", "::1", "fd00::/8"] {
-        assert_eq!(parse(text), Ok(()), "{text}");
-    }
-    for text in ["10.0.0.0/33", "localhost", "", "*"] {
-        assert_eq!(parse(text), Err(text.to_owned()));
-    }
-}
