@@ -4,10 +4,12 @@
 
 mod process;
 mod reader;
+mod tokens;
 mod wire;
 
 mod behind;
 mod check;
+mod credentials;
 mod faults;
 mod flood;
 mod guide;
