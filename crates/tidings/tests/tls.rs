@@ -262,7 +262,7 @@ async fn unfinished_handshakes_are_closed_at_the_deadline_and_hold_nobody_up() {
         timeout(PATIENCE, socket.read_to_end(&mut rest)).await.unwrap().unwrap();
     }
     assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     served.publish("afterwards").await;
     stream.wait_for("data: afterwards\n").await;
     served.end().await;

@@ -238,3 +238,6 @@ where
         tokio::spawn(watched(work, self.write_timeout));
     }
 }
+
+#[cfg(test)]
+mod tests;
