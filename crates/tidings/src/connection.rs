@@ -58,6 +58,33 @@ impl Default for StreamOptions {
     }
 }
 
+/// A connection that no transport has yet.
+pub(crate) struct Opened {
+    pub(crate) connection: Connection,
+    pub(crate) times: Times,
+}
+
+/// The times that a stream keeps to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// Silence, and age of the last id, at which something is sent; jittered already.
+    pub(crate) keep_alive: Duration,
+    pub(crate) max_age: Option<Duration>,
+    /// Until the client's credentials end.
+    pub(crate) time_left: Option<Duration>,
+    /// What the client waits before it comes back.
+    pub(crate) retry: Duration,
+}
+
+impl Times {
+    /// How long until it ends by itself, and why it will.
+    pub(crate) fn ends_in(&self) -> Option<(Duration, EndReason)> {
+        let max_age = self.max_age.map(|age| (age, EndReason::MaxAge));
+        let expiry = self.time_left.map(|left| (left, EndReason::TokenExpired));
+        max_age.into_iter().chain(expiry).min_by_key(|(left, _)| *left)
+    }
+}
+
 /// Where a connection has its seat.
 pub(crate) trait Leave: Send + Sync {
     /// Takes the seat away.

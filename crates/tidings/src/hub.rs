@@ -20,16 +20,13 @@ use crate::{
     auth::{Caller, Gate, PublishPermit, SubscribePermit},
     broker::Published,
     config::Settings,
-    connection::{ConnectionId, Ending, Seat, StreamOptions},
+    connection::{ConnectionId, Ending, Opened, Seat, StreamOptions, Times},
     error::{Code, Error},
     limits::{self, Claimant, Place, TrustedProxies},
     log::Log,
     metrics::{Levels, Metrics},
     publish::{Publication, Publisher},
-    transport::{
-        hyper::{EventStream, Times},
-        socket::Pressure,
-    },
+    transport::{hyper::EventStream, socket::Pressure},
 };
 
 /// What a client waits before it comes back, at least; each stream draws as much again, so that not all come at once.
@@ -58,15 +55,6 @@ pub(crate) struct Parts {
     pub(crate) stage: watch::Sender<Stage>,
     /// Ends the threads and makes the log safe; taken by the one who shuts down.
     pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-/// The other end of a stream, as far as it is known.
-#[derive(Default)]
-pub(crate) struct Remote {
-    /// That of the socket that the stream will be sent over.
-    pub(crate) pressure: Option<Arc<Pressure>>,
-    /// What it counts for among the streams of an address.
-    pub(crate) place: Option<Place>,
 }
 
 /// How far a hub is in its life.
@@ -120,7 +108,8 @@ impl Hub {
         options: &StreamOptions,
     ) -> Result<EventStream, Error> {
         let permit = self.0.gate.subscribe_process(subscriptions.into_iter().collect())?;
-        self.open_stream(&permit, options, Remote::default())
+        let opened = self.open(&permit, options, None)?;
+        Ok(self.stream(opened, None))
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -135,19 +124,24 @@ impl Hub {
         self.0.publisher.publish(permit, messages).await
     }
 
-    /// Opens a stream to somebody.
-    pub(crate) fn open_stream(
+    /// Makes an HTTP body of a connection; `pressure` is that of the socket that it will be sent over.
+    pub(crate) fn stream(&self, opened: Opened, pressure: Option<Arc<Pressure>>) -> EventStream {
+        EventStream::new(opened, self.0.metrics.clone(), pressure)
+    }
+
+    /// Opens a connection to somebody, who counts for a place among the streams of an address.
+    pub(crate) fn open(
         &self,
         permit: &SubscribePermit,
         options: &StreamOptions,
-        remote: Remote,
-    ) -> Result<EventStream, Error> {
+        place: Option<Place>,
+    ) -> Result<Opened, Error> {
         if *self.0.stage.borrow() != Stage::Ready {
             return Err(shutting_down());
         }
         let node = &self.0;
         let caller = permit.caller();
-        let claimant = Claimant { user: caller.user().cloned(), place: remote.place };
+        let claimant = Claimant { user: caller.user().cloned(), place };
         let slot = node.slots.take(claimant)?;
         let mut random = rand::rng();
         let id = ConnectionId(random.random());
@@ -165,7 +159,8 @@ impl Hub {
             max_age: stream.max_age.map(|age| age.mul_f64(random.random_range(0.9..1.0))),
             retry: RETRY + RETRY.mul_f64(random.random_range(0.0..1.0)),
         };
-        Ok(EventStream::new(connection, node.metrics.clone(), remote.pressure, times))
+        node.metrics.stream_opened();
+        Ok(Opened { connection, times })
     }
 
     /// Reads stored events of one channel, oldest first, at most `limit` of them.

@@ -3,6 +3,7 @@
 mod keeper;
 mod reload;
 mod serve;
+mod shards;
 mod tls;
 mod warden;
 

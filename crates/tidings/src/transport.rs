@@ -1,5 +1,6 @@
 //! The ways a connection's bytes come in and leave.
 
+pub(crate) mod direct;
 pub(crate) mod head;
 pub(crate) mod hyper;
 pub(crate) mod socket;

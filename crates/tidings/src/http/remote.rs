@@ -1,4 +1,4 @@
-//! The other end of a request: its socket's pressure, and the place that it counts for.
+//! The other end of a request: the place that it counts for, and the ways to send it a stream.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -6,15 +6,25 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 
 use crate::{
-    hub::{Hub, Remote},
+    hub::Hub,
     limits::Place,
-    transport::socket::{Arrival, Pressure},
+    transport::{
+        direct::Offer,
+        socket::{Arrival, Pressure},
+    },
 };
 
-/// Extracts a [`Remote`]. Served by other means than the hub's own, a request has none.
-pub(super) struct From(pub(super) Remote);
+/// The other end, as far as it is known. Served by other means than the hub's own, a request has none.
+pub(super) struct Remote {
+    /// What it counts for among the streams of an address.
+    pub(super) place: Option<Place>,
+    /// Of the socket that it came by.
+    pub(super) pressure: Option<Arc<Pressure>>,
+    /// Whether a shard may have the socket.
+    pub(super) is_direct: bool,
+}
 
-impl FromRequestParts<Hub> for From {
+impl FromRequestParts<Hub> for Remote {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Infallible> {
@@ -24,6 +34,7 @@ impl FromRequestParts<Hub> for From {
         let forwarded = forwarded.map(|value| value.to_str().unwrap_or("?"));
         let arrival: Option<&Arrival> = parts.extensions.get();
         let client = arrival.map(|arrival| hub.trusted_proxies().client(arrival.peer.ip(), forwarded));
-        Ok(Self(Remote { pressure: pressure.cloned(), place: client.map(Place::of) }))
+        let is_direct = parts.extensions.get::<Offer>().is_some();
+        Ok(Self { place: client.map(Place::of), pressure: pressure.cloned(), is_direct })
     }
 }

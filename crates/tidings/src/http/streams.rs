@@ -12,13 +12,14 @@ use super::{
     credentials::Admitted,
     error::Refusal,
     parameters::{self, Query},
-    remote::From,
+    remote::Remote,
 };
 use crate::{
     auth::{Reading, SubscribePermit},
     connection::{PositionStyle, Start, StreamOptions},
     error::{Code, Error},
-    hub::{Hub, Remote},
+    hub::Hub,
+    transport::direct::Handover,
 };
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -31,7 +32,7 @@ pub(super) async fn one(
     admitted: Admitted,
     uri: Uri,
     headers: HeaderMap,
-    From(remote): From,
+    remote: Remote,
 ) -> Result<Response, Refusal> {
     let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
     let subscription = parameters::subscription(&parameters::decoded(path)?)?;
@@ -48,7 +49,7 @@ pub(super) async fn several(
     admitted: Admitted,
     uri: Uri,
     headers: HeaderMap,
-    From(remote): From,
+    remote: Remote,
 ) -> Result<Response, Refusal> {
     let query = Query::of(&uri);
     let subscriptions = query.all("channel").map(parameters::subscription).collect::<Result<Vec<_>, _>>()?;
@@ -84,9 +85,15 @@ fn stream(
         positions: positions(&query, headers)?,
         hello: flag(&query, "hello")?,
     };
-    let stream = hub.open_stream(permit, &options, remote)?;
-    let id = stream.connection_id().to_string();
-    let mut response = response(Body::new(stream));
+    let opened = hub.open(permit, &options, remote.place)?;
+    let id = opened.connection.seat().id().to_string();
+    let mut response = if remote.is_direct {
+        let mut response = response(Body::empty());
+        response.extensions_mut().insert(Handover::new(opened));
+        response
+    } else {
+        response(Body::new(hub.stream(opened, remote.pressure)))
+    };
     response
         .headers_mut()
         .insert("tidings-connection", HeaderValue::try_from(id).expect("hexadecimal digits"));

@@ -1,16 +1,19 @@
 //! Accepts connections and serves them, over HTTP/1.1 and HTTP/2, plain or within TLS, until the hub ends.
 
+mod first;
+
 use std::{
     convert::Infallible,
     future::Future,
     io,
     net::{SocketAddr, TcpListener},
     pin::pin,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::{Router, extract::Request, response::Response};
+use bytes::{Bytes, BytesMut};
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -22,15 +25,19 @@ use tokio::{
     net::TcpStream,
     sync::watch,
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
+use tower_service::Service as _;
 use tracing::{debug, warn};
 
-use super::tls;
+use self::first::First;
+use super::{shards::Shards, tls};
 use crate::{
+    connection::Opened,
     error::{Code, Error},
     hub::{Hub, Stage},
     transport::{
+        direct::{Doors, Handover, Offer, response_head},
         hyper::watched,
         socket::{Arrival, Pressure, Socket},
         strict::{HeadTimeout, Strict},
@@ -70,6 +77,8 @@ pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
 /// # Errors
 /// When a listener cannot be used.
 pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -> Result<(), Error> {
+    let shards = Shards::start(&hub)
+        .map_err(|error| Error::new(Code::Internal, "a shard could not be started").caused_by(error))?;
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         let listener = into_tokio(listener).map_err(|error| {
@@ -77,9 +86,12 @@ pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -
         })?;
         // Whoever waits to be accepted is taken before the runtime goes round its streams again: in a storm of clients
         // the kernel would drop connection attempts otherwise, and each costs its client a second.
-        acceptors.spawn(tokio::task::unconstrained(accept(hub.clone(), router.clone(), listener)));
+        let site = Site { hub: hub.clone(), router: router.clone(), doors: shards.doors() };
+        acceptors.spawn(tokio::task::unconstrained(accept(site, listener)));
     }
     while acceptors.join_next().await.is_some() {}
+    goodbye(&mut hub.stage()).await;
+    shards.end().await;
     Ok(())
 }
 
@@ -88,8 +100,16 @@ fn into_tokio(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener)
 }
 
-async fn accept(hub: Hub, router: Router, listener: tokio::net::TcpListener) {
-    let mut stage = hub.stage();
+/// What every connection is served with.
+#[derive(Clone)]
+struct Site {
+    hub: Hub,
+    router: Router,
+    doors: Arc<Doors>,
+}
+
+async fn accept(site: Site, listener: tokio::net::TcpListener) {
+    let mut stage = site.hub.stage();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -98,7 +118,7 @@ async fn accept(hub: Hub, router: Router, listener: tokio::net::TcpListener) {
         };
         match accepted {
             Ok(accepted) => {
-                connections.spawn(connection(hub.clone(), router.clone(), accepted, stage.clone()));
+                connections.spawn(connection(site.clone(), accepted, stage.clone()));
             }
             Err(error) => {
                 // Descriptors used up: those that are open go on, and nobody spins.
@@ -112,32 +132,76 @@ async fn accept(hub: Hub, router: Router, listener: tokio::net::TcpListener) {
     while connections.join_next().await.is_some() {}
 }
 
-/// Serves one connection to its end.
-async fn connection(
-    hub: Hub,
-    router: Router,
-    (stream, peer): (TcpStream, SocketAddr),
+/// Serves one connection to its end, or to where a shard takes it.
+async fn connection(site: Site, (stream, peer): (TcpStream, SocketAddr), stage: watch::Receiver<Stage>) {
+    let settings = site.hub.settings();
+    tune(&stream, settings.stream.write_timeout);
+    let deadline = Instant::now() + settings.server.head_timeout;
+    if site.hub.parts().tls.is_some() {
+        return tls_connection(site, stream, peer, deadline, stage).await;
+    }
+    let arrival = Arrival { peer, is_tls: false };
+    let (read, answered) = match first(&stream, deadline, stage.clone()).await {
+        First::Other(read) => (read, None),
+        First::Request(mut request, read) => {
+            request.extensions_mut().insert(arrival);
+            request.extensions_mut().insert(Offer);
+            let Ok(response) = site.router.clone().call(request).await;
+            let handover = response.extensions().get().cloned();
+            if let Some(opened) = handover.and_then(|handover: Handover| handover.take()) {
+                let head = response_head(response.status(), response.headers());
+                return hand_over(&site.doors, stream, head, opened);
+            }
+            (read, Some(response))
+        }
+    };
+    let metrics = site.hub.metrics().clone();
+    let socket = Socket::with_read(stream, read, settings.stream.write_timeout, metrics);
+    let requests = requests(site.router, socket.pressure().clone(), arrival, answered);
+    serve_http(&site.hub, socket, requests, deadline, stage).await;
+}
+
+/// Reads the first request; a hub that ends takes what was read of it.
+async fn first(stream: &TcpStream, deadline: Instant, mut stage: watch::Receiver<Stage>) -> First {
+    let mut read = BytesMut::new();
+    tokio::select! {
+        first = first::read(stream, &mut read, deadline) => return first,
+        () = reached(&mut stage, Stage::Draining) => {}
+    }
+    First::Other(read.freeze())
+}
+
+fn hand_over(doors: &Doors, stream: TcpStream, head: Bytes, opened: Opened) {
+    match stream.into_std() {
+        Ok(socket) => doors.hand_over(socket, head, opened),
+        Err(error) => {
+            warn!(%error, "a socket could not be given to a shard; its client comes back by itself")
+        }
+    }
+}
+
+async fn tls_connection(
+    site: Site,
+    stream: TcpStream,
+    peer: SocketAddr,
+    deadline: Instant,
     mut stage: watch::Receiver<Stage>,
 ) {
-    let settings = hub.settings();
-    tune(&stream, settings.stream.write_timeout);
-    let socket = Socket::new(stream, settings.stream.write_timeout, hub.metrics().clone());
+    let hub = &site.hub;
+    let socket = Socket::new(stream, hub.settings().stream.write_timeout, hub.metrics().clone());
     let pressure = socket.pressure().clone();
-    let Some(tls) = &hub.parts().tls else {
-        let requests = requests(router, pressure, Arrival { peer, is_tls: false });
-        return serve_http(&hub, socket, requests, stage).await;
-    };
+    let Some(tls) = &hub.parts().tls else { return };
     let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
-    let head_timeout = settings.server.head_timeout;
     let greeted = tokio::select! {
-        greeted = timeout(head_timeout, tls::accept(tls, socket)) => greeted,
+        greeted = timeout_at(deadline, tls::accept(tls, socket)) => greeted,
         () = reached(&mut stage, Stage::Draining) => return,
     };
     match greeted {
         Ok(Ok(Some(stream))) => {
-            let requests = requests(router, pressure, Arrival { peer, is_tls: true });
+            let requests = requests(site.router, pressure, Arrival { peer, is_tls: true }, None);
+            let deadline = Instant::now() + hub.settings().server.head_timeout;
             // On the heap: it would make the task of a connection without TLS larger, too.
-            Box::pin(serve_http(&hub, stream, requests, stage)).await;
+            Box::pin(serve_http(hub, stream, requests, deadline, stage)).await;
         }
         Ok(Ok(None)) => {
             debug!(%peer, "plain HTTP was refused on a port that speaks TLS");
@@ -148,29 +212,45 @@ async fn connection(
             hub.metrics().connection_cut("tls");
         }
         Err(_) => {
-            debug!(%peer, ?head_timeout, "a TLS handshake did not end in time");
+            debug!(%peer, "a TLS handshake did not end in time");
             hub.metrics().connection_cut("tls_timeout");
         }
     }
 }
 
-/// Hands requests to the routes, with what is known of where they came from.
+/// Hands requests to the routes, with what is known of where they came from. The first may have been answered before
+/// hyper saw it.
 fn requests(
     router: Router,
     pressure: Arc<Pressure>,
     arrival: Arrival,
+    answered: Option<Response>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> {
     let router = TowerToHyperService::new(router);
+    let answered = Mutex::new(answered);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        let answered = answered.lock().unwrap_or_else(PoisonError::into_inner).take();
         request.extensions_mut().insert(pressure.clone());
         request.extensions_mut().insert(arrival);
-        router.call(request)
+        let routed = answered.is_none().then(|| router.call(request));
+        async move {
+            match (answered, routed) {
+                (Some(response), _) => Ok(response),
+                (None, Some(routed)) => routed.await,
+                (None, None) => unreachable!("what is not answered is routed"),
+            }
+        }
     })
 }
 
 /// Speaks HTTP/1.1 or HTTP/2 over a connection, whichever its client begins with, until one of the two ends it.
-async fn serve_http<Io, Requests>(hub: &Hub, io: Io, requests: Requests, mut stage: watch::Receiver<Stage>)
-where
+async fn serve_http<Io, Requests>(
+    hub: &Hub,
+    io: Io,
+    requests: Requests,
+    deadline: Instant,
+    mut stage: watch::Receiver<Stage>,
+) where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
     Requests: Service<Request<Incoming>, Response = Response, Error = Infallible>,
     Requests::Future: Send + 'static,
@@ -188,7 +268,7 @@ where
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let io = TokioIo::new(Strict::new(io, head_timeout));
+    let io = TokioIo::new(Strict::new(io, head_timeout, deadline));
     let mut serving = pin!(builder.serve_connection(io, requests));
     let outcome = tokio::select! {
         outcome = &mut serving => outcome,

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::socket::Pressure;
 use crate::{
-    connection::{Connection, ConnectionId, Ending, Seat, Turn},
+    connection::{Connection, ConnectionId, Ending, Opened, Seat, Times, Turn},
     log::page::{Page, Step},
     metrics::Metrics,
 };
@@ -30,18 +30,6 @@ const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Stretches of the log that one poll may pass over without finding anything to send.
 const TURNS_MAX: usize = 16;
-
-/// The times that a stream keeps to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    /// Silence, and age of the last id, at which something is sent; jittered already.
-    pub(crate) keep_alive: Duration,
-    pub(crate) max_age: Option<Duration>,
-    /// Until the client's credentials end.
-    pub(crate) time_left: Option<Duration>,
-    /// What the client waits before it comes back.
-    pub(crate) retry: Duration,
-}
 
 /// A stream of events. Dropping it closes the connection.
 pub struct EventStream {
@@ -73,18 +61,14 @@ enum State {
 
 impl EventStream {
     pub(crate) fn new(
-        connection: Connection,
+        Opened { connection, times }: Opened,
         metrics: Arc<Metrics>,
         pressure: Option<Arc<Pressure>>,
-        times: Times,
     ) -> Self {
         let now = Instant::now();
-        metrics.stream_opened();
         // On HTTP/2 the task that sends this stream is watched from outside.
         let _ = SENT_BY.try_with(|sent| sent.set(connection.seat().clone()));
-        let max_age = times.max_age.map(|age| (now + age, EndReason::MaxAge));
-        let expiry = times.time_left.map(|left| (now + left, EndReason::TokenExpired));
-        let ends_at = max_age.into_iter().chain(expiry).min_by_key(|(at, _)| *at);
+        let ends_at = times.ends_in().map(|(left, reason)| (now + left, reason));
         let keep_alive_at = now + times.keep_alive;
         Self {
             connection,

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -88,6 +89,8 @@ pub(crate) struct Socket {
     metrics: Arc<Metrics>,
     write_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were read of it before, and are read again.
+    read_before: Bytes,
     /// Everything was said: nothing more is written.
     is_shut: bool,
     /// Ends the reading away; there once something was read away.
@@ -96,8 +99,27 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream, write_timeout: Duration, metrics: Arc<Metrics>) -> Self {
+        Self::with_read(stream, Bytes::new(), write_timeout, metrics)
+    }
+
+    /// A socket of which bytes were read: they come first.
+    pub(crate) fn with_read(
+        stream: TcpStream,
+        read_before: Bytes,
+        write_timeout: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let pressure = Arc::default();
-        Self { stream, pressure, metrics, write_timeout, deadline: None, is_shut: false, linger: None }
+        Self {
+            stream,
+            pressure,
+            metrics,
+            write_timeout,
+            deadline: None,
+            read_before,
+            is_shut: false,
+            linger: None,
+        }
     }
 
     pub(crate) fn pressure(&self) -> &Arc<Pressure> {
@@ -164,6 +186,11 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.read_before.is_empty() {
+            let count = self.read_before.len().min(buffer.remaining());
+            buffer.put_slice(&self.read_before.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep_until},
 };
 use tracing::debug;
 
@@ -44,8 +44,9 @@ impl fmt::Display for HeadTimeout {
 impl std::error::Error for HeadTimeout {}
 
 impl<Io> Strict<Io> {
-    pub(crate) fn new(io: Io, head_timeout: Duration) -> Self {
-        let opening = Some(Box::pin(sleep(head_timeout)));
+    /// A connection that was opened so long before `deadline`.
+    pub(crate) fn new(io: Io, head_timeout: Duration, deadline: Instant) -> Self {
+        let opening = Some(Box::pin(sleep_until(deadline)));
         Self { io, judge: Judge::new(), instead: None, opening, head_timeout }
     }
 

@@ -55,7 +55,7 @@ impl Desk {
             Seat::new(ConnectionId(self.seats.count() as u128), &SubscribePermit::for_test(subscriptions));
         let slot = Connections::up_to(100).take(Claimant::default()).unwrap();
         let connection = self.seats.attach(&self.log, &self.metrics, slot, seat, options);
-        EventStream::new(connection, self.metrics.clone(), pressure, self.times)
+        EventStream::new(Opened { connection, times: self.times }, self.metrics.clone(), pressure)
     }
 
     fn open(&self, asked: &[&str]) -> EventStream {

@@ -11,7 +11,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn pair() -> (DuplexStream, Strict<DuplexStream>) {
     let (client, server) = duplex(1 << 20);
-    (client, Strict::new(server, HEAD_TIMEOUT))
+    (client, Strict::new(server, HEAD_TIMEOUT, Instant::now() + HEAD_TIMEOUT))
 }
 
 /// Everything that is read, at most `portion` bytes at a time.

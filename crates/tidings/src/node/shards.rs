@@ -1,0 +1,51 @@
+//! The threads of the shards, one for each core.
+
+use std::{
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use tokio::runtime::Handle;
+
+use crate::{
+    hub::Hub,
+    transport::direct::{Doors, Shard},
+};
+
+/// Owns the threads, from start to end.
+pub(super) struct Shards {
+    doors: Arc<Doors>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Shards {
+    pub(super) fn start(hub: &Hub) -> io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let parts = hub.parts();
+        let (mut doors, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
+        for number in 0..cores {
+            let (log, metrics) = (parts.log.clone(), parts.metrics.clone());
+            let (shard, door) = Shard::new(log, metrics, parts.settings.stream.clone(), Handle::current())?;
+            let thread = thread::Builder::new().name(format!("tidings-shard-{number}"));
+            threads.push(thread.spawn(move || shard.run())?);
+            doors.push(door);
+        }
+        Ok(Self { doors: Arc::new(Doors::new(doors)), threads })
+    }
+
+    pub(super) fn doors(&self) -> Arc<Doors> {
+        self.doors.clone()
+    }
+
+    /// Closes what is still open, and waits until every thread has ended.
+    pub(super) async fn end(self) {
+        self.doors.close();
+        let joining = tokio::task::spawn_blocking(move || {
+            for thread in self.threads {
+                let _ = thread.join();
+            }
+        });
+        let _ = joining.await;
+    }
+}

@@ -1,0 +1,211 @@
+//! One thread and the streams that it serves.
+
+use std::{io, sync::Arc, task::Waker, time::Instant};
+
+use mio::{Events, Interest, Token};
+use slab::Slab;
+use tokio::runtime::Handle;
+use tracing::error;
+
+use super::{
+    Bell, Door, Newcomer, Waiting, queue,
+    stream::{Common, Next, Stream},
+    wheel::Wheel,
+};
+use crate::{
+    config::StreamSettings,
+    log::{Log, page::Page},
+    metrics::Metrics,
+};
+
+/// The token of the bell; places of streams are lower.
+pub(super) const BELL: Token = Token(usize::MAX);
+/// Events of the sockets that are taken at once.
+const EVENTS_MAX: usize = 1024;
+
+/// A shard before its thread runs.
+pub(crate) struct Shard {
+    poll: mio::Poll,
+    door: Arc<Door>,
+    streams: Slab<Stream>,
+    wheel: Wheel,
+    serial: u64,
+    timers: u64,
+    log: Arc<Log>,
+    metrics: Arc<Metrics>,
+    settings: StreamSettings,
+    /// Where the disk is read, off this thread.
+    runtime: Handle,
+}
+
+impl Shard {
+    /// Makes a shard; it serves once it runs.
+    ///
+    /// # Errors
+    /// When the system has no event queue left.
+    pub(crate) fn new(
+        log: Arc<Log>,
+        metrics: Arc<Metrics>,
+        settings: StreamSettings,
+        runtime: Handle,
+    ) -> io::Result<(Self, Arc<Door>)> {
+        let (poll, door) = queue()?;
+        let wheel = Wheel::new(Instant::now());
+        let shard = Self {
+            poll,
+            door: door.clone(),
+            streams: Slab::new(),
+            wheel,
+            serial: 0,
+            timers: 0,
+            log,
+            metrics,
+            settings,
+            runtime,
+        };
+        Ok((shard, door))
+    }
+
+    /// Serves until its door is closed.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut taken = Waiting::default();
+        let mut again = Vec::new();
+        let mut due = Vec::new();
+        while !taken.is_closed {
+            let must_hurry = !again.is_empty() || !self.door.may_sleep();
+            let sleep =
+                if must_hurry { Some(std::time::Duration::ZERO) } else { self.wheel.sleep(Instant::now()) };
+            if let Err(error) = self.poll.poll(&mut events, sleep)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                error!(%error, "a shard's event queue failed");
+                return;
+            }
+            self.door.is_awake();
+            self.door.take(&mut taken);
+            self.take(&mut taken);
+            for place in std::mem::take(&mut again) {
+                self.look(place, &mut again, |stream, common| stream.serve(common));
+            }
+            for event in &events {
+                self.socket_event(event, &mut again);
+            }
+            let now = Instant::now();
+            self.wheel.turn(now, &mut due);
+            for (place, timer) in due.drain(..) {
+                self.tick(place, timer, now, &mut again);
+            }
+        }
+    }
+
+    fn take(&mut self, taken: &mut Waiting) {
+        let mut again = Vec::new();
+        for newcomer in taken.newcomers.drain(..) {
+            self.seat(newcomer, &mut again);
+        }
+        for (place, serial, page) in taken.pages.drain(..) {
+            if self.streams.get(place).is_some_and(|stream| stream.serial == serial) {
+                self.look(place, &mut again, |stream, common| stream.read(page, common));
+            }
+        }
+        for place in taken.woken.drain(..) {
+            self.look(place, &mut again, |stream, common| stream.serve(common));
+        }
+        // Whoever has more to do than a turn allows is woken, as by its seat.
+        if !again.is_empty() {
+            self.door.put(|waiting| waiting.woken.append(&mut again));
+        }
+    }
+
+    fn seat(&mut self, Newcomer { socket, head, opened }: Newcomer, again: &mut Vec<usize>) {
+        let entry = self.streams.vacant_entry();
+        let place = entry.key();
+        let mut socket = mio::net::TcpStream::from_std(socket);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut socket, Token(place), interest) {
+            return error!(%error, "a socket could not be watched; its client comes back by itself");
+        }
+        self.serial += 1;
+        let waker = Waker::from(Arc::new(Bell { door: self.door.clone(), place }));
+        let stream = Stream::new(socket, head, opened.connection, &opened.times, self.serial, waker);
+        entry.insert(stream);
+        let due = self.streams[place].due(&self.common());
+        self.arm(place, due);
+        self.look(place, again, |stream, common| stream.serve(common));
+    }
+
+    fn socket_event(&mut self, event: &mio::event::Event, again: &mut Vec<usize>) {
+        let Token(place) = event.token();
+        if event.token() == BELL {
+            return;
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.look(place, again, |stream, _| stream.read_away());
+        }
+        if event.is_writable() {
+            self.look(place, again, |stream, common| stream.serve(common));
+        }
+    }
+
+    fn tick(&mut self, place: usize, timer: u64, now: Instant, again: &mut Vec<usize>) {
+        let common = self.common();
+        let Some(stream) = self.streams.get(place).filter(|stream| stream.timer.0 == timer) else { return };
+        let is_due = stream.due(&common) <= now;
+        if is_due {
+            self.look(place, again, |stream, common| stream.tick(common, now));
+        }
+        if let Some(stream) = self.streams.get(place).filter(|stream| stream.timer.0 == timer) {
+            let due = stream.due(&self.common());
+            self.arm(place, due);
+        }
+    }
+
+    fn arm(&mut self, place: usize, due: Instant) {
+        self.timers += 1;
+        self.streams[place].timer = (self.timers, due);
+        self.wheel.arm(place, self.timers, due);
+    }
+
+    fn look(
+        &mut self,
+        place: usize,
+        again: &mut Vec<usize>,
+        look: impl FnOnce(&mut Stream, &Common<'_>) -> Next,
+    ) {
+        let common = Common { metrics: &self.metrics, write_timeout: self.settings.write_timeout };
+        let Some(stream) = self.streams.get_mut(place) else { return };
+        let next = look(stream, &common);
+        let (due, serial) = (stream.due(&common), stream.serial);
+        if due < stream.timer.1 {
+            self.arm(place, due);
+        }
+        match next {
+            Next::Wait => {}
+            Next::Again => again.push(place),
+            Next::Read(page) => self.read(place, serial, page),
+            Next::Close => {
+                let mut stream = self.streams.remove(place);
+                let _ = self.poll.registry().deregister(&mut stream.socket);
+            }
+        }
+    }
+
+    /// The disk is read off this thread.
+    fn read(&self, place: usize, serial: u64, mut page: Page) {
+        let (log, door) = (self.log.clone(), self.door.clone());
+        self.runtime.spawn_blocking(move || {
+            let reading = std::panic::AssertUnwindSafe(|| {
+                let read = log.read(&page.missing(), page.newest);
+                page.fill(read);
+                page
+            });
+            let page = std::panic::catch_unwind(reading).ok();
+            door.put(|waiting| waiting.pages.push((place, serial, page)));
+        });
+    }
+
+    fn common(&self) -> Common<'_> {
+        Common { metrics: &self.metrics, write_timeout: self.settings.write_timeout }
+    }
+}

@@ -1,0 +1,330 @@
+//! One stream of a shard: its socket, its connection, and at most one half-written chunk.
+
+use std::{
+    io::{self, IoSlice, Read, Write},
+    net::Shutdown,
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use mio::net::TcpStream;
+use tidings_protocol::body::EndReason;
+
+use crate::{
+    connection::{Connection, Ending, Times, Turn},
+    log::page::Page,
+    metrics::Metrics,
+};
+
+/// Stretches of the log that are passed over before others have their turn.
+const TURNS_MAX: usize = 16;
+/// Parts of a write that is usual, and of one that is large.
+const PARTS: (usize, usize) = (8, 256);
+/// What a client may send behind its request before it is cut off.
+const UNASKED_BYTES_MAX: usize = 64 << 10;
+/// How long a client may take to close after the last byte was sent: what it still sends is read away until then, since
+/// a socket that is closed with bytes unread is reset, and a client that is reset may not see the end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A stream in its place.
+pub(super) struct Stream {
+    pub(super) socket: TcpStream,
+    connection: Connection,
+    /// Tells it from those that had its place before.
+    pub(super) serial: u64,
+    /// What its place on the wheel is known by, and when that is; older places are void.
+    pub(super) timer: (u64, Instant),
+    waker: Waker,
+    unsent: Option<Chunk>,
+    /// Since when its socket takes nothing.
+    refused_since: Option<Instant>,
+    /// Its socket has refused bytes since it was last at the head.
+    is_pressed: bool,
+    state: State,
+    keep_alive: Duration,
+    last_id: Instant,
+    ends_at: Option<(Instant, EndReason)>,
+    unasked_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The log is being read for it.
+    Reading,
+    /// The last chunk is on its way.
+    Ending,
+    /// All was sent.
+    Lingering(Instant),
+}
+
+/// What to do with a stream after it was looked at.
+pub(super) enum Next {
+    /// It waits: for its seat, its socket or its time.
+    Wait,
+    /// Others first, then again.
+    Again,
+    /// Read this for it.
+    Read(Page),
+    /// It is over.
+    Close,
+}
+
+/// What a shard has that its streams use.
+pub(super) struct Common<'a> {
+    pub(super) metrics: &'a Metrics,
+    pub(super) write_timeout: Duration,
+}
+
+impl Stream {
+    pub(super) fn new(
+        socket: TcpStream,
+        head: Bytes,
+        mut connection: Connection,
+        times: &Times,
+        serial: u64,
+        waker: Waker,
+    ) -> Self {
+        let now = Instant::now();
+        let opening = connection.opening(times.retry);
+        Self {
+            socket,
+            unsent: Some(Chunk::first(head, opening)),
+            connection,
+            serial,
+            timer: (0, now),
+            waker,
+            refused_since: None,
+            is_pressed: false,
+            state: State::Open,
+            keep_alive: times.keep_alive,
+            last_id: now,
+            ends_at: times.ends_in().map(|(left, reason)| (now + left, reason)),
+            unasked_bytes: 0,
+        }
+    }
+
+    /// When it is to be looked at though nothing else happens.
+    pub(super) fn due(&self, common: &Common<'_>) -> Instant {
+        if let State::Lingering(until) = self.state {
+            return until;
+        }
+        let own = match self.refused_since {
+            Some(since) => since + common.write_timeout,
+            None => self.last_id + self.keep_alive,
+        };
+        self.ends_at.map_or(own, |(at, _)| own.min(at))
+    }
+
+    /// Looks what there is to do, and does it as far as the socket goes along.
+    pub(super) fn serve(&mut self, common: &Common<'_>) -> Next {
+        for _ in 0..TURNS_MAX {
+            if self.unsent.is_some() {
+                match self.flush(common) {
+                    Ok(true) => {}
+                    Ok(false) => return Next::Wait,
+                    Err(_) => return Next::Close,
+                }
+            }
+            match self.state {
+                State::Reading | State::Lingering(_) => return Next::Wait,
+                State::Ending => {
+                    let _ = self.socket.shutdown(Shutdown::Write);
+                    self.state = State::Lingering(Instant::now() + LINGER);
+                    return self.read_away();
+                }
+                State::Open => {}
+            }
+            self.connection.seat().listen(&self.waker);
+            if let Some(ending) = self.ending() {
+                self.end(common, ending);
+                continue;
+            }
+            match self.connection.turn(self.is_pressed) {
+                Turn::Send { frames, .. } if frames.is_empty() => {}
+                Turn::Send { frames, has_id } => self.send(frames, has_id),
+                Turn::Read(page) => {
+                    self.state = State::Reading;
+                    return Next::Read(page);
+                }
+                Turn::Idle => {
+                    self.is_pressed = false;
+                    self.connection.seat().set_behind(false);
+                    return Next::Wait;
+                }
+            }
+        }
+        Next::Again
+    }
+
+    /// Takes what was read for it; none where reading failed, which would fail again: the client comes back by itself.
+    pub(super) fn read(&mut self, page: Option<Page>, common: &Common<'_>) -> Next {
+        let Some(page) = page else { return Next::Close };
+        self.state = State::Open;
+        if self.ending().is_none() {
+            let frames = self.connection.deliver(page, self.is_pressed);
+            if !frames.is_empty() {
+                self.send(frames, true);
+            }
+        }
+        self.serve(common)
+    }
+
+    /// Looks at it because of the time.
+    pub(super) fn tick(&mut self, common: &Common<'_>, now: Instant) -> Next {
+        if let State::Lingering(until) = self.state {
+            return if until <= now { Next::Close } else { Next::Wait };
+        }
+        if let Some(since) = self.refused_since {
+            if since + common.write_timeout > now {
+                return Next::Wait;
+            }
+            common.metrics.write_timeout();
+            return Next::Close;
+        }
+        let has_ended = self.ends_at.is_some_and(|(at, _)| at <= now);
+        if self.state == State::Open && !has_ended && self.last_id + self.keep_alive <= now {
+            let keep_alive = self.connection.keep_alive();
+            self.send(vec![keep_alive], true);
+        }
+        self.serve(common)
+    }
+
+    /// Reads away what the client sends unasked, and notices when it has gone. A client that has said all it has to say
+    /// counts as gone.
+    pub(super) fn read_away(&mut self) -> Next {
+        let mut bytes = [0; 2048];
+        loop {
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return Next::Close,
+                Ok(count) => self.unasked_bytes += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Wait,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Next::Close,
+            }
+            if self.unasked_bytes > UNASKED_BYTES_MAX {
+                return Next::Close;
+            }
+        }
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        let by_time = self.ends_at.filter(|(at, _)| *at <= Instant::now());
+        let by_time = by_time.map(|(_, reason)| Ending { reason, reconnect: true, retry: None });
+        by_time.or_else(|| self.connection.seat().ending())
+    }
+
+    fn end(&mut self, common: &Common<'_>, Ending { reason, reconnect, retry }: Ending) {
+        common.metrics.stream_ended(reason);
+        self.unsent = Some(Chunk::last(self.connection.ending(reason, reconnect, retry)));
+        self.state = State::Ending;
+    }
+
+    fn send(&mut self, frames: Vec<Bytes>, has_id: bool) {
+        if has_id {
+            self.last_id = Instant::now();
+        }
+        self.unsent = Some(Chunk::new(frames));
+    }
+
+    /// Writes what is unsent; false where the socket has taken but a part.
+    fn flush(&mut self, common: &Common<'_>) -> io::Result<bool> {
+        let Some(unsent) = &mut self.unsent else { return Ok(true) };
+        loop {
+            match unsent.write(&mut self.socket) {
+                Ok(_) if unsent.is_sent() => {
+                    (self.unsent, self.refused_since) = (None, None);
+                    return Ok(true);
+                }
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                // It took some: what it does not take next it refuses from now on.
+                Ok(_) => self.refused_since = None,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.refused_since.is_none() {
+            self.refused_since = Some(Instant::now());
+            common.metrics.socket_pressed();
+        }
+        self.is_pressed = true;
+        common.metrics.unstored_missed(self.connection.seat().set_behind(true));
+        Ok(false)
+    }
+}
+
+/// One HTTP/1.1 chunk on its way out: its size, its frames, its end; before the first, the head of the response.
+struct Chunk {
+    parts: Vec<Bytes>,
+    /// Parts that were sent whole.
+    sent: usize,
+    /// Bytes of the next one that were.
+    sent_bytes: usize,
+}
+
+const LINE_END: Bytes = Bytes::from_static(b"\r\n");
+const END_OF_BODY: Bytes = Bytes::from_static(b"\r\n0\r\n\r\n");
+
+impl Chunk {
+    fn first(head: Bytes, opening: Bytes) -> Self {
+        let size = size_line(opening.len());
+        Self { parts: vec![head, size, opening, LINE_END], sent: 0, sent_bytes: 0 }
+    }
+
+    fn new(frames: Vec<Bytes>) -> Self {
+        Self::of(frames, LINE_END)
+    }
+
+    fn last(frame: Bytes) -> Self {
+        Self::of(vec![frame], END_OF_BODY)
+    }
+
+    fn of(frames: Vec<Bytes>, end: Bytes) -> Self {
+        let mut parts = Vec::with_capacity(frames.len() + 2);
+        parts.push(size_line(frames.iter().map(Bytes::len).sum()));
+        parts.extend(frames);
+        parts.push(end);
+        Self { parts, sent: 0, sent_bytes: 0 }
+    }
+
+    fn is_sent(&self) -> bool {
+        self.sent == self.parts.len()
+    }
+
+    /// Writes once.
+    fn write(&mut self, socket: &mut TcpStream) -> io::Result<usize> {
+        let few = self.parts.len() - self.sent <= PARTS.0;
+        let written =
+            if few { self.gather::<{ PARTS.0 }>(socket) } else { self.gather::<{ PARTS.1 }>(socket) }?;
+        self.pass(written);
+        Ok(written)
+    }
+
+    fn gather<const PARTS: usize>(&self, socket: &mut TcpStream) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); PARTS];
+        let unsent = &self.parts[self.sent..];
+        for (slice, part) in slices.iter_mut().zip(unsent) {
+            *slice = IoSlice::new(part);
+        }
+        slices[0] = IoSlice::new(&unsent[0][self.sent_bytes..]);
+        socket.write_vectored(&slices[..unsent.len().min(PARTS)])
+    }
+
+    fn pass(&mut self, mut written: usize) {
+        while let Some(part) = self.parts.get(self.sent) {
+            let left = part.len() - self.sent_bytes;
+            if written < left {
+                self.sent_bytes += written;
+                return;
+            }
+            written -= left;
+            (self.sent, self.sent_bytes) = (self.sent + 1, 0);
+        }
+    }
+}
+
+fn size_line(bytes: usize) -> Bytes {
+    format!("{bytes:X}\r\n").into()
+}
