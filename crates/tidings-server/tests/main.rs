@@ -10,6 +10,7 @@ mod wire;
 mod behind;
 mod check;
 mod credentials;
+mod direct;
 mod faults;
 mod flood;
 mod guide;

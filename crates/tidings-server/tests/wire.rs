@@ -39,6 +39,11 @@ impl Wire {
         Head::parse(std::str::from_utf8(&head).unwrap())
     }
 
+    /// Reads the head of an answer as it came.
+    pub(crate) fn raw_head(&mut self) -> String {
+        String::from_utf8(self.through(b"\r\n\r\n").expect("the connection ended within a head")).unwrap()
+    }
+
     /// Reads one chunk; none at the last one.
     pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
         let size = self.through(b"\r\n")?;
@@ -70,7 +75,7 @@ impl Wire {
         Answer { head, body }
     }
 
-    fn exactly(&mut self, bytes: usize) -> Option<Vec<u8>> {
+    pub(crate) fn exactly(&mut self, bytes: usize) -> Option<Vec<u8>> {
         while self.pending.len() < bytes {
             if !self.fill() {
                 return None;

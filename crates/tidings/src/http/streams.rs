@@ -19,7 +19,7 @@ use crate::{
     connection::{PositionStyle, Start, StreamOptions},
     error::{Code, Error},
     hub::Hub,
-    transport::direct::Handover,
+    transport::direct::{Elsewhere, Handover},
 };
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -88,7 +88,7 @@ fn stream(
     let opened = hub.open(permit, &options, remote.place)?;
     let id = opened.connection.seat().id().to_string();
     let mut response = if remote.is_direct {
-        let mut response = response(Body::empty());
+        let mut response = response(Body::new(Elsewhere));
         response.extensions_mut().insert(Handover::new(opened));
         response
     } else {

@@ -7,16 +7,19 @@ mod stream;
 mod wheel;
 
 use std::{
+    convert::Infallible,
     io,
     net::TcpStream,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::Wake,
+    task::{Context, Poll, Wake},
 };
 
 use bytes::Bytes;
+use http_body::{Body, Frame};
 
 pub(crate) use self::{head::response_head, shard::Shard};
 use crate::{connection::Opened, log::page::Page};
@@ -37,6 +40,21 @@ impl Handover {
     /// Takes the stream out; the first who asks gets it.
     pub(crate) fn take(&self) -> Option<Opened> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The body of a response whose stream goes another way: it has no length that a router could put into the head.
+pub(crate) struct Elsewhere;
+
+impl Body for Elsewhere {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
     }
 }
 

@@ -1,0 +1,183 @@
+//! Streams whose sockets a shard owns, beside the same streams through hyper.
+
+use std::io::Write;
+use std::net::Shutdown;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::process::{Directory, Hub, eventually};
+use crate::reader::Reader;
+use crate::wire::Wire;
+
+/// Asks for a stream as the first request of a connection, which a shard gets.
+fn direct(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> Wire {
+    let mut wire = Wire::connect(hub);
+    wire.send(hub.head_of("GET", path, headers, b""));
+    wire
+}
+
+/// Asks for a stream as the second request of a connection, which hyper keeps.
+fn through_hyper(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> Wire {
+    let mut wire = Wire::connect(hub);
+    wire.send(hub.head_of("GET", "/healthz", &[], b""));
+    assert_eq!(wire.answer().head.status, 200);
+    wire.send(hub.head_of("GET", path, headers, b""));
+    wire
+}
+
+/// The bytes of a head, without what differs from stream to stream.
+fn head_of(wire: &mut Wire) -> String {
+    let head = wire.raw_head();
+    let is_own = |line: &&str| line.starts_with("date: ") || line.starts_with("tidings-connection: ");
+    head.split("\r\n").filter(|line| !is_own(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// A body to its end, without what differs from stream to stream.
+fn body_of(wire: &mut Wire) -> String {
+    let mut body = Vec::new();
+    while let Some(chunk) = wire.chunk() {
+        body.extend(chunk);
+    }
+    let text = String::from_utf8(body).unwrap();
+    let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
+    for line in &mut lines {
+        if line.starts_with("retry: ") {
+            *line = "retry".to_owned();
+        }
+        if let Some(at) = line.find("\"connectionId\":\"") {
+            line.replace_range(at + 16..at + 48, "");
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
+    let first = hub.publish("a", "one");
+    hub.publish_batch([
+        json!({"channels": ["a", "b"], "event": "named", "data": {"n": 1}, "priority": "high"}),
+        json!({"channels": ["a"], "data": "two\r\nlines\n\nand more"}),
+        json!({"channels": ["a"], "data": "x".repeat(100_000)}),
+        json!({"channels": ["b"], "data": ""}),
+    ]);
+    hub.publish_batch((0..300).map(|index| json!({"channels": ["c"], "data": index.to_string()})));
+    let browser = [("Accept", "text/event-stream"), ("Pragma", "no-cache"), ("User-Agent", "Mozilla/5.0 x")];
+    let requests: [(&str, &[(&str, &str)]); 10] = [
+        ("/api/v1/events/a", &[]),
+        ("/api/v1/events/a?history=all", &[]),
+        ("/api/v1/events/a", &[("Last-Event-ID", &first)]),
+        ("/api/v1/events/*?history=all&hello=true", &[]),
+        ("/api/v1/events?channel=a&channel=b&history=2", &[("Origin", "http://page.example")]),
+        ("/api/v1/events/a?history=1", &browser),
+        ("/api/v1/events/a?position=none", &[]),
+        ("/api/v1/events/a?history=1", &[("Last-Event-ID", "no id")]),
+        ("/api/v1/events/c?history=all", &[]),
+        ("/api/v1/events/c?history=all", &[("Connection", "keep-alive")]),
+    ];
+    let mut pairs = Vec::new();
+    for (path, headers) in requests {
+        let (mut one, mut other) = (direct(&hub, path, headers), through_hyper(&hub, path, headers));
+        let heads = (head_of(&mut one), head_of(&mut other));
+        assert_eq!(heads.0, heads.1, "{path} {headers:?}");
+        pairs.push((path, one, other));
+    }
+    for text in ["live", "and\nmore"] {
+        hub.publish_batch(["a", "b", "c"].map(|channel| json!({"channels": [channel], "data": text})));
+    }
+    for channel in ["a", "b", "c"] {
+        hub.post(&format!("/api/v1/events/{channel}?store=false"), "unstored").is(200);
+    }
+    hub.signal(Signal::TERM);
+    for (path, mut one, mut other) in pairs {
+        let bodies = (body_of(&mut one), body_of(&mut other));
+        assert_eq!(bodies.0, bodies.1, "{path}");
+        assert!(bodies.0.contains("event: tidings.end\n"), "{path}");
+    }
+    assert!(hub.wait().0.success());
+}
+
+#[test]
+fn refusals_are_the_same_before_a_shard_and_through_hyper() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for path in ["/api/v1/events/a..b", "/api/v1/events", "/api/v1/events/$x", "/nowhere", "/healthz"] {
+        let (mut one, mut other) = (direct(&hub, path, &[]), through_hyper(&hub, path, &[]));
+        let answers = [&mut one, &mut other].map(|wire| {
+            let head = head_of(wire);
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            let body = wire.exactly(length.parse().unwrap()).unwrap();
+            (head, String::from_utf8(body).unwrap())
+        });
+        assert_eq!(answers[0], answers[1]);
+        // And the connection goes on.
+        one.send(hub.head_of("GET", "/healthz", &[], b""));
+        assert_eq!(one.answer().head.status, 200, "{path}");
+    }
+}
+
+#[test]
+fn head_that_comes_byte_by_byte_opens_a_stream() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut wire = Wire::connect(&hub);
+    for byte in hub.head_of("GET", "/api/v1/events/a", &[], b"") {
+        wire.send([byte]);
+    }
+    let mut reader = Reader::over(wire);
+    reader.position();
+    hub.publish("a", "hello");
+    assert_eq!(reader.data(), "hello");
+}
+
+#[test]
+fn request_with_more_behind_it_is_answered_in_order() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut wire = Wire::connect(&hub);
+    let two = ["/healthz", "/api/v1/events/a"].map(|path| hub.head_of("GET", path, &[], b""));
+    wire.send(two.concat());
+    assert_eq!(wire.answer().head.status, 200);
+    let mut reader = Reader::over(wire);
+    reader.position();
+    hub.publish("a", "hello");
+    assert_eq!(reader.data(), "hello");
+}
+
+#[test]
+fn client_that_ends_its_half_or_talks_on_and_on_is_gone() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut half = hub.subscribe("/api/v1/events/half");
+    half.position();
+    half.wire.socket.shutdown(Shutdown::Write).unwrap();
+    eventually("the half-closed stream is gone", || hub.connections("half") == 0);
+    let mut chatty = hub.subscribe("/api/v1/events/chatty");
+    chatty.position();
+    chatty.wire.send("GET / HTTP/1.1\r\n");
+    hub.publish("chatty", "a little is read away");
+    assert_eq!(chatty.data(), "a little is read away");
+    let _cut_meanwhile = chatty.wire.socket.write_all(&vec![b'x'; 1 << 20]);
+    eventually("the chatty stream is gone", || hub.connections("chatty") == 0);
+    hub.is_healthy();
+}
+
+#[test]
+fn thousand_streams_come_and_go_and_leave_nothing() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for round in 0..3 {
+        let mut readers: Vec<Reader> = (0..1000).map(|_| hub.subscribe("/api/v1/events/many")).collect();
+        readers.iter_mut().for_each(|reader| {
+            reader.position();
+        });
+        hub.publish("many", format!("round {round}"));
+        for reader in &mut readers {
+            assert_eq!(reader.data(), format!("round {round}"));
+        }
+        drop(readers);
+        eventually("all are gone", || hub.connections("many") == 0);
+    }
+}
