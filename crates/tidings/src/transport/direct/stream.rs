@@ -328,3 +328,6 @@ impl Chunk {
 fn size_line(bytes: usize) -> Bytes {
     format!("{bytes:X}\r\n").into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,3 +53,6 @@ impl Wheel {
         self.armed -= due.len();
     }
 }
+
+#[cfg(test)]
+mod tests;
