@@ -256,7 +256,8 @@ impl Gate {
         for subscription in &subscriptions {
             self.ask(hook.as_ref(), caller, Action::Subscribe, subscription).await?;
         }
-        Ok(SubscribePermit::new(caller.clone(), subscriptions.into(), hook.is_some()))
+        let is_narrowed = hook.is_some() && matches!(caller.who(), Asked::As(_));
+        Ok(SubscribePermit::new(caller.clone(), subscriptions.into(), is_narrowed))
     }
 
     /// Leave to read these channels for the hub's own process, which is not asked about.
