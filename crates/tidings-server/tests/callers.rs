@@ -154,11 +154,17 @@ pub(crate) struct Http2Reader {
 
 impl Http2 {
     pub(crate) fn connect(hub: &Hub) -> Self {
+        Self::with_window(hub, None)
+    }
+
+    /// A client that takes so many bytes of each stream before it has read them.
+    pub(crate) fn with_window(hub: &Hub, bytes: Option<u32>) -> Self {
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sender = runtime.block_on(async {
             let socket = TcpStream::connect(hub.authority()).await.unwrap();
-            let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(socket));
-            let (sender, connection) = handshake.await.unwrap();
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.initial_stream_window_size(bytes);
+            let (sender, connection) = builder.handshake(TokioIo::new(socket)).await.unwrap();
             tokio::spawn(connection);
             sender
         });

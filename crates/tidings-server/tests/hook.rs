@@ -370,3 +370,36 @@ fn history_names_only_channels_that_the_hook_was_asked_about_and_all_to_keys() {
     assert_eq!(channels(&token("u")), json!(["user.u"]));
     assert_eq!(channels(KEY), json!(["user.u", "user.u.a"]));
 }
+
+#[test]
+fn rights_that_end_while_the_hook_is_asked_are_gone() {
+    let directory = Directory::new();
+    let backend = Backend::start(Reply::Silence);
+    let hub = asking(&directory, &backend, "hook_timeout = \"20s\"\nhook_ttl = \"0s\"");
+    hub.tell("user.u", "secret event");
+    let (name, value) = bearer(&token_with("u", &json!({"tidings": {"publish": ["user.u"]}})));
+    let mut wires: Vec<Wire> = [
+        ("GET", "/api/v1/channels/user.u/events"),
+        ("GET", "/api/v1/events/user.u?history=all"),
+        ("POST", "/api/v1/events/user.u"),
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(number, (method, path))| {
+        let mut wire = Wire::connect(&hub);
+        wire.send(hub.head_of(method, path, &[(name, &value)], b"x"));
+        // To read is one question, to publish another.
+        backend.wait_for(if number < 2 { 1 } else { 2 });
+        wire
+    })
+    .collect();
+    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").is(204);
+    backend.replies(YES);
+    for wire in &mut wires {
+        let answer = wire.answer();
+        answer.refuses(401, "revoked");
+        assert!(!answer.text().contains("secret event"));
+    }
+    let page = hub.get_as(KEY, "/api/v1/channels/user.u/events").json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
+}

@@ -115,6 +115,40 @@ fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
     assert_eq!(got, [numbers, vec!["late".to_owned()]].concat());
 }
 
+#[test]
+fn stream_whose_window_is_full_when_its_token_expires_gets_nothing_more() {
+    const EVENTS: usize = 50;
+    let directory = Directory::new();
+    let hub = protected(&directory, &strict());
+    let end = now() + 4;
+    let mut connection = Http2::with_window(&hub, Some(64 << 10));
+    let mut unread = connection.open(OWN, &token_until("u", end), None).unwrap();
+    let mut bystander = hub.subscribe_as(&token_until("u", end), "/api/v1/events/user.u.alive");
+    let padding = "x".repeat(50_000);
+    for number in 0..EVENTS {
+        hub.tell("user.u", format!("{number} {padding}"));
+    }
+    bystander.ends("token_expired", true);
+    hub.tell("user.u", "late");
+    let mut got = 0;
+    let end = loop {
+        let event = unread.next().unwrap();
+        if event.name == "tidings.end" {
+            break event;
+        }
+        assert!(event.data.starts_with(&format!("{got} x")), "{got}");
+        got += 1;
+    };
+    assert_eq!(end.data, "{\"reason\":\"token_expired\",\"reconnect\":true}");
+    assert_eq!(unread.next(), None);
+    assert!(got < EVENTS, "the window was never full");
+    let mut reader = connection.open(OWN, &token("u"), Some(&unread.last_id())).unwrap();
+    for number in got..EVENTS {
+        assert!(reader.data().starts_with(&format!("{number} x")), "{number}");
+    }
+    assert_eq!(reader.data(), "late");
+}
+
 /// Every way to what a channel holds already, refused; no answer holds the old event.
 #[track_caller]
 fn gets_nothing_old(hub: &Hub, credential: Option<&str>, channel: &str, id: &str, refusal: (u16, &str)) {
@@ -605,4 +639,82 @@ fn stream_that_is_opened_while_rights_are_taken_ends_too() {
         hub.reload(&directory, &with);
     }
     eventually("no stream is left", || hub.counter("tidings_connections") == 0.0);
+}
+
+/// Requests whose bodies are still on their way.
+struct Waiting {
+    wire: Wire,
+    body: &'static str,
+}
+
+impl Waiting {
+    /// Sends heads, and waits until the hub asks for the bodies: by then it has looked at the credential.
+    fn all(hub: &Hub, credential: &str) -> Vec<Self> {
+        let mut waiting: Vec<Self> = Vec::new();
+        for (path, body) in [
+            ("/api/v1/events/late", "late"),
+            ("/api/v1/publish", "{\"channels\":[\"late\"],\"data\":\"late\"}"),
+            ("/api/v1/tickets", "{\"channels\":[\"late\"]}"),
+        ] {
+            waiting.push(Self::one(hub, credential, path, body));
+        }
+        waiting
+    }
+
+    fn one(hub: &Hub, credential: &str, path: &str, body: &'static str) -> Self {
+        let mut wire = Wire::connect(hub);
+        let (name, value) = bearer(credential);
+        wire.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{name}: {value}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+            hub.authority(),
+            body.len()
+        ));
+        assert_eq!(wire.head().status, 100, "{path}");
+        Self { wire, body }
+    }
+
+    fn finish(mut self) -> Answer {
+        self.wire.send(self.body);
+        self.wire.answer()
+    }
+}
+
+#[test]
+fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
+    let directory = Directory::new();
+    let all = json!({"tidings": {"subscribe": ["late"], "publish": ["late"]}});
+    let key_lines =
+        "rights = [\"publish\", \"subscribe\", \"manage\"]\nsubscribe = [\"late\"]\npublish = [\"late\"]";
+    let (removed, lines) = api_key(1, key_lines);
+    let (narrowed, narrowed_lines) = api_key(2, key_lines);
+    let (_, without) = api_key(2, "rights = []");
+    let mut hub = protected(&directory, &format!("{}\n{lines}{narrowed_lines}", strict()));
+    let end = now() + 3;
+    let of_expiring = Waiting::all(&hub, &token_with("u", &json!({"exp": end, "tidings": all["tidings"]})));
+    let of_revoked = Waiting::all(&hub, &token_with("v", &all));
+    let of_kept = Waiting::all(&hub, &token_with("w", &all));
+    let revocation = |key: &str| Waiting::one(&hub, key, "/api/v1/revocations", "{\"user\":\"w\"}");
+    let mut of_removed = Waiting::all(&hub, &removed);
+    of_removed.push(revocation(&removed));
+    let mut of_narrowed = Waiting::all(&hub, &narrowed);
+    of_narrowed.push(revocation(&narrowed));
+    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"v\"}").is(204);
+    hub.reload(&directory, &format!("{}\n{without}", strict()));
+    eventually("the token's time is over", || now_millis() > end * 1000);
+    for (waiting, status, code) in [
+        (of_expiring, 401, "token_expired"),
+        (of_revoked, 401, "revoked"),
+        (of_removed, 401, "bad_credentials"),
+        (of_narrowed, 403, "access_denied"),
+    ] {
+        for request in waiting {
+            request.finish().refuses(status, code);
+        }
+    }
+    let page = hub.get_as(KEY, "/api/v1/channels/late/events").json();
+    assert_eq!(page["events"], json!([]));
+    // Who has lost nothing is served.
+    let statuses: Vec<u16> = of_kept.into_iter().map(|request| request.finish().head.status).collect();
+    assert_eq!(statuses, [200, 200, 201]);
 }
