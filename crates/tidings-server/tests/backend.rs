@@ -53,7 +53,7 @@ impl Backend {
         thread::spawn(move || {
             for socket in listener.incoming() {
                 let told = kept.clone();
-                thread::spawn(move || told.serve(socket.unwrap()));
+                thread::spawn(move || told.serve(&socket.unwrap()));
             }
         });
         Self { address, told }
@@ -95,7 +95,7 @@ impl Backend {
 
 impl Told {
     /// Serves one connection to its end.
-    fn serve(&self, socket: TcpStream) -> Option<()> {
+    fn serve(&self, socket: &TcpStream) -> Option<()> {
         let mut reader = BufReader::new(socket.try_clone().ok()?);
         loop {
             let mut head = String::new();
@@ -110,7 +110,7 @@ impl Told {
             });
             let mut body = vec![0; length.unwrap_or_default()];
             reader.read_exact(&mut body).ok()?;
-            self.answer(&socket, head, String::from_utf8(body).unwrap())?;
+            self.answer(socket, head, String::from_utf8(body).unwrap())?;
         }
     }
 

@@ -22,11 +22,11 @@ fn asking(directory: &Directory, backend: &Backend, lines: &str) -> Hub {
 /// Nothing is kept, and nobody waits long.
 const HASTY: &str = "hook_ttl = \"0s\"\nhook_timeout = \"500ms\"";
 
-fn question(principal: Value, action: &str, channel: &str) -> Value {
+fn question(principal: &Value, action: &str, channel: &str) -> Value {
     json!({"principal": principal, "action": action, "channel": channel})
 }
 
-fn pattern(principal: Value, channel: &str) -> Value {
+fn pattern(principal: &Value, channel: &str) -> Value {
     json!({"principal": principal, "action": "subscribe", "channel": channel, "pattern": true})
 }
 
@@ -40,7 +40,7 @@ fn hook_is_asked_who_wants_what_of_which_channel() {
     let directory = Directory::new();
     let backend = Backend::start(YES);
     let hub = asking(&directory, &backend, HASTY);
-    let user = || json!({"user": "u"});
+    let user = json!({"user": "u"});
     hub.subscribe_as(&token("u"), OWN).position();
     let (head, body) = backend.requests().remove(0);
     assert!(head.starts_with("POST /allow?by=tidings HTTP/1.1\r\n"), "{head}");
@@ -51,24 +51,24 @@ fn hook_is_asked_who_wants_what_of_which_channel() {
     backend.questions();
 
     hub.subscribe("/api/v1/events/open.a").position();
-    assert_eq!(backend.questions(), [question(Value::Null, "subscribe", "open.a")]);
+    assert_eq!(backend.questions(), [question(&Value::Null, "subscribe", "open.a")]);
     hub.subscribe("/api/v1/events/open.*").position();
-    assert_eq!(backend.questions(), [pattern(Value::Null, "open.*")]);
+    assert_eq!(backend.questions(), [pattern(&Value::Null, "open.*")]);
     hub.subscribe_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.u.**&channel=user.u")
         .position();
-    assert_eq!(backend.questions(), [question(user(), "subscribe", "user.u"), pattern(user(), "user.u.**")]);
+    assert_eq!(backend.questions(), [question(&user, "subscribe", "user.u"), pattern(&user, "user.u.**")]);
     hub.subscribe_as(&token("u"), &format!("{OWN}?history=all")).position();
     hub.get_as(&token("u"), "/api/v1/channels/user.u/events").is(200);
-    assert_eq!(backend.questions(), vec![question(user(), "subscribe", "user.u"); 2]);
+    assert_eq!(backend.questions(), vec![question(&user, "subscribe", "user.u"); 2]);
     hub.post_as(&writer(), "/api/v1/events/chat.1", "x").is(200);
-    assert_eq!(backend.questions(), [question(user(), "publish", "chat.1")]);
+    assert_eq!(backend.questions(), [question(&user, "publish", "chat.1")]);
     let odd = "ü\"\\ .*";
     hub.get_as(&token_for(odd, &["a"]), "/api/v1/channels/a/events").is(200);
-    assert_eq!(backend.questions(), [question(json!({"user": odd}), "subscribe", "a")]);
+    assert_eq!(backend.questions(), [question(&json!({"user": odd}), "subscribe", "a")]);
     let ticket = hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
     hub.subscribe(&format!("{OWN}?ticket={}", ticket["ticket"].as_str().unwrap())).position();
     // Once when it is made, once when it is used.
-    assert_eq!(backend.questions(), vec![question(user(), "subscribe", "user.u"); 2]);
+    assert_eq!(backend.questions(), vec![question(&user, "subscribe", "user.u"); 2]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn every_channel_of_a_batch_is_asked_about_once() {
     let mut asked = backend.questions();
     asked.sort_by_key(|question| question["channel"].to_string());
     let expected =
-        ["chat.1", "chat.2", "chat.3"].map(|channel| question(json!({"user": "u"}), "publish", channel));
+        ["chat.1", "chat.2", "chat.3"].map(|channel| question(&json!({"user": "u"}), "publish", channel));
     assert_eq!(asked, expected);
 }
 
@@ -270,8 +270,8 @@ fn hook_that_says_no_later_ends_the_stream_as_revoked() {
     let answer = hub.request("GET", OWN, &[(name, &value), ("Last-Event-ID", &id)], b"");
     answer.denies();
     let asked = backend.questions();
-    assert!(asked.contains(&pattern(json!({"user": "v"}), "user.v.**")), "{asked:?}");
-    assert!(asked.contains(&question(Value::Null, "subscribe", "open.a")), "{asked:?}");
+    assert!(asked.contains(&pattern(&json!({"user": "v"}), "user.v.**")), "{asked:?}");
+    assert!(asked.contains(&question(&Value::Null, "subscribe", "open.a")), "{asked:?}");
 }
 
 #[test]

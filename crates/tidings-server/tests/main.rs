@@ -25,6 +25,7 @@ mod limits_each;
 mod open_hub;
 mod operating;
 mod publish;
+mod reach;
 mod resume;
 mod revocations;
 mod rights;
