@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose process cannot be run has failed")]
 
+mod backend;
+mod callers;
 mod process;
 mod reader;
 mod tokens;
@@ -9,21 +11,28 @@ mod wire;
 
 mod behind;
 mod check;
+mod cookies;
 mod credentials;
 mod faults;
 mod flood;
 mod guide;
 mod history;
+mod hook;
 mod input;
 mod key;
 mod limits;
+mod limits_each;
 mod open_hub;
 mod operating;
 mod publish;
+mod reach;
 mod resume;
+mod revocations;
+mod rights;
 mod serve;
 mod settings;
 mod shell;
 mod shutdown;
 mod streams;
+mod tickets;
 mod token;
