@@ -70,7 +70,7 @@ impl Wire {
         Answer { head, body }
     }
 
-    fn exactly(&mut self, bytes: usize) -> Option<Vec<u8>> {
+    pub(crate) fn exactly(&mut self, bytes: usize) -> Option<Vec<u8>> {
         while self.pending.len() < bytes {
             if !self.fill() {
                 return None;

@@ -1,0 +1,1 @@
+//! Where credentials are carried: which carrier decides, and what each takes.

@@ -1,0 +1,1 @@
+//! What attackers try with credentials, and what comes of it.
