@@ -440,6 +440,16 @@ impl Side {
     }
 }
 
+/// Asks every route with one credential; each answer comes with the route's name.
+pub(crate) fn on_every_route(hub: &Hub, credential: &str) -> Vec<(&'static str, Answer)> {
+    let shown = Shown::Bearer(credential.to_owned());
+    let ask = |route: &Route| {
+        let (path, headers) = route.request("", &shown);
+        (route.name, answer(hub, route, &path, &headers))
+    };
+    ROUTES.iter().map(ask).collect()
+}
+
 /// A hub, and an id to resume from.
 struct Asked {
     hub: Hub,
@@ -447,10 +457,17 @@ struct Asked {
 }
 
 impl Asked {
-    /// Asks a route; of a stream it reads what comes at once, and the seed where it is to be replayed.
     fn ask(&self, route: &Route, shown: &Shown) -> Answer {
+        let (path, headers) = route.request(&self.seed, shown);
+        answer(&self.hub, route, &path, &headers)
+    }
+}
+
+impl Route {
+    /// Its path and its headers, with the credential in one of them.
+    fn request(&self, id: &str, shown: &Shown) -> (String, Vec<(&'static str, String)>) {
         let mut headers = Vec::new();
-        let mut path = route.path.to_owned();
+        let mut path = self.path.to_owned();
         match shown {
             Shown::Nothing => {}
             Shown::Bearer(credential) => headers.push(bearer(credential)),
@@ -459,24 +476,27 @@ impl Asked {
                 path += &format!("ticket={ticket}");
             }
         }
-        if route.is_resuming {
-            headers.push(("Last-Event-ID", self.seed.clone()));
+        if self.is_resuming {
+            headers.push(("Last-Event-ID", id.to_owned()));
         }
-        let headers: Vec<(&str, &str)> =
-            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let mut wire = Wire::connect(&self.hub);
-        wire.send(self.hub.head_of(route.method, &path, &headers, route.body.as_bytes()));
-        let head = wire.head();
-        let mut body = Vec::new();
-        if head.header("content-type") == Some("text/event-stream") {
-            while route.name.starts_with("replay") && !String::from_utf8_lossy(&body).contains(SEED)
-                || body.is_empty()
-            {
-                body.extend(wire.chunk().expect("a stream stays open"));
-            }
-        } else if let Some(length) = head.header("content-length") {
-            body = wire.exactly(length.parse().unwrap()).expect("the connection ended within a body");
-        }
-        Answer { head, body }
+        (path, headers)
     }
+}
+
+/// Of a stream it reads what comes at once, and to the seed where that is to be replayed.
+fn answer(hub: &Hub, route: &Route, path: &str, headers: &[(&str, String)]) -> Answer {
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut wire = Wire::connect(hub);
+    wire.send(hub.head_of(route.method, path, &headers, route.body.as_bytes()));
+    let head = wire.head();
+    let mut body = Vec::new();
+    if head.header("content-type") == Some("text/event-stream") {
+        let is_replay = route.name.starts_with("replay");
+        while body.is_empty() || is_replay && !String::from_utf8_lossy(&body).contains(SEED) {
+            body.extend(wire.chunk().expect("a stream stays open"));
+        }
+    } else if let Some(length) = head.header("content-length") {
+        body = wire.exactly(length.parse().unwrap()).expect("the connection ended within a body");
+    }
+    Answer { head, body }
 }
