@@ -502,3 +502,29 @@ fn token_and_settings_that_are_large_cost_little() {
     }
     hub.ask(&token("u"), "GET", HISTORY, "").is(200);
 }
+
+#[test]
+fn answer_that_depends_on_who_asks_is_kept_by_no_cache() {
+    let directory = Directory::new();
+    let hub = hub(&directory, "cookie = \"session\"");
+    hub.ask(KEY, "POST", STREAM, "private").is(200);
+    let cookie = format!("session={}", token("u"));
+    for (method, path, status) in [
+        ("GET", HISTORY, 200),
+        ("GET", "/api/v1/channels", 200),
+        ("GET", "/api/v1/channels/user.v/events", 403),
+        ("GET", "/metrics", 403),
+        ("GET", "/api/v1/nothing", 404),
+        ("DELETE", STREAM, 405),
+        ("POST", STREAM, 403),
+    ] {
+        let answer = hub.request(method, path, &[("Cookie", &cookie)], b"x");
+        assert_eq!(answer.head.status, status, "{path}: {}", answer.text());
+        assert_eq!(answer.head.header("cache-control"), Some("no-store"), "{method} {path}");
+    }
+    hub.get(HISTORY).refuses(401, "credentials_missing");
+    let metrics = hub.ask(KEY, "GET", "/metrics", "");
+    assert_eq!(metrics.is(200).head.header("cache-control"), Some("no-store"));
+    // What is everyone's says itself how long it may be kept.
+    assert_eq!(hub.get("/page.js").is(200).head.header("cache-control"), Some("no-cache"));
+}
