@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     matrix::on_every_route,
-    process::{Directory, Hub},
+    process::{Directory, Hub, eventually},
     reader::Reader,
     tokens::{
         KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, key_lines, lines_of_key,
@@ -69,6 +69,8 @@ fn write(directory: &Directory, lines: &str) {
 #[track_caller]
 fn ends(stream: &mut Reader, reason: &str, reconnect: bool) {
     let begun = Instant::now();
+    // Less than the time between two keep-alives, which would go on for ever.
+    stream.wire.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(stream.notice("tidings.end").1, json!({"reason": reason, "reconnect": reconnect}));
     assert!(stream.next().is_none());
     assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
@@ -294,4 +296,44 @@ fn revocation_ends_streams_at_once_and_survives_a_restart() {
     let fresh = hs256(&merged(claims("u"), json!({"iat": now() + 1})));
     hub.ask(&fresh, "GET", HISTORY, "").is(200);
     hub.stop();
+}
+
+#[test]
+fn rights_that_go_while_a_body_is_on_its_way_are_gone_when_it_has_come() {
+    let directory = Directory::new();
+    let secret = format!("secret = {SECRET:?}\nleeway = \"0s\"\n");
+    let mut hub = protected(&directory, &secret);
+    let saying =
+        |changes| hs256(&merged(merged(claims("w"), json!({"tidings": {"publish": ["user.u"]}})), changes));
+    let begun = |credential: &str, path: &str, body: &str| {
+        let (name, value) = bearer(credential);
+        let request = hub.head_of("POST", path, &[(name, &value)], body.as_bytes());
+        let mut wire = Wire::connect(&hub);
+        wire.send(&request[..request.len() - 1]);
+        (wire, request[request.len() - 1])
+    };
+    let revoked = saying(json!({"jti": "slow"}));
+    let ends_at = now() + 2;
+    let expired = saying(json!({"exp": ends_at}));
+    let batch = "{\"channels\":[\"user.u\"],\"data\":\"late\"}";
+    let slow = [
+        begun(&revoked, STREAM, "late"),
+        begun(&revoked, "/api/v1/publish", batch),
+        begun(&revoked, "/api/v1/tickets", "{\"channels\":[\"user.w\"]}"),
+        begun(&expired, STREAM, "late"),
+    ];
+    let of_removed = begun(KEY, STREAM, "late");
+    let of_manager = begun(KEY, "/api/v1/revocations", "{\"user\":\"victim\"}");
+    eventually("the token expires", || now() >= ends_at);
+    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"slow\"}").is(204);
+    directory.write("tidings.toml", &format!("[auth]\n{secret}"));
+    reload(&mut hub);
+    for ((mut wire, last), code) in slow.into_iter().zip(["revoked", "revoked", "revoked", "token_expired"]) {
+        wire.send([last]);
+        wire.answer().refuses(401, code);
+    }
+    for (mut wire, last) in [of_removed, of_manager] {
+        wire.send([last]);
+        wire.answer().refuses(401, "bad_credentials");
+    }
 }

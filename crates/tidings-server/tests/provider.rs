@@ -171,6 +171,7 @@ fn rotated_keys_are_taken_and_end_streams() {
     provider.publish(&[SECOND.jwk("second")]);
     eventually("the new key is taken", || history(&hub, &new).head.status == 200);
     assert_eq!(provider.requests(), 2);
+    stream.wire.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(stream.notice("tidings.end").1, json!({"reason": "revoked", "reconnect": false}));
     assert!(stream.next().is_none());
     history(&hub, &old).refuses(401, "bad_credentials");

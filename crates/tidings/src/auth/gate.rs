@@ -1,6 +1,7 @@
 //! The gate: judges credentials, hands out permits, and says again and again whether they still hold.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -189,7 +190,8 @@ impl Gate {
     ) -> Result<SubscribePermit, Error> {
         let subscriptions = self.once(subscriptions)?;
         self.check_ticket(caller, &subscriptions, reading)?;
-        if !subscriptions.iter().all(|asked| caller.rights.subscribe.covers(asked)) {
+        let rights = self.rights_now(caller)?;
+        if !subscriptions.iter().all(|asked| rights.subscribe.covers(asked)) {
             return Err(denied(caller));
         }
         let rules = self.rules();
@@ -221,7 +223,8 @@ impl Gate {
         events: usize,
     ) -> Result<PublishPermit, Error> {
         let channels: HashSet<&ChannelName> = channels.into_iter().collect();
-        let may = |channel: &&ChannelName| caller.rights.publish.has(channel);
+        let rights = self.rights_now(caller)?;
+        let may = |channel: &&ChannelName| rights.publish.has(channel);
         if self.is_ticket(caller) || !channels.iter().all(may) {
             return Err(denied(caller));
         }
@@ -246,7 +249,7 @@ impl Gate {
     /// # Errors
     /// 401 or 403 where the caller may not.
     pub(crate) fn manage(&self, caller: &Caller) -> Result<ManagePermit, Error> {
-        if caller.rights.manage && !self.is_ticket(caller) {
+        if self.rights_now(caller)?.manage && !self.is_ticket(caller) {
             Ok(ManagePermit::new())
         } else {
             Err(denied(caller))
@@ -327,6 +330,14 @@ impl Gate {
     pub(crate) fn time_left(&self, caller: &Caller) -> Option<Duration> {
         let leeway = self.settings().map(|auth| auth.leeway).unwrap_or_default();
         caller.expires_at().map(|at| until(at + leeway.as_secs_f64(), (self.clock)()))
+    }
+
+    /// What the caller may do by now: while a body was on its way, what admitted its sender may have gone.
+    fn rights_now<'a>(&self, caller: &'a Caller) -> Result<Cow<'a, Rights>, Error> {
+        let Some(rules) = self.rules() else { return Ok(Cow::Borrowed(&caller.rights)) };
+        rules.check(&caller.basis, &self.revocations, self.now()).map_err(|flaw| self.refused(flaw))?;
+        let has_changed = *self.changes.borrow() != caller.admitted_at;
+        Ok(if has_changed { Cow::Owned(rules.rights(&caller.basis)) } else { Cow::Borrowed(&caller.rights) })
     }
 
     fn check_ticket(&self, caller: &Caller, asked: &[Subscription], reading: Reading) -> Result<(), Error> {

@@ -32,8 +32,9 @@ pub(super) async fn revoke(
     body: Body,
 ) -> Result<StatusCode, Refusal> {
     let caller = admitted.for_writing()?;
-    let permit = hub.gate().manage(&caller)?;
+    hub.gate().manage(&caller)?;
     let asked: Asked = body::json(&headers, body, hub.settings(), SHAPE).await?;
+    let permit = hub.gate().manage(&caller)?;
     let until = asked.until.as_deref().map(seconds).transpose()?;
     let subject = subject(asked)?;
     let hub = hub.clone();
