@@ -114,6 +114,15 @@ fn says_that_it_has_no_keys(hub: &Hub) {
     }
 }
 
+/// Waits until something holds, and asks so rarely that other tests have the machine to themselves meanwhile.
+#[track_caller]
+fn at_last(what: &str, mut holds: impl FnMut() -> bool) {
+    eventually(what, || {
+        std::thread::sleep(Duration::from_millis(250));
+        holds()
+    });
+}
+
 /// Fetches are ten seconds apart, so all that comes of a second one is watched here at once.
 #[test]
 fn second_fetch_brings_new_keys_and_a_failed_one_takes_none_away() {
@@ -151,7 +160,7 @@ fn late_keys_are_taken() {
     says_that_it_has_no_keys(&hub);
     provider.publish(&[FIRST.jwk("first")]);
     let token = token_of(FIRST, "first");
-    eventually("the late keys are taken", || {
+    at_last("the late keys are taken", || {
         let answer = history(&hub, &token);
         assert!(matches!(answer.head.status, 200 | 503), "{}", answer.text());
         answer.head.status == 200
@@ -169,7 +178,7 @@ fn rotated_keys_are_taken_and_end_streams() {
     let mut stream = hub.subscribe_as(&old, "/api/v1/events/user.u");
     let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.u");
     provider.publish(&[SECOND.jwk("second")]);
-    eventually("the new key is taken", || history(&hub, &new).head.status == 200);
+    at_last("the new key is taken", || history(&hub, &new).head.status == 200);
     assert_eq!(provider.requests(), 2);
     stream.wire.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(stream.notice("tidings.end").1, json!({"reason": "revoked", "reconnect": false}));
@@ -188,7 +197,7 @@ fn keys_are_kept_after(status: &str, header: &str, body: &str) {
     let mut stream = hub.subscribe_as(&token, "/api/v1/events/user.u");
     provider.answer(status, header, body);
     let unknown = token_of(SECOND, "unknown");
-    eventually("the keys are fetched again", || {
+    at_last("the keys are fetched again", || {
         history(&hub, &unknown).refuses(401, "bad_credentials");
         provider.requests() == 2
     });
