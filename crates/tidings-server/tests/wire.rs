@@ -75,7 +75,7 @@ impl Wire {
         self.exactly(length).expect("the connection ended within a body")
     }
 
-    fn exactly(&mut self, bytes: usize) -> Option<Vec<u8>> {
+    pub(crate) fn exactly(&mut self, bytes: usize) -> Option<Vec<u8>> {
         while self.pending.len() < bytes {
             if !self.fill() {
                 return None;
