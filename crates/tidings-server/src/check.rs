@@ -19,7 +19,7 @@ pub(crate) struct CheckArgs {
 }
 
 /// Prints the settings that a hub started in the same place would run with; 2 if it would refuse to.
-pub(crate) fn run(args: CheckArgs) -> ExitCode {
+pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     if args.markdown {
         say(&markdown());
         return ExitCode::SUCCESS;

@@ -1,13 +1,17 @@
 //! The program `tidings`: a hub, and the tools to try, use and check it from a command line.
 
+mod address;
 mod check;
 mod descriptors;
 mod doctor;
+mod key;
 mod publish;
+mod refusal;
 mod serve;
 mod settings;
 mod subscribe;
 mod terminal;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,13 +38,15 @@ enum Command {
     Serve(SettingFlags),
     Publish(publish::Args),
     Subscribe(subscribe::Args),
+    Token(token::Args),
+    Key(key::Args),
     /// Check the settings and print every one with where it came from.
     Check(check::CheckArgs),
     Doctor(doctor::Args),
 }
 
 /// Flags that say or override settings.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct SettingFlags {
     /// Settings file; without it tidings.toml is read if there is one.
     #[arg(long, value_name = "FILE")]
@@ -61,12 +67,16 @@ pub(crate) struct SettingFlags {
 
 impl SettingFlags {
     /// Loads the settings that these flags, the environment and the file make together.
-    fn load(self) -> Result<Loaded, Vec<Problem>> {
+    fn load(&self) -> Result<Loaded, Vec<Problem>> {
         let mut flags = Vec::new();
         if !self.listen.is_empty() {
-            flags.push(FlagValue { setting: "listen", flag: "--listen", raw: Raw::List(self.listen) });
+            flags.push(FlagValue {
+                setting: "listen",
+                flag: "--listen",
+                raw: Raw::List(self.listen.clone()),
+            });
         }
-        if let Some(directory) = self.data_dir {
+        if let Some(directory) = self.data_dir.clone() {
             flags.push(FlagValue { setting: "data_dir", flag: "--data-dir", raw: Raw::Text(directory) });
         }
         if self.memory {
@@ -80,7 +90,7 @@ impl SettingFlags {
             });
         }
         settings::load(Sources {
-            config: self.config,
+            config: self.config.clone(),
             variables: std::env::vars_os().collect(),
             flags,
             descriptors_max: descriptors::allowed(),
@@ -97,7 +107,9 @@ fn main() -> ExitCode {
         Command::Serve(flags) => serve::run(flags),
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Subscribe(args) => on_runtime(subscribe::run(args)),
-        Command::Check(args) => check::run(args),
+        Command::Token(args) => token::run(&args),
+        Command::Key(args) => key::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Doctor(args) => on_runtime(doctor::run(args)),
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tidings_client::{Client, Error, Message, Priority, PublishAnswer};
 use tokio::sync::mpsc;
 
+use crate::refusal::explained;
 use crate::terminal;
 
 mod lines;
@@ -61,6 +62,13 @@ pub(crate) struct HubArgs {
     pub(crate) token: Option<Token>,
 }
 
+impl HubArgs {
+    /// Whether a token is sent.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| !token.0.is_empty())
+    }
+}
+
 /// A token that is not shown.
 #[derive(Clone)]
 pub(crate) struct Token(String);
@@ -110,7 +118,7 @@ async fn publish_one(args: &Args, data: &str) -> Result<(), String> {
     if let Some(key) = &args.idempotency_key {
         message = message.idempotency_key(key);
     }
-    let answer = client.publish_message(message).send().await.map_err(|fault| fault.to_string())?;
+    let answer = client.publish_message(message).send().await.map_err(|fault| args.explained(&fault))?;
     say_ids(&[answer]);
     Ok(())
 }
@@ -157,19 +165,24 @@ async fn publish_batch(args: &Args, client: &Client, batch: &Batch) -> Result<Ve
         }
         Err(fault) => {
             let Some(index) = fault.index().filter(|index| *index < messages.len()) else {
-                return Err(format!("{}: {fault}", batch.range()));
+                return Err(format!("{}: {}", batch.range(), args.explained(&fault)));
             };
             messages.truncate(index);
             let before = client.publish_batch(messages).await;
-            let answers = before.map_err(|fault| format!("{}: {fault}", batch.range()))?;
+            let answers = before.map_err(|fault| format!("{}: {}", batch.range(), args.explained(&fault)))?;
             say_ids(&answers);
             let published = "lines before it are published, those from it on are not";
-            Err(format!("line {}: {fault}; {published}", batch.first + index))
+            Err(format!("line {}: {}; {published}", batch.first + index, args.explained(&fault)))
         }
     }
 }
 
 impl Args {
+    /// A fault of the hub, with the way out where a credential or a right is wanting.
+    fn explained(&self, fault: &Error) -> String {
+        explained(fault, self.hub.has_token(), &format!("--publish '{}'", self.channel))
+    }
+
     /// The event with this data, without an idempotency key.
     fn message(&self, data: &str) -> Message {
         let mut message = Message::new(&self.channel).data(data).store(!self.no_store);

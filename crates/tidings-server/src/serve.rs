@@ -3,12 +3,14 @@
 mod greeting;
 mod listen;
 mod logs;
+mod reload;
 
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+use self::reload::Reloader;
 use crate::settings::Loaded;
 use crate::terminal::{Paint, complain, say};
 use crate::{SettingFlags, descriptors, refuse};
@@ -29,7 +31,7 @@ pub(crate) fn run(flags: SettingFlags) -> ExitCode {
         return ExitCode::from(crate::EXIT_USAGE);
     }
     crate::on_runtime(async {
-        match serve(loaded).await {
+        match serve(flags, loaded).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
                 complain(&fault);
@@ -40,24 +42,35 @@ pub(crate) fn run(flags: SettingFlags) -> ExitCode {
 }
 
 /// Listens before it opens the log, so that who connects early waits instead of being turned away.
-async fn serve(loaded: Loaded) -> Result<(), String> {
+async fn serve(flags: SettingFlags, loaded: Loaded) -> Result<(), String> {
     announce(&loaded);
     let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
-    let (listeners, addresses) = listen::bind(&loaded.settings.listen)?;
+    let settings = loaded.settings;
+    let (listeners, addresses) = listen::bind(&settings.listen)?;
     let hub = tidings::Hub::builder()
-        .settings(loaded.settings)
+        .settings(settings.clone())
         .build()
         .await
         .map_err(|error| with_causes(&error))?;
-    say(&greeting::greeting(&addresses, Paint::for_output()));
+    say(&greeting::greeting(&addresses, &settings, flags.config.as_deref(), Paint::for_output()));
     for address in &addresses {
         info!(%address, "listening");
     }
 
+    let mut reloader = Reloader::new(flags, settings);
     let mut server = tokio::spawn(tidings::serve(hub.clone(), listeners));
-    tokio::select! {
-        ended = &mut server => return finished(ended),
-        () = signals.stop() => {}
+    loop {
+        tokio::select! {
+            ended = &mut server => return finished(ended),
+            asked = signals.next() => match asked {
+                // A file that takes for ever must not keep the hub from ending.
+                Asked::Reload => tokio::select! {
+                    () = reloader.reload(&hub) => {}
+                    () = signals.stop() => break,
+                },
+                Asked::Stop => break,
+            },
+        }
     }
     info!("shutting down; a second signal ends at once");
     tokio::select! {
@@ -85,7 +98,9 @@ fn announce(loaded: &Loaded) {
     }
     let settings = &loaded.settings;
     let loopback_only = settings.listen.iter().all(|address| address.ip().to_canonical().is_loopback());
-    if loopback_only {
+    if let Some(auth) = &settings.auth {
+        info!(keys = auth.keys.len(), tokens = auth.takes_tokens(), "credentials are asked for");
+    } else if loopback_only {
         warn!("open to every local program: without [auth] each may publish and read everything");
     } else {
         warn!(
@@ -132,14 +147,23 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal to stop. A hang-up means "read again", and there is nothing yet to read again.
-    async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => info!("hang-up signal ignored: this version reads nothing again"),
-            }
+    /// Waits for a signal.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hang_up.recv() => Asked::Reload,
         }
     }
+
+    /// Waits for a signal to stop; what ends reads nothing again.
+    async fn stop(&mut self) {
+        while let Asked::Reload = self.next().await {}
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Reload,
 }

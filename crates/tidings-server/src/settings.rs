@@ -6,6 +6,7 @@ mod load;
 mod markdown;
 mod nearest;
 mod table;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,10 +14,10 @@ use std::path::PathBuf;
 
 use tidings::config::Settings;
 
-pub(crate) use form::Raw;
+pub(crate) use form::{Raw, read_duration};
 pub(crate) use load::load;
 pub(crate) use markdown::markdown;
-pub(crate) use table::SETTINGS;
+pub(crate) use table::{SETTINGS, Setting};
 
 /// Where the values of settings may come from, besides `tidings.toml` in the working directory.
 #[derive(Debug, Default)]
@@ -59,9 +60,16 @@ impl Loaded {
         self.origins.get(name).unwrap_or(&Origin::Default)
     }
 
-    /// Whether a file could give this setting its value; `--memory` has no words there.
+    /// Whether a file could give this setting the value that is shown: `--memory` has no words there, a secret and the
+    /// hashes of keys are not shown, and a hub stays open only without a word of `[auth]`.
     pub(crate) fn file_can_say(&self, name: &str) -> bool {
-        name != "data_dir" || self.settings.data_dir.is_some()
+        match (name, &self.settings.auth) {
+            ("data_dir", _) => self.settings.data_dir.is_some(),
+            ("auth.secret", Some(auth)) => auth.secret.is_none(),
+            ("auth.keys", Some(auth)) => auth.keys.is_empty(),
+            (_, None) => !name.starts_with("auth."),
+            (_, Some(_)) => true,
+        }
     }
 }
 

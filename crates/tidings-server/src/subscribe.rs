@@ -4,10 +4,11 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use tidings_client::{Delivery, EndNotice, GapNotice, Subscription};
+use tidings_client::{Delivery, EndNotice, Error, GapNotice, Subscription};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::publish::{HubArgs, client_of};
+use crate::refusal::explained;
 use crate::terminal;
 
 /// Print the events of channels and patterns as they come.
@@ -67,7 +68,11 @@ pub(crate) async fn run(args: Args) -> ExitCode {
         Some(History::All) => subscribe.history_all(),
         Some(History::Last(events)) => subscribe.history(events),
     };
-    print_all(subscribe.start(), args.json, args.count).await
+    let patterns = args.channels.iter().map(|channel| format!("--subscribe '{channel}'"));
+    let wanted = patterns.collect::<Vec<_>>().join(" ");
+    let has_token = args.hub.has_token();
+    let explained = |fault: &Error| explained(fault, has_token, &wanted);
+    print_all(subscribe.start(), args.json, args.count, explained).await
 }
 
 /// Ends the program well when the user has seen enough, even while standard output blocks.
@@ -84,12 +89,17 @@ fn exit_on_signals() -> io::Result<()> {
     Ok(())
 }
 
-async fn print_all(mut subscription: Subscription, as_json: bool, count: Option<u64>) -> ExitCode {
+async fn print_all(
+    mut subscription: Subscription,
+    as_json: bool,
+    count: Option<u64>,
+    explained: impl Fn(&Error) -> String,
+) -> ExitCode {
     let mut events = 0;
     while let Some(delivery) = subscription.next().await {
         let delivery = match delivery {
             Ok(delivery) => delivery,
-            Err(fault) => return failed(&fault.to_string()),
+            Err(fault) => return failed(&explained(&fault)),
         };
         if let Some(line) = aside(&delivery) {
             terminal::complain(&line);

@@ -51,6 +51,11 @@ pub(crate) fn say(text: &str) {
     let _gone = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }
 
+/// Writes text to standard error at once, beside what standard output carries.
+pub(crate) fn tell(text: &str) {
+    let _gone = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Writes a line to standard error, named as this program's.
 pub(crate) fn complain(line: &str) {
     let _gone = writeln!(std::io::stderr(), "tidings: {line}");

@@ -34,8 +34,33 @@ fn check_prints_every_setting_with_value_and_origin() {
             "channels.types = [] # default",
             r#"server.head_timeout = "10s" # default"#,
             r#"server.body_timeout = "30s" # default"#,
+            r#"server.tls.cert_file = "none" # default"#,
+            r#"server.tls.key_file = "none" # default"#,
+            r##"# auth.secret = "none" # default"##,
+            r##"# auth.key_file = "none" # default"##,
+            r##"# auth.jwks_url = "none" # default"##,
+            "# auth.algorithms = [] # default",
+            "# auth.audience = [] # default",
+            "# auth.issuer = [] # default",
+            r##"# auth.leeway = "5s" # default"##,
+            r##"# auth.cookie = "none" # default"##,
+            "# auth.query_token = false # default",
+            r##"# auth.user_claim = "sub" # default"##,
+            r##"# auth.hook = "none" # default"##,
+            r##"# auth.hook_timeout = "2s" # default"##,
+            r##"# auth.hook_ttl = "10s" # default"##,
+            r##"# auth.hook_recheck = "1m" # default"##,
+            "# auth.hook_private = false # default",
+            r##"# auth.token_max_age = "24h" # default"##,
+            "# auth.keys = [] # default",
+            r##"# auth.user.subscribe = ["user.{sub}", "user.{sub}.**", "user:{sub}", "user:{sub}:**"] # default"##,
+            "# auth.anonymous.subscribe = [] # default",
             "limits.connections = 10 # environment TIDINGS_LIMITS_CONNECTIONS",
+            "limits.connections_per_user = 100 # default",
+            r#"limits.connections_per_address = "none" # default"#,
+            "limits.trusted_proxies = [] # default",
             "limits.channels_per_connection = 256 # default",
+            r#"limits.publishes_per_second = "none" # default"#,
             r#"limits.event_bytes = "256KiB" # default"#,
             r#"limits.body_bytes = "8MiB" # default"#,
             "cors.origins = [] # default",
@@ -74,6 +99,30 @@ fn check_masks_passwords() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stdout.contains("a://user:***@host"), "{outcome:?}");
     assert!(!outcome.stdout.contains("s3cret"), "{outcome:?}");
+}
+
+#[test]
+fn check_shows_who_has_keys_and_masks_the_secret() {
+    let directory = Directory::new();
+    let hash = "ab".repeat(32);
+    directory.write(
+        "tidings.toml",
+        &format!(
+            "[auth]\nsecret = \"s3cret\"\n[[auth.keys]]\nname = \"back\"\nhash = \"sha256:{hash}\"\nrights = \
+             [\"publish\", \"manage\"]\npublish = [\"a.**\"]\n"
+        ),
+    );
+    let outcome = directory.run(&["check"], &[]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let lines: Vec<&str> = outcome.stdout.lines().filter(|line| !line.ends_with("# default")).collect();
+    assert!(
+        lines[0].starts_with("# auth.secret = \"***\"") && lines[0].ends_with("# tidings.toml:2"),
+        "{lines:?}"
+    );
+    let key = "# auth.keys = [{ name = \"back\", rights = [\"publish\", \"manage\"], publish = [\"a.**\"] }]";
+    assert!(lines[1].starts_with(key) && lines[1].ends_with("# tidings.toml:3"), "{lines:?}");
+    assert!(outcome.stderr.contains("auth.secret has 6 bytes"), "{outcome:?}");
+    assert!(![outcome.stdout, outcome.stderr].concat().contains("s3cret"));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn event_has_the_members_of_the_contract() {
         json!({"id": id, "offset": offset, "channels": ["a"], "event": null, "data": "plain", "publishedAt": time})
     );
     assert_eq!((&events[1]["event"], &events[1]["data"]), (&json!("named"), &json!("{\"n\":1}")));
-    assert_eq!(events[1]["channels"], json!(["a"]), "only what the asker named may be told");
+    assert_eq!(events[1]["channels"], json!(["b", "a"]), "an open hub's asker may read both");
     // As in 2026-01-02T03:04:05.678Z.
     let shape: String = time.chars().map(|it| if it.is_ascii_digit() { '0' } else { it }).collect();
     assert_eq!(shape, "0000-00-00T00:00:00.000Z");

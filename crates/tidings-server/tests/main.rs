@@ -4,14 +4,18 @@
 
 mod process;
 mod reader;
+mod tokens;
 mod wire;
 
 mod behind;
 mod check;
+mod credentials;
 mod faults;
+mod flood;
 mod guide;
 mod history;
 mod input;
+mod key;
 mod limits;
 mod open_hub;
 mod operating;
@@ -19,5 +23,7 @@ mod publish;
 mod resume;
 mod serve;
 mod settings;
+mod shell;
 mod shutdown;
 mod streams;
+mod token;

@@ -1,10 +1,12 @@
 //! `tidings serve`: the greeting, the address, the signals.
 
+use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 
 use rustix::process::Signal;
 
 use super::process::{Directory, Hub};
+use super::wire::Wire;
 
 const FREE_PORT: [&str; 3] = ["--memory", "--listen", "127.0.0.1:0"];
 
@@ -42,14 +44,153 @@ fn hub_says_once_that_it_is_open() {
     assert_eq!(log.matches("open to every local program").count(), 1, "{log}");
 }
 
-#[test]
-fn hang_up_is_ignored() {
-    let directory = Directory::new();
-    let mut hub = Hub::start(directory.command(&FREE_PORT));
-    hub.signal(Signal::HUP);
-    hub.wait_for_log("hang-up signal ignored");
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// A hub with the settings that the directory holds.
+fn protected(directory: &Directory, text: &str) -> Hub {
+    directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n{text}"));
+    Hub::start(directory.command(&FREE_PORT))
+}
+
+fn log_of(hub: Hub) -> String {
     hub.signal(Signal::TERM);
-    assert_eq!(hub.wait().0.code(), Some(0));
+    let (status, log) = hub.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    log
+}
+
+#[test]
+fn protected_hub_says_how_to_get_a_token_and_not_that_it_is_open() {
+    let directory = Directory::new();
+    let mut hub = protected(&directory, "");
+    let lines = [hub.line(), hub.line(), hub.line(), hub.line()].concat();
+    assert_eq!(lines.matches("-H \"Authorization: Bearer $TOKEN\"").count(), 2, "{lines}");
+    assert!(lines.contains("tidings token --sub me --publish hello --subscribe hello"), "{lines}");
+    let log = log_of(hub);
+    assert!(log.contains("credentials are asked for") && !log.contains("open to"), "{log}");
+}
+
+#[test]
+fn hang_up_reads_the_settings_again() {
+    let directory = Directory::new();
+    let mut hub = protected(&directory, "leeway = \"1s\"\n");
+    directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\nleeway = \"2s\"\n"));
+    hub.signal(Signal::HUP);
+    hub.wait_for_log("settings were read again, and the files of keys and certificates that they name; changed: auth.leeway");
+    hub.signal(Signal::HUP);
+    hub.wait_for_log("changed: none of them");
+    hub.stop();
+}
+
+#[test]
+fn broken_settings_at_a_hang_up_change_nothing_and_are_all_told() {
+    let directory = Directory::new();
+    let mut hub = protected(&directory, "");
+    directory.write("tidings.toml", "[auth]\nsecrt = \"s3cret\"\n[stream]\nkeep_alive = \"1ms\"\n");
+    hub.signal(Signal::HUP);
+    hub.wait_for_log("settings have faults, and nothing has changed");
+    hub.wait_for_log("tidings.toml:2:1: auth.secrt is not a setting; did you mean auth.secret?");
+    hub.wait_for_log("tidings.toml:4:14: stream.keep_alive is 1ms; at least 50ms");
+    std::fs::remove_file(directory.path().join("tidings.toml")).unwrap();
+    hub.signal(Signal::HUP);
+    hub.wait_for_log("nothing has changed: [auth] is gone, which would let everyone in");
+    hub.stop();
+}
+
+#[test]
+fn settings_that_need_a_restart_are_named_in_one_line() {
+    let directory = Directory::new();
+    let mut hub = protected(&directory, "");
+    let text = "cookie = \"session\"\n[stream]\nkeep_alive = \"1s\"\n[limits]\nconnections = 7\n";
+    directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n{text}"));
+    hub.signal(Signal::HUP);
+    hub.wait_for_log("changed: auth.cookie\n");
+    hub.wait_for_log("take effect when the hub is started again: stream.keep_alive, limits.connections\n");
+    hub.stop();
+}
+
+#[test]
+fn no_token_is_ever_logged() {
+    let directory = Directory::new();
+    let token = "eyJhbGciOiJub25lIn0.t0ken";
+    directory.write(
+        "tidings.toml",
+        &format!("[auth]\nsecret = \"{SECRET}\"\ncookie = \"session\"\nquery_token = true\n"),
+    );
+    let good = directory.run(&["token", "--sub", "u", "--subscribe", "a"], &[]).stdout;
+    let signature = good.trim().rsplit('.').next().unwrap();
+    let mut command = directory.command(&FREE_PORT);
+    command.env("RUST_LOG", "trace,h2::server=trace");
+    let hub = Hub::start(command);
+    let stream = "/api/v1/events/a";
+    for carried in [token, good.trim()] {
+        for (path, header) in [
+            (stream.to_owned(), format!("Authorization: Bearer {carried}")),
+            (stream.to_owned(), format!("Cookie: session={carried}")),
+            (stream.to_owned(), format!("X-Session-Id: {carried}")),
+            (format!("{stream}?access_token={carried}"), "X-Other: 1".to_owned()),
+            (format!("{stream}?ticket={carried}"), "X-Other: 1".to_owned()),
+            (format!("{stream}?sessionId={carried}"), "X-Other: 1".to_owned()),
+            // What is refused before it is understood.
+            (format!("{stream}?ticket={carried}"), format!("Authorization {carried}")),
+            (format!("{stream}?ticket={carried} x"), format!("Authorization: Bearer {carried}")),
+        ] {
+            let mut wire = Wire::connect(&hub);
+            wire.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"));
+            wire.head();
+            let mut wire = Wire::connect(&hub);
+            wire.send(http2_request(
+                &path,
+                &[("authorization", &format!("Bearer {carried}")), ("cookie", carried)],
+            ));
+            await_http2_answer(&mut wire.socket);
+        }
+    }
+    let log = log_of(hub);
+    // What cannot be told from a hub that logs nothing would prove nothing.
+    assert!(log.contains("DEBUG") && log.contains("h2 is logged at info at most"), "{log}");
+    assert!(!log.contains("t0ken") && !log.contains(signature) && !log.contains(SECRET), "{log}");
+}
+
+/// The bytes of an HTTP/2 connection with one request, nothing of it compressed. Source: RFC 9113, 4.1; RFC 7541, 5 and 6.2.2.
+fn http2_request(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| {
+        let mut bytes = vec![u8::try_from(text.len().min(127)).unwrap()];
+        if let Some(mut rest) = text.len().checked_sub(127) {
+            while rest > 127 {
+                bytes.push(0x80 | (rest % 128) as u8);
+                rest /= 128;
+            }
+            bytes.push(rest as u8);
+        }
+        bytes.extend_from_slice(text.as_bytes());
+        bytes
+    };
+    let mut block = vec![0x82, 0x86, 0x01];
+    block.extend(text("localhost"));
+    block.push(0x04);
+    block.extend(text(path));
+    for (name, value) in headers {
+        block.push(0);
+        block.extend(text(name));
+        block.extend(text(value));
+    }
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00".to_vec();
+    let length = u32::try_from(block.len()).unwrap().to_be_bytes();
+    bytes.extend_from_slice(&length[1..]);
+    bytes.extend_from_slice(b"\x01\x05\x00\x00\x00\x01");
+    bytes.extend(block);
+    bytes
+}
+
+/// Reads frames until one answers or resets the stream, or ends the connection.
+fn await_http2_answer(socket: &mut TcpStream) {
+    const ANSWERS: [u8; 3] = [0x1, 0x3, 0x7];
+    let mut head = [0; 9];
+    while socket.read_exact(&mut head).is_ok() && !ANSWERS.contains(&head[3]) {
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        socket.read_exact(&mut payload).unwrap();
+    }
 }
 
 #[test]

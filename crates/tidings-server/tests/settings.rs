@@ -102,14 +102,90 @@ fn address_beyond_loopback_is_refused_without_insecure() {
 #[test]
 fn settings_of_later_versions_are_refused() {
     let directory = Directory::new();
-    directory.write("tidings.toml", "[auth]\nsecret = \"abcdef\"\n[limits]\nconnections_per_user = 1\n");
+    directory.write("tidings.toml", "[redis]\nurl = \"redis://h\"\n");
     let expected = [
-        "tidings.toml:2:1: auth.secret is not available in this version; remove it",
-        "tidings.toml:4:1: limits.connections_per_user is not available in this version",
-        "TIDINGS_REDIS_URL: redis.url is not available in this version",
+        "tidings.toml:2:1: redis.url is not available in this version; remove it",
+        "TIDINGS_REDIS_PREFIX: redis.prefix is not available in this version",
         "NATS_URL: not available in this version",
     ];
-    refused(&directory, &[], &[("TIDINGS_REDIS_URL", "redis://h"), ("NATS_URL", "nats://h")], &expected);
+    refused(&directory, &[], &[("TIDINGS_REDIS_PREFIX", "t"), ("NATS_URL", "nats://h")], &expected);
+}
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn credentials_are_set_by_file_and_by_environment() {
+    let directory = Directory::new();
+    directory.write(
+        "tidings.toml",
+        "[auth]\naudience = \"a\"\nissuer = [\"b\", \"c\"]\n[auth.user]\nsubscribe = [\"mine.{sub}\"]\n\
+         [server.tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n[limits]\nconnections_per_user = 3\n\
+         connections_per_address = 4\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\npublishes_per_second = \"none\"\n",
+    );
+    let variables = [
+        ("TIDINGS_AUTH_SECRET", SECRET),
+        ("TIDINGS_AUTH_ANONYMOUS_SUBSCRIBE", "public.**, news"),
+        ("TIDINGS_AUTH_QUERY_TOKEN", "true"),
+        ("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "100"),
+    ];
+    for expected in [
+        "auth.audience = [\"a\"]",
+        "auth.issuer = [\"b\", \"c\"]",
+        "auth.user.subscribe = [\"mine.{sub}\"]",
+        "auth.anonymous.subscribe = [\"public.**\", \"news\"]",
+        "auth.query_token = true",
+        "# auth.secret = \"***\"",
+        "server.tls.cert_file = \"c.pem\"",
+        "limits.connections_per_user = 3",
+        "limits.connections_per_address = 4",
+        "limits.trusted_proxies = [\"10.0.0.0/8\", \"::1\"]",
+        "limits.publishes_per_second = 100",
+    ] {
+        effective(&directory, &[], &variables, expected);
+    }
+}
+
+#[test]
+fn misspelt_member_of_a_key_is_refused_with_its_line_and_the_nearest() {
+    let directory = Directory::new();
+    directory.write("tidings.toml", "[[auth.keys]]\nname = \"a\"\nhsh = \"sha256:00\"\n");
+    refused(&directory, &[], &[], &["tidings.toml:3:1: auth.keys has no hsh; did you mean hash?"]);
+}
+
+#[test]
+fn keys_are_refused_in_the_environment_with_the_way_out() {
+    let expected = ["TIDINGS_AUTH_KEYS: not a setting of the environment", "`tidings key --name N`"];
+    refused(&Directory::new(), &[], &[("TIDINGS_AUTH_KEYS", "tk_s3cret")], &expected);
+}
+
+#[test]
+fn hub_with_credentials_may_listen_beyond_loopback() {
+    let outcome =
+        Directory::new().run(&["check", "--listen", "0.0.0.0:0"], &[("TIDINGS_AUTH_SECRET", SECRET)]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stderr.contains("tokens travel there in clear"), "{outcome:?}");
+}
+
+#[test]
+fn insecure_has_no_effect_beside_credentials() {
+    let outcome = Directory::new().run(&["check", "--insecure"], &[("TIDINGS_AUTH_SECRET", SECRET)]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stderr.contains("--insecure has no effect"), "{outcome:?}");
+}
+
+#[test]
+fn no_message_shows_a_secret_that_is_out_of_place() {
+    let directory = Directory::new();
+    for text in [
+        "[auth]\nsecret = [\"s3cret\"]\n",
+        "[auth]\nsecret = s3cret\n",
+        "[auth]\nhook = \"https://u:s3cret@h/\"\n",
+    ] {
+        directory.write("tidings.toml", text);
+        let outcome = directory.run(&["serve"], &[]);
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert!(!outcome.stderr.contains("s3cret"), "{outcome:?}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! nothing to pass.
 
 mod caller;
+mod fetch;
 mod hook;
 mod jwks;
 mod permit;
@@ -21,17 +22,16 @@ use tidings_protocol::{ChannelName, Subscription, body::EndReason};
 use tokio::sync::watch;
 use tracing::debug;
 
-pub use self::hook::{Hook, HookError};
+pub use self::hook::{Action, Hook, HookError, Question, Who};
 use self::{
     caller::{Asked, Basis, until},
-    hook::Question,
     rights::Rights,
     rules::{Refused, Rules},
     tickets::Tickets,
 };
 pub(crate) use self::{
     caller::{Caller, Principal},
-    hook::{Action, Asker},
+    hook::Asker,
     permit::{ManagePermit, PublishPermit, SubscribePermit},
     revocations::{Revocations, Subject},
     tickets::Ticket,
@@ -118,7 +118,7 @@ impl Gate {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let rules = settings.auth.as_ref().map(|auth| Rules::read(auth, None)).transpose()?;
+        let rules = settings.auth.as_ref().map(|auth| Rules::read(auth, None, &metrics)).transpose()?;
         Ok(Self {
             rules: rules.map(|rules| RwLock::new(Arc::new(rules))),
             own_hook,
@@ -145,7 +145,7 @@ impl Gate {
         match (self.rules(), settings) {
             (None, None) => Ok(Prepared(None)),
             (Some(before), Some(settings)) => {
-                Ok(Prepared(Some(Arc::new(Rules::read(settings, Some(&before))?))))
+                Ok(Prepared(Some(Arc::new(Rules::read(settings, Some(&before), &self.metrics)?))))
             }
             _ => Err(Error::new(
                 Code::BadRequest,
@@ -170,12 +170,9 @@ impl Gate {
     /// Fetches the identity provider's keys, where there is one, and has streams judged where they changed.
     pub(crate) async fn keep_fresh(&self) {
         let Some(jwks) = self.rules().and_then(|rules| rules.jwks.clone()) else { return };
-        let before = jwks.current();
+        let before = jwks.newest();
         jwks.keep_fresh().await;
-        let is_same = |(before, now): (Arc<_>, Arc<_>)| Arc::ptr_eq(&before, &now);
-        if !before.zip(jwks.current()).is_some_and(is_same) {
-            self.changed();
-        }
+        self.changed_from(before.as_ref(), &jwks);
     }
 
     /// Whether streams that are open have to be asked about again, and how often.
@@ -195,7 +192,13 @@ impl Gate {
         let Some(rules) = self.rules() else {
             return Ok(Arc::new(local(Basis::OpenHub)));
         };
-        let (principal, basis) = match self.identify(&rules, credential).await {
+        let keys = rules.jwks.as_ref().and_then(|jwks| jwks.newest());
+        let found = self.identify(&rules, credential).await;
+        // An unknown key's name may have brought new keys, and taken old ones away.
+        if let Some(jwks) = &rules.jwks {
+            self.changed_from(keys.as_ref(), jwks);
+        }
+        let (principal, basis) = match found {
             Ok(found) => found,
             Err(Refused::Flaw(flaw)) => return Err(self.refused(flaw)),
             Err(Refused::Error(error)) => return Err(error),
@@ -376,7 +379,7 @@ impl Gate {
         let Asked::As(principal) = caller.who() else { return false };
         for subscription in subscriptions {
             let question = question(principal.clone(), Action::Subscribe, subscription);
-            if let Ok(false) = hook.ask_again(&question).await {
+            if hook.ask_again(&question).await == Some(false) {
                 return true;
             }
         }
@@ -438,6 +441,14 @@ impl Gate {
     fn rules(&self) -> Option<Arc<Rules>> {
         let rules = self.rules.as_ref()?;
         Some(rules.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn changed_from(&self, before: Option<&Arc<Vec<token::Key>>>, jwks: &rules::Provider) {
+        let now = jwks.newest();
+        let is_other = before.zip(now.as_ref()).is_some_and(|(before, now)| !Arc::ptr_eq(before, now));
+        if is_other {
+            self.changed();
+        }
     }
 
     fn changed(&self) {

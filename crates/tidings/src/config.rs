@@ -2,6 +2,7 @@
 
 mod auth;
 pub mod bounds;
+mod network;
 mod secret;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::auth::{Algorithm, AuthSettings, KeySettings, Right};
+pub(crate) use self::network::network;
 pub use self::secret::Secret;
 
 /// All settings of one hub.

@@ -4,7 +4,7 @@ mod history;
 mod seats;
 
 use std::{
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex, RwLock, Weak},
     time::Duration,
 };
 
@@ -53,6 +53,8 @@ pub(crate) struct Parts {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) publisher: Publisher,
+    /// What new connections are greeted with; none where the hub speaks plain HTTP.
+    pub(crate) tls: Option<RwLock<Arc<rustls::ServerConfig>>>,
     pub(crate) stage: watch::Sender<Stage>,
     /// Ends the threads and makes the log safe; taken by the one who shuts down.
     pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,

@@ -19,6 +19,7 @@ mod transport;
 pub use tidings_protocol as protocol;
 
 pub use self::{
+    auth::{Action, Hook, HookError, Question, Who},
     broker::Published,
     connection::{ConnectionId, PositionStyle, Start, StreamOptions},
     error::{Code, Error},

@@ -40,6 +40,10 @@ pub(crate) struct Metrics {
     gaps: Family<Reason, Counter>,
     ends: Family<Reason, Counter>,
     credentials: Family<Reason, Counter>,
+    hook_questions: Counter,
+    hook_failures: Counter,
+    jwks_fetches: Counter,
+    jwks_failures: Counter,
     limits: Family<Limit, Counter>,
     connections: Level,
     head: Level,
@@ -51,7 +55,7 @@ pub(crate) struct Metrics {
 }
 
 /// What is read off the hub at the moment of asking.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Levels {
     pub(crate) connections: u64,
     pub(crate) head: u64,
@@ -98,6 +102,14 @@ impl Metrics {
             gaps: family(it, "gaps", "Gaps told to clients, by reason"),
             ends: family(it, "streams_ended", "Streams ended by the hub, by reason"),
             credentials: family(it, "credentials_refused", "Credentials that were not good, by reason"),
+            hook_questions: counter(
+                it,
+                "hook_questions",
+                "Questions asked of the hook, without those answered from memory",
+            ),
+            hook_failures: counter(it, "hook_failures", "Questions that the hook gave no answer to"),
+            jwks_fetches: counter(it, "jwks_fetches", "Times the keys of auth.jwks_url were fetched"),
+            jwks_failures: counter(it, "jwks_failures", "Fetches of auth.jwks_url that brought no keys"),
             limits: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
             connections: level(it, "connections", "Open streams"),
             head: level(it, "log_head", "Offset of the newest event"),
@@ -187,6 +199,22 @@ impl Metrics {
 
     pub(crate) fn credentials_refused(&self, reason: &str) {
         self.credentials.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    pub(crate) fn hook_question(&self) {
+        self.hook_questions.inc();
+    }
+
+    pub(crate) fn hook_failure(&self) {
+        self.hook_failures.inc();
+    }
+
+    pub(crate) fn jwks_fetch(&self) {
+        self.jwks_fetches.inc();
+    }
+
+    pub(crate) fn jwks_failure(&self) {
+        self.jwks_failures.inc();
     }
 
     pub(crate) fn limit_refused(&self, limit: &str) {

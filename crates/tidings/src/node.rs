@@ -1,12 +1,14 @@
 //! One running hub: builds the parts, starts every long-lived task, and ends them in order.
 
 mod keeper;
+mod reload;
 mod serve;
+mod tls;
 mod warden;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
@@ -38,7 +40,7 @@ pub struct HubBuilder {
 }
 
 /// Makes the asker of a hook once the settings are known.
-type HookMaker = Box<dyn FnOnce(&AuthSettings) -> Asker + Send>;
+type HookMaker = Box<dyn FnOnce(&AuthSettings, Arc<Metrics>) -> Asker + Send>;
 
 impl HubBuilder {
     /// All settings at once. Default: those of the manual.
@@ -63,19 +65,20 @@ impl HubBuilder {
     /// Has this hook asked, after the rights have allowed, about everyone but API keys and the process itself; it takes the
     /// place of `auth.hook`. Default: none.
     pub fn hook(mut self, hook: impl Hook) -> Self {
-        self.hook = Some(Box::new(move |settings| Asker::of(hook, settings)));
+        self.hook = Some(Box::new(move |settings, metrics| Asker::of(hook, settings, metrics)));
         self
     }
 
     /// Opens the log and starts the hub's threads. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When a setting is out of its bounds, or the directory cannot be used or is in use.
+    /// When a setting is out of its bounds, a file of TLS cannot be used, or the directory cannot be used or is in use.
     pub async fn build(self) -> Result<Hub, Error> {
         let settings = self.settings;
         if let Some(fault) = settings.faults().first() {
             return Err(Error::new(Code::BadRequest, fault.to_string()));
         }
+        let tls = settings.server.tls.as_ref().map(tls::load).transpose()?.map(RwLock::new);
         let log_settings = settings.log.clone();
         let directory = settings.data_dir.clone();
         let opening = tokio::task::spawn_blocking(move || {
@@ -100,13 +103,13 @@ impl HubBuilder {
         let hub = Hub::new(Parts {
             publisher: Publisher::new(broker, metrics.clone(), &settings, move || clock.now()),
             slots: limits::Connections::new(&settings.limits),
-            trusted_proxies: TrustedProxies::parse(&settings.limits.trusted_proxies).map_err(|text| {
-                Error::new(Code::BadRequest, format!("limits.trusted_proxies: {text:?} is no network"))
-            })?,
+            trusted_proxies: TrustedProxies::parse(&settings.limits.trusted_proxies)
+                .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?,
             gate,
             log,
             seats,
             metrics,
+            tls,
             stage: watch::Sender::new(Stage::Ready),
             close: Mutex::new(Some(Box::new(move || keeper.end(&kept)))),
             settings,
@@ -124,7 +127,8 @@ async fn gate(
     metrics: &Arc<Metrics>,
 ) -> Result<Gate, Error> {
     let settings = settings.clone();
-    let own_hook = hook.map(|make| Arc::new(make(&settings.auth.clone().unwrap_or_default())));
+    let own_hook =
+        hook.map(|make| Arc::new(make(&settings.auth.clone().unwrap_or_default(), metrics.clone())));
     let (clock, metrics) = (log.clone(), metrics.clone());
     let opening = tokio::task::spawn_blocking(move || {
         let now = clock.now();

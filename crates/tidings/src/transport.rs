@@ -1,4 +1,6 @@
-//! The ways a connection's bytes leave.
+//! The ways a connection's bytes come in and leave.
 
+pub(crate) mod head;
 pub(crate) mod hyper;
 pub(crate) mod socket;
+pub(crate) mod strict;

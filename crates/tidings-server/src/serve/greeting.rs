@@ -1,14 +1,24 @@
-//! What a person who starts a hub reads first: where it is, and two lines to try.
+//! What a person who starts a hub reads first: where it is, and lines to try.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::Path;
 
+use tidings::config::Settings;
+
+use crate::address::{channel_url, page_url};
 use crate::terminal::{Paint, Style};
 
 /// The greeting. Its first line holds the page's address, for people and for programs that wait for it.
-pub(super) fn greeting(addresses: &[SocketAddr], paint: Paint) -> String {
+pub(super) fn greeting(
+    addresses: &[SocketAddr],
+    settings: &Settings,
+    config: Option<&Path>,
+    paint: Paint,
+) -> String {
+    let tls = settings.server.tls.is_some();
     let mut text = String::new();
     for address in addresses {
-        let url = page_url(*address);
+        let url = page_url(*address, tls);
         text.push_str(&format!(
             "tidings {} listens on {}\n",
             env!("CARGO_PKG_VERSION"),
@@ -16,26 +26,31 @@ pub(super) fn greeting(addresses: &[SocketAddr], paint: Paint) -> String {
         ));
     }
     let Some(first) = addresses.first() else { return text };
-    let url = page_url(*first);
-    let lines = [
-        ("page", url.clone()),
-        ("watch", format!("curl -N {url}api/v1/events/hello")),
-        ("publish", format!("curl -d 'Hello, world' {url}api/v1/events/hello")),
+    let url = page_url(*first, tls);
+    let channel = channel_url(&url, "hello");
+    let bearer = match settings.auth {
+        Some(_) => " -H \"Authorization: Bearer $TOKEN\"",
+        None => "",
+    };
+    let mut lines = vec![
+        ("page", url),
+        ("watch", format!("curl -N{bearer} {channel}")),
+        ("publish", format!("curl{bearer} -d 'Hello, world' {channel}")),
     ];
+    lines.extend(settings.auth.as_ref().map(|auth| ("token", way_to_a_token(auth.secret.is_some(), config))));
     for (label, line) in lines {
         text.push_str(&format!("  {}  {line}\n", paint.paint(Style::Dim, &format!("{label:7}"))));
     }
     text
 }
 
-/// The page as a browser on this machine reaches it: "every address" is none that can be asked for.
-fn page_url(address: SocketAddr) -> String {
-    let reachable = match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        given => given,
-    };
-    format!("http://{}/", SocketAddr::new(reachable, address.port()))
+/// How to get what the lines to try need.
+fn way_to_a_token(can_sign: bool, config: Option<&Path>) -> String {
+    if !can_sign {
+        return "tidings key --name me --publish hello --subscribe hello".to_owned();
+    }
+    let config = config.map_or_else(String::new, |path| format!(" --config '{}'", path.display()));
+    format!("TOKEN=$(tidings token --sub me --publish hello --subscribe hello{config})")
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Reads the settings file: TOML in, raw values with their places out.
 
+mod keys;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +22,8 @@ const FILE_NAME: &str = "tidings.toml";
 /// What a settings file holds.
 #[derive(Default)]
 pub(super) struct Contents {
+    /// Whether there is an `[auth]`, however empty.
+    pub(super) has_auth: bool,
     /// Known settings with their values and places.
     pub(super) values: Vec<(&'static Setting, Raw, Place)>,
     /// What is wrong with the rest, in the order of the file.
@@ -35,7 +39,7 @@ pub(super) fn read(config: Option<&Path>) -> Contents {
         Err(error) => {
             let problem =
                 Problem { place: path.display().to_string(), text: format!("cannot be read: {error}") };
-            Contents { values: Vec::new(), problems: vec![problem] }
+            Contents { problems: vec![problem], ..Contents::default() }
         }
     }
 }
@@ -50,12 +54,14 @@ pub(super) fn parse(path: &Path, text: &str) -> Contents {
             let message = error.message().lines().collect::<Vec<_>>().join("; ");
             Problem { place: places.at(offset).to_string(), text: message }
         };
-        return Contents { values: Vec::new(), problems: errors.iter().map(problem).collect() };
+        let problems = errors.iter().map(problem).collect();
+        return Contents { problems, ..Contents::default() };
     }
     let mut reader = Reader { places, values: Vec::new(), problems: Vec::new() };
     reader.table("", document.get_ref());
     reader.problems.sort_by_key(|(offset, _)| *offset);
     Contents {
+        has_auth: document.get_ref().contains_key("auth"),
         values: reader.values,
         problems: reader.problems.into_iter().map(|(_, problem)| problem).collect(),
     }
@@ -106,8 +112,10 @@ impl Reader<'_> {
     }
 
     fn entry(&mut self, name: &str, offset: usize, value: &Spanned<DeValue<'_>>) {
-        if let Some(setting) = setting(name).filter(|setting| setting.given == Given::Anywhere) {
-            return self.value(setting, value);
+        match setting(name) {
+            Some(setting) if setting.given == Given::Anywhere => return self.value(setting, value),
+            Some(setting) if setting.given == Given::File => return self.keys(setting, offset, value),
+            _ => (),
         }
         match (value.get_ref(), later(name)) {
             // What stands in a section is named by itself, so that every key is listed.
@@ -129,13 +137,18 @@ impl Reader<'_> {
             Some(raw) => self.values.push((setting, raw, self.places.at(offset))),
             None => {
                 let kind = value.get_ref().type_str();
-                let text = format!(
-                    "{} is a {}, not this {kind}; for example {}",
-                    setting.name, setting.form, setting.example
-                );
+                let mut text = format!("{} is a {}, not this {kind}", setting.name, setting.form);
+                if !setting.example.is_empty() {
+                    text.push_str(&format!("; for example {}", setting.example));
+                }
                 self.problem(offset, text);
             }
         }
+    }
+
+    fn keys(&mut self, setting: &'static Setting, offset: usize, value: &Spanned<DeValue<'_>>) {
+        let keys = keys::read(value, &mut |offset, text| self.problem(offset, text));
+        self.values.push((setting, Raw::Keys(keys), self.places.at(offset)));
     }
 
     fn problem(&mut self, offset: usize, text: String) {

@@ -1,11 +1,15 @@
 //! How values are written in settings: durations, sizes, counts, words, lists; read from one text, shown as TOML.
 
+mod auth;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration as StdDuration;
 
-use tidings::config::{Durability, Envelope, bounds};
+use tidings::config::{Durability, Envelope, KeySettings, bounds};
+
+pub(crate) use self::auth::{Algorithms, Keys, OptionalFile, OptionalText, SecretText, Text};
 
 /// A value as somebody wrote it, before its setting gives it a meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,9 +20,14 @@ pub(crate) enum Raw {
     Bare(String),
     /// A list of texts.
     List(Vec<String>),
+    /// API keys, which only a file can hold.
+    Keys(Vec<KeySettings>),
     /// A flag that says there is no such thing: `--memory`.
     Nothing,
 }
+
+/// The word that takes an optional value away.
+const NONE: &str = "none";
 
 /// One way of writing values.
 pub(crate) trait Form {
@@ -36,12 +45,18 @@ pub(crate) struct Duration;
 pub(crate) struct OptionalDuration;
 pub(crate) struct Size;
 pub(crate) struct Count;
+pub(crate) struct OptionalCount;
 pub(crate) struct Switch;
 pub(crate) struct DurabilityWord;
 pub(crate) struct EnvelopeWord;
 pub(crate) struct Directory;
 pub(crate) struct Addresses;
 pub(crate) struct Texts;
+
+/// Reads a duration that is no setting, as settings write it; the error goes on after its name.
+pub(crate) fn read_duration(text: &str) -> Result<StdDuration, String> {
+    Duration::read(&Raw::Text(text.to_owned()))
+}
 
 /// A bound in words, in the form of its values.
 pub(crate) fn between<F: Form>(bound: &RangeInclusive<F::Value>) -> String {
@@ -86,13 +101,13 @@ impl Form for OptionalDuration {
 
     fn read(raw: &Raw) -> Result<Option<StdDuration>, String> {
         match raw {
-            Raw::Text(text) if text == "none" => Ok(None),
+            Raw::Text(text) if text == NONE => Ok(None),
             _ => Duration::read(raw).map(Some),
         }
     }
 
     fn show(value: &Option<StdDuration>) -> String {
-        value.as_ref().map_or_else(|| "\"none\"".to_owned(), Duration::show)
+        value.as_ref().map_or_else(|| format!("\"{NONE}\""), Duration::show)
     }
 }
 
@@ -145,6 +160,22 @@ impl Form for Count {
 
     fn show(value: &u64) -> String {
         value.to_string()
+    }
+}
+
+impl Form for OptionalCount {
+    type Value = Option<u64>;
+    const NAME: &'static str = "number, or `none`";
+
+    fn read(raw: &Raw) -> Result<Option<u64>, String> {
+        match raw {
+            Raw::Text(text) if text == NONE => Ok(None),
+            _ => Count::read(raw).map(Some),
+        }
+    }
+
+    fn show(value: &Option<u64>) -> String {
+        value.as_ref().map_or_else(|| format!("\"{NONE}\""), Count::show)
     }
 }
 
@@ -206,7 +237,9 @@ impl Form for Directory {
             }
             Raw::Text(text) if text.contains('\0') => Err(format!("is {}; a path has no NUL", quoted(text))),
             Raw::Text(text) => Ok(Some(PathBuf::from(text))),
-            Raw::Bare(_) | Raw::List(_) => Err(format!("is {}; a path is one text", written(raw))),
+            Raw::Bare(_) | Raw::List(_) | Raw::Keys(_) => {
+                Err(format!("is {}; a path is one text", written(raw)))
+            }
         }
     }
 
@@ -307,7 +340,9 @@ fn scalar(raw: &Raw, wanted: &str) -> Result<String, String> {
     match raw {
         Raw::Text(text) if text.is_empty() => Err(format!("is empty; leave it out or give {wanted}")),
         Raw::Text(text) | Raw::Bare(text) => Ok(text.clone()),
-        Raw::List(_) | Raw::Nothing => Err(format!("is {}, which is not {wanted}", written(raw))),
+        Raw::List(_) | Raw::Keys(_) | Raw::Nothing => {
+            Err(format!("is {}, which is not {wanted}", written(raw)))
+        }
     }
 }
 
@@ -317,7 +352,9 @@ fn list(raw: &Raw) -> Result<Vec<String>, String> {
         Raw::Text(text) => {
             Ok(text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect())
         }
-        Raw::Bare(_) | Raw::Nothing => Err(format!("is {}, which is not a list of texts", written(raw))),
+        Raw::Bare(_) | Raw::Keys(_) | Raw::Nothing => {
+            Err(format!("is {}, which is not a list of texts", written(raw)))
+        }
     }
 }
 
@@ -326,6 +363,7 @@ fn written(raw: &Raw) -> String {
         Raw::Text(text) => quoted(text),
         Raw::Bare(text) => quoted(text).trim_matches('"').to_owned(),
         Raw::List(texts) => format!("a list of {}", texts.len()),
+        Raw::Keys(keys) => format!("a list of {} keys", keys.len()),
         Raw::Nothing => "nothing".to_owned(),
     }
 }
@@ -334,9 +372,10 @@ fn not(text: &str, wanted: &str) -> String {
     format!("is {}, which is not {wanted}", quoted(text))
 }
 
-fn nearest_word(word: &str, choices: &[&str]) -> String {
-    let nearest = choices.iter().min_by_key(|choice| strsim::osa_distance(&word.to_lowercase(), choice));
-    let near = nearest.filter(|choice| strsim::osa_distance(&word.to_lowercase(), choice) <= 2);
+pub(super) fn nearest_word(word: &str, choices: &[&str]) -> String {
+    let distance = |choice: &str| strsim::osa_distance(&word.to_lowercase(), &choice.to_lowercase());
+    let nearest = choices.iter().min_by_key(|choice| distance(choice));
+    let near = nearest.filter(|choice| distance(choice) <= 2);
     near.map_or_else(String::new, |choice| format!("; did you mean {choice}?"))
 }
 

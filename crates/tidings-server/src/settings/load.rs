@@ -2,12 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 
-use tidings::config::Envelope;
-
 use super::form::{Raw, mask_passwords};
 use super::nearest::unknown_variable;
 use super::table::{Given, LATER, LATER_VARIABLES, SETTINGS, Setting, setting, variable_of};
-use super::{FlagValue, Loaded, Origin, Problem, Sources, file};
+use super::{FlagValue, Loaded, Origin, Problem, Sources, file, warnings};
 
 /// Variables of `tidings publish` and `tidings subscribe`, which are no settings of a hub.
 const CLIENT_VARIABLES: [&str; 2] = ["TIDINGS_URL", "TIDINGS_TOKEN"];
@@ -23,6 +21,9 @@ pub(crate) fn load(sources: Sources) -> Result<Loaded, Vec<Problem>> {
     let mut loading = Loading::default();
     let contents = file::read(sources.config.as_deref());
     loading.problems.extend(contents.problems);
+    if contents.has_auth {
+        loading.loaded.settings.auth.get_or_insert_default();
+    }
     for (setting, raw, place) in contents.values {
         loading.set(setting, &raw, Origin::File(place));
     }
@@ -131,20 +132,14 @@ impl Loading {
             let origin = self.loaded.origin(fault.setting).clone();
             self.problem(fault.setting, &origin, &fault.problem);
         }
-        let settings = &self.loaded.settings;
-        if settings.channels.envelope == Envelope::Any && !settings.channels.types.is_empty() {
-            self.loaded.warnings.push(
-                "channels.types has no effect while channels.envelope is \"any\"; set it to \"strict\""
-                    .to_owned(),
-            );
-        }
+        self.loaded.warnings.extend(warnings::warnings(&self.loaded.settings));
         self.check_openness();
     }
 
     /// Without credentials whoever reaches the hub may do everything, so only this machine may reach it.
     fn check_openness(&mut self) {
         let settings = &self.loaded.settings;
-        if settings.insecure {
+        if settings.insecure || settings.auth.is_some() {
             return;
         }
         let beyond = settings.listen.iter().filter(|address| !address.ip().to_canonical().is_loopback());
@@ -154,8 +149,8 @@ impl Loading {
                 place: place.clone(),
                 text: format!(
                     "listen has {address}, which is not a loopback address, and without [auth] whoever reaches it may \
-                     read and publish everything; listen on 127.0.0.1:{} behind a proxy that checks who asks, or \
-                     pass --insecure to allow it",
+                     read and publish everything; say who may do what under [auth], listen on 127.0.0.1:{} behind \
+                     a proxy that checks who asks, or pass --insecure to allow it",
                     address.port()
                 ),
             })
@@ -166,7 +161,7 @@ impl Loading {
     fn problem(&mut self, name: &str, origin: &Origin, problem: &str) {
         let example = setting(name).map_or("", |setting| setting.example);
         let mut text = format!("{name} {}", mask_passwords(problem));
-        if !text.contains("for example") && !text.contains("one of ") {
+        if !example.is_empty() && !text.contains("for example") && !text.contains("one of ") {
             text.push_str(&format!(", for example {example}"));
         }
         self.problems.push(Problem { place: origin.place(), text });

@@ -9,7 +9,7 @@ use super::table::{Given, LATER, LATER_VARIABLES, SETTINGS, Setting};
 const HEAD: &str = "\
 # Settings
 
-<!-- Made by `tidings check --markdown`; change the table in the server's `settings/table.rs` instead. -->
+<!-- Made by `tidings check --markdown`; change the table in the server's `settings/table/rows.rs` instead. -->
 
 A hub reads `tidings.toml` in its working directory if there is one (or the file that `--config` names, which has to
 exist), then the environment, then flags; what comes later wins. `tidings check` prints every setting with its value
@@ -23,8 +23,13 @@ and where it came from, as a file that could be read again.
 - A key or a `TIDINGS_…` variable that is no setting is an error that names the nearest one; only `TIDINGS_URL` and
   `TIDINGS_TOKEN` are left to `tidings publish` and `tidings subscribe`. All faults are listed at once, and the exit
   code is 2.
-- A hub without credentials listens on loopback only, unless `--insecure` is given.
-- What is logged is chosen by `RUST_LOG`, for example `RUST_LOG=tidings=debug`; the default is `info`.
+- `none` takes an optional value away.
+- A hub with anything of `[auth]`, even an empty `[auth]`, asks for credentials. One without any listens on
+  loopback only, unless `--insecure` is given.
+- At `SIGHUP` a hub reads its settings again: `auth` and `server.tls` take effect at once, with the files that they name; of
+  anything else that differs it says that it needs a restart. Settings with a fault change nothing.
+- What is logged is chosen by `RUST_LOG`, for example `RUST_LOG=tidings=debug`; the default is `info`. No level
+  writes a token.
 ";
 
 const LATER_HEAD: &str = "
@@ -39,7 +44,7 @@ pub(crate) fn markdown() -> String {
     let defaults = Settings::default();
     let mut section = None;
     for setting in SETTINGS {
-        let own = setting.name.split_once('.').map(|(section, _)| section);
+        let own = setting.section();
         if section != Some(own) {
             section = Some(own);
             let title = own.map_or_else(|| "Top of the file".to_owned(), |own| format!("`[{own}]`"));
@@ -59,7 +64,7 @@ pub(crate) fn markdown() -> String {
 
 fn row(setting: &Setting, defaults: &Settings) -> String {
     let name = match setting.given {
-        Given::Anywhere => setting.name.rsplit('.').next().unwrap_or(setting.name).to_owned(),
+        Given::Anywhere | Given::File => setting.name.rsplit('.').next().unwrap_or(setting.name).to_owned(),
         Given::Variable(variable) => format!("{variable} (environment only)"),
         Given::Flag(flag) => format!("{flag} (flag only)"),
     };
@@ -68,8 +73,11 @@ fn row(setting: &Setting, defaults: &Settings) -> String {
     let values =
         if bound.is_empty() { setting.form.to_owned() } else { format!("{}: {bound}", setting.form) };
     let default = (setting.show)(defaults);
-    let example =
-        if setting.example == default { String::new() } else { format!(" Example: `{}`.", setting.example) };
+    let example = if setting.example == default || setting.example.is_empty() {
+        String::new()
+    } else {
+        format!(" Example: `{}`.", setting.example)
+    };
     let cells =
         [format!("`{code}` {remark}"), format!("`{default}`"), values, format!("{}{example}", setting.doc)];
     format!("| {} |\n", cells.map(|cell| cell.trim().replace('|', "\\|")).join(" | "))

@@ -1,7 +1,7 @@
 //! Names the nearest known setting for a misspelt one.
 
 use super::form::quoted;
-use super::table::{Given, LATER, SETTINGS, variable_of};
+use super::table::{Given, LATER, SETTINGS, Setting, variable_of};
 
 /// What to say of a key that no setting of the file has.
 pub(super) fn unknown_key(name: &str) -> String {
@@ -9,15 +9,13 @@ pub(super) fn unknown_key(name: &str) -> String {
         let elsewhere = match setting.given {
             Given::Flag(flag) => format!("the flag {flag}"),
             Given::Variable(variable) => format!("the variable {variable}"),
-            Given::Anywhere => name.to_owned(),
+            Given::Anywhere | Given::File => name.to_owned(),
         };
         return format!("{name} is not a setting of the file; it is given as {elsewhere}");
     }
-    let in_file =
-        SETTINGS.iter().filter(|setting| setting.given == Given::Anywhere).map(|setting| setting.name);
+    let in_file = SETTINGS.iter().filter(|setting| setting.can_stand_in_file()).map(|setting| setting.name);
     let keys = in_file.chain(LATER.iter().map(|later| later.name));
-    let sections =
-        SETTINGS.iter().filter_map(|setting| setting.name.split_once('.')).map(|(section, _)| section);
+    let sections = SETTINGS.iter().filter_map(Setting::section);
     let known = keys.chain(sections);
     // A key in the wrong section is as near as its last part, and a bit further than one in its own.
     let distance = |known: &str| {
@@ -35,7 +33,12 @@ pub(super) fn unknown_variable(variable: &str) -> String {
     if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| *name == variable) {
         return format!("not a setting of the environment; it is given as the flag {flag}");
     }
-    let mut known: Vec<String> = SETTINGS.iter().filter_map(super::table::Setting::variable).collect();
+    if variable == variable_of("auth.keys") {
+        return "not a setting of the environment: auth.keys is a list of tables; make a key with `tidings key --name N`, put \
+                the lines that it prints into tidings.toml, and name another file with --config"
+            .to_owned();
+    }
+    let mut known: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();
     known.extend(LATER.iter().map(|later| variable_of(later.name)));
     known.extend(["TIDINGS_URL".to_owned(), "TIDINGS_TOKEN".to_owned()]);
     // `TEST_MODE` stands without the prefix; compare without it, so that it is found under it.
@@ -49,7 +52,7 @@ fn last_part(name: &str) -> &str {
 }
 
 /// A key as it stands, unless it holds what would garble a message.
-fn bare(name: &str) -> String {
+pub(super) fn bare(name: &str) -> String {
     let plain = name.len() <= 80 && name.bytes().all(|byte| byte.is_ascii_graphic());
     if plain { name.to_owned() } else { quoted(name) }
 }

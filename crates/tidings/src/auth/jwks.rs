@@ -1,21 +1,191 @@
-//! stub
-use crate::error::Error;
-use std::sync::Arc;
+//! The keys of an identity provider, fetched when somebody needs them: one fetch at a time, never two within ten
+//! seconds, and kept when a fetch fails.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::{
+    sync::Mutex as AsyncMutex,
+    time::{Instant, sleep},
+};
+use tracing::warn;
+
+use crate::{
+    auth::fetch::{Answer, NoAnswer, Outgoing, Reach, Target},
+    error::{Code, Error},
+    metrics::Metrics,
+};
+
+/// A fetch that takes longer has failed.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// From the beginning of one fetch to that of the next, whatever comes of it: a stranger's token must not make the
+/// hub a flood for the provider.
+const INTERVAL_MIN: Duration = Duration::from_secs(10);
+
+/// The keys behind one URL.
 pub(crate) struct Jwks<Keys> {
-    kept: Option<Arc<Keys>>,
+    provider: Arc<Outgoing>,
+    parse: fn(&[u8]) -> Result<Keys, String>,
+    interval: Duration,
+    kept: Mutex<Option<Kept<Keys>>>,
+    fetching: AsyncMutex<Fetching>,
+    metrics: Arc<Metrics>,
 }
+
+struct Kept<Keys> {
+    keys: Arc<Keys>,
+    /// What they were read from: the same document again is nothing new.
+    document: Bytes,
+}
+
+/// Whoever holds it moves the fetch on; where its caller goes away the next one takes it up, so nobody can keep a
+/// fetch from ending by asking for it and leaving.
+#[derive(Default)]
+struct Fetching {
+    began: Option<Instant>,
+    under_way: Option<Fetch>,
+}
+
+type Fetch = Pin<Box<dyn Future<Output = Result<Answer, NoAnswer>> + Send>>;
+
 impl<Keys> Jwks<Keys> {
-    pub(crate) fn new(_url: String, _parse: fn(&[u8]) -> Result<Keys, String>) -> Self {
-        Self { kept: None }
+    /// Keys from `url`: https, or http to loopback; the error says what is wrong with it, as the fault of a setting.
+    /// Nothing is fetched yet.
+    pub(crate) fn new(
+        url: &str,
+        parse: fn(&[u8]) -> Result<Keys, String>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, String> {
+        let target = Target::parse(url)?;
+        // Over https the certificate says who answers, wherever that is.
+        let reach = if target.is_https() { Reach::Anywhere } else { Reach::Loopback };
+        if let Some(address) = target.address() {
+            reach.judge_address(address).map_err(|fault| format!("is http, and {fault}; use https"))?;
+        }
+        Ok(Self::over(Outgoing::new(target, reach, DEADLINE), parse, INTERVAL_MIN, metrics))
     }
+
+    fn over(
+        provider: Outgoing,
+        parse: fn(&[u8]) -> Result<Keys, String>,
+        interval: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (kept, fetching) = (Mutex::new(None), AsyncMutex::default());
+        Self { provider: Arc::new(provider), parse, interval, kept, fetching, metrics }
+    }
+
+    /// The keys; the first to ask waits for them. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Code::KeysUnavailable`] until a fetch has succeeded.
     pub(crate) async fn keys(&self) -> Result<Arc<Keys>, Error> {
-        todo!()
+        if let Some(keys) = self.newest() {
+            return Ok(keys);
+        }
+        let mut fetching = self.fetching.lock().await;
+        // Those who waited for another's fetch find its keys.
+        if let Some(keys) = self.newest() {
+            return Ok(keys);
+        }
+        self.fetch_if_due(&mut fetching).await;
+        self.newest().ok_or_else(|| {
+            let wait = self.wait(&fetching).max(Duration::from_secs(1));
+            Error::new(
+                Code::KeysUnavailable,
+                "the keys that tokens are verified with are not known yet; ask again",
+            )
+            .retry_after(wait)
+        })
     }
-    pub(crate) async fn refreshed(&self) -> Option<Arc<Keys>> {
-        None
+
+    /// Keys other than `tried`, which lacks the key that a token names; `None` if there are none now. Cancel safe.
+    pub(crate) async fn refreshed(&self, tried: &Arc<Keys>) -> Option<Arc<Keys>> {
+        let other = || self.newest().filter(|keys| !Arc::ptr_eq(keys, tried));
+        if let Some(keys) = other() {
+            return Some(keys);
+        }
+        let mut fetching = self.fetching.lock().await;
+        if let Some(keys) = other() {
+            return Some(keys);
+        }
+        self.fetch_if_due(&mut fetching).await;
+        other()
     }
-    pub(crate) async fn keep_fresh(&self) {}
-    pub(crate) fn current(&self) -> Option<Arc<Keys>> {
-        self.kept.clone()
+
+    /// Fetches once, as soon as may be: for a caller that comes back now and then, and does not go away meanwhile.
+    pub(crate) async fn keep_fresh(&self) {
+        let wait = self.wait(&*self.fetching.lock().await);
+        sleep(wait).await;
+        self.fetch_if_due(&mut *self.fetching.lock().await).await;
+    }
+
+    /// The kept keys, at once.
+    pub(crate) fn newest(&self) -> Option<Arc<Keys>> {
+        self.kept().as_ref().map(|kept| kept.keys.clone())
+    }
+
+    /// For how long no fetch may begin. One that is under way may go on.
+    fn wait(&self, fetching: &Fetching) -> Duration {
+        let due = fetching.began.map(|began| began + self.interval);
+        match due {
+            Some(due) if fetching.under_way.is_none() => due.saturating_duration_since(Instant::now()),
+            _ => Duration::ZERO,
+        }
+    }
+
+    async fn fetch_if_due(&self, fetching: &mut Fetching) {
+        let was_left_behind = fetching.under_way.is_some();
+        if self.wait(fetching).is_zero() && !self.fetch(fetching).await {
+            // Nobody moved it on, so its time was over before it was taken up.
+            if was_left_behind && self.wait(fetching).is_zero() {
+                self.fetch(fetching).await;
+            }
+        }
+    }
+
+    /// Begins a fetch, or takes up the one that was left behind, and says whether it went well.
+    async fn fetch(&self, fetching: &mut Fetching) -> bool {
+        let under_way = fetching.under_way.get_or_insert_with(|| {
+            fetching.began = Some(Instant::now());
+            self.metrics.jwks_fetch();
+            let provider = self.provider.clone();
+            Box::pin(async move { provider.get().await })
+        });
+        let answer = under_way.await;
+        fetching.under_way = None;
+        let taken = self.take(answer);
+        if let Err(fault) = &taken {
+            self.metrics.jwks_failure();
+            warn!(url = %self.provider.target(), fault, "keys could not be fetched; those there are stay");
+        }
+        taken.is_ok()
+    }
+
+    fn take(&self, answer: Result<Answer, NoAnswer>) -> Result<(), String> {
+        let Answer { status, body } = answer.map_err(|fault| fault.to_string())?;
+        if status != StatusCode::OK {
+            return Err(format!("the answer is {status}; only 200 counts, and a redirect is not followed"));
+        }
+        if self.kept().as_ref().is_some_and(|kept| kept.document == body) {
+            return Ok(());
+        }
+        let keys = Arc::new((self.parse)(&body)?);
+        *self.kept() = Some(Kept { keys, document: body });
+        Ok(())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Kept<Keys>>> {
+        // Whoever held it panicked between two whole changes.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

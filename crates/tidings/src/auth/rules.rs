@@ -17,17 +17,21 @@ use super::{
 use crate::{
     config::{Algorithm, AuthSettings, KeySettings, Right},
     error::{Code, Error},
+    metrics::Metrics,
 };
 
 /// Everything of `[auth]` that is asked while the hub runs.
 pub(super) struct Rules {
     pub(super) settings: AuthSettings,
     keys_at_hand: Vec<Key>,
-    pub(super) jwks: Option<Arc<Jwks<Vec<Key>>>>,
+    pub(super) jwks: Option<Arc<Provider>>,
     anonymous: Rights,
     api_keys: HashMap<[u8; 32], ApiKey>,
     pub(super) hook: Option<Arc<Asker>>,
 }
+
+/// The keys of an identity provider.
+pub(super) type Provider = Jwks<Vec<Key>>;
 
 struct ApiKey {
     name: Arc<str>,
@@ -45,7 +49,11 @@ impl Rules {
     ///
     /// # Errors
     /// What is wrong, with the name of the setting.
-    pub(super) fn read(settings: &AuthSettings, before: Option<&Self>) -> Result<Self, Error> {
+    pub(super) fn read(
+        settings: &AuthSettings,
+        before: Option<&Self>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, Error> {
         let fault = |why: String| Error::new(Code::BadRequest, why);
         let keys_at_hand = token::keys_at_hand(settings).map_err(fault)?;
         let subscribe = rights::patterns(&settings.anonymous_subscribe)
@@ -62,16 +70,16 @@ impl Rules {
                 rights_of(key).map_err(|why| fault(format!("auth.keys: the key {:?}: {why}", key.name)))?;
             api_keys.insert(hash, ApiKey { name: key.name.as_str().into(), rights });
         }
-        let kept = |url: &String| {
-            before
-                .filter(|before| before.settings.jwks_url.as_ref() == Some(url))
-                .and_then(|it| it.jwks.clone())
+        let before = before.filter(|before| before.settings.jwks_url == settings.jwks_url);
+        let jwks = match (before.and_then(|before| before.jwks.clone()), &settings.jwks_url) {
+            (None, Some(url)) => {
+                let jwks = Jwks::new(url, from_jwks, metrics.clone());
+                Some(Arc::new(jwks.map_err(|why| fault(format!("auth.jwks_url {why}")))?))
+            }
+            (kept, _) => kept,
         };
-        let jwks = settings
-            .jwks_url
-            .as_ref()
-            .map(|url| kept(url).unwrap_or_else(|| Arc::new(Jwks::new(url.clone(), from_jwks))));
-        let hook = settings.hook.as_ref().map(|url| Arc::new(Asker::http(url, settings)));
+        let hook = settings.hook.as_ref().map(|url| Asker::http(url, settings, metrics.clone()));
+        let hook = hook.transpose().map_err(|why| fault(format!("auth.hook {why}")))?.map(Arc::new);
         Ok(Self {
             anonymous: Rights { subscribe: Reach::Patterns(subscribe), ..Rights::NOTHING },
             settings: settings.clone(),
@@ -124,7 +132,7 @@ impl Rules {
         if is_named {
             return Err(Flaw::Signature.into());
         }
-        let newer = jwks.refreshed().await;
+        let newer = jwks.refreshed(&keys).await;
         newer.and_then(|keys| signer(&keys)).ok_or_else(|| Flaw::UnknownKey.into())
     }
 
@@ -169,7 +177,7 @@ impl Rules {
             || self
                 .jwks
                 .as_ref()
-                .and_then(|jwks| jwks.current())
+                .and_then(|jwks| jwks.newest())
                 .is_some_and(|keys| keys.iter().any(|key| key.mark() == mark))
     }
 

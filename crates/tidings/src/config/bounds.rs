@@ -1,10 +1,18 @@
 //! What each setting may be, and how settings bound each other: the one place for these numbers.
 
+mod auth;
+mod origins;
+
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Fault, Settings};
+use super::{Fault, Settings, network};
+
+pub use self::auth::{
+    HOOK_RECHECK, HOOK_TIMEOUT, HOOK_TTL, KEY_NAME_BYTES_MAX, LEEWAY, SECRET_BYTES_ADVISED, TOKEN_MAX_AGE,
+    key_name_fault, pattern_fault,
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -34,6 +42,12 @@ pub const HEAD_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=
 pub const BODY_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
 /// `limits.connections`.
 pub const CONNECTIONS: RangeInclusive<u64> = 1..=10_000_000;
+/// `limits.connections_per_user`.
+pub const CONNECTIONS_PER_USER: RangeInclusive<u64> = 1..=10_000_000;
+/// `limits.connections_per_address`, where there is one.
+pub const CONNECTIONS_PER_ADDRESS: RangeInclusive<u64> = 1..=10_000_000;
+/// `limits.publishes_per_second`, where there is one.
+pub const PUBLISHES_PER_SECOND: RangeInclusive<u64> = 1..=10_000_000;
 /// `limits.channels_per_connection`.
 pub const CHANNELS_PER_CONNECTION: RangeInclusive<u64> = 1..=65_536;
 /// `limits.event_bytes`.
@@ -43,7 +57,7 @@ pub const BODY_BYTES: RangeInclusive<u64> = 1..=(1 << 30);
 /// `shutdown.window`.
 pub const SHUTDOWN_WINDOW: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
 
-/// How many addresses, origins and types may be listed.
+/// How many addresses, origins, types, networks, patterns or keys one list may have.
 pub const LIST_ENTRIES_MAX: usize = 1_000;
 
 // An event of the largest size has to fit a body of the largest size.
@@ -92,10 +106,13 @@ pub(super) fn faults(settings: &Settings) -> Vec<Fault> {
         ("limits.body_bytes", limits.body_bytes, BODY_BYTES),
     ];
     let counts = [
-        ("log.retention_events", log.retention_events, RETENTION_EVENTS),
-        ("log.idempotency_keys", log.idempotency_keys, IDEMPOTENCY_KEYS),
-        ("limits.connections", limits.connections, CONNECTIONS),
-        ("limits.channels_per_connection", limits.channels_per_connection, CHANNELS_PER_CONNECTION),
+        ("log.retention_events", Some(log.retention_events), RETENTION_EVENTS),
+        ("log.idempotency_keys", Some(log.idempotency_keys), IDEMPOTENCY_KEYS),
+        ("limits.connections", Some(limits.connections), CONNECTIONS),
+        ("limits.connections_per_user", Some(limits.connections_per_user), CONNECTIONS_PER_USER),
+        ("limits.connections_per_address", limits.connections_per_address, CONNECTIONS_PER_ADDRESS),
+        ("limits.channels_per_connection", Some(limits.channels_per_connection), CHANNELS_PER_CONNECTION),
+        ("limits.publishes_per_second", limits.publishes_per_second, PUBLISHES_PER_SECOND),
     ];
     let mut faults = Vec::new();
     for (setting, value, bound) in durations {
@@ -105,9 +122,12 @@ pub(super) fn faults(settings: &Settings) -> Vec<Fault> {
         faults.extend(out_of_bound(setting, value, &bound, size_text));
     }
     for (setting, value, bound) in counts {
-        faults.extend(out_of_bound(setting, value, &bound, |count| count.to_string()));
+        faults
+            .extend(value.and_then(|value| out_of_bound(setting, value, &bound, |count| count.to_string())));
     }
     faults.extend(list_faults(settings));
+    faults.extend(origins::faults(settings));
+    faults.extend(settings.auth.iter().flat_map(auth::faults));
     faults.extend(relation_faults(settings));
     faults
 }
@@ -137,63 +157,41 @@ fn list_faults(settings: &Settings) -> Vec<Fault> {
         ("listen", settings.listen.len()),
         ("channels.types", settings.channels.types.len()),
         ("cors.origins", settings.cors.origins.len()),
+        ("limits.trusted_proxies", settings.limits.trusted_proxies.len()),
     ];
-    for (setting, length) in lengths {
-        if length > LIST_ENTRIES_MAX {
-            let problem = format!("has {length} entries; at most {LIST_ENTRIES_MAX}");
-            faults.push(Fault { setting, problem });
-        }
-    }
-    for origin in &settings.cors.origins {
-        faults.extend(origin_fault(origin).map(|problem| Fault { setting: "cors.origins", problem }));
+    faults.extend(lengths.into_iter().filter_map(|(setting, length)| too_many(setting, length)));
+    for text in &settings.limits.trusted_proxies {
+        let fault = network(text).err();
+        faults.extend(fault.map(|problem| Fault { setting: "limits.trusted_proxies", problem }));
     }
     faults
 }
 
-/// A browser sends an origin as scheme, host and a port only where it is not the scheme's own; nothing else can ever match.
-fn origin_fault(origin: &str) -> Option<String> {
-    if origin == "*" {
-        return Some(
-            "has \"*\"; a hub without credentials answers pages with credentials allowed, so list each origin, \
-             for example https://app.example.com"
-                .to_owned(),
-        );
-    }
-    let parts = origin.split_once("://").filter(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
-    let Some((scheme, rest)) = parts else {
-        return Some(format!(
-            "has {origin:?}; an origin is scheme and host, for example https://app.example.com"
-        ));
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let authority = authority.rsplit('@').next().unwrap_or(authority);
-    let own_port = match scheme.to_ascii_lowercase().as_str() {
-        "http" => ":80",
-        "https" => ":443",
-        _ => "",
-    };
-    let bare = authority.strip_suffix(own_port).unwrap_or(authority);
-    let sent = format!("{scheme}://{bare}").to_ascii_lowercase();
-    let plain = sent.bytes().all(|byte| byte.is_ascii_graphic());
-    match () {
-        () if bare.is_empty() || !plain => Some(
-            "has an entry that no browser sends; an origin is scheme and host in ASCII, for example \
-                  https://app.example.com"
-                .to_owned(),
-        ),
-        () if sent != origin => Some(format!("has an entry that no browser sends; write {sent:?}")),
-        () => None,
-    }
+fn too_many(setting: &'static str, length: usize) -> Option<Fault> {
+    let problem = format!("has {length} entries; at most {LIST_ENTRIES_MAX}");
+    (length > LIST_ENTRIES_MAX).then_some(Fault { setting, problem })
 }
 
-fn relation_faults(settings: &Settings) -> Option<Fault> {
+fn relation_faults(settings: &Settings) -> Vec<Fault> {
     let limits = &settings.limits;
-    (limits.event_bytes > limits.body_bytes).then(|| Fault {
+    let body = (limits.event_bytes > limits.body_bytes).then(|| Fault {
         setting: "limits.event_bytes",
         problem: format!(
             "is {}; at most limits.body_bytes, which is {}",
             size_text(limits.event_bytes),
             size_text(limits.body_bytes)
         ),
-    })
+    });
+    let files = settings.server.tls.as_ref().map(|tls| {
+        [
+            ("server.tls.cert_file", &tls.cert_file, "server.tls.key_file"),
+            ("server.tls.key_file", &tls.key_file, "server.tls.cert_file"),
+        ]
+    });
+    let missing = files.into_iter().flatten().filter(|(_, path, _)| path.as_os_str().is_empty());
+    let missing = missing.map(|(setting, _, other)| Fault {
+        setting,
+        problem: format!("is missing beside {other}; TLS takes both files, so give both or neither"),
+    });
+    body.into_iter().chain(missing).collect()
 }

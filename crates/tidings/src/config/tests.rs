@@ -105,3 +105,39 @@ fn words_are_read_as_they_are_written() {
         "is \"Fsync\"; one of memory, interval, fsync"
     );
 }
+
+#[test]
+fn patterns_of_rights_hold_the_user_only_where_it_is_filled_in() {
+    use super::bounds::pattern_fault;
+    for good in ["user.{sub}", "{sub}", "a:{sub}.**", "**", "a"] {
+        assert_eq!(pattern_fault(good, true), None, "{good}");
+    }
+    for bad in ["user.{id}", "user.{sub", "$user.{sub}", "a..{sub}", ""] {
+        assert!(pattern_fault(bad, true).is_some(), "{bad}");
+    }
+    assert_eq!(pattern_fault("a.*", false), None);
+    assert!(pattern_fault("user.{sub}", false).is_some_and(|fault| fault.contains("auth.user.subscribe")));
+}
+
+#[test]
+fn names_of_keys_are_short_and_plain() {
+    use super::bounds::key_name_fault;
+    let longest = "a".repeat(64);
+    for good in ["a", "back-end_1.eu", longest.as_str()] {
+        assert_eq!(key_name_fault(good), None, "{good}");
+    }
+    for bad in ["", "a b", "é", "a\n", &"a".repeat(65)] {
+        assert!(key_name_fault(bad).is_some(), "{bad:?}");
+    }
+}
+
+#[test]
+fn networks_are_prefixes_or_single_addresses() {
+    let holds = |text: &str, address: &str| {
+        super::network(text).unwrap().contains(&address.parse::<std::net::IpAddr>().unwrap())
+    };
+    assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.1"));
+    assert!(holds("127.0.0.1", "127.0.0.1") && !holds("127.0.0.1", "127.0.0.2"));
+    assert!(holds("::1", "::1") && !holds("::1", "::2"));
+    assert!(super::network("10.0.0.0/33").is_err() && super::network("proxy").is_err());
+}

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::config::network;
+
 /// One client's place on the network: an IPv4 address, or the /64 that an IPv6 client has to itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Place(IpAddr);
@@ -28,12 +30,9 @@ impl TrustedProxies {
     /// Reads settings: networks, or single addresses.
     ///
     /// # Errors
-    /// Gives back the text that is neither.
+    /// What is wrong, to go on after the setting's name.
     pub(crate) fn parse(texts: &[String]) -> Result<Self, String> {
-        let network = |text: &String| {
-            text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| text.clone())
-        };
-        texts.iter().map(network).collect::<Result<_, _>>().map(Self)
+        texts.iter().map(|text| network(text)).collect::<Result<_, _>>().map(Self)
     }
 
     /// The client's address: that of the last hop that no trusted proxy vouches for. `forwarded` are the values of

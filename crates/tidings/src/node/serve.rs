@@ -1,33 +1,61 @@
-//! Accepts connections and serves them, over HTTP/1.1 and HTTP/2, until the hub ends.
+//! Accepts connections and serves them, over HTTP/1.1 and HTTP/2, plain or within TLS, until the hub ends.
 
-use std::{future::Future, io, net::TcpListener, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener},
+    pin::pin,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use axum::{Router, extract::Request};
+use axum::{Router, extract::Request, response::Response};
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+    time::timeout,
+};
 use tracing::{debug, warn};
 
+use super::tls;
 use crate::{
+    config::Settings,
     error::{Code, Error},
     hub::{Hub, Stage},
-    transport::{hyper::watched, socket::Socket},
+    transport::{
+        hyper::watched,
+        socket::{Arrival, Pressure, Socket},
+        strict::Strict,
+    },
 };
 
 /// How long to wait after the system could not give another socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The largest request head, and what hyper may hold of a response.
 const HEAD_BYTES_MAX: usize = 128 << 10;
+/// The largest request head of HTTP/2, unpacked; twice what browsers and proxies send.
+const HEAD_BYTES_MAX_H2: u32 = 32 << 10;
 /// Streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1024;
+/// Streams that a client of HTTP/2 may have reset before they were looked at; one more ends the connection.
+const PENDING_RESETS_MAX: usize = 20;
+/// Streams that one connection of HTTP/2 may have had reset for faults of its client; one more ends it.
+const LOCAL_RESETS_MAX: usize = 100;
 /// How long a connection may take to say goodbye when the hub has ended.
 const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Serves a hub on listening sockets until [`Hub::shutdown`] was called and every connection is gone.
+///
+/// With `server.tls` all of them speak TLS, with HTTP/2 and HTTP/1.1; see [`Hub::reload`] for new certificates.
 ///
 /// # Errors
 /// When a listener cannot be used.
@@ -70,8 +98,8 @@ async fn accept(hub: Hub, router: Router, listener: tokio::net::TcpListener) {
             () = reached(&mut stage, Stage::Draining) => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(connection(hub.clone(), router.clone(), stream, stage.clone()));
+            Ok(accepted) => {
+                connections.spawn(connection(hub.clone(), router.clone(), accepted, stage.clone()));
             }
             Err(error) => {
                 // Descriptors used up: those that are open go on, and nobody spins.
@@ -86,30 +114,77 @@ async fn accept(hub: Hub, router: Router, listener: tokio::net::TcpListener) {
 }
 
 /// Serves one connection to its end.
-async fn connection(hub: Hub, router: Router, stream: TcpStream, mut stage: watch::Receiver<Stage>) {
+async fn connection(
+    hub: Hub,
+    router: Router,
+    (stream, peer): (TcpStream, SocketAddr),
+    mut stage: watch::Receiver<Stage>,
+) {
     let settings = hub.settings();
-    let write_timeout = settings.stream.write_timeout;
-    tune(&stream, write_timeout);
-    let socket = Socket::new(stream, write_timeout, hub.metrics().clone());
+    tune(&stream, settings.stream.write_timeout);
+    let socket = Socket::new(stream, settings.stream.write_timeout, hub.metrics().clone());
     let pressure = socket.pressure().clone();
+    let Some(tls) = &hub.parts().tls else {
+        let requests = requests(router, pressure, Arrival { peer, is_tls: false });
+        return serve_http(settings, socket, requests, stage).await;
+    };
+    let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let head_timeout = settings.server.head_timeout;
+    let greeted = tokio::select! {
+        greeted = timeout(head_timeout, tls::accept(tls, socket)) => greeted,
+        () = reached(&mut stage, Stage::Draining) => return,
+    };
+    match greeted {
+        Ok(Ok(Some(stream))) => {
+            let requests = requests(router, pressure, Arrival { peer, is_tls: true });
+            // On the heap: it would make the task of a connection without TLS larger, too.
+            Box::pin(serve_http(settings, stream, requests, stage)).await;
+        }
+        Ok(Ok(None)) => debug!(%peer, "plain HTTP was refused on a port that speaks TLS"),
+        Ok(Err(error)) => debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => debug!(%peer, ?head_timeout, "a TLS handshake did not end in time"),
+    }
+}
+
+/// Hands requests to the routes, with what is known of where they came from.
+fn requests(
+    router: Router,
+    pressure: Arc<Pressure>,
+    arrival: Arrival,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> {
     let router = TowerToHyperService::new(router);
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+    hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(pressure.clone());
+        request.extensions_mut().insert(arrival);
         router.call(request)
-    });
-    let mut builder = auto::Builder::new(StreamExecutor { write_timeout });
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.server.head_timeout)
-        .max_buf_size(HEAD_BYTES_MAX);
+    })
+}
+
+/// Speaks HTTP/1.1 or HTTP/2 over a connection, whichever its client begins with, until one of the two ends it.
+async fn serve_http<Io, Requests>(
+    settings: &Settings,
+    io: Io,
+    requests: Requests,
+    mut stage: watch::Receiver<Stage>,
+) where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+    Requests: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    Requests::Future: Send + 'static,
+{
+    let head_timeout = settings.server.head_timeout;
+    let mut builder = auto::Builder::new(StreamExecutor { write_timeout: settings.stream.write_timeout });
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX_H2)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let io = TokioIo::new(Strict::new(io, head_timeout));
+    let mut serving = pin!(builder.serve_connection(io, requests));
     let outcome = tokio::select! {
         outcome = &mut serving => outcome,
         () = reached(&mut stage, Stage::Draining) => {
@@ -163,3 +238,6 @@ where
         tokio::spawn(watched(work, self.write_timeout));
     }
 }
+
+#[cfg(test)]
+mod tests;

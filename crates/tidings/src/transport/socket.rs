@@ -3,12 +3,13 @@
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -19,6 +20,18 @@ use tokio::{
 };
 
 use crate::metrics::Metrics;
+
+/// How long what a peer still sends is read away after the last answer, so that the answer is not lost with it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Where a request came from; every request of a served connection has it among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// The other end of the connection: the client, or a proxy before it.
+    pub(crate) peer: SocketAddr,
+    /// Whether this hub speaks TLS on the connection.
+    pub(crate) is_tls: bool,
+}
 
 /// What the streams of a socket know of it.
 #[derive(Debug, Default)]
@@ -68,13 +81,6 @@ impl Pressure {
     }
 }
 
-/// Where a request came from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Arrival {
-    pub(crate) peer: std::net::SocketAddr,
-    pub(crate) is_tls: bool,
-}
-
 /// A socket with a deadline for writing.
 pub(crate) struct Socket {
     stream: TcpStream,
@@ -82,15 +88,24 @@ pub(crate) struct Socket {
     metrics: Arc<Metrics>,
     write_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Everything was said: nothing more is written.
+    is_shut: bool,
+    /// Ends the reading away; there once something was read away.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream, write_timeout: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { stream, pressure: Arc::default(), metrics, write_timeout, deadline: None }
+        let pressure = Arc::default();
+        Self { stream, pressure, metrics, write_timeout, deadline: None, is_shut: false, linger: None }
     }
 
     pub(crate) fn pressure(&self) -> &Arc<Pressure> {
         &self.pressure
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     /// Takes note of what a write came to.
@@ -119,6 +134,25 @@ impl Socket {
                     io::ErrorKind::TimedOut,
                     format!("the peer took no bytes for {write_timeout:?}"),
                 )))
+            }
+        }
+    }
+
+    /// Reads away what the peer has sent unasked, until it ends too. A socket that is closed with bytes unread is
+    /// reset, and a peer that is reset may never see the answer.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 4 << 10];
+        loop {
+            if self.linger.as_mut().is_some_and(|linger| linger.as_mut().poll(context).is_ready()) {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+                }
+                Poll::Pending if self.linger.is_some() => return Poll::Pending,
+                _ => return Poll::Ready(()),
             }
         }
     }
@@ -162,7 +196,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if !self.is_shut {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.is_shut = true;
+        }
+        self.poll_linger(context).map(Ok)
     }
 }
 

@@ -1,0 +1,490 @@
+//! The rows of the table, in the order of the manual.
+
+use tidings::config::{Algorithm, AuthSettings, TlsSettings, bounds};
+
+use super::super::form::{
+    Addresses, Algorithms, Count, Directory, DurabilityWord, Duration, EnvelopeWord, Form, Keys,
+    OptionalCount, OptionalDuration, OptionalFile, OptionalText, SecretText, Size, Switch, Text, Texts,
+    between,
+};
+use super::{Given, Setting};
+
+/// One row. The name is the field, so the two cannot drift apart.
+macro_rules! setting {
+    ($($field:ident).+, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
+        setting!(Given::Anywhere, $($field).+, $form, $bound, $example, $doc)
+    };
+    ($given:expr, $($field:ident).+, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
+        Setting {
+            name: dotted!($($field).+),
+            given: $given,
+            form: <$form as Form>::NAME,
+            bound: $bound,
+            example: $example,
+            doc: $doc,
+            read: |settings, raw| {
+                settings.$($field).+ = <$form as Form>::read(raw)?;
+                Ok(())
+            },
+            show: |settings| <$form as Form>::show(&settings.$($field).+),
+            differs: |one, other| one.$($field).+ != other.$($field).+,
+        }
+    };
+}
+
+/// A row of `[auth]`. Whoever gives one, even a bad one, wants a hub that asks for credentials. An open hub shows defaults.
+macro_rules! auth {
+    ($name:literal, $field:ident, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
+        auth!(Given::Anywhere, $name, $field, $form, $bound, $example, $doc)
+    };
+    ($given:expr, $name:literal, $field:ident, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
+        Setting {
+            name: concat!("auth.", $name),
+            given: $given,
+            form: <$form as Form>::NAME,
+            bound: $bound,
+            example: $example,
+            doc: $doc,
+            read: |settings, raw| {
+                let auth = settings.auth.get_or_insert_default();
+                auth.$field = <$form as Form>::read(raw)?;
+                Ok(())
+            },
+            show: |settings| {
+                let open = AuthSettings::default();
+                <$form as Form>::show(&settings.auth.as_ref().unwrap_or(&open).$field)
+            },
+            differs: |one, other| {
+                one.auth.as_ref().map(|auth| &auth.$field) != other.auth.as_ref().map(|auth| &auth.$field)
+            },
+        }
+    };
+}
+
+/// A row of `[server.tls]`. A file that is not given is an empty path, which `Settings::faults` finds beside one that is.
+macro_rules! tls {
+    ($name:literal, $field:ident, $example:literal, $doc:literal) => {
+        Setting {
+            name: concat!("server.tls.", $name),
+            given: Given::Anywhere,
+            form: <OptionalFile as Form>::NAME,
+            bound: || "both files or neither".into(),
+            example: $example,
+            doc: $doc,
+            read: |settings, raw| {
+                let file = <OptionalFile as Form>::read(raw)?.unwrap_or_default();
+                let tls = settings.server.tls.take();
+                let mut tls = tls.unwrap_or(TlsSettings { cert_file: "".into(), key_file: "".into() });
+                tls.$field = file;
+                let some = [&tls.cert_file, &tls.key_file].iter().any(|path| !path.as_os_str().is_empty());
+                settings.server.tls = some.then_some(tls);
+                Ok(())
+            },
+            show: |settings| {
+                let path = settings.server.tls.as_ref().map(|tls| tls.$field.clone());
+                <OptionalFile as Form>::show(&path.filter(|path| !path.as_os_str().is_empty()))
+            },
+            differs: |one, other| {
+                one.server.tls.as_ref().map(|tls| &tls.$field)
+                    != other.server.tls.as_ref().map(|tls| &tls.$field)
+            },
+        }
+    };
+}
+
+macro_rules! dotted {
+    ($only:ident) => {
+        stringify!($only)
+    };
+    ($section:ident . $key:ident) => {
+        concat!(stringify!($section), ".", stringify!($key))
+    };
+}
+
+/// Every setting of this version, in the order of the manual.
+pub(crate) static SETTINGS: &[Setting] = &[
+    setting!(
+        listen,
+        Addresses,
+        || "at least one".into(),
+        r#"["127.0.0.1:8000"]"#,
+        "Addresses to listen on, each with its port; port 0 takes a free one, `localhost` is `127.0.0.1`."
+    ),
+    setting!(
+        data_dir,
+        Directory,
+        String::new,
+        r#""tidings-data""#,
+        "The directory that holds the log, made where it is missing; `--memory` keeps everything in memory."
+    ),
+    setting!(
+        Given::Flag("--insecure"),
+        insecure,
+        Switch,
+        String::new,
+        "true",
+        "Lets a hub without credentials listen on more than loopback, where whoever reaches it may do everything."
+    ),
+    setting!(
+        Given::Variable("TEST_MODE"),
+        test_mode,
+        Switch,
+        String::new,
+        "true",
+        "`GET /api/v1/events/{channel}` sends one test event and ends, for the tests of a client."
+    ),
+    setting!(
+        log.durability,
+        DurabilityWord,
+        String::new,
+        r#""interval""#,
+        "What an answered publish survives. `memory`: nothing, events live in memory only. `interval`: a crash of the \
+         hub; written before the answer, synced every second. `fsync`: a crash of the machine; synced before the answer."
+    ),
+    setting!(
+        log.retention_age,
+        Duration,
+        || between::<Duration>(&bounds::RETENTION_AGE),
+        r#""24h""#,
+        "How long an event is kept."
+    ),
+    setting!(
+        log.retention_bytes,
+        Size,
+        || between::<Size>(&bounds::RETENTION_BYTES),
+        r#""1GiB""#,
+        "How many bytes of events, with their index, are kept. The directory stays within 1.5 times that and 128 MiB."
+    ),
+    setting!(
+        log.retention_events,
+        Count,
+        || between::<Count>(&bounds::RETENTION_EVENTS),
+        "10000",
+        "How many events of each channel are kept."
+    ),
+    setting!(
+        log.ring_bytes,
+        Size,
+        || between::<Size>(&bounds::RING_BYTES),
+        r#""64MiB""#,
+        "How many bytes of the newest events are held in memory, to be read without the disk."
+    ),
+    setting!(
+        log.idempotency_window,
+        Duration,
+        || between::<Duration>(&bounds::IDEMPOTENCY_WINDOW),
+        r#""10m""#,
+        "How long a repeated `Idempotency-Key` gets the first one's answer."
+    ),
+    setting!(
+        log.idempotency_keys,
+        Count,
+        || between::<Count>(&bounds::IDEMPOTENCY_KEYS),
+        "1000000",
+        "How many idempotency keys are remembered; past it a publish with a key is refused with 429."
+    ),
+    setting!(
+        stream.enabled,
+        Switch,
+        String::new,
+        "true",
+        "Whether streams are served; if not, stream routes answer 204, which stops an `EventSource`."
+    ),
+    setting!(
+        stream.keep_alive,
+        Duration,
+        || between::<Duration>(&bounds::KEEP_ALIVE),
+        r#""15s""#,
+        "How long a stream may be silent before a keep-alive is sent. Keep it below the shortest timeout of your proxies."
+    ),
+    setting!(
+        stream.write_timeout,
+        Duration,
+        || between::<Duration>(&bounds::WRITE_TIMEOUT),
+        r#""30s""#,
+        "How long a socket with bytes waiting may take none before it is closed."
+    ),
+    setting!(
+        stream.max_age,
+        OptionalDuration,
+        || between::<Duration>(&bounds::MAX_AGE),
+        r#""1h""#,
+        "How long a stream may last before its client is asked to reconnect, which loses nothing."
+    ),
+    setting!(
+        channels.envelope,
+        EnvelopeWord,
+        String::new,
+        r#""strict""#,
+        "What the data of an event may be. `any`: any text. `strict`: JSON of exactly `type` and `object`, or 422."
+    ),
+    setting!(
+        channels.types,
+        Texts,
+        String::new,
+        r#"["task_created", "task_updated"]"#,
+        "The values of `type` that a strict envelope may have; empty allows all."
+    ),
+    setting!(
+        server.head_timeout,
+        Duration,
+        || between::<Duration>(&bounds::HEAD_TIMEOUT),
+        r#""10s""#,
+        "How long a client may take to send the head of a request."
+    ),
+    setting!(
+        server.body_timeout,
+        Duration,
+        || between::<Duration>(&bounds::BODY_TIMEOUT),
+        r#""30s""#,
+        "How long a client may take to send the body of a request."
+    ),
+    tls!(
+        "cert_file",
+        cert_file,
+        r#""/etc/tidings/cert.pem""#,
+        "The certificate chain to speak TLS with, PEM, the hub's own certificate first. Read again at `SIGHUP`."
+    ),
+    tls!(
+        "key_file",
+        key_file,
+        r#""/etc/tidings/key.pem""#,
+        "The private key of the certificate, PEM. Read again at `SIGHUP`."
+    ),
+    auth!(
+        "secret",
+        secret,
+        SecretText,
+        || "32 random bytes and more, for example by `openssl rand -base64 48`".into(),
+        "",
+        "What HS256, HS384 and HS512 tokens are signed with; `tidings token` signs with it, too. Better kept in \
+         `TIDINGS_AUTH_SECRET` than in a file that others read."
+    ),
+    auth!(
+        "key_file",
+        key_file,
+        OptionalFile,
+        String::new,
+        r#""/etc/tidings/issuer.pem""#,
+        "A PEM file of public keys that RS, PS, ES and EdDSA tokens are verified with. Read again at `SIGHUP`."
+    ),
+    auth!(
+        "jwks_url",
+        jwks_url,
+        OptionalText,
+        || "https, or http to this machine".into(),
+        r#""https://id.example.com/.well-known/jwks.json""#,
+        "Where an identity provider keeps its public keys."
+    ),
+    auth!(
+        "algorithms",
+        algorithms,
+        Algorithms,
+        || format!("{}; each needs a key that can do it", Algorithm::WORDS.join(", ")),
+        r#"["ES256"]"#,
+        "The algorithms that tokens may have; empty takes all that the keys can do."
+    ),
+    auth!(
+        "audience",
+        audience,
+        Texts,
+        String::new,
+        r#"["tidings"]"#,
+        "Audiences, one of which a token must name as `aud`; empty does not look. One may be written as one text."
+    ),
+    auth!(
+        "issuer",
+        issuer,
+        Texts,
+        String::new,
+        r#"["https://id.example.com/"]"#,
+        "Issuers, one of which a token must name as `iss`; empty does not look. One may be written as one text."
+    ),
+    auth!(
+        "leeway",
+        leeway,
+        Duration,
+        || between::<Duration>(&bounds::LEEWAY),
+        r#""5s""#,
+        "By how much the clocks of the hub and of those who issue tokens may differ."
+    ),
+    auth!(
+        "cookie",
+        cookie,
+        OptionalText,
+        || "a cookie's name".into(),
+        r#""session""#,
+        "The cookie that may carry a token. Pages of listed origins may then send it along."
+    ),
+    auth!(
+        "query_token",
+        query_token,
+        Switch,
+        String::new,
+        "true",
+        "Whether `?access_token=` may carry a token, which then stands in the log of every proxy. Tickets are the better way."
+    ),
+    auth!(
+        "user_claim",
+        user_claim,
+        Text,
+        String::new,
+        r#""sub""#,
+        "The claim of a token that says who the user is."
+    ),
+    auth!(
+        "hook",
+        hook,
+        OptionalText,
+        || "http or https, no password, no fragment".into(),
+        r#""http://127.0.0.1:3000/tidings/allow""#,
+        "A URL of your backend that is asked after the patterns have allowed; it can only narrow."
+    ),
+    auth!(
+        "hook_timeout",
+        hook_timeout,
+        Duration,
+        || between::<Duration>(&bounds::HOOK_TIMEOUT),
+        r#""2s""#,
+        "How long the hook may take; without an answer the request gets 503."
+    ),
+    auth!(
+        "hook_ttl",
+        hook_ttl,
+        Duration,
+        || between::<Duration>(&bounds::HOOK_TTL),
+        r#""10s""#,
+        "How long an answer of the hook is kept; `0s` asks every time."
+    ),
+    auth!(
+        "hook_recheck",
+        hook_recheck,
+        Duration,
+        || between::<Duration>(&bounds::HOOK_RECHECK),
+        r#""1m""#,
+        "How often the hook is asked again for an open stream."
+    ),
+    auth!(
+        "hook_private",
+        hook_private,
+        Switch,
+        String::new,
+        "true",
+        "Whether the hook's host, given as a name, may resolve to a private address. Addresses and `localhost` always may."
+    ),
+    auth!(
+        "token_max_age",
+        token_max_age,
+        Duration,
+        || between::<Duration>(&bounds::TOKEN_MAX_AGE),
+        r#""24h""#,
+        "The longest life of a token, and of a revocation that does not say until when; longer tokens are refused."
+    ),
+    auth!(
+        Given::File,
+        "keys",
+        keys,
+        Keys,
+        || {
+            "`name`, `hash`, `rights` (`publish`, `subscribe`, `manage`), and patterns as `subscribe` and `publish`".into()
+        },
+        "",
+        "The API keys of backends, each headed `[[auth.keys]]`. `tidings key` makes one and prints the lines to keep. A key \
+         that is removed here is dropped at `SIGHUP`, with its streams."
+    ),
+    auth!(
+        "user.subscribe",
+        user_subscribe,
+        Texts,
+        || "patterns; `{sub}` is the user's name as one segment".into(),
+        r#"["user.{sub}", "user.{sub}.**", "user:{sub}", "user:{sub}:**"]"#,
+        "Patterns that every user may subscribe to. In the name, bytes outside `A-Za-z0-9_-` become `~` and two \
+         hexadecimal digits: `a@b.c` is `a~40b~2ec`."
+    ),
+    auth!(
+        "anonymous.subscribe",
+        anonymous_subscribe,
+        Texts,
+        || "patterns".into(),
+        r#"["public.**"]"#,
+        "Patterns that anyone may subscribe to without credentials."
+    ),
+    setting!(
+        limits.connections,
+        Count,
+        || between::<Count>(&bounds::CONNECTIONS),
+        "15000",
+        "How many streams may be open at once; further ones get 503. The default is lower where the process may \
+         open fewer descriptors."
+    ),
+    setting!(
+        limits.connections_per_user,
+        Count,
+        || between::<Count>(&bounds::CONNECTIONS_PER_USER),
+        "100",
+        "How many streams one user or one API key may have open; further ones get 429."
+    ),
+    setting!(
+        limits.connections_per_address,
+        OptionalCount,
+        || between::<Count>(&bounds::CONNECTIONS_PER_ADDRESS),
+        "50",
+        "How many streams one address may have open, an IPv6 network of 64 bits counting as one; further ones get 429."
+    ),
+    setting!(
+        limits.trusted_proxies,
+        Texts,
+        || "networks or addresses".into(),
+        r#"["127.0.0.1", "10.0.0.0/8"]"#,
+        "Proxies whose `X-Forwarded-For` is believed; the last hop in it that is none of them is the client's address."
+    ),
+    setting!(
+        limits.channels_per_connection,
+        Count,
+        || between::<Count>(&bounds::CHANNELS_PER_CONNECTION),
+        "256",
+        "How many channels and patterns one stream may carry."
+    ),
+    setting!(
+        limits.publishes_per_second,
+        OptionalCount,
+        || between::<Count>(&bounds::PUBLISHES_PER_SECOND),
+        "1000",
+        "How many events one API key or user may publish per second; further ones get 429, and a batch that is larger 413."
+    ),
+    setting!(
+        limits.event_bytes,
+        Size,
+        || format!("{}, and at most `limits.body_bytes`", between::<Size>(&bounds::EVENT_BYTES)),
+        r#""256KiB""#,
+        "How many bytes the data of one event may have. Not set, it follows a lower `limits.body_bytes`."
+    ),
+    setting!(
+        limits.body_bytes,
+        Size,
+        || between::<Size>(&bounds::BODY_BYTES),
+        r#""8MiB""#,
+        "How many bytes the body of one request may have. Not set, it follows a higher `limits.event_bytes`."
+    ),
+    setting!(
+        cors.origins,
+        Texts,
+        || "each as a browser sends it; `*` only alone, with `[auth]` and without `auth.cookie`".into(),
+        r#"["https://app.example.com"]"#,
+        "Origins whose pages may call the hub from another address."
+    ),
+    setting!(
+        metrics.public,
+        Switch,
+        String::new,
+        "true",
+        "Whether `/metrics` is served without credentials where a hub asks for them."
+    ),
+    setting!(
+        shutdown.window,
+        Duration,
+        || between::<Duration>(&bounds::SHUTDOWN_WINDOW),
+        r#""5s""#,
+        "Over how long the ends of open streams are spread at shutdown, so that clients do not all return at once."
+    ),
+];

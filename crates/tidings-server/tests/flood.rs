@@ -1,0 +1,323 @@
+//! Floods of HTTP/2 frames, as bytes on a socket: each ends its own connection, and costs nobody else anything.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+
+const STREAM: &str = "/api/v1/events/a";
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+// Kinds of frames, flags and codes. Source: RFC 9113, 6 and 7.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const PROTOCOL_ERROR: u32 = 1;
+const CANCEL: u32 = 8;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// The header block of a `GET`: indexed names, values as they are.
+fn get(hub: &Hub, path: &str) -> Vec<u8> {
+    const METHOD_GET: u8 = 0x82;
+    const SCHEME_HTTP: u8 = 0x86;
+    let mut block = vec![METHOD_GET, SCHEME_HTTP];
+    for (name, value) in [(4, path), (1, hub.authority())] {
+        block.extend([name, u8::try_from(value.len()).unwrap()]);
+        block.extend(value.as_bytes());
+    }
+    block
+}
+
+/// A request that is whole with its head.
+fn request(hub: &Hub, stream: u32, path: &str) -> Vec<u8> {
+    frame(HEADERS, END_STREAM | END_HEADERS, stream, &get(hub, path))
+}
+
+fn reset(stream: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
+}
+
+/// The number of the nth stream of a client.
+fn number(nth: usize) -> u32 {
+    u32::try_from(nth).unwrap() * 2 + 1
+}
+
+/// A client that may break every rule.
+struct Rude(TcpStream);
+
+impl Rude {
+    fn connect(hub: &Hub) -> Self {
+        let mut socket = TcpStream::connect(hub.authority()).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.write_all(PREFACE).unwrap();
+        socket.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+        Self(socket)
+    }
+
+    /// Sends what there is; answers whether the hub still took it.
+    fn send(&mut self, bytes: &[u8]) -> bool {
+        match self.0.write_all(bytes) {
+            Ok(()) => true,
+            Err(error) => {
+                let kind = error.kind();
+                assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+                false
+            }
+        }
+    }
+
+    /// Reads one frame; none at the end.
+    fn read(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        match self.0.read_exact(&mut head) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing comes any more"),
+            Err(_) => return None,
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let mut payload = vec![0; length];
+        self.0.read_exact(&mut payload).ok()?;
+        let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
+        Some(Frame { kind: head[3], stream, payload })
+    }
+
+    /// Reads to the end of the connection beside what else happens; answers the code of its goodbye.
+    fn goodbye(&self) -> JoinHandle<Option<u32>> {
+        let mut reader = Self(self.0.try_clone().unwrap());
+        std::thread::spawn(move || {
+            let mut code = None;
+            while let Some(frame) = reader.read() {
+                if frame.kind == GOAWAY {
+                    code = Some(u32::from_be_bytes(frame.payload[4..8].try_into().unwrap()));
+                }
+            }
+            code
+        })
+    }
+
+    /// Asks on this stream and waits for the answer: every stream before it has been taken then.
+    fn catch_up(&mut self, hub: &Hub, stream: u32) {
+        assert!(self.send(&request(hub, stream, "/healthz")));
+        while let Some(frame) = self.read() {
+            assert_ne!(frame.kind, GOAWAY, "{}", String::from_utf8_lossy(&frame.payload));
+            if (frame.kind, frame.stream) == (HEADERS, stream) {
+                return;
+            }
+        }
+        panic!("the connection ended");
+    }
+}
+
+struct Frame {
+    kind: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+/// Somebody else's stream, and the memory before all.
+struct Bystander {
+    reader: Reader,
+    memory: u64,
+    count: usize,
+}
+
+impl Bystander {
+    fn new(hub: &Hub) -> Self {
+        let reader = hub.subscribe("/api/v1/events/bystander");
+        let mut it = Self { reader, memory: 0, count: 0 };
+        it.is_served(hub);
+        it.memory = hub.memory();
+        it
+    }
+
+    #[track_caller]
+    fn is_served(&mut self, hub: &Hub) {
+        let begun = Instant::now();
+        self.count += 1;
+        hub.publish("bystander", self.count.to_string());
+        assert_eq!(self.reader.data(), self.count.to_string());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    /// Fails unless all is as it was before.
+    #[track_caller]
+    fn saw_no_harm(mut self, hub: &Hub) {
+        const GROWTH_MAX: u64 = 48 << 20;
+        self.is_served(hub);
+        eventually("only this stream is left", || hub.metric("tidings_connections") == 1.0);
+        let grown = hub.memory().saturating_sub(self.memory);
+        assert!(grown < GROWTH_MAX, "the hub grew by {grown} bytes");
+    }
+}
+
+#[test]
+fn rapid_reset_ends_the_connection_and_harms_nobody() {
+    const CONNECTIONS: usize = 20;
+    const STREAMS: usize = 5000;
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut bystander = Bystander::new(&hub);
+    for path in [STREAM, "/healthz"].into_iter().cycle().take(CONNECTIONS) {
+        let burst: Vec<u8> = (0..STREAMS)
+            .flat_map(|nth| [request(&hub, number(nth), path), reset(number(nth))].concat())
+            .collect();
+        let mut rude = Rude::connect(&hub);
+        let goodbye = rude.goodbye();
+        rude.send(&burst);
+        bystander.is_served(&hub);
+        // The connection ends although its client would go on, and the client is told why.
+        assert_eq!(goodbye.join().unwrap(), Some(ENHANCE_YOUR_CALM));
+    }
+    bystander.saw_no_harm(&hub);
+}
+
+#[test]
+fn streams_that_are_opened_and_reset_again_and_again_leave_nothing_behind() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "500")]);
+    let bystander = Bystander::new(&hub);
+    let mut rude = Rude::connect(&hub);
+    let before = hub.metric("tidings_streams_opened_total");
+    let mut numbers = (0..).map(number);
+    for round in 0..200 {
+        let streams: Vec<u32> = numbers.by_ref().take(10).collect();
+        let opening: Vec<u8> = streams.iter().flat_map(|stream| request(&hub, *stream, STREAM)).collect();
+        let resets: Vec<u8> = streams.iter().flat_map(|stream| reset(*stream)).collect();
+        if round % 2 == 0 {
+            // They are served before they are reset.
+            assert!(rude.send(&opening));
+            rude.catch_up(&hub, numbers.next().unwrap());
+            assert!(rude.send(&resets));
+        } else {
+            assert!(rude.send(&[opening, resets].concat()));
+        }
+        rude.catch_up(&hub, numbers.next().unwrap());
+    }
+    let opened = hub.metric("tidings_streams_opened_total") - before;
+    assert!(opened >= 1000.0, "{opened} streams were opened");
+    assert_eq!(hub.metric("tidings_limit_refused_total{limit=\"connections\"}"), 0.0);
+    eventually("every place is free again", || hub.connections("a") == 0);
+    // The connection itself is as good as new.
+    assert!(rude.send(&request(&hub, numbers.next().unwrap(), STREAM)));
+    eventually("it opens one more", || hub.connections("a") == 1);
+    drop(rude);
+    bystander.saw_no_harm(&hub);
+}
+
+#[test]
+fn client_that_makes_the_hub_reset_its_streams_is_cut_off() {
+    const STREAMS: usize = 300;
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut bystander = Bystander::new(&hub);
+    type Fault = fn(u32) -> Vec<u8>;
+    let faults: [(&str, u32, Fault); 4] = [
+        ("no increment", PROTOCOL_ERROR, |stream| frame(WINDOW_UPDATE, 0, stream, &0_u32.to_be_bytes())),
+        // This one ends a stream alone, each time anew.
+        ("overflow", ENHANCE_YOUR_CALM, |stream| {
+            frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())
+        }),
+        ("data behind the end", PROTOCOL_ERROR, |stream| frame(DATA, 0, stream, b"x")),
+        ("headers behind the end", PROTOCOL_ERROR, |stream| {
+            frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x82])
+        }),
+    ];
+    for (name, expected, fault) in faults {
+        let mut rude = Rude::connect(&hub);
+        let goodbye = rude.goodbye();
+        for stream in (0..STREAMS).map(number) {
+            if !rude.send(&[request(&hub, stream, STREAM), fault(stream)].concat()) {
+                break;
+            }
+        }
+        let code = goodbye.join().unwrap();
+        assert_eq!(code, Some(expected), "{name}");
+        bystander.is_served(&hub);
+    }
+    bystander.saw_no_harm(&hub);
+}
+
+#[test]
+fn head_that_never_ends_is_cut_off() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut bystander = Bystander::new(&hub);
+    let literal = [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat();
+    for payload in [literal, Vec::new()] {
+        let mut rude = Rude::connect(&hub);
+        let goodbye = rude.goodbye();
+        rude.send(&frame(HEADERS, END_STREAM, 1, &get(&hub, "/healthz")));
+        let portion = frame(CONTINUATION, 0, 1, &payload).repeat(100);
+        let _is_cut = (0..1000).any(|_| !rude.send(&portion));
+        assert_eq!(goodbye.join().unwrap(), Some(ENHANCE_YOUR_CALM));
+        bystander.is_served(&hub);
+    }
+    bystander.saw_no_harm(&hub);
+}
+
+#[test]
+fn flood_of_frames_that_want_an_answer_is_not_kept_for_a_client_that_reads_none() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let mut bystander = Bystander::new(&hub);
+    for frame in [frame(PING, 0, 0, b"are you?"), frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])] {
+        let mut rude = Rude::connect(&hub);
+        let portion = frame.repeat(1000);
+        let begun = Instant::now();
+        let is_cut = (0..100_000).any(|_| !rude.send(&portion));
+        assert!(is_cut && begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        bystander.is_served(&hub);
+    }
+    bystander.saw_no_harm(&hub);
+}
+
+/// What a head of HTTP/2 may have, as a client that keeps the rules sees it.
+mod heads {
+    use http_body_util::Empty;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    use super::{Directory, Hub};
+
+    #[test]
+    fn large_head_over_http_2_gets_431_and_the_connection_goes_on() {
+        let directory = Directory::new();
+        let hub = Hub::in_memory(&directory, &[]);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = tokio::net::TcpStream::connect(hub.authority()).await.unwrap();
+            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket));
+            let (mut sender, connection) = handshake.await.unwrap();
+            tokio::spawn(connection);
+            for (bytes, status) in [(8 << 10, 200), (40 << 10, 431), (24 << 10, 200)] {
+                let request = http::Request::get(format!("{}healthz", hub.url))
+                    .header("x", "y".repeat(bytes))
+                    .body(Empty::<bytes::Bytes>::new())
+                    .unwrap();
+                sender.ready().await.unwrap();
+                let response = sender.send_request(request).await.unwrap();
+                assert_eq!(response.status(), status, "{bytes} bytes");
+            }
+        });
+    }
+}

@@ -1,0 +1,460 @@
+//! The shell around the routes: heads and bodies that are no HTTP, too large or too slow, and peers that vanish.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::wire::Wire;
+
+const CHANNEL: &str = "/api/v1/events/a";
+
+/// Sends bytes, reads to the end of the connection, and answers the statuses that came and the last answer's text.
+#[track_caller]
+fn statuses(hub: &Hub, bytes: &[u8]) -> (Vec<u16>, String) {
+    let mut wire = Wire::connect(hub);
+    // The hub may have closed before all is sent.
+    let _sent = wire.socket.write_all(bytes);
+    let text = String::from_utf8(wire.rest()).unwrap();
+    let answers: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
+    let statuses = answers.iter().map(|answer| answer[..3].parse().unwrap()).collect();
+    (statuses, text)
+}
+
+/// What an attacker would like to be taken for a request of its own.
+fn smuggled(hub: &Hub) -> Vec<u8> {
+    hub.head_of("POST", "/api/v1/events/smuggled", &[], b"x")
+}
+
+/// Fails if anything was published.
+#[track_caller]
+fn has_stored_nothing(hub: &Hub) {
+    for channel in ["a", "smuggled"] {
+        let page = hub.get(&format!("/api/v1/channels/{channel}/events")).json();
+        assert_eq!(page["events"], json!([]), "{channel}");
+    }
+    hub.is_healthy();
+}
+
+/// Headers of a `POST` that no two readers could be trusted to read alike.
+const MALFORMED: &[&str] = &[
+    "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    "Content-Length: 0\r\nContent-Length: 5\r\n\r\n",
+    "Content-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+    "Content-Length: 1, 1\r\n\r\nx",
+    "Content-Length: +1\r\n\r\nx",
+    "Content-Length: -1\r\n\r\nx",
+    "Content-Length: 0x1\r\n\r\nx",
+    "Content-Length: 1 1\r\n\r\nx",
+    "Content-Length:\r\n\r\n",
+    "Content-Length: 99999999999999999999\r\n\r\nx",
+    "Content-Length: 18446744073709551615\r\n\r\nx",
+    "Content-Length : 1\r\n\r\nx",
+    "Content-Length\t: 1\r\n\r\nx",
+    "Transfer-Encoding: identity\r\n\r\n",
+    "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: \u{b}chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    " Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    "X: a\r\n b\r\n\r\n",
+    "X: a\r\n\tContent-Length: 3\r\n\r\n",
+    "X: a\nContent-Length: 0\r\n\r\n",
+    "X: a\rContent-Length: 0\r\n\r\n",
+    "X: a\r\n\n",
+    "Content-Length: 0\n\n",
+    "Content-Length: 0\r\n\n",
+    "Content-Length: 0\r\n\r\r\n",
+    "X: \0\r\n\r\n",
+    "X\0: a\r\n\r\n",
+    "X: \x1b[31m\r\n\r\n",
+    "X: \x7f\r\n\r\n",
+    "X(a): b\r\n\r\n",
+    ": a\r\n\r\n",
+    "X\r\n\r\n",
+    "Host: localhost\r\n\r\n",
+];
+
+#[test]
+fn malformed_heads_get_400_and_the_connection_closes() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let line = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
+    for headers in MALFORMED {
+        let mut request = format!("{line}{headers}").into_bytes();
+        request.extend_from_slice(&smuggled(&hub));
+        let (statuses, text) = statuses(&hub, &request);
+        assert_eq!(statuses, [400], "{headers:?}: {text}");
+    }
+    let host = format!("Host: {}\r\n", hub.authority());
+    for request in [
+        format!("POST {CHANNEL} HTTP/1.1\n{host}Content-Length: 1\r\n\r\nx"),
+        format!("POST {CHANNEL} HTTP/1.1\r{host}Content-Length: 1\r\n\r\nx"),
+        format!("POST {CHANNEL}\0 HTTP/1.1\r\n{host}Content-Length: 1\r\n\r\nx"),
+        format!("POST {CHANNEL} HTTP/1.0\r\n{host}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
+        format!("POST {CHANNEL} HTTP/1.1\r\n {host}Content-Length: 1\r\n\r\nx"),
+        format!("\nPOST {CHANNEL} HTTP/1.1\r\n{host}Content-Length: 1\r\n\r\nx"),
+        format!("POST {CHANNEL} HTTP/2.0\r\n{host}Content-Length: 1\r\n\r\nx"),
+        format!("POST {CHANNEL} HTTP/1.1 \r\n{host}Content-Length: 1\r\n\r\nx"),
+    ] {
+        let (statuses, text) = statuses(&hub, request.as_bytes());
+        assert_eq!(statuses, [400], "{request:?}: {text}");
+    }
+    has_stored_nothing(&hub);
+}
+
+#[test]
+fn malformed_head_is_refused_before_it_is_whole() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for part in
+        ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \0", "GET / HTTP/1.1\r\nX: a\r\n ", "\n"]
+    {
+        let mut wire = Wire::connect(&hub);
+        // The rest never comes, and is not waited for; the head comes byte by byte.
+        for byte in part.bytes() {
+            wire.send([byte]);
+        }
+        let begun = Instant::now();
+        assert_eq!(wire.head().status, 400, "{part:?}");
+        assert!(wire.rest().is_empty() && begun.elapsed() < Duration::from_secs(5), "{part:?}");
+    }
+}
+
+#[test]
+fn request_without_a_host_is_refused() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let request = format!("POST {CHANNEL} HTTP/1.1\r\nContent-Length: 1\r\n\r\nx");
+    hub.raw(request).refuses(400, "bad_header");
+    has_stored_nothing(&hub);
+}
+
+#[test]
+fn requests_before_a_malformed_one_are_answered_first() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let good = hub.head_of("POST", CHANNEL, &[], b"good");
+    let chunked = format!(
+        "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n\r\n\r\n0\r\nX: y\r\n\r\n",
+        hub.authority()
+    );
+    let bad = b"POST / HTTP/1.1\r\nX: a\nHost: localhost\r\n\r\n".to_vec();
+    let (statuses, text) = statuses(
+        &hub,
+        &[good.clone(), chunked.into_bytes(), b"\r\n".to_vec(), good.clone(), bad, good].concat(),
+    );
+    assert_eq!(statuses, [200, 200, 200, 400], "{text}");
+    let page = hub.get("/api/v1/channels/a/events").json();
+    let data: Vec<&str> =
+        page["events"].as_array().unwrap().iter().map(|event| event["data"].as_str().unwrap()).collect();
+    assert_eq!(data, ["good", "\r\n", "good"]);
+}
+
+#[test]
+fn malformed_chunks_get_400_and_the_connection_closes() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let host = format!("Host: {}\r\nTransfer-Encoding: chunked\r\n\r\n", hub.authority());
+    for body in [
+        "ZZ\r\nabc\r\n0\r\n\r\n",
+        "\r\nabc\r\n0\r\n\r\n",
+        "-3\r\nabc\r\n0\r\n\r\n",
+        "0x3\r\nabc\r\n0\r\n\r\n",
+        "3\nabc\r\n0\r\n\r\n",
+        "3\r\nabc\n0\r\n\r\n",
+        "3\r\nabc0\r\n\r\n",
+        "3 \r\nabc\r\n0\r\n\r\n",
+        "3\r\nabc\r\n0\n\n",
+        "3\r\nabc\r\n0\r\n\n",
+        "3;a\nb\r\nabc\r\n0\r\n\r\n",
+        "3;\0\r\nabc\r\n0\r\n\r\n",
+        "ffffffffffffffff1\r\nabc\r\n0\r\n\r\n",
+        "10000000000000003\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabc\r\n0\r\nX: a\nb: c\r\n\r\n",
+        "3\r\nabc\r\n0\r\nContent-Length: 3\r\n\r\n",
+        "3\r\nabc\r\n0\r\n X: a\r\n\r\n",
+        "3\r\nabc\r\n0\r\nX: \0\r\n\r\n",
+    ] {
+        for path in [CHANNEL, "/api/v1/publish"] {
+            let mut request = format!("POST {path} HTTP/1.1\r\n{host}{body}").into_bytes();
+            request.extend_from_slice(&smuggled(&hub));
+            let (statuses, text) = statuses(&hub, &request);
+            assert_eq!(statuses, [400], "{body:?}: {text}");
+            assert!(text.contains("\"code\":\"bad_request\""), "{body:?}: {text}");
+        }
+        // A route that reads no body is answered; what follows the body still is no request.
+        let mut request = format!("GET /healthz HTTP/1.1\r\n{host}{body}").into_bytes();
+        request.extend_from_slice(&smuggled(&hub));
+        let (statuses, text) = statuses(&hub, &request);
+        assert_eq!(statuses.len(), 1, "{body:?}: {text}");
+    }
+    has_stored_nothing(&hub);
+}
+
+#[test]
+fn heads_beyond_their_bounds_are_refused_and_the_connection_closes() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let host = format!("Host: {}\r\n", hub.authority());
+    let large = format!("GET /healthz HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(1 << 20));
+    let many = |count| format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(count));
+    let long = format!("GET /{} HTTP/1.1\r\n{host}\r\n", "x".repeat(70 << 10));
+    for (request, status) in [(large, 431), (many(199), 431), (many(100), 431), (long, 414)] {
+        let (statuses, text) = statuses(&hub, request.as_bytes());
+        assert_eq!(statuses, [status], "{text}");
+    }
+    hub.raw(many(99)).is(200);
+    hub.is_healthy();
+}
+
+#[test]
+fn refused_client_that_still_sends_is_not_reset() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for _ in 0..20 {
+        let mut wire = Wire::connect(&hub);
+        wire.send(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(1 << 20)));
+        assert_eq!(wire.head().status, 431);
+        // A reset may destroy the answer on its way; a client that is done gets an orderly end.
+        wire.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(wire.socket.read(&mut [0; 100]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn connection_that_says_too_little_is_closed_at_its_deadline() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
+    let beginnings = [
+        "",
+        "\r\n\r\n",
+        "G",
+        "GET / HTTP/1.1",
+        "GET / HTTP/1.1\r\nHost: local",
+        "P",
+        "PRI * HTTP/2.0\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r",
+    ];
+    let begun = Instant::now();
+    let mut wires: Vec<Wire> = beginnings
+        .iter()
+        .map(|beginning| {
+            let mut wire = Wire::connect(&hub);
+            wire.send(beginning);
+            wire
+        })
+        .collect();
+    let mut idle = Wire::connect(&hub);
+    idle.send(hub.head_of("GET", "/healthz", &[], b""));
+    idle.answer().is(200);
+    for (wire, beginning) in wires.iter_mut().zip(beginnings) {
+        let rest = wire.rest();
+        let text = String::from_utf8_lossy(&rest);
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{beginning:?}: {text}");
+    }
+    assert!(idle.rest().is_empty(), "one that was served and says nothing more, too");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(450), "{:?}", begun.elapsed());
+    hub.is_healthy();
+}
+
+#[test]
+fn head_that_trickles_in_is_cut_at_its_deadline() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
+    let mut wire = Wire::connect(&hub);
+    let begun = Instant::now();
+    // All of it would take 15 s.
+    let head = hub.head_of("GET", "/healthz", &[("X", &"x".repeat(300))], b"");
+    let is_cut = head.iter().any(|byte| {
+        std::thread::sleep(Duration::from_millis(50));
+        wire.socket.write_all(&[*byte]).is_err()
+    });
+    assert!(is_cut && begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    hub.is_healthy();
+}
+
+#[test]
+fn body_that_trickles_in_gets_408() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "500ms")]);
+    let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
+    for (framing, byte) in [("Content-Length: 1000", "x"), ("Transfer-Encoding: chunked", "1\r\nx\r\n")] {
+        let mut wire = Wire::connect(&hub);
+        wire.send(format!("{head}{framing}\r\n\r\n"));
+        let begun = Instant::now();
+        let mut socket = wire.socket.try_clone().unwrap();
+        let trickle = std::thread::spawn(move || {
+            while begun.elapsed() < Duration::from_secs(10) && socket.write_all(byte.as_bytes()).is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        wire.answer().refuses(408, "body_timeout");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(wire.rest().is_empty());
+        trickle.join().unwrap();
+    }
+    has_stored_nothing(&hub);
+}
+
+#[test]
+fn large_bodies_pass_whole() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_EVENT_BYTES", "4MiB")]);
+    let body: String = (0..4 << 20).map(|n: u32| char::from(b'a' + (n % 23) as u8)).collect();
+    let mut reader = hub.subscribe(CHANNEL);
+    hub.publish("a", &body);
+    assert!(reader.data() == body, "the body came as it was sent");
+    let mut wire = Wire::connect(&hub);
+    wire.send(format!(
+        "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        hub.authority()
+    ));
+    for chunk in body.as_bytes().chunks(100_003) {
+        wire.send(format!("{:X};n=1\r\n", chunk.len()));
+        wire.send(chunk);
+        wire.send("\r\n");
+    }
+    wire.send("0\r\nX-Sum: 1\r\n\r\n");
+    wire.answer().is(200);
+    assert!(reader.data() == body, "the chunks came as they were sent");
+    // A client that waits to be asked for its body is asked.
+    wire.send(format!(
+        "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        hub.authority()
+    ));
+    assert_eq!(wire.head().status, 100);
+    wire.send("asked");
+    wire.answer().is(200);
+    assert_eq!(reader.data(), "asked");
+    wire.send(hub.head_of("GET", "/healthz", &[], b""));
+    wire.answer().is(200);
+}
+
+#[test]
+fn last_event_id_of_garbage_is_told_and_a_huge_one_gets_431() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let id = hub.publish("a", "1");
+    let (epoch, rest) = id.split_once('-').unwrap();
+    let (offset, tag) = rest.split_once('-').unwrap();
+    for bad in [
+        "garbage".to_owned(),
+        format!("{epoch}-18446744073709551616-{tag}"),
+        format!("{epoch}-99999999999999999999999999-{tag}"),
+        format!("{epoch}--{offset}-{tag}"),
+        format!("{epoch}-{offset}-{tag}-{tag}"),
+        "x".repeat(64 << 10),
+    ] {
+        let mut reader = hub.resume(CHANNEL, &bad);
+        let (_, gap) = reader.notice("tidings.gap");
+        assert_eq!(gap["reason"], "malformed", "{bad:.50}");
+    }
+    hub.resume(CHANNEL, &hub.publish("other", "an id of another channel is one of the same log")).position();
+    hub.request("GET", CHANNEL, &[("Last-Event-ID", &"x".repeat(200 << 10))], b"").is(431);
+    hub.is_healthy();
+}
+
+/// Opens a stream over a socket that takes little; its client reads up to its position and nothing more.
+fn never_reading(hub: &Hub) -> Reader {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    let address: std::net::SocketAddr = hub.authority().parse().unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut wire = Wire::over(TcpStream::from(socket));
+    wire.send(hub.head_of("GET", CHANNEL, &[], b""));
+    let mut reader = Reader::over(wire);
+    reader.position();
+    reader
+}
+
+#[test]
+fn clients_that_never_read_cost_little_memory_are_dropped_and_resume() {
+    const READERS: usize = 100;
+    const EVENTS: usize = 20_000;
+    const GROWTH_MAX: u64 = 64 << 20;
+    let directory = Directory::new();
+    let hub = Hub::serve(
+        &directory,
+        &[
+            ("TIDINGS_STREAM_WRITE_TIMEOUT", "2s"),
+            ("TIDINGS_LOG_RING_BYTES", "1MiB"),
+            ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
+        ],
+    );
+    let readers: Vec<Reader> = (0..READERS).map(|_| never_reading(&hub)).collect();
+    let before = hub.memory();
+    let padding = "x".repeat(1000);
+    for first in (0..EVENTS).step_by(2000) {
+        let batch = first..first + 2000;
+        hub.publish_batch(batch.map(|n| json!({"channels": ["a"], "data": format!("{n} {padding}")})));
+    }
+    let grown = hub.memory().saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "the hub grew by {grown} bytes for {READERS} clients that read nothing");
+    eventually("all of them are dropped", || hub.connections("a") == 0);
+    assert_eq!(hub.metric("tidings_write_timeouts_total"), READERS as f64);
+    let mut resumed = hub.resume(CHANNEL, readers[0].last_id());
+    for n in 0..EVENTS {
+        let data = resumed.data();
+        assert_eq!(data.split(' ').next(), Some(n.to_string().as_str()));
+    }
+}
+
+/// Connections of a process's own network that are established at this port of it.
+fn established(hub: &Hub, port: u16) -> usize {
+    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", hub.id())).unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let local = format!(":{port:04X}");
+    rows.filter(|row| row[1].ends_with(&local) && row[3] == "01").count()
+}
+
+#[test]
+fn peer_that_vanished_is_noticed() {
+    let directory = Directory::new();
+    // A network of its own, whose one link can be cut.
+    let script = "ip link set lo up && exec \"$0\" serve --listen 127.0.0.1:0 --memory";
+    let program = directory.command(&[]);
+    let path = ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+    let is_allowed =
+        Command::new("unshare").args(["-n", "ip", "link", "set", "lo", "up"]).stderr(Stdio::null()).status();
+    if !is_allowed.is_ok_and(|status| status.success()) {
+        println!("skipped: this kernel or user may not make a network of its own, or there is no `ip`");
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-c", script]).arg(program.get_program());
+    command.current_dir(directory.path()).env_clear().stdin(Stdio::null()).envs([
+        path,
+        ("TIDINGS_STREAM_KEEP_ALIVE", "500ms"),
+        ("TIDINGS_STREAM_WRITE_TIMEOUT", "1s"),
+    ]);
+    let hub = Hub::start(command);
+    let port: u16 = hub.authority().rsplit(':').next().unwrap().parse().unwrap();
+    let inside = |arguments: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &hub.id().to_string(), "-n"]).args(arguments);
+        command.env_clear().envs([path]).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    };
+    let tidings = program.get_program().to_str().unwrap();
+    let mut client = inside(&[tidings, "subscribe", "a", "--url", &hub.url]).spawn().unwrap();
+    eventually("the stream is open", || established(&hub, port) == 1);
+    assert!(inside(&["ip", "link", "set", "lo", "down"]).status().unwrap().success());
+    let begun = Instant::now();
+    eventually("the stream is given up", || established(&hub, port) == 0);
+    // The kernel's own deadline for bytes that nobody acknowledges is 10 s at least.
+    assert!(begun.elapsed() < Duration::from_secs(18), "{:?}", begun.elapsed());
+    client.kill().unwrap();
+    client.wait().unwrap();
+}

@@ -1,0 +1,130 @@
+//! Tokens as an identity provider signs them, good and bad, and hubs that take them.
+
+use std::path::PathBuf;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::{hmac, rand::SystemRandom, signature};
+use serde_json::{Value, json};
+
+use crate::process::{Directory, Hub};
+
+/// The secret of the hubs that have one.
+pub(crate) const SECRET: &str = "a secret of thirty-two bytes or more";
+/// The API key that may do everything, and its hash.
+pub(crate) const KEY: &str = "tk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// One of the key pairs beside this file.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair(pub(crate) &'static str);
+
+impl Pair {
+    pub(crate) fn public(self) -> PathBuf {
+        path(&format!("{}.pub.pem", self.0))
+    }
+
+    fn private(self) -> Vec<u8> {
+        let text = std::fs::read_to_string(path(&format!("{}.pem", self.0))).unwrap();
+        let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+        base64::engine::general_purpose::STANDARD.decode(body).unwrap()
+    }
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/keys").join(name)
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
+/// What a token says that is good for a minute.
+pub(crate) fn claims(user: &str) -> Value {
+    json!({"sub": user, "iat": now(), "exp": now() + 60})
+}
+
+/// A token of a user that is good for a minute, signed with the secret.
+pub(crate) fn token(user: &str) -> String {
+    hs256(&claims(user))
+}
+
+pub(crate) fn hs256(claims: &Value) -> String {
+    by_secret(SECRET.as_bytes(), &json!({"alg": "HS256", "typ": "JWT"}), claims)
+}
+
+/// Signs with HMAC, whatever the header says.
+pub(crate) fn by_secret(secret: &[u8], header: &Value, claims: &Value) -> String {
+    let algorithm = match header["alg"].as_str() {
+        Some("HS384") => hmac::HMAC_SHA384,
+        Some("HS512") => hmac::HMAC_SHA512,
+        _ => hmac::HMAC_SHA256,
+    };
+    sealed(header, claims, |signed| hmac::sign(&hmac::Key::new(algorithm, secret), signed).as_ref().to_vec())
+}
+
+/// Signs with a private key, by the algorithm that the header names.
+pub(crate) fn by_pair(pair: Pair, header: &Value, claims: &Value) -> String {
+    let random = SystemRandom::new();
+    let key = pair.private();
+    let rsa = |padding: &'static dyn signature::RsaEncoding, signed: &[u8]| {
+        let key = signature::RsaKeyPair::from_pkcs8(&key).unwrap();
+        let mut made = vec![0; key.public().modulus_len()];
+        key.sign(padding, &random, signed, &mut made).unwrap();
+        made
+    };
+    let ecdsa = |algorithm: &'static signature::EcdsaSigningAlgorithm, signed: &[u8]| {
+        let key = signature::EcdsaKeyPair::from_pkcs8(algorithm, &key, &random).unwrap();
+        key.sign(&random, signed).unwrap().as_ref().to_vec()
+    };
+    sealed(header, claims, |signed| match header["alg"].as_str().unwrap() {
+        "RS256" => rsa(&signature::RSA_PKCS1_SHA256, signed),
+        "RS384" => rsa(&signature::RSA_PKCS1_SHA384, signed),
+        "RS512" => rsa(&signature::RSA_PKCS1_SHA512, signed),
+        "PS256" => rsa(&signature::RSA_PSS_SHA256, signed),
+        "PS384" => rsa(&signature::RSA_PSS_SHA384, signed),
+        "PS512" => rsa(&signature::RSA_PSS_SHA512, signed),
+        "ES256" => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, signed),
+        "ES384" => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, signed),
+        "EdDSA" => {
+            let key = signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(&key).unwrap();
+            key.sign(signed).as_ref().to_vec()
+        }
+        other => panic!("nothing here signs {other}"),
+    })
+}
+
+/// Puts a token together.
+pub(crate) fn sealed(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let signature = URL_SAFE_NO_PAD.encode(sign(signed.as_bytes()));
+    format!("{signed}.{signature}")
+}
+
+/// `Authorization` with this credential.
+pub(crate) fn bearer(credential: &str) -> (&'static str, String) {
+    ("Authorization", format!("Bearer {credential}"))
+}
+
+/// The lines of [`KEY`] in a settings file: it may do everything.
+pub(crate) fn key_lines() -> String {
+    let digits: String = ring::digest::digest(&ring::digest::SHA256, KEY.as_bytes())
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!(
+        "[[auth.keys]]\nname = \"backend\"\nhash = \"sha256:{digits}\"\nrights = [\"publish\", \"subscribe\", \
+         \"manage\"]\nsubscribe = [\"**\"]\npublish = [\"**\"]\n"
+    )
+}
+
+/// A hub in memory with `[auth]`: these lines of the section, and [`KEY`].
+pub(crate) fn protected(directory: &Directory, lines: &str) -> Hub {
+    protected_with(directory, lines, &[])
+}
+
+/// As [`protected`], with variables of the environment besides.
+pub(crate) fn protected_with(directory: &Directory, lines: &str, variables: &[(&str, &str)]) -> Hub {
+    directory.write("tidings.toml", &format!("[auth]\n{lines}\n{}", key_lines()));
+    Hub::in_memory(directory, variables)
+}

@@ -1,0 +1,82 @@
+//! The hook that is a URL of the user's backend.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Hook, HookError, Question, Who};
+use crate::{
+    auth::fetch::{Outgoing, Reach, Target},
+    config::AuthSettings,
+};
+
+/// Asks by `POST`; only 200 with `{"allow":true}` is yes.
+pub(super) struct HttpHook {
+    backend: Outgoing,
+}
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    principal: Option<Principal<'a>>,
+    action: &'static str,
+    channel: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pattern: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Principal<'a> {
+    User(&'a str),
+    Session(&'a str),
+}
+
+/// Other members are the backend's own affair.
+#[derive(Deserialize)]
+struct Verdict {
+    allow: bool,
+}
+
+impl HttpHook {
+    /// The error says what is wrong with the URL, as the fault of a setting.
+    pub(super) fn new(url: &str, settings: &AuthSettings) -> Result<Self, String> {
+        let reach = if settings.hook_private { Reach::Anywhere } else { Reach::Public };
+        Ok(Self::over(Outgoing::new(Target::parse(url)?, reach, settings.hook_timeout)))
+    }
+
+    fn over(backend: Outgoing) -> Self {
+        Self { backend }
+    }
+}
+
+impl Hook for HttpHook {
+    async fn allow(&self, question: &Question) -> Result<bool, HookError> {
+        let asked = serde_json::to_vec(&Asked::from(question))?;
+        let answer = self.backend.post(asked).await?;
+        match answer.status {
+            // An answer that is none of ours is no: a yes is never guessed.
+            StatusCode::OK => Ok(serde_json::from_slice(&answer.body).is_ok_and(|Verdict { allow }| allow)),
+            status if status.as_u16() >= 500 => Err(HookError::new(format!("the hook answered {status}"))),
+            _ => Ok(false),
+        }
+    }
+}
+
+impl<'a> From<&'a Question> for Asked<'a> {
+    fn from(question: &'a Question) -> Self {
+        Self {
+            principal: question.principal.as_ref().map(|who| match who {
+                Who::User(name) => Principal::User(name),
+                Who::Session(id) => Principal::Session(id),
+            }),
+            action: match question.action {
+                Action::Subscribe => "subscribe",
+                Action::Publish => "publish",
+            },
+            channel: &question.channel,
+            pattern: question.is_pattern,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Fetched when needed, not too often, and kept.
+
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::*;
+use crate::auth::fetch::tests::backend::{Backend, Reply, answer};
+
+/// Where no test waits for it.
+const LONG: Duration = Duration::from_secs(600);
+
+type Provider = Arc<Jwks<String>>;
+
+/// Documents that begin with `{` are good.
+fn parse(document: &[u8]) -> Result<String, String> {
+    let text = String::from_utf8(document.to_vec()).map_err(|_| "is not UTF-8")?;
+    if text.starts_with('{') { Ok(text) } else { Err("is not a set of keys".to_owned()) }
+}
+
+fn jwks(backend: &Backend, interval: Duration) -> Provider {
+    jwks_with(backend, interval, Arc::new(Metrics::new()))
+}
+
+fn jwks_with(backend: &Backend, interval: Duration, metrics: Arc<Metrics>) -> Provider {
+    let target = Target::parse(&backend.url()).unwrap();
+    let provider = Outgoing::new(target, Reach::Loopback, Duration::from_secs(20));
+    Arc::new(Jwks::over(provider, parse, interval, metrics))
+}
+
+fn ok(body: &str) -> Reply {
+    Reply::Bytes(answer("200 OK", "", body))
+}
+
+#[tokio::test]
+async fn first_hundred_to_ask_wait_for_one_fetch() {
+    let places = Arc::new(Semaphore::new(0));
+    let backend = Backend::always(Reply::When(places.clone(), answer("200 OK", "", "{1}"))).await;
+    let jwks = jwks(&backend, LONG);
+    let mut asking = JoinSet::new();
+    for _ in 0..100 {
+        let jwks = jwks.clone();
+        asking.spawn(async move { jwks.keys().await.unwrap() });
+    }
+    backend.requested(1).await;
+    places.add_permits(1);
+    assert!(asking.join_all().await.iter().all(|keys| **keys == "{1}"));
+    assert_eq!((backend.requests().len(), backend.connections()), (1, 1));
+    assert!(backend.requests()[0].starts_with("GET /path HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn ten_thousand_unknown_keys_are_at_most_one_fetch() {
+    let backend = Backend::start(|before| ok(&format!("{{{before}}}"))).await;
+    let jwks = jwks(&backend, LONG);
+    let tried = jwks.keys().await.unwrap();
+    for _ in 0..10_000 {
+        assert!(jwks.refreshed(&tried).await.is_none());
+    }
+    assert_eq!(backend.requests().len(), 1, "the interval has just begun");
+    jwks.fetching.lock().await.began = Some(Instant::now() - LONG);
+    let mut asking = JoinSet::new();
+    for _ in 0..10_000 {
+        let (jwks, tried) = (jwks.clone(), tried.clone());
+        asking.spawn(async move { jwks.refreshed(&tried).await });
+    }
+    let found = asking.join_all().await;
+    assert!(found.iter().all(|keys| keys.as_ref().is_some_and(|keys| **keys == "{1}")));
+    assert_eq!(backend.requests().len(), 2);
+    // Whoever tried the newest gets nothing newer.
+    assert!(jwks.refreshed(found[0].as_ref().unwrap()).await.is_none());
+    assert_eq!(backend.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn same_document_again_is_nothing_new() {
+    let backend = Backend::always(ok("{1}")).await;
+    let jwks = jwks(&backend, Duration::ZERO);
+    let tried = jwks.keys().await.unwrap();
+    assert!(jwks.refreshed(&tried).await.is_none());
+    assert!(Arc::ptr_eq(&tried, &jwks.newest().unwrap()));
+    assert_eq!(backend.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn keys_are_kept_when_a_fetch_fails() {
+    let metrics = Arc::new(Metrics::new());
+    let location = "Location: /path\r\n";
+    let replies = [
+        ok("{1}"),
+        Reply::Bytes(answer("500 Oops", "", "{2}")),
+        Reply::Bytes(answer("302 Found", location, "{2}")),
+        Reply::Bytes(answer("201 Created", "", "{2}")),
+        ok("<html>"),
+        ok(&format!("{{{}}}", "x".repeat(64 << 10))),
+        Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{2}".to_vec()),
+        ok("{3}"),
+    ];
+    let count = replies.len();
+    let backend = Backend::start(move |before| replies[before].clone()).await;
+    let jwks = jwks_with(&backend, Duration::from_nanos(1), metrics.clone());
+    let tried = jwks.keys().await.unwrap();
+    for fetches in 2..count {
+        assert!(jwks.refreshed(&tried).await.is_none());
+        assert_eq!(*jwks.keys().await.unwrap(), "{1}");
+        assert_eq!(backend.requests().len(), fetches);
+    }
+    assert_eq!(*jwks.refreshed(&tried).await.unwrap(), "{3}");
+    let text = metrics.text(crate::metrics::Levels::default());
+    assert!(text.contains("tidings_jwks_fetches_total 8\n"), "{text}");
+    assert!(text.contains("tidings_jwks_failures_total 6\n"), "{text}");
+}
+
+#[tokio::test]
+async fn hub_starts_without_keys_and_gets_them_when_the_interval_is_over() {
+    let replies = [Reply::Bytes(answer("503 Later", "", "")), ok("{1}")];
+    let backend = Backend::start(move |before| replies[before].clone()).await;
+    let jwks = jwks(&backend, INTERVAL_MIN);
+    for _ in 0..10 {
+        let fault = jwks.keys().await.unwrap_err();
+        assert_eq!(fault.code(), Code::KeysUnavailable);
+        let wait = fault.retry_after_hint().unwrap();
+        assert!(wait >= Duration::from_secs(1) && wait <= INTERVAL_MIN, "{wait:?}");
+        assert!(!fault.to_string().contains("127.0.0.1"), "{fault}");
+    }
+    assert_eq!(backend.requests().len(), 1);
+    jwks.fetching.lock().await.began = Some(Instant::now() - INTERVAL_MIN);
+    assert_eq!(*jwks.keys().await.unwrap(), "{1}");
+    assert_eq!(backend.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn wait_until_the_next_fetch_is_never_said_to_be_less_than_a_second() {
+    let backend = Backend::always(Reply::Last(Vec::new())).await;
+    let fault = jwks(&backend, Duration::from_millis(10)).keys().await.unwrap_err();
+    assert_eq!(fault.retry_after_hint(), Some(Duration::from_secs(1)));
+}
+
+/// Otherwise a stranger who asks and leaves every ten seconds keeps a hub without keys.
+#[tokio::test]
+async fn fetch_that_was_left_behind_is_taken_up_by_the_next() {
+    let places = Arc::new(Semaphore::new(0));
+    let backend = Backend::always(Reply::When(places.clone(), answer("200 OK", "", "{1}"))).await;
+    let jwks = jwks(&backend, LONG);
+    let stranger = tokio::spawn({
+        let jwks = jwks.clone();
+        async move { jwks.keys().await.map(drop) }
+    });
+    backend.requested(1).await;
+    stranger.abort();
+    assert!(stranger.await.unwrap_err().is_cancelled());
+    places.add_permits(1);
+    assert_eq!(*jwks.keys().await.unwrap(), "{1}");
+    assert_eq!(backend.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn fetch_that_was_left_behind_too_long_ago_is_begun_anew() {
+    let replies = [Reply::Silence, ok("{1}")];
+    let backend = Backend::start(move |before| replies[before].clone()).await;
+    let target = Target::parse(&backend.url()).unwrap();
+    let provider = Outgoing::new(target, Reach::Loopback, Duration::from_millis(100));
+    let interval = Duration::from_millis(100);
+    let jwks = Arc::new(Jwks::over(provider, parse, interval, Arc::new(Metrics::new())));
+    let stranger = tokio::spawn({
+        let jwks = jwks.clone();
+        async move { jwks.keys().await.map(drop) }
+    });
+    backend.requested(1).await;
+    stranger.abort();
+    assert!(stranger.await.unwrap_err().is_cancelled());
+    assert_eq!(*jwks.keys().await.unwrap(), "{1}");
+}
+
+#[tokio::test]
+async fn keep_fresh_waits_for_its_turn_and_brings_what_is_new() {
+    let backend = Backend::start(|before| ok(&format!("{{{before}}}"))).await;
+    let interval = Duration::from_millis(50);
+    let jwks = jwks(&backend, interval);
+    let began = Instant::now();
+    jwks.keep_fresh().await;
+    assert_eq!(*jwks.newest().unwrap(), "{0}");
+    jwks.keep_fresh().await;
+    assert_eq!(*jwks.newest().unwrap(), "{1}");
+    assert!(began.elapsed() >= interval);
+    assert_eq!(backend.requests().len(), 2);
+}
+
+#[test]
+fn url_is_https_or_http_to_loopback() {
+    let made = |url| Jwks::new(url, parse, Arc::new(Metrics::new())).map(drop);
+    for url in [
+        "https://id.example.com/keys",
+        "https://10.0.0.1/keys",
+        "http://127.0.0.1:8080/keys",
+        "http://[::1]/keys",
+        "http://localhost/keys",
+    ] {
+        made(url).unwrap();
+    }
+    for url in
+        ["http://10.0.0.1/keys", "http://[fe80::1]/", "http://169.254.169.254/", "ftp://localhost/", "keys"]
+    {
+        made(url).unwrap_err();
+    }
+}

@@ -1,0 +1,70 @@
+//! What a request knows of where it came from.
+
+use std::path::Path;
+
+use axum::{Extension, routing::get};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::config::{Durability, TlsSettings};
+
+fn settings(tls: Option<TlsSettings>) -> Settings {
+    let mut settings = Settings { data_dir: None, ..Settings::default() };
+    settings.log.durability = Durability::Memory;
+    settings.server.tls = tls;
+    settings
+}
+
+/// Serves a route that says what it knows, and asks it over what `connect` makes of a socket.
+async fn told<Io>(
+    tls: Option<TlsSettings>,
+    connect: impl AsyncFnOnce(TcpStream) -> Io,
+) -> (SocketAddr, String)
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let hub = Hub::builder().settings(settings(tls)).build().await.unwrap();
+    let say = async |Extension(Arrival { peer, is_tls }): Extension<Arrival>| format!("{peer} {is_tls}");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(serve_with(hub.clone(), Router::new().route("/", get(say)), vec![listener]));
+    let socket = TcpStream::connect(address).await.unwrap();
+    let own = socket.local_addr().unwrap();
+    let mut io = connect(socket).await;
+    io.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    io.read_to_string(&mut answer).await.unwrap();
+    hub.shutdown().await;
+    served.await.unwrap().unwrap();
+    (own, answer)
+}
+
+#[tokio::test]
+async fn a_request_knows_its_peer() {
+    let (own, answer) = told(None, async |socket| socket).await;
+    assert!(answer.ends_with(&format!("\r\n\r\n{own} false")), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_knows_that_it_came_over_tls() {
+    let file = |name| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidings-server/tests/tls").join(name);
+    let tls = TlsSettings { cert_file: file("first.cert.pem"), key_file: file("first.key.pem") };
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (own, answer) = told(Some(tls), async |socket| {
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector.connect(ServerName::try_from("localhost").unwrap(), socket).await.unwrap()
+    })
+    .await;
+    assert!(answer.ends_with(&format!("\r\n\r\n{own} true")), "{answer}");
+}

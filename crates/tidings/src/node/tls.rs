@@ -1,0 +1,109 @@
+//! TLS of the hub's listeners: its files become what a handshake needs, and a connection gets through one.
+
+use std::{io, path::Path, sync::Arc};
+
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+    version::{TLS12, TLS13},
+};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::{
+    config::TlsSettings,
+    error::{Code, Error},
+    transport::socket::Socket,
+};
+
+/// The first byte of a handshake. Source: RFC 8446, 5.1.
+const HANDSHAKE: u8 = 22;
+
+const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Connection: close\r\n\
+    Content-Length: 23\r\n\
+    \r\n\
+    this port speaks https\n";
+
+/// Reads the files.
+///
+/// # Errors
+/// When one cannot be read or holds nothing of use, or the two do not belong together; the file and the reason are named.
+pub(super) fn load(settings: &TlsSettings) -> Result<Arc<ServerConfig>, Error> {
+    let chain = certificates(&settings.cert_file)
+        .map_err(|reason| refused("server.tls.cert_file", &settings.cert_file, &reason))?;
+    let key = PrivateKeyDer::from_pem_file(&settings.key_file).map_err(|error| {
+        let reason = match error {
+            pem::Error::NoItemsFound => {
+                "it holds no private key that is not encrypted (PEM: PKCS#8, PKCS#1 or SEC1)".to_owned()
+            }
+            error => fault(error),
+        };
+        refused("server.tls.key_file", &settings.key_file, &reason)
+    })?;
+    // The provider is named: a default of the whole process is not a library's to choose.
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|error| Error::new(Code::Internal, "TLS could not be set up").caused_by(error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| {
+            let reason = match &error {
+                rustls::Error::InconsistentKeys(_) => {
+                    format!("it is not the key of the certificate in {:?}", settings.cert_file)
+                }
+                error => format!("with the certificate in {:?}: {error}", settings.cert_file),
+            };
+            refused("server.tls.key_file", &settings.key_file, &reason).caused_by(error)
+        })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(fault)?.collect();
+    let chain = chain.map_err(fault)?;
+    if chain.is_empty() { Err("it holds no certificate (PEM)".to_owned()) } else { Ok(chain) }
+}
+
+/// What a file's fault is, without a byte of it.
+fn fault(error: pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::MissingSectionEnd { .. } => "a section has no end line".to_owned(),
+        pem::Error::Base64Decode(_) => "a section is not base64".to_owned(),
+        _ => "it is not PEM".to_owned(),
+    }
+}
+
+fn refused(setting: &str, file: &Path, reason: &str) -> Error {
+    Error::new(Code::BadRequest, format!("{setting} {file:?} cannot be used: {reason}"))
+}
+
+/// Gets a new connection through its handshake; none where its client speaks plain HTTP, which is told so.
+///
+/// # Errors
+/// When the client breaks off or wants what the hub does not speak.
+pub(super) async fn accept(
+    config: Arc<ServerConfig>,
+    mut socket: Socket,
+) -> io::Result<Option<TlsStream<Socket>>> {
+    if speaks_plainly(socket.stream()).await? {
+        socket.write_all(PLAIN_ANSWER).await?;
+        socket.shutdown().await?;
+        return Ok(None);
+    }
+    TlsAcceptor::from(config).accept(socket).await.map(Some)
+}
+
+/// Whether the first byte is that of a method rather than that of a handshake.
+async fn speaks_plainly(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [HANDSHAKE];
+    stream.peek(&mut first).await?;
+    Ok(first[0].is_ascii_alphabetic())
+}

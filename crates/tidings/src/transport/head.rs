@@ -1,0 +1,412 @@
+//! Judges the bytes of an HTTP/1 connection as they come: heads and framing that two readers could read differently.
+//!
+//! It follows heads, bodies of a known length, chunked bodies and trailers, one request after the other, and keeps a
+//! few words of state. Methods, targets, sizes and everything after the framing are the reader's own business.
+
+/// What a client of HTTP/2 sends first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes of a header's name that are kept: one more than the longest name that is looked for.
+const NAME_BYTES: usize = b"transfer-encoding".len() + 1;
+const CHUNKED: &[u8; 7] = b"chunked";
+/// The largest length of a body; larger numbers mean other things to the HTTP library.
+const BODY_BYTES_MAX: u64 = u64::MAX - 2;
+
+/// What stands where it must not, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// How many bytes of those that were fed come before the one at fault.
+    pub(crate) at: usize,
+    pub(crate) place: Place,
+    /// A lowercase fact.
+    pub(crate) what: &'static str,
+}
+
+/// The part of a request that a fault is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The request line and the headers.
+    Head,
+    /// The frame of a chunk: its size, and the line ends around it.
+    Chunk,
+    /// What may stand behind a chunk's size.
+    Extension,
+    /// The headers behind the last chunk.
+    Trailer,
+}
+
+/// Follows one connection from its first byte on.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    state: State,
+    /// How much of HTTP/2's preface has come; none once something else has.
+    preface: Option<u8>,
+    /// Whether no head has been whole yet.
+    is_opening: bool,
+    head: Head,
+    in_trailers: bool,
+    name: Name,
+    value: Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Between requests, where empty lines may stand.
+    Start,
+    StartLf,
+    RequestLine,
+    RequestLineLf,
+    /// At the first byte of a header's line, or of the empty line.
+    Field,
+    Name,
+    Value,
+    ValueLf,
+    EndLf,
+    /// In so many bytes of a body.
+    Body(u64),
+    /// At the first digit of a chunk's size.
+    Size,
+    SizeDigits(u64),
+    /// In the blanks behind a size, which must lead to an extension.
+    SizeBlank(u64),
+    Extension(u64),
+    SizeLf(u64),
+    Data(u64),
+    DataCr,
+    DataLf,
+    /// HTTP/2: nothing is judged any more.
+    Off,
+    Failed(Place, &'static str),
+}
+
+/// What the headers so far say of the request's framing.
+#[derive(Debug, Default)]
+struct Head {
+    /// The last eight bytes of the request line.
+    version: u64,
+    length: Option<u64>,
+    is_chunked: bool,
+    has_host: bool,
+}
+
+/// A header's name in lower case, as far as it matters.
+#[derive(Debug, Default)]
+struct Name {
+    bytes: [u8; NAME_BYTES],
+    length: usize,
+}
+
+/// A header's value, as far as it matters.
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    Any,
+    /// Of `Content-Length`: none before the first digit.
+    Length {
+        number: Option<u64>,
+        is_over: bool,
+    },
+    /// Of `Transfer-Encoding`: how much of `chunked` has come.
+    Coding {
+        matched: usize,
+        is_over: bool,
+    },
+}
+
+impl Judge {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::Start,
+            preface: Some(0),
+            is_opening: true,
+            head: Head::default(),
+            in_trailers: false,
+            name: Name::default(),
+            value: Value::Any,
+        }
+    }
+
+    /// Whether the first head, or the rest of HTTP/2's preface, is still to come.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.is_opening || self.preface.is_some()
+    }
+
+    /// Takes the next bytes of the connection, cut anywhere.
+    ///
+    /// # Errors
+    /// At the first byte that is at fault; whatever comes after it is at fault, too.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.take(&bytes[at..]) {
+                Ok(taken) => at += taken,
+                Err((place, what)) => {
+                    self.state = State::Failed(place, what);
+                    return Err(Fault { at, place, what });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one byte or more; answers how many.
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, (Place, &'static str)> {
+        match self.state {
+            State::Off => return Ok(bytes.len()),
+            State::Failed(place, what) => return Err((place, what)),
+            State::Body(left) => {
+                let (taken, left) = skip(bytes, left);
+                self.state = if left == 0 { State::Start } else { State::Body(left) };
+                return Ok(taken);
+            }
+            State::Data(left) => {
+                let (taken, left) = skip(bytes, left);
+                self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                return Ok(taken);
+            }
+            State::Value if matches!(self.value, Value::Any) => {
+                // Most bytes of a head are here.
+                let taken = bytes.iter().position(|byte| !is_text(*byte)).unwrap_or(bytes.len());
+                if taken > 0 {
+                    return Ok(taken);
+                }
+            }
+            _ => {}
+        }
+        let byte = bytes[0];
+        let place = self.place();
+        self.state = self.step(byte).map_err(|what| (place, what))?;
+        self.follow_preface(byte);
+        Ok(1)
+    }
+
+    fn place(&self) -> Place {
+        match self.state {
+            State::Extension(_) => Place::Extension,
+            State::Size
+            | State::SizeDigits(_)
+            | State::SizeBlank(_)
+            | State::SizeLf(_)
+            | State::DataCr
+            | State::DataLf => Place::Chunk,
+            _ if self.in_trailers => Place::Trailer,
+            _ => Place::Head,
+        }
+    }
+
+    fn follow_preface(&mut self, byte: u8) {
+        let Some(matched) = self.preface else { return };
+        let matched = usize::from(matched);
+        self.preface = (PREFACE[matched] == byte).then_some(matched as u8 + 1);
+        if matched + 1 == PREFACE.len() && self.preface.is_some() {
+            (self.state, self.preface, self.is_opening) = (State::Off, None, false);
+        }
+    }
+
+    /// What comes after this byte.
+    fn step(&mut self, byte: u8) -> Result<State, &'static str> {
+        match self.state {
+            State::Start if byte == b'\r' => Ok(State::StartLf),
+            State::StartLf => line_feed(byte, State::Start),
+            State::Start | State::RequestLine => self.request_line(byte),
+            State::RequestLineLf => line_feed(byte, State::Field),
+            State::Field => self.field(byte),
+            State::Name => self.name(byte),
+            State::Value => self.value(byte),
+            State::ValueLf => line_feed(byte, State::Field),
+            State::EndLf => line_feed(byte, State::Start).map(|_| self.end()),
+            State::Size => hex(byte).map(State::SizeDigits).ok_or("a chunk without a size"),
+            State::SizeDigits(size) => size_digit(size, byte),
+            State::SizeBlank(size) => match byte {
+                b' ' | b'\t' => Ok(State::SizeBlank(size)),
+                b';' => Ok(State::Extension(size)),
+                _ => Err("a blank behind the size of a chunk"),
+            },
+            State::Extension(size) => match byte {
+                b'\r' => Ok(State::SizeLf(size)),
+                _ => text(byte, State::Extension(size)),
+            },
+            State::SizeLf(0) => {
+                self.in_trailers = true;
+                line_feed(byte, State::Field)
+            }
+            State::SizeLf(size) => line_feed(byte, State::Data(size)),
+            State::DataCr if byte == b'\r' => Ok(State::DataLf),
+            State::DataCr => Err("a chunk that is longer than its size"),
+            State::DataLf => line_feed(byte, State::Size),
+            State::Body(_) | State::Data(_) | State::Off | State::Failed(..) => {
+                unreachable!("these take bytes without a look at them")
+            }
+        }
+    }
+
+    fn request_line(&mut self, byte: u8) -> Result<State, &'static str> {
+        if byte == b'\r' {
+            return Ok(State::RequestLineLf);
+        }
+        self.head.version = self.head.version << 8 | u64::from(byte);
+        match byte {
+            b'\t' => Err("a control character"),
+            _ => text(byte, State::RequestLine),
+        }
+    }
+
+    fn field(&mut self, byte: u8) -> Result<State, &'static str> {
+        match byte {
+            b'\r' => Ok(State::EndLf),
+            b' ' | b'\t' => Err("a header that goes on in the next line"),
+            b':' => Err("a header without a name"),
+            _ => {
+                self.name = Name::default();
+                self.name(byte)
+            }
+        }
+    }
+
+    fn name(&mut self, byte: u8) -> Result<State, &'static str> {
+        match byte {
+            b':' => {
+                self.value = self.meant()?;
+                Ok(State::Value)
+            }
+            b' ' | b'\t' => Err("a blank between a header's name and its colon"),
+            b'\n' => Err(BARE_LF),
+            b'\r' => Err("a header without a colon"),
+            _ if is_token(byte) => {
+                self.name.push(byte);
+                Ok(State::Name)
+            }
+            _ => Err("a header's name with a character that none may have"),
+        }
+    }
+
+    /// What the value of the header that was named is to be.
+    fn meant(&mut self) -> Result<Value, &'static str> {
+        let head = &mut self.head;
+        let meant = match self.name.as_bytes() {
+            b"content-length" if head.is_chunked => return Err(TWO_FRAMINGS),
+            b"content-length" if head.length.is_some() => return Err("two Content-Length headers"),
+            b"transfer-encoding" if head.length.is_some() => return Err(TWO_FRAMINGS),
+            b"transfer-encoding" if head.is_chunked => return Err("two Transfer-Encoding headers"),
+            b"transfer-encoding" if head.version == u64::from_be_bytes(*b"HTTP/1.0") => {
+                return Err("Transfer-Encoding in HTTP/1.0");
+            }
+            b"host" if head.has_host => return Err("two Host headers"),
+            b"content-length" => Value::Length { number: None, is_over: false },
+            b"transfer-encoding" => Value::Coding { matched: 0, is_over: false },
+            b"host" => {
+                head.has_host = true;
+                Value::Any
+            }
+            _ => return Ok(Value::Any),
+        };
+        if self.in_trailers { Err("a header behind the body that belongs before it") } else { Ok(meant) }
+    }
+
+    fn value(&mut self, byte: u8) -> Result<State, &'static str> {
+        match (&mut self.value, byte) {
+            (Value::Any, b'\r') => {}
+            (Value::Any, _) => return text(byte, State::Value),
+            (Value::Length { number: None, .. } | Value::Coding { matched: 0, .. }, b' ' | b'\t') => {}
+            (Value::Length { is_over, .. } | Value::Coding { is_over, .. }, b' ' | b'\t') => *is_over = true,
+            (Value::Length { number, .. }, b'\r') => {
+                self.head.length = Some(number.ok_or("an empty Content-Length")?);
+            }
+            (Value::Coding { matched, .. }, b'\r') if *matched == CHUNKED.len() => {
+                self.head.is_chunked = true;
+            }
+            (Value::Length { number, is_over: false }, b'0'..=b'9') => {
+                let digit = u64::from(byte - b'0');
+                let longer = number.unwrap_or(0).checked_mul(10).and_then(|tens| tens.checked_add(digit));
+                let longer = longer.filter(|length| *length <= BODY_BYTES_MAX);
+                *number = Some(longer.ok_or("a Content-Length beyond all bounds")?);
+            }
+            (Value::Coding { matched, is_over: false }, _)
+                if CHUNKED.get(*matched) == Some(&byte.to_ascii_lowercase()) =>
+            {
+                *matched += 1;
+            }
+            (_, b'\n') => return Err(BARE_LF),
+            (Value::Length { .. }, _) => return Err("a Content-Length that is no plain number"),
+            (Value::Coding { .. }, _) => return Err("a Transfer-Encoding other than chunked"),
+        }
+        Ok(if byte == b'\r' { State::ValueLf } else { State::Value })
+    }
+
+    /// A head, or the trailers, are whole.
+    fn end(&mut self) -> State {
+        self.is_opening = false;
+        let head = std::mem::take(&mut self.head);
+        if std::mem::take(&mut self.in_trailers) {
+            return State::Start;
+        }
+        match head.length {
+            _ if head.is_chunked => State::Size,
+            Some(length) if length > 0 => State::Body(length),
+            _ => State::Start,
+        }
+    }
+}
+
+impl Name {
+    /// What is longer than any name that is looked for is cut, and is none of them.
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte.to_ascii_lowercase();
+            self.length += 1;
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+const BARE_LF: &str = "a line feed without a carriage return";
+const TWO_FRAMINGS: &str = "Content-Length beside Transfer-Encoding";
+
+fn line_feed(byte: u8, next: State) -> Result<State, &'static str> {
+    if byte == b'\n' { Ok(next) } else { Err("a carriage return without a line feed") }
+}
+
+fn text(byte: u8, next: State) -> Result<State, &'static str> {
+    match byte {
+        b'\n' => Err(BARE_LF),
+        _ if is_text(byte) => Ok(next),
+        _ => Err("a control character"),
+    }
+}
+
+fn size_digit(size: u64, byte: u8) -> Result<State, &'static str> {
+    match byte {
+        b'\r' => Ok(State::SizeLf(size)),
+        b';' => Ok(State::Extension(size)),
+        b' ' | b'\t' => Ok(State::SizeBlank(size)),
+        _ => {
+            let digit = hex(byte).ok_or("a chunk whose size is no number")?;
+            let size = size.checked_mul(16).ok_or("a chunk beyond all bounds")?;
+            Ok(State::SizeDigits(size | digit))
+        }
+    }
+}
+
+/// How many of these bytes belong to what is left, and what is left then.
+fn skip(bytes: &[u8], left: u64) -> (usize, u64) {
+    let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+    (taken, left - taken as u64)
+}
+
+fn hex(byte: u8) -> Option<u64> {
+    char::from(byte).to_digit(16).map(u64::from)
+}
+
+/// Whether a value or a request line may hold the byte. Source: RFC 9110, 5.5.
+fn is_text(byte: u8) -> bool {
+    (byte >= b' ' && byte != 0x7f) || byte == b'\t'
+}
+
+/// Whether a header's name may hold the byte. Source: RFC 9110, 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests;
