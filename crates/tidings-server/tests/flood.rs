@@ -188,6 +188,8 @@ fn rapid_reset_ends_the_connection_and_harms_nobody() {
         // The connection ends although its client would go on, and the client is told why.
         assert_eq!(goodbye.join().unwrap(), Some(ENHANCE_YOUR_CALM));
     }
+    let cut = || hub.metric("tidings_connections_cut_total{reason=\"http2\"}");
+    eventually("every connection is counted", || cut() == CONNECTIONS as f64);
     bystander.saw_no_harm(&hub);
 }
 

@@ -458,3 +458,21 @@ fn peer_that_vanished_is_noticed() {
     client.kill().unwrap();
     client.wait().unwrap();
 }
+
+#[test]
+fn what_clients_are_cut_off_for_is_counted() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
+    let cut = |reason: &str| hub.metric(&format!("tidings_connections_cut_total{{reason=\"{reason}\"}}"));
+    let mut silent = Wire::connect(&hub);
+    silent.send("GET / HT");
+    assert_eq!(hub.raw("GET / HTTP/1.1\nHost: localhost\r\n\r\n").head.status, 400);
+    let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(200_000));
+    assert_eq!(hub.raw(large).head.status, 431);
+    assert!(silent.rest().is_empty());
+    for reason in ["malformed", "head_too_large", "head_timeout"] {
+        eventually(reason, || cut(reason) >= 1.0);
+    }
+    hub.get("/nowhere").refuses(404, "not_found");
+    assert_eq!(hub.metric("tidings_requests_refused_total{code=\"not_found\"}"), 1.0);
+}

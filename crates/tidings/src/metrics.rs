@@ -7,7 +7,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use tidings_protocol::body::{EndReason, GapReason};
+use tidings_protocol::{
+    Code,
+    body::{EndReason, GapReason},
+};
 
 /// A number that goes up and down.
 type Level = Gauge<u64, AtomicU64>;
@@ -15,6 +18,11 @@ type Level = Gauge<u64, AtomicU64>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Limit {
     limit: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalCode {
+    code: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,6 +52,8 @@ pub(crate) struct Metrics {
     hook_failures: Counter,
     jwks_fetches: Counter,
     jwks_failures: Counter,
+    refusals: Family<RefusalCode, Counter>,
+    cuts: Family<Reason, Counter>,
     limits: Family<Limit, Counter>,
     connections: Level,
     head: Level,
@@ -110,6 +120,12 @@ impl Metrics {
             hook_failures: counter(it, "hook_failures", "Questions that the hook gave no answer to"),
             jwks_fetches: counter(it, "jwks_fetches", "Times the keys of auth.jwks_url were fetched"),
             jwks_failures: counter(it, "jwks_failures", "Fetches of auth.jwks_url that brought no keys"),
+            refusals: family(
+                it,
+                "requests_refused",
+                "Requests answered with a problem document, by its code",
+            ),
+            cuts: family(it, "connections_cut", "Connections cut for what their client did, by reason"),
             limits: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
             connections: level(it, "connections", "Open streams"),
             head: level(it, "log_head", "Offset of the newest event"),
@@ -215,6 +231,14 @@ impl Metrics {
 
     pub(crate) fn jwks_failure(&self) {
         self.jwks_failures.inc();
+    }
+
+    pub(crate) fn request_refused(&self, code: Code) {
+        self.refusals.get_or_create(&RefusalCode { code: code.to_string() }).inc();
+    }
+
+    pub(crate) fn connection_cut(&self, reason: &str) {
+        self.cuts.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
     pub(crate) fn limit_refused(&self, limit: &str) {

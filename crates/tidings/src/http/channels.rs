@@ -24,7 +24,7 @@ const LIMIT_MAX: usize = 1000;
 
 /// Lists channels and patterns with connections.
 pub(super) async fn list(State(hub): State<Hub>, admitted: Admitted) -> Result<Json<ChannelList>, Refusal> {
-    let channels = hub.channels_of(&*admitted.to_read()?).into_iter();
+    let channels = hub.channels_of(&*admitted.for_reading()?).into_iter();
     let channels = channels.map(|(channel, connections)| ChannelCount { channel, connections });
     Ok(Json(ChannelList { channels: channels.collect() }))
 }
@@ -35,7 +35,7 @@ pub(super) async fn history(
     admitted: Admitted,
     uri: Uri,
 ) -> Result<Json<HistoryPage>, Refusal> {
-    let caller = admitted.to_read()?;
+    let caller = admitted.for_reading()?;
     let path = uri.path().strip_prefix("/api/v1/channels/").unwrap_or_default();
     let Some(name) = path.strip_suffix("/events") else { return Err(nothing(uri).await) };
     let channel = parameters::channel(&parameters::decoded(name)?)?;

@@ -27,7 +27,7 @@ impl Admitted {
     ///
     /// # Errors
     /// 403 for a page of somebody else that has nothing but the cookie of its visitor.
-    pub(super) fn to_stream(self) -> Result<Arc<Caller>, Error> {
+    pub(super) fn for_stream(self) -> Result<Arc<Caller>, Error> {
         self.cookie_fault.map_or(Ok(self.caller), Err)
     }
 
@@ -35,16 +35,16 @@ impl Admitted {
     ///
     /// # Errors
     /// 403 for a ticket: it is for a stream.
-    pub(super) fn to_read(self) -> Result<Arc<Caller>, Error> {
+    pub(super) fn for_reading(self) -> Result<Arc<Caller>, Error> {
         if self.is_ticket { Err(Error::new(Code::AccessDenied, "Access denied")) } else { Ok(self.caller) }
     }
 
     /// The caller, to change something.
     ///
     /// # Errors
-    /// Those of [`Admitted::to_stream`] and [`Admitted::to_read`].
-    pub(super) fn to_write(mut self) -> Result<Arc<Caller>, Error> {
-        self.cookie_fault.take().map_or_else(|| self.to_read(), Err)
+    /// Those of [`Admitted::for_stream`] and [`Admitted::for_reading`].
+    pub(super) fn for_writing(mut self) -> Result<Arc<Caller>, Error> {
+        self.cookie_fault.take().map_or_else(|| self.for_reading(), Err)
     }
 }
 
@@ -68,10 +68,10 @@ struct Carried {
 
 /// The first credential that is present decides, whatever else is there. An open hub looks at none.
 fn carried(settings: Option<&AuthSettings>, parts: &Parts) -> Result<Carried, Error> {
-    let query = Query::of(&parts.uri);
     let by = |credential| Ok(Carried { credential: Some(credential), is_cookie: false });
     let authorization = authorization(&parts.headers)?;
     let Some(settings) = settings else { return Ok(Carried { credential: None, is_cookie: false }) };
+    let query = Query::of(&parts.uri);
     if let Some(bearer) = authorization {
         return by(Credential::Bearer(bearer));
     }

@@ -12,9 +12,12 @@ use crate::error::{Code, Error};
 #[derive(Debug)]
 pub(super) struct Refusal(pub(super) Error);
 
-/// The setting whose bound a request met; the guard counts it.
+/// What a refusal is counted by, with the setting whose bound was met; the guard counts it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct MetLimit(pub(super) &'static str);
+pub(super) struct Counted {
+    pub(super) code: Code,
+    pub(super) limit: Option<&'static str>,
+}
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
@@ -78,9 +81,7 @@ impl IntoResponse for Refusal {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(limit) = error.limit_name() {
-            response.extensions_mut().insert(MetLimit(limit));
-        }
+        response.extensions_mut().insert(Counted { code: error.code(), limit: error.limit_name() });
         response
     }
 }

@@ -9,7 +9,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 
-use super::error::{MetLimit, Refusal};
+use super::error::{Counted, Refusal};
 use crate::{
     error::{Code, Error},
     hub::Hub,
@@ -32,14 +32,16 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
     };
     let page = match checked {
         Ok(page) => page,
-        Err(error) => return vary(Refusal(error).into_response()),
+        Err(error) => {
+            let response = Refusal(error).into_response();
+            count(&hub, &response);
+            return vary(response);
+        }
     };
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight && page.is_some() { preflight() } else { next.run(request).await };
-    if let Some(MetLimit(limit)) = response.extensions().get() {
-        hub.metrics().limit_refused(limit);
-    }
+    count(&hub, &response);
     if let Some(Page { origin, has_credentials }) = page {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -49,6 +51,14 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
     }
     vary(response)
+}
+
+fn count(hub: &Hub, response: &Response) {
+    let Some(Counted { code, limit }) = response.extensions().get() else { return };
+    hub.metrics().request_refused(*code);
+    if let Some(limit) = limit {
+        hub.metrics().limit_refused(limit);
+    }
 }
 
 /// A page that may read the answer.

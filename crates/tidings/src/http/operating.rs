@@ -28,7 +28,7 @@ pub(super) async fn ready(State(hub): State<Hub>) -> Result<Response, Refusal> {
 pub(super) async fn metrics(State(hub): State<Hub>, request: Request) -> Result<Response, Refusal> {
     if !hub.settings().metrics.public {
         let (mut parts, _) = request.into_parts();
-        let caller = Admitted::from_request_parts(&mut parts, &hub).await?.to_read()?;
+        let caller = Admitted::from_request_parts(&mut parts, &hub).await?.for_reading()?;
         hub.gate().manage(&caller)?;
     }
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], hub.metrics_text()).into_response())

@@ -35,7 +35,7 @@ pub(super) async fn one(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<PublishAnswer>, Refusal> {
-    let caller = admitted.to_write()?;
+    let caller = admitted.for_writing()?;
     let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
     let channel = parameters::channel(&parameters::decoded(path)?)?;
     let given = Given { query: Query::of(&uri), headers: &headers };
@@ -69,7 +69,7 @@ pub(super) async fn messages(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let caller = admitted.to_write()?;
+    let caller = admitted.for_writing()?;
     let text = read(&headers, body, hub.settings()).await?;
     let content_type = parameters::header(&headers, header::CONTENT_TYPE.as_str())?;
     let parsed = body::parse_publish(content_type.as_deref(), &text).map_err(|fault| {

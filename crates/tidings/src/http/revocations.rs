@@ -31,7 +31,7 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
-    let caller = admitted.to_write()?;
+    let caller = admitted.for_writing()?;
     let permit = hub.gate().manage(&caller)?;
     let asked: Asked = body::json(&headers, body, hub.settings(), SHAPE).await?;
     let until = asked.until.as_deref().map(seconds).transpose()?;

@@ -65,7 +65,7 @@ async fn permit(
     admitted: Admitted,
     subscriptions: Vec<Subscription>,
 ) -> Result<SubscribePermit, Error> {
-    hub.gate().subscribe(&admitted.to_stream()?, subscriptions, Reading::Stream).await
+    hub.gate().subscribe(&admitted.for_stream()?, subscriptions, Reading::Stream).await
 }
 
 fn stream(

@@ -29,7 +29,7 @@ pub(super) async fn make(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let caller = admitted.to_write()?;
+    let caller = admitted.for_writing()?;
     let asked: Asked = body::json(&headers, body, hub.settings(), "{\"channels\":[\"a\",\"b.*\"]}").await?;
     if asked.channels.is_empty() {
         return Err(Error::new(Code::MalformedBody, "`channels` is empty; name one or more").into());

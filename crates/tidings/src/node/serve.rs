@@ -28,13 +28,12 @@ use tracing::{debug, warn};
 
 use super::tls;
 use crate::{
-    config::Settings,
     error::{Code, Error},
     hub::{Hub, Stage},
     transport::{
         hyper::watched,
         socket::{Arrival, Pressure, Socket},
-        strict::Strict,
+        strict::{HeadTimeout, Strict},
     },
 };
 
@@ -126,7 +125,7 @@ async fn connection(
     let pressure = socket.pressure().clone();
     let Some(tls) = &hub.parts().tls else {
         let requests = requests(router, pressure, Arrival { peer, is_tls: false });
-        return serve_http(settings, socket, requests, stage).await;
+        return serve_http(&hub, socket, requests, stage).await;
     };
     let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
     let head_timeout = settings.server.head_timeout;
@@ -138,11 +137,20 @@ async fn connection(
         Ok(Ok(Some(stream))) => {
             let requests = requests(router, pressure, Arrival { peer, is_tls: true });
             // On the heap: it would make the task of a connection without TLS larger, too.
-            Box::pin(serve_http(settings, stream, requests, stage)).await;
+            Box::pin(serve_http(&hub, stream, requests, stage)).await;
         }
-        Ok(Ok(None)) => debug!(%peer, "plain HTTP was refused on a port that speaks TLS"),
-        Ok(Err(error)) => debug!(%peer, %error, "a TLS handshake failed"),
-        Err(_) => debug!(%peer, ?head_timeout, "a TLS handshake did not end in time"),
+        Ok(Ok(None)) => {
+            debug!(%peer, "plain HTTP was refused on a port that speaks TLS");
+            hub.metrics().connection_cut("plain_http");
+        }
+        Ok(Err(error)) => {
+            debug!(%peer, %error, "a TLS handshake failed");
+            hub.metrics().connection_cut("tls");
+        }
+        Err(_) => {
+            debug!(%peer, ?head_timeout, "a TLS handshake did not end in time");
+            hub.metrics().connection_cut("tls_timeout");
+        }
     }
 }
 
@@ -161,16 +169,13 @@ fn requests(
 }
 
 /// Speaks HTTP/1.1 or HTTP/2 over a connection, whichever its client begins with, until one of the two ends it.
-async fn serve_http<Io, Requests>(
-    settings: &Settings,
-    io: Io,
-    requests: Requests,
-    mut stage: watch::Receiver<Stage>,
-) where
+async fn serve_http<Io, Requests>(hub: &Hub, io: Io, requests: Requests, mut stage: watch::Receiver<Stage>)
+where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
     Requests: Service<Request<Incoming>, Response = Response, Error = Infallible>,
     Requests::Future: Send + 'static,
 {
+    let settings = hub.settings();
     let head_timeout = settings.server.head_timeout;
     let mut builder = auto::Builder::new(StreamExecutor { write_timeout: settings.stream.write_timeout });
     builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX);
@@ -197,6 +202,25 @@ async fn serve_http<Io, Requests>(
     };
     if let Err(error) = outcome {
         debug!(%error, "connection ended");
+        if let Some(reason) = cut_for(&*error) {
+            hub.metrics().connection_cut(reason);
+        }
+    }
+}
+
+/// What the client did that the connection was cut for; `None` where it went away by itself.
+fn cut_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let cause = error.source();
+    let io = [Some(error), cause].into_iter().flatten().find_map(|error| error.downcast_ref::<io::Error>());
+    if io.and_then(io::Error::get_ref).is_some_and(|error| error.is::<HeadTimeout>()) {
+        return Some("head_timeout");
+    }
+    let error = error.downcast_ref::<hyper::Error>()?;
+    match () {
+        () if error.is_parse_too_large() => Some("head_too_large"),
+        () if error.is_parse() => Some("malformed"),
+        () if error.is_timeout() => Some("head_timeout"),
+        () => cause?.downcast_ref::<h2::Error>().filter(|error| error.is_library()).map(|_| "http2"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The read side of a connection, with what is ambiguous in HTTP/1 turned into what hyper refuses.
 
 use std::{
+    fmt,
     future::Future,
     io,
     pin::Pin,
@@ -30,6 +31,18 @@ pub(crate) struct Strict<Io> {
     head_timeout: Duration,
 }
 
+/// The first head was not whole in time.
+#[derive(Debug)]
+pub(crate) struct HeadTimeout(Duration);
+
+impl fmt::Display for HeadTimeout {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "no request came within {:?}", self.0)
+    }
+}
+
+impl std::error::Error for HeadTimeout {}
+
 impl<Io> Strict<Io> {
     pub(crate) fn new(io: Io, head_timeout: Duration) -> Self {
         let opening = Some(Box::pin(sleep(head_timeout)));
@@ -38,10 +51,10 @@ impl<Io> Strict<Io> {
 
     fn poll_opening(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(opening) = &mut self.opening else { return Poll::Pending };
-        opening.as_mut().poll(context).map(|()| {
-            let timeout = self.head_timeout;
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no request came within {timeout:?}")))
-        })
+        opening
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, HeadTimeout(self.head_timeout))))
     }
 
     /// Judges what was read behind the first `before` bytes.

@@ -203,10 +203,10 @@ fn rsa_of_pkcs1(der: &[u8]) -> Result<Material, String> {
         })
     };
     let (n, e) = read().map_err(|_| "an RSA key in it is damaged".to_owned())?;
-    rsa_of(n, e)
+    rsa_of(&n, e)
 }
 
-fn rsa_of(n: Vec<u8>, e: Vec<u8>) -> Result<Material, String> {
+fn rsa_of(n: &[u8], e: Vec<u8>) -> Result<Material, String> {
     let n = n[n.iter().take_while(|byte| **byte == 0).count()..].to_vec();
     let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
     if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
@@ -260,7 +260,7 @@ fn from_jwk(jwk: Jwk) -> Option<Key> {
     };
     // A symmetric key (`oct`) has no business at a public address.
     let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-        ("RSA", _) => rsa_of(bytes(&jwk.n)?, bytes(&jwk.e)?).ok()?,
+        ("RSA", _) => rsa_of(&bytes(&jwk.n)?, bytes(&jwk.e)?).ok()?,
         ("EC", Some("P-256")) => Material::P256(curve_point(32)?),
         ("EC", Some("P-384")) => Material::P384(curve_point(48)?),
         ("OKP", Some("Ed25519")) => Material::Ed25519(bytes(&jwk.x).filter(|x| x.len() == 32)?),

@@ -11,7 +11,7 @@ use rustls::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::config::{Durability, TlsSettings};
+use crate::config::{Durability, Settings, TlsSettings};
 
 fn settings(tls: Option<TlsSettings>) -> Settings {
     let mut settings = Settings { data_dir: None, ..Settings::default() };

@@ -7,7 +7,10 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{KeySettings, Right};
+use crate::{
+    auth::rules,
+    config::{KeySettings, Right, Secret},
+};
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
 /// Where the tests' clock begins, in seconds.

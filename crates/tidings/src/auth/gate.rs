@@ -1,0 +1,453 @@
+//! The gate: judges credentials, hands out permits, and says again and again whether they still hold.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures_util::future::try_join_all;
+use tidings_protocol::{ChannelName, Subscription, body::EndReason};
+use tokio::sync::watch;
+use tracing::debug;
+
+use super::{
+    Action, Asker, Caller, Credential, Flaw, ManagePermit, Principal, PublishPermit, Question, Reading,
+    Revocations, Subject, SubscribePermit, Ticket, Who,
+    caller::{Asked, Basis, until},
+    rights::Rights,
+    rules::{Provider, Refused, Rules},
+    tickets::Tickets,
+    token::Key,
+};
+use crate::{
+    config::{AuthSettings, Settings},
+    error::{Code, Error},
+    limits::Rates,
+    metrics::Metrics,
+};
+
+/// Tells the time: milliseconds since 1970.
+pub(crate) type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
+/// Decides who may do what.
+pub(crate) struct Gate {
+    /// `None` where the hub is open.
+    rules: Option<RwLock<Arc<Rules>>>,
+    /// A hook of the hub's own process; it stays when the settings are read again.
+    own_hook: Option<Arc<Asker>>,
+    /// Whoever reaches an open hub.
+    anybody: Arc<Caller>,
+    revocations: Revocations,
+    tickets: Tickets,
+    rates: Rates,
+    channels_max: u64,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    /// Counts what may take rights from streams that are open.
+    changes: watch::Sender<u64>,
+}
+
+impl Gate {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a key file cannot be used.
+    pub(crate) fn new(
+        settings: &Settings,
+        own_hook: Option<Arc<Asker>>,
+        revocations: Revocations,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let rules = settings.auth.as_ref().map(|auth| Rules::read(auth, None, &metrics)).transpose()?;
+        Ok(Self {
+            rules: rules.map(|rules| RwLock::new(Arc::new(rules))),
+            own_hook,
+            anybody: Arc::new(local(Basis::OpenHub)),
+            revocations,
+            tickets: Tickets::default(),
+            rates: Rates::new(settings.limits.publishes_per_second),
+            channels_max: settings.limits.channels_per_connection,
+            metrics,
+            clock,
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// The settings in force; `None` where the hub is open.
+    pub(crate) fn settings(&self) -> Option<impl std::ops::Deref<Target = AuthSettings>> {
+        self.rules().map(SettingsOf)
+    }
+
+    /// Reads settings that are to replace those in force; nothing changes before [`Gate::put`].
+    ///
+    /// # Errors
+    /// When a key file cannot be used, or the hub was open and is not to be, or the other way round.
+    pub(crate) fn prepare(&self, settings: Option<&AuthSettings>) -> Result<Prepared, Error> {
+        match (self.rules(), settings) {
+            (None, None) => Ok(Prepared(None)),
+            (Some(before), Some(settings)) => {
+                Ok(Prepared(Some(Arc::new(Rules::read(settings, Some(&before), &self.metrics)?))))
+            }
+            _ => Err(Error::new(
+                Code::BadRequest,
+                "[auth] cannot be turned on or off in a running hub; restart it",
+            )),
+        }
+    }
+
+    /// Puts settings in force, and has every open stream judged by them.
+    pub(crate) fn put(&self, prepared: Prepared) {
+        if let (Some(rules), Prepared(Some(new))) = (&self.rules, prepared) {
+            *rules.write().unwrap_or_else(PoisonError::into_inner) = new;
+            self.changed();
+        }
+    }
+
+    /// Hears of everything that may take rights from open streams.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Fetches the identity provider's keys, where there is one, and has streams judged where they changed.
+    pub(crate) async fn keep_fresh(&self) {
+        let Some(jwks) = self.rules().and_then(|rules| rules.jwks.clone()) else { return };
+        let before = jwks.newest();
+        jwks.keep_fresh().await;
+        self.changed_from(before.as_ref(), &jwks);
+    }
+
+    /// Whether streams that are open have to be asked about again, and how often.
+    pub(crate) fn recheck_interval(&self) -> Option<Duration> {
+        let rules = self.rules();
+        let settings = rules.as_ref().map(|rules| rules.settings.hook_recheck);
+        let interval = settings.unwrap_or(AuthSettings::default().hook_recheck);
+        self.hook(rules.as_deref()).map(|_| interval)
+    }
+
+    /// Says who asks.
+    ///
+    /// # Errors
+    /// 401 where the credentials are not good, 503 where that cannot be told.
+    pub(crate) async fn admit(&self, credential: Option<&Credential>) -> Result<Arc<Caller>, Error> {
+        let admitted_at = *self.changes.borrow();
+        let Some(rules) = self.rules() else { return Ok(self.anybody.clone()) };
+        let keys = rules.jwks.as_ref().and_then(|jwks| jwks.newest());
+        let found = self.identify(&rules, credential).await;
+        // An unknown key's name may have brought new keys, and taken old ones away.
+        if let Some(jwks) = &rules.jwks {
+            self.changed_from(keys.as_ref(), jwks);
+        }
+        let (principal, basis) = match found {
+            Ok(found) => found,
+            Err(Refused::Flaw(flaw)) => return Err(self.refused(flaw)),
+            Err(Refused::Error(error)) => return Err(error),
+        };
+        rules.check(&basis, &self.revocations, self.now()).map_err(|flaw| self.refused(flaw))?;
+        let rights = rules.rights(&basis);
+        Ok(Arc::new(Caller { principal, rights, basis, admitted_at }))
+    }
+
+    async fn identify(
+        &self,
+        rules: &Rules,
+        credential: Option<&Credential>,
+    ) -> Result<(Principal, Basis), Refused> {
+        match credential {
+            None => Ok((Principal::Anonymous, Basis::Nothing)),
+            Some(Credential::Bearer(secret)) if secret.reveal().starts_with("tk_") => {
+                Ok(rules.api_key(secret.reveal())?)
+            }
+            Some(Credential::Bearer(secret) | Credential::Token(secret)) => {
+                rules.token(secret.reveal()).await
+            }
+            Some(Credential::Ticket(secret)) => {
+                let spent = self.tickets.spend(secret.reveal(), (self.clock)());
+                let (maker, subscriptions) = spent.ok_or(Flaw::Ticket)?;
+                Ok((maker.principal.clone(), Basis::Ticket { maker, subscriptions }))
+            }
+            // No session can be alive: nothing makes them yet.
+            Some(Credential::Session) => Err(Flaw::Session.into()),
+        }
+    }
+
+    /// The hub's own process.
+    pub(crate) fn process(&self) -> Arc<Caller> {
+        Arc::new(local(Basis::Process))
+    }
+
+    /// Leave to read what all of `subscriptions` match. Each counts once.
+    ///
+    /// # Errors
+    /// 400 for too many, 401 or 403 where one of them is not the caller's to read, 503 where the hook does not answer.
+    pub(crate) async fn subscribe(
+        &self,
+        caller: &Arc<Caller>,
+        subscriptions: Vec<Subscription>,
+        reading: Reading,
+    ) -> Result<SubscribePermit, Error> {
+        let subscriptions = self.once(subscriptions)?;
+        self.check_ticket(caller, &subscriptions, reading)?;
+        if !subscriptions.iter().all(|asked| caller.rights.subscribe.covers(asked)) {
+            return Err(denied(caller));
+        }
+        let rules = self.rules();
+        let hook = self.hook(rules.as_deref());
+        self.ask(hook.as_ref(), caller, Action::Subscribe, &subscriptions).await?;
+        Ok(SubscribePermit::new(caller.clone(), subscriptions.into(), hook.is_some()))
+    }
+
+    /// Leave to read these channels for the hub's own process, which is not asked about.
+    ///
+    /// # Errors
+    /// 400 for too many.
+    pub(crate) fn subscribe_process(
+        &self,
+        subscriptions: Vec<Subscription>,
+    ) -> Result<SubscribePermit, Error> {
+        Ok(SubscribePermit::new(self.process(), self.once(subscriptions)?.into(), false))
+    }
+
+    /// Leave to publish so many events, in all, to every one of `channels`.
+    ///
+    /// # Errors
+    /// 401 or 403 where one of them is not the caller's to publish to, 503 where the hook does not answer, 429 or 413
+    /// past `limits.publishes_per_second`.
+    pub(crate) async fn publish(
+        &self,
+        caller: &Arc<Caller>,
+        channels: impl IntoIterator<Item = &ChannelName>,
+        events: usize,
+    ) -> Result<PublishPermit, Error> {
+        let channels: HashSet<&ChannelName> = channels.into_iter().collect();
+        let may = |channel: &&ChannelName| caller.rights.publish.has(channel);
+        if self.is_ticket(caller) || !channels.iter().all(may) {
+            return Err(denied(caller));
+        }
+        let rules = self.rules();
+        let hook = self.hook(rules.as_deref());
+        if hook.is_some() {
+            let channels: Vec<_> = channels.into_iter().cloned().map(Subscription::Channel).collect();
+            self.ask(hook.as_ref(), caller, Action::Publish, &channels).await?;
+        }
+        let publisher = caller.principal.publisher();
+        self.rates.take(&publisher, events as u64)?;
+        Ok(PublishPermit::new(publisher))
+    }
+
+    /// Leave to publish for the hub's own process, which is not asked about.
+    pub(crate) fn publish_process(&self) -> PublishPermit {
+        PublishPermit::new(Principal::Local.publisher())
+    }
+
+    /// Leave to look after the hub.
+    ///
+    /// # Errors
+    /// 401 or 403 where the caller may not.
+    pub(crate) fn manage(&self, caller: &Caller) -> Result<ManagePermit, Error> {
+        if caller.rights.manage && !self.is_ticket(caller) {
+            Ok(ManagePermit::new())
+        } else {
+            Err(denied(caller))
+        }
+    }
+
+    /// Makes a ticket for a stream of exactly these channels.
+    ///
+    /// # Errors
+    /// As [`Gate::subscribe`]; 429 for too many. A ticket makes no ticket, and who has no credentials needs none.
+    pub(crate) async fn ticket(
+        &self,
+        caller: &Arc<Caller>,
+        subscriptions: Vec<Subscription>,
+    ) -> Result<Ticket, Error> {
+        if self.is_ticket(caller) || caller.principal == Principal::Anonymous {
+            return Err(denied(caller));
+        }
+        let permit = self.subscribe(caller, subscriptions, Reading::Stream).await?;
+        self.tickets.make(caller, permit.subscriptions().to_vec(), (self.clock)())
+    }
+
+    /// Refuses somebody from now on, until then or for as long as a token may last, and ends what they have open.
+    /// Must be called where blocking is allowed.
+    ///
+    /// # Errors
+    /// When there are too many, or it could not be kept.
+    pub(crate) fn revoke(&self, _: &ManagePermit, subject: Subject, until: Option<f64>) -> Result<(), Error> {
+        let now = self.now();
+        let settings = self.settings();
+        let longest = settings.map_or(AuthSettings::default().token_max_age, |auth| auth.token_max_age);
+        let outcome = self.revocations.revoke(subject, until.unwrap_or(now + longest.as_secs_f64()), now);
+        self.changed();
+        outcome
+    }
+
+    /// Judges a stream that is open again, by everything but the hook.
+    ///
+    /// # Errors
+    /// Why it has to end.
+    pub(crate) fn review(&self, caller: &Caller, subscriptions: &[Subscription]) -> Result<(), EndReason> {
+        let Some(rules) = self.rules() else { return Ok(()) };
+        rules.check(&caller.basis, &self.revocations, self.now()).map_err(|flaw| match flaw {
+            Flaw::Expired => EndReason::TokenExpired,
+            Flaw::Session => EndReason::SessionEnded,
+            _ => EndReason::Revoked,
+        })?;
+        let rights = rules.rights(&caller.basis);
+        let keeps = subscriptions.iter().all(|held| rights.subscribe.covers(held));
+        if keeps { Ok(()) } else { Err(EndReason::Revoked) }
+    }
+
+    /// As [`Gate::review`], for a stream that was being opened meanwhile: free where nothing has changed.
+    pub(crate) fn review_new(
+        &self,
+        caller: &Caller,
+        subscriptions: &[Subscription],
+    ) -> Result<(), EndReason> {
+        let has_changed = *self.changes.borrow() != caller.admitted_at;
+        if has_changed { self.review(caller, subscriptions) } else { Ok(()) }
+    }
+
+    /// Asks the hook about a stream that is open; no answer keeps it.
+    pub(crate) async fn is_refused_by_hook(&self, caller: &Caller, subscriptions: &[Subscription]) -> bool {
+        let rules = self.rules();
+        let Some(hook) = self.hook(rules.as_deref()) else { return false };
+        let Asked::As(principal) = caller.who() else { return false };
+        for subscription in subscriptions {
+            let question = question(principal.clone(), Action::Subscribe, subscription);
+            if hook.ask_again(&question).await == Some(false) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How long until the caller's credentials end.
+    pub(crate) fn time_left(&self, caller: &Caller) -> Option<Duration> {
+        let leeway = self.settings().map(|auth| auth.leeway).unwrap_or_default();
+        caller.expires_at().map(|at| until(at + leeway.as_secs_f64(), (self.clock)()))
+    }
+
+    fn check_ticket(&self, caller: &Caller, asked: &[Subscription], reading: Reading) -> Result<(), Error> {
+        let Basis::Ticket { subscriptions, .. } = &caller.basis else { return Ok(()) };
+        let asked: HashSet<_> = asked.iter().collect();
+        let is_exact = asked == subscriptions.iter().collect();
+        if is_exact && reading == Reading::Stream { Ok(()) } else { Err(denied(caller)) }
+    }
+
+    fn is_ticket(&self, caller: &Caller) -> bool {
+        matches!(caller.basis, Basis::Ticket { .. })
+    }
+
+    /// The subscriptions without repeats, within their bound.
+    fn once(&self, subscriptions: Vec<Subscription>) -> Result<Vec<Subscription>, Error> {
+        let mut seen = HashSet::with_capacity(subscriptions.len());
+        let once: Vec<_> =
+            subscriptions.into_iter().filter(|subscription| seen.insert(subscription.clone())).collect();
+        let (channels, channels_max) = (once.len() as u64, self.channels_max);
+        if channels > channels_max {
+            return Err(Error::new(
+                Code::TooManyChannels,
+                format!("{channels} channels are asked for; limit is {channels_max} (limits.channels_per_connection); use a pattern or a second stream"),
+            )
+            .limit("channels_per_connection"));
+        }
+        Ok(once)
+    }
+
+    /// Asks the hook about all of them at once; the first no, or the first that it does not answer, decides.
+    async fn ask(
+        &self,
+        hook: Option<&Arc<Asker>>,
+        caller: &Caller,
+        action: Action,
+        subscriptions: &[Subscription],
+    ) -> Result<(), Error> {
+        let (Some(hook), Asked::As(principal)) = (hook, caller.who()) else { return Ok(()) };
+        let answers = subscriptions.iter().map(async |subscription| {
+            match hook.allow(&question(principal.clone(), action, subscription)).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(denied_by_name()),
+                Err(error) => Err(error),
+            }
+        });
+        try_join_all(answers).await.map(|_| ())
+    }
+
+    fn hook(&self, rules: Option<&Rules>) -> Option<Arc<Asker>> {
+        self.own_hook.clone().or_else(|| rules?.hook.clone())
+    }
+
+    fn rules(&self) -> Option<Arc<Rules>> {
+        let rules = self.rules.as_ref()?;
+        Some(rules.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn changed_from(&self, before: Option<&Arc<Vec<Key>>>, jwks: &Provider) {
+        let now = jwks.newest();
+        let is_other = before.zip(now.as_ref()).is_some_and(|(before, now)| !Arc::ptr_eq(before, now));
+        if is_other {
+            self.changed();
+        }
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Seconds since 1970.
+    fn now(&self) -> f64 {
+        (self.clock)() as f64 / 1000.0
+    }
+
+    fn refused(&self, flaw: Flaw) -> Error {
+        debug!(?flaw, "credentials refused");
+        self.metrics.credentials_refused(flaw.word());
+        flaw.said()
+    }
+}
+
+/// Settings that were read and are not in force yet.
+pub(crate) struct Prepared(Option<Arc<Rules>>);
+
+struct SettingsOf(Arc<Rules>);
+
+impl std::ops::Deref for SettingsOf {
+    type Target = AuthSettings;
+
+    fn deref(&self) -> &AuthSettings {
+        &self.0.settings
+    }
+}
+
+pub(super) fn local(basis: Basis) -> Caller {
+    Caller { principal: Principal::Local, rights: Rights::EVERYTHING, basis, admitted_at: 0 }
+}
+
+fn question(principal: Option<Who>, action: Action, subscription: &Subscription) -> Question {
+    Question {
+        principal,
+        action,
+        channel: subscription.as_str().to_owned(),
+        is_pattern: matches!(subscription, Subscription::Pattern(_)),
+    }
+}
+
+/// Whoever has shown nothing may show something; whoever has may not.
+fn denied(caller: &Caller) -> Error {
+    if caller.principal == Principal::Anonymous {
+        return Error::new(
+            Code::CredentialsMissing,
+            "this needs credentials; send `Authorization: Bearer` with a token or an API key",
+        );
+    }
+    denied_by_name()
+}
+
+fn denied_by_name() -> Error {
+    Error::new(Code::AccessDenied, "Access denied")
+}
+
+#[cfg(test)]
+mod tests;
