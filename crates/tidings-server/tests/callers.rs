@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidings_protocol::sse::{Event, Item, Parser};
 use tokio::{net::TcpStream, runtime, time::timeout};
@@ -17,7 +16,7 @@ use tokio::{net::TcpStream, runtime, time::timeout};
 use crate::{
     process::{Directory, Hub},
     reader::Reader,
-    tokens::{KEY, bearer, claims, hs256, key_lines, now},
+    tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, now, reload},
     wire::Answer,
 };
 
@@ -48,17 +47,18 @@ pub(crate) fn token_with(user: &str, more: &Value) -> String {
 /// An API key by number, and its lines in a settings file.
 pub(crate) fn api_key(number: usize, lines: &str) -> (String, String) {
     let secret = format!("tk_{number:043}");
-    let hash: String = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes())
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let lines = format!("[[auth.keys]]\nname = \"key-{number}\"\nhash = \"sha256:{hash}\"\n{lines}\n");
+    let hash = hash_of(&secret);
+    let lines = format!("[[auth.keys]]\nname = \"key-{number}\"\nhash = \"{hash}\"\n{lines}\n");
     (secret, lines)
 }
 
 impl Hub {
-    pub(crate) fn ask(
+    /// Sends a request with `Authorization: Bearer`.
+    pub(crate) fn ask(&self, credential: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.request_as(method, path, credential, &[], body.as_ref())
+    }
+
+    pub(crate) fn request_as(
         &self,
         method: &str,
         path: &str,
@@ -71,11 +71,11 @@ impl Hub {
     }
 
     pub(crate) fn get_as(&self, credential: &str, path: &str) -> Answer {
-        self.ask("GET", path, credential, &[], b"")
+        self.ask(credential, "GET", path, b"")
     }
 
     pub(crate) fn post_as(&self, credential: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
-        self.ask("POST", path, credential, &[], body.as_ref())
+        self.ask(credential, "POST", path, body)
     }
 
     /// Publishes to one channel with the key that may do everything, and answers the id.
@@ -114,8 +114,7 @@ impl Hub {
     #[track_caller]
     pub(crate) fn reload_whole(&mut self, directory: &Directory, lines: &str) {
         directory.write("tidings.toml", &format!("[auth]\n{lines}"));
-        self.signal(Signal::HUP);
-        self.wait_for_log("settings were read again");
+        reload(self);
     }
 }
 

@@ -81,7 +81,7 @@ fn every_channel_of_a_batch_is_asked_about_once() {
         {"channels": ["chat.1"], "data": "b"},
         {"channels": ["chat.3", "chat.1"], "data": "c"},
     ]);
-    hub.ask("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes()).is(200);
+    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes()).is(200);
     let mut asked = backend.questions();
     asked.sort_by_key(|question| question["channel"].to_string());
     let expected =
@@ -99,7 +99,7 @@ fn hook_is_asked_only_after_the_patterns_have_allowed_and_never_about_keys() {
     hub.get("/api/v1/events/user.u").refuses(401, "credentials_missing");
     hub.post_as(&writer(), "/api/v1/events/other", "x").denies();
     let batch = json!([{"channels": ["chat.1"], "data": "a"}, {"channels": ["other"], "data": "b"}]);
-    hub.ask("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes()).denies();
+    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes()).denies();
     hub.get_as(&token("u"), "/api/v1/events/$sys").refuses(403, "reserved_channel");
     hub.get_as("nonsense", OWN).refuses(401, "bad_credentials");
     let mut reader = hub.subscribe_as(KEY, OWN);
@@ -363,7 +363,7 @@ fn history_names_only_channels_that_the_hook_was_asked_about_and_all_to_keys() {
     let backend = Backend::start(YES);
     let hub = asking(&directory, &backend, HASTY);
     let event = json!({"channels": ["user.u", "user.u.a"], "data": "x"});
-    hub.ask("POST", "/api/v1/publish", KEY, &JSON, event.to_string().as_bytes()).is(200);
+    hub.request_as("POST", "/api/v1/publish", KEY, &JSON, event.to_string().as_bytes()).is(200);
     let path = "/api/v1/channels/user.u/events";
     let channels =
         |credential: &str| hub.get_as(credential, path).is(200).json()["events"][0]["channels"].clone();

@@ -206,8 +206,9 @@ fn key_past_its_rate_gets_429_and_a_batch_counts_its_events() {
     let rules = format!("secret = {SECRET:?}\n{lines}");
     let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "20")]);
     let ndjson = [("Content-Type", "application/x-ndjson")];
-    let publish =
-        |key: &str, events: usize| hub.ask("POST", "/api/v1/publish", key, &ndjson, batch(events).as_bytes());
+    let publish = |key: &str, events: usize| {
+        hub.request_as("POST", "/api/v1/publish", key, &ndjson, batch(events).as_bytes())
+    };
     names_limit(&publish(KEY, 21), 413, "batch_too_large", LIMIT);
     // Nothing of it counted, nor what was not allowed.
     hub.post_as(&other, "/api/v1/events/b", "x").denies();
@@ -245,12 +246,12 @@ fn events_and_bodies_have_their_bytes() {
     let answer = hub.post_as(KEY, "/api/v1/events/a", "x".repeat(101));
     names_limit(&answer, 413, "event_too_large", "event_bytes");
     let batch = json!([{"channels": ["a"], "data": "x"}, {"channels": ["a"], "data": "x".repeat(101)}]);
-    let answer = hub.ask("POST", "/api/v1/publish", KEY, &JSON, batch.to_string().as_bytes());
+    let answer = hub.request_as("POST", "/api/v1/publish", KEY, &JSON, batch.to_string().as_bytes());
     names_limit(&answer, 413, "event_too_large", "event_bytes");
     assert_eq!(answer.json()["index"], 1);
     for path in ["/api/v1/events/a", "/api/v1/publish", "/api/v1/tickets", "/api/v1/revocations"] {
         let large = "{".repeat(1001);
-        let answer = hub.ask("POST", path, KEY, &JSON, large.as_bytes());
+        let answer = hub.request_as("POST", path, KEY, &JSON, large.as_bytes());
         names_limit(&answer, 413, "body_too_large", "body_bytes");
         let (name, value) = bearer(KEY);
         let authority = hub.authority();
@@ -269,7 +270,8 @@ fn events_and_bodies_have_their_bytes() {
 fn idempotency_keys_have_their_number() {
     let directory = Directory::new();
     let hub = limited(&directory, &[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
-    let publish = |key: &str| hub.ask("POST", "/api/v1/events/a", KEY, &[("Idempotency-Key", key)], b"x");
+    let publish =
+        |key: &str| hub.request_as("POST", "/api/v1/events/a", KEY, &[("Idempotency-Key", key)], b"x");
     publish("1").is(200);
     publish("2").is(200);
     names_limit(&publish("3"), 429, "idempotency_keys_full", "idempotency_keys");

@@ -288,7 +288,7 @@ fn token_that_may_publish_publishes_to_its_patterns_and_no_batch_goes_beyond() {
         {"channels": ["chat.u.1", "chat.v.1"], "data": "bad"},
     ]);
     let headers = [("Content-Type", "application/json")];
-    hub.ask("POST", "/api/v1/publish", &writer, &headers, batch.to_string().as_bytes()).denies();
+    hub.request_as("POST", "/api/v1/publish", &writer, &headers, batch.to_string().as_bytes()).denies();
     let page = hub.get_as(KEY, "/api/v1/channels/chat.u.1/events").json();
     assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
     // Who may write may not read for that.

@@ -6,11 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{hmac, rand::SystemRandom, signature};
 use serde_json::{Value, json};
 
-use crate::{
-    process::{Directory, Hub},
-    reader::Reader,
-    wire::Answer,
-};
+use crate::process::{Directory, Hub};
 
 /// The secret of the hubs that have one.
 pub(crate) const SECRET: &str = "a secret of thirty-two bytes or more";
@@ -153,15 +149,18 @@ pub(crate) fn key_lines() -> String {
 
 /// The lines of another key that may do everything.
 pub(crate) fn lines_of_key(name: &str, key: &str) -> String {
-    let digits: String = ring::digest::digest(&ring::digest::SHA256, key.as_bytes())
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hash_of(key);
     format!(
-        "[[auth.keys]]\nname = \"{name}\"\nhash = \"sha256:{digits}\"\nrights = [\"publish\", \"subscribe\", \
+        "[[auth.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\nrights = [\"publish\", \"subscribe\", \
          \"manage\"]\nsubscribe = [\"**\"]\npublish = [\"**\"]\n"
     )
+}
+
+/// What a settings file has of a key.
+pub(crate) fn hash_of(key: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+    let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
 }
 
 /// A hub in memory with `[auth]`: these lines of the section, and [`KEY`].
@@ -173,21 +172,6 @@ pub(crate) fn protected(directory: &Directory, lines: &str) -> Hub {
 pub(crate) fn reload(hub: &mut Hub) {
     hub.signal(rustix::process::Signal::HUP);
     hub.wait_for_log("settings were read again");
-}
-
-impl Hub {
-    /// Sends a request with `Authorization: Bearer`.
-    pub(crate) fn ask(&self, credential: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
-        let (name, value) = bearer(credential);
-        self.request(method, path, &[(name, &value)], body.as_ref())
-    }
-
-    /// Opens a stream with `Authorization: Bearer`.
-    #[track_caller]
-    pub(crate) fn subscribe_as(&self, credential: &str, path: &str) -> Reader {
-        let (name, value) = bearer(credential);
-        self.subscribe_with(path, &[(name, &value)])
-    }
 }
 
 /// As [`protected`], with variables of the environment besides.

@@ -76,8 +76,11 @@ fn with_credentials(origin: HeaderValue) -> Page {
     Page { origin, has_credentials: true }
 }
 
+/// What every answer says of itself.
 fn vary(mut response: Response) -> Response {
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+    // What an event says must not be taken for a page because it looks like one.
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

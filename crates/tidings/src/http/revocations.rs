@@ -34,7 +34,6 @@ pub(super) async fn revoke(
     let caller = admitted.for_writing()?;
     hub.gate().manage(&caller)?;
     let asked: Asked = body::json(&headers, body, hub.settings(), SHAPE).await?;
-    let permit = hub.gate().manage(&caller)?;
     let until = asked.until.as_deref().map(seconds).transpose()?;
     let subject = subject(asked)?;
     // Again: the right may have gone while the body was on its way.
