@@ -1,10 +1,9 @@
 // The page at `/`, as a newcomer uses it: in Chromium, its main way in Firefox, too.
 
 import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { inPage, launch, openTab } from "./harness/browsers.js";
+import { inPage, launch } from "./harness/browsers.js";
+import { NARROW, fill, isShown, isStatus, screenshot, shown, stateOf, textOf, visitPage } from "./harness/page.js";
 import { startProxy } from "./harness/proxy.js";
 import { startServer, until } from "./harness/server.js";
 
@@ -12,43 +11,11 @@ let chromium;
 before(async () => (chromium = await launch("chromium")));
 after(() => chromium?.close());
 
-const WIDE = { width: 1200, height: 860 };
-const NARROW = { width: 360, height: 780 };
-
-/** Opens the page on a channel, live, and notes everything that a browser would complain about. */
-async function openPage(t, base, channel, { viewport = WIDE, browser = chromium } = {}) {
-    const tab = await openTab(t, browser);
-    const complaints = [];
-    tab.on("console", (message) => ["error", "warn"].includes(message.type()) && complaints.push(message.text()));
-    tab.on("pageerror", (error) => complaints.push(error.message));
-    await tab.exposeFunction("noteViolation", (what) => complaints.push(`policy: ${what}`));
-    await tab.evaluateOnNewDocument(() => {
-        document.addEventListener("securitypolicyviolation", (event) => window.noteViolation(event.violatedDirective));
-    });
-    await tab.setViewport(viewport);
-    await tab.goto(`${base}/#${channel}`);
-    await inPage(tab, () => !document.getElementById("cut").disabled);
-    return { tab, complaints };
-}
-
-const textOf = (tab, selector) => tab.$eval(selector, (found) => found.textContent);
-const stateOf = (tab) => tab.evaluate(() => document.body.dataset.state);
-/** What the page shows, oldest first. */
-const shown = (tab, selector = ".event") =>
-    tab.$$eval(`${selector} pre`, (found) => found.map((data) => data.textContent).reverse());
-const isShown = (tab, count) => inPage(tab, (want) => document.querySelectorAll(".event").length === want, count);
-const isStatus = (tab, text) => inPage(tab, (want) => document.getElementById("status").textContent === want, text);
-
-async function fill(tab, selector, text) {
-    await tab.$eval(selector, (field) => (field.value = ""));
-    await tab.type(selector, text);
-}
-
-async function screenshot(tab, name) {
-    const folder = process.env.SCREENSHOTS;
-    if (!folder) return;
-    await mkdir(folder, { recursive: true });
-    await tab.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+/** Opens the page on a channel, live, in Chromium where no other browser is named. */
+async function openPage(t, base, channel, { browser = chromium, viewport } = {}) {
+    const page = await visitPage(t, browser, base, channel, viewport);
+    await inPage(page.tab, () => !document.getElementById("cut").disabled);
+    return page;
 }
 
 test("the page watches a channel and shows what is published to it", async (t) => {

@@ -1,12 +1,24 @@
-//! Which credentials are good, by every carrier and on every route.
+//! Which credentials are good, and for how long: expiry, revocation, and settings that are read again.
 
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
-    process::Directory,
-    tokens::{KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, protected, token},
+    matrix::on_every_route,
+    process::{Directory, Hub, eventually},
+    reader::Reader,
+    tokens::{
+        KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, key_lines, lines_of_key,
+        merged, now, protected, reload, token,
+    },
     wire::Wire,
 };
+
+const STREAM: &str = "/api/v1/events/user.u";
+const HISTORY: &str = "/api/v1/channels/user.u/events";
+const OTHER_SECRET: &str = "another secret of thirty-two bytes or more";
 
 #[test]
 fn every_algorithm_signs_tokens_that_are_taken() {
@@ -47,4 +59,281 @@ fn user_streams_and_backend_publishes() {
     let (name, value) = bearer(KEY);
     hub.request("POST", "/api/v1/events/user.u", &[(name, &value)], b"hello").is(200);
     assert!(String::from_utf8(wire.chunk().unwrap()).unwrap().starts_with("data: hello\n"));
+}
+
+fn write(directory: &Directory, lines: &str) {
+    directory.write("tidings.toml", &format!("[auth]\n{lines}\n{}", key_lines()));
+}
+
+/// Fails unless the stream ends for this reason, and ends at once.
+#[track_caller]
+fn ends(stream: &mut Reader, reason: &str, reconnect: bool) {
+    let begun = Instant::now();
+    // Less than the time between two keep-alives, which would go on for ever.
+    stream.wire.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(stream.notice("tidings.end").1, json!({"reason": reason, "reconnect": reconnect}));
+    assert!(stream.next().is_none());
+    assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
+}
+
+/// Fails unless what is published now is the next that the stream tells.
+#[track_caller]
+fn lives(hub: &Hub, stream: &mut Reader, data: &str) {
+    hub.ask(KEY, "POST", STREAM, data).is(200);
+    assert_eq!(stream.data(), data);
+}
+
+#[track_caller]
+fn is_refused_everywhere(hub: &Hub, credential: &str) {
+    for (route, answer) in on_every_route(hub, credential) {
+        assert_eq!(answer.head.status, 401, "{route}: {}", answer.text());
+        answer.refuses(401, "bad_credentials");
+    }
+}
+
+#[test]
+fn changed_secret_ends_what_rests_on_the_old_one() {
+    let directory = Directory::new();
+    let mut hub = protected(&directory, &format!("secret = {SECRET:?}"));
+    let (old, new) =
+        (token("u"), by_secret(OTHER_SECRET.as_bytes(), &header("HS256", json!({})), &claims("u")));
+    let mut stream = hub.subscribe_as(&old, STREAM);
+    let mut of_key = hub.subscribe_as(KEY, STREAM);
+    let ticket = |credential: &str| {
+        let made =
+            hub.ask(credential, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+        format!("{STREAM}?ticket={}", made["ticket"].as_str().unwrap())
+    };
+    let (spent, waiting, of_backend) = (ticket(&old), ticket(&old), ticket(KEY));
+    let mut by_ticket = hub.subscribe(&spent);
+    is_refused_everywhere(&hub, &new);
+
+    write(&directory, &format!("secret = {OTHER_SECRET:?}"));
+    reload(&mut hub);
+    ends(&mut stream, "revoked", false);
+    ends(&mut by_ticket, "revoked", false);
+    is_refused_everywhere(&hub, &old);
+    hub.get(&waiting).refuses(401, "bad_credentials");
+    lives(&hub, &mut of_key, "to the backend");
+    lives(&hub, &mut hub.subscribe_as(&new, STREAM), "to the new token");
+    hub.subscribe(&of_backend);
+}
+
+#[test]
+fn replaced_key_file_ends_streams_of_keys_that_are_gone() {
+    let (first, second) = (Pair("rsa"), Pair("stranger"));
+    let pem = |pair: Pair| std::fs::read_to_string(pair.public()).unwrap();
+    let directory = Directory::new();
+    directory.write("keys.pem", &pem(first));
+    let mut hub = protected(&directory, "key_file = \"keys.pem\"");
+    let token = |pair| by_pair(pair, &header("RS256", json!({})), &claims("u"));
+    let mut of_first = hub.subscribe_as(&token(first), STREAM);
+    let mut of_key = hub.subscribe_as(KEY, STREAM);
+    is_refused_everywhere(&hub, &token(second));
+
+    // Both for a while, as one rotates.
+    directory.write("keys.pem", &(pem(first) + &pem(second)));
+    reload(&mut hub);
+    let mut of_second = hub.subscribe_as(&token(second), STREAM);
+    hub.ask(KEY, "POST", STREAM, "both").is(200);
+    assert_eq!([of_first.data(), of_second.data(), of_key.data()], ["both", "both", "both"]);
+
+    directory.write("keys.pem", &pem(second));
+    reload(&mut hub);
+    ends(&mut of_first, "revoked", false);
+    is_refused_everywhere(&hub, &token(first));
+    hub.ask(KEY, "POST", STREAM, "second").is(200);
+    assert_eq!([of_second.data(), of_key.data()], ["second", "second"]);
+}
+
+#[test]
+fn files_that_are_broken_at_a_hang_up_change_nothing_and_are_told() {
+    let pem = |name: &str| {
+        let path = format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let good_settings = format!("[auth]\nkey_file = \"keys.pem\"\n{}", key_lines());
+    let good_key = pem("rsa.pub.pem");
+    let cut_key = &good_key[..good_key.len() / 2];
+    let private = pem("stranger.pem");
+    let directory = Directory::new();
+    directory.write("keys.pem", &good_key);
+    let mut hub = protected(&directory, "key_file = \"keys.pem\"");
+    let ours = by_pair(Pair("rsa"), &header("RS256", json!({})), &claims("u"));
+    let strangers = by_pair(Pair("stranger"), &header("RS256", json!({})), &claims("u"));
+    let mut stream = hub.subscribe_as(&ours, STREAM);
+    let mut of_key = hub.subscribe_as(KEY, STREAM);
+    let renamed = good_settings.replace("keys.pem", "missing.pem");
+    let bad_hash = good_settings.replace("sha256:", "md5:");
+    let no_keys = "[auth]\nkey_file = \"keys.pem\"\n[[auth.keys]]\n";
+    for (settings, keys, told) in [
+        ("[auth\nkey_file = 7", good_key.as_str(), "tidings.toml:1:"),
+        ("\u{0}", &good_key, "tidings.toml:1:"),
+        (no_keys, &good_key, "tidings.toml:3:"),
+        (&bad_hash, &good_key, "auth.keys has a hash of"),
+        (&renamed, &good_key, "auth.key_file missing.pem: it cannot be read"),
+        (&good_settings, "", "auth.key_file keys.pem: it holds no `-----BEGIN PUBLIC KEY-----`"),
+        (&good_settings, "garbage", "auth.key_file keys.pem: it holds no `-----BEGIN PUBLIC KEY-----`"),
+        (&good_settings, cut_key, "auth.key_file keys.pem: it is not PEM"),
+        (&good_settings, &private, "auth.key_file keys.pem: it holds a private key"),
+        (&good_settings, &pem("small.pub.pem"), "auth.key_file keys.pem: an RSA key has"),
+        (&good_settings, &pem("p521.pub.pem"), "auth.key_file keys.pem: curve"),
+    ] {
+        directory.write("tidings.toml", settings);
+        directory.write("keys.pem", keys);
+        hub.signal(Signal::HUP);
+        let lines = hub.log_to(told);
+        assert!(lines.contains("nothing has changed"), "{lines}");
+        assert!(!private.lines().any(|line| lines.contains(line)), "{lines}");
+        hub.ask(&ours, "GET", HISTORY, "").is(200);
+        hub.ask(&strangers, "GET", HISTORY, "").refuses(401, "bad_credentials");
+        hub.ask(KEY, "POST", STREAM, told).is(200);
+        assert_eq!([stream.data(), of_key.data()], [told, told]);
+    }
+    // It still listens to what is whole.
+    directory.write("tidings.toml", &good_settings);
+    directory.write("keys.pem", &pem("stranger.pub.pem"));
+    reload(&mut hub);
+    ends(&mut stream, "revoked", false);
+    lives(&hub, &mut of_key, "after all of them");
+    hub.ask(&strangers, "GET", HISTORY, "").is(200);
+}
+
+#[test]
+fn api_key_that_is_taken_out_of_the_file_ends_its_streams_alone() {
+    const REMOVED: &str = "tk_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+    let directory = Directory::new();
+    let secret = format!("secret = {SECRET:?}\n");
+    let mut hub = protected(&directory, &format!("{secret}{}", lines_of_key("removed", REMOVED)));
+    let mut of_removed = hub.subscribe_as(REMOVED, "/api/v1/events/**");
+    let mut of_key = hub.subscribe_as(KEY, STREAM);
+    let mut of_user = hub.subscribe_as(&token("u"), STREAM);
+    write(&directory, &secret);
+    reload(&mut hub);
+    ends(&mut of_removed, "revoked", false);
+    is_refused_everywhere(&hub, REMOVED);
+    hub.ask(KEY, "POST", STREAM, "to the others").is(200);
+    assert_eq!([of_key.data(), of_user.data()], ["to the others", "to the others"]);
+}
+
+#[test]
+fn settings_that_take_less_end_the_streams_that_need_more() {
+    let secret = format!("secret = {SECRET:?}\n");
+    for lines in [
+        "algorithms = [\"HS512\"]",
+        "audience = \"other\"",
+        "issuer = \"other\"",
+        "token_max_age = \"10s\"",
+        "user.subscribe = []",
+        "user.subscribe = [\"user.{sub}.**\"]",
+    ] {
+        let directory = Directory::new();
+        let mut hub = protected(&directory, &secret);
+        let token = token("u");
+        let mut stream = hub.subscribe_as(&token, STREAM);
+        let mut of_key = hub.subscribe_as(KEY, STREAM);
+        lives(&hub, &mut stream, "before");
+        assert_eq!(of_key.data(), "before");
+        let id = stream.last_id().to_owned();
+        hub.ask(KEY, "POST", STREAM, "missed").is(200);
+        assert_eq!([stream.data(), of_key.data()], ["missed", "missed"]);
+        write(&directory, &format!("{secret}{lines}"));
+        reload(&mut hub);
+        ends(&mut stream, "revoked", false);
+        lives(&hub, &mut of_key, "after");
+        // What is gone cannot be replayed either.
+        let (name, value) = bearer(&token);
+        let again = hub.request("GET", STREAM, &[(name, &value), ("Last-Event-ID", &id)], b"");
+        assert!(matches!(again.head.status, 401 | 403), "{lines}: {}", again.text());
+        assert!(!again.text().contains("missed"), "{lines}");
+    }
+}
+
+#[test]
+fn token_that_expires_ends_its_stream_and_a_new_one_resumes_it_whole() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &format!("secret = {SECRET:?}\nleeway = \"0s\""));
+    let ends_at = now() + 2;
+    let mut stream = hub.subscribe_as(&hs256(&merged(claims("u"), json!({"exp": ends_at}))), STREAM);
+    lives(&hub, &mut stream, "1");
+    assert_eq!(stream.notice("tidings.end").1, json!({"reason": "token_expired", "reconnect": true}));
+    let late = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - ends_at as f64;
+    assert!((0.0..1.0).contains(&late), "it ended {late} s after its token");
+    assert!(stream.next().is_none());
+    for data in ["2", "3"] {
+        hub.ask(KEY, "POST", STREAM, data).is(200);
+    }
+    let (name, value) = bearer(&token("u"));
+    let mut again = hub.subscribe_with(STREAM, &[(name, &value), ("Last-Event-ID", stream.last_id())]);
+    hub.ask(KEY, "POST", STREAM, "4").is(200);
+    assert_eq!(again.several(3), ["2", "3", "4"]);
+}
+
+#[test]
+fn revocation_ends_streams_at_once_and_survives_a_restart() {
+    let directory = Directory::new();
+    write(&directory, &format!("secret = {SECRET:?}"));
+    let hub = Hub::serve(&directory, &[]);
+    let old = hs256(&merged(claims("u"), json!({"iat": now() - 5})));
+    let one = hs256(&merged(claims("v"), json!({"jti": "one", "tidings": {"subscribe": ["user.u"]}})));
+    let another = hs256(&merged(claims("v"), json!({"jti": "two", "tidings": {"subscribe": ["user.u"]}})));
+    let mut of_user = hub.subscribe_as(&old, STREAM);
+    let [mut of_one, mut of_another] = [&one, &another].map(|token| hub.subscribe_as(token, STREAM));
+    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"user\":\"u\"}").is(204);
+    ends(&mut of_user, "revoked", false);
+    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"one\"}").is(204);
+    ends(&mut of_one, "revoked", false);
+    lives(&hub, &mut of_another, "still here");
+    hub.kill();
+    let hub = Hub::serve(&directory, &[]);
+    for revoked in [&old, &one] {
+        for (route, answer) in on_every_route(&hub, revoked) {
+            assert_eq!(answer.head.status, 401, "{route}");
+            answer.refuses(401, "revoked");
+        }
+    }
+    hub.ask(&another, "GET", HISTORY, "").is(200);
+    let fresh = hs256(&merged(claims("u"), json!({"iat": now() + 1})));
+    hub.ask(&fresh, "GET", HISTORY, "").is(200);
+    hub.stop();
+}
+
+#[test]
+fn rights_that_go_while_a_body_is_on_its_way_are_gone_when_it_has_come() {
+    let directory = Directory::new();
+    let secret = format!("secret = {SECRET:?}\nleeway = \"0s\"\n");
+    let mut hub = protected(&directory, &secret);
+    let saying =
+        |changes| hs256(&merged(merged(claims("w"), json!({"tidings": {"publish": ["user.u"]}})), changes));
+    let begun = |credential: &str, path: &str, body: &str| {
+        let (name, value) = bearer(credential);
+        let request = hub.head_of("POST", path, &[(name, &value)], body.as_bytes());
+        let mut wire = Wire::connect(&hub);
+        wire.send(&request[..request.len() - 1]);
+        (wire, request[request.len() - 1])
+    };
+    let revoked = saying(json!({"jti": "slow"}));
+    let ends_at = now() + 2;
+    let expired = saying(json!({"exp": ends_at}));
+    let batch = "{\"channels\":[\"user.u\"],\"data\":\"late\"}";
+    let slow = [
+        begun(&revoked, STREAM, "late"),
+        begun(&revoked, "/api/v1/publish", batch),
+        begun(&revoked, "/api/v1/tickets", "{\"channels\":[\"user.w\"]}"),
+        begun(&expired, STREAM, "late"),
+    ];
+    let of_removed = begun(KEY, STREAM, "late");
+    let of_manager = begun(KEY, "/api/v1/revocations", "{\"user\":\"victim\"}");
+    eventually("the token expires", || now() >= ends_at);
+    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"slow\"}").is(204);
+    directory.write("tidings.toml", &format!("[auth]\n{secret}"));
+    reload(&mut hub);
+    for ((mut wire, last), code) in slow.into_iter().zip(["revoked", "revoked", "revoked", "token_expired"]) {
+        wire.send([last]);
+        wire.answer().refuses(401, code);
+    }
+    for (mut wire, last) in [of_removed, of_manager] {
+        wire.send([last]);
+        wire.answer().refuses(401, "bad_credentials");
+    }
 }

@@ -2,29 +2,42 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose process cannot be run has failed")]
 
+mod backend;
+mod callers;
 mod process;
 mod reader;
 mod tokens;
 mod wire;
 
 mod behind;
+mod carriers;
 mod check;
+mod cookies;
 mod credentials;
 mod direct;
 mod faults;
 mod flood;
 mod guide;
 mod history;
+mod hook;
 mod input;
 mod key;
 mod limits;
+mod limits_each;
+mod matrix;
 mod open_hub;
 mod operating;
+mod provider;
 mod publish;
+mod reach;
 mod resume;
+mod revocations;
+mod rights;
 mod serve;
 mod settings;
 mod shell;
 mod shutdown;
 mod streams;
+mod threats;
+mod tickets;
 mod token;

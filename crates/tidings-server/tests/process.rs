@@ -149,8 +149,19 @@ impl Hub {
 
     /// Waits until a line of its log holds the text.
     pub(crate) fn wait_for_log(&mut self, text: &str) {
-        let found = self.log.get_mut().unwrap().iter().any(|line| line.contains(text));
-        assert!(found, "the log ended without {text:?}");
+        self.log_to(text);
+    }
+
+    /// The lines of its log that were not looked at yet, to the first that holds the text.
+    pub(crate) fn log_to(&mut self, text: &str) -> String {
+        let mut lines = String::new();
+        while let Ok(line) = self.log.get_mut().unwrap().recv_timeout(Duration::from_secs(20)) {
+            lines += &line;
+            if line.contains(text) {
+                return lines;
+            }
+        }
+        panic!("the log goes on, or ended, without {text:?}: {lines}");
     }
 }
 

@@ -22,6 +22,14 @@ impl Pair {
         path(&format!("{}.pub.pem", self.0))
     }
 
+    /// Its public half as an identity provider publishes it. RSA only.
+    pub(crate) fn jwk(self, id: &str) -> Value {
+        let key = signature::RsaKeyPair::from_pkcs8(&self.private()).unwrap();
+        let public = signature::RsaPublicKeyComponents::<Vec<u8>>::from(key.public());
+        let [n, e] = [public.n, public.e].map(|number| URL_SAFE_NO_PAD.encode(number));
+        json!({"kty": "RSA", "use": "sig", "kid": id, "n": n, "e": e})
+    }
+
     fn private(self) -> Vec<u8> {
         let text = std::fs::read_to_string(path(&format!("{}.pem", self.0))).unwrap();
         let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
@@ -52,45 +60,74 @@ pub(crate) fn hs256(claims: &Value) -> String {
     by_secret(SECRET.as_bytes(), &json!({"alg": "HS256", "typ": "JWT"}), claims)
 }
 
+/// A header with these members besides.
+pub(crate) fn header(algorithm: &str, more: Value) -> Value {
+    merged(json!({"alg": algorithm, "typ": "JWT"}), more)
+}
+
+/// An object with the members of another in place of its own; null leaves one out.
+pub(crate) fn merged(mut object: Value, changes: Value) -> Value {
+    let members = object.as_object_mut().unwrap();
+    let Value::Object(changes) = changes else { panic!("no object: {changes}") };
+    for (name, value) in changes {
+        match value {
+            Value::Null => drop(members.remove(&name)),
+            value => drop(members.insert(name, value)),
+        }
+    }
+    object
+}
+
 /// Signs with HMAC, whatever the header says.
 pub(crate) fn by_secret(secret: &[u8], header: &Value, claims: &Value) -> String {
-    let algorithm = match header["alg"].as_str() {
-        Some("HS384") => hmac::HMAC_SHA384,
-        Some("HS512") => hmac::HMAC_SHA512,
+    let algorithm = header["alg"].as_str().unwrap_or_default();
+    sealed(header, claims, |signed| hmac_of(secret, algorithm, signed))
+}
+
+/// The signature of a secret; of an algorithm that is no HMAC it is that of HS256.
+pub(crate) fn hmac_of(secret: &[u8], algorithm: &str, signed: &[u8]) -> Vec<u8> {
+    let algorithm = match algorithm {
+        "HS384" => hmac::HMAC_SHA384,
+        "HS512" => hmac::HMAC_SHA512,
         _ => hmac::HMAC_SHA256,
     };
-    sealed(header, claims, |signed| hmac::sign(&hmac::Key::new(algorithm, secret), signed).as_ref().to_vec())
+    hmac::sign(&hmac::Key::new(algorithm, secret), signed).as_ref().to_vec()
 }
 
 /// Signs with a private key, by the algorithm that the header names.
 pub(crate) fn by_pair(pair: Pair, header: &Value, claims: &Value) -> String {
+    sealed(header, claims, |signed| signature_of(pair, header["alg"].as_str().unwrap(), signed))
+}
+
+/// The signature of a private key.
+pub(crate) fn signature_of(pair: Pair, algorithm: &str, signed: &[u8]) -> Vec<u8> {
     let random = SystemRandom::new();
     let key = pair.private();
-    let rsa = |padding: &'static dyn signature::RsaEncoding, signed: &[u8]| {
+    let rsa = |padding: &'static dyn signature::RsaEncoding| {
         let key = signature::RsaKeyPair::from_pkcs8(&key).unwrap();
         let mut made = vec![0; key.public().modulus_len()];
         key.sign(padding, &random, signed, &mut made).unwrap();
         made
     };
-    let ecdsa = |algorithm: &'static signature::EcdsaSigningAlgorithm, signed: &[u8]| {
+    let ecdsa = |algorithm: &'static signature::EcdsaSigningAlgorithm| {
         let key = signature::EcdsaKeyPair::from_pkcs8(algorithm, &key, &random).unwrap();
         key.sign(&random, signed).unwrap().as_ref().to_vec()
     };
-    sealed(header, claims, |signed| match header["alg"].as_str().unwrap() {
-        "RS256" => rsa(&signature::RSA_PKCS1_SHA256, signed),
-        "RS384" => rsa(&signature::RSA_PKCS1_SHA384, signed),
-        "RS512" => rsa(&signature::RSA_PKCS1_SHA512, signed),
-        "PS256" => rsa(&signature::RSA_PSS_SHA256, signed),
-        "PS384" => rsa(&signature::RSA_PSS_SHA384, signed),
-        "PS512" => rsa(&signature::RSA_PSS_SHA512, signed),
-        "ES256" => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, signed),
-        "ES384" => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, signed),
+    match algorithm {
+        "RS256" => rsa(&signature::RSA_PKCS1_SHA256),
+        "RS384" => rsa(&signature::RSA_PKCS1_SHA384),
+        "RS512" => rsa(&signature::RSA_PKCS1_SHA512),
+        "PS256" => rsa(&signature::RSA_PSS_SHA256),
+        "PS384" => rsa(&signature::RSA_PSS_SHA384),
+        "PS512" => rsa(&signature::RSA_PSS_SHA512),
+        "ES256" => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+        "ES384" => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
         "EdDSA" => {
             let key = signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(&key).unwrap();
             key.sign(signed).as_ref().to_vec()
         }
         other => panic!("nothing here signs {other}"),
-    })
+    }
 }
 
 /// Puts a token together.
@@ -107,20 +144,34 @@ pub(crate) fn bearer(credential: &str) -> (&'static str, String) {
 
 /// The lines of [`KEY`] in a settings file: it may do everything.
 pub(crate) fn key_lines() -> String {
-    let digits: String = ring::digest::digest(&ring::digest::SHA256, KEY.as_bytes())
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    lines_of_key("backend", KEY)
+}
+
+/// The lines of another key that may do everything.
+pub(crate) fn lines_of_key(name: &str, key: &str) -> String {
+    let hash = hash_of(key);
     format!(
-        "[[auth.keys]]\nname = \"backend\"\nhash = \"sha256:{digits}\"\nrights = [\"publish\", \"subscribe\", \
+        "[[auth.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\nrights = [\"publish\", \"subscribe\", \
          \"manage\"]\nsubscribe = [\"**\"]\npublish = [\"**\"]\n"
     )
+}
+
+/// What a settings file has of a key.
+pub(crate) fn hash_of(key: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+    let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
 }
 
 /// A hub in memory with `[auth]`: these lines of the section, and [`KEY`].
 pub(crate) fn protected(directory: &Directory, lines: &str) -> Hub {
     protected_with(directory, lines, &[])
+}
+
+/// Has the hub read its settings again, and waits until it has taken them.
+pub(crate) fn reload(hub: &mut Hub) {
+    hub.signal(rustix::process::Signal::HUP);
+    hub.wait_for_log("settings were read again");
 }
 
 /// As [`protected`], with variables of the environment besides.

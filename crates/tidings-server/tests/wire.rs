@@ -70,9 +70,14 @@ impl Wire {
     /// Reads a whole answer of known length, and leaves the connection for the next.
     pub(crate) fn answer(&mut self) -> Answer {
         let head = self.head();
-        let length = head.header("content-length").map_or(0, |length| length.parse().unwrap());
-        let body = self.exactly(length).expect("the connection ended within a body");
+        let body = self.body_of(&head);
         Answer { head, body }
+    }
+
+    /// Reads the body of known length that follows a head.
+    pub(crate) fn body_of(&mut self, head: &Head) -> Vec<u8> {
+        let length = head.header("content-length").map_or(0, |length| length.parse().unwrap());
+        self.exactly(length).expect("the connection ended within a body")
     }
 
     pub(crate) fn exactly(&mut self, bytes: usize) -> Option<Vec<u8>> {

@@ -1,4 +1,5 @@
 //! The hub as a crate: published to and subscribed to in process, and served from somebody's own service.
 
 mod embedded;
+mod hook;
 mod tls;

@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -24,16 +24,19 @@ export async function folder(test) {
 /**
  * Starts a hub on `port`, with its log in `dataDir` or in memory, and stops it when the test ends.
  *
- * `settings` are environment variables without their `TIDINGS_`, as in `{ STREAM_KEEP_ALIVE: "200ms" }`.
+ * `settings` are environment variables without their `TIDINGS_`, as in `{ STREAM_KEEP_ALIVE: "200ms" }`; `config` is the
+ * text of a `tidings.toml`. What the test asks of the hub is asked with `headers`.
  */
-export async function startServer(test, { port = 0, dataDir, settings = {} } = {}) {
+export async function startServer(test, { port = 0, dataDir, settings = {}, config, headers = {} } = {}) {
     const place = dataDir ? ["--data-dir", dataDir] : ["--memory"];
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("TIDINGS_"));
     const chosen = Object.entries({ SHUTDOWN_WINDOW: "200ms", ...settings });
     const given = chosen.map(([name, value]) => [`TIDINGS_${name}`, value]);
+    // Its own folder, so that no settings file is found by accident.
+    const cwd = await folder(test);
+    if (config) await writeFile(join(cwd, "tidings.toml"), config);
     const child = spawn(BINARY, ["serve", ...place, "--listen", `127.0.0.1:${port}`], {
-        // Its own folder, so that no settings file is found by accident.
-        cwd: await folder(test),
+        cwd,
         env: Object.fromEntries([...inherited, ...given]),
         stdio: ["ignore", "pipe", "pipe"],
     });
@@ -44,7 +47,7 @@ export async function startServer(test, { port = 0, dataDir, settings = {} } = {
     child.stderr.on("data", (bytes) => (log += bytes));
     const server = { url: await addressOf(child, () => log), stop: () => stop(child, exit) };
     test.after(server.stop);
-    return { ...server, port: Number(new URL(server.url).port), ...requests(server.url) };
+    return { ...server, port: Number(new URL(server.url).port), ...requests(server.url, headers), log: () => log };
 }
 
 /** Reads the address from the first line of standard output, and lets the rest of it flow. */
@@ -68,10 +71,11 @@ async function stop(child, exit) {
 }
 
 /** What a backend asks of a hub. */
-function requests(url) {
+function requests(url, headers) {
     const json = async (path, init) => {
-        const answer = await fetch(`${url}${path}`, init);
-        const body = await answer.json();
+        const answer = await fetch(`${url}${path}`, { ...init, headers: { ...headers, ...init?.headers } });
+        const text = await answer.text();
+        const body = text && JSON.parse(text);
         if (!answer.ok) throw new Error(`${path}: ${answer.status} ${body.detail}`);
         return body;
     };
@@ -86,6 +90,11 @@ function requests(url) {
         publishAll: (channel, list) => {
             const body = JSON.stringify(list.map((data) => ({ channels: [channel], data })));
             return json("/api/v1/publish", { method: "POST", body, headers: { "Content-Type": "application/json" } });
+        },
+        /** Refuses a user, a session or a token from now on. */
+        revoke: (whom) => {
+            const body = JSON.stringify(whom);
+            return json("/api/v1/revocations", { method: "POST", body, headers: { "Content-Type": "application/json" } });
         },
         history: (channel, query = {}) => json(`/api/v1/channels/${channel}/events?${new URLSearchParams(query)}`),
         connections: async () => (await json("/api/v1/channels")).channels,

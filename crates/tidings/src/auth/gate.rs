@@ -189,13 +189,17 @@ impl Gate {
     ) -> Result<SubscribePermit, Error> {
         let subscriptions = self.once(subscriptions)?;
         self.check_ticket(caller, &subscriptions, reading)?;
-        if !subscriptions.iter().all(|asked| caller.rights.subscribe.covers(asked)) {
-            return Err(denied(caller));
-        }
+        let may_all = |rights: &Rights| subscriptions.iter().all(|asked| rights.subscribe.covers(asked));
+        self.check(caller, may_all)?;
         let rules = self.rules();
         let hook = self.hook(rules.as_deref());
         self.ask(hook.as_ref(), caller, Action::Subscribe, &subscriptions).await?;
-        Ok(SubscribePermit::new(caller.clone(), subscriptions.into(), hook.is_some()))
+        let is_narrowed = hook.is_some() && matches!(caller.who(), Asked::As(_));
+        if is_narrowed {
+            // It may have taken its time.
+            self.check(caller, may_all)?;
+        }
+        Ok(SubscribePermit::new(caller.clone(), subscriptions.into(), is_narrowed))
     }
 
     /// Leave to read these channels for the hub's own process, which is not asked about.
@@ -221,15 +225,18 @@ impl Gate {
         events: usize,
     ) -> Result<PublishPermit, Error> {
         let channels: HashSet<&ChannelName> = channels.into_iter().collect();
-        let may = |channel: &&ChannelName| caller.rights.publish.has(channel);
-        if self.is_ticket(caller) || !channels.iter().all(may) {
+        let may_all = |rights: &Rights| channels.iter().all(|channel| rights.publish.has(channel));
+        if self.is_ticket(caller) {
             return Err(denied(caller));
         }
+        self.check(caller, may_all)?;
         let rules = self.rules();
         let hook = self.hook(rules.as_deref());
         if hook.is_some() {
-            let channels: Vec<_> = channels.into_iter().cloned().map(Subscription::Channel).collect();
-            self.ask(hook.as_ref(), caller, Action::Publish, &channels).await?;
+            let asked: Vec<_> = channels.iter().copied().cloned().map(Subscription::Channel).collect();
+            self.ask(hook.as_ref(), caller, Action::Publish, &asked).await?;
+            // It may have taken its time.
+            self.check(caller, may_all)?;
         }
         let publisher = caller.principal.publisher();
         self.rates.take(&publisher, events as u64)?;
@@ -246,11 +253,11 @@ impl Gate {
     /// # Errors
     /// 401 or 403 where the caller may not.
     pub(crate) fn manage(&self, caller: &Caller) -> Result<ManagePermit, Error> {
-        if caller.rights.manage && !self.is_ticket(caller) {
-            Ok(ManagePermit::new())
-        } else {
-            Err(denied(caller))
+        if self.is_ticket(caller) {
+            return Err(denied(caller));
         }
+        self.check(caller, |rights| rights.manage)?;
+        Ok(ManagePermit::new())
     }
 
     /// Makes a ticket for a stream of exactly these channels.
@@ -327,6 +334,20 @@ impl Gate {
     pub(crate) fn time_left(&self, caller: &Caller) -> Option<Duration> {
         let leeway = self.settings().map(|auth| auth.leeway).unwrap_or_default();
         caller.expires_at().map(|at| until(at + leeway.as_secs_f64(), (self.clock)()))
+    }
+
+    /// Fails unless the caller may, now: since it was admitted its body may have been long on the way.
+    fn check(&self, caller: &Caller, may: impl Fn(&Rights) -> bool) -> Result<(), Error> {
+        let is_allowed = match self.rules() {
+            None => may(&caller.rights),
+            Some(rules) => {
+                let checked = rules.check(&caller.basis, &self.revocations, self.now());
+                checked.map_err(|flaw| self.refused(flaw))?;
+                let has_changed = *self.changes.borrow() != caller.admitted_at;
+                may(&caller.rights) && (!has_changed || may(&rules.rights(&caller.basis)))
+            }
+        };
+        if is_allowed { Ok(()) } else { Err(denied(caller)) }
     }
 
     fn check_ticket(&self, caller: &Caller, asked: &[Subscription], reading: Reading) -> Result<(), Error> {

@@ -20,6 +20,7 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, Last-Event-ID, X-Session-Id, Idempotency-Key, Cache-Control, Tidings-Event, Tidings-Priority, Tidings-Key, Tidings-Ttl, Tidings-Store",
 );
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Tidings-Connection, Retry-After");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
 
 /// Judges `Host` and `Origin` before the route is reached, and lets allowed pages read the answer.
@@ -50,6 +51,8 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
         }
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
     }
+    // What a cookie was shown for must not be another's from a cache on the way; what may be kept says so itself.
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(NO_STORE);
     vary(response)
 }
 
@@ -73,8 +76,11 @@ fn with_credentials(origin: HeaderValue) -> Page {
     Page { origin, has_credentials: true }
 }
 
+/// What every answer says of itself.
 fn vary(mut response: Response) -> Response {
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+    // What an event says must not be taken for a page because it looks like one.
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -7,6 +7,7 @@ mod answers;
 mod parameters;
 mod routes;
 mod schemas;
+mod security;
 
 use std::sync::OnceLock;
 
@@ -19,9 +20,11 @@ const HEADERS: [(HeaderName, &str); 2] =
     [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
 
 const ABOUT: &str = "Publish events to channels and read them as Server-Sent Events, live and from where a client \
-    left off. Every refusal is a problem document (RFC 9457) whose `code` programs may branch on. Any route answers \
-    403 where `Host` or `Origin` is not one that the hub allows; pages of allowed origins read `Tidings-Connection` \
-    and `Retry-After` too.";
+    left off. Every refusal is a problem document (RFC 9457) whose `code` programs may branch on. A hub with \
+    credentials judges the first that a request has, in the order `Authorization`, session, ticket, cookie, \
+    `access_token`; a bad one is 401, whatever else is there. A hub without any takes everyone, and answers 403 where \
+    `Host` or `Origin` is not one that it allows. Pages of allowed origins read `Tidings-Connection` and `Retry-After`, \
+    too.";
 
 /// The document; it is the same for the life of the process.
 pub(super) async fn document() -> Response {
@@ -42,16 +45,18 @@ fn description() -> Value {
         "tags": [
             { "name": "streams", "description": "Subscribe over Server-Sent Events." },
             { "name": "publish", "description": "Send events." },
+            { "name": "credentials", "description": "Tickets for streams, and taking rights back." },
             { "name": "channels", "description": "What channels hold, and who listens." },
             { "name": "operating", "description": "For those who run the hub." },
         ],
-        "security": [],
+        "security": security::security(&security::CARRIERS),
         "paths": routes::paths(),
         "components": {
             "schemas": schemas::all(),
             "parameters": parameters::all(),
             "responses": answers::refusals(),
             "headers": answers::headers(),
+            "securitySchemes": security::schemes(),
         },
     })
 }

@@ -32,10 +32,12 @@ pub(super) async fn revoke(
     body: Body,
 ) -> Result<StatusCode, Refusal> {
     let caller = admitted.for_writing()?;
-    let permit = hub.gate().manage(&caller)?;
+    hub.gate().manage(&caller)?;
     let asked: Asked = body::json(&headers, body, hub.settings(), SHAPE).await?;
     let until = asked.until.as_deref().map(seconds).transpose()?;
     let subject = subject(asked)?;
+    // Again: the right may have gone while the body was on its way.
+    let permit = hub.gate().manage(&caller)?;
     let hub = hub.clone();
     // The answer waits for the disk.
     let revoking = tokio::task::spawn_blocking(move || hub.gate().revoke(&permit, subject, until));

@@ -54,11 +54,17 @@ impl Hook for HttpHook {
         let answer = self.backend.post(asked).await?;
         match answer.status {
             // An answer that is none of ours is no: a yes is never guessed.
-            StatusCode::OK => Ok(serde_json::from_slice(&answer.body).is_ok_and(|Verdict { allow }| allow)),
+            StatusCode::OK => Ok(is_yes(&answer.body)),
             status if status.as_u16() >= 500 => Err(HookError::new(format!("the hook answered {status}"))),
             _ => Ok(false),
         }
     }
+}
+
+/// Serde reads a list as a struct, too; yes is an object.
+fn is_yes(body: &[u8]) -> bool {
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    is_object && serde_json::from_slice(body).is_ok_and(|Verdict { allow }| allow)
 }
 
 impl<'a> From<&'a Question> for Asked<'a> {

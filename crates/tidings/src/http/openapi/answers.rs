@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use tidings_protocol::Problem;
 
 use super::schemas::schema;
+use crate::error::Code;
 
 /// What a stream is, in words: OpenAPI has no schema for one.
 pub(super) const STREAM: &str = "The answer is a stream of Server-Sent Events (HTML Standard, 9.2) that stays open. \
@@ -12,33 +13,126 @@ pub(super) const STREAM: &str = "The answer is a stream of Server-Sent Events (H
     later event once and in order, or is told of a gap first. Comments keep a quiet stream alive, and positions (ids \
     without an event, or `tidings.position` events with empty data) renew the client's id. Three further events are \
     the hub's own: `tidings.gap` (data: `GapNotice`), `tidings.end` (data: `EndNotice`), after which the stream \
-    closes, and, where `hello=true`, `tidings.open` (data: `OpenNotice`).";
+    closes (as where the token it was opened with expires, or is revoked), and, where `hello=true`, `tidings.open` (data: `OpenNotice`).";
 
 const STREAM_EXAMPLE: &str = "retry: 2000\n: here from the start\nid: 9c1f6a2e8b3d4705-41-0badcafe\n\nevent: created\n\
     data: {\"id\":7}\nid: 9c1f6a2e8b3d4705-42-5eedf00d\n\n";
 
-/// Status, name, and what it means of each refusal.
-pub(super) const REFUSALS: [(u16, &str, &str); 11] = [
-    (400, "BadRequest", "The request is malformed: a name, parameter, header or body that cannot be used."),
-    (403, "Forbidden", "The hub's own name, or a `Host` or `Origin` that is not allowed."),
-    (404, "NotFound", "Nothing is there."),
-    (405, "MethodNotAllowed", "The route does not know this method; `Allow` names those it does."),
-    (408, "RequestTimeout", "The body did not arrive within `server.body_timeout`."),
-    (409, "Conflict", "The idempotency key was used with other channels, event or data."),
-    (413, "TooLarge", "The event, the body or the batch is too large."),
-    (415, "UnsupportedMediaType", "The content type, charset or content encoding is not taken."),
-    (422, "NotTheEnvelope", "The data is not the envelope that `channels.envelope` asks for."),
-    (429, "TooManyRequests", "No further idempotency key can be kept now."),
-    (
-        503,
-        "ServiceUnavailable",
-        "The hub cannot do it now; `code` tells whether a publish may have happened.",
-    ),
+/// One kind of refusal: its status, its name among the components, what it means, and the codes that it comes with.
+pub(super) struct Kind {
+    pub(super) status: u16,
+    name: &'static str,
+    meaning: &'static str,
+    pub(super) codes: &'static [Code],
+}
+
+/// Every kind of refusal.
+pub(super) const REFUSALS: [Kind; 12] = [
+    Kind {
+        status: 400,
+        name: "BadRequest",
+        meaning: "The request is malformed: a name, parameter, header or body that cannot be used.",
+        codes: &[
+            Code::MalformedBody,
+            Code::UnknownMember,
+            Code::MissingData,
+            Code::InvalidUtf8,
+            Code::BadChannel,
+            Code::BadEventName,
+            Code::NotAvailable,
+            Code::NoAudience,
+            Code::BadPriority,
+            Code::BadTtl,
+            Code::BadKey,
+            Code::BadIdempotencyKey,
+            Code::DuplicateIdempotencyKey,
+            Code::TooManyChannels,
+            Code::BadQuery,
+            Code::BadHeader,
+            Code::BadRequest,
+        ],
+    },
+    Kind {
+        status: 401,
+        name: "Unauthorized",
+        meaning: "There are no credentials where some are needed, or those there are no longer, or never were, good.",
+        codes: &[Code::CredentialsMissing, Code::BadCredentials, Code::TokenExpired, Code::Revoked],
+    },
+    Kind {
+        status: 403,
+        name: "Forbidden",
+        meaning: "The credentials are good, and do not allow this; or the hub's own name; or a `Host` or `Origin` that \
+            is not allowed.",
+        codes: &[Code::ReservedChannel, Code::ForbiddenHost, Code::ForbiddenOrigin, Code::AccessDenied],
+    },
+    Kind { status: 404, name: "NotFound", meaning: "Nothing is there.", codes: &[Code::NotFound] },
+    Kind {
+        status: 405,
+        name: "MethodNotAllowed",
+        meaning: "The route does not know this method; `Allow` names those it does.",
+        codes: &[Code::MethodNotAllowed],
+    },
+    Kind {
+        status: 408,
+        name: "RequestTimeout",
+        meaning: "The body did not arrive within `server.body_timeout`.",
+        codes: &[Code::BodyTimeout],
+    },
+    Kind {
+        status: 409,
+        name: "Conflict",
+        meaning: "The idempotency key was used with other channels, event or data.",
+        codes: &[Code::IdempotencyConflict],
+    },
+    Kind {
+        status: 413,
+        name: "TooLarge",
+        meaning: "The event, the body or the batch is too large.",
+        codes: &[Code::EventTooLarge, Code::BodyTooLarge, Code::BatchTooLarge],
+    },
+    Kind {
+        status: 415,
+        name: "UnsupportedMediaType",
+        meaning: "The content type, charset or content encoding is not taken.",
+        codes: &[Code::UnsupportedMediaType],
+    },
+    Kind {
+        status: 422,
+        name: "NotTheEnvelope",
+        meaning: "The data is not the envelope that `channels.envelope` asks for.",
+        codes: &[Code::Envelope, Code::UnknownType],
+    },
+    Kind {
+        status: 429,
+        name: "TooManyRequests",
+        meaning: "This user, address, key or hub has as much of it as it may; `limit` names the bound.",
+        codes: &[
+            Code::IdempotencyKeysFull,
+            Code::UserConnectionsFull,
+            Code::AddressConnectionsFull,
+            Code::TooManyPublishes,
+            Code::TooMany,
+        ],
+    },
+    Kind {
+        status: 503,
+        name: "ServiceUnavailable",
+        meaning: "The hub cannot do it now; `code` tells whether a publish may have happened.",
+        codes: &[
+            Code::NotStored,
+            Code::OutcomeUnknown,
+            Code::ConnectionsFull,
+            Code::HookUnavailable,
+            Code::KeysUnavailable,
+            Code::ShuttingDown,
+            Code::Unavailable,
+        ],
+    },
 ];
 
 /// Adds the refusals that an operation is likely to meet, and the form of all others, to its answers.
 pub(super) fn with_refusals(mut answers: Value, statuses: &[u16]) -> Value {
-    for (status, name, _) in REFUSALS.iter().filter(|(status, ..)| statuses.contains(status)) {
+    for Kind { status, name, .. } in REFUSALS.iter().filter(|kind| statuses.contains(&kind.status)) {
         answers[status.to_string()] = json!({ "$ref": format!("#/components/responses/{name}") });
     }
     answers["default"] = json!({ "$ref": "#/components/responses/Refusal" });
@@ -48,10 +142,14 @@ pub(super) fn with_refusals(mut answers: Value, statuses: &[u16]) -> Value {
 /// All refusals by name.
 pub(super) fn refusals() -> Value {
     let mut all = Map::new();
-    for (status, name, description) in REFUSALS {
-        let mut refusal = answer(description, Problem::CONTENT_TYPE, &schema("Problem"));
-        if matches!(status, 429 | 503) {
-            refusal["headers"] = json!({ "Retry-After": { "$ref": "#/components/headers/RetryAfter" } });
+    for Kind { status, name, meaning, codes } in REFUSALS {
+        let codes: Vec<_> = codes.iter().map(|code| format!("`{code}`")).collect();
+        let description = format!("{meaning} `code` is {}.", codes.join(", "));
+        let mut refusal = answer(&description, Problem::CONTENT_TYPE, &schema("Problem"));
+        match status {
+            401 => refusal["headers"] = json!({ "WWW-Authenticate": header_named("WwwAuthenticate") }),
+            429 | 503 => refusal["headers"] = json!({ "Retry-After": header_named("RetryAfter") }),
+            _ => {}
         }
         all.insert(name.into(), refusal);
     }
@@ -59,8 +157,16 @@ pub(super) fn refusals() -> Value {
     all.into()
 }
 
+fn header_named(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/headers/{name}") })
+}
+
 pub(super) fn headers() -> Value {
     json!({
+        "WwwAuthenticate": {
+            "description": "How credentials are best sent.",
+            "schema": { "const": "Bearer" },
+        },
         "RetryAfter": {
             "description": "Seconds after which another try may do better.",
             "schema": { "type": "integer", "minimum": 1 },
@@ -77,7 +183,7 @@ pub(super) fn stream_answer() -> Value {
     let events = json!({ "type": "string", "description": "Server-Sent Events, UTF-8, lines end in LF." });
     let mut stream = answer("A stream of events.", "text/event-stream", &events);
     stream["content"]["text/event-stream"]["example"] = STREAM_EXAMPLE.into();
-    stream["headers"] = json!({ "Tidings-Connection": { "$ref": "#/components/headers/TidingsConnection" } });
+    stream["headers"] = json!({ "Tidings-Connection": header_named("TidingsConnection") });
     json!({
         "200": stream,
         "204": { "description": "There is nothing to stream, now or later; an `EventSource` stops asking." },

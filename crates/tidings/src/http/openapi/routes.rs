@@ -6,16 +6,21 @@ use super::{
     answers::{STREAM, answer, json_answer, stream_answer, with_refusals},
     parameters::parameters,
     schemas::schema,
+    security::{STREAM_CARRIERS, security},
 };
 
 /// Refusals that a publish may meet.
-const PUBLISH_REFUSALS: [u16; 9] = [400, 403, 408, 409, 413, 415, 422, 429, 503];
+const PUBLISH_REFUSALS: [u16; 10] = [400, 401, 403, 408, 409, 413, 415, 422, 429, 503];
+/// Refusals that a stream may meet.
+const STREAM_REFUSALS: [u16; 5] = [400, 401, 403, 429, 503];
 
 pub(super) fn paths() -> Value {
     json!({
         "/api/v1/events": { "get": subscribe_to_several() },
         "/api/v1/events/{channel}": { "get": subscribe_to_one(), "post": publish_body() },
         "/api/v1/publish": { "post": publish_messages() },
+        "/api/v1/tickets": { "post": make_ticket() },
+        "/api/v1/revocations": { "post": revoke() },
         "/api/v1/channels": { "get": list_channels() },
         "/api/v1/channels/{channel}/events": { "get": read_history() },
         "/healthz": { "get": alive() },
@@ -34,8 +39,9 @@ fn subscribe_to_one() -> Value {
             "{STREAM} Where the hub runs with `TEST_MODE`, the stream is one unnamed event \
              `{{\"type\":\"test\",\"message\":\"SSE endpoint working\"}}` and ends."
         ),
+        "security": security(&STREAM_CARRIERS),
         "parameters": stream_parameters("Subscription"),
-        "responses": with_refusals(stream_answer(), &[400, 403, 503]),
+        "responses": with_refusals(stream_answer(), &STREAM_REFUSALS),
     })
 }
 
@@ -45,8 +51,9 @@ fn subscribe_to_several() -> Value {
         "tags": ["streams"],
         "summary": "Subscribe to several channels and patterns over one connection",
         "description": format!("An event that several of them ask for comes once. {STREAM}"),
+        "security": security(&STREAM_CARRIERS),
         "parameters": stream_parameters("Subscriptions"),
-        "responses": with_refusals(stream_answer(), &[400, 403, 503]),
+        "responses": with_refusals(stream_answer(), &STREAM_REFUSALS),
     })
 }
 
@@ -126,14 +133,51 @@ fn publish_responses(schema: &Value, description: &str) -> Value {
     with_refusals(json!({ "200": json_answer(description, schema) }), &PUBLISH_REFUSALS)
 }
 
+fn make_ticket() -> Value {
+    let ticket = json_answer("The ticket, for one stream.", &schema("Ticket"));
+    json!({
+        "operationId": "makeTicket",
+        "tags": ["credentials"],
+        "summary": "Make a ticket for an `EventSource`",
+        "description": "An `EventSource` can send no header, and a token does not belong into a URL. A ticket does: it is \
+            good once, for at most 60 s, for a stream of exactly these channels, with the rights of whoever made it. \
+            The stream ends when the maker's token does. It is for those who have credentials.",
+        "requestBody": { "required": true, "content": { "application/json": {
+            "schema": schema("TicketRequest"),
+            "example": { "channels": ["project.42", "user:7:**"] },
+        } } },
+        "responses": with_refusals(json!({ "201": ticket }), &[400, 401, 403, 408, 413, 415, 429, 503]),
+    })
+}
+
+fn revoke() -> Value {
+    json!({
+        "operationId": "revoke",
+        "tags": ["credentials"],
+        "summary": "Refuse a user, a session or a token from now on",
+        "description": "Needs the right `manage`. Ends the streams and refuses the tokens until then, also after a \
+            restart. A user's tokens are refused where they were issued (`iat`) at or before the revocation, so that \
+            a fresh login works.",
+        "requestBody": { "required": true, "content": { "application/json": {
+            "schema": schema("RevocationRequest"),
+            "example": { "user": "alice" },
+        } } },
+        "responses": with_refusals(
+            json!({ "204": { "description": "It is in force, and kept." } }),
+            &[400, 401, 403, 408, 413, 415, 429, 503],
+        ),
+    })
+}
+
 fn list_channels() -> Value {
     let list = json_answer("The channels and patterns that have connections.", &schema("ChannelList"));
     json!({
         "operationId": "listChannels",
         "tags": ["channels"],
         "summary": "List channels with connections",
-        "description": "A pattern is listed as it was asked.",
-        "responses": with_refusals(json!({ "200": list }), &[403]),
+        "description": "A pattern is listed as it was asked. Who does not manage the hub sees what their own streams \
+            ask for; who has no credentials sees nothing.",
+        "responses": with_refusals(json!({ "200": list }), &[401, 403, 503]),
     })
 }
 
@@ -146,7 +190,7 @@ fn read_history() -> Value {
         "description": "Ask on with `after` set to the page's `next` until that is null. `gap` is there where a \
             stream from the same id would tell of one.",
         "parameters": parameters(&["Channel", "After", "Limit"]),
-        "responses": with_refusals(json!({ "200": page }), &[400, 403, 503]),
+        "responses": with_refusals(json!({ "200": page }), &[400, 401, 403, 503]),
     })
 }
 
@@ -154,6 +198,7 @@ fn alive() -> Value {
     json!({
         "operationId": "alive",
         "tags": ["operating"],
+        "security": [],
         "summary": "Tell that the process answers",
         "responses": with_refusals(json!({ "200": health("alive", "The process answers.") }), &[403]),
     })
@@ -164,6 +209,7 @@ fn ready() -> Value {
     json!({
         "operationId": "ready",
         "tags": ["operating"],
+        "security": [],
         "summary": "Tell whether the hub can serve",
         "responses": with_refusals(json!({ "200": is_ready }), &[403, 503]),
     })
@@ -184,7 +230,8 @@ fn metrics() -> Value {
         "operationId": "metrics",
         "tags": ["operating"],
         "summary": "Read all metrics in the text format of Prometheus",
-        "responses": with_refusals(json!({ "200": text }), &[403]),
+        "description": "Needs the right `manage` where the hub has credentials, unless `metrics.public` is set.",
+        "responses": with_refusals(json!({ "200": text }), &[401, 403]),
     })
 }
 
@@ -193,6 +240,7 @@ fn itself() -> Value {
     json!({
         "operationId": "openapi",
         "tags": ["operating"],
+        "security": [],
         "summary": "Read this document",
         "responses": with_refusals(json!({ "200": document }), &[403]),
     })

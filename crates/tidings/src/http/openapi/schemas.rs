@@ -30,6 +30,9 @@ pub(super) fn all() -> Value {
         "PublishMessage": publish_message(),
         "PublishBatch": { "type": "array", "items": schema("PublishMessage"), "minItems": 1, "maxItems": BATCH_MESSAGES_MAX },
         "PublishAnswer": publish_answer(),
+        "TicketRequest": ticket_request(),
+        "Ticket": ticket(),
+        "RevocationRequest": revocation_request(),
         "HistoryPage": history_page(),
         "HistoryEvent": history_event(),
         "ChannelList": channel_list(),
@@ -133,6 +136,42 @@ fn publish_answer() -> Value {
 
 fn offset() -> Value {
     json!({ "type": "integer", "minimum": 0, "description": "The event's place in the log." })
+}
+
+fn ticket_request() -> Value {
+    let properties = json!({
+        "channels": { "type": "array", "items": schema("Subscription"), "minItems": 1 },
+    });
+    let mut request = object("The channels and patterns that the stream will ask for.", &properties, &[]);
+    request["additionalProperties"] = false.into();
+    request
+}
+
+fn ticket() -> Value {
+    let properties = json!({
+        "ticket": { "type": "string", "description": "For the query parameter `ticket`, once." },
+        "expiresAt": time("Until when it may be used."),
+    });
+    object("A ticket.", &properties, &[])
+}
+
+fn revocation_request() -> Value {
+    let name = json!({ "type": "string", "minLength": 1, "maxLength": 1024 });
+    let properties = json!({
+        "user": name,
+        "session": name,
+        "jti": name,
+        "until": or_null(&time("When it ends; left out, after `auth.token_max_age`.")),
+    });
+    let mut request = object("Whom to refuse.", &properties, &["user", "session", "jti", "until"]);
+    request["oneOf"] =
+        json!([{ "required": ["user"] }, { "required": ["session"] }, { "required": ["jti"] }]);
+    request["additionalProperties"] = false.into();
+    request
+}
+
+fn time(description: &str) -> Value {
+    json!({ "type": "string", "format": "date-time", "description": description })
 }
 
 fn texts(description: &str) -> Value {

@@ -14,7 +14,7 @@ use tidings_protocol::{
     ChannelName, Problem, Subscription,
     body::{
         ChannelCount, ChannelList, EndNotice, EndReason, GapNotice, GapReason, HistoryEvent, HistoryPage,
-        OpenNotice, PublishAnswer, parse_publish,
+        OpenNotice, PublishAnswer, TicketAnswer, parse_publish,
     },
 };
 
@@ -24,6 +24,7 @@ use super::{
     schemas::{CHANNEL_PATTERN, SUBSCRIPTION_PATTERN},
 };
 use crate::{
+    config::{AuthSettings, Secret, Settings},
     error::{Code, Error},
     http::error::Refusal,
     hub::Hub,
@@ -122,7 +123,7 @@ async fn problem(hub: &Hub, target: &str) -> Problem {
 }
 
 #[tokio::test]
-async fn documented_operations_answer_their_examples_with_200() {
+async fn documented_operations_answer_their_examples_as_documented() {
     let (document, hub) = (description(), hub().await);
     let operations = operations(&document);
     assert!(operations.len() >= 10);
@@ -131,9 +132,14 @@ async fn documented_operations_answer_their_examples_with_200() {
             let target = operation.target(&document);
             let response = ask(&hub, &operation.method, &target, content_type.as_deref(), body).await;
             let what = format!("{} {target} with {content_type:?}", operation.method);
-            assert_eq!(response.status(), StatusCode::OK, "{what}");
+            let responses = operation.content["responses"].as_object().unwrap();
+            let (status, documented) = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap();
+            assert_eq!(response.status().as_str(), status, "{what}");
+            let Some(documented) = documented.get("content") else {
+                assert_eq!(text(response).await, "", "{what}");
+                continue;
+            };
             let answered = response.headers()["content-type"].to_str().unwrap().split(';').next().unwrap();
-            let documented = &operation.content["responses"]["200"]["content"];
             assert!(
                 documented.get(answered).is_some(),
                 "{what} answers {answered}, documented is {documented}"
@@ -215,14 +221,136 @@ fn problem_codes_are_all_codes_in_order() {
 }
 
 #[test]
-fn refusals_are_the_statuses_that_codes_have() {
-    let statuses = Code::ALL.iter().map(|code| Error::new(*code, "")).map(|error| {
-        let response = axum::response::IntoResponse::into_response(Refusal(error));
-        response.status().as_u16()
-    });
-    // A fault of the hub itself is nothing that a route means to answer.
-    let statuses: BTreeSet<_> = statuses.filter(|status| *status != 500).collect();
-    assert_eq!(REFUSALS.iter().map(|(status, ..)| *status).collect::<BTreeSet<_>>(), statuses);
+fn refusals_have_the_statuses_that_their_codes_have() {
+    let status_of = |code: Code| {
+        axum::response::IntoResponse::into_response(Refusal(Error::new(code, ""))).status().as_u16()
+    };
+    let mut documented = Vec::new();
+    for kind in REFUSALS {
+        for code in kind.codes {
+            assert_eq!(status_of(*code), kind.status, "{code}");
+            documented.push(*code);
+        }
+    }
+    // A fault of the hub itself is nothing that a route means to answer, and no hub sends what it does not know.
+    let meant = Code::ALL.iter().filter(|code| !matches!(code, Code::Internal | Code::Unknown));
+    let in_order = |codes: Vec<Code>| codes.iter().map(|code| code.as_str()).collect::<BTreeSet<_>>();
+    assert_eq!(in_order(documented.clone()), in_order(meant.copied().collect()));
+    assert_eq!(documented.len(), in_order(documented.clone()).len(), "a code stands twice");
+}
+
+/// A hub that takes every carrier there is, the cookie by the name that the document has for it.
+async fn protected_hub(document: &Value) -> Hub {
+    let cookie = document["components"]["securitySchemes"]["cookie"]["name"].as_str().unwrap();
+    let auth = AuthSettings {
+        secret: Some(Secret::new("a secret of at least thirty-two bytes")),
+        cookie: Some(cookie.to_owned()),
+        query_token: true,
+        ..AuthSettings::default()
+    };
+    let settings = Settings { auth: Some(auth), data_dir: None, ..Settings::default() };
+    Hub::builder().settings(settings).build().await.unwrap()
+}
+
+/// Asks an operation with its first example, and whatever else the query and the headers are to have.
+async fn ask_with(
+    hub: &Hub,
+    document: &Value,
+    operation: &Operation,
+    query: &str,
+    headers: &[(&str, &str)],
+) -> Response {
+    let (content_type, body) = operation.bodies().swap_remove(0);
+    let target = format!("{}&{query}", operation.target(document));
+    let mut request =
+        Request::builder().method(operation.method.as_str()).uri(target).header("host", "localhost");
+    let content_type = content_type.as_deref().map(|it| ("content-type", it));
+    for (name, value) in headers.iter().copied().chain(content_type) {
+        request = request.header(name, value);
+    }
+    TowerToHyperService::new(hub.whole_router()).call(request.body(Body::from(body)).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn bad_credentials_are_refused_in_every_documented_carrier() {
+    let document = description();
+    let hub = protected_hub(&document).await;
+    for operation in operations(&document) {
+        let security = operation.content.get("security").unwrap_or(&document["security"]).as_array().unwrap();
+        for carrier in security.iter().flat_map(|one| one.as_object().unwrap().keys()) {
+            let scheme = &document["components"]["securitySchemes"][carrier];
+            let name = scheme["name"].as_str().unwrap_or_default();
+            let (query, header) = match scheme["in"].as_str() {
+                None => (String::new(), Some(("authorization", "Bearer nosuch".to_owned()))),
+                Some("header") => (String::new(), Some((name, "nosuch".to_owned()))),
+                Some("cookie") => (String::new(), Some(("cookie", format!("{name}=nosuch")))),
+                Some("query") => (format!("{name}=nosuch"), None),
+                Some(place) => panic!("{carrier} is in the {place}"),
+            };
+            let headers: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let response = ask_with(&hub, &document, &operation, &query, &headers).await;
+            let what = format!("{} {} with a bad {carrier}", operation.method, operation.path);
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{what}");
+            assert_eq!(response.headers()["www-authenticate"], "Bearer", "{what}");
+            let problem: Problem = serde_json::from_str(&text(response).await).unwrap();
+            assert_eq!(problem.code, Code::BadCredentials, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn operations_without_security_look_at_no_credentials_and_all_others_document_401() {
+    let document = description();
+    let hub = protected_hub(&document).await;
+    let mut free = BTreeSet::new();
+    for operation in operations(&document) {
+        let bad = [("authorization", "Bearer nosuch")];
+        let status = ask_with(&hub, &document, &operation, "", &bad).await.status();
+        let has_none = operation.content["security"].as_array().is_some_and(Vec::is_empty);
+        assert_eq!(status == StatusCode::OK, has_none, "{}", operation.path);
+        let is_documented = operation.content["responses"].get("401").is_some();
+        assert_eq!(status == StatusCode::UNAUTHORIZED, is_documented, "{}", operation.path);
+        if has_none {
+            free.insert(operation.path);
+        }
+    }
+    assert_eq!(free, ["/healthz", "/openapi.json", "/readyz"].map(str::to_owned).into());
+}
+
+#[tokio::test]
+async fn requests_for_tickets_and_revocations_have_the_documented_members() {
+    let (document, hub) = (description(), hub().await);
+    let fill = |name: &str| match name {
+        "channels" => json!(["a"]),
+        "until" => json!("2999-01-01T00:00:00Z"),
+        _ => json!("somebody"),
+    };
+    for (path, name) in [("/api/v1/tickets", "TicketRequest"), ("/api/v1/revocations", "RevocationRequest")] {
+        let schema = &document["components"]["schemas"][name];
+        let ask = async |body: &Value| {
+            let body = body.to_string().into_bytes();
+            ask(&hub, "POST", path, Some("application/json"), body).await.status()
+        };
+        for member in members(&schema["properties"]) {
+            // `until` says nothing by itself.
+            let mut body = json!({ member.as_str(): fill(&member) });
+            if member == "until" {
+                body["user"] = fill("user");
+            }
+            assert!(ask(&body).await.is_success(), "{path} takes {member}");
+        }
+        let mut body = json!({ "channels": ["a"], "user": "somebody", "nosuch": 1 });
+        let known = members(&schema["properties"]);
+        body.as_object_mut().unwrap().retain(|member, _| known.contains(member) || member == "nosuch");
+        assert_eq!(ask(&body).await, StatusCode::BAD_REQUEST, "{path} knows no other member");
+    }
+    let longest =
+        document["components"]["schemas"]["RevocationRequest"]["properties"]["user"]["maxLength"].as_u64();
+    for (length, status) in [(longest.unwrap(), 204), (longest.unwrap() + 1, 400)] {
+        let body = json!({ "jti": "x".repeat(usize::try_from(length).unwrap()) }).to_string().into_bytes();
+        let answer = ask(&hub, "POST", "/api/v1/revocations", Some("application/json"), body).await;
+        assert_eq!(answer.status(), status, "a name of {length} bytes");
+    }
 }
 
 #[tokio::test]
@@ -338,6 +466,8 @@ fn schemas_have_the_members_of_the_types() {
     check("OpenNotice", &open, &open);
     let stored = PublishAnswer { id: Some(String::new()), offset: Some(1) };
     check("PublishAnswer", stored, PublishAnswer { id: None, offset: None });
+    let ticket = TicketAnswer { ticket: String::new(), expires_at: String::new() };
+    check("Ticket", &ticket, &ticket);
     let bare = HistoryPage { events: vec![], next: None, gap: None };
     check("HistoryPage", HistoryPage { gap: Some(gap), ..bare.clone() }, bare);
     let event = HistoryEvent {

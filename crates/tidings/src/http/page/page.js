@@ -1,8 +1,10 @@
 // Shows a hub at work: watches a channel through the browser's own EventSource, publishes, cuts the stream, resumes it.
+// Where the hub asks for credentials, a token that is pasted makes a ticket for each stream.
 
 const ROWS_MAX = 500;
 const HISTORY_LIMIT = 1000;
 const COUNT_INTERVAL_MS = 500;
+const RETRY_MS = 1000;
 const ONE_LINE_CHARACTERS_MAX = 64;
 const OWN_TYPES = ["open", "error", "message", "tidings.position", "tidings.gap", "tidings.end"];
 
@@ -17,6 +19,8 @@ const plural = (count) => (count === 1 ? "1 event" : `${count} events`);
  */
 const stream = { names: new Set() };
 let numbered = 0;
+/** Nowhere but here: what is kept elsewhere outlives the page, and what is in an address is in every log. */
+let token = "";
 
 // Watching
 
@@ -27,19 +31,51 @@ function watch(channel) {
     part("channel").value = channel;
     if (!isPattern(channel)) part("target").value = channel;
     part("events").replaceChildren();
-    part("curl").value = `curl -N '${address(`events/${segment(channel)}`)}'`;
+    writeCurl();
     for (const name of part("names").value.split(/[\s,]+/).filter(Boolean)) stream.names.add(name);
     document.title = `${channel} · Tidings`;
     open("connecting", `Connecting to ${channel}…`);
 }
 
+function writeCurl() {
+    const bearer = token ? '-H "Authorization: Bearer $TOKEN" ' : "";
+    part("curl").value = `curl -N ${bearer}'${address(`events/${segment(stream.channel)}`)}'`;
+}
+
 /** A new EventSource sends no `Last-Event-ID`, so the place to resume from goes into the query. */
-function open(state, text) {
-    const url = address(`events/${segment(stream.channel)}`, stream.lastId ? { lastEventId: stream.lastId } : {});
-    stream.source = new EventSource(url);
+async function open(state, text) {
+    stream.source?.close();
+    const attempt = (stream.attempt = {});
+    show(state, text);
+    const query = stream.lastId ? { lastEventId: stream.lastId } : {};
+    if (token) {
+        const answer = await ask("tickets", { channels: [stream.channel] });
+        if (attempt !== stream.attempt) return;
+        if (!answer.ok) return turnedAway(answer);
+        query.ticket = answer.told.ticket;
+    }
+    stream.source = new EventSource(address(`events/${segment(stream.channel)}`, query));
     for (const type of OWN_TYPES) stream.source.addEventListener(type, handle);
     stream.names.forEach(hear);
-    show(state, text);
+}
+
+/** What is only for now is tried again; what the hub has refused waits for the reader. */
+function turnedAway({ status, problem, retryAfter }) {
+    if (status && ![429, 503].includes(status)) return refused(problem);
+    const wait = Math.max(retryAfter * 1000, RETRY_MS * (1 + Math.random()));
+    comeBack(wait, problem?.detail ?? "The hub does not answer; the page tries again.");
+}
+
+function comeBack(wait, text) {
+    stream.source?.close();
+    const attempt = (stream.attempt = {});
+    show("resuming", text);
+    setTimeout(() => attempt === stream.attempt && open("resuming", "Resuming with a new ticket…"), wait);
+}
+
+function refused(problem) {
+    advise(problem?.code, stream.channel);
+    show("refused", problem?.detail ?? "The hub closed this stream; watch again to open a new one.");
 }
 
 /** Listens for events of this name from now on; a listener that is there already is not added again. */
@@ -62,6 +98,7 @@ function handle(event) {
 
 async function opened() {
     const { absence } = stream;
+    advise(null);
     show("live", absence ? "Back, reading what was missed…" : `Watching ${stream.channel}`);
     if (!absence || absence.isCounted) return settle();
     // The browser came back by itself: what it missed is counted only now, and may have arrived already.
@@ -76,15 +113,18 @@ async function opened() {
 async function failed(source) {
     if (source.readyState === EventSource.CONNECTING) {
         if (stream.lastId) leave();
-        return show("resuming", "The connection broke; the browser comes back by itself.");
+        if (!token) return show("resuming", "The connection broke; the browser comes back by itself.");
+        // Its ticket is spent, so the browser would be refused: the page comes back in its place.
+        return comeBack(RETRY_MS * (1 + Math.random()), "The connection broke; the page comes back with a new ticket.");
     }
     show("refused", "The hub refused this stream.");
     // An EventSource does not tell why it was refused, the same request by fetch does.
-    const answer = await fetch(source.url).catch(() => null);
-    const problem = answer && !answer.ok ? await answer.json().catch(() => null) : null;
-    answer?.body?.cancel().catch(() => {});
+    const stop = new AbortController();
+    const answer = await request(`events/${segment(stream.channel)}`, { signal: stop.signal, isRead: false });
+    stop.abort();
     if (source !== stream.source) return;
-    show("refused", problem?.detail ?? "The hub closed this stream; watch again to open a new one.");
+    if (token && answer.problem) return turnedAway(answer);
+    refused(answer.problem);
 }
 
 /** Keeps the id that was brought, and returns the offset of the event that brought it; null where it brought none. */
@@ -120,7 +160,7 @@ function tellEnd({ reason, reconnect }) {
     addNote("loss", `The hub ended the stream: ${reason}`);
     if (reconnect) return;
     stream.source.close();
-    show("refused", `The hub ended the stream for good: ${reason}.`);
+    refused({ code: reason, detail: `The hub ended the stream for good: ${reason}.` });
 }
 
 // Cutting and resuming
@@ -132,6 +172,7 @@ function leave() {
 
 function cut() {
     stream.source.close();
+    stream.attempt = null;
     leave();
     addNote("cut", `Cut after #${stream.cursor}`);
     show("cut", "The stream is closed. Publish something meanwhile, then resume.");
@@ -159,8 +200,7 @@ async function count(absence) {
     if (isPattern(stream.channel)) return false;
     for (let isMore = true; isMore; ) {
         const query = { limit: HISTORY_LIMIT, after: absence.after };
-        const answer = await fetch(address(`channels/${segment(stream.channel)}/events`, query)).catch(() => null);
-        const page = answer?.ok ? await answer.json().catch(() => null) : null;
+        const { told: page } = await request(`channels/${segment(stream.channel)}/events`, { query });
         if (!page || absence !== stream.absence) return false;
         for (const event of page.events) {
             absence.missed.add(event.offset);
@@ -202,14 +242,13 @@ function abandon(text) {
 
 async function publish(messages) {
     if (messages[0].event) hear(messages[0].event);
-    const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(messages) };
-    const answer = await fetch(address("publish"), request).catch(() => null);
-    const told = await answer?.json().catch(() => null);
-    part("answer").classList.toggle("bad", !answer?.ok);
-    if (!answer?.ok) {
-        part("answer").textContent = told?.detail ?? "The hub does not answer.";
-        return;
+    const { ok, told, problem } = await ask("publish", messages);
+    part("answer").classList.toggle("bad", !ok);
+    if (!ok) {
+        part("answer").textContent = problem?.detail ?? "The hub does not answer.";
+        return advise(problem?.code, messages[0].channels[0]);
     }
+    if (document.body.dataset.state === "live") advise(null);
     const offsets = told.map(({ offset }) => `#${offset}`);
     part("answer").textContent = `Stored at ${[...new Set([offsets[0], offsets.at(-1)])].join(" to ")}`;
 }
@@ -222,6 +261,58 @@ function message(data) {
 function publishNumbered() {
     const numbers = Array.from({ length: 10 }, () => (numbered += 1));
     return publish(numbers.map((number) => message({ number })));
+}
+
+// Credentials
+
+const ADVICE = {
+    credentials_missing: "This hub asks who you are. Paste a token, such as this command prints:",
+    bad_credentials: "This hub does not know the token. Where it has a secret, this command prints a good one:",
+    token_expired: "Paste a new token: the stream goes on where it was. This command prints one:",
+    revoked: "The token was taken back. A new one, such as this command prints, may do:",
+    access_denied: "What was pasted does not allow this. A token that does, where the hub has a secret:",
+};
+
+/** Says what to do about a refusal that a token could help, and takes back what was said of an earlier one. */
+function advise(code, channel) {
+    const text = ADVICE[code];
+    part("advice").hidden = !text;
+    if (!text) return;
+    const quoted = `'${channel.replace(/'/g, "'\\''")}'`;
+    part("advice-text").textContent = text;
+    part("advice-line").textContent = `tidings token --sub me --subscribe ${quoted} --publish ${quoted}`;
+    part("credentials-details").open = true;
+}
+
+/** Takes the token that was pasted, or none, and goes on with the stream from where it was. */
+function useToken() {
+    const pasted = part("token").value.trim();
+    if (!/^[\x21-\x7e]*$/.test(pasted)) return refused({ detail: "A token is one line of letters, digits and dots." });
+    token = pasted;
+    if (stream.lastId) leave();
+    advise(null);
+    writeCurl();
+    open(stream.lastId ? "resuming" : "connecting", `Connecting to ${stream.channel}…`);
+}
+
+// Asking the hub
+
+const ask = (path, body) =>
+    request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+/** Asks with the token, where there is one. `status` is 0 where no answer came. */
+async function request(path, { query, headers, isRead = true, ...how } = {}) {
+    const credentials = token ? { Authorization: `Bearer ${token}` } : {};
+    try {
+        const answer = await fetch(address(path, query), { ...how, headers: { ...credentials, ...headers } });
+        const { ok, status } = answer;
+        const body = isRead || !ok ? await answer.json().catch(() => null) : null;
+        const retryAfter = Number(answer.headers.get("Retry-After"));
+        return { ok, status, retryAfter, told: ok ? body : null, problem: ok ? null : body };
+    } catch {
+        // No connection; or what was pasted cannot even stand in a header.
+        return { ok: false, status: 0, retryAfter: 0, told: null, problem: null };
+    }
 }
 
 // Names and addresses
@@ -303,6 +394,10 @@ part("watch").addEventListener("submit", (event) => {
     const hash = `#${segment(part("channel").value.trim())}`;
     if (hash === location.hash) watch(channelOfHash());
     else location.hash = hash;
+});
+part("credentials").addEventListener("submit", (event) => {
+    event.preventDefault();
+    useToken();
 });
 part("publish").addEventListener("submit", (event) => {
     event.preventDefault();

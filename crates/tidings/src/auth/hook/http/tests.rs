@@ -38,6 +38,8 @@ async fn only_200_with_allow_true_is_yes() {
         ("200 OK", r#"{"allow":false,"allow":true}"#, Some(false)),
         ("200 OK", r#"{"allow":true}{"allow":true}"#, Some(false)),
         ("200 OK", r#"[{"allow":true}]"#, Some(false)),
+        // Serde would read a list as a struct, too.
+        ("200 OK", "[true]", Some(false)),
         ("200 OK", r#"{"allow":true"#, Some(false)),
         ("200 OK", "true", Some(false)),
         ("200 OK", "", Some(false)),

@@ -1,0 +1,233 @@
+//! Requests of somebody with credentials, over HTTP/1.1 and HTTP/2, and what their streams end with.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{body::Incoming, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use tidings_protocol::sse::{Event, Item, Parser};
+use tokio::{net::TcpStream, runtime, time::timeout};
+
+use crate::{
+    process::{Directory, Hub},
+    reader::Reader,
+    tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, now, reload},
+    wire::Answer,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Milliseconds since 1970.
+pub(crate) fn now_millis() -> u64 {
+    u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
+}
+
+/// A token of a user that ends at this second.
+pub(crate) fn token_until(user: &str, second: u64) -> String {
+    hs256(&json!({"sub": user, "iat": now(), "exp": second}))
+}
+
+/// A token of a user that may read these patterns besides.
+pub(crate) fn token_for(user: &str, subscribe: &[&str]) -> String {
+    token_with(user, &json!({"tidings": {"subscribe": subscribe}}))
+}
+
+/// A token of a user with these claims besides.
+pub(crate) fn token_with(user: &str, more: &Value) -> String {
+    let mut all = claims(user);
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    hs256(&all)
+}
+
+/// An API key by number, and its lines in a settings file.
+pub(crate) fn api_key(number: usize, lines: &str) -> (String, String) {
+    let secret = format!("tk_{number:043}");
+    let hash = hash_of(&secret);
+    let lines = format!("[[auth.keys]]\nname = \"key-{number}\"\nhash = \"{hash}\"\n{lines}\n");
+    (secret, lines)
+}
+
+impl Hub {
+    /// Sends a request with `Authorization: Bearer`.
+    pub(crate) fn ask(&self, credential: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.request_as(method, path, credential, &[], body.as_ref())
+    }
+
+    pub(crate) fn request_as(
+        &self,
+        method: &str,
+        path: &str,
+        credential: &str,
+        more: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let (name, value) = bearer(credential);
+        self.request(method, path, &[&[(name, value.as_str())], more].concat(), body)
+    }
+
+    pub(crate) fn get_as(&self, credential: &str, path: &str) -> Answer {
+        self.ask(credential, "GET", path, b"")
+    }
+
+    pub(crate) fn post_as(&self, credential: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.ask(credential, "POST", path, body)
+    }
+
+    /// Publishes to one channel with the key that may do everything, and answers the id.
+    #[track_caller]
+    pub(crate) fn tell(&self, channel: &str, data: impl AsRef<[u8]>) -> String {
+        let answer = self.post_as(KEY, &format!("/api/v1/events/{channel}"), data);
+        answer.is(200).json()["id"].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn subscribe_as(&self, credential: &str, path: &str) -> Reader {
+        let (name, value) = bearer(credential);
+        self.subscribe_with(path, &[(name, &value)])
+    }
+
+    #[track_caller]
+    pub(crate) fn resume_as(&self, credential: &str, path: &str, id: &str) -> Reader {
+        let (name, value) = bearer(credential);
+        self.subscribe_with(path, &[(name, &value), ("Last-Event-ID", id)])
+    }
+
+    /// As [`Hub::metric`], of a hub that asks for credentials.
+    pub(crate) fn counter(&self, name: &str) -> f64 {
+        let text = self.get_as(KEY, "/metrics").is(200).text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    /// Replaces the lines of `[auth]` that [`protected`](crate::tokens::protected) wrote, and has them read.
+    #[track_caller]
+    pub(crate) fn reload(&mut self, directory: &Directory, lines: &str) {
+        self.reload_whole(directory, &format!("{lines}\n{}", key_lines()));
+    }
+
+    /// As [`Hub::reload`], without the key that may do everything.
+    #[track_caller]
+    pub(crate) fn reload_whole(&mut self, directory: &Directory, lines: &str) {
+        directory.write("tidings.toml", &format!("[auth]\n{lines}"));
+        reload(self);
+    }
+}
+
+impl Answer {
+    /// Fails unless it is the refusal that tells nothing.
+    #[track_caller]
+    pub(crate) fn denies(&self) {
+        assert_eq!(self.refuses(403, "access_denied").json()["detail"], "Access denied");
+    }
+}
+
+impl Reader {
+    /// Fails unless the next event says that the stream ends, and why, and nothing follows it.
+    #[track_caller]
+    pub(crate) fn ends(&mut self, reason: &str, reconnect: bool) {
+        let (_, json) = self.notice("tidings.end");
+        assert_eq!(json, json!({"reason": reason, "reconnect": reconnect}));
+        assert_eq!(self.item().map(|item| format!("{item:?}")), None);
+    }
+}
+
+/// A connection of HTTP/2.
+pub(crate) struct Http2 {
+    runtime: runtime::Runtime,
+    sender: http2::SendRequest<Empty<Bytes>>,
+    authority: String,
+}
+
+/// A stream over it.
+pub(crate) struct Http2Reader {
+    runtime: runtime::Handle,
+    body: Incoming,
+    parser: Parser,
+    events: VecDeque<Event>,
+}
+
+impl Http2 {
+    pub(crate) fn connect(hub: &Hub) -> Self {
+        Self::with_window(hub, None)
+    }
+
+    /// A client that takes so many bytes of each stream before it has read them.
+    pub(crate) fn with_window(hub: &Hub, bytes: Option<u32>) -> Self {
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let sender = runtime.block_on(async {
+            let socket = TcpStream::connect(hub.authority()).await.unwrap();
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.initial_stream_window_size(bytes);
+            let (sender, connection) = builder.handshake(TokioIo::new(socket)).await.unwrap();
+            tokio::spawn(connection);
+            sender
+        });
+        Self { runtime, sender, authority: hub.authority().to_owned() }
+    }
+
+    /// Opens a stream; answers the status where there is none.
+    pub(crate) fn open(
+        &mut self,
+        path: &str,
+        credential: &str,
+        last_id: Option<&str>,
+    ) -> Result<Http2Reader, u16> {
+        let uri = format!("http://{}{path}", self.authority);
+        let (name, value) = bearer(credential);
+        let mut request = http::Request::get(uri).header(name, value);
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let request = request.body(Empty::new()).unwrap();
+        let answering = self.sender.send_request(request);
+        let answer = self.runtime.block_on(async { timeout(PATIENCE, answering).await.unwrap().unwrap() });
+        let (parts, body) = answer.into_parts();
+        if parts.status != 200 {
+            return Err(parts.status.as_u16());
+        }
+        let runtime = self.runtime.handle().clone();
+        Ok(Http2Reader { runtime, body, parser: Parser::new(), events: VecDeque::new() })
+    }
+}
+
+impl Http2Reader {
+    /// Reads the next event; none at the end, which must be one that the hub meant.
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        while self.events.is_empty() {
+            let frame = self.runtime.block_on(async { timeout(PATIENCE, self.body.frame()).await.unwrap() });
+            let bytes = frame?.unwrap().into_data().unwrap();
+            let mut keep = |item| {
+                if let Item::Event(event) = item {
+                    self.events.push_back(event);
+                }
+            };
+            self.parser.feed(&bytes, &mut keep).unwrap();
+        }
+        self.events.pop_front()
+    }
+
+    #[track_caller]
+    pub(crate) fn data(&mut self) -> String {
+        self.next().unwrap().data
+    }
+
+    pub(crate) fn last_id(&self) -> String {
+        self.parser.last_event_id().to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn ends(&mut self, reason: &str, reconnect: bool) {
+        let end = self.next().unwrap();
+        let json: Value = serde_json::from_str(&end.data).unwrap();
+        assert_eq!(
+            (end.name.as_str(), json),
+            ("tidings.end", json!({"reason": reason, "reconnect": reconnect}))
+        );
+        assert_eq!(self.next(), None);
+    }
+}

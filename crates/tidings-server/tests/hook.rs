@@ -1,0 +1,405 @@
+//! The hook: what it is asked, what its answers mean, and that nobody else waits for it.
+
+use serde_json::{Value, json};
+
+use crate::{
+    backend::{Backend, NO, Reply, YES},
+    callers::{Http2, token_for, token_with},
+    process::{Directory, Hub, eventually},
+    tokens::{KEY, SECRET, bearer, protected, token},
+    wire::Wire,
+};
+
+const OWN: &str = "/api/v1/events/user.u";
+const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
+
+/// A hub that has the backend asked; `lines` go before the other sections of `[auth]`.
+fn asking(directory: &Directory, backend: &Backend, lines: &str) -> Hub {
+    let anyone = "[auth.anonymous]\nsubscribe = [\"open.**\"]";
+    protected(directory, &format!("secret = {SECRET:?}\n{}{lines}\n{anyone}", backend.line()))
+}
+
+/// Nothing is kept, and nobody waits long.
+const HASTY: &str = "hook_ttl = \"0s\"\nhook_timeout = \"500ms\"";
+
+fn question(principal: &Value, action: &str, channel: &str) -> Value {
+    json!({"principal": principal, "action": action, "channel": channel})
+}
+
+fn pattern(principal: &Value, channel: &str) -> Value {
+    json!({"principal": principal, "action": "subscribe", "channel": channel, "pattern": true})
+}
+
+/// A token of `u` that may publish.
+fn writer() -> String {
+    token_with("u", &json!({"tidings": {"publish": ["chat.**"], "subscribe": ["chat.**"]}}))
+}
+
+#[test]
+fn hook_is_asked_who_wants_what_of_which_channel() {
+    let directory = Directory::new();
+    let backend = Backend::start(YES);
+    let hub = asking(&directory, &backend, HASTY);
+    let user = json!({"user": "u"});
+    hub.subscribe_as(&token("u"), OWN).position();
+    let (head, body) = backend.requests().remove(0);
+    assert!(head.starts_with("POST /allow?by=tidings HTTP/1.1\r\n"), "{head}");
+    let head = head.to_ascii_lowercase();
+    assert!(head.contains("\r\ncontent-type: application/json\r\n"), "{head}");
+    assert!(!head.contains("authorization") && !head.contains("cookie"), "{head}");
+    assert_eq!(body, "{\"principal\":{\"user\":\"u\"},\"action\":\"subscribe\",\"channel\":\"user.u\"}");
+    backend.questions();
+
+    hub.subscribe("/api/v1/events/open.a").position();
+    assert_eq!(backend.questions(), [question(&Value::Null, "subscribe", "open.a")]);
+    hub.subscribe("/api/v1/events/open.*").position();
+    assert_eq!(backend.questions(), [pattern(&Value::Null, "open.*")]);
+    hub.subscribe_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.u.**&channel=user.u")
+        .position();
+    assert_eq!(backend.questions(), [question(&user, "subscribe", "user.u"), pattern(&user, "user.u.**")]);
+    hub.subscribe_as(&token("u"), &format!("{OWN}?history=all")).position();
+    hub.get_as(&token("u"), "/api/v1/channels/user.u/events").is(200);
+    assert_eq!(backend.questions(), vec![question(&user, "subscribe", "user.u"); 2]);
+    hub.post_as(&writer(), "/api/v1/events/chat.1", "x").is(200);
+    assert_eq!(backend.questions(), [question(&user, "publish", "chat.1")]);
+    let odd = "ü\"\\ .*";
+    hub.get_as(&token_for(odd, &["a"]), "/api/v1/channels/a/events").is(200);
+    assert_eq!(backend.questions(), [question(&json!({"user": odd}), "subscribe", "a")]);
+    let ticket = hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+    hub.subscribe(&format!("{OWN}?ticket={}", ticket["ticket"].as_str().unwrap())).position();
+    // Once when it is made, once when it is used.
+    assert_eq!(backend.questions(), vec![question(&user, "subscribe", "user.u"); 2]);
+}
+
+#[test]
+fn every_channel_of_a_batch_is_asked_about_once() {
+    let directory = Directory::new();
+    let backend = Backend::start(YES);
+    let hub = asking(&directory, &backend, HASTY);
+    let batch = json!([
+        {"channels": ["chat.1", "chat.2"], "data": "a"},
+        {"channels": ["chat.1"], "data": "b"},
+        {"channels": ["chat.3", "chat.1"], "data": "c"},
+    ]);
+    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes()).is(200);
+    let mut asked = backend.questions();
+    asked.sort_by_key(|question| question["channel"].to_string());
+    let expected =
+        ["chat.1", "chat.2", "chat.3"].map(|channel| question(&json!({"user": "u"}), "publish", channel));
+    assert_eq!(asked, expected);
+}
+
+#[test]
+fn hook_is_asked_only_after_the_patterns_have_allowed_and_never_about_keys() {
+    let directory = Directory::new();
+    let backend = Backend::start(NO);
+    let hub = asking(&directory, &backend, HASTY);
+    hub.get_as(&token("u"), "/api/v1/events/user.v").denies();
+    hub.get_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.v").denies();
+    hub.get("/api/v1/events/user.u").refuses(401, "credentials_missing");
+    hub.post_as(&writer(), "/api/v1/events/other", "x").denies();
+    let batch = json!([{"channels": ["chat.1"], "data": "a"}, {"channels": ["other"], "data": "b"}]);
+    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes()).denies();
+    hub.get_as(&token("u"), "/api/v1/events/$sys").refuses(403, "reserved_channel");
+    hub.get_as("nonsense", OWN).refuses(401, "bad_credentials");
+    let mut reader = hub.subscribe_as(KEY, OWN);
+    hub.tell("user.u", "by a key");
+    assert_eq!(reader.data(), "by a key");
+    hub.get_as(KEY, "/api/v1/channels/user.u/events").is(200);
+    hub.get("/healthz").is(200);
+    assert_eq!(backend.count(), 0);
+    // It would have said no.
+    hub.get_as(&token("u"), OWN).denies();
+    assert_eq!(backend.count(), 1);
+}
+
+#[test]
+fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
+    let directory = Directory::new();
+    let backend = Backend::start(YES);
+    let other = Backend::start(YES);
+    let hub = asking(&directory, &backend, HASTY);
+    let status = |code: u16, body: &'static str| Reply::Status(code, body);
+    let no = Some((403, "access_denied"));
+    let absent = Some((503, "hook_unavailable"));
+    let cases = [
+        (YES, None),
+        (status(200, " {\"allow\" : true, \"why\": [1]}\n"), None),
+        (NO, no),
+        (status(200, ""), no),
+        (status(200, "true"), no),
+        (status(200, "{}"), no),
+        (status(200, "{\"allow\":\"true\"}"), no),
+        (status(200, "{\"allow\":1}"), no),
+        (status(200, "{\"allow\":null}"), no),
+        (status(200, "{\"Allow\":true}"), no),
+        (status(200, "[true]"), no),
+        (status(200, "{\"allow\":true"), no),
+        (status(201, "{\"allow\":true}"), no),
+        (status(204, ""), no),
+        (status(400, "{\"allow\":true}"), no),
+        (status(401, "{\"allow\":true}"), no),
+        (status(404, "{\"allow\":true}"), no),
+        (status(429, "{\"allow\":true}"), no),
+        (Reply::Redirect(backend.url("/yes")), no),
+        (Reply::Redirect(other.url("/yes")), no),
+        (status(500, "{\"allow\":true}"), absent),
+        (status(503, "{\"allow\":false}"), absent),
+        (Reply::Close, absent),
+        (Reply::Silence, absent),
+    ];
+    for (reply, expected) in cases {
+        backend.replies(reply.clone());
+        let before = backend.count();
+        for answer in [
+            hub.get_as(&token("u"), "/api/v1/channels/user.u/events"),
+            hub.post_as(&writer(), "/api/v1/events/chat.1", "x"),
+        ] {
+            let Some((status, code)) = expected else {
+                answer.is(200);
+                continue;
+            };
+            answer.refuses(status, code);
+            if status == 503 {
+                assert!(answer.head.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+                // Where the backend is and what it said is nobody's business.
+                let text = answer.text();
+                assert!(!text.contains("127.0.0.1") && !text.contains("allow?"), "{text}");
+            } else {
+                answer.denies();
+            }
+        }
+        let asked = backend.count() - before;
+        // A connection that was closed on it may be tried anew.
+        assert!(asked == 2 || reply == Reply::Close, "{reply:?}: {asked}");
+        if let Some((status, code)) = expected {
+            hub.get_as(&token("u"), OWN).refuses(status, code);
+            hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").refuses(status, code);
+        }
+    }
+    assert_eq!(other.count(), 0);
+    assert_eq!(hub.counter("tidings_streams_opened_total"), 0.0);
+    let page = hub.get_as(KEY, "/api/v1/channels/chat.1/events").json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 2, "{page}");
+    assert!(hub.counter("tidings_hook_failures_total") > 0.0);
+}
+
+#[test]
+fn backend_that_is_not_there_is_503_and_keys_are_served() {
+    let directory = Directory::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let hub = protected(&directory, &format!("secret = {SECRET:?}\nhook = \"http://{free}/\""));
+    hub.get_as(&token("u"), OWN).refuses(503, "hook_unavailable");
+    hub.get("/readyz").is(200);
+    let mut reader = hub.subscribe_as(KEY, OWN);
+    hub.tell("user.u", "still");
+    assert_eq!(reader.data(), "still");
+}
+
+#[test]
+fn hundred_who_ask_at_once_are_one_question() {
+    const CLIENTS: usize = 100;
+    let directory = Directory::new();
+    let backend = Backend::start(Reply::Silence);
+    let hub = asking(&directory, &backend, "hook_timeout = \"20s\"");
+    let (name, value) = bearer(&token("u"));
+    let mut wires: Vec<Wire> = (0..CLIENTS).map(|_| Wire::connect(&hub)).collect();
+    for wire in &mut wires {
+        wire.send(hub.head_of("GET", OWN, &[(name, &value)], b""));
+    }
+    backend.wait_for(1);
+    for _ in 0..CLIENTS {
+        hub.get("/healthz").is(200);
+    }
+    backend.replies(YES);
+    for wire in &mut wires {
+        assert_eq!(wire.head().status, 200);
+    }
+    assert_eq!(backend.count(), 1);
+    assert_eq!(hub.counter("tidings_hook_questions_total"), 1.0);
+}
+
+#[test]
+fn answers_are_kept_for_their_time_and_their_absence_is_not() {
+    let directory = Directory::new();
+    let backend = Backend::start(Reply::Status(500, ""));
+    let hub = asking(&directory, &backend, "hook_ttl = \"1s\"\nhook_timeout = \"500ms\"");
+    let path = "/api/v1/channels/user.u/events";
+    let status = |credential: &str| hub.get_as(credential, path).head.status;
+    let u = token("u");
+    assert_eq!((status(&u), status(&u)), (503, 503));
+    assert_eq!(backend.questions().len(), 2);
+    backend.replies(YES);
+    assert_eq!(status(&u), 200);
+    backend.replies(NO);
+    // Another token of the same user is the same question, another action or channel is not.
+    assert_eq!(status(&token_for("u", &["x"])), 200);
+    assert_eq!(backend.questions().len(), 1);
+    hub.get_as(&u, "/api/v1/channels/user.u.a/events").denies();
+    assert_eq!(backend.questions().len(), 1);
+    eventually("the yes is forgotten", || status(&u) == 403);
+    backend.replies(YES);
+    assert_eq!(status(&u), 403);
+    eventually("the no is forgotten", || status(&u) == 200);
+    assert_eq!(backend.questions().len(), 2);
+}
+
+#[test]
+fn hook_that_says_no_later_ends_the_stream_as_revoked() {
+    let directory = Directory::new();
+    let backend = Backend::start(YES);
+    let hub = asking(&directory, &backend, "hook_recheck = \"300ms\"\nhook_ttl = \"0s\"");
+    let mut connection = Http2::connect(&hub);
+    let mut over_1 = hub.subscribe_as(&token("u"), OWN);
+    let mut over_2 = connection.open("/api/v1/events/user.v.**", &token("v"), None).unwrap();
+    let mut anonymous = hub.subscribe("/api/v1/events/open.a");
+    let mut of_key = hub.subscribe_as(KEY, OWN);
+    hub.tell("user.u", "before");
+    assert_eq!(over_1.data(), "before");
+    let id = over_1.last_id().to_owned();
+    backend.questions();
+    // Yes again and again changes nothing.
+    backend.wait_for(9);
+    backend.replies(NO);
+    over_1.ends("revoked", false);
+    over_2.ends("revoked", false);
+    anonymous.ends("revoked", false);
+    hub.tell("user.u", "secret event");
+    assert_eq!(of_key.several(2), ["before", "secret event"]);
+    let (name, value) = bearer(&token("u"));
+    let answer = hub.request("GET", OWN, &[(name, &value), ("Last-Event-ID", &id)], b"");
+    answer.denies();
+    let asked = backend.questions();
+    assert!(asked.contains(&pattern(&json!({"user": "v"}), "user.v.**")), "{asked:?}");
+    assert!(asked.contains(&question(&Value::Null, "subscribe", "open.a")), "{asked:?}");
+}
+
+#[test]
+fn hook_that_does_not_answer_later_takes_no_stream_away() {
+    let directory = Directory::new();
+    let backend = Backend::start(YES);
+    let hub =
+        asking(&directory, &backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"100ms\"");
+    let mut reader = hub.subscribe_as(&token("u"), OWN);
+    reader.position();
+    for reply in [Reply::Status(500, ""), Reply::Close, Reply::Silence] {
+        backend.replies(reply);
+        backend.questions();
+        backend.wait_for(3);
+        hub.tell("user.u", "still");
+        assert_eq!(reader.data(), "still");
+    }
+    // It is asked again once the backend is back.
+    backend.replies(NO);
+    reader.ends("revoked", false);
+}
+
+#[test]
+fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
+    let directory = Directory::new();
+    let backend = Backend::start(YES);
+    let hub =
+        asking(&directory, &backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"20s\"");
+    let mut open = hub.subscribe_as(&token("u"), OWN);
+    let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.**");
+    backend.replies(Reply::Silence);
+    let (name, value) = bearer(&token("v"));
+    let mut waiting: Vec<Wire> = (0..150)
+        .map(|number| {
+            let mut wire = Wire::connect(&hub);
+            let path = format!("/api/v1/events/user.v.{number}");
+            wire.send(hub.head_of("GET", &path, &[(name, &value)], b""));
+            wire
+        })
+        .collect();
+    // As many as may be asked at once are with the hook.
+    backend.wait_for(64);
+    for number in 0..50 {
+        hub.tell("user.u", number.to_string());
+        assert_eq!((open.data(), of_key.data()), (number.to_string(), number.to_string()));
+    }
+    hub.get("/readyz").is(200);
+    hub.subscribe_as(KEY, OWN).position();
+    backend.replies(YES);
+    for wire in &mut waiting {
+        assert!(matches!(wire.head().status, 200 | 429));
+    }
+}
+
+#[test]
+fn hub_ends_in_time_while_the_hook_is_stalled() {
+    let directory = Directory::new();
+    let backend = Backend::start(Reply::Silence);
+    let hub = asking(&directory, &backend, "hook_timeout = \"30s\"");
+    let (name, value) = bearer(&token("u"));
+    let mut wire = Wire::connect(&hub);
+    wire.send(hub.head_of("GET", OWN, &[(name, &value)], b""));
+    backend.wait_for(1);
+    let begun = std::time::Instant::now();
+    hub.stop();
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn hook_is_read_again_with_the_settings() {
+    let directory = Directory::new();
+    let (yes, no) = (Backend::start(YES), Backend::start(NO));
+    let lines =
+        |backend: &Backend| format!("secret = {SECRET:?}\nhook_recheck = \"100ms\"\n{}", backend.line());
+    let mut hub = protected(&directory, &lines(&yes));
+    let mut reader = hub.subscribe_as(&token("u"), OWN);
+    reader.position();
+    hub.reload(&directory, &lines(&no));
+    // What the other one answered is forgotten with it.
+    reader.ends("revoked", false);
+    hub.get_as(&token("u"), OWN).denies();
+    hub.reload(&directory, &format!("secret = {SECRET:?}"));
+    hub.subscribe_as(&token("u"), OWN).position();
+}
+
+#[test]
+fn history_names_only_channels_that_the_hook_was_asked_about_and_all_to_keys() {
+    let directory = Directory::new();
+    let backend = Backend::start(YES);
+    let hub = asking(&directory, &backend, HASTY);
+    let event = json!({"channels": ["user.u", "user.u.a"], "data": "x"});
+    hub.request_as("POST", "/api/v1/publish", KEY, &JSON, event.to_string().as_bytes()).is(200);
+    let path = "/api/v1/channels/user.u/events";
+    let channels =
+        |credential: &str| hub.get_as(credential, path).is(200).json()["events"][0]["channels"].clone();
+    assert_eq!(channels(&token("u")), json!(["user.u"]));
+    assert_eq!(channels(KEY), json!(["user.u", "user.u.a"]));
+}
+
+#[test]
+fn rights_that_end_while_the_hook_is_asked_are_gone() {
+    let directory = Directory::new();
+    let backend = Backend::start(Reply::Silence);
+    let hub = asking(&directory, &backend, "hook_timeout = \"20s\"\nhook_ttl = \"0s\"");
+    hub.tell("user.u", "secret event");
+    let (name, value) = bearer(&token_with("u", &json!({"tidings": {"publish": ["user.u"]}})));
+    let mut wires: Vec<Wire> = [
+        ("GET", "/api/v1/channels/user.u/events"),
+        ("GET", "/api/v1/events/user.u?history=all"),
+        ("POST", "/api/v1/events/user.u"),
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(number, (method, path))| {
+        let mut wire = Wire::connect(&hub);
+        wire.send(hub.head_of(method, path, &[(name, &value)], b"x"));
+        // To read is one question, to publish another.
+        backend.wait_for(if number < 2 { 1 } else { 2 });
+        wire
+    })
+    .collect();
+    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").is(204);
+    backend.replies(YES);
+    for wire in &mut wires {
+        let answer = wire.answer();
+        answer.refuses(401, "revoked");
+        assert!(!answer.text().contains("secret event"));
+    }
+    let page = hub.get_as(KEY, "/api/v1/channels/user.u/events").json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
+}

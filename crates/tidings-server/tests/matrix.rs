@@ -1,0 +1,502 @@
+//! Every credential on every route: who is let in, who is not, and how little a forger learns.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::TcpListener,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::{
+    process::{Directory, Hub},
+    provider::Provider,
+    tokens::{
+        self, KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hmac_of, key_lines,
+        lines_of_key, merged, now, reload, sealed,
+    },
+    wire::{Answer, Wire},
+};
+
+const OURS: Pair = Pair("rsa");
+const STRANGERS: Pair = Pair("stranger");
+/// A key that was in the settings once.
+const REMOVED_KEY: &str = "tk_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+const SEED: &str = "for the eyes of u";
+
+/// How a hub verifies tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Side {
+    Secret,
+    KeyFile,
+    /// Keys of an identity provider; ours is named `ours`.
+    Provider,
+}
+
+/// What a request shows.
+#[derive(Debug, Clone)]
+enum Shown {
+    Nothing,
+    Bearer(String),
+    Ticket(String),
+}
+
+struct Route {
+    name: &'static str,
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+    is_resuming: bool,
+    /// What nobody, a user with rights, an API key with all of them, and a ticket get.
+    statuses: [u16; 4],
+}
+
+const fn get(name: &'static str, path: &'static str, statuses: [u16; 4]) -> Route {
+    Route { name, method: "GET", path, body: "", is_resuming: false, statuses }
+}
+
+const fn post(name: &'static str, path: &'static str, body: &'static str, statuses: [u16; 4]) -> Route {
+    Route { name, method: "POST", path, body, is_resuming: false, statuses }
+}
+
+const ROUTES: [Route; 12] = [
+    get("subscribe", "/api/v1/events/user.u", [401, 200, 200, 200]),
+    get("subscribe to several", "/api/v1/events?channel=user.u&channel=user.u.x", [401, 200, 200, 403]),
+    Route { is_resuming: true, ..get("replay by id", "/api/v1/events/user.u", [401, 200, 200, 200]) },
+    get("replay by number", "/api/v1/events/user.u?history=all", [401, 200, 200, 200]),
+    get("replay of several", "/api/v1/events?channel=user.u&history=5", [401, 200, 200, 200]),
+    post("publish", "/api/v1/events/user.u", "forged", [401, 200, 200, 403]),
+    post(
+        "publish JSON",
+        "/api/v1/publish",
+        "{\"channels\":[\"user.u\"],\"data\":\"forged\"}",
+        [401, 200, 200, 403],
+    ),
+    get("history", "/api/v1/channels/user.u/events", [401, 200, 200, 403]),
+    // Nobody owns nothing, and may know it.
+    get("list", "/api/v1/channels", [200, 200, 200, 403]),
+    post("ticket", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}", [401, 201, 201, 403]),
+    post("revocation", "/api/v1/revocations", "{\"user\":\"victim\"}", [401, 403, 204, 403]),
+    get("metrics", "/metrics", [401, 403, 200, 403]),
+];
+
+#[test]
+fn hub_with_a_secret_lets_in_whom_it_should_and_nobody_else() {
+    check(Side::Secret);
+}
+
+#[test]
+fn hub_with_a_key_file_lets_in_whom_it_should_and_nobody_else() {
+    check(Side::KeyFile);
+}
+
+#[test]
+fn hub_of_an_identity_provider_lets_in_whom_it_should_and_nobody_else() {
+    check(Side::Provider);
+}
+
+fn check(side: Side) {
+    let provider = Provider::start(&[
+        OURS.jwk("ours"),
+        // Nothing symmetric is taken from where everybody can read it.
+        json!({"kty": "oct", "kid": "oct", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(SECRET)}),
+    ]);
+    let bait = TcpListener::bind("127.0.0.1:0").unwrap();
+    let directory = Directory::new();
+    let hub = hub(side, &directory, &provider);
+    let seed = hub.ask(KEY, "POST", "/api/v1/events/user.u", "before").is(200).json()["id"].clone();
+    hub.ask(KEY, "POST", "/api/v1/events/user.u", SEED).is(200);
+    for revoked in [json!({"user": "gone"}), json!({"jti": "gone"})] {
+        hub.ask(KEY, "POST", "/api/v1/revocations", revoked.to_string()).is(204);
+    }
+    let hub = Asked { hub, seed: seed.as_str().unwrap().to_owned() };
+
+    let bodies = refused_rows(side, &hub, &format!("http://{}/jwks", bait.local_addr().unwrap()));
+    assert_eq!(bodies.len(), 1, "a forger can tell refusals apart: {bodies:?}");
+    for route in &ROUTES {
+        // Past the bound of a whole head nobody looks for credentials.
+        let answer = hub.ask(route, &Shown::Bearer(side.token(json!({"more": "x".repeat(100 << 10)}))));
+        assert_eq!((answer.head.status, answer.text().as_str()), (431, ""), "{}", route.name);
+    }
+    nothing_was_done(side, &hub);
+    bait.set_nonblocking(true).unwrap();
+    assert!(bait.accept().is_err(), "what a token names was contacted");
+
+    good_rows(side, &hub);
+}
+
+fn hub(side: Side, directory: &Directory, provider: &Provider) -> Hub {
+    let keys = match side {
+        Side::Secret => format!("secret = {SECRET:?}"),
+        Side::KeyFile => format!("key_file = {:?}", OURS.public()),
+        Side::Provider => format!("jwks_url = {:?}", provider.url()),
+    };
+    let settings = |more: &str| {
+        format!("[auth]\n{keys}\naudience = \"hub\"\nissuer = \"issuer\"\n{}{more}", key_lines())
+    };
+    directory.write("tidings.toml", &settings(&lines_of_key("old", REMOVED_KEY)));
+    let mut hub = Hub::in_memory(directory, &[]);
+    hub.ask(REMOVED_KEY, "GET", "/metrics", "").is(200);
+    directory.write("tidings.toml", &settings(""));
+    reload(&mut hub);
+    hub
+}
+
+/// Asks every route with everything that is no good; returns the bodies of those refusals that a forger could provoke.
+fn refused_rows(side: Side, hub: &Asked, bait: &str) -> HashSet<Vec<u8>> {
+    let mut bodies = HashSet::new();
+    let rows = tokens_no_good(side, bait)
+        .into_iter()
+        .chain(shapes_no_good(side))
+        .map(|(name, token)| (name, Shown::Bearer(token), "bad_credentials"))
+        .chain(keys_no_good().map(|(name, key)| (name, Shown::Bearer(key), "bad_credentials")))
+        .chain([
+            ("ticket that is none", Shown::Ticket("ti_nonsense".to_owned()), "bad_credentials"),
+            ("ticket that is empty", Shown::Ticket(String::new()), "bad_credentials"),
+            ("ticket that is spent", Shown::Ticket(spent_ticket(hub)), "bad_credentials"),
+        ])
+        .chain(tokens_of_the_past(side).map(|(name, token, code)| (name, Shown::Bearer(token), code)));
+    let mut heads: HashMap<&str, HashSet<Vec<(String, String)>>> = HashMap::new();
+    for (name, shown, code) in rows {
+        for route in &ROUTES {
+            let answer = hub.ask(route, &shown);
+            let told = answer.text();
+            assert_eq!(answer.head.status, 401, "{side:?}, {name}, {}: {told}", route.name);
+            assert_eq!(answer.json()["code"], code, "{side:?}, {name}, {}: {told}", route.name);
+            assert_eq!(answer.head.header("www-authenticate"), Some("Bearer"));
+            answer.refuses(401, code);
+            assert!(!told.contains(SEED));
+            if code == "bad_credentials" {
+                let mut head = answer.head.headers.clone();
+                head.retain(|(name, _)| name != "date");
+                heads.entry(route.name).or_default().insert(head);
+                bodies.insert(answer.body);
+            }
+        }
+    }
+    for (route, heads) in heads {
+        assert_eq!(heads.len(), 1, "a forger can tell heads apart: {route}, {heads:?}");
+    }
+    for route in &ROUTES {
+        let answer = hub.ask(route, &Shown::Nothing);
+        assert_eq!(answer.head.status, route.statuses[0], "{}: {}", route.name, answer.text());
+        if answer.head.status == 401 {
+            answer.refuses(401, "credentials_missing");
+            assert_eq!(answer.head.header("www-authenticate"), Some("Bearer"));
+        } else {
+            assert_eq!(answer.json(), json!({"channels": []}));
+        }
+    }
+    bodies
+}
+
+/// Nothing of what was refused was done nevertheless.
+fn nothing_was_done(side: Side, hub: &Asked) {
+    let events = hub.hub.ask(KEY, "GET", "/api/v1/channels/user.u/events", "").is(200).json();
+    let events: Vec<&str> =
+        events["events"].as_array().unwrap().iter().map(|it| it["data"].as_str().unwrap()).collect();
+    assert_eq!(events, ["before", SEED]);
+    let victims = side.token(json!({"sub": "victim"}));
+    hub.hub.ask(&victims, "GET", "/api/v1/channels/user.victim/events", "").is(200);
+    let metrics = hub.hub.ask(KEY, "GET", "/metrics", "").is(200).text();
+    assert!(metrics.contains("tidings_connections 0\n"), "{metrics}");
+}
+
+/// What would prove nothing if it were refused, too.
+fn good_rows(side: Side, hub: &Asked) {
+    let token = side.token(json!({}));
+    let of_many = side.token(json!({"aud": ["other", "hub"], "nbf": now(), "exp": now() + 86_000}));
+    for route in &ROUTES {
+        let ticket =
+            hub.hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+        let ticket = ticket["ticket"].as_str().unwrap().to_owned();
+        for (name, shown, status) in [
+            ("token", Shown::Bearer(token.clone()), route.statuses[1]),
+            ("token with a list of audiences", Shown::Bearer(of_many.clone()), route.statuses[1]),
+            ("API key", Shown::Bearer(KEY.to_owned()), route.statuses[2]),
+            ("ticket", Shown::Ticket(ticket), route.statuses[3]),
+        ] {
+            let answer = hub.ask(route, &shown);
+            let told = answer.text();
+            assert_eq!(answer.head.status, status, "{side:?}, {name}, {}: {told}", route.name);
+            if status == 403 {
+                assert_eq!(answer.refuses(403, "access_denied").json()["detail"], "Access denied");
+            } else if route.name.starts_with("replay") || route.name == "history" {
+                assert!(told.contains(SEED), "{told}");
+            }
+        }
+    }
+}
+
+/// Tokens that say something that is not so, or are signed by somebody else.
+fn tokens_no_good(side: Side, bait: &str) -> Vec<(&'static str, String)> {
+    let says = |changes: Value| side.token(changes);
+    let strangers = |more: Value| by_pair(STRANGERS, &header("RS256", more), &saying(json!({})));
+    let mut jwk = STRANGERS.jwk("ours");
+    jwk["alg"] = "RS256".into();
+    let mut rows = vec![
+        ("not valid yet", says(json!({"nbf": now() + 60}))),
+        ("issued in the future", says(json!({"iat": now() + 60}))),
+        ("wrong audience", says(json!({"aud": "other"}))),
+        ("wrong audiences", says(json!({"aud": ["other", "hub2", ""]}))),
+        ("audience that begins alike", says(json!({"aud": "hub.example"}))),
+        ("audience in capitals", says(json!({"aud": "HUB"}))),
+        ("audience that is a number", says(json!({"aud": 7}))),
+        ("no audience", says(json!({"aud": null}))),
+        ("wrong issuer", says(json!({"iss": "other"}))),
+        ("issuer with a slash", says(json!({"iss": "issuer/"}))),
+        ("list of issuers", says(json!({"iss": ["issuer"]}))),
+        ("no issuer", says(json!({"iss": null}))),
+        ("no end", says(json!({"exp": null}))),
+        ("end that is a word", says(json!({"exp": "never"}))),
+        ("end that is a text", says(json!({"exp": (now() + 60).to_string()}))),
+        ("end that is true", says(json!({"exp": true}))),
+        ("end in milliseconds", says(json!({"exp": (now() + 60) * 1000}))),
+        ("end after all numbers", says(json!({"exp": 1e308}))),
+        ("longer than token_max_age", says(json!({"exp": now() + 90_000}))),
+        ("longer than token_max_age from its issue", says(json!({"iat": now() - 90_000, "exp": now() + 60}))),
+        ("start that is a word", says(json!({"nbf": "now"}))),
+        ("no user", says(json!({"sub": null}))),
+        ("empty user", says(json!({"sub": ""}))),
+        ("user that is a list", says(json!({"sub": ["u"]}))),
+        ("user with NUL", says(json!({"sub": "u\0"}))),
+        // The signature is looked at first, then for whom it is, then the time: what is told last is the owner's alone.
+        ("expired and for others", says(json!({"exp": now() - 60, "aud": "other"}))),
+        ("revoked and for others", says(json!({"sub": "gone", "iat": now() - 60, "aud": "other"}))),
+        ("critical header", side.signed(json!({"crit": ["exp"]}), &saying(json!({})))),
+        ("unknown critical header", side.signed(json!({"crit": ["x"], "x": 1}), &saying(json!({})))),
+        ("nothing that is critical", side.signed(json!({"crit": []}), &saying(json!({})))),
+        ("signed by a stranger", strangers(json!({}))),
+        ("unknown key", strangers(json!({"kid": "unknown"}))),
+        ("our key's name", strangers(json!({"kid": "ours"}))),
+        ("key named as a file", strangers(json!({"kid": "../../x"}))),
+        (
+            "key named as /dev/null",
+            by_secret(b"", &header("HS256", json!({"kid": "/dev/null"})), &saying(json!({}))),
+        ),
+        ("key named as SQL", strangers(json!({"kid": "x' UNION SELECT 'a"}))),
+        ("key that it brings along", strangers(json!({"jwk": jwk, "kid": "ours"}))),
+        ("address of keys", strangers(json!({"jku": bait, "kid": "unknown"}))),
+        ("address of a certificate", strangers(json!({"x5u": bait, "kid": "unknown"}))),
+        ("certificate that it brings along", strangers(json!({"x5c": ["MIIB"], "x5t": "AAAA"}))),
+    ];
+    rows.extend(confused(side));
+    rows
+}
+
+/// One algorithm with the key of another.
+fn confused(side: Side) -> Vec<(&'static str, String)> {
+    let good = saying(json!({}));
+    let by_public =
+        |algorithm: &str, secret: &[u8]| by_secret(secret, &header(algorithm, json!({"kid": "ours"})), &good);
+    let pem = std::fs::read_to_string(OURS.public()).unwrap();
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(&body).unwrap();
+    let modulus = OURS.jwk("ours")["n"].as_str().unwrap().to_owned();
+    let mut rows = vec![
+        ("HS256 by the text of the public key", by_public("HS256", pem.as_bytes())),
+        ("HS256 by that text without its last line end", by_public("HS256", pem.trim_end().as_bytes())),
+        ("HS512 by the text of the public key", by_public("HS512", pem.as_bytes())),
+        ("HS256 by the base64 of the public key", by_public("HS256", body.as_bytes())),
+        ("HS256 by the bytes of the public key", by_public("HS256", &der)),
+        ("HS256 by the modulus", by_public("HS256", modulus.as_bytes())),
+        ("HS256 by nothing", by_public("HS256", b"")),
+        ("RS256 by the text of the public key", by_public("RS256", pem.as_bytes())),
+        ("RS256 by the secret", by_public("RS256", SECRET.as_bytes())),
+        ("HS256 by a secret that a provider publishes", {
+            let key = if side == Side::Secret { b"another" } else { SECRET.as_bytes() };
+            by_secret(key, &header("HS256", json!({"kid": "oct"})), &good)
+        }),
+        // A signature that is good, under the name of another algorithm.
+        ("good signature said to be another kind's", {
+            let (said, made) = if side == Side::Secret { ("RS256", "HS256") } else { ("HS256", "RS256") };
+            sealed(&header(said, json!({})), &good, |signed| signature_of(side, made, signed))
+        }),
+        ("good signature said to be another's of its kind", {
+            let (said, made) = if side == Side::Secret { ("HS384", "HS256") } else { ("PS256", "RS256") };
+            sealed(&header(said, json!({})), &good, |signed| signature_of(side, made, signed))
+        }),
+    ];
+    for algorithm in ["none", "None", "NONE", "nOnE", "", "hs256", "rs256", "HS257", "ES256K", "dir"] {
+        let header = header(algorithm, json!({}));
+        rows.push(("no algorithm, no signature", sealed(&header, &good, |_| Vec::new())));
+        rows.push((
+            "no algorithm, good signature",
+            sealed(&header, &good, |signed| signature_of(side, side.algorithm(), signed)),
+        ));
+    }
+    for algorithm in [json!(null), json!(["HS256"]), json!(1)] {
+        let header = json!({"alg": algorithm});
+        rows.push((
+            "algorithm that is no text",
+            sealed(&header, &good, |signed| signature_of(side, side.algorithm(), signed)),
+        ));
+    }
+    rows.push(("no algorithm member", sealed(&json!({"typ": "JWT"}), &good, |_| Vec::new())));
+    rows
+}
+
+/// Good tokens that were cut, changed or grown.
+fn shapes_no_good(side: Side) -> Vec<(&'static str, String)> {
+    let good = side.token(json!({}));
+    let [header, payload, signature] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let other = URL_SAFE_NO_PAD.encode(saying(json!({"sub": "admin"})).to_string());
+    let mut flipped = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    flipped[0] ^= 1;
+    let flipped = URL_SAFE_NO_PAD.encode(&flipped);
+    let zeros = URL_SAFE_NO_PAD.encode([0; 64]);
+    let large = |bytes: usize| side.token(json!({"more": "x".repeat(bytes)}));
+    let duplicated = format!("{{\"alg\":\"none\",\"alg\":\"{}\"}}", side.algorithm());
+    vec![
+        ("garbage", "garbage".to_owned()),
+        ("empty", String::new()),
+        ("dots", "..".to_owned()),
+        ("bytes above ASCII", "\u{e9}.\u{e9}.\u{e9}".to_owned()),
+        ("signature stripped", format!("{header}.{payload}.")),
+        ("without its third part", format!("{header}.{payload}")),
+        ("claims changed", format!("{header}.{other}.{signature}")),
+        ("signature changed", format!("{header}.{payload}.{flipped}")),
+        ("signature cut", format!("{header}.{payload}.{}", &signature[..20])),
+        ("signature grown", format!("{good}AAAA")),
+        ("signature of zeros", format!("{header}.{payload}.{zeros}")),
+        ("signature padded", format!("{good}==")),
+        ("two tokens", format!("{good}.{good}")),
+        ("five parts", format!("{header}.{payload}.{payload}.{payload}.{signature}")),
+        ("two tokens with a blank", format!("{good} {good}")),
+        ("in quotes", format!("\"{good}\"")),
+        ("header twice", format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode(duplicated))),
+        ("claims that are no object", side.signed(json!({}), &json!(["u"]))),
+        ("17 KiB", large(17 << 10)),
+        ("40 KiB", large(40 << 10)),
+        ("60 KiB of nothing", "x".repeat(60 << 10)),
+        ("user with a thousand letters", side.token(json!({"sub": "u".repeat(1000)}))),
+    ]
+}
+
+fn keys_no_good() -> impl Iterator<Item = (&'static str, String)> {
+    [
+        ("unknown key", "tk_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC".to_owned()),
+        ("removed key", REMOVED_KEY.to_owned()),
+        ("key with a changed letter", format!("{}B", &KEY[..KEY.len() - 1])),
+        ("key that is cut", KEY[..KEY.len() - 1].to_owned()),
+        ("key that is grown", format!("{KEY}A")),
+        ("key in lower case", KEY.to_ascii_lowercase()),
+        ("key without its beginning", KEY[3..].to_owned()),
+        ("beginning of a key", "tk_".to_owned()),
+        ("name of a key", "backend".to_owned()),
+    ]
+    .into_iter()
+}
+
+/// Tokens that were good: their holder is told why they are not any more.
+fn tokens_of_the_past(side: Side) -> impl Iterator<Item = (&'static str, String, &'static str)> {
+    [
+        ("expired", side.token(json!({"iat": now() - 60, "exp": now() - 6})), "token_expired"),
+        ("expired long ago", side.token(json!({"iat": 0, "exp": 1})), "token_expired"),
+        ("revoked user", side.token(json!({"sub": "gone", "iat": now() - 60})), "revoked"),
+        ("revoked user without iat", side.token(json!({"sub": "gone", "iat": null})), "revoked"),
+        ("revoked token", side.token(json!({"jti": "gone"})), "revoked"),
+    ]
+    .into_iter()
+}
+
+fn spent_ticket(hub: &Asked) -> String {
+    let ticket = hub.hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+    let ticket = ticket["ticket"].as_str().unwrap().to_owned();
+    assert_eq!(hub.ask(&ROUTES[0], &Shown::Ticket(ticket.clone())).head.status, 200);
+    ticket
+}
+
+/// What a good token says, with changes.
+fn saying(changes: Value) -> Value {
+    let rights = json!({"subscribe": ["user.u.x"], "publish": ["user.u"]});
+    merged(merged(claims("u"), json!({"aud": "hub", "iss": "issuer", "tidings": rights})), changes)
+}
+
+/// A signature that would be good, if only the header told the algorithm.
+fn signature_of(side: Side, algorithm: &str, signed: &[u8]) -> Vec<u8> {
+    match side {
+        Side::Secret => hmac_of(SECRET.as_bytes(), algorithm, signed),
+        Side::KeyFile | Side::Provider => tokens::signature_of(OURS, algorithm, signed),
+    }
+}
+
+impl Side {
+    fn algorithm(self) -> &'static str {
+        if self == Self::Secret { "HS256" } else { "RS256" }
+    }
+
+    fn token(self, changes: Value) -> String {
+        self.signed(json!({}), &saying(changes))
+    }
+
+    /// A token with the signature that this hub takes.
+    fn signed(self, more: Value, claims: &Value) -> String {
+        match self {
+            Self::Secret => by_secret(SECRET.as_bytes(), &header("HS256", more), claims),
+            Self::KeyFile => by_pair(OURS, &header("RS256", more), claims),
+            Self::Provider => by_pair(OURS, &merged(header("RS256", json!({"kid": "ours"})), more), claims),
+        }
+    }
+}
+
+/// Asks every route with one credential; each answer comes with the route's name.
+pub(crate) fn on_every_route(hub: &Hub, credential: &str) -> Vec<(&'static str, Answer)> {
+    let shown = Shown::Bearer(credential.to_owned());
+    let ask = |route: &Route| {
+        let (path, headers) = route.request("", &shown);
+        (route.name, answer(hub, route, &path, &headers))
+    };
+    ROUTES.iter().map(ask).collect()
+}
+
+/// A hub, and an id to resume from.
+struct Asked {
+    hub: Hub,
+    seed: String,
+}
+
+impl Asked {
+    fn ask(&self, route: &Route, shown: &Shown) -> Answer {
+        let (path, headers) = route.request(&self.seed, shown);
+        answer(&self.hub, route, &path, &headers)
+    }
+}
+
+impl Route {
+    /// Its path and its headers, with the credential in one of them.
+    fn request(&self, id: &str, shown: &Shown) -> (String, Vec<(&'static str, String)>) {
+        let mut headers = Vec::new();
+        let mut path = self.path.to_owned();
+        match shown {
+            Shown::Nothing => {}
+            Shown::Bearer(credential) => headers.push(bearer(credential)),
+            Shown::Ticket(ticket) => {
+                path += if path.contains('?') { "&" } else { "?" };
+                path += &format!("ticket={ticket}");
+            }
+        }
+        if self.is_resuming {
+            headers.push(("Last-Event-ID", id.to_owned()));
+        }
+        (path, headers)
+    }
+}
+
+/// Of a stream it reads what comes at once, and to the seed where that is to be replayed.
+fn answer(hub: &Hub, route: &Route, path: &str, headers: &[(&str, String)]) -> Answer {
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut wire = Wire::connect(hub);
+    wire.send(hub.head_of(route.method, path, &headers, route.body.as_bytes()));
+    let head = wire.head();
+    let mut body = Vec::new();
+    if head.header("content-type") == Some("text/event-stream") {
+        let is_replay = route.name.starts_with("replay");
+        while body.is_empty() || is_replay && !String::from_utf8_lossy(&body).contains(SEED) {
+            body.extend(wire.chunk().expect("a stream stays open"));
+        }
+    } else if let Some(length) = head.header("content-length") {
+        body = wire.exactly(length.parse().unwrap()).expect("the connection ended within a body");
+    }
+    Answer { head, body }
+}

@@ -1,0 +1,326 @@
+//! Keys of an identity provider, which is late, gone, broken, or changes them.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    matrix::on_every_route,
+    process::{Directory, Hub, eventually},
+    tokens::{KEY, Pair, SECRET, by_pair, by_secret, claims, header, protected},
+    wire::Answer,
+};
+
+const FIRST: Pair = Pair("rsa");
+const SECOND: Pair = Pair("stranger");
+const HISTORY: &str = "/api/v1/channels/user.u/events";
+
+fn hub(directory: &Directory, provider: &Provider) -> Hub {
+    protected(directory, &format!("jwks_url = {:?}", provider.url()))
+}
+
+fn token_of(pair: Pair, key_id: &str) -> String {
+    by_pair(pair, &header("RS256", json!({"kid": key_id})), &claims("u"))
+}
+
+fn history(hub: &Hub, token: &str) -> Answer {
+    hub.ask(token, "GET", HISTORY, "")
+}
+
+#[test]
+fn tokens_are_verified_with_the_keys_that_their_names_name() {
+    let directory = Directory::new();
+    let mut bound = SECOND.jwk("bound");
+    bound["alg"] = "RS512".into();
+    let mut for_encryption = SECOND.jwk("encryption");
+    for_encryption["use"] = "enc".into();
+    let broken = json!({"kty": "RSA", "kid": "broken", "n": "!", "e": 3});
+    let provider = Provider::start(&[FIRST.jwk("first"), bound, for_encryption, broken, json!("nonsense")]);
+    let hub = hub(&directory, &provider);
+    history(&hub, &token_of(FIRST, "first")).is(200);
+    let without_a_name = by_pair(FIRST, &header("RS256", json!({})), &claims("u"));
+    history(&hub, &without_a_name).is(200);
+    let as_bound = by_pair(SECOND, &header("RS512", json!({"kid": "bound"})), &claims("u"));
+    history(&hub, &as_bound).is(200);
+    for other in ["bound", "encryption", "broken", "first", "First", "unknown", "", "../first", "first\0"] {
+        history(&hub, &token_of(SECOND, other)).refuses(401, "bad_credentials");
+    }
+    for other in ["bound", "unknown", "FIRST", "first "] {
+        history(&hub, &token_of(FIRST, other)).refuses(401, "bad_credentials");
+    }
+    assert_eq!(provider.requests(), 1);
+}
+
+#[test]
+fn thousand_tokens_of_unknown_keys_are_at_most_one_fetch() {
+    let directory = Directory::new();
+    let provider = Provider::start(&[FIRST.jwk("first")]);
+    let hub = hub(&directory, &provider);
+    let good = token_of(FIRST, "first");
+    history(&hub, &good).is(200);
+    // One signature for all of them: what is measured is the hub.
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let hub = &hub;
+            scope.spawn(move || {
+                for number in 0..250 {
+                    let header = header("RS256", json!({"kid": format!("{part}-{number}")}));
+                    let token = crate::tokens::sealed(&header, &claims("u"), |_| vec![7; 256]);
+                    history(hub, &token).refuses(401, "bad_credentials");
+                }
+            });
+        }
+    });
+    history(&hub, &good).is(200);
+    assert!(provider.requests() <= 2, "{} fetches", provider.requests());
+}
+
+#[test]
+fn hub_without_keys_says_so_on_every_route() {
+    let directory = Directory::new();
+    // Nobody listens there any more.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut hub = protected(&directory, &format!("jwks_url = \"http://{address}/keys?secret=s3cret\""));
+    hub.wait_for_log("keys could not be fetched");
+    hub.get("/readyz").is(200);
+    says_that_it_has_no_keys(&hub);
+    // What no key could verify is refused as ever, and API keys need no provider.
+    for bad in ["garbage".to_owned(), by_secret(SECRET.as_bytes(), &header("HS256", json!({})), &claims("u"))]
+    {
+        history(&hub, &bad).refuses(401, "bad_credentials");
+    }
+    history(&hub, KEY).is(200);
+    hub.signal(rustix::process::Signal::TERM);
+    let (_, log) = hub.wait();
+    assert!(!log.contains("s3cret"), "{log}");
+}
+
+#[track_caller]
+fn says_that_it_has_no_keys(hub: &Hub) {
+    for (route, answer) in on_every_route(hub, &token_of(FIRST, "first")) {
+        assert_eq!(answer.head.status, 503, "{route}: {}", answer.text());
+        answer.refuses(503, "keys_unavailable");
+        let wait: u64 = answer.head.header("retry-after").expect(route).parse().unwrap();
+        assert!((1..=10).contains(&wait), "{route}: {wait}");
+    }
+}
+
+/// Waits until something holds, and asks so rarely that other tests have the machine to themselves meanwhile.
+#[track_caller]
+fn at_last(what: &str, mut holds: impl FnMut() -> bool) {
+    eventually(what, || {
+        std::thread::sleep(Duration::from_millis(250));
+        holds()
+    });
+}
+
+/// Fetches are ten seconds apart, so all that comes of a second one is watched here at once.
+#[test]
+fn second_fetch_brings_new_keys_and_a_failed_one_takes_none_away() {
+    let bait = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = format!("Location: http://{}/keys\r\n", bait.local_addr().unwrap());
+    let large = json!({"keys": [FIRST.jwk("first")], "more": "x".repeat(1 << 20)}).to_string();
+    std::thread::scope(|scope| {
+        scope.spawn(late_keys_are_taken);
+        scope.spawn(rotated_keys_are_taken_and_end_streams);
+        for (status, header, body) in [
+            ("500 Internal Server Error", "", "{}"),
+            ("404 Not Found", "", "{\"keys\":[]}"),
+            ("200 OK", "", "garbage"),
+            ("200 OK", "", "{\"keys\":7}"),
+            ("200 OK", "", ""),
+            ("200 OK", "", &large),
+            ("301 Moved Permanently", &elsewhere, ""),
+            ("302 Found", &elsewhere, "{\"keys\":[]}"),
+            ("307 Temporary Redirect", &elsewhere, ""),
+        ] {
+            let (header, body) = (header.to_owned(), body.to_owned());
+            scope.spawn(move || keys_are_kept_after(status, &header, &body));
+        }
+    });
+    bait.set_nonblocking(true).unwrap();
+    assert!(bait.accept().is_err(), "a redirect was followed");
+}
+
+fn late_keys_are_taken() {
+    let directory = Directory::new();
+    let provider = Provider::listening();
+    provider.answer("503 Service Unavailable", "", "");
+    let begun = Instant::now();
+    let hub = hub(&directory, &provider);
+    says_that_it_has_no_keys(&hub);
+    provider.publish(&[FIRST.jwk("first")]);
+    let token = token_of(FIRST, "first");
+    at_last("the late keys are taken", || {
+        let answer = history(&hub, &token);
+        assert!(matches!(answer.head.status, 200 | 503), "{}", answer.text());
+        answer.head.status == 200
+    });
+    assert_eq!(provider.requests(), 2);
+    assert!(begun.elapsed() >= Duration::from_secs(10), "fetched again after {:?}", begun.elapsed());
+    hub.subscribe_as(&token, "/api/v1/events/user.u");
+}
+
+fn rotated_keys_are_taken_and_end_streams() {
+    let directory = Directory::new();
+    let provider = Provider::start(&[FIRST.jwk("first")]);
+    let hub = hub(&directory, &provider);
+    let (old, new) = (token_of(FIRST, "first"), token_of(SECOND, "second"));
+    let mut stream = hub.subscribe_as(&old, "/api/v1/events/user.u");
+    let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.u");
+    provider.publish(&[SECOND.jwk("second")]);
+    at_last("the new key is taken", || history(&hub, &new).head.status == 200);
+    assert_eq!(provider.requests(), 2);
+    stream.wire.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(stream.notice("tidings.end").1, json!({"reason": "revoked", "reconnect": false}));
+    assert!(stream.next().is_none());
+    history(&hub, &old).refuses(401, "bad_credentials");
+    hub.ask(KEY, "POST", "/api/v1/events/user.u", "still here").is(200);
+    assert_eq!(of_key.data(), "still here");
+}
+
+/// Keeps its keys although the next fetch brings this.
+fn keys_are_kept_after(status: &str, header: &str, body: &str) {
+    let directory = Directory::new();
+    let provider = Provider::start(&[FIRST.jwk("first")]);
+    let hub = hub(&directory, &provider);
+    let token = token_of(FIRST, "first");
+    let mut stream = hub.subscribe_as(&token, "/api/v1/events/user.u");
+    provider.answer(status, header, body);
+    let unknown = token_of(SECOND, "unknown");
+    at_last("the keys are fetched again", || {
+        history(&hub, &unknown).refuses(401, "bad_credentials");
+        provider.requests() == 2
+    });
+    history(&hub, &token).is(200);
+    hub.ask(KEY, "POST", "/api/v1/events/user.u", "still here").is(200);
+    assert_eq!(stream.data(), "still here", "{status} {body}");
+    let metrics = hub.ask(KEY, "GET", "/metrics", "").text();
+    assert!(metrics.contains("tidings_jwks_failures_total 1\n"), "{status}: {metrics}");
+}
+
+#[test]
+fn keys_over_http_beyond_this_machine_are_refused_at_start() {
+    let directory = Directory::new();
+    for url in [
+        "http://id.example.com/keys",
+        "http://10.0.0.1/keys",
+        "http://169.254.169.254/latest/meta-data",
+        "http://localhost.example.com/keys",
+        "http://127.0.0.1.example.com/keys",
+        "http://127.0.0.1@example.com/keys",
+        "http://[2001:db8::1]/keys",
+        "http://0.0.0.0/keys",
+        "ftp://127.0.0.1/keys",
+        "file:///etc/passwd",
+        "keys.json",
+        "",
+    ] {
+        directory.write("tidings.toml", &format!("[auth]\njwks_url = {url:?}\n"));
+        for command in [&["check"][..], &["serve", "--memory", "--listen", "127.0.0.1:0"]] {
+            let outcome = directory.run(command, &[]);
+            assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{url}: {outcome:?}");
+            assert!(outcome.stderr.contains("tidings.toml:2:12: auth.jwks_url "), "{url}: {outcome:?}");
+        }
+    }
+    for url in [
+        "https://id.example.com/keys",
+        "http://localhost/keys",
+        "http://127.9.9.9:1/keys",
+        "http://[::1]/keys",
+    ] {
+        directory.write("tidings.toml", &format!("[auth]\njwks_url = {url:?}\n"));
+        assert_eq!(directory.run(&["check"], &[]).code, Some(0), "{url}");
+    }
+}
+
+/// A web server on loopback that answers everything in one way, and counts.
+pub(crate) struct Provider {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    reply: Mutex<Vec<u8>>,
+    requests: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Provider {
+    /// One that publishes these keys.
+    pub(crate) fn start(keys: &[Value]) -> Self {
+        let this = Self::listening();
+        this.publish(keys);
+        this
+    }
+
+    /// One that answers nothing yet.
+    fn listening() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared::default());
+        let thread = std::thread::spawn({
+            let shared = shared.clone();
+            move || serve(&listener, &shared)
+        });
+        Self { address, shared, thread: Some(thread) }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/keys", self.address)
+    }
+
+    /// How often it was asked.
+    pub(crate) fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn publish(&self, keys: &[Value]) {
+        self.answer("200 OK", "", &json!({"keys": keys}).to_string());
+    }
+
+    pub(crate) fn answer(&self, status: &str, header: &str, body: &str) {
+        let length = body.len();
+        let reply = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{header}\r\n{body}"
+        );
+        *self.shared.reply.lock().unwrap() = reply.into_bytes();
+    }
+}
+
+fn serve(listener: &TcpListener, shared: &Shared) {
+    for socket in listener.incoming() {
+        if shared.is_over.load(Ordering::SeqCst) {
+            return;
+        }
+        // Whoever hangs up early is no fault of the provider's.
+        let _answered = exchange(&socket.unwrap(), shared);
+    }
+}
+
+fn exchange(mut socket: &TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let mut lines = BufReader::new(socket).lines();
+    while !lines.next().transpose()?.unwrap_or_default().is_empty() {}
+    shared.requests.fetch_add(1, Ordering::SeqCst);
+    let reply = shared.reply.lock().unwrap().clone();
+    socket.write_all(&reply)
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        let _woken = TcpStream::connect(self.address);
+        let _ended = self.thread.take().map(JoinHandle::join);
+    }
+}

@@ -1,0 +1,395 @@
+//! Rights that end: with a token, by a hang-up, while a stream is open or a body is on its way.
+
+use serde_json::json;
+
+use crate::{
+    callers::{Http2, api_key, now_millis, token_for, token_until, token_with},
+    process::{Directory, Hub, eventually},
+    tokens::{KEY, SECRET, bearer, now, protected, token},
+    wire::{Answer, Wire},
+};
+
+const OWN: &str = "/api/v1/events/user.u";
+/// A machine with other things to do may be late by so much, in milliseconds.
+const LATE_MAX: u64 = 1000;
+
+/// `[auth]` where clocks do not differ.
+fn strict() -> String {
+    format!("secret = {SECRET:?}\nleeway = \"0s\"")
+}
+
+/// Fails unless it is this second now, or the next.
+#[track_caller]
+fn is_within_a_second_of(second: u64) {
+    let late = now_millis().checked_sub(second * 1000).expect("it ended early");
+    assert!(late < 1000 + LATE_MAX, "it ended {late} ms late");
+}
+
+#[test]
+fn token_that_expires_ends_its_stream_and_a_new_one_resumes_without_a_hole() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &strict());
+    let end = now() + 3;
+    let old = token_until("u", end);
+    let mut reader = hub.subscribe_as(&old, OWN);
+    let mut other = hub.subscribe_as(&token("other"), "/api/v1/events/user.other");
+    hub.tell("user.u", "before");
+    assert_eq!(reader.data(), "before");
+    reader.ends("token_expired", true);
+    is_within_a_second_of(end);
+    hub.tell("user.u", "between");
+    hub.tell("user.other", "for another");
+    hub.get_as(&old, OWN).refuses(401, "token_expired");
+    let mut reader = hub.resume_as(&token("u"), OWN, reader.last_id());
+    hub.tell("user.u", "after");
+    assert_eq!(reader.several(2), ["between", "after"]);
+    assert_eq!(other.data(), "for another");
+}
+
+#[test]
+fn leeway_is_given_to_open_streams_too() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &format!("secret = {SECRET:?}\nleeway = \"2s\""));
+    let end = now() + 1;
+    let mut reader = hub.subscribe_as(&token_until("u", end), OWN);
+    reader.ends("token_expired", true);
+    is_within_a_second_of(end + 2);
+}
+
+#[test]
+fn token_that_expires_ends_its_stream_over_http_2_and_no_other_on_the_connection() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &strict());
+    let end = now() + 3;
+    let mut connection = Http2::connect(&hub);
+    let old = token_until("u", end);
+    let mut reader = connection.open(OWN, &old, None).unwrap();
+    let mut other = connection.open("/api/v1/events/user.other", &token("other"), None).unwrap();
+    hub.tell("user.u", "before");
+    assert_eq!(reader.data(), "before");
+    reader.ends("token_expired", true);
+    is_within_a_second_of(end);
+    hub.tell("user.u", "between");
+    assert_eq!(connection.open(OWN, &old, None).err(), Some(401));
+    let mut reader = connection.open(OWN, &token("u"), Some(&reader.last_id())).unwrap();
+    hub.tell("user.u", "after");
+    assert_eq!([reader.data(), reader.data()], ["between", "after"]);
+    hub.tell("user.other", "for another");
+    assert_eq!(other.data(), "for another");
+}
+
+#[test]
+fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
+    const EVENTS: usize = 200;
+    const BYTES: usize = 100_000;
+    let directory = Directory::new();
+    let hub = protected(&directory, &strict());
+    let end = now() + 6;
+    let mut unread = hub.subscribe_as(&token_until("u", end), OWN);
+    unread.position();
+    let mut bystander = hub.subscribe_as(&token_until("u", end), "/api/v1/events/user.u.alive");
+    let padding = "x".repeat(BYTES);
+    for number in 0..EVENTS {
+        hub.tell("user.u", format!("{number} {padding}"));
+    }
+    eventually("the socket is full", || hub.counter("tidings_sockets_pressed_total") >= 1.0);
+    bystander.ends("token_expired", true);
+    hub.tell("user.u", "late");
+    let mut got = Vec::new();
+    let event = loop {
+        let event = unread.event();
+        if event.name == "tidings.end" {
+            break event;
+        }
+        got.push(event.data.split(' ').next().unwrap().to_owned());
+    };
+    assert_eq!(event.data, "{\"reason\":\"token_expired\",\"reconnect\":true}");
+    assert!(unread.item().is_none());
+    assert!(got.len() < EVENTS, "the socket was never full");
+    // What it did not get then, it gets with a new token: all of it, once.
+    let mut reader = hub.resume_as(&token("u"), OWN, unread.last_id());
+    got.extend((got.len()..=EVENTS).map(|_| reader.data().split(' ').next().unwrap().to_owned()));
+    let numbers: Vec<String> = (0..EVENTS).map(|number| number.to_string()).collect();
+    assert_eq!(got, [numbers, vec!["late".to_owned()]].concat());
+}
+
+#[test]
+fn stream_whose_window_is_full_when_its_token_expires_gets_nothing_more() {
+    const EVENTS: usize = 50;
+    let directory = Directory::new();
+    let hub = protected(&directory, &strict());
+    let end = now() + 4;
+    let mut connection = Http2::with_window(&hub, Some(64 << 10));
+    let mut unread = connection.open(OWN, &token_until("u", end), None).unwrap();
+    let mut bystander = hub.subscribe_as(&token_until("u", end), "/api/v1/events/user.u.alive");
+    let padding = "x".repeat(50_000);
+    for number in 0..EVENTS {
+        hub.tell("user.u", format!("{number} {padding}"));
+    }
+    bystander.ends("token_expired", true);
+    hub.tell("user.u", "late");
+    let mut got = 0;
+    let end = loop {
+        let event = unread.next().unwrap();
+        if event.name == "tidings.end" {
+            break event;
+        }
+        assert!(event.data.starts_with(&format!("{got} x")), "{got}");
+        got += 1;
+    };
+    assert_eq!(end.data, "{\"reason\":\"token_expired\",\"reconnect\":true}");
+    assert_eq!(unread.next(), None);
+    assert!(got < EVENTS, "the window was never full");
+    let mut reader = connection.open(OWN, &token("u"), Some(&unread.last_id())).unwrap();
+    for number in got..EVENTS {
+        assert!(reader.data().starts_with(&format!("{number} x")), "{number}");
+    }
+    assert_eq!(reader.data(), "late");
+}
+
+/// Every way to what a channel holds already, refused; no answer holds the old event.
+#[track_caller]
+fn gets_nothing_old(hub: &Hub, credential: Option<&str>, channel: &str, id: &str, refusal: (u16, &str)) {
+    let stream = format!("/api/v1/events/{channel}");
+    let history = format!("/api/v1/channels/{channel}/events");
+    let paths = [
+        stream.clone(),
+        format!("{stream}?history=all"),
+        format!("{stream}?history=10"),
+        format!("{stream}?lastEventId={id}"),
+        format!("/api/v1/events?channel={channel}&history=all"),
+        history.clone(),
+        format!("{history}?after={id}"),
+    ];
+    for path in &paths {
+        let authorization = credential.map(bearer);
+        let mut headers: Vec<(&str, &str)> =
+            authorization.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        for last_id in [None, Some(id)] {
+            headers.extend(last_id.map(|id| ("Last-Event-ID", id)));
+            let answer = hub.request("GET", path, &headers, b"");
+            let text = answer.refuses(refusal.0, refusal.1).text();
+            assert!(!text.contains("secret event"), "{path}: {text}");
+        }
+    }
+}
+
+#[test]
+fn new_token_without_the_pattern_gets_403_and_no_old_event() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &strict());
+    let mut reader = hub.subscribe_as(&token_for("u", &["orders.*"]), "/api/v1/events/orders.1");
+    reader.position();
+    let id = reader.last_id().to_owned();
+    hub.tell("orders.1", "secret event 1");
+    assert_eq!(reader.data(), "secret event 1");
+    let lesser = token_for("u", &["invoices.*"]);
+    gets_nothing_old(&hub, Some(&lesser), "orders.1", &id, (403, "access_denied"));
+    hub.resume_as(&token_for("u", &["orders.1"]), "/api/v1/events/orders.1", &id).data();
+}
+
+/// Settings that take a right from somebody, and what becomes of who comes back.
+struct Case<'a> {
+    name: &'static str,
+    before: String,
+    after: String,
+    credential: Option<&'a str>,
+    refusal: (u16, &'static str),
+}
+
+#[test]
+fn rights_that_a_hang_up_takes_end_streams_as_revoked_and_nothing_old_is_read() {
+    let own_secret = "another secret of thirty-two bytes or more";
+    let (key, key_block) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"feed.**\"]");
+    let (_, narrowed) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"feed.other\"]");
+    let (_, without_right) = api_key(1, "rights = [\"publish\"]\nsubscribe = [\"feed.**\"]");
+    let base = strict();
+    let u = token("u");
+    let denied = (403, "access_denied");
+    let bad = (401, "bad_credentials");
+    let case = |name, before: &str, after: &str, credential, refusal| Case {
+        name,
+        before: before.to_owned(),
+        after: after.to_owned(),
+        credential,
+        refusal,
+    };
+    let by_user = |patterns: &str| format!("[auth.user]\nsubscribe = {patterns}");
+    let by_anyone = |patterns: &str| format!("[auth.anonymous]\nsubscribe = {patterns}");
+    let (both, one) = (r#"["feed.*", "b"]"#, r#"["b"]"#);
+    let missing = (401, "credentials_missing");
+    for Case { name, before, after, credential, refusal } in [
+        case("patterns of users", &by_user(r#"["feed.{sub}"]"#), &by_user(one), Some(&u), denied),
+        case("patterns of anyone", &by_anyone(both), &by_anyone(one), None, missing),
+        case("a key", &key_block, "", Some(&key), bad),
+        case("patterns of a key", &key_block, &narrowed, Some(&key), denied),
+        case("a right of a key", &key_block, &without_right, Some(&key), denied),
+        case("the secret", &by_user(both), "", Some(&u), bad),
+    ] {
+        let directory = Directory::new();
+        let mut hub = protected(&directory, &format!("{base}\n{before}"));
+        let mut kept = hub.subscribe_as(KEY, "/api/v1/events/kept");
+        let authorization = credential.map(bearer);
+        let headers: Vec<(&str, &str)> =
+            authorization.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut reader = hub.subscribe_with("/api/v1/events/feed.u", &headers);
+        reader.position();
+        let id = reader.last_id().to_owned();
+        hub.tell("feed.u", "secret event");
+        assert_eq!(reader.data(), "secret event", "{name}");
+        let base = if name == "the secret" { base.replace(SECRET, own_secret) } else { base.clone() };
+        hub.reload(&directory, &format!("{base}\n{after}"));
+        reader.ends("revoked", false);
+        hub.tell("feed.u", "secret event, later");
+        gets_nothing_old(&hub, credential, "feed.u", &id, refusal);
+        hub.tell("kept", "still");
+        assert_eq!(kept.data(), "still", "{name}");
+    }
+}
+
+#[test]
+fn rights_that_a_hang_up_takes_end_streams_over_http_2() {
+    let directory = Directory::new();
+    let mut hub = protected(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"feed\", \"b\"]", strict()));
+    let mut connection = Http2::connect(&hub);
+    let mut reader = connection.open("/api/v1/events/feed", &token("u"), None).unwrap();
+    let mut kept = connection.open("/api/v1/events/b", &token("u"), None).unwrap();
+    hub.reload(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"b\"]", strict()));
+    reader.ends("revoked", false);
+    assert_eq!(connection.open("/api/v1/events/feed", &token("u"), None).err(), Some(403));
+    hub.tell("b", "still");
+    assert_eq!(kept.data(), "still");
+}
+
+#[test]
+fn key_that_a_hang_up_removes_publishes_nothing_more() {
+    let directory = Directory::new();
+    let mut hub = protected(&directory, &strict());
+    hub.tell("a", "before");
+    hub.reload_whole(&directory, &strict());
+    hub.post_as(KEY, "/api/v1/events/a", "after").refuses(401, "bad_credentials");
+    hub.reload(&directory, &strict());
+    let page = hub.get_as(KEY, "/api/v1/channels/a/events").json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
+}
+
+#[test]
+fn broken_file_at_a_hang_up_takes_no_rights() {
+    let directory = Directory::new();
+    let mut hub = protected(&directory, &strict());
+    let mut reader = hub.subscribe_as(&token("u"), OWN);
+    directory.write("tidings.toml", "[auth]\nsecret = \"another\"\n[auth.user]\nsubscribe = [\"{\"]\n");
+    hub.signal(rustix::process::Signal::HUP);
+    hub.wait_for_log("nothing has changed");
+    hub.tell("user.u", "still");
+    assert_eq!(reader.data(), "still");
+    hub.subscribe_as(&token("u"), OWN).position();
+}
+
+#[test]
+fn stream_that_is_opened_while_rights_are_taken_ends_too() {
+    let directory = Directory::new();
+    let with = format!("{}\n[auth.user]\nsubscribe = [\"feed\"]", strict());
+    let without = format!("{}\n[auth.user]\nsubscribe = [\"b\"]", strict());
+    let mut hub = protected(&directory, &with);
+    let (name, value) = bearer(&token("u"));
+    for _ in 0..5 {
+        let mut wires: Vec<Wire> = (0..20).map(|_| Wire::connect(&hub)).collect();
+        for wire in &mut wires {
+            wire.send(hub.head_of("GET", "/api/v1/events/feed", &[(name, &value)], b""));
+        }
+        hub.reload(&directory, &without);
+        // Each was refused, or opened and ended: none is left open.
+        for mut wire in wires {
+            let head = wire.head();
+            assert!(matches!(head.status, 200 | 403), "{head:?}");
+            if head.status == 200 {
+                let mut all = Vec::new();
+                while let Some(chunk) = wire.chunk() {
+                    all.extend(chunk);
+                }
+                assert!(String::from_utf8(all).unwrap().contains("\"reason\":\"revoked\""));
+            }
+        }
+        hub.reload(&directory, &with);
+    }
+    eventually("no stream is left", || hub.counter("tidings_connections") == 0.0);
+}
+
+/// Requests whose bodies are still on their way.
+struct Waiting {
+    wire: Wire,
+    body: &'static str,
+}
+
+impl Waiting {
+    /// Sends heads, and waits until the hub asks for the bodies: by then it has looked at the credential.
+    fn all(hub: &Hub, credential: &str) -> Vec<Self> {
+        let mut waiting: Vec<Self> = Vec::new();
+        for (path, body) in [
+            ("/api/v1/events/late", "late"),
+            ("/api/v1/publish", "{\"channels\":[\"late\"],\"data\":\"late\"}"),
+            ("/api/v1/tickets", "{\"channels\":[\"late\"]}"),
+        ] {
+            waiting.push(Self::one(hub, credential, path, body));
+        }
+        waiting
+    }
+
+    fn one(hub: &Hub, credential: &str, path: &str, body: &'static str) -> Self {
+        let mut wire = Wire::connect(hub);
+        let (name, value) = bearer(credential);
+        wire.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{name}: {value}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+            hub.authority(),
+            body.len()
+        ));
+        assert_eq!(wire.head().status, 100, "{path}");
+        Self { wire, body }
+    }
+
+    fn finish(mut self) -> Answer {
+        self.wire.send(self.body);
+        self.wire.answer()
+    }
+}
+
+#[test]
+fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
+    let directory = Directory::new();
+    let all = json!({"tidings": {"subscribe": ["late"], "publish": ["late"]}});
+    let key_lines =
+        "rights = [\"publish\", \"subscribe\", \"manage\"]\nsubscribe = [\"late\"]\npublish = [\"late\"]";
+    let (removed, lines) = api_key(1, key_lines);
+    let (narrowed, narrowed_lines) = api_key(2, key_lines);
+    let (_, without) = api_key(2, "rights = []");
+    let mut hub = protected(&directory, &format!("{}\n{lines}{narrowed_lines}", strict()));
+    let end = now() + 3;
+    let of_expiring = Waiting::all(&hub, &token_with("u", &json!({"exp": end, "tidings": all["tidings"]})));
+    let of_revoked = Waiting::all(&hub, &token_with("v", &all));
+    let of_kept = Waiting::all(&hub, &token_with("w", &all));
+    let revocation = |key: &str| Waiting::one(&hub, key, "/api/v1/revocations", "{\"user\":\"w\"}");
+    let mut of_removed = Waiting::all(&hub, &removed);
+    of_removed.push(revocation(&removed));
+    let mut of_narrowed = Waiting::all(&hub, &narrowed);
+    of_narrowed.push(revocation(&narrowed));
+    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"v\"}").is(204);
+    hub.reload(&directory, &format!("{}\n{without}", strict()));
+    eventually("the token's time is over", || now_millis() > end * 1000);
+    for (waiting, status, code) in [
+        (of_expiring, 401, "token_expired"),
+        (of_revoked, 401, "revoked"),
+        (of_removed, 401, "bad_credentials"),
+        (of_narrowed, 403, "access_denied"),
+    ] {
+        for request in waiting {
+            request.finish().refuses(status, code);
+        }
+    }
+    let page = hub.get_as(KEY, "/api/v1/channels/late/events").json();
+    assert_eq!(page["events"], json!([]));
+    // Who has lost nothing is served.
+    let statuses: Vec<u16> = of_kept.into_iter().map(|request| request.finish().head.status).collect();
+    assert_eq!(statuses, [200, 200, 201]);
+}

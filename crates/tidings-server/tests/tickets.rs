@@ -1,0 +1,317 @@
+//! Tickets: what an `EventSource` puts into its URL.
+
+use serde_json::{Value, json};
+
+use crate::{
+    callers::{api_key, now_millis, token_for, token_until, token_with},
+    process::{Directory, Hub, eventually},
+    tokens::{KEY, SECRET, bearer, now, protected, protected_with, token},
+    wire::{Answer, Wire},
+};
+
+const PATH: &str = "/api/v1/tickets";
+const OWN: &str = "/api/v1/events/user.u";
+const PAGE: &str = "https://app.example.com";
+
+fn rules() -> String {
+    format!("secret = {SECRET:?}")
+}
+
+impl Hub {
+    fn ask_ticket(&self, credential: &str, channels: &[&str]) -> Answer {
+        self.post_as(credential, PATH, json!({"channels": channels}).to_string())
+    }
+
+    #[track_caller]
+    fn ticket(&self, credential: &str, channels: &[&str]) -> String {
+        let answer = self.ask_ticket(credential, channels);
+        answer.is(201).json()["ticket"].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    fn is_spent(&self, path: &str, ticket: &str) {
+        self.get(&with(path, ticket)).refuses(401, "bad_credentials");
+    }
+}
+
+fn with(path: &str, ticket: &str) -> String {
+    let mark = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{mark}ticket={ticket}")
+}
+
+fn millis(at: &Value) -> u64 {
+    let at: jiff::Timestamp = at.as_str().unwrap().parse().unwrap();
+    u64::try_from(at.as_millisecond()).unwrap()
+}
+
+#[test]
+fn ticket_is_made_for_a_minute_and_is_not_to_be_stored() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    let before = now_millis();
+    let answer = hub.ask_ticket(&token_with("u", &json!({"exp": now() + 600})), &["user.u"]);
+    let after = now_millis();
+    assert_eq!(answer.is(201).head.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.head.header("content-type"), Some("application/json"));
+    let json = answer.json();
+    let names: Vec<&String> = json.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["expiresAt", "ticket"]);
+    let ticket = json["ticket"].as_str().unwrap();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    assert!(ticket.len() >= 43 && ticket.bytes().all(is_plain), "{ticket}");
+    assert!((before + 60_000..=after + 60_000).contains(&millis(&json["expiresAt"])), "{json}");
+    assert_ne!(hub.ticket(&token("u"), &["user.u"]), ticket);
+}
+
+#[test]
+fn ticket_opens_one_stream_however_many_ask_at_once() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    for _ in 0..5 {
+        let path = with(OWN, &hub.ticket(&token("u"), &["user.u"]));
+        let mut wires: Vec<Wire> = (0..50).map(|_| Wire::connect(&hub)).collect();
+        for wire in &mut wires {
+            wire.send(hub.head_of("GET", &path, &[], b""));
+        }
+        let statuses: Vec<u16> = wires.iter_mut().map(|wire| wire.head().status).collect();
+        let of = |status: u16| statuses.iter().filter(|it| **it == status).count();
+        assert_eq!((of(200), of(401)), (1, 49), "{statuses:?}");
+    }
+}
+
+#[test]
+fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    let u = token("u");
+    let three = ["user.u", "user.u.a", "user.u.**"];
+    for path in [
+        "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u.**",
+        "/api/v1/events?channel=user.u.**&channel=user.u&channel=user.u.a",
+        "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u&channel=user.u.**",
+    ] {
+        let mut reader = hub.subscribe(&with(path, &hub.ticket(&u, &three)));
+        hub.tell("user.u", "hello");
+        assert_eq!(reader.data(), "hello");
+    }
+    for path in [OWN, "/api/v1/events?channel=user.u", "/api/v1/events/user%2eu"] {
+        hub.subscribe(&with(path, &hub.ticket(&u, &["user.u"]))).position();
+        hub.subscribe(&with(path, &hub.ticket(&u, &["user.u", "user.u"]))).position();
+    }
+    let exact = "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u.**";
+    for other in [
+        "/api/v1/events?channel=user.u&channel=user.u.a",
+        "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u.**&channel=user.u.b",
+        "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u.*",
+        "/api/v1/events/user.u",
+        "/api/v1/events/user.u.**",
+        "/api/v1/events/user.v",
+    ] {
+        let ticket = hub.ticket(&u, &three);
+        hub.get(&with(other, &ticket)).denies();
+        hub.is_spent(exact, &ticket);
+    }
+}
+
+#[test]
+fn ticket_used_for_anything_but_a_stream_is_refused_and_spent() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    hub.tell("user.u", "secret event");
+    let may_all = json!({"tidings": {"publish": ["**"], "subscribe": ["**"]}});
+    for maker in [token_with("u", &may_all), KEY.to_owned()] {
+        for (method, path, body) in [
+            ("GET", "/api/v1/channels/user.u/events", ""),
+            ("GET", "/api/v1/channels", ""),
+            ("GET", "/metrics", ""),
+            ("POST", "/api/v1/events/user.u", "x"),
+            ("POST", "/api/v1/publish", "{\"channels\":[\"user.u\"],\"data\":\"x\"}"),
+            ("POST", PATH, "{\"channels\":[\"user.u\"]}"),
+            ("POST", "/api/v1/revocations", "{\"user\":\"u\"}"),
+        ] {
+            let ticket = hub.ticket(&maker, &["user.u"]);
+            let headers = [("Content-Type", "application/json")];
+            let answer = hub.request(method, &with(path, &ticket), &headers, body.as_bytes());
+            answer.denies();
+            hub.is_spent(OWN, &ticket);
+        }
+        // It is for the query alone.
+        let ticket = hub.ticket(&maker, &["user.u"]);
+        hub.get_as(&ticket, OWN).refuses(401, "bad_credentials");
+        hub.get(&format!("{OWN}?access_token={ticket}")).refuses(401, "credentials_missing");
+    }
+    let page = hub.get_as(KEY, "/api/v1/channels/user.u/events").json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
+}
+
+#[test]
+fn ticket_that_stands_beside_a_better_credential_is_not_looked_at() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    let ticket = hub.ticket(&token("u"), &["user.u"]);
+    let path = with(OWN, &ticket);
+    hub.get_as(&token("v"), &path).denies();
+    hub.get_as("nonsense", &path).refuses(401, "bad_credentials");
+    hub.get(&with(&path, &ticket)).refuses(400, "bad_query");
+    hub.subscribe(&path).position();
+    for none in ["", "ti_", "nonsense", &ticket, &format!("{ticket}x"), "%00", "ti_%ff"] {
+        hub.is_spent(OWN, none);
+    }
+}
+
+#[test]
+fn ticket_and_its_stream_end_with_the_makers_token() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &format!("{}\nleeway = \"0s\"", rules()));
+    let end = now() + 3;
+    let maker = token_until("u", end);
+    let answer = hub.ask_ticket(&maker, &["user.u"]);
+    assert_eq!(millis(&answer.is(201).json()["expiresAt"]), end * 1000);
+    let unused = answer.json()["ticket"].as_str().unwrap().to_owned();
+    let mut reader = hub.subscribe(&with(OWN, &hub.ticket(&maker, &["user.u"])));
+    hub.tell("user.u", "before");
+    assert_eq!(reader.data(), "before");
+    reader.ends("token_expired", true);
+    let late = now_millis().checked_sub(end * 1000).expect("it ended early");
+    assert!(late < 2000, "{late} ms late");
+    hub.is_spent(OWN, &unused);
+}
+
+#[test]
+fn leeway_lengthens_no_ticket() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &format!("{}\nleeway = \"1m\"", rules()));
+    let end = now() + 2;
+    let maker = token_until("u", end);
+    let ticket = hub.ticket(&maker, &["user.u"]);
+    eventually("the token's time is over", || now_millis() > end * 1000);
+    hub.is_spent(OWN, &ticket);
+}
+
+#[test]
+fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    let browser = [
+        ("Accept", "text/event-stream"),
+        ("Pragma", "no-cache"),
+        ("User-Agent", "Mozilla/5.0"),
+        ("Sec-Fetch-Mode", "cors"),
+    ];
+    let ticket = hub.ticket(&token("u"), &["user.u"]);
+    let mut reader = hub.subscribe_with(&with(OWN, &ticket), &browser);
+    hub.tell("user.u", "first");
+    assert_eq!(reader.data(), "first");
+    let id = reader.last_id().to_owned();
+    drop(reader);
+    hub.tell("user.u", "missed");
+    // By itself it would come back with the spent one.
+    let headers = [&browser[..], &[("Last-Event-ID", id.as_str())]].concat();
+    hub.request("GET", &with(OWN, &ticket), &headers, b"").refuses(401, "bad_credentials");
+    let ticket = hub.ticket(&token("u"), &["user.u"]);
+    let mut reader = hub.subscribe_with(&format!("{OWN}?ticket={ticket}&lastEventId={id}"), &browser);
+    hub.tell("user.u", "live");
+    assert_eq!(reader.several(2), ["missed", "live"]);
+}
+
+#[test]
+fn ticket_of_a_revoked_maker_is_refused_and_its_stream_ends() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    let maker = token("u");
+    let unused = hub.ticket(&maker, &["user.u"]);
+    let mut reader = hub.subscribe(&with(OWN, &hub.ticket(&maker, &["user.u"])));
+    reader.position();
+    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").is(204);
+    reader.ends("revoked", false);
+    hub.get(&with(OWN, &unused)).refuses(401, "revoked");
+}
+
+#[test]
+fn ticket_has_the_rights_that_its_maker_has_when_it_is_used() {
+    let directory = Directory::new();
+    let (key, lines) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"feed\"]");
+    let user = |channel: &str| format!("{}\n[auth.user]\nsubscribe = [{channel:?}]", rules());
+    let mut hub = protected(&directory, &format!("{}\n{lines}", user("feed")));
+    let feed = "/api/v1/events/feed";
+    let of_user = hub.ticket(&token("u"), &["feed"]);
+    let of_key = hub.ticket(&key, &["feed"]);
+    let mut open = hub.subscribe(&with(feed, &hub.ticket(&key, &["feed"])));
+    hub.reload(&directory, &user("other"));
+    open.ends("revoked", false);
+    hub.get(&with(feed, &of_user)).denies();
+    hub.get(&with(feed, &of_key)).refuses(401, "bad_credentials");
+}
+
+#[test]
+fn user_makes_a_hundred_tickets_a_minute_and_no_more() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    let u = token("u");
+    for number in 0..100 {
+        let ticket = hub.ticket(&u, &["user.u"]);
+        if number % 2 == 0 {
+            // Those that are spent count as well.
+            hub.subscribe(&with(OWN, &ticket)).position();
+        }
+    }
+    let answer = hub.ask_ticket(&token("u"), &["user.u"]);
+    assert_eq!(answer.refuses(429, "too_many").json()["limit"], "tickets");
+    assert!(answer.head.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    assert_eq!(hub.counter("tidings_limit_refused_total{limit=\"tickets\"}"), 1.0);
+    hub.ticket(&token("v"), &["user.v"]);
+    hub.ticket(KEY, &["user.u"]);
+}
+
+#[test]
+fn ticket_is_for_what_its_maker_may_read() {
+    let directory = Directory::new();
+    let variables = [("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "3")];
+    let anyone = "[auth.anonymous]\nsubscribe = [\"open\"]";
+    let hub = protected_with(&directory, &format!("{}\n{anyone}", rules()), &variables);
+    let u = token_for("u", &["orders.*"]);
+    for foreign in [&["user.v"][..], &["user.u", "user.v"], &["orders.**"], &["**"], &["open"]] {
+        hub.ask_ticket(&u, foreign).denies();
+    }
+    hub.post(PATH, "{\"channels\":[\"user.u\"]}").refuses(401, "credentials_missing");
+    hub.post(PATH, "{\"channels\":[\"open\"]}").refuses(401, "credentials_missing");
+    hub.ask_ticket("nonsense", &["user.u"]).refuses(401, "bad_credentials");
+    for body in [
+        "",
+        "[]",
+        "{}",
+        "{\"channels\":[]}",
+        "{\"channels\":\"user.u\"}",
+        "{\"channels\":[1]}",
+        "{\"channel\":[\"user.u\"]}",
+    ] {
+        hub.post_as(&u, PATH, body).refuses(400, "malformed_body");
+    }
+    hub.ask_ticket(&u, &["user.u."]).refuses(400, "bad_channel");
+    let four = hub.ask_ticket(&u, &["orders.1", "orders.2", "orders.3", "orders.4"]);
+    assert_eq!(four.refuses(400, "too_many_channels").json()["limit"], "channels_per_connection");
+    hub.ticket(&u, &["orders.*", "orders.1", "user.u"]);
+}
+
+#[test]
+fn listed_page_makes_and_uses_tickets() {
+    let directory = Directory::new();
+    let hub = protected_with(&directory, &rules(), &[("TIDINGS_CORS_ORIGINS", PAGE)]);
+    let preflight = [
+        ("Origin", PAGE),
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "authorization,content-type"),
+    ];
+    let answer = hub.request("OPTIONS", PATH, &preflight, b"");
+    assert_eq!(answer.is(204).head.header("access-control-allow-origin"), Some(PAGE));
+    let (name, value) = bearer(&token("u"));
+    let headers = [(name, value.as_str()), ("Origin", PAGE), ("Content-Type", "application/json")];
+    let answer = hub.request("POST", PATH, &headers, b"{\"channels\":[\"user.u\"]}");
+    assert_eq!(answer.is(201).head.header("access-control-allow-origin"), Some(PAGE));
+    let ticket = answer.json()["ticket"].as_str().unwrap().to_owned();
+    let reader = hub.subscribe_with(&with(OWN, &ticket), &[("Origin", PAGE)]);
+    assert_eq!(reader.head.header("access-control-allow-origin"), Some(PAGE));
+    let refused = hub.request("GET", &with(OWN, &ticket), &[("Origin", PAGE)], b"");
+    refused.refuses(401, "bad_credentials");
+    assert_eq!(refused.head.header("access-control-allow-origin"), Some(PAGE));
+}

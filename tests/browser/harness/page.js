@@ -1,0 +1,47 @@
+// The page at `/` as tests see and use it.
+
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { inPage, openTab } from "./browsers.js";
+
+export const WIDE = { width: 1200, height: 860 };
+export const NARROW = { width: 360, height: 780 };
+
+/** Goes to the page on a channel, and notes everything that a browser would complain about. */
+export async function visitPage(t, browser, base, channel, viewport = WIDE) {
+    const tab = await openTab(t, browser);
+    const complaints = [];
+    tab.on("console", (message) => ["error", "warn"].includes(message.type()) && complaints.push(message.text()));
+    tab.on("pageerror", (error) => complaints.push(error.message));
+    await tab.exposeFunction("noteViolation", (what) => complaints.push(`policy: ${what}`));
+    await tab.evaluateOnNewDocument(() => {
+        document.addEventListener("securitypolicyviolation", (event) => window.noteViolation(event.violatedDirective));
+    });
+    await tab.setViewport(viewport);
+    await tab.goto(`${base}/#${channel}`);
+    return { tab, complaints };
+}
+
+export const textOf = (tab, selector) => tab.$eval(selector, (found) => found.textContent);
+export const stateOf = (tab) => tab.evaluate(() => document.body.dataset.state);
+/** What the page shows, oldest first. */
+export const shown = (tab, selector = ".event") =>
+    tab.$$eval(`${selector} pre`, (found) => found.map((data) => data.textContent).reverse());
+export const isShown = (tab, count) =>
+    inPage(tab, (want) => document.querySelectorAll(".event").length === want, count);
+export const isState = (tab, state) => inPage(tab, (want) => document.body.dataset.state === want, state);
+export const isStatus = (tab, text) =>
+    inPage(tab, (want) => document.getElementById("status").textContent === want, text);
+
+export async function fill(tab, selector, text) {
+    await tab.$eval(selector, (field) => (field.value = ""));
+    await tab.type(selector, text);
+}
+
+/** Keeps a picture where `SCREENSHOTS` names a folder. */
+export async function screenshot(tab, name) {
+    const folder = process.env.SCREENSHOTS;
+    if (!folder) return;
+    await mkdir(folder, { recursive: true });
+    await tab.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+}
