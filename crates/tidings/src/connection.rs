@@ -2,6 +2,7 @@
 //! connection has not been sent costs a number, not a queue.
 
 mod frames;
+mod lists;
 mod seat;
 
 use std::{sync::Arc, time::Duration};
@@ -13,14 +14,17 @@ use tidings_protocol::{
 };
 
 pub use self::seat::ConnectionId;
-pub(crate) use self::seat::{Ending, Seat};
+pub(crate) use self::{
+    lists::Lists,
+    seat::{Ending, Seat},
+};
 pub use crate::log::attach::Start;
 use crate::{
     limits::ConnectionSlot,
     log::{
         Log,
         attach::{Attached, Gap, as_asked},
-        entry::Entry,
+        entry::{Entry, Millis},
         page::{Ask, Page, Step},
     },
     metrics::Metrics,
@@ -89,6 +93,12 @@ impl Times {
 pub(crate) trait Leave: Send + Sync {
     /// Takes the seat away.
     fn leave(&self, seat: &Arc<Seat>);
+}
+
+/// Hears that something was stored, and reads it when it comes to it.
+pub(crate) trait Listener: Send + Sync {
+    /// Says that the log has grown.
+    fn news(&self);
 }
 
 /// One open stream.
@@ -188,6 +198,21 @@ impl Connection {
             out.extend_from_slice(&frames::gap(&notice(gap, &position), &position));
         }
         Bytes::from(out)
+    }
+
+    /// The frame of an entry that has just been stored, for a connection that was idle when the log ended before it;
+    /// none where it has that already, or nobody wants it any more.
+    pub(crate) fn take_new(&mut self, entry: &Entry, newest: Epoch, now: Millis) -> Option<Bytes> {
+        if entry.offset <= self.cursor {
+            return None;
+        }
+        (self.cursor, self.tag) = (entry.offset, entry.tag);
+        if entry.has_expired(now) {
+            self.metrics.expired();
+            return None;
+        }
+        self.metrics.delivered(1);
+        Some(entry.frame(newest, &[]))
     }
 
     /// What to do next. `is_pressed` says that the client's socket has refused bytes since it was last at the head.

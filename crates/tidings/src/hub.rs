@@ -108,7 +108,7 @@ impl Hub {
         options: &StreamOptions,
     ) -> Result<EventStream, Error> {
         let permit = self.0.gate.subscribe_process(subscriptions.into_iter().collect())?;
-        let opened = self.open(&permit, options, None)?;
+        let opened = self.open(&permit, options, None, false)?;
         Ok(self.stream(opened, None))
     }
 
@@ -129,12 +129,14 @@ impl Hub {
         EventStream::new(opened, self.0.metrics.clone(), pressure)
     }
 
-    /// Opens a connection to somebody, who counts for a place among the streams of an address.
+    /// Opens a connection to somebody, who counts for a place among the streams of an address. `is_fed` says that a shard
+    /// will have it.
     pub(crate) fn open(
         &self,
         permit: &SubscribePermit,
         options: &StreamOptions,
         place: Option<Place>,
+        is_fed: bool,
     ) -> Result<Opened, Error> {
         if *self.0.stage.borrow() != Stage::Ready {
             return Err(shutting_down());
@@ -145,7 +147,7 @@ impl Hub {
         let slot = node.slots.take(claimant)?;
         let mut random = rand::rng();
         let id = ConnectionId(random.random());
-        let seat = Seat::new(id, permit);
+        let seat = Seat::new(id, permit, is_fed);
         let connection = node.seats.attach(&node.log, &node.metrics, slot, seat.clone(), options);
         // Whoever looked over the seats while this one was not yet among them has missed it.
         if let Err(reason) = node.gate.review_new(caller, permit.subscriptions()) {

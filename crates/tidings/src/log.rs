@@ -82,6 +82,14 @@ impl State {
     }
 }
 
+/// What was stored since somebody looked.
+pub(crate) struct Newer {
+    pub(crate) entries: Option<Vec<Arc<entry::Entry>>>,
+    pub(crate) head: u64,
+    /// Ids are written in this epoch.
+    pub(crate) newest: Epoch,
+}
+
 /// What opening found.
 #[derive(Debug)]
 pub(crate) struct Recovered {
@@ -313,6 +321,13 @@ impl Log {
     /// The epoch that ids are written in.
     pub(crate) fn newest(&self) -> Epoch {
         self.state().newest()
+    }
+
+    /// The entries above an offset, at most so many: none where one of them is not at hand.
+    pub(crate) fn newer(&self, offset: u64, count_max: usize) -> Newer {
+        let state = self.state();
+        let entries = state.ring.above(offset, count_max).map(|entries| entries.cloned().collect());
+        Newer { entries, head: state.head, newest: state.newest() }
     }
 
     /// The head as an id in the newest epoch.

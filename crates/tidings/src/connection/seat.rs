@@ -52,6 +52,10 @@ impl Ending {
 pub(crate) struct Seat {
     id: ConnectionId,
     caller: Arc<Caller>,
+    /// A shard feeds it with what is stored; it is woken for all else.
+    is_fed: bool,
+    /// It has to look before it is fed again: something unstored waits, or it is asked to end.
+    must_look: AtomicBool,
     subscriptions: Arc<[Subscription]>,
     /// Set by a wake, cleared when the connection looks: a second wake in between is not needed.
     is_woken: AtomicBool,
@@ -68,9 +72,11 @@ struct Waiting {
 }
 
 impl Seat {
-    pub(crate) fn new(id: ConnectionId, permit: &SubscribePermit) -> Arc<Self> {
+    pub(crate) fn new(id: ConnectionId, permit: &SubscribePermit, is_fed: bool) -> Arc<Self> {
         Arc::new(Self {
             id,
+            is_fed,
+            must_look: AtomicBool::new(false),
             caller: permit.caller().clone(),
             subscriptions: permit.subscriptions().clone(),
             is_woken: AtomicBool::new(false),
@@ -87,6 +93,16 @@ impl Seat {
 
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// Whether a shard feeds it with what is stored.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.is_fed
+    }
+
+    /// Whether something waits that comes before what it could be fed.
+    pub(crate) fn must_look(&self) -> bool {
+        self.must_look.load(Ordering::Acquire)
     }
 
     /// Whose it is, and on what grounds.
@@ -142,7 +158,11 @@ impl Seat {
         if !is_behind {
             return 0;
         }
-        std::mem::take(&mut waiting.unstored).len()
+        let missed = std::mem::take(&mut waiting.unstored).len();
+        if waiting.ending.is_none() {
+            self.must_look.store(false, Ordering::Release);
+        }
+        missed
     }
 
     /// Leaves an unstored event, unless the connection is behind; says whether it did.
@@ -153,6 +173,7 @@ impl Seat {
                 return false;
             }
             waiting.unstored.push_back(unstored.clone());
+            self.must_look.store(true, Ordering::Release);
         }
         self.wake();
         true
@@ -172,12 +193,20 @@ impl Seat {
             unstored.after <= after && (bytes <= bytes_max || (is_first && *index == 0))
         };
         let count = waiting.unstored.iter().enumerate().take_while(fits).count();
-        waiting.unstored.drain(..count).map(|unstored| unstored.frame).collect()
+        let taken = waiting.unstored.drain(..count).map(|unstored| unstored.frame).collect();
+        if waiting.unstored.is_empty() && waiting.ending.is_none() {
+            self.must_look.store(false, Ordering::Release);
+        }
+        taken
     }
 
     /// Asks the stream to end; the first reason stays.
     pub(crate) fn end(&self, ending: Ending) {
-        self.waiting().ending.get_or_insert(ending);
+        {
+            let mut waiting = self.waiting();
+            waiting.ending.get_or_insert(ending);
+            self.must_look.store(true, Ordering::Release);
+        }
         self.wake();
     }
 

@@ -96,7 +96,7 @@ pub(crate) fn connect(
     options: &StreamOptions,
 ) -> Connection {
     let slot = Connections::up_to(10).take(Claimant::default()).unwrap();
-    let seat = Seat::new(ConnectionId(0xabc), &SubscribePermit::for_test(subscriptions));
+    let seat = Seat::new(ConnectionId(0xabc), &SubscribePermit::for_test(subscriptions), false);
     Connection::open(log.clone(), Arc::new(Nowhere), Arc::new(Metrics::new()), slot, seat, options)
 }
 

@@ -85,7 +85,7 @@ fn stream(
         positions: positions(&query, headers)?,
         hello: flag(&query, "hello")?,
     };
-    let opened = hub.open(permit, &options, remote.place)?;
+    let opened = hub.open(permit, &options, remote.place, remote.is_direct)?;
     let id = opened.connection.seat().id().to_string();
     let mut response = if remote.is_direct {
         let mut response = response(Body::new(Elsewhere));

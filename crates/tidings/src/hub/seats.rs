@@ -1,15 +1,16 @@
-//! Which connections want an entry: they are woken and read the log themselves.
+//! Which connections want an entry. Some are woken and read the log themselves; those of a shard are fed by it, and the
+//! shards are told that there is something new.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use tidings_protocol::{ChannelName, Pattern, Subscription};
+use tidings_protocol::ChannelName;
 
 use crate::{
     broker::Audience,
-    connection::{Connection, Leave, Seat, StreamOptions},
+    connection::{Connection, Leave, Listener, Lists, Seat, StreamOptions},
     limits::ConnectionSlot,
     log::{
         Log,
@@ -21,19 +22,21 @@ use crate::{
 /// All open connections of a node, by what they subscribe to.
 #[derive(Default)]
 pub(crate) struct Seats {
-    lists: RwLock<Lists>,
+    lists: RwLock<Both>,
+    shards: RwLock<Vec<Arc<dyn Listener>>>,
 }
 
 #[derive(Default)]
-struct Lists {
-    channels: HashMap<ChannelName, Vec<Arc<Seat>>>,
-    /// By their first segment, or by nothing where that is a wildcard: a publish looks at two groups only.
-    patterns: HashMap<String, HashMap<Pattern, Vec<Arc<Seat>>>>,
+struct Both {
+    /// Those that are woken for each entry.
+    woken: Lists<Arc<Seat>>,
+    /// Those that a shard feeds.
+    fed: Lists<Arc<Seat>>,
     count: usize,
 }
 
 impl Seats {
-    /// Opens a connection: from here on it is woken for what it wants.
+    /// Opens a connection: from here on it is woken for what it wants, or fed.
     pub(crate) fn attach(
         self: &Arc<Self>,
         log: &Arc<Log>,
@@ -46,11 +49,16 @@ impl Seats {
         Connection::open(log.clone(), self.clone(), metrics.clone(), slot, seat, options)
     }
 
+    /// Tells a shard of what is stored from now on.
+    pub(crate) fn tell(&self, shard: Arc<dyn Listener>) {
+        self.shards.write().unwrap_or_else(PoisonError::into_inner).push(shard);
+    }
+
     fn seat(&self, seat: &Arc<Seat>) {
         let mut lists = self.lists_mut();
         lists.count += 1;
         for subscription in seat.subscriptions().iter() {
-            lists.of_mut(subscription).push(seat.clone());
+            lists.of_mut(seat).add(subscription, seat.clone());
         }
     }
 
@@ -63,8 +71,7 @@ impl Seats {
     pub(crate) fn all(&self) -> Vec<Arc<Seat>> {
         let lists = self.lists();
         let mut all: BTreeMap<_, Arc<Seat>> = BTreeMap::new();
-        let patterns = lists.patterns.values().flat_map(HashMap::values);
-        for seat in lists.channels.values().chain(patterns).flatten() {
+        for seat in lists.all().flat_map(|(_, of)| of) {
             all.entry(seat.id()).or_insert_with(|| seat.clone());
         }
         all.into_values().collect()
@@ -72,19 +79,21 @@ impl Seats {
 
     /// How many of the connections that count each subscription has, by name.
     pub(crate) fn subscriptions(&self, counts: &dyn Fn(&Seat) -> bool) -> BTreeMap<String, usize> {
-        let lists = self.lists();
-        let number = |of: &[Arc<Seat>]| of.iter().filter(|seat| counts(seat)).count();
-        let channels = lists.channels.iter().map(|(name, of)| (name.to_string(), number(of)));
-        let patterns = lists.patterns.values().flatten();
-        let patterns = patterns.map(|(pattern, of)| (pattern.as_str().to_owned(), number(of)));
-        channels.chain(patterns).filter(|(_, number)| *number > 0).collect()
+        let mut numbers = BTreeMap::new();
+        for (name, of) in self.lists().all() {
+            let number = of.iter().filter(|seat| counts(seat)).count();
+            if number > 0 {
+                *numbers.entry(name.to_owned()).or_default() += number;
+            }
+        }
+        numbers
     }
 
-    fn lists(&self) -> RwLockReadGuard<'_, Lists> {
+    fn lists(&self) -> RwLockReadGuard<'_, Both> {
         self.lists.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lists_mut(&self) -> RwLockWriteGuard<'_, Lists> {
+    fn lists_mut(&self) -> RwLockWriteGuard<'_, Both> {
         self.lists.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -94,24 +103,21 @@ impl Leave for Seats {
         let mut lists = self.lists_mut();
         lists.count -= 1;
         for subscription in seat.subscriptions().iter() {
-            let of = lists.of_mut(subscription);
-            if let Some(at) = of.iter().position(|other| Arc::ptr_eq(other, seat)) {
-                of.swap_remove(at);
-            }
-            if of.is_empty() {
-                lists.forget(subscription);
-            }
+            lists.of_mut(seat).remove(subscription, |other| Arc::ptr_eq(other, seat));
         }
     }
 }
 
 impl Audience for Seats {
     fn stored(&self, entries: &[Arc<Entry>]) {
+        for shard in &*self.shards.read().unwrap_or_else(PoisonError::into_inner) {
+            shard.news();
+        }
         // A batch of one busy channel wakes its connections once.
         let channels: BTreeSet<&ChannelName> = entries.iter().flat_map(|entry| &entry.channels).collect();
         let lists = self.lists();
         for channel in channels {
-            lists.each(channel, &mut |seat| seat.wake());
+            lists.woken.each(channel, &mut |seat| seat.wake());
         }
     }
 
@@ -135,60 +141,19 @@ impl Audience for Seats {
     }
 }
 
-impl Lists {
+impl Both {
     fn each(&self, channel: &ChannelName, act: &mut dyn FnMut(&Arc<Seat>)) {
-        if let Some(of) = self.channels.get(channel) {
-            of.iter().for_each(&mut *act);
-        }
-        if self.patterns.is_empty() {
-            return;
-        }
-        for group in [first_segment(channel.as_str()), ""] {
-            let Some(patterns) = self.patterns.get(group) else { continue };
-            for (pattern, of) in patterns {
-                if pattern.matches(channel.as_str()) {
-                    of.iter().for_each(&mut *act);
-                }
-            }
-        }
+        self.woken.each(channel, act);
+        self.fed.each(channel, act);
     }
 
-    fn of_mut(&mut self, subscription: &Subscription) -> &mut Vec<Arc<Seat>> {
-        match subscription {
-            Subscription::Channel(name) => self.channels.entry(name.clone()).or_default(),
-            Subscription::Pattern(pattern) => self
-                .patterns
-                .entry(group(pattern).to_owned())
-                .or_default()
-                .entry(pattern.clone())
-                .or_default(),
-        }
+    fn all(&self) -> impl Iterator<Item = (&str, &[Arc<Seat>])> {
+        self.woken.all().chain(self.fed.all())
     }
 
-    fn forget(&mut self, subscription: &Subscription) {
-        match subscription {
-            Subscription::Channel(name) => {
-                self.channels.remove(name);
-            }
-            Subscription::Pattern(pattern) => {
-                if let Some(patterns) = self.patterns.get_mut(group(pattern)) {
-                    patterns.remove(pattern);
-                    if patterns.is_empty() {
-                        self.patterns.remove(group(pattern));
-                    }
-                }
-            }
-        }
+    fn of_mut(&mut self, seat: &Seat) -> &mut Lists<Arc<Seat>> {
+        if seat.is_fed() { &mut self.fed } else { &mut self.woken }
     }
-}
-
-fn first_segment(name: &str) -> &str {
-    name.split(['.', ':']).next().unwrap_or_default()
-}
-
-fn group(pattern: &Pattern) -> &str {
-    let first = first_segment(pattern.as_str());
-    if first.starts_with('*') { "" } else { first }
 }
 
 #[cfg(test)]

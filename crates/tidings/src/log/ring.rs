@@ -56,6 +56,13 @@ impl Ring {
         }
     }
 
+    /// The entries above an offset, where none of them is missing; at most so many.
+    pub(crate) fn above(&self, offset: u64, count_max: usize) -> Option<impl Iterator<Item = &Arc<Entry>>> {
+        let index = self.entries.partition_point(|entry| entry.offset <= offset);
+        let has_all = self.entries.get(index).is_none_or(|entry| entry.offset == offset + 1);
+        has_all.then(|| self.entries.range(index..).take(count_max))
+    }
+
     /// The offset of the oldest entry.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.offset)

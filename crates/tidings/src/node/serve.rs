@@ -133,7 +133,7 @@ async fn accept(site: Site, listener: tokio::net::TcpListener) {
 }
 
 /// Serves one connection to its end, or to where a shard takes it.
-async fn connection(site: Site, (stream, peer): (TcpStream, SocketAddr), stage: watch::Receiver<Stage>) {
+async fn connection(site: Site, (stream, peer): (TcpStream, SocketAddr), mut stage: watch::Receiver<Stage>) {
     let settings = site.hub.settings();
     tune(&stream, settings.stream.write_timeout);
     let deadline = Instant::now() + settings.server.head_timeout;
@@ -146,7 +146,12 @@ async fn connection(site: Site, (stream, peer): (TcpStream, SocketAddr), stage: 
         First::Request(mut request, read) => {
             request.extensions_mut().insert(arrival);
             request.extensions_mut().insert(Offer);
-            let Ok(response) = site.router.clone().call(request).await;
+            let mut router = site.router.clone();
+            let answering = router.call(request);
+            let Ok(response) = tokio::select! {
+                response = answering => response,
+                () = goodbye(&mut stage) => return,
+            };
             let handover = response.extensions().get().cloned();
             if let Some(opened) = handover.and_then(|handover: Handover| handover.take()) {
                 let head = response_head(response.status(), response.headers());

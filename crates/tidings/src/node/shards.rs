@@ -29,6 +29,7 @@ impl Shards {
             let (shard, door) = Shard::new(log, metrics, parts.settings.stream.clone(), Handle::current())?;
             let thread = thread::Builder::new().name(format!("tidings-shard-{number}"));
             threads.push(thread.spawn(move || shard.run())?);
+            parts.seats.tell(door.clone());
             doors.push(door);
         }
         Ok(Self { doors: Arc::new(Doors::new(doors)), threads })

@@ -22,7 +22,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 
 pub(crate) use self::{head::response_head, shard::Shard};
-use crate::{connection::Opened, log::page::Page};
+use crate::{
+    connection::{Listener, Opened},
+    log::page::Page,
+};
 
 /// Says that whoever sends this request can be given to a shard; among the request's extensions.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +100,10 @@ pub(crate) struct Door {
     /// The shard looks at what waits before it sleeps; whoever finds this set has to wake it.
     is_asleep: AtomicBool,
     bell: mio::Waker,
+    /// The log has grown.
+    has_news: AtomicBool,
+    /// There are streams that want to hear of it.
+    has_streams: AtomicBool,
 }
 
 #[derive(Default)]
@@ -111,12 +118,22 @@ struct Waiting {
 
 impl Door {
     fn new(bell: mio::Waker) -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::default(), is_asleep: AtomicBool::new(false), bell })
+        Arc::new(Self {
+            waiting: Mutex::default(),
+            is_asleep: AtomicBool::new(false),
+            bell,
+            has_news: AtomicBool::new(false),
+            has_streams: AtomicBool::new(false),
+        })
     }
 
     fn put(&self, put: impl FnOnce(&mut Waiting)) {
         put(&mut self.waiting());
-        if self.is_asleep.swap(false, Ordering::AcqRel) {
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if self.is_asleep.swap(false, Ordering::SeqCst) {
             // It fails where the system has no room for one more count: then the bell has rung.
             let _ = self.bell.wake();
         }
@@ -134,8 +151,14 @@ impl Door {
             && waiting.woken.is_empty()
             && waiting.pages.is_empty()
             && !waiting.is_closed;
-        self.is_asleep.store(is_empty, Ordering::Release);
-        is_empty
+        drop(waiting);
+        // Said before it is looked whether there are news: whoever brings them after that finds it, and rings.
+        self.is_asleep.store(is_empty, Ordering::SeqCst);
+        let may_sleep = is_empty && !self.has_news.load(Ordering::SeqCst);
+        if !may_sleep {
+            self.is_awake();
+        }
+        may_sleep
     }
 
     fn is_awake(&self) {
@@ -144,6 +167,14 @@ impl Door {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener for Door {
+    fn news(&self) {
+        if self.has_streams.load(Ordering::SeqCst) && !self.has_news.swap(true, Ordering::SeqCst) {
+            self.ring();
+        }
     }
 }
 

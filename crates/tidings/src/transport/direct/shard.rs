@@ -1,6 +1,11 @@
 //! One thread and the streams that it serves.
 
-use std::{io, sync::Arc, task::Waker, time::Instant};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    task::Waker,
+    time::Instant,
+};
 
 use mio::{Events, Interest, Token};
 use slab::Slab;
@@ -9,17 +14,20 @@ use tracing::error;
 
 use super::{
     Bell, Door, Newcomer, Waiting, queue,
-    stream::{Common, Next, Stream},
+    stream::{Common, Feed, Next, Stream},
     wheel::Wheel,
 };
 use crate::{
     config::StreamSettings,
-    log::{Log, page::Page},
+    connection::Lists,
+    log::{Log, Newer, page::Page},
     metrics::Metrics,
 };
 
 /// The token of the bell; places of streams are lower.
 pub(super) const BELL: Token = Token(usize::MAX);
+/// Entries that are sent before sockets are looked at again.
+const ENTRIES_MAX: usize = 64;
 /// Events of the sockets that are taken at once.
 const EVENTS_MAX: usize = 1024;
 
@@ -28,6 +36,12 @@ pub(crate) struct Shard {
     poll: mio::Poll,
     door: Arc<Door>,
     streams: Slab<Stream>,
+    /// Who wants what, by place.
+    lists: Lists<usize>,
+    /// The log was fed up to here.
+    fed: u64,
+    /// Those who want the entry at hand; kept for its room.
+    places: Vec<usize>,
     wheel: Wheel,
     serial: u64,
     timers: u64,
@@ -55,6 +69,9 @@ impl Shard {
             poll,
             door: door.clone(),
             streams: Slab::new(),
+            lists: Lists::default(),
+            fed: 0,
+            places: Vec::new(),
             wheel,
             serial: 0,
             timers: 0,
@@ -85,6 +102,8 @@ impl Shard {
             self.door.is_awake();
             self.door.take(&mut taken);
             self.take(&mut taken);
+            // What is unstored, and ends, were looked at before.
+            self.feed(&mut again);
             for place in std::mem::take(&mut again) {
                 self.look(place, &mut again, |stream, common| stream.serve(common));
             }
@@ -118,7 +137,46 @@ impl Shard {
         }
     }
 
+    /// Sends what is new to those who wait for it.
+    fn feed(&mut self, again: &mut Vec<usize>) {
+        if !self.door.has_news.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let Newer { entries, head, newest } = self.log.newer(self.fed, ENTRIES_MAX);
+        let Some(entries) = entries else {
+            // So much came at once that it is no longer at hand: each reads for itself.
+            self.fed = head;
+            let places: Vec<usize> = self.streams.iter().map(|(place, _)| place).collect();
+            for place in places {
+                self.look(place, again, |stream, common| stream.serve(common));
+            }
+            return;
+        };
+        let feed = Feed { newest, now: Instant::now(), now_millis: self.log.now() };
+        let mut places = std::mem::take(&mut self.places);
+        for entry in &entries {
+            for channel in &entry.channels {
+                self.lists.each(channel, &mut |place| places.push(*place));
+            }
+            for place in places.drain(..) {
+                self.look(place, again, |stream, common| {
+                    if stream.is_idle() { stream.feed(entry, &feed, common) } else { Next::Wait }
+                });
+            }
+        }
+        self.places = places;
+        self.fed = entries.last().map_or(self.fed, |last| last.offset);
+        if self.fed < head {
+            self.door.has_news.store(true, Ordering::SeqCst);
+        }
+    }
+
     fn seat(&mut self, Newcomer { socket, head, opened }: Newcomer, again: &mut Vec<usize>) {
+        if self.streams.is_empty() {
+            // Nobody was there to hear of what came before.
+            self.door.has_streams.store(true, Ordering::SeqCst);
+            self.fed = self.log.head().offset;
+        }
         let entry = self.streams.vacant_entry();
         let place = entry.key();
         let mut socket = mio::net::TcpStream::from_std(socket);
@@ -129,7 +187,11 @@ impl Shard {
         self.serial += 1;
         let waker = Waker::from(Arc::new(Bell { door: self.door.clone(), place }));
         let stream = Stream::new(socket, head, opened.connection, &opened.times, self.serial, waker);
+        let subscriptions = stream.subscriptions();
         entry.insert(stream);
+        for subscription in subscriptions.iter() {
+            self.lists.add(subscription, place);
+        }
         let due = self.streams[place].due(&self.common());
         self.arm(place, due);
         self.look(place, again, |stream, common| stream.serve(common));
@@ -187,6 +249,10 @@ impl Shard {
             Next::Close => {
                 let mut stream = self.streams.remove(place);
                 let _ = self.poll.registry().deregister(&mut stream.socket);
+                for subscription in stream.subscriptions().iter() {
+                    self.lists.remove(subscription, |other| *other == place);
+                }
+                self.door.has_streams.store(!self.streams.is_empty(), Ordering::SeqCst);
             }
         }
     }

@@ -3,17 +3,21 @@
 use std::{
     io::{self, IoSlice, Read, Write},
     net::Shutdown,
+    sync::Arc,
     task::Waker,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use mio::net::TcpStream;
-use tidings_protocol::body::EndReason;
+use tidings_protocol::{Epoch, Subscription, body::EndReason};
 
 use crate::{
     connection::{Connection, Ending, Times, Turn},
-    log::page::Page,
+    log::{
+        entry::{Entry, Millis},
+        page::Page,
+    },
     metrics::Metrics,
 };
 
@@ -42,6 +46,8 @@ pub(super) struct Stream {
     /// Its socket has refused bytes since it was last at the head.
     is_pressed: bool,
     state: State,
+    /// It has been at the head, and nothing has come between since.
+    is_idle: bool,
     keep_alive: Duration,
     last_id: Instant,
     ends_at: Option<(Instant, EndReason)>,
@@ -71,6 +77,13 @@ pub(super) enum Next {
     Close,
 }
 
+/// What is the same for all that are fed with an entry.
+pub(super) struct Feed {
+    pub(super) newest: Epoch,
+    pub(super) now: Instant,
+    pub(super) now_millis: Millis,
+}
+
 /// What a shard has that its streams use.
 pub(super) struct Common<'a> {
     pub(super) metrics: &'a Metrics,
@@ -98,11 +111,16 @@ impl Stream {
             refused_since: None,
             is_pressed: false,
             state: State::Open,
+            is_idle: false,
             keep_alive: times.keep_alive,
             last_id: now,
             ends_at: times.ends_in().map(|(left, reason)| (now + left, reason)),
             unasked_bytes: 0,
         }
+    }
+
+    pub(super) fn subscriptions(&self) -> Arc<[Subscription]> {
+        self.connection.seat().subscriptions().clone()
     }
 
     /// When it is to be looked at though nothing else happens.
@@ -119,6 +137,7 @@ impl Stream {
 
     /// Looks what there is to do, and does it as far as the socket goes along.
     pub(super) fn serve(&mut self, common: &Common<'_>) -> Next {
+        self.is_idle = false;
         for _ in 0..TURNS_MAX {
             if self.unsent.is_some() {
                 match self.flush(common) {
@@ -149,13 +168,48 @@ impl Stream {
                     return Next::Read(page);
                 }
                 Turn::Idle => {
-                    self.is_pressed = false;
+                    (self.is_pressed, self.is_idle) = (false, true);
                     self.connection.seat().set_behind(false);
                     return Next::Wait;
                 }
             }
         }
         Next::Again
+    }
+
+    /// Whether it is at the head and its socket takes all: it may be fed with what is stored next.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_idle && !self.connection.seat().must_look()
+    }
+
+    /// Sends an entry that has just been stored, if it wants it. It must be idle.
+    pub(super) fn feed(&mut self, entry: &Entry, feed: &Feed, common: &Common<'_>) -> Next {
+        if self.ends_at.is_some_and(|(at, _)| at <= feed.now) {
+            return self.serve(common);
+        }
+        let Some(frame) = self.connection.take_new(entry, feed.newest, feed.now_millis) else {
+            return Next::Wait;
+        };
+        self.last_id = feed.now;
+        let mut size = [0; SIZE_BYTES];
+        let size = size_line_in(&mut size, frame.len());
+        let slices = [IoSlice::new(size), IoSlice::new(&frame), IoSlice::new(b"\r\n")];
+        let whole = size.len() + frame.len() + 2;
+        match self.socket.write_vectored(&slices) {
+            Ok(written) if written == whole => Next::Wait,
+            Ok(written) => self.keep(frame, written, common),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep(frame, 0, common),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.keep(frame, 0, common),
+            Err(_) => Next::Close,
+        }
+    }
+
+    /// Keeps what the socket did not take of a frame.
+    fn keep(&mut self, frame: Bytes, written: usize, common: &Common<'_>) -> Next {
+        let mut chunk = Chunk::new(vec![frame]);
+        chunk.pass(written);
+        self.unsent = Some(chunk);
+        self.serve(common)
     }
 
     /// Takes what was read for it; none where reading failed, which would fail again: the client comes back by itself.
@@ -183,12 +237,15 @@ impl Stream {
             common.metrics.write_timeout();
             return Next::Close;
         }
-        let has_ended = self.ends_at.is_some_and(|(at, _)| at <= now);
-        if self.state == State::Open && !has_ended && self.last_id + self.keep_alive <= now {
-            let keep_alive = self.connection.keep_alive();
-            self.send(vec![keep_alive], true);
+        // First it looks at the log, which moves its cursor to the head: the position that it is given is the newest.
+        match self.serve(common) {
+            Next::Wait if self.is_idle && self.last_id + self.keep_alive <= now => {
+                let keep_alive = self.connection.keep_alive();
+                self.send(vec![keep_alive], true);
+                self.serve(common)
+            }
+            next => next,
         }
-        self.serve(common)
     }
 
     /// Reads away what the client sends unasked, and notices when it has gone. A client that has said all it has to say
@@ -325,8 +382,19 @@ impl Chunk {
     }
 }
 
+/// The most that the line of a chunk's size takes.
+const SIZE_BYTES: usize = 2 * size_of::<usize>() + 2;
+
 fn size_line(bytes: usize) -> Bytes {
-    format!("{bytes:X}\r\n").into()
+    Bytes::copy_from_slice(size_line_in(&mut [0; SIZE_BYTES], bytes))
+}
+
+/// Writes the line of a chunk's size, as hyper does.
+fn size_line_in(line: &mut [u8; SIZE_BYTES], bytes: usize) -> &[u8] {
+    let mut left = &mut line[..];
+    write!(left, "{bytes:X}\r\n").expect("it is long enough for every size");
+    let unused = left.len();
+    &line[..SIZE_BYTES - unused]
 }
 
 #[cfg(test)]

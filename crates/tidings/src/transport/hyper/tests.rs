@@ -51,8 +51,11 @@ impl Desk {
         pressure: Option<Arc<Pressure>>,
     ) -> EventStream {
         let subscriptions: Arc<[Subscription]> = subscriptions(asked);
-        let seat =
-            Seat::new(ConnectionId(self.seats.count() as u128), &SubscribePermit::for_test(subscriptions));
+        let seat = Seat::new(
+            ConnectionId(self.seats.count() as u128),
+            &SubscribePermit::for_test(subscriptions),
+            false,
+        );
         let slot = Connections::up_to(100).take(Claimant::default()).unwrap();
         let connection = self.seats.attach(&self.log, &self.metrics, slot, seat, options);
         EventStream::new(Opened { connection, times: self.times }, self.metrics.clone(), pressure)
