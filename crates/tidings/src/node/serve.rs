@@ -147,7 +147,7 @@ async fn connection(site: Site, (stream, peer): (TcpStream, SocketAddr), mut sta
             request.extensions_mut().insert(arrival);
             request.extensions_mut().insert(Offer);
             let mut router = site.router.clone();
-            let answering = router.call(request);
+            let answering = router.call(*request);
             let Ok(response) = tokio::select! {
                 response = answering => response,
                 () = goodbye(&mut stage) => return,
@@ -180,7 +180,7 @@ fn hand_over(doors: &Doors, stream: TcpStream, head: Bytes, opened: Opened) {
     match stream.into_std() {
         Ok(socket) => doors.hand_over(socket, head, opened),
         Err(error) => {
-            warn!(%error, "a socket could not be given to a shard; its client comes back by itself")
+            warn!(%error, "a socket could not be given to a shard; its client comes back by itself");
         }
     }
 }

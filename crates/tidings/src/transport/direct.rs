@@ -116,6 +116,12 @@ struct Waiting {
     is_closed: bool,
 }
 
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.newcomers.is_empty() && self.woken.is_empty() && self.pages.is_empty() && !self.is_closed
+    }
+}
+
 impl Door {
     fn new(bell: mio::Waker) -> Arc<Self> {
         Arc::new(Self {
@@ -144,17 +150,10 @@ impl Door {
         std::mem::swap(&mut *self.waiting(), taken);
     }
 
-    /// Whether the shard may sleep now.
+    /// Whether the shard may sleep now. It is said before it is looked: whoever puts something after the look rings.
     fn may_sleep(&self) -> bool {
-        let waiting = self.waiting();
-        let is_empty = waiting.newcomers.is_empty()
-            && waiting.woken.is_empty()
-            && waiting.pages.is_empty()
-            && !waiting.is_closed;
-        drop(waiting);
-        // Said before it is looked whether there are news: whoever brings them after that finds it, and rings.
-        self.is_asleep.store(is_empty, Ordering::SeqCst);
-        let may_sleep = is_empty && !self.has_news.load(Ordering::SeqCst);
+        self.is_asleep.store(true, Ordering::SeqCst);
+        let may_sleep = self.waiting().is_empty() && !self.has_news.load(Ordering::SeqCst);
         if !may_sleep {
             self.is_awake();
         }
@@ -162,7 +161,7 @@ impl Door {
     }
 
     fn is_awake(&self) {
-        self.is_asleep.store(false, Ordering::Release);
+        self.is_asleep.store(false, Ordering::SeqCst);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -25,7 +25,7 @@ const MORE: [HeaderName; 5] =
 /// What came first.
 pub(super) enum First {
     /// A request that may be for a stream, and its bytes. Nothing came behind it.
-    Request(Request<Body>, Bytes),
+    Request(Box<Request<Body>>, Bytes),
     /// Anything else, as far as it was read.
     Other(Bytes),
 }
@@ -45,7 +45,7 @@ pub(super) async fn read(stream: &TcpStream, read: &mut BytesMut, deadline: Inst
         if !judge.is_opening() {
             let bytes = read.split().freeze();
             return match parse(&bytes) {
-                Some(request) => First::Request(request, bytes),
+                Some(request) => First::Request(Box::new(request), bytes),
                 None => First::Other(bytes),
             };
         }

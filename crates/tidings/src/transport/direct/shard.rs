@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::StreamSettings,
     connection::Lists,
-    log::{Log, Newer, page::Page},
+    log::{Log, Newer, entry::Entry, page::Page},
     metrics::Metrics,
 };
 
@@ -28,6 +28,8 @@ use crate::{
 pub(super) const BELL: Token = Token(usize::MAX);
 /// Entries that are sent before sockets are looked at again.
 const ENTRIES_MAX: usize = 64;
+/// Streams that are sent something before sockets are looked at again, but for those of one entry.
+const TOUCHED_MAX: usize = 4096;
 /// Events of the sockets that are taken at once.
 const EVENTS_MAX: usize = 1024;
 
@@ -40,8 +42,8 @@ pub(crate) struct Shard {
     lists: Lists<usize>,
     /// The log was fed up to here.
     fed: u64,
-    /// Those who want the entry at hand; kept for its room.
-    places: Vec<usize>,
+    /// Those who were left something; kept for its room.
+    touched: Vec<usize>,
     wheel: Wheel,
     serial: u64,
     timers: u64,
@@ -71,7 +73,7 @@ impl Shard {
             streams: Slab::new(),
             lists: Lists::default(),
             fed: 0,
-            places: Vec::new(),
+            touched: Vec::new(),
             wheel,
             serial: 0,
             timers: 0,
@@ -153,21 +155,32 @@ impl Shard {
             return;
         };
         let feed = Feed { newest, now: Instant::now(), now_millis: self.log.now() };
-        let mut places = std::mem::take(&mut self.places);
+        let mut touched = std::mem::take(&mut self.touched);
         for entry in &entries {
-            for channel in &entry.channels {
-                self.lists.each(channel, &mut |place| places.push(*place));
-            }
-            for place in places.drain(..) {
-                self.look(place, again, |stream, common| {
-                    if stream.is_idle() { stream.feed(entry, &feed, common) } else { Next::Wait }
-                });
+            self.queue(entry, &feed, &mut touched);
+            self.fed = entry.offset;
+            if touched.len() > TOUCHED_MAX {
+                break;
             }
         }
-        self.places = places;
-        self.fed = entries.last().map_or(self.fed, |last| last.offset);
+        for place in touched.drain(..) {
+            self.look(place, again, |stream, common| stream.send_queued(&feed, common));
+        }
+        self.touched = touched;
         if self.fed < head {
             self.door.has_news.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Leaves an entry with everyone who wants it and waits for it; notes who had none before.
+    fn queue(&mut self, entry: &Entry, feed: &Feed, touched: &mut Vec<usize>) {
+        let Self { lists, streams, .. } = self;
+        for channel in &entry.channels {
+            lists.each(channel, &mut |place| {
+                if streams.get_mut(*place).is_some_and(|stream| stream.queue(entry, feed)) {
+                    touched.push(*place);
+                }
+            });
         }
     }
 

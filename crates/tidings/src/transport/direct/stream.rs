@@ -13,7 +13,7 @@ use mio::net::TcpStream;
 use tidings_protocol::{Epoch, Subscription, body::EndReason};
 
 use crate::{
-    connection::{Connection, Ending, Times, Turn},
+    connection::{Connection, Ending, Times, Turn, WRITE_BYTES_MAX},
     log::{
         entry::{Entry, Millis},
         page::Page,
@@ -48,6 +48,9 @@ pub(super) struct Stream {
     state: State,
     /// It has been at the head, and nothing has come between since.
     is_idle: bool,
+    /// Frames that it was left.
+    queued: Vec<Bytes>,
+    queued_bytes: usize,
     keep_alive: Duration,
     last_id: Instant,
     ends_at: Option<(Instant, EndReason)>,
@@ -112,6 +115,8 @@ impl Stream {
             is_pressed: false,
             state: State::Open,
             is_idle: false,
+            queued: Vec::new(),
+            queued_bytes: 0,
             keep_alive: times.keep_alive,
             last_id: now,
             ends_at: times.ends_in().map(|(left, reason)| (now + left, reason)),
@@ -177,39 +182,63 @@ impl Stream {
         Next::Again
     }
 
-    /// Whether it is at the head and its socket takes all: it may be fed with what is stored next.
-    pub(super) fn is_idle(&self) -> bool {
-        self.is_idle && !self.connection.seat().must_look()
+    /// Leaves an entry that has just been stored, if it is wanted and the stream waits for it; says whether it is the first.
+    pub(super) fn queue(&mut self, entry: &Entry, feed: &Feed) -> bool {
+        let is_over = self.ends_at.is_some_and(|(at, _)| at <= feed.now);
+        let is_waiting = self.is_idle && !is_over && !self.connection.seat().must_look();
+        // What has no room is read by the stream itself.
+        if !is_waiting || self.queued_bytes >= WRITE_BYTES_MAX {
+            self.is_idle = false;
+            return false;
+        }
+        let Some(frame) = self.connection.take_new(entry, feed.newest, feed.now_millis) else { return false };
+        self.queued_bytes += frame.len();
+        self.queued.push(frame);
+        self.queued.len() == 1
     }
 
-    /// Sends an entry that has just been stored, if it wants it. It must be idle.
-    pub(super) fn feed(&mut self, entry: &Entry, feed: &Feed, common: &Common<'_>) -> Next {
-        if self.ends_at.is_some_and(|(at, _)| at <= feed.now) {
-            return self.serve(common);
-        }
-        let Some(frame) = self.connection.take_new(entry, feed.newest, feed.now_millis) else {
-            return Next::Wait;
-        };
+    /// Sends what was left for it.
+    pub(super) fn send_queued(&mut self, feed: &Feed, common: &Common<'_>) -> Next {
+        self.queued_bytes = 0;
         self.last_id = feed.now;
+        let mut queued = std::mem::take(&mut self.queued);
+        if queued.len() > 1 {
+            self.unsent = Some(Chunk::new(queued));
+            return self.flush_fed(common);
+        }
+        let Some(frame) = queued.pop() else { return Next::Wait };
+        // The room for one is kept.
+        self.queued = queued;
         let mut size = [0; SIZE_BYTES];
         let size = size_line_in(&mut size, frame.len());
         let slices = [IoSlice::new(size), IoSlice::new(&frame), IoSlice::new(b"\r\n")];
         let whole = size.len() + frame.len() + 2;
-        match self.socket.write_vectored(&slices) {
-            Ok(written) if written == whole => Next::Wait,
-            Ok(written) => self.keep(frame, written, common),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep(frame, 0, common),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.keep(frame, 0, common),
-            Err(_) => Next::Close,
-        }
-    }
-
-    /// Keeps what the socket did not take of a frame.
-    fn keep(&mut self, frame: Bytes, written: usize, common: &Common<'_>) -> Next {
+        let written = match self.socket.write_vectored(&slices) {
+            Ok(written) if written == whole => return self.fed(common),
+            Ok(written) => written,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Err(_) => return Next::Close,
+        };
         let mut chunk = Chunk::new(vec![frame]);
         chunk.pass(written);
         self.unsent = Some(chunk);
         self.serve(common)
+    }
+
+    fn flush_fed(&mut self, common: &Common<'_>) -> Next {
+        match self.flush(common) {
+            Ok(true) => self.fed(common),
+            Ok(false) => {
+                self.is_idle = false;
+                Next::Wait
+            }
+            Err(_) => Next::Close,
+        }
+    }
+
+    /// Goes on after it was fed: one that was left less than there is reads the rest itself.
+    fn fed(&mut self, common: &Common<'_>) -> Next {
+        if self.is_idle { Next::Wait } else { self.serve(common) }
     }
 
     /// Takes what was read for it; none where reading failed, which would fail again: the client comes back by itself.
