@@ -65,7 +65,12 @@ pub(crate) struct HubArgs {
 impl HubArgs {
     /// Whether a token is sent.
     pub(crate) fn has_token(&self) -> bool {
-        self.token.as_ref().is_some_and(|token| !token.0.is_empty())
+        self.bearer().is_some()
+    }
+
+    /// The token that is sent. An empty one is none, as an unset variable often comes as an empty one.
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.0.as_str()).filter(|token| !token.is_empty())
     }
 }
 
