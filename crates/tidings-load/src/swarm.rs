@@ -56,6 +56,8 @@ pub enum Notice {
         stream: usize,
         /// From the start of the connection to the head.
         after: Duration,
+        /// From the start of the connection until the request was sent.
+        connected: Duration,
     },
     /// A stream did not open.
     Refused {
@@ -93,6 +95,8 @@ pub struct Swarm {
     streams: Vec<Stream>,
     /// Streams without an answer yet; some may have got theirs.
     opening: Vec<usize>,
+    /// How many of them wait for the connection itself.
+    connecting: usize,
     /// Streams that are read at a trickle.
     crawling: Vec<usize>,
     publishers: Vec<Publisher>,
@@ -130,6 +134,7 @@ impl Swarm {
             marker: Marker::new(run),
             streams: Vec::new(),
             opening: Vec::new(),
+            connecting: 0,
             crawling: Vec::new(),
             publishers: Vec::new(),
             notices: Vec::new(),
@@ -173,7 +178,10 @@ impl Swarm {
 
     fn begin(&mut self, at: usize, request: Vec<u8>) {
         match self.streams[at].connect(at, self.poll.registry(), request) {
-            Ok(()) => self.opening.push(at),
+            Ok(()) => {
+                self.opening.push(at);
+                self.connecting += 1;
+            }
             Err(error) => {
                 self.notices.push(Notice::Refused { stream: at, failure: Failure::Connection(error) });
             }
@@ -182,6 +190,7 @@ impl Swarm {
 
     /// Cuts a stream as a network does.
     pub fn cut(&mut self, at: usize) {
+        self.connecting -= usize::from(self.streams[at].is_connecting());
         self.streams[at].cut();
     }
 
@@ -207,6 +216,12 @@ impl Swarm {
     #[must_use]
     pub fn is_open(&self, stream: usize) -> bool {
         self.streams[stream].is_open()
+    }
+
+    /// Streams whose connection is not made yet.
+    #[must_use]
+    pub fn connecting(&self) -> usize {
+        self.connecting
     }
 
     /// Whether a stream was ever answered.
@@ -262,7 +277,7 @@ impl Swarm {
         number
     }
 
-    /// Sends a request whose events were written before. The publisher must be idle.
+    /// Sends a request, whose events were written before or are the caller's own. The publisher must be idle.
     pub fn send(&mut self, publisher: usize, request: &[u8]) {
         let now = self.micros();
         let token = Token(publisher | PUBLISHER);
@@ -328,10 +343,12 @@ impl Swarm {
         if !stream.has_socket() {
             return;
         }
+        let was_connecting = stream.is_connecting();
         if let Err(failure) = stream.write() {
             self.close_stream(at, Some(failure));
             return;
         }
+        self.connecting -= usize::from(was_connecting && !stream.is_connecting());
         // After the head, what crawls is read by the tick, and what is stuck only shows when it is cut off.
         match stream.reading {
             Reading::Stuck if stream.is_open() && is_read_closed => self.close_stream(at, None),
@@ -382,7 +399,11 @@ impl Swarm {
         let bytes = &self.buffer[..count];
         let has_opened = stream.feed(at, bytes, &self.marker, &mut self.ledger, tally, on_event)?;
         if has_opened {
-            self.notices.push(Notice::Opened { stream: at, after: stream.age() });
+            self.notices.push(Notice::Opened {
+                stream: at,
+                after: stream.age(),
+                connected: stream.connected,
+            });
         }
         Ok(())
     }
@@ -391,6 +412,7 @@ impl Swarm {
     fn close_stream(&mut self, at: usize, failure: Option<Failure>) {
         let stream = &mut self.streams[at];
         let was_opening = stream.is_opening();
+        self.connecting -= usize::from(stream.is_connecting());
         let failure = stream.end(failure);
         self.notices.push(if was_opening {
             Notice::Refused {

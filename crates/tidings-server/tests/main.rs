@@ -8,6 +8,7 @@ mod tokens;
 mod wire;
 
 mod behind;
+mod bench;
 mod check;
 mod credentials;
 mod faults;

@@ -26,6 +26,8 @@ pub(super) struct Stream {
     /// The body of an answer that is no stream.
     refusal: Vec<u8>,
     began: Instant,
+    /// From then until the request was sent.
+    pub(super) connected: Duration,
     pub(super) channel: u32,
     pub(super) lanes: Box<[Lane]>,
     pub(super) reading: Reading,
@@ -47,6 +49,7 @@ impl Stream {
             scanner: Scanner::default(),
             refusal: Vec::new(),
             began: Instant::now(),
+            connected: Duration::ZERO,
             channel,
             lanes,
             reading,
@@ -95,6 +98,11 @@ impl Stream {
         self.socket.is_some() && !self.is_open
     }
 
+    /// Whether the request is still to be sent.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.socket.is_some() && !self.request.is_empty()
+    }
+
     /// Whether the server ended its answer in good order.
     pub(super) fn is_done(&self) -> bool {
         self.is_open && self.answer.is_done()
@@ -109,9 +117,10 @@ impl Stream {
     pub(super) fn write(&mut self) -> Result<(), Failure> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         flush(socket, &mut self.request).map_err(Failure::Connection)?;
-        if self.request.is_empty() {
+        if self.request.is_empty() && self.request.capacity() > 0 {
             // It is sent once, and there are very many of them.
             self.request = Vec::new();
+            self.connected = self.began.elapsed();
         }
         Ok(())
     }

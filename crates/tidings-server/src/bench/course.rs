@@ -171,7 +171,7 @@ impl Course {
         self.swarm.poll(idle).map_err(|error| format!("cannot wait for sockets: {error}"))?;
         for notice in self.swarm.notices() {
             match notice {
-                Notice::Opened { stream, after } => self.streams.note_opened(&self.swarm, stream, after),
+                Notice::Opened { stream, after, .. } => self.streams.note_opened(&self.swarm, stream, after),
                 Notice::Refused { stream, failure } => self.streams.note_refused(stream, &failure),
                 Notice::Closed { stream, was_told, .. } => {
                     self.streams.note_closed(&self.swarm, stream, was_told);

@@ -96,7 +96,6 @@ pub(super) struct Percentiles {
     pub(super) p50: f64,
     pub(super) p90: f64,
     pub(super) p99: f64,
-    #[serde(rename = "p99.9")]
     pub(super) p999: f64,
     pub(super) max: f64,
 }
@@ -121,6 +120,11 @@ impl Percentiles {
 
 fn milliseconds(micros: u64) -> f64 {
     micros as f64 / 1e3
+}
+
+/// A figure with three digits after its point: more are noise.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 /// A histogram of microseconds, up to ten minutes.

@@ -1,16 +1,15 @@
 //! What came of a run, for people and for programs.
 
-use std::fmt::Write;
-
 use serde::Serialize;
 use tidings_load::Tally;
 
-use super::course::{Course, Moment};
-use super::record::{Percentiles, Reason};
-use super::watch::{Memory, Used};
+mod summary;
 
-/// Above this share of a core the load itself is what is slow.
-const OWN_SHARE_MAX: f64 = 0.9;
+pub(super) use summary::grouped;
+
+use super::course::{Course, Moment};
+use super::record::{Percentiles, Reason, rounded};
+use super::watch::{Memory, Used};
 
 /// A whole run.
 #[derive(Debug, Serialize)]
@@ -149,7 +148,7 @@ impl Report {
     pub(super) fn new(course: &Course, moments: [Moment; 3], used: Used, was_stopped: bool) -> Self {
         let [begin, end, drained] = moments;
         let seconds = end.at.duration_since(begin.at).as_secs_f64();
-        let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let per_second = |count: u64| if seconds > 0.0 { rounded(count as f64 / seconds) } else { 0.0 };
         let delivered = drained.received - begin.received;
         let plan = &course.plan;
         let mut report = Self {
@@ -157,7 +156,7 @@ impl Report {
             publish: plan.requests.publish.url.clone(),
             event_bytes: plan.size,
             channels: plan.channels,
-            seconds,
+            seconds: rounded(seconds),
             was_stopped,
             connections: Connections::new(course),
             publishes: Publishes {
@@ -170,7 +169,7 @@ impl Report {
                 failed: course.publish_failures.count(),
                 failures: course.publish_failures.reasons(),
                 answer_ms: Percentiles::of(&course.swarm.answer_latency),
-                late_max_ms: course.load.late_max.as_secs_f64() * 1e3,
+                late_max_ms: rounded(course.load.late_max.as_secs_f64() * 1e3),
             },
             deliveries: Deliveries::new(course, per_second(end.received - begin.received)),
             latency_ms: Percentiles::of(&course.swarm.latency),
@@ -221,55 +220,6 @@ impl Report {
         let text = serde_json::to_string_pretty(self).expect("numbers and texts always serialise");
         format!("{text}\n")
     }
-
-    /// The summary.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        self.write(&mut text).expect("writing to a string does not fail");
-        text
-    }
-
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        self.connections.write(text)?;
-        self.publishes.write(text, self.event_bytes, self.seconds)?;
-        self.deliveries.write(text)?;
-        let (latency, milliseconds) = (&self.latency_ms, |value| milliseconds(value));
-        writeln!(
-            text,
-            "latency     p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
-            milliseconds(latency.p50),
-            milliseconds(latency.p90),
-            milliseconds(latency.p99),
-            milliseconds(latency.p999),
-            milliseconds(latency.max)
-        )?;
-        for (name, besides) in [("slow", &self.slow), ("stuck", &self.stuck)] {
-            if let Some(besides) = besides {
-                besides.write(text, name)?;
-            }
-        }
-        if let Some(storms) = &self.storms {
-            storms.write(text)?;
-        }
-        match &self.server {
-            Some(server) => server.write(text)?,
-            None => writeln!(
-                text,
-                "server      process unknown; name it by --pid to see its CPU time and memory"
-            )?,
-        }
-        writeln!(text, "this load   {}", self.load.text())?;
-        if self.load.cpu_share.is_some_and(|share| share > OWN_SHARE_MAX) {
-            writeln!(text, "            it had no time to spare, so some of the latency is its own")?;
-        }
-        if self.was_stopped {
-            writeln!(text, "stopped early; these are the figures so far")?;
-        }
-        match self.faults.as_slice() {
-            [] => writeln!(text, "✓ nothing was lost silently, doubled or out of order"),
-            faults => faults.iter().try_for_each(|fault| writeln!(text, "✗ {fault}")),
-        }
-    }
 }
 
 impl Connections {
@@ -281,8 +231,8 @@ impl Connections {
             opened: streams.opened,
             failed: streams.failed(),
             failures: streams.failures.reasons(),
-            seconds,
-            per_second: if seconds > 0.0 { streams.opened as f64 / seconds } else { 0.0 },
+            seconds: rounded(seconds),
+            per_second: if seconds > 0.0 { rounded(streams.opened as f64 / seconds) } else { 0.0 },
             opening_ms: Percentiles::of(&streams.opening),
             closed: streams.closed.eager,
             closed_told: streams.closed.told,
@@ -290,52 +240,6 @@ impl Connections {
             reopen_failures: streams.back_failures.reasons(),
             away: streams.away(&course.swarm),
         }
-    }
-
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        let (opened, asked) = (grouped(self.opened as u64), grouped(self.asked as u64));
-        let rate = grouped(self.per_second as u64);
-        let (p50, max) = (milliseconds(self.opening_ms.p50), milliseconds(self.opening_ms.max));
-        let seconds = self.seconds;
-        writeln!(
-            text,
-            "streams     {opened} of {asked} opened in {seconds:.2} s: {rate}/s, each in {p50}, the slowest {max}"
-        )?;
-        if self.closed > 0 {
-            let (closed, told, back) =
-                (grouped(self.closed), grouped(self.closed_told), grouped(self.reopened));
-            writeln!(
-                text,
-                "            {closed} ended by the server, {told} of them announced; {back} came back"
-            )?;
-        }
-        for reason in self.failures.iter().chain(&self.reopen_failures) {
-            writeln!(text, "            {} × {}", grouped(reason.count), reason.text())?;
-        }
-        Ok(())
-    }
-}
-
-impl Publishes {
-    fn write(&self, text: &mut String, bytes: usize, seconds: f64) -> std::fmt::Result {
-        let (events, requests) = (grouped(self.events), grouped(self.requests));
-        let rate = figure(self.events_per_second);
-        let (p50, p99) = (milliseconds(self.answer_ms.p50), milliseconds(self.answer_ms.p99));
-        writeln!(
-            text,
-            "published   {events} events of {bytes} bytes by {requests} requests in {seconds:.1} s: {rate} events/s, answered in {p50}, p99 {p99}"
-        )?;
-        if self.late_max_ms > 100.0 {
-            writeln!(
-                text,
-                "            up to {} behind schedule: publishes wait for their answers",
-                milliseconds(self.late_max_ms)
-            )?;
-        }
-        for reason in &self.failures {
-            writeln!(text, "            {} × {}", grouped(reason.count), reason.text())?;
-        }
-        Ok(())
     }
 }
 
@@ -358,24 +262,6 @@ impl Deliveries {
             foreign,
         }
     }
-
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        let (received, expected) = (grouped(self.received), grouped(self.expected));
-        writeln!(
-            text,
-            "delivered   {received} of {expected} in all: {} deliveries/s",
-            grouped(self.per_second as u64)
-        )?;
-        let Self { lost, duplicates, out_of_order, lost_told, gaps, missed_away, .. } = self;
-        write!(
-            text,
-            "            lost {lost}, doubled {duplicates}, out of order {out_of_order}, told by {gaps} gaps {lost_told}"
-        )?;
-        if *missed_away > 0 {
-            write!(text, ", missed while away {missed_away}")?;
-        }
-        writeln!(text)
-    }
 }
 
 impl Besides {
@@ -390,28 +276,6 @@ impl Besides {
             duplicates: repeated,
             out_of_order: reordered,
         }
-    }
-
-    fn write(&self, text: &mut String, name: &str) -> std::fmt::Result {
-        let (streams, closed) = (grouped(self.streams as u64), grouped(self.closed));
-        write!(text, "{name:<12}{streams} streams, {closed} ended by the server")?;
-        if self.received > 0 {
-            let (received, lost, told) = (grouped(self.received), self.lost, self.lost_told);
-            write!(text, "; {received} events received, lost {lost}, told by gaps {told}")?;
-        }
-        writeln!(text)
-    }
-}
-
-impl Storms {
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        let (p50, p99, max) =
-            (milliseconds(self.back_ms.p50), milliseconds(self.back_ms.p99), milliseconds(self.back_ms.max));
-        let (count, cut, back) = (grouped(self.count), grouped(self.cut), grouped(self.back_ms.count));
-        writeln!(
-            text,
-            "storms      {count}, {cut} streams cut, {back} came back: p50 {p50}, p99 {p99}, max {max}"
-        )
     }
 }
 
@@ -428,20 +292,8 @@ impl Server {
             pids,
             cost: Cost::new(used.server, used, delivered),
             memory_kib: memory,
-            memory_kib_per_connection: grown.map(|grown| grown / opened),
+            memory_kib_per_connection: grown.map(|grown| rounded(grown / opened)),
         })
-    }
-
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        writeln!(text, "server      {}", self.cost.text())?;
-        let Memory { before, idle, peak, after } = self.memory_kib;
-        let each =
-            self.memory_kib_per_connection.map(|kib| format!(" ({kib:.1} KiB each)")).unwrap_or_default();
-        let [before, idle, peak, after] = [before, idle, peak, after].map(mebibytes);
-        writeln!(
-            text,
-            "            memory {before} before, {idle} with idle streams{each}, {peak} at most, {after} after"
-        )
     }
 }
 
@@ -452,49 +304,8 @@ impl Cost {
             cpu_seconds: seconds,
             cpu_micros_per_delivery: seconds
                 .filter(|_| delivered > 0)
-                .map(|cpu| cpu * 1e6 / delivered as f64),
-            cpu_share: seconds.map(|cpu| cpu / used.time.as_secs_f64()),
+                .map(|cpu| rounded(cpu * 1e6 / delivered as f64)),
+            cpu_share: seconds.map(|cpu| rounded(cpu / used.time.as_secs_f64())),
         }
     }
-
-    fn text(&self) -> String {
-        let (Some(seconds), Some(share)) = (self.cpu_seconds, self.cpu_share) else {
-            return "CPU time unknown".to_owned();
-        };
-        let each = self.cpu_micros_per_delivery.map(|micros| format!(", {micros:.2} µs per delivery"));
-        format!("{seconds:.2} s of CPU ({:.0}% of a core){}", share * 100.0, each.unwrap_or_default())
-    }
 }
-
-fn mebibytes(kib: Option<u64>) -> String {
-    kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{:.1} MiB", kib as f64 / 1024.0))
-}
-
-/// Milliseconds with about three digits.
-fn milliseconds(value: f64) -> String {
-    match value {
-        value if value >= 100.0 => format!("{} ms", grouped(value as u64)),
-        value if value >= 10.0 => format!("{value:.1} ms"),
-        value => format!("{value:.2} ms"),
-    }
-}
-
-fn figure(value: f64) -> String {
-    if value < 100.0 { format!("{value:.1}") } else { grouped(value as u64) }
-}
-
-/// A number with a comma before every third digit.
-pub(super) fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests;
