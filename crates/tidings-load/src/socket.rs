@@ -21,12 +21,6 @@ pub struct Target {
 }
 
 impl Target {
-    /// How many connections this machine has ports for: on loopback there are 250 source addresses.
-    #[must_use]
-    pub fn connections_max(self) -> usize {
-        if self.spreads() { 250 * PORTS_PER_ADDRESS } else { usize::MAX }
-    }
-
     fn spreads(self) -> bool {
         self.address.is_ipv4() && self.address.ip().is_loopback() && cfg!(target_os = "linux")
     }

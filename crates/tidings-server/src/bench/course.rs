@@ -190,8 +190,8 @@ impl Course {
             self.progress.show(Now {
                 phase,
                 left,
-                open: self.streams.opened,
-                asked: self.streams.total(),
+                open: self.streams.open,
+                asked: self.plan.connections,
                 received: self.swarm.tally.received,
                 lost: self.swarm.tally.lost,
                 p50: latency.value_at_quantile(0.5),

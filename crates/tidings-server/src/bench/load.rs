@@ -87,9 +87,9 @@ impl Load {
         }
     }
 
-    /// The clock begins to run now.
+    /// The clock begins to run now, with a request that is due at once.
     pub(super) fn start(&mut self) {
-        self.due = 0.0;
+        self.due = 1.0;
         self.last_due = Instant::now();
         self.late_max = Duration::ZERO;
     }

@@ -22,7 +22,7 @@ fn what_cannot_be_done_is_refused_with_the_way_out() {
     for (arguments, expected) in [
         ("--url https://h", "plain HTTP only"),
         ("--url h:80", "does not begin with http://"),
-        ("--url http://", "no plain host"),
+        ("--url http:///x", "no plain host"),
         ("--connections 0", "no streams"),
         ("--connections 100000000", "ulimit -n"),
         ("--seconds 0", "--seconds is 0"),
