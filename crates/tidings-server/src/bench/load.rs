@@ -198,3 +198,6 @@ fn lane(channel: usize, lane: usize) -> (u32, u16) {
     let channel = u32::try_from(channel).expect("there are at most 1,000,000 channels");
     (channel, u16::try_from(lane).expect("there are at most 1,024 publishers"))
 }
+
+#[cfg(test)]
+mod tests;

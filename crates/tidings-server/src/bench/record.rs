@@ -47,7 +47,7 @@ impl Failures {
         if let Some(code) = &problem.code {
             reason = format!("{reason} {code}");
         }
-        if self.0.len() == REASONS_MAX && !self.0.contains_key(&reason) {
+        if self.0.len() >= REASONS_MAX && !self.0.contains_key(&reason) {
             "other".clone_into(&mut reason);
         }
         let detail = problem.detail.or(problem.title).unwrap_or_default();
@@ -131,3 +131,6 @@ pub(super) fn rounded(value: f64) -> f64 {
 pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("these bounds are valid")
 }
+
+#[cfg(test)]
+mod tests;
