@@ -14,7 +14,7 @@ mod swarm;
 
 pub use answer::{Answer, Head, Malformed};
 pub use ledger::{Lane, Ledger, Tally};
-pub use process::{Process, listeners, own_cpu};
+pub use process::{Process, listeners, machine_cpu, own_cpu};
 pub use scan::{Item, Scanner};
 pub use socket::Target;
 pub use stamp::{Marker, Stamp};

@@ -67,14 +67,30 @@ pub fn own_cpu() -> Option<Duration> {
     cpu_of(Path::new("/proc/self/stat"))
 }
 
+/// CPU time that all programs of this machine used so far, and how many cores it has.
+#[must_use]
+pub fn machine_cpu() -> Option<(Duration, usize)> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let cores = text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
+    let first = text.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Vec<u64> = first.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    // user, nice, system, idle, iowait, irq, softirq: all but the two that are idle.
+    let ticks: u64 = fields.iter().take(7).sum::<u64>() - fields.get(3)? - fields.get(4)?;
+    Some((of_ticks(ticks), cores))
+}
+
 /// User and system time of all threads, in `/proc/PID/stat`.
 fn cpu_of(stat: &Path) -> Option<Duration> {
     let text = fs::read_to_string(stat).ok()?;
     // The name before may hold anything, so fields count from its bracket.
     let fields = text.rsplit_once(')')?.1;
     let times = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    let ticks: u64 = times.sum();
-    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    Some(of_ticks(times.sum()))
+}
+
+/// The kernel counts CPU time in ticks.
+fn of_ticks(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// The processes that listen on a TCP port here, as far as they may be looked into. Those that another of them started

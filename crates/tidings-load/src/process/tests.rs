@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use super::{Process, listeners, listening, own_cpu};
+use super::{Process, listeners, listening, machine_cpu, own_cpu};
 
 #[test]
 fn listener_is_found_by_its_port() {
@@ -28,4 +28,10 @@ fn memory_and_time_of_a_process_are_read() {
     assert!(this.cpu().unwrap() >= own_cpu().unwrap() / 2);
     assert_eq!(Process(u32::MAX).cpu(), None);
     assert_eq!(Process(u32::MAX).memory_kib(), None);
+}
+
+#[test]
+fn machine_has_cores_and_has_worked_no_less_than_this_process() {
+    let (cpu, cores) = machine_cpu().unwrap();
+    assert!(cores > 0 && cpu >= own_cpu().unwrap(), "{cpu:?} {cores}");
 }

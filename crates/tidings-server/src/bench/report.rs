@@ -35,6 +35,8 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<Server>,
     load: Cost,
+    /// What other programs of this machine used meanwhile, of all its cores.
+    others_cpu_share: Option<f64>,
     /// What makes the exit code 1; empty where all is well.
     pub(crate) faults: Vec<String>,
 }
@@ -184,6 +186,7 @@ impl Report {
             }),
             server: Server::new(course, used, delivered),
             load: Cost::new(used.own, used, delivered),
+            others_cpu_share: used.others_share.map(rounded),
             faults: Vec::new(),
         };
         report.faults = report.judge(course);

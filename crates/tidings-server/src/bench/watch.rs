@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tidings_load::{Process, own_cpu};
+use tidings_load::{Process, machine_cpu, own_cpu};
 
 /// How often memory is read: the kernel walks all of it.
 const EVERY: Duration = Duration::from_secs(1);
@@ -16,6 +16,7 @@ pub(super) struct Watch {
     last: Instant,
     cpu: Option<Duration>,
     own_cpu: Option<Duration>,
+    machine_cpu: Option<Duration>,
     since: Instant,
 }
 
@@ -38,6 +39,8 @@ pub(super) struct Memory {
 pub(super) struct Used {
     pub(super) server: Option<Duration>,
     pub(super) own: Option<Duration>,
+    /// By all other programs of this machine, where the server is one that is known: their share of all cores.
+    pub(super) others_share: Option<f64>,
     pub(super) time: Duration,
 }
 
@@ -49,6 +52,7 @@ impl Watch {
             last: Instant::now(),
             cpu: None,
             own_cpu: None,
+            machine_cpu: None,
             since: Instant::now(),
         };
         watch.memory.before = watch.read();
@@ -81,16 +85,19 @@ impl Watch {
     /// Begins to count CPU time.
     pub(super) fn start(&mut self) {
         (self.cpu, self.own_cpu, self.since) = (self.server_cpu(), own_cpu(), Instant::now());
+        self.machine_cpu = machine_cpu().map(|(cpu, _)| cpu);
     }
 
     /// What was used since then.
     pub(super) fn used(&self) -> Used {
         let since = |now: Option<Duration>, then: Option<Duration>| Some(now?.saturating_sub(then?));
-        Used {
-            server: since(self.server_cpu(), self.cpu),
-            own: since(own_cpu(), self.own_cpu),
-            time: self.since.elapsed(),
-        }
+        let (server, own) = (since(self.server_cpu(), self.cpu), since(own_cpu(), self.own_cpu));
+        let time = self.since.elapsed();
+        let others_share = machine_cpu().zip(server).zip(own).and_then(|(((all, cores), server), own)| {
+            let others = since(Some(all), self.machine_cpu)?.saturating_sub(server + own);
+            Some(others.as_secs_f64() / time.as_secs_f64() / cores as f64)
+        });
+        Used { server, own, others_share, time }
     }
 
     /// None where no process is known, or one of them has gone.

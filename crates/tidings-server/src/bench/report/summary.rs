@@ -8,6 +8,9 @@ use crate::bench::watch::Memory;
 /// Above this share of a core the load itself is what is slow.
 const OWN_SHARE_MAX: f64 = 0.9;
 
+/// Above this share of all cores other programs show in the figures.
+const OTHERS_SHARE_MAX: f64 = 0.1;
+
 impl Report {
     /// The summary.
     pub(crate) fn text(&self) -> String {
@@ -48,6 +51,13 @@ impl Report {
         writeln!(text, "this load   {}", self.load.text())?;
         if self.load.cpu_share.is_some_and(|share| share > OWN_SHARE_MAX) {
             writeln!(text, "            it had no time to spare, so some of the latency is its own")?;
+        }
+        if let Some(share) = self.others_cpu_share.filter(|share| *share > OTHERS_SHARE_MAX) {
+            let share = share * 100.0;
+            writeln!(
+                text,
+                "others      {share:.0}% of all cores went to other programs, so latencies are higher than need be"
+            )?;
         }
         if self.was_stopped {
             writeln!(text, "stopped early; these are the figures so far")?;
