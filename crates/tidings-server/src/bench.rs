@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::publish::HubArgs;
+use crate::publish::{HubArgs, Token};
 use crate::{EXIT_USAGE, terminal};
 
 mod course;
@@ -48,10 +48,10 @@ pub(crate) struct Args {
     body: String,
     /// Header of every stream's request.
     #[arg(long = "header", value_name = "NAME: VALUE")]
-    headers: Vec<String>,
+    headers: Vec<Token>,
     /// Header of every publish.
     #[arg(long = "publish-header", value_name = "NAME: VALUE")]
-    publish_headers: Vec<String>,
+    publish_headers: Vec<Token>,
     /// Streams.
     #[arg(long, short = 'c', value_name = "N", default_value_t = 100)]
     connections: usize,

@@ -70,13 +70,20 @@ impl HubArgs {
 
     /// The token that is sent. An empty one is none, as an unset variable often comes as an empty one.
     pub(crate) fn bearer(&self) -> Option<&str> {
-        self.token.as_ref().map(|token| token.0.as_str()).filter(|token| !token.is_empty())
+        self.token.as_ref().map(Token::text).filter(|token| !token.is_empty())
     }
 }
 
 /// A token that is not shown.
 #[derive(Clone)]
 pub(crate) struct Token(String);
+
+impl Token {
+    /// The token itself.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

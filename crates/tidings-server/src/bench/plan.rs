@@ -17,7 +17,6 @@ const SECONDS_MAX: f64 = 86_400.0;
 const DESCRIPTORS_BESIDES: usize = 32;
 
 /// A run that can be made.
-#[derive(Debug)]
 pub(super) struct Plan {
     pub(super) requests: Requests,
     /// Tells the run's events from all others.

@@ -154,8 +154,8 @@ impl Report {
         let delivered = drained.received - begin.received;
         let plan = &course.plan;
         let mut report = Self {
-            subscribe: plan.requests.subscribe.url.clone(),
-            publish: plan.requests.publish.url.clone(),
+            subscribe: without_query(&plan.requests.subscribe.url),
+            publish: without_query(&plan.requests.publish.url),
             event_bytes: plan.size,
             channels: plan.channels,
             seconds: rounded(seconds),
@@ -311,4 +311,9 @@ impl Cost {
             cpu_share: seconds.map(|cpu| rounded(cpu / used.time.as_secs_f64())),
         }
     }
+}
+
+/// A URL as it may be shown: a query may hold a token.
+fn without_query(url: &str) -> String {
+    url.split('?').next().unwrap_or_default().to_owned()
 }

@@ -5,9 +5,9 @@ use std::io::Write;
 use super::Args;
 use super::endpoint::Endpoint;
 use super::template::{Template, Values, write_json};
+use crate::publish::Token;
 
-/// Makes requests.
-#[derive(Debug)]
+/// Makes requests. There is no `Debug`: headers hold secrets.
 pub(super) struct Requests {
     pub(super) subscribe: Endpoint,
     pub(super) publish: Endpoint,
@@ -120,14 +120,14 @@ impl Requests {
 /// Header lines: those given, those that are set where none is given, and the token.
 fn header_lines(
     flag: &str,
-    given: &[String],
+    given: &[Token],
     besides: &[(&str, &str)],
     token: Option<&str>,
 ) -> Result<String, String> {
     let mut lines = String::new();
     let mut names = Vec::new();
     for header in given {
-        let (name, value) = header.split_once(':').unwrap_or_default();
+        let (name, value) = header.text().split_once(':').unwrap_or_default();
         let (name, value) = (name.trim(), value.trim());
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if name.is_empty() || !name.bytes().all(is_name) || value.bytes().any(|byte| byte.is_ascii_control())

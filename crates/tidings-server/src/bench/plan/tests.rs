@@ -14,7 +14,7 @@ struct CommandLine {
 /// The fault of these arguments.
 fn fault(arguments: &str) -> String {
     let arguments = std::iter::once("bench").chain(arguments.split_whitespace());
-    Plan::new(&CommandLine::try_parse_from(arguments).unwrap().args).unwrap_err()
+    Plan::new(&CommandLine::try_parse_from(arguments).unwrap().args).err().unwrap()
 }
 
 #[test]
@@ -53,4 +53,12 @@ fn several_publishers_of_one_channel_have_lanes_of_their_own() {
     assert_eq!(plan("--publishers 8 --channels 3").lanes_each(), 3);
     assert_eq!(plan("--publishers 8 --channels 8").lanes_each(), 1);
     assert_eq!(plan("--publishers 8 --channels 100").lanes_each(), 1);
+}
+
+#[test]
+fn headers_and_token_are_not_shown() {
+    let arguments =
+        ["bench", "--header", "X-Api-Key: hidden", "--publish-header", "A: hidden", "--token", "hidden"];
+    let shown = format!("{:?}", CommandLine::try_parse_from(arguments).unwrap().args);
+    assert!(!shown.contains("hidden"), "{shown}");
 }
