@@ -6,7 +6,6 @@ mod http;
 mod parts;
 mod report;
 mod server;
-mod stream;
 mod swarm;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -1,31 +1,24 @@
-//! Many subscribers and a few publishers on one thread: one `epoll`, one `read` for each socket that has something.
+//! Many subscribers and a few publishers on one thread, with the hub's routes.
 
 use std::{
-    io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
-use rustix::{
-    buffer::spare_capacity,
-    event::{Timespec, epoll},
-    fd::OwnedFd,
-};
-use socket2::{Domain, Socket, Type};
+use tidings_load::{Failure, Marker, Notice, Reading, Target};
 
 use crate::{
     Outcome,
-    event::Event,
-    http::{Answer, NDJSON, request},
-    stream::Stream,
+    event::{CHANNEL, Event, RUN},
+    http::{NDJSON, request},
 };
 
-/// Connections from one source address: well below the ports of one.
-const PORTS_PER_ADDRESS: usize = 10_000;
+/// Publishers of one channel at most: each counts for itself.
+const SOURCES: usize = 100;
 
-/// Tells publishers from subscribers in what `epoll` reports.
-const PUBLISHER: u64 = 1 << 32;
+/// Connections that are made at once: below the backlog of every server that is measured.
+const CONNECTING_MAX: usize = 100;
 
 /// What subscribers saw, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,219 +37,125 @@ impl Faults {
     }
 }
 
-/// One open stream.
-struct Subscriber {
-    socket: TcpStream,
-    stream: Stream,
-    /// For each publisher, the number that comes next.
-    next: Vec<u64>,
-    received: u64,
-}
-
-/// One keep-alive connection that publishes, one request at a time.
-struct Publisher {
-    socket: TcpStream,
-    answer: Vec<u8>,
-    is_waiting: bool,
-}
-
 /// All connections of one measurement.
 pub(crate) struct Swarm {
-    address: SocketAddr,
-    epoll: OwnedFd,
-    subscribers: Vec<Subscriber>,
-    publishers: Vec<Publisher>,
-    ready: Vec<epoll::Event>,
-    buffer: Box<[u8]>,
-    clock: Instant,
+    load: tidings_load::Swarm,
+    target: Target,
+    marker: Marker,
+    opened: usize,
     pub(crate) faults: Faults,
     pub(crate) deliveries: u64,
-    pub(crate) answers: u64,
-    /// Nanoseconds from publish to receipt, where they are asked for.
-    pub(crate) latency: Option<Histogram<u64>>,
-    /// The longest that the kernel took to connect one client.
+    /// The longest that it took to connect one client.
     pub(crate) slowest_connect: Duration,
 }
 
 impl Swarm {
     pub(crate) fn new(address: SocketAddr) -> Outcome<Self> {
         Ok(Self {
-            address,
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            subscribers: Vec::new(),
-            publishers: Vec::new(),
-            ready: Vec::with_capacity(1024),
-            buffer: vec![0; 64 << 10].into_boxed_slice(),
-            clock: Instant::now(),
+            load: tidings_load::Swarm::new(RUN, 1, SOURCES)?,
+            target: Target { address },
+            marker: Marker::new(RUN),
+            opened: 0,
             faults: Faults::default(),
             deliveries: 0,
-            answers: 0,
-            latency: None,
             slowest_connect: Duration::ZERO,
         })
     }
 
-    /// Asks for one more stream. `first` is the number that each publisher's events begin with.
-    pub(crate) fn subscribe(&mut self, channel: &str, after: Option<&str>, first: &[u64]) -> Outcome<()> {
-        let began = Instant::now();
-        let source = Ipv4Addr::new(127, 0, 0, 1 + u8::try_from(self.subscribers.len() / PORTS_PER_ADDRESS)?);
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.bind(&SocketAddr::from((source, 0)).into())?;
-        // Reset, not closed in order: tens of thousands of ports would wait for a minute otherwise.
-        socket.set_linger(Some(Duration::ZERO))?;
-        socket.connect(&self.address.into())?;
-        self.slowest_connect = self.slowest_connect.max(began.elapsed());
-        let mut socket = TcpStream::from(socket);
+    /// Asks for one more stream, of which every publisher's events begin with 0.
+    pub(crate) fn subscribe(&mut self, channel: &str, after: Option<&str>) -> Outcome<()> {
         let resume = after.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
         let headers = format!("Accept: text/event-stream\r\n{resume}");
-        socket.write_all(&request("GET", &format!("/api/v1/events/{channel}"), &headers, b""))?;
-        self.watch(&socket, self.subscribers.len() as u64)?;
-        self.subscribers.push(Subscriber {
-            socket,
-            stream: Stream::default(),
-            next: first.to_vec(),
-            received: 0,
-        });
+        let request = request("GET", &format!("/api/v1/events/{channel}"), &headers, b"");
+        self.load.open(self.target, CHANNEL, Reading::Eager, request);
+        while self.load.connecting() >= CONNECTING_MAX {
+            self.poll(Duration::from_millis(100))?;
+        }
         Ok(())
     }
 
     /// Opens one more connection to publish on.
-    pub(crate) fn add_publisher(&mut self) -> Outcome<()> {
-        let socket = TcpStream::connect(self.address)?;
-        socket.set_nodelay(true)?;
-        self.watch(&socket, PUBLISHER | self.publishers.len() as u64)?;
-        self.publishers.push(Publisher { socket, answer: Vec::new(), is_waiting: false });
-        Ok(())
-    }
-
-    fn watch(&self, socket: &TcpStream, key: u64) -> Outcome<()> {
-        socket.set_nonblocking(true)?;
-        epoll::add(&self.epoll, socket, epoll::EventData::new_u64(key), epoll::EventFlags::IN)?;
-        Ok(())
+    pub(crate) fn add_publisher(&mut self) {
+        self.load.add_publisher(self.target);
     }
 
     pub(crate) fn publishers(&self) -> usize {
-        self.publishers.len()
+        self.load.publishers()
     }
 
     /// The publishers that have their answer.
     pub(crate) fn idle_publishers(&self) -> Vec<usize> {
-        (0..self.publishers.len()).filter(|at| !self.publishers[*at].is_waiting).collect()
+        (0..self.publishers()).filter(|at| self.load.is_idle(*at)).collect()
     }
 
     /// How many events the subscriber that is furthest behind has.
     pub(crate) fn received_min(&self) -> u64 {
-        self.subscribers.iter().map(|subscriber| subscriber.received).min().unwrap_or(0)
+        (0..self.load.streams()).map(|at| self.load.received(at)).min().unwrap_or(0)
+    }
+
+    /// Forgets the latencies so far.
+    pub(crate) fn forget_latencies(&mut self) {
+        self.load.latency.reset();
+    }
+
+    /// Microseconds from publish to receipt.
+    pub(crate) fn latency(&self) -> &Histogram<u64> {
+        &self.load.latency
     }
 
     /// An event of now.
     pub(crate) fn event(&self, source: usize, number: u64) -> Outcome<Event> {
-        Ok(Event { source, number, time: u64::try_from(self.clock.elapsed().as_nanos())? })
+        Ok(Event { source: u16::try_from(source)?, number, time: self.load.micros() })
     }
 
     /// Sends one event; the answer is counted when it comes.
-    pub(crate) fn publish(&mut self, publisher: usize, channel: &str, event: Event) -> Outcome<()> {
+    pub(crate) fn publish(&mut self, publisher: usize, channel: &str, event: Event) {
         let path = format!("/api/v1/events/{channel}");
         let headers = "Content-Type: application/json\r\n";
-        self.send(publisher, &request("POST", &path, headers, event.text().as_bytes()))
+        let text = event.text(&self.marker);
+        self.load.send(publisher, &request("POST", &path, headers, text.as_bytes()));
     }
 
     /// Sends a batch, whose answer counts as one.
-    pub(crate) fn publish_batch(&mut self, publisher: usize, lines: &str) -> Outcome<()> {
-        self.send(publisher, &request("POST", "/api/v1/publish", NDJSON, lines.as_bytes()))
+    pub(crate) fn publish_batch(&mut self, publisher: usize, lines: &str) {
+        self.load.send(publisher, &request("POST", "/api/v1/publish", NDJSON, lines.as_bytes()));
     }
 
-    fn send(&mut self, publisher: usize, request: &[u8]) -> Outcome<()> {
-        let publisher = &mut self.publishers[publisher];
-        publisher.socket.write_all(request)?;
-        publisher.is_waiting = true;
-        Ok(())
-    }
-
-    /// Reads whatever comes first within `timeout`. False where nothing came.
+    /// Reads whatever comes first within `timeout`, of at most 100 ms. False where nothing came.
     pub(crate) fn poll(&mut self, timeout: Duration) -> Outcome<bool> {
-        let mut ready = std::mem::take(&mut self.ready);
-        ready.clear();
-        let timeout = Timespec::try_from(timeout)?;
-        match epoll::wait(&self.epoll, spare_capacity(&mut ready), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        for event in &ready {
-            let key = event.data.u64();
-            if key & PUBLISHER == 0 {
-                self.read_subscriber(usize::try_from(key)?)?;
-            } else {
-                self.read_publisher(usize::try_from(key & !PUBLISHER)?)?;
+        let is_busy = self.load.poll(timeout)?;
+        for notice in self.load.notices() {
+            match notice {
+                Notice::Opened { connected, .. } => {
+                    self.opened += 1;
+                    self.slowest_connect = self.slowest_connect.max(connected);
+                }
+                Notice::Closed { failure: None, .. } => self.faults.closed += 1,
+                Notice::Closed { failure: Some(failure), .. } | Notice::Refused { failure, .. } => {
+                    return Err(format!("stream failed: {}", text(&failure)).into());
+                }
+                Notice::Unpublished { failure, .. } => {
+                    return Err(format!("publish failed: {}", text(&failure)).into());
+                }
             }
         }
-        self.ready = ready;
-        Ok(!self.ready.is_empty())
-    }
-
-    fn read_publisher(&mut self, at: usize) -> Outcome<()> {
-        let publisher = &mut self.publishers[at];
-        let count = publisher.socket.read(&mut self.buffer)?;
-        publisher.answer.extend_from_slice(&self.buffer[..count]);
-        if count == 0 {
-            return Err("server closed a publisher's connection".into());
-        }
-        if let Some(answer) = Answer::read(&publisher.answer)? {
-            if answer.status != 200 {
-                return Err(
-                    format!("publish was answered {}", String::from_utf8_lossy(&publisher.answer)).into()
-                );
-            }
-            publisher.answer.drain(..answer.body.end);
-            publisher.is_waiting = false;
-            self.answers += 1;
-        }
-        Ok(())
-    }
-
-    fn read_subscriber(&mut self, at: usize) -> Outcome<()> {
-        let Subscriber { socket, stream, next, received } = &mut self.subscribers[at];
-        let count = match socket.read(&mut self.buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(_) => 0,
-        };
-        if count == 0 {
-            self.faults.closed += 1;
-            epoll::delete(&self.epoll, socket)?;
-            return Ok(());
-        }
-        let now = u64::try_from(self.clock.elapsed().as_nanos())?;
-        let (faults, latency, deliveries) = (&mut self.faults, &mut self.latency, &mut self.deliveries);
-        stream.feed(&self.buffer[..count], &mut |line| {
-            if line == b"event: tidings.gap" {
-                faults.gaps += 1;
-            }
-            let Some(event) = line.strip_prefix(b"data: ").and_then(Event::read) else { return };
-            *deliveries += 1;
-            *received += 1;
-            if let Some(latency) = latency {
-                latency.saturating_record(now.saturating_sub(event.time).max(1));
-            }
-            let Some(expected) = next.get_mut(event.source) else { return };
-            faults.lost += event.number.saturating_sub(*expected);
-            faults.repeated += u64::from(event.number < *expected);
-            *expected = (*expected).max(event.number + 1);
-        })?;
-        Ok(())
+        let tally = &self.load.tally;
+        self.deliveries = tally.received + tally.repeated;
+        self.faults.repeated = tally.repeated + tally.reordered;
+        self.faults.lost = tally.lost + tally.told;
+        self.faults.gaps = tally.gaps;
+        Ok(is_busy)
     }
 
     /// Waits until every stream was answered.
     pub(crate) fn open_all(&mut self) -> Outcome<()> {
-        self.until("all streams were answered", |swarm| {
-            swarm.subscribers.iter().all(|subscriber| subscriber.stream.is_open())
-        })
+        self.until("all streams were answered", |swarm| swarm.opened == swarm.load.streams())
     }
 
     /// Waits until every publisher has its answer and `deliveries` events came in all; what does not come is lost.
     pub(crate) fn drain(&mut self, deliveries: u64) -> Outcome<()> {
         let mut quiet = 0;
-        while self.deliveries < deliveries || self.publishers.iter().any(|publisher| publisher.is_waiting) {
+        while self.deliveries < deliveries || (0..self.publishers()).any(|at| !self.load.is_idle(at)) {
             quiet = if self.poll(Duration::from_millis(100))? { 0 } else { quiet + 1 };
             if quiet == 30 {
                 break;
@@ -273,11 +172,22 @@ impl Swarm {
     /// # Errors
     /// Where nothing came for 30 s before that.
     pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Outcome<()> {
+        let mut last = Instant::now();
         while !holds(self) {
-            if !self.poll(Duration::from_secs(30))? {
+            if self.poll(Duration::from_millis(100))? {
+                last = Instant::now();
+            } else if last.elapsed() > Duration::from_secs(30) {
                 return Err(format!("nothing came for 30 s before {what}").into());
             }
         }
         Ok(())
+    }
+}
+
+/// A failure with the answer that it was.
+fn text(failure: &Failure) -> String {
+    match failure {
+        Failure::Answer { status, body } => format!("status {status}: {}", String::from_utf8_lossy(body)),
+        other => other.to_string(),
     }
 }

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hdrhistogram::Histogram;
-
 use super::{Sample, compare, in_turn, micros};
 use crate::{
     Arguments, Outcome,
@@ -59,22 +57,21 @@ fn slice(
     let server = Server::start(programs, kind, &name, &[])?;
     let mut swarm = Swarm::new(server.address)?;
     for _ in 0..SUBSCRIBERS {
-        swarm.subscribe(CHANNEL, None, &[0; PUBLISHERS])?;
+        swarm.subscribe(CHANNEL, None)?;
     }
     swarm.open_all()?;
     for _ in 0..if is_paced { 1 } else { PUBLISHERS } {
-        swarm.add_publisher()?;
+        swarm.add_publisher();
     }
     let mut load = Load { numbers: [0; PUBLISHERS] };
     let time = Duration::from_secs_f64(arguments.slice);
     let figures = if is_paced {
         load.paced(&mut swarm, WARM_UP)?;
-        swarm.latency = Some(Histogram::new_with_bounds(1, 60_000_000_000, 3)?);
+        swarm.forget_latencies();
         let (delivered, cpu) = (swarm.deliveries, server.cpu()?);
         load.paced(&mut swarm, time)?;
         let per_delivery = micros(server.cpu()? - cpu) / (swarm.deliveries - delivered) as f64;
-        let latency = swarm.latency.take().ok_or("no latencies were taken")?;
-        let quantile = |at| latency.value_at_quantile(at) as f64 / 1e6;
+        let quantile = |at| swarm.latency().value_at_quantile(at) as f64 / 1e3;
         vec![per_delivery, quantile(0.5), quantile(0.99)]
     } else {
         load.saturated(&mut swarm, WARM_UP)?;
@@ -106,7 +103,8 @@ impl Load {
     fn send(&mut self, swarm: &mut Swarm, publisher: usize) -> Outcome<()> {
         let event = swarm.event(publisher, self.numbers[publisher])?;
         self.numbers[publisher] += 1;
-        swarm.publish(publisher, CHANNEL, event)
+        swarm.publish(publisher, CHANNEL, event);
+        Ok(())
     }
 
     /// One event at every tick, and everything read between.

@@ -2,8 +2,11 @@
 
 use std::{fs, thread, time::Duration};
 
+use tidings_load::Marker;
+
 use crate::{
     Arguments, Outcome,
+    event::RUN,
     http::Http,
     report::Table,
     server::{Kind, Programs, Server},
@@ -47,7 +50,7 @@ fn measure_one(server: &Server, few: usize, many: usize, is_shared: bool) -> Out
     let mut swarm = Swarm::new(server.address)?;
     let open = |swarm: &mut Swarm, range: std::ops::Range<usize>| -> Outcome<u64> {
         for at in range {
-            swarm.subscribe(&channel(at), None, &[0])?;
+            swarm.subscribe(&channel(at), None)?;
         }
         swarm.open_all()?;
         thread::sleep(REST);
@@ -65,7 +68,12 @@ fn measure_one(server: &Server, few: usize, many: usize, is_shared: bool) -> Out
     for number in 0..EVENTS {
         let event = swarm.event(0, number)?;
         let path = format!("/api/v1/events/{}", channel(0));
-        http.send("POST", &path, "Content-Type: application/json\r\n", event.text().as_bytes())?;
+        http.send(
+            "POST",
+            &path,
+            "Content-Type: application/json\r\n",
+            event.text(&Marker::new(RUN)).as_bytes(),
+        )?;
     }
     swarm.drain(EVENTS * many as u64)?;
     thread::sleep(REST);

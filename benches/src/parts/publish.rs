@@ -5,9 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tidings_load::Marker;
+
 use super::{Sample, compare, in_turn, micros};
 use crate::{
     Arguments, Outcome,
+    event::RUN,
     http::line,
     report::Table,
     server::{Kind, Programs, Server},
@@ -57,11 +60,11 @@ fn slice(
     let server = Server::start(programs, kind, &name, &[])?;
     let mut swarm = Swarm::new(server.address)?;
     for channel in 0..CHANNELS {
-        swarm.subscribe(&channel_name(channel), None, &[0])?;
+        swarm.subscribe(&channel_name(channel), None)?;
     }
     swarm.open_all()?;
     for _ in 0..if batch == 1 { PUBLISHERS } else { 4 } {
-        swarm.add_publisher()?;
+        swarm.add_publisher();
     }
     let mut load = Load::new(batch);
     load.run(&mut swarm, WARM_UP)?;
@@ -93,11 +96,12 @@ pub(crate) struct Load {
     /// How many requests each publisher made.
     turns: Vec<usize>,
     numbers: Vec<u64>,
+    marker: Marker,
 }
 
 impl Load {
     pub(crate) fn new(batch: usize) -> Self {
-        Self { batch, published: 0, turns: Vec::new(), numbers: vec![0; CHANNELS] }
+        Self { batch, published: 0, turns: Vec::new(), numbers: vec![0; CHANNELS], marker: Marker::new(RUN) }
     }
 
     pub(crate) fn run(&mut self, swarm: &mut Swarm, time: Duration) -> Outcome<()> {
@@ -123,10 +127,12 @@ impl Load {
             self.numbers[channel] += 1;
             self.published += 1;
             if self.batch == 1 {
-                return swarm.publish(publisher, &channel_name(channel), event);
+                swarm.publish(publisher, &channel_name(channel), event);
+                return Ok(());
             }
-            lines += &line(&channel_name(channel), event);
+            lines += &line(&channel_name(channel), &event.text(&self.marker));
         }
-        swarm.publish_batch(publisher, &lines)
+        swarm.publish_batch(publisher, &lines);
+        Ok(())
     }
 }

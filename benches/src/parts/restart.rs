@@ -33,7 +33,7 @@ pub(crate) fn measure(arguments: &Arguments, programs: &Programs) -> Outcome<Tab
             eprintln!("  round {round}, killed {is_kill}: ready after {ready:.0} ms");
             if is_kill { &mut killed } else { &mut clean }.push(ready);
             let mut swarm = Swarm::new(server.address)?;
-            swarm.subscribe("busy.500", Some(&first), &[0])?;
+            swarm.subscribe("busy.500", Some(&first))?;
             swarm.drain(per_channel)?;
             if !swarm.faults.is_none() {
                 table.errors.push(format!("after a restart: {}", super::fault_text(&swarm.faults)));

@@ -108,7 +108,7 @@ fn storm(
     let (resident, cpu, began) = (server.resident_kib()?, server.cpu()?, Instant::now());
     let mut swarm = Swarm::new(server.address)?;
     for at in 0..clients {
-        swarm.subscribe(&channel(at), Some(after), &[0])?;
+        swarm.subscribe(&channel(at), Some(after))?;
     }
     swarm.drain(clients as u64 * events_each)?;
     let seconds = began.elapsed().as_secs_f64();

@@ -1,6 +1,7 @@
 //! The program `tidings`: a hub, and the tools to try, use and check it from a command line.
 
 mod address;
+mod bench;
 mod check;
 mod descriptors;
 mod doctor;
@@ -42,6 +43,7 @@ enum Command {
     Key(key::Args),
     /// Check the settings and print every one with where it came from.
     Check(check::CheckArgs),
+    Bench(Box<bench::Args>),
     Doctor(doctor::Args),
 }
 
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Bench(args) => on_runtime(bench::run(*args)),
         Command::Doctor(args) => on_runtime(doctor::run(args)),
     }
 }

@@ -65,13 +65,25 @@ pub(crate) struct HubArgs {
 impl HubArgs {
     /// Whether a token is sent.
     pub(crate) fn has_token(&self) -> bool {
-        self.token.as_ref().is_some_and(|token| !token.0.is_empty())
+        self.bearer().is_some()
+    }
+
+    /// The token that is sent. An empty one is none, as an unset variable often comes as an empty one.
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        self.token.as_ref().map(Token::text).filter(|token| !token.is_empty())
     }
 }
 
 /// A token that is not shown.
 #[derive(Clone)]
 pub(crate) struct Token(String);
+
+impl Token {
+    /// The token itself.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

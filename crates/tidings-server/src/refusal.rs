@@ -10,7 +10,8 @@ pub(crate) fn explained(fault: &Error, has_token: bool, wanted: &str) -> String 
     }
 }
 
-fn way_out(status: Option<u16>, code: Option<&str>, has_token: bool) -> Option<&'static str> {
+/// What to do about a refusal, with `WANTED` where the rights stand; none where it has another reason.
+pub(crate) fn way_out(status: Option<u16>, code: Option<&str>, has_token: bool) -> Option<&'static str> {
     match (status, code) {
         (Some(401), _) if !has_token => Some(
             "give a token with --token or in TIDINGS_TOKEN; where the hub's settings are, `tidings token --sub me WANTED` or \

@@ -10,6 +10,7 @@ mod tokens;
 mod wire;
 
 mod behind;
+mod bench;
 mod carriers;
 mod check;
 mod cookies;

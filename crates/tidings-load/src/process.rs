@@ -1,0 +1,138 @@
+//! What the kernel knows of a server: CPU time and memory by process, and which processes listen on a port. Linux only;
+//! elsewhere nothing is known.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A process, with all that it started.
+#[derive(Debug, Clone, Copy)]
+pub struct Process(pub u32);
+
+impl Process {
+    /// CPU time that it and its children used so far, in the kernel's steps (10 ms mostly).
+    ///
+    /// None where there is no such process.
+    #[must_use]
+    pub fn cpu(self) -> Option<Duration> {
+        let own = cpu_of(&self.file("stat"))?;
+        Some(
+            self.children()
+                .iter()
+                .filter_map(|child| cpu_of(&child.file("stat")))
+                .fold(own, |sum, cpu| sum + cpu),
+        )
+    }
+
+    /// Its memory and its children's, shared pages divided among those who share them, in KiB.
+    ///
+    /// None where there is no such process, or it is somebody else's.
+    #[must_use]
+    pub fn memory_kib(self) -> Option<u64> {
+        let own = self.own_memory_kib()?;
+        Some(own + self.children().iter().filter_map(|child| child.own_memory_kib()).sum::<u64>())
+    }
+
+    fn own_memory_kib(self) -> Option<u64> {
+        let text = fs::read_to_string(self.file("smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.trim().trim_end_matches("kB").trim().parse().ok()
+    }
+
+    /// All that it started, and what those started.
+    fn children(self) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
+        let mut at = 0;
+        let mut parent = self;
+        loop {
+            for task in fs::read_dir(parent.file("task")).into_iter().flatten().flatten() {
+                let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                found.extend(text.split_whitespace().filter_map(|id| id.parse().ok().map(Self)));
+            }
+            let Some(next) = found.get(at) else { return found };
+            parent = *next;
+            at += 1;
+        }
+    }
+
+    fn file(self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.0))
+    }
+}
+
+/// CPU time that this process used so far.
+#[must_use]
+pub fn own_cpu() -> Option<Duration> {
+    cpu_of(Path::new("/proc/self/stat"))
+}
+
+/// CPU time that all programs of this machine used so far, and how many cores it has.
+#[must_use]
+pub fn machine_cpu() -> Option<(Duration, usize)> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let cores = text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
+    let first = text.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Vec<u64> = first.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    // user, nice, system, idle, iowait, irq, softirq: all but the two that are idle.
+    let ticks: u64 = fields.iter().take(7).sum::<u64>() - fields.get(3)? - fields.get(4)?;
+    Some((of_ticks(ticks), cores))
+}
+
+/// User and system time of all threads, in `/proc/PID/stat`.
+fn cpu_of(stat: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(stat).ok()?;
+    // The name before may hold anything, so fields count from its bracket.
+    let fields = text.rsplit_once(')')?.1;
+    let times = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+    Some(of_ticks(times.sum()))
+}
+
+/// The kernel counts CPU time in ticks.
+fn of_ticks(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// The processes that listen on a TCP port here, as far as they may be looked into. Those that another of them started
+/// are left out.
+#[must_use]
+pub fn listeners(port: u16) -> Vec<Process> {
+    let sockets: BTreeSet<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .flat_map(|table| listening(&table, port))
+        .collect();
+    if sockets.is_empty() {
+        return Vec::new();
+    }
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let found: Vec<Process> = ids.map(Process).filter(|process| holds(*process, &sockets)).collect();
+    let started: BTreeSet<u32> =
+        found.iter().flat_map(|process| process.children()).map(|child| child.0).collect();
+    found.into_iter().filter(|process| !started.contains(&process.0)).collect()
+}
+
+/// The inodes of the sockets that listen on a port, from the text of `/proc/net/tcp`.
+fn listening(table: &str, port: u16) -> Vec<u64> {
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter_map(|row| {
+        let local = row.get(1)?.rsplit_once(':')?.1;
+        // State 0A is LISTEN.
+        let is_it = row.get(3) == Some(&"0A") && u16::from_str_radix(local, 16) == Ok(port);
+        if is_it { row.get(9)?.parse().ok() } else { None }
+    })
+    .collect()
+}
+
+fn holds(process: Process, sockets: &BTreeSet<u64>) -> bool {
+    let links = fs::read_dir(process.file("fd")).into_iter().flatten().flatten();
+    links.filter_map(|link| fs::read_link(link.path()).ok()).any(|link| {
+        let socket =
+            link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+        socket.is_some_and(|socket: u64| sockets.contains(&socket))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! What the load costs the server, and this program.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tidings_load::{Process, machine_cpu, own_cpu};
+
+/// How often memory is read: the kernel walks all of it.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Reads the server's processes.
+#[derive(Debug)]
+pub(super) struct Watch {
+    processes: Vec<Process>,
+    memory: Memory,
+    last: Instant,
+    cpu: Option<Duration>,
+    own_cpu: Option<Duration>,
+    machine_cpu: Option<Duration>,
+    since: Instant,
+}
+
+/// Memory of the server, in KiB; shared pages are divided among those who share them.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Memory {
+    /// Before the first stream.
+    pub(super) before: Option<u64>,
+    /// With all streams open and nothing sent.
+    pub(super) idle: Option<u64>,
+    /// The most that was seen.
+    pub(super) peak: Option<u64>,
+    /// After the last delivery.
+    pub(super) after: Option<u64>,
+}
+
+/// What was used between two moments.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Used {
+    pub(super) server: Option<Duration>,
+    pub(super) own: Option<Duration>,
+    /// By all other programs of this machine, where the server is one that is known: their share of all cores.
+    pub(super) others_share: Option<f64>,
+    pub(super) time: Duration,
+}
+
+impl Watch {
+    pub(super) fn new(processes: Vec<Process>) -> Self {
+        let mut watch = Self {
+            processes,
+            memory: Memory::default(),
+            last: Instant::now(),
+            cpu: None,
+            own_cpu: None,
+            machine_cpu: None,
+            since: Instant::now(),
+        };
+        watch.memory.before = watch.read();
+        watch
+    }
+
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.processes.iter().map(|process| process.0).collect()
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    pub(super) fn note_idle(&mut self) {
+        self.memory.idle = self.read();
+    }
+
+    pub(super) fn note_after(&mut self) {
+        self.memory.after = self.read();
+    }
+
+    /// Reads the memory where it is time to.
+    pub(super) fn sample(&mut self) {
+        if self.last.elapsed() >= EVERY {
+            self.read();
+        }
+    }
+
+    /// Begins to count CPU time.
+    pub(super) fn start(&mut self) {
+        (self.cpu, self.own_cpu, self.since) = (self.server_cpu(), own_cpu(), Instant::now());
+        self.machine_cpu = machine_cpu().map(|(cpu, _)| cpu);
+    }
+
+    /// What was used since then.
+    pub(super) fn used(&self) -> Used {
+        let since = |now: Option<Duration>, then: Option<Duration>| Some(now?.saturating_sub(then?));
+        let (server, own) = (since(self.server_cpu(), self.cpu), since(own_cpu(), self.own_cpu));
+        let time = self.since.elapsed();
+        let others_share = machine_cpu().zip(server).zip(own).and_then(|(((all, cores), server), own)| {
+            let others = since(Some(all), self.machine_cpu)?.saturating_sub(server + own);
+            Some(others.as_secs_f64() / time.as_secs_f64() / cores as f64)
+        });
+        Used { server, own, others_share, time }
+    }
+
+    /// None where no process is known, or one of them has gone.
+    fn server_cpu(&self) -> Option<Duration> {
+        let times: Option<Vec<Duration>> = self.processes.iter().map(|process| process.cpu()).collect();
+        times.filter(|times| !times.is_empty()).map(|times| times.iter().sum())
+    }
+
+    fn read(&mut self) -> Option<u64> {
+        self.last = Instant::now();
+        let sizes: Option<Vec<u64>> = self.processes.iter().map(|process| process.memory_kib()).collect();
+        let memory = sizes.filter(|sizes| !sizes.is_empty()).map(|sizes| sizes.iter().sum());
+        self.memory.peak = self.memory.peak.max(memory);
+        memory
+    }
+}

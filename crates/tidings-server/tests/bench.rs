@@ -1,0 +1,326 @@
+//! `tidings bench` against real hubs, and against servers that lose and double events.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::process::{Directory, Hub, Outcome, eventually, lines_of};
+use super::tokens::{KEY, protected};
+
+/// Runs a bench with these arguments besides the hub's URL.
+fn bench(directory: &Directory, hub: &Hub, arguments: &str) -> Outcome {
+    let arguments = ["bench", "--url", &hub.url].into_iter().chain(arguments.split_whitespace());
+    directory.run(&arguments.collect::<Vec<_>>(), &[])
+}
+
+/// The JSON of a bench that ended with this code.
+#[track_caller]
+fn json(outcome: &Outcome, code: i32) -> Value {
+    assert_eq!(outcome.code, Some(code), "{outcome:?}");
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"))
+}
+
+#[track_caller]
+fn count(report: &Value, place: &str) -> u64 {
+    let value = report.pointer(place).and_then(Value::as_u64);
+    value.unwrap_or_else(|| panic!("no count at {place} in {report:#}"))
+}
+
+#[track_caller]
+fn figure(report: &Value, place: &str) -> f64 {
+    let value = report.pointer(place).and_then(Value::as_f64);
+    value.unwrap_or_else(|| panic!("no figure at {place} in {report:#}"))
+}
+
+/// Every event reached every stream once, and in order.
+#[track_caller]
+fn is_clean(report: &Value) {
+    for place in ["lost", "lostTold", "missedAway", "duplicates", "outOfOrder", "gaps", "foreign"] {
+        assert_eq!(count(report, &format!("/deliveries/{place}")), 0, "{place}: {report:#}");
+    }
+    assert_eq!(count(report, "/deliveries/received"), count(report, "/deliveries/expected"), "{report:#}");
+    assert_eq!(report["faults"], serde_json::json!([]), "{report:#}");
+}
+
+#[test]
+fn every_event_reaches_every_stream_of_a_hub() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let report = json(&bench(&directory, &hub, "-c 50 -r 100 -s 1 --warm-up 0.2 --json"), 0);
+    is_clean(&report);
+    assert_eq!(count(&report, "/connections/opened"), 50);
+    assert!(figure(&report, "/connections/perSecond") > 0.0);
+    let events = count(&report, "/publishes/eventsInAll");
+    assert!((100..=130).contains(&events), "{report:#}");
+    assert_eq!(count(&report, "/publishes/answered"), events);
+    assert_eq!(count(&report, "/deliveries/received"), 50 * events);
+    let measured = count(&report, "/publishes/events");
+    assert_eq!(count(&report, "/publishes/answerMs/count"), measured);
+    assert_eq!(count(&report, "/latencyMs/count"), 50 * measured);
+    let latencies =
+        ["p50", "p90", "p99", "p999", "max"].map(|at| figure(&report, &format!("/latencyMs/{at}")));
+    assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{latencies:?}");
+    assert_eq!(report["server"]["pids"], serde_json::json!([hub.id()]));
+    assert!(figure(&report, "/server/cpuSeconds") > 0.0);
+    assert!(count(&report, "/server/memoryKib/peak") >= count(&report, "/server/memoryKib/idle"));
+    assert!(figure(&report, "/load/cpuSeconds") < 2.0);
+}
+
+#[test]
+fn summary_says_what_came_of_it() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let outcome = bench(&directory, &hub, "-c 3 -r 20 -s 0.5 --warm-up 0");
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
+    for words in
+        ["3 of 3 opened", "deliveries/s", "lost 0, doubled 0, out of order 0", "p99.9", "memory", "✓"]
+    {
+        assert!(outcome.stdout.contains(words), "{words}: {outcome:?}");
+    }
+}
+
+#[test]
+fn batches_and_many_channels_are_counted_as_single_events_are() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for arguments in
+        ["--batch 10 --channels 20 --rate 500", "--channels 3 --rate max", "--batch 7 --rate max --size 500"]
+    {
+        let report =
+            json(&bench(&directory, &hub, &format!("-c 40 -s 0.5 --warm-up 0.1 --json {arguments}")), 0);
+        is_clean(&report);
+        assert!(count(&report, "/publishes/events") > 100, "{report:#}");
+    }
+}
+
+#[test]
+fn storms_and_bad_readers_lose_nothing() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let arguments = "-c 40 -r 200 -s 2 --warm-up 0 --storm 0.4 --storm-share 60 --slow 2 --stuck 2 --json";
+    let report = json(&bench(&directory, &hub, arguments), 0);
+    is_clean(&report);
+    assert!(count(&report, "/storms/count") >= 2, "{report:#}");
+    assert_eq!(count(&report, "/storms/backMs/count"), count(&report, "/storms/cut"));
+    assert!(count(&report, "/slow/received") > 0);
+    assert_eq!(count(&report, "/slow/lost"), 0);
+    assert_eq!(count(&report, "/stuck/streams"), 2);
+}
+
+#[test]
+fn streams_without_events_are_measured() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let report = json(&bench(&directory, &hub, "-c 20 -r 0 -s 0.3 --warm-up 0 --json"), 0);
+    assert_eq!(count(&report, "/deliveries/expected"), 0);
+    assert!(figure(&report, "/server/memoryKibPerConnection") >= 0.0);
+}
+
+/// A bench that runs, and is killed if the test forgets it.
+struct Bench {
+    child: Child,
+    stdout: Receiver<String>,
+}
+
+impl Bench {
+    fn start(directory: &Directory, hub: &Hub, arguments: &str) -> Self {
+        let arguments = ["bench", "--url", &hub.url].into_iter().chain(arguments.split_whitespace());
+        let mut command = directory.command(&arguments.collect::<Vec<_>>());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let stdout = lines_of(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    /// Waits for its end.
+    fn wait(mut self) -> Outcome {
+        let stdout = self.stdout.iter().collect::<Vec<_>>().concat();
+        let code = self.child.wait().unwrap().code();
+        Outcome { code, stdout, stderr: String::new() }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+#[test]
+fn hub_that_dies_under_load_is_a_fault() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let bench = Bench::start(&directory, &hub, "-c 10 -r 100 -s 60 --json");
+    eventually("events are delivered", || hub.metric("tidings_frames_delivered_total") > 100.0);
+    hub.kill();
+    let report = json(&bench.wait(), 1);
+    assert_eq!(count(&report, "/connections/closed"), 10);
+    assert_eq!(count(&report, "/connections/away"), 10);
+    assert!(count(&report, "/publishes/failed") > 0, "{report:#}");
+    let faults = report["faults"].to_string();
+    assert!(faults.contains("were not back") && faults.contains("the server has gone"), "{faults}");
+}
+
+#[test]
+fn interrupted_bench_tells_its_figures_so_far() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let bench = Bench::start(&directory, &hub, "-c 10 -r 100 -s 600 --warm-up 0 --json");
+    eventually("events are delivered", || hub.metric("tidings_frames_delivered_total") > 100.0);
+    let process = rustix::process::Pid::from_child(&bench.child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    let report = json(&bench.wait(), 0);
+    is_clean(&report);
+    assert_eq!(report["wasStopped"], true);
+    assert!(count(&report, "/deliveries/received") > 100);
+}
+
+#[test]
+fn refusal_is_told_with_its_code_and_the_way_out() {
+    let directory = Directory::new();
+    let hub = protected(&directory, "");
+    let outcome = bench(&directory, &hub, "-c 5 -s 1");
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    for words in ["none of 5 streams", "status 401 credentials_missing", "--token", "bench.*"] {
+        assert!(outcome.stderr.contains(words), "{words}: {outcome:?}");
+    }
+    assert_eq!(outcome.stdout, "");
+    let report = json(&bench(&directory, &hub, &format!("-c 5 -s 0.3 --json --token {KEY}")), 0);
+    is_clean(&report);
+}
+
+#[test]
+fn stream_beyond_a_limit_is_told_and_a_fault() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "7")]);
+    let report = json(&bench(&directory, &hub, "-c 10 -r 50 -s 0.3 --warm-up 0 --json"), 1);
+    assert_eq!(count(&report, "/connections/opened"), 7);
+    assert_eq!(count(&report, "/connections/failed"), 3);
+    let failure = &report["connections"]["failures"][0];
+    assert_eq!((&failure["status"], &failure["count"]), (&503.into(), &3.into()), "{report:#}");
+    assert_eq!(count(&report, "/deliveries/received"), count(&report, "/deliveries/expected"));
+    assert_eq!(report["faults"], serde_json::json!(["3 streams did not open"]));
+}
+
+#[test]
+fn address_where_nobody_listens_is_a_clear_error() {
+    let directory = Directory::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let outcome = directory.run(&["bench", "--url", &url, "-c", "2"], &[]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    for words in [&format!("127.0.0.1:{port}"), "refused", "see that a server listens there"] {
+        assert!(outcome.stderr.contains(words), "{words}: {outcome:?}");
+    }
+    let outcome = directory.run(&["bench", "--url", "https://127.0.0.1", "-c", "2"], &[]);
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    assert!(outcome.stderr.contains("plain HTTP only"), "{outcome:?}");
+}
+
+/// What a server of another kind does to its streams' events: gets their count so far, and gives what is sent.
+type Deliver = fn(usize, &str) -> Vec<String>;
+
+/// A server of another kind: `GET /sub` streams without ids or chunks, `POST /pub` tells it to all, after `deliver`.
+struct Other {
+    port: u16,
+}
+
+impl Other {
+    fn start(deliver: Deliver) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let streams: Arc<Mutex<Vec<SyncSender<String>>>> = Arc::default();
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let streams = Arc::clone(&streams);
+                std::thread::spawn(move || serve(socket.unwrap(), &streams, deliver));
+            }
+        });
+        Self { port }
+    }
+
+    fn bench(&self, directory: &Directory, arguments: &str) -> Outcome {
+        let subscribe = format!("http://127.0.0.1:{}/sub/{{channel}}?n={{n}}", self.port);
+        let publish = format!("http://127.0.0.1:{}/pub/{{channel}}", self.port);
+        let body = "{\"channel\":\"{channel}\",\"text\":\"{data_json}\"}";
+        let first = ["bench", "--subscribe", &subscribe, "--publish", &publish, "--body", body];
+        let with_header = ["--publish-method", "PUT", "--publish-header", "X-Key: 1"];
+        let arguments = first.into_iter().chain(with_header).chain(arguments.split_whitespace());
+        directory.run(&arguments.collect::<Vec<_>>(), &[])
+    }
+}
+
+/// Serves one connection to its end.
+fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, deliver: Deliver) {
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    let mut count = 0;
+    loop {
+        let (mut head, mut line) = (String::new(), String::new());
+        while line != "\r\n" {
+            line.clear();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            head += &line;
+        }
+        if head.starts_with("GET /sub/bench.0?n=") {
+            let (sender, receiver) = sync_channel(1_000);
+            streams.lock().unwrap().push(sender);
+            let _ = socket.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+            // Whoever hangs up ends this.
+            receiver.iter().take_while(|event| socket.write_all(event.as_bytes()).is_ok()).count();
+            return;
+        }
+        assert!(head.starts_with("PUT /pub/bench.0 HTTP/1.1") && head.contains("X-Key: 1"), "{head}");
+        let length = head.to_ascii_lowercase().split_once("content-length:").unwrap().1.to_owned();
+        let mut body = vec![0; length.lines().next().unwrap().trim().parse().unwrap()];
+        reader.read_exact(&mut body).unwrap();
+        for event in deliver(count, &String::from_utf8(body).unwrap()) {
+            streams
+                .lock()
+                .unwrap()
+                .iter()
+                .for_each(|stream| stream.send(format!("data: {event}\r\n\r\n")).unwrap());
+        }
+        count += 1;
+        let _ = socket.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok");
+    }
+}
+
+#[test]
+fn server_of_another_kind_is_measured_by_templates() {
+    let directory = Directory::new();
+    let other = Other::start(|_, event| vec![event.to_owned()]);
+    let report = json(&other.bench(&directory, "-c 5 -r 100 -s 0.5 --warm-up 0 --json"), 0);
+    is_clean(&report);
+    assert!(count(&report, "/deliveries/received") > 100, "{report:#}");
+}
+
+#[test]
+fn silent_loss_repeats_and_disorder_are_faults() {
+    let directory = Directory::new();
+    let lossy = Other::start(|count, event| if count == 5 { vec![] } else { vec![event.to_owned()] });
+    let report = json(&lossy.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1);
+    assert_eq!(count(&report, "/deliveries/lost"), 2, "{report:#}");
+    assert_eq!(report["faults"], serde_json::json!(["2 events were lost silently"]));
+
+    let stutter = Other::start(|count, event| vec![event.to_owned(); 1 + usize::from(count == 5)]);
+    let report = json(&stutter.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1);
+    assert_eq!(count(&report, "/deliveries/duplicates"), 2, "{report:#}");
+
+    let swaps = Other::start(|count, event| {
+        static HELD: Mutex<Option<String>> = Mutex::new(None);
+        if count == 5 {
+            *HELD.lock().unwrap() = Some(event.to_owned());
+            return vec![];
+        }
+        std::iter::once(event.to_owned()).chain(HELD.lock().unwrap().take()).collect()
+    });
+    let report = json(&swaps.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1);
+    assert_eq!(count(&report, "/deliveries/outOfOrder"), 2, "{report:#}");
+    assert_eq!(count(&report, "/deliveries/lost"), 0, "{report:#}");
+}
