@@ -88,9 +88,10 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let programs = Programs {
         server: arguments.server.clone(),
         baseline: std::env::current_exe()?.with_file_name("baseline"),
+        floor: std::env::current_exe()?.with_file_name("floor"),
         directory: directory.clone(),
     };
-    for program in [&programs.server, &programs.baseline] {
+    for program in [&programs.server, &programs.baseline, &programs.floor] {
         if !program.exists() {
             let hint = "build both by `cargo build --release -p tidings-server -p benches`";
             return Err(format!("{} is not there; {hint}", program.display()).into());

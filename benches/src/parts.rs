@@ -85,8 +85,8 @@ pub(crate) fn compare(table: &mut Table, kinds: &[Kind], samples: &[Vec<Sample>]
             closed: sum.closed + sample.faults.closed,
         });
         row.push(fault_text(&faults));
-        // The baseline promises nothing, so what it loses is a figure.
-        if *kind != Kind::Baseline && !faults.is_none() {
+        // The baseline and the floor promise nothing, so what they lose is a figure.
+        if !matches!(kind, Kind::Baseline | Kind::Floor) && !faults.is_none() {
             table.errors.push(format!("{}: {}", kind.name(), fault_text(&faults)));
         }
         table.row(row);

@@ -21,9 +21,13 @@ pub(crate) enum Kind {
     Interval,
     Fsync,
     Baseline,
+    Floor,
 }
 
 impl Kind {
+    /// With what the kernel charges, last: where every event is one write for each subscriber.
+    pub(crate) const WITH_FLOOR: [Self; 5] =
+        [Self::Memory, Self::Interval, Self::Fsync, Self::Baseline, Self::Floor];
     pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Interval, Self::Fsync, Self::Baseline];
 
     pub(crate) fn name(self) -> &'static str {
@@ -32,6 +36,7 @@ impl Kind {
             Self::Interval => "tidings, `interval`",
             Self::Fsync => "tidings, `fsync`",
             Self::Baseline => "`axum` + broadcast",
+            Self::Floor => "the floor",
         }
     }
 
@@ -40,7 +45,7 @@ impl Kind {
             Self::Memory => Some("memory"),
             Self::Interval => Some("interval"),
             Self::Fsync => Some("fsync"),
-            Self::Baseline => None,
+            Self::Baseline | Self::Floor => None,
         }
     }
 }
@@ -50,6 +55,7 @@ impl Kind {
 pub(crate) struct Programs {
     pub(crate) server: PathBuf,
     pub(crate) baseline: PathBuf,
+    pub(crate) floor: PathBuf,
     pub(crate) directory: PathBuf,
 }
 
@@ -84,7 +90,8 @@ impl Server {
                 command.env("RUST_LOG", "error").envs(settings.iter().copied());
             }
             None => {
-                command.arg(&programs.baseline).arg(address.to_string());
+                let program = if kind == Kind::Floor { &programs.floor } else { &programs.baseline };
+                command.arg(program).arg(address.to_string());
             }
         }
         let began = Instant::now();
@@ -105,7 +112,7 @@ impl Server {
 
     fn is_ready(&self, kind: Kind) -> bool {
         match kind {
-            Kind::Baseline => TcpStream::connect(self.address).is_ok(),
+            Kind::Baseline | Kind::Floor => TcpStream::connect(self.address).is_ok(),
             _ => {
                 Http::connect(self.address).and_then(|mut http| http.send("GET", "/readyz", "", b"")).is_ok()
             }

@@ -14,6 +14,7 @@ use std::{
 
 use axum::{Router, extract::Request, response::Response};
 use bytes::{Bytes, BytesMut};
+use http::header;
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -148,12 +149,14 @@ async fn connection(site: Site, (stream, peer): (TcpStream, SocketAddr), mut sta
             request.extensions_mut().insert(Offer);
             let mut router = site.router.clone();
             let answering = router.call(*request);
-            let Ok(response) = tokio::select! {
+            let Ok(mut response) = tokio::select! {
                 response = answering => response,
                 () = goodbye(&mut stage) => return,
             };
             let handover = response.extensions().get().cloned();
             if let Some(opened) = handover.and_then(|handover: Handover| handover.take()) {
+                // A layer around the routes may have meant to encode a body that goes another way.
+                response.headers_mut().remove(header::CONTENT_ENCODING);
                 let head = response_head(response.status(), response.headers());
                 return hand_over(&site.doors, stream, head, opened);
             }

@@ -18,9 +18,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 100;
 /// What most heads fit.
 const HEAD_BYTES: usize = 1024;
-/// Headers that say that there is more to a request than its head, or that its connection is not to be kept.
-const MORE: [HeaderName; 5] =
-    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT, header::UPGRADE, header::TE];
+/// Headers that say that there is more to a request than its head.
+const MORE: [HeaderName; 4] = [header::TRANSFER_ENCODING, header::EXPECT, header::UPGRADE, header::TE];
 
 /// What came first.
 pub(super) enum First {
@@ -79,8 +78,12 @@ fn parse(bytes: &[u8]) -> Option<Request<Body>> {
     for field in parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
         let value = HeaderValue::from_bytes(field.value).ok()?;
-        let is_kept = name != header::CONNECTION || value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
-        if MORE.contains(&name) || !is_kept {
+        let is_plain = match name {
+            header::CONNECTION => value.as_bytes().eq_ignore_ascii_case(b"keep-alive"),
+            header::CONTENT_LENGTH => value == "0",
+            _ => !MORE.contains(&name),
+        };
+        if !is_plain {
             return None;
         }
         request.headers_mut().append(name, value);
