@@ -200,19 +200,19 @@ impl Connection {
         Bytes::from(out)
     }
 
-    /// The frame of an entry that has just been stored, for a connection that was idle when the log ended before it;
-    /// none where it has that already, or nobody wants it any more.
-    pub(crate) fn take_new(&mut self, entry: &Entry, newest: Epoch, now: Millis) -> Option<Bytes> {
+    /// Takes an entry that has just been stored, for a connection that was idle when the log ended before it; says whether
+    /// it is to be sent: not where it was, and not where nobody wants it any more.
+    pub(crate) fn take_new(&mut self, entry: &Entry, now: Millis) -> bool {
         if entry.offset <= self.cursor {
-            return None;
+            return false;
         }
         (self.cursor, self.tag) = (entry.offset, entry.tag);
         if entry.has_expired(now) {
             self.metrics.expired();
-            return None;
+            return false;
         }
         self.metrics.delivered(1);
-        Some(entry.frame(newest, &[]))
+        true
     }
 
     /// What to do next. `is_pressed` says that the client's socket has refused bytes since it was last at the head.

@@ -9,12 +9,13 @@ use std::{
 
 use mio::{Events, Interest, Token};
 use slab::Slab;
+use tidings_protocol::Epoch;
 use tokio::runtime::Handle;
 use tracing::error;
 
 use super::{
     Bell, Door, Newcomer, Waiting, queue,
-    stream::{Common, Feed, Next, Stream},
+    stream::{Common, Feed, Next, Stream, chunk_of},
     wheel::Wheel,
 };
 use crate::{
@@ -37,7 +38,8 @@ const EVENTS_MAX: usize = 1024;
 pub(crate) struct Shard {
     poll: mio::Poll,
     door: Arc<Door>,
-    streams: Slab<Stream>,
+    /// Each on its own: a slab that grows would hold twice the room.
+    streams: Slab<Box<Stream>>,
     /// Who wants what, by place.
     lists: Lists<usize>,
     /// The log was fed up to here.
@@ -154,10 +156,10 @@ impl Shard {
             }
             return;
         };
-        let feed = Feed { newest, now: Instant::now(), now_millis: self.log.now() };
+        let feed = Feed { now: Instant::now(), now_millis: self.log.now() };
         let mut touched = std::mem::take(&mut self.touched);
         for entry in &entries {
-            self.queue(entry, &feed, &mut touched);
+            self.queue(entry, newest, &feed, &mut touched);
             self.fed = entry.offset;
             if touched.len() > TOUCHED_MAX {
                 break;
@@ -173,11 +175,14 @@ impl Shard {
     }
 
     /// Leaves an entry with everyone who wants it and waits for it; notes who had none before.
-    fn queue(&mut self, entry: &Entry, feed: &Feed, touched: &mut Vec<usize>) {
+    fn queue(&mut self, entry: &Entry, newest: Epoch, feed: &Feed, touched: &mut Vec<usize>) {
         let Self { lists, streams, .. } = self;
+        // One for all, and none where nobody wants it.
+        let mut chunk = None;
         for channel in &entry.channels {
             lists.each(channel, &mut |place| {
-                if streams.get_mut(*place).is_some_and(|stream| stream.queue(entry, feed)) {
+                let chunk = chunk.get_or_insert_with(|| chunk_of(&entry.frame(newest, &[])));
+                if streams.get_mut(*place).is_some_and(|stream| stream.queue(entry, chunk, feed)) {
                     touched.push(*place);
                 }
             });
@@ -201,7 +206,7 @@ impl Shard {
         let waker = Waker::from(Arc::new(Bell { door: self.door.clone(), place }));
         let stream = Stream::new(socket, head, opened.connection, &opened.times, self.serial, waker);
         let subscriptions = stream.subscriptions();
-        entry.insert(stream);
+        entry.insert(Box::new(stream));
         for subscription in subscriptions.iter() {
             self.lists.add(subscription, place);
         }

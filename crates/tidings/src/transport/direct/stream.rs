@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
-use tidings_protocol::{Epoch, Subscription, body::EndReason};
+use tidings_protocol::{Subscription, body::EndReason};
 
 use crate::{
     connection::{Connection, Ending, Times, Turn, WRITE_BYTES_MAX},
@@ -40,7 +40,7 @@ pub(super) struct Stream {
     /// What its place on the wheel is known by, and when that is; older places are void.
     pub(super) timer: (u64, Instant),
     waker: Waker,
-    unsent: Option<Chunk>,
+    unsent: Option<Unsent>,
     /// Since when its socket takes nothing.
     refused_since: Option<Instant>,
     /// Its socket has refused bytes since it was last at the head.
@@ -48,7 +48,7 @@ pub(super) struct Stream {
     state: State,
     /// It has been at the head, and nothing has come between since.
     is_idle: bool,
-    /// Frames that it was left.
+    /// Chunks that it was left.
     queued: Vec<Bytes>,
     queued_bytes: usize,
     keep_alive: Duration,
@@ -82,7 +82,6 @@ pub(super) enum Next {
 
 /// What is the same for all that are fed with an entry.
 pub(super) struct Feed {
-    pub(super) newest: Epoch,
     pub(super) now: Instant,
     pub(super) now_millis: Millis,
 }
@@ -106,7 +105,7 @@ impl Stream {
         let opening = connection.opening(times.retry);
         Self {
             socket,
-            unsent: Some(Chunk::first(head, opening)),
+            unsent: Some(Unsent::first(head, opening)),
             connection,
             serial,
             timer: (0, now),
@@ -182,8 +181,9 @@ impl Stream {
         Next::Again
     }
 
-    /// Leaves an entry that has just been stored, if it is wanted and the stream waits for it; says whether it is the first.
-    pub(super) fn queue(&mut self, entry: &Entry, feed: &Feed) -> bool {
+    /// Leaves an entry that has just been stored, and its chunk, if it is wanted and the stream waits for it; says whether it
+    /// is the first.
+    pub(super) fn queue(&mut self, entry: &Entry, chunk: &Bytes, feed: &Feed) -> bool {
         let is_over = self.ends_at.is_some_and(|(at, _)| at <= feed.now);
         let is_waiting = self.is_idle && !is_over && !self.connection.seat().must_look();
         // What has no room is read by the stream itself.
@@ -191,9 +191,11 @@ impl Stream {
             self.is_idle = false;
             return false;
         }
-        let Some(frame) = self.connection.take_new(entry, feed.newest, feed.now_millis) else { return false };
-        self.queued_bytes += frame.len();
-        self.queued.push(frame);
+        if !self.connection.take_new(entry, feed.now_millis) {
+            return false;
+        }
+        self.queued_bytes += chunk.len();
+        self.queued.push(chunk.clone());
         self.queued.len() == 1
     }
 
@@ -203,25 +205,21 @@ impl Stream {
         self.last_id = feed.now;
         let mut queued = std::mem::take(&mut self.queued);
         if queued.len() > 1 {
-            self.unsent = Some(Chunk::new(queued));
+            self.unsent = Some(Unsent::new(queued));
             return self.flush_fed(common);
         }
-        let Some(frame) = queued.pop() else { return Next::Wait };
+        let Some(chunk) = queued.pop() else { return Next::Wait };
         // The room for one is kept.
         self.queued = queued;
-        let mut size = [0; SIZE_BYTES];
-        let size = size_line_in(&mut size, frame.len());
-        let slices = [IoSlice::new(size), IoSlice::new(&frame), IoSlice::new(b"\r\n")];
-        let whole = size.len() + frame.len() + 2;
-        let written = match self.socket.write_vectored(&slices) {
-            Ok(written) if written == whole => return self.fed(common),
+        let written = match self.socket.write(&chunk) {
+            Ok(written) if written == chunk.len() => return self.fed(common),
             Ok(written) => written,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
             Err(_) => return Next::Close,
         };
-        let mut chunk = Chunk::new(vec![frame]);
-        chunk.pass(written);
-        self.unsent = Some(chunk);
+        let mut unsent = Unsent::new(vec![chunk]);
+        unsent.pass(written);
+        self.unsent = Some(unsent);
         self.serve(common)
     }
 
@@ -303,7 +301,7 @@ impl Stream {
 
     fn end(&mut self, common: &Common<'_>, Ending { reason, reconnect, retry }: Ending) {
         common.metrics.stream_ended(reason);
-        self.unsent = Some(Chunk::last(self.connection.ending(reason, reconnect, retry)));
+        self.unsent = Some(Unsent::last(self.connection.ending(reason, reconnect, retry)));
         self.state = State::Ending;
     }
 
@@ -311,7 +309,7 @@ impl Stream {
         if has_id {
             self.last_id = Instant::now();
         }
-        self.unsent = Some(Chunk::new(frames));
+        self.unsent = Some(Unsent::frames(frames));
     }
 
     /// Writes what is unsent; false where the socket has taken but a part.
@@ -341,8 +339,8 @@ impl Stream {
     }
 }
 
-/// One HTTP/1.1 chunk on its way out: its size, its frames, its end; before the first, the head of the response.
-struct Chunk {
+/// Bytes on their way out: whole HTTP/1.1 chunks in their parts, before the first the head of the response.
+struct Unsent {
     parts: Vec<Bytes>,
     /// Parts that were sent whole.
     sent: usize,
@@ -353,26 +351,39 @@ struct Chunk {
 const LINE_END: Bytes = Bytes::from_static(b"\r\n");
 const END_OF_BODY: Bytes = Bytes::from_static(b"\r\n0\r\n\r\n");
 
-impl Chunk {
-    fn first(head: Bytes, opening: Bytes) -> Self {
-        let size = size_line(opening.len());
-        Self { parts: vec![head, size, opening, LINE_END], sent: 0, sent_bytes: 0 }
+/// Makes one HTTP/1.1 chunk of a frame.
+pub(super) fn chunk_of(frame: &[u8]) -> Bytes {
+    let mut chunk = BytesMut::with_capacity(frame.len() + SIZE_BYTES + LINE_END.len());
+    chunk.extend_from_slice(size_line_in(&mut [0; SIZE_BYTES], frame.len()));
+    chunk.extend_from_slice(frame);
+    chunk.extend_from_slice(&LINE_END);
+    chunk.freeze()
+}
+
+impl Unsent {
+    fn new(parts: Vec<Bytes>) -> Self {
+        Self { parts, sent: 0, sent_bytes: 0 }
     }
 
-    fn new(frames: Vec<Bytes>) -> Self {
-        Self::of(frames, LINE_END)
+    fn first(head: Bytes, opening: Bytes) -> Self {
+        Self::new(vec![head, size_line(opening.len()), opening, LINE_END])
+    }
+
+    /// One chunk of several frames.
+    fn frames(frames: Vec<Bytes>) -> Self {
+        Self::chunk(frames, LINE_END)
     }
 
     fn last(frame: Bytes) -> Self {
-        Self::of(vec![frame], END_OF_BODY)
+        Self::chunk(vec![frame], END_OF_BODY)
     }
 
-    fn of(frames: Vec<Bytes>, end: Bytes) -> Self {
+    fn chunk(frames: Vec<Bytes>, end: Bytes) -> Self {
         let mut parts = Vec::with_capacity(frames.len() + 2);
         parts.push(size_line(frames.iter().map(Bytes::len).sum()));
         parts.extend(frames);
         parts.push(end);
-        Self { parts, sent: 0, sent_bytes: 0 }
+        Self::new(parts)
     }
 
     fn is_sent(&self) -> bool {
