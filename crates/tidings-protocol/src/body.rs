@@ -7,6 +7,7 @@ mod split;
 
 use serde::{Deserialize, Serialize};
 
+pub use json::parse_object;
 pub use publish::{
     BATCH_MESSAGES_MAX, BodyError, JSON_DEPTH_MAX, KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, PublishBody,
     PublishMessage, TTL_MAX, ValueError, check_key, parse_publish, parse_ttl,

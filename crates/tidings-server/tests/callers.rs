@@ -99,9 +99,7 @@ impl Hub {
 
     /// As [`Hub::metric`], of a hub that asks for credentials.
     pub(crate) fn counter(&self, name: &str) -> f64 {
-        let text = self.get_as(KEY, "/metrics").is(200).text();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.trim().parse().unwrap())
+        self.get_as(KEY, "/metrics").is(200).metric(name)
     }
 
     /// Replaces the lines of `[auth]` that [`protected`](crate::tokens::protected) wrote, and has them read.

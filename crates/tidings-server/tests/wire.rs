@@ -150,6 +150,13 @@ impl Answer {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
+    /// The value of a metric, with its labels as they are written; 0 where it is not there.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
@@ -255,9 +262,7 @@ impl Hub {
 
     /// The value of a metric, with its labels as they are written; 0 where it is not there.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").is(200).text();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.trim().parse().unwrap())
+        self.get("/metrics").is(200).metric(name)
     }
 
     /// Fails unless the hub still takes and delivers events.

@@ -16,7 +16,7 @@ mod token;
 pub use self::hook::{Action, Hook, HookError, Question, Who};
 pub(crate) use self::{
     caller::{Caller, Principal},
-    gate::Gate,
+    gate::{Gate, denied},
     hook::Asker,
     permit::{ManagePermit, PublishPermit, SubscribePermit},
     revocations::{Revocations, Subject},

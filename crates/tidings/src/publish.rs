@@ -7,7 +7,10 @@ use std::{
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use tidings_protocol::{ChannelName, EventName, Priority, body::PublishMessage};
+use tidings_protocol::{
+    ChannelName, EventName, Priority,
+    body::{PublishMessage, parse_object},
+};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -146,14 +149,7 @@ impl Publisher {
             r#type: String,
             object: serde_json::Value,
         }
-        // Serde reads a list as a struct, too; an envelope is an object.
-        let is_object = data.trim_ascii_start().starts_with('{');
-        let read = if is_object {
-            serde_json::from_str(data)
-        } else {
-            Err(serde::de::Error::custom("it is no object"))
-        };
-        let message: Message = read.map_err(|error: serde_json::Error| {
+        let message: Message = parse_object(data.as_bytes()).map_err(|error| {
             Error::new(
                 Code::Envelope,
                 format!("data is not {{\"type\": string, \"object\": object or string}}: {error} (channels.envelope = \"strict\")"),

@@ -1,6 +1,6 @@
 //! JSON text kept as its sender spelt it.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
 
 use super::split::{is_blank, string_end};
 
@@ -15,6 +15,17 @@ pub(super) fn kind(json: &str) -> &'static str {
         Some(b'-' | b'0'..=b'9') => "a number",
         _ => "no JSON value",
     }
+}
+
+/// Reads a JSON object. Serde reads a list as a struct, too; this does not.
+///
+/// # Errors
+/// Where the text is no JSON, no object, or not of the shape.
+pub fn parse_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(serde_json::Error::custom("it is no object"));
+    }
+    serde_json::from_slice(json)
 }
 
 /// Reads a JSON value whose text is valid; none where it is of another type, or a string has a lone surrogate.

@@ -80,6 +80,11 @@ impl Caller {
         self.principal != Principal::Anonymous && self.principal == *other
     }
 
+    /// Whether it was admitted on a ticket, which is for a stream and nothing else.
+    pub(crate) fn is_ticket(&self) -> bool {
+        matches!(self.basis, Basis::Ticket { .. })
+    }
+
     /// When what it was admitted on ends, in seconds since 1970.
     pub(super) fn expires_at(&self) -> Option<f64> {
         match &self.basis {

@@ -226,7 +226,7 @@ impl Gate {
     ) -> Result<PublishPermit, Error> {
         let channels: HashSet<&ChannelName> = channels.into_iter().collect();
         let may_all = |rights: &Rights| channels.iter().all(|channel| rights.publish.has(channel));
-        if self.is_ticket(caller) {
+        if caller.is_ticket() {
             return Err(denied(caller));
         }
         self.check(caller, may_all)?;
@@ -253,7 +253,7 @@ impl Gate {
     /// # Errors
     /// 401 or 403 where the caller may not.
     pub(crate) fn manage(&self, caller: &Caller) -> Result<ManagePermit, Error> {
-        if self.is_ticket(caller) {
+        if caller.is_ticket() {
             return Err(denied(caller));
         }
         self.check(caller, |rights| rights.manage)?;
@@ -269,7 +269,7 @@ impl Gate {
         caller: &Arc<Caller>,
         subscriptions: Vec<Subscription>,
     ) -> Result<Ticket, Error> {
-        if self.is_ticket(caller) || caller.principal == Principal::Anonymous {
+        if caller.is_ticket() || caller.principal == Principal::Anonymous {
             return Err(denied(caller));
         }
         let permit = self.subscribe(caller, subscriptions, Reading::Stream).await?;
@@ -355,10 +355,6 @@ impl Gate {
         let asked: HashSet<_> = asked.iter().collect();
         let is_exact = asked == subscriptions.iter().collect();
         if is_exact && reading == Reading::Stream { Ok(()) } else { Err(denied(caller)) }
-    }
-
-    fn is_ticket(&self, caller: &Caller) -> bool {
-        matches!(caller.basis, Basis::Ticket { .. })
     }
 
     /// The subscriptions without repeats, within their bound.
@@ -456,7 +452,7 @@ fn question(principal: Option<Who>, action: Action, subscription: &Subscription)
 }
 
 /// Whoever has shown nothing may show something; whoever has may not.
-fn denied(caller: &Caller) -> Error {
+pub(crate) fn denied(caller: &Caller) -> Error {
     if caller.principal == Principal::Anonymous {
         return Error::new(
             Code::CredentialsMissing,

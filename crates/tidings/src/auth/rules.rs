@@ -60,7 +60,7 @@ impl Rules {
             .map_err(|why| fault(format!("auth.anonymous.subscribe: {why}")))?;
         let mut api_keys = HashMap::new();
         for key in &settings.keys {
-            let hash = hash_of(key).ok_or_else(|| {
+            let hash = key.digest().ok_or_else(|| {
                 fault(format!(
                     "auth.keys: the hash of {:?} is not sha256: and 64 hexadecimal digits",
                     key.name
@@ -229,15 +229,6 @@ impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }
-}
-
-fn hash_of(key: &KeySettings) -> Option<[u8; 32]> {
-    let digits = key.hash.strip_prefix("sha256:").filter(|digits| digits.len() == 64 && digits.is_ascii())?;
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(hash)
 }
 
 /// A right without patterns grants nothing, and patterns without their right neither.

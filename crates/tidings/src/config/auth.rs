@@ -126,6 +126,21 @@ impl AuthSettings {
     }
 }
 
+impl KeySettings {
+    /// The hash, read; none where it is not `sha256:` and 64 hexadecimal digits.
+    pub(crate) fn digest(&self) -> Option<[u8; 32]> {
+        let digits = self.hash.strip_prefix("sha256:")?;
+        if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut digest = [0; 32];
+        for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
+        }
+        Some(digest)
+    }
+}
+
 impl Right {
     /// The words that name the rights.
     pub const WORDS: &'static [&'static str] = &["publish", "subscribe", "manage"];

@@ -159,9 +159,7 @@ impl Seat {
             return 0;
         }
         let missed = std::mem::take(&mut waiting.unstored).len();
-        if waiting.ending.is_none() {
-            self.must_look.store(false, Ordering::Release);
-        }
+        self.note(&waiting);
         missed
     }
 
@@ -173,7 +171,7 @@ impl Seat {
                 return false;
             }
             waiting.unstored.push_back(unstored.clone());
-            self.must_look.store(true, Ordering::Release);
+            self.note(&waiting);
         }
         self.wake();
         true
@@ -194,9 +192,7 @@ impl Seat {
         };
         let count = waiting.unstored.iter().enumerate().take_while(fits).count();
         let taken = waiting.unstored.drain(..count).map(|unstored| unstored.frame).collect();
-        if waiting.unstored.is_empty() && waiting.ending.is_none() {
-            self.must_look.store(false, Ordering::Release);
-        }
+        self.note(&waiting);
         taken
     }
 
@@ -205,13 +201,19 @@ impl Seat {
         {
             let mut waiting = self.waiting();
             waiting.ending.get_or_insert(ending);
-            self.must_look.store(true, Ordering::Release);
+            self.note(&waiting);
         }
         self.wake();
     }
 
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.waiting().ending
+    }
+
+    /// Says outside the lock what is there to look at within.
+    fn note(&self, waiting: &Waiting) {
+        let must_look = waiting.ending.is_some() || !waiting.unstored.is_empty();
+        self.must_look.store(must_look, Ordering::Release);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

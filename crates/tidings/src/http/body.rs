@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tidings_protocol::body::parse_object;
 
 use crate::{
     config::Settings,
@@ -51,16 +52,8 @@ pub(super) async fn json<T: DeserializeOwned>(
     shape: &str,
 ) -> Result<T, Error> {
     let bytes = read(headers, body, settings).await?;
-    // Serde reads a list as a struct, too; the routes take objects.
-    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
-    let parsed = if is_object {
-        serde_json::from_slice(&bytes)
-    } else {
-        Err(serde::de::Error::custom("it is no object"))
-    };
-    parsed.map_err(|error: serde_json::Error| {
-        Error::new(Code::MalformedBody, format!("the body is not {shape}: {error}"))
-    })
+    parse_object(&bytes)
+        .map_err(|error| Error::new(Code::MalformedBody, format!("the body is not {shape}: {error}")))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -7,7 +7,7 @@ use http::{HeaderMap, header, request::Parts};
 
 use super::{error::Refusal, guard, parameters::Query};
 use crate::{
-    auth::{Caller, Credential},
+    auth::{Caller, Credential, denied},
     config::{AuthSettings, Secret},
     error::{Code, Error},
     hub::Hub,
@@ -19,7 +19,6 @@ pub(super) struct Admitted {
     caller: Arc<Caller>,
     /// What speaks against doing anything with a cookie alone.
     cookie_fault: Option<Error>,
-    is_ticket: bool,
 }
 
 impl Admitted {
@@ -36,7 +35,7 @@ impl Admitted {
     /// # Errors
     /// 403 for a ticket: it is for a stream.
     pub(super) fn for_reading(self) -> Result<Arc<Caller>, Error> {
-        if self.is_ticket { Err(Error::new(Code::AccessDenied, "Access denied")) } else { Ok(self.caller) }
+        if self.caller.is_ticket() { Err(denied(&self.caller)) } else { Ok(self.caller) }
     }
 
     /// The caller, to change something.
@@ -57,7 +56,7 @@ impl FromRequestParts<Hub> for Admitted {
         let caller = hub.gate().admit(credential.as_ref()).await?;
         let origins = &hub.settings().cors.origins;
         let cookie_fault = is_cookie.then(|| guard::cookie_fault(parts, origins, is_tls)).flatten();
-        Ok(Self { caller, cookie_fault, is_ticket: matches!(credential, Some(Credential::Ticket(_))) })
+        Ok(Self { caller, cookie_fault })
     }
 }
 

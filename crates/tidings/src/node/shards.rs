@@ -26,7 +26,7 @@ impl Shards {
         let (mut doors, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
         for number in 0..cores {
             let (log, metrics) = (parts.log.clone(), parts.metrics.clone());
-            let (shard, door) = Shard::new(log, metrics, parts.settings.stream.clone(), Handle::current())?;
+            let (shard, door) = Shard::new(log, metrics, &parts.settings.stream, Handle::current())?;
             let thread = thread::Builder::new().name(format!("tidings-shard-{number}"));
             threads.push(thread.spawn(move || shard.run())?);
             parts.seats.tell(door.clone());

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tidings_protocol::body::parse_object;
 
 use super::{Action, Hook, HookError, Question, Who};
 use crate::{
@@ -61,10 +62,8 @@ impl Hook for HttpHook {
     }
 }
 
-/// Serde reads a list as a struct, too; yes is an object.
 fn is_yes(body: &[u8]) -> bool {
-    let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    is_object && serde_json::from_slice(body).is_ok_and(|Verdict { allow }| allow)
+    parse_object(body).is_ok_and(|Verdict { allow }| allow)
 }
 
 impl<'a> From<&'a Question> for Asked<'a> {

@@ -202,7 +202,7 @@ fn keys_faults(keys: &[KeySettings]) -> Vec<String> {
         if !names.insert(name) {
             problems.push(format!("has two keys named {name:?}; rename one"));
         }
-        if !is_hash(&key.hash) {
+        if key.digest().is_none() {
             problems.push(format!(
                 "has a hash of {name:?} that is not `sha256:` and 64 hexadecimal digits; make the key with \
                  `tidings key --name {name}`, which prints it"
@@ -217,9 +217,4 @@ fn keys_faults(keys: &[KeySettings]) -> Vec<String> {
         }
     }
     problems
-}
-
-fn is_hash(text: &str) -> bool {
-    let digits = text.strip_prefix("sha256:");
-    digits.is_some_and(|digits| digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

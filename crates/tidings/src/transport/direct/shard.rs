@@ -50,8 +50,7 @@ pub(crate) struct Shard {
     serial: u64,
     timers: u64,
     log: Arc<Log>,
-    metrics: Arc<Metrics>,
-    settings: StreamSettings,
+    common: Common,
     /// Where the disk is read, off this thread.
     runtime: Handle,
 }
@@ -64,7 +63,7 @@ impl Shard {
     pub(crate) fn new(
         log: Arc<Log>,
         metrics: Arc<Metrics>,
-        settings: StreamSettings,
+        settings: &StreamSettings,
         runtime: Handle,
     ) -> io::Result<(Self, Arc<Door>)> {
         let (poll, door) = queue()?;
@@ -80,8 +79,7 @@ impl Shard {
             serial: 0,
             timers: 0,
             log,
-            metrics,
-            settings,
+            common: Common { metrics, write_timeout: settings.write_timeout },
             runtime,
         };
         Ok((shard, door))
@@ -105,7 +103,7 @@ impl Shard {
             }
             self.door.is_awake();
             self.door.take(&mut taken);
-            self.take(&mut taken);
+            self.take(&mut taken, &mut again);
             // What is unstored, and ends, were looked at before.
             self.feed(&mut again);
             for place in std::mem::take(&mut again) {
@@ -122,22 +120,17 @@ impl Shard {
         }
     }
 
-    fn take(&mut self, taken: &mut Waiting) {
-        let mut again = Vec::new();
+    fn take(&mut self, taken: &mut Waiting, again: &mut Vec<usize>) {
         for newcomer in taken.newcomers.drain(..) {
-            self.seat(newcomer, &mut again);
+            self.seat(newcomer, again);
         }
         for (place, serial, page) in taken.pages.drain(..) {
             if self.streams.get(place).is_some_and(|stream| stream.serial == serial) {
-                self.look(place, &mut again, |stream, common| stream.read(page, common));
+                self.look(place, again, |stream, common| stream.read(page, common));
             }
         }
         for place in taken.woken.drain(..) {
-            self.look(place, &mut again, |stream, common| stream.serve(common));
-        }
-        // Whoever has more to do than a turn allows is woken, as by its seat.
-        if !again.is_empty() {
-            self.door.put(|waiting| waiting.woken.append(&mut again));
+            self.look(place, again, |stream, common| stream.serve(common));
         }
     }
 
@@ -210,7 +203,7 @@ impl Shard {
         for subscription in subscriptions.iter() {
             self.lists.add(subscription, place);
         }
-        let due = self.streams[place].due(&self.common());
+        let due = self.streams[place].due(&self.common);
         self.arm(place, due);
         self.look(place, again, |stream, common| stream.serve(common));
     }
@@ -229,14 +222,13 @@ impl Shard {
     }
 
     fn tick(&mut self, place: usize, timer: u64, now: Instant, again: &mut Vec<usize>) {
-        let common = self.common();
         let Some(stream) = self.streams.get(place).filter(|stream| stream.timer.0 == timer) else { return };
-        let is_due = stream.due(&common) <= now;
+        let is_due = stream.due(&self.common) <= now;
         if is_due {
             self.look(place, again, |stream, common| stream.tick(common, now));
         }
         if let Some(stream) = self.streams.get(place).filter(|stream| stream.timer.0 == timer) {
-            let due = stream.due(&self.common());
+            let due = stream.due(&self.common);
             self.arm(place, due);
         }
     }
@@ -251,12 +243,11 @@ impl Shard {
         &mut self,
         place: usize,
         again: &mut Vec<usize>,
-        look: impl FnOnce(&mut Stream, &Common<'_>) -> Next,
+        look: impl FnOnce(&mut Stream, &Common) -> Next,
     ) {
-        let common = Common { metrics: &self.metrics, write_timeout: self.settings.write_timeout };
         let Some(stream) = self.streams.get_mut(place) else { return };
-        let next = look(stream, &common);
-        let (due, serial) = (stream.due(&common), stream.serial);
+        let next = look(stream, &self.common);
+        let (due, serial) = (stream.due(&self.common), stream.serial);
         if due < stream.timer.1 {
             self.arm(place, due);
         }
@@ -287,9 +278,5 @@ impl Shard {
             let page = std::panic::catch_unwind(reading).ok();
             door.put(|waiting| waiting.pages.push((place, serial, page)));
         });
-    }
-
-    fn common(&self) -> Common<'_> {
-        Common { metrics: &self.metrics, write_timeout: self.settings.write_timeout }
     }
 }

@@ -87,8 +87,8 @@ pub(super) struct Feed {
 }
 
 /// What a shard has that its streams use.
-pub(super) struct Common<'a> {
-    pub(super) metrics: &'a Metrics,
+pub(super) struct Common {
+    pub(super) metrics: Arc<Metrics>,
     pub(super) write_timeout: Duration,
 }
 
@@ -128,7 +128,7 @@ impl Stream {
     }
 
     /// When it is to be looked at though nothing else happens.
-    pub(super) fn due(&self, common: &Common<'_>) -> Instant {
+    pub(super) fn due(&self, common: &Common) -> Instant {
         if let State::Lingering(until) = self.state {
             return until;
         }
@@ -140,7 +140,7 @@ impl Stream {
     }
 
     /// Looks what there is to do, and does it as far as the socket goes along.
-    pub(super) fn serve(&mut self, common: &Common<'_>) -> Next {
+    pub(super) fn serve(&mut self, common: &Common) -> Next {
         self.is_idle = false;
         for _ in 0..TURNS_MAX {
             if self.unsent.is_some() {
@@ -200,7 +200,7 @@ impl Stream {
     }
 
     /// Sends what was left for it.
-    pub(super) fn send_queued(&mut self, feed: &Feed, common: &Common<'_>) -> Next {
+    pub(super) fn send_queued(&mut self, feed: &Feed, common: &Common) -> Next {
         self.queued_bytes = 0;
         self.last_id = feed.now;
         let mut queued = std::mem::take(&mut self.queued);
@@ -223,7 +223,7 @@ impl Stream {
         self.serve(common)
     }
 
-    fn flush_fed(&mut self, common: &Common<'_>) -> Next {
+    fn flush_fed(&mut self, common: &Common) -> Next {
         match self.flush(common) {
             Ok(true) => self.fed(common),
             Ok(false) => {
@@ -235,12 +235,12 @@ impl Stream {
     }
 
     /// Goes on after it was fed: one that was left less than there is reads the rest itself.
-    fn fed(&mut self, common: &Common<'_>) -> Next {
+    fn fed(&mut self, common: &Common) -> Next {
         if self.is_idle { Next::Wait } else { self.serve(common) }
     }
 
     /// Takes what was read for it; none where reading failed, which would fail again: the client comes back by itself.
-    pub(super) fn read(&mut self, page: Option<Page>, common: &Common<'_>) -> Next {
+    pub(super) fn read(&mut self, page: Option<Page>, common: &Common) -> Next {
         let Some(page) = page else { return Next::Close };
         self.state = State::Open;
         if self.ending().is_none() {
@@ -253,7 +253,7 @@ impl Stream {
     }
 
     /// Looks at it because of the time.
-    pub(super) fn tick(&mut self, common: &Common<'_>, now: Instant) -> Next {
+    pub(super) fn tick(&mut self, common: &Common, now: Instant) -> Next {
         if let State::Lingering(until) = self.state {
             return if until <= now { Next::Close } else { Next::Wait };
         }
@@ -299,7 +299,7 @@ impl Stream {
         by_time.or_else(|| self.connection.seat().ending())
     }
 
-    fn end(&mut self, common: &Common<'_>, Ending { reason, reconnect, retry }: Ending) {
+    fn end(&mut self, common: &Common, Ending { reason, reconnect, retry }: Ending) {
         common.metrics.stream_ended(reason);
         self.unsent = Some(Unsent::last(self.connection.ending(reason, reconnect, retry)));
         self.state = State::Ending;
@@ -313,7 +313,7 @@ impl Stream {
     }
 
     /// Writes what is unsent; false where the socket has taken but a part.
-    fn flush(&mut self, common: &Common<'_>) -> io::Result<bool> {
+    fn flush(&mut self, common: &Common) -> io::Result<bool> {
         let Some(unsent) = &mut self.unsent else { return Ok(true) };
         loop {
             match unsent.write(&mut self.socket) {
