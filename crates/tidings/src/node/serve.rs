@@ -1,6 +1,6 @@
 //! Accepts connections and serves them, over HTTP/1.1 and HTTP/2, plain or within TLS, until the hub ends.
 
-mod first;
+mod acceptor;
 
 use std::{
     convert::Infallible,
@@ -13,8 +13,6 @@ use std::{
 };
 
 use axum::{Router, extract::Request, response::Response};
-use bytes::{Bytes, BytesMut};
-use http::header;
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -24,29 +22,26 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    runtime::Handle,
     sync::watch,
-    task::JoinSet,
     time::{Instant, timeout_at},
 };
-use tower_service::Service as _;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use self::first::First;
+use self::acceptor::Acceptor;
 use super::{shards::Shards, tls};
 use crate::{
-    connection::Opened,
     error::{Code, Error},
     hub::{Hub, Stage},
     transport::{
-        direct::{Doors, Handover, Offer, response_head},
+        direct::{Doors, Forwarded, Onward},
         hyper::watched,
         socket::{Arrival, Pressure, Socket},
         strict::{HeadTimeout, Strict},
     },
 };
 
-/// How long to wait after the system could not give another socket.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The largest request head, and what hyper may hold of a response.
 const HEAD_BYTES_MAX: usize = 128 << 10;
 /// The largest request head of HTTP/2, unpacked; twice what browsers and proxies send.
@@ -78,27 +73,19 @@ pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
 /// # Errors
 /// When a listener cannot be used.
 pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -> Result<(), Error> {
-    let shards = Shards::start(&hub)
+    let site = Site { hub, router, connections: TaskTracker::new() };
+    let shards = Shards::start(&site.hub, &site.router, &onward(&site))
         .map_err(|error| Error::new(Code::Internal, "a shard could not be started").caused_by(error))?;
-    let mut acceptors = JoinSet::new();
-    for listener in listeners {
-        let listener = into_tokio(listener).map_err(|error| {
-            Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error)
-        })?;
-        // Whoever waits to be accepted is taken before the runtime goes round its streams again: in a storm of clients
-        // the kernel would drop connection attempts otherwise, and each costs its client a second.
-        let site = Site { hub: hub.clone(), router: router.clone(), doors: shards.doors() };
-        acceptors.spawn(tokio::task::unconstrained(accept(site, listener)));
-    }
-    while acceptors.join_next().await.is_some() {}
-    goodbye(&mut hub.stage()).await;
+    let acceptor = Acceptor::start(listeners, welcome(&site, shards.doors()))
+        .map_err(|error| Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error))?;
+    reached(&mut site.hub.stage(), Stage::Draining).await;
+    acceptor.end().await;
+    shards.doors().drain();
+    goodbye(&mut site.hub.stage()).await;
     shards.end().await;
+    site.connections.close();
+    site.connections.wait().await;
     Ok(())
-}
-
-fn into_tokio(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
-    listener.set_nonblocking(true)?;
-    tokio::net::TcpListener::from_std(listener)
 }
 
 /// What every connection is served with.
@@ -106,99 +93,63 @@ fn into_tokio(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
 struct Site {
     hub: Hub,
     router: Router,
-    doors: Arc<Doors>,
+    /// Those that are not a shard's.
+    connections: TaskTracker,
 }
 
-async fn accept(site: Site, listener: tokio::net::TcpListener) {
-    let mut stage = site.hub.stage();
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = reached(&mut stage, Stage::Draining) => break,
-        };
-        match accepted {
-            Ok(accepted) => {
-                connections.spawn(connection(site.clone(), accepted, stage.clone()));
-            }
-            Err(error) => {
-                // Descriptors used up: those that are open go on, and nobody spins.
-                warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+/// What becomes of a new connection: a shard has those without TLS, the one with the fewest the next.
+fn welcome(site: &Site, doors: Arc<Doors>) -> impl Fn(mio::net::TcpStream, SocketAddr) + Send + 'static {
+    let (site, runtime) = (site.clone(), Handle::current());
+    let is_tls = site.hub.parts().tls.is_some();
+    move |socket, peer| {
+        tune(&socket, site.hub.settings().stream.write_timeout);
+        if is_tls {
+            site.connections.spawn_on(tls_connection(site.clone(), socket, peer, site.hub.stage()), &runtime);
+        } else {
+            doors.welcome(socket, peer);
         }
-        while connections.try_join_next().is_some() {}
     }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
 }
 
-/// Serves one connection to its end, or to where a shard takes it.
-async fn connection(site: Site, (stream, peer): (TcpStream, SocketAddr), mut stage: watch::Receiver<Stage>) {
-    let settings = site.hub.settings();
-    tune(&stream, settings.stream.write_timeout);
-    let deadline = Instant::now() + settings.server.head_timeout;
-    if site.hub.parts().tls.is_some() {
-        return tls_connection(site, stream, peer, deadline, stage).await;
-    }
-    let arrival = Arrival { peer, is_tls: false };
-    let (read, answered) = match first(&stream, deadline, stage.clone()).await {
-        First::Other(read) => (read, None),
-        First::Request(mut request, read) => {
-            request.extensions_mut().insert(arrival);
-            request.extensions_mut().insert(Offer);
-            let mut router = site.router.clone();
-            let answering = router.call(*request);
-            let Ok(mut response) = tokio::select! {
-                response = answering => response,
-                () = goodbye(&mut stage) => return,
-            };
-            let handover = response.extensions().get().cloned();
-            if let Some(opened) = handover.and_then(|handover: Handover| handover.take()) {
-                // A layer around the routes may have meant to encode a body that goes another way.
-                response.headers_mut().remove(header::CONTENT_ENCODING);
-                let head = response_head(response.status(), response.headers());
-                return hand_over(&site.doors, stream, head, opened);
-            }
-            (read, Some(response))
+/// Serves what shards pass on.
+fn onward(site: &Site) -> Onward {
+    let (site, runtime) = (site.clone(), Handle::current());
+    Arc::new(move |forwarded| {
+        let connection = forwarded_connection(site.clone(), forwarded);
+        site.connections.spawn_on(connection, &runtime);
+    })
+}
+
+async fn forwarded_connection(site: Site, forwarded: Forwarded) {
+    let Forwarded { socket, peer, read, answered, head_due } = forwarded;
+    let socket = match TcpStream::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            return warn!(%error, "a socket could not be passed on; its client comes back by itself");
         }
     };
-    let metrics = site.hub.metrics().clone();
-    let socket = Socket::with_read(stream, read, settings.stream.write_timeout, metrics);
+    let settings = site.hub.settings();
+    let socket = Socket::with_read(socket, read, settings.stream.write_timeout, site.hub.metrics().clone());
+    let arrival = Arrival { peer, is_tls: false };
     let requests = requests(site.router, socket.pressure().clone(), arrival, answered);
-    serve_http(&site.hub, socket, requests, deadline, stage).await;
-}
-
-/// Reads the first request; a hub that ends takes what was read of it.
-async fn first(stream: &TcpStream, deadline: Instant, mut stage: watch::Receiver<Stage>) -> First {
-    let mut read = BytesMut::new();
-    tokio::select! {
-        first = first::read(stream, &mut read, deadline) => return first,
-        () = reached(&mut stage, Stage::Draining) => {}
-    }
-    First::Other(read.freeze())
-}
-
-fn hand_over(doors: &Doors, stream: TcpStream, head: Bytes, opened: Opened) {
-    match stream.into_std() {
-        Ok(socket) => doors.hand_over(socket, head, opened),
-        Err(error) => {
-            warn!(%error, "a socket could not be given to a shard; its client comes back by itself");
-        }
-    }
+    serve_http(&site.hub, socket, requests, head_due.into(), site.hub.stage()).await;
 }
 
 async fn tls_connection(
     site: Site,
-    stream: TcpStream,
+    socket: mio::net::TcpStream,
     peer: SocketAddr,
-    deadline: Instant,
     mut stage: watch::Receiver<Stage>,
 ) {
     let hub = &site.hub;
+    let Some(tls) = &hub.parts().tls else { return };
+    let stream = match TcpStream::from_std(socket.into()) {
+        Ok(stream) => stream,
+        Err(error) => return warn!(%error, "a socket could not be watched; its client comes back by itself"),
+    };
+    let deadline = Instant::now() + hub.settings().server.head_timeout;
     let socket = Socket::new(stream, hub.settings().stream.write_timeout, hub.metrics().clone());
     let pressure = socket.pressure().clone();
-    let Some(tls) = &hub.parts().tls else { return };
     let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
     let greeted = tokio::select! {
         greeted = timeout_at(deadline, tls::accept(tls, socket)) => greeted,
@@ -208,8 +159,7 @@ async fn tls_connection(
         Ok(Ok(Some(stream))) => {
             let requests = requests(site.router, pressure, Arrival { peer, is_tls: true }, None);
             let deadline = Instant::now() + hub.settings().server.head_timeout;
-            // On the heap: it would make the task of a connection without TLS larger, too.
-            Box::pin(serve_http(hub, stream, requests, deadline, stage)).await;
+            serve_http(hub, stream, requests, deadline, stage).await;
         }
         Ok(Ok(None)) => {
             debug!(%peer, "plain HTTP was refused on a port that speaks TLS");
@@ -323,7 +273,7 @@ async fn goodbye(stage: &mut watch::Receiver<Stage>) {
 }
 
 /// Makes the kernel say early that a peer is behind, send at once, and notice a peer that is gone.
-fn tune(stream: &TcpStream, write_timeout: Duration) {
+fn tune(stream: &mio::net::TcpStream, write_timeout: Duration) {
     const UNSENT_BYTES_MAX: u32 = 128 << 10;
     let socket = socket2::SockRef::from(stream);
     let outcome = socket

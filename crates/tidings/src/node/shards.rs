@@ -6,11 +6,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use axum::Router;
 use tokio::runtime::Handle;
 
 use crate::{
     hub::Hub,
-    transport::direct::{Doors, Shard},
+    transport::direct::{Doors, Onward, Shard},
 };
 
 /// Owns the threads, from start to end.
@@ -20,13 +21,15 @@ pub(super) struct Shards {
 }
 
 impl Shards {
-    pub(super) fn start(hub: &Hub) -> io::Result<Self> {
+    /// Starts them. They answer by these routes, and pass on what is not theirs.
+    pub(super) fn start(hub: &Hub, router: &Router, onward: &Onward) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let parts = hub.parts();
         let (mut doors, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
         for number in 0..cores {
-            let (log, metrics) = (parts.log.clone(), parts.metrics.clone());
-            let (shard, door) = Shard::new(log, metrics, &parts.settings.stream, Handle::current())?;
+            let shared = (parts.log.clone(), parts.metrics.clone());
+            let (router, runtime) = (router.clone(), Handle::current());
+            let (shard, door) = Shard::new(shared, &parts.settings, router, runtime, onward.clone())?;
             let thread = thread::Builder::new().name(format!("tidings-shard-{number}"));
             threads.push(thread.spawn(move || shard.run())?);
             parts.seats.tell(door.clone());

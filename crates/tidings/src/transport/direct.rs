@@ -1,37 +1,38 @@
-//! Streams of plain HTTP/1.1 whose sockets a shard owns: a thread with an event queue, and for each stream a place in a
-//! slab. No task, no body, no buffer; a write leaves when there is something to say.
+//! Plain connections, whose sockets a shard owns: a thread with an event queue, and for each connection a place in a slab.
+//! It answers publishes, and asks for streams, as the routes have it, and serves the streams: no task, no body, no buffer;
+//! a write leaves when there is something to say. What asks for anything else is hyper's.
 
+mod answer;
+mod door;
+mod guest;
 mod head;
+mod request;
 mod shard;
 mod stream;
+mod visitor;
 mod wheel;
 
 use std::{
     convert::Infallible,
-    io,
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, Wake},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Instant,
 };
 
+use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-pub(crate) use self::{head::response_head, shard::Shard};
-use crate::{
-    connection::{Listener, Opened},
-    log::page::Page,
-};
+pub(crate) use self::{door::Doors, shard::Shard};
+use crate::connection::Opened;
 
-/// Says that whoever sends this request can be given to a shard; among the request's extensions.
+/// Says that a shard has the socket that this request came by; among the request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Offer;
 
-/// A stream on its way from a route to a shard, among the response's extensions.
+/// A stream on its way from a route to its shard, among the response's extensions.
 #[derive(Clone)]
 pub(crate) struct Handover(Arc<Mutex<Option<Opened>>>);
 
@@ -61,141 +62,17 @@ impl Body for Elsewhere {
     }
 }
 
-/// The doors of all shards of a hub.
-#[derive(Default)]
-pub(crate) struct Doors {
-    doors: Vec<Arc<Door>>,
-    next: AtomicUsize,
+/// A connection that is hyper's from now on.
+pub(crate) struct Forwarded {
+    pub(crate) socket: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// What was read of it, to be read again.
+    pub(crate) read: Bytes,
+    /// The answer to the request that was read, where there is one.
+    pub(crate) answered: Option<Response>,
+    /// When its next head must be whole.
+    pub(crate) head_due: Instant,
 }
 
-impl Doors {
-    pub(crate) fn new(doors: Vec<Arc<Door>>) -> Self {
-        Self { doors, next: AtomicUsize::new(0) }
-    }
-
-    /// Gives a socket, with the head of its response, and its stream to one of the shards, each in turn.
-    pub(crate) fn hand_over(&self, socket: TcpStream, head: Bytes, opened: Opened) {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.doors[turn % self.doors.len()].put(|waiting| {
-            waiting.newcomers.push(Newcomer { socket, head, opened });
-        });
-    }
-
-    /// Has every shard close what is still open, and end.
-    pub(crate) fn close(&self) {
-        self.doors.iter().for_each(|door| door.put(|waiting| waiting.is_closed = true));
-    }
-}
-
-/// A stream that a shard has not seen yet.
-struct Newcomer {
-    socket: TcpStream,
-    head: Bytes,
-    opened: Opened,
-}
-
-/// How other threads reach a shard. What waits is bounded by the number of its streams.
-pub(crate) struct Door {
-    waiting: Mutex<Waiting>,
-    /// The shard looks at what waits before it sleeps; whoever finds this set has to wake it.
-    is_asleep: AtomicBool,
-    bell: mio::Waker,
-    /// The log has grown.
-    has_news: AtomicBool,
-    /// There are streams that want to hear of it.
-    has_streams: AtomicBool,
-}
-
-#[derive(Default)]
-struct Waiting {
-    newcomers: Vec<Newcomer>,
-    /// Streams whose seats were woken.
-    woken: Vec<usize>,
-    /// Stretches of the log that were read for a stream, by its place and serial number; none where that failed.
-    pages: Vec<(usize, u64, Option<Page>)>,
-    is_closed: bool,
-}
-
-impl Waiting {
-    fn is_empty(&self) -> bool {
-        self.newcomers.is_empty() && self.woken.is_empty() && self.pages.is_empty() && !self.is_closed
-    }
-}
-
-impl Door {
-    fn new(bell: mio::Waker) -> Arc<Self> {
-        Arc::new(Self {
-            waiting: Mutex::default(),
-            is_asleep: AtomicBool::new(false),
-            bell,
-            has_news: AtomicBool::new(false),
-            has_streams: AtomicBool::new(false),
-        })
-    }
-
-    fn put(&self, put: impl FnOnce(&mut Waiting)) {
-        put(&mut self.waiting());
-        self.ring();
-    }
-
-    fn ring(&self) {
-        if self.is_asleep.swap(false, Ordering::SeqCst) {
-            // It fails where the system has no room for one more count: then the bell has rung.
-            let _ = self.bell.wake();
-        }
-    }
-
-    /// Takes what waits; where nothing does, whoever puts something next rings.
-    fn take(&self, taken: &mut Waiting) {
-        std::mem::swap(&mut *self.waiting(), taken);
-    }
-
-    /// Whether the shard may sleep now. It is said before it is looked: whoever puts something after the look rings.
-    fn may_sleep(&self) -> bool {
-        self.is_asleep.store(true, Ordering::SeqCst);
-        let may_sleep = self.waiting().is_empty() && !self.has_news.load(Ordering::SeqCst);
-        if !may_sleep {
-            self.is_awake();
-        }
-        may_sleep
-    }
-
-    fn is_awake(&self) {
-        self.is_asleep.store(false, Ordering::SeqCst);
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Listener for Door {
-    fn news(&self) {
-        if self.has_streams.load(Ordering::SeqCst) && !self.has_news.swap(true, Ordering::SeqCst) {
-            self.ring();
-        }
-    }
-}
-
-/// Wakes one stream of a shard.
-struct Bell {
-    door: Arc<Door>,
-    place: usize,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.door.put(|waiting| waiting.woken.push(self.place));
-    }
-}
-
-/// Makes the event queue of a shard.
-fn queue() -> io::Result<(mio::Poll, Arc<Door>)> {
-    let poll = mio::Poll::new()?;
-    let bell = mio::Waker::new(poll.registry(), shard::BELL)?;
-    Ok((poll, Door::new(bell)))
-}
+/// Takes connections that are hyper's.
+pub(crate) type Onward = Arc<dyn Fn(Forwarded) + Send + Sync>;

@@ -129,6 +129,16 @@ impl Judge {
         self.is_opening || self.preface.is_some()
     }
 
+    /// How much of the body of the first request is still to come; none where its head is not whole, or does not say.
+    pub(crate) fn body_left(&self) -> Option<u64> {
+        match self.state {
+            _ if self.is_opening() => None,
+            State::Start => Some(0),
+            State::Body(left) => Some(left),
+            _ => None,
+        }
+    }
+
     /// Takes the next bytes of the connection, cut anywhere.
     ///
     /// # Errors

@@ -1,26 +1,54 @@
-//! The head of a stream's response, byte for byte as hyper writes it, but for the date.
+//! The head of a response, byte for byte as hyper writes it, but for the date.
 
 use std::time::SystemTime;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 
-/// Writes the head of a chunked HTTP/1.1 response.
-pub(crate) fn response_head(status: StatusCode, headers: &HeaderMap) -> Bytes {
-    let mut head = BytesMut::with_capacity(320);
+/// What most heads fit.
+const HEAD_BYTES: usize = 384;
+
+/// How it is known where a body ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Framing<'a> {
+    /// By its last chunk.
+    Chunked,
+    /// This is all of it; `is_last` says that the connection ends with it.
+    Whole { body: &'a [u8], is_last: bool },
+}
+
+/// Writes the head of an HTTP/1.1 response, and the body where it is at hand.
+pub(super) fn write_head(status: StatusCode, headers: &HeaderMap, framing: Framing<'_>) -> Bytes {
+    let body = if let Framing::Whole { body, .. } = framing { body } else { &[] };
+    let mut head = BytesMut::with_capacity(HEAD_BYTES + body.len());
     head.put_slice(b"HTTP/1.1 ");
     head.put_slice(status.as_str().as_bytes());
     head.put_u8(b' ');
     head.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     head.put_slice(b"\r\n");
     for (name, value) in headers {
-        head.put_slice(name.as_str().as_bytes());
-        head.put_slice(b": ");
-        head.put_slice(value.as_bytes());
-        head.put_slice(b"\r\n");
+        put(&mut head, name.as_str(), value.as_bytes());
     }
-    head.put_slice(b"transfer-encoding: chunked\r\ndate: ");
-    head.put_slice(httpdate::fmt_http_date(SystemTime::now()).as_bytes());
-    head.put_slice(b"\r\n\r\n");
+    match framing {
+        Framing::Chunked => put(&mut head, "transfer-encoding", b"chunked"),
+        Framing::Whole { body, is_last } => {
+            if !headers.contains_key(header::CONTENT_LENGTH) {
+                put(&mut head, "content-length", body.len().to_string().as_bytes());
+            }
+            if is_last {
+                put(&mut head, "connection", b"close");
+            }
+        }
+    }
+    put(&mut head, "date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+    head.put_slice(b"\r\n");
+    head.put_slice(body);
     head.freeze()
+}
+
+fn put(head: &mut BytesMut, name: &str, value: &[u8]) {
+    head.put_slice(name.as_bytes());
+    head.put_slice(b": ");
+    head.put_slice(value);
+    head.put_slice(b"\r\n");
 }

@@ -1,26 +1,32 @@
-//! One thread and the streams that it serves.
+//! One thread and the connections that it serves.
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     task::Waker,
     time::Instant,
 };
 
-use mio::{Events, Interest, Token};
+use axum::{Router, response::Response};
+use bytes::Bytes;
+use mio::{Events, Interest, Token, net::TcpStream};
 use slab::Slab;
 use tidings_protocol::Epoch;
 use tokio::runtime::Handle;
 use tracing::error;
 
 use super::{
-    Bell, Door, Newcomer, Waiting, queue,
-    stream::{Common, Feed, Next, Stream, chunk_of},
+    Forwarded, Onward,
+    door::{Bell, Door, Waiting, queue},
+    guest::{Common, Guest, Next, Watch, is_gone},
+    stream::{Feed, Stream, chunk_of},
+    visitor::Visitor,
     wheel::Wheel,
 };
 use crate::{
-    config::StreamSettings,
-    connection::Lists,
+    config::Settings,
+    connection::{Lists, Opened},
     log::{Log, Newer, entry::Entry, page::Page},
     metrics::Metrics,
 };
@@ -29,8 +35,10 @@ use crate::{
 pub(super) const BELL: Token = Token(usize::MAX);
 /// Entries that are sent before sockets are looked at again.
 const ENTRIES_MAX: usize = 64;
-/// Streams that are sent something before sockets are looked at again, but for those of one entry.
+/// Streams that are left something before any of it is sent, but for those of one entry.
 const TOUCHED_MAX: usize = 4096;
+/// Streams that are written to before sockets are looked at again: publishes are taken while a broadcast goes out.
+const SENDS_MAX: usize = 512;
 /// Events of the sockets that are taken at once.
 const EVENTS_MAX: usize = 1024;
 
@@ -38,21 +46,23 @@ const EVENTS_MAX: usize = 1024;
 pub(crate) struct Shard {
     poll: mio::Poll,
     door: Arc<Door>,
-    /// Each on its own: a slab that grows would hold twice the room.
-    streams: Slab<Box<Stream>>,
+    /// None while one becomes another.
+    guests: Slab<Option<Guest>>,
+    streams: usize,
     /// Who wants what, by place.
     lists: Lists<usize>,
     /// The log was fed up to here.
     fed: u64,
-    /// Those who were left something; kept for its room.
+    /// Those who were left something that is still to be sent.
     touched: Vec<usize>,
     wheel: Wheel,
     serial: u64,
     timers: u64,
     log: Arc<Log>,
     common: Common,
-    /// Where the disk is read, off this thread.
+    /// Where the disk is read, and answers wait for others, off this thread.
     runtime: Handle,
+    onward: Onward,
 }
 
 impl Shard {
@@ -61,38 +71,48 @@ impl Shard {
     /// # Errors
     /// When the system has no event queue left.
     pub(crate) fn new(
-        log: Arc<Log>,
-        metrics: Arc<Metrics>,
-        settings: &StreamSettings,
+        (log, metrics): (Arc<Log>, Arc<Metrics>),
+        settings: &Settings,
+        router: Router,
         runtime: Handle,
+        onward: Onward,
     ) -> io::Result<(Self, Arc<Door>)> {
         let (poll, door) = queue()?;
-        let wheel = Wheel::new(Instant::now());
         let shard = Self {
             poll,
             door: door.clone(),
-            streams: Slab::new(),
+            guests: Slab::new(),
+            streams: 0,
             lists: Lists::default(),
             fed: 0,
             touched: Vec::new(),
-            wheel,
+            wheel: Wheel::new(Instant::now()),
             serial: 0,
             timers: 0,
             log,
-            common: Common { metrics, write_timeout: settings.write_timeout },
+            common: Common {
+                metrics,
+                router,
+                write_timeout: settings.stream.write_timeout,
+                head_timeout: settings.server.head_timeout,
+                is_draining: false,
+            },
             runtime,
+            onward,
         };
         Ok((shard, door))
     }
 
     /// Serves until its door is closed.
     pub(crate) fn run(mut self) {
+        let runtime = self.runtime.clone();
+        let _within = runtime.enter();
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut taken = Waiting::default();
         let mut again = Vec::new();
         let mut due = Vec::new();
         while !taken.is_closed {
-            let must_hurry = !again.is_empty() || !self.door.may_sleep();
+            let must_hurry = !again.is_empty() || !self.touched.is_empty() || !self.door.may_sleep();
             let sleep =
                 if must_hurry { Some(std::time::Duration::ZERO) } else { self.wheel.sleep(Instant::now()) };
             if let Err(error) = self.poll.poll(&mut events, sleep)
@@ -107,7 +127,7 @@ impl Shard {
             // What is unstored, and ends, were looked at before.
             self.feed(&mut again);
             for place in std::mem::take(&mut again) {
-                self.look(place, &mut again, |stream, common| stream.serve(common));
+                self.look(place, &mut again, Guest::serve);
             }
             for event in &events {
                 self.socket_event(event, &mut again);
@@ -121,21 +141,59 @@ impl Shard {
     }
 
     fn take(&mut self, taken: &mut Waiting, again: &mut Vec<usize>) {
-        for newcomer in taken.newcomers.drain(..) {
-            self.seat(newcomer, again);
+        if std::mem::take(&mut taken.is_draining) {
+            self.drain(again);
+        }
+        for (socket, peer) in taken.newcomers.drain(..) {
+            self.welcome(socket, peer);
         }
         for (place, serial, page) in taken.pages.drain(..) {
-            if self.streams.get(place).is_some_and(|stream| stream.serial == serial) {
-                self.look(place, again, |stream, common| stream.read(page, common));
-            }
+            self.look(place, again, |guest, common| match guest.stream() {
+                Some(stream) if stream.watch.serial == serial => stream.read(page, common),
+                _ => Next::Wait,
+            });
         }
         for place in taken.woken.drain(..) {
-            self.look(place, again, |stream, common| stream.serve(common));
+            self.look(place, again, Guest::serve);
         }
     }
 
-    /// Sends what is new to those who wait for it.
+    fn drain(&mut self, again: &mut Vec<usize>) {
+        self.common.is_draining = true;
+        for place in self.places() {
+            self.look(place, again, |guest, _| match guest {
+                Guest::Visitor(visitor) => visitor.drain(),
+                Guest::Stream(_) => Next::Wait,
+            });
+        }
+    }
+
+    fn places(&self) -> Vec<usize> {
+        self.guests.iter().map(|(place, _)| place).collect()
+    }
+
+    /// Sends what is new to those who wait for it, to some of them at a time.
     fn feed(&mut self, again: &mut Vec<usize>) {
+        let feed = Feed { now: Instant::now(), now_millis: self.log.now() };
+        if self.touched.is_empty() {
+            self.queue_news(&feed, again);
+        }
+        let later = self.touched.len().saturating_sub(SENDS_MAX);
+        let mut now = self.touched.split_off(later);
+        for place in now.drain(..) {
+            self.look(place, again, |guest, common| match guest.stream() {
+                Some(stream) => stream.send_queued(&feed, common),
+                None => Next::Wait,
+            });
+        }
+        if self.touched.is_empty() {
+            // Its room is kept.
+            self.touched = now;
+        }
+    }
+
+    /// Leaves what is new with those who wait for it.
+    fn queue_news(&mut self, feed: &Feed, again: &mut Vec<usize>) {
         if !self.door.has_news.swap(false, Ordering::SeqCst) {
             return;
         }
@@ -143,69 +201,88 @@ impl Shard {
         let Some(entries) = entries else {
             // So much came at once that it is no longer at hand: each reads for itself.
             self.fed = head;
-            let places: Vec<usize> = self.streams.iter().map(|(place, _)| place).collect();
-            for place in places {
-                self.look(place, again, |stream, common| stream.serve(common));
+            for place in self.places() {
+                self.look(place, again, |guest, common| match guest.stream() {
+                    Some(stream) => stream.serve(common),
+                    None => Next::Wait,
+                });
             }
             return;
         };
-        let feed = Feed { now: Instant::now(), now_millis: self.log.now() };
-        let mut touched = std::mem::take(&mut self.touched);
         for entry in &entries {
-            self.queue(entry, newest, &feed, &mut touched);
+            self.queue(entry, newest, feed);
             self.fed = entry.offset;
-            if touched.len() > TOUCHED_MAX {
+            if self.touched.len() > TOUCHED_MAX {
                 break;
             }
         }
-        for place in touched.drain(..) {
-            self.look(place, again, |stream, common| stream.send_queued(&feed, common));
-        }
-        self.touched = touched;
         if self.fed < head {
             self.door.has_news.store(true, Ordering::SeqCst);
         }
     }
 
-    /// Leaves an entry with everyone who wants it and waits for it; notes who had none before.
-    fn queue(&mut self, entry: &Entry, newest: Epoch, feed: &Feed, touched: &mut Vec<usize>) {
-        let Self { lists, streams, .. } = self;
+    /// Leaves an entry with everyone who wants it and waits for it.
+    fn queue(&mut self, entry: &Entry, newest: Epoch, feed: &Feed) {
+        let Self { lists, guests, touched, .. } = self;
         // One for all, and none where nobody wants it.
         let mut chunk = None;
         for channel in &entry.channels {
             lists.each(channel, &mut |place| {
                 let chunk = chunk.get_or_insert_with(|| chunk_of(&entry.frame(newest, &[])));
-                if streams.get_mut(*place).is_some_and(|stream| stream.queue(entry, chunk, feed)) {
+                let stream = guests.get_mut(*place).and_then(Option::as_mut).and_then(Guest::stream);
+                if stream.is_some_and(|stream| stream.queue(entry, chunk, feed)) {
                     touched.push(*place);
                 }
             });
         }
     }
 
-    fn seat(&mut self, Newcomer { socket, head, opened }: Newcomer, again: &mut Vec<usize>) {
-        if self.streams.is_empty() {
+    /// Gives a new connection a place.
+    fn welcome(&mut self, mut socket: TcpStream, peer: SocketAddr) {
+        if self.common.is_draining {
+            self.left();
+            return;
+        }
+        let entry = self.guests.vacant_entry();
+        let place = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut socket, Token(place), interest) {
+            error!(%error, "a socket could not be watched; its client comes back by itself");
+            return self.left();
+        }
+        self.serial += 1;
+        let now = Instant::now();
+        let watch = Watch {
+            serial: self.serial,
+            timer: (0, now),
+            waker: Waker::from(Arc::new(Bell { door: self.door.clone(), place })),
+            is_read_closed: false,
+        };
+        let head_due = now + self.common.head_timeout;
+        entry.insert(Some(Guest::Visitor(Box::new(Visitor::new(socket, peer, watch, head_due)))));
+        self.arm(place, head_due);
+    }
+
+    /// Makes a stream of a connection that asked for one.
+    fn begin(&mut self, place: usize, head: Bytes, opened: Opened, again: &mut Vec<usize>) {
+        let Some(Guest::Visitor(visitor)) = self.guests.get_mut(place).and_then(Option::take) else { return };
+        if self.streams == 0 {
             // Nobody was there to hear of what came before.
             self.door.has_streams.store(true, Ordering::SeqCst);
             self.fed = self.log.head().offset;
         }
-        let entry = self.streams.vacant_entry();
-        let place = entry.key();
-        let mut socket = mio::net::TcpStream::from_std(socket);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket, Token(place), interest) {
-            return error!(%error, "a socket could not be watched; its client comes back by itself");
-        }
-        self.serial += 1;
-        let waker = Waker::from(Arc::new(Bell { door: self.door.clone(), place }));
-        let stream = Stream::new(socket, head, opened.connection, &opened.times, self.serial, waker);
-        let subscriptions = stream.subscriptions();
-        entry.insert(Box::new(stream));
-        for subscription in subscriptions.iter() {
+        self.streams += 1;
+        let may_read = visitor.may_read();
+        let Visitor { socket, watch, .. } = *visitor;
+        let stream = Stream::new(socket, head, opened.connection, &opened.times, watch);
+        for subscription in stream.subscriptions().iter() {
             self.lists.add(subscription, place);
         }
-        let due = self.streams[place].due(&self.common);
-        self.arm(place, due);
-        self.look(place, again, |stream, common| stream.serve(common));
+        self.guests[place] = Some(Guest::Stream(Box::new(stream)));
+        self.look(place, again, Guest::serve);
+        if may_read {
+            self.look(place, again, Guest::readable);
+        }
     }
 
     fn socket_event(&mut self, event: &mio::event::Event, again: &mut Vec<usize>) {
@@ -213,57 +290,93 @@ impl Shard {
         if event.token() == BELL {
             return;
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.look(place, again, |stream, _| stream.read_away());
+        if is_gone(event) {
+            return self.look(place, again, |_, _| Next::Close);
+        }
+        if event.is_readable() || event.is_read_closed() {
+            self.look(place, again, |guest, common| {
+                guest.watch_mut().is_read_closed |= event.is_read_closed();
+                guest.readable(common)
+            });
         }
         if event.is_writable() {
-            self.look(place, again, |stream, common| stream.serve(common));
+            self.look(place, again, Guest::serve);
         }
     }
 
     fn tick(&mut self, place: usize, timer: u64, now: Instant, again: &mut Vec<usize>) {
-        let Some(stream) = self.streams.get(place).filter(|stream| stream.timer.0 == timer) else { return };
-        let is_due = stream.due(&self.common) <= now;
-        if is_due {
-            self.look(place, again, |stream, common| stream.tick(common, now));
+        let Some(due) = self.due(place, timer) else { return };
+        if due <= now {
+            self.look(place, again, |guest, common| guest.tick(common, now));
         }
-        if let Some(stream) = self.streams.get(place).filter(|stream| stream.timer.0 == timer) {
-            let due = stream.due(&self.common);
+        if let Some(due) = self.due(place, timer) {
             self.arm(place, due);
         }
     }
 
+    /// When a guest is due, if this is its timer.
+    fn due(&self, place: usize, timer: u64) -> Option<Instant> {
+        let guest = self.guests.get(place)?.as_ref()?;
+        (guest.watch().timer.0 == timer).then(|| guest.due(&self.common))
+    }
+
     fn arm(&mut self, place: usize, due: Instant) {
         self.timers += 1;
-        self.streams[place].timer = (self.timers, due);
-        self.wheel.arm(place, self.timers, due);
+        let timer = self.timers;
+        if let Some(guest) = &mut self.guests[place] {
+            guest.watch_mut().timer = (timer, due);
+        }
+        self.wheel.arm(place, timer, due);
     }
 
     fn look(
         &mut self,
         place: usize,
         again: &mut Vec<usize>,
-        look: impl FnOnce(&mut Stream, &Common) -> Next,
+        look: impl FnOnce(&mut Guest, &mut Common) -> Next,
     ) {
-        let Some(stream) = self.streams.get_mut(place) else { return };
-        let next = look(stream, &self.common);
-        let (due, serial) = (stream.due(&self.common), stream.serial);
-        if due < stream.timer.1 {
+        let Some(guest) = self.guests.get_mut(place).and_then(Option::as_mut) else { return };
+        let next = look(guest, &mut self.common);
+        let (due, watch) = (guest.due(&self.common), guest.watch());
+        let serial = watch.serial;
+        if due < watch.timer.1 {
             self.arm(place, due);
         }
         match next {
             Next::Wait => {}
             Next::Again => again.push(place),
             Next::Read(page) => self.read(place, serial, page),
-            Next::Close => {
-                let mut stream = self.streams.remove(place);
-                let _ = self.poll.registry().deregister(&mut stream.socket);
-                for subscription in stream.subscriptions().iter() {
-                    self.lists.remove(subscription, |other| *other == place);
-                }
-                self.door.has_streams.store(!self.streams.is_empty(), Ordering::SeqCst);
-            }
+            Next::Stream(head, opened) => self.begin(place, head, *opened, again),
+            Next::Forward(read, answered) => self.forward(place, read, answered),
+            Next::Close => drop(self.leave(place)),
         }
+    }
+
+    fn forward(&mut self, place: usize, read: Bytes, answered: Option<Box<Response>>) {
+        let Some(Guest::Visitor(visitor)) = self.leave(place) else { return };
+        let Visitor { socket, peer, head_due, .. } = *visitor;
+        let answered = answered.map(|response| *response);
+        (self.onward)(Forwarded { socket: socket.into(), peer, read, answered, head_due });
+    }
+
+    /// Takes a guest from its place.
+    fn leave(&mut self, place: usize) -> Option<Guest> {
+        let mut guest = self.guests.try_remove(place).flatten()?;
+        let _ = self.poll.registry().deregister(guest.socket());
+        if let Some(stream) = guest.stream() {
+            for subscription in stream.subscriptions().iter() {
+                self.lists.remove(subscription, |other| *other == place);
+            }
+            self.streams -= 1;
+            self.door.has_streams.store(self.streams > 0, Ordering::SeqCst);
+        }
+        self.left();
+        Some(guest)
+    }
+
+    /// One connection fewer.
+    fn left(&self) {
+        self.door.guests.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The disk is read off this thread.

@@ -4,7 +4,6 @@ use std::{
     io::{self, IoSlice, Read, Write},
     net::Shutdown,
     sync::Arc,
-    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -12,13 +11,13 @@ use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 use tidings_protocol::{Subscription, body::EndReason};
 
+use super::guest::{Common, Next, Watch};
 use crate::{
     connection::{Connection, Ending, Times, Turn, WRITE_BYTES_MAX},
     log::{
         entry::{Entry, Millis},
         page::Page,
     },
-    metrics::Metrics,
 };
 
 /// Stretches of the log that are passed over before others have their turn.
@@ -34,12 +33,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A stream in its place.
 pub(super) struct Stream {
     pub(super) socket: TcpStream,
+    pub(super) watch: Watch,
     connection: Connection,
-    /// Tells it from those that had its place before.
-    pub(super) serial: u64,
-    /// What its place on the wheel is known by, and when that is; older places are void.
-    pub(super) timer: (u64, Instant),
-    waker: Waker,
     unsent: Option<Unsent>,
     /// Since when its socket takes nothing.
     refused_since: Option<Instant>,
@@ -68,28 +63,10 @@ enum State {
     Lingering(Instant),
 }
 
-/// What to do with a stream after it was looked at.
-pub(super) enum Next {
-    /// It waits: for its seat, its socket or its time.
-    Wait,
-    /// Others first, then again.
-    Again,
-    /// Read this for it.
-    Read(Page),
-    /// It is over.
-    Close,
-}
-
 /// What is the same for all that are fed with an entry.
 pub(super) struct Feed {
     pub(super) now: Instant,
     pub(super) now_millis: Millis,
-}
-
-/// What a shard has that its streams use.
-pub(super) struct Common {
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) write_timeout: Duration,
 }
 
 impl Stream {
@@ -98,18 +75,15 @@ impl Stream {
         head: Bytes,
         mut connection: Connection,
         times: &Times,
-        serial: u64,
-        waker: Waker,
+        watch: Watch,
     ) -> Self {
         let now = Instant::now();
         let opening = connection.opening(times.retry);
         Self {
             socket,
             unsent: Some(Unsent::first(head, opening)),
+            watch,
             connection,
-            serial,
-            timer: (0, now),
-            waker,
             refused_since: None,
             is_pressed: false,
             state: State::Open,
@@ -142,6 +116,10 @@ impl Stream {
     /// Looks what there is to do, and does it as far as the socket goes along.
     pub(super) fn serve(&mut self, common: &Common) -> Next {
         self.is_idle = false;
+        if !self.queued.is_empty() {
+            self.last_id = Instant::now();
+            self.unsent = Some(self.take_queued());
+        }
         for _ in 0..TURNS_MAX {
             if self.unsent.is_some() {
                 match self.flush(common) {
@@ -159,7 +137,7 @@ impl Stream {
                 }
                 State::Open => {}
             }
-            self.connection.seat().listen(&self.waker);
+            self.connection.seat().listen(&self.watch.waker);
             if let Some(ending) = self.ending() {
                 self.end(common, ending);
                 continue;
@@ -201,16 +179,14 @@ impl Stream {
 
     /// Sends what was left for it.
     pub(super) fn send_queued(&mut self, feed: &Feed, common: &Common) -> Next {
-        self.queued_bytes = 0;
-        self.last_id = feed.now;
-        let mut queued = std::mem::take(&mut self.queued);
-        if queued.len() > 1 {
-            self.unsent = Some(Unsent::new(queued));
+        if self.queued.len() > 1 {
+            self.last_id = feed.now;
+            self.unsent = Some(self.take_queued());
             return self.flush_fed(common);
         }
-        let Some(chunk) = queued.pop() else { return Next::Wait };
-        // The room for one is kept.
-        self.queued = queued;
+        // It was sent already where something else made it look. The room for one is kept.
+        let Some(chunk) = self.queued.pop() else { return Next::Wait };
+        (self.last_id, self.queued_bytes) = (feed.now, 0);
         let written = match self.socket.write(&chunk) {
             Ok(written) if written == chunk.len() => return self.fed(common),
             Ok(written) => written,
@@ -221,6 +197,11 @@ impl Stream {
         unsent.pass(written);
         self.unsent = Some(unsent);
         self.serve(common)
+    }
+
+    fn take_queued(&mut self) -> Unsent {
+        self.queued_bytes = 0;
+        Unsent::new(std::mem::take(&mut self.queued))
     }
 
     fn flush_fed(&mut self, common: &Common) -> Next {

@@ -1,0 +1,102 @@
+//! The thread that takes new connections: whoever waits to be accepted is taken whatever else there is to do. In a storm
+//! of clients the kernel would drop connection attempts otherwise, and each costs its client a second.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
+use tracing::{error, warn};
+
+/// How long to wait after the system could not give another socket.
+const PAUSE: Duration = Duration::from_millis(100);
+const BELL: Token = Token(usize::MAX);
+
+/// Owns the thread, from start to end.
+pub(super) struct Acceptor {
+    bell: Waker,
+    thread: JoinHandle<()>,
+}
+
+impl Acceptor {
+    /// Starts to take connections, and gives each to `welcome`.
+    pub(super) fn start(
+        listeners: Vec<TcpListener>,
+        welcome: impl Fn(TcpStream, SocketAddr) + Send + 'static,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let bell = Waker::new(poll.registry(), BELL)?;
+        let mut doors = Vec::with_capacity(listeners.len());
+        for (number, listener) in listeners.into_iter().enumerate() {
+            listener.set_nonblocking(true)?;
+            let mut listener = mio::net::TcpListener::from_std(listener);
+            poll.registry().register(&mut listener, Token(number), Interest::READABLE)?;
+            doors.push(Door { listener, may_have_more: false });
+        }
+        let thread = thread::Builder::new().name("tidings-accept".to_owned());
+        Ok(Self { bell, thread: thread.spawn(move || run(poll, doors, &welcome))? })
+    }
+
+    /// Takes no more, closes the listeners, and waits until the thread has ended.
+    pub(super) async fn end(self) {
+        let ending = tokio::task::spawn_blocking(move || {
+            // It fails where the system has no room for one more count: then the bell has rung.
+            let _ = self.bell.wake();
+            let _ = self.thread.join();
+        });
+        let _ = ending.await;
+    }
+}
+
+struct Door {
+    listener: mio::net::TcpListener,
+    /// It has not yet said that nobody waits.
+    may_have_more: bool,
+}
+
+fn run(mut poll: Poll, mut doors: Vec<Door>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
+    let mut events = Events::with_capacity(16);
+    loop {
+        let is_pausing = doors.iter().any(|door| door.may_have_more);
+        match poll.poll(&mut events, is_pausing.then_some(PAUSE)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return error!(%error, "the event queue of the listeners failed");
+            }
+            _ => {}
+        }
+        for event in &events {
+            match event.token() {
+                BELL => return,
+                Token(number) => doors[number].may_have_more = true,
+            }
+        }
+        for door in doors.iter_mut().filter(|door| door.may_have_more) {
+            door.may_have_more = !door.empty(welcome);
+        }
+    }
+}
+
+impl Door {
+    /// Takes all who wait; false where the system could not give a socket.
+    fn empty(&self, welcome: &dyn Fn(TcpStream, SocketAddr)) -> bool {
+        loop {
+            match self.listener.accept() {
+                Ok((socket, peer)) => welcome(socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => {
+                    // Descriptors used up: those that are open go on, and nobody spins.
+                    warn!(%error, "a connection could not be accepted");
+                    return false;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! How other threads reach a shard.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Wake,
+};
+
+use mio::net::TcpStream;
+
+use super::shard;
+use crate::{connection::Listener, log::page::Page};
+
+/// The doors of all shards of a hub.
+pub(crate) struct Doors(Vec<Arc<Door>>);
+
+impl Doors {
+    pub(crate) fn new(doors: Vec<Arc<Door>>) -> Self {
+        Self(doors)
+    }
+
+    /// Gives a connection to the shard that has the fewest.
+    pub(crate) fn welcome(&self, socket: TcpStream, peer: SocketAddr) {
+        let Some(door) = self.0.iter().min_by_key(|door| door.guests.load(Ordering::Relaxed)) else { return };
+        door.guests.fetch_add(1, Ordering::Relaxed);
+        door.put(|waiting| waiting.newcomers.push((socket, peer)));
+    }
+
+    /// Has every shard take no more requests: what is under way is answered.
+    pub(crate) fn drain(&self) {
+        self.0.iter().for_each(|door| door.put(|waiting| waiting.is_draining = true));
+    }
+
+    /// Has every shard close what is still open, and end.
+    pub(crate) fn close(&self) {
+        self.0.iter().for_each(|door| door.put(|waiting| waiting.is_closed = true));
+    }
+}
+
+/// The door of one shard. What waits is bounded by the number of its connections.
+pub(crate) struct Door {
+    waiting: Mutex<Waiting>,
+    /// How many connections the shard has, those that wait to be taken among them.
+    pub(super) guests: AtomicUsize,
+    /// The shard looks at what waits before it sleeps; whoever finds this set has to wake it.
+    is_asleep: AtomicBool,
+    bell: mio::Waker,
+    /// The log has grown.
+    pub(super) has_news: AtomicBool,
+    /// There are streams that want to hear of it.
+    pub(super) has_streams: AtomicBool,
+}
+
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) newcomers: Vec<(TcpStream, SocketAddr)>,
+    /// Streams whose seats were woken, and connections whose answers go on.
+    pub(super) woken: Vec<usize>,
+    /// Stretches of the log that were read for a stream, by its place and serial number; none where that failed.
+    pub(super) pages: Vec<(usize, u64, Option<Page>)>,
+    pub(super) is_draining: bool,
+    pub(super) is_closed: bool,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.newcomers.is_empty()
+            && self.woken.is_empty()
+            && self.pages.is_empty()
+            && !self.is_draining
+            && !self.is_closed
+    }
+}
+
+impl Door {
+    fn new(bell: mio::Waker) -> Arc<Self> {
+        Arc::new(Self {
+            waiting: Mutex::default(),
+            guests: AtomicUsize::new(0),
+            is_asleep: AtomicBool::new(false),
+            bell,
+            has_news: AtomicBool::new(false),
+            has_streams: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn put(&self, put: impl FnOnce(&mut Waiting)) {
+        put(&mut self.waiting());
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if self.is_asleep.swap(false, Ordering::SeqCst) {
+            // It fails where the system has no room for one more count: then the bell has rung.
+            let _ = self.bell.wake();
+        }
+    }
+
+    /// Takes what waits; where nothing does, whoever puts something next rings.
+    pub(super) fn take(&self, taken: &mut Waiting) {
+        std::mem::swap(&mut *self.waiting(), taken);
+    }
+
+    /// Whether the shard may sleep now. It is said before it is looked: whoever puts something after the look rings.
+    pub(super) fn may_sleep(&self) -> bool {
+        self.is_asleep.store(true, Ordering::SeqCst);
+        let may_sleep = self.waiting().is_empty() && !self.has_news.load(Ordering::SeqCst);
+        if !may_sleep {
+            self.is_awake();
+        }
+        may_sleep
+    }
+
+    pub(super) fn is_awake(&self) {
+        self.is_asleep.store(false, Ordering::SeqCst);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener for Door {
+    fn news(&self) {
+        if self.has_streams.load(Ordering::SeqCst) && !self.has_news.swap(true, Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+}
+
+/// Wakes one connection of a shard.
+pub(super) struct Bell {
+    pub(super) door: Arc<Door>,
+    pub(super) place: usize,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.door.put(|waiting| waiting.woken.push(self.place));
+    }
+}
+
+/// Makes the event queue of a shard.
+pub(super) fn queue() -> io::Result<(mio::Poll, Arc<Door>)> {
+    let poll = mio::Poll::new()?;
+    let bell = mio::Waker::new(poll.registry(), shard::BELL)?;
+    Ok((poll, Door::new(bell)))
+}
