@@ -80,13 +80,9 @@ fn odd_headers() -> Vec<(String, u16)> {
         ("Transfer-Encoding: gzip\r\n", 400),
     ];
     let mut all: Vec<_> = all.map(|(headers, status)| (headers.to_owned(), status)).into();
-    // Beyond what a shard's door reads itself, and beyond what anybody reads.
-    all.extend([
-        (long(15 << 10), 200),
-        (long(17 << 10), 200),
-        (long(100 << 10), 200),
-        (long(200 << 10), 431),
-    ]);
+    // Beyond what a shard's door reads itself, and beyond what anybody reads: between 128 and 256 KiB it depends on how
+    // the bytes come whether hyper sees the end of the head before it counts them.
+    all.extend([(long(15 << 10), 200), (long(17 << 10), 200), (long(100 << 10), 200), (long(1 << 20), 431)]);
     all.extend([(many(98), 200), (many(99), 200), (many(100), 431), (many(250), 431)]);
     all
 }
@@ -97,7 +93,7 @@ fn odd_headers_are_answered_alike() {
     let hub = Hub::in_memory(&directory, &[]);
     for (headers, status) in odd_headers() {
         let request = format!("GET {PATH} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", hub.authority());
-        let name = format!("with {:.60}", headers.escape_debug().to_string());
+        let name = format!("{} bytes of {:.60}", headers.len(), headers.escape_debug().to_string());
         let line = same_answer(&hub, &name, request.as_bytes());
         assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {line}");
     }
