@@ -245,7 +245,7 @@ fn clients_that_leave_at_any_byte_leave_nothing_behind() {
             match (at + index) % 3 {
                 // A reset, the end of what is sent, and a close.
                 0 => {
-                    socket2::SockRef::from(&wire.socket).set_linger(Some(std::time::Duration::ZERO)).unwrap()
+                    socket2::SockRef::from(&wire.socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
                 }
                 1 => {
                     wire.socket.shutdown(std::net::Shutdown::Write).unwrap();
