@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::sleep;
 
 mod chunks;
 
@@ -53,6 +55,30 @@ impl Wire {
     /// Ends the sending side; answers can still be read.
     pub(crate) async fn half_close(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
+    }
+
+    /// Has the connection reset instead of closed when it is dropped.
+    pub(crate) fn will_reset(&self) -> io::Result<()> {
+        self.stream.set_zero_linger()
+    }
+
+    /// Reads so many bytes in small portions, with a pause before each; whoever reads next gets them.
+    pub(crate) async fn trickle(&mut self, bytes: usize, portion: usize, pause: Duration) -> io::Result<()> {
+        while self.unread.len() < bytes {
+            sleep(pause).await;
+            let mut few = vec![0; portion];
+            match self.stream.read(&mut few).await? {
+                0 => break,
+                count => self.unread.extend_from_slice(&few[..count]),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads away what comes until the other side has ended.
+    pub(crate) async fn read_to_end(&mut self) {
+        let mut portion = [0; 1024];
+        while matches!(self.stream.read(&mut portion).await, Ok(1..)) {}
     }
 
     /// Takes bytes that were read beyond the head, or reads up to `bytes_max` more. Empty is the end.

@@ -13,18 +13,24 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::history;
 use crate::publisher::Publisher;
 use crate::report::{Fault, FaultKind, Figures, PhaseReport, add, get};
 use crate::server::Server;
-use crate::subscriber::{Drain, Options, Subscriber};
+use crate::subscriber::{Act, Drain, Options, Stage, Subscriber};
 use crate::truth::{Gaps, Label, Log, Place, Record, Rules, Truth, compare_history, compare_record};
+use crate::{history, http};
 
 /// How long subscribers may take to catch up once everything is published.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Phases shorter than this need not have met every kind of trouble.
 const EXERCISED_MIN: Duration = Duration::from_secs(6);
+
+/// Phases with fewer subscribers need not have met trouble at every stage.
+const TROUBLED_MIN: usize = 40;
+
+/// How long the server may count streams whose readers have gone.
+const LEFT_OVER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What makes one phase.
 #[derive(Clone, Debug)]
@@ -95,10 +101,14 @@ impl Phase {
         let is_memory = self.gaps == Gaps::EachEpoch;
         let truth = Arc::new(Truth::new(names, self.publishers as usize + 1, is_memory));
         let (drain, drained) = watch::channel(None);
+        let (ending, _) = watch::channel(0);
         let mut subscribers = JoinSet::new();
         for index in 0..self.subscribers {
-            let subscriber =
-                Subscriber::new(self.subscriber(index, address), Arc::clone(&truth), Arc::clone(figures));
+            let subscriber = Subscriber::new(
+                self.subscriber(index, address, &ending),
+                Arc::clone(&truth),
+                Arc::clone(figures),
+            );
             subscribers.spawn(subscriber.run(drained.clone()));
         }
         let (stop, stopped) = watch::channel(false);
@@ -107,7 +117,7 @@ impl Phase {
             let publisher = self.publisher(index, index % 3 == 0, address, &truth, figures);
             publishers.spawn(publisher.run(stopped.clone()));
         }
-        let (mut faults, is_up) = self.trouble(&mut server, figures).await;
+        let (mut faults, is_up) = self.trouble(&mut server, figures, &ending).await;
         stop.send_replace(true);
         if !is_up {
             publishers.shutdown().await;
@@ -132,6 +142,7 @@ impl Phase {
         }
         records.sort_by_key(|record: &Record| record.subscriber);
         let rules = Rules { gaps: self.gaps, targets: targets.to_vec() };
+        faults.extend(left_over(address).await);
         faults.extend(compare(address, &truth, &records, &rules).await);
         faults.extend(server.unasked_end().or(server.terminate().await.err()).map(restart_fault));
         faults.extend(server.panic().map(restart_fault));
@@ -139,7 +150,12 @@ impl Phase {
     }
 
     /// Kills and restarts the server until the time is over, and returns whether it is up at the end.
-    async fn trouble(&self, server: &mut Server, figures: &Figures) -> (Vec<Fault>, bool) {
+    async fn trouble(
+        &self,
+        server: &mut Server,
+        figures: &Figures,
+        ending: &watch::Sender<u64>,
+    ) -> (Vec<Fault>, bool) {
         let mut rng = StdRng::seed_from_u64(self.seed ^ 0x7e57);
         let mut faults = Vec::new();
         let end = Instant::now() + self.time;
@@ -159,6 +175,7 @@ impl Phase {
                 server.kill().await
             } else {
                 add(&figures.graceful_restarts, 1);
+                ending.send_modify(|count| *count += 1);
                 server.terminate().await
             };
             faults.extend(ended.err().map(restart_fault));
@@ -170,7 +187,7 @@ impl Phase {
         }
     }
 
-    fn subscriber(&self, index: usize, address: SocketAddr) -> Options {
+    fn subscriber(&self, index: usize, address: SocketAddr, ending: &watch::Sender<u64>) -> Options {
         let seed = self.seed_of(1, index as u64);
         let mut rng = StdRng::seed_from_u64(!seed);
         let is_trimming = matches!(self.gaps, Gaps::Trimmed { .. });
@@ -182,6 +199,7 @@ impl Phase {
             seed,
             wants_history: self.gaps == Gaps::Never && rng.random_bool(0.15),
             absence_max: Duration::from_millis(if is_long_away { 4000 } else { 300 }),
+            ending: ending.subscribe(),
         }
     }
 
@@ -249,6 +267,12 @@ impl Phase {
             if self.has_restarts {
                 need(figures.restarts(), "restarts");
             }
+            for stage in Stage::ALL.into_iter().filter(|_| self.subscribers >= TROUBLED_MIN) {
+                if stage != Stage::Ending || get(&figures.graceful_restarts) > 0 {
+                    let count = Act::ALL.iter().map(|&act| figures.troubles(stage, act)).sum();
+                    need(count, &format!("readers that made trouble at the stage {}", stage.as_str()));
+                }
+            }
             match self.gaps {
                 Gaps::Never => {}
                 Gaps::EachEpoch => {
@@ -289,6 +313,30 @@ async fn compare(address: SocketAddr, truth: &Truth, records: &[Record], rules: 
         faults.extend(compare_history(&log, channel, told, rules));
     }
     faults
+}
+
+/// Waits until the server counts no stream any more: all subscribers have gone.
+async fn left_over(address: SocketAddr) -> Option<Fault> {
+    let deadline = Instant::now() + LEFT_OVER_DEADLINE;
+    loop {
+        let told = match http::get(address, "/metrics").await {
+            Ok((200, body)) => String::from_utf8_lossy(&body).into_owned(),
+            Ok((status, _)) => {
+                return Some(Fault::new(FaultKind::BrokenProtocol, format!("/metrics: {status}")));
+            }
+            Err(error) => return Some(Fault::new(FaultKind::BrokenProtocol, format!("/metrics: {error}"))),
+        };
+        let streams = told.lines().find_map(|line| line.strip_prefix("tidings_connections "));
+        if streams == Some("0") {
+            return None;
+        }
+        if Instant::now() >= deadline {
+            let seconds = LEFT_OVER_DEADLINE.as_secs();
+            let text = format!("{streams:?} streams are counted {seconds} s after the last reader had gone");
+            return Some(Fault::new(FaultKind::LeftOver, text));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn restart_fault(text: String) -> Fault {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidings_protocol::body::GapReason;
 
+use crate::subscriber::{Act, Stage, Trouble};
+
 /// Faults that are explained one by one; the rest is only counted.
 const EXPLAINED_MAX: usize = 20;
 
@@ -28,6 +30,8 @@ pub(crate) enum FaultKind {
     BrokenProtocol,
     /// Something did not arrive by the deadline.
     Stuck,
+    /// A stream was still open, or counted as open, whose reader had gone.
+    LeftOver,
     /// The process did not start, did not end as it should, or panicked.
     Restart,
     /// The phase did not do what it is there for, so its zeros say nothing.
@@ -35,7 +39,7 @@ pub(crate) enum FaultKind {
 }
 
 impl FaultKind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Lost,
         Self::Duplicated,
         Self::Reordered,
@@ -44,6 +48,7 @@ impl FaultKind {
         Self::WrongContent,
         Self::BrokenProtocol,
         Self::Stuck,
+        Self::LeftOver,
         Self::Restart,
         Self::NotExercised,
     ];
@@ -58,6 +63,7 @@ impl FaultKind {
             Self::WrongContent => "wrong content",
             Self::BrokenProtocol => "broken protocol",
             Self::Stuck => "stuck",
+            Self::LeftOver => "left over",
             Self::Restart => "process faults",
             Self::NotExercised => "not exercised",
         }
@@ -89,6 +95,8 @@ pub(crate) struct Figures {
     pub(crate) kills: AtomicU64,
     pub(crate) graceful_restarts: AtomicU64,
     gaps: [AtomicU64; GapReason::ALL.len()],
+    /// What readers did, by stage.
+    troubles: [[AtomicU64; Act::ALL.len()]; Stage::ALL.len()],
 }
 
 /// Raises a count.
@@ -110,6 +118,15 @@ impl Figures {
 
     pub(crate) fn gaps(&self, reason: GapReason) -> u64 {
         GapReason::ALL.iter().position(|known| *known == reason).map_or(0, |at| get(&self.gaps[at]))
+    }
+
+    pub(crate) fn add_trouble(&self, Trouble { act, stage, .. }: Trouble) {
+        add(&self.troubles[stage as usize][act as usize], 1);
+    }
+
+    /// How often readers did this at this stage.
+    pub(crate) fn troubles(&self, stage: Stage, act: Act) -> u64 {
+        get(&self.troubles[stage as usize][act as usize])
     }
 
     pub(crate) fn restarts(&self) -> u64 {
@@ -185,6 +202,20 @@ impl Report {
         }
         text
     }
+
+    /// What readers did to the server, by stage, over all phases.
+    fn troubles(&self) -> String {
+        let mut text = format!("{:<20}", "readers, by stage");
+        Act::ALL.iter().for_each(|act| text += &format!("{:>12}", act.as_str()));
+        for stage in Stage::ALL {
+            let _ = write!(text, "\n{:<20}", stage.as_str());
+            for act in Act::ALL {
+                let count: u64 = self.phases.iter().map(|phase| phase.figures.troubles(stage, act)).sum();
+                let _ = write!(text, "{count:>12}");
+            }
+        }
+        text
+    }
 }
 
 impl fmt::Display for Report {
@@ -198,7 +229,7 @@ impl fmt::Display for Report {
         if more > 0 {
             writeln!(f, "fault: {more} more are counted below")?;
         }
-        writeln!(f, "{}", self.table())?;
+        writeln!(f, "{}\n{}", self.table(), self.troubles())?;
         let (passed, failed) = self.passed_and_failed();
         write!(f, "checker: {passed} passed, {failed} failed")
     }

@@ -1,4 +1,4 @@
-//! A subscriber that is cut at random moments and resumes with the last id its parser dispatched.
+//! A subscriber that makes trouble or is cut at random moments, and resumes with the last id its parser dispatched.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,10 +17,16 @@ use crate::truth::{GapSeen, Place, Record, Seen, Truth, label_of};
 
 mod plan;
 
-pub(crate) use plan::{Cut, Plan};
+pub(crate) use plan::{Act, Cut, Plan, Stage, Trouble};
 
 /// How long a stream's head may take once the request was sent.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a stream may stay open whose reader has said that it will send no more.
+const HALF_CLOSED_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Bytes of a frame that have come when a reader is well within it.
+const WITHIN_FRAME_BYTES: usize = 1000;
 
 /// Faults of one subscriber that are kept.
 const FAULTS_MAX: usize = 100;
@@ -44,6 +50,8 @@ pub(crate) struct Options {
     pub(crate) wants_history: bool,
     /// Longest time between two streams.
     pub(crate) absence_max: Duration,
+    /// Changes when the hub is about to be asked to end.
+    pub(crate) ending: watch::Receiver<u64>,
 }
 
 /// A subscriber: its last id, its choices, and what it saw.
@@ -110,35 +118,131 @@ impl Subscriber {
         drain: &mut watch::Receiver<Option<Drain>>,
         mut present: Option<Drain>,
     ) {
-        let Ok(mut wire) = Wire::connect(self.options.address, plan.receive_bytes).await else { return };
+        let mut ending = self.options.ending.clone();
+        ending.borrow_and_update();
+        let Ok(wire) = Wire::connect(self.options.address, plan.receive_bytes).await else { return };
+        let mut stream = Stream::new(wire, &self.last_event_id, plan.time_max);
         let request = self.request();
-        if wire.send(request.as_bytes()).await.is_err() || plan.cut == Cut::BeforeHead {
+        if self.ask(&mut stream, &mut plan, request.as_bytes()).await == Step::Cut
+            || !self.open(&mut stream.wire).await
+            || self.reach(Stage::Head, &mut stream, &mut plan).await == Step::Cut
+        {
             return;
         }
-        if !self.open(&mut wire).await || plan.is_half_closed && wire.half_close().await.is_err() {
-            return;
-        }
-        let mut reader = Reader::new(&self.last_event_id);
-        let until = Instant::now() + plan.time_max;
         loop {
-            let deadline = present.as_ref().map_or(until, |present| present.deadline);
-            let bytes = tokio::select! {
-                bytes = read(&mut wire, &plan) => bytes,
-                () = sleep_until(deadline) => return,
+            let deadline = present.as_ref().map_or(stream.until, |present| present.deadline);
+            let live_at = stream.live_at(&plan);
+            let step = tokio::select! {
+                bytes = read(&mut stream.wire, &plan) => self.read(&mut stream, &mut plan, bytes).await,
+                () = sleep_until(deadline) => {
+                    self.is_over(&stream, present.is_some());
+                    return;
+                }
+                () = sleep_until(live_at.unwrap_or(deadline)), if live_at.is_some() => {
+                    self.reach(Stage::Live, &mut stream, &mut plan).await
+                }
+                Ok(()) = ending.changed() => self.reach(Stage::Ending, &mut stream, &mut plan).await,
                 _ = drain.changed(), if present.is_none() => {
                     present = drain.borrow_and_update().clone();
-                    plan = if plan.is_half_closed { return } else { Plan::steady() };
-                    if present.as_ref().is_some_and(|present| self.has_reached(present)) { return }
-                    continue;
+                    plan = Plan::steady();
+                    if stream.is_half_closed { Step::Cut } else { Step::Continue }
                 }
             };
-            let Ok(bytes) = bytes else { return };
-            if bytes.is_empty() || self.take(&mut reader, &mut plan, &bytes) == Step::Cut {
+            stream.recover(&mut plan);
+            if step == Step::Cut || present.as_ref().is_some_and(|present| self.has_reached(present)) {
                 return;
             }
-            if present.as_ref().is_some_and(|present| self.has_reached(present)) {
-                return;
+        }
+    }
+
+    /// Sends the request, with the trouble that comes before its answer.
+    async fn ask(&mut self, stream: &mut Stream, plan: &mut Plan, request: &[u8]) -> Step {
+        let early = plan.trouble.filter(|it| matches!(it.stage, Stage::Connected | Stage::Request));
+        let sent = match early {
+            Some(Trouble { stage: Stage::Request, .. }) => self.rng.random_range(1..request.len()),
+            _ => 0,
+        };
+        if stream.wire.send(&request[..sent]).await.is_err() {
+            return Step::Cut;
+        }
+        let mut portion = request.len();
+        if let Some(trouble) = early {
+            if self.reach(trouble.stage, stream, plan).await == Step::Cut {
+                return Step::Cut;
             }
+            if stream.is_half_closed {
+                // No answer, or a refusal: what was asked is not known.
+                let outcome = timeout(HALF_CLOSED_DEADLINE, stream.wire.read_to_end()).await;
+                self.is_over(stream, outcome.is_ok());
+                return Step::Cut;
+            }
+            portion = if trouble.act == Act::Crawl { 3 } else { portion };
+        }
+        for part in request[sent..].chunks(portion) {
+            if stream.wire.send(part).await.is_err() {
+                return Step::Cut;
+            }
+            if portion < request.len() {
+                sleep(CRAWL_PAUSE).await;
+            }
+        }
+        self.reach(Stage::Asked, stream, plan).await
+    }
+
+    /// Takes what was read, and makes the trouble that comes with it.
+    async fn read(&mut self, stream: &mut Stream, plan: &mut Plan, bytes: std::io::Result<Vec<u8>>) -> Step {
+        let bytes = bytes.unwrap_or_default();
+        if bytes.is_empty() || self.take(&mut stream.reader, plan, &bytes) == Step::Cut {
+            return Step::Cut;
+        }
+        match plan.trouble {
+            Some(trouble) if trouble.stage == Stage::Replay && stream.reader.blocks >= trouble.blocks => {
+                self.reach(Stage::Replay, stream, plan).await
+            }
+            Some(_) if stream.reader.frame_bytes >= WITHIN_FRAME_BYTES => {
+                self.reach(Stage::Frame, stream, plan).await
+            }
+            _ => Step::Continue,
+        }
+    }
+
+    /// Makes the plan's trouble if this is its place; it is made once.
+    async fn reach(&mut self, stage: Stage, stream: &mut Stream, plan: &mut Plan) -> Step {
+        let Some(trouble) = plan.trouble.take_if(|trouble| trouble.stage == stage) else {
+            return Step::Continue;
+        };
+        self.figures.add_trouble(trouble);
+        match trouble.act {
+            Act::Stop => sleep(trouble.time).await,
+            Act::Crawl => {
+                (plan.portion_bytes, plan.pause) = (3, CRAWL_PAUSE);
+                stream.crawls_until = Some(Instant::now() + trouble.time);
+                if stage == Stage::Asked {
+                    // The head, too.
+                    let _ = stream.wire.trickle(60, plan.portion_bytes, CRAWL_PAUSE).await;
+                }
+            }
+            Act::Reset => {
+                let _ = stream.wire.will_reset();
+                return Step::Cut;
+            }
+            Act::HalfClose => {
+                if stream.wire.half_close().await.is_err() {
+                    return Step::Cut;
+                }
+                stream.is_half_closed = true;
+                stream.until = Instant::now() + HALF_CLOSED_DEADLINE;
+            }
+            Act::Close => return Step::Cut,
+        }
+        Step::Continue
+    }
+
+    /// Notes a stream that should have been ended long ago.
+    fn is_over(&mut self, stream: &Stream, is_in_order: bool) {
+        if stream.is_half_closed && !is_in_order {
+            let seconds = HALF_CLOSED_DEADLINE.as_secs();
+            self.fault(FaultKind::LeftOver, &format!("half-closed stream was still open after {seconds} s"));
         }
     }
 
@@ -216,12 +320,15 @@ impl Subscriber {
         }
         // Byte by byte where the cut comes right after a block.
         let portion = if plan.cut == Cut::AfterFirstId { 1 } else { body.len().max(1) };
+        reader.count_frame(&body);
         for portion in body.chunks(portion) {
             let mut items = Vec::new();
             if let Err(error) = reader.parser.feed(portion, &mut |item| items.push(item)) {
                 self.fault(FaultKind::BrokenProtocol, &error.to_string());
                 return Step::Cut;
             }
+            reader.blocks +=
+                items.iter().filter(|item| matches!(item, Item::Event(_) | Item::Position(_))).count();
             items.into_iter().for_each(|item| self.item(item));
             if reader.parser.last_event_id() != self.last_event_id {
                 self.last_event_id = reader.parser.last_event_id().into();
@@ -333,21 +440,68 @@ impl Subscriber {
     }
 }
 
+/// Wait between two portions of who crawls.
+const CRAWL_PAUSE: Duration = Duration::from_millis(2);
+
+/// One open stream.
+struct Stream {
+    wire: Wire,
+    reader: Reader,
+    begun: Instant,
+    /// When its time is over.
+    until: Instant,
+    is_half_closed: bool,
+    crawls_until: Option<Instant>,
+}
+
+impl Stream {
+    fn new(wire: Wire, last_event_id: &str, time_max: Duration) -> Self {
+        let begun = Instant::now();
+        let (reader, until) = (Reader::new(last_event_id), begun + time_max);
+        Self { wire, reader, begun, until, is_half_closed: false, crawls_until: None }
+    }
+
+    /// When trouble is due that is to meet a stream at the head: once it has a position, after a while.
+    fn live_at(&self, plan: &Plan) -> Option<Instant> {
+        let trouble = plan.trouble.filter(|trouble| trouble.stage == Stage::Live && self.reader.has_moved());
+        trouble.map(|trouble| self.begun + trouble.time)
+    }
+
+    /// Reads as fast as it can again after it has crawled.
+    fn recover(&mut self, plan: &mut Plan) {
+        if self.crawls_until.take_if(|until| *until <= Instant::now()).is_some() {
+            (plan.portion_bytes, plan.pause) = (64 << 10, Duration::ZERO);
+        }
+    }
+}
+
 /// One stream's decoders.
 struct Reader {
     chunks: Chunks,
     parser: Parser,
     first_id: String,
+    /// Events and positions that came.
+    blocks: usize,
+    /// Bytes that have come of the frame that is not whole.
+    frame_bytes: usize,
 }
 
 impl Reader {
     fn new(last_event_id: &str) -> Self {
         let parser = Parser::new().with_last_event_id(last_event_id);
-        Self { chunks: Chunks::default(), parser, first_id: last_event_id.into() }
+        let (chunks, first_id) = (Chunks::default(), last_event_id.into());
+        Self { chunks, parser, first_id, blocks: 0, frame_bytes: 0 }
     }
 
     fn has_moved(&self) -> bool {
         self.parser.last_event_id() != self.first_id
+    }
+
+    fn count_frame(&mut self, body: &[u8]) {
+        match body.windows(2).rposition(|pair| pair == b"\n\n") {
+            Some(end) => self.frame_bytes = body.len() - end - 2,
+            None => self.frame_bytes += body.len(),
+        }
     }
 }
 

@@ -59,6 +59,7 @@ async fn faults_with(seed: u64, withheld: Vec<u64>) -> (Vec<FaultKind>, u64) {
         seed,
         wants_history: true,
         absence_max: Duration::ZERO,
+        ending: watch::channel(0).1,
     };
     let figures = Arc::new(Figures::default());
     let subscriber = Subscriber::new(options, Arc::clone(&truth), Arc::clone(&figures));
@@ -103,6 +104,7 @@ fn position_that_comes_with_the_open_notice_is_kept() {
         seed: 0,
         wants_history: false,
         absence_max: Duration::ZERO,
+        ending: watch::channel(0).1,
     };
     let mut subscriber = Subscriber::new(options, truth, Arc::default());
     let body = format!("event: tidings.open\ndata: {{}}\nid: {EPOCH}-7-00000001\n\n");

@@ -8,49 +8,8 @@ use serde_json::json;
 
 use crate::process::{Directory, Hub, eventually};
 use crate::reader::Reader;
+use crate::ways::{both, same_to_the_end};
 use crate::wire::Wire;
-
-/// Asks for a stream as the first request of a connection, which a shard gets.
-fn direct(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> Wire {
-    let mut wire = Wire::connect(hub);
-    wire.send(hub.head_of("GET", path, headers, b""));
-    wire
-}
-
-/// Asks for a stream as the second request of a connection, which hyper keeps.
-fn through_hyper(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> Wire {
-    let mut wire = Wire::connect(hub);
-    wire.send(hub.head_of("GET", "/healthz", &[], b""));
-    assert_eq!(wire.answer().head.status, 200);
-    wire.send(hub.head_of("GET", path, headers, b""));
-    wire
-}
-
-/// The bytes of a head, without what differs from stream to stream.
-fn head_of(wire: &mut Wire) -> String {
-    let head = wire.raw_head();
-    let is_own = |line: &&str| line.starts_with("date: ") || line.starts_with("tidings-connection: ");
-    head.split("\r\n").filter(|line| !is_own(line)).collect::<Vec<_>>().join("\n")
-}
-
-/// A body to its end, without what differs from stream to stream.
-fn body_of(wire: &mut Wire) -> String {
-    let mut body = Vec::new();
-    while let Some(chunk) = wire.chunk() {
-        body.extend(chunk);
-    }
-    let text = String::from_utf8(body).unwrap();
-    let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
-    for line in &mut lines {
-        if line.starts_with("retry: ") {
-            *line = "retry".to_owned();
-        }
-        if let Some(at) = line.find("\"connectionId\":\"") {
-            line.replace_range(at + 16..at + 48, "");
-        }
-    }
-    lines.join("\n")
-}
 
 #[test]
 fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
@@ -76,24 +35,19 @@ fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
         ("/api/v1/events/a?history=1", &[("Last-Event-ID", "no id")]),
         ("/api/v1/events/c?history=all", &[("Connection", "keep-alive")]),
     ];
-    let mut pairs = Vec::new();
-    for (path, headers) in requests {
-        let (mut one, mut other) = (direct(&hub, path, headers), through_hyper(&hub, path, headers));
-        let heads = (head_of(&mut one), head_of(&mut other));
-        assert_eq!(heads.0, heads.1, "{path} {headers:?}");
-        pairs.push((path, one, other));
-    }
+    let mut pairs: Vec<_> =
+        requests.iter().map(|(path, headers)| (path, both(&hub, path, headers))).collect();
     for text in ["live", "and\nmore"] {
         hub.publish_batch(["a", "b", "c"].map(|channel| json!({"channels": [channel], "data": text})));
     }
     for channel in ["a", "b", "c"] {
         hub.post(&format!("/api/v1/events/{channel}?store=false"), "unstored").is(200);
     }
+    hub.publish_batch([json!({"channels": ["a", "b", "c"], "data": "all is said"})]);
+    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: all is said\n"));
     hub.signal(Signal::TERM);
-    for (path, mut one, mut other) in pairs {
-        let bodies = (body_of(&mut one), body_of(&mut other));
-        assert_eq!(bodies.0, bodies.1, "{path}");
-        assert!(bodies.0.contains("event: tidings.end\n"), "{path}");
+    for (path, pair) in &mut pairs {
+        assert!(same_to_the_end(path, pair).contains("event: tidings.end\n"), "{path}");
     }
     assert!(hub.wait().0.success());
 }
@@ -103,17 +57,10 @@ fn refusals_are_the_same_before_a_shard_and_through_hyper() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[]);
     for path in ["/api/v1/events/a..b", "/api/v1/events", "/api/v1/events/$x", "/nowhere", "/healthz"] {
-        let (mut one, mut other) = (direct(&hub, path, &[]), through_hyper(&hub, path, &[]));
-        let answers = [&mut one, &mut other].map(|wire| {
-            let head = head_of(wire);
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-            let body = wire.exactly(length.parse().unwrap()).unwrap();
-            (head, String::from_utf8(body).unwrap())
-        });
-        assert_eq!(answers[0], answers[1]);
+        let mut pair = both(&hub, path, &[]);
+        same_to_the_end(path, &mut pair);
         // And the connection goes on.
-        one.send(hub.head_of("GET", "/healthz", &[], b""));
-        assert_eq!(one.answer().head.status, 200, "{path}");
+        assert!(!pair[0].is_last(&hub), "{path}");
     }
 }
 

@@ -1,0 +1,270 @@
+//! Heads of requests as bytes that a careless, an odd or a hostile client sends: whoever gets the connection, a shard or
+//! hyper, the answer is the same.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use crate::process::{Directory, Hub, eventually};
+use crate::ways::{Told, WAYS, Way};
+use crate::wire::Wire;
+
+const PATH: &str = "/api/v1/events/a";
+
+/// Sends the same bytes on both ways, and fails unless the same comes back: head, body, what is published next on a
+/// stream, and whether the connection goes on. Answers the first line.
+#[track_caller]
+fn same_answer(hub: &Hub, name: &str, bytes: &[u8]) -> String {
+    let mut told = WAYS.map(|way| {
+        let mut wire = way.connect(hub);
+        // What is refused may be closed before all was sent.
+        let _is_cut = wire.socket.write_all(bytes);
+        Told::by(wire)
+    });
+    assert_eq!(told[0].head, told[1].head, "{name}");
+    let first_line = told[0].head.lines().next().unwrap().to_owned();
+    if bytes.starts_with(b"HEAD ") {
+        let is_last = told.each_mut().map(|told| told.is_last(hub));
+        assert_eq!(is_last[0], is_last[1], "{name}: the connection goes on after one of them");
+    } else if told[0].is_stream() {
+        hub.publish("a", name);
+        told.iter_mut().for_each(|told| told.until(&format!("data: {name}\n")));
+        assert_eq!(told[0].body(), told[1].body(), "{name}");
+    } else {
+        let bodies = told.each_mut().map(Told::whole);
+        assert_eq!(bodies[0], bodies[1], "{name}");
+        let is_last = told.each_mut().map(|told| told.is_last(hub));
+        assert_eq!(is_last[0], is_last[1], "{name}: the connection goes on after one of them");
+    }
+    first_line
+}
+
+/// Header lines of a request for a stream, each to be answered with this status.
+fn odd_headers() -> Vec<(String, u16)> {
+    let long = |bytes: usize| format!("X: {}\r\n", "x".repeat(bytes));
+    let many = |count: usize| "X: y\r\n".repeat(count);
+    let all = [
+        ("", 200),
+        ("Connection: close\r\n", 200),
+        ("Connection: Keep-Alive\r\n", 200),
+        ("Connection: keep-alive, x\r\n", 200),
+        ("Connection: upgrade\r\nUpgrade: websocket\r\n", 200),
+        ("Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", 200),
+        ("TE: trailers\r\n", 200),
+        ("Expect: 100-continue\r\n", 200),
+        ("Keep-Alive: timeout=5\r\n", 200),
+        ("Content-Length: 0\r\n", 200),
+        ("Content-Length: 00\r\n", 200),
+        ("X:\r\n", 200),
+        ("X:no space\r\n", 200),
+        ("X:  \t spaces around \t \r\n", 200),
+        ("x-Mixed-CASE: 1\r\n", 200),
+        ("Last-Event-ID: \r\n", 200),
+        ("last-event-id: garbage\r\n", 200),
+        ("Last-Event-ID: a\tb\r\n", 200),
+        ("Cookie: a=1\r\nCookie: b=2\r\n", 200),
+        ("Range: bytes=0-1\r\nIf-None-Match: *\r\nAccept-Encoding: gzip, br\r\n", 200),
+        ("Last-Event-ID: a\r\nLast-Event-ID: a\r\n", 400),
+        ("Authorization: Bearer a\r\nAuthorization: Bearer a\r\n", 400),
+        ("Origin: http://evil.example\r\n", 403),
+        ("Host: b\r\n", 400),
+        ("X: a\nY: b\r\n", 400),
+        ("X: a\r\n folded\r\n", 400),
+        ("X : a\r\n", 400),
+        (": a\r\n", 400),
+        ("X\r\n", 400),
+        ("X: \0\r\n", 400),
+        ("X: a\rb\r\n", 400),
+        ("Content-Length: x\r\n", 400),
+        ("Content-Length: 1\r\nContent-Length: 2\r\n", 400),
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", 400),
+        ("Transfer-Encoding: gzip\r\n", 400),
+    ];
+    let mut all: Vec<_> = all.map(|(headers, status)| (headers.to_owned(), status)).into();
+    // Beyond what a shard's door reads itself, and beyond what anybody reads: between 128 and 256 KiB it depends on how
+    // the bytes come whether hyper sees the end of the head before it counts them.
+    all.extend([(long(15 << 10), 200), (long(17 << 10), 200), (long(100 << 10), 200), (long(1 << 20), 431)]);
+    all.extend([(many(98), 200), (many(99), 200), (many(100), 431), (many(250), 431)]);
+    all
+}
+
+#[test]
+fn odd_headers_are_answered_alike() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for (headers, status) in odd_headers() {
+        let request = format!("GET {PATH} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", hub.authority());
+        let name = format!("{} bytes of {:.60}", headers.len(), headers.escape_debug().to_string());
+        let line = same_answer(&hub, &name, request.as_bytes());
+        assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {line}");
+    }
+    hub.is_healthy();
+}
+
+#[test]
+fn odd_request_lines_are_answered_alike() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let host = format!("Host: {}\r\n", hub.authority());
+    let absolute = format!("GET http://{}{PATH} HTTP/1.1\r\n{host}\r\n", hub.authority());
+    let lines = [
+        ("GET /api/v1/events/a?x=1#fragment HTTP/1.1\r\n", "200"),
+        ("GET /api/v1/events/%61 HTTP/1.1\r\n", "200"),
+        ("GET /api/v1/events?channel=%61&channel=b HTTP/1.1\r\n", "200"),
+        ("GET /api/v1/events/%00 HTTP/1.1\r\n", "400"),
+        ("GET /api/v1/events/%ff HTTP/1.1\r\n", "400"),
+        ("GET /api/v1/events/%zz HTTP/1.1\r\n", "400"),
+        ("GET /api/v1/events/a/ HTTP/1.1\r\n", ""),
+        ("GET //api/v1/events/a HTTP/1.1\r\n", ""),
+        ("GET /api/v1/../v1/events/a HTTP/1.1\r\n", ""),
+        ("GET * HTTP/1.1\r\n", ""),
+        ("OPTIONS * HTTP/1.1\r\n", ""),
+        ("GET api/v1/events/a HTTP/1.1\r\n", ""),
+        ("HEAD /api/v1/events/a HTTP/1.1\r\n", "200"),
+        ("HEAD /api/v1/events/a..b HTTP/1.1\r\n", "400"),
+        ("get /api/v1/events/a HTTP/1.1\r\n", ""),
+        ("GETS /api/v1/events/a HTTP/1.1\r\n", ""),
+        ("DELETE /api/v1/events/a HTTP/1.1\r\n", ""),
+        ("GET  /api/v1/events/a HTTP/1.1\r\n", "400"),
+        ("GET /api/v1/events/a\tHTTP/1.1\r\n", "400"),
+        ("GET /api/v1/events/a b HTTP/1.1\r\n", "400"),
+        ("GET /api/v1/events/a HTTP/1.1 \r\n", "400"),
+        ("GET /api/v1/events/a HTTP/1.1\n", "400"),
+        ("GET /api/v1/events/a HTTP/1.2\r\n", "400"),
+        ("GET /api/v1/events/a HTTP/2.0\r\n", "400"),
+        ("GET /api/v1/events/a http/1.1\r\n", "400"),
+        ("GET /api/v1/events/a\r\n", "400"),
+        ("GET /api/v1/events/é HTTP/1.1\r\n", ""),
+        ("\r\nGET /api/v1/events/a HTTP/1.1\r\n", ""),
+        ("\nGET /api/v1/events/a HTTP/1.1\r\n", "400"),
+        ("GET /api/v1/events/a HTTP/1.0\r\n", "200"),
+        ("GET /api/v1/events/a HTTP/1.0\r\nConnection: keep-alive\r\n", "200"),
+        ("GET /api/v1/events/a..b HTTP/1.0\r\n", "400"),
+        ("HEAD /api/v1/events/a HTTP/1.0\r\n", "200"),
+    ];
+    let requests = lines.iter().map(|(line, status)| (format!("{line}{host}\r\n"), *status));
+    let without_host = format!("GET {PATH} HTTP/1.1\r\n\r\n");
+    let long = format!("GET {PATH}?{} HTTP/1.1\r\n{host}\r\n", "x".repeat(70 << 10));
+    let medium = format!("GET {PATH}?x={} HTTP/1.1\r\n{host}\r\n", "x".repeat(20 << 10));
+    let special = [(absolute, "200"), (without_host, "400"), (long, "414"), (medium, "200")];
+    for (request, status) in requests.chain(special) {
+        let name: String = request.escape_debug().take(60).collect();
+        let line = same_answer(&hub, &name, request.as_bytes());
+        assert!(line.contains(&format!(" {status}")), "{name}: {line}");
+    }
+    hub.is_healthy();
+}
+
+#[test]
+fn what_follows_the_head_of_a_get_is_answered_alike() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let head = |path: &str, headers: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", hub.authority())
+    };
+    let next = head("/healthz", "");
+    for (name, request) in [
+        ("a body", head(PATH, "Content-Length: 3\r\n") + "abc"),
+        ("a body of chunks", head(PATH, "Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n0\r\n\r\n"),
+        ("a body that never comes", head(PATH, "Content-Length: 3\r\n")),
+        ("a broken body", head(PATH, "Transfer-Encoding: chunked\r\n") + "x\r\n"),
+        ("another request", head(PATH, "") + &next),
+        ("half of another request", head(PATH, "") + "GET /healthz HT"),
+        ("another request behind a body", head(PATH, "Content-Length: 3\r\n") + "abc" + &next),
+        ("no request at all", head(PATH, "") + "\0\0\0"),
+        ("a line end", head(PATH, "") + "\r\n"),
+        ("a body of a refused one", head("/api/v1/events/a..b", "Content-Length: 3\r\n") + "abc"),
+        ("a request behind a refused one", head("/api/v1/events/a..b", "") + &next),
+    ] {
+        same_answer(&hub, name, request.as_bytes());
+    }
+    hub.is_healthy();
+}
+
+/// Waits until the hub has read all that was sent to it.
+fn wait_until_taken(wire: &Wire) {
+    let client = wire.socket.local_addr().unwrap().port();
+    let suffix = format!(":{client:04X}");
+    eventually("the hub reads what came", || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut mine = rows.filter(|row| row[1].ends_with(&suffix) || row[2].ends_with(&suffix));
+        mine.all(|row| row[4] == "00000000:00000000" || row[1].ends_with(&suffix))
+    });
+}
+
+#[test]
+fn head_in_two_parts_is_answered_alike_wherever_it_is_cut() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let request = hub.head_of("GET", PATH, &[("Last-Event-ID", "x"), ("Connection", "keep-alive")], b"");
+    for at in 1..request.len() {
+        let mut told = WAYS.map(|way| {
+            let mut wire = way.connect(&hub);
+            wire.send(&request[..at]);
+            wait_until_taken(&wire);
+            wire.send(&request[at..]);
+            Told::by(wire)
+        });
+        assert_eq!(told[0].head, told[1].head, "cut at {at}");
+        hub.publish("a", format!("cut at {at}"));
+        told.iter_mut().for_each(|told| told.until(&format!("data: cut at {at}\n")));
+        assert_eq!(told[0].body(), told[1].body(), "cut at {at}");
+    }
+}
+
+#[test]
+fn stream_of_a_shard_takes_its_connection_with_it_and_one_of_hyper_does_not() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "500ms")]);
+    // This is how the other tests know which way is which.
+    for (way, is_last) in [(Way::Shard, true), (Way::Hyper, false)] {
+        let mut told = Told::by(way.ask(&hub, PATH, &[]));
+        assert!(told.whole().contains("\"reason\":\"max_age\""));
+        assert_eq!(told.is_last(&hub), is_last, "{way:?}");
+    }
+}
+
+#[test]
+fn clients_that_leave_at_any_byte_leave_nothing_behind() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let sockets = || {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", hub.id())).unwrap();
+        let names = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+        names.filter(|name| name.to_string_lossy().starts_with("socket:")).count()
+    };
+    hub.is_healthy();
+    eventually("all is over that came before", || hub.metric("tidings_connections") == 0.0);
+    let before = sockets();
+    let request = hub.head_of("GET", PATH, &[], b"");
+    let mut open = Vec::new();
+    for at in 0..=request.len() {
+        for (index, way) in WAYS.into_iter().enumerate() {
+            let mut wire = way.connect(&hub);
+            wire.send(&request[..at]);
+            match (at + index) % 3 {
+                // A reset, the end of what is sent, and a close.
+                0 => {
+                    socket2::SockRef::from(&wire.socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+                }
+                1 => {
+                    wire.socket.shutdown(std::net::Shutdown::Write).unwrap();
+                    open.push(wire);
+                }
+                _ => {}
+            }
+        }
+    }
+    let left: String = open.iter_mut().fold(String::new(), |mut left, wire| {
+        let answer = wire.rest();
+        if !answer.is_empty() {
+            let _ = write!(left, "{}", String::from_utf8_lossy(&answer).lines().next().unwrap());
+        }
+        left
+    });
+    assert!(!left.contains(" 500 "), "{left}");
+    drop(open);
+    eventually("no stream is left", || hub.metric("tidings_connections") == 0.0);
+    eventually("no socket is left", || sockets() <= before);
+    hub.is_healthy();
+}
