@@ -98,7 +98,7 @@ pub(crate) trait Leave: Send + Sync {
 /// Hears that something was stored, and reads it when it comes to it.
 pub(crate) trait Listener: Send + Sync {
     /// Says that the log has grown.
-    fn news(&self);
+    fn news(self: Arc<Self>);
 }
 
 /// One open stream.

@@ -15,6 +15,7 @@ mod metrics;
 mod node;
 mod publish;
 mod transport;
+mod wake;
 
 pub use tidings_protocol as protocol;
 

@@ -230,6 +230,11 @@ impl Log {
         Ok(entries)
     }
 
+    /// Whether an append waits for nothing now, not even for the disk.
+    pub(crate) fn appends_at_once(&self) -> bool {
+        self.store.appends_at_once()
+    }
+
     fn new_tag(&self) -> Tag {
         // Zero is the tag that compares with none.
         Tag((self.world.random() as u32).max(1))

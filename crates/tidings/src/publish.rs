@@ -32,7 +32,7 @@ const WAITING_KIB_MAX: usize = 64 << 10;
 /// Accepts publishes for one hub.
 pub(crate) struct Publisher {
     /// None once the hub takes no more.
-    broker: RwLock<Option<Broker>>,
+    broker: RwLock<Option<Arc<Broker>>>,
     metrics: Arc<Metrics>,
     event_bytes_max: u64,
     envelope: Envelope,
@@ -49,7 +49,7 @@ impl Publisher {
         now: impl Fn() -> Millis + Send + Sync + 'static,
     ) -> Self {
         Self {
-            broker: RwLock::new(Some(broker)),
+            broker: RwLock::new(Some(Arc::new(broker))),
             metrics,
             event_bytes_max: settings.limits.event_bytes,
             envelope: settings.channels.envelope,

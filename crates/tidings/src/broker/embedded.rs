@@ -1,10 +1,19 @@
-//! The one writer of a node without a broker: takes publishes in batches, appends each batch with one commit, tells
-//! the hub, then answers the publishers.
+//! A node without a broker: publishes go into its log one group at a time. A small one is appended by the thread that
+//! brings it, where that waits for nothing; the writer takes the others in batches, appends each batch with one commit,
+//! tells the hub, then answers the publishers.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError},
+    thread::{self, Thread},
+    time::Duration,
+};
 
 use tidings_protocol::EventId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
+};
 use tracing::error;
 
 use super::{Audience, Item, Published};
@@ -17,12 +26,15 @@ use crate::{
         store::StoreError,
     },
     metrics::Metrics,
+    wake::{self, Ring},
 };
 
 /// Publishes that may wait for the writer.
 const QUEUE_MAX: usize = 4096;
 /// Publishes that go into one commit.
 const COMMIT_PUBLISHES_MAX: usize = 1024;
+/// Events of a publish that is appended without the writer.
+const APPENDED_NOW_MAX: usize = 64;
 /// Text that goes into one commit, unless a single publish brings more.
 const COMMIT_BYTES_MAX: usize = 4 << 20;
 
@@ -33,14 +45,22 @@ struct Publish {
 }
 
 /// Hands publishes to the writer.
-#[derive(Clone)]
 pub(crate) struct Broker {
-    queue: mpsc::Sender<Publish>,
+    /// None when it goes: the writer is to see that nobody is left.
+    queue: Option<mpsc::Sender<Publish>>,
+    bell: Arc<Bell>,
+    committer: Arc<Mutex<Committer>>,
 }
 
 /// Takes them on its own thread.
 pub(crate) struct Writer {
     queue: mpsc::Receiver<Publish>,
+    bell: Arc<Bell>,
+    committer: Arc<Mutex<Committer>>,
+}
+
+/// Puts publishes into the log, one group at a time, whichever thread it is on.
+struct Committer {
     log: Arc<Log>,
     audience: Arc<dyn Audience>,
     metrics: Arc<Metrics>,
@@ -53,7 +73,27 @@ pub(crate) fn embedded(
     metrics: Arc<Metrics>,
 ) -> (Broker, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
-    (Broker { queue: sender }, Writer { queue, log, audience, metrics })
+    let bell = Arc::new(Bell::default());
+    let committer = Arc::new(Mutex::new(Committer { log, audience, metrics }));
+    let broker = Broker { queue: Some(sender), bell: bell.clone(), committer: committer.clone() };
+    (broker, Writer { queue, bell, committer })
+}
+
+/// Wakes the writer's thread, once that is known: before it sleeps for the first time it looks.
+#[derive(Default)]
+struct Bell(OnceLock<Thread>);
+
+impl Ring for Bell {
+    fn ring(&self) {
+        self.0.get().inspect(|thread| thread.unpark());
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.queue = None;
+        wake::ring(&self.bell);
+    }
 }
 
 impl Broker {
@@ -62,10 +102,15 @@ impl Broker {
     /// # Errors
     /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows within `deadline`.
     pub(crate) async fn append(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<Published>, Error> {
-        let (answer, answered) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
+        let queue = self.queue.as_ref().expect("it is there until the broker goes");
+        let publish = Publish { items, answer };
+        let Some(publish) = self.append_now(queue, publish) else {
+            return answered.try_recv().unwrap_or_else(|_| Err(gone()));
+        };
         let due = tokio::time::Instant::now() + deadline;
-        match tokio::time::timeout_at(due, self.queue.send(Publish { items, answer })).await {
-            Ok(Ok(())) => {}
+        match tokio::time::timeout_at(due, queue.send(publish)).await {
+            Ok(Ok(())) => wake::ring(&self.bell),
             Ok(Err(_)) => {
                 return Err(Error::new(
                     Code::ShuttingDown,
@@ -76,13 +121,33 @@ impl Broker {
         }
         match tokio::time::timeout_at(due, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(unknown(
-                "the writer of the log is gone; the event may be stored; the hub must be restarted",
-            )),
+            Ok(Err(_)) => Err(gone()),
             Err(_) => Err(unknown(
                 "the log did not answer in time; the event may be stored; a retry with the same Idempotency-Key is safe",
             )),
         }
+    }
+}
+
+impl Broker {
+    /// Appends a small publish on this thread, where that waits for nothing: no other thread has to be woken for it, and
+    /// none for its answer. Gives it back otherwise.
+    fn append_now(&self, queue: &mpsc::Sender<Publish>, publish: Publish) -> Option<Publish> {
+        if publish.items.len() > APPENDED_NOW_MAX || queue.capacity() < QUEUE_MAX {
+            return Some(publish);
+        }
+        let committer = match self.committer.try_lock() {
+            Ok(committer) => committer,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Some(publish),
+        };
+        if !committer.log.appends_at_once() {
+            return Some(publish);
+        }
+        let mut group = Group::default();
+        committer.take(publish, &mut group);
+        committer.commit(group);
+        None
     }
 }
 
@@ -117,24 +182,39 @@ enum Slot {
 impl Writer {
     /// Serves until every [`Broker`] is gone and its publishes are answered.
     pub(crate) fn run(mut self) {
-        while let Some(first) = self.queue.blocking_recv() {
+        let _ = self.bell.0.set(thread::current());
+        while let Some(first) = self.next() {
+            let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
             let mut group = Group::default();
             let mut next = Some(first);
             while let Some(publish) = next {
                 if group.repeats_a_key_of(&publish) {
                     // Its first is under way in this very group: the repeat waits for it.
-                    self.commit(std::mem::take(&mut group));
+                    committer.commit(std::mem::take(&mut group));
                 }
-                self.take(publish, &mut group);
+                committer.take(publish, &mut group);
                 if group.waiting.len() >= COMMIT_PUBLISHES_MAX || group.bytes >= COMMIT_BYTES_MAX {
                     break;
                 }
                 next = self.queue.try_recv().ok();
             }
-            self.commit(group);
+            committer.commit(group);
         }
     }
 
+    /// Waits for the next publish; none when nobody is left to bring one.
+    fn next(&mut self) -> Option<Publish> {
+        loop {
+            match self.queue.try_recv() {
+                Ok(publish) => return Some(publish),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => thread::park(),
+            }
+        }
+    }
+}
+
+impl Committer {
     /// Puts a publish into the group, or answers it at once where its keys do not allow it.
     fn take(&self, publish: Publish, group: &mut Group) {
         let Publish { items, answer } = publish;
@@ -203,14 +283,16 @@ impl Writer {
             }
         };
         self.metrics.stored(entries.len());
-        self.audience.stored(&entries);
-        for (_, draft) in unstored(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
-            self.audience.wake(&draft.channels);
-        }
-        for Waiting { slots, answer } in waiting {
-            let published = slots.into_iter().map(|slot| settle(slot, &entries)).collect();
-            let _ = answer.send(Ok(published));
-        }
+        wake::together(|| {
+            self.audience.stored(&entries);
+            for (_, draft) in unstored(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
+                self.audience.wake(&draft.channels);
+            }
+            for Waiting { slots, answer } in waiting {
+                let published = slots.into_iter().map(|slot| settle(slot, &entries)).collect();
+                let _ = answer.send(Ok(published));
+            }
+        });
     }
 
     fn leave_unstored(&self, waiting: &[Waiting], head: u64) {
@@ -283,6 +365,10 @@ fn refusal(error: &StoreError) -> Error {
 
 fn not_stored(detail: &'static str) -> Error {
     Error::new(Code::NotStored, detail).retry_after(Duration::from_secs(1))
+}
+
+fn gone() -> Error {
+    unknown("the writer of the log is gone; the event may be stored; the hub must be restarted")
 }
 
 fn unknown(detail: &'static str) -> Error {

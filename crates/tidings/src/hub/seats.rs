@@ -111,7 +111,7 @@ impl Leave for Seats {
 impl Audience for Seats {
     fn stored(&self, entries: &[Arc<Entry>]) {
         for shard in &*self.shards.read().unwrap_or_else(PoisonError::into_inner) {
-            shard.news();
+            shard.clone().news();
         }
         // A batch of one busy channel wakes its connections once.
         let channels: BTreeSet<&ChannelName> = entries.iter().flat_map(|entry| &entry.channels).collect();

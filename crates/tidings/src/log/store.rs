@@ -16,6 +16,9 @@ pub(crate) trait Store: Send + Sync {
     /// Keeps a batch whole or not at all. Offsets are ascending and above all kept ones.
     fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError>;
 
+    /// Whether an append waits for nothing now: a copy in memory, that of the kernel at most.
+    fn appends_at_once(&self) -> bool;
+
     /// Makes everything appended so far survive the machine.
     fn sync(&self) -> Result<(), StoreError>;
 

@@ -13,7 +13,10 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tidings_protocol::{Epoch, Tag};
@@ -57,6 +60,8 @@ pub(crate) struct DiskStore {
     active: Mutex<Active>,
     /// Files with bytes that may not be safe yet.
     unsynced: Mutex<Vec<Arc<File>>>,
+    /// Files are being made safe: a write to one of them would wait for that.
+    is_syncing: AtomicBool,
     /// Ranges without a file; those that adjoin are one.
     dropped: Mutex<Vec<(u64, u64)>>,
     read_only: Mutex<Option<Arc<str>>>,
@@ -348,15 +353,22 @@ impl Store for DiskStore {
         outcome
     }
 
+    /// Without a sync of its own, in a file that has room, and not while that is being made safe.
+    fn appends_at_once(&self) -> bool {
+        !self.layout.sync_each_batch
+            && !self.is_syncing.load(Ordering::Acquire)
+            && self.active.try_lock().is_ok_and(|active| active.good_bytes < self.layout.segment_bytes)
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         let files = std::mem::take(&mut *lock(&self.unsynced));
-        for file in files {
-            if let Err(error) = file.sync_data() {
-                self.refuse_writes(&error);
-                return Err(StoreError::Unknown(error));
-            }
-        }
-        Ok(())
+        self.is_syncing.store(true, Ordering::Release);
+        let outcome = files.iter().try_for_each(|file| file.sync_data());
+        self.is_syncing.store(false, Ordering::Release);
+        outcome.map_err(|error| {
+            self.refuse_writes(&error);
+            StoreError::Unknown(error)
+        })
     }
 
     fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {

@@ -27,6 +27,10 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
+    fn appends_at_once(&self) -> bool {
+        true
+    }
+
     fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError> {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.extend(batch.iter().map(|entry| (entry.offset, entry.clone())));

@@ -13,7 +13,11 @@ use std::{
 use mio::net::TcpStream;
 
 use super::shard;
-use crate::{connection::Listener, log::page::Page};
+use crate::{
+    connection::Listener,
+    log::page::Page,
+    wake::{self, Ring},
+};
 
 /// The doors of all shards of a hub.
 pub(crate) struct Doors(Vec<Arc<Door>>);
@@ -88,16 +92,9 @@ impl Door {
         })
     }
 
-    pub(super) fn put(&self, put: impl FnOnce(&mut Waiting)) {
+    pub(super) fn put(self: &Arc<Self>, put: impl FnOnce(&mut Waiting)) {
         put(&mut self.waiting());
-        self.ring();
-    }
-
-    fn ring(&self) {
-        if self.is_asleep.swap(false, Ordering::SeqCst) {
-            // It fails where the system has no room for one more count: then the bell has rung.
-            let _ = self.bell.wake();
-        }
+        wake::ring(self);
     }
 
     /// Takes what waits; where nothing does, whoever puts something next rings.
@@ -124,10 +121,19 @@ impl Door {
     }
 }
 
+impl Ring for Door {
+    fn ring(&self) {
+        if self.is_asleep.swap(false, Ordering::SeqCst) {
+            // It fails where the system has no room for one more count: then the bell has rung.
+            let _ = self.bell.wake();
+        }
+    }
+}
+
 impl Listener for Door {
-    fn news(&self) {
+    fn news(self: Arc<Self>) {
         if self.has_streams.load(Ordering::SeqCst) && !self.has_news.swap(true, Ordering::SeqCst) {
-            self.ring();
+            wake::ring(&self);
         }
     }
 }
