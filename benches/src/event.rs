@@ -1,9 +1,9 @@
-//! The 64-byte JSON event of all measurements: who published it, which of that publisher's it is, and when.
+//! The JSON event of all measurements: who published it, which of that publisher's it is, and when.
 
 use tidings_load::{Marker, Stamp};
 
-/// Bytes of every event's data.
-const BYTES: usize = 64;
+/// Bytes of an event's data, where nothing else is said.
+pub(crate) const EVENT_BYTES: usize = 64;
 
 /// The run of all events: what one swarm stored is read by another.
 pub(crate) const RUN: u32 = 0x7161_5d09;
@@ -23,12 +23,12 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// Its text.
-    pub(crate) fn text(self, marker: &Marker) -> String {
+    /// Its text, of so many bytes.
+    pub(crate) fn text(self, marker: &Marker, bytes: usize) -> String {
         let number = u32::try_from(self.number).expect("fewer events than that are published");
         let stamp = Stamp { channel: CHANNEL, lane: self.source, number, micros: self.time };
-        let mut text = Vec::with_capacity(BYTES);
-        marker.write(stamp, BYTES, &mut text);
+        let mut text = Vec::with_capacity(bytes);
+        marker.write(stamp, bytes, &mut text);
         String::from_utf8(text).expect("stamps are ASCII")
     }
 }

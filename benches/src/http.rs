@@ -9,7 +9,7 @@ use tidings_load::{Answer, Marker};
 
 use crate::{
     Outcome,
-    event::{Event, RUN},
+    event::{EVENT_BYTES, Event, RUN},
 };
 
 /// Events of one batch when a log is filled.
@@ -31,7 +31,7 @@ impl Http {
     /// Sends a request and returns the body of its answer.
     ///
     /// # Errors
-    /// What went wrong on the connection, or an answer that is not 200.
+    /// What went wrong on the connection, or an answer that is no success.
     pub(crate) fn send(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Outcome<String> {
         self.socket.write_all(&request(method, path, headers, body))?;
         let (mut answer, mut text) = (Answer::default(), Vec::new());
@@ -44,7 +44,7 @@ impl Http {
         }
         let text = String::from_utf8_lossy(&text).into_owned();
         match answer.head() {
-            Some(head) if head.status == 200 => Ok(text),
+            Some(head) if (200..300).contains(&head.status) => Ok(text),
             _ => Err(format!("{method} {path}: {text}").into()),
         }
     }
@@ -56,7 +56,7 @@ impl Http {
         while events.peek().is_some() {
             let mut lines = String::new();
             for (channel, number) in events.by_ref().take(BATCH_EVENTS) {
-                lines += &line(&channel, &Event { source: 0, number, time: 0 }.text(&marker));
+                lines += &line(&channel, &Event { source: 0, number, time: 0 }.text(&marker, EVENT_BYTES));
             }
             let answer = self.send("POST", "/api/v1/publish", NDJSON, lines.as_bytes())?;
             let id = answer.rsplit_once("\"id\":\"").and_then(|(_, id)| id.split_once('"'));

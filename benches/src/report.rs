@@ -2,7 +2,16 @@
 
 use std::{fs, process::Command};
 
-use crate::Outcome;
+use crate::{Outcome, chart::Panel};
+
+/// A target, and how far it was reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach {
+    pub(crate) what: &'static str,
+    pub(crate) target: &'static str,
+    pub(crate) measured: String,
+    pub(crate) is_met: bool,
+}
 
 /// One table, with what has to be said beside it.
 #[derive(Debug, Default)]
@@ -13,6 +22,10 @@ pub(crate) struct Table {
     pub(crate) note: String,
     /// Counts that are wrong.
     pub(crate) errors: Vec<String>,
+    /// What it says of the targets.
+    pub(crate) reach: Vec<Reach>,
+    /// What it shows in the chart.
+    pub(crate) panels: Vec<Panel>,
 }
 
 impl Table {
@@ -29,8 +42,29 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
+    /// Says how far a target was reached; nothing where it was not measured.
+    pub(crate) fn reach(
+        &mut self,
+        what: &'static str,
+        target: &'static str,
+        measured: Option<f64>,
+        is_met: impl Fn(f64) -> bool,
+    ) {
+        let Some(figure) = measured else { return };
+        self.reach.push(Reach { what, target, measured: format!("{figure:.2}"), is_met: is_met(figure) });
+    }
+
     pub(crate) fn print(&self, load_before: &str, is_markdown: bool) -> Outcome<()> {
-        println!("{}{}\n", if is_markdown { "## " } else { "" }, self.title);
+        println!("{}{}\n", if is_markdown { "### " } else { "" }, self.title);
+        self.print_rows();
+        println!("\n{} Load average before {load_before}, after {}.\n", self.note, load()?);
+        for error in &self.errors {
+            println!("WRONG: {error}\n");
+        }
+        Ok(())
+    }
+
+    fn print_rows(&self) {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|at| {
                 let cells = self.rows.iter().filter_map(|row| row.get(at)).chain([&self.columns[at]]);
@@ -43,25 +77,49 @@ impl Table {
                 row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
             println!("| {} |", cells.join(" | "));
         }
-        println!("\n{} Load average before {load_before}, after {}.\n", self.note, load()?);
-        for error in &self.errors {
-            println!("WRONG: {error}\n");
-        }
-        Ok(())
     }
+}
+
+/// Prints something between marks, by which it is found again where it is put into a page.
+pub(crate) fn in_block(is_markdown: bool, name: &str, print: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+    if is_markdown {
+        println!("<!-- {name} -->\n");
+    }
+    print()?;
+    if is_markdown {
+        println!("<!-- end of {name} -->\n");
+    }
+    Ok(())
+}
+
+/// Prints all targets that were measured.
+pub(crate) fn print_reach(reach: &[Reach]) {
+    let mut table = Table::new("", &["figure", "target", "measured", "reached"], "");
+    for row in reach {
+        let reached = if row.is_met { "yes" } else { "**no**" };
+        table.row([row.what.to_owned(), row.target.to_owned(), row.measured.clone(), reached.to_owned()]);
+    }
+    table.print_rows();
+    println!();
 }
 
 /// Prints how this was started, and on what.
 pub(crate) fn print_machine() -> Outcome<()> {
-    let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    let command = command();
     let processors = fs::read_to_string("/proc/cpuinfo")?;
     let name = processors.lines().find(|line| line.starts_with("model name"));
     let name = name.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, name)| name);
     let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let kernel = kernel.trim().split('-').next().unwrap_or_default();
-    println!("`cargo run --release -p benches -- {command}` on {cores} cores of {name}, Linux {kernel}.\n");
+    println!("`{command}` on {cores} cores of {name}, Linux {kernel}.\n");
     Ok(())
+}
+
+/// What a reader types to see the same.
+fn command() -> String {
+    let arguments = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    format!("cargo run --release -p benches -- {arguments}")
 }
 
 /// Tasks that ran or waited in the last 1, 5 and 15 minutes.

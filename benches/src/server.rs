@@ -1,54 +1,29 @@
-//! A server under load: its process, pinned to the first core, and what the kernel knows of it.
+//! A server under load: its processes, pinned to the first core, and what the kernel knows of them.
+
+mod kind;
+mod others;
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::{Outcome, http::Http};
+use rustix::process::{Pid, Signal, kill_process};
+use tidings_load::Process;
+
+pub(crate) use self::kind::Kind;
+use crate::{
+    Outcome,
+    http::{Http, request},
+};
 
 /// How long a server may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(120);
-
-/// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Memory,
-    Interval,
-    Fsync,
-    Baseline,
-    Floor,
-}
-
-impl Kind {
-    /// With what the kernel charges, last: where every event is one write for each subscriber.
-    pub(crate) const WITH_FLOOR: [Self; 5] =
-        [Self::Memory, Self::Interval, Self::Fsync, Self::Baseline, Self::Floor];
-    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Interval, Self::Fsync, Self::Baseline];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "tidings, `memory`",
-            Self::Interval => "tidings, `interval`",
-            Self::Fsync => "tidings, `fsync`",
-            Self::Baseline => "`axum` + broadcast",
-            Self::Floor => "the floor",
-        }
-    }
-
-    fn durability(self) -> Option<&'static str> {
-        match self {
-            Self::Memory => Some("memory"),
-            Self::Interval => Some("interval"),
-            Self::Fsync => Some("fsync"),
-            Self::Baseline | Self::Floor => None,
-        }
-    }
-}
 
 /// Where the programs are, and where servers keep their data.
 #[derive(Debug, Clone)]
@@ -56,16 +31,30 @@ pub(crate) struct Programs {
     pub(crate) server: PathBuf,
     pub(crate) baseline: PathBuf,
     pub(crate) floor: PathBuf,
+    /// What stands behind Pushpin.
+    pub(crate) origin: PathBuf,
     pub(crate) directory: PathBuf,
 }
 
-/// One running server. Dropping it kills it.
+/// One running server. Dropping it kills it, with all that it started.
 pub(crate) struct Server {
-    child: Child,
+    /// The server first, then what it needs beside it.
+    children: Vec<Child>,
     pub(crate) address: SocketAddr,
+    /// Where publishes go, in what form.
+    pub(crate) publishes: Publishes,
     /// From the start of the process to its first 200 of `/readyz`.
     pub(crate) ready_after: Duration,
     data: PathBuf,
+}
+
+/// How a server takes publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Publishes {
+    /// By the route of the channel.
+    ByRoute,
+    /// As items for Pushpin, at an address of their own.
+    AsItems(SocketAddr),
 }
 
 impl Server {
@@ -76,29 +65,37 @@ impl Server {
         name: &str,
         settings: &[(&str, &str)],
     ) -> Outcome<Self> {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let address = others::free_address()?;
         let data = programs.directory.join(name);
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]);
-        match kind.durability() {
-            Some(durability) => {
-                command.arg(&programs.server).args(["serve", "--listen", &address.to_string()]);
-                command.arg("--data-dir").arg(&data);
-                command.env("TIDINGS_LOG_DURABILITY", durability);
-                // Nothing but the load at hand is to be measured.
-                command.env("TIDINGS_STREAM_KEEP_ALIVE", "1h").env("TIDINGS_SHUTDOWN_WINDOW", "1ms");
-                command.env("RUST_LOG", "error").envs(settings.iter().copied());
-            }
-            None => {
-                let program = if kind == Kind::Floor { &programs.floor } else { &programs.baseline };
-                command.arg(program).arg(address.to_string());
-            }
+        let (mut beside, mut publishes, mut needed) = (None, Publishes::ByRoute, vec![address]);
+        if matches!(kind, Kind::Nchan | Kind::Pushpin) {
+            fs::create_dir_all(&data)?;
         }
+        let command = match kind {
+            Kind::Memory | Kind::Interval | Kind::Fsync => hub(programs, kind, &data, address, settings),
+            Kind::Baseline | Kind::Floor => {
+                let is_floor = kind == Kind::Floor;
+                let mut command = Command::new(if is_floor { &programs.floor } else { &programs.baseline });
+                command.arg(address.to_string());
+                command
+            }
+            Kind::Nchan => others::nchan(&data, address)?,
+            Kind::Pushpin => {
+                let pushpin = others::pushpin(programs, &data, address)?;
+                beside = Some(pushpin.origin);
+                publishes = Publishes::AsItems(pushpin.publishes);
+                needed.extend([pushpin.publishes, pushpin.behind]);
+                pushpin.server
+            }
+        };
         let began = Instant::now();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let mut server = Self { child, address, ready_after: Duration::ZERO, data };
-        while !server.is_ready(kind) {
-            if let Some(status) = server.child.try_wait()? {
+        let mut server =
+            Self { children: vec![spawn(&command)?], address, publishes, ready_after: Duration::ZERO, data };
+        if let Some(command) = beside {
+            server.children.push(spawn(&command)?);
+        }
+        while !server.is_ready(kind, &needed) {
+            if let Some(status) = server.children[0].try_wait()? {
                 return Err(format!("server ended at its start: {status}").into());
             }
             if began.elapsed() > READY_WITHIN {
@@ -110,27 +107,44 @@ impl Server {
         Ok(server)
     }
 
-    fn is_ready(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::Baseline | Kind::Floor => TcpStream::connect(self.address).is_ok(),
-            _ => {
-                Http::connect(self.address).and_then(|mut http| http.send("GET", "/readyz", "", b"")).is_ok()
-            }
+    fn is_ready(&self, kind: Kind, needed: &[SocketAddr]) -> bool {
+        if kind.is_ours() {
+            let mut http = Http::connect(self.address);
+            return http.as_mut().is_ok_and(|http| http.send("GET", "/readyz", "", b"").is_ok());
         }
+        let is_there = needed.iter().all(|address| TcpStream::connect(address).is_ok());
+        is_there && (kind != Kind::Pushpin || self.streams().unwrap_or(false))
     }
 
-    /// CPU time used by all its threads so far. The kernel counts it in steps of 10 ms.
+    /// Whether it answers a stream with one. The parts of Pushpin find each other some time after each is there.
+    fn streams(&self) -> io::Result<bool> {
+        let mut socket = TcpStream::connect(self.address)?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        socket.write_all(&request("GET", "/api/v1/events/ready", "", b""))?;
+        let mut head = [0; 12];
+        socket.read_exact(&mut head)?;
+        Ok(head == *b"HTTP/1.1 200")
+    }
+
+    /// CPU time used by all its processes so far.
     pub(crate) fn cpu(&self) -> Outcome<Duration> {
-        let stat = fs::read_to_string(self.proc("stat"))?;
-        let after_name = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?.1;
-        let ticks: u64 =
-            after_name.split_whitespace().skip(11).take(2).map_while(|t| t.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 10))
+        let each = self.leaders().map(Process::cpu);
+        Ok(each.sum::<Option<Duration>>().ok_or("server has gone")?)
     }
 
-    /// Its proportional set size, in KiB.
+    /// The proportional set size of all its processes, in KiB.
     pub(crate) fn pss_kib(&self) -> Outcome<u64> {
-        field_kib(&self.proc("smaps_rollup"), "Pss:")
+        let each = self.leaders().map(Process::memory_kib);
+        Ok(each.sum::<Option<u64>>().ok_or("server has gone")?)
+    }
+
+    fn leaders(&self) -> impl Iterator<Item = Process> {
+        self.children.iter().map(|child| Process(child.id()))
+    }
+
+    /// All its processes.
+    pub(crate) fn processes(&self) -> Vec<Process> {
+        self.leaders().flat_map(|leader| [vec![leader], leader.children()].concat()).collect()
     }
 
     /// The most memory it had since [`Server::forget_peak`], in KiB.
@@ -154,9 +168,9 @@ impl Server {
 
     /// Ends it by SIGTERM and waits until it has gone.
     pub(crate) fn terminate(mut self) -> Outcome<()> {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
-        let status = self.child.wait()?;
+        let server = &mut self.children[0];
+        kill_process(Pid::from_child(server), Signal::TERM)?;
+        let status = server.wait()?;
         if status.success() {
             Ok(())
         } else {
@@ -165,15 +179,53 @@ impl Server {
     }
 
     fn proc(&self, file: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/{file}", self.child.id()))
+        PathBuf::from(format!("/proc/{}/{file}", self.children[0].id()))
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Parts of a server make process groups of their own, so each is killed by its id.
+        let processes = self.processes();
+        for child in &mut self.children {
+            let _ = child.kill();
+        }
+        for process in processes {
+            // One that was waited for has given its id away.
+            let is_own = self.children.iter().any(|child| child.id() == process.0);
+            if let Some(id) = i32::try_from(process.0).ok().and_then(Pid::from_raw).filter(|_| !is_own) {
+                let _ = kill_process(id, Signal::KILL);
+            }
+        }
+        for child in &mut self.children {
+            let _ = child.wait();
+        }
     }
+}
+
+/// The hub's command. Nothing but the load at hand is to be measured, and no limit of its own in the way.
+fn hub(
+    programs: &Programs,
+    kind: Kind,
+    data: &Path,
+    address: SocketAddr,
+    settings: &[(&str, &str)],
+) -> Command {
+    let mut command = Command::new(&programs.server);
+    command.args(["serve", "--listen", &address.to_string()]).arg("--data-dir").arg(data);
+    command.env("TIDINGS_LOG_DURABILITY", kind.durability().unwrap_or("memory"));
+    command.env("TIDINGS_STREAM_KEEP_ALIVE", "1h").env("TIDINGS_SHUTDOWN_WINDOW", "1ms");
+    command.env("TIDINGS_LIMITS_CONNECTIONS", "19000").env("RUST_LOG", "error");
+    command.envs(settings.iter().copied());
+    command
+}
+
+/// Starts a command on the first core.
+fn spawn(command: &Command) -> Outcome<Child> {
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", "0"]).arg(command.get_program()).args(command.get_args());
+    pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Ok(pinned.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?)
 }
 
 fn field_kib(file: &Path, field: &str) -> Outcome<u64> {

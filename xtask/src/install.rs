@@ -1,5 +1,7 @@
 //! Installs what the tests need and the machine lacks.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,6 +23,17 @@ const PROGRAMS: &[Program] = &[
     // Gives a test a small disk of its own.
     Program { name: "unshare", package: "util-linux" },
 ];
+
+/// Servers that the hub is compared with, and what counts their system calls: a file that each package brings.
+const COMPARED: &[(&str, &str)] = &[
+    ("/usr/lib/nginx/modules/ngx_nchan_module.so", "libnginx-mod-nchan"),
+    ("/usr/sbin/nginx", "nginx"),
+    ("/usr/lib/pushpin/internal.conf", "pushpin"),
+    ("/usr/bin/strace", "strace"),
+];
+
+/// Asked by Debian's packages before they start a service; 101 forbids it.
+const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Folders with a `package.json` whose `npm test` is part of the tests, where they exist.
 pub(crate) const NODE_PACKAGES: &[&str] = &["tests/browser"];
@@ -52,6 +65,31 @@ pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
             },
         );
     }
+}
+
+/// Installs the servers that the hub is compared with. None of them is started; where one cannot be installed, its
+/// rows say so.
+pub(crate) fn compared(workspace: &Workspace, tally: &mut Tally) {
+    let missing: Vec<&str> =
+        COMPARED.iter().filter(|(file, _)| !is_file(Path::new(file))).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return;
+    }
+    // A policy that is there already is somebody's own.
+    let is_ours = !Path::new(SERVICE_POLICY).exists() && forbid_services();
+    install_packages(workspace, tally, &missing);
+    if is_ours && let Err(error) = fs::remove_file(SERVICE_POLICY) {
+        println!("  remove {SERVICE_POLICY} by hand: {error}");
+    }
+}
+
+fn forbid_services() -> bool {
+    let written = fs::write(SERVICE_POLICY, "#!/bin/sh\nexit 101\n")
+        .and_then(|()| fs::set_permissions(SERVICE_POLICY, Permissions::from_mode(0o755)));
+    if let Err(error) = &written {
+        println!("  {SERVICE_POLICY}: {error}; packages may start their services");
+    }
+    written.is_ok()
 }
 
 fn install_packages(workspace: &Workspace, tally: &mut Tally, packages: &[&str]) {

@@ -1,6 +1,7 @@
-//! The developers' commands: `cargo xtask test`, `ci`, `check`, `generate`, `tidy` and `fuzz`.
+//! The developers' commands: `cargo xtask test`, `ci`, `check`, `compare`, `generate`, `tidy` and `fuzz`.
 
 mod ci;
+mod compare;
 mod counts;
 mod dependencies;
 mod fuzz;
@@ -25,6 +26,7 @@ const USAGE: &str = "\
 cargo xtask test                      installs what is missing and runs all tests
 cargo xtask ci                        test, and before it formatting, lints, tidiness, docs, generated files, dependencies
 cargo xtask check [--seconds N] [...] runs the checker against a real server (60 s unless told); the rest is passed on
+cargo xtask compare [--parts a,b] [--rounds N] [--slice S]  measures the hub beside other servers, writes docs/benchmarks.md
 cargo xtask generate [--check]        writes the generated files, or tells which are out of date
 cargo xtask tidy                      checks module rows, bounds, file lengths, links, licences
 cargo xtask dependencies              checks licences, versions and sources of dependencies
@@ -50,6 +52,7 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
             let (seconds, rest) = seconds(rest)?;
             suite::check(&workspace, tally, seconds, &rest);
         }
+        ["compare", rest @ ..] => compare::run(&workspace, tally, &compare::Choice::read(rest)?)?,
         ["generate"] => generate::write_all(&workspace)?,
         ["generate", "--check"] => generate::check_all(&workspace, tally),
         ["tidy"] => tidy::run(&workspace, tally),

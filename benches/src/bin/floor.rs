@@ -38,7 +38,11 @@ fn main() -> io::Result<()> {
     let mut events = Events::with_capacity(1024);
     let mut floor = Floor::default();
     loop {
-        poll.poll(&mut events, None)?;
+        match poll.poll(&mut events, None) {
+            // Who counts its system calls interrupts it.
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
         for event in &events {
             match event.token() {
                 LISTENER => {
@@ -78,17 +82,25 @@ impl Floor {
     }
 
     fn answer(&mut self, number: usize, request: &Request) {
-        let Some(data) = &request.data else {
-            self.channels.entry(request.channel.clone()).or_default().push(number);
+        if request.events.is_empty() {
+            for channel in &request.channels {
+                self.channels.entry(channel.clone()).or_default().push(number);
+            }
             return self.write(number, STREAM);
-        };
+        }
+        for (channel, data) in &request.events {
+            self.send(channel, data);
+        }
+        self.write(number, PUBLISHED);
+    }
+
+    fn send(&mut self, channel: &str, data: &[u8]) {
         let mut chunk = format!("{:X}\r\ndata: ", data.len() + 8).into_bytes();
         chunk.extend_from_slice(data);
         chunk.extend_from_slice(b"\n\n\r\n");
-        for subscriber in self.channels.get(&request.channel).cloned().unwrap_or_default() {
+        for subscriber in self.channels.get(channel).cloned().unwrap_or_default() {
             self.write(subscriber, &chunk);
         }
-        self.write(number, PUBLISHED);
     }
 
     /// Whoever does not take it whole is let go: the load of these benches always does.
@@ -106,9 +118,10 @@ impl Floor {
 }
 
 struct Request {
-    channel: String,
-    /// What a publish says; a subscription says nothing.
-    data: Option<Vec<u8>>,
+    /// What is subscribed to.
+    channels: Vec<String>,
+    /// What is published, and where; a subscription publishes nothing.
+    events: Vec<(String, Vec<u8>)>,
 }
 
 /// Takes one whole request off the front.
@@ -123,8 +136,29 @@ fn take(read: &mut Vec<u8>) -> Option<Request> {
     if read.len() < end + length {
         return None;
     }
-    let data = (method == "POST").then(|| read[end..end + length].to_vec());
-    let channel = path.rsplit('/').next()?.split('?').next()?.to_owned();
+    let body = &read[end..end + length];
+    let (last, query) = path.rsplit('/').next()?.split_once('?').unwrap_or((path.rsplit('/').next()?, ""));
+    let request = match (method, last) {
+        ("POST", "publish") => Request { channels: Vec::new(), events: batch(body) },
+        ("POST", channel) => {
+            Request { channels: Vec::new(), events: vec![(channel.to_owned(), body.to_vec())] }
+        }
+        (_, "events") => {
+            let channels = query.split('&').filter_map(|pair| pair.strip_prefix("channel="));
+            Request { channels: channels.map(str::to_owned).collect(), events: Vec::new() }
+        }
+        (_, channel) => Request { channels: vec![channel.to_owned()], events: Vec::new() },
+    };
     read.drain(..end + length);
-    Some(Request { channel, data })
+    Some(request)
+}
+
+/// The events of a batch, as these benches write it.
+fn batch(body: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let text = String::from_utf8_lossy(body);
+    let event = |line: &str| {
+        let (channel, rest) = line.strip_prefix("{\"channels\":[\"")?.split_once("\"],\"data\":\"")?;
+        Some((channel.to_owned(), rest.strip_suffix("\"}")?.replace("\\\"", "\"").into_bytes()))
+    };
+    text.lines().filter_map(event).collect()
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Sample, compare, in_turn, micros};
+use super::{Sample, Turns, micros};
 use crate::{
     Arguments, Outcome,
     report::Table,
@@ -20,31 +20,65 @@ const PUBLISHERS: usize = 8;
 /// The slowest subscriber is never more events behind than this, so that nothing has to be lost by anyone: the
 /// baseline holds 1,024.
 const WINDOW: u64 = 256;
+/// Pushpin cuts streams off that are this far behind.
+const PUSHPIN_WINDOW: u64 = 16;
 const WARM_UP: Duration = Duration::from_millis(500);
 const CHANNEL: &str = "project.1";
 
+/// The floor last: all others are its multiples.
+const KINDS: [Kind; 7] =
+    [Kind::Memory, Kind::Interval, Kind::Fsync, Kind::Baseline, Kind::Nchan, Kind::Pushpin, Kind::Floor];
+
 pub(crate) fn measure(arguments: &Arguments, programs: &Programs) -> Outcome<Vec<Table>> {
-    let mut paced = Table::new(
+    Ok(vec![paced(arguments, programs)?, saturated(arguments, programs)?])
+}
+
+fn paced(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
+    let mut table = Table::new(
         "Deliveries, paced: 1,000 subscribers, 30 events/s",
         &["server", "server CPU per delivery, µs", "p50, ms", "p99, ms", "faults"],
         "From the publish to the receipt, each event of each subscriber. In parentheses: the median of the ratios to \
          the floor, round by round: one thread, one write for each subscriber, nothing else.",
     );
-    let samples = in_turn(&Kind::WITH_FLOOR, arguments.rounds, |kind, round| {
-        slice(arguments, programs, kind, round, true)
-    })?;
-    compare(&mut paced, &Kind::WITH_FLOOR, &samples);
+    let turns = Turns::take(&KINDS, arguments, |kind, round| slice(arguments, programs, kind, round, true))?;
+    turns.fill(&mut table);
+    let ours = |figure| turns.ratio(Kind::Interval, Kind::Floor, figure);
+    let what = "CPU per delivery, paced, 1,000 subscribers, × floor";
+    table.reach(what, "≤ 1.1", ours(0), |ratio| ratio <= 1.1);
+    table.reach("p99, paced, × floor", "≤ 1.2", ours(2), |ratio| ratio <= 1.2);
+    table
+        .panels
+        .push(turns.panel("Server CPU per delivery, 30 events/s to 1,000 subscribers: less is better", 0));
+    table.panels.push(turns.panel("p50 from publish to receipt, the same: less is better", 1));
+    Ok(table)
+}
 
-    let mut saturated = Table::new(
+fn saturated(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
+    let mut table = Table::new(
         "Deliveries, as fast as it goes: 1,000 subscribers",
         &["server", "deliveries/s", "events/s", "server CPU per delivery, µs", "faults"],
         "8 publishers, one event a request; they wait while the slowest subscriber is 256 events behind, since the \
-         baseline silently loses what is more than 1,024 behind.",
+         baseline silently loses what is more than 1,024 behind; for Pushpin 16, since it cuts off who is much further \
+         behind. In parentheses: ratios to the floor.",
     );
-    let samples =
-        in_turn(&Kind::ALL, arguments.rounds, |kind, round| slice(arguments, programs, kind, round, false))?;
-    compare(&mut saturated, &Kind::ALL, &samples);
-    Ok(vec![paced, saturated])
+    let turns = Turns::take(&KINDS, arguments, |kind, round| slice(arguments, programs, kind, round, false))?;
+    turns.fill(&mut table);
+    let others = [Kind::Baseline, Kind::Nchan, Kind::Pushpin];
+    // What was lost was not delivered.
+    let is_sound = |kind: &Kind| turns.samples(*kind).iter().all(|sample| sample.faults.is_none());
+    let sound = others.into_iter().filter(is_sound);
+    let rates = sound.filter_map(|kind| Some((turns.median(kind, 0)?, kind)));
+    if let Some((_, best)) = rates.max_by(|one, other| one.0.total_cmp(&other.0)) {
+        let ours = |figure| turns.ratio(Kind::Interval, best, figure);
+        let what = "deliveries/s, saturated, one core, × the best of the others";
+        table.reach(what, "≥ 3", ours(0), |ratio| ratio >= 3.0);
+        let what = "CPU per delivery, saturated, × the same";
+        table.reach(what, "≤ 0.4", ours(2), |ratio| ratio <= 0.4);
+    }
+    table
+        .panels
+        .push(turns.panel("Deliveries/s to 1,000 subscribers, as fast as it goes: more is better", 0));
+    Ok(table)
 }
 
 fn slice(
@@ -56,7 +90,7 @@ fn slice(
 ) -> Outcome<Sample> {
     let name = format!("fanout-{kind:?}-{round}-{is_paced}");
     let server = Server::start(programs, kind, &name, &[])?;
-    let mut swarm = Swarm::new(server.address)?;
+    let mut swarm = Swarm::of(&server)?;
     for _ in 0..SUBSCRIBERS {
         swarm.subscribe(CHANNEL, None)?;
     }
@@ -64,13 +98,16 @@ fn slice(
     for _ in 0..if is_paced { 1 } else { PUBLISHERS } {
         swarm.add_publisher();
     }
-    let mut load = Load { numbers: [0; PUBLISHERS] };
+    let mut load = Load::new(CHANNEL);
+    if kind == Kind::Pushpin {
+        load.window = PUSHPIN_WINDOW;
+    }
     let time = Duration::from_secs_f64(arguments.slice);
     let figures = if is_paced {
-        load.paced(&mut swarm, WARM_UP)?;
+        load.paced(&mut swarm, EVENTS_PER_SECOND, WARM_UP)?;
         swarm.forget_latencies();
         let (delivered, cpu) = (swarm.deliveries, server.cpu()?);
-        load.paced(&mut swarm, time)?;
+        load.paced(&mut swarm, EVENTS_PER_SECOND, time)?;
         let per_delivery = micros(server.cpu()? - cpu) / (swarm.deliveries - delivered) as f64;
         let quantile = |at| swarm.latency().value_at_quantile(at) as f64 / 1e3;
         vec![per_delivery, quantile(0.5), quantile(0.99)]
@@ -91,44 +128,41 @@ fn slice(
     Ok(Sample { figures, faults: swarm.faults })
 }
 
-struct Load {
+/// Publishers of one channel.
+pub(super) struct Load {
+    channel: &'static str,
+    /// Events that the slowest subscriber may be behind.
+    window: u64,
     /// The next number of each publisher.
     numbers: [u64; PUBLISHERS],
 }
 
 impl Load {
-    fn published(&self) -> u64 {
+    pub(super) fn new(channel: &'static str) -> Self {
+        Self { channel, window: WINDOW, numbers: [0; PUBLISHERS] }
+    }
+
+    pub(super) fn published(&self) -> u64 {
         self.numbers.iter().sum()
     }
 
-    fn send(&mut self, swarm: &mut Swarm, publisher: usize) -> Outcome<()> {
+    /// Sends the next event of a publisher.
+    pub(super) fn send(&mut self, swarm: &mut Swarm, publisher: usize) -> Outcome<()> {
         let event = swarm.event(publisher, self.numbers[publisher])?;
         self.numbers[publisher] += 1;
-        swarm.publish(publisher, CHANNEL, event);
+        swarm.publish(publisher, self.channel, event);
         Ok(())
     }
 
-    /// One event at every tick, and everything read between.
-    fn paced(&mut self, swarm: &mut Swarm, time: Duration) -> Outcome<()> {
-        let began = Instant::now();
-        let mut due = Duration::ZERO;
-        while due < time {
-            let left = due.saturating_sub(began.elapsed());
-            // A tick whose predecessor was not answered yet waits for that.
-            if left.is_zero() && !swarm.idle_publishers().is_empty() {
-                self.send(swarm, 0)?;
-                due += Duration::from_secs(1) / EVENTS_PER_SECOND;
-            } else {
-                swarm.poll(left.max(Duration::from_micros(100)))?;
-            }
-        }
-        Ok(())
+    /// One event of one publisher at every tick, and everything read between.
+    pub(super) fn paced(&mut self, swarm: &mut Swarm, per_second: u32, time: Duration) -> Outcome<()> {
+        pace(swarm, Duration::from_secs(1) / per_second, time, &mut |swarm| self.send(swarm, 0))
     }
 
     fn saturated(&mut self, swarm: &mut Swarm, time: Duration) -> Outcome<()> {
         let began = Instant::now();
         while began.elapsed() < time {
-            let mut room = (swarm.received_min() + WINDOW).saturating_sub(self.published());
+            let mut room = (swarm.received_min() + self.window).saturating_sub(self.published());
             for publisher in swarm.idle_publishers() {
                 if room > 0 {
                     self.send(swarm, publisher)?;
@@ -139,4 +173,25 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// Sends at every tick, and reads everything between. A tick whose predecessor was not answered yet waits for that.
+pub(super) fn pace(
+    swarm: &mut Swarm,
+    tick: Duration,
+    time: Duration,
+    send: &mut impl FnMut(&mut Swarm) -> Outcome<()>,
+) -> Outcome<()> {
+    let began = Instant::now();
+    let mut due = Duration::ZERO;
+    while due < time {
+        let left = due.saturating_sub(began.elapsed());
+        if left.is_zero() && !swarm.idle_publishers().is_empty() {
+            send(swarm)?;
+            due += tick;
+        } else {
+            swarm.poll(left.max(Duration::from_micros(100)))?;
+        }
+    }
+    Ok(())
 }

@@ -7,10 +7,10 @@ use std::{
 
 use tidings_load::Marker;
 
-use super::{Sample, compare, in_turn, micros};
+use super::{Sample, Turns, micros};
 use crate::{
     Arguments, Outcome,
-    event::RUN,
+    event::{EVENT_BYTES, RUN},
     http::line,
     report::Table,
     server::{Kind, Programs, Server},
@@ -25,29 +25,51 @@ const BATCH: usize = 100;
 /// Before anything is counted.
 const WARM_UP: Duration = Duration::from_millis(500);
 
+/// The floor last: all others are its multiples.
+const SINGLE: [Kind; 6] =
+    [Kind::Memory, Kind::Interval, Kind::Fsync, Kind::Baseline, Kind::Nchan, Kind::Floor];
+const BATCHED: [Kind; 4] = [Kind::Memory, Kind::Interval, Kind::Fsync, Kind::Baseline];
+
 pub(crate) fn measure(arguments: &Arguments, programs: &Programs) -> Outcome<Vec<Table>> {
-    let mut single = Table::new(
+    Ok(vec![single(arguments, programs)?, batched(arguments, programs)?])
+}
+
+fn single(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
+    let mut table = Table::new(
         "Publishes: 2,000 channels of one subscriber",
         &["server", "publishes/s", "deliveries/s", "server CPU per publish, µs", "faults"],
         "64-byte JSON events, one a request, over 32 keep-alive connections; each event is delivered once. In \
-         parentheses: the median of the ratios to the floor, round by round.",
+         parentheses: the median of the ratios to the floor, round by round. Pushpin is left out: it closes the \
+         connection after every publish.",
     );
-    let samples = in_turn(&Kind::WITH_FLOOR, arguments.rounds, |kind, round| {
-        slice(arguments, programs, kind, round, 1)
-    })?;
-    compare(&mut single, &Kind::WITH_FLOOR, &samples);
+    let turns = Turns::take(&SINGLE, arguments, |kind, round| slice(arguments, programs, kind, round, 1))?;
+    turns.fill(&mut table);
+    let ours = |kind, figure| turns.ratio(kind, Kind::Nchan, figure);
+    let what = "deliveries/s, 2,000 channels of one subscriber, `memory`, × Nchan";
+    table.reach(what, "≥ 1", ours(Kind::Memory, 1), |ratio| ratio >= 1.0);
+    let what = "CPU per publish, the same, `memory`, × Nchan";
+    table.reach(what, "≤ 1", ours(Kind::Memory, 2), |ratio| ratio <= 1.0);
+    let what = "deliveries/s, the same, `interval`, × Nchan";
+    table.reach(what, "≥ 0.8", ours(Kind::Interval, 1), |ratio| ratio >= 0.8);
+    let what = "CPU per publish, the same, `interval`, × Nchan";
+    table.reach(what, "≤ 1.25", ours(Kind::Interval, 2), |ratio| ratio <= 1.25);
+    table.panels.push(turns.panel("Publishes/s on 2,000 channels of one subscriber: more is better", 0));
+    table.panels.push(turns.panel("Server CPU per publish, the same: less is better", 2));
+    Ok(table)
+}
 
-    let mut batch = Table::new(
+fn batched(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
+    let mut table = Table::new(
         "Publishes in batches of 100",
         &["server", "events/s", "deliveries/s", "server CPU per event, µs", "faults"],
         "The same channels and subscribers, NDJSON bodies of 100 events for 100 channels, over 4 connections. The \
          baseline has no batches: its row is that of single events, in the same rounds.",
     );
-    let samples = in_turn(&Kind::ALL, arguments.rounds, |kind, round| {
+    let turns = Turns::take(&BATCHED, arguments, |kind, round| {
         slice(arguments, programs, kind, round, if kind == Kind::Baseline { 1 } else { BATCH })
     })?;
-    compare(&mut batch, &Kind::ALL, &samples);
-    Ok(vec![single, batch])
+    turns.fill(&mut table);
+    Ok(table)
 }
 
 fn slice(
@@ -59,7 +81,7 @@ fn slice(
 ) -> Outcome<Sample> {
     let name = format!("publish-{kind:?}-{round}-{batch}");
     let server = Server::start(programs, kind, &name, &[])?;
-    let mut swarm = Swarm::new(server.address)?;
+    let mut swarm = Swarm::of(&server)?;
     for channel in 0..CHANNELS {
         swarm.subscribe(&channel_name(channel), None)?;
     }
@@ -131,7 +153,7 @@ impl Load {
                 swarm.publish(publisher, &channel_name(channel), event);
                 return Ok(());
             }
-            lines += &line(&channel_name(channel), &event.text(&self.marker));
+            lines += &line(&channel_name(channel), &event.text(&self.marker, EVENT_BYTES));
         }
         swarm.publish_batch(publisher, &lines);
         Ok(())

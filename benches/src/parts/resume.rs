@@ -2,10 +2,15 @@
 
 use std::{
     fs,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
-use super::{full_hub, in_turn_of};
+use super::{fanout::Load, full_hub, in_turn_of};
 use crate::{
     Arguments, Outcome,
     http::Http,
@@ -18,6 +23,15 @@ use crate::{
 const MISSED: u64 = 1_000;
 /// Channels of the full hub, so that each has [`MISSED`] events where it holds 1,000,000.
 const CHANNELS: usize = 1_000;
+/// Where all read the same.
+const SHARED: &str = "one shared channel";
+/// Where each reads for itself.
+const OWN: &str = "1,000 clients, each its own channel";
+/// The channel of live streams.
+const LIVE: &str = "live";
+const LIVE_STREAMS: usize = 100;
+/// How long live streams are alone before a storm.
+const QUIET_BEFORE: Duration = Duration::from_secs(2);
 const QUIET_CHANNELS: usize = 1_000;
 const QUIET_EVENTS: u64 = 10;
 
@@ -32,6 +46,8 @@ struct Storm {
     events: u64,
     grown_kib: u64,
     slowest_connect: Duration,
+    /// Of streams of another channel meanwhile, in ms; the storm's CPU has theirs in it.
+    live_p99: f64,
 }
 
 fn storms(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
@@ -40,7 +56,8 @@ fn storms(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
                 each event's number and order is checked. What was just published is held in memory. Before the \
                 first storm of each other kind the server was restarted (events on disk only); the second follows \
                 without a restart (`again`). Growth is of the peak \
-                resident size, divided by the clients.";
+                resident size, divided by the clients. Live are 100 streams of another channel with 30 events/s, read by another \
+                thread of the load.";
     let mut table = Table::new(
         &format!("{} clients resume 1,000 events each", count(clients as f64)),
         &[
@@ -51,6 +68,7 @@ fn storms(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
             "events per CPU s",
             "growth per client, KiB",
             "slowest connect, ms",
+            "live p99 meanwhile, ms",
         ],
         note,
     );
@@ -68,36 +86,124 @@ fn storms(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
     drop(server);
     let shared = |_: usize| "busy.500".to_owned();
     let own = |at: usize| format!("busy.{}", at % CHANNELS);
+    let (mut stored, mut slowest_connect, mut live_ratio) = (Vec::new(), Duration::ZERO, 0.0_f64);
     for (text, count_of, channel) in [
-        ("one shared channel", clients, &shared as &dyn Fn(usize) -> String),
-        ("1,000 clients, each its own channel", CHANNELS.min(clients), &own),
+        (SHARED, clients, &shared as &dyn Fn(usize) -> String),
+        (OWN, CHANNELS.min(clients), &own),
         ("all clients over 1,000 channels", clients, &own),
     ] {
         let server = Server::start(programs, Kind::Interval, name, &[])?;
+        let live_before = live_p99(&server, || thread::sleep(QUIET_BEFORE))?.1;
         for again in ["", ", again"] {
             match storm(&server, count_of, channel, &first, kept) {
-                Ok(storm) => table.row(storm_row(&format!("{text}{again}"), count_of, &storm)),
+                Ok(storm) => {
+                    table.row(storm_row(&format!("{text}{again}"), count_of, &storm));
+                    stored.push((text, storm.per_cpu_second(), storm.grown_per_client(count_of)));
+                    slowest_connect = slowest_connect.max(storm.slowest_connect);
+                    live_ratio = live_ratio.max(storm.live_p99 / live_before);
+                }
                 Err(error) => table.errors.push(format!("{text}{again}: {error}")),
             }
         }
     }
     fs::remove_dir_all(programs.directory.join(name))?;
+    judge(&mut table, &stored);
+    let what = "slowest connect in a storm, ms (a dropped attempt is tried again after 1,000)";
+    table.reach(what, "< 1,000", Some(slowest_connect.as_secs_f64() * 1e3), |ms| ms < 1e3);
+    let what = "p99 of live streams during a storm, × before it";
+    table.reach(what, "≤ 2", Some(live_ratio), |ratio| ratio <= 2.0);
     Ok(table)
 }
 
-fn storm_row(text: &str, clients: usize, storm: &Storm) -> [String; 7] {
+/// Says what the slowest storms from disk reached: their text, events per CPU second, growth per client.
+fn judge(table: &mut Table, stored: &[(&str, f64, f64)]) {
+    let slowest = |text: &str| {
+        let rates = stored.iter().filter(|(other, ..)| *other == text).map(|(_, rate, _)| rate / 1e6);
+        rates.reduce(f64::min)
+    };
+    let what = "million events per CPU second, clients resuming the same channel from disk";
+    table.reach(what, "≥ 3", slowest(SHARED), |rate| rate >= 3.0);
+    let what = "million events per CPU second, each client its own channel";
+    table.reach(what, "≥ 1", slowest(OWN), |rate| rate >= 1.0);
+    let most = stored.iter().map(|(_, _, grown)| *grown).reduce(f64::max);
+    table.reach("memory per resuming client, KiB", "≤ 16", most, |kib| kib <= 16.0);
+}
+
+impl Storm {
+    fn per_cpu_second(&self) -> f64 {
+        self.events as f64 / self.cpu.as_secs_f64().max(0.01)
+    }
+
+    fn grown_per_client(&self, clients: usize) -> f64 {
+        self.grown_kib as f64 / clients as f64
+    }
+}
+
+fn storm_row(text: &str, clients: usize, storm: &Storm) -> [String; 8] {
     [
         text.to_owned(),
         count(storm.events as f64),
         format!("{:.2}", storm.seconds),
         format!("{:.2}", storm.cpu.as_secs_f64()),
-        count(storm.events as f64 / storm.cpu.as_secs_f64().max(0.01)),
-        format!("{:.1}", storm.grown_kib as f64 / clients as f64),
+        count(storm.per_cpu_second()),
+        format!("{:.1}", storm.grown_per_client(clients)),
         format!("{:.1}", storm.slowest_connect.as_secs_f64() * 1e3),
+        format!("{:.1}", storm.live_p99),
     ]
 }
 
+/// A storm beside live streams.
 fn storm(
+    server: &Server,
+    clients: usize,
+    channel: &dyn Fn(usize) -> String,
+    after: &str,
+    events_each: u64,
+) -> Outcome<Storm> {
+    let (storm, live_p99) = live_p99(server, || storm_alone(server, clients, channel, after, events_each))?;
+    Ok(Storm { live_p99, ..storm? })
+}
+
+/// Streams of a channel of their own while something goes on: its result, and their p99 in ms.
+fn live_p99<T>(server: &Server, meanwhile: impl FnOnce() -> T) -> Outcome<(T, f64)> {
+    let (begun, ends) = (Barrier::new(2), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let live = scope.spawn(|| live(server, &begun, &ends).map_err(|error| error.to_string()));
+        begun.wait();
+        let result = meanwhile();
+        ends.store(true, Ordering::Relaxed);
+        let p99 = live.join().map_err(|_| "live streams panicked")??;
+        Ok((result, p99))
+    })
+}
+
+fn live(server: &Server, begun: &Barrier, ends: &AtomicBool) -> Outcome<f64> {
+    let opened = open_live(server);
+    // Also where it failed, since the other side waits there.
+    begun.wait();
+    let mut swarm = opened?;
+    let mut load = Load::new(LIVE);
+    while !ends.load(Ordering::Relaxed) {
+        load.paced(&mut swarm, 30, Duration::from_millis(100))?;
+    }
+    swarm.drain(load.published() * LIVE_STREAMS as u64)?;
+    if !swarm.faults.is_none() {
+        return Err(format!("live streams: {}", super::fault_text(&swarm.faults)).into());
+    }
+    Ok(swarm.latency().value_at_quantile(0.99) as f64 / 1e3)
+}
+
+fn open_live(server: &Server) -> Outcome<Swarm> {
+    let mut swarm = Swarm::of(server)?;
+    for _ in 0..LIVE_STREAMS {
+        swarm.subscribe(LIVE, None)?;
+    }
+    swarm.open_all()?;
+    swarm.add_publisher();
+    Ok(swarm)
+}
+
+fn storm_alone(
     server: &Server,
     clients: usize,
     channel: &dyn Fn(usize) -> String,
@@ -126,6 +232,7 @@ fn storm(
         events: swarm.deliveries,
         grown_kib: server.peak_kib()?.saturating_sub(resident),
         slowest_connect: swarm.slowest_connect,
+        live_p99: 0.0,
     })
 }
 
@@ -157,7 +264,7 @@ fn quiet(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
         let (server, first) = &hubs[at];
         let (mut cpu, mut seconds) = (Duration::ZERO, 0.0);
         for _ in 0..5 {
-            let storm = storm(server, QUIET_CHANNELS, &channel, first, QUIET_EVENTS)?;
+            let storm = storm_alone(server, QUIET_CHANNELS, &channel, first, QUIET_EVENTS)?;
             cpu += storm.cpu;
             seconds += storm.seconds;
         }
@@ -172,6 +279,10 @@ fn quiet(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
         };
         table.row([name, cell(0), cell(1)]);
     }
+    let what = "CPU of 1,000 clients of quiet channels resuming, × on a hub without busy ones";
+    let pairs = samples[0].iter().zip(&samples[1]);
+    let ratio = median(pairs.map(|(one, other)| one[0] / other[0]));
+    table.reach(what, "≤ 1.1", Some(ratio), |ratio| ratio <= 1.1);
     drop(hubs);
     Ok(table)
 }

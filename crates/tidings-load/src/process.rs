@@ -11,18 +11,14 @@ use std::time::Duration;
 pub struct Process(pub u32);
 
 impl Process {
-    /// CPU time that it and its children used so far, in the kernel's steps (10 ms mostly).
+    /// CPU time that it and its children used so far: to the nanosecond where the kernel counts threads so, in the
+    /// kernel's steps (10 ms mostly) otherwise.
     ///
     /// None where there is no such process.
     #[must_use]
     pub fn cpu(self) -> Option<Duration> {
-        let own = cpu_of(&self.file("stat"))?;
-        Some(
-            self.children()
-                .iter()
-                .filter_map(|child| cpu_of(&child.file("stat")))
-                .fold(own, |sum, cpu| sum + cpu),
-        )
+        let own = self.own_cpu()?;
+        Some(self.children().iter().filter_map(|child| child.own_cpu()).fold(own, |sum, cpu| sum + cpu))
     }
 
     /// Its memory and its children's, shared pages divided among those who share them, in KiB.
@@ -40,18 +36,32 @@ impl Process {
         line.trim().trim_end_matches("kB").trim().parse().ok()
     }
 
+    /// What its threads ran, as the scheduler counts it. Threads that have ended are missing there, so the kernel's steps
+    /// stand where the two do not agree.
+    fn own_cpu(self) -> Option<Duration> {
+        let in_steps = cpu_of(&self.file("stat"))?;
+        let threads = fs::read_dir(self.file("task")).into_iter().flatten().flatten();
+        let nanoseconds = threads.filter_map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        let exact = Duration::from_nanos(nanoseconds.sum());
+        // User and system time are each cut off to whole steps.
+        let is_whole = (in_steps..in_steps + of_ticks(3)).contains(&exact);
+        Some(if is_whole { exact } else { in_steps })
+    }
+
     /// All that it started, and what those started.
-    fn children(self) -> Vec<Self> {
+    #[must_use]
+    pub fn children(self) -> Vec<Self> {
+        let parents = parents();
         let mut found: Vec<Self> = Vec::new();
         let mut at = 0;
-        let mut parent = self;
+        let mut parent = self.0;
         loop {
-            for task in fs::read_dir(parent.file("task")).into_iter().flatten().flatten() {
-                let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-                found.extend(text.split_whitespace().filter_map(|id| id.parse().ok().map(Self)));
-            }
+            found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(id, _)| Self(*id)));
             let Some(next) = found.get(at) else { return found };
-            parent = *next;
+            parent = next.0;
             at += 1;
         }
     }
@@ -86,6 +96,17 @@ fn cpu_of(stat: &Path) -> Option<Duration> {
     let fields = text.rsplit_once(')')?.1;
     let times = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
     Some(of_ticks(times.sum()))
+}
+
+/// Every process and the one that started it. Not every kernel lists children by their parent.
+fn parents() -> Vec<(u32, u32)> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parent = |entry: fs::DirEntry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let text = fs::read_to_string(entry.path().join("stat")).ok()?;
+        Some((id, text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?))
+    };
+    processes.filter_map(parent).collect()
 }
 
 /// The kernel counts CPU time in ticks.

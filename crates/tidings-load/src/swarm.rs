@@ -166,6 +166,21 @@ impl Swarm {
         at
     }
 
+    /// The same, as a later request of its connection: `request` begins with `answers_before` others, whose answers
+    /// are passed over.
+    pub fn open_after(
+        &mut self,
+        answers_before: u8,
+        target: Target,
+        channel: u32,
+        reading: Reading,
+        request: Vec<u8>,
+    ) -> usize {
+        let at = self.open(target, channel, reading, request);
+        self.streams[at].answers_before = answers_before;
+        at
+    }
+
     /// Begins a stream again that was closed or cut. Where `request` resumes after no id, what passes meanwhile is
     /// no loss of the server's.
     pub fn reopen(&mut self, at: usize, request: Vec<u8>) {

@@ -1,6 +1,7 @@
 //! This process is known by its port, its memory and its time.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use super::{Process, listeners, listening, machine_cpu, own_cpu};
 
@@ -34,4 +35,13 @@ fn memory_and_time_of_a_process_are_read() {
 fn machine_has_cores_and_has_worked_no_less_than_this_process() {
     let (cpu, cores) = machine_cpu().unwrap();
     assert!(cores > 0 && cpu >= own_cpu().unwrap(), "{cpu:?} {cores}");
+}
+
+#[test]
+fn process_counts_with_those_that_it_started() {
+    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+    let children = Process(std::process::id()).children();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(children.iter().any(|process| process.0 == child.id()), "{children:?}");
 }

@@ -26,6 +26,8 @@ pub(super) struct Stream {
     /// The body of an answer that is no stream.
     refusal: Vec<u8>,
     began: Instant,
+    /// Whole answers that come before the stream's own.
+    pub(super) answers_before: u8,
     /// From then until the request was sent.
     pub(super) connected: Duration,
     pub(super) channel: u32,
@@ -49,6 +51,7 @@ impl Stream {
             scanner: Scanner::default(),
             refusal: Vec::new(),
             began: Instant::now(),
+            answers_before: 0,
             connected: Duration::ZERO,
             channel,
             lanes,
@@ -142,6 +145,10 @@ impl Stream {
         tally: &mut Tally,
         mut on_event: impl FnMut(Stamp),
     ) -> Result<bool, Failure> {
+        let bytes = self.pass_over(bytes)?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
         let Self { answer, scanner, lanes, refusal, received, was_told, channel, .. } = self;
         let mut on_item = |item| match item {
             Item::Event(stamp) if stamp.channel == *channel => {
@@ -161,6 +168,19 @@ impl Stream {
             }
         })?;
         self.judge()
+    }
+
+    /// Reads the answers before the stream's own, and returns what is left.
+    fn pass_over<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], Failure> {
+        while self.answers_before > 0 && !bytes.is_empty() {
+            let taken = self.answer.feed(bytes, &mut |_, _| {})?;
+            bytes = &bytes[taken..];
+            if self.answer.is_done() {
+                self.answer.renew();
+                self.answers_before -= 1;
+            }
+        }
+        Ok(bytes)
     }
 
     /// Whether the head has just come and is a stream's.

@@ -98,6 +98,17 @@ fn refusal_brings_its_status_and_body() {
 }
 
 #[test]
+fn stream_is_found_behind_the_answers_to_earlier_requests() {
+    let before = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (target, served) = server(vec![before.to_owned(), format!("{STREAM}{}", event(0)), String::new()]);
+    let mut swarm = Swarm::new(RUN, 1, 1).unwrap();
+    let requests = [request(""), request("")].concat();
+    let at = swarm.open_after(1, target, 0, Reading::Eager, requests);
+    assert!(matches!(notice(&mut swarm), Notice::Closed { failure: None, .. }));
+    assert_eq!((served.join().unwrap().len(), swarm.received(at)), (2, 1));
+}
+
+#[test]
 fn page_is_no_stream() {
     let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi";
     let (target, _served) = server(vec![page.to_owned()]);

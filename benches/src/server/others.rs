@@ -1,0 +1,91 @@
+//! Servers that are not of this repository, each with settings of its own in a directory of its own.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    process::Command,
+};
+
+use super::{
+    Programs,
+    kind::{NCHAN_MODULE, PUSHPIN_INTERNAL},
+};
+use crate::Outcome;
+
+/// Connections that one process may hold here, with some descriptors left for itself.
+const CONNECTIONS: usize = 19_500;
+
+/// nginx with one worker and Nchan, on the hub's routes. It keeps as many events as the slowest stream may be behind
+/// in these benches, for as long as any of them lasts.
+pub(super) fn nchan(directory: &Path, address: SocketAddr) -> Outcome<Command> {
+    let own = directory.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|name| format!("  {name}_temp_path {own}/{name};\n"))
+        .collect();
+    let settings = format!(
+        "daemon off;\nuser root;\nworker_processes 1;\nworker_rlimit_nofile {limit};\npid {own}/nginx.pid;\n\
+         error_log {own}/error.log error;\nload_module {NCHAN_MODULE};\n\
+         events {{ worker_connections {CONNECTIONS}; }}\n\
+         http {{\n{temporary}  access_log off;\n  tcp_nodelay on;\n  keepalive_requests 1000000000;\n  \
+         keepalive_timeout 1h;\n  nchan_shared_memory_size 512M;\n  server {{\n    listen {address} backlog=4096;\n    \
+         location ~ ^/api/v1/events/(.+)$ {{\n      nchan_pubsub http eventsource;\n      nchan_channel_id $1;\n      \
+         nchan_message_buffer_length 1024;\n      nchan_message_timeout 5m;\n      \
+         nchan_subscriber_first_message newest;\n    }}\n  }}\n}}\n",
+        limit = CONNECTIONS + 100,
+    );
+    let file = directory.join("nginx.conf");
+    fs::write(&file, settings)?;
+    let mut command = Command::new("nginx");
+    // Until it has read the settings it would log to the system's place.
+    command.arg("-e").arg(directory.join("error.log")).arg("-c").arg(file);
+    Ok(command)
+}
+
+/// Pushpin in front of an origin, and where it takes publishes.
+pub(super) struct Pushpin {
+    pub(super) origin: Command,
+    pub(super) server: Command,
+    pub(super) publishes: SocketAddr,
+    /// Where the origin is.
+    pub(super) behind: SocketAddr,
+}
+
+/// Pushpin with all its parts, which speak to each other over sockets in the directory. Its own limits on events a
+/// second are out of the way.
+pub(super) fn pushpin(programs: &Programs, directory: &Path, address: SocketAddr) -> Outcome<Pushpin> {
+    let own = directory.display();
+    let (publishes, origin_address) = (free_address()?, free_address()?);
+    // Debian runs zurl as a service of its own; here it is one part more.
+    let internal = fs::read_to_string(PUSHPIN_INTERNAL)?
+        .replace("ipc:///var/run/zurl/zurl-", "ipc://{rundir}/{ipc_prefix}zurl-");
+    fs::write(directory.join("internal.conf"), internal)?;
+    fs::write(directory.join("routes"), format!("* {origin_address}\n"))?;
+    let settings = format!(
+        "[global]\ninclude={own}/internal.conf\nrundir={own}\nipc_prefix=p-\nport_offset=0\n\
+         [runner]\nservices=condure,zurl,pushpin-proxy,pushpin-handler\nhttp_port={address}\nlogdir={own}\n\
+         log_level=1\nclient_buffer_size=8192\nclient_maxconn={CONNECTIONS}\n\
+         [proxy]\nroutesfile=routes\ndebug=false\nsig_iss=pushpin\nsig_key=changeme\nupdates_check=off\n\
+         [handler]\npush_in_spec=ipc://{own}/push\npush_in_sub_specs=ipc://{own}/sub\n\
+         push_in_http_addr={}\npush_in_http_port={}\npush_in_http_max_headers_size=10000\n\
+         push_in_http_max_body_size=1000000\nstats_spec=ipc://{own}/stats\ncommand_spec=ipc://{own}/command\n\
+         message_rate=1000000\nmessage_hwm=1000000\nmessage_wait=5000\nid_cache_ttl=60\n\
+         connection_subscription_max=20\nsubscription_linger=60\nstats_subscription_ttl=60\n\
+         stats_report_interval=10\nstats_format=tnetstring\n",
+        publishes.ip(),
+        publishes.port(),
+    );
+    let file = directory.join("pushpin.conf");
+    fs::write(&file, settings)?;
+    let mut origin = Command::new(&programs.origin);
+    origin.arg(origin_address.to_string());
+    let mut server = Command::new("pushpin");
+    server.arg("--config").arg(file);
+    Ok(Pushpin { origin, server, publishes, behind: origin_address })
+}
+
+/// An address of loopback that nobody listens on.
+pub(super) fn free_address() -> Outcome<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
