@@ -44,7 +44,7 @@ pub(crate) fn together<T>(work: impl FnOnce() -> T) -> T {
         later.get_or_insert_default();
         is_outermost
     });
-    let _release = is_outermost.then_some(Release);
+    let _release = is_outermost.then(|| Release);
     work()
 }
 

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -200,6 +200,7 @@ impl Opening {
             segments: RwLock::new(walk.segments),
             active: Mutex::new(active),
             unsynced: Mutex::default(),
+            is_syncing: AtomicBool::new(false),
             dropped: Mutex::new(walk.dropped),
             read_only: Mutex::default(),
             refused: Mutex::default(),
