@@ -159,6 +159,11 @@ impl Entry {
         }
     }
 
+    /// Whether everybody who is sent it at all is sent it, and in its turn: no time, no newer event and no hurry changes that.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.priority == Priority::Normal && self.key.is_none() && self.expires_at.is_none()
+    }
+
     /// Whether its time is over.
     pub(crate) fn has_expired(&self, now: Millis) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)

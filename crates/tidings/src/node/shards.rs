@@ -1,4 +1,4 @@
-//! The threads of the shards, one for each core.
+//! The threads of the shards, one for each core, and those that read the store for them.
 
 use std::{
     io,
@@ -6,16 +6,18 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use tokio::runtime::Handle;
-
 use crate::{
     hub::Hub,
-    transport::direct::{Doors, Shard},
+    transport::direct::{Doors, Reader, Shard},
 };
+
+/// Threads that read: as many as may wait for a disk at once. What is in memory, one of them reads.
+const READERS: usize = 4;
 
 /// Owns the threads, from start to end.
 pub(super) struct Shards {
     doors: Arc<Doors>,
+    reader: Arc<Reader>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -24,15 +26,21 @@ impl Shards {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let parts = hub.parts();
         let (mut doors, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
+        let reader = Reader::new(parts.log.clone());
+        for number in 0..READERS {
+            let reader = reader.clone();
+            let thread = thread::Builder::new().name(format!("tidings-reader-{number}"));
+            threads.push(thread.spawn(move || reader.run())?);
+        }
         for number in 0..cores {
             let (log, metrics) = (parts.log.clone(), parts.metrics.clone());
-            let (shard, door) = Shard::new(log, metrics, &parts.settings.stream, Handle::current())?;
+            let (shard, door) = Shard::new(log, metrics, &parts.settings.stream, reader.clone())?;
             let thread = thread::Builder::new().name(format!("tidings-shard-{number}"));
             threads.push(thread.spawn(move || shard.run())?);
             parts.seats.tell(door.clone());
             doors.push(door);
         }
-        Ok(Self { doors: Arc::new(Doors::new(doors)), threads })
+        Ok(Self { doors: Arc::new(Doors::new(doors)), reader, threads })
     }
 
     pub(super) fn doors(&self) -> Arc<Doors> {
@@ -42,6 +50,7 @@ impl Shards {
     /// Closes what is still open, and waits until every thread has ended.
     pub(super) async fn end(self) {
         self.doors.close();
+        self.reader.close();
         let joining = tokio::task::spawn_blocking(move || {
             for thread in self.threads {
                 let _ = thread.join();

@@ -2,6 +2,7 @@
 //! slab. No task, no body, no buffer; a write leaves when there is something to say.
 
 mod head;
+mod reader;
 mod shard;
 mod stream;
 mod wheel;
@@ -21,7 +22,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-pub(crate) use self::{head::response_head, shard::Shard};
+pub(crate) use self::{head::response_head, reader::Reader, shard::Shard};
 use crate::{
     connection::{Listener, Opened},
     log::page::Page,

@@ -19,7 +19,7 @@ use std::{
 use tidings_protocol::{Epoch, Tag};
 
 use super::{
-    CheckpointSource, Store, StoreError,
+    CheckpointSource, Glimpse, Store, StoreError, Wanted,
     record::{self, Placed},
     segment::{self, HEADER_BYTES, Header},
 };
@@ -360,29 +360,44 @@ impl Store for DiskStore {
     }
 
     fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
-        let places: Vec<Option<(Arc<File>, Slot)>> = {
-            let segments = self.segments();
-            let place = |offset: &u64| {
-                let after = segments.partition_point(|segment| segment.first <= *offset);
-                let segment = segments.get(after.checked_sub(1)?)?;
-                Some((segment.file.clone(), segment.slot(*offset)?))
-            };
-            offsets.iter().map(place).collect()
-        };
-        let mut buffer = Vec::new();
-        let read_one = |(offset, place): (&u64, Option<(Arc<File>, Slot)>)| {
-            let Some((file, Slot { position, bytes, .. })) = place else { return Ok(None) };
-            buffer.resize(bytes as usize, 0);
-            let damaged = |fault: String| StoreError::Damaged { offset: *offset, fault };
-            file.read_exact_at(&mut buffer, u64::from(position))
-                .map_err(|error| damaged(error.to_string()))?;
-            let entry = record::decode_record(&buffer, newest).map_err(damaged)?;
-            if entry.offset != *offset {
-                return Err(damaged(format!("event {} stands in its place", entry.offset)));
+        let wanted = |(by, offset): (usize, &u64)| Wanted { offset: *offset, by: by as u32 };
+        let mut wanted: Vec<Wanted> = offsets.iter().enumerate().map(wanted).collect();
+        wanted.sort_unstable();
+        let mut read = vec![None; offsets.len()];
+        let mut damaged = None;
+        self.records(&wanted, &mut |_, _| true, &mut |Wanted { offset, by }, record| {
+            let Some(record) = record else { return };
+            let entry = record.and_then(|bytes| record::decode_record(bytes, newest));
+            match entry.and_then(|entry| in_its_place(offset, entry.offset).map(|()| entry)) {
+                Ok(entry) => read[by as usize] = Some(Arc::new(entry)),
+                Err(fault) => {
+                    damaged.get_or_insert(StoreError::Damaged { offset, fault });
+                }
             }
-            Ok(Some(Arc::new(entry)))
+        });
+        damaged.map_or(Ok(read), Err)
+    }
+
+    fn glance(
+        &self,
+        wanted: &[Wanted],
+        _newest: Epoch,
+        bytes_max: usize,
+        each: &mut dyn FnMut(usize, Option<Glimpse<'_>>),
+    ) {
+        let askers = wanted.iter().map(|wanted| wanted.by as usize + 1).max().unwrap_or(0);
+        let mut given = vec![0; askers];
+        let mut is_admitted = |by: u32, bytes: u32| {
+            let given = &mut given[by as usize];
+            let is_first = *given == 0;
+            *given += bytes as usize;
+            is_first || *given <= bytes_max
         };
-        offsets.iter().zip(places).map(read_one).collect()
+        self.records(wanted, &mut is_admitted, &mut |Wanted { offset, by }, record| {
+            let text = record.and_then(|record| record.and_then(record::decode_text).ok());
+            let text = text.filter(|text| text.offset == offset);
+            each(by as usize, text.map(Glimpse::Record));
+        });
     }
 
     fn release(&self, offsets: &[u64]) {
@@ -442,12 +457,109 @@ impl Store for DiskStore {
     }
 }
 
+/// Gives a record, or why it cannot be read; none of what is no longer kept.
+type OnRecord<'a> = dyn FnMut(Wanted, Option<Result<&[u8], String>>) + 'a;
+
 impl DiskStore {
+    /// Reads the records of what is wanted, which is ascending; those that stand near each other at once.
+    /// `is_admitted` is told the bytes of each before it is read.
+    fn records(
+        &self,
+        wanted: &[Wanted],
+        is_admitted: &mut dyn FnMut(u32, u32) -> bool,
+        on_record: &mut OnRecord<'_>,
+    ) {
+        // The table of what stands where is locked for so many at once.
+        const LOOKED_UP_MAX: usize = 4096;
+        let mut buffer = Vec::new();
+        for wanted in wanted.chunks(LOOKED_UP_MAX) {
+            let (files, places) = self.places(wanted, is_admitted, on_record);
+            let mut rest = &places[..];
+            while !rest.is_empty() {
+                let (near, others) = rest.split_at(near_each_other(rest));
+                read_near(&files[near[0].file], near, &mut buffer, on_record);
+                rest = others;
+            }
+        }
+    }
+
+    fn places(
+        &self,
+        wanted: &[Wanted],
+        is_admitted: &mut dyn FnMut(u32, u32) -> bool,
+        on_record: &mut OnRecord<'_>,
+    ) -> (Vec<Arc<File>>, Vec<Stand>) {
+        let (mut files, mut places) = (Vec::new(), Vec::with_capacity(wanted.len()));
+        let mut gone = Vec::new();
+        let segments = self.segments();
+        let mut known = None;
+        for wanted in wanted {
+            let after = segments.partition_point(|segment| segment.first <= wanted.offset);
+            let found = after.checked_sub(1).and_then(|at| Some((at, segments[at].slot(wanted.offset)?)));
+            let Some((at, slot)) = found else {
+                gone.push(*wanted);
+                continue;
+            };
+            if known != Some(at) {
+                known = Some(at);
+                files.push(segments[at].file.clone());
+            }
+            if is_admitted(wanted.by, slot.bytes) {
+                let (from, until) = (u64::from(slot.position), u64::from(slot.position + slot.bytes));
+                places.push(Stand { wanted: *wanted, file: files.len() - 1, from, until });
+            }
+        }
+        drop(segments);
+        gone.into_iter().for_each(|wanted| on_record(wanted, None));
+        (files, places)
+    }
+
     fn is_kept(&self, offset: u64) -> bool {
         let segments = self.segments();
         let after = segments.partition_point(|segment| segment.first <= offset);
         after.checked_sub(1).and_then(|index| segments[index].slot(offset)).is_some()
     }
+}
+
+/// Where a record that is wanted stands.
+struct Stand {
+    wanted: Wanted,
+    file: usize,
+    from: u64,
+    until: u64,
+}
+
+/// How many of the first stand so near each other that it is cheaper to read what lies between than to ask again.
+fn near_each_other(places: &[Stand]) -> usize {
+    const BETWEEN_BYTES_MAX: u64 = 4 << 10;
+    const AT_ONCE_BYTES_MAX: u64 = 64 << 10;
+    let first = &places[0];
+    let is_near = |pair: &&[Stand]| {
+        pair[1].file == first.file
+            && pair[1].from <= pair[0].until + BETWEEN_BYTES_MAX
+            && pair[1].until <= first.from + AT_ONCE_BYTES_MAX
+    };
+    1 + places.windows(2).take_while(is_near).count()
+}
+
+fn read_near(file: &File, places: &[Stand], buffer: &mut Vec<u8>, on_record: &mut OnRecord<'_>) {
+    let (from, until) = (places[0].from, places[places.len() - 1].until);
+    buffer.resize(buffer.len().max((until - from) as usize), 0);
+    match file.read_exact_at(&mut buffer[..(until - from) as usize], from) {
+        Ok(()) => {
+            for place in places {
+                let bytes = &buffer[(place.from - from) as usize..(place.until - from) as usize];
+                on_record(place.wanted, Some(Ok(bytes)));
+            }
+        }
+        Err(error) if places.len() == 1 => on_record(places[0].wanted, Some(Err(error.to_string()))),
+        // One that cannot be read leaves the others.
+        Err(_) => places.chunks(1).for_each(|place| read_near(file, place, buffer, on_record)),
+    }
+}
+
+fn in_its_place(offset: u64, found: u64) -> Result<(), String> {
+    if found == offset { Ok(()) } else { Err(format!("event {found} stands in its place")) }
 }
 
 /// Adds ranges of offsets to those without a file, and joins what adjoins.

@@ -10,18 +10,18 @@ use std::{
 use mio::{Events, Interest, Token};
 use slab::Slab;
 use tidings_protocol::Epoch;
-use tokio::runtime::Handle;
 use tracing::error;
 
 use super::{
-    Bell, Door, Newcomer, Waiting, queue,
+    Bell, Door, Newcomer, Reader, Waiting, queue,
+    reader::Request,
     stream::{Common, Feed, Next, Stream, chunk_of},
     wheel::Wheel,
 };
 use crate::{
     config::StreamSettings,
     connection::Lists,
-    log::{Log, Newer, entry::Entry, page::Page},
+    log::{Log, Newer, entry::Entry},
     metrics::Metrics,
 };
 
@@ -51,8 +51,10 @@ pub(crate) struct Shard {
     timers: u64,
     log: Arc<Log>,
     common: Common,
-    /// Where the disk is read, off this thread.
-    runtime: Handle,
+    /// Reads the disk, off this thread.
+    reader: Arc<Reader>,
+    /// What it is to be asked for before this thread sleeps.
+    requests: Vec<Request>,
 }
 
 impl Shard {
@@ -64,7 +66,7 @@ impl Shard {
         log: Arc<Log>,
         metrics: Arc<Metrics>,
         settings: &StreamSettings,
-        runtime: Handle,
+        reader: Arc<Reader>,
     ) -> io::Result<(Self, Arc<Door>)> {
         let (poll, door) = queue()?;
         let wheel = Wheel::new(Instant::now());
@@ -80,7 +82,8 @@ impl Shard {
             timers: 0,
             log,
             common: Common { metrics, write_timeout: settings.write_timeout },
-            runtime,
+            reader,
+            requests: Vec::new(),
         };
         Ok((shard, door))
     }
@@ -92,6 +95,7 @@ impl Shard {
         let mut again = Vec::new();
         let mut due = Vec::new();
         while !taken.is_closed {
+            self.reader.ask(&mut self.requests);
             let must_hurry = !again.is_empty() || !self.door.may_sleep();
             let sleep =
                 if must_hurry { Some(std::time::Duration::ZERO) } else { self.wheel.sleep(Instant::now()) };
@@ -254,7 +258,10 @@ impl Shard {
         match next {
             Next::Wait => {}
             Next::Again => again.push(place),
-            Next::Read(page) => self.read(place, serial, page),
+            Next::Read(page) => {
+                let door = self.door.clone();
+                self.requests.push(Request { door, place, serial, page });
+            }
             Next::Close => {
                 let mut stream = self.streams.remove(place);
                 let _ = self.poll.registry().deregister(&mut stream.socket);
@@ -264,19 +271,5 @@ impl Shard {
                 self.door.has_streams.store(!self.streams.is_empty(), Ordering::SeqCst);
             }
         }
-    }
-
-    /// The disk is read off this thread.
-    fn read(&self, place: usize, serial: u64, mut page: Page) {
-        let (log, door) = (self.log.clone(), self.door.clone());
-        self.runtime.spawn_blocking(move || {
-            let reading = std::panic::AssertUnwindSafe(|| {
-                let read = log.read(&page.missing(), page.newest);
-                page.fill(read);
-                page
-            });
-            let page = std::panic::catch_unwind(reading).ok();
-            door.put(|waiting| waiting.pages.push((place, serial, page)));
-        });
     }
 }
