@@ -141,7 +141,7 @@ impl Metrics {
             runs_bytes: level(
                 it,
                 "log_shared_bytes",
-                "Stretches of channels held in memory for others who read them, 4 MiB at most",
+                "Stretches of channels held in memory for others who read them, 3 MiB at most",
             ),
             channels: level(it, "log_channels", "Channels with events or a known loss"),
             idempotency_keys: level(it, "idempotency_keys", "Idempotency keys remembered"),

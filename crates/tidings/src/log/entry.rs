@@ -96,6 +96,11 @@ impl Entry {
         self.frame_with_id(Some(&id))
     }
 
+    /// Bytes of the frame as it was encoded.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.frame.len()
+    }
+
     /// The frame with another id, or with none.
     pub(crate) fn frame_with_id(&self, id: Option<&EventId>) -> Bytes {
         let mut frame = Vec::with_capacity(self.lines_len + 264);

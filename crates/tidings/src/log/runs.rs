@@ -12,11 +12,11 @@ use tidings_protocol::{ChannelName, Epoch, EventId, Tag, sse};
 use super::store::Glimpse;
 
 /// Bytes of frames in a run, unless one alone is larger: what a stream that replays alone holds in memory.
-pub(crate) const RUN_BYTES: usize = 12 << 10;
+pub(crate) const RUN_BYTES: usize = 8 << 10;
 /// Entries in a run.
 pub(crate) const RUN_ENTRIES: usize = 128;
 /// Bytes of the runs that are kept, with what they are found by.
-pub(crate) const KEPT_BYTES_MAX: usize = 4 << 20;
+pub(crate) const KEPT_BYTES_MAX: usize = 3 << 20;
 
 /// What a kept run costs beside its frames and their ends; near enough for a bound.
 const RUN_COST: usize = 256;
@@ -94,7 +94,12 @@ impl Joiner {
             return;
         };
         if self.frames.is_empty() {
-            self.frames.reserve(RUN_BYTES);
+            self.frames.reserve_exact(RUN_BYTES);
+            self.ends.reserve_exact(RUN_ENTRIES);
+        } else if self.frames.len() + glimpse.frame_bytes_min() > RUN_BYTES {
+            // Known before it is written, so that the room need not grow.
+            self.is_over = true;
+            return;
         }
         let before = self.frames.len();
         let (offset, tag) = match glimpse {
@@ -118,10 +123,10 @@ impl Joiner {
     }
 
     /// The run; none where not even the first entry belonged to one.
-    pub(crate) fn finish(self) -> Option<Run> {
-        // Copied, so that no room is held that is not used.
-        let frames = Bytes::copy_from_slice(&self.frames);
-        (!self.ends.is_empty()).then(|| Run { frames, ends: self.ends.into() })
+    pub(crate) fn finish(mut self) -> Option<Run> {
+        // Else room would be held that is not used.
+        self.frames.shrink_to_fit();
+        (!self.ends.is_empty()).then(|| Run { frames: self.frames.into(), ends: self.ends.into() })
     }
 }
 

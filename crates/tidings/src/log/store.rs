@@ -81,6 +81,15 @@ impl Glimpse<'_> {
             Self::Record(text) => text.is_plain,
         }
     }
+
+    /// What its frame takes, or less.
+    pub(crate) fn frame_bytes_min(&self) -> usize {
+        const ID_BYTES: usize = "id: 0123456789abcdef-0-01234567\n\n".len();
+        match self {
+            Self::Entry(entry) => entry.frame_bytes(),
+            Self::Record(text) => text.data.len() + ID_BYTES,
+        }
+    }
 }
 
 /// Gives the checkpoint as of now; its argument tells which offsets are still kept.

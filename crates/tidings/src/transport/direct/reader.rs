@@ -4,13 +4,17 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use super::Door;
 use crate::log::{Log, page::Page};
 
 /// Requests that are read together: what they miss is sorted, and held until all of it was read.
-const TOGETHER_MAX: usize = 512;
+const TOGETHER_MAX: usize = 256;
+/// A reader at work for so long waits for a disk: then another goes on. What is in memory one reads as fast as all, and
+/// with the room of one.
+const SLOW_AFTER: Duration = Duration::from_millis(50);
 
 /// A stretch to be read for a stream.
 pub(super) struct Request {
@@ -31,8 +35,10 @@ pub(crate) struct Reader {
 #[derive(Default)]
 struct Waiting {
     requests: Vec<Request>,
-    /// Threads that sleep.
-    idle: usize,
+    /// Threads at work.
+    busy: usize,
+    /// When one last took requests.
+    taken_at: Option<Instant>,
     is_closed: bool,
 }
 
@@ -46,6 +52,7 @@ impl Reader {
         let mut requests = Vec::new();
         while self.take(&mut requests) {
             self.read(&mut requests);
+            self.waiting().busy -= 1;
         }
     }
 
@@ -61,7 +68,8 @@ impl Reader {
         }
         let mut waiting = self.waiting();
         waiting.requests.append(requests);
-        let must_wake = waiting.idle > 0;
+        let is_slow = waiting.taken_at.is_some_and(|at| at.elapsed() > SLOW_AFTER);
+        let must_wake = waiting.busy == 0 || is_slow;
         drop(waiting);
         if must_wake {
             self.bell.notify_one();
@@ -78,16 +86,11 @@ impl Reader {
             if !waiting.requests.is_empty() {
                 let count = waiting.requests.len().min(TOGETHER_MAX);
                 taken.extend(waiting.requests.drain(..count));
-                let must_wake = !waiting.requests.is_empty() && waiting.idle > 0;
-                drop(waiting);
-                if must_wake {
-                    self.bell.notify_one();
-                }
+                waiting.busy += 1;
+                waiting.taken_at = Some(Instant::now());
                 return true;
             }
-            waiting.idle += 1;
             waiting = self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-            waiting.idle -= 1;
         }
     }
 

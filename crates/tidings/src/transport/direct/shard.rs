@@ -31,6 +31,8 @@ pub(super) const BELL: Token = Token(usize::MAX);
 const ENTRIES_MAX: usize = 64;
 /// Streams that are sent something before sockets are looked at again, but for those of one entry.
 const TOUCHED_MAX: usize = 4096;
+/// Streams that may read on for themselves before those that wait for what is new are fed again.
+const LOOKS_MAX: usize = 32;
 /// Events of the sockets that are taken at once.
 const EVENTS_MAX: usize = 1024;
 
@@ -110,10 +112,16 @@ impl Shard {
             self.take(&mut taken, &mut again);
             // What is unstored, and ends, were looked at before.
             self.feed(&mut again);
-            for place in std::mem::take(&mut again) {
+            for (count, place) in std::mem::take(&mut again).into_iter().enumerate() {
+                if count % LOOKS_MAX == LOOKS_MAX - 1 {
+                    self.feed(&mut again);
+                }
                 self.look(place, &mut again, |stream, common| stream.serve(common));
             }
-            for event in &events {
+            for (count, event) in events.iter().enumerate() {
+                if count % LOOKS_MAX == LOOKS_MAX - 1 {
+                    self.feed(&mut again);
+                }
                 self.socket_event(event, &mut again);
             }
             let now = Instant::now();
@@ -128,7 +136,10 @@ impl Shard {
         for newcomer in taken.newcomers.drain(..) {
             self.seat(newcomer, again);
         }
-        for (place, serial, page) in taken.pages.drain(..) {
+        for (count, (place, serial, page)) in taken.pages.drain(..).enumerate() {
+            if count % LOOKS_MAX == LOOKS_MAX - 1 {
+                self.feed(again);
+            }
             if self.streams.get(place).is_some_and(|stream| stream.serial == serial) {
                 self.look(place, again, |stream, common| stream.read(page, common));
             }
