@@ -58,9 +58,39 @@ impl EventId {
 
     /// Appends the id's text to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        use std::io::Write;
-        write!(out, "{self}").expect("a vector takes every byte");
+        debug_assert!(self.skips.len() <= Self::SKIPS_MAX);
+        out.extend_from_slice(&lowercase_hex::<16>(self.epoch.0));
+        out.push(b'-');
+        write_decimal(out, self.offset);
+        out.push(b'-');
+        out.extend_from_slice(&lowercase_hex::<8>(u64::from(self.tag.0)));
+        for skip in &self.skips {
+            debug_assert!(skip.offset > self.offset && skip.offset - self.offset <= Self::DISTANCE_MAX);
+            out.push(b'.');
+            write_decimal(out, skip.offset.saturating_sub(self.offset));
+            out.push(b'-');
+            out.extend_from_slice(&lowercase_hex::<8>(u64::from(skip.tag.0)));
+        }
     }
+}
+
+/// The lowest digits of a number. Every event has an id, so it is written without the machinery of `fmt`.
+fn lowercase_hex<const DIGITS: usize>(number: u64) -> [u8; DIGITS] {
+    std::array::from_fn(|at| b"0123456789abcdef"[(number >> (4 * (DIGITS - 1 - at)) & 15) as usize])
+}
+
+fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; u64::MAX.ilog10() as usize + 1];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
 }
 
 /// Epoch, offset and tag at their longest, with their two hyphens.
@@ -85,13 +115,9 @@ impl fmt::Display for Tag {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_assert!(self.skips.len() <= Self::SKIPS_MAX);
-        write!(f, "{}-{}-{}", self.epoch, self.offset, self.tag)?;
-        for skip in &self.skips {
-            debug_assert!(skip.offset > self.offset && skip.offset - self.offset <= Self::DISTANCE_MAX);
-            write!(f, ".{}-{}", skip.offset.saturating_sub(self.offset), skip.tag)?;
-        }
-        Ok(())
+        let mut text = Vec::with_capacity(CURSOR_BYTES_MAX);
+        self.write(&mut text);
+        f.write_str(std::str::from_utf8(&text).expect("an id is ASCII"))
     }
 }
 

@@ -226,12 +226,13 @@ impl Connection {
             told: self.told,
             through: unstored_after.unwrap_or(u64::MAX),
             overtaking_max: if is_behind { EventId::SKIPS_MAX - self.skips.len() } else { 0 },
+            may_join: true,
         };
         let page = self.log.page(&ask);
         if !page.lost.is_empty() {
             return Turn::Send { frames: vec![self.lose(page)], has_id: true };
         }
-        if page.steps.iter().any(|step| step.entry.is_none()) {
+        if page.must_be_read() {
             return Turn::Read(page);
         }
         let is_moving = !page.is_last;
@@ -250,8 +251,15 @@ impl Connection {
     pub(crate) fn deliver(&mut self, page: Page, is_pressed: bool) -> Vec<Bytes> {
         let is_behind = is_pressed || self.is_replaying;
         let now = self.log.now();
-        let mut out = Vec::with_capacity(page.steps.len());
+        let mut out = Vec::with_capacity(page.parts.len() + page.steps.len());
         let mut bytes = 0;
+        // Nothing overtook what is joined, and it is for everybody as it is.
+        for part in page.parts {
+            (self.cursor, self.tag) = part.end;
+            self.metrics.delivered(part.events);
+            out.push(part.frames);
+        }
+        let joined = out.len();
         for Step { offset, overtakes, entry } in page.steps {
             let Some(entry) = entry else { break };
             let is_wanted = self.is_wanted(&entry, is_behind, is_pressed, now);
@@ -264,7 +272,7 @@ impl Connection {
             if let Some(frame) = sent {
                 bytes += frame.len();
                 if bytes > WRITE_BYTES_MAX && !out.is_empty() {
-                    self.metrics.delivered(out.len());
+                    self.metrics.delivered(out.len() - joined);
                     return out;
                 }
                 out.push(frame);
@@ -285,7 +293,7 @@ impl Connection {
             self.is_replaying = false;
             self.seat.set_behind(is_pressed);
         }
-        self.metrics.delivered(out.len());
+        self.metrics.delivered(out.len() - joined);
         out
     }
 

@@ -220,6 +220,7 @@ impl Hub {
             log_bytes: usage.bytes,
             disk_bytes: usage.disk_bytes,
             ring_bytes: usage.ring_bytes,
+            runs_bytes: usage.runs_bytes,
             channels: usage.channels,
             idempotency_keys: usage.idempotency_keys,
         })

@@ -10,6 +10,7 @@ pub(crate) mod idempotency;
 mod index;
 pub(crate) mod page;
 mod ring;
+pub(crate) mod runs;
 pub(crate) mod store;
 
 use std::{
@@ -25,6 +26,7 @@ use self::{
     idempotency::Keys,
     index::Index,
     ring::Ring,
+    runs::Runs,
     store::{Store, StoreError, disk, memory::MemoryStore},
 };
 use crate::config::{Durability, LogSettings};
@@ -45,6 +47,8 @@ pub(crate) struct Log {
     state: RwLock<State>,
     store: Box<dyn Store>,
     keys: Mutex<Keys>,
+    /// Taken after `state`, where both are.
+    runs: Mutex<Runs>,
     retention: Retention,
     world: Arc<dyn World>,
 }
@@ -176,7 +180,14 @@ impl Log {
         retention: Retention,
         world: Arc<dyn World>,
     ) -> Self {
-        Self { state: RwLock::new(state), store, keys: Mutex::new(keys), retention, world }
+        Self {
+            state: RwLock::new(state),
+            store,
+            keys: Mutex::new(keys),
+            runs: Mutex::default(),
+            retention,
+            world,
+        }
     }
 
     #[cfg(test)]
@@ -360,6 +371,7 @@ impl Log {
         let StoreError::Damaged { offset, .. } = error else { return };
         let mut state = self.state_mut();
         state.index.lose(*offset);
+        self.runs().clear();
         let released = state.index.take_released();
         drop(state);
         self.store.release(&released);
@@ -372,6 +384,7 @@ impl Log {
             head: state.head,
             bytes: state.index.bytes(),
             ring_bytes: state.ring.bytes() as u64,
+            runs_bytes: self.runs().bytes() as u64,
             channels: state.index.channels() as u64,
             disk_bytes: self.store.disk_bytes(),
             idempotency_keys: self.keys().len() as u64,
@@ -385,6 +398,10 @@ impl Log {
 
     pub(crate) fn now(&self) -> Millis {
         self.world.now()
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -402,6 +419,7 @@ pub(crate) struct Usage {
     pub(crate) head: u64,
     pub(crate) bytes: u64,
     pub(crate) ring_bytes: u64,
+    pub(crate) runs_bytes: u64,
     pub(crate) channels: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) idempotency_keys: u64,

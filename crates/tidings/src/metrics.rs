@@ -60,6 +60,7 @@ pub(crate) struct Metrics {
     log_bytes: Level,
     disk_bytes: Level,
     ring_bytes: Level,
+    runs_bytes: Level,
     channels: Level,
     idempotency_keys: Level,
 }
@@ -72,6 +73,7 @@ pub(crate) struct Levels {
     pub(crate) log_bytes: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) ring_bytes: u64,
+    pub(crate) runs_bytes: u64,
     pub(crate) channels: u64,
     pub(crate) idempotency_keys: u64,
 }
@@ -136,6 +138,11 @@ impl Metrics {
             ),
             disk_bytes: level(it, "log_disk_bytes", "Files of the log"),
             ring_bytes: level(it, "log_ring_bytes", "Newest events held in memory"),
+            runs_bytes: level(
+                it,
+                "log_shared_bytes",
+                "Stretches of channels held in memory for others who read them, 3 MiB at most",
+            ),
             channels: level(it, "log_channels", "Channels with events or a known loss"),
             idempotency_keys: level(it, "idempotency_keys", "Idempotency keys remembered"),
             registry,
@@ -149,6 +156,7 @@ impl Metrics {
         self.log_bytes.set(levels.log_bytes);
         self.disk_bytes.set(levels.disk_bytes);
         self.ring_bytes.set(levels.ring_bytes);
+        self.runs_bytes.set(levels.runs_bytes);
         self.channels.set(levels.channels);
         self.idempotency_keys.set(levels.idempotency_keys);
         let mut text = String::new();

@@ -26,3 +26,11 @@ fn the_longest_id_is_as_long_as_computed() {
     let id = EventId { skips, ..EventId::new(Epoch(u64::MAX), offset, Tag(u32::MAX)) };
     assert_eq!(id.to_string().len(), CURSOR_BYTES_MAX + 8 * SKIP_BYTES_MAX);
 }
+
+#[test]
+fn numbers_are_written_as_fmt_writes_them() {
+    for number in [0, 1, 9, 10, 99, 100, 0xdead_beef, u64::from(u32::MAX), u64::MAX / 3, u64::MAX] {
+        let id = EventId::new(Epoch(number), number, Tag(number as u32));
+        assert_eq!(id.to_string(), format!("{number:016x}-{number}-{:08x}", number as u32));
+    }
+}

@@ -96,6 +96,11 @@ impl Entry {
         self.frame_with_id(Some(&id))
     }
 
+    /// Bytes of the frame as it was encoded.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.frame.len()
+    }
+
     /// The frame with another id, or with none.
     pub(crate) fn frame_with_id(&self, id: Option<&EventId>) -> Bytes {
         let mut frame = Vec::with_capacity(self.lines_len + 264);
@@ -157,6 +162,11 @@ impl Entry {
             idempotency: self.idempotency.as_ref(),
             record_bytes: self.record_bytes(),
         }
+    }
+
+    /// Whether everybody who is sent it at all is sent it, and in its turn: no time, no newer event and no hurry changes that.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.priority == Priority::Normal && self.key.is_none() && self.expires_at.is_none()
     }
 
     /// Whether its time is over.

@@ -307,6 +307,11 @@ impl Index {
         self.table.get(offset).map_or(0, |kept| u64::from(kept.bytes))
     }
 
+    /// Whether an entry has neither a key nor a time that is over some day.
+    pub(crate) fn is_plain(&self, offset: u64) -> bool {
+        self.table.get(offset).is_some_and(|kept| !kept.is_keyed) && !self.expires.contains_key(&offset)
+    }
+
     /// The tag of an entry, where it is known.
     pub(crate) fn tag(&self, offset: u64) -> Option<Tag> {
         self.table.get(offset).map(|kept| kept.tag).filter(|tag| *tag != Tag(0))

@@ -1,5 +1,7 @@
 //! A bounded stretch of the log as one connection reads it: what overtakes first, then the rest in order.
 
+mod join;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, BinaryHeap, HashMap},
@@ -12,6 +14,7 @@ use super::{
     Log, State,
     attach::{Attached, Gap, Start},
     entry::{Entry, Millis},
+    runs::Part,
 };
 
 /// Entries in a page.
@@ -37,6 +40,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) through: u64,
     /// How many entries may overtake; 0 for a connection that is not behind.
     pub(crate) overtaking_max: usize,
+    /// Entries may come joined.
+    pub(crate) may_join: bool,
 }
 
 /// What it gets.
@@ -45,7 +50,13 @@ pub(crate) struct Page {
     /// Channels that lost something above the cursor since it was last told; the page has no steps then, and ends at
     /// the latest cursor from which nothing that follows is missed.
     pub(crate) lost: BTreeSet<String>,
+    /// What is sent as it is, before the steps; there are none of one where there are some of the other.
+    pub(crate) parts: Vec<Part>,
     pub(crate) steps: Vec<Step>,
+    /// The offsets of entries that are to be read and joined.
+    to_join: Vec<u64>,
+    /// What is joined is all that this channel holds there.
+    shared_by: Option<ChannelName>,
     /// Where the cursor stands when every step was taken, and the tag there; none where the page was cut short.
     pub(crate) end: Option<(u64, Tag)>,
     /// The log had nothing above `end` that the asker wants.
@@ -137,14 +148,20 @@ impl Log {
             let end = Some((resumed, state.tag_at(resumed)));
             return Page { lost, end, is_last: false, ..state.empty_page(ask, told) };
         }
+        if let Some(page) = self.page_of_runs(&state, ask, through, told) {
+            return page;
+        }
         let stretch = state.within_bytes(state.stretch(ask, through));
+        if let Some(page) = self.page_to_join(&state, ask, through, &stretch, told) {
+            return page;
+        }
         let steps = if ask.overtaking_max == 0 {
             stretch.offsets.iter().map(|offset| state.step(*offset, false)).collect()
         } else {
             state.with_overtaking(ask, &stretch, through, self.now())
         };
         let end = Some((stretch.end, state.tag_at(stretch.end)));
-        Page { lost, steps, end, is_last: stretch.end == state.head, told, newest: state.newest() }
+        Page { steps, end, is_last: stretch.end == state.head, ..state.empty_page(ask, told) }
     }
 
     /// Reads stored events oldest first, at most `limit` of them; it may read the disk.
@@ -169,7 +186,15 @@ impl Log {
         let gap = gap.map(|gap| (gap, self.id_at(cursor, tag)));
         let mut history = History { entries: Vec::new(), next: None, gap, newest: self.newest() };
         loop {
-            let ask = Ask { subscriptions, cursor, skips: &[], told, through: u64::MAX, overtaking_max: 0 };
+            let ask = Ask {
+                subscriptions,
+                cursor,
+                skips: &[],
+                told,
+                through: u64::MAX,
+                overtaking_max: 0,
+                may_join: false,
+            };
             let mut page = self.page(&ask);
             if !page.lost.is_empty() {
                 // Whoever goes on from the last one is told.
@@ -216,7 +241,10 @@ impl State {
         Page {
             is_last: ask.cursor >= self.head,
             lost: BTreeSet::new(),
+            parts: Vec::new(),
             steps: Vec::new(),
+            to_join: Vec::new(),
+            shared_by: None,
             end: Some((ask.cursor, self.tag_at(ask.cursor))),
             told,
             newest: self.newest(),

@@ -25,6 +25,22 @@ pub(crate) trait Store: Send + Sync {
     /// Reads entries by offset, framed for `newest`; `None` for one that is no longer kept.
     fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError>;
 
+    /// Gives what is wanted, which is ascending, as it stands: to each asker its entries in order, until their records
+    /// are more than `bytes_max`, but one at least; `None` for one that is no longer kept or cannot be read.
+    fn glance(
+        &self,
+        wanted: &[Wanted],
+        newest: Epoch,
+        bytes_max: usize,
+        each: &mut dyn FnMut(usize, Option<Glimpse<'_>>),
+    ) {
+        let _ = bytes_max;
+        for Wanted { offset, by } in wanted {
+            let read = self.read(&[*offset], newest).ok().and_then(|mut read| read.pop()).flatten();
+            each(*by as usize, read.as_deref().map(Glimpse::Entry));
+        }
+    }
+
     /// Lets go of entries that no channel holds any more; their room is taken back by [`Store::maintain`].
     fn release(&self, offsets: &[u64]);
 
@@ -45,6 +61,38 @@ pub(crate) trait Store: Send + Sync {
 
     /// Bytes taken on disk, or 0.
     fn disk_bytes(&self) -> u64;
+}
+
+/// An entry, and the number of the one who asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Wanted {
+    pub(crate) offset: u64,
+    pub(crate) by: u32,
+}
+
+/// An entry as a store finds it.
+pub(crate) enum Glimpse<'a> {
+    Entry(&'a Entry),
+    Record(record::Text<'a>),
+}
+
+impl Glimpse<'_> {
+    /// See [`Entry::is_plain`].
+    pub(crate) fn is_plain(&self) -> bool {
+        match self {
+            Self::Entry(entry) => entry.is_plain(),
+            Self::Record(text) => text.is_plain,
+        }
+    }
+
+    /// What its frame takes, or less.
+    pub(crate) fn frame_bytes_min(&self) -> usize {
+        const ID_BYTES: usize = "id: 0123456789abcdef-0-01234567\n\n".len();
+        match self {
+            Self::Entry(entry) => entry.frame_bytes(),
+            Self::Record(text) => text.data.len() + ID_BYTES,
+        }
+    }
 }
 
 /// Gives the checkpoint as of now; its argument tells which offsets are still kept.

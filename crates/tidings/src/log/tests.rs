@@ -228,6 +228,7 @@ fn a_start_brings_the_newest_entries_back_into_memory() {
         told: told(),
         through: u64::MAX,
         overtaking_max: 0,
+        may_join: false,
     };
     assert_eq!(log.page(&ask(0)).missing().len(), before.len());
     // What comes first stays; the rest is brought in below it.

@@ -1,4 +1,4 @@
-//! The threads of the shards, one for each core.
+//! The threads of the shards, one for each core, and those that read the store for them.
 
 use std::{
     io,
@@ -11,12 +11,16 @@ use tokio::runtime::Handle;
 
 use crate::{
     hub::Hub,
-    transport::direct::{Doors, Onward, Shard},
+    transport::direct::{Doors, Onward, Reader, Shard},
 };
+
+/// Threads that read: as many as may wait for a disk at once. What is in memory, one of them reads.
+const READERS: usize = 4;
 
 /// Owns the threads, from start to end.
 pub(super) struct Shards {
     doors: Arc<Doors>,
+    reader: Arc<Reader>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -26,8 +30,14 @@ impl Shards {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let parts = hub.parts();
         let (mut doors, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
+        let reader = Reader::new(parts.log.clone());
+        for number in 0..READERS {
+            let reader = reader.clone();
+            let thread = thread::Builder::new().name(format!("tidings-reader-{number}"));
+            threads.push(thread.spawn(move || reader.run())?);
+        }
         for number in 0..cores {
-            let shared = (parts.log.clone(), parts.metrics.clone());
+            let shared = (parts.log.clone(), parts.metrics.clone(), reader.clone());
             let (router, runtime) = (router.clone(), Handle::current());
             let (shard, door) = Shard::new(shared, &parts.settings, router, runtime, onward.clone())?;
             let thread = thread::Builder::new().name(format!("tidings-shard-{number}"));
@@ -35,7 +45,7 @@ impl Shards {
             parts.seats.tell(door.clone());
             doors.push(door);
         }
-        Ok(Self { doors: Arc::new(Doors::new(doors)), threads })
+        Ok(Self { doors: Arc::new(Doors::new(doors)), reader, threads })
     }
 
     pub(super) fn doors(&self) -> Arc<Doors> {
@@ -45,6 +55,7 @@ impl Shards {
     /// Closes what is still open, and waits until every thread has ended.
     pub(super) async fn end(self) {
         self.doors.close();
+        self.reader.close();
         let joining = tokio::task::spawn_blocking(move || {
             for thread in self.threads {
                 let _ = thread.join();

@@ -6,6 +6,7 @@ mod answer;
 mod door;
 mod guest;
 mod head;
+mod reader;
 mod request;
 mod shard;
 mod stream;
@@ -25,7 +26,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-pub(crate) use self::{door::Doors, shard::Shard};
+pub(crate) use self::{door::Doors, reader::Reader, shard::Shard};
 use crate::connection::Opened;
 
 /// Says that a shard has the socket that this request came by; among the request's extensions.

@@ -189,8 +189,7 @@ impl EventStream {
     fn read(&self, mut page: Page) -> JoinHandle<Page> {
         let log = self.connection.log().clone();
         tokio::task::spawn_blocking(move || {
-            let read = log.read(&page.missing(), page.newest);
-            page.fill(read);
+            log.complete(std::slice::from_mut(&mut page));
             page
         })
     }

@@ -158,5 +158,8 @@ fn a_page_from_the_disk_is_delivered_like_one_from_memory() {
     let mut connection = held_back(&log, "pending");
     let Turn::Read(page) = connection.turn(true) else { panic!("the ring holds one event") };
     let frames = connection.deliver(read(&log, page), true);
-    assert_eq!(frames.len(), crate::log::page::PAGE_ENTRIES);
+    let text = String::from_utf8(frames.concat()).unwrap();
+    assert!(text.matches("data: pending\n").count() > 64, "{text}");
+    let after = connection.position().to_string();
+    assert!(text.ends_with(&format!("id: {after}\n\n")), "{text}");
 }

@@ -23,7 +23,7 @@ fn log_of(retention_events: u64) -> Log {
 /// An ask of a connection that is told of everything so far.
 fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> Ask<'a> {
     let told = log.state().index.trim_serial();
-    Ask { subscriptions, cursor, skips: &[], told, through: u64::MAX, overtaking_max: 0 }
+    Ask { subscriptions, cursor, skips: &[], told, through: u64::MAX, overtaking_max: 0, may_join: false }
 }
 
 fn page(log: &Log, ask: &Ask<'_>) -> Page {
@@ -169,6 +169,7 @@ fn loss_is_told_once_to_those_who_had_not_read_so_far() {
         told: 0,
         through: u64::MAX,
         overtaking_max: 0,
+        may_join: false,
     };
     assert!(log.page(&had).lost.is_empty());
 }

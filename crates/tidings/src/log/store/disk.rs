@@ -22,13 +22,14 @@ use std::{
 use tidings_protocol::{Epoch, Tag};
 
 use super::{
-    CheckpointSource, Store, StoreError,
+    CheckpointSource, Glimpse, Store, StoreError, Wanted,
     record::{self, Placed},
     segment::{self, HEADER_BYTES, Header},
 };
 use crate::log::{checkpoint::Checkpoint, entry::Entry};
 
 mod open;
+mod read;
 
 use open::Standing;
 pub(crate) use open::{OpenError, open, take};
@@ -372,29 +373,44 @@ impl Store for DiskStore {
     }
 
     fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
-        let places: Vec<Option<(Arc<File>, Slot)>> = {
-            let segments = self.segments();
-            let place = |offset: &u64| {
-                let after = segments.partition_point(|segment| segment.first <= *offset);
-                let segment = segments.get(after.checked_sub(1)?)?;
-                Some((segment.file.clone(), segment.slot(*offset)?))
-            };
-            offsets.iter().map(place).collect()
-        };
-        let mut buffer = Vec::new();
-        let read_one = |(offset, place): (&u64, Option<(Arc<File>, Slot)>)| {
-            let Some((file, Slot { position, bytes, .. })) = place else { return Ok(None) };
-            buffer.resize(bytes as usize, 0);
-            let damaged = |fault: String| StoreError::Damaged { offset: *offset, fault };
-            file.read_exact_at(&mut buffer, u64::from(position))
-                .map_err(|error| damaged(error.to_string()))?;
-            let entry = record::decode_record(&buffer, newest).map_err(damaged)?;
-            if entry.offset != *offset {
-                return Err(damaged(format!("event {} stands in its place", entry.offset)));
+        let wanted = |(by, offset): (usize, &u64)| Wanted { offset: *offset, by: by as u32 };
+        let mut wanted: Vec<Wanted> = offsets.iter().enumerate().map(wanted).collect();
+        wanted.sort_unstable();
+        let mut read = vec![None; offsets.len()];
+        let mut damaged = None;
+        self.records(&wanted, &mut |_, _| true, &mut |Wanted { offset, by }, record| {
+            let Some(record) = record else { return };
+            let entry = record.and_then(|bytes| record::decode_record(bytes, newest));
+            match entry.and_then(|entry| in_its_place(offset, entry.offset).map(|()| entry)) {
+                Ok(entry) => read[by as usize] = Some(Arc::new(entry)),
+                Err(fault) => {
+                    damaged.get_or_insert(StoreError::Damaged { offset, fault });
+                }
             }
-            Ok(Some(Arc::new(entry)))
+        });
+        damaged.map_or(Ok(read), Err)
+    }
+
+    fn glance(
+        &self,
+        wanted: &[Wanted],
+        _newest: Epoch,
+        bytes_max: usize,
+        each: &mut dyn FnMut(usize, Option<Glimpse<'_>>),
+    ) {
+        let askers = wanted.iter().map(|wanted| wanted.by as usize + 1).max().unwrap_or(0);
+        let mut given = vec![0; askers];
+        let mut is_admitted = |by: u32, bytes: u32| {
+            let given = &mut given[by as usize];
+            let is_first = *given == 0;
+            *given += bytes as usize;
+            is_first || *given <= bytes_max
         };
-        offsets.iter().zip(places).map(read_one).collect()
+        self.records(wanted, &mut is_admitted, &mut |Wanted { offset, by }, record| {
+            let text = record.and_then(|record| record.and_then(record::decode_text).ok());
+            let text = text.filter(|text| text.offset == offset);
+            each(by as usize, text.map(Glimpse::Record));
+        });
     }
 
     fn release(&self, offsets: &[u64]) {
@@ -460,6 +476,10 @@ impl DiskStore {
         let after = segments.partition_point(|segment| segment.first <= offset);
         after.checked_sub(1).and_then(|index| segments[index].slot(offset)).is_some()
     }
+}
+
+fn in_its_place(offset: u64, found: u64) -> Result<(), String> {
+    if found == offset { Ok(()) } else { Err(format!("event {found} stands in its place")) }
 }
 
 /// Adds ranges of offsets to those without a file, and joins what adjoins.

@@ -186,6 +186,51 @@ pub(crate) fn decode_fields<'a>(
     Ok((decoded, end))
 }
 
+/// Reads of one record what leaves, and leaves it where it is.
+///
+/// # Errors
+/// Says in words what is wrong with it.
+pub(crate) fn decode_text(bytes: &[u8]) -> Result<Text<'_>, String> {
+    let (payload, _) = checked_payload(bytes)?;
+    Ok(decode_text_fields(payload).ok_or(MALFORMED)?)
+}
+
+/// Of a record, what leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Text<'a> {
+    pub(crate) offset: u64,
+    pub(crate) tag: Tag,
+    /// See [`Entry::is_plain`].
+    pub(crate) is_plain: bool,
+    pub(crate) event: Option<&'a str>,
+    pub(crate) data: &'a str,
+}
+
+fn decode_text_fields(payload: &[u8]) -> Option<Text<'_>> {
+    let mut cursor = Cursor(payload);
+    let offset = cursor.u64()?;
+    let _epoch = cursor.u64()?;
+    let tag = Tag(cursor.u32()?);
+    let _published_at = cursor.u64()?;
+    let expires_at = cursor.u64()?;
+    let priority = cursor.u8()?;
+    let flags = cursor.u8()?;
+    for _ in 0..cursor.u16()? {
+        cursor.skip_short()?;
+    }
+    let event = if flags & HAS_EVENT != 0 { Some(cursor.short()?) } else { None };
+    let is_plain = priority == Priority::Normal as u8 && flags & HAS_KEY == 0 && expires_at == 0;
+    if flags & HAS_KEY != 0 {
+        cursor.skip_short()?;
+    }
+    if flags & HAS_IDEMPOTENCY != 0 {
+        cursor.skip_short()?;
+        cursor.skip_short()?;
+        cursor.take(16)?;
+    }
+    Some(Text { offset, tag, is_plain, event, data: std::str::from_utf8(cursor.0).ok()? })
+}
+
 const MALFORMED: &str = "its fields are malformed";
 
 /// The fields of a record.
@@ -324,6 +369,11 @@ impl<'a> Cursor<'a> {
 
     fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn skip_short(&mut self) -> Option<()> {
+        let length = usize::from(self.u8()?);
+        self.take(length).map(|_| ())
     }
 
     fn short(&mut self) -> Option<&'a str> {

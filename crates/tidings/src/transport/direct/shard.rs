@@ -17,9 +17,10 @@ use tokio::runtime::Handle;
 use tracing::error;
 
 use super::{
-    Forwarded, Onward,
+    Forwarded, Onward, Reader,
     door::{Bell, Door, Waiting, queue},
     guest::{Common, Guest, Next, Watch, is_gone},
+    reader::Request,
     stream::{Feed, Stream, chunk_of},
     visitor::Visitor,
     wheel::Wheel,
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     config::Settings,
     connection::{Lists, Opened},
-    log::{Log, Newer, entry::Entry, page::Page},
+    log::{Log, Newer, entry::Entry},
     metrics::Metrics,
 };
 
@@ -39,6 +40,8 @@ const ENTRIES_MAX: usize = 64;
 const TOUCHED_MAX: usize = 4096;
 /// Streams that are written to before sockets are looked at again: publishes are taken while a broadcast goes out.
 const SENDS_MAX: usize = 512;
+/// Streams that may read on for themselves before those that wait for what is new are fed again.
+const LOOKS_MAX: usize = 32;
 /// Events of the sockets that are taken at once.
 const EVENTS_MAX: usize = 1024;
 
@@ -60,7 +63,11 @@ pub(crate) struct Shard {
     timers: u64,
     log: Arc<Log>,
     common: Common,
-    /// Where the disk is read, and answers wait for others, off this thread.
+    /// Reads the disk, off this thread.
+    reader: Arc<Reader>,
+    /// What it is to be asked for before this thread sleeps.
+    requests: Vec<Request>,
+    /// Where answers wait for others.
     runtime: Handle,
     onward: Onward,
 }
@@ -71,7 +78,7 @@ impl Shard {
     /// # Errors
     /// When the system has no event queue left.
     pub(crate) fn new(
-        (log, metrics): (Arc<Log>, Arc<Metrics>),
+        (log, metrics, reader): (Arc<Log>, Arc<Metrics>, Arc<Reader>),
         settings: &Settings,
         router: Router,
         runtime: Handle,
@@ -97,6 +104,8 @@ impl Shard {
                 head_timeout: settings.server.head_timeout,
                 is_draining: false,
             },
+            reader,
+            requests: Vec::new(),
             runtime,
             onward,
         };
@@ -112,6 +121,7 @@ impl Shard {
         let mut again = Vec::new();
         let mut due = Vec::new();
         while !taken.is_closed {
+            self.reader.ask(&mut self.requests);
             let must_hurry = !again.is_empty() || !self.touched.is_empty() || !self.door.may_sleep();
             let sleep =
                 if must_hurry { Some(std::time::Duration::ZERO) } else { self.wheel.sleep(Instant::now()) };
@@ -126,10 +136,16 @@ impl Shard {
             self.take(&mut taken, &mut again);
             // What is unstored, and ends, were looked at before.
             self.feed(&mut again);
-            for place in std::mem::take(&mut again) {
+            for (count, place) in std::mem::take(&mut again).into_iter().enumerate() {
+                if count % LOOKS_MAX == LOOKS_MAX - 1 {
+                    self.feed(&mut again);
+                }
                 self.look(place, &mut again, Guest::serve);
             }
-            for event in &events {
+            for (count, event) in events.iter().enumerate() {
+                if count % LOOKS_MAX == LOOKS_MAX - 1 {
+                    self.feed(&mut again);
+                }
                 self.socket_event(event, &mut again);
             }
             let now = Instant::now();
@@ -147,7 +163,10 @@ impl Shard {
         for (socket, peer) in taken.newcomers.drain(..) {
             self.welcome(socket, peer);
         }
-        for (place, serial, page) in taken.pages.drain(..) {
+        for (count, (place, serial, page)) in taken.pages.drain(..).enumerate() {
+            if count % LOOKS_MAX == LOOKS_MAX - 1 {
+                self.feed(again);
+            }
             self.look(place, again, |guest, common| match guest.stream() {
                 Some(stream) if stream.watch.serial == serial => stream.read(page, common),
                 _ => Next::Wait,
@@ -174,6 +193,9 @@ impl Shard {
 
     /// Sends what is new to those who wait for it, to some of them at a time.
     fn feed(&mut self, again: &mut Vec<usize>) {
+        if self.touched.is_empty() && !self.door.has_news.load(Ordering::Relaxed) {
+            return;
+        }
         let feed = Feed { now: Instant::now(), now_millis: self.log.now() };
         if self.touched.is_empty() {
             self.queue_news(&feed, again);
@@ -345,7 +367,10 @@ impl Shard {
         match next {
             Next::Wait => {}
             Next::Again => again.push(place),
-            Next::Read(page) => self.read(place, serial, page),
+            Next::Read(page) => {
+                let door = self.door.clone();
+                self.requests.push(Request { door, place, serial, page });
+            }
             Next::Stream(head, opened) => self.begin(place, head, *opened, again),
             Next::Forward(read, answered) => self.forward(place, read, answered),
             Next::Close => drop(self.leave(place)),
@@ -377,19 +402,5 @@ impl Shard {
     /// One connection fewer.
     fn left(&self) {
         self.door.guests.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// The disk is read off this thread.
-    fn read(&self, place: usize, serial: u64, mut page: Page) {
-        let (log, door) = (self.log.clone(), self.door.clone());
-        self.runtime.spawn_blocking(move || {
-            let reading = std::panic::AssertUnwindSafe(|| {
-                let read = log.read(&page.missing(), page.newest);
-                page.fill(read);
-                page
-            });
-            let page = std::panic::catch_unwind(reading).ok();
-            door.put(|waiting| waiting.pages.push((place, serial, page)));
-        });
     }
 }

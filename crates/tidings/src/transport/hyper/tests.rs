@@ -199,6 +199,7 @@ impl Desk {
             log_bytes: 0,
             disk_bytes: 0,
             ring_bytes: 0,
+            runs_bytes: 0,
             channels: 0,
             idempotency_keys: 0,
         })

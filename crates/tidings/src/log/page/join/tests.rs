@@ -1,0 +1,165 @@
+use proptest::prelude::*;
+use tidings_protocol::Priority;
+
+use super::*;
+use crate::{
+    config::LogSettings,
+    log::{
+        entry::Draft,
+        fixture::{START, TestDir, TestWorld, append_each, disk_log, draft, keyed, seeded, subscriptions},
+        store::StoreError,
+    },
+};
+
+/// A log on disk whose ring holds so many bytes.
+fn log_of(directory: &TestDir, ring_bytes: u64) -> Log {
+    let settings = LogSettings { ring_bytes, ..LogSettings::default() };
+    disk_log(&settings, directory, &TestWorld::new(5)).0
+}
+
+fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: bool) -> Ask<'a> {
+    let told = log.state().index.trim_serial();
+    Ask { subscriptions, cursor, skips: &[], told, through: u64::MAX, overtaking_max: 8, may_join }
+}
+
+/// All that a reader is sent, and how many events that is, page by page.
+fn sent(log: &Log, asked: &[Subscription], from: u64, through: u64, may_join: bool) -> (Vec<u8>, usize) {
+    let (mut cursor, mut bytes, mut events) = (from, Vec::new(), 0);
+    loop {
+        let mut page = log.page(&Ask { through, ..ask(log, asked, cursor, may_join) });
+        assert!(page.lost.is_empty());
+        log.complete(std::slice::from_mut(&mut page));
+        assert!(!page.must_be_read());
+        for part in &page.parts {
+            bytes.extend_from_slice(&part.frames);
+            events += part.events;
+        }
+        for step in &page.steps {
+            assert!(!step.overtakes);
+            bytes.extend_from_slice(&step.entry.as_ref().unwrap().frame(page.newest, &[]));
+            events += 1;
+        }
+        let (end, tag) = page.end.expect("nothing goes");
+        assert!(tag == log.state().tag_at(end) && end <= through.max(cursor));
+        assert_eq!(page.is_last, end == log.head().offset);
+        if end >= through.min(log.head().offset) {
+            return (bytes, events);
+        }
+        assert!(end > cursor, "stuck at {cursor}");
+        cursor = end;
+    }
+}
+
+fn kind() -> impl Strategy<Value = Draft> {
+    let text =
+        prop_oneof![Just(String::new()), "[a-z\n\r]{0,40}", Just("x".repeat(1000)), Just("\n".repeat(2000))];
+    let labels = prop::sample::select(vec!["a", "b", "a b", "a.c", "a.d a"]);
+    (labels, text, prop::num::u8::ANY).prop_map(|(labels, text, kind)| match kind {
+        0..10 => Draft { data: text.into(), ..keyed(labels, "k") },
+        10..20 => Draft { expires_at: Some(START + 1_000_000), ..draft(labels, &text) },
+        20..30 => Draft { priority: Priority::Low, ..draft(labels, &text) },
+        30..60 => Draft { event: tidings_protocol::EventName::parse("named").ok(), ..draft(labels, &text) },
+        _ => draft(labels, &text),
+    })
+}
+
+proptest! {
+    #![proptest_config(seeded(32))]
+
+    #[test]
+    fn joined_or_one_by_one_a_reader_is_sent_the_same(
+        drafts in prop::collection::vec(kind(), 66..400),
+        ring_bytes in prop_oneof![Just(1_u64), 1000..200_000_u64, Just(64 << 20)],
+        readers in prop::collection::vec(
+            (
+                prop::sample::select(vec![&["a"][..], &["b"], &["a.d"], &["a", "b"], &["a", "a.*"], &["never"]]),
+                0..500_u64,
+                prop_oneof![Just(u64::MAX), 0..600_u64],
+            ),
+            1..8,
+        ),
+    ) {
+        let directory = TestDir::new();
+        let log = log_of(&directory, ring_bytes);
+        for batch in drafts.chunks(7) {
+            log.append(batch.to_vec()).unwrap();
+        }
+        for (names, from, through) in readers {
+            let (asked, from) = (subscriptions(names), from.min(log.head().offset));
+            let one_by_one = sent(&log, &asked, from, through, false);
+            prop_assert_eq!(&sent(&log, &asked, from, through, true), &one_by_one);
+            // What others left behind is the same once more.
+            prop_assert_eq!(&sent(&log, &asked, from, through, true), &one_by_one);
+        }
+    }
+}
+
+#[test]
+fn who_reads_what_another_read_reads_no_disk() {
+    let directory = TestDir::new();
+    let log = log_of(&directory, 1);
+    append_each(&log, (0..400).map(|number| draft("a", &number.to_string())));
+    let asked = subscriptions(&["a"]);
+    let first = sent(&log, &asked, 0, u64::MAX, true);
+    assert_eq!(first.1, 400);
+    for cursor in [0, 7, 200] {
+        let page = log.page(&ask(&log, &asked, cursor, true));
+        assert!(!page.parts.is_empty() && !page.must_be_read());
+        assert!(page.parts[0].frames.starts_with(format!("data: {cursor}\n").as_bytes()));
+    }
+}
+
+#[test]
+fn those_who_ask_for_the_same_at_once_share_what_is_read() {
+    let directory = TestDir::new();
+    let log = log_of(&directory, 1);
+    append_each(&log, (0..400).map(|number| draft("a b", &number.to_string())));
+    let (a, both) = (subscriptions(&["a"]), subscriptions(&["a", "b"]));
+    let mut pages: Vec<Page> =
+        [&a, &a, &both, &a].iter().map(|asked| log.page(&ask(&log, asked, 0, true))).collect();
+    assert!(pages.iter().all(Page::must_be_read));
+    log.complete(&mut pages);
+    let frames: Vec<_> = pages.iter().map(|page| &page.parts[0].frames).collect();
+    assert!(frames.iter().all(|other| *other == frames[0]));
+    assert_eq!(frames[0].as_ptr(), frames[1].as_ptr());
+    assert_eq!(frames[0].as_ptr(), frames[3].as_ptr());
+}
+
+#[test]
+fn an_urgent_event_is_not_hidden_in_what_is_joined() {
+    let directory = TestDir::new();
+    let log = log_of(&directory, 64 << 20);
+    append_each(&log, (0..200).map(|number| draft("a", &number.to_string())));
+    let asked = subscriptions(&["a"]);
+    assert!(!log.page(&ask(&log, &asked, 0, true)).parts.is_empty());
+    append_each(&log, [Draft { priority: Priority::Critical, ..draft("a", "now") }]);
+    let page = log.page(&ask(&log, &asked, 0, true));
+    assert!(page.parts.is_empty() && page.steps[0].overtakes);
+}
+
+#[test]
+fn what_was_trimmed_is_told_though_it_is_still_joined() {
+    let directory = TestDir::new();
+    let settings = LogSettings { retention_events: 300, ring_bytes: 1, ..LogSettings::default() };
+    let log = disk_log(&settings, &directory, &TestWorld::new(5)).0;
+    append_each(&log, (0..300).map(|number| draft("a", &number.to_string())));
+    let asked = subscriptions(&["a"]);
+    let early = ask(&log, &asked, 0, true);
+    assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 300);
+    append_each(&log, [draft("a", "one more")]);
+    let page = log.page(&early);
+    assert!(page.lost.contains("a") && page.parts.is_empty());
+}
+
+#[test]
+fn what_was_given_up_is_in_nothing_that_is_kept() {
+    let directory = TestDir::new();
+    let log = log_of(&directory, 1);
+    append_each(&log, (0..200).map(|number| draft("a", &number.to_string())));
+    let asked = subscriptions(&["a"]);
+    assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 200);
+    assert!(log.usage().runs_bytes > 0);
+    log.give_up(&StoreError::Damaged { offset: 100, fault: "a test says so".into() });
+    assert_eq!(log.usage().runs_bytes, 0);
+    assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 199);
+}

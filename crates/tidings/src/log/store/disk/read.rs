@@ -1,0 +1,100 @@
+//! Reading records: those that stand near each other at once.
+
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+
+use super::{DiskStore, Wanted};
+
+/// Gives a record, or why it cannot be read; none of what is no longer kept.
+type OnRecord<'a> = dyn FnMut(Wanted, Option<Result<&[u8], String>>) + 'a;
+
+impl DiskStore {
+    /// Reads the records of what is wanted, which is ascending; those that stand near each other at once.
+    /// `is_admitted` is told the bytes of each before it is read.
+    pub(super) fn records(
+        &self,
+        wanted: &[Wanted],
+        is_admitted: &mut dyn FnMut(u32, u32) -> bool,
+        on_record: &mut OnRecord<'_>,
+    ) {
+        // The table of what stands where is locked for so many at once.
+        const LOOKED_UP_MAX: usize = 4096;
+        let mut buffer = Vec::new();
+        for wanted in wanted.chunks(LOOKED_UP_MAX) {
+            let (files, places) = self.places(wanted, is_admitted, on_record);
+            let mut rest = &places[..];
+            while !rest.is_empty() {
+                let (near, others) = rest.split_at(near_each_other(rest));
+                read_near(&files[near[0].file], near, &mut buffer, on_record);
+                rest = others;
+            }
+        }
+    }
+
+    fn places(
+        &self,
+        wanted: &[Wanted],
+        is_admitted: &mut dyn FnMut(u32, u32) -> bool,
+        on_record: &mut OnRecord<'_>,
+    ) -> (Vec<Arc<File>>, Vec<Stand>) {
+        let (mut files, mut places) = (Vec::new(), Vec::with_capacity(wanted.len()));
+        let mut gone = Vec::new();
+        let segments = self.segments();
+        let mut known = None;
+        for wanted in wanted {
+            let after = segments.partition_point(|segment| segment.first <= wanted.offset);
+            let found = after.checked_sub(1).and_then(|at| Some((at, segments[at].slot(wanted.offset)?)));
+            let Some((at, slot)) = found else {
+                gone.push(*wanted);
+                continue;
+            };
+            if known != Some(at) {
+                known = Some(at);
+                files.push(segments[at].file.clone());
+            }
+            if is_admitted(wanted.by, slot.bytes) {
+                let (from, until) = (u64::from(slot.position), u64::from(slot.position + slot.bytes));
+                places.push(Stand { wanted: *wanted, file: files.len() - 1, from, until });
+            }
+        }
+        drop(segments);
+        gone.into_iter().for_each(|wanted| on_record(wanted, None));
+        (files, places)
+    }
+}
+
+/// Where a record that is wanted stands.
+struct Stand {
+    wanted: Wanted,
+    file: usize,
+    from: u64,
+    until: u64,
+}
+
+/// How many of the first stand so near each other that it is cheaper to read what lies between than to ask again.
+fn near_each_other(places: &[Stand]) -> usize {
+    const BETWEEN_BYTES_MAX: u64 = 4 << 10;
+    const AT_ONCE_BYTES_MAX: u64 = 64 << 10;
+    let first = &places[0];
+    let is_near = |pair: &&[Stand]| {
+        pair[1].file == first.file
+            && pair[1].from <= pair[0].until + BETWEEN_BYTES_MAX
+            && pair[1].until <= first.from + AT_ONCE_BYTES_MAX
+    };
+    1 + places.windows(2).take_while(is_near).count()
+}
+
+fn read_near(file: &File, places: &[Stand], buffer: &mut Vec<u8>, on_record: &mut OnRecord<'_>) {
+    let (from, until) = (places[0].from, places[places.len() - 1].until);
+    buffer.resize(buffer.len().max((until - from) as usize), 0);
+    match file.read_exact_at(&mut buffer[..(until - from) as usize], from) {
+        Ok(()) => {
+            for place in places {
+                let bytes = &buffer[(place.from - from) as usize..(place.until - from) as usize];
+                on_record(place.wanted, Some(Ok(bytes)));
+            }
+        }
+        Err(error) if places.len() == 1 => on_record(places[0].wanted, Some(Err(error.to_string()))),
+        // One that cannot be read leaves the others.
+        Err(_) => places.chunks(1).for_each(|place| read_near(file, place, buffer, on_record)),
+    }
+}
