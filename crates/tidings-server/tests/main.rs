@@ -47,3 +47,4 @@ mod streams;
 mod threats;
 mod tickets;
 mod token;
+mod visitors;

@@ -1,0 +1,136 @@
+//! Publishes that a shard answers, beside the same publishes through hyper.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::process::{Directory, Hub};
+use super::reader::Reader;
+use super::ways::{WAYS, Way};
+use super::wire::Wire;
+
+type Request<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
+
+/// What was answered, without what differs from one to the next.
+fn answer(wire: &mut Wire) -> (String, Value) {
+    let head = wire.raw_head();
+    let mut lines: Vec<&str> = head.split("\r\n").filter(|line| !line.starts_with("date: ")).collect();
+    let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let body = wire.exactly(length.parse().unwrap()).unwrap();
+    let mut body: Value = serde_json::from_slice(&body).unwrap();
+    if body.get("id").is_some_and(Value::is_string) {
+        body["id"] = json!("an id");
+        body["offset"] = json!(0);
+        // Offsets of two digits make it longer.
+        lines.retain(|line| !line.starts_with("content-length: "));
+    }
+    (lines.join("\n"), body)
+}
+
+#[test]
+fn publishes_are_answered_alike_by_a_shard_and_through_hyper() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
+    let json_type = [("Content-Type", "application/json")];
+    let requests: [Request<'_>; 14] = [
+        ("POST", "/api/v1/events/a", &[], b"text"),
+        ("POST", "/api/v1/events/a", &[], b""),
+        ("POST", "/api/v1/events/a?event=named&priority=high&ttl=5s", &[], b"text"),
+        ("POST", "/api/v1/events/a?store=false", &[], b"text"),
+        ("POST", "/api/v1/events/a", &[("Origin", "http://page.example")], b"text"),
+        ("POST", "/api/v1/events/a", &[("Origin", "http://other.example")], b"text"),
+        ("POST", "/api/v1/events/a..b", &[], b"text"),
+        ("POST", "/api/v1/events/a?priority=none", &[], b"text"),
+        ("POST", "/api/v1/events/a", &[], b"\xff"),
+        ("POST", "/api/v1/publish", &json_type, br#"{"channels":["a","b"],"data":{"n":1}}"#),
+        ("POST", "/api/v1/publish", &json_type, br#"{"channels":["a"],"dat":1}"#),
+        ("POST", "/api/v1/publish", &json_type, b"{"),
+        ("POST", "/api/v1/publish", &[("Content-Type", "text/plain")], b"{}"),
+        ("GET", "/api/v1/publish", &[], b""),
+    ];
+    let mut wires = WAYS.map(|way| way.connect(&hub));
+    for (method, path, headers, body) in requests {
+        let answers = wires.each_mut().map(|wire| {
+            wire.send(hub.head_of(method, path, headers, body));
+            answer(wire)
+        });
+        assert_eq!(answers[0], answers[1], "{method} {path}");
+    }
+}
+
+#[test]
+fn connection_publishes_again_and_again_and_then_asks_for_a_stream() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut wire = Way::Shard.connect(&hub);
+    for number in 1..=100 {
+        wire.send(hub.head_of("POST", "/api/v1/events/a", &[], b"text"));
+        let (_, body) = answer(&mut wire);
+        assert_eq!(body["id"], "an id", "{number}");
+    }
+    wire.send(hub.head_of("GET", "/api/v1/events/a?history=all", &[], b""));
+    let mut reader = Reader::over(wire);
+    for _ in 0..100 {
+        assert_eq!(reader.data(), "text");
+    }
+    assert_eq!(hub.connections("a"), 1);
+}
+
+#[test]
+fn publish_that_comes_byte_by_byte_or_with_more_behind_it_is_answered() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let publish = hub.head_of("POST", "/api/v1/events/a", &[], b"slowly");
+    let mut slow = Way::Shard.connect(&hub);
+    for byte in &publish {
+        slow.send([*byte]);
+    }
+    assert_eq!(slow.answer().head.status, 200);
+    let mut many = Way::Shard.connect(&hub);
+    many.send(publish.repeat(50));
+    for _ in 0..50 {
+        assert_eq!(many.answer().head.status, 200);
+    }
+    let history = hub.get("/api/v1/channels/a/events?limit=1000").json();
+    assert_eq!(history["events"].as_array().unwrap().len(), 51);
+}
+
+#[test]
+fn publishes_of_every_size_are_kept_whole() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    let mut wire = Way::Shard.connect(&hub);
+    for bytes in [1, 1_000, 2_000, 4_096, 60_000, 65_000, 70_000, 200_000, 10] {
+        let text = "x".repeat(bytes);
+        wire.send(hub.head_of("POST", "/api/v1/events/a", &[], text.as_bytes()));
+        assert_eq!(wire.answer().head.status, 200, "{bytes}");
+        assert_eq!(reader.data().len(), bytes);
+    }
+}
+
+#[test]
+fn body_that_never_comes_is_answered_408() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "1s")]);
+    let mut wire = Way::Shard.connect(&hub);
+    wire.send("POST /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfive!");
+    let answer = wire.answer();
+    assert_eq!(answer.head.status, 408);
+    hub.is_healthy();
+}
+
+#[test]
+fn idle_connection_is_let_go_when_the_hub_ends() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
+    let mut idle = Way::Shard.connect(&hub);
+    idle.send(hub.head_of("POST", "/api/v1/events/a", &[], b"text"));
+    assert_eq!(idle.answer().head.status, 200);
+    let mut stream = hub.subscribe("/api/v1/events/a");
+    stream.position();
+    hub.signal(Signal::TERM);
+    assert!(idle.rest().is_empty(), "it is closed without another word");
+    drop(stream);
+    assert!(hub.wait().0.success());
+}
