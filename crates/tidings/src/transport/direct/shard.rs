@@ -39,7 +39,7 @@ const ENTRIES_MAX: usize = 64;
 /// Streams that are left something before any of it is sent, but for those of one entry.
 const TOUCHED_MAX: usize = 4096;
 /// Streams that are written to before sockets are looked at again: publishes are taken while a broadcast goes out.
-const SENDS_MAX: usize = 512;
+const SENDS_MAX: usize = 128;
 /// Streams that may read on for themselves before those that wait for what is new are fed again.
 const LOOKS_MAX: usize = 32;
 /// Events of the sockets that are taken at once.
