@@ -1,6 +1,9 @@
 //! What carries the log between nodes; the embedded one serves a single node and needs nothing beside it.
 
 pub(crate) mod embedded;
+#[cfg(feature = "redis")]
+#[allow(dead_code, unused_imports, reason = "the broker that uses it comes next")]
+pub(crate) mod redis;
 
 use std::sync::Arc;
 

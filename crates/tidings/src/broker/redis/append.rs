@@ -1,0 +1,183 @@
+//! What is appended, and what the script says of it.
+
+use std::fmt;
+
+use tidings_protocol::{Epoch, Tag};
+
+use super::{
+    Keys,
+    fault::Fault,
+    record::{hex, push_fields},
+    script::Script,
+    wire::{Command, Reply},
+};
+use crate::log::entry::Draft;
+
+/// One publish: its events are appended together or not at all.
+#[derive(Debug, Clone)]
+pub(crate) struct Append {
+    pub(crate) events: Vec<NewEvent>,
+}
+
+/// An event without a place.
+#[derive(Debug, Clone)]
+pub(crate) struct NewEvent {
+    pub(crate) draft: Draft,
+    /// Random, never 0.
+    pub(crate) tag: Tag,
+}
+
+/// What the appender knows of the log: the newest epoch, and the newest entry that it has seen or had acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Witness {
+    pub(crate) epoch: Epoch,
+    /// 0 where it has seen none.
+    pub(crate) offset: u64,
+    pub(crate) tag: Tag,
+}
+
+/// The place of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub(crate) offset: u64,
+    pub(crate) tag: Tag,
+    /// It was published before under the same key, and this is where it stands since then.
+    pub(crate) is_repeat: bool,
+}
+
+/// What became of a publish in a batch that was not refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// One for each of its events.
+    Appended(Vec<Appended>),
+    /// Nothing of it was appended: the key of this event, from 0, was used for something else.
+    Conflict { index: usize },
+}
+
+/// Why nothing of a batch was appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Another epoch is the newest; none where the log is not there at all.
+    OldEpoch { newest: Option<Epoch> },
+    /// The log does not hold what the appender knows to have been in it.
+    Diverged { head: u64 },
+}
+
+/// Why a batch has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AppendError {
+    Refused(Refused),
+    Fault(Fault),
+}
+
+impl From<Fault> for AppendError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(Refused::OldEpoch { newest: Some(newest) }) => {
+                write!(f, "the newest epoch in redis is {newest}")
+            }
+            Self::Refused(Refused::OldEpoch { newest: None }) => f.write_str("redis holds no log"),
+            Self::Refused(Refused::Diverged { head }) => {
+                write!(f, "redis, at {head}, does not hold an event that it had")
+            }
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AppendError {}
+
+/// The call for a batch.
+pub(super) fn command(
+    script: &Script,
+    keys: &Keys,
+    batch: &[Append],
+    witness: Witness,
+    window_ms: u64,
+) -> Command {
+    let idempotencies =
+        || batch.iter().flat_map(|publish| &publish.events).filter_map(|it| it.draft.idempotency.as_ref());
+    let mut command = script.call(2 + idempotencies().count());
+    command.push(&keys.log);
+    command.push(&keys.meta);
+    for it in idempotencies() {
+        command.push(keys.idempotency(&it.publisher, &it.key));
+    }
+    command.push(witness.epoch.to_string());
+    command.push_number(witness.offset);
+    command.push(witness.tag.to_string());
+    command.push_number(window_ms.max(1));
+    command.push_number(batch.len() as u64);
+    let mut key_index = 2;
+    for publish in batch {
+        command.push_number(publish.events.len() as u64);
+        for NewEvent { draft, tag } in &publish.events {
+            match &draft.idempotency {
+                Some(it) => {
+                    key_index += 1;
+                    command.push_number(key_index);
+                    command.push(it.fingerprint.map(|byte| format!("{byte:02x}")).concat());
+                }
+                None => {
+                    command.push("0");
+                    command.push("");
+                }
+            }
+            command.push(tag.to_string());
+            push_fields(draft, &mut command);
+        }
+    }
+    command
+}
+
+/// Reads the answer to a batch.
+pub(super) fn outcomes(reply: &Reply, batch: &[Append]) -> Result<Vec<Outcome>, AppendError> {
+    let (word, answers) = reply.array().and_then(|parts| parts.split_first()).ok_or_else(strange)?;
+    match word.text() {
+        Some(b"ok") => {}
+        Some(b"epoch") => {
+            let newest = answers.first().and_then(Reply::str).and_then(|text| hex(text, 16)).map(Epoch);
+            return Err(AppendError::Refused(Refused::OldEpoch { newest }));
+        }
+        Some(b"diverged") => {
+            let head = answers.first().and_then(Reply::number).ok_or_else(strange)?;
+            return Err(AppendError::Refused(Refused::Diverged { head }));
+        }
+        _ => return Err(strange().into()),
+    }
+    let mut answers = answers.iter().peekable();
+    let outcomes = batch.iter().map(|publish| {
+        let conflict = |reply: &&Reply| reply.str().is_some_and(|text| text.starts_with('!'));
+        if let Some(reply) = answers.next_if(conflict) {
+            let index = reply.str().and_then(|text| text[1..].parse().ok()).ok_or_else(strange)?;
+            return Ok(Outcome::Conflict { index });
+        }
+        let appended = publish.events.iter().map(|event| place(answers.next(), event.tag));
+        Ok(Outcome::Appended(appended.collect::<Result<_, Fault>>()?))
+    });
+    Ok(outcomes.collect::<Result<_, Fault>>()?)
+}
+
+fn place(answer: Option<&Reply>, tag: Tag) -> Result<Appended, Fault> {
+    match answer {
+        Some(Reply::Number(offset)) => Ok(Appended { offset: *offset as u64, tag, is_repeat: false }),
+        Some(reply) => {
+            let (offset, tag) = reply.str().and_then(|text| text.split_once(' ')).ok_or_else(strange)?;
+            let offset = offset.parse().map_err(|_| strange())?;
+            let tag = hex(tag, 8).and_then(|tag| u32::try_from(tag).ok()).ok_or_else(strange)?;
+            Ok(Appended { offset, tag: Tag(tag), is_repeat: true })
+        }
+        None => Err(strange()),
+    }
+}
+
+/// The batch was taken, and the answer to it tells nothing.
+fn strange() -> Fault {
+    Fault::Unknown("redis answered an append with what the script does not say".into())
+}

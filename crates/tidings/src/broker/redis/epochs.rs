@@ -1,0 +1,194 @@
+//! The epochs of the log, and its head, as Redis keeps them.
+
+use serde::{Deserialize, Serialize};
+use tidings_protocol::{ChannelName, Epoch, Tag};
+
+use super::{
+    Keys,
+    fault::Fault,
+    record,
+    record::hex,
+    script::Script,
+    wire::{Command, Reply},
+};
+
+/// Rows that are kept: ids of epochs before them are not known any more.
+const ROWS_MAX: u64 = 1000;
+
+/// One epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EpochRow {
+    pub(crate) epoch: Epoch,
+    /// The head when it began: the one before ended there.
+    pub(crate) after: u64,
+    pub(crate) lost: Loss,
+    /// Of which epoch it tells that entries up to which offset were seen, and lost.
+    pub(crate) of: Option<(Epoch, u64)>,
+}
+
+/// What whoever comes from an earlier epoch has missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Loss {
+    None,
+    /// Entries of these channels.
+    Channels(Vec<ChannelName>),
+    /// Too many to name, or unknown.
+    All,
+}
+
+/// An epoch to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewEpoch {
+    /// Random.
+    pub(crate) epoch: Epoch,
+    pub(crate) lost: Loss,
+    /// The server's replication id that it begins with.
+    pub(crate) replid: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It is the newest.
+    Now(EpochRow),
+    /// A row tells of that loss already.
+    Known,
+    /// The newest was not the one that the caller knows; none where there is no log.
+    Other { newest: Option<Epoch> },
+}
+
+/// Where the log stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Oldest first; none where there is no log.
+    pub(crate) epochs: Vec<EpochRow>,
+    pub(crate) offset: u64,
+    /// Of the entry there; 0 where none was ever appended.
+    pub(crate) tag: Tag,
+    /// None where nothing is kept.
+    pub(crate) oldest: Option<u64>,
+    /// The server's replication id, empty where it tells none: another means that another server's data is, or may be, here.
+    pub(crate) replid: String,
+    /// The one with which the newest epoch began.
+    pub(crate) epoch_replid: String,
+}
+
+impl Head {
+    pub(crate) fn newest(&self) -> Option<&EpochRow> {
+        self.epochs.last()
+    }
+}
+
+/// A row as JSON. Epochs are text: a script's numbers are too short for them.
+#[derive(Serialize, Deserialize)]
+struct Json {
+    epoch: String,
+    lost: Loss,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<String>,
+    /// The script adds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<u64>,
+}
+
+impl Json {
+    fn row(self) -> Option<EpochRow> {
+        let of = match self.of {
+            None => None,
+            Some(of) => {
+                let (epoch, highest) = of.split_once('-')?;
+                Some((Epoch(hex(epoch, 16)?), highest.parse().ok()?))
+            }
+        };
+        Some(EpochRow { epoch: Epoch(hex(&self.epoch, 16)?), after: self.after?, lost: self.lost, of })
+    }
+}
+
+fn row(reply: &Reply) -> Result<EpochRow, Fault> {
+    let json = reply.text().and_then(|text| serde_json::from_slice::<Json>(text).ok());
+    json.and_then(Json::row).ok_or_else(|| Fault::damaged("a row of the epochs cannot be read"))
+}
+
+/// The call that begins an epoch.
+pub(super) fn begin(
+    script: &Script,
+    keys: &Keys,
+    expected: Option<Epoch>,
+    new: NewEpoch,
+    of: Option<(Epoch, u64)>,
+) -> Command {
+    let epoch = new.epoch.to_string();
+    let of = of.map(|(epoch, highest)| format!("{epoch}-{highest}"));
+    let json = Json { epoch: epoch.clone(), lost: new.lost, of: of.clone(), after: None };
+    let json = serde_json::to_string(&json).expect("a row is names and numbers");
+    let mut command = script.call(3);
+    for key in [&keys.log, &keys.meta, &keys.epochs] {
+        command.push(key);
+    }
+    command.push(expected.map(|epoch| epoch.to_string()).unwrap_or_default());
+    command.push(epoch);
+    command.push(json.strip_suffix('}').expect("a row is an object"));
+    command.push(new.replid);
+    command.push_number(ROWS_MAX);
+    command.push(of.unwrap_or_default());
+    command
+}
+
+/// Reads the answer to it.
+pub(super) fn begun(reply: &Reply) -> Result<Begun, Fault> {
+    let parts = reply.array().unwrap_or_default();
+    match (parts.first().and_then(Reply::str), parts.get(1)) {
+        (Some("begun"), Some(reply)) => Ok(Begun::Now(row(reply)?)),
+        (Some("known"), _) => Ok(Begun::Known),
+        (Some("other"), Some(newest)) => {
+            Ok(Begun::Other { newest: newest.str().and_then(|text| hex(text, 16)).map(Epoch) })
+        }
+        _ => Err(Fault::damaged("the script that begins an epoch answered something else")),
+    }
+}
+
+/// The question where the log stands: one transaction, so that its parts belong together.
+pub(super) fn head_commands(keys: &Keys) -> [Command; 6] {
+    [
+        Command::new("MULTI"),
+        Command::new("LRANGE").arg(&keys.epochs).arg("0").arg("-1"),
+        Command::new("HMGET").arg(&keys.meta).arg("head").arg("tag").arg("epoch").arg("replid"),
+        Command::new("XRANGE").arg(&keys.log).arg("-").arg("+").arg("COUNT").arg("1"),
+        Command::new("INFO").arg("replication"),
+        Command::new("EXEC"),
+    ]
+}
+
+/// Reads the answer to `EXEC`.
+pub(super) fn head(reply: &Reply) -> Result<Head, Fault> {
+    let Some([rows, meta, first, info]) = reply.array() else {
+        return Err(Fault::damaged("a transaction was answered with something else"));
+    };
+    let epochs = rows.array().unwrap_or_default().iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    let first = first.array().ok_or_else(|| Fault::damaged("the log is no stream"))?.first();
+    let oldest = first.map(record::offset).transpose()?;
+    let Some([head, tag, epoch, epoch_replid]) = meta.array() else {
+        return Err(Fault::damaged("meta is no hash"));
+    };
+    let info = info.str().unwrap_or_default();
+    let replid = info.lines().find_map(|line| line.strip_prefix("master_replid:")).unwrap_or_default();
+    let replid = replid.trim().to_owned();
+    if epochs.is_empty() && *head == Reply::Nil && oldest.is_none() {
+        let epoch_replid = String::new();
+        return Ok(Head { epochs, offset: 0, tag: Tag(0), oldest, replid, epoch_replid });
+    }
+    let tag = tag.str().and_then(|text| hex(text, 8)).and_then(|tag| u32::try_from(tag).ok());
+    let newest = epoch.str().and_then(|text| hex(text, 16)).map(Epoch);
+    let (Some(offset), Some(tag), Some(epoch_replid)) = (head.number(), tag, epoch_replid.str()) else {
+        return Err(Fault::damaged("meta lacks a part; was a key deleted, or evicted?"));
+    };
+    if newest.is_none() || newest != epochs.last().map(|row| row.epoch) {
+        return Err(Fault::damaged("meta and epochs name two newest epochs"));
+    }
+    if oldest.is_none() && offset > 0 || oldest.is_some_and(|oldest| oldest > offset) {
+        return Err(Fault::damaged(format!("the log begins at {oldest:?} and ends at {offset}")));
+    }
+    let epoch_replid = epoch_replid.to_owned();
+    Ok(Head { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid })
+}

@@ -1,0 +1,88 @@
+//! Why a call to Redis has no answer, and what is known of its effect.
+
+use std::fmt;
+
+use crate::error::{Code, Error};
+
+/// What went wrong, sorted by what it means for the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It was not asked, or it refused: surely nothing was done.
+    NotDone(String),
+    /// It was asked and did not answer: nobody knows.
+    Unknown(String),
+    /// It holds what no hub writes there; an offset says where, if one is known.
+    Damaged {
+        offset: Option<u64>,
+        fault: String,
+    },
+}
+
+/// How a refusal begins where the server did nothing at all.
+const REFUSALS: &[&str] = &[
+    "NOSCRIPT",
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "BUSY",
+    "NOREPLICAS",
+    "NOAUTH",
+    "NOPERM",
+    "WRONGPASS",
+    "WRONGTYPE",
+    "MOVED",
+    "ASK",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "EXECABORT",
+];
+
+impl Fault {
+    /// Sorts the text of an error reply.
+    pub(super) fn of_reply(text: &str) -> Self {
+        let word = text.split(' ').next().unwrap_or_default();
+        if REFUSALS.contains(&word) {
+            Self::NotDone(format!("redis refused: {text}"))
+        } else {
+            Self::Unknown(format!("redis failed: {text}"))
+        }
+    }
+
+    pub(super) fn damaged(fault: impl Into<String>) -> Self {
+        Self::Damaged { offset: None, fault: fault.into() }
+    }
+
+    pub(super) fn damaged_at(offset: u64, fault: impl Into<String>) -> Self {
+        Self::Damaged { offset: Some(offset), fault: fault.into() }
+    }
+
+    /// The same as an error for a publisher.
+    pub(crate) fn into_error(self) -> Error {
+        let (code, detail) = match &self {
+            Self::NotDone(_) | Self::Damaged { .. } => {
+                (Code::NotStored, "the broker takes no events now; nothing was stored; try again")
+            }
+            Self::Unknown(_) => (
+                Code::OutcomeUnknown,
+                "the broker did not answer; the event may be stored; a retry with the same Idempotency-Key is safe",
+            ),
+        };
+        Error::new(code, detail).retry_after(std::time::Duration::from_secs(1)).caused_by(self)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDone(fact) | Self::Unknown(fact) => f.write_str(fact),
+            Self::Damaged { offset: Some(offset), fault } => {
+                write!(f, "event {offset} in redis cannot be read: {fault}")
+            }
+            Self::Damaged { offset: None, fault } => write!(f, "redis holds what no hub writes: {fault}"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}

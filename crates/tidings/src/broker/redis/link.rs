@@ -1,0 +1,313 @@
+//! The calls that a node makes, over a few connections that are kept open.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tidings_protocol::Epoch;
+use tokio::{sync::Semaphore, time::timeout_at};
+
+use super::{
+    Ears, Keys, Tail,
+    append::{self, Append, AppendError, Outcome, Witness},
+    connection::{Broken, Connection, Door},
+    epochs::{self, Begun, Head, NewEpoch},
+    fault::Fault,
+    record::{self, Stored},
+    script::{APPEND, BEGIN, Script, TRIM},
+    server::Server,
+    wire::{Command, Reply, TEXT_BYTES_MAX},
+};
+use crate::{config::Secret, error::Error};
+
+/// Connections for calls: one batch may be on its way while another is being answered.
+const CONNECTIONS_MAX: usize = 4;
+
+/// How to speak to Redis.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) url: Secret,
+    /// Authorities that a `rediss://` server's certificate is judged by; the public ones where none is given.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Before the names of all keys.
+    pub(crate) prefix: String,
+    /// How long one call may take.
+    pub(crate) deadline: Duration,
+    /// Replicas that hold a batch before it is answered.
+    pub(crate) replicas_min: u32,
+    /// How long an idempotency key is known.
+    pub(crate) idempotency_window: Duration,
+}
+
+/// What a trim left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trimmed {
+    /// None where the log is empty.
+    pub(crate) oldest: Option<u64>,
+    /// What the log took before, as Redis estimates it.
+    pub(crate) bytes: u64,
+    pub(crate) dropped: u64,
+}
+
+/// Speaks to one Redis. Shared; opens connections as they are needed.
+pub(crate) struct Link {
+    door: Arc<Door>,
+    keys: Keys,
+    replicas_min: u32,
+    window_ms: u64,
+    append: Script,
+    begin: Script,
+    trim: Script,
+    /// One for each connection that may be open.
+    permits: Semaphore,
+    /// Connections that nobody is using; [`CONNECTIONS_MAX`] at most.
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Link {
+    /// Reads the options; connects with the first call.
+    ///
+    /// # Errors
+    /// When the URL or the file is not good.
+    pub(crate) fn new(options: &Options) -> Result<Self, Error> {
+        let server = Server::parse(options.url.reveal(), options.ca_file.as_deref())?;
+        Ok(Self {
+            door: Arc::new(Door::new(server, options.deadline)),
+            keys: Keys::new(&options.prefix),
+            replicas_min: options.replicas_min,
+            window_ms: u64::try_from(options.idempotency_window.as_millis()).unwrap_or(u64::MAX),
+            append: Script::new(APPEND),
+            begin: Script::new(BEGIN),
+            trim: Script::new(TRIM),
+            permits: Semaphore::new(CONNECTIONS_MAX),
+            idle: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Follows the log on a connection of its own.
+    pub(crate) fn tail(&self) -> Tail {
+        Tail::new(self.door.clone(), self.keys.log.clone())
+    }
+
+    /// Hears Pub/Sub on a connection of its own; passes over payloads above so many bytes.
+    pub(crate) fn ears(&self, payload_bytes_max: usize) -> Ears {
+        Ears::new(self.door.clone(), payload_bytes_max)
+    }
+
+    /// The channel of events that are not stored.
+    pub(crate) fn live_channel(&self) -> &str {
+        &self.keys.live
+    }
+
+    /// Connections opened since the start, tails' and ears' too.
+    pub(crate) fn connections_opened(&self) -> u64 {
+        self.door.opened()
+    }
+
+    /// Appends a batch, whole, in one step: nobody sees a part of it, and nothing comes between.
+    ///
+    /// # Errors
+    /// [`AppendError::Refused`] where the appender's knowledge of the log is not the log's; else see [`Fault`]. Unknown also
+    /// where fewer replicas than asked for hold it in time.
+    pub(crate) async fn append(
+        &self,
+        batch: &[Append],
+        witness: Witness,
+    ) -> Result<Vec<Outcome>, AppendError> {
+        let command = append::command(&self.append, &self.keys, batch, witness, self.window_ms);
+        let mut commands = vec![command];
+        if self.replicas_min > 0 {
+            let wait_ms = (self.door.deadline().as_millis() / 2).max(1);
+            let wait = Command::new("WAIT").arg(self.replicas_min.to_string()).arg(wait_ms.to_string());
+            commands.push(wait);
+        }
+        let mut replies = self.run(&self.append, commands).await?.into_iter();
+        let outcomes = append::outcomes(&first(&mut replies)?, batch)?;
+        match replies.next().map(|reply| reply.number().unwrap_or(0)) {
+            Some(replicas) if replicas < u64::from(self.replicas_min) => Err(Fault::Unknown(format!(
+                "{replicas} replicas hold the batch; redis.replicas_min asks for {}",
+                self.replicas_min
+            ))
+            .into()),
+            _ => Ok(outcomes),
+        }
+    }
+
+    /// Where the log stands, and which server it is on.
+    pub(crate) async fn head(&self) -> Result<Head, Fault> {
+        let replies = self.ask(&epochs::head_commands(&self.keys)).await?;
+        epochs::head(&first(&mut replies.into_iter().rev())?)
+    }
+
+    /// Begins the log, where there is none.
+    pub(crate) async fn begin(&self, first: NewEpoch) -> Result<Begun, Fault> {
+        self.begin_with(None, first, None).await
+    }
+
+    /// Begins an epoch at the head, if `expected` is the newest.
+    pub(crate) async fn begin_epoch(&self, expected: Epoch, new: NewEpoch) -> Result<Begun, Fault> {
+        self.begin_with(Some(expected), new, None).await
+    }
+
+    /// Begins an epoch that tells of a loss: of `lost.0`, entries up to `lost.1` had been seen. Once for each such pair.
+    pub(crate) async fn report_loss(
+        &self,
+        expected: Epoch,
+        lost: (Epoch, u64),
+        new: NewEpoch,
+    ) -> Result<Begun, Fault> {
+        self.begin_with(Some(expected), new, Some(lost)).await
+    }
+
+    async fn begin_with(
+        &self,
+        expected: Option<Epoch>,
+        new: NewEpoch,
+        of: Option<(Epoch, u64)>,
+    ) -> Result<Begun, Fault> {
+        let command = epochs::begin(&self.begin, &self.keys, expected, new, of);
+        epochs::begun(&self.run_one(&self.begin, command).await?)
+    }
+
+    /// Reads entries from an offset on, oldest first, at most so many.
+    pub(crate) async fn range(&self, from: u64, count: usize) -> Result<Vec<Stored>, Fault> {
+        let command = Command::new("XRANGE").arg(&self.keys.log).arg(format!("{from}-0")).arg("+");
+        let reply = self.ask_one(command.arg("COUNT").arg(count.to_string())).await?;
+        record::decode_all(&reply)
+    }
+
+    /// Drops entries published before `not_before_ms`, and the oldest above `bytes_max`; roughly, and at most 100,000 at once.
+    pub(crate) async fn trim(&self, not_before_ms: u64, bytes_max: u64) -> Result<Trimmed, Fault> {
+        let mut command = self.trim.call(2);
+        command.push(&self.keys.log);
+        command.push(&self.keys.meta);
+        command.push_number(not_before_ms);
+        command.push_number(bytes_max);
+        let reply = self.run_one(&self.trim, command).await?;
+        let numbers: Vec<_> = reply.array().unwrap_or_default().iter().filter_map(Reply::number).collect();
+        let [oldest, bytes, dropped] = numbers[..] else {
+            return Err(Fault::damaged("the script that trims answered something else"));
+        };
+        Ok(Trimmed { oldest: Some(oldest).filter(|oldest| *oldest > 0), bytes, dropped })
+    }
+
+    /// Tells every node's ears.
+    pub(crate) async fn publish_live(&self, payload: &[u8]) -> Result<(), Fault> {
+        self.ask_one(Command::new("PUBLISH").arg(&self.keys.live).arg(payload)).await?;
+        Ok(())
+    }
+
+    /// Keeps a value for so long.
+    pub(crate) async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), Fault> {
+        let command = Command::new("SET").arg(self.keys.state(key)).arg(value);
+        self.ask_one(command.arg("PX").arg(ttl.as_millis().max(1).to_string())).await?;
+        Ok(())
+    }
+
+    /// Reads a value.
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, Fault> {
+        Ok(value(self.ask_one(Command::new("GET").arg(self.keys.state(key))).await?))
+    }
+
+    /// Reads a value and removes it: of all who take it, one gets it.
+    pub(crate) async fn take(&self, key: &str) -> Result<Option<Bytes>, Fault> {
+        Ok(value(self.ask_one(Command::new("GETDEL").arg(self.keys.state(key))).await?))
+    }
+
+    async fn run_one(&self, script: &Script, command: Command) -> Result<Reply, Fault> {
+        first(&mut self.run(script, vec![command]).await?.into_iter())
+    }
+
+    /// Runs commands of which the first calls a script, which is made known to the server first where it is not.
+    async fn run(&self, script: &Script, mut commands: Vec<Command>) -> Result<Vec<Reply>, Fault> {
+        let replies = self.ask(&commands).await?;
+        if !matches!(&replies[0], Reply::Error(error) if error.starts_with("NOSCRIPT")) {
+            return Ok(replies);
+        }
+        commands.insert(0, script.load());
+        let mut replies = self.ask(&commands).await?;
+        replies.remove(0);
+        Ok(replies)
+    }
+
+    async fn ask_one(&self, command: Command) -> Result<Reply, Fault> {
+        first(&mut self.ask(&[command]).await?.into_iter())
+    }
+
+    /// Sends commands and waits for their replies. An error reply is a reply.
+    async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
+        let due = self.door.due();
+        let permit = timeout_at(due, self.permits.acquire()).await;
+        let _permit = permit
+            .map_err(|_| not_done(&self.door.late("had no free connection")))?
+            .expect("the semaphore is never closed");
+        let mut connection = match self.idle_connection() {
+            Some(connection) => connection,
+            None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_done(&broken))?,
+        };
+        match timeout_at(due, connection.send(commands)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(broken)) => return Err(not_done(&broken)),
+            Err(_) => return Err(not_done(&self.door.late("did not take the call"))),
+        }
+        let answered = timeout_at(due, replies(&mut connection, commands.len())).await;
+        let answered = answered.unwrap_or_else(|_| Err(self.door.late("did not answer")));
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        match answered {
+            Ok(replies) => {
+                idle.push(connection);
+                Ok(replies)
+            }
+            Err(broken) => {
+                // The others go to the same server, and may be as dead without showing it.
+                idle.clear();
+                Err(Fault::Unknown(broken.to_string()))
+            }
+        }
+    }
+
+    /// A connection that is open as far as can be seen; those that are not go.
+    fn idle_connection(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut connection) = idle.pop() {
+            if connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+}
+
+async fn replies(connection: &mut Connection, count: usize) -> Result<Vec<Reply>, Broken> {
+    let mut replies = Vec::with_capacity(count);
+    for _ in 0..count {
+        replies.push(connection.receive().await?);
+    }
+    Ok(replies)
+}
+
+fn not_done(broken: &Broken) -> Fault {
+    Fault::NotDone(broken.to_string())
+}
+
+fn first(replies: &mut impl Iterator<Item = Reply>) -> Result<Reply, Fault> {
+    whole(replies.next().expect("each command has its reply"))
+}
+
+/// A reply that is no error.
+pub(super) fn whole(reply: Reply) -> Result<Reply, Fault> {
+    match reply {
+        Reply::Error(error) => Err(Fault::of_reply(&error)),
+        other => Ok(other),
+    }
+}
+
+fn value(reply: Reply) -> Option<Bytes> {
+    match reply {
+        Reply::Text(bytes) => Some(bytes),
+        _ => None,
+    }
+}

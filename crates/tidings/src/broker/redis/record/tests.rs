@@ -1,0 +1,78 @@
+use bytes::Bytes;
+
+use super::*;
+
+const WHOLE: &[(&str, &str)] = &[
+    ("e", "00000000000000ab"),
+    ("t", "0000beef"),
+    ("c", "a.b user:1"),
+    ("at", "1700000000000"),
+    ("n", "created"),
+    ("p", "high"),
+    ("k", "row 7"),
+    ("x", "1700000001000"),
+    ("d", "text"),
+    ("later", "unknown"),
+];
+
+fn text(text: &str) -> Reply {
+    Reply::Text(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn entry(id: &str, fields: &[(&str, &str)]) -> Reply {
+    let texts = fields.iter().flat_map(|(name, value)| [text(name), text(value)]).collect();
+    Reply::Array(vec![text(id), Reply::Array(texts)])
+}
+
+#[test]
+fn an_entry_is_read_whole() {
+    let stored = decode(&entry("42-0", WHOLE)).unwrap();
+    assert_eq!((stored.offset, stored.epoch, stored.tag), (42, Epoch(0xab), Tag(0xbeef)));
+    let draft = stored.draft;
+    let channels: Vec<_> = draft.channels.iter().map(ChannelName::as_str).collect();
+    assert_eq!(channels, ["a.b", "user:1"]);
+    assert_eq!(draft.event.as_ref().map(EventName::as_str), Some("created"));
+    assert_eq!((draft.priority, draft.key.as_deref()), (Priority::High, Some("row 7")));
+    assert_eq!((draft.published_at, draft.expires_at), (1_700_000_000_000, Some(1_700_000_001_000)));
+    assert_eq!(&*draft.data, "text");
+}
+
+#[test]
+fn a_field_that_does_not_parse_names_the_offset() {
+    for (name, value) in [
+        ("e", "00000000000000AB"),
+        ("e", "ab"),
+        ("t", "00000000"),
+        ("t", "beef"),
+        ("c", ""),
+        ("c", "a  b"),
+        ("c", "$hidden"),
+        ("at", "soon"),
+        ("n", "two\nlines"),
+        ("p", "urgent"),
+        ("x", "-1"),
+    ] {
+        let fields: Vec<_> =
+            WHOLE.iter().map(|field| if field.0 == name { (name, value) } else { *field }).collect();
+        let fault = decode(&entry("42-0", &fields)).expect_err(name);
+        assert!(matches!(fault, Fault::Damaged { offset: Some(42), .. }), "{name}={value:?}: {fault}");
+    }
+}
+
+#[test]
+fn a_field_that_is_missing_or_stands_twice_is_refused() {
+    for name in ["e", "t", "c", "at", "d"] {
+        let without: Vec<_> = WHOLE.iter().copied().filter(|field| field.0 != name).collect();
+        decode(&entry("1-0", &without)).expect_err(name);
+        let twice: Vec<_> = WHOLE.iter().copied().chain([(name, "again")]).collect();
+        decode(&entry("1-0", &twice)).expect_err(name);
+    }
+}
+
+#[test]
+fn an_id_that_no_hub_gives_is_refused() {
+    for id in ["1700000000000-1", "x-0", "7", ""] {
+        let fault = decode(&entry(id, WHOLE)).expect_err(id);
+        assert!(matches!(fault, Fault::Damaged { offset: None, .. }), "{fault}");
+    }
+}

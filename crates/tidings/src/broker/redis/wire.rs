@@ -1,0 +1,234 @@
+//! Redis's protocol (RESP2) as bytes: commands out, replies in.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Bytes of one text that a reply may hold; a larger one is passed over as it comes.
+pub(super) const TEXT_BYTES_MAX: usize = 64 << 20;
+/// Elements of one array.
+const ELEMENTS_MAX: usize = 1 << 20;
+/// Arrays within arrays.
+const DEPTH_MAX: usize = 8;
+/// Bytes of a line: a type with its number, or an error's text.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// One command with its arguments, encoded.
+#[derive(Debug, Clone)]
+pub(super) struct Command {
+    arguments: usize,
+    body: Vec<u8>,
+}
+
+impl Command {
+    pub(super) fn new(name: &str) -> Self {
+        Self { arguments: 0, body: Vec::new() }.arg(name)
+    }
+
+    pub(super) fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
+        self.push(argument);
+        self
+    }
+
+    pub(super) fn push(&mut self, argument: impl AsRef<[u8]>) {
+        let argument = argument.as_ref();
+        self.arguments += 1;
+        self.body.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        self.body.extend_from_slice(argument);
+        self.body.extend_from_slice(b"\r\n");
+    }
+
+    pub(super) fn push_number(&mut self, number: u64) {
+        self.push(number.to_string());
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("*{}\r\n", self.arguments).as_bytes());
+        out.extend_from_slice(&self.body);
+    }
+}
+
+/// One reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// A word of the server's own.
+    Word(Bytes),
+    /// It refused, or failed.
+    Error(String),
+    Number(i64),
+    Text(Bytes),
+    Nil,
+    Array(Vec<Reply>),
+    /// A text of so many bytes, larger than is read here; it was passed over.
+    TooLarge(u64),
+}
+
+impl Reply {
+    pub(super) fn text(&self) -> Option<&[u8]> {
+        match self {
+            Self::Word(bytes) | Self::Text(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub(super) fn str(&self) -> Option<&str> {
+        std::str::from_utf8(self.text()?).ok()
+    }
+
+    /// A number, also one written as text.
+    pub(super) fn number(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => u64::try_from(*number).ok(),
+            other => other.str()?.parse().ok(),
+        }
+    }
+
+    pub(super) fn array(&self) -> Option<&[Reply]> {
+        match self {
+            Self::Array(replies) => Some(replies),
+            _ => None,
+        }
+    }
+}
+
+/// Puts replies together from what arrives. Remembers where it is: what was read once is not read again.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    buffer: BytesMut,
+    /// Arrays that are not complete, outermost first, each with how many elements it lacks.
+    open: Vec<(Vec<Reply>, usize)>,
+    text_bytes_max: usize,
+    /// Bytes of a text that is passed over, which are still to come, and how many it has.
+    passing: Option<(u64, u64)>,
+}
+
+/// Bytes that are not the protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotRedis(pub(super) &'static str);
+
+impl Decoder {
+    pub(super) fn new(text_bytes_max: usize) -> Self {
+        Self { buffer: BytesMut::new(), open: Vec::new(), text_bytes_max, passing: None }
+    }
+
+    /// Where to put what arrives.
+    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Whether nothing has arrived that was not handed out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.open.is_empty() && self.passing.is_none()
+    }
+
+    /// The next whole reply; none until more has arrived.
+    pub(super) fn next(&mut self) -> Result<Option<Reply>, NotRedis> {
+        while let Some(reply) = self.scalar()? {
+            let mut complete = Some(reply);
+            while let Some(reply) = complete.take() {
+                let Some((elements, lacking)) = self.open.last_mut() else { return Ok(Some(reply)) };
+                elements.push(reply);
+                *lacking -= 1;
+                if *lacking == 0 {
+                    complete = self.open.pop().map(|(elements, _)| Reply::Array(elements));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next reply that is no array with elements: such a one is opened, and its first element follows.
+    fn scalar(&mut self) -> Result<Option<Reply>, NotRedis> {
+        loop {
+            if let Some((lacking, bytes)) = self.passing {
+                let here = lacking.min(self.buffer.len() as u64);
+                self.buffer.advance(here as usize);
+                if here < lacking {
+                    self.passing = Some((lacking - here, bytes));
+                    return Ok(None);
+                }
+                self.passing = None;
+                return Ok(Some(Reply::TooLarge(bytes)));
+            }
+            let Some(line_bytes) = self.line()? else { return Ok(None) };
+            let rest = &self.buffer[1..line_bytes];
+            let reply = match self.buffer[0] {
+                b'+' => Reply::Word(Bytes::copy_from_slice(rest)),
+                b'-' => Reply::Error(String::from_utf8_lossy(rest).into_owned()),
+                b':' => Reply::Number(number(rest)?),
+                b'$' => match self.bulk(number(rest)?, line_bytes)? {
+                    Bulk::Whole(reply) => return Ok(Some(reply)),
+                    Bulk::NotYet => return Ok(None),
+                    Bulk::Passing => continue,
+                },
+                b'*' => match number(rest)? {
+                    -1 => Reply::Nil,
+                    0 => Reply::Array(Vec::new()),
+                    count => {
+                        let count = usize::try_from(count).map_err(|_| NotRedis("an array of a negative size"))?;
+                        if count > ELEMENTS_MAX || self.open.len() >= DEPTH_MAX {
+                            return Err(NotRedis("an array that is larger or deeper than any the hub asks for"));
+                        }
+                        self.open.push((Vec::with_capacity(count.min(1024)), count));
+                        self.buffer.advance(line_bytes + 2);
+                        continue;
+                    }
+                },
+                _ => return Err(NotRedis("a reply of an unknown type")),
+            };
+            self.buffer.advance(line_bytes + 2);
+            return Ok(Some(reply));
+        }
+    }
+
+    /// Bytes of the first line without its end; none where that has not arrived.
+    fn line(&self) -> Result<Option<usize>, NotRedis> {
+        match memchr::memchr(b'\r', &self.buffer) {
+            Some(0) => Err(NotRedis("an empty line")),
+            Some(end) if self.buffer.len() > end + 1 => match self.buffer[end + 1] {
+                b'\n' => Ok(Some(end)),
+                _ => Err(NotRedis("a line that does not end")),
+            },
+            None if self.buffer.len() > LINE_BYTES_MAX => Err(NotRedis("a line without an end")),
+            _ => Ok(None),
+        }
+    }
+
+    fn bulk(&mut self, bytes: i64, line_bytes: usize) -> Result<Bulk, NotRedis> {
+        let head = line_bytes + 2;
+        if bytes == -1 {
+            self.buffer.advance(head);
+            return Ok(Bulk::Whole(Reply::Nil));
+        }
+        let bytes = usize::try_from(bytes).map_err(|_| NotRedis("a text of a negative size"))?;
+        if bytes > self.text_bytes_max {
+            self.buffer.advance(head);
+            self.passing = Some((bytes as u64 + 2, bytes as u64));
+            return Ok(Bulk::Passing);
+        }
+        if self.buffer.len() < head + bytes + 2 {
+            self.buffer.reserve(head + bytes + 2 - self.buffer.len());
+            return Ok(Bulk::NotYet);
+        }
+        if self.buffer[head + bytes..head + bytes + 2] != *b"\r\n" {
+            return Err(NotRedis("a text that is longer than it says"));
+        }
+        self.buffer.advance(head);
+        let text = self.buffer.split_to(bytes).freeze();
+        self.buffer.advance(2);
+        Ok(Bulk::Whole(Reply::Text(text)))
+    }
+}
+
+/// What became of a text.
+enum Bulk {
+    Whole(Reply),
+    NotYet,
+    Passing,
+}
+
+fn number(digits: &[u8]) -> Result<i64, NotRedis> {
+    let text = std::str::from_utf8(digits).ok();
+    text.and_then(|text| text.parse().ok()).ok_or(NotRedis("a number that is none"))
+}
+
+#[cfg(test)]
+mod tests;
