@@ -65,6 +65,14 @@ fn check_prints_every_setting_with_value_and_origin() {
             r#"limits.body_bytes = "8MiB" # default"#,
             "cors.origins = [] # default",
             "metrics.public = false # default",
+            r#"redis.url = "none" # default"#,
+            r##"# redis.prefix = "tidings" # default"##,
+            r##"# redis.listen = ["**"] # default"##,
+            "# redis.capture = [] # default",
+            "# redis.mirror = [] # default",
+            r##"# redis.deadline = "5s" # default"##,
+            r##"# redis.lease = "5s" # default"##,
+            "# redis.replicas_min = 0 # default",
             r#"shutdown.window = "5s" # default"#,
         ]
     );
@@ -99,6 +107,18 @@ fn check_masks_passwords() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stdout.contains("a://user:***@host"), "{outcome:?}");
     assert!(!outcome.stdout.contains("s3cret"), "{outcome:?}");
+}
+
+#[test]
+fn check_shows_where_redis_is_and_not_its_password() {
+    let variables = [("REDIS_URL", "redis://user:s3cret@host:1"), ("TIDINGS_REDIS_PREFIX", "shop")];
+    let outcome = Directory::new().run(&["check"], &variables);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let lines: Vec<&str> = outcome.stdout.lines().filter(|line| line.contains("redis.")).collect();
+    assert!(lines[0].starts_with("# redis.url = \"redis://user:***@host:1\""), "{lines:?}");
+    assert!(lines[0].ends_with("# environment REDIS_URL"), "{lines:?}");
+    assert!(lines[1].starts_with("redis.prefix = \"shop\""), "{lines:?}");
+    assert!(![outcome.stdout, outcome.stderr].concat().contains("s3cret"));
 }
 
 #[test]
