@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -280,6 +281,16 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream) {
     });
 }
 
+/// A Python that has the guides' `broadcaster`, over the client of Redis of this age: 5 or 8.
+pub(crate) fn python(age: u32) -> Command {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let program = target.join(format!("python/redis-{age}/bin/python"));
+    assert!(program.is_file(), "{} is missing; `cargo xtask test` installs it", program.display());
+    let mut command = Command::new(program);
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
 /// What Redis answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -447,4 +458,21 @@ fn gate_of_a_test_cuts_connections_and_leads_elsewhere() {
     assert_eq!(gate.connect().command(&["GET", "a"]), Reply::Nothing);
     gate.turn_to(&first);
     assert_eq!(gate.connect().command(&["GET", "a"]).text(), "1");
+}
+
+#[test]
+fn python_of_a_test_publishes_with_the_library_of_the_guides() {
+    let redis = RedisServer::start();
+    let mut subscriber = redis.connect();
+    subscriber.command(&["SUBSCRIBE", "project.1"]);
+    for age in [5, 8] {
+        let program = format!(
+            "import asyncio\nfrom broadcaster import Broadcast\nasync def main():\n    async with Broadcast({:?}) as b:\n        \
+             await b.publish(channel='project.1', message='{{\"n\": {age}}}')\nasyncio.run(main())\n",
+            redis.url()
+        );
+        let output = python(age).args(["-c", &program]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(subscriber.reply().list()[2].text(), format!("{{\"n\": {age}}}"));
+    }
 }
