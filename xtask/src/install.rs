@@ -2,7 +2,8 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::process::{Counted, Step, run};
@@ -22,6 +23,26 @@ const PROGRAMS: &[Program] = &[
     Program { name: "strace", package: "strace" },
     // Gives a test a small disk of its own.
     Program { name: "unshare", package: "util-linux" },
+    // Each test of several nodes starts one of its own.
+    Program { name: "redis-server", package: "redis-server" },
+    // Stands before two hubs, as in `deploy/`.
+    Program { name: "nginx", package: "nginx-light" },
+    Program { name: "python3", package: "python3" },
+];
+
+/// Where Debian puts programs that a user's search path may lack.
+const SYSTEM_PROGRAMS: &str = "/usr/sbin";
+
+/// A Python with packages of its own, in this folder below cargo's `target/python`.
+struct Python {
+    folder: &'static str,
+    packages: &'static [&'static str],
+}
+
+/// The library that the guides publish with, over the oldest client of Redis that it takes, and over the newest.
+const PYTHONS: &[Python] = &[
+    Python { folder: "redis-5", packages: &["broadcaster[redis]==0.3.1", "redis>=5,<6"] },
+    Python { folder: "redis-8", packages: &["broadcaster[redis]==0.3.1", "redis>=8,<9"] },
 ];
 
 /// Servers that the hub is compared with, and what counts their system calls: a file that each package brings.
@@ -40,15 +61,19 @@ pub(crate) const NODE_PACKAGES: &[&str] = &["tests/browser"];
 
 const MINUTES: Duration = Duration::from_secs(60);
 
-/// Installs the missing programs and npm packages. A failed installation is counted; what needs it will fail by itself.
+/// Installs the missing programs, Pythons and npm packages. A failed installation is counted; what needs it will fail by itself.
 pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
-    let missing: Vec<&str> = PROGRAMS
+    let mut missing: Vec<&str> = PROGRAMS
         .iter()
         .filter(|program| !is_installed(program.name))
         .map(|program| program.package)
         .collect();
-    if !missing.is_empty() {
-        install_packages(workspace, tally, &missing);
+    if !can_make_pythons(workspace) {
+        missing.push("python3-venv");
+    }
+    install_quietly(workspace, tally, &missing);
+    for python in PYTHONS {
+        make_python(workspace, tally, python);
     }
     for folder in NODE_PACKAGES.iter().filter(|folder| workspace.has_folder(folder)) {
         let mut command = workspace.command("npm");
@@ -72,12 +97,48 @@ pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
 pub(crate) fn compared(workspace: &Workspace, tally: &mut Tally) {
     let missing: Vec<&str> =
         COMPARED.iter().filter(|(file, _)| !is_file(Path::new(file))).map(|(_, package)| *package).collect();
+    install_quietly(workspace, tally, &missing);
+}
+
+/// Whether this machine's Python can be given packages of its own. Debian keeps that in a package by itself.
+fn can_make_pythons(workspace: &Workspace) -> bool {
+    let mut command = workspace.command("python3");
+    command.args(["-c", "import ensurepip, venv"]).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Makes a Python with its packages, where it is not there in full.
+fn make_python(workspace: &Workspace, tally: &mut Tally, python: &Python) {
+    let folder = workspace.target.join("python").join(python.folder);
+    // Written at the very end, and other packages are another text.
+    let (mark, packages) = (folder.join("packages"), python.packages.join(" "));
+    if fs::read_to_string(&mark).is_ok_and(|text| text == packages) {
+        return;
+    }
+    let mut command = workspace.command("python3");
+    command.args(["-m", "venv", "--clear"]).arg(&folder);
+    let name = format!("python for {}", python.folder);
+    if !run(tally, Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 5 }) {
+        return;
+    }
+    let mut command = workspace.command(&folder.join("bin/pip").to_string_lossy());
+    command.args(["install", "--quiet", "--disable-pip-version-check"]).args(python.packages);
+    let name = format!("pip install {packages}");
+    if run(tally, Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 10 })
+        && let Err(error) = fs::write(&mark, packages)
+    {
+        println!("  {}: {error}; it is installed anew next time", mark.display());
+    }
+}
+
+/// Installs packages without starting the services that they bring.
+fn install_quietly(workspace: &Workspace, tally: &mut Tally, missing: &[&str]) {
     if missing.is_empty() {
         return;
     }
     // A policy that is there already is somebody's own.
     let is_ours = !Path::new(SERVICE_POLICY).exists() && forbid_services();
-    install_packages(workspace, tally, &missing);
+    install_packages(workspace, tally, missing);
     if is_ours && let Err(error) = fs::remove_file(SERVICE_POLICY) {
         println!("  remove {SERVICE_POLICY} by hand: {error}");
     }
@@ -112,10 +173,11 @@ fn install_packages(workspace: &Workspace, tally: &mut Tally, packages: &[&str])
     run(tally, Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 20 });
 }
 
-/// Whether a program of this name is on the search path.
+/// Whether a program of this name is on the search path, or among the system's.
 fn is_installed(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder: std::path::PathBuf| is_file(&folder.join(name)))
+    let folders = std::env::split_paths(&path).chain([PathBuf::from(SYSTEM_PROGRAMS)]);
+    folders.into_iter().any(|folder| is_file(&folder.join(name)))
 }
 
 fn is_file(path: &Path) -> bool {

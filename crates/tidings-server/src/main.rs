@@ -62,6 +62,9 @@ pub(crate) struct SettingFlags {
     /// Keep everything in memory, and nothing on disk.
     #[arg(long, conflicts_with = "data_dir")]
     memory: bool,
+    /// Redis that carries one log for several nodes; passwords are better kept in REDIS_URL, since every program sees flags.
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
     /// Listen beyond loopback although everyone who reaches the hub may do everything.
     #[arg(long)]
     insecure: bool,
@@ -83,6 +86,9 @@ impl SettingFlags {
         }
         if self.memory {
             flags.push(FlagValue { setting: "data_dir", flag: "--memory", raw: Raw::Nothing });
+        }
+        if let Some(url) = self.redis.clone() {
+            flags.push(FlagValue { setting: "redis.url", flag: "--redis", raw: Raw::Text(url) });
         }
         if self.insecure {
             flags.push(FlagValue {

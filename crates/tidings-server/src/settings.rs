@@ -60,11 +60,14 @@ impl Loaded {
         self.origins.get(name).unwrap_or(&Origin::Default)
     }
 
-    /// Whether a file could give this setting the value that is shown: `--memory` has no words there, a secret and the
-    /// hashes of keys are not shown, and a hub stays open only without a word of `[auth]`.
+    /// Whether a file could give this setting the value that is shown: `--memory` has no words there, secrets, passwords
+    /// and the hashes of keys are not shown, a hub stays open only without a word of `[auth]`, and without a URL nothing of
+    /// `[redis]` has an effect.
     pub(crate) fn file_can_say(&self, name: &str) -> bool {
         match (name, &self.settings.auth) {
             ("data_dir", _) => self.settings.data_dir.is_some(),
+            ("redis.url", _) => self.settings.redis.as_ref().is_none_or(|redis| !redis.url.has_password()),
+            (_, _) if name.starts_with("redis.") => self.settings.redis.is_some(),
             ("auth.secret", Some(auth)) => auth.secret.is_none(),
             ("auth.keys", Some(auth)) => auth.keys.is_empty(),
             (_, None) => !name.starts_with("auth."),

@@ -2,6 +2,69 @@
 
 use super::process::Directory;
 
+/// What the first test is printed, one space between value and origin.
+const LISTING: &[&str] = &[
+    r#"listen = ["127.0.0.1:0"] # flag --listen"#,
+    r#"data_dir = "tidings-data" # default"#,
+    "# insecure = false # default",
+    "# test_mode = false # default",
+    r#"log.durability = "memory" # environment TIDINGS_LOG_DURABILITY"#,
+    r#"log.retention_age = "2h" # tidings.toml:2"#,
+    r#"log.retention_bytes = "1GiB" # default"#,
+    "log.retention_events = 10000 # default",
+    r#"log.ring_bytes = "64MiB" # default"#,
+    r#"log.idempotency_window = "10m" # default"#,
+    "log.idempotency_keys = 1000000 # default",
+    "stream.enabled = true # default",
+    r#"stream.keep_alive = "15s" # default"#,
+    r#"stream.write_timeout = "30s" # default"#,
+    r#"stream.max_age = "none" # default"#,
+    r#"channels.envelope = "any" # default"#,
+    "channels.types = [] # default",
+    r#"server.head_timeout = "10s" # default"#,
+    r#"server.body_timeout = "30s" # default"#,
+    r#"server.tls.cert_file = "none" # default"#,
+    r#"server.tls.key_file = "none" # default"#,
+    r##"# auth.secret = "none" # default"##,
+    r##"# auth.key_file = "none" # default"##,
+    r##"# auth.jwks_url = "none" # default"##,
+    "# auth.algorithms = [] # default",
+    "# auth.audience = [] # default",
+    "# auth.issuer = [] # default",
+    r##"# auth.leeway = "5s" # default"##,
+    r##"# auth.cookie = "none" # default"##,
+    "# auth.query_token = false # default",
+    r##"# auth.user_claim = "sub" # default"##,
+    r##"# auth.hook = "none" # default"##,
+    r##"# auth.hook_timeout = "2s" # default"##,
+    r##"# auth.hook_ttl = "10s" # default"##,
+    r##"# auth.hook_recheck = "1m" # default"##,
+    "# auth.hook_private = false # default",
+    r##"# auth.token_max_age = "24h" # default"##,
+    "# auth.keys = [] # default",
+    r##"# auth.user.subscribe = ["user.{sub}", "user.{sub}.**", "user:{sub}", "user:{sub}:**"] # default"##,
+    "# auth.anonymous.subscribe = [] # default",
+    "limits.connections = 10 # environment TIDINGS_LIMITS_CONNECTIONS",
+    "limits.connections_per_user = 100 # default",
+    r#"limits.connections_per_address = "none" # default"#,
+    "limits.trusted_proxies = [] # default",
+    "limits.channels_per_connection = 256 # default",
+    r#"limits.publishes_per_second = "none" # default"#,
+    r#"limits.event_bytes = "256KiB" # default"#,
+    r#"limits.body_bytes = "8MiB" # default"#,
+    "cors.origins = [] # default",
+    "metrics.public = false # default",
+    r#"redis.url = "none" # default"#,
+    r##"# redis.prefix = "tidings" # default"##,
+    r##"# redis.listen = ["**"] # default"##,
+    "# redis.capture = [] # default",
+    "# redis.mirror = [] # default",
+    r##"# redis.deadline = "5s" # default"##,
+    r##"# redis.lease = "5s" # default"##,
+    "# redis.replicas_min = 0 # default",
+    r#"shutdown.window = "5s" # default"#,
+];
+
 #[test]
 fn check_prints_every_setting_with_value_and_origin() {
     let directory = Directory::new();
@@ -12,62 +75,7 @@ fn check_prints_every_setting_with_value_and_origin() {
     // One space stands for the column between value and origin.
     let lines: Vec<String> =
         outcome.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    assert_eq!(
-        lines,
-        [
-            r#"listen = ["127.0.0.1:0"] # flag --listen"#,
-            r#"data_dir = "tidings-data" # default"#,
-            "# insecure = false # default",
-            "# test_mode = false # default",
-            r#"log.durability = "memory" # environment TIDINGS_LOG_DURABILITY"#,
-            r#"log.retention_age = "2h" # tidings.toml:2"#,
-            r#"log.retention_bytes = "1GiB" # default"#,
-            "log.retention_events = 10000 # default",
-            r#"log.ring_bytes = "64MiB" # default"#,
-            r#"log.idempotency_window = "10m" # default"#,
-            "log.idempotency_keys = 1000000 # default",
-            "stream.enabled = true # default",
-            r#"stream.keep_alive = "15s" # default"#,
-            r#"stream.write_timeout = "30s" # default"#,
-            r#"stream.max_age = "none" # default"#,
-            r#"channels.envelope = "any" # default"#,
-            "channels.types = [] # default",
-            r#"server.head_timeout = "10s" # default"#,
-            r#"server.body_timeout = "30s" # default"#,
-            r#"server.tls.cert_file = "none" # default"#,
-            r#"server.tls.key_file = "none" # default"#,
-            r##"# auth.secret = "none" # default"##,
-            r##"# auth.key_file = "none" # default"##,
-            r##"# auth.jwks_url = "none" # default"##,
-            "# auth.algorithms = [] # default",
-            "# auth.audience = [] # default",
-            "# auth.issuer = [] # default",
-            r##"# auth.leeway = "5s" # default"##,
-            r##"# auth.cookie = "none" # default"##,
-            "# auth.query_token = false # default",
-            r##"# auth.user_claim = "sub" # default"##,
-            r##"# auth.hook = "none" # default"##,
-            r##"# auth.hook_timeout = "2s" # default"##,
-            r##"# auth.hook_ttl = "10s" # default"##,
-            r##"# auth.hook_recheck = "1m" # default"##,
-            "# auth.hook_private = false # default",
-            r##"# auth.token_max_age = "24h" # default"##,
-            "# auth.keys = [] # default",
-            r##"# auth.user.subscribe = ["user.{sub}", "user.{sub}.**", "user:{sub}", "user:{sub}:**"] # default"##,
-            "# auth.anonymous.subscribe = [] # default",
-            "limits.connections = 10 # environment TIDINGS_LIMITS_CONNECTIONS",
-            "limits.connections_per_user = 100 # default",
-            r#"limits.connections_per_address = "none" # default"#,
-            "limits.trusted_proxies = [] # default",
-            "limits.channels_per_connection = 256 # default",
-            r#"limits.publishes_per_second = "none" # default"#,
-            r#"limits.event_bytes = "256KiB" # default"#,
-            r#"limits.body_bytes = "8MiB" # default"#,
-            "cors.origins = [] # default",
-            "metrics.public = false # default",
-            r#"shutdown.window = "5s" # default"#,
-        ]
-    );
+    assert_eq!(lines, LISTING);
 }
 
 #[test]
@@ -99,6 +107,18 @@ fn check_masks_passwords() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stdout.contains("a://user:***@host"), "{outcome:?}");
     assert!(!outcome.stdout.contains("s3cret"), "{outcome:?}");
+}
+
+#[test]
+fn check_shows_where_redis_is_and_not_its_password() {
+    let variables = [("REDIS_URL", "redis://user:s3cret@host:1"), ("TIDINGS_REDIS_PREFIX", "shop")];
+    let outcome = Directory::new().run(&["check"], &variables);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let lines: Vec<&str> = outcome.stdout.lines().filter(|line| line.contains("redis.")).collect();
+    assert!(lines[0].starts_with("# redis.url = \"redis://user:***@host:1\""), "{lines:?}");
+    assert!(lines[0].ends_with("# environment REDIS_URL"), "{lines:?}");
+    assert!(lines[1].starts_with("redis.prefix = \"shop\""), "{lines:?}");
+    assert!(![outcome.stdout, outcome.stderr].concat().contains("s3cret"));
 }
 
 #[test]

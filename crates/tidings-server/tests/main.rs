@@ -6,6 +6,7 @@ mod backend;
 mod callers;
 mod process;
 mod reader;
+mod redis_server;
 mod tokens;
 mod ways;
 mod wire;

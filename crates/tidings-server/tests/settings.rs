@@ -102,13 +102,25 @@ fn address_beyond_loopback_is_refused_without_insecure() {
 #[test]
 fn settings_of_later_versions_are_refused() {
     let directory = Directory::new();
-    directory.write("tidings.toml", "[redis]\nurl = \"redis://h\"\n");
+    directory.write("tidings.toml", "[redis]\nurl = \"redis://h\"\ncapture = [\"a\"]\nmirror = []\n");
     let expected = [
-        "tidings.toml:2:1: redis.url is not available in this version; remove it",
-        "TIDINGS_REDIS_PREFIX: redis.prefix is not available in this version",
+        "tidings.toml:3:11: redis.capture is not available in this version; remove it",
         "NATS_URL: not available in this version",
     ];
-    refused(&directory, &[], &[("TIDINGS_REDIS_PREFIX", "t"), ("NATS_URL", "nats://h")], &expected);
+    refused(&directory, &[], &[("NATS_URL", "nats://h")], &expected);
+}
+
+#[test]
+fn redis_is_named_by_flag_then_own_variable_then_file_then_that_of_the_machine() {
+    let directory = Directory::new();
+    let shared = ("REDIS_URL", "redis://shared");
+    let own = ("TIDINGS_REDIS_URL", "redis://own");
+    effective(&directory, &[], &[shared], "redis.url = \"redis://shared\"");
+    directory.write("tidings.toml", "redis.url = \"redis://file\"");
+    effective(&directory, &[], &[shared], "redis.url = \"redis://file\"");
+    effective(&directory, &[], &[shared, own], "redis.url = \"redis://own\"");
+    effective(&directory, &["--redis", "redis://flag"], &[shared, own], "redis.url = \"redis://flag\"");
+    effective(&directory, &["--redis", "none"], &[shared, own], "redis.url = \"none\"");
 }
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -180,6 +192,9 @@ fn no_message_shows_a_secret_that_is_out_of_place() {
         "[auth]\nsecret = [\"s3cret\"]\n",
         "[auth]\nsecret = s3cret\n",
         "[auth]\nhook = \"https://u:s3cret@h/\"\n",
+        "[redis]\nurl = \"redis://u:s3cret@h/x\"\n",
+        "[redis]\nurl = \"redis://:s3cret/@h\"\n",
+        "[redis]\nurl = [\"redis://:s3cret@h\"]\n",
     ] {
         directory.write("tidings.toml", text);
         let outcome = directory.run(&["serve"], &[]);

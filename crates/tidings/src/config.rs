@@ -3,6 +3,7 @@
 mod auth;
 pub mod bounds;
 mod network;
+mod redis;
 mod secret;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use self::auth::{Algorithm, AuthSettings, KeySettings, Right};
 pub(crate) use self::network::network;
+pub use self::redis::{RedisAddress, RedisSettings, RedisUrl};
 pub use self::secret::Secret;
 
 /// All settings of one hub.
@@ -50,6 +52,8 @@ pub struct Settings {
     pub cors: CorsSettings,
     /// Who may read the metrics.
     pub metrics: MetricsSettings,
+    /// The Redis that carries one log for several nodes; `None` is one node with a log of its own. Default: none.
+    pub redis: Option<RedisSettings>,
     /// How the hub ends.
     pub shutdown: ShutdownSettings,
 }
@@ -201,6 +205,7 @@ impl Default for Settings {
             limits: LimitSettings::default(),
             cors: CorsSettings::default(),
             metrics: MetricsSettings::default(),
+            redis: None,
             shutdown: ShutdownSettings::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! How values are written in settings: durations, sizes, counts, words, lists; read from one text, shown as TOML.
 
 mod auth;
+mod redis;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -10,6 +11,7 @@ use std::time::Duration as StdDuration;
 use tidings::config::{Durability, Envelope, KeySettings, bounds};
 
 pub(crate) use self::auth::{Algorithms, Keys, OptionalFile, OptionalText, SecretText, Text};
+pub(crate) use self::redis::{Patterns, RedisUrlText};
 
 /// A value as somebody wrote it, before its setting gives it a meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]

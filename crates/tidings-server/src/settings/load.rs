@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::form::{Raw, mask_passwords};
 use super::nearest::unknown_variable;
-use super::table::{Given, LATER, LATER_VARIABLES, SETTINGS, Setting, setting, variable_of};
+use super::table::{Given, LATER, LATER_VARIABLES, SETTINGS, SHARED_REDIS, Setting, setting, variable_of};
 use super::{FlagValue, Loaded, Origin, Problem, Sources, file, warnings};
 
 /// Variables of `tidings publish` and `tidings subscribe`, which are no settings of a hub.
@@ -27,6 +27,7 @@ pub(crate) fn load(sources: Sources) -> Result<Loaded, Vec<Problem>> {
     for (setting, raw, place) in contents.values {
         loading.set(setting, &raw, Origin::File(place));
     }
+    loading.shared_redis(&sources.variables);
     loading.environment(sources.variables);
     for FlagValue { setting: name, flag, raw } in sources.flags {
         let setting = setting(name).expect("flags name settings of the table");
@@ -50,6 +51,17 @@ impl Loading {
         }
         // A bad value counts as given, too, so that nothing else is derived in its place.
         self.loaded.origins.insert(setting.name, origin);
+    }
+
+    /// Takes the Redis of the machine, unless the file speaks of one for this hub.
+    fn shared_redis(&mut self, variables: &[(OsString, OsString)]) {
+        let (shared, name) = SHARED_REDIS;
+        let own = variable_of(name);
+        let named = self.loaded.origins.contains_key(name) || variables.iter().any(|(name, _)| *name == *own);
+        let value = variables.iter().find(|(name, value)| name == shared && !value.is_empty());
+        if let Some((_, value)) = value.filter(|_| !named) {
+            self.variable(setting(name).expect("the table has it"), shared, value);
+        }
     }
 
     fn environment(&mut self, mut variables: Vec<(OsString, OsString)>) {
@@ -128,12 +140,38 @@ impl Loading {
     }
 
     fn check(&mut self) {
+        self.let_go_of_redis();
         for fault in self.loaded.settings.faults() {
             let origin = self.loaded.origin(fault.setting).clone();
             self.problem(fault.setting, &origin, &fault.problem);
         }
         self.loaded.warnings.extend(warnings::warnings(&self.loaded.settings));
         self.check_openness();
+    }
+
+    /// Without a URL there is no Redis, whatever else is said of it.
+    fn let_go_of_redis(&mut self) {
+        let Loaded { settings, origins, warnings } = &mut self.loaded;
+        if settings.redis.as_ref().is_none_or(|redis| !redis.url.is_empty()) {
+            return;
+        }
+        settings.redis = None;
+        let idle: Vec<&str> = origins
+            .keys()
+            .copied()
+            .filter(|name| name.starts_with("redis.") && *name != "redis.url")
+            .collect();
+        for name in &idle {
+            origins.remove(name);
+        }
+        // Where the URL itself has a fault, that is what to say.
+        let refused = self.problems.iter().any(|problem| problem.text.starts_with("redis.url "));
+        if !idle.is_empty() && !refused {
+            warnings.push(format!(
+                "without redis.url this is one node by itself; {} without effect",
+                listed(&idle)
+            ));
+        }
     }
 
     /// Without credentials whoever reaches the hub may do everything, so only this machine may reach it.
@@ -166,6 +204,11 @@ impl Loading {
         }
         self.problems.push(Problem { place: origin.place(), text });
     }
+}
+
+fn listed(names: &[&str]) -> String {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", names.join(", "))
 }
 
 /// How many streams so many descriptors allow.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tidings::config::Settings;
+use tidings::config::{Settings, bounds};
 
 use super::table::{Given, LATER, LATER_VARIABLES, SETTINGS, Setting};
 
@@ -35,7 +35,7 @@ and where it came from, as a file that could be read again.
 const LATER_HEAD: &str = "
 ## Not in this version
 
-These are known and refused, since whoever sets one counts on it:
+These are known and refused, unless they are empty, since whoever sets one counts on it:
 ";
 
 /// The page `docs/settings.md`.
@@ -57,7 +57,8 @@ pub(crate) fn markdown() -> String {
         page.push_str(&row(setting, &defaults));
     }
     page.push_str(LATER_HEAD);
-    let names = LATER.iter().chain(LATER_VARIABLES).map(|later| format!("`{}`", later.name));
+    let later = LATER.iter().chain(LATER_VARIABLES).map(|later| later.name);
+    let names = bounds::NOT_IN_THIS_VERSION.iter().copied().chain(later).map(|name| format!("`{name}`"));
     writeln!(page, "{}.", names.collect::<Vec<_>>().join(", ")).expect("text grows");
     page
 }

@@ -88,24 +88,18 @@ pub(crate) fn variable_of(name: &str) -> String {
     format!("TIDINGS_{}", name.replace('.', "_").to_uppercase())
 }
 
-const NO_REDIS: &str = "remove it; this version runs as one node with its own log";
+/// The variable that other programs name their Redis by. It counts where neither file nor `TIDINGS_REDIS_URL` gives one.
+pub(crate) const SHARED_REDIS: (&str, &str) = ("REDIS_URL", "redis.url");
 
-macro_rules! later {
-    ($($way_out:ident: $($name:literal)+;)+) => {
-        &[$($(Later { name: $name, way_out: $way_out },)+)+]
-    };
-}
+const NO_NATS: &str = "remove it; several nodes share a log over Redis, see redis.url";
 
-/// Every setting that is known, and refused in this version.
-pub(crate) static LATER: &[Later] = later! {
-    NO_REDIS: "redis" "redis.url" "redis.prefix" "redis.listen" "redis.capture" "redis.mirror" "redis.deadline"
-        "redis.lease" "redis.replicas_min";
-};
+/// Settings that are known, and refused in this version. What only a value of some setting cannot do yet is in
+/// `tidings::config::bounds::NOT_IN_THIS_VERSION`.
+pub(crate) static LATER: &[Later] =
+    &[Later { name: "nats", way_out: NO_NATS }, Later { name: "nats.url", way_out: NO_NATS }];
 
 /// Variables without the prefix `TIDINGS_` that are known, and refused in this version unless they are empty.
-pub(crate) static LATER_VARIABLES: &[Later] = later! {
-    NO_REDIS: "REDIS_URL" "NATS_URL";
-};
+pub(crate) static LATER_VARIABLES: &[Later] = &[Later { name: "NATS_URL", way_out: NO_NATS }];
 
 /// The setting of this name.
 pub(crate) fn setting(name: &str) -> Option<&'static Setting> {

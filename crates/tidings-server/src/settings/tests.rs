@@ -1,6 +1,7 @@
 //! Settings: where they come from, what is refused, and in which words.
 
 mod auth;
+mod redis;
 
 use std::path::Path;
 
@@ -46,8 +47,11 @@ fn every_example_and_default_reads_back_as_it_is_shown() {
             (setting.read)(&mut settings, raw).expect(setting.name);
             assert_eq!((setting.show)(&settings), text, "{}", setting.name);
             // What needs company is looked at with its company, in other tests.
-            let alone =
-                !matches!(setting.name, "auth.algorithms") && !setting.name.starts_with("server.tls.");
+            let alone = !matches!(setting.name, "auth.algorithms") && setting.section() != Some("server.tls");
+            // Nobody listens at the URL that is not given.
+            if settings.redis.as_ref().is_some_and(|redis| redis.url.is_empty()) {
+                settings.redis = None;
+            }
             if alone {
                 assert_eq!(settings.faults(), [], "{}", setting.name);
             }
@@ -128,14 +132,15 @@ fn values_of_the_wrong_kind_are_located() {
 
 #[test]
 fn settings_of_later_versions_are_refused_in_the_file() {
-    let found = read("[redis]\nurl = \"redis://:s3cret@h\"\nlease = \"1s\"\n");
-    let names: Vec<&str> = found.iter().filter_map(|line| line.split(' ').nth(1)).collect();
-    assert_eq!(names, ["redis.url", "redis.lease"]);
-    for line in &found {
-        assert!(line.contains("is not available in this version; "), "{line}");
-        assert!(!line.contains("s3cret"), "{line}");
-    }
-    assert_eq!(read("[redis]\n").len(), 1);
+    let found = read("[nats]\nurl = \"nats://u:s3cret@h\"\n");
+    assert_eq!(
+        found,
+        [
+            "t.toml:2:1: nats.url is not available in this version; remove it; several nodes share a log over Redis, see \
+             redis.url"
+        ]
+    );
+    assert_eq!(read("[nats]\n").len(), 1);
 }
 
 #[test]
@@ -146,10 +151,10 @@ fn variables_are_checked_and_name_the_nearest() {
                 ("TIDINGS_LOG_RETENTON_AGE", "1h"),
                 ("TIDINGS_TEST_MODE", "true"),
                 ("TIDINGS_INSECURE", "1"),
-                ("TIDINGS_REDIS_PREFIX", "s3cret"),
+                ("TIDINGS_NATS_URL", "nats://u:s3cret@h"),
                 ("TIDINGS_AUTH_KEYS", "tk_s3cret"),
-                ("REDIS_URL", "redis://u:s3cret@h"),
-                ("NATS_URL", ""),
+                ("REDIS_URL", ""),
+                ("NATS_URL", "nats://u:s3cret@h"),
                 ("TIDINGS_URL", "http://h"),
                 ("TIDINGS_TOKEN", "t"),
                 ("TEST_MODE", ""),
@@ -157,13 +162,13 @@ fn variables_are_checked_and_name_the_nearest() {
             Vec::new()
         ),
         [
-            "REDIS_URL: not available in this version; unset it; this version runs as one node with its own log",
+            "NATS_URL: not available in this version; unset it; several nodes share a log over Redis, see redis.url",
             "TIDINGS_AUTH_KEYS: not a setting of the environment: auth.keys is a list of tables; make a key with `tidings \
              key --name N`, put the lines that it prints into tidings.toml, and name another file with --config",
             "TIDINGS_INSECURE: not a setting of the environment; it is given as the flag --insecure",
             "TIDINGS_LOG_RETENTON_AGE: not a setting; did you mean TIDINGS_LOG_RETENTION_AGE?",
-            "TIDINGS_REDIS_PREFIX: redis.prefix is not available in this version; unset it; this version runs as one \
-             node with its own log",
+            "TIDINGS_NATS_URL: nats.url is not available in this version; unset it; several nodes share a log over Redis, \
+             see redis.url",
             "TIDINGS_TEST_MODE: not a setting; did you mean TEST_MODE?",
         ]
     );

@@ -2,6 +2,7 @@
 
 mod auth;
 mod origins;
+mod redis;
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -12,6 +13,9 @@ use super::{Fault, Settings, network};
 pub use self::auth::{
     HOOK_RECHECK, HOOK_TIMEOUT, HOOK_TTL, KEY_NAME_BYTES_MAX, LEEWAY, SECRET_BYTES_ADVISED, TOKEN_MAX_AGE,
     key_name_fault, pattern_fault,
+};
+pub use self::redis::{
+    NOT_IN_THIS_VERSION, REDIS_DEADLINE, REDIS_LEASE, REDIS_PREFIX_BYTES_MAX, REDIS_REPLICAS_MIN,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -128,6 +132,7 @@ pub(super) fn faults(settings: &Settings) -> Vec<Fault> {
     faults.extend(list_faults(settings));
     faults.extend(origins::faults(settings));
     faults.extend(settings.auth.iter().flat_map(auth::faults));
+    faults.extend(settings.redis.iter().flat_map(redis::faults));
     faults.extend(relation_faults(settings));
     faults
 }

@@ -141,3 +141,50 @@ fn networks_are_prefixes_or_single_addresses() {
     assert!(holds("::1", "::1") && !holds("::1", "::2"));
     assert!(super::network("10.0.0.0/33").is_err() && super::network("proxy").is_err());
 }
+
+#[test]
+fn faults_of_redis_are_named_without_its_password() {
+    let check = |change: fn(&mut RedisSettings)| {
+        let mut redis = RedisSettings::new("redis://:s3cret@h");
+        change(&mut redis);
+        let settings = Settings { redis: Some(redis), ..Settings::default() };
+        settings.faults().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let pattern = |text: &str| vec![tidings_protocol::Pattern::parse(text).unwrap()];
+    assert_eq!(check(|_| ()), Vec::<String>::new());
+    assert_eq!(check(|redis| redis.listen.clear()), Vec::<String>::new());
+    let found = [
+        check(|redis| redis.url = RedisUrl::new("redis://:s3/cret@h")),
+        check(|redis| redis.prefix.clear()),
+        check(|redis| redis.prefix = "{a}".to_owned()),
+        check(|redis| redis.deadline = Duration::ZERO),
+        check(|redis| redis.lease = Duration::from_hours(1)),
+        check(|redis| redis.replicas_min = 33),
+    ];
+    assert_eq!(
+        found.concat(),
+        [
+            "redis.url names no host, for example redis://user:password@redis.example.com:6379/0",
+            "redis.prefix is empty; 1 to 64 bytes of A-Za-z0-9_.:@~/-",
+            "redis.prefix is \"{a}\"; 1 to 64 bytes of A-Za-z0-9_.:@~/-",
+            "redis.deadline is 0ms; at least 50ms",
+            "redis.lease is 1h; at most 5m",
+            "redis.replicas_min is 33; at most 32",
+        ]
+    );
+    for (text, refused) in [("__key.a", true), ("__keyevent@0__:del", true), ("__k", false), ("**", false)] {
+        let redis = RedisSettings { listen: pattern(text), ..RedisSettings::new("redis://h") };
+        let settings = Settings { redis: Some(redis), ..Settings::default() };
+        assert_eq!(!settings.faults().is_empty(), refused, "{text}");
+    }
+    let faults = |redis: RedisSettings| Settings { redis: Some(redis), ..Settings::default() }.faults().len();
+    let url = || RedisSettings::new("redis://h");
+    for setting in bounds::NOT_IN_THIS_VERSION {
+        let redis = match *setting {
+            "redis.capture" => RedisSettings { capture: pattern("a"), ..url() },
+            "redis.mirror" => RedisSettings { mirror: pattern("a"), ..url() },
+            other => panic!("{other} is no list"),
+        };
+        assert_eq!(faults(redis), 1, "{setting}");
+    }
+}

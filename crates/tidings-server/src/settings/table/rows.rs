@@ -1,11 +1,11 @@
 //! The rows of the table, in the order of the manual.
 
-use tidings::config::{Algorithm, AuthSettings, TlsSettings, bounds};
+use tidings::config::{Algorithm, AuthSettings, RedisSettings, TlsSettings, bounds};
 
 use super::super::form::{
     Addresses, Algorithms, Count, Directory, DurabilityWord, Duration, EnvelopeWord, Form, Keys,
-    OptionalCount, OptionalDuration, OptionalFile, OptionalText, SecretText, Size, Switch, Text, Texts,
-    between,
+    OptionalCount, OptionalDuration, OptionalFile, OptionalText, Patterns, RedisUrlText, SecretText, Size,
+    Switch, Text, Texts, between,
 };
 use super::{Given, Setting};
 
@@ -90,6 +90,39 @@ macro_rules! tls {
             },
         }
     };
+}
+
+/// A row of `[redis]`. Without a URL the rest has no effect: it is kept until all sources were read, and then let go.
+macro_rules! redis {
+    ($name:literal, $field:ident, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
+        Setting {
+            name: concat!("redis.", $name),
+            given: Given::Anywhere,
+            form: <$form as Form>::NAME,
+            bound: $bound,
+            example: $example,
+            doc: $doc,
+            read: |settings, raw| {
+                let redis = settings.redis.get_or_insert_default();
+                redis.$field = <$form as Form>::read(raw)?;
+                Ok(())
+            },
+            show: |settings| {
+                let alone = RedisSettings::default();
+                <$form as Form>::show(&settings.redis.as_ref().unwrap_or(&alone).$field)
+            },
+            differs: |one, other| {
+                one.redis.as_ref().map(|redis| &redis.$field)
+                    != other.redis.as_ref().map(|redis| &redis.$field)
+            },
+        }
+    };
+}
+
+/// The bound of a list that some versions cannot honour.
+fn patterns_of(setting: &str) -> String {
+    let unknown = bounds::NOT_IN_THIS_VERSION.contains(&setting);
+    if unknown { "not in this version: empty" } else { "patterns" }.to_owned()
 }
 
 macro_rules! dotted {
@@ -479,6 +512,72 @@ pub(crate) static SETTINGS: &[Setting] = &[
         String::new,
         "true",
         "Whether `/metrics` is served without credentials where a hub asks for them."
+    ),
+    redis!(
+        "url",
+        url,
+        RedisUrlText,
+        || "`redis://[[user]:password@]host[:port][/database]`, or `rediss` for TLS".into(),
+        r#""rediss://redis.example.com:6379/0""#,
+        "The Redis that carries one log for several nodes; `none` is one node with a log of its own. `REDIS_URL` gives it, \
+         too, where neither the file nor `TIDINGS_REDIS_URL` does; the flag is `--redis`."
+    ),
+    redis!(
+        "prefix",
+        prefix,
+        Text,
+        || format!("1 to {} bytes of `A-Za-z0-9_.:@~/-`", bounds::REDIS_PREFIX_BYTES_MAX),
+        r#""tidings""#,
+        "What the names of all keys in Redis begin with. Nodes with the same one share a log."
+    ),
+    redis!(
+        "listen",
+        listen,
+        Patterns,
+        || "patterns; `__key…` never".into(),
+        r#"["**"]"#,
+        "Redis channels on which the hub may hear what other programs `PUBLISH`; it asks only for those that somebody is \
+         subscribed to. An empty list hears nothing."
+    ),
+    redis!(
+        "capture",
+        capture,
+        Patterns,
+        || patterns_of("redis.capture"),
+        "",
+        "Redis channels whose messages of other programs enter the log, so that they get ids and are resumed."
+    ),
+    redis!(
+        "mirror",
+        mirror,
+        Patterns,
+        || patterns_of("redis.mirror"),
+        "",
+        "Channels whose events the hub also sends with `PUBLISH`, for subscribers of old."
+    ),
+    redis!(
+        "deadline",
+        deadline,
+        Duration,
+        || between::<Duration>(&bounds::REDIS_DEADLINE),
+        r#""5s""#,
+        "How long a publish may wait for Redis; past it the answer is 503 `not_stored` or `outcome_unknown`."
+    ),
+    redis!(
+        "lease",
+        lease,
+        Duration,
+        || between::<Duration>(&bounds::REDIS_LEASE),
+        r#""5s""#,
+        "After how long another node takes over the capturing of one that no longer answers."
+    ),
+    redis!(
+        "replicas_min",
+        replicas_min,
+        Count,
+        || between::<Count>(&bounds::REDIS_REPLICAS_MIN),
+        "1",
+        "How many replicas of Redis have to have an event before its publish is answered."
     ),
     setting!(
         shutdown.window,

@@ -1,0 +1,72 @@
+//! What `[redis]` may be.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tidings_protocol::Pattern;
+
+use super::super::{Fault, RedisSettings, redis::is_of_key_events};
+use super::{duration_text, out_of_bound, too_many};
+
+/// `redis.deadline`.
+pub const REDIS_DEADLINE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_mins(5);
+/// `redis.lease`.
+pub const REDIS_LEASE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_mins(5);
+/// `redis.replicas_min`. Nobody has more replicas that answer in time.
+pub const REDIS_REPLICAS_MIN: RangeInclusive<u64> = 0..=32;
+/// How long `redis.prefix` may be.
+pub const REDIS_PREFIX_BYTES_MAX: usize = 64;
+
+/// Lists that this version cannot honour, and so refuses unless they are empty: whoever sets one counts on it.
+pub const NOT_IN_THIS_VERSION: &[&str] = &["redis.capture", "redis.mirror"];
+
+pub(super) fn faults(redis: &RedisSettings) -> Vec<Fault> {
+    let durations =
+        [("redis.deadline", redis.deadline, REDIS_DEADLINE), ("redis.lease", redis.lease, REDIS_LEASE)];
+    let durations = durations
+        .into_iter()
+        .filter_map(|(setting, value, bound)| out_of_bound(setting, value, &bound, duration_text));
+    let replicas = out_of_bound("redis.replicas_min", redis.replicas_min, &REDIS_REPLICAS_MIN, |count| count);
+    let mut faults: Vec<Fault> = durations.chain(replicas).collect();
+    let mut add = |setting: &'static str, problem: Option<String>| {
+        faults.extend(problem.map(|problem| Fault { setting, problem }));
+    };
+    add("redis.url", url_fault(redis));
+    add("redis.prefix", prefix_fault(&redis.prefix));
+    let lists =
+        [("redis.listen", &redis.listen), ("redis.capture", &redis.capture), ("redis.mirror", &redis.mirror)];
+    for (setting, patterns) in lists {
+        add(setting, list_fault(setting, patterns));
+        add(setting, too_many(setting, patterns.len()).map(|fault| fault.problem));
+    }
+    faults
+}
+
+fn url_fault(redis: &RedisSettings) -> Option<String> {
+    const EXAMPLE: &str = "for example redis://user:password@redis.example.com:6379/0";
+    let fault = redis.url.address().err()?;
+    Some(format!("{fault}, {EXAMPLE}"))
+}
+
+/// Braces mark what Redis Cluster places a key by, `*?[\` mean something in a pattern of an ACL.
+fn prefix_fault(prefix: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:@~/-".contains(&byte);
+    match () {
+        () if prefix.is_empty() => Some("is empty; 1 to 64 bytes of A-Za-z0-9_.:@~/-".to_owned()),
+        () if prefix.len() > REDIS_PREFIX_BYTES_MAX => {
+            Some(format!("is {} bytes; at most {REDIS_PREFIX_BYTES_MAX}", prefix.len()))
+        }
+        () if !prefix.bytes().all(allowed) => {
+            Some(format!("is {prefix:?}; 1 to 64 bytes of A-Za-z0-9_.:@~/-"))
+        }
+        () => None,
+    }
+}
+
+fn list_fault(setting: &str, patterns: &[Pattern]) -> Option<String> {
+    if NOT_IN_THIS_VERSION.contains(&setting) && !patterns.is_empty() {
+        return Some("is not available in this version; remove it".to_owned());
+    }
+    let pattern = patterns.iter().find(|pattern| is_of_key_events(pattern.as_str()))?;
+    Some(format!("has {:?}; channels that begin __key are Redis's own, and never heard", pattern.as_str()))
+}

@@ -1,0 +1,232 @@
+//! Settings of a node that shares its log with others over Redis.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use percent_encoding::percent_decode_str;
+use tidings_protocol::Pattern;
+
+use super::Secret;
+
+/// The port of a Redis whose URL names none.
+const PORT: u16 = 6379;
+
+/// Channels of Redis's own, on which it tells what happens to its keys: they are never listened to.
+const KEY_EVENTS: &str = "__key";
+
+/// How a node speaks to Redis, and what it takes from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// Where Redis is. Default: empty, with which no hub can be built.
+    pub url: RedisUrl,
+    /// What the names of all keys begin with: nodes with the same one share a log. Default: `tidings`.
+    pub prefix: String,
+    /// Channels on which what other programs `PUBLISH` is heard. Default: `**`.
+    pub listen: Vec<Pattern>,
+    /// Channels whose messages of other programs are put into the log. Default: empty.
+    pub capture: Vec<Pattern>,
+    /// Channels whose events are published for other programs to `SUBSCRIBE` to. Default: empty.
+    pub mirror: Vec<Pattern>,
+    /// How long a publish may wait for Redis before it is refused. Default: 5 s.
+    pub deadline: Duration,
+    /// How long a node that captures keeps that task to itself without renewing it. Default: 5 s.
+    pub lease: Duration,
+    /// How many replicas have to have a publish before it is answered. Default: 0.
+    pub replicas_min: u64,
+}
+
+impl Default for RedisSettings {
+    fn default() -> Self {
+        Self {
+            url: RedisUrl::default(),
+            prefix: "tidings".to_owned(),
+            listen: vec![Pattern::parse("**").expect("`**` is a pattern")],
+            capture: Vec::new(),
+            mirror: Vec::new(),
+            deadline: Duration::from_secs(5),
+            lease: Duration::from_secs(5),
+            replicas_min: 0,
+        }
+    }
+}
+
+impl RedisSettings {
+    /// Settings for the Redis at `url`; the rest are defaults.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: RedisUrl::new(url), ..Self::default() }
+    }
+
+    /// Whether messages of other programs on this channel may be heard: it is listed, and none of Redis's own.
+    pub fn listens_to(&self, channel: &str) -> bool {
+        !is_of_key_events(channel) && self.listen.iter().any(|pattern| pattern.matches(channel))
+    }
+}
+
+/// Whether a name or a pattern can only stand for channels on which Redis tells what happens to its keys.
+pub(super) fn is_of_key_events(name: &str) -> bool {
+    name.starts_with(KEY_EVENTS)
+}
+
+/// The URL of a Redis, as it was given; what it prints as has no password.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RedisUrl(String);
+
+/// What a URL of a Redis says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisAddress {
+    /// Whether to speak TLS: `rediss`.
+    pub tls: bool,
+    /// Name or address of the host, without brackets.
+    pub host: String,
+    /// The port; 6379 where none is named.
+    pub port: u16,
+    /// The user; none logs in by password alone.
+    pub user: Option<String>,
+    /// The password; none does not log in.
+    pub password: Option<Secret>,
+    /// The number of the database.
+    pub database: u32,
+}
+
+impl RedisUrl {
+    /// Takes a URL as it is; [`RedisUrl::address`] says what is wrong with it.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The URL with its password, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it holds a password, or anything that may be one.
+    pub fn has_password(&self) -> bool {
+        self.address().is_ok_and(|address| address.password.is_some()) || self.to_string() == "***"
+    }
+
+    /// Reads the URL: `redis://[[user]:password@]host[:port][/database]`, or `rediss` for TLS. What is escaped as `%2F`
+    /// in user and password is unescaped.
+    ///
+    /// # Errors
+    /// What is wrong with it, to go on after the setting's name; never with any of its text, which may be a password.
+    pub fn address(&self) -> Result<RedisAddress, &'static str> {
+        let (scheme, rest) = self.0.split_once("://").ok_or("is not a URL")?;
+        let tls = match scheme {
+            "redis" => false,
+            "rediss" => true,
+            _ => return Err("is neither a redis nor a rediss (TLS) URL"),
+        };
+        if rest.contains(['?', '#']) {
+            return Err(
+                "has a query or a fragment, which mean nothing here; write ? and # in a password as %3F and %23",
+            );
+        }
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let (login, place) = match authority.rsplit_once('@') {
+            Some((login, place)) => (Some(login), place),
+            None => (None, authority),
+        };
+        let (user, password) = login.map_or(Ok((None, None)), read_login)?;
+        let (host, port) = read_place(place)?;
+        let database = match database {
+            "" => 0,
+            digits if is_number(digits) => {
+                digits.parse().map_err(|_| "has a database number that is too large")?
+            }
+            _ => return Err("has a path that is no database number; write / in a password as %2F"),
+        };
+        Ok(RedisAddress { tls, host, port, user, password, database })
+    }
+}
+
+impl FromStr for RedisUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Ok(Self::new(url))
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What cannot be read may have its password anywhere.
+        let Ok(address) = self.address() else {
+            return formatter.write_str(if self.is_empty() { "" } else { "***" });
+        };
+        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
+            (Some((scheme, login)), Some((_, place))) if address.password.is_some() => {
+                let user = login.split(':').next().unwrap_or_default();
+                write!(formatter, "{scheme}://{user}:***@{place}")
+            }
+            _ => formatter.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl fmt::Display for RedisAddress {
+    /// Where it is: nothing of who logs in.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(formatter, "[{}]:{}", self.host, self.port),
+            false => write!(formatter, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+fn read_login(login: &str) -> Result<(Option<String>, Option<Secret>), &'static str> {
+    // `redis://word@host` is a user to some programs and a password to others.
+    let (user, password) = login
+        .split_once(':')
+        .ok_or("has a name before @ without a colon; write user:password@ or :password@")?;
+    let user = unescape(user)?;
+    let password = unescape(password)?;
+    Ok((Some(user).filter(|user| !user.is_empty()), Some(Secret::new(password))))
+}
+
+fn unescape(text: &str) -> Result<String, &'static str> {
+    let text =
+        percent_decode_str(text).decode_utf8().map_err(|_| "has a user or password that is not UTF-8")?;
+    Ok(text.into_owned())
+}
+
+fn read_place(place: &str) -> Result<(String, u16), &'static str> {
+    let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, port),
+        Some(_) => return Err("has brackets around what is no IPv6 address"),
+        None => place.split_at(place.find(':').unwrap_or(place.len())),
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if host.is_empty() {
+        return Err("names no host");
+    }
+    if host.len() > 253 || !host.bytes().all(is_plain) {
+        return Err(
+            "has a host that is neither a name nor an address; escape @ and : in a password as %40 and %3A",
+        );
+    }
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => PORT,
+        Some(digits) if is_number(digits) => {
+            digits.parse().ok().filter(|port| *port != 0).ok_or("has a port outside 1 to 65535")?
+        }
+        _ => return Err("has a port that is no number; an IPv6 address stands in brackets"),
+    };
+    Ok((host.to_owned(), port))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Where a Redis is, and what must not be seen of it.
+
+use super::*;
+
+fn address(url: &str) -> Result<RedisAddress, &'static str> {
+    RedisUrl::new(url).address()
+}
+
+#[test]
+fn url_says_where_and_as_whom() {
+    let found = address("redis://h").unwrap();
+    assert_eq!((found.tls, found.host.as_str(), found.port, found.database), (false, "h", 6379, 0));
+    assert_eq!((found.user, found.password), (None, None));
+    let found = address("rediss://us%40er:p%2F%3Aw@[::1]:7000/3").unwrap();
+    assert_eq!((found.tls, found.to_string().as_str(), found.database), (true, "[::1]:7000", 3));
+    assert_eq!(
+        (found.user.as_deref(), found.password.as_ref().map(Secret::reveal)),
+        (Some("us@er"), Some("p/:w"))
+    );
+    let found = address("redis://:p@s:s@10.0.0.1/").unwrap();
+    assert_eq!((found.user, found.password.as_ref().map(Secret::reveal)), (None, Some("p@s:s")));
+    assert_eq!(found.host, "10.0.0.1");
+}
+
+#[test]
+fn bad_url_is_refused_without_showing_it() {
+    for (url, hint) in [
+        ("", "not a URL"),
+        ("localhost:6379", "not a URL"),
+        ("http://h", "neither a redis nor a rediss"),
+        ("REDIS://h", "neither a redis nor a rediss"),
+        ("redis://", "no host"),
+        ("redis://:s3cret@", "no host"),
+        ("redis://h:0", "1 to 65535"),
+        ("redis://h:65536", "1 to 65535"),
+        ("redis://h:s3cret", "port"),
+        ("redis://h:", "port"),
+        ("redis://fe80::1", "brackets"),
+        ("redis://[h]:1", "IPv6"),
+        ("redis://[::1]x", "port"),
+        ("redis://:s3/cret@h", "no host"),
+        ("redis://u:7/s3cret@h", "%2F"),
+        ("redis://h/one", "database"),
+        ("redis://h/99999999999", "too large"),
+        ("redis://h?protocol=3", "query"),
+        ("redis://:s3#cret@h", "%23"),
+        ("redis://s3cret@h", ":password@"),
+        ("redis://h h", "neither a name"),
+        ("redis://:%ff@h", "UTF-8"),
+    ] {
+        let fault = address(url).expect_err(url);
+        assert!(fault.contains(hint), "{url}: {fault}");
+        let shown = format!("{:?} {fault}", RedisUrl::new(url));
+        assert!(!shown.contains("s3") && !shown.contains("cret"), "{shown}");
+    }
+}
+
+#[test]
+fn url_is_shown_without_its_password() {
+    for (url, shown) in [
+        ("redis://u:s3cret@h:1/2", "redis://u:***@h:1/2"),
+        ("rediss://:s3:c@ret@h", "rediss://:***@h"),
+        ("redis://u:@h", "redis://u:***@h"),
+        ("redis://h/1", "redis://h/1"),
+        ("s3cret", "***"),
+        ("", ""),
+    ] {
+        let url = RedisUrl::new(url);
+        assert_eq!((url.to_string().as_str(), format!("{url:?}").as_str()), (shown, shown));
+        assert_eq!(url.has_password(), shown.contains("***"));
+    }
+    let settings = format!("{:?}", RedisSettings::new("redis://u:s3cret@h"));
+    assert!(settings.contains("redis://u:***@h") && !settings.contains("s3cret"), "{settings}");
+    assert!(!format!("{:?}", address("redis://u:s3cret@h")).contains("s3cret"));
+}
+
+#[test]
+fn what_redis_tells_of_its_keys_is_never_listened_to() {
+    let settings = RedisSettings::new("redis://h");
+    assert!(settings.listens_to("project.42") && settings.listens_to("_a") && settings.listens_to("__k"));
+    assert!(!settings.listens_to("__keyevent@0__:del") && !settings.listens_to("__keyspace@0__:a"));
+    assert!(!settings.listens_to("$a"));
+    let narrow = RedisSettings { listen: vec![Pattern::parse("a.*").unwrap()], ..settings };
+    assert!(narrow.listens_to("a.b") && !narrow.listens_to("b") && !narrow.listens_to("a.b.c"));
+}
