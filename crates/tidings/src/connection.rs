@@ -5,7 +5,10 @@ mod frames;
 mod lists;
 mod seat;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tidings_protocol::{
@@ -26,6 +29,7 @@ use crate::{
         attach::{Attached, Gap, as_asked},
         entry::{Entry, Millis},
         page::{Ask, Page, Step},
+        replica::{Found, Waiter},
     },
     metrics::Metrics,
 };
@@ -115,6 +119,11 @@ pub(crate) struct Connection {
     skips: Vec<Skip>,
     told: u64,
     asked_through: u64,
+    /// Breaks of the log's order that it was told of, and the epoch that its ids are written in.
+    seen: u64,
+    newest: Epoch,
+    /// Where it asked to begin, and the question that must be answered first; none when it has a place.
+    waits: Option<(Start, u64)>,
     /// It has not yet been at the head.
     is_replaying: bool,
     gap: Option<Gap>,
@@ -144,28 +153,71 @@ impl Connection {
         options: &StreamOptions,
     ) -> Self {
         let subscriptions = seat.subscriptions().clone();
-        let Attached { cursor, tag, skips, gap, told, asked_through } =
-            log.attach(&options.start, &subscriptions);
-        if let Some(gap) = &gap {
-            metrics.gap(gap.reason);
-        }
-        Self {
+        let mut connection = Self {
             log,
             hub,
             metrics,
             seat,
             subscriptions,
             positions: options.positions,
-            cursor,
-            tag,
-            skips,
-            told,
-            asked_through,
+            cursor: 0,
+            tag: Tag(0),
+            skips: Vec::new(),
+            told: 0,
+            asked_through: 0,
+            seen: 0,
+            newest: Epoch(0),
+            waits: None,
             is_replaying: true,
-            gap,
+            gap: None,
             hello: options.hello,
             _slot: slot,
+        };
+        connection.begin(options.start.clone(), None);
+        connection
+    }
+
+    /// Begins where it asked to, or goes on waiting for the answer that says where that is.
+    fn begin(&mut self, start: Start, waited_for: Option<u64>) {
+        let attached = match self.log.find(&start, &self.subscriptions, waited_for) {
+            Found::At(attached) => *attached,
+            Found::Unsure(question) => {
+                self.waits = Some((start, question));
+                if waited_for != Some(question) {
+                    let seat: Weak<dyn Waiter> = Arc::downgrade(&(self.seat.clone() as Arc<dyn Waiter>));
+                    self.log.wait_for(question, seat);
+                }
+                return;
+            }
+        };
+        let Attached { cursor, tag, skips, gap, told, asked_through, seen, newest } = attached;
+        if let Some(gap) = &gap {
+            self.metrics.gap(gap.reason);
         }
+        (self.cursor, self.tag, self.skips) = (cursor, tag, skips);
+        (self.gap, self.told, self.asked_through) = (gap, told, asked_through);
+        (self.seen, self.newest) = (seen, newest);
+    }
+
+    /// Looks whether it has a place by now; says so to the client where it has.
+    fn begin_late(&mut self) -> Turn {
+        if let Some((start, question)) = self.waits.take() {
+            self.begin(start, Some(question));
+        }
+        if self.waits.is_some() {
+            return Turn::Idle;
+        }
+        // It has not been at the head.
+        self.metrics.unstored_missed(self.seat.set_behind(true));
+        let position = self.position();
+        let frame = match self.gap.take() {
+            Some(gap) => frames::gap(&notice(gap, &position), &position),
+            None if self.positions == PositionStyle::None => {
+                return Turn::Send { frames: Vec::new(), has_id: false };
+            }
+            None => frames::keep_alive(Some(&position), self.positions == PositionStyle::Event),
+        };
+        Turn::Send { frames: vec![Bytes::from(frame)], has_id: true }
     }
 
     pub(crate) fn seat(&self) -> &Arc<Seat> {
@@ -178,7 +230,7 @@ impl Connection {
 
     /// The cursor as an id that resumes here.
     pub(crate) fn position(&self) -> EventId {
-        let mut id = self.log.id_at(self.cursor, self.tag);
+        let mut id = EventId::new(self.newest, self.cursor, self.tag);
         id.skips.clone_from(&self.skips);
         id
     }
@@ -189,7 +241,7 @@ impl Connection {
         let position = self.position();
         let first = frames::Opening {
             retry,
-            position: gap.is_none().then_some(&position),
+            position: (gap.is_none() && self.waits.is_none()).then_some(&position),
             style: self.positions,
             hello: self.hello.then(|| (self.seat.id(), as_asked(&self.subscriptions))),
         };
@@ -203,7 +255,7 @@ impl Connection {
     /// Takes an entry that has just been stored, for a connection that was idle when the log ended before it; says whether
     /// it is to be sent: not where it was, and not where nobody wants it any more.
     pub(crate) fn take_new(&mut self, entry: &Entry, now: Millis) -> bool {
-        if entry.offset <= self.cursor {
+        if entry.offset <= self.cursor || self.waits.is_some() {
             return false;
         }
         (self.cursor, self.tag) = (entry.offset, entry.tag);
@@ -217,6 +269,9 @@ impl Connection {
 
     /// What to do next. `is_pressed` says that the client's socket has refused bytes since it was last at the head.
     pub(crate) fn turn(&mut self, is_pressed: bool) -> Turn {
+        if self.waits.is_some() {
+            return self.begin_late();
+        }
         let is_behind = is_pressed || self.is_replaying;
         let unstored_after = self.seat.next_unstored();
         let ask = Ask {
@@ -224,13 +279,17 @@ impl Connection {
             cursor: self.cursor,
             skips: &self.skips,
             told: self.told,
+            seen: self.seen,
             through: unstored_after.unwrap_or(u64::MAX),
             overtaking_max: if is_behind { EventId::SKIPS_MAX - self.skips.len() } else { 0 },
             may_join: true,
         };
         let page = self.log.page(&ask);
+        if page.seen != self.seen {
+            return self.cross(page);
+        }
         if !page.lost.is_empty() {
-            return Turn::Send { frames: vec![self.lose(page)], has_id: true };
+            return Turn::Send { frames: vec![self.lose(page, GapReason::Lagged)], has_id: true };
         }
         if page.must_be_read() {
             return Turn::Read(page);
@@ -339,27 +398,47 @@ impl Connection {
         self.skips.drain(..passed);
     }
 
-    /// Tells of what was trimmed before this connection read it.
-    fn lose(&mut self, page: Page) -> Bytes {
-        self.metrics.gap(GapReason::Lagged);
-        let requested = self.position().to_string();
-        if let Some((end, tag)) = page.end.filter(|(end, _)| *end != self.cursor) {
+    /// Goes on over a break of the log's order.
+    fn cross(&mut self, page: Page) -> Turn {
+        let (seen, newest) = (page.seen, page.newest);
+        self.skips.retain(|skip| skip.offset <= page.ceiling);
+        if self.cursor > page.ceiling {
+            // What waits for an end that is no more would wait for long.
+            self.metrics.unstored_missed(self.seat.set_behind(true));
+        }
+        if page.lost.is_empty() {
+            self.go_to(&page);
+            (self.seen, self.newest) = (seen, newest);
+            return Turn::Send { frames: Vec::new(), has_id: false };
+        }
+        let frame = self.lose(page, GapReason::Epoch);
+        Turn::Send { frames: vec![frame], has_id: true }
+    }
+
+    /// Moves the cursor to the end of a page without steps, be it back.
+    fn go_to(&mut self, page: &Page) {
+        let Some((end, tag)) = page.end else { return };
+        if end != self.cursor {
             (self.cursor, self.tag) = (end, tag);
         }
-        self.told = page.told;
         self.pass_skips();
-        let gap = Gap {
-            channels: page.lost.into_iter().collect(),
-            reason: GapReason::Lagged,
-            requested: Some(requested),
-        };
+    }
+
+    /// Tells of what was lost before this connection read it.
+    fn lose(&mut self, page: Page, reason: GapReason) -> Bytes {
+        self.metrics.gap(reason);
+        let requested = self.position().to_string();
+        self.go_to(&page);
+        (self.told, self.seen, self.newest) = (page.told, page.seen, page.newest);
+        let gap = Gap { channels: page.lost.into_iter().collect(), reason, requested: Some(requested) };
         let position = self.position();
         Bytes::from(frames::gap(&notice(gap, &position), &position))
     }
 
     /// A sign of life that renews the position.
     pub(crate) fn keep_alive(&self) -> Bytes {
-        let position = (self.positions != PositionStyle::None).then(|| self.position());
+        let position =
+            (self.positions != PositionStyle::None && self.waits.is_none()).then(|| self.position());
         Bytes::from(frames::keep_alive(position.as_ref(), self.positions == PositionStyle::Event))
     }
 

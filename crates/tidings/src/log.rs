@@ -2,6 +2,7 @@
 //! channel and offset, replay and live alike.
 
 pub(crate) mod attach;
+mod breaks;
 pub(crate) mod checkpoint;
 pub(crate) mod entry;
 #[cfg(test)]
@@ -9,6 +10,8 @@ pub(crate) mod fixture;
 pub(crate) mod idempotency;
 mod index;
 pub(crate) mod page;
+#[cfg_attr(not(test), allow(dead_code, reason = "the tailer of a broker will use it"))]
+pub(crate) mod replica;
 mod ring;
 pub(crate) mod runs;
 pub(crate) mod store;
@@ -21,10 +24,12 @@ use std::{
 use tidings_protocol::{Epoch, EventId, Tag};
 
 use self::{
+    breaks::{Breaks, Cut},
     checkpoint::{Checkpoint, EpochRow, Lost},
     entry::{Draft, Entry, Millis},
     idempotency::Keys,
     index::Index,
+    replica::Unknowns,
     ring::Ring,
     runs::Runs,
     store::{Store, StoreError, disk, memory::MemoryStore},
@@ -51,6 +56,8 @@ pub(crate) struct Log {
     runs: Mutex<Runs>,
     retention: Retention,
     world: Arc<dyn World>,
+    /// Of a log whose order a broker gives.
+    unknowns: Option<Unknowns>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,21 +70,30 @@ struct Retention {
 struct State {
     head: u64,
     head_tag: Tag,
-    /// Oldest first; never empty.
+    /// Oldest first; empty only where a broker's have not come yet.
     epochs: Vec<EpochRow>,
     index: Index,
     ring: Ring,
+    breaks: Breaks,
+    /// An end that was cut off and that nobody was told of yet.
+    cut: Option<Cut>,
 }
 
 impl State {
+    fn new((head, head_tag): (u64, Tag), epochs: Vec<EpochRow>, index: Index, ring: Ring) -> Self {
+        Self { head, head_tag, epochs, index, ring, breaks: Breaks::default(), cut: None }
+    }
+
     fn newest(&self) -> Epoch {
-        self.epochs.last().expect("a log has an epoch").epoch()
+        self.epochs.last().map_or(Epoch(0), EpochRow::epoch)
     }
 
     /// The highest offset of an epoch, or `None` if it is not known.
     fn end_of(&self, epoch: Epoch) -> Option<u64> {
         let index = self.epochs.iter().position(|row| row.epoch() == epoch)?;
-        Some(self.epochs.get(index + 1).map_or(self.head, |next| next.begins_after))
+        // A log that lost its end twice may have lost the begin of an epoch, too.
+        let later = self.epochs[index + 1..].iter().map(|row| row.begins_after);
+        Some(later.min().unwrap_or(self.head))
     }
 
     /// The tag of the entry at an offset, or the tag that compares with none.
@@ -92,6 +108,8 @@ pub(crate) struct Newer {
     pub(crate) head: u64,
     /// Ids are written in this epoch.
     pub(crate) newest: Epoch,
+    /// Breaks so far.
+    pub(crate) seen: u64,
 }
 
 /// What opening found.
@@ -125,7 +143,7 @@ impl Log {
         let kept_beside = directory;
         let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
             let epochs = vec![EpochRow { epoch: newest.0, begins_after: 0, lost: Lost::None }];
-            let state = State { head: 0, head_tag: Tag(0), epochs, index, ring };
+            let state = State::new((0, Tag(0)), epochs, index, ring);
             let store = MemoryStore::holding(kept_beside.map(disk::take).transpose()?);
             let log = Self::new(state, Box::new(store), keys, retention, world);
             return Ok((log, Recovered { entries: 0, head: 0, lost: None }));
@@ -154,7 +172,7 @@ impl Log {
         epochs.push(EpochRow { epoch: newest.0, begins_after: opened.head, lost });
         let surplus = epochs.len().saturating_sub(EPOCHS_MAX);
         epochs.drain(..surplus);
-        let state = State { head: opened.head, head_tag: opened.head_tag, epochs, index, ring };
+        let state = State::new((opened.head, opened.head_tag), epochs, index, ring);
         let log = Self::new(state, Box::new(opened.store), keys, retention, world);
         log.trim();
         let recovered =
@@ -187,6 +205,7 @@ impl Log {
             runs: Mutex::default(),
             retention,
             world,
+            unknowns: None,
         }
     }
 
@@ -216,29 +235,40 @@ impl Log {
             .zip(head + 1..)
             .map(|(draft, offset)| Arc::new(Entry::new(draft, offset, newest, self.new_tag(), newest)))
             .collect();
-        let Some(last) = entries.last() else {
+        if entries.is_empty() {
             once_kept();
             return Ok(entries);
-        };
+        }
         self.store.append(&entries)?;
         once_kept();
         {
             let mut keys = self.keys();
             entries.iter().for_each(|entry| keys.remember(&entry.filing()));
         }
+        self.file(&entries);
+        Ok(entries)
+    }
+
+    /// Lets readers see entries that are kept.
+    fn file(&self, entries: &[Arc<Entry>]) {
+        let Some(last) = entries.last() else { return };
         let now = self.world.now();
         let mut state = self.state_mut();
-        for entry in &entries {
+        for entry in entries {
             state.index.append(&entry.filing());
             state.index.trim_channels(&entry.channels, self.retention.events, now);
             state.ring.push(entry.clone());
         }
         (state.head, state.head_tag) = (last.offset, last.tag);
         self.trim_state(&mut state, now);
+        self.release(state);
+    }
+
+    /// Lets the store know what nothing holds any more.
+    fn release(&self, mut state: RwLockWriteGuard<'_, State>) {
         let released = state.index.take_released();
         drop(state);
         self.store.release(&released);
-        Ok(entries)
     }
 
     /// Whether an append waits for nothing now, not even for the disk.
@@ -256,9 +286,7 @@ impl Log {
         let now = self.world.now();
         let mut state = self.state_mut();
         self.trim_state(&mut state, now);
-        let released = state.index.take_released();
-        drop(state);
-        self.store.release(&released);
+        self.release(state);
         self.keys().forget_old(now);
     }
 
@@ -339,11 +367,18 @@ impl Log {
         self.state().newest()
     }
 
-    /// The entries above an offset, at most so many: none where one of them is not at hand.
-    pub(crate) fn newer(&self, offset: u64, count_max: usize) -> Newer {
+    /// The entries above an offset, at most so many: none where one of them is not at hand, or where the order broke since
+    /// `seen`.
+    pub(crate) fn newer(&self, offset: u64, seen: u64, count_max: usize) -> Newer {
         let state = self.state();
-        let entries = state.ring.above(offset, count_max).map(|entries| entries.cloned().collect());
-        Newer { entries, head: state.head, newest: state.newest() }
+        let follows = state.breaks.serial() == seen;
+        let entries = follows.then(|| state.ring.above(offset, count_max)).flatten();
+        Newer {
+            entries: entries.map(|entries| entries.cloned().collect()),
+            head: state.head,
+            newest: state.newest(),
+            seen: state.breaks.serial(),
+        }
     }
 
     /// The head as an id in the newest epoch.
@@ -372,9 +407,7 @@ impl Log {
         let mut state = self.state_mut();
         state.index.lose(*offset);
         self.runs().clear();
-        let released = state.index.take_released();
-        drop(state);
-        self.store.release(&released);
+        self.release(state);
     }
 
     /// What the log holds and costs.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     auth::{Caller, SubscribePermit},
-    log::entry::Unstored,
+    log::{entry::Unstored, replica::Waiter},
 };
 
 /// How many unstored events may wait for a connection that is about to be served.
@@ -218,5 +218,11 @@ impl Seat {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiter for Seat {
+    fn answered(&self) {
+        self.wake();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tidings_protocol::{EventId, Skip, Subscription, Tag, body::GapReason};
+use tidings_protocol::{Epoch, EventId, Skip, Subscription, Tag, body::GapReason};
 
 use super::{Log, State, checkpoint::Lost, index::Row};
 
@@ -36,6 +36,9 @@ pub(crate) struct Attached {
     pub(crate) told: u64,
     /// The client asked for everything up to here.
     pub(crate) asked_through: u64,
+    /// Breaks up to here are told, and ids are written in the epoch that was newest then.
+    pub(crate) seen: u64,
+    pub(crate) newest: Epoch,
 }
 
 /// Something that the client should have had and cannot get.
@@ -56,33 +59,31 @@ struct Verdict {
 }
 
 impl Log {
-    /// Finds where a stream begins.
+    /// Finds where a stream begins, by what this log knows.
     pub(crate) fn attach(&self, start: &Start, subscriptions: &[Subscription]) -> Attached {
-        let state = self.state();
-        match start {
-            Start::Now => state.at(state.head, Vec::new(), None, 0),
-            Start::History(events) => {
-                state.at_history(subscriptions, usize::try_from(*events).unwrap_or(usize::MAX))
-            }
-            Start::HistoryAfterMalformed(events) => {
-                let events = usize::try_from(*events).unwrap_or(usize::MAX);
-                Attached {
-                    gap: state.malformed(subscriptions).gap,
-                    ..state.at_history(subscriptions, events)
-                }
-            }
-            Start::WholeHistory => {
-                state.at(state.before_next(0, subscriptions), Vec::new(), None, state.head)
-            }
-            Start::After(text) => match text.parse::<EventId>() {
-                Ok(id) => state.after(&id, text, subscriptions),
-                Err(_) => state.malformed(subscriptions),
-            },
-        }
+        self.state().attached(start, subscriptions)
     }
 }
 
 impl State {
+    pub(super) fn attached(&self, start: &Start, subscriptions: &[Subscription]) -> Attached {
+        match start {
+            Start::Now => self.at(self.head, Vec::new(), None, 0),
+            Start::History(events) => {
+                self.at_history(subscriptions, usize::try_from(*events).unwrap_or(usize::MAX))
+            }
+            Start::HistoryAfterMalformed(events) => {
+                let events = usize::try_from(*events).unwrap_or(usize::MAX);
+                Attached { gap: self.malformed(subscriptions).gap, ..self.at_history(subscriptions, events) }
+            }
+            Start::WholeHistory => self.at(self.before_next(0, subscriptions), Vec::new(), None, self.head),
+            Start::After(text) => match text.parse::<EventId>() {
+                Ok(id) => self.after(&id, text, subscriptions),
+                Err(_) => self.malformed(subscriptions),
+            },
+        }
+    }
+
     fn at(&self, cursor: u64, mut skips: Vec<Skip>, gap: Option<Gap>, asked_through: u64) -> Attached {
         // After a gap the cursor may stand above events that had overtaken.
         skips.retain(|skip| skip.offset > cursor);
@@ -93,6 +94,8 @@ impl State {
             gap,
             told: self.index.trim_serial(),
             asked_through,
+            seen: self.breaks.serial(),
+            newest: self.newest(),
         }
     }
 
@@ -120,8 +123,12 @@ impl State {
 
     fn after(&self, id: &EventId, text: &str, subscriptions: &[Subscription]) -> Attached {
         let verdict = self.judge(id);
-        let lost = self.lost_above(verdict.from, subscriptions);
-        let reason = verdict.reason.or_else(|| (!lost.is_empty()).then_some(GapReason::Trimmed));
+        let mut lost = self.lost_above(verdict.from, subscriptions);
+        let crossed = verdict.reason.is_none().then(|| self.lost_after(id.epoch, subscriptions));
+        let crossed = crossed.unwrap_or_default();
+        let across = (!crossed.is_empty()).then_some(GapReason::Epoch);
+        lost.extend(crossed);
+        let reason = verdict.reason.or(across).or_else(|| (!lost.is_empty()).then_some(GapReason::Trimmed));
         let Some(reason) = reason else {
             return Attached {
                 tag: if verdict.from == id.offset { id.tag } else { self.tag_at(verdict.from) },
@@ -130,6 +137,9 @@ impl State {
         };
         let channels = match reason {
             GapReason::Trimmed if lost.len() <= GAP_CHANNELS_MAX => lost.into_iter().collect(),
+            GapReason::Epoch if across.is_some() && lost.len() <= GAP_CHANNELS_MAX => {
+                lost.into_iter().collect()
+            }
             _ => as_asked(subscriptions),
         };
         let gap = Gap { channels, reason, requested: Some(text.to_owned()) };
@@ -160,21 +170,19 @@ impl State {
             // Where the two histories parted is not known: everything kept comes again.
             return Verdict { from: 0, skips: Vec::new(), reason: Some(GapReason::Diverged) };
         }
-        if self.crosses_loss(id) {
-            reason = reason.or(Some(GapReason::Epoch));
-        }
         Verdict { from: id.offset, skips, reason }
     }
 
-    fn differs(&self, offset: u64, tag: Tag) -> bool {
+    pub(super) fn differs(&self, offset: u64, tag: Tag) -> bool {
         let held = self.tag_at(offset);
         held != Tag(0) && tag != Tag(0) && held != tag
     }
 
-    /// Whether an epoch after the id's began without something.
-    fn crosses_loss(&self, id: &EventId) -> bool {
-        let later = self.epochs.iter().skip_while(|row| row.epoch() != id.epoch).skip(1);
-        later.into_iter().any(|row| row.lost == Lost::All)
+    /// What epochs after this one began without, of what the subscriptions name.
+    fn lost_after(&self, epoch: Epoch, subscriptions: &[Subscription]) -> BTreeSet<String> {
+        let later = self.epochs.iter().skip_while(|row| row.epoch() != epoch).skip(1);
+        let lossy = later.filter(|row| row.lost != Lost::None);
+        lossy.flat_map(|row| row.lost.of(subscriptions)).collect()
     }
 
     /// The latest cursor from which nothing that follows `from` is missed.

@@ -35,11 +35,13 @@ impl EpochRow {
 }
 
 /// What an epoch began without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Lost {
     /// Nothing: ids of the one before are as good as new.
     None,
+    /// Something of these channels.
+    Channels(Vec<String>),
     /// Nobody knows what, so every channel.
     All,
 }

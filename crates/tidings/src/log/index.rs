@@ -2,8 +2,9 @@
 //! never scan the entries of others.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ops::Bound,
+    sync::Arc,
 };
 
 use tidings_protocol::{ChannelName, Pattern, Priority, Subscription, Tag};
@@ -257,6 +258,65 @@ impl Index {
                 self.leave_empty(id);
             }
         }
+    }
+
+    /// Every channel has lost what is not held at or below an offset.
+    pub(crate) fn lose_through(&mut self, offset: u64) {
+        self.serial += 1;
+        let trim = Trim { offset, serial: self.serial };
+        (self.floor, self.highest_trim) = (trim, self.highest_trim.max(offset));
+        self.change_trims(&mut |row| row.trim = trim);
+    }
+
+    /// Takes out every entry above an offset, as if it had never been; `key_of` tells the key of one that is left.
+    pub(crate) fn cut(&mut self, to: u64, key_of: &dyn Fn(u64) -> Option<Arc<str>>) {
+        self.lower_trims(to);
+        let cut: Vec<u64> = self.above(to).collect();
+        let mut rekeyed = BTreeSet::new();
+        for offset in cut {
+            let Some(kept) = self.table.get(offset).copied() else { continue };
+            for id in self.rows_at(offset, kept.channel) {
+                self.rows[id as usize].remove(offset);
+                self.let_go(offset, id);
+                if kept.is_keyed {
+                    rekeyed.insert(id);
+                }
+                if self.rows[id as usize].offsets.is_empty() {
+                    self.leave_empty(id);
+                }
+            }
+        }
+        for id in rekeyed {
+            let row = &mut self.rows[id as usize];
+            let keyed = |offset: &u64| self.table.get(*offset).is_some_and(|kept| kept.is_keyed);
+            let offsets: Vec<u64> = row.offsets.iter().copied().filter(keyed).collect();
+            row.rekey(offsets.into_iter().filter_map(|offset| Some((offset, key_of(offset)?))));
+        }
+        self.recent_urgent.retain(|urgent| urgent.offset <= to);
+    }
+
+    /// Offsets above `to` are given anew: no trim may speak of them.
+    fn lower_trims(&mut self, to: u64) {
+        self.change_trims(&mut |row| {
+            row.trim.offset = row.trim.offset.min(to);
+            row.gone = row.gone.min(to);
+        });
+        self.floor.offset = self.floor.offset.min(to);
+        self.highest_trim = self.highest_trim.min(to);
+    }
+
+    fn change_trims(&mut self, change: &mut dyn FnMut(&mut Row)) {
+        let mut empty = std::mem::take(&mut self.empty);
+        empty.retain(|(name, trimmed)| {
+            self.row(name.as_str()).is_some_and(|row| row.is_listed_empty && row.trim.offset == *trimmed)
+        });
+        self.rows.iter_mut().for_each(change);
+        for (name, trimmed) in &mut empty {
+            *trimmed = self.row(name.as_str()).map_or(0, |row| row.trim.offset);
+        }
+        self.empty = empty;
+        // Whoever was told of less looks at the channels themselves.
+        self.recent_trims.clear();
     }
 
     /// Restores what a channel had lost, and let go, before a restart; entries are filed after that, and after the

@@ -36,6 +36,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) skips: &'a [Skip],
     /// Trims up to here are told.
     pub(crate) told: u64,
+    /// Breaks up to here are told.
+    pub(crate) seen: u64,
     /// Nothing above this is wanted yet.
     pub(crate) through: u64,
     /// How many entries may overtake; 0 for a connection that is not behind.
@@ -63,6 +65,11 @@ pub(crate) struct Page {
     pub(crate) is_last: bool,
     /// Trims up to here are told after this page.
     pub(crate) told: u64,
+    /// Breaks up to here are told after this page. Where that is more than were told before, the page has no steps, and
+    /// ends where the cursor may stand.
+    pub(crate) seen: u64,
+    /// What the client has above this is no more.
+    pub(crate) ceiling: u64,
     /// Ids are written in this epoch.
     pub(crate) newest: Epoch,
 }
@@ -135,6 +142,9 @@ impl Log {
     /// Reads the next stretch for a connection. What is not at hand is named only; see [`Page::missing`].
     pub(crate) fn page(&self, ask: &Ask<'_>) -> Page {
         let state = self.state();
+        if ask.seen != state.breaks.serial() {
+            return state.page_over_break(ask);
+        }
         let through = ask.through.min(state.head);
         let told = state.index.trim_serial();
         if ask.cursor >= through {
@@ -181,22 +191,23 @@ impl Log {
         subscriptions: &[Subscription],
         limit: usize,
     ) -> Option<History> {
-        let Attached { mut cursor, tag, skips, gap, mut told, .. } = attached;
+        let Attached { mut cursor, tag, skips, gap, mut told, seen, newest, .. } = attached;
         let now = self.now();
-        let gap = gap.map(|gap| (gap, self.id_at(cursor, tag)));
-        let mut history = History { entries: Vec::new(), next: None, gap, newest: self.newest() };
+        let gap = gap.map(|gap| (gap, EventId::new(newest, cursor, tag)));
+        let mut history = History { entries: Vec::new(), next: None, gap, newest };
         loop {
             let ask = Ask {
                 subscriptions,
                 cursor,
                 skips: &[],
                 told,
+                seen,
                 through: u64::MAX,
                 overtaking_max: 0,
                 may_join: false,
             };
             let mut page = self.page(&ask);
-            if !page.lost.is_empty() {
+            if !page.lost.is_empty() || page.seen != seen {
                 // Whoever goes on from the last one is told.
                 history.next = history.last();
                 return history.next.is_some().then_some(history);
@@ -231,13 +242,14 @@ impl Log {
     }
 
     /// A cursor as an id in the newest epoch.
+    #[cfg(test)]
     pub(crate) fn id_at(&self, cursor: u64, tag: Tag) -> EventId {
         EventId::new(self.state().newest(), cursor, tag)
     }
 }
 
 impl State {
-    fn empty_page(&self, ask: &Ask<'_>, told: u64) -> Page {
+    pub(super) fn empty_page(&self, ask: &Ask<'_>, told: u64) -> Page {
         Page {
             is_last: ask.cursor >= self.head,
             lost: BTreeSet::new(),
@@ -247,6 +259,8 @@ impl State {
             shared_by: None,
             end: Some((ask.cursor, self.tag_at(ask.cursor))),
             told,
+            seen: self.breaks.serial(),
+            ceiling: u64::MAX,
             newest: self.newest(),
         }
     }
@@ -265,7 +279,7 @@ impl State {
     }
 
     /// The channels of the asker that lost something above its cursor and that it was not told of.
-    fn newly_lost(&self, ask: &Ask<'_>) -> BTreeSet<String> {
+    pub(super) fn newly_lost(&self, ask: &Ask<'_>) -> BTreeSet<String> {
         if self.index.trim_serial() == ask.told || self.index.highest_trim() <= ask.cursor {
             return BTreeSet::new();
         }

@@ -63,6 +63,19 @@ impl Ring {
         has_all.then(|| self.entries.range(index..).take(count_max))
     }
 
+    /// Lets the entries above an offset go.
+    pub(crate) fn cut(&mut self, to: u64) {
+        while let Some(newest) = self.entries.pop_back_if(|newest| newest.offset > to) {
+            self.bytes -= newest.memory_bytes();
+        }
+    }
+
+    /// Lets everything go.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
     /// The offset of the oldest entry.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.offset)

@@ -169,7 +169,7 @@ impl Runs {
         }
     }
 
-    /// Forgets everything: an entry was given up, and may be in one.
+    /// Forgets everything: an entry was given up or cut off, and may be in one, or ids are written in another epoch.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }

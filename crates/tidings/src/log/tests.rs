@@ -226,6 +226,7 @@ fn a_start_brings_the_newest_entries_back_into_memory() {
         cursor,
         skips: &[],
         told: told(),
+        seen: 0,
         through: u64::MAX,
         overtaking_max: 0,
         may_join: false,

@@ -73,11 +73,7 @@ impl Row {
             self.urgent.push_back(Urgent { offset, is_critical: priority == Priority::Critical });
         }
         if let Some(key) = key {
-            let newest = self.newest.get_or_insert_default();
-            if let Some(replaced) = newest.by_key.insert(key.clone(), offset) {
-                newest.keys.remove(&replaced);
-            }
-            newest.keys.insert(offset, key.clone());
+            self.note_key(offset, key);
         }
     }
 
@@ -99,6 +95,22 @@ impl Row {
         self.offsets.retain(|other| *other != offset);
         self.urgent.retain(|urgent| urgent.offset != offset);
         self.forget_key(offset);
+    }
+
+    /// Finds the newest entry of each key anew, in entries with their keys, ascending.
+    pub(super) fn rekey(&mut self, keyed: impl Iterator<Item = (u64, Arc<str>)>) {
+        self.newest = None;
+        for (offset, key) in keyed {
+            self.note_key(offset, &key);
+        }
+    }
+
+    fn note_key(&mut self, offset: u64, key: &Arc<str>) {
+        let newest = self.newest.get_or_insert_default();
+        if let Some(replaced) = newest.by_key.insert(key.clone(), offset) {
+            newest.keys.remove(&replaced);
+        }
+        newest.keys.insert(offset, key.clone());
     }
 
     /// Whether the entry was the newest of its key.

@@ -18,6 +18,16 @@ impl Page {
         !self.to_join.is_empty() || self.steps.iter().any(|step| step.entry.is_none())
     }
 
+    /// Empties a page that was made before the order broke: the reader asks again.
+    fn void_unless(&mut self, seen: u64) {
+        if self.seen != seen {
+            self.parts.clear();
+            self.steps.clear();
+            self.to_join.clear();
+            (self.end, self.is_last) = (None, false);
+        }
+    }
+
     /// Takes what was read of the entries to join.
     fn take(&mut self, part: Part) {
         if self.to_join.last() != Some(&part.end.0) {
@@ -105,7 +115,7 @@ impl Log {
     /// An entry that cannot be read back is given up, and its channels have lost it.
     pub(crate) fn complete(&self, pages: &mut [Page]) {
         self.join(pages);
-        for page in pages {
+        for page in &mut *pages {
             if !page.to_join.is_empty() {
                 self.name_each(page);
             }
@@ -114,10 +124,16 @@ impl Log {
                 page.fill(self.read(&missing, page.newest));
             }
         }
+        let seen = self.state().breaks.serial();
+        pages.iter_mut().for_each(|page| page.void_unless(seen));
     }
 
     fn join(&self, pages: &mut [Page]) {
-        let newest = self.newest();
+        let (newest, seen) = {
+            let state = self.state();
+            (state.newest(), state.breaks.serial())
+        };
+        pages.iter_mut().for_each(|page| page.void_unless(seen));
         let mut joiners: Vec<Joiner> = Vec::new();
         let mut wanted = Vec::new();
         let mut known: HashMap<(ChannelName, u64), usize> = HashMap::new();
@@ -146,11 +162,14 @@ impl Log {
         wanted.sort_unstable();
         self.store.glance(&wanted, newest, RUN_BYTES, &mut |by, glimpse| joiners[by].push(glimpse));
         let runs: Vec<Option<Run>> = joiners.into_iter().map(Joiner::finish).collect();
+        // What was read before the order broke is for nobody.
+        let state = self.state();
         for ((channel, _), joiner) in known {
-            if let Some(run) = &runs[joiner] {
+            if let Some(run) = runs[joiner].as_ref().filter(|_| state.breaks.serial() == seen) {
                 self.runs().keep(&channel, run);
             }
         }
+        drop(state);
         for (page, joiner) in pages.iter_mut().zip(joiner_of) {
             let (Some(joiner), Some(first)) = (joiner, page.to_join.first()) else { continue };
             let last = page.to_join[page.to_join.len() - 1];

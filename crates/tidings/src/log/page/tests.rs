@@ -23,7 +23,16 @@ fn log_of(retention_events: u64) -> Log {
 /// An ask of a connection that is told of everything so far.
 fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> Ask<'a> {
     let told = log.state().index.trim_serial();
-    Ask { subscriptions, cursor, skips: &[], told, through: u64::MAX, overtaking_max: 0, may_join: false }
+    Ask {
+        subscriptions,
+        cursor,
+        skips: &[],
+        told,
+        seen: 0,
+        through: u64::MAX,
+        overtaking_max: 0,
+        may_join: false,
+    }
 }
 
 fn page(log: &Log, ask: &Ask<'_>) -> Page {
@@ -166,6 +175,7 @@ fn loss_is_told_once_to_those_who_had_not_read_so_far() {
         subscriptions: &asked,
         cursor: 0,
         skips: &skips,
+        seen: 0,
         told: 0,
         through: u64::MAX,
         overtaking_max: 0,

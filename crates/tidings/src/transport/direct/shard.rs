@@ -56,6 +56,8 @@ pub(crate) struct Shard {
     lists: Lists<usize>,
     /// The log was fed up to here.
     fed: u64,
+    /// Breaks of its order were seen up to here.
+    seen: u64,
     /// Those who were left something that is still to be sent.
     touched: Vec<usize>,
     wheel: Wheel,
@@ -92,6 +94,7 @@ impl Shard {
             streams: 0,
             lists: Lists::default(),
             fed: 0,
+            seen: 0,
             touched: Vec::new(),
             wheel: Wheel::new(Instant::now()),
             serial: 0,
@@ -219,10 +222,10 @@ impl Shard {
         if !self.door.has_news.swap(false, Ordering::SeqCst) {
             return;
         }
-        let Newer { entries, head, newest } = self.log.newer(self.fed, ENTRIES_MAX);
+        let Newer { entries, head, newest, seen } = self.log.newer(self.fed, self.seen, ENTRIES_MAX);
         let Some(entries) = entries else {
             // So much came at once that it is no longer at hand: each reads for itself.
-            self.fed = head;
+            (self.fed, self.seen) = (head, seen);
             for place in self.places() {
                 self.look(place, again, |guest, common| match guest.stream() {
                     Some(stream) => stream.serve(common),

@@ -19,7 +19,7 @@ fn log_of(directory: &TestDir, ring_bytes: u64) -> Log {
 
 fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: bool) -> Ask<'a> {
     let told = log.state().index.trim_serial();
-    Ask { subscriptions, cursor, skips: &[], told, through: u64::MAX, overtaking_max: 8, may_join }
+    Ask { subscriptions, cursor, skips: &[], told, seen: 0, through: u64::MAX, overtaking_max: 8, may_join }
 }
 
 /// All that a reader is sent, and how many events that is, page by page.

@@ -1,0 +1,360 @@
+//! The log of a node that follows a broker: others give the order, this one keeps what it is told, and asks before it
+//! calls an id bad.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+};
+
+use tidings_protocol::{Epoch, EventId, Subscription, Tag};
+
+use super::{
+    Log, State, World,
+    attach::{Attached, Start},
+    breaks::Cut,
+    checkpoint::EpochRow,
+    entry::{Draft, Entry},
+    store::StoreError,
+};
+use crate::{
+    config::{Durability, LogSettings},
+    log::store::disk::OpenError,
+};
+
+/// How many who wait are held before those who went are looked for.
+const WAITING_MIN: usize = 64;
+
+/// An event with the place that the broker gave it.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    pub(crate) offset: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) tag: Tag,
+    pub(crate) draft: Draft,
+}
+
+/// Why a batch was not placed; nothing of it was.
+#[derive(Debug)]
+pub(crate) enum Misplaced {
+    /// The next must be `expected`: what is between is to be read first.
+    Hole { expected: u64, got: u64 },
+    /// Its epoch is not known: the rows are to be read first.
+    UnknownEpoch { offset: u64, epoch: Epoch },
+    /// Another entry is held there: what is held is of a past that the broker does not have.
+    Diverged { offset: u64 },
+    /// It could not be kept.
+    NotKept(StoreError),
+}
+
+impl fmt::Display for Misplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hole { expected, got } => write!(f, "event {got} came where {expected} was expected"),
+            Self::UnknownEpoch { offset, epoch } => {
+                write!(f, "event {offset} is of the unknown epoch {:016x}", epoch.0)
+            }
+            Self::Diverged { offset } => write!(f, "another event is held at {offset}"),
+            Self::NotKept(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Whether a start has a place yet.
+#[derive(Debug)]
+pub(crate) enum Found {
+    At(Box<Attached>),
+    /// Nobody knows before this question to the broker is answered.
+    Unsure(u64),
+}
+
+/// Who waits for the answer to a question.
+pub(crate) trait Waiter: Send + Sync {
+    /// Says that it is there.
+    fn answered(&self);
+}
+
+/// What a replica does not know by itself.
+#[derive(Default)]
+pub(super) struct Unknowns {
+    questions: Mutex<Questions>,
+    on_question: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// Questions to the broker, by number: each asks how it is now.
+#[derive(Default)]
+struct Questions {
+    begun: u64,
+    answered: u64,
+    /// Before this one is answered nothing is known at all.
+    blind_until: u64,
+    /// The last that somebody waits for.
+    wanted: u64,
+    waiting: Vec<(u64, Weak<dyn Waiter>)>,
+    /// When there are so many, those who went are let go.
+    waiting_max: usize,
+}
+
+impl Unknowns {
+    fn questions(&self) -> MutexGuard<'_, Questions> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The question that must be answered before a start has a place. `waited_for` is the one that it was given before.
+    fn question_for(&self, state: &State, start: &Start, waited_for: Option<u64>) -> Option<u64> {
+        let questions = self.questions();
+        if questions.answered < questions.blind_until {
+            return Some(questions.blind_until.max(waited_for.unwrap_or(0)));
+        }
+        match waited_for {
+            Some(question) if question <= questions.answered => None,
+            _ if !state.is_doubtful(start) => None,
+            Some(question) => Some(question),
+            None => Some(questions.begun + 1),
+        }
+    }
+}
+
+impl Log {
+    /// An empty log in memory whose order a broker gives. It holds the lock of `directory`, for what is kept there beside
+    /// the log. Nobody has a place in it before the first question is answered; see [`Log::begin_question`].
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub(crate) fn replica(
+        settings: &LogSettings,
+        directory: Option<&std::path::Path>,
+        world: Arc<dyn World>,
+    ) -> Result<Self, OpenError> {
+        let settings = LogSettings { durability: Durability::Memory, ..settings.clone() };
+        let (log, _) = Self::open(&settings, directory, world)?;
+        log.state_mut().epochs.clear();
+        let unknowns = Unknowns::default();
+        unknowns.questions().blind_until = 1;
+        Ok(Self { unknowns: Some(unknowns), ..log })
+    }
+
+    /// Takes the broker's epochs, oldest first. What is held above the begin of one that is new here is of a past that the
+    /// broker does not have: it is cut off and returned, as by [`Log::rewind`].
+    ///
+    /// Everyone who is open must be woken after this: they are told what the new epochs began without.
+    pub(crate) fn adopt(&self, rows: Vec<EpochRow>) -> Vec<Arc<Entry>> {
+        let mut state = self.state_mut();
+        let Some(last) = rows.last().filter(|_| rows != state.epochs) else { return Vec::new() };
+        if state.epochs.is_empty() {
+            state.epochs = rows;
+            return Vec::new();
+        }
+        let is_new = |row: &&EpochRow| state.epochs.iter().all(|known| known.epoch != row.epoch);
+        let new: Vec<EpochRow> = rows.iter().filter(is_new).cloned().collect();
+        let moves = new.is_empty() && last.epoch() != state.newest();
+        let fork = new.iter().map(|row| row.begins_after).min().unwrap_or(u64::MAX);
+        let dropped = self.cut(&mut state, fork);
+        state.epochs = rows;
+        state.began(&new);
+        if moves {
+            let head = state.head;
+            state.broke_at(head);
+        }
+        self.runs().clear();
+        self.release(state);
+        dropped
+    }
+
+    /// Appends entries that the broker placed, and returns those that are new here. What is held already is passed over.
+    ///
+    /// # Errors
+    /// Why nothing was placed.
+    pub(crate) fn place(&self, placed: Vec<Placed>) -> Result<Vec<Arc<Entry>>, Misplaced> {
+        let (new, newest) = {
+            let state = self.state();
+            (state.new_of(placed)?, state.newest())
+        };
+        let entries: Vec<Arc<Entry>> = new
+            .into_iter()
+            .map(|Placed { offset, epoch, tag, draft }| {
+                Arc::new(Entry::new(draft, offset, epoch, tag, newest))
+            })
+            .collect();
+        if !entries.is_empty() {
+            self.store.append(&entries).map_err(Misplaced::NotKept)?;
+            self.state_mut().tell_cut();
+            self.file(&entries);
+        }
+        Ok(entries)
+    }
+
+    /// Begins at the oldest entry that the broker keeps, or goes on there where it has let go of what is missing here:
+    /// every channel counts as having lost what is below.
+    pub(crate) fn begin_at(&self, oldest: u64) {
+        let mut state = self.state_mut();
+        let begins_after = oldest.saturating_sub(1);
+        if begins_after <= state.head {
+            return;
+        }
+        state.index.lose_through(begins_after);
+        // What is new must not be handed on as if it followed what was.
+        state.ring.clear();
+        (state.head, state.head_tag) = (begins_after, Tag(0));
+    }
+
+    /// Cuts off what is held above `to`, where the broker's log ends since it lost the rest, and returns it, ascending.
+    /// Of offsets between that are not returned nothing is known any more.
+    ///
+    /// Cursors above go down when they are looked at. They are told with the epochs that are adopted next; what those do
+    /// not name is told before anything is placed.
+    pub(crate) fn rewind(&self, to: u64) -> Vec<Arc<Entry>> {
+        let mut state = self.state_mut();
+        let dropped = self.cut(&mut state, to);
+        self.release(state);
+        dropped
+    }
+
+    fn cut(&self, state: &mut State, to: u64) -> Vec<Arc<Entry>> {
+        if to >= state.head {
+            return Vec::new();
+        }
+        let newest = state.newest();
+        let offsets: Vec<u64> = state.index.above(to).collect();
+        let read = |offsets: &[u64]| self.store.read(offsets, newest).unwrap_or_default();
+        let dropped: Vec<Arc<Entry>> = read(&offsets).into_iter().flatten().collect();
+        let key_of = |offset| read(&[offset]).pop()??.key.clone();
+        state.index.cut(to, &key_of);
+        state.ring.cut(to);
+        self.runs().clear();
+        let cut = state.cut.get_or_insert_with(Cut::default);
+        dropped.iter().for_each(|entry| cut.add(&entry.channels));
+        (state.head, state.head_tag) = (to, state.index.tag(to).unwrap_or(Tag(0)));
+        state.broke_at(to);
+        dropped
+    }
+
+    /// Finds where a stream begins, or which question must be answered first. `waited_for` is the one that it was given
+    /// before.
+    pub(crate) fn find(
+        &self,
+        start: &Start,
+        subscriptions: &[Subscription],
+        waited_for: Option<u64>,
+    ) -> Found {
+        let state = self.state();
+        let unknowns = self.unknowns.as_ref();
+        match unknowns.and_then(|unknowns| unknowns.question_for(&state, start, waited_for)) {
+            Some(question) => Found::Unsure(question),
+            None => Found::At(Box::new(state.attached(start, subscriptions))),
+        }
+    }
+
+    /// Has somebody told when a question is answered. It may come at once, and more than once.
+    pub(crate) fn wait_for(&self, question: u64, waiter: Weak<dyn Waiter>) {
+        let Some(unknowns) = &self.unknowns else { return };
+        let mut questions = unknowns.questions();
+        if question <= questions.answered {
+            drop(questions);
+            waiter.upgrade().inspect(|waiter| waiter.answered());
+            return;
+        }
+        if questions.waiting.len() >= questions.waiting_max {
+            questions.waiting.retain(|(_, waiter)| waiter.strong_count() > 0);
+            questions.waiting_max = WAITING_MIN.max(2 * questions.waiting.len());
+        }
+        questions.waiting.push((question, waiter));
+        questions.wanted = questions.wanted.max(question);
+        let is_new = question > questions.begun;
+        drop(questions);
+        if let Some(on_question) = unknowns.on_question.get().filter(|_| is_new) {
+            on_question();
+        }
+    }
+
+    /// Has `act` called when somebody begins to wait for a question that was not begun: it must not block. Set once.
+    pub(crate) fn when_unsure(&self, act: Box<dyn Fn() + Send + Sync>) {
+        self.unknowns.as_ref().inspect(|unknowns| drop(unknowns.on_question.set(act)));
+    }
+
+    /// Whether somebody waits for a question that was not begun.
+    pub(crate) fn has_question(&self) -> bool {
+        self.unknowns.as_ref().is_some_and(|unknowns| {
+            let questions = unknowns.questions();
+            questions.wanted > questions.begun
+        })
+    }
+
+    /// Begins a question, before the broker is asked for its epochs and its head. When the rows are adopted and everything
+    /// up to that head is placed, [`Log::answer`] it.
+    pub(crate) fn begin_question(&self) -> u64 {
+        self.unknowns.as_ref().map_or(0, |unknowns| {
+            let mut questions = unknowns.questions();
+            questions.begun += 1;
+            questions.begun
+        })
+    }
+
+    /// Says that the log knows everything that the broker knew when this question began.
+    pub(crate) fn answer(&self, question: u64) {
+        let Some(unknowns) = &self.unknowns else { return };
+        let mut questions = unknowns.questions();
+        questions.answered = questions.answered.max(question);
+        let answered = questions.answered;
+        let told: Vec<_> = questions.waiting.extract_if(.., |(number, _)| *number <= answered).collect();
+        drop(questions);
+        told.iter().filter_map(|(_, waiter)| waiter.upgrade()).for_each(|waiter| waiter.answered());
+    }
+
+    /// Says that the broker is out of sight: nobody gets a place until a question that begins after this is answered.
+    pub(crate) fn lose_sight(&self) {
+        let Some(unknowns) = &self.unknowns else { return };
+        let mut questions = unknowns.questions();
+        questions.blind_until = questions.begun + 1;
+    }
+
+    /// Whether streams get a place now.
+    pub(crate) fn is_in_sight(&self) -> bool {
+        self.unknowns.as_ref().is_none_or(|unknowns| {
+            let questions = unknowns.questions();
+            questions.answered >= questions.blind_until
+        })
+    }
+}
+
+impl State {
+    /// Those of a batch that are not held.
+    fn new_of(&self, placed: Vec<Placed>) -> Result<Vec<Placed>, Misplaced> {
+        let mut new = Vec::with_capacity(placed.len());
+        let mut expected = self.head + 1;
+        for it in placed {
+            if it.offset < expected {
+                let held = match new.iter().rev().find(|other: &&Placed| other.offset == it.offset) {
+                    Some(other) => other.tag,
+                    None => self.tag_at(it.offset),
+                };
+                if held != Tag(0) && held != it.tag {
+                    return Err(Misplaced::Diverged { offset: it.offset });
+                }
+                continue;
+            }
+            if it.offset > expected {
+                return Err(Misplaced::Hole { expected, got: it.offset });
+            }
+            if self.epochs.iter().rev().all(|row| row.epoch() != it.epoch) {
+                return Err(Misplaced::UnknownEpoch { offset: it.offset, epoch: it.epoch });
+            }
+            expected += 1;
+            new.push(it);
+        }
+        Ok(new)
+    }
+
+    /// Whether the broker may know better than this log what a start is worth.
+    fn is_doubtful(&self, start: &Start) -> bool {
+        let Start::After(text) = start else { return false };
+        let Ok(id) = text.parse::<EventId>() else { return false };
+        let Some(end) = self.end_of(id.epoch) else { return true };
+        // An epoch that has ended does not grow.
+        let may_be_short = id.epoch == self.newest();
+        let mut places = id.skips.iter().map(|skip| (skip.offset, skip.tag)).chain([(id.offset, id.tag)]);
+        places.any(|(offset, tag)| (offset > end && may_be_short) || self.differs(offset, tag))
+    }
+}
+
+#[cfg(test)]
+mod tests;
