@@ -8,8 +8,33 @@ pub(crate) mod redis;
 use std::sync::Arc;
 
 use tidings_protocol::{ChannelName, EventId};
+use tokio::sync::watch;
 
-use crate::log::entry::{Draft, Entry, Unstored};
+use crate::{
+    error::Error,
+    log::entry::{Draft, Entry, Unstored},
+};
+
+/// Puts what is published where the log is.
+pub(crate) enum Broker {
+    Embedded(embedded::Broker),
+    #[cfg(feature = "redis")]
+    Redis(redis::Broker),
+}
+
+impl Broker {
+    /// Appends events and waits until they are kept. Dropping the future does not take them back.
+    ///
+    /// # Errors
+    /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows in time.
+    pub(crate) async fn append(&self, items: Vec<Item>) -> Result<Vec<Published>, Error> {
+        match self {
+            Self::Embedded(broker) => broker.append(items).await,
+            #[cfg(feature = "redis")]
+            Self::Redis(broker) => broker.append(items).await,
+        }
+    }
+}
 
 /// Who is told of new entries, once they are kept.
 pub(crate) trait Audience: Send + Sync {
@@ -20,6 +45,12 @@ pub(crate) trait Audience: Send + Sync {
     fn unstored(&self, channels: &[ChannelName], unstored: &Unstored) -> usize;
     /// What such an event waited for stands in the log.
     fn wake(&self, channels: &[ChannelName]);
+    /// The log has another past than before, or its ids are written otherwise: everybody looks.
+    fn changed(&self);
+    /// The channels and patterns that somebody wants.
+    fn wanted(&self) -> Vec<String>;
+    /// Counts the times that these have changed.
+    fn interest(&self) -> watch::Receiver<u64>;
 }
 
 /// One event on its way into the log, or past it.

@@ -53,6 +53,8 @@ pub(crate) struct Parts {
     /// What new connections are greeted with; none where the hub speaks plain HTTP.
     pub(crate) tls: Option<RwLock<Arc<rustls::ServerConfig>>>,
     pub(crate) stage: watch::Sender<Stage>,
+    /// Whether what orders the log can be reached.
+    pub(crate) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Ends the threads and makes the log safe; taken by the one who shuts down.
     pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -204,6 +206,7 @@ impl Hub {
         if *self.0.stage.borrow() != Stage::Ready {
             return Err(shutting_down());
         }
+        (self.0.standing)().map_err(|why| Error::new(Code::Unavailable, why))?;
         self.0.log.writable().map_err(|error| Error::new(Code::Unavailable, error.to_string()))
     }
 

@@ -63,6 +63,11 @@ pub(crate) struct Metrics {
     runs_bytes: Level,
     channels: Level,
     idempotency_keys: Level,
+    broker_losses: Counter,
+    broker_refills: Counter,
+    broker_forks: Counter,
+    broker_lag: Level,
+    messages_dropped: Counter,
 }
 
 /// What is read off the hub at the moment of asking.
@@ -145,6 +150,11 @@ impl Metrics {
             ),
             channels: level(it, "log_channels", "Channels with events or a known loss"),
             idempotency_keys: level(it, "idempotency_keys", "Idempotency keys remembered"),
+            broker_losses: counter(it, "broker_losses", "Times the broker went out of sight"),
+            broker_refills: counter(it, "broker_refills", "Times events came with a hole before them, and were read again"),
+            broker_forks: counter(it, "broker_forks", "Times the broker had lost events that were seen here"),
+            broker_lag: level(it, "broker_lag", "Events that the broker had and this node had not, when last compared"),
+            messages_dropped: counter(it, "messages_dropped", "Messages of other programs that were not fit to be delivered"),
             registry,
         }
     }
@@ -175,6 +185,26 @@ impl Metrics {
 
     pub(crate) fn unstored_missed(&self, missed: usize) {
         self.unstored_missed.inc_by(missed as u64);
+    }
+
+    pub(crate) fn broker_lost(&self) {
+        self.broker_losses.inc();
+    }
+
+    pub(crate) fn broker_refilled(&self) {
+        self.broker_refills.inc();
+    }
+
+    pub(crate) fn broker_forked(&self) {
+        self.broker_forks.inc();
+    }
+
+    pub(crate) fn broker_lag(&self, events: u64) {
+        self.broker_lag.set(events);
+    }
+
+    pub(crate) fn message_dropped(&self) {
+        self.messages_dropped.inc();
     }
 
     pub(crate) fn append_failed(&self) {

@@ -1,6 +1,7 @@
 //! One running hub: builds the parts, starts every long-lived task, and ends them in order.
 
 mod keeper;
+mod order;
 mod reload;
 mod serve;
 mod shards;
@@ -18,17 +19,15 @@ use tidings_protocol::body::EndReason;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use self::keeper::Keeper;
 pub use self::serve::{serve, serve_with};
 use crate::{
     auth::{Asker, Gate, Hook, Revocations},
-    broker::embedded,
     config::{AuthSettings, Durability, Settings},
     connection::{Ending, Seat},
     error::{Code, Error},
     hub::{Hub, Parts, RETRY, Seats, Stage},
     limits::{self, TrustedProxies},
-    log::{Log, World, entry::Millis},
+    log::{Log, Recovered, World, entry::Millis},
     metrics::Metrics,
     publish::Publisher,
 };
@@ -82,7 +81,12 @@ impl HubBuilder {
         let tls = settings.server.tls.as_ref().map(tls::load).transpose()?.map(RwLock::new);
         let log_settings = settings.log.clone();
         let directory = settings.data_dir.clone();
+        let is_shared = settings.redis.is_some();
         let opening = tokio::task::spawn_blocking(move || {
+            if is_shared {
+                let log = Log::replica(&log_settings, directory.as_deref(), Arc::new(Machine))?;
+                return Ok((log, Recovered { entries: 0, head: 0, lost: None }));
+            }
             Log::open(&log_settings, directory.as_deref(), Arc::new(Machine))
         });
         let (log, recovered) = opening
@@ -97,12 +101,10 @@ impl HubBuilder {
         let metrics = Arc::new(Metrics::new());
         let seats = Arc::new(Seats::default());
         let gate = gate(&settings, self.hook, &log, &metrics).await?;
-        let (broker, writer) = embedded::embedded(log.clone(), seats.clone(), metrics.clone());
-        let keeper = Keeper::start(&log, writer, &settings.log)
-            .map_err(|error| Error::new(Code::Internal, "a thread could not be started").caused_by(error))?;
-        let (clock, kept) = (log.clone(), log.clone());
+        let order = order::start(&settings, &log, seats.clone(), &metrics)?;
+        let clock = log.clone();
         let hub = Hub::new(Parts {
-            publisher: Publisher::new(broker, metrics.clone(), &settings, move || clock.now()),
+            publisher: Publisher::new(order.broker, metrics.clone(), &settings, move || clock.now()),
             slots: limits::Connections::new(&settings.limits),
             trusted_proxies: TrustedProxies::parse(&settings.limits.trusted_proxies)
                 .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?,
@@ -112,7 +114,8 @@ impl HubBuilder {
             metrics,
             tls,
             stage: watch::Sender::new(Stage::Ready),
-            close: Mutex::new(Some(Box::new(move || keeper.end(&kept)))),
+            standing: order.standing,
+            close: Mutex::new(Some(order.end)),
             settings,
         });
         warden::start(&hub);

@@ -15,14 +15,14 @@ use tokio::sync::Semaphore;
 
 use crate::{
     auth::PublishPermit,
-    broker::{Item, Published, embedded::Broker},
+    broker::{Broker, Item, Published},
     config::{Envelope, Settings},
     error::{Code, Error},
     log::entry::{Draft, Idempotency, Millis},
     metrics::Metrics,
 };
 
-/// How long a publish may take before its fate counts as unknown.
+/// How long a publish may wait for its turn.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The longest key.
 const KEY_BYTES_MAX: usize = 200;
@@ -85,7 +85,7 @@ impl Publisher {
         let broker = broker.ok_or_else(|| {
             Error::new(Code::ShuttingDown, "the hub has shut down; nothing was stored; try another node")
         })?;
-        let outcome = broker.append(items, DEADLINE).await;
+        let outcome = broker.append(items).await;
         if outcome.is_err() {
             self.metrics.publish_refused();
         }

@@ -29,6 +29,8 @@ use crate::{
     wake::{self, Ring},
 };
 
+/// How long a publish may take before its fate counts as unknown.
+const DEADLINE: Duration = Duration::from_secs(5);
 /// Publishes that may wait for the writer.
 const QUEUE_MAX: usize = 4096;
 /// Publishes that go into one commit.
@@ -101,14 +103,14 @@ impl Broker {
     ///
     /// # Errors
     /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows within `deadline`.
-    pub(crate) async fn append(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<Published>, Error> {
+    pub(crate) async fn append(&self, items: Vec<Item>) -> Result<Vec<Published>, Error> {
         let (answer, mut answered) = oneshot::channel();
         let queue = self.queue.as_ref().expect("it is there until the broker goes");
         let publish = Publish { items, answer };
         let Some(publish) = self.append_now(queue, publish) else {
             return answered.try_recv().unwrap_or_else(|_| Err(gone()));
         };
-        let due = tokio::time::Instant::now() + deadline;
+        let due = tokio::time::Instant::now() + DEADLINE;
         match tokio::time::timeout_at(due, queue.send(publish)).await {
             Ok(Ok(())) => wake::ring(&self.bell),
             Ok(Err(_)) => {

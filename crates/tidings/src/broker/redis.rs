@@ -4,18 +4,36 @@
 //! using it. A connection that failed is never used again; the next use opens another.
 
 mod append;
+mod appender;
 mod connection;
 mod ears;
 mod epochs;
 mod fault;
+mod follow;
+mod hear;
 mod link;
+mod live;
 mod record;
 mod script;
 mod server;
+mod sight;
 mod tail;
 mod wire;
 
+use std::sync::Arc;
+
+use crate::{
+    broker::Audience,
+    config::{Secret, Settings},
+    error::{Code, Error},
+    log::Log,
+    metrics::Metrics,
+};
 pub(crate) use self::{
+    appender::{Appender, Broker},
+    follow::Follower,
+    hear::Hearer,
+    sight::Sight,
     append::{Append, AppendError, Appended, NewEvent, Outcome, Refused, Witness},
     ears::{Ears, Heard},
     epochs::{Begun, EpochRow, Head, Loss, NewEpoch},
@@ -24,6 +42,87 @@ pub(crate) use self::{
     record::Stored,
     tail::Tail,
 };
+
+/// What a node has for Redis: each part runs until it is dropped.
+pub(crate) struct Parts {
+    pub(crate) broker: Broker,
+    pub(crate) appender: Appender,
+    pub(crate) follower: Follower,
+    pub(crate) hearer: Hearer,
+    pub(crate) trimmer: Trimmer,
+    pub(crate) sight: Arc<Sight>,
+}
+
+/// Makes the parts of a node whose log is in Redis.
+///
+/// # Errors
+/// When the settings do not name a Redis.
+pub(crate) fn parts(
+    settings: &Settings,
+    log: &Arc<Log>,
+    audience: &Arc<dyn Audience>,
+    metrics: &Arc<Metrics>,
+    random: fn() -> u64,
+) -> Result<Parts, Error> {
+    let Some(redis) = settings.redis.clone() else {
+        return Err(Error::new(Code::Internal, "no redis is set"));
+    };
+    let link = Arc::new(Link::new(&Options {
+        url: Secret::new(redis.url.reveal()),
+        ca_file: None,
+        prefix: redis.prefix.clone(),
+        deadline: redis.deadline,
+        replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),
+        idempotency_window: settings.log.idempotency_window,
+    })?);
+    let sight = Arc::new(Sight::new());
+    let (broker, appender) =
+        appender::appender(link.clone(), sight.clone(), metrics.clone(), redis.deadline, Box::new(random));
+    let follower = Follower {
+        link: link.clone(),
+        log: log.clone(),
+        sight: sight.clone(),
+        audience: audience.clone(),
+        metrics: metrics.clone(),
+        random: Box::new(random),
+    };
+    let hearer = Hearer {
+        link: link.clone(),
+        log: log.clone(),
+        audience: audience.clone(),
+        metrics: metrics.clone(),
+        settings: redis,
+        event_bytes_max: usize::try_from(settings.limits.event_bytes).unwrap_or(usize::MAX),
+    };
+    let retention_age_ms = u64::try_from(settings.log.retention_age.as_millis()).unwrap_or(u64::MAX);
+    let retention = (retention_age_ms, settings.log.retention_bytes);
+    let trimmer = Trimmer { link, log: log.clone(), retention };
+    Ok(Parts { broker, appender, follower, hearer, trimmer, sight })
+}
+
+/// Lets go of what is too old or too much in Redis. Every node does; it is done once.
+pub(crate) struct Trimmer {
+    link: Arc<Link>,
+    log: Arc<Log>,
+    /// Age in milliseconds, and bytes.
+    retention: (u64, u64),
+}
+
+/// How often Redis is trimmed.
+const TRIM_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Trimmer {
+    /// Trims until it is dropped.
+    pub(crate) async fn run(self) {
+        loop {
+            tokio::time::sleep(TRIM_INTERVAL).await;
+            let not_before = self.log.now().saturating_sub(self.retention.0);
+            if let Err(fault) = self.link.trim(not_before, self.retention.1).await {
+                tracing::debug!(%fault, "redis was not trimmed");
+            }
+        }
+    }
+}
 
 /// The names of the hub's keys: the prefix in braces puts them all into one slot of a cluster.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tidings_protocol::ChannelName;
+use tokio::sync::watch;
 
 use crate::{
     broker::Audience,
@@ -24,6 +25,8 @@ use crate::{
 pub(crate) struct Seats {
     lists: RwLock<Both>,
     shards: RwLock<Vec<Arc<dyn Listener>>>,
+    /// Counts the times that somebody came or went.
+    interest: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -60,6 +63,8 @@ impl Seats {
         for subscription in seat.subscriptions().iter() {
             lists.of_mut(seat).add(subscription, seat.clone());
         }
+        drop(lists);
+        self.interest.send_modify(|changes| *changes += 1);
     }
 
     /// How many connections are open.
@@ -105,6 +110,8 @@ impl Leave for Seats {
         for subscription in seat.subscriptions().iter() {
             lists.of_mut(seat).remove(subscription, |other| Arc::ptr_eq(other, seat));
         }
+        drop(lists);
+        self.interest.send_modify(|changes| *changes += 1);
     }
 }
 
@@ -138,6 +145,20 @@ impl Audience for Seats {
         for channel in channels {
             lists.each(channel, &mut |seat| seat.wake());
         }
+    }
+
+    fn changed(&self) {
+        self.all().iter().for_each(|seat| seat.wake());
+    }
+
+    fn wanted(&self) -> Vec<String> {
+        let lists = self.lists();
+        let names: BTreeSet<&str> = lists.all().map(|(name, _)| name).collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    fn interest(&self) -> watch::Receiver<u64> {
+        self.interest.subscribe()
     }
 }
 

@@ -26,15 +26,18 @@ const TRIM_INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duratio
 
 /// Owns the threads, from start to end.
 pub(super) struct Keeper {
-    writer: JoinHandle<()>,
+    /// None where another orders the log.
+    writer: Option<JoinHandle<()>>,
     tickers: Vec<(SyncSender<()>, JoinHandle<()>)>,
 }
 
 impl Keeper {
-    pub(super) fn start(log: &Arc<Log>, writer: Writer, settings: &LogSettings) -> io::Result<Self> {
-        let writer = thread::Builder::new().name("tidings-writer".into()).spawn(move || writer.run())?;
+    pub(super) fn start(log: &Arc<Log>, writer: Option<Writer>, settings: &LogSettings) -> io::Result<Self> {
+        let thread = || thread::Builder::new().name("tidings-writer".into());
+        let is_shared = writer.is_none();
+        let writer = writer.map(|writer| thread().spawn(move || writer.run())).transpose()?;
         let mut tickers = Vec::new();
-        if settings.durability == Durability::Interval {
+        if settings.durability == Durability::Interval && !is_shared {
             let log = log.clone();
             tickers.push(ticker("tidings-sync", SYNC_INTERVAL, move || {
                 if let Err(error) = log.sync() {
@@ -60,7 +63,7 @@ impl Keeper {
             drop(stop);
             let _ = thread.join();
         }
-        let _ = self.writer.join();
+        self.writer.map(JoinHandle::join);
         if let Err(error) = log.close() {
             error!(%error, "the log could not be closed clean");
         }

@@ -89,6 +89,16 @@ impl Heard {
 }
 
 impl Audience for Heard {
+    fn changed(&self) {}
+
+    fn wanted(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn interest(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::Sender::new(0).subscribe()
+    }
+
     fn stored(&self, entries: &[Arc<Entry>]) {
         let offsets: Vec<u64> = entries.iter().map(|entry| entry.offset).collect();
         self.note(&format!("stored {offsets:?}"));

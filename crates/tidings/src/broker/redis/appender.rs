@@ -1,0 +1,240 @@
+//! Appends what is published on this node: whatever waits goes to Redis in one call.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tidings_protocol::{EventId, Tag};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::warn;
+
+use super::{
+    Append, AppendError, Appended, Link, NewEvent, Outcome,
+    fault::Fault,
+    live::Live,
+    sight::Sight,
+};
+use crate::{
+    broker::{Item, Published},
+    error::{Code, Error},
+    metrics::Metrics,
+};
+
+/// Publishes that may wait for the appender.
+const QUEUE_MAX: usize = 4096;
+/// Publishes and text that go into one call, unless a single publish brings more.
+const BATCH_PUBLISHES_MAX: usize = 512;
+const BATCH_BYTES_MAX: usize = 2 << 20;
+/// How long it waits before it asks again where Redis did nothing.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// One publish: its events are appended together or not at all.
+struct Publish {
+    items: Vec<Item>,
+    due: Instant,
+    answer: oneshot::Sender<Result<Vec<Published>, Error>>,
+}
+
+/// Hands publishes to the appender.
+pub(crate) struct Broker {
+    queue: mpsc::Sender<Publish>,
+    deadline: Duration,
+}
+
+/// Takes them, one call to Redis after the other.
+pub(crate) struct Appender {
+    queue: mpsc::Receiver<Publish>,
+    link: Arc<Link>,
+    sight: Arc<Sight>,
+    metrics: Arc<Metrics>,
+    random: Box<dyn Fn() -> u64 + Send>,
+}
+
+pub(super) fn appender(
+    link: Arc<Link>,
+    sight: Arc<Sight>,
+    metrics: Arc<Metrics>,
+    deadline: Duration,
+    random: Box<dyn Fn() -> u64 + Send>,
+) -> (Broker, Appender) {
+    let (sender, queue) = mpsc::channel(QUEUE_MAX);
+    (Broker { queue: sender, deadline }, Appender { queue, link, sight, metrics, random })
+}
+
+impl Broker {
+    /// Appends events and waits until Redis has them. Dropping the future does not take them back.
+    ///
+    /// # Errors
+    /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows within `redis.deadline`.
+    pub(crate) async fn append(&self, items: Vec<Item>) -> Result<Vec<Published>, Error> {
+        let (answer, answered) = oneshot::channel();
+        let due = Instant::now() + self.deadline;
+        match timeout_at(due, self.queue.send(Publish { items, due, answer })).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => {
+                let detail = "the hub is shutting down; nothing was stored; try another node";
+                return Err(Error::new(Code::ShuttingDown, detail));
+            }
+            Err(_) => return Err(not_stored("too many publishes wait for redis; try again")),
+        }
+        // The appender answers by then; it is waited for a moment longer, so that its word counts.
+        match timeout_at(due + PAUSE, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            _ => Err(Fault::Unknown("redis did not answer in time".into()).into_error()),
+        }
+    }
+}
+
+/// Publishes of one call.
+#[derive(Default)]
+struct Batch {
+    appends: Vec<Append>,
+    /// Those that have something to store, in the order of `appends`.
+    stored: Vec<Waiting>,
+    /// Those that have nothing to store.
+    live: Vec<Waiting>,
+    keys: HashSet<(Arc<str>, Arc<str>)>,
+    bytes: usize,
+}
+
+struct Waiting {
+    /// What is not stored, by its place among the publish's events.
+    live: Vec<(usize, Item)>,
+    due: Instant,
+    answer: oneshot::Sender<Result<Vec<Published>, Error>>,
+}
+
+impl Appender {
+    /// Serves until the [`Broker`] is gone and its publishes are answered.
+    pub(crate) async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
+            let mut next = Some(first);
+            let mut batch = Batch::default();
+            while let Some(publish) = next {
+                if batch.repeats_a_key_of(&publish) {
+                    // Its first is under way in this very batch: the repeat waits for it.
+                    self.append(std::mem::take(&mut batch)).await;
+                }
+                batch.add(publish, &self.random);
+                let is_full = batch.appends.len() >= BATCH_PUBLISHES_MAX || batch.bytes >= BATCH_BYTES_MAX;
+                next = if is_full { None } else { self.queue.try_recv().ok() };
+            }
+            self.append(batch).await;
+        }
+    }
+
+    async fn append(&self, batch: Batch) {
+        let Batch { appends, stored, live, .. } = batch;
+        let outcomes = if appends.is_empty() { Ok(Vec::new()) } else { self.ask(&appends, &stored).await };
+        match outcomes {
+            Ok(outcomes) => {
+                for (waiting, outcome) in stored.into_iter().zip(outcomes) {
+                    self.settle(waiting, outcome).await;
+                }
+            }
+            Err(fault) => {
+                self.metrics.append_failed();
+                for Waiting { answer, .. } in stored {
+                    let _ = answer.send(Err(fault.clone().into_error()));
+                }
+            }
+        }
+        for waiting in live {
+            self.settle(waiting, Outcome::Appended(Vec::new())).await;
+        }
+    }
+
+    /// Asks until Redis has answered, or the first of them is due.
+    async fn ask(&self, appends: &[Append], waiting: &[Waiting]) -> Result<Vec<Outcome>, Fault> {
+        let due = waiting.iter().map(|waiting| waiting.due).min().unwrap_or_else(Instant::now);
+        loop {
+            let failed = match self.link.append(appends, self.sight.witness()).await {
+                Ok(outcomes) => {
+                    self.sight.is_written();
+                    return Ok(outcomes);
+                }
+                Err(AppendError::Refused(refused)) => {
+                    let looked = timeout_at(due, self.sight.look_over()).await;
+                    if looked.is_ok() {
+                        continue;
+                    }
+                    Fault::NotDone(AppendError::Refused(refused).to_string())
+                }
+                Err(AppendError::Fault(fault)) => fault,
+            };
+            self.sight.is_not_written(failed.to_string());
+            let may_try_again = matches!(failed, Fault::NotDone(_)) && Instant::now() + PAUSE < due;
+            if !may_try_again {
+                warn!(%failed, publishes = waiting.len(), "redis did not take what was published");
+                return Err(failed);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Answers one publish, after what of it is not stored was sent to all nodes.
+    async fn settle(&self, waiting: Waiting, outcome: Outcome) {
+        let Waiting { live, answer, .. } = waiting;
+        let appended = match outcome {
+            Outcome::Appended(appended) => appended,
+            Outcome::Conflict { index } => {
+                let detail = "the idempotency key was used with other channels, event or data; use a new key for a new event";
+                let _ = answer.send(Err(Error::new(Code::IdempotencyConflict, detail).at(index)));
+                return;
+            }
+        };
+        let epoch = self.sight.witness().epoch;
+        let published = |it: &Appended| Published::Stored(EventId::new(epoch, it.offset, it.tag));
+        let mut answers: Vec<Published> = appended.iter().map(published).collect();
+        if let Some(newest) = appended.iter().filter(|it| !it.is_repeat).max_by_key(|it| it.offset) {
+            self.sight.has_seen(newest.offset, newest.tag);
+        }
+        let stored = appended.iter().filter(|it| !it.is_repeat).count();
+        self.metrics.stored(stored);
+        for (place, item) in live {
+            let live = Live::new(&item.draft, self.sight.witness().offset);
+            if let Err(fault) = self.link.publish_live(&live.encode()).await {
+                let _ = answer.send(Err(fault.into_error()));
+                return;
+            }
+            answers.insert(place, Published::NotStored);
+        }
+        let _ = answer.send(Ok(answers));
+    }
+}
+
+impl Batch {
+    fn repeats_a_key_of(&self, publish: &Publish) -> bool {
+        let keys = publish.items.iter().filter_map(|item| item.draft.idempotency.as_ref());
+        keys.into_iter().any(|it| self.keys.contains(&(it.publisher.clone(), it.key.clone())))
+    }
+
+    fn add(&mut self, publish: Publish, random: &dyn Fn() -> u64) {
+        let Publish { items, due, answer } = publish;
+        let (mut events, mut live) = (Vec::with_capacity(items.len()), Vec::new());
+        for (place, item) in items.into_iter().enumerate() {
+            self.bytes += item.draft.data.len();
+            if !item.is_stored {
+                live.push((place, item));
+                continue;
+            }
+            if let Some(it) = &item.draft.idempotency {
+                self.keys.insert((it.publisher.clone(), it.key.clone()));
+            }
+            // Zero is the tag that compares with none.
+            events.push(NewEvent { draft: item.draft, tag: Tag((random() as u32).max(1)) });
+        }
+        let waiting = Waiting { live, due, answer };
+        if events.is_empty() {
+            self.live.push(waiting);
+        } else {
+            self.appends.push(Append { events });
+            self.stored.push(waiting);
+        }
+    }
+}
+
+fn not_stored(detail: &'static str) -> Error {
+    Error::new(Code::NotStored, detail).retry_after(Duration::from_secs(1))
+}

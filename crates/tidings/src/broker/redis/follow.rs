@@ -1,0 +1,320 @@
+//! Follows the log in Redis: reads what it lacks, finds losses and forks, and hands on what comes.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tidings_protocol::{ChannelName, Epoch, Tag};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tracing::{info, warn};
+
+use super::{Begun, EpochRow, Fault, Head, Link, Loss, NewEpoch, Stored, Tail, Witness, sight::Sight};
+use crate::{
+    broker::Audience,
+    log::{
+        Log,
+        checkpoint::{self, Lost},
+        entry::Entry,
+        replica::{Misplaced, Placed},
+    },
+    metrics::Metrics,
+};
+
+/// Entries of one answer.
+const PAGE: usize = 500;
+/// How often the place is compared with that of Redis, and how long a wait for more may be.
+const CHECK: Duration = Duration::from_secs(3);
+const BLOCK: Duration = Duration::from_secs(1);
+/// How long it waits before it connects again: first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Channels of a loss that are named before it counts for all.
+const LOST_CHANNELS_MAX: usize = 1000;
+
+/// Keeps a node's log the same as that in Redis.
+pub(crate) struct Follower {
+    pub(super) link: Arc<Link>,
+    pub(super) log: Arc<Log>,
+    pub(super) sight: Arc<Sight>,
+    pub(super) audience: Arc<dyn Audience>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) random: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// Why following ended.
+enum Ended {
+    Fault(Fault),
+    /// Redis has more, and nothing of it comes.
+    StoodStill { at: u64, head: u64 },
+    Misplaced(Misplaced),
+}
+
+impl From<Fault> for Ended {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fault(fault) => fault.fmt(f),
+            Self::StoodStill { at, head } => {
+                write!(f, "nothing came after event {at}, though redis has {head}")
+            }
+            Self::Misplaced(misplaced) => misplaced.fmt(f),
+        }
+    }
+}
+
+impl Follower {
+    /// Follows until it is dropped.
+    pub(crate) async fn run(self) {
+        let mut asked = self.sight.asked();
+        let mut pause = PAUSES.0;
+        loop {
+            let begun = Instant::now();
+            let Err(ended) = self.follow(&mut asked).await;
+            self.log.lose_sight();
+            if self.sight.is_not_read(ended.to_string()) {
+                self.metrics.broker_lost();
+                warn!(why = %ended, "redis is out of sight; streams stay open and go on when it is back");
+            }
+            if begun.elapsed() > PAUSES.1 {
+                pause = PAUSES.0;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn follow(&self, asked: &mut watch::Receiver<u64>) -> Result<std::convert::Infallible, Ended> {
+        let mut tail = self.link.tail();
+        self.look_over().await?;
+        let mut checked = Instant::now();
+        let mut at = self.log.head().offset;
+        loop {
+            // What nobody looked over since the connection was opened may be another server's.
+            if !tail.is_connected() {
+                self.next(&mut tail, Duration::from_millis(1)).await?;
+                self.look_over().await?;
+            }
+            tokio::select! {
+                came = self.next(&mut tail, BLOCK) => came?,
+                _ = asked.changed() => self.look_over().await?,
+            }
+            if checked.elapsed() >= CHECK {
+                let head = self.look_over_to().await?;
+                let now_at = self.log.head().offset;
+                if now_at < head && now_at == at {
+                    return Err(Ended::StoodStill { at, head });
+                }
+                (checked, at) = (Instant::now(), now_at);
+                self.prove_writable().await;
+            }
+        }
+    }
+
+    /// Takes what comes next.
+    async fn next(&self, tail: &mut Tail, block: Duration) -> Result<(), Ended> {
+        let stored = tail.next(self.log.head().offset, block).await?;
+        self.place(stored).await
+    }
+
+    async fn place(&self, stored: Vec<Stored>) -> Result<(), Ended> {
+        if stored.is_empty() {
+            return Ok(());
+        }
+        match self.try_place(&stored) {
+            Ok(()) => Ok(()),
+            // Looking over reads what is between, and the rows.
+            Err(Misplaced::Hole { .. } | Misplaced::UnknownEpoch { .. } | Misplaced::Diverged { .. }) => {
+                self.metrics.broker_refilled();
+                self.look_over().await
+            }
+            Err(misplaced) => Err(Ended::Misplaced(misplaced)),
+        }
+    }
+
+    fn try_place(&self, stored: &[Stored]) -> Result<(), Misplaced> {
+        let placed = stored.iter().map(|it| Placed {
+            offset: it.offset,
+            epoch: it.epoch,
+            tag: it.tag,
+            draft: it.draft.clone(),
+        });
+        let entries = self.log.place(placed.collect())?;
+        if let Some(last) = entries.last() {
+            self.sight.has_seen(last.offset, last.tag);
+            self.audience.stored(&entries);
+        }
+        Ok(())
+    }
+
+    async fn look_over(&self) -> Result<(), Ended> {
+        self.look_over_to().await.map(drop)
+    }
+
+    /// Compares what is here with what is there, sets right what differs, and reads what is lacking. Answers the head.
+    async fn look_over_to(&self) -> Result<u64, Ended> {
+        let question = self.log.begin_question();
+        let head = self.settled_head().await?;
+        let rows = head.epochs.iter().map(row_of).collect();
+        let dropped = self.log.adopt(rows);
+        if !dropped.is_empty() {
+            warn!(events = dropped.len(), "redis has lost events that were here");
+        }
+        let newest = head.newest().map_or(Epoch(0), |row| row.epoch);
+        if newest != self.sight.witness().epoch {
+            self.audience.changed();
+        }
+        self.fill(&head).await?;
+        let here = self.log.head();
+        self.sight.looked(Witness { epoch: newest, offset: here.offset, tag: here.tag });
+        self.log.answer(question);
+        self.sight.is_read();
+        self.metrics.broker_lag(head.offset.saturating_sub(here.offset));
+        Ok(head.offset)
+    }
+
+    /// Reads what Redis has up to this head and is not here.
+    async fn fill(&self, head: &Head) -> Result<(), Ended> {
+        let oldest = head.oldest.unwrap_or(head.offset + 1);
+        if self.log.head().offset + 1 < oldest {
+            self.log.begin_at(oldest);
+        }
+        while self.log.head().offset < head.offset {
+            let at = self.log.head().offset;
+            let stored = self.link.range(at + 1, PAGE).await?;
+            let Some(first) = stored.first().map(|it| it.offset) else {
+                return Err(Ended::StoodStill { at, head: head.offset });
+            };
+            if first > at + 1 {
+                // It was trimmed meanwhile.
+                self.log.begin_at(first);
+            }
+            self.try_place(&stored).map_err(Ended::Misplaced)?;
+        }
+        Ok(())
+    }
+
+    /// The head, once Redis has an epoch of its own for what it is now.
+    async fn settled_head(&self) -> Result<Head, Fault> {
+        loop {
+            let head = self.link.head().await?;
+            let Some(newest) = head.newest() else {
+                self.link.begin(self.first_epoch(&head)).await?;
+                continue;
+            };
+            if self.has_lost(&head).await? {
+                let witness = self.sight.witness();
+                let lost = self.loss(&head).await?;
+                warn!(seen = witness.offset, head = head.offset, "redis has lost events");
+                self.metrics.broker_forked();
+                let new = NewEpoch { epoch: self.new_epoch(), lost, replid: head.replid.clone() };
+                let seen = (witness.epoch, witness.offset);
+                match self.link.report_loss(newest.epoch, seen, new).await? {
+                    // It is told; what was seen of it is no more.
+                    Begun::Now(_) | Begun::Known => {
+                        self.sight.forget();
+                    }
+                    Begun::Other { .. } => {}
+                }
+                continue;
+            }
+            if head.replid != head.epoch_replid && !head.replid.is_empty() {
+                info!(head = head.offset, "redis is another server than before; a new epoch begins");
+                let new = NewEpoch { epoch: self.new_epoch(), lost: Loss::None, replid: head.replid.clone() };
+                self.link.begin_epoch(newest.epoch, new).await?;
+                continue;
+            }
+            return Ok(head);
+        }
+    }
+
+    fn first_epoch(&self, head: &Head) -> NewEpoch {
+        let is_new = self.sight.witness().offset == 0;
+        let lost = if is_new { Loss::None } else { Loss::All };
+        NewEpoch { epoch: self.new_epoch(), lost, replid: head.replid.clone() }
+    }
+
+    fn new_epoch(&self) -> Epoch {
+        Epoch((self.random)())
+    }
+
+    /// Whether the newest entry that was seen is not there.
+    async fn has_lost(&self, head: &Head) -> Result<bool, Fault> {
+        let witness = self.sight.witness();
+        if witness.offset == 0 {
+            return Ok(false);
+        }
+        let Some(end) = end_of(head, witness.epoch) else { return Ok(true) };
+        if witness.offset > end {
+            return Ok(true);
+        }
+        if head.oldest.is_none_or(|oldest| witness.offset < oldest) {
+            return Ok(false);
+        }
+        let there = self.link.range(witness.offset, 1).await?;
+        Ok(there.first().is_some_and(|it| it.offset == witness.offset && it.tag != witness.tag))
+    }
+
+    /// Drops what is here and not there; names its channels.
+    async fn loss(&self, head: &Head) -> Result<Loss, Fault> {
+        let witness = self.sight.witness();
+        let Some(end) = end_of(head, witness.epoch) else {
+            self.log.rewind(0);
+            return Ok(Loss::All);
+        };
+        let common = self.common(end.min(self.log.head().offset), head.oldest).await?;
+        let here = self.log.head().offset;
+        let dropped = self.log.rewind(common);
+        let all_known = here >= witness.offset && dropped.len() as u64 == here - common;
+        let channels: BTreeSet<ChannelName> =
+            dropped.iter().flat_map(|entry: &Arc<Entry>| entry.channels.iter().cloned()).collect();
+        Ok(if all_known && channels.len() <= LOST_CHANNELS_MAX {
+            Loss::Channels(channels.into_iter().collect())
+        } else {
+            Loss::All
+        })
+    }
+
+    /// The newest offset, not above `to`, at which the entry here is the one there.
+    async fn common(&self, mut to: u64, oldest: Option<u64>) -> Result<u64, Fault> {
+        while to > 0 && oldest.is_some_and(|oldest| to >= oldest) {
+            let from = to.saturating_sub(PAGE as u64 - 1).max(1);
+            let there = self.link.range(from, usize::try_from(to - from + 1).unwrap_or(PAGE)).await?;
+            let same = |it: &&Stored| it.offset <= to && self.log.tag_at(it.offset) == it.tag;
+            if let Some(common) = there.iter().rev().find(same) {
+                return Ok(common.offset);
+            }
+            to = from - 1;
+        }
+        Ok(to)
+    }
+
+    /// Where the last append failed, tries whether Redis can be written again.
+    async fn prove_writable(&self) {
+        if !self.sight.can_be_written() {
+            let tried = timeout(CHECK, self.link.set("probe", b"1", CHECK)).await;
+            if matches!(tried, Ok(Ok(()))) {
+                self.sight.is_written();
+            }
+        }
+    }
+}
+
+/// Where an epoch ended, or how far the newest has come.
+fn end_of(head: &Head, epoch: Epoch) -> Option<u64> {
+    let index = head.epochs.iter().position(|row| row.epoch == epoch)?;
+    Some(head.epochs.get(index + 1).map_or(head.offset, |next| next.after))
+}
+
+fn row_of(row: &EpochRow) -> checkpoint::EpochRow {
+    let lost = match &row.lost {
+        Loss::None => Lost::None,
+        Loss::Channels(channels) => Lost::Channels(channels.iter().map(ToString::to_string).collect()),
+        Loss::All => Lost::All,
+    };
+    checkpoint::EpochRow { epoch: row.epoch.0, begins_after: row.after, lost }
+}

@@ -1,0 +1,121 @@
+//! Hears what is not in the log: events that nodes do not store, and what other programs publish.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tidings_protocol::ChannelName;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tracing::{info, warn};
+
+use super::{Heard, Link, live::Live};
+use crate::{
+    broker::Audience,
+    config::RedisSettings,
+    log::{Log, entry::Unstored},
+    metrics::Metrics,
+};
+
+/// How long an event waits for what is stored before it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it looks whether that has come.
+const LOOK: Duration = Duration::from_millis(2);
+/// What JSON adds to the text of an event, at most: escapes, and the names of its channels.
+const ENVELOPE_BYTES: usize = 64 << 10;
+
+/// Hears for one node.
+pub(crate) struct Hearer {
+    pub(super) link: Arc<Link>,
+    pub(super) log: Arc<Log>,
+    pub(super) audience: Arc<dyn Audience>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) settings: RedisSettings,
+    pub(super) event_bytes_max: usize,
+}
+
+impl Hearer {
+    /// Hears until it is dropped.
+    pub(crate) async fn run(self) {
+        let mut ears = self.link.ears(6 * self.event_bytes_max + ENVELOPE_BYTES);
+        let live = self.link.live_channel().as_bytes().to_vec();
+        ears.subscribe([live.clone()]).await;
+        let mut names: BTreeSet<Vec<u8>> = BTreeSet::new();
+        let mut interest: watch::Receiver<u64> = self.audience.interest();
+        interest.mark_changed();
+        let mut is_away = false;
+        loop {
+            tokio::select! {
+                heard = ears.next() => match heard {
+                    Heard::Message { channel, payload } if channel == live => self.live(&payload).await,
+                    Heard::Message { channel, payload } => self.message(&channel, &payload),
+                    Heard::TooLarge { bytes, .. } => self.drop_message(&format!("it is {bytes} bytes")),
+                    Heard::Subscribed { .. } => {}
+                    Heard::Away { reason } => {
+                        if !std::mem::replace(&mut is_away, true) {
+                            warn!(reason, "nothing is heard of redis; what is published there meanwhile is lost");
+                        }
+                    }
+                    Heard::Back => {
+                        if std::mem::take(&mut is_away) {
+                            info!("redis is heard again");
+                        }
+                    }
+                },
+                changed = interest.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let wanted = self.wanted();
+                    ears.subscribe(wanted.difference(&names).cloned().collect::<Vec<_>>()).await;
+                    ears.unsubscribe(names.difference(&wanted).cloned().collect::<Vec<_>>()).await;
+                    names = wanted;
+                }
+            }
+        }
+    }
+
+    /// The channels that somebody here reads, as far as they may be heard.
+    fn wanted(&self) -> BTreeSet<Vec<u8>> {
+        let wanted = self.audience.wanted().into_iter().filter(|name| self.settings.listens_to(name));
+        wanted.map(String::into_bytes).collect()
+    }
+
+    async fn live(&self, payload: &[u8]) {
+        let Some(live) = Live::decode(payload) else {
+            return self.drop_message("it is not what a hub sends to its like");
+        };
+        let due = Instant::now() + PATIENCE;
+        while self.log.head().offset < live.after && Instant::now() < due {
+            sleep(LOOK).await;
+        }
+        self.deliver(live);
+    }
+
+    /// A message of another program, on the channel of the same name.
+    fn message(&self, channel: &Bytes, payload: &Bytes) {
+        let text = std::str::from_utf8(channel).ok().zip(std::str::from_utf8(payload).ok());
+        let Some((name, data)) = text else { return self.drop_message("it is not UTF-8") };
+        let Ok(channel) = ChannelName::parse(name) else {
+            return self.drop_message("its channel is none of the hub's");
+        };
+        if data.len() > self.event_bytes_max {
+            return self.drop_message("it is larger than limits.event_bytes");
+        }
+        self.deliver(Live::of_other(channel, data.to_owned(), self.log.head().offset, 0));
+    }
+
+    fn deliver(&self, live: Live) {
+        let after = live.after.min(self.log.head().offset);
+        let draft = live.into_draft();
+        let missed =
+            self.audience.unstored(&draft.channels, &Unstored { after, frame: draft.frame_without_id() });
+        self.metrics.unstored(missed);
+    }
+
+    fn drop_message(&self, why: &str) {
+        self.metrics.message_dropped();
+        tracing::debug!(why, "a message in redis was dropped");
+    }
+}

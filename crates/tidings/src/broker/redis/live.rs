@@ -1,0 +1,56 @@
+//! Events that are in no log, on their way from one node to all.
+
+use serde::{Deserialize, Serialize};
+use tidings_protocol::{ChannelName, EventName, Priority};
+
+use crate::log::entry::Draft;
+
+/// An event with `store: false`, as it goes over Pub/Sub.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Live {
+    /// The newest entry that the publisher's node knew: what is stored up to there comes first.
+    pub(super) after: u64,
+    channels: Vec<ChannelName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<EventName>,
+    data: String,
+    at: u64,
+}
+
+impl Live {
+    pub(super) fn new(draft: &Draft, after: u64) -> Self {
+        Self {
+            after,
+            channels: draft.channels.to_vec(),
+            event: draft.event.clone(),
+            data: draft.data.to_string(),
+            at: draft.published_at,
+        }
+    }
+
+    /// A message of another program: text of an event without a name.
+    pub(super) fn of_other(channel: ChannelName, data: String, after: u64, at: u64) -> Self {
+        Self { after, channels: vec![channel], event: None, data, at }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("names and text are JSON")
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    pub(super) fn into_draft(self) -> Draft {
+        Draft {
+            channels: self.channels.into(),
+            event: self.event,
+            data: self.data.into(),
+            priority: Priority::Normal,
+            key: None,
+            published_at: self.at,
+            expires_at: None,
+            idempotency: None,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What gives the log of a node its order, and keeps it: the node itself, or a Redis that it shares with others.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::{Audience, Broker, embedded},
+    config::Settings,
+    error::{Code, Error},
+    log::Log,
+    metrics::Metrics,
+};
+
+use super::keeper::Keeper;
+
+/// The way into the log, and what stands behind it.
+pub(super) struct Order {
+    pub(super) broker: Broker,
+    /// Whether the order can be had now: `Err` says why not.
+    pub(super) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Ends what runs, once nothing more is published, and makes the log safe.
+    pub(super) end: Box<dyn FnOnce() + Send>,
+}
+
+/// Starts what the settings ask for.
+pub(super) fn start(
+    settings: &Settings,
+    log: &Arc<Log>,
+    audience: Arc<dyn Audience>,
+    metrics: &Arc<Metrics>,
+) -> Result<Order, Error> {
+    if settings.redis.is_some() {
+        return shared(settings, log, audience, metrics);
+    }
+    let (broker, writer) = embedded::embedded(log.clone(), audience, metrics.clone());
+    let keeper = keeper(log, Some(writer), settings)?;
+    let kept = log.clone();
+    Ok(Order {
+        broker: Broker::Embedded(broker),
+        standing: Box::new(|| Ok(())),
+        end: Box::new(move || keeper.end(&kept)),
+    })
+}
+
+fn keeper(log: &Arc<Log>, writer: Option<embedded::Writer>, settings: &Settings) -> Result<Keeper, Error> {
+    Keeper::start(log, writer, &settings.log)
+        .map_err(|error| Error::new(Code::Internal, "a thread could not be started").caused_by(error))
+}
+
+#[cfg(feature = "redis")]
+fn shared(
+    settings: &Settings,
+    log: &Arc<Log>,
+    audience: Arc<dyn Audience>,
+    metrics: &Arc<Metrics>,
+) -> Result<Order, Error> {
+    use tokio::{runtime::Handle, task::JoinSet};
+
+    let parts = crate::broker::redis::parts(settings, log, &audience, metrics, rand::random)?;
+    let keeper = keeper(log, None, settings)?;
+    let sight = parts.sight.clone();
+    log.when_unsure(Box::new(move || sight.ask()));
+    let appender = tokio::spawn(parts.appender.run());
+    let mut followers = JoinSet::new();
+    followers.spawn(parts.follower.run());
+    followers.spawn(parts.hearer.run());
+    followers.spawn(parts.trimmer.run());
+    let (kept, runtime, sight) = (log.clone(), Handle::current(), parts.sight);
+    Ok(Order {
+        broker: Broker::Redis(parts.broker),
+        standing: Box::new(move || sight.standing()),
+        end: Box::new(move || {
+            // It answers all that was published, and ends; what follows is dropped then.
+            let _ = runtime.block_on(appender);
+            drop(followers);
+            keeper.end(&kept);
+        }),
+    })
+}
+
+#[cfg(not(feature = "redis"))]
+fn shared(
+    _settings: &Settings,
+    _log: &Arc<Log>,
+    _audience: Arc<dyn Audience>,
+    _metrics: &Arc<Metrics>,
+) -> Result<Order, Error> {
+    Err(Error::new(Code::BadRequest, "[redis] is set, and this build has no redis; build with the feature `redis`"))
+}
