@@ -171,7 +171,8 @@ impl Ears {
         }
         let Reply::Array(parts) = reply else { return Ok(None) };
         let mut parts = parts.into_iter();
-        let (Some(kind), Some(Reply::Text(channel)), last) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(kind), Some(Reply::Text(channel)), last) = (parts.next(), parts.next(), parts.next())
+        else {
             return Ok(None);
         };
         Ok(match (kind.text(), last) {
