@@ -95,3 +95,21 @@ async fn user_password_and_database_are_those_of_the_url() {
     let Err(Fault::NotDone(fact)) = link.head().await else { panic!("it was let in") };
     assert!(fact.contains("WRONGPASS") && !fact.contains("wrong@"), "{fact}");
 }
+
+#[tokio::test]
+async fn a_server_with_tls_is_spoken_to_if_its_authority_is_known() {
+    let file = |name| format!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tidings-server/tests/tls/{}"), name);
+    let (cert, key, ca) = (file("first.cert.pem"), file("first.key.pem"), file("ca.pem"));
+    let listen = ["--port", "0", "--tls-port", "{port}", "--tls-auth-clients", "no"];
+    let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let redis = Process::start_with(&[&listen[..], &files].concat());
+    let url = Secret::new(format!("rediss://localhost:{}", redis.port()));
+    let secure = Options { url, ca_file: Some(ca.into()), ..options(&redis) };
+    let link = Link::new(&secure).unwrap();
+    link.begin(new_epoch(EPOCH)).await.unwrap();
+    fill(&link, &["a", &"x".repeat(256 << 10)]).await;
+    assert_eq!(link.range(2, 1).await.unwrap()[0].draft.data.len(), 256 << 10);
+    assert_eq!(link.connections_opened(), 1);
+    let stranger = Link::new(&Options { ca_file: None, ..secure }).unwrap();
+    assert!(matches!(stranger.head().await, Err(Fault::NotDone(_))));
+}

@@ -32,6 +32,7 @@ impl Process {
         Self::start_with(&[])
     }
 
+    /// Arguments may say `{port}`.
     pub(super) fn start_with(arguments: &[&str]) -> Self {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +53,7 @@ impl Process {
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0", "--dir"])
             .arg(dir)
-            .args(arguments)
+            .args(arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())))
             .stdout(Stdio::piped())
             .spawn()
             .expect("redis-server is installed");
