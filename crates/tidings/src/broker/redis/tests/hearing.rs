@@ -1,3 +1,5 @@
+use futures_util::FutureExt;
+
 use super::*;
 
 async fn until(ears: &mut Ears, wanted: &Heard) {
@@ -91,4 +93,16 @@ async fn a_silent_server_is_asked_and_given_up() {
     assert!(matches!(ears.next().await, Heard::Away { .. }));
     redis.go_on();
     until(&mut ears, &Heard::Back).await;
+}
+
+#[tokio::test]
+async fn ears_get_there_though_each_wait_is_cut_short() {
+    let redis = Process::start();
+    let mut ears = link(&redis).ears(1000);
+    ears.subscribe([b"a".to_vec()]).await;
+    while ears.next().now_or_never() != Some(Heard::Back) {
+        tokio::task::yield_now().await;
+    }
+    redis.tell("PUBLISH a now").await;
+    assert_eq!(ears.next().await, message("a", b"now"));
 }
