@@ -7,12 +7,13 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use rustix::{io::Errno, net::RecvFlags};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, timeout_at},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     server::Server,
@@ -114,8 +115,32 @@ impl From<io::Error> for Broken {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+    fn socket(&self) -> &TcpStream;
+
+    /// Whether the server's end may send what is no reply.
+    fn is_tls(&self) -> bool;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+
+    fn is_tls(&self) -> bool {
+        false
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}
 
 /// A connection that is introduced. Whoever gets an error from it, or drops a call, does not use it again.
 pub(super) struct Connection {
@@ -148,7 +173,16 @@ impl Connection {
 
     /// Whether it can still be asked, as far as can be seen without asking: nothing was said unasked, and it was not closed.
     pub(super) fn is_quiet(&mut self) -> bool {
-        self.decoder.is_empty() && self.read().now_or_never().is_none()
+        if !self.decoder.is_empty() || self.read().now_or_never().is_some() {
+            return false;
+        }
+        // The runtime learns of a closed socket when it next polls; the system knows now.
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(self.stream.socket(), &mut [0; 1], flags) {
+            Ok((0, _)) => false,
+            Ok(_) => self.stream.is_tls(),
+            Err(error) => error == Errno::WOULDBLOCK,
+        }
     }
 
     async fn read(&mut self) -> Result<(), Broken> {

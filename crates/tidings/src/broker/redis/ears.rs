@@ -1,6 +1,6 @@
 //! Hears what is published on Redis's own channels, and subscribes again to all of them after each loss of the connection.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -17,6 +17,8 @@ const NAMES_AT_ONCE: usize = 1000;
 /// How long it waits before it connects again: first, and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+type Opening = Pin<Box<dyn Future<Output = Result<Connection, Broken>> + Send>>;
 
 /// What was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub(crate) struct Ears {
     payload_bytes_max: usize,
     names: BTreeSet<Vec<u8>>,
     connection: Option<Connection>,
+    /// A connection on its way. It is kept, so that calls of [`Ears::next`] which are cut short get there, too.
+    opening: Option<Opening>,
     /// Whether a connection was opened since the last [`Heard::Away`].
     is_up: bool,
     /// Names that are not confirmed since the connection was opened; none once that was said.
@@ -57,6 +61,7 @@ impl Ears {
             payload_bytes_max,
             names: BTreeSet::new(),
             connection: None,
+            opening: None,
             is_up: false,
             unconfirmed: None,
             heard_at: now,
@@ -88,10 +93,6 @@ impl Ears {
                 return self.away(Broken("the connection to redis failed while a command was sent".into()));
             }
             if self.connection.is_none() {
-                sleep_until(self.connect_at).await;
-                // Before the attempt: one that is cut short counts, too.
-                self.connect_at = Instant::now() + self.pause;
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
                 if let Err(broken) = self.connect().await {
                     return self.away(broken);
                 }
@@ -110,8 +111,19 @@ impl Ears {
     }
 
     async fn connect(&mut self) -> Result<(), Broken> {
+        let opening = match &mut self.opening {
+            Some(opening) => opening,
+            None => {
+                sleep_until(self.connect_at).await;
+                let (door, payload_bytes_max) = (self.door.clone(), self.payload_bytes_max);
+                let opening = Box::pin(async move { door.open(door.due(), payload_bytes_max).await });
+                self.opening.insert(opening)
+            }
+        };
+        let opened = opening.await;
+        self.opening = None;
+        let mut connection = opened?;
         let due = self.door.due();
-        let mut connection = self.door.open(due, self.payload_bytes_max).await?;
         let names: Vec<_> = self.names.iter().cloned().collect();
         let sent = timeout_at(due, connection.send(&commands("SUBSCRIBE", &names))).await;
         sent.unwrap_or_else(|_| Err(self.door.late("did not take subscriptions")))?;
@@ -128,6 +140,7 @@ impl Ears {
         self.is_up = false;
         self.unconfirmed = None;
         self.connect_at = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
         Heard::Away { reason: broken.0 }
     }
 
@@ -171,7 +184,8 @@ impl Ears {
         }
         let Reply::Array(parts) = reply else { return Ok(None) };
         let mut parts = parts.into_iter();
-        let (Some(kind), Some(Reply::Text(channel)), last) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(kind), Some(Reply::Text(channel)), last) = (parts.next(), parts.next(), parts.next())
+        else {
             return Ok(None);
         };
         Ok(match (kind.text(), last) {

@@ -12,10 +12,7 @@ pub(crate) enum Fault {
     /// It was asked and did not answer: nobody knows.
     Unknown(String),
     /// It holds what no hub writes there; an offset says where, if one is known.
-    Damaged {
-        offset: Option<u64>,
-        fault: String,
-    },
+    Damaged { offset: Option<u64>, fault: String },
 }
 
 /// How a refusal begins where the server did nothing at all.

@@ -1,1 +1,106 @@
+mod appends;
+mod epochs;
+mod following;
+mod hearing;
+mod outages;
+mod process;
+mod state;
 
+use std::{sync::Arc, time::Duration};
+
+use tidings_protocol::{ChannelName, Epoch, Priority, Tag};
+
+use self::process::Process;
+use super::*;
+use crate::{
+    config::Secret,
+    log::entry::{Draft, Idempotency},
+};
+
+const EPOCH: Epoch = Epoch(7);
+
+fn options(redis: &Process) -> Options {
+    Options {
+        url: Secret::new(redis.url()),
+        ca_file: None,
+        prefix: "test".into(),
+        deadline: Duration::from_secs(20),
+        replicas_min: 0,
+        idempotency_window: Duration::from_secs(60),
+    }
+}
+
+fn link(redis: &Process) -> Link {
+    Link::new(&options(redis)).unwrap()
+}
+
+/// A link to a log that has begun.
+async fn begun(redis: &Process) -> Link {
+    let link = link(redis);
+    assert!(matches!(link.begin(new_epoch(EPOCH)).await, Ok(Begun::Now(_))));
+    link
+}
+
+fn new_epoch(epoch: Epoch) -> NewEpoch {
+    NewEpoch { epoch, lost: Loss::None, replid: "r1".into() }
+}
+
+fn draft(data: &str) -> Draft {
+    Draft {
+        channels: [ChannelName::parse("news").unwrap()].into(),
+        event: None,
+        data: data.into(),
+        priority: Priority::Normal,
+        key: None,
+        published_at: 1_700_000_000_000,
+        expires_at: None,
+        idempotency: None,
+    }
+}
+
+fn event(data: &str, tag: u32) -> NewEvent {
+    NewEvent { draft: draft(data), tag: Tag(tag) }
+}
+
+/// An event with an idempotency key, whose fingerprint is its text's first byte.
+fn keyed(data: &str, tag: u32, publisher: &str, key: &str) -> NewEvent {
+    let mut event = event(data, tag);
+    event.draft.idempotency = Some(Idempotency {
+        publisher: publisher.into(),
+        key: key.into(),
+        fingerprint: [data.as_bytes()[0]; 16],
+    });
+    event
+}
+
+fn publish(events: impl Into<Vec<NewEvent>>) -> Append {
+    Append { events: events.into() }
+}
+
+fn stored(offset: u64, tag: u32) -> Appended {
+    Appended { offset, tag: Tag(tag), is_repeat: false }
+}
+
+fn repeat(offset: u64, tag: u32) -> Appended {
+    Appended { is_repeat: true, ..stored(offset, tag) }
+}
+
+fn seen(offset: u64, tag: u32) -> Witness {
+    Witness { epoch: EPOCH, offset, tag: Tag(tag) }
+}
+
+const NOTHING_SEEN: Witness = Witness { epoch: EPOCH, offset: 0, tag: Tag(0) };
+
+/// Appends one event for each text, tagged by the offset that it should get.
+async fn fill(link: &Link, texts: &[&str]) {
+    for text in texts {
+        let head = link.head().await.unwrap().offset;
+        let batch = [publish([event(text, head as u32 + 1)])];
+        let outcomes = link.append(&batch, NOTHING_SEEN).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Appended(vec![stored(head + 1, head as u32 + 1)])]);
+    }
+}
+
+fn texts(stored: &[Stored]) -> Vec<&str> {
+    stored.iter().map(|stored| &*stored.draft.data).collect()
+}

@@ -163,9 +163,12 @@ impl Decoder {
                     -1 => Reply::Nil,
                     0 => Reply::Array(Vec::new()),
                     count => {
-                        let count = usize::try_from(count).map_err(|_| NotRedis("an array of a negative size"))?;
+                        let count =
+                            usize::try_from(count).map_err(|_| NotRedis("an array of a negative size"))?;
                         if count > ELEMENTS_MAX || self.open.len() >= DEPTH_MAX {
-                            return Err(NotRedis("an array that is larger or deeper than any the hub asks for"));
+                            return Err(NotRedis(
+                                "an array that is larger or deeper than any the hub asks for",
+                            ));
                         }
                         self.open.push((Vec::with_capacity(count.min(1024)), count));
                         self.buffer.advance(line_bytes + 2);

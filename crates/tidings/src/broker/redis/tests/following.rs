@@ -1,0 +1,111 @@
+use super::*;
+
+/// Long enough that a test which waits for it in vain fails by being slow, not by chance.
+const BLOCK: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_tail_waits_for_what_comes_next() {
+    let redis = Process::start();
+    let link = begun(&redis).await;
+    let mut tail = link.tail();
+    assert!(tail.next(0, Duration::from_millis(1)).await.unwrap().is_empty());
+    let (stored, ()) = tokio::join!(tail.next(0, BLOCK), fill(&link, &["a"]));
+    assert_eq!(texts(&stored.unwrap()), ["a"]);
+    fill(&link, &["b", "c"]).await;
+    assert_eq!(texts(&tail.next(1, BLOCK).await.unwrap()), ["b", "c"]);
+    assert_eq!(tail.next(1, BLOCK).await.unwrap()[0].offset, 2);
+}
+
+#[tokio::test]
+async fn a_tail_asks_for_as_much_as_fits() {
+    let redis = Process::start();
+    let link = begun(&redis).await;
+    let small: Vec<_> = (0..1000).map(|number| event("a", number + 1)).collect();
+    let large = "x".repeat(256 << 10);
+    let large: Vec<_> = (0..40).map(|number| event(&large, 2000 + number)).collect();
+    link.append(&[publish(small)], NOTHING_SEEN).await.unwrap();
+    link.append(&[publish(large)], NOTHING_SEEN).await.unwrap();
+    let (mut tail, mut after, mut sizes) = (link.tail(), 0, Vec::new());
+    while after < 1040 {
+        let stored = tail.next(after, BLOCK).await.unwrap();
+        assert_eq!(stored[0].offset, after + 1);
+        after = stored.last().unwrap().offset;
+        sizes.push(stored.len());
+    }
+    assert_eq!(sizes, [16, 32, 64, 128, 256, 500, 44]);
+    assert_eq!(tail.next(1000, BLOCK).await.unwrap().len(), 40);
+    assert_eq!(tail.next(0, BLOCK).await.unwrap().len(), 125);
+}
+
+#[tokio::test]
+async fn a_tail_that_lost_its_connection_says_so_and_goes_on() {
+    let redis = Process::start();
+    let link = begun(&redis).await;
+    fill(&link, &["a"]).await;
+    let mut tail = link.tail();
+    assert_eq!(texts(&tail.next(0, BLOCK).await.unwrap()), ["a"]);
+    assert!(tail.is_connected());
+    redis.tell("CLIENT KILL TYPE normal").await;
+    assert!(tail.next(1, BLOCK).await.is_err());
+    assert!(!tail.is_connected());
+    fill(&link, &["b"]).await;
+    assert_eq!(texts(&tail.next(1, BLOCK).await.unwrap()), ["b"]);
+}
+
+#[tokio::test]
+async fn a_tail_of_a_server_that_hangs_ends_at_the_deadline() {
+    let redis = Process::start();
+    begun(&redis).await;
+    let options = Options { deadline: Duration::from_millis(300), ..options(&redis) };
+    let mut tail = Link::new(&options).unwrap().tail();
+    tail.next(0, Duration::from_millis(1)).await.unwrap();
+    redis.stop();
+    assert!(matches!(tail.next(0, Duration::from_millis(1)).await, Err(Fault::Unknown(_))));
+    redis.go_on();
+}
+
+#[tokio::test]
+async fn an_entry_that_no_hub_wrote_is_an_error_that_names_it() {
+    let redis = Process::start();
+    let link = begun(&redis).await;
+    fill(&link, &["a"]).await;
+    redis.tell("XADD {test}:log 2-0 d text").await;
+    for fault in [link.range(1, 10).await.unwrap_err(), link.tail().next(0, BLOCK).await.unwrap_err()] {
+        assert!(matches!(fault, Fault::Damaged { offset: Some(2), .. }), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_trimmed_but_never_the_newest() {
+    let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
+    let link = begun(&redis).await;
+    let none = link.trim(u64::MAX >> 12, u64::MAX >> 12).await.unwrap();
+    assert_eq!((none.oldest, none.dropped), (None, 0));
+    let aged = |number: u32| {
+        let mut event = event("a", number);
+        event.draft.published_at = 1000 + u64::from(number);
+        event
+    };
+    link.append(&[publish((1..=50).map(aged).collect::<Vec<_>>())], NOTHING_SEEN).await.unwrap();
+    let trimmed = link.trim(1000, 1 << 30).await.unwrap();
+    assert_eq!((trimmed.oldest, trimmed.dropped), (Some(1), 0));
+    let trimmed = link.trim(1031, 1 << 30).await.unwrap();
+    assert_eq!((trimmed.oldest, trimmed.dropped), (Some(31), 30));
+    let trimmed = link.trim(5000, 1 << 30).await.unwrap();
+    assert_eq!((trimmed.oldest, trimmed.dropped), (Some(50), 19));
+    link.append(&[publish([event("b", 51)])], seen(50, 50)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_takes_too_much_room_is_trimmed() {
+    let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
+    let link = begun(&redis).await;
+    let large = "x".repeat(10_000);
+    let events: Vec<_> = (1..=100).map(|number| event(&large, number)).collect();
+    link.append(&[publish(events)], NOTHING_SEEN).await.unwrap();
+    let trimmed = link.trim(0, 500_000).await.unwrap();
+    assert!(trimmed.bytes > 900_000, "{trimmed:?}");
+    let oldest = trimmed.oldest.unwrap();
+    assert!((40..=70).contains(&oldest), "{trimmed:?}");
+    assert!(link.trim(0, 600_000).await.unwrap().bytes < 600_000);
+}

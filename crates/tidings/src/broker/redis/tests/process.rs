@@ -1,0 +1,127 @@
+//! A redis-server of a test's own.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
+
+use super::super::{
+    connection::Door,
+    server::Server,
+    wire::{Command as Ask, Reply, TEXT_BYTES_MAX},
+};
+
+/// Killed when it is dropped, and its files removed.
+pub(super) struct Process {
+    child: Child,
+    port: u16,
+    dir: PathBuf,
+    password: Option<String>,
+}
+
+impl Process {
+    pub(super) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Arguments may say `{port}`.
+    pub(super) fn start_with(arguments: &[&str]) -> Self {
+        static STARTED: AtomicU64 = AtomicU64::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("tidings-redis-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        // Another program may take the port before the server does: then another port is tried.
+        for _ in 0..20 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            if let Some(child) = Self::started(port, &dir, arguments) {
+                return Self { child, port, dir, password: None };
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    fn started(port: u16, dir: &std::path::Path, arguments: &[&str]) -> Option<Child> {
+        let mut child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0", "--dir"])
+            .arg(dir)
+            .args(arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("redis-server is installed");
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while lines.read_line(&mut line).unwrap() > 0 {
+            if line.contains("Ready to accept connections") {
+                // A full pipe would stop the server.
+                thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+                return Some(child);
+            }
+            line.clear();
+        }
+        let _ = child.wait();
+        None
+    }
+
+    pub(super) fn with_password(mut self, password: &str) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn url(&self) -> String {
+        match &self.password {
+            Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
+            None => format!("redis://127.0.0.1:{}", self.port),
+        }
+    }
+
+    /// Asks on a connection of its own.
+    pub(super) async fn ask(&self, words: &str) -> Reply {
+        let mut words = words.split(' ');
+        let first = Ask::new(words.next().unwrap());
+        let command = words.fold(first, |command, word| command.arg(word));
+        let door = Door::new(Server::parse(&self.url(), None).unwrap(), Duration::from_secs(20));
+        let due = Instant::now() + Duration::from_secs(20);
+        let mut connection = door.open(due, TEXT_BYTES_MAX).await.unwrap();
+        connection.send(&[command]).await.unwrap();
+        connection.receive().await.unwrap()
+    }
+
+    /// Asks what must not be refused.
+    pub(super) async fn tell(&self, words: &str) {
+        let reply = self.ask(words).await;
+        assert!(!matches!(reply, Reply::Error(_)), "{words}: {reply:?}");
+    }
+
+    pub(super) fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(super) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
