@@ -32,6 +32,7 @@ mod key;
 mod limits;
 mod limits_each;
 mod matrix;
+mod nodes;
 mod open_hub;
 mod operating;
 mod provider;

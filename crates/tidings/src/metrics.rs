@@ -151,10 +151,22 @@ impl Metrics {
             channels: level(it, "log_channels", "Channels with events or a known loss"),
             idempotency_keys: level(it, "idempotency_keys", "Idempotency keys remembered"),
             broker_losses: counter(it, "broker_losses", "Times the broker went out of sight"),
-            broker_refills: counter(it, "broker_refills", "Times events came with a hole before them, and were read again"),
+            broker_refills: counter(
+                it,
+                "broker_refills",
+                "Times events came with a hole before them, and were read again",
+            ),
             broker_forks: counter(it, "broker_forks", "Times the broker had lost events that were seen here"),
-            broker_lag: level(it, "broker_lag", "Events that the broker had and this node had not, when last compared"),
-            messages_dropped: counter(it, "messages_dropped", "Messages of other programs that were not fit to be delivered"),
+            broker_lag: level(
+                it,
+                "broker_lag",
+                "Events that the broker had and this node had not, when last compared",
+            ),
+            messages_dropped: counter(
+                it,
+                "messages_dropped",
+                "Messages of other programs that were not fit to be delivered",
+            ),
             registry,
         }
     }

@@ -22,25 +22,25 @@ mod wire;
 
 use std::sync::Arc;
 
+pub(crate) use self::{
+    append::{Append, AppendError, Appended, NewEvent, Outcome, Refused, Witness},
+    appender::{Appender, Broker},
+    ears::{Ears, Heard},
+    epochs::{Begun, EpochRow, Head, Loss, NewEpoch},
+    fault::Fault,
+    follow::Follower,
+    hear::Hearer,
+    link::{Link, Options, Trimmed},
+    record::Stored,
+    sight::Sight,
+    tail::Tail,
+};
 use crate::{
     broker::Audience,
     config::{Secret, Settings},
     error::{Code, Error},
     log::Log,
     metrics::Metrics,
-};
-pub(crate) use self::{
-    appender::{Appender, Broker},
-    follow::Follower,
-    hear::Hearer,
-    sight::Sight,
-    append::{Append, AppendError, Appended, NewEvent, Outcome, Refused, Witness},
-    ears::{Ears, Heard},
-    epochs::{Begun, EpochRow, Head, Loss, NewEpoch},
-    fault::Fault,
-    link::{Link, Options, Trimmed},
-    record::Stored,
-    tail::Tail,
 };
 
 /// What a node has for Redis: each part runs until it is dropped.
@@ -77,14 +77,14 @@ pub(crate) fn parts(
     })?);
     let sight = Arc::new(Sight::new());
     let (broker, appender) =
-        appender::appender(link.clone(), sight.clone(), metrics.clone(), redis.deadline, Box::new(random));
+        appender::appender(link.clone(), sight.clone(), metrics.clone(), redis.deadline, random);
     let follower = Follower {
         link: link.clone(),
         log: log.clone(),
         sight: sight.clone(),
         audience: audience.clone(),
         metrics: metrics.clone(),
-        random: Box::new(random),
+        random: random,
     };
     let hearer = Hearer {
         link: link.clone(),

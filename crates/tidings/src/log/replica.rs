@@ -228,6 +228,11 @@ impl Log {
         dropped
     }
 
+    /// The tag of the entry at an offset, or the tag that compares with none.
+    pub(crate) fn tag_at(&self, offset: u64) -> Tag {
+        self.state().tag_at(offset)
+    }
+
     /// Finds where a stream begins, or which question must be answered first. `waited_for` is the one that it was given
     /// before.
     pub(crate) fn find(

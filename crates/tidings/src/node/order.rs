@@ -84,5 +84,8 @@ fn shared(
     _audience: Arc<dyn Audience>,
     _metrics: &Arc<Metrics>,
 ) -> Result<Order, Error> {
-    Err(Error::new(Code::BadRequest, "[redis] is set, and this build has no redis; build with the feature `redis`"))
+    Err(Error::new(
+        Code::BadRequest,
+        "[redis] is set, and this build has no redis; build with the feature `redis`",
+    ))
 }

@@ -9,12 +9,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{
-    Append, AppendError, Appended, Link, NewEvent, Outcome,
-    fault::Fault,
-    live::Live,
-    sight::Sight,
-};
+use super::{Append, AppendError, Appended, Link, NewEvent, Outcome, fault::Fault, live::Live, sight::Sight};
 use crate::{
     broker::{Item, Published},
     error::{Code, Error},
@@ -48,7 +43,7 @@ pub(crate) struct Appender {
     link: Arc<Link>,
     sight: Arc<Sight>,
     metrics: Arc<Metrics>,
-    random: Box<dyn Fn() -> u64 + Send>,
+    random: fn() -> u64,
 }
 
 pub(super) fn appender(
@@ -56,7 +51,7 @@ pub(super) fn appender(
     sight: Arc<Sight>,
     metrics: Arc<Metrics>,
     deadline: Duration,
-    random: Box<dyn Fn() -> u64 + Send>,
+    random: fn() -> u64,
 ) -> (Broker, Appender) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     (Broker { queue: sender, deadline }, Appender { queue, link, sight, metrics, random })
@@ -116,7 +111,7 @@ impl Appender {
                     // Its first is under way in this very batch: the repeat waits for it.
                     self.append(std::mem::take(&mut batch)).await;
                 }
-                batch.add(publish, &self.random);
+                batch.add(publish, self.random);
                 let is_full = batch.appends.len() >= BATCH_PUBLISHES_MAX || batch.bytes >= BATCH_BYTES_MAX;
                 next = if is_full { None } else { self.queue.try_recv().ok() };
             }
@@ -210,7 +205,7 @@ impl Batch {
         keys.into_iter().any(|it| self.keys.contains(&(it.publisher.clone(), it.key.clone())))
     }
 
-    fn add(&mut self, publish: Publish, random: &dyn Fn() -> u64) {
+    fn add(&mut self, publish: Publish, random: fn() -> u64) {
         let Publish { items, due, answer } = publish;
         let (mut events, mut live) = (Vec::with_capacity(items.len()), Vec::new());
         for (place, item) in items.into_iter().enumerate() {

@@ -38,14 +38,17 @@ pub(crate) struct Follower {
     pub(super) sight: Arc<Sight>,
     pub(super) audience: Arc<dyn Audience>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) random: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(super) random: fn() -> u64,
 }
 
 /// Why following ended.
 enum Ended {
     Fault(Fault),
     /// Redis has more, and nothing of it comes.
-    StoodStill { at: u64, head: u64 },
+    StoodStill {
+        at: u64,
+        head: u64,
+    },
     Misplaced(Misplaced),
 }
 

@@ -1,0 +1,243 @@
+//! Several nodes with one log in a real Redis.
+
+use serde_json::json;
+
+use super::process::{Directory, Hub, eventually};
+use super::redis_server::{RedisGate, RedisServer, Reply};
+
+/// Two nodes that have read the log.
+fn two(redis: &RedisServer, directories: &[Directory; 2]) -> [Hub; 2] {
+    let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, redis, &[]));
+    hubs.iter().for_each(ready);
+    hubs
+}
+
+#[track_caller]
+fn ready(hub: &Hub) {
+    eventually("the node is ready", || hub.get("/readyz").head.status == 200);
+}
+
+#[test]
+fn event_published_at_one_node_is_read_at_both_with_the_same_id() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
+    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    for number in 0..50 {
+        let id = hubs[number % 2].publish("a", format!("{number}"));
+        for reader in &mut readers {
+            let event = reader.event();
+            assert_eq!((event.data, event.last_event_id), (number.to_string(), id.clone()));
+        }
+    }
+}
+
+#[test]
+fn client_goes_from_node_to_node_and_misses_nothing() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    let mut id = hubs[0].publish("a", "0");
+    for number in 1..40 {
+        hubs[number % 2].publish("a", format!("{number}"));
+        hubs[number % 2].publish("b", "another channel");
+        let mut reader = hubs[(number / 2) % 2].resume("/api/v1/events/a", &id);
+        assert_eq!(reader.data(), number.to_string());
+        id = reader.last_id().to_owned();
+    }
+}
+
+#[test]
+fn node_that_starts_later_has_what_was_published_before() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let early = Hub::with_redis(&directories[0], &redis, &[]);
+    ready(&early);
+    let first = early.publish("a", "first");
+    for number in 0..3 {
+        early.publish_batch((0..400).map(|at| json!({"channels": ["a"], "data": format!("{number} {at}")})));
+    }
+    let late = Hub::with_redis(&directories[1], &redis, &[]);
+    ready(&late);
+    let mut reader = late.resume("/api/v1/events/a", &first);
+    for number in 0..3 {
+        for at in 0..400 {
+            assert_eq!(reader.data(), format!("{number} {at}"));
+        }
+    }
+}
+
+#[test]
+fn event_that_is_not_stored_reaches_both_nodes_in_its_place() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
+    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    for number in 0..20 {
+        hubs[0].publish("a", format!("stored {number}"));
+        hubs[0].post("/api/v1/events/a?store=false", format!("unstored {number}")).is(200);
+    }
+    for reader in &mut readers {
+        for number in 0..20 {
+            assert_eq!(reader.several(2), [format!("stored {number}"), format!("unstored {number}")]);
+        }
+    }
+}
+
+#[test]
+fn repeat_at_another_node_gets_the_answer_of_the_first() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    let publish = |hub: &Hub, text: &str| {
+        hub.request("POST", "/api/v1/events/a", &[("Idempotency-Key", "k")], text.as_bytes())
+    };
+    let first = publish(&hubs[0], "once").is(200).json();
+    let again = publish(&hubs[1], "once").is(200).json();
+    assert_eq!(first, again);
+    publish(&hubs[1], "other").refuses(409, "idempotency_conflict");
+    let history = hubs[1].get("/api/v1/channels/a/events").is(200).json();
+    assert_eq!(history["events"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn message_of_another_program_reaches_the_readers_of_every_node_once() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    let mut readers: Vec<_> = hubs
+        .iter()
+        .flat_map(|hub| {
+            [hub.subscribe("/api/v1/events/project.42"), hub.subscribe("/api/v1/events/project.42")]
+        })
+        .collect();
+    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    heard_by(&redis, "project.42", 2);
+    redis.command(&["PUBLISH", "project.42", r#"{"type":"t","object":{}}"#]);
+    hubs[0].publish("project.42", "behind it");
+    for reader in &mut readers {
+        assert_eq!(reader.data(), r#"{"type":"t","object":{}}"#);
+        assert_eq!(reader.data(), "behind it");
+    }
+}
+
+/// Waits until so many nodes hear a channel.
+#[track_caller]
+fn heard_by(redis: &RedisServer, channel: &str, nodes: i64) {
+    eventually(
+        "the nodes hear the channel",
+        || matches!(&redis.command(&["PUBSUB", "NUMSUB", channel]), Reply::List(list) if matches!(list.last(), Some(Reply::Integer(count)) if *count == nodes)),
+    );
+}
+
+#[test]
+fn nothing_is_heard_that_is_not_listed_nor_what_redis_says_of_its_keys() {
+    let (redis, directory) = (RedisServer::start(), Directory::new());
+    redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
+    let hub = Hub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_LISTEN", "open.**")]);
+    ready(&hub);
+    let mut open = hub.subscribe("/api/v1/events/open.a");
+    let mut closed = hub.subscribe("/api/v1/events/closed.a");
+    let events = hub.request("GET", "/api/v1/events/__keyevent@0__:del", &[], b"");
+    assert_eq!(events.head.status, 400);
+    (open.position(), closed.position());
+    heard_by(&redis, "open.a", 1);
+    redis.command(&["PUBLISH", "closed.a", "not heard"]);
+    redis.command(&["PUBLISH", "open.a", "heard"]);
+    hub.publish("closed.a", "from the log");
+    assert_eq!(open.data(), "heard");
+    assert_eq!(closed.data(), "from the log");
+}
+
+#[test]
+fn streams_outlive_an_outage_and_go_on_without_a_hole() {
+    let (redis, directories) = (RedisServer::start_durable(), [Directory::new(), Directory::new()]);
+    let settings = [("TIDINGS_REDIS_DEADLINE", "1s")];
+    let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, &redis, &settings));
+    hubs.iter().for_each(ready);
+    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
+    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    hubs[0].publish("a", "before");
+    redis.kill();
+    let refused = hubs[0].post("/api/v1/events/a", "meanwhile");
+    assert_eq!(refused.head.status, 503, "{refused:?}");
+    eventually("the nodes are not ready", || hubs.iter().all(|hub| hub.get("/readyz").head.status == 503));
+    assert!(hubs.iter().all(|hub| hub.get("/healthz").head.status == 200));
+    redis.restart();
+    hubs.iter().for_each(ready);
+    hubs[1].publish("a", "after");
+    for reader in &mut readers {
+        assert_eq!(reader.several(2), ["before", "after"]);
+    }
+}
+
+#[test]
+fn loss_of_everything_is_told_and_streams_go_on() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
+    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    let old = hubs[0].publish("a", "lost");
+    for reader in &mut readers {
+        assert_eq!(reader.data(), "lost");
+    }
+    redis.command(&["FLUSHALL"]);
+    hubs[0].publish("a", "new");
+    for reader in &mut readers {
+        reader.notice("tidings.gap");
+        assert_eq!(reader.data(), "new");
+    }
+    let mut late = hubs[1].resume("/api/v1/events/a", &old);
+    late.notice("tidings.gap");
+    assert_eq!(late.data(), "new");
+}
+
+#[test]
+fn failover_that_lost_nothing_is_told_to_nobody() {
+    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let replica = RedisServer::start_replica_of(&primary);
+    let gate = RedisGate::to(&primary);
+    let hub = Hub::with_redis_at(&directory, &gate.url(), &[]);
+    ready(&hub);
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    let first = hub.publish("a", "first");
+    assert_eq!(reader.data(), "first");
+    eventually("the replica has it", || {
+        replica.info("master_repl_offset") == primary.info("master_repl_offset")
+    });
+    replica.promote();
+    primary.kill();
+    gate.turn_to(&replica);
+    eventually("publishes are taken again", || hub.post("/api/v1/events/a", "second").head.status == 200);
+    assert_eq!(reader.data(), "second");
+    assert_eq!(hub.resume("/api/v1/events/a", &first).data(), "second");
+}
+
+#[test]
+fn failover_that_lost_an_event_is_told_to_who_had_it_and_to_who_had_not() {
+    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let replica = RedisServer::start_replica_of(&primary);
+    let gate = RedisGate::to(&primary);
+    let hub = Hub::with_redis_at(&directory, &gate.url(), &[]);
+    ready(&hub);
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    let mut other = hub.subscribe("/api/v1/events/b");
+    (reader.position(), other.position());
+    let kept = hub.publish("a", "kept");
+    assert_eq!(reader.data(), "kept");
+    eventually("the replica has it", || {
+        replica.info("master_repl_offset") == primary.info("master_repl_offset")
+    });
+    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    let lost = hub.publish("a", "lost");
+    assert_eq!(reader.data(), "lost");
+    primary.kill();
+    gate.turn_to(&replica);
+    eventually("publishes are taken again", || hub.post("/api/v1/events/a", "new").head.status == 200);
+    reader.notice("tidings.gap");
+    assert_eq!(reader.data(), "new");
+    for id in [&kept, &lost] {
+        let mut back = hub.resume("/api/v1/events/a", id);
+        back.notice("tidings.gap");
+        assert_eq!(back.data(), "new");
+    }
+    hub.publish("b", "untouched");
+    assert_eq!(other.data(), "untouched");
+}
