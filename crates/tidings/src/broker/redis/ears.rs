@@ -92,10 +92,10 @@ impl Ears {
             if self.connection.is_none() && self.is_up {
                 return self.away(Broken("the connection to redis failed while a command was sent".into()));
             }
-            if self.connection.is_none() {
-                if let Err(broken) = self.connect().await {
-                    return self.away(broken);
-                }
+            if self.connection.is_none()
+                && let Err(broken) = self.connect().await
+            {
+                return self.away(broken);
             }
             if self.unconfirmed.as_ref().is_some_and(BTreeSet::is_empty) {
                 self.unconfirmed = None;
