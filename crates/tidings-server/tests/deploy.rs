@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::process::{Directory, Hub, eventually};
 use super::reader::Reader;
-use super::redis_server::python;
+use super::redis_server::{RedisServer, Reply, python};
 use super::wire::Wire;
 
 const NGINX: &str = include_str!("../../../deploy/nginx.conf");
@@ -308,5 +308,51 @@ fn every_variable_that_is_named_is_a_setting() {
     let outcome = Directory::new().run(&["check"], &variables);
     for words in ["not a setting", "not available"] {
         assert!(!outcome.stderr.contains(words), "{outcome:?}");
+    }
+}
+
+#[test]
+fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
+    let redis = RedisServer::start();
+    let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
+    assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
+    let mut wire = redis.connect();
+    assert_eq!(wire.command(&["AUTH", "tidings", "password"]).text(), "OK");
+    let script = "redis.call('XADD', KEYS[1], '1-0', 'a', 'b') return redis.call('HSET', KEYS[2], 'head', 1)";
+    let may: &[&[&str]] = &[
+        &["EVAL", script, "2", "{tidings}:log", "{tidings}:meta"],
+        &["SCRIPT", "LOAD", "return 1"],
+        &["XREAD", "BLOCK", "10", "STREAMS", "{tidings}:log", "0"],
+        &["XRANGE", "{tidings}:log", "-", "+"],
+        &["XTRIM", "{tidings}:log", "MINID", "1"],
+        &["SET", "{tidings}:key:a:b", "1", "PX", "1000"],
+        &["LRANGE", "{tidings}:epochs", "0", "-1"],
+        &["WAIT", "0", "1"],
+        &["INFO", "replication"],
+        &["PING"],
+        &["PUBLISH", "{tidings}:live", "x"],
+        &["SUBSCRIBE", "project.42"],
+        &["UNSUBSCRIBE", "project.42"],
+    ];
+    for words in may {
+        let reply = wire.command(words);
+        assert!(!matches!(reply, Reply::Error(_)), "{words:?}: {reply:?}");
+    }
+    let may_not: &[&[&str]] = &[
+        &["FLUSHALL"],
+        &["KEYS", "*"],
+        &["SCAN", "0"],
+        &["GET", "other"],
+        &["SUBSCRIBE", "other"],
+        &["PUBLISH", "other", "x"],
+        &["CONFIG", "GET", "*"],
+        &["CLIENT", "KILL", "TYPE", "normal"],
+        &["SCRIPT", "FLUSH"],
+        &["REPLICAOF", "NO", "ONE"],
+        &["MONITOR"],
+    ];
+    for words in may_not {
+        let reply = wire.command(words);
+        assert!(matches!(&reply, Reply::Error(text) if text.contains("NOPERM")), "{words:?}: {reply:?}");
     }
 }
