@@ -39,10 +39,12 @@ struct Python {
     packages: &'static [&'static str],
 }
 
-/// The library that the guides publish with, over the oldest client of Redis that it takes, and over the newest.
+/// The library that the guides publish with, over an older client of Redis and over the newest; and a reader of YAML, for
+/// what is in `deploy/`.
 const PYTHONS: &[Python] = &[
     Python { folder: "redis-5", packages: &["broadcaster[redis]==0.3.1", "redis>=5,<6"] },
     Python { folder: "redis-8", packages: &["broadcaster[redis]==0.3.1", "redis>=8,<9"] },
+    Python { folder: "yaml", packages: &["pyyaml>=6,<7"] },
 ];
 
 /// Servers that the hub is compared with, and what counts their system calls: a file that each package brings.

@@ -19,6 +19,7 @@ mod conformance;
 mod cookies;
 mod credentials;
 mod crowd;
+mod deploy;
 mod direct;
 mod fairness;
 mod faults;

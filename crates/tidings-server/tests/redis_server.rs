@@ -281,10 +281,11 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream) {
     });
 }
 
-/// A Python that has the guides' `broadcaster`, over the client of Redis of this age: 5 or 8.
-pub(crate) fn python(age: u32) -> Command {
+/// A Python that `cargo xtask test` gave packages: `redis-5` and `redis-8` have the guides' `broadcaster` over the client
+/// of Redis of that age, `yaml` reads YAML.
+pub(crate) fn python(packages: &str) -> Command {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let program = target.join(format!("python/redis-{age}/bin/python"));
+    let program = target.join(format!("python/{packages}/bin/python"));
     assert!(program.is_file(), "{} is missing; `cargo xtask test` installs it", program.display());
     let mut command = Command::new(program);
     command.env_clear().stdin(Stdio::null());
@@ -465,14 +466,14 @@ fn python_of_a_test_publishes_with_the_library_of_the_guides() {
     let redis = RedisServer::start();
     let mut subscriber = redis.connect();
     subscriber.command(&["SUBSCRIBE", "project.1"]);
-    for age in [5, 8] {
+    for packages in ["redis-5", "redis-8"] {
         let program = format!(
             "import asyncio\nfrom broadcaster import Broadcast\nasync def main():\n    async with Broadcast({:?}) as b:\n        \
-             await b.publish(channel='project.1', message='{{\"n\": {age}}}')\nasyncio.run(main())\n",
+             await b.publish(channel='project.1', message='{packages}')\nasyncio.run(main())\n",
             redis.url()
         );
-        let output = python(age).args(["-c", &program]).output().unwrap();
+        let output = python(packages).args(["-c", &program]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(subscriber.reply().list()[2].text(), format!("{{\"n\": {age}}}"));
+        assert_eq!(subscriber.reply().list()[2].text(), packages);
     }
 }

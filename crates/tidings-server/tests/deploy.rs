@@ -1,0 +1,358 @@
+//! What stands in `deploy/`: nginx before two hubs, and that every manifest says what the hub understands.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::redis_server::{RedisServer, Reply, python};
+use super::wire::Wire;
+
+const NGINX: &str = include_str!("../../../deploy/nginx.conf");
+const DOCKERFILE: &str = include_str!("../../../deploy/Dockerfile");
+const COMPOSE: &str = include_str!("../../../deploy/compose.yaml");
+const KUBERNETES: &str = include_str!("../../../deploy/kubernetes/tidings.yaml");
+const MANUAL: &str = include_str!("../../../docs/manual/redis.md");
+
+/// An nginx with the settings of `deploy/`, before other hubs.
+struct Nginx {
+    directory: Directory,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Nginx {
+    fn before(hubs: [&Hub; 2]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut nginx = Self { directory: Directory::new(), port, child: None };
+        let folder = nginx.directory.path().display().to_string();
+        let temporary = ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"]
+            .map(|kind| format!("{kind}_temp_path {folder}/{kind};"))
+            .concat();
+        let mut text = NGINX.to_owned();
+        for (from, to) in [
+            ("node-1:8000", hubs[0].authority()),
+            ("node-2:8000", hubs[1].authority()),
+            ("listen 8080;", &format!("listen 127.0.0.1:{port};")),
+            ("/var/run/nginx.pid", &format!("{folder}/nginx.pid")),
+            ("access_log /dev/stdout", &format!("access_log {folder}/access.log")),
+            ("http {", &format!("http {{ {temporary}")),
+            // So many descriptors only root may ask for, and a test does not need them.
+            ("worker_rlimit_nofile 65536;", ""),
+            ("worker_connections 32768;", "worker_connections 256;"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        nginx.directory.write("nginx.conf", &text);
+        let tested = nginx.command().arg("-t").output().unwrap();
+        assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
+        // One process, so that killing it leaves nothing behind.
+        let child = nginx.command().args(["-g", "daemon off; master_process off;"]).spawn().unwrap();
+        nginx.child = Some(child);
+        eventually("nginx listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        nginx
+    }
+
+    fn command(&self) -> Command {
+        let system = "/usr/sbin/nginx";
+        let mut command = Command::new(if Path::new(system).is_file() { system } else { "nginx" });
+        command.arg("-p").arg(self.directory.path()).args(["-c", "nginx.conf"]).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Wire {
+        let mut wire = Wire::over(TcpStream::connect(("127.0.0.1", self.port)).unwrap());
+        wire.send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\n\r\n{body}",
+            self.port,
+            body.len()
+        ));
+        wire
+    }
+
+    fn subscribe(&self, path: &str) -> Reader {
+        Reader::over(self.request("GET", path, ""))
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ended = child.kill();
+            let _status = child.wait();
+        }
+    }
+}
+
+#[test]
+fn events_pass_nginx_one_by_one_from_both_hubs() {
+    let directories = [Directory::new(), Directory::new()];
+    let hubs = directories.each_ref().map(|directory| Hub::in_memory(directory, &[]));
+    let nginx = Nginx::before([&hubs[0], &hubs[1]]);
+    let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
+    for reader in &readers {
+        assert_eq!(reader.head.header("content-type"), Some("text/event-stream"));
+        assert_eq!(reader.head.header("content-encoding"), None);
+    }
+    for hub in &hubs {
+        eventually("each hub has one of the streams", || hub.connections("a") == 1);
+    }
+    // The next event is not published before the last one has come: nothing waits for a buffer to fill.
+    for number in 0..20 {
+        for hub in &hubs {
+            hub.publish("a", number.to_string());
+        }
+        for reader in &mut readers {
+            assert_eq!(reader.data(), number.to_string());
+        }
+    }
+    nginx.request("POST", "/api/v1/events/a?store=false", "x").answer().is(200);
+    nginx.request("GET", "/healthz", "").answer().is(200);
+    assert_eq!(nginx.request("GET", "/metrics", "").answer().head.status, 404);
+}
+
+#[test]
+fn stream_through_nginx_moves_to_the_hub_that_is_left() {
+    let directories = [Directory::new(), Directory::new()];
+    let [first, second] = directories.each_ref().map(|directory| Hub::in_memory(directory, &[]));
+    let nginx = Nginx::before([&first, &second]);
+    let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
+    eventually("each hub has one", || first.connections("a") == 1 && second.connections("a") == 1);
+    second.publish("a", "left");
+    first.kill();
+    // The one whose hub is gone ends, the other goes on.
+    let data = readers.each_mut().map(|reader| reader.next().map(|event| event.data));
+    assert_eq!(data.iter().flatten().collect::<Vec<_>>(), ["left"]);
+    let mut again = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
+    eventually("the other hub has them all", || second.connections("a") == 3);
+    second.publish("a", "again");
+    for reader in &mut again {
+        assert_eq!(reader.data(), "again");
+    }
+}
+
+#[test]
+fn health_check_of_the_image_asks_whether_the_hub_can_serve() {
+    let line = DOCKERFILE.lines().find_map(|line| line.trim().strip_prefix("CMD [\"bash\""));
+    let words: Vec<String> = serde_json::from_str(&format!("[\"bash\"{}", line.unwrap())).unwrap();
+    let healthy = |port: &str| {
+        let script = words[2].replace("127.0.0.1/8000", &format!("127.0.0.1/{port}"));
+        assert_ne!(script, words[2]);
+        let status = Command::new(&words[0]).args([&words[1], &script]).stderr(Stdio::null()).status();
+        status.unwrap().success()
+    };
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let port = hub.authority().rsplit(':').next().unwrap().to_owned();
+    assert!(healthy(&port));
+    hub.kill();
+    assert!(!healthy(&port));
+    let unready = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = unready.local_addr().unwrap().port().to_string();
+    let answering = std::thread::spawn(move || {
+        let (mut socket, _) = unready.accept().unwrap();
+        socket.write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").unwrap();
+    });
+    assert!(!healthy(&port));
+    answering.join().unwrap();
+}
+
+/// The documents of a text in YAML.
+fn yaml(text: &str) -> Vec<Value> {
+    const PROGRAM: &str =
+        "import json, sys, yaml\nprint(json.dumps(list(yaml.safe_load_all(sys.stdin.read()))))";
+    let mut command = python("yaml");
+    command.args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    serde_json::from_slice(&child.wait_with_output().unwrap().stdout).expect("YAML that can be read")
+}
+
+/// The document of Kubernetes of this kind.
+fn kubernetes(kind: &str) -> Value {
+    yaml(KUBERNETES).into_iter().find(|document| document["kind"] == kind).expect(kind)
+}
+
+/// What the image sets for every hub in it.
+fn image_settings() -> Vec<(String, String)> {
+    let lines = DOCKERFILE.lines().map(|line| line.trim_start_matches("ENV ").trim().trim_end_matches(" \\"));
+    let pairs = lines.filter(|line| line.starts_with("TIDINGS_")).filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The settings that a hub has with these variables, as `tidings check` prints them, by name.
+#[track_caller]
+fn checked(
+    directory: &Directory,
+    arguments: &[&str],
+    variables: &[(String, String)],
+) -> Vec<(String, String)> {
+    let variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let outcome = directory.run(arguments, &variables);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let values = outcome.stdout.lines().filter_map(|line| line.trim_start_matches("# ").split_once(" = "));
+    let value = |text: &str| text.split("  #").next().unwrap().trim().to_owned();
+    values.map(|(name, text)| (name.to_owned(), value(text))).collect()
+}
+
+fn of<'s>(settings: &'s [(String, String)], name: &str) -> &'s str {
+    &settings.iter().find(|(known, _)| known == name).expect(name).1
+}
+
+fn seconds(text: &str) -> u64 {
+    text.trim_matches('"').trim_end_matches('s').parse().expect(text)
+}
+
+/// A value in the place of one that is given from outside.
+fn stand_in(name: &str) -> String {
+    if name == "REDIS_URL" { "rediss://u:w@h:1/0".to_owned() } else { "0123456789abcdef".repeat(3) }
+}
+
+#[test]
+fn hubs_of_the_compose_file_start_with_its_settings() {
+    let compose = yaml(COMPOSE).remove(0);
+    for (name, service) in compose["services"].as_object().unwrap() {
+        if !name.starts_with("node-") {
+            continue;
+        }
+        let mut variables = image_settings();
+        for (name, value) in service["environment"].as_object().unwrap() {
+            let text = value.as_str().unwrap();
+            let whole = text.starts_with("${");
+            let (before, after) = text.split_once("${").unwrap_or((text, ""));
+            let after = after.split_once('}').map_or("", |(_, after)| after);
+            let value = if whole {
+                stand_in(name)
+            } else if after.is_empty() {
+                text.into()
+            } else {
+                format!("{before}w{after}")
+            };
+            variables.push((name.clone(), value));
+        }
+        let settings = checked(&Directory::new(), &["check"], &variables);
+        assert!(of(&settings, "redis.url").contains("@redis:6379/0"), "{settings:?}");
+        let grace = seconds(service["stop_grace_period"].as_str().unwrap());
+        assert!(grace > seconds(of(&settings, "shutdown.window")) + seconds(of(&settings, "redis.deadline")));
+        // What nginx calls, and from where it is believed.
+        assert!(NGINX.contains(&format!("server {name}:8000 ")), "{name}");
+        assert!(of(&settings, "listen").contains(":8000") && DOCKERFILE.contains("EXPOSE 8000"));
+        let network = &compose["networks"]["inside"]["ipam"]["config"][0]["subnet"];
+        assert!(of(&settings, "limits.trusted_proxies").contains(network.as_str().unwrap()));
+    }
+    assert_eq!(compose["services"]["nginx"]["ports"][0], "8080:8080");
+    assert!(NGINX.contains("listen 8080;"));
+    let secrets = ["TIDINGS_AUTH_SECRET", "REDIS_PASSWORD"];
+    assert!(secrets.iter().all(|name| COMPOSE.contains(&format!("${{{name}:?"))), "a secret has no default");
+}
+
+#[test]
+fn nginx_waits_longer_than_a_quiet_stream_does() {
+    let timeout = NGINX.lines().find_map(|line| line.trim().strip_prefix("proxy_read_timeout ")).unwrap();
+    let settings = checked(&Directory::new(), &["check"], &[]);
+    assert!(seconds(timeout.trim_end_matches(';')) >= 2 * seconds(of(&settings, "stream.keep_alive")));
+}
+
+#[test]
+fn hubs_of_kubernetes_start_with_its_settings_and_have_time_to_end() {
+    let directory = Directory::new();
+    let map = kubernetes("ConfigMap");
+    directory.write("tidings.toml", map["data"]["tidings.toml"].as_str().unwrap());
+    let pod = &kubernetes("Deployment")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["args"], serde_json::json!(["serve", "--config", "/etc/tidings/tidings.toml"]));
+    let mut variables = image_settings();
+    for variable in container["env"].as_array().unwrap() {
+        let name = variable["name"].as_str().unwrap();
+        assert!(variable["valueFrom"]["secretKeyRef"]["key"].is_string(), "{name} stands in the file");
+        variables.push((name.to_owned(), stand_in(name)));
+    }
+    let settings = checked(&directory, &["check", "--config", "tidings.toml"], &variables);
+    let port = container["ports"][0]["containerPort"].as_u64().unwrap();
+    assert!(of(&settings, "listen").contains(&format!(":{port}\"")), "{settings:?}");
+    let rest =
+        ["shutdown.window", "redis.deadline"].map(|name| seconds(of(&settings, name))).iter().sum::<u64>();
+    let before = seconds(container["lifecycle"]["preStop"]["exec"]["command"][1].as_str().unwrap());
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > before + rest);
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for (probe, path) in
+        [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]
+    {
+        assert_eq!(container[probe]["httpGet"], serde_json::json!({"path": path, "port": "http"}));
+        hub.get(path).is(200);
+    }
+    let labels = &kubernetes("Deployment")["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&kubernetes("Service")["spec"]["selector"], labels);
+    assert_eq!(&kubernetes("PodDisruptionBudget")["spec"]["selector"]["matchLabels"], labels);
+}
+
+#[test]
+fn every_variable_that_is_named_is_a_setting() {
+    let texts = [DOCKERFILE, COMPOSE, KUBERNETES, NGINX, MANUAL].concat();
+    let is_part = |symbol: char| symbol.is_ascii_uppercase() || symbol == '_';
+    let names: BTreeSet<&str> = texts
+        .match_indices("TIDINGS_")
+        .map(|(at, _)| texts[at..].split(|symbol| !is_part(symbol)).next().unwrap())
+        .collect();
+    assert!(names.len() > 4, "{names:?}");
+    let variables: Vec<(&str, &str)> = names.iter().map(|name| (*name, "x")).collect();
+    let outcome = Directory::new().run(&["check"], &variables);
+    for words in ["not a setting", "not available"] {
+        assert!(!outcome.stderr.contains(words), "{outcome:?}");
+    }
+}
+
+#[test]
+fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
+    let redis = RedisServer::start();
+    let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
+    assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
+    let mut wire = redis.connect();
+    assert_eq!(wire.command(&["AUTH", "tidings", "password"]).text(), "OK");
+    let script = "redis.call('XADD', KEYS[1], '1-0', 'a', 'b') return redis.call('HSET', KEYS[2], 'head', 1)";
+    let may: &[&[&str]] = &[
+        &["EVAL", script, "2", "{tidings}:log", "{tidings}:meta"],
+        &["SCRIPT", "LOAD", "return 1"],
+        &["XREAD", "BLOCK", "10", "STREAMS", "{tidings}:log", "0"],
+        &["XRANGE", "{tidings}:log", "-", "+"],
+        &["XTRIM", "{tidings}:log", "MINID", "1"],
+        &["SET", "{tidings}:key:a:b", "1", "PX", "1000"],
+        &["LRANGE", "{tidings}:epochs", "0", "-1"],
+        &["WAIT", "0", "1"],
+        &["INFO", "replication"],
+        &["PING"],
+        &["PUBLISH", "{tidings}:live", "x"],
+        &["SUBSCRIBE", "project.42"],
+        &["UNSUBSCRIBE", "project.42"],
+    ];
+    for words in may {
+        let reply = wire.command(words);
+        assert!(!matches!(reply, Reply::Error(_)), "{words:?}: {reply:?}");
+    }
+    let may_not: &[&[&str]] = &[
+        &["FLUSHALL"],
+        &["KEYS", "*"],
+        &["SCAN", "0"],
+        &["GET", "other"],
+        &["SUBSCRIBE", "other"],
+        &["PUBLISH", "other", "x"],
+        &["CONFIG", "GET", "*"],
+        &["CLIENT", "KILL", "TYPE", "normal"],
+        &["SCRIPT", "FLUSH"],
+        &["REPLICAOF", "NO", "ONE"],
+        &["MONITOR"],
+    ];
+    for words in may_not {
+        let reply = wire.command(words);
+        assert!(matches!(&reply, Reply::Error(text) if text.contains("NOPERM")), "{words:?}: {reply:?}");
+    }
+}
