@@ -272,8 +272,10 @@ struct Client {
     parser: Parser,
     asked: Arc<[Subscription]>,
     connection: Option<Connection>,
+    /// It has been at the head, and waits to be fed.
+    is_idle: bool,
     had: BTreeSet<u64>,
-    /// Numbers above this that are lost from here on must be told.
+    /// Lost events that it was told of.
     told: BTreeSet<u64>,
 }
 
@@ -296,6 +298,7 @@ impl Stage {
             parser: Parser::new(),
             asked: subscriptions(asked),
             connection: None,
+            is_idle: false,
             had: BTreeSet::new(),
             told: BTreeSet::new(),
         };
@@ -316,7 +319,7 @@ impl Stage {
             (connection, opening)
         };
         it.parser = Parser::new().with_last_event_id(it.parser.last_event_id());
-        it.connection = Some(connection);
+        (it.connection, it.is_idle) = (Some(connection), false);
         // The broker is asked where the replica is not sure; it is as it was.
         self.log.answer(self.log.begin_question());
         self.send(client, &opening);
@@ -387,8 +390,12 @@ impl Stage {
                 let page = read(&self.log, page);
                 self.clients[client].connection.as_mut().unwrap().deliver(page, false)
             }
-            Turn::Idle => return false,
+            Turn::Idle => {
+                self.clients[client].is_idle = true;
+                return false;
+            }
         };
+        self.clients[client].is_idle = false;
         self.send(client, &frames.concat());
         true
     }
@@ -410,7 +417,7 @@ impl Stage {
                     continue;
                 }
                 let connection = it.connection.as_mut().unwrap();
-                if connection.position().offset + 1 == entry.offset && connection.take_new(&entry, 0) {
+                if it.is_idle && connection.take_new(&entry, 0) {
                     self.send(client, &entry.frame(newer.newest, &[]));
                 }
             }
