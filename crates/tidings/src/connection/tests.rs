@@ -1,5 +1,6 @@
 //! Connections against a real log, without a socket.
 
+mod broken;
 mod frames;
 mod held_back;
 mod model;

@@ -286,6 +286,7 @@ impl Index {
                 }
             }
         }
+        self.table.forget_above(to);
         for id in rekeyed {
             let row = &mut self.rows[id as usize];
             let keyed = |offset: &u64| self.table.get(*offset).is_some_and(|kept| kept.is_keyed);

@@ -84,6 +84,15 @@ impl Table {
         }
     }
 
+    /// Forgets the places above an offset, where nothing is held: they are given anew.
+    pub(super) fn forget_above(&mut self, offset: u64) {
+        let (number, place) = place_of(offset);
+        if let Some(block) = self.blocks.get_mut(&number) {
+            let kept = block.slots.partition_point(|(other, _)| *other <= place);
+            block.slots.truncate(kept);
+        }
+    }
+
     /// The oldest entry.
     pub(super) fn first(&self) -> Option<(u64, &Kept)> {
         let (number, block) = self.blocks.first_key_value()?;

@@ -218,22 +218,12 @@ fn an_end_that_is_cut_off_is_as_if_it_had_never_been() {
 
 #[test]
 fn an_older_event_of_a_key_is_its_newest_again_when_the_newer_is_cut_off() {
-    let log = replica(1);
-    fill(&log, 1..=1, FIRST, "z");
-    log.place(vec![placed(2, FIRST, keyed("a", "k"))]).unwrap();
-    let many = replica(100);
-    for log in [&log, &many] {
-        let start = log.head().offset;
-        log.place(vec![placed(start + 1, FIRST, keyed("b", "k")), placed(start + 2, FIRST, draft("c", "x"))])
-            .unwrap();
-    }
-    log.place(vec![placed(5, FIRST, keyed("z", "k"))]).unwrap();
-    // 2 is the newest of `k` in `a`; what replaced it goes.
-    many.place(vec![placed(3, FIRST, keyed("b", "k"))]).unwrap();
-    many.rewind(2);
-    let state = many.state();
-    assert!(state.index.row("b").unwrap().has_newer("k", 0), "1 is known by its key");
-    assert!(!state.index.row("b").unwrap().has_newer("k", 1), "and is the newest");
+    let log = replica(100);
+    log.place((1..=3).map(|offset| placed(offset, FIRST, keyed("a", "k"))).collect()).unwrap();
+    log.rewind(2);
+    let state = log.state();
+    let row = state.index.row("a").unwrap();
+    assert!(row.has_newer("k", 1) && !row.has_newer("k", 2));
 }
 
 #[test]
@@ -400,7 +390,7 @@ proptest! {
 
     #[test]
     fn a_replica_answers_as_the_log_that_it_follows(
-        drafts in prop::collection::vec(any_draft(), 1..120),
+        drafts in prop::collection::vec(any_draft(), 1..90),
         batches in prop::collection::vec((1_u64..20, 0_u64..10), 1..60),
         retention_events in prop_oneof![Just(1000_u64), 1_u64..30],
         rewinds in prop::collection::vec((0_usize..60, 1_u64..12), 0..4),

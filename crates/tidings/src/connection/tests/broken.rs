@@ -1,0 +1,470 @@
+//! Connections on the replica of a log whose broker loses entries, begins epochs, or knows more than the replica.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+use tidings_protocol::sse::{Item, Parser};
+
+use super::{super::*, Toy, connect, draft, read, subscriptions, write};
+use crate::{
+    config::LogSettings,
+    log::{
+        checkpoint::{EpochRow, Lost},
+        replica::Placed,
+    },
+};
+
+const FIRST: u64 = 0x11;
+const SECOND: u64 = 0x22;
+
+fn row(epoch: u64, begins_after: u64, lost: Lost) -> EpochRow {
+    EpochRow { epoch, begins_after, lost }
+}
+
+fn of(names: &[&str]) -> Lost {
+    Lost::Channels(names.iter().map(ToString::to_string).collect())
+}
+
+/// A replica that has not heard from its broker.
+fn blind() -> Arc<Log> {
+    Arc::new(Log::replica(&LogSettings::default(), None, Toy::new(7)).unwrap())
+}
+
+fn replica() -> Arc<Log> {
+    let log = blind();
+    log.adopt(vec![row(FIRST, 0, Lost::None)]);
+    log.answer(log.begin_question());
+    log
+}
+
+fn tag(offset: u64, epoch: u64) -> Tag {
+    Tag((offset * 1000 + epoch) as u32)
+}
+
+fn place(log: &Log, epoch: u64, events: &[(u64, &str)]) {
+    let placed = |(offset, channel): &(u64, &str)| Placed {
+        offset: *offset,
+        epoch: Epoch(epoch),
+        tag: tag(*offset, epoch),
+        draft: draft(channel, &format!("{offset}@{epoch:x}")),
+    };
+    log.place(events.iter().map(placed).collect()).unwrap();
+}
+
+fn id(epoch: u64, offset: u64) -> String {
+    EventId::new(Epoch(epoch), offset, tag(offset, epoch)).to_string()
+}
+
+/// Everything that there is to send now, as text.
+fn sent(connection: &mut Connection) -> String {
+    let mut frames = Vec::new();
+    while let Some(more) = write(connection, false) {
+        frames.extend(more);
+    }
+    connection.seat().set_behind(false);
+    String::from_utf8(frames.concat()).unwrap()
+}
+
+fn opened(log: &Arc<Log>, channels: &[&str], start: Start) -> (Connection, String) {
+    let options = StreamOptions { start, ..StreamOptions::default() };
+    let mut connection = connect(log, subscriptions(channels), &options);
+    let opening = connection.opening(Duration::from_secs(1)).to_vec();
+    (connection, String::from_utf8(opening).unwrap())
+}
+
+fn gap(channels: &str, reason: &str, requested: &str, resumed: &str) -> String {
+    format!(
+        "event: tidings.gap\ndata: {{\"channels\":[{channels}],\"reason\":\"{reason}\",\"requested\":\"{requested}\",\"resumedAt\":\"{resumed}\"}}\nid: {resumed}\n\n"
+    )
+}
+
+#[test]
+fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
+    let log = blind();
+    let (mut connection, opening) = opened(&log, &["a"], Start::Now);
+    assert_eq!(opening, "retry: 1000\n: tidings\n\n");
+    assert_eq!(sent(&mut connection), "");
+    assert_eq!(connection.keep_alive(), ": keep-alive\n\n");
+    let question = log.begin_question();
+    log.adopt(vec![row(FIRST, 0, Lost::None)]);
+    place(&log, FIRST, &[(1, "a"), (2, "a")]);
+    assert_eq!(sent(&mut connection), "");
+    log.answer(question);
+    assert_eq!(sent(&mut connection), format!(": keep-alive\nid: {}\n\n", id(FIRST, 2)));
+    place(&log, FIRST, &[(3, "a")]);
+    assert_eq!(sent(&mut connection), format!("data: 3@11\nid: {}\n\n", id(FIRST, 3)));
+}
+
+#[test]
+fn a_stream_that_waits_is_fed_nothing() {
+    let log = blind();
+    let (mut connection, _) = opened(&log, &["a"], Start::Now);
+    let question = log.begin_question();
+    log.adopt(vec![row(FIRST, 0, Lost::None)]);
+    place(&log, FIRST, &[(1, "a")]);
+    let newer = log.newer(0, 0, 9).entries.unwrap();
+    assert!(!connection.take_new(&newer[0], log.now()));
+    log.answer(question);
+    assert_eq!(sent(&mut connection), format!(": keep-alive\nid: {}\n\n", id(FIRST, 1)));
+}
+
+#[test]
+fn an_id_that_a_lagging_node_does_not_know_yet_is_no_gap() {
+    let log = replica();
+    place(&log, FIRST, &[(1, "a"), (2, "a")]);
+    let (mut connection, opening) = opened(&log, &["a"], Start::After(id(FIRST, 4)));
+    assert_eq!((opening.as_str(), sent(&mut connection).as_str()), ("retry: 1000\n: tidings\n\n", ""));
+    assert!(log.has_question());
+    let question = log.begin_question();
+    place(&log, FIRST, &[(3, "a"), (4, "a"), (5, "a")]);
+    log.answer(question);
+    let (four, five) = (id(FIRST, 4), id(FIRST, 5));
+    let expected = format!(": keep-alive\nid: {four}\n\ndata: 5@11\nid: {five}\n\n");
+    assert_eq!(sent(&mut connection), expected);
+}
+
+#[test]
+fn an_id_that_the_broker_does_not_know_either_is_ahead() {
+    let log = replica();
+    place(&log, FIRST, &[(1, "a")]);
+    let (mut connection, _) = opened(&log, &["a"], Start::After(id(FIRST, 4)));
+    log.answer(log.begin_question());
+    assert_eq!(sent(&mut connection), gap("\"a\"", "ahead", &id(FIRST, 4), &id(FIRST, 1)));
+    let (mut foreign, _) = opened(&log, &["a"], Start::After(id(SECOND, 1)));
+    assert_eq!(sent(&mut foreign), "");
+    log.answer(log.begin_question());
+    let resumed = EventId::new(Epoch(FIRST), 0, Tag(0)).to_string();
+    let expected = gap("\"a\"", "epoch", &id(SECOND, 1), &resumed);
+    assert!(sent(&mut foreign).starts_with(&expected));
+}
+
+#[test]
+fn an_open_stream_moves_to_a_new_epoch_without_a_gap_where_nothing_was_lost() {
+    let log = replica();
+    let (mut connection, _) = opened(&log, &["a"], Start::Now);
+    place(&log, FIRST, &[(1, "a")]);
+    sent(&mut connection);
+    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 1, of(&["b"]))]);
+    assert_eq!(connection.position().to_string(), id(FIRST, 1), "it has not looked yet");
+    assert_eq!(sent(&mut connection), "");
+    let position = EventId::new(Epoch(SECOND), 1, tag(1, FIRST));
+    assert_eq!(connection.position(), position);
+    place(&log, SECOND, &[(2, "a")]);
+    assert_eq!(sent(&mut connection), format!("data: 2@22\nid: {}\n\n", id(SECOND, 2)));
+}
+
+#[test]
+fn an_open_stream_is_told_what_an_epoch_began_without_before_it_goes_on() {
+    let log = replica();
+    let (mut connection, _) = opened(&log, &["a.*", "b"], Start::Now);
+    place(&log, FIRST, &[(1, "b"), (2, "b")]);
+    sent(&mut connection);
+    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 2, of(&["a.x", "c"]))]);
+    place(&log, SECOND, &[(3, "b")]);
+    let resumed = EventId::new(Epoch(SECOND), 2, tag(2, FIRST)).to_string();
+    let told = gap("\"a.x\"", "epoch", &id(FIRST, 2), &resumed);
+    assert_eq!(sent(&mut connection), format!("{told}data: 3@22\nid: {}\n\n", id(SECOND, 3)));
+    assert_eq!(sent(&mut connection), "");
+}
+
+#[test]
+fn a_cursor_above_an_end_that_was_cut_off_goes_down_and_is_told_once() {
+    let log = replica();
+    let (mut connection, _) = opened(&log, &["a"], Start::Now);
+    let (mut quiet, _) = opened(&log, &["quiet"], Start::Now);
+    place(&log, FIRST, &[(1, "a"), (2, "a"), (3, "a")]);
+    assert!(sent(&mut connection).ends_with(&format!("id: {}\n\n", id(FIRST, 3))));
+    assert_eq!(sent(&mut quiet), "");
+    assert_eq!(log.rewind(1).len(), 2);
+    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 1, of(&["a"]))]);
+    place(&log, SECOND, &[(2, "a"), (3, "quiet"), (4, "a")]);
+    let resumed = EventId::new(Epoch(SECOND), 1, tag(1, FIRST)).to_string();
+    let told = gap("\"a\"", "epoch", &id(FIRST, 3), &resumed);
+    let (two, four) = (id(SECOND, 2), id(SECOND, 4));
+    let expected = format!("{told}data: 2@22\nid: {two}\n\ndata: 4@22\nid: {four}\n\n");
+    assert_eq!(sent(&mut connection), expected);
+    assert_eq!(sent(&mut quiet), format!("data: 3@22\nid: {}\n\n", id(SECOND, 3)));
+}
+
+#[test]
+fn an_end_that_no_epoch_accounts_for_is_told_before_anything_takes_its_place() {
+    let log = replica();
+    let (mut connection, _) = opened(&log, &["a"], Start::Now);
+    place(&log, FIRST, &[(1, "a"), (2, "a")]);
+    sent(&mut connection);
+    log.rewind(1);
+    assert_eq!(sent(&mut connection), "");
+    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 1, of(&["b"]))]);
+    assert_eq!(sent(&mut connection), "");
+    place(&log, SECOND, &[(2, "b")]);
+    let text = sent(&mut connection);
+    assert!(
+        text.starts_with("event: tidings.gap\ndata: {\"channels\":[\"a\"],\"reason\":\"epoch\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_page_that_was_made_before_the_end_was_cut_off_is_not_taken_for_what_came_after() {
+    let log = Arc::new(
+        Log::replica(&LogSettings { ring_bytes: 0, ..LogSettings::default() }, None, Toy::new(7)).unwrap(),
+    );
+    log.adopt(vec![row(FIRST, 0, Lost::None)]);
+    log.answer(log.begin_question());
+    place(&log, FIRST, &[(1, "a"), (2, "a"), (3, "a")]);
+    let (mut connection, _) = opened(&log, &["a"], Start::WholeHistory);
+    let Turn::Read(page) = connection.turn(false) else { panic!("it is read from the store") };
+    log.rewind(1);
+    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 1, of(&["a"]))]);
+    place(&log, SECOND, &[(2, "b"), (3, "a")]);
+    let page = read(&log, page);
+    assert!(connection.deliver(page, false).is_empty());
+    let text = sent(&mut connection);
+    assert!(text.starts_with("event: tidings.gap\n"), "{text}");
+    assert!(
+        text.contains("data: 1@11\n") && text.ends_with(&format!("data: 3@22\nid: {}\n\n", id(SECOND, 3)))
+    );
+}
+
+const CHANNELS: [&str; 4] = ["a", "b", "c.x", "c.y"];
+const AUDIENCES: [&[&str]; 4] = [&["a"], &["a", "c.*"], &["**"], &["b", "never"]];
+
+#[derive(Debug, Clone)]
+enum Act {
+    Publish(Vec<usize>),
+    /// The broker loses so many, and says so before this many more come.
+    Lose(u64),
+    /// A new epoch that lost nothing.
+    Begin,
+    Turn(usize, bool),
+    SlowTurn(usize, Box<Act>),
+    Cut(usize),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let quick = prop_oneof![
+        5 => prop::collection::vec(0..CHANNELS.len(), 1..150).prop_map(Act::Publish),
+        2 => (1_u64..60).prop_map(Act::Lose),
+        1 => Just(Act::Begin),
+    ];
+    prop_oneof![
+        6 => quick.clone(),
+        6 => (0..AUDIENCES.len(), any::<bool>()).prop_map(|(client, fed)| Act::Turn(client, fed)),
+        3 => (0..AUDIENCES.len(), quick).prop_map(|(client, act)| Act::SlowTurn(client, Box::new(act))),
+        2 => (0..AUDIENCES.len()).prop_map(Act::Cut),
+    ]
+}
+
+/// Each event is named by a number that no other has.
+#[derive(Default)]
+struct Broker {
+    /// By offset, from 1.
+    log: Vec<(u64, &'static str)>,
+    lost: BTreeMap<u64, &'static str>,
+    rows: Vec<EpochRow>,
+    published: u64,
+}
+
+struct Client {
+    parser: Parser,
+    asked: Arc<[Subscription]>,
+    connection: Option<Connection>,
+    /// It has been at the head, and waits to be fed.
+    is_idle: bool,
+    had: BTreeSet<u64>,
+    /// Lost events that it was told of.
+    told: BTreeSet<u64>,
+}
+
+struct Stage {
+    log: Arc<Log>,
+    broker: Broker,
+    clients: Vec<Client>,
+    fed: u64,
+    seen: u64,
+}
+
+impl Stage {
+    fn new(ring_bytes: u64) -> Self {
+        let settings = LogSettings { ring_bytes, ..LogSettings::default() };
+        let log = Arc::new(Log::replica(&settings, None, Toy::new(7)).unwrap());
+        let broker = Broker { rows: vec![row(1, 0, Lost::None)], ..Broker::default() };
+        log.adopt(broker.rows.clone());
+        log.answer(log.begin_question());
+        let client = |asked: &&[&str]| Client {
+            parser: Parser::new(),
+            asked: subscriptions(asked),
+            connection: None,
+            is_idle: false,
+            had: BTreeSet::new(),
+            told: BTreeSet::new(),
+        };
+        let clients = AUDIENCES.iter().map(client).collect();
+        let mut stage = Self { log, broker, clients, fed: 0, seen: 0 };
+        (0..AUDIENCES.len()).for_each(|client| stage.connect(client));
+        stage
+    }
+
+    fn connect(&mut self, client: usize) {
+        let it = &mut self.clients[client];
+        let id = it.parser.last_event_id().to_owned();
+        let start = if id.is_empty() { Start::WholeHistory } else { Start::After(id) };
+        let (connection, opening) = {
+            let options = StreamOptions { start, ..StreamOptions::default() };
+            let mut connection = connect(&self.log, it.asked.clone(), &options);
+            let opening = connection.opening(Duration::from_secs(1));
+            (connection, opening)
+        };
+        it.parser = Parser::new().with_last_event_id(it.parser.last_event_id());
+        (it.connection, it.is_idle) = (Some(connection), false);
+        // The broker is asked where the replica is not sure; it is as it was.
+        self.log.answer(self.log.begin_question());
+        self.send(client, &opening);
+    }
+
+    fn send(&mut self, client: usize, bytes: &[u8]) {
+        let it = &mut self.clients[client];
+        let mut items = Vec::new();
+        it.parser.feed(bytes, &mut |item| items.push(item)).unwrap();
+        for item in items {
+            let Item::Event(event) = item else { continue };
+            if event.name == "tidings.gap" {
+                let notice: GapNotice = serde_json::from_str(&event.data).unwrap();
+                assert_ne!(notice.reason, GapReason::Diverged);
+                let named = |channel: &str| {
+                    notice.channels.iter().any(|it| Subscription::parse(it).unwrap().matches(channel))
+                };
+                let told = self.broker.lost.iter().filter(|(_, channel)| named(channel));
+                it.told.extend(told.map(|(number, _)| *number));
+            } else {
+                let number: u64 = event.data.parse().unwrap();
+                assert!(it.had.insert(number), "{number} came twice to {client}");
+            }
+        }
+    }
+
+    fn publish(&mut self, channels: &[usize]) {
+        let epoch = self.broker.rows.last().unwrap().epoch;
+        let mut batch = Vec::new();
+        for channel in channels {
+            self.broker.published += 1;
+            let number = self.broker.published;
+            self.broker.log.push((number, CHANNELS[*channel]));
+            let offset = self.broker.log.len() as u64;
+            let draft = draft(CHANNELS[*channel], &number.to_string());
+            batch.push(Placed { offset, epoch: Epoch(epoch), tag: Tag(number as u32), draft });
+        }
+        self.log.place(batch).unwrap();
+    }
+
+    fn begin(&mut self, lost: Lost) {
+        let row = row(self.broker.rows.len() as u64 + 1, self.broker.log.len() as u64, lost);
+        self.broker.rows.push(row);
+        self.log.adopt(self.broker.rows.clone());
+    }
+
+    fn lose(&mut self, count: u64) {
+        let to = (self.broker.log.len() as u64).saturating_sub(count);
+        let lost = self.broker.log.split_off(to as usize);
+        let dropped: Vec<String> = self
+            .log
+            .rewind(to)
+            .iter()
+            .flat_map(|entry| entry.channels.iter().map(ToString::to_string))
+            .collect();
+        assert_eq!(dropped, lost.iter().map(|(_, channel)| (*channel).to_owned()).collect::<Vec<_>>());
+        self.broker.lost.extend(lost);
+        self.begin(Lost::Channels(dropped.into_iter().collect::<BTreeSet<_>>().into_iter().collect()));
+    }
+
+    /// Does one turn; says whether there was anything to do.
+    fn turn(&mut self, client: usize, meanwhile: Option<&Act>) -> bool {
+        let connection = self.clients[client].connection.as_mut().unwrap();
+        let frames = match connection.turn(false) {
+            Turn::Send { frames, .. } => frames,
+            Turn::Read(page) => {
+                meanwhile.into_iter().for_each(|act| self.act(act));
+                let page = read(&self.log, page);
+                self.clients[client].connection.as_mut().unwrap().deliver(page, false)
+            }
+            Turn::Idle => {
+                self.clients[client].is_idle = true;
+                return false;
+            }
+        };
+        self.clients[client].is_idle = false;
+        self.send(client, &frames.concat());
+        true
+    }
+
+    /// What is new goes to everyone who is at the head, as a shard does it.
+    fn feed(&mut self) {
+        let newer = self.log.newer(self.fed, self.seen, 64);
+        let Some(entries) = newer.entries else {
+            (self.fed, self.seen) = (newer.head, newer.seen);
+            (0..self.clients.len()).for_each(|client| while self.turn(client, None) {});
+            return;
+        };
+        for entry in entries {
+            self.fed = entry.offset;
+            for client in 0..self.clients.len() {
+                let it = &mut self.clients[client];
+                let channel = &entry.channels[0];
+                if !it.asked.iter().any(|asked| asked.matches(channel.as_str())) {
+                    continue;
+                }
+                let connection = it.connection.as_mut().unwrap();
+                if it.is_idle && connection.take_new(&entry, 0) {
+                    self.send(client, &entry.frame(newer.newest, &[]));
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, act: &Act) {
+        match act {
+            Act::Publish(channels) => self.publish(channels),
+            Act::Lose(count) => self.lose(*count),
+            Act::Begin => self.begin(Lost::None),
+            Act::Turn(_, true) => self.feed(),
+            Act::Turn(client, false) => drop(self.turn(*client, None)),
+            Act::SlowTurn(client, act) => drop(self.turn(*client, Some(act))),
+            Act::Cut(client) => self.connect(*client),
+        }
+    }
+
+    fn end(mut self) {
+        (0..self.clients.len()).for_each(|client| while self.turn(client, None) {});
+        for it in &self.clients {
+            let mine = |channel: &str| it.asked.iter().any(|asked| asked.matches(channel));
+            for (number, channel) in self.broker.log.iter().filter(|(_, channel)| mine(channel)) {
+                assert!(it.had.contains(number), "{number} of {channel} was lost silently");
+            }
+            for (number, channel) in self.broker.lost.iter().filter(|(_, channel)| mine(channel)) {
+                let is_known = it.had.contains(number) || it.told.contains(number);
+                assert!(is_known, "{number} of {channel} was lost by the broker and not told");
+            }
+            let position = it.connection.as_ref().unwrap().position();
+            assert_eq!((position.epoch, position.offset), (self.log.newest(), self.log.head().offset));
+        }
+    }
+}
+
+#[test]
+fn whatever_the_broker_loses_everything_arrives_once_or_is_told() {
+    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[5; 32]));
+    let story = (prop::collection::vec(act(), 1..60), prop_oneof![Just(64_u64 << 20), Just(0)]);
+    let outcome = runner.run(&story, |(acts, ring_bytes)| {
+        let mut stage = Stage::new(ring_bytes);
+        acts.iter().for_each(|act| stage.act(act));
+        stage.end();
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}
