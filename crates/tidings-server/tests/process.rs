@@ -103,13 +103,11 @@ impl Hub {
     }
 
     /// Starts a hub on a free port that shares the log in a Redis, and keeps nothing on disk.
-    #[allow(dead_code, reason = "for the tests of several nodes")]
     pub(crate) fn with_redis(directory: &Directory, redis: &RedisServer, variables: &[(&str, &str)]) -> Self {
         Self::with_redis_at(directory, &redis.url(), variables)
     }
 
     /// As `with_redis`, for a Redis behind a gate.
-    #[allow(dead_code, reason = "for the tests of several nodes")]
     pub(crate) fn with_redis_at(directory: &Directory, url: &str, variables: &[(&str, &str)]) -> Self {
         let mut command = directory.command(&["serve", "--listen", "127.0.0.1:0", "--memory"]);
         command.env("REDIS_URL", url).envs(variables.iter().copied());

@@ -218,7 +218,6 @@ pub(crate) struct RedisGate {
     inside: Arc<Mutex<(u16, Vec<TcpStream>)>>,
 }
 
-#[allow(dead_code, reason = "for the tests of several nodes")]
 impl RedisGate {
     /// Opens one on a free port.
     pub(crate) fn to(redis: &RedisServer) -> Self {

@@ -2,7 +2,6 @@
 
 pub(crate) mod embedded;
 #[cfg(feature = "redis")]
-#[allow(dead_code, unused_imports, reason = "the broker that uses it comes next")]
 pub(crate) mod redis;
 
 use std::sync::Arc;

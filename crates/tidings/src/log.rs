@@ -10,7 +10,6 @@ pub(crate) mod fixture;
 pub(crate) mod idempotency;
 mod index;
 pub(crate) mod page;
-#[cfg_attr(not(test), allow(dead_code, reason = "the tailer of a broker will use it"))]
 pub(crate) mod replica;
 mod ring;
 pub(crate) mod runs;
