@@ -47,7 +47,7 @@ fn settle(server: &Server) -> Outcome<()> {
         thread::sleep(Duration::from_millis(300));
         let now = server.cpu()?;
         // The kernel counts in steps of 10 ms, and threads wake to look around.
-        if now - before <= Duration::from_millis(10) {
+        if now.saturating_sub(before) <= Duration::from_millis(10) {
             return Ok(());
         }
         before = now;
