@@ -168,12 +168,19 @@ impl Hub {
     }
 
     /// Reads stored events of one channel, oldest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// While the log is a broker's, and that cannot be reached.
     pub(crate) async fn history(
         &self,
         permit: &SubscribePermit,
         after: Option<String>,
         limit: usize,
     ) -> Result<HistoryPage, Error> {
+        if !self.0.log.is_in_sight() {
+            let detail = "the broker is out of sight, so nobody knows what else was published; ask another node, or again";
+            return Err(Error::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1)));
+        }
         let log = self.0.log.clone();
         let permit = permit.clone();
         let reading = tokio::task::spawn_blocking(move || history::read(&log, &permit, after, limit));

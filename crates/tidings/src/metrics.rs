@@ -63,11 +63,42 @@ pub(crate) struct Metrics {
     runs_bytes: Level,
     channels: Level,
     idempotency_keys: Level,
-    broker_losses: Counter,
-    broker_refills: Counter,
-    broker_forks: Counter,
-    broker_lag: Level,
+    broker: Broker,
+}
+
+/// Of a log that a broker orders.
+struct Broker {
+    losses: Counter,
+    refills: Counter,
+    forks: Counter,
+    lag: Level,
+    connections: Level,
     messages_dropped: Counter,
+}
+
+impl Broker {
+    fn new(it: &mut Registry) -> Self {
+        Self {
+            losses: counter(it, "broker_losses", "Times the broker went out of sight"),
+            refills: counter(
+                it,
+                "broker_refills",
+                "Times events came with a hole before them, and were read again",
+            ),
+            forks: counter(it, "broker_forks", "Times the broker had lost events that were seen here"),
+            lag: level(
+                it,
+                "broker_lag",
+                "Events that the broker had and this node had not, when last compared",
+            ),
+            connections: level(it, "broker_connections", "Connections to the broker since the start"),
+            messages_dropped: counter(
+                it,
+                "messages_dropped",
+                "Messages of other programs that were not fit to be delivered",
+            ),
+        }
+    }
 }
 
 /// What is read off the hub at the moment of asking.
@@ -150,23 +181,7 @@ impl Metrics {
             ),
             channels: level(it, "log_channels", "Channels with events or a known loss"),
             idempotency_keys: level(it, "idempotency_keys", "Idempotency keys remembered"),
-            broker_losses: counter(it, "broker_losses", "Times the broker went out of sight"),
-            broker_refills: counter(
-                it,
-                "broker_refills",
-                "Times events came with a hole before them, and were read again",
-            ),
-            broker_forks: counter(it, "broker_forks", "Times the broker had lost events that were seen here"),
-            broker_lag: level(
-                it,
-                "broker_lag",
-                "Events that the broker had and this node had not, when last compared",
-            ),
-            messages_dropped: counter(
-                it,
-                "messages_dropped",
-                "Messages of other programs that were not fit to be delivered",
-            ),
+            broker: Broker::new(it),
             registry,
         }
     }
@@ -200,23 +215,24 @@ impl Metrics {
     }
 
     pub(crate) fn broker_lost(&self) {
-        self.broker_losses.inc();
+        self.broker.losses.inc();
     }
 
     pub(crate) fn broker_refilled(&self) {
-        self.broker_refills.inc();
+        self.broker.refills.inc();
     }
 
     pub(crate) fn broker_forked(&self) {
-        self.broker_forks.inc();
+        self.broker.forks.inc();
     }
 
-    pub(crate) fn broker_lag(&self, events: u64) {
-        self.broker_lag.set(events);
+    pub(crate) fn broker_compared(&self, lag: u64, connections: u64) {
+        self.broker.lag.set(lag);
+        self.broker.connections.set(connections);
     }
 
     pub(crate) fn message_dropped(&self) {
-        self.messages_dropped.inc();
+        self.broker.messages_dropped.inc();
     }
 
     pub(crate) fn append_failed(&self) {

@@ -23,14 +23,14 @@ mod wire;
 use std::sync::Arc;
 
 pub(crate) use self::{
-    append::{Append, AppendError, Appended, NewEvent, Outcome, Refused, Witness},
+    append::{Append, AppendError, Appended, NewEvent, Outcome, Witness},
     appender::{Appender, Broker},
     ears::{Ears, Heard},
     epochs::{Begun, EpochRow, Head, Loss, NewEpoch},
     fault::Fault,
     follow::Follower,
     hear::Hearer,
-    link::{Link, Options, Trimmed},
+    link::{Link, Options},
     record::Stored,
     sight::Sight,
     tail::Tail,
@@ -84,7 +84,7 @@ pub(crate) fn parts(
         sight: sight.clone(),
         audience: audience.clone(),
         metrics: metrics.clone(),
-        random: random,
+        random,
     };
     let hearer = Hearer {
         link: link.clone(),
@@ -158,5 +158,7 @@ impl Keys {
     }
 }
 
+#[cfg(test)]
+use self::append::Refused;
 #[cfg(test)]
 mod tests;

@@ -277,6 +277,7 @@ impl Log {
     }
 
     /// Whether somebody waits for a question that was not begun.
+    #[cfg(test)]
     pub(crate) fn has_question(&self) -> bool {
         self.unknowns.as_ref().is_some_and(|unknowns| {
             let questions = unknowns.questions();

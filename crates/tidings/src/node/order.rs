@@ -29,7 +29,7 @@ pub(super) fn start(
     metrics: &Arc<Metrics>,
 ) -> Result<Order, Error> {
     if settings.redis.is_some() {
-        return shared(settings, log, audience, metrics);
+        return shared(settings, log, &audience, metrics);
     }
     let (broker, writer) = embedded::embedded(log.clone(), audience, metrics.clone());
     let keeper = keeper(log, Some(writer), settings)?;
@@ -50,12 +50,12 @@ fn keeper(log: &Arc<Log>, writer: Option<embedded::Writer>, settings: &Settings)
 fn shared(
     settings: &Settings,
     log: &Arc<Log>,
-    audience: Arc<dyn Audience>,
+    audience: &Arc<dyn Audience>,
     metrics: &Arc<Metrics>,
 ) -> Result<Order, Error> {
     use tokio::{runtime::Handle, task::JoinSet};
 
-    let parts = crate::broker::redis::parts(settings, log, &audience, metrics, rand::random)?;
+    let parts = crate::broker::redis::parts(settings, log, audience, metrics, rand::random)?;
     let keeper = keeper(log, None, settings)?;
     let sight = parts.sight.clone();
     log.when_unsure(Box::new(move || sight.ask()));
@@ -81,7 +81,7 @@ fn shared(
 fn shared(
     _settings: &Settings,
     _log: &Arc<Log>,
-    _audience: Arc<dyn Audience>,
+    _audience: &Arc<dyn Audience>,
     _metrics: &Arc<Metrics>,
 ) -> Result<Order, Error> {
     Err(Error::new(

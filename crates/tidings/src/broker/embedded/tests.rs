@@ -6,7 +6,6 @@ use std::{
         Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use tidings_protocol::{ChannelName, Epoch};
@@ -21,8 +20,6 @@ use crate::{
         store::{CheckpointSource, Store, memory::MemoryStore},
     },
 };
-
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Memory that can be full.
 #[derive(Default)]
@@ -184,7 +181,7 @@ async fn repeats_get_the_first_answer_within_a_group_and_later() {
     bench.start();
     let first = first.await.unwrap().unwrap();
     assert_eq!(first, repeat.await.unwrap().unwrap());
-    assert_eq!(first, bench.broker.append(vec![keyed("k", "1")], DEADLINE).await.unwrap());
+    assert_eq!(first, bench.broker.append(vec![keyed("k", "1")]).await.unwrap());
     assert_eq!(bench.log.head().offset, 1);
     bench.end();
 }
@@ -256,7 +253,7 @@ async fn nobody_sees_what_the_store_refused_and_the_next_publish_is_tried_anew()
     assert_eq!(bench.heard.told(), Vec::<String>::new());
     assert_eq!(bench.log.head().offset, 0);
     bench.is_full.store(false, Ordering::Relaxed);
-    let again = bench.broker.append(vec![keyed("k", "1")], DEADLINE).await;
+    let again = bench.broker.append(vec![keyed("k", "1")]).await;
     assert_eq!(offsets(again), [Some(1)], "a key of what was not stored is free");
     bench.end();
 }
@@ -264,7 +261,7 @@ async fn nobody_sees_what_the_store_refused_and_the_next_publish_is_tried_anew()
 #[tokio::test(start_paused = true)]
 async fn a_publish_without_an_answer_in_time_has_an_unknown_fate() {
     let bench = Bench::new(100);
-    let error = bench.broker.append(vec![stored("x")], DEADLINE).await.unwrap_err();
+    let error = bench.broker.append(vec![stored("x")]).await.unwrap_err();
     assert_eq!(error.code(), Code::OutcomeUnknown);
 }
 
@@ -272,7 +269,7 @@ async fn a_publish_without_an_answer_in_time_has_an_unknown_fate() {
 async fn a_publish_that_found_no_room_in_time_was_surely_not_stored() {
     let bench = Bench::new(100);
     let answers: Vec<_> = (0..QUEUE_MAX).map(|_| bench.publish(vec![passing("b")])).collect();
-    let error = bench.broker.append(vec![stored("x")], DEADLINE).await.unwrap_err();
+    let error = bench.broker.append(vec![stored("x")]).await.unwrap_err();
     assert_eq!(error.code(), Code::NotStored);
     drop(answers);
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tidings_protocol::{ChannelName, Epoch, Tag};
+use tidings_protocol::{ChannelName, Epoch};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -176,7 +176,8 @@ impl Follower {
         self.sight.looked(Witness { epoch: newest, offset: here.offset, tag: here.tag });
         self.log.answer(question);
         self.sight.is_read();
-        self.metrics.broker_lag(head.offset.saturating_sub(here.offset));
+        let lag = head.offset.saturating_sub(here.offset);
+        self.metrics.broker_compared(lag, self.link.connections_opened());
         Ok(head.offset)
     }
 
