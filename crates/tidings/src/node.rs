@@ -93,7 +93,10 @@ impl HubBuilder {
             .await
             .map_err(|error| Error::new(Code::Internal, "opening the log panicked").caused_by(error))?
             .map_err(|error| Error::new(Code::Unavailable, error.to_string()).caused_by(error))?;
-        info!(events = recovered.entries, head = recovered.head, "log opened");
+        match &settings.redis {
+            Some(redis) => info!(redis = %redis.url, "the log is in redis"),
+            None => info!(events = recovered.entries, head = recovered.head, "log opened"),
+        }
         if let Some(lost) = &recovered.lost {
             warn!(lost, "events may be missing; clients that resume are told");
         }
