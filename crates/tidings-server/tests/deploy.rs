@@ -324,11 +324,17 @@ fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
         &["SCRIPT", "LOAD", "return 1"],
         &["XREAD", "BLOCK", "10", "STREAMS", "{tidings}:log", "0"],
         &["XRANGE", "{tidings}:log", "-", "+"],
-        &["XTRIM", "{tidings}:log", "MINID", "1"],
+        &["XTRIM", "{tidings}:log", "MINID", "~", "1", "LIMIT", "100000"],
+        &["EVAL", "return redis.call('MEMORY', 'USAGE', KEYS[1])", "1", "{tidings}:log"],
+        &["GETDEL", "{tidings}:state:a"],
         &["SET", "{tidings}:key:a:b", "1", "PX", "1000"],
         &["LRANGE", "{tidings}:epochs", "0", "-1"],
         &["WAIT", "0", "1"],
         &["INFO", "replication"],
+        &["CLIENT", "SETNAME", "tidings"],
+        &["SELECT", "0"],
+        &["MULTI"],
+        &["EXEC"],
         &["PING"],
         &["PUBLISH", "{tidings}:live", "x"],
         &["SUBSCRIBE", "project.42"],
@@ -355,4 +361,23 @@ fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
         let reply = wire.command(words);
         assert!(matches!(&reply, Reply::Error(text) if text.contains("NOPERM")), "{words:?}: {reply:?}");
     }
+}
+
+#[test]
+fn hub_works_as_the_user_of_redis_in_the_manual() {
+    let (redis, directory) = (RedisServer::start(), Directory::new());
+    let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
+    assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
+    let url = redis.url().replacen("redis://", "redis://tidings:password@", 1);
+    // The user may hear no more than this.
+    let hub = Hub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_LISTEN", "project.*")]);
+    eventually("the node is ready", || hub.get("/readyz").head.status == 200);
+    let mut reader = hub.subscribe("/api/v1/events/project.42");
+    drop(reader.position());
+    hub.publish("project.42", "kept");
+    assert_eq!(reader.data(), "kept");
+    hub.post("/api/v1/events/project.42?store=false", "passing").is(200);
+    assert_eq!(reader.data(), "passing");
+    eventually("the channel is heard", || redis.command(&["PUBLISH", "project.42", "old"]).integer() == 1);
+    assert_eq!(reader.data(), "old");
 }

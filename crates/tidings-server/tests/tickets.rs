@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     callers::{api_key, now_millis, token_for, token_until, token_with},
     process::{Directory, Hub, eventually},
+    redis_server::{RedisServer, Reply},
     tokens::{KEY, SECRET, bearer, now, protected, protected_with, token},
     wire::{Answer, Wire},
 };
@@ -314,4 +315,64 @@ fn listed_page_makes_and_uses_tickets() {
     let refused = hub.request("GET", &with(OWN, &ticket), &[("Origin", PAGE)], b"");
     refused.refuses(401, "bad_credentials");
     assert_eq!(refused.head.header("access-control-allow-origin"), Some(PAGE));
+}
+
+/// Two protected nodes that have read the log in a Redis.
+fn two(redis: &RedisServer, directories: &[Directory; 2]) -> [Hub; 2] {
+    let url = redis.url();
+    let variables = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_DEADLINE", "1s")];
+    let hubs = directories.each_ref().map(|directory| protected_with(directory, &rules(), &variables));
+    for hub in &hubs {
+        eventually("the node is ready", || hub.get("/readyz").head.status == 200);
+    }
+    hubs
+}
+
+#[test]
+fn ticket_opens_one_stream_at_whichever_node_of_one_redis() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    for (round, credential) in [token("u"), KEY.to_owned(), token("u"), KEY.to_owned()].iter().enumerate() {
+        let path = with(OWN, &hubs[round % 2].ticket(credential, &["user.u"]));
+        let mut wires: Vec<Wire> = (0..20).map(|number| Wire::connect(&hubs[number % 2])).collect();
+        for (number, wire) in wires.iter_mut().enumerate() {
+            wire.send(hubs[number % 2].head_of("GET", &path, &[], b""));
+        }
+        let statuses: Vec<u16> = wires.iter_mut().map(|wire| wire.head().status).collect();
+        let of = |status: u16| statuses.iter().filter(|it| **it == status).count();
+        assert_eq!((of(200), of(401)), (1, 19), "{statuses:?}");
+    }
+    // Exactly its channels, at another node as well.
+    let ticket = hubs[0].ticket(&token("u"), &["user.u", "user.u.**"]);
+    hubs[1].get(&with(OWN, &ticket)).refuses(403, "access_denied");
+    hubs[0].is_spent(OWN, &ticket);
+}
+
+#[test]
+fn redis_has_of_a_ticket_nothing_that_could_be_used() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    let token = token("u");
+    let ticket = hubs[0].ticket(&token, &["user.u"]);
+    let names = redis.command(&["KEYS", "{tidings}:state:ticket:*"]).list();
+    let [name] = &names[..] else { panic!("{names:?}") };
+    let name = name.text();
+    let script = "return string.find(redis.call('GET', KEYS[1]), ARGV[1], 1, true)";
+    assert_eq!(redis.command(&["EVAL", script, "1", &name, &token[..20]]), Reply::Nothing);
+    assert!(!name.contains(&ticket));
+    let life = redis.command(&["PTTL", &name]).integer();
+    assert!((1..=60_000).contains(&life), "{life}");
+    // What somebody else puts there lets nobody in.
+    redis.command(&["SET", &name, "{\"credential\":\"x\",\"channels\":[\"user.u\"]}"]);
+    hubs[1].is_spent(OWN, &ticket);
+}
+
+#[test]
+fn ticket_that_redis_cannot_keep_is_not_made() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    let ticket = hubs[0].ticket(&token("u"), &["user.u"]);
+    redis.kill();
+    hubs[0].ask_ticket(&token("u"), &["user.u"]).refuses(503, "unavailable");
+    hubs[1].get(&with(OWN, &ticket)).refuses(503, "unavailable");
 }

@@ -10,6 +10,7 @@ mod permit;
 mod revocations;
 mod rights;
 mod rules;
+mod shelf;
 mod tickets;
 mod token;
 
@@ -20,6 +21,7 @@ pub(crate) use self::{
     hook::Asker,
     permit::{ManagePermit, PublishPermit, SubscribePermit},
     revocations::{Revocations, Subject},
+    shelf::Shelf,
     tickets::Ticket,
 };
 use crate::{

@@ -105,6 +105,9 @@ impl HubBuilder {
         let seats = Arc::new(Seats::default());
         let gate = gate(&settings, self.hook, &log, &metrics).await?;
         let order = order::start(&settings, &log, seats.clone(), &metrics)?;
+        if let Some(shelf) = order.shelf {
+            gate.share_tickets(shelf);
+        }
         let clock = log.clone();
         let hub = Hub::new(Parts {
             publisher: Publisher::new(order.broker, metrics.clone(), &settings, move || clock.now()),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -13,10 +13,11 @@ use tracing::debug;
 
 use super::{
     Action, Asker, Caller, Credential, Flaw, ManagePermit, Principal, PublishPermit, Question, Reading,
-    Revocations, Subject, SubscribePermit, Ticket, Who,
+    Revocations, Shelf, Subject, SubscribePermit, Ticket, Who,
     caller::{Asked, Basis, until},
     rights::Rights,
     rules::{Provider, Refused, Rules},
+    shelf,
     tickets::Tickets,
     token::Key,
 };
@@ -40,6 +41,8 @@ pub(crate) struct Gate {
     anybody: Arc<Caller>,
     revocations: Revocations,
     tickets: Tickets,
+    /// Where tickets are kept that are good at other nodes, too.
+    shelf: OnceLock<Arc<dyn Shelf>>,
     rates: Rates,
     channels_max: u64,
     metrics: Arc<Metrics>,
@@ -67,12 +70,18 @@ impl Gate {
             anybody: Arc::new(local(Basis::OpenHub)),
             revocations,
             tickets: Tickets::default(),
+            shelf: OnceLock::new(),
             rates: Rates::new(settings.limits.publishes_per_second),
             channels_max: settings.limits.channels_per_connection,
             metrics,
             clock,
             changes: watch::Sender::new(0),
         })
+    }
+
+    /// Has tickets kept where other nodes find them, from now on.
+    pub(crate) fn share_tickets(&self, shelf: Arc<dyn Shelf>) {
+        let _ = self.shelf.set(shelf);
     }
 
     /// The settings in force; `None` where the hub is open.
@@ -163,13 +172,29 @@ impl Gate {
                 rules.token(secret.reveal()).await
             }
             Some(Credential::Ticket(secret)) => {
-                let spent = self.tickets.spend(secret.reveal(), (self.clock)());
-                let (maker, subscriptions) = spent.ok_or(Flaw::Ticket)?;
+                let (maker, subscriptions) = self.spend(rules, secret.reveal()).await?;
                 Ok((maker.principal.clone(), Basis::Ticket { maker, subscriptions }))
             }
             // No session can be alive: nothing makes them yet.
             Some(Credential::Session) => Err(Flaw::Session.into()),
         }
+    }
+
+    /// Takes a ticket out: who made it, and what it is for.
+    async fn spend(&self, rules: &Rules, text: &str) -> Result<(Arc<Caller>, Vec<Subscription>), Refused> {
+        let Some(shelf) = self.shelf.get() else {
+            return self.tickets.spend(text, (self.clock)()).ok_or(Flaw::Ticket.into());
+        };
+        let admitted_at = *self.changes.borrow();
+        let sealed = shelf.take(shelf::name(text)).await?;
+        let opened = sealed.and_then(|sealed| shelf::open(text, sealed));
+        let (credential, subscriptions) = opened.ok_or(Flaw::Ticket)?;
+        let (principal, basis) = match credential.reveal() {
+            key if key.starts_with("tk_") => rules.api_key(key)?,
+            token => rules.token(token).await?,
+        };
+        let rights = rules.rights(&basis);
+        Ok((Arc::new(Caller { principal, rights, basis, admitted_at }), subscriptions))
     }
 
     /// The hub's own process.
@@ -260,20 +285,34 @@ impl Gate {
         Ok(ManagePermit::new())
     }
 
-    /// Makes a ticket for a stream of exactly these channels.
+    /// Makes a ticket for a stream of exactly these channels; `credential` is what the caller was admitted on.
     ///
     /// # Errors
-    /// As [`Gate::subscribe`]; 429 for too many. A ticket makes no ticket, and who has no credentials needs none.
+    /// As [`Gate::subscribe`]; 429 for too many, 503 where it could not be kept. A ticket makes no ticket, and who has no
+    /// credentials needs none.
     pub(crate) async fn ticket(
         &self,
         caller: &Arc<Caller>,
+        credential: Option<&Credential>,
         subscriptions: Vec<Subscription>,
     ) -> Result<Ticket, Error> {
         if caller.is_ticket() || caller.principal == Principal::Anonymous {
             return Err(denied(caller));
         }
         let permit = self.subscribe(caller, subscriptions, Reading::Stream).await?;
-        self.tickets.make(caller, permit.subscriptions().to_vec(), (self.clock)())
+        let now = (self.clock)();
+        // Whom nobody asks for credentials needs no ticket to be good: an open hub looks at none.
+        let (Some(shelf), Some(Credential::Bearer(secret) | Credential::Token(secret))) =
+            (self.shelf.get(), credential)
+        else {
+            return self.tickets.make(caller, permit.subscriptions().to_vec(), now);
+        };
+        let ticket = self.tickets.draw(caller, now)?;
+        let text = ticket.text.reveal();
+        let sealed = shelf::seal(text, secret, permit.subscriptions());
+        let life = Duration::from_millis(ticket.expires_at.saturating_sub(now));
+        shelf.put(shelf::name(text), sealed, life).await?;
+        Ok(ticket)
     }
 
     /// Refuses somebody from now on, until then or for as long as a token may last, and ends what they have open.

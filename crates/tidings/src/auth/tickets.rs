@@ -1,8 +1,7 @@
 //! Tickets: what an `EventSource`, which can send no header, puts into its URL. Single use, for a minute at most.
 //!
-//! They live in this node's memory. Where several nodes share a broker, a ticket has to be known to all of them and be
-//! spent once: the broker keeps it then under its hash, with its time to live, and the node that is shown it takes it out
-//! in one step.
+//! They live in this node's memory. Where several nodes share a broker they lie on its shelf (`auth/shelf`), and are only
+//! counted here.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -64,7 +63,7 @@ struct Made {
 }
 
 impl Tickets {
-    /// Makes a ticket that ends with its maker's credentials at the latest.
+    /// Makes a ticket that ends with its maker's credentials at the latest, and keeps it.
     ///
     /// # Errors
     /// Where too many were made within a minute.
@@ -74,6 +73,17 @@ impl Tickets {
         subscriptions: Vec<Subscription>,
         now: u64,
     ) -> Result<Ticket, Error> {
+        let ticket = self.draw(maker, now)?;
+        let waiting = Waiting { maker: maker.clone(), subscriptions, expires_at: ticket.expires_at };
+        self.table().waiting.insert(hash(ticket.text.reveal()), waiting);
+        Ok(ticket)
+    }
+
+    /// Makes a ticket that is kept elsewhere, and counts it.
+    ///
+    /// # Errors
+    /// Where too many were made within a minute.
+    pub(super) fn draw(&self, maker: &Caller, now: u64) -> Result<Ticket, Error> {
         let mut random = [0; 32];
         rand::rng().fill_bytes(&mut random);
         let text = format!("ti_{}", URL_SAFE_NO_PAD.encode(random));
@@ -98,7 +108,6 @@ impl Tickets {
             *table.by_user.entry(user.clone()).or_default() += 1;
         }
         table.made.push_back(Made { hash, user, counts_until });
-        table.waiting.insert(hash, Waiting { maker: maker.clone(), subscriptions, expires_at });
         Ok(Ticket { text: Secret::new(text), expires_at })
     }
 

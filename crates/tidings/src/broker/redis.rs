@@ -45,6 +45,7 @@ use crate::{
 
 /// What a node has for Redis: each part runs until it is dropped.
 pub(crate) struct Parts {
+    pub(crate) link: Arc<Link>,
     pub(crate) broker: Broker,
     pub(crate) appender: Appender,
     pub(crate) follower: Follower,
@@ -96,8 +97,8 @@ pub(crate) fn parts(
     };
     let retention_age_ms = u64::try_from(settings.log.retention_age.as_millis()).unwrap_or(u64::MAX);
     let retention = (retention_age_ms, settings.log.retention_bytes);
-    let trimmer = Trimmer { link, log: log.clone(), retention };
-    Ok(Parts { broker, appender, follower, hearer, trimmer, sight })
+    let trimmer = Trimmer { link: link.clone(), log: log.clone(), retention };
+    Ok(Parts { link, broker, appender, follower, hearer, trimmer, sight })
 }
 
 /// Lets go of what is too old or too much in Redis. Every node does; it is done once.

@@ -17,6 +17,7 @@ use crate::{
 /// Somebody whose credentials were good, or who has none.
 pub(super) struct Admitted {
     caller: Arc<Caller>,
+    credential: Option<Credential>,
     /// What speaks against doing anything with a cookie alone.
     cookie_fault: Option<Error>,
 }
@@ -28,6 +29,11 @@ impl Admitted {
     /// 403 for a page of somebody else that has nothing but the cookie of its visitor.
     pub(super) fn for_stream(self) -> Result<Arc<Caller>, Error> {
         self.cookie_fault.map_or(Ok(self.caller), Err)
+    }
+
+    /// What the caller was admitted on.
+    pub(super) fn take_credential(&mut self) -> Option<Credential> {
+        self.credential.take()
     }
 
     /// The caller, to read something once. A page cannot read what is not said to be for it (CORS).
@@ -56,7 +62,7 @@ impl FromRequestParts<Hub> for Admitted {
         let caller = hub.gate().admit(credential.as_ref()).await?;
         let origins = &hub.settings().cors.origins;
         let cookie_fault = is_cookie.then(|| guard::cookie_fault(parts, origins, is_tls)).flatten();
-        Ok(Self { caller, cookie_fault })
+        Ok(Self { caller, credential, cookie_fault })
     }
 }
 

@@ -25,17 +25,19 @@ struct Asked {
 /// Makes a ticket for a stream of the channels in the body.
 pub(super) async fn make(
     State(hub): State<Hub>,
-    admitted: Admitted,
+    mut admitted: Admitted,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let credential = admitted.take_credential();
     let caller = admitted.for_writing()?;
     let asked: Asked = body::json(&headers, body, hub.settings(), "{\"channels\":[\"a\",\"b.*\"]}").await?;
     if asked.channels.is_empty() {
         return Err(Error::new(Code::MalformedBody, "`channels` is empty; name one or more").into());
     }
     let subscriptions = asked.channels.iter().map(|name| parameters::subscription(name));
-    let ticket = hub.gate().ticket(&caller, subscriptions.collect::<Result<_, _>>()?).await?;
+    let subscriptions = subscriptions.collect::<Result<_, _>>()?;
+    let ticket = hub.gate().ticket(&caller, credential.as_ref(), subscriptions).await?;
     let answer =
         TicketAnswer { ticket: ticket.text.reveal().to_owned(), expires_at: iso_8601(ticket.expires_at) };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    auth::Shelf,
     broker::{Audience, Broker, embedded},
     config::Settings,
     error::{Code, Error},
@@ -12,11 +13,16 @@ use crate::{
 
 use super::keeper::Keeper;
 
+#[cfg(feature = "redis")]
+mod shelf;
+
 /// The way into the log, and what stands behind it.
 pub(super) struct Order {
     pub(super) broker: Broker,
     /// Whether the order can be had now: `Err` says why not.
     pub(super) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Where tickets are kept for all nodes, where there are others.
+    pub(super) shelf: Option<Arc<dyn Shelf>>,
     /// Ends what runs, once nothing more is published, and makes the log safe.
     pub(super) end: Box<dyn FnOnce() + Send>,
 }
@@ -37,6 +43,7 @@ pub(super) fn start(
     Ok(Order {
         broker: Broker::Embedded(broker),
         standing: Box::new(|| Ok(())),
+        shelf: None,
         end: Box::new(move || keeper.end(&kept)),
     })
 }
@@ -68,6 +75,7 @@ fn shared(
     Ok(Order {
         broker: Broker::Redis(parts.broker),
         standing: Box::new(move || sight.standing()),
+        shelf: Some(Arc::new(shelf::RedisShelf(parts.link))),
         end: Box::new(move || {
             // It answers all that was published, and ends; what follows is dropped then.
             let _ = runtime.block_on(appender);

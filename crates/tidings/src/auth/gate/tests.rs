@@ -214,7 +214,7 @@ async fn ticket_is_for_one_stream_of_exactly_its_channels() {
     let desk = Desk::new(auth());
     let maker = desk.caller(user("u")).await;
     let asked = || subscriptions(&["user.u", "user.u.**"]);
-    let made = || async { Credential::Ticket(desk.gate.ticket(&maker, asked()).await.unwrap().text) };
+    let made = || async { Credential::Ticket(desk.gate.ticket(&maker, None, asked()).await.unwrap().text) };
     let ticket = made().await;
     let caller = desk.caller(ticket).await;
     assert_eq!(caller.principal(), maker.principal());
@@ -234,8 +234,8 @@ async fn ticket_is_for_one_stream_of_exactly_its_channels() {
     let history = desk.gate.subscribe(&caller, asked(), Reading::History).await;
     assert_eq!(history.err().map(|error| error.code()), Some(Code::AccessDenied));
     assert_eq!(desk.publish(&caller, "user.u").await, Some(Code::AccessDenied));
-    assert!(desk.gate.ticket(&caller, asked()).await.is_err());
-    let foreign = desk.gate.ticket(&maker, subscriptions(&["user.v"])).await;
+    assert!(desk.gate.ticket(&caller, None, asked()).await.is_err());
+    let foreign = desk.gate.ticket(&maker, None, subscriptions(&["user.v"])).await;
     assert_eq!(foreign.err().map(|error| error.code()), Some(Code::AccessDenied));
 }
 
@@ -243,7 +243,7 @@ async fn ticket_is_for_one_stream_of_exactly_its_channels() {
 async fn ticket_ends_with_its_makers_token() {
     let desk = Desk::new(auth());
     let maker = desk.caller(token(&json!({"sub": "u", "exp": NOW + 20}))).await;
-    let ticket = desk.gate.ticket(&maker, subscriptions(&["user.u"])).await.unwrap();
+    let ticket = desk.gate.ticket(&maker, None, subscriptions(&["user.u"])).await.unwrap();
     assert_eq!(ticket.expires_at, (NOW + 20) * 1000);
     let caller = desk.caller(Credential::Ticket(ticket.text)).await;
     assert_eq!(desk.gate.time_left(&caller), Some(Duration::from_secs(25)));
@@ -253,7 +253,7 @@ async fn ticket_ends_with_its_makers_token() {
 async fn revocation_ends_streams_and_refuses_tokens_but_not_a_fresh_login() {
     let desk = Desk::new(auth());
     let caller = desk.caller(user("u")).await;
-    let ticket = desk.gate.ticket(&caller, subscriptions(&["user.u"])).await.unwrap();
+    let ticket = desk.gate.ticket(&caller, None, subscriptions(&["user.u"])).await.unwrap();
     let mut changes = desk.gate.changes();
     let held = subscriptions(&["user.u"]);
     assert_eq!(desk.gate.review(&caller, &held), Ok(()));

@@ -1,0 +1,41 @@
+//! Tickets in Redis: one key for each, which goes with its ticket.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use tracing::warn;
+
+use crate::{
+    auth::Shelf,
+    broker::redis::{Fault, Link},
+    error::{Code, Error},
+};
+
+/// The shelf of all nodes of one Redis.
+pub(super) struct RedisShelf(pub(super) Arc<Link>);
+
+impl Shelf for RedisShelf {
+    fn put(
+        &self,
+        name: String,
+        sealed: Vec<u8>,
+        life: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '_>> {
+        Box::pin(async move { self.0.set(&name, &sealed, life).await.map_err(|fault| away(&fault)) })
+    }
+
+    fn take(
+        &self,
+        name: String,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, Error>> + Send + '_>> {
+        Box::pin(async move {
+            let taken = self.0.take(&name).await.map_err(|fault| away(&fault))?;
+            Ok(taken.map(|sealed| sealed.to_vec()))
+        })
+    }
+}
+
+fn away(fault: &Fault) -> Error {
+    warn!(%fault, "a ticket could not be kept or looked up");
+    Error::new(Code::Unavailable, "tickets are kept in redis, which does not answer; make a new one, later")
+        .retry_after(Duration::from_secs(1))
+}
