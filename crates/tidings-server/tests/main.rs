@@ -34,6 +34,7 @@ mod limits;
 mod limits_each;
 mod matrix;
 mod nodes;
+mod old_publishers;
 mod open_hub;
 mod operating;
 mod provider;

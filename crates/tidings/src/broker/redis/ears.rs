@@ -1,5 +1,7 @@
 //! Hears what is published on Redis's own channels, and subscribes again to all of them after each loss of the connection.
 
+mod glob;
+
 use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -12,26 +14,35 @@ use super::{
 
 /// Silence after which the server is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(3);
-/// Names in one command.
-const NAMES_AT_ONCE: usize = 1000;
+/// Names or globs in one command.
+const WISHES_AT_ONCE: usize = 1000;
 /// How long it waits before it connects again: first, and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 type Opening = Pin<Box<dyn Future<Output = Result<Connection, Broken>> + Send>>;
 
+/// What Redis is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wish {
+    /// One channel.
+    Name(Vec<u8>),
+    /// Every channel that matches: `*` stands for any bytes, also none; `[…]` for one byte of a set.
+    Glob(Vec<u8>),
+}
+
 /// What was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Somebody published.
+    /// Somebody published. It is said once, however many wishes it fits.
     Message { channel: Bytes, payload: Bytes },
     /// Somebody published more bytes than are taken here.
     TooLarge { channel: Bytes, bytes: u64 },
-    /// What is published on this channel from now on is heard.
-    Subscribed { channel: Bytes },
+    /// What is published on this channel, or on those that match, is heard from now on.
+    Subscribed { wish: Wish },
     /// Nothing is heard, until [`Heard::Back`]; the reason is for the log. Said again by each attempt to connect that fails.
     Away { reason: String },
-    /// All channels are heard (again); what was published since [`Heard::Away`] is lost.
+    /// All wishes are heard (again); what was published since [`Heard::Away`] is lost.
     Back,
 }
 
@@ -39,14 +50,16 @@ pub(crate) enum Heard {
 pub(crate) struct Ears {
     door: Arc<Door>,
     payload_bytes_max: usize,
-    names: BTreeSet<Vec<u8>>,
+    wishes: BTreeSet<Wish>,
     connection: Option<Connection>,
     /// A connection on its way. It is kept, so that calls of [`Ears::next`] which are cut short get there, too.
     opening: Option<Opening>,
     /// Whether a connection was opened since the last [`Heard::Away`].
     is_up: bool,
-    /// Names that are not confirmed since the connection was opened; none once that was said.
-    unconfirmed: Option<BTreeSet<Vec<u8>>>,
+    /// Wishes that are not confirmed since the connection was opened; none once that was said.
+    unconfirmed: Option<BTreeSet<Wish>>,
+    /// What the server has of this connection at the point up to which its replies were read.
+    standing: BTreeSet<Wish>,
     heard_at: Instant,
     is_asked: bool,
     pause: Duration,
@@ -59,11 +72,12 @@ impl Ears {
         Self {
             door,
             payload_bytes_max,
-            names: BTreeSet::new(),
+            wishes: BTreeSet::new(),
             connection: None,
             opening: None,
             is_up: false,
             unconfirmed: None,
+            standing: BTreeSet::new(),
             heard_at: now,
             is_asked: false,
             pause: PAUSE,
@@ -71,19 +85,19 @@ impl Ears {
         }
     }
 
-    /// Adds channels; each is confirmed by [`Heard::Subscribed`]. Where there is no connection, the next has them.
-    pub(crate) async fn subscribe(&mut self, names: impl IntoIterator<Item = Vec<u8>>) {
-        let new: Vec<_> = names.into_iter().filter(|name| self.names.insert(name.clone())).collect();
-        self.tell("SUBSCRIBE", &new).await;
+    /// Adds wishes; each is confirmed by [`Heard::Subscribed`]. Where there is no connection, the next has them.
+    pub(crate) async fn subscribe(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+        let new: Vec<_> = wishes.into_iter().filter(|wish| self.wishes.insert(wish.clone())).collect();
+        self.tell(&commands(["SUBSCRIBE", "PSUBSCRIBE"], &new)).await;
     }
 
-    /// Gives channels up. A message that was under way may still be heard.
-    pub(crate) async fn unsubscribe(&mut self, names: impl IntoIterator<Item = Vec<u8>>) {
-        let old: Vec<_> = names.into_iter().filter(|name| self.names.remove(name)).collect();
+    /// Gives wishes up. A message that was under way may still be heard.
+    pub(crate) async fn unsubscribe(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+        let old: Vec<_> = wishes.into_iter().filter(|wish| self.wishes.remove(wish)).collect();
         if let Some(unconfirmed) = &mut self.unconfirmed {
-            unconfirmed.retain(|name| !old.contains(name));
+            unconfirmed.retain(|wish| self.wishes.contains(wish));
         }
-        self.tell("UNSUBSCRIBE", &old).await;
+        self.tell(&commands(["UNSUBSCRIBE", "PUNSUBSCRIBE"], &old)).await;
     }
 
     /// The next thing that is heard; connects where it has to. Cancel-safe.
@@ -124,12 +138,13 @@ impl Ears {
         self.opening = None;
         let mut connection = opened?;
         let due = self.door.due();
-        let names: Vec<_> = self.names.iter().cloned().collect();
-        let sent = timeout_at(due, connection.send(&commands("SUBSCRIBE", &names))).await;
+        let sent = commands(["SUBSCRIBE", "PSUBSCRIBE"], &self.wishes);
+        let sent = timeout_at(due, connection.send(&sent)).await;
         sent.unwrap_or_else(|_| Err(self.door.late("did not take subscriptions")))?;
         self.connection = Some(connection);
         self.is_up = true;
-        self.unconfirmed = Some(self.names.clone());
+        self.unconfirmed = Some(self.wishes.clone());
+        self.standing.clear();
         self.heard_at = Instant::now();
         self.is_asked = false;
         Ok(())
@@ -144,13 +159,13 @@ impl Ears {
         Heard::Away { reason: broken.0 }
     }
 
-    /// Sends a command, where there is a connection; one that fails is given up, and [`Ears::next`] says so.
-    async fn tell(&mut self, command: &str, names: &[Vec<u8>]) {
-        if names.is_empty() {
+    /// Sends commands, where there is a connection; one that fails is given up, and [`Ears::next`] says so.
+    async fn tell(&mut self, commands: &[Command]) {
+        if commands.is_empty() {
             return;
         }
         let Some(mut connection) = self.connection.take() else { return };
-        let sent = timeout_at(self.door.due(), connection.send(&commands(command, names))).await;
+        let sent = timeout_at(self.door.due(), connection.send(commands)).await;
         if matches!(sent, Ok(Ok(()))) {
             self.connection = Some(connection);
         }
@@ -184,29 +199,72 @@ impl Ears {
         }
         let Reply::Array(parts) = reply else { return Ok(None) };
         let mut parts = parts.into_iter();
-        let (Some(kind), Some(Reply::Text(channel)), last) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Ok(None);
-        };
-        Ok(match (kind.text(), last) {
-            (Some(b"message"), Some(Reply::Text(payload))) => Some(Heard::Message { channel, payload }),
-            (Some(b"message"), Some(Reply::TooLarge(bytes))) => Some(Heard::TooLarge { channel, bytes }),
-            (Some(b"subscribe"), _) => {
-                if let Some(unconfirmed) = &mut self.unconfirmed {
-                    unconfirmed.remove(&channel[..]);
+        let (Some(kind), Some(Reply::Text(subject))) = (parts.next(), parts.next()) else { return Ok(None) };
+        Ok(match kind.text() {
+            Some(b"message") => parts.next().and_then(|payload| message(subject, payload)),
+            Some(b"pmessage") => match (parts.next(), parts.next()) {
+                (Some(Reply::Text(channel)), Some(payload)) if self.is_chosen(&subject, &channel) => {
+                    message(channel, payload)
                 }
-                Some(Heard::Subscribed { channel })
-            }
+                _ => None,
+            },
+            Some(b"subscribe") => Some(self.confirmed(Wish::Name(subject.into()))),
+            Some(b"psubscribe") => Some(self.confirmed(Wish::Glob(subject.into()))),
+            Some(b"unsubscribe") => self.ended(&Wish::Name(subject.into())),
+            Some(b"punsubscribe") => self.ended(&Wish::Glob(subject.into())),
             _ => None,
         })
     }
+
+    /// Whether a message counts that came by a glob: the server sends a copy for the name and for each glob that
+    /// matches, and of these the name's counts, or else the first glob's.
+    fn is_chosen(&self, glob: &[u8], channel: &[u8]) -> bool {
+        if self.standing.contains(&Wish::Name(channel.into())) {
+            return false;
+        }
+        let globs = self.standing.iter().rev().map_while(|wish| match wish {
+            Wish::Glob(glob) => Some(&glob[..]),
+            Wish::Name(_) => None,
+        });
+        !globs.filter(|other| *other < glob).any(|other| glob::matches(other, channel))
+    }
+
+    fn confirmed(&mut self, wish: Wish) -> Heard {
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.remove(&wish);
+        }
+        self.standing.insert(wish.clone());
+        Heard::Subscribed { wish }
+    }
+
+    fn ended(&mut self, wish: &Wish) -> Option<Heard> {
+        self.standing.remove(wish);
+        None
+    }
 }
 
-fn commands(command: &str, names: &[Vec<u8>]) -> Vec<Command> {
-    let with_names = |names: &[Vec<u8>]| {
-        let mut command = Command::new(command);
-        names.iter().for_each(|name| command.push(name));
+fn message(channel: Bytes, payload: Reply) -> Option<Heard> {
+    match payload {
+        Reply::Text(payload) => Some(Heard::Message { channel, payload }),
+        Reply::TooLarge(bytes) => Some(Heard::TooLarge { channel, bytes }),
+        _ => None,
+    }
+}
+
+/// Commands about wishes: the first about names, the second about globs.
+fn commands<'a>([of_names, of_globs]: [&str; 2], wishes: impl IntoIterator<Item = &'a Wish>) -> Vec<Command> {
+    let (mut names, mut globs) = (Vec::new(), Vec::new());
+    for wish in wishes {
+        match wish {
+            Wish::Name(name) => names.push(name),
+            Wish::Glob(glob) => globs.push(glob),
+        }
+    }
+    let command = |name: &str, arguments: &[&Vec<u8>]| {
+        let mut command = Command::new(name);
+        arguments.iter().for_each(|argument| command.push(argument));
         command
     };
-    names.chunks(NAMES_AT_ONCE).map(with_names).collect()
+    let of_names = names.chunks(WISHES_AT_ONCE).map(|names| command(of_names, names));
+    of_names.chain(globs.chunks(WISHES_AT_ONCE).map(|globs| command(of_globs, globs))).collect()
 }

@@ -1,5 +1,7 @@
 //! Hears what is not in the log: events that nodes do not store, and what other programs publish.
 
+mod wishes;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Heard, Link, live::Live};
+use super::{Heard, Link, ears::Wish, live::Live};
 use crate::{
     broker::Audience,
     config::RedisSettings,
@@ -40,8 +42,8 @@ impl Hearer {
     pub(crate) async fn run(self) {
         let mut ears = self.link.ears(6 * self.event_bytes_max + ENVELOPE_BYTES);
         let live = self.link.live_channel().as_bytes().to_vec();
-        ears.subscribe([live.clone()]).await;
-        let mut names: BTreeSet<Vec<u8>> = BTreeSet::new();
+        ears.subscribe([Wish::Name(live.clone())]).await;
+        let mut wishes: BTreeSet<Wish> = BTreeSet::new();
         let mut interest: watch::Receiver<u64> = self.audience.interest();
         interest.mark_changed();
         let mut is_away = false;
@@ -67,19 +69,14 @@ impl Hearer {
                     if changed.is_err() {
                         return;
                     }
-                    let wanted = self.wanted();
-                    ears.subscribe(wanted.difference(&names).cloned().collect::<Vec<_>>()).await;
-                    ears.unsubscribe(names.difference(&wanted).cloned().collect::<Vec<_>>()).await;
-                    names = wanted;
+                    let wanted = wishes::of(&self.audience.wanted(), &self.settings);
+                    // What takes the place of another is there before that goes: nothing is lost in between.
+                    ears.subscribe(wanted.difference(&wishes).cloned().collect::<Vec<_>>()).await;
+                    ears.unsubscribe(wishes.difference(&wanted).cloned().collect::<Vec<_>>()).await;
+                    wishes = wanted;
                 }
             }
         }
-    }
-
-    /// The channels that somebody here reads, as far as they may be heard.
-    fn wanted(&self) -> BTreeSet<Vec<u8>> {
-        let wanted = self.audience.wanted().into_iter().filter(|name| self.settings.listens_to(name));
-        wanted.map(String::into_bytes).collect()
     }
 
     async fn live(&self, payload: &[u8]) {
@@ -95,11 +92,13 @@ impl Hearer {
 
     /// A message of another program, on the channel of the same name.
     fn message(&self, channel: &Bytes, payload: &Bytes) {
-        let text = std::str::from_utf8(channel).ok().zip(std::str::from_utf8(payload).ok());
-        let Some((name, data)) = text else { return self.drop_message("it is not UTF-8") };
-        let Ok(channel) = ChannelName::parse(name) else {
-            return self.drop_message("its channel is none of the hub's");
-        };
+        let name = std::str::from_utf8(channel).ok().and_then(|name| ChannelName::parse(name).ok());
+        let Some(channel) = name else { return self.drop_message("its channel is none of the hub's") };
+        if !self.settings.listens_to(channel.as_str()) {
+            // A glob of Redis's takes in more than the pattern that it stands for.
+            return;
+        }
+        let Ok(data) = std::str::from_utf8(payload) else { return self.drop_message("it is not UTF-8") };
         if data.len() > self.event_bytes_max {
             return self.drop_message("it is larger than limits.event_bytes");
         }

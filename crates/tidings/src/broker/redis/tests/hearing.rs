@@ -1,13 +1,21 @@
 use futures_util::FutureExt;
 
-use super::*;
+use super::{super::ears::Wish, *};
 
 async fn until(ears: &mut Ears, wanted: &Heard) {
     while ears.next().await != *wanted {}
 }
 
-fn subscribed(channel: &'static str) -> Heard {
-    Heard::Subscribed { channel: channel.into() }
+fn name(name: &str) -> Wish {
+    Wish::Name(name.into())
+}
+
+fn glob(glob: &str) -> Wish {
+    Wish::Glob(glob.into())
+}
+
+fn subscribed(channel: &str) -> Heard {
+    Heard::Subscribed { wish: name(channel) }
 }
 
 fn message(channel: &'static str, payload: &'static [u8]) -> Heard {
@@ -19,17 +27,17 @@ async fn ears_hear_what_they_subscribed_to() {
     let redis = Process::start();
     let link = begun(&redis).await;
     let mut ears = link.ears(1000);
-    ears.subscribe([link.live_channel().into()]).await;
+    ears.subscribe([name(link.live_channel())]).await;
     assert_eq!(ears.next().await, subscribed("{test}:live"));
     assert_eq!(ears.next().await, Heard::Back);
-    ears.subscribe([b"old".to_vec()]).await;
+    ears.subscribe([name("old")]).await;
     assert_eq!(ears.next().await, subscribed("old"));
     link.publish_live(b"\xff\0raw").await.unwrap();
     redis.tell("PUBLISH old hello").await;
     assert_eq!(ears.next().await, message("{test}:live", b"\xff\0raw"));
     assert_eq!(ears.next().await, message("old", b"hello"));
-    ears.unsubscribe([b"old".to_vec()]).await;
-    ears.subscribe([b"last".to_vec()]).await;
+    ears.unsubscribe([name("old")]).await;
+    ears.subscribe([name("last")]).await;
     until(&mut ears, &subscribed("last")).await;
     redis.tell("PUBLISH old unheard").await;
     redis.tell("PUBLISH last heard").await;
@@ -41,7 +49,7 @@ async fn ears_say_that_they_were_away_and_hear_all_again() {
     let redis = Process::start();
     let mut ears = link(&redis).ears(1000);
     // More than fit into one command.
-    let names: Vec<_> = (0..2500).map(|number| format!("channel.{number}").into_bytes()).collect();
+    let names: Vec<_> = (0..2500).map(|number| name(&format!("channel.{number}"))).collect();
     ears.subscribe(names).await;
     until(&mut ears, &Heard::Back).await;
     for round in 0..3 {
@@ -59,11 +67,11 @@ async fn ears_say_that_they_were_away_and_hear_all_again() {
 async fn a_command_on_a_dead_connection_is_said_as_away() {
     let redis = Process::start();
     let mut ears = link(&redis).ears(1000);
-    ears.subscribe([b"a".to_vec()]).await;
+    ears.subscribe([name("a")]).await;
     until(&mut ears, &Heard::Back).await;
     redis.tell("CLIENT KILL TYPE pubsub").await;
-    ears.subscribe([b"b".to_vec()]).await;
-    ears.subscribe([b"c".to_vec()]).await;
+    ears.subscribe([name("b")]).await;
+    ears.subscribe([name("c")]).await;
     assert!(matches!(ears.next().await, Heard::Away { .. }));
     until(&mut ears, &Heard::Back).await;
     redis.tell("PUBLISH c now").await;
@@ -74,7 +82,7 @@ async fn a_command_on_a_dead_connection_is_said_as_away() {
 async fn a_payload_above_the_bound_is_said_and_passed_over() {
     let redis = Process::start();
     let mut ears = link(&redis).ears(1000);
-    ears.subscribe([b"a".to_vec()]).await;
+    ears.subscribe([name("a")]).await;
     until(&mut ears, &Heard::Back).await;
     redis.tell(&format!("PUBLISH a {}", "x".repeat(1_000_000))).await;
     redis.tell("PUBLISH a small").await;
@@ -87,7 +95,7 @@ async fn a_silent_server_is_asked_and_given_up() {
     let redis = Process::start();
     let options = Options { deadline: Duration::from_millis(300), ..options(&redis) };
     let mut ears = Link::new(&options).unwrap().ears(1000);
-    ears.subscribe([b"a".to_vec()]).await;
+    ears.subscribe([name("a")]).await;
     until(&mut ears, &Heard::Back).await;
     redis.stop();
     assert!(matches!(ears.next().await, Heard::Away { .. }));
@@ -99,10 +107,62 @@ async fn a_silent_server_is_asked_and_given_up() {
 async fn ears_get_there_though_each_wait_is_cut_short() {
     let redis = Process::start();
     let mut ears = link(&redis).ears(1000);
-    ears.subscribe([b"a".to_vec()]).await;
+    ears.subscribe([name("a")]).await;
     while ears.next().now_or_never() != Some(Heard::Back) {
         tokio::task::yield_now().await;
     }
     redis.tell("PUBLISH a now").await;
     assert_eq!(ears.next().await, message("a", b"now"));
+}
+
+#[tokio::test]
+async fn a_message_is_heard_once_however_many_wishes_it_fits() {
+    let redis = Process::start();
+    let mut ears = link(&redis).ears(1000);
+    ears.subscribe([glob("a.*"), name("a.b"), glob("*.b"), glob("[a-b]*")]).await;
+    until(&mut ears, &Heard::Back).await;
+    for channel in ["a.b", "a.c", "c.b", "b", "c", "a.b"] {
+        redis.tell(&format!("PUBLISH {channel} now")).await;
+    }
+    for channel in ["a.b", "a.c", "c.b", "b", "a.b"] {
+        assert_eq!(ears.next().await, message(channel, b"now"));
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_heard_once_while_wishes_come_and_go() {
+    let redis = Process::start();
+    let mut ears = link(&redis).ears(1000);
+    ears.subscribe([name("a.b"), name("last")]).await;
+    until(&mut ears, &Heard::Back).await;
+    let changes = [
+        (vec![glob("a.*"), glob("*.b")], vec![name("a.b")]),
+        (vec![], vec![glob("*.b")]),
+        (vec![name("a.b")], vec![]),
+        (vec![glob("*b")], vec![name("a.b"), glob("a.*")]),
+    ];
+    // The commands of the other connection fall somewhere between those of this one.
+    for (number, (more, less)) in changes.into_iter().enumerate() {
+        let publish = async {
+            for at in 0..50 {
+                redis.tell(&format!("PUBLISH a.b {number}-{at}")).await;
+            }
+            redis.tell("PUBLISH last end").await;
+        };
+        let hear = async {
+            ears.subscribe(more).await;
+            ears.unsubscribe(less).await;
+            let mut heard = Vec::new();
+            loop {
+                match ears.next().await {
+                    Heard::Message { channel, .. } if &channel[..] == b"last" => return heard,
+                    Heard::Message { payload, .. } => heard.push(String::from_utf8(payload.into()).unwrap()),
+                    Heard::Subscribed { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let ((), heard) = tokio::join!(publish, hear);
+        assert_eq!(heard, (0..50).map(|at| format!("{number}-{at}")).collect::<Vec<_>>());
+    }
 }

@@ -1,0 +1,357 @@
+//! Programs that publish in Redis themselves, as the guides' do, and what two nodes make of it.
+
+use serde_json::{Value, json};
+
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::redis_server::{RedisServer, python};
+
+/// Two nodes over one Redis.
+struct Nodes {
+    redis: RedisServer,
+    _directories: [Directory; 2],
+    hubs: [Hub; 2],
+}
+
+impl Nodes {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+        let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, &redis, settings));
+        for hub in &hubs {
+            eventually("the node is ready", || hub.get("/readyz").head.status == 200);
+        }
+        Self { redis, _directories: directories, hubs }
+    }
+
+    /// A stream at each node.
+    #[track_caller]
+    fn readers(&self, path: &str) -> [Reader; 2] {
+        self.hubs.each_ref().map(|hub| reader(hub, path))
+    }
+
+    /// Waits until each node has so many channels, besides its own, and patterns in Redis.
+    #[track_caller]
+    fn hear(&self, mut expected: [(i64, i64); 2]) {
+        expected.sort_unstable();
+        let mut found = Vec::new();
+        let mut holds = || {
+            found = self.subscriptions();
+            found == expected
+        };
+        eventually(&format!("the nodes hear {expected:?}"), &mut holds);
+    }
+
+    fn subscriptions(&self) -> Vec<(i64, i64)> {
+        let clients = self.redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
+        let count = |line: &str, field: &str| -> i64 {
+            line.split(' ').find_map(|word| word.strip_prefix(field)).unwrap().parse().unwrap()
+        };
+        let mut counts: Vec<_> =
+            clients.lines().map(|line| (count(line, "sub=") - 1, count(line, "psub="))).collect();
+        counts.sort_unstable();
+        counts
+    }
+
+    /// Publishes as other programs do; answers how many copies Redis sent.
+    #[track_caller]
+    fn publish(&self, channel: &str, payload: &str) -> i64 {
+        self.redis.command(&["PUBLISH", channel, payload]).integer()
+    }
+
+    fn dropped(&self) -> [f64; 2] {
+        self.hubs.each_ref().map(|hub| hub.metric("tidings_messages_dropped_total"))
+    }
+}
+
+#[track_caller]
+fn reader(hub: &Hub, path: &str) -> Reader {
+    let mut reader = hub.subscribe(path);
+    reader.position();
+    reader
+}
+
+/// Globs and names that all channels take, but for those that begin with `__key`.
+const ALL: (i64, i64) = (4, 5);
+
+#[test]
+fn pattern_hears_what_it_matches_on_every_node_and_nothing_else() {
+    let nodes = Nodes::start(&[]);
+    let mut of_projects = nodes.readers("/api/v1/events/project.*");
+    let mut of_all = reader(&nodes.hubs[0], "/api/v1/events/**");
+    nodes.hear([(ALL.0, 1 + ALL.1), (0, 1)]);
+    for (channel, payload) in
+        [("project.42", "1"), ("project.4.2", "2"), ("file.1", "3"), ("project.43", "4")]
+    {
+        nodes.publish(channel, payload);
+    }
+    for reader in &mut of_projects {
+        assert_eq!(reader.several(2), ["1", "4"]);
+    }
+    assert_eq!(of_all.several(4), ["1", "2", "3", "4"]);
+    assert_eq!(nodes.dropped(), [0.0; 2]);
+}
+
+#[test]
+fn pattern_of_all_channels_hears_all_but_those_of_redis_and_of_the_hub() {
+    let nodes = Nodes::start(&[]);
+    let mut readers = nodes.readers("/api/v1/events/**");
+    nodes.hear([ALL, ALL]);
+    nodes.redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
+    nodes.redis.command(&["SET", "key", "value"]);
+    for unheard in ["__keyevent@0__:del", "__keyspace@0__:a", "__key", "$hub", "{other}:live", "é"] {
+        assert_eq!(nodes.publish(unheard, "unheard"), 0, "{unheard}");
+    }
+    assert_eq!(nodes.publish("{tidings}:live", "heard by name, and not by a pattern"), 2);
+    let heard = ["-a", "0", "A:b", "_", "_a", "__", "__.k", "__k", "__kex", "__ke", "~", "@a", "z.__key"];
+    for channel in heard {
+        assert_eq!(nodes.publish(channel, channel), 2, "{channel}");
+    }
+    for reader in &mut readers {
+        assert_eq!(reader.several(heard.len()), heard);
+    }
+}
+
+#[test]
+fn pattern_hears_only_what_the_setting_lists() {
+    let nodes = Nodes::start(&[("TIDINGS_REDIS_LISTEN", "open.**,*.news")]);
+    let mut readers = nodes.readers("/api/v1/events/*.*");
+    let mut closed = reader(&nodes.hubs[0], "/api/v1/events/closed.**");
+    nodes.hear([(5, 6), (4, 6)]);
+    assert_eq!(nodes.publish("closed.a", "not listed"), 0);
+    nodes.publish("closed.a.news", "not listed, though Redis takes it for *.news");
+    for channel in ["open.a", "closed.news", "_.news", "open.news"] {
+        nodes.publish(channel, channel);
+    }
+    for reader in &mut readers {
+        assert_eq!(reader.several(4), ["open.a", "closed.news", "_.news", "open.news"]);
+    }
+    assert_eq!(closed.data(), "closed.news");
+    assert_eq!(nodes.dropped(), [0.0; 2]);
+}
+
+#[test]
+fn overlapping_subscriptions_get_one_copy() {
+    let nodes = Nodes::start(&[]);
+    let queries = [
+        "channel=project.42",
+        "channel=project.*",
+        "channel=project.**",
+        "channel=*.42",
+        "channel=**",
+        "channel=project.42&channel=project.*&channel=*.42",
+        "channel=project.*&channel=**",
+    ];
+    let mut readers: Vec<Reader> =
+        queries.iter().flat_map(|query| nodes.readers(&format!("/api/v1/events?{query}"))).collect();
+    // `*.42` takes one channel and glob for each that `**` takes.
+    let each = (1 + ALL.0 + 4, 1 + ALL.1 + 5);
+    nodes.hear([each, each]);
+    // The name and `project.*`, and what hears letters of each of the other two.
+    assert_eq!(nodes.publish("project.42", "1"), 2 * 4);
+    let copies = (2..=20).map(|number| nodes.publish("project.42", &number.to_string()));
+    assert!(copies.into_iter().all(|copies| copies == 2 * 4));
+    for reader in &mut readers {
+        assert_eq!(reader.several(20), (1..=20).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_the_last_reader_leaves_is_not_heard_any_more() {
+    let nodes = Nodes::start(&[]);
+    let [first, second] = nodes.readers("/api/v1/events/project.*");
+    let mut one = nodes.readers("/api/v1/events/project.42");
+    let other = reader(&nodes.hubs[0], "/api/v1/events/project.*");
+    nodes.hear([(1, 1), (1, 1)]);
+    drop((first, second));
+    nodes.hear([(1, 1), (1, 0)]);
+    drop(other);
+    nodes.hear([(1, 0), (1, 0)]);
+    // What came by the pattern comes by the name now.
+    assert_eq!(nodes.publish("project.42", "one"), 2);
+    for reader in &mut one {
+        assert_eq!(reader.data(), "one");
+    }
+    drop(one);
+    nodes.hear([(0, 0), (0, 0)]);
+    assert_eq!(nodes.publish("project.42", "nobody"), 0);
+}
+
+#[test]
+fn streams_outlive_the_loss_of_the_connection_that_hears() {
+    let nodes = Nodes::start(&[]);
+    let mut readers: Vec<Reader> = ["project.42", "project.*"]
+        .iter()
+        .flat_map(|path| nodes.readers(&format!("/api/v1/events/{path}")))
+        .collect();
+    for round in 0..3 {
+        nodes.hear([(1, 1), (1, 1)]);
+        assert_eq!(nodes.publish("project.42", &round.to_string()), 4);
+        for reader in &mut readers {
+            assert_eq!(reader.data(), round.to_string());
+        }
+        assert_eq!(nodes.redis.client_kill("pubsub"), 2);
+    }
+}
+
+#[test]
+fn message_that_is_not_fit_is_dropped_and_counted_once() {
+    let nodes = Nodes::start(&[("TIDINGS_LIMITS_EVENT_BYTES", "100")]);
+    let mut of_all = nodes.readers("/api/v1/events?channel=project.*&channel=project.42");
+    nodes.hear([(1, 1), (1, 1)]);
+    // Somewhat too large, and so large that it is not even read.
+    nodes.publish("project.42", &"x".repeat(101));
+    nodes.publish("project.42", &"x".repeat(5 << 20));
+    nodes.publish("project.43", &"x".repeat(5 << 20));
+    let script = "return redis.call('PUBLISH', ARGV[1], 'a' .. string.char(255))";
+    for channel in ["project.42", "project.43"] {
+        assert!(nodes.redis.command(&["EVAL", script, "0", channel]).integer() >= 2);
+    }
+    for bad in ["project.a b", "project..a", "project.", "project.é", "project.*"] {
+        assert_eq!(nodes.publish(bad, "bad name"), 2, "{bad}");
+    }
+    nodes.publish("project.42", &"x".repeat(100));
+    for reader in &mut of_all {
+        assert_eq!(reader.data(), "x".repeat(100));
+    }
+    assert_eq!(nodes.dropped(), [10.0; 2]);
+}
+
+/// The guides' Python, each file where they say that it is.
+const PUBSUB: &str = r#"from broadcaster import Broadcast
+from config import settings
+
+def use_pubsub_client() -> Broadcast:
+    return Broadcast(settings.REDIS_URL)
+
+pubsub_client = use_pubsub_client()
+"#;
+const EVENT_SERVICE: &str = r#"from pipeline.core.pubsub import use_pubsub_client
+from pipeline.schemas.services.websocket import WSMessage
+
+async def send_event(channel: str, message: WSMessage):
+    async with use_pubsub_client() as pubsub_client:
+        await pubsub_client.publish(
+            channel=channel,
+            message=message.model_dump_json()
+        )
+"#;
+const MESSAGES: &str = r#"from pydantic import BaseModel
+from pipeline.enums.websocket import WSMessageTypeEnum
+
+class WSMessage(BaseModel):
+    type: WSMessageTypeEnum  # Тип события
+    object: dict | str       # Данные события
+"#;
+const TYPES: &str = r#"from enum import Enum
+
+class WSMessageTypeEnum(str, Enum):
+    task = "task"
+    data = "data"
+    file = "file"
+    entity = "entity"
+    scene = "scene"
+    render_progress = "render_progress"
+    render_result = "render_result"
+"#;
+const NOTIFICATION: &str = r#"import json
+from broadcaster import Broadcast
+from config import settings
+
+REDIS_URL = settings.REDIS_URL
+
+async def send_notification(project_id: str, message: str):
+    pubsub = Broadcast(REDIS_URL)
+
+    event_data = {
+        "type": "notification",
+        "object": {"message": message, "timestamp": "2024-01-01T00:00:00Z"}
+    }
+
+    async with pubsub:
+        await pubsub.publish(
+            channel=f"project.{project_id}",
+            message=json.dumps(event_data)
+        )
+"#;
+/// What of pydantic the guides' messages use.
+const PYDANTIC: &str = r#"import json
+
+class BaseModel:
+    def __init__(self, **members):
+        self.__dict__.update(members)
+
+    def model_dump_json(self):
+        return json.dumps(self.__dict__, separators=(",", ":"), ensure_ascii=False)
+"#;
+const CONFIG: &str = r#"import os
+
+class settings:
+    REDIS_URL = os.environ["REDIS_URL"]
+"#;
+const TASK: &str = r#"import asyncio
+from notification import send_notification
+from pipeline.services.event_service import send_event
+from pipeline.schemas.services.websocket import WSMessage
+from pipeline.enums.websocket import WSMessageTypeEnum
+
+async def some_task(project_id: str):
+    await send_notification("123", "Hello World!")
+    for progress in range(0, 101, 10):
+        await send_event(
+            channel=f"project.{project_id}",
+            message=WSMessage(
+                type=WSMessageTypeEnum.render_progress,
+                object={"progress": progress}
+            )
+        )
+    await send_event(channel="project.123", message=WSMessage(type=WSMessageTypeEnum.data, object="готово"))
+
+asyncio.run(some_task("123"))
+"#;
+
+#[test]
+fn python_of_the_guides_is_heard_unchanged_on_both_nodes() {
+    let nodes = Nodes::start(&[]);
+    let mut readers: Vec<Reader> = ["project.123", "project.*"]
+        .iter()
+        .flat_map(|path| nodes.readers(&format!("/api/v1/events/{path}")))
+        .collect();
+    nodes.hear([(1, 1), (1, 1)]);
+    let directory = Directory::new();
+    for folder in ["pipeline/core", "pipeline/services", "pipeline/schemas/services", "pipeline/enums"] {
+        std::fs::create_dir_all(directory.path().join(folder)).unwrap();
+    }
+    let files = [
+        ("config.py", CONFIG),
+        ("pydantic.py", PYDANTIC),
+        ("notification.py", NOTIFICATION),
+        ("task.py", TASK),
+        ("pipeline/core/pubsub.py", PUBSUB),
+        ("pipeline/services/event_service.py", EVENT_SERVICE),
+        ("pipeline/schemas/services/websocket.py", MESSAGES),
+        ("pipeline/enums/websocket.py", TYPES),
+    ];
+    files.iter().for_each(|(name, text)| directory.write(name, text));
+    for packages in ["redis-5", "redis-8"] {
+        let mut task = python(packages);
+        task.arg("task.py").current_dir(directory.path()).env("REDIS_URL", nodes.redis.url());
+        let output = task.output().unwrap();
+        assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
+        for reader in &mut readers {
+            are_the_guides(reader);
+        }
+    }
+}
+
+/// Reads what the task sent.
+#[track_caller]
+fn are_the_guides(reader: &mut Reader) {
+    let first = reader.event();
+    let hello = r#"{"type": "notification", "object": {"message": "Hello World!", "timestamp": "2024-01-01T00:00:00Z"}}"#;
+    assert_eq!((first.name.as_str(), first.data.as_str()), ("message", hello));
+    for progress in (0..=100).step_by(10) {
+        let event: Value = serde_json::from_str(&reader.data()).unwrap();
+        assert_eq!(event, json!({"type": "render_progress", "object": {"progress": progress}}));
+    }
+    assert_eq!(reader.data(), r#"{"type":"data","object":"готово"}"#);
+}

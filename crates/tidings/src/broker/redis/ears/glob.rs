@@ -1,0 +1,53 @@
+//! Matches as Redis does, to know which copies of a message it sent.
+
+/// Whether a glob stands for this channel. Of Redis's language it knows what is used here: bytes, `*`, and sets with ranges
+/// and `^`, without escapes.
+pub(super) fn matches(glob: &[u8], channel: &[u8]) -> bool {
+    let (mut at, mut place) = (0, 0);
+    // Where to go on if what follows the last `*` does not fit: that `*` takes one byte more.
+    let mut back = None;
+    loop {
+        if glob.get(at) == Some(&b'*') {
+            at += 1;
+            back = Some((at, place));
+            continue;
+        }
+        if at == glob.len() && place == channel.len() {
+            return true;
+        }
+        if let Some(next) = channel.get(place).and_then(|byte| one(glob, at, *byte)) {
+            (at, place) = (next, place + 1);
+            continue;
+        }
+        match back {
+            Some((after, from)) if from < channel.len() => {
+                (at, place) = (after, from + 1);
+                back = Some((after, from + 1));
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// Matches one byte at this place of a glob; answers the place behind it.
+fn one(glob: &[u8], at: usize, byte: u8) -> Option<usize> {
+    match glob.get(at)? {
+        b'[' => {
+            let end = at + glob[at..].iter().position(|byte| *byte == b']')?;
+            is_in(&glob[at + 1..end], byte).then_some(end + 1)
+        }
+        literal => (*literal == byte).then_some(at + 1),
+    }
+}
+
+fn is_in(set: &[u8], byte: u8) -> bool {
+    match set {
+        [b'^', set @ ..] => !is_in(set, byte),
+        [first, b'-', last, rest @ ..] => (*first..=*last).contains(&byte) || is_in(rest, byte),
+        [first, rest @ ..] => *first == byte || is_in(rest, byte),
+        [] => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+use tidings_protocol::Pattern;
+
+use super::*;
+
+fn wishes(wanted: &[&str], listen: &[&str]) -> Vec<String> {
+    let listen = listen.iter().map(|pattern| Pattern::parse(pattern).unwrap()).collect();
+    let settings = RedisSettings { listen, ..RedisSettings::new("redis://h") };
+    let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    let text = |wish| match wish {
+        Wish::Name(name) => format!("name {}", String::from_utf8(name).unwrap()),
+        Wish::Glob(glob) => format!("glob {}", String::from_utf8(glob).unwrap()),
+    };
+    of(&wanted, &settings).into_iter().map(text).collect()
+}
+
+#[test]
+fn names_and_patterns_are_asked_for_as_far_as_they_are_listened_to() {
+    assert_eq!(wishes(&["a", "b.c"], &["**"]), ["name a", "name b.c"]);
+    assert_eq!(wishes(&["a", "b.c"], &["b.*"]), ["name b.c"]);
+    assert_eq!(
+        wishes(&["project.*", "project.**", "project.42"], &["**"]),
+        ["name project.42", "glob project.*"]
+    );
+    assert_eq!(wishes(&["**"], &["project.*", "file.1"]), ["name file.1", "glob project.*"]);
+    assert_eq!(wishes(&["*.a", "a:*"], &["b.*", "c:**"]), ["name b.a"]);
+    assert_eq!(wishes(&["a.*.c", "a.b.c.**"], &["*.b.**"]), ["name a.b.c", "glob a.b.c.*"]);
+    assert_eq!(wishes(&["a.*"], &["a.*.c", "a", "b.*", "a:*"]), Vec::<String>::new());
+    assert_eq!(wishes(&["a.**"], &["a.*"]), ["glob a.*"]);
+}
+
+#[test]
+fn no_glob_takes_in_what_redis_tells_of_its_keys() {
+    let all = ["name _", "name __", "name __k", "name __ke", "glob [-0-9A-Za-z~@]*", "glob _[^_]*"];
+    let last = ["glob __[^k]*", "glob __k[^e]*", "glob __ke[^y]*"];
+    let mut expected = [&all[..], &last[..]].concat();
+    expected.sort_unstable_by_key(|wish| (!wish.starts_with("name"), wish.to_owned()));
+    assert_eq!(wishes(&["**"], &["**"]), expected);
+    assert_eq!(wishes(&["*"], &["**"]), expected);
+    let of_second = wishes(&["*.a"], &["**"]);
+    assert!(of_second.contains(&"name _.a".to_owned()) && of_second.contains(&"glob __k[^e]*.a".to_owned()));
+    assert!(wishes(&["*.a.*"], &["**"]).contains(&"glob __ke.a.*".to_owned()));
+    let none = ["__keyevent@0__:del", "__keyevent@0__:*", "__keyspace@0__:**"];
+    assert_eq!(wishes(&none, &["**"]), Vec::<String>::new());
+}
+
+#[test]
+fn more_globs_than_redis_should_look_at_become_those_of_the_setting() {
+    let few: Vec<String> = (0..GLOBS_MAX).map(|number| format!("a.{number}.*")).collect();
+    let mut few: Vec<&str> = few.iter().map(String::as_str).collect();
+    assert_eq!(wishes(&few, &["a.**", "b.**"]).len(), GLOBS_MAX);
+    few.extend(["a.b.*", "a.c"]);
+    assert_eq!(wishes(&few, &["a.**", "b.**"]), ["name a.c", "glob a.*", "glob b.*"]);
+}
