@@ -9,7 +9,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Begun, EpochRow, Fault, Head, Link, Loss, NewEpoch, Stored, Tail, Witness, sight::Sight};
+use super::{Begun, EpochRow, Fault, Head, Link, Loss, NewEpoch, Stored, Witness, sight::Sight};
 use crate::{
     broker::Audience,
     log::{
@@ -106,13 +106,14 @@ impl Follower {
                 self.look_over().await?;
             }
             // Who asks must not cost the wait, and with it the connection.
-            let mut coming = pin!(self.next(&mut tail, BLOCK));
-            loop {
+            let mut coming = pin!(timeout(BLOCK + SILENCE, tail.next(self.log.head().offset, BLOCK)));
+            let stored = loop {
                 tokio::select! {
-                    came = &mut coming => break came?,
+                    came = &mut coming => break came.map_err(|_| silent())??,
                     _ = asked.changed() => self.look_over().await?,
                 }
-            }
+            };
+            self.place(stored).await?;
             if checked.elapsed() >= CHECK {
                 let head = self.look_over_to().await?;
                 let now_at = self.log.head().offset;
@@ -123,12 +124,6 @@ impl Follower {
                 self.prove_writable().await;
             }
         }
-    }
-
-    /// Takes what comes next.
-    async fn next(&self, tail: &mut Tail, block: Duration) -> Result<(), Ended> {
-        let stored = timeout(block + SILENCE, tail.next(self.log.head().offset, block)).await;
-        self.place(stored.map_err(|_| silent())??).await
     }
 
     async fn place(&self, stored: Vec<Stored>) -> Result<(), Ended> {
