@@ -51,4 +51,5 @@ mod streams;
 mod threats;
 mod tickets;
 mod token;
+mod trouble;
 mod visitors;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::process::{Directory, eventually};
@@ -214,8 +214,38 @@ impl Drop for RedisServer {
 /// An address that leads to one Redis now and to another later, as that of a managed Redis does.
 pub(crate) struct RedisGate {
     port: u16,
-    /// The port behind it, and both sockets of every connection through it.
-    inside: Arc<Mutex<(u16, Vec<TcpStream>)>>,
+    inside: Arc<Inside>,
+}
+
+/// What the gate's threads share.
+struct Inside {
+    state: Mutex<GateState>,
+    /// Rings when bytes may pass again.
+    passes: Condvar,
+}
+
+struct GateState {
+    /// The port behind it.
+    port: u16,
+    /// Both sockets of every connection through it.
+    sockets: Vec<TcpStream>,
+    is_held: bool,
+    /// Connections so far; of those below `dead`, bytes go nowhere.
+    connections: u64,
+    dead: u64,
+}
+
+impl Inside {
+    fn state(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until bytes may pass; answers whether those of this connection do.
+    fn lets_pass(&self, connection: u64) -> bool {
+        let held = |state: &mut GateState| state.is_held && connection >= state.dead;
+        let state = self.passes.wait_while(self.state(), held);
+        connection >= state.unwrap_or_else(PoisonError::into_inner).dead
+    }
 }
 
 impl RedisGate {
@@ -223,22 +253,43 @@ impl RedisGate {
     pub(crate) fn to(redis: &RedisServer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let inside = Arc::new(Mutex::new((redis.port, Vec::new())));
+        let state =
+            GateState { port: redis.port, sockets: Vec::new(), is_held: false, connections: 0, dead: 0 };
+        let inside = Arc::new(Inside { state: Mutex::new(state), passes: Condvar::new() });
         let shared = Arc::downgrade(&inside);
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let Some(inside) = shared.upgrade() else { return };
-                let mut inside = inside.lock().unwrap();
+                let mut state = inside.state();
                 // Where nobody listens behind it, a connection ends at once.
-                let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", inside.0))) else {
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", state.port))) else {
                     continue;
                 };
-                inside.1.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
-                pass_on(client.try_clone().unwrap(), server.try_clone().unwrap());
-                pass_on(server, client);
+                state.sockets.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                let number = state.connections;
+                state.connections += 1;
+                pass_on(client.try_clone().unwrap(), server.try_clone().unwrap(), inside.clone(), number);
+                pass_on(server, client, inside.clone(), number);
             }
         });
         Self { port, inside }
+    }
+
+    /// Holds all bytes back, those of new connections, too.
+    pub(crate) fn hold(&self) {
+        self.inside.state().is_held = true;
+    }
+
+    /// Lets what was held back go on.
+    pub(crate) fn let_go(&self) {
+        self.inside.state().is_held = false;
+        self.inside.passes.notify_all();
+    }
+
+    /// Leaves the connections that there are open, and drops their bytes, as a network does that has forgotten them.
+    pub(crate) fn forget(&self) {
+        let mut state = self.inside.state();
+        state.dead = state.connections;
     }
 
     pub(crate) fn url(&self) -> String {
@@ -247,9 +298,9 @@ impl RedisGate {
 
     /// Cuts every connection, and leads new ones to another Redis.
     pub(crate) fn turn_to(&self, redis: &RedisServer) {
-        let mut inside = self.inside.lock().unwrap();
-        inside.0 = redis.port;
-        cut(&mut inside.1);
+        let mut state = self.inside.state();
+        state.port = redis.port;
+        cut(&mut state.sockets);
     }
 
     /// Opens a connection through it.
@@ -261,7 +312,8 @@ impl RedisGate {
 
 impl Drop for RedisGate {
     fn drop(&mut self) {
-        cut(&mut self.inside.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1);
+        self.let_go();
+        cut(&mut self.inside.state().sockets);
     }
 }
 
@@ -273,9 +325,14 @@ fn cut(sockets: &mut Vec<TcpStream>) {
 }
 
 /// Passes bytes on to their end, in a thread of its own.
-fn pass_on(mut from: TcpStream, mut to: TcpStream) {
+fn pass_on(mut from: TcpStream, mut to: TcpStream, inside: Arc<Inside>, connection: u64) {
     std::thread::spawn(move || {
-        let _bytes = std::io::copy(&mut from, &mut to);
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(bytes @ 1..) = from.read(&mut buffer) {
+            if inside.lets_pass(connection) && to.write_all(&buffer[..bytes]).is_err() {
+                break;
+            }
+        }
         let _closed = to.shutdown(Shutdown::Both);
     });
 }

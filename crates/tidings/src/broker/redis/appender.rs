@@ -2,14 +2,16 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tidings_protocol::{EventId, Tag};
+use tidings_protocol::{Epoch, EventId, Tag};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep, timeout_at},
 };
 use tracing::warn;
 
-use super::{Append, AppendError, Appended, Link, NewEvent, Outcome, fault::Fault, live::Live, sight::Sight};
+use super::{
+    Append, AppendError, Appended, Link, NewEvent, Outcome, Witness, fault::Fault, live::Live, sight::Sight,
+};
 use crate::{
     broker::{Item, Published},
     error::{Code, Error},
@@ -121,11 +123,12 @@ impl Appender {
 
     async fn append(&self, batch: Batch) {
         let Batch { appends, stored, live, .. } = batch;
-        let outcomes = if appends.is_empty() { Ok(Vec::new()) } else { self.ask(&appends, &stored).await };
+        let outcomes =
+            if appends.is_empty() { Ok((Epoch(0), Vec::new())) } else { self.ask(&appends, &stored).await };
         match outcomes {
-            Ok(outcomes) => {
+            Ok((epoch, outcomes)) => {
                 for (waiting, outcome) in stored.into_iter().zip(outcomes) {
-                    self.settle(waiting, outcome).await;
+                    self.settle(waiting, epoch, outcome).await;
                 }
             }
             Err(fault) => {
@@ -136,18 +139,19 @@ impl Appender {
             }
         }
         for waiting in live {
-            self.settle(waiting, Outcome::Appended(Vec::new())).await;
+            self.settle(waiting, self.sight.witness().epoch, Outcome::Appended(Vec::new())).await;
         }
     }
 
-    /// Asks until Redis has answered, or the first of them is due.
-    async fn ask(&self, appends: &[Append], waiting: &[Waiting]) -> Result<Vec<Outcome>, Fault> {
+    /// Asks until Redis has answered, or the first of them is due. Answers in which epoch they were appended, too.
+    async fn ask(&self, appends: &[Append], waiting: &[Waiting]) -> Result<(Epoch, Vec<Outcome>), Fault> {
         let due = waiting.iter().map(|waiting| waiting.due).min().unwrap_or_else(Instant::now);
         loop {
-            let failed = match self.link.append(appends, self.sight.witness()).await {
+            let witness = self.sight.witness();
+            let failed = match self.link.append(appends, witness).await {
                 Ok(outcomes) => {
                     self.sight.is_written();
-                    return Ok(outcomes);
+                    return Ok((witness.epoch, outcomes));
                 }
                 Err(AppendError::Refused(refused)) => {
                     let looked = timeout_at(due, self.sight.look_over()).await;
@@ -169,7 +173,7 @@ impl Appender {
     }
 
     /// Answers one publish, after what of it is not stored was sent to all nodes.
-    async fn settle(&self, waiting: Waiting, outcome: Outcome) {
+    async fn settle(&self, waiting: Waiting, epoch: Epoch, outcome: Outcome) {
         let Waiting { live, answer, .. } = waiting;
         let appended = match outcome {
             Outcome::Appended(appended) => appended,
@@ -179,11 +183,10 @@ impl Appender {
                 return;
             }
         };
-        let epoch = self.sight.witness().epoch;
         let published = |it: &Appended| Published::Stored(EventId::new(epoch, it.offset, it.tag));
         let mut answers: Vec<Published> = appended.iter().map(published).collect();
         if let Some(newest) = appended.iter().filter(|it| !it.is_repeat).max_by_key(|it| it.offset) {
-            self.sight.has_seen(newest.offset, newest.tag);
+            self.sight.has_seen(Witness { epoch, offset: newest.offset, tag: newest.tag });
         }
         let stored = appended.iter().filter(|it| !it.is_repeat).count();
         self.metrics.stored(stored);

@@ -1,6 +1,6 @@
 //! Follows the log in Redis: reads what it lacks, finds losses and forks, and hands on what comes.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use tidings_protocol::{ChannelName, Epoch};
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Begun, EpochRow, Fault, Head, Link, Loss, NewEpoch, Stored, Tail, Witness, sight::Sight};
+use super::{Begun, EpochRow, Fault, Head, Link, Loss, NewEpoch, Stored, Witness, sight::Sight};
 use crate::{
     broker::Audience,
     log::{
@@ -26,6 +26,8 @@ const PAGE: usize = 500;
 /// How often the place is compared with that of Redis, and how long a wait for more may be.
 const CHECK: Duration = Duration::from_secs(3);
 const BLOCK: Duration = Duration::from_secs(1);
+/// How long Redis may be silent, though a call may take longer, before it is out of sight.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long it waits before it connects again: first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Channels of a loss that are named before it counts for all.
@@ -78,6 +80,7 @@ impl Follower {
         loop {
             let begun = Instant::now();
             let Err(ended) = self.follow(&mut asked).await;
+            self.link.distrust();
             self.log.lose_sight();
             if self.sight.is_not_read(ended.to_string()) {
                 self.metrics.broker_lost();
@@ -97,15 +100,20 @@ impl Follower {
         let mut checked = Instant::now();
         let mut at = self.log.head().offset;
         loop {
-            // What nobody looked over since the connection was opened may be another server's.
+            // What nobody looked over since the connection was opened may be another server's: it is not placed.
             if !tail.is_connected() {
-                self.next(&mut tail, Duration::from_millis(1)).await?;
+                self.heard(tail.next(self.log.head().offset, Duration::from_millis(1))).await?;
                 self.look_over().await?;
             }
-            tokio::select! {
-                came = self.next(&mut tail, BLOCK) => came?,
-                _ = asked.changed() => self.look_over().await?,
-            }
+            // Who asks must not cost the wait, and with it the connection.
+            let mut coming = pin!(timeout(BLOCK + SILENCE, tail.next(self.log.head().offset, BLOCK)));
+            let stored = loop {
+                tokio::select! {
+                    came = &mut coming => break came.map_err(|_| silent())??,
+                    _ = asked.changed() => self.look_over().await?,
+                }
+            };
+            self.place(stored).await?;
             if checked.elapsed() >= CHECK {
                 let head = self.look_over_to().await?;
                 let now_at = self.log.head().offset;
@@ -116,12 +124,6 @@ impl Follower {
                 self.prove_writable().await;
             }
         }
-    }
-
-    /// Takes what comes next.
-    async fn next(&self, tail: &mut Tail, block: Duration) -> Result<(), Ended> {
-        let stored = tail.next(self.log.head().offset, block).await?;
-        self.place(stored).await
     }
 
     async fn place(&self, stored: Vec<Stored>) -> Result<(), Ended> {
@@ -148,7 +150,8 @@ impl Follower {
         });
         let entries = self.log.place(placed.collect())?;
         if let Some(last) = entries.last() {
-            self.sight.has_seen(last.offset, last.tag);
+            let epoch = stored.last().map_or(Epoch(0), |it| it.epoch);
+            self.sight.has_seen(Witness { epoch, offset: last.offset, tag: last.tag });
             self.audience.stored(&entries);
         }
         Ok(())
@@ -189,7 +192,7 @@ impl Follower {
         }
         while self.log.head().offset < head.offset {
             let at = self.log.head().offset;
-            let stored = self.link.range(at + 1, PAGE).await?;
+            let stored = self.heard(self.link.range(at + 1, PAGE)).await?;
             let Some(first) = stored.first().map(|it| it.offset) else {
                 return Err(Ended::StoodStill { at, head: head.offset });
             };
@@ -205,23 +208,19 @@ impl Follower {
     /// The head, once Redis has an epoch of its own for what it is now.
     async fn settled_head(&self) -> Result<Head, Fault> {
         loop {
-            let head = self.link.head().await?;
+            let seen = self.sight.seen();
+            let head = self.heard(self.link.head()).await?;
             let Some(newest) = head.newest() else {
                 self.link.begin(self.first_epoch(&head)).await?;
                 continue;
             };
-            if self.has_lost(&head).await? {
-                let witness = self.sight.witness();
-                let lost = self.loss(&head).await?;
-                warn!(seen = witness.offset, head = head.offset, "redis has lost events");
+            if self.has_lost(seen, &head).await? {
+                let lost = self.loss(seen, &head).await?;
+                warn!(seen = seen.offset, head = head.offset, "redis has lost events");
                 self.metrics.broker_forked();
                 let new = NewEpoch { epoch: self.new_epoch(), lost, replid: head.replid.clone() };
-                let seen = (witness.epoch, witness.offset);
-                match self.link.report_loss(newest.epoch, seen, new).await? {
-                    // It is told; what was seen of it is no more.
-                    Begun::Now(_) | Begun::Known => {
-                        self.sight.forget();
-                    }
+                match self.link.report_loss(newest.epoch, (seen.epoch, seen.offset), new).await? {
+                    Begun::Now(_) | Begun::Known => self.sight.forget(seen),
                     Begun::Other { .. } => {}
                 }
                 continue;
@@ -237,7 +236,7 @@ impl Follower {
     }
 
     fn first_epoch(&self, head: &Head) -> NewEpoch {
-        let is_new = self.sight.witness().offset == 0;
+        let is_new = self.sight.seen().offset == 0;
         let lost = if is_new { Loss::None } else { Loss::All };
         NewEpoch { epoch: self.new_epoch(), lost, replid: head.replid.clone() }
     }
@@ -247,8 +246,7 @@ impl Follower {
     }
 
     /// Whether the newest entry that was seen is not there.
-    async fn has_lost(&self, head: &Head) -> Result<bool, Fault> {
-        let witness = self.sight.witness();
+    async fn has_lost(&self, witness: Witness, head: &Head) -> Result<bool, Fault> {
         if witness.offset == 0 {
             return Ok(false);
         }
@@ -259,13 +257,12 @@ impl Follower {
         if head.oldest.is_none_or(|oldest| witness.offset < oldest) {
             return Ok(false);
         }
-        let there = self.link.range(witness.offset, 1).await?;
+        let there = self.heard(self.link.range(witness.offset, 1)).await?;
         Ok(there.first().is_some_and(|it| it.offset == witness.offset && it.tag != witness.tag))
     }
 
     /// Drops what is here and not there; names its channels.
-    async fn loss(&self, head: &Head) -> Result<Loss, Fault> {
-        let witness = self.sight.witness();
+    async fn loss(&self, witness: Witness, head: &Head) -> Result<Loss, Fault> {
         let Some(end) = end_of(head, witness.epoch) else {
             self.log.rewind(0);
             return Ok(Loss::All);
@@ -297,6 +294,11 @@ impl Follower {
         Ok(to)
     }
 
+    /// What a call answers, unless Redis is silent.
+    async fn heard<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        timeout(SILENCE, call).await.map_err(|_| silent())?
+    }
+
     /// Where the last append failed, tries whether Redis can be written again.
     async fn prove_writable(&self) {
         if !self.sight.can_be_written() {
@@ -306,6 +308,10 @@ impl Follower {
             }
         }
     }
+}
+
+fn silent() -> Fault {
+    Fault::Unknown(format!("redis is silent for {SILENCE:?}"))
 }
 
 /// Where an epoch ended, or how far the newest has come.

@@ -269,6 +269,11 @@ impl Link {
         }
     }
 
+    /// Lets go of connections that nobody is using: they may be dead without showing it.
+    pub(crate) fn distrust(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// A connection that is open as far as can be seen; those that are not go.
     fn idle_connection(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

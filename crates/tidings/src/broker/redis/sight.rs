@@ -18,8 +18,10 @@ pub(crate) struct Sight {
 
 #[derive(Debug)]
 struct State {
-    /// The newest epoch, and the newest entry that was seen or acknowledged.
-    witness: Witness,
+    /// The newest epoch that is known.
+    newest: Epoch,
+    /// The newest entry that was seen or acknowledged, and an epoch in which it was there.
+    seen: Witness,
     /// Why nothing can be read or followed, while that is so; before the first look nothing was read.
     unread: Option<String>,
     /// Why nothing can be appended.
@@ -28,10 +30,10 @@ struct State {
 
 impl Sight {
     pub(super) fn new() -> Self {
-        let witness = Witness { epoch: Epoch(0), offset: 0, tag: Tag(0) };
+        let seen = Witness { epoch: Epoch(0), offset: 0, tag: Tag(0) };
         let unread = Some("the log was not read from redis yet".to_owned());
         Self {
-            state: Mutex::new(State { witness, unread, unwritten: None }),
+            state: Mutex::new(State { newest: Epoch(0), seen, unread, unwritten: None }),
             looks: watch::Sender::new(0),
             asked: watch::Sender::new(0),
         }
@@ -43,28 +45,44 @@ impl Sight {
         state.unread.clone().or_else(|| state.unwritten.clone()).map_or(Ok(()), Err)
     }
 
+    /// What an append shows: the newest epoch, and the newest entry that was seen.
     pub(super) fn witness(&self) -> Witness {
-        self.state().witness
+        let state = self.state();
+        Witness { epoch: state.newest, ..state.seen }
     }
 
-    /// An entry was seen, or its append was acknowledged, in the newest epoch.
-    pub(super) fn has_seen(&self, offset: u64, tag: Tag) {
-        let witness = &mut self.state().witness;
-        if offset > witness.offset {
-            (witness.offset, witness.tag) = (offset, tag);
+    /// The newest entry that was seen, in an epoch that had it. Whoever compares it with a head takes it before he asks for
+    /// the head: what is acknowledged in between is not lost.
+    pub(super) fn seen(&self) -> Witness {
+        self.state().seen
+    }
+
+    /// An entry was seen, or its append was acknowledged, in this epoch.
+    pub(super) fn has_seen(&self, entry: Witness) {
+        let seen = &mut self.state().seen;
+        if entry.offset > seen.offset {
+            *seen = entry;
         }
     }
 
     /// The log was looked over: this is its newest epoch, and the newest entry that is there and was seen.
-    pub(super) fn looked(&self, witness: Witness) {
-        self.state().witness = witness;
+    pub(super) fn looked(&self, there: Witness) {
+        let mut state = self.state();
+        state.newest = there.epoch;
+        // What was acknowledged meanwhile stays: whether it is lost is seen at the next look.
+        if there.offset >= state.seen.offset {
+            state.seen = there;
+        }
+        drop(state);
         self.looks.send_modify(|looks| *looks += 1);
     }
 
-    /// What was seen is no more, and that was told.
-    pub(super) fn forget(&self) {
-        let witness = &mut self.state().witness;
-        (witness.offset, witness.tag) = (0, Tag(0));
+    /// This is no more, and that was told.
+    pub(super) fn forget(&self, lost: Witness) {
+        let seen = &mut self.state().seen;
+        if *seen == lost {
+            (seen.offset, seen.tag) = (0, Tag(0));
+        }
     }
 
     pub(super) fn is_read(&self) {
@@ -109,3 +127,6 @@ impl Sight {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

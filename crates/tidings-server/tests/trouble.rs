@@ -1,0 +1,248 @@
+//! Nodes whose Redis pauses, hangs, forgets, and comes back.
+
+use std::time::{Duration, Instant};
+
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::redis_server::{RedisGate, RedisServer};
+use super::wire::{Answer, Wire};
+
+mod chaos;
+
+const PATH: &str = "/api/v1/events/a";
+/// What a paused or half-open Redis may cost at most.
+const FOUND_WITHIN: Duration = Duration::from_secs(10);
+const SOON: [(&str, &str); 1] = [("TIDINGS_REDIS_DEADLINE", "1s")];
+
+/// Nodes that have read the log, and give up on Redis soon.
+fn nodes<const N: usize>(redis: &RedisServer, directories: &[Directory; N]) -> [Hub; N] {
+    let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, redis, &SOON));
+    hubs.iter().for_each(ready);
+    hubs
+}
+
+#[track_caller]
+fn ready(hub: &Hub) {
+    eventually("the node is ready", || hub.get("/readyz").head.status == 200);
+}
+
+/// A stream that stands at its position.
+#[track_caller]
+fn reader(hub: &Hub) -> Reader {
+    let mut reader = hub.subscribe(PATH);
+    reader.position();
+    reader
+}
+
+fn publish_once(hub: &Hub, key: &str, text: &str) -> Answer {
+    hub.request("POST", PATH, &[("Idempotency-Key", key)], text.as_bytes())
+}
+
+/// Publishes until it is taken.
+#[track_caller]
+fn publish_until_taken(hub: &Hub, key: &str, text: &str) -> Answer {
+    let mut answer = publish_once(hub, key, text);
+    eventually("the publish is taken", || {
+        if answer.head.status != 200 {
+            says_that_it_may_be_retried(&answer);
+            answer = publish_once(hub, key, text);
+        }
+        answer.head.status == 200
+    });
+    answer
+}
+
+#[track_caller]
+fn says_that_it_may_be_retried(answer: &Answer) {
+    assert_eq!(answer.head.status, 503, "{}", answer.text());
+    let code = answer.json()["code"].clone();
+    assert!(code == "outcome_unknown" || code == "not_stored", "{code}");
+}
+
+#[test]
+fn paused_redis_is_seen_and_a_retry_lands_once() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = nodes(&redis, &directories);
+    let mut readers = hubs.each_ref().map(reader);
+    hubs[0].publish("a", "before");
+    redis.pause();
+    let begun = Instant::now();
+    says_that_it_may_be_retried(&publish_once(&hubs[0], "k", "once"));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    eventually("the nodes are not ready", || hubs.iter().all(|hub| hub.get("/readyz").head.status == 503));
+    assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
+    assert!(hubs.iter().all(|hub| hub.get("/healthz").head.status == 200));
+    redis.resume();
+    hubs.iter().for_each(ready);
+    let answers = hubs.each_ref().map(|hub| publish_until_taken(hub, "k", "once").json());
+    assert_eq!(answers[0], answers[1]);
+    hubs[1].publish("a", "after");
+    for reader in &mut readers {
+        assert_eq!(reader.several(3), ["before", "once", "after"]);
+    }
+}
+
+#[test]
+fn half_open_connection_is_found_by_the_position_check() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let gate = RedisGate::to(&redis);
+    let hubs = [
+        Hub::with_redis_at(&directories[0], &gate.url(), &[]),
+        Hub::with_redis(&directories[1], &redis, &[]),
+    ];
+    hubs.iter().for_each(ready);
+    let mut reader = reader(&hubs[0]);
+    hubs[1].publish("a", "before");
+    assert_eq!(reader.data(), "before");
+    gate.forget();
+    let begun = Instant::now();
+    hubs[1].publish("a", "behind it");
+    assert_eq!(reader.data(), "behind it");
+    assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
+    ready(&hubs[0]);
+    hubs[0].publish("a", "of the node itself");
+    assert_eq!(reader.data(), "of the node itself");
+}
+
+#[test]
+fn long_deadline_does_not_hide_a_redis_that_hangs() {
+    let (redis, directory) = (RedisServer::start(), Directory::new());
+    let hub = Hub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_DEADLINE", "30s")]);
+    ready(&hub);
+    redis.pause();
+    let begun = Instant::now();
+    eventually("the node is not ready", || hub.get("/readyz").head.status == 503);
+    assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
+    redis.resume();
+    ready(&hub);
+}
+
+#[test]
+fn cut_connections_and_a_sleeping_redis_lose_and_repeat_nothing() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = nodes(&redis, &directories);
+    let mut readers = hubs.each_ref().map(reader);
+    let mut sleeping = redis.connect();
+    for number in 0..200 {
+        if number == 100 {
+            sleeping.send(&["DEBUG", "SLEEP", "5"]);
+        } else if number > 100 && number % 10 == 0 || number % 10 == 5 {
+            redis.client_kill("normal");
+        }
+        publish_until_taken(&hubs[number % 2], &format!("{number}"), &format!("{number}"));
+    }
+    let expected: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    for reader in &mut readers {
+        assert_eq!(reader.several(200), expected);
+    }
+}
+
+#[test]
+fn flush_is_found_where_nobody_publishes() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = nodes(&redis, &directories);
+    let mut readers = hubs.each_ref().map(reader);
+    for number in 0..5 {
+        hubs[0].publish("a", format!("{number}"));
+    }
+    for reader in &mut readers {
+        reader.several(5);
+    }
+    redis.command(&["FLUSHALL"]);
+    for reader in &mut readers {
+        reader.notice("tidings.gap");
+    }
+    for number in 0..10 {
+        hubs[number % 2].publish("a", format!("new {number}"));
+    }
+    for reader in &mut readers {
+        assert_eq!(reader.several(10), (0..10).map(|number| format!("new {number}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn redis_that_followed_another_and_came_back_empty_is_found() {
+    let (redis, empty) = (RedisServer::start(), RedisServer::start());
+    let directories = [Directory::new(), Directory::new()];
+    let hubs = nodes(&redis, &directories);
+    let mut readers = hubs.each_ref().map(reader);
+    let old = hubs[0].publish("a", "lost");
+    for reader in &mut readers {
+        assert_eq!(reader.data(), "lost");
+    }
+    redis.follow(&empty);
+    redis.promote();
+    for reader in &mut readers {
+        reader.notice("tidings.gap");
+    }
+    publish_until_taken(&hubs[1], "k", "new");
+    for reader in &mut readers {
+        assert_eq!(reader.data(), "new");
+    }
+    let mut late = hubs[0].resume(PATH, &old);
+    late.notice("tidings.gap");
+    assert_eq!(late.data(), "new");
+}
+
+#[test]
+fn redis_that_followed_its_replica_and_came_back_whole_is_told_to_nobody() {
+    let redis = RedisServer::start();
+    let replica = RedisServer::start_replica_of(&redis);
+    let directories = [Directory::new(), Directory::new()];
+    let hubs = nodes(&redis, &directories);
+    let mut readers = hubs.each_ref().map(reader);
+    let first = hubs[0].publish("a", "first");
+    eventually("the replica has it", || {
+        replica.info("master_repl_offset") == redis.info("master_repl_offset")
+    });
+    replica.promote();
+    redis.follow(&replica);
+    eventually("a publish is refused", || publish_once(&hubs[0], "k", "second").head.status == 503);
+    redis.promote();
+    publish_until_taken(&hubs[0], "k", "second");
+    for reader in &mut readers {
+        assert_eq!(reader.several(2), ["first", "second"]);
+    }
+    for hub in &hubs {
+        ready(hub);
+        assert_eq!(hub.resume(PATH, &first).data(), "second");
+    }
+}
+
+#[test]
+fn restart_with_data_makes_no_gap_for_those_who_are_there_nor_for_those_who_return() {
+    let (redis, directories) = (RedisServer::start_durable(), [Directory::new(), Directory::new()]);
+    let hubs = nodes(&redis, &directories);
+    let mut readers = hubs.each_ref().map(reader);
+    let first = hubs[0].publish("a", "first");
+    let second = hubs[1].publish("a", "second");
+    redis.restart();
+    publish_until_taken(&hubs[0], "k", "third");
+    for (reader, hub) in readers.iter_mut().zip(&hubs) {
+        assert_eq!(reader.several(3), ["first", "second", "third"]);
+        assert_eq!(hub.resume(PATH, &first).several(2), ["second", "third"]);
+        assert_eq!(hub.resume(PATH, &second).data(), "third");
+    }
+}
+
+#[test]
+fn client_that_is_further_than_its_new_node_waits_for_it() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let gate = RedisGate::to(&redis);
+    let late = Hub::with_redis_at(&directories[0], &gate.url(), &SOON);
+    let early = Hub::with_redis(&directories[1], &redis, &SOON);
+    ready(&early);
+    early.publish("a", "first");
+    ready(&late);
+    gate.hold();
+    let newer = early.publish("a", "newer");
+    let mut wire = Wire::connect(&late);
+    wire.send(late.head_of("GET", PATH, &[("Last-Event-ID", &newer)], b""));
+    eventually("the node has lost sight of redis", || late.get("/readyz").head.status == 503);
+    early.publish("a", "after");
+    gate.let_go();
+    let mut moved = Reader::over(wire);
+    assert_eq!(moved.data(), "after");
+    early.publish("a", "later");
+    assert_eq!(moved.data(), "later");
+}
