@@ -197,6 +197,9 @@ impl Connection {
         (self.cursor, self.tag, self.skips) = (cursor, tag, skips);
         (self.gap, self.told, self.asked_through) = (gap, told, asked_through);
         (self.seen, self.newest) = (seen, newest);
+        // Who begins at the head gets from now on what is not stored, too.
+        let is_behind = cursor < self.log.head().offset;
+        self.metrics.unstored_missed(self.seat.set_behind(is_behind));
     }
 
     /// Looks whether it has a place by now; says so to the client where it has.
@@ -207,8 +210,6 @@ impl Connection {
         if self.waits.is_some() {
             return Turn::Idle;
         }
-        // It has not been at the head.
-        self.metrics.unstored_missed(self.seat.set_behind(true));
         let position = self.position();
         let frame = match self.gap.take() {
             Some(gap) => frames::gap(&notice(gap, &position), &position),

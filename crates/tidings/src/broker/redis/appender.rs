@@ -192,9 +192,14 @@ impl Appender {
         self.metrics.stored(stored);
         for (place, item) in live {
             let live = Live::new(&item.draft, self.sight.witness().offset);
-            if let Err(fault) = self.link.publish_live(&live.encode()).await {
-                let _ = answer.send(Err(fault.into_error()));
-                return;
+            match self.link.publish_live(&live.encode()).await {
+                Ok(()) => {}
+                Err(fault) if answers.is_empty() => {
+                    let _ = answer.send(Err(fault.into_error()));
+                    return;
+                }
+                // What stands in the log was published; what is not stored promises nothing.
+                Err(fault) => warn!(%fault, "an event that is not stored went to nobody"),
             }
             answers.insert(place, Published::NotStored);
         }
