@@ -371,7 +371,7 @@ fn hub_works_as_the_user_of_redis_in_the_manual() {
     let url = redis.url().replacen("redis://", "redis://tidings:password@", 1);
     // The user may hear no more than this.
     let hub = Hub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_LISTEN", "project.*")]);
-    eventually("the node is ready", || hub.get("/readyz").head.status == 200);
+    hub.until_ready();
     let mut reader = hub.subscribe("/api/v1/events/project.42");
     drop(reader.position());
     hub.publish("project.42", "kept");

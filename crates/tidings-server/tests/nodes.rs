@@ -8,13 +8,8 @@ use super::redis_server::{RedisGate, RedisServer, Reply};
 /// Two nodes that have read the log.
 fn two(redis: &RedisServer, directories: &[Directory; 2]) -> [Hub; 2] {
     let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, redis, &[]));
-    hubs.iter().for_each(ready);
+    hubs.iter().for_each(Hub::until_ready);
     hubs
-}
-
-#[track_caller]
-fn ready(hub: &Hub) {
-    eventually("the node is ready", || hub.get("/readyz").head.status == 200);
 }
 
 #[test]
@@ -50,13 +45,13 @@ fn client_goes_from_node_to_node_and_misses_nothing() {
 fn node_that_starts_later_has_what_was_published_before() {
     let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
     let early = Hub::with_redis(&directories[0], &redis, &[]);
-    ready(&early);
+    early.until_ready();
     let first = early.publish("a", "first");
     for number in 0..3 {
         early.publish_batch((0..400).map(|at| json!({"channels": ["a"], "data": format!("{number} {at}")})));
     }
     let late = Hub::with_redis(&directories[1], &redis, &[]);
-    ready(&late);
+    late.until_ready();
     let mut reader = late.resume("/api/v1/events/a", &first);
     for number in 0..3 {
         for at in 0..400 {
@@ -134,7 +129,7 @@ fn nothing_is_heard_that_is_not_listed_nor_what_redis_says_of_its_keys() {
     let (redis, directory) = (RedisServer::start(), Directory::new());
     redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
     let hub = Hub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_LISTEN", "open.**")]);
-    ready(&hub);
+    hub.until_ready();
     let mut open = hub.subscribe("/api/v1/events/open.a");
     let mut closed = hub.subscribe("/api/v1/events/closed.a");
     let mut keys = hub.subscribe("/api/v1/events/__keyevent@0__:del");
@@ -158,7 +153,7 @@ fn streams_outlive_an_outage_and_go_on_without_a_hole() {
     let (redis, directories) = (RedisServer::start_durable(), [Directory::new(), Directory::new()]);
     let settings = [("TIDINGS_REDIS_DEADLINE", "1s")];
     let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, &redis, &settings));
-    hubs.iter().for_each(ready);
+    hubs.iter().for_each(Hub::until_ready);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     hubs[0].publish("a", "before");
@@ -168,7 +163,7 @@ fn streams_outlive_an_outage_and_go_on_without_a_hole() {
     eventually("the nodes are not ready", || hubs.iter().all(|hub| hub.get("/readyz").head.status == 503));
     assert!(hubs.iter().all(|hub| hub.get("/healthz").head.status == 200));
     redis.restart();
-    hubs.iter().for_each(ready);
+    hubs.iter().for_each(Hub::until_ready);
     hubs[1].publish("a", "after");
     for reader in &mut readers {
         assert_eq!(reader.several(2), ["before", "after"]);
@@ -196,23 +191,47 @@ fn loss_of_everything_is_told_and_streams_go_on() {
     assert_eq!(late.data(), "new");
 }
 
+/// A Redis and its replica, behind one address.
+struct Pair {
+    primary: RedisServer,
+    replica: RedisServer,
+    gate: RedisGate,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let primary = RedisServer::start();
+        let replica = RedisServer::start_replica_of(&primary);
+        let gate = RedisGate::to(&primary);
+        Self { primary, replica, gate }
+    }
+
+    /// Waits until the replica has what the primary has.
+    #[track_caller]
+    fn agree(&self) {
+        let offset = |redis: &RedisServer| redis.info("master_repl_offset");
+        eventually("the replica has it", || offset(&self.replica) == offset(&self.primary));
+    }
+
+    /// Kills the primary, and leads to the replica.
+    fn fail_over(&self) {
+        self.primary.kill();
+        self.gate.turn_to(&self.replica);
+    }
+}
+
 #[test]
 fn failover_that_lost_nothing_is_told_to_nobody() {
-    let (primary, directory) = (RedisServer::start(), Directory::new());
-    let replica = RedisServer::start_replica_of(&primary);
-    let gate = RedisGate::to(&primary);
-    let hub = Hub::with_redis_at(&directory, &gate.url(), &[]);
-    ready(&hub);
+    let (redis, directory) = (Pair::start(), Directory::new());
+    let hub = Hub::with_redis_at(&directory, &redis.gate.url(), &[]);
+    hub.until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     let first = hub.publish("a", "first");
     assert_eq!(reader.data(), "first");
-    eventually("the replica has it", || {
-        replica.info("master_repl_offset") == primary.info("master_repl_offset")
-    });
-    replica.promote();
-    primary.kill();
-    gate.turn_to(&replica);
+    redis.agree();
+    redis.replica.promote();
+    redis.fail_over();
     eventually("publishes are taken again", || hub.post("/api/v1/events/a", "second").head.status == 200);
     assert_eq!(reader.data(), "second");
     assert_eq!(hub.resume("/api/v1/events/a", &first).data(), "second");
@@ -220,25 +239,20 @@ fn failover_that_lost_nothing_is_told_to_nobody() {
 
 #[test]
 fn failover_that_lost_an_event_is_told_to_who_had_it_and_to_who_had_not() {
-    let (primary, directory) = (RedisServer::start(), Directory::new());
-    let replica = RedisServer::start_replica_of(&primary);
-    let gate = RedisGate::to(&primary);
-    let hub = Hub::with_redis_at(&directory, &gate.url(), &[]);
-    ready(&hub);
+    let (redis, directory) = (Pair::start(), Directory::new());
+    let hub = Hub::with_redis_at(&directory, &redis.gate.url(), &[]);
+    hub.until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     let mut other = hub.subscribe("/api/v1/events/b");
     reader.position();
     other.position();
     let kept = hub.publish("a", "kept");
     assert_eq!(reader.data(), "kept");
-    eventually("the replica has it", || {
-        replica.info("master_repl_offset") == primary.info("master_repl_offset")
-    });
-    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    redis.agree();
+    redis.replica.promote();
     let lost = hub.publish("a", "lost");
     assert_eq!(reader.data(), "lost");
-    primary.kill();
-    gate.turn_to(&replica);
+    redis.fail_over();
     eventually("publishes are taken again", || hub.post("/api/v1/events/a", "new").head.status == 200);
     reader.notice("tidings.gap");
     assert_eq!(reader.data(), "new");

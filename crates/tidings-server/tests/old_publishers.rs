@@ -18,7 +18,7 @@ impl Nodes {
         let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
         let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, &redis, settings));
         for hub in &hubs {
-            eventually("the node is ready", || hub.get("/readyz").head.status == 200);
+            hub.until_ready();
         }
         Self { redis, _directories: directories, hubs }
     }

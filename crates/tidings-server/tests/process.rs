@@ -114,6 +114,12 @@ impl Hub {
         Self::start(command)
     }
 
+    /// Waits until it is ready.
+    #[track_caller]
+    pub(crate) fn until_ready(&self) {
+        eventually("the node is ready", || self.get("/readyz").head.status == 200);
+    }
+
     /// Host and port.
     pub(crate) fn authority(&self) -> &str {
         self.url.trim_start_matches("http://").trim_end_matches('/')

@@ -17,13 +17,8 @@ const SOON: [(&str, &str); 1] = [("TIDINGS_REDIS_DEADLINE", "1s")];
 /// Nodes that have read the log, and give up on Redis soon.
 fn nodes<const N: usize>(redis: &RedisServer, directories: &[Directory; N]) -> [Hub; N] {
     let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, redis, &SOON));
-    hubs.iter().for_each(ready);
+    hubs.iter().for_each(Hub::until_ready);
     hubs
-}
-
-#[track_caller]
-fn ready(hub: &Hub) {
-    eventually("the node is ready", || hub.get("/readyz").head.status == 200);
 }
 
 /// A stream that stands at its position.
@@ -73,7 +68,7 @@ fn paused_redis_is_seen_and_a_retry_lands_once() {
     assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
     assert!(hubs.iter().all(|hub| hub.get("/healthz").head.status == 200));
     redis.resume();
-    hubs.iter().for_each(ready);
+    hubs.iter().for_each(Hub::until_ready);
     let answers = hubs.each_ref().map(|hub| publish_until_taken(hub, "k", "once").json());
     assert_eq!(answers[0], answers[1]);
     hubs[1].publish("a", "after");
@@ -90,7 +85,7 @@ fn half_open_connection_is_found_by_the_position_check() {
         Hub::with_redis_at(&directories[0], &gate.url(), &[]),
         Hub::with_redis(&directories[1], &redis, &[]),
     ];
-    hubs.iter().for_each(ready);
+    hubs.iter().for_each(Hub::until_ready);
     let mut reader = reader(&hubs[0]);
     hubs[1].publish("a", "before");
     assert_eq!(reader.data(), "before");
@@ -99,7 +94,7 @@ fn half_open_connection_is_found_by_the_position_check() {
     hubs[1].publish("a", "behind it");
     assert_eq!(reader.data(), "behind it");
     assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
-    ready(&hubs[0]);
+    hubs[0].until_ready();
     hubs[0].publish("a", "of the node itself");
     assert_eq!(reader.data(), "of the node itself");
 }
@@ -108,13 +103,13 @@ fn half_open_connection_is_found_by_the_position_check() {
 fn long_deadline_does_not_hide_a_redis_that_hangs() {
     let (redis, directory) = (RedisServer::start(), Directory::new());
     let hub = Hub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_DEADLINE", "30s")]);
-    ready(&hub);
+    hub.until_ready();
     redis.pause();
     let begun = Instant::now();
     eventually("the node is not ready", || hub.get("/readyz").head.status == 503);
     assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
     redis.resume();
-    ready(&hub);
+    hub.until_ready();
 }
 
 #[test]
@@ -204,7 +199,7 @@ fn redis_that_followed_its_replica_and_came_back_whole_is_told_to_nobody() {
         assert_eq!(reader.several(2), ["first", "second"]);
     }
     for hub in &hubs {
-        ready(hub);
+        hub.until_ready();
         assert_eq!(hub.resume(PATH, &first).data(), "second");
     }
 }
@@ -231,9 +226,9 @@ fn client_that_is_further_than_its_new_node_waits_for_it() {
     let gate = RedisGate::to(&redis);
     let late = Hub::with_redis_at(&directories[0], &gate.url(), &SOON);
     let early = Hub::with_redis(&directories[1], &redis, &SOON);
-    ready(&early);
+    early.until_ready();
     early.publish("a", "first");
-    ready(&late);
+    late.until_ready();
     gate.hold();
     let newer = early.publish("a", "newer");
     let mut wire = Wire::connect(&late);

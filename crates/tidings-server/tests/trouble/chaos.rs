@@ -12,7 +12,7 @@ use tidings_protocol::sse::{Item, Parser};
 use crate::process::{Directory, Hub};
 use crate::redis_server::RedisServer;
 
-use super::{PATH, SOON, ready};
+use super::{PATH, SOON};
 
 const PUBLISHERS: usize = 4;
 const READERS: usize = 6;
@@ -65,7 +65,7 @@ fn acknowledged_events_reach_everyone_once_whatever_fails() {
     let directories = [Directory::new(), Directory::new(), Directory::new()];
     let start = |number: usize| Hub::with_redis(&directories[number], &redis, &SOON);
     let mut hubs = [0, 1, 2].map(|number| Some(start(number)));
-    hubs.iter().flatten().for_each(ready);
+    hubs.iter().flatten().for_each(Hub::until_ready);
     let first = hubs[0].as_ref().unwrap().publish("a", "first");
     let scene = Scene {
         authorities: Mutex::new(hubs.iter().flatten().map(|hub| hub.authority().to_owned()).collect()),

@@ -130,7 +130,7 @@ impl Follower {
         if stored.is_empty() {
             return Ok(());
         }
-        match self.try_place(&stored) {
+        match self.try_place(stored) {
             Ok(()) => Ok(()),
             // Looking over reads what is between, and the rows.
             Err(Misplaced::Hole { .. } | Misplaced::UnknownEpoch { .. } | Misplaced::Diverged { .. }) => {
@@ -141,17 +141,16 @@ impl Follower {
         }
     }
 
-    fn try_place(&self, stored: &[Stored]) -> Result<(), Misplaced> {
-        let placed = stored.iter().map(|it| Placed {
-            offset: it.offset,
-            epoch: it.epoch,
-            tag: it.tag,
-            draft: it.draft.clone(),
+    fn try_place(&self, stored: Vec<Stored>) -> Result<(), Misplaced> {
+        let placed = stored.into_iter().map(|Stored { offset, epoch, tag, draft }| Placed {
+            offset,
+            epoch,
+            tag,
+            draft,
         });
         let entries = self.log.place(placed.collect())?;
         if let Some(last) = entries.last() {
-            let epoch = stored.last().map_or(Epoch(0), |it| it.epoch);
-            self.sight.has_seen(Witness { epoch, offset: last.offset, tag: last.tag });
+            self.sight.has_seen(Witness { epoch: last.epoch, offset: last.offset, tag: last.tag });
             self.audience.stored(&entries);
         }
         Ok(())
@@ -200,7 +199,7 @@ impl Follower {
                 // It was trimmed meanwhile.
                 self.log.begin_at(first);
             }
-            self.try_place(&stored).map_err(Ended::Misplaced)?;
+            self.try_place(stored).map_err(Ended::Misplaced)?;
         }
         Ok(())
     }
