@@ -103,8 +103,9 @@ impl Unknowns {
     fn question_for(&self, state: &State, start: &Start, waited_for: Option<u64>) -> Option<u64> {
         let questions = self.questions();
         if questions.answered < questions.blind_until {
-            // One that has begun may have been answered by the broker before this start knew what it knows.
-            return Some(questions.blind_until.max(waited_for.unwrap_or(questions.begun + 1)));
+            // One that has begun may have been answered by the broker before the client got its id.
+            let least = if matches!(start, Start::After(_)) { questions.begun + 1 } else { 0 };
+            return Some(questions.blind_until.max(waited_for.unwrap_or(least)));
         }
         match waited_for {
             Some(question) if question <= questions.answered => None,
