@@ -4,13 +4,13 @@ pub(crate) mod embedded;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tidings_protocol::{ChannelName, EventId};
 use tokio::sync::watch;
 
 use crate::{
-    error::Error,
+    error::{Code, Error},
     log::entry::{Draft, Entry, Unstored},
 };
 
@@ -50,6 +50,37 @@ pub(crate) trait Audience: Send + Sync {
     fn wanted(&self) -> Vec<String>;
     /// Counts the times that these have changed.
     fn interest(&self) -> watch::Receiver<u64>;
+}
+
+/// The idempotency keys of publishes that go into the log together: a repeat waits until its first is there.
+#[derive(Default)]
+struct KeysUnderWay(HashSet<(Arc<str>, Arc<str>)>);
+
+impl KeysUnderWay {
+    fn add(&mut self, draft: &Draft) {
+        if let Some(it) = &draft.idempotency {
+            self.0.insert((it.publisher.clone(), it.key.clone()));
+        }
+    }
+
+    fn has_one_of(&self, items: &[Item]) -> bool {
+        let keys = items.iter().filter_map(|item| item.draft.idempotency.as_ref());
+        keys.into_iter().any(|it| self.0.contains(&(it.publisher.clone(), it.key.clone())))
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Nothing was kept, and it may be tried again.
+fn not_stored(detail: &'static str) -> Error {
+    Error::new(Code::NotStored, detail).retry_after(Duration::from_secs(1))
+}
+
+/// The one who appends is gone.
+fn shutting_down() -> Error {
+    Error::new(Code::ShuttingDown, "the hub is shutting down; nothing was stored; try another node")
 }
 
 /// One event on its way into the log, or past it.

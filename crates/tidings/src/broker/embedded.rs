@@ -3,7 +3,6 @@
 //! tells the hub, then answers the publishers.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError},
     thread::{self, Thread},
     time::Duration,
@@ -16,7 +15,7 @@ use tokio::sync::{
 };
 use tracing::error;
 
-use super::{Audience, Item, Published};
+use super::{Audience, Item, KeysUnderWay, Published, not_stored, shutting_down};
 use crate::{
     error::{Code, Error},
     log::{
@@ -114,10 +113,7 @@ impl Broker {
         match tokio::time::timeout_at(due, queue.send(publish)).await {
             Ok(Ok(())) => wake::ring(&self.bell),
             Ok(Err(_)) => {
-                return Err(Error::new(
-                    Code::ShuttingDown,
-                    "the hub is shutting down; nothing was stored; try another node",
-                ));
+                return Err(shutting_down());
             }
             Err(_) => return Err(not_stored("the log takes no more publishes now; try again")),
         }
@@ -157,8 +153,7 @@ impl Broker {
 #[derive(Default)]
 struct Group {
     drafts: Vec<Draft>,
-    /// Key and publisher of each draft that has one.
-    keys: HashSet<(Arc<str>, Arc<str>)>,
+    keys: KeysUnderWay,
     waiting: Vec<Waiting>,
     bytes: usize,
 }
@@ -190,7 +185,7 @@ impl Writer {
             let mut group = Group::default();
             let mut next = Some(first);
             while let Some(publish) = next {
-                if group.repeats_a_key_of(&publish) {
+                if group.keys.has_one_of(&publish.items) {
                     // Its first is under way in this very group: the repeat waits for it.
                     committer.commit(std::mem::take(&mut group));
                 }
@@ -327,11 +322,6 @@ fn settle(slot: Slot, entries: &[Arc<Entry>]) -> Published {
 }
 
 impl Group {
-    fn repeats_a_key_of(&self, publish: &Publish) -> bool {
-        let keys = publish.items.iter().filter_map(|item| item.draft.idempotency.as_ref());
-        keys.into_iter().any(|it| self.keys.contains(&(it.publisher.clone(), it.key.clone())))
-    }
-
     fn add(&mut self, item: Item, known: Option<EventId>) -> Slot {
         if let Some(id) = known {
             return Slot::Repeat(id);
@@ -340,9 +330,7 @@ impl Group {
             return Slot::Unstored { after_drafts: self.drafts.len(), draft: Box::new(item.draft) };
         }
         self.bytes += item.draft.data.len();
-        if let Some(idempotency) = &item.draft.idempotency {
-            self.keys.insert((idempotency.publisher.clone(), idempotency.key.clone()));
-        }
+        self.keys.add(&item.draft);
         self.drafts.push(item.draft);
         Slot::Draft(self.drafts.len() - 1)
     }
@@ -363,10 +351,6 @@ fn refusal(error: &StoreError) -> Error {
         }
         _ => not_stored("the log could not be written; the hub's own log says why"),
     }
-}
-
-fn not_stored(detail: &'static str) -> Error {
-    Error::new(Code::NotStored, detail).retry_after(Duration::from_secs(1))
 }
 
 fn gone() -> Error {

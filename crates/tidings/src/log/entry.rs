@@ -196,12 +196,17 @@ pub(crate) struct Unstored {
     pub(crate) frame: Bytes,
 }
 
+/// The frame of an event that is not stored: it carries no id.
+pub(crate) fn frame_without_id(event: Option<&EventName>, data: &str) -> Bytes {
+    let mut frame = Vec::with_capacity(data.len() + 32);
+    sse::write_event_lines(&mut frame, event.map(EventName::as_str), data);
+    sse::write_end(&mut frame);
+    Bytes::from(frame)
+}
+
 impl Draft {
     /// The frame of an event that is not stored: it carries no id.
     pub(crate) fn frame_without_id(&self) -> Bytes {
-        let mut frame = Vec::with_capacity(self.data.len() + 32);
-        sse::write_event_lines(&mut frame, self.event.as_ref().map(EventName::as_str), &self.data);
-        sse::write_end(&mut frame);
-        Bytes::from(frame)
+        frame_without_id(self.event.as_ref(), &self.data)
     }
 }

@@ -1,6 +1,6 @@
 //! Appends what is published on this node: whatever waits goes to Redis in one call.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tidings_protocol::{Epoch, EventId, Tag};
 use tokio::{
@@ -13,7 +13,7 @@ use super::{
     Append, AppendError, Appended, Link, NewEvent, Outcome, Witness, fault::Fault, live::Live, sight::Sight,
 };
 use crate::{
-    broker::{Item, Published},
+    broker::{Item, KeysUnderWay, Published, not_stored, shutting_down},
     error::{Code, Error},
     metrics::Metrics,
 };
@@ -69,10 +69,7 @@ impl Broker {
         let due = Instant::now() + self.deadline;
         match timeout_at(due, self.queue.send(Publish { items, due, answer })).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => {
-                let detail = "the hub is shutting down; nothing was stored; try another node";
-                return Err(Error::new(Code::ShuttingDown, detail));
-            }
+            Ok(Err(_)) => return Err(shutting_down()),
             Err(_) => return Err(not_stored("too many publishes wait for redis; try again")),
         }
         // The appender answers by then; it is waited for a moment longer, so that its word counts.
@@ -91,7 +88,7 @@ struct Batch {
     stored: Vec<Waiting>,
     /// Those that have nothing to store.
     live: Vec<Waiting>,
-    keys: HashSet<(Arc<str>, Arc<str>)>,
+    keys: KeysUnderWay,
     bytes: usize,
 }
 
@@ -109,7 +106,7 @@ impl Appender {
             let mut next = Some(first);
             let mut batch = Batch::default();
             while let Some(publish) = next {
-                if batch.repeats_a_key_of(&publish) {
+                if batch.keys.has_one_of(&publish.items) {
                     // Its first is under way in this very batch: the repeat waits for it.
                     self.append(std::mem::take(&mut batch)).await;
                 }
@@ -208,11 +205,6 @@ impl Appender {
 }
 
 impl Batch {
-    fn repeats_a_key_of(&self, publish: &Publish) -> bool {
-        let keys = publish.items.iter().filter_map(|item| item.draft.idempotency.as_ref());
-        keys.into_iter().any(|it| self.keys.contains(&(it.publisher.clone(), it.key.clone())))
-    }
-
     fn add(&mut self, publish: Publish, random: fn() -> u64) {
         let Publish { items, due, answer } = publish;
         let (mut events, mut live) = (Vec::with_capacity(items.len()), Vec::new());
@@ -222,9 +214,7 @@ impl Batch {
                 live.push((place, item));
                 continue;
             }
-            if let Some(it) = &item.draft.idempotency {
-                self.keys.insert((it.publisher.clone(), it.key.clone()));
-            }
+            self.keys.add(&item.draft);
             // Zero is the tag that compares with none.
             events.push(NewEvent { draft: item.draft, tag: Tag((random() as u32).max(1)) });
         }
@@ -236,8 +226,4 @@ impl Batch {
             self.stored.push(waiting);
         }
     }
-}
-
-fn not_stored(detail: &'static str) -> Error {
-    Error::new(Code::NotStored, detail).retry_after(Duration::from_secs(1))
 }

@@ -210,14 +210,15 @@ impl Follower {
             let seen = self.sight.seen();
             let head = self.heard(self.link.head()).await?;
             let Some(newest) = head.newest() else {
-                self.link.begin(self.first_epoch(&head)).await?;
+                let lost = if seen.offset == 0 { Loss::None } else { Loss::All };
+                self.link.begin(self.new_epoch(lost, &head)).await?;
                 continue;
             };
             if self.has_lost(seen, &head).await? {
                 let lost = self.loss(seen, &head).await?;
                 warn!(seen = seen.offset, head = head.offset, "redis has lost events");
                 self.metrics.broker_forked();
-                let new = NewEpoch { epoch: self.new_epoch(), lost, replid: head.replid.clone() };
+                let new = self.new_epoch(lost, &head);
                 match self.link.report_loss(newest.epoch, (seen.epoch, seen.offset), new).await? {
                     Begun::Now(_) | Begun::Known => self.sight.forget(seen),
                     Begun::Other { .. } => {}
@@ -226,22 +227,15 @@ impl Follower {
             }
             if head.replid != head.epoch_replid && !head.replid.is_empty() {
                 info!(head = head.offset, "redis is another server than before; a new epoch begins");
-                let new = NewEpoch { epoch: self.new_epoch(), lost: Loss::None, replid: head.replid.clone() };
-                self.link.begin_epoch(newest.epoch, new).await?;
+                self.link.begin_epoch(newest.epoch, self.new_epoch(Loss::None, &head)).await?;
                 continue;
             }
             return Ok(head);
         }
     }
 
-    fn first_epoch(&self, head: &Head) -> NewEpoch {
-        let is_new = self.sight.seen().offset == 0;
-        let lost = if is_new { Loss::None } else { Loss::All };
-        NewEpoch { epoch: self.new_epoch(), lost, replid: head.replid.clone() }
-    }
-
-    fn new_epoch(&self) -> Epoch {
-        Epoch((self.random)())
+    fn new_epoch(&self, lost: Loss, head: &Head) -> NewEpoch {
+        NewEpoch { epoch: Epoch((self.random)()), lost, replid: head.replid.clone() }
     }
 
     /// Whether the newest entry that was seen is not there.

@@ -5,7 +5,7 @@ mod wishes;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tidings_protocol::ChannelName;
+use tidings_protocol::{ChannelName, EventName};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -16,7 +16,10 @@ use super::{Heard, Link, ears::Wish, live::Live};
 use crate::{
     broker::Audience,
     config::RedisSettings,
-    log::{Log, entry::Unstored},
+    log::{
+        Log,
+        entry::{Unstored, frame_without_id},
+    },
     metrics::Metrics,
 };
 
@@ -87,7 +90,7 @@ impl Hearer {
         while self.log.head().offset < live.after && Instant::now() < due {
             sleep(LOOK).await;
         }
-        self.deliver(live);
+        self.deliver(&live.channels, live.event.as_ref(), &live.data, live.after);
     }
 
     /// A message of another program, on the channel of the same name.
@@ -102,14 +105,14 @@ impl Hearer {
         if data.len() > self.event_bytes_max {
             return self.drop_message("it is larger than limits.event_bytes");
         }
-        self.deliver(Live::of_other(channel, data.to_owned(), self.log.head().offset, 0));
+        self.deliver(&[channel], None, data, u64::MAX);
     }
 
-    fn deliver(&self, live: Live) {
-        let after = live.after.min(self.log.head().offset);
-        let draft = live.into_draft();
-        let missed =
-            self.audience.unstored(&draft.channels, &Unstored { after, frame: draft.frame_without_id() });
+    /// Leaves an event with its readers, behind what is stored up to `after`, as far as that is here.
+    fn deliver(&self, channels: &[ChannelName], event: Option<&EventName>, data: &str, after: u64) {
+        let after = after.min(self.log.head().offset);
+        let frame = frame_without_id(event, data);
+        let missed = self.audience.unstored(channels, &Unstored { after, frame });
         self.metrics.unstored(missed);
     }
 

@@ -1,7 +1,7 @@
 //! Events that are in no log, on their way from one node to all.
 
 use serde::{Deserialize, Serialize};
-use tidings_protocol::{ChannelName, EventName, Priority};
+use tidings_protocol::{ChannelName, EventName};
 
 use crate::log::entry::Draft;
 
@@ -10,11 +10,10 @@ use crate::log::entry::Draft;
 pub(super) struct Live {
     /// The newest entry that the publisher's node knew: what is stored up to there comes first.
     pub(super) after: u64,
-    channels: Vec<ChannelName>,
+    pub(super) channels: Vec<ChannelName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    event: Option<EventName>,
-    data: String,
-    at: u64,
+    pub(super) event: Option<EventName>,
+    pub(super) data: String,
 }
 
 impl Live {
@@ -24,13 +23,7 @@ impl Live {
             channels: draft.channels.to_vec(),
             event: draft.event.clone(),
             data: draft.data.to_string(),
-            at: draft.published_at,
         }
-    }
-
-    /// A message of another program: text of an event without a name.
-    pub(super) fn of_other(channel: ChannelName, data: String, after: u64, at: u64) -> Self {
-        Self { after, channels: vec![channel], event: None, data, at }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -39,18 +32,5 @@ impl Live {
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
-    }
-
-    pub(super) fn into_draft(self) -> Draft {
-        Draft {
-            channels: self.channels.into(),
-            event: self.event,
-            data: self.data.into(),
-            priority: Priority::Normal,
-            key: None,
-            published_at: self.at,
-            expires_at: None,
-            idempotency: None,
-        }
     }
 }
