@@ -13,6 +13,7 @@ mod wire;
 
 mod behind;
 mod bench;
+mod capture;
 mod carriers;
 mod check;
 mod conformance;

@@ -5,6 +5,7 @@
 
 mod append;
 mod appender;
+mod capture;
 mod connection;
 mod ears;
 mod epochs;
@@ -13,6 +14,7 @@ mod follow;
 mod hear;
 mod link;
 mod live;
+mod mirror;
 mod record;
 mod script;
 mod server;
@@ -22,9 +24,11 @@ mod wire;
 
 use std::sync::Arc;
 
+use self::capture::Line;
 pub(crate) use self::{
     append::{Append, AppendError, Appended, NewEvent, Outcome, Witness},
     appender::{Appender, Broker},
+    capture::Capturer,
     ears::{Ears, Heard},
     epochs::{Begun, EpochRow, Head, Loss, NewEpoch},
     fault::Fault,
@@ -50,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) appender: Appender,
     pub(crate) follower: Follower,
     pub(crate) hearer: Hearer,
+    /// None where nothing is to be captured.
+    pub(crate) capturer: Option<Capturer>,
     pub(crate) trimmer: Trimmer,
     pub(crate) sight: Arc<Sight>,
 }
@@ -75,6 +81,7 @@ pub(crate) fn parts(
         deadline: redis.deadline,
         replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),
         idempotency_window: settings.log.idempotency_window,
+        mirror: redis.mirror.clone(),
     })?);
     let sight = Arc::new(Sight::new());
     let (broker, appender) =
@@ -87,7 +94,20 @@ pub(crate) fn parts(
         metrics: metrics.clone(),
         random,
     };
+    let capturer = (!redis.capture.is_empty()).then(|| {
+        sight.is_not_captured("no node is known to capture yet".to_owned());
+        Capturer {
+            line: Arc::new(Line::new(redis.of_captured())),
+            link: link.clone(),
+            sight: sight.clone(),
+            metrics: metrics.clone(),
+            random,
+            lease: redis.lease,
+        }
+    });
     let hearer = Hearer {
+        line: capturer.as_ref().map(|capturer| capturer.line.clone()),
+        random,
         link: link.clone(),
         log: log.clone(),
         audience: audience.clone(),
@@ -98,7 +118,7 @@ pub(crate) fn parts(
     let retention_age_ms = u64::try_from(settings.log.retention_age.as_millis()).unwrap_or(u64::MAX);
     let retention = (retention_age_ms, settings.log.retention_bytes);
     let trimmer = Trimmer { link: link.clone(), log: log.clone(), retention };
-    Ok(Parts { link, broker, appender, follower, hearer, trimmer, sight })
+    Ok(Parts { link, broker, appender, follower, hearer, capturer, trimmer, sight })
 }
 
 /// Lets go of what is too old or too much in Redis. Every node does; it is done once.
@@ -132,6 +152,12 @@ struct Keys {
     meta: String,
     epochs: String,
     live: String,
+    /// Who captures.
+    lease: String,
+    /// The place up to which messages are in the log.
+    captured: String,
+    /// Since when nobody captures.
+    free: String,
     prefix: String,
 }
 
@@ -142,6 +168,9 @@ impl Keys {
             meta: format!("{{{prefix}}}:meta"),
             epochs: format!("{{{prefix}}}:epochs"),
             live: format!("{{{prefix}}}:live"),
+            lease: format!("{{{prefix}}}:capture:lease"),
+            captured: format!("{{{prefix}}}:capture:place"),
+            free: format!("{{{prefix}}}:capture:free"),
             prefix: prefix.to_owned(),
         }
     }

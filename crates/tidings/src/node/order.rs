@@ -60,7 +60,7 @@ fn shared(
     audience: &Arc<dyn Audience>,
     metrics: &Arc<Metrics>,
 ) -> Result<Order, Error> {
-    use tokio::{runtime::Handle, task::JoinSet};
+    use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
     let parts = crate::broker::redis::parts(settings, log, audience, metrics, rand::random)?;
     let keeper = keeper(log, None, settings)?;
@@ -71,14 +71,18 @@ fn shared(
     followers.spawn(parts.follower.run());
     followers.spawn(parts.hearer.run());
     followers.spawn(parts.trimmer.run());
+    let (stop, stopped) = watch::channel(false);
+    let capturer = parts.capturer.map(|capturer| tokio::spawn(capturer.run(stopped)));
     let (kept, runtime, sight) = (log.clone(), Handle::current(), parts.sight);
     Ok(Order {
         broker: Broker::Redis(parts.broker),
         standing: Box::new(move || sight.standing()),
         shelf: Some(Arc::new(shelf::RedisShelf(parts.link))),
         end: Box::new(move || {
-            // It answers all that was published, and ends; what follows is dropped then.
+            // They answer all that was published, append all that was heard, and end; what follows is dropped then.
+            let _ = stop.send(true);
             let _ = runtime.block_on(appender);
+            capturer.map(|capturer| runtime.block_on(capturer));
             drop(followers);
             keeper.end(&kept);
         }),

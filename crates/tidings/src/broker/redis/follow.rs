@@ -179,7 +179,7 @@ impl Follower {
         self.log.answer(question);
         self.sight.is_read();
         let lag = head.offset.saturating_sub(here.offset);
-        self.metrics.broker_compared(lag, self.link.connections_opened());
+        self.metrics.broker_compared(lag, self.link.connections_opened(), self.link.unmirrored());
         Ok(head.offset)
     }
 

@@ -27,6 +27,7 @@ fn options(redis: &Process) -> Options {
         deadline: Duration::from_secs(20),
         replicas_min: 0,
         idempotency_window: Duration::from_secs(60),
+        mirror: Vec::new(),
     }
 }
 
