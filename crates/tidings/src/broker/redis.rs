@@ -17,6 +17,7 @@ mod record;
 mod script;
 mod server;
 mod sight;
+mod state;
 mod tail;
 mod wire;
 
@@ -33,6 +34,7 @@ pub(crate) use self::{
     link::{Link, Options},
     record::Stored,
     sight::Sight,
+    state::{Changed, Mirror, News, Put, Row, Version},
     tail::Tail,
 };
 use crate::{
@@ -52,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) hearer: Hearer,
     pub(crate) trimmer: Trimmer,
     pub(crate) sight: Arc<Sight>,
+    /// Whom all nodes refuse.
+    pub(crate) revocations: Arc<Mirror>,
 }
 
 /// Makes the parts of a node whose log is in Redis.
@@ -77,6 +81,8 @@ pub(crate) fn parts(
         idempotency_window: settings.log.idempotency_window,
     })?);
     let sight = Arc::new(Sight::new());
+    let revocations = state::Table::new(link.clone(), "revocations", random);
+    let revocations = Arc::new(Mirror::new(revocations, sight.clone()));
     let (broker, appender) =
         appender::appender(link.clone(), sight.clone(), metrics.clone(), redis.deadline, random);
     let follower = Follower {
@@ -86,6 +92,7 @@ pub(crate) fn parts(
         audience: audience.clone(),
         metrics: metrics.clone(),
         random,
+        shared: revocations.clone(),
     };
     let hearer = Hearer {
         link: link.clone(),
@@ -93,12 +100,13 @@ pub(crate) fn parts(
         audience: audience.clone(),
         metrics: metrics.clone(),
         settings: redis,
+        shared: revocations.clone(),
         event_bytes_max: usize::try_from(settings.limits.event_bytes).unwrap_or(usize::MAX),
     };
     let retention_age_ms = u64::try_from(settings.log.retention_age.as_millis()).unwrap_or(u64::MAX);
     let retention = (retention_age_ms, settings.log.retention_bytes);
-    let trimmer = Trimmer { link: link.clone(), log: log.clone(), retention };
-    Ok(Parts { link, broker, appender, follower, hearer, trimmer, sight })
+    let trimmer = Trimmer { link: link.clone(), log: log.clone(), retention, shared: revocations.clone() };
+    Ok(Parts { link, broker, appender, follower, hearer, trimmer, sight, revocations })
 }
 
 /// Lets go of what is too old or too much in Redis. Every node does; it is done once.
@@ -107,6 +115,7 @@ pub(crate) struct Trimmer {
     log: Arc<Log>,
     /// Age in milliseconds, and bytes.
     retention: (u64, u64),
+    shared: Arc<Mirror>,
 }
 
 /// How often Redis is trimmed.
@@ -121,6 +130,9 @@ impl Trimmer {
             if let Err(fault) = self.link.trim(not_before, self.retention.1).await {
                 tracing::debug!(%fault, "redis was not trimmed");
             }
+            if let Err(fault) = self.shared.sweep(self.log.now()).await {
+                tracing::debug!(%fault, "what is over was not taken away");
+            }
         }
     }
 }
@@ -132,6 +144,10 @@ struct Keys {
     meta: String,
     epochs: String,
     live: String,
+    /// The channel of changes to small state.
+    changes: String,
+    /// The versions of its tables.
+    versions: String,
     prefix: String,
 }
 
@@ -142,6 +158,8 @@ impl Keys {
             meta: format!("{{{prefix}}}:meta"),
             epochs: format!("{{{prefix}}}:epochs"),
             live: format!("{{{prefix}}}:live"),
+            changes: format!("{{{prefix}}}:changes"),
+            versions: format!("{{{prefix}}}:state"),
             prefix: prefix.to_owned(),
         }
     }
@@ -156,6 +174,11 @@ impl Keys {
     /// A key of small state that is no part of the log.
     fn state(&self, key: &str) -> String {
         format!("{{{}}}:state:{key}", self.prefix)
+    }
+
+    /// When the rows of a table end.
+    fn ends(&self, table: &str) -> String {
+        self.state(&format!("{table}:ends"))
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Heard, Link, ears::Wish, live::Live};
+use super::{Heard, Link, Mirror, ears::Wish, live::Live};
 use crate::{
     broker::Audience,
     config::RedisSettings,
@@ -38,6 +38,7 @@ pub(crate) struct Hearer {
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: RedisSettings,
     pub(super) event_bytes_max: usize,
+    pub(super) shared: Arc<Mirror>,
 }
 
 impl Hearer {
@@ -45,7 +46,8 @@ impl Hearer {
     pub(crate) async fn run(self) {
         let mut ears = self.link.ears(6 * self.event_bytes_max + ENVELOPE_BYTES);
         let live = self.link.live_channel().as_bytes().to_vec();
-        ears.subscribe([Wish::Name(live.clone())]).await;
+        let changes = self.link.keys().changes.as_bytes().to_vec();
+        ears.subscribe([live.clone(), changes.clone()].map(Wish::Name)).await;
         let mut wishes: BTreeSet<Wish> = BTreeSet::new();
         let mut interest: watch::Receiver<u64> = self.audience.interest();
         interest.mark_changed();
@@ -54,6 +56,7 @@ impl Hearer {
             tokio::select! {
                 heard = ears.next() => match heard {
                     Heard::Message { channel, payload } if channel == live => self.live(&payload).await,
+                    Heard::Message { channel, payload } if channel == changes => self.shared.heard(&payload),
                     Heard::Message { channel, payload } => self.message(&channel, &payload),
                     Heard::TooLarge { bytes, .. } => self.drop_message(&format!("it is {bytes} bytes")),
                     Heard::Subscribed { .. } => {}
@@ -63,6 +66,7 @@ impl Hearer {
                         }
                     }
                     Heard::Back => {
+                        self.shared.was_deaf();
                         if std::mem::take(&mut is_away) {
                             info!("redis is heard again");
                         }
