@@ -67,7 +67,7 @@ impl Mirror {
         self.state().taken();
         loop {
             let bell = self.bell.notified();
-            if let Some(news) = self.from_messages() {
+            if let Some(news) = self.next_message() {
                 return news;
             }
             if self.has_to_read() {
@@ -140,7 +140,7 @@ impl Mirror {
 
     /// The first message that follows on what is known. One that does not, and does not lead there either, says that
     /// another was missed.
-    fn from_messages(&self) -> Option<News> {
+    fn next_message(&self) -> Option<News> {
         let mut state = self.state();
         while let Some(Message(_, before, after, key, row)) = state.messages.pop_front() {
             let (Some(before), Some(after)) = (Version::parse(&before), Version::parse(&after)) else {
