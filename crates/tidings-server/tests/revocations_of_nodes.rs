@@ -183,6 +183,21 @@ fn redis_that_lost_everything_is_told_again_whom_the_nodes_refuse() {
 }
 
 #[test]
+fn node_tells_the_others_of_what_only_its_journal_has() {
+    let redis = RedisServer::start();
+    let node = Node::start(&redis);
+    node.revoke(&json!({"user": "u"})).is(204);
+    let directory = node.kill();
+    redis.restart_empty();
+    let other = Node::start(&redis);
+    let token = old("u");
+    let mut reader = other.hub.subscribe_as(&token, STREAM);
+    let _again = Node::start_in(directory, &redis);
+    reader.ends("revoked", false);
+    assert!(other.refuses(&token));
+}
+
+#[test]
 fn two_nodes_that_revoke_the_same_at_once_lose_neither() {
     let redis = RedisServer::start();
     let nodes = two(&redis);
