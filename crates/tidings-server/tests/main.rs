@@ -43,6 +43,7 @@ mod publish;
 mod reach;
 mod resume;
 mod revocations;
+mod revocations_of_nodes;
 mod rights;
 mod serve;
 mod settings;

@@ -29,7 +29,7 @@ impl Nodes {
         self.hubs.each_ref().map(|hub| reader(hub, path))
     }
 
-    /// Waits until each node has so many channels, besides its own, and patterns in Redis.
+    /// Waits until each node has so many channels, besides its own two, and patterns in Redis.
     #[track_caller]
     fn hear(&self, mut expected: [(i64, i64); 2]) {
         expected.sort_unstable();
@@ -47,7 +47,7 @@ impl Nodes {
             line.split(' ').find_map(|word| word.strip_prefix(field)).unwrap().parse().unwrap()
         };
         let mut counts: Vec<_> =
-            clients.lines().map(|line| (count(line, "sub=") - 1, count(line, "psub="))).collect();
+            clients.lines().map(|line| (count(line, "sub=") - 2, count(line, "psub="))).collect();
         counts.sort_unstable();
         counts
     }

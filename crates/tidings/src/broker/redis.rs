@@ -19,6 +19,7 @@ mod record;
 mod script;
 mod server;
 mod sight;
+mod state;
 mod tail;
 mod wire;
 
@@ -37,6 +38,7 @@ pub(crate) use self::{
     link::{Link, Options},
     record::Stored,
     sight::Sight,
+    state::{Changed, News, Put, Row, Version, View},
     tail::Tail,
 };
 use crate::{
@@ -58,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) capturer: Option<Capturer>,
     pub(crate) trimmer: Trimmer,
     pub(crate) sight: Arc<Sight>,
+    /// Whom all nodes refuse.
+    pub(crate) revocations: Arc<View>,
 }
 
 /// Makes the parts of a node whose log is in Redis.
@@ -84,6 +88,8 @@ pub(crate) fn parts(
         mirror: redis.mirror.clone(),
     })?);
     let sight = Arc::new(Sight::new());
+    let revocations = state::Table::new(link.clone(), "revocations", random);
+    let revocations = Arc::new(View::new(revocations, sight.clone()));
     let (broker, appender) =
         appender::appender(link.clone(), sight.clone(), metrics.clone(), redis.deadline, random);
     let follower = Follower {
@@ -93,6 +99,7 @@ pub(crate) fn parts(
         audience: audience.clone(),
         metrics: metrics.clone(),
         random,
+        shared: revocations.clone(),
     };
     let capturer = (!redis.capture.is_empty()).then(|| {
         sight.is_not_captured("no node is known to capture yet".to_owned());
@@ -113,12 +120,13 @@ pub(crate) fn parts(
         audience: audience.clone(),
         metrics: metrics.clone(),
         settings: redis,
+        shared: revocations.clone(),
         event_bytes_max: usize::try_from(settings.limits.event_bytes).unwrap_or(usize::MAX),
     };
     let retention_age_ms = u64::try_from(settings.log.retention_age.as_millis()).unwrap_or(u64::MAX);
     let retention = (retention_age_ms, settings.log.retention_bytes);
-    let trimmer = Trimmer { link: link.clone(), log: log.clone(), retention };
-    Ok(Parts { link, broker, appender, follower, hearer, capturer, trimmer, sight })
+    let trimmer = Trimmer { link: link.clone(), log: log.clone(), retention, shared: revocations.clone() };
+    Ok(Parts { link, broker, appender, follower, hearer, capturer, trimmer, sight, revocations })
 }
 
 /// Lets go of what is too old or too much in Redis. Every node does; it is done once.
@@ -127,6 +135,7 @@ pub(crate) struct Trimmer {
     log: Arc<Log>,
     /// Age in milliseconds, and bytes.
     retention: (u64, u64),
+    shared: Arc<View>,
 }
 
 /// How often Redis is trimmed.
@@ -140,6 +149,9 @@ impl Trimmer {
             let not_before = self.log.now().saturating_sub(self.retention.0);
             if let Err(fault) = self.link.trim(not_before, self.retention.1).await {
                 tracing::debug!(%fault, "redis was not trimmed");
+            }
+            if let Err(fault) = self.shared.sweep(self.log.now()).await {
+                tracing::debug!(%fault, "what is over was not taken away");
             }
         }
     }
@@ -158,6 +170,10 @@ struct Keys {
     captured: String,
     /// Since when nobody captures.
     free: String,
+    /// The channel of changes to small state.
+    changes: String,
+    /// The versions of its tables.
+    versions: String,
     prefix: String,
 }
 
@@ -171,6 +187,8 @@ impl Keys {
             lease: format!("{{{prefix}}}:capture:lease"),
             captured: format!("{{{prefix}}}:capture:place"),
             free: format!("{{{prefix}}}:capture:free"),
+            changes: format!("{{{prefix}}}:changes"),
+            versions: format!("{{{prefix}}}:state"),
             prefix: prefix.to_owned(),
         }
     }
@@ -185,6 +203,11 @@ impl Keys {
     /// A key of small state that is no part of the log.
     fn state(&self, key: &str) -> String {
         format!("{{{}}}:state:{key}", self.prefix)
+    }
+
+    /// When the rows of a table end.
+    fn ends(&self, table: &str) -> String {
+        self.state(&format!("{table}:ends"))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Heard, Line, Link,
+    Heard, Line, Link, View,
     ears::Wish,
     live::{Live, Word},
 };
@@ -45,12 +45,15 @@ pub(crate) struct Hearer {
     /// Where messages go that are captured.
     pub(super) line: Option<Arc<Line>>,
     pub(super) random: fn() -> u64,
+    pub(super) shared: Arc<View>,
 }
 
 /// What it knows of the connection.
 struct Hearing {
     /// The hub's own channel.
     live: Vec<u8>,
+    /// That of small state.
+    changes: Vec<u8>,
     is_away: bool,
     /// The channel of the next message, where the hub sends that itself: its readers have it from the log.
     mirrored: Option<String>,
@@ -61,13 +64,14 @@ impl Hearer {
     pub(crate) async fn run(self) {
         let mut ears = self.link.ears(6 * self.event_bytes_max + ENVELOPE_BYTES);
         let live = self.link.live_channel().as_bytes().to_vec();
-        ears.subscribe([Wish::Name(live.clone())]).await;
+        let changes = self.link.keys().changes.as_bytes().to_vec();
+        ears.subscribe([live.clone(), changes.clone()].map(Wish::Name)).await;
         // What is captured is heard before anybody wants anything.
         let mut wishes = wishes::of(&[], &self.settings);
         ears.subscribe(wishes.iter().cloned()).await;
         let mut interest: watch::Receiver<u64> = self.audience.interest();
         interest.mark_changed();
-        let mut hearing = Hearing { live, is_away: false, mirrored: None };
+        let mut hearing = Hearing { live, changes, is_away: false, mirrored: None };
         loop {
             tokio::select! {
                 heard = ears.next() => self.take(heard, &mut hearing).await,
@@ -93,6 +97,7 @@ impl Hearer {
             Heard::Message { channel, payload } if channel == hearing.live => {
                 hearing.mirrored = self.word(&payload).await;
             }
+            Heard::Message { channel, payload } if channel == hearing.changes => self.shared.heard(&payload),
             Heard::Message { channel, .. } | Heard::TooLarge { channel, .. } if is_own(&channel) => {}
             Heard::Message { channel, payload } => self.message(&channel, Ok(&payload)),
             Heard::TooLarge { channel, bytes } => self.message(&channel, Err(format!("it is {bytes} bytes"))),
@@ -104,6 +109,7 @@ impl Hearer {
                 self.line.iter().for_each(|line| line.away());
             }
             Heard::Back => {
+                self.shared.was_deaf();
                 if std::mem::take(&mut hearing.is_away) {
                     info!("redis is heard again");
                 }

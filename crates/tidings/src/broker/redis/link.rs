@@ -114,6 +114,10 @@ impl Link {
         &self.keys.live
     }
 
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// Connections opened since the start, tails' and ears' too.
     pub(crate) fn connections_opened(&self) -> u64 {
         self.door.opened()
@@ -315,7 +319,7 @@ impl Link {
     }
 
     /// Runs commands of which the first calls a script, which is made known to the server first where it is not.
-    async fn run(&self, script: &Script, mut commands: Vec<Command>) -> Result<Vec<Reply>, Fault> {
+    pub(super) async fn run(&self, script: &Script, mut commands: Vec<Command>) -> Result<Vec<Reply>, Fault> {
         let replies = self.ask(&commands).await?;
         if !matches!(&replies[0], Reply::Error(error) if error.starts_with("NOSCRIPT")) {
             return Ok(replies);
@@ -331,7 +335,7 @@ impl Link {
     }
 
     /// Sends commands and waits for their replies. An error reply is a reply.
-    async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
+    pub(super) async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
         let due = self.door.due();
         let permit = timeout_at(due, self.permits.acquire()).await;
         let _permit = permit

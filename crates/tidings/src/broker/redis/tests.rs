@@ -5,6 +5,7 @@ mod hearing;
 mod outages;
 mod process;
 mod state;
+mod tables;
 
 use std::{sync::Arc, time::Duration};
 
