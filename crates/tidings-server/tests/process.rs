@@ -71,7 +71,13 @@ pub(crate) struct Hub {
     output: BufReader<std::process::ChildStdout>,
     /// Lines of its log, read all the time: a full pipe would stop the hub.
     log: Mutex<Receiver<String>>,
+    /// Where its log is, if a test that says nothing of that runs over Redis.
+    redis: Option<RedisServer>,
 }
+
+/// Tests that say nothing of where the log is run over a Redis of their own where this is set to `redis`: what is promised does
+/// not depend on it.
+const BROKER: &str = "TIDINGS_TEST_BROKER";
 
 impl Hub {
     /// Starts a hub and waits until it says where it listens.
@@ -85,7 +91,23 @@ impl Hub {
             let errors: Vec<String> = log.iter().collect();
             panic!("no address in {first:?}; {}", errors.concat());
         };
-        Self { child, url: first[at..].trim().to_owned(), output, log: Mutex::new(log) }
+        Self { child, url: first[at..].trim().to_owned(), output, log: Mutex::new(log), redis: None }
+    }
+
+    /// Starts a hub whose log is where this run of the tests has it.
+    fn start_over_broker(mut command: Command) -> Self {
+        match std::env::var(BROKER).as_deref() {
+            Err(_) => Self::start(command),
+            Ok("redis") => {
+                let redis = RedisServer::start();
+                command.env("REDIS_URL", redis.url());
+                let mut hub = Self::start(command);
+                hub.redis = Some(redis);
+                hub.until_ready();
+                hub
+            }
+            Ok(other) => panic!("{BROKER} is {other:?}; it is redis, or not set"),
+        }
     }
 
     /// Starts a hub on a free port that keeps its log in `data` below the directory.
@@ -99,7 +121,7 @@ impl Hub {
     pub(crate) fn in_memory(directory: &Directory, variables: &[(&str, &str)]) -> Self {
         let mut command = directory.command(&["serve", "--listen", "127.0.0.1:0", "--memory"]);
         command.envs(variables.iter().copied());
-        Self::start(command)
+        Self::start_over_broker(command)
     }
 
     /// Starts a hub on a free port that shares the log in a Redis, and keeps nothing on disk.

@@ -103,7 +103,10 @@ fn address_beyond_loopback_is_refused_without_insecure() {
 fn settings_of_later_versions_are_refused() {
     let directory = Directory::new();
     directory.write("tidings.toml", "[nats]\nurl = \"nats://h\"\n");
-    let expected = ["nats: not available in this version", "NATS_URL: not available in this version"];
+    let expected = [
+        "tidings.toml:2:1: nats.url is not available in this version; remove it",
+        "NATS_URL: not available in this version",
+    ];
     refused(&directory, &[], &[("NATS_URL", "nats://h")], &expected);
 }
 
