@@ -64,7 +64,10 @@ impl NodesPhase {
     pub(crate) async fn run(&self, binary: &Path, directory: &Path) -> PhaseReport {
         let figures = Arc::new(Figures::default());
         let names = NodeTrouble::ALL.map(NodeTrouble::as_str);
-        names.iter().chain(&RedisTrouble::ALL.map(RedisTrouble::as_str)).for_each(|name| figures.name(name));
+        names
+            .iter()
+            .chain(&RedisTrouble::ALL.map(RedisTrouble::as_str))
+            .for_each(|name| figures.name_with(name, 0));
         let names = (0..CHANNELS).map(|channel| format!("nodes.{}.{channel}", ["a", "b"][channel % 2]));
         let ledger = Arc::new(Ledger::new(names.collect()));
         let diary = Arc::new(Diary::new(Arc::clone(&ledger)));
@@ -135,7 +138,11 @@ impl NodesPhase {
         records.sort_by_key(|record| record.reader);
         let (channels, sent) = (ledger.channels.clone(), ledger.sent());
         let (losses, absences) = (ledger.losses(), ledger.absences());
-        faults.extend(Truth { channels, sent, losses, absences, log, records }.compare());
+        let findings = Truth { channels, sent, losses, absences, log, records }.compare();
+        figures.name_with("events lost by redis", findings.lost);
+        figures.name_with("losses to be told", findings.due);
+        figures.name_with("gaps told again", findings.again);
+        faults.extend(findings.faults);
         Ok(faults)
     }
 

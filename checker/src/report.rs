@@ -123,9 +123,9 @@ impl Figures {
         GapReason::ALL.iter().position(|known| *known == reason).map_or(0, |at| get(&self.gaps[at]))
     }
 
-    /// Has something counted, from 0.
-    pub(crate) fn name(&self, name: &'static str) {
-        self.named.lock().expect("no holder panics").push((name, 0));
+    /// Has something counted, from a number on.
+    pub(crate) fn name_with(&self, name: &'static str, count: u64) {
+        self.named.lock().expect("no holder panics").push((name, count));
     }
 
     /// Raises the count of what was named.

@@ -31,6 +31,18 @@ pub(super) struct Truth {
     pub(super) records: Vec<Record>,
 }
 
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) faults: Vec<Fault>,
+    /// Events that somebody knew of and that Redis has not any more.
+    pub(super) lost: u64,
+    /// How often a reader had to be told of one.
+    pub(super) due: u64,
+    /// Gaps of losses that the reader was told of already: what one node did not know, another one told later.
+    pub(super) again: u64,
+}
+
 /// Who knew of an entry that is no more.
 struct Lost {
     label: Label,
@@ -40,17 +52,18 @@ struct Lost {
 
 impl Truth {
     /// Returns everything that was not as promised.
-    pub(super) fn compare(&self) -> Vec<Fault> {
-        let mut faults = self.compare_log();
+    pub(super) fn compare(&self) -> Findings {
+        let mut findings = Findings { faults: self.compare_log(), ..Findings::default() };
         let places: HashMap<Place, &Entry> = self.log.iter().map(|entry| (entry.place, entry)).collect();
         let lost = self.lost(&places);
+        findings.lost = lost.len() as u64;
         for record in &self.records {
-            faults.extend(self.compare_order(record));
-            faults.extend(self.compare_gaps(record));
-            faults.extend(self.compare_kept(record));
-            faults.extend(self.compare_lost(record, &lost));
+            findings.faults.extend(self.compare_order(record));
+            self.compare_gaps(record, &mut findings);
+            findings.faults.extend(self.compare_kept(record));
+            self.compare_lost(record, &lost, &mut findings);
         }
-        faults
+        findings
     }
 
     /// Compares the log with what was answered.
@@ -138,24 +151,20 @@ impl Truth {
     }
 
     /// Each gap has a cause: a loss of which the reader was not told yet.
-    fn compare_gaps(&self, record: &Record) -> Vec<Fault> {
-        let mut faults = Vec::new();
+    fn compare_gaps(&self, record: &Record, findings: &mut Findings) {
         let mut told: HashMap<&str, Moment> = HashMap::new();
         for seen in &record.seen {
             let Seen::Gap { reason, channels, requested, at, node } = seen else { continue };
             let is_of_a_loss = matches!(reason, GapReason::Epoch | GapReason::Diverged | GapReason::Ahead);
             let names = self.channels.iter().filter(|name| record.wants(name) && seen.names(name));
-            let mut has_cause = false;
+            let (mut has_cause, mut is_new) = (false, false);
             for name in names {
-                let after = told.get(name.as_str()).copied();
-                let causes = |loss: &&Loss| {
-                    loss.begun <= *at
-                        && after.is_none_or(|after| loss.ended + TOLD_AFTER >= after)
-                        && record.begun.is_none_or(|begun| begun <= loss.ended + TOLD_AFTER)
-                };
-                has_cause |= self.losses.iter().any(|loss| causes(&loss));
-                told.insert(name, *at);
+                let before = told.insert(name, *at).or(record.begun).unwrap_or_default();
+                let mut causes = self.losses.iter().filter(|loss| loss.begun <= *at);
+                is_new |= causes.clone().any(|loss| loss.ended >= before);
+                has_cause |= causes.any(|loss| loss.ended >= before || *at <= loss.ended + TOLD_AFTER);
             }
+            findings.again += u64::from(has_cause && !is_new);
             if !has_cause || !is_of_a_loss {
                 let (name, seconds) = (record.name(), at.as_secs_f64());
                 let text = format!(
@@ -163,10 +172,9 @@ impl Truth {
                     reason.as_str(),
                     channels.join(", "),
                 );
-                faults.push(Fault::new(FaultKind::SpuriousGap, text));
+                findings.faults.push(Fault::new(FaultKind::SpuriousGap, text));
             }
         }
-        faults
     }
 
     /// What is in the log came to everyone who was there.
@@ -218,48 +226,42 @@ impl Truth {
     }
 
     /// Who had what was lost, or was to get it, has a gap of its channels from after the loss.
-    fn compare_lost(&self, record: &Record, lost: &BTreeMap<Place, Lost>) -> Vec<Fault> {
-        let Some(begun) = record.begun.filter(|_| record.is_whole) else { return Vec::new() };
+    fn compare_lost(&self, record: &Record, lost: &BTreeMap<Place, Lost>, findings: &mut Findings) {
+        let Some(begun) = record.begun.filter(|_| record.is_whole) else { return };
         let had: HashMap<Place, Moment> =
             record.seen.iter().filter_map(|seen| Some((seen.place()?, seen.at()))).collect();
-        let mut faults = Vec::new();
         for (place, it) in lost {
             let Some(sent) = self.sent.get(&it.label) else { continue };
+            let had_at = had.get(place);
+            let what = || format!("{}: event {} at {place}", record.name(), it.label);
             let Some(loss) = self.loss_of(*place, it, sent) else {
-                if had.contains_key(place) {
-                    let text = format!(
-                        "{}: event {} at {place} is not in the log, though nothing was lost",
-                        record.name(),
-                        it.label
-                    );
-                    faults.push(Fault::new(FaultKind::Lost, text));
+                if had_at.is_some() {
+                    let text = format!("{} is not in the log, though nothing was lost", what());
+                    findings.faults.push(Fault::new(FaultKind::Lost, text));
                 }
                 continue;
             };
-            let had_at = had.get(place);
-            let was_due = sent.begun >= begun && self.is_remembered(it, loss);
-            if had_at.is_none() && !was_due {
+            if had_at.is_none() && !(sent.begun >= begun && self.is_remembered(it, loss)) {
                 continue;
             }
             let since = had_at.map_or(loss.begun, |at| loss.begun.max(*at));
-            let names = self.names(it.label);
-            let own: Vec<_> = names.into_iter().filter(|name| record.wants(name)).collect();
-            for name in own {
-                if !record.seen.iter().any(|seen| seen.at() >= since && seen.names(name)) {
-                    let text = format!(
-                        "{}: event {} at {place} of {name}, sent at {:.3} s, was lost by {} at {:.3} s; it was {} and there is no gap",
-                        record.name(),
-                        it.label,
-                        sent.begun.as_secs_f64(),
-                        loss.what,
-                        loss.begun.as_secs_f64(),
-                        had_at.map_or("due".to_owned(), |at| format!("had at {:.3} s", at.as_secs_f64())),
-                    );
-                    faults.push(Fault::new(FaultKind::UnsignalledGap, text));
+            for name in self.names(it.label).into_iter().filter(|name| record.wants(name)) {
+                findings.due += 1;
+                if record.seen.iter().any(|seen| seen.at() >= since && seen.names(name)) {
+                    continue;
                 }
+                let had = had_at.map(|at| format!("had at {:.3} s", at.as_secs_f64()));
+                let text = format!(
+                    "{} of {name}, sent at {:.3} s, was lost by {} at {:.3} s; it was {}, and there is no gap",
+                    what(),
+                    sent.begun.as_secs_f64(),
+                    loss.what,
+                    loss.begun.as_secs_f64(),
+                    had.unwrap_or("due".into()),
+                );
+                findings.faults.push(Fault::new(FaultKind::UnsignalledGap, text));
             }
         }
-        faults
     }
 
     /// The loss that took an entry: the first that did not keep it, after the last that did.
@@ -315,3 +317,6 @@ impl Seen {
         channels.iter().any(names)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,8 +51,6 @@ pub(super) struct Sent {
     /// Before the first attempt.
     pub(super) begun: Moment,
     pub(super) fate: Fate,
-    /// Whether it was sent until it was acknowledged.
-    pub(super) is_keyed: bool,
 }
 
 /// Events that Redis was made to forget.
@@ -99,8 +97,8 @@ impl Ledger {
     }
 
     /// Notes an event that is about to be sent.
-    pub(super) fn send(&self, label: Label, channels: Vec<usize>, data: String, is_keyed: bool) {
-        let sent = Sent { channels, data, begun: self.now(), fate: Fate::Unknown, is_keyed };
+    pub(super) fn send(&self, label: Label, channels: Vec<usize>, data: String) {
+        let sent = Sent { channels, data, begun: self.now(), fate: Fate::Unknown };
         self.state().sent.insert(label, sent);
     }
 

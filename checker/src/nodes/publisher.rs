@@ -92,7 +92,7 @@ impl Publisher {
         add(&self.figures.published, 1);
         let pad = "é.".repeat(self.rng.random_range(0..80));
         let data = format!("{{\"p\":{},\"n\":{},\"pad\":\"{pad}\"}}", label.publisher, label.number);
-        self.ledger.send(label, channels.clone(), data.clone(), is_keyed);
+        self.ledger.send(label, channels.clone(), data.clone());
         let mut stopped = None;
         let mut fate = Fate::NotStored;
         loop {
