@@ -44,7 +44,8 @@ pub(crate) struct Follower {
 }
 
 /// Why following ended.
-enum Ended {
+#[derive(Debug)]
+pub(super) enum Ended {
     Fault(Fault),
     /// Redis has more, and nothing of it comes.
     StoodStill {
@@ -156,7 +157,7 @@ impl Follower {
         Ok(())
     }
 
-    async fn look_over(&self) -> Result<(), Ended> {
+    pub(super) async fn look_over(&self) -> Result<(), Ended> {
         self.look_over_to().await.map(drop)
     }
 
@@ -215,9 +216,13 @@ impl Follower {
                 continue;
             };
             if self.has_lost(seen, &head).await? {
-                let lost = self.loss(seen, &head).await?;
+                let lost = untold(self.loss(seen, &head).await?, seen.epoch, &head);
                 warn!(seen = seen.offset, head = head.offset, "redis has lost events");
                 self.metrics.broker_forked();
+                if lost == Loss::None {
+                    self.sight.forget(seen);
+                    continue;
+                }
                 let new = self.new_epoch(lost, &head);
                 match self.link.report_loss(newest.epoch, (seen.epoch, seen.offset), new).await? {
                     Begun::Now(_) | Begun::Known => self.sight.forget(seen),
@@ -255,15 +260,17 @@ impl Follower {
     }
 
     /// Drops what is here and not there; names its channels.
-    async fn loss(&self, witness: Witness, head: &Head) -> Result<Loss, Fault> {
-        let Some(end) = end_of(head, witness.epoch) else {
+    pub(super) async fn loss(&self, witness: Witness, head: &Head) -> Result<Loss, Fault> {
+        if end_of(head, witness.epoch).is_none() {
             self.log.rewind(0);
             return Ok(Loss::All);
-        };
-        let common = self.common(end.min(self.log.head().offset), head.oldest).await?;
+        }
         let here = self.log.head().offset;
+        let was_held = self.log.tag_at(witness.offset) == witness.tag;
+        // Not only up to the end of its epoch: an answer may be late, and what came after that epoch be here.
+        let common = self.common(here.min(head.offset), head.oldest).await?;
         let dropped = self.log.rewind(common);
-        let all_known = here >= witness.offset && dropped.len() as u64 == here - common;
+        let all_known = was_held && dropped.len() as u64 == here - common;
         let channels: BTreeSet<ChannelName> =
             dropped.iter().flat_map(|entry: &Arc<Entry>| entry.channels.iter().cloned()).collect();
         Ok(if all_known && channels.len() <= LOST_CHANNELS_MAX {
@@ -305,6 +312,23 @@ impl Follower {
 
 fn silent() -> Fault {
     Fault::Unknown(format!("redis is silent for {SILENCE:?}"))
+}
+
+/// What of a loss no epoch tells yet: whoever comes from that epoch crosses all that began later, and what began later began
+/// without what was lost.
+fn untold(lost: Loss, epoch: Epoch, head: &Head) -> Loss {
+    let later = head.epochs.iter().position(|row| row.epoch == epoch).map_or(0, |index| index + 1);
+    let rows = &head.epochs[later..];
+    if rows.iter().any(|row| row.lost == Loss::All) {
+        return Loss::None;
+    }
+    let Loss::Channels(mut channels) = lost else { return lost };
+    for row in rows {
+        if let Loss::Channels(told) = &row.lost {
+            channels.retain(|channel| !told.contains(channel));
+        }
+    }
+    if channels.is_empty() { Loss::None } else { Loss::Channels(channels) }
 }
 
 /// Where an epoch ended, or how far the newest has come.
