@@ -96,14 +96,13 @@ impl NodesPhase {
         let addresses: Vec<_> = nodes.servers.iter().map(Server::address).collect();
         let mut clients = self.clients(&addresses, ledger, figures);
         let until = ledger.now() + self.time;
-        let kinds = if self.loses { RedisTrouble::ALL.len() } else { RedisTrouble::HARMLESS };
         // Who knows of a loss has to live on to tell it.
         let pause_max = if self.loses { 8000 } else { 2000 };
         let (of_nodes, of_redis) = tokio::join!(
             nodes.trouble(self.rng(1), until, pause_max),
-            site.trouble(self.rng(2), until, kinds)
+            site.trouble(self.rng(2), until, self.loses)
         );
-        (of_nodes?, of_redis?);
+        of_nodes.and(of_redis)?;
         diary.note("no more trouble");
         for server in &mut nodes.servers {
             server.until_ready().await?;
@@ -142,6 +141,7 @@ impl NodesPhase {
         figures.name_with("events lost by redis", findings.lost);
         figures.name_with("losses to be told", findings.due);
         figures.name_with("gaps told again", findings.again);
+        figures.name_with("gaps told late", findings.late);
         faults.extend(findings.faults);
         Ok(faults)
     }
@@ -233,8 +233,7 @@ impl NodesPhase {
         ];
         if self.time >= EXERCISED_MIN {
             needed.push(("killed nodes", figures.named(NodeTrouble::Kill.as_str())));
-            let (harmless, lossy) = RedisTrouble::ALL.split_at(RedisTrouble::HARMLESS);
-            let all = if self.loses { lossy } else { harmless };
+            let all = if self.loses { RedisTrouble::LOSSY } else { RedisTrouble::HARMLESS };
             needed.extend(all.iter().map(|trouble| (trouble.as_str(), figures.named(trouble.as_str()))));
         }
         let missing = needed.iter().filter(|(_, count)| *count == 0);

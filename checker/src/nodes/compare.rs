@@ -41,6 +41,9 @@ pub(super) struct Findings {
     pub(super) due: u64,
     /// Gaps of losses that the reader was told of already: what one node did not know, another one told later.
     pub(super) again: u64,
+    /// How often a reader got an event of a channel from after a loss before the gap that tells of the loss: another node
+    /// knew of it.
+    pub(super) late: u64,
 }
 
 /// Who knew of an entry that is no more.
@@ -230,6 +233,7 @@ impl Truth {
         let Some(begun) = record.begun.filter(|_| record.is_whole) else { return };
         let had: HashMap<Place, Moment> =
             record.seen.iter().filter_map(|seen| Some((seen.place()?, seen.at()))).collect();
+        let mut late = BTreeSet::new();
         for (place, it) in lost {
             let Some(sent) = self.sent.get(&it.label) else { continue };
             let had_at = had.get(place);
@@ -247,7 +251,9 @@ impl Truth {
             let since = had_at.map_or(loss.begun, |at| loss.begun.max(*at));
             for name in self.names(it.label).into_iter().filter(|name| record.wants(name)) {
                 findings.due += 1;
-                if record.seen.iter().any(|seen| seen.at() >= since && seen.names(name)) {
+                if let Some(gap) = record.seen.iter().position(|seen| seen.at() >= since && seen.names(name))
+                {
+                    late.extend(self.is_late(&record.seen[..gap], name, loss).then_some((loss.begun, name)));
                     continue;
                 }
                 let had = had_at.map(|at| format!("had at {:.3} s", at.as_secs_f64()));
@@ -262,6 +268,16 @@ impl Truth {
                 findings.faults.push(Fault::new(FaultKind::UnsignalledGap, text));
             }
         }
+        findings.late += late.len() as u64;
+    }
+
+    /// Whether an event of this channel that was sent after a loss came before its gap.
+    fn is_late(&self, before_gap: &[Seen], name: &str, loss: &Loss) -> bool {
+        let is_from_after = |seen: &Seen| {
+            let Seen::Event { label, .. } = seen else { return false };
+            self.names(*label).contains(&name) && self.sent[label].begun > loss.ended
+        };
+        before_gap.iter().rev().take_while(|seen| seen.at() > loss.ended).any(is_from_after)
     }
 
     /// The loss that took an entry: the first that did not keep it, after the last that did.

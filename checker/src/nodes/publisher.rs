@@ -21,8 +21,8 @@ use crate::truth::Label;
 const ANSWER_DEADLINE: Duration = Duration::from_millis(2500);
 /// How long an event is sent again once there is no more trouble.
 const RETRY_DEADLINE: Duration = Duration::from_secs(40);
-/// Longest pause between two events.
-const PAUSE_MAX: Duration = Duration::from_millis(30);
+/// Longest pause between two events in milliseconds, of publishers of different kinds.
+const PAUSES_MAX: [u64; 4] = [5, 30, 30, 400];
 
 /// A publisher, which numbers its events.
 pub(super) struct Publisher {
@@ -57,11 +57,12 @@ impl Publisher {
 
     /// Publishes until it is told to stop, and then what is under way.
     pub(super) async fn run(mut self, stop: watch::Receiver<bool>) -> Vec<Fault> {
+        let pause_max = PAUSES_MAX[self.index as usize % PAUSES_MAX.len()];
         while !*stop.borrow() {
             let channels = self.draw_channels();
             let is_keyed = self.rng.random_bool(0.7);
             self.publish(channels, is_keyed, &stop).await;
-            sleep(self.rng.random_range(Duration::ZERO..=PAUSE_MAX)).await;
+            sleep(Duration::from_millis(self.rng.random_range(0..=pause_max))).await;
         }
         self.faults
     }

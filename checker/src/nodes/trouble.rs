@@ -72,7 +72,9 @@ impl RedisTrouble {
         Self::LossyThereAndBack,
     ];
     /// Those that lose nothing.
-    pub(super) const HARMLESS: usize = 7;
+    pub(super) const HARMLESS: &[Self] = Self::ALL.split_at(7).0;
+    /// Those that lose something.
+    pub(super) const LOSSY: &[Self] = Self::ALL.split_at(7).1;
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -190,7 +192,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Makes trouble of the first `kinds` until then: each kind once before one comes again.
+    /// Makes trouble until then: of those that lose something, and of those that do not, each once before one comes again.
     ///
     /// # Errors
     /// What could not be done.
@@ -198,20 +200,23 @@ impl Site {
         &mut self,
         mut rng: StdRng,
         until: Moment,
-        kinds: usize,
+        loses: bool,
     ) -> Result<(), String> {
-        let mut left = Vec::new();
+        let (mut harmless, mut lossy) = (Vec::new(), Vec::new());
         loop {
-            sleep(millis(&mut rng, 50, 2500)).await;
+            sleep(millis(&mut rng, 50, 2000)).await;
             if self.ledger.now() >= until {
                 return Ok(());
             }
-            if left.is_empty() {
-                left = RedisTrouble::ALL[..kinds].to_vec();
-                // Where something may be lost, that is what it is about.
-                left.extend_from_slice(&RedisTrouble::ALL[RedisTrouble::HARMLESS.min(kinds)..kinds]);
+            let (bag, all) = if loses && rng.random_bool(0.7) {
+                (&mut lossy, RedisTrouble::LOSSY)
+            } else {
+                (&mut harmless, RedisTrouble::HARMLESS)
+            };
+            if bag.is_empty() {
+                bag.extend_from_slice(all);
             }
-            let trouble = left.swap_remove(rng.random_range(0..left.len()));
+            let trouble = bag.swap_remove(rng.random_range(0..bag.len()));
             self.figures.add_named(trouble.as_str());
             self.diary.note(trouble.as_str());
             self.make(&mut rng, trouble).await.map_err(|why| format!("{}: {why}", trouble.as_str()))?;
