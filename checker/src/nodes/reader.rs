@@ -114,10 +114,17 @@ impl Reader {
                 }
             }
             self.stream(plan, &mut closing, present).await;
-            sleep(self.rng.random_range(Duration::ZERO..=Duration::from_millis(300))).await;
+            let is_closing = closing.borrow().is_some();
+            sleep(self.absence(is_closing)).await;
         }
         self.before.push(self.record);
         (self.before, self.faults)
+    }
+
+    /// How long it is away; at times long enough to be below what was lost when it comes back.
+    fn absence(&mut self, is_closing: bool) -> Duration {
+        let most = if !is_closing && self.rng.random_bool(0.2) { 4000 } else { 300 };
+        Duration::from_millis(self.rng.random_range(0..=most))
     }
 
     fn begin_anew(&mut self) {
@@ -185,6 +192,8 @@ impl Reader {
                 add(&self.figures.resumes, usize::from(!self.last_event_id.is_empty()));
                 true
             }
+            // On its way down.
+            Ok(Ok(head)) if head.status == 503 => false,
             Ok(Ok(head)) => {
                 let text = format!("stream of node {node} was answered with {head:?}");
                 self.fault(FaultKind::BrokenProtocol, &text);

@@ -30,6 +30,8 @@ pub(super) enum NodeTrouble {
 
 impl NodeTrouble {
     pub(super) const ALL: [Self; 3] = [Self::Kill, Self::Terminate, Self::Stop];
+    /// How often each comes, in whatever order, before all come again.
+    const ROUND: [Self; 6] = [Self::Kill, Self::Kill, Self::Kill, Self::Terminate, Self::Stop, Self::Stop];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -139,16 +141,16 @@ impl Nodes {
         until: Moment,
         pause_max: u64,
     ) -> Result<(), String> {
+        let mut left = Vec::new();
         loop {
             sleep(millis(&mut rng, pause_max / 4, pause_max)).await;
             if self.ledger.now() >= until {
                 return Ok(());
             }
-            let trouble = match rng.random_range(0..10) {
-                0..6 => NodeTrouble::Kill,
-                6 => NodeTrouble::Terminate,
-                _ => NodeTrouble::Stop,
-            };
+            if left.is_empty() {
+                left = NodeTrouble::ROUND.to_vec();
+            }
+            let trouble = left.swap_remove(rng.random_range(0..left.len()));
             let node = rng.random_range(0..self.servers.len());
             self.make(&mut rng, trouble, node).await?;
         }
