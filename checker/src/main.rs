@@ -36,6 +36,9 @@ struct Arguments {
     /// Drives three nodes over one Redis with a replica, instead of one server.
     #[arg(long)]
     redis: bool,
+    /// Keeps logs and data where all is well, too.
+    #[arg(long)]
+    keep: bool,
     /// Seconds of publishing, over all phases.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -80,9 +83,9 @@ async fn main() -> ExitCode {
     let report = run(&arguments, seed, &server, &directory).await;
     println!("{report}");
     let (_, failed) = report.passed_and_failed();
-    if failed > 0 {
+    if failed > 0 || arguments.keep {
         eprintln!("server logs and data are kept in {}", directory.display());
-        return ExitCode::FAILURE;
+        return if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     if let Err(error) = std::fs::remove_dir_all(&directory) {
         eprintln!("{} cannot be removed: {error}", directory.display());

@@ -142,6 +142,7 @@ impl NodesPhase {
         figures.name_with("losses to be told", findings.due);
         figures.name_with("gaps told again", findings.again);
         figures.name_with("gaps told late", findings.late);
+        findings.notes.iter().for_each(|note| diary.note(note.as_str()));
         faults.extend(findings.faults);
         Ok(faults)
     }

@@ -44,6 +44,8 @@ pub(super) struct Findings {
     /// How often a reader got an event of a channel from after a loss before the gap that tells of the loss: another node
     /// knew of it.
     pub(super) late: u64,
+    /// Where that was.
+    pub(super) notes: Vec<String>,
 }
 
 /// Who knew of an entry that is no more.
@@ -167,7 +169,11 @@ impl Truth {
                 is_new |= causes.clone().any(|loss| loss.ended >= before);
                 has_cause |= causes.any(|loss| loss.ended >= before || *at <= loss.ended + TOLD_AFTER);
             }
-            findings.again += u64::from(has_cause && !is_new);
+            if has_cause && !is_new {
+                findings.again += 1;
+                let (name, seconds) = (record.name(), at.as_secs_f64());
+                findings.notes.push(format!("{name}: told again at {seconds:.3} s by node {node}: {seen:?}"));
+            }
             if !has_cause || !is_of_a_loss {
                 let (name, seconds) = (record.name(), at.as_secs_f64());
                 let text = format!(
@@ -269,6 +275,10 @@ impl Truth {
             }
         }
         findings.late += late.len() as u64;
+        let note = |(loss, name): &(Moment, &str)| {
+            format!("{}: the loss of {name} at {:.3} s was told late", record.name(), loss.as_secs_f64())
+        };
+        findings.notes.extend(late.iter().map(note));
     }
 
     /// Whether an event of this channel that was sent after a loss came before its gap.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
-use tidings_protocol::{ChannelName, Epoch};
+use tidings_protocol::{ChannelName, Epoch, Tag};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -127,7 +127,7 @@ impl Follower {
         }
     }
 
-    async fn place(&self, stored: Vec<Stored>) -> Result<(), Ended> {
+    pub(super) async fn place(&self, stored: Vec<Stored>) -> Result<(), Ended> {
         if stored.is_empty() {
             return Ok(());
         }
@@ -143,11 +143,18 @@ impl Follower {
     }
 
     fn try_place(&self, stored: Vec<Stored>) -> Result<(), Misplaced> {
-        let placed = stored.into_iter().map(|Stored { offset, epoch, tag, draft }| Placed {
-            offset,
-            epoch,
-            tag,
-            draft,
+        let here = self.log.head();
+        // Offsets alone slide over a fork.
+        let follows = |it: &&Stored| it.offset == here.offset + 1;
+        let before = stored.iter().find(follows).map_or(Tag(0), |next| next.before);
+        if before != Tag(0) && here.tag != Tag(0) && before != here.tag {
+            return Err(Misplaced::Diverged { offset: here.offset });
+        }
+        let placed = stored.into_iter().map(|it| Placed {
+            offset: it.offset,
+            epoch: it.epoch,
+            tag: it.tag,
+            draft: it.draft,
         });
         let entries = self.log.place(placed.collect())?;
         if let Some(last) = entries.last() {

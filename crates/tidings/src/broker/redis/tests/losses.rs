@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    broker::Unstored,
+    broker::{Item, Unstored},
     config::LogSettings,
     log::{
         entry::Entry,
@@ -121,4 +121,40 @@ async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_
     let head = one.link.head().await.unwrap();
     assert_eq!(one.loss(late, &head).await, Ok(Loss::All));
     assert_eq!(one.log.head().offset, 3);
+}
+
+#[tokio::test]
+async fn entries_that_follow_others_than_those_that_are_here_are_not_placed() {
+    let redis = Process::start();
+    let one = node(&redis).await;
+    for tag in [1, 2] {
+        append(&one, "text", tag).await;
+    }
+    one.look_over().await.unwrap();
+    // The same server, behind the same connections, with another past: another node that had seen nothing of the loss went on.
+    redis.tell("DEL {test}:log").await;
+    redis.tell("HSET {test}:meta head 0 tag 00000000").await;
+    for tag in [1, 22, 23] {
+        append(&one, "other", tag).await;
+    }
+    one.place(one.link.range(3, 10).await.unwrap()).await.unwrap();
+    assert_eq!([1, 2, 3].map(|offset| one.log.tag_at(offset)), [1, 22, 23].map(Tag));
+    assert_eq!(losses(&one).await, [Loss::None, news()]);
+}
+
+#[tokio::test]
+async fn node_that_answered_a_repeat_knows_of_the_event() {
+    let redis = Process::start();
+    let nodes = [node(&redis).await, node(&redis).await];
+    for one in &nodes {
+        let (sight, metrics) = (one.sight.clone(), one.metrics.clone());
+        let deadline = Duration::from_secs(20);
+        let (broker, appender) = appender::appender(one.link.clone(), sight, metrics, deadline, rand::random);
+        let item = Item { draft: keyed("once", 1, "ann", "k").draft, is_stored: true };
+        tokio::select! {
+            answer = broker.append(vec![item]) => drop(answer.unwrap()),
+            () = appender.run() => unreachable!("the broker is there"),
+        }
+        assert_eq!(one.sight.witness().offset, 1);
+    }
 }
