@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 pub(super) struct Gate {
     address: SocketAddr,
     leads_to: watch::Sender<SocketAddr>,
+    /// Counts the times that what was open was forgotten.
+    forgotten: watch::Sender<u64>,
     listening: JoinHandle<()>,
 }
 
@@ -21,12 +23,13 @@ impl Gate {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (leads_to, turns) = watch::channel(leads_to);
+        let (forgotten, forgets) = watch::channel(0);
         let listening = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass_on(client, turns.clone()));
+                tokio::spawn(pass_on(client, turns.clone(), forgets.clone()));
             }
         });
-        Ok(Self { address, leads_to, listening })
+        Ok(Self { address, leads_to, forgotten, listening })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -37,6 +40,11 @@ impl Gate {
     pub(super) fn turn_to(&self, address: SocketAddr) {
         self.leads_to.send_replace(address);
     }
+
+    /// Leaves the connections that there are open, and drops their bytes, as a network does that has forgotten them.
+    pub(super) fn forget(&self) {
+        self.forgotten.send_modify(|count| *count += 1);
+    }
 }
 
 impl Drop for Gate {
@@ -46,13 +54,20 @@ impl Drop for Gate {
 }
 
 /// Passes bytes on both ways, until one side ends or the gate is turned.
-async fn pass_on(mut client: TcpStream, mut turns: watch::Receiver<SocketAddr>) {
+async fn pass_on(
+    mut client: TcpStream,
+    mut turns: watch::Receiver<SocketAddr>,
+    mut forgets: watch::Receiver<u64>,
+) {
     let address = *turns.borrow_and_update();
+    forgets.borrow_and_update();
     // Where nobody listens behind it, a connection ends at once.
     let Ok(mut server) = TcpStream::connect(address).await else { return };
     let (_, _) = (client.set_nodelay(true), server.set_nodelay(true));
     tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => {}
-        _ = turns.changed() => {}
+        _ = copy_bidirectional(&mut client, &mut server) => return,
+        _ = turns.changed() => return,
+        _ = forgets.changed() => {}
     }
+    let _ = turns.changed().await;
 }

@@ -59,6 +59,7 @@ pub(super) struct Loss {
     pub(super) what: &'static str,
     /// From here on Redis did not have them.
     pub(super) begun: Moment,
+    /// What is stored later is not lost by this.
     pub(super) ended: Moment,
     /// What was left.
     pub(super) kept: BTreeSet<Place>,

@@ -47,6 +47,7 @@ impl NodeTrouble {
 pub(super) enum RedisTrouble {
     CutCalls,
     CutPubSub,
+    HalfOpen,
     Stop,
     Sleep,
     Restart,
@@ -60,9 +61,10 @@ pub(super) enum RedisTrouble {
 }
 
 impl RedisTrouble {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::CutCalls,
         Self::CutPubSub,
+        Self::HalfOpen,
         Self::Stop,
         Self::Sleep,
         Self::Restart,
@@ -74,14 +76,15 @@ impl RedisTrouble {
         Self::LossyThereAndBack,
     ];
     /// Those that lose nothing.
-    pub(super) const HARMLESS: &[Self] = Self::ALL.split_at(7).0;
+    pub(super) const HARMLESS: &[Self] = Self::ALL.split_at(8).0;
     /// Those that lose something.
-    pub(super) const LOSSY: &[Self] = Self::ALL.split_at(7).1;
+    pub(super) const LOSSY: &[Self] = Self::ALL.split_at(8).1;
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::CutCalls => "CLIENT KILL",
             Self::CutPubSub => "same, of Pub/Sub",
+            Self::HalfOpen => "half-open",
             Self::Stop => "redis stopped",
             Self::Sleep => "DEBUG SLEEP 5",
             Self::Restart => "restart with data",
@@ -230,6 +233,10 @@ impl Site {
         match trouble {
             RedisTrouble::CutCalls => self.cut("normal").await,
             RedisTrouble::CutPubSub => self.cut("pubsub").await,
+            RedisTrouble::HalfOpen => {
+                self.gate.forget();
+                Ok(())
+            }
             RedisTrouble::Stop => {
                 self.primary.signal(Signal::STOP)?;
                 sleep(standstill(rng)).await;
@@ -249,11 +256,9 @@ impl Site {
             RedisTrouble::ThereAndBack => self.there_and_back().await,
             RedisTrouble::RestartEmpty => {
                 self.primary.kill().await?;
-                let begun = self.ledger.now();
+                self.lose(trouble, self.ledger.now(), BTreeSet::new());
                 sleep(millis(rng, 0, 500)).await;
-                self.primary.restart_empty().await?;
-                self.lose(trouble, begun, BTreeSet::new());
-                Ok(())
+                self.primary.restart_empty().await
             }
             RedisTrouble::Flush => {
                 let begun = self.ledger.now();
@@ -270,6 +275,7 @@ impl Site {
         self.primary.say(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]).await.map(drop)
     }
 
+    /// Notes a loss, before anything new can be stored.
     fn lose(&self, trouble: RedisTrouble, begun: Moment, kept: BTreeSet<super::ledger::Place>) {
         let ended = self.ledger.now();
         self.diary.note(format!("{}: {} events are left", trouble.as_str(), kept.len()));
@@ -293,12 +299,12 @@ impl Site {
         if rng.random_bool(0.5) {
             self.primary.kill().await?;
         }
-        self.turn(rng).await
+        sleep(millis(rng, 0, 300)).await;
+        self.turn().await
     }
 
     /// Leads the address to the replica, and makes the primary its replica.
-    async fn turn(&mut self, rng: &mut StdRng) -> Result<(), String> {
-        sleep(millis(rng, 0, 300)).await;
+    async fn turn(&mut self) -> Result<(), String> {
         self.gate.turn_to(self.replica.address());
         std::mem::swap(&mut self.primary, &mut self.replica);
         if !self.replica.is_running() {
@@ -323,10 +329,10 @@ impl Site {
         if rng.random_bool(0.7) {
             self.primary.kill().await?;
         }
+        sleep(millis(rng, 0, 300)).await;
         let kept = log::places(&self.replica).await?;
-        self.turn(rng).await?;
         self.lose(RedisTrouble::LossyFailover, begun, kept);
-        Ok(())
+        self.turn().await
     }
 
     async fn there_and_back_lossy(&self, rng: &mut StdRng) -> Result<(), String> {
@@ -336,8 +342,8 @@ impl Site {
         let kept = log::places(&self.replica).await?;
         let begun = self.ledger.now();
         self.primary.follow(&self.replica).await?;
-        self.primary.promote().await?;
         self.lose(RedisTrouble::LossyThereAndBack, begun, kept);
+        self.primary.promote().await?;
         self.replica.follow(&self.primary).await
     }
 }
