@@ -144,7 +144,7 @@ impl Nodes {
         until: Moment,
         pause_max: u64,
     ) -> Result<(), String> {
-        let mut left = Vec::new();
+        let mut left = vec![NodeTrouble::Kill];
         loop {
             sleep(millis(&mut rng, pause_max / 4, pause_max)).await;
             if self.ledger.now() >= until {
@@ -208,9 +208,12 @@ impl Site {
         loses: bool,
     ) -> Result<(), String> {
         let (mut harmless, mut lossy) = (Vec::new(), Vec::new());
+        // What it is about comes in any case, though it take longer.
+        let mut missing = if loses { RedisTrouble::LOSSY } else { RedisTrouble::HARMLESS }.to_vec();
         loop {
             sleep(millis(&mut rng, 50, 2000)).await;
-            if self.ledger.now() >= until {
+            let is_over = self.ledger.now() >= until;
+            if is_over && missing.is_empty() {
                 return Ok(());
             }
             let (bag, all) = if loses && rng.random_bool(0.7) {
@@ -221,7 +224,9 @@ impl Site {
             if bag.is_empty() {
                 bag.extend_from_slice(all);
             }
-            let trouble = bag.swap_remove(rng.random_range(0..bag.len()));
+            let drawn = bag.swap_remove(rng.random_range(0..bag.len()));
+            let trouble = if is_over { missing[0] } else { drawn };
+            missing.retain(|other| *other != trouble);
             self.figures.add_named(trouble.as_str());
             self.diary.note(trouble.as_str());
             self.make(&mut rng, trouble).await.map_err(|why| format!("{}: {why}", trouble.as_str()))?;
