@@ -337,6 +337,8 @@ fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
         &["EXEC"],
         &["PING"],
         &["PUBLISH", "{tidings}:live", "x"],
+        &["PUBLISH", "{tidings}:changes", "x"],
+        &["HGETALL", "{tidings}:state"],
         &["SUBSCRIBE", "project.42"],
         &["UNSUBSCRIBE", "project.42"],
     ];
@@ -376,6 +378,7 @@ fn hub_works_as_the_user_of_redis_in_the_manual() {
     drop(reader.position());
     hub.publish("project.42", "kept");
     assert_eq!(reader.data(), "kept");
+    hub.post("/api/v1/revocations", "{\"user\":\"u\"}").is(204);
     hub.post("/api/v1/events/project.42?store=false", "passing").is(200);
     assert_eq!(reader.data(), "passing");
     eventually("the channel is heard", || redis.command(&["PUBLISH", "project.42", "old"]).integer() == 1);

@@ -13,6 +13,7 @@ mod wire;
 
 mod behind;
 mod bench;
+mod capture;
 mod carriers;
 mod check;
 mod conformance;
@@ -42,6 +43,7 @@ mod publish;
 mod reach;
 mod resume;
 mod revocations;
+mod revocations_of_nodes;
 mod rights;
 mod serve;
 mod settings;

@@ -29,7 +29,7 @@ impl Nodes {
         self.hubs.each_ref().map(|hub| reader(hub, path))
     }
 
-    /// Waits until each node has so many channels, besides its own, and patterns in Redis.
+    /// Waits until each node has so many channels, besides its own two, and patterns in Redis.
     #[track_caller]
     fn hear(&self, mut expected: [(i64, i64); 2]) {
         expected.sort_unstable();
@@ -47,7 +47,7 @@ impl Nodes {
             line.split(' ').find_map(|word| word.strip_prefix(field)).unwrap().parse().unwrap()
         };
         let mut counts: Vec<_> =
-            clients.lines().map(|line| (count(line, "sub=") - 1, count(line, "psub="))).collect();
+            clients.lines().map(|line| (count(line, "sub=") - 2, count(line, "psub="))).collect();
         counts.sort_unstable();
         counts
     }
@@ -317,41 +317,55 @@ fn python_of_the_guides_is_heard_unchanged_on_both_nodes() {
         .flat_map(|path| nodes.readers(&format!("/api/v1/events/{path}")))
         .collect();
     nodes.hear([(1, 1), (1, 1)]);
-    let directory = Directory::new();
-    for folder in ["pipeline/core", "pipeline/services", "pipeline/schemas/services", "pipeline/enums"] {
-        std::fs::create_dir_all(directory.path().join(folder)).unwrap();
-    }
-    let files = [
-        ("config.py", CONFIG),
-        ("pydantic.py", PYDANTIC),
-        ("notification.py", NOTIFICATION),
-        ("task.py", TASK),
-        ("pipeline/core/pubsub.py", PUBSUB),
-        ("pipeline/services/event_service.py", EVENT_SERVICE),
-        ("pipeline/schemas/services/websocket.py", MESSAGES),
-        ("pipeline/enums/websocket.py", TYPES),
-    ];
-    files.iter().for_each(|(name, text)| directory.write(name, text));
+    let task = Task::new();
     for packages in ["redis-5", "redis-8"] {
-        let mut task = python(packages);
-        task.arg("task.py").current_dir(directory.path()).env("REDIS_URL", nodes.redis.url());
-        let output = task.output().unwrap();
-        assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
-        for reader in &mut readers {
-            are_the_guides(reader);
-        }
+        task.run(packages, &nodes.redis);
+        readers.iter_mut().for_each(|reader| task.is_told_to(reader));
     }
 }
 
-/// Reads what the task sent.
-#[track_caller]
-fn are_the_guides(reader: &mut Reader) {
-    let first = reader.event();
-    let hello = r#"{"type": "notification", "object": {"message": "Hello World!", "timestamp": "2024-01-01T00:00:00Z"}}"#;
-    assert_eq!((first.name.as_str(), first.data.as_str()), ("message", hello));
-    for progress in (0..=100).step_by(10) {
-        let event: Value = serde_json::from_str(&reader.data()).unwrap();
-        assert_eq!(event, json!({"type": "render_progress", "object": {"progress": progress}}));
+/// What the guides' Python does.
+pub(crate) struct Task(Directory);
+
+impl Task {
+    pub(crate) fn new() -> Self {
+        let directory = Directory::new();
+        for folder in ["pipeline/core", "pipeline/services", "pipeline/schemas/services", "pipeline/enums"] {
+            std::fs::create_dir_all(directory.path().join(folder)).unwrap();
+        }
+        let files = [
+            ("config.py", CONFIG),
+            ("pydantic.py", PYDANTIC),
+            ("notification.py", NOTIFICATION),
+            ("task.py", TASK),
+            ("pipeline/core/pubsub.py", PUBSUB),
+            ("pipeline/services/event_service.py", EVENT_SERVICE),
+            ("pipeline/schemas/services/websocket.py", MESSAGES),
+            ("pipeline/enums/websocket.py", TYPES),
+        ];
+        files.iter().for_each(|(name, text)| directory.write(name, text));
+        Self(directory)
     }
-    assert_eq!(reader.data(), r#"{"type":"data","object":"готово"}"#);
+
+    /// Publishes, with the client of Redis of this age.
+    #[track_caller]
+    pub(crate) fn run(&self, packages: &str, redis: &RedisServer) {
+        let mut task = python(packages);
+        task.arg("task.py").current_dir(self.0.path()).env("REDIS_URL", redis.url());
+        let output = task.output().unwrap();
+        assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Reads what it sent.
+    #[track_caller]
+    pub(crate) fn is_told_to(&self, reader: &mut Reader) {
+        let first = reader.event();
+        let hello = r#"{"type": "notification", "object": {"message": "Hello World!", "timestamp": "2024-01-01T00:00:00Z"}}"#;
+        assert_eq!((first.name.as_str(), first.data.as_str()), ("message", hello));
+        for progress in (0..=100).step_by(10) {
+            let event: Value = serde_json::from_str(&reader.data()).unwrap();
+            assert_eq!(event, json!({"type": "render_progress", "object": {"progress": progress}}));
+        }
+        assert_eq!(reader.data(), r#"{"type":"data","object":"готово"}"#);
+    }
 }

@@ -255,6 +255,7 @@ fn second_hub_in_one_directory_is_refused_whatever_it_keeps_there() {
     for (first, second) in [("memory", "memory"), ("memory", "interval"), ("interval", "memory")] {
         let directory = Directory::new();
         let hub = kept(&directory, first);
+        let (u, v) = (token("u"), token("v"));
         hub.revoke(&json!({"user": "u"})).is(204);
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
         let outcome = directory.run(&arguments, &[("TIDINGS_LOG_DURABILITY", second)]);
@@ -266,7 +267,6 @@ fn second_hub_in_one_directory_is_refused_whatever_it_keeps_there() {
         );
         // The one that runs keeps what it has, and what comes.
         hub.revoke(&json!({"user": "v"})).is(204);
-        let (u, v) = (token("u"), token("v"));
         hub.kill();
         let hub = kept(&directory, first);
         hub.refuses_as_revoked(&u);
@@ -278,6 +278,7 @@ fn second_hub_in_one_directory_is_refused_whatever_it_keeps_there() {
 fn damaged_revocations_stop_the_start() {
     let directory = Directory::new();
     let hub = kept(&directory, "interval");
+    let old = token("v");
     for user in ["u", "v", "w"] {
         hub.revoke(&json!({"user": user})).is(204);
     }
@@ -292,6 +293,6 @@ fn damaged_revocations_stop_the_start() {
     // The last line may have been cut by a kill before it was answered.
     std::fs::write(&path, &text[..text.len() - 5]).unwrap();
     let hub = kept(&directory, "interval");
-    hub.refuses_as_revoked(&token("v"));
+    hub.refuses_as_revoked(&old);
     hub.takes(&token("w"));
 }

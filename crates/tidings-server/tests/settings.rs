@@ -102,11 +102,8 @@ fn address_beyond_loopback_is_refused_without_insecure() {
 #[test]
 fn settings_of_later_versions_are_refused() {
     let directory = Directory::new();
-    directory.write("tidings.toml", "[redis]\nurl = \"redis://h\"\ncapture = [\"a\"]\nmirror = []\n");
-    let expected = [
-        "tidings.toml:3:11: redis.capture is not available in this version; remove it",
-        "NATS_URL: not available in this version",
-    ];
+    directory.write("tidings.toml", "[nats]\nurl = \"nats://h\"\n");
+    let expected = ["nats: not available in this version", "NATS_URL: not available in this version"];
     refused(&directory, &[], &[("NATS_URL", "nats://h")], &expected);
 }
 

@@ -1,6 +1,7 @@
 //! Credentials in, a permit out: subscribing, publishing and managing take a permit, so code that forgot to ask has
 //! nothing to pass.
 
+mod board;
 mod caller;
 mod fetch;
 mod gate;
@@ -14,8 +15,11 @@ mod shelf;
 mod tickets;
 mod token;
 
+#[cfg(feature = "redis")]
+pub(crate) use self::board::{Note, PutUp};
 pub use self::hook::{Action, Hook, HookError, Question, Who};
 pub(crate) use self::{
+    board::{Board, News, tell_again},
     caller::{Caller, Principal},
     gate::{Gate, denied},
     hook::Asker,

@@ -74,6 +74,9 @@ struct Broker {
     lag: Level,
     connections: Level,
     messages_dropped: Counter,
+    captured: Counter,
+    capture_lost: Counter,
+    unmirrored: Level,
 }
 
 impl Broker {
@@ -96,6 +99,21 @@ impl Broker {
                 it,
                 "messages_dropped",
                 "Messages of other programs that were not fit to be delivered",
+            ),
+            captured: counter(
+                it,
+                "messages_captured",
+                "Messages of other programs put into the log by this node",
+            ),
+            capture_lost: counter(
+                it,
+                "messages_uncaptured",
+                "Messages of redis.capture that this node heard and could not keep until they were in the log",
+            ),
+            unmirrored: level(
+                it,
+                "mirror_refused",
+                "Times that the broker refused to publish what is mirrored",
             ),
         }
     }
@@ -226,13 +244,25 @@ impl Metrics {
         self.broker.forks.inc();
     }
 
-    pub(crate) fn broker_compared(&self, lag: u64, connections: u64) {
+    pub(crate) fn broker_compared(&self, lag: u64, connections: u64, unmirrored: u64) {
         self.broker.lag.set(lag);
+        self.broker.unmirrored.set(unmirrored);
         self.broker.connections.set(connections);
     }
 
     pub(crate) fn message_dropped(&self) {
         self.broker.messages_dropped.inc();
+    }
+
+    /// Messages of other programs were put into the log.
+    pub(crate) fn captured(&self, messages: usize) {
+        self.broker.captured.inc_by(messages as u64);
+        self.stored(messages);
+    }
+
+    /// Messages that should have been, were not kept here.
+    pub(crate) fn uncaptured(&self, messages: usize) {
+        self.broker.capture_lost.inc_by(messages as u64);
     }
 
     pub(crate) fn append_failed(&self) {

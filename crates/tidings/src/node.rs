@@ -108,6 +108,9 @@ impl HubBuilder {
         if let Some(shelf) = order.shelf {
             gate.share_tickets(shelf);
         }
+        if let Some(board) = order.board {
+            gate.share_revocations(board);
+        }
         let clock = log.clone();
         let hub = Hub::new(Parts {
             publisher: Publisher::new(order.broker, metrics.clone(), &settings, move || clock.now()),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tidings::config::{Settings, bounds};
+use tidings::config::Settings;
 
 use super::table::{Given, LATER, LATER_VARIABLES, SETTINGS, Setting};
 
@@ -57,8 +57,7 @@ pub(crate) fn markdown() -> String {
         page.push_str(&row(setting, &defaults));
     }
     page.push_str(LATER_HEAD);
-    let later = LATER.iter().chain(LATER_VARIABLES).map(|later| later.name);
-    let names = bounds::NOT_IN_THIS_VERSION.iter().copied().chain(later).map(|name| format!("`{name}`"));
+    let names = LATER.iter().chain(LATER_VARIABLES).map(|later| format!("`{}`", later.name));
     writeln!(page, "{}.", names.collect::<Vec<_>>().join(", ")).expect("text grows");
     page
 }

@@ -93,8 +93,7 @@ pub(crate) const SHARED_REDIS: (&str, &str) = ("REDIS_URL", "redis.url");
 
 const NO_NATS: &str = "remove it; several nodes share a log over Redis, see redis.url";
 
-/// Settings that are known, and refused in this version. What only a value of some setting cannot do yet is in
-/// `tidings::config::bounds::NOT_IN_THIS_VERSION`.
+/// Settings that are known, and refused in this version.
 pub(crate) static LATER: &[Later] =
     &[Later { name: "nats", way_out: NO_NATS }, Later { name: "nats.url", way_out: NO_NATS }];
 

@@ -1,7 +1,7 @@
 //! The gate: judges credentials, hands out permits, and says again and again whether they still hold.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
@@ -9,12 +9,14 @@ use std::{
 use futures_util::future::try_join_all;
 use tidings_protocol::{ChannelName, Subscription, body::EndReason};
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
-    Action, Asker, Caller, Credential, Flaw, ManagePermit, Principal, PublishPermit, Question, Reading,
-    Revocations, Shelf, Subject, SubscribePermit, Ticket, Who,
+    Action, Asker, Board, Caller, Credential, Flaw, ManagePermit, News, Principal, PublishPermit, Question,
+    Reading, Revocations, Shelf, Subject, SubscribePermit, Ticket, Who,
+    board::{self, Telling, Untold},
     caller::{Asked, Basis, until},
+    revocations::Revocation,
     rights::Rights,
     rules::{Provider, Refused, Rules},
     shelf,
@@ -43,6 +45,8 @@ pub(crate) struct Gate {
     tickets: Tickets,
     /// Where tickets are kept that are good at other nodes, too.
     shelf: OnceLock<Arc<dyn Shelf>>,
+    /// Where all nodes learn of revocations.
+    board: OnceLock<Arc<dyn Board>>,
     rates: Rates,
     channels_max: u64,
     metrics: Arc<Metrics>,
@@ -71,6 +75,7 @@ impl Gate {
             revocations,
             tickets: Tickets::default(),
             shelf: OnceLock::new(),
+            board: OnceLock::new(),
             rates: Rates::new(settings.limits.publishes_per_second),
             channels_max: settings.limits.channels_per_connection,
             metrics,
@@ -82,6 +87,16 @@ impl Gate {
     /// Has tickets kept where other nodes find them, from now on.
     pub(crate) fn share_tickets(&self, shelf: Arc<dyn Shelf>) {
         let _ = self.shelf.set(shelf);
+    }
+
+    /// Has revocations hold at all nodes that look there, from now on.
+    pub(crate) fn share_revocations(&self, board: Arc<dyn Board>) {
+        let _ = self.board.set(board);
+    }
+
+    /// Where revocations of all nodes are, where there may be others.
+    pub(crate) fn board(&self) -> Option<Arc<dyn Board>> {
+        self.board.get().cloned()
     }
 
     /// The settings in force; `None` where the hub is open.
@@ -315,18 +330,58 @@ impl Gate {
         Ok(ticket)
     }
 
-    /// Refuses somebody from now on, until then or for as long as a token may last, and ends what they have open.
-    /// Must be called where blocking is allowed.
+    /// Refuses somebody from now on, until then or for as long as a token may last, and ends what they have open; what it
+    /// answers tells the other nodes. Must be called where blocking is allowed.
     ///
     /// # Errors
-    /// When there are too many, or it could not be kept.
-    pub(crate) fn revoke(&self, _: &ManagePermit, subject: Subject, until: Option<f64>) -> Result<(), Error> {
+    /// When there are too many.
+    pub(crate) fn revoke(
+        &self,
+        _: &ManagePermit,
+        subject: Subject,
+        until: Option<f64>,
+    ) -> Result<Telling, Error> {
         let now = self.now();
         let settings = self.settings();
         let longest = settings.map_or(AuthSettings::default().token_max_age, |auth| auth.token_max_age);
-        let outcome = self.revocations.revoke(subject, until.unwrap_or(now + longest.as_secs_f64()), now);
+        let until = until.unwrap_or(now + longest.as_secs_f64());
+        let revocation = Revocation { subject, at: now as u64, until };
+        self.revocations.add(&revocation, now)?;
         self.changed();
-        outcome
+        let kept = self.revocations.keep(std::slice::from_ref(&revocation), now);
+        Ok(Telling::new(self.board.get(), revocation, kept))
+    }
+
+    /// Refuses whom other nodes refuse, and ends what they have open; answers what those nodes do not know. Must be called
+    /// where blocking is allowed.
+    pub(crate) fn hear(&self, news: News) -> Vec<Untold> {
+        let now = self.now();
+        let (notes, is_all) = match news {
+            News::All(notes) => (notes, true),
+            News::One(name, text) => (vec![(name, String::new(), text)], false),
+            News::Nothing => return Vec::new(),
+        };
+        let theirs = notes.iter().filter_map(|(name, _, text)| board::read(name, text)).collect();
+        let new = self.revocations.add_others(theirs, now);
+        if !new.is_empty() {
+            self.changed();
+            if let Err(error) = self.revocations.keep(&new, now) {
+                warn!(%error, revocations = new.len(), "revocations of other nodes are in force, but not kept");
+            }
+        }
+        if is_all { self.untold(notes, now) } else { Vec::new() }
+    }
+
+    /// What is in force here beyond what these notes say.
+    fn untold(&self, notes: Vec<(String, String, String)>, now: f64) -> Vec<Untold> {
+        let mut notes: HashMap<_, _> =
+            notes.into_iter().map(|(name, version, text)| (name, (version, text))).collect();
+        let here = self.revocations.all(now).into_iter();
+        let untold = here.filter_map(|revocation| match notes.remove(&board::name_of(&revocation.subject)) {
+            Some((version, text)) => board::beyond(revocation, version, &text),
+            None => Some(Untold { revocation, version: String::new() }),
+        });
+        untold.collect()
     }
 
     /// Judges a stream that is open again, by everything but the hook.

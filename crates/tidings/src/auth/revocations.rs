@@ -33,11 +33,11 @@ pub(crate) enum Subject {
 
 /// One revocation, as the journal keeps it. Times are seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Revocation {
+pub(super) struct Revocation {
     #[serde(flatten)]
-    subject: Subject,
-    at: u64,
-    until: f64,
+    pub(super) subject: Subject,
+    pub(super) at: u64,
+    pub(super) until: f64,
 }
 
 /// All revocations that are in force.
@@ -47,7 +47,7 @@ pub(crate) struct Revocations {
     journal: Mutex<Option<Journal>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Standing {
     at: u64,
     until: f64,
@@ -73,34 +73,56 @@ impl Revocations {
         let (journal, kept) = Journal::open(directory, now).map_err(failed)?;
         let this = Self { standing: Mutex::default(), journal: Mutex::new(Some(journal)) };
         let mut standing = this.standing();
-        kept.into_iter().for_each(|revocation| add(&mut standing, revocation));
+        for revocation in kept {
+            add(&mut standing, revocation);
+        }
         drop(standing);
         Ok(this)
     }
 
-    /// Refuses from now on; returns when that is kept. Must be called where blocking is allowed.
+    /// Refuses from now on.
     ///
     /// # Errors
-    /// When there are too many, or when it could not be kept: it holds until a restart then.
-    pub(super) fn revoke(&self, subject: Subject, until: f64, now: f64) -> Result<(), Error> {
-        let revocation = Revocation { subject, at: now as u64, until };
+    /// When there are too many.
+    pub(super) fn add(&self, revocation: &Revocation, now: f64) -> Result<(), Error> {
         let mut standing = self.standing();
         if standing.len() >= REVOCATIONS_MAX && !standing.contains_key(&revocation.subject) {
             standing.retain(|_, it| it.until > now);
             if standing.len() >= REVOCATIONS_MAX {
-                return Err(Error::new(
-                    Code::TooMany,
-                    format!("{REVOCATIONS_MAX} revocations are in force; no more can be kept; change the signing key to refuse every token"),
-                )
-                .limit("revocations")
-                .retry_after(Duration::from_mins(1)));
+                return Err(too_many("here"));
             }
         }
         add(&mut standing, revocation.clone());
-        drop(standing);
+        Ok(())
+    }
+
+    /// Refuses from now on whom other nodes refuse; answers what is new in that. It is theirs to count them.
+    pub(super) fn add_others(&self, revocations: Vec<Revocation>, now: f64) -> Vec<Revocation> {
+        let mut standing = self.standing();
+        if standing.len() + revocations.len() > REVOCATIONS_MAX {
+            standing.retain(|_, it| it.until > now);
+        }
+        let is_new = |it: &Revocation| it.until > now && add(&mut standing, it.clone());
+        revocations.into_iter().filter(is_new).collect()
+    }
+
+    /// All that are in force.
+    pub(super) fn all(&self, now: f64) -> Vec<Revocation> {
+        let standing = self.standing();
+        let standing = standing.iter().filter(|(_, it)| it.until > now);
+        let all =
+            standing.map(|(subject, it)| Revocation { subject: subject.clone(), at: it.at, until: it.until });
+        all.collect()
+    }
+
+    /// Returns when these are kept for the next start. Must be called where blocking is allowed.
+    ///
+    /// # Errors
+    /// When they could not be kept: they hold until a restart then.
+    pub(super) fn keep(&self, revocations: &[Revocation], now: f64) -> Result<(), Error> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(journal) = &mut *journal else { return Ok(()) };
-        journal.append(&revocation, now).map_err(|error| {
+        journal.append(revocations, now).map_err(|error| {
             Error::new(
                 Code::NotStored,
                 "the revocation is in force, but could not be kept for the next start; send it again",
@@ -130,10 +152,24 @@ impl Revocations {
     }
 }
 
-/// Two revocations of one subject make one that covers both.
-fn add(standing: &mut HashMap<Subject, Standing>, Revocation { subject, at, until }: Revocation) {
-    let known = standing.entry(subject).or_insert(Standing { at, until });
-    *known = Standing { at: known.at.max(at), until: known.until.max(until) };
+/// Two revocations of one subject make one that covers both. Answers whether that says more than before.
+fn add(standing: &mut HashMap<Subject, Standing>, Revocation { subject, at, until }: Revocation) -> bool {
+    let Some(known) = standing.get_mut(&subject) else {
+        standing.insert(subject, Standing { at, until });
+        return true;
+    };
+    let both = Standing { at: known.at.max(at), until: known.until.max(until) };
+    std::mem::replace(known, both) != both
+}
+
+/// Why another one is not taken, and where.
+pub(super) fn too_many(place: &str) -> Error {
+    Error::new(
+        Code::TooMany,
+        format!("{REVOCATIONS_MAX} revocations are in force; no more can be kept {place}; change the signing key to refuse every token"),
+    )
+    .limit("revocations")
+    .retry_after(Duration::from_mins(1))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod append;
 mod appender;
+mod capture;
 mod connection;
 mod ears;
 mod epochs;
@@ -13,18 +14,22 @@ mod follow;
 mod hear;
 mod link;
 mod live;
+mod mirror;
 mod record;
 mod script;
 mod server;
 mod sight;
+mod state;
 mod tail;
 mod wire;
 
 use std::sync::Arc;
 
+use self::capture::Line;
 pub(crate) use self::{
     append::{Append, AppendError, Appended, NewEvent, Outcome, Witness},
     appender::{Appender, Broker},
+    capture::Capturer,
     ears::{Ears, Heard},
     epochs::{Begun, EpochRow, Head, Loss, NewEpoch},
     fault::Fault,
@@ -33,6 +38,7 @@ pub(crate) use self::{
     link::{Link, Options},
     record::Stored,
     sight::Sight,
+    state::{Changed, News, Put, Row, Version, View},
     tail::Tail,
 };
 use crate::{
@@ -50,8 +56,12 @@ pub(crate) struct Parts {
     pub(crate) appender: Appender,
     pub(crate) follower: Follower,
     pub(crate) hearer: Hearer,
+    /// None where nothing is to be captured.
+    pub(crate) capturer: Option<Capturer>,
     pub(crate) trimmer: Trimmer,
     pub(crate) sight: Arc<Sight>,
+    /// Whom all nodes refuse.
+    pub(crate) revocations: Arc<View>,
 }
 
 /// Makes the parts of a node whose log is in Redis.
@@ -75,8 +85,11 @@ pub(crate) fn parts(
         deadline: redis.deadline,
         replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),
         idempotency_window: settings.log.idempotency_window,
+        mirror: redis.mirror.clone(),
     })?);
     let sight = Arc::new(Sight::new());
+    let revocations = state::Table::new(link.clone(), "revocations", random);
+    let revocations = Arc::new(View::new(revocations, sight.clone()));
     let (broker, appender) =
         appender::appender(link.clone(), sight.clone(), metrics.clone(), redis.deadline, random);
     let follower = Follower {
@@ -86,19 +99,34 @@ pub(crate) fn parts(
         audience: audience.clone(),
         metrics: metrics.clone(),
         random,
+        shared: revocations.clone(),
     };
+    let capturer = (!redis.capture.is_empty()).then(|| {
+        sight.is_not_captured("no node is known to capture yet".to_owned());
+        Capturer {
+            line: Arc::new(Line::new(redis.of_captured())),
+            link: link.clone(),
+            sight: sight.clone(),
+            metrics: metrics.clone(),
+            random,
+            lease: redis.lease,
+        }
+    });
     let hearer = Hearer {
+        line: capturer.as_ref().map(|capturer| capturer.line.clone()),
+        random,
         link: link.clone(),
         log: log.clone(),
         audience: audience.clone(),
         metrics: metrics.clone(),
         settings: redis,
+        shared: revocations.clone(),
         event_bytes_max: usize::try_from(settings.limits.event_bytes).unwrap_or(usize::MAX),
     };
     let retention_age_ms = u64::try_from(settings.log.retention_age.as_millis()).unwrap_or(u64::MAX);
     let retention = (retention_age_ms, settings.log.retention_bytes);
-    let trimmer = Trimmer { link: link.clone(), log: log.clone(), retention };
-    Ok(Parts { link, broker, appender, follower, hearer, trimmer, sight })
+    let trimmer = Trimmer { link: link.clone(), log: log.clone(), retention, shared: revocations.clone() };
+    Ok(Parts { link, broker, appender, follower, hearer, capturer, trimmer, sight, revocations })
 }
 
 /// Lets go of what is too old or too much in Redis. Every node does; it is done once.
@@ -107,6 +135,7 @@ pub(crate) struct Trimmer {
     log: Arc<Log>,
     /// Age in milliseconds, and bytes.
     retention: (u64, u64),
+    shared: Arc<View>,
 }
 
 /// How often Redis is trimmed.
@@ -121,6 +150,9 @@ impl Trimmer {
             if let Err(fault) = self.link.trim(not_before, self.retention.1).await {
                 tracing::debug!(%fault, "redis was not trimmed");
             }
+            if let Err(fault) = self.shared.sweep(self.log.now()).await {
+                tracing::debug!(%fault, "what is over was not taken away");
+            }
         }
     }
 }
@@ -132,6 +164,16 @@ struct Keys {
     meta: String,
     epochs: String,
     live: String,
+    /// Who captures.
+    lease: String,
+    /// The place up to which messages are in the log.
+    captured: String,
+    /// Since when nobody captures.
+    free: String,
+    /// The channel of changes to small state.
+    changes: String,
+    /// The versions of its tables.
+    versions: String,
     prefix: String,
 }
 
@@ -142,6 +184,11 @@ impl Keys {
             meta: format!("{{{prefix}}}:meta"),
             epochs: format!("{{{prefix}}}:epochs"),
             live: format!("{{{prefix}}}:live"),
+            lease: format!("{{{prefix}}}:capture:lease"),
+            captured: format!("{{{prefix}}}:capture:place"),
+            free: format!("{{{prefix}}}:capture:free"),
+            changes: format!("{{{prefix}}}:changes"),
+            versions: format!("{{{prefix}}}:state"),
             prefix: prefix.to_owned(),
         }
     }
@@ -156,6 +203,11 @@ impl Keys {
     /// A key of small state that is no part of the log.
     fn state(&self, key: &str) -> String {
         format!("{{{}}}:state:{key}", self.prefix)
+    }
+
+    /// When the rows of a table end.
+    fn ends(&self, table: &str) -> String {
+        self.state(&format!("{table}:ends"))
     }
 }
 

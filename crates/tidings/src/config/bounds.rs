@@ -14,9 +14,7 @@ pub use self::auth::{
     HOOK_RECHECK, HOOK_TIMEOUT, HOOK_TTL, KEY_NAME_BYTES_MAX, LEEWAY, SECRET_BYTES_ADVISED, TOKEN_MAX_AGE,
     key_name_fault, pattern_fault,
 };
-pub use self::redis::{
-    NOT_IN_THIS_VERSION, REDIS_DEADLINE, REDIS_LEASE, REDIS_PREFIX_BYTES_MAX, REDIS_REPLICAS_MIN,
-};
+pub use self::redis::{REDIS_DEADLINE, REDIS_LEASE, REDIS_PREFIX_BYTES_MAX, REDIS_REPLICAS_MIN};
 
 const DAY: Duration = Duration::from_hours(24);
 

@@ -1,8 +1,9 @@
 //! Settings of a node that shares its log with others over Redis.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
 use percent_encoding::percent_decode_str;
+use sha2::{Digest, Sha256};
 use tidings_protocol::Pattern;
 
 use super::Secret;
@@ -55,6 +56,24 @@ impl RedisSettings {
         Self { url: RedisUrl::new(url), ..Self::default() }
     }
 
+    /// Whether messages of other programs on this channel are put into the log.
+    pub fn captures(&self, channel: &str) -> bool {
+        self.listens_to(channel) && self.capture.iter().any(|pattern| pattern.matches(channel))
+    }
+
+    /// A number of the settings that say which messages are captured: nodes that have the same number say the same.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_captured(&self) -> u64 {
+        let mut digest = Sha256::new();
+        for list in [&self.capture, &self.listen] {
+            let patterns: BTreeSet<&str> = list.iter().map(Pattern::as_str).collect();
+            // Neither is a byte of a pattern.
+            patterns.iter().for_each(|pattern| digest.update(format!("{pattern} ")));
+            digest.update("\n");
+        }
+        u64::from_be_bytes(digest.finalize()[..8].try_into().expect("it has 32 bytes"))
+    }
+
     /// Whether messages of other programs on this channel may be heard: it is listed, and none of Redis's own.
     pub fn listens_to(&self, channel: &str) -> bool {
         !is_of_key_events(channel) && self.listen.iter().any(|pattern| pattern.matches(channel))
@@ -62,7 +81,7 @@ impl RedisSettings {
 }
 
 /// Whether a name or a pattern can only stand for channels on which Redis tells what happens to its keys.
-pub(super) fn is_of_key_events(name: &str) -> bool {
+pub(crate) fn is_of_key_events(name: &str) -> bool {
     name.starts_with(KEY_EVENTS)
 }
 

@@ -179,12 +179,13 @@ fn faults_of_redis_are_named_without_its_password() {
     }
     let faults = |redis: RedisSettings| Settings { redis: Some(redis), ..Settings::default() }.faults().len();
     let url = || RedisSettings::new("redis://h");
-    for setting in bounds::NOT_IN_THIS_VERSION {
-        let redis = match *setting {
-            "redis.capture" => RedisSettings { capture: pattern("a"), ..url() },
-            "redis.mirror" => RedisSettings { mirror: pattern("a"), ..url() },
-            other => panic!("{other} is no list"),
-        };
-        assert_eq!(faults(redis), 1, "{setting}");
+    for (listen, capture, refused) in
+        [("**", "a", 0), ("a.**", "a.*", 0), ("a.**", "**", 1), ("a.*", "a.**", 1), ("**", "__key", 1)]
+    {
+        let redis = RedisSettings { listen: pattern(listen), capture: pattern(capture), ..url() };
+        assert_eq!(faults(redis), refused, "{capture} of {listen}");
+    }
+    for (mirror, refused) in [("**", 0), ("__keyspace@0__:a", 1)] {
+        assert_eq!(faults(RedisSettings { mirror: pattern(mirror), ..url() }), refused, "{mirror}");
     }
 }

@@ -39,11 +39,12 @@ pub(super) async fn revoke(
     // Again: the right may have gone while the body was on its way.
     let permit = hub.gate().manage(&caller)?;
     let hub = hub.clone();
-    // The answer waits for the disk.
+    // The answer waits for the disk, and for the other nodes' being told.
     let revoking = tokio::task::spawn_blocking(move || hub.gate().revoke(&permit, subject, until));
     let revoked = revoking.await;
-    revoked
+    let telling = revoked
         .map_err(|error| Error::new(Code::Internal, "keeping the revocation panicked").caused_by(error))??;
+    telling.tell().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

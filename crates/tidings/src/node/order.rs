@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    auth::Shelf,
+    auth::{Board, Shelf},
     broker::{Audience, Broker, embedded},
     config::Settings,
     error::{Code, Error},
@@ -14,6 +14,8 @@ use crate::{
 use super::keeper::Keeper;
 
 #[cfg(feature = "redis")]
+mod board;
+#[cfg(feature = "redis")]
 mod shelf;
 
 /// The way into the log, and what stands behind it.
@@ -23,6 +25,8 @@ pub(super) struct Order {
     pub(super) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Where tickets are kept for all nodes, where there are others.
     pub(super) shelf: Option<Arc<dyn Shelf>>,
+    /// Where all nodes learn whom to refuse, where there are others.
+    pub(super) board: Option<Arc<dyn Board>>,
     /// Ends what runs, once nothing more is published, and makes the log safe.
     pub(super) end: Box<dyn FnOnce() + Send>,
 }
@@ -44,6 +48,7 @@ pub(super) fn start(
         broker: Broker::Embedded(broker),
         standing: Box::new(|| Ok(())),
         shelf: None,
+        board: None,
         end: Box::new(move || keeper.end(&kept)),
     })
 }
@@ -60,7 +65,7 @@ fn shared(
     audience: &Arc<dyn Audience>,
     metrics: &Arc<Metrics>,
 ) -> Result<Order, Error> {
-    use tokio::{runtime::Handle, task::JoinSet};
+    use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
     let parts = crate::broker::redis::parts(settings, log, audience, metrics, rand::random)?;
     let keeper = keeper(log, None, settings)?;
@@ -71,14 +76,21 @@ fn shared(
     followers.spawn(parts.follower.run());
     followers.spawn(parts.hearer.run());
     followers.spawn(parts.trimmer.run());
+    let (stop, stopped) = watch::channel(false);
+    let capturer = parts.capturer.map(|capturer| tokio::spawn(capturer.run(stopped)));
     let (kept, runtime, sight) = (log.clone(), Handle::current(), parts.sight);
+    let revocations = parts.revocations.clone();
     Ok(Order {
         broker: Broker::Redis(parts.broker),
-        standing: Box::new(move || sight.standing()),
+        // Who is ready refuses whom the others refuse.
+        standing: Box::new(move || sight.standing().and_then(|()| revocations.standing())),
         shelf: Some(Arc::new(shelf::RedisShelf(parts.link))),
+        board: Some(Arc::new(board::RedisBoard { view: parts.revocations, log: log.clone() })),
         end: Box::new(move || {
-            // It answers all that was published, and ends; what follows is dropped then.
+            // They answer all that was published, append all that was heard, and end; what follows is dropped then.
+            let _ = stop.send(true);
             let _ = runtime.block_on(appender);
+            capturer.map(|capturer| runtime.block_on(capturer));
             drop(followers);
             keeper.end(&kept);
         }),

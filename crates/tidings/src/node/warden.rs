@@ -5,12 +5,13 @@ use std::{collections::HashMap, future::Future, time::Duration};
 use rand::RngExt;
 use tidings_protocol::body::EndReason;
 use tokio::{
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{Instant, sleep},
 };
-use tracing::info;
+use tracing::{error, info};
 
 use crate::{
+    auth::tell_again,
     connection::{ConnectionId, Ending},
     hub::{Hub, Stage, WeakHub},
 };
@@ -27,6 +28,7 @@ pub(super) fn start(hub: &Hub) {
     tokio::spawn(until_end(hub, review(hub.downgrade())));
     tokio::spawn(until_end(hub, renew_keys(hub.downgrade())));
     tokio::spawn(until_end(hub, ask_again(hub.downgrade())));
+    tokio::spawn(until_end(hub, hear(hub.downgrade())));
 }
 
 fn until_end<Work>(hub: &Hub, work: Work) -> impl Future<Output = ()> + use<Work>
@@ -58,6 +60,21 @@ async fn review(weak: WeakHub) -> Option<()> {
         }
         if ended > 0 {
             info!(streams = ended, "streams ended, for their rights have");
+        }
+    }
+}
+
+/// Refuses whom other nodes refuse, and tells them of those that they do not know.
+async fn hear(weak: WeakHub) -> Option<()> {
+    let board = weak.upgrade()?.gate().board()?;
+    loop {
+        let news = board.news().await;
+        let hub = weak.upgrade()?;
+        // They are written to disk here, too.
+        let hearing = spawn_blocking(move || hub.gate().hear(news)).await;
+        match hearing {
+            Ok(untold) => tell_again(&board, untold).await,
+            Err(error) => error!(%error, "hearing of a revocation panicked"),
         }
     }
 }

@@ -119,12 +119,6 @@ macro_rules! redis {
     };
 }
 
-/// The bound of a list that some versions cannot honour.
-fn patterns_of(setting: &str) -> String {
-    let unknown = bounds::NOT_IN_THIS_VERSION.contains(&setting);
-    if unknown { "not in this version: empty" } else { "patterns" }.to_owned()
-}
-
 macro_rules! dotted {
     ($only:ident) => {
         stringify!($only)
@@ -543,16 +537,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "capture",
         capture,
         Patterns,
-        || patterns_of("redis.capture"),
-        "",
-        "Redis channels whose messages of other programs enter the log, so that they get ids and are resumed."
+        || "patterns that `redis.listen` takes in".into(),
+        r#"["project.**"]"#,
+        "Redis channels whose messages of other programs enter the log, so that they get ids and are resumed. The same on all \
+         nodes."
     ),
     redis!(
         "mirror",
         mirror,
         Patterns,
-        || patterns_of("redis.mirror"),
-        "",
+        || "patterns; `__key…` never".into(),
+        r#"["project.**"]"#,
         "Channels whose events the hub also sends with `PUBLISH`, for subscribers of old."
     ),
     redis!(

@@ -316,3 +316,55 @@ async fn too_many_channels_are_refused_before_anybody_is_asked() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     assert_eq!(desk.subscribe(&nobody, &names).await, Some(Code::TooManyChannels));
 }
+
+fn note(name: &str, at: u64, until: u64) -> (String, String, String) {
+    (name.into(), "v1".into(), format!(r#"{{"at":{at},"until":{until}.0}}"#))
+}
+
+#[tokio::test]
+async fn revocation_of_another_node_ends_streams_and_is_no_news_twice() {
+    let desk = Desk::new(auth());
+    let caller = desk.caller(user("u")).await;
+    let mut changes = desk.gate.changes();
+    let (name, _, text) = note("user:u", NOW, NOW + 100);
+    assert!(desk.gate.hear(News::One(name.clone(), text.clone())).is_empty());
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    assert_eq!(desk.gate.review(&caller, &subscriptions(&["user.u"])), Err(EndReason::Revoked));
+    assert_eq!(desk.code(user("u")).await, Some(Code::Revoked));
+    desk.gate.hear(News::One(name, text));
+    for (name, _, text) in [note("user:v", NOW, NOW), note("group:v", NOW, NOW + 100)] {
+        desk.gate.hear(News::One(name, text));
+    }
+    assert!(!changes.has_changed().unwrap(), "known, over, or of a later version");
+    assert_eq!(desk.code(user("v")).await, None);
+}
+
+#[tokio::test]
+async fn what_other_nodes_do_not_know_is_told_with_what_they_do() {
+    let desk = Desk::new(auth());
+    let manager = desk.caller(key("all")).await;
+    let permit = desk.gate.manage(&manager).unwrap();
+    let revoke = |user: &str, until: u64| {
+        drop(desk.gate.revoke(&permit, Subject::User(user.into()), Some(until as f64)).unwrap());
+    };
+    [("known", 100), ("longer", 100), ("unknown", 100), ("over", 1)]
+        .iter()
+        .for_each(|(user, life)| revoke(user, NOW + life));
+    desk.at(NOW + 2);
+    let notes = [
+        note("user:known", NOW, NOW + 100),
+        note("user:longer", NOW + 1, NOW + 50),
+        note("user:theirs", NOW, NOW + 100),
+    ];
+    let mut untold = desk.gate.hear(News::All(notes.into()));
+    untold.sort_by_key(|it| it.version.clone());
+    let untold = untold.iter().map(|it| (&it.revocation.subject, it.revocation.at, &*it.version));
+    let expected =
+        [(Subject::User("unknown".into()), NOW, ""), (Subject::User("longer".into()), NOW + 1, "v1")];
+    assert_eq!(
+        untold.collect::<Vec<_>>(),
+        expected.iter().map(|(subject, at, version)| (subject, *at, *version)).collect::<Vec<_>>()
+    );
+    assert_eq!(desk.code(user("theirs")).await, Some(Code::Revoked));
+}

@@ -36,17 +36,17 @@ impl Journal {
         Ok((journal, kept))
     }
 
-    /// Adds a line and waits until it is safe.
-    pub(super) fn append(&mut self, revocation: &Revocation, now: f64) -> io::Result<()> {
+    /// Adds a line for each and waits until they are safe.
+    pub(super) fn append(&mut self, revocations: &[Revocation], now: f64) -> io::Result<()> {
         if self.lines >= self.lines_max {
             *self = Self::write(&self.directory, &read(&self.directory, now)?)?;
         }
-        let line = line_of(revocation);
+        let lines: Vec<u8> = revocations.iter().flat_map(line_of).collect();
         self.file.set_len(self.bytes)?;
-        self.file.write_all(&line)?;
+        self.file.write_all(&lines)?;
         self.file.sync_data()?;
-        self.bytes += line.len() as u64;
-        self.lines += 1;
+        self.bytes += lines.len() as u64;
+        self.lines += revocations.len();
         Ok(())
     }
 

@@ -21,6 +21,14 @@ impl Drop for Directory {
     }
 }
 
+impl Revocations {
+    fn revoke(&self, subject: Subject, until: f64, now: f64) -> Result<(), Error> {
+        let revocation = Revocation { subject, at: now as u64, until };
+        self.add(&revocation, now)?;
+        self.keep(&[revocation], now)
+    }
+}
+
 fn claims(user: &str, issued_at: Option<f64>, token_id: Option<&str>) -> Claims {
     Claims {
         user: user.to_owned(),

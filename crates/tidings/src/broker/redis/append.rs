@@ -7,6 +7,7 @@ use tidings_protocol::{Epoch, Tag};
 use super::{
     Keys,
     fault::Fault,
+    mirror::Mirror,
     record::{hex, push_fields},
     script::Script,
     wire::{Command, Reply},
@@ -61,6 +62,17 @@ pub(crate) enum Refused {
     OldEpoch { newest: Option<Epoch> },
     /// The log does not hold what the appender knows to have been in it.
     Diverged { head: u64 },
+    /// It captures no more, or messages are in the log that it did not know of.
+    Uncaptured,
+}
+
+/// Who captures what he appends, from which place to which.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Capture<'a> {
+    pub(super) holder: &'a str,
+    /// As Redis has it.
+    pub(super) from: &'a str,
+    pub(super) to: &'a str,
 }
 
 /// Why a batch has no answer.
@@ -86,6 +98,7 @@ impl fmt::Display for AppendError {
             Self::Refused(Refused::Diverged { head }) => {
                 write!(f, "redis, at {head}, does not hold an event that it had")
             }
+            Self::Refused(Refused::Uncaptured) => f.write_str("another node captures"),
             Self::Fault(fault) => fault.fmt(f),
         }
     }
@@ -93,51 +106,79 @@ impl fmt::Display for AppendError {
 
 impl std::error::Error for AppendError {}
 
-/// The call for a batch.
-pub(super) fn command(
-    script: &Script,
-    keys: &Keys,
-    batch: &[Append],
-    witness: Witness,
-    window_ms: u64,
-) -> Command {
-    let idempotencies =
-        || batch.iter().flat_map(|publish| &publish.events).filter_map(|it| it.draft.idempotency.as_ref());
-    let mut command = script.call(2 + idempotencies().count());
-    command.push(&keys.log);
-    command.push(&keys.meta);
-    for it in idempotencies() {
-        command.push(keys.idempotency(&it.publisher, &it.key));
-    }
-    command.push(witness.epoch.to_string());
-    command.push_number(witness.offset);
-    command.push(witness.tag.to_string());
-    command.push_number(window_ms.max(1));
-    command.push_number(batch.len() as u64);
-    let mut key_index = 2;
-    for publish in batch {
-        command.push_number(publish.events.len() as u64);
-        for NewEvent { draft, tag } in &publish.events {
-            match &draft.idempotency {
-                Some(it) => {
-                    key_index += 1;
-                    command.push_number(key_index);
-                    command.push(it.fingerprint.map(|byte| format!("{byte:02x}")).concat());
-                }
-                None => {
-                    command.push("0");
-                    command.push("");
-                }
-            }
-            command.push(tag.to_string());
-            push_fields(draft, &mut command);
-        }
-    }
-    command
+/// What a call is made of besides its publishes.
+pub(super) struct Call<'a> {
+    pub(super) script: &'a Script,
+    pub(super) keys: &'a Keys,
+    pub(super) witness: Witness,
+    pub(super) window_ms: u64,
+    /// None where publishes of this node are appended.
+    pub(super) capture: Option<Capture<'a>>,
+    /// Of what other programs are told; none where they have heard it.
+    pub(super) mirror: Option<&'a Mirror>,
 }
 
-/// Reads the answer to a batch.
-pub(super) fn outcomes(reply: &Reply, batch: &[Append]) -> Result<Vec<Outcome>, AppendError> {
+impl Call<'_> {
+    /// The call for a batch.
+    pub(super) fn command(&self, batch: &[Append]) -> Command {
+        let events = || batch.iter().flat_map(|publish| &publish.events);
+        let idempotencies = || events().filter_map(|it| it.draft.idempotency.as_ref());
+        let keys_of_capture = if self.capture.is_some() { 2 } else { 0 };
+        let mut command = self.script.call(2 + idempotencies().count() + keys_of_capture);
+        command.push(&self.keys.log);
+        command.push(&self.keys.meta);
+        for it in idempotencies() {
+            command.push(self.keys.idempotency(&it.publisher, &it.key));
+        }
+        if self.capture.is_some() {
+            command.push(&self.keys.lease);
+            command.push(&self.keys.captured);
+        }
+        command.push(self.witness.epoch.to_string());
+        command.push_number(self.witness.offset);
+        command.push(self.witness.tag.to_string());
+        command.push_number(self.window_ms.max(1));
+        let Capture { holder, from, to } = self.capture.unwrap_or(Capture { holder: "", from: "", to: "" });
+        for text in [holder, from, to, &self.keys.live] {
+            command.push(text);
+        }
+        command.push_number(batch.len() as u64);
+        let mut key_index = 2;
+        for publish in batch {
+            command.push_number(publish.events.len() as u64);
+            for event in &publish.events {
+                self.push_event(event, &mut key_index, &mut command);
+            }
+        }
+        command
+    }
+
+    fn push_event(&self, NewEvent { draft, tag }: &NewEvent, key_index: &mut u64, command: &mut Command) {
+        match &draft.idempotency {
+            Some(it) => {
+                *key_index += 1;
+                command.push_number(*key_index);
+                command.push(it.fingerprint.map(|byte| format!("{byte:02x}")).concat());
+            }
+            None => {
+                command.push("0");
+                command.push("");
+            }
+        }
+        command.push(tag.to_string());
+        let mirrored =
+            || draft.channels.iter().filter(|channel| self.mirror.is_some_and(|mirror| mirror.has(channel)));
+        command.push_number(mirrored().count() as u64);
+        mirrored().for_each(|channel| command.push(channel.as_str()));
+        push_fields(draft, command);
+    }
+}
+
+/// Reads the answer to a batch, and what follows that.
+pub(super) fn outcomes(
+    reply: &Reply,
+    batch: &[Append],
+) -> Result<(Vec<Outcome>, Option<Reply>), AppendError> {
     let (word, answers) = reply.array().and_then(|parts| parts.split_first()).ok_or_else(strange)?;
     match word.text() {
         Some(b"ok") => {}
@@ -149,6 +190,7 @@ pub(super) fn outcomes(reply: &Reply, batch: &[Append]) -> Result<Vec<Outcome>, 
             let head = answers.first().and_then(Reply::number).ok_or_else(strange)?;
             return Err(AppendError::Refused(Refused::Diverged { head }));
         }
+        Some(b"uncaptured") => return Err(AppendError::Refused(Refused::Uncaptured)),
         _ => return Err(strange().into()),
     }
     let mut answers = answers.iter().peekable();
@@ -161,7 +203,8 @@ pub(super) fn outcomes(reply: &Reply, batch: &[Append]) -> Result<Vec<Outcome>, 
         let appended = publish.events.iter().map(|event| place(answers.next(), event.tag));
         Ok(Outcome::Appended(appended.collect::<Result<_, Fault>>()?))
     });
-    Ok(outcomes.collect::<Result<_, Fault>>()?)
+    let outcomes = outcomes.collect::<Result<_, Fault>>()?;
+    Ok((outcomes, answers.next().cloned()))
 }
 
 fn place(answer: Option<&Reply>, tag: Tag) -> Result<Appended, Fault> {

@@ -190,7 +190,7 @@ impl Appender {
         self.metrics.stored(stored);
         for (place, item) in live {
             let live = Live::new(&item.draft, self.sight.witness().offset);
-            match self.link.publish_live(&live.encode()).await {
+            match self.link.publish_live(live).await {
                 Ok(()) => {}
                 Err(fault) if answers.is_empty() => {
                     let _ = answer.send(Err(fault.into_error()));

@@ -9,6 +9,7 @@ use super::{
     record,
     record::hex,
     script::Script,
+    state::{self, Version},
     wire::{Command, Reply},
 };
 
@@ -72,6 +73,8 @@ pub(crate) struct Head {
     pub(crate) replid: String,
     /// The one with which the newest epoch began.
     pub(crate) epoch_replid: String,
+    /// The version of each table of small state.
+    pub(crate) versions: Vec<(String, Version)>,
 }
 
 impl Head {
@@ -149,20 +152,21 @@ pub(super) fn begun(reply: &Reply) -> Result<Begun, Fault> {
 }
 
 /// The question where the log stands: one transaction, so that its parts belong together.
-pub(super) fn head_commands(keys: &Keys) -> [Command; 6] {
+pub(super) fn head_commands(keys: &Keys) -> [Command; 7] {
     [
         Command::new("MULTI"),
         Command::new("LRANGE").arg(&keys.epochs).arg("0").arg("-1"),
         Command::new("HMGET").arg(&keys.meta).arg("head").arg("tag").arg("epoch").arg("replid"),
         Command::new("XRANGE").arg(&keys.log).arg("-").arg("+").arg("COUNT").arg("1"),
         Command::new("INFO").arg("replication"),
+        state::versions_command(keys),
         Command::new("EXEC"),
     ]
 }
 
 /// Reads the answer to `EXEC`.
 pub(super) fn head(reply: &Reply) -> Result<Head, Fault> {
-    let Some([rows, meta, first, info]) = reply.array() else {
+    let Some([rows, meta, first, info, versions]) = reply.array() else {
         return Err(Fault::damaged("a transaction was answered with something else"));
     };
     let epochs = rows.array().unwrap_or_default().iter().map(row).collect::<Result<Vec<_>, _>>()?;
@@ -171,12 +175,13 @@ pub(super) fn head(reply: &Reply) -> Result<Head, Fault> {
     let Some([head, tag, epoch, epoch_replid]) = meta.array() else {
         return Err(Fault::damaged("meta is no hash"));
     };
+    let versions = state::versions(versions)?;
     let info = info.str().unwrap_or_default();
     let replid = info.lines().find_map(|line| line.strip_prefix("master_replid:")).unwrap_or_default();
     let replid = replid.trim().to_owned();
     if epochs.is_empty() && *head == Reply::Nil && oldest.is_none() {
         let epoch_replid = String::new();
-        return Ok(Head { epochs, offset: 0, tag: Tag(0), oldest, replid, epoch_replid });
+        return Ok(Head { epochs, offset: 0, tag: Tag(0), oldest, replid, epoch_replid, versions });
     }
     let tag = tag.str().and_then(|text| hex(text, 8)).and_then(|tag| u32::try_from(tag).ok());
     let newest = epoch.str().and_then(|text| hex(text, 16)).map(Epoch);
@@ -190,5 +195,5 @@ pub(super) fn head(reply: &Reply) -> Result<Head, Fault> {
         return Err(Fault::damaged(format!("the log begins at {oldest:?} and ends at {offset}")));
     }
     let epoch_replid = epoch_replid.to_owned();
-    Ok(Head { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid })
+    Ok(Head { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid, versions })
 }

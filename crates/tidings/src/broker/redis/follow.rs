@@ -9,7 +9,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Begun, EpochRow, Fault, Head, Link, Loss, NewEpoch, Stored, Witness, sight::Sight};
+use super::{Begun, EpochRow, Fault, Head, Link, Loss, NewEpoch, Stored, View, Witness, sight::Sight};
 use crate::{
     broker::Audience,
     log::{
@@ -41,6 +41,7 @@ pub(crate) struct Follower {
     pub(super) audience: Arc<dyn Audience>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) random: fn() -> u64,
+    pub(super) shared: Arc<View>,
 }
 
 /// Why following ended.
@@ -172,6 +173,7 @@ impl Follower {
     async fn look_over_to(&self) -> Result<u64, Ended> {
         let question = self.log.begin_question();
         let head = self.settled_head().await?;
+        self.shared.found(&head.versions);
         let rows = head.epochs.iter().map(row_of).collect();
         let dropped = self.log.adopt(rows);
         if !dropped.is_empty() {
@@ -187,7 +189,7 @@ impl Follower {
         self.log.answer(question);
         self.sight.is_read();
         let lag = head.offset.saturating_sub(here.offset);
-        self.metrics.broker_compared(lag, self.link.connections_opened());
+        self.metrics.broker_compared(lag, self.link.connections_opened(), self.link.unmirrored());
         Ok(head.offset)
     }
 

@@ -2,23 +2,27 @@
 
 mod wishes;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tidings_protocol::{ChannelName, EventName};
+use tidings_protocol::{ChannelName, EventName, Priority};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
 use tracing::{info, warn};
 
-use super::{Heard, Link, ears::Wish, live::Live};
+use super::{
+    Heard, Line, Link, View,
+    ears::Wish,
+    live::{Live, Word},
+};
 use crate::{
     broker::Audience,
     config::RedisSettings,
     log::{
         Log,
-        entry::{Unstored, frame_without_id},
+        entry::{Draft, Unstored, frame_without_id},
     },
     metrics::Metrics,
 };
@@ -38,6 +42,21 @@ pub(crate) struct Hearer {
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: RedisSettings,
     pub(super) event_bytes_max: usize,
+    /// Where messages go that are captured.
+    pub(super) line: Option<Arc<Line>>,
+    pub(super) random: fn() -> u64,
+    pub(super) shared: Arc<View>,
+}
+
+/// What it knows of the connection.
+struct Hearing {
+    /// The hub's own channel.
+    live: Vec<u8>,
+    /// That of small state.
+    changes: Vec<u8>,
+    is_away: bool,
+    /// The channel of the next message, where the hub sends that itself: its readers have it from the log.
+    mirrored: Option<String>,
 }
 
 impl Hearer {
@@ -45,29 +64,17 @@ impl Hearer {
     pub(crate) async fn run(self) {
         let mut ears = self.link.ears(6 * self.event_bytes_max + ENVELOPE_BYTES);
         let live = self.link.live_channel().as_bytes().to_vec();
-        ears.subscribe([Wish::Name(live.clone())]).await;
-        let mut wishes: BTreeSet<Wish> = BTreeSet::new();
+        let changes = self.link.keys().changes.as_bytes().to_vec();
+        ears.subscribe([live.clone(), changes.clone()].map(Wish::Name)).await;
+        // What is captured is heard before anybody wants anything.
+        let mut wishes = wishes::of(&[], &self.settings);
+        ears.subscribe(wishes.iter().cloned()).await;
         let mut interest: watch::Receiver<u64> = self.audience.interest();
         interest.mark_changed();
-        let mut is_away = false;
+        let mut hearing = Hearing { live, changes, is_away: false, mirrored: None };
         loop {
             tokio::select! {
-                heard = ears.next() => match heard {
-                    Heard::Message { channel, payload } if channel == live => self.live(&payload).await,
-                    Heard::Message { channel, payload } => self.message(&channel, &payload),
-                    Heard::TooLarge { bytes, .. } => self.drop_message(&format!("it is {bytes} bytes")),
-                    Heard::Subscribed { .. } => {}
-                    Heard::Away { reason } => {
-                        if !std::mem::replace(&mut is_away, true) {
-                            warn!(reason, "nothing is heard of redis; what is published there meanwhile is lost");
-                        }
-                    }
-                    Heard::Back => {
-                        if std::mem::take(&mut is_away) {
-                            info!("redis is heard again");
-                        }
-                    }
-                },
+                heard = ears.next() => self.take(heard, &mut hearing).await,
                 changed = interest.changed() => {
                     if changed.is_err() {
                         return;
@@ -82,10 +89,48 @@ impl Hearer {
         }
     }
 
-    async fn live(&self, payload: &[u8]) {
-        let Some(live) = Live::decode(payload) else {
-            return self.drop_message("it is not what a hub sends to its like");
-        };
+    async fn take(&self, heard: Heard, hearing: &mut Hearing) {
+        // A mirrored message follows its word at once, or is not heard here.
+        let mirrored = hearing.mirrored.take();
+        let is_own = |channel: &Bytes| mirrored.as_deref().is_some_and(|own| own.as_bytes() == channel);
+        match heard {
+            Heard::Message { channel, payload } if channel == hearing.live => {
+                hearing.mirrored = self.word(&payload).await;
+            }
+            Heard::Message { channel, payload } if channel == hearing.changes => self.shared.heard(&payload),
+            Heard::Message { channel, .. } | Heard::TooLarge { channel, .. } if is_own(&channel) => {}
+            Heard::Message { channel, payload } => self.message(&channel, Ok(&payload)),
+            Heard::TooLarge { channel, bytes } => self.message(&channel, Err(format!("it is {bytes} bytes"))),
+            Heard::Subscribed { .. } => {}
+            Heard::Away { reason } => {
+                if !std::mem::replace(&mut hearing.is_away, true) {
+                    warn!(reason, "nothing is heard of redis; what is published there meanwhile is lost");
+                }
+                self.line.iter().for_each(|line| line.away());
+            }
+            Heard::Back => {
+                self.shared.was_deaf();
+                if std::mem::take(&mut hearing.is_away) {
+                    info!("redis is heard again");
+                }
+                self.line.iter().for_each(|line| line.back((self.random)()));
+            }
+        }
+    }
+
+    /// Takes what a node said; answers the channel of the next message, where the hub sends that.
+    async fn word(&self, payload: &[u8]) -> Option<String> {
+        match Word::decode(payload) {
+            Some(Word::Event(live)) => self.live(live).await,
+            Some(Word::Mark(mark)) => self.line.iter().for_each(|line| line.mark(mark)),
+            Some(Word::Free) => self.line.iter().for_each(|line| line.freed()),
+            Some(Word::Mirrored(channel)) => return Some(channel),
+            None => self.drop_message("it is not what a hub sends to its like"),
+        }
+        None
+    }
+
+    async fn live(&self, live: Live) {
         let due = Instant::now() + PATIENCE;
         while self.log.head().offset < live.after && Instant::now() < due {
             sleep(LOOK).await;
@@ -94,18 +139,52 @@ impl Hearer {
     }
 
     /// A message of another program, on the channel of the same name.
-    fn message(&self, channel: &Bytes, payload: &Bytes) {
+    fn message(&self, channel: &Bytes, payload: Result<&Bytes, String>) {
         let name = std::str::from_utf8(channel).ok().and_then(|name| ChannelName::parse(name).ok());
         let Some(channel) = name else { return self.drop_message("its channel is none of the hub's") };
         if !self.settings.listens_to(channel.as_str()) {
             // A glob of Redis's takes in more than the pattern that it stands for.
             return;
         }
-        let Ok(data) = std::str::from_utf8(payload) else { return self.drop_message("it is not UTF-8") };
-        if data.len() > self.event_bytes_max {
-            return self.drop_message("it is larger than limits.event_bytes");
+        let line = self.line.as_ref().filter(|_| self.settings.captures(channel.as_str()));
+        match (self.fit(payload), line) {
+            (Ok(data), Some(line)) => self.wait_in(line, Some(self.draft(channel, data))),
+            (Ok(data), None) => self.deliver(&[channel], None, data, u64::MAX),
+            (Err(why), line) => {
+                line.into_iter().for_each(|line| self.wait_in(line, None));
+                self.drop_message(&why);
+            }
         }
-        self.deliver(&[channel], None, data, u64::MAX);
+    }
+
+    fn fit<'a>(&self, payload: Result<&'a Bytes, String>) -> Result<&'a str, String> {
+        let data = std::str::from_utf8(payload?).map_err(|_| "it is not UTF-8")?;
+        if data.len() > self.event_bytes_max {
+            return Err("it is larger than limits.event_bytes".to_owned());
+        }
+        Ok(data)
+    }
+
+    /// Leaves a message to be captured; of one that is not fit, that it was there.
+    fn wait_in(&self, line: &Line, draft: Option<Draft>) {
+        let lost = line.push(draft);
+        if lost > 0 {
+            self.metrics.uncaptured(lost);
+            tracing::debug!(lost, "messages of redis.capture wait too long for the log, and were dropped");
+        }
+    }
+
+    fn draft(&self, channel: ChannelName, data: &str) -> Draft {
+        Draft {
+            channels: Box::new([channel]),
+            event: None,
+            data: data.into(),
+            priority: Priority::Normal,
+            key: None,
+            published_at: self.log.now(),
+            expires_at: None,
+            idempotency: None,
+        }
     }
 
     /// Leaves an event with its readers, behind what is stored up to `after`, as far as that is here.

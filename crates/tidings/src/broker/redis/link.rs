@@ -7,17 +7,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidings_protocol::Epoch;
+use tidings_protocol::{ChannelName, Epoch, Pattern};
 use tokio::{sync::Semaphore, time::timeout_at};
 
 use super::{
     Ears, Keys, Tail,
-    append::{self, Append, AppendError, Outcome, Witness},
+    append::{self, Append, AppendError, Appended, Capture, Outcome, Witness},
     connection::{Broken, Connection, Door},
     epochs::{self, Begun, Head, NewEpoch},
     fault::Fault,
+    live::{Live, Word},
+    mirror::Mirror,
     record::{self, Stored},
-    script::{APPEND, BEGIN, Script, TRIM},
+    script::{APPEND, BEGIN, CLAIM, RELEASE, SAY, Script, TRIM},
     server::Server,
     wire::{Command, Reply, TEXT_BYTES_MAX},
 };
@@ -40,6 +42,8 @@ pub(crate) struct Options {
     pub(crate) replicas_min: u32,
     /// How long an idempotency key is known.
     pub(crate) idempotency_window: Duration,
+    /// Channels whose events are published for other programs.
+    pub(crate) mirror: Vec<Pattern>,
 }
 
 /// What a trim left.
@@ -59,8 +63,12 @@ pub(crate) struct Link {
     replicas_min: u32,
     window_ms: u64,
     append: Script,
+    say: Script,
+    claim: Script,
+    release: Script,
     begin: Script,
     trim: Script,
+    mirror: Mirror,
     /// One for each connection that may be open.
     permits: Semaphore,
     /// Connections that nobody is using; [`CONNECTIONS_MAX`] at most.
@@ -80,8 +88,12 @@ impl Link {
             replicas_min: options.replicas_min,
             window_ms: u64::try_from(options.idempotency_window.as_millis()).unwrap_or(u64::MAX),
             append: Script::new(APPEND),
+            say: Script::new(SAY),
+            claim: Script::new(CLAIM),
+            release: Script::new(RELEASE),
             begin: Script::new(BEGIN),
             trim: Script::new(TRIM),
+            mirror: Mirror::new(options.mirror.clone()),
             permits: Semaphore::new(CONNECTIONS_MAX),
             idle: Mutex::new(Vec::new()),
         })
@@ -102,12 +114,17 @@ impl Link {
         &self.keys.live
     }
 
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// Connections opened since the start, tails' and ears' too.
     pub(crate) fn connections_opened(&self) -> u64 {
         self.door.opened()
     }
 
-    /// Appends a batch, whole, in one step: nobody sees a part of it, and nothing comes between.
+    /// Appends a batch, whole, in one step: nobody sees a part of it, and nothing comes between. What is mirrored is
+    /// published in the same step.
     ///
     /// # Errors
     /// [`AppendError::Refused`] where the appender's knowledge of the log is not the log's; else see [`Fault`]. Unknown also
@@ -117,15 +134,48 @@ impl Link {
         batch: &[Append],
         witness: Witness,
     ) -> Result<Vec<Outcome>, AppendError> {
-        let command = append::command(&self.append, &self.keys, batch, witness, self.window_ms);
-        let mut commands = vec![command];
+        self.append_as(batch, witness, None).await
+    }
+
+    /// Appends captured messages, if he still captures who does this, and nobody else has appended any since. Answers the
+    /// place of the last.
+    pub(super) async fn append_captured(
+        &self,
+        messages: Append,
+        witness: Witness,
+        capture: Capture<'_>,
+    ) -> Result<Appended, AppendError> {
+        let outcomes = self.append_as(&[messages], witness, Some(capture)).await?;
+        match outcomes.last() {
+            Some(Outcome::Appended(appended)) if !appended.is_empty() => Ok(appended[appended.len() - 1]),
+            _ => Err(Fault::Unknown("redis does not say where it appended messages".into()).into()),
+        }
+    }
+
+    async fn append_as(
+        &self,
+        batch: &[Append],
+        witness: Witness,
+        capture: Option<Capture<'_>>,
+    ) -> Result<Vec<Outcome>, AppendError> {
+        let call = append::Call {
+            script: &self.append,
+            keys: &self.keys,
+            witness,
+            window_ms: self.window_ms,
+            capture,
+            // Other programs have heard what is captured.
+            mirror: if capture.is_none() { Some(&self.mirror) } else { None },
+        };
+        let mut commands = vec![call.command(batch)];
         if self.replicas_min > 0 {
             let wait_ms = (self.door.deadline().as_millis() / 2).max(1);
             let wait = Command::new("WAIT").arg(self.replicas_min.to_string()).arg(wait_ms.to_string());
             commands.push(wait);
         }
         let mut replies = self.run(&self.append, commands).await?.into_iter();
-        let outcomes = append::outcomes(&first(&mut replies)?, batch)?;
+        let (outcomes, rest) = append::outcomes(&first(&mut replies)?, batch)?;
+        self.mirror.look_at(rest.as_ref());
         match replies.next().map(|reply| reply.number().unwrap_or(0)) {
             Some(replicas) if replicas < u64::from(self.replicas_min) => Err(Fault::Unknown(format!(
                 "{replicas} replicas hold the batch; redis.replicas_min asks for {}",
@@ -194,10 +244,56 @@ impl Link {
         Ok(Trimmed { oldest: Some(oldest).filter(|oldest| *oldest > 0), bytes, dropped })
     }
 
-    /// Tells every node's ears.
-    pub(crate) async fn publish_live(&self, payload: &[u8]) -> Result<(), Fault> {
-        self.ask_one(Command::new("PUBLISH").arg(&self.keys.live).arg(payload)).await?;
+    /// Tells an event that is not stored to every node, and to other programs where it is mirrored.
+    pub(super) async fn publish_live(&self, live: Live) -> Result<(), Fault> {
+        let mirrored: Vec<ChannelName> =
+            live.channels.iter().filter(|it| self.mirror.has(it)).cloned().collect();
+        if mirrored.is_empty() {
+            return self.say(&Word::Event(live)).await;
+        }
+        let data = live.data.clone();
+        let mut command = self.say.call(0).arg(&self.keys.live).arg(Word::Event(live).encode()).arg(data);
+        mirrored.iter().for_each(|channel| command.push(channel.as_str()));
+        let reply = self.run_one(&self.say, command).await?;
+        self.mirror.look_at(reply.array().unwrap_or_default().first());
         Ok(())
+    }
+
+    /// Says something to every node.
+    pub(super) async fn say(&self, word: &Word) -> Result<(), Fault> {
+        self.ask_one(Command::new("PUBLISH").arg(&self.keys.live).arg(word.encode())).await?;
+        Ok(())
+    }
+
+    /// Times that Redis refused to publish what is mirrored.
+    pub(crate) fn unmirrored(&self) -> u64 {
+        self.mirror.refused()
+    }
+
+    /// Asks to capture for so long, or to go on, for one who has heard all since any of these marks: answers whether it is so, and
+    /// the place up to which messages are in the log.
+    pub(super) async fn claim(
+        &self,
+        holder: &str,
+        lease: Duration,
+        marks: &[u64],
+    ) -> Result<(bool, String), Fault> {
+        let Keys { lease: key, captured, free, live, .. } = &self.keys;
+        let lease = lease.as_millis().to_string();
+        let mut command = self.claim.call(3).arg(key).arg(captured).arg(free);
+        command = command.arg(holder).arg(&lease).arg(&lease).arg(live);
+        marks.iter().for_each(|mark| command.push(format!("{mark:016x}")));
+        let reply = self.run_one(&self.claim, command).await?;
+        let Some([mine, place]) = reply.array() else {
+            return Err(Fault::damaged("the script that captures answered something else"));
+        };
+        Ok((mine.number() == Some(1), place.str().unwrap_or_default().to_owned()))
+    }
+
+    /// Captures no more, and says so.
+    pub(super) async fn release(&self, holder: &str) -> Result<(), Fault> {
+        let command = self.release.call(1).arg(&self.keys.lease).arg(holder).arg(&self.keys.live);
+        self.run_one(&self.release, command.arg(Word::Free.encode())).await.map(drop)
     }
 
     /// Keeps a value for so long.
@@ -223,7 +319,7 @@ impl Link {
     }
 
     /// Runs commands of which the first calls a script, which is made known to the server first where it is not.
-    async fn run(&self, script: &Script, mut commands: Vec<Command>) -> Result<Vec<Reply>, Fault> {
+    pub(super) async fn run(&self, script: &Script, mut commands: Vec<Command>) -> Result<Vec<Reply>, Fault> {
         let replies = self.ask(&commands).await?;
         if !matches!(&replies[0], Reply::Error(error) if error.starts_with("NOSCRIPT")) {
             return Ok(replies);
@@ -239,7 +335,7 @@ impl Link {
     }
 
     /// Sends commands and waits for their replies. An error reply is a reply.
-    async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
+    pub(super) async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
         let due = self.door.due();
         let permit = timeout_at(due, self.permits.acquire()).await;
         let _permit = permit

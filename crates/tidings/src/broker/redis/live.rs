@@ -1,9 +1,53 @@
-//! Events that are in no log, on their way from one node to all.
+//! What nodes say to one another past the log, on a Pub/Sub channel of the hub's own.
 
 use serde::{Deserialize, Serialize};
 use tidings_protocol::{ChannelName, EventName};
 
+use super::record::hex;
 use crate::log::entry::Draft;
+
+/// One word of a node to all nodes. Each hears all of them, and the messages of other programs between them, in one order.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// An event that is in no log.
+    Event(Live),
+    /// A place to count messages from, of a random name.
+    Mark(u64),
+    /// The next message is a copy of what the hub has in its log, for other programs.
+    Mirrored(String),
+    /// Whoever captured does so no more.
+    Free,
+}
+
+/// What a mirrored message's word begins with; its channel follows. Scripts say it, too.
+pub(super) const MIRRORED: &str = "mirrored ";
+const MARK: &str = "mark ";
+const FREE: &str = "free";
+
+impl Word {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Event(live) => serde_json::to_vec(live).expect("names and text are JSON"),
+            Self::Mark(mark) => format!("{MARK}{mark:016x}").into_bytes(),
+            Self::Mirrored(channel) => format!("{MIRRORED}{channel}").into_bytes(),
+            Self::Free => FREE.into(),
+        }
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        if let Some(channel) = text.strip_prefix(MIRRORED) {
+            return Some(Self::Mirrored(channel.to_owned()));
+        }
+        if let Some(mark) = text.strip_prefix(MARK) {
+            return hex(mark, 16).map(Self::Mark);
+        }
+        match text {
+            FREE => Some(Self::Free),
+            _ => serde_json::from_str(text).ok().map(Self::Event),
+        }
+    }
+}
 
 /// An event with `store: false`, as it goes over Pub/Sub.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,12 +69,7 @@ impl Live {
             data: draft.data.to_string(),
         }
     }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("names and text are JSON")
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
-    }
 }
+
+#[cfg(test)]
+mod tests;

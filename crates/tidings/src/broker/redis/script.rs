@@ -31,11 +31,14 @@ impl Script {
 
 /// Appends publishes.
 ///
-/// `KEYS`: log, meta, then the keys of idempotency. `ARGV`: epoch, witness offset, witness tag, milliseconds that idempotency
-/// keys are kept, number of publishes; for each publish the number of its events; for each event the index of its key in
-/// `KEYS` or 0, fingerprint, tag, number of the fields' texts, the fields.
-/// Answers `{'epoch', newest}` or `{'diverged', head}` where it refused all, else `{'ok', answer…}`: for an event its offset
-/// as a number, for a repeat `"offset tag"`, for a publish that conflicts `"!index of the event"` alone.
+/// `KEYS`: log, meta, then the keys of idempotency; where messages are captured, last the lease and the place. `ARGV`: epoch,
+/// witness offset, witness tag, milliseconds that idempotency keys are kept, who captures or nothing, the place before and the
+/// place after, the hub's own channel, number of publishes; for each publish the number of its events; for each event the
+/// index of its key in `KEYS` or 0, fingerprint, tag, number of channels it is mirrored on, those, number of the fields' texts,
+/// the fields, of which the data is the last.
+/// Answers `{'epoch', newest}`, `{'diverged', head}` or `{'uncaptured'}` where it refused all, else `{'ok', answer…}`: for an
+/// event its offset as a number, for a repeat `"offset tag"`, for a publish that conflicts `"!index of the event"` alone; last,
+/// where Redis refused to publish what is mirrored, its error.
 /// An `XADD` can fail as the first write only, as Redis looks at room and role before the first: then nothing was written.
 pub(super) const APPEND: &str = r"
 local log, meta = KEYS[1], KEYS[2]
@@ -55,8 +58,12 @@ if seen > 0 and seen < head then
     if not oldest or tonumber(string.match(oldest[1], '^%d+')) < seen then return {'diverged', head} end
   end
 end
-local before, at, answers = head, 6, {'ok'}
-for _ = 1, tonumber(ARGV[5]) do
+local captures = ARGV[5] ~= ''
+if captures and (redis.call('GET', KEYS[#KEYS - 1]) ~= ARGV[5] or (redis.call('GET', KEYS[#KEYS]) or '') ~= ARGV[6]) then
+  return {'uncaptured'}
+end
+local before, at, answers, unmirrored = head, 10, {'ok'}, nil
+for _ = 1, tonumber(ARGV[9]) do
   local events = tonumber(ARGV[at])
   local start, repeats, conflict = at + 1, {}, nil
   at = start
@@ -71,23 +78,30 @@ for _ = 1, tonumber(ARGV[5]) do
       end
     end
     at = at + 4 + tonumber(ARGV[at + 3])
+    at = at + 1 + tonumber(ARGV[at])
   end
   if conflict then
     answers[#answers + 1] = '!' .. (conflict - 1)
   else
     at = start
     for event = 1, events do
-      local last = at + 3 + tonumber(ARGV[at + 3])
+      local first = at + 5 + tonumber(ARGV[at + 3])
+      local last = first - 1 + tonumber(ARGV[first - 1])
       if repeats[event] then
         answers[#answers + 1] = repeats[event]
       else
         local id = string.format('%.0f', head + 1)
-        local added = redis.pcall('XADD', log, id .. '-0', 'e', ARGV[1], 't', ARGV[at + 2], 'v', tag, unpack(ARGV, at + 4, last))
+        local added = redis.pcall('XADD', log, id .. '-0', 'e', ARGV[1], 't', ARGV[at + 2], 'v', tag, unpack(ARGV, first, last))
         if type(added) == 'table' and added.err then return added end
         head, tag = head + 1, ARGV[at + 2]
         local key = tonumber(ARGV[at])
         if key > 0 then
           redis.call('SET', KEYS[key], ARGV[at + 1] .. ' ' .. id .. ' ' .. tag, 'PX', ARGV[4])
+        end
+        for channel = at + 4, first - 2 do
+          redis.call('PUBLISH', ARGV[8], 'mirrored ' .. ARGV[channel])
+          local told = redis.pcall('PUBLISH', ARGV[channel], ARGV[last])
+          if type(told) == 'table' and told.err then unmirrored = told end
         end
         answers[#answers + 1] = head
       end
@@ -96,7 +110,63 @@ for _ = 1, tonumber(ARGV[5]) do
   end
 end
 if head > before then redis.call('HSET', meta, 'head', string.format('%.0f', head), 'tag', tag) end
+if captures then redis.call('SET', KEYS[#KEYS], ARGV[7]) end
+answers[#answers + 1] = unmirrored
 return answers
+";
+
+/// Says something to all nodes, and to other programs.
+///
+/// `ARGV`: the hub's own channel, the word, data, the channels that the data is mirrored on.
+/// Answers a list: empty, or the error with which Redis refused to publish what is mirrored.
+pub(super) const SAY: &str = r"
+redis.call('PUBLISH', ARGV[1], ARGV[2])
+local unmirrored
+for channel = 4, #ARGV do
+  redis.call('PUBLISH', ARGV[1], 'mirrored ' .. ARGV[channel])
+  local told = redis.pcall('PUBLISH', ARGV[channel], ARGV[3])
+  if type(told) == 'table' and told.err then unmirrored = told end
+end
+return {unmirrored}
+";
+
+/// Asks to capture, or to go on with it.
+///
+/// A lease that is free goes to who has heard all since the place, by its mark. Anybody else waits a while for one of those, unless
+/// nobody else hears at all.
+/// `KEYS`: lease, place, what says by its age since when the lease was asked for in vain. `ARGV`: who asks, milliseconds of the lease and of that
+/// while, the hub's own channel, marks since which the one who asks has heard all.
+/// Answers 1 where he captures and 0 where not, and the place up to which messages are in the log, or nothing.
+pub(super) const CLAIM: &str = r"
+local holder, place = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]) or ''
+local mine = holder == ARGV[1]
+if not holder then
+  local mark = string.match(place, ' (%x+) ')
+  mine = not mark
+  for known = 5, #ARGV do mine = mine or ARGV[known] == mark end
+  mine = mine or redis.call('PUBSUB', 'NUMSUB', ARGV[4])[2] < 2
+  if not mine then
+    local left, while_long = redis.call('PTTL', KEYS[3]), tonumber(ARGV[3])
+    mine = left >= 0 and left <= 9 * while_long
+    if left < 0 then redis.call('SET', KEYS[3], '', 'PX', 10 * while_long) end
+  end
+end
+if mine then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  redis.call('DEL', KEYS[3])
+end
+return {mine and 1 or 0, place}
+";
+
+/// Captures no more, and says so.
+///
+/// `KEYS`: lease. `ARGV`: who asks, the hub's own channel, the word.
+pub(super) const RELEASE: &str = r"
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+  redis.call('PUBLISH', ARGV[2], ARGV[3])
+end
+return 0
 ";
 
 /// Begins an epoch at the head.

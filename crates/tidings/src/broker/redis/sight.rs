@@ -26,6 +26,8 @@ struct State {
     unread: Option<String>,
     /// Why nothing can be appended.
     unwritten: Option<String>,
+    /// Why nobody is known to capture messages, where somebody should.
+    uncaptured: Option<String>,
 }
 
 impl Sight {
@@ -33,7 +35,7 @@ impl Sight {
         let seen = Witness { epoch: Epoch(0), offset: 0, tag: Tag(0) };
         let unread = Some("the log was not read from redis yet".to_owned());
         Self {
-            state: Mutex::new(State { newest: Epoch(0), seen, unread, unwritten: None }),
+            state: Mutex::new(State { newest: Epoch(0), seen, unread, unwritten: None, uncaptured: None }),
             looks: watch::Sender::new(0),
             asked: watch::Sender::new(0),
         }
@@ -42,7 +44,8 @@ impl Sight {
     /// Whether the node holds all that Redis has, and Redis takes more: `Err` says why not.
     pub(crate) fn standing(&self) -> Result<(), String> {
         let state = self.state();
-        state.unread.clone().or_else(|| state.unwritten.clone()).map_or(Ok(()), Err)
+        let why = state.unread.as_ref().or(state.unwritten.as_ref()).or(state.uncaptured.as_ref());
+        why.map_or(Ok(()), |why| Err(why.clone()))
     }
 
     /// What an append shows: the newest epoch, and the newest entry that was seen.
@@ -104,6 +107,14 @@ impl Sight {
 
     pub(super) fn can_be_written(&self) -> bool {
         self.state().unwritten.is_none()
+    }
+
+    pub(super) fn is_captured(&self) {
+        self.state().uncaptured = None;
+    }
+
+    pub(super) fn is_not_captured(&self, why: String) {
+        self.state().uncaptured = Some(why);
     }
 
     /// Asks for the log to be looked over, and waits until it was.

@@ -6,6 +6,7 @@ mod losses;
 mod outages;
 mod process;
 mod state;
+mod tables;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +29,7 @@ fn options(redis: &Process) -> Options {
         deadline: Duration::from_secs(20),
         replicas_min: 0,
         idempotency_window: Duration::from_secs(60),
+        mirror: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tidings_protocol::Pattern;
+use tidings_protocol::{Pattern, Subscription};
 
 use super::super::{Fault, RedisSettings, redis::is_of_key_events};
 use super::{duration_text, out_of_bound, too_many};
@@ -16,9 +16,6 @@ pub const REDIS_LEASE: RangeInclusive<Duration> = Duration::from_millis(500)..=D
 pub const REDIS_REPLICAS_MIN: RangeInclusive<u64> = 0..=32;
 /// How long `redis.prefix` may be.
 pub const REDIS_PREFIX_BYTES_MAX: usize = 64;
-
-/// Lists that this version cannot honour, and so refuses unless they are empty: whoever sets one counts on it.
-pub const NOT_IN_THIS_VERSION: &[&str] = &["redis.capture", "redis.mirror"];
 
 pub(super) fn faults(redis: &RedisSettings) -> Vec<Fault> {
     let durations =
@@ -39,6 +36,7 @@ pub(super) fn faults(redis: &RedisSettings) -> Vec<Fault> {
         add(setting, list_fault(setting, patterns));
         add(setting, too_many(setting, patterns.len()).map(|fault| fault.problem));
     }
+    add("redis.capture", capture_fault(redis));
     faults
 }
 
@@ -64,9 +62,17 @@ fn prefix_fault(prefix: &str) -> Option<String> {
 }
 
 fn list_fault(setting: &str, patterns: &[Pattern]) -> Option<String> {
-    if NOT_IN_THIS_VERSION.contains(&setting) && !patterns.is_empty() {
-        return Some("is not available in this version; remove it".to_owned());
-    }
     let pattern = patterns.iter().find(|pattern| is_of_key_events(pattern.as_str()))?;
-    Some(format!("has {:?}; channels that begin __key are Redis's own, and never heard", pattern.as_str()))
+    let use_of = if setting == "redis.mirror" { "published on" } else { "heard" };
+    Some(format!("has {:?}; channels that begin __key are Redis's own, and never {use_of}", pattern.as_str()))
+}
+
+/// What is not heard cannot be captured.
+fn capture_fault(redis: &RedisSettings) -> Option<String> {
+    let as_asked =
+        |pattern: &Pattern| Subscription::parse(pattern.as_str()).expect("a pattern can be asked for");
+    let is_heard =
+        |captured: &&Pattern| redis.listen.iter().any(|it| as_asked(it).covers(&as_asked(captured)));
+    let unheard = redis.capture.iter().find(|captured| !is_heard(captured))?;
+    Some(format!("has {:?}, which redis.listen does not take in; add it there", unheard.as_str()))
 }

@@ -155,15 +155,15 @@ fn revoke() -> Value {
         "operationId": "revoke",
         "tags": ["credentials"],
         "summary": "Refuse a user, a session or a token from now on",
-        "description": "Needs the right `manage`. Ends the streams and refuses the tokens until then, also after a \
-            restart. A user's tokens are refused where they were issued (`iat`) at or before the revocation, so that \
+        "description": "Needs the right `manage`. Ends the streams and refuses the tokens until then, at every node, also \
+            after a restart. A user's tokens are refused where they were issued (`iat`) at or before the revocation, so that \
             a fresh login works.",
         "requestBody": { "required": true, "content": { "application/json": {
             "schema": schema("RevocationRequest"),
             "example": { "user": "alice" },
         } } },
         "responses": with_refusals(
-            json!({ "204": { "description": "It is in force, and kept." } }),
+            json!({ "204": { "description": "It is in force, and kept; with Redis, where every node learns of it." } }),
             &[400, 401, 403, 408, 413, 415, 429, 503],
         ),
     })

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tidings_protocol::Subscription;
+
 use crate::{broker::redis::ears::Wish, config::RedisSettings};
 
 /// Globs of one node: for each message that is published in it, Redis looks at all globs of all its clients.
@@ -12,10 +14,11 @@ const FIRST: &str = "[-0-9A-Za-z~@]";
 /// of the next byte.
 const OTHERS: [(&str, &str); 4] = [("_", "[^_]"), ("__", "[^k]"), ("__k", "[^e]"), ("__ke", "[^y]")];
 
-/// The wishes for channels and patterns that are wanted. Where these take too many globs, those of `redis.listen` stand
-/// for all of them.
+/// The wishes for channels and patterns that are wanted, and for those that are captured, whoever wants them. Where what is
+/// wanted takes too many globs, those of `redis.listen` stand for all of it.
 pub(super) fn of(wanted: &[String], settings: &RedisSettings) -> BTreeSet<Wish> {
-    let (patterns, names): (Vec<&String>, Vec<&String>) = wanted.iter().partition(|text| text.contains('*'));
+    let wanted = wanted.iter().filter(|text| !is_captured(text, settings));
+    let (patterns, names): (Vec<&String>, Vec<&String>) = wanted.partition(|text| text.contains('*'));
     let names = names.into_iter().filter(|name| settings.listens_to(name));
     let mut wishes: BTreeSet<Wish> = names.map(|name| Wish::Name(name.clone().into())).collect();
     let mut globs = BTreeSet::new();
@@ -30,8 +33,16 @@ pub(super) fn of(wanted: &[String], settings: &RedisSettings) -> BTreeSet<Wish> 
             }
         }
     }
+    settings.capture.iter().for_each(|all| add(all.as_str(), settings, &mut wishes, &mut globs));
     wishes.extend(globs.into_iter().map(|glob| Wish::Glob(glob.into())));
     wishes
+}
+
+/// Whether all that a name or a pattern stands for is captured: it is delivered from the log.
+fn is_captured(text: &str, settings: &RedisSettings) -> bool {
+    let Ok(wanted) = Subscription::parse(text) else { return false };
+    let captures = settings.capture.iter().filter_map(|pattern| Subscription::parse(pattern.as_str()).ok());
+    captures.into_iter().any(|captured| captured.covers(&wanted))
 }
 
 /// Adds what hears all that a pattern matches, but for channels of Redis's own.

@@ -1,6 +1,9 @@
 use futures_util::FutureExt;
 
-use super::{super::ears::Wish, *};
+use super::{
+    super::{ears::Wish, live::Word},
+    *,
+};
 
 async fn until(ears: &mut Ears, wanted: &Heard) {
     while ears.next().await != *wanted {}
@@ -32,9 +35,9 @@ async fn ears_hear_what_they_subscribed_to() {
     assert_eq!(ears.next().await, Heard::Back);
     ears.subscribe([name("old")]).await;
     assert_eq!(ears.next().await, subscribed("old"));
-    link.publish_live(b"\xff\0raw").await.unwrap();
+    link.say(&Word::Mark(7)).await.unwrap();
     redis.tell("PUBLISH old hello").await;
-    assert_eq!(ears.next().await, message("{test}:live", b"\xff\0raw"));
+    assert_eq!(ears.next().await, message("{test}:live", b"mark 0000000000000007"));
     assert_eq!(ears.next().await, message("old", b"hello"));
     ears.unsubscribe([name("old")]).await;
     ears.subscribe([name("last")]).await;

@@ -37,13 +37,16 @@ impl Audience for Nobody {
 /// A node that has looked at Redis.
 async fn node(redis: &Process) -> Follower {
     let log = Log::replica(&LogSettings::default(), None, TestWorld::new(1)).unwrap();
+    let (link, sight) = (Arc::new(link(redis)), Arc::new(Sight::new()));
+    let table = crate::broker::redis::state::Table::new(link.clone(), "table", rand::random);
     let follower = Follower {
-        link: Arc::new(link(redis)),
+        link,
         log: Arc::new(log),
-        sight: Arc::new(Sight::new()),
+        sight: sight.clone(),
         audience: Arc::new(Nobody),
         metrics: Arc::new(Metrics::new()),
         random: rand::random,
+        shared: Arc::new(View::new(table, sight)),
     };
     follower.look_over().await.unwrap();
     follower

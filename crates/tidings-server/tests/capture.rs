@@ -1,0 +1,359 @@
+//! Messages of other programs that enter the log, and events of the log that other programs hear.
+
+use rustix::process::Signal;
+
+use super::old_publishers::Task;
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::redis_server::{RedisServer, RedisWire, Reply};
+
+const PATH: &str = "/api/v1/events/project.42";
+const CAPTURE: [(&str, &str); 2] =
+    [("TIDINGS_REDIS_CAPTURE", "project.**"), ("TIDINGS_REDIS_LEASE", "500ms")];
+const MIRROR: [(&str, &str); 1] = [("TIDINGS_REDIS_MIRROR", "project.**")];
+
+/// Two nodes over one Redis.
+struct Nodes {
+    redis: RedisServer,
+    directories: [Directory; 2],
+    hubs: [Option<Hub>; 2],
+    settings: Vec<(&'static str, &'static str)>,
+}
+
+impl Nodes {
+    fn start(settings: &[(&'static str, &'static str)]) -> Self {
+        Self::over(RedisServer::start(), settings)
+    }
+
+    fn over(redis: RedisServer, settings: &[(&'static str, &'static str)]) -> Self {
+        let directories = [Directory::new(), Directory::new()];
+        let hubs = directories.each_ref().map(|directory| Some(Hub::with_redis(directory, &redis, settings)));
+        let nodes = Self { redis, directories, hubs, settings: settings.to_vec() };
+        nodes.until_ready();
+        nodes
+    }
+
+    fn until_ready(&self) {
+        self.hubs.iter().flatten().for_each(Hub::until_ready);
+    }
+
+    fn hub(&self, number: usize) -> &Hub {
+        self.hubs[number].as_ref().unwrap()
+    }
+
+    /// Starts a node anew.
+    fn start_again(&mut self, number: usize) {
+        self.hubs[number] = Some(Hub::with_redis(&self.directories[number], &self.redis, &self.settings));
+        self.until_ready();
+    }
+
+    /// Publishes as other programs do.
+    fn message(&self, text: &str) {
+        self.redis.command(&["PUBLISH", "project.42", text]);
+    }
+
+    /// A stream at each node.
+    fn readers(&self, path: &str) -> [Reader; 2] {
+        [0, 1].map(|number| {
+            let mut reader = self.hub(number).subscribe(path);
+            reader.position();
+            reader
+        })
+    }
+
+    /// The node that captures: a message comes into the log by it.
+    fn holder(&self) -> usize {
+        let captured = || [0, 1].map(|number| self.hub(number).metric("tidings_messages_captured_total"));
+        let before = captured();
+        self.message("who captures");
+        let mut holder = None;
+        eventually("somebody captures", || {
+            let now = captured();
+            holder = (0..2).find(|number| now[*number] > before[*number]);
+            holder.is_some()
+        });
+        holder.unwrap()
+    }
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+#[test]
+fn captured_message_gets_an_id_and_is_resumed_at_any_node() {
+    let nodes = Nodes::start(&CAPTURE);
+    let mut readers: Vec<Reader> =
+        [PATH, "/api/v1/events/**"].into_iter().flat_map(|path| nodes.readers(path)).collect();
+    let first = nodes.hub(0).publish("project.42", "first");
+    nodes.message("captured");
+    nodes.redis.command(&["PUBLISH", "other", "live"]);
+    nodes.message("captured, too");
+    for reader in &mut readers[..2] {
+        assert_eq!(reader.several(3), ["first", "captured", "captured, too"]);
+        assert_ne!(reader.last_id(), first);
+    }
+    for reader in &mut readers[2..] {
+        let mut texts = reader.several(4);
+        texts.retain(|text| text != "live");
+        assert_eq!(texts, ["first", "captured", "captured, too"]);
+    }
+    for number in 0..2 {
+        let mut back = nodes.hub(number).resume(PATH, &first);
+        assert_eq!(back.several(2), ["captured", "captured, too"]);
+        let history = nodes.hub(number).get("/api/v1/channels/project.42/events").is(200).json();
+        let events = history["events"].as_array().unwrap();
+        assert_eq!(events[1]["data"], "captured");
+        assert_eq!(events[1]["event"], serde_json::Value::Null);
+    }
+}
+
+#[test]
+fn what_the_guides_python_published_while_a_reader_was_away_waits_for_it() {
+    let nodes = Nodes::start(&CAPTURE);
+    let before = nodes.hub(0).publish("project.123", "before");
+    let task = Task::new();
+    task.run("redis-5", &nodes.redis);
+    let mut reader = nodes.hub(1).resume("/api/v1/events/project.123", &before);
+    task.is_told_to(&mut reader);
+    let middle = reader.last_id().to_owned();
+    task.run("redis-8", &nodes.redis);
+    task.is_told_to(&mut reader);
+    task.is_told_to(&mut nodes.hub(0).resume("/api/v1/events/project.123", &middle));
+}
+
+#[test]
+fn another_node_goes_on_where_the_capturing_one_was_killed() {
+    let mut nodes = Nodes::start(&CAPTURE);
+    let first = nodes.hub(0).publish("project.42", "first");
+    let mut sent = 0;
+    for _round in 0..3 {
+        let holder = nodes.holder();
+        for number in sent..sent + 300 {
+            if number == sent + 100 {
+                nodes.hubs[holder].take().unwrap().kill();
+            }
+            nodes.message(&number.to_string());
+        }
+        sent += 300;
+        nodes.start_again(holder);
+    }
+    for number in 0..2 {
+        let mut back = nodes.hub(number).resume(PATH, &first);
+        let mut texts = Vec::new();
+        while texts.len() < sent {
+            texts.extend(Some(back.data()).filter(|text| text != "who captures"));
+        }
+        assert_eq!(texts, numbers(0..sent));
+    }
+}
+
+#[test]
+fn node_that_comes_when_nobody_captures_leaves_it_to_one_that_has_heard_more() {
+    let mut nodes = Nodes::start(&[CAPTURE[0], ("TIDINGS_REDIS_LEASE", "2s")]);
+    let first = nodes.hub(0).publish("project.42", "first");
+    let holder = nodes.holder();
+    nodes.hubs[holder].take().unwrap().kill();
+    nodes.message("heard by one");
+    // The lease is free for the one that comes, and the other has not asked for it yet.
+    let others = nodes.hub(1 - holder);
+    others.signal(Signal::STOP);
+    eventually("the lease is over", || {
+        nodes.redis.command(&["EXISTS", "{tidings}:capture:lease"]).integer() == 0
+    });
+    let new = Hub::with_redis(&nodes.directories[holder], &nodes.redis, &nodes.settings);
+    eventually("it has asked for the lease", || {
+        nodes.redis.command(&["EXISTS", "{tidings}:capture:free"]).integer() == 1
+    });
+    others.signal(Signal::CONT);
+    new.until_ready();
+    nodes.message("heard by both");
+    let mut texts = new.resume(PATH, &first).several(3);
+    texts.retain(|text| text != "who captures");
+    assert_eq!(texts, ["heard by one", "heard by both"]);
+}
+
+#[test]
+fn capturing_node_that_was_stopped_appends_nothing_twice_when_it_goes_on() {
+    let nodes = Nodes::start(&CAPTURE);
+    let holder = nodes.holder();
+    let mut reader = nodes.hub(1 - holder).subscribe(PATH);
+    reader.position();
+    for number in 0..200 {
+        if number == 100 {
+            nodes.hub(holder).signal(Signal::STOP);
+        }
+        nodes.message(&number.to_string());
+    }
+    assert_eq!(reader.several(200), numbers(0..200));
+    nodes.hub(holder).signal(Signal::CONT);
+    nodes.until_ready();
+    (200..300).for_each(|number| nodes.message(&number.to_string()));
+    assert_eq!(reader.several(100), numbers(200..300));
+    let mut back = nodes.hub(holder).resume(PATH, reader.last_id());
+    nodes.message("last");
+    assert_eq!((reader.data(), back.data()), ("last".to_owned(), "last".to_owned()));
+}
+
+#[test]
+fn deploy_of_one_node_after_the_other_loses_no_message() {
+    let mut nodes = Nodes::start(&CAPTURE);
+    let first = nodes.hub(0).publish("project.42", "first");
+    for round in 0..4 {
+        nodes.message(&(2 * round).to_string());
+        nodes.hubs[round % 2].take().unwrap().stop();
+        nodes.message(&(2 * round + 1).to_string());
+        nodes.start_again(round % 2);
+    }
+    assert_eq!(nodes.hub(0).resume(PATH, &first).several(8), numbers(0..8));
+}
+
+#[test]
+fn node_that_loses_its_ear_leaves_capturing_to_one_that_hears() {
+    let nodes = Nodes::start(&CAPTURE);
+    let first = nodes.hub(0).publish("project.42", "first");
+    for number in 0..200 {
+        nodes.message(&number.to_string());
+        if number % 40 == 20 {
+            // One of the two, in turn: it is heard of again before the other is cut.
+            let clients = nodes.redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
+            let id = clients.lines().next().unwrap().split([' ', '=']).nth(1).unwrap();
+            assert_eq!(nodes.redis.command(&["CLIENT", "KILL", "ID", id]).integer(), 1);
+            eventually("both hear", || {
+                nodes.redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text().lines().count() == 2
+            });
+            nodes.until_ready();
+        }
+    }
+    assert_eq!(nodes.hub(1).resume(PATH, &first).several(200), numbers(0..200));
+}
+
+#[test]
+fn captured_messages_outlive_redis_with_its_data() {
+    let nodes = Nodes::over(RedisServer::start_durable(), &CAPTURE);
+    let mut readers = nodes.readers(PATH);
+    nodes.message("before");
+    readers.iter_mut().for_each(|reader| assert_eq!(reader.data(), "before"));
+    nodes.redis.restart();
+    nodes.until_ready();
+    eventually("a message is heard", || {
+        nodes.message("after");
+        let history = nodes.hub(0).get("/api/v1/channels/project.42/events").json();
+        history["events"].as_array().is_some_and(|events| events.len() > 1)
+    });
+    readers.iter_mut().for_each(|reader| assert_eq!(reader.data(), "after"));
+}
+
+#[test]
+fn message_that_is_not_fit_is_not_captured_and_holds_nothing_up() {
+    let mut settings = CAPTURE.to_vec();
+    settings.push(("TIDINGS_LIMITS_EVENT_BYTES", "100"));
+    let mut nodes = Nodes::start(&settings);
+    let mut readers = nodes.readers(PATH);
+    nodes.message(&"x".repeat(101));
+    nodes.message("fit");
+    nodes.message(&"x".repeat(5 << 20));
+    nodes.message("fit, too");
+    for reader in &mut readers {
+        assert_eq!(reader.several(2), ["fit", "fit, too"]);
+    }
+    let holder = nodes.holder();
+    nodes.hubs[holder].take().unwrap().kill();
+    nodes.message(&"x".repeat(101));
+    nodes.message("last");
+    assert_eq!(readers[1 - holder].several(2), ["who captures", "last"]);
+}
+
+/// A connection that hears what is published on a channel, as old subscribers do.
+fn subscriber(redis: &RedisServer, channel: &str) -> RedisWire {
+    let mut wire = redis.connect();
+    wire.command(&["SUBSCRIBE", channel]);
+    wire
+}
+
+#[track_caller]
+fn hears(subscriber: &mut RedisWire, text: &str) {
+    let parts = subscriber.reply().list();
+    assert_eq!(parts.last(), Some(&Reply::Text(text.to_owned())));
+}
+
+#[test]
+fn mirrored_events_are_heard_by_old_subscribers_and_by_ours_once() {
+    for settings in [MIRROR.to_vec(), [&MIRROR[..], &CAPTURE].concat()] {
+        let nodes = Nodes::start(&settings);
+        let mut old = subscriber(&nodes.redis, "project.42");
+        let mut readers: Vec<Reader> =
+            [PATH, "/api/v1/events/project.*"].into_iter().flat_map(|path| nodes.readers(path)).collect();
+        for number in 0..20 {
+            let (mirrored, message) = (format!("mirrored {number}"), format!("message {number}"));
+            nodes.hub(number % 2).publish("project.42", &mirrored);
+            hears(&mut old, &mirrored);
+            nodes.message(&message);
+            hears(&mut old, &message);
+            for reader in &mut readers {
+                let mut texts = reader.several(2);
+                texts.sort();
+                assert_eq!(texts, [message.clone(), mirrored.clone()]);
+            }
+        }
+        nodes.hub(0).post("/api/v1/events/project.42?store=false", "not stored").is(200);
+        hears(&mut old, "not stored");
+        readers.iter_mut().for_each(|reader| assert_eq!(reader.data(), "not stored"));
+        nodes.hub(0).publish("file.1", "not listed");
+        nodes.hub(0).publish("project.42", "last");
+        hears(&mut old, "last");
+        readers.iter_mut().for_each(|reader| assert_eq!(reader.data(), "last"));
+    }
+}
+
+#[test]
+fn event_of_several_channels_is_mirrored_on_each_that_is_listed() {
+    let nodes = Nodes::start(&MIRROR);
+    let mut old = nodes.redis.connect();
+    old.command(&["PSUBSCRIBE", "*"]);
+    let mut readers = nodes.readers("/api/v1/events?channel=project.1&channel=project.2&channel=file.1");
+    let channels = serde_json::json!({"channels": ["project.1", "file.1", "project.2"], "data": "once"});
+    nodes.hub(0).publish_batch([channels]);
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let parts: Vec<String> = old.reply().list().iter().map(Reply::text).collect();
+        heard.extend((!parts[2].starts_with('{')).then(|| (parts[2].clone(), parts[3].clone())));
+    }
+    assert_eq!(heard, ["project.1", "project.2"].map(|channel| (channel.to_owned(), "once".to_owned())));
+    nodes.redis.command(&["PUBLISH", "project.1", "of another"]);
+    for reader in &mut readers {
+        assert_eq!(reader.several(2), ["once", "of another"]);
+    }
+}
+
+#[test]
+fn refused_mirror_does_not_keep_the_event_from_the_log() {
+    let redis = RedisServer::start();
+    let rules = ["on", ">p", "~{tidings}:*", "&{tidings}:*", "+@all"];
+    redis.command(&[&["ACL", "SETUSER", "hub"], &rules[..]].concat());
+    let url = redis.url().replace("redis://", "redis://hub:p@");
+    let directory = Directory::new();
+    let mut settings = MIRROR.to_vec();
+    settings.push(("TIDINGS_REDIS_LISTEN", ""));
+    let hub = Hub::with_redis_at(&directory, &url, &settings);
+    hub.until_ready();
+    let mut reader = hub.subscribe(PATH);
+    reader.position();
+    hub.publish("project.42", "stored");
+    assert_eq!(reader.data(), "stored");
+    hub.post("/api/v1/events/project.42?store=false", "not stored").is(200);
+    assert_eq!(reader.data(), "not stored");
+    eventually("it is counted", || hub.metric("tidings_mirror_refused") == 2.0);
+}
+
+#[test]
+fn repeat_of_a_publish_is_mirrored_once() {
+    let nodes = Nodes::start(&MIRROR);
+    let mut old = subscriber(&nodes.redis, "project.42");
+    for _repeat in 0..2 {
+        nodes.hub(0).request("POST", PATH, &[("Idempotency-Key", "k")], b"once").is(200);
+    }
+    nodes.hub(1).publish("project.42", "behind it");
+    hears(&mut old, "once");
+    hears(&mut old, "behind it");
+}

@@ -1,0 +1,183 @@
+//! Puts what other programs publish into the log: one node at a time, and none twice.
+//!
+//! Every node hears all messages and keeps them until it knows that they are in the log. One holds the lease, appends them, and
+//! says with each call up to which [`Place`] it has come; the script refuses it where it holds the lease no more, or somebody
+//! else has come further. So whoever takes over knows where to go on, and a call that comes late does nothing.
+
+mod line;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use tidings_protocol::Tag;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tracing::{debug, info, warn};
+
+pub(super) use self::line::Line;
+use self::line::{Place, Standing};
+use super::{
+    Append, AppendError, Appended, Fault, Link, NewEvent, Witness,
+    append::{Capture, Refused},
+    live::Word,
+    sight::Sight,
+};
+use crate::metrics::Metrics;
+
+/// Messages and bytes that go into one call.
+const MESSAGES_MAX: usize = 512;
+const BYTES_MAX: usize = 2 << 20;
+/// How often the lease is asked for while it lasts, and after how long at most.
+const ASKED_WITHIN_LEASE: u32 = 4;
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
+/// How long it waits before it tries again what failed.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a node waits for a mark of its own before it sets another.
+const MARK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a node that ends may take to append what it has heard.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Captures, or is ready to.
+pub(crate) struct Capturer {
+    pub(super) line: Arc<Line>,
+    pub(super) link: Arc<Link>,
+    pub(super) sight: Arc<Sight>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) random: fn() -> u64,
+    pub(super) lease: Duration,
+}
+
+/// What it knows of who captures.
+struct Turn {
+    /// Its name while it runs.
+    me: String,
+    /// The place that Redis has, while the lease is its own as far as it knows.
+    from: Option<String>,
+    /// When the lease is to be asked for.
+    ask_at: Instant,
+    /// When Redis last said who captures.
+    told_at: Instant,
+}
+
+impl Capturer {
+    /// Works until it is told to stop, and then leaves nothing that it has heard.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let (me, now) = (format!("{:016x}", (self.random)()), Instant::now());
+        let mut turn = Turn { me, from: None, ask_at: now, told_at: now };
+        tokio::select! {
+            never = self.work(&mut turn) => match never {},
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        if turn.from.is_some() {
+            // What is left over is heard by the others, too.
+            let _ = timeout(END_PATIENCE, self.leave(&mut turn)).await;
+        }
+    }
+
+    async fn work(&self, turn: &mut Turn) -> Infallible {
+        loop {
+            if let Err(fault) = self.step(turn).await {
+                debug!(%fault, "capturing was interrupted");
+                turn.ask_at = Instant::now();
+                if turn.told_at.elapsed() > self.lease {
+                    self.sight.is_not_captured(format!("redis.capture stands still: {fault}"));
+                }
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Does what is to be done, or waits for it.
+    async fn step(&self, turn: &mut Turn) -> Result<(), Fault> {
+        match self.line.standing() {
+            Standing::Away => {
+                self.sight.is_not_captured("nothing is heard of what redis.capture lists".to_owned());
+                if turn.from.take().is_some() {
+                    info!("nothing is heard of redis; another node may capture");
+                    self.link.release(&turn.me).await?;
+                }
+                self.line.changed().await;
+            }
+            Standing::Unmarked(mark) => {
+                self.link.say(&Word::Mark(mark)).await?;
+                let _ = timeout(MARK_PATIENCE, self.line.changed()).await;
+            }
+            Standing::Marked => {
+                if Instant::now() >= turn.ask_at {
+                    self.claim(turn).await?;
+                }
+                let holds = turn.from.is_some();
+                if !holds || !self.append_next(turn).await? {
+                    tokio::select! {
+                        () = sleep_until(turn.ask_at) => {}
+                        () = self.line.heard(), if holds => {}
+                        // The lease may be free.
+                        () = self.line.changed() => turn.ask_at = Instant::now(),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim(&self, turn: &mut Turn) -> Result<(), Fault> {
+        turn.ask_at = Instant::now() + (self.lease / ASKED_WITHIN_LEASE).min(ASKED_WITHIN);
+        let (is_mine, place) = self.link.claim(&turn.me, self.lease, &self.line.marks()).await?;
+        self.line.settle(Place::read(&place));
+        self.sight.is_captured();
+        turn.told_at = Instant::now();
+        match (is_mine, turn.from.is_some()) {
+            (true, false) => info!("this node captures"),
+            (false, true) => warn!("another node captures now"),
+            _ => {}
+        }
+        turn.from = is_mine.then_some(place);
+        Ok(())
+    }
+
+    /// Appends some of what waits; false where there is nothing.
+    async fn append_next(&self, turn: &mut Turn) -> Result<bool, Fault> {
+        let Some((drafts, place)) = self.line.next(MESSAGES_MAX, BYTES_MAX) else { return Ok(false) };
+        if drafts.is_empty() {
+            // Nothing of these goes into the log.
+            self.line.settle(Some(place));
+            return Ok(true);
+        }
+        let (count, to) = (drafts.len(), place.to_string());
+        let event = |draft| NewEvent { draft, tag: Tag(((self.random)() as u32).max(1)) };
+        let messages = Append { events: drafts.into_iter().map(event).collect() };
+        let witness = self.sight.witness();
+        let from = turn.from.as_deref().unwrap_or_default();
+        let capture = Capture { holder: &turn.me, from, to: &to };
+        match self.link.append_captured(messages, witness, capture).await {
+            Ok(newest) => {
+                self.sight.is_written();
+                let Appended { offset, tag, .. } = newest;
+                self.sight.has_seen(Witness { epoch: witness.epoch, offset, tag });
+                self.metrics.captured(count);
+                self.line.settle(Some(place));
+                turn.from = Some(to);
+                Ok(true)
+            }
+            Err(AppendError::Refused(Refused::Uncaptured)) => {
+                turn.ask_at = Instant::now();
+                turn.from = None;
+                Ok(true)
+            }
+            Err(AppendError::Refused(refused)) => {
+                let _ = timeout(ASKED_WITHIN, self.sight.look_over()).await;
+                Err(Fault::NotDone(AppendError::Refused(refused).to_string()))
+            }
+            Err(AppendError::Fault(fault)) => {
+                self.metrics.append_failed();
+                Err(fault)
+            }
+        }
+    }
+
+    async fn leave(&self, turn: &mut Turn) -> Result<(), Fault> {
+        while turn.from.is_some() && self.append_next(turn).await? {}
+        self.link.release(&turn.me).await
+    }
+}

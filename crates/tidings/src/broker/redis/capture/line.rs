@@ -1,0 +1,250 @@
+//! The messages to capture, in the order in which every node hears them.
+//!
+//! All nodes hear the same messages and the same marks in one order. So a place, *the mark before it and the messages since
+//! then*, means the same to all, and whoever takes over goes on behind what the one before has appended.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use crate::{broker::redis::record::hex, log::entry::Draft};
+
+/// Bytes that may wait here, as they are counted: text, and what each message costs besides.
+const BYTES_MAX: usize = 64 << 20;
+const MESSAGE_BYTES: usize = 200;
+/// Marks that are known besides those of what waits.
+const MARKS_MAX: usize = 64;
+
+/// Up to where messages are in the log: as many as `count` after this mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker::redis) struct Place {
+    /// Of the settings that say which messages count. A place of other settings says nothing here.
+    pub(super) settings: u64,
+    pub(super) mark: u64,
+    pub(super) count: u64,
+}
+
+impl Place {
+    pub(in crate::broker::redis) fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ');
+        let (settings, mark, count) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { settings: hex(settings, 16)?, mark: hex(mark, 16)?, count: count.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x} {:016x} {}", self.settings, self.mark, self.count)
+    }
+}
+
+/// How this node stands with what is said in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It hears nothing.
+    Away,
+    /// It hears, and does not know where it is: this mark is to be set.
+    Unmarked(u64),
+    /// It knows.
+    Marked,
+}
+
+/// Shared by who hears and who appends.
+pub(in crate::broker::redis) struct Line {
+    state: Mutex<State>,
+    settings: u64,
+    /// The standing is another, or the lease may be free.
+    changed: Notify,
+    /// Something waits.
+    heard: Notify,
+}
+
+struct State {
+    standing: Standing,
+    /// Marks that were heard, oldest first; the newest is that which `count` counts from.
+    marks: VecDeque<u64>,
+    /// The number of the first of `marks`, of all that were heard.
+    first_mark: u64,
+    /// The number of the first since which nothing was missed.
+    whole_since: u64,
+    count: u64,
+    waiting: VecDeque<Message>,
+    bytes: usize,
+}
+
+/// A message that was heard.
+struct Message {
+    /// The number of its mark.
+    mark: u64,
+    count: u64,
+    /// None for one that is not fit: it counts all the same.
+    draft: Option<Draft>,
+}
+
+impl Message {
+    fn bytes(&self) -> usize {
+        MESSAGE_BYTES + self.draft.as_ref().map_or(0, |draft| draft.data.len())
+    }
+}
+
+impl Line {
+    pub(in crate::broker::redis) fn new(settings: u64) -> Self {
+        let state = State {
+            standing: Standing::Away,
+            marks: VecDeque::new(),
+            first_mark: 0,
+            whole_since: 0,
+            count: 0,
+            waiting: VecDeque::new(),
+            bytes: 0,
+        };
+        Self { state: Mutex::new(state), settings, changed: Notify::new(), heard: Notify::new() }
+    }
+
+    /// Everything that is said is heard from now on; this mark tells where that is.
+    pub(in crate::broker::redis) fn back(&self, mark: u64) {
+        self.state().standing = Standing::Unmarked(mark);
+        self.changed.notify_one();
+    }
+
+    /// Nothing is heard any more. What was heard stays.
+    pub(in crate::broker::redis) fn away(&self) {
+        self.state().standing = Standing::Away;
+        self.changed.notify_one();
+    }
+
+    /// A mark was heard.
+    pub(in crate::broker::redis) fn mark(&self, mark: u64) {
+        let mut state = self.state();
+        if state.standing == Standing::Away {
+            return;
+        }
+        if state.standing != Standing::Marked {
+            state.standing = Standing::Marked;
+            state.whole_since = state.first_mark + state.marks.len() as u64;
+        }
+        state.marks.push_back(mark);
+        state.count = 0;
+        state.forget_marks();
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// A message was heard. Before the first mark its place is not known, and it counts as not heard. Answers how many that
+    /// waited had to go.
+    pub(in crate::broker::redis) fn push(&self, draft: Option<Draft>) -> usize {
+        let mut state = self.state();
+        if state.standing != Standing::Marked {
+            return 0;
+        }
+        state.count += 1;
+        let message = Message { mark: state.newest_mark(), count: state.count, draft };
+        state.bytes += message.bytes();
+        let was_empty = state.waiting.is_empty();
+        state.waiting.push_back(message);
+        let mut lost = 0;
+        while state.bytes > BYTES_MAX {
+            state.pop();
+            lost += 1;
+        }
+        drop(state);
+        if was_empty {
+            self.heard.notify_one();
+        }
+        lost
+    }
+
+    /// Another node says that it captures no more.
+    pub(in crate::broker::redis) fn freed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until the standing is another or the lease may be free, since the last time.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Waits until something waits here.
+    pub(super) async fn heard(&self) {
+        self.heard.notified().await;
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.state().standing
+    }
+
+    /// The marks since any of which all was heard.
+    pub(super) fn marks(&self) -> Vec<u64> {
+        let state = self.state();
+        let missed =
+            usize::try_from(state.whole_since.saturating_sub(state.first_mark)).unwrap_or(usize::MAX);
+        state.marks.iter().skip(missed).copied().collect()
+    }
+
+    /// What is up to there is in the log. A mark that is not known here was before all that waits here.
+    pub(super) fn settle(&self, place: Option<Place>) {
+        let Some(place) = place else { return };
+        let mut state = self.state();
+        if place.settings != self.settings {
+            // Nobody knows which of these are in the log.
+            while state.pop().is_some() {}
+            return;
+        }
+        let Some(index) = state.marks.iter().rposition(|mark| *mark == place.mark) else { return };
+        let mark = state.first_mark + index as u64;
+        while state.waiting.front().is_some_and(|it| (it.mark, it.count) <= (mark, place.count)) {
+            state.pop();
+        }
+        state.forget_marks();
+    }
+
+    /// The next messages that are fit, of so many or so many bytes of text at most, and the place behind them. They wait on.
+    pub(super) fn next(&self, count_max: usize, bytes_max: usize) -> Option<(Vec<Draft>, Place)> {
+        let state = self.state();
+        let (mut drafts, mut bytes, mut last) = (Vec::new(), 0, None);
+        for message in &state.waiting {
+            if drafts.len() >= count_max || bytes >= bytes_max {
+                break;
+            }
+            bytes += message.bytes();
+            drafts.extend(message.draft.clone());
+            last = Some((message.mark, message.count));
+        }
+        let (mark, count) = last?;
+        let index = usize::try_from(mark - state.first_mark).expect("marks are few");
+        Some((drafts, Place { settings: self.settings, mark: state.marks[index], count }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Zero where there was none.
+    fn newest_mark(&self) -> u64 {
+        (self.first_mark + self.marks.len() as u64).saturating_sub(1)
+    }
+
+    fn pop(&mut self) -> Option<Message> {
+        let message = self.waiting.pop_front()?;
+        self.bytes -= message.bytes();
+        Some(message)
+    }
+
+    /// Forgets old marks, but for those of what waits.
+    fn forget_marks(&mut self) {
+        let oldest = self.waiting.front().map_or_else(|| self.newest_mark(), |it| it.mark);
+        while self.first_mark < oldest && self.marks.len() > MARKS_MAX {
+            self.marks.pop_front();
+            self.first_mark += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

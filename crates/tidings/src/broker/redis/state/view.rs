@@ -1,0 +1,176 @@
+//! What a node knows of a table, and what it learns: from messages at once, and from the table's version for certain.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Deserialize;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::{Changed, Put, Row, Table, Version};
+use crate::broker::redis::{Fault, Sight};
+
+/// Messages that wait; past them the table is read as a whole.
+const MESSAGES_MAX: usize = 1000;
+
+/// What is new in a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    /// This is all that is there.
+    All(Vec<Row>),
+    Put(Row),
+    Removed(String),
+}
+
+/// Keeps up with one table, for one reader.
+pub(crate) struct View {
+    table: Table,
+    pub(in crate::broker::redis) sight: Arc<Sight>,
+    state: Mutex<State>,
+    /// Rings when there may be something to do.
+    bell: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the reader knows; none where that is not sure.
+    known: Option<Version>,
+    /// What the last look found, until it is compared.
+    found: Option<Version>,
+    messages: VecDeque<Message>,
+    /// A look was asked for, and has not come.
+    has_asked: bool,
+    /// The reader was given the table as a whole, and has come back since.
+    is_given: bool,
+    is_read: bool,
+}
+
+impl State {
+    fn taken(&mut self) {
+        self.is_read |= self.is_given;
+    }
+}
+
+/// A change as it goes over Pub/Sub: the table, its version before and after, the row's key, the row or nothing.
+#[derive(Debug, Deserialize)]
+struct Message(String, String, String, String, String);
+
+impl View {
+    pub(in crate::broker::redis) fn new(table: Table, sight: Arc<Sight>) -> Self {
+        Self { table, sight, state: Mutex::default(), bell: Notify::new() }
+    }
+
+    /// What is new since the last call, whose news are taken for done. Whoever drops the call loses nothing but time.
+    pub(crate) async fn news(&self) -> News {
+        self.state().taken();
+        loop {
+            let bell = self.bell.notified();
+            if let Some(news) = self.next_message() {
+                return news;
+            }
+            if self.has_to_read() {
+                match self.table.all().await {
+                    Ok((version, rows)) => {
+                        let mut state = self.state();
+                        (state.known, state.is_given) = (Some(version), true);
+                        return News::All(rows);
+                    }
+                    // The next look asks again.
+                    Err(fault) => warn!(%fault, "what all nodes share was not read from redis"),
+                }
+            }
+            bell.await;
+        }
+    }
+
+    /// Puts rows, each if what is there is as expected.
+    pub(crate) async fn put_if(&self, puts: &[Put], now: u64) -> Result<Vec<Changed>, Fault> {
+        self.table.put_if(puts, now).await
+    }
+
+    /// Has the table read as a whole at the next look.
+    pub(crate) fn distrust(&self) {
+        self.state().known = None;
+    }
+
+    /// Whether the table was read: `Err` says that it was not.
+    pub(crate) fn standing(&self) -> Result<(), String> {
+        let is_read = self.state().is_read;
+        if is_read { Ok(()) } else { Err("what all nodes share was not read from redis yet".to_owned()) }
+    }
+
+    /// A message was heard.
+    pub(in crate::broker::redis) fn heard(&self, payload: &[u8]) {
+        let Ok(message) = serde_json::from_slice::<Message>(payload) else { return };
+        if message.0 != self.table.name {
+            return;
+        }
+        let mut state = self.state();
+        if state.messages.len() < MESSAGES_MAX {
+            state.messages.push_back(message);
+        } else {
+            state.known = None;
+            state.messages.clear();
+        }
+        drop(state);
+        self.bell.notify_one();
+    }
+
+    /// Messages may have been missed.
+    pub(in crate::broker::redis) fn was_deaf(&self) {
+        self.sight.ask();
+    }
+
+    /// Redis was looked over, and has these versions.
+    pub(in crate::broker::redis) fn found(&self, versions: &[(String, Version)]) {
+        let version = versions.iter().find(|(name, _)| name == self.table.name);
+        let mut state = self.state();
+        state.found = Some(version.map(|(_, version)| *version).unwrap_or_default());
+        state.has_asked = false;
+        drop(state);
+        self.bell.notify_one();
+    }
+
+    /// Takes away rows whose time is over.
+    pub(in crate::broker::redis) async fn sweep(&self, now: u64) -> Result<(), Fault> {
+        self.table.sweep(now).await
+    }
+
+    /// The first message that follows on what is known. One that does not, and does not lead there either, says that
+    /// another was missed.
+    fn next_message(&self) -> Option<News> {
+        let mut state = self.state();
+        while let Some(Message(_, before, after, key, row)) = state.messages.pop_front() {
+            let (Some(before), Some(after)) = (Version::parse(&before), Version::parse(&after)) else {
+                continue;
+            };
+            if state.known == Some(before) {
+                state.known = Some(after);
+                if row.is_empty() {
+                    return Some(News::Removed(key));
+                }
+                match Row::parse(&key, &row) {
+                    Some(row) => return Some(News::Put(row)),
+                    None => continue,
+                }
+            }
+            if state.known != Some(after) && !state.has_asked {
+                state.has_asked = true;
+                self.sight.ask();
+            }
+        }
+        None
+    }
+
+    fn has_to_read(&self) -> bool {
+        let mut state = self.state();
+        let found = state.found.take();
+        found.is_some() && found != state.known
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
