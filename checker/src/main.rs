@@ -10,6 +10,7 @@ use clap::{Parser, ValueEnum};
 
 mod history;
 mod http;
+mod nodes;
 mod phase;
 mod publisher;
 mod report;
@@ -17,6 +18,7 @@ mod server;
 mod subscriber;
 mod truth;
 
+use nodes::NodesPhase;
 use phase::Phase;
 use report::Report;
 use truth::Gaps;
@@ -31,6 +33,12 @@ struct Arguments {
     /// The `tidings` binary to drive.
     #[arg(long)]
     server: PathBuf,
+    /// Drives three nodes over one Redis with a replica, instead of one server.
+    #[arg(long)]
+    redis: bool,
+    /// Keeps logs and data where all is well, too.
+    #[arg(long)]
+    keep: bool,
     /// Seconds of publishing, over all phases.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -75,9 +83,9 @@ async fn main() -> ExitCode {
     let report = run(&arguments, seed, &server, &directory).await;
     println!("{report}");
     let (_, failed) = report.passed_and_failed();
-    if failed > 0 {
+    if failed > 0 || arguments.keep {
         eprintln!("server logs and data are kept in {}", directory.display());
-        return ExitCode::FAILURE;
+        return if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     if let Err(error) = std::fs::remove_dir_all(&directory) {
         eprintln!("{} cannot be removed: {error}", directory.display());
@@ -88,6 +96,14 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments, seed: u64, server: &Path, directory: &Path) -> Report {
     let mut report = Report { phases: Vec::new() };
     let show = std::io::stderr().is_terminal();
+    if arguments.redis {
+        for (name, loses) in [("redis", false), ("redis loses", true)] {
+            let time = Duration::from_secs(arguments.seconds) / 2;
+            let phase = NodesPhase { name, time, seed: seed.wrapping_add(loses.into()), loses };
+            report.phases.push(phase.run(server, &directory.join(name.replace(' ', "-"))).await);
+        }
+        return report;
+    }
     for phase in phases(arguments, seed) {
         report.phases.push(phase.run(server, &directory.join(phase.name), show).await);
     }

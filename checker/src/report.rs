@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fmt::Write;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidings_protocol::body::GapReason;
@@ -95,6 +96,8 @@ pub(crate) struct Figures {
     pub(crate) kills: AtomicU64,
     pub(crate) graceful_restarts: AtomicU64,
     gaps: [AtomicU64; GapReason::ALL.len()],
+    /// What else is counted, by name.
+    named: Mutex<Vec<(&'static str, u64)>>,
     /// What readers did, by stage.
     troubles: [[AtomicU64; Act::ALL.len()]; Stage::ALL.len()],
 }
@@ -118,6 +121,22 @@ impl Figures {
 
     pub(crate) fn gaps(&self, reason: GapReason) -> u64 {
         GapReason::ALL.iter().position(|known| *known == reason).map_or(0, |at| get(&self.gaps[at]))
+    }
+
+    /// Has something counted, from a number on.
+    pub(crate) fn name_with(&self, name: &'static str, count: u64) {
+        self.named.lock().expect("no holder panics").push((name, count));
+    }
+
+    /// Raises the count of what was named.
+    pub(crate) fn add_named(&self, name: &str) {
+        let mut named = self.named.lock().expect("no holder panics");
+        named.iter_mut().filter(|(other, _)| *other == name).for_each(|(_, count)| *count += 1);
+    }
+
+    pub(crate) fn named(&self, name: &str) -> u64 {
+        let named = self.named.lock().expect("no holder panics");
+        named.iter().find(|(other, _)| *other == name).map_or(0, |(_, count)| *count)
     }
 
     pub(crate) fn add_trouble(&self, Trouble { act, stage, .. }: Trouble) {
@@ -145,6 +164,8 @@ impl Figures {
             ("graceful restarts", &self.graceful_restarts),
         ];
         let mut rows: Vec<_> = counts.iter().map(|(name, count)| ((*name).to_owned(), get(count))).collect();
+        let named = self.named.lock().expect("no holder panics");
+        rows.extend(named.iter().map(|(name, count)| ((*name).to_owned(), *count)));
         rows.extend(
             GapReason::ALL.iter().map(|&reason| (format!("gaps {}", reason.as_str()), self.gaps(reason))),
         );
@@ -190,12 +211,12 @@ impl Report {
                 rows[at].1.push(count);
             }
         }
-        let mut text = format!("{:<20}", "");
+        let mut text = format!("{:<22}", "");
         for phase in &self.phases {
             let _ = write!(text, "{:>12}", phase.name);
         }
         for (name, counts) in rows {
-            let _ = write!(text, "\n{name:<20}");
+            let _ = write!(text, "\n{name:<22}");
             for count in counts {
                 let _ = write!(text, "{count:>12}");
             }
@@ -205,10 +226,16 @@ impl Report {
 
     /// What readers did to the server, by stage, over all phases.
     fn troubles(&self) -> String {
-        let mut text = format!("{:<20}", "readers, by stage");
+        let has_trouble = |phase: &PhaseReport| {
+            Stage::ALL.iter().any(|&stage| Act::ALL.iter().any(|&act| phase.figures.troubles(stage, act) > 0))
+        };
+        if !self.phases.iter().any(has_trouble) {
+            return String::new();
+        }
+        let mut text = format!("\n{:<22}", "readers, by stage");
         Act::ALL.iter().for_each(|act| text += &format!("{:>12}", act.as_str()));
         for stage in Stage::ALL {
-            let _ = write!(text, "\n{:<20}", stage.as_str());
+            let _ = write!(text, "\n{:<22}", stage.as_str());
             for act in Act::ALL {
                 let count: u64 = self.phases.iter().map(|phase| phase.figures.troubles(stage, act)).sum();
                 let _ = write!(text, "{count:>12}");
@@ -229,7 +256,7 @@ impl fmt::Display for Report {
         if more > 0 {
             writeln!(f, "fault: {more} more are counted below")?;
         }
-        writeln!(f, "{}\n{}", self.table(), self.troubles())?;
+        writeln!(f, "{}{}", self.table(), self.troubles())?;
         let (passed, failed) = self.passed_and_failed();
         write!(f, "checker: {passed} passed, {failed} failed")
     }

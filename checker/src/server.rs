@@ -68,9 +68,27 @@ impl Server {
     /// # Errors
     /// Why it did not, with the end of its log.
     pub(crate) async fn restart(&mut self) -> Result<(), String> {
+        self.start_again()?;
+        self.until_ready().await
+    }
+
+    /// Starts the process, which is down.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    pub(crate) fn start_again(&mut self) -> Result<(), String> {
         let binary = self.binary.display();
         let child = self.spawn().map_err(|error| format!("{binary} cannot be started: {error}"))?;
         self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// That it is not, with the end of its log.
+    pub(crate) async fn until_ready(&mut self) -> Result<(), String> {
+        let binary = self.binary.display();
         let deadline = Instant::now() + READY_DEADLINE;
         while Instant::now() < deadline {
             let asked = timeout(Duration::from_secs(1), http::get(self.address, "/readyz")).await;
@@ -87,6 +105,19 @@ impl Server {
         }
         let seconds = READY_DEADLINE.as_secs();
         Err(format!("{binary} was not ready within {seconds} s; its log ends:\n{}", self.log_tail()))
+    }
+
+    /// Stops the process in the middle of whatever it does, or lets it go on.
+    ///
+    /// # Errors
+    /// That it is not there.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
+        let pid = self.pid().ok_or("server process ended by itself")?;
+        kill_process(pid, signal).map_err(|error| format!("server process cannot be signalled: {error}"))
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        self.child.as_ref().and_then(Child::id).and_then(|id| Pid::from_raw(id.try_into().ok()?))
     }
 
     /// Kills the process with SIGKILL and waits for its end.

@@ -25,6 +25,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     if build_server(workspace, tally) {
         test_node(workspace, tally);
         drive(workspace, tally, 60, &[]);
+        drive(workspace, tally, 64, &["--redis"]);
     } else {
         tally.add("browser tests and checker: there is no server to run them against", 0, 1);
     }

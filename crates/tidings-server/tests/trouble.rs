@@ -7,8 +7,6 @@ use super::reader::Reader;
 use super::redis_server::{RedisGate, RedisServer};
 use super::wire::{Answer, Wire};
 
-mod chaos;
-
 const PATH: &str = "/api/v1/events/a";
 /// What a paused or half-open Redis may cost at most.
 const FOUND_WITHIN: Duration = Duration::from_secs(10);

@@ -182,7 +182,8 @@ impl Appender {
         };
         let published = |it: &Appended| Published::Stored(EventId::new(epoch, it.offset, it.tag));
         let mut answers: Vec<Published> = appended.iter().map(published).collect();
-        if let Some(newest) = appended.iter().filter(|it| !it.is_repeat).max_by_key(|it| it.offset) {
+        // A repeat, too: what this node has answered for it tells of if it is lost.
+        if let Some(newest) = appended.iter().max_by_key(|it| it.offset) {
             self.sight.has_seen(Witness { epoch, offset: newest.offset, tag: newest.tag });
         }
         let stored = appended.iter().filter(|it| !it.is_repeat).count();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
-use tidings_protocol::{ChannelName, Epoch};
+use tidings_protocol::{ChannelName, Epoch, Tag};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -45,7 +45,8 @@ pub(crate) struct Follower {
 }
 
 /// Why following ended.
-enum Ended {
+#[derive(Debug)]
+pub(super) enum Ended {
     Fault(Fault),
     /// Redis has more, and nothing of it comes.
     StoodStill {
@@ -127,7 +128,7 @@ impl Follower {
         }
     }
 
-    async fn place(&self, stored: Vec<Stored>) -> Result<(), Ended> {
+    pub(super) async fn place(&self, stored: Vec<Stored>) -> Result<(), Ended> {
         if stored.is_empty() {
             return Ok(());
         }
@@ -143,11 +144,18 @@ impl Follower {
     }
 
     fn try_place(&self, stored: Vec<Stored>) -> Result<(), Misplaced> {
-        let placed = stored.into_iter().map(|Stored { offset, epoch, tag, draft }| Placed {
-            offset,
-            epoch,
-            tag,
-            draft,
+        let here = self.log.head();
+        // Offsets alone slide over a fork.
+        let follows = |it: &&Stored| it.offset == here.offset + 1;
+        let before = stored.iter().find(follows).map_or(Tag(0), |next| next.before);
+        if before != Tag(0) && here.tag != Tag(0) && before != here.tag {
+            return Err(Misplaced::Diverged { offset: here.offset });
+        }
+        let placed = stored.into_iter().map(|it| Placed {
+            offset: it.offset,
+            epoch: it.epoch,
+            tag: it.tag,
+            draft: it.draft,
         });
         let entries = self.log.place(placed.collect())?;
         if let Some(last) = entries.last() {
@@ -157,7 +165,7 @@ impl Follower {
         Ok(())
     }
 
-    async fn look_over(&self) -> Result<(), Ended> {
+    pub(super) async fn look_over(&self) -> Result<(), Ended> {
         self.look_over_to().await.map(drop)
     }
 
@@ -217,9 +225,13 @@ impl Follower {
                 continue;
             };
             if self.has_lost(seen, &head).await? {
-                let lost = self.loss(seen, &head).await?;
+                let lost = untold(self.loss(seen, &head).await?, seen.epoch, &head);
                 warn!(seen = seen.offset, head = head.offset, "redis has lost events");
                 self.metrics.broker_forked();
+                if lost == Loss::None {
+                    self.sight.forget(seen);
+                    continue;
+                }
                 let new = self.new_epoch(lost, &head);
                 match self.link.report_loss(newest.epoch, (seen.epoch, seen.offset), new).await? {
                     Begun::Now(_) | Begun::Known => self.sight.forget(seen),
@@ -257,15 +269,17 @@ impl Follower {
     }
 
     /// Drops what is here and not there; names its channels.
-    async fn loss(&self, witness: Witness, head: &Head) -> Result<Loss, Fault> {
-        let Some(end) = end_of(head, witness.epoch) else {
+    pub(super) async fn loss(&self, witness: Witness, head: &Head) -> Result<Loss, Fault> {
+        if end_of(head, witness.epoch).is_none() {
             self.log.rewind(0);
             return Ok(Loss::All);
-        };
-        let common = self.common(end.min(self.log.head().offset), head.oldest).await?;
+        }
         let here = self.log.head().offset;
+        let was_held = self.log.tag_at(witness.offset) == witness.tag;
+        // Not only up to the end of its epoch: an answer may be late, and what came after that epoch be here.
+        let common = self.common(here.min(head.offset), head.oldest).await?;
         let dropped = self.log.rewind(common);
-        let all_known = here >= witness.offset && dropped.len() as u64 == here - common;
+        let all_known = was_held && dropped.len() as u64 == here - common;
         let channels: BTreeSet<ChannelName> =
             dropped.iter().flat_map(|entry: &Arc<Entry>| entry.channels.iter().cloned()).collect();
         Ok(if all_known && channels.len() <= LOST_CHANNELS_MAX {
@@ -307,6 +321,23 @@ impl Follower {
 
 fn silent() -> Fault {
     Fault::Unknown(format!("redis is silent for {SILENCE:?}"))
+}
+
+/// What of a loss no epoch tells yet: whoever comes from that epoch crosses all that began later, and what began later began
+/// without what was lost.
+fn untold(lost: Loss, epoch: Epoch, head: &Head) -> Loss {
+    let later = head.epochs.iter().position(|row| row.epoch == epoch).map_or(0, |index| index + 1);
+    let rows = &head.epochs[later..];
+    if rows.iter().any(|row| row.lost == Loss::All) {
+        return Loss::None;
+    }
+    let Loss::Channels(mut channels) = lost else { return lost };
+    for row in rows {
+        if let Loss::Channels(told) = &row.lost {
+            channels.retain(|channel| !told.contains(channel));
+        }
+    }
+    if channels.is_empty() { Loss::None } else { Loss::Channels(channels) }
 }
 
 /// Where an epoch ended, or how far the newest has come.

@@ -1,6 +1,6 @@
 //! An entry as fields of the stream.
 //!
-//! `e` epoch and `t` tag (hex), `c` channels with spaces between, `at` milliseconds since 1970, `d` the text; where given `n`
+//! `e` epoch, `t` tag and `v` the tag of the entry before (hex), `c` channels with spaces between, `at` milliseconds since 1970, `d` the text; where given `n`
 //! the event's name, `p` priority, `k` key, `x` when it expires. Fields of other names are a later version's, and passed over.
 
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag};
@@ -18,6 +18,8 @@ pub(crate) struct Stored {
     /// The epoch it was appended in.
     pub(crate) epoch: Epoch,
     pub(crate) tag: Tag,
+    /// Of the entry before it, or the tag that compares with none: who holds another one there is of another past.
+    pub(crate) before: Tag,
     /// Without its idempotency: Redis keeps that elsewhere.
     pub(crate) draft: Draft,
 }
@@ -72,6 +74,7 @@ fn decode(entry: &Reply) -> Result<Stored, Fault> {
 struct Fields<'a> {
     epoch: Option<&'a str>,
     tag: Option<&'a str>,
+    before: Option<&'a str>,
     channels: Option<&'a str>,
     data: Option<&'a str>,
     event: Option<&'a str>,
@@ -89,6 +92,7 @@ impl<'a> Fields<'a> {
             let field = match name.text().unwrap_or_default() {
                 b"e" => &mut fields.epoch,
                 b"t" => &mut fields.tag,
+                b"v" => &mut fields.before,
                 b"c" => &mut fields.channels,
                 b"d" => &mut fields.data,
                 b"n" => &mut fields.event,
@@ -109,7 +113,9 @@ impl<'a> Fields<'a> {
 
     fn decode(&self, offset: u64) -> Result<Stored, String> {
         let epoch = hex(required("e", self.epoch)?, 16).ok_or("field e is no epoch")?;
-        let tag = hex(required("t", self.tag)?, 8).and_then(|tag| u32::try_from(tag).ok());
+        let tag = |text| hex(text, 8).and_then(|tag| u32::try_from(tag).ok()).map(Tag);
+        let before = self.before.map_or(Some(Tag(0)), tag).ok_or("field v is no tag")?;
+        let tag = tag(required("t", self.tag)?).filter(|tag| *tag != Tag(0)).ok_or("field t is no tag")?;
         let channels = required("c", self.channels)?.split(' ').map(ChannelName::parse);
         let event = self.event.map(EventName::parse).transpose();
         let priority = self.priority.map_or(Ok(Priority::Normal), str::parse);
@@ -123,8 +129,7 @@ impl<'a> Fields<'a> {
             expires_at: self.expires_at.map(|text| millis("x", text)).transpose()?,
             idempotency: None,
         };
-        let tag = Tag(tag.filter(|tag| *tag != 0).ok_or("field t is no tag")?);
-        Ok(Stored { offset, epoch: Epoch(epoch), tag, draft })
+        Ok(Stored { offset, epoch: Epoch(epoch), tag, before, draft })
     }
 }
 

@@ -91,7 +91,7 @@ for _ = 1, tonumber(ARGV[9]) do
         answers[#answers + 1] = repeats[event]
       else
         local id = string.format('%.0f', head + 1)
-        local added = redis.pcall('XADD', log, id .. '-0', 'e', ARGV[1], 't', ARGV[at + 2], unpack(ARGV, first, last))
+        local added = redis.pcall('XADD', log, id .. '-0', 'e', ARGV[1], 't', ARGV[at + 2], 'v', tag, unpack(ARGV, first, last))
         if type(added) == 'table' and added.err then return added end
         head, tag = head + 1, ARGV[at + 2]
         local key = tonumber(ARGV[at])

@@ -2,6 +2,7 @@ mod appends;
 mod epochs;
 mod following;
 mod hearing;
+mod losses;
 mod outages;
 mod process;
 mod state;

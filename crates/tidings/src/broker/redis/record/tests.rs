@@ -5,6 +5,7 @@ use super::*;
 const WHOLE: &[(&str, &str)] = &[
     ("e", "00000000000000ab"),
     ("t", "0000beef"),
+    ("v", "0000cafe"),
     ("c", "a.b user:1"),
     ("at", "1700000000000"),
     ("n", "created"),
@@ -28,6 +29,7 @@ fn entry(id: &str, fields: &[(&str, &str)]) -> Reply {
 fn an_entry_is_read_whole() {
     let stored = decode(&entry("42-0", WHOLE)).unwrap();
     assert_eq!((stored.offset, stored.epoch, stored.tag), (42, Epoch(0xab), Tag(0xbeef)));
+    assert_eq!(stored.before, Tag(0xcafe));
     let draft = stored.draft;
     let channels: Vec<_> = draft.channels.iter().map(ChannelName::as_str).collect();
     assert_eq!(channels, ["a.b", "user:1"]);
@@ -44,6 +46,7 @@ fn a_field_that_does_not_parse_names_the_offset() {
         ("e", "ab"),
         ("t", "00000000"),
         ("t", "beef"),
+        ("v", "cafe"),
         ("c", ""),
         ("c", "a  b"),
         ("c", "$hidden"),

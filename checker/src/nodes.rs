@@ -1,0 +1,245 @@
+//! Three nodes over one Redis with a replica: everything that the nodes and Redis are made to suffer, and the count.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tidings_protocol::Subscription;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::report::{Fault, FaultKind, Figures, PhaseReport, get};
+use crate::server::Server;
+
+mod compare;
+mod gate;
+mod history;
+mod ledger;
+mod log;
+mod publisher;
+mod reader;
+mod redis;
+mod trouble;
+
+use compare::Truth;
+use gate::Gate;
+use ledger::Ledger;
+use publisher::Publisher;
+use reader::{Closing, Options, Reader, Record};
+use redis::Redis;
+use trouble::{Diary, NodeTrouble, Nodes, RedisTrouble, Site};
+
+const NODES: usize = 3;
+const PUBLISHERS: u32 = 4;
+const READERS: usize = 24;
+const CHANNELS: usize = 6;
+/// How long readers may take for the rest once there is no more trouble.
+const CLOSING_DEADLINE: Duration = Duration::from_secs(40);
+/// Phases shorter than this need not have met every kind of trouble.
+const EXERCISED_MIN: Duration = Duration::from_secs(25);
+
+/// What makes one phase.
+#[derive(Clone, Debug)]
+pub(crate) struct NodesPhase {
+    pub(crate) name: &'static str,
+    pub(crate) time: Duration,
+    pub(crate) seed: u64,
+    /// Whether Redis is made to lose events, too.
+    pub(crate) loses: bool,
+}
+
+/// Those who publish and read, and what ends them.
+struct Clients {
+    publishers: JoinSet<Vec<Fault>>,
+    stop: watch::Sender<bool>,
+    readers: JoinSet<(Vec<Record>, Vec<Fault>)>,
+    closing: watch::Sender<Option<Closing>>,
+}
+
+impl NodesPhase {
+    /// Runs the phase in a directory of its own.
+    pub(crate) async fn run(&self, binary: &Path, directory: &Path) -> PhaseReport {
+        let figures = Arc::new(Figures::default());
+        let names = NodeTrouble::ALL.map(NodeTrouble::as_str);
+        names
+            .iter()
+            .chain(&RedisTrouble::ALL.map(RedisTrouble::as_str))
+            .for_each(|name| figures.name_with(name, 0));
+        let names = (0..CHANNELS).map(|channel| format!("nodes.{}.{channel}", ["a", "b"][channel % 2]));
+        let ledger = Arc::new(Ledger::new(names.collect()));
+        let diary = Arc::new(Diary::new(Arc::clone(&ledger)));
+        let mut faults = match self.run_with(binary, directory, &ledger, &figures, &diary).await {
+            Ok(faults) => faults,
+            Err(text) => vec![Fault::new(FaultKind::Restart, text)],
+        };
+        faults.extend(self.not_exercised(&figures));
+        let schedule = diary.write(directory);
+        if !faults.is_empty() {
+            eprintln!("what was done is in {}", schedule.display());
+        }
+        let figures = Arc::into_inner(figures).expect("every task of the phase has ended");
+        PhaseReport { name: self.name, figures, faults }
+    }
+
+    async fn run_with(
+        &self,
+        binary: &Path,
+        directory: &Path,
+        ledger: &Arc<Ledger>,
+        figures: &Arc<Figures>,
+        diary: &Arc<Diary>,
+    ) -> Result<Vec<Fault>, String> {
+        let (mut site, mut nodes) = self.build(binary, directory, ledger, figures, diary).await?;
+        let addresses: Vec<_> = nodes.servers.iter().map(Server::address).collect();
+        let mut clients = self.clients(&addresses, ledger, figures);
+        let until = ledger.now() + self.time;
+        // Who knows of a loss has to live on to tell it: of every two seeds one lets them.
+        let pause_max = if self.loses && self.seed.is_multiple_of(2) { 8000 } else { 2000 };
+        let (of_nodes, of_redis) = tokio::join!(
+            nodes.trouble(self.rng(1), until, pause_max),
+            site.trouble(self.rng(2), until, self.loses)
+        );
+        of_nodes.and(of_redis)?;
+        diary.note("no more trouble");
+        for server in &mut nodes.servers {
+            server.until_ready().await?;
+        }
+        diary.note("all nodes are ready");
+        let mut faults = Vec::new();
+        clients.stop.send_replace(true);
+        while let Some(found) = clients.publishers.join_next().await {
+            faults.extend(found.expect("publishers do not panic"));
+        }
+        let last =
+            Publisher::new(PUBLISHERS, addresses.clone(), self.seed, Arc::clone(ledger), Arc::clone(figures));
+        let (labels, found) = last.close().await;
+        faults.extend(found);
+        diary.note("everything is published");
+        let deadline = Instant::now() + CLOSING_DEADLINE;
+        clients.closing.send_replace(Some(Closing { labels: Arc::new(labels), deadline }));
+        let mut records = Vec::new();
+        while let Some(done) = clients.readers.join_next().await {
+            let (record, found) = done.expect("readers do not panic");
+            records.extend(record);
+            faults.extend(found);
+        }
+        let log = log::read(&site.primary).await?;
+        for (node, server) in nodes.servers.iter_mut().enumerate() {
+            let read =
+                timeout(CLOSING_DEADLINE, history::compare(server.address(), node, &ledger.channels, &log));
+            faults.extend(read.await.map_err(|_| format!("history of node {node} was not read in time"))?);
+            let ended = server.unasked_end().or(server.terminate().await.err()).or(server.panic());
+            faults.extend(ended.map(|text| Fault::new(FaultKind::Restart, format!("node {node}: {text}"))));
+        }
+        records.sort_by_key(|record| record.reader);
+        let (channels, sent) = (ledger.channels.clone(), ledger.sent());
+        let (losses, absences) = (ledger.losses(), ledger.absences());
+        let findings = Truth { channels, sent, losses, absences, log, records }.compare();
+        figures.name_with("events lost by redis", findings.lost);
+        figures.name_with("losses to be told", findings.due);
+        figures.name_with("gaps told again", findings.again);
+        figures.name_with("gaps told late", findings.late);
+        findings.notes.iter().for_each(|note| diary.note(note.as_str()));
+        faults.extend(findings.faults);
+        Ok(faults)
+    }
+
+    /// Starts two Redis and the nodes.
+    async fn build(
+        &self,
+        binary: &Path,
+        directory: &Path,
+        ledger: &Arc<Ledger>,
+        figures: &Arc<Figures>,
+        diary: &Arc<Diary>,
+    ) -> Result<(Site, Nodes), String> {
+        let primary = Redis::start(&directory.join("redis-0")).await?;
+        let replica = Redis::start(&directory.join("redis-1")).await?;
+        replica.follow(&primary).await?;
+        let gate = Gate::open(primary.address()).await.map_err(|error| format!("no gate: {error}"))?;
+        let settings = [
+            ("TIDINGS_REDIS_URL", format!("redis://{}/", gate.address())),
+            ("TIDINGS_REDIS_DEADLINE", "2s".into()),
+            ("TIDINGS_LOG_RETENTION_EVENTS", "10000000".into()),
+            ("TIDINGS_LOG_RETENTION_BYTES", "4GiB".into()),
+            // Positions come often enough to be met by cuts.
+            ("TIDINGS_STREAM_KEEP_ALIVE", "1s".into()),
+        ];
+        let mut servers = Vec::new();
+        for node in 0..NODES {
+            servers.push(Server::start(binary, &directory.join(format!("node-{node}")), &settings).await?);
+        }
+        let (ledger, figures, diary) = (Arc::clone(ledger), Arc::clone(figures), Arc::clone(diary));
+        let nodes = Nodes {
+            servers,
+            ledger: Arc::clone(&ledger),
+            figures: Arc::clone(&figures),
+            diary: Arc::clone(&diary),
+        };
+        Ok((Site { primary, replica, gate, ledger, figures, diary }, nodes))
+    }
+
+    fn clients(
+        &self,
+        nodes: &[std::net::SocketAddr],
+        ledger: &Arc<Ledger>,
+        figures: &Arc<Figures>,
+    ) -> Clients {
+        let (closing, closed) = watch::channel(None);
+        let mut readers = JoinSet::new();
+        for index in 0..READERS {
+            let name = |number: usize| ledger.channels[number % CHANNELS].as_str();
+            let texts = match index % 6 {
+                0 | 1 => vec![name(index / 3)],
+                2 => vec![name(index / 6), name(index / 6 + 1)],
+                3 => vec!["nodes.a.*"],
+                4 => vec![name(1), "nodes.a.*"],
+                _ => vec!["nodes.**"],
+            };
+            let parse = |text: &&str| Subscription::parse(text).expect("it is in the grammar");
+            let subscriptions = texts.iter().map(parse).collect();
+            let (nodes, seed) = (nodes.to_vec(), self.seed_of(100 + index as u64));
+            let options = Options { index, subscriptions, nodes, seed, wants_history: index % 4 != 3 };
+            let reader = Reader::new(options, Arc::clone(ledger), Arc::clone(figures));
+            readers.spawn(reader.run(closed.clone()));
+        }
+        let (stop, stopped) = watch::channel(false);
+        let mut publishers = JoinSet::new();
+        for index in 0..PUBLISHERS {
+            let seed = self.seed_of(10 + u64::from(index));
+            let publisher =
+                Publisher::new(index, nodes.to_vec(), seed, Arc::clone(ledger), Arc::clone(figures));
+            publishers.spawn(publisher.run(stopped.clone()));
+        }
+        Clients { publishers, stop, readers, closing }
+    }
+
+    fn rng(&self, part: u64) -> StdRng {
+        StdRng::seed_from_u64(self.seed_of(part))
+    }
+
+    /// A seed of its own for each part, spread by an odd multiplier.
+    fn seed_of(&self, part: u64) -> u64 {
+        (self.seed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn not_exercised(&self, figures: &Figures) -> Vec<Fault> {
+        let mut needed = vec![
+            ("acknowledged events", get(&figures.acknowledged)),
+            ("deliveries", get(&figures.deliveries)),
+            ("resumes", get(&figures.resumes)),
+        ];
+        if self.time >= EXERCISED_MIN {
+            needed.push(("killed nodes", figures.named(NodeTrouble::Kill.as_str())));
+            let all = if self.loses { RedisTrouble::LOSSY } else { RedisTrouble::HARMLESS };
+            needed.extend(all.iter().map(|trouble| (trouble.as_str(), figures.named(trouble.as_str()))));
+        }
+        let missing = needed.iter().filter(|(_, count)| *count == 0);
+        missing
+            .map(|(what, _)| Fault::new(FaultKind::NotExercised, format!("there were no: {what}")))
+            .collect()
+    }
+}

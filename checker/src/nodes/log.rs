@@ -1,0 +1,57 @@
+//! The log as Redis holds it.
+
+use std::collections::BTreeSet;
+
+use super::ledger::Place;
+use super::redis::{Redis, Reply};
+use crate::truth::{Label, label_of};
+
+/// Entries in one answer.
+const PAGE: usize = 2000;
+/// The stream of nodes with the default prefix.
+const STREAM: &str = "{tidings}:log";
+
+/// An entry of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) place: Place,
+    pub(super) channels: Vec<String>,
+    pub(super) label: Label,
+}
+
+/// Reads all that Redis holds, oldest first.
+///
+/// # Errors
+/// What is no entry of the checker's.
+pub(super) async fn read(redis: &Redis) -> Result<Vec<Entry>, String> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let from = entries.last().map_or(1, |last| last.place.offset + 1).to_string();
+        let page = redis.say(&["XRANGE", STREAM, &from, "+", "COUNT", &PAGE.to_string()]).await?;
+        for entry in page.list() {
+            entries.push(decode(entry).ok_or_else(|| format!("redis holds {entry:?}"))?);
+        }
+        if page.list().len() < PAGE {
+            return Ok(entries);
+        }
+    }
+}
+
+/// Where they stand.
+pub(super) async fn places(redis: &Redis) -> Result<BTreeSet<Place>, String> {
+    Ok(read(redis).await?.iter().map(|entry| entry.place).collect())
+}
+
+fn decode(entry: &Reply) -> Option<Entry> {
+    let [id, fields] = entry.list() else { return None };
+    let offset = id.text().strip_suffix("-0")?.parse().ok()?;
+    let field = |name| {
+        let mut pairs = fields.list().chunks(2);
+        pairs.find_map(|pair| (pair[0].text() == name).then(|| pair.get(1).map(Reply::text)).flatten())
+    };
+    Some(Entry {
+        place: Place { offset, tag: u32::from_str_radix(field("t")?, 16).ok()? },
+        channels: field("c")?.split(' ').map(str::to_owned).collect(),
+        label: label_of(field("d")?)?,
+    })
+}

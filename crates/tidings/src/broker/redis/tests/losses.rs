@@ -1,0 +1,163 @@
+//! What several nodes make of one loss.
+
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    broker::{Item, Unstored},
+    config::LogSettings,
+    log::{
+        entry::Entry,
+        fixture::{START, TestWorld},
+    },
+};
+
+struct Nobody;
+
+impl Audience for Nobody {
+    fn stored(&self, _entries: &[Arc<Entry>]) {}
+
+    fn unstored(&self, _channels: &[ChannelName], _unstored: &Unstored) -> usize {
+        0
+    }
+
+    fn wake(&self, _channels: &[ChannelName]) {}
+
+    fn changed(&self) {}
+
+    fn wanted(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn interest(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
+}
+
+/// A node that has looked at Redis.
+async fn node(redis: &Process) -> Follower {
+    let log = Log::replica(&LogSettings::default(), None, TestWorld::new(1)).unwrap();
+    let (link, sight) = (Arc::new(link(redis)), Arc::new(Sight::new()));
+    let table = crate::broker::redis::state::Table::new(link.clone(), "table", rand::random);
+    let follower = Follower {
+        link,
+        log: Arc::new(log),
+        sight: sight.clone(),
+        audience: Arc::new(Nobody),
+        metrics: Arc::new(Metrics::new()),
+        random: rand::random,
+        shared: Arc::new(View::new(table, sight)),
+    };
+    follower.look_over().await.unwrap();
+    follower
+}
+
+async fn append(node: &Follower, text: &str, tag: u32) {
+    let head = node.link.head().await.unwrap();
+    let epoch = head.newest().unwrap().epoch;
+    let witness = Witness { epoch, offset: head.offset, tag: head.tag };
+    let mut event = event(text, tag);
+    event.draft.published_at = START;
+    node.link.append(&[publish([event])], witness).await.unwrap();
+}
+
+async fn losses(node: &Follower) -> Vec<Loss> {
+    node.link.head().await.unwrap().epochs.into_iter().map(|row| row.lost).collect()
+}
+
+fn news() -> Loss {
+    Loss::Channels(vec![ChannelName::parse("news").unwrap()])
+}
+
+#[tokio::test]
+async fn loss_of_everything_is_told_once_however_far_the_nodes_were() {
+    let redis = Process::start();
+    let nodes = [node(&redis).await, node(&redis).await, node(&redis).await];
+    for (tag, one) in (1..).zip(&nodes) {
+        append(one, "text", tag).await;
+        one.look_over().await.unwrap();
+    }
+    redis.tell("FLUSHALL").await;
+    for one in &nodes {
+        one.look_over().await.unwrap();
+    }
+    assert_eq!(losses(&nodes[0]).await, [Loss::All]);
+    // What comes after it is lost to nobody.
+    append(&nodes[0], "new", 9).await;
+    for one in &nodes {
+        one.look_over().await.unwrap();
+        assert_eq!((one.log.head().offset, one.sight.witness().offset), (1, 1));
+    }
+    assert_eq!(losses(&nodes[0]).await, [Loss::All]);
+}
+
+#[tokio::test]
+async fn channels_of_a_loss_are_named_by_the_first_who_knows() {
+    let redis = Process::start();
+    let nodes = [node(&redis).await, node(&redis).await];
+    for (tag, one) in (1..).zip(&nodes) {
+        append(one, "text", tag).await;
+        one.look_over().await.unwrap();
+    }
+    // As a replica that never had them.
+    redis.tell("DEL {test}:log").await;
+    redis.tell("HSET {test}:meta head 0 tag 00000000").await;
+    for one in &nodes {
+        one.look_over().await.unwrap();
+    }
+    assert_eq!(losses(&nodes[0]).await, [Loss::None, news()]);
+}
+
+#[tokio::test]
+async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_is_not() {
+    let redis = Process::start();
+    let one = node(&redis).await;
+    let first = one.link.head().await.unwrap().newest().unwrap().epoch;
+    append(&one, "kept", 1).await;
+    let head = one.link.head().await.unwrap();
+    one.link.begin_epoch(first, NewEpoch { replid: head.replid, ..new_epoch(EPOCH) }).await.unwrap();
+    append(&one, "kept, too", 2).await;
+    append(&one, "and this", 3).await;
+    one.look_over().await.unwrap();
+    // Another primary had taken it before this one took over.
+    let late = Witness { epoch: first, offset: 2, tag: Tag(9) };
+    let head = one.link.head().await.unwrap();
+    assert_eq!(one.loss(late, &head).await, Ok(Loss::All));
+    assert_eq!(one.log.head().offset, 3);
+}
+
+#[tokio::test]
+async fn entries_that_follow_others_than_those_that_are_here_are_not_placed() {
+    let redis = Process::start();
+    let one = node(&redis).await;
+    for tag in [1, 2] {
+        append(&one, "text", tag).await;
+    }
+    one.look_over().await.unwrap();
+    // The same server, behind the same connections, with another past: another node that had seen nothing of the loss went on.
+    redis.tell("DEL {test}:log").await;
+    redis.tell("HSET {test}:meta head 0 tag 00000000").await;
+    for tag in [1, 22, 23] {
+        append(&one, "other", tag).await;
+    }
+    one.place(one.link.range(3, 10).await.unwrap()).await.unwrap();
+    assert_eq!([1, 2, 3].map(|offset| one.log.tag_at(offset)), [1, 22, 23].map(Tag));
+    assert_eq!(losses(&one).await, [Loss::None, news()]);
+}
+
+#[tokio::test]
+async fn node_that_answered_a_repeat_knows_of_the_event() {
+    let redis = Process::start();
+    let nodes = [node(&redis).await, node(&redis).await];
+    for one in &nodes {
+        let (sight, metrics) = (one.sight.clone(), one.metrics.clone());
+        let deadline = Duration::from_secs(20);
+        let (broker, appender) = appender::appender(one.link.clone(), sight, metrics, deadline, rand::random);
+        let item = Item { draft: keyed("once", 1, "ann", "k").draft, is_stored: true };
+        tokio::select! {
+            answer = broker.append(vec![item]) => drop(answer.unwrap()),
+            () = appender.run() => unreachable!("the broker is there"),
+        }
+        assert_eq!(one.sight.witness().offset, 1);
+    }
+}
