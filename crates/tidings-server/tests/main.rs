@@ -26,6 +26,7 @@ mod faults;
 mod flood;
 mod guide;
 mod heads;
+mod hearing;
 mod history;
 mod hook;
 mod input;

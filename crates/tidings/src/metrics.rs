@@ -73,6 +73,7 @@ struct Broker {
     forks: Counter,
     lag: Level,
     connections: Level,
+    refused: Counter,
     messages_dropped: Counter,
 }
 
@@ -92,6 +93,11 @@ impl Broker {
                 "Events that the broker had and this node had not, when last compared",
             ),
             connections: level(it, "broker_connections", "Connections to the broker since the start"),
+            refused: counter(
+                it,
+                "broker_refused",
+                "Times the broker refused to let a channel or pattern be heard",
+            ),
             messages_dropped: counter(
                 it,
                 "messages_dropped",
@@ -229,6 +235,10 @@ impl Metrics {
     pub(crate) fn broker_compared(&self, lag: u64, connections: u64) {
         self.broker.lag.set(lag);
         self.broker.connections.set(connections);
+    }
+
+    pub(crate) fn broker_refused(&self) {
+        self.broker.refused.inc();
     }
 
     pub(crate) fn message_dropped(&self) {

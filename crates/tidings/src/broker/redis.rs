@@ -90,6 +90,7 @@ pub(crate) fn parts(
     let hearer = Hearer {
         link: link.clone(),
         log: log.clone(),
+        sight: sight.clone(),
         audience: audience.clone(),
         metrics: metrics.clone(),
         settings: redis,

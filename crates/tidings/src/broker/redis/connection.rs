@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use futures_util::FutureExt;
 use rustix::{io::Errno, net::RecvFlags};
 use tokio::{
@@ -69,7 +70,7 @@ impl Door {
                 Box::new(TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), socket).await?)
             }
         };
-        let mut connection = Connection { stream, decoder: Decoder::new(text_bytes_max) };
+        let mut connection = Connection::new(stream, text_bytes_max);
         let mut introduction = Vec::new();
         if let Some(password) = &server.password {
             let mut auth = Command::new("AUTH");
@@ -146,17 +147,43 @@ impl Stream for TlsStream<TcpStream> {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     decoder: Decoder,
+    /// What was put and is not written.
+    out: BytesMut,
+    /// Whether what was written may wait on this side still.
+    is_flushed: bool,
 }
 
 impl Connection {
+    fn new(stream: Box<dyn Stream>, text_bytes_max: usize) -> Self {
+        Self { stream, decoder: Decoder::new(text_bytes_max), out: BytesMut::new(), is_flushed: true }
+    }
+
     /// Sends commands together. A failure means that the last of them was not handed over whole.
     pub(super) async fn send(&mut self, commands: &[Command]) -> Result<(), Broken> {
-        let mut bytes = Vec::new();
-        for command in commands {
-            command.write(&mut bytes);
+        commands.iter().for_each(|command| self.put(command));
+        self.send_put().await
+    }
+
+    /// Puts a command behind those that wait to be sent.
+    pub(super) fn put(&mut self, command: &Command) {
+        command.write(&mut self.out);
+        self.is_flushed = false;
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) fn has_to_send(&self) -> bool {
+        !self.is_flushed
+    }
+
+    /// Sends what was put. Cancel-safe: the next call goes on where this one was.
+    pub(super) async fn send_put(&mut self) -> Result<(), Broken> {
+        while !self.out.is_empty() {
+            if self.stream.write_buf(&mut self.out).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+            }
         }
-        self.stream.write_all(&bytes).await?;
         self.stream.flush().await?;
+        self.is_flushed = true;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Heard, Link, ears::Wish, live::Live};
+use super::{Heard, Link, ears::Wish, live::Live, sight::Sight};
 use crate::{
     broker::Audience,
     config::RedisSettings,
@@ -34,6 +34,7 @@ const ENVELOPE_BYTES: usize = 64 << 10;
 pub(crate) struct Hearer {
     pub(super) link: Arc<Link>,
     pub(super) log: Arc<Log>,
+    pub(super) sight: Arc<Sight>,
     pub(super) audience: Arc<dyn Audience>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: RedisSettings,
@@ -43,10 +44,10 @@ pub(crate) struct Hearer {
 impl Hearer {
     /// Hears until it is dropped.
     pub(crate) async fn run(self) {
-        let mut ears = self.link.ears(6 * self.event_bytes_max + ENVELOPE_BYTES);
         let live = self.link.live_channel().as_bytes().to_vec();
-        ears.subscribe([Wish::Name(live.clone())]).await;
+        let mut ears = self.link.ears(Wish::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
         let mut wishes: BTreeSet<Wish> = BTreeSet::new();
+        let mut refused: BTreeSet<Wish> = BTreeSet::new();
         let mut interest: watch::Receiver<u64> = self.audience.interest();
         interest.mark_changed();
         let mut is_away = false;
@@ -56,13 +57,21 @@ impl Hearer {
                     Heard::Message { channel, payload } if channel == live => self.live(&payload).await,
                     Heard::Message { channel, payload } => self.message(&channel, &payload),
                     Heard::TooLarge { bytes, .. } => self.drop_message(&format!("it is {bytes} bytes")),
-                    Heard::Subscribed { .. } => {}
+                    Heard::Subscribed { wish } => drop(refused.remove(&wish)),
+                    Heard::Refused { wish, reason } => {
+                        self.metrics.broker_refused();
+                        if refused.insert(wish.clone()) {
+                            warn!(%wish, reason, "redis does not let the hub hear what its readers want");
+                        }
+                    }
                     Heard::Away { reason } => {
+                        self.sight.is_not_heard(reason.clone());
                         if !std::mem::replace(&mut is_away, true) {
                             warn!(reason, "nothing is heard of redis; what is published there meanwhile is lost");
                         }
                     }
                     Heard::Back => {
+                        self.sight.is_heard();
                         if std::mem::take(&mut is_away) {
                             info!("redis is heard again");
                         }
@@ -76,6 +85,7 @@ impl Hearer {
                     // What takes the place of another is there before that goes: nothing is lost in between.
                     ears.subscribe(wanted.difference(&wishes).cloned().collect::<Vec<_>>()).await;
                     ears.unsubscribe(wishes.difference(&wanted).cloned().collect::<Vec<_>>()).await;
+                    refused.retain(|wish| wanted.contains(wish));
                     wishes = wanted;
                 }
             }

@@ -14,6 +14,7 @@ use super::{
     Ears, Keys, Tail,
     append::{self, Append, AppendError, Outcome, Witness},
     connection::{Broken, Connection, Door},
+    ears::Wish,
     epochs::{self, Begun, Head, NewEpoch},
     fault::Fault,
     record::{self, Stored},
@@ -92,9 +93,9 @@ impl Link {
         Tail::new(self.door.clone(), self.keys.log.clone())
     }
 
-    /// Hears Pub/Sub on a connection of its own; passes over payloads above so many bytes.
-    pub(crate) fn ears(&self, payload_bytes_max: usize) -> Ears {
-        Ears::new(self.door.clone(), payload_bytes_max)
+    /// Hears Pub/Sub on a connection of its own, `first` before all else; passes over payloads above so many bytes.
+    pub(crate) fn ears(&self, first: Wish, payload_bytes_max: usize) -> Ears {
+        Ears::new(self.door.clone(), first, payload_bytes_max)
     }
 
     /// The channel of events that are not stored.
