@@ -35,7 +35,7 @@ fn node_that_hears_nothing_is_not_ready_and_says_why() {
     let hub = hub_that_may_hear(&redis, &directory, &["&may.*"]);
     eventually("it says why", || {
         let answer = hub.get("/readyz");
-        answer.head.status == 503 && answer.text().contains("NOPERM")
+        answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("NOPERM")
     });
     redis.command(&["ACL", "SETUSER", "hub", "&{tidings}:*"]);
     hub.until_ready();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use self::auth::{Algorithm, AuthSettings, KeySettings, Right};
 pub(crate) use self::network::network;
-pub use self::redis::{RedisAddress, RedisSettings, RedisUrl};
+pub use self::redis::{RedisAddress, RedisHost, RedisSentinel, RedisSettings, RedisUrl};
 pub use self::secret::Secret;
 
 /// All settings of one hub.

@@ -6,13 +6,18 @@ mod glob;
 use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use self::asked::{Asked, Question};
 use super::{
-    connection::{Broken, Connection, Door},
+    connection::{Broken, Connection},
+    door::Door,
     wire::Reply,
 };
+use crate::config::RedisHost;
 
 /// Silence after which the server is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -68,6 +73,8 @@ pub(crate) struct Ears {
     /// Those of them that were refused when last asked for: a command is refused as a whole, so each goes in its own.
     refused: BTreeSet<Wish>,
     connection: Option<Connection>,
+    /// Where the log is: messages are heard there.
+    found: watch::Receiver<Option<RedisHost>>,
     /// A connection on its way. It is kept, so that calls of [`Ears::next`] which are cut short get there, too.
     opening: Option<Opening>,
     /// Whether a connection was opened since the last [`Heard::Away`].
@@ -91,6 +98,7 @@ impl Ears {
     pub(super) fn new(door: Arc<Door>, first: Wish, payload_bytes_max: usize) -> Self {
         let now = Instant::now();
         Self {
+            found: door.found(),
             door,
             payload_bytes_max,
             first,
@@ -228,7 +236,16 @@ impl Ears {
             sent.unwrap_or_else(|_| Err(self.door.late("did not take subscriptions")))?;
         }
         let quiet = if self.is_asked { SILENCE + self.door.deadline() } else { SILENCE };
-        match timeout_at(self.heard_at + quiet, connection.receive()).await {
+        let here = connection.host().clone();
+        let received = tokio::select! {
+            // What came is read first: in order, and with what was published before the log went elsewhere.
+            biased;
+            received = timeout_at(self.heard_at + quiet, connection.receive()) => received,
+            () = moved_from(&here, &mut self.found) => {
+                return Err(Broken("the log is at another redis now".into()));
+            }
+        };
+        match received {
             Ok(reply) => {
                 self.heard_at = Instant::now();
                 self.is_asked = false;
@@ -330,6 +347,14 @@ impl Ears {
     fn ended(&mut self, wish: &Wish) -> Option<Heard> {
         self.standing.remove(wish);
         None
+    }
+}
+
+/// Waits until the log is elsewhere.
+async fn moved_from(host: &RedisHost, found: &mut watch::Receiver<Option<RedisHost>>) {
+    let is_elsewhere = |found: &Option<RedisHost>| found.as_ref().is_some_and(|found| found != host);
+    if found.wait_for(is_elsewhere).await.map(drop).is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
