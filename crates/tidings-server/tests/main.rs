@@ -21,6 +21,7 @@ mod credentials;
 mod crowd;
 mod deploy;
 mod direct;
+mod elsewhere;
 mod fairness;
 mod faults;
 mod flood;
