@@ -1,17 +1,16 @@
 //! Hears what is not in the log: events that nodes do not store, and what other programs publish.
 
+mod turns;
 mod wishes;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, EventName};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use self::turns::Turns;
 use super::{Heard, Link, ears::Wish, live::Live, sight::Sight};
 use crate::{
     broker::Audience,
@@ -48,8 +47,7 @@ impl Hearer {
         let mut ears = self.link.ears(Wish::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
         let mut wishes: BTreeSet<Wish> = BTreeSet::new();
         let mut refused: BTreeSet<Wish> = BTreeSet::new();
-        let mut interest: watch::Receiver<u64> = self.audience.interest();
-        interest.mark_changed();
+        let mut turns = Turns::new(self.audience.interest());
         let mut is_away = false;
         loop {
             tokio::select! {
@@ -77,16 +75,18 @@ impl Hearer {
                         }
                     }
                 },
-                changed = interest.changed() => {
-                    if changed.is_err() {
+                is_turn = turns.next() => {
+                    if !is_turn {
                         return;
                     }
+                    let began = Instant::now();
                     let wanted = wishes::of(&self.audience.wanted(), &self.settings);
                     // What takes the place of another is there before that goes: nothing is lost in between.
                     ears.subscribe(wanted.difference(&wishes).cloned().collect::<Vec<_>>()).await;
                     ears.unsubscribe(wishes.difference(&wanted).cloned().collect::<Vec<_>>()).await;
                     refused.retain(|wish| wanted.contains(wish));
                     wishes = wanted;
+                    turns.end(began);
                 }
             }
         }
