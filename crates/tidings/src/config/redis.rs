@@ -11,7 +11,7 @@ use super::Secret;
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// Hosts of one URL.
-const HOSTS_MAX: usize = 32;
+const HOSTS_MAX: usize = 16;
 /// What a URL may say of Sentinels after `?`.
 const SENTINEL_PASSWORD: &str = "sentinel_password=";
 
@@ -169,7 +169,7 @@ impl RedisUrl {
         let hosts: Vec<_> =
             places.split(',').map(|place| read_place(place, port)).collect::<Result<_, _>>()?;
         if hosts.len() > HOSTS_MAX {
-            return Err("names more than 32 hosts");
+            return Err("names more than 16 hosts");
         }
         let (sentinel, database) = match path.split_once('/').unwrap_or((path, "")) {
             (service, database) if by_sentinel => (Some(read_sentinel(service, query)?), database),

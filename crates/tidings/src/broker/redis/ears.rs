@@ -262,7 +262,7 @@ impl Ears {
 
     fn understand(&mut self, reply: Reply) -> Result<Option<Heard>, Broken> {
         let parts = match reply {
-            Reply::Error(error) => return self.was_refused(error),
+            Reply::Error(error) => return self.was_refused(&error),
             Reply::Array(parts) => parts,
             // Where nothing is subscribed to, PING is answered with a word.
             _ => {
@@ -293,7 +293,7 @@ impl Ears {
     }
 
     /// A command was refused as a whole: asks for its halves, until the wish that is refused is alone.
-    fn was_refused(&mut self, error: String) -> Result<Option<Heard>, Broken> {
+    fn was_refused(&mut self, error: &str) -> Result<Option<Heard>, Broken> {
         let reason = format!("redis refused: {error}");
         let wishes = match self.asked.next() {
             Some(Question::Subscribe(wishes)) if error.starts_with(NO_PERMISSION) => wishes,

@@ -67,6 +67,7 @@ fn bad_url_is_refused_without_showing_it() {
         ("redis://h h", "neither a name"),
         ("redis://:%ff@h", "UTF-8"),
         ("redis://a,,b", "no host"),
+        ("redis://a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", "16 hosts"),
         ("redis://a:1,b:s3cret", "port"),
         ("redis://a?sentinel_password=s3cret", "query"),
         ("redis+sentinel://a", "service"),

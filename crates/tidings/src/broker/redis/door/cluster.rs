@@ -6,8 +6,8 @@ use super::super::{
 };
 use crate::config::RedisHost;
 
-/// Nodes that are remembered.
-const NODES_MAX: usize = 32;
+/// Nodes that are remembered: each gets a share of the time when a connection is opened.
+const NODES_MAX: usize = 8;
 
 /// Who has a slot, in `MOVED 3999 host:port`; one without a host means the host that says so.
 pub(super) fn moved(error: &str, by: &RedisHost) -> Option<RedisHost> {
