@@ -86,6 +86,11 @@ impl RedisServer {
         self.connect().command(words)
     }
 
+    /// The port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Opens a connection.
     #[track_caller]
     pub(crate) fn connect(&self) -> RedisWire {

@@ -16,7 +16,7 @@ pub use self::auth::{Algorithm, AuthSettings, KeySettings, Right};
 pub(crate) use self::network::network;
 #[cfg(feature = "redis")]
 pub(crate) use self::redis::is_of_key_events;
-pub use self::redis::{RedisAddress, RedisSettings, RedisUrl};
+pub use self::redis::{RedisAddress, RedisHost, RedisSentinel, RedisSettings, RedisUrl};
 pub use self::secret::Secret;
 
 /// All settings of one hub.

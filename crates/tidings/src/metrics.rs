@@ -73,6 +73,7 @@ struct Broker {
     forks: Counter,
     lag: Level,
     connections: Level,
+    refused: Counter,
     messages_dropped: Counter,
     captured: Counter,
     capture_lost: Counter,
@@ -95,6 +96,11 @@ impl Broker {
                 "Events that the broker had and this node had not, when last compared",
             ),
             connections: level(it, "broker_connections", "Connections to the broker since the start"),
+            refused: counter(
+                it,
+                "broker_refused",
+                "Times the broker refused to let a channel or pattern be heard",
+            ),
             messages_dropped: counter(
                 it,
                 "messages_dropped",
@@ -248,6 +254,10 @@ impl Metrics {
         self.broker.lag.set(lag);
         self.broker.unmirrored.set(unmirrored);
         self.broker.connections.set(connections);
+    }
+
+    pub(crate) fn broker_refused(&self) {
+        self.broker.refused.inc();
     }
 
     pub(crate) fn message_dropped(&self) {

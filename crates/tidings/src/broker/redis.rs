@@ -7,6 +7,7 @@ mod append;
 mod appender;
 mod capture;
 mod connection;
+mod door;
 mod ears;
 mod epochs;
 mod fault;
@@ -80,7 +81,7 @@ pub(crate) fn parts(
     };
     let link = Arc::new(Link::new(&Options {
         url: Secret::new(redis.url.reveal()),
-        ca_file: None,
+        ca_file: redis.ca_file.clone(),
         prefix: redis.prefix.clone(),
         deadline: redis.deadline,
         replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),
@@ -117,6 +118,7 @@ pub(crate) fn parts(
         random,
         link: link.clone(),
         log: log.clone(),
+        sight: sight.clone(),
         audience: audience.clone(),
         metrics: metrics.clone(),
         settings: redis,

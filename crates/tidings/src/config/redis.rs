@@ -1,6 +1,6 @@
 //! Settings of a node that shares its log with others over Redis.
 
-use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
@@ -8,8 +8,13 @@ use tidings_protocol::Pattern;
 
 use super::Secret;
 
-/// The port of a Redis whose URL names none.
+/// The port of a Redis, and of a Sentinel, whose URL names none.
 const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+/// Hosts of one URL.
+const HOSTS_MAX: usize = 16;
+/// What a URL may say of Sentinels after `?`.
+const SENTINEL_PASSWORD: &str = "sentinel_password=";
 
 /// Channels of Redis's own, on which it tells what happens to its keys: they are never listened to.
 const KEY_EVENTS: &str = "__key";
@@ -19,6 +24,8 @@ const KEY_EVENTS: &str = "__key";
 pub struct RedisSettings {
     /// Where Redis is. Default: empty, with which no hub can be built.
     pub url: RedisUrl,
+    /// Authorities that its certificate is judged by where the URL asks for TLS. Default: those of the web.
+    pub ca_file: Option<PathBuf>,
     /// What the names of all keys begin with: nodes with the same one share a log. Default: `tidings`.
     pub prefix: String,
     /// Channels on which what other programs `PUBLISH` is heard. Default: `**`.
@@ -39,6 +46,7 @@ impl Default for RedisSettings {
     fn default() -> Self {
         Self {
             url: RedisUrl::default(),
+            ca_file: None,
             prefix: "tidings".to_owned(),
             listen: vec![Pattern::parse("**").expect("`**` is a pattern")],
             capture: Vec::new(),
@@ -94,16 +102,34 @@ pub struct RedisUrl(String);
 pub struct RedisAddress {
     /// Whether to speak TLS: `rediss`.
     pub tls: bool,
-    /// Name or address of the host, without brackets.
-    pub host: String,
-    /// The port; 6379 where none is named.
-    pub port: u16,
+    /// Servers in the order in which they are tried, one at least; Sentinels where `sentinel` is given.
+    pub hosts: Vec<RedisHost>,
+    /// What the Sentinels are asked for; none where the hosts are servers themselves.
+    pub sentinel: Option<RedisSentinel>,
     /// The user; none logs in by password alone.
     pub user: Option<String>,
     /// The password; none does not log in.
     pub password: Option<Secret>,
     /// The number of the database.
     pub database: u32,
+}
+
+/// Where a server or a Sentinel listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisHost {
+    /// Name or address, without brackets.
+    pub name: String,
+    /// The port; 6379 where none is named, 26379 for a Sentinel.
+    pub port: u16,
+}
+
+/// How Sentinels are asked for the primary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisSentinel {
+    /// Their name for the primary and its replicas.
+    pub service: String,
+    /// The password of the Sentinels themselves.
+    pub password: Option<Secret>,
 }
 
 impl RedisUrl {
@@ -124,33 +150,50 @@ impl RedisUrl {
 
     /// Whether it holds a password, or anything that may be one.
     pub fn has_password(&self) -> bool {
-        self.address().is_ok_and(|address| address.password.is_some()) || self.to_string() == "***"
+        self.address().map_or(!self.is_empty(), |address| address.has_password())
     }
 
-    /// Reads the URL: `redis://[[user]:password@]host[:port][/database]`, or `rediss` for TLS. What is escaped as `%2F`
-    /// in user and password is unescaped.
+    /// Reads the URL: `redis://[[user]:password@]host[:port][,host[:port]…][/database]`, `rediss` for TLS; or
+    /// `redis+sentinel` or `rediss+sentinel`, with `/service[/database][?sentinel_password=…]` behind the hosts. What is
+    /// escaped as `%2F` in user and passwords is unescaped.
     ///
     /// # Errors
     /// What is wrong with it, to go on after the setting's name; never with any of its text, which may be a password.
     pub fn address(&self) -> Result<RedisAddress, &'static str> {
         let (scheme, rest) = self.0.split_once("://").ok_or("is not a URL")?;
-        let tls = match scheme {
-            "redis" => false,
-            "rediss" => true,
-            _ => return Err("is neither a redis nor a rediss (TLS) URL"),
+        let (tls, by_sentinel) = match scheme {
+            "redis" => (false, false),
+            "rediss" => (true, false),
+            "redis+sentinel" => (false, true),
+            "rediss+sentinel" => (true, true),
+            _ => {
+                return Err(
+                    "is neither a redis nor a rediss (TLS) URL, nor one of those with +sentinel behind the word",
+                );
+            }
         };
-        if rest.contains(['?', '#']) {
+        let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+        if rest.contains('#') || query.is_some_and(|query| !by_sentinel || query.contains('#')) {
             return Err(
                 "has a query or a fragment, which mean nothing here; write ? and # in a password as %3F and %23",
             );
         }
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, place) = match authority.rsplit_once('@') {
-            Some((login, place)) => (Some(login), place),
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (login, places) = match authority.rsplit_once('@') {
+            Some((login, places)) => (Some(login), places),
             None => (None, authority),
         };
         let (user, password) = login.map_or(Ok((None, None)), read_login)?;
-        let (host, port) = read_place(place)?;
+        let port = if by_sentinel { SENTINEL_PORT } else { PORT };
+        let hosts: Vec<_> =
+            places.split(',').map(|place| read_place(place, port)).collect::<Result<_, _>>()?;
+        if hosts.len() > HOSTS_MAX {
+            return Err("names more than 16 hosts");
+        }
+        let (sentinel, database) = match path.split_once('/').unwrap_or((path, "")) {
+            (service, database) if by_sentinel => (Some(read_sentinel(service, query)?), database),
+            _ => (None, path),
+        };
         let database = match database {
             "" => 0,
             digits if is_number(digits) => {
@@ -158,7 +201,7 @@ impl RedisUrl {
             }
             _ => return Err("has a path that is no database number; write / in a password as %2F"),
         };
-        Ok(RedisAddress { tls, host, port, user, password, database })
+        Ok(RedisAddress { tls, hosts, sentinel, user, password, database })
     }
 }
 
@@ -176,12 +219,14 @@ impl fmt::Display for RedisUrl {
         let Ok(address) = self.address() else {
             return formatter.write_str(if self.is_empty() { "" } else { "***" });
         };
-        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
+        let (url, query) =
+            self.0.split_once('?').map_or((&self.0[..], ""), |(url, _)| (url, "?sentinel_password=***"));
+        match (url.split_once("://"), url.rsplit_once('@')) {
             (Some((scheme, login)), Some((_, place))) if address.password.is_some() => {
                 let user = login.split(':').next().unwrap_or_default();
-                write!(formatter, "{scheme}://{user}:***@{place}")
+                write!(formatter, "{scheme}://{user}:***@{place}{query}")
             }
-            _ => formatter.write_str(&self.0),
+            _ => write!(formatter, "{url}{query}"),
         }
     }
 }
@@ -192,14 +237,52 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
+impl RedisAddress {
+    fn has_password(&self) -> bool {
+        let of_sentinels = self.sentinel.as_ref().and_then(|sentinel| sentinel.password.as_ref());
+        self.password.is_some() || of_sentinels.is_some()
+    }
+}
+
 impl fmt::Display for RedisAddress {
     /// Where it is: nothing of who logs in.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(formatter, "[{}]:{}", self.host, self.port),
-            false => write!(formatter, "{}:{}", self.host, self.port),
+        if let Some(sentinel) = &self.sentinel {
+            write!(formatter, "{} by ", sentinel.service)?;
+        }
+        for (number, host) in self.hosts.iter().enumerate() {
+            write!(formatter, "{}{host}", if number == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for RedisHost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.contains(':') {
+            true => write!(formatter, "[{}]:{}", self.name, self.port),
+            false => write!(formatter, "{}:{}", self.name, self.port),
         }
     }
+}
+
+fn read_sentinel(service: &str, query: Option<&str>) -> Result<RedisSentinel, &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if service.is_empty() || !service.bytes().all(is_plain) {
+        return Err("names no service behind the Sentinels; write redis+sentinel://host:26379/mymaster");
+    }
+    let password = match query.map(|query| query.strip_prefix(SENTINEL_PASSWORD)) {
+        None => None,
+        Some(Some(password)) if !password.is_empty() && !password.contains('&') => {
+            Some(Secret::new(unescape(password)?))
+        }
+        Some(_) => {
+            return Err(
+                "has a query that is not sentinel_password=…; write ? and & in a password as %3F and %26",
+            );
+        }
+    };
+    Ok(RedisSentinel { service: service.to_owned(), password })
 }
 
 fn read_login(login: &str) -> Result<(Option<String>, Option<Secret>), &'static str> {
@@ -218,7 +301,7 @@ fn unescape(text: &str) -> Result<String, &'static str> {
     Ok(text.into_owned())
 }
 
-fn read_place(place: &str) -> Result<(String, u16), &'static str> {
+fn read_place(place: &str, default_port: u16) -> Result<RedisHost, &'static str> {
     let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, port),
         Some(_) => return Err("has brackets around what is no IPv6 address"),
@@ -234,13 +317,13 @@ fn read_place(place: &str) -> Result<(String, u16), &'static str> {
         );
     }
     let port = match port.strip_prefix(':') {
-        None if port.is_empty() => PORT,
+        None if port.is_empty() => default_port,
         Some(digits) if is_number(digits) => {
             digits.parse().ok().filter(|port| *port != 0).ok_or("has a port outside 1 to 65535")?
         }
         _ => return Err("has a port that is no number; an IPv6 address stands in brackets"),
     };
-    Ok((host.to_owned(), port))
+    Ok(RedisHost { name: host.to_owned(), port })
 }
 
 fn is_number(text: &str) -> bool {

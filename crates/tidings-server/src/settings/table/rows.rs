@@ -511,10 +511,20 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "url",
         url,
         RedisUrlText,
-        || "`redis://[[user]:password@]host[:port][/database]`, or `rediss` for TLS".into(),
+        || "`redis://[[user]:password@]host[:port][,host[:port]…][/database]`, or `rediss` for TLS; \
+            `redis+sentinel://[[user]:password@]host[:port][,…]/service[/database][?sentinel_password=…]`"
+            .into(),
         r#""rediss://redis.example.com:6379/0""#,
         "The Redis that carries one log for several nodes; `none` is one node with a log of its own. `REDIS_URL` gives it, \
          too, where neither the file nor `TIDINGS_REDIS_URL` does; the flag is `--redis`."
+    ),
+    redis!(
+        "ca_file",
+        ca_file,
+        OptionalFile,
+        || "PEM; `redis.url` has to begin with `rediss`".into(),
+        r#""/etc/tidings/redis-ca.pem""#,
+        "Certificate authorities that the certificate of a Redis is judged by, and nothing else is; `none` is those of the web."
     ),
     redis!(
         "prefix",

@@ -1,103 +1,24 @@
 //! One connection to Redis: opened, introduced, then bytes out and replies in.
 
-use std::{
-    fmt, io,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{fmt, io};
 
+use bytes::BytesMut;
 use futures_util::FutureExt;
 use rustix::{io::Errno, net::RecvFlags};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, timeout_at},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    server::Server,
+    server::{self, Server},
     wire::{Command, Decoder, Reply},
 };
+use crate::config::{RedisHost, Secret};
 
 /// Bytes that are asked for with one read.
 const READ_BYTES: usize = 64 << 10;
-
-/// Opens connections, and counts them.
-#[derive(Debug)]
-pub(super) struct Door {
-    server: Server,
-    deadline: Duration,
-    opened: AtomicU64,
-}
-
-impl Door {
-    pub(super) fn new(server: Server, deadline: Duration) -> Self {
-        Self { server, deadline, opened: AtomicU64::new(0) }
-    }
-
-    /// How long one call may take.
-    pub(super) fn deadline(&self) -> Duration {
-        self.deadline
-    }
-
-    /// When a call that begins now has to be over.
-    pub(super) fn due(&self) -> Instant {
-        Instant::now() + self.deadline
-    }
-
-    /// Connections opened since the start.
-    pub(super) fn opened(&self) -> u64 {
-        self.opened.load(Ordering::Relaxed)
-    }
-
-    /// Opens a connection that takes texts up to so many bytes.
-    pub(super) async fn open(&self, due: Instant, text_bytes_max: usize) -> Result<Connection, Broken> {
-        let opened = timeout_at(due, self.open_now(text_bytes_max)).await;
-        let connection = opened.map_err(|_| self.late("could not be reached"))??;
-        self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(connection)
-    }
-
-    async fn open_now(&self, text_bytes_max: usize) -> Result<Connection, Broken> {
-        let server = &self.server;
-        let socket = TcpStream::connect((server.host.as_str(), server.port)).await?;
-        socket.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = match &server.tls {
-            None => Box::new(socket),
-            Some(tls) => {
-                Box::new(TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), socket).await?)
-            }
-        };
-        let mut connection = Connection { stream, decoder: Decoder::new(text_bytes_max) };
-        let mut introduction = Vec::new();
-        if let Some(password) = &server.password {
-            let mut auth = Command::new("AUTH");
-            if let Some(user) = &server.user {
-                auth.push(user);
-            }
-            auth.push(password.reveal());
-            introduction.push(auth);
-        }
-        if server.database != 0 {
-            introduction.push(Command::new("SELECT").arg(server.database.to_string()));
-        }
-        introduction.push(Command::new("CLIENT").arg("SETNAME").arg("tidings"));
-        connection.send(&introduction).await?;
-        for _ in &introduction {
-            if let Reply::Error(error) = connection.receive().await? {
-                return Err(Broken(format!("redis refused: {error}")));
-            }
-        }
-        Ok(connection)
-    }
-
-    /// What is said of a server that took too long.
-    pub(super) fn late(&self, what: &str) -> Broken {
-        let Server { host, port, .. } = &self.server;
-        Broken(format!("redis at {host}:{port} {what} within {:?}", self.deadline))
-    }
-}
 
 /// Why a connection is of no more use.
 #[derive(Debug)]
@@ -146,17 +67,90 @@ impl Stream for TlsStream<TcpStream> {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     decoder: Decoder,
+    /// What was put and is not written.
+    out: BytesMut,
+    /// Whether what was written may wait on this side still.
+    is_flushed: bool,
+    host: RedisHost,
 }
 
 impl Connection {
+    /// Connects to a host and logs in there. The rest of the introduction is the caller's.
+    pub(super) async fn open(
+        server: &Server,
+        host: &RedisHost,
+        login: (Option<&str>, Option<&Secret>),
+        text_bytes_max: usize,
+    ) -> Result<Self, Broken> {
+        let socket = TcpStream::connect((host.name.as_str(), host.port)).await?;
+        socket.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match &server.tls {
+            None => Box::new(socket),
+            Some(config) => {
+                let name = server::name(host)
+                    .ok_or_else(|| Broken(format!("no certificate can name redis at {host}")))?;
+                Box::new(TlsConnector::from(config.clone()).connect(name, socket).await?)
+            }
+        };
+        let mut connection = Self {
+            stream,
+            decoder: Decoder::new(text_bytes_max),
+            out: BytesMut::new(),
+            is_flushed: true,
+            host: host.clone(),
+        };
+        let (user, password) = login;
+        let Some(password) = password else { return Ok(connection) };
+        let mut auth = Command::new("AUTH");
+        user.iter().for_each(|user| auth.push(user));
+        auth.push(password.reveal());
+        match &connection.ask(&[auth]).await?[0] {
+            Reply::Error(error) => Err(Broken(format!("redis refused: {error}"))),
+            _ => Ok(connection),
+        }
+    }
+
+    /// Where it leads.
+    pub(super) fn host(&self) -> &RedisHost {
+        &self.host
+    }
+
+    /// Sends commands and waits for their replies.
+    pub(super) async fn ask(&mut self, commands: &[Command]) -> Result<Vec<Reply>, Broken> {
+        self.send(commands).await?;
+        let mut replies = Vec::with_capacity(commands.len());
+        for _ in commands {
+            replies.push(self.receive().await?);
+        }
+        Ok(replies)
+    }
+
     /// Sends commands together. A failure means that the last of them was not handed over whole.
     pub(super) async fn send(&mut self, commands: &[Command]) -> Result<(), Broken> {
-        let mut bytes = Vec::new();
-        for command in commands {
-            command.write(&mut bytes);
+        commands.iter().for_each(|command| self.put(command));
+        self.send_put().await
+    }
+
+    /// Puts a command behind those that wait to be sent.
+    pub(super) fn put(&mut self, command: &Command) {
+        command.write(&mut self.out);
+        self.is_flushed = false;
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) fn has_to_send(&self) -> bool {
+        !self.is_flushed
+    }
+
+    /// Sends what was put. Cancel-safe: the next call goes on where this one was.
+    pub(super) async fn send_put(&mut self) -> Result<(), Broken> {
+        while !self.out.is_empty() {
+            if self.stream.write_buf(&mut self.out).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+            }
         }
-        self.stream.write_all(&bytes).await?;
         self.stream.flush().await?;
+        self.is_flushed = true;
         Ok(())
     }
 

@@ -41,7 +41,13 @@ impl Fault {
     pub(super) fn of_reply(text: &str) -> Self {
         let word = text.split(' ').next().unwrap_or_default();
         if REFUSALS.contains(&word) {
-            Self::NotDone(format!("redis refused: {text}"))
+            let why = match word {
+                "MOVED" => "; the nodes of the cluster do not agree on which has the log",
+                "ASK" | "TRYAGAIN" => "; the log is on its way to another node of the cluster",
+                "READONLY" => "; it is a replica",
+                _ => "",
+            };
+            Self::NotDone(format!("redis refused: {text}{why}"))
         } else {
             Self::Unknown(format!("redis failed: {text}"))
         }

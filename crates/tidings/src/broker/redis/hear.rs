@@ -1,21 +1,21 @@
 //! Hears what is not in the log: events that nodes do not store, and what other programs publish.
 
+mod turns;
 mod wishes;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, EventName, Priority};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use self::turns::Turns;
 use super::{
     Heard, Line, Link, View,
     ears::Wish,
     live::{Live, Word},
+    sight::Sight,
 };
 use crate::{
     broker::Audience,
@@ -38,6 +38,7 @@ const ENVELOPE_BYTES: usize = 64 << 10;
 pub(crate) struct Hearer {
     pub(super) link: Arc<Link>,
     pub(super) log: Arc<Log>,
+    pub(super) sight: Arc<Sight>,
     pub(super) audience: Arc<dyn Audience>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: RedisSettings,
@@ -55,6 +56,8 @@ struct Hearing {
     /// That of small state.
     changes: Vec<u8>,
     is_away: bool,
+    /// What Redis does not let it hear, as far as that was said.
+    refused: BTreeSet<Wish>,
     /// The channel of the next message, where the hub sends that itself: its readers have it from the log.
     mirrored: Option<String>,
 }
@@ -62,28 +65,30 @@ struct Hearing {
 impl Hearer {
     /// Hears until it is dropped.
     pub(crate) async fn run(self) {
-        let mut ears = self.link.ears(6 * self.event_bytes_max + ENVELOPE_BYTES);
         let live = self.link.live_channel().as_bytes().to_vec();
         let changes = self.link.keys().changes.as_bytes().to_vec();
-        ears.subscribe([live.clone(), changes.clone()].map(Wish::Name)).await;
+        let mut ears = self.link.ears(Wish::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
+        ears.subscribe([Wish::Name(changes.clone())]).await;
         // What is captured is heard before anybody wants anything.
         let mut wishes = wishes::of(&[], &self.settings);
         ears.subscribe(wishes.iter().cloned()).await;
-        let mut interest: watch::Receiver<u64> = self.audience.interest();
-        interest.mark_changed();
-        let mut hearing = Hearing { live, changes, is_away: false, mirrored: None };
+        let mut turns = Turns::new(self.audience.interest());
+        let mut hearing = Hearing { live, changes, is_away: false, refused: BTreeSet::new(), mirrored: None };
         loop {
             tokio::select! {
                 heard = ears.next() => self.take(heard, &mut hearing).await,
-                changed = interest.changed() => {
-                    if changed.is_err() {
+                is_turn = turns.next() => {
+                    if !is_turn {
                         return;
                     }
+                    let began = Instant::now();
                     let wanted = wishes::of(&self.audience.wanted(), &self.settings);
                     // What takes the place of another is there before that goes: nothing is lost in between.
                     ears.subscribe(wanted.difference(&wishes).cloned().collect::<Vec<_>>()).await;
                     ears.unsubscribe(wishes.difference(&wanted).cloned().collect::<Vec<_>>()).await;
+                    hearing.refused.retain(|wish| wanted.contains(wish));
                     wishes = wanted;
+                    turns.end(began);
                 }
             }
         }
@@ -101,14 +106,22 @@ impl Hearer {
             Heard::Message { channel, .. } | Heard::TooLarge { channel, .. } if is_own(&channel) => {}
             Heard::Message { channel, payload } => self.message(&channel, Ok(&payload)),
             Heard::TooLarge { channel, bytes } => self.message(&channel, Err(format!("it is {bytes} bytes"))),
-            Heard::Subscribed { .. } => {}
+            Heard::Subscribed { wish } => drop(hearing.refused.remove(&wish)),
+            Heard::Refused { wish, reason } => {
+                self.metrics.broker_refused();
+                if hearing.refused.insert(wish.clone()) {
+                    warn!(%wish, reason, "redis does not let the hub hear what its readers want");
+                }
+            }
             Heard::Away { reason } => {
+                self.sight.is_not_heard(reason.clone());
                 if !std::mem::replace(&mut hearing.is_away, true) {
                     warn!(reason, "nothing is heard of redis; what is published there meanwhile is lost");
                 }
                 self.line.iter().for_each(|line| line.away());
             }
             Heard::Back => {
+                self.sight.is_heard();
                 self.shared.was_deaf();
                 if std::mem::take(&mut hearing.is_away) {
                     info!("redis is heard again");

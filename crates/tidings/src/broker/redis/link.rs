@@ -8,12 +8,17 @@ use std::{
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, Epoch, Pattern};
-use tokio::{sync::Semaphore, time::timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Ears, Keys, Tail,
     append::{self, Append, AppendError, Appended, Capture, Outcome, Witness},
-    connection::{Broken, Connection, Door},
+    connection::{Broken, Connection},
+    door::Door,
+    ears::Wish,
     epochs::{self, Begun, Head, NewEpoch},
     fault::Fault,
     live::{Live, Word},
@@ -27,6 +32,11 @@ use crate::{config::Secret, error::Error};
 
 /// Connections for calls: one batch may be on its way while another is being answered.
 const CONNECTIONS_MAX: usize = 4;
+
+/// How often one call may be sent to another node of a cluster.
+const MOVES_MAX: usize = 4;
+/// How a refusal begins of a server that is not, or not now, the one to ask.
+const ELSEWHERE: &[&str] = &["MOVED", "READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN"];
 
 /// How to speak to Redis.
 #[derive(Debug, Clone)]
@@ -82,9 +92,10 @@ impl Link {
     /// When the URL or the file is not good.
     pub(crate) fn new(options: &Options) -> Result<Self, Error> {
         let server = Server::parse(options.url.reveal(), options.ca_file.as_deref())?;
+        let keys = Keys::new(&options.prefix);
         Ok(Self {
-            door: Arc::new(Door::new(server, options.deadline)),
-            keys: Keys::new(&options.prefix),
+            door: Arc::new(Door::new(server, &keys.log, options.deadline)),
+            keys,
             replicas_min: options.replicas_min,
             window_ms: u64::try_from(options.idempotency_window.as_millis()).unwrap_or(u64::MAX),
             append: Script::new(APPEND),
@@ -104,9 +115,9 @@ impl Link {
         Tail::new(self.door.clone(), self.keys.log.clone())
     }
 
-    /// Hears Pub/Sub on a connection of its own; passes over payloads above so many bytes.
-    pub(crate) fn ears(&self, payload_bytes_max: usize) -> Ears {
-        Ears::new(self.door.clone(), payload_bytes_max)
+    /// Hears Pub/Sub on a connection of its own, `first` before all else; passes over payloads above so many bytes.
+    pub(crate) fn ears(&self, first: Wish, payload_bytes_max: usize) -> Ears {
+        Ears::new(self.door.clone(), first, payload_bytes_max)
     }
 
     /// The channel of events that are not stored.
@@ -334,13 +345,27 @@ impl Link {
         first(&mut self.ask(&[command]).await?.into_iter())
     }
 
-    /// Sends commands and waits for their replies. An error reply is a reply.
+    /// Sends commands and waits for their replies. An error reply is a reply. Of commands that are sent together, one names
+    /// keys, or they are one transaction, or each may be done twice: where another node has the log, all are sent there.
     pub(super) async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
         let due = self.door.due();
         let permit = timeout_at(due, self.permits.acquire()).await;
         let _permit = permit
             .map_err(|_| not_done(&self.door.late("had no free connection")))?
             .expect("the semaphore is never closed");
+        let mut moves = 0;
+        loop {
+            let replies = self.ask_once(commands, due).await?;
+            let has_moved = replies.iter().any(|reply| begins(reply, &["MOVED"]));
+            if has_moved && moves < MOVES_MAX {
+                moves += 1;
+                continue;
+            }
+            return Ok(replies);
+        }
+    }
+
+    async fn ask_once(&self, commands: &[Command], due: Instant) -> Result<Vec<Reply>, Fault> {
         let mut connection = match self.idle_connection() {
             Some(connection) => connection,
             None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_done(&broken))?,
@@ -354,6 +379,11 @@ impl Link {
         let answered = answered.unwrap_or_else(|_| Err(self.door.late("did not answer")));
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         match answered {
+            // Another server may be the one to ask; whoever opens the next connection finds it.
+            Ok(replies) if replies.iter().any(|reply| begins(reply, ELSEWHERE)) => {
+                idle.clear();
+                Ok(replies)
+            }
             Ok(replies) => {
                 idle.push(connection);
                 Ok(replies)
@@ -371,11 +401,11 @@ impl Link {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// A connection that is open as far as can be seen; those that are not go.
+    /// A connection to where the log is that is open as far as can be seen; the others go.
     fn idle_connection(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(mut connection) = idle.pop() {
-            if connection.is_quiet() {
+            if self.door.leads(&connection) && connection.is_quiet() {
                 return Some(connection);
             }
         }
@@ -389,6 +419,10 @@ async fn replies(connection: &mut Connection, count: usize) -> Result<Vec<Reply>
         replies.push(connection.receive().await?);
     }
     Ok(replies)
+}
+
+fn begins(reply: &Reply, words: &[&str]) -> bool {
+    matches!(reply, Reply::Error(error) if words.iter().any(|word| error.starts_with(word)))
 }
 
 fn not_done(broken: &Broken) -> Fault {

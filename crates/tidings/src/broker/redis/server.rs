@@ -2,7 +2,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use percent_encoding::percent_decode_str;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -10,92 +9,39 @@ use rustls::{
 };
 
 use crate::{
-    config::Secret,
+    config::{RedisAddress, RedisHost, RedisUrl},
     error::{Code, Error},
 };
 
-/// The port without one in the URL.
-const PORT: u16 = 6379;
-
-/// A server, and the user there.
-#[derive(Debug, Clone)]
+/// What a URL says, and whom to trust.
+#[derive(Debug)]
 pub(super) struct Server {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Secret>,
-    pub(super) database: u32,
-    pub(super) tls: Option<Tls>,
-}
-
-/// How its certificate is judged.
-#[derive(Debug, Clone)]
-pub(super) struct Tls {
-    pub(super) config: Arc<ClientConfig>,
-    pub(super) name: ServerName<'static>,
+    pub(super) address: RedisAddress,
+    /// How certificates are judged, where there are any.
+    pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
 impl Server {
-    /// Reads `redis://[[user][:password]@]host[:port][/database]`, or `rediss://` for TLS. What is trusted with TLS is in
-    /// `ca_file`, else the public authorities.
+    /// Reads a URL. What is trusted with TLS is in `ca_file`, else the public authorities.
     ///
     /// # Errors
     /// When it is no such URL, or the file holds no certificate. The text never has the password.
     pub(super) fn parse(url: &str, ca_file: Option<&Path>) -> Result<Self, Error> {
-        let (is_tls, rest) = match url.split_once("://") {
-            Some(("redis", rest)) => (false, rest),
-            Some(("rediss", rest)) => (true, rest),
-            _ => return Err(refused("does not begin with redis:// or rediss://")),
-        };
-        if rest.contains(['?', '#']) {
-            return Err(refused("has a query or fragment; the hub knows none"));
-        }
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let database = match database {
-            "" => 0,
-            digits => digits.parse().map_err(|_| refused("has a database that is not a number"))?,
-        };
-        let (credentials, address) = match authority.rsplit_once('@') {
-            Some((credentials, address)) => (Some(credentials), address),
-            None => (None, authority),
-        };
-        let (user, password) = match credentials.map(|it| it.split_once(':').unwrap_or((it, ""))) {
-            Some((user, password)) => (decoded(user)?, decoded(password)?.map(Secret::new)),
-            None => (None, None),
-        };
-        if user.is_some() && password.is_none() {
-            return Err(refused("has a user without a password; a password alone is written as :password@"));
-        }
-        let (host, port) = host_and_port(address)?;
-        let tls = if is_tls { Some(Tls { config: tls(ca_file)?, name: name(&host)? }) } else { None };
-        Ok(Self { host, port, user, password, database, tls })
+        let refused = |fault: &str| Error::new(Code::BadRequest, format!("redis.url {fault}"));
+        let address = RedisUrl::new(url).address().map_err(refused)?;
+        let tls = if address.tls { Some(tls(ca_file)?) } else { None };
+        Ok(Self { address, tls })
+    }
+
+    /// Whether a server that is found need not be the primary: there are others, and they change their parts.
+    pub(super) fn has_others(&self) -> bool {
+        self.address.sentinel.is_some() || self.address.hosts.len() > 1
     }
 }
 
-fn host_and_port(address: &str) -> Result<(String, u16), Error> {
-    let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, rest)) => (host, rest.strip_prefix(':').unwrap_or(rest)),
-        None => address.split_once(':').unwrap_or((address, "")),
-    };
-    if host.is_empty() {
-        return Err(refused("has no host"));
-    }
-    let port = match port {
-        "" => PORT,
-        digits => digits.parse().map_err(|_| refused("has a port that is not a number up to 65535"))?,
-    };
-    Ok((host.to_owned(), port))
-}
-
-fn decoded(text: &str) -> Result<Option<String>, Error> {
-    let decoded = percent_decode_str(text)
-        .decode_utf8()
-        .map_err(|_| refused("has a user or password that is not UTF-8"))?;
-    Ok(Some(decoded.into_owned()).filter(|text| !text.is_empty()))
-}
-
-fn name(host: &str) -> Result<ServerName<'static>, Error> {
-    ServerName::try_from(host.to_owned()).map_err(|_| refused("has a host that no certificate can name"))
+/// What a certificate of this host has to name.
+pub(super) fn name(host: &RedisHost) -> Option<ServerName<'static>> {
+    ServerName::try_from(host.name.clone()).ok()
 }
 
 fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
@@ -124,13 +70,6 @@ fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
-}
-
-fn refused(fault: &str) -> Error {
-    Error::new(
-        Code::BadRequest,
-        format!("redis.url {fault}; write redis://[[user][:password]@]host[:port][/database]"),
-    )
 }
 
 #[cfg(test)]

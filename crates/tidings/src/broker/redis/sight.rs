@@ -24,6 +24,8 @@ struct State {
     seen: Witness,
     /// Why nothing can be read or followed, while that is so; before the first look nothing was read.
     unread: Option<String>,
+    /// Why nothing is heard of what is not stored; before the first connection nothing was.
+    unheard: Option<String>,
     /// Why nothing can be appended.
     unwritten: Option<String>,
     /// Why nobody is known to capture messages, where somebody should.
@@ -34,18 +36,26 @@ impl Sight {
     pub(super) fn new() -> Self {
         let seen = Witness { epoch: Epoch(0), offset: 0, tag: Tag(0) };
         let unread = Some("the log was not read from redis yet".to_owned());
+        let unheard = Some("redis is not heard yet".to_owned());
         Self {
-            state: Mutex::new(State { newest: Epoch(0), seen, unread, unwritten: None, uncaptured: None }),
+            state: Mutex::new(State {
+                newest: Epoch(0),
+                seen,
+                unread,
+                unheard,
+                unwritten: None,
+                uncaptured: None,
+            }),
             looks: watch::Sender::new(0),
             asked: watch::Sender::new(0),
         }
     }
 
-    /// Whether the node holds all that Redis has, and Redis takes more: `Err` says why not.
+    /// Whether the node holds all that Redis has, hears what is sent past the log, and Redis takes more: `Err` says why not.
     pub(crate) fn standing(&self) -> Result<(), String> {
         let state = self.state();
-        let why = state.unread.as_ref().or(state.unwritten.as_ref()).or(state.uncaptured.as_ref());
-        why.map_or(Ok(()), |why| Err(why.clone()))
+        let faults = [&state.unread, &state.unheard, &state.unwritten, &state.uncaptured];
+        faults.into_iter().find_map(Clone::clone).map_or(Ok(()), Err)
     }
 
     /// What an append shows: the newest epoch, and the newest entry that was seen.
@@ -95,6 +105,14 @@ impl Sight {
     /// True where it was read before.
     pub(super) fn is_not_read(&self, why: String) -> bool {
         self.state().unread.replace(why).is_none()
+    }
+
+    pub(super) fn is_heard(&self) {
+        self.state().unheard = None;
+    }
+
+    pub(super) fn is_not_heard(&self, why: String) {
+        self.state().unheard = Some(why);
     }
 
     pub(super) fn is_written(&self) {

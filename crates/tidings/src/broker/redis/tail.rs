@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout_at;
 
 use super::{
-    connection::{Connection, Door},
+    connection::Connection,
+    door::Door,
     fault::Fault,
     link::whole,
     record::{self, Stored},
@@ -33,8 +34,9 @@ impl Tail {
     }
 
     /// Whether the next call goes on where the last one ended, on its connection. Where it does not, another server may answer:
-    /// look at the head first.
-    pub(crate) fn is_connected(&self) -> bool {
+    /// look at the head first. A connection to where the log is no more is let go.
+    pub(crate) fn is_connected(&mut self) -> bool {
+        self.connection = self.connection.take().filter(|connection| self.door.leads(connection));
         self.connection.is_some()
     }
 

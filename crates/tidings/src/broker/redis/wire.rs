@@ -40,7 +40,7 @@ impl Command {
         self.push(number.to_string());
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut BytesMut) {
         out.extend_from_slice(format!("*{}\r\n", self.arguments).as_bytes());
         out.extend_from_slice(&self.body);
     }

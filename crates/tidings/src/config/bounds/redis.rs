@@ -29,6 +29,7 @@ pub(super) fn faults(redis: &RedisSettings) -> Vec<Fault> {
         faults.extend(problem.map(|problem| Fault { setting, problem }));
     };
     add("redis.url", url_fault(redis));
+    add("redis.ca_file", ca_file_fault(redis));
     add("redis.prefix", prefix_fault(&redis.prefix));
     let lists =
         [("redis.listen", &redis.listen), ("redis.capture", &redis.capture), ("redis.mirror", &redis.mirror)];
@@ -44,6 +45,12 @@ fn url_fault(redis: &RedisSettings) -> Option<String> {
     const EXAMPLE: &str = "for example redis://user:password@redis.example.com:6379/0";
     let fault = redis.url.address().err()?;
     Some(format!("{fault}, {EXAMPLE}"))
+}
+
+fn ca_file_fault(redis: &RedisSettings) -> Option<String> {
+    redis.ca_file.as_ref()?;
+    let is_tls = redis.url.address().map_or(true, |address| address.tls);
+    (!is_tls).then(|| "is set, and redis.url asks for no TLS; begin it with rediss".to_owned())
 }
 
 /// Braces mark what Redis Cluster places a key by, `*?[\` mean something in a pattern of an ACL.

@@ -1,22 +1,13 @@
 use super::*;
 
 #[test]
-fn a_url_says_who_and_where() {
-    let server = Server::parse("redis://ann:p%40ss@redis.example:7000/3", None).unwrap();
-    assert_eq!((server.host.as_str(), server.port, server.database), ("redis.example", 7000, 3));
-    assert_eq!(server.user.as_deref(), Some("ann"));
-    assert_eq!(server.password.as_ref().map(Secret::reveal), Some("p@ss"));
-    assert!(server.tls.is_none());
-}
-
-#[test]
-fn what_a_url_leaves_out_has_defaults() {
-    let server = Server::parse("redis://[::1]", None).unwrap();
-    assert_eq!((server.host.as_str(), server.port, server.database), ("::1", 6379, 0));
-    assert!(server.user.is_none() && server.password.is_none());
-    let server = Server::parse("rediss://:secret@redis.example/", None).unwrap();
-    assert_eq!(server.password.as_ref().map(Secret::reveal), Some("secret"));
-    assert!(server.user.is_none() && server.tls.is_some());
+fn certificate_has_to_name_what_the_url_names() {
+    let server = Server::parse("rediss://ann:p%40ss@redis.example:7000,[::1]/3", None).unwrap();
+    let names: Vec<_> = server.address.hosts.iter().map(|host| name(host).unwrap()).collect();
+    assert_eq!(names[0], ServerName::try_from("redis.example").unwrap());
+    assert!(matches!(names[1], ServerName::IpAddress(_)));
+    assert!(server.tls.is_some());
+    assert!(Server::parse("redis://a", None).unwrap().tls.is_none());
 }
 
 #[test]
@@ -27,10 +18,19 @@ fn a_bad_url_is_refused_without_telling_its_password() {
         "redis://:secret@host:99999",
         "redis://:secret@host/x",
         "redis://:secret@host?db=1",
-        "redis://ann@host",
-        "redis.example:6379",
+        "redis://secret@host",
+        "redis+sentinel://host/s?password=secret",
     ] {
         let error = Server::parse(url, None).expect_err(url);
         assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_without_authorities_is_refused_by_name() {
+    for file in ["Cargo.toml", "no.pem"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let error = Server::parse("rediss://host", Some(&path)).expect_err(file).to_string();
+        assert!(error.contains("redis.ca_file") && error.contains(file), "{error}");
     }
 }

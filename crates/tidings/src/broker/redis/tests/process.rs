@@ -7,14 +7,12 @@ use std::{
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::time::Instant;
 
 use super::super::{
-    connection::Door,
+    connection::Connection,
     server::Server,
     wire::{Command as Ask, Reply, TEXT_BYTES_MAX},
 };
@@ -92,11 +90,11 @@ impl Process {
         let mut words = words.split(' ');
         let first = Ask::new(words.next().unwrap());
         let command = words.fold(first, |command, word| command.arg(word));
-        let door = Door::new(Server::parse(&self.url(), None).unwrap(), Duration::from_secs(20));
-        let due = Instant::now() + Duration::from_secs(20);
-        let mut connection = door.open(due, TEXT_BYTES_MAX).await.unwrap();
-        connection.send(&[command]).await.unwrap();
-        connection.receive().await.unwrap()
+        let server = Server::parse(&self.url(), None).unwrap();
+        let address = &server.address;
+        let login = (None, address.password.as_ref());
+        let opening = Connection::open(&server, &address.hosts[0], login, TEXT_BYTES_MAX);
+        opening.await.unwrap().ask(&[command]).await.unwrap().remove(0)
     }
 
     /// Asks what must not be refused.

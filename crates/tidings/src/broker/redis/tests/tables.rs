@@ -35,8 +35,7 @@ struct Node {
 impl Node {
     async fn start(redis: &Process) -> Self {
         let link = begun_or_there(redis).await;
-        let mut ears = link.ears(1 << 20);
-        ears.subscribe([super::super::ears::Wish::Name(b"{test}:changes".to_vec())]).await;
+        let mut ears = link.ears(super::super::ears::Wish::Name(b"{test}:changes".to_vec()), 1 << 20);
         while ears.next().await != Heard::Back {}
         Self { link, ears, view: View::new(table(redis), Arc::new(Sight::new())) }
     }

@@ -64,7 +64,7 @@ fn what_is_not_the_protocol_is_refused() {
 
 #[test]
 fn a_command_is_an_array_of_texts() {
-    let mut out = Vec::new();
+    let mut out = BytesMut::new();
     Command::new("SET").arg("a").arg([0, b'\r']).write(&mut out);
-    assert_eq!(out, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\n\0\r\r\n");
+    assert_eq!(&out[..], b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\n\0\r\r\n");
 }

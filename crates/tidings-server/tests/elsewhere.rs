@@ -1,0 +1,401 @@
+//! A log that goes from one Redis to another: within a cluster, at a failover by Sentinels, behind several addresses.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::redis_server::{Keeps, RedisServer, Reply};
+
+/// The log's key, which tells its slot.
+const LOG: &str = "{tidings}:log";
+
+fn free_port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+/// Publishes numbers, each with a key, until it is told to end; answers how many. Each is repeated until it is stored.
+fn publish(hub: &Hub, from: usize, ends: &AtomicBool) -> usize {
+    for number in from.. {
+        if ends.load(Ordering::Relaxed) {
+            return number;
+        }
+        publish_one(hub, number);
+    }
+    unreachable!("there are more numbers than time");
+}
+
+fn publish_one(hub: &Hub, number: usize) {
+    let key = format!("key-{number}");
+    eventually("it is stored", || {
+        let headers = [("Idempotency-Key", key.as_str())];
+        hub.request("POST", "/api/v1/events/a", &headers, number.to_string().as_bytes()).head.status == 200
+    });
+}
+
+#[track_caller]
+fn reads(reader: &mut Reader, from: usize, to: usize) {
+    for number in from..to {
+        assert_eq!(reader.data(), number.to_string());
+    }
+}
+
+/// Publishes and reads while something happens; answers how many there are then.
+fn while_published(hub: &Hub, reader: &mut Reader, from: usize, act: impl FnOnce()) -> usize {
+    let ends = AtomicBool::new(false);
+    let to = thread::scope(|scope| {
+        let publisher = scope.spawn(|| publish(hub, from, &ends));
+        act();
+        ends.store(true, Ordering::Relaxed);
+        publisher.join().unwrap()
+    });
+    for number in to..to + 5 {
+        publish_one(hub, number);
+    }
+    reads(reader, from, to + 5);
+    to + 5
+}
+
+/// Waits until a replica has what its primary has.
+#[track_caller]
+fn agree(primary: &RedisServer, replica: &RedisServer) {
+    eventually("the replica has it", || {
+        replica.info("master_link_status") == "up"
+            && replica.info("master_repl_offset") == primary.info("master_repl_offset")
+    });
+}
+
+/// Three primaries with a third of the slots each.
+struct Cluster {
+    nodes: Vec<RedisServer>,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let mut cluster = Self { nodes: (0..3).map(|_| Self::node()).collect() };
+        for (number, node) in cluster.nodes.iter().enumerate() {
+            let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")][number];
+            node.command(&["CLUSTER", "ADDSLOTSRANGE", slots.0, slots.1]);
+            node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
+        }
+        cluster.agree();
+        let place = cluster.place_of_log();
+        cluster.nodes.rotate_left(place);
+        cluster
+    }
+
+    fn node() -> RedisServer {
+        let bus = free_port();
+        let arguments =
+            ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
+        RedisServer::start_with(Keeps::Nothing, &arguments)
+    }
+
+    /// Makes all know each other, and waits until they do.
+    #[track_caller]
+    fn agree(&self) {
+        for node in &self.nodes[1..] {
+            let bus = node.command(&["CONFIG", "GET", "cluster-port"]).list()[1].text();
+            self.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), &bus]);
+        }
+        let known = format!("cluster_known_nodes:{}", self.nodes.len());
+        for node in &self.nodes {
+            eventually("the nodes know each other", || {
+                let info = node.command(&["CLUSTER", "INFO"]).text();
+                info.contains("cluster_state:ok") && info.contains(&known)
+            });
+        }
+    }
+
+    fn place_of_log(&self) -> usize {
+        let found = self.nodes.iter().position(|node| node.command(&["EXISTS", LOG]) == Reply::Integer(0));
+        found.expect("one of them has the slot")
+    }
+
+    /// Adds a replica of the node that has the log.
+    #[track_caller]
+    fn add_replica(&mut self) {
+        self.nodes.push(Self::node());
+        self.agree();
+        let primary = self.nodes[0].command(&["CLUSTER", "MYID"]).text();
+        let replica = &self.nodes[3];
+        eventually("it becomes a replica", || {
+            !matches!(replica.command(&["CLUSTER", "REPLICATE", &primary]), Reply::Error(_))
+        });
+        agree(&self.nodes[0], replica);
+        eventually("all know it", || {
+            self.nodes
+                .iter()
+                .all(|node| node.command(&["CLUSTER", "NODES"]).text().contains(&format!("slave {primary}")))
+        });
+    }
+
+    /// Moves the log's slot with all that is in it from one node to another.
+    #[track_caller]
+    fn move_slot(&self, from: usize, to: usize) {
+        let [from, to] = [&self.nodes[from], &self.nodes[to]];
+        let slot = from.command(&["CLUSTER", "KEYSLOT", LOG]).integer().to_string();
+        let ids = [from, to].map(|node| node.command(&["CLUSTER", "MYID"]).text());
+        let ok = Reply::Text("OK".into());
+        assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]), ok);
+        assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]), ok);
+        loop {
+            let keys = from.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "3"]).list();
+            if keys.is_empty() {
+                break;
+            }
+            let keys: Vec<String> = keys.iter().map(Reply::text).collect();
+            let port = to.port().to_string();
+            let command = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            assert!(matches!(from.command(&[&command[..], &keys].concat()), Reply::Text(_)));
+        }
+        for node in [to, from].into_iter().chain(&self.nodes) {
+            assert_eq!(node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &ids[1]]), ok);
+        }
+    }
+}
+
+#[test]
+fn slot_of_the_log_moves_between_nodes_and_nothing_is_lost_or_doubled() {
+    let (cluster, directory) = (Cluster::start(), Directory::new());
+    // The node that the URL names does not have the log.
+    let hub = Hub::with_redis_at(&directory, &cluster.nodes[1].url(), &[]);
+    hub.until_ready();
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    let start = reader.position();
+    let first = while_published(&hub, &mut reader, 0, || cluster.move_slot(0, 2));
+    let second = while_published(&hub, &mut reader, first, || cluster.move_slot(2, 1));
+    reads(&mut hub.resume("/api/v1/events/a", &start), 0, second);
+    // What other programs publish is heard wherever they do.
+    eventually("it is heard", || {
+        cluster.nodes[0].command(&["PUBLISH", "a", "heard"]);
+        let [at, _] = [1, 0].map(|node| &cluster.nodes[node]);
+        at.command(&["PUBSUB", "NUMSUB", "a"]).list()[1].integer() == 1
+    });
+    assert_eq!(reader.data(), "heard");
+    hub.until_ready();
+}
+
+#[test]
+fn replica_of_a_cluster_takes_over_and_nothing_is_lost_or_doubled() {
+    let (mut cluster, directory) = (Cluster::start(), Directory::new());
+    cluster.add_replica();
+    let [primary, replica] = [&cluster.nodes[0], &cluster.nodes[3]];
+    let hub = Hub::with_redis_at(&directory, &primary.url(), &[]);
+    hub.until_ready();
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    let first = while_published(&hub, &mut reader, 0, || {
+        replica.command(&["CLUSTER", "FAILOVER"]);
+        eventually("it took over", || replica.info("role") == "master");
+        eventually("the other is its replica", || {
+            primary.info("role") == "slave" && primary.info("master_link_status") == "up"
+        });
+    });
+    // Of all nodes, the hub's URL names the one that dies now, after the log has come back to it.
+    eventually("it has it again", || {
+        // The others vote for no second failover within two of their timeouts.
+        primary.command(&["CLUSTER", "FAILOVER"]);
+        primary.info("role") == "master" && replica.info("role") == "slave"
+    });
+    agree(primary, replica);
+    let second = while_published(&hub, &mut reader, first, || ());
+    agree(primary, replica);
+    primary.kill();
+    for number in second..second + 10 {
+        publish_one(&hub, number);
+    }
+    reads(&mut reader, second, second + 10);
+    hub.until_ready();
+}
+
+#[test]
+fn database_of_a_cluster_is_refused_with_the_reason() {
+    let (cluster, directory) = (Cluster::start(), Directory::new());
+    let url = format!("{}3", cluster.nodes[0].url());
+    let hub = Hub::with_redis_at(&directory, &url, &[]);
+    eventually("it says why", || {
+        hub.get("/readyz").json()["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("a cluster has only database 0"))
+    });
+}
+
+#[test]
+fn of_several_addresses_the_primary_is_taken_and_then_who_was_promoted() {
+    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let replica = RedisServer::start_replica_of(&primary);
+    let gone = free_port();
+    let url = format!("redis://127.0.0.1:{gone},{},{}", replica.authority(), primary.authority());
+    let hub = Hub::with_redis_at(&directory, &url, &[]);
+    hub.until_ready();
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    let first = while_published(&hub, &mut reader, 0, || ());
+    agree(&primary, &replica);
+    replica.promote();
+    primary.kill();
+    let second = while_published(&hub, &mut reader, first, || ());
+    // One that is demoted where it stands is left, though it could be read on.
+    primary.restart_empty();
+    primary.follow(&replica);
+    agree(&replica, &primary);
+    primary.promote();
+    replica.follow(&primary);
+    while_published(&hub, &mut reader, second, || ());
+    eventually("live events are heard there", || {
+        primary.command(&["PUBSUB", "NUMSUB", "{tidings}:live"]).list()[1].integer() == 1
+    });
+    hub.until_ready();
+}
+
+/// A Sentinel that watches one service, `main`; killed if the test forgets it.
+struct Sentinel {
+    process: Child,
+    port: String,
+    _directory: Directory,
+}
+
+impl Sentinel {
+    fn start(primary: &RedisServer, further: &str) -> Self {
+        let (directory, port) = (Directory::new(), free_port());
+        let settings = format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\n\
+             sentinel failover-timeout main 3000\n{further}\n",
+            primary.port()
+        );
+        directory.write("sentinel.conf", &settings);
+        let process = Command::new("redis-server")
+            .arg(directory.path().join("sentinel.conf"))
+            .args(["--sentinel", "--dir"])
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, port, _directory: directory }
+    }
+
+    fn authority(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn asks(&self, words: &[&str]) -> String {
+        let mut client = Command::new("redis-cli");
+        client.args(["-p", &self.port, "--no-auth-warning", "-a", "sesame"]).args(words);
+        String::from_utf8_lossy(&client.output().unwrap().stdout).into_owned()
+    }
+
+    /// Waits until it knows the replica: before that it cannot promote it.
+    #[track_caller]
+    fn knows(&self, replica: &RedisServer) {
+        let port = replica.port().to_string();
+        eventually("the sentinel knows the replica", || {
+            let replicas = self.asks(&["SENTINEL", "replicas", "main"]);
+            replicas.contains(&port) && replicas.contains("master-link-status\nok")
+        });
+    }
+
+    #[track_caller]
+    fn names(&self, primary: &RedisServer) {
+        let port = primary.port().to_string();
+        eventually("the sentinel names it", || {
+            self.asks(&["SENTINEL", "get-master-addr-by-name", "main"]).contains(&port)
+        });
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ended = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
+
+#[test]
+fn sentinel_leads_to_who_is_the_primary_now_and_nothing_is_lost_or_doubled() {
+    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let replica = RedisServer::start_replica_of(&primary);
+    let sentinel = Sentinel::start(&primary, "requirepass sesame");
+    sentinel.knows(&replica);
+    let url = format!(
+        "redis+sentinel://127.0.0.1:{},{}/main?sentinel_password=sesame",
+        free_port(),
+        sentinel.authority()
+    );
+    let mut hub = Hub::with_redis_at(&directory, &url, &[]);
+    hub.until_ready();
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    let first = while_published(&hub, &mut reader, 0, || ());
+    agree(&primary, &replica);
+    assert!(sentinel.asks(&["SENTINEL", "failover", "main"]).contains("OK"));
+    sentinel.names(&replica);
+    eventually("the other follows it", || {
+        primary.info("role") == "slave" && primary.info("master_link_status") == "up"
+    });
+    let second = while_published(&hub, &mut reader, first, || ());
+    sentinel.knows(&primary);
+    agree(&replica, &primary);
+    replica.kill();
+    for number in second..second + 10 {
+        publish_one(&hub, number);
+    }
+    reads(&mut reader, second, second + 10);
+    hub.until_ready();
+    let log = hub.log_to("redis is out of sight");
+    assert!(log.contains("sentinel_password=***") && !log.contains("sesame"), "{log}");
+}
+
+#[test]
+fn sentinel_that_knows_no_such_service_is_said() {
+    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let sentinel = Sentinel::start(&primary, "");
+    sentinel.names(&primary);
+    let url = format!("redis+sentinel://{}/other", sentinel.authority());
+    let hub = Hub::with_redis_at(&directory, &url, &[]);
+    eventually("it says why", || {
+        hub.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("knows no primary"))
+    });
+}
+
+#[test]
+fn redis_with_an_authority_of_its_own_is_trusted_by_its_file() {
+    let file = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (cert, key, ca) = (file("first.cert.pem"), file("first.key.pem"), file("ca.pem"));
+    let port = free_port();
+    let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let listen = ["--tls-port", &port, "--tls-auth-clients", "no"];
+    let _redis = RedisServer::start_with(Keeps::Nothing, &[&listen[..], &files].concat());
+    let (url, directory) = (format!("rediss://localhost:{port}"), Directory::new());
+    let hub = Hub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_CA_FILE", &ca)]);
+    hub.until_ready();
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    hub.publish("a", "over TLS");
+    assert_eq!(reader.data(), "over TLS");
+    let stranger = Hub::with_redis_at(&directory, &url, &[]);
+    eventually("it says why", || {
+        stranger.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("certificate"))
+    });
+}
+
+#[test]
+fn file_of_authorities_that_is_none_ends_the_start_with_its_name() {
+    let directory = Directory::new();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--memory"];
+    directory.write("empty.pem", "");
+    for file in ["missing.pem", "empty.pem"] {
+        let variables = [("REDIS_URL", "rediss://localhost:1"), ("TIDINGS_REDIS_CA_FILE", file)];
+        let outcome = directory.run(&serve, &variables);
+        assert_ne!(outcome.code, Some(0));
+        let said = format!("{outcome:?}");
+        assert!(said.contains("redis.ca_file") && said.contains(file), "{said}");
+    }
+    let variables = [("REDIS_URL", "redis://localhost:1"), ("TIDINGS_REDIS_CA_FILE", "some.pem")];
+    let said = format!("{:?}", directory.run(&["check"], &variables));
+    assert!(said.contains("redis.url asks for no TLS"), "{said}");
+}

@@ -1,0 +1,35 @@
+use super::*;
+
+fn host(name: &str, port: u16) -> RedisHost {
+    RedisHost { name: name.into(), port }
+}
+
+#[test]
+fn node_names_who_has_a_slot() {
+    let by = host("asked", 1);
+    let to = |error| moved(error, &by);
+    assert_eq!(to("MOVED 3999 10.0.0.1:7001"), Some(host("10.0.0.1", 7001)));
+    assert_eq!(to("MOVED 0 ::1:7001"), Some(host("::1", 7001)));
+    assert_eq!(to("MOVED 1 :7001"), Some(host("asked", 7001)));
+    for other in ["ASK 3999 10.0.0.1:7001", "MOVED 1", "MOVED 1 a:b", ""] {
+        assert_eq!(to(other), None, "{other}");
+    }
+}
+
+#[test]
+fn nodes_that_share_slots_with_the_one_that_has_the_log_come_first() {
+    let node = |name: &'static str, port| {
+        Reply::Array(vec![Reply::Text(name.into()), Reply::Number(port), Reply::Text("id".into())])
+    };
+    let range = |first, last, nodes: Vec<Reply>| {
+        Reply::Array([vec![Reply::Number(first), Reply::Number(last)], nodes].concat())
+    };
+    let ranges = [
+        range(0, 10, vec![node("a", 1), node("b", 2)]),
+        range(11, 20, vec![node("c", 3), node("", 4)]),
+        range(21, 30, vec![node("a", 1), Reply::Nil]),
+    ];
+    let by = host("asked", 9);
+    let found = read(&ranges, &host("c", 3), &by);
+    assert_eq!(found, [host("c", 3), host("asked", 4), host("a", 1), host("b", 2)]);
+}
