@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::old_publishers::Task;
+use super::old_publishers::{ALL, Task, until_heard};
 use super::process::{Directory, Hub, eventually};
 use super::reader::Reader;
 use super::redis_server::{RedisServer, RedisWire, Reply};
@@ -85,6 +85,8 @@ fn captured_message_gets_an_id_and_is_resumed_at_any_node() {
     let nodes = Nodes::start(&CAPTURE);
     let mut readers: Vec<Reader> =
         [PATH, "/api/v1/events/**"].into_iter().flat_map(|path| nodes.readers(path)).collect();
+    // `project.**` is heard, whoever wants it.
+    until_heard(&nodes.redis, [(ALL.0, ALL.1 + 1); 2]);
     let first = nodes.hub(0).publish("project.42", "first");
     nodes.message("captured");
     nodes.redis.command(&["PUBLISH", "other", "live"]);
@@ -281,9 +283,10 @@ fn hears(subscriber: &mut RedisWire, text: &str) {
 fn mirrored_events_are_heard_by_old_subscribers_and_by_ours_once() {
     for settings in [MIRROR.to_vec(), [&MIRROR[..], &CAPTURE].concat()] {
         let nodes = Nodes::start(&settings);
-        let mut old = subscriber(&nodes.redis, "project.42");
         let mut readers: Vec<Reader> =
             [PATH, "/api/v1/events/project.*"].into_iter().flat_map(|path| nodes.readers(path)).collect();
+        until_heard(&nodes.redis, if settings.len() == 1 { [(1, 1); 2] } else { [(0, 1); 2] });
+        let mut old = subscriber(&nodes.redis, "project.42");
         for number in 0..20 {
             let (mirrored, message) = (format!("mirrored {number}"), format!("message {number}"));
             nodes.hub(number % 2).publish("project.42", &mirrored);
@@ -309,9 +312,10 @@ fn mirrored_events_are_heard_by_old_subscribers_and_by_ours_once() {
 #[test]
 fn event_of_several_channels_is_mirrored_on_each_that_is_listed() {
     let nodes = Nodes::start(&MIRROR);
+    let mut readers = nodes.readers("/api/v1/events?channel=project.1&channel=project.2&channel=file.1");
+    until_heard(&nodes.redis, [(3, 0); 2]);
     let mut old = nodes.redis.connect();
     old.command(&["PSUBSCRIBE", "*"]);
-    let mut readers = nodes.readers("/api/v1/events?channel=project.1&channel=project.2&channel=file.1");
     let channels = serde_json::json!({"channels": ["project.1", "file.1", "project.2"], "data": "once"});
     nodes.hub(0).publish_batch([channels]);
     let mut heard = Vec::new();

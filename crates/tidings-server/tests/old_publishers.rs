@@ -29,27 +29,9 @@ impl Nodes {
         self.hubs.each_ref().map(|hub| reader(hub, path))
     }
 
-    /// Waits until each node has so many channels, besides its own two, and patterns in Redis.
     #[track_caller]
-    fn hear(&self, mut expected: [(i64, i64); 2]) {
-        expected.sort_unstable();
-        let mut found = Vec::new();
-        let mut holds = || {
-            found = self.subscriptions();
-            found == expected
-        };
-        eventually(&format!("the nodes hear {expected:?}"), &mut holds);
-    }
-
-    fn subscriptions(&self) -> Vec<(i64, i64)> {
-        let clients = self.redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
-        let count = |line: &str, field: &str| -> i64 {
-            line.split(' ').find_map(|word| word.strip_prefix(field)).unwrap().parse().unwrap()
-        };
-        let mut counts: Vec<_> =
-            clients.lines().map(|line| (count(line, "sub=") - 2, count(line, "psub="))).collect();
-        counts.sort_unstable();
-        counts
+    fn hear(&self, expected: [(i64, i64); 2]) {
+        until_heard(&self.redis, expected);
     }
 
     /// Publishes as other programs do; answers how many copies Redis sent.
@@ -63,6 +45,23 @@ impl Nodes {
     }
 }
 
+/// Waits until each node has so many channels, besides the hub's own, and patterns in Redis.
+#[track_caller]
+pub(crate) fn until_heard(redis: &RedisServer, mut expected: [(i64, i64); 2]) {
+    expected.sort_unstable();
+    let subscriptions = || {
+        let clients = redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
+        let count = |line: &str, field: &str| -> i64 {
+            line.split(' ').find_map(|word| word.strip_prefix(field)).unwrap().parse().unwrap()
+        };
+        let mut counts: Vec<_> =
+            clients.lines().map(|line| (count(line, "sub=") - 2, count(line, "psub="))).collect();
+        counts.sort_unstable();
+        counts
+    };
+    eventually(&format!("the nodes hear {expected:?}"), || subscriptions() == expected);
+}
+
 #[track_caller]
 fn reader(hub: &Hub, path: &str) -> Reader {
     let mut reader = hub.subscribe(path);
@@ -71,7 +70,7 @@ fn reader(hub: &Hub, path: &str) -> Reader {
 }
 
 /// Globs and names that all channels take, but for those that begin with `__key`.
-const ALL: (i64, i64) = (4, 5);
+pub(crate) const ALL: (i64, i64) = (4, 5);
 
 #[test]
 fn pattern_hears_what_it_matches_on_every_node_and_nothing_else() {
