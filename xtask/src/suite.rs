@@ -16,6 +16,25 @@ const CHECKER: &str = "checker";
 /// Tells browser tests which server to start.
 const SERVER_VARIABLE: &str = "TIDINGS_BIN";
 
+/// Tests of what does not depend on where the log is, and the variable that has them run over Redis: one suite for all brokers.
+const OF_ALL_BROKERS: &[&str] = &[
+    "behind::",
+    "conformance::",
+    "direct::",
+    "guide::",
+    "heads::",
+    "history::",
+    "input::",
+    "publish::",
+    "resume::",
+    "shell::",
+    "streams::",
+    "visitors::",
+];
+const OVER_REDIS: (&str, &str) = ("TIDINGS_TEST_BROKER", "redis");
+/// What the log of one node bounds, and Redis does not.
+const OF_ONE_BROKER: &[&str] = &["idempotency_key_that_cannot_be_kept_is_refused"];
+
 const MINUTES: Duration = Duration::from_secs(60);
 
 /// Installs what is missing, builds the server and runs all tests.
@@ -67,6 +86,18 @@ fn test_rust(workspace: &Workspace, tally: &mut Tally) {
             command: test,
             counted: Counted::Tests(Runner::Cargo),
             limit: MINUTES * 40,
+        },
+    );
+    let mut over_redis = cargo(workspace, &["test", "--locked", "--workspace", "--test", "main", "--"]);
+    over_redis.args(OF_ALL_BROKERS).env(OVER_REDIS.0, OVER_REDIS.1);
+    OF_ONE_BROKER.iter().for_each(|test| drop(over_redis.args(["--skip", test])));
+    run_step(
+        tally,
+        Step {
+            name: "cargo test over Redis",
+            command: over_redis,
+            counted: Counted::Tests(Runner::Cargo),
+            limit: MINUTES * 20,
         },
     );
 }

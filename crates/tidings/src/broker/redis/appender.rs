@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tidings_protocol::{Epoch, EventId, Tag};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::warn;
 
@@ -23,6 +23,8 @@ const QUEUE_MAX: usize = 4096;
 /// Publishes and text that go into one call, unless a single publish brings more.
 const BATCH_PUBLISHES_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 2 << 20;
+/// How long an answer waits for the node's own log to have what Redis has: who publishes and then reads, finds it.
+const PLACED_PATIENCE: Duration = Duration::from_millis(500);
 /// How long it waits before it asks again where Redis did nothing.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -37,6 +39,7 @@ struct Publish {
 pub(crate) struct Broker {
     queue: mpsc::Sender<Publish>,
     deadline: Duration,
+    sight: Arc<Sight>,
 }
 
 /// Takes them, one call to Redis after the other.
@@ -56,7 +59,10 @@ pub(super) fn appender(
     random: fn() -> u64,
 ) -> (Broker, Appender) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
-    (Broker { queue: sender, deadline }, Appender { queue, link, sight, metrics, random })
+    (
+        Broker { queue: sender, deadline, sight: sight.clone() },
+        Appender { queue, link, sight, metrics, random },
+    )
 }
 
 impl Broker {
@@ -73,10 +79,14 @@ impl Broker {
             Err(_) => return Err(not_stored("too many publishes wait for redis; try again")),
         }
         // The appender answers by then; it is waited for a moment longer, so that its word counts.
-        match timeout_at(due + PAUSE, answered).await {
-            Ok(Ok(outcome)) => outcome,
-            _ => Err(Fault::Unknown("redis did not answer in time".into()).into_error()),
+        let published = match timeout_at(due + PAUSE, answered).await {
+            Ok(Ok(outcome)) => outcome?,
+            _ => return Err(Fault::Unknown("redis did not answer in time".into()).into_error()),
+        };
+        if let Some(newest) = published.iter().filter_map(Published::id).map(|id| id.offset).max() {
+            let _placed_or_late = timeout(PLACED_PATIENCE, self.sight.placed(newest)).await;
         }
+        Ok(published)
     }
 }
 

@@ -161,6 +161,7 @@ impl Follower {
         if let Some(last) = entries.last() {
             self.sight.has_seen(Witness { epoch: last.epoch, offset: last.offset, tag: last.tag });
             self.audience.stored(&entries);
+            self.sight.has_placed(last.offset);
         }
         Ok(())
     }

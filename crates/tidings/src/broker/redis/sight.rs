@@ -10,6 +10,8 @@ use super::Witness;
 /// Shared by what appends and what follows.
 pub(crate) struct Sight {
     state: Mutex<State>,
+    /// The newest entry that the node's log has.
+    placed: watch::Sender<u64>,
     /// Counts the times that the log was looked over.
     looks: watch::Sender<u64>,
     /// Counts the times that somebody asked for that.
@@ -46,6 +48,7 @@ impl Sight {
                 unwritten: None,
                 uncaptured: None,
             }),
+            placed: watch::Sender::new(0),
             looks: watch::Sender::new(0),
             asked: watch::Sender::new(0),
         }
@@ -78,6 +81,16 @@ impl Sight {
         }
     }
 
+    /// The node's log goes up to there.
+    pub(super) fn has_placed(&self, offset: u64) {
+        self.placed.send_replace(offset);
+    }
+
+    /// Waits until the node's log goes up to there.
+    pub(super) async fn placed(&self, offset: u64) {
+        let _ = self.placed.subscribe().wait_for(|placed| *placed >= offset).await;
+    }
+
     /// The log was looked over: this is its newest epoch, and the newest entry that is there and was seen.
     pub(super) fn looked(&self, there: Witness) {
         let mut state = self.state();
@@ -87,6 +100,7 @@ impl Sight {
             state.seen = there;
         }
         drop(state);
+        self.has_placed(there.offset);
         self.looks.send_modify(|looks| *looks += 1);
     }
 
