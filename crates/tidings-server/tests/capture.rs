@@ -1,5 +1,9 @@
 //! Messages of other programs that enter the log, and events of the log that other programs hear.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use super::old_publishers::{ALL, Task, until_heard};
@@ -8,8 +12,11 @@ use super::reader::Reader;
 use super::redis_server::{RedisServer, RedisWire, Reply};
 
 const PATH: &str = "/api/v1/events/project.42";
-const CAPTURE: [(&str, &str); 2] =
-    [("TIDINGS_REDIS_CAPTURE", "project.**"), ("TIDINGS_REDIS_LEASE", "500ms")];
+const CAPTURE: [(&str, &str); 3] = [
+    ("TIDINGS_REDIS_CAPTURE", "project.**"),
+    ("TIDINGS_REDIS_LEASE", "500ms"),
+    ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
+];
 const MIRROR: [(&str, &str); 1] = [("TIDINGS_REDIS_MIRROR", "project.**")];
 
 /// Two nodes over one Redis.
@@ -264,6 +271,85 @@ fn message_that_is_not_fit_is_not_captured_and_holds_nothing_up() {
     nodes.message(&"x".repeat(101));
     nodes.message("last");
     assert_eq!(readers[1 - holder].several(2), ["who captures", "last"]);
+}
+
+#[test]
+fn one_node_in_trouble_after_the_other_costs_no_message_and_doubles_none() {
+    const ROUNDS: usize = 9;
+    let seed = std::env::var("TIDINGS_CHAOS_SEED")
+        .map_or_else(|_| rand::random::<u64>(), |seed| seed.parse().unwrap());
+    println!("TIDINGS_CHAOS_SEED={seed}");
+    let (redis, directories) = (RedisServer::start(), [(); 3].map(|()| Directory::new()));
+    let start = |number: usize| Hub::with_redis(&directories[number], &redis, &CAPTURE);
+    let mut hubs = [0, 1, 2].map(|number| Some(start(number)));
+    hubs.iter().flatten().for_each(Hub::until_ready);
+    let first = hubs[0].as_ref().unwrap().publish("project.42", "first");
+    let (sent, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut wire = redis.connect();
+            while !is_over.load(Ordering::SeqCst) {
+                let number = sent.fetch_add(1, Ordering::SeqCst);
+                wire.command(&["PUBLISH", "project.42", &number.to_string()]);
+                // No faster than three nodes of a debug build can hear.
+                thread::sleep(Duration::from_micros(300));
+            }
+        });
+        for round in 0..ROUNDS {
+            let dice = usize::try_from((seed >> (6 * round)) & 63).unwrap();
+            let number = dice % 3;
+            println!("trouble {} for node {number} at message {}", dice / 3 % 4, sent.load(Ordering::SeqCst));
+            // Its connection would be cut for what it does not read if it stood still for long.
+            match dice / 3 % 4 {
+                0 => {
+                    hubs[number].take().unwrap().kill();
+                    hubs[number] = Some(start(number));
+                }
+                1 => {
+                    hubs[number].take().unwrap().stop();
+                    hubs[number] = Some(start(number));
+                }
+                2 => {
+                    hubs[number].as_ref().unwrap().signal(Signal::STOP);
+                    let others = [(number + 1) % 3, (number + 2) % 3];
+                    let captured = || {
+                        let of = |other: &usize| {
+                            hubs[*other].as_ref().unwrap().metric("tidings_messages_captured_total")
+                        };
+                        others.iter().map(of).sum::<f64>()
+                    };
+                    let before = captured();
+                    eventually("others capture", || captured() > before);
+                    hubs[number].as_ref().unwrap().signal(Signal::CONT);
+                }
+                _ => {
+                    let clients = redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
+                    let id =
+                        clients.lines().nth(number).unwrap().split([' ', '=']).nth(1).unwrap().to_owned();
+                    redis.command(&["CLIENT", "KILL", "ID", &id]);
+                    let pubsub = || redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
+                    eventually("three hear", || {
+                        pubsub().lines().count() == 3 && !pubsub().contains(&format!("id={id} "))
+                    });
+                }
+            }
+            hubs.iter().flatten().for_each(Hub::until_ready);
+            // What two nodes in trouble at once have heard alone is lost: the first trouble has to be over.
+            let (sent, log) = (sent.load(Ordering::SeqCst), ["XLEN", "{tidings}:log"]);
+            eventually("all that was sent is captured", || {
+                usize::try_from(redis.command(&log).integer()).unwrap() > sent
+            });
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    let sent = sent.load(Ordering::SeqCst);
+    assert!(sent > 100, "{sent} messages are no test");
+    for hub in hubs.iter().flatten() {
+        let mut back = hub.resume(PATH, &first);
+        for number in 0..sent {
+            assert_eq!(back.data(), number.to_string());
+        }
+    }
 }
 
 /// A connection that hears what is published on a channel, as old subscribers do.

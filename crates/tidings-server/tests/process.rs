@@ -139,7 +139,15 @@ impl Hub {
     /// Waits until it is ready.
     #[track_caller]
     pub(crate) fn until_ready(&self) {
-        eventually("the node is ready", || self.get("/readyz").head.status == 200);
+        let mut why = String::new();
+        let holds = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually("the node is ready", || {
+                let answer = self.get("/readyz");
+                why = answer.text();
+                answer.head.status == 200
+            });
+        }));
+        assert!(holds.is_ok(), "{why}");
     }
 
     /// Host and port.

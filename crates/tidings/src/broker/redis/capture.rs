@@ -35,8 +35,8 @@ const ASKED_WITHIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a node waits for a mark of its own before it sets another.
 const MARK_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a node that ends may take to append what it has heard.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a node that ends may take to see what it has heard in the log, besides the lease of one that was killed.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Captures, or is ready to.
 pub(crate) struct Capturer {
@@ -50,10 +50,12 @@ pub(crate) struct Capturer {
 
 /// What it knows of who captures.
 struct Turn {
-    /// Its name while it runs.
+    /// Its name while it misses nothing.
     me: String,
     /// The place that Redis has, while the lease is its own as far as it knows.
     from: Option<String>,
+    /// How often something was missed when it asked for the lease.
+    holes: u64,
     /// When the lease is to be asked for.
     ask_at: Instant,
     /// When Redis last said who captures.
@@ -63,16 +65,17 @@ struct Turn {
 impl Capturer {
     /// Works until it is told to stop, and then leaves nothing that it has heard.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
-        let (me, now) = (format!("{:016x}", (self.random)()), Instant::now());
-        let mut turn = Turn { me, from: None, ask_at: now, told_at: now };
+        let (me, now) = (self.name(), Instant::now());
+        let mut turn = Turn { me, from: None, holes: 0, ask_at: now, told_at: now };
         tokio::select! {
             never = self.work(&mut turn) => match never {},
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        if turn.from.is_some() {
-            // What is left over is heard by the others, too.
-            let _ = timeout(END_PATIENCE, self.leave(&mut turn)).await;
-        }
+        let _left_or_late = timeout(self.lease + END_PATIENCE, self.leave(&mut turn)).await;
+    }
+
+    fn name(&self) -> String {
+        format!("{:016x}", (self.random)())
     }
 
     async fn work(&self, turn: &mut Turn) -> Infallible {
@@ -90,15 +93,15 @@ impl Capturer {
 
     /// Does what is to be done, or waits for it.
     async fn step(&self, turn: &mut Turn) -> Result<(), Fault> {
+        if turn.holes != self.line.holes() && turn.from.take().is_some() {
+            info!("something was not heard of redis; a node that has heard it may capture");
+            turn.ask_at = Instant::now();
+            // Under its old name it captures no more, also where Redis does not hear of this.
+            let old = std::mem::replace(&mut turn.me, self.name());
+            self.link.release(&old).await?;
+        }
         match self.line.standing() {
-            Standing::Away => {
-                self.sight.is_not_captured("nothing is heard of what redis.capture lists".to_owned());
-                if turn.from.take().is_some() {
-                    info!("nothing is heard of redis; another node may capture");
-                    self.link.release(&turn.me).await?;
-                }
-                self.line.changed().await;
-            }
+            Standing::Away => self.line.changed().await,
             Standing::Unmarked(mark) => {
                 self.link.say(&Word::Mark(mark)).await?;
                 let _ = timeout(MARK_PATIENCE, self.line.changed()).await;
@@ -123,9 +126,13 @@ impl Capturer {
 
     async fn claim(&self, turn: &mut Turn) -> Result<(), Fault> {
         turn.ask_at = Instant::now() + (self.lease / ASKED_WITHIN_LEASE).min(ASKED_WITHIN);
-        let (is_mine, place) = self.link.claim(&turn.me, self.lease, &self.line.marks()).await?;
+        let (marks, holes) = self.line.marks();
+        let (is_mine, place) = self.link.claim(&turn.me, self.lease, &marks).await?;
+        turn.holes = holes;
         self.line.settle(Place::read(&place));
-        self.sight.is_captured();
+        if holes == self.line.holes() {
+            self.sight.is_captured();
+        }
         turn.told_at = Instant::now();
         match (is_mine, turn.from.is_some()) {
             (true, false) => info!("this node captures"),
@@ -138,7 +145,9 @@ impl Capturer {
 
     /// Appends some of what waits; false where there is nothing.
     async fn append_next(&self, turn: &mut Turn) -> Result<bool, Fault> {
-        let Some((drafts, place)) = self.line.next(MESSAGES_MAX, BYTES_MAX) else { return Ok(false) };
+        let Some((drafts, place)) = self.line.next(MESSAGES_MAX, BYTES_MAX, turn.holes) else {
+            return Ok(false);
+        };
         if drafts.is_empty() {
             // Nothing of these goes into the log.
             self.line.settle(Some(place));
@@ -176,8 +185,18 @@ impl Capturer {
         }
     }
 
+    /// Leaves nothing that it has heard: somebody has appended it, or it does so itself.
     async fn leave(&self, turn: &mut Turn) -> Result<(), Fault> {
-        while turn.from.is_some() && self.append_next(turn).await? {}
+        while !self.line.is_empty() {
+            if turn.from.is_none() {
+                self.claim(turn).await?;
+            }
+            if turn.from.is_none() {
+                sleep(PAUSE).await;
+            } else if !self.append_next(turn).await? {
+                break;
+            }
+        }
         self.link.release(&turn.me).await
     }
 }

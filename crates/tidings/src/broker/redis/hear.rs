@@ -118,7 +118,10 @@ impl Hearer {
                 if !std::mem::replace(&mut hearing.is_away, true) {
                     warn!(reason, "nothing is heard of redis; what is published there meanwhile is lost");
                 }
-                self.line.iter().for_each(|line| line.away());
+                if let Some(line) = &self.line {
+                    line.away();
+                    self.sight.is_not_captured("redis.capture has missed what was published".to_owned());
+                }
             }
             Heard::Back => {
                 self.sight.is_heard();

@@ -69,8 +69,10 @@ struct State {
     marks: VecDeque<u64>,
     /// The number of the first of `marks`, of all that were heard.
     first_mark: u64,
-    /// The number of the first since which nothing was missed.
+    /// The number of the first mark since which nothing was missed.
     whole_since: u64,
+    /// How often something was missed.
+    holes: u64,
     count: u64,
     waiting: VecDeque<Message>,
     bytes: usize,
@@ -98,6 +100,7 @@ impl Line {
             marks: VecDeque::new(),
             first_mark: 0,
             whole_since: 0,
+            holes: 0,
             count: 0,
             waiting: VecDeque::new(),
             bytes: 0,
@@ -113,7 +116,10 @@ impl Line {
 
     /// Nothing is heard any more. What was heard stays.
     pub(in crate::broker::redis) fn away(&self) {
-        self.state().standing = Standing::Away;
+        let mut state = self.state();
+        state.standing = Standing::Away;
+        state.holes += 1;
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -173,16 +179,26 @@ impl Line {
         self.heard.notified().await;
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state().waiting.is_empty()
+    }
+
+    /// How often something was missed.
+    pub(super) fn holes(&self) -> u64 {
+        self.state().holes
+    }
+
     pub(super) fn standing(&self) -> Standing {
         self.state().standing
     }
 
-    /// The marks since any of which all was heard.
-    pub(super) fn marks(&self) -> Vec<u64> {
+    /// The marks since any of which all was heard, and how often something was missed before.
+    pub(super) fn marks(&self) -> (Vec<u64>, u64) {
         let state = self.state();
         let missed =
             usize::try_from(state.whole_since.saturating_sub(state.first_mark)).unwrap_or(usize::MAX);
-        state.marks.iter().skip(missed).copied().collect()
+        (state.marks.iter().skip(missed).copied().collect(), state.holes)
     }
 
     /// What is up to there is in the log. A mark that is not known here was before all that waits here.
@@ -203,8 +219,12 @@ impl Line {
     }
 
     /// The next messages that are fit, of so many or so many bytes of text at most, and the place behind them. They wait on.
-    pub(super) fn next(&self, count_max: usize, bytes_max: usize) -> Option<(Vec<Draft>, Place)> {
+    /// None where something was missed since: another may have heard it.
+    pub(super) fn next(&self, count_max: usize, bytes_max: usize, holes: u64) -> Option<(Vec<Draft>, Place)> {
         let state = self.state();
+        if state.holes != holes {
+            return None;
+        }
         let (mut drafts, mut bytes, mut last) = (Vec::new(), 0, None);
         for message in &state.waiting {
             if drafts.len() >= count_max || bytes >= bytes_max {
