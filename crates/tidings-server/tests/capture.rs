@@ -273,6 +273,43 @@ fn message_that_is_not_fit_is_not_captured_and_holds_nothing_up() {
     assert_eq!(readers[1 - holder].several(2), ["who captures", "last"]);
 }
 
+/// Makes trouble for one of three nodes, and waits until it is over.
+fn trouble(
+    kind: usize,
+    number: usize,
+    hubs: &mut [Option<Hub>; 3],
+    redis: &RedisServer,
+    start: &dyn Fn(usize) -> Hub,
+) {
+    match kind {
+        0 => {
+            hubs[number].take().unwrap().kill();
+            hubs[number] = Some(start(number));
+        }
+        1 => {
+            hubs[number].take().unwrap().stop();
+            hubs[number] = Some(start(number));
+        }
+        2 => {
+            hubs[number].as_ref().unwrap().signal(Signal::STOP);
+            let others = [(number + 1) % 3, (number + 2) % 3].map(|other| hubs[other].as_ref().unwrap());
+            let captured =
+                || others.iter().map(|hub| hub.metric("tidings_messages_captured_total")).sum::<f64>();
+            let before = captured();
+            eventually("others capture", || captured() > before);
+            hubs[number].as_ref().unwrap().signal(Signal::CONT);
+        }
+        _ => {
+            let ears = || redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
+            let id = ears().lines().nth(number).unwrap().split([' ', '=']).nth(1).unwrap().to_owned();
+            redis.command(&["CLIENT", "KILL", "ID", &id]);
+            let cut = format!("id={id} ");
+            eventually("three hear", || ears().lines().count() == 3 && !ears().contains(&cut));
+        }
+    }
+    hubs.iter().flatten().for_each(Hub::until_ready);
+}
+
 #[test]
 fn one_node_in_trouble_after_the_other_costs_no_message_and_doubles_none() {
     const ROUNDS: usize = 9;
@@ -297,47 +334,13 @@ fn one_node_in_trouble_after_the_other_costs_no_message_and_doubles_none() {
         });
         for round in 0..ROUNDS {
             let dice = usize::try_from((seed >> (6 * round)) & 63).unwrap();
-            let number = dice % 3;
-            println!("trouble {} for node {number} at message {}", dice / 3 % 4, sent.load(Ordering::SeqCst));
-            // Its connection would be cut for what it does not read if it stood still for long.
-            match dice / 3 % 4 {
-                0 => {
-                    hubs[number].take().unwrap().kill();
-                    hubs[number] = Some(start(number));
-                }
-                1 => {
-                    hubs[number].take().unwrap().stop();
-                    hubs[number] = Some(start(number));
-                }
-                2 => {
-                    hubs[number].as_ref().unwrap().signal(Signal::STOP);
-                    let others = [(number + 1) % 3, (number + 2) % 3];
-                    let captured = || {
-                        let of = |other: &usize| {
-                            hubs[*other].as_ref().unwrap().metric("tidings_messages_captured_total")
-                        };
-                        others.iter().map(of).sum::<f64>()
-                    };
-                    let before = captured();
-                    eventually("others capture", || captured() > before);
-                    hubs[number].as_ref().unwrap().signal(Signal::CONT);
-                }
-                _ => {
-                    let clients = redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
-                    let id =
-                        clients.lines().nth(number).unwrap().split([' ', '=']).nth(1).unwrap().to_owned();
-                    redis.command(&["CLIENT", "KILL", "ID", &id]);
-                    let pubsub = || redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
-                    eventually("three hear", || {
-                        pubsub().lines().count() == 3 && !pubsub().contains(&format!("id={id} "))
-                    });
-                }
-            }
-            hubs.iter().flatten().for_each(Hub::until_ready);
+            let (kind, number) = (dice / 3 % 4, dice % 3);
+            println!("trouble {kind} for node {number} at message {}", sent.load(Ordering::SeqCst));
+            trouble(kind, number, &mut hubs, &redis, &start);
             // What two nodes in trouble at once have heard alone is lost: the first trouble has to be over.
-            let (sent, log) = (sent.load(Ordering::SeqCst), ["XLEN", "{tidings}:log"]);
+            let sent = sent.load(Ordering::SeqCst);
             eventually("all that was sent is captured", || {
-                usize::try_from(redis.command(&log).integer()).unwrap() > sent
+                usize::try_from(redis.command(&["XLEN", "{tidings}:log"]).integer()).unwrap() > sent
             });
         }
         is_over.store(true, Ordering::SeqCst);
