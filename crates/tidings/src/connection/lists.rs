@@ -43,19 +43,28 @@ impl<Subscriber> Lists<Subscriber> {
         channels.chain(patterns.map(|(pattern, of)| (pattern.as_str(), &of[..])))
     }
 
-    pub(crate) fn add(&mut self, subscription: &Subscription, subscriber: Subscriber) {
-        self.of_mut(subscription).push(subscriber);
+    /// Adds a subscriber; answers whether it is the first of this subscription.
+    pub(crate) fn add(&mut self, subscription: &Subscription, subscriber: Subscriber) -> bool {
+        let of = self.of_mut(subscription);
+        of.push(subscriber);
+        of.len() == 1
     }
 
-    /// Takes one subscriber out.
-    pub(crate) fn remove(&mut self, subscription: &Subscription, is_it: impl Fn(&Subscriber) -> bool) {
+    /// Takes one subscriber out; answers whether it was the last of this subscription.
+    pub(crate) fn remove(
+        &mut self,
+        subscription: &Subscription,
+        is_it: impl Fn(&Subscriber) -> bool,
+    ) -> bool {
         let of = self.of_mut(subscription);
         if let Some(at) = of.iter().position(is_it) {
             of.swap_remove(at);
         }
-        if of.is_empty() {
+        let is_over = of.is_empty();
+        if is_over {
             self.forget(subscription);
         }
+        is_over
     }
 
     fn of_mut(&mut self, subscription: &Subscription) -> &mut Vec<Subscriber> {

@@ -25,7 +25,7 @@ use crate::{
 pub(crate) struct Seats {
     lists: RwLock<Both>,
     shards: RwLock<Vec<Arc<dyn Listener>>>,
-    /// Counts the times that somebody came or went.
+    /// Counts the times that somebody came whose subscriptions nobody had, or went and left none with them.
     interest: watch::Sender<u64>,
 }
 
@@ -60,11 +60,14 @@ impl Seats {
     fn seat(&self, seat: &Arc<Seat>) {
         let mut lists = self.lists_mut();
         lists.count += 1;
+        let mut is_new = false;
         for subscription in seat.subscriptions().iter() {
-            lists.of_mut(seat).add(subscription, seat.clone());
+            is_new |= lists.of_mut(seat).add(subscription, seat.clone());
         }
         drop(lists);
-        self.interest.send_modify(|changes| *changes += 1);
+        if is_new {
+            self.interest.send_modify(|changes| *changes += 1);
+        }
     }
 
     /// How many connections are open.
@@ -107,11 +110,14 @@ impl Leave for Seats {
     fn leave(&self, seat: &Arc<Seat>) {
         let mut lists = self.lists_mut();
         lists.count -= 1;
+        let mut is_over = false;
         for subscription in seat.subscriptions().iter() {
-            lists.of_mut(seat).remove(subscription, |other| Arc::ptr_eq(other, seat));
+            is_over |= lists.of_mut(seat).remove(subscription, |other| Arc::ptr_eq(other, seat));
         }
         drop(lists);
-        self.interest.send_modify(|changes| *changes += 1);
+        if is_over {
+            self.interest.send_modify(|changes| *changes += 1);
+        }
     }
 }
 
