@@ -1,22 +1,16 @@
-//! The calls that a node makes, over a few connections that are kept open.
+//! The calls that a node makes.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod pool;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, Epoch, Pattern};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout_at},
-};
 
+use self::pool::Pool;
 use super::{
     Ears, Keys, Tail,
     append::{self, Append, AppendError, Appended, Capture, Outcome, Witness},
-    connection::{Broken, Connection},
     door::Door,
     ears::Wish,
     epochs::{self, Begun, Head, NewEpoch},
@@ -26,17 +20,9 @@ use super::{
     record::{self, Stored},
     script::{APPEND, BEGIN, CLAIM, RELEASE, SAY, Script, TRIM},
     server::Server,
-    wire::{Command, Reply, TEXT_BYTES_MAX},
+    wire::{Command, Reply},
 };
 use crate::{config::Secret, error::Error};
-
-/// Connections for calls: one batch may be on its way while another is being answered.
-const CONNECTIONS_MAX: usize = 4;
-
-/// How often one call may be sent to another node of a cluster.
-const MOVES_MAX: usize = 4;
-/// How a refusal begins of a server that is not, or not now, the one to ask.
-const ELSEWHERE: &[&str] = &["MOVED", "READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN"];
 
 /// How to speak to Redis.
 #[derive(Debug, Clone)]
@@ -68,7 +54,6 @@ pub(crate) struct Trimmed {
 
 /// Speaks to one Redis. Shared; opens connections as they are needed.
 pub(crate) struct Link {
-    door: Arc<Door>,
     keys: Keys,
     replicas_min: u32,
     window_ms: u64,
@@ -79,10 +64,7 @@ pub(crate) struct Link {
     begin: Script,
     trim: Script,
     mirror: Mirror,
-    /// One for each connection that may be open.
-    permits: Semaphore,
-    /// Connections that nobody is using; [`CONNECTIONS_MAX`] at most.
-    idle: Mutex<Vec<Connection>>,
+    pool: Pool,
 }
 
 impl Link {
@@ -94,7 +76,7 @@ impl Link {
         let server = Server::parse(options.url.reveal(), options.ca_file.as_deref())?;
         let keys = Keys::new(&options.prefix);
         Ok(Self {
-            door: Arc::new(Door::new(server, &keys.log, options.deadline)),
+            pool: Pool::new(Arc::new(Door::new(server, &keys.log, options.deadline))),
             keys,
             replicas_min: options.replicas_min,
             window_ms: u64::try_from(options.idempotency_window.as_millis()).unwrap_or(u64::MAX),
@@ -105,19 +87,17 @@ impl Link {
             begin: Script::new(BEGIN),
             trim: Script::new(TRIM),
             mirror: Mirror::new(options.mirror.clone()),
-            permits: Semaphore::new(CONNECTIONS_MAX),
-            idle: Mutex::new(Vec::new()),
         })
     }
 
     /// Follows the log on a connection of its own.
     pub(crate) fn tail(&self) -> Tail {
-        Tail::new(self.door.clone(), self.keys.log.clone())
+        Tail::new(self.pool.door.clone(), self.keys.log.clone())
     }
 
     /// Hears Pub/Sub on a connection of its own, `first` before all else; passes over payloads above so many bytes.
     pub(crate) fn ears(&self, first: Wish, payload_bytes_max: usize) -> Ears {
-        Ears::new(self.door.clone(), first, payload_bytes_max)
+        Ears::new(self.pool.door.clone(), first, payload_bytes_max)
     }
 
     /// The channel of events that are not stored.
@@ -131,7 +111,7 @@ impl Link {
 
     /// Connections opened since the start, tails' and ears' too.
     pub(crate) fn connections_opened(&self) -> u64 {
-        self.door.opened()
+        self.pool.door.opened()
     }
 
     /// Appends a batch, whole, in one step: nobody sees a part of it, and nothing comes between. What is mirrored is
@@ -180,7 +160,7 @@ impl Link {
         };
         let mut commands = vec![call.command(batch)];
         if self.replicas_min > 0 {
-            let wait_ms = (self.door.deadline().as_millis() / 2).max(1);
+            let wait_ms = (self.pool.door.deadline().as_millis() / 2).max(1);
             let wait = Command::new("WAIT").arg(self.replicas_min.to_string()).arg(wait_ms.to_string());
             commands.push(wait);
         }
@@ -345,88 +325,15 @@ impl Link {
         first(&mut self.ask(&[command]).await?.into_iter())
     }
 
-    /// Sends commands and waits for their replies. An error reply is a reply. Of commands that are sent together, one names
-    /// keys, or they are one transaction, or each may be done twice: where another node has the log, all are sent there.
+    /// Sends commands and waits for their replies: see [`Pool::ask`].
     pub(super) async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
-        let due = self.door.due();
-        let permit = timeout_at(due, self.permits.acquire()).await;
-        let _permit = permit
-            .map_err(|_| not_done(&self.door.late("had no free connection")))?
-            .expect("the semaphore is never closed");
-        let mut moves = 0;
-        loop {
-            let replies = self.ask_once(commands, due).await?;
-            let has_moved = replies.iter().any(|reply| begins(reply, &["MOVED"]));
-            if has_moved && moves < MOVES_MAX {
-                moves += 1;
-                continue;
-            }
-            return Ok(replies);
-        }
-    }
-
-    async fn ask_once(&self, commands: &[Command], due: Instant) -> Result<Vec<Reply>, Fault> {
-        let mut connection = match self.idle_connection() {
-            Some(connection) => connection,
-            None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_done(&broken))?,
-        };
-        match timeout_at(due, connection.send(commands)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(broken)) => return Err(not_done(&broken)),
-            Err(_) => return Err(not_done(&self.door.late("did not take the call"))),
-        }
-        let answered = timeout_at(due, replies(&mut connection, commands.len())).await;
-        let answered = answered.unwrap_or_else(|_| Err(self.door.late("did not answer")));
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        match answered {
-            // Another server may be the one to ask; whoever opens the next connection finds it.
-            Ok(replies) if replies.iter().any(|reply| begins(reply, ELSEWHERE)) => {
-                idle.clear();
-                Ok(replies)
-            }
-            Ok(replies) => {
-                idle.push(connection);
-                Ok(replies)
-            }
-            Err(broken) => {
-                // The others go to the same server, and may be as dead without showing it.
-                idle.clear();
-                Err(Fault::Unknown(broken.to_string()))
-            }
-        }
+        self.pool.ask(commands).await
     }
 
     /// Lets go of connections that nobody is using: they may be dead without showing it.
     pub(crate) fn distrust(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.pool.distrust();
     }
-
-    /// A connection to where the log is that is open as far as can be seen; the others go.
-    fn idle_connection(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(mut connection) = idle.pop() {
-            if self.door.leads(&connection) && connection.is_quiet() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-}
-
-async fn replies(connection: &mut Connection, count: usize) -> Result<Vec<Reply>, Broken> {
-    let mut replies = Vec::with_capacity(count);
-    for _ in 0..count {
-        replies.push(connection.receive().await?);
-    }
-    Ok(replies)
-}
-
-fn begins(reply: &Reply, words: &[&str]) -> bool {
-    matches!(reply, Reply::Error(error) if words.iter().any(|word| error.starts_with(word)))
-}
-
-fn not_done(broken: &Broken) -> Fault {
-    Fault::NotDone(broken.to_string())
 }
 
 fn first(replies: &mut impl Iterator<Item = Reply>) -> Result<Reply, Fault> {

@@ -1,0 +1,120 @@
+//! Connections for calls: a few, kept open, each used by one call at a time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+
+use crate::broker::redis::{
+    connection::{Broken, Connection},
+    door::Door,
+    fault::Fault,
+    wire::{Command, Reply, TEXT_BYTES_MAX},
+};
+
+/// Connections for calls: one batch may be on its way while another is being answered.
+const CONNECTIONS_MAX: usize = 4;
+/// How often one call may be sent to another node of a cluster.
+const MOVES_MAX: usize = 4;
+/// How a refusal begins of a server that is not, or not now, the one to ask.
+const ELSEWHERE: &[&str] = &["MOVED", "READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN"];
+
+/// Opens connections as they are needed.
+pub(super) struct Pool {
+    pub(super) door: Arc<Door>,
+    /// One for each connection that may be open.
+    permits: Semaphore,
+    /// Connections that nobody is using; [`CONNECTIONS_MAX`] at most.
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Pool {
+    pub(super) fn new(door: Arc<Door>) -> Self {
+        Self { door, permits: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Sends commands and waits for their replies. An error reply is a reply. Of commands that are sent together, one names
+    /// keys, or they are one transaction, or each may be done twice: where another node has the log, all are sent there.
+    pub(super) async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
+        let due = self.door.due();
+        let permit = timeout_at(due, self.permits.acquire()).await;
+        let _permit = permit
+            .map_err(|_| not_done(&self.door.late("had no free connection")))?
+            .expect("the semaphore is never closed");
+        let mut moves = 0;
+        loop {
+            let replies = self.ask_once(commands, due).await?;
+            let has_moved = replies.iter().any(|reply| begins(reply, &["MOVED"]));
+            if has_moved && moves < MOVES_MAX {
+                moves += 1;
+                continue;
+            }
+            return Ok(replies);
+        }
+    }
+
+    async fn ask_once(&self, commands: &[Command], due: Instant) -> Result<Vec<Reply>, Fault> {
+        let mut connection = match self.idle_connection() {
+            Some(connection) => connection,
+            None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_done(&broken))?,
+        };
+        match timeout_at(due, connection.send(commands)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(broken)) => return Err(not_done(&broken)),
+            Err(_) => return Err(not_done(&self.door.late("did not take the call"))),
+        }
+        let answered = timeout_at(due, replies(&mut connection, commands.len())).await;
+        let answered = answered.unwrap_or_else(|_| Err(self.door.late("did not answer")));
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        match answered {
+            // Another server may be the one to ask; whoever opens the next connection finds it.
+            Ok(replies) if replies.iter().any(|reply| begins(reply, ELSEWHERE)) => {
+                idle.clear();
+                Ok(replies)
+            }
+            Ok(replies) => {
+                idle.push(connection);
+                Ok(replies)
+            }
+            Err(broken) => {
+                // The others go to the same server, and may be as dead without showing it.
+                idle.clear();
+                Err(Fault::Unknown(broken.to_string()))
+            }
+        }
+    }
+
+    /// Lets go of connections that nobody is using: they may be dead without showing it.
+    pub(super) fn distrust(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// A connection to where the log is that is open as far as can be seen; the others go.
+    fn idle_connection(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut connection) = idle.pop() {
+            if self.door.leads(&connection) && connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+}
+
+async fn replies(connection: &mut Connection, count: usize) -> Result<Vec<Reply>, Broken> {
+    let mut replies = Vec::with_capacity(count);
+    for _ in 0..count {
+        replies.push(connection.receive().await?);
+    }
+    Ok(replies)
+}
+
+fn begins(reply: &Reply, words: &[&str]) -> bool {
+    matches!(reply, Reply::Error(error) if words.iter().any(|word| error.starts_with(word)))
+}
+
+fn not_done(broken: &Broken) -> Fault {
+    Fault::NotDone(broken.to_string())
+}
