@@ -103,7 +103,8 @@ fn faults_of_redis_name_their_place_and_show_no_password() {
         [
             "TIDINGS_REDIS_LISTEN: redis.listen has \"__keyevent@0__:del\"; channels that begin __key are Redis's own, and \
              never heard, for example [\"**\"]",
-            "TIDINGS_REDIS_CAPTURE: redis.capture is not available in this version; remove it",
+            "TIDINGS_REDIS_CAPTURE: redis.capture has \"a\", which redis.listen does not take in; add it there, for example \
+             [\"project.**\"]",
         ]
     );
 }
