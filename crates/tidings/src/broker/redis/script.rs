@@ -33,26 +33,26 @@ impl Script {
 ///
 /// `KEYS`: log, meta, then the keys of idempotency; where messages are captured, last the lease and the place. `ARGV`: epoch,
 /// witness offset, witness tag, milliseconds that idempotency keys are kept, who captures or nothing, the place before and the
-/// place after, the hub's own channel, number of publishes; for each publish the number of its events; for each event the
-/// index of its key in `KEYS` or 0, fingerprint, tag, number of channels it is mirrored on, those, number of the fields' texts,
-/// the fields, of which the data is the last.
+/// place after, the hub's own channel, number of publishes; for each publish the number of its events; for each event the number
+/// of texts that follow its data, what it is (`m`), its data (`d`), and those texts, mostly none: the index of its key in `KEYS`
+/// or 0, fingerprint, number of channels it is mirrored on, those, the fields besides `m` and `d`.
 /// Answers `{'epoch', newest}`, `{'diverged', head}` or `{'uncaptured'}` where it refused all, else `{'ok', answer…}`: for an
 /// event its offset as a number, for a repeat `"offset tag"`, for a publish that conflicts `"!index of the event"` alone; last,
 /// where Redis refused to publish what is mirrored, its error.
 /// An `XADD` can fail as the first write only, as Redis looks at room and role before the first: then nothing was written.
+/// What is done for every event decides the rate of a Redis: few texts each, and a number for the id, which makes no string.
 pub(super) const APPEND: &str = r"
 local log, meta = KEYS[1], KEYS[2]
+local function tag_of(m) return string.sub(m, 18, 25) end
 local state = redis.call('HMGET', meta, 'epoch', 'head', 'tag')
 if state[1] ~= ARGV[1] then return {'epoch', state[1] or ''} end
-local head, tag = tonumber(state[2]), state[3]
+local head = tonumber(state[2])
 local seen = tonumber(ARGV[2])
-if seen > head or (seen == head and seen > 0 and tag ~= ARGV[3]) then return {'diverged', head} end
+if seen > head or (seen == head and seen > 0 and state[3] ~= ARGV[3]) then return {'diverged', head} end
 if seen > 0 and seen < head then
   local entry = redis.call('XRANGE', log, ARGV[2] .. '-0', ARGV[2] .. '-0')[1]
   if entry then
-    for field = 1, #entry[2], 2 do
-      if entry[2][field] == 't' and entry[2][field + 1] ~= ARGV[3] then return {'diverged', head} end
-    end
+    if tag_of(entry[2][2]) ~= ARGV[3] then return {'diverged', head} end
   else
     local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
     if not oldest or tonumber(string.match(oldest[1], '^%d+')) < seen then return {'diverged', head} end
@@ -62,45 +62,47 @@ local captures = ARGV[5] ~= ''
 if captures and (redis.call('GET', KEYS[#KEYS - 1]) ~= ARGV[5] or (redis.call('GET', KEYS[#KEYS]) or '') ~= ARGV[6]) then
   return {'uncaptured'}
 end
-local before, at, answers, unmirrored = head, 10, {'ok'}, nil
+local have_keys = #KEYS > (captures and 4 or 2)
+local at, answers, newest, unmirrored = 10, {'ok'}, nil, nil
 for _ = 1, tonumber(ARGV[9]) do
   local events = tonumber(ARGV[at])
   local start, repeats, conflict = at + 1, {}, nil
   at = start
-  for event = 1, events do
-    local key = tonumber(ARGV[at])
-    local known = key > 0 and redis.call('GET', KEYS[key])
+  for event = 1, have_keys and events or 0 do
+    local more = tonumber(ARGV[at])
+    local known = more > 0 and ARGV[at + 3] ~= '0' and redis.call('GET', KEYS[tonumber(ARGV[at + 3])])
     if known then
-      if string.sub(known, 1, 32) == ARGV[at + 1] then
+      if string.sub(known, 1, 32) == ARGV[at + 4] then
         repeats[event] = string.sub(known, 34)
       else
         conflict = conflict or event
       end
     end
-    at = at + 4 + tonumber(ARGV[at + 3])
-    at = at + 1 + tonumber(ARGV[at])
+    at = at + 3 + more
   end
   if conflict then
     answers[#answers + 1] = '!' .. (conflict - 1)
   else
     at = start
     for event = 1, events do
-      local first = at + 5 + tonumber(ARGV[at + 3])
-      local last = first - 1 + tonumber(ARGV[first - 1])
+      local more = tonumber(ARGV[at])
+      local last = at + 2 + more
       if repeats[event] then
         answers[#answers + 1] = repeats[event]
       else
-        local id = string.format('%.0f', head + 1)
-        local added = redis.pcall('XADD', log, id .. '-0', 'e', ARGV[1], 't', ARGV[at + 2], unpack(ARGV, first, last))
+        local m, d = ARGV[at + 1], ARGV[at + 2]
+        local fields = last + 1
+        if more > 0 then fields = at + 6 + tonumber(ARGV[at + 5]) end
+        local added = redis.pcall('XADD', log, head + 1, 'm', m, 'd', d, unpack(ARGV, fields, last))
         if type(added) == 'table' and added.err then return added end
-        head, tag = head + 1, ARGV[at + 2]
-        local key = tonumber(ARGV[at])
-        if key > 0 then
-          redis.call('SET', KEYS[key], ARGV[at + 1] .. ' ' .. id .. ' ' .. tag, 'PX', ARGV[4])
+        head, newest = head + 1, m
+        if more > 0 and ARGV[at + 3] ~= '0' then
+          local place = string.format(' %.0f ', head) .. tag_of(m)
+          redis.call('SET', KEYS[tonumber(ARGV[at + 3])], ARGV[at + 4] .. place, 'PX', ARGV[4])
         end
-        for channel = at + 4, first - 2 do
+        for channel = at + 6, fields - 1 do
           redis.call('PUBLISH', ARGV[8], 'mirrored ' .. ARGV[channel])
-          local told = redis.pcall('PUBLISH', ARGV[channel], ARGV[last])
+          local told = redis.pcall('PUBLISH', ARGV[channel], d)
           if type(told) == 'table' and told.err then unmirrored = told end
         end
         answers[#answers + 1] = head
@@ -109,7 +111,7 @@ for _ = 1, tonumber(ARGV[9]) do
     end
   end
 end
-if head > before then redis.call('HSET', meta, 'head', string.format('%.0f', head), 'tag', tag) end
+if newest then redis.call('HSET', meta, 'head', string.format('%.0f', head), 'tag', tag_of(newest)) end
 if captures then redis.call('SET', KEYS[#KEYS], ARGV[7]) end
 answers[#answers + 1] = unmirrored
 return answers
@@ -204,10 +206,7 @@ pub(super) const TRIM: &str = r"
 local log = KEYS[1]
 local function at(id)
   local entry = redis.call('XRANGE', log, id, '+', 'COUNT', 1)[1]
-  for field = 1, #entry[2], 2 do
-    if entry[2][field] == 'at' then return tonumber(entry[2][field + 1]), entry[1] end
-  end
-  return 0, entry[1]
+  return tonumber(string.match(entry[2][2], '^%x+ %x+ (%d+) ')) or 0, entry[1]
 end
 local length = redis.call('XLEN', log)
 if length == 0 then return {0, 0, 0} end
