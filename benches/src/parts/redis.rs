@@ -15,7 +15,7 @@ use crate::{
     Arguments, Outcome,
     event::{EVENT_BYTES, Event, RUN},
     report::{Table, median},
-    server::{Kind, Programs, Redis, Server},
+    server::{Kind, Programs, Redis, Server, Wire},
     swarm::{Faults, Swarm},
 };
 
@@ -28,24 +28,26 @@ const PIPELINED_RATE: f64 = 200_000.0;
 /// What takes a turn.
 #[derive(Debug, Clone, Copy)]
 enum Turn {
-    /// Publishes at both nodes, so many events in each.
-    Nodes(usize),
+    /// So many connections publish at both nodes, so many events with each request.
+    Nodes { publishers: usize, batch: usize },
     /// `redis-benchmark` with so many clients, and commands on their way in each.
     Benchmark { clients: usize, pipeline: usize, is_append: bool },
 }
 
 /// What all others are multiples of: who appends as often in one go.
-const REFERENCE: usize = 3;
-const TURNS: [(&str, Turn); 5] = [
-    ("two nodes, single events", Turn::Nodes(1)),
-    ("two nodes, batches of 100", Turn::Nodes(BATCH)),
-    ("`XADD`, 32 clients", Turn::Benchmark { clients: PUBLISHERS, pipeline: 1, is_append: true }),
-    ("`XADD -P 100`, 4 clients", Turn::Benchmark { clients: 4, pipeline: BATCH, is_append: true }),
-    ("`PUBLISH -P 100`, 4 clients", Turn::Benchmark { clients: 4, pipeline: BATCH, is_append: false }),
+const REFERENCE: usize = 4;
+const TURNS: [(&str, Turn); 6] = [
+    ("two nodes, single events, 32 connections", Turn::Nodes { publishers: PUBLISHERS, batch: 1 }),
+    ("two nodes, single events, 200 connections", Turn::Nodes { publishers: 200, batch: 1 }),
+    ("two nodes, batches of 100, 4 connections", Turn::Nodes { publishers: BATCH_PUBLISHERS, batch: BATCH }),
+    ("`XADD`, 32 connections", Turn::Benchmark { clients: PUBLISHERS, pipeline: 1, is_append: true }),
+    ("`XADD -P 100`, 4 connections", Turn::Benchmark { clients: 4, pipeline: BATCH, is_append: true }),
+    ("`PUBLISH -P 100`, 4 connections", Turn::Benchmark { clients: 4, pipeline: BATCH, is_append: false }),
 ];
 
-/// Events/s, CPU of Redis for each, events for each second of that, CPU of each node for each.
-type Figures = [f64; 5];
+/// Events/s, CPU of Redis for each, events for each second of that; of nodes also events of each call, CPU of either for
+/// each event, and the connections that both have.
+type Figures = [f64; 7];
 
 pub(crate) fn measure(arguments: &Arguments, programs: &Programs) -> Outcome<Vec<Table>> {
     Ok(vec![rates(arguments, programs)?, latencies(arguments, programs)?])
@@ -59,21 +61,24 @@ fn rates(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
             "events/s",
             "Redis CPU per event, µs",
             "events per CPU second of Redis",
+            "events per call",
             "CPU of each node per event, µs",
+            "connections to Redis",
             "faults",
         ],
         "One Redis and two nodes on the first core, the load on the second. 2,000 channels of one subscriber, half of them \
-         at the node that is not published at; 32 connections that publish single events, or 4 with NDJSON bodies of 100. \
+         at the node that is not published at; single events, or NDJSON bodies of 100. CPU of Redis includes what the nodes \
+         read. \
          `redis-benchmark` writes entries of the same two fields with the same bytes into a stream, or publishes the \
          same data to nobody. In parentheses: the median of the ratios to `XADD -P 100`, round by round.",
     );
     let mut samples: Vec<Vec<Figures>> = vec![Vec::new(); TURNS.len()];
     let mut faults = [Faults::default(); TURNS.len()];
-    for round in 0..arguments.rounds {
+    for _ in 0..arguments.rounds {
         for (at, (name, turn)) in TURNS.into_iter().enumerate() {
             let figures = match turn {
-                Turn::Nodes(batch) => {
-                    let (figures, seen) = publish(arguments, programs, round, batch)?;
+                Turn::Nodes { publishers, batch } => {
+                    let (figures, seen) = publish(arguments, programs, publishers, batch)?;
                     faults[at] = faults[at] + seen;
                     figures
                 }
@@ -86,19 +91,24 @@ fn rates(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
         }
     }
     for (at, (name, turn)) in TURNS.into_iter().enumerate() {
-        let is_nodes = matches!(turn, Turn::Nodes(_));
+        let is_nodes = matches!(turn, Turn::Nodes { .. });
         let value = |figure: usize| median(samples[at].iter().map(|sample| sample[figure]));
         let cell = |figure: usize| {
             let rounds = samples[at].iter().zip(&samples[REFERENCE]);
             let ratio = median(rounds.map(|(one, other)| one[figure] / other[figure]));
             format!("{} ({ratio:.2})", figure_text(value(figure)))
         };
-        let nodes = if is_nodes { format!("{:.1}, {:.1}", value(3), value(4)) } else { "–".to_owned() };
-        let seen = if is_nodes { fault_text(&faults[at]) } else { "–".to_owned() };
-        if is_nodes && !faults[at].is_none() {
-            table.errors.push(format!("{name}: {seen}"));
+        let mut row = vec![name.to_owned(), cell(0), cell(1), cell(2)];
+        if is_nodes {
+            let seen = fault_text(&faults[at]);
+            if !faults[at].is_none() {
+                table.errors.push(format!("{name}: {seen}"));
+            }
+            let nodes = format!("{:.1}, {:.1}", value(4), value(5));
+            row.extend([figure_text(value(3)), nodes, format!("{:.0}", value(6)), seen]);
         }
-        table.row([name.to_owned(), cell(0), cell(1), cell(2), nodes, seen]);
+        row.resize(table.columns.len(), "–".to_owned());
+        table.row(row);
     }
     Ok(table)
 }
@@ -116,35 +126,56 @@ fn nodes(programs: &Programs, redis: &Redis, name: &str) -> Outcome<[Server; 2]>
 fn publish(
     arguments: &Arguments,
     programs: &Programs,
-    round: usize,
+    publishers: usize,
     batch: usize,
 ) -> Outcome<(Figures, Faults)> {
-    let name = format!("redis-{round}-{batch}");
+    let name = "redis-publish";
     let redis = Redis::start()?;
-    let nodes = nodes(programs, &redis, &name)?;
+    let nodes = nodes(programs, &redis, name)?;
     let mut swarm = Swarm::new(nodes[0].address)?;
     for channel in 0..CHANNELS {
-        // The publishers of a channel's neighbours are at both nodes.
+        // Publishers are at both nodes in turn, so this is the publisher's for half of the channels.
         swarm.turn_to(nodes[channel / PUBLISHERS % 2].address);
         swarm.subscribe(&channel_name(channel), None)?;
     }
     swarm.open_all()?;
-    for publisher in 0..if batch == 1 { PUBLISHERS } else { BATCH_PUBLISHERS } {
+    for publisher in 0..publishers {
         swarm.turn_to(nodes[publisher % 2].address);
         swarm.add_publisher();
     }
     let mut load = Load::new(batch);
     load.run(&mut swarm, WARM_UP)?;
     let cpu = || -> Outcome<[Duration; 3]> { Ok([redis.cpu()?, nodes[0].cpu()?, nodes[1].cpu()?]) };
-    let (before, cpu_before, began) = (load.published, cpu()?, Instant::now());
+    let mut wire = redis.connect()?;
+    let (before, calls_before, cpu_before, began) =
+        (load.published, calls(&mut wire)?, cpu()?, Instant::now());
     load.run(&mut swarm, Duration::from_secs_f64(arguments.slice))?;
     let (seconds, cpu_after) = (began.elapsed().as_secs_f64(), cpu()?);
+    let calls = (calls(&mut wire)? - calls_before) as f64;
+    let connections = wire.ask(&["CLIENT", "LIST"])?.lines().count() - 1;
     let published = (load.published - before) as f64;
     let each = |at: usize| micros(cpu_after[at].saturating_sub(cpu_before[at])) / published;
     swarm.drain(load.published)?;
     drop(nodes);
-    remove(programs, &name);
-    Ok(([published / seconds, each(0), 1e6 / each(0), each(1), each(2)], swarm.faults))
+    remove(programs, name);
+    let figures = [
+        published / seconds,
+        each(0),
+        1e6 / each(0),
+        published / calls,
+        each(1),
+        each(2),
+        connections as f64,
+    ];
+    Ok((figures, swarm.faults))
+}
+
+/// Scripts that the nodes ran so far. A few of them do not append.
+fn calls(wire: &mut Wire) -> Outcome<u64> {
+    let text = wire.ask(&["INFO", "commandstats"])?;
+    let row = text.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    let calls = row.and_then(|row| row.split(',').next()).and_then(|calls| calls.parse().ok());
+    Ok(calls.ok_or("redis does not count scripts")?)
 }
 
 fn remove(programs: &Programs, name: &str) {
@@ -167,7 +198,7 @@ fn benchmark(arguments: &Arguments, clients: usize, pipeline: usize, is_append: 
     let before = redis.cpu()?;
     let rate = redis.benchmark(clients, pipeline, times, &words)?;
     let each = micros(redis.cpu()? - before) / times as f64;
-    Ok([rate, each, 1e6 / each, 0.0, 0.0])
+    Ok([rate, each, 1e6 / each, 0.0, 0.0, 0.0, 0.0])
 }
 
 fn latencies(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
