@@ -42,6 +42,10 @@ enum Part {
     Restart,
     /// A hub at its retention limits beside a new one.
     Limits,
+    /// Two nodes over one Redis, beside `redis-benchmark`.
+    Redis,
+    /// What the guides' own stack loses, beside two nodes.
+    Guides,
 }
 
 /// Measures a hub beside an axum + tokio::broadcast server, and Nchan and Pushpin where they are installed.
@@ -177,6 +181,8 @@ impl Part {
             Self::Limits => vec![parts::limits::measure(arguments, programs)?],
             Self::Stuck => vec![parts::stuck::measure(arguments, programs)?],
             Self::Growth => vec![parts::growth::measure(arguments, programs)?],
+            Self::Redis => parts::redis::measure(arguments, programs)?,
+            Self::Guides => vec![parts::guides::measure(arguments, programs)?],
             Self::Calls => vec![parts::calls::measure(arguments, programs)?],
         })
     }

@@ -3,9 +3,11 @@
 pub(crate) mod calls;
 pub(crate) mod fanout;
 pub(crate) mod growth;
+pub(crate) mod guides;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod publish;
+pub(crate) mod redis;
 pub(crate) mod restart;
 pub(crate) mod resume;
 pub(crate) mod stuck;

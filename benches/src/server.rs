@@ -2,6 +2,7 @@
 
 mod kind;
 mod others;
+mod redis;
 
 use std::{
     fs,
@@ -16,7 +17,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tidings_load::Process;
 
-pub(crate) use self::kind::Kind;
+pub(crate) use self::{
+    kind::Kind,
+    redis::{Redis, Wire},
+};
 use crate::{
     Outcome,
     http::{Http, request},
@@ -102,6 +106,27 @@ impl Server {
                 return Err(format!("server was not ready within {READY_WITHIN:?}").into());
             }
             thread::sleep(Duration::from_millis(2));
+        }
+        server.ready_after = began.elapsed();
+        Ok(server)
+    }
+
+    /// Starts what a command says with an address, and waits until it listens there.
+    pub(crate) fn start_with(command: impl FnOnce(SocketAddr) -> Command) -> Outcome<Self> {
+        let address = others::free_address()?;
+        let children = vec![spawn(&command(address))?];
+        let began = Instant::now();
+        let publishes = Publishes::ByRoute;
+        let mut server =
+            Self { children, address, publishes, ready_after: Duration::ZERO, data: PathBuf::new() };
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = server.children[0].try_wait()? {
+                return Err(format!("server ended at its start: {status}").into());
+            }
+            if began.elapsed() > READY_WITHIN {
+                return Err(format!("server did not listen within {READY_WITHIN:?}").into());
+            }
+            thread::sleep(Duration::from_millis(20));
         }
         server.ready_after = began.elapsed();
         Ok(server)

@@ -101,6 +101,11 @@ impl Swarm {
         Ok(Self { publishes: server.publishes, unanswered_max, ..Self::new(server.address)? })
     }
 
+    /// Goes to another node with whatever is opened from now on.
+    pub(crate) fn turn_to(&mut self, address: SocketAddr) {
+        self.target = Target { address };
+    }
+
     /// Asks for one more stream, of which every publisher's events begin with 0.
     pub(crate) fn subscribe(&mut self, channel: &str, after: Option<&str>) -> Outcome<()> {
         self.open(&format!("/api/v1/events/{channel}"), after, Reading::Eager)

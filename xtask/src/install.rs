@@ -47,12 +47,26 @@ const PYTHONS: &[Python] = &[
     Python { folder: "yaml", packages: &["pyyaml>=6,<7"] },
 ];
 
+/// What the guides serve with: broadcaster hears nothing over a newer client of Redis.
+const GUIDES: Python = Python {
+    folder: "guides",
+    packages: &[
+        "fastapi==0.165.0",
+        "sse-starlette==3.7.0",
+        "uvicorn==0.54.0",
+        "broadcaster[redis]==0.3.1",
+        "redis==5.3.1",
+    ],
+};
+
 /// Servers that the hub is compared with, and what counts their system calls: a file that each package brings.
 const COMPARED: &[(&str, &str)] = &[
     ("/usr/lib/nginx/modules/ngx_nchan_module.so", "libnginx-mod-nchan"),
     ("/usr/sbin/nginx", "nginx"),
     ("/usr/lib/pushpin/internal.conf", "pushpin"),
     ("/usr/bin/strace", "strace"),
+    ("/usr/bin/redis-server", "redis-server"),
+    ("/usr/bin/redis-benchmark", "redis-tools"),
 ];
 
 /// Asked by Debian's packages before they start a service; 101 forbids it.
@@ -97,9 +111,13 @@ pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
 /// Installs the servers that the hub is compared with. None of them is started; where one cannot be installed, its
 /// rows say so.
 pub(crate) fn compared(workspace: &Workspace, tally: &mut Tally) {
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         COMPARED.iter().filter(|(file, _)| !is_file(Path::new(file))).map(|(_, package)| *package).collect();
+    if !can_make_pythons(workspace) {
+        missing.push("python3-venv");
+    }
     install_quietly(workspace, tally, &missing);
+    make_python(workspace, tally, &GUIDES);
 }
 
 /// Whether this machine's Python can be given packages of its own. Debian keeps that in a package by itself.

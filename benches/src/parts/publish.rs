@@ -17,13 +17,15 @@ use crate::{
     swarm::Swarm,
 };
 
-const CHANNELS: usize = 2_000;
+pub(super) const CHANNELS: usize = 2_000;
 /// Keep-alive connections that publish, one request at a time each.
-const PUBLISHERS: usize = 32;
+pub(super) const PUBLISHERS: usize = 32;
+/// Those that publish batches.
+pub(super) const BATCH_PUBLISHERS: usize = 4;
 /// Events of one NDJSON body.
-const BATCH: usize = 100;
+pub(super) const BATCH: usize = 100;
 /// Before anything is counted.
-const WARM_UP: Duration = Duration::from_millis(500);
+pub(super) const WARM_UP: Duration = Duration::from_millis(500);
 
 /// The floor last: all others are its multiples.
 const SINGLE: [Kind; 6] =
@@ -86,7 +88,7 @@ fn slice(
         swarm.subscribe(&channel_name(channel), None)?;
     }
     swarm.open_all()?;
-    for _ in 0..if batch == 1 { PUBLISHERS } else { 4 } {
+    for _ in 0..if batch == 1 { PUBLISHERS } else { BATCH_PUBLISHERS } {
         swarm.add_publisher();
     }
     let mut load = Load::new(batch);
@@ -107,7 +109,7 @@ fn slice(
     Ok(Sample { figures, faults: swarm.faults })
 }
 
-fn channel_name(channel: usize) -> String {
+pub(super) fn channel_name(channel: usize) -> String {
     format!("project.{channel}")
 }
 

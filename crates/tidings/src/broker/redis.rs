@@ -170,7 +170,7 @@ struct Keys {
     lease: String,
     /// The place up to which messages are in the log.
     captured: String,
-    /// Since when nobody captures.
+    /// Who asked to capture in vain since nobody does.
     free: String,
     /// The channel of changes to small state.
     changes: String,

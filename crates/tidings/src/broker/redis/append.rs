@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use tidings_protocol::{Epoch, Tag};
+use tidings_protocol::{ChannelName, Epoch, Tag};
 
 use super::{
     Keys,
     fault::Fault,
     mirror::Mirror,
-    record::{hex, push_fields},
+    record::{self, hex},
     script::Script,
     wire::{Command, Reply},
 };
@@ -144,16 +144,34 @@ impl Call<'_> {
         }
         command.push_number(batch.len() as u64);
         let mut key_index = 2;
+        let mut before = self.witness.tag;
         for publish in batch {
             command.push_number(publish.events.len() as u64);
             for event in &publish.events {
-                self.push_event(event, &mut key_index, &mut command);
+                self.push_event(event, before, &mut key_index, &mut command);
+                before = event.tag;
             }
         }
         command
     }
 
-    fn push_event(&self, NewEvent { draft, tag }: &NewEvent, key_index: &mut u64, command: &mut Command) {
+    fn push_event(&self, event: &NewEvent, before: Tag, key_index: &mut u64, command: &mut Command) {
+        let NewEvent { draft, tag } = event;
+        let mirrored: Vec<&str> = match self.mirror {
+            Some(mirror) => {
+                draft.channels.iter().filter(|it| mirror.has(it)).map(ChannelName::as_str).collect()
+            }
+            None => Vec::new(),
+        };
+        let fields = record::further_fields(draft);
+        let is_plain = draft.idempotency.is_none() && mirrored.is_empty() && fields.is_empty();
+        let more = if is_plain { 0 } else { 3 + mirrored.len() + 2 * fields.len() };
+        command.push_number(more as u64);
+        command.push(record::header(self.witness.epoch, *tag, before, draft));
+        command.push(&*draft.data);
+        if is_plain {
+            return;
+        }
         match &draft.idempotency {
             Some(it) => {
                 *key_index += 1;
@@ -165,12 +183,12 @@ impl Call<'_> {
                 command.push("");
             }
         }
-        command.push(tag.to_string());
-        let mirrored =
-            || draft.channels.iter().filter(|channel| self.mirror.is_some_and(|mirror| mirror.has(channel)));
-        command.push_number(mirrored().count() as u64);
-        mirrored().for_each(|channel| command.push(channel.as_str()));
-        push_fields(draft, command);
+        command.push_number(mirrored.len() as u64);
+        mirrored.iter().for_each(|channel| command.push(channel));
+        for (name, value) in fields {
+            command.push(name);
+            command.push(value);
+        }
     }
 }
 

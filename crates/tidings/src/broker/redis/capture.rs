@@ -125,9 +125,11 @@ impl Capturer {
     }
 
     async fn claim(&self, turn: &mut Turn) -> Result<(), Fault> {
-        turn.ask_at = Instant::now() + (self.lease / ASKED_WITHIN_LEASE).min(ASKED_WITHIN);
+        let interval = (self.lease / ASKED_WITHIN_LEASE).min(ASKED_WITHIN);
+        turn.ask_at = Instant::now() + interval;
         let (marks, holes) = self.line.marks();
-        let (is_mine, place) = self.link.claim(&turn.me, self.lease, &marks).await?;
+        // Whoever has heard more asks within one interval.
+        let (is_mine, place) = self.link.claim(&turn.me, self.lease, 2 * interval, &marks).await?;
         turn.holes = holes;
         self.line.settle(Place::read(&place));
         if holes == self.line.holes() {

@@ -261,18 +261,19 @@ impl Link {
         self.mirror.refused()
     }
 
-    /// Asks to capture for so long, or to go on, for one who has heard all since any of these marks: answers whether it is so, and
+    /// Asks to capture for so long, or to go on, for one who has heard all since any of these marks, and else waits for one who has: answers whether it is so, and
     /// the place up to which messages are in the log.
     pub(super) async fn claim(
         &self,
         holder: &str,
         lease: Duration,
+        patience: Duration,
         marks: &[u64],
     ) -> Result<(bool, String), Fault> {
         let Keys { lease: key, captured, free, live, .. } = &self.keys;
-        let lease = lease.as_millis().to_string();
+        let [lease, patience] = [lease, patience].map(|it| it.as_millis().to_string());
         let mut command = self.claim.call(3).arg(key).arg(captured).arg(free);
-        command = command.arg(holder).arg(&lease).arg(&lease).arg(live);
+        command = command.arg(holder).arg(lease).arg(patience).arg(live);
         marks.iter().for_each(|mark| command.push(format!("{mark:016x}")));
         let reply = self.run_one(&self.claim, command).await?;
         let Some([mine, place]) = reply.array() else {

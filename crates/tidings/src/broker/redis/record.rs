@@ -1,14 +1,13 @@
 //! An entry as fields of the stream.
 //!
-//! `e` epoch, `t` tag and `v` the tag of the entry before (hex), `c` channels with spaces between, `at` milliseconds since 1970, `d` the text; where given `n`
-//! the event's name, `p` priority, `k` key, `x` when it expires. Fields of other names are a later version's, and passed over.
+//! `m` what every event has, with spaces between: epoch (16 hex digits), tag (8), the tag of the entry before, as far as its
+//! publisher knew that (8), milliseconds since 1970, channels; `d` the text; where given `v` the tag of the entry before that
+//! counts instead, `n` the event's name, `p` priority, `k` key, `x` when it expires. `m` and `d` come first: scripts count on
+//! it. Fields of other names are a later version's, and passed over.
 
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag};
 
-use super::{
-    fault::Fault,
-    wire::{Command, Reply},
-};
+use super::{fault::Fault, wire::Reply};
 use crate::log::entry::Draft;
 
 /// An entry of the stream.
@@ -24,29 +23,26 @@ pub(crate) struct Stored {
     pub(crate) draft: Draft,
 }
 
-/// Pushes what a draft says, after how many texts that is; epoch and tag are the script's to add.
-pub(super) fn push_fields(draft: &Draft, command: &mut Command) {
-    let channels = draft.channels.iter().map(ChannelName::as_str).collect::<Vec<_>>().join(" ");
-    let published_at = draft.published_at.to_string();
-    let expires_at = draft.expires_at.map(|at| at.to_string());
+/// What every event has, as one text: Redis pays for each text of an entry.
+pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, draft: &Draft) -> String {
+    let mut header = format!("{epoch} {tag} {before} {}", draft.published_at);
+    for channel in &draft.channels {
+        header.push(' ');
+        header.push_str(channel.as_str());
+    }
+    header
+}
+
+/// What an event has besides header and data: names with values; mostly none.
+pub(super) fn further_fields(draft: &Draft) -> Vec<(&'static str, String)> {
     let priority = (draft.priority != Priority::Normal).then(|| draft.priority.as_str());
     let fields = [
-        ("c", Some(channels.as_str())),
-        ("at", Some(published_at.as_str())),
-        ("n", draft.event.as_ref().map(EventName::as_str)),
-        ("p", priority),
-        ("k", draft.key.as_deref()),
-        ("x", expires_at.as_deref()),
-        ("d", Some(&*draft.data)),
+        ("n", draft.event.as_ref().map(|name| name.as_str().to_owned())),
+        ("p", priority.map(str::to_owned)),
+        ("k", draft.key.as_deref().map(str::to_owned)),
+        ("x", draft.expires_at.map(|at| at.to_string())),
     ];
-    let present = fields.iter().filter(|(_, value)| value.is_some()).count();
-    command.push_number(2 * present as u64);
-    for (name, value) in fields {
-        if let Some(value) = value {
-            command.push(name);
-            command.push(value);
-        }
-    }
+    fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Reads what `XRANGE` answers.
@@ -72,15 +68,12 @@ fn decode(entry: &Reply) -> Result<Stored, Fault> {
 /// The values by name.
 #[derive(Default)]
 struct Fields<'a> {
-    epoch: Option<&'a str>,
-    tag: Option<&'a str>,
+    header: Option<&'a str>,
     before: Option<&'a str>,
-    channels: Option<&'a str>,
     data: Option<&'a str>,
     event: Option<&'a str>,
     priority: Option<&'a str>,
     key: Option<&'a str>,
-    published_at: Option<&'a str>,
     expires_at: Option<&'a str>,
 }
 
@@ -90,15 +83,12 @@ impl<'a> Fields<'a> {
         for pair in texts.chunks(2) {
             let [name, value] = pair else { return Err("a field has no value".into()) };
             let field = match name.text().unwrap_or_default() {
-                b"e" => &mut fields.epoch,
-                b"t" => &mut fields.tag,
+                b"m" => &mut fields.header,
                 b"v" => &mut fields.before,
-                b"c" => &mut fields.channels,
                 b"d" => &mut fields.data,
                 b"n" => &mut fields.event,
                 b"p" => &mut fields.priority,
                 b"k" => &mut fields.key,
-                b"at" => &mut fields.published_at,
                 b"x" => &mut fields.expires_at,
                 _ => continue,
             };
@@ -112,21 +102,30 @@ impl<'a> Fields<'a> {
     }
 
     fn decode(&self, offset: u64) -> Result<Stored, String> {
-        let epoch = hex(required("e", self.epoch)?, 16).ok_or("field e is no epoch")?;
-        let tag = |text| hex(text, 8).and_then(|tag| u32::try_from(tag).ok()).map(Tag);
-        let before = self.before.map_or(Some(Tag(0)), tag).ok_or("field v is no tag")?;
-        let tag = tag(required("t", self.tag)?).filter(|tag| *tag != Tag(0)).ok_or("field t is no tag")?;
-        let channels = required("c", self.channels)?.split(' ').map(ChannelName::parse);
+        let mut words = required("m", self.header)?.split(' ');
+        let epoch = words.next().and_then(|word| hex(word, 16)).ok_or("field m has no epoch")?;
+        let tag_of = |word| hex(word, 8).and_then(|tag| u32::try_from(tag).ok()).map(Tag);
+        let tag = words.next().and_then(tag_of).filter(|tag| *tag != Tag(0)).ok_or("field m has no tag")?;
+        let before = words.next().and_then(tag_of).ok_or("field m has no tag of the entry before")?;
+        let before = self.before.map_or(Some(before), tag_of).ok_or("field v is no tag")?;
+        let published_at = words.next().and_then(|word| word.parse().ok()).ok_or("field m has no time")?;
+        let channels: Box<[ChannelName]> = words
+            .map(ChannelName::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("a channel in field m: {error}"))?;
+        if channels.is_empty() {
+            return Err("field m has no channel".into());
+        }
         let event = self.event.map(EventName::parse).transpose();
         let priority = self.priority.map_or(Ok(Priority::Normal), str::parse);
         let draft = Draft {
-            channels: channels.collect::<Result<_, _>>().map_err(|error| format!("field c: {error}"))?,
+            channels,
             event: event.map_err(|error| format!("field n: {error}"))?,
             data: required("d", self.data)?.into(),
             priority: priority.map_err(|error| format!("field p: {error}"))?,
             key: self.key.map(Into::into),
-            published_at: millis("at", required("at", self.published_at)?)?,
-            expires_at: self.expires_at.map(|text| millis("x", text)).transpose()?,
+            published_at,
+            expires_at: self.expires_at.map(millis).transpose()?,
             idempotency: None,
         };
         Ok(Stored { offset, epoch: Epoch(epoch), tag, before, draft })
@@ -137,8 +136,8 @@ fn required<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, String> {
     value.ok_or_else(|| format!("field {name} is missing"))
 }
 
-fn millis(name: &str, text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("field {name} is no time"))
+fn millis(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "field x is no time".into())
 }
 
 /// Reads so many lowercase hex digits.

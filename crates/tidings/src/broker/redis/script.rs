@@ -33,15 +33,18 @@ impl Script {
 ///
 /// `KEYS`: log, meta, then the keys of idempotency; where messages are captured, last the lease and the place. `ARGV`: epoch,
 /// witness offset, witness tag, milliseconds that idempotency keys are kept, who captures or nothing, the place before and the
-/// place after, the hub's own channel, number of publishes; for each publish the number of its events; for each event the
-/// index of its key in `KEYS` or 0, fingerprint, tag, number of channels it is mirrored on, those, number of the fields' texts,
-/// the fields, of which the data is the last.
+/// place after, the hub's own channel, number of publishes; for each publish the number of its events; for each event the number
+/// of texts that follow its data, what it is (`m`), its data (`d`), and those texts, mostly none: the index of its key in `KEYS`
+/// or 0, fingerprint, number of channels it is mirrored on, those, the fields besides `m` and `d`.
 /// Answers `{'epoch', newest}`, `{'diverged', head}` or `{'uncaptured'}` where it refused all, else `{'ok', answer…}`: for an
 /// event its offset as a number, for a repeat `"offset tag"`, for a publish that conflicts `"!index of the event"` alone; last,
 /// where Redis refused to publish what is mirrored, its error.
 /// An `XADD` can fail as the first write only, as Redis looks at room and role before the first: then nothing was written.
+/// An entry names the tag of the one before it: mostly its publisher knew that.
+/// What is done for every event decides the rate of a Redis: few texts each, and a number for the id, which makes no string.
 pub(super) const APPEND: &str = r"
 local log, meta = KEYS[1], KEYS[2]
+local function tag_of(m) return string.sub(m, 18, 25) end
 local state = redis.call('HMGET', meta, 'epoch', 'head', 'tag')
 if state[1] ~= ARGV[1] then return {'epoch', state[1] or ''} end
 local head, tag = tonumber(state[2]), state[3]
@@ -50,9 +53,7 @@ if seen > head or (seen == head and seen > 0 and tag ~= ARGV[3]) then return {'d
 if seen > 0 and seen < head then
   local entry = redis.call('XRANGE', log, ARGV[2] .. '-0', ARGV[2] .. '-0')[1]
   if entry then
-    for field = 1, #entry[2], 2 do
-      if entry[2][field] == 't' and entry[2][field + 1] ~= ARGV[3] then return {'diverged', head} end
-    end
+    if tag_of(entry[2][2]) ~= ARGV[3] then return {'diverged', head} end
   else
     local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
     if not oldest or tonumber(string.match(oldest[1], '^%d+')) < seen then return {'diverged', head} end
@@ -62,45 +63,52 @@ local captures = ARGV[5] ~= ''
 if captures and (redis.call('GET', KEYS[#KEYS - 1]) ~= ARGV[5] or (redis.call('GET', KEYS[#KEYS]) or '') ~= ARGV[6]) then
   return {'uncaptured'}
 end
+local have_keys = #KEYS > (captures and 4 or 2)
 local before, at, answers, unmirrored = head, 10, {'ok'}, nil
 for _ = 1, tonumber(ARGV[9]) do
   local events = tonumber(ARGV[at])
   local start, repeats, conflict = at + 1, {}, nil
   at = start
-  for event = 1, events do
-    local key = tonumber(ARGV[at])
-    local known = key > 0 and redis.call('GET', KEYS[key])
+  for event = 1, have_keys and events or 0 do
+    local more = tonumber(ARGV[at])
+    local known = more > 0 and ARGV[at + 3] ~= '0' and redis.call('GET', KEYS[tonumber(ARGV[at + 3])])
     if known then
-      if string.sub(known, 1, 32) == ARGV[at + 1] then
+      if string.sub(known, 1, 32) == ARGV[at + 4] then
         repeats[event] = string.sub(known, 34)
       else
         conflict = conflict or event
       end
     end
-    at = at + 4 + tonumber(ARGV[at + 3])
-    at = at + 1 + tonumber(ARGV[at])
+    at = at + 3 + more
   end
   if conflict then
     answers[#answers + 1] = '!' .. (conflict - 1)
   else
     at = start
     for event = 1, events do
-      local first = at + 5 + tonumber(ARGV[at + 3])
-      local last = first - 1 + tonumber(ARGV[first - 1])
+      local more = tonumber(ARGV[at])
+      local last = at + 2 + more
       if repeats[event] then
         answers[#answers + 1] = repeats[event]
       else
-        local id = string.format('%.0f', head + 1)
-        local added = redis.pcall('XADD', log, id .. '-0', 'e', ARGV[1], 't', ARGV[at + 2], 'v', tag, unpack(ARGV, first, last))
-        if type(added) == 'table' and added.err then return added end
-        head, tag = head + 1, ARGV[at + 2]
-        local key = tonumber(ARGV[at])
-        if key > 0 then
-          redis.call('SET', KEYS[key], ARGV[at + 1] .. ' ' .. id .. ' ' .. tag, 'PX', ARGV[4])
+        local m, d = ARGV[at + 1], ARGV[at + 2]
+        local fields = last + 1
+        if more > 0 then fields = at + 6 + tonumber(ARGV[at + 5]) end
+        local added
+        if string.sub(m, 27, 34) == tag then
+          added = redis.pcall('XADD', log, head + 1, 'm', m, 'd', d, unpack(ARGV, fields, last))
+        else
+          added = redis.pcall('XADD', log, head + 1, 'm', m, 'd', d, 'v', tag, unpack(ARGV, fields, last))
         end
-        for channel = at + 4, first - 2 do
+        if type(added) == 'table' and added.err then return added end
+        head, tag = head + 1, tag_of(m)
+        if more > 0 and ARGV[at + 3] ~= '0' then
+          local place = string.format(' %.0f ', head) .. tag
+          redis.call('SET', KEYS[tonumber(ARGV[at + 3])], ARGV[at + 4] .. place, 'PX', ARGV[4])
+        end
+        for channel = at + 6, fields - 1 do
           redis.call('PUBLISH', ARGV[8], 'mirrored ' .. ARGV[channel])
-          local told = redis.pcall('PUBLISH', ARGV[channel], ARGV[last])
+          local told = redis.pcall('PUBLISH', ARGV[channel], d)
           if type(told) == 'table' and told.err then unmirrored = told end
         end
         answers[#answers + 1] = head
@@ -132,9 +140,9 @@ return {unmirrored}
 
 /// Asks to capture, or to go on with it.
 ///
-/// A lease that is free goes to who has heard all since the place, by its mark. Anybody else waits a while for one of those, unless
-/// nobody else hears at all.
-/// `KEYS`: lease, place, what says by its age since when the lease was asked for in vain. `ARGV`: who asks, milliseconds of the lease and of that
+/// A lease that is free goes to who has heard all since the place, by its mark. Anybody else waits a while for one of those, or
+/// until all who hear have asked in vain.
+/// `KEYS`: lease, place, who asked in vain; its age says since when. `ARGV`: who asks, milliseconds of the lease and of that
 /// while, the hub's own channel, marks since which the one who asks has heard all.
 /// Answers 1 where he captures and 0 where not, and the place up to which messages are in the log, or nothing.
 pub(super) const CLAIM: &str = r"
@@ -144,11 +152,12 @@ if not holder then
   local mark = string.match(place, ' (%x+) ')
   mine = not mark
   for known = 5, #ARGV do mine = mine or ARGV[known] == mark end
-  mine = mine or redis.call('PUBSUB', 'NUMSUB', ARGV[4])[2] < 2
   if not mine then
+    redis.call('SADD', KEYS[3], ARGV[1])
     local left, while_long = redis.call('PTTL', KEYS[3]), tonumber(ARGV[3])
-    mine = left >= 0 and left <= 9 * while_long
-    if left < 0 then redis.call('SET', KEYS[3], '', 'PX', 10 * while_long) end
+    if left < 0 then redis.call('PEXPIRE', KEYS[3], 10 * while_long) end
+    local all = redis.call('SCARD', KEYS[3]) >= redis.call('PUBSUB', 'NUMSUB', ARGV[4])[2]
+    mine = all or left >= 0 and left <= 9 * while_long
   end
 end
 if mine then
@@ -204,10 +213,7 @@ pub(super) const TRIM: &str = r"
 local log = KEYS[1]
 local function at(id)
   local entry = redis.call('XRANGE', log, id, '+', 'COUNT', 1)[1]
-  for field = 1, #entry[2], 2 do
-    if entry[2][field] == 'at' then return tonumber(entry[2][field + 1]), entry[1] end
-  end
-  return 0, entry[1]
+  return tonumber(string.match(entry[2][2], '^%x+ %x+ %x+ (%d+) ')) or 0, entry[1]
 end
 local length = redis.call('XLEN', log)
 if length == 0 then return {0, 0, 0} end

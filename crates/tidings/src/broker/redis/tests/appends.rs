@@ -149,10 +149,10 @@ async fn a_witness_below_what_was_trimmed_is_taken() {
     redis.tell("XTRIM {test}:log MINID = 3-0").await;
     link.append(&[publish([event("d", 14)])], seen(1, 77)).await.unwrap();
     redis.tell("XDEL {test}:log 3-0").await;
-    redis.tell("XADD {test}:log 5-0 t 00000005").await;
+    redis.tell("XADD {test}:log 5-0 m 00000005").await;
     redis.tell("HSET {test}:meta head 5 tag 00000005").await;
     redis.tell("XDEL {test}:log 4-0").await;
-    redis.tell("XADD {test}:log 7-0 t 00000007").await;
+    redis.tell("XADD {test}:log 7-0 m 00000007").await;
     redis.tell("HSET {test}:meta head 7 tag 00000007").await;
     let refused = link.append(&[publish([event("x", 15)])], seen(6, 6)).await;
     assert_eq!(refused, Err(AppendError::Refused(Refused::Diverged { head: 7 })));
