@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::wire::Reply;
 use crate::error::{Code, Error};
 
 /// What went wrong, sorted by what it means for the caller.
@@ -89,3 +90,11 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// A reply that is no error.
+pub(super) fn whole(reply: Reply) -> Result<Reply, Fault> {
+    match reply {
+        Reply::Error(error) => Err(Fault::of_reply(&error)),
+        other => Ok(other),
+    }
+}

@@ -14,7 +14,7 @@ use super::{
     door::Door,
     ears::Wish,
     epochs::{self, Begun, Head, NewEpoch},
-    fault::Fault,
+    fault::{Fault, whole},
     live::{Live, Word},
     mirror::Mirror,
     record::{self, Stored},
@@ -339,14 +339,6 @@ impl Link {
 
 fn first(replies: &mut impl Iterator<Item = Reply>) -> Result<Reply, Fault> {
     whole(replies.next().expect("each command has its reply"))
-}
-
-/// A reply that is no error.
-pub(super) fn whole(reply: Reply) -> Result<Reply, Fault> {
-    match reply {
-        Reply::Error(error) => Err(Fault::of_reply(&error)),
-        other => Ok(other),
-    }
 }
 
 fn value(reply: Reply) -> Option<Bytes> {

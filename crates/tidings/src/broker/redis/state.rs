@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     Keys, Link,
-    fault::Fault,
+    fault::{Fault, whole},
     record::hex,
     script::Script,
     wire::{Command, Reply},
@@ -195,7 +195,7 @@ impl Table {
             Command::new("EXEC"),
         ];
         let reply = self.link.ask(&commands).await?.pop().expect("each command has its reply");
-        let reply = super::link::whole(reply)?;
+        let reply = whole(reply)?;
         let Some([version, rows]) = reply.array() else {
             return Err(Fault::damaged("a transaction was answered with something else"));
         };
@@ -212,12 +212,12 @@ impl Table {
         command.push_number(now);
         command.push_number(SWEPT_MAX);
         let replies = self.link.run(&self.sweep, vec![command]).await?;
-        replies.into_iter().try_for_each(|reply| super::link::whole(reply).map(drop))
+        replies.into_iter().try_for_each(|reply| whole(reply).map(drop))
     }
 }
 
 fn outcome(reply: Reply, key: &str) -> Result<Changed, Fault> {
-    let reply = super::link::whole(reply)?;
+    let reply = whole(reply)?;
     let parts = reply.array().unwrap_or_default();
     match (parts.first().and_then(Reply::str), parts.get(1).and_then(Reply::str)) {
         (Some("ok"), _) => Ok(Changed::Done),

@@ -7,8 +7,7 @@ use tokio::time::timeout_at;
 use super::{
     connection::Connection,
     door::Door,
-    fault::Fault,
-    link::whole,
+    fault::{Fault, whole},
     record::{self, Stored},
     wire::{Command, Reply, TEXT_BYTES_MAX},
 };
