@@ -236,13 +236,15 @@ impl Ears {
             sent.unwrap_or_else(|_| Err(self.door.late("did not take subscriptions")))?;
         }
         let quiet = if self.is_asked { SILENCE + self.door.deadline() } else { SILENCE };
-        let here = connection.host().clone();
         let received = tokio::select! {
             // What came is read first: in order, and with what was published before the log went elsewhere.
             biased;
             received = timeout_at(self.heard_at + quiet, connection.receive()) => received,
-            () = moved_from(&here, &mut self.found) => {
-                return Err(Broken("the log is at another redis now".into()));
+            _ = self.found.changed() => {
+                if self.found.borrow().as_ref().is_some_and(|found| found != connection.host()) {
+                    return Err(Broken("the log is at another redis now".into()));
+                }
+                return Ok(None);
             }
         };
         match received {
@@ -347,14 +349,6 @@ impl Ears {
     fn ended(&mut self, wish: &Wish) -> Option<Heard> {
         self.standing.remove(wish);
         None
-    }
-}
-
-/// Waits until the log is elsewhere.
-async fn moved_from(host: &RedisHost, found: &mut watch::Receiver<Option<RedisHost>>) {
-    let is_elsewhere = |found: &Option<RedisHost>| found.as_ref().is_some_and(|found| found != host);
-    if found.wait_for(is_elsewhere).await.map(drop).is_err() {
-        std::future::pending::<()>().await;
     }
 }
 
