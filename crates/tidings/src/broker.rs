@@ -6,7 +6,7 @@ pub(crate) mod redis;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tidings_protocol::{ChannelName, EventId};
+use tidings_protocol::{ChannelName, EventId, Subscription};
 use tokio::sync::watch;
 
 use crate::{
@@ -46,10 +46,18 @@ pub(crate) trait Audience: Send + Sync {
     fn wake(&self, channels: &[ChannelName]);
     /// The log has another past than before, or its ids are written otherwise: everybody looks.
     fn changed(&self);
-    /// The channels and patterns that somebody wants.
-    fn wanted(&self) -> Vec<String>;
+    /// The channels and patterns that somebody wants, for the one who asks: all of them, or what has changed since he asked.
+    fn wanted(&self) -> Wanted;
     /// Counts the times that these have changed.
     fn interest(&self) -> watch::Receiver<u64>;
+}
+
+/// Channels and patterns that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    All(Vec<Subscription>),
+    /// With each whether it is wanted now.
+    Changes(Vec<(Subscription, bool)>),
 }
 
 /// The idempotency keys of publishes that go into the log together: a repeat waits until its first is there.

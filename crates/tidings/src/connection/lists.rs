@@ -43,6 +43,16 @@ impl<Subscriber> Lists<Subscriber> {
         channels.chain(patterns.map(|(pattern, of)| (pattern.as_str(), &of[..])))
     }
 
+    /// Whether anybody has this subscription.
+    pub(crate) fn has(&self, subscription: &Subscription) -> bool {
+        match subscription {
+            Subscription::Channel(name) => self.channels.contains_key(name),
+            Subscription::Pattern(pattern) => {
+                self.patterns.get(group(pattern)).is_some_and(|patterns| patterns.contains_key(pattern))
+            }
+        }
+    }
+
     /// Adds a subscriber; answers whether it is the first of this subscription.
     pub(crate) fn add(&mut self, subscription: &Subscription, subscriber: Subscriber) -> bool {
         let of = self.of_mut(subscription);

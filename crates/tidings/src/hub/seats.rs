@@ -3,14 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use tidings_protocol::ChannelName;
+use tidings_protocol::{ChannelName, Subscription};
 use tokio::sync::watch;
 
 use crate::{
-    broker::Audience,
+    broker::{Audience, Wanted},
     connection::{Connection, Leave, Listener, Lists, Seat, StreamOptions},
     limits::ConnectionSlot,
     log::{
@@ -27,7 +27,19 @@ pub(crate) struct Seats {
     shards: RwLock<Vec<Arc<dyn Listener>>>,
     /// Counts the times that somebody came whose subscriptions nobody had, or went and left none with them.
     interest: watch::Sender<u64>,
+    stirred: Mutex<Stirred>,
 }
+
+/// Subscriptions whose first has come or whose last has gone, until somebody asks for them.
+#[derive(Default)]
+struct Stirred {
+    subscriptions: Vec<Subscription>,
+    /// Whether these are all since somebody asked.
+    is_whole: bool,
+}
+
+/// Past so many it is no longer worth to tell them one by one.
+const STIRRED_MAX: usize = 10_000;
 
 #[derive(Default)]
 struct Both {
@@ -60,14 +72,26 @@ impl Seats {
     fn seat(&self, seat: &Arc<Seat>) {
         let mut lists = self.lists_mut();
         lists.count += 1;
-        let mut is_new = false;
-        for subscription in seat.subscriptions().iter() {
-            is_new |= lists.of_mut(seat).add(subscription, seat.clone());
-        }
+        let subscriptions = seat.subscriptions();
+        let new: Vec<_> =
+            subscriptions.iter().filter(|it| lists.of_mut(seat).add(it, seat.clone())).collect();
         drop(lists);
-        if is_new {
-            self.interest.send_modify(|changes| *changes += 1);
+        self.stir(&new);
+    }
+
+    /// Tells whoever wants to know what is wanted.
+    fn stir(&self, changed: &[&Subscription]) {
+        if changed.is_empty() || self.interest.receiver_count() == 0 {
+            return;
         }
+        let mut stirred = self.stirred();
+        if stirred.subscriptions.len() + changed.len() > STIRRED_MAX {
+            *stirred = Stirred::default();
+        } else if stirred.is_whole {
+            stirred.subscriptions.extend(changed.iter().copied().cloned());
+        }
+        drop(stirred);
+        self.interest.send_modify(|changes| *changes += 1);
     }
 
     /// How many connections are open.
@@ -97,6 +121,10 @@ impl Seats {
         numbers
     }
 
+    fn stirred(&self) -> MutexGuard<'_, Stirred> {
+        self.stirred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lists(&self) -> RwLockReadGuard<'_, Both> {
         self.lists.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,14 +138,11 @@ impl Leave for Seats {
     fn leave(&self, seat: &Arc<Seat>) {
         let mut lists = self.lists_mut();
         lists.count -= 1;
-        let mut is_over = false;
-        for subscription in seat.subscriptions().iter() {
-            is_over |= lists.of_mut(seat).remove(subscription, |other| Arc::ptr_eq(other, seat));
-        }
+        let subscriptions = seat.subscriptions();
+        let is_it = |other: &Arc<Seat>| Arc::ptr_eq(other, seat);
+        let over: Vec<_> = subscriptions.iter().filter(|it| lists.of_mut(seat).remove(it, is_it)).collect();
         drop(lists);
-        if is_over {
-            self.interest.send_modify(|changes| *changes += 1);
-        }
+        self.stir(&over);
     }
 }
 
@@ -157,10 +182,21 @@ impl Audience for Seats {
         self.all().iter().for_each(|seat| seat.wake());
     }
 
-    fn wanted(&self) -> Vec<String> {
+    fn wanted(&self) -> Wanted {
+        let whole = Stirred { subscriptions: Vec::new(), is_whole: true };
+        let stirred = std::mem::replace(&mut *self.stirred(), whole);
+        // What changes from here on is told the next time, too.
         let lists = self.lists();
+        if stirred.is_whole {
+            let with_want = |it: Subscription| {
+                let is_wanted = lists.has(&it);
+                (it, is_wanted)
+            };
+            return Wanted::Changes(stirred.subscriptions.into_iter().map(with_want).collect());
+        }
         let names: BTreeSet<&str> = lists.all().map(|(name, _)| name).collect();
-        names.into_iter().map(str::to_owned).collect()
+        let parse = |name: &str| Subscription::parse(name).expect("it was asked for");
+        Wanted::All(names.into_iter().map(parse).collect())
     }
 
     fn interest(&self) -> watch::Receiver<u64> {
@@ -169,6 +205,10 @@ impl Audience for Seats {
 }
 
 impl Both {
+    fn has(&self, subscription: &Subscription) -> bool {
+        self.woken.has(subscription) || self.fed.has(subscription)
+    }
+
     fn each(&self, channel: &ChannelName, act: &mut dyn FnMut(&Arc<Seat>)) {
         self.woken.each(channel, act);
         self.fed.each(channel, act);

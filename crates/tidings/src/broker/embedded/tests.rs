@@ -88,8 +88,8 @@ impl Heard {
 impl Audience for Heard {
     fn changed(&self) {}
 
-    fn wanted(&self) -> Vec<String> {
-        Vec::new()
+    fn wanted(&self) -> crate::broker::Wanted {
+        crate::broker::Wanted::All(Vec::new())
     }
 
     fn interest(&self) -> tokio::sync::watch::Receiver<u64> {

@@ -38,10 +38,17 @@ pub(crate) enum Wish {
     Glob(Vec<u8>),
 }
 
+impl Wish {
+    /// The channel or the glob.
+    pub(super) fn text(&self) -> &[u8] {
+        let (Self::Name(text) | Self::Glob(text)) = self;
+        text
+    }
+}
+
 impl fmt::Display for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Name(text) | Self::Glob(text)) = self;
-        f.write_str(&String::from_utf8_lossy(text))
+        f.write_str(&String::from_utf8_lossy(self.text()))
     }
 }
 

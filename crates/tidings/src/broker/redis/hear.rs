@@ -10,7 +10,10 @@ use tidings_protocol::{ChannelName, EventName, Priority};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use self::turns::Turns;
+use self::{
+    turns::Turns,
+    wishes::{Turn, Wishes},
+};
 use super::{
     Heard, Line, Link, View,
     ears::Wish,
@@ -70,8 +73,8 @@ impl Hearer {
         let mut ears = self.link.ears(Wish::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
         ears.subscribe([Wish::Name(changes.clone())]).await;
         // What is captured is heard before anybody wants anything.
-        let mut wishes = wishes::of(&[], &self.settings);
-        ears.subscribe(wishes.iter().cloned()).await;
+        let mut wishes = Wishes::new(self.settings.clone());
+        ears.subscribe(wishes.all()).await;
         let mut turns = Turns::new(self.audience.interest());
         let mut hearing = Hearing { live, changes, is_away: false, refused: BTreeSet::new(), mirrored: None };
         loop {
@@ -82,12 +85,11 @@ impl Hearer {
                         return;
                     }
                     let began = Instant::now();
-                    let wanted = wishes::of(&self.audience.wanted(), &self.settings);
+                    let Turn { new, old } = wishes.turn(self.audience.wanted());
                     // What takes the place of another is there before that goes: nothing is lost in between.
-                    ears.subscribe(wanted.difference(&wishes).cloned().collect::<Vec<_>>()).await;
-                    ears.unsubscribe(wishes.difference(&wanted).cloned().collect::<Vec<_>>()).await;
-                    hearing.refused.retain(|wish| wanted.contains(wish));
-                    wishes = wanted;
+                    ears.subscribe(new).await;
+                    ears.unsubscribe(old).await;
+                    hearing.refused.retain(|wish| wishes.has(wish));
                     turns.end(began);
                 }
             }

@@ -25,8 +25,8 @@ impl Audience for Nobody {
 
     fn changed(&self) {}
 
-    fn wanted(&self) -> Vec<String> {
-        Vec::new()
+    fn wanted(&self) -> crate::broker::Wanted {
+        crate::broker::Wanted::All(Vec::new())
     }
 
     fn interest(&self) -> watch::Receiver<u64> {

@@ -5,12 +5,60 @@ use super::*;
 fn wishes(wanted: &[&str], listen: &[&str]) -> Vec<String> {
     let listen = listen.iter().map(|pattern| Pattern::parse(pattern).unwrap()).collect();
     let settings = RedisSettings { listen, ..RedisSettings::new("redis://h") };
-    let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    let wanted = wanted.iter().map(|wanted| Subscription::parse(wanted).unwrap()).collect();
     let text = |wish| match wish {
         Wish::Name(name) => format!("name {}", String::from_utf8(name).unwrap()),
         Wish::Glob(glob) => format!("glob {}", String::from_utf8(glob).unwrap()),
     };
-    of(&wanted, &settings).into_iter().map(text).collect()
+    let mut wishes = Wishes::new(settings);
+    wishes.turn(Wanted::All(wanted));
+    wishes.all().into_iter().map(text).collect()
+}
+
+fn changes(wishes: &mut Wishes, changes: &[(&str, bool)]) -> (Vec<String>, Vec<String>) {
+    let changes = changes.iter().map(|(text, is_wanted)| (Subscription::parse(text).unwrap(), *is_wanted));
+    let Turn { new, old } = wishes.turn(Wanted::Changes(changes.collect()));
+    let texts = |wishes: Vec<Wish>| {
+        let mut texts: Vec<_> = wishes.iter().map(ToString::to_string).collect();
+        texts.sort();
+        texts
+    };
+    (texts(new), texts(old))
+}
+
+#[test]
+fn changes_ask_for_what_is_new_and_give_up_what_nobody_wants() {
+    let mut wishes = Wishes::new(RedisSettings::new("redis://h"));
+    let none: [&str; 0] = [];
+    assert_eq!(changes(&mut wishes, &[("a", true), ("b", true)]), (vec!["a".into(), "b".into()], vec![]));
+    assert_eq!(changes(&mut wishes, &[("a", true), ("b", false)]), (vec![], vec!["b".into()]));
+    assert_eq!(changes(&mut wishes, &[("p.*", true), ("p.1", true)]).0, ["p.*", "p.1"]);
+    assert_eq!(changes(&mut wishes, &[("p.*", false), ("p.*", true)]), (vec![], vec![]));
+    assert_eq!(changes(&mut wishes, &[("p.*", false)]), (vec![], vec!["p.*".into()]));
+    // `_` is asked for by name, for the pattern of all channels, and for itself.
+    assert!(changes(&mut wishes, &[("**", true)]).0.contains(&"_".to_owned()));
+    assert_eq!(changes(&mut wishes, &[("_", true)]), (vec![], vec![]));
+    assert!(!changes(&mut wishes, &[("**", false)]).1.contains(&"_".to_owned()));
+    assert_eq!(changes(&mut wishes, &[("_", false)]).1, ["_"]);
+    assert!(changes(&mut wishes, &[("**", true), ("_", true)]).0.contains(&"_".to_owned()));
+    assert_eq!(changes(&mut wishes, &[("_", false)]).1, none);
+    let Turn { new, old } = wishes.turn(Wanted::All(vec![Subscription::parse("c").unwrap()]));
+    assert_eq!((new.len(), old.len()), (1, wishes_of_all() + 2));
+    assert_eq!(wishes.all().len(), 1);
+}
+
+/// What the pattern of all channels takes.
+fn wishes_of_all() -> usize {
+    wishes(&["**"], &["**"]).len()
+}
+
+#[test]
+fn what_is_captured_is_heard_whoever_wants_it() {
+    let capture = vec![Pattern::parse("p.*").unwrap()];
+    let mut wishes = Wishes::new(RedisSettings { capture, ..RedisSettings::new("redis://h") });
+    assert_eq!(wishes.all(), [Wish::Glob("p.*".into())]);
+    assert_eq!(changes(&mut wishes, &[("p.1", true), ("p.*", true)]), (vec![], vec![]));
+    assert_eq!(changes(&mut wishes, &[("p.1", false), ("p.*", false), ("q", true)]).1, [""; 0]);
 }
 
 #[test]
