@@ -95,6 +95,22 @@ impl NodesPhase {
         let (mut site, mut nodes) = self.build(binary, directory, ledger, figures, diary).await?;
         let addresses: Vec<_> = nodes.servers.iter().map(Server::address).collect();
         let mut clients = self.clients(&addresses, ledger, figures);
+        let found = self.drive(&mut clients, &mut site, &mut nodes, (ledger, figures, diary)).await;
+        // However that ended, nobody goes on.
+        clients.publishers.shutdown().await;
+        clients.readers.shutdown().await;
+        found
+    }
+
+    /// Makes trouble, and then compares what everybody saw with what is there.
+    async fn drive(
+        &self,
+        clients: &mut Clients,
+        site: &mut Site,
+        nodes: &mut Nodes,
+        (ledger, figures, diary): (&Arc<Ledger>, &Arc<Figures>, &Arc<Diary>),
+    ) -> Result<Vec<Fault>, String> {
+        let addresses: Vec<_> = nodes.servers.iter().map(Server::address).collect();
         let until = ledger.now() + self.time;
         // Who knows of a loss has to live on to tell it: of every two seeds one lets them.
         let pause_max = if self.loses && self.seed.is_multiple_of(2) { 8000 } else { 2000 };

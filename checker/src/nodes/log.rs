@@ -49,9 +49,12 @@ fn decode(entry: &Reply) -> Option<Entry> {
         let mut pairs = fields.list().chunks(2);
         pairs.find_map(|pair| (pair[0].text() == name).then(|| pair.get(1).map(Reply::text)).flatten())
     };
+    // Epoch, tag, the tag of the entry before, the time, channels.
+    let mut header = field("m")?.split(' ').skip(1);
+    let tag = u32::from_str_radix(header.next()?, 16).ok()?;
     Some(Entry {
-        place: Place { offset, tag: u32::from_str_radix(field("t")?, 16).ok()? },
-        channels: field("c")?.split(' ').map(str::to_owned).collect(),
+        place: Place { offset, tag },
+        channels: header.skip(2).map(str::to_owned).collect(),
         label: label_of(field("d")?)?,
     })
 }
