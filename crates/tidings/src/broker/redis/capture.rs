@@ -35,8 +35,10 @@ const ASKED_WITHIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a node waits for a mark of its own before it sets another.
 const MARK_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a node that ends may take to see what it has heard in the log, besides the lease of one that was killed.
+/// How long a node that ends may take to see what it has heard in the log, besides the lease of one that was killed; and
+/// with it.
 const END_PATIENCE: Duration = Duration::from_secs(1);
+const END_PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Captures, or is ready to.
 pub(crate) struct Capturer {
@@ -71,7 +73,8 @@ impl Capturer {
             never = self.work(&mut turn) => match never {},
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        let _left_or_late = timeout(self.lease + END_PATIENCE, self.leave(&mut turn)).await;
+        let patience = (self.lease + END_PATIENCE).min(END_PATIENCE_MAX);
+        let _left_or_late = timeout(patience, self.leave(&mut turn)).await;
     }
 
     fn name(&self) -> String {
