@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, EventName, Priority};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use self::{
@@ -32,8 +32,6 @@ use crate::{
 
 /// How long an event waits for what is stored before it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it looks whether that has come.
-const LOOK: Duration = Duration::from_millis(2);
 /// What JSON adds to the text of an event, at most: escapes, and the names of its channels.
 const ENVELOPE_BYTES: usize = 64 << 10;
 
@@ -149,10 +147,7 @@ impl Hearer {
     }
 
     async fn live(&self, live: Live) {
-        let due = Instant::now() + PATIENCE;
-        while self.log.head().offset < live.after && Instant::now() < due {
-            sleep(LOOK).await;
-        }
+        let _placed_or_late = timeout(PATIENCE, self.sight.placed(live.after)).await;
         self.deliver(&live.channels, live.event.as_ref(), &live.data, live.after);
     }
 
