@@ -28,6 +28,14 @@ pub(crate) struct NewEvent {
     pub(crate) tag: Tag,
 }
 
+impl NewEvent {
+    /// Draws the tag.
+    pub(super) fn new(draft: Draft, random: fn() -> u64) -> Self {
+        // Zero is the tag that compares with none.
+        Self { draft, tag: Tag((random() as u32).max(1)) }
+    }
+}
+
 /// What the appender knows of the log: the newest epoch, and the newest entry that it has seen or had acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Witness {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidings_protocol::{Epoch, EventId, Tag};
+use tidings_protocol::{Epoch, EventId};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep, timeout, timeout_at},
@@ -234,8 +234,7 @@ impl Batch {
                 continue;
             }
             self.keys.add(&item.draft);
-            // Zero is the tag that compares with none.
-            events.push(NewEvent { draft: item.draft, tag: Tag((random() as u32).max(1)) });
+            events.push(NewEvent::new(item.draft, random));
         }
         self.events += events.len();
         let waiting = Waiting { live, due, answer };

@@ -8,7 +8,6 @@ mod line;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use tidings_protocol::Tag;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
@@ -159,8 +158,8 @@ impl Capturer {
             return Ok(true);
         }
         let (count, to) = (drafts.len(), place.to_string());
-        let event = |draft| NewEvent { draft, tag: Tag(((self.random)() as u32).max(1)) };
-        let messages = Append { events: drafts.into_iter().map(event).collect() };
+        let events = drafts.into_iter().map(|draft| NewEvent::new(draft, self.random));
+        let messages = Append { events: events.collect() };
         let witness = self.sight.witness();
         let from = turn.from.as_deref().unwrap_or_default();
         let capture = Capture { holder: &turn.me, from, to: &to };

@@ -118,11 +118,7 @@ impl Connection {
     /// Sends commands and waits for their replies.
     pub(super) async fn ask(&mut self, commands: &[Command]) -> Result<Vec<Reply>, Broken> {
         self.send(commands).await?;
-        let mut replies = Vec::with_capacity(commands.len());
-        for _ in commands {
-            replies.push(self.receive().await?);
-        }
-        Ok(replies)
+        self.receive_all(commands.len()).await
     }
 
     /// Sends commands together. A failure means that the last of them was not handed over whole.
@@ -152,6 +148,15 @@ impl Connection {
         self.stream.flush().await?;
         self.is_flushed = true;
         Ok(())
+    }
+
+    /// So many replies.
+    pub(super) async fn receive_all(&mut self, count: usize) -> Result<Vec<Reply>, Broken> {
+        let mut replies = Vec::with_capacity(count);
+        for _ in 0..count {
+            replies.push(self.receive().await?);
+        }
+        Ok(replies)
     }
 
     /// The next reply. Cancel-safe: what has arrived is kept.

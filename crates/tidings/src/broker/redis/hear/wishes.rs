@@ -94,8 +94,10 @@ impl Wishes {
 
     /// One channel; answers its wish where that is another than before.
     fn name(&mut self, channel: &Subscription, is_wanted: bool) -> Option<Wish> {
-        let wish = Wish::Name(channel.as_str().into());
-        let is_heard = || self.settings.listens_to(channel.as_str()) && !is_captured(channel, &self.settings);
+        let channel = channel.as_str();
+        let wish = Wish::Name(channel.into());
+        // What is captured is delivered from the log.
+        let is_heard = || self.settings.listens_to(channel) && !self.settings.captures(channel);
         let has_changed = match is_wanted && is_heard() {
             true => self.of_names.insert(wish.clone()),
             false => self.of_names.remove(&wish),
@@ -126,7 +128,7 @@ fn of(patterns: &BTreeSet<String>, settings: &RedisSettings) -> BTreeSet<Wish> {
     wishes
 }
 
-/// Whether all that is asked for is captured: it is delivered from the log.
+/// Whether all that a pattern stands for is captured: it is delivered from the log.
 fn is_captured(wanted: &Subscription, settings: &RedisSettings) -> bool {
     let captures = settings.capture.iter().filter_map(|pattern| Subscription::parse(pattern.as_str()).ok());
     captures.into_iter().any(|captured| captured.covers(wanted))

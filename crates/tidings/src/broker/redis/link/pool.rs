@@ -65,7 +65,7 @@ impl Pool {
             Ok(Err(broken)) => return Err(not_done(&broken)),
             Err(_) => return Err(not_done(&self.door.late("did not take the call"))),
         }
-        let answered = timeout_at(due, replies(&mut connection, commands.len())).await;
+        let answered = timeout_at(due, connection.receive_all(commands.len())).await;
         let answered = answered.unwrap_or_else(|_| Err(self.door.late("did not answer")));
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         match answered {
@@ -101,14 +101,6 @@ impl Pool {
         }
         None
     }
-}
-
-async fn replies(connection: &mut Connection, count: usize) -> Result<Vec<Reply>, Broken> {
-    let mut replies = Vec::with_capacity(count);
-    for _ in 0..count {
-        replies.push(connection.receive().await?);
-    }
-    Ok(replies)
 }
 
 fn begins(reply: &Reply, words: &[&str]) -> bool {
