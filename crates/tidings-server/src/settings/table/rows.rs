@@ -1,6 +1,6 @@
 //! The rows of the table, in the order of the manual.
 
-use tidings::config::{Algorithm, AuthSettings, RedisSettings, TlsSettings, bounds};
+use tidings::config::{Algorithm, TlsSettings, bounds};
 
 use super::super::form::{
     Addresses, Algorithms, Count, Directory, DurabilityWord, Duration, EnvelopeWord, Form, Keys,
@@ -32,32 +32,39 @@ macro_rules! setting {
     };
 }
 
-/// A row of `[auth]`. Whoever gives one, even a bad one, wants a hub that asks for credentials. An open hub shows defaults.
-macro_rules! auth {
-    ($name:literal, $field:ident, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
-        auth!(Given::Anywhere, $name, $field, $form, $bound, $example, $doc)
-    };
-    ($given:expr, $name:literal, $field:ident, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
+/// A row of a section that need not be there: the first of its settings makes it, and without it defaults are shown.
+macro_rules! optional {
+    ($section:ident, $given:expr, $name:literal, $field:ident, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
         Setting {
-            name: concat!("auth.", $name),
+            name: concat!(stringify!($section), ".", $name),
             given: $given,
             form: <$form as Form>::NAME,
             bound: $bound,
             example: $example,
             doc: $doc,
             read: |settings, raw| {
-                let auth = settings.auth.get_or_insert_default();
-                auth.$field = <$form as Form>::read(raw)?;
+                let section = settings.$section.get_or_insert_default();
+                section.$field = <$form as Form>::read(raw)?;
                 Ok(())
             },
             show: |settings| {
-                let open = AuthSettings::default();
-                <$form as Form>::show(&settings.auth.as_ref().unwrap_or(&open).$field)
+                let none = Default::default();
+                <$form as Form>::show(&settings.$section.as_ref().unwrap_or(&none).$field)
             },
             differs: |one, other| {
-                one.auth.as_ref().map(|auth| &auth.$field) != other.auth.as_ref().map(|auth| &auth.$field)
+                one.$section.as_ref().map(|it| &it.$field) != other.$section.as_ref().map(|it| &it.$field)
             },
         }
+    };
+}
+
+/// A row of `[auth]`. Whoever gives one, even a bad one, wants a hub that asks for credentials. An open hub shows defaults.
+macro_rules! auth {
+    ($given:expr, $name:literal, $($rest:tt)+) => {
+        optional!(auth, $given, $name, $($rest)+)
+    };
+    ($name:literal, $($rest:tt)+) => {
+        optional!(auth, Given::Anywhere, $name, $($rest)+)
     };
 }
 
@@ -94,28 +101,8 @@ macro_rules! tls {
 
 /// A row of `[redis]`. Without a URL the rest has no effect: it is kept until all sources were read, and then let go.
 macro_rules! redis {
-    ($name:literal, $field:ident, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
-        Setting {
-            name: concat!("redis.", $name),
-            given: Given::Anywhere,
-            form: <$form as Form>::NAME,
-            bound: $bound,
-            example: $example,
-            doc: $doc,
-            read: |settings, raw| {
-                let redis = settings.redis.get_or_insert_default();
-                redis.$field = <$form as Form>::read(raw)?;
-                Ok(())
-            },
-            show: |settings| {
-                let alone = RedisSettings::default();
-                <$form as Form>::show(&settings.redis.as_ref().unwrap_or(&alone).$field)
-            },
-            differs: |one, other| {
-                one.redis.as_ref().map(|redis| &redis.$field)
-                    != other.redis.as_ref().map(|redis| &redis.$field)
-            },
-        }
+    ($($row:tt)+) => {
+        optional!(redis, Given::Anywhere, $($row)+)
     };
 }
 
