@@ -411,6 +411,8 @@ impl Log {
 
     /// What the log holds and costs.
     pub(crate) fn usage(&self) -> Usage {
+        // Counted before the state is locked: a publish locks the keys first.
+        let idempotency_keys = self.keys().len() as u64;
         let state = self.state();
         Usage {
             head: state.head,
@@ -419,7 +421,7 @@ impl Log {
             runs_bytes: self.runs().bytes() as u64,
             channels: state.index.channels() as u64,
             disk_bytes: self.store.disk_bytes(),
-            idempotency_keys: self.keys().len() as u64,
+            idempotency_keys,
         }
     }
 

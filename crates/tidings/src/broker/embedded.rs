@@ -228,9 +228,9 @@ impl Committer {
 
     /// What is known of each event's key.
     fn look_up(&self, items: &[Item], under_way: usize) -> Result<Vec<Option<EventId>>, Error> {
+        let newest = self.log.newest();
         let mut keys = self.log.keys();
         keys.forget_old(self.log.now());
-        let newest = self.log.newest();
         let mut new = under_way;
         let known = items.iter().enumerate().map(|(index, item)| {
             let Some(idempotency) = &item.draft.idempotency else { return Ok(None) };
