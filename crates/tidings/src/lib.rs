@@ -7,6 +7,7 @@ mod broker;
 pub mod config;
 mod connection;
 mod error;
+mod files;
 mod http;
 mod hub;
 mod limits;

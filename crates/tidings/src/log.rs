@@ -13,6 +13,7 @@ pub(crate) mod page;
 pub(crate) mod replica;
 mod ring;
 pub(crate) mod runs;
+mod served;
 pub(crate) mod store;
 
 use std::{
@@ -31,6 +32,7 @@ use self::{
     replica::Unknowns,
     ring::Ring,
     runs::Runs,
+    served::ServedLogs,
     store::{Store, StoreError, disk, memory::MemoryStore},
 };
 use crate::config::{Durability, LogSettings};
@@ -143,13 +145,15 @@ impl Log {
         let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
             let epochs = vec![EpochRow { epoch: newest.0, begins_after: 0, lost: Lost::None }];
             let state = State::new((0, Tag(0)), epochs, index, ring);
-            let store = MemoryStore::holding(kept_beside.map(disk::take).transpose()?);
+            let store = MemoryStore::holding(kept_beside.map(lock_for_another_log).transpose()?);
             let log = Self::new(state, Box::new(store), keys, retention, world);
             return Ok((log, Recovered { entries: 0, head: 0, lost: None }));
         };
         let layout =
             disk::Layout::for_retention(settings.retention_bytes, settings.durability == Durability::Fsync);
         let opening = disk::open(directory, layout)?;
+        let fail = |error| disk::OpenError::Io(directory.to_owned(), error);
+        let mut served = ServedLogs::read(directory).map_err(fail)?;
         let before = opening.checkpoint().cloned().unwrap_or_default();
         restore(&before, &mut index, &mut keys);
         let now = world.now();
@@ -165,6 +169,11 @@ impl Log {
             let (from, to) = (opened.head + 1, row.begins_after);
             lost_because.get_or_insert_with(|| format!("events {from} to {to} are missing from the end"));
         }
+        if served.disk_is_behind() && !epochs.is_empty() {
+            lost_because.get_or_insert_with(|| {
+                "another log took events meanwhile: one in memory, or of redis".into()
+            });
+        }
         // Lost ends are cut off: an epoch cannot have ended above the head that is left.
         epochs.iter_mut().for_each(|row| row.begins_after = row.begins_after.min(opened.head));
         let lost = if lost_because.is_some() { Lost::All } else { Lost::None };
@@ -179,6 +188,7 @@ impl Log {
         log.store
             .write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset)))
             .map_err(disk::OpenError::Store)?;
+        served.serve_disk().map_err(fail)?;
         Ok((log, recovered))
     }
 
@@ -457,6 +467,14 @@ pub(crate) struct Usage {
     pub(crate) channels: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) idempotency_keys: u64,
+}
+
+/// Takes a directory for a log that is not on its disk, and records that the one on its disk does not serve.
+fn lock_for_another_log(directory: &std::path::Path) -> Result<std::fs::File, disk::OpenError> {
+    let lock = disk::take(directory)?;
+    let outcome = ServedLogs::read(directory).and_then(|mut served| served.serve_other());
+    outcome.map_err(|error| disk::OpenError::Io(directory.to_owned(), error))?;
+    Ok(lock)
 }
 
 fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut Keys) {

@@ -61,6 +61,66 @@ fn reopening_gives_back_entries_losses_and_keys() {
     }
 }
 
+/// Runs the log of the directory once in another way, so that clients of the log on disk can miss events.
+fn serve_another(directory: &TestDir, world: &Arc<TestWorld>, is_of_a_broker: bool) -> Option<EventId> {
+    if is_of_a_broker {
+        Log::replica(&settings(3), Some(directory.path()), world.clone()).unwrap();
+        return None;
+    }
+    let memory = LogSettings { durability: Durability::Memory, ..settings(3) };
+    let (log, _) = disk_log(&memory, directory, world);
+    append_each(&log, [draft("a", "meanwhile")]).pop()
+}
+
+#[test]
+fn log_on_disk_tells_that_another_one_took_events_meanwhile() {
+    use tidings_protocol::body::GapReason::Epoch;
+    for is_of_a_broker in [false, true] {
+        let directory = TestDir::new();
+        let world = TestWorld::new(1);
+        let (log, _) = disk_log(&settings(3), &directory, &world);
+        let before = append_each(&log, [draft("a", "before")]).remove(0);
+        log.close().unwrap();
+        drop(log);
+        let other = serve_another(&directory, &world, is_of_a_broker);
+
+        let (log, recovered) = disk_log(&settings(3), &directory, &world);
+        assert!(recovered.lost.is_some_and(|why| why.contains("another log")));
+        assert_eq!(reason(&log, &before, "a"), Some(Epoch), "of a broker: {is_of_a_broker}");
+        let foreign = other.map(|id| reason(&log, &id, "a"));
+        assert_eq!(foreign, (!is_of_a_broker).then_some(Some(Epoch)), "an id of the other log is unknown");
+        let after = append_each(&log, [draft("a", "after")]).remove(0);
+        drop(log);
+        let (log, recovered) = disk_log(&settings(3), &directory, &world);
+        assert_eq!(recovered.lost, None, "it is told once");
+        assert_eq!(reason(&log, &after, "a"), None);
+        assert_eq!(reason(&log, &before, "a"), Some(Epoch), "whenever a client comes");
+    }
+}
+
+#[test]
+fn first_log_on_disk_after_one_in_memory_has_lost_nothing() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    serve_another(&directory, &world, false);
+    assert_eq!(disk_log(&settings(3), &directory, &world).1.lost, None);
+    assert_eq!(disk_log(&settings(3), &directory, &world).1.lost, None);
+}
+
+#[test]
+fn change_between_interval_and_fsync_is_the_same_log() {
+    let directory = TestDir::new();
+    let world = TestWorld::new(1);
+    let mut before = None;
+    for durability in [Durability::Interval, Durability::Fsync, Durability::Interval] {
+        let settings = LogSettings { durability, ..settings(30) };
+        let (log, recovered) = disk_log(&settings, &directory, &world);
+        assert_eq!(recovered.lost, None, "{durability:?}");
+        assert_eq!(before.and_then(|id| reason(&log, &id, "a")), None);
+        before = append_each(&log, [draft("a", "x")]).pop();
+    }
+}
+
 #[test]
 fn losses_and_keys_outlive_the_files_of_their_entries() {
     let directory = TestDir::new();

@@ -12,7 +12,7 @@ use std::{
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
@@ -26,7 +26,10 @@ use super::{
     record::{self, Placed},
     segment::{self, HEADER_BYTES, Header},
 };
-use crate::log::{checkpoint::Checkpoint, entry::Entry};
+use crate::{
+    files::{is_full, replace, sync_directory},
+    log::{checkpoint::Checkpoint, entry::Entry},
+};
 
 mod open;
 mod read;
@@ -494,27 +497,6 @@ fn drop_ranges(dropped: &mut Vec<(u64, u64)>, more: &[(u64, u64)]) {
         }
     }
     *dropped = joined;
-}
-
-/// Replaces a small file whole: after a crash the old or the new one stands.
-fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let beside = directory.join(format!("{name}.new"));
-    let file = File::create(&beside)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_data()?;
-    fs::rename(&beside, directory.join(name))?;
-    sync_directory(directory)
-}
-
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
 }
 
 fn copy(error: &io::Error) -> io::Error {

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use tidings_protocol::Tag;
 use tracing::warn;
 
-use super::{Active, DiskStore, Layout, Segment, drop_ranges, is_full, replace, segment, sync_directory};
+use super::{Active, DiskStore, Layout, Segment, drop_ranges, segment};
+use crate::files::{self, is_full, replace, sync_directory};
 use crate::log::{
     checkpoint::Checkpoint,
     entry::Filing,
@@ -119,10 +120,7 @@ pub(crate) fn open(directory: &Path, layout: Layout) -> Result<Opening, OpenErro
     let fail = |error| OpenError::Io(directory.to_owned(), error);
     let lock = take(directory)?;
     fs::create_dir_all(directory.join("segments")).map_err(fail)?;
-    let read = |name: &str| match fs::read(directory.join(name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => other.map(Some).map_err(fail),
-    };
+    let read = |name: &str| files::read(directory, name).map_err(fail);
     let checkpoint = read("checkpoint")?.and_then(|bytes| Checkpoint::decode(&bytes));
     let last_run = read("run.json")?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     Ok(Opening { directory: directory.to_owned(), layout, lock, checkpoint, last_run })
