@@ -6,6 +6,7 @@ mod answer;
 mod door;
 mod guest;
 mod head;
+mod pacing;
 mod reader;
 mod request;
 mod shard;

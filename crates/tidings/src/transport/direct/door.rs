@@ -71,7 +71,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.newcomers.is_empty()
             && self.woken.is_empty()
             && self.pages.is_empty()

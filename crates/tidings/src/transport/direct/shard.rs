@@ -20,6 +20,7 @@ use super::{
     Forwarded, Onward, Reader,
     door::{Bell, Door, Waiting, queue},
     guest::{Common, Guest, Next, Watch, is_gone},
+    pacing::PollPacing,
     reader::Request,
     stream::{Feed, Stream, chunk_of},
     visitor::Visitor,
@@ -38,8 +39,6 @@ pub(super) const BELL: Token = Token(usize::MAX);
 const ENTRIES_MAX: usize = 64;
 /// Streams that are left something before any of it is sent, but for those of one entry.
 const TOUCHED_MAX: usize = 4096;
-/// Streams that are written to before sockets are looked at again: publishes are taken while a broadcast goes out.
-const SENDS_MAX: usize = 128;
 /// Streams that may read on for themselves before those that wait for what is new are fed again.
 const LOOKS_MAX: usize = 32;
 /// Events of the sockets that are taken at once.
@@ -60,6 +59,8 @@ pub(crate) struct Shard {
     seen: u64,
     /// Those who were left something that is still to be sent.
     touched: Vec<usize>,
+    /// How many of them are sent to before the sockets are polled again: publishes are taken while a broadcast goes out.
+    pacing: PollPacing,
     wheel: Wheel,
     serial: u64,
     timers: u64,
@@ -96,6 +97,7 @@ impl Shard {
             fed: 0,
             seen: 0,
             touched: Vec::new(),
+            pacing: PollPacing::new(),
             wheel: Wheel::new(Instant::now()),
             serial: 0,
             timers: 0,
@@ -136,6 +138,7 @@ impl Shard {
             }
             self.door.is_awake();
             self.door.take(&mut taken);
+            self.pacing.note_poll(!events.is_empty() || !taken.is_empty());
             self.take(&mut taken, &mut again);
             // What is unstored, and ends, were looked at before.
             self.feed(&mut again);
@@ -203,7 +206,7 @@ impl Shard {
         if self.touched.is_empty() {
             self.queue_news(&feed, again);
         }
-        let later = self.touched.len().saturating_sub(SENDS_MAX);
+        let later = self.touched.len().saturating_sub(self.pacing.writes());
         let mut now = self.touched.split_off(later);
         for place in now.drain(..) {
             self.look(place, again, |guest, common| match guest.stream() {
