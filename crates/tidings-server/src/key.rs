@@ -17,7 +17,7 @@ use secret::NewKey;
 /// The secret is printed once and kept nowhere; the settings hold its hash.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names the key's holder: 1 to 64 bytes of A-Za-z0-9_.-
+    /// Names the key's holder: 1 to 250 bytes of A-Za-z0-9_.-
     #[arg(long, value_name = "NAME")]
     name: String,
     /// What the key may do: publish, subscribe or manage; may be given several times. Patterns imply theirs.

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt as _;
 use serde_json::{Map, Value, json};
-use tidings::config::bounds::{duration_text, pattern_fault};
+use tidings::config::bounds::{duration_text, pattern_fault, user_name_fault};
 use tidings::config::{Algorithm, AuthSettings, Secret, Settings};
 use tidings_protocol::{Pattern, user_segment};
 
@@ -108,8 +108,8 @@ fn signer(auth: &AuthSettings) -> Result<(Algorithm, &Secret), String> {
 }
 
 fn check(args: &Args, auth: &AuthSettings) -> Result<(), String> {
-    if args.sub.is_empty() {
-        return Err("--sub is empty; give the user's name".to_owned());
+    if let Some(fault) = user_name_fault(&args.sub) {
+        return Err(format!("--sub {fault}"));
     }
     for (flag, patterns) in [("--subscribe", &args.subscribe), ("--publish", &args.publish)] {
         if let Some(fault) = patterns.iter().find_map(|pattern| pattern_fault(pattern, false)) {

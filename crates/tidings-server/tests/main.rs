@@ -36,6 +36,7 @@ mod key;
 mod limits;
 mod limits_each;
 mod matrix;
+mod names;
 mod nodes;
 mod old_publishers;
 mod open_hub;

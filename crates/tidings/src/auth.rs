@@ -20,7 +20,7 @@ pub(crate) use self::board::{Note, PutUp};
 pub use self::hook::{Action, Hook, HookError, Question, Who};
 pub(crate) use self::{
     board::{Board, News, tell_again},
-    caller::{Caller, Principal},
+    caller::{Caller, PUBLISHER_BYTES_MAX, Principal},
     gate::{Gate, denied},
     hook::Asker,
     permit::{ManagePermit, PublishPermit, SubscribePermit},

@@ -16,17 +16,14 @@ pub(crate) mod runs;
 mod served;
 pub(crate) mod store;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tidings_protocol::{Epoch, EventId, Tag};
 
 use self::{
     breaks::{Breaks, Cut},
     checkpoint::{Checkpoint, EpochRow, Lost},
-    entry::{Draft, Entry, Millis},
+    entry::{Draft, Entry, Millis, millis},
     idempotency::Keys,
     index::Index,
     replica::Unknowns,
@@ -489,10 +486,6 @@ fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut Keys) {
 
 fn recovered_keeps(log: &Log, offset: u64) -> bool {
     log.state().index.tag(offset).is_some()
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 #[cfg(test)]

@@ -9,25 +9,29 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tidings_protocol::{
     ChannelName, EventName, Priority,
-    body::{PublishMessage, parse_object},
+    body::{KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, PublishMessage, parse_object},
 };
 use tokio::sync::Semaphore;
 
 use crate::{
-    auth::PublishPermit,
+    auth::{PUBLISHER_BYTES_MAX, PublishPermit},
     broker::{Broker, Item, Published},
     config::{Envelope, Settings},
     error::{Code, Error},
-    log::entry::{Draft, Idempotency, Millis},
+    log::{
+        entry::{Draft, Idempotency, Millis, millis},
+        store::SHORT_BYTES_MAX,
+    },
     metrics::Metrics,
 };
 
 /// How long a publish may wait for its turn.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The longest key.
-const KEY_BYTES_MAX: usize = 200;
-/// Text of publishes that wait for the log, in KiB: what slow disks may cost in memory.
+/// Text, names and keys of publishes that wait for the log, in KiB: what slow disks may cost in memory.
 const WAITING_KIB_MAX: usize = 64 << 10;
+
+// A publisher's name is stored beside its idempotency keys.
+const _: () = assert!(PUBLISHER_BYTES_MAX <= SHORT_BYTES_MAX);
 
 /// Accepts publishes for one hub.
 pub(crate) struct Publisher {
@@ -72,9 +76,9 @@ impl Publisher {
         let mut bytes = 0;
         let mut items = Vec::with_capacity(messages.len());
         for (index, message) in messages.into_iter().enumerate() {
-            bytes += message.data.len();
-            let item = self.check(permit, message, now);
-            items.push(item.map_err(|error| error.at(index))?);
+            let item = self.check(permit, message, now).map_err(|error| error.at(index))?;
+            bytes += item.draft.record_bytes();
+            items.push(item);
         }
         let kib = (bytes >> 10).clamp(1, WAITING_KIB_MAX) as u32;
         let _room = tokio::time::timeout(DEADLINE, self.waiting.acquire_many(kib)).await.map_err(|_| {
@@ -109,6 +113,13 @@ impl Publisher {
             )
             .limit("event_bytes"));
         }
+        let channels = message.channels.len();
+        if !(1..=MESSAGE_CHANNELS_MAX).contains(&channels) {
+            let detail = format!(
+                "event names {channels} channels; limit is 1 to {MESSAGE_CHANNELS_MAX}; send several"
+            );
+            return Err(Error::new(Code::TooManyChannels, detail));
+        }
         for (key, code) in [(&message.key, Code::BadKey), (&message.idempotency_key, Code::BadIdempotencyKey)]
         {
             if let Some(key) = key.as_ref().filter(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
@@ -127,7 +138,7 @@ impl Publisher {
             key: key.into(),
             fingerprint: fingerprint(&message.channels, message.event.as_ref(), &message.data),
         });
-        let expires_at = message.ttl.map(|ttl| now.saturating_add(ttl.as_millis() as Millis));
+        let expires_at = message.ttl.map(|ttl| now.saturating_add(millis(ttl)));
         let draft = Draft {
             channels: message.channels.into(),
             event: message.event,

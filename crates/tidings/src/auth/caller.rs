@@ -9,7 +9,19 @@ use super::{
     rights::Rights,
     token::{Claims, Mark},
 };
-use crate::config::Algorithm;
+use crate::config::{
+    Algorithm,
+    bounds::{KEY_NAME_BYTES_MAX, USER_NAME_BYTES_MAX},
+};
+
+const OF_USER: &str = "user:";
+const OF_KEY: &str = "key:";
+
+/// Longest name that [`Principal::publisher`] returns.
+pub(crate) const PUBLISHER_BYTES_MAX: usize = {
+    let (user, key) = (OF_USER.len() + USER_NAME_BYTES_MAX, OF_KEY.len() + KEY_NAME_BYTES_MAX);
+    if user > key { user } else { key }
+};
 
 /// Who is on the other end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,8 +68,8 @@ impl Principal {
     pub(crate) fn publisher(&self) -> Arc<str> {
         match self {
             Self::Local | Self::Anonymous => "".into(),
-            Self::User(name) => format!("user:{name}").into(),
-            Self::Key(name) => format!("key:{name}").into(),
+            Self::User(name) => format!("{OF_USER}{name}").into(),
+            Self::Key(name) => format!("{OF_KEY}{name}").into(),
         }
     }
 }

@@ -9,12 +9,10 @@ use tidings_protocol::Subscription;
 
 pub(super) use self::keys::{Key, Mark, from_jwks};
 use super::Flaw;
-use crate::config::{Algorithm, AuthSettings};
+use crate::config::{Algorithm, AuthSettings, bounds::user_name_fault};
 
 /// The longest token. Identity providers that put groups into tokens stay below it; nobody needs more.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
-/// The longest name of a user.
-const USER_BYTES_MAX: usize = 256;
 /// Patterns of one kind in a token.
 const PATTERNS_MAX: usize = 1_000;
 
@@ -121,7 +119,7 @@ fn user(claim: Option<&Value>) -> Option<String> {
         Value::Number(number) if number.is_u64() || number.is_i64() => number.to_string(),
         _ => return None,
     };
-    (!name.is_empty() && name.len() <= USER_BYTES_MAX && !name.contains('\0')).then_some(name)
+    user_name_fault(&name).is_none().then_some(name)
 }
 
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Flaw> {

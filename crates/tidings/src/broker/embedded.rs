@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tidings_protocol::EventId;
+use tidings_protocol::{EventId, body::BATCH_MESSAGES_MAX};
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
     oneshot,
@@ -17,12 +17,13 @@ use tracing::error;
 
 use super::{Audience, Item, KeysUnderWay, Published, not_stored, shutting_down};
 use crate::{
+    config::bounds::BODY_BYTES,
     error::{Code, Error},
     log::{
         Log,
         entry::{Draft, Entry, Unstored},
         idempotency::Known,
-        store::StoreError,
+        store::{RECORD_BYTES_BESIDE_TEXT_MAX, StoreError, disk::SEGMENT_BYTES_MAX},
     },
     metrics::Metrics,
     wake::{self, Ring},
@@ -36,8 +37,14 @@ const QUEUE_MAX: usize = 4096;
 const COMMIT_PUBLISHES_MAX: usize = 1024;
 /// Events of a publish that is appended without the writer.
 const APPENDED_NOW_MAX: usize = 64;
-/// Text that goes into one commit, unless a single publish brings more.
+/// Bytes of records that go into one commit, unless a single publish brings more.
 const COMMIT_BYTES_MAX: usize = 4 << 20;
+/// Bytes of the records of one publish, at most.
+const PUBLISH_BYTES_MAX: u64 =
+    *BODY_BYTES.end() + BATCH_MESSAGES_MAX as u64 * RECORD_BYTES_BESIDE_TEXT_MAX as u64;
+
+// A commit stands in one file, and positions in a file are 32 bits.
+const _: () = assert!(SEGMENT_BYTES_MAX + COMMIT_BYTES_MAX as u64 + PUBLISH_BYTES_MAX <= u32::MAX as u64);
 
 /// One publish: its events are stored together or not at all.
 struct Publish {
@@ -329,7 +336,7 @@ impl Group {
         if !item.is_stored {
             return Slot::Unstored { after_drafts: self.drafts.len(), draft: Box::new(item.draft) };
         }
-        self.bytes += item.draft.data.len();
+        self.bytes += item.draft.record_bytes();
         self.keys.add(&item.draft);
         self.drafts.push(item.draft);
         Slot::Draft(self.drafts.len() - 1)

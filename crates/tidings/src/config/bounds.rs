@@ -12,7 +12,7 @@ use super::{Fault, Settings, network};
 
 pub use self::auth::{
     HOOK_RECHECK, HOOK_TIMEOUT, HOOK_TTL, KEY_NAME_BYTES_MAX, LEEWAY, SECRET_BYTES_ADVISED, TOKEN_MAX_AGE,
-    key_name_fault, pattern_fault,
+    USER_NAME_BYTES_MAX, key_name_fault, pattern_fault, user_name_fault,
 };
 pub use self::redis::{REDIS_DEADLINE, REDIS_LEASE, REDIS_PREFIX_BYTES_MAX, REDIS_REPLICAS_MIN};
 

@@ -1,12 +1,17 @@
 //! One stored event, as every reader shares it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, Epoch, EventId, EventName, Priority, Skip, Tag, sse};
 
 /// Milliseconds since 1970, by the wall clock.
 pub(crate) type Millis = u64;
+
+/// Returns a duration in milliseconds; the longest that there is if it is longer.
+pub(crate) fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
 
 /// What a publisher asked for, checked and stamped with the time, before it has a place in the log.
 #[derive(Debug, Clone)]
@@ -141,12 +146,9 @@ impl Entry {
 
     /// What the store keeps of it, in bytes: its record there.
     pub(crate) fn record_bytes(&self) -> u32 {
-        const FIXED_BYTES: usize = 48;
-        let names: usize = self.channels.iter().map(|channel| channel.as_str().len() + 1).sum();
-        let event = self.event.as_ref().map_or(0, |event| event.as_str().len() + 1);
-        let key = self.key.as_deref().map_or(0, |key| key.len() + 1);
-        let idempotency = self.idempotency.as_ref().map_or(0, |it| it.publisher.len() + it.key.len() + 18);
-        (FIXED_BYTES + names + event + key + idempotency + self.data_len) as u32
+        let Self { channels, event, key, idempotency, data_len, .. } = self;
+        let bytes = record_bytes(channels, event.as_ref(), key.as_deref(), idempotency.as_ref(), *data_len);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
     /// What it is filed by.
@@ -204,7 +206,29 @@ pub(crate) fn frame_without_id(event: Option<&EventName>, data: &str) -> Bytes {
     Bytes::from(frame)
 }
 
+/// Bytes of a record: its text, its names and keys with their lengths, and fields of fixed size.
+fn record_bytes(
+    channels: &[ChannelName],
+    event: Option<&EventName>,
+    key: Option<&str>,
+    idempotency: Option<&Idempotency>,
+    data_len: usize,
+) -> usize {
+    const FIXED_BYTES: usize = 48;
+    let names: usize = channels.iter().map(|channel| channel.as_str().len() + 1).sum();
+    let event = event.map_or(0, |event| event.as_str().len() + 1);
+    let key = key.map_or(0, |key| key.len() + 1);
+    let idempotency = idempotency.map_or(0, |it| it.publisher.len() + it.key.len() + 18);
+    FIXED_BYTES + names + event + key + idempotency + data_len
+}
+
 impl Draft {
+    /// What the store will keep of it, in bytes: its record there.
+    pub(crate) fn record_bytes(&self) -> usize {
+        let Self { channels, event, key, idempotency, data, .. } = self;
+        record_bytes(channels, event.as_ref(), key.as_deref(), idempotency.as_ref(), data.len())
+    }
+
     /// The frame of an event that is not stored: it carries no id.
     pub(crate) fn frame_without_id(&self) -> Bytes {
         frame_without_id(self.event.as_ref(), &self.data)

@@ -9,6 +9,7 @@ use std::{fmt, io, sync::Arc};
 
 use tidings_protocol::Epoch;
 
+pub(crate) use self::record::{RECORD_BYTES_BESIDE_TEXT_MAX, SHORT_BYTES_MAX};
 use super::{checkpoint::Checkpoint, entry::Entry};
 
 /// Keeps entries by offset. One writer appends; any thread reads.

@@ -102,7 +102,7 @@ fn keys_that_are_not_to_be_told_apart_are_refused() {
         &[
             "t.toml:1:8: auth.keys has two keys named \"a\"; rename one",
             "t.toml:1:8: auth.keys has the hash of \"c\" twice; each key has a secret of its own",
-            "t.toml:1:8: auth.keys has a name that is \"d d\"; 1 to 64 bytes of A-Za-z0-9_.-",
+            "t.toml:1:8: auth.keys has a name that is \"d d\"; 1 to 250 bytes of A-Za-z0-9_.-",
         ],
     );
 }

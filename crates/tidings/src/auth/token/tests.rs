@@ -3,7 +3,7 @@
 use ring::hmac;
 
 use super::*;
-use crate::config::Secret;
+use crate::config::{Secret, bounds::USER_NAME_BYTES_MAX};
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
 
@@ -141,7 +141,7 @@ fn claims_are_read_with_their_types() {
 
 #[test]
 fn claims_of_a_wrong_type_are_refused() {
-    let long = format!(r#"{{"sub":"{}","exp":1}}"#, "x".repeat(USER_BYTES_MAX + 1));
+    let long = format!(r#"{{"sub":"{}","exp":1}}"#, "x".repeat(USER_NAME_BYTES_MAX + 1));
     for text in [
         r#"{"exp":1}"#,
         r#"{"sub":"","exp":1}"#,

@@ -228,7 +228,7 @@ impl Batch {
         let Publish { items, due, answer } = publish;
         let (mut events, mut live) = (Vec::with_capacity(items.len()), Vec::new());
         for (place, item) in items.into_iter().enumerate() {
-            self.bytes += item.draft.data.len();
+            self.bytes += item.draft.record_bytes();
             if !item.is_stored {
                 live.push((place, item));
                 continue;

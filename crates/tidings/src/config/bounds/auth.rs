@@ -21,8 +21,10 @@ pub const HOOK_TTL: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_h
 pub const HOOK_RECHECK: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(24);
 /// `auth.token_max_age`.
 pub const TOKEN_MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 365);
-/// How long the name of an API key may be.
-pub const KEY_NAME_BYTES_MAX: usize = 64;
+/// Longest name of an API key.
+pub const KEY_NAME_BYTES_MAX: usize = 250;
+/// Longest name of a user.
+pub const USER_NAME_BYTES_MAX: usize = 250;
 /// How long `auth.secret` should be at least. RFC 7518, 3.2: as long as the output of the hash.
 pub const SECRET_BYTES_ADVISED: usize = 32;
 
@@ -33,11 +35,25 @@ const OTHER_CLAIMS: [&str; 7] = ["aud", "exp", "iat", "iss", "jti", "nbf", "tidi
 pub fn key_name_fault(name: &str) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     match () {
-        () if name.is_empty() => Some("is empty; 1 to 64 bytes of A-Za-z0-9_.-".to_owned()),
+        () if name.is_empty() => Some(format!("is empty; 1 to {KEY_NAME_BYTES_MAX} bytes of A-Za-z0-9_.-")),
         () if name.len() > KEY_NAME_BYTES_MAX => {
             Some(format!("is {} bytes; at most {KEY_NAME_BYTES_MAX}", name.len()))
         }
-        () if !name.bytes().all(allowed) => Some(format!("is {name:?}; 1 to 64 bytes of A-Za-z0-9_.-")),
+        () if !name.bytes().all(allowed) => {
+            Some(format!("is {name:?}; 1 to {KEY_NAME_BYTES_MAX} bytes of A-Za-z0-9_.-"))
+        }
+        () => None,
+    }
+}
+
+/// What is wrong with the name of a user, to go on after what it names.
+pub fn user_name_fault(name: &str) -> Option<String> {
+    match () {
+        () if name.is_empty() => Some(format!("is empty; 1 to {USER_NAME_BYTES_MAX} bytes without NUL")),
+        () if name.len() > USER_NAME_BYTES_MAX => {
+            Some(format!("is {} bytes; at most {USER_NAME_BYTES_MAX}", name.len()))
+        }
+        () if name.contains('\0') => Some("has a NUL; leave it out".to_owned()),
         () => None,
     }
 }

@@ -37,6 +37,8 @@ mod read;
 use open::Standing;
 pub(crate) use open::{OpenError, open, take};
 
+/// A file takes no further batch when it has grown to this.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 32 << 20;
 /// A slot whose entry was let go.
 const DEAD: u32 = 0;
 
@@ -52,7 +54,7 @@ pub(crate) struct Layout {
 impl Layout {
     /// Files of a sixteenth of what is kept, so that room comes back in small steps.
     pub(crate) fn for_retention(retention_bytes: u64, sync_each_batch: bool) -> Self {
-        Self { segment_bytes: (retention_bytes / 16).clamp(1 << 20, 32 << 20), sync_each_batch }
+        Self { segment_bytes: (retention_bytes / 16).clamp(1 << 20, SEGMENT_BYTES_MAX), sync_each_batch }
     }
 }
 
@@ -227,7 +229,7 @@ impl DiskStore {
         if active.good_bytes >= self.layout.segment_bytes {
             self.roll(active).map_err(StoreError::NotStored)?;
         }
-        let (bytes, places) = record::encode_batch(batch, active.good_bytes);
+        let (bytes, places) = record::encode_batch(batch, active.good_bytes)?;
         if let Err(error) = active.file.write_all_at(&bytes, active.good_bytes) {
             // What was written of it must not be found at the next start.
             if active.file.set_len(active.good_bytes).is_err() || !is_full(&error) {
@@ -244,13 +246,13 @@ impl DiskStore {
             self.note_unsynced(&active.file);
         }
         active.good_bytes += bytes.len() as u64;
-        let newest = batch.last().expect("a batch has entries");
+        let Some(newest) = batch.last() else { return Ok(()) };
         (active.last, active.last_tag) = (newest.offset, newest.tag);
-        let mut segments = self.segments_mut();
-        let segment = segments.back_mut().expect("there is always an active segment");
-        segment.fill(&places);
-        segment.file_bytes = active.good_bytes;
-        segment.last = newest.offset;
+        if let Some(segment) = self.segments_mut().back_mut() {
+            segment.fill(&places);
+            segment.file_bytes = active.good_bytes;
+            segment.last = newest.offset;
+        }
         Ok(())
     }
 

@@ -11,9 +11,12 @@
 //!         | idempotency? publisher length u8, bytes, key length u8, bytes, fingerprint 16 bytes | data
 //! ```
 
-use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
-use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag};
+use tidings_protocol::{
+    CHANNEL_BYTES_MAX, ChannelName, Epoch, EventName, Priority, Tag,
+    body::{KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX},
+};
 
 use super::StoreError;
 use crate::log::entry::{Draft, Entry, Filing, Idempotency, Millis};
@@ -24,6 +27,20 @@ pub(crate) const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"TDB1");
 pub(crate) const BATCH_HEADER_BYTES: usize = 32;
 /// Bytes of a record before its payload.
 pub(crate) const RECORD_HEADER_BYTES: usize = 8;
+
+/// Longest text whose length is stored in one byte.
+pub(crate) const SHORT_BYTES_MAX: usize = u8::MAX as usize;
+/// Bytes of a record, at most, without its text.
+pub(crate) const RECORD_BYTES_BESIDE_TEXT_MAX: usize = RECORD_HEADER_BYTES
+    + 40
+    + MESSAGE_CHANNELS_MAX * (1 + CHANNEL_BYTES_MAX)
+    + 4 * (1 + SHORT_BYTES_MAX)
+    + 16;
+
+const _: () = assert!(CHANNEL_BYTES_MAX <= SHORT_BYTES_MAX);
+const _: () = assert!(EventName::BYTES_MAX <= SHORT_BYTES_MAX);
+const _: () = assert!(KEY_BYTES_MAX <= SHORT_BYTES_MAX);
+const _: () = assert!(MESSAGE_CHANNELS_MAX <= u16::MAX as usize);
 
 const HAS_EVENT: u8 = 1;
 const HAS_KEY: u8 = 2;
@@ -38,26 +55,49 @@ pub(crate) struct Placed {
 }
 
 /// Encodes a batch that will stand at `position` of its file, and says where each record will be.
-pub(crate) fn encode_batch(entries: &[Arc<Entry>], position: u64) -> (Vec<u8>, Vec<Placed>) {
+///
+/// # Errors
+/// [`StoreError::NotStored`] if a length or a position does not fit its field.
+pub(crate) fn encode_batch(
+    entries: &[Arc<Entry>],
+    position: u64,
+) -> Result<(Vec<u8>, Vec<Placed>), StoreError> {
     let mut out = vec![0; BATCH_HEADER_BYTES];
     let mut places = Vec::with_capacity(entries.len());
     for entry in entries {
         let start = out.len();
         out.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
-        encode_payload(entry, &mut out);
+        encode_payload(entry, &mut out)?;
         let payload = &out[start + RECORD_HEADER_BYTES..];
-        let (length, crc) = (payload.len() as u32, crc32fast::hash(payload));
+        let length: u32 = narrow("a stored event", payload.len())?;
+        let crc = crc32fast::hash(payload);
         out[start..start + 4].copy_from_slice(&length.to_le_bytes());
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
         places.push(Placed {
             offset: entry.offset,
-            position: (position as usize + start) as u32,
-            bytes: (out.len() - start) as u32,
+            position: position_at(position, start)?,
+            bytes: narrow("a stored event", out.len() - start)?,
         });
     }
     let first = entries.first().map_or(0, |entry| entry.offset);
-    write_batch_header(&mut out, entries.len() as u32, first);
-    (out, places)
+    write_batch_header(&mut out, entries.len(), first)?;
+    Ok((out, places))
+}
+
+/// Returns a length as its field holds it.
+fn narrow<N: TryFrom<usize>>(name: &str, length: usize) -> Result<N, StoreError> {
+    N::try_from(length).map_err(|_| too_long(name, length as u64, size_of::<N>()))
+}
+
+/// Returns where a record stands in its file.
+fn position_at(batch: u64, start: usize) -> Result<u32, StoreError> {
+    let position = batch.saturating_add(start as u64);
+    u32::try_from(position).map_err(|_| too_long("a file of the log", position, size_of::<u32>()))
+}
+
+fn too_long(name: &str, length: u64, field_bytes: usize) -> StoreError {
+    let detail = format!("{name} is too long: {length}; limit is what {field_bytes} bytes count");
+    StoreError::NotStored(io::Error::new(io::ErrorKind::InvalidInput, detail))
 }
 
 /// Copies records of a file into a batch that will stand at `position` of another, each checked.
@@ -82,23 +122,26 @@ pub(crate) fn copy_batch(
             Some(offset) if offset == placed.offset => {}
             other => return Err(damaged(format!("event {other:?} stands in its place"))),
         }
-        places.push(Placed { position: (position as usize + start) as u32, ..*placed });
+        places.push(Placed { position: position_at(position, start)?, ..*placed });
     }
     let first = records.first().map_or(0, |placed| placed.offset);
-    write_batch_header(&mut out, records.len() as u32, first);
+    write_batch_header(&mut out, records.len(), first)?;
     Ok((out, places))
 }
 
-fn write_batch_header(batch: &mut [u8], records: u32, first: u64) {
+fn write_batch_header(batch: &mut [u8], records: usize, first: u64) -> Result<(), StoreError> {
     let (header, body) = batch.split_at_mut(BATCH_HEADER_BYTES);
+    let body_bytes: u32 = narrow("a batch", body.len())?;
+    let records: u32 = narrow("a batch's count of events", records)?;
     header[0..4].copy_from_slice(&BATCH_MAGIC.to_le_bytes());
-    header[4..8].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    header[4..8].copy_from_slice(&body_bytes.to_le_bytes());
     header[8..12].copy_from_slice(&records.to_le_bytes());
     header[12..16].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
     header[16..24].copy_from_slice(&first.to_le_bytes());
     header[24..28].fill(0);
     let crc = crc32fast::hash(&header[..28]);
     header[28..32].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
 }
 
 /// What a batch header says, once it was found true.
@@ -127,7 +170,7 @@ pub(crate) fn decode_batch_header(bytes: &[u8]) -> Option<BatchHeader> {
     (crc32fast::hash(&bytes[..28]).to_le_bytes() == bytes[28..32]).then_some(header)
 }
 
-fn encode_payload(entry: &Entry, out: &mut Vec<u8>) {
+fn encode_payload(entry: &Entry, out: &mut Vec<u8>) -> Result<(), StoreError> {
     out.extend_from_slice(&entry.offset.to_le_bytes());
     out.extend_from_slice(&entry.epoch.0.to_le_bytes());
     out.extend_from_slice(&entry.tag.0.to_le_bytes());
@@ -140,28 +183,30 @@ fn encode_payload(entry: &Entry, out: &mut Vec<u8>) {
             | flag(entry.key.is_some(), HAS_KEY)
             | flag(entry.idempotency.is_some(), HAS_IDEMPOTENCY),
     );
-    out.extend_from_slice(&(entry.channels.len() as u16).to_le_bytes());
+    let channels: u16 = narrow("an event's count of channels", entry.channels.len())?;
+    out.extend_from_slice(&channels.to_le_bytes());
     for channel in &entry.channels {
-        push_short(out, channel.as_str());
+        push_short(out, "a channel's name", channel.as_str())?;
     }
     if let Some(event) = &entry.event {
-        push_short(out, event.as_str());
+        push_short(out, "an event's name", event.as_str())?;
     }
     if let Some(key) = &entry.key {
-        push_short(out, key);
+        push_short(out, "a key", key)?;
     }
     if let Some(idempotency) = &entry.idempotency {
-        push_short(out, &idempotency.publisher);
-        push_short(out, &idempotency.key);
+        push_short(out, "a publisher's name", &idempotency.publisher)?;
+        push_short(out, "an idempotency key", &idempotency.key)?;
         out.extend_from_slice(&idempotency.fingerprint);
     }
     out.extend_from_slice(entry.data().as_bytes());
+    Ok(())
 }
 
-fn push_short(out: &mut Vec<u8>, text: &str) {
-    let length = u8::try_from(text.len()).expect("names and keys are at most 255 bytes");
-    out.push(length);
+fn push_short(out: &mut Vec<u8>, name: &str, text: &str) -> Result<(), StoreError> {
+    out.push(narrow(name, text.len())?);
     out.extend_from_slice(text.as_bytes());
+    Ok(())
 }
 
 /// Reads one record, from its length field, and checks it.
@@ -381,3 +426,6 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(self.take(length)?).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;
