@@ -436,7 +436,7 @@ fn refused_mirror_does_not_keep_the_event_from_the_log() {
     assert_eq!(reader.data(), "stored");
     hub.post("/api/v1/events/project.42?store=false", "not stored").is(200);
     assert_eq!(reader.data(), "not stored");
-    eventually("it is counted", || hub.metric("tidings_mirror_refused") == 2.0);
+    eventually("it is counted", || hub.metric("tidings_mirror_refused_total") == 2.0);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::process::{Directory, Hub};
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::redis_server::RedisServer;
+use super::ways::WAYS;
 
 #[test]
 fn hub_is_alive_and_ready() {
@@ -52,6 +55,63 @@ fn metrics_are_named_and_count() {
         assert!(text.lines().any(|it| it.split(' ').next() == Some(name)), "{name} is not in {text}");
     }
     assert!(text.ends_with("# EOF\n"), "the text is whole");
+}
+
+#[test]
+fn build_is_named_by_its_version() {
+    let directory = Directory::new();
+    let text = Hub::in_memory(&directory, &[]).get("/metrics").text();
+    let line = format!("tidings_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+    assert!(text.lines().any(|it| it == line), "{line:?} is not in {text}");
+}
+
+#[test]
+fn durations_of_each_step_are_counted_once() {
+    let directory = Directory::new();
+    let hub = Hub::serve(&directory, &[("TIDINGS_LOG_DURABILITY", "fsync")]);
+    hub.publish("a", "1");
+    hub.post("/api/v1/events/a", "x".repeat(300_000)).is(413);
+    hub.post("/api/v1/publish", r#"[{"channels":["a"],"data":"2"},{"channels":["a"],"data":"3"}]"#).is(200);
+    for (name, count) in
+        [("publish", 2.0), ("append", 2.0), ("fsync", 2.0), ("broker_roundtrip", 0.0), ("delivery_lag", 0.0)]
+    {
+        assert_eq!(hub.metric(&format!("tidings_{name}_seconds_count")), count, "{name}");
+        assert_eq!(hub.metric(&format!("tidings_{name}_seconds_bucket{{le=\"+Inf\"}}")), count, "{name}");
+        assert!(hub.metric(&format!("tidings_{name}_seconds_sum")) < 10.0, "{name}");
+    }
+}
+
+#[test]
+fn delivery_lag_is_that_of_live_events_and_not_of_history() {
+    for way in WAYS {
+        let directory = Directory::new();
+        let hub = Hub::in_memory(&directory, &[]);
+        hub.publish("a", "old");
+        let mut reader = Reader::over(way.ask(&hub, "/api/v1/events/a?history=all", &[]));
+        assert_eq!(reader.data(), "old");
+        assert_eq!(hub.metric("tidings_delivery_lag_seconds_count"), 0.0, "{way:?}");
+        hub.publish("a", "new");
+        assert_eq!(reader.data(), "new");
+        // A shard counts behind the last write of a broadcast, which the reader may see before.
+        eventually("the delivery is counted", || hub.metric("tidings_delivery_lag_seconds_count") == 1.0);
+    }
+}
+
+#[test]
+fn exchanges_with_redis_are_counted_and_so_are_connections_to_it() {
+    let (directory, redis) = (Directory::new(), RedisServer::start());
+    let hub = Hub::with_redis(&directory, &redis, &[]);
+    hub.until_ready();
+    let before = hub.metric("tidings_broker_roundtrip_seconds_count");
+    hub.publish("a", "1");
+    assert!(hub.metric("tidings_broker_roundtrip_seconds_count") > before);
+    assert_eq!(hub.metric("tidings_append_seconds_count"), 1.0);
+    eventually("connections are counted", || hub.metric("tidings_broker_connections_total") > 0.0);
+    let text = hub.get("/metrics").text();
+    for name in ["tidings_broker_connections", "tidings_mirror_refused"] {
+        let line = format!("# TYPE {name} counter");
+        assert!(text.lines().any(|it| it == line), "{line:?} is not in {text}");
+    }
 }
 
 #[test]

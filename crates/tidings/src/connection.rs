@@ -313,6 +313,7 @@ impl Connection {
         let now = self.log.now();
         let mut out = Vec::with_capacity(page.parts.len() + page.steps.len());
         let mut bytes = 0;
+        let mut is_lag_counted = is_behind;
         // Nothing overtook what is joined, and it is for everybody as it is.
         for part in page.parts {
             (self.cursor, self.tag) = part.end;
@@ -336,6 +337,9 @@ impl Connection {
                     return out;
                 }
                 out.push(frame);
+                if !std::mem::replace(&mut is_lag_counted, true) {
+                    self.metrics.delivery_lag(now.saturating_sub(entry.published_at));
+                }
             }
             if overtakes {
                 self.skips = self.skips_with(&entry);

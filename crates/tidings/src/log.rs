@@ -32,7 +32,10 @@ use self::{
     served::ServedLogs,
     store::{Store, StoreError, disk, memory::MemoryStore},
 };
-use crate::config::{Durability, LogSettings};
+use crate::{
+    config::{Durability, LogSettings},
+    metrics::Histogram,
+};
 
 /// How many epochs are remembered; ids of older ones count as foreign.
 const EPOCHS_MAX: usize = 10_000;
@@ -337,6 +340,11 @@ impl Log {
     /// What the store says; nothing can be appended after that.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.store.sync()
+    }
+
+    /// Durations of the calls that make a file of the log safe.
+    pub(crate) fn fsyncs(&self) -> Histogram {
+        self.store.fsyncs()
     }
 
     /// Ends a run: everything is safe and the next start knows it.

@@ -1,16 +1,23 @@
 //! Every metric, in one place, as Prometheus reads them.
 
-use std::sync::atomic::AtomicU64;
+mod histogram;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::Registry,
 };
 use tidings_protocol::{
     Code,
     body::{EndReason, GapReason},
 };
+
+pub(crate) use self::histogram::{Histogram, Timing};
 
 /// A number that goes up and down.
 type Level = Gauge<u64, AtomicU64>;
@@ -63,7 +70,38 @@ pub(crate) struct Metrics {
     runs_bytes: Level,
     channels: Level,
     idempotency_keys: Level,
+    durations: Durations,
     broker: Broker,
+}
+
+/// How long each step of an event takes on this node.
+struct Durations {
+    publishes: Histogram,
+    appends: Histogram,
+    delivery_lag: Histogram,
+}
+
+impl Durations {
+    fn new(it: &mut Registry, fsyncs: Histogram) -> Self {
+        it.register("fsync_seconds", "Time of each fsync of stored events", fsyncs);
+        Self {
+            publishes: histogram(
+                it,
+                "publish_seconds",
+                "Time from taking a checked publish until its answer is known, refusals included",
+            ),
+            appends: histogram(
+                it,
+                "append_seconds",
+                "Time of appending one batch of publishes to the log, or to the broker's",
+            ),
+            delivery_lag: histogram(
+                it,
+                "delivery_lag_seconds",
+                "Time from an event's publishedAt until it was written to streams that wait for it",
+            ),
+        }
+    }
 }
 
 /// Of a log that a broker orders.
@@ -72,12 +110,13 @@ struct Broker {
     refills: Counter,
     forks: Counter,
     lag: Level,
-    connections: Level,
+    round_trips: Histogram,
+    connections: Counter,
     refused: Counter,
     messages_dropped: Counter,
     captured: Counter,
     capture_lost: Counter,
-    unmirrored: Level,
+    unmirrored: Counter,
 }
 
 impl Broker {
@@ -95,7 +134,12 @@ impl Broker {
                 "broker_lag",
                 "Events that the broker had and this node had not, when last compared",
             ),
-            connections: level(it, "broker_connections", "Connections to the broker since the start"),
+            round_trips: histogram(
+                it,
+                "broker_roundtrip_seconds",
+                "Time from sending commands to the broker until their replies were read or given up",
+            ),
+            connections: counter(it, "broker_connections", "Connections to the broker since the start"),
             refused: counter(
                 it,
                 "broker_refused",
@@ -116,7 +160,7 @@ impl Broker {
                 "messages_uncaptured",
                 "Messages of redis.capture that this node heard and could not keep until they were in the log",
             ),
-            unmirrored: level(
+            unmirrored: counter(
                 it,
                 "mirror_refused",
                 "Times that the broker refused to publish what is mirrored",
@@ -139,9 +183,16 @@ pub(crate) struct Levels {
 }
 
 impl Metrics {
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
+        Self::with_fsyncs(Histogram::default())
+    }
+
+    /// All metrics at zero, beside those of a log that is open already.
+    pub(crate) fn with_fsyncs(fsyncs: Histogram) -> Self {
         let mut registry = Registry::with_prefix("tidings");
         let it = &mut registry;
+        it.register("build", "Version of this build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self {
             stored: counter(it, "events_stored", "Events appended to the log"),
             unstored: counter(it, "events_unstored", "Events published with store=false"),
@@ -205,6 +256,7 @@ impl Metrics {
             ),
             channels: level(it, "log_channels", "Channels with events or a known loss"),
             idempotency_keys: level(it, "idempotency_keys", "Idempotency keys remembered"),
+            durations: Durations::new(it, fsyncs),
             broker: Broker::new(it),
             registry,
         }
@@ -238,6 +290,26 @@ impl Metrics {
         self.unstored_missed.inc_by(missed as u64);
     }
 
+    /// Durations of publishes, from when they are checked.
+    pub(crate) fn publishes(&self) -> &Histogram {
+        &self.durations.publishes
+    }
+
+    /// Durations of appends of a batch.
+    pub(crate) fn appends(&self) -> &Histogram {
+        &self.durations.appends
+    }
+
+    /// An event of this age, in milliseconds, is written to streams that wait for it.
+    pub(crate) fn delivery_lag(&self, millis: u64) {
+        self.durations.delivery_lag.observe(Duration::from_millis(millis));
+    }
+
+    /// Durations of exchanges with the broker.
+    pub(crate) fn broker_round_trips(&self) -> Histogram {
+        self.broker.round_trips.clone()
+    }
+
     pub(crate) fn broker_lost(&self) {
         self.broker.losses.inc();
     }
@@ -252,8 +324,9 @@ impl Metrics {
 
     pub(crate) fn broker_compared(&self, lag: u64, connections: u64, unmirrored: u64) {
         self.broker.lag.set(lag);
-        self.broker.unmirrored.set(unmirrored);
-        self.broker.connections.set(connections);
+        // These are counted elsewhere; a counter does not go back.
+        self.broker.unmirrored.inner().fetch_max(unmirrored, Ordering::Relaxed);
+        self.broker.connections.inner().fetch_max(connections, Ordering::Relaxed);
     }
 
     pub(crate) fn broker_refused(&self) {
@@ -368,6 +441,12 @@ fn level(registry: &mut Registry, name: &str, help: &str) -> Level {
     let level = Level::default();
     registry.register(name, help, level.clone());
     level
+}
+
+fn histogram(registry: &mut Registry, name: &str, help: &str) -> Histogram {
+    let histogram = Histogram::default();
+    registry.register(name, help, histogram.clone());
+    histogram
 }
 
 fn family<Labels>(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter>

@@ -101,7 +101,7 @@ impl HubBuilder {
             warn!(lost, "events may be missing; clients that resume are told");
         }
         let log = Arc::new(log);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::with_fsyncs(log.fsyncs()));
         let seats = Arc::new(Seats::default());
         let gate = gate(&settings, self.hook, &log, &metrics).await?;
         let order = order::start(&settings, &log, seats.clone(), &metrics)?;

@@ -80,6 +80,15 @@ impl Publisher {
             bytes += item.draft.record_bytes();
             items.push(item);
         }
+        let outcome = self.metrics.publishes().time(self.append(items, bytes)).await;
+        if outcome.is_err() {
+            self.metrics.publish_refused();
+        }
+        outcome
+    }
+
+    /// Hands checked events with so many bytes of text to the broker, once there is room for them.
+    async fn append(&self, items: Vec<Item>, bytes: usize) -> Result<Vec<Published>, Error> {
         let kib = (bytes >> 10).clamp(1, WAITING_KIB_MAX) as u32;
         let _room = tokio::time::timeout(DEADLINE, self.waiting.acquire_many(kib)).await.map_err(|_| {
             Error::new(Code::NotStored, "too much text waits for the log; try again")
@@ -89,11 +98,7 @@ impl Publisher {
         let broker = broker.ok_or_else(|| {
             Error::new(Code::ShuttingDown, "the hub has shut down; nothing was stored; try another node")
         })?;
-        let outcome = broker.append(items).await;
-        if outcome.is_err() {
-            self.metrics.publish_refused();
-        }
-        outcome
+        broker.append(items).await
     }
 
     /// Takes no more publishes; the writer ends when those under way are answered.

@@ -25,7 +25,7 @@ use crate::{
         idempotency::Known,
         store::{RECORD_BYTES_BESIDE_TEXT_MAX, StoreError, disk::SEGMENT_BYTES_MAX},
     },
-    metrics::Metrics,
+    metrics::{Metrics, Timing},
     wake::{self, Ring},
 };
 
@@ -151,7 +151,7 @@ impl Broker {
         }
         let mut group = Group::default();
         committer.take(publish, &mut group);
-        committer.commit(group);
+        committer.commit(group, committer.metrics.appends().begin_sampled());
         None
     }
 }
@@ -194,7 +194,7 @@ impl Writer {
             while let Some(publish) = next {
                 if group.keys.has_one_of(&publish.items) {
                     // Its first is under way in this very group: the repeat waits for it.
-                    committer.commit(std::mem::take(&mut group));
+                    committer.commit(std::mem::take(&mut group), committer.metrics.appends().begin());
                 }
                 committer.take(publish, &mut group);
                 if group.waiting.len() >= COMMIT_PUBLISHES_MAX || group.bytes >= COMMIT_BYTES_MAX {
@@ -202,7 +202,7 @@ impl Writer {
                 }
                 next = self.queue.try_recv().ok();
             }
-            committer.commit(group);
+            committer.commit(group, committer.metrics.appends().begin());
         }
     }
 
@@ -270,11 +270,15 @@ impl Committer {
     }
 
     /// Appends the group, tells the hub, answers.
-    fn commit(&self, group: Group) {
+    fn commit(&self, group: Group, timing: Timing) {
         let Group { drafts, waiting, .. } = group;
         let head = self.log.head().offset;
+        let is_empty = drafts.is_empty();
         // What is not stored is left with its readers before they can see what was stored after it.
         let outcome = self.log.append_with(drafts, &mut || self.leave_unstored(&waiting, head));
+        if !is_empty {
+            self.metrics.appends().end(timing);
+        }
         let entries = match outcome {
             Ok(entries) => entries,
             Err(error) => {

@@ -87,6 +87,7 @@ pub(crate) fn parts(
         replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),
         idempotency_window: settings.log.idempotency_window,
         mirror: redis.mirror.clone(),
+        round_trips: metrics.broker_round_trips(),
     })?);
     let sight = Arc::new(Sight::new());
     let revocations = state::Table::new(link.clone(), "revocations", random);

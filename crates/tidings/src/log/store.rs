@@ -11,6 +11,7 @@ use tidings_protocol::Epoch;
 
 pub(crate) use self::record::{RECORD_BYTES_BESIDE_TEXT_MAX, SHORT_BYTES_MAX};
 use super::{checkpoint::Checkpoint, entry::Entry};
+use crate::metrics::Histogram;
 
 /// Keeps entries by offset. One writer appends; any thread reads.
 pub(crate) trait Store: Send + Sync {
@@ -22,6 +23,11 @@ pub(crate) trait Store: Send + Sync {
 
     /// Makes everything appended so far survive the machine.
     fn sync(&self) -> Result<(), StoreError>;
+
+    /// Durations of the calls that make a file safe; empty for a store without files.
+    fn fsyncs(&self) -> Histogram {
+        Histogram::default()
+    }
 
     /// Reads entries by offset, framed for `newest`; `None` for one that is no longer kept.
     fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError>;

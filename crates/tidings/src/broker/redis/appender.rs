@@ -157,7 +157,7 @@ impl Appender {
         let due = waiting.iter().map(|waiting| waiting.due).min().unwrap_or_else(Instant::now);
         loop {
             let witness = self.sight.witness();
-            let failed = match self.link.append(appends, witness).await {
+            let failed = match self.metrics.appends().time(self.link.append(appends, witness)).await {
                 Ok(outcomes) => {
                     self.sight.is_written();
                     return Ok((witness.epoch, outcomes));

@@ -22,7 +22,7 @@ use super::{
     server::Server,
     wire::{Command, Reply},
 };
-use crate::{config::Secret, error::Error};
+use crate::{config::Secret, error::Error, metrics::Histogram};
 
 /// How to speak to Redis.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) idempotency_window: Duration,
     /// Channels whose events are published for other programs.
     pub(crate) mirror: Vec<Pattern>,
+    /// Counts the durations of calls.
+    pub(crate) round_trips: Histogram,
 }
 
 /// What a trim left.
@@ -76,7 +78,10 @@ impl Link {
         let server = Server::parse(options.url.reveal(), options.ca_file.as_deref())?;
         let keys = Keys::new(&options.prefix);
         Ok(Self {
-            pool: Pool::new(Arc::new(Door::new(server, &keys.log, options.deadline))),
+            pool: Pool::new(
+                Arc::new(Door::new(server, &keys.log, options.deadline)),
+                options.round_trips.clone(),
+            ),
             keys,
             replicas_min: options.replicas_min,
             window_ms: u64::try_from(options.idempotency_window.as_millis()).unwrap_or(u64::MAX),

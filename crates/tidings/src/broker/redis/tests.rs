@@ -17,6 +17,7 @@ use super::*;
 use crate::{
     config::Secret,
     log::entry::{Draft, Idempotency},
+    metrics::Histogram,
 };
 
 const EPOCH: Epoch = Epoch(7);
@@ -30,6 +31,7 @@ fn options(redis: &Process) -> Options {
         replicas_min: 0,
         idempotency_window: Duration::from_secs(60),
         mirror: Vec::new(),
+        round_trips: Histogram::default(),
     }
 }
 

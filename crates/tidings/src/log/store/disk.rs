@@ -17,6 +17,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use tidings_protocol::{Epoch, Tag};
@@ -29,6 +30,7 @@ use super::{
 use crate::{
     files::{is_full, replace, sync_directory},
     log::{checkpoint::Checkpoint, entry::Entry},
+    metrics::Histogram,
 };
 
 mod open;
@@ -75,6 +77,7 @@ pub(crate) struct DiskStore {
     refused: Mutex<Option<io::Error>>,
     /// What opening found missing is in no checkpoint yet.
     is_untold: Mutex<bool>,
+    fsyncs: Histogram,
     /// Held for as long as the store lives; nobody else may write.
     _lock: File,
 }
@@ -238,7 +241,7 @@ impl DiskStore {
             return Err(StoreError::NotStored(error));
         }
         if self.layout.sync_each_batch {
-            if let Err(error) = active.file.sync_data() {
+            if let Err(error) = self.fsync(&active.file) {
                 self.refuse_writes(&error);
                 return Err(StoreError::Unknown(error));
             }
@@ -254,6 +257,13 @@ impl DiskStore {
             segment.last = newest.offset;
         }
         Ok(())
+    }
+
+    fn fsync(&self, file: &File) -> io::Result<()> {
+        let begun = Instant::now();
+        let outcome = file.sync_data();
+        self.fsyncs.observe(begun.elapsed());
+        outcome
     }
 
     fn note_unsynced(&self, file: &Arc<File>) {
@@ -369,12 +379,16 @@ impl Store for DiskStore {
     fn sync(&self) -> Result<(), StoreError> {
         let files = std::mem::take(&mut *lock(&self.unsynced));
         self.is_syncing.store(true, Ordering::Release);
-        let outcome = files.iter().try_for_each(|file| file.sync_data());
+        let outcome = files.iter().try_for_each(|file| self.fsync(file));
         self.is_syncing.store(false, Ordering::Release);
         outcome.map_err(|error| {
             self.refuse_writes(&error);
             StoreError::Unknown(error)
         })
+    }
+
+    fn fsyncs(&self) -> Histogram {
+        self.fsyncs.clone()
     }
 
     fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {

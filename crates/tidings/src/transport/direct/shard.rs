@@ -29,7 +29,10 @@ use super::{
 use crate::{
     config::Settings,
     connection::{Lists, Opened},
-    log::{Log, Newer, entry::Entry},
+    log::{
+        Log, Newer,
+        entry::{Entry, Millis},
+    },
     metrics::Metrics,
 };
 
@@ -61,6 +64,8 @@ pub(crate) struct Shard {
     touched: Vec<usize>,
     /// How many of them are sent to before the sockets are polled again: publishes are taken while a broadcast goes out.
     pacing: PollPacing,
+    /// When the first of what they were left was published.
+    oldest_queued: Option<Millis>,
     wheel: Wheel,
     serial: u64,
     timers: u64,
@@ -98,6 +103,7 @@ impl Shard {
             seen: 0,
             touched: Vec::new(),
             pacing: PollPacing::new(),
+            oldest_queued: None,
             wheel: Wheel::new(Instant::now()),
             serial: 0,
             timers: 0,
@@ -217,6 +223,9 @@ impl Shard {
         if self.touched.is_empty() {
             // Its room is kept.
             self.touched = now;
+            if let Some(published_at) = self.oldest_queued.take() {
+                self.common.metrics.delivery_lag(self.log.now().saturating_sub(published_at));
+            }
         }
     }
 
@@ -251,7 +260,7 @@ impl Shard {
 
     /// Leaves an entry with everyone who wants it and waits for it.
     fn queue(&mut self, entry: &Entry, newest: Epoch, feed: &Feed) {
-        let Self { lists, guests, touched, .. } = self;
+        let Self { lists, guests, touched, oldest_queued, .. } = self;
         // One for all, and none where nobody wants it.
         let mut chunk = None;
         for channel in &entry.channels {
@@ -260,6 +269,7 @@ impl Shard {
                 let stream = guests.get_mut(*place).and_then(Option::as_mut).and_then(Guest::stream);
                 if stream.is_some_and(|stream| stream.queue(entry, chunk, feed)) {
                     touched.push(*place);
+                    oldest_queued.get_or_insert(entry.published_at);
                 }
             });
         }

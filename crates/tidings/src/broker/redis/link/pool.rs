@@ -7,11 +7,14 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::broker::redis::{
-    connection::{Broken, Connection},
-    door::Door,
-    fault::Fault,
-    wire::{Command, Reply, TEXT_BYTES_MAX},
+use crate::{
+    broker::redis::{
+        connection::{Broken, Connection},
+        door::Door,
+        fault::Fault,
+        wire::{Command, Reply, TEXT_BYTES_MAX},
+    },
+    metrics::Histogram,
 };
 
 /// Connections for calls: one batch may be on its way while another is being answered.
@@ -28,11 +31,12 @@ pub(super) struct Pool {
     permits: Semaphore,
     /// Connections that nobody is using; [`CONNECTIONS_MAX`] at most.
     idle: Mutex<Vec<Connection>>,
+    round_trips: Histogram,
 }
 
 impl Pool {
-    pub(super) fn new(door: Arc<Door>) -> Self {
-        Self { door, permits: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::new(Vec::new()) }
+    pub(super) fn new(door: Arc<Door>, round_trips: Histogram) -> Self {
+        Self { door, permits: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::new(Vec::new()), round_trips }
     }
 
     /// Sends commands and waits for their replies. An error reply is a reply. Of commands that are sent together, one names
@@ -60,12 +64,14 @@ impl Pool {
             Some(connection) => connection,
             None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_done(&broken))?,
         };
+        let begun = Instant::now();
         match timeout_at(due, connection.send(commands)).await {
             Ok(Ok(())) => {}
             Ok(Err(broken)) => return Err(not_done(&broken)),
             Err(_) => return Err(not_done(&self.door.late("did not take the call"))),
         }
         let answered = timeout_at(due, connection.receive_all(commands.len())).await;
+        self.round_trips.observe(begun.elapsed());
         let answered = answered.unwrap_or_else(|_| Err(self.door.late("did not answer")));
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         match answered {

@@ -15,14 +15,17 @@ use tidings_protocol::Tag;
 use tracing::warn;
 
 use super::{Active, DiskStore, Layout, Segment, drop_ranges, segment};
-use crate::files::{self, is_full, replace, sync_directory};
-use crate::log::{
-    checkpoint::Checkpoint,
-    entry::Filing,
-    store::{
-        StoreError,
-        segment::{End, HEADER_BYTES, Header, Names, Scan},
+use crate::{
+    files::{self, is_full, replace, sync_directory},
+    log::{
+        checkpoint::Checkpoint,
+        entry::Filing,
+        store::{
+            StoreError,
+            segment::{End, HEADER_BYTES, Header, Names, Scan},
+        },
     },
+    metrics::Histogram,
 };
 
 /// Why a directory cannot be used.
@@ -203,6 +206,7 @@ impl Opening {
             read_only: Mutex::default(),
             refused: Mutex::default(),
             is_untold: Mutex::new(lost.is_some()),
+            fsyncs: Histogram::default(),
             _lock: self.lock,
         };
         Ok(Opened { store, head, head_tag, lost })
