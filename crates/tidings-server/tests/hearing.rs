@@ -1,14 +1,19 @@
 //! A node that may not hear all that its readers want, and one that hears nothing.
 
 use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
 use super::redis_server::{Keeps, RedisServer};
 
 /// A hub whose user in Redis may hear so much besides what is the hub's own.
 fn hub_that_may_hear(redis: &RedisServer, directory: &Directory, channels: &[&str]) -> Hub {
+    hub_with(redis, directory, channels, &[])
+}
+
+fn hub_with(redis: &RedisServer, directory: &Directory, channels: &[&str], settings: &[(&str, &str)]) -> Hub {
     let user = ["ACL", "SETUSER", "hub", "reset", "on", ">word", "+@all", "~*"];
     redis.command(&[&user[..], channels].concat());
     let url = format!("redis://hub:word@{}", redis.authority());
-    Hub::with_redis_at(directory, &url, &[])
+    Hub::with_redis_at(directory, &url, settings)
 }
 
 #[test]
@@ -39,4 +44,63 @@ fn node_that_hears_nothing_is_not_ready_and_says_why() {
     });
     redis.command(&["ACL", "SETUSER", "hub", "&{tidings}:*"]);
     hub.until_ready();
+}
+
+/// Redis compares a pattern with those of its ACL byte by byte.
+#[test]
+fn narrower_pattern_than_the_acl_has_is_heard_by_that_of_the_setting() {
+    let (redis, directory) = (RedisServer::start(), Directory::new());
+    let listen = [("TIDINGS_REDIS_LISTEN", "project.**,*.news")];
+    let hub = hub_with(&redis, &directory, &["&{tidings}:*", "&project.*", "&*.news"], &listen);
+    hub.until_ready();
+    let mut readers = ["project.42.*", "project.42.a", "*.news"].map(|channels| {
+        let mut reader = hub.subscribe(&format!("/api/v1/events/{channels}"));
+        reader.position();
+        reader
+    });
+    eventually("they are heard", || {
+        let copies = |channel| redis.command(&["PUBLISH", channel, "early"]).integer();
+        copies("project.42.early") == 1 && copies("early.news") == 1
+    });
+    for channel in ["project.43.a", "project.42", "__keyevent.news", "$a.news", "{a}.news", "other"] {
+        redis.command(&["PUBLISH", channel, "unheard"]);
+    }
+    for channel in ["project.42.a", "a.news", "_.news"] {
+        redis.command(&["PUBLISH", channel, channel]);
+    }
+    let [of_project, of_name, of_news] = &mut readers;
+    let after_early = |reader: &mut Reader| {
+        let mut data = reader.data();
+        while data == "early" {
+            data = reader.data();
+        }
+        data
+    };
+    assert_eq!(after_early(of_project), "project.42.a");
+    assert_eq!(of_name.data(), "project.42.a");
+    assert_eq!(after_early(of_news), "a.news");
+    assert_eq!(of_news.data(), "_.news");
+    assert_eq!(hub.metric("tidings_broker_refused_total"), 0.0);
+    assert_eq!(hub.metric("tidings_messages_dropped_total"), 0.0);
+}
+
+#[test]
+fn capture_that_redis_refuses_makes_a_node_unready_until_it_is_granted() {
+    let (redis, directory) = (RedisServer::start(), Directory::new());
+    let settings = [("TIDINGS_REDIS_LISTEN", "project.**"), ("TIDINGS_REDIS_CAPTURE", "project.jobs.*")];
+    let hub = hub_with(&redis, &directory, &["&{tidings}:*"], &settings);
+    eventually("it says why", || {
+        let answer = hub.get("/readyz");
+        answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("project.jobs.*")
+    });
+    // No connection ends by what is granted.
+    redis.command(&["ACL", "SETUSER", "hub", "&project.*"]);
+    hub.until_ready();
+    redis.command(&["PUBLISH", "project.others.1", "not captured"]);
+    redis.command(&["PUBLISH", "project.jobs.1", "captured"]);
+    eventually("it is in the log", || {
+        let history = hub.get("/api/v1/channels/project.jobs.1/events").is(200).json();
+        history["events"].as_array().is_some_and(|events| events.len() == 1)
+    });
+    assert_eq!(hub.metric("tidings_messages_captured_total"), 1.0);
 }

@@ -138,6 +138,13 @@ impl Ears {
         self.send_now().await;
     }
 
+    /// Asks again for wishes that were refused; each is answered as by [`Ears::subscribe`].
+    pub(crate) async fn ask_again(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+        let refused: Vec<_> = wishes.into_iter().filter(|wish| self.refused.contains(wish)).collect();
+        self.ask_for(refused);
+        self.send_now().await;
+    }
+
     /// Gives wishes up, but for the first. A message that was under way may still be heard.
     pub(crate) async fn unsubscribe(&mut self, wishes: impl IntoIterator<Item = Wish>) {
         let old: Vec<_> = wishes.into_iter().filter(|wish| self.wishes.remove(wish)).collect();

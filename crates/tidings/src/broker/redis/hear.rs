@@ -1,5 +1,6 @@
 //! Hears what is not in the log: events that nodes do not store, and what other programs publish.
 
+mod capture_subscriptions;
 mod turns;
 mod wishes;
 
@@ -7,12 +8,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, EventName, Priority};
-use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
 
 use self::{
+    capture_subscriptions::CaptureSubscriptions,
     turns::Turns,
-    wishes::{Turn, Wishes},
+    wishes::{Refusal, Turn, Wishes},
 };
 use super::{
     Heard, Line, Link, View,
@@ -32,6 +34,8 @@ use crate::{
 
 /// How long an event waits for what is stored before it.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often Redis is asked again for what capture needs and it refused.
+const RETRY: Duration = Duration::from_secs(1);
 /// What JSON adds to the text of an event, at most: escapes, and the names of its channels.
 const ENVELOPE_BYTES: usize = 64 << 10;
 
@@ -57,6 +61,13 @@ struct Hearing {
     /// That of small state.
     changes: Vec<u8>,
     is_away: bool,
+    /// Whether the connection hears all that it was asked for when it was opened.
+    is_back: bool,
+    wishes: Wishes,
+    capture: CaptureSubscriptions,
+    /// Whether the capturer was told that all it needs is heard.
+    is_capture_told: bool,
+    retry_at: Instant,
     /// What Redis does not let it hear, as far as that was said.
     refused: BTreeSet<Wish>,
     /// The channel of the next message, where the hub sends that itself: its readers have it from the log.
@@ -71,30 +82,52 @@ impl Hearer {
         let mut ears = self.link.ears(Wish::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
         ears.subscribe([Wish::Name(changes.clone())]).await;
         // What is captured is heard before anybody wants anything.
-        let mut wishes = Wishes::new(self.settings.clone());
-        ears.subscribe(wishes.all()).await;
+        let wishes = Wishes::new(self.settings.clone());
+        ears.subscribe(wishes.globs_and_names()).await;
         let mut turns = Turns::new(self.audience.interest());
-        let mut hearing = Hearing { live, changes, is_away: false, refused: BTreeSet::new(), mirrored: None };
+        let mut hearing = Hearing {
+            live,
+            changes,
+            is_away: false,
+            is_back: false,
+            wishes,
+            capture: CaptureSubscriptions::new(&self.settings),
+            is_capture_told: false,
+            retry_at: Instant::now(),
+            refused: BTreeSet::new(),
+            mirrored: None,
+        };
         loop {
+            let refused = hearing.capture.refused();
             tokio::select! {
-                heard = ears.next() => self.take(heard, &mut hearing).await,
+                heard = ears.next() => {
+                    if let Some(Turn { new, old }) = self.take(heard, &mut hearing).await {
+                        ears.subscribe(new).await;
+                        ears.unsubscribe(old).await;
+                    }
+                }
+                () = sleep_until(hearing.retry_at), if !refused.is_empty() => {
+                    hearing.retry_at = Instant::now() + RETRY;
+                    ears.ask_again(refused).await;
+                }
                 is_turn = turns.next() => {
                     if !is_turn {
                         return;
                     }
                     let began = Instant::now();
-                    let Turn { new, old } = wishes.turn(self.audience.wanted());
+                    let Turn { new, old } = hearing.wishes.turn(self.audience.wanted());
                     // What takes the place of another is there before that goes: nothing is lost in between.
                     ears.subscribe(new).await;
                     ears.unsubscribe(old).await;
-                    hearing.refused.retain(|wish| wishes.has(wish));
+                    hearing.refused.retain(|wish| hearing.wishes.has(wish));
                     turns.end(began);
                 }
             }
         }
     }
 
-    async fn take(&self, heard: Heard, hearing: &mut Hearing) {
+    /// Takes what was heard; answers what is to be asked for then.
+    async fn take(&self, heard: Heard, hearing: &mut Hearing) -> Option<Turn> {
         // A mirrored message follows its word at once, or is not heard here.
         let mirrored = hearing.mirrored.take();
         let is_own = |channel: &Bytes| mirrored.as_deref().is_some_and(|own| own.as_bytes() == channel);
@@ -106,31 +139,71 @@ impl Hearer {
             Heard::Message { channel, .. } | Heard::TooLarge { channel, .. } if is_own(&channel) => {}
             Heard::Message { channel, payload } => self.message(&channel, Ok(&payload)),
             Heard::TooLarge { channel, bytes } => self.message(&channel, Err(format!("it is {bytes} bytes"))),
-            Heard::Subscribed { wish } => drop(hearing.refused.remove(&wish)),
-            Heard::Refused { wish, reason } => {
-                self.metrics.broker_refused();
-                if hearing.refused.insert(wish.clone()) {
-                    warn!(%wish, reason, "redis does not let the hub hear what its readers want");
-                }
+            Heard::Subscribed { wish } => {
+                hearing.refused.remove(&wish);
+                hearing.capture.subscribed(&wish);
+                self.tell_capturer(hearing);
+                return hearing.wishes.grant(&wish);
             }
-            Heard::Away { reason } => {
-                self.sight.is_not_heard(reason.clone());
-                if !std::mem::replace(&mut hearing.is_away, true) {
-                    warn!(reason, "nothing is heard of redis; what is published there meanwhile is lost");
-                }
-                if let Some(line) = &self.line {
-                    line.away();
-                    self.sight.is_not_captured("redis.capture has missed what was published".to_owned());
-                }
-            }
+            Heard::Refused { wish, reason } => return Some(self.refused(&wish, &reason, hearing)),
+            Heard::Away { reason } => self.away(&reason, hearing),
             Heard::Back => {
                 self.sight.is_heard();
                 self.shared.was_deaf();
                 if std::mem::take(&mut hearing.is_away) {
                     info!("redis is heard again");
                 }
-                self.line.iter().for_each(|line| line.back((self.random)()));
+                hearing.is_back = true;
+                self.tell_capturer(hearing);
             }
+        }
+        None
+    }
+
+    /// Redis does not let the hub hear something; answers what to ask for instead.
+    fn refused(&self, wish: &Wish, reason: &str, hearing: &mut Hearing) -> Turn {
+        hearing.capture.refuse(wish);
+        hearing.retry_at = Instant::now() + RETRY;
+        let Refusal { turn, is_unheard } = hearing.wishes.refuse(wish);
+        if !is_unheard {
+            debug!(%wish, reason, "redis refuses a pattern; the hub hears more by redis.listen, and passes over it");
+            return turn;
+        }
+        self.metrics.broker_refused();
+        self.tell_capturer(hearing);
+        if hearing.refused.insert(wish.clone()) {
+            warn!(%wish, reason, "redis does not let the hub hear what its readers want");
+        }
+        turn
+    }
+
+    fn away(&self, reason: &str, hearing: &mut Hearing) {
+        self.sight.is_not_heard(reason.to_owned());
+        if !std::mem::replace(&mut hearing.is_away, true) {
+            warn!(reason, "nothing is heard of redis; what is published there meanwhile is lost");
+        }
+        hearing.capture.disconnected();
+        (hearing.is_back, hearing.is_capture_told) = (false, false);
+        if let Some(line) = &self.line {
+            line.away();
+            self.sight.is_not_captured("redis.capture has missed what was published".to_owned());
+        }
+    }
+
+    /// Has the capturer begin once all that it needs is heard; until then the node is not ready.
+    fn tell_capturer(&self, hearing: &mut Hearing) {
+        let Some(line) = self.line.as_ref().filter(|_| hearing.is_back && !hearing.is_capture_told) else {
+            return;
+        };
+        match hearing.capture.missing() {
+            None => {
+                hearing.is_capture_told = true;
+                line.back((self.random)());
+            }
+            Some(wish) => self.sight.is_not_captured(format!(
+                "redis does not let the hub hear what redis.capture lists: {wish}; \
+                 allow its user this channel or pattern as it stands, or one of redis.listen"
+            )),
         }
     }
 
@@ -153,6 +226,9 @@ impl Hearer {
 
     /// A message of another program, on the channel of the same name.
     fn message(&self, channel: &Bytes, payload: Result<&Bytes, String>) {
+        if !wishes::may_be_heard(channel) {
+            return;
+        }
         let name = std::str::from_utf8(channel).ok().and_then(|name| ChannelName::parse(name).ok());
         let Some(channel) = name else { return self.drop_message("its channel is none of the hub's") };
         if !self.settings.listens_to(channel.as_str()) {

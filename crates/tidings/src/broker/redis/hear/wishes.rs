@@ -1,8 +1,8 @@
 //! What a node asks Redis for, so that it hears what its readers want and `redis.listen` allows, and nothing of Redis's own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tidings_protocol::Subscription;
+use tidings_protocol::{Pattern, Subscription};
 
 use crate::{
     broker::{Wanted, redis::ears::Wish},
@@ -23,10 +23,17 @@ pub(super) struct Wishes {
     /// Patterns that somebody wants.
     patterns: BTreeSet<String>,
     /// What they, and what is captured, take.
-    of_patterns: BTreeSet<Wish>,
+    of_patterns: Substitutes,
     /// Channels that somebody wants by name.
     of_names: BTreeSet<Wish>,
+    /// Globs that Redis refuses. It compares a glob with those of its ACL byte by byte: a narrower one is refused, too.
+    refused: BTreeSet<Wish>,
+    /// What is asked for in their place.
+    in_their_place: BTreeSet<Wish>,
 }
+
+/// Wishes, and with each the globs of `redis.listen` that take it in: one of them is asked for where Redis refuses it.
+pub(super) type Substitutes = BTreeMap<Wish, BTreeSet<Wish>>;
 
 /// How wishes change: what takes the place of another is asked for before that is given up.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,20 +42,80 @@ pub(super) struct Turn {
     pub(super) old: Vec<Wish>,
 }
 
+/// What a refusal means.
+pub(super) struct Refusal {
+    /// What is asked for instead, if anything is left.
+    pub(super) turn: Turn,
+    /// Something is not heard that readers or capture want.
+    pub(super) is_unheard: bool,
+}
+
 impl Wishes {
     /// Those for what is captured: nobody has to want that.
     pub(super) fn new(settings: RedisSettings) -> Self {
-        let of_patterns = of(&BTreeSet::new(), &settings);
-        Self { settings, patterns: BTreeSet::new(), of_patterns, of_names: BTreeSet::new() }
+        Self {
+            of_patterns: of(&BTreeSet::new(), &settings),
+            settings,
+            patterns: BTreeSet::new(),
+            of_names: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            in_their_place: BTreeSet::new(),
+        }
     }
 
     /// All of them.
+    #[cfg(test)]
     pub(super) fn all(&self) -> Vec<Wish> {
-        self.of_patterns.union(&self.of_names).cloned().collect()
+        self.globs_and_names().union(&self.of_names).cloned().collect()
+    }
+
+    /// What patterns and capture take.
+    pub(super) fn globs_and_names(&self) -> BTreeSet<Wish> {
+        self.of_patterns.keys().chain(&self.in_their_place).cloned().collect()
     }
 
     pub(super) fn has(&self, wish: &Wish) -> bool {
-        self.of_patterns.contains(wish) || self.of_names.contains(wish)
+        self.of_patterns.contains_key(wish)
+            || self.of_names.contains(wish)
+            || self.in_their_place.contains(wish)
+    }
+
+    /// Redis refuses a wish: works out what is asked for in its place.
+    pub(super) fn refuse(&mut self, wish: &Wish) -> Refusal {
+        if matches!(wish, Wish::Name(_)) {
+            return Refusal { turn: Turn::default(), is_unheard: self.has(wish) };
+        }
+        self.refused.insert(wish.clone());
+        let turn = self.replace();
+        let concerns = |it: &Wish, substitutes: &BTreeSet<Wish>| it == wish || substitutes.contains(wish);
+        let is_unheard = self.of_patterns.iter().any(|(it, substitutes)| {
+            concerns(it, substitutes) && self.refused.contains(it) && self.open(substitutes).is_none()
+        });
+        Refusal { turn, is_unheard }
+    }
+
+    /// Redis grants a wish. Answers what stands in its place no more.
+    pub(super) fn grant(&mut self, wish: &Wish) -> Option<Turn> {
+        self.refused.remove(wish).then(|| self.replace())
+    }
+
+    /// Works out what stands in the place of what is refused.
+    fn replace(&mut self) -> Turn {
+        let refused = self.refused.iter().filter_map(|wish| self.of_patterns.get(wish));
+        // One that is refused, too, stays asked for: it may be granted later.
+        let substitutes = refused.filter_map(|it| self.open(it).or(it.first()));
+        let in_their_place = substitutes.cloned().collect();
+        let before = std::mem::replace(&mut self.in_their_place, in_their_place);
+        let is_other = |it: &&Wish| !self.of_patterns.contains_key(it) && !self.of_names.contains(*it);
+        Turn {
+            new: self.in_their_place.difference(&before).filter(is_other).cloned().collect(),
+            old: before.difference(&self.in_their_place).filter(is_other).cloned().collect(),
+        }
+    }
+
+    /// One that Redis does not refuse, as far as is known.
+    fn open<'a>(&self, substitutes: &'a BTreeSet<Wish>) -> Option<&'a Wish> {
+        substitutes.iter().find(|it| !self.refused.contains(it))
     }
 
     /// Works out what changes with what is wanted.
@@ -72,11 +139,16 @@ impl Wishes {
             }
         }
         if has_pattern_changed {
-            let of_patterns = of(&self.patterns, &self.settings);
-            let before = std::mem::replace(&mut self.of_patterns, of_patterns);
-            let changed = before.symmetric_difference(&self.of_patterns);
+            let before = self.globs_and_names();
+            self.of_patterns = of(&self.patterns, &self.settings);
+            let is_asked = |wish: &Wish| {
+                self.of_patterns.iter().any(|(it, substitutes)| it == wish || substitutes.contains(wish))
+            };
+            self.refused.retain(is_asked);
+            self.replace();
             // What the names ask for stays as it is.
-            touched.extend(changed.filter(|wish| !self.of_names.contains(wish)).cloned());
+            let changed = &before ^ &self.globs_and_names();
+            touched.extend(changed.into_iter().filter(|wish| !self.of_names.contains(wish)));
         }
         let (new, old) = touched.into_iter().partition(|wish| self.has(wish));
         Turn { new, old }
@@ -102,29 +174,49 @@ impl Wishes {
             true => self.of_names.insert(wish.clone()),
             false => self.of_names.remove(&wish),
         };
-        (has_changed && !self.of_patterns.contains(&wish)).then_some(wish)
+        let is_asked = self.of_patterns.contains_key(&wish) || self.in_their_place.contains(&wish);
+        (has_changed && !is_asked).then_some(wish)
     }
+}
+
+/// Whether a channel begins as those of other programs do. A glob of `redis.listen` that stands in the place of others may
+/// take in more.
+pub(super) fn may_be_heard(channel: &[u8]) -> bool {
+    matches!(channel, [b'-' | b'_' | b'~' | b'@' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z', ..])
 }
 
 /// The wishes for patterns that are wanted, and for what is captured, whoever wants it. Where what is wanted takes too many
 /// globs, those of `redis.listen` stand for all of it.
-fn of(patterns: &BTreeSet<String>, settings: &RedisSettings) -> BTreeSet<Wish> {
-    let mut wishes = BTreeSet::new();
-    let mut globs = BTreeSet::new();
+fn of(patterns: &BTreeSet<String>, settings: &RedisSettings) -> Substitutes {
+    let (mut wishes, mut globs) = (Substitutes::new(), 0);
     let parsed = patterns.iter().filter_map(|pattern| Subscription::parse(pattern).ok());
     'patterns: for pattern in parsed.filter(|pattern| !is_captured(pattern, settings)) {
-        for listened in &settings.listen {
-            let Some(common) = common(pattern.as_str(), listened.as_str()) else { continue };
-            add(&common, settings, &mut wishes, &mut globs);
-            if globs.len() > GLOBS_MAX {
-                globs.clear();
-                settings.listen.iter().for_each(|all| add(all.as_str(), settings, &mut wishes, &mut globs));
+        for listened in settings.listen.iter().map(Pattern::as_str) {
+            let Some(common) = common(pattern.as_str(), listened) else { continue };
+            globs += add(&common, listened, settings, &mut wishes);
+            if globs > GLOBS_MAX {
+                wishes.retain(|wish, _| matches!(wish, Wish::Name(_)));
+                for all in &settings.listen {
+                    add(all.as_str(), all.as_str(), settings, &mut wishes);
+                }
                 break 'patterns;
             }
         }
     }
-    settings.capture.iter().for_each(|all| add(all.as_str(), settings, &mut wishes, &mut globs));
-    wishes.extend(globs.into_iter().map(|glob| Wish::Glob(glob.into())));
+    wishes.extend(of_captured(settings));
+    wishes
+}
+
+/// The wishes for what is captured.
+pub(super) fn of_captured(settings: &RedisSettings) -> Substitutes {
+    let mut wishes = Substitutes::new();
+    for captured in &settings.capture {
+        for listened in settings.listen.iter().map(Pattern::as_str) {
+            if let Some(common) = common(captured.as_str(), listened) {
+                add(&common, listened, settings, &mut wishes);
+            }
+        }
+    }
     wishes
 }
 
@@ -134,30 +226,37 @@ fn is_captured(wanted: &Subscription, settings: &RedisSettings) -> bool {
     captures.into_iter().any(|captured| captured.covers(wanted))
 }
 
-/// Adds what hears all that a pattern matches, but for channels of Redis's own.
-fn add(pattern: &str, settings: &RedisSettings, names: &mut BTreeSet<Wish>, globs: &mut BTreeSet<String>) {
+/// Adds what hears all that a pattern matches, but for channels of Redis's own; this one of `redis.listen` takes it in.
+/// Answers how many globs are new.
+fn add(pattern: &str, listened: &str, settings: &RedisSettings, wishes: &mut Substitutes) -> usize {
     if !settings.listens_to(pattern) {
-        return;
+        return 0;
     }
+    let wish = |glob: String| match glob.contains('*') {
+        true => Wish::Glob(glob.into()),
+        false => Wish::Name(glob.into()),
+    };
     // No byte of a channel's name means anything in a glob, and `*` crosses separators there.
     let glob = pattern.replace("**", "*");
-    let Some(rest) = glob.strip_prefix('*') else {
-        if glob.contains('*') {
-            globs.insert(glob);
-        } else {
-            names.insert(Wish::Name(glob.into()));
+    let asked = match glob.strip_prefix('*') {
+        None => vec![wish(glob)],
+        Some(rest) => {
+            let others = OTHERS.iter().flat_map(|(begun, other)| {
+                [wish(format!("{begun}{other}*{rest}")), wish(format!("{begun}{rest}"))]
+            });
+            [wish(format!("{FIRST}*{rest}"))].into_iter().chain(others).collect()
         }
-        return;
     };
-    globs.insert(format!("{FIRST}*{rest}"));
-    for (begun, other) in OTHERS {
-        globs.insert(format!("{begun}{other}*{rest}"));
-        if rest.contains('*') {
-            globs.insert(format!("{begun}{rest}"));
-        } else {
-            names.insert(Wish::Name(format!("{begun}{rest}").into()));
-        }
+    let listened = wish(listened.replace("**", "*"));
+    let mut globs = 0;
+    for asked in asked {
+        // Redis compares a name with what its ACL's globs match: no other wish brings what it refuses then.
+        let is_glob = matches!(asked, Wish::Glob(_));
+        let substitute = (is_glob && asked != listened).then(|| listened.clone());
+        globs += usize::from(is_glob && !wishes.contains_key(&asked));
+        wishes.entry(asked).or_default().extend(substitute);
     }
+    globs
 }
 
 /// The pattern of what two patterns both match, or the name if it is one; none if that is nothing.

@@ -99,3 +99,46 @@ fn more_globs_than_redis_should_look_at_become_those_of_the_setting() {
     few.extend(["a.b.*", "a.c"]);
     assert_eq!(wishes(&few, &["a.**", "b.**"]), ["name a.c", "glob a.*", "glob b.*"]);
 }
+
+/// Refuses a glob; answers what is asked for then, and whether something is not heard.
+fn refuse(wishes: &mut Wishes, glob: &str) -> (Vec<String>, bool) {
+    let Refusal { turn, is_unheard } = wishes.refuse(&Wish::Glob(glob.into()));
+    assert_eq!(turn.old, []);
+    (turn.new.iter().map(ToString::to_string).collect(), is_unheard)
+}
+
+#[test]
+fn patterns_of_the_setting_stand_in_the_place_of_those_that_redis_refuses() {
+    let mut wishes = listening(&["a.**", "b.**"]);
+    changes(&mut wishes, &[("a.1.*", true), ("a.2.*", true), ("b.*", true), ("b.1", true)]);
+    assert_eq!(refuse(&mut wishes, "a.1.*"), (vec!["a.*".into()], false));
+    assert_eq!(refuse(&mut wishes, "a.2.*"), (vec![], false));
+    assert_eq!(refuse(&mut wishes, "a.*"), (vec![], true));
+    // What is asked for and its substitute are the same.
+    assert_eq!(refuse(&mut wishes, "b.*"), (vec![], true));
+    assert!(wishes.refuse(&Wish::Name("b.1".into())).is_unheard);
+    assert!(!wishes.refuse(&Wish::Name("b.2".into())).is_unheard);
+    // It stays asked for: Redis may grant it later.
+    assert!(wishes.has(&Wish::Glob("a.*".into())));
+    assert_eq!(wishes.grant(&Wish::Glob("a.*".into())), Some(Turn::default()));
+    // It is given up with the last that it stands for.
+    assert_eq!(changes(&mut wishes, &[("a.1.*", false)]), (vec![], vec!["a.1.*".into()]));
+    assert_eq!(wishes.grant(&Wish::Glob("a.2.*".into())).unwrap().old, [Wish::Glob("a.*".into())]);
+    assert_eq!(refuse(&mut wishes, "a.2.*").0, ["a.*"]);
+    assert_eq!(changes(&mut wishes, &[("a.2.*", false)]).1, ["a.*", "a.2.*"]);
+}
+
+#[test]
+fn of_two_patterns_of_the_setting_the_one_that_redis_grants_stands_in() {
+    let mut wishes = listening(&["a.*.**", "*.*.c"]);
+    changes(&mut wishes, &[("a.*.c", true)]);
+    assert_eq!(refuse(&mut wishes, "a.*.c").0, ["*.*.c"]);
+    let Refusal { turn, is_unheard } = wishes.refuse(&Wish::Glob("*.*.c".into()));
+    assert_eq!((turn.new, turn.old), (vec![Wish::Glob("a.*.*".into())], vec![Wish::Glob("*.*.c".into())]));
+    assert!(!is_unheard);
+}
+
+fn listening(listen: &[&str]) -> Wishes {
+    let listen = listen.iter().map(|pattern| Pattern::parse(pattern).unwrap()).collect();
+    Wishes::new(RedisSettings { listen, ..RedisSettings::new("redis://h") })
+}
