@@ -1,13 +1,17 @@
 //! How a hub ends: every stream is told, the window is kept, the exit code says so.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
 use tidings_protocol::sse::Item;
 
+use super::callers::Http2;
 use super::process::{Directory, Hub};
 use super::reader::Reader;
+use super::ways::WAYS;
 use super::wire::Wire;
 
 /// Reads to the end of a stream that is being shut down, and answers its `retry`.
@@ -83,32 +87,166 @@ fn hub_without_streams_ends_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
-#[test]
-fn draining_hub_takes_no_stream_and_says_that_it_is_not_ready() {
-    let directory = Directory::new();
-    let mut hub = Hub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "3s")]);
-    let mut streams: Vec<Reader> = (0..50).map(|_| hub.subscribe("/api/v1/events/a")).collect();
-    // Connections that are open already; no new one is accepted.
-    let mut wires: Vec<Wire> = (0..2).map(|_| Wire::connect(&hub)).collect();
-    for wire in &mut wires {
-        wire.send(hub.head_of("GET", "/healthz", &[], b""));
-        wire.answer().is(200);
+/// A hub that shuts down for as long as the test needs it.
+struct Draining {
+    hub: Hub,
+    begun: Instant,
+    _streams: Vec<Reader>,
+    _directory: Directory,
+}
+
+const WINDOW_MS: u64 = 60_000;
+
+impl Draining {
+    /// Shuts a hub down once `connect` has made its connections, and answers both.
+    fn hub<Made>(connect: impl FnOnce(&Hub) -> Made) -> (Self, Made) {
+        let directory = Directory::new();
+        let window = format!("{WINDOW_MS}ms");
+        let origins = ("TIDINGS_CORS_ORIGINS", "http://page.example");
+        let mut hub = Hub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", &window), origins]);
+        // Their ends are spread over more than half of the window.
+        let streams = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
+        let made = connect(&hub);
+        let begun = Instant::now();
+        hub.signal(Signal::TERM);
+        hub.wait_for_log("shutting down connections");
+        (Self { hub, begun, _streams: streams, _directory: directory }, made)
     }
-    hub.signal(Signal::TERM);
-    hub.wait_for_log("shutting down connections");
-    let requests = ["/readyz", "/api/v1/events/a"].map(|path| hub.head_of("GET", path, &[], b""));
-    for (wire, request) in wires.iter_mut().zip(requests) {
-        // It may have been closed already, which says as much.
-        let _closed = std::io::Write::write_all(&mut wire.socket, &request);
-        if let Some(answer) = wire.some() {
-            let answer = String::from_utf8_lossy(&answer).into_owned();
-            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+
+    /// Fails unless the client is to come back after the window.
+    #[track_caller]
+    fn is_after_the_window(&self, retry_ms: u64) {
+        let left = WINDOW_MS.saturating_sub(self.begun.elapsed().as_millis() as u64);
+        assert!((left..=WINDOW_MS + 4000).contains(&retry_ms), "retry {retry_ms}, left {left}");
+    }
+}
+
+const STREAMS: [&str; 3] =
+    ["/api/v1/events/a", "/api/v1/events?channel=a&channel=b.*", "/api/v1/events/a?history=all"];
+
+#[test]
+fn stream_that_is_asked_for_during_shutdown_is_answered_with_its_end() {
+    let connect = |hub: &Hub| WAYS.map(|way| STREAMS.map(|_| way.connect(hub)));
+    let (draining, connections) = Draining::hub(connect);
+    let fresh = STREAMS.map(|_| Wire::connect(&draining.hub));
+    let mut retries = Vec::new();
+    for wires in connections.into_iter().chain([fresh]) {
+        for (mut wire, path) in wires.into_iter().zip(STREAMS) {
+            wire.send(draining.hub.head_of("GET", path, &[("Origin", "http://page.example")], b""));
+            let mut reader = Reader::over(wire);
+            let header = reader.head.header("content-type");
+            assert_eq!(header, Some("text/event-stream"));
+            let allowed = reader.head.header("access-control-allow-origin");
+            assert_eq!(allowed, Some("http://page.example"), "{:?}", reader.head);
+            retries.push(is_told(&mut reader));
+            draining.is_after_the_window(*retries.last().unwrap());
         }
     }
-    for stream in &mut streams {
-        is_told(stream);
+    retries.dedup();
+    assert!(retries.len() > 1, "each client gets a delay of its own: {retries:?}");
+}
+
+#[test]
+fn stream_over_http_2_that_is_asked_for_during_shutdown_is_answered_with_its_end() {
+    let (draining, ()) = Draining::hub(|_| ());
+    Http2::connect(&draining.hub).open(STREAMS[0], "", None).unwrap().ends("shutdown", true);
+}
+
+#[test]
+fn draining_hub_says_that_it_is_not_ready_and_stores_nothing() {
+    let (draining, mut kept) = Draining::hub(|hub| {
+        let mut wire = Wire::connect(hub);
+        wire.send(hub.head_of("POST", "/api/v1/events/a", &[], b"before"));
+        wire.answer().is(200);
+        wire
+    });
+    let hub = &draining.hub;
+    hub.get("/healthz").is(200);
+    hub.get("/readyz").refuses(503, "shutting_down");
+    hub.request("HEAD", STREAMS[0], &[], b"").is(200);
+    hub.post("/api/v1/events/a", "late").refuses(503, "not_stored");
+    hub.post("/api/v1/publish", r#"[{"channels":["a"],"data":1}]"#).refuses(503, "not_stored");
+    let history = hub.get("/api/v1/channels/a/events").is(200).json();
+    assert_eq!(history["events"].as_array().unwrap().len(), 1, "{history}");
+    // A connection that was kept alive is answered, and told that this was the last time.
+    kept.send(hub.head_of("POST", "/api/v1/events/a", &[], b"late"));
+    let answer = kept.answer();
+    answer.refuses(503, "not_stored");
+    assert_eq!(answer.head.header("connection"), Some("close"));
+    assert!(answer.head.header("retry-after").is_some());
+    assert_eq!(kept.some(), None);
+}
+
+/// How one request ended, seen by a client.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Answered(Vec<u8>),
+    /// The connection was refused, or reset before the hub can have read anything.
+    TurnedAway,
+}
+
+/// Sends a request on a connection of its own, and reads to the end of the answer.
+fn outcome(address: &str, request: &[u8]) -> Outcome {
+    let Ok(mut socket) = TcpStream::connect(address) else { return Outcome::TurnedAway };
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answer = Vec::new();
+    let outcome = socket.write_all(request).and_then(|()| socket.read_to_end(&mut answer));
+    match outcome {
+        Ok(_) if !answer.is_empty() => Outcome::Answered(answer),
+        Err(error) if !answer.is_empty() => panic!("{error} after {}", String::from_utf8_lossy(&answer)),
+        _ => Outcome::TurnedAway,
     }
-    assert_eq!(hub.wait().0.code(), Some(0));
+}
+
+/// Asks until the hub is gone, and answers how often it was answered. Between the kernel's last look at the queue of a
+/// listener and its closing one connection may be reset: then the next must be refused.
+fn ask_to_the_end(address: &str, request: &[u8], judge: impl Fn(&str)) -> usize {
+    let mut answered = 0;
+    while let Outcome::Answered(answer) = outcome(address, request) {
+        judge(&String::from_utf8_lossy(&answer));
+        answered += 1;
+    }
+    assert!(TcpStream::connect(address).is_err(), "turned away by a hub that is there");
+    answered
+}
+
+#[test]
+fn every_request_during_a_shutdown_is_answered_until_the_process_is_gone() {
+    let directory = Directory::new();
+    let mut hub = Hub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
+    let _open: Vec<Reader> = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
+    let (address, request) = (hub.authority().to_owned(), hub.head_of("GET", STREAMS[0], &[], b""));
+    let head = hub.head_of("HEAD", STREAMS[0], &[("Connection", "close")], b"");
+    let close = [("Connection", "close")];
+    let publish = hub.head_of("POST", "/api/v1/events/b", &close, b"x");
+    let is_end = |answer: &str| {
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\nretry: ") && answer.contains("\nevent: tidings.end\n"), "{answer}");
+        assert!(answer.ends_with("\r\n0\r\n\r\n"), "{answer}");
+    };
+    let answered = std::thread::scope(|scope| {
+        // Streams that are asked for around the signal: some are open when the ends begin.
+        let racers = [(); 2].map(|()| scope.spawn(|| ask_to_the_end(&address, &request, is_end)));
+        let heads = scope.spawn(|| {
+            ask_to_the_end(&address, &head, |answer| {
+                assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+            })
+        });
+        let publishes = scope.spawn(|| {
+            ask_to_the_end(&address, &publish, |answer| {
+                let is_refused = answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"not_stored\"");
+                assert!(is_refused || answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+            })
+        });
+        hub.signal(Signal::TERM);
+        hub.wait_for_log("shutting down connections");
+        let later = scope.spawn(|| ask_to_the_end(&address, &request, is_end));
+        let [one, other] = racers.map(|racer| racer.join().unwrap());
+        [one, other, heads.join().unwrap(), publishes.join().unwrap(), later.join().unwrap()]
+    });
+    assert!(answered.iter().all(|count| *count > 10), "{answered:?}");
+    let (status, log) = hub.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
 }
 
 #[test]

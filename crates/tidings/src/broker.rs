@@ -86,9 +86,9 @@ fn not_stored(detail: &'static str) -> Error {
     Error::new(Code::NotStored, detail).retry_after(Duration::from_secs(1))
 }
 
-/// The one who appends is gone.
-fn shutting_down() -> Error {
-    Error::new(Code::ShuttingDown, "the hub is shutting down; nothing was stored; try another node")
+/// The node stores nothing more.
+pub(crate) fn shutting_down() -> Error {
+    not_stored("the hub is shutting down; nothing was stored; try again in a moment, or at another node")
 }
 
 /// One event on its way into the log, or past it.

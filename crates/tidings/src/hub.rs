@@ -4,21 +4,21 @@ mod history;
 mod seats;
 
 use std::{
-    sync::{Arc, Mutex, RwLock, Weak},
+    sync::{Arc, Mutex, OnceLock, RwLock, Weak},
     time::Duration,
 };
 
 use rand::RngExt;
 use tidings_protocol::{
     EventId, Subscription,
-    body::{HistoryPage, PublishMessage},
+    body::{EndReason, HistoryPage, PublishMessage},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 pub(crate) use self::{history::iso_8601, seats::Seats};
 use crate::{
     auth::{Caller, Gate, PublishPermit, SubscribePermit},
-    broker::Published,
+    broker::{self, Published},
     config::Settings,
     connection::{ConnectionId, Ending, Opened, Seat, StreamOptions, Times},
     error::{Code, Error},
@@ -31,6 +31,9 @@ use crate::{
 
 /// What a client waits before it comes back, at least; each stream draws as much again, so that not all come at once.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
+
+/// Clients of a hub that shuts down come back spread over so long.
+const RETRY_SPREAD: Duration = Duration::from_secs(4);
 
 /// A running hub. Clones are the same hub.
 #[derive(Clone)]
@@ -53,6 +56,8 @@ pub(crate) struct Parts {
     /// What new connections are greeted with; none where the hub speaks plain HTTP.
     pub(crate) tls: Option<RwLock<Arc<rustls::ServerConfig>>>,
     pub(crate) stage: watch::Sender<Stage>,
+    /// The end of `shutdown.window`; set before the stage says that the hub shuts down.
+    pub(crate) drain_deadline: OnceLock<Instant>,
     /// Whether what orders the log can be reached.
     pub(crate) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Ends the threads and makes the log safe; taken by the one who shuts down.
@@ -64,9 +69,9 @@ pub(crate) struct Parts {
 pub(crate) enum Stage {
     /// It serves.
     Ready,
-    /// It takes nothing new; streams are being ended.
+    /// It stores nothing new for clients. Open streams are being ended, and new ones end at once.
     Draining,
-    /// Whatever is still open is cut.
+    /// The log is safe. The listeners close, and whatever is still open is cut.
     Ended,
 }
 
@@ -102,8 +107,10 @@ impl Hub {
 
     /// Opens a stream of events from within the process; it is an HTTP body, too.
     ///
+    /// While the hub shuts down, the stream says so and ends at once.
+    ///
     /// # Errors
-    /// When too many streams are open, or the hub is shutting down.
+    /// When too many streams are open.
     pub fn subscribe(
         &self,
         subscriptions: impl IntoIterator<Item = Subscription>,
@@ -123,6 +130,9 @@ impl Hub {
         permit: &PublishPermit,
         messages: Vec<PublishMessage>,
     ) -> Result<Vec<Published>, Error> {
+        if let Some(left) = self.drain_time_left() {
+            return Err(broker::shutting_down().retry_after(left));
+        }
         self.0.publisher.publish(permit, messages).await
     }
 
@@ -140,13 +150,14 @@ impl Hub {
         place: Option<Place>,
         is_fed: bool,
     ) -> Result<Opened, Error> {
-        if *self.0.stage.borrow() != Stage::Ready {
-            return Err(shutting_down());
-        }
         let node = &self.0;
         let caller = permit.caller();
-        let claimant = Claimant { user: caller.user().cloned(), place };
-        let slot = node.slots.take(claimant)?;
+        let slot = if self.is_draining() {
+            // It ends at once: a refusal would be final for an `EventSource`.
+            node.slots.take_beyond()
+        } else {
+            node.slots.take(Claimant { user: caller.user().cloned(), place })?
+        };
         let mut random = rand::rng();
         let id = ConnectionId(random.random());
         let seat = Seat::new(id, permit, is_fed);
@@ -154,6 +165,10 @@ impl Hub {
         // Whoever looked over the seats while this one was not yet among them has missed it.
         if let Err(reason) = node.gate.review_new(caller, permit.subscriptions()) {
             seat.end(Ending::of_rights(reason));
+        }
+        // For the same reason the hub's own end is looked for only now.
+        if let Some(ending) = self.shutdown_ending() {
+            seat.end(ending);
         }
         let stream = &node.settings.stream;
         let times = Times {
@@ -201,6 +216,24 @@ impl Hub {
         self.0.seats.subscriptions(&is_own).into_iter().collect()
     }
 
+    /// Whether the hub shuts down.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.drain_deadline.get().is_some()
+    }
+
+    /// Time left of `shutdown.window`; none while the hub serves.
+    fn drain_time_left(&self) -> Option<Duration> {
+        self.0.drain_deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// How a stream ends while the hub shuts down; none while the hub serves. The client comes back after the window, at a
+    /// time of its own.
+    pub(crate) fn shutdown_ending(&self) -> Option<Ending> {
+        let left = self.drain_time_left()?;
+        let retry = left.max(RETRY) + RETRY_SPREAD.mul_f64(rand::rng().random_range(0.0..1.0));
+        Some(Ending { reason: EndReason::Shutdown, reconnect: true, retry: Some(retry) })
+    }
+
     pub(crate) fn trusted_proxies(&self) -> &TrustedProxies {
         &self.0.trusted_proxies
     }
@@ -210,7 +243,7 @@ impl Hub {
     /// # Errors
     /// While it shuts down, or while the log cannot be written.
     pub fn readiness(&self) -> Result<(), Error> {
-        if *self.0.stage.borrow() != Stage::Ready {
+        if self.is_draining() {
             return Err(shutting_down());
         }
         (self.0.standing)().map_err(|why| Error::new(Code::Unavailable, why))?;
@@ -252,7 +285,7 @@ impl WeakHub {
     }
 }
 
-pub(crate) fn shutting_down() -> Error {
+fn shutting_down() -> Error {
     Error::new(Code::ShuttingDown, "the hub is shutting down; come back in a moment, or go to another node")
         .retry_after(Duration::from_secs(1))
 }

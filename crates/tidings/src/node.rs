@@ -10,22 +10,21 @@ mod warden;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
 use rand::{Rng, RngExt};
-use tidings_protocol::body::EndReason;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 pub use self::serve::{serve, serve_with};
 use crate::{
     auth::{Asker, Gate, Hook, Revocations},
     config::{AuthSettings, Durability, Settings},
-    connection::{Ending, Seat},
+    connection::Seat,
     error::{Code, Error},
-    hub::{Hub, Parts, RETRY, Seats, Stage},
+    hub::{Hub, Parts, Seats, Stage},
     limits::{self, TrustedProxies},
     log::{Log, Recovered, World, entry::Millis},
     metrics::Metrics,
@@ -123,6 +122,7 @@ impl HubBuilder {
             metrics,
             tls,
             stage: watch::Sender::new(Stage::Ready),
+            drain_deadline: OnceLock::new(),
             standing: order.standing,
             close: Mutex::new(Some(order.end)),
             settings,
@@ -160,46 +160,39 @@ impl Hub {
         HubBuilder::default()
     }
 
-    /// Ends the hub: takes nothing new, tells every stream to come back elsewhere, spread over
-    /// `shutdown.window`, then makes the log safe. Returns when that is done. A second call waits for nothing.
+    /// Ends the hub: stores no more publishes of clients, tells every stream to come back, spread over `shutdown.window`,
+    /// then makes the log safe. Returns when that is done. A second call waits for nothing.
+    ///
+    /// Meanwhile requests are still answered: a stream says that it ends, and ends. [`serve`] closes its listeners after this.
     pub async fn shutdown(&self) {
         let node = self.parts();
-        let was_ready = node.stage.send_if_modified(|stage| {
-            let is_ready = *stage == Stage::Ready;
-            *stage = (*stage).max(Stage::Draining);
-            is_ready
-        });
-        if !was_ready {
+        let window = node.settings.shutdown.window;
+        if node.drain_deadline.set(Instant::now() + window).is_err() {
             return;
         }
-        let window = node.settings.shutdown.window;
+        node.stage.send_replace(Stage::Draining);
         info!(connections = node.seats.count(), ?window, "shutting down");
         self.end_streams(window.mul_f64(0.8)).await;
-        node.stage.send_replace(Stage::Ended);
         node.publisher.close();
         let close = node.close.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(close) = close {
             let _ = tokio::task::spawn_blocking(close).await;
         }
+        node.stage.send_replace(Stage::Ended);
         info!("shut down");
     }
 
     /// Ends every stream at a time of its own within `window`, and waits until they are gone or it is over.
     async fn end_streams(&self, window: Duration) {
-        let begun = tokio::time::Instant::now();
-        let mut random = rand::rng();
-        let mut due: Vec<(Duration, Arc<Seat>)> = self
-            .parts()
-            .seats
-            .all()
-            .into_iter()
-            .map(|seat| (window.mul_f64(0.75 * random.random_range(0.0..1.0)), seat))
-            .collect();
+        let begun = Instant::now();
+        let draw = |seat| (window.mul_f64(0.75 * rand::rng().random_range(0.0..1.0)), seat);
+        let mut due: Vec<(Duration, Arc<Seat>)> = self.parts().seats.all().into_iter().map(draw).collect();
         due.sort_by_key(|(at, _)| *at);
         for (at, seat) in due {
             tokio::time::sleep_until(begun + at).await;
-            let retry = RETRY + Duration::from_millis(rand::rng().random_range(0..4000));
-            seat.end(Ending { reason: EndReason::Shutdown, reconnect: true, retry: Some(retry) });
+            if let Some(ending) = self.shutdown_ending() {
+                seat.end(ending);
+            }
         }
         while self.parts().seats.count() > 0 && begun.elapsed() < window {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     auth::{PUBLISHER_BYTES_MAX, PublishPermit},
-    broker::{Broker, Item, Published},
+    broker::{self, Broker, Item, Published},
     config::{Envelope, Settings},
     error::{Code, Error},
     log::{
@@ -95,9 +95,7 @@ impl Publisher {
                 .retry_after(Duration::from_secs(1))
         })?;
         let broker = self.broker.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let broker = broker.ok_or_else(|| {
-            Error::new(Code::ShuttingDown, "the hub has shut down; nothing was stored; try another node")
-        })?;
+        let broker = broker.ok_or_else(broker::shutting_down)?;
         broker.append(items).await
     }
 

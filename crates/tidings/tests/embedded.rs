@@ -94,7 +94,7 @@ async fn a_stream_ends_with_the_hub() {
         "{text}"
     );
     let refused = hub.publish(Publication::new(channel("a"), "late")).await.unwrap_err();
-    assert_eq!(refused.code(), tidings::Code::ShuttingDown);
+    assert_eq!(refused.code(), tidings::Code::NotStored);
 }
 
 #[tokio::test]

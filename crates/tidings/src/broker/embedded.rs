@@ -119,9 +119,7 @@ impl Broker {
         let due = tokio::time::Instant::now() + DEADLINE;
         match tokio::time::timeout_at(due, queue.send(publish)).await {
             Ok(Ok(())) => wake::ring(&self.bell),
-            Ok(Err(_)) => {
-                return Err(shutting_down());
-            }
+            Ok(Err(_)) => return Err(shutting_down()),
             Err(_) => return Err(not_stored("the log takes no more publishes now; try again")),
         }
         match tokio::time::timeout_at(due, answered).await {

@@ -86,6 +86,12 @@ impl Connections {
         }
         Ok(slot)
     }
+
+    /// Takes a share of the whole although none may be left: for a stream that ends at once.
+    pub(crate) fn take_beyond(self: &Arc<Self>) -> ConnectionSlot {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        ConnectionSlot { of: self.clone(), claimant: Claimant::default() }
+    }
 }
 
 impl Drop for ConnectionSlot {

@@ -13,6 +13,7 @@ use std::{
 };
 
 use axum::{Router, extract::Request, response::Response};
+use http::{HeaderValue, Version, header};
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -26,7 +27,7 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use self::acceptor::Acceptor;
@@ -52,8 +53,9 @@ const STREAMS_MAX: u32 = 1024;
 const PENDING_RESETS_MAX: usize = 20;
 /// Streams that one connection of HTTP/2 may have had reset for faults of its client; one more ends it.
 const LOCAL_RESETS_MAX: usize = 100;
-/// How long a connection may take to say goodbye when the hub has ended.
-const GOODBYE: Duration = Duration::from_millis(200);
+/// How long a connection may take to bring its first request, and to end, once the listeners are closed.
+const GOODBYE: Duration = Duration::from_millis(500);
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Serves a hub on listening sockets until [`Hub::shutdown`] was called and every connection is gone.
 ///
@@ -73,16 +75,18 @@ pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
 /// # Errors
 /// When a listener cannot be used.
 pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -> Result<(), Error> {
-    let site = Site { hub, router, connections: TaskTracker::new() };
+    let site = Site { hub, router, connections: TaskTracker::new(), closing: CancellationToken::new() };
     let shards = Shards::start(&site.hub, &site.router, &onward(&site))
         .map_err(|error| Error::new(Code::Internal, "a shard could not be started").caused_by(error))?;
     let acceptor = Acceptor::start(listeners, welcome(&site, shards.doors()))
         .map_err(|error| Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error))?;
     reached(&mut site.hub.stage(), Stage::Draining).await;
-    acceptor.end().await;
     shards.doors().drain();
-    goodbye(&mut site.hub.stage()).await;
-    shards.end().await;
+    // Connections are taken until the hub has done everything else: a proxy answers 502 where it is refused one.
+    reached(&mut site.hub.stage(), Stage::Ended).await;
+    acceptor.end().await;
+    site.closing.cancel();
+    shards.end(GOODBYE).await;
     site.connections.close();
     site.connections.wait().await;
     Ok(())
@@ -95,6 +99,8 @@ struct Site {
     router: Router,
     /// Those that are not a shard's.
     connections: TaskTracker,
+    /// The listeners are closed.
+    closing: CancellationToken,
 }
 
 /// What becomes of a new connection: a shard has those without TLS, the one with the fewest the next.
@@ -104,7 +110,7 @@ fn welcome(site: &Site, doors: Arc<Doors>) -> impl Fn(mio::net::TcpStream, Socke
     move |socket, peer| {
         tune(&socket, site.hub.settings().stream.write_timeout);
         if is_tls {
-            site.connections.spawn_on(tls_connection(site.clone(), socket, peer, site.hub.stage()), &runtime);
+            site.connections.spawn_on(tls_connection(site.clone(), socket, peer), &runtime);
         } else {
             doors.welcome(socket, peer);
         }
@@ -131,16 +137,12 @@ async fn forwarded_connection(site: Site, forwarded: Forwarded) {
     let settings = site.hub.settings();
     let socket = Socket::with_read(socket, read, settings.stream.write_timeout, site.hub.metrics().clone());
     let arrival = Arrival { peer, is_tls: false };
-    let requests = requests(site.router, socket.pressure().clone(), arrival, answered);
-    serve_http(&site.hub, socket, requests, head_due.into(), site.hub.stage()).await;
+    let asked = watch::Sender::new(None);
+    let requests = requests(&site, socket.pressure().clone(), arrival, answered, asked.clone());
+    serve_http(&site, socket, requests, head_due.into(), asked.subscribe()).await;
 }
 
-async fn tls_connection(
-    site: Site,
-    socket: mio::net::TcpStream,
-    peer: SocketAddr,
-    mut stage: watch::Receiver<Stage>,
-) {
+async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAddr) {
     let hub = &site.hub;
     let Some(tls) = &hub.parts().tls else { return };
     let stream = match TcpStream::from_std(socket.into()) {
@@ -153,13 +155,15 @@ async fn tls_connection(
     let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
     let greeted = tokio::select! {
         greeted = timeout_at(deadline, tls::accept(tls, socket)) => greeted,
-        () = reached(&mut stage, Stage::Draining) => return,
+        () = goodbye(&site.closing) => return,
     };
     match greeted {
         Ok(Ok(Some(stream))) => {
-            let requests = requests(site.router, pressure, Arrival { peer, is_tls: true }, None);
+            let asked = watch::Sender::new(None);
+            let arrival = Arrival { peer, is_tls: true };
+            let requests = requests(&site, pressure, arrival, None, asked.clone());
             let deadline = Instant::now() + hub.settings().server.head_timeout;
-            serve_http(hub, stream, requests, deadline, stage).await;
+            serve_http(&site, stream, requests, deadline, asked.subscribe()).await;
         }
         Ok(Ok(None)) => {
             debug!(%peer, "plain HTTP was refused on a port that speaks TLS");
@@ -176,44 +180,53 @@ async fn tls_connection(
     }
 }
 
-/// Hands requests to the routes, with what is known of where they came from. The first may have been answered before
-/// hyper saw it.
+/// Hands requests to the routes, with what is known of where they came from, and tells `asked` in which version of HTTP
+/// they come. The first may have been answered before hyper saw it.
 fn requests(
-    router: Router,
+    site: &Site,
     pressure: Arc<Pressure>,
     arrival: Arrival,
     answered: Option<Response>,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> {
-    let router = TowerToHyperService::new(router);
+    asked: watch::Sender<Option<Version>>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> + use<>
+{
+    let (hub, router) = (site.hub.clone(), TowerToHyperService::new(site.router.clone()));
     let answered = Mutex::new(answered);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let answered = answered.lock().unwrap_or_else(PoisonError::into_inner).take();
         request.extensions_mut().insert(pressure.clone());
         request.extensions_mut().insert(arrival);
+        let version = request.version();
+        asked.send_replace(Some(version));
         let routed = answered.is_none().then(|| router.call(request));
+        let hub = hub.clone();
         async move {
-            match (answered, routed) {
-                (Some(response), _) => Ok(response),
-                (None, Some(routed)) => routed.await,
+            let mut response = match (answered, routed) {
+                (Some(response), _) => response,
+                (None, Some(routed)) => routed.await?,
                 (None, None) => unreachable!("what is not answered is routed"),
+            };
+            if hub.is_draining() && version < Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, CLOSE);
             }
+            Ok(response)
         }
     })
 }
 
 /// Speaks HTTP/1.1 or HTTP/2 over a connection, whichever its client begins with, until one of the two ends it.
 async fn serve_http<Io, Requests>(
-    hub: &Hub,
+    site: &Site,
     io: Io,
     requests: Requests,
     deadline: Instant,
-    mut stage: watch::Receiver<Stage>,
+    asked: watch::Receiver<Option<Version>>,
 ) where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
     Requests: Service<Request<Incoming>, Response = Response, Error = Infallible>,
     Requests::Future: Send + 'static,
 {
-    let settings = hub.settings();
+    let (hub, settings) = (&site.hub, site.hub.settings());
     let head_timeout = settings.server.head_timeout;
     let mut builder = auto::Builder::new(StreamExecutor { write_timeout: settings.stream.write_timeout });
     builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX);
@@ -230,11 +243,11 @@ async fn serve_http<Io, Requests>(
     let mut serving = pin!(builder.serve_connection(io, requests));
     let outcome = tokio::select! {
         outcome = &mut serving => outcome,
-        () = reached(&mut stage, Stage::Draining) => {
+        () = idle_end(site, asked) => {
             serving.as_mut().graceful_shutdown();
             tokio::select! {
                 outcome = &mut serving => outcome,
-                () = goodbye(&mut stage) => Ok(()),
+                () = goodbye(&site.closing) => Ok(()),
             }
         }
     };
@@ -267,8 +280,25 @@ async fn reached(stage: &mut watch::Receiver<Stage>, least: Stage) {
     let _ = stage.wait_for(|stage| *stage >= least).await;
 }
 
-async fn goodbye(stage: &mut watch::Receiver<Stage>) {
-    reached(stage, Stage::Ended).await;
+/// Waits until a connection that is idle is to be closed. HTTP/2 says which requests it no longer takes, so that happens as
+/// soon as the hub shuts down. HTTP/1.1 cannot say it, so the connection stays until the listeners are closed. One that
+/// has not asked yet gets a moment more: its first request may be on its way.
+async fn idle_end(site: &Site, mut asked: watch::Receiver<Option<Version>>) {
+    let has_asked = async {
+        let version = asked.wait_for(Option::is_some).await.map_or(None, |version| *version);
+        match version {
+            Some(Version::HTTP_2) => reached(&mut site.hub.stage(), Stage::Draining).await,
+            _ => site.closing.cancelled().await,
+        }
+    };
+    tokio::select! {
+        () = has_asked => {}
+        () = goodbye(&site.closing) => {}
+    }
+}
+
+async fn goodbye(closing: &CancellationToken) {
+    closing.cancelled().await;
     tokio::time::sleep(GOODBYE).await;
 }
 

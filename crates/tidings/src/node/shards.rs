@@ -4,10 +4,11 @@ use std::{
     io,
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use axum::Router;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task, time::timeout};
 
 use crate::{
     hub::Hub,
@@ -22,6 +23,7 @@ pub(super) struct Shards {
     doors: Arc<Doors>,
     reader: Arc<Reader>,
     threads: Vec<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Shards {
@@ -30,11 +32,12 @@ impl Shards {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let parts = hub.parts();
         let (mut doors, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
+        let mut readers = Vec::with_capacity(READERS);
         let reader = Reader::new(parts.log.clone());
         for number in 0..READERS {
             let reader = reader.clone();
             let thread = thread::Builder::new().name(format!("tidings-reader-{number}"));
-            threads.push(thread.spawn(move || reader.run())?);
+            readers.push(thread.spawn(move || reader.run())?);
         }
         for number in 0..cores {
             let shared = (parts.log.clone(), parts.metrics.clone(), reader.clone());
@@ -45,22 +48,31 @@ impl Shards {
             parts.seats.tell(door.clone());
             doors.push(door);
         }
-        Ok(Self { doors: Arc::new(Doors::new(doors)), reader, threads })
+        Ok(Self { doors: Arc::new(Doors::new(doors)), reader, threads, readers })
     }
 
     pub(super) fn doors(&self) -> Arc<Doors> {
         self.doors.clone()
     }
 
-    /// Closes what is still open, and waits until every thread has ended.
-    pub(super) async fn end(self) {
-        self.doors.close();
+    /// Answers what has come, for at most `patience`. Then closes what is still open, and waits until every thread has ended.
+    pub(super) async fn end(self, patience: Duration) {
+        self.doors.finish();
+        let mut joining = join(self.threads);
+        if timeout(patience, &mut joining).await.is_err() {
+            self.doors.close();
+            let _ = joining.await;
+        }
         self.reader.close();
-        let joining = tokio::task::spawn_blocking(move || {
-            for thread in self.threads {
-                let _ = thread.join();
-            }
-        });
-        let _ = joining.await;
+        let _ = join(self.readers).await;
     }
+}
+
+/// Waits for threads to end, off those that serve.
+fn join(threads: Vec<JoinHandle<()>>) -> task::JoinHandle<()> {
+    task::spawn_blocking(move || {
+        for thread in threads {
+            let _ = thread.join();
+        }
+    })
 }

@@ -40,7 +40,7 @@ impl Acceptor {
         Ok(Self { bell, thread: thread.spawn(move || run(poll, doors, &welcome))? })
     }
 
-    /// Takes no more, closes the listeners, and waits until the thread has ended.
+    /// Takes what waits in the listeners' queues, closes them, and waits until the thread has ended.
     pub(super) async fn end(self) {
         let ending = tokio::task::spawn_blocking(move || {
             // It fails where the system has no room for one more count: then the bell has rung.
@@ -69,13 +69,21 @@ fn run(mut poll: Poll, mut doors: Vec<Door>, welcome: &dyn Fn(TcpStream, SocketA
         }
         for event in &events {
             match event.token() {
-                BELL => return,
+                BELL => return close(doors, welcome),
                 Token(number) => doors[number].may_have_more = true,
             }
         }
         for door in doors.iter_mut().filter(|door| door.may_have_more) {
             door.may_have_more = !door.empty(welcome);
         }
+    }
+}
+
+/// Takes the connections that the kernel has completed, then closes each listener. The kernel resets whatever is still in a
+/// listener's queue when the listener closes.
+fn close(doors: Vec<Door>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
+    for door in doors {
+        door.empty(welcome);
     }
 }
 
@@ -100,3 +108,6 @@ impl Door {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,14 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
+use tidings_protocol::Subscription;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::config::{Durability, Settings, TlsSettings};
+use crate::{
+    config::{Durability, Settings, TlsSettings},
+    connection::StreamOptions,
+};
 
 fn settings(tls: Option<TlsSettings>) -> Settings {
     let mut settings = Settings { data_dir: None, ..Settings::default() };
@@ -50,21 +54,52 @@ async fn a_request_knows_its_peer() {
     assert!(answer.ends_with(&format!("\r\n\r\n{own} false")), "{answer}");
 }
 
-#[tokio::test]
-async fn a_request_knows_that_it_came_over_tls() {
+fn tls() -> TlsSettings {
     let file = |name| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidings-server/tests/tls").join(name);
-    let tls = TlsSettings { cert_file: file("first.cert.pem"), key_file: file("first.key.pem") };
+    TlsSettings { cert_file: file("first.cert.pem"), key_file: file("first.key.pem") }
+}
+
+/// Speaks TLS over a socket.
+async fn greet(socket: TcpStream) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidings-server/tests/tls/ca.pem");
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let (own, answer) = told(Some(tls), async |socket| {
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        connector.connect(ServerName::try_from("localhost").unwrap(), socket).await.unwrap()
-    })
-    .await;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect(ServerName::try_from("localhost").unwrap(), socket).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_request_knows_that_it_came_over_tls() {
+    let (own, answer) = told(Some(tls()), greet).await;
     assert!(answer.ends_with(&format!("\r\n\r\n{own} true")), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_over_tls_that_comes_during_shutdown_is_answered() {
+    let hub = Hub::builder().settings(settings(Some(tls()))).build().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(serve(hub.clone(), vec![listener]));
+    // It is not read, so the hub waits for it.
+    let stream = hub.subscribe([Subscription::parse("a").unwrap()], &StreamOptions::default()).unwrap();
+    let ended = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.shutdown().await }
+    });
+    reached(&mut hub.stage(), Stage::Draining).await;
+    let mut io = greet(TcpStream::connect(address).await.unwrap()).await;
+    io.write_all(b"GET /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    io.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(answer.contains("\nretry: ") && answer.contains("\nevent: tidings.end\n"), "{answer}");
+    drop(stream);
+    ended.await.unwrap();
+    served.await.unwrap().unwrap();
 }

@@ -34,9 +34,15 @@ impl Doors {
         door.put(|waiting| waiting.newcomers.push((socket, peer)));
     }
 
-    /// Has every shard take no more requests: what is under way is answered.
+    /// Has every shard close each connection behind its next answer.
     pub(crate) fn drain(&self) {
         self.0.iter().for_each(|door| door.put(|waiting| waiting.is_draining = true));
+    }
+
+    /// Has every shard close the connections that wait for another request, and end when it has no connection left. No
+    /// connection may be given to it after this.
+    pub(crate) fn finish(&self) {
+        self.0.iter().for_each(|door| door.put(|waiting| waiting.is_finishing = true));
     }
 
     /// Has every shard close what is still open, and end.
@@ -67,6 +73,7 @@ pub(super) struct Waiting {
     /// Stretches of the log that were read for a stream, by its place and serial number; none where that failed.
     pub(super) pages: Vec<(usize, u64, Option<Page>)>,
     pub(super) is_draining: bool,
+    pub(super) is_finishing: bool,
     pub(super) is_closed: bool,
 }
 
@@ -76,6 +83,7 @@ impl Waiting {
             && self.woken.is_empty()
             && self.pages.is_empty()
             && !self.is_draining
+            && !self.is_finishing
             && !self.is_closed
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Common {
     pub(super) router: Router,
     pub(super) write_timeout: Duration,
     pub(super) head_timeout: Duration,
-    /// The hub takes no more requests.
+    /// The hub shuts down: a connection ends with its next answer.
     pub(super) is_draining: bool,
 }
 

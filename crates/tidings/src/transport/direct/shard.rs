@@ -69,6 +69,8 @@ pub(crate) struct Shard {
     wheel: Wheel,
     serial: u64,
     timers: u64,
+    /// It ends when it has no connection left.
+    is_finishing: bool,
     log: Arc<Log>,
     common: Common,
     /// Reads the disk, off this thread.
@@ -107,6 +109,7 @@ impl Shard {
             wheel: Wheel::new(Instant::now()),
             serial: 0,
             timers: 0,
+            is_finishing: false,
             log,
             common: Common {
                 metrics,
@@ -123,7 +126,7 @@ impl Shard {
         Ok((shard, door))
     }
 
-    /// Serves until its door is closed.
+    /// Serves until its door is closed, or until it has finished.
     pub(crate) fn run(mut self) {
         let runtime = self.runtime.clone();
         let _within = runtime.enter();
@@ -131,7 +134,7 @@ impl Shard {
         let mut taken = Waiting::default();
         let mut again = Vec::new();
         let mut due = Vec::new();
-        while !taken.is_closed {
+        while !taken.is_closed && !self.is_finished() {
             self.reader.ask(&mut self.requests);
             let must_hurry = !again.is_empty() || !self.touched.is_empty() || !self.door.may_sleep();
             let sleep =
@@ -169,9 +172,7 @@ impl Shard {
     }
 
     fn take(&mut self, taken: &mut Waiting, again: &mut Vec<usize>) {
-        if std::mem::take(&mut taken.is_draining) {
-            self.drain(again);
-        }
+        self.common.is_draining |= std::mem::take(&mut taken.is_draining);
         for (socket, peer) in taken.newcomers.drain(..) {
             self.welcome(socket, peer);
         }
@@ -187,16 +188,24 @@ impl Shard {
         for place in taken.woken.drain(..) {
             self.look(place, again, Guest::serve);
         }
+        if std::mem::take(&mut taken.is_finishing) {
+            self.finish(again);
+        }
     }
 
-    fn drain(&mut self, again: &mut Vec<usize>) {
-        self.common.is_draining = true;
+    fn finish(&mut self, again: &mut Vec<usize>) {
+        self.is_finishing = true;
         for place in self.places() {
-            self.look(place, again, |guest, _| match guest {
-                Guest::Visitor(visitor) => visitor.drain(),
+            self.look(place, again, |guest, common| match guest {
+                Guest::Visitor(visitor) => visitor.finish(common),
                 Guest::Stream(_) => Next::Wait,
             });
         }
+    }
+
+    /// Whether there is nothing left to do, and nothing will come.
+    fn is_finished(&self) -> bool {
+        self.is_finishing && self.guests.is_empty()
     }
 
     fn places(&self) -> Vec<usize> {
@@ -277,10 +286,6 @@ impl Shard {
 
     /// Gives a new connection a place.
     fn welcome(&mut self, mut socket: TcpStream, peer: SocketAddr) {
-        if self.common.is_draining {
-            self.left();
-            return;
-        }
         let entry = self.guests.vacant_entry();
         let place = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;

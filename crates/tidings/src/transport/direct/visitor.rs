@@ -38,6 +38,8 @@ pub(super) struct Visitor {
     pub(super) head_due: Instant,
     /// There may be something to read.
     may_read: bool,
+    /// A request of it was answered.
+    has_answered: bool,
     judge: Judge,
     /// What was read of a request.
     read: BytesMut,
@@ -69,6 +71,7 @@ impl Visitor {
             peer,
             head_due,
             may_read: true,
+            has_answered: false,
             judge: Judge::new(),
             read: BytesMut::new(),
             state: State::Head,
@@ -124,13 +127,19 @@ impl Visitor {
         }
     }
 
-    /// The hub takes no more requests: one that is under way is the last.
-    pub(super) fn drain(&mut self) -> Next {
-        match &self.state {
-            State::Head if self.read.is_empty() => Next::Close,
-            State::Head | State::Body { .. } => self.forward(),
-            State::Answering { .. } | State::Writing { .. } => Next::Wait,
+    /// Answers what has come, and closes a kept-alive connection on which nothing has. The first request of a connection
+    /// may still be on its way.
+    pub(super) fn finish(&mut self, common: &mut Common) -> Next {
+        self.may_read = true;
+        match self.serve(common) {
+            Next::Wait if self.is_idle() => Next::Close,
+            next => next,
         }
+    }
+
+    /// Whether it waits for another request.
+    fn is_idle(&self) -> bool {
+        self.has_answered && self.read.is_empty() && matches!(self.state, State::Head)
     }
 
     /// Whether its client may have sent something that was not looked at.
@@ -249,7 +258,7 @@ impl Visitor {
             let _ = self.socket.shutdown(Shutdown::Write);
             return Some(Next::Close);
         }
-        self.judge = Judge::new();
+        (self.judge, self.has_answered) = (Judge::new(), true);
         self.state = State::Head;
         self.head_due = Instant::now() + common.head_timeout;
         None
