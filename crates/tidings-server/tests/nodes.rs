@@ -264,3 +264,28 @@ fn failover_that_lost_an_event_is_told_to_who_had_it_and_to_who_had_not() {
     hub.publish("b", "untouched");
     assert_eq!(other.data(), "untouched");
 }
+
+#[test]
+fn events_of_an_epoch_that_the_replica_never_had_are_told_as_lost_after_a_flush_too() {
+    let (redis, directory) = (Pair::start(), Directory::new());
+    let hub = Hub::with_redis_at(&directory, &redis.gate.url(), &[]);
+    hub.until_ready();
+    hub.publish("a", "flushed");
+    redis.primary.command(&["FLUSHALL"]);
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    hub.publish("a", "kept 1");
+    let kept = hub.publish("a", "kept 2");
+    redis.agree();
+    redis.replica.promote();
+    redis.primary.command(&["DEBUG", "CHANGE-REPL-ID"]);
+    let epoch = |id: &str| id.split('-').next().map(str::to_owned);
+    eventually("events of another epoch are acknowledged", || {
+        epoch(&hub.publish("a", "lost")) != epoch(&kept)
+    });
+    redis.fail_over();
+    eventually("publishes are taken again", || hub.post("/api/v1/events/a", "new").head.status == 200);
+    let mut back = hub.resume("/api/v1/events/a", &kept);
+    back.notice("tidings.gap");
+    assert_eq!(back.data(), "new");
+}

@@ -221,8 +221,13 @@ impl Follower {
             let seen = self.sight.seen();
             let head = self.heard(self.link.head()).await?;
             let Some(newest) = head.newest() else {
-                let lost = if seen.offset == 0 { Loss::None } else { Loss::All };
-                self.link.begin(self.new_epoch(lost, &head)).await?;
+                if seen.offset == 0 {
+                    self.link.begin(self.new_epoch(Loss::None, &head)).await?;
+                } else {
+                    // The row names the epoch: other nodes that lost entries of it find that told.
+                    let new = self.new_epoch(Loss::All, &head);
+                    self.link.begin_after_loss((seen.epoch, seen.offset), new).await?;
+                }
                 continue;
             };
             if self.has_lost(seen, &head).await? {
@@ -324,11 +329,13 @@ fn silent() -> Fault {
     Fault::Unknown(format!("redis is silent for {SILENCE:?}"))
 }
 
-/// What of a loss no epoch tells yet: whoever comes from that epoch crosses all that began later, and what began later began
-/// without what was lost.
+/// The part of a loss that no row tells yet.
+///
+/// Only a row whose `of` names the epoch tells of its losses. That another row stands behind the epoch proves nothing: a
+/// primary that was cut off may have acknowledged events after that row began.
 fn untold(lost: Loss, epoch: Epoch, head: &Head) -> Loss {
-    let later = head.epochs.iter().position(|row| row.epoch == epoch).map_or(0, |index| index + 1);
-    let rows = &head.epochs[later..];
+    let tells = |row: &&EpochRow| row.of.is_some_and(|(of, _)| of == epoch);
+    let rows: Vec<&EpochRow> = head.epochs.iter().filter(tells).collect();
     if rows.iter().any(|row| row.lost == Loss::All) {
         return Loss::None;
     }

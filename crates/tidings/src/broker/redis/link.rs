@@ -193,6 +193,11 @@ impl Link {
         self.begin_with(None, first, None).await
     }
 
+    /// Begins the log, where there is none, with a row that tells of a loss: of `lost.0`, entries up to `lost.1` had been seen.
+    pub(crate) async fn begin_after_loss(&self, lost: (Epoch, u64), first: NewEpoch) -> Result<Begun, Fault> {
+        self.begin_with(None, first, Some(lost)).await
+    }
+
     /// Begins an epoch at the head, if `expected` is the newest.
     pub(crate) async fn begin_epoch(&self, expected: Epoch, new: NewEpoch) -> Result<Begun, Fault> {
         self.begin_with(Some(expected), new, None).await

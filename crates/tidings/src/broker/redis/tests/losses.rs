@@ -109,6 +109,62 @@ async fn channels_of_a_loss_are_named_by_the_first_who_knows() {
 }
 
 #[tokio::test]
+async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_has() {
+    let redis = Process::start();
+    let nodes = [node(&redis).await, node(&redis).await];
+    for (tag, one) in (1..).zip(&nodes) {
+        append(one, "flushed", tag).await;
+        one.look_over().await.unwrap();
+    }
+    redis.tell("FLUSHALL").await;
+    for one in &nodes {
+        one.look_over().await.unwrap();
+    }
+    append(&nodes[0], "kept", 3).await;
+    redis.tell("SAVE").await;
+    // The primary gets an epoch that its replica, cut off, never has.
+    redis.tell("DEBUG CHANGE-REPL-ID").await;
+    for (tag, one) in (4..).zip(&nodes) {
+        one.look_over().await.unwrap();
+        append(one, "acknowledged", tag).await;
+    }
+    for one in &nodes {
+        one.look_over().await.unwrap();
+    }
+    let lost = nodes[0].sight.seen();
+    // As if the replica were promoted.
+    redis.tell("DEBUG RELOAD NOSAVE").await;
+    for one in &nodes {
+        one.look_over().await.unwrap();
+        assert_eq!(one.log.head().offset, 1);
+    }
+    let rows = nodes[0].link.head().await.unwrap().epochs;
+    let told: Vec<_> = rows.iter().filter(|row| row.of == Some((lost.epoch, lost.offset))).collect();
+    assert_eq!(told.iter().map(|row| (row.after, &row.lost)).collect::<Vec<_>>(), [(1, &Loss::All)]);
+    assert_eq!(rows.iter().filter(|row| row.lost == Loss::All).count(), 2, "{rows:?}");
+}
+
+#[tokio::test]
+async fn loss_of_everything_in_a_later_epoch_hides_no_loss_of_an_earlier_one() {
+    let redis = Process::start();
+    let one = node(&redis).await;
+    append(&one, "kept", 1).await;
+    one.look_over().await.unwrap();
+    let first = one.sight.seen().epoch;
+    // Another primary took over; a node there told of a loss of its own.
+    let head = one.link.head().await.unwrap();
+    let new = |lost, epoch| NewEpoch { lost, replid: head.replid.clone(), ..new_epoch(Epoch(epoch)) };
+    one.link.begin_epoch(first, new(Loss::None, 71)).await.unwrap();
+    one.link.report_loss(Epoch(71), (Epoch(70), 1), new(Loss::All, 72)).await.unwrap();
+    // The old primary, which this node still reached, acknowledged another event since.
+    one.sight.has_seen(Witness { epoch: first, offset: 2, tag: Tag(9) });
+    one.look_over().await.unwrap();
+    let rows = one.link.head().await.unwrap().epochs;
+    assert_eq!(rows.last().unwrap().of, Some((first, 2)), "{rows:?}");
+    assert_ne!(rows.last().unwrap().lost, Loss::None);
+}
+
+#[tokio::test]
 async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_is_not() {
     let redis = Process::start();
     let one = node(&redis).await;
