@@ -18,6 +18,8 @@ mod token;
 #[cfg(feature = "redis")]
 pub(crate) use self::board::{Note, PutUp};
 pub use self::hook::{Action, Hook, HookError, Question, Who};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::token::fuzz;
 pub(crate) use self::{
     board::{Board, News, tell_again},
     caller::{Caller, PUBLISHER_BYTES_MAX, Principal},

@@ -4,6 +4,8 @@ mod body;
 mod channels;
 mod credentials;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod guard;
 mod openapi;
 mod operating;

@@ -7,6 +7,8 @@ pub(crate) mod checkpoint;
 pub(crate) mod entry;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod idempotency;
 mod index;
 pub(crate) mod page;

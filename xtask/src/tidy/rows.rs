@@ -11,6 +11,7 @@ pub(crate) const CRATE: &str = "crates/tidings/src/";
 
 /// The rows of ARCHITECTURE.md, top first.
 const ROWS: &[&[&str]] = &[
+    &["fuzzing"],
     &["node"],
     &["http", "admin", "axum", "actix"],
     &["jobs", "sessions", "broadcast"],

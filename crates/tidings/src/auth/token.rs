@@ -1,5 +1,7 @@
 //! JWTs: what a token says, once its signature was found to be good. RFC 7515, 7519, 8725.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

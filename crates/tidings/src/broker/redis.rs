@@ -12,6 +12,8 @@ mod ears;
 mod epochs;
 mod fault;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hear;
 mod link;
 mod live;

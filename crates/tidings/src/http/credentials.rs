@@ -128,7 +128,7 @@ fn only_parameter(query: &Query, name: &str) -> Result<Option<Secret>, Error> {
 }
 
 /// The value of a cookie. Two of one name are two words for one thing: neither is taken, and nobody is let in.
-fn cookie(headers: &HeaderMap, name: &str) -> Option<Secret> {
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<Secret> {
     let lines = headers.get_all(header::COOKIE).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
     let mut found: Option<String> = None;
     for line in lines {

@@ -1,6 +1,8 @@
 //! Where entries are kept: a small trait, with one keeper on disk and one in memory.
 
 pub(crate) mod disk;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod memory;
 mod record;
 mod segment;

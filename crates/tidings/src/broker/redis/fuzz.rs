@@ -1,0 +1,102 @@
+//! Hooks for fuzzing: replies of Redis, and entries of its log.
+
+use bytes::Bytes;
+use tidings_protocol::Tag;
+
+use super::{
+    append::{self, Append, NewEvent},
+    epochs,
+    live::Word,
+    record,
+    wire::{Decoder, NotRedis, Reply},
+};
+
+/// So small that texts are passed over, too.
+const TEXT_BYTES_MAX: usize = 96;
+
+/// Reads bytes as replies, whole and in portions, and gives each reply to everything that reads one.
+///
+/// # Panics
+/// Where portions make a difference, or a reply holds more than it may.
+pub fn resp(bytes: &[u8]) {
+    let whole = replies(&[bytes]);
+    let portion = usize::from(bytes.last().copied().unwrap_or_default()).max(1);
+    assert_eq!(replies(&bytes.chunks(portion).collect::<Vec<_>>()), whole);
+    assert_eq!(replies(&bytes.chunks(1).collect::<Vec<_>>()), whole);
+    for reply in &whole.0 {
+        is_bounded(reply);
+        understand(reply);
+    }
+}
+
+fn replies(portions: &[&[u8]]) -> (Vec<Reply>, Option<NotRedis>) {
+    let mut decoder = Decoder::new(TEXT_BYTES_MAX);
+    let mut replies = Vec::new();
+    for portion in portions {
+        decoder.buffer().extend_from_slice(portion);
+        loop {
+            match decoder.next() {
+                Ok(Some(reply)) => replies.push(reply),
+                Ok(None) => break,
+                Err(fault) => return (replies, Some(fault)),
+            }
+        }
+    }
+    (replies, None)
+}
+
+fn is_bounded(reply: &Reply) {
+    match reply {
+        Reply::Text(text) => assert!(text.len() <= TEXT_BYTES_MAX),
+        Reply::TooLarge(bytes) => assert!(*bytes > TEXT_BYTES_MAX as u64),
+        Reply::Array(replies) => replies.iter().for_each(is_bounded),
+        Reply::Word(_) | Reply::Error(_) | Reply::Number(_) | Reply::Nil => {}
+    }
+}
+
+fn understand(reply: &Reply) {
+    if let Ok(stored) = record::decode_all(reply) {
+        stored.iter().for_each(survives_its_fields);
+        if let Some(first) = stored.first() {
+            let events = vec![NewEvent { draft: first.draft.clone(), tag: Tag(1) }];
+            let _ = append::outcomes(reply, &[Append { events }]);
+        }
+    }
+    let _ = append::outcomes(reply, &[]);
+    let _ = epochs::head(reply);
+    let _ = epochs::begun(reply);
+    if let Some(word) = reply.text().and_then(Word::decode) {
+        let again = Word::decode(&word.encode());
+        assert_eq!(format!("{again:?}"), format!("{:?}", Some(word)));
+    }
+    reply.array().unwrap_or_default().iter().for_each(understand);
+}
+
+/// Reads texts as the id and the fields of an entry of the log.
+///
+/// # Panics
+/// Where what was read does not survive being written and read again.
+pub fn redis_entry(id: &[u8], fields: &[(&[u8], &[u8])]) {
+    let texts = fields.iter().flat_map(|(name, value)| [*name, *value]);
+    if let Ok(stored) = record::decode_all(&entry(id, texts)) {
+        stored.iter().for_each(survives_its_fields);
+    }
+}
+
+fn entry<'a>(id: &[u8], texts: impl Iterator<Item = &'a [u8]>) -> Reply {
+    let text = |bytes: &[u8]| Reply::Text(Bytes::copy_from_slice(bytes));
+    Reply::Array(vec![Reply::Array(vec![text(id), Reply::Array(texts.map(text).collect())])])
+}
+
+fn survives_its_fields(stored: &record::Stored) {
+    let draft = &stored.draft;
+    assert!(!draft.channels.is_empty() && stored.tag != Tag(0));
+    let header = record::header(stored.epoch, stored.tag, stored.before, draft);
+    let further = record::further_fields(draft);
+    let mut texts = vec!["m", header.as_str(), "d", &draft.data];
+    further.iter().for_each(|(name, value)| texts.extend([*name, value.as_str()]));
+    let id = format!("{}-0", stored.offset);
+    let again = record::decode_all(&entry(id.as_bytes(), texts.into_iter().map(str::as_bytes)));
+    let again = again.expect("what was read can be written");
+    assert_eq!(format!("{again:?}"), format!("{:?}", [stored]));
+}

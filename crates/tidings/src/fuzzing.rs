@@ -1,0 +1,14 @@
+//! What the programs in `fuzz/` call: each hook feeds one parser and panics where a promise of it does not hold.
+//!
+//! No build of the hub has this module: `cargo fuzz` sets `cfg(fuzzing)`, and tests run each hook on a few inputs.
+
+#[cfg(feature = "redis")]
+pub use crate::broker::redis::fuzz::{redis_entry, resp};
+pub use crate::{
+    auth::fuzz::{jwks, jwt},
+    http::fuzz::{cookie, query},
+    log::fuzz::{Damage, record, recovery},
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! Each hook on a few inputs: they hold before any fuzzing, and they go on compiling.
+
+use super::*;
+use crate::log::fixture::TestDir;
+
+#[test]
+fn recovery_tells_of_each_damage() {
+    let batches = vec![vec![(1, 10), (2, 300)], vec![(3, 5000)], vec![(1, 0)]];
+    for damage in [
+        vec![],
+        vec![Damage::Cut(3, 100)],
+        vec![Damage::Grown(3, b"TDB1 and more".to_vec())],
+        vec![Damage::Bits(0, 3, 255), Damage::Cut(1, 0), Damage::Cut(2, 1)],
+    ] {
+        let directory = TestDir::new();
+        recovery(directory.path(), &batches, &damage);
+    }
+    for at in 0..400 {
+        let directory = TestDir::new();
+        recovery(directory.path(), &batches[..1], &[Damage::Bits(3, at, 1)]);
+    }
+}
+
+#[test]
+fn texts_of_strangers_are_read_or_refused() {
+    for text in ["", "channel=a&channel=b.*", "history=%ff&history=1", "channel=%24x&lastEventId=a-1-b"] {
+        query(text);
+    }
+    cookie(&[b"session=a; other=b", b"session=\"a\""]);
+    cookie(&[b"session=a; session=b", b"\xff=;;"]);
+    let claims = r#"{"sub":7,"exp":1e9,"tidings":{"subscribe":["a.**","?"]}}"#;
+    jwt("a.b.c", r#"{"alg":"HS256","kid":"k"}"#, claims);
+    jwks(
+        br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+        "a.b.c",
+    );
+    record(&[0; 64]);
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn replies_and_entries_of_redis_are_read_or_refused() {
+    resp(b"*2\r\n$2\r\nok\r\n:5\r\n-ERR no\r\n+OK\r\n$-1\r\n*-1\r\n*0\r\n\x03");
+    resp(b"$200\r\nshort");
+    resp(b"*9999999\r\n");
+    let header = b"0000000000000007 00000001 00000002 1800000000000 a b.c";
+    redis_entry(b"5-0", &[(b"m", header), (b"d", b"text"), (b"n", b"name"), (b"p", b"high"), (b"x", b"9")]);
+    redis_entry(b"5-1", &[(b"m", header)]);
+}

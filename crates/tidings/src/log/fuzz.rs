@@ -1,0 +1,134 @@
+//! Hooks for fuzzing: the log of a directory, damaged.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tidings_protocol::{ChannelName, Priority};
+
+pub use super::store::fuzz::record;
+use super::{
+    Log, World,
+    entry::{Draft, Millis},
+};
+use crate::config::LogSettings;
+
+const NOW: Millis = 1_800_000_000_000;
+const BATCH_EVENTS_MAX: usize = 8;
+
+/// A clock that stands, and chance that is the same each time.
+struct Still(AtomicU64);
+
+impl World for Still {
+    fn now(&self) -> Millis {
+        NOW
+    }
+
+    fn random(&self) -> u64 {
+        self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    }
+}
+
+/// What befalls a directory.
+#[derive(Debug, Clone)]
+pub enum Damage {
+    /// A byte of a file is another: which file, where, and by which bits.
+    Bits(u8, u32, u8),
+    /// A file ends there.
+    Cut(u8, u32),
+    /// A file goes on with these bytes.
+    Grown(u8, Vec<u8>),
+}
+
+/// Keeps batches of events in an empty directory, damages its files, and opens it twice. Each event is its channel and length.
+///
+/// # Panics
+/// Where the directory cannot be opened, an event that is left is another than was kept, a missing one that no kill
+/// explains is not told of, or the second opening finds what the first did not.
+pub fn recovery(directory: &Path, batches: &[Vec<(u8, u16)>], damage: &[Damage]) {
+    let random = Arc::new(Still(AtomicU64::new(1)));
+    let (kept, lost) = opened(directory, &random, |log| {
+        for batch in batches.iter().filter(|batch| !batch.is_empty()) {
+            let drafts =
+                batch.iter().take(BATCH_EVENTS_MAX).map(|(channel, length)| draft(*channel, *length));
+            log.append_with(drafts.collect(), &mut || ()).expect("there is room");
+        }
+    });
+    assert_eq!(lost, None, "the directory is new");
+    let files = files(directory);
+    let whole = damage.iter().filter(|damage| damage.befalls(&files)).count() == 0;
+    let (left, lost) = opened(directory, &random, |_| ());
+    let is_kept = |(offset, text): &(u64, String)| kept.iter().any(|(at, is)| at == offset && is == text);
+    assert!(left.iter().all(is_kept), "an event is another: {left:?}");
+    let is_missing = left.len() < kept.len();
+    // A kill leaves a part of a page at no file's end.
+    let may_be_a_kill = damage.iter().any(|damage| matches!(damage, Damage::Cut(..)));
+    assert!(!is_missing || lost.is_some() || may_be_a_kill, "{} of {} are left", left.len(), kept.len());
+    assert!(!whole || !is_missing, "nothing was damaged, and {} of {} are left", left.len(), kept.len());
+    assert_eq!(opened(directory, &random, |_| ()), (left, None), "the second opening");
+}
+
+/// Opens the log, and tells what it has after `then`, and what was missing.
+fn opened(
+    directory: &Path,
+    world: &Arc<Still>,
+    then: impl FnOnce(&Log),
+) -> (Vec<(u64, String)>, Option<String>) {
+    let (log, recovered) = Log::open(&LogSettings::default(), Some(directory), world.clone())
+        .expect("it opens, whatever is in it");
+    then(&log);
+    let head = log.head();
+    let offsets: Vec<u64> =
+        (1..=head.offset).filter(|offset| log.state().index.tag(*offset).is_some()).collect();
+    let entries = log.read(&offsets, head.epoch);
+    let entries = entries.iter().map(|entry| entry.as_ref().expect("what the index has can be read"));
+    (entries.map(|entry| (entry.offset, entry.data().into_owned())).collect(), recovered.lost)
+}
+
+fn draft(channel: u8, length: u16) -> Draft {
+    let name = ChannelName::parse(&format!("c.{}", channel % 16)).expect("it is in the grammar");
+    Draft {
+        channels: [name].into(),
+        event: None,
+        data: format!("{channel}-{length}-{}", "x".repeat(length.into())).into(),
+        priority: Priority::Normal,
+        key: (channel > 200).then(|| "key".into()),
+        published_at: NOW,
+        expires_at: None,
+        idempotency: None,
+    }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let folder =
+        |path: &Path| fs::read_dir(path).into_iter().flatten().filter_map(Result::ok).map(|it| it.path());
+    let mut files: Vec<PathBuf> = folder(directory).chain(folder(&directory.join("segments"))).collect();
+    files.retain(|path| path.is_file());
+    files.sort();
+    files
+}
+
+impl Damage {
+    /// Does it, and says whether anything is another now.
+    fn befalls(&self, files: &[PathBuf]) -> bool {
+        let (Self::Bits(file, ..) | Self::Cut(file, _) | Self::Grown(file, _)) = self;
+        let path = &files[usize::from(*file) % files.len()];
+        let Ok(mut bytes) = fs::read(path) else { return false };
+        let before = bytes.clone();
+        let length = bytes.len().max(1);
+        match self {
+            Self::Bits(_, at, bits) => {
+                bytes.iter_mut().skip(*at as usize % length).take(1).for_each(|it| *it ^= bits);
+            }
+            Self::Cut(_, at) => bytes.truncate(*at as usize % length),
+            Self::Grown(_, more) => bytes.extend_from_slice(more),
+        }
+        fs::write(path, &bytes).expect("the directory can be written");
+        before != bytes
+    }
+}
