@@ -61,6 +61,36 @@ fn node_that_starts_later_has_what_was_published_before() {
 }
 
 #[test]
+fn events_that_are_not_stored_take_few_round_trips_and_follow_what_their_publish_stored() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = two(&redis, &directories);
+    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
+    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    let reads = || redis.info("total_reads_processed").parse::<u64>().unwrap();
+    let before = reads();
+    // One in ten is stored. Of the others a stream takes at most 64 at once.
+    let lines = (0..1000).map(|number| {
+        let store = number % 10 == 0;
+        let channel = if store || number % 20 == 1 { "a" } else { "b" };
+        let data = format!("{} {number}", if store { "stored" } else { "unstored" });
+        format!("{}\n", json!({"channels": [channel], "data": data, "store": store}))
+    });
+    let lines: String = lines.collect();
+    let headers = [("Content-Type", "application/x-ndjson")];
+    let answer = hubs[0].request("POST", "/api/v1/publish", &headers, lines.as_bytes()).is(200).json();
+    let trips = reads() - before;
+    assert!(trips < 200, "redis read {trips} times");
+    let ids = answer.as_array().unwrap().iter().map(|answer| answer["id"].is_string());
+    assert_eq!(ids.collect::<Vec<_>>(), (0..1000).map(|number| number % 10 == 0).collect::<Vec<_>>());
+    let stored = (0..100).map(|number| format!("stored {}", 10 * number));
+    let unstored = (0..50).map(|number| format!("unstored {}", 20 * number + 1));
+    let expected: Vec<_> = stored.chain(unstored).collect();
+    for reader in &mut readers {
+        assert_eq!(reader.several(150), expected);
+    }
+}
+
+#[test]
 fn events_that_are_not_stored_reach_both_nodes() {
     let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
     let hubs = two(&redis, &directories);

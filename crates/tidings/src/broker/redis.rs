@@ -24,6 +24,7 @@ mod server;
 mod sight;
 mod state;
 mod tail;
+mod transient;
 mod wire;
 
 use std::sync::Arc;

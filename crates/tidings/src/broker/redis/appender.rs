@@ -10,7 +10,11 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Append, AppendError, Appended, Link, NewEvent, Outcome, Witness, fault::Fault, live::Live, sight::Sight,
+    Append, AppendError, Appended, Link, NewEvent, Outcome, Witness,
+    fault::Fault,
+    live::Live,
+    sight::Sight,
+    transient::{Transient, transient_publisher},
 };
 use crate::{
     broker::{Item, KeysUnderWay, Published, not_stored, shutting_down},
@@ -114,30 +118,36 @@ struct Waiting {
 
 impl Appender {
     /// Serves until the [`Broker`] is gone and its publishes are answered.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self) {
+        let (transient, publisher) = transient_publisher(self.link.clone());
+        tokio::join!(self.append_all(transient), publisher.run());
+    }
+
+    /// Serves until the [`Broker`] is gone; hands on what is not stored.
+    async fn append_all(mut self, transient: mpsc::Sender<Transient>) {
         while let Some(first) = self.queue.recv().await {
             let mut next = Some(first);
             let mut batch = Batch::default();
             while let Some(publish) = next {
                 if batch.keys.has_one_of(&publish.items) {
                     // Its first is under way in this very batch: the repeat waits for it.
-                    self.append(std::mem::take(&mut batch)).await;
+                    self.append(std::mem::take(&mut batch), &transient).await;
                 }
                 batch.add(publish, self.random);
                 next = if batch.is_full() { None } else { self.queue.try_recv().ok() };
             }
-            self.append(batch).await;
+            self.append(batch, &transient).await;
         }
     }
 
-    async fn append(&self, batch: Batch) {
+    async fn append(&self, batch: Batch, transient: &mpsc::Sender<Transient>) {
         let Batch { appends, stored, live, .. } = batch;
         let outcomes =
             if appends.is_empty() { Ok((Epoch(0), Vec::new())) } else { self.ask(&appends, &stored).await };
         match outcomes {
             Ok((epoch, outcomes)) => {
                 for (waiting, outcome) in stored.into_iter().zip(outcomes) {
-                    self.settle(waiting, epoch, outcome).await;
+                    self.settle(waiting, epoch, outcome, transient).await;
                 }
             }
             Err(fault) => {
@@ -148,7 +158,8 @@ impl Appender {
             }
         }
         for waiting in live {
-            self.settle(waiting, self.sight.witness().epoch, Outcome::Appended(Vec::new())).await;
+            let nothing = Outcome::Appended(Vec::new());
+            self.settle(waiting, self.sight.witness().epoch, nothing, transient).await;
         }
     }
 
@@ -181,8 +192,14 @@ impl Appender {
         }
     }
 
-    /// Answers one publish, after what of it is not stored was sent to all nodes.
-    async fn settle(&self, waiting: Waiting, epoch: Epoch, outcome: Outcome) {
+    /// Answers one publish; where something of it is not stored, hands it on, to be answered when that was sent.
+    async fn settle(
+        &self,
+        waiting: Waiting,
+        epoch: Epoch,
+        outcome: Outcome,
+        transient: &mpsc::Sender<Transient>,
+    ) {
         let Waiting { live, answer, .. } = waiting;
         let appended = match outcome {
             Outcome::Appended(appended) => appended,
@@ -193,27 +210,21 @@ impl Appender {
             }
         };
         let published = |it: &Appended| Published::Stored(EventId::new(epoch, it.offset, it.tag));
-        let mut answers: Vec<Published> = appended.iter().map(published).collect();
+        let answers: Vec<Published> = appended.iter().map(published).collect();
         // A repeat, too: what this node has answered for it tells of if it is lost.
         if let Some(newest) = appended.iter().max_by_key(|it| it.offset) {
             self.sight.has_seen(Witness { epoch, offset: newest.offset, tag: newest.tag });
         }
         let stored = appended.iter().filter(|it| !it.is_repeat).count();
         self.metrics.stored(stored);
-        for (place, item) in live {
-            let live = Live::new(&item.draft, self.sight.witness().offset);
-            match self.link.publish_live(live).await {
-                Ok(()) => {}
-                Err(fault) if answers.is_empty() => {
-                    let _ = answer.send(Err(fault.into_error()));
-                    return;
-                }
-                // What stands in the log was published; what is not stored promises nothing.
-                Err(fault) => warn!(%fault, "an event that is not stored went to nobody"),
-            }
-            answers.insert(place, Published::NotStored);
+        if live.is_empty() {
+            let _ = answer.send(Ok(answers));
+            return;
         }
-        let _ = answer.send(Ok(answers));
+        let after = self.sight.witness().offset;
+        let events = live.into_iter().map(|(place, item)| (place, Live::new(&item.draft, after))).collect();
+        // It is gone only where this whole task is.
+        let _ = transient.send(Transient { stored: answers, events, answer }).await;
     }
 }
 

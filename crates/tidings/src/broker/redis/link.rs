@@ -245,19 +245,36 @@ impl Link {
         Ok(Trimmed { oldest: Some(oldest).filter(|oldest| *oldest > 0), bytes, dropped })
     }
 
-    /// Tells an event that is not stored to every node, and to other programs where it is mirrored.
-    pub(super) async fn publish_live(&self, live: Live) -> Result<(), Fault> {
-        let mirrored: Vec<ChannelName> =
-            live.channels.iter().filter(|it| self.mirror.has(it)).cloned().collect();
-        if mirrored.is_empty() {
-            return self.say(&Word::Event(live)).await;
+    /// Tells events that are not stored to every node, in their order and in one round trip, and to other programs where they
+    /// are mirrored. Answers for each whether Redis took it.
+    pub(super) async fn publish_live(&self, events: &[&Live]) -> Result<Vec<Result<(), Fault>>, Fault> {
+        let mirrored: Vec<Vec<&ChannelName>> = events
+            .iter()
+            .map(|live| live.channels.iter().filter(|channel| self.mirror.has(channel)).collect())
+            .collect();
+        let mut commands = Vec::with_capacity(events.len() + 1);
+        let needs_script = mirrored.iter().any(|channels| !channels.is_empty());
+        if needs_script {
+            // A call that is refused for the lack of its script would come behind those that were sent after it.
+            commands.push(self.say.load());
         }
-        let data = live.data.clone();
-        let mut command = self.say.call(0).arg(&self.keys.live).arg(Word::Event(live).encode()).arg(data);
-        mirrored.iter().for_each(|channel| command.push(channel.as_str()));
-        let reply = self.run_one(&self.say, command).await?;
-        self.mirror.look_at(reply.array().unwrap_or_default().first());
-        Ok(())
+        commands.extend(events.iter().zip(&mirrored).map(|(live, channels)| {
+            if channels.is_empty() {
+                return Command::new("PUBLISH").arg(&self.keys.live).arg(live.encode());
+            }
+            let mut command = self.say.call(0).arg(&self.keys.live).arg(live.encode()).arg(&live.data);
+            channels.iter().for_each(|channel| command.push(channel.as_str()));
+            command
+        }));
+        let replies = self.ask(&commands).await?.into_iter().skip(usize::from(needs_script));
+        let outcomes = replies.zip(&mirrored).map(|(reply, channels)| {
+            let reply = whole(reply)?;
+            if !channels.is_empty() {
+                self.mirror.look_at(reply.array().unwrap_or_default().first());
+            }
+            Ok(())
+        });
+        Ok(outcomes.collect())
     }
 
     /// Says something to every node.

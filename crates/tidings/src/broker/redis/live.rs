@@ -27,7 +27,7 @@ const FREE: &str = "free";
 impl Word {
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Event(live) => serde_json::to_vec(live).expect("names and text are JSON"),
+            Self::Event(live) => live.encode(),
             Self::Mark(mark) => format!("{MARK}{mark:016x}").into_bytes(),
             Self::Mirrored(channel) => format!("{MIRRORED}{channel}").into_bytes(),
             Self::Free => FREE.into(),
@@ -68,6 +68,11 @@ impl Live {
             event: draft.event.clone(),
             data: draft.data.to_string(),
         }
+    }
+
+    /// The word that tells of it.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("names and text are JSON")
     }
 }
 

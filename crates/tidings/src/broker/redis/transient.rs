@@ -1,0 +1,80 @@
+//! Tells all nodes of events that are not stored: of all that wait, in one round trip.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+
+use super::{Fault, Link, live::Live};
+use crate::{broker::Published, error::Error};
+
+/// Publishes that may wait for a round trip.
+const QUEUE_MAX: usize = 512;
+/// Publishes and text that go into one, unless a single publish brings more.
+const PUBLISHES_MAX: usize = 512;
+const BYTES_MAX: usize = 2 << 20;
+
+/// A publish whose stored events are in the log, and whose others are sent now.
+pub(super) struct Transient {
+    /// Of the stored ones, in their order.
+    pub(super) stored: Vec<Published>,
+    /// The others, each with its place among all.
+    pub(super) events: Vec<(usize, Live)>,
+    pub(super) answer: oneshot::Sender<Result<Vec<Published>, Error>>,
+}
+
+/// Takes publishes in their order, one round trip after the other: what is stored does not wait behind them.
+pub(super) struct TransientPublisher {
+    queue: mpsc::Receiver<Transient>,
+    link: Arc<Link>,
+}
+
+pub(super) fn transient_publisher(link: Arc<Link>) -> (mpsc::Sender<Transient>, TransientPublisher) {
+    let (sender, queue) = mpsc::channel(QUEUE_MAX);
+    (sender, TransientPublisher { queue, link })
+}
+
+impl TransientPublisher {
+    /// Serves until the sender is gone and its publishes are answered.
+    pub(super) async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
+            let (mut publishes, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+            while let Some(publish) = next {
+                // Its publisher waits no more: it was told that the outcome is unknown.
+                if !publish.answer.is_closed() {
+                    bytes += publish.events.iter().map(|(_, live)| live.data.len()).sum::<usize>();
+                    publishes.push(publish);
+                }
+                let is_full = publishes.len() >= PUBLISHES_MAX || bytes >= BYTES_MAX;
+                next = if is_full { None } else { self.queue.try_recv().ok() };
+            }
+            self.send(publishes).await;
+        }
+    }
+
+    async fn send(&self, mut publishes: Vec<Transient>) {
+        let events: Vec<&Live> =
+            publishes.iter().flat_map(|publish| publish.events.iter().map(|(_, live)| live)).collect();
+        let sent = if events.is_empty() { Ok(Vec::new()) } else { self.link.publish_live(&events).await };
+        let (mut outcomes, unsent) = match sent {
+            Ok(outcomes) => (outcomes.into_iter(), None),
+            Err(fault) => (Vec::new().into_iter(), Some(fault)),
+        };
+        for Transient { mut stored, events, answer } in publishes.drain(..) {
+            let has_stored = !stored.is_empty();
+            let mut failed = None;
+            for (place, _) in events {
+                match outcomes.next().unwrap_or_else(|| unsent.clone().map_or(Ok(()), Err)) {
+                    Ok(()) => {}
+                    // What stands in the log was published; what is not stored promises nothing.
+                    Err(fault) if has_stored => {
+                        warn!(%fault, "an event that is not stored went to nobody");
+                    }
+                    Err(fault) => failed = failed.or(Some(fault)),
+                }
+                stored.insert(place.min(stored.len()), Published::NotStored);
+            }
+            let _ = answer.send(failed.map_or(Ok(stored), |fault: Fault| Err(fault.into_error())));
+        }
+    }
+}
