@@ -87,7 +87,7 @@ fn opened(
         (1..=head.offset).filter(|offset| log.state().index.tag(*offset).is_some()).collect();
     let entries = log.read(&offsets, head.epoch);
     let entries = entries.iter().map(|entry| entry.as_ref().expect("what the index has can be read"));
-    (entries.map(|entry| (entry.offset, entry.data().into_owned())).collect(), recovered.lost)
+    (entries.map(|entry| (entry.offset, entry.data())).collect(), recovered.lost)
 }
 
 fn draft(channel: u8, length: u16) -> Draft {
