@@ -27,6 +27,9 @@ const PROGRAMS: &[Program] = &[
     Program { name: "redis-server", package: "redis-server" },
     // Stands before two hubs, as in `deploy/`.
     Program { name: "nginx", package: "nginx-light" },
+    // The other proxies of the manual.
+    Program { name: "haproxy", package: "haproxy" },
+    Program { name: "caddy", package: "caddy" },
     Program { name: "python3", package: "python3" },
 ];
 

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
+use super::proxy::Proxy;
 use super::redis_server::{RedisServer, Reply, python};
-use super::wire::Wire;
 
 const NGINX: &str = include_str!("../../../deploy/nginx.conf");
 const DOCKERFILE: &str = include_str!("../../../deploy/Dockerfile");
@@ -19,83 +17,11 @@ const COMPOSE: &str = include_str!("../../../deploy/compose.yaml");
 const KUBERNETES: &str = include_str!("../../../deploy/kubernetes/tidings.yaml");
 const MANUAL: &str = include_str!("../../../docs/manual/redis.md");
 
-/// An nginx with the settings of `deploy/`, before other hubs.
-struct Nginx {
-    directory: Directory,
-    port: u16,
-    child: Option<Child>,
-}
-
-impl Nginx {
-    fn before(hubs: [&Hub; 2]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut nginx = Self { directory: Directory::new(), port, child: None };
-        let folder = nginx.directory.path().display().to_string();
-        let temporary = ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"]
-            .map(|kind| format!("{kind}_temp_path {folder}/{kind};"))
-            .concat();
-        let mut text = NGINX.to_owned();
-        for (from, to) in [
-            ("node-1:8000", hubs[0].authority()),
-            ("node-2:8000", hubs[1].authority()),
-            ("listen 8080;", &format!("listen 127.0.0.1:{port};")),
-            ("/var/run/nginx.pid", &format!("{folder}/nginx.pid")),
-            ("access_log /dev/stdout", &format!("access_log {folder}/access.log")),
-            ("http {", &format!("http {{ {temporary}")),
-            // So many descriptors only root may ask for, and a test does not need them.
-            ("worker_rlimit_nofile 65536;", ""),
-            ("worker_connections 32768;", "worker_connections 256;"),
-        ] {
-            assert!(text.contains(from), "{from}");
-            text = text.replace(from, to);
-        }
-        nginx.directory.write("nginx.conf", &text);
-        let tested = nginx.command().arg("-t").output().unwrap();
-        assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
-        // One process, so that killing it leaves nothing behind.
-        let child = nginx.command().args(["-g", "daemon off; master_process off;"]).spawn().unwrap();
-        nginx.child = Some(child);
-        eventually("nginx listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        nginx
-    }
-
-    fn command(&self) -> Command {
-        let system = "/usr/sbin/nginx";
-        let mut command = Command::new(if Path::new(system).is_file() { system } else { "nginx" });
-        command.arg("-p").arg(self.directory.path()).args(["-c", "nginx.conf"]).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        command
-    }
-
-    fn request(&self, method: &str, path: &str, body: &str) -> Wire {
-        let mut wire = Wire::over(TcpStream::connect(("127.0.0.1", self.port)).unwrap());
-        wire.send(format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\n\r\n{body}",
-            self.port,
-            body.len()
-        ));
-        wire
-    }
-
-    fn subscribe(&self, path: &str) -> Reader {
-        Reader::over(self.request("GET", path, ""))
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ended = child.kill();
-            let _status = child.wait();
-        }
-    }
-}
-
 #[test]
 fn events_pass_nginx_one_by_one_from_both_hubs() {
     let directories = [Directory::new(), Directory::new()];
     let hubs = directories.each_ref().map(|directory| Hub::in_memory(directory, &[]));
-    let nginx = Nginx::before([&hubs[0], &hubs[1]]);
+    let nginx = Proxy::deployed_nginx([hubs[0].authority(), hubs[1].authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     for reader in &readers {
         assert_eq!(reader.head.header("content-type"), Some("text/event-stream"));
@@ -122,7 +48,7 @@ fn events_pass_nginx_one_by_one_from_both_hubs() {
 fn stream_through_nginx_moves_to_the_hub_that_is_left() {
     let directories = [Directory::new(), Directory::new()];
     let [first, second] = directories.each_ref().map(|directory| Hub::in_memory(directory, &[]));
-    let nginx = Nginx::before([&first, &second]);
+    let nginx = Proxy::deployed_nginx([first.authority(), second.authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     eventually("each hub has one", || first.connections("a") == 1 && second.connections("a") == 1);
     second.publish("a", "left");

@@ -5,6 +5,7 @@
 mod backend;
 mod callers;
 mod process;
+mod proxy;
 mod reader;
 mod redis_server;
 mod tokens;
@@ -44,6 +45,7 @@ mod operating;
 mod provider;
 mod publish;
 mod reach;
+mod restart;
 mod resume;
 mod revocations;
 mod revocations_of_nodes;

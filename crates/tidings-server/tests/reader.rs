@@ -17,6 +17,8 @@ pub(crate) struct Reader {
     /// Of what was told, which may be less than what was read.
     last_id: String,
     has_chunks: bool,
+    /// Bytes that are left of a body of known length.
+    left: Option<usize>,
 }
 
 impl Reader {
@@ -29,14 +31,31 @@ impl Reader {
             let body = if length > 0 { wire.some() } else { None };
             panic!("{head:?} {}", String::from_utf8_lossy(&body.unwrap_or_default()));
         }
+        Self::after(wire, head)
+    }
+
+    /// Reads the head of whatever the answer is.
+    pub(crate) fn answered(mut wire: Wire) -> Self {
+        let head = wire.head();
+        Self::after(wire, head)
+    }
+
+    fn after(wire: Wire, head: Head) -> Self {
         let has_chunks = head.header("transfer-encoding") == Some("chunked");
-        Self { wire, head, parser: Parser::new(), items: VecDeque::new(), last_id: String::new(), has_chunks }
+        let left = head.header("content-length").map(|length| length.parse().unwrap());
+        let (parser, items, last_id) = (Parser::new(), VecDeque::new(), String::new());
+        Self { wire, head, parser, items, last_id, has_chunks, left }
     }
 
     /// Reads one item; none when the stream has ended.
     pub(crate) fn item(&mut self) -> Option<Item> {
         while self.items.is_empty() {
-            let bytes = if self.has_chunks { self.wire.chunk() } else { self.wire.some() };
+            let bytes = match self.left.as_mut() {
+                Some(0) => None,
+                Some(left) => self.wire.exactly(std::mem::take(left)),
+                None if self.has_chunks => self.wire.chunk(),
+                None => self.wire.some(),
+            };
             self.parser.feed(&bytes?, &mut |item| self.items.push_back(item)).unwrap();
         }
         let item = self.items.pop_front();

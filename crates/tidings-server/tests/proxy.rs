@@ -1,0 +1,174 @@
+//! Proxies before a hub, with the settings of the manual and of `deploy/`.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::process::{Directory, eventually};
+use super::reader::Reader;
+use super::wire::Wire;
+
+const MANUAL: &str = include_str!("../../../docs/manual/running.md");
+const DEPLOYED: &str = include_str!("../../../deploy/nginx.conf");
+/// The hub in the manual.
+const HUB: &str = "127.0.0.1:8000";
+
+/// A proxy that runs, and is killed with the test.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    child: Child,
+    /// Dropped last.
+    _directory: Directory,
+}
+
+/// The code of the manual that follows this text.
+pub(crate) fn recipe(heading: &str) -> &'static str {
+    let (_, after) = MANUAL.split_once(heading).expect(heading);
+    let (_, block) = after.split_once("\n```").expect(heading);
+    let (_, block) = block.split_once('\n').expect(heading);
+    block.split_once("```").expect(heading).0
+}
+
+/// Replaces what must be there.
+fn replace(text: &str, pairs: &[(&str, &str)]) -> String {
+    pairs.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    })
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Paths below the folder for what nginx writes.
+fn paths(folder: &str) -> String {
+    ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"]
+        .map(|kind| format!("{kind}_temp_path {folder}/{kind};"))
+        .concat()
+}
+
+impl Proxy {
+    /// nginx as in the manual.
+    pub(crate) fn nginx(hub: &str) -> Self {
+        let (directory, port) = (Directory::new(), free_port());
+        let folder = directory.path().display().to_string();
+        let location = replace(recipe("**nginx** ("), &[(HUB, hub)]);
+        let paths = paths(&folder);
+        directory.write(
+            "nginx.conf",
+            &format!(
+                "pid {folder}/nginx.pid; error_log {folder}/error.log;\nevents {{ worker_connections 1024; }}\n\
+                 http {{ {paths} access_log off;\nserver {{ listen 127.0.0.1:{port};\n{location}\n}} }}\n"
+            ),
+        );
+        Self::run_nginx(directory, port)
+    }
+
+    /// nginx as in `deploy/`, before two hubs.
+    pub(crate) fn deployed_nginx(hubs: [&str; 2]) -> Self {
+        let (directory, port) = (Directory::new(), free_port());
+        let folder = directory.path().display().to_string();
+        let pairs = [
+            ("node-1:8000", hubs[0]),
+            ("node-2:8000", hubs[1]),
+            ("listen 8080;", &format!("listen 127.0.0.1:{port};")),
+            ("/var/run/nginx.pid", &format!("{folder}/nginx.pid")),
+            ("/dev/stderr", &format!("{folder}/error.log")),
+            ("access_log /dev/stdout", &format!("access_log {folder}/access.log")),
+            ("http {", &format!("http {{ {}", paths(&folder))),
+            // So many descriptors only root may ask for, and a test does not need them.
+            ("worker_rlimit_nofile 65536;", ""),
+            ("worker_connections 32768;", "worker_connections 1024;"),
+        ];
+        directory.write("nginx.conf", &replace(DEPLOYED, &pairs));
+        Self::run_nginx(directory, port)
+    }
+
+    fn run_nginx(directory: Directory, port: u16) -> Self {
+        let command = || {
+            let mut command = Command::new(system("nginx"));
+            command.arg("-p").arg(directory.path()).args(["-c", "nginx.conf"]);
+            command
+        };
+        checked(command().arg("-t"));
+        // One process, so that killing it leaves nothing behind.
+        let mut command = command();
+        command.args(["-g", "daemon off; master_process off;"]);
+        Self::run(command, directory, port)
+    }
+
+    /// HAProxy as in the manual.
+    pub(crate) fn haproxy(hub: &str) -> Self {
+        let (directory, port) = (Directory::new(), free_port());
+        let bind = format!("bind 127.0.0.1:{port}");
+        directory
+            .write("haproxy.cfg", &replace(recipe("**HAProxy** ("), &[(HUB, hub), ("bind :8080", &bind)]));
+        let file = directory.path().join("haproxy.cfg");
+        checked(Command::new(system("haproxy")).arg("-c").arg("-f").arg(&file));
+        let mut command = Command::new(system("haproxy"));
+        command.arg("-db").arg("-f").arg(file);
+        Self::run(command, directory, port)
+    }
+
+    /// Caddy as in the manual, without TLS.
+    pub(crate) fn caddy(hub: &str) -> Self {
+        let (directory, port) = (Directory::new(), free_port());
+        let site = format!("http://127.0.0.1:{port}");
+        let text = replace(recipe("**Caddy** ("), &[(HUB, hub), ("events.example.com", &site)]);
+        // Without the port on which it is administered.
+        directory.write("Caddyfile", &format!("{{\n\tadmin off\n}}\n{text}"));
+        let mut command = Command::new("caddy");
+        command.args(["run", "--adapter", "caddyfile", "--config"]).arg(directory.path().join("Caddyfile"));
+        for name in ["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
+            command.env(name, directory.path());
+        }
+        Self::run(command, directory, port)
+    }
+
+    fn run(mut command: Command, directory: Directory, port: u16) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.current_dir(directory.path()).spawn().unwrap();
+        let proxy = Self { port, child, _directory: directory };
+        eventually("the proxy listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        proxy
+    }
+
+    pub(crate) fn connect(&self) -> Wire {
+        Wire::over(TcpStream::connect(("127.0.0.1", self.port)).unwrap())
+    }
+
+    /// Sends a request on a connection of its own.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> Wire {
+        let mut wire = self.connect();
+        let (port, length) = (self.port, body.len());
+        wire.send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        wire
+    }
+
+    #[track_caller]
+    pub(crate) fn subscribe(&self, path: &str) -> Reader {
+        Reader::over(self.request("GET", path, ""))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// A program that Debian keeps from the search path of users.
+fn system(name: &str) -> String {
+    let path = format!("/usr/sbin/{name}");
+    if Path::new(&path).is_file() { path } else { name.to_owned() }
+}
+
+/// Has a program check its settings.
+fn checked(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

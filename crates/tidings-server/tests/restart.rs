@@ -1,0 +1,203 @@
+//! A hub that is restarted behind each proxy of the manual, and clients that give up at any status but 200, as a browser's
+//! `EventSource` does.
+
+use std::collections::HashSet;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tidings_protocol::sse::Item;
+
+use super::process::{Directory, Hub, eventually};
+use super::proxy::{Proxy, recipe};
+use super::reader::Reader;
+use super::wire::Wire;
+
+const CLIENTS: usize = 80;
+const ORIGIN: &str = "http://page.example";
+/// Some come back as soon as this, whatever the hub asks for: so there is one at each moment.
+const HASTE: Duration = Duration::from_millis(200);
+/// How long the hub is away, in most tests.
+const AWAY: Duration = Duration::from_secs(6);
+
+/// A port that the system gives to nobody by itself, so that it is free while the hub is away.
+fn quiet_port() -> u16 {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let begin = 20_000 + std::process::id() as usize % 8_000;
+    let ports = std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut ports = ports.map(|port| u16::try_from(port).unwrap());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
+/// A hub that can be started again at its address, with its log.
+struct Restartable {
+    directory: Directory,
+    address: SocketAddr,
+}
+
+impl Restartable {
+    fn new() -> Self {
+        Self { directory: Directory::new(), address: SocketAddr::from(([127, 0, 0, 1], quiet_port())) }
+    }
+
+    fn start(&self) -> Hub {
+        let address = self.address.to_string();
+        let mut command = self.directory.command(&["serve", "--listen", &address, "--data-dir", "data"]);
+        command.env("TIDINGS_SHUTDOWN_WINDOW", "2s").env("TIDINGS_CORS_ORIGINS", ORIGIN);
+        command.env("TIDINGS_LIMITS_CONNECTIONS", CLIENTS.to_string());
+        Hub::start(command)
+    }
+}
+
+/// What the clients of a test have in common.
+struct Clients {
+    port: u16,
+    events: usize,
+    /// Those that have had the first event.
+    begun: AtomicUsize,
+    /// Those that have had all.
+    finished: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Clients {
+    /// Reads events, one stream after another, until all have come.
+    ///
+    /// # Errors
+    /// What ended it for good.
+    fn read(&self, is_hasty: bool) -> Result<(), String> {
+        let (mut last_id, mut delay) = (String::new(), Duration::from_secs(3));
+        let mut seen = Vec::new();
+        while !self.is_over.load(Ordering::Relaxed) {
+            let mut reader = self.open(&last_id)?;
+            while let Some(item) = reader.item() {
+                match item {
+                    Item::Retry(delay_ms) => delay = Duration::from_millis(delay_ms),
+                    Item::Event(event) if event.name == "message" => {
+                        seen.push(event.data);
+                        self.begun.fetch_add(usize::from(seen.len() == 1), Ordering::Relaxed);
+                    }
+                    Item::Event(event) if event.name == "tidings.gap" => return Err(event.data),
+                    _ => {}
+                }
+                if !reader.last_id().is_empty() {
+                    reader.last_id().clone_into(&mut last_id);
+                }
+                if seen.len() >= self.events {
+                    break;
+                }
+            }
+            if seen.len() >= self.events {
+                let all: Vec<String> = (0..self.events).map(|number| number.to_string()).collect();
+                self.finished.fetch_add(1, Ordering::Relaxed);
+                return if seen == all { Ok(()) } else { Err(format!("not each once, in order: {seen:?}")) };
+            }
+            sleep(if is_hasty { delay.min(HASTE) } else { delay });
+        }
+        Err(format!("only {seen:?} came"))
+    }
+
+    fn open(&self, last_id: &str) -> Result<Reader, String> {
+        let mut wire = Wire::over(TcpStream::connect(("127.0.0.1", self.port)).map_err(|it| it.to_string())?);
+        let id = if last_id.is_empty() { String::new() } else { format!("Last-Event-ID: {last_id}\r\n") };
+        wire.send(format!(
+            "GET /api/v1/events/a HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nOrigin: {ORIGIN}\r\n{id}\r\n",
+            self.port
+        ));
+        let reader = Reader::answered(wire);
+        let head = &reader.head;
+        let is_stream = head.header("content-type").is_some_and(|it| it.starts_with("text/event-stream"));
+        if head.status != 200 || !is_stream || head.header("access-control-allow-origin") != Some(ORIGIN) {
+            return Err(format!("{head:?}"));
+        }
+        Ok(reader)
+    }
+}
+
+/// Restarts a hub behind a proxy; every client comes back, and has each event once.
+fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
+    let restartable = Restartable::new();
+    let hub = restartable.start();
+    let proxy = proxy(hub.authority());
+    let clients = Clients {
+        port: proxy.port,
+        events: 10,
+        begun: AtomicUsize::new(0),
+        finished: AtomicUsize::new(0),
+        is_over: AtomicBool::new(false),
+    };
+    let outcomes: Vec<Result<(), String>> = thread::scope(|scope| {
+        let clients = &clients;
+        let begin = |number| scope.spawn(move || clients.read(number % 2 == 0));
+        let threads: Vec<_> = (0..CLIENTS).map(begin).collect();
+        eventually("all streams are open", || hub.connections("a") == CLIENTS as u64);
+        // What the hub itself refuses is not hidden by the proxy.
+        proxy.request("GET", "/api/v1/events/a", "").answer().refuses(503, "connections_full");
+        (0..5).for_each(|number| drop(hub.publish("a", number.to_string())));
+        eventually("all have begun", || clients.begun.load(Ordering::Relaxed) == CLIENTS);
+        hub.signal(Signal::TERM);
+        let (status, log) = hub.wait();
+        assert!(status.success(), "{log}");
+        if !away.is_zero() {
+            // A publish hears that it failed.
+            let refused = scope.spawn(|| proxy.request("POST", "/api/v1/events/a", "lost").head().status);
+            sleep(away);
+            assert!(refused.join().unwrap() >= 500);
+        }
+        let hub = restartable.start();
+        (5..10).for_each(|number| drop(hub.publish("a", number.to_string())));
+        let is_over = || {
+            clients.finished.load(Ordering::Relaxed) == CLIENTS || threads.iter().all(|it| it.is_finished())
+        };
+        eventually("all come back", is_over);
+        clients.is_over.store(true, Ordering::Relaxed);
+        threads.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let failures: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
+    let kinds: HashSet<&String> = failures.iter().collect();
+    assert!(failures.is_empty(), "{} of {CLIENTS} are gone for good: {kinds:?}", failures.len());
+}
+
+#[test]
+fn every_client_behind_nginx_comes_back_after_a_restart_at_once() {
+    restart_behind(Proxy::nginx, Duration::ZERO);
+}
+
+#[test]
+fn every_client_behind_nginx_comes_back_after_six_seconds() {
+    restart_behind(Proxy::nginx, AWAY);
+}
+
+#[test]
+fn every_client_behind_the_nginx_of_deploy_comes_back_after_six_seconds() {
+    restart_behind(|hub| Proxy::deployed_nginx([hub, hub]), AWAY);
+}
+
+#[test]
+fn every_client_behind_haproxy_comes_back_after_six_seconds() {
+    restart_behind(Proxy::haproxy, AWAY);
+}
+
+#[test]
+fn every_client_behind_caddy_comes_back_after_six_seconds() {
+    restart_behind(Proxy::caddy, AWAY);
+}
+
+#[test]
+fn every_nginx_in_the_documents_bridges_the_absence_alike() {
+    let location = |text: &str| {
+        let (_, after) = text.split_once("location @tidings_away {").expect("a location for the absence");
+        let (block, _) = after.split_once("\n").map(|(_, after)| after).unwrap().split_once("\";\n").unwrap();
+        let lines = block.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let manual = location(recipe("**nginx** ("));
+    for text in [include_str!("../../../deploy/nginx.conf"), include_str!("../../../docs/manual/protect.md")]
+    {
+        assert_eq!(location(text), manual);
+        assert!(text.contains("error_page 502 504 = @tidings_away;"));
+        assert!(!text.contains("proxy_intercept_errors on"));
+    }
+}
