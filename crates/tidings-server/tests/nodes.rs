@@ -90,6 +90,33 @@ fn events_that_are_not_stored_take_few_round_trips_and_follow_what_their_publish
     }
 }
 
+/// Redis has one set of Pub/Sub channels for all databases.
+#[test]
+fn hubs_in_two_databases_hear_nothing_of_each_other() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let settings = [("TIDINGS_REDIS_CAPTURE", "captured.*"), ("TIDINGS_REDIS_MIRROR", "mirrored.*")];
+    let hubs = [0, 1].map(|database| {
+        let url = format!("{}{database}", redis.url());
+        Hub::with_redis_at(&directories[database], &url, &settings)
+    });
+    hubs.iter().for_each(Hub::until_ready);
+    let own = |command: &[&str]| redis.command(command).list().iter().map(Reply::text).collect::<Vec<_>>();
+    let mut channels = own(&["PUBSUB", "CHANNELS", "{tidings}:*"]);
+    channels.sort();
+    assert_eq!(channels, ["{tidings}:changes", "{tidings}:changes:1", "{tidings}:live", "{tidings}:live:1"]);
+    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
+    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    for (number, hub) in hubs.iter().enumerate() {
+        hub.post("/api/v1/events/a?store=false", format!("{number}")).is(200);
+        hub.publish("a", format!("stored {number}"));
+    }
+    for (number, reader) in readers.iter_mut().enumerate() {
+        let mut data = reader.several(2);
+        data.sort();
+        assert_eq!(data, [number.to_string(), format!("stored {number}")]);
+    }
+}
+
 #[test]
 fn events_that_are_not_stored_reach_both_nodes() {
     let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);

@@ -163,7 +163,8 @@ impl Trimmer {
     }
 }
 
-/// The names of the hub's keys: the prefix in braces puts them all into one slot of a cluster.
+/// The names of the hub's keys: the prefix in braces puts them all into one slot of a cluster. Those of Pub/Sub channels name
+/// the database, too, unless it is 0: Redis has one set of channels for all databases.
 #[derive(Debug, Clone)]
 struct Keys {
     log: String,
@@ -184,16 +185,17 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(prefix: &str) -> Self {
+    fn new(prefix: &str, database: u32) -> Self {
+        let of_database = if database == 0 { String::new() } else { format!(":{database}") };
         Self {
             log: format!("{{{prefix}}}:log"),
             meta: format!("{{{prefix}}}:meta"),
             epochs: format!("{{{prefix}}}:epochs"),
-            live: format!("{{{prefix}}}:live"),
+            live: format!("{{{prefix}}}:live{of_database}"),
             lease: format!("{{{prefix}}}:capture:lease"),
             captured: format!("{{{prefix}}}:capture:place"),
             free: format!("{{{prefix}}}:capture:free"),
-            changes: format!("{{{prefix}}}:changes"),
+            changes: format!("{{{prefix}}}:changes{of_database}"),
             versions: format!("{{{prefix}}}:state"),
             prefix: prefix.to_owned(),
         }

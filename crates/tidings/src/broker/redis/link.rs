@@ -76,7 +76,7 @@ impl Link {
     /// When the URL or the file is not good.
     pub(crate) fn new(options: &Options) -> Result<Self, Error> {
         let server = Server::parse(options.url.reveal(), options.ca_file.as_deref())?;
-        let keys = Keys::new(&options.prefix);
+        let keys = Keys::new(&options.prefix, server.address.database);
         Ok(Self {
             pool: Pool::new(
                 Arc::new(Door::new(server, &keys.log, options.deadline)),
