@@ -239,3 +239,57 @@ fn client_that_is_further_than_its_new_node_waits_for_it() {
     early.publish("a", "later");
     assert_eq!(moved.data(), "later");
 }
+
+#[test]
+fn full_redis_refuses_publishes_and_is_read_all_the_same() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = [Hub::with_redis(&directories[0], &redis, &SOON)];
+    hubs[0].until_ready();
+    let first = hubs[0].publish("a", "first");
+    hubs[0].publish("a", "second");
+    let mut open = reader(&hubs[0]);
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    // Nobody publishes: the node finds it by itself. One that starts now reads what there is.
+    let late = Hub::with_redis(&directories[1], &redis, &SOON);
+    for hub in [&hubs[0], &late] {
+        eventually("the node is not ready", || {
+            let answer = hub.get("/readyz");
+            answer.head.status == 503 && answer.text().contains("OOM")
+        });
+        assert_eq!(hub.resume(PATH, &first).data(), "second");
+        let history = hub.get("/api/v1/channels/a/events").is(200).json();
+        assert_eq!(history["events"].as_array().unwrap().len(), 2);
+        reader(hub);
+        publish_once(hub, "refused", "refused").refuses(503, "not_stored");
+    }
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    for hub in [&hubs[0], &late] {
+        hub.until_ready();
+    }
+    let mut other = reader(&late);
+    for number in 0..20 {
+        hubs[0].publish("a", format!("{number}"));
+    }
+    let expected: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    assert_eq!(open.several(20), expected);
+    assert_eq!(other.several(20), expected);
+}
+
+#[test]
+fn full_redis_that_is_another_server_now_is_read_and_takes_nothing_before_its_epoch() {
+    let (redis, directory) = (RedisServer::start_durable(), Directory::new());
+    let hub = Hub::with_redis(&directory, &redis, &SOON);
+    hub.until_ready();
+    let first = hub.publish("a", "first");
+    let second = hub.publish("a", "second");
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    redis.command(&["DEBUG", "CHANGE-REPL-ID"]);
+    eventually("the node is not ready", || hub.get("/readyz").text().contains("OOM"));
+    assert_eq!(hub.resume(PATH, &first).data(), "second");
+    reader(&hub);
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    let id = publish_until_taken(&hub, "k", "third").json()["id"].as_str().unwrap().to_owned();
+    let epoch = |id: &str| id.split('-').next().map(str::to_owned);
+    assert_ne!(epoch(&id), epoch(&second));
+    assert_eq!(hub.resume(PATH, &first).several(2), ["second", "third"]);
+}

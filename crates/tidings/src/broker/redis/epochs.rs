@@ -151,34 +151,27 @@ pub(super) fn begun(reply: &Reply) -> Result<Begun, Fault> {
     }
 }
 
-/// The question where the log stands: one transaction, so that its parts belong together.
-pub(super) fn head_commands(keys: &Keys) -> [Command; 7] {
-    [
-        Command::new("MULTI"),
-        Command::new("LRANGE").arg(&keys.epochs).arg("0").arg("-1"),
-        Command::new("HMGET").arg(&keys.meta).arg("head").arg("tag").arg("epoch").arg("replid"),
-        Command::new("XRANGE").arg(&keys.log).arg("-").arg("+").arg("COUNT").arg("1"),
-        Command::new("INFO").arg("replication"),
-        state::versions_command(keys),
-        Command::new("EXEC"),
-    ]
+/// The call that reads where the log stands.
+pub(super) fn head_command(script: &Script, keys: &Keys) -> Command {
+    let mut command = script.call(4);
+    for key in [&keys.log, &keys.meta, &keys.epochs, &keys.versions] {
+        command.push(key);
+    }
+    command
 }
 
-/// Reads the answer to `EXEC`.
+/// Reads the answer to it.
 pub(super) fn head(reply: &Reply) -> Result<Head, Fault> {
-    let Some([rows, meta, first, info, versions]) = reply.array() else {
-        return Err(Fault::damaged("a transaction was answered with something else"));
+    let Some([rows, meta, oldest, replid, versions]) = reply.array() else {
+        return Err(Fault::damaged("the script that reads the head answered something else"));
     };
     let epochs = rows.array().unwrap_or_default().iter().map(row).collect::<Result<Vec<_>, _>>()?;
-    let first = first.array().ok_or_else(|| Fault::damaged("the log is no stream"))?.first();
-    let oldest = first.map(record::offset).transpose()?;
+    let oldest = oldest.str().map(record::offset_of).transpose()?;
     let Some([head, tag, epoch, epoch_replid]) = meta.array() else {
         return Err(Fault::damaged("meta is no hash"));
     };
     let versions = state::versions(versions)?;
-    let info = info.str().unwrap_or_default();
-    let replid = info.lines().find_map(|line| line.strip_prefix("master_replid:")).unwrap_or_default();
-    let replid = replid.trim().to_owned();
+    let replid = replid.str().unwrap_or_default().to_owned();
     if epochs.is_empty() && *head == Reply::Nil && oldest.is_none() {
         let epoch_replid = String::new();
         return Ok(Head { epochs, offset: 0, tag: Tag(0), oldest, replid, epoch_replid, versions });

@@ -99,6 +99,7 @@ impl Follower {
     async fn follow(&self, asked: &mut watch::Receiver<u64>) -> Result<std::convert::Infallible, Ended> {
         let mut tail = self.link.tail();
         self.look_over().await?;
+        self.prove_writable().await;
         let mut checked = Instant::now();
         let mut at = self.log.head().offset;
         loop {
@@ -173,7 +174,7 @@ impl Follower {
     /// Compares what is here with what is there, sets right what differs, and reads what is lacking. Answers the head.
     async fn look_over_to(&self) -> Result<u64, Ended> {
         let question = self.log.begin_question();
-        let head = self.settled_head().await?;
+        let (head, is_settled) = self.settled_head().await?;
         self.shared.found(&head.versions);
         let rows = head.epochs.iter().map(row_of).collect();
         let dropped = self.log.adopt(rows);
@@ -181,12 +182,12 @@ impl Follower {
             warn!(events = dropped.len(), "redis has lost events that were here");
         }
         let newest = head.newest().map_or(Epoch(0), |row| row.epoch);
-        if newest != self.sight.witness().epoch {
+        if newest != self.sight.newest() {
             self.audience.changed();
         }
         self.fill(&head).await?;
         let here = self.log.head();
-        self.sight.looked(Witness { epoch: newest, offset: here.offset, tag: here.tag });
+        self.sight.looked(Witness { epoch: newest, offset: here.offset, tag: here.tag }, is_settled);
         self.log.answer(question);
         self.sight.is_read();
         let lag = head.offset.saturating_sub(here.offset);
@@ -215,8 +216,9 @@ impl Follower {
         Ok(())
     }
 
-    /// The head, once Redis has an epoch of its own for what it is now.
-    async fn settled_head(&self) -> Result<Head, Fault> {
+    /// The head, and whether the newest epoch is of the server that Redis is now. Redis gets an epoch for that here, unless it
+    /// refuses: a Redis that can be read only is read.
+    async fn settled_head(&self) -> Result<(Head, bool), Fault> {
         loop {
             let seen = self.sight.seen();
             let head = self.heard(self.link.head()).await?;
@@ -246,11 +248,19 @@ impl Follower {
                 continue;
             }
             if head.replid != head.epoch_replid && !head.replid.is_empty() {
-                info!(head = head.offset, "redis is another server than before; a new epoch begins");
-                self.link.begin_epoch(newest.epoch, self.new_epoch(Loss::None, &head)).await?;
+                match self.link.begin_epoch(newest.epoch, self.new_epoch(Loss::None, &head)).await {
+                    Ok(_) => {
+                        info!(head = head.offset, "redis is another server than before; a new epoch begins");
+                    }
+                    Err(Fault::NotDone(why)) => {
+                        self.sight.is_not_written(why);
+                        return Ok((head, false));
+                    }
+                    Err(fault) => return Err(fault),
+                }
                 continue;
             }
-            return Ok(head);
+            return Ok((head, true));
         }
     }
 
@@ -314,13 +324,13 @@ impl Follower {
         timeout(SILENCE, call).await.map_err(|_| silent())?
     }
 
-    /// Where the last append failed, tries whether Redis can be written again.
+    /// Tries whether Redis can be written: a node where nobody publishes knows it, too.
     async fn prove_writable(&self) {
-        if !self.sight.can_be_written() {
-            let tried = timeout(CHECK, self.link.set("probe", b"1", CHECK)).await;
-            if matches!(tried, Ok(Ok(()))) {
-                self.sight.is_written();
-            }
+        match timeout(CHECK, self.link.set("probe", b"1", CHECK)).await {
+            Ok(Ok(())) => self.sight.is_written(),
+            Ok(Err(fault)) => self.sight.is_not_written(fault.to_string()),
+            // Whether Redis is silent is seen by reading.
+            Err(_) => {}
         }
     }
 }

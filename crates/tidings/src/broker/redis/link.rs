@@ -18,7 +18,7 @@ use super::{
     live::{Live, Word},
     mirror::Mirror,
     record::{self, Stored},
-    script::{APPEND, BEGIN, CLAIM, RELEASE, SAY, Script, TRIM},
+    script::{APPEND, BEGIN, CLAIM, HEAD, RELEASE, SAY, Script, TRIM},
     server::Server,
     wire::{Command, Reply},
 };
@@ -63,6 +63,7 @@ pub(crate) struct Link {
     say: Script,
     claim: Script,
     release: Script,
+    head: Script,
     begin: Script,
     trim: Script,
     mirror: Mirror,
@@ -89,6 +90,7 @@ impl Link {
             say: Script::new(SAY),
             claim: Script::new(CLAIM),
             release: Script::new(RELEASE),
+            head: Script::new(HEAD),
             begin: Script::new(BEGIN),
             trim: Script::new(TRIM),
             mirror: Mirror::new(options.mirror.clone()),
@@ -184,8 +186,8 @@ impl Link {
 
     /// Where the log stands, and which server it is on.
     pub(crate) async fn head(&self) -> Result<Head, Fault> {
-        let replies = self.ask(&epochs::head_commands(&self.keys)).await?;
-        epochs::head(&first(&mut replies.into_iter().rev())?)
+        let command = epochs::head_command(&self.head, &self.keys);
+        epochs::head(&self.run_one(&self.head, command).await?)
     }
 
     /// Begins the log, where there is none.
@@ -333,7 +335,7 @@ impl Link {
         Ok(value(self.ask_one(Command::new("GETDEL").arg(self.keys.state(key))).await?))
     }
 
-    async fn run_one(&self, script: &Script, command: Command) -> Result<Reply, Fault> {
+    pub(super) async fn run_one(&self, script: &Script, command: Command) -> Result<Reply, Fault> {
         first(&mut self.run(script, vec![command]).await?.into_iter())
     }
 

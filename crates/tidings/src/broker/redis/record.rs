@@ -54,6 +54,11 @@ pub(super) fn decode_all(reply: &Reply) -> Result<Vec<Stored>, Fault> {
 /// The offset of an entry: all of its id but the `-0`.
 pub(super) fn offset(entry: &Reply) -> Result<u64, Fault> {
     let id = entry.array().and_then(|parts| parts.first()).and_then(Reply::str).unwrap_or_default();
+    offset_of(id)
+}
+
+/// The offset in an entry's id.
+pub(super) fn offset_of(id: &str) -> Result<u64, Fault> {
     let offset = id.strip_suffix("-0").and_then(|digits| digits.parse().ok());
     offset.ok_or_else(|| Fault::damaged(format!("the log has an entry with the id {id:?}")))
 }

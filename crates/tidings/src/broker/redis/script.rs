@@ -178,6 +178,25 @@ end
 return 0
 ";
 
+/// Reads where the log stands.
+///
+/// Only reads: Redis runs it when it is full, or a replica. `MULTI` is refused then.
+/// `KEYS`: log, meta, epochs, the versions of all tables.
+/// Answers the rows; head, tag, epoch and replication id of meta; the id of the oldest entry or nothing; the server's
+/// replication id, empty where it tells none; the versions.
+pub(super) const HEAD: &str = r"
+local info = redis.pcall('INFO', 'replication')
+local replid = type(info) == 'string' and string.match(info, 'master_replid:(%w+)')
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+return {
+  redis.call('LRANGE', KEYS[3], 0, -1),
+  redis.call('HMGET', KEYS[2], 'head', 'tag', 'epoch', 'replid'),
+  oldest and oldest[1] or false,
+  replid or '',
+  redis.call('HGETALL', KEYS[4])
+}
+";
+
 /// Begins an epoch at the head.
 ///
 /// `KEYS`: log, meta, epochs. `ARGV`: the newest epoch that the caller knows, or nothing where it saw none; the new one; the

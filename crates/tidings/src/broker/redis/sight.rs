@@ -28,7 +28,9 @@ struct State {
     unread: Option<String>,
     /// Why nothing is heard of what is not stored; before the first connection nothing was.
     unheard: Option<String>,
-    /// Why nothing can be appended.
+    /// Whether `newest` is an epoch of the server that Redis is now.
+    is_settled: bool,
+    /// Why nothing can be appended; before the first write nothing was.
     unwritten: Option<String>,
     /// Why nobody is known to capture messages, where somebody should.
     uncaptured: Option<String>,
@@ -45,7 +47,8 @@ impl Sight {
                 seen,
                 unread,
                 unheard,
-                unwritten: None,
+                is_settled: false,
+                unwritten: Some("nothing was written to redis yet".to_owned()),
                 uncaptured: None,
             }),
             placed: watch::Sender::new(0),
@@ -61,10 +64,17 @@ impl Sight {
         faults.into_iter().find_map(Clone::clone).map_or(Ok(()), Err)
     }
 
-    /// What an append shows: the newest epoch, and the newest entry that was seen.
+    /// What an append shows: the newest epoch, and the newest entry that was seen. Where Redis is another server than the one
+    /// that the epoch began with, the epoch is 0, which Redis refuses.
     pub(super) fn witness(&self) -> Witness {
         let state = self.state();
-        Witness { epoch: state.newest, ..state.seen }
+        let epoch = if state.is_settled { state.newest } else { Epoch(0) };
+        Witness { epoch, ..state.seen }
+    }
+
+    /// The newest epoch that is known.
+    pub(super) fn newest(&self) -> Epoch {
+        self.state().newest
     }
 
     /// The newest entry that was seen, in an epoch that had it. Whoever compares it with a head takes it before he asks for
@@ -91,10 +101,11 @@ impl Sight {
         let _ = self.placed.subscribe().wait_for(|placed| *placed >= offset).await;
     }
 
-    /// The log was looked over: this is its newest epoch, and the newest entry that is there and was seen.
-    pub(super) fn looked(&self, there: Witness) {
+    /// The log was looked over: this is its newest epoch, and the newest entry that is there and was seen. `is_settled` says
+    /// that the epoch is of the server that Redis is now.
+    pub(super) fn looked(&self, there: Witness, is_settled: bool) {
         let mut state = self.state();
-        state.newest = there.epoch;
+        (state.newest, state.is_settled) = (there.epoch, is_settled);
         // What was acknowledged meanwhile stays: whether it is lost is seen at the next look.
         if there.offset >= state.seen.offset {
             state.seen = there;
@@ -135,10 +146,6 @@ impl Sight {
 
     pub(super) fn is_not_written(&self, why: String) {
         self.state().unwritten = Some(why);
-    }
-
-    pub(super) fn can_be_written(&self) -> bool {
-        self.state().unwritten.is_none()
     }
 
     pub(super) fn is_captured(&self) {

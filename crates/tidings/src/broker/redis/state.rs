@@ -8,7 +8,7 @@ mod view;
 use std::sync::Arc;
 
 use super::{
-    Keys, Link,
+    Link,
     fault::{Fault, whole},
     record::hex,
     script::Script,
@@ -65,6 +65,14 @@ for _, key in ipairs(over) do
   redis.call('ZREM', KEYS[2], key)
 end
 return #over
+";
+
+/// Reads all rows of a table and the version that they are.
+///
+/// Only reads: Redis runs it when it is full, or a replica.
+/// `KEYS`: the versions of all tables, the rows. `ARGV`: the table.
+const ALL: &str = r"
+return {redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGETALL', KEYS[2])}
 ";
 
 /// The name of what a row, or a table, was at one time. That of a table which was never written is 0.
@@ -125,14 +133,15 @@ pub(crate) struct Table {
     name: &'static str,
     pub(super) rows_max: u64,
     random: fn() -> u64,
+    all: Script,
     change: Script,
     sweep: Script,
 }
 
 impl Table {
     pub(super) fn new(link: Arc<Link>, name: &'static str, random: fn() -> u64) -> Self {
-        let (change, sweep) = (Script::new(CHANGE), Script::new(SWEEP));
-        Self { link, name, rows_max: ROWS_MAX, random, change, sweep }
+        let (all, change, sweep) = (Script::new(ALL), Script::new(CHANGE), Script::new(SWEEP));
+        Self { link, name, rows_max: ROWS_MAX, random, all, change, sweep }
     }
 
     /// Puts rows, each if what is there is as expected. Milliseconds since 1970 say which rows are over.
@@ -188,16 +197,10 @@ impl Table {
     /// All rows, and the version that they are.
     pub(crate) async fn all(&self) -> Result<(Version, Vec<Row>), Fault> {
         let keys = self.link.keys();
-        let commands = [
-            Command::new("MULTI"),
-            Command::new("HGET").arg(&keys.versions).arg(self.name),
-            Command::new("HGETALL").arg(keys.state(self.name)),
-            Command::new("EXEC"),
-        ];
-        let reply = self.link.ask(&commands).await?.pop().expect("each command has its reply");
-        let reply = whole(reply)?;
+        let command = self.all.call(2).arg(&keys.versions).arg(keys.state(self.name)).arg(self.name);
+        let reply = self.link.run_one(&self.all, command).await?;
         let Some([version, rows]) = reply.array() else {
-            return Err(Fault::damaged("a transaction was answered with something else"));
+            return Err(Fault::damaged("the script that reads a table answered something else"));
         };
         let (version, rows) = (version_of(version)?, pairs(rows)?);
         Ok((version, rows.filter_map(|(key, row)| Row::parse(key, row)).collect()))
@@ -227,12 +230,7 @@ fn outcome(reply: Reply, key: &str) -> Result<Changed, Fault> {
     }
 }
 
-/// The question for the versions of all tables.
-pub(super) fn versions_command(keys: &Keys) -> Command {
-    Command::new("HGETALL").arg(&keys.versions)
-}
-
-/// Reads the answer to it.
+/// Reads the versions of all tables.
 pub(super) fn versions(reply: &Reply) -> Result<Vec<(String, Version)>, Fault> {
     let versions = pairs(reply)?.filter_map(|(name, text)| Some((name.to_owned(), Version::parse(text)?)));
     Ok(versions.collect())

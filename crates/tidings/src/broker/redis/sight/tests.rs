@@ -9,16 +9,16 @@ fn at(epoch: u64, offset: u64) -> Witness {
 #[test]
 fn what_is_acknowledged_while_the_log_is_looked_over_stays_seen() {
     let sight = Sight::new();
-    sight.looked(at(1, 5));
+    sight.looked(at(1, 5), true);
     sight.has_seen(at(1, 9));
-    sight.looked(at(1, 6));
+    sight.looked(at(1, 6), true);
     assert_eq!(sight.seen(), at(1, 9));
 }
 
 #[test]
 fn entry_of_an_epoch_that_is_not_adopted_yet_is_seen_in_its_own() {
     let sight = Sight::new();
-    sight.looked(at(1, 5));
+    sight.looked(at(1, 5), true);
     sight.has_seen(at(2, 6));
     assert_eq!(sight.seen(), at(2, 6));
     assert_eq!(sight.witness(), at(1, 6));
