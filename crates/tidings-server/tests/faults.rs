@@ -26,57 +26,206 @@ fn stored(hub: &Hub) -> Vec<String> {
     }
 }
 
+/// A small file system of its own, `disk` in a directory, that outlives the hubs on it.
+struct SmallDisk {
+    directory: Directory,
+    /// Holds the mount namespace until its input ends.
+    holder: std::process::Child,
+}
+
+impl SmallDisk {
+    /// None where this kernel or user may not make one.
+    fn new(size: &str) -> Option<Self> {
+        let directory = Directory::new();
+        std::fs::create_dir(directory.path().join("disk")).unwrap();
+        let is_allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
+        if !is_allowed.is_ok_and(|status| status.success()) {
+            println!(
+                "skipped: this kernel or user may not make a mount namespace, so no disk can be made full"
+            );
+            return None;
+        }
+        let script = format!("mount -t tmpfs -o size={size} tmpfs disk && echo mounted && cat");
+        let mut holder = Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .current_dir(directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mounted = lines_of(holder.stdout.take().unwrap()).recv().unwrap();
+        assert_eq!(mounted.trim(), "mounted");
+        Some(Self { directory, holder })
+    }
+
+    fn serve(&self, variables: &[(&str, &str)]) -> Hub {
+        let program = self.directory.command(&[]);
+        let mut command = Command::new("nsenter");
+        command.args(["-m", "-t", &self.holder.id().to_string(), "--"]);
+        let script = format!(
+            "cd {} && exec \"$0\" serve --listen 127.0.0.1:0 --data-dir disk/data",
+            self.directory.path().display()
+        );
+        command.args(["sh", "-c", &script]).arg(program.get_program());
+        command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").envs(variables.iter().copied());
+        command.stdin(Stdio::null());
+        Hub::start(command)
+    }
+
+    fn path(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        root.join(self.directory.path().join("disk").strip_prefix("/").unwrap())
+    }
+
+    /// Takes all room that is left.
+    fn fill(&self, name: &str) {
+        let mut file = std::fs::File::create(self.path().join(name)).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    fn free(&self, name: &str) {
+        std::fs::remove_file(self.path().join(name)).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ended = self.holder.kill();
+        let _status = self.holder.wait();
+    }
+}
+
+/// Publishes large events until one is refused; answers how many were stored.
+fn publish_until_full(hub: &Hub) -> usize {
+    let large = "x".repeat(200 << 10);
+    for stored in 0.. {
+        let answer: Answer = hub.post(CHANNEL, &large);
+        if answer.head.status != 200 {
+            answer.refuses(503, "not_stored");
+            assert!(answer.head.header("retry-after").is_some());
+            return stored;
+        }
+    }
+    unreachable!("the disk has an end")
+}
+
 #[test]
 fn full_disk_refuses_publishes_and_heals_without_a_restart() {
-    let directory = Directory::new();
-    std::fs::create_dir(directory.path().join("disk")).unwrap();
-    let is_allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
-    if !is_allowed.is_ok_and(|status| status.success()) {
-        println!("skipped: this kernel or user may not make a mount namespace, so no disk can be made full");
-        return;
-    }
-    // A small file system that only this hub sees.
-    let program = directory.command(&[]);
-    let script = "mount -t tmpfs -o size=24m tmpfs disk && exec \"$0\" serve --listen 127.0.0.1:0 --data-dir disk/data";
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script]).arg(program.get_program());
-    command
-        .current_dir(directory.path())
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
-        .stdin(Stdio::null());
-    let hub = Hub::start(command);
-    let disk = PathBuf::from(format!("/proc/{}/root", hub.id()))
-        .join(directory.path().join("disk").strip_prefix("/").unwrap());
+    let Some(disk) = SmallDisk::new("24m") else { return };
+    let hub = disk.serve(&[]);
     let mut reader = hub.subscribe(CHANNEL);
-    let mut kept = vec![hub.publish("a", "before")];
+    hub.publish("a", "before");
     assert_eq!(reader.data(), "before");
+    hub.get("/readyz").is(200);
 
-    let filler = disk.join("filler");
-    let mut file = std::fs::File::create(&filler).unwrap();
-    while file.write_all(&[0; 64 << 10]).is_ok() {}
-    drop(file);
-    let large = "x".repeat(200 << 10);
-    let refused: Answer = loop {
-        let answer = hub.post(CHANNEL, &large);
-        if answer.head.status != 200 {
-            break answer;
-        }
-        assert_eq!(reader.data(), large);
-        kept.push(String::new());
-    };
-    refused.refuses(503, "not_stored");
-    assert!(refused.head.header("retry-after").is_some());
+    disk.fill("filler");
+    let kept = 1 + publish_until_full(&hub);
     hub.get("/healthz").is(200);
     assert_eq!(hub.get("/readyz").head.status, 503);
-    assert_eq!(stored(&hub).len(), kept.len(), "reads go on, and nothing that was refused is there");
+    assert_eq!(stored(&hub).len(), kept, "reads go on, and nothing that was refused is there");
     hub.post(&format!("{CHANNEL}?store=false"), "past the log");
 
-    std::fs::remove_file(&filler).unwrap();
+    disk.free("filler");
     eventually("publishes are taken again", || hub.post(CHANNEL, "after").head.status == 200);
-    eventually("the hub is ready again", || hub.get("/readyz").head.status == 200);
+    hub.until_ready();
     while reader.data() != "after" {}
-    assert_eq!(stored(&hub).len(), kept.len() + 1);
+    assert_eq!(stored(&hub).len(), kept + 1);
+}
+
+#[test]
+fn full_disk_heals_by_itself_once_its_events_are_old() {
+    let Some(disk) = SmallDisk::new("60m") else { return };
+    let hub = disk.serve(&[("TIDINGS_LOG_RETENTION_AGE", "2s")]);
+    for round in 0..2 {
+        publish_until_full(&hub);
+        eventually(&format!("publishes are taken again in round {round}"), || {
+            hub.post(CHANNEL, "x".repeat(200 << 10)).head.status == 200
+        });
+        hub.until_ready();
+    }
+    hub.stop();
+}
+
+#[test]
+fn hub_is_ready_only_while_its_largest_event_fits() {
+    let Some(disk) = SmallDisk::new("24m") else { return };
+    let hub = disk.serve(&[("TIDINGS_LIMITS_EVENT_BYTES", "4MiB")]);
+    hub.until_ready();
+    // Two mebibytes stay free: room for small events only.
+    disk.fill("filler");
+    let filler = std::fs::OpenOptions::new().write(true).open(disk.path().join("filler")).unwrap();
+    filler.set_len(filler.metadata().unwrap().len() - (2 << 20)).unwrap();
+    drop(filler);
+    eventually("the hub is not ready", || hub.get("/readyz").head.status == 503);
+    hub.get("/readyz").refuses(503, "unavailable");
+    for _ in 0..3 {
+        hub.publish("a", "small");
+        assert_eq!(hub.get("/readyz").head.status, 503, "a small event that fits makes nothing ready");
+    }
+    disk.free("filler");
+    hub.until_ready();
+    hub.stop();
+}
+
+#[test]
+fn hub_starts_on_a_full_disk_to_be_read_and_heals() {
+    let Some(disk) = SmallDisk::new("24m") else { return };
+    let hub = disk.serve(&[]);
+    let ids: Vec<String> = ["1", "2", "3"].map(|data| hub.publish("a", data)).into();
+    let revocation = json!({"user": "u", "until": "2100-01-01T00:00:00Z"}).to_string();
+    hub.post("/api/v1/revocations", &revocation).is(204);
+    disk.fill("filler");
+    hub.kill();
+    // The first start has the reserve, the others have nothing.
+    for round in 0..2 {
+        let mut hub = disk.serve(&[]);
+        if round == 1 {
+            hub.wait_for_log("read-only until there is room");
+        }
+        hub.post(CHANNEL, "x".repeat(200 << 10)).refuses(503, "not_stored");
+        hub.get("/readyz").refuses(503, "unavailable");
+        hub.get("/healthz").is(200);
+        assert_eq!(stored(&hub), ["1", "2", "3"]);
+        let mut reader = hub.resume(CHANNEL, &ids[0]);
+        assert_eq!(reader.several(2), ["2", "3"]);
+        hub.kill();
+        if round == 0 {
+            disk.free("data/reserve");
+            disk.fill("last room");
+        }
+    }
+    let hub = disk.serve(&[]);
+    let mut open = hub.resume(CHANNEL, &ids[1]);
+    assert_eq!(open.data(), "3");
+    disk.free("filler");
+    eventually("publishes are taken again", || hub.post(CHANNEL, "4").head.status == 200);
+    hub.until_ready();
+    assert_eq!(open.data(), "4");
+    hub.stop();
+
+    let hub = disk.serve(&[]);
+    let mut reader = hub.resume(CHANNEL, &ids[0]);
+    assert_eq!(reader.several(3), ["2", "3", "4"], "nothing was lost, and no gap is told");
+    hub.stop();
+}
+
+#[test]
+fn revocation_on_a_full_disk_is_kept() {
+    let Some(disk) = SmallDisk::new("24m") else { return };
+    for durability in ["interval", "memory"] {
+        let hub = disk.serve(&[("TIDINGS_LOG_DURABILITY", durability)]);
+        eventually("room is held back", || disk.path().join("data/reserve").exists());
+        disk.fill("filler");
+        for n in 0..100 {
+            let user = format!("{durability}{n}{}", "x".repeat(200));
+            let revocation = json!({"user": user, "until": "2100-01-01T00:00:00Z"}).to_string();
+            hub.post("/api/v1/revocations", &revocation).is(204);
+        }
+        hub.kill();
+        let kept = std::fs::read_to_string(disk.path().join("data/revocations.log")).unwrap();
+        assert_eq!(kept.lines().filter(|line| line.contains(durability)).count(), 100);
+        disk.free("filler");
+    }
 }
 
 /// Makes the next write to disk that is to be made safe fail.

@@ -1,13 +1,25 @@
-//! Small files of a data directory that are replaced as a whole.
+//! Small files of a data directory that are replaced as a whole, and the room that is held back for them.
 
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 /// Replaces a file: after a crash the old or the new one stands, whole. A failure leaves the old one and nothing beside it.
 pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    replace_with(directory, name, &|_| Ok(bytes.to_vec()))
+}
+
+/// As [`replace`], with bytes that may name the file that they go to.
+pub(crate) fn replace_with(
+    directory: &Path,
+    name: &str,
+    bytes: &dyn Fn(&File) -> io::Result<Vec<u8>>,
+) -> io::Result<()> {
     let beside = directory.join(format!("{name}.new"));
     let outcome = write_new(&beside, bytes).and_then(|()| fs::rename(&beside, directory.join(name)));
     if outcome.is_err() {
@@ -18,9 +30,10 @@ pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<
     sync_directory(directory)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, bytes: &dyn Fn(&File) -> io::Result<Vec<u8>>) -> io::Result<()> {
     let mut file = File::create(path)?;
-    file.write_all(bytes)?;
+    let bytes = bytes(&file)?;
+    file.write_all(&bytes)?;
     file.sync_data()
 }
 
@@ -43,4 +56,94 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
     )
+}
+
+/// Bytes that a process without privileges may still write to the disk of a directory, if its file system says so.
+pub(crate) fn free_bytes(directory: &Path) -> Option<u64> {
+    let disk = statvfs(directory).ok().filter(|disk| disk.f_blocks > 0)?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// A file that holds room of a data directory. Given up on a full disk, it lets small files be written, with which
+/// room is taken back.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    directory: PathBuf,
+    is_held: AtomicBool,
+}
+
+impl Reserve {
+    /// Bytes that it holds at least.
+    pub(crate) const BYTES_MIN: u64 = 1 << 20;
+    const FILE_NAME: &str = "reserve";
+
+    /// The reserve of a directory.
+    pub(crate) fn of(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), is_held: AtomicBool::new(false) }
+    }
+
+    /// Acts, and once more after giving the reserve up if the disk was full.
+    ///
+    /// # Errors
+    /// Those of the last attempt.
+    pub(crate) fn with_room<T>(&self, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match act() {
+            Err(error) if is_full(&error) && self.give_up() => act(),
+            other => other,
+        }
+    }
+
+    /// Gives the room back. Returns whether there was any.
+    pub(crate) fn give_up(&self) -> bool {
+        self.is_held.store(false, Ordering::Release);
+        fs::remove_file(self.directory.join(Self::FILE_NAME)).is_ok()
+    }
+
+    /// Whether the room was there when it was last filled, and was not given up since.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
+    }
+
+    /// Takes room again if it holds less than `bytes`. A file system that cannot hold room has no reserve.
+    ///
+    /// # Errors
+    /// When the disk is full; it then holds none.
+    pub(crate) fn fill(&self, bytes: u64) -> io::Result<()> {
+        let path = self.directory.join(Self::FILE_NAME);
+        let is_there = fs::metadata(&path).is_ok_and(|reserve| reserve.len() >= bytes);
+        let outcome = if is_there { Ok(()) } else { self.allocate(Self::FILE_NAME, bytes) };
+        let is_full = outcome.as_ref().is_err_and(is_full);
+        self.is_held.store(!is_full, Ordering::Release);
+        if is_full { outcome } else { Ok(()) }
+    }
+
+    /// Tries whether a file of so many bytes fits beside the reserve.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn try_room(&self, bytes: u64) -> io::Result<()> {
+        const FILE_NAME: &str = "room";
+        self.allocate(FILE_NAME, bytes)?;
+        fs::remove_file(self.directory.join(FILE_NAME))
+    }
+
+    fn allocate(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let path = self.directory.join(name);
+        let outcome = File::create(&path).and_then(|file| allocate(file, bytes));
+        if outcome.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        outcome
+    }
+}
+
+fn allocate(mut file: File, bytes: u64) -> io::Result<()> {
+    match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        // Not every file system can.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            let block = [0xA5; 4096];
+            (0..bytes.div_ceil(block.len() as u64)).try_for_each(|_| file.write_all(&block))
+        }
+        other => other.map_err(io::Error::from),
+    }
 }

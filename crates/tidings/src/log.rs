@@ -32,10 +32,14 @@ use self::{
     ring::Ring,
     runs::Runs,
     served::ServedLogs,
-    store::{Store, StoreError, disk, memory::MemoryStore},
+    store::{
+        Store, StoreError, disk,
+        memory::{Held, MemoryStore},
+    },
 };
 use crate::{
     config::{Durability, LogSettings},
+    files::{Reserve, is_full},
     metrics::Histogram,
 };
 
@@ -187,10 +191,12 @@ impl Log {
         log.trim();
         let recovered =
             Recovered { entries: log.state().index.entries(), head: opened.head, lost: lost_because };
-        log.store
-            .write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset)))
-            .map_err(disk::OpenError::Store)?;
-        served.serve_disk().map_err(fail)?;
+        match log.store.write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset))) {
+            Ok(()) => served.serve_disk().map_err(fail)?,
+            // Reads go on; `maintain` begins the run once there is room.
+            Err(StoreError::NotStored(error)) if is_full(&error) => {}
+            Err(error) => return Err(disk::OpenError::Store(error)),
+        }
         Ok((log, recovered))
     }
 
@@ -357,6 +363,11 @@ impl Log {
         self.store.close()
     }
 
+    /// Counts the log as writable only if an event of so many bytes would fit.
+    pub(crate) fn require_room(&self, event_bytes_max: u64) {
+        self.store.require_room(event_bytes_max);
+    }
+
     /// Whether appends can succeed.
     ///
     /// # Errors
@@ -375,6 +386,7 @@ impl Log {
             floor: state.index.floor().offset,
             keys,
             dropped: Vec::new(),
+            number: 0,
         }
     }
 
@@ -477,11 +489,13 @@ pub(crate) struct Usage {
 }
 
 /// Takes a directory for a log that is not on its disk, and records that the one on its disk does not serve.
-fn lock_for_another_log(directory: &std::path::Path) -> Result<std::fs::File, disk::OpenError> {
+fn lock_for_another_log(directory: &std::path::Path) -> Result<Held, disk::OpenError> {
     let lock = disk::take(directory)?;
-    let outcome = ServedLogs::read(directory).and_then(|mut served| served.serve_other());
+    let reserve = Reserve::of(directory);
+    let outcome =
+        ServedLogs::read(directory).and_then(|mut served| reserve.with_room(|| served.serve_other()));
     outcome.map_err(|error| disk::OpenError::Io(directory.to_owned(), error))?;
-    Ok(lock)
+    Ok(Held { _lock: lock, reserve })
 }
 
 fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut Keys) {

@@ -99,6 +99,7 @@ impl HubBuilder {
         if let Some(lost) = &recovered.lost {
             warn!(lost, "events may be missing; clients that resume are told");
         }
+        log.require_room(settings.limits.event_bytes);
         let log = Arc::new(log);
         let metrics = Arc::new(Metrics::with_fsyncs(log.fsyncs()));
         let seats = Arc::new(Seats::default());

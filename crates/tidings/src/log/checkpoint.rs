@@ -16,6 +16,9 @@ pub(crate) struct Checkpoint {
     pub(crate) keys: Vec<KeyRow>,
     /// Offsets that no file stands for any more, as first and last.
     pub(crate) dropped: Vec<(u64, u64)>,
+    /// One more than that of the checkpoint before.
+    #[serde(default)]
+    pub(crate) number: u64,
 }
 
 /// One incarnation of the log.

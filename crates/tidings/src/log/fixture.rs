@@ -47,13 +47,14 @@ impl TestDir {
         files
     }
 
-    /// Bytes of everything in it.
+    /// Bytes of everything in it but the reserve.
     pub(crate) fn bytes(&self) -> u64 {
         fn bytes_of(path: &Path) -> u64 {
             let files = fs::read_dir(path).unwrap().map(Result::unwrap);
             files
                 .map(|file| match file.metadata().unwrap() {
                     data if data.is_dir() => bytes_of(&file.path()),
+                    _ if file.file_name() == "reserve" => 0,
                     data => data.len(),
                 })
                 .sum()
@@ -61,8 +62,15 @@ impl TestDir {
         bytes_of(&self.0)
     }
 
-    /// A copy in a directory of its own: what is on disk if the process dies now.
+    /// What is on disk if the process dies now, in a directory of its own.
     pub(crate) fn copy(&self) -> Self {
+        let copy = self.backup();
+        super::store::disk::adopt_copy(&copy.0);
+        copy
+    }
+
+    /// A copy, as an operator makes it.
+    pub(crate) fn backup(&self) -> Self {
         fn copy_into(from: &Path, to: &Path) {
             fs::create_dir_all(to).unwrap();
             for file in fs::read_dir(from).unwrap().map(Result::unwrap) {

@@ -60,7 +60,12 @@ pub(crate) trait Store: Send + Sync {
     /// Keeps what is not in any entry: epochs and losses.
     fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
 
-    /// Whether appends can succeed: `Err` says why not.
+    /// Says how large an event may be.
+    fn require_room(&self, event_bytes_max: u64) {
+        let _ = event_bytes_max;
+    }
+
+    /// Whether an append of an event of any size can succeed: `Err` says why not.
     fn writable(&self) -> Result<(), StoreError>;
 
     /// Makes everything safe and notes that the run ended clean.

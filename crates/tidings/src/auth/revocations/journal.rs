@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::Revocation;
+use crate::files::{self, Reserve, is_full};
 
 pub(super) const FILE_NAME: &str = "revocations.log";
 /// Lines that may be added before those that are over are looked for, beside twice as many as were in force.
@@ -25,48 +26,53 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Reads what is in force and begins the file anew with it.
+    /// Reads what is in force and begins the file anew with it; on a full disk it goes on with the file as it is.
     ///
     /// # Errors
     /// When a line other than the last is damaged: the last may have been cut by a kill before it was answered.
     pub(super) fn open(directory: &Path, now: f64) -> io::Result<(Self, Vec<Revocation>)> {
         fs::create_dir_all(directory)?;
-        let kept = read(directory, now)?;
-        let journal = Self::write(directory, &kept)?;
+        let Read { kept, lines, bytes } = read(directory, now)?;
+        let journal = match Self::write(directory, &kept) {
+            Err(error) if is_full(&error) => Self::at_end(directory, lines, bytes)?,
+            other => other?,
+        };
         Ok((journal, kept))
     }
 
-    /// Adds a line for each and waits until they are safe.
+    /// Adds a line for each and waits until they are safe. On a full disk it takes the room of the reserve.
     pub(super) fn append(&mut self, revocations: &[Revocation], now: f64) -> io::Result<()> {
         if self.lines >= self.lines_max {
-            *self = Self::write(&self.directory, &read(&self.directory, now)?)?;
+            match read(&self.directory, now).and_then(|read| Self::write(&self.directory, &read.kept)) {
+                Err(error) if is_full(&error) => {}
+                other => *self = other?,
+            }
         }
         let lines: Vec<u8> = revocations.iter().flat_map(line_of).collect();
-        self.file.set_len(self.bytes)?;
-        self.file.write_all(&lines)?;
-        self.file.sync_data()?;
+        Reserve::of(&self.directory).with_room(|| self.put(&lines))?;
         self.bytes += lines.len() as u64;
         self.lines += revocations.len();
         Ok(())
     }
 
-    /// Writes the file beside the old one and puts it in its place in one step.
+    fn put(&self, lines: &[u8]) -> io::Result<()> {
+        self.file.set_len(self.bytes)?;
+        (&self.file).write_all(lines)?;
+        self.file.sync_data()
+    }
+
+    /// Puts a whole file in the place of the old one.
     fn write(directory: &Path, kept: &[Revocation]) -> io::Result<Self> {
-        let beside = directory.join("revocations.new");
         let text: Vec<u8> = kept.iter().flat_map(line_of).collect();
-        let mut file = File::options().create(true).write(true).truncate(true).open(&beside)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&beside, directory.join(FILE_NAME))?;
-        File::open(directory)?.sync_all()?;
-        let file = File::options().append(true).open(directory.join(FILE_NAME))?;
-        Ok(Self {
-            directory: directory.to_owned(),
-            file,
-            lines: kept.len(),
-            lines_max: 2 * kept.len() + ADDED_MAX,
-            bytes: text.len() as u64,
-        })
+        files::replace(directory, FILE_NAME, &text)?;
+        Self::at_end(directory, kept.len(), text.len() as u64)
+    }
+
+    /// Goes on behind so many bytes of the file.
+    fn at_end(directory: &Path, lines: usize, bytes: u64) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(directory.join(FILE_NAME))?;
+        let lines_max = 2 * lines + ADDED_MAX;
+        Ok(Self { directory: directory.to_owned(), file, lines, lines_max, bytes })
     }
 }
 
@@ -75,19 +81,24 @@ fn line_of(revocation: &Revocation) -> Vec<u8> {
     format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes()
 }
 
-fn read(directory: &Path, now: f64) -> io::Result<Vec<Revocation>> {
-    let text = match fs::read(directory.join(FILE_NAME)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
+/// What stands in the file.
+struct Read {
+    /// What is in force.
+    kept: Vec<Revocation>,
+    lines: usize,
+    /// Of whole lines.
+    bytes: u64,
+}
+
+fn read(directory: &Path, now: f64) -> io::Result<Read> {
+    let text = files::read(directory, FILE_NAME)?.unwrap_or_default();
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
-    let mut kept = Vec::with_capacity(lines.len());
+    let mut read = Read { kept: Vec::with_capacity(lines.len()), lines: 0, bytes: 0 };
     for (index, line) in lines.iter().enumerate() {
         match parse(line) {
-            Some(revocation) => kept.push(revocation),
+            Some(revocation) => read.kept.push(revocation),
             // Only what was not answered can be cut.
-            None if index + 1 == lines.len() && !line.ends_with(b"\n") => {}
+            None if index + 1 == lines.len() && !line.ends_with(b"\n") => break,
             None => {
                 let line = index + 1;
                 return Err(io::Error::new(
@@ -98,9 +109,11 @@ fn read(directory: &Path, now: f64) -> io::Result<Vec<Revocation>> {
                 ));
             }
         }
+        read.lines += 1;
+        read.bytes += line.len() as u64;
     }
-    kept.retain(|revocation| revocation.until > now);
-    Ok(kept)
+    read.kept.retain(|revocation| revocation.until > now);
+    Ok(read)
 }
 
 fn parse(line: &[u8]) -> Option<Revocation> {

@@ -3,6 +3,8 @@
 //! ```text
 //! lock              held by the one process that may write
 //! run.json          machine, durability and whether the last run ended clean
+//! watermark         how far the log was written
+//! reserve           room that is given up on a full disk
 //! checkpoint        see `checkpoint`
 //! segments/<first offset>.log
 //! ```
@@ -15,7 +17,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -28,16 +30,24 @@ use super::{
     segment::{self, HEADER_BYTES, Header},
 };
 use crate::{
-    files::{is_full, replace, sync_directory},
+    files::{Reserve, is_full, sync_directory},
     log::{checkpoint::Checkpoint, entry::Entry},
     metrics::Histogram,
 };
 
+mod begin;
 mod open;
 mod read;
+mod room;
+mod run;
+mod watermark;
 
-use open::Standing;
+use begin::Begin;
 pub(crate) use open::{OpenError, open, take};
+use run::Standing;
+#[cfg(test)]
+pub(in crate::log) use run::adopt_copy;
+use watermark::Watermark;
 
 /// A file takes no further batch when it has grown to this.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 32 << 20;
@@ -75,8 +85,16 @@ pub(crate) struct DiskStore {
     read_only: Mutex<Option<Arc<str>>>,
     /// Why the last append failed, until one succeeds.
     refused: Mutex<Option<io::Error>>,
-    /// What opening found missing is in no checkpoint yet.
-    is_untold: Mutex<bool>,
+    /// An event of the largest size would not fit.
+    is_short: AtomicBool,
+    event_bytes_max: AtomicU64,
+    /// Of the last checkpoint.
+    checkpoint_bytes: AtomicU64,
+    reserve: Reserve,
+    watermark: Mutex<Watermark>,
+    /// None once the run takes events.
+    begin: Mutex<Option<Begin>>,
+    takes_events: AtomicBool,
     fsyncs: Histogram,
     /// Held for as long as the store lives; nobody else may write.
     _lock: File,
@@ -111,7 +129,8 @@ struct Slot {
 }
 
 struct Active {
-    file: Arc<File>,
+    /// None if the next append is to open a file.
+    file: Option<Arc<File>>,
     good_bytes: u64,
     last: u64,
     last_tag: Tag,
@@ -208,8 +227,10 @@ impl DiskStore {
     /// Closes the active file and opens the next.
     fn roll(&self, active: &mut Active) -> io::Result<()> {
         let header = Header { first: active.last + 1, last: None, tag_before: active.last_tag };
-        let path = segment::path(&self.directory.join("segments"), header.first);
-        let file = match segment::create(&path, &header) {
+        let folder = self.directory.join("segments");
+        let path = segment::path(&folder, header.first);
+        let created = segment::create(&path, &header).and_then(|file| file.sync_data().map(|()| file));
+        let file = match created {
             Ok(file) => Arc::new(file),
             Err(error) => {
                 // Half a header must not be found at the next start.
@@ -217,9 +238,10 @@ impl DiskStore {
                 return Err(error);
             }
         };
-        sync_directory(&self.directory.join("segments"))?;
-        lock(&self.unsynced).push(file.clone());
-        *active = Active { file: file.clone(), good_bytes: HEADER_BYTES, ..*active };
+        sync_directory(&folder)?;
+        // Before its first entry: from now on the file is missed if it is gone.
+        lock(&self.watermark).put_segment(header.first)?;
+        *active = Active { file: Some(file.clone()), good_bytes: HEADER_BYTES, ..*active };
         let mut segments = self.segments_mut();
         if let Some(closed) = segments.back_mut() {
             closed.is_active = false;
@@ -228,28 +250,36 @@ impl DiskStore {
         Ok(())
     }
 
-    fn write(&self, active: &mut Active, batch: &[Arc<Entry>]) -> Result<(), StoreError> {
-        if active.good_bytes >= self.layout.segment_bytes {
-            self.roll(active).map_err(StoreError::NotStored)?;
+    /// The file that is appended to, which may be a new one.
+    fn active_file(&self, active: &mut Active) -> io::Result<Arc<File>> {
+        match &active.file {
+            Some(file) if active.good_bytes < self.layout.segment_bytes => return Ok(file.clone()),
+            _ => self.roll(active)?,
         }
+        active.file.clone().ok_or_else(|| io::Error::other("no file was opened"))
+    }
+
+    fn write(&self, active: &mut Active, batch: &[Arc<Entry>]) -> Result<(), StoreError> {
+        let Some(newest) = batch.last() else { return Ok(()) };
+        let file = self.active_file(active).map_err(StoreError::NotStored)?;
         let (bytes, places) = record::encode_batch(batch, active.good_bytes)?;
-        if let Err(error) = active.file.write_all_at(&bytes, active.good_bytes) {
+        if let Err(error) = file.write_all_at(&bytes, active.good_bytes) {
             // What was written of it must not be found at the next start.
-            if active.file.set_len(active.good_bytes).is_err() || !is_full(&error) {
+            if file.set_len(active.good_bytes).is_err() || !is_full(&error) {
                 self.refuse_writes(&error);
             }
             return Err(StoreError::NotStored(error));
         }
         if self.layout.sync_each_batch {
-            if let Err(error) = self.fsync(&active.file) {
+            if let Err(error) = self.fsync(&file) {
                 self.refuse_writes(&error);
                 return Err(StoreError::Unknown(error));
             }
+            self.note_head(newest.offset);
         } else {
-            self.note_unsynced(&active.file);
+            self.note_unsynced(&file);
         }
         active.good_bytes += bytes.len() as u64;
-        let Some(newest) = batch.last() else { return Ok(()) };
         (active.last, active.last_tag) = (newest.offset, newest.tag);
         if let Some(segment) = self.segments_mut().back_mut() {
             segment.fill(&places);
@@ -266,6 +296,11 @@ impl DiskStore {
         outcome
     }
 
+    /// Puts the last acknowledged offset on record. A record that lags is no fault: it only misses less.
+    fn note_head(&self, head: u64) {
+        let _ = lock(&self.watermark).put_head(head);
+    }
+
     fn note_unsynced(&self, file: &Arc<File>) {
         let mut unsynced = lock(&self.unsynced);
         if !unsynced.last().is_some_and(|last| Arc::ptr_eq(last, file)) {
@@ -275,7 +310,7 @@ impl DiskStore {
 
     /// The files to be rewritten, where dead bytes in all are too many: those with most of them, until the rest is
     /// few enough.
-    fn wasteful(&self) -> Vec<Rewrite> {
+    fn wasteful(&self, is_full: bool) -> Vec<Rewrite> {
         const SLACK_BYTES: u64 = 32 << 20;
         let segments = self.segments();
         let mut closed: Vec<&Segment> = segments.iter().filter(|it| !it.is_active && it.live > 0).collect();
@@ -283,7 +318,8 @@ impl DiskStore {
         let (all, mut dead) = counted
             .fold((0, 0), |(all, dead), segment| (all + segment.file_bytes, dead + segment.dead_bytes()));
         let live = all - dead;
-        let dead_max = live / 4 + SLACK_BYTES.min(live + self.layout.segment_bytes);
+        let slack = if is_full { 0 } else { SLACK_BYTES.min(live + self.layout.segment_bytes) };
+        let dead_max = live / 4 + slack;
         closed.sort_unstable_by_key(|segment| std::cmp::Reverse(segment.dead_bytes()));
         let mut chosen = Vec::new();
         for segment in closed {
@@ -319,18 +355,6 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Tries whether a file that refused bytes takes them again, so that a hub without publishers recovers, too.
-    fn try_again(&self) {
-        if lock(&self.refused).is_none() || lock(&self.read_only).is_some() {
-            return;
-        }
-        let active = lock(&self.active);
-        let outcome = active.file.write_all_at(&[0; 4096], active.good_bytes);
-        if active.file.set_len(active.good_bytes).is_ok() && outcome.is_ok() {
-            *lock(&self.refused) = None;
-        }
-    }
-
     fn rewrite(&self, rewrite: &Rewrite) -> Result<(), StoreError> {
         let Rewrite { header, file, kept } = rewrite;
         let path = segment::path(&self.directory.join("segments"), header.first);
@@ -361,6 +385,10 @@ impl Store for DiskStore {
         if let Some(why) = &*lock(&self.read_only) {
             return Err(StoreError::ReadOnly(why.clone()));
         }
+        // Without a reserve what is left of the disk is for taking room back.
+        if !self.takes_events.load(Ordering::Acquire) || !self.reserve.is_held() {
+            return Err(StoreError::NotStored(io::ErrorKind::StorageFull.into()));
+        }
         let outcome = self.write(&mut lock(&self.active), batch);
         *lock(&self.refused) = match &outcome {
             Err(StoreError::NotStored(error)) => Some(copy(error)),
@@ -373,10 +401,15 @@ impl Store for DiskStore {
     fn appends_at_once(&self) -> bool {
         !self.layout.sync_each_batch
             && !self.is_syncing.load(Ordering::Acquire)
-            && self.active.try_lock().is_ok_and(|active| active.good_bytes < self.layout.segment_bytes)
+            && self.takes_events.load(Ordering::Acquire)
+            && self
+                .active
+                .try_lock()
+                .is_ok_and(|active| active.file.is_some() && active.good_bytes < self.layout.segment_bytes)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
+        let head = lock(&self.active).last;
         let files = std::mem::take(&mut *lock(&self.unsynced));
         self.is_syncing.store(true, Ordering::Release);
         let outcome = files.iter().try_for_each(|file| self.fsync(file));
@@ -384,7 +417,9 @@ impl Store for DiskStore {
         outcome.map_err(|error| {
             self.refuse_writes(&error);
             StoreError::Unknown(error)
-        })
+        })?;
+        self.note_head(head);
+        Ok(())
     }
 
     fn fsyncs(&self) -> Histogram {
@@ -443,45 +478,41 @@ impl Store for DiskStore {
     }
 
     fn maintain(&self, checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
-        self.try_again();
-        let empty = self.empty();
-        let wasteful = self.wasteful();
-        if empty.is_empty() && wasteful.is_empty() {
-            return Ok(());
-        }
-        drop_ranges(&mut lock(&self.dropped), &empty);
-        self.write_checkpoint(&checkpoint(&|offset| self.is_kept(offset)))?;
-        self.remove(&empty).map_err(StoreError::NotStored)?;
-        wasteful.iter().try_for_each(|rewrite| self.rewrite(rewrite))
+        let outcome = self.begin_late(checkpoint).and_then(|()| self.take_back_room(checkpoint));
+        self.look_for_room();
+        outcome
     }
 
     fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        let mut checkpoint = checkpoint.clone();
-        checkpoint.dropped.clone_from(&lock(&self.dropped));
-        replace(&self.directory, "checkpoint", &checkpoint.encode()).map_err(StoreError::NotStored)?;
-        if std::mem::take(&mut *lock(&self.is_untold)) {
-            let standing = Standing::Running { untold: None };
-            open::write_run(&self.directory, self.layout.sync_each_batch, &standing)
-                .map_err(StoreError::NotStored)?;
-        }
-        Ok(())
+        self.reserve.with_room(|| self.put_checkpoint(checkpoint)).map_err(StoreError::NotStored)
+    }
+
+    fn require_room(&self, event_bytes_max: u64) {
+        self.event_bytes_max.store(event_bytes_max, Ordering::Relaxed);
+        self.look_for_room();
     }
 
     fn writable(&self) -> Result<(), StoreError> {
         if let Some(why) = &*lock(&self.read_only) {
             return Err(StoreError::ReadOnly(why.clone()));
         }
-        match &*lock(&self.refused) {
-            Some(error) => Err(StoreError::NotStored(copy(error))),
-            None => Ok(()),
+        if let Some(error) = &*lock(&self.refused) {
+            return Err(StoreError::NotStored(copy(error)));
         }
+        if self.is_short.load(Ordering::Acquire) {
+            return Err(StoreError::NotStored(self.shortage()));
+        }
+        Ok(())
     }
 
     fn close(&self) -> Result<(), StoreError> {
         self.sync()?;
+        if lock(&self.begin).is_some() {
+            // What the start found is not on record: the next one is to find it again.
+            return Ok(());
+        }
         let standing = Standing::Clean { head: lock(&self.active).last };
-        open::write_run(&self.directory, self.layout.sync_each_batch, &standing)
-            .map_err(StoreError::NotStored)
+        self.reserve.with_room(|| self.write_run(&standing)).map_err(StoreError::NotStored)
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -9,20 +9,28 @@ use std::{
 use tidings_protocol::Epoch;
 
 use super::{CheckpointSource, Store, StoreError};
-use crate::log::{checkpoint::Checkpoint, entry::Entry};
+use crate::{
+    files::Reserve,
+    log::{checkpoint::Checkpoint, entry::Entry},
+};
 
 /// Entries by offset.
 #[derive(Default)]
 pub(crate) struct MemoryStore {
     entries: RwLock<HashMap<u64, Arc<Entry>>>,
-    /// Of the directory that holds what is kept beside the log.
-    _lock: Option<File>,
+    directory: Option<Held>,
+}
+
+/// The directory that holds what is kept beside a log in memory.
+pub(crate) struct Held {
+    pub(crate) _lock: File,
+    pub(crate) reserve: Reserve,
 }
 
 impl MemoryStore {
-    /// An empty store, which holds a directory's lock.
-    pub(crate) fn holding(lock: Option<File>) -> Self {
-        Self { _lock: lock, ..Self::default() }
+    /// An empty store, which holds a directory.
+    pub(crate) fn holding(directory: Option<Held>) -> Self {
+        Self { directory, ..Self::default() }
     }
 }
 
@@ -53,7 +61,11 @@ impl Store for MemoryStore {
         }
     }
 
+    /// Holds room for what is kept beside the log, if the disk has any.
     fn maintain(&self, _checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
+        if let Some(directory) = &self.directory {
+            let _ = directory.reserve.fill(Reserve::BYTES_MIN);
+        }
         Ok(())
     }
 

@@ -6,23 +6,32 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
 use tidings_protocol::Tag;
 use tracing::warn;
 
-use super::{Active, DiskStore, Layout, Segment, drop_ranges, segment};
+use super::{
+    Active, DiskStore, Layout, Segment,
+    begin::{Begin, Repair},
+    drop_ranges,
+    run::{self, Run},
+    segment,
+    watermark::{self, Marks, Watermark},
+};
 use crate::{
-    files::{self, is_full, replace, sync_directory},
+    files::{self, Reserve, is_full},
     log::{
         checkpoint::Checkpoint,
         entry::Filing,
         store::{
             StoreError,
-            segment::{End, HEADER_BYTES, Header, Names, Scan},
+            segment::{End, Names, Scan},
         },
     },
     metrics::Histogram,
@@ -62,41 +71,6 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// What the last run left about itself.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Run {
-    boot_id: String,
-    sync_each_batch: bool,
-    clean: bool,
-    /// Where a clean run ended.
-    head: Option<u64>,
-    /// A loss that was found and cut out of the files, until the checkpoint tells of it.
-    untold: Option<String>,
-}
-
-/// How a run stands.
-pub(super) enum Standing<'a> {
-    /// It has begun, or goes on; what it found missing is not on record yet.
-    Running { untold: Option<&'a str> },
-    /// It has ended, with this head.
-    Clean { head: u64 },
-}
-
-pub(super) fn write_run(directory: &Path, sync_each_batch: bool, standing: &Standing<'_>) -> io::Result<()> {
-    let (clean, head, untold) = match standing {
-        Standing::Running { untold } => (false, None, untold.map(str::to_owned)),
-        Standing::Clean { head } => (true, Some(*head), None),
-    };
-    let run = Run { boot_id: boot_id(), sync_each_batch, clean, head, untold };
-    replace(directory, "run.json", &serde_json::to_vec(&run).expect("plain data"))
-}
-
-/// Names this run of the machine; empty where the kernel does not say.
-fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
-}
-
 /// A directory that is locked, with what was kept beside the entries.
 pub(crate) struct Opening {
     directory: PathBuf,
@@ -104,6 +78,7 @@ pub(crate) struct Opening {
     lock: File,
     checkpoint: Option<Checkpoint>,
     last_run: Option<Run>,
+    marks: Option<Marks>,
 }
 
 /// A store that is ready to append.
@@ -125,8 +100,9 @@ pub(crate) fn open(directory: &Path, layout: Layout) -> Result<Opening, OpenErro
     fs::create_dir_all(directory.join("segments")).map_err(fail)?;
     let read = |name: &str| files::read(directory, name).map_err(fail);
     let checkpoint = read("checkpoint")?.and_then(|bytes| Checkpoint::decode(&bytes));
-    let last_run = read("run.json")?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(Opening { directory: directory.to_owned(), layout, lock, checkpoint, last_run })
+    let last_run = run::read(directory).map_err(fail)?;
+    let marks = watermark::read(directory).map_err(fail)?;
+    Ok(Opening { directory: directory.to_owned(), layout, lock, checkpoint, last_run, marks })
 }
 
 /// Makes sure that no other process has the directory, for as long as the file is open.
@@ -155,27 +131,26 @@ impl Opening {
         self.checkpoint.as_ref()
     }
 
-    /// Reads what is known of every entry, in order, and opens the store behind them.
+    /// Reads what is known of every entry, in order, and opens the store behind them. On a full disk nothing is written, and
+    /// the store takes nothing before [`Store::maintain`] finds room.
     ///
     /// # Errors
     /// What the file system says. Damage is no error: it is cut out, and [`Opened::lost`] tells of it.
+    ///
+    /// [`Store::maintain`]: crate::log::store::Store::maintain
     pub(crate) fn scan(self, on_entry: &mut dyn FnMut(&Filing<'_>)) -> Result<Opened, OpenError> {
         let directory = self.directory.clone();
         let fail = move |error| OpenError::Io(directory.clone(), error);
+        let dropped = self.checkpoint.as_ref().map(|checkpoint| checkpoint.dropped.clone());
         let mut walk = Walk {
-            directory: self.directory.clone(),
-            sync_each_batch: self.layout.sync_each_batch,
             folder: self.directory.join("segments"),
-            dropped: self
-                .checkpoint
-                .as_ref()
-                .map(|checkpoint| checkpoint.dropped.clone())
-                .unwrap_or_default(),
+            dropped: dropped.unwrap_or_default(),
             segments: VecDeque::new(),
             names: Names::default(),
             head: 0,
             head_tag: Tag(0),
             faults: Vec::new(),
+            repairs: Vec::new(),
         };
         let paths = walk.list().map_err(&fail)?;
         for (index, path) in paths.iter().enumerate() {
@@ -185,17 +160,30 @@ impl Opening {
         // A kill before the first checkpoint leaves a directory as new as an empty one.
         let is_new = self.checkpoint.is_none() && walk.head == 0 && walk.faults.is_empty();
         if !is_new {
-            if paths.is_empty() {
+            let is_dropped = |marks: Marks| walk.is_dropped(marks.segment, marks.segment);
+            if paths.is_empty() && !self.marks.is_some_and(is_dropped) {
                 walk.faults.push("its files are gone".into());
             }
             walk.faults.extend(self.fault_of_last_run(walk.head));
+            walk.faults.extend(self.fault_of_marks(&walk));
         }
-        let active = walk.active(self.layout).map_err(&fail)?;
         let lost = (!walk.faults.is_empty()).then(|| walk.faults.join("; "));
-        let standing = Standing::Running { untold: lost.as_deref() };
-        write_run(&self.directory, self.layout.sync_each_batch, &standing).map_err(&fail)?;
         let (head, head_tag) = (walk.head, walk.head_tag);
-        let store = DiskStore {
+        let store = self.store(walk, lost.clone());
+        store.begin_run().map_err(&fail)?;
+        Ok(Opened { store, head, head_tag, lost })
+    }
+
+    fn store(self, mut walk: Walk, lost: Option<String>) -> DiskStore {
+        let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.number);
+        let (file, good_bytes) = match walk.may_grow(self.layout) {
+            Some(last) => (Some(last.file.clone()), last.file_bytes),
+            None => (None, 0),
+        };
+        let active = Active { file, good_bytes, last: walk.head, last_tag: walk.head_tag };
+        let begin = Begin { repairs: walk.repairs, lost, has_begun: false };
+        DiskStore {
+            reserve: Reserve::of(&self.directory),
             directory: self.directory,
             layout: self.layout,
             segments: RwLock::new(walk.segments),
@@ -205,40 +193,44 @@ impl Opening {
             dropped: Mutex::new(walk.dropped),
             read_only: Mutex::default(),
             refused: Mutex::default(),
-            is_untold: Mutex::new(lost.is_some()),
+            is_short: AtomicBool::new(false),
+            event_bytes_max: AtomicU64::new(0),
+            checkpoint_bytes: AtomicU64::new(0),
+            watermark: Mutex::new(Watermark::new(Marks { checkpoint, ..Marks::default() })),
+            begin: Mutex::new(Some(begin)),
+            takes_events: AtomicBool::new(false),
             fsyncs: Histogram::default(),
             _lock: self.lock,
-        };
-        Ok(Opened { store, head, head_tag, lost })
+        }
     }
 
     fn fault_of_last_run(&self, head: u64) -> Option<String> {
         if self.checkpoint.is_none() {
             return Some("the checkpoint is missing or damaged".into());
         }
-        match &self.last_run {
-            None => Some("nothing tells how the last run ended".into()),
-            Some(Run { untold: Some(untold), .. }) => Some(untold.clone()),
-            Some(Run { clean: true, head: Some(end), .. }) if *end > head => Some(format!(
-                "the last run ended clean after event {end}, and {head} is the last that is left"
-            )),
-            // Where the kernel does not name its runs, any may be another.
-            Some(run)
-                if !run.clean
-                    && !run.sync_each_batch
-                    && (run.boot_id.is_empty() || run.boot_id != boot_id()) =>
-            {
-                Some("the machine went down while events of the last second were not yet on disk".into())
-            }
-            Some(_) => None,
+        let Some(run) = &self.last_run else { return Some("nothing tells how the last run ended".into()) };
+        run.fault(head)
+    }
+
+    /// A file that ends at a whole batch, or is gone, looks like a log that ended there.
+    fn fault_of_marks(&self, walk: &Walk) -> Option<String> {
+        let marks = self.marks?;
+        let newest = walk.segments.back().map_or(0, |segment| segment.first);
+        if newest < marks.segment && !walk.is_dropped(marks.segment, marks.segment) {
+            return Some(format!("the newest file, from event {} on, is missing", marks.segment));
         }
+        if walk.head < marks.head {
+            let (from, to) = (walk.head + 1, marks.head);
+            return Some(format!("events {from} to {to} are missing from the end"));
+        }
+        let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.number);
+        (checkpoint < marks.checkpoint)
+            .then(|| format!("checkpoint {} was replaced by the older {checkpoint}", marks.checkpoint))
     }
 }
 
-/// Goes through the files in order.
+/// Goes through the files in order. It changes nothing: what is to be changed are its repairs.
 struct Walk {
-    directory: PathBuf,
-    sync_each_batch: bool,
     folder: PathBuf,
     dropped: Vec<(u64, u64)>,
     segments: VecDeque<Segment>,
@@ -246,6 +238,7 @@ struct Walk {
     head: u64,
     head_tag: Tag,
     faults: Vec<String>,
+    repairs: Vec<Repair>,
 }
 
 impl Walk {
@@ -267,7 +260,8 @@ impl Walk {
     fn file(&mut self, path: &Path, is_last: bool, on_entry: &mut dyn FnMut(&Filing<'_>)) -> io::Result<()> {
         // A kill between creating a file and writing its header leaves it empty.
         if is_last && fs::metadata(path)?.len() == 0 {
-            return fs::remove_file(path);
+            self.repairs.push(Repair::Remove(path.to_owned()));
+            return Ok(());
         }
         let mut last_tag = None;
         let mut remember = |entry: &Filing<'_>| {
@@ -275,14 +269,16 @@ impl Walk {
             on_entry(entry);
         };
         let Some(scan) = segment::scan(path, &mut self.names, &mut remember)? else {
-            return self.set_aside(path, "has no true header");
+            self.set_aside(path, "has no true header");
+            return Ok(());
         };
         if scan.header.first <= self.head {
-            return self.set_aside(path, "stands for events that another file has");
+            self.set_aside(path, "stands for events that another file has");
+            return Ok(());
         }
         if !self.is_dropped(self.head + 1, scan.header.first - 1) {
             let missing = (self.head + 1, scan.header.first - 1);
-            self.fault(format!("events {} to {} have no file", missing.0, missing.1))?;
+            self.fault(format!("events {} to {} have no file", missing.0, missing.1));
             // From now on nobody expects them.
             drop_ranges(&mut self.dropped, &[missing]);
         }
@@ -296,12 +292,14 @@ impl Walk {
         // What was rewritten was safe before it took its place: no kill cuts it.
         let may_be_cut = is_last && header.last.is_none();
         if scan.end == End::Damaged || scan.has_hole || (scan.end == End::CutByKill && !may_be_cut) {
-            self.fault(format!("{} is damaged; what could not be read of it is cut out", path.display()))?;
+            self.fault(format!("{} is damaged; what could not be read of it is cut out", path.display()));
         }
-        let length = scan.file.metadata()?.len();
-        if scan.good_bytes < length {
-            scan.file.set_len(scan.good_bytes)?;
-            scan.file.sync_data()?;
+        let file = Arc::new(scan.file);
+        if scan.good_bytes < file.metadata()?.len() {
+            self.repairs.push(Repair::Cut { file: file.clone(), bytes: scan.good_bytes });
+        }
+        if scan.has_hole {
+            self.repairs.push(Repair::Rewrite { first: header.first });
         }
         self.head_tag = match last {
             Some((offset, tag)) if offset == last_offset => tag,
@@ -309,35 +307,21 @@ impl Walk {
             _ => Tag(0),
         };
         self.head = last_offset;
-        let file = Arc::new(scan.file);
         let mut segment = Segment::new(&header, file, scan.good_bytes, last_offset, &scan.places, false);
-        if scan.has_hole {
-            segment = self.mend(path, &segment)?;
-        }
+        // It grows no more: it is written anew.
+        segment.is_rewritten |= scan.has_hole;
         self.segments.push_back(segment);
         Ok(())
     }
 
-    /// Writes a file with bad bytes in it anew, so that the damage is told of once.
-    fn mend(&self, path: &Path, old: &Segment) -> io::Result<Segment> {
-        let header = Header { first: old.first, last: Some(old.last), tag_before: old.tag_before };
-        let rewritten = segment::rewrite(path, &header, &old.file, &old.kept());
-        let (file, places, bytes) = rewritten.map_err(io::Error::other)?;
-        sync_directory(&self.folder)?;
-        Ok(Segment::new(&header, Arc::new(file), bytes, old.last, &places, false))
+    fn set_aside(&mut self, path: &Path, why: &str) {
+        self.fault(format!("{} {why} and was set aside", path.display()));
+        self.repairs.push(Repair::SetAside(path.to_owned()));
     }
 
-    fn set_aside(&mut self, path: &Path, why: &str) -> io::Result<()> {
-        self.fault(format!("{} {why} and was set aside", path.display()))?;
-        fs::rename(path, path.with_extension("bad"))
-    }
-
-    /// Notes a fault on disk, too: what it was found by is about to be cut away, and a kill may come first.
-    fn fault(&mut self, fault: String) -> io::Result<()> {
+    fn fault(&mut self, fault: String) {
         warn!(fault, "the log is not whole");
         self.faults.push(fault);
-        let untold = self.faults.join("; ");
-        write_run(&self.directory, self.sync_each_batch, &Standing::Running { untold: Some(&untold) })
     }
 
     /// Whether nothing is expected from `first` to `last`.
@@ -352,23 +336,15 @@ impl Walk {
         }
     }
 
-    /// Goes on with the last file where that may still grow, else opens a new one.
-    fn active(&mut self, layout: Layout) -> io::Result<Active> {
+    /// The last file, if the log goes on in it.
+    fn may_grow(&mut self, layout: Layout) -> Option<&Segment> {
         let head = self.head;
-        let may_grow = |last: &&mut Segment| {
-            let has_room = last.file_bytes < layout.segment_bytes || last.slots.is_empty();
-            last.last == head && !last.is_rewritten && has_room
-        };
-        if let Some(last) = self.segments.back_mut().filter(may_grow) {
-            last.is_active = true;
-            let (file, good_bytes) = (last.file.clone(), last.file_bytes);
-            return Ok(Active { file, good_bytes, last: head, last_tag: self.head_tag });
+        let last = self.segments.back_mut()?;
+        let has_room = last.file_bytes < layout.segment_bytes || last.slots.is_empty();
+        if last.last != head || last.is_rewritten || !has_room {
+            return None;
         }
-        let header = Header { first: head + 1, last: None, tag_before: self.head_tag };
-        let file = Arc::new(segment::create(&segment::path(&self.folder, header.first), &header)?);
-        file.sync_data()?;
-        sync_directory(&self.folder)?;
-        self.segments.push_back(Segment::new(&header, file.clone(), HEADER_BYTES, head, &[], true));
-        Ok(Active { file, good_bytes: HEADER_BYTES, last: head, last_tag: self.head_tag })
+        last.is_active = true;
+        Some(last)
     }
 }

@@ -1,0 +1,125 @@
+//! The begin of a run: what a start found is put right and on record, before anything is appended.
+
+use std::{fs, io, path::PathBuf, sync::Arc};
+
+use tracing::{info, warn};
+
+use super::{
+    DiskStore, Rewrite, lock,
+    run::{self, Standing},
+    watermark::Marks,
+};
+use crate::{
+    files::{is_full, sync_directory},
+    log::store::{CheckpointSource, Store, StoreError, segment::Header},
+};
+
+/// A change that a start needs.
+#[derive(Debug)]
+pub(super) enum Repair {
+    /// A file without a byte goes.
+    Remove(PathBuf),
+    /// A file that is no part of the log is renamed.
+    SetAside(PathBuf),
+    /// An end that is not whole is cut off.
+    Cut { file: Arc<fs::File>, bytes: u64 },
+    /// A segment with bad bytes before good ones is written anew, so that its damage is told once.
+    Rewrite { first: u64 },
+}
+
+/// A run that takes no event yet.
+#[derive(Debug)]
+pub(super) struct Begin {
+    /// Made from the last to the first: they do not depend on one another.
+    pub(super) repairs: Vec<Repair>,
+    /// Why acknowledged entries may be missing; no checkpoint tells of it yet.
+    pub(super) lost: Option<String>,
+    /// Only the checkpoint is to be written.
+    pub(super) has_begun: bool,
+}
+
+impl DiskStore {
+    /// Begins the run, so that only a checkpoint is lacking. A full disk is no error: [`DiskStore::begin_late`] tries again.
+    pub(super) fn begin_run(&self) -> io::Result<()> {
+        match self.reserve.with_room(|| self.try_begin()) {
+            Err(error) if is_full(&error) => {
+                warn!(%error, "the disk of the log is full; it is read-only until there is room");
+                self.note_refused(&error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Begins a run that had no room before, and writes its checkpoint.
+    pub(super) fn begin_late(&self, checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
+        if lock(&self.begin).is_none() {
+            return Ok(());
+        }
+        match self.reserve.with_room(|| self.try_begin()) {
+            Err(error) if is_full(&error) => {
+                self.retire_active();
+                self.remove_unrecorded(&self.empty(), &checkpoint(&|offset| self.is_kept(offset)))?;
+                self.try_begin().map_err(StoreError::NotStored)?;
+            }
+            other => other.map_err(StoreError::NotStored)?,
+        }
+        self.write_checkpoint(&checkpoint(&|offset| self.is_kept(offset)))?;
+        info!("the log takes events again");
+        Ok(())
+    }
+
+    fn try_begin(&self) -> io::Result<()> {
+        let mut begin = lock(&self.begin);
+        let Some(Begin { repairs, lost, has_begun }) = &mut *begin else { return Ok(()) };
+        if *has_begun {
+            return Ok(());
+        }
+        // On record first: the repairs remove the traces by which a loss was found.
+        if let Some(lost) = lost {
+            self.write_run(&Standing::Running { untold: Some(lost) })?;
+        }
+        while let Some(repair) = repairs.last() {
+            self.repair(repair)?;
+            repairs.pop();
+        }
+        let mut active = lock(&self.active);
+        if active.file.is_none() {
+            self.roll(&mut active)?;
+        }
+        let segment = self.segments().back().map_or(0, |segment| segment.first);
+        let mut watermark = lock(&self.watermark);
+        let checkpoint = watermark.checkpoint();
+        watermark.begin(&self.directory, Marks { segment, head: active.last, checkpoint })?;
+        self.write_run(&Standing::Running { untold: lost.as_deref() })?;
+        *has_begun = true;
+        Ok(())
+    }
+
+    fn repair(&self, repair: &Repair) -> io::Result<()> {
+        match repair {
+            Repair::Remove(path) => fs::remove_file(path),
+            Repair::SetAside(path) => fs::rename(path, path.with_extension("bad")),
+            Repair::Cut { file, bytes } => file.set_len(*bytes).and_then(|()| file.sync_data()),
+            Repair::Rewrite { first } => self.rewrite_damaged(*first),
+        }
+    }
+
+    fn rewrite_damaged(&self, first: u64) -> io::Result<()> {
+        let rewrite = {
+            let segments = self.segments();
+            let Some(segment) = segments.iter().find(|segment| segment.first == first) else { return Ok(()) };
+            let header = Header { first, last: Some(segment.last), tag_before: segment.tag_before };
+            Rewrite { header, file: segment.file.clone(), kept: segment.kept() }
+        };
+        self.rewrite(&rewrite).map_err(|error| match error {
+            StoreError::NotStored(error) => error,
+            other => io::Error::other(other),
+        })?;
+        sync_directory(&self.directory.join("segments"))
+    }
+
+    pub(super) fn write_run(&self, standing: &Standing<'_>) -> io::Result<()> {
+        run::write(&self.directory, self.layout.sync_each_batch, standing)
+    }
+}
