@@ -133,6 +133,11 @@ impl Connection {
         self.is_flushed = false;
     }
 
+    /// Bytes of commands that the socket has not taken. TLS may hold back further bytes.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.out.len()
+    }
+
     /// Whether something waits to be sent.
     pub(super) fn has_to_send(&self) -> bool {
         !self.is_flushed
@@ -193,3 +198,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

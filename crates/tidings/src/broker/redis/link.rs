@@ -268,7 +268,8 @@ impl Link {
             channels.iter().for_each(|channel| command.push(channel.as_str()));
             command
         }));
-        let replies = self.ask(&commands).await?.into_iter().skip(usize::from(needs_script));
+        let preparations = usize::from(needs_script);
+        let replies = self.pool.ask(&commands, preparations).await?.into_iter().skip(preparations);
         let outcomes = replies.zip(&mirrored).map(|(reply, channels)| {
             let reply = whole(reply)?;
             if !channels.is_empty() {
@@ -341,12 +342,12 @@ impl Link {
 
     /// Runs commands of which the first calls a script, which is made known to the server first where it is not.
     pub(super) async fn run(&self, script: &Script, mut commands: Vec<Command>) -> Result<Vec<Reply>, Fault> {
-        let replies = self.ask(&commands).await?;
+        let replies = self.pool.ask(&commands, 0).await?;
         if !matches!(&replies[0], Reply::Error(error) if error.starts_with("NOSCRIPT")) {
             return Ok(replies);
         }
         commands.insert(0, script.load());
-        let mut replies = self.ask(&commands).await?;
+        let mut replies = self.pool.ask(&commands, 1).await?;
         replies.remove(0);
         Ok(replies)
     }
@@ -357,7 +358,7 @@ impl Link {
 
     /// Sends commands and waits for their replies: see [`Pool::ask`].
     pub(super) async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
-        self.pool.ask(commands).await
+        self.pool.ask(commands, 0).await
     }
 
     /// Lets go of connections that nobody is using: they may be dead without showing it.

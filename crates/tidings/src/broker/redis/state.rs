@@ -145,16 +145,32 @@ impl Table {
     }
 
     /// Puts rows, each if what is there is as expected. Milliseconds since 1970 say which rows are over.
+    ///
+    /// # Errors
+    /// [`Fault::NotDone`] only when no row was put.
     pub(crate) async fn put_if(&self, puts: &[Put], now: u64) -> Result<Vec<Changed>, Fault> {
         let mut outcomes = Vec::with_capacity(puts.len());
+        match self.put_all(puts, now, &mut outcomes).await {
+            Ok(()) => Ok(outcomes),
+            Err(Fault::NotDone(fact)) if outcomes.contains(&Changed::Done) => Err(Fault::Unknown(fact)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn put_all(&self, puts: &[Put], now: u64, outcomes: &mut Vec<Changed>) -> Result<(), Fault> {
         for puts in puts.chunks(CHANGES_AT_ONCE) {
             let commands = puts.iter().map(|put| self.command(put, &put.expected.to_string(), now));
             let replies = self.link.run(&self.change, commands.collect()).await?;
+            let mut failed = Ok(());
             for (reply, put) in replies.into_iter().zip(puts) {
-                outcomes.push(outcome(reply, &put.key)?);
+                match outcome(reply, &put.key) {
+                    Ok(outcome) => outcomes.push(outcome),
+                    Err(fault) => failed = Err(fault),
+                }
             }
+            failed?;
         }
-        Ok(outcomes)
+        Ok(())
     }
 
     /// Puts a row, whatever is there.

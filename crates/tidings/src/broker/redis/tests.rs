@@ -4,7 +4,7 @@ mod following;
 mod hearing;
 mod losses;
 mod outages;
-mod process;
+pub(super) mod process;
 mod state;
 mod tables;
 
@@ -22,7 +22,7 @@ use crate::{
 
 const EPOCH: Epoch = Epoch(7);
 
-fn options(redis: &Process) -> Options {
+pub(super) fn options(redis: &Process) -> Options {
     Options {
         url: Secret::new(redis.url()),
         ca_file: None,
@@ -40,7 +40,7 @@ fn link(redis: &Process) -> Link {
 }
 
 /// A link to a log that has begun.
-async fn begun(redis: &Process) -> Link {
+pub(super) async fn begun(redis: &Process) -> Link {
     let link = link(redis);
     assert!(matches!(link.begin(new_epoch(EPOCH)).await, Ok(Begun::Now(_))));
     link
@@ -63,7 +63,7 @@ fn draft(data: &str) -> Draft {
     }
 }
 
-fn event(data: &str, tag: u32) -> NewEvent {
+pub(super) fn event(data: &str, tag: u32) -> NewEvent {
     NewEvent { draft: draft(data), tag: Tag(tag) }
 }
 
@@ -78,7 +78,7 @@ fn keyed(data: &str, tag: u32, publisher: &str, key: &str) -> NewEvent {
     event
 }
 
-fn publish(events: impl Into<Vec<NewEvent>>) -> Append {
+pub(super) fn publish(events: impl Into<Vec<NewEvent>>) -> Append {
     Append { events: events.into() }
 }
 
@@ -94,10 +94,10 @@ fn seen(offset: u64, tag: u32) -> Witness {
     Witness { epoch: EPOCH, offset, tag: Tag(tag) }
 }
 
-const NOTHING_SEEN: Witness = Witness { epoch: EPOCH, offset: 0, tag: Tag(0) };
+pub(super) const NOTHING_SEEN: Witness = Witness { epoch: EPOCH, offset: 0, tag: Tag(0) };
 
 /// Appends one event for each text, tagged by the offset that it should get.
-async fn fill(link: &Link, texts: &[&str]) {
+pub(super) async fn fill(link: &Link, texts: &[&str]) {
     for text in texts {
         let head = link.head().await.unwrap().offset;
         let batch = [publish([event(text, head as u32 + 1)])];

@@ -40,8 +40,17 @@ impl Command {
         self.push(number.to_string());
     }
 
+    /// Bytes that the command takes on the wire.
+    pub(super) fn wire_bytes(&self) -> usize {
+        self.head().len() + self.body.len()
+    }
+
+    fn head(&self) -> String {
+        format!("*{}\r\n", self.arguments)
+    }
+
     pub(super) fn write(&self, out: &mut BytesMut) {
-        out.extend_from_slice(format!("*{}\r\n", self.arguments).as_bytes());
+        out.extend_from_slice(self.head().as_bytes());
         out.extend_from_slice(&self.body);
     }
 }

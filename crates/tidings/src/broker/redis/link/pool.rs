@@ -41,7 +41,13 @@ impl Pool {
 
     /// Sends commands and waits for their replies. An error reply is a reply. Of commands that are sent together, one names
     /// keys, or they are one transaction, or each may be done twice: where another node has the log, all are sent there.
-    pub(super) async fn ask(&self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
+    ///
+    /// The first `preparations` commands change no data.
+    ///
+    /// # Errors
+    /// [`Fault::NotDone`] when the connection failed before the command behind the preparations was handed over whole;
+    /// [`Fault::Unknown`] when it failed later.
+    pub(super) async fn ask(&self, commands: &[Command], preparations: usize) -> Result<Vec<Reply>, Fault> {
         let due = self.door.due();
         let permit = timeout_at(due, self.permits.acquire()).await;
         let _permit = permit
@@ -49,7 +55,7 @@ impl Pool {
             .expect("the semaphore is never closed");
         let mut moves = 0;
         loop {
-            let replies = self.ask_once(commands, due).await?;
+            let replies = self.ask_once(commands, preparations, due).await?;
             let has_moved = replies.iter().any(|reply| begins(reply, &["MOVED"]));
             if has_moved && moves < MOVES_MAX {
                 moves += 1;
@@ -59,16 +65,23 @@ impl Pool {
         }
     }
 
-    async fn ask_once(&self, commands: &[Command], due: Instant) -> Result<Vec<Reply>, Fault> {
+    async fn ask_once(
+        &self,
+        commands: &[Command],
+        preparations: usize,
+        due: Instant,
+    ) -> Result<Vec<Reply>, Fault> {
         let mut connection = match self.idle_connection() {
             Some(connection) => connection,
             None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_done(&broken))?,
         };
         let begun = Instant::now();
-        match timeout_at(due, connection.send(commands)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(broken)) => return Err(not_done(&broken)),
-            Err(_) => return Err(not_done(&self.door.late("did not take the call"))),
+        let sent = timeout_at(due, connection.send(commands)).await;
+        if let Err(broken) = sent.unwrap_or_else(|_| Err(self.door.late("did not take the call"))) {
+            // A failure means that the last command was not handed over whole.
+            let behind: usize = commands.iter().skip(preparations + 1).map(Command::wire_bytes).sum();
+            let may_be_done = behind > 0 && connection.unsent_bytes() <= behind;
+            return Err(if may_be_done { Fault::Unknown(broken.to_string()) } else { not_done(&broken) });
         }
         let answered = timeout_at(due, connection.receive_all(commands.len())).await;
         self.round_trips.observe(begun.elapsed());
@@ -116,3 +129,6 @@ fn begins(reply: &Reply, words: &[&str]) -> bool {
 fn not_done(broken: &Broken) -> Fault {
     Fault::NotDone(broken.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use super::super::{
 };
 
 /// Killed when it is dropped, and its files removed.
-pub(super) struct Process {
+pub(in crate::broker::redis) struct Process {
     child: Child,
     port: u16,
     dir: PathBuf,
@@ -26,12 +26,12 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start() -> Self {
+    pub(in crate::broker::redis) fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// Arguments may say `{port}`.
-    pub(super) fn start_with(arguments: &[&str]) -> Self {
+    pub(in crate::broker::redis) fn start_with(arguments: &[&str]) -> Self {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("tidings-redis-{}-{number}", std::process::id()));
@@ -69,16 +69,16 @@ impl Process {
         None
     }
 
-    pub(super) fn with_password(mut self, password: &str) -> Self {
+    pub(in crate::broker::redis) fn with_password(mut self, password: &str) -> Self {
         self.password = Some(password.into());
         self
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(in crate::broker::redis) fn port(&self) -> u16 {
         self.port
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(in crate::broker::redis) fn url(&self) -> String {
         match &self.password {
             Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
             None => format!("redis://127.0.0.1:{}", self.port),
@@ -86,7 +86,7 @@ impl Process {
     }
 
     /// Asks on a connection of its own.
-    pub(super) async fn ask(&self, words: &str) -> Reply {
+    pub(in crate::broker::redis) async fn ask(&self, words: &str) -> Reply {
         let mut words = words.split(' ');
         let first = Ask::new(words.next().unwrap());
         let command = words.fold(first, |command, word| command.arg(word));
@@ -98,16 +98,16 @@ impl Process {
     }
 
     /// Asks what must not be refused.
-    pub(super) async fn tell(&self, words: &str) {
+    pub(in crate::broker::redis) async fn tell(&self, words: &str) {
         let reply = self.ask(words).await;
         assert!(!matches!(reply, Reply::Error(_)), "{words}: {reply:?}");
     }
 
-    pub(super) fn stop(&self) {
+    pub(in crate::broker::redis) fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub(super) fn go_on(&self) {
+    pub(in crate::broker::redis) fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 

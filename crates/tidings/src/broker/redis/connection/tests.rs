@@ -1,0 +1,63 @@
+//! A connection that a test cuts at a byte of its choice.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::ReadBuf;
+
+use super::*;
+
+impl Connection {
+    /// Fails after the socket has taken so many more bytes; the socket has sent those.
+    pub(in crate::broker::redis) fn cut_after(self, bytes: usize) -> Self {
+        let stream = Cut { stream: self.stream, left: bytes };
+        Self { stream: Box::new(stream), ..self }
+    }
+}
+
+struct Cut {
+    stream: Box<dyn Stream>,
+    left: usize,
+}
+
+impl Stream for Cut {
+    fn socket(&self) -> &TcpStream {
+        self.stream.socket()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.stream.is_tls()
+    }
+}
+
+impl AsyncRead for Cut {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Cut {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let bytes = &bytes[..bytes.len().min(self.left)];
+        let taken = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.left -= taken;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
