@@ -450,3 +450,22 @@ fn repeat_of_a_publish_is_mirrored_once() {
     hears(&mut old, "once");
     hears(&mut old, "behind it");
 }
+
+#[test]
+fn messages_are_captured_once_though_redis_loses_who_captured_and_up_to_where() {
+    let nodes = Nodes::start(&CAPTURE);
+    let mut readers = [0, 1].map(|number| nodes.hub(number).subscribe(PATH));
+    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    let keys = ["{tidings}:capture:place", "{tidings}:capture:lease", "{tidings}:capture:free"];
+    for (number, key) in keys.into_iter().enumerate() {
+        nodes.message(&format!("before {number}"));
+        for reader in &mut readers {
+            assert_eq!(reader.data(), format!("before {number}"));
+        }
+        nodes.redis.command(&["DEL", key]);
+        nodes.message(&format!("after {number}"));
+        for reader in &mut readers {
+            assert_eq!(reader.data(), format!("after {number}"));
+        }
+    }
+}

@@ -293,3 +293,39 @@ fn full_redis_that_is_another_server_now_is_read_and_takes_nothing_before_its_ep
     assert_ne!(epoch(&id), epoch(&second));
     assert_eq!(hub.resume(PATH, &first).several(2), ["second", "third"]);
 }
+
+#[test]
+fn log_that_lost_one_key_begins_anew_and_is_told_to_clients() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let hubs = nodes(&redis, &directories);
+    let mut readers = hubs.each_ref().map(reader);
+    for (number, key) in ["{tidings}:epochs", "{tidings}:meta"].into_iter().enumerate() {
+        let old = publish_until_taken(&hubs[0], &format!("old {number}"), "old").json();
+        for reader in &mut readers {
+            assert_eq!(reader.data(), "old");
+        }
+        redis.command(&["DEL", key]);
+        publish_until_taken(&hubs[1], &format!("new {number}"), "new");
+        for reader in &mut readers {
+            reader.notice("tidings.gap");
+            assert_eq!(reader.data(), "new");
+        }
+        hubs.iter().for_each(Hub::until_ready);
+        // The key of a lost event is gone with it.
+        let again = publish_until_taken(&hubs[0], &format!("old {number}"), "old").json();
+        assert_ne!(again["id"], old["id"]);
+        for reader in &mut readers {
+            assert_eq!(reader.data(), "old");
+        }
+    }
+}
+
+#[test]
+fn policy_that_lets_redis_evict_the_log_is_told() {
+    let redis =
+        RedisServer::start_with(super::redis_server::Keeps::Nothing, &["--maxmemory-policy", "allkeys-lru"]);
+    let directory = Directory::new();
+    let hub = Hub::with_redis(&directory, &redis, &SOON);
+    hub.until_ready();
+    eventually("a metric tells of it", || hub.get("/metrics").text().contains("tidings_broker_evicts 1"));
+}

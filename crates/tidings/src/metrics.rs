@@ -112,6 +112,7 @@ struct Broker {
     lag: Level,
     round_trips: Histogram,
     connections: Counter,
+    evicts: Level,
     refused: Counter,
     messages_dropped: Counter,
     captured: Counter,
@@ -140,6 +141,11 @@ impl Broker {
                 "Time from sending commands to the broker until their replies were read or given up",
             ),
             connections: counter(it, "broker_connections", "Connections to the broker since the start"),
+            evicts: level(
+                it,
+                "broker_evicts",
+                "1 where the broker may evict the log when it is full, else 0",
+            ),
             refused: counter(
                 it,
                 "broker_refused",
@@ -327,6 +333,11 @@ impl Metrics {
         // These are counted elsewhere; a counter does not go back.
         self.broker.unmirrored.inner().fetch_max(unmirrored, Ordering::Relaxed);
         self.broker.connections.inner().fetch_max(connections, Ordering::Relaxed);
+    }
+
+    /// Whether the broker may evict the log where it is full.
+    pub(crate) fn broker_evicts(&self, evicts: bool) {
+        self.broker.evicts.set(u64::from(evicts));
     }
 
     pub(crate) fn broker_refused(&self) {

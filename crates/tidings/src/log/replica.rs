@@ -186,8 +186,8 @@ impl Log {
     }
 
     /// Begins at the oldest entry that the broker keeps, or goes on there where it has let go of what is missing here:
-    /// every channel counts as having lost what is below.
-    pub(crate) fn begin_at(&self, oldest: u64) {
+    /// every channel counts as having lost what is below. `before` is the tag of the entry below, if it is known.
+    pub(crate) fn begin_at(&self, oldest: u64, before: Tag) {
         let mut state = self.state_mut();
         let begins_after = oldest.saturating_sub(1);
         if begins_after <= state.head {
@@ -196,7 +196,7 @@ impl Log {
         state.index.lose_through(begins_after);
         // What is new must not be handed on as if it followed what was.
         state.ring.clear();
-        (state.head, state.head_tag) = (begins_after, Tag(0));
+        (state.head, state.head_tag) = (begins_after, before);
     }
 
     /// Cuts off what is held above `to`, where the broker's log ends since it lost the rest, and returns it, ascending.

@@ -132,9 +132,10 @@ impl Call<'_> {
         let events = || batch.iter().flat_map(|publish| &publish.events);
         let idempotencies = || events().filter_map(|it| it.draft.idempotency.as_ref());
         let keys_of_capture = if self.capture.is_some() { 2 } else { 0 };
-        let mut command = self.script.call(2 + idempotencies().count() + keys_of_capture);
+        let mut command = self.script.call(3 + idempotencies().count() + keys_of_capture);
         command.push(&self.keys.log);
         command.push(&self.keys.meta);
+        command.push(&self.keys.epochs);
         for it in idempotencies() {
             command.push(self.keys.idempotency(&it.publisher, &it.key));
         }
@@ -151,7 +152,7 @@ impl Call<'_> {
             command.push(text);
         }
         command.push_number(batch.len() as u64);
-        let mut key_index = 2;
+        let mut key_index = 3;
         let mut before = self.witness.tag;
         for publish in batch {
             command.push_number(publish.events.len() as u64);

@@ -75,6 +75,8 @@ pub(crate) struct Head {
     pub(crate) epoch_replid: String,
     /// The version of each table of small state.
     pub(crate) versions: Vec<(String, Version)>,
+    /// The part that is gone while others are there: a key was evicted or deleted, and nothing else of the head counts.
+    pub(crate) lacks: Option<&'static str>,
 }
 
 impl Head {
@@ -113,11 +115,22 @@ fn row(reply: &Reply) -> Result<EpochRow, Fault> {
     json.and_then(Json::row).ok_or_else(|| Fault::damaged("a row of the epochs cannot be read"))
 }
 
+/// Where an epoch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    /// There is no log.
+    Nothing,
+    /// The log lacks a part: the rest of it goes.
+    Remains,
+    /// At the head of this epoch.
+    HeadOf(Epoch),
+}
+
 /// The call that begins an epoch.
 pub(super) fn begin(
     script: &Script,
     keys: &Keys,
-    expected: Option<Epoch>,
+    at: At,
     new: NewEpoch,
     of: Option<(Epoch, u64)>,
 ) -> Command {
@@ -129,12 +142,13 @@ pub(super) fn begin(
     for key in [&keys.log, &keys.meta, &keys.epochs] {
         command.push(key);
     }
-    command.push(expected.map(|epoch| epoch.to_string()).unwrap_or_default());
+    command.push(if let At::HeadOf(expected) = at { expected.to_string() } else { String::new() });
     command.push(epoch);
     command.push(json.strip_suffix('}').expect("a row is an object"));
     command.push(new.replid);
     command.push_number(ROWS_MAX);
     command.push(of.unwrap_or_default());
+    command.push(if at == At::Remains { "anew" } else { "" });
     command
 }
 
@@ -157,6 +171,7 @@ pub(super) fn head_command(script: &Script, keys: &Keys) -> Command {
     for key in [&keys.log, &keys.meta, &keys.epochs, &keys.versions] {
         command.push(key);
     }
+    command.push(keys.state(""));
     command
 }
 
@@ -167,26 +182,38 @@ pub(super) fn head(reply: &Reply) -> Result<Head, Fault> {
     };
     let epochs = rows.array().unwrap_or_default().iter().map(row).collect::<Result<Vec<_>, _>>()?;
     let oldest = oldest.str().map(record::offset_of).transpose()?;
-    let Some([head, tag, epoch, epoch_replid]) = meta.array() else {
+    let Some([head, tag, _, epoch_replid]) = meta.array() else {
         return Err(Fault::damaged("meta is no hash"));
     };
     let versions = state::versions(versions)?;
     let replid = replid.str().unwrap_or_default().to_owned();
-    if epochs.is_empty() && *head == Reply::Nil && oldest.is_none() {
-        let epoch_replid = String::new();
-        return Ok(Head { epochs, offset: 0, tag: Tag(0), oldest, replid, epoch_replid, versions });
+    let lacks = lacks(&epochs, meta.array().unwrap_or_default(), oldest);
+    if lacks.is_some() || epochs.is_empty() {
+        let (offset, tag, epoch_replid) = (0, Tag(0), String::new());
+        return Ok(Head { epochs, offset, tag, oldest, replid, epoch_replid, versions, lacks });
     }
     let tag = tag.str().and_then(|text| hex(text, 8)).and_then(|tag| u32::try_from(tag).ok());
-    let newest = epoch.str().and_then(|text| hex(text, 16)).map(Epoch);
     let (Some(offset), Some(tag), Some(epoch_replid)) = (head.number(), tag, epoch_replid.str()) else {
-        return Err(Fault::damaged("meta lacks a part; was a key deleted, or evicted?"));
+        return Err(Fault::damaged("a part of meta cannot be read"));
     };
-    if newest.is_none() || newest != epochs.last().map(|row| row.epoch) {
-        return Err(Fault::damaged("meta and epochs name two newest epochs"));
-    }
-    if oldest.is_none() && offset > 0 || oldest.is_some_and(|oldest| oldest > offset) {
-        return Err(Fault::damaged(format!("the log begins at {oldest:?} and ends at {offset}")));
-    }
     let epoch_replid = epoch_replid.to_owned();
-    Ok(Head { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid, versions })
+    Ok(Head { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid, versions, lacks })
+}
+
+/// The part that a log lacks though others are there. A log without a stream lacks nothing: all of its entries are gone as if
+/// they had been trimmed.
+fn lacks(epochs: &[EpochRow], meta: &[Reply], oldest: Option<u64>) -> Option<&'static str> {
+    let Some(row) = epochs.last() else {
+        let is_there = oldest.is_some() || meta.iter().any(|part| *part != Reply::Nil);
+        return is_there.then_some("the list of epochs");
+    };
+    if meta.contains(&Reply::Nil) {
+        return Some("the head, or a part of it");
+    }
+    let [head, _, epoch, _] = meta else { return None };
+    if epoch.str() != Some(row.epoch.to_string().as_str()) {
+        return Some("the newest epoch");
+    }
+    let is_above = head.number().is_some_and(|head| oldest.is_some_and(|oldest| oldest > head));
+    is_above.then_some("the head of its entries")
 }

@@ -100,6 +100,7 @@ impl Follower {
         let mut tail = self.link.tail();
         self.look_over().await?;
         self.prove_writable().await;
+        self.check_eviction().await;
         let mut checked = Instant::now();
         let mut at = self.log.head().offset;
         loop {
@@ -199,7 +200,8 @@ impl Follower {
     async fn fill(&self, head: &Head) -> Result<(), Ended> {
         let oldest = head.oldest.unwrap_or(head.offset + 1);
         if self.log.head().offset + 1 < oldest {
-            self.log.begin_at(oldest);
+            let before = if oldest > head.offset { head.tag } else { Tag(0) };
+            self.log.begin_at(oldest, before);
         }
         while self.log.head().offset < head.offset {
             let at = self.log.head().offset;
@@ -209,7 +211,7 @@ impl Follower {
             };
             if first > at + 1 {
                 // It was trimmed meanwhile.
-                self.log.begin_at(first);
+                self.log.begin_at(first, Tag(0));
             }
             self.try_place(stored).map_err(Ended::Misplaced)?;
         }
@@ -222,14 +224,17 @@ impl Follower {
         loop {
             let seen = self.sight.seen();
             let head = self.heard(self.link.head()).await?;
+            // The first row names the epoch: other nodes that lost entries of it find that told.
+            let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
+            if let Some(part) = head.lacks {
+                warn!(part, "redis has lost a part of the log; the log begins anew, and clients get a gap");
+                self.metrics.broker_forked();
+                self.link.begin_anew(self.new_epoch(Loss::All, &head), lost).await?;
+                continue;
+            }
             let Some(newest) = head.newest() else {
-                if seen.offset == 0 {
-                    self.link.begin(self.new_epoch(Loss::None, &head)).await?;
-                } else {
-                    // The row names the epoch: other nodes that lost entries of it find that told.
-                    let new = self.new_epoch(Loss::All, &head);
-                    self.link.begin_after_loss((seen.epoch, seen.offset), new).await?;
-                }
+                let loss = if lost.is_some() { Loss::All } else { Loss::None };
+                self.link.begin_log(self.new_epoch(loss, &head), lost).await?;
                 continue;
             };
             if self.has_lost(seen, &head).await? {
@@ -322,6 +327,19 @@ impl Follower {
     /// What a call answers, unless Redis is silent.
     async fn heard<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         timeout(SILENCE, call).await.map_err(|_| silent())?
+    }
+
+    /// Says so where Redis may evict the log.
+    async fn check_eviction(&self) {
+        let Ok(Ok(Some(policy))) = timeout(CHECK, self.link.eviction_policy()).await else { return };
+        let evicts = policy != "noeviction";
+        self.metrics.broker_evicts(evicts);
+        if evicts {
+            warn!(
+                policy,
+                "redis may evict the log when it is full, and events are lost then; set maxmemory-policy noeviction"
+            );
+        }
     }
 
     /// Tries whether Redis can be written: a node where nobody publishes knows it, too.

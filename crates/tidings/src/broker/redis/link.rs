@@ -13,7 +13,7 @@ use super::{
     append::{self, Append, AppendError, Appended, Capture, Outcome, Witness},
     door::Door,
     ears::Wish,
-    epochs::{self, Begun, Head, NewEpoch},
+    epochs::{self, At, Begun, Head, NewEpoch},
     fault::{Fault, whole},
     live::{Live, Word},
     mirror::Mirror,
@@ -191,18 +191,42 @@ impl Link {
     }
 
     /// Begins the log, where there is none.
+    #[cfg(test)]
     pub(crate) async fn begin(&self, first: NewEpoch) -> Result<Begun, Fault> {
-        self.begin_with(None, first, None).await
+        self.begin_log(first, None).await
     }
 
-    /// Begins the log, where there is none, with a row that tells of a loss: of `lost.0`, entries up to `lost.1` had been seen.
-    pub(crate) async fn begin_after_loss(&self, lost: (Epoch, u64), first: NewEpoch) -> Result<Begun, Fault> {
-        self.begin_with(None, first, Some(lost)).await
+    /// Begins the log, where there is none. With `lost`, the row tells of a loss: of `lost.0`, entries up to `lost.1` had been
+    /// seen.
+    pub(crate) async fn begin_log(
+        &self,
+        first: NewEpoch,
+        lost: Option<(Epoch, u64)>,
+    ) -> Result<Begun, Fault> {
+        self.begin_at(At::Nothing, first, lost).await
+    }
+
+    /// Begins a log anew that lacks a part, and removes what is left of it.
+    pub(crate) async fn begin_anew(
+        &self,
+        first: NewEpoch,
+        lost: Option<(Epoch, u64)>,
+    ) -> Result<Begun, Fault> {
+        self.begin_at(At::Remains, first, lost).await
+    }
+
+    /// The policy by which Redis evicts keys where it is full; none where it does not say.
+    pub(crate) async fn eviction_policy(&self) -> Result<Option<String>, Fault> {
+        let info = self.ask_one(Command::new("INFO").arg("memory")).await?;
+        let policy = info.str().and_then(|text| {
+            text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::trim)
+        });
+        Ok(policy.map(str::to_owned))
     }
 
     /// Begins an epoch at the head, if `expected` is the newest.
     pub(crate) async fn begin_epoch(&self, expected: Epoch, new: NewEpoch) -> Result<Begun, Fault> {
-        self.begin_with(Some(expected), new, None).await
+        self.begin_at(At::HeadOf(expected), new, None).await
     }
 
     /// Begins an epoch that tells of a loss: of `lost.0`, entries up to `lost.1` had been seen. Once for each such pair.
@@ -212,16 +236,11 @@ impl Link {
         lost: (Epoch, u64),
         new: NewEpoch,
     ) -> Result<Begun, Fault> {
-        self.begin_with(Some(expected), new, Some(lost)).await
+        self.begin_at(At::HeadOf(expected), new, Some(lost)).await
     }
 
-    async fn begin_with(
-        &self,
-        expected: Option<Epoch>,
-        new: NewEpoch,
-        of: Option<(Epoch, u64)>,
-    ) -> Result<Begun, Fault> {
-        let command = epochs::begin(&self.begin, &self.keys, expected, new, of);
+    async fn begin_at(&self, at: At, new: NewEpoch, of: Option<(Epoch, u64)>) -> Result<Begun, Fault> {
+        let command = epochs::begin(&self.begin, &self.keys, at, new, of);
         epochs::begun(&self.run_one(&self.begin, command).await?)
     }
 

@@ -31,7 +31,7 @@ impl Script {
 
 /// Appends publishes.
 ///
-/// `KEYS`: log, meta, then the keys of idempotency; where messages are captured, last the lease and the place. `ARGV`: epoch,
+/// `KEYS`: log, meta, epochs, then the keys of idempotency; where messages are captured, last the lease and the place. `ARGV`: epoch,
 /// witness offset, witness tag, milliseconds that idempotency keys are kept, who captures or nothing, the place before and the
 /// place after, the hub's own channel, number of publishes; for each publish the number of its events; for each event the number
 /// of texts that follow its data, what it is (`m`), its data (`d`), and those texts, mostly none: the index of its key in `KEYS`
@@ -39,14 +39,18 @@ impl Script {
 /// Answers `{'epoch', newest}`, `{'diverged', head}` or `{'uncaptured'}` where it refused all, else `{'ok', answer…}`: for an
 /// event its offset as a number, for a repeat `"offset tag"`, for a publish that conflicts `"!index of the event"` alone; last,
 /// where Redis refused to publish what is mirrored, its error.
+/// A log without its epochs takes nothing: the nodes begin it anew. A repeat counts only if its first is of this very log, which
+/// `birth` in meta names: keys may outlive a log.
 /// An `XADD` can fail as the first write only, as Redis looks at room and role before the first: then nothing was written.
 /// An entry names the tag of the one before it: mostly its publisher knew that.
 /// What is done for every event decides the rate of a Redis: few texts each, and a number for the id, which makes no string.
 pub(super) const APPEND: &str = r"
 local log, meta = KEYS[1], KEYS[2]
 local function tag_of(m) return string.sub(m, 18, 25) end
-local state = redis.call('HMGET', meta, 'epoch', 'head', 'tag')
+local state = redis.call('HMGET', meta, 'epoch', 'head', 'tag', 'birth')
+if redis.call('EXISTS', KEYS[3]) == 0 then return {'epoch', ''} end
 if state[1] ~= ARGV[1] then return {'epoch', state[1] or ''} end
+local birth = state[4] or ''
 local head, tag = tonumber(state[2]), state[3]
 local seen = tonumber(ARGV[2])
 if seen > head or (seen == head and seen > 0 and tag ~= ARGV[3]) then return {'diverged', head} end
@@ -63,7 +67,7 @@ local captures = ARGV[5] ~= ''
 if captures and (redis.call('GET', KEYS[#KEYS - 1]) ~= ARGV[5] or (redis.call('GET', KEYS[#KEYS]) or '') ~= ARGV[6]) then
   return {'uncaptured'}
 end
-local have_keys = #KEYS > (captures and 4 or 2)
+local have_keys = #KEYS > (captures and 5 or 3)
 local before, at, answers, unmirrored = head, 10, {'ok'}, nil
 for _ = 1, tonumber(ARGV[9]) do
   local events = tonumber(ARGV[at])
@@ -72,9 +76,10 @@ for _ = 1, tonumber(ARGV[9]) do
   for event = 1, have_keys and events or 0 do
     local more = tonumber(ARGV[at])
     local known = more > 0 and ARGV[at + 3] ~= '0' and redis.call('GET', KEYS[tonumber(ARGV[at + 3])])
-    if known then
-      if string.sub(known, 1, 32) == ARGV[at + 4] then
-        repeats[event] = string.sub(known, 34)
+    local fingerprint, place, of = string.match(known or '', '^(%x+) (%d+ %x+) ?(%x*)$')
+    if of == birth then
+      if fingerprint == ARGV[at + 4] then
+        repeats[event] = place
       else
         conflict = conflict or event
       end
@@ -103,7 +108,7 @@ for _ = 1, tonumber(ARGV[9]) do
         if type(added) == 'table' and added.err then return added end
         head, tag = head + 1, tag_of(m)
         if more > 0 and ARGV[at + 3] ~= '0' then
-          local place = string.format(' %.0f ', head) .. tag
+          local place = string.format(' %.0f ', head) .. tag .. ' ' .. birth
           redis.call('SET', KEYS[tonumber(ARGV[at + 3])], ARGV[at + 4] .. place, 'PX', ARGV[4])
         end
         for channel = at + 6, fields - 1 do
@@ -181,40 +186,57 @@ return 0
 /// Reads where the log stands.
 ///
 /// Only reads: Redis runs it when it is full, or a replica. `MULTI` is refused then.
-/// `KEYS`: log, meta, epochs, the versions of all tables.
+/// `KEYS`: log, meta, epochs, the versions of all tables. `ARGV`: how the name of a table's rows begins.
 /// Answers the rows; head, tag, epoch and replication id of meta; the id of the oldest entry or nothing; the server's
-/// replication id, empty where it tells none; the versions.
+/// replication id, empty where it tells none; the versions, empty for a table that has no rows.
 pub(super) const HEAD: &str = r"
 local info = redis.pcall('INFO', 'replication')
 local replid = type(info) == 'string' and string.match(info, 'master_replid:(%w+)')
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+local versions = redis.call('HGETALL', KEYS[4])
+for at = 1, #versions, 2 do
+  if redis.call('EXISTS', ARGV[1] .. versions[at]) == 0 then versions[at + 1] = '' end
+end
 return {
   redis.call('LRANGE', KEYS[3], 0, -1),
   redis.call('HMGET', KEYS[2], 'head', 'tag', 'epoch', 'replid'),
   oldest and oldest[1] or false,
   replid or '',
-  redis.call('HGETALL', KEYS[4])
+  versions
 }
 ";
 
 /// Begins an epoch at the head.
 ///
 /// `KEYS`: log, meta, epochs. `ARGV`: the newest epoch that the caller knows, or nothing where it saw none; the new one; the
-/// row's JSON without its end; replication id; rows kept; what the row tells of, as `epoch-offset`, or nothing.
+/// row's JSON without its end; replication id; rows kept; what the row tells of, as `epoch-offset`, or nothing; `anew` where what
+/// is left of a log that lacks a part is to go.
 /// Answers `{'begun', row}`, `{'known'}` where a row tells of that already, `{'other', newest}` where the caller was late.
 pub(super) const BEGIN: &str = r#"
 local log, meta, epochs = KEYS[1], KEYS[2], KEYS[3]
+local state = redis.call('HMGET', meta, 'epoch', 'head', 'tag', 'replid')
+local last = redis.call('LINDEX', epochs, -1)
+if ARGV[7] == 'anew' then
+  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+  local is_above = first and tonumber(string.match(first[1], '^%d+')) > (tonumber(state[2]) or 0)
+  local is_whole = last and state[1] and state[2] and state[3] and state[4] and cjson.decode(last).epoch == state[1]
+  if is_whole and not is_above then return {'other', state[1]} end
+  redis.call('DEL', log, meta, epochs)
+  state, last = {}, false
+end
 if ARGV[6] ~= '' then
   for _, row in ipairs(redis.call('LRANGE', epochs, 0, -1)) do
     if cjson.decode(row).of == ARGV[6] then return {'known'} end
   end
 end
-local state = redis.call('HMGET', meta, 'epoch', 'head')
 if (state[1] or '') ~= ARGV[1] then return {'other', state[1] or ''} end
 local head = state[2] or '0'
 if ARGV[1] == '' then
   if redis.call('EXISTS', log, meta, epochs) > 0 then return {'other', ''} end
-  redis.call('HSET', meta, 'head', '0', 'tag', '00000000')
+  redis.call('HSET', meta, 'head', '0', 'tag', '00000000', 'birth', ARGV[2])
+elseif not last then
+  -- A row in an empty list would hide that the others are gone.
+  return {'other', ''}
 end
 local row = ARGV[3] .. ',"after":' .. head .. '}'
 redis.call('RPUSH', epochs, row)

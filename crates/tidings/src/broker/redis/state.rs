@@ -35,6 +35,7 @@ const SWEPT_MAX: u64 = 1000;
 const CHANGE: &str = r"
 local rows, ends, versions = KEYS[1], KEYS[2], KEYS[3]
 local name, key, row = ARGV[1], ARGV[3], ARGV[6]
+local before = redis.call('EXISTS', rows) == 1 and redis.call('HGET', versions, name) or ''
 for _, over in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', ARGV[8], 'LIMIT', 0, ARGV[9])) do
   redis.call('HDEL', rows, over)
   redis.call('ZREM', ends, over)
@@ -49,20 +50,33 @@ else
   redis.call('HSET', rows, key, row)
 end
 if row ~= '' and ARGV[7] ~= '' then redis.call('ZADD', ends, ARGV[7], key) else redis.call('ZREM', ends, key) end
-local before = redis.call('HGET', versions, name) or ''
-redis.call('HSET', versions, name, ARGV[5])
-redis.pcall('PUBLISH', ARGV[2], cjson.encode({name, before, ARGV[5], key, row}))
+local after = redis.call('EXISTS', rows) == 1 and ARGV[5] or ''
+redis.call('HSET', versions, name, after)
+redis.pcall('PUBLISH', ARGV[2], cjson.encode({name, before, after, key, row}))
 return {'ok'}
 ";
 
-/// Takes away rows whose time is over; that is no change: they counted for nothing since then.
+/// Takes away rows whose time is over; that is no change: they counted for nothing since then. Mends a table of which Redis
+/// has evicted the ends, or the version: rows say when they end.
 ///
-/// `KEYS`: the rows, their ends. `ARGV`: now, rows at most. Answers how many.
+/// `KEYS`: the rows, their ends, the versions of all tables. `ARGV`: now, rows at most, the table, a new version. Answers how
+/// many rows it took away.
 const SWEEP: &str = r"
-local over = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+local rows, ends, versions = KEYS[1], KEYS[2], KEYS[3]
+if redis.call('EXISTS', rows) == 1 then
+  if redis.call('HEXISTS', versions, ARGV[3]) == 0 then redis.call('HSET', versions, ARGV[3], ARGV[4]) end
+  if redis.call('EXISTS', ends) == 0 then
+    local all = redis.call('HGETALL', rows)
+    for at = 1, #all, 2 do
+      local until_ms = string.match(all[at + 1], '^%x+@(%d+) ')
+      if until_ms then redis.call('ZADD', ends, until_ms, all[at]) end
+    end
+  end
+end
+local over = redis.call('ZRANGEBYSCORE', ends, '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
 for _, key in ipairs(over) do
-  redis.call('HDEL', KEYS[1], key)
-  redis.call('ZREM', KEYS[2], key)
+  redis.call('HDEL', rows, key)
+  redis.call('ZREM', ends, key)
 end
 return #over
 ";
@@ -72,10 +86,12 @@ return #over
 /// Only reads: Redis runs it when it is full, or a replica.
 /// `KEYS`: the versions of all tables, the rows. `ARGV`: the table.
 const ALL: &str = r"
-return {redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGETALL', KEYS[2])}
+local rows = redis.call('HGETALL', KEYS[2])
+return {#rows > 0 and redis.call('HGET', KEYS[1], ARGV[1]), rows}
 ";
 
-/// The name of what a row, or a table, was at one time. That of a table which was never written is 0.
+/// The name of what a row, or a table, was at one time. That of a table without rows is 0: a table whose rows were evicted
+/// has another version than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Version(u64);
 
@@ -101,7 +117,8 @@ pub(crate) struct Row {
 
 impl Row {
     fn parse(key: &str, text: &str) -> Option<Self> {
-        let (version, value) = text.split_once(' ')?;
+        let (head, value) = text.split_once(' ')?;
+        let version = head.split_once('@').map_or(head, |(version, _until)| version);
         Some(Self { key: key.to_owned(), version: Version::parse(version)?, value: value.to_owned() })
     }
 }
@@ -195,7 +212,9 @@ impl Table {
     fn command(&self, put: &Put, expected: &str, now: u64) -> Command {
         let keys = self.link.keys();
         let version = Version((self.random)().max(1));
-        let row = if put.value.is_empty() { String::new() } else { format!("{version} {}", put.value) };
+        let until = put.until.map(|at| format!("@{at}")).unwrap_or_default();
+        let row =
+            if put.value.is_empty() { String::new() } else { format!("{version}{until} {}", put.value) };
         let mut command = self.change.call(3);
         for key in [&keys.state(self.name), &keys.ends(self.name), &keys.versions] {
             command.push(key);
@@ -225,11 +244,14 @@ impl Table {
     /// Takes away rows whose time is over.
     pub(super) async fn sweep(&self, now: u64) -> Result<(), Fault> {
         let keys = self.link.keys();
-        let mut command = self.sweep.call(2);
-        command.push(keys.state(self.name));
-        command.push(keys.ends(self.name));
+        let mut command = self.sweep.call(3);
+        for key in [&keys.state(self.name), &keys.ends(self.name), &keys.versions] {
+            command.push(key);
+        }
         command.push_number(now);
         command.push_number(SWEPT_MAX);
+        command.push(self.name);
+        command.push(Version((self.random)().max(1)).to_string());
         let replies = self.link.run(&self.sweep, vec![command]).await?;
         replies.into_iter().try_for_each(|reply| whole(reply).map(drop))
     }

@@ -1,4 +1,5 @@
 mod appends;
+mod damage;
 mod epochs;
 mod following;
 mod hearing;

@@ -99,7 +99,7 @@ fn an_idempotency_key_is_the_brokers_business() {
 #[test]
 fn who_resumes_below_the_oldest_entry_of_the_broker_is_told() {
     let log = replica(100);
-    log.begin_at(41);
+    log.begin_at(41, Tag(0));
     assert_eq!(log.head().offset, 40);
     fill(&log, 41..=45, FIRST, "a");
     for (offset, asked) in [(10, ["a"]), (39, ["b"]), (39, ["c.*"])] {
@@ -116,7 +116,7 @@ fn what_the_broker_let_go_before_it_came_here_is_lost_in_every_channel() {
     fill(&log, 1..=5, FIRST, "a");
     let (seen, asked) = (log.state().breaks.serial(), subscriptions(&["a", "quiet"]));
     let told = log.state().index.trim_serial();
-    log.begin_at(21);
+    log.begin_at(21, Tag(0));
     assert!(log.newer(5, seen, 10).entries.is_none_or(|entries| entries.is_empty()));
     fill(&log, 21..=22, FIRST, "a");
     assert!(log.newer(5, seen, 10).entries.is_none(), "the hole is not passed over");

@@ -35,7 +35,7 @@ impl Audience for Nobody {
 }
 
 /// A node that has looked at Redis.
-async fn node(redis: &Process) -> Follower {
+pub(super) async fn node(redis: &Process) -> Follower {
     let log = Log::replica(&LogSettings::default(), None, TestWorld::new(1)).unwrap();
     let (link, sight) = (Arc::new(link(redis)), Arc::new(Sight::new()));
     let table = crate::broker::redis::state::Table::new(link.clone(), "table", rand::random);
@@ -52,7 +52,7 @@ async fn node(redis: &Process) -> Follower {
     follower
 }
 
-async fn append(node: &Follower, text: &str, tag: u32) {
+pub(super) async fn append(node: &Follower, text: &str, tag: u32) {
     let head = node.link.head().await.unwrap();
     let epoch = head.newest().unwrap().epoch;
     let witness = Witness { epoch, offset: head.offset, tag: head.tag };
@@ -61,7 +61,7 @@ async fn append(node: &Follower, text: &str, tag: u32) {
     node.link.append(&[publish([event])], witness).await.unwrap();
 }
 
-async fn losses(node: &Follower) -> Vec<Loss> {
+pub(super) async fn losses(node: &Follower) -> Vec<Loss> {
     node.link.head().await.unwrap().epochs.into_iter().map(|row| row.lost).collect()
 }
 
