@@ -28,6 +28,7 @@ const OF_ALL_BROKERS: &[&str] = &[
     "publish::",
     "resume::",
     "shell::",
+    "shutdown::",
     "streams::",
     "visitors::",
 ];
