@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use json::parse_object;
 pub use publish::{
     BATCH_MESSAGES_MAX, BodyError, JSON_DEPTH_MAX, KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, PublishBody,
-    PublishMessage, TTL_MAX, ValueError, check_key, parse_publish, parse_ttl,
+    PublishMessage, TTL_MAX, ValueError, check_key, parse_publish, parse_publish_with, parse_ttl,
 };
 
 /// The answer to a publish.

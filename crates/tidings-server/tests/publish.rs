@@ -371,3 +371,42 @@ fn head_that_does_not_come_in_time_closes_the_connection() {
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
     hub.is_healthy();
 }
+
+/// Each pair of faults of different kinds, in both orders, as a list and as lines: the first message at fault is told.
+#[test]
+fn first_fault_of_a_batch_is_told_whatever_its_kind() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
+    let message = |channel: &str, object: &str| {
+        let data = json!({"type": "t", "object": object});
+        json!({"channels": [channel], "data": data}).to_string()
+    };
+    let good = message("a", "o");
+    let large = message("a", &"x".repeat(300_000));
+    let name = message("a..b", "o");
+    let reserved = message("$hub", "o");
+    let envelope = json!({"channels": ["a"], "data": {"type": "t"}}).to_string();
+    let member = "{\"channels\":[\"a\"],\"data\":1,\"dta\":1}".to_owned();
+    let syntax = "{\"channels\":[\"a\"],,\"data\":1}".to_owned();
+    let faults = [
+        (&large, 413, "event_too_large"),
+        (&name, 400, "bad_channel"),
+        (&reserved, 403, "reserved_channel"),
+        (&envelope, 422, "envelope"),
+        (&member, 400, "unknown_member"),
+        (&syntax, 400, "malformed_body"),
+    ];
+    for (first, status, code) in &faults {
+        for (second, ..) in &faults {
+            let array = format!("[{good},{first},{second}");
+            for array in [array.clone(), format!("{array}]")] {
+                let answer = hub.post("/api/v1/publish", array);
+                assert_eq!(answer.refuses(*status, code).json()["index"], 1, "{first:.60} {second:.60}");
+            }
+            let lines = format!("{good}\n\n{first}\n{second}\n");
+            let answer = with(&hub, "/api/v1/publish", &[("Content-Type", "application/x-ndjson")], &lines);
+            assert_eq!(answer.refuses(*status, code).json()["index"], 1, "{first:.60} {second:.60}");
+        }
+    }
+    assert_eq!(stored(&hub, "a"), Vec::<String>::new());
+}

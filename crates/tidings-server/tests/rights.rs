@@ -393,3 +393,23 @@ fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
     let statuses: Vec<u16> = of_kept.into_iter().map(|request| request.finish().head.status).collect();
     assert_eq!(statuses, [200, 200, 201]);
 }
+
+#[test]
+fn batch_that_is_not_allowed_names_its_first_event() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &format!("secret = {SECRET:?}"));
+    let credential = token_with("u", &json!({"tidings": {"publish": ["own.**"]}}));
+    let message = |channel: &str| json!({"channels": [channel], "data": 1});
+    let cases = [
+        (vec!["own.a", "other", "bad..name"], 403, "access_denied", 1),
+        (vec!["own.a", "bad..name", "other"], 400, "bad_channel", 1),
+        (vec!["own.a", "own.b", "own.a", "other", "other"], 403, "access_denied", 3),
+    ];
+    for (channels, status, code, index) in cases {
+        let batch: Vec<_> = channels.iter().map(|channel| message(channel)).collect();
+        let answer = hub.post_as(&credential, "/api/v1/publish", json!(batch).to_string());
+        assert_eq!(answer.refuses(status, code).json()["index"], index, "{channels:?}");
+    }
+    let alone = hub.post_as(&credential, "/api/v1/publish", message("other").to_string());
+    assert_eq!(alone.refuses(403, "access_denied").json().get("index"), None);
+}

@@ -23,7 +23,7 @@ pub(crate) use self::token::fuzz;
 pub(crate) use self::{
     board::{Board, News, tell_again},
     caller::{Caller, PUBLISHER_BYTES_MAX, Principal},
-    gate::{Gate, denied},
+    gate::{Gate, denied, denied_at},
     hook::Asker,
     permit::{ManagePermit, PublishPermit, SubscribePermit},
     revocations::{Revocations, Subject},

@@ -25,7 +25,7 @@ use crate::{
     limits::{self, Claimant, Place, TrustedProxies},
     log::Log,
     metrics::{Levels, Metrics},
-    publish::{Publication, Publisher},
+    publish::{Checked, Publication, Publisher},
     transport::{hyper::EventStream, socket::Pressure},
 };
 
@@ -99,6 +99,7 @@ impl Hub {
     /// See [`Error::code`]: `event_too_large`, `not_stored`, `outcome_unknown` and their like.
     pub async fn publish(&self, publication: Publication) -> Result<Published, Error> {
         let message = publication.into_message();
+        let message = self.0.publisher.check(message)?;
         let permit = self.0.gate.publish_process();
         let published = self.0.publisher.publish(&permit, vec![message]).await;
         let mut published = published.map_err(Error::alone)?;
@@ -125,10 +126,15 @@ impl Hub {
         &self.0.gate
     }
 
+    /// Holds a message against the limits, before leave to publish it is asked for.
+    pub(crate) fn check_message(&self, message: PublishMessage) -> Result<Checked, Error> {
+        self.0.publisher.check(message)
+    }
+
     pub(crate) async fn publish_permitted(
         &self,
         permit: &PublishPermit,
-        messages: Vec<PublishMessage>,
+        messages: Vec<Checked>,
     ) -> Result<Vec<Published>, Error> {
         if let Some(left) = self.drain_time_left() {
             return Err(broker::shutting_down().retry_after(left));

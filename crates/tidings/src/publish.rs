@@ -66,20 +66,15 @@ impl Publisher {
     /// Stores messages together, or none of them, and says what became of each.
     ///
     /// # Errors
-    /// Names the first message at fault; see [`Code`].
+    /// See [`Code`]; a key that was used for another event is named by the index of its message.
     pub(crate) async fn publish(
         &self,
         permit: &PublishPermit,
-        messages: Vec<PublishMessage>,
+        messages: Vec<Checked>,
     ) -> Result<Vec<Published>, Error> {
         let now = (self.now)();
-        let mut bytes = 0;
-        let mut items = Vec::with_capacity(messages.len());
-        for (index, message) in messages.into_iter().enumerate() {
-            let item = self.check(permit, message, now).map_err(|error| error.at(index))?;
-            bytes += item.draft.record_bytes();
-            items.push(item);
-        }
+        let items: Vec<Item> = messages.into_iter().map(|message| message.item(permit, now)).collect();
+        let bytes = items.iter().map(|item| item.draft.record_bytes()).sum();
         let outcome = self.metrics.publishes().time(self.append(items, bytes)).await;
         if outcome.is_err() {
             self.metrics.publish_refused();
@@ -104,7 +99,11 @@ impl Publisher {
         *self.broker.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn check(&self, permit: &PublishPermit, message: PublishMessage, now: Millis) -> Result<Item, Error> {
+    /// Holds a message against the limits and the envelope.
+    ///
+    /// # Errors
+    /// Its first fault.
+    pub(crate) fn check(&self, message: PublishMessage) -> Result<Checked, Error> {
         if message.data.len() as u64 > self.event_bytes_max {
             return Err(Error::new(
                 Code::EventTooLarge,
@@ -136,23 +135,7 @@ impl Publisher {
         if self.envelope == Envelope::Strict {
             self.check_envelope(&message.data)?;
         }
-        let idempotency = message.idempotency_key.map(|key| Idempotency {
-            publisher: permit.publisher().clone(),
-            key: key.into(),
-            fingerprint: fingerprint(&message.channels, message.event.as_ref(), &message.data),
-        });
-        let expires_at = message.ttl.map(|ttl| now.saturating_add(millis(ttl)));
-        let draft = Draft {
-            channels: message.channels.into(),
-            event: message.event,
-            data: message.data.into(),
-            priority: message.priority,
-            key: message.key.map(Into::into),
-            published_at: now,
-            expires_at,
-            idempotency,
-        };
-        Ok(Item { draft, is_stored: message.store })
+        Ok(Checked(message))
     }
 
     /// Holds data against the envelope of the guides: `type` and `object`, nothing else.
@@ -182,6 +165,38 @@ impl Publisher {
             ));
         }
         Ok(())
+    }
+}
+
+/// A message that is within the limits; [`Publisher::check`] alone makes one.
+#[derive(Debug)]
+pub(crate) struct Checked(PublishMessage);
+
+impl Checked {
+    /// Where it goes.
+    pub(crate) fn channels(&self) -> &[ChannelName] {
+        &self.0.channels
+    }
+
+    fn item(self, permit: &PublishPermit, now: Millis) -> Item {
+        let Self(message) = self;
+        let idempotency = message.idempotency_key.map(|key| Idempotency {
+            publisher: permit.publisher().clone(),
+            key: key.into(),
+            fingerprint: fingerprint(&message.channels, message.event.as_ref(), &message.data),
+        });
+        let expires_at = message.ttl.map(|ttl| now.saturating_add(millis(ttl)));
+        let draft = Draft {
+            channels: message.channels.into(),
+            event: message.event,
+            data: message.data.into(),
+            priority: message.priority,
+            key: message.key.map(Into::into),
+            published_at: now,
+            expires_at,
+            idempotency,
+        };
+        Item { draft, is_stored: message.store }
     }
 }
 

@@ -51,11 +51,11 @@ pub struct PublishMessage {
 
 /// What a publisher sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublishBody {
+pub enum PublishBody<Message = PublishMessage> {
     /// One object: the answer is one object.
-    One(PublishMessage),
+    One(Message),
     /// A list or NDJSON: the answer is a list. Never empty.
-    Batch(Vec<PublishMessage>),
+    Batch(Vec<Message>),
 }
 
 /// Why a body is refused as a whole.
@@ -132,16 +132,32 @@ pub fn parse_ttl(text: &str) -> Result<Duration, ValueError> {
 /// # Errors
 /// [`BodyError`] for the body's first fault. Nothing of a batch with a fault is to be published.
 pub fn parse_publish(content_type: Option<&str>, body: &[u8]) -> Result<PublishBody, BodyError> {
+    parse_publish_with(content_type, body, &mut |_, message| Ok(message))
+}
+
+/// Reads a publish body as [`parse_publish`], and gives each message to `check` once it is parsed, before the next one is
+/// looked at: the first fault is that of the first bad message, of whatever kind. `check` gets its index in a batch.
+///
+/// # Errors
+/// Those of [`parse_publish`] and of `check`, whichever comes first.
+pub fn parse_publish_with<Message, Error: From<BodyError>>(
+    content_type: Option<&str>,
+    body: &[u8],
+    check: &mut dyn FnMut(Option<usize>, PublishMessage) -> Result<Message, Error>,
+) -> Result<PublishBody<Message>, Error> {
     let text = trim(body);
     if text.is_empty() {
         let detail = "body is empty; send a JSON object, a list of them, or NDJSON";
-        return Err(fault(Code::MalformedBody, detail).at(None));
+        return Err(fault(Code::MalformedBody, detail).at(None).into());
     }
     match form(content_type, text).map_err(|fault| fault.at(None))? {
-        Form::Lines => parse_batch(lines(text).map(Piece::Message), 0),
+        Form::Lines => parse_batch(lines(text).map(Piece::Message), 0, check),
         Form::Json => match text.strip_prefix(b"[") {
-            Some(list) => parse_batch(elements(list), 1),
-            None => parse_message(text, 0).map(PublishBody::One).map_err(|fault| fault.at(None)),
+            Some(list) => parse_batch(elements(list), 1, check),
+            None => {
+                let message = parse_message(text, 0).map_err(|fault| fault.at(None))?;
+                check(None, message).map(PublishBody::One)
+            }
         },
     }
 }
@@ -214,27 +230,28 @@ fn is_whole_object(line: &[u8]) -> bool {
     }
 }
 
-fn parse_batch<'a>(
+fn parse_batch<'a, Message, Error: From<BodyError>>(
     pieces: impl Iterator<Item = Piece<'a>>,
     depth_outside: usize,
-) -> Result<PublishBody, BodyError> {
+    check: &mut dyn FnMut(Option<usize>, PublishMessage) -> Result<Message, Error>,
+) -> Result<PublishBody<Message>, Error> {
     let mut messages = Vec::new();
     let mut idempotency_keys = HashSet::new();
     for (index, piece) in pieces.enumerate() {
         let text = match piece {
             Piece::Message(text) => text,
             Piece::Unclosed => {
-                return Err(fault(Code::MalformedBody, "list in the body has no \"]\"").at(None));
+                return Err(fault(Code::MalformedBody, "list in the body has no \"]\"").at(None).into());
             }
             Piece::Trailing => {
                 let detail = "body goes on after its list; send one list, or NDJSON with one object a line";
-                return Err(fault(Code::MalformedBody, detail).at(None));
+                return Err(fault(Code::MalformedBody, detail).at(None).into());
             }
         };
         if index == BATCH_MESSAGES_MAX {
             let detail =
                 format!("batch has more than {BATCH_MESSAGES_MAX} messages; send the rest in another");
-            return Err(fault(Code::BatchTooLarge, detail).at(Some(index)));
+            return Err(fault(Code::BatchTooLarge, detail).at(Some(index)).into());
         }
         let message = parse_message(text, depth_outside).map_err(|fault| fault.at(Some(index)))?;
         if let Some(key) = &message.idempotency_key
@@ -244,12 +261,12 @@ fn parse_batch<'a>(
                 "idempotency key {} stands twice in the batch; give each message its own",
                 quoted(key)
             );
-            return Err(fault(Code::DuplicateIdempotencyKey, detail).at(Some(index)));
+            return Err(fault(Code::DuplicateIdempotencyKey, detail).at(Some(index)).into());
         }
-        messages.push(message);
+        messages.push(check(Some(index), message)?);
     }
     if messages.is_empty() {
-        return Err(fault(Code::MalformedBody, "batch has no messages; send at least one").at(None));
+        return Err(fault(Code::MalformedBody, "batch has no messages; send at least one").at(None).into());
     }
     Ok(PublishBody::Batch(messages))
 }

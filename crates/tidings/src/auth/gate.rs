@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::try_join_all;
+use futures_util::{TryStreamExt, stream::FuturesOrdered};
 use tidings_protocol::{ChannelName, Subscription, body::EndReason};
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -233,7 +233,9 @@ impl Gate {
         self.check(caller, may_all)?;
         let rules = self.rules();
         let hook = self.hook(rules.as_deref());
-        self.ask(hook.as_ref(), caller, Action::Subscribe, &subscriptions).await?;
+        self.ask(hook.as_ref(), caller, Action::Subscribe, &subscriptions)
+            .await
+            .map_err(|(_, error)| error)?;
         let is_narrowed = hook.is_some() && matches!(caller.who(), Asked::As(_));
         if is_narrowed {
             // It may have taken its time.
@@ -253,33 +255,54 @@ impl Gate {
         Ok(SubscribePermit::new(self.process(), self.once(subscriptions)?.into(), false))
     }
 
-    /// Leave to publish so many events, in all, to every one of `channels`.
+    /// Whether the caller's rights allow to publish to every one of `channels`; the hook is not asked.
     ///
     /// # Errors
-    /// 401 or 403 where one of them is not the caller's to publish to, 503 where the hook does not answer, 429 or 413
-    /// past `limits.publishes_per_second`.
-    pub(crate) async fn publish(
-        &self,
-        caller: &Arc<Caller>,
-        channels: impl IntoIterator<Item = &ChannelName>,
-        events: usize,
-    ) -> Result<PublishPermit, Error> {
-        let channels: HashSet<&ChannelName> = channels.into_iter().collect();
-        let may_all = |rights: &Rights| channels.iter().all(|channel| rights.publish.has(channel));
+    /// 401 or 403 where one of them is not the caller's to publish to.
+    pub(crate) fn check_publish(&self, caller: &Caller, channels: &[ChannelName]) -> Result<(), Error> {
         if caller.is_ticket() {
             return Err(denied(caller));
         }
-        self.check(caller, may_all)?;
+        self.check(caller, |rights| channels.iter().all(|channel| rights.publish.has(channel)))
+    }
+
+    /// Leave to publish a batch of events, of which each goes to its channels.
+    ///
+    /// # Errors
+    /// 401 or 403 where one of them is not the caller's to publish to, 503 where the hook does not answer, 429 or 413
+    /// past `limits.publishes_per_second`. Denied access names the first such event by its index.
+    pub(crate) async fn publish<'a>(
+        &self,
+        caller: &Arc<Caller>,
+        batch: impl IntoIterator<Item = &'a [ChannelName]>,
+    ) -> Result<PublishPermit, Error> {
+        let batch: Vec<&[ChannelName]> = batch.into_iter().collect();
+        let may_all = || {
+            let denied_at = |(index, channels): (usize, &&[ChannelName])| {
+                self.check_publish(caller, channels).map_err(|error| denied_at(error, index))
+            };
+            batch.iter().enumerate().try_for_each(denied_at)
+        };
+        may_all()?;
         let rules = self.rules();
         let hook = self.hook(rules.as_deref());
         if hook.is_some() {
-            let asked: Vec<_> = channels.iter().copied().cloned().map(Subscription::Channel).collect();
-            self.ask(hook.as_ref(), caller, Action::Publish, &asked).await?;
+            let mut seen = HashSet::new();
+            let each = batch.iter().enumerate();
+            let each =
+                each.flat_map(|(index, channels)| channels.iter().map(move |channel| (index, channel)));
+            let asked: Vec<(usize, Subscription)> = each
+                .filter(|(_, channel)| seen.insert(*channel))
+                .map(|(index, channel)| (index, Subscription::Channel(channel.clone())))
+                .collect();
+            let channels = asked.iter().map(|(_, channel)| channel);
+            let outcome = self.ask(hook.as_ref(), caller, Action::Publish, channels).await;
+            outcome.map_err(|(at, error)| denied_at(error, asked[at].0))?;
             // It may have taken its time.
-            self.check(caller, may_all)?;
+            may_all()?;
         }
         let publisher = caller.principal.publisher();
-        self.rates.take(&publisher, events as u64)?;
+        self.rates.take(&publisher, batch.len() as u64)?;
         Ok(PublishPermit::new(publisher))
     }
 
@@ -473,17 +496,18 @@ impl Gate {
         hook: Option<&Arc<Asker>>,
         caller: &Caller,
         action: Action,
-        subscriptions: &[Subscription],
-    ) -> Result<(), Error> {
+        subscriptions: impl IntoIterator<Item = &Subscription>,
+    ) -> Result<(), (usize, Error)> {
         let (Some(hook), Asked::As(principal)) = (hook, caller.who()) else { return Ok(()) };
-        let answers = subscriptions.iter().map(async |subscription| {
+        let answers = subscriptions.into_iter().enumerate().map(async |(at, subscription)| {
             match hook.allow(&question(principal.clone(), action, subscription)).await {
                 Ok(true) => Ok(()),
-                Ok(false) => Err(denied_by_name()),
-                Err(error) => Err(error),
+                Ok(false) => Err((at, denied_by_name())),
+                Err(error) => Err((at, error)),
             }
         });
-        try_join_all(answers).await.map(|_| ())
+        // All are asked at once, and the first refusal in their order counts.
+        answers.collect::<FuturesOrdered<_>>().try_collect().await
     }
 
     fn hook(&self, rules: Option<&Rules>) -> Option<Arc<Asker>> {
@@ -554,6 +578,11 @@ pub(crate) fn denied(caller: &Caller) -> Error {
         );
     }
     denied_by_name()
+}
+
+/// Names the event of a batch that is not allowed. Faults of the caller have no index.
+pub(crate) fn denied_at(error: Error, index: usize) -> Error {
+    if error.code() == Code::AccessDenied { error.at(index) } else { error }
 }
 
 fn denied_by_name() -> Error {

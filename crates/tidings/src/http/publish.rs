@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderMap, Uri, header};
 use tidings_protocol::{
     EventName, Priority,
-    body::{self, PublishAnswer, PublishBody, PublishMessage},
+    body::{self, BodyError, PublishAnswer, PublishBody, PublishMessage},
 };
 
 use super::{
@@ -21,10 +21,11 @@ use super::{
     parameters::{self, Query},
 };
 use crate::{
-    auth::Caller,
+    auth::{self, Caller},
     broker::Published,
     error::{Code, Error},
     hub::Hub,
+    publish::Checked,
 };
 
 /// Publishes the body, as it is, to the channel in the path.
@@ -59,7 +60,7 @@ pub(super) async fn one(
             format!("data is not UTF-8 from byte {at} on; encode what is binary, as in base64"),
         )
     })?;
-    Ok(Json(publish_alone(&hub, &caller, message).await?))
+    Ok(Json(publish_alone(&hub, &caller, hub.check_message(message)?).await?))
 }
 
 /// Publishes one JSON object, an array, or NDJSON.
@@ -72,21 +73,15 @@ pub(super) async fn messages(
     let caller = admitted.for_writing()?;
     let text = read(&headers, body, hub.settings()).await?;
     let content_type = parameters::header(&headers, header::CONTENT_TYPE.as_str())?;
-    let parsed = body::parse_publish(content_type.as_deref(), &text).map_err(|fault| {
-        let error = Error::new(fault.code, fault.detail);
-        fault.index.into_iter().fold(error, Error::at)
-    })?;
-    match parsed {
-        PublishBody::One(mut message) => {
-            if let Some(key) = idempotency_key(&headers, message.store)? {
-                if message.idempotency_key.as_ref().is_some_and(|other| *other != key) {
-                    let detail = "`idempotencyKey` and the header Idempotency-Key differ; give one of them";
-                    return Err(Error::new(Code::BadIdempotencyKey, detail).into());
-                }
-                message.idempotency_key = Some(key);
-            }
-            Ok(Json(publish_alone(&hub, &caller, message).await?).into_response())
-        }
+    let mut check = |index: Option<usize>, message: PublishMessage| {
+        let message = if index.is_none() { with_key_of_header(message, &headers)? } else { message };
+        let checked = hub.check_message(message).map_err(|error| index.into_iter().fold(error, Error::at))?;
+        let allowed = hub.gate().check_publish(&caller, checked.channels());
+        allowed.map_err(|error| index.into_iter().fold(error, auth::denied_at))?;
+        Ok::<_, Fault>(checked)
+    };
+    match body::parse_publish_with(content_type.as_deref(), &text, &mut check).map_err(|fault| fault.0)? {
+        PublishBody::One(message) => Ok(Json(publish_alone(&hub, &caller, message).await?).into_response()),
         PublishBody::Batch(messages) => {
             if headers.contains_key("idempotency-key") {
                 let detail = "the header Idempotency-Key goes with one event; in a batch give each its `idempotencyKey`";
@@ -97,12 +92,36 @@ pub(super) async fn messages(
     }
 }
 
+/// Why a body of messages is refused.
+struct Fault(Error);
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<BodyError> for Fault {
+    fn from(fault: BodyError) -> Self {
+        let error = Error::new(fault.code, fault.detail);
+        Self(fault.index.into_iter().fold(error, Error::at))
+    }
+}
+
+/// Gives a message that is in no list the key of the header.
+fn with_key_of_header(mut message: PublishMessage, headers: &HeaderMap) -> Result<PublishMessage, Error> {
+    if let Some(key) = idempotency_key(headers, message.store)? {
+        if message.idempotency_key.as_ref().is_some_and(|other| *other != key) {
+            let detail = "`idempotencyKey` and the header Idempotency-Key differ; give one of them";
+            return Err(Error::new(Code::BadIdempotencyKey, detail));
+        }
+        message.idempotency_key = Some(key);
+    }
+    Ok(message)
+}
+
 /// Publishes an event that is in no list, so that a fault of it has no index.
-async fn publish_alone(
-    hub: &Hub,
-    caller: &Arc<Caller>,
-    message: PublishMessage,
-) -> Result<PublishAnswer, Error> {
+async fn publish_alone(hub: &Hub, caller: &Arc<Caller>, message: Checked) -> Result<PublishAnswer, Error> {
     let mut answers = publish(hub, caller, vec![message]).await.map_err(Error::alone)?;
     Ok(answers.pop().expect("one message has one answer"))
 }
@@ -110,10 +129,9 @@ async fn publish_alone(
 async fn publish(
     hub: &Hub,
     caller: &Arc<Caller>,
-    messages: Vec<PublishMessage>,
+    messages: Vec<Checked>,
 ) -> Result<Vec<PublishAnswer>, Error> {
-    let channels = messages.iter().flat_map(|message| &message.channels);
-    let permit = hub.gate().publish(caller, channels, messages.len()).await?;
+    let permit = hub.gate().publish(caller, messages.iter().map(Checked::channels)).await?;
     let published = hub.publish_permitted(&permit, messages).await?;
     Ok(published.iter().map(answer).collect())
 }

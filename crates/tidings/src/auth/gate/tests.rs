@@ -95,7 +95,7 @@ impl Desk {
 
     async fn publish(&self, caller: &Arc<Caller>, name: &str) -> Option<Code> {
         let channel = ChannelName::parse(name).unwrap();
-        self.gate.publish(caller, [&channel], 1).await.err().map(|error| error.code())
+        self.gate.publish(caller, [std::slice::from_ref(&channel)]).await.err().map(|error| error.code())
     }
 }
 
