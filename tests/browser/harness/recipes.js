@@ -14,6 +14,11 @@ import { folder, until } from "./server.js";
 
 const MANUAL = join(import.meta.dirname, "../../../docs/manual/running.md");
 const HUB = "127.0.0.1:8000";
+const running = new Set();
+
+// A test that fails half-way must not leave its proxies behind.
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
 const PAGE = '<!doctype html><title>A page</title><link rel="icon" href="data:,">';
 
 /** The code of the manual that follows this text, with the hub that is there. */
@@ -54,6 +59,8 @@ async function run(t, port, command, args, options) {
     const system = `/usr/sbin/${command}`;
     const child = spawn(existsSync(system) ? system : command, args, { stdio: "ignore", ...options });
     const exit = once(child, "exit");
+    running.add(child);
+    exit.finally(() => running.delete(child)).catch(() => {});
     t.after(async () => {
         child.kill("SIGKILL");
         await exit;
