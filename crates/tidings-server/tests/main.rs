@@ -16,6 +16,7 @@ mod behind;
 mod bench;
 mod capture;
 mod carriers;
+mod change_of_log;
 mod check;
 mod conformance;
 mod cookies;

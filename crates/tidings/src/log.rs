@@ -65,6 +65,8 @@ pub(crate) struct Log {
     world: Arc<dyn World>,
     /// Of a log whose order a broker gives.
     unknowns: Option<Unknowns>,
+    /// Of such a log, too.
+    served: Mutex<ServedLogs>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +74,16 @@ struct Retention {
     age: Millis,
     bytes: u64,
     events: u64,
+}
+
+impl Retention {
+    fn of(settings: &LogSettings) -> Self {
+        Self {
+            age: millis(settings.retention_age),
+            bytes: settings.retention_bytes,
+            events: settings.retention_events,
+        }
+    }
 }
 
 struct State {
@@ -138,23 +150,15 @@ impl Log {
         directory: Option<&std::path::Path>,
         world: Arc<dyn World>,
     ) -> Result<(Self, Recovered), disk::OpenError> {
-        let retention = Retention {
-            age: millis(settings.retention_age),
-            bytes: settings.retention_bytes,
-            events: settings.retention_events,
+        let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
+            let log = Self::in_memory(settings, directory, world, ServedLogs::serve_memory)?;
+            return Ok((log, Recovered { entries: 0, head: 0, lost: None }));
         };
+        let retention = Retention::of(settings);
         let mut index = Index::default();
         let mut keys = Keys::new(millis(settings.idempotency_window), settings.idempotency_keys);
         let newest = Epoch(world.random());
         let ring = Ring::new(settings.ring_bytes);
-        let kept_beside = directory;
-        let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
-            let epochs = vec![EpochRow { epoch: newest.0, begins_after: 0, lost: Lost::None }];
-            let state = State::new((0, Tag(0)), epochs, index, ring);
-            let store = MemoryStore::holding(kept_beside.map(lock_for_another_log).transpose()?);
-            let log = Self::new(state, Box::new(store), keys, retention, world);
-            return Ok((log, Recovered { entries: 0, head: 0, lost: None }));
-        };
         let layout =
             disk::Layout::for_retention(settings.retention_bytes, settings.durability == Durability::Fsync);
         let opening = disk::open(directory, layout)?;
@@ -200,6 +204,31 @@ impl Log {
         Ok((log, recovered))
     }
 
+    /// A new log in memory. It holds a directory, for what is kept beside the log; `serve` puts on record which log takes
+    /// events from now on.
+    fn in_memory(
+        settings: &LogSettings,
+        directory: Option<&std::path::Path>,
+        world: Arc<dyn World>,
+        serve: fn(&mut ServedLogs) -> std::io::Result<()>,
+    ) -> Result<Self, disk::OpenError> {
+        let mut held = None;
+        let mut served = ServedLogs::default();
+        if let Some(directory) = directory {
+            held = Some(Held { _lock: disk::take(directory)?, reserve: Reserve::of(directory) });
+            let fail = |error| disk::OpenError::Io(directory.to_owned(), error);
+            served = ServedLogs::read(directory).map_err(fail)?;
+            serve(&mut served).map_err(fail)?;
+        }
+        let epochs = vec![EpochRow { epoch: world.random(), begins_after: 0, lost: Lost::None }];
+        let ring = Ring::new(settings.ring_bytes);
+        let state = State::new((0, Tag(0)), epochs, Index::default(), ring);
+        let keys = Keys::new(millis(settings.idempotency_window), settings.idempotency_keys);
+        let log =
+            Self::new(state, Box::new(MemoryStore::holding(held)), keys, Retention::of(settings), world);
+        Ok(Self { served: Mutex::new(served), ..log })
+    }
+
     /// A log in memory that keeps its entries in a store of the test's own.
     #[cfg(test)]
     pub(crate) fn with_store(settings: &LogSettings, store: Box<dyn Store>, world: Arc<dyn World>) -> Self {
@@ -223,6 +252,7 @@ impl Log {
             retention,
             world,
             unknowns: None,
+            served: Mutex::default(),
         }
     }
 
@@ -486,16 +516,6 @@ pub(crate) struct Usage {
     pub(crate) channels: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) idempotency_keys: u64,
-}
-
-/// Takes a directory for a log that is not on its disk, and records that the one on its disk does not serve.
-fn lock_for_another_log(directory: &std::path::Path) -> Result<Held, disk::OpenError> {
-    let lock = disk::take(directory)?;
-    let reserve = Reserve::of(directory);
-    let outcome =
-        ServedLogs::read(directory).and_then(|mut served| reserve.with_room(|| served.serve_other()));
-    outcome.map_err(|error| disk::OpenError::Io(directory.to_owned(), error))?;
-    Ok(Held { _lock: lock, reserve })
 }
 
 fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut Keys) {

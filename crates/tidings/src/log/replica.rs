@@ -2,7 +2,7 @@
 //! calls an id bad.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
@@ -14,12 +14,10 @@ use super::{
     breaks::Cut,
     checkpoint::EpochRow,
     entry::{Draft, Entry},
+    served::ServedLogs,
     store::StoreError,
 };
-use crate::{
-    config::{Durability, LogSettings},
-    log::store::disk::OpenError,
-};
+use crate::{config::LogSettings, log::store::disk::OpenError};
 
 /// How many who wait are held before those who went are looked for.
 const WAITING_MIN: usize = 64;
@@ -127,12 +125,28 @@ impl Log {
         directory: Option<&std::path::Path>,
         world: Arc<dyn World>,
     ) -> Result<Self, OpenError> {
-        let settings = LogSettings { durability: Durability::Memory, ..settings.clone() };
-        let (log, _) = Self::open(&settings, directory, world)?;
+        let log = Self::in_memory(settings, directory, world, ServedLogs::await_broker)?;
         log.state_mut().epochs.clear();
         let unknowns = Unknowns::default();
         unknowns.questions().blind_until = 1;
         Ok(Self { unknowns: Some(unknowns), ..log })
+    }
+
+    /// Whether another log took events in the node's directory since that of the broker, known by its epochs, served there.
+    pub(crate) fn is_behind(&self, epochs: &[Epoch]) -> bool {
+        self.served().broker_is_behind(epochs)
+    }
+
+    /// Puts on record that the broker's log, known by its epochs, oldest first, serves.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn note_served(&self, epochs: &[Epoch]) -> io::Result<()> {
+        self.served().serve_broker(epochs)
+    }
+
+    fn served(&self) -> MutexGuard<'_, ServedLogs> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the broker's epochs, oldest first. What is held above the begin of one that is new here is of a past that the

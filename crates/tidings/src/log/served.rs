@@ -8,11 +8,15 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tidings_protocol::Epoch;
 use tracing::warn;
 
-use crate::files;
+use crate::files::{self, Reserve};
 
 const FILE_NAME: &str = "logs.json";
+
+/// Logs of brokers that are remembered; the one that served longest ago is forgotten first.
+const BROKER_LOGS_MAX: usize = 16;
 
 /// The record of one directory; a hub without a directory keeps none.
 #[derive(Debug, Default)]
@@ -25,6 +29,25 @@ pub(crate) struct ServedLogs {
 #[serde(rename_all = "camelCase")]
 struct Record {
     disk_is_behind: bool,
+    /// The one that served last comes last.
+    #[serde(default)]
+    brokers: Vec<BrokerLog>,
+}
+
+/// The log of a broker, known by its newest epoch when it served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BrokerLog {
+    epoch: u64,
+    is_behind: bool,
+}
+
+impl Record {
+    /// No log of a broker serves: all are behind.
+    fn without_brokers(&self, disk_is_behind: bool) -> Self {
+        let behind = |log: &BrokerLog| BrokerLog { is_behind: true, ..*log };
+        Self { disk_is_behind, brokers: self.brokers.iter().map(behind).collect() }
+    }
 }
 
 impl ServedLogs {
@@ -37,7 +60,7 @@ impl ServedLogs {
             None => Record::default(),
             Some(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 warn!(%error, "logs.json cannot be read; the log counts as behind another one");
-                Record { disk_is_behind: true }
+                Record { disk_is_behind: true, ..Record::default() }
             }),
         };
         Ok(Self { directory: Some(directory.to_owned()), record })
@@ -53,15 +76,42 @@ impl ServedLogs {
     /// # Errors
     /// Those of the file system; the record is then as before.
     pub(crate) fn serve_disk(&mut self) -> io::Result<()> {
-        self.put(Record { disk_is_behind: false })
+        self.put(self.record.without_brokers(false))
     }
 
-    /// Records that a log in memory, or one of a broker, serves. No event may be taken before this.
+    /// Records that a log in memory serves. No event may be taken before this.
     ///
     /// # Errors
     /// Those of the file system; the record is then as before.
-    pub(crate) fn serve_other(&mut self) -> io::Result<()> {
-        self.put(Record { disk_is_behind: true })
+    pub(crate) fn serve_memory(&mut self) -> io::Result<()> {
+        self.put(self.record.without_brokers(true))
+    }
+
+    /// Records that the log of a broker is about to serve. No event may be taken before this.
+    ///
+    /// # Errors
+    /// Those of the file system; the record is then as before.
+    pub(crate) fn await_broker(&mut self) -> io::Result<()> {
+        self.put(Record { disk_is_behind: true, ..self.record.clone() })
+    }
+
+    /// Whether another log took events since the broker's log with these epochs served here last.
+    pub(crate) fn broker_is_behind(&self, epochs: &[Epoch]) -> bool {
+        self.record.brokers.iter().any(|log| log.is_behind && epochs.contains(&Epoch(log.epoch)))
+    }
+
+    /// Records that the broker's log with these epochs, oldest first, serves. They must tell before this what it has missed.
+    ///
+    /// # Errors
+    /// Those of the file system; the record is then as before.
+    pub(crate) fn serve_broker(&mut self, epochs: &[Epoch]) -> io::Result<()> {
+        let Some(newest) = epochs.last() else { return Ok(()) };
+        let mut record = self.record.without_brokers(true);
+        record.brokers.retain(|log| !epochs.contains(&Epoch(log.epoch)));
+        record.brokers.push(BrokerLog { epoch: newest.0, is_behind: false });
+        let surplus = record.brokers.len().saturating_sub(BROKER_LOGS_MAX);
+        record.brokers.drain(..surplus);
+        self.put(record)
     }
 
     fn put(&mut self, record: Record) -> io::Result<()> {
@@ -69,7 +119,7 @@ impl ServedLogs {
             return Ok(());
         };
         let json = serde_json::to_vec(&record).map_err(io::Error::other)?;
-        files::replace(directory, FILE_NAME, &json)?;
+        Reserve::of(directory).with_room(|| files::replace(directory, FILE_NAME, &json))?;
         self.record = record;
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! Follows the log in Redis: reads what it lacks, finds losses and forks, and hands on what comes.
 
-use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, pin::pin, sync::Arc, time::Duration};
 
 use tidings_protocol::{ChannelName, Epoch, Tag};
 use tokio::{
     sync::watch,
+    task::spawn_blocking,
     time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
@@ -265,8 +266,37 @@ impl Follower {
                 }
                 continue;
             }
-            return Ok((head, true));
+            match self.note_served(&head, newest.epoch).await {
+                Ok(true) => return Ok((head, true)),
+                Ok(false) => {}
+                Err(Fault::NotDone(why)) => {
+                    self.sight.is_not_written(why);
+                    return Ok((head, false));
+                }
+                Err(fault) => return Err(fault),
+            }
         }
+    }
+
+    /// Puts on record that this log serves. Where another one took events meanwhile, an epoch tells that first; false is then
+    /// returned, as the head has changed.
+    async fn note_served(&self, head: &Head, newest: Epoch) -> Result<bool, Fault> {
+        let mut epochs: Vec<Epoch> = head.epochs.iter().map(|row| row.epoch).collect();
+        let is_behind = self.log.is_behind(&epochs);
+        if is_behind {
+            warn!("another log took events in this directory since redis served; clients get a gap");
+            match self.link.begin_epoch(newest, self.new_epoch(Loss::All, head)).await? {
+                Begun::Now(row) => epochs.push(row.epoch),
+                Begun::Known | Begun::Other { .. } => return Ok(false),
+            }
+        }
+        // A small file, and only where the newest epoch is another than before.
+        let log = self.log.clone();
+        let noting = spawn_blocking(move || log.note_served(&epochs)).await;
+        if let Err(error) = noting.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            warn!(%error, "it could not be put on record that the log in redis serves; check the data directory");
+        }
+        Ok(!is_behind)
     }
 
     fn new_epoch(&self, lost: Loss, head: &Head) -> NewEpoch {

@@ -1,0 +1,87 @@
+//! One data directory that serves from one log, then from another, then from the first again: what the first has missed is
+//! told.
+
+use serde_json::Value;
+
+use super::process::{Directory, Hub};
+use super::redis_server::RedisServer;
+
+const CHANNEL: &str = "/api/v1/events/a";
+
+/// Where a hub has its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Disk(&'static str),
+    Memory,
+    /// With this prefix.
+    Redis(&'static str),
+}
+
+fn serve(directory: &Directory, redis: &RedisServer, kind: Kind) -> Hub {
+    let url = redis.url();
+    let hub = match kind {
+        Kind::Disk(durability) => Hub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)]),
+        Kind::Memory => Hub::serve(directory, &[("TIDINGS_LOG_DURABILITY", "memory")]),
+        Kind::Redis(prefix) => {
+            Hub::serve(directory, &[("REDIS_URL", &*url), ("TIDINGS_REDIS_PREFIX", prefix)])
+        }
+    };
+    hub.until_ready();
+    hub
+}
+
+/// Resumes after an id; answers the reason of the gap, if one comes before the event that is published then.
+fn gap_after(hub: &Hub, id: &str) -> Option<String> {
+    let mut reader = hub.resume(CHANNEL, id);
+    hub.publish("a", "mark");
+    loop {
+        let event = reader.event();
+        if event.name == "tidings.gap" {
+            let gap: Value = serde_json::from_str(&event.data).unwrap();
+            return Some(gap["reason"].as_str().unwrap().to_owned());
+        }
+        if event.data == "mark" {
+            return None;
+        }
+    }
+}
+
+/// Serves from `first`, then from `second`, then from `first` again.
+fn check(redis: &RedisServer, first: Kind, second: Kind, expected: Option<&str>) {
+    let what = format!("{first:?}, {second:?}, {first:?}");
+    let directory = Directory::new();
+    let hub = serve(&directory, redis, first);
+    let before = hub.publish("a", "before");
+    hub.stop();
+    let hub = serve(&directory, redis, second);
+    let meanwhile = hub.publish("a", "meanwhile");
+    hub.stop();
+
+    let hub = serve(&directory, redis, first);
+    assert_eq!(gap_after(&hub, &before).as_deref(), expected, "{what}: an id of the first");
+    assert_eq!(gap_after(&hub, &meanwhile).as_deref(), expected, "{what}: an id of the second");
+    let after = hub.publish("a", "after");
+    assert_eq!(gap_after(&hub, &after), None, "{what}: it is told once");
+    hub.stop();
+    let hub = serve(&directory, redis, first);
+    let again = if first == Kind::Memory { Some("epoch") } else { None };
+    assert_eq!(gap_after(&hub, &after).as_deref(), again, "{what}: after another start");
+    hub.stop();
+}
+
+#[test]
+fn log_that_served_before_tells_what_another_one_took() {
+    let redis = RedisServer::start();
+    let disk = Kind::Disk("interval");
+    for (first, second) in [
+        (disk, Kind::Memory),
+        (disk, Kind::Redis("one")),
+        (Kind::Memory, disk),
+        (Kind::Redis("two"), disk),
+        (Kind::Redis("three"), Kind::Memory),
+        (Kind::Redis("four"), Kind::Redis("five")),
+    ] {
+        check(&redis, first, second, Some("epoch"));
+    }
+    check(&redis, disk, Kind::Disk("fsync"), None);
+}
