@@ -18,7 +18,10 @@ pub(crate) mod runs;
 mod served;
 pub(crate) mod store;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    atomic::{AtomicI64, Ordering},
+};
 
 use tidings_protocol::{Epoch, EventId, Tag};
 
@@ -63,6 +66,8 @@ pub(crate) struct Log {
     runs: Mutex<Runs>,
     retention: Retention,
     world: Arc<dyn World>,
+    /// Milliseconds that the broker's clock is ahead of this machine's: the log goes by the broker's.
+    clock_ahead: AtomicI64,
     /// Of a log whose order a broker gives.
     unknowns: Option<Unknowns>,
     /// Of such a log, too.
@@ -251,6 +256,7 @@ impl Log {
             runs: Mutex::default(),
             retention,
             world,
+            clock_ahead: AtomicI64::new(0),
             unknowns: None,
             served: Mutex::default(),
         }
@@ -299,7 +305,7 @@ impl Log {
     /// Lets readers see entries that are kept.
     fn file(&self, entries: &[Arc<Entry>]) {
         let Some(last) = entries.last() else { return };
-        let now = self.world.now();
+        let now = self.now();
         let mut state = self.state_mut();
         for entry in entries {
             state.index.append(&entry.filing());
@@ -330,7 +336,7 @@ impl Log {
 
     /// Lets go of what is too old or too much, also when nothing is published.
     pub(crate) fn trim(&self) {
-        let now = self.world.now();
+        let now = self.now();
         let mut state = self.state_mut();
         self.trim_state(&mut state, now);
         self.release(state);
@@ -489,8 +495,23 @@ impl Log {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The time that entries are stamped, expired and trimmed by: the broker's, where there is one.
     pub(crate) fn now(&self) -> Millis {
+        self.world.now().saturating_add_signed(self.clock_ahead.load(Ordering::Relaxed))
+    }
+
+    /// The time of this machine: what other parties stamp is judged by it.
+    pub(crate) fn own_now(&self) -> Millis {
         self.world.now()
+    }
+
+    /// Goes by a clock that is ahead of this machine's by so many milliseconds. A difference that a slow answer explains
+    /// changes nothing, so that time does not jump at each comparison.
+    pub(crate) fn go_by_clock(&self, ahead: i64) {
+        const UNNOTICED_MS: u64 = 500;
+        if self.clock_ahead.load(Ordering::Relaxed).abs_diff(ahead) > UNNOTICED_MS {
+            self.clock_ahead.store(ahead, Ordering::Relaxed);
+        }
     }
 
     fn runs(&self) -> MutexGuard<'_, Runs> {

@@ -113,6 +113,7 @@ struct Broker {
     round_trips: Histogram,
     connections: Counter,
     evicts: Level,
+    clock_apart: Level,
     refused: Counter,
     messages_dropped: Counter,
     captured: Counter,
@@ -141,6 +142,11 @@ impl Broker {
                 "Time from sending commands to the broker until their replies were read or given up",
             ),
             connections: counter(it, "broker_connections", "Connections to the broker since the start"),
+            clock_apart: level(
+                it,
+                "broker_clock_apart_seconds",
+                "How far the clock of this machine is from the broker's",
+            ),
             evicts: level(
                 it,
                 "broker_evicts",
@@ -333,6 +339,10 @@ impl Metrics {
         // These are counted elsewhere; a counter does not go back.
         self.broker.unmirrored.inner().fetch_max(unmirrored, Ordering::Relaxed);
         self.broker.connections.inner().fetch_max(connections, Ordering::Relaxed);
+    }
+
+    pub(crate) fn broker_clock_apart(&self, apart: Duration) {
+        self.broker.clock_apart.set(apart.as_secs());
     }
 
     /// Whether the broker may evict the log where it is full.

@@ -145,12 +145,12 @@ async fn gate(
         hook.map(|make| Arc::new(make(&settings.auth.clone().unwrap_or_default(), metrics.clone())));
     let (clock, metrics) = (log.clone(), metrics.clone());
     let opening = tokio::task::spawn_blocking(move || {
-        let now = clock.now();
+        let now = clock.own_now();
         let revocations = match &settings.data_dir {
             Some(directory) => Revocations::open(directory, now as f64 / 1000.0)?,
             None => Revocations::in_memory(),
         };
-        Gate::new(&settings, own_hook, revocations, metrics, Box::new(move || clock.now()))
+        Gate::new(&settings, own_hook, revocations, metrics, Box::new(move || clock.own_now()))
     });
     opening.await.map_err(|error| Error::new(Code::Internal, "reading [auth] panicked").caused_by(error))?
 }

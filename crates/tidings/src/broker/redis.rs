@@ -131,7 +131,13 @@ pub(crate) fn parts(
     };
     let retention_age_ms = u64::try_from(settings.log.retention_age.as_millis()).unwrap_or(u64::MAX);
     let retention = (retention_age_ms, settings.log.retention_bytes);
-    let trimmer = Trimmer { link: link.clone(), log: log.clone(), retention, shared: revocations.clone() };
+    let trimmer = Trimmer {
+        link: link.clone(),
+        log: log.clone(),
+        sight: sight.clone(),
+        retention,
+        shared: revocations.clone(),
+    };
     Ok(Parts { link, broker, appender, follower, hearer, capturer, trimmer, sight, revocations })
 }
 
@@ -139,6 +145,7 @@ pub(crate) fn parts(
 pub(crate) struct Trimmer {
     link: Arc<Link>,
     log: Arc<Log>,
+    sight: Arc<Sight>,
     /// Age in milliseconds, and bytes.
     retention: (u64, u64),
     shared: Arc<View>,
@@ -152,14 +159,19 @@ impl Trimmer {
     pub(crate) async fn run(self) {
         loop {
             tokio::time::sleep(TRIM_INTERVAL).await;
-            let not_before = self.log.now().saturating_sub(self.retention.0);
-            if let Err(fault) = self.link.trim(not_before, self.retention.1).await {
+            if let Err(fault) = self.trim().await {
                 tracing::debug!(%fault, "redis was not trimmed");
             }
             if let Err(fault) = self.shared.sweep(self.log.now()).await {
                 tracing::debug!(%fault, "what is over was not taken away");
             }
         }
+    }
+
+    /// Trims once. Two clocks must agree before anything goes by its age: a wrong one would empty the log.
+    async fn trim(&self) -> Result<(), Fault> {
+        let age_ms = self.sight.is_in_time().then_some(self.retention.0);
+        self.link.trim(age_ms, self.retention.1).await.map(drop)
     }
 }
 

@@ -77,6 +77,8 @@ pub(crate) struct Head {
     pub(crate) versions: Vec<(String, Version)>,
     /// The part that is gone while others are there: a key was evicted or deleted, and nothing else of the head counts.
     pub(crate) lacks: Option<&'static str>,
+    /// The server's time in milliseconds since 1970; none where an ACL hides it.
+    pub(crate) now: Option<u64>,
 }
 
 impl Head {
@@ -177,7 +179,7 @@ pub(super) fn head_command(script: &Script, keys: &Keys) -> Command {
 
 /// Reads the answer to it.
 pub(super) fn head(reply: &Reply) -> Result<Head, Fault> {
-    let Some([rows, meta, oldest, replid, versions]) = reply.array() else {
+    let Some([rows, meta, oldest, replid, versions, now]) = reply.array() else {
         return Err(Fault::damaged("the script that reads the head answered something else"));
     };
     let epochs = rows.array().unwrap_or_default().iter().map(row).collect::<Result<Vec<_>, _>>()?;
@@ -186,18 +188,19 @@ pub(super) fn head(reply: &Reply) -> Result<Head, Fault> {
         return Err(Fault::damaged("meta is no hash"));
     };
     let versions = state::versions(versions)?;
+    let now = now.number();
     let replid = replid.str().unwrap_or_default().to_owned();
     let lacks = lacks(&epochs, meta.array().unwrap_or_default(), oldest);
     if lacks.is_some() || epochs.is_empty() {
         let (offset, tag, epoch_replid) = (0, Tag(0), String::new());
-        return Ok(Head { epochs, offset, tag, oldest, replid, epoch_replid, versions, lacks });
+        return Ok(Head { epochs, offset, tag, oldest, replid, epoch_replid, versions, lacks, now });
     }
     let tag = tag.str().and_then(|text| hex(text, 8)).and_then(|tag| u32::try_from(tag).ok());
     let (Some(offset), Some(tag), Some(epoch_replid)) = (head.number(), tag, epoch_replid.str()) else {
         return Err(Fault::damaged("a part of meta cannot be read"));
     };
     let epoch_replid = epoch_replid.to_owned();
-    Ok(Head { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid, versions, lacks })
+    Ok(Head { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid, versions, lacks, now })
 }
 
 /// The part that a log lacks though others are there. A log without a stream lacks nothing: all of its entries are gone as if

@@ -31,6 +31,8 @@ const BLOCK: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long it waits before it connects again: first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How far the clock of this machine may be from that of Redis before the node trims nothing by age.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 /// Channels of a loss that are named before it counts for all.
 const LOST_CHANNELS_MAX: usize = 1000;
 
@@ -224,7 +226,9 @@ impl Follower {
     async fn settled_head(&self) -> Result<(Head, bool), Fault> {
         loop {
             let seen = self.sight.seen();
+            let asked = self.log.own_now();
             let head = self.heard(self.link.head()).await?;
+            self.compare_clocks(head.now, asked.midpoint(self.log.own_now()));
             // The first row names the epoch: other nodes that lost entries of it find that told.
             let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
             if let Some(part) = head.lacks {
@@ -357,6 +361,26 @@ impl Follower {
     /// What a call answers, unless Redis is silent.
     async fn heard<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         timeout(SILENCE, call).await.map_err(|_| silent())?
+    }
+
+    /// Goes by the clock of Redis, which was `theirs` when this machine's was `ours`, and says so where they are far apart.
+    fn compare_clocks(&self, theirs: Option<u64>, ours: u64) {
+        let Some(theirs) = theirs else { return };
+        let ahead = i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub_unsigned(ours);
+        self.log.go_by_clock(ahead);
+        let apart = Duration::from_millis(ahead.unsigned_abs());
+        self.metrics.broker_clock_apart(apart);
+        let is_in_time = apart <= CLOCKS_APART_MAX;
+        let was_in_time = self.sight.set_in_time(is_in_time);
+        if !is_in_time && was_in_time != Some(false) {
+            warn!(
+                ?apart,
+                limit = ?CLOCKS_APART_MAX,
+                "the clocks of redis and of this machine are apart; this node goes by that of redis and trims nothing by age; set them right"
+            );
+        } else if is_in_time && was_in_time == Some(false) {
+            info!("the clocks of redis and of this machine agree");
+        }
     }
 
     /// Says so where Redis may evict the log.

@@ -251,12 +251,13 @@ impl Link {
         record::decode_all(&reply)
     }
 
-    /// Drops entries published before `not_before_ms`, and the oldest above `bytes_max`; roughly, and at most 100,000 at once.
-    pub(crate) async fn trim(&self, not_before_ms: u64, bytes_max: u64) -> Result<Trimmed, Fault> {
+    /// Drops entries that are older than `age_ms` by the clock of Redis, if an age is given, and the oldest above `bytes_max`;
+    /// roughly, and at most 100,000 at once.
+    pub(crate) async fn trim(&self, age_ms: Option<u64>, bytes_max: u64) -> Result<Trimmed, Fault> {
         let mut command = self.trim.call(2);
         command.push(&self.keys.log);
         command.push(&self.keys.meta);
-        command.push_number(not_before_ms);
+        command.push(age_ms.map(|age| age.to_string()).unwrap_or_default());
         command.push_number(bytes_max);
         let reply = self.run_one(&self.trim, command).await?;
         let numbers: Vec<_> = reply.array().unwrap_or_default().iter().filter_map(Reply::number).collect();

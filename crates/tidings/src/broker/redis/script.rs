@@ -29,6 +29,21 @@ impl Script {
     }
 }
 
+/// Defines `clock`: the server's time in milliseconds since 1970, or nothing where an ACL lets the caller see none.
+macro_rules! clock {
+    () => {
+        r"
+local function clock()
+  local time = redis.pcall('TIME')
+  if not time.err then return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) end
+  local info = redis.pcall('INFO', 'server')
+  local micros = type(info) == 'string' and string.match(info, 'server_time_usec:(%d+)')
+  return micros and math.floor(tonumber(micros) / 1000)
+end
+"
+    };
+}
+
 /// Appends publishes.
 ///
 /// `KEYS`: log, meta, epochs, then the keys of idempotency; where messages are captured, last the lease and the place. `ARGV`: epoch,
@@ -188,8 +203,10 @@ return 0
 /// Only reads: Redis runs it when it is full, or a replica. `MULTI` is refused then.
 /// `KEYS`: log, meta, epochs, the versions of all tables. `ARGV`: how the name of a table's rows begins.
 /// Answers the rows; head, tag, epoch and replication id of meta; the id of the oldest entry or nothing; the server's
-/// replication id, empty where it tells none; the versions, empty for a table that has no rows.
-pub(super) const HEAD: &str = r"
+/// replication id, empty where it tells none; the versions, empty for a table that has no rows; the server's time.
+pub(super) const HEAD: &str = concat!(
+    clock!(),
+    r"
 local info = redis.pcall('INFO', 'replication')
 local replid = type(info) == 'string' and string.match(info, 'master_replid:(%w+)')
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
@@ -202,9 +219,11 @@ return {
   redis.call('HMGET', KEYS[2], 'head', 'tag', 'epoch', 'replid'),
   oldest and oldest[1] or false,
   replid or '',
-  versions
+  versions,
+  clock() or false
 }
-";
+"
+);
 
 /// Begins an epoch at the head.
 ///
@@ -247,10 +266,13 @@ return {'begun', row}
 
 /// Drops old entries, never the newest.
 ///
-/// `KEYS`: log, meta. `ARGV`: milliseconds since 1970 before which entries are too old, bytes of the log.
+/// `KEYS`: log, meta. `ARGV`: milliseconds for which entries are kept by the server's clock, or nothing where age is not to
+/// count; bytes of the log.
 /// Answers the oldest offset that is kept, the bytes before, how many were dropped. Offsets have no holes, so the first entry
 /// that is young enough is found by halving; bytes are what Redis itself estimates.
-pub(super) const TRIM: &str = r"
+pub(super) const TRIM: &str = concat!(
+    clock!(),
+    r"
 local log = KEYS[1]
 local function at(id)
   local entry = redis.call('XRANGE', log, id, '+', 'COUNT', 1)[1]
@@ -259,7 +281,8 @@ end
 local length = redis.call('XLEN', log)
 if length == 0 then return {0, 0, 0} end
 local head = tonumber(redis.call('HGET', KEYS[2], 'head'))
-local limit = tonumber(ARGV[1])
+local now = ARGV[1] ~= '' and clock()
+local limit = now and now - tonumber(ARGV[1]) or 0
 local published, first = at('-')
 local low = tonumber(string.match(first, '^%d+'))
 local high = head
@@ -276,4 +299,5 @@ end
 local dropped = redis.call('XTRIM', log, 'MINID', '~', string.format('%.0f-0', low), 'LIMIT', 100000)
 first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1][1]
 return {tonumber(string.match(first, '^%d+')), bytes, dropped}
-";
+"
+);

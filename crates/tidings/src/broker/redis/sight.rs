@@ -28,6 +28,8 @@ struct State {
     unread: Option<String>,
     /// Why nothing is heard of what is not stored; before the first connection nothing was.
     unheard: Option<String>,
+    /// Whether the clocks of Redis and of this machine agree; none before they were compared.
+    is_in_time: Option<bool>,
     /// Whether `newest` is an epoch of the server that Redis is now.
     is_settled: bool,
     /// Why nothing can be appended; before the first write nothing was.
@@ -47,6 +49,7 @@ impl Sight {
                 seen,
                 unread,
                 unheard,
+                is_in_time: None,
                 is_settled: false,
                 unwritten: Some("nothing was written to redis yet".to_owned()),
                 uncaptured: None,
@@ -146,6 +149,16 @@ impl Sight {
 
     pub(super) fn is_not_written(&self, why: String) {
         self.state().unwritten = Some(why);
+    }
+
+    /// Whether the clocks of Redis and of this machine agree.
+    pub(super) fn is_in_time(&self) -> bool {
+        self.state().is_in_time == Some(true)
+    }
+
+    /// The clocks agree, or do not. Answers how it was before.
+    pub(super) fn set_in_time(&self, is_in_time: bool) -> Option<bool> {
+        self.state().is_in_time.replace(is_in_time)
     }
 
     pub(super) fn is_captured(&self) {

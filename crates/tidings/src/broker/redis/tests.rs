@@ -1,4 +1,5 @@
 mod appends;
+mod clocks;
 mod damage;
 mod epochs;
 mod following;

@@ -1,4 +1,4 @@
-use super::*;
+use super::{tables::begun_or_there, *};
 
 /// Long enough that a test which waits for it in vain fails by being slow, not by chance.
 const BLOCK: Duration = Duration::from_secs(60);
@@ -77,23 +77,40 @@ async fn an_entry_that_no_hub_wrote_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn what_is_too_old_is_trimmed_but_never_the_newest() {
+    const SECOND: u64 = 1000;
     let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
     let link = begun(&redis).await;
-    let none = link.trim(u64::MAX >> 12, u64::MAX >> 12).await.unwrap();
+    let none = link.trim(Some(0), u64::MAX >> 12).await.unwrap();
     assert_eq!((none.oldest, none.dropped), (None, 0));
+    // Event n was published 100 - n minutes ago, by the clock of Redis.
+    let now = link.head().await.unwrap().now.unwrap();
     let aged = |number: u32| {
         let mut event = event("a", number);
-        event.draft.published_at = 1000 + u64::from(number);
+        event.draft.published_at = now - u64::from(100 - number) * 60 * SECOND;
         event
     };
     link.append(&[publish((1..=50).map(aged).collect::<Vec<_>>())], NOTHING_SEEN).await.unwrap();
-    let trimmed = link.trim(1000, 1 << 30).await.unwrap();
+    let trimmed = link.trim(Some(6000 * SECOND), 1 << 30).await.unwrap();
     assert_eq!((trimmed.oldest, trimmed.dropped), (Some(1), 0));
-    let trimmed = link.trim(1031, 1 << 30).await.unwrap();
+    let trimmed = link.trim(Some((69 * 60 + 30) * SECOND), 1 << 30).await.unwrap();
     assert_eq!((trimmed.oldest, trimmed.dropped), (Some(31), 30));
-    let trimmed = link.trim(5000, 1 << 30).await.unwrap();
+    let trimmed = link.trim(None, 1 << 30).await.unwrap();
+    assert_eq!((trimmed.oldest, trimmed.dropped), (Some(31), 0));
+    let trimmed = link.trim(Some(SECOND), 1 << 30).await.unwrap();
     assert_eq!((trimmed.oldest, trimmed.dropped), (Some(50), 19));
     link.append(&[publish([event("b", 51)])], seen(50, 50)).await.unwrap();
+}
+
+#[tokio::test]
+async fn time_is_told_where_an_acl_forbids_the_command() {
+    let redis = Process::start();
+    redis.tell("ACL SETUSER ann on >word ~* &* +@all -time").await;
+    let url = format!("redis://ann:word@127.0.0.1:{}", redis.port());
+    let link = Link::new(&Options { url: Secret::new(url), ..options(&redis) }).unwrap();
+    link.begin(new_epoch(EPOCH)).await.unwrap();
+    let told = link.head().await.unwrap().now.unwrap();
+    let now = begun_or_there(&redis).await.head().await.unwrap().now.unwrap();
+    assert!(now.abs_diff(told) < 60_000, "{told} {now}");
 }
 
 #[tokio::test]
@@ -103,9 +120,9 @@ async fn what_takes_too_much_room_is_trimmed() {
     let large = "x".repeat(10_000);
     let events: Vec<_> = (1..=100).map(|number| event(&large, number)).collect();
     link.append(&[publish(events)], NOTHING_SEEN).await.unwrap();
-    let trimmed = link.trim(0, 500_000).await.unwrap();
+    let trimmed = link.trim(None, 500_000).await.unwrap();
     assert!(trimmed.bytes > 900_000, "{trimmed:?}");
     let oldest = trimmed.oldest.unwrap();
     assert!((40..=70).contains(&oldest), "{trimmed:?}");
-    assert!(link.trim(0, 600_000).await.unwrap().bytes < 600_000);
+    assert!(link.trim(None, 600_000).await.unwrap().bytes < 600_000);
 }

@@ -6,10 +6,7 @@ use super::*;
 use crate::{
     broker::{Item, Unstored},
     config::LogSettings,
-    log::{
-        entry::Entry,
-        fixture::{START, TestWorld},
-    },
+    log::{entry::Entry, fixture::TestWorld},
 };
 
 struct Nobody;
@@ -36,7 +33,12 @@ impl Audience for Nobody {
 
 /// A node that has looked at Redis.
 pub(super) async fn node(redis: &Process) -> Follower {
-    let log = Log::replica(&LogSettings::default(), None, TestWorld::new(1)).unwrap();
+    node_in(redis, TestWorld::new(1)).await
+}
+
+/// A node with a clock of its own.
+pub(super) async fn node_in(redis: &Process, world: Arc<TestWorld>) -> Follower {
+    let log = Log::replica(&LogSettings::default(), None, world).unwrap();
     let (link, sight) = (Arc::new(link(redis)), Arc::new(Sight::new()));
     let table = crate::broker::redis::state::Table::new(link.clone(), "table", rand::random);
     let follower = Follower {
@@ -57,7 +59,7 @@ pub(super) async fn append(node: &Follower, text: &str, tag: u32) {
     let epoch = head.newest().unwrap().epoch;
     let witness = Witness { epoch, offset: head.offset, tag: head.tag };
     let mut event = event(text, tag);
-    event.draft.published_at = START;
+    event.draft.published_at = node.log.now();
     node.link.append(&[publish([event])], witness).await.unwrap();
 }
 

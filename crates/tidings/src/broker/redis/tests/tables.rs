@@ -59,7 +59,7 @@ impl Node {
     }
 }
 
-async fn begun_or_there(redis: &Process) -> Link {
+pub(super) async fn begun_or_there(redis: &Process) -> Link {
     let link = link(redis);
     let _ = link.begin(new_epoch(EPOCH)).await.unwrap();
     link

@@ -1,0 +1,74 @@
+//! Nodes whose clocks are wrong.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{
+    losses::{append, node_in},
+    *,
+};
+use crate::log::fixture::{START, TestWorld};
+
+const HOUR: u64 = 3_600_000;
+
+/// A clock that is right, but for this.
+fn clock(ahead_ms: i64) -> Arc<TestWorld> {
+    let world = TestWorld::new(1);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    world.advance(now.saturating_add_signed(ahead_ms).wrapping_sub(START));
+    world
+}
+
+fn trimmer(node: &Follower) -> Trimmer {
+    Trimmer {
+        link: node.link.clone(),
+        log: node.log.clone(),
+        sight: node.sight.clone(),
+        retention: (24 * HOUR, 1 << 30),
+        shared: node.shared.clone(),
+    }
+}
+
+#[tokio::test]
+async fn node_with_a_wrong_clock_trims_nothing_by_age() {
+    let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
+    for hours in [25, -25] {
+        let ahead = node_in(&redis, clock(hours * HOUR as i64)).await;
+        let right = node_in(&redis, clock(0)).await;
+        let before = right.link.head().await.unwrap().offset;
+        for tag in 1..=3 {
+            append(&right, "text", tag).await;
+        }
+        for node in [&ahead, &right] {
+            node.look_over().await.unwrap();
+            trimmer(node).trim().await.unwrap();
+            node.log.trim();
+            // Its own copy of the log goes by that clock, too.
+            assert_eq!(node.log.tag_at(before + 1), Tag(1), "{hours} h");
+        }
+        assert_eq!(right.link.range(before + 1, 10).await.unwrap().len(), 3, "{hours} h");
+        assert_eq!((ahead.sight.is_in_time(), right.sight.is_in_time()), (false, true));
+    }
+}
+
+#[tokio::test]
+async fn node_stamps_and_expires_by_the_clock_of_redis() {
+    let redis = Process::start();
+    let (behind, right) = (node_in(&redis, clock(-120_000)).await, node_in(&redis, clock(0)).await);
+    assert!(behind.log.now().abs_diff(right.log.now()) < 30_000);
+    // Those that are not apart by more than an answer may take go by their own clock: time does not jump.
+    let little = node_in(&redis, clock(0)).await;
+    let ours = little.log.own_now();
+    little.log.go_by_clock(400);
+    assert!(little.log.now().abs_diff(ours) <= 500);
+}
+
+#[tokio::test]
+async fn clock_that_was_set_right_is_gone_by_again() {
+    let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
+    let world = clock(-25 * HOUR as i64);
+    let one = node_in(&redis, world.clone()).await;
+    assert!(!one.sight.is_in_time());
+    world.advance(25 * HOUR);
+    one.look_over().await.unwrap();
+    assert!(one.sight.is_in_time());
+}
