@@ -171,10 +171,10 @@ impl Redis {
     }
 
     fn spawn(&self) -> io::Result<Child> {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::from(tidings_testkit::redis::server());
         command.args(["--port", &self.address.port().to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"]);
-        command.args(["--enable-debug-command", "local", "--dir"]).arg(&self.directory);
+        command.arg("--dir").arg(&self.directory);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn()
     }
 }

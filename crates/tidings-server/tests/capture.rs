@@ -422,7 +422,7 @@ fn event_of_several_channels_is_mirrored_on_each_that_is_listed() {
 #[test]
 fn refused_mirror_does_not_keep_the_event_from_the_log() {
     let redis = RedisServer::start();
-    let rules = ["on", ">p", "~{tidings}:*", "&{tidings}:*", "+@all"];
+    let rules = ["resetchannels", "on", ">p", "~{tidings}:*", "&{tidings}:*", "+@all"];
     redis.command(&[&["ACL", "SETUSER", "hub"], &rules[..]].concat());
     let url = redis.url().replace("redis://", "redis://hub:p@");
     let directory = Directory::new();

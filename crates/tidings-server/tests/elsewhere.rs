@@ -268,7 +268,7 @@ impl Sentinel {
             primary.port()
         );
         directory.write("sentinel.conf", &settings);
-        let process = Command::new("redis-server")
+        let process = tidings_testkit::redis::sentinel()
             .arg(directory.path().join("sentinel.conf"))
             .args(["--sentinel", "--dir"])
             .arg(directory.path())

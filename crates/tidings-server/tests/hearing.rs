@@ -10,7 +10,7 @@ fn hub_that_may_hear(redis: &RedisServer, directory: &Directory, channels: &[&st
 }
 
 fn hub_with(redis: &RedisServer, directory: &Directory, channels: &[&str], settings: &[(&str, &str)]) -> Hub {
-    let user = ["ACL", "SETUSER", "hub", "reset", "on", ">word", "+@all", "~*"];
+    let user = ["ACL", "SETUSER", "hub", "reset", "resetchannels", "on", ">word", "+@all", "~*"];
     redis.command(&[&user[..], channels].concat());
     let url = format!("redis://hub:word@{}", redis.authority());
     Hub::with_redis_at(directory, &url, settings)

@@ -165,12 +165,12 @@ impl RedisServer {
     /// Starts the process and waits until it answers; no if it ended instead.
     fn spawn(&self) -> bool {
         let append = if self.keeps == Keeps::Everything { "yes" } else { "no" };
-        let mut command = Command::new("redis-server");
+        let mut command = tidings_testkit::redis::server();
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--appendonly", append, "--appendfsync", "always", "--repl-diskless-sync-delay", "0"]);
-        command.args(["--enable-debug-command", "local", "--dir"]).arg(self.directory.path());
+        command.arg("--dir").arg(self.directory.path());
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("redis-server cannot be run; install Debian's redis-server");
+        let mut child = command.spawn().unwrap();
         let mut answers = false;
         let mut ended = false;
         eventually("Redis answers", || {

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     connection::{Broken, Connection},
+    fault::ErrorReply,
     server::Server,
     wire::{Command, Reply, TEXT_BYTES_MAX},
 };
@@ -191,7 +192,7 @@ impl Door {
         }
         let error = if let Reply::Error(error) = &replies[0] { error } else { "" };
         // Whatever else it says of this key, it may do what it is asked for then.
-        if UNABLE.iter().any(|word| error.starts_with(word)) {
+        if UNABLE.contains(&ErrorReply::parse(error).code) {
             return Err(Broken(format!("redis refused: {error}")));
         }
         let moved_to = cluster::moved(error, connection.host());

@@ -15,6 +15,7 @@ use self::asked::{Asked, Question};
 use super::{
     connection::{Broken, Connection},
     door::Door,
+    fault::ErrorReply,
     wire::Reply,
 };
 use crate::config::RedisHost;
@@ -312,9 +313,11 @@ impl Ears {
     fn was_refused(&mut self, error: &str) -> Result<Option<Heard>, Broken> {
         let reason = format!("redis refused: {error}");
         let wishes = match self.asked.next() {
-            Some(Question::Subscribe(wishes)) if error.starts_with(NO_PERMISSION) => wishes,
+            Some(Question::Subscribe(wishes)) if ErrorReply::parse(error).code == NO_PERMISSION => wishes,
             // It is heard on, and nobody wants it.
-            Some(Question::Unsubscribe(_)) if error.starts_with(NO_PERMISSION) => return Ok(None),
+            Some(Question::Unsubscribe(_)) if ErrorReply::parse(error).code == NO_PERMISSION => {
+                return Ok(None);
+            }
             _ => return Err(Broken(reason)),
         };
         if wishes.contains(&self.first) {

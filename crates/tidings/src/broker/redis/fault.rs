@@ -1,7 +1,10 @@
 //! Why a call to Redis has no answer, and what is known of its effect.
 
+mod error_reply;
+
 use std::fmt;
 
+pub(super) use self::error_reply::ErrorReply;
 use super::wire::Reply;
 use crate::error::{Code, Error};
 
@@ -16,7 +19,7 @@ pub(crate) enum Fault {
     Damaged { offset: Option<u64>, fault: String },
 }
 
-/// How a refusal begins where the server did nothing at all.
+/// Codes of refusals where the server did nothing at all. A script gets those that refuse a write at its first one.
 const REFUSALS: &[&str] = &[
     "NOSCRIPT",
     "OOM",
@@ -36,13 +39,26 @@ const REFUSALS: &[&str] = &[
     "TRYAGAIN",
     "EXECABORT",
 ];
+/// Refusals without a code of their own, which a script returns from its first write.
+const REFUSALS_OF_WRITES: &[&str] = &[
+    "The user executing the script can't",
+    "ACL failure in script",
+    "The ID specified in XADD is equal or smaller",
+];
+/// A script that has written cannot be killed.
+const KILLED: &str = "Script killed by user";
 
 impl Fault {
     /// Sorts the text of an error reply.
     pub(super) fn of_reply(text: &str) -> Self {
-        let word = text.split(' ').next().unwrap_or_default();
-        if REFUSALS.contains(&word) {
-            let why = match word {
+        let error = ErrorReply::parse(text);
+        let fact = error.text.strip_prefix("ERR ").unwrap_or(error.text);
+        let begins = |refusal: &&str| fact.starts_with(*refusal);
+        let is_refusal = REFUSALS.contains(&error.code)
+            || begins(&KILLED)
+            || !error.ended_script && REFUSALS_OF_WRITES.iter().any(begins);
+        if is_refusal {
+            let why = match error.code {
                 "MOVED" => "; the nodes of the cluster do not agree on which has the log",
                 "ASK" | "TRYAGAIN" => "; the log is on its way to another node of the cluster",
                 "READONLY" => "; it is a replica",
@@ -98,3 +114,6 @@ pub(super) fn whole(reply: Reply) -> Result<Reply, Fault> {
         other => Ok(other),
     }
 }
+
+#[cfg(test)]
+mod tests;

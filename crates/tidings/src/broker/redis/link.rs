@@ -14,7 +14,7 @@ use super::{
     door::Door,
     ears::Wish,
     epochs::{self, At, Begun, Head, NewEpoch},
-    fault::{Fault, whole},
+    fault::{ErrorReply, Fault, whole},
     live::{Live, Word},
     mirror::Mirror,
     record::{self, Stored},
@@ -363,7 +363,7 @@ impl Link {
     /// Runs commands of which the first calls a script, which is made known to the server first where it is not.
     pub(super) async fn run(&self, script: &Script, mut commands: Vec<Command>) -> Result<Vec<Reply>, Fault> {
         let replies = self.pool.ask(&commands, 0).await?;
-        if !matches!(&replies[0], Reply::Error(error) if error.starts_with("NOSCRIPT")) {
+        if !matches!(&replies[0], Reply::Error(error) if ErrorReply::parse(error).code == "NOSCRIPT") {
             return Ok(replies);
         }
         commands.insert(0, script.load());

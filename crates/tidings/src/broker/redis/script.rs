@@ -90,8 +90,10 @@ for _ = 1, tonumber(ARGV[9]) do
   at = start
   for event = 1, have_keys and events or 0 do
     local more = tonumber(ARGV[at])
-    local known = more > 0 and ARGV[at + 3] ~= '0' and redis.call('GET', KEYS[tonumber(ARGV[at + 3])])
-    local fingerprint, place, of = string.match(known or '', '^(%x+) (%d+ %x+) ?(%x*)$')
+    local known = more > 0 and ARGV[at + 3] ~= '0' and redis.pcall('GET', KEYS[tonumber(ARGV[at + 3])])
+    -- A value of another type is not the hub's: SET replaces it.
+    if type(known) ~= 'string' then known = '' end
+    local fingerprint, place, of = string.match(known, '^(%x+) (%d+ %x+) ?(%x*)$')
     if of == birth then
       if fingerprint == ARGV[at + 4] then
         repeats[event] = place

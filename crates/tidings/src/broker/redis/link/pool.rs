@@ -11,7 +11,7 @@ use crate::{
     broker::redis::{
         connection::{Broken, Connection},
         door::Door,
-        fault::Fault,
+        fault::{ErrorReply, Fault},
         wire::{Command, Reply, TEXT_BYTES_MAX},
     },
     metrics::Histogram,
@@ -21,7 +21,7 @@ use crate::{
 const CONNECTIONS_MAX: usize = 4;
 /// How often one call may be sent to another node of a cluster.
 const MOVES_MAX: usize = 4;
-/// How a refusal begins of a server that is not, or not now, the one to ask.
+/// Codes of refusals of a server that is not, or not now, the one to ask.
 const ELSEWHERE: &[&str] = &["MOVED", "READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN"];
 
 /// Opens connections as they are needed.
@@ -56,7 +56,7 @@ impl Pool {
         let mut moves = 0;
         loop {
             let replies = self.ask_once(commands, preparations, due).await?;
-            let has_moved = replies.iter().any(|reply| begins(reply, &["MOVED"]));
+            let has_moved = replies.iter().any(|reply| has_code(reply, &["MOVED"]));
             if has_moved && moves < MOVES_MAX {
                 moves += 1;
                 continue;
@@ -89,7 +89,7 @@ impl Pool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         match answered {
             // Another server may be the one to ask; whoever opens the next connection finds it.
-            Ok(replies) if replies.iter().any(|reply| begins(reply, ELSEWHERE)) => {
+            Ok(replies) if replies.iter().any(|reply| has_code(reply, ELSEWHERE)) => {
                 idle.clear();
                 Ok(replies)
             }
@@ -122,8 +122,8 @@ impl Pool {
     }
 }
 
-fn begins(reply: &Reply, words: &[&str]) -> bool {
-    matches!(reply, Reply::Error(error) if words.iter().any(|word| error.starts_with(word)))
+fn has_code(reply: &Reply, words: &[&str]) -> bool {
+    matches!(reply, Reply::Error(error) if words.contains(&ErrorReply::parse(error).code))
 }
 
 fn not_done(broken: &Broken) -> Fault {

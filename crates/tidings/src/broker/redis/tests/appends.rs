@@ -167,3 +167,15 @@ async fn a_server_that_forgot_the_script_is_told_it_again() {
     fill(&link, &["b"]).await;
     assert_eq!(texts(&link.range(1, 10).await.unwrap()), ["a", "b"]);
 }
+
+#[tokio::test]
+async fn a_foreign_value_at_an_idempotency_key_is_replaced() {
+    let redis = Process::start();
+    let link = begun(&redis).await;
+    redis.tell("LPUSH {test}:key:ann:k1 x").await;
+    let batch = [publish([event("a", 11)]), publish([keyed("b", 12, "ann", "k1")])];
+    let outcomes = link.append(&batch, NOTHING_SEEN).await.unwrap();
+    assert_eq!(outcomes, [Outcome::Appended(vec![stored(1, 11)]), Outcome::Appended(vec![stored(2, 12)])]);
+    let outcomes = link.append(&[publish([keyed("b", 13, "ann", "k1")])], seen(2, 12)).await.unwrap();
+    assert_eq!(outcomes, [Outcome::Appended(vec![repeat(2, 12)])]);
+}

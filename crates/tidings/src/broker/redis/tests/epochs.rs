@@ -1,5 +1,4 @@
 use super::*;
-use crate::broker::redis::wire::Reply;
 
 #[tokio::test]
 async fn of_two_that_begin_the_log_one_does() {
@@ -77,8 +76,7 @@ async fn another_servers_data_shows_by_its_replication_id() {
     let link = begun(&one).await;
     fill(&link, &["a"]).await;
     let before = link.head().await.unwrap();
-    one.tell(&format!("REPLICAOF 127.0.0.1 {}", other.port())).await;
-    assert_eq!(other.ask("WAIT 1 20000").await, Reply::Number(1));
+    one.follow(&other).await;
     let refused = link.append(&[publish([event("b", 2)])], seen(1, 1)).await;
     // It is empty, and read-only.
     assert!(matches!(refused, Err(AppendError::Refused(Refused::OldEpoch { newest: None }))), "{refused:?}");

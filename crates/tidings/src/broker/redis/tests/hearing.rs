@@ -191,7 +191,7 @@ async fn answers(ears: &mut Ears) -> (Vec<Wish>, Vec<Wish>) {
 /// A user who may hear `may.…`, and the first wish.
 async fn restricted() -> (Process, Link) {
     let redis = Process::start();
-    redis.tell("ACL SETUSER ann on >word ~* &may.* &first +@all").await;
+    redis.tell("ACL SETUSER ann resetchannels on >word ~* &may.* &first +@all").await;
     let url = Secret::new(format!("redis://ann:word@127.0.0.1:{}", redis.port()));
     let link = Link::new(&Options { url, ..options(&redis) }).unwrap();
     (redis, link)

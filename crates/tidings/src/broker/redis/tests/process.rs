@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::TcpListener,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
@@ -47,14 +47,14 @@ impl Process {
     }
 
     fn started(port: u16, dir: &std::path::Path, arguments: &[&str]) -> Option<Child> {
-        let mut child = Command::new("redis-server")
+        let mut child = tidings_testkit::redis::server()
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0", "--dir"])
+            .args(["--repl-diskless-sync-delay", "0", "--dir"])
             .arg(dir)
             .args(arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())))
             .stdout(Stdio::piped())
             .spawn()
-            .expect("redis-server is installed");
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         while lines.read_line(&mut line).unwrap() > 0 {
@@ -101,6 +101,15 @@ impl Process {
     pub(in crate::broker::redis) async fn tell(&self, words: &str) {
         let reply = self.ask(words).await;
         assert!(!matches!(reply, Reply::Error(_)), "{words}: {reply:?}");
+    }
+
+    /// Makes it a replica of another, and waits until it has all that the other has.
+    pub(in crate::broker::redis) async fn follow(&self, primary: &Self) {
+        self.tell(&format!("REPLICAOF 127.0.0.1 {}", primary.port)).await;
+        let is_up = |info: Reply| info.str().is_some_and(|text| text.contains("master_link_status:up"));
+        while !is_up(self.ask("INFO replication").await) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     pub(in crate::broker::redis) fn stop(&self) {

@@ -1,0 +1,43 @@
+//! The text of an error reply, in the words of each version of Redis and Valkey.
+
+/// An error reply without what the server put around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker::redis) struct ErrorReply<'a> {
+    /// The first word, such as `OOM`.
+    pub(in crate::broker::redis) code: &'a str,
+    /// The error that a command, or the script, gave.
+    pub(super) text: &'a str,
+    /// Whether an error of one command ended a script: what the script did before it stands.
+    pub(super) ended_script: bool,
+}
+
+impl<'a> ErrorReply<'a> {
+    /// Reads a text such as `OOM …`. An error inside a script comes as
+    /// - Redis 6.2, returned by the script: `@user_script: 55: -OOM …`
+    /// - Redis 6.2, which ended it: `ERR Error running script (call to f_…): @user_script:55: @user_script: 55: -OOM …`
+    /// - later versions, returned: `OOM …`
+    /// - later versions, which ended it: `OOM … script: …, on @user_script:55.`, or `… script: on @user_script:55.`
+    pub(in crate::broker::redis) fn parse(reply: &'a str) -> Self {
+        let ended = reply.strip_prefix("ERR Error running script").and_then(|rest| rest.split_once("): "));
+        let place = |(_, place): (_, &str)| place.contains("on @user_script:");
+        let ended_script = ended.is_some() || reply.rsplit_once(" script: ").is_some_and(place);
+        let mut text = ended.map_or(reply, |(_call, text)| text);
+        let mut is_wrapped = false;
+        while let Some(rest) = without_place(text) {
+            (text, is_wrapped) = (rest, true);
+        }
+        if is_wrapped {
+            text = text.strip_prefix('-').unwrap_or(text);
+        }
+        Self { code: text.split(' ').next().unwrap_or_default(), text, ended_script }
+    }
+}
+
+/// What follows `@user_script: 55: ` or `@user_script:55: `.
+fn without_place(text: &str) -> Option<&str> {
+    let (line, rest) = text.strip_prefix("@user_script:")?.split_once(": ")?;
+    line.trim_start().bytes().all(|byte| byte.is_ascii_digit()).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests;
