@@ -56,6 +56,7 @@ mod settings;
 mod shell;
 mod shutdown;
 mod streams;
+mod supervision;
 mod threats;
 mod tickets;
 mod token;

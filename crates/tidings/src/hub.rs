@@ -2,6 +2,7 @@
 
 mod history;
 mod seats;
+mod threads;
 
 use std::{
     sync::{Arc, Mutex, OnceLock, RwLock, Weak},
@@ -15,7 +16,8 @@ use tidings_protocol::{
 };
 use tokio::{sync::watch, time::Instant};
 
-pub(crate) use self::{history::iso_8601, seats::Seats};
+pub use self::threads::ThreadEnded;
+pub(crate) use self::{history::iso_8601, seats::Seats, threads::Threads};
 use crate::{
     auth::{Caller, Gate, PublishPermit, SubscribePermit},
     broker::{self, Published},
@@ -52,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) slots: Arc<limits::Connections>,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) metrics: Arc<Metrics>,
+    /// Which threads and tasks ended before the hub.
+    pub(crate) threads: Arc<Threads>,
     pub(crate) publisher: Publisher,
     /// What new connections are greeted with; none where the hub speaks plain HTTP.
     pub(crate) tls: Option<RwLock<Arc<rustls::ServerConfig>>>,
@@ -62,6 +66,13 @@ pub(crate) struct Parts {
     pub(crate) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Ends the threads and makes the log safe; taken by the one who shuts down.
     pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Drop for Parts {
+    /// A hub that is dropped lets go of its threads.
+    fn drop(&mut self) {
+        self.threads.may_end();
+    }
 }
 
 /// How far a hub is in its life.
@@ -205,7 +216,14 @@ impl Hub {
         let log = self.0.log.clone();
         let permit = permit.clone();
         let reading = tokio::task::spawn_blocking(move || history::read(&log, &permit, after, limit));
-        reading.await.map_err(|error| Error::new(Code::Internal, "reading the log panicked").caused_by(error))
+        let page = reading
+            .await
+            .map_err(|error| Error::new(Code::Internal, "reading the log panicked").caused_by(error))?;
+        if self.0.log.is_half_changed() {
+            let detail = "the log cannot be read after a fault of the hub; the hub must be started again";
+            return Err(Error::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1)));
+        }
+        Ok(page)
     }
 
     /// How many connections each channel or pattern has, as it was asked for.
@@ -247,8 +265,14 @@ impl Hub {
     /// Whether it can serve: `Err` says why not.
     ///
     /// # Errors
-    /// While it shuts down, or while the log cannot be written.
+    /// While it shuts down, while the log cannot be written, or once a thread has ended before the hub.
     pub fn readiness(&self) -> Result<(), Error> {
+        if let Some(ended) = self.0.threads.first() {
+            // The panic's message is for the log: everyone may ask whether a hub is ready.
+            let detail =
+                format!("thread {} ended, so the hub shuts down; it must be started again", ended.name());
+            return Err(Error::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1)));
+        }
         if self.is_draining() {
             return Err(shutting_down());
         }
@@ -278,6 +302,19 @@ impl Hub {
     /// The newest place in the log.
     pub fn position(&self) -> EventId {
         self.0.log.head()
+    }
+
+    /// Waits until the hub has ended, by [`Hub::shutdown`] or because one of its threads or tasks ended before it.
+    ///
+    /// The hub shuts down by itself after such an end. Streams are told to come back within 2 s at most; [`Hub::readiness`] is
+    /// an error from the first moment on. A process that embeds the hub should then start again.
+    ///
+    /// # Errors
+    /// Names the thread or task that ended before the hub.
+    pub async fn closed(&self) -> Result<(), ThreadEnded> {
+        // The sender is the hub's, so the channel stays open.
+        let _ = self.stage().wait_for(|stage| *stage == Stage::Ended).await;
+        self.0.threads.first().map_or(Ok(()), Err)
     }
 
     pub(crate) fn stage(&self) -> watch::Receiver<Stage> {

@@ -7,6 +7,7 @@ mod broker;
 pub mod config;
 mod connection;
 mod error;
+mod failpoint;
 mod files;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -28,7 +29,7 @@ pub use self::{
     broker::Published,
     connection::{ConnectionId, PositionStyle, Start, StreamOptions},
     error::{Code, Error},
-    hub::Hub,
+    hub::{Hub, ThreadEnded},
     node::{HubBuilder, serve, serve_with},
     publish::Publication,
     transport::hyper::EventStream,

@@ -279,6 +279,7 @@ impl Log {
         drafts: Vec<Draft>,
         once_kept: &mut dyn FnMut(),
     ) -> Result<Vec<Arc<Entry>>, StoreError> {
+        self.check_whole()?;
         let (head, newest) = {
             let state = self.state();
             (state.head, state.newest())
@@ -396,6 +397,10 @@ impl Log {
     /// # Errors
     /// What the store says.
     pub(crate) fn close(&self) -> Result<(), StoreError> {
+        if self.is_half_changed() {
+            // The next start reads it as after a kill.
+            return self.store.sync();
+        }
         self.store.close()
     }
 
@@ -409,7 +414,21 @@ impl Log {
     /// # Errors
     /// Says why not.
     pub(crate) fn writable(&self) -> Result<(), StoreError> {
+        self.check_whole()?;
         self.store.writable()
+    }
+
+    /// Whether a thread panicked while it changed the log. Nothing is appended or delivered from then on: an offset could be
+    /// given twice, and a reader could be led past an event. The hub ends soon, and a start reads the log anew.
+    pub(crate) fn is_half_changed(&self) -> bool {
+        self.state.is_poisoned()
+    }
+
+    fn check_whole(&self) -> Result<(), StoreError> {
+        if self.is_half_changed() {
+            return Err(StoreError::ReadOnly("a thread panicked while it changed the log".into()));
+        }
+        Ok(())
     }
 
     fn checkpoint(&self, is_kept: &dyn Fn(u64) -> bool) -> Checkpoint {
@@ -435,6 +454,9 @@ impl Log {
     /// `seen`.
     pub(crate) fn newer(&self, offset: u64, seen: u64, count_max: usize) -> Newer {
         let state = self.state();
+        if self.is_half_changed() {
+            return Newer { entries: Some(Vec::new()), head: offset, newest: state.newest(), seen };
+        }
         let follows = state.breaks.serial() == seen;
         let entries = follows.then(|| state.ring.above(offset, count_max)).flatten();
         Newer {
@@ -518,6 +540,7 @@ impl Log {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    // A panic under these locks is not passed on to every thread that reads: see `is_half_changed`.
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }

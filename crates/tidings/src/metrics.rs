@@ -37,6 +37,11 @@ struct Reason {
     reason: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Thread {
+    thread: String,
+}
+
 /// Counters and levels of one hub.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -60,7 +65,7 @@ pub(crate) struct Metrics {
     jwks_fetches: Counter,
     jwks_failures: Counter,
     refusals: Family<RefusalCode, Counter>,
-    cuts: Family<Reason, Counter>,
+    early: Early,
     limits: Family<Limit, Counter>,
     connections: Level,
     head: Level,
@@ -100,6 +105,31 @@ impl Durations {
                 "delivery_lag_seconds",
                 "Time from an event's publishedAt until it was written to streams that wait for it",
             ),
+        }
+    }
+}
+
+/// Of what ended early.
+struct Early {
+    connections: Family<Reason, Counter>,
+    threads: Family<Thread, Counter>,
+    requests: Counter,
+}
+
+impl Early {
+    fn new(it: &mut Registry) -> Self {
+        Self {
+            connections: family(
+                it,
+                "connections_cut",
+                "Connections cut for what their client did, by reason",
+            ),
+            threads: family(
+                it,
+                "thread_panics",
+                "Threads and tasks that panicked, or ended before the hub, by name",
+            ),
+            requests: counter(it, "request_panics", "Requests and reads of the log that panicked"),
         }
     }
 }
@@ -250,7 +280,7 @@ impl Metrics {
                 "requests_refused",
                 "Requests answered with a problem document, by its code",
             ),
-            cuts: family(it, "connections_cut", "Connections cut for what their client did, by reason"),
+            early: Early::new(it),
             limits: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
             connections: level(it, "connections", "Open streams"),
             head: level(it, "log_head", "Offset of the newest event"),
@@ -437,8 +467,16 @@ impl Metrics {
         self.refusals.get_or_create(&RefusalCode { code: code.to_string() }).inc();
     }
 
+    pub(crate) fn thread_ended(&self, thread: &str) {
+        self.early.threads.get_or_create(&Thread { thread: thread.to_owned() }).inc();
+    }
+
+    pub(crate) fn request_panicked(&self) {
+        self.early.requests.inc();
+    }
+
     pub(crate) fn connection_cut(&self, reason: &str) {
-        self.cuts.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+        self.early.connections.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
     pub(crate) fn limit_refused(&self, limit: &str) {

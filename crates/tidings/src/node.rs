@@ -5,6 +5,7 @@ mod order;
 mod reload;
 mod serve;
 mod shards;
+mod supervisor;
 mod tls;
 mod warden;
 
@@ -19,17 +20,21 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 pub use self::serve::{serve, serve_with};
+use self::supervisor::Supervisor;
 use crate::{
     auth::{Asker, Gate, Hook, Revocations},
     config::{AuthSettings, Durability, Settings},
     connection::Seat,
     error::{Code, Error},
-    hub::{Hub, Parts, Seats, Stage},
+    hub::{Hub, Parts, Seats, Stage, Threads},
     limits::{self, TrustedProxies},
     log::{Log, Recovered, World, entry::Millis},
     metrics::Metrics,
     publish::Publisher,
 };
+
+/// How long the threads may take to end after one of them has panicked.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Builds a [`Hub`].
 #[derive(Default)]
@@ -104,7 +109,11 @@ impl HubBuilder {
         let metrics = Arc::new(Metrics::with_fsyncs(log.fsyncs()));
         let seats = Arc::new(Seats::default());
         let gate = gate(&settings, self.hook, &log, &metrics).await?;
-        let order = order::start(&settings, &log, seats.clone(), &metrics)?;
+        let trusted_proxies = TrustedProxies::parse(&settings.limits.trusted_proxies)
+            .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?;
+        let threads = Threads::new(metrics.clone());
+        let supervisor = Supervisor::new(threads.clone());
+        let order = order::start(&settings, &log, seats.clone(), &metrics, &supervisor)?;
         if let Some(shelf) = order.shelf {
             gate.share_tickets(shelf);
         }
@@ -115,12 +124,12 @@ impl HubBuilder {
         let hub = Hub::new(Parts {
             publisher: Publisher::new(order.broker, metrics.clone(), &settings, move || clock.now()),
             slots: limits::Connections::new(&settings.limits),
-            trusted_proxies: TrustedProxies::parse(&settings.limits.trusted_proxies)
-                .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?,
+            trusted_proxies,
             gate,
             log,
             seats,
             metrics,
+            threads,
             tls,
             stage: watch::Sender::new(Stage::Ready),
             drain_deadline: OnceLock::new(),
@@ -128,7 +137,8 @@ impl HubBuilder {
             close: Mutex::new(Some(order.end)),
             settings,
         });
-        warden::start(&hub);
+        warden::start(&hub, &supervisor);
+        supervisor::end_with(&hub);
         Ok(hub)
     }
 }
@@ -166,18 +176,30 @@ impl Hub {
     ///
     /// Meanwhile requests are still answered: a stream says that it ends, and ends. [`serve`] closes its listeners after this.
     pub async fn shutdown(&self) {
+        self.shutdown_within(self.settings().shutdown.window).await;
+    }
+
+    async fn shutdown_within(&self, window: Duration) {
         let node = self.parts();
-        let window = node.settings.shutdown.window;
         if node.drain_deadline.set(Instant::now() + window).is_err() {
             return;
         }
+        node.threads.may_end();
         node.stage.send_replace(Stage::Draining);
         info!(connections = node.seats.count(), ?window, "shutting down");
         self.end_streams(window.mul_f64(0.8)).await;
         node.publisher.close();
         let close = node.close.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(close) = close {
-            let _ = tokio::task::spawn_blocking(close).await;
+            // A thread that panicked may have left others that wait for it.
+            let is_late = async {
+                node.threads.failed().await;
+                tokio::time::sleep(CLOSE_PATIENCE).await;
+            };
+            tokio::select! {
+                _ = tokio::task::spawn_blocking(close) => {}
+                () = is_late => warn!("threads did not end in time after one had panicked"),
+            }
         }
         node.stage.send_replace(Stage::Ended);
         info!("shut down");

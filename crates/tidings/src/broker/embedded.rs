@@ -3,7 +3,7 @@
 //! tells the hub, then answers the publishers.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError},
+    sync::{Arc, Mutex, OnceLock, TryLockError},
     thread::{self, Thread},
     time::Duration,
 };
@@ -19,6 +19,7 @@ use super::{Audience, Item, KeysUnderWay, Published, not_stored, shutting_down};
 use crate::{
     config::bounds::BODY_BYTES,
     error::{Code, Error},
+    failpoint,
     log::{
         Log,
         entry::{Draft, Entry, Unstored},
@@ -97,6 +98,17 @@ impl Ring for Bell {
     }
 }
 
+/// Wakes the writer if an append panics on the thread that brought it, so that the writer ends and the hub with it.
+struct PanicWatch<'a>(&'a Arc<Bell>);
+
+impl Drop for PanicWatch<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.ring();
+        }
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
         self.queue = None;
@@ -139,9 +151,13 @@ impl Broker {
         if publish.items.len() > APPENDED_NOW_MAX || queue.capacity() < QUEUE_MAX {
             return Some(publish);
         }
+        let _watch = PanicWatch(&self.bell);
         let committer = match self.committer.try_lock() {
             Ok(committer) => committer,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::Poisoned(_)) => {
+                let _ = publish.answer.send(Err(panicked()));
+                return None;
+            }
             Err(TryLockError::WouldBlock) => return Some(publish),
         };
         if !committer.log.appends_at_once() {
@@ -183,10 +199,16 @@ enum Slot {
 
 impl Writer {
     /// Serves until every [`Broker`] is gone and its publishes are answered.
+    ///
+    /// Returns early if an append has panicked on another thread: the log's state may be half changed then.
     pub(crate) fn run(mut self) {
         let _ = self.bell.0.set(thread::current());
         while let Some(first) = self.next() {
-            let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
+            failpoint::hit("tidings-writer");
+            let Ok(committer) = self.committer.lock() else {
+                let _ = first.answer.send(Err(panicked()));
+                return;
+            };
             let mut group = Group::default();
             let mut next = Some(first);
             while let Some(publish) = next {
@@ -204,12 +226,13 @@ impl Writer {
         }
     }
 
-    /// Waits for the next publish; none when nobody is left to bring one.
+    /// Waits for the next publish; none when nobody is left to bring one, or when an append has panicked.
     fn next(&mut self) -> Option<Publish> {
         loop {
             match self.queue.try_recv() {
                 Ok(publish) => return Some(publish),
                 Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if self.committer.is_poisoned() => return None,
                 Err(TryRecvError::Empty) => thread::park(),
             }
         }
@@ -352,7 +375,7 @@ fn refusal(error: &StoreError) -> Error {
         }
         // Only a restart helps, so a client need not ask again soon.
         StoreError::ReadOnly(_) => {
-            not_stored("the log is read-only after a fault of its disk; the hub must be restarted")
+            not_stored("the log is read-only after a fault; the hub must be restarted")
                 .retry_after(Duration::from_secs(60))
         }
         StoreError::NotStored(source) if source.kind() == std::io::ErrorKind::StorageFull => {
@@ -360,6 +383,12 @@ fn refusal(error: &StoreError) -> Error {
         }
         _ => not_stored("the log could not be written; the hub's own log says why"),
     }
+}
+
+/// Nothing is appended after a panic: the log's state may be half changed.
+fn panicked() -> Error {
+    not_stored("the log takes nothing more after a fault of the hub; the hub must be restarted")
+        .retry_after(Duration::from_secs(60))
 }
 
 fn gone() -> Error {

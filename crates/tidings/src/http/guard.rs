@@ -1,17 +1,20 @@
 //! What every request passes: which host it asks, and from which page it comes.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, panic::AssertUnwindSafe};
 
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
+use tracing::error;
 
 use super::error::{Counted, Refusal};
 use crate::{
     error::{Code, Error},
+    failpoint,
     hub::Hub,
 };
 
@@ -41,7 +44,8 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
     };
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if is_preflight && page.is_some() { preflight() } else { next.run(request).await };
+    let mut response =
+        if is_preflight && page.is_some() { preflight() } else { run(&hub, request, next).await };
     count(&hub, &response);
     if let Some(Page { origin, has_credentials }) = page {
         let headers = response.headers_mut();
@@ -54,6 +58,21 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
     // What a cookie was shown for must not be another's from a cache on the way; what may be kept says so itself.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(NO_STORE);
     vary(response)
+}
+
+/// Has the routes answer. A panic is answered with 500: it must not end the thread that serves others, too.
+async fn run(hub: &Hub, request: Request, next: Next) -> Response {
+    let answering = async {
+        failpoint::hit("request");
+        next.run(request).await
+    };
+    let Ok(response) = AssertUnwindSafe(answering).catch_unwind().await else {
+        error!("answering a request panicked");
+        hub.metrics().request_panicked();
+        let detail = "the hub failed at this request; its log says why";
+        return Refusal(Error::new(Code::Internal, detail)).into_response();
+    };
+    response
 }
 
 fn count(hub: &Hub, response: &Response) {

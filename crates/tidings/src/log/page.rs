@@ -142,6 +142,9 @@ impl Log {
     /// Reads the next stretch for a connection. What is not at hand is named only; see [`Page::missing`].
     pub(crate) fn page(&self, ask: &Ask<'_>) -> Page {
         let state = self.state();
+        if self.is_half_changed() {
+            return Page { is_last: true, seen: ask.seen, ..state.empty_page(ask, ask.told) };
+        }
         if ask.seen != state.breaks.serial() {
             return state.page_over_break(ask);
         }

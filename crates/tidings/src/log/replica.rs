@@ -181,6 +181,7 @@ impl Log {
     /// # Errors
     /// Why nothing was placed.
     pub(crate) fn place(&self, placed: Vec<Placed>) -> Result<Vec<Arc<Entry>>, Misplaced> {
+        self.check_whole().map_err(Misplaced::NotKept)?;
         let (new, newest) = {
             let state = self.state();
             (state.new_of(placed)?, state.newest())

@@ -315,3 +315,35 @@ fn a_ring_that_is_full_is_warm() {
     let bytes = log.usage().ring_bytes;
     assert!(bytes <= 32 << 10 && bytes > 30 << 10, "{bytes}");
 }
+
+#[test]
+fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
+    let log = memory_log(&settings(100), &TestWorld::new(1));
+    let all = subscriptions(&["**"]);
+    let attached = log.attach(&Start::Now, &all);
+    append_each(&log, [draft("a", "before")]);
+    let ask = page::Ask {
+        subscriptions: &all,
+        cursor: attached.cursor,
+        skips: &[],
+        told: attached.told,
+        seen: attached.seen,
+        through: u64::MAX,
+        overtaking_max: 0,
+        may_join: true,
+    };
+    assert_eq!(log.page(&ask).steps.len(), 1);
+    assert_eq!(log.newer(0, attached.seen, 10).entries.unwrap().len(), 1);
+
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _state = log.state_mut();
+        panic!("in the middle of a change");
+    }));
+    assert!(panicked.is_err());
+    assert!(matches!(log.append(vec![draft("a", "after")]), Err(StoreError::ReadOnly(_))));
+    assert!(log.writable().is_err());
+    let page = log.page(&ask);
+    assert!(page.steps.is_empty() && page.is_last && page.end.unwrap().0 == ask.cursor);
+    let newer = log.newer(0, attached.seen, 10);
+    assert_eq!((newer.entries.unwrap().len(), newer.head), (0, 0));
+}

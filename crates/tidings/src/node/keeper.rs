@@ -7,15 +7,17 @@ use std::{
         Arc,
         mpsc::{RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use tracing::error;
 
+use super::supervisor::Supervisor;
 use crate::{
     broker::embedded::Writer,
     config::{Durability, LogSettings},
+    failpoint,
     log::Log,
 };
 
@@ -32,23 +34,28 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(log: &Arc<Log>, writer: Option<Writer>, settings: &LogSettings) -> io::Result<Self> {
-        let thread = || thread::Builder::new().name("tidings-writer".into());
+    pub(super) fn start(
+        log: &Arc<Log>,
+        writer: Option<Writer>,
+        settings: &LogSettings,
+        supervisor: &Supervisor,
+    ) -> io::Result<Self> {
         let is_shared = writer.is_none();
-        let writer = writer.map(|writer| thread().spawn(move || writer.run())).transpose()?;
+        let start = |writer: Writer| supervisor.start("tidings-writer", move || writer.run());
+        let writer = writer.map(start).transpose()?;
         let mut tickers = Vec::new();
         if settings.durability == Durability::Interval && !is_shared {
             let log = log.clone();
-            tickers.push(ticker("tidings-sync", SYNC_INTERVAL, move || {
+            tickers.push(ticker(supervisor, "tidings-sync", SYNC_INTERVAL, move || {
                 if let Err(error) = log.sync() {
                     error!(%error, "the log is not safe and takes no more events");
                 }
             })?);
         }
-        tickers.push(warmer(log.clone())?);
+        tickers.push(warmer(supervisor, log.clone())?);
         let trim_interval = (settings.retention_age / 4).clamp(TRIM_INTERVALS.0, TRIM_INTERVALS.1);
         let log = log.clone();
-        tickers.push(ticker("tidings-trim", trim_interval, move || {
+        tickers.push(ticker(supervisor, "tidings-trim", trim_interval, move || {
             log.trim();
             if let Err(error) = log.maintain() {
                 error!(%error, "room on disk could not be taken back");
@@ -71,23 +78,26 @@ impl Keeper {
 }
 
 /// A thread that brings the newest entries back into memory, and ends then or when its sender is dropped.
-fn warmer(log: Arc<Log>) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
+fn warmer(supervisor: &Supervisor, log: Arc<Log>) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
     let (stop, stopped) = sync_channel(0);
-    let thread = thread::Builder::new()
-        .name("tidings-warm".into())
-        .spawn(move || while stopped.try_recv() == Err(TryRecvError::Empty) && log.warm() {})?;
+    let thread = supervisor.start_brief("tidings-warm", move || {
+        failpoint::hit("tidings-warm");
+        while stopped.try_recv() == Err(TryRecvError::Empty) && log.warm() {}
+    })?;
     Ok((stop, thread))
 }
 
 /// A thread that acts at an interval until its sender is dropped.
 fn ticker(
-    name: &str,
+    supervisor: &Supervisor,
+    name: &'static str,
     interval: Duration,
     mut act: impl FnMut() + Send + 'static,
 ) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
     let (stop, stopped) = sync_channel(0);
-    let thread = thread::Builder::new().name(name.into()).spawn(move || {
+    let thread = supervisor.start(name, move || {
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(interval) {
+            failpoint::hit(name);
             act();
         }
     })?;

@@ -11,7 +11,7 @@ use crate::{
     metrics::Metrics,
 };
 
-use super::keeper::Keeper;
+use super::{keeper::Keeper, supervisor::Supervisor};
 
 #[cfg(feature = "redis")]
 mod board;
@@ -37,12 +37,13 @@ pub(super) fn start(
     log: &Arc<Log>,
     audience: Arc<dyn Audience>,
     metrics: &Arc<Metrics>,
+    supervisor: &Supervisor,
 ) -> Result<Order, Error> {
     if settings.redis.is_some() {
-        return shared(settings, log, &audience, metrics);
+        return shared(settings, log, &audience, metrics, supervisor);
     }
     let (broker, writer) = embedded::embedded(log.clone(), audience, metrics.clone());
-    let keeper = keeper(log, Some(writer), settings)?;
+    let keeper = keeper(log, Some(writer), settings, supervisor)?;
     let kept = log.clone();
     Ok(Order {
         broker: Broker::Embedded(broker),
@@ -53,8 +54,13 @@ pub(super) fn start(
     })
 }
 
-fn keeper(log: &Arc<Log>, writer: Option<embedded::Writer>, settings: &Settings) -> Result<Keeper, Error> {
-    Keeper::start(log, writer, &settings.log)
+fn keeper(
+    log: &Arc<Log>,
+    writer: Option<embedded::Writer>,
+    settings: &Settings,
+    supervisor: &Supervisor,
+) -> Result<Keeper, Error> {
+    Keeper::start(log, writer, &settings.log, supervisor)
         .map_err(|error| Error::new(Code::Internal, "a thread could not be started").caused_by(error))
 }
 
@@ -64,20 +70,24 @@ fn shared(
     log: &Arc<Log>,
     audience: &Arc<dyn Audience>,
     metrics: &Arc<Metrics>,
+    supervisor: &Supervisor,
 ) -> Result<Order, Error> {
     use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
     let parts = crate::broker::redis::parts(settings, log, audience, metrics, rand::random)?;
-    let keeper = keeper(log, None, settings)?;
+    let keeper = keeper(log, None, settings, supervisor)?;
     let sight = parts.sight.clone();
     log.when_unsure(Box::new(move || sight.ask()));
-    let appender = tokio::spawn(parts.appender.run());
+    let appender = tokio::spawn(supervisor.watch("tidings-appender", parts.appender.run()));
     let mut followers = JoinSet::new();
-    followers.spawn(parts.follower.run());
-    followers.spawn(parts.hearer.run());
-    followers.spawn(parts.trimmer.run());
+    followers.spawn(supervisor.watch("tidings-follower", parts.follower.run()));
+    followers.spawn(supervisor.watch("tidings-hearer", parts.hearer.run()));
+    followers.spawn(supervisor.watch("tidings-trimmer", parts.trimmer.run()));
     let (stop, stopped) = watch::channel(false);
-    let capturer = parts.capturer.map(|capturer| tokio::spawn(capturer.run(stopped)));
+    let capture = |capturer: crate::broker::redis::Capturer| {
+        tokio::spawn(supervisor.watch("tidings-capturer", capturer.run(stopped)))
+    };
+    let capturer = parts.capturer.map(capture);
     let (kept, runtime, sight) = (log.clone(), Handle::current(), parts.sight);
     let revocations = parts.revocations.clone();
     Ok(Order {
@@ -103,6 +113,7 @@ fn shared(
     _log: &Arc<Log>,
     _audience: &Arc<dyn Audience>,
     _metrics: &Arc<Metrics>,
+    _supervisor: &Supervisor,
 ) -> Result<Order, Error> {
     Err(Error::new(
         Code::BadRequest,

@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use self::acceptor::Acceptor;
-use super::{shards::Shards, tls};
+use super::{shards::Shards, supervisor::Supervisor, tls};
 use crate::{
     error::{Code, Error},
     hub::{Hub, Stage},
@@ -62,7 +62,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// With `server.tls` all of them speak TLS, with HTTP/2 and HTTP/1.1; see [`Hub::reload`] for new certificates.
 ///
 /// # Errors
-/// When a listener cannot be used.
+/// When a listener cannot be used, or when a thread or task has ended before the hub; see [`Hub::closed`].
 pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
     let router = hub.whole_router();
     serve_with(hub, router, listeners).await
@@ -73,12 +73,12 @@ pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
 /// Sockets are watched for readers that take nothing; served by other means, a stream cannot know that it is behind.
 ///
 /// # Errors
-/// When a listener cannot be used.
+/// When a listener cannot be used, or when a thread or task has ended before the hub; see [`Hub::closed`].
 pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -> Result<(), Error> {
     let site = Site { hub, router, connections: TaskTracker::new(), closing: CancellationToken::new() };
     let shards = Shards::start(&site.hub, &site.router, &onward(&site))
         .map_err(|error| Error::new(Code::Internal, "a shard could not be started").caused_by(error))?;
-    let acceptor = Acceptor::start(listeners, welcome(&site, shards.doors()))
+    let acceptor = Acceptor::start(&Supervisor::of(&site.hub), listeners, welcome(&site, shards.doors()))
         .map_err(|error| Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error))?;
     reached(&mut site.hub.stage(), Stage::Draining).await;
     shards.doors().drain();
@@ -89,7 +89,7 @@ pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -
     shards.end(GOODBYE).await;
     site.connections.close();
     site.connections.wait().await;
-    Ok(())
+    site.hub.closed().await.map_err(|ended| Error::new(Code::Internal, ended.to_string()))
 }
 
 /// What every connection is served with.

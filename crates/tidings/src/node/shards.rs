@@ -10,6 +10,7 @@ use std::{
 use axum::Router;
 use tokio::{runtime::Handle, task, time::timeout};
 
+use super::supervisor::Supervisor;
 use crate::{
     hub::Hub,
     transport::direct::{Doors, Onward, Reader, Shard},
@@ -33,18 +34,17 @@ impl Shards {
         let parts = hub.parts();
         let (mut doors, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
         let mut readers = Vec::with_capacity(READERS);
-        let reader = Reader::new(parts.log.clone());
+        let supervisor = Supervisor::of(hub);
+        let reader = Reader::new(parts.log.clone(), parts.metrics.clone());
         for number in 0..READERS {
             let reader = reader.clone();
-            let thread = thread::Builder::new().name(format!("tidings-reader-{number}"));
-            readers.push(thread.spawn(move || reader.run())?);
+            readers.push(supervisor.start(format!("tidings-reader-{number}"), move || reader.run())?);
         }
         for number in 0..cores {
             let shared = (parts.log.clone(), parts.metrics.clone(), reader.clone());
             let (router, runtime) = (router.clone(), Handle::current());
             let (shard, door) = Shard::new(shared, &parts.settings, router, runtime, onward.clone())?;
-            let thread = thread::Builder::new().name(format!("tidings-shard-{number}"));
-            threads.push(thread.spawn(move || shard.run())?);
+            threads.push(supervisor.start(format!("tidings-shard-{number}"), move || shard.run())?);
             parts.seats.tell(door.clone());
             doors.push(door);
         }

@@ -1,6 +1,6 @@
 //! Looks over open streams when rights may have changed, and ends those that may no longer be.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use rand::RngExt;
 use tidings_protocol::body::EndReason;
@@ -11,10 +11,12 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    auth::tell_again,
+    auth::{Board, tell_again},
     connection::{ConnectionId, Ending},
     hub::{Hub, Stage, WeakHub},
 };
+
+use super::supervisor::Supervisor;
 
 /// How often the identity provider's keys are fetched anew, about.
 const KEYS_INTERVAL: Duration = Duration::from_secs(60);
@@ -24,23 +26,29 @@ const LOOK_INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duratio
 const QUESTIONS_MAX: usize = 16;
 
 /// Starts the tasks, which end with the hub.
-pub(super) fn start(hub: &Hub) {
-    tokio::spawn(until_end(hub, review(hub.downgrade())));
-    tokio::spawn(until_end(hub, renew_keys(hub.downgrade())));
-    tokio::spawn(until_end(hub, ask_again(hub.downgrade())));
-    tokio::spawn(until_end(hub, hear(hub.downgrade())));
+pub(super) fn start(hub: &Hub, supervisor: &Supervisor) {
+    tokio::spawn(supervisor.watch("tidings-review", until_end(hub, review(hub.downgrade()))));
+    tokio::spawn(supervisor.watch("tidings-keys", until_end(hub, renew_keys(hub.downgrade()))));
+    tokio::spawn(supervisor.watch("tidings-hook", until_end(hub, ask_again(hub.downgrade()))));
+    if let Some(board) = hub.gate().board() {
+        tokio::spawn(supervisor.watch("tidings-revocations", until_end(hub, hear(hub.downgrade(), board))));
+    }
 }
 
 fn until_end<Work>(hub: &Hub, work: Work) -> impl Future<Output = ()> + use<Work>
 where
     Work: Future<Output = Option<()>>,
 {
-    let mut stage = hub.stage();
+    let (weak, mut stage) = (hub.downgrade(), hub.stage());
     async move {
         tokio::select! {
             _ = work => {}
             // An error says that the hub was dropped.
-            _ = stage.wait_for(|stage| *stage == Stage::Ended) => {}
+            _ = stage.wait_for(|stage| *stage == Stage::Ended) => return,
+        }
+        if weak.upgrade().is_none() {
+            // The work saw that the hub goes; here it has gone.
+            let _ = stage.wait_for(|_| false).await;
         }
     }
 }
@@ -65,8 +73,7 @@ async fn review(weak: WeakHub) -> Option<()> {
 }
 
 /// Refuses whom other nodes refuse, and tells them of those that they do not know.
-async fn hear(weak: WeakHub) -> Option<()> {
-    let board = weak.upgrade()?.gate().board()?;
+async fn hear(weak: WeakHub, board: Arc<dyn Board>) -> Option<()> {
     loop {
         let news = board.news().await;
         let hub = weak.upgrade()?;

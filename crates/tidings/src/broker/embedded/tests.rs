@@ -273,3 +273,22 @@ async fn a_publish_that_found_no_room_in_time_was_surely_not_stored() {
     assert_eq!(error.code(), Code::NotStored);
     drop(answers);
 }
+
+#[tokio::test]
+async fn panic_within_an_append_ends_the_writer_and_refuses_what_follows() {
+    let mut bench = Bench::new(10);
+    bench.start();
+    bench.broker.append(vec![stored("before")]).await.unwrap();
+    // As an append does on the thread of a publisher.
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _watch = PanicWatch(&bench.broker.bell);
+        let _committer = bench.broker.committer.lock().unwrap();
+        panic!("in the middle of an append");
+    }));
+    assert!(panicked.is_err());
+    // Nothing else wakes it.
+    bench.thread.take().unwrap().join().unwrap();
+    let error = bench.broker.append(vec![stored("after")]).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotStored);
+    assert_eq!(bench.log.head().offset, 1);
+}

@@ -4,12 +4,14 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
 use tracing::{error, warn};
+
+use crate::{failpoint, node::supervisor::Supervisor};
 
 /// How long to wait after the system could not give another socket.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,6 +26,7 @@ pub(super) struct Acceptor {
 impl Acceptor {
     /// Starts to take connections, and gives each to `welcome`.
     pub(super) fn start(
+        supervisor: &Supervisor,
         listeners: Vec<TcpListener>,
         welcome: impl Fn(TcpStream, SocketAddr) + Send + 'static,
     ) -> io::Result<Self> {
@@ -36,8 +39,8 @@ impl Acceptor {
             poll.registry().register(&mut listener, Token(number), Interest::READABLE)?;
             doors.push(Door { listener, may_have_more: false });
         }
-        let thread = thread::Builder::new().name("tidings-accept".to_owned());
-        Ok(Self { bell, thread: thread.spawn(move || run(poll, doors, &welcome))? })
+        let thread = supervisor.start("tidings-accept", move || run(poll, doors, &welcome))?;
+        Ok(Self { bell, thread })
     }
 
     /// Takes what waits in the listeners' queues, closes them, and waits until the thread has ended.
@@ -67,6 +70,7 @@ fn run(mut poll: Poll, mut doors: Vec<Door>, welcome: &dyn Fn(TcpStream, SocketA
             }
             _ => {}
         }
+        failpoint::hit("tidings-accept");
         for event in &events {
             match event.token() {
                 BELL => return close(doors, welcome),

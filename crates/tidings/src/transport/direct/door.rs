@@ -29,7 +29,8 @@ impl Doors {
 
     /// Gives a connection to the shard that has the fewest.
     pub(crate) fn welcome(&self, socket: TcpStream, peer: SocketAddr) {
-        let Some(door) = self.0.iter().min_by_key(|door| door.guests.load(Ordering::Relaxed)) else { return };
+        let living = self.0.iter().filter(|door| !door.is_left.load(Ordering::Relaxed));
+        let Some(door) = living.min_by_key(|door| door.guests.load(Ordering::Relaxed)) else { return };
         door.guests.fetch_add(1, Ordering::Relaxed);
         door.put(|waiting| waiting.newcomers.push((socket, peer)));
     }
@@ -56,6 +57,8 @@ pub(crate) struct Door {
     waiting: Mutex<Waiting>,
     /// How many connections the shard has, those that wait to be taken among them.
     pub(super) guests: AtomicUsize,
+    /// The shard has ended: nothing is put here any more. Set while `waiting` is held.
+    is_left: AtomicBool,
     /// The shard looks at what waits before it sleeps; whoever finds this set has to wake it.
     is_asleep: AtomicBool,
     bell: mio::Waker,
@@ -93,6 +96,7 @@ impl Door {
         Arc::new(Self {
             waiting: Mutex::default(),
             guests: AtomicUsize::new(0),
+            is_left: AtomicBool::new(false),
             is_asleep: AtomicBool::new(false),
             bell,
             has_news: AtomicBool::new(false),
@@ -101,8 +105,21 @@ impl Door {
     }
 
     pub(super) fn put(self: &Arc<Self>, put: impl FnOnce(&mut Waiting)) {
-        put(&mut self.waiting());
+        let mut waiting = self.waiting();
+        if !self.is_left.load(Ordering::Relaxed) {
+            put(&mut waiting);
+        }
+        drop(waiting);
         wake::ring(self);
+    }
+
+    /// The shard has ended. Closes the connections that it has not taken.
+    pub(super) fn leave(&self) {
+        let mut waiting = self.waiting();
+        self.is_left.store(true, Ordering::Relaxed);
+        let left = std::mem::take(&mut *waiting);
+        drop(waiting);
+        drop(left);
     }
 
     /// Takes what waits; where nothing does, whoever puts something next rings.

@@ -4,11 +4,18 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
+use tracing::error;
+
 use super::door::Door;
-use crate::log::{Log, page::Page};
+use crate::{
+    failpoint,
+    log::{Log, page::Page},
+    metrics::Metrics,
+};
 
 /// Requests that are read together: what they miss is sorted, and held until all of it was read.
 const TOGETHER_MAX: usize = 256;
@@ -28,6 +35,7 @@ pub(super) struct Request {
 /// What waits to be read; each stream asks for one stretch at a time.
 pub(crate) struct Reader {
     log: Arc<Log>,
+    metrics: Arc<Metrics>,
     waiting: Mutex<Waiting>,
     bell: Condvar,
 }
@@ -43,14 +51,15 @@ struct Waiting {
 }
 
 impl Reader {
-    pub(crate) fn new(log: Arc<Log>) -> Arc<Self> {
-        Arc::new(Self { log, waiting: Mutex::default(), bell: Condvar::new() })
+    pub(crate) fn new(log: Arc<Log>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { log, metrics, waiting: Mutex::default(), bell: Condvar::new() })
     }
 
     /// Reads what it is asked to until it is closed. Any number of threads may.
     pub(crate) fn run(&self) {
         let mut requests = Vec::new();
         while self.take(&mut requests) {
+            failpoint::hit(thread::current().name().unwrap_or_default());
             self.read(&mut requests);
             self.waiting().busy -= 1;
         }
@@ -102,6 +111,10 @@ impl Reader {
             askers.push((door, place, serial));
         }
         let is_read = catch_unwind(AssertUnwindSafe(|| self.log.complete(&mut pages))).is_ok();
+        if !is_read {
+            error!(streams = askers.len(), "reading the log panicked; the streams that asked are closed");
+            self.metrics.request_panicked();
+        }
         let mut answers = askers.into_iter().zip(pages).peekable();
         while let Some(((door, ..), _)) = answers.peek() {
             let door = door.clone();

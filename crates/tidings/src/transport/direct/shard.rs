@@ -29,6 +29,7 @@ use super::{
 use crate::{
     config::Settings,
     connection::{Lists, Opened},
+    failpoint,
     log::{
         Log, Newer,
         entry::{Entry, Millis},
@@ -46,6 +47,15 @@ const TOUCHED_MAX: usize = 4096;
 const LOOKS_MAX: usize = 32;
 /// Events of the sockets that are taken at once.
 const EVENTS_MAX: usize = 1024;
+
+/// Closes the door when the shard ends, however it ends.
+struct Leaving(Arc<Door>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
 
 /// A shard before its thread runs.
 pub(crate) struct Shard {
@@ -130,11 +140,14 @@ impl Shard {
     pub(crate) fn run(mut self) {
         let runtime = self.runtime.clone();
         let _within = runtime.enter();
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        let _leaving = Leaving(self.door.clone());
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut taken = Waiting::default();
         let mut again = Vec::new();
         let mut due = Vec::new();
         while !taken.is_closed && !self.is_finished() {
+            failpoint::hit(&name);
             self.reader.ask(&mut self.requests);
             let must_hurry = !again.is_empty() || !self.touched.is_empty() || !self.door.may_sleep();
             let sleep =

@@ -215,6 +215,7 @@ impl Visitor {
         let polled = catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(&mut context)));
         let Ok(polled) = polled else {
             error!("answering a request panicked; its connection is closed");
+            common.metrics.request_panicked();
             return Some(Next::Close);
         };
         let Poll::Ready(answer) = polled else { return Some(Next::Wait) };

@@ -1,8 +1,17 @@
 //! Connections that wait in a listener's queue when the hub ends.
 
-use std::{io::Read, net, sync::mpsc};
+use std::{
+    io::Read,
+    net,
+    sync::{Arc, mpsc},
+};
 
 use super::*;
+use crate::{hub::Threads, metrics::Metrics};
+
+fn supervisor() -> Supervisor {
+    Supervisor::new(Threads::new(Arc::new(Metrics::new())))
+}
 
 #[test]
 fn connections_in_the_queue_are_taken_before_the_listener_closes() {
@@ -12,7 +21,7 @@ fn connections_in_the_queue_are_taken_before_the_listener_closes() {
     let (taken, takes) = mpsc::sync_channel(CONNECTIONS);
     let (go_on, may_go_on) = mpsc::sync_channel::<()>(0);
     // The thread stops at the first connection, so that the queue of the other listener fills.
-    let acceptor = Acceptor::start(listeners.into(), move |socket, _| {
+    let acceptor = Acceptor::start(&supervisor(), listeners.into(), move |socket, _| {
         taken.send(socket).unwrap();
         let _ = may_go_on.recv();
     });

@@ -1,0 +1,106 @@
+//! Starts the threads and tasks of a hub, and ends the hub when one of them ends before it.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+
+use crate::{
+    failpoint,
+    hub::{Hub, Stage, Threads},
+};
+
+/// The window of a shutdown after a thread has ended, at most. What is left of the hub may not work.
+const FAULT_WINDOW: Duration = Duration::from_secs(2);
+
+/// Starts threads and tasks, and notes how each ends.
+#[derive(Clone)]
+pub(super) struct Supervisor(Arc<Threads>);
+
+impl Supervisor {
+    pub(super) fn new(threads: Arc<Threads>) -> Self {
+        Self(threads)
+    }
+
+    /// The one that started the threads of a hub.
+    pub(super) fn of(hub: &Hub) -> Self {
+        Self(hub.parts().threads.clone())
+    }
+
+    /// Starts a thread that lasts as long as the hub.
+    pub(super) fn start(
+        &self,
+        name: impl Into<String>,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        self.spawn(name.into(), work, false)
+    }
+
+    /// Starts a thread that ends when its work is done.
+    pub(super) fn start_brief(
+        &self,
+        name: impl Into<String>,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        self.spawn(name.into(), work, true)
+    }
+
+    fn spawn(
+        &self,
+        name: String,
+        work: impl FnOnce() + Send + 'static,
+        is_brief: bool,
+    ) -> io::Result<JoinHandle<()>> {
+        let threads = self.0.clone();
+        thread::Builder::new().name(name.clone()).spawn(move || {
+            // What the work owned is dropped by then; `node` and the log say which shared state is used after a panic.
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            threads.ended(&name, outcome, is_brief);
+        })
+    }
+
+    /// The work of a task that lasts as long as the hub.
+    pub(super) fn watch<Work>(
+        &self,
+        name: &'static str,
+        work: Work,
+    ) -> impl Future<Output = ()> + Send + use<Work>
+    where
+        Work: Future<Output = ()> + Send,
+    {
+        let threads = self.0.clone();
+        async move {
+            let work = async {
+                tokio::select! {
+                    () = work => {}
+                    () = failpoint::panicked(name) => {}
+                }
+            };
+            let outcome = AssertUnwindSafe(work).catch_unwind().await;
+            threads.ended(name, outcome, false);
+        }
+    }
+}
+
+/// Ends the hub when one of its threads or tasks has ended before it.
+pub(super) fn end_with(hub: &Hub) {
+    let (threads, weak, mut stage) = (hub.parts().threads.clone(), hub.downgrade(), hub.stage());
+    tokio::spawn(async move {
+        let has_failed = tokio::select! {
+            () = threads.failed() => true,
+            // An error says that the hub was dropped.
+            _ = stage.wait_for(|stage| *stage == Stage::Ended) => false,
+        };
+        if let Some(hub) = weak.upgrade().filter(|_| has_failed) {
+            hub.shutdown_within(hub.settings().shutdown.window.min(FAULT_WINDOW)).await;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests;
