@@ -18,7 +18,7 @@ mod server;
 mod subscriber;
 mod truth;
 
-use nodes::NodesPhase;
+use nodes::{Extra, NodesPhase};
 use phase::Phase;
 use report::Report;
 use truth::Gaps;
@@ -36,6 +36,9 @@ struct Arguments {
     /// Drives three nodes over one Redis with a replica, instead of one server.
     #[arg(long)]
     redis: bool,
+    /// Faults besides those that always come, with `--redis`.
+    #[arg(long, value_enum, requires = "redis", value_delimiter = ',')]
+    with: Vec<Extra>,
     /// Keeps logs and data where all is well, too.
     #[arg(long)]
     keep: bool,
@@ -99,7 +102,13 @@ async fn run(arguments: &Arguments, seed: u64, server: &Path, directory: &Path) 
     if arguments.redis {
         for (name, loses) in [("redis", false), ("redis loses", true)] {
             let time = Duration::from_secs(arguments.seconds) / 2;
-            let phase = NodesPhase { name, time, seed: seed.wrapping_add(loses.into()), loses };
+            let phase = NodesPhase {
+                name,
+                time,
+                seed: seed.wrapping_add(loses.into()),
+                loses,
+                with: arguments.with.clone(),
+            };
             report.phases.push(phase.run(server, &directory.join(name.replace(' ', "-"))).await);
         }
         return report;

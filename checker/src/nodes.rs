@@ -30,7 +30,8 @@ use ledger::Ledger;
 use publisher::Publisher;
 use reader::{Closing, Options, Reader, Record};
 use redis::Redis;
-use trouble::{Diary, NodeTrouble, Nodes, RedisTrouble, Site};
+pub(crate) use trouble::Extra;
+use trouble::{BLIND, Diary, NodeTrouble, Nodes, RedisTrouble, Site};
 
 const NODES: usize = 3;
 const PUBLISHERS: u32 = 4;
@@ -49,6 +50,8 @@ pub(crate) struct NodesPhase {
     pub(crate) seed: u64,
     /// Whether Redis is made to lose events, too.
     pub(crate) loses: bool,
+    /// Faults besides those that always come.
+    pub(crate) with: Vec<Extra>,
 }
 
 /// Those who publish and read, and what ends them.
@@ -67,6 +70,7 @@ impl NodesPhase {
         names
             .iter()
             .chain(&RedisTrouble::ALL.map(RedisTrouble::as_str))
+            .chain([&BLIND])
             .for_each(|name| figures.name_with(name, 0));
         let names = (0..CHANNELS).map(|channel| format!("nodes.{}.{channel}", ["a", "b"][channel % 2]));
         let ledger = Arc::new(Ledger::new(names.collect()));
@@ -76,6 +80,9 @@ impl NodesPhase {
             Err(text) => vec![Fault::new(FaultKind::Restart, text)],
         };
         faults.extend(self.not_exercised(&figures));
+        faults.extend((figures.named(BLIND) > 0).then(|| {
+            Fault::new(FaultKind::Stuck, "no node could be read while redis was full, though redis could")
+        }));
         let schedule = diary.write(directory);
         if !faults.is_empty() {
             eprintln!("what was done is in {}", schedule.display());
@@ -115,7 +122,7 @@ impl NodesPhase {
         // Who knows of a loss has to live on to tell it: of every two seeds one lets them.
         let pause_max = if self.loses && self.seed.is_multiple_of(2) { 8000 } else { 2000 };
         let (of_nodes, of_redis) = tokio::join!(
-            nodes.trouble(self.rng(1), until, pause_max),
+            nodes.trouble(self.rng(1), until, pause_max, &self.with),
             site.trouble(self.rng(2), until, self.loses)
         );
         of_nodes.and(of_redis)?;
@@ -188,6 +195,7 @@ impl NodesPhase {
         for node in 0..NODES {
             servers.push(Server::start(binary, &directory.join(format!("node-{node}")), &settings).await?);
         }
+        let addresses = servers.iter().map(Server::address).collect();
         let (ledger, figures, diary) = (Arc::clone(ledger), Arc::clone(figures), Arc::clone(diary));
         let nodes = Nodes {
             servers,
@@ -195,7 +203,7 @@ impl NodesPhase {
             figures: Arc::clone(&figures),
             diary: Arc::clone(&diary),
         };
-        Ok((Site { primary, replica, gate, ledger, figures, diary }, nodes))
+        Ok((Site { primary, replica, gate, nodes: addresses, ledger, figures, diary }, nodes))
     }
 
     fn clients(
@@ -250,7 +258,7 @@ impl NodesPhase {
         ];
         if self.time >= EXERCISED_MIN {
             needed.push(("killed nodes", figures.named(NodeTrouble::Kill.as_str())));
-            let all = if self.loses { RedisTrouble::LOSSY } else { RedisTrouble::HARMLESS };
+            let all = RedisTrouble::of(self.loses);
             needed.extend(all.iter().map(|trouble| (trouble.as_str(), figures.named(trouble.as_str()))));
         }
         let missing = needed.iter().filter(|(_, count)| *count == 0);

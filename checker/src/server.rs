@@ -31,6 +31,8 @@ pub(crate) struct Server {
     directory: PathBuf,
     address: SocketAddr,
     settings: Vec<(&'static str, String)>,
+    /// How far its clock is off, as `faketime` writes it, and the library that makes it so.
+    clock: Option<(&'static str, PathBuf)>,
     /// None while it is down.
     child: Option<Child>,
 }
@@ -53,8 +55,14 @@ impl Server {
         drop(listener);
         let mut settings = settings.to_vec();
         settings.push(("TIDINGS_SHUTDOWN_WINDOW", format!("{}ms", SHUTDOWN_WINDOW.as_millis())));
-        let mut server =
-            Self { binary: binary.into(), directory: directory.into(), address, settings, child: None };
+        let mut server = Self {
+            binary: binary.into(),
+            directory: directory.into(),
+            address,
+            settings,
+            clock: None,
+            child: None,
+        };
         server.restart().await?;
         Ok(server)
     }
@@ -114,6 +122,21 @@ impl Server {
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
         let pid = self.pid().ok_or("server process ended by itself")?;
         kill_process(pid, signal).map_err(|error| format!("server process cannot be signalled: {error}"))
+    }
+
+    /// Has the process see another wall clock from its next start on. The clock that durations are measured by stays true.
+    ///
+    /// # Errors
+    /// That Debian's package `faketime` is missing.
+    pub(crate) fn set_clock_offset(&mut self, offset: &'static str) -> Result<(), String> {
+        let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
+        let library = folders
+            .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
+            .find(|library| library.is_file());
+        let library =
+            library.ok_or("libfaketimeMT.so.1 is not installed; install Debian's package faketime")?;
+        self.clock = Some((offset, library));
+        Ok(())
     }
 
     fn pid(&self) -> Option<Pid> {
@@ -176,6 +199,12 @@ impl Server {
             if text.starts_with("TIDINGS_") || matches!(&*text, "REDIS_URL" | "NATS_URL" | "TEST_MODE") {
                 command.env_remove(&name);
             }
+        }
+        if let Some((offset, library)) = &self.clock {
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME", offset)
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
         command
             .arg("serve")

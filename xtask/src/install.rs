@@ -25,6 +25,8 @@ const PROGRAMS: &[Program] = &[
     Program { name: "unshare", package: "util-linux" },
     // Each test of several nodes starts one of its own.
     Program { name: "redis-server", package: "redis-server" },
+    // Gives a node of the checker a wrong clock.
+    Program { name: "faketime", package: "faketime" },
     // Stands before two hubs, as in `deploy/`.
     Program { name: "nginx", package: "nginx-light" },
     // The other proxies of the manual.

@@ -81,8 +81,12 @@ impl Truth {
                 let text = format!("the log has event {label} at {other} and at {place}");
                 faults.push(Fault::new(FaultKind::Duplicated, text));
             }
-            // What nobody answered for may land late.
-            if self.sent.get(label).is_some_and(|sent| sent.fate != Fate::Unknown) {
+            // What nobody answered for may land late. So may a repeat whose first, with its key, was lost meanwhile.
+            let may_be_late = |sent: &Sent| {
+                sent.fate == Fate::Unknown
+                    || (sent.is_doubtful && self.losses_after(sent.begun).next().is_some())
+            };
+            if self.sent.get(label).is_some_and(|sent| !may_be_late(sent)) {
                 if let Some(later) = last.get(&label.publisher).filter(|last| **last > *label) {
                     let text = format!("the log has event {label} at {place}, after {later}");
                     faults.push(Fault::new(FaultKind::Reordered, text));
@@ -160,7 +164,11 @@ impl Truth {
         let mut told: HashMap<&str, Moment> = HashMap::new();
         for seen in &record.seen {
             let Seen::Gap { reason, channels, requested, at, node } = seen else { continue };
-            let is_of_a_loss = matches!(reason, GapReason::Epoch | GapReason::Diverged | GapReason::Ahead);
+            // An open stream is told `lagged` where its node has passed over what Redis lost.
+            let is_of_a_loss = matches!(
+                reason,
+                GapReason::Epoch | GapReason::Diverged | GapReason::Ahead | GapReason::Lagged
+            );
             let names = self.channels.iter().filter(|name| record.wants(name) && seen.names(name));
             let (mut has_cause, mut is_new) = (false, false);
             for name in names {

@@ -51,6 +51,8 @@ pub(super) struct Sent {
     /// Before the first attempt.
     pub(super) begun: Moment,
     pub(super) fate: Fate,
+    /// An attempt was not answered: it may land late, and once more if what it repeats was lost meanwhile.
+    pub(super) is_doubtful: bool,
 }
 
 /// Events that Redis was made to forget.
@@ -99,12 +101,14 @@ impl Ledger {
 
     /// Notes an event that is about to be sent.
     pub(super) fn send(&self, label: Label, channels: Vec<usize>, data: String) {
-        let sent = Sent { channels, data, begun: self.now(), fate: Fate::Unknown };
+        let sent = Sent { channels, data, begun: self.now(), fate: Fate::Unknown, is_doubtful: false };
         self.state().sent.insert(label, sent);
     }
 
-    pub(super) fn settle(&self, label: Label, fate: Fate) {
-        self.state().sent.get_mut(&label).expect("it was sent").fate = fate;
+    pub(super) fn settle(&self, label: Label, fate: Fate, is_doubtful: bool) {
+        let mut state = self.state();
+        let sent = state.sent.get_mut(&label).expect("it was sent");
+        (sent.fate, sent.is_doubtful) = (fate, is_doubtful);
     }
 
     pub(super) fn lose(&self, loss: Loss) {

@@ -95,7 +95,7 @@ impl Publisher {
         let data = format!("{{\"p\":{},\"n\":{},\"pad\":\"{pad}\"}}", label.publisher, label.number);
         self.ledger.send(label, channels.clone(), data.clone());
         let mut stopped = None;
-        let mut fate = Fate::NotStored;
+        let (mut fate, mut is_doubtful) = (Fate::NotStored, false);
         loop {
             let node = self.rng.random_range(0..self.nodes.len());
             let request = self.request(node, label, &channels, &data, is_keyed);
@@ -106,7 +106,7 @@ impl Publisher {
                     break;
                 }
                 Attempt::NotStored => {}
-                Attempt::Unknown => fate = Fate::Unknown,
+                Attempt::Unknown => (fate, is_doubtful) = (Fate::Unknown, true),
                 Attempt::Refused(text) => {
                     let text = format!("publish of event {label} at node {node}: {text}");
                     self.faults.push(Fault::new(FaultKind::BrokenProtocol, text));
@@ -128,7 +128,7 @@ impl Publisher {
         if fate == Fate::Unknown {
             add(&self.figures.unknown, 1);
         }
-        self.ledger.settle(label, fate);
+        self.ledger.settle(label, fate, is_doubtful);
         label
     }
 

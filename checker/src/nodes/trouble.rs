@@ -1,24 +1,44 @@
 //! What is done to nodes and to Redis, when, in which order: drawn from a seed and written down.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::gate::Gate;
 use super::ledger::{Absence, Ledger, Loss, Moment};
 use super::log;
 use super::redis::Redis;
+use crate::http;
 use crate::report::Figures;
 use crate::server::Server;
 
 /// How long writes stand still while a replica comes into step.
 const STANDSTILL: &str = "8000";
+
+/// How far a node's clock goes wrong: ahead of all that retention keeps, and less than a window either way.
+const CLOCK_OFFSETS: [&str; 4] = ["+25h", "-3m", "+3m", "+0"];
+/// Keys that the log cannot do without.
+const EVICTED: [&str; 3] = ["{tidings}:log", "{tidings}:epochs", "{tidings}:meta"];
+/// What a node answers though Redis takes nothing.
+const PROBED: &str = "/api/v1/channels/nodes.a.0/events?limit=1";
+const PROBE_DEADLINE: Duration = Duration::from_millis(500);
+/// Counts times that Redis could be read and no node was.
+pub(super) const BLIND: &str = "nodes blind";
+
+/// Faults that have to be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Extra {
+    /// Nodes start with clocks that are wrong.
+    ClockSkew,
+}
 
 /// What is done to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +46,12 @@ pub(super) enum NodeTrouble {
     Kill,
     Terminate,
     Stop,
+    /// Starts again with another clock.
+    Skew,
 }
 
 impl NodeTrouble {
-    pub(super) const ALL: [Self; 3] = [Self::Kill, Self::Terminate, Self::Stop];
+    pub(super) const ALL: [Self; 4] = [Self::Kill, Self::Terminate, Self::Stop, Self::Skew];
     /// How often each comes, in whatever order, before all come again.
     const ROUND: [Self; 6] = [Self::Kill, Self::Kill, Self::Kill, Self::Terminate, Self::Stop, Self::Stop];
 
@@ -38,6 +60,7 @@ impl NodeTrouble {
             Self::Kill => "node killed",
             Self::Terminate => "node ended",
             Self::Stop => "node stopped",
+            Self::Skew => "node with other clock",
         }
     }
 }
@@ -53,15 +76,17 @@ pub(super) enum RedisTrouble {
     Restart,
     Failover,
     ThereAndBack,
+    Full,
     // From here on something is lost.
     RestartEmpty,
     Flush,
     LossyFailover,
     LossyThereAndBack,
+    Evict,
 }
 
 impl RedisTrouble {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::CutCalls,
         Self::CutPubSub,
         Self::HalfOpen,
@@ -70,15 +95,21 @@ impl RedisTrouble {
         Self::Restart,
         Self::Failover,
         Self::ThereAndBack,
+        Self::Full,
         Self::RestartEmpty,
         Self::Flush,
         Self::LossyFailover,
         Self::LossyThereAndBack,
+        Self::Evict,
     ];
-    /// Those that lose nothing.
-    pub(super) const HARMLESS: &[Self] = Self::ALL.split_at(8).0;
-    /// Those that lose something.
-    pub(super) const LOSSY: &[Self] = Self::ALL.split_at(8).1;
+    /// Those that lose nothing come first.
+    const HARMLESS: usize = 9;
+
+    /// Those that lose something, or nothing.
+    pub(super) fn of(loses: bool) -> &'static [Self] {
+        const SORTED: (&[RedisTrouble], &[RedisTrouble]) = RedisTrouble::ALL.split_at(RedisTrouble::HARMLESS);
+        if loses { SORTED.1 } else { SORTED.0 }
+    }
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -90,10 +121,12 @@ impl RedisTrouble {
             Self::Restart => "restart with data",
             Self::Failover => "failover in step",
             Self::ThereAndBack => "there and back",
+            Self::Full => "redis full",
             Self::RestartEmpty => "restart, no data",
             Self::Flush => "FLUSHALL",
             Self::LossyFailover => "lossy failover",
             Self::LossyThereAndBack => "same, there and back",
+            Self::Evict => "key evicted",
         }
     }
 }
@@ -143,8 +176,10 @@ impl Nodes {
         mut rng: StdRng,
         until: Moment,
         pause_max: u64,
+        with: &[Extra],
     ) -> Result<(), String> {
-        let mut left = vec![NodeTrouble::Kill];
+        let skew = with.contains(&Extra::ClockSkew).then_some(NodeTrouble::Skew);
+        let mut left: Vec<_> = skew.into_iter().chain([NodeTrouble::Kill]).collect();
         loop {
             sleep(millis(&mut rng, pause_max / 4, pause_max)).await;
             if self.ledger.now() >= until {
@@ -152,6 +187,7 @@ impl Nodes {
             }
             if left.is_empty() {
                 left = NodeTrouble::ROUND.to_vec();
+                left.extend(skew);
             }
             let trouble = left.swap_remove(rng.random_range(0..left.len()));
             let node = rng.random_range(0..self.servers.len());
@@ -175,6 +211,13 @@ impl Nodes {
                 server.signal(Signal::CONT)?;
             }
             NodeTrouble::Kill => server.kill().await?,
+            NodeTrouble::Skew => {
+                server.kill().await?;
+                let skews = self.figures.named(trouble.as_str());
+                let offset = CLOCK_OFFSETS[(skews as usize - 1) % CLOCK_OFFSETS.len()];
+                self.diary.note(format!("the clock of node {node} is {offset} off"));
+                server.set_clock_offset(offset)?;
+            }
             NodeTrouble::Terminate => server.terminate().await.map_err(|how| format!("node {node} {how}"))?,
         }
         if !is_remembered {
@@ -191,6 +234,7 @@ pub(super) struct Site {
     pub(super) primary: Redis,
     pub(super) replica: Redis,
     pub(super) gate: Gate,
+    pub(super) nodes: Vec<SocketAddr>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) figures: Arc<Figures>,
     pub(super) diary: Arc<Diary>,
@@ -209,20 +253,17 @@ impl Site {
     ) -> Result<(), String> {
         let (mut harmless, mut lossy) = (Vec::new(), Vec::new());
         // What it is about comes in any case, though it take longer.
-        let mut missing = if loses { RedisTrouble::LOSSY } else { RedisTrouble::HARMLESS }.to_vec();
+        let mut missing = RedisTrouble::of(loses).to_vec();
         loop {
             sleep(millis(&mut rng, 50, 2000)).await;
             let is_over = self.ledger.now() >= until;
             if is_over && missing.is_empty() {
                 return Ok(());
             }
-            let (bag, all) = if loses && rng.random_bool(0.7) {
-                (&mut lossy, RedisTrouble::LOSSY)
-            } else {
-                (&mut harmless, RedisTrouble::HARMLESS)
-            };
+            let draws_lossy = loses && rng.random_bool(0.7);
+            let bag = if draws_lossy { &mut lossy } else { &mut harmless };
             if bag.is_empty() {
-                bag.extend_from_slice(all);
+                bag.extend_from_slice(RedisTrouble::of(draws_lossy));
             }
             let drawn = bag.swap_remove(rng.random_range(0..bag.len()));
             let trouble = if is_over { missing[0] } else { drawn };
@@ -271,9 +312,46 @@ impl Site {
                 self.lose(trouble, begun, BTreeSet::new());
                 Ok(())
             }
+            RedisTrouble::Full => self.fill(rng).await,
+            RedisTrouble::Evict => {
+                let key = EVICTED[rng.random_range(0..EVICTED.len())];
+                let begun = self.ledger.now();
+                self.diary.note(format!("{key} is deleted"));
+                self.primary.say(&["DEL", key]).await?;
+                // The nodes begin the log anew, as after `FLUSHALL`.
+                self.lose(trouble, begun, BTreeSet::new());
+                Ok(())
+            }
             RedisTrouble::LossyFailover => self.fail_over_lossy(rng).await,
             RedisTrouble::LossyThereAndBack => self.there_and_back_lossy(rng).await,
         }
+    }
+
+    /// Lets Redis take nothing more for some seconds. Meanwhile a node that is up still answers reads.
+    async fn fill(&self, rng: &mut StdRng) -> Result<(), String> {
+        self.primary.say(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+        // Each node has to read where the log stands from a Redis that is full.
+        self.cut("normal").await?;
+        let until = Instant::now() + millis(rng, 3000, 6000);
+        // What was asked of Redis before it was full has its answer by then.
+        sleep(Duration::from_secs(1)).await;
+        let mut answers = BTreeSet::new();
+        let mut is_read = false;
+        while Instant::now() < until {
+            for node in &self.nodes {
+                let asked = timeout(PROBE_DEADLINE, http::get(*node, PROBED)).await;
+                let status = asked.ok().and_then(Result::ok).map(|(status, _)| status);
+                is_read |= status == Some(200);
+                answers.extend(status);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        self.primary.say(&["CONFIG", "SET", "maxmemory", "0"]).await?;
+        if !is_read {
+            self.figures.add_named(BLIND);
+            self.diary.note(format!("no node answered {PROBED} while redis was full: {answers:?}"));
+        }
+        Ok(())
     }
 
     async fn cut(&self, kind: &str) -> Result<(), String> {

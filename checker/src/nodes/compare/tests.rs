@@ -26,7 +26,10 @@ fn gap(reason: GapReason, second: u64) -> Seen {
 fn truth(seen: Vec<Seen>) -> Truth {
     let sent = |number: u64| {
         let fate = Fate::Acknowledged { place: place(number), at: at(number), node: 0 };
-        (label(number), Sent { channels: vec![0], data: String::new(), begun: at(number), fate })
+        (
+            label(number),
+            Sent { channels: vec![0], data: String::new(), begun: at(number), fate, is_doubtful: false },
+        )
     };
     let entry = |number| Entry { place: place(number), channels: vec![A.into()], label: label(number) };
     let subscriptions = vec![Subscription::parse(A).unwrap()];
@@ -88,6 +91,23 @@ fn log_that_is_not_what_was_answered_is_found() {
     let mut twice = truth(all());
     twice.log.push(Entry { place: place(4), ..twice.log[3].clone() });
     assert!(twice.compare().faults.iter().any(|fault| fault.kind == FaultKind::Duplicated));
+}
+
+#[test]
+fn repeat_may_land_late_where_an_attempt_was_not_answered_and_its_first_was_lost() {
+    // Event 0 was lost, and a repeat of it lands behind all others.
+    let late = |is_doubtful| {
+        let mut truth = truth_with_loss(vec![]);
+        truth.records.clear();
+        truth.log.push(Entry { place: place(9), channels: vec![A.into()], label: label(0) });
+        truth.sent.get_mut(&label(0)).unwrap().is_doubtful = is_doubtful;
+        truth
+    };
+    assert_eq!(late(true).compare_log().len(), 0);
+    assert_eq!(late(false).compare_log()[0].kind, FaultKind::Reordered);
+    let mut without_loss = late(true);
+    without_loss.losses.clear();
+    assert!(without_loss.compare_log().iter().any(|fault| fault.kind == FaultKind::Reordered));
 }
 
 #[test]
