@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidings_protocol::EventId;
 use tidings_protocol::sse::Event;
 
 use super::process::{Directory, Hub, eventually};
@@ -253,7 +254,14 @@ fn repeat_with_the_same_key_gets_the_answer_of_the_first() {
 
     let hub = Hub::serve(&directory, &[]);
     let again = with(&hub, CHANNEL, &key, "paid").is(200).json();
+    let id = |answer: &serde_json::Value| answer["id"].as_str().unwrap().parse::<EventId>().unwrap();
+    let newest = hub.publish("b", "x").parse::<EventId>().unwrap().epoch;
     assert_eq!(again["offset"], first["offset"]);
+    assert_eq!(
+        (id(&again).tag, id(&again).epoch),
+        (id(&first).tag, newest),
+        "the first's, in the newest epoch"
+    );
     with(&hub, CHANNEL, &key, "refunded").refuses(409, "idempotency_conflict");
     hub.stop();
     let hub = Hub::serve(&directory, &[]);

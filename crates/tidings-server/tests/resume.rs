@@ -319,3 +319,53 @@ fn stream_that_is_cut_at_any_byte_resumes_without_a_hole() {
         assert_eq!(seen, numbers(0..4), "cut at byte {cut}");
     }
 }
+
+#[test]
+fn history_counts_what_it_delivers() {
+    let both = "/api/v1/events?channel=a&channel=*";
+    for (path, expected) in [
+        (format!("{CHANNEL}?history=0"), &[][..]),
+        (format!("{CHANNEL}?history=1"), &["state 4"]),
+        (format!("{CHANNEL}?history=2"), &["3", "state 4"]),
+        (format!("{CHANNEL}?history=9"), &["1", "2", "3", "state 4"]),
+        (format!("{both}&history=3"), &["3", "state 4", "other"]),
+    ] {
+        let directory = Directory::new();
+        let hub = Hub::in_memory(&directory, &[]);
+        for data in ["1", "2", "3"] {
+            hub.publish("a", data);
+        }
+        for n in 0..5 {
+            hub.post(&format!("{CHANNEL}?key=k"), format!("state {n}")).is(200);
+        }
+        hub.post(&format!("{CHANNEL}?ttl=1"), "brief").is(200);
+        hub.publish("b", "other");
+        eventually("the brief event is over", || {
+            !hub.get("/api/v1/channels/a/events?limit=1000").is(200).text().contains("brief")
+        });
+        let mut reader = hub.subscribe(&path);
+        let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+        tells(&hub, &mut reader, "a", &expected);
+    }
+}
+
+#[test]
+fn open_event_has_no_position_where_a_gap_comes_first() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let ids = publish(&hub, "a", 0..2);
+    let open_of = |id: &str| {
+        let mut reader = hub.resume(&format!("{CHANNEL}?hello=true"), id);
+        let open = reader.event();
+        assert_eq!(open.name, "tidings.open");
+        (
+            serde_json::from_str::<serde_json::Value>(&open.data).unwrap()["position"].clone(),
+            reader.event().name,
+        )
+    };
+    let (position, next) = open_of(&ids[0]);
+    assert_eq!((offset(position.as_str().unwrap()), &*next), (1, "message"));
+    for bad in ["nonsense", "0000000000000001-1-00000000"] {
+        assert_eq!(open_of(bad), (serde_json::Value::Null, "tidings.gap".to_owned()));
+    }
+}

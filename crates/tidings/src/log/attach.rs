@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidings_protocol::{Epoch, EventId, Skip, Subscription, Tag, body::GapReason};
 
-use super::{Log, State, checkpoint::Lost, index::Row};
+use super::{Log, State, checkpoint::Lost, entry::Millis, index::Row, page::wants};
 
 /// How many channel names a gap lists before it falls back to the subscriptions as asked.
 const GAP_CHANNELS_MAX: usize = 256;
@@ -61,20 +61,23 @@ struct Verdict {
 impl Log {
     /// Finds where a stream begins, by what this log knows.
     pub(crate) fn attach(&self, start: &Start, subscriptions: &[Subscription]) -> Attached {
-        self.state().attached(start, subscriptions)
+        self.state().attached(start, subscriptions, self.now())
     }
 }
 
 impl State {
-    pub(super) fn attached(&self, start: &Start, subscriptions: &[Subscription]) -> Attached {
+    pub(super) fn attached(&self, start: &Start, subscriptions: &[Subscription], now: Millis) -> Attached {
         match start {
             Start::Now => self.at(self.head, Vec::new(), None, 0),
             Start::History(events) => {
-                self.at_history(subscriptions, usize::try_from(*events).unwrap_or(usize::MAX))
+                self.at_history(subscriptions, usize::try_from(*events).unwrap_or(usize::MAX), now)
             }
             Start::HistoryAfterMalformed(events) => {
                 let events = usize::try_from(*events).unwrap_or(usize::MAX);
-                Attached { gap: self.malformed(subscriptions).gap, ..self.at_history(subscriptions, events) }
+                Attached {
+                    gap: self.malformed(subscriptions).gap,
+                    ..self.at_history(subscriptions, events, now)
+                }
             }
             Start::WholeHistory => self.at(self.before_next(0, subscriptions), Vec::new(), None, self.head),
             Start::After(text) => match text.parse::<EventId>() {
@@ -104,12 +107,16 @@ impl State {
         self.at(self.head, Vec::new(), Some(gap), 0)
     }
 
-    fn at_history(&self, subscriptions: &[Subscription], events: usize) -> Attached {
+    /// Before the newest `events` entries that are delivered: the publisher no longer wants expired and superseded ones to be.
+    fn at_history(&self, subscriptions: &[Subscription], events: usize, now: Millis) -> Attached {
         let mut newest = BTreeSet::new();
         for row in subscriptions.iter().flat_map(|subscription| self.index.selected(subscription)) {
-            for offset in row.newest_first().take(events) {
-                if newest.len() >= events && newest.first().is_some_and(|oldest| offset < *oldest) {
+            for offset in row.newest_first() {
+                if newest.len() >= events && newest.first().is_none_or(|oldest| offset < *oldest) {
                     break;
+                }
+                if self.index.is_over(offset, now, &|channel| wants(subscriptions, channel)) {
+                    continue;
                 }
                 newest.insert(offset);
                 if newest.len() > events {

@@ -373,6 +373,16 @@ impl Index {
         self.table.get(offset).is_some_and(|kept| !kept.is_keyed) && !self.expires.contains_key(&offset)
     }
 
+    /// Whether an entry has expired, or a newer one of its key stands in each of its channels that the reader wants.
+    pub(crate) fn is_over(&self, offset: u64, now: Millis, wants: &dyn Fn(&ChannelName) -> bool) -> bool {
+        if self.expires.get(&offset).is_some_and(|expires_at| *expires_at <= now) {
+            return true;
+        }
+        let Some(kept) = self.table.get(offset).filter(|kept| kept.is_keyed) else { return false };
+        let rows = self.rows_at(offset, kept.channel).into_iter().map(|id| &self.rows[id as usize]);
+        rows.filter(|row| wants(&row.name)).all(|row| !row.is_newest_of_its_key(offset))
+    }
+
     /// The tag of an entry, where it is known.
     pub(crate) fn tag(&self, offset: u64) -> Option<Tag> {
         self.table.get(offset).map(|kept| kept.tag).filter(|tag| *tag != Tag(0))

@@ -262,7 +262,7 @@ impl Log {
         let unknowns = self.unknowns.as_ref();
         match unknowns.and_then(|unknowns| unknowns.question_for(&state, start, waited_for)) {
             Some(question) => Found::Unsure(question),
-            None => Found::At(Box::new(state.attached(start, subscriptions))),
+            None => Found::At(Box::new(state.attached(start, subscriptions, self.now()))),
         }
     }
 

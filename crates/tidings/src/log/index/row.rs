@@ -144,6 +144,11 @@ impl Row {
         self.urgent.range(start..).copied()
     }
 
+    /// Whether an entry with a key is the newest of that key in this channel.
+    pub(super) fn is_newest_of_its_key(&self, offset: u64) -> bool {
+        self.newest.as_ref().is_some_and(|newest| newest.keys.contains_key(&offset))
+    }
+
     /// Whether a newer entry of the same key stands in this channel.
     pub(crate) fn has_newer(&self, key: &str, offset: u64) -> bool {
         self.newest.as_ref().and_then(|newest| newest.by_key.get(key)).is_some_and(|newest| *newest > offset)
