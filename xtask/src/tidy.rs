@@ -48,6 +48,7 @@ const RULES: &[Rule] = &[
     ("tidy: the core names no HTTP types", code::no_http_in_the_core),
     ("tidy: no unbounded channel", code::no_unbounded_channel),
     ("tidy: only `node` starts tasks and threads", code::only_node_spawns),
+    ("tidy: locks are of `sync`", code::locks_of_sync),
     ("tidy: files are short", layout::lengths),
     ("tidy: files begin with a sentence about them", layout::first_lines),
     ("tidy: no path of a machine, no registry host", texts::check),

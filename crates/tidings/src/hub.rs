@@ -5,7 +5,7 @@ mod seats;
 mod threads;
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, RwLock, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -28,6 +28,7 @@ use crate::{
     log::Log,
     metrics::{Levels, Metrics},
     publish::{Checked, Publication, Publisher},
+    sync::{Mutex, RwLock},
     transport::{hyper::EventStream, socket::Pressure},
 };
 

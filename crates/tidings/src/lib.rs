@@ -19,6 +19,7 @@ mod log;
 mod metrics;
 mod node;
 mod publish;
+mod sync;
 mod transport;
 mod wake;
 

@@ -19,7 +19,7 @@ mod served;
 pub(crate) mod store;
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Arc,
     atomic::{AtomicI64, Ordering},
 };
 
@@ -44,6 +44,7 @@ use crate::{
     config::{Durability, LogSettings},
     files::{Reserve, is_full},
     metrics::Histogram,
+    sync::{Lock, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 /// How many epochs are remembered; ids of older ones count as foreign.
@@ -62,7 +63,6 @@ pub(crate) struct Log {
     state: RwLock<State>,
     store: Box<dyn Store>,
     keys: Mutex<Keys>,
-    /// Taken after `state`, where both are.
     runs: Mutex<Runs>,
     retention: Retention,
     world: Arc<dyn World>,
@@ -231,7 +231,7 @@ impl Log {
         let keys = Keys::new(millis(settings.idempotency_window), settings.idempotency_keys);
         let log =
             Self::new(state, Box::new(MemoryStore::holding(held)), keys, Retention::of(settings), world);
-        Ok(Self { served: Mutex::new(served), ..log })
+        Ok(Self { served: Mutex::new(Lock::ServedLogs, served), ..log })
     }
 
     /// A log in memory that keeps its entries in a store of the test's own.
@@ -250,15 +250,15 @@ impl Log {
         world: Arc<dyn World>,
     ) -> Self {
         Self {
-            state: RwLock::new(state),
+            state: RwLock::new(Lock::LogState, state),
             store,
-            keys: Mutex::new(keys),
-            runs: Mutex::default(),
+            keys: Mutex::new(Lock::Keys, keys),
+            runs: Mutex::new(Lock::Runs, Runs::default()),
             retention,
             world,
             clock_ahead: AtomicI64::new(0),
             unknowns: None,
-            served: Mutex::default(),
+            served: Mutex::new(Lock::ServedLogs, ServedLogs::default()),
         }
     }
 
@@ -498,23 +498,25 @@ impl Log {
 
     /// What the log holds and costs.
     pub(crate) fn usage(&self) -> Usage {
-        // Counted before the state is locked: a publish locks the keys first.
+        // Read before the state is locked: a publish locks the keys first, and none of these is held beside another.
         let idempotency_keys = self.keys().len() as u64;
+        let runs_bytes = self.runs().bytes() as u64;
+        let disk_bytes = self.store.disk_bytes();
         let state = self.state();
         Usage {
             head: state.head,
             bytes: state.index.bytes(),
             ring_bytes: state.ring.bytes() as u64,
-            runs_bytes: self.runs().bytes() as u64,
+            runs_bytes,
             channels: state.index.channels() as u64,
-            disk_bytes: self.store.disk_bytes(),
+            disk_bytes,
             idempotency_keys,
         }
     }
 
     /// The keys of the last window. Held for the time of a look only.
     pub(crate) fn keys(&self) -> MutexGuard<'_, Keys> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keys.lock()
     }
 
     /// The time that entries are stamped, expired and trimmed by: the broker's, where there is one.
@@ -537,16 +539,16 @@ impl Log {
     }
 
     fn runs(&self) -> MutexGuard<'_, Runs> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock()
     }
 
     // A panic under these locks is not passed on to every thread that reads: see `is_half_changed`.
     fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 
     fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write()
     }
 }
 

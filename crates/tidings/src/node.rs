@@ -11,7 +11,7 @@ mod warden;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -31,6 +31,7 @@ use crate::{
     log::{Log, Recovered, World, entry::Millis},
     metrics::Metrics,
     publish::Publisher,
+    sync::{Lock, Mutex, RwLock},
 };
 
 /// How long the threads may take to end after one of them has panicked.
@@ -82,7 +83,13 @@ impl HubBuilder {
         if let Some(fault) = settings.faults().first() {
             return Err(Error::new(Code::BadRequest, fault.to_string()));
         }
-        let tls = settings.server.tls.as_ref().map(tls::load).transpose()?.map(RwLock::new);
+        let tls = settings
+            .server
+            .tls
+            .as_ref()
+            .map(tls::load)
+            .transpose()?
+            .map(|it| RwLock::new(Lock::Certificate, it));
         let log_settings = settings.log.clone();
         let directory = settings.data_dir.clone();
         let is_shared = settings.redis.is_some();
@@ -134,7 +141,7 @@ impl HubBuilder {
             stage: watch::Sender::new(Stage::Ready),
             drain_deadline: OnceLock::new(),
             standing: order.standing,
-            close: Mutex::new(Some(order.end)),
+            close: Mutex::new(Lock::Close, Some(order.end)),
             settings,
         });
         warden::start(&hub, &supervisor);
@@ -189,7 +196,7 @@ impl Hub {
         info!(connections = node.seats.count(), ?window, "shutting down");
         self.end_streams(window.mul_f64(0.8)).await;
         node.publisher.close();
-        let close = node.close.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let close = node.close.lock().take();
         if let Some(close) = close {
             // A thread that panicked may have left others that wait for it.
             let is_late = async {

@@ -1,9 +1,6 @@
 //! Publishing: check, stamp, append, answer.
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -23,6 +20,7 @@ use crate::{
         store::SHORT_BYTES_MAX,
     },
     metrics::Metrics,
+    sync::{Lock, RwLock},
 };
 
 /// How long a publish may wait for its turn.
@@ -53,7 +51,7 @@ impl Publisher {
         now: impl Fn() -> Millis + Send + Sync + 'static,
     ) -> Self {
         Self {
-            broker: RwLock::new(Some(Arc::new(broker))),
+            broker: RwLock::new(Lock::Broker, Some(Arc::new(broker))),
             metrics,
             event_bytes_max: settings.limits.event_bytes,
             envelope: settings.channels.envelope,
@@ -89,14 +87,14 @@ impl Publisher {
             Error::new(Code::NotStored, "too much text waits for the log; try again")
                 .retry_after(Duration::from_secs(1))
         })?;
-        let broker = self.broker.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let broker = self.broker.read().clone();
         let broker = broker.ok_or_else(broker::shutting_down)?;
         broker.append(items).await
     }
 
     /// Takes no more publishes; the writer ends when those under way are answered.
     pub(crate) fn close(&self) {
-        *self.broker.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.broker.replace(None);
     }
 
     /// Holds a message against the limits and the envelope.

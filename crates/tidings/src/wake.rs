@@ -1,7 +1,9 @@
-//! Wake-ups of other threads, which a thread may put off until it has done what it is at: then one wake-up does for all
-//! that it left for them, and none takes its core away in between.
+//! Wake-ups of other threads and tasks, which a thread may put off until it has done what it is at: then one wake-up does
+//! for all that it left for them, none takes its core away in between, and none runs while it holds a lock.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, sync::Arc, task::Waker};
+
+use crate::sync;
 
 /// A thread that waits to be woken.
 pub(crate) trait Ring: Send + Sync {
@@ -9,23 +11,62 @@ pub(crate) trait Ring: Send + Sync {
     fn ring(&self);
 }
 
+/// Wake-ups that are put off.
+#[derive(Default)]
+struct Later {
+    /// Bounded by the connections of the hub.
+    wakers: Vec<Waker>,
+    /// Bounded by the threads of the hub.
+    bells: Vec<Arc<dyn Ring>>,
+}
+
 thread_local! {
-    /// Those to wake later; none where nothing is put off. Bounded by the threads of the hub.
-    static LATER: RefCell<Option<Vec<Arc<dyn Ring>>>> = const { RefCell::new(None) };
+    /// None where nothing is put off.
+    static LATER: RefCell<Option<Later>> = const { RefCell::new(None) };
+}
+
+#[cfg(test)]
+loom::thread_local! {
+    /// As `LATER`: the threads of a model share a thread of the system.
+    static MODELLED_LATER: RefCell<Option<Later>> = RefCell::new(None);
+}
+
+fn with_later<T>(act: impl FnOnce(&mut Option<Later>) -> T) -> T {
+    #[cfg(test)]
+    if sync::model::is_running() {
+        return MODELLED_LATER.with(|later| act(&mut later.borrow_mut()));
+    }
+    LATER.with_borrow_mut(act)
 }
 
 /// Wakes a thread, or notes that it is to be woken.
 pub(crate) fn ring<R: Ring + 'static>(bell: &Arc<R>) {
-    let is_later = LATER.with_borrow_mut(|later| {
-        let Some(later) = later else { return false };
+    let is_later = with_later(|later| {
+        let Some(Later { bells, .. }) = later else { return false };
         let address = Arc::as_ptr(bell).cast::<()>();
-        if !later.iter().any(|other| Arc::as_ptr(other).cast::<()>() == address) {
-            later.push(bell.clone());
+        if !bells.iter().any(|other| Arc::as_ptr(other).cast::<()>() == address) {
+            bells.push(bell.clone());
         }
         true
     });
     if !is_later {
         bell.ring();
+    }
+}
+
+/// Wakes a task, or notes that it is to be woken. A waker runs code of the executor, which may be that of the host
+/// application, so a thread that holds a lock calls this within [`together`], and lets go of the lock within it, too.
+pub(crate) fn wake(waker: Waker) {
+    let now = with_later(|later| match later {
+        Some(Later { wakers, .. }) => {
+            wakers.push(waker);
+            None
+        }
+        None => Some(waker),
+    });
+    if let Some(waker) = now {
+        sync::assert_none_held("a waker is called");
+        waker.wake();
     }
 }
 
@@ -35,11 +76,12 @@ pub(crate) fn together<T>(work: impl FnOnce() -> T) -> T {
     struct Release;
     impl Drop for Release {
         fn drop(&mut self) {
-            let woken = LATER.take();
-            woken.into_iter().flatten().for_each(|bell| bell.ring());
+            let Later { wakers, bells } = with_later(Option::take).unwrap_or_default();
+            wakers.into_iter().for_each(wake);
+            bells.into_iter().for_each(|bell| bell.ring());
         }
     }
-    let is_outermost = LATER.with_borrow_mut(|later| {
+    let is_outermost = with_later(|later| {
         let is_outermost = later.is_none();
         later.get_or_insert_default();
         is_outermost

@@ -11,6 +11,8 @@ const HTTP_CRATES: &[&str] = &["http", "http_body", "http_body_util", "hyper", "
 
 /// Files of the crate other than `node` that start tasks or threads, each with the reason.
 const SPAWNING_FILES: &[(&str, &str)] = &[];
+/// Locks that `sync` has, too.
+const LOCKS: &[&str] = &["Condvar", "Mutex", "RwLock"];
 /// Types with a method `spawn` that starts a task or thread.
 const SPAWNERS: &[&str] = &["Builder", "Handle", "JoinSet", "LocalSet", "Runtime", "TaskTracker"];
 
@@ -117,6 +119,22 @@ fn spawns(tokens: &[Token]) -> Vec<usize> {
         lines.extend(calls.map(|three| three[1].line));
     }
     lines
+}
+
+/// Locks of the standard library have no name, so no order is checked of them: those of `sync` are used instead.
+pub(crate) fn locks_of_sync(files: &[TextFile]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for file in own_code(files).filter(|file| module_of(&file.path).first().is_none_or(|top| top != "sync")) {
+        for path in paths(&without_tests(&tokens(&file.text))) {
+            if let Some(lock) = LOCKS.iter().find(|lock| path.has("std", "sync") && path.has("sync", lock)) {
+                faults.push(format!(
+                    "{}: `std::sync::{lock}` has no place in the order of locks; use `crate::sync::{lock}`, see docs/locks.md",
+                    file.at(path.line)
+                ));
+            }
+        }
+    }
+    faults
 }
 
 /// The code of the crate `tidings` that ships.

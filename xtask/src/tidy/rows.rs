@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["publish"],
     &["log", "broker"],
     &["auth"],
-    &["config", "failpoint", "files", "limits", "metrics", "error", "wake"],
+    &["config", "failpoint", "files", "limits", "metrics", "error", "wake", "sync"],
 ];
 
 /// Checks every file of the crate but `lib.rs`, which puts the rows together, and tests.

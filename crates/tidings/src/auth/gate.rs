@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -28,6 +28,7 @@ use crate::{
     error::{Code, Error},
     limits::Rates,
     metrics::Metrics,
+    sync::{Lock, RwLock},
 };
 
 /// Tells the time: milliseconds since 1970.
@@ -69,7 +70,7 @@ impl Gate {
     ) -> Result<Self, Error> {
         let rules = settings.auth.as_ref().map(|auth| Rules::read(auth, None, &metrics)).transpose()?;
         Ok(Self {
-            rules: rules.map(|rules| RwLock::new(Arc::new(rules))),
+            rules: rules.map(|rules| RwLock::new(Lock::AuthRules, Arc::new(rules))),
             own_hook,
             anybody: Arc::new(local(Basis::OpenHub)),
             revocations,
@@ -124,7 +125,7 @@ impl Gate {
     /// Puts settings in force, and has every open stream judged by them.
     pub(crate) fn put(&self, prepared: Prepared) {
         if let (Some(rules), Prepared(Some(new))) = (&self.rules, prepared) {
-            *rules.write().unwrap_or_else(PoisonError::into_inner) = new;
+            rules.replace(new);
             self.changed();
         }
     }
@@ -516,7 +517,7 @@ impl Gate {
 
     fn rules(&self) -> Option<Arc<Rules>> {
         let rules = self.rules.as_ref()?;
-        Some(rules.read().unwrap_or_else(PoisonError::into_inner).clone())
+        Some(rules.read().clone())
     }
 
     fn changed_from(&self, before: Option<&Arc<Vec<Key>>>, jwks: &Provider) {

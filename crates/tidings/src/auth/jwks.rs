@@ -1,11 +1,7 @@
 //! The keys of an identity provider, fetched when somebody needs them: one fetch at a time, never two within ten
 //! seconds, and kept when a fetch fails.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -19,6 +15,7 @@ use crate::{
     auth::fetch::{Answer, NoAnswer, Outgoing, Reach, Target},
     error::{Code, Error},
     metrics::Metrics,
+    sync::{Lock, Mutex, MutexGuard},
 };
 
 /// A fetch that takes longer has failed.
@@ -77,7 +74,7 @@ impl<Keys> Jwks<Keys> {
         interval: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (kept, fetching) = (Mutex::new(None), AsyncMutex::default());
+        let (kept, fetching) = (Mutex::new(Lock::ProviderKeys, None), AsyncMutex::default());
         Self { provider: Arc::new(provider), parse, interval, kept, fetching, metrics }
     }
 
@@ -182,8 +179,7 @@ impl<Keys> Jwks<Keys> {
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<Kept<Keys>>> {
-        // Whoever held it panicked between two whole changes.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 }
 

@@ -2,18 +2,16 @@
 
 mod journal;
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use self::journal::Journal;
 use super::token::Claims;
-use crate::error::{Code, Error};
+use crate::{
+    error::{Code, Error},
+    sync::{Lock, Mutex, MutexGuard},
+};
 
 /// Revocations at one time.
 const REVOCATIONS_MAX: usize = 100_000;
@@ -56,7 +54,7 @@ struct Standing {
 impl Revocations {
     /// Those of a hub without a directory: a restart forgets them.
     pub(crate) fn in_memory() -> Self {
-        Self { standing: Mutex::default(), journal: Mutex::new(None) }
+        Self::with(None)
     }
 
     /// Reads those that were kept, and keeps those to come.
@@ -71,13 +69,20 @@ impl Revocations {
             )
         };
         let (journal, kept) = Journal::open(directory, now).map_err(failed)?;
-        let this = Self { standing: Mutex::default(), journal: Mutex::new(Some(journal)) };
+        let this = Self::with(Some(journal));
         let mut standing = this.standing();
         for revocation in kept {
             add(&mut standing, revocation);
         }
         drop(standing);
         Ok(this)
+    }
+
+    fn with(journal: Option<Journal>) -> Self {
+        Self {
+            standing: Mutex::new(Lock::Revocations, HashMap::new()),
+            journal: Mutex::new(Lock::RevocationJournal, journal),
+        }
     }
 
     /// Refuses from now on.
@@ -120,7 +125,7 @@ impl Revocations {
     /// # Errors
     /// When they could not be kept: they hold until a restart then.
     pub(super) fn keep(&self, revocations: &[Revocation], now: f64) -> Result<(), Error> {
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut journal = self.journal.lock();
         let Some(journal) = &mut *journal else { return Ok(()) };
         journal.append(revocations, now).map_err(|error| {
             Error::new(
@@ -148,7 +153,7 @@ impl Revocations {
     }
 
     fn standing(&self) -> MutexGuard<'_, HashMap<Subject, Standing>> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.standing.lock()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use super::{caller::Caller, rules::hash};
 use crate::{
     config::Secret,
     error::{Code, Error},
+    sync::{Lock, Mutex, MutexGuard},
 };
 
 /// How long a ticket is good for.
@@ -35,7 +36,7 @@ pub(crate) struct Ticket {
 }
 
 /// Tickets that wait to be used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tickets(Mutex<Table>);
 
 #[derive(Debug, Default)]
@@ -60,6 +61,12 @@ struct Made {
     hash: [u8; 32],
     user: Option<Arc<str>>,
     counts_until: u64,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self(Mutex::new(Lock::Tickets, Table::default()))
+    }
 }
 
 impl Tickets {
@@ -118,7 +125,7 @@ impl Tickets {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

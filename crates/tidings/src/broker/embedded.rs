@@ -3,7 +3,7 @@
 //! tells the hub, then answers the publishers.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, TryLockError},
+    sync::{Arc, OnceLock},
     thread::{self, Thread},
     time::Duration,
 };
@@ -27,6 +27,7 @@ use crate::{
         store::{RECORD_BYTES_BESIDE_TEXT_MAX, StoreError, disk::SEGMENT_BYTES_MAX},
     },
     metrics::{Metrics, Timing},
+    sync::{self, Lock, Mutex},
     wake::{self, Ring},
 };
 
@@ -83,7 +84,7 @@ pub(crate) fn embedded(
 ) -> (Broker, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let bell = Arc::new(Bell::default());
-    let committer = Arc::new(Mutex::new(Committer { log, audience, metrics }));
+    let committer = Arc::new(Mutex::new(Lock::Committer, Committer { log, audience, metrics }));
     let broker = Broker { queue: Some(sender), bell: bell.clone(), committer: committer.clone() };
     (broker, Writer { queue, bell, committer })
 }
@@ -152,21 +153,23 @@ impl Broker {
             return Some(publish);
         }
         let _watch = PanicWatch(&self.bell);
-        let committer = match self.committer.try_lock() {
-            Ok(committer) => committer,
-            Err(TryLockError::Poisoned(_)) => {
-                let _ = publish.answer.send(Err(panicked()));
+        wake::together(|| {
+            let Some(committer) = self.committer.try_lock() else { return Some(publish) };
+            if self.committer.is_poisoned() {
+                drop(committer);
+                send(vec![(publish.answer, Err(panicked()))]);
                 return None;
             }
-            Err(TryLockError::WouldBlock) => return Some(publish),
-        };
-        if !committer.log.appends_at_once() {
-            return Some(publish);
-        }
-        let mut group = Group::default();
-        committer.take(publish, &mut group);
-        committer.commit(group, committer.metrics.appends().begin_sampled());
-        None
+            if !committer.log.appends_at_once() {
+                return Some(publish);
+            }
+            let mut group = Group::default();
+            committer.take(publish, &mut group);
+            let answers = committer.commit(group, committer.metrics.appends().begin_sampled());
+            drop(committer);
+            send(answers);
+            None
+        })
     }
 }
 
@@ -176,7 +179,19 @@ struct Group {
     drafts: Vec<Draft>,
     keys: KeysUnderWay,
     waiting: Vec<Waiting>,
+    /// Of publishes that are refused.
+    refused: Vec<Answer>,
     bytes: usize,
+}
+
+/// What a publisher is answered. Its waker runs where the answer is sent, so no lock is held then.
+type Answer = (oneshot::Sender<Result<Vec<Published>, Error>>, Result<Vec<Published>, Error>);
+
+fn send(answers: Vec<Answer>) {
+    sync::assert_none_held("a publisher is answered");
+    for (to, answer) in answers {
+        let _ = to.send(answer);
+    }
 }
 
 /// A publish whose events are in the group.
@@ -205,25 +220,37 @@ impl Writer {
         let _ = self.bell.0.set(thread::current());
         while let Some(first) = self.next() {
             failpoint::hit("tidings-writer");
-            let Ok(committer) = self.committer.lock() else {
-                let _ = first.answer.send(Err(panicked()));
+            wake::together(|| send(self.commit_with_all_that_wait(first)));
+            if self.committer.is_poisoned() {
                 return;
-            };
-            let mut group = Group::default();
-            let mut next = Some(first);
-            while let Some(publish) = next {
-                if group.keys.has_one_of(&publish.items) {
-                    // Its first is under way in this very group: the repeat waits for it.
-                    committer.commit(std::mem::take(&mut group), committer.metrics.appends().begin());
-                }
-                committer.take(publish, &mut group);
-                if group.waiting.len() >= COMMIT_PUBLISHES_MAX || group.bytes >= COMMIT_BYTES_MAX {
-                    break;
-                }
-                next = self.queue.try_recv().ok();
             }
-            committer.commit(group, committer.metrics.appends().begin());
         }
+    }
+
+    /// Commits a publish, with those that came meanwhile. The answers are sent without the lock.
+    fn commit_with_all_that_wait(&mut self, first: Publish) -> Vec<Answer> {
+        let committer = self.committer.lock();
+        if self.committer.is_poisoned() {
+            return vec![(first.answer, Err(panicked()))];
+        }
+        let (mut group, mut answers) = (Group::default(), Vec::new());
+        let mut next = Some(first);
+        while let Some(publish) = next {
+            if group.keys.has_one_of(&publish.items) {
+                // Its first is under way in this very group: the repeat waits for it.
+                answers.extend(
+                    committer.commit(std::mem::take(&mut group), committer.metrics.appends().begin()),
+                );
+            }
+            committer.take(publish, &mut group);
+            let publishes = group.waiting.len() + group.refused.len();
+            if publishes >= COMMIT_PUBLISHES_MAX || group.bytes >= COMMIT_BYTES_MAX {
+                break;
+            }
+            next = self.queue.try_recv().ok();
+        }
+        answers.extend(committer.commit(group, committer.metrics.appends().begin()));
+        answers
     }
 
     /// Waits for the next publish; none when nobody is left to bring one, or when an append has panicked.
@@ -240,13 +267,13 @@ impl Writer {
 }
 
 impl Committer {
-    /// Puts a publish into the group, or answers it at once where its keys do not allow it.
+    /// Puts a publish into the group, with the refusal where its keys do not allow it.
     fn take(&self, publish: Publish, group: &mut Group) {
         let Publish { items, answer } = publish;
         let known = match self.look_up(&items, group.keys.len()) {
             Ok(known) => known,
             Err(error) => {
-                let _ = answer.send(Err(error));
+                group.refused.push((answer, Err(error)));
                 return;
             }
         };
@@ -290,9 +317,9 @@ impl Committer {
         Ok(known)
     }
 
-    /// Appends the group, tells the hub, answers.
-    fn commit(&self, group: Group, timing: Timing) {
-        let Group { drafts, waiting, .. } = group;
+    /// Appends the group and tells the hub. Returns what its publishers are to be answered.
+    fn commit(&self, group: Group, timing: Timing) -> Vec<Answer> {
+        let Group { drafts, waiting, refused: mut answers, .. } = group;
         let head = self.log.head().offset;
         let is_empty = drafts.is_empty();
         // What is not stored is left with its readers before they can see what was stored after it.
@@ -305,23 +332,19 @@ impl Committer {
             Err(error) => {
                 self.metrics.append_failed();
                 error!(%error, publishes = waiting.len(), "publishes were not stored");
-                for Waiting { answer, .. } in waiting {
-                    let _ = answer.send(Err(refusal(&error)));
-                }
-                return;
+                answers.extend(waiting.into_iter().map(|it| (it.answer, Err(refusal(&error)))));
+                return answers;
             }
         };
         self.metrics.stored(entries.len());
-        wake::together(|| {
-            self.audience.stored(&entries);
-            for (_, draft) in unstored(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
-                self.audience.wake(&draft.channels);
-            }
-            for Waiting { slots, answer } in waiting {
-                let published = slots.into_iter().map(|slot| settle(slot, &entries)).collect();
-                let _ = answer.send(Ok(published));
-            }
-        });
+        self.audience.stored(&entries);
+        for (_, draft) in unstored(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
+            self.audience.wake(&draft.channels);
+        }
+        answers.extend(waiting.into_iter().map(|Waiting { slots, answer }| {
+            (answer, Ok(slots.into_iter().map(|slot| settle(slot, &entries)).collect()))
+        }));
+        answers
     }
 
     fn leave_unstored(&self, waiting: &[Waiting], head: u64) {

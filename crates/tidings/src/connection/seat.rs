@@ -3,10 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::Waker,
     time::Duration,
 };
@@ -18,6 +15,8 @@ use tokio::time::Instant;
 use crate::{
     auth::{Caller, SubscribePermit},
     log::{entry::Unstored, replica::Waiter},
+    sync::{AtomicBool, Lock, Mutex, MutexGuard},
+    wake,
 };
 
 /// How many unstored events may wait for a connection that is about to be served.
@@ -73,6 +72,14 @@ struct Waiting {
 
 impl Seat {
     pub(crate) fn new(id: ConnectionId, permit: &SubscribePermit, is_fed: bool) -> Arc<Self> {
+        let waiting = Waiting {
+            waker: None,
+            due_since: None,
+            // A connection is replaying until it has been at the head.
+            is_behind: true,
+            unstored: VecDeque::new(),
+            ending: None,
+        };
         Arc::new(Self {
             id,
             is_fed,
@@ -80,14 +87,7 @@ impl Seat {
             caller: permit.caller().clone(),
             subscriptions: permit.subscriptions().clone(),
             is_woken: AtomicBool::new(false),
-            waiting: Mutex::new(Waiting {
-                waker: None,
-                due_since: None,
-                // A connection is replaying until it has been at the head.
-                is_behind: true,
-                unstored: VecDeque::new(),
-                ending: None,
-            }),
+            waiting: Mutex::new(Lock::Seat, waiting),
         })
     }
 
@@ -124,7 +124,7 @@ impl Seat {
         let waker = waiting.waker.clone();
         drop(waiting);
         if let Some(waker) = waker {
-            waker.wake();
+            wake::wake(waker);
         }
     }
 
@@ -132,12 +132,13 @@ impl Seat {
     pub(crate) fn listen(&self, waker: &Waker) {
         let mut waiting = self.waiting();
         waiting.due_since = None;
-        match &mut waiting.waker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
+        let is_known = waiting.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        let before = if is_known { None } else { waiting.waker.replace(waker.clone()) };
         drop(waiting);
-        self.is_woken.store(false, Ordering::Release);
+        // A waker that goes may take its task along, and with it another connection.
+        drop(before);
+        // Swapped, not stored: a wake that found it set has happened before this, and so before the look.
+        self.is_woken.swap(false, Ordering::AcqRel);
     }
 
     /// Says that bytes were handed over: a transport that passes them on looks for more soon.
@@ -217,7 +218,7 @@ impl Seat {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 

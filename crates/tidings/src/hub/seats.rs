@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::Arc,
 };
 
 use tidings_protocol::{ChannelName, Subscription};
@@ -18,10 +18,11 @@ use crate::{
         entry::{Entry, Unstored},
     },
     metrics::Metrics,
+    sync::{Lock, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    wake,
 };
 
 /// All open connections of a node, by what they subscribe to.
-#[derive(Default)]
 pub(crate) struct Seats {
     lists: RwLock<Both>,
     shards: RwLock<Vec<Arc<dyn Listener>>>,
@@ -50,6 +51,17 @@ struct Both {
     count: usize,
 }
 
+impl Default for Seats {
+    fn default() -> Self {
+        Self {
+            lists: RwLock::new(Lock::Seats, Both::default()),
+            shards: RwLock::new(Lock::Shards, Vec::new()),
+            interest: watch::Sender::default(),
+            stirred: Mutex::new(Lock::InterestChanges, Stirred::default()),
+        }
+    }
+}
+
 impl Seats {
     /// Opens a connection: from here on it is woken for what it wants, or fed.
     pub(crate) fn attach(
@@ -66,7 +78,7 @@ impl Seats {
 
     /// Tells a shard of what is stored from now on.
     pub(crate) fn tell(&self, shard: Arc<dyn Listener>) {
-        self.shards.write().unwrap_or_else(PoisonError::into_inner).push(shard);
+        self.shards.write().push(shard);
     }
 
     fn seat(&self, seat: &Arc<Seat>) {
@@ -122,15 +134,15 @@ impl Seats {
     }
 
     fn stirred(&self) -> MutexGuard<'_, Stirred> {
-        self.stirred.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stirred.lock()
     }
 
     fn lists(&self) -> RwLockReadGuard<'_, Both> {
-        self.lists.read().unwrap_or_else(PoisonError::into_inner)
+        self.lists.read()
     }
 
     fn lists_mut(&self) -> RwLockWriteGuard<'_, Both> {
-        self.lists.write().unwrap_or_else(PoisonError::into_inner)
+        self.lists.write()
     }
 }
 
@@ -148,15 +160,16 @@ impl Leave for Seats {
 
 impl Audience for Seats {
     fn stored(&self, entries: &[Arc<Entry>]) {
-        for shard in &*self.shards.read().unwrap_or_else(PoisonError::into_inner) {
-            shard.clone().news();
-        }
-        // A batch of one busy channel wakes its connections once.
-        let channels: BTreeSet<&ChannelName> = entries.iter().flat_map(|entry| &entry.channels).collect();
-        let lists = self.lists();
-        for channel in channels {
-            lists.woken.each(channel, &mut |seat| seat.wake());
-        }
+        // Wakers run once the lists are free again.
+        wake::together(|| {
+            self.shards.read().iter().for_each(|shard| shard.clone().news());
+            // A batch of one busy channel wakes its connections once.
+            let channels: BTreeSet<&ChannelName> = entries.iter().flat_map(|entry| &entry.channels).collect();
+            let lists = self.lists();
+            for channel in channels {
+                lists.woken.each(channel, &mut |seat| seat.wake());
+            }
+        });
     }
 
     fn unstored(&self, channels: &[ChannelName], unstored: &Unstored) -> usize {
@@ -172,10 +185,12 @@ impl Audience for Seats {
     }
 
     fn wake(&self, channels: &[ChannelName]) {
-        let lists = self.lists();
-        for channel in channels {
-            lists.each(channel, &mut |seat| seat.wake());
-        }
+        wake::together(|| {
+            let lists = self.lists();
+            for channel in channels {
+                lists.each(channel, &mut |seat| seat.wake());
+            }
+        });
     }
 
     fn changed(&self) {

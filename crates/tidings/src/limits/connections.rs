@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     hash::Hash,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,6 +14,7 @@ use super::Place;
 use crate::{
     config::LimitSettings,
     error::{Code, Error},
+    sync::{Lock, Mutex, MutexGuard},
 };
 
 /// Counts open streams against their bounds.
@@ -124,7 +125,7 @@ struct Counts<Key>(Mutex<HashMap<Key, u64>>);
 
 impl<Key> Default for Counts<Key> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Mutex::new(Lock::StreamCounts, HashMap::new()))
     }
 }
 
@@ -150,7 +151,7 @@ impl<Key: Hash + Eq> Counts<Key> {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<Key, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,14 +1,13 @@
 //! How many events a second one publisher may publish.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::error::{Code, Error};
+use crate::{
+    error::{Code, Error},
+    sync::{Lock, Mutex},
+};
 
 /// Publishers that are remembered before those that have rested are looked for.
 const REMEMBERED_MIN: usize = 1024;
@@ -33,7 +32,7 @@ struct Publishers {
 impl Rates {
     pub(crate) fn new(rate: Option<u64>) -> Self {
         let publishers = Publishers { rested_at: HashMap::new(), remembered_max: REMEMBERED_MIN };
-        Self { rate, publishers: Mutex::new(publishers) }
+        Self { rate, publishers: Mutex::new(Lock::PublishRates, publishers) }
     }
 
     /// Counts so many events.
@@ -52,7 +51,7 @@ impl Rates {
         }
         let now = Instant::now();
         let cost = Duration::from_secs_f64(events as f64 / rate as f64);
-        let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut publishers = self.publishers.lock();
         publishers.forget_rested(now);
         let rested_at = publishers.rested_at.entry(publisher.clone()).or_insert(now);
         let would_rest_at = (*rested_at).max(now) + cost;

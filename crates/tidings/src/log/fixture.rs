@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -102,12 +102,12 @@ pub(crate) fn seeded(cases: u32) -> Config {
 /// A world whose clock stands until it is moved, and whose chance is a sequence from a seed.
 pub(crate) struct TestWorld {
     now: AtomicU64,
-    state: Mutex<u64>,
+    state: AtomicU64,
 }
 
 impl TestWorld {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self { now: AtomicU64::new(START), state: Mutex::new(seed) })
+        Arc::new(Self { now: AtomicU64::new(START), state: AtomicU64::new(seed) })
     }
 
     pub(crate) fn advance(&self, millis: Millis) {
@@ -122,9 +122,8 @@ impl World for TestWorld {
 
     fn random(&self) -> u64 {
         // SplitMix64.
-        let mut state = self.state.lock().unwrap();
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = *state;
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut mixed = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)

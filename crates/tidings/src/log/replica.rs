@@ -3,7 +3,7 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use tidings_protocol::{Epoch, EventId, Subscription, Tag};
@@ -17,7 +17,11 @@ use super::{
     served::ServedLogs,
     store::StoreError,
 };
-use crate::{config::LogSettings, log::store::disk::OpenError};
+use crate::{
+    config::LogSettings,
+    log::store::disk::OpenError,
+    sync::{Lock, Mutex, MutexGuard},
+};
 
 /// How many who wait are held before those who went are looked for.
 const WAITING_MIN: usize = 64;
@@ -72,7 +76,6 @@ pub(crate) trait Waiter: Send + Sync {
 }
 
 /// What a replica does not know by itself.
-#[derive(Default)]
 pub(super) struct Unknowns {
     questions: Mutex<Questions>,
     on_question: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -93,8 +96,13 @@ struct Questions {
 }
 
 impl Unknowns {
+    fn new() -> Self {
+        let questions = Questions { blind_until: 1, ..Questions::default() };
+        Self { questions: Mutex::new(Lock::Questions, questions), on_question: OnceLock::new() }
+    }
+
     fn questions(&self) -> MutexGuard<'_, Questions> {
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.questions.lock()
     }
 
     /// The question that must be answered before a start has a place. `waited_for` is the one that it was given before.
@@ -127,9 +135,7 @@ impl Log {
     ) -> Result<Self, OpenError> {
         let log = Self::in_memory(settings, directory, world, ServedLogs::await_broker)?;
         log.state_mut().epochs.clear();
-        let unknowns = Unknowns::default();
-        unknowns.questions().blind_until = 1;
-        Ok(Self { unknowns: Some(unknowns), ..log })
+        Ok(Self { unknowns: Some(Unknowns::new()), ..log })
     }
 
     /// Whether another log took events in the node's directory since that of the broker, known by its epochs, served there.
@@ -146,7 +152,7 @@ impl Log {
     }
 
     fn served(&self) -> MutexGuard<'_, ServedLogs> {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+        self.served.lock()
     }
 
     /// Takes the broker's epochs, oldest first. What is held above the begin of one that is new here is of a past that the

@@ -1,7 +1,5 @@
 //! New settings for a running hub: all that can be replaced is prepared first, then put in place.
 
-use std::sync::PoisonError;
-
 use tracing::info;
 
 use super::tls;
@@ -39,7 +37,7 @@ impl Hub {
         };
         // All is prepared: from here on nothing fails.
         if let Some((current, new)) = tls {
-            *current.write().unwrap_or_else(PoisonError::into_inner) = new;
+            current.replace(new);
             info!("certificate read again");
         }
         parts.gate.put(auth);

@@ -8,7 +8,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -35,6 +35,7 @@ use super::{shards::Shards, supervisor::Supervisor, tls};
 use crate::{
     error::{Code, Error},
     hub::{Hub, Stage},
+    sync::{Lock, Mutex},
     transport::{
         direct::{Doors, Forwarded, Onward},
         hyper::watched,
@@ -152,7 +153,7 @@ async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAdd
     let deadline = Instant::now() + hub.settings().server.head_timeout;
     let socket = Socket::new(stream, hub.settings().stream.write_timeout, hub.metrics().clone());
     let pressure = socket.pressure().clone();
-    let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let tls = tls.read().clone();
     let greeted = tokio::select! {
         greeted = timeout_at(deadline, tls::accept(tls, socket)) => greeted,
         () = goodbye(&site.closing) => return,
@@ -191,9 +192,9 @@ fn requests(
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> + use<>
 {
     let (hub, router) = (site.hub.clone(), TowerToHyperService::new(site.router.clone()));
-    let answered = Mutex::new(answered);
+    let answered = Mutex::new(Lock::EarlyResponse, answered);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let answered = answered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let answered = answered.lock().take();
         request.extensions_mut().insert(pressure.clone());
         request.extensions_mut().insert(arrival);
         let version = request.version();

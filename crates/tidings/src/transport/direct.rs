@@ -18,7 +18,7 @@ use std::{
     convert::Infallible,
     net::{SocketAddr, TcpStream},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -28,7 +28,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 
 pub(crate) use self::{door::Doors, reader::Reader, shard::Shard};
-use crate::connection::Opened;
+use crate::{
+    connection::Opened,
+    sync::{Lock, Mutex},
+};
 
 /// Says that a shard has the socket that this request came by; among the request's extensions.
 #[derive(Debug, Clone, Copy)]
@@ -40,12 +43,12 @@ pub(crate) struct Handover(Arc<Mutex<Option<Opened>>>);
 
 impl Handover {
     pub(crate) fn new(opened: Opened) -> Self {
-        Self(Arc::new(Mutex::new(Some(opened))))
+        Self(Arc::new(Mutex::new(Lock::Handover, Some(opened))))
     }
 
     /// Takes the stream out; the first who asks gets it.
     pub(crate) fn take(&self) -> Option<Opened> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 }
 

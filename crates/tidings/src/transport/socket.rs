@@ -6,8 +6,8 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -20,7 +20,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::metrics::Metrics;
+use crate::{
+    metrics::Metrics,
+    sync::{AtomicBool, Lock, Mutex},
+    wake,
+};
 
 /// How long what a peer still sends is read away after the last answer, so that the answer is not lost with it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -35,12 +39,22 @@ pub(crate) struct Arrival {
 }
 
 /// What the streams of a socket know of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pressure {
     is_refusing: AtomicBool,
     /// How often the socket has begun to refuse bytes: each stream keeps what it knows of.
     refusals: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
+}
+
+impl Default for Pressure {
+    fn default() -> Self {
+        Self {
+            is_refusing: AtomicBool::new(false),
+            refusals: AtomicU64::new(0),
+            waiting: Mutex::new(Lock::SocketWaiters, Vec::new()),
+        }
+    }
 }
 
 impl Pressure {
@@ -49,7 +63,7 @@ impl Pressure {
         if !self.is_refusing.load(Ordering::Acquire) {
             return false;
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if !waiting.iter().any(|other| other.will_wake(waker)) {
             waiting.push(waker.clone());
         }
@@ -76,8 +90,8 @@ impl Pressure {
     /// Notes that it takes bytes again.
     pub(crate) fn give_way(&self) {
         if self.is_refusing.swap(false, Ordering::AcqRel) {
-            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            waiting.into_iter().for_each(Waker::wake);
+            let waiting = std::mem::take(&mut *self.waiting.lock());
+            waiting.into_iter().for_each(wake::wake);
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Bells ring once each, when the work is done.
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{

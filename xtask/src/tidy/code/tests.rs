@@ -1,6 +1,6 @@
 //! Samples that break each rule, and ones that only look like it.
 
-use super::{no_http_in_the_core, no_unbounded_channel, only_node_spawns};
+use super::{locks_of_sync, no_http_in_the_core, no_unbounded_channel, only_node_spawns};
 use crate::tidy::TextFile;
 
 fn check(rule: fn(&[TextFile]) -> Vec<String>, path: &str, text: &str, faults: usize) {
@@ -39,6 +39,18 @@ fn channels_with_a_bound_and_other_channels_are_free() {
     check(rule, "hub.rs", "let (a, b) = mpsc::channel(16); let c = mpsc::channel::<u8>(LIMIT);", 0);
     check(rule, "hub.rs", "entry.channel(); fn channel() {} oneshot::channel(); Subscription::channel();", 0);
     check(rule, "hub.rs", "let (a, b) = mpsc::sync_channel(1); // no unbounded_channel", 0);
+}
+
+#[test]
+fn locks_of_the_standard_library_are_refused_outside_sync() {
+    let rule = locks_of_sync;
+    check(rule, "hub.rs", "use std::sync::{Arc, Mutex, RwLock};", 2);
+    check(rule, "log/store.rs", "struct A(std::sync::Condvar);", 1);
+    check(rule, "hub.rs", "use std::{fmt, sync::Mutex};", 1);
+    check(rule, "hub.rs", "use crate::sync::{Lock, Mutex}; use std::sync::{Arc, OnceLock};", 0);
+    check(rule, "auth.rs", "use tokio::sync::Mutex as AsyncMutex;", 0);
+    check(rule, "sync/held.rs", "use std::sync::Mutex;", 0);
+    check(rule, "hub/tests.rs", "use std::sync::Mutex;", 0);
 }
 
 #[test]

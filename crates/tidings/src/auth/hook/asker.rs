@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -20,6 +20,7 @@ use crate::{
     config::AuthSettings,
     error::{Code, Error},
     metrics::Metrics,
+    sync::{Lock, Mutex, MutexGuard},
 };
 
 /// So many questions are with the hook at once; the others wait, within their deadlines.
@@ -69,7 +70,7 @@ impl Asker {
         Self {
             hook: Box::new(hook),
             timeout: settings.hook_timeout,
-            state: Mutex::new(state),
+            state: Mutex::new(Lock::HookAnswers, state),
             room: Semaphore::new(FLIGHTS_MAX),
             metrics,
         }
@@ -169,8 +170,7 @@ impl Asker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever held it panicked between two whole changes.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

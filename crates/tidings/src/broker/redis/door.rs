@@ -3,10 +3,7 @@
 mod cluster;
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -21,7 +18,10 @@ use super::{
     server::Server,
     wire::{Command, Reply, TEXT_BYTES_MAX},
 };
-use crate::config::{RedisHost, RedisSentinel};
+use crate::{
+    config::{RedisHost, RedisSentinel},
+    sync::{Lock, Mutex},
+};
 
 /// How often a node of a cluster may name another for the log before it is given up.
 const MOVES_MAX: usize = 4;
@@ -53,7 +53,7 @@ impl Door {
             opened: AtomicU64::new(0),
             found: watch::Sender::new(None),
             sentinel: AtomicU64::new(0),
-            nodes: Mutex::default(),
+            nodes: Mutex::new(Lock::RedisHosts, Vec::new()),
         }
     }
 
@@ -111,7 +111,7 @@ impl Door {
 
     /// Hosts in the order in which they are tried: where the log was, then those of the URL, then others of the cluster.
     fn hosts(&self) -> Vec<RedisHost> {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = self.nodes.lock();
         let found = self.found.borrow();
         let mut hosts: Vec<RedisHost> = Vec::new();
         for host in found.iter().chain(&self.server.address.hosts).chain(&*nodes) {
@@ -200,7 +200,7 @@ impl Door {
             // The others are for the day when this one is gone.
             let here = moved_to.clone().unwrap_or_else(|| connection.host().clone());
             if let Some(nodes) = cluster::nodes(connection, &here).await? {
-                *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+                *self.nodes.lock() = nodes;
             }
         }
         Ok(moved_to)

@@ -1,11 +1,10 @@
 //! What a node has seen of the log in Redis, and how it stands with it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use tidings_protocol::{Epoch, Tag};
 use tokio::sync::watch;
 
 use super::Witness;
+use crate::sync::{Lock, Mutex, MutexGuard};
 
 /// Shared by what appends and what follows.
 pub(crate) struct Sight {
@@ -43,17 +42,18 @@ impl Sight {
         let seen = Witness { epoch: Epoch(0), offset: 0, tag: Tag(0) };
         let unread = Some("the log was not read from redis yet".to_owned());
         let unheard = Some("redis is not heard yet".to_owned());
+        let state = State {
+            newest: Epoch(0),
+            seen,
+            unread,
+            unheard,
+            is_in_time: None,
+            is_settled: false,
+            unwritten: Some("nothing was written to redis yet".to_owned()),
+            uncaptured: None,
+        };
         Self {
-            state: Mutex::new(State {
-                newest: Epoch(0),
-                seen,
-                unread,
-                unheard,
-                is_in_time: None,
-                is_settled: false,
-                unwritten: Some("nothing was written to redis yet".to_owned()),
-                uncaptured: None,
-            }),
+            state: Mutex::new(Lock::RedisSight, state),
             placed: watch::Sender::new(0),
             looks: watch::Sender::new(0),
             asked: watch::Sender::new(0),
@@ -187,7 +187,7 @@ impl Sight {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
     os::unix::fs::FileExt,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -33,6 +33,7 @@ use crate::{
     files::{Reserve, is_full, sync_directory},
     log::{checkpoint::Checkpoint, entry::Entry},
     metrics::Histogram,
+    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 mod begin;
@@ -213,11 +214,11 @@ impl Segment {
 
 impl DiskStore {
     fn segments(&self) -> RwLockReadGuard<'_, VecDeque<Segment>> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner)
+        self.segments.read()
     }
 
     fn segments_mut(&self) -> RwLockWriteGuard<'_, VecDeque<Segment>> {
-        self.segments.write().unwrap_or_else(PoisonError::into_inner)
+        self.segments.write()
     }
 
     fn refuse_writes(&self, error: &io::Error) {
@@ -405,7 +406,7 @@ impl Store for DiskStore {
             && self
                 .active
                 .try_lock()
-                .is_ok_and(|active| active.file.is_some() && active.good_bytes < self.layout.segment_bytes)
+                .is_some_and(|active| active.file.is_some() && active.good_bytes < self.layout.segment_bytes)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
@@ -551,7 +552,7 @@ fn copy(error: &io::Error) -> io::Error {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 #[cfg(test)]

@@ -1,10 +1,6 @@
 //! Keeps entries in memory only: for durability `memory`, and the twin that the disk is tested against.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, fs::File, sync::Arc};
 
 use tidings_protocol::Epoch;
 
@@ -12,10 +8,10 @@ use super::{CheckpointSource, Store, StoreError};
 use crate::{
     files::Reserve,
     log::{checkpoint::Checkpoint, entry::Entry},
+    sync::{Lock, RwLock},
 };
 
 /// Entries by offset.
-#[derive(Default)]
 pub(crate) struct MemoryStore {
     entries: RwLock<HashMap<u64, Arc<Entry>>>,
     directory: Option<Held>,
@@ -27,10 +23,16 @@ pub(crate) struct Held {
     pub(crate) reserve: Reserve,
 }
 
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::holding(None)
+    }
+}
+
 impl MemoryStore {
     /// An empty store, which holds a directory.
     pub(crate) fn holding(directory: Option<Held>) -> Self {
-        Self { directory, ..Self::default() }
+        Self { entries: RwLock::new(Lock::MemoryEntries, HashMap::new()), directory }
     }
 }
 
@@ -40,7 +42,7 @@ impl Store for MemoryStore {
     }
 
     fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError> {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.write();
         entries.extend(batch.iter().map(|entry| (entry.offset, entry.clone())));
         Ok(())
     }
@@ -50,12 +52,12 @@ impl Store for MemoryStore {
     }
 
     fn read(&self, offsets: &[u64], _newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.read();
         Ok(offsets.iter().map(|offset| entries.get(offset).cloned()).collect())
     }
 
     fn release(&self, offsets: &[u64]) {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.write();
         for offset in offsets {
             entries.remove(offset);
         }

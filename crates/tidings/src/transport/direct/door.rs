@@ -4,8 +4,8 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicUsize, Ordering},
     },
     task::Wake,
 };
@@ -16,6 +16,7 @@ use super::shard;
 use crate::{
     connection::Listener,
     log::page::Page,
+    sync::{AtomicBool, Lock, Mutex, MutexGuard},
     wake::{self, Ring},
 };
 
@@ -61,7 +62,8 @@ pub(crate) struct Door {
     is_left: AtomicBool,
     /// The shard looks at what waits before it sleeps; whoever finds this set has to wake it.
     is_asleep: AtomicBool,
-    bell: mio::Waker,
+    /// Ends the shard's sleep.
+    bell: Box<dyn Fn() + Send + Sync>,
     /// The log has grown.
     pub(super) has_news: AtomicBool,
     /// There are streams that want to hear of it.
@@ -92,13 +94,13 @@ impl Waiting {
 }
 
 impl Door {
-    fn new(bell: mio::Waker) -> Arc<Self> {
+    fn new(bell: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Lock::ShardMailbox, Waiting::default()),
             guests: AtomicUsize::new(0),
             is_left: AtomicBool::new(false),
             is_asleep: AtomicBool::new(false),
-            bell,
+            bell: Box::new(bell),
             has_news: AtomicBool::new(false),
             has_streams: AtomicBool::new(false),
         })
@@ -129,7 +131,7 @@ impl Door {
 
     /// Whether the shard may sleep now. It is said before it is looked: whoever puts something after the look rings.
     pub(super) fn may_sleep(&self) -> bool {
-        self.is_asleep.store(true, Ordering::SeqCst);
+        self.is_asleep.swap(true, Ordering::SeqCst);
         let may_sleep = self.waiting().is_empty() && !self.has_news.load(Ordering::SeqCst);
         if !may_sleep {
             self.is_awake();
@@ -137,20 +139,21 @@ impl Door {
         may_sleep
     }
 
+    /// Swapped, as in [`Door::may_sleep`], not stored: a ring that found the shard awake has then happened before this, and so
+    /// before the next look.
     pub(super) fn is_awake(&self) {
-        self.is_asleep.store(false, Ordering::SeqCst);
+        self.is_asleep.swap(false, Ordering::SeqCst);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 
 impl Ring for Door {
     fn ring(&self) {
         if self.is_asleep.swap(false, Ordering::SeqCst) {
-            // It fails where the system has no room for one more count: then the bell has rung.
-            let _ = self.bell.wake();
+            (self.bell)();
         }
     }
 }
@@ -183,5 +186,7 @@ impl Wake for Bell {
 pub(super) fn queue() -> io::Result<(mio::Poll, Arc<Door>)> {
     let poll = mio::Poll::new()?;
     let bell = mio::Waker::new(poll.registry(), shard::BELL)?;
-    Ok((poll, Door::new(bell)))
+    // It fails where the system has no room for one more count: then the bell has rung.
+    let ring = move || drop(bell.wake());
+    Ok((poll, Door::new(ring)))
 }

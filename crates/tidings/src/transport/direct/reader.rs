@@ -3,7 +3,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use crate::{
     failpoint,
     log::{Log, page::Page},
     metrics::Metrics,
+    sync::{Condvar, Lock, Mutex, MutexGuard},
 };
 
 /// Requests that are read together: what they miss is sorted, and held until all of it was read.
@@ -52,7 +53,12 @@ struct Waiting {
 
 impl Reader {
     pub(crate) fn new(log: Arc<Log>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { log, metrics, waiting: Mutex::default(), bell: Condvar::new() })
+        Arc::new(Self {
+            log,
+            metrics,
+            waiting: Mutex::new(Lock::ReaderQueue, Waiting::default()),
+            bell: Condvar::default(),
+        })
     }
 
     /// Reads what it is asked to until it is closed. Any number of threads may.
@@ -99,7 +105,7 @@ impl Reader {
                 waiting.taken_at = Some(Instant::now());
                 return true;
             }
-            waiting = self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting = self.bell.wait(waiting);
         }
     }
 
@@ -130,6 +136,6 @@ impl Reader {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }

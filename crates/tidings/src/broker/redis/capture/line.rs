@@ -3,15 +3,15 @@
 //! All nodes hear the same messages and the same marks in one order. So a place, *the mark before it and the messages since
 //! then*, means the same to all, and whoever takes over goes on behind what the one before has appended.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, fmt};
 
 use tokio::sync::Notify;
 
-use crate::{broker::redis::record::hex, log::entry::Draft};
+use crate::{
+    broker::redis::record::hex,
+    log::entry::Draft,
+    sync::{Lock, Mutex, MutexGuard},
+};
 
 /// Bytes that may wait here, as they are counted: text, and what each message costs besides.
 const BYTES_MAX: usize = 64 << 20;
@@ -105,7 +105,12 @@ impl Line {
             waiting: VecDeque::new(),
             bytes: 0,
         };
-        Self { state: Mutex::new(state), settings, changed: Notify::new(), heard: Notify::new() }
+        Self {
+            state: Mutex::new(Lock::CaptureLine, state),
+            settings,
+            changed: Notify::new(),
+            heard: Notify::new(),
+        }
     }
 
     /// Everything that is said is heard from now on; this mark tells where that is.
@@ -240,7 +245,7 @@ impl Line {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

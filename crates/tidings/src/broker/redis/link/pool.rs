@@ -1,6 +1,6 @@
 //! Connections for calls: a few, kept open, each used by one call at a time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::{
     sync::Semaphore,
@@ -15,6 +15,7 @@ use crate::{
         wire::{Command, Reply, TEXT_BYTES_MAX},
     },
     metrics::Histogram,
+    sync::{Lock, Mutex},
 };
 
 /// Connections for calls: one batch may be on its way while another is being answered.
@@ -36,7 +37,12 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(door: Arc<Door>, round_trips: Histogram) -> Self {
-        Self { door, permits: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::new(Vec::new()), round_trips }
+        Self {
+            door,
+            permits: Semaphore::new(CONNECTIONS_MAX),
+            idle: Mutex::new(Lock::RedisIdle, Vec::new()),
+            round_trips,
+        }
     }
 
     /// Sends commands and waits for their replies. An error reply is a reply. Of commands that are sent together, one names
@@ -86,7 +92,7 @@ impl Pool {
         let answered = timeout_at(due, connection.receive_all(commands.len())).await;
         self.round_trips.observe(begun.elapsed());
         let answered = answered.unwrap_or_else(|_| Err(self.door.late("did not answer")));
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         match answered {
             // Another server may be the one to ask; whoever opens the next connection finds it.
             Ok(replies) if replies.iter().any(|reply| has_code(reply, ELSEWHERE)) => {
@@ -107,12 +113,12 @@ impl Pool {
 
     /// Lets go of connections that nobody is using: they may be dead without showing it.
     pub(super) fn distrust(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle.lock().clear();
     }
 
     /// A connection to where the log is that is open as far as can be seen; the others go.
     fn idle_connection(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         while let Some(mut connection) = idle.pop() {
             if self.door.leads(&connection) && connection.is_quiet() {
                 return Some(connection);

@@ -1,16 +1,16 @@
 //! What a node knows of a table, and what it learns: from messages at once, and from the table's version for certain.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use serde::Deserialize;
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::{Changed, Put, Row, Table, Version};
-use crate::broker::redis::{Fault, Sight};
+use crate::{
+    broker::redis::{Fault, Sight},
+    sync::{Lock, Mutex, MutexGuard},
+};
 
 /// Messages that wait; past them the table is read as a whole.
 const MESSAGES_MAX: usize = 1000;
@@ -51,6 +51,28 @@ impl State {
     fn taken(&mut self) {
         self.is_read |= self.is_given;
     }
+
+    /// The first message that follows on what is known, and whether another was missed.
+    fn next_message(&mut self) -> (Option<News>, bool) {
+        let mut must_look = false;
+        while let Some(Message(_, before, after, key, row)) = self.messages.pop_front() {
+            let (Some(before), Some(after)) = (Version::parse(&before), Version::parse(&after)) else {
+                continue;
+            };
+            if self.known == Some(before) {
+                self.known = Some(after);
+                if row.is_empty() {
+                    return (Some(News::Removed(key)), must_look);
+                }
+                match Row::parse(&key, &row) {
+                    Some(row) => return (Some(News::Put(row)), must_look),
+                    None => continue,
+                }
+            }
+            must_look |= self.known != Some(after) && !std::mem::replace(&mut self.has_asked, true);
+        }
+        (None, must_look)
+    }
 }
 
 /// A change as it goes over Pub/Sub: the table, its version before and after, the row's key, the row or nothing.
@@ -59,7 +81,7 @@ struct Message(String, String, String, String, String);
 
 impl View {
     pub(in crate::broker::redis) fn new(table: Table, sight: Arc<Sight>) -> Self {
-        Self { table, sight, state: Mutex::default(), bell: Notify::new() }
+        Self { table, sight, state: Mutex::new(Lock::RedisTable, State::default()), bell: Notify::new() }
     }
 
     /// What is new since the last call, whose news are taken for done. Whoever drops the call loses nothing but time.
@@ -141,27 +163,11 @@ impl View {
     /// The first message that follows on what is known. One that does not, and does not lead there either, says that
     /// another was missed.
     fn next_message(&self) -> Option<News> {
-        let mut state = self.state();
-        while let Some(Message(_, before, after, key, row)) = state.messages.pop_front() {
-            let (Some(before), Some(after)) = (Version::parse(&before), Version::parse(&after)) else {
-                continue;
-            };
-            if state.known == Some(before) {
-                state.known = Some(after);
-                if row.is_empty() {
-                    return Some(News::Removed(key));
-                }
-                match Row::parse(&key, &row) {
-                    Some(row) => return Some(News::Put(row)),
-                    None => continue,
-                }
-            }
-            if state.known != Some(after) && !state.has_asked {
-                state.has_asked = true;
-                self.sight.ask();
-            }
+        let (news, must_look) = self.state().next_message();
+        if must_look {
+            self.sight.ask();
         }
-        None
+        news
     }
 
     fn has_to_read(&self) -> bool {
@@ -171,6 +177,6 @@ impl View {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

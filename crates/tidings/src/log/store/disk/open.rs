@@ -7,7 +7,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, RwLock,
+        Arc,
         atomic::{AtomicBool, AtomicU64},
     },
 };
@@ -35,6 +35,7 @@ use crate::{
         },
     },
     metrics::Histogram,
+    sync::{Lock, Mutex, RwLock},
 };
 
 /// Why a directory cannot be used.
@@ -186,18 +187,18 @@ impl Opening {
             reserve: Reserve::of(&self.directory),
             directory: self.directory,
             layout: self.layout,
-            segments: RwLock::new(walk.segments),
-            active: Mutex::new(active),
-            unsynced: Mutex::default(),
+            segments: RwLock::new(Lock::Segments, walk.segments),
+            active: Mutex::new(Lock::ActiveFile, active),
+            unsynced: Mutex::new(Lock::UnsyncedFiles, Vec::new()),
             is_syncing: AtomicBool::new(false),
-            dropped: Mutex::new(walk.dropped),
-            read_only: Mutex::default(),
-            refused: Mutex::default(),
+            dropped: Mutex::new(Lock::DroppedRanges, walk.dropped),
+            read_only: Mutex::new(Lock::ReadOnly, None),
+            refused: Mutex::new(Lock::RefusedAppend, None),
             is_short: AtomicBool::new(false),
             event_bytes_max: AtomicU64::new(0),
             checkpoint_bytes: AtomicU64::new(0),
-            watermark: Mutex::new(Watermark::new(Marks { checkpoint, ..Marks::default() })),
-            begin: Mutex::new(Some(begin)),
+            watermark: Mutex::new(Lock::Watermark, Watermark::new(Marks { checkpoint, ..Marks::default() })),
+            begin: Mutex::new(Lock::RunBegin, Some(begin)),
             takes_events: AtomicBool::new(false),
             fsyncs: Histogram::default(),
             _lock: self.lock,

@@ -1,0 +1,53 @@
+//! Runs a test in `loom`: every order in which its threads can run, within bounds, and every value that an atomic may be
+//! read as.
+//!
+//! `loom`'s locks work inside a model only, and other unit tests use the real ones. So the locks of unit tests are both:
+//! those that are made inside a model are its own. That way models need no build of their own.
+
+use std::{cell::Cell, sync::Arc};
+
+pub(super) mod base;
+
+/// Threads of a model have so many words of stack: the log of a debug build is not frugal.
+const STACK_WORDS: usize = 1 << 16;
+/// Where `loom` may change threads, in one run.
+const BRANCHES_MAX: usize = 50_000;
+
+thread_local! {
+    static IS_RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is a thread of a model. All threads of one model share a thread of the system.
+pub(crate) fn is_running() -> bool {
+    IS_RUNNING.get()
+}
+
+/// Runs `test` in every order that takes a thread its turn away `preemptions` times at most.
+pub(crate) fn check(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
+    struct Running;
+    impl Drop for Running {
+        fn drop(&mut self) {
+            IS_RUNNING.set(false);
+        }
+    }
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = BRANCHES_MAX;
+    IS_RUNNING.set(true);
+    let _running = Running;
+    let test = Arc::new(test);
+    builder.check(move || {
+        let test = test.clone();
+        // The thread that a model begins with has little stack.
+        spawn(move || test()).join().expect("a thread of the model panicked");
+    });
+}
+
+/// Starts a thread of a model.
+// The whole module is for tests; `cargo xtask tidy` looks at one file at a time.
+#[cfg(test)]
+pub(crate) fn spawn<T: Send + 'static>(
+    act: impl FnOnce() -> T + Send + 'static,
+) -> loom::thread::JoinHandle<T> {
+    loom::thread::Builder::new().stack_size(STACK_WORDS).spawn(act).expect("a model has room for it")
+}

@@ -1,0 +1,268 @@
+//! Locks and atomics that are real, or of the model that is running where they are made.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{LockResult, PoisonError, TryLockError, TryLockResult, atomic::Ordering},
+};
+
+use super::is_running;
+
+/// What a lock of a model guards is in a real one, which is free whenever the model says so.
+fn free<Guard>(outcome: TryLockResult<Guard>) -> Guard {
+    match outcome {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => panic!("the model let two threads have a lock"),
+    }
+}
+
+pub(crate) struct Mutex<T> {
+    real: std::sync::Mutex<T>,
+    modelled: Option<loom::sync::Mutex<()>>,
+}
+
+pub(crate) struct MutexGuard<'a, T> {
+    of: &'a Mutex<T>,
+    real: std::sync::MutexGuard<'a, T>,
+    modelled: Option<loom::sync::MutexGuard<'a, ()>>,
+}
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            real: std::sync::Mutex::new(value),
+            modelled: is_running().then(|| loom::sync::Mutex::new(())),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        let Some(modelled) = &self.modelled else {
+            let real = self.real.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(MutexGuard { of: self, real, modelled: None });
+        };
+        let modelled = modelled.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(MutexGuard { of: self, real: free(self.real.try_lock()), modelled: Some(modelled) })
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.real.is_poisoned()
+    }
+
+    pub(crate) fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+        let modelled = match &self.modelled {
+            Some(modelled) => Some(modelled.try_lock().map_err(|_| TryLockError::WouldBlock)?),
+            None => None,
+        };
+        let real = match self.real.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(TryLockError::WouldBlock),
+            outcome => free(outcome),
+        };
+        Ok(MutexGuard { of: self, real, modelled })
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.real
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.real
+    }
+}
+
+pub(crate) struct Condvar {
+    real: std::sync::Condvar,
+    modelled: Option<loom::sync::Condvar>,
+}
+
+impl Default for Condvar {
+    fn default() -> Self {
+        let modelled = is_running().then(loom::sync::Condvar::new);
+        Self { real: std::sync::Condvar::new(), modelled }
+    }
+}
+
+impl Condvar {
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        let MutexGuard { of, real, modelled } = guard;
+        let Some((condvar, modelled)) = self.modelled.as_ref().zip(modelled) else {
+            let real = self.real.wait(real).unwrap_or_else(PoisonError::into_inner);
+            return Ok(MutexGuard { of, real, modelled: None });
+        };
+        drop(real);
+        let modelled = condvar.wait(modelled).unwrap_or_else(PoisonError::into_inner);
+        Ok(MutexGuard { of, real: free(of.real.try_lock()), modelled: Some(modelled) })
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.real.notify_one();
+        self.modelled.as_ref().inspect(|condvar| condvar.notify_one());
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.real.notify_all();
+        self.modelled.as_ref().inspect(|condvar| condvar.notify_all());
+    }
+}
+
+/// In a model it refuses readers while a writer waits, as that of the standard library does and that of `loom` does not.
+pub(crate) struct RwLock<T> {
+    real: std::sync::RwLock<T>,
+    modelled: Option<Turnstile>,
+}
+
+pub(crate) struct RwLockReadGuard<'a, T> {
+    real: std::sync::RwLockReadGuard<'a, T>,
+    _admitted: Option<Admitted<'a>>,
+}
+
+pub(crate) struct RwLockWriteGuard<'a, T> {
+    real: std::sync::RwLockWriteGuard<'a, T>,
+    _admitted: Option<Admitted<'a>>,
+}
+
+impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { real: std::sync::RwLock::new(value), modelled: is_running().then(Turnstile::default) }
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.real.is_poisoned()
+    }
+
+    pub(crate) fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        let Some(turnstile) = &self.modelled else {
+            let real = self.real.read().unwrap_or_else(PoisonError::into_inner);
+            return Ok(RwLockReadGuard { real, _admitted: None });
+        };
+        let admitted = turnstile.admit_reader();
+        Ok(RwLockReadGuard { real: free(self.real.try_read()), _admitted: Some(admitted) })
+    }
+
+    pub(crate) fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        let Some(turnstile) = &self.modelled else {
+            let real = self.real.write().unwrap_or_else(PoisonError::into_inner);
+            return Ok(RwLockWriteGuard { real, _admitted: None });
+        };
+        let admitted = turnstile.admit_writer();
+        Ok(RwLockWriteGuard { real: free(self.real.try_write()), _admitted: Some(admitted) })
+    }
+}
+
+impl<T> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.real
+    }
+}
+
+impl<T> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.real
+    }
+}
+
+impl<T> DerefMut for RwLockWriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.real
+    }
+}
+
+/// Admits many readers or one writer, and no new reader while a writer waits.
+struct Turnstile {
+    state: loom::sync::Mutex<Admissions>,
+    changed: loom::sync::Condvar,
+}
+
+#[derive(Default)]
+struct Admissions {
+    readers: usize,
+    is_written: bool,
+    writers_waiting: usize,
+}
+
+struct Admitted<'a>(&'a Turnstile);
+
+impl Default for Turnstile {
+    fn default() -> Self {
+        Self { state: loom::sync::Mutex::new(Admissions::default()), changed: loom::sync::Condvar::new() }
+    }
+}
+
+impl Turnstile {
+    fn admit_reader(&self) -> Admitted<'_> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.is_written || state.writers_waiting > 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.readers += 1;
+        Admitted(self)
+    }
+
+    fn admit_writer(&self) -> Admitted<'_> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.writers_waiting += 1;
+        while state.is_written || state.readers > 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writers_waiting -= 1;
+        state.is_written = true;
+        Admitted(self)
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        // A model that panics has failed: nothing more is to be found in it.
+        if std::thread::panicking() {
+            return;
+        }
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.is_written {
+            state.is_written = false;
+        } else {
+            state.readers -= 1;
+        }
+        drop(state);
+        self.0.changed.notify_all();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct AtomicBool {
+    real: std::sync::atomic::AtomicBool,
+    modelled: Option<loom::sync::atomic::AtomicBool>,
+}
+
+impl AtomicBool {
+    pub(crate) fn new(value: bool) -> Self {
+        let modelled = is_running().then(|| loom::sync::atomic::AtomicBool::new(value));
+        Self { real: std::sync::atomic::AtomicBool::new(value), modelled }
+    }
+
+    pub(crate) fn load(&self, ordering: Ordering) -> bool {
+        self.modelled.as_ref().map_or_else(|| self.real.load(ordering), |it| it.load(ordering))
+    }
+
+    pub(crate) fn store(&self, value: bool, ordering: Ordering) {
+        match &self.modelled {
+            Some(modelled) => modelled.store(value, ordering),
+            None => self.real.store(value, ordering),
+        }
+    }
+
+    pub(crate) fn swap(&self, value: bool, ordering: Ordering) -> bool {
+        match &self.modelled {
+            Some(modelled) => modelled.swap(value, ordering),
+            None => self.real.swap(value, ordering),
+        }
+    }
+}

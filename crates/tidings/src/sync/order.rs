@@ -1,0 +1,128 @@
+//! The names of the locks, and their order.
+
+/// Makes [`Lock`] of rows `name => [locks that may be taken while it is held];`.
+macro_rules! locks {
+    ($($(#[$doc:meta])* $lock:ident => [$($inner:ident),*];)*) => {
+        /// A lock of the hub, from the outermost to the innermost. `docs/locks.md` says what each guards.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "some are of the Redis broker"))]
+        pub(crate) enum Lock {
+            $($(#[$doc])* $lock,)*
+        }
+
+        impl Lock {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$lock,)*];
+
+            /// The locks that a thread may take while it holds this one: all of them are below it.
+            #[cfg(any(test, debug_assertions))]
+            const fn inner(self) -> &'static [Self] {
+                match self {
+                    $(Self::$lock => &[$(Self::$inner),*],)*
+                }
+            }
+        }
+    };
+}
+
+locks! {
+    /// `Committer`: the embedded log has one writer at a time.
+    Committer => [
+        Keys, LogState, ActiveFile, Segments, UnsyncedFiles, RefusedAppend, ReadOnly, Watermark,
+        MemoryEntries, Shards, Seats, Seat
+    ];
+    /// `Log::keys`: the idempotency keys of the last window.
+    Keys => [LogState, Segments];
+    /// `Log::state`: head, epochs, index, newest entries.
+    LogState => [Questions, Runs, MemoryEntries];
+    /// `Unknowns::questions`: what a replica asked its broker.
+    Questions => [];
+    /// `Log::runs`: joined entries that readers share.
+    Runs => [];
+    /// `Log::served`: which logs served from the data directory.
+    ServedLogs => [];
+    /// `DiskStore::begin`: what a run still has to do before it takes events.
+    RunBegin => [ActiveFile, Segments, DroppedRanges, Watermark];
+    /// `DiskStore::active`: the file that grows.
+    ActiveFile => [Segments, UnsyncedFiles, ReadOnly, Watermark];
+    /// `DiskStore::segments`: which record stands where.
+    Segments => [];
+    /// `DiskStore::unsynced`: files to be made safe.
+    UnsyncedFiles => [];
+    /// `DiskStore::refused`: why the last append failed.
+    RefusedAppend => [];
+    /// `DiskStore::read_only`: why nothing more is appended.
+    ReadOnly => [];
+    /// `DiskStore::dropped`: ranges of offsets without a file.
+    DroppedRanges => [];
+    /// `DiskStore::watermark`: the file that says where the log ended.
+    Watermark => [];
+    /// `MemoryStore::entries`.
+    MemoryEntries => [];
+
+    /// `Seats::shards`: the shards that are told of new entries.
+    Shards => [];
+    /// `Seats::lists`: connections by subscription.
+    Seats => [Seat];
+    /// `Seats::stirred`: subscriptions that came or went.
+    InterestChanges => [];
+    /// `Seat::waiting`: what is left for one connection.
+    Seat => [];
+
+    /// `Door::waiting`: what other threads leave for a shard.
+    ShardMailbox => [];
+    /// `Reader::waiting`: pages to be read from the store.
+    ReaderQueue => [];
+    /// `Pressure::waiting`: wakers of streams whose socket is full.
+    SocketWaiters => [];
+    /// `Handover`: a stream on its way from its route to its shard.
+    Handover => [];
+    /// The response that a shard gives hyper with a connection.
+    EarlyResponse => [];
+
+    /// `Publisher::broker`: none once the hub takes no more publishes.
+    Broker => [];
+    /// `Parts::tls`: the certificate of new connections.
+    Certificate => [];
+    /// `Parts::close`: what shutdown does last.
+    Close => [];
+
+    /// `Gate::rules`: the `[auth]` that is in force.
+    AuthRules => [];
+    /// `Revocations::standing`.
+    Revocations => [];
+    /// `Revocations::journal`: the file of revocations.
+    RevocationJournal => [];
+    /// `Tickets`.
+    Tickets => [];
+    /// `Jwks::kept`: the keys of the identity provider.
+    ProviderKeys => [];
+    /// `Asker::state`: answers of the hook, and questions under way.
+    HookAnswers => [];
+    /// `limits::Connections`: streams by user, or by address.
+    StreamCounts => [];
+    /// `Rates::publishers`.
+    PublishRates => [];
+
+    /// `broker::redis::Sight`: what was seen of the log in Redis.
+    RedisSight => [];
+    /// `broker::redis::View`: what a node knows of a shared table.
+    RedisTable => [];
+    /// `broker::redis::capture::Line`: messages to be captured.
+    CaptureLine => [];
+    /// `broker::redis::link::Pool::idle`: open connections.
+    RedisIdle => [];
+    /// `broker::redis::Door::nodes`: hosts of a cluster.
+    RedisHosts => [];
+}
+
+impl Lock {
+    /// Whether a thread that holds this lock may take `other`.
+    #[cfg(debug_assertions)]
+    pub(super) fn allows(self, other: Self) -> bool {
+        self.inner().contains(&other)
+    }
+}
+
+#[cfg(test)]
+mod tests;

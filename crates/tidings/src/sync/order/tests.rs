@@ -1,0 +1,36 @@
+//! The order of the locks is one, and the document has it.
+
+use super::Lock;
+
+const DOCUMENT: &str = include_str!("../../../../../docs/locks.md");
+
+#[test]
+fn a_lock_allows_only_locks_below_it() {
+    for lock in Lock::ALL {
+        for inner in lock.inner() {
+            assert!(lock < inner, "{lock:?} allows {inner:?}, which stands above it");
+        }
+    }
+}
+
+#[test]
+fn the_document_has_every_lock_in_order_with_what_it_allows() {
+    let rows: Vec<(&str, &str)> = DOCUMENT
+        .lines()
+        .filter_map(|line| {
+            let [_, lock, _, _, inner, _] = line.split('|').collect::<Vec<_>>().try_into().ok()?;
+            Some((lock.trim().strip_prefix('`')?.strip_suffix('`')?, inner.trim()))
+        })
+        .collect();
+    let expected: Vec<(String, String)> = Lock::ALL
+        .iter()
+        .map(|lock| {
+            let inner: Vec<String> = lock.inner().iter().map(|inner| format!("`{inner:?}`")).collect();
+            (format!("{lock:?}"), inner.join(", "))
+        })
+        .collect();
+    for (row, expected) in rows.iter().zip(&expected) {
+        assert_eq!((row.0, row.1), (expected.0.as_str(), expected.1.as_str()));
+    }
+    assert_eq!(rows.len(), expected.len());
+}
