@@ -8,6 +8,14 @@ use tidings_protocol::{ChannelName, Epoch, EventId, EventName, Priority, Skip, T
 /// Milliseconds since 1970, by the wall clock.
 pub(crate) type Millis = u64;
 
+/// The highest offset that is read from a file or from Redis: scripts count no further exactly, and one more always fits.
+pub(crate) const OFFSET_MAX: u64 = (1 << 53) - 1;
+
+/// Returns an offset that came from outside, unless it is above [`OFFSET_MAX`].
+pub(crate) fn offset_within(offset: u64) -> Option<u64> {
+    (offset <= OFFSET_MAX).then_some(offset)
+}
+
 /// Returns a duration in milliseconds; the longest that there is if it is longer.
 pub(crate) fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)

@@ -12,7 +12,7 @@ use super::{
     script::Script,
     wire::{Command, Reply},
 };
-use crate::log::entry::Draft;
+use crate::log::entry::{Draft, offset_within};
 
 /// One publish: its events are appended together or not at all.
 #[derive(Debug, Clone)]
@@ -236,10 +236,13 @@ pub(super) fn outcomes(
 
 fn place(answer: Option<&Reply>, tag: Tag) -> Result<Appended, Fault> {
     match answer {
-        Some(Reply::Number(offset)) => Ok(Appended { offset: *offset as u64, tag, is_repeat: false }),
+        Some(reply @ Reply::Number(_)) => {
+            let offset = reply.number().and_then(offset_within).ok_or_else(strange)?;
+            Ok(Appended { offset, tag, is_repeat: false })
+        }
         Some(reply) => {
             let (offset, tag) = reply.str().and_then(|text| text.split_once(' ')).ok_or_else(strange)?;
-            let offset = offset.parse().map_err(|_| strange())?;
+            let offset = offset.parse().ok().and_then(offset_within).ok_or_else(strange)?;
             let tag = hex(tag, 8).and_then(|tag| u32::try_from(tag).ok()).ok_or_else(strange)?;
             Ok(Appended { offset, tag: Tag(tag), is_repeat: true })
         }

@@ -12,6 +12,7 @@ use super::{
     state::{self, Version},
     wire::{Command, Reply},
 };
+use crate::log::entry::offset_within;
 
 /// Rows that are kept: ids of epochs before them are not known any more.
 const ROWS_MAX: u64 = 1000;
@@ -105,10 +106,15 @@ impl Json {
             None => None,
             Some(of) => {
                 let (epoch, highest) = of.split_once('-')?;
-                Some((Epoch(hex(epoch, 16)?), highest.parse().ok()?))
+                Some((Epoch(hex(epoch, 16)?), offset_within(highest.parse().ok()?)?))
             }
         };
-        Some(EpochRow { epoch: Epoch(hex(&self.epoch, 16)?), after: self.after?, lost: self.lost, of })
+        Some(EpochRow {
+            epoch: Epoch(hex(&self.epoch, 16)?),
+            after: offset_within(self.after?)?,
+            lost: self.lost,
+            of,
+        })
     }
 }
 
@@ -196,7 +202,8 @@ pub(super) fn head(reply: &Reply) -> Result<Head, Fault> {
         return Ok(Head { epochs, offset, tag, oldest, replid, epoch_replid, versions, lacks, now });
     }
     let tag = tag.str().and_then(|text| hex(text, 8)).and_then(|tag| u32::try_from(tag).ok());
-    let (Some(offset), Some(tag), Some(epoch_replid)) = (head.number(), tag, epoch_replid.str()) else {
+    let offset = head.number().and_then(offset_within);
+    let (Some(offset), Some(tag), Some(epoch_replid)) = (offset, tag, epoch_replid.str()) else {
         return Err(Fault::damaged("a part of meta cannot be read"));
     };
     let epoch_replid = epoch_replid.to_owned();

@@ -8,7 +8,7 @@
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag};
 
 use super::{fault::Fault, wire::Reply};
-use crate::log::entry::Draft;
+use crate::log::entry::{Draft, offset_within};
 
 /// An entry of the stream.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub(super) fn offset(entry: &Reply) -> Result<u64, Fault> {
 
 /// The offset in an entry's id.
 pub(super) fn offset_of(id: &str) -> Result<u64, Fault> {
-    let offset = id.strip_suffix("-0").and_then(|digits| digits.parse().ok());
+    let offset = id.strip_suffix("-0").and_then(|digits| digits.parse().ok()).and_then(offset_within);
     offset.ok_or_else(|| Fault::damaged(format!("the log has an entry with the id {id:?}")))
 }
 

@@ -19,7 +19,7 @@ use tidings_protocol::{
 };
 
 use super::StoreError;
-use crate::log::entry::{Draft, Entry, Filing, Idempotency, Millis};
+use crate::log::entry::{Draft, Entry, Filing, Idempotency, Millis, offset_within};
 
 /// How a batch begins: `TDB1`.
 pub(crate) const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"TDB1");
@@ -165,7 +165,7 @@ pub(crate) fn decode_batch_header(bytes: &[u8]) -> Option<BatchHeader> {
         },
         records: cursor.u32()?,
         body_crc: cursor.u32()?,
-        first: cursor.u64()?,
+        first: offset_within(cursor.u64()?)?,
     };
     (crc32fast::hash(&bytes[..28]).to_le_bytes() == bytes[28..32]).then_some(header)
 }
@@ -348,7 +348,7 @@ fn decode_payload<'a>(
     parse: &mut dyn FnMut(&str) -> Option<ChannelName>,
 ) -> Option<Decoded<'a>> {
     let mut cursor = Cursor(payload);
-    let offset = cursor.u64()?;
+    let offset = offset_within(cursor.u64()?)?;
     let epoch = Epoch(cursor.u64()?);
     let tag = Tag(cursor.u32()?);
     let published_at = cursor.u64()?;

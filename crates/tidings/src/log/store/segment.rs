@@ -19,7 +19,7 @@ use super::{
     StoreError,
     record::{self, BATCH_HEADER_BYTES, Decoded, Placed},
 };
-use crate::log::entry::Filing;
+use crate::log::entry::{Filing, offset_within};
 
 const MAGIC: &[u8; 8] = b"TIDINGS1";
 /// Bytes before the first batch.
@@ -58,8 +58,8 @@ impl Header {
         if &bytes[..8] != MAGIC || crc32fast::hash(&bytes[..32]) != u32_at(32) {
             return None;
         }
-        let last = (u32_at(8) & REWRITTEN != 0).then(|| u64_at(24));
-        Some(Self { first: u64_at(16), last, tag_before: Tag(u32_at(12)) })
+        let last = if u32_at(8) & REWRITTEN != 0 { Some(offset_within(u64_at(24))?) } else { None };
+        Some(Self { first: offset_within(u64_at(16))?, last, tag_before: Tag(u32_at(12)) })
     }
 }
 

@@ -89,3 +89,11 @@ fn what_is_written_is_what_is_read() {
         [("m", header.as_str()), ("d", "text"), ("v", "0000cafe")].into_iter().chain(further).collect();
     assert_eq!(written, WHOLE[..WHOLE.len() - 1]);
 }
+
+#[test]
+fn an_offset_that_nothing_may_follow_is_refused() {
+    assert_eq!(offset_of("9007199254740991-0"), Ok((1 << 53) - 1));
+    for id in ["9007199254740992-0", "18446744073709551615-0"] {
+        assert!(decode(&entry(id, WHOLE)).is_err(), "{id}");
+    }
+}

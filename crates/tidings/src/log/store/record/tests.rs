@@ -1,6 +1,8 @@
-use super::{StoreError, encode_batch};
+use tidings_protocol::Epoch;
+
+use super::{BATCH_HEADER_BYTES, StoreError, decode_batch_header, decode_record, encode_batch};
 use crate::log::{
-    entry::{Draft, Idempotency},
+    entry::{Draft, Idempotency, OFFSET_MAX},
     fixture::{draft, entry},
 };
 
@@ -37,5 +39,14 @@ fn draft_counts_as_many_bytes_as_its_record_takes() {
     {
         let (_, places) = encode_batch(&[entry(draft.clone(), 1)], 0).unwrap();
         assert_eq!(draft.record_bytes(), places[0].bytes as usize);
+    }
+}
+
+#[test]
+fn offset_that_nothing_may_follow_is_damage() {
+    for (offset, is_good) in [(OFFSET_MAX, true), (OFFSET_MAX + 1, false), (u64::MAX, false)] {
+        let (batch, _) = encode_batch(&[entry(draft("a", "x"), offset)], 0).unwrap();
+        assert_eq!(decode_batch_header(&batch).is_some(), is_good, "{offset}");
+        assert_eq!(decode_record(&batch[BATCH_HEADER_BYTES..], Epoch(1)).is_ok(), is_good, "{offset}");
     }
 }
