@@ -52,6 +52,9 @@ const PYTHONS: &[Python] = &[
     Python { folder: "yaml", packages: &["pyyaml>=6,<7"] },
 ];
 
+/// Has no packages: its `pip` installs elsewhere.
+const PLAIN: Python = Python { folder: "plain", packages: &[] };
+
 /// What the guides serve with: broadcaster hears nothing over a newer client of Redis.
 const GUIDES: Python = Python {
     folder: "guides",
@@ -132,6 +135,12 @@ fn can_make_pythons(workspace: &Workspace) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Answers the program that installs Python packages, out of a Python that has none.
+pub(crate) fn pip(workspace: &Workspace, tally: &mut Tally) -> Option<PathBuf> {
+    make_python(workspace, tally, &PLAIN);
+    Some(workspace.target.join("python").join(PLAIN.folder).join("bin/pip")).filter(|pip| is_file(pip))
+}
+
 /// Makes a Python with its packages, where it is not there in full.
 fn make_python(workspace: &Workspace, tally: &mut Tally, python: &Python) {
     let folder = workspace.target.join("python").join(python.folder);
@@ -149,7 +158,8 @@ fn make_python(workspace: &Workspace, tally: &mut Tally, python: &Python) {
     let mut command = workspace.command(&folder.join("bin/pip").to_string_lossy());
     command.args(["install", "--quiet", "--disable-pip-version-check"]).args(python.packages);
     let name = format!("pip install {packages}");
-    if run(tally, Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 10 })
+    let step = Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 10 };
+    if (python.packages.is_empty() || run(tally, step))
         && let Err(error) = fs::write(&mark, packages)
     {
         println!("  {}: {error}; it is installed anew next time", mark.display());

@@ -1,4 +1,4 @@
-//! The developers' commands: `cargo xtask test`, `ci`, `check`, `compare`, `generate`, `tidy` and `fuzz`.
+//! The developers' commands: `cargo xtask test`, `ci`, `check`, `compare`, `generate`, `tidy`, `fuzz` and `redis-versions`.
 
 mod ci;
 mod compare;
@@ -8,6 +8,7 @@ mod fuzz;
 mod generate;
 mod install;
 mod process;
+mod redis_versions;
 mod spdx;
 mod suite;
 mod tally;
@@ -30,6 +31,7 @@ cargo xtask compare [--parts a,b] [--rounds N] [--slice S]  measures the hub bes
 cargo xtask generate [--check]        writes the generated files, or tells which are out of date
 cargo xtask tidy                      checks module rows, bounds, file lengths, links, licences
 cargo xtask dependencies              checks licences, versions and sources of dependencies
+cargo xtask redis-versions [--quick]  runs the tests of Redis over other versions of Redis and Valkey; quick: as ci does
 cargo xtask fuzz [--seconds N] [target]  fuzzes each target, or one, for N seconds (60 unless told)";
 
 fn main() -> ExitCode {
@@ -56,6 +58,8 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
         ["generate"] => generate::write_all(&workspace)?,
         ["generate", "--check"] => generate::check_all(&workspace, tally),
         ["tidy"] => tidy::run(&workspace, tally),
+        ["redis-versions"] => redis_versions::run(&workspace, tally),
+        ["redis-versions", "--quick"] => redis_versions::run_quick(&workspace, tally),
         ["dependencies"] => dependencies::run(&workspace, tally),
         ["fuzz", rest @ ..] => {
             let (seconds, rest) = seconds(rest)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::counts::Runner;
 use crate::install::{self, NODE_PACKAGES};
 use crate::process::{Counted, Step, run as run_step};
+use crate::redis_versions;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -46,6 +47,7 @@ const MINUTES: Duration = Duration::from_secs(60);
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     install::run_all(workspace, tally);
     test_rust(workspace, tally);
+    redis_versions::run_quick(workspace, tally);
     if build_server(workspace, tally) {
         test_node(workspace, tally);
         drive(workspace, tally, 60, &[]);

@@ -76,8 +76,10 @@ impl Cluster {
     fn start() -> Self {
         let mut cluster = Self { nodes: (0..3).map(|_| Self::node()).collect() };
         for (number, node) in cluster.nodes.iter().enumerate() {
-            let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")][number];
-            node.command(&["CLUSTER", "ADDSLOTSRANGE", slots.0, slots.1]);
+            let slots = [0..=5460, 5461..=10922, 10923..=16383][number].clone();
+            let slots: Vec<String> = slots.map(|slot| slot.to_string()).collect();
+            let words = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str));
+            node.command(&words.collect::<Vec<_>>());
             node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
         }
         cluster.agree();
@@ -88,8 +90,11 @@ impl Cluster {
 
     fn node() -> RedisServer {
         let bus = free_port();
-        let arguments =
-            ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
+        let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+        // Before, it is the port plus 10,000.
+        if tidings_testkit::redis::version().has_cluster_port() {
+            arguments.extend(["--cluster-port", &bus]);
+        }
         RedisServer::start_with(Keeps::Nothing, &arguments)
     }
 
@@ -97,8 +102,11 @@ impl Cluster {
     #[track_caller]
     fn agree(&self) {
         for node in &self.nodes[1..] {
-            let bus = node.command(&["CONFIG", "GET", "cluster-port"]).list()[1].text();
-            self.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), &bus]);
+            let (port, bus) =
+                (node.port().to_string(), node.command(&["CONFIG", "GET", "cluster-port"]).list());
+            let bus = bus.get(1).map(Reply::text);
+            let words = ["CLUSTER", "MEET", "127.0.0.1", &port].into_iter().chain(bus.as_deref());
+            self.nodes[0].command(&words.collect::<Vec<_>>());
         }
         let known = format!("cluster_known_nodes:{}", self.nodes.len());
         for node in &self.nodes {

@@ -32,6 +32,12 @@ impl Version {
         Some(Self { is_valkey: text.starts_with("Valkey"), major, minor })
     }
 
+    /// Whether the port of a cluster's bus can be chosen: since Redis 7.0.
+    #[must_use]
+    pub fn has_cluster_port(self) -> bool {
+        self.major >= 7
+    }
+
     /// Whether `DEBUG` is refused unless an argument allows it: since Redis 7.0.
     fn forbids_debug(self) -> bool {
         self.major >= 7

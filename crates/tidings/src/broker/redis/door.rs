@@ -167,6 +167,9 @@ impl Door {
             if let Reply::Error(error) = reply {
                 let hint = if error.contains("cluster") {
                     "; a cluster has only database 0, name no other"
+                } else if error.contains("out of range") {
+                    // Valkey 9 may give a cluster more than one.
+                    "; name a smaller number: a cluster has only database 0, unless it was given more"
                 } else {
                     ""
                 };
