@@ -18,6 +18,7 @@ mod hear;
 mod link;
 mod live;
 mod mirror;
+mod page_size;
 mod record;
 mod script;
 mod server;

@@ -22,8 +22,6 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Entries of one answer.
-const PAGE: usize = 500;
 /// How often the place is compared with that of Redis, and how long a wait for more may be.
 const CHECK: Duration = Duration::from_secs(3);
 const BLOCK: Duration = Duration::from_secs(1);
@@ -208,7 +206,7 @@ impl Follower {
         }
         while self.log.head().offset < head.offset {
             let at = self.log.head().offset;
-            let stored = self.heard(self.link.range(at + 1, PAGE)).await?;
+            let stored = self.page(at + 1, usize::MAX).await?;
             let Some(first) = stored.first().map(|it| it.offset) else {
                 return Err(Ended::StoodStill { at, head: head.offset });
             };
@@ -347,8 +345,8 @@ impl Follower {
     /// The newest offset, not above `to`, at which the entry here is the one there.
     async fn common(&self, mut to: u64, oldest: Option<u64>) -> Result<u64, Fault> {
         while to > 0 && oldest.is_some_and(|oldest| to >= oldest) {
-            let from = to.saturating_sub(PAGE as u64 - 1).max(1);
-            let there = self.link.range(from, usize::try_from(to - from + 1).unwrap_or(PAGE)).await?;
+            let from = to.saturating_sub(self.link.page_size().entries() as u64 - 1).max(1);
+            let there = self.page(from, usize::try_from(to - from + 1).unwrap_or(usize::MAX)).await?;
             let same = |it: &&Stored| it.offset <= to && self.log.tag_at(it.offset) == it.tag;
             if let Some(common) = there.iter().rev().find(same) {
                 return Ok(common.offset);
@@ -356,6 +354,17 @@ impl Follower {
             to = from - 1;
         }
         Ok(to)
+    }
+
+    /// Reads entries from an offset on, at most so many, and as many as come in time. After a failure the next page is smaller:
+    /// what was placed before it stays.
+    async fn page(&self, from: u64, entries_max: usize) -> Result<Vec<Stored>, Fault> {
+        let page_size = self.link.page_size();
+        let (asked, begun) = (page_size.entries().min(entries_max), Instant::now());
+        let stored =
+            self.heard(self.link.range(from, asked)).await.inspect_err(|_| page_size.failed(asked))?;
+        page_size.answered(asked, &stored, begun.elapsed());
+        Ok(stored)
     }
 
     /// What a call answers, unless Redis is silent.

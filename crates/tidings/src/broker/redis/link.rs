@@ -17,6 +17,7 @@ use super::{
     fault::{ErrorReply, Fault, whole},
     live::{Live, Word},
     mirror::Mirror,
+    page_size::PageSize,
     record::{self, Stored},
     script::{APPEND, BEGIN, CLAIM, HEAD, RELEASE, SAY, Script, TRIM},
     server::Server,
@@ -67,6 +68,7 @@ pub(crate) struct Link {
     begin: Script,
     trim: Script,
     mirror: Mirror,
+    page_size: Arc<PageSize>,
     pool: Pool,
 }
 
@@ -93,13 +95,14 @@ impl Link {
             head: Script::new(HEAD),
             begin: Script::new(BEGIN),
             trim: Script::new(TRIM),
+            page_size: Arc::new(PageSize::new()),
             mirror: Mirror::new(options.mirror.clone()),
         })
     }
 
     /// Follows the log on a connection of its own.
     pub(crate) fn tail(&self) -> Tail {
-        Tail::new(self.pool.door.clone(), self.keys.log.clone())
+        Tail::new(self.pool.door.clone(), self.keys.log.clone(), self.page_size.clone())
     }
 
     /// Hears Pub/Sub on a connection of its own, `first` before all else; passes over payloads above so many bytes.
@@ -249,6 +252,11 @@ impl Link {
         let command = Command::new("XRANGE").arg(&self.keys.log).arg(format!("{from}-0")).arg("+");
         let reply = self.ask_one(command.arg("COUNT").arg(count.to_string())).await?;
         record::decode_all(&reply)
+    }
+
+    /// How many entries to ask for at once, as far as answers have told.
+    pub(super) fn page_size(&self) -> &PageSize {
+        &self.page_size
     }
 
     /// Drops entries that are older than `age_ms` by the clock of Redis, if an age is given, and the oldest above `bytes_max`;

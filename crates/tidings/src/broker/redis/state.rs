@@ -5,7 +5,7 @@
 
 mod view;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Link,
@@ -19,6 +19,10 @@ pub(crate) use self::view::{News, View};
 
 /// Rows of a table.
 const ROWS_MAX: u64 = 100_000;
+/// Rows that are read at once, about: half a megabyte of revocations.
+const PAGE_ROWS: &str = "2000";
+/// How often such a part is asked for before the read is given up.
+const PAGE_ATTEMPTS: usize = 3;
 /// Changes on their way at once.
 const CHANGES_AT_ONCE: usize = 100;
 /// Rows whose time is over that one change takes away, and one sweep.
@@ -81,13 +85,15 @@ end
 return #over
 ";
 
-/// Reads all rows of a table and the version that they are.
+/// Reads some rows of a table and the version that the table is.
 ///
 /// Only reads: Redis runs it when it is full, or a replica.
-/// `KEYS`: the versions of all tables, the rows. `ARGV`: the table.
-const ALL: &str = r"
-local rows = redis.call('HGETALL', KEYS[2])
-return {#rows > 0 and redis.call('HGET', KEYS[1], ARGV[1]), rows}
+/// `KEYS`: the versions of all tables, the rows. `ARGV`: the table, from where on, about how many rows.
+/// Answers the version, from where to go on (0 at the end), the rows.
+const PAGE: &str = r"
+local found = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
+local version = redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HGET', KEYS[1], ARGV[1])
+return {version, found[1], found[2]}
 ";
 
 /// The name of what a row, or a table, was at one time. That of a table without rows is 0: a table whose rows were evicted
@@ -150,15 +156,15 @@ pub(crate) struct Table {
     name: &'static str,
     pub(super) rows_max: u64,
     random: fn() -> u64,
-    all: Script,
+    page: Script,
     change: Script,
     sweep: Script,
 }
 
 impl Table {
     pub(super) fn new(link: Arc<Link>, name: &'static str, random: fn() -> u64) -> Self {
-        let (all, change, sweep) = (Script::new(ALL), Script::new(CHANGE), Script::new(SWEEP));
-        Self { link, name, rows_max: ROWS_MAX, random, all, change, sweep }
+        let (page, change, sweep) = (Script::new(PAGE), Script::new(CHANGE), Script::new(SWEEP));
+        Self { link, name, rows_max: ROWS_MAX, random, page, change, sweep }
     }
 
     /// Puts rows, each if what is there is as expected. Milliseconds since 1970 say which rows are over.
@@ -229,16 +235,38 @@ impl Table {
         command
     }
 
-    /// All rows, and the version that they are.
+    /// All rows, and the version that the table was when this began to read: what changed since shows by another version.
     pub(crate) async fn all(&self) -> Result<(Version, Vec<Row>), Fault> {
+        let (version, mut from, mut rows) = self.page("0").await?;
+        while from != "0" {
+            let (_, next, more) = self.page(&from).await?;
+            rows.extend(more);
+            from = next;
+        }
+        Ok((version, rows.into_values().collect()))
+    }
+
+    /// The version, from where to go on, and some rows by their keys: a row may come twice. Other connections go on where one
+    /// broke, so a link that brings no table at once brings it in parts.
+    async fn page(&self, from: &str) -> Result<(Version, String, HashMap<String, Row>), Fault> {
         let keys = self.link.keys();
-        let command = self.all.call(2).arg(&keys.versions).arg(keys.state(self.name)).arg(self.name);
-        let reply = self.link.run_one(&self.all, command).await?;
-        let Some([version, rows]) = reply.array() else {
+        let mut command = self.page.call(2).arg(&keys.versions).arg(keys.state(self.name));
+        for argument in [self.name, from, PAGE_ROWS] {
+            command.push(argument);
+        }
+        let mut attempts = 1;
+        let reply = loop {
+            match self.link.run_one(&self.page, command.clone()).await {
+                Err(Fault::Unknown(_)) if attempts < PAGE_ATTEMPTS => attempts += 1,
+                other => break other?,
+            }
+        };
+        let Some([version, next, rows]) = reply.array() else {
             return Err(Fault::damaged("the script that reads a table answered something else"));
         };
-        let (version, rows) = (version_of(version)?, pairs(rows)?);
-        Ok((version, rows.filter_map(|(key, row)| Row::parse(key, row)).collect()))
+        let next = next.str().ok_or_else(|| Fault::damaged("a table says not where it goes on"))?.to_owned();
+        let rows = pairs(rows)?.filter_map(|(key, row)| Some((key.to_owned(), Row::parse(key, row)?)));
+        Ok((version_of(version)?, next, rows.collect()))
     }
 
     /// Takes away rows whose time is over.

@@ -8,28 +8,22 @@ use super::{
     connection::Connection,
     door::Door,
     fault::{Fault, whole},
+    page_size::PageSize,
     record::{self, Stored},
     wire::{Command, Reply, TEXT_BYTES_MAX},
 };
-
-/// Entries in one answer at most.
-const ENTRIES_MAX: usize = 500;
-/// Entries in the first answer: nothing is known of their size then.
-const ENTRIES_AT_FIRST: usize = 16;
-/// Text that an answer should not pass by much. Redis counts entries only, so their number follows what they held.
-const ANSWER_BYTES: usize = 4 << 20;
 
 /// Waits for entries, on a connection of its own. After an error the next call opens another.
 pub(crate) struct Tail {
     door: Arc<Door>,
     log: String,
     connection: Option<Connection>,
-    entries: usize,
+    page_size: Arc<PageSize>,
 }
 
 impl Tail {
-    pub(super) fn new(door: Arc<Door>, log: String) -> Self {
-        Self { door, log, connection: None, entries: ENTRIES_AT_FIRST }
+    pub(super) fn new(door: Arc<Door>, log: String, page_size: Arc<PageSize>) -> Self {
+        Self { door, log, connection: None, page_size }
     }
 
     /// Whether the next call goes on where the last one ended, on its connection. Where it does not, another server may answer:
@@ -49,7 +43,7 @@ impl Tail {
                 opened.map_err(|broken| Fault::NotDone(broken.to_string()))?
             }
         };
-        let count = self.entries;
+        let count = self.page_size.entries();
         // 0 would wait for ever.
         let block = block.max(Duration::from_millis(1));
         let command = Command::new("XREAD").arg("BLOCK").arg(block.as_millis().to_string());
@@ -60,25 +54,16 @@ impl Tail {
             connection.send(&[command]).await?;
             connection.receive().await
         });
-        let reply = asked
-            .await
-            .unwrap_or_else(|_| Err(self.door.late("kept silent")))
-            .map_err(|broken| Fault::Unknown(broken.to_string()))?;
+        let reply = asked.await.unwrap_or_else(|_| Err(self.door.late("kept silent")));
+        let reply = reply.map_err(|broken| {
+            self.page_size.failed(count);
+            Fault::Unknown(broken.to_string())
+        })?;
         let reply = whole(reply)?;
         self.connection = Some(connection);
         let stored = entries(&reply)?;
-        self.learn(&stored, count);
+        self.page_size.answered(count, &stored, Duration::ZERO);
         Ok(stored)
-    }
-
-    /// Asks for more next time where the answer was full and small, for less where it was large.
-    fn learn(&mut self, stored: &[Stored], count: usize) {
-        let bytes: usize = stored.iter().map(|stored| stored.draft.data.len()).sum();
-        if bytes > ANSWER_BYTES {
-            self.entries = (count / 2).max(1);
-        } else if stored.len() == count && bytes < ANSWER_BYTES / 4 {
-            self.entries = (count * 2).min(ENTRIES_MAX);
-        }
     }
 }
 

@@ -7,6 +7,8 @@ mod hearing;
 mod losses;
 mod outages;
 pub(super) mod process;
+mod relay;
+mod slow_links;
 mod state;
 mod tables;
 

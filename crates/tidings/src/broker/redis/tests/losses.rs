@@ -38,10 +38,17 @@ pub(super) async fn node(redis: &Process) -> Follower {
 
 /// A node with a clock of its own.
 pub(super) async fn node_in(redis: &Process, world: Arc<TestWorld>) -> Follower {
+    let follower = follower(link(redis), world);
+    follower.look_over().await.unwrap();
+    follower
+}
+
+/// A node that has not looked at Redis yet.
+pub(super) fn follower(link: Link, world: Arc<TestWorld>) -> Follower {
     let log = Log::replica(&LogSettings::default(), None, world).unwrap();
-    let (link, sight) = (Arc::new(link(redis)), Arc::new(Sight::new()));
+    let (link, sight) = (Arc::new(link), Arc::new(Sight::new()));
     let table = crate::broker::redis::state::Table::new(link.clone(), "table", rand::random);
-    let follower = Follower {
+    Follower {
         link,
         log: Arc::new(log),
         sight: sight.clone(),
@@ -49,9 +56,7 @@ pub(super) async fn node_in(redis: &Process, world: Arc<TestWorld>) -> Follower 
         metrics: Arc::new(Metrics::new()),
         random: rand::random,
         shared: Arc::new(View::new(table, sight)),
-    };
-    follower.look_over().await.unwrap();
-    follower
+    }
 }
 
 pub(super) async fn append(node: &Follower, text: &str, tag: u32) {

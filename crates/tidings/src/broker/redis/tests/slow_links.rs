@@ -1,0 +1,85 @@
+//! Links over which a large answer does not arrive.
+
+use super::{super::state::Table, losses::follower, relay::Relay, *};
+use crate::log::fixture::TestWorld;
+
+/// What one connection brings: fewer than five of the events.
+const CONNECTION_BYTES: u64 = 1 << 20;
+const EVENT_BYTES: usize = 256 << 10;
+const EVENTS: u32 = 40;
+/// Each attempt but the first few brings an event at least.
+const ATTEMPTS_MAX: usize = 2 * EVENTS as usize + 20;
+
+/// A log of large events.
+async fn large_log(redis: &Process) -> Link {
+    let link = begun(redis).await;
+    let now = link.head().await.unwrap().now.unwrap();
+    let text = "x".repeat(EVENT_BYTES);
+    for first in (1..=EVENTS).step_by(8) {
+        let events = (first..first + 8).map(|tag| {
+            let mut event = event(&text, tag);
+            event.draft.published_at = now;
+            event
+        });
+        link.append(&[publish(events.collect::<Vec<_>>())], NOTHING_SEEN).await.unwrap();
+    }
+    link
+}
+
+fn link_through(relay: &Relay, redis: &Process) -> Link {
+    Link::new(&Options { url: Secret::new(relay.url()), ..options(redis) }).unwrap()
+}
+
+#[tokio::test]
+async fn node_reads_a_log_of_which_no_connection_brings_a_large_part() {
+    let redis = Process::start();
+    large_log(&redis).await;
+    let relay = Relay::start(&redis, CONNECTION_BYTES).await;
+    let node = follower(link_through(&relay, &redis), TestWorld::new(1));
+    let mut attempts = 0;
+    while node.look_over().await.is_err() {
+        attempts += 1;
+        assert!(attempts < ATTEMPTS_MAX, "only {} events are here", node.log.head().offset);
+        node.link.distrust();
+    }
+    assert_eq!((node.log.head().offset, node.log.head().tag), (u64::from(EVENTS), Tag(EVENTS)));
+}
+
+#[tokio::test]
+async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
+    let redis = Process::start();
+    large_log(&redis).await;
+    let relay = Relay::start(&redis, CONNECTION_BYTES).await;
+    let link = link_through(&relay, &redis);
+    let (mut after, mut attempts) = (0, 0);
+    let mut tail = link.tail();
+    while after < u64::from(EVENTS) {
+        match tail.next(after, Duration::from_secs(60)).await {
+            Ok(stored) => after = stored.last().unwrap().offset,
+            // As the follower does.
+            Err(_) => tail = link.tail(),
+        }
+        attempts += 1;
+        assert!(attempts < ATTEMPTS_MAX, "only {after} events came");
+    }
+}
+
+#[tokio::test]
+async fn table_of_which_no_connection_brings_all_is_read() {
+    const ROWS: usize = 10_000;
+    let redis = Process::start();
+    let table = |link| Table::new(Arc::new(link), "people", rand::random);
+    let value = "x".repeat(300);
+    let row = |number: usize| Put {
+        key: number.to_string(),
+        value: value.clone(),
+        until: None,
+        expected: Version::default(),
+    };
+    let rows: Vec<Put> = (0..ROWS).map(row).collect();
+    let direct = table(link(&redis));
+    direct.put_if(&rows, 1).await.unwrap();
+    let relay = Relay::start(&redis, CONNECTION_BYTES).await;
+    let (version, read) = table(link_through(&relay, &redis)).all().await.unwrap();
+    assert_eq!((version, read.len()), (direct.all().await.unwrap().0, ROWS));
+}
