@@ -227,3 +227,6 @@ impl Waiter for Seat {
         self.wake();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+mod model;
+
 use std::{fs, os::unix::fs::FileExt, time::Duration};
 
 use tidings_protocol::Subscription;

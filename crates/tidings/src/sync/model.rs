@@ -4,7 +4,11 @@
 //! `loom`'s locks work inside a model only, and other unit tests use the real ones. So the locks of unit tests are both:
 //! those that are made inside a model are its own. That way models need no build of their own.
 
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::Cell,
+    sync::{Arc, PoisonError},
+    task::Wake,
+};
 
 pub(super) mod base;
 
@@ -50,4 +54,31 @@ pub(crate) fn spawn<T: Send + 'static>(
     act: impl FnOnce() -> T + Send + 'static,
 ) -> loom::thread::JoinHandle<T> {
     loom::thread::Builder::new().stack_size(STACK_WORDS).spawn(act).expect("a model has room for it")
+}
+
+/// The sleep of a thread of a model. Woken before it sleeps it does not sleep, as a thread that polls an event queue.
+pub(crate) struct Sleeper {
+    is_woken: loom::sync::Mutex<bool>,
+    changed: loom::sync::Condvar,
+}
+
+impl Sleeper {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { is_woken: loom::sync::Mutex::new(false), changed: loom::sync::Condvar::new() })
+    }
+
+    /// Sleeps until it is woken. A model whose threads all sleep panics.
+    pub(crate) fn sleep(&self) {
+        let mut is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
+        while !std::mem::take(&mut *is_woken) {
+            is_woken = self.changed.wait(is_woken).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        *self.is_woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
+    }
 }

@@ -1,5 +1,7 @@
 //! Bells ring once each, when the work is done.
 
+mod model;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{

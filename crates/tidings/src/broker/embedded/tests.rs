@@ -1,5 +1,7 @@
 //! The writer, with a store that fails when it is told to.
 
+mod model;
+
 use std::{
     io,
     sync::{

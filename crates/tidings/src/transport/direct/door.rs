@@ -190,3 +190,6 @@ pub(super) fn queue() -> io::Result<(mio::Poll, Arc<Door>)> {
     let ring = move || drop(bell.wake());
     Ok((poll, Door::new(ring)))
 }
+
+#[cfg(test)]
+mod tests;
