@@ -41,6 +41,9 @@ const OF_ONE_BROKER: &[&str] = &[
     "head_and_body_are_the_same_from_a_shard_and_through_hyper",
 ];
 
+/// The test of locks in real threads, and the variable that says how many seconds it runs.
+const CONTENTION: (&str, &str, &str) = ("contention::", "TIDINGS_CONTENTION_SECONDS", "60");
+
 const MINUTES: Duration = Duration::from_secs(60);
 
 /// Installs what is missing, builds the server and runs all tests.
@@ -95,6 +98,7 @@ fn test_rust(workspace: &Workspace, tally: &mut Tally) {
             limit: MINUTES * 40,
         },
     );
+    contend(workspace, tally);
     let mut over_redis = cargo(workspace, &["test", "--locked", "--workspace", "--test", "main", "--"]);
     over_redis.args(OF_ALL_BROKERS).env(OVER_REDIS.0, OVER_REDIS.1);
     for test in OF_ONE_BROKER {
@@ -109,6 +113,14 @@ fn test_rust(workspace: &Workspace, tally: &mut Tally) {
             limit: MINUTES * 20,
         },
     );
+}
+
+/// Has publishes, scrapes and trims contend for a minute, with nothing beside them: a deadlock needs them at the same moment.
+fn contend(workspace: &Workspace, tally: &mut Tally) {
+    let mut command = cargo(workspace, &["test", "--locked", "--workspace", "--test", "main", "--"]);
+    command.args([CONTENTION.0, "--nocapture"]).env(CONTENTION.1, CONTENTION.2);
+    let counted = Counted::Tests(Runner::Cargo);
+    run_step(tally, Step { name: "contention for a minute", command, counted, limit: MINUTES * 5 });
 }
 
 fn build_server(workspace: &Workspace, tally: &mut Tally) -> bool {
