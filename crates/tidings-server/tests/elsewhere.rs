@@ -143,27 +143,108 @@ impl Cluster {
     /// Moves the log's slot with all that is in it from one node to another.
     #[track_caller]
     fn move_slot(&self, from: usize, to: usize) {
+        let slot = self.begin_move(from, to);
+        loop {
+            let keys = self.nodes[from].command(&["CLUSTER", "GETKEYSINSLOT", &slot, "3"]).list();
+            if keys.is_empty() {
+                break;
+            }
+            let keys: Vec<String> = keys.iter().map(Reply::text).collect();
+            self.migrate(from, to, &keys.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        self.end_move(from, to, &slot);
+    }
+
+    /// Marks the log's slot as on its way.
+    #[track_caller]
+    fn begin_move(&self, from: usize, to: usize) -> String {
         let [from, to] = [&self.nodes[from], &self.nodes[to]];
         let slot = from.command(&["CLUSTER", "KEYSLOT", LOG]).integer().to_string();
         let ids = [from, to].map(|node| node.command(&["CLUSTER", "MYID"]).text());
         let ok = Reply::Text("OK".into());
         assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]), ok);
         assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]), ok);
-        loop {
-            let keys = from.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "3"]).list();
-            if keys.is_empty() {
-                break;
-            }
-            let keys: Vec<String> = keys.iter().map(Reply::text).collect();
-            let port = to.port().to_string();
-            let command = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
-            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-            assert!(matches!(from.command(&[&command[..], &keys].concat()), Reply::Text(_)));
-        }
+        slot
+    }
+
+    #[track_caller]
+    fn migrate(&self, from: usize, to: usize, keys: &[&str]) {
+        let port = self.nodes[to].port().to_string();
+        let command = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        let reply = self.nodes[from].command(&[&command[..], keys].concat());
+        assert_eq!(reply, Reply::Text("OK".into()), "{keys:?}");
+    }
+
+    #[track_caller]
+    fn end_move(&self, from: usize, to: usize, slot: &str) {
+        let [from, to] = [&self.nodes[from], &self.nodes[to]];
+        let id = to.command(&["CLUSTER", "MYID"]).text();
         for node in [to, from].into_iter().chain(&self.nodes) {
-            assert_eq!(node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &ids[1]]), ok);
+            assert_eq!(node.command(&["CLUSTER", "SETSLOT", slot, "NODE", &id]), Reply::Text("OK".into()));
         }
     }
+}
+
+/// A node of a cluster answers for no key of such a slot that is not there.
+#[test]
+fn slot_that_is_only_marked_keeps_no_node_from_being_ready() {
+    let (cluster, directories) = (Cluster::start(), [Directory::new(), Directory::new(), Directory::new()]);
+    let start = |number: usize, settings: &[(&str, &str)]| {
+        let hub = Hub::with_redis_at(&directories[number], &cluster.nodes[0].url(), settings);
+        hub.until_ready();
+        hub
+    };
+    // Nothing was published, and no state is shared.
+    let early = start(0, &[]);
+    let mut reader = early.subscribe("/api/v1/events/a");
+    reader.position();
+    let slot = cluster.begin_move(0, 2);
+    // Each looks the log over at its start.
+    let late = start(1, &[]);
+    early.publish("a", "0");
+    late.publish("a", "1");
+    late.post("/api/v1/events/a?store=false", "live").is(200);
+    assert_eq!(reader.several(3), ["0", "1", "live"]);
+    start(2, &[]);
+    assert_eq!(early.get("/readyz").head.status, 200);
+    cluster.migrate(0, 2, &[LOG, "{tidings}:meta", "{tidings}:epochs", "{tidings}:state"]);
+    cluster.end_move(0, 2, &slot);
+    early.until_ready();
+    early.publish("a", "2");
+    assert_eq!(reader.data(), "2");
+}
+
+#[test]
+fn readers_go_on_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
+    let (cluster, directory) = (Cluster::start(), Directory::new());
+    // A publish waits for longer than a node takes to compare its log.
+    let settings = [("TIDINGS_REDIS_DEADLINE", "4s")];
+    let hub = Hub::with_redis_at(&directory, &cluster.nodes[0].url(), &settings);
+    hub.until_ready();
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    let start = reader.position();
+    hub.publish("a", "0");
+    let slot = cluster.begin_move(0, 2);
+    cluster.migrate(0, 2, &[LOG]);
+    let refused = hub.post("/api/v1/events/a", "refused").is(503).json();
+    assert_eq!(refused["code"], "not_stored");
+    hub.post("/api/v1/events/a?store=false", "live").is(200);
+    // What a publish needs is at the other node now, and not all that a look at the head needs.
+    cluster.migrate(0, 2, &["{tidings}:meta", "{tidings}:epochs"]);
+    hub.publish("a", "1");
+    assert_eq!(reader.several(3), ["0", "live", "1"]);
+    let history = hub.get("/api/v1/channels/a/events").is(200).json();
+    assert_eq!(history["events"].as_array().unwrap().len(), 2);
+    assert_eq!(hub.metric("tidings_broker_losses_total"), 0.0);
+    cluster.migrate(0, 2, &["{tidings}:state"]);
+    hub.publish("a", "2");
+    cluster.end_move(0, 2, &slot);
+    for number in 3..20 {
+        publish_one(&hub, number);
+    }
+    reads(&mut reader, 2, 20);
+    reads(&mut hub.resume("/api/v1/events/a", &start), 0, 20);
+    hub.until_ready();
 }
 
 #[test]

@@ -183,7 +183,8 @@ impl Appender {
                 Err(AppendError::Fault(fault)) => fault,
             };
             self.sight.is_not_written(failed.to_string());
-            let may_try_again = matches!(failed, Fault::NotDone(_)) && Instant::now() + PAUSE < due;
+            let may_try_again =
+                matches!(failed, Fault::NotDone(_) | Fault::Moving(_)) && Instant::now() + PAUSE < due;
             if !may_try_again {
                 warn!(%failed, publishes = waiting.len(), "redis did not take what was published");
                 return Err(failed);

@@ -1,6 +1,6 @@
 //! Opens connections to where the log is: at the primary, in the node of a cluster that has its slot.
 
-mod cluster;
+pub(super) mod cluster;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -155,7 +155,29 @@ impl Door {
         )))
     }
 
+    /// Opens a connection to a node that another has named for this once: see [`cluster::asked`].
+    pub(super) async fn open_named(
+        &self,
+        host: &RedisHost,
+        due: Instant,
+        text_bytes_max: usize,
+    ) -> Result<Connection, Broken> {
+        let opened = timeout_at(due, self.introduced(host, text_bytes_max)).await;
+        let connection = opened.map_err(|_| self.late("could not be reached"))??;
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(connection)
+    }
+
     async fn open_at(&self, host: &RedisHost, text_bytes_max: usize) -> Result<Opened, Broken> {
+        let mut connection = self.introduced(host, text_bytes_max).await?;
+        if let Some(other) = self.look_for_log(&mut connection).await? {
+            return Ok(Opened::Elsewhere(other));
+        }
+        Ok(Opened::Here(connection))
+    }
+
+    /// Opens a connection to a host, and says there who and where we are.
+    async fn introduced(&self, host: &RedisHost, text_bytes_max: usize) -> Result<Connection, Broken> {
         let address = &self.server.address;
         let login = (address.user.as_deref(), address.password.as_ref());
         let mut connection = Connection::open(&self.server, host, login, text_bytes_max).await?;
@@ -176,10 +198,7 @@ impl Door {
                 return Err(Broken(format!("redis refused: {error}{hint}")));
             }
         }
-        if let Some(other) = self.look_for_log(&mut connection).await? {
-            return Ok(Opened::Elsewhere(other));
-        }
-        Ok(Opened::Here(connection))
+        Ok(connection)
     }
 
     /// Asks a server whether it has the log: where it does not, who else has it.

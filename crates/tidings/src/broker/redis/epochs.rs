@@ -146,8 +146,8 @@ pub(super) fn begin(
     let of = of.map(|(epoch, highest)| format!("{epoch}-{highest}"));
     let json = Json { epoch: epoch.clone(), lost: new.lost, of: of.clone(), after: None };
     let json = serde_json::to_string(&json).expect("a row is names and numbers");
-    let mut command = script.call(3);
-    for key in [&keys.log, &keys.meta, &keys.epochs] {
+    let mut command = script.call(4);
+    for key in [&keys.log, &keys.meta, &keys.epochs, &keys.versions] {
         command.push(key);
     }
     command.push(if let At::HeadOf(expected) = at { expected.to_string() } else { String::new() });

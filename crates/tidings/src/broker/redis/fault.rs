@@ -13,6 +13,8 @@ use crate::error::{Code, Error};
 pub(crate) enum Fault {
     /// It was not asked, or it refused: surely nothing was done.
     NotDone(String),
+    /// It refused, since keys of the log's slot are on their way to another node of the cluster: surely nothing was done.
+    Moving(String),
     /// It was asked and did not answer: nobody knows.
     Unknown(String),
     /// It holds what no hub writes there; an offset says where, if one is known.
@@ -34,9 +36,7 @@ const REFUSALS: &[&str] = &[
     "WRONGPASS",
     "WRONGTYPE",
     "MOVED",
-    "ASK",
     "CLUSTERDOWN",
-    "TRYAGAIN",
     "EXECABORT",
 ];
 /// Refusals without a code of their own, which a script returns from its first write.
@@ -57,10 +57,13 @@ impl Fault {
         let is_refusal = REFUSALS.contains(&error.code)
             || begins(&KILLED)
             || !error.ended_script && REFUSALS_OF_WRITES.iter().any(begins);
-        if is_refusal {
+        if matches!(error.code, "ASK" | "TRYAGAIN") {
+            Self::Moving(format!(
+                "redis refused: {text}; the log is on its way to another node of the cluster"
+            ))
+        } else if is_refusal {
             let why = match error.code {
                 "MOVED" => "; the nodes of the cluster do not agree on which has the log",
-                "ASK" | "TRYAGAIN" => "; the log is on its way to another node of the cluster",
                 "READONLY" => "; it is a replica",
                 _ => "",
             };
@@ -81,7 +84,7 @@ impl Fault {
     /// The same as an error for a publisher.
     pub(crate) fn into_error(self) -> Error {
         let (code, detail) = match &self {
-            Self::NotDone(_) | Self::Damaged { .. } => {
+            Self::NotDone(_) | Self::Moving(_) | Self::Damaged { .. } => {
                 (Code::NotStored, "the broker takes no events now; nothing was stored; try again")
             }
             Self::Unknown(_) => (
@@ -96,7 +99,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotDone(fact) | Self::Unknown(fact) => f.write_str(fact),
+            Self::NotDone(fact) | Self::Moving(fact) | Self::Unknown(fact) => f.write_str(fact),
             Self::Damaged { offset: Some(offset), fault } => {
                 write!(f, "event {offset} in redis cannot be read: {fault}")
             }

@@ -8,7 +8,7 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Begun, EpochRow, Fault, Head, Link, Loss, NewEpoch, Stored, View, Witness, sight::Sight};
 use crate::{
@@ -115,14 +115,17 @@ impl Follower {
             let stored = loop {
                 tokio::select! {
                     came = &mut coming => break came.map_err(|_| silent())??,
-                    _ = asked.changed() => self.look_over().await?,
+                    _ = asked.changed() => drop(self.look_over_unless_moving().await?),
                 }
             };
             self.place(stored).await?;
             if checked.elapsed() >= CHECK {
-                let head = self.look_over_to().await?;
+                let head = self.look_over_unless_moving().await?;
                 let now_at = self.log.head().offset;
-                if now_at < head && now_at == at {
+                if let Some(head) = head
+                    && now_at < head
+                    && now_at == at
+                {
                     return Err(Ended::StoodStill { at, head });
                 }
                 (checked, at) = (Instant::now(), now_at);
@@ -171,6 +174,18 @@ impl Follower {
 
     pub(super) async fn look_over(&self) -> Result<(), Ended> {
         self.look_over_to().await.map(drop)
+    }
+
+    /// As [`Self::look_over_to`]; none while keys of the log's slot are on their way between two nodes of a cluster, so that
+    /// neither has all. What comes meanwhile is placed all the same: each entry names the one before it.
+    async fn look_over_unless_moving(&self) -> Result<Option<u64>, Ended> {
+        match self.look_over_to().await {
+            Err(Ended::Fault(Fault::Moving(why))) => {
+                debug!(why, "the log was not compared with redis");
+                Ok(None)
+            }
+            looked => looked.map(Some),
+        }
     }
 
     /// Compares what is here with what is there, sets right what differs, and reads what is lacking. Answers the head.
@@ -260,7 +275,7 @@ impl Follower {
                     Ok(_) => {
                         info!(head = head.offset, "redis is another server than before; a new epoch begins");
                     }
-                    Err(Fault::NotDone(why)) => {
+                    Err(Fault::NotDone(why) | Fault::Moving(why)) => {
                         self.sight.is_not_written(why);
                         return Ok((head, false));
                     }

@@ -214,7 +214,8 @@ local replid = type(info) == 'string' and string.match(info, 'master_replid:(%w+
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local versions = redis.call('HGETALL', KEYS[4])
 for at = 1, #versions, 2 do
-  if redis.call('EXISTS', ARGV[1] .. versions[at]) == 0 then versions[at + 1] = '' end
+  -- A node of a cluster whose slot is on its way refuses what is not here: the rows may be at the other node.
+  if redis.pcall('EXISTS', ARGV[1] .. versions[at]) == 0 then versions[at + 1] = '' end
 end
 return {
   redis.call('LRANGE', KEYS[3], 0, -1),
@@ -229,9 +230,11 @@ return {
 
 /// Begins an epoch at the head.
 ///
-/// `KEYS`: log, meta, epochs. `ARGV`: the newest epoch that the caller knows, or nothing where it saw none; the new one; the
-/// row's JSON without its end; replication id; rows kept; what the row tells of, as `epoch-offset`, or nothing; `anew` where what
-/// is left of a log that lacks a part is to go.
+/// All keys that every node needs are there from then on: a node of a cluster whose slot is being moved answers for no key that
+/// is not there.
+/// `KEYS`: log, meta, epochs, the versions of all tables. `ARGV`: the newest epoch that the caller knows, or nothing where it
+/// saw none; the new one; the row's JSON without its end; replication id; rows kept; what the row tells of, as `epoch-offset`,
+/// or nothing; `anew` where what is left of a log that lacks a part is to go.
 /// Answers `{'begun', row}`, `{'known'}` where a row tells of that already, `{'other', newest}` where the caller was late.
 pub(super) const BEGIN: &str = r#"
 local log, meta, epochs = KEYS[1], KEYS[2], KEYS[3]
@@ -255,10 +258,14 @@ local head = state[2] or '0'
 if ARGV[1] == '' then
   if redis.call('EXISTS', log, meta, epochs) > 0 then return {'other', ''} end
   redis.call('HSET', meta, 'head', '0', 'tag', '00000000', 'birth', ARGV[2])
+  -- A stream that has had an entry stays, empty.
+  redis.call('XADD', log, '0-1', 'm', '')
+  redis.call('XDEL', log, '0-1')
 elseif not last then
   -- A row in an empty list would hide that the others are gone.
   return {'other', ''}
 end
+redis.call('HSETNX', KEYS[4], '', '-')
 local row = ARGV[3] .. ',"after":' .. head .. '}'
 redis.call('RPUSH', epochs, row)
 redis.call('LTRIM', epochs, -tonumber(ARGV[5]), -1)

@@ -6,24 +6,27 @@ use tokio::time::timeout_at;
 
 use super::{
     connection::Connection,
-    door::Door,
+    door::{Door, cluster},
     fault::{Fault, whole},
     page_size::PageSize,
     record::{self, Stored},
     wire::{Command, Reply, TEXT_BYTES_MAX},
 };
+use crate::config::RedisHost;
 
 /// Waits for entries, on a connection of its own. After an error the next call opens another.
 pub(crate) struct Tail {
     door: Arc<Door>,
     log: String,
     connection: Option<Connection>,
+    /// One to the node of a cluster that the log's slot is on its way to.
+    named: Option<Connection>,
     page_size: Arc<PageSize>,
 }
 
 impl Tail {
     pub(super) fn new(door: Arc<Door>, log: String, page_size: Arc<PageSize>) -> Self {
-        Self { door, log, connection: None, page_size }
+        Self { door, log, connection: None, named: None, page_size }
     }
 
     /// Whether the next call goes on where the last one ended, on its connection. Where it does not, another server may answer:
@@ -49,21 +52,67 @@ impl Tail {
         let command = Command::new("XREAD").arg("BLOCK").arg(block.as_millis().to_string());
         let command = command.arg("COUNT").arg(count.to_string()).arg("STREAMS").arg(&self.log);
         let command = command.arg(format!("{after}-0"));
-        let due = self.door.due() + block;
-        let asked = timeout_at(due, async {
-            connection.send(&[command]).await?;
-            connection.receive().await
-        });
-        let reply = asked.await.unwrap_or_else(|_| Err(self.door.late("kept silent")));
-        let reply = reply.map_err(|broken| {
-            self.page_size.failed(count);
-            Fault::Unknown(broken.to_string())
+        let answered = self.ask_where_it_is(&mut connection, &[command], block).await;
+        let reply = answered.inspect_err(|fault| {
+            if matches!(fault, Fault::Unknown(_)) {
+                self.page_size.failed(count);
+            }
         })?;
         let reply = whole(reply)?;
         self.connection = Some(connection);
         let stored = entries(&reply)?;
         self.page_size.answered(count, &stored, Duration::ZERO);
         Ok(stored)
+    }
+
+    /// Asks at the node that has the log's slot, or at the one that it sends to.
+    async fn ask_where_it_is(
+        &mut self,
+        connection: &mut Connection,
+        commands: &[Command],
+        block: Duration,
+    ) -> Result<Reply, Fault> {
+        let reply = self.ask(connection, commands, block).await?;
+        match &reply {
+            Reply::Error(error) => match cluster::asked(error, connection.host()) {
+                Some(named) => self.ask_named(&named, commands, block).await,
+                None => Ok(reply),
+            },
+            _ => Ok(reply),
+        }
+    }
+
+    async fn ask(
+        &self,
+        connection: &mut Connection,
+        commands: &[Command],
+        block: Duration,
+    ) -> Result<Reply, Fault> {
+        let due = self.door.due() + block;
+        let answered = timeout_at(due, connection.ask(commands)).await;
+        let mut replies = answered
+            .unwrap_or_else(|_| Err(self.door.late("kept silent")))
+            .map_err(|broken| Fault::Unknown(broken.to_string()))?;
+        replies.pop().ok_or_else(|| Fault::damaged("a command has no reply"))
+    }
+
+    /// Asks the node that the log's slot is on its way to: the log is there, and the slot is not yet.
+    async fn ask_named(
+        &mut self,
+        host: &RedisHost,
+        commands: &[Command],
+        block: Duration,
+    ) -> Result<Reply, Fault> {
+        let mut connection = match self.named.take().filter(|named| named.host() == host) {
+            Some(connection) => connection,
+            None => {
+                let opened = self.door.open_named(host, self.door.due(), TEXT_BYTES_MAX).await;
+                opened.map_err(|broken| Fault::NotDone(broken.to_string()))?
+            }
+        };
+        let reply = self.ask(&mut connection, &cluster::asking(commands), block).await?;
+        self.named = Some(connection);
+        Ok(reply)
     }
 }
 

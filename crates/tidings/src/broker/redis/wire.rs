@@ -49,6 +49,11 @@ impl Command {
         format!("*{}\r\n", self.arguments)
     }
 
+    /// Whether this is its name.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.body.starts_with(format!("${}\r\n{name}\r\n", name.len()).as_bytes())
+    }
+
     pub(super) fn write(&self, out: &mut BytesMut) {
         out.extend_from_slice(self.head().as_bytes());
         out.extend_from_slice(&self.body);

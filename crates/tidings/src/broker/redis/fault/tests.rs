@@ -2,7 +2,7 @@ use super::*;
 
 fn is_not_done(reply: &str) -> bool {
     match Fault::of_reply(reply) {
-        Fault::NotDone(_) => true,
+        Fault::NotDone(_) | Fault::Moving(_) => true,
         Fault::Unknown(_) => false,
         Fault::Damaged { .. } => panic!("{reply}"),
     }
@@ -82,4 +82,12 @@ fn errors_that_end_a_script_after_a_write_are_unknown() {
     ] {
         assert_eq!(is_not_done(reply), is_refused, "{reply}");
     }
+}
+
+#[test]
+fn slot_that_is_on_its_way_is_told_apart() {
+    for reply in ["ASK 3999 127.0.0.1:6381", "TRYAGAIN Multiple keys request during rehashing of slot"] {
+        assert!(matches!(Fault::of_reply(reply), Fault::Moving(_)), "{reply}");
+    }
+    assert!(matches!(Fault::of_reply("MOVED 3999 127.0.0.1:6381"), Fault::NotDone(_)));
 }

@@ -10,10 +10,11 @@ use tokio::{
 use crate::{
     broker::redis::{
         connection::{Broken, Connection},
-        door::Door,
+        door::{Door, cluster},
         fault::{ErrorReply, Fault},
         wire::{Command, Reply, TEXT_BYTES_MAX},
     },
+    config::RedisHost,
     metrics::Histogram,
     sync::{Lock, Mutex},
 };
@@ -30,9 +31,17 @@ pub(super) struct Pool {
     pub(super) door: Arc<Door>,
     /// One for each connection that may be open.
     permits: Semaphore,
-    /// Connections that nobody is using; [`CONNECTIONS_MAX`] at most.
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Idle>,
     round_trips: Histogram,
+}
+
+/// Connections without a call.
+#[derive(Default)]
+struct Idle {
+    /// To where the log is; [`CONNECTIONS_MAX`] at most.
+    here: Vec<Connection>,
+    /// To the node of a cluster that the log's slot is on its way to, if that was asked.
+    named: Option<Connection>,
 }
 
 impl Pool {
@@ -40,7 +49,7 @@ impl Pool {
         Self {
             door,
             permits: Semaphore::new(CONNECTIONS_MAX),
-            idle: Mutex::new(Lock::RedisIdle, Vec::new()),
+            idle: Mutex::new(Lock::RedisIdle, Idle::default()),
             round_trips,
         }
     }
@@ -77,10 +86,78 @@ impl Pool {
         preparations: usize,
         due: Instant,
     ) -> Result<Vec<Reply>, Fault> {
-        let mut connection = match self.idle_connection() {
+        let connection = match self.idle_connection() {
             Some(connection) => connection,
             None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_done(&broken))?,
         };
+        let host = connection.host().clone();
+        let answered = self.exchange(connection, commands, preparations, due).await;
+        let replies = self.keep(answered)?;
+        let named = replies.iter().find_map(|reply| match reply {
+            Reply::Error(error) => cluster::asked(error, &host),
+            _ => None,
+        });
+        match named {
+            Some(named) => self.ask_named(&named, commands, preparations, due).await,
+            None => Ok(replies),
+        }
+    }
+
+    /// Keeps a connection that was asked, where it may be asked again.
+    fn keep(&self, answered: Result<(Vec<Reply>, Connection), Fault>) -> Result<Vec<Reply>, Fault> {
+        let here = &mut self.idle.lock().here;
+        match answered {
+            // Another server may be the one to ask; whoever opens the next connection finds it.
+            Ok((replies, _)) if replies.iter().any(|reply| has_code(reply, ELSEWHERE)) => {
+                here.clear();
+                Ok(replies)
+            }
+            Ok((replies, connection)) => {
+                here.push(connection);
+                Ok(replies)
+            }
+            Err(fault) => {
+                if matches!(fault, Fault::Unknown(_)) {
+                    // The others go to the same server, and may be as dead without showing it.
+                    here.clear();
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Asks the node that another has named for this once.
+    async fn ask_named(
+        &self,
+        host: &RedisHost,
+        commands: &[Command],
+        preparations: usize,
+        due: Instant,
+    ) -> Result<Vec<Reply>, Fault> {
+        let kept = self.idle.lock().named.take();
+        let connection = match kept.filter(|kept| kept.host() == host).and_then(quiet) {
+            Some(kept) => kept,
+            None => {
+                let opened = self.door.open_named(host, due, TEXT_BYTES_MAX).await;
+                opened.map_err(|broken| not_done(&broken))?
+            }
+        };
+        let sent = cluster::asking(commands);
+        // The words change nothing, nor does that before the command behind the preparations.
+        let preparations = 2 * preparations + 1;
+        let (replies, connection) = self.exchange(connection, &sent, preparations, due).await?;
+        self.idle.lock().named = Some(connection);
+        Ok(cluster::without_asking(&sent, replies))
+    }
+
+    /// Sends commands and waits for their replies on a connection, which is of no more use if that fails.
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        commands: &[Command],
+        preparations: usize,
+        due: Instant,
+    ) -> Result<(Vec<Reply>, Connection), Fault> {
         let begun = Instant::now();
         let sent = timeout_at(due, connection.send(commands)).await;
         if let Err(broken) = sent.unwrap_or_else(|_| Err(self.door.late("did not take the call"))) {
@@ -92,40 +169,30 @@ impl Pool {
         let answered = timeout_at(due, connection.receive_all(commands.len())).await;
         self.round_trips.observe(begun.elapsed());
         let answered = answered.unwrap_or_else(|_| Err(self.door.late("did not answer")));
-        let mut idle = self.idle.lock();
-        match answered {
-            // Another server may be the one to ask; whoever opens the next connection finds it.
-            Ok(replies) if replies.iter().any(|reply| has_code(reply, ELSEWHERE)) => {
-                idle.clear();
-                Ok(replies)
-            }
-            Ok(replies) => {
-                idle.push(connection);
-                Ok(replies)
-            }
-            Err(broken) => {
-                // The others go to the same server, and may be as dead without showing it.
-                idle.clear();
-                Err(Fault::Unknown(broken.to_string()))
-            }
-        }
+        let replies = answered.map_err(|broken| Fault::Unknown(broken.to_string()))?;
+        Ok((replies, connection))
     }
 
     /// Lets go of connections that nobody is using: they may be dead without showing it.
     pub(super) fn distrust(&self) {
-        self.idle.lock().clear();
+        self.idle.lock().here.clear();
     }
 
     /// A connection to where the log is that is open as far as can be seen; the others go.
     fn idle_connection(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock();
-        while let Some(mut connection) = idle.pop() {
+        let here = &mut self.idle.lock().here;
+        while let Some(mut connection) = here.pop() {
             if self.door.leads(&connection) && connection.is_quiet() {
                 return Some(connection);
             }
         }
         None
     }
+}
+
+/// A connection that is open as far as can be seen.
+fn quiet(mut connection: Connection) -> Option<Connection> {
+    connection.is_quiet().then_some(connection)
 }
 
 fn has_code(reply: &Reply, words: &[&str]) -> bool {

@@ -92,8 +92,11 @@ impl View {
             if let Some(news) = self.next_message() {
                 return news;
             }
-            if self.has_to_read() {
-                match self.table.all().await {
+            if let Some(found) = self.has_to_read() {
+                // A table without a version has no rows. It has no keys either, for which a node of a cluster would not answer
+                // while it marks their slot as on its way.
+                let read = if found == Version(0) { Ok((found, Vec::new())) } else { self.table.all().await };
+                match read {
                     Ok((version, rows)) => {
                         let mut state = self.state();
                         (state.known, state.is_given) = (Some(version), true);
@@ -170,10 +173,11 @@ impl View {
         news
     }
 
-    fn has_to_read(&self) -> bool {
+    /// The version that was found, where it is another than is known.
+    fn has_to_read(&self) -> Option<Version> {
         let mut state = self.state();
         let found = state.found.take();
-        found.is_some() && found != state.known
+        found.filter(|_| found != state.known)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

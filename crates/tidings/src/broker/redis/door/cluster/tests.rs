@@ -14,6 +14,18 @@ fn node_names_who_has_a_slot() {
     for other in ["ASK 3999 10.0.0.1:7001", "MOVED 1", "MOVED 1 a:b", ""] {
         assert_eq!(to(other), None, "{other}");
     }
+    assert_eq!(asked("ASK 3999 10.0.0.1:7001", &by), Some(host("10.0.0.1", 7001)));
+    assert_eq!(asked("MOVED 3999 10.0.0.1:7001", &by), None);
+}
+
+#[test]
+fn each_command_is_announced_to_a_node_that_was_named_and_a_transaction_once() {
+    let commands = ["GET", "MULTI", "SET", "EXEC", "GET"].map(Command::new);
+    let sent = asking(&commands);
+    let is_word: Vec<bool> = sent.iter().map(|command| command.is("ASKING")).collect();
+    assert_eq!(is_word, [true, false, true, false, false, false, true, false]);
+    let replies = (0..8).map(Reply::Number).collect();
+    assert_eq!(without_asking(&sent, replies), [1, 3, 4, 5, 7].map(Reply::Number));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::broker::redis::{
 /// Opens the pool's only connection, and cuts it after so many bytes of the next call.
 async fn cut_next_call_after(pool: &Pool, bytes: usize) {
     let connection = pool.door.open(pool.door.due(), TEXT_BYTES_MAX).await.unwrap();
-    *pool.idle.lock() = vec![connection.cut_after(bytes)];
+    pool.idle.lock().here = vec![connection.cut_after(bytes)];
 }
 
 /// Waits until Redis has read all that nodes have sent it, up to the end of their connections.
