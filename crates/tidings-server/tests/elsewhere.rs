@@ -144,15 +144,21 @@ impl Cluster {
     #[track_caller]
     fn move_slot(&self, from: usize, to: usize) {
         let slot = self.begin_move(from, to);
+        self.migrate_rest(from, to, &slot);
+        self.end_move(from, to, &slot);
+    }
+
+    /// Moves all keys that are left; they may end meanwhile.
+    #[track_caller]
+    fn migrate_rest(&self, from: usize, to: usize, slot: &str) {
         loop {
-            let keys = self.nodes[from].command(&["CLUSTER", "GETKEYSINSLOT", &slot, "3"]).list();
+            let keys = self.nodes[from].command(&["CLUSTER", "GETKEYSINSLOT", slot, "3"]).list();
             if keys.is_empty() {
-                break;
+                return;
             }
             let keys: Vec<String> = keys.iter().map(Reply::text).collect();
             self.migrate(from, to, &keys.iter().map(String::as_str).collect::<Vec<_>>());
         }
-        self.end_move(from, to, &slot);
     }
 
     /// Marks the log's slot as on its way.
@@ -172,7 +178,8 @@ impl Cluster {
         let port = self.nodes[to].port().to_string();
         let command = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
         let reply = self.nodes[from].command(&[&command[..], keys].concat());
-        assert_eq!(reply, Reply::Text("OK".into()), "{keys:?}");
+        let is_done = matches!(&reply, Reply::Text(word) if word == "OK" || word == "NOKEY");
+        assert!(is_done, "{keys:?}: {reply:?}");
     }
 
     #[track_caller]
@@ -207,7 +214,7 @@ fn slot_that_is_only_marked_keeps_no_node_from_being_ready() {
     assert_eq!(reader.several(3), ["0", "1", "live"]);
     start(2, &[]);
     assert_eq!(early.get("/readyz").head.status, 200);
-    cluster.migrate(0, 2, &[LOG, "{tidings}:meta", "{tidings}:epochs", "{tidings}:state"]);
+    cluster.migrate_rest(0, 2, &slot);
     cluster.end_move(0, 2, &slot);
     early.until_ready();
     early.publish("a", "2");
@@ -236,7 +243,7 @@ fn readers_go_on_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
     let history = hub.get("/api/v1/channels/a/events").is(200).json();
     assert_eq!(history["events"].as_array().unwrap().len(), 2);
     assert_eq!(hub.metric("tidings_broker_losses_total"), 0.0);
-    cluster.migrate(0, 2, &["{tidings}:state"]);
+    cluster.migrate_rest(0, 2, &slot);
     hub.publish("a", "2");
     cluster.end_move(0, 2, &slot);
     for number in 3..20 {
