@@ -56,6 +56,8 @@ const LISTING: &[&str] = &[
     "metrics.public = false # default",
     r#"redis.url = "none" # default"#,
     r##"# redis.ca_file = "none" # default"##,
+    r##"# redis.cert_file = "none" # default"##,
+    r##"# redis.key_file = "none" # default"##,
     r##"# redis.prefix = "tidings" # default"##,
     r##"# redis.listen = ["**"] # default"##,
     "# redis.capture = [] # default",
@@ -118,7 +120,7 @@ fn check_shows_where_redis_is_and_not_its_password() {
     let lines: Vec<&str> = outcome.stdout.lines().filter(|line| line.contains("redis.")).collect();
     assert!(lines[0].starts_with("# redis.url = \"redis://user:***@host:1\""), "{lines:?}");
     assert!(lines[0].ends_with("# environment REDIS_URL"), "{lines:?}");
-    assert!(lines[2].starts_with("redis.prefix = \"shop\""), "{lines:?}");
+    assert!(lines[4].starts_with("redis.prefix = \"shop\""), "{lines:?}");
     assert!(![outcome.stdout, outcome.stderr].concat().contains("s3cret"));
 }
 

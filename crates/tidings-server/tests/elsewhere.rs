@@ -447,6 +447,44 @@ fn sentinel_leads_to_who_is_the_primary_now_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
+fn sentinels_are_learned_from_each_other_and_asked_as_their_user() {
+    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let replica = RedisServer::start_replica_of(&primary);
+    // A Sentinel that watches, and asks its like, needs their password, too.
+    let users = "requirepass sesame\nsentinel sentinel-pass sesame\n\
+                 user hub on >open -@all +auth +sentinel|get-master-addr-by-name +sentinel|sentinels";
+    let first = Sentinel::start(&primary, users);
+    let second = Sentinel::start(&primary, users);
+    for (one, other) in [(&first, &second), (&second, &first)] {
+        one.knows(&replica);
+        eventually("they know each other", || {
+            one.asks(&["SENTINEL", "sentinels", "main"]).contains(&other.port)
+        });
+    }
+    let url =
+        format!("redis+sentinel://{}/main?sentinel_username=hub&sentinel_password=open", first.authority());
+    let hub = Hub::with_redis_at(&directory, &url, &[]);
+    hub.until_ready();
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    publish_one(&hub, 0);
+    agree(&primary, &replica);
+    // The only one that the URL names is gone; the hub has heard of the other.
+    drop(first);
+    assert!(second.asks(&["SENTINEL", "failover", "main"]).contains("OK"));
+    second.names(&replica);
+    eventually("the other follows it", || {
+        primary.info("role") == "slave" && primary.info("master_link_status") == "up"
+    });
+    primary.kill();
+    for number in 1..10 {
+        publish_one(&hub, number);
+    }
+    reads(&mut reader, 0, 10);
+    hub.until_ready();
+}
+
+#[test]
 fn sentinel_that_knows_no_such_service_is_said() {
     let (primary, directory) = (RedisServer::start(), Directory::new());
     let sentinel = Sentinel::start(&primary, "");
@@ -477,6 +515,42 @@ fn redis_with_an_authority_of_its_own_is_trusted_by_its_file() {
     eventually("it says why", || {
         stranger.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("certificate"))
     });
+}
+
+#[test]
+fn redis_that_asks_for_a_certificate_is_shown_one() {
+    let file = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (cert, key, clients) = (file("first.cert.pem"), file("first.key.pem"), file("clients-ca.pem"));
+    let port = free_port();
+    let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &clients];
+    let listen = ["--tls-port", &port, "--tls-auth-clients", "yes"];
+    let _redis = RedisServer::start_with(Keeps::Nothing, &[&listen[..], &files].concat());
+    let (url, directory) = (format!("rediss://localhost:{port}"), Directory::new());
+    let (ca, shown, of_shown) = (file("ca.pem"), file("client.cert.pem"), file("client.key.pem"));
+    let trust = ("TIDINGS_REDIS_CA_FILE", ca.as_str());
+    let shown = [trust, ("TIDINGS_REDIS_CERT_FILE", &shown), ("TIDINGS_REDIS_KEY_FILE", &of_shown)];
+    let hub = Hub::with_redis_at(&directory, &url, &shown);
+    hub.until_ready();
+    let mut reader = hub.subscribe("/api/v1/events/a");
+    reader.position();
+    hub.publish("a", "as a client that is known");
+    assert_eq!(reader.data(), "as a client that is known");
+    let stranger = Hub::with_redis_at(&directory, &url, &[trust]);
+    eventually("it says why", || {
+        let answer = stranger.get("/readyz");
+        answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("ertificate")
+    });
+    for (setting, other) in
+        [("TIDINGS_REDIS_CERT_FILE", "redis.key_file"), ("TIDINGS_REDIS_KEY_FILE", "redis.cert_file")]
+    {
+        let variables = [("REDIS_URL", url.as_str()), (setting, of_shown.as_str())];
+        let said = format!("{:?}", directory.run(&["check"], &variables));
+        assert!(said.contains(&format!("without {other}")), "{said}");
+    }
+    // The key is another certificate's.
+    let variables = [("REDIS_URL", url.as_str()), shown[1], ("TIDINGS_REDIS_KEY_FILE", &key)];
+    let said = format!("{:?}", directory.run(&["serve", "--listen", "127.0.0.1:0", "--memory"], &variables));
+    assert!(said.contains("redis.key_file") && said.contains("first.key.pem"), "{said}");
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub(crate) use self::{
     hear::Hearer,
     link::{Link, Options},
     record::Stored,
+    server::TlsFiles,
     sight::Sight,
     state::{Changed, News, Put, Row, Version, View},
     tail::Tail,
@@ -85,7 +86,10 @@ pub(crate) fn parts(
     };
     let link = Arc::new(Link::new(&Options {
         url: Secret::new(redis.url.reveal()),
-        ca_file: redis.ca_file.clone(),
+        tls_files: TlsFiles {
+            ca: redis.ca_file.clone(),
+            client: redis.cert_file.clone().zip(redis.key_file.clone()),
+        },
         prefix: redis.prefix.clone(),
         deadline: redis.deadline,
         replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),

@@ -14,7 +14,8 @@ const SENTINEL_PORT: u16 = 26379;
 /// Hosts of one URL.
 const HOSTS_MAX: usize = 16;
 /// What a URL may say of Sentinels after `?`.
-const SENTINEL_PASSWORD: &str = "sentinel_password=";
+const SENTINEL_USERNAME: &str = "sentinel_username";
+const SENTINEL_PASSWORD: &str = "sentinel_password";
 
 /// Channels of Redis's own, on which it tells what happens to its keys: they are never listened to.
 const KEY_EVENTS: &str = "__key";
@@ -26,6 +27,10 @@ pub struct RedisSettings {
     pub url: RedisUrl,
     /// Authorities that its certificate is judged by where the URL asks for TLS. Default: those of the web.
     pub ca_file: Option<PathBuf>,
+    /// The certificate by which the hub shows a Redis or Sentinel that asks for one who it is, with its chain. Default: none.
+    pub cert_file: Option<PathBuf>,
+    /// The private key of that certificate. Default: none.
+    pub key_file: Option<PathBuf>,
     /// What the names of all keys begin with: nodes with the same one share a log. Default: `tidings`.
     pub prefix: String,
     /// Channels on which what other programs `PUBLISH` is heard. Default: `**`.
@@ -47,6 +52,8 @@ impl Default for RedisSettings {
         Self {
             url: RedisUrl::default(),
             ca_file: None,
+            cert_file: None,
+            key_file: None,
             prefix: "tidings".to_owned(),
             listen: vec![Pattern::parse("**").expect("`**` is a pattern")],
             capture: Vec::new(),
@@ -128,6 +135,8 @@ pub struct RedisHost {
 pub struct RedisSentinel {
     /// Their name for the primary and its replicas.
     pub service: String,
+    /// The user at the Sentinels themselves; none logs in by password alone.
+    pub user: Option<String>,
     /// The password of the Sentinels themselves.
     pub password: Option<Secret>,
 }
@@ -154,7 +163,7 @@ impl RedisUrl {
     }
 
     /// Reads the URL: `redis://[[user]:password@]host[:port][,host[:port]…][/database]`, `rediss` for TLS; or
-    /// `redis+sentinel` or `rediss+sentinel`, with `/service[/database][?sentinel_password=…]` behind the hosts. What is
+    /// `redis+sentinel` or `rediss+sentinel`, with `/service[/database][?sentinel_username=…&sentinel_password=…]` behind the hosts. What is
     /// escaped as `%2F` in user and passwords is unescaped.
     ///
     /// # Errors
@@ -219,8 +228,8 @@ impl fmt::Display for RedisUrl {
         let Ok(address) = self.address() else {
             return formatter.write_str(if self.is_empty() { "" } else { "***" });
         };
-        let (url, query) =
-            self.0.split_once('?').map_or((&self.0[..], ""), |(url, _)| (url, "?sentinel_password=***"));
+        let (url, query) = self.0.split_once('?').unwrap_or((&self.0[..], ""));
+        let query = masked(query);
         match (url.split_once("://"), url.rsplit_once('@')) {
             (Some((scheme, login)), Some((_, place))) if address.password.is_some() => {
                 let user = login.split(':').next().unwrap_or_default();
@@ -271,18 +280,36 @@ fn read_sentinel(service: &str, query: Option<&str>) -> Result<RedisSentinel, &'
     if service.is_empty() || !service.bytes().all(is_plain) {
         return Err("names no service behind the Sentinels; write redis+sentinel://host:26379/mymaster");
     }
-    let password = match query.map(|query| query.strip_prefix(SENTINEL_PASSWORD)) {
-        None => None,
-        Some(Some(password)) if !password.is_empty() && !password.contains('&') => {
-            Some(Secret::new(unescape(password)?))
+    let (mut user, mut password) = (None, None);
+    for pair in query.iter().flat_map(|query| query.split('&')) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = unescape(value)?;
+        match name {
+            _ if value.is_empty() => return Err(QUERY_FAULT),
+            SENTINEL_USERNAME if user.is_none() => user = Some(value),
+            SENTINEL_PASSWORD if password.is_none() => password = Some(Secret::new(value)),
+            _ => return Err(QUERY_FAULT),
         }
-        Some(_) => {
-            return Err(
-                "has a query that is not sentinel_password=…; write ? and & in a password as %3F and %26",
-            );
-        }
-    };
-    Ok(RedisSentinel { service: service.to_owned(), password })
+    }
+    if user.is_some() && password.is_none() {
+        return Err("has a sentinel_username without a sentinel_password");
+    }
+    Ok(RedisSentinel { service: service.to_owned(), user, password })
+}
+
+const QUERY_FAULT: &str = "has a query that is not sentinel_username=…&sentinel_password=…, or sentinel_password=… alone; \
+                           write ? and & in a password as %3F and %26";
+
+/// A query with its question mark and without the password in it; nothing where there is none.
+fn masked(query: &str) -> String {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs: Vec<String> = pairs
+        .map(|pair| match pair.split_once('=') {
+            Some((name, _)) if name == SENTINEL_PASSWORD => format!("{name}=***"),
+            _ => pair.to_owned(),
+        })
+        .collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }
 
 fn read_login(login: &str) -> Result<(Option<String>, Option<Secret>), &'static str> {

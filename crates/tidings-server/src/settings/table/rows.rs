@@ -498,9 +498,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "url",
         url,
         RedisUrlText,
-        || "`redis://[[user]:password@]host[:port][,host[:port]…][/database]`, or `rediss` for TLS; \
-            `redis+sentinel://[[user]:password@]host[:port][,…]/service[/database][?sentinel_password=…]`"
-            .into(),
+        || {
+            "`redis://[[user]:password@]host[:port][,host[:port]…][/database]`, or `rediss` for TLS; \
+            `redis+sentinel://[[user]:password@]host[:port][,…]/service[/database][?sentinel_username=…&sentinel_password=…]`"
+            .into()
+        },
         r#""rediss://redis.example.com:6379/0""#,
         "The Redis that carries one log for several nodes; `none` is one node with a log of its own. `REDIS_URL` gives it, \
          too, where neither the file nor `TIDINGS_REDIS_URL` does; the flag is `--redis`."
@@ -512,6 +514,23 @@ pub(crate) static SETTINGS: &[Setting] = &[
         || "PEM; `redis.url` has to begin with `rediss`".into(),
         r#""/etc/tidings/redis-ca.pem""#,
         "Certificate authorities that the certificate of a Redis is judged by, and nothing else is; `none` is those of the web."
+    ),
+    redis!(
+        "cert_file",
+        cert_file,
+        OptionalFile,
+        || "PEM, with the chain; `redis.url` has to begin with `rediss`, and `redis.key_file` to be set"
+            .into(),
+        r#""/etc/tidings/redis.cert.pem""#,
+        "The certificate that the hub shows a Redis or a Sentinel that asks for one (`tls-auth-clients`); `none` shows none."
+    ),
+    redis!(
+        "key_file",
+        key_file,
+        OptionalFile,
+        || "PEM (PKCS#8, PKCS#1 or SEC1), not encrypted".into(),
+        r#""/etc/tidings/redis.key.pem""#,
+        "The private key of the certificate in `redis.cert_file`."
     ),
     redis!(
         "prefix",

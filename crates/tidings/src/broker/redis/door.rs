@@ -1,6 +1,7 @@
 //! Opens connections to where the log is: at the primary, in the node of a cluster that has its slot.
 
 pub(super) mod cluster;
+mod sentinel;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -16,10 +17,10 @@ use super::{
     connection::{Broken, Connection},
     fault::ErrorReply,
     server::Server,
-    wire::{Command, Reply, TEXT_BYTES_MAX},
+    wire::{Command, Reply},
 };
 use crate::{
-    config::{RedisHost, RedisSentinel},
+    config::RedisHost,
     sync::{Lock, Mutex},
 };
 
@@ -38,10 +39,9 @@ pub(super) struct Door {
     opened: AtomicU64,
     /// Where the log was when the newest connection was opened.
     found: watch::Sender<Option<RedisHost>>,
-    /// The Sentinel that answered last; it is asked first.
-    sentinel: AtomicU64,
-    /// Nodes of the cluster, where it is one: those that hold the log's slot first.
-    nodes: Mutex<Vec<RedisHost>>,
+    /// What was learned besides the URL: the nodes of the cluster, where it is one, those that hold the log's slot first; or
+    /// Sentinels, the one first that led to the log.
+    learned: Mutex<Vec<RedisHost>>,
 }
 
 impl Door {
@@ -52,8 +52,7 @@ impl Door {
             deadline,
             opened: AtomicU64::new(0),
             found: watch::Sender::new(None),
-            sentinel: AtomicU64::new(0),
-            nodes: Mutex::new(Lock::RedisHosts, Vec::new()),
+            learned: Mutex::new(Lock::RedisHosts, Vec::new()),
         }
     }
 
@@ -111,7 +110,7 @@ impl Door {
 
     /// Hosts in the order in which they are tried: where the log was, then those of the URL, then others of the cluster.
     fn hosts(&self) -> Vec<RedisHost> {
-        let nodes = self.nodes.lock();
+        let nodes = self.learned.lock();
         let found = self.found.borrow();
         let mut hosts: Vec<RedisHost> = Vec::new();
         for host in found.iter().chain(&self.server.address.hosts).chain(&*nodes) {
@@ -222,55 +221,10 @@ impl Door {
             // The others are for the day when this one is gone.
             let here = moved_to.clone().unwrap_or_else(|| connection.host().clone());
             if let Some(nodes) = cluster::nodes(connection, &here).await? {
-                *self.nodes.lock() = nodes;
+                *self.learned.lock() = nodes;
             }
         }
         Ok(moved_to)
-    }
-
-    async fn open_by_sentinel(
-        &self,
-        sentinel: &RedisSentinel,
-        due: Instant,
-        text_bytes_max: usize,
-    ) -> Result<Connection, Broken> {
-        let sentinels = &self.server.address.hosts;
-        let first = usize::try_from(self.sentinel.load(Ordering::Relaxed)).unwrap_or(0);
-        let mut faults = Vec::new();
-        for number in 0..sentinels.len() {
-            let at = (first + number) % sentinels.len();
-            let opening = async {
-                let primary = self.primary(sentinel, &sentinels[at]).await?;
-                self.open_from(&primary, text_bytes_max).await
-            };
-            match timeout_at(share(due, sentinels.len() - number), opening).await {
-                Ok(Ok(connection)) => {
-                    self.sentinel.store(at as u64, Ordering::Relaxed);
-                    return Ok(connection);
-                }
-                Ok(Err(Broken(fault))) => faults.push(format!("{}: {fault}", sentinels[at])),
-                Err(_) => faults.push(format!("{}: no answer", sentinels[at])),
-            }
-        }
-        Err(Broken(format!("no sentinel led to the primary of {}; {}", sentinel.service, faults.join("; "))))
-    }
-
-    /// Who the primary is, as a Sentinel says; it may not know yet that it is another now.
-    async fn primary(&self, sentinel: &RedisSentinel, at: &RedisHost) -> Result<RedisHost, Broken> {
-        let login = (None, sentinel.password.as_ref());
-        let mut connection = Connection::open(&self.server, at, login, TEXT_BYTES_MAX).await?;
-        let question = Command::new("SENTINEL").arg("get-master-addr-by-name").arg(&sentinel.service);
-        let reply = connection.ask(&[question]).await?.remove(0);
-        if let Reply::Error(error) = &reply {
-            return Err(Broken(format!("the sentinel refused: {error}")));
-        }
-        let host = reply.array().and_then(|parts| match parts {
-            [name, port] => {
-                Some(RedisHost { name: name.str()?.to_owned(), port: port.number()?.try_into().ok()? })
-            }
-            _ => None,
-        });
-        host.ok_or_else(|| Broken("the sentinel knows no primary of this name".into()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod pool;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, Epoch, Pattern};
@@ -20,7 +20,7 @@ use super::{
     page_size::PageSize,
     record::{self, Stored},
     script::{APPEND, BEGIN, CLAIM, HEAD, RELEASE, SAY, Script, TRIM},
-    server::Server,
+    server::{Server, TlsFiles},
     wire::{Command, Reply},
 };
 use crate::{config::Secret, error::Error, metrics::Histogram};
@@ -29,8 +29,8 @@ use crate::{config::Secret, error::Error, metrics::Histogram};
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) url: Secret,
-    /// Authorities that a `rediss://` server's certificate is judged by; the public ones where none is given.
-    pub(crate) ca_file: Option<PathBuf>,
+    /// Used where the URL asks for TLS.
+    pub(crate) tls_files: TlsFiles,
     /// Before the names of all keys.
     pub(crate) prefix: String,
     /// How long one call may take.
@@ -78,7 +78,7 @@ impl Link {
     /// # Errors
     /// When the URL or the file is not good.
     pub(crate) fn new(options: &Options) -> Result<Self, Error> {
-        let server = Server::parse(options.url.reveal(), options.ca_file.as_deref())?;
+        let server = Server::parse(options.url.reveal(), &options.tls_files)?;
         let keys = Keys::new(&options.prefix, server.address.database);
         Ok(Self {
             pool: Pool::new(

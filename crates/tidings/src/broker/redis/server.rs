@@ -1,11 +1,17 @@
 //! Where Redis is and who we are there, read from its URL.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer, ServerName,
+        pem::{self, PemObject},
+    },
 };
 
 use crate::{
@@ -21,15 +27,24 @@ pub(super) struct Server {
     pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
+/// The files of a TLS client.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TlsFiles {
+    /// What is trusted; the public authorities where there is none.
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate that is shown to a server that asks for one, and its key.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
+}
+
 impl Server {
-    /// Reads a URL. What is trusted with TLS is in `ca_file`, else the public authorities.
+    /// Reads a URL, and the files where it asks for TLS.
     ///
     /// # Errors
-    /// When it is no such URL, or the file holds no certificate. The text never has the password.
-    pub(super) fn parse(url: &str, ca_file: Option<&Path>) -> Result<Self, Error> {
+    /// When it is no such URL, or a file holds nothing of use. The text never has the password.
+    pub(super) fn parse(url: &str, files: &TlsFiles) -> Result<Self, Error> {
         let refused = |fault: &str| Error::new(Code::BadRequest, format!("redis.url {fault}"));
         let address = RedisUrl::new(url).address().map_err(refused)?;
-        let tls = if address.tls { Some(tls(ca_file)?) } else { None };
+        let tls = if address.tls { Some(tls(files)?) } else { None };
         Ok(Self { address, tls })
     }
 
@@ -44,22 +59,14 @@ pub(super) fn name(host: &RedisHost) -> Option<ServerName<'static>> {
     ServerName::try_from(host.name.clone()).ok()
 }
 
-fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
+fn tls(files: &TlsFiles) -> Result<Arc<ClientConfig>, Error> {
     let mut roots = RootCertStore::empty();
-    match ca_file {
+    match &files.ca {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(file) => {
-            let unreadable = |fault: String| {
-                Error::new(Code::BadRequest, format!("redis.ca_file {}: {fault}", file.display()))
-            };
-            let certificates =
-                CertificateDer::pem_file_iter(file).map_err(|error| unreadable(error.to_string()))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-                roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(unreadable("it holds no certificate (PEM)".into()));
+            for certificate in certificates("redis.ca_file", file)? {
+                let added = roots.add(certificate);
+                added.map_err(|error| unreadable("redis.ca_file", file, &error.to_string()))?;
             }
         }
     }
@@ -67,9 +74,36 @@ fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::new(Code::Internal, "TLS could not be set up").caused_by(error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let Some((cert_file, key_file)) = &files.client else {
+        return Ok(Arc::new(config.with_no_client_auth()));
+    };
+    let chain = certificates("redis.cert_file", cert_file)?;
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| {
+        let reason = match error {
+            pem::Error::Io(error) => error.to_string(),
+            _ => "it holds no private key that is not encrypted (PEM: PKCS#8, PKCS#1 or SEC1)".to_owned(),
+        };
+        unreadable("redis.key_file", key_file, &reason)
+    })?;
+    let config = config.with_client_auth_cert(chain, key).map_err(|error| {
+        let reason = format!("it does not go with the certificate in {}: {error}", cert_file.display());
+        unreadable("redis.key_file", key_file, &reason)
+    })?;
     Ok(Arc::new(config))
+}
+
+fn certificates(setting: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = read.map_err(|error| unreadable(setting, file, &error.to_string()))?;
+    if chain.is_empty() {
+        return Err(unreadable(setting, file, "it holds no certificate (PEM)"));
+    }
+    Ok(chain)
+}
+
+fn unreadable(setting: &str, file: &Path, reason: &str) -> Error {
+    Error::new(Code::BadRequest, format!("{setting} {}: {reason}", file.display()))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const EPOCH: Epoch = Epoch(7);
 pub(super) fn options(redis: &Process) -> Options {
     Options {
         url: Secret::new(redis.url()),
-        ca_file: None,
+        tls_files: TlsFiles::default(),
         prefix: "test".into(),
         deadline: Duration::from_secs(20),
         replicas_min: 0,

@@ -29,7 +29,22 @@ pub(super) fn faults(redis: &RedisSettings) -> Vec<Fault> {
         faults.extend(problem.map(|problem| Fault { setting, problem }));
     };
     add("redis.url", url_fault(redis));
-    add("redis.ca_file", ca_file_fault(redis));
+    for (setting, file) in [
+        ("redis.ca_file", &redis.ca_file),
+        ("redis.cert_file", &redis.cert_file),
+        ("redis.key_file", &redis.key_file),
+    ] {
+        add(setting, file.as_ref().and_then(|_| no_tls_fault(redis)));
+    }
+    match (&redis.cert_file, &redis.key_file) {
+        (Some(_), None) => {
+            add("redis.cert_file", Some("is set without redis.key_file; set both or none".into()));
+        }
+        (None, Some(_)) => {
+            add("redis.key_file", Some("is set without redis.cert_file; set both or none".into()));
+        }
+        _ => {}
+    }
     add("redis.prefix", prefix_fault(&redis.prefix));
     let lists =
         [("redis.listen", &redis.listen), ("redis.capture", &redis.capture), ("redis.mirror", &redis.mirror)];
@@ -47,8 +62,7 @@ fn url_fault(redis: &RedisSettings) -> Option<String> {
     Some(format!("{fault}, {EXAMPLE}"))
 }
 
-fn ca_file_fault(redis: &RedisSettings) -> Option<String> {
-    redis.ca_file.as_ref()?;
+fn no_tls_fault(redis: &RedisSettings) -> Option<String> {
     let is_tls = redis.url.address().map_or(true, |address| address.tls);
     (!is_tls).then(|| "is set, and redis.url asks for no TLS; begin it with rediss".to_owned())
 }

@@ -35,6 +35,9 @@ fn url_names_sentinels_their_service_and_their_password() {
     let sentinel = found.sentinel.unwrap();
     assert_eq!((sentinel.service.as_str(), sentinel.password), ("my.service", Some(Secret::new("?p&w="))));
     assert_eq!(found.password, Some(Secret::new("w")));
+    let found = address("redis+sentinel://a/s?sentinel_password=p&sentinel_username=us%40er").unwrap();
+    let sentinel = found.sentinel.unwrap();
+    assert_eq!((sentinel.user.as_deref(), sentinel.password), (Some("us@er"), Some(Secret::new("p"))));
     let found = address("rediss+sentinel://a/s").unwrap();
     assert_eq!((found.tls, found.database, found.password), (true, 0, None));
     assert_eq!(found.sentinel.unwrap().password, None);
@@ -76,6 +79,8 @@ fn bad_url_is_refused_without_showing_it() {
         ("redis+sentinel://a/s?password=s3cret", "sentinel_password"),
         ("redis+sentinel://a/s?sentinel_password=", "sentinel_password"),
         ("redis+sentinel://a/s?sentinel_password=s3&cret", "%26"),
+        ("redis+sentinel://a/s?sentinel_password=s3&sentinel_password=cret", "query"),
+        ("redis+sentinel://a/s?sentinel_username=s3", "without a sentinel_password"),
         ("redis+sentinel://a/s?sentinel_password=s3#cret", "%23"),
         ("redis+sentinel://:s3?cret@a/s", "no host"),
         ("redis+sentinel://u:7?s3cret@a/s", "service"),
@@ -100,6 +105,10 @@ fn url_is_shown_without_its_password() {
             "redis+sentinel://u:***@a/s?sentinel_password=***",
         ),
         ("redis+sentinel://a/s?sentinel_password=s3@cret", "redis+sentinel://a/s?sentinel_password=***"),
+        (
+            "redis+sentinel://a/s?sentinel_password=s3cret&sentinel_username=u",
+            "redis+sentinel://a/s?sentinel_password=***&sentinel_username=u",
+        ),
         ("s3cret", "***"),
         ("", ""),
     ] {

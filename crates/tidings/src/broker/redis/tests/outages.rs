@@ -104,12 +104,13 @@ async fn a_server_with_tls_is_spoken_to_if_its_authority_is_known() {
     let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
     let redis = Process::start_with(&[&listen[..], &files].concat());
     let url = Secret::new(format!("rediss://localhost:{}", redis.port()));
-    let secure = Options { url, ca_file: Some(ca.into()), ..options(&redis) };
+    let secure =
+        Options { url, tls_files: TlsFiles { ca: Some(ca.into()), client: None }, ..options(&redis) };
     let link = Link::new(&secure).unwrap();
     link.begin(new_epoch(EPOCH)).await.unwrap();
     fill(&link, &["a", &"x".repeat(256 << 10)]).await;
     assert_eq!(link.range(2, 1).await.unwrap()[0].draft.data.len(), 256 << 10);
     assert_eq!(link.connections_opened(), 1);
-    let stranger = Link::new(&Options { ca_file: None, ..secure }).unwrap();
+    let stranger = Link::new(&Options { tls_files: TlsFiles::default(), ..secure }).unwrap();
     assert!(matches!(stranger.head().await, Err(Fault::NotDone(_))));
 }

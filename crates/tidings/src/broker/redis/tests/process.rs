@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::{
     connection::Connection,
-    server::Server,
+    server::{Server, TlsFiles},
     wire::{Command as Ask, Reply, TEXT_BYTES_MAX},
 };
 
@@ -90,7 +90,7 @@ impl Process {
         let mut words = words.split(' ');
         let first = Ask::new(words.next().unwrap());
         let command = words.fold(first, |command, word| command.arg(word));
-        let server = Server::parse(&self.url(), None).unwrap();
+        let server = Server::parse(&self.url(), &TlsFiles::default()).unwrap();
         let address = &server.address;
         let login = (None, address.password.as_ref());
         let opening = Connection::open(&server, &address.hosts[0], login, TEXT_BYTES_MAX);
