@@ -25,8 +25,9 @@ const STANDSTILL: &str = "8000";
 
 /// How far a node's clock goes wrong: ahead of all that retention keeps, and less than a window either way.
 const CLOCK_OFFSETS: [&str; 4] = ["+25h", "-3m", "+3m", "+0"];
-/// Keys that the log cannot do without.
-const EVICTED: [&str; 3] = ["{tidings}:log", "{tidings}:epochs", "{tidings}:meta"];
+/// Keys without which the log begins anew. Without `{tidings}:log` it goes on as after a trim, which is no loss to a reader
+/// that had the events.
+const EVICTED: [&str; 2] = ["{tidings}:epochs", "{tidings}:meta"];
 /// What a node answers though Redis takes nothing.
 const PROBED: &str = "/api/v1/channels/nodes.a.0/events?limit=1";
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
