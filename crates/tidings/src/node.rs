@@ -179,18 +179,32 @@ impl Hub {
     }
 
     /// Ends the hub: stores no more publishes of clients, tells every stream to come back, spread over `shutdown.window`,
-    /// then makes the log safe. Returns when that is done. A second call waits for nothing.
+    /// then makes the log safe. Returns when that is done.
     ///
-    /// Meanwhile requests are still answered: a stream says that it ends, and ends. [`serve`] closes its listeners after this.
+    /// Every call waits for the same end, also one that comes second. A call that is dropped stops nothing: a task of the
+    /// hub does the work. Meanwhile requests are still answered: a stream says that it ends, and ends. [`serve`] closes its
+    /// listeners after this.
     pub async fn shutdown(&self) {
         self.shutdown_within(self.settings().shutdown.window).await;
     }
 
     async fn shutdown_within(&self, window: Duration) {
-        let node = self.parts();
-        if node.drain_deadline.set(Instant::now() + window).is_err() {
-            return;
+        if self.parts().drain_deadline.set(Instant::now() + window).is_ok() {
+            let hub = self.clone();
+            tokio::spawn(async move {
+                // A panic there must not keep those waiting who wait for the end.
+                Supervisor::of(&hub).watch("tidings-shutdown", hub.drain(window)).await;
+                hub.parts().stage.send_replace(Stage::Ended);
+                info!("shut down");
+            });
         }
+        // The sender is the hub's, so the channel stays open.
+        let _ = self.stage().wait_for(|stage| *stage == Stage::Ended).await;
+    }
+
+    /// Ends the streams, then the threads, and makes the log safe.
+    async fn drain(&self, window: Duration) {
+        let node = self.parts();
         node.threads.may_end();
         node.stage.send_replace(Stage::Draining);
         info!(connections = node.seats.count(), ?window, "shutting down");
@@ -208,8 +222,6 @@ impl Hub {
                 () = is_late => warn!("threads did not end in time after one had panicked"),
             }
         }
-        node.stage.send_replace(Stage::Ended);
-        info!("shut down");
     }
 
     /// Ends every stream at a time of its own within `window`, and waits until they are gone or it is over.

@@ -3,6 +3,7 @@
 use std::{net::TcpListener, time::Duration};
 
 use axum::{Router, routing::get};
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tidings::{
     EventStream, Hub, Publication, Start, StreamOptions,
@@ -95,6 +96,35 @@ async fn a_stream_ends_with_the_hub() {
     );
     let refused = hub.publish(Publication::new(channel("a"), "late")).await.unwrap_err();
     assert_eq!(refused.code(), tidings::Code::NotStored);
+}
+
+#[tokio::test]
+async fn every_shutdown_waits_for_the_same_end() {
+    let hub = hub().await;
+    // A stream that nobody reads: the hub waits for it until the window is over.
+    let _stream = hub.subscribe(one("a"), &StreamOptions::default()).unwrap();
+    let first = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.shutdown().await }
+    });
+    let mut ready = hub.readiness();
+    while ready.is_ok() {
+        tokio::task::yield_now().await;
+        ready = hub.readiness();
+    }
+    timeout(PATIENCE, hub.shutdown()).await.unwrap();
+    let closed = hub.closed().now_or_never().expect("the hub has ended when a second shutdown returns");
+    assert_eq!(closed, Ok(()));
+    timeout(PATIENCE, first).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_whose_call_is_dropped_goes_on() {
+    let hub = hub().await;
+    let _stream = hub.subscribe(one("a"), &StreamOptions::default()).unwrap();
+    assert!(hub.shutdown().now_or_never().is_none(), "a stream is open");
+    assert!(hub.readiness().is_err());
+    timeout(PATIENCE, hub.closed()).await.unwrap().unwrap();
 }
 
 #[tokio::test]

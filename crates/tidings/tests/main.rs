@@ -3,4 +3,5 @@
 mod contention;
 mod embedded;
 mod hook;
+mod send;
 mod tls;
