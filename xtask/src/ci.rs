@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::process::{Counted, Step, run as run_step};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{dependencies, generate, suite, tidy};
+use crate::{dependencies, features, generate, suite, tidy};
 
-const STEP_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// No step of the checks takes longer, on any machine.
+pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// Runs the quick checks first, then the tests.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
@@ -21,6 +22,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     step("docs", docs);
 
+    features::run(workspace, tally);
     tidy::run(workspace, tally);
     generate::check_all(workspace, tally);
     dependencies::run(workspace, tally);

@@ -4,6 +4,7 @@ mod ci;
 mod compare;
 mod counts;
 mod dependencies;
+mod features;
 mod fuzz;
 mod generate;
 mod install;

@@ -77,7 +77,6 @@ impl RedisSettings {
     }
 
     /// A number of the settings that say which messages are captured: nodes that have the same number say the same.
-    #[cfg(feature = "redis")]
     pub(crate) fn of_captured(&self) -> u64 {
         let mut digest = Sha256::new();
         for list in [&self.capture, &self.listen] {
