@@ -50,6 +50,7 @@ pub struct GapNotice {
 /// Why events are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum GapReason {
     /// Retention removed them.
     Trimmed,
@@ -95,6 +96,7 @@ pub struct EndNotice {
 /// Why the hub closes a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum EndReason {
     /// The token ran out.
     TokenExpired,

@@ -4,14 +4,25 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
 use crate::quote::quoted;
+use crate::text::text_traits;
 
 /// Length of a channel name, and of a pattern.
 pub const CHANNEL_BYTES_MAX: usize = 200;
 
 /// The name of a channel, known to be in the grammar and not one of the hub's own.
+///
+/// ```
+/// use tidings_protocol::ChannelName;
+///
+/// let channel: ChannelName = "user:7:messages".parse()?;
+/// assert_eq!(channel, "user:7:messages");
+/// assert_eq!(
+///     "user::7".parse::<ChannelName>().unwrap_err().to_string(),
+///     "channel \"user::7\" has an empty segment at byte 5; write one separator between two segments"
+/// );
+/// # Ok::<(), tidings_protocol::NameError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelName(Arc<str>);
 
@@ -31,40 +42,11 @@ impl ChannelName {
     }
 }
 
-impl fmt::Display for ChannelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for ChannelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl AsRef<str> for ChannelName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
+text_traits!(ChannelName, NameError);
 
 impl Borrow<str> for ChannelName {
     fn borrow(&self) -> &str {
         &self.0
-    }
-}
-
-impl Serialize for ChannelName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for ChannelName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(de::Error::custom)
     }
 }
 

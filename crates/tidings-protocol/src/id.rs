@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::quote::quoted;
 
 /// One incarnation of a log: 64 random bits, written as 16 lowercase hex digits.
@@ -117,7 +119,7 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::with_capacity(CURSOR_BYTES_MAX);
         self.write(&mut text);
-        f.write_str(std::str::from_utf8(&text).expect("an id is ASCII"))
+        f.pad(std::str::from_utf8(&text).expect("an id is ASCII"))
     }
 }
 
@@ -141,6 +143,38 @@ impl FromStr for EventId {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         parse(text).map_err(|fault| IdError { value: quoted(text), fault })
+    }
+}
+
+impl TryFrom<&str> for EventId {
+    type Error = IdError;
+
+    fn try_from(text: &str) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<EventId> for String {
+    fn from(id: EventId) -> Self {
+        id.to_string()
+    }
+}
+
+impl From<&EventId> for String {
+    fn from(id: &EventId) -> Self {
+        id.to_string()
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -26,6 +26,8 @@
 //! # Ok::<(), sse::TooLarge>(())
 //! ```
 
+#![warn(missing_debug_implementations)]
+
 mod channel;
 mod code;
 mod event_name;
@@ -34,6 +36,7 @@ mod pattern;
 mod priority;
 mod problem;
 mod quote;
+mod text;
 mod user;
 
 pub mod body;

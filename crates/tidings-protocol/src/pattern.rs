@@ -1,9 +1,9 @@
 //! Patterns over channel names, and what a subscriber asks for: one channel or a pattern.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::channel::{CHANNEL_BYTES_MAX, ChannelName, NameError, Wildcards, check};
+use crate::text::text_traits;
 
 /// A set of channel names: `*` stands for one segment, `**` as the last segment for one or more.
 ///
@@ -39,26 +39,10 @@ impl Pattern {
     }
 }
 
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl AsRef<str> for Pattern {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
+text_traits!(Pattern, NameError);
 
 /// What a subscriber asks for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subscription {
     /// One channel.
     Channel(ChannelName),
@@ -101,9 +85,23 @@ impl Subscription {
     }
 }
 
-impl fmt::Display for Subscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+text_traits!(Subscription, NameError);
+
+impl From<ChannelName> for Subscription {
+    fn from(name: ChannelName) -> Self {
+        Self::Channel(name)
+    }
+}
+
+impl From<&ChannelName> for Subscription {
+    fn from(name: &ChannelName) -> Self {
+        Self::Channel(name.clone())
+    }
+}
+
+impl From<Pattern> for Subscription {
+    fn from(pattern: Pattern) -> Self {
+        Self::Pattern(pattern)
     }
 }
 

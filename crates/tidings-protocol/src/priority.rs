@@ -26,6 +26,7 @@ const WORDS: [&str; 4] = ["low", "normal", "high", "critical"];
 
 impl Priority {
     /// Returns the word on the wire.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         WORDS[self as usize]
     }
@@ -33,7 +34,7 @@ impl Priority {
 
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 
@@ -63,6 +64,14 @@ impl FromStr for Priority {
             "critical" => Ok(Self::Critical),
             _ => Err(PriorityError { value: quoted(text), suggestion: suggestion(text, &WORDS) }),
         }
+    }
+}
+
+impl TryFrom<&str> for Priority {
+    type Error = PriorityError;
+
+    fn try_from(text: &str) -> Result<Self, PriorityError> {
+        text.parse()
     }
 }
 
