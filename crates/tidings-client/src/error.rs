@@ -28,6 +28,18 @@ pub enum ErrorKind {
 }
 
 /// A fault, with what the hub said about it where it said anything.
+///
+/// It is shown as one line that names the innermost cause, also by `{:?}`, so that a program whose `main` returns it ends
+/// with that line. Those around the innermost are in [`source`](StdError::source); `{:#?}` shows all members.
+///
+/// ```
+/// let error = tidings_client::Client::builder("localhost:8000").build().unwrap_err();
+/// assert_eq!(error.kind(), tidings_client::ErrorKind::Input);
+/// assert_eq!(
+///     format!("{error:?}"),
+///     "url `localhost:8000` has no scheme http or https; write it like http://127.0.0.1:8000"
+/// );
+/// ```
 pub struct Error {
     inner: Box<Inner>,
 }
@@ -109,7 +121,7 @@ impl Error {
         Self {
             inner: Box::new(Inner {
                 kind,
-                message: message.into(),
+                message: one_line(message.into()),
                 status: None,
                 problem,
                 retry_after: None,
@@ -166,8 +178,17 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+        if f.alternate() { fmt::Debug::fmt(&self.inner, f) } else { fmt::Display::fmt(self, f) }
     }
+}
+
+/// A proxy may answer with a text of many lines: control characters are shown escaped.
+fn one_line(message: String) -> String {
+    if !message.contains(char::is_control) {
+        return message;
+    }
+    let escaped = |character: char| character.escape_default().to_string();
+    message.chars().map(|it| if it.is_control() { escaped(it) } else { it.to_string() }).collect()
 }
 
 impl StdError for Error {

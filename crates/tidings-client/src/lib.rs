@@ -1,23 +1,46 @@
 //! Publishes events to a Tidings hub and subscribes to them; a subscription resumes by itself.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), tidings_client::Error> {
+//! ```
 //! use tidings_client::{Client, Delivery};
 //!
-//! let client = Client::builder("http://127.0.0.1:8000").build()?;
-//! client.publish("project.42").event("file").data("report.pdf").send().await?;
+//! async fn follow(url: &str) -> Result<(), tidings_client::Error> {
+//!     let client = Client::builder(url).build()?;
+//!     client.publish("project.42").event("file").data("report.pdf").send().await?;
 //!
-//! let mut subscription = client.subscribe(["project.*"]).history(10).start();
-//! while let Some(delivery) = subscription.next().await {
-//!     match delivery? {
-//!         Delivery::Event(event) => println!("{}: {}", event.name, event.data),
-//!         Delivery::Gap(gap) => println!("events were lost: {gap:?}"),
-//!         _ => {}
+//!     let mut subscription = client.subscribe(["project.*"]).history(10).start();
+//!     while let Some(delivery) = subscription.next().await {
+//!         match delivery? {
+//!             Delivery::Event(event) => {
+//!                 println!("{}: {}", event.name, event.data);
+//!                 # assert_eq!((event.name.as_str(), event.data.as_str()), ("file", "report.pdf"));
+//!                 # return Ok(());
+//!             }
+//!             Delivery::Gap(gap) => println!("events of {:?} were lost", gap.channels),
+//!             // Others tell of reconnects and positions.
+//!             _ => {}
+//!         }
 //!     }
+//!     Ok(())
 //! }
-//! # Ok(())
+//! #
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! #     let hub = tidings::Hub::builder().memory().build().await?;
+//! #     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! #     let url = format!("http://{}", listener.local_addr()?);
+//! #     let served = tokio::spawn(tidings::serve(hub.clone(), vec![listener]));
+//! #     follow(&url).await?;
+//! #     hub.shutdown().await;
+//! #     Ok(served.await??)
 //! # }
 //! ```
+//!
+//! - A [`Publish`] with an idempotency key is tried again by itself; see [`Publish::send`] for what an error means.
+//! - A [`Subscription`] resumes by itself, is cancel safe, and is a [`Stream`](futures_core::Stream), too. Keep
+//!   [`Event::id`] where what you made of the event is kept, and hand it to [`Subscribe::last_event_id`] after a restart.
+//! - Every [`Error`] has a [kind](Error::kind) to branch on, and the [code](Error::code) that the hub gave.
+
+#![warn(missing_debug_implementations)]
 
 mod backoff;
 mod client;

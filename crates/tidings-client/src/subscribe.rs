@@ -1,14 +1,16 @@
 //! A subscription: one stream after the other, resumed from the last id, told as one sequence of deliveries.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_core::Stream;
 use serde::de::DeserializeOwned;
 use tidings_protocol::sse::{Event as StreamEvent, Item, Parser};
 use tidings_protocol::{Subscription as Pattern, body::EndNotice};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::backoff::Backoff;
 use crate::wire::Exchange;
@@ -49,7 +51,6 @@ impl Subscribe {
 
     /// Begins the subscription. It connects when [`Subscription::next`] is first awaited; a fault of the
     /// arguments is told there, too.
-    #[must_use]
     pub fn start(self) -> Subscription {
         let mut queue = VecDeque::new();
         let mut state = State::Due(Instant::now());
@@ -66,6 +67,7 @@ impl Subscribe {
             backoff: Backoff::new(),
             queue,
             state,
+            alarm: Alarm::default(),
         }
     }
 
@@ -87,10 +89,11 @@ impl Subscribe {
     }
 }
 
-/// An open subscription. Dropping it closes the stream.
+/// An open subscription, as a [`Stream`] of deliveries. Dropping it closes the connection.
 ///
 /// It keeps the last id that it has handed out and resumes from it, however often the stream breaks; it waits
 /// between attempts, and takes a stream for dead that is silent for [`crate::ClientBuilder::idle_timeout`].
+#[must_use = "a subscription connects when `next` is awaited"]
 pub struct Subscription {
     client: Client,
     /// The route with its query open for more.
@@ -103,6 +106,7 @@ pub struct Subscription {
     /// What is read and not yet taken; bounded by one chunk of the body.
     queue: VecDeque<Queued>,
     state: State,
+    alarm: Alarm,
 }
 
 enum Queued {
@@ -118,16 +122,40 @@ enum State {
         answer: Pin<Box<dyn Future<Output = Result<Exchange, Error>> + Send>>,
         since: Instant,
     },
-    Open(Box<Stream>),
+    Open(Box<Reading>),
     Ended,
 }
 
 /// One stream that is being read.
-struct Stream {
+struct Reading {
     exchange: Exchange,
     parser: Parser,
     /// When its head or its last byte came.
     heard_at: Instant,
+}
+
+/// The timer of a subscription, for one moment at a time.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Waits until `at`; another moment takes the place of the one before.
+    fn poll_at(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().poll(context)
+    }
+}
+
+/// The same deliveries as those of [`Subscription::next`].
+impl Stream for Subscription {
+    type Item = Result<Delivery, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_delivery(context)
+    }
 }
 
 impl std::fmt::Debug for Subscription {
@@ -149,6 +177,10 @@ impl Subscription {
     /// for an event beyond [`crate::ClientBuilder::event_bytes_max`]. Afterwards the subscription is over;
     /// [`Subscription::last_event_id`] still says where to resume.
     pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
+        poll_fn(|context| self.poll_delivery(context)).await
+    }
+
+    fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Delivery, Error>>> {
         let idle_timeout = self.client.settings().idle_timeout;
         loop {
             while let Some(queued) = self.queue.pop_front() {
@@ -157,30 +189,34 @@ impl Subscription {
                     Queued::Delivery(delivery) => Some(delivery),
                 };
                 if delivery.is_some() {
-                    return delivery;
+                    return Poll::Ready(delivery);
                 }
             }
             match &mut self.state {
-                State::Ended => return None,
+                State::Ended => return Poll::Ready(None),
                 State::Due(at) => {
-                    sleep_until(*at).await;
+                    ready!(self.alarm.poll_at(*at, context));
                     self.connect();
                 }
                 State::Opening { answer, since } => {
-                    let deadline = *since + idle_timeout;
-                    let answer = timeout_at(deadline, answer).await.unwrap_or_else(|_| {
+                    let Poll::Ready(answer) = answer.as_mut().poll(context) else {
+                        ready!(self.alarm.poll_at(*since + idle_timeout, context));
                         let text = format!("no answer within {idle_timeout:?}");
-                        Err(Error::new(ErrorKind::Interrupted, text))
-                    });
+                        self.answered(Err(Error::new(ErrorKind::Interrupted, text)));
+                        continue;
+                    };
                     self.answered(answer);
                 }
                 State::Open(stream) => {
-                    let deadline = stream.heard_at + idle_timeout;
-                    match timeout_at(deadline, stream.exchange.chunk()).await {
-                        Ok(Ok(Some(bytes))) => self.read(&bytes),
-                        Ok(Ok(None)) => self.lost("hub closed the stream".to_owned(), None),
-                        Ok(Err(fault)) => self.lost(fault.to_string(), None),
-                        Err(_) => self.lost(format!("stream was silent for {idle_timeout:?}"), None),
+                    let Poll::Ready(chunk) = stream.exchange.poll_chunk(context) else {
+                        ready!(self.alarm.poll_at(stream.heard_at + idle_timeout, context));
+                        self.lost(format!("stream was silent for {idle_timeout:?}"), None);
+                        continue;
+                    };
+                    match chunk {
+                        Ok(Some(bytes)) => self.read(&bytes),
+                        Ok(None) => self.lost("hub closed the stream".to_owned(), None),
+                        Err(fault) => self.lost(fault.to_string(), None),
                     }
                 }
             }
@@ -229,7 +265,7 @@ impl Subscription {
     fn open(&mut self, exchange: Exchange) {
         let bound = self.client.settings().event_bytes_max;
         let parser = Parser::with_event_bytes_max(bound).with_last_event_id(&self.last_event_id);
-        self.state = State::Open(Box::new(Stream { exchange, parser, heard_at: Instant::now() }));
+        self.state = State::Open(Box::new(Reading { exchange, parser, heard_at: Instant::now() }));
     }
 
     fn read(&mut self, bytes: &[u8]) {

@@ -1,13 +1,16 @@
 //! Requests over HTTP/1.1 and HTTP/2, with or without TLS, and the answer as it arrives.
 
 use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, Version, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client as HyperClient, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -139,18 +142,22 @@ impl Exchange {
     /// # Errors
     /// [`ErrorKind::Interrupted`] when the connection breaks before the body's end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        poll_fn(|context| self.poll_chunk(context)).await
+    }
+
+    pub(crate) fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         loop {
-            match self.response.body_mut().frame().await {
-                None => return Ok(None),
+            match ready!(Pin::new(self.response.body_mut()).poll_frame(context)) {
+                None => return Poll::Ready(Ok(None)),
                 Some(Ok(frame)) => {
                     // Trailers say nothing here.
                     if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
+                        return Poll::Ready(Ok(Some(data)));
                     }
                 }
                 Some(Err(fault)) => {
                     let text = format!("connection broke: {}", root_cause(&fault));
-                    return Err(Error::new(ErrorKind::Interrupted, text).with_source(fault));
+                    return Poll::Ready(Err(Error::new(ErrorKind::Interrupted, text).with_source(fault)));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tidings_client::{Client, Delivery, EndReason, Error, ErrorKind, GapReason, Subscription};
 use tokio::time::Instant;
 
@@ -68,6 +69,39 @@ async fn client_resumes_exactly_after_a_cut_at_every_byte() {
         }
         assert_eq!(subscription.last_event_id(), "e3");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscription_is_a_stream_that_resumes() {
+    let server = Server::start(|number, _| match number {
+        0 => closing(stream("id: e1\ndata: one\n\n")),
+        _ => holding(stream("id: e2\ndata: two\n\n")),
+    })
+    .await;
+    let subscription = client(&server).subscribe(["a"]).start();
+    let events = subscription.filter_map(|delivery| async {
+        match delivery {
+            Ok(Delivery::Event(event)) => Some(event.data),
+            _ => None,
+        }
+    });
+    assert_eq!(events.take(2).collect::<Vec<_>>().await, ["one", "two"]);
+    assert_eq!(server.requests()[1].header("last-event-id"), Some("e1"));
+}
+
+#[tokio::test]
+async fn error_is_one_line_with_its_causes_as_sources() {
+    let server = Server::start(|_, _| closing(answer("502 Bad Gateway", "{\"detail\":\"one\\ntwo\"}"))).await;
+    let refused = client(&server).publish("a").send().await.unwrap_err();
+    assert_eq!(format!("{refused}"), "hub answered 502: one\\ntwo");
+    assert_eq!(format!("{refused:?}"), format!("{refused}"));
+    assert!(format!("{refused:#?}").contains("status: Some("));
+    // Nothing listens on port 1 of loopback.
+    let unreached =
+        Client::builder("http://127.0.0.1:1").build().unwrap().publish("a").send().await.unwrap_err();
+    assert_eq!(unreached.kind(), ErrorKind::Connect);
+    assert!(!format!("{unreached:?}").contains('\n'), "{unreached:?}");
+    assert!(std::error::Error::source(&unreached).is_some());
 }
 
 #[tokio::test(start_paused = true)]
