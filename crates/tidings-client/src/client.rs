@@ -183,7 +183,8 @@ impl Client {
         crate::publish::send_batch(self, &messages).await
     }
 
-    /// Begins a subscription to channels and patterns; [`Subscribe::start`] opens it.
+    /// Begins a subscription to channels and patterns; [`Subscribe::start`] opens it. Channels that fit no URL of
+    /// 2 KiB are sent in a body.
     pub fn subscribe<S: Into<String>>(&self, subscriptions: impl IntoIterator<Item = S>) -> Subscribe {
         Subscribe::new(self.clone(), subscriptions.into_iter().map(Into::into).collect())
     }
@@ -194,7 +195,18 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Input`], [`ErrorKind::Connect`] or [`ErrorKind::Interrupted`].
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Exchange, Error> {
-        let request = self.request(Method::GET, path, headers, Bytes::new())?;
+        self.open(Method::GET, path, headers, Bytes::new()).await
+    }
+
+    /// As [`Client::get`], by any method.
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Exchange, Error> {
+        let request = self.request(method, path, headers, body)?;
         self.shared.wire.send_fresh(request).await
     }
 

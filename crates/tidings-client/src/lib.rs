@@ -48,6 +48,7 @@ mod delivery;
 mod error;
 mod message;
 mod publish;
+mod route;
 mod subscribe;
 mod wire;
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
+use tidings_protocol::body::EndNotice;
 use tidings_protocol::sse::{Event as StreamEvent, Item, Parser};
-use tidings_protocol::{Subscription as Pattern, body::EndNotice};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::backoff::Backoff;
+use crate::route::{Ask, Route};
 use crate::wire::Exchange;
 use crate::{Client, Delivery, Error, ErrorKind, Event, Reconnecting};
 
@@ -54,37 +55,20 @@ impl Subscribe {
     pub fn start(self) -> Subscription {
         let mut queue = VecDeque::new();
         let mut state = State::Due(Instant::now());
-        let path = self.path().unwrap_or_else(|fault| {
+        let route = Route::of(self.subscriptions).unwrap_or_else(|fault| {
             queue.push_back(Queued::Delivery(Err(fault)));
             state = State::Ended;
-            String::new()
+            Route::Body(Vec::new())
         });
         Subscription {
             client: self.client,
-            path,
+            route,
             history: self.history,
             last_event_id: self.last_event_id,
             backoff: Backoff::new(),
             queue,
             state,
             alarm: Alarm::default(),
-        }
-    }
-
-    /// The route for these subscriptions; several go into the query.
-    fn path(&self) -> Result<String, Error> {
-        for subscription in &self.subscriptions {
-            Pattern::parse(subscription)
-                .map_err(|fault| Error::input(fault.to_string()).with_source(fault))?;
-        }
-        match self.subscriptions.as_slice() {
-            [] => Err(Error::input("no channel to subscribe to; name at least one")),
-            [one] => Ok(format!("/api/v1/events/{one}?")),
-            several => {
-                let mut query = form_urlencoded::Serializer::new(String::new());
-                query.extend_pairs(several.iter().map(|name| ("channel", name)));
-                Ok(format!("/api/v1/events?{}&", query.finish()))
-            }
         }
     }
 }
@@ -96,8 +80,7 @@ impl Subscribe {
 #[must_use = "a subscription connects when `next` is awaited"]
 pub struct Subscription {
     client: Client,
-    /// The route with its query open for more.
-    path: String,
+    route: Route,
     /// The value of `history`, sent while no id is known.
     history: Option<String>,
     /// What the caller has taken, not what was read: a resume repeats nothing and skips nothing.
@@ -161,7 +144,7 @@ impl Stream for Subscription {
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subscription")
-            .field("path", &self.path)
+            .field("route", &self.route)
             .field("last_event_id", &self.last_event_id)
             .finish_non_exhaustive()
     }
@@ -231,18 +214,16 @@ impl Subscription {
 
     fn connect(&mut self) {
         let (client, id) = (self.client.clone(), self.last_event_id.clone());
-        let mut path = self.path.clone();
-        match &self.history {
-            Some(history) if id.is_empty() => path.push_str(&format!("history={history}")),
-            // Nothing follows the question mark or ampersand that the path was left open with.
-            _ => drop(path.pop()),
-        }
+        let Ask { method, path, body } = self.route.ask(self.history.as_deref().filter(|_| id.is_empty()));
         let answer = Box::pin(async move {
             let mut headers = vec![("accept", "text/event-stream"), ("cache-control", "no-cache")];
             if !id.is_empty() {
                 headers.push(("last-event-id", id.as_str()));
             }
-            let exchange = client.get(&path, &headers).await?;
+            if !body.is_empty() {
+                headers.push(("content-type", "application/json"));
+            }
+            let exchange = client.open(method, &path, &headers, body).await?;
             if matches!(exchange.status(), 200 | 204) { Ok(exchange) } else { Err(exchange.refusal().await) }
         });
         self.state = State::Opening { answer, since: Instant::now() };

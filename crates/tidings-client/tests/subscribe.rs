@@ -375,3 +375,38 @@ async fn argument_that_cannot_be_sent_is_an_error_before_any_connection() {
     assert_eq!(next_fault(&mut smuggled).await.kind(), ErrorKind::Input);
     assert!(server.requests().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn channels_that_fit_no_url_are_sent_in_a_body() {
+    let server = Server::start(|number, _| match number {
+        0 => closing(stream("retry: 1000\n\ndata: one\nid: e1\n\n")),
+        _ => holding(stream("data: two\nid: e2\n\n")),
+    })
+    .await;
+    let names: Vec<String> = (0..256).map(|n| format!("project.{n}.{}", "x".repeat(36))).collect();
+    let mut subscription = client(&server).subscribe(&names).history(5).start();
+    assert_eq!(next_data(&mut subscription).await, "one");
+    assert_eq!(next_data(&mut subscription).await, "two");
+    let requests = server.requests();
+    let bodies: Vec<serde_json::Value> =
+        requests.iter().map(|request| serde_json::from_str(&request.body).unwrap()).collect();
+    assert_eq!(bodies[0], serde_json::json!({"channels": names, "history": 5, "position": "id"}));
+    assert_eq!(bodies[1], serde_json::json!({"channels": names, "position": "id"}));
+    for request in &requests {
+        assert_eq!(request.line(), "POST /api/v1/stream HTTP/1.1");
+        assert_eq!(request.header("content-type"), Some("application/json"));
+    }
+    assert_eq!(requests[1].header("last-event-id"), Some("e1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_that_fit_a_url_stay_in_it() {
+    let server = Server::start(|_, _| holding(stream("data: one\nid: e1\n\n"))).await;
+    let names: Vec<String> = (0..30).map(|n| format!("project.{n:036}")).collect();
+    let mut subscription = client(&server).subscribe(&names).history_all().start();
+    assert_eq!(next_data(&mut subscription).await, "one");
+    let requests = server.requests();
+    let line = requests[0].line();
+    assert!(line.starts_with("GET /api/v1/events?channel=project.") && line.len() < 2048, "{line}");
+    assert_eq!(requests[0].body, "");
+}

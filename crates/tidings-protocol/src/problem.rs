@@ -21,6 +21,9 @@ pub struct Problem {
     /// Place of the first bad message in a batch, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
+    /// The channel or pattern that is at fault, of several that were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Name of the setting that was reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
@@ -30,7 +33,7 @@ impl Problem {
     /// Content type of a problem document.
     pub const CONTENT_TYPE: &str = "application/problem+json";
 
-    /// Returns a problem without `index` and `limit`.
+    /// Returns a problem without `index`, `channel` and `limit`.
     pub fn new(status: u16, title: impl Into<String>, code: Code, detail: impl Into<String>) -> Self {
         Self {
             type_: about_blank(),
@@ -39,6 +42,7 @@ impl Problem {
             code,
             detail: detail.into(),
             index: None,
+            channel: None,
             limit: None,
         }
     }

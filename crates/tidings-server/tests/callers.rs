@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
@@ -137,7 +137,7 @@ impl Reader {
 /// A connection of HTTP/2.
 pub(crate) struct Http2 {
     runtime: runtime::Runtime,
-    sender: http2::SendRequest<Empty<Bytes>>,
+    sender: http2::SendRequest<Full<Bytes>>,
     authority: String,
 }
 
@@ -181,15 +181,28 @@ impl Http2 {
         if let Some(id) = last_id {
             request = request.header("last-event-id", id);
         }
-        let request = request.body(Empty::new()).unwrap();
-        let answering = self.sender.send_request(request);
-        let answer = self.runtime.block_on(async { timeout(PATIENCE, answering).await.unwrap().unwrap() });
+        let answer = self.send(request.body(Full::default()).unwrap());
         let (parts, body) = answer.into_parts();
-        if parts.status != 200 {
-            return Err(parts.status.as_u16());
-        }
+        if parts.status == 200 { Ok(self.reader(body)) } else { Err(parts.status.as_u16()) }
+    }
+
+    /// Opens a stream by `POST /api/v1/stream`.
+    #[track_caller]
+    pub(crate) fn open_posted(&mut self, body: &Value) -> Http2Reader {
+        let request = http::Request::post(format!("http://{}/api/v1/stream", self.authority));
+        let answer = self.send(request.body(body.to_string().into()).unwrap());
+        assert_eq!(answer.status(), 200);
+        self.reader(answer.into_body())
+    }
+
+    fn send(&mut self, request: http::Request<Full<Bytes>>) -> http::Response<Incoming> {
+        let answering = self.sender.send_request(request);
+        self.runtime.block_on(async { timeout(PATIENCE, answering).await.unwrap().unwrap() })
+    }
+
+    fn reader(&self, body: Incoming) -> Http2Reader {
         let runtime = self.runtime.handle().clone();
-        Ok(Http2Reader { runtime, body, parser: Parser::new(), events: VecDeque::new() })
+        Http2Reader { runtime, body, parser: Parser::new(), events: VecDeque::new() }
     }
 }
 

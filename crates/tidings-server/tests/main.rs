@@ -43,6 +43,7 @@ mod nodes;
 mod old_publishers;
 mod open_hub;
 mod operating;
+mod post_stream;
 mod provider;
 mod publish;
 mod reach;

@@ -59,12 +59,13 @@ const fn post(name: &'static str, path: &'static str, body: &'static str, status
     Route { name, method: "POST", path, body, is_resuming: false, statuses }
 }
 
-const ROUTES: [Route; 12] = [
+const ROUTES: [Route; 13] = [
     get("subscribe", "/api/v1/events/user.u", [401, 200, 200, 200]),
     get("subscribe to several", "/api/v1/events?channel=user.u&channel=user.u.x", [401, 200, 200, 403]),
     Route { is_resuming: true, ..get("replay by id", "/api/v1/events/user.u", [401, 200, 200, 200]) },
     get("replay by number", "/api/v1/events/user.u?history=all", [401, 200, 200, 200]),
     get("replay of several", "/api/v1/events?channel=user.u&history=5", [401, 200, 200, 200]),
+    post("subscribe by a body", "/api/v1/stream", "{\"channels\":[\"user.u\"]}", [401, 200, 200, 200]),
     post("publish", "/api/v1/events/user.u", "forged", [401, 200, 200, 403]),
     post(
         "publish JSON",

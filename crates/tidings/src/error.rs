@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
+use tidings_protocol::CHANNEL_BYTES_MAX;
 pub use tidings_protocol::Code;
 
 /// What went wrong, said for the one who asked.
@@ -14,6 +15,7 @@ struct Parts {
     code: Code,
     detail: Cow<'static, str>,
     index: Option<usize>,
+    channel: Option<String>,
     limit: Option<&'static str>,
     retry_after: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -23,12 +25,27 @@ impl Error {
     /// An error with a stable code and a lowercase fact.
     pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
-        Self(Box::new(Parts { code, detail, index: None, limit: None, retry_after: None, source: None }))
+        Self(Box::new(Parts {
+            code,
+            detail,
+            index: None,
+            channel: None,
+            limit: None,
+            retry_after: None,
+            source: None,
+        }))
     }
 
     /// Says which element of a batch is at fault, from 0.
     pub(crate) fn at(mut self, index: usize) -> Self {
         self.0.index = Some(index);
+        self
+    }
+
+    /// Says which of several channels is at fault. What is longer than any channel is cut.
+    pub(crate) fn channel(mut self, name: &str) -> Self {
+        let end = name.floor_char_boundary(CHANNEL_BYTES_MAX);
+        self.0.channel = Some(name[..end].to_owned());
         self
     }
 
@@ -64,6 +81,11 @@ impl Error {
     /// The element of a batch that is at fault, from 0.
     pub fn index(&self) -> Option<usize> {
         self.0.index
+    }
+
+    /// The channel or pattern that is at fault, where several were asked for.
+    pub fn channel_name(&self) -> Option<&str> {
+        self.0.channel.as_deref()
     }
 
     /// The setting whose bound was met.

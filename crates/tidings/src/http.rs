@@ -56,6 +56,7 @@ fn channel_routes() -> Router<Hub> {
         .route("/api/v1/events", get(streams::several))
         .route("/api/v1/events/", channel.clone())
         .route("/api/v1/events/{*channel}", channel)
+        .route("/api/v1/stream", post(streams::posted))
         .route("/api/v1/publish", post(publish::messages))
         .route("/api/v1/tickets", post(tickets::make))
         .route("/api/v1/revocations", post(revocations::revoke))

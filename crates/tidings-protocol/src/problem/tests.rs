@@ -4,6 +4,7 @@ use super::*;
 fn a_problem_has_the_standards_members_and_ours() {
     let problem = Problem {
         index: Some(2),
+        channel: Some("b.*".into()),
         limit: Some("limits.event_bytes".into()),
         ..Problem::new(
             413,
@@ -22,6 +23,7 @@ fn a_problem_has_the_standards_members_and_ours() {
             "code": "event_too_large",
             "detail": "event is 300000 bytes; limit is 262144",
             "index": 2,
+            "channel": "b.*",
             "limit": "limits.event_bytes",
         })
     );
@@ -29,8 +31,10 @@ fn a_problem_has_the_standards_members_and_ours() {
 }
 
 #[test]
-fn index_and_limit_are_left_out_where_there_is_none() {
+fn members_without_a_value_are_left_out() {
     let json =
         serde_json::to_string(&Problem::new(404, "Not Found", Code::NotFound, "no such route")).unwrap();
-    assert!(!json.contains("index") && !json.contains("limit"), "{json}");
+    for member in ["index", "channel", "limit"] {
+        assert!(!json.contains(member), "{json}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The gate: judges credentials, hands out permits, and says again and again whether they still hold.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -230,17 +231,16 @@ impl Gate {
     ) -> Result<SubscribePermit, Error> {
         let subscriptions = self.once(subscriptions)?;
         self.check_ticket(caller, &subscriptions, reading)?;
-        let may_all = |rights: &Rights| subscriptions.iter().all(|asked| rights.subscribe.covers(asked));
-        self.check(caller, may_all)?;
+        self.check_subscribe(caller, &subscriptions)?;
         let rules = self.rules();
         let hook = self.hook(rules.as_deref());
         self.ask(hook.as_ref(), caller, Action::Subscribe, &subscriptions)
             .await
-            .map_err(|(_, error)| error)?;
+            .map_err(|(at, error)| denied_of(error, &subscriptions, at))?;
         let is_narrowed = hook.is_some() && matches!(caller.who(), Asked::As(_));
         if is_narrowed {
             // It may have taken its time.
-            self.check(caller, may_all)?;
+            self.check_subscribe(caller, &subscriptions)?;
         }
         Ok(SubscribePermit::new(caller.clone(), subscriptions.into(), is_narrowed))
     }
@@ -454,6 +454,17 @@ impl Gate {
         caller.expires_at().map(|at| until(at + leeway.as_secs_f64(), (self.clock)()))
     }
 
+    /// Fails unless the caller's rights cover all of them; denied access names the first that they do not cover.
+    fn check_subscribe(&self, caller: &Caller, subscriptions: &[Subscription]) -> Result<(), Error> {
+        let foreign = Cell::new(0);
+        let may_all = |rights: &Rights| {
+            let found = subscriptions.iter().position(|asked| !rights.subscribe.covers(asked));
+            foreign.set(found.unwrap_or_default());
+            found.is_none()
+        };
+        self.check(caller, may_all).map_err(|error| denied_of(error, subscriptions, foreign.get()))
+    }
+
     /// Fails unless the caller may, now: since it was admitted its body may have been long on the way.
     fn check(&self, caller: &Caller, may: impl Fn(&Rights) -> bool) -> Result<(), Error> {
         let is_allowed = match self.rules() {
@@ -584,6 +595,12 @@ pub(crate) fn denied(caller: &Caller) -> Error {
 /// Names the event of a batch that is not allowed. Faults of the caller have no index.
 pub(crate) fn denied_at(error: Error, index: usize) -> Error {
     if error.code() == Code::AccessDenied { error.at(index) } else { error }
+}
+
+/// Names the one of several channels that is not allowed.
+fn denied_of(error: Error, subscriptions: &[Subscription], at: usize) -> Error {
+    let is_of_several = error.code() == Code::AccessDenied && subscriptions.len() > 1;
+    if is_of_several { error.channel(subscriptions[at].as_str()) } else { error }
 }
 
 fn denied_by_name() -> Error {

@@ -70,6 +70,7 @@ impl IntoResponse for Refusal {
         }
         let mut problem = Problem::new(status.as_u16(), title, error.code(), error.to_string());
         problem.index = error.index();
+        problem.channel = error.channel_name().map(str::to_owned);
         problem.limit = error.limit_name().map(str::to_owned);
         let body = serde_json::to_vec(&problem).expect("a problem is plain data");
         let mut response = (status, [(header::CONTENT_TYPE, Problem::CONTENT_TYPE)], body).into_response();

@@ -57,6 +57,10 @@ impl Query {
         let is_known = |name: &str| known.contains(&name) || CREDENTIALS.contains(&name);
         match self.pairs.iter().find(|(name, _)| !is_known(name)) {
             None => Ok(()),
+            Some((name, _)) if known.is_empty() => Err(Error::new(
+                Code::BadQuery,
+                format!("query parameter {name:?} is not known here; the body says what is asked for"),
+            )),
             Some((name, _)) => Err(Error::new(
                 Code::BadQuery,
                 format!("query parameter {name:?} is not known here; known are {}", known.join(", ")),
@@ -98,6 +102,19 @@ pub(super) fn decoded(path: &str) -> Result<Cow<'_, str>, Error> {
 /// 400 outside the grammar, 403 for names of the hub's own.
 pub(super) fn subscription(text: &str) -> Result<Subscription, Error> {
     Subscription::parse(text).map_err(|error| bad_name(&error))
+}
+
+/// Channels and patterns to read. Of several, a fault names the first bad one.
+///
+/// # Errors
+/// Those of [`subscription`].
+pub(super) fn subscriptions<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<Subscription>, Error> {
+    let texts: Vec<_> = texts.collect();
+    let is_one = texts.len() == 1;
+    let parsed = texts
+        .into_iter()
+        .map(|text| subscription(text).map_err(|error| if is_one { error } else { error.channel(text) }));
+    parsed.collect()
 }
 
 /// One channel, where a pattern will not do.

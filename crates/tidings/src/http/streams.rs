@@ -1,4 +1,8 @@
-//! `GET /api/v1/events…`: streams.
+//! `GET /api/v1/events…` and `POST /api/v1/stream`: streams.
+
+mod posted;
+
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -8,6 +12,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use tidings_protocol::{EventId, Subscription};
 
+pub(super) use self::posted::posted;
 use super::{
     credentials::Admitted,
     error::Refusal,
@@ -15,7 +20,7 @@ use super::{
     remote::Remote,
 };
 use crate::{
-    auth::{Reading, SubscribePermit},
+    auth::{Caller, Reading, SubscribePermit},
     connection::{PositionStyle, Start, StreamOptions},
     error::{Code, Error},
     hub::Hub,
@@ -36,11 +41,11 @@ pub(super) async fn one(
 ) -> Result<Response, Refusal> {
     let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
     let subscription = parameters::subscription(&parameters::decoded(path)?)?;
-    let permit = permit(&hub, admitted, vec![subscription]).await?;
+    let permit = permit(&hub, &admitted.for_stream()?, vec![subscription]).await?;
     if hub.settings().test_mode {
         return Ok(response(Body::from(TEST_EVENT)));
     }
-    stream(&hub, &permit, &uri, &headers, remote)
+    stream(&hub, &permit, || options(&Query::of(&uri), &headers), remote)
 }
 
 /// Subscribes to every `channel` of the query.
@@ -52,40 +57,33 @@ pub(super) async fn several(
     remote: Remote,
 ) -> Result<Response, Refusal> {
     let query = Query::of(&uri);
-    let subscriptions = query.all("channel").map(parameters::subscription).collect::<Result<Vec<_>, _>>()?;
+    let subscriptions = parameters::subscriptions(query.all("channel"))?;
     if subscriptions.is_empty() {
         let detail = "no channel is asked for; name one or more, as in /api/v1/events?channel=a&channel=b.*";
         return Err(Error::new(Code::BadQuery, detail).into());
     }
-    let permit = permit(&hub, admitted, subscriptions).await?;
-    stream(&hub, &permit, &uri, &headers, remote)
+    let permit = permit(&hub, &admitted.for_stream()?, subscriptions).await?;
+    stream(&hub, &permit, || options(&query, &headers), remote)
 }
 
 async fn permit(
     hub: &Hub,
-    admitted: Admitted,
+    caller: &Arc<Caller>,
     subscriptions: Vec<Subscription>,
 ) -> Result<SubscribePermit, Error> {
-    hub.gate().subscribe(&admitted.for_stream()?, subscriptions, Reading::Stream).await
+    hub.gate().subscribe(caller, subscriptions, Reading::Stream).await
 }
 
 fn stream(
     hub: &Hub,
     permit: &SubscribePermit,
-    uri: &Uri,
-    headers: &HeaderMap,
+    options: impl FnOnce() -> Result<StreamOptions, Error>,
     remote: Remote,
 ) -> Result<Response, Refusal> {
     if !hub.settings().stream.enabled {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let query = Query::of(uri);
-    let options = StreamOptions {
-        start: start(&query, headers)?,
-        positions: positions(&query, headers)?,
-        hello: flag(&query, "hello")?,
-    };
-    let opened = hub.open(permit, &options, remote.place, remote.is_direct)?;
+    let opened = hub.open(permit, &options()?, remote.place, remote.is_direct)?;
     let id = opened.connection.seat().id().to_string();
     let mut response = if remote.is_direct {
         let mut response = response(Body::new(Elsewhere));
@@ -109,49 +107,52 @@ fn response(body: Body) -> Response {
     response
 }
 
-/// An id wins over `history`; the header wins over the query; what is empty is none.
-fn start(query: &Query, headers: &HeaderMap) -> Result<Start, Error> {
-    let history = history(query)?;
-    match last_event_id(query, headers)? {
-        None => Ok(history.unwrap_or(Start::Now)),
+/// What a `GET` asks for beside its channels. The header wins over the query.
+fn options(query: &Query, headers: &HeaderMap) -> Result<StreamOptions, Error> {
+    let spellings = ["lastEventId", "last_event_id", "Last-Event-ID"];
+    let of_query = || spellings.into_iter().flat_map(|name| query.all(name)).find(|id| !id.is_empty());
+    let id = last_event_id(headers)?.or_else(|| of_query().map(str::to_owned));
+    Ok(StreamOptions {
+        start: start(id, query.one("history")?.map(history).transpose()?),
+        positions: positions(query, headers)?,
+        hello: flag(query, "hello")?,
+    })
+}
+
+/// An id wins over `history`.
+fn start(id: Option<String>, history: Option<Start>) -> Start {
+    match id {
+        None => history.unwrap_or(Start::Now),
         // An id that cannot be read says nothing; `history` still does.
-        Some(id) if id.parse::<EventId>().is_err() => Ok(match history {
+        Some(id) if id.parse::<EventId>().is_err() => match history {
             Some(Start::History(events)) => Start::HistoryAfterMalformed(events),
             Some(_) => Start::HistoryAfterMalformed(u64::MAX),
             None => Start::After(id),
-        }),
-        Some(id) => Ok(Start::After(id)),
+        },
+        Some(id) => Start::After(id),
     }
 }
 
-fn last_event_id(query: &Query, headers: &HeaderMap) -> Result<Option<String>, Error> {
+/// The value of the header `Last-Event-ID`; an empty one is none.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let mut values = headers.get_all("last-event-id").iter();
     let first = values.next();
     if values.next().is_some() {
         return Err(Error::new(Code::BadHeader, "two Last-Event-ID headers; send one"));
     }
-    if let Some(id) = first.filter(|id| !id.is_empty()) {
-        return Ok(Some(String::from_utf8_lossy(id.as_bytes()).into_owned()));
-    }
-    let spellings = ["lastEventId", "last_event_id", "Last-Event-ID"];
-    Ok(spellings.into_iter().flat_map(|name| query.all(name)).find(|id| !id.is_empty()).map(str::to_owned))
+    let id = first.filter(|id| !id.is_empty());
+    Ok(id.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()))
 }
 
-fn history(query: &Query) -> Result<Option<Start>, Error> {
-    match query.one("history")? {
-        None => Ok(None),
-        Some("all") => Ok(Some(Start::WholeHistory)),
-        Some(text) => {
-            let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-            let events = text.parse().ok().filter(|_| is_number);
-            events.map(|events| Some(Start::History(events))).ok_or_else(|| {
-                Error::new(
-                    Code::BadQuery,
-                    format!("history {text:?} is neither a whole number of events nor `all`"),
-                )
-            })
-        }
+fn history(text: &str) -> Result<Start, Error> {
+    if text == "all" {
+        return Ok(Start::WholeHistory);
     }
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number).map(Start::History).ok_or_else(|| {
+        let detail = format!("history {text:?} is neither a whole number of events nor `all`");
+        Error::new(Code::BadQuery, detail)
+    })
 }
 
 fn flag(query: &Query, name: &str) -> Result<bool, Error> {
@@ -167,14 +168,20 @@ fn flag(query: &Query, name: &str) -> Result<bool, Error> {
 /// How positions go to this client: a browser's own `EventSource` keeps an id only from an event.
 fn positions(query: &Query, headers: &HeaderMap) -> Result<PositionStyle, Error> {
     match query.one("position")? {
-        Some("event") => Ok(PositionStyle::Event),
-        Some("id") => Ok(PositionStyle::Block),
-        Some("none") => Ok(PositionStyle::None),
-        Some(other) => {
-            Err(Error::new(Code::BadQuery, format!("position {other:?} is none of `event`, `id` and `none`")))
-        }
+        Some(text) => position(text),
         None if is_event_source(headers) => Ok(PositionStyle::Event),
         None => Ok(PositionStyle::Block),
+    }
+}
+
+fn position(text: &str) -> Result<PositionStyle, Error> {
+    match text {
+        "event" => Ok(PositionStyle::Event),
+        "id" => Ok(PositionStyle::Block),
+        "none" => Ok(PositionStyle::None),
+        other => {
+            Err(Error::new(Code::BadQuery, format!("position {other:?} is none of `event`, `id` and `none`")))
+        }
     }
 }
 

@@ -35,8 +35,7 @@ pub(super) async fn make(
     if asked.channels.is_empty() {
         return Err(Error::new(Code::MalformedBody, "`channels` is empty; name one or more").into());
     }
-    let subscriptions = asked.channels.iter().map(|name| parameters::subscription(name));
-    let subscriptions = subscriptions.collect::<Result<_, _>>()?;
+    let subscriptions = parameters::subscriptions(asked.channels.iter().map(String::as_str))?;
     let ticket = hub.gate().ticket(&caller, credential.as_ref(), subscriptions).await?;
     let answer =
         TicketAnswer { ticket: ticket.text.reveal().to_owned(), expires_at: iso_8601(ticket.expires_at) };

@@ -12,7 +12,7 @@ pub(super) fn parameters(names: &[&str]) -> Value {
 
 /// All parameters by name.
 pub(super) fn all() -> Value {
-    let groups = [audience(), streaming(), publishing(), publishing_by_header(), history()];
+    let groups = [audience(), streaming(), publishing(), publishing_by_header(), reading()];
     Value::Object(
         groups.into_iter().flatten().map(|(name, parameter)| (name.to_owned(), parameter)).collect(),
     )
@@ -53,8 +53,6 @@ fn audience() -> Vec<Named> {
 
 fn streaming() -> Vec<Named> {
     let id = json!({ "type": "string" });
-    let history = json!({ "oneOf": [{ "type": "integer", "minimum": 0 }, { "const": "all" }] });
-    let position = json!({ "type": "string", "enum": ["event", "id", "none"] });
     vec![
         (
             "LastEventIdHeader",
@@ -74,7 +72,7 @@ fn streaming() -> Vec<Named> {
         ),
         (
             "History",
-            query("history", "Without an id, first replay up to so many stored events, or all.", &history),
+            query("history", "Without an id, first replay up to so many stored events, or all.", &history()),
         ),
         ("Hello", query("hello", "Begin with a `tidings.open` event.", &flag(false))),
         (
@@ -83,10 +81,20 @@ fn streaming() -> Vec<Named> {
                 "position",
                 "How positions are written: as `tidings.position` events, as blocks of an id alone, or not at all. \
                  Left out, a browser's own `EventSource` is known by its headers and gets events, others blocks.",
-                &position,
+                &position(),
             ),
         ),
     ]
+}
+
+/// How much is replayed.
+pub(super) fn history() -> Value {
+    json!({ "oneOf": [{ "type": "integer", "minimum": 0 }, { "const": "all" }] })
+}
+
+/// How positions are written.
+pub(super) fn position() -> Value {
+    json!({ "type": "string", "enum": ["event", "id", "none"] })
 }
 
 const EVENT: &str = "The event's name; without one it is a `message`.";
@@ -126,7 +134,7 @@ fn publishing_by_header() -> Vec<Named> {
     ]
 }
 
-fn history() -> Vec<Named> {
+fn reading() -> Vec<Named> {
     // The bounds are those of the route; a test asks it.
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 });
     vec![

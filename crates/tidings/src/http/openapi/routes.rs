@@ -13,11 +13,14 @@ use super::{
 const PUBLISH_REFUSALS: [u16; 10] = [400, 401, 403, 408, 409, 413, 415, 422, 429, 503];
 /// Refusals that a stream may meet.
 const STREAM_REFUSALS: [u16; 5] = [400, 401, 403, 429, 503];
+/// Refusals that a stream may meet whose request has a body.
+const POSTED_STREAM_REFUSALS: [u16; 8] = [400, 401, 403, 408, 413, 415, 429, 503];
 
 pub(super) fn paths() -> Value {
     json!({
         "/api/v1/events": { "get": subscribe_to_several() },
         "/api/v1/events/{channel}": { "get": subscribe_to_one(), "post": publish_body() },
+        "/api/v1/stream": { "post": open_stream() },
         "/api/v1/publish": { "post": publish_messages() },
         "/api/v1/tickets": { "post": make_ticket() },
         "/api/v1/revocations": { "post": revoke() },
@@ -54,6 +57,25 @@ fn subscribe_to_several() -> Value {
         "security": security(&STREAM_CARRIERS),
         "parameters": stream_parameters("Subscriptions"),
         "responses": with_refusals(stream_answer(), &STREAM_REFUSALS),
+    })
+}
+
+fn open_stream() -> Value {
+    json!({
+        "operationId": "openStream",
+        "tags": ["streams"],
+        "summary": "Subscribe to channels and patterns of a body",
+        "description": format!(
+            "As a `GET` of `/api/v1/events`, for clients that are no `EventSource`: many channels do not fit a URL. \
+             Positions are left out unless asked for. {STREAM}"
+        ),
+        "security": security(&STREAM_CARRIERS),
+        "parameters": parameters(&["LastEventIdHeader"]),
+        "requestBody": { "required": true, "content": { "application/json": {
+            "schema": schema("StreamRequest"),
+            "example": { "channels": ["project.42", "user:7:**"], "history": 10 },
+        } } },
+        "responses": with_refusals(stream_answer(), &POSTED_STREAM_REFUSALS),
     })
 }
 

@@ -6,7 +6,7 @@ use tidings_protocol::{
     body::{BATCH_MESSAGES_MAX, EndReason, GapReason, MESSAGE_CHANNELS_MAX},
 };
 
-use super::parameters::{key, ttl};
+use super::parameters::{history, key, position, ttl};
 
 pub(super) const CHANNEL_PATTERN: &str = "^[A-Za-z0-9_~@-]+([.:][A-Za-z0-9_~@-]+)*$";
 pub(super) const SUBSCRIPTION_PATTERN: &str =
@@ -30,6 +30,7 @@ pub(super) fn all() -> Value {
         "PublishMessage": publish_message(),
         "PublishBatch": { "type": "array", "items": schema("PublishMessage"), "minItems": 1, "maxItems": BATCH_MESSAGES_MAX },
         "PublishAnswer": publish_answer(),
+        "StreamRequest": stream_request(),
         "TicketRequest": ticket_request(),
         "Ticket": ticket(),
         "RevocationRequest": revocation_request(),
@@ -136,6 +137,24 @@ fn publish_answer() -> Value {
 
 fn offset() -> Value {
     json!({ "type": "integer", "minimum": 0, "description": "The event's place in the log." })
+}
+
+fn stream_request() -> Value {
+    let mut properties = json!({
+        "lastEventId": { "type": "string", "description": "Resume after this id; the header `Last-Event-ID` wins." },
+        "history": history(),
+        "hello": { "type": "boolean", "default": false },
+        "position": position(),
+    });
+    let optional: Vec<_> = properties.as_object().map(Map::keys).into_iter().flatten().cloned().collect();
+    for name in &optional {
+        properties[name] = or_null(&properties[name]);
+    }
+    properties["channels"] = json!({ "type": "array", "items": schema("Subscription"), "minItems": 1 });
+    let optional: Vec<_> = optional.iter().map(String::as_str).collect();
+    let mut request = object("What a stream asks for.", &properties, &optional);
+    request["additionalProperties"] = false.into();
+    request
 }
 
 fn ticket_request() -> Value {
@@ -248,7 +267,8 @@ fn problem() -> Value {
         "code": { "type": "string", "enum": codes, "description": "What went wrong, for programs." },
         "detail": { "type": "string", "description": "What went wrong, for people: value, bound, way out." },
         "index": { "type": "integer", "minimum": 0, "description": "The first bad message of a batch." },
+        "channel": { "type": "string", "description": "The bad or foreign one of several channels of a stream." },
         "limit": { "type": "string", "description": "The setting whose bound was met." },
     });
-    object("A refusal (RFC 9457).", &properties, &["index", "limit"])
+    object("A refusal (RFC 9457).", &properties, &["index", "channel", "limit"])
 }

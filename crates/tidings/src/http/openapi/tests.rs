@@ -318,24 +318,34 @@ async fn operations_without_security_look_at_no_credentials_and_all_others_docum
 }
 
 #[tokio::test]
-async fn requests_for_tickets_and_revocations_have_the_documented_members() {
+async fn requests_for_streams_tickets_and_revocations_have_the_documented_members() {
     let (document, hub) = (description(), hub().await);
     let fill = |name: &str| match name {
         "channels" => json!(["a"]),
         "until" => json!("2999-01-01T00:00:00Z"),
+        "history" => json!(1),
+        "hello" => json!(true),
+        "position" => json!("id"),
         _ => json!("somebody"),
     };
-    for (path, name) in [("/api/v1/tickets", "TicketRequest"), ("/api/v1/revocations", "RevocationRequest")] {
+    for (path, name) in [
+        ("/api/v1/stream", "StreamRequest"),
+        ("/api/v1/tickets", "TicketRequest"),
+        ("/api/v1/revocations", "RevocationRequest"),
+    ] {
         let schema = &document["components"]["schemas"][name];
         let ask = async |body: &Value| {
             let body = body.to_string().into_bytes();
             ask(&hub, "POST", path, Some("application/json"), body).await.status()
         };
         for member in members(&schema["properties"]) {
-            // `until` says nothing by itself.
+            // Most members say nothing by themselves.
             let mut body = json!({ member.as_str(): fill(&member) });
             if member == "until" {
                 body["user"] = fill("user");
+            }
+            if path == "/api/v1/stream" {
+                body["channels"] = fill("channels");
             }
             assert!(ask(&body).await.is_success(), "{path} takes {member}");
         }
@@ -484,7 +494,11 @@ fn schemas_have_the_members_of_the_types() {
     let list = ChannelList { channels: vec![] };
     check("ChannelList", &list, &list);
     let bare = Problem::new(400, "", Code::BadQuery, "");
-    check("Problem", Problem { index: Some(0), limit: Some(String::new()), ..bare.clone() }, bare);
+    check(
+        "Problem",
+        Problem { index: Some(0), channel: Some(String::new()), limit: Some(String::new()), ..bare.clone() },
+        bare,
+    );
 }
 
 fn names(pattern: &str) -> impl Strategy<Value = String> {

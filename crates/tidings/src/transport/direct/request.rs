@@ -10,7 +10,7 @@ const HEADERS_MAX: usize = 100;
 /// Headers that say that there is more to a request than its head and so many bytes.
 const MORE: [HeaderName; 4] = [header::TRANSFER_ENCODING, header::EXPECT, header::UPGRADE, header::TE];
 /// What the paths of the routes have in them, wherever an embedding service has put them. Other routes may take their time.
-const PATHS: [&str; 2] = ["/api/v1/events", "/api/v1/publish"];
+const PATHS: [&str; 3] = ["/api/v1/events", "/api/v1/publish", "/api/v1/stream"];
 
 /// Whether the first bytes of a request may be those of one for a shard.
 pub(super) fn may_be_ours(bytes: &[u8]) -> bool {
