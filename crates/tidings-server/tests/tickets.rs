@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 use crate::{
     callers::{api_key, now_millis, token_for, token_until, token_with},
     process::{Directory, Hub, eventually},
+    reader::Reader,
     redis_server::{RedisServer, Reply},
     tokens::{KEY, SECRET, bearer, now, protected, protected_with, token},
+    ways::WAYS,
     wire::{Answer, Wire},
 };
 
@@ -112,6 +114,75 @@ fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
         hub.get(&with(other, &ticket)).denies();
         hub.is_spent(exact, &ticket);
     }
+}
+
+const SEVERAL: &str = "/api/v1/events";
+const POSTED: &str = "/api/v1/stream";
+
+#[test]
+fn stream_without_channels_has_those_of_its_ticket() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    let names: Vec<String> = (0..254).map(|n| format!("user.u.{n}.{}", "x".repeat(180))).collect();
+    let mut channels: Vec<&str> = names.iter().map(String::as_str).collect();
+    channels.extend(["user.u", "user.u.**"]);
+    let hears = |reader: &mut Reader| {
+        for name in [names[253].as_str(), "user.u", "user.u.any.of.them"] {
+            hub.tell(name, name);
+            assert_eq!(reader.data(), name);
+        }
+    };
+    for way in WAYS {
+        let path = with(SEVERAL, &hub.ticket(&token("u"), &channels));
+        assert!(path.len() < 100, "{path}");
+        let mut reader = Reader::over(way.ask(&hub, &path, &[]));
+        hears(&mut reader);
+        hub.get(&path).refuses(401, "bad_credentials");
+        for body in ["{}", "{\"channels\":[]}"] {
+            let mut wire = way.connect(&hub);
+            let path = with(POSTED, &hub.ticket(&token("u"), &channels));
+            wire.send(hub.head_of("POST", &path, &[], body.as_bytes()));
+            hears(&mut Reader::over(wire));
+        }
+    }
+}
+
+#[test]
+fn posted_stream_takes_a_ticket_for_exactly_its_channels() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    let post = |ticket: &str, channels: &[&str]| {
+        let body = json!({"channels": channels}).to_string();
+        hub.request("POST", &with(POSTED, ticket), &[], body.as_bytes())
+    };
+    let ticket = hub.ticket(&token("u"), &["user.u", "user.u.a"]);
+    post(&ticket, &["user.u"]).denies();
+    post(&ticket, &["user.u", "user.u.a"]).refuses(401, "bad_credentials");
+    hub.is_spent(SEVERAL, &ticket);
+    // A request that shows no ticket, or a better credential, has to name its channels.
+    hub.get_as(&token("u"), SEVERAL).refuses(400, "bad_query");
+    let unused = hub.ticket(&token("u"), &["user.u"]);
+    hub.get_as(&token("u"), &with(SEVERAL, &unused)).refuses(400, "bad_query");
+    hub.post_as(&token("u"), POSTED, "{}").refuses(400, "malformed_body");
+    hub.subscribe(&with(SEVERAL, &unused)).position();
+}
+
+#[test]
+fn page_of_an_open_hub_streams_by_ticket_as_it_would_elsewhere() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let ticket = || {
+        let answer = hub.post(PATH, "{\"channels\":[\"a\",\"b.*\"]}");
+        answer.is(201).json()["ticket"].as_str().unwrap().to_owned()
+    };
+    let path = with(SEVERAL, &ticket());
+    let mut reader = hub.subscribe(&path);
+    hub.publish("b.x", "hello");
+    assert_eq!(reader.data(), "hello");
+    hub.get(&path).refuses(401, "bad_credentials");
+    hub.get(&with(SEVERAL, "nonsense")).refuses(401, "bad_credentials");
+    // Nobody asks an open hub for credentials, so a ticket beside channels is not looked at.
+    hub.subscribe("/api/v1/events?channel=c&ticket=nonsense").position();
 }
 
 #[test]
@@ -342,7 +413,17 @@ fn ticket_opens_one_stream_at_whichever_node_of_one_redis() {
         let of = |status: u16| statuses.iter().filter(|it| **it == status).count();
         assert_eq!((of(200), of(401)), (1, 19), "{statuses:?}");
     }
-    // Exactly its channels, at another node as well.
+    // It has its channels with it, at another node as well.
+    for credential in [token("u"), KEY.to_owned()] {
+        let ticket = hubs[0].ticket(&credential, &["user.u", "user.u.**"]);
+        let mut reader = hubs[1].subscribe(&with(SEVERAL, &ticket));
+        for channel in ["user.u", "user.u.x"] {
+            hubs[0].tell(channel, channel);
+            assert_eq!(reader.data(), channel);
+        }
+        hubs[0].is_spent(SEVERAL, &ticket);
+    }
+    // Exactly its channels, there as well.
     let ticket = hubs[0].ticket(&token("u"), &["user.u", "user.u.**"]);
     hubs[1].get(&with(OWN, &ticket)).refuses(403, "access_denied");
     hubs[0].is_spent(OWN, &ticket);
@@ -375,4 +456,20 @@ fn ticket_that_redis_cannot_keep_is_not_made() {
     redis.kill();
     hubs[0].ask_ticket(&token("u"), &["user.u"]).refuses(503, "unavailable");
     hubs[1].get(&with(OWN, &ticket)).refuses(503, "unavailable");
+}
+
+#[test]
+fn ticket_of_an_open_hub_is_good_at_every_node() {
+    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let url = redis.url();
+    let hubs = directories.each_ref().map(|it| Hub::in_memory(it, &[("TIDINGS_REDIS_URL", url.as_str())]));
+    for hub in &hubs {
+        eventually("the node is ready", || hub.get("/readyz").head.status == 200);
+    }
+    let made = hubs[0].post(PATH, "{\"channels\":[\"a\",\"b.*\"]}").is(201).json();
+    let path = with(SEVERAL, made["ticket"].as_str().unwrap());
+    let mut reader = hubs[1].subscribe(&path);
+    hubs[0].publish("b.x", "hello");
+    assert_eq!(reader.data(), "hello");
+    hubs[0].get(&path).refuses(401, "bad_credentials");
 }

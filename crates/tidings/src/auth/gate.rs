@@ -1,5 +1,7 @@
 //! The gate: judges credentials, hands out permits, and says again and again whether they still hold.
 
+mod by_ticket;
+
 use std::{
     cell::Cell,
     collections::{HashMap, HashSet},
@@ -14,13 +16,12 @@ use tracing::{debug, warn};
 
 use super::{
     Action, Asker, Board, Caller, Credential, Flaw, ManagePermit, News, Principal, PublishPermit, Question,
-    Reading, Revocations, Shelf, Subject, SubscribePermit, Ticket, Who,
+    Reading, Revocations, Shelf, Subject, SubscribePermit, Who,
     board::{self, Telling, Untold},
     caller::{Asked, Basis, until},
     revocations::Revocation,
     rights::Rights,
     rules::{Provider, Refused, Rules},
-    shelf,
     tickets::Tickets,
     token::Key,
 };
@@ -197,23 +198,6 @@ impl Gate {
         }
     }
 
-    /// Takes a ticket out: who made it, and what it is for.
-    async fn spend(&self, rules: &Rules, text: &str) -> Result<(Arc<Caller>, Vec<Subscription>), Refused> {
-        let Some(shelf) = self.shelf.get() else {
-            return self.tickets.spend(text, (self.clock)()).ok_or(Flaw::Ticket.into());
-        };
-        let admitted_at = *self.changes.borrow();
-        let sealed = shelf.take(shelf::name(text)).await?;
-        let opened = sealed.and_then(|sealed| shelf::open(text, sealed));
-        let (credential, subscriptions) = opened.ok_or(Flaw::Ticket)?;
-        let (principal, basis) = match credential.reveal() {
-            key if key.starts_with("tk_") => rules.api_key(key)?,
-            token => rules.token(token).await?,
-        };
-        let rights = rules.rights(&basis);
-        Ok((Arc::new(Caller { principal, rights, basis, admitted_at }), subscriptions))
-    }
-
     /// The hub's own process.
     pub(crate) fn process(&self) -> Arc<Caller> {
         Arc::new(local(Basis::Process))
@@ -322,36 +306,6 @@ impl Gate {
         }
         self.check(caller, |rights| rights.manage)?;
         Ok(ManagePermit::new())
-    }
-
-    /// Makes a ticket for a stream of exactly these channels; `credential` is what the caller was admitted on.
-    ///
-    /// # Errors
-    /// As [`Gate::subscribe`]; 429 for too many, 503 where it could not be kept. A ticket makes no ticket, and who has no
-    /// credentials needs none.
-    pub(crate) async fn ticket(
-        &self,
-        caller: &Arc<Caller>,
-        credential: Option<&Credential>,
-        subscriptions: Vec<Subscription>,
-    ) -> Result<Ticket, Error> {
-        if caller.is_ticket() || caller.principal == Principal::Anonymous {
-            return Err(denied(caller));
-        }
-        let permit = self.subscribe(caller, subscriptions, Reading::Stream).await?;
-        let now = (self.clock)();
-        // Whom nobody asks for credentials needs no ticket to be good: an open hub looks at none.
-        let (Some(shelf), Some(Credential::Bearer(secret) | Credential::Token(secret))) =
-            (self.shelf.get(), credential)
-        else {
-            return self.tickets.make(caller, permit.subscriptions().to_vec(), now);
-        };
-        let ticket = self.tickets.draw(caller, now)?;
-        let text = ticket.text.reveal();
-        let sealed = shelf::seal(text, secret, permit.subscriptions());
-        let life = Duration::from_millis(ticket.expires_at.saturating_sub(now));
-        shelf.put(shelf::name(text), sealed, life).await?;
-        Ok(ticket)
     }
 
     /// Refuses somebody from now on, until then or for as long as a token may last, and ends what they have open; what it
@@ -477,13 +431,6 @@ impl Gate {
             }
         };
         if is_allowed { Ok(()) } else { Err(denied(caller)) }
-    }
-
-    fn check_ticket(&self, caller: &Caller, asked: &[Subscription], reading: Reading) -> Result<(), Error> {
-        let Basis::Ticket { subscriptions, .. } = &caller.basis else { return Ok(()) };
-        let asked: HashSet<_> = asked.iter().collect();
-        let is_exact = asked == subscriptions.iter().collect();
-        if is_exact && reading == Reading::Stream { Ok(()) } else { Err(denied(caller)) }
     }
 
     /// The subscriptions without repeats, within their bound.

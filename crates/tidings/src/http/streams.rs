@@ -57,13 +57,27 @@ pub(super) async fn several(
     remote: Remote,
 ) -> Result<Response, Refusal> {
     let query = Query::of(&uri);
-    let subscriptions = parameters::subscriptions(query.all("channel"))?;
-    if subscriptions.is_empty() {
-        let detail = "no channel is asked for; name one or more, as in /api/v1/events?channel=a&channel=b.*";
+    let named = parameters::subscriptions(query.all("channel"))?;
+    let caller = admitted.for_stream()?;
+    let Some(subscriptions) = named_or_of_ticket(&hub, &caller, &query, named).await? else {
+        let detail = "no channel is asked for; name one or more, as in /api/v1/events?channel=a&channel=b.*, or show a ticket";
         return Err(Error::new(Code::BadQuery, detail).into());
-    }
-    let permit = permit(&hub, &admitted.for_stream()?, subscriptions).await?;
+    };
+    let permit = permit(&hub, &caller, subscriptions).await?;
     stream(&hub, &permit, || options(&query, &headers), remote)
+}
+
+/// The channels that a request names, or else those of its ticket; none where it has neither.
+async fn named_or_of_ticket(
+    hub: &Hub,
+    caller: &Caller,
+    query: &Query,
+    named: Vec<Subscription>,
+) -> Result<Option<Vec<Subscription>>, Error> {
+    if named.is_empty() {
+        return hub.gate().ticket_channels(caller, query.one("ticket")?).await;
+    }
+    Ok(Some(named))
 }
 
 async fn permit(

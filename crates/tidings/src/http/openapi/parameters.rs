@@ -40,9 +40,8 @@ fn audience() -> Vec<Named> {
     let subscriptions = json!({
         "name": "channel",
         "in": "query",
-        "required": true,
         "description": "Channels and patterns: the parameter is repeated, as in `?channel=a&channel=b.*`, at most \
-            `limits.channels_per_connection` times.",
+            `limits.channels_per_connection` times. Left out, the stream has the channels of its `ticket`.",
         "schema": { "type": "array", "items": schema("Subscription"), "minItems": 1 },
         "style": "form",
         "explode": true,

@@ -162,7 +162,8 @@ fn make_ticket() -> Value {
         "tags": ["credentials"],
         "summary": "Make a ticket for an `EventSource`",
         "description": "An `EventSource` can send no header, and a token does not belong into a URL. A ticket does: it is \
-            good once, for at most 60 s, for a stream of exactly these channels, with the rights of whoever made it. \
+            good once, for at most 60 s, for a stream of exactly these channels, with the rights of whoever made it. The stream \
+            need not name the channels: `/api/v1/events?ticket=…` has those of its ticket. \
             The stream ends when the maker's token does. It is for those who have credentials.",
         "requestBody": { "required": true, "content": { "application/json": {
             "schema": schema("TicketRequest"),

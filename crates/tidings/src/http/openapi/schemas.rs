@@ -150,8 +150,13 @@ fn stream_request() -> Value {
     for name in &optional {
         properties[name] = or_null(&properties[name]);
     }
-    properties["channels"] = json!({ "type": "array", "items": schema("Subscription"), "minItems": 1 });
-    let optional: Vec<_> = optional.iter().map(String::as_str).collect();
+    properties["channels"] = json!({
+        "type": "array",
+        "items": schema("Subscription"),
+        "description": "Left out or empty, the stream has the channels of its `ticket`.",
+    });
+    let mut optional: Vec<_> = optional.iter().map(String::as_str).collect();
+    optional.push("channels");
     let mut request = object("What a stream asks for.", &properties, &optional);
     request["additionalProperties"] = false.into();
     request

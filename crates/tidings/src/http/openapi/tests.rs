@@ -50,7 +50,8 @@ impl Operation {
     fn target(&self, document: &Value) -> String {
         let mut path = self.path.clone();
         let mut query = form_urlencoded::Serializer::new(String::new());
-        for parameter in self.parameters(document).iter().filter(|it| it["required"] == true) {
+        let is_meant = |parameter: &&Value| parameter["required"] == true || !parameter["example"].is_null();
+        for parameter in self.parameters(document).iter().filter(is_meant) {
             let name = parameter["name"].as_str().unwrap();
             match (parameter["in"].as_str().unwrap(), &parameter["example"]) {
                 ("path", example) => path = path.replace(&format!("{{{name}}}"), example.as_str().unwrap()),

@@ -5,7 +5,7 @@ use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{history, last_event_id, permit, position, start, stream};
+use super::{history, last_event_id, named_or_of_ticket, permit, position, start, stream};
 use crate::{
     connection::{PositionStyle, StreamOptions},
     error::{Code, Error},
@@ -43,14 +43,15 @@ pub(in crate::http) async fn posted(
     body: Body,
 ) -> Result<Response, Refusal> {
     let caller = admitted.for_stream()?;
-    Query::of(&uri).only(&[])?;
+    let query = Query::of(&uri);
+    query.only(&[])?;
     let mut asked: Asked = body::json(&headers, body, hub.settings(), SHAPE).await?;
     let channels = asked.channels.take().unwrap_or_default();
-    let subscriptions = parameters::subscriptions(channels.iter().map(String::as_str))?;
-    if subscriptions.is_empty() {
+    let named = parameters::subscriptions(channels.iter().map(String::as_str))?;
+    let Some(subscriptions) = named_or_of_ticket(&hub, &caller, &query, named).await? else {
         let detail = format!("no channel is asked for; the body is {SHAPE}");
         return Err(Error::new(Code::MalformedBody, detail).into());
-    }
+    };
     let permit = permit(&hub, &caller, subscriptions).await?;
     stream(&hub, &permit, || asked.options(&headers), remote)
 }
