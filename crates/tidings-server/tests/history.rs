@@ -82,6 +82,71 @@ fn bounds_of_a_page_are_checked() {
 }
 
 #[test]
+fn last_is_the_newest_events_up_to_until() {
+    let directory = Directory::new();
+    let hub = Hub::serve(&directory, &[]);
+    let name = |n: u32| if n.is_multiple_of(2) { "a" } else { "b" };
+    let ids = hub.publish_batch((0..20).map(|n| json!({"channels": [name(n)], "data": n.to_string()})));
+    let read = |query: &str| {
+        let page = page(&hub, query);
+        assert_eq!((&page["next"], page.get("gap")), (&Value::Null, None), "{query}");
+        data(&page).join(" ")
+    };
+    assert_eq!(read("?last=3"), "14 16 18");
+    assert_eq!(read("?last=1000"), "0 2 4 6 8 10 12 14 16 18");
+    assert_eq!(read(&format!("?last=2&until={}", ids[10])), "8 10");
+    assert_eq!(read(&format!("?last=2&until={}", ids[9])), "6 8");
+    assert_eq!(read(&format!("?last=9&after={}&until={}", ids[4], ids[9])), "6 8");
+    assert_eq!(read(&format!("?last=1&after={}", ids[4])), "18");
+    assert_eq!(read(&format!("?until={}", ids[3])), "0 2");
+    assert_eq!(read(&format!("?after={}&until={}", ids[9], ids[3])), "");
+    let first = page(&hub, &format!("?limit=2&until={}", ids[6]));
+    assert_eq!(data(&first), ["0", "2"]);
+    let next = first["next"].as_str().unwrap();
+    assert_eq!(read(&format!("?limit=2&after={next}&until={}", ids[6])), "4 6");
+}
+
+/// What a page does that shows the past and goes on live: nothing is missing between the two, and nothing comes twice.
+#[test]
+fn history_until_the_position_of_a_stream_meets_the_stream() {
+    let directory = Directory::new();
+    let hub = Hub::serve(&directory, &[]);
+    hub.publish_batch((0..5).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
+    let mut reader = hub.subscribe("/api/v1/events/a?position=id");
+    let position = reader.position();
+    hub.publish_batch((5..8).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
+    assert_eq!(data(&page(&hub, &format!("?last=3&until={position}"))), ["2", "3", "4"]);
+    assert_eq!(reader.several(3), ["5", "6", "7"]);
+}
+
+#[test]
+fn until_that_is_no_id_is_refused_and_one_of_another_log_is_told() {
+    let directory = Directory::new();
+    let hub = Hub::serve(&directory, &[]);
+    let id = hub.publish("a", "x");
+    for bad in [
+        "until=garbage",
+        "until=%20",
+        "until=1-2",
+        "until=x&last=1",
+        "last=0",
+        "last=1001",
+        "last=-1",
+        "last=x",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([format!("until={id}&until={id}x"), "last=1&limit=1".to_owned(), format!("until={id}x")])
+    {
+        hub.get(&format!("/api/v1/channels/a/events?{bad}")).refuses(400, "bad_query");
+    }
+    assert_eq!(data(&page(&hub, "?until=")), ["x"]);
+    let page = page(&hub, "?until=0000000000000001-5-00000000");
+    assert_eq!((&page["events"], &page["gap"]["reason"]), (&json!([]), &json!("epoch")));
+    assert_eq!(page["gap"]["requested"], "0000000000000001-5-00000000");
+}
+
+#[test]
 fn page_says_what_a_stream_would_say_is_missing() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);

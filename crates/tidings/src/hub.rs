@@ -25,7 +25,7 @@ use crate::{
     connection::{ConnectionId, Ending, Opened, Seat, StreamOptions, Times},
     error::{Code, Error},
     limits::{self, Claimant, Place, TrustedProxies},
-    log::Log,
+    log::{Log, history::Wanted},
     metrics::{Levels, Metrics},
     publish::{Checked, Publication, Publisher},
     sync::{Mutex, RwLock},
@@ -200,15 +200,14 @@ impl Hub {
         Ok(Opened { connection, times })
     }
 
-    /// Reads stored events of one channel, oldest first, at most `limit` of them.
+    /// Reads stored events of one channel, oldest first.
     ///
     /// # Errors
     /// While the log is a broker's, and that cannot be reached.
     pub(crate) async fn history(
         &self,
         permit: &SubscribePermit,
-        after: Option<String>,
-        limit: usize,
+        wanted: Wanted,
     ) -> Result<HistoryPage, Error> {
         if !self.0.log.is_in_sight() {
             let detail = "the broker is out of sight, so nobody knows what else was published; ask another node, or again";
@@ -216,7 +215,7 @@ impl Hub {
         }
         let log = self.0.log.clone();
         let permit = permit.clone();
-        let reading = tokio::task::spawn_blocking(move || history::read(&log, &permit, after, limit));
+        let reading = tokio::task::spawn_blocking(move || history::read(&log, &permit, &wanted));
         let page = reading
             .await
             .map_err(|error| Error::new(Code::Internal, "reading the log panicked").caused_by(error))?;

@@ -9,6 +9,7 @@ pub(crate) mod entry;
 pub(crate) mod fixture;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod history;
 pub(crate) mod idempotency;
 mod index;
 pub(crate) mod page;

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use http::Uri;
 use tidings_protocol::{
-    Subscription,
+    EventId, Subscription,
     body::{ChannelCount, ChannelList, HistoryPage},
 };
 
@@ -15,8 +15,10 @@ use super::{
 };
 use crate::{
     auth::Reading,
+    connection::Start,
     error::{Code, Error},
     hub::Hub,
+    log::history::Wanted,
 };
 
 const LIMIT_DEFAULT: usize = 100;
@@ -40,14 +42,40 @@ pub(super) async fn history(
     let Some(name) = path.strip_suffix("/events") else { return Err(nothing(uri).await) };
     let channel = parameters::channel(&parameters::decoded(name)?)?;
     let query = Query::of(&uri);
-    query.only(&["after", "limit"])?;
-    let limit = match query.one("limit")? {
-        None => LIMIT_DEFAULT,
-        Some(text) => text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
-            Error::new(Code::BadQuery, format!("limit {text:?} is not a whole number from 1 to {LIMIT_MAX}"))
-        })?,
-    };
+    query.only(&["after", "until", "last", "limit"])?;
+    let wanted = wanted(&query)?;
     let permit =
         hub.gate().subscribe(&caller, vec![Subscription::Channel(channel)], Reading::History).await?;
-    Ok(Json(hub.history(&permit, query.one("after")?.map(str::to_owned), limit).await?))
+    Ok(Json(hub.history(&permit, wanted).await?))
+}
+
+fn wanted(query: &Query) -> Result<Wanted, Error> {
+    let (last, limit) = (number(query, "last")?, number(query, "limit")?);
+    if last.is_some() && limit.is_some() {
+        let detail = "`last` and `limit` stand side by side; `last` says how many events by itself";
+        return Err(Error::new(Code::BadQuery, detail));
+    }
+    let until = query.one("until")?.map(|text| {
+        let unreadable = |_| {
+            let detail = "`until` is no id; it is an event's `id`, or a position of a stream, as it was sent";
+            Error::new(Code::BadQuery, detail)
+        };
+        text.parse::<EventId>().map_err(unreadable)
+    });
+    Ok(Wanted {
+        start: query.one("after")?.map_or(Start::WholeHistory, |after| Start::After(after.to_owned())),
+        until: until.transpose()?,
+        limit: last.or(limit).unwrap_or(LIMIT_DEFAULT),
+        is_newest: last.is_some(),
+    })
+}
+
+/// How many events a parameter asks for.
+fn number(query: &Query, name: &str) -> Result<Option<usize>, Error> {
+    let Some(text) = query.one(name)? else { return Ok(None) };
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| is_number && (1..=LIMIT_MAX).contains(number));
+    number.map(Some).ok_or_else(|| {
+        Error::new(Code::BadQuery, format!("{name} {text:?} is not a whole number from 1 to {LIMIT_MAX}"))
+    })
 }

@@ -7,14 +7,12 @@ use tidings_protocol::{
 
 use crate::{
     auth::SubscribePermit,
-    connection::Start,
-    log::{Log, entry::Millis},
+    log::{Log, entry::Millis, history::Wanted},
 };
 
 /// Reads a page; it may read the disk.
-pub(super) fn read(log: &Log, permit: &SubscribePermit, after: Option<String>, limit: usize) -> HistoryPage {
-    let start = after.map_or(Start::WholeHistory, Start::After);
-    let history = log.history(&start, permit.subscriptions(), limit);
+pub(super) fn read(log: &Log, permit: &SubscribePermit, wanted: &Wanted) -> HistoryPage {
+    let history = log.history(wanted, permit.subscriptions());
     let names = |channels: &[ChannelName]| {
         let readable = channels.iter().filter(|channel| permit.may_name(channel));
         readable.map(ToString::to_string).collect()

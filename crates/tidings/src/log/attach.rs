@@ -50,16 +50,17 @@ pub(crate) struct Gap {
 }
 
 /// What an id is worth.
-struct Verdict {
+pub(super) struct Verdict {
     /// Replay goes on above this.
-    from: u64,
-    skips: Vec<Skip>,
+    pub(super) from: u64,
+    pub(super) skips: Vec<Skip>,
     /// Nothing before the gap counts; what is kept from `from` on does.
-    reason: Option<GapReason>,
+    pub(super) reason: Option<GapReason>,
 }
 
 impl Log {
     /// Finds where a stream begins, by what this log knows.
+    #[cfg(test)]
     pub(crate) fn attach(&self, start: &Start, subscriptions: &[Subscription]) -> Attached {
         self.state().attached(start, subscriptions, self.now())
     }
@@ -109,13 +110,26 @@ impl State {
 
     /// Before the newest `events` entries that are delivered: the publisher no longer wants expired and superseded ones to be.
     fn at_history(&self, subscriptions: &[Subscription], events: usize, now: Millis) -> Attached {
+        let is_delivered =
+            |offset| !self.index.is_over(offset, now, &|channel| wants(subscriptions, channel));
+        let oldest = self.oldest_of_newest(subscriptions, events, &is_delivered);
+        self.at(oldest.map_or(self.head, |oldest| oldest - 1), Vec::new(), None, self.head)
+    }
+
+    /// The oldest of the newest `events` entries that are wanted.
+    pub(super) fn oldest_of_newest(
+        &self,
+        subscriptions: &[Subscription],
+        events: usize,
+        is_wanted: &dyn Fn(u64) -> bool,
+    ) -> Option<u64> {
         let mut newest = BTreeSet::new();
         for row in subscriptions.iter().flat_map(|subscription| self.index.selected(subscription)) {
             for offset in row.newest_first() {
                 if newest.len() >= events && newest.first().is_none_or(|oldest| offset < *oldest) {
                     break;
                 }
-                if self.index.is_over(offset, now, &|channel| wants(subscriptions, channel)) {
+                if !is_wanted(offset) {
                     continue;
                 }
                 newest.insert(offset);
@@ -124,8 +138,7 @@ impl State {
                 }
             }
         }
-        let cursor = newest.first().map_or(self.head, |oldest| oldest - 1);
-        self.at(cursor, Vec::new(), None, self.head)
+        newest.first().copied()
     }
 
     fn after(&self, id: &EventId, text: &str, subscriptions: &[Subscription]) -> Attached {
@@ -154,7 +167,7 @@ impl State {
     }
 
     /// Judges an id by its epoch, its place and its tag.
-    fn judge(&self, id: &EventId) -> Verdict {
+    pub(super) fn judge(&self, id: &EventId) -> Verdict {
         let Some(end) = self.end_of(id.epoch) else {
             return Verdict { from: 0, skips: Vec::new(), reason: Some(GapReason::Epoch) };
         };

@@ -14,7 +14,9 @@ use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Subscription, Tag}
 
 use super::{
     Log, Recovered, World,
+    attach::Start,
     entry::{Draft, Entry, Idempotency, Millis},
+    history::Wanted,
 };
 use crate::config::LogSettings;
 
@@ -168,6 +170,11 @@ pub(crate) fn idempotent(channels: &str, key: &str) -> Draft {
 /// An entry that did not come from a log.
 pub(crate) fn entry(draft: Draft, offset: u64) -> Arc<Entry> {
     Arc::new(Entry::new(draft, offset, Epoch(1), Tag(offset as u32 ^ 0x5555_0000), Epoch(1)))
+}
+
+/// The oldest events of a page from there.
+pub(crate) fn wanted(start: &Start, limit: usize) -> Wanted {
+    Wanted { start: start.clone(), until: None, limit, is_newest: false }
 }
 
 /// A log in memory.

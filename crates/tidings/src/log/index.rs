@@ -175,7 +175,7 @@ impl Index {
     fn trim_oldest(&mut self, id: u32, now: Millis) {
         let Some(offset) = self.rows[id as usize].offsets.front().copied() else { return };
         let is_keyed = self.table.get(offset).is_some_and(|kept| kept.is_keyed);
-        let has_expired = self.expires.get(&offset).is_some_and(|expires_at| *expires_at <= now);
+        let has_expired = self.has_expired(offset, now);
         let is_replaced = self.rows[id as usize].pop(is_keyed);
         // What was replaced, or whose time was over, nobody misses: the publisher said so.
         if !has_expired && !is_replaced {
@@ -373,9 +373,14 @@ impl Index {
         self.table.get(offset).is_some_and(|kept| !kept.is_keyed) && !self.expires.contains_key(&offset)
     }
 
+    /// Whether an entry's time is over.
+    pub(crate) fn has_expired(&self, offset: u64, now: Millis) -> bool {
+        self.expires.get(&offset).is_some_and(|expires_at| *expires_at <= now)
+    }
+
     /// Whether an entry has expired, or a newer one of its key stands in each of its channels that the reader wants.
     pub(crate) fn is_over(&self, offset: u64, now: Millis, wants: &dyn Fn(&ChannelName) -> bool) -> bool {
-        if self.expires.get(&offset).is_some_and(|expires_at| *expires_at <= now) {
+        if self.has_expired(offset, now) {
             return true;
         }
         let Some(kept) = self.table.get(offset).filter(|kept| kept.is_keyed) else { return false };

@@ -12,7 +12,6 @@ use tidings_protocol::{ChannelName, Epoch, EventId, Skip, Subscription, Tag};
 
 use super::{
     Log, State,
-    attach::{Attached, Gap, Start},
     entry::{Entry, Millis},
     runs::Part,
 };
@@ -115,23 +114,6 @@ pub(crate) struct Step {
     pub(crate) entry: Option<Arc<Entry>>,
 }
 
-/// What was asked for at once.
-#[derive(Debug)]
-pub(crate) struct History {
-    pub(crate) entries: Vec<Arc<Entry>>,
-    /// Goes on after the last entry, where there are more.
-    pub(crate) next: Option<EventId>,
-    pub(crate) gap: Option<(Gap, EventId)>,
-    pub(crate) newest: Epoch,
-}
-
-impl History {
-    /// The id that goes on after the last entry.
-    fn last(&self) -> Option<EventId> {
-        self.entries.last().map(|last| EventId::new(self.newest, last.offset, last.tag))
-    }
-}
-
 /// The offsets of a stretch, and how far it goes.
 struct Stretch {
     offsets: Vec<u64>,
@@ -175,67 +157,6 @@ impl Log {
         };
         let end = Some((stretch.end, state.tag_at(stretch.end)));
         Page { steps, end, is_last: stretch.end == state.head, ..state.empty_page(ask, told) }
-    }
-
-    /// Reads stored events oldest first, at most `limit` of them; it may read the disk.
-    pub(crate) fn history(&self, start: &Start, subscriptions: &[Subscription], limit: usize) -> History {
-        loop {
-            // What is lost before anything was read is found where it begins anew.
-            if let Some(history) = self.history_from(self.attach(start, subscriptions), subscriptions, limit)
-            {
-                return history;
-            }
-        }
-    }
-
-    fn history_from(
-        &self,
-        attached: Attached,
-        subscriptions: &[Subscription],
-        limit: usize,
-    ) -> Option<History> {
-        let Attached { mut cursor, tag, skips, gap, mut told, seen, newest, .. } = attached;
-        let now = self.now();
-        let gap = gap.map(|gap| (gap, EventId::new(newest, cursor, tag)));
-        let mut history = History { entries: Vec::new(), next: None, gap, newest };
-        loop {
-            let ask = Ask {
-                subscriptions,
-                cursor,
-                skips: &[],
-                told,
-                seen,
-                through: u64::MAX,
-                overtaking_max: 0,
-                may_join: false,
-            };
-            let mut page = self.page(&ask);
-            if !page.lost.is_empty() || page.seen != seen {
-                // Whoever goes on from the last one is told.
-                history.next = history.last();
-                return history.next.is_some().then_some(history);
-            }
-            let read = self.read(&page.missing(), page.newest);
-            page.fill(read);
-            let is_had = |entry: &Entry| skips.iter().any(|skip| skip.offset == entry.offset);
-            for entry in page.steps.into_iter().filter_map(|step| step.entry) {
-                cursor = entry.offset;
-                if entry.has_expired(now) || is_had(&entry) {
-                    continue;
-                }
-                if history.entries.len() == limit {
-                    history.next = history.last();
-                    return Some(history);
-                }
-                history.entries.push(entry);
-            }
-            if page.is_last {
-                return Some(history);
-            }
-            if let Some((end, _)) = page.end {
-                (cursor, told) = (end, page.told);
-            }
-        }
     }
 
     /// Whether a newer event of its key makes this one needless for a reader of `subscriptions`: one in every
@@ -380,7 +301,7 @@ impl State {
         Stretch { offsets, end }
     }
 
-    fn is_held_for(&self, offset: u64, subscriptions: &[Subscription]) -> bool {
+    pub(super) fn is_held_for(&self, offset: u64, subscriptions: &[Subscription]) -> bool {
         self.index.channels_of(offset).any(|channel| wants(subscriptions, channel))
     }
 

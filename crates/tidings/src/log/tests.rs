@@ -8,6 +8,7 @@ use super::{
     attach::Start,
     fixture::{
         TestDir, TestWorld, append_each, disk_log, draft, idempotent, keyed, memory_log, subscriptions,
+        wanted,
     },
     idempotency::Known,
     *,
@@ -20,7 +21,7 @@ fn settings(retention_events: u64) -> LogSettings {
 /// Offsets and data of all that is kept.
 fn kept(log: &Log) -> Vec<(u64, String)> {
     let all: Vec<Subscription> = subscriptions(&["**"]);
-    let history = log.history(&Start::WholeHistory, &all, usize::MAX);
+    let history = log.history(&wanted(&Start::WholeHistory, usize::MAX), &all);
     history.entries.iter().map(|entry| (entry.offset, entry.data())).collect()
 }
 
@@ -195,7 +196,7 @@ fn record_that_cannot_be_read_does_not_stop_room_from_being_taken_back() {
     let start = EventId::new(log.newest(), 0, Tag(0));
     assert_eq!(reason(&log, &start, "quiet"), Some(tidings_protocol::body::GapReason::Trimmed));
     assert_eq!(reason(&log, &ids[0], "quiet"), None);
-    let history = log.history(&Start::After(ids[0].to_string()), &subscriptions(&["quiet"]), 9);
+    let history = log.history(&wanted(&Start::After(ids[0].to_string()), 9), &subscriptions(&["quiet"]));
     assert_eq!(history.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [2]);
 }
 
@@ -268,7 +269,7 @@ fn ring_ends_at_the_head_and_keeps_to_its_bound() {
 fn duplicate_channels_of_an_event_count_once() {
     let log = memory_log(&settings(2), &TestWorld::new(1));
     append_each(&log, (0..4).map(|_| draft("a a b a", "x")));
-    let history = log.history(&Start::WholeHistory, &subscriptions(&["a"]), 9);
+    let history = log.history(&wanted(&Start::WholeHistory, 9), &subscriptions(&["a"]));
     assert_eq!(history.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [3, 4]);
 }
 

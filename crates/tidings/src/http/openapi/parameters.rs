@@ -136,6 +136,7 @@ fn publishing_by_header() -> Vec<Named> {
 fn reading() -> Vec<Named> {
     // The bounds are those of the route; a test asks it.
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 });
+    let last = json!({ "type": "integer", "minimum": 1, "maximum": 1000 });
     vec![
         (
             "After",
@@ -145,6 +146,15 @@ fn reading() -> Vec<Named> {
                 &json!({ "type": "string" }),
             ),
         ),
+        (
+            "Until",
+            query(
+                "until",
+                "Nothing after this id: a stream that resumes from it has the rest. One that cannot be read is 400.",
+                &json!({ "type": "string" }),
+            ),
+        ),
+        ("Last", query("last", "The newest events, so many, up to `until`; not beside `limit`.", &last)),
         ("Limit", query("limit", "Events of one page.", &limit)),
     ]
 }

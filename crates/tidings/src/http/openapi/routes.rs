@@ -212,7 +212,7 @@ fn read_history() -> Value {
         "summary": "Read the stored events of a channel",
         "description": "Ask on with `after` set to the page's `next` until that is null. `gap` is there where a \
             stream from the same id would tell of one.",
-        "parameters": parameters(&["Channel", "After", "Limit"]),
+        "parameters": parameters(&["Channel", "After", "Until", "Last", "Limit"]),
         "responses": with_refusals(json!({ "200": page }), &[400, 401, 403, 503]),
     })
 }

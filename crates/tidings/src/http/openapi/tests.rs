@@ -409,10 +409,13 @@ async fn stream_parameters_have_the_documented_values() {
 async fn history_limit_has_the_documented_bounds() {
     let (document, hub) = (description(), hub().await);
     let limit = &document["components"]["parameters"]["Limit"]["schema"];
-    let (least, most) = (limit["minimum"].as_u64().unwrap(), limit["maximum"].as_u64().unwrap());
-    for (limit, status) in [(least - 1, 400), (least, 200), (most, 200), (most + 1, 400)] {
-        let target = format!("/api/v1/channels/a/events?limit={limit}");
-        assert_eq!(ask(&hub, "GET", &target, None, Vec::new()).await.status(), status, "limit {limit}");
+    for name in ["Limit", "Last"] {
+        let bounds = &document["components"]["parameters"][name]["schema"];
+        let (least, most) = (bounds["minimum"].as_u64().unwrap(), bounds["maximum"].as_u64().unwrap());
+        for (count, status) in [(least - 1, 400), (least, 200), (most, 200), (most + 1, 400)] {
+            let target = format!("/api/v1/channels/a/events?{}={count}", name.to_lowercase());
+            assert_eq!(ask(&hub, "GET", &target, None, Vec::new()).await.status(), status, "{target}");
+        }
     }
     let default = limit["default"].as_u64().unwrap();
     let lines = "{\"channels\":[\"a\"],\"data\":1}\n".repeat(usize::try_from(default).unwrap() + 1);

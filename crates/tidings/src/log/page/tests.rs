@@ -291,39 +291,6 @@ fn page_ends_before_an_entry_that_cannot_be_read_and_its_channels_have_lost_it()
     assert_eq!(read_all(&log, &subscriptions(&["b"]), 0, u64::MAX), [3]);
 }
 
-fn history(log: &Log, start: &Start, asked: &[&str], limit: usize) -> (Vec<u64>, Option<u64>, bool) {
-    let history = log.history(start, &subscriptions(asked), limit);
-    let offsets = history.entries.iter().map(|entry| entry.offset).collect();
-    (offsets, history.next.map(|id| id.offset), history.gap.is_some())
-}
-
-#[test]
-fn history_is_read_oldest_first_within_its_limit() {
-    let log = log_of(1000);
-    let ids = append_each(&log, (1..=10).map(|n| draft(if n % 2 == 1 { "a" } else { "b" }, "x")));
-    assert_eq!(history(&log, &Start::WholeHistory, &["a"], 3), (vec![1, 3, 5], Some(5), false));
-    assert_eq!(history(&log, &Start::After(ids[4].to_string()), &["a"], 3), (vec![7, 9], None, false));
-    assert_eq!(history(&log, &Start::WholeHistory, &["a"], 5), (vec![1, 3, 5, 7, 9], None, false));
-    assert_eq!(history(&log, &Start::WholeHistory, &["*"], 2), (vec![1, 2], Some(2), false));
-    assert_eq!(history(&log, &Start::WholeHistory, &["none"], 2), (vec![], None, false));
-    let skips = vec![Skip { offset: 5, tag: ids[4].tag }];
-    let with_skips = EventId { skips, ..ids[0].clone() };
-    assert_eq!(history(&log, &Start::After(with_skips.to_string()), &["a"], 2), (vec![3, 7], Some(7), false));
-    assert_eq!(history(&log, &Start::After("x".into()), &["a"], 2), (vec![], None, true));
-}
-
-#[test]
-fn history_leaves_out_what_has_expired() {
-    let world = TestWorld::new(2);
-    let log = memory_log(&settings(100), &world);
-    let brief = Draft { expires_at: Some(log.now() + 5), ..draft("a", "x") };
-    append_each(&log, [draft("a", "x"), brief.clone(), draft("a", "x"), brief]);
-    assert_eq!(history(&log, &Start::WholeHistory, &["a"], 9).0, [1, 2, 3, 4]);
-    world.advance(5);
-    assert_eq!(history(&log, &Start::WholeHistory, &["a"], 9).0, [1, 3]);
-    assert_eq!(history(&log, &Start::WholeHistory, &["a"], 2), (vec![1, 3], None, false));
-}
-
 #[test]
 fn superseded_is_what_is_newer_in_every_channel_of_the_reader() {
     let log = log_of(100);

@@ -9,7 +9,9 @@ use tidings_protocol::{
 use super::*;
 use crate::log::{
     checkpoint::Lost,
-    fixture::{TestWorld, append_each, channel, draft, keyed, memory_log, seeded, subscriptions, urgent},
+    fixture::{
+        TestWorld, append_each, channel, draft, keyed, memory_log, seeded, subscriptions, urgent, wanted,
+    },
     page::Ask,
 };
 
@@ -67,7 +69,7 @@ fn good(cursor: u64) -> (Option<GapReason>, Vec<String>, u64) {
 }
 
 fn kept(log: &Log, asked: &[&str]) -> Vec<u64> {
-    let history = log.history(&Start::WholeHistory, &subscriptions(asked), usize::MAX);
+    let history = log.history(&wanted(&Start::WholeHistory, usize::MAX), &subscriptions(asked));
     history.entries.iter().map(|entry| entry.offset).collect()
 }
 

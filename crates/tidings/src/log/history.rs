@@ -1,0 +1,181 @@
+//! A page of stored events, for clients that ask instead of listening.
+
+use std::sync::Arc;
+
+use tidings_protocol::{Epoch, EventId, Skip, Subscription};
+
+use super::{
+    Log, State,
+    attach::{Gap, Start, Verdict, as_asked},
+    entry::{Entry, Millis},
+    page::Ask,
+};
+
+/// What a page is to have.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) start: Start,
+    /// Nothing after this id.
+    pub(crate) until: Option<EventId>,
+    pub(crate) limit: usize,
+    /// Of more than `limit` events, the newest instead of the oldest.
+    pub(crate) is_newest: bool,
+}
+
+/// Stored events, oldest first.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) entries: Vec<Arc<Entry>>,
+    /// Goes on after the last entry, where there are more.
+    pub(crate) next: Option<EventId>,
+    pub(crate) gap: Option<(Gap, EventId)>,
+    pub(crate) newest: Epoch,
+}
+
+impl History {
+    /// The id that goes on after the last entry.
+    fn last(&self) -> Option<EventId> {
+        self.entries.last().map(|last| EventId::new(self.newest, last.offset, last.tag))
+    }
+
+    /// Takes an entry where there is room; else there are more.
+    fn take(&mut self, entry: Arc<Entry>, limit: usize) -> bool {
+        let has_room = self.entries.len() < limit;
+        if has_room {
+            self.entries.push(entry);
+        } else {
+            self.next = self.last();
+        }
+        has_room
+    }
+}
+
+/// Where in the log a page is read.
+struct Range {
+    /// Above this.
+    cursor: u64,
+    /// Without these.
+    skips: Vec<Skip>,
+    /// Up to here.
+    through: u64,
+    /// Entries above `through` that are wanted, too, ascending: they overtook.
+    ahead: Vec<u64>,
+    gap: Option<(Gap, EventId)>,
+    told: u64,
+    seen: u64,
+    newest: Epoch,
+}
+
+impl Range {
+    fn is_had(&self, offset: u64) -> bool {
+        self.skips.iter().any(|skip| skip.offset == offset)
+    }
+
+    fn has(&self, offset: u64) -> bool {
+        offset > self.cursor
+            && (offset <= self.through || self.ahead.contains(&offset))
+            && !self.is_had(offset)
+    }
+}
+
+impl Log {
+    /// Reads stored events oldest first; it may read the disk.
+    pub(crate) fn history(&self, wanted: &Wanted, subscriptions: &[Subscription]) -> History {
+        loop {
+            let range = self.state().range(wanted, subscriptions, self.now());
+            // What is lost before anything was read is found where it begins anew.
+            if let Some(history) = self.history_within(range, subscriptions, wanted.limit) {
+                return history;
+            }
+        }
+    }
+
+    fn history_within(
+        &self,
+        mut range: Range,
+        subscriptions: &[Subscription],
+        limit: usize,
+    ) -> Option<History> {
+        let now = self.now();
+        let gap = range.gap.take();
+        let mut history = History { entries: Vec::new(), next: None, gap, newest: range.newest };
+        while range.cursor < range.through {
+            let ask = Ask {
+                subscriptions,
+                cursor: range.cursor,
+                skips: &[],
+                told: range.told,
+                seen: range.seen,
+                through: range.through,
+                overtaking_max: 0,
+                may_join: false,
+            };
+            let mut page = self.page(&ask);
+            if !page.lost.is_empty() || page.seen != range.seen {
+                // A client that goes on from the last one is told.
+                history.next = history.last();
+                return history.next.is_some().then_some(history);
+            }
+            let read = self.read(&page.missing(), page.newest);
+            page.fill(read);
+            for entry in page.steps.into_iter().filter_map(|step| step.entry) {
+                range.cursor = entry.offset;
+                if !entry.has_expired(now) && !range.is_had(entry.offset) && !history.take(entry, limit) {
+                    return Some(history);
+                }
+            }
+            if page.is_last {
+                break;
+            }
+            if let Some((end, _)) = page.end {
+                (range.cursor, range.told) = (end, page.told);
+            }
+        }
+        let ahead: Vec<u64> = range.ahead.iter().copied().filter(|offset| range.has(*offset)).collect();
+        let mut ahead = self.read(&ahead, range.newest).into_iter().flatten();
+        ahead.all(|entry| entry.has_expired(now) || history.take(entry, limit));
+        Some(history)
+    }
+}
+
+impl State {
+    fn range(&self, wanted: &Wanted, subscriptions: &[Subscription], now: Millis) -> Range {
+        let attached = self.attached(&wanted.start, subscriptions, now);
+        let mut range = Range {
+            gap: attached.gap.map(|gap| (gap, EventId::new(attached.newest, attached.cursor, attached.tag))),
+            cursor: attached.cursor,
+            skips: attached.skips,
+            through: u64::MAX,
+            ahead: Vec::new(),
+            told: attached.told,
+            seen: attached.seen,
+            newest: attached.newest,
+        };
+        if let Some(id) = &wanted.until {
+            self.end_at(&mut range, id, subscriptions);
+        }
+        if wanted.is_newest {
+            range.through = range.through.min(self.head);
+            let is_wanted = |offset| range.has(offset) && !self.index.has_expired(offset, now);
+            let oldest = self.oldest_of_newest(subscriptions, wanted.limit, &is_wanted);
+            range.cursor = oldest.map_or(range.through.max(range.cursor), |oldest| oldest - 1);
+        }
+        range
+    }
+
+    /// Ends a range where a stream that resumes from the id would begin, so that the two have everything once.
+    fn end_at(&self, range: &mut Range, id: &EventId, subscriptions: &[Subscription]) {
+        let Verdict { from, skips, reason } = self.judge(id);
+        range.through = from;
+        let ahead = skips.iter().map(|skip| skip.offset).filter(|offset| *offset > from);
+        range.ahead = ahead.filter(|offset| self.is_held_for(*offset, subscriptions)).collect();
+        range.ahead.sort_unstable();
+        if let Some(reason) = reason.filter(|_| range.gap.is_none()) {
+            let gap = Gap { channels: as_asked(subscriptions), reason, requested: Some(id.to_string()) };
+            range.gap = Some((gap, EventId::new(range.newest, from, self.tag_at(from))));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
