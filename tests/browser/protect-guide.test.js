@@ -1,10 +1,9 @@
 // The page's code of the manual's way to a protected hub, as it is written there, in Chromium.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { inPage, launch, openTab, serveHtml } from "./harness/browsers.js";
+import { readPage } from "./harness/manual.js";
 import { startProtected } from "./harness/protected.js";
 import { startProxy } from "./harness/proxy.js";
 
@@ -14,15 +13,6 @@ const READS = { subscribe: ["project.*"] };
 let chromium;
 before(async () => (chromium = await launch("chromium")));
 after(() => chromium?.close());
-
-/** The block of the manual that begins with this comment. */
-async function block(first) {
-    const page = await readFile(join(import.meta.dirname, "../../docs/manual/protect.md"), "utf8");
-    const blocks = page.split("```js\n").slice(1).map((rest) => rest.split("\n```")[0]);
-    const found = blocks.find((text) => text.startsWith(first));
-    assert.ok(found, `the manual has a block that begins with ${first}`);
-    return found;
-}
 
 /** Opens an app of a listed origin that follows a channel with the manual's code; `makeToken` stands for its backend. */
 async function openApp(t, makeToken) {
@@ -53,7 +43,7 @@ async function openApp(t, makeToken) {
             window.stop = follow(hub, ["project.1"], { getToken, onEvent, onGap, onEnd });
         },
         proxy.url,
-        await block("// live.js"),
+        (await readPage("docs/manual/protect.md")).find("// live.js").code,
     );
     return { server, proxy, tab };
 }

@@ -21,8 +21,12 @@ const PROGRAMS: &[Program] = &[
     Program { name: "firefox-esr", package: "firefox-esr" },
     // Makes fsync fail under the store.
     Program { name: "strace", package: "strace" },
-    // Gives a test a small disk of its own.
+    // Gives a test a small disk of its own, and a page of the manual a network of its own, with what its commands call.
     Program { name: "unshare", package: "util-linux" },
+    Program { name: "ip", package: "iproute2" },
+    Program { name: "pkill", package: "procps" },
+    Program { name: "curl", package: "curl" },
+    Program { name: "openssl", package: "openssl" },
     // Each test of several nodes starts one of its own.
     Program { name: "redis-server", package: "redis-server" },
     // Gives a node of the checker a wrong clock.
@@ -44,12 +48,22 @@ struct Python {
     packages: &'static [&'static str],
 }
 
-/// The library that the guides publish with, over an older client of Redis and over the newest; and a reader of YAML, for
-/// what is in `deploy/`.
+/// The library that the guides publish with, over an older client of Redis and over the newest; a reader of YAML, for
+/// what is in `deploy/`; and the packages that the manual's Python imports.
 const PYTHONS: &[Python] = &[
     Python { folder: "redis-5", packages: &["broadcaster[redis]==0.3.1", "redis>=5,<6"] },
     Python { folder: "redis-8", packages: &["broadcaster[redis]==0.3.1", "redis>=8,<9"] },
     Python { folder: "yaml", packages: &["pyyaml>=6,<7"] },
+    Python {
+        folder: "manual",
+        packages: &[
+            "fastapi==0.165.0",
+            "httpx==0.28.1",
+            "pyjwt==2.15.1",
+            "requests==2.34.2",
+            "uvicorn==0.54.0",
+        ],
+    },
 ];
 
 /// Has no packages: its `pip` installs elsewhere.

@@ -14,6 +14,8 @@ use crate::workspace::Workspace;
 
 /// The checker's package, a folder of the workspace.
 const CHECKER: &str = "checker";
+/// Tells browser tests where the Pythons with packages are.
+const PYTHONS_VARIABLE: &str = "TIDINGS_PYTHONS";
 /// Tells browser tests which server to start.
 const SERVER_VARIABLE: &str = "TIDINGS_BIN";
 
@@ -139,6 +141,7 @@ fn test_node(workspace: &Workspace, tally: &mut Tally) {
         }
         let mut command = workspace.command("npm");
         command.arg("test").current_dir(workspace.root.join(folder)).env(SERVER_VARIABLE, server(workspace));
+        command.env(PYTHONS_VARIABLE, workspace.target.join("python"));
         let name = format!("npm test in {folder}");
         run_step(
             tally,

@@ -49,9 +49,12 @@ const FIREFOX_PREFERENCES = {
     "toolkit.telemetry.server": "",
 };
 
-/** Starts `chromium` or `firefox`. Chromium finds no host by name but those of `hosts`. The caller closes it. */
-export async function launch(name, { hosts = [] } = {}) {
-    const browser = await puppeteer.launch(name === "firefox" ? firefox() : chromium(hosts));
+/**
+ * Starts `chromium` or `firefox`. Chromium finds no host by name but those of `hosts`, and may be another `program`. The caller
+ * closes it.
+ */
+export async function launch(name, { hosts = [], program } = {}) {
+    const browser = await puppeteer.launch(name === "firefox" ? firefox() : chromium(hosts, program));
     const child = browser.process();
     // A helper process, as Firefox's for crashes, may outlive its browser for a while;
     // with its ends of the pipes open, the tests would wait for it.
@@ -59,11 +62,13 @@ export async function launch(name, { hosts = [] } = {}) {
     return browser;
 }
 
-function chromium(hosts) {
+function chromium(hosts, program) {
     return {
         browser: "chrome",
-        executablePath: process.env.CHROMIUM_BIN ?? "/usr/bin/chromium",
+        executablePath: program ?? process.env.CHROMIUM_BIN ?? "/usr/bin/chromium",
         headless: true,
+        // Its pipes reach a Chromium whose network is another one.
+        pipe: Boolean(program),
         args: [...CHROMIUM_ARGUMENTS, `--host-resolver-rules=${[...hosts, NO_OTHER_HOST].join(", ")}`],
     };
 }

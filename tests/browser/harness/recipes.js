@@ -3,16 +3,16 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { connect, createServer as listener } from "node:net";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { createServer as createVite } from "vite";
+import { readPage } from "./manual.js";
 import { folder, until } from "./server.js";
 
-const MANUAL = join(import.meta.dirname, "../../../docs/manual/running.md");
 const HUB = "127.0.0.1:8000";
 const running = new Set();
 
@@ -23,13 +23,11 @@ const PAGE = '<!doctype html><title>A page</title><link rel="icon" href="data:,"
 
 /** The code of the manual that follows this text, with the hub that is there. */
 async function recipe(heading, hub, changes = []) {
-    const manual = await readFile(MANUAL, "utf8");
-    const after = manual.slice(manual.indexOf(heading) + heading.length);
-    const block = /^```.*\n([^]*?)^```$/m.exec(after)[1];
+    const { code } = (await readPage("docs/manual/running.md")).after(heading);
     return [[HUB, hub], ...changes].reduce((text, [from, to]) => {
         if (!text.includes(from)) throw new Error(`${heading}: no ${from}`);
         return text.replaceAll(from, to);
-    }, block);
+    }, code);
 }
 
 /** Waits for this event, or an error: then it is false. */

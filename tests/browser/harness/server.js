@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 
-const BINARY = resolve(process.env.TIDINGS_BIN ?? join(import.meta.dirname, "../../../target/debug/tidings"));
+export const BINARY = resolve(process.env.TIDINGS_BIN ?? join(import.meta.dirname, "../../../target/debug/tidings"));
 const EXIT_TIMEOUT_MS = 10_000;
 const running = new Set();
 
