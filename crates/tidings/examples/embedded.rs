@@ -1,4 +1,5 @@
-//! A hub inside a service of your own: its routes beside yours, and events published from your handlers.
+//! A hub inside a service of your own: its routes beside yours, events published from your handlers, and an end that loses
+//! nothing.
 //!
 //! ```text
 //! cargo run --package tidings --example embedded
@@ -6,25 +7,26 @@
 //! curl -X POST http://127.0.0.1:8001/orders/42/ship
 //! ```
 
-use std::{error::Error, net::TcpListener};
+use std::net::TcpListener;
 
 use axum::{
     Router,
     extract::{Path, State},
-    http::StatusCode,
     routing::post,
 };
-use tidings::{
-    Hub, Publication,
-    protocol::{ChannelName, EventName},
-};
+use tidings::{ChannelName, Error, Hub, Publication};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hub = Hub::builder().memory().build().await?;
-    // Two ways: merge the hub's routes into your service, as here, or let `tidings::serve` have a port of its own.
     let service =
         Router::new().route("/orders/{id}/ship", post(ship)).with_state(hub.clone()).merge(hub.router());
+
+    let ending = hub.clone();
+    tokio::spawn(async move {
+        stopped().await;
+        ending.shutdown().await;
+    });
     let listener = TcpListener::bind("127.0.0.1:8001")?;
     println!("watch    curl -N http://127.0.0.1:8001/api/v1/events/orders.42");
     println!("publish  curl -X POST http://127.0.0.1:8001/orders/42/ship");
@@ -32,13 +34,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Does the work, then tells whoever watches the order.
-async fn ship(State(hub): State<Hub>, Path(id): Path<u64>) -> Result<String, (StatusCode, String)> {
-    let channel = ChannelName::parse(&format!("orders.{id}"))
-        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
-    let name = EventName::parse("shipped").expect("a plain word is an event name");
-    let event = Publication::new(channel, format!(r#"{{"order":{id}}}"#)).event(name);
-    let published =
-        hub.publish(event).await.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+/// Does the work, then publishes to the order's channel.
+async fn ship(State(hub): State<Hub>, Path(id): Path<u64>) -> Result<String, Error> {
+    let channel: ChannelName = format!("orders.{id}").parse()?;
+    let event = Publication::new(channel, format!(r#"{{"order":{id}}}"#)).event("shipped".parse()?);
+    let published = hub.publish(event).await?;
     Ok(format!("{}\n", published.id().map(ToString::to_string).unwrap_or_default()))
+}
+
+/// Waits for Ctrl-C, or for the signal by which systemd, Docker and Kubernetes stop a service.
+async fn stopped() {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .expect("a process may hear of SIGTERM");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
 }

@@ -109,6 +109,7 @@ pub enum Published {
 
 impl Published {
     /// The id of a stored event.
+    #[must_use]
     pub fn id(&self) -> Option<&EventId> {
         match self {
             Self::Stored(id) => Some(id),

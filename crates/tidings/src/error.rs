@@ -1,9 +1,10 @@
 //! The one error type: a stable code, a fact for the caller, and what it came from.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, convert::Infallible, fmt, time::Duration};
 
 use tidings_protocol::CHANNEL_BYTES_MAX;
 pub use tidings_protocol::Code;
+use tidings_protocol::{EventNameError, NameError};
 
 /// What went wrong, said for the one who asked.
 ///
@@ -74,6 +75,7 @@ impl Error {
     }
 
     /// The stable code.
+    #[must_use]
     pub fn code(&self) -> Code {
         self.0.code
     }
@@ -96,6 +98,25 @@ impl Error {
     /// When it is worth asking again.
     pub fn retry_after_hint(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+}
+
+impl From<NameError> for Error {
+    fn from(fault: NameError) -> Self {
+        let code = if fault.is_reserved() { Code::ReservedChannel } else { Code::BadChannel };
+        Self::new(code, fault.to_string())
+    }
+}
+
+impl From<EventNameError> for Error {
+    fn from(fault: EventNameError) -> Self {
+        Self::new(Code::BadEventName, fault.to_string())
+    }
+}
+
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -31,6 +31,25 @@ use crate::{
 impl Hub {
     /// The hub's routes for publishers and subscribers, all below `/api/v1/`, to be merged into a service of your own.
     ///
+    /// Where `axum::serve` serves them, a stream knows less of its socket than under [`serve_with`](crate::serve_with): it
+    /// is behind once its reader has taken nothing for a second. The hub ends its streams, and axum then the connections:
+    ///
+    /// ```
+    /// # async fn stopped() {}
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let hub = tidings::Hub::builder().memory().build().await?;
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// axum::serve(listener, hub.router())
+    ///     .with_graceful_shutdown(async move {
+    ///         stopped().await;
+    ///         hub.shutdown().await;
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// Its page, health and metrics are not among them: your service has its own. See [`Hub::readiness`] and
     /// [`Hub::metrics_text`]; [`serve`](crate::serve) has everything.
     pub fn router(&self) -> Router {

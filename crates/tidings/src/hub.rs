@@ -5,6 +5,7 @@ mod seats;
 mod threads;
 
 use std::{
+    fmt,
     sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
@@ -16,20 +17,20 @@ use tidings_protocol::{
 };
 use tokio::{sync::watch, time::Instant};
 
-pub use self::threads::ThreadEnded;
+pub use self::{history::HistoryRequest, threads::ThreadEnded};
 pub(crate) use self::{history::iso_8601, seats::Seats, threads::Threads};
 use crate::{
     auth::{Caller, Gate, PublishPermit, SubscribePermit},
     broker::{self, Published},
     config::Settings,
-    connection::{ConnectionId, Ending, Opened, Seat, StreamOptions, Times},
+    connection::{ConnectionId, Ending, Opened, PositionStyle, Seat, Start, StreamOptions, Times},
     error::{Code, Error},
     limits::{self, Claimant, Place, TrustedProxies},
     log::{Log, history::Wanted},
     metrics::{Levels, Metrics},
     publish::{Checked, Publication, Publisher},
     sync::{Mutex, RwLock},
-    transport::{hyper::EventStream, socket::Pressure},
+    transport::{hyper::EventBody, local::EventStream, socket::Pressure},
 };
 
 /// What a client waits before it comes back, at least; each stream draws as much again, so that not all come at once.
@@ -38,9 +39,18 @@ pub(crate) const RETRY: Duration = Duration::from_secs(1);
 /// Clients of a hub that shuts down come back spread over so long.
 const RETRY_SPREAD: Duration = Duration::from_secs(4);
 
-/// A running hub. Clones are the same hub.
+/// A running hub. Clones are the same hub, and cheap: a handler takes one as its state.
 #[derive(Clone)]
 pub struct Hub(Arc<Parts>);
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("stage", &*self.0.stage.borrow())
+            .field("connections", &self.0.seats.count())
+            .finish_non_exhaustive()
+    }
+}
 
 /// A hub that may have gone: what looks after a hub must not keep it.
 #[derive(Clone)]
@@ -101,11 +111,26 @@ impl Hub {
     }
 
     /// The settings that it runs with.
+    #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
     /// Publishes an event from within the process and waits until it is kept.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tidings::Error> {
+    /// use tidings::{Hub, Publication};
+    ///
+    /// let hub = Hub::builder().memory().build().await?;
+    /// let event = Publication::new("orders.42".parse()?, r#"{"order":42}"#).event("shipped".parse()?);
+    /// let published = hub.publish(event).await?;
+    /// assert!(published.id().is_some());
+    /// # hub.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// See [`Error::code`]: `event_too_large`, `not_stored`, `outcome_unknown` and their like.
@@ -118,20 +143,98 @@ impl Hub {
         Ok(published.pop().expect("one message has one answer"))
     }
 
-    /// Opens a stream of events from within the process; it is an HTTP body, too.
+    /// Opens a stream of parsed events for code in this process.
     ///
-    /// While the hub shuts down, the stream says so and ends at once.
+    /// Subscriptions are names and patterns: texts, or `ChannelName`, `Pattern` and [`Subscription`] of
+    /// [`protocol`](crate::protocol). While the hub shuts down, the stream says so and ends at once.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tidings::Error> {
+    /// use tidings::{Delivery, Hub, Publication, Start};
+    ///
+    /// let hub = Hub::builder().memory().build().await?;
+    /// let mut events = hub.subscribe(["orders.*"], Start::Now)?;
+    /// hub.publish(Publication::new("orders.42".parse()?, "shipped")).await?;
+    /// match events.next().await {
+    ///     Some(Delivery::Event(event)) => assert_eq!(event.data, "shipped"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # hub.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When too many streams are open.
-    pub fn subscribe(
+    /// - `bad_channel` and `reserved_channel` for a text outside the grammar,
+    /// - `bad_query` for no subscription at all, `too_many_channels` for more than `limits.channels_per_connection`,
+    /// - `connections_full` when too many streams are open.
+    pub fn subscribe<S>(
         &self,
-        subscriptions: impl IntoIterator<Item = Subscription>,
+        subscriptions: impl IntoIterator<Item = S>,
+        start: Start,
+    ) -> Result<EventStream, Error>
+    where
+        S: TryInto<Subscription>,
+        Error: From<S::Error>,
+    {
+        let options = StreamOptions { start, positions: PositionStyle::Event, hello: false };
+        self.body(subscriptions, &options).map(EventStream::new)
+    }
+
+    /// Opens a stream of events as an HTTP body, for a handler of your own that has asked who may read it.
+    ///
+    /// The body is an axum answer, too: returned by a handler it has the headers of an event stream.
+    ///
+    /// # Errors
+    /// As [`Hub::subscribe`].
+    pub fn body<S>(
+        &self,
+        subscriptions: impl IntoIterator<Item = S>,
         options: &StreamOptions,
-    ) -> Result<EventStream, Error> {
-        let permit = self.0.gate.subscribe_process(subscriptions.into_iter().collect())?;
+    ) -> Result<EventBody, Error>
+    where
+        S: TryInto<Subscription>,
+        Error: From<S::Error>,
+    {
+        let subscriptions: Result<Vec<Subscription>, S::Error> =
+            subscriptions.into_iter().map(TryInto::try_into).collect();
+        let subscriptions = subscriptions?;
+        if subscriptions.is_empty() {
+            return Err(Error::new(Code::BadQuery, "no channel is subscribed to; name at least one"));
+        }
+        let permit = self.0.gate.subscribe_process(subscriptions)?;
         let opened = self.open(&permit, options, None, false)?;
         Ok(self.stream(opened, None))
+    }
+
+    /// Reads stored events of one channel, oldest first, from within the process.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tidings::Error> {
+    /// use tidings::{HistoryRequest, Hub, Publication};
+    ///
+    /// let hub = Hub::builder().memory().build().await?;
+    /// for step in ["packed", "shipped"] {
+    ///     hub.publish(Publication::new("orders.42".parse()?, step)).await?;
+    /// }
+    /// let page = hub.history(HistoryRequest::new("orders.42".parse()?).limit(1)).await?;
+    /// assert_eq!(page.events[0].data, "packed");
+    /// let next = page.next.expect("there is more");
+    /// let page = hub.history(HistoryRequest::new("orders.42".parse()?).after(next)).await?;
+    /// assert_eq!((page.events[0].data.as_str(), page.next), ("shipped", None));
+    /// # hub.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `bad_query` for a limit outside its bounds; `unavailable` while the log is a broker's that cannot be reached.
+    pub async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, Error> {
+        let channel = Subscription::from(&request.channel);
+        let permit = self.0.gate.subscribe_process(vec![channel])?;
+        self.history_permitted(&permit, request.wanted()?).await
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -155,8 +258,8 @@ impl Hub {
     }
 
     /// Makes an HTTP body of a connection; `pressure` is that of the socket that it will be sent over.
-    pub(crate) fn stream(&self, opened: Opened, pressure: Option<Arc<Pressure>>) -> EventStream {
-        EventStream::new(opened, self.0.metrics.clone(), pressure)
+    pub(crate) fn stream(&self, opened: Opened, pressure: Option<Arc<Pressure>>) -> EventBody {
+        EventBody::new(opened, self.0.metrics.clone(), pressure)
     }
 
     /// Opens a connection to somebody, who counts for a place among the streams of an address. `is_fed` says that a shard
@@ -200,11 +303,11 @@ impl Hub {
         Ok(Opened { connection, times })
     }
 
-    /// Reads stored events of one channel, oldest first.
+    /// Reads stored events of one channel, which the permit is for.
     ///
     /// # Errors
-    /// While the log is a broker's, and that cannot be reached.
-    pub(crate) async fn history(
+    /// As [`Hub::history`].
+    pub(crate) async fn history_permitted(
         &self,
         permit: &SubscribePermit,
         wanted: Wanted,
@@ -227,6 +330,7 @@ impl Hub {
     }
 
     /// How many connections each channel or pattern has, as it was asked for.
+    #[must_use]
     pub fn channels(&self) -> Vec<(String, usize)> {
         self.0.seats.subscriptions(&|_| true).into_iter().collect()
     }
@@ -285,6 +389,7 @@ impl Hub {
     }
 
     /// All metrics in the text format of Prometheus.
+    #[must_use]
     pub fn metrics_text(&self) -> String {
         let usage = self.0.log.usage();
         self.0.metrics.text(Levels {
@@ -300,6 +405,7 @@ impl Hub {
     }
 
     /// The newest place in the log.
+    #[must_use]
     pub fn position(&self) -> EventId {
         self.0.log.head()
     }

@@ -1,11 +1,58 @@
 //! An embeddable hub: publish events to channels, deliver them over Server-Sent Events, resume without a hole.
 //!
-//! In reading order; each module uses only those below it.
+//! A hub in your process is what the binary `tidings` is, without its command line: the same routes, log and promises.
+//!
+//! ```
+//! use std::net::TcpListener;
+//!
+//! use axum::{Router, extract::State, routing::post};
+//! use tidings::{Delivery, Error, Hub, Publication, Start};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let hub = Hub::builder().memory().build().await?;
+//!
+//!     // Your routes and the hub's. Browsers subscribe with `new EventSource("/api/v1/events/orders.42")`.
+//!     let service = Router::new().route("/ship", post(ship)).with_state(hub.clone()).merge(hub.router());
+//!     let listener = TcpListener::bind("127.0.0.1:0")?;
+//!     let served = tokio::spawn(tidings::serve_with(hub.clone(), service, vec![listener]));
+//!
+//!     // Code in the process subscribes, too.
+//!     let mut events = hub.subscribe(["orders.*"], Start::Now)?;
+//!     ship(State(hub.clone())).await?;
+//!     if let Some(Delivery::Event(event)) = events.next().await {
+//!         println!("{}: {}", event.name, event.data);
+//!         # assert_eq!((event.name.as_str(), event.data.as_str()), ("shipped", r#"{"order":42}"#));
+//!     }
+//!
+//!     // Streams are told to come back, what is stored is safe, and then the listeners close.
+//!     hub.shutdown().await;
+//!     served.await??;
+//!     Ok(())
+//! }
+//!
+//! async fn ship(State(hub): State<Hub>) -> Result<(), Error> {
+//!     let event = Publication::new("orders.42".parse()?, r#"{"order":42}"#).event("shipped".parse()?);
+//!     hub.publish(event).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! - [`Hub::builder`] takes a directory, nothing but memory, or all [`Settings`](config::Settings). Credentials are settings;
+//!   a [`Hook`] of yours may have the last word. Calls through [`Hub`] skip authorization.
+//! - [`serve_with`] serves your service, [`serve`] the hub alone. A service that runs on `axum::serve` may stay there; see
+//!   [`Hub::router`].
+//! - [`Hub::shutdown`] ends a hub, [`Hub::closed`] waits until it has ended and says whether by a fault.
+//! - Every [`Error`] has a stable [code](Error::code), and is an answer that a handler may return.
+//!
+//! The feature `redis` (off by default) has several nodes share one log in Redis.
 
 // The log, the seats and the metrics know how to follow a broker, and only the feature `redis` brings one. Code that
 // nothing uses is found by the builds with that feature.
 #![cfg_attr(not(feature = "redis"), allow(dead_code))]
+#![warn(missing_debug_implementations)]
 
+// In reading order; each module uses only those below it.
 mod auth;
 mod broker;
 pub mod config;
@@ -28,14 +75,22 @@ mod transport;
 mod wake;
 
 pub use tidings_protocol as protocol;
+pub use tidings_protocol::{
+    ChannelName, EventId, EventName, Pattern, Priority, Subscription,
+    body::{EndNotice, EndReason, GapNotice, GapReason, HistoryEvent, HistoryPage},
+    sse::Event,
+};
 
 pub use self::{
     auth::{Action, Hook, HookError, Question, Who},
     broker::Published,
     connection::{ConnectionId, PositionStyle, Start, StreamOptions},
     error::{Code, Error},
-    hub::{Hub, ThreadEnded},
+    hub::{HistoryRequest, Hub, ThreadEnded},
     node::{HubBuilder, serve, serve_with},
     publish::Publication,
-    transport::hyper::EventStream,
+    transport::{
+        hyper::EventBody,
+        local::{Delivery, EventStream},
+    },
 };

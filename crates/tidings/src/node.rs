@@ -10,6 +10,7 @@ mod tls;
 mod warden;
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
@@ -39,9 +40,20 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Builds a [`Hub`].
 #[derive(Default)]
+#[must_use = "a hub runs when `build` is awaited"]
 pub struct HubBuilder {
     settings: Settings,
     hook: Option<HookMaker>,
+}
+
+/// Secrets are masked, as they are wherever settings are shown.
+impl fmt::Debug for HubBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubBuilder")
+            .field("settings", &self.settings)
+            .field("has_hook", &self.hook.is_some())
+            .finish()
+    }
 }
 
 /// Makes the asker of a hook once the settings are known.

@@ -213,6 +213,7 @@ fn fingerprint(channels: &[ChannelName], event: Option<&EventName>, data: &str) 
 
 /// An event to publish from within the process.
 #[derive(Debug, Clone)]
+#[must_use = "an event is published by `Hub::publish`"]
 pub struct Publication(PublishMessage);
 
 impl Publication {

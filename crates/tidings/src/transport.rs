@@ -3,5 +3,6 @@
 pub(crate) mod direct;
 pub(crate) mod head;
 pub(crate) mod hyper;
+pub(crate) mod local;
 pub(crate) mod socket;
 pub(crate) mod strict;

@@ -2,91 +2,140 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use axum::{Router, routing::get};
-use futures_util::FutureExt;
+use axum::{Router, extract::State, routing::get};
+use futures_util::{FutureExt, StreamExt};
 use http_body_util::BodyExt;
 use tidings::{
-    EventStream, Hub, Publication, Start, StreamOptions,
-    protocol::{
-        ChannelName, Subscription,
-        sse::{Item, Parser},
-    },
+    ChannelName, Code, Delivery, EndReason, EventBody, EventStream, GapReason, HistoryRequest, Hub,
+    Publication, Start, StreamOptions, Subscription, config::Settings,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::oneshot,
     time::timeout,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn channel(name: &str) -> ChannelName {
-    ChannelName::parse(name).expect("a channel name")
+    name.parse().expect("a channel name")
 }
 
-fn one(name: &str) -> Vec<Subscription> {
-    vec![Subscription::parse(name).expect("a subscription")]
-}
-
+/// A hub that takes less time to end than one in production.
 async fn hub() -> Hub {
-    Hub::builder().memory().build().await.expect("a hub in memory opens")
+    let mut settings = Settings::default();
+    settings.shutdown.window = Duration::from_millis(400);
+    Hub::builder().settings(settings).memory().build().await.expect("a hub in memory opens")
 }
 
-/// Reads events until there are `count` of them; returns them with the last id.
-async fn read(stream: &mut EventStream, count: usize) -> (Vec<String>, String) {
-    let mut parser = Parser::new();
+async fn next(stream: &mut EventStream) -> Option<Delivery> {
+    timeout(PATIENCE, stream.next()).await.expect("a delivery comes in time")
+}
+
+/// The texts of the next `count` events; anything else fails the test.
+async fn texts(stream: &mut EventStream, count: usize) -> Vec<String> {
     let mut texts = Vec::new();
     while texts.len() < count {
-        let frame = timeout(PATIENCE, stream.frame())
-            .await
-            .expect("events come")
-            .expect("the stream goes on")
-            .unwrap();
-        let bytes = frame.into_data().expect("a stream has no trailers");
-        parser
-            .feed(&bytes, &mut |item| {
-                if let Item::Event(event) = item {
-                    texts.push(event.data);
-                }
-            })
-            .expect("events are small");
+        match next(stream).await {
+            Some(Delivery::Event(event)) => texts.push(event.data),
+            other => panic!("an event was awaited, not {other:?}"),
+        }
     }
-    (texts, parser.last_event_id().to_owned())
+    texts
 }
 
 #[tokio::test]
 async fn published_events_reach_a_subscriber_in_order() {
     let hub = hub().await;
-    let mut stream = hub.subscribe(one("orders.*"), &StreamOptions::default()).unwrap();
+    let mut stream = hub.subscribe(["orders.*"], Start::Now).unwrap();
     for number in 0..5 {
         hub.publish(Publication::new(channel("orders.1"), number.to_string())).await.unwrap();
     }
-    let (texts, _) = read(&mut stream, 5).await;
-    assert_eq!(texts, ["0", "1", "2", "3", "4"]);
+    assert_eq!(texts(&mut stream, 5).await, ["0", "1", "2", "3", "4"]);
     hub.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_subscriber_that_comes_back_gets_what_it_missed_once() {
     let hub = hub().await;
-    let mut stream = hub.subscribe(one("a"), &StreamOptions::default()).unwrap();
-    hub.publish(Publication::new(channel("a"), "seen")).await.unwrap();
-    let (_, last) = read(&mut stream, 1).await;
+    let mut stream = hub.subscribe(["a"], Start::Now).unwrap();
+    // Both are in one chunk; the id is that of the first, which is all that was taken.
+    for text in ["seen", "not taken"] {
+        hub.publish(Publication::new(channel("a"), text)).await.unwrap();
+    }
+    assert_eq!(texts(&mut stream, 1).await, ["seen"]);
+    let last = stream.last_event_id().to_owned();
     drop(stream);
     hub.publish(Publication::new(channel("a"), "missed").and(channel("b"))).await.unwrap();
-    let options = StreamOptions { start: Start::After(last), ..StreamOptions::default() };
-    let mut stream = hub.subscribe([one("a"), one("b")].concat(), &options).unwrap();
+    let mut stream = hub.subscribe([channel("a"), channel("b")], Start::After(last)).unwrap();
     hub.publish(Publication::new(channel("a"), "live")).await.unwrap();
-    let (texts, _) = read(&mut stream, 2).await;
-    assert_eq!(texts, ["missed", "live"]);
+    assert_eq!(texts(&mut stream, 3).await, ["not taken", "missed", "live"]);
     hub.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_the_hub() {
+async fn a_subscriber_is_told_of_a_gap_and_of_the_end() {
     let hub = hub().await;
-    let stream = hub.subscribe(one("a"), &StreamOptions::default()).unwrap();
-    let reader = tokio::spawn(async move { stream.collect().await.unwrap().to_bytes() });
+    let stream = hub.subscribe(["a"], Start::After("no id".to_owned())).unwrap();
+    // It is a `Stream`, so what others have made for those serves it.
+    let reader = tokio::spawn(stream.collect::<Vec<_>>());
+    tokio::task::yield_now().await;
+    hub.shutdown().await;
+    let told = timeout(PATIENCE, reader).await.unwrap().unwrap();
+    match told.as_slice() {
+        [Delivery::Gap(gap), Delivery::End(end)] => {
+            assert_eq!(gap.reason, GapReason::Malformed);
+            assert_eq!((end.reason, end.reconnect), (EndReason::Shutdown, true));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn names_outside_the_grammar_are_refused_with_their_code() {
+    let hub = hub().await;
+    let code = |name: &str| hub.subscribe([name], Start::Now).unwrap_err().code();
+    assert_eq!(code("a..b"), Code::BadChannel);
+    assert_eq!(code("$all"), Code::ReservedChannel);
+    let none: [Subscription; 0] = [];
+    assert!(hub.subscribe(none, Start::Now).is_err(), "a stream of nothing is a mistake");
+    hub.shutdown().await;
+}
+
+#[tokio::test]
+async fn history_is_read_in_pages() {
+    let hub = hub().await;
+    for number in 0..3 {
+        hub.publish(Publication::new(channel("a"), number.to_string()).and(channel("b"))).await.unwrap();
+    }
+    let mut request = HistoryRequest::new(channel("a")).limit(2);
+    let mut texts = Vec::new();
+    loop {
+        let page = hub.history(request.clone()).await.unwrap();
+        texts.push(page.events.iter().map(|event| event.data.clone()).collect::<Vec<_>>().join(" "));
+        assert!(page.events.iter().all(|event| event.channels == ["a", "b"]), "{page:?}");
+        let Some(next) = page.next else { break };
+        request = request.after(next);
+    }
+    assert_eq!(texts, ["0 1", "2"]);
+    let page = hub.history(HistoryRequest::new(channel("a")).last(1)).await.unwrap();
+    assert_eq!(page.events[0].data, "2");
+    let until = hub.history(HistoryRequest::new(channel("a")).limit(1)).await.unwrap().events[0].id.parse();
+    let page = hub.history(HistoryRequest::new(channel("a")).until(until.unwrap())).await.unwrap();
+    assert_eq!(page.events.iter().map(|event| event.data.as_str()).collect::<Vec<_>>(), ["0"]);
+    for limit in [0, HistoryRequest::LIMIT_MAX + 1] {
+        let refused = hub.history(HistoryRequest::new(channel("a")).limit(limit)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::BadQuery);
+    }
+    hub.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_body_ends_with_the_hub() {
+    let hub = hub().await;
+    let body = hub.body(["a"], &StreamOptions::default()).unwrap();
+    let reader = tokio::spawn(async move { body.collect().await.unwrap().to_bytes() });
     hub.shutdown().await;
     let all = timeout(PATIENCE, reader).await.unwrap().unwrap();
     let text = std::str::from_utf8(&all).unwrap();
@@ -95,14 +144,14 @@ async fn a_stream_ends_with_the_hub() {
         "{text}"
     );
     let refused = hub.publish(Publication::new(channel("a"), "late")).await.unwrap_err();
-    assert_eq!(refused.code(), tidings::Code::NotStored);
+    assert_eq!(refused.code(), Code::NotStored);
 }
 
 #[tokio::test]
 async fn every_shutdown_waits_for_the_same_end() {
     let hub = hub().await;
     // A stream that nobody reads: the hub waits for it until the window is over.
-    let _stream = hub.subscribe(one("a"), &StreamOptions::default()).unwrap();
+    let _stream = hub.subscribe(["a"], Start::Now).unwrap();
     let first = tokio::spawn({
         let hub = hub.clone();
         async move { hub.shutdown().await }
@@ -121,10 +170,22 @@ async fn every_shutdown_waits_for_the_same_end() {
 #[tokio::test]
 async fn a_shutdown_whose_call_is_dropped_goes_on() {
     let hub = hub().await;
-    let _stream = hub.subscribe(one("a"), &StreamOptions::default()).unwrap();
+    let _stream = hub.subscribe(["a"], Start::Now).unwrap();
     assert!(hub.shutdown().now_or_never().is_none(), "a stream is open");
     assert!(hub.readiness().is_err());
     timeout(PATIENCE, hub.closed()).await.unwrap().unwrap();
+}
+
+/// Asks for `path` and reads until the server closes.
+async fn answer_of(address: std::net::SocketAddr, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).await.expect("the service listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("the service reads");
+    let mut answer = String::new();
+    let read =
+        timeout(PATIENCE, socket.read_to_string(&mut answer)).await.expect("the service closes in time");
+    read.expect("the answer is text");
+    answer
 }
 
 #[tokio::test]
@@ -133,15 +194,63 @@ async fn routes_live_beside_those_of_a_service() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let service = Router::new().route("/own", get(|| async { "mine" })).merge(hub.router());
+    let service = service.nest("/live", hub.router());
     let served = tokio::spawn(tidings::serve_with(hub.clone(), service, vec![listener]));
-    for (path, expected) in [("/own", "mine"), ("/api/v1/channels", "{\"channels\":[]}")] {
-        let mut socket = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+    hub.publish(Publication::new(channel("a"), "kept")).await.unwrap();
+    for (path, expected) in [
+        ("/own", "mine"),
+        ("/api/v1/channels", "{\"channels\":[]}"),
+        ("/live/api/v1/channels/a/events", "\"data\":\"kept\""),
+    ] {
+        let answer = answer_of(address, path).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains(expected), "{answer}");
     }
     hub.shutdown().await;
     timeout(PATIENCE, served).await.unwrap().unwrap().unwrap();
+}
+
+/// A handler that decides by itself who may read, and answers with a stream or with the hub's error.
+async fn own_stream(State(hub): State<Hub>) -> Result<EventBody, tidings::Error> {
+    hub.body(["own"], &StreamOptions { start: Start::WholeHistory, ..StreamOptions::default() })
+}
+
+async fn own_refusal(State(hub): State<Hub>) -> Result<EventBody, tidings::Error> {
+    hub.body(["a..b"], &StreamOptions::default())
+}
+
+#[tokio::test]
+async fn a_service_on_axum_answers_with_streams_and_errors_and_shuts_down_gracefully() {
+    let hub = hub().await;
+    hub.publish(Publication::new(channel("own"), "kept")).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let routes = Router::new().route("/stream", get(own_stream)).route("/refusal", get(own_refusal));
+    let service = routes.with_state(hub.clone()).merge(hub.router());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let ending = hub.clone();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+        let _ = stopped.await;
+        ending.shutdown().await;
+    });
+    let served = tokio::spawn(async move { serving.await });
+
+    let refusal = answer_of(address, "/refusal").await;
+    assert!(refusal.starts_with("HTTP/1.1 400"), "{refusal}");
+    assert!(refusal.contains("application/problem+json") && refusal.contains("bad_channel"), "{refusal}");
+
+    let streams = ["/stream", "/api/v1/events/own?history=all"].map(|path| {
+        let path = path.to_owned();
+        tokio::spawn(async move { answer_of(address, &path).await })
+    });
+    while hub.channels().iter().map(|(_, connections)| connections).sum::<usize>() < streams.len() {
+        tokio::task::yield_now().await;
+    }
+    stop.send(()).unwrap();
+    for stream in streams {
+        let stream = timeout(PATIENCE, stream).await.unwrap().unwrap();
+        assert!(stream.to_lowercase().contains("content-type: text/event-stream"), "{stream}");
+        assert!(stream.contains("data: kept") && stream.contains("event: tidings.end"), "{stream}");
+    }
+    timeout(PATIENCE, served).await.unwrap().unwrap().unwrap();
+    assert_eq!(hub.closed().now_or_never(), Some(Ok(())));
 }

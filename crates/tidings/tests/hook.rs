@@ -11,11 +11,9 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::BodyExt;
 use tidings::{
-    Action, Hook, HookError, Hub, Publication, Question, StreamOptions,
+    Action, ChannelName, Delivery, Hook, HookError, Hub, Publication, Question, Start,
     config::{AuthSettings, Durability, Settings},
-    protocol::{ChannelName, Subscription},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -101,10 +99,9 @@ async fn closure_is_asked_about_others_and_not_about_the_process_itself() {
         async move { Ok::<_, HookError>(question.channel.starts_with("open")) }
     })
     .await;
-    let mut own =
-        served.hub.subscribe([Subscription::parse("closed").unwrap()], &StreamOptions::default()).unwrap();
+    let mut own = served.hub.subscribe(["closed"], Start::Now).unwrap();
     served.hub.publish(Publication::new(channel("closed"), "x")).await.unwrap();
-    timeout(PATIENCE, own.frame()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(timeout(PATIENCE, own.next()).await, Ok(Some(Delivery::Event(_)))));
     assert_eq!(*asked.lock().unwrap(), []);
     let question = |channel: &str, is_pattern| Question {
         principal: None,

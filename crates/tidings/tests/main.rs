@@ -3,5 +3,6 @@
 mod contention;
 mod embedded;
 mod hook;
+mod manual;
 mod send;
 mod tls;

@@ -3,27 +3,40 @@
 use std::net::TcpListener;
 
 use axum::Router;
-use tidings::{EventStream, Hub, HubBuilder, Publication, config::Settings};
+use tidings::{
+    Error, EventBody, EventStream, HistoryRequest, Hub, HubBuilder, Publication, Published, config::Settings,
+};
 
 const fn send<T: Send>() {}
 const fn shared<T: Send + Sync>() {}
 
 const _: () = {
     shared::<Hub>();
+    shared::<Error>();
+    shared::<Published>();
+    shared::<Settings>();
     send::<HubBuilder>();
     send::<EventStream>();
+    send::<EventBody>();
 };
 
 fn sent<T: Send>(_: T) {}
 
 /// Names every public `async fn`; it is compiled and never called.
 #[expect(dead_code)]
-fn futures_are_send(hub: &Hub, publication: Publication, settings: Settings, listeners: Vec<TcpListener>) {
+fn futures_are_send(
+    hub: &Hub,
+    publication: Publication,
+    request: HistoryRequest,
+    events: &mut EventStream,
+    listeners: Vec<TcpListener>,
+) {
     sent(Hub::builder().build());
     sent(hub.publish(publication));
+    sent(hub.history(request));
+    sent(events.next());
     sent(hub.shutdown());
     sent(hub.closed());
-    sent(hub.reload(settings));
     sent(tidings::serve_with(hub.clone(), Router::new(), Vec::new()));
     sent(tidings::serve(hub.clone(), listeners));
 }

@@ -349,7 +349,7 @@ async fn files_that_cannot_be_used_are_named_with_the_reason_and_nothing_of_what
         let named = if setting.ends_with("cert_file") { &cert } else { &key };
         let named = format!("{named:?}");
         let built = Hub::builder().settings(settings(&cert, &key)).build().await;
-        let error = built.err().expect("it is refused").to_string();
+        let error = built.expect_err("it is refused").to_string();
         for part in [setting, reason, &named] {
             assert!(error.contains(part), "{part:?} is not in {error}");
         }

@@ -17,12 +17,9 @@ use crate::{
     auth::Reading,
     connection::Start,
     error::{Code, Error},
-    hub::Hub,
+    hub::{HistoryRequest, Hub},
     log::history::Wanted,
 };
-
-const LIMIT_DEFAULT: usize = 100;
-const LIMIT_MAX: usize = 1000;
 
 /// Lists channels and patterns with connections.
 pub(super) async fn list(State(hub): State<Hub>, admitted: Admitted) -> Result<Json<ChannelList>, Refusal> {
@@ -46,7 +43,7 @@ pub(super) async fn history(
     let wanted = wanted(&query)?;
     let permit =
         hub.gate().subscribe(&caller, vec![Subscription::Channel(channel)], Reading::History).await?;
-    Ok(Json(hub.history(&permit, wanted).await?))
+    Ok(Json(hub.history_permitted(&permit, wanted).await?))
 }
 
 fn wanted(query: &Query) -> Result<Wanted, Error> {
@@ -65,7 +62,7 @@ fn wanted(query: &Query) -> Result<Wanted, Error> {
     Ok(Wanted {
         start: query.one("after")?.map_or(Start::WholeHistory, |after| Start::After(after.to_owned())),
         until: until.transpose()?,
-        limit: last.or(limit).unwrap_or(LIMIT_DEFAULT),
+        limit: last.or(limit).unwrap_or(HistoryRequest::LIMIT_DEFAULT),
         is_newest: last.is_some(),
     })
 }
@@ -74,8 +71,10 @@ fn wanted(query: &Query) -> Result<Wanted, Error> {
 fn number(query: &Query, name: &str) -> Result<Option<usize>, Error> {
     let Some(text) = query.one(name)? else { return Ok(None) };
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number| is_number && (1..=LIMIT_MAX).contains(number));
+    let number =
+        text.parse().ok().filter(|number| is_number && (1..=HistoryRequest::LIMIT_MAX).contains(number));
     number.map(Some).ok_or_else(|| {
-        Error::new(Code::BadQuery, format!("{name} {text:?} is not a whole number from 1 to {LIMIT_MAX}"))
+        let bound = HistoryRequest::LIMIT_MAX;
+        Error::new(Code::BadQuery, format!("{name} {text:?} is not a whole number from 1 to {bound}"))
     })
 }

@@ -60,6 +60,14 @@ fn status(code: Code) -> (StatusCode, &'static str) {
     }
 }
 
+/// A handler of your own may return the hub's errors: they are answered as the hub's routes answer them, with the status of
+/// their code and a problem document.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        Refusal(self).into_response()
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self(error) = self;

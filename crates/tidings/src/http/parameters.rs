@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
-use tidings_protocol::{ChannelName, NameError, Subscription};
+use tidings_protocol::{ChannelName, Subscription};
 
 use crate::error::{Code, Error};
 
@@ -101,7 +101,7 @@ pub(super) fn decoded(path: &str) -> Result<Cow<'_, str>, Error> {
 /// # Errors
 /// 400 outside the grammar, 403 for names of the hub's own.
 pub(super) fn subscription(text: &str) -> Result<Subscription, Error> {
-    Subscription::parse(text).map_err(|error| bad_name(&error))
+    Ok(Subscription::parse(text)?)
 }
 
 /// Channels and patterns to read. Of several, a fault names the first bad one.
@@ -122,10 +122,5 @@ pub(super) fn subscriptions<'a>(texts: impl Iterator<Item = &'a str>) -> Result<
 /// # Errors
 /// 400 outside the grammar, 403 for names of the hub's own.
 pub(super) fn channel(text: &str) -> Result<ChannelName, Error> {
-    ChannelName::parse(text).map_err(|error| bad_name(&error))
-}
-
-fn bad_name(error: &NameError) -> Error {
-    let code = if error.is_reserved() { Code::ReservedChannel } else { Code::BadChannel };
-    Error::new(code, error.to_string())
+    Ok(ChannelName::parse(text)?)
 }

@@ -21,10 +21,13 @@ use super::{
 };
 use crate::{
     auth::{Caller, Reading, SubscribePermit},
-    connection::{PositionStyle, Start, StreamOptions},
+    connection::{ConnectionId, PositionStyle, Start, StreamOptions},
     error::{Code, Error},
     hub::Hub,
-    transport::direct::{Elsewhere, Handover},
+    transport::{
+        direct::{Elsewhere, Handover},
+        hyper::EventBody,
+    },
 };
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -98,18 +101,26 @@ fn stream(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let opened = hub.open(permit, &options()?, remote.place, remote.is_direct)?;
-    let id = opened.connection.seat().id().to_string();
-    let mut response = if remote.is_direct {
-        let mut response = response(Body::new(Elsewhere));
-        response.extensions_mut().insert(Handover::new(opened));
-        response
-    } else {
-        response(Body::new(hub.stream(opened, remote.pressure)))
-    };
-    response
-        .headers_mut()
-        .insert("tidings-connection", HeaderValue::try_from(id).expect("hexadecimal digits"));
+    if !remote.is_direct {
+        return Ok(hub.stream(opened, remote.pressure).into_response());
+    }
+    let mut response = named(response(Body::new(Elsewhere)), opened.connection.seat().id());
+    response.extensions_mut().insert(Handover::new(opened));
     Ok(response)
+}
+
+impl IntoResponse for EventBody {
+    fn into_response(self) -> Response {
+        let id = self.connection_id();
+        named(response(Body::new(self)), id)
+    }
+}
+
+/// Tells the client the name of its connection.
+fn named(mut response: Response, id: ConnectionId) -> Response {
+    let id = HeaderValue::try_from(id.to_string()).expect("hexadecimal digits");
+    response.headers_mut().insert("tidings-connection", id);
+    response
 }
 
 fn response(body: Body) -> Response {

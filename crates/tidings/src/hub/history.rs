@@ -7,8 +7,67 @@ use tidings_protocol::{
 
 use crate::{
     auth::SubscribePermit,
+    connection::Start,
+    error::{Code, Error},
     log::{Log, entry::Millis, history::Wanted},
 };
+
+/// Which stored events of a channel to read: by default the oldest 100.
+#[derive(Debug, Clone)]
+#[must_use = "`Hub::history` reads what a request asks for"]
+pub struct HistoryRequest {
+    pub(super) channel: ChannelName,
+    wanted: Wanted,
+}
+
+impl HistoryRequest {
+    /// Events of a request that names no limit.
+    pub const LIMIT_DEFAULT: usize = 100;
+
+    /// The most events of one request.
+    pub const LIMIT_MAX: usize = 1000;
+
+    /// Asks for the oldest events that the channel has.
+    pub fn new(channel: ChannelName) -> Self {
+        let wanted =
+            Wanted { start: Start::WholeHistory, until: None, limit: Self::LIMIT_DEFAULT, is_newest: false };
+        Self { channel, wanted }
+    }
+
+    /// Only events after the one with this id, or after the page whose `next` it is. Default: from the oldest on.
+    pub fn after(mut self, id: impl Into<String>) -> Self {
+        self.wanted.start = Start::After(id.into());
+        self
+    }
+
+    /// Nothing after the event with this id. Default: up to the newest.
+    pub fn until(mut self, id: EventId) -> Self {
+        self.wanted.until = Some(id);
+        self
+    }
+
+    /// At most so many events, from 1 to [`HistoryRequest::LIMIT_MAX`]; of more than that the oldest. Default: 100.
+    pub fn limit(mut self, events: usize) -> Self {
+        (self.wanted.limit, self.wanted.is_newest) = (events, false);
+        self
+    }
+
+    /// As [`HistoryRequest::limit`], whose place it takes; of more than that the newest.
+    pub fn last(mut self, events: usize) -> Self {
+        (self.wanted.limit, self.wanted.is_newest) = (events, true);
+        self
+    }
+
+    /// Holds the limit against its bounds.
+    pub(super) fn wanted(self) -> Result<Wanted, Error> {
+        let (limit, bound) = (self.wanted.limit, Self::LIMIT_MAX);
+        if !(1..=bound).contains(&limit) {
+            let detail = format!("limit is {limit}; it may be 1 to {bound}; read further pages by `after`");
+            return Err(Error::new(Code::BadQuery, detail));
+        }
+        Ok(self.wanted)
+    }
+}
 
 /// Reads a page; it may read the disk.
 pub(super) fn read(log: &Log, permit: &SubscribePermit, wanted: &Wanted) -> HistoryPage {

@@ -10,9 +10,11 @@ use super::{Log, State, checkpoint::Lost, entry::Millis, index::Row, page::wants
 const GAP_CHANNELS_MAX: usize = 256;
 
 /// Where a client asks to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Start {
     /// With what is published from now on.
+    #[default]
     Now,
     /// After the event with this id, as the client sent it.
     After(String),

@@ -60,6 +60,22 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Serves a hub on listening sockets until [`Hub::shutdown`] was called and every connection is gone.
 ///
+/// ```
+/// # async fn stopped() {}
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let hub = tidings::Hub::builder().memory().build().await?;
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let ending = hub.clone();
+/// tokio::spawn(async move {
+///     stopped().await;
+///     ending.shutdown().await;
+/// });
+/// tidings::serve(hub, vec![listener]).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// With `server.tls` all of them speak TLS, with HTTP/2 and HTTP/1.1; see [`Hub::reload`] for new certificates.
 ///
 /// # Errors

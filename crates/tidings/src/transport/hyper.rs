@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     future::Future,
     pin::Pin,
     sync::{Arc, OnceLock},
@@ -31,8 +32,11 @@ const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// Stretches of the log that one poll may pass over without finding anything to send.
 const TURNS_MAX: usize = 16;
 
-/// A stream of events. Dropping it closes the connection.
-pub struct EventStream {
+/// A stream of events as an HTTP body, and as an answer of an axum handler. Dropping it closes the connection.
+///
+/// [`Hub::body`](crate::Hub::body) opens one.
+#[must_use = "a body is sent by the server that a handler returns it to"]
+pub struct EventBody {
     connection: Connection,
     metrics: Arc<Metrics>,
     pressure: Option<Arc<Pressure>>,
@@ -59,7 +63,7 @@ enum State {
     Ended,
 }
 
-impl EventStream {
+impl EventBody {
     pub(crate) fn new(
         Opened { connection, times }: Opened,
         metrics: Arc<Metrics>,
@@ -281,7 +285,13 @@ pub(crate) async fn watched(work: impl Future, write_timeout: Duration) {
     }
 }
 
-impl Body for EventStream {
+impl fmt::Debug for EventBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventBody").field("connection_id", &self.connection_id()).finish_non_exhaustive()
+    }
+}
+
+impl Body for EventBody {
     type Data = Bytes;
     type Error = Infallible;
 

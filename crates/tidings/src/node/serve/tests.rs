@@ -8,7 +8,6 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use tidings_protocol::Subscription;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -86,7 +85,7 @@ async fn a_connection_over_tls_that_comes_during_shutdown_is_answered() {
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn(serve(hub.clone(), vec![listener]));
     // It is not read, so the hub waits for it.
-    let stream = hub.subscribe([Subscription::parse("a").unwrap()], &StreamOptions::default()).unwrap();
+    let stream = hub.body(["a"], &StreamOptions::default()).unwrap();
     let ended = tokio::spawn({
         let hub = hub.clone();
         async move { hub.shutdown().await }

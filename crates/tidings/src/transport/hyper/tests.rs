@@ -49,7 +49,7 @@ impl Desk {
         asked: &[&str],
         options: &StreamOptions,
         pressure: Option<Arc<Pressure>>,
-    ) -> EventStream {
+    ) -> EventBody {
         let subscriptions: Arc<[Subscription]> = subscriptions(asked);
         let seat = Seat::new(
             ConnectionId(self.seats.count() as u128),
@@ -58,10 +58,10 @@ impl Desk {
         );
         let slot = Connections::up_to(100).take(Claimant::default()).unwrap();
         let connection = self.seats.attach(&self.log, &self.metrics, slot, seat, options);
-        EventStream::new(Opened { connection, times: self.times }, self.metrics.clone(), pressure)
+        EventBody::new(Opened { connection, times: self.times }, self.metrics.clone(), pressure)
     }
 
-    fn open(&self, asked: &[&str]) -> EventStream {
+    fn open(&self, asked: &[&str]) -> EventBody {
         self.open_with(asked, &StreamOptions::default(), None)
     }
 
@@ -76,7 +76,7 @@ impl Desk {
     }
 }
 
-async fn next(stream: &mut EventStream) -> Option<String> {
+async fn next(stream: &mut EventBody) -> Option<String> {
     let frame = stream.frame().await?.unwrap();
     Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
 }
@@ -92,7 +92,7 @@ impl Wake for Bell {
 }
 
 /// Polls until the stream neither has a chunk nor asks to be polled again.
-fn settle(stream: &mut EventStream, bell: &Arc<Bell>) -> Vec<Bytes> {
+fn settle(stream: &mut EventBody, bell: &Arc<Bell>) -> Vec<Bytes> {
     let waker = Waker::from(bell.clone());
     let mut context = Context::from_waker(&waker);
     let mut chunks = Vec::new();
@@ -169,7 +169,7 @@ async fn the_position_is_renewed_though_only_events_without_an_id_flow() {
 }
 
 /// What is at hand without waiting.
-fn at_hand(stream: &mut EventStream) -> Option<String> {
+fn at_hand(stream: &mut EventBody) -> Option<String> {
     let waker = Waker::noop();
     match stream.poll_chunk(&mut Context::from_waker(waker)) {
         Poll::Ready(Some(chunk)) => Some(String::from_utf8(chunk.to_vec()).unwrap()),
