@@ -35,9 +35,9 @@
 //! # }
 //! ```
 //!
-//! - A [`Publish`] with an idempotency key is tried again by itself; see [`Publish::send`] for what an error means.
-//! - A [`Subscription`] resumes by itself, is cancel safe, and is a [`Stream`](futures_core::Stream), too. Keep
-//!   [`Event::id`] where what you made of the event is kept, and hand it to [`Subscribe::last_event_id`] after a restart.
+//! - A [`Publish`] with an idempotency key is retried; [`Publish::send`] tells the meaning of its errors.
+//! - A [`Subscription`] resumes after a broken connection, is cancel safe, and is a [`Stream`](futures_core::Stream). Store [`Event::id`]
+//!   with the result of the event, and pass it to [`Subscribe::last_event_id`] after a restart.
 //! - Every [`Error`] has a [kind](Error::kind) to branch on, and the [code](Error::code) that the hub gave.
 
 #![warn(missing_debug_implementations)]

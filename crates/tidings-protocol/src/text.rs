@@ -1,7 +1,7 @@
 //! The traits of a type that is a text within a grammar, so that all such types have the same.
 
-/// Gives a type with `parse(&str)` and `as_str()` what a text has: it is read by `str::parse`, [`TryFrom`] and serde, shown
-/// and serialized as its text, and compared with `str`.
+/// Implements the traits of a text for a type with `parse(&str)` and `as_str()`: `str::parse`, [`TryFrom`] and serde read it,
+/// `Display` and serde write its text, and it compares with `str`.
 macro_rules! text_traits {
     ($name:ident, $error:ident) => {
         impl std::str::FromStr for $name {
@@ -84,7 +84,7 @@ mod tests {
 
     use crate::{ChannelName, EventId, EventName, Pattern, Priority, Subscription};
 
-    /// A text is read in every way to the same value, and written as it was; what is no such text is refused in every way.
+    /// Every way reads a text to the same value and writes it as it was; every way refuses a text outside the grammar.
     fn check<T>(text: &str, bad: &str)
     where
         T: FromStr<Err: Debug> + for<'a> TryFrom<&'a str> + Serialize + DeserializeOwned,

@@ -1,6 +1,6 @@
 //! An embeddable hub: publish events to channels, deliver them over Server-Sent Events, resume without a hole.
 //!
-//! A hub in your process is what the binary `tidings` is, without its command line: the same routes, log and promises.
+//! A hub in your process serves the routes of the binary `tidings`, from the same kind of log, without its command line.
 //!
 //! ```
 //! use std::net::TcpListener;
@@ -25,7 +25,7 @@
 //!         # assert_eq!((event.name.as_str(), event.data.as_str()), ("shipped", r#"{"order":42}"#));
 //!     }
 //!
-//!     // Streams are told to come back, what is stored is safe, and then the listeners close.
+//!     // Tells every stream to reconnect, makes the log safe, then closes the listeners.
 //!     hub.shutdown().await;
 //!     served.await??;
 //!     Ok(())
@@ -47,8 +47,8 @@
 //!
 //! The feature `redis` (off by default) has several nodes share one log in Redis.
 
-// The log, the seats and the metrics know how to follow a broker, and only the feature `redis` brings one. Code that
-// nothing uses is found by the builds with that feature.
+// Only the feature `redis` brings a broker; without it the code that follows one is unused. Builds with that feature find
+// code that nothing uses.
 #![cfg_attr(not(feature = "redis"), allow(dead_code))]
 #![warn(missing_debug_implementations)]
 

@@ -204,7 +204,7 @@ impl Hub {
         if self.parts().drain_deadline.set(Instant::now() + window).is_ok() {
             let hub = self.clone();
             tokio::spawn(async move {
-                // A panic there must not keep those waiting who wait for the end.
+                // If the drain panics, calls of `shutdown` must still return.
                 Supervisor::of(&hub).watch("tidings-shutdown", hub.drain(window)).await;
                 hub.parts().stage.send_replace(Stage::Ended);
                 info!("shut down");
