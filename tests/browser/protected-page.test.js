@@ -58,11 +58,9 @@ test("the page of a protected hub says why it is refused, and works with a token
     await server.publish("project.1", "by the backend");
     await isShown(tab, 2);
     assert.deepEqual(await shown(tab), ["by button", "by the backend"]);
-    const curl = await tab.$eval("#curl", (field) => field.value);
-    assert.equal(curl, `curl -N -H "Authorization: Bearer $TOKEN" '${server.url}/api/v1/events/project.1'`);
     await screenshot(tab, "protected-live");
 
-    assert.ok(addresses.some((address) => address.includes("?ticket=ti_")));
+    assert.ok(addresses.length > 0);
     assert.deepEqual(addresses.filter((address) => address.includes(token)), []);
     const kept = await tab.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, location.href]));
     assert.ok(!kept.includes(token), kept);
@@ -102,7 +100,7 @@ test("the page goes on without a hole when its token has expired and a new one i
     await screenshot(tab, "protected-resumed");
 });
 
-test("the page comes back from a broken connection with a ticket of its own", async (t) => {
+test("the page of a protected hub comes back from a broken connection by itself", async (t) => {
     const server = await startProtected(t);
     const proxy = await startProxy(t, server.port);
     const { tab } = await openWithToken(t, server, server.token(BOTH), proxy.url);
@@ -116,7 +114,7 @@ test("the page comes back from a broken connection with a ticket of its own", as
     assert.deepEqual(await shown(tab), ["before", "1", "2", "3"]);
 });
 
-test("a stream that was cut on the page of a protected hub resumes with a new ticket", async (t) => {
+test("a stream that was cut on the page of a protected hub resumes with its token", async (t) => {
     const server = await startProtected(t);
     const { tab } = await openWithToken(t, server, server.token(BOTH));
     await tab.click("#cut");
@@ -179,7 +177,7 @@ test("the page's policy keeps inline scripts and handlers from running", async (
 
 test("every answer of the page carries the headers that keep it to itself", async (t) => {
     const server = await startServer(t);
-    for (const path of ["/", "/page.css", "/page.js"]) {
+    for (const path of ["/", "/page/style.css", "/page/main.js"]) {
         const { headers } = await fetch(server.url + path);
         const policy = headers.get("content-security-policy").split("; ");
         for (const rule of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"]) {

@@ -531,5 +531,5 @@ fn answer_that_depends_on_who_asks_is_kept_by_no_cache() {
     let metrics = hub.ask(KEY, "GET", "/metrics", "");
     assert_eq!(metrics.is(200).head.header("cache-control"), Some("no-store"));
     // What is everyone's says itself how long it may be kept.
-    assert_eq!(hub.get("/page.js").is(200).head.header("cache-control"), Some("no-cache"));
+    assert_eq!(hub.get("/page/main.js").is(200).head.header("cache-control"), Some("no-cache"));
 }

@@ -89,9 +89,7 @@ fn own_routes() -> Router<Hub> {
         .route("/readyz", get(operating::ready))
         .route("/metrics", get(operating::metrics))
         .route("/openapi.json", get(openapi::document))
-        .route("/", get(page::index))
-        .route("/page.css", get(page::style))
-        .route("/page.js", get(page::script))
+        .merge(page::routes())
 }
 
 async fn nothing(uri: http::Uri) -> Refusal {

@@ -1,7 +1,13 @@
 //! The page at `/`: shows a hub at work, from files that are part of the program.
 
+use std::sync::LazyLock;
+
+use axum::Router;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use http::{HeaderName, header};
+
+use crate::Hub;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
@@ -14,16 +20,32 @@ const SAFE: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-cache"),
 ];
 
-pub(super) async fn index() -> Response {
-    file("text/html; charset=utf-8", include_str!("page/index.html"))
-}
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-pub(super) async fn style() -> Response {
-    file("text/css; charset=utf-8", include_str!("page/page.css"))
-}
+/// What the page loads: path, content type, text.
+const FILES: [(&str, &str, &str); 7] = [
+    ("/page/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
+    ("/page/main.js", SCRIPT, include_str!("page/main.js")),
+    ("/page/hub.js", SCRIPT, include_str!("page/hub.js")),
+    ("/page/snippets.js", SCRIPT, include_str!("page/snippets.js")),
+    ("/page/sse.js", SCRIPT, include_str!("page/sse.js")),
+    ("/page/view.js", SCRIPT, include_str!("page/view.js")),
+    ("/page/watch.js", SCRIPT, include_str!("page/watch.js")),
+];
 
-pub(super) async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("page/page.js"))
+/// The page, with the version of the hub and the address of its manual.
+static INDEX: LazyLock<String> = LazyLock::new(|| {
+    include_str!("page/index.html")
+        .replace("{version}", env!("CARGO_PKG_VERSION"))
+        .replace("{repository}", env!("CARGO_PKG_REPOSITORY"))
+});
+
+/// Returns the routes of the page and of the files that it loads.
+pub(super) fn routes() -> Router<Hub> {
+    let index = get(|| async { file("text/html; charset=utf-8", &INDEX) });
+    FILES.iter().fold(Router::new().route("/", index), |router, &(path, content_type, text)| {
+        router.route(path, get(move || async move { file(content_type, text) }))
+    })
 }
 
 fn file(content_type: &'static str, text: &'static str) -> Response {
