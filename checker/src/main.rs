@@ -18,7 +18,7 @@ mod server;
 mod subscriber;
 mod truth;
 
-use nodes::{Extra, NodesPhase};
+use nodes::{DirectoryPhase, DirectoryTrouble, Extra, NodesPhase};
 use phase::Phase;
 use report::Report;
 use truth::Gaps;
@@ -36,6 +36,9 @@ struct Arguments {
     /// Drives three nodes over one Redis with a replica, instead of one server.
     #[arg(long)]
     redis: bool,
+    /// Runs the phase `directory` alone, with these troubles; all of them where none is named.
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 0.., conflicts_with = "redis")]
+    directory: Option<Vec<DirectoryTrouble>>,
     /// Faults besides those that always come, with `--redis`.
     #[arg(long, value_enum, requires = "redis", value_delimiter = ',')]
     with: Vec<Extra>,
@@ -113,14 +116,27 @@ async fn run(arguments: &Arguments, seed: u64, server: &Path, directory: &Path) 
         }
         return report;
     }
-    for phase in phases(arguments, seed) {
+    let (phases, of_directory) = phases(arguments, seed);
+    for phase in phases {
         report.phases.push(phase.run(server, &directory.join(phase.name), show).await);
+    }
+    if let Some(phase) = of_directory {
+        report.phases.push(phase.run(server, &directory.join(phase.name)).await);
     }
     report
 }
 
-/// Returns the phases to run: one per durability, and a short one with little retention.
-fn phases(arguments: &Arguments, seed: u64) -> Vec<Phase> {
+/// Returns the phases to run: one per durability, a short one with little retention, and one where the durability changes
+/// unless a single one is to be checked.
+fn phases(arguments: &Arguments, seed: u64) -> (Vec<Phase>, Option<DirectoryPhase>) {
+    let of_directory = |time, troubles: &[DirectoryTrouble]| {
+        let troubles = if troubles.is_empty() { &DirectoryTrouble::ALL } else { troubles };
+        DirectoryPhase { name: "directory", time, seed, troubles: troubles.to_vec() }
+    };
+    let time = Duration::from_secs(arguments.seconds);
+    if let Some(troubles) = &arguments.directory {
+        return (Vec::new(), Some(of_directory(time, troubles)));
+    }
     let all = [
         (Durability::Interval, "interval", Gaps::Never),
         (Durability::Fsync, "fsync", Gaps::Never),
@@ -129,8 +145,9 @@ fn phases(arguments: &Arguments, seed: u64) -> Vec<Phase> {
     let is_chosen =
         |durability| arguments.durability == Durability::All || arguments.durability == durability;
     let chosen: Vec<_> = all.into_iter().filter(|(durability, ..)| is_chosen(*durability)).collect();
-    // The phase that trims is half as long as another.
-    let unit = Duration::from_secs(arguments.seconds) / (2 * u32::try_from(chosen.len()).unwrap_or(1) + 1);
+    // The phase that trims is half as long as another, and so is that of the directory.
+    let is_all = arguments.durability == Durability::All;
+    let unit = time / (2 * u32::try_from(chosen.len()).unwrap_or(1) + 1 + u32::from(is_all));
     let phase = |name, durability, gaps, units: u32, has_restarts| Phase {
         name,
         durability,
@@ -147,5 +164,5 @@ fn phases(arguments: &Arguments, seed: u64) -> Vec<Phase> {
     // In memory a restart loses all, which would hide what trimming does.
     let (durability, has_restarts) = (chosen[0].1, chosen[0].0 != Durability::Memory);
     phases.push(phase("retention", durability, gaps, 1, has_restarts));
-    phases
+    (phases, is_all.then(|| of_directory(unit, &[])))
 }

@@ -1,4 +1,5 @@
-//! Three nodes over one Redis with a replica: everything that the nodes and Redis are made to suffer, and the count.
+//! Three nodes over one Redis with a replica: everything that the nodes and Redis are made to suffer, and the count. In
+//! `directory` one node without Redis, whose directory suffers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,15 +7,15 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tidings_protocol::Subscription;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::report::{Fault, FaultKind, Figures, PhaseReport, get};
 use crate::server::Server;
 
+mod clients;
 mod compare;
+mod directory;
+mod disk;
 mod gate;
 mod history;
 mod ledger;
@@ -24,11 +25,12 @@ mod reader;
 mod redis;
 mod trouble;
 
+use clients::{Clients, Crowd};
 use compare::Truth;
+pub(crate) use directory::{DirectoryPhase, Trouble as DirectoryTrouble};
+pub(crate) use disk::Disk;
 use gate::Gate;
 use ledger::Ledger;
-use publisher::Publisher;
-use reader::{Closing, Options, Reader, Record};
 use redis::Redis;
 pub(crate) use trouble::Extra;
 use trouble::{BLIND, Diary, NodeTrouble, Nodes, RedisTrouble, Site};
@@ -37,6 +39,8 @@ const NODES: usize = 3;
 const PUBLISHERS: u32 = 4;
 const READERS: usize = 24;
 const CHANNELS: usize = 6;
+/// Characters that pad an event, at most.
+const PAD_MAX: usize = 160;
 /// How long readers may take for the rest once there is no more trouble.
 const CLOSING_DEADLINE: Duration = Duration::from_secs(40);
 /// Phases shorter than this need not have met every kind of trouble.
@@ -54,14 +58,6 @@ pub(crate) struct NodesPhase {
     pub(crate) with: Vec<Extra>,
 }
 
-/// Those who publish and read, and what ends them.
-struct Clients {
-    publishers: JoinSet<Vec<Fault>>,
-    stop: watch::Sender<bool>,
-    readers: JoinSet<(Vec<Record>, Vec<Fault>)>,
-    closing: watch::Sender<Option<Closing>>,
-}
-
 impl NodesPhase {
     /// Runs the phase in a directory of its own.
     pub(crate) async fn run(&self, binary: &Path, directory: &Path) -> PhaseReport {
@@ -72,8 +68,7 @@ impl NodesPhase {
             .chain(&RedisTrouble::ALL.map(RedisTrouble::as_str))
             .chain([&BLIND])
             .for_each(|name| figures.name_with(name, 0));
-        let names = (0..CHANNELS).map(|channel| format!("nodes.{}.{channel}", ["a", "b"][channel % 2]));
-        let ledger = Arc::new(Ledger::new(names.collect()));
+        let ledger = Arc::new(Ledger::new(channels()));
         let diary = Arc::new(Diary::new(Arc::clone(&ledger)));
         let mut faults = match self.run_with(binary, directory, &ledger, &figures, &diary).await {
             Ok(faults) => faults,
@@ -101,11 +96,17 @@ impl NodesPhase {
     ) -> Result<Vec<Fault>, String> {
         let (mut site, mut nodes) = self.build(binary, directory, ledger, figures, diary).await?;
         let addresses: Vec<_> = nodes.servers.iter().map(Server::address).collect();
-        let mut clients = self.clients(&addresses, ledger, figures);
+        let crowd = Crowd {
+            nodes: addresses,
+            publishers: PUBLISHERS,
+            readers: READERS,
+            pad_max: PAD_MAX,
+            seed: self.seed,
+        };
+        let mut clients = Clients::start(crowd, ledger, figures);
         let found = self.drive(&mut clients, &mut site, &mut nodes, (ledger, figures, diary)).await;
         // However that ended, nobody goes on.
-        clients.publishers.shutdown().await;
-        clients.readers.shutdown().await;
+        clients.shut_down().await;
         found
     }
 
@@ -117,7 +118,6 @@ impl NodesPhase {
         nodes: &mut Nodes,
         (ledger, figures, diary): (&Arc<Ledger>, &Arc<Figures>, &Arc<Diary>),
     ) -> Result<Vec<Fault>, String> {
-        let addresses: Vec<_> = nodes.servers.iter().map(Server::address).collect();
         let until = ledger.now() + self.time;
         // Who knows of a loss has to live on to tell it: of every two seeds one lets them.
         let pause_max = if self.loses && self.seed.is_multiple_of(2) { 8000 } else { 2000 };
@@ -131,36 +131,19 @@ impl NodesPhase {
             server.until_ready().await?;
         }
         diary.note("all nodes are ready");
-        let mut faults = Vec::new();
-        clients.stop.send_replace(true);
-        while let Some(found) = clients.publishers.join_next().await {
-            faults.extend(found.expect("publishers do not panic"));
-        }
-        let last =
-            Publisher::new(PUBLISHERS, addresses.clone(), self.seed, Arc::clone(ledger), Arc::clone(figures));
-        let (labels, found) = last.close().await;
-        faults.extend(found);
-        diary.note("everything is published");
-        let deadline = Instant::now() + CLOSING_DEADLINE;
-        clients.closing.send_replace(Some(Closing { labels: Arc::new(labels), deadline }));
-        let mut records = Vec::new();
-        while let Some(done) = clients.readers.join_next().await {
-            let (record, found) = done.expect("readers do not panic");
-            records.extend(record);
-            faults.extend(found);
-        }
+        let (records, mut faults) = clients.finish(diary).await;
         let log = log::read(&site.primary).await?;
+        let (losses, absences) = (ledger.losses(), ledger.absences());
         for (node, server) in nodes.servers.iter_mut().enumerate() {
-            let read =
-                timeout(CLOSING_DEADLINE, history::compare(server.address(), node, &ledger.channels, &log));
+            let compared = history::compare(server.address(), node, &ledger.channels, &log, &losses);
+            let read = timeout(CLOSING_DEADLINE, compared);
             faults.extend(read.await.map_err(|_| format!("history of node {node} was not read in time"))?);
             let ended = server.unasked_end().or(server.terminate().await.err()).or(server.panic());
             faults.extend(ended.map(|text| Fault::new(FaultKind::Restart, format!("node {node}: {text}"))));
         }
-        records.sort_by_key(|record| record.reader);
         let (channels, sent) = (ledger.channels.clone(), ledger.sent());
-        let (losses, absences) = (ledger.losses(), ledger.absences());
-        let findings = Truth { channels, sent, losses, absences, log, records }.compare();
+        let truth = Truth { channels, sent, losses, absences, log, records, is_alone: false };
+        let findings = truth.compare();
         figures.name_with("events lost by redis", findings.lost);
         figures.name_with("losses to be told", findings.due);
         figures.name_with("gaps told again", findings.again);
@@ -206,48 +189,8 @@ impl NodesPhase {
         Ok((Site { primary, replica, gate, nodes: addresses, ledger, figures, diary }, nodes))
     }
 
-    fn clients(
-        &self,
-        nodes: &[std::net::SocketAddr],
-        ledger: &Arc<Ledger>,
-        figures: &Arc<Figures>,
-    ) -> Clients {
-        let (closing, closed) = watch::channel(None);
-        let mut readers = JoinSet::new();
-        for index in 0..READERS {
-            let name = |number: usize| ledger.channels[number % CHANNELS].as_str();
-            let texts = match index % 6 {
-                0 | 1 => vec![name(index / 3)],
-                2 => vec![name(index / 6), name(index / 6 + 1)],
-                3 => vec!["nodes.a.*"],
-                4 => vec![name(1), "nodes.a.*"],
-                _ => vec!["nodes.**"],
-            };
-            let parse = |text: &&str| Subscription::parse(text).expect("it is in the grammar");
-            let subscriptions = texts.iter().map(parse).collect();
-            let (nodes, seed) = (nodes.to_vec(), self.seed_of(100 + index as u64));
-            let options = Options { index, subscriptions, nodes, seed, wants_history: index % 4 != 3 };
-            let reader = Reader::new(options, Arc::clone(ledger), Arc::clone(figures));
-            readers.spawn(reader.run(closed.clone()));
-        }
-        let (stop, stopped) = watch::channel(false);
-        let mut publishers = JoinSet::new();
-        for index in 0..PUBLISHERS {
-            let seed = self.seed_of(10 + u64::from(index));
-            let publisher =
-                Publisher::new(index, nodes.to_vec(), seed, Arc::clone(ledger), Arc::clone(figures));
-            publishers.spawn(publisher.run(stopped.clone()));
-        }
-        Clients { publishers, stop, readers, closing }
-    }
-
     fn rng(&self, part: u64) -> StdRng {
-        StdRng::seed_from_u64(self.seed_of(part))
-    }
-
-    /// A seed of its own for each part, spread by an odd multiplier.
-    fn seed_of(&self, part: u64) -> u64 {
-        (self.seed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        StdRng::seed_from_u64(seed_of(self.seed, part))
     }
 
     fn not_exercised(&self, figures: &Figures) -> Vec<Fault> {
@@ -266,4 +209,14 @@ impl NodesPhase {
             .map(|(what, _)| Fault::new(FaultKind::NotExercised, format!("there were no: {what}")))
             .collect()
     }
+}
+
+/// The names that events are published under.
+fn channels() -> Vec<String> {
+    (0..CHANNELS).map(|channel| format!("nodes.{}.{channel}", ["a", "b"][channel % 2])).collect()
+}
+
+/// A seed of its own for each part of a phase, spread by an odd multiplier.
+fn seed_of(seed: u64, part: u64) -> u64 {
+    (seed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

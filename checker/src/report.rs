@@ -184,6 +184,11 @@ impl PhaseReport {
     pub(crate) fn count(&self, kind: FaultKind) -> usize {
         self.faults.iter().filter(|fault| fault.kind == kind).count()
     }
+
+    fn rows(&self) -> Vec<(String, u64)> {
+        let faults = FaultKind::ALL.map(|kind| (kind.as_str().to_owned(), self.count(kind) as u64));
+        self.figures.rows().into_iter().chain(faults).collect()
+    }
 }
 
 /// All phases of a run; its `Display` is the whole report, the verdict last.
@@ -200,25 +205,27 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let mut rows: Vec<(String, Vec<u64>)> = Vec::new();
-        for phase in &self.phases {
-            let counts = phase.figures.rows().into_iter();
-            let faults = FaultKind::ALL.map(|kind| (kind.as_str().to_owned(), phase.count(kind) as u64));
-            for (at, (name, count)) in counts.chain(faults).enumerate() {
-                if rows.len() == at {
-                    rows.push((name, Vec::new()));
-                }
-                rows[at].1.push(count);
+        let counted: Vec<Vec<(String, u64)>> = self.phases.iter().map(PhaseReport::rows).collect();
+        // Phases count different things: each name has its row after the one that it follows.
+        let mut names: Vec<&str> = Vec::new();
+        for rows in &counted {
+            let mut at = 0;
+            for (name, _) in rows {
+                at = names.iter().position(|known| known == name).unwrap_or_else(|| {
+                    names.insert(at, name);
+                    at
+                }) + 1;
             }
         }
         let mut text = format!("{:<22}", "");
         for phase in &self.phases {
             let _ = write!(text, "{:>12}", phase.name);
         }
-        for (name, counts) in rows {
+        for name in names {
             let _ = write!(text, "\n{name:<22}");
-            for count in counts {
-                let _ = write!(text, "{count:>12}");
+            for rows in &counted {
+                let count = rows.iter().find(|(other, _)| other == name);
+                let _ = write!(text, "{:>12}", count.map_or("-".into(), |(_, count)| count.to_string()));
             }
         }
         text

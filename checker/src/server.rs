@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::http;
+use crate::nodes::Disk;
 
 /// How long a start may take until it is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -29,6 +30,8 @@ const LOG_TAIL_BYTES: usize = 2000;
 pub(crate) struct Server {
     binary: PathBuf,
     directory: PathBuf,
+    /// The disk that holds its data; none if that is in its directory.
+    disk: Option<Disk>,
     address: SocketAddr,
     settings: Vec<(&'static str, String)>,
     /// How far its clock is off, as `faketime` writes it, and the library that makes it so.
@@ -47,6 +50,16 @@ impl Server {
         directory: &Path,
         settings: &[(&'static str, String)],
     ) -> Result<Self, String> {
+        Self::start_on(None, binary, directory, settings).await
+    }
+
+    /// The same, with its data on a disk of its own.
+    pub(crate) async fn start_on(
+        disk: Option<Disk>,
+        binary: &Path,
+        directory: &Path,
+        settings: &[(&'static str, String)],
+    ) -> Result<Self, String> {
         let describe = |error: io::Error| format!("{}: {error}", directory.display());
         std::fs::create_dir_all(directory).map_err(describe)?;
         // The port is free once the listener is dropped, and is kept across restarts from then on.
@@ -58,6 +71,7 @@ impl Server {
         let mut server = Self {
             binary: binary.into(),
             directory: directory.into(),
+            disk,
             address,
             settings,
             clock: None,
@@ -69,6 +83,21 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// Gives the disk away; the process has ended.
+    pub(crate) fn into_disk(self) -> Option<Disk> {
+        self.disk
+    }
+
+    /// Has it start with another value of a setting from its next start on.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.retain(|(other, _)| *other != name);
+        self.settings.push((name, value.into()));
     }
 
     /// Starts the process, which is down, and waits until it is ready.
@@ -96,11 +125,19 @@ impl Server {
     /// # Errors
     /// That it is not, with the end of its log.
     pub(crate) async fn until_ready(&mut self) -> Result<(), String> {
+        self.until("/readyz", 200).await
+    }
+
+    /// Waits until it answers this path with this status.
+    ///
+    /// # Errors
+    /// That it does not, with the end of its log.
+    pub(crate) async fn until(&mut self, path: &str, status: u16) -> Result<(), String> {
         let binary = self.binary.display();
         let deadline = Instant::now() + READY_DEADLINE;
         while Instant::now() < deadline {
-            let asked = timeout(Duration::from_secs(1), http::get(self.address, "/readyz")).await;
-            if matches!(asked, Ok(Ok((200, _)))) {
+            let asked = timeout(Duration::from_secs(1), http::get(self.address, path)).await;
+            if matches!(asked, Ok(Ok((answered, _))) if answered == status) {
                 return Ok(());
             }
             if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
@@ -112,7 +149,8 @@ impl Server {
             sleep(Duration::from_millis(20)).await;
         }
         let seconds = READY_DEADLINE.as_secs();
-        Err(format!("{binary} was not ready within {seconds} s; its log ends:\n{}", self.log_tail()))
+        let tail = self.log_tail();
+        Err(format!("{binary} did not answer {path} with {status} within {seconds} s; its log ends:\n{tail}"))
     }
 
     /// Stops the process in the middle of whatever it does, or lets it go on.
@@ -192,7 +230,14 @@ impl Server {
 
     fn spawn(&self) -> io::Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        let mut command = Command::new(&self.binary);
+        let (mut command, data) = match &self.disk {
+            None => (Command::new(&self.binary), self.directory.join("data")),
+            Some(disk) => {
+                let mut command = disk.enter();
+                command.arg(&self.binary);
+                (command, disk.path().join("data"))
+            }
+        };
         // Settings of whoever runs the checker are none of the server's.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -210,7 +255,7 @@ impl Server {
             .arg("serve")
             .args(["--listen", &self.address.to_string()])
             .arg("--data-dir")
-            .arg(self.directory.join("data"))
+            .arg(data)
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             // The working directory holds no tidings.toml.
             .current_dir(&self.directory)

@@ -1,14 +1,14 @@
 //! Compares what readers saw with what was published, answered, lost and kept.
 //!
-//! The log that Redis holds at the end is the truth. A reader has each of its events once and in order. It may get one
-//! again only after a gap that names a channel of it. What was lost is missing everywhere, and whoever had it, or should
-//! have got it, has a gap: unless each node that knew of it was killed before it could tell.
+//! The log that is held at the end is the truth. A reader has each of its events once and in order. It may get one
+//! again only after a gap that names a channel of it. What was lost is missing everywhere, and every reader that had it, or
+//! should have got it, has a gap: unless each node that knew of it was killed before it could tell. A trim is told to readers
+//! that had not got what it took, and to no others but those whose id is from before it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use tidings_protocol::Subscription;
-use tidings_protocol::body::GapReason;
+use tidings_protocol::{EventId, Subscription};
 
 use super::ledger::{Absence, Fate, Loss, Moment, Place, Sent};
 use super::log::Entry;
@@ -29,13 +29,15 @@ pub(super) struct Truth {
     pub(super) absences: Vec<Absence>,
     pub(super) log: Vec<Entry>,
     pub(super) records: Vec<Record>,
+    /// Whether there is one node, without Redis: its directory has it tell each loss to every reader, at once.
+    pub(super) is_alone: bool,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) faults: Vec<Fault>,
-    /// Events that somebody knew of and that Redis has not any more.
+    /// Events that were acknowledged or delivered and that the log has not any more.
     pub(super) lost: u64,
     /// How often a reader had to be told of one.
     pub(super) due: u64,
@@ -66,6 +68,9 @@ impl Truth {
             findings.faults.extend(self.compare_order(record));
             self.compare_gaps(record, &mut findings);
             findings.faults.extend(self.compare_kept(record));
+            if self.is_alone {
+                findings.faults.extend(self.compare_told(record));
+            }
             self.compare_lost(record, &lost, &mut findings);
         }
         findings
@@ -162,27 +167,26 @@ impl Truth {
     /// Each gap has a cause: a loss of which the reader was not told yet.
     fn compare_gaps(&self, record: &Record, findings: &mut Findings) {
         let mut told: HashMap<&str, Moment> = HashMap::new();
-        for seen in &record.seen {
+        let told_after = if self.is_alone { Duration::ZERO } else { TOLD_AFTER };
+        for (index, seen) in record.seen.iter().enumerate() {
             let Seen::Gap { reason, channels, requested, at, node } = seen else { continue };
-            // An open stream is told `lagged` where its node has passed over what Redis lost.
-            let is_of_a_loss = matches!(
-                reason,
-                GapReason::Epoch | GapReason::Diverged | GapReason::Ahead | GapReason::Lagged
-            );
+            // A client that was cut before it read what follows a gap is told again.
+            let is_repeated = index > 0 && matches!(record.seen[index - 1], Seen::Gap { .. });
             let names = self.channels.iter().filter(|name| record.wants(name) && seen.names(name));
             let (mut has_cause, mut is_new) = (false, false);
             for name in names {
                 let before = told.insert(name, *at).or(record.begun).unwrap_or_default();
-                let mut causes = self.losses.iter().filter(|loss| loss.begun <= *at);
-                is_new |= causes.clone().any(|loss| loss.ended >= before);
-                has_cause |= causes.any(|loss| loss.ended >= before || *at <= loss.ended + TOLD_AFTER);
+                let mut causes = self.losses.iter().filter(|loss| loss.begun <= *at && loss.explains(seen));
+                is_new |= causes.clone().any(|loss| loss.ended >= before || loss.trimmed.is_some());
+                has_cause |= is_new
+                    || causes.any(|loss| *at <= loss.ended + told_after || self.is_alone && is_repeated);
             }
             if has_cause && !is_new {
                 findings.again += 1;
                 let (name, seconds) = (record.name(), at.as_secs_f64());
                 findings.notes.push(format!("{name}: told again at {seconds:.3} s by node {node}: {seen:?}"));
             }
-            if !has_cause || !is_of_a_loss {
+            if !has_cause {
                 let (name, seconds) = (record.name(), at.as_secs_f64());
                 let text = format!(
                     "{name}: gap {} of {} for {requested:?} from node {node} at {seconds:.3} s",
@@ -192,6 +196,24 @@ impl Truth {
                 findings.faults.push(Fault::new(FaultKind::SpuriousGap, text));
             }
         }
+    }
+
+    /// After each loss a reader that was there before is told before it gets anything else.
+    fn compare_told(&self, record: &Record) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for loss in &self.losses {
+            let first = record.seen.iter().find(|seen| seen.at() > loss.ended);
+            let first = first.filter(|_| record.had_id_before(loss.begun));
+            if let Some(Seen::Event { label, at, .. }) = first {
+                let (ended, at) = (loss.ended.as_secs_f64(), at.as_secs_f64());
+                let (name, what) = (record.name(), loss.what);
+                let text = format!(
+                    "{name}: got event {label} at {at:.3} s, after {what} until {ended:.3} s, and no gap before"
+                );
+                faults.push(Fault::new(FaultKind::UnsignalledGap, text));
+            }
+        }
+        faults
     }
 
     /// What is in the log came to everyone who was there.
@@ -259,7 +281,13 @@ impl Truth {
                 }
                 continue;
             };
-            if had_at.is_none() && !(sent.begun >= begun && self.is_remembered(it, loss)) {
+            let is_due = match (had_at, loss.trimmed) {
+                (Some(_), trimmed) => trimmed.is_none(),
+                // The log itself tells of a trim, whatever the nodes knew. A reader without an id asked for no place in it.
+                (None, Some(_)) => sent.begun >= begun && record.had_id_before(loss.begun),
+                (None, None) => sent.begun >= begun && self.is_remembered(it, loss),
+            };
+            if !is_due {
                 continue;
             }
             let since = had_at.map_or(loss.begun, |at| loss.begun.max(*at));
@@ -306,12 +334,14 @@ impl Truth {
             Some(kept) => self.losses.get(kept + 1),
             None => {
                 // The last one before which it may have been stored and that could have taken it.
-                let could = |loss: &&Loss| loss.ended >= sent.begun;
+                let could = |loss: &&Loss| {
+                    loss.ended >= sent.begun && loss.trimmed.is_none_or(|trimmed| place.offset <= trimmed)
+                };
                 self.losses
                     .iter()
                     .filter(could)
                     .find(|loss| loss.ended >= known)
-                    .or_else(|| self.losses_after(sent.begun).last())
+                    .or_else(|| self.losses.iter().rfind(could))
             }
         }
     }
@@ -333,6 +363,22 @@ impl Truth {
     fn names(&self, label: Label) -> Vec<&str> {
         let channels = self.sent.get(&label).map(|sent| &sent.channels[..]).unwrap_or_default();
         channels.iter().map(|&channel| self.channels[channel].as_str()).collect()
+    }
+}
+
+impl Loss {
+    /// Whether a gap may tell of it: one of a trim only if the reader's id is from before that.
+    fn explains(&self, gap: &Seen) -> bool {
+        let Seen::Gap { reason, requested, .. } = gap else { return false };
+        let offset = || requested.as_ref()?.parse::<EventId>().ok().map(|id| id.offset);
+        self.reasons.contains(reason)
+            && self.trimmed.is_none_or(|trimmed| offset().is_some_and(|offset| offset < trimmed))
+    }
+}
+
+impl Record {
+    fn had_id_before(&self, moment: Moment) -> bool {
+        self.seen.iter().any(|seen| seen.place().is_some() && seen.at() < moment)
     }
 }
 

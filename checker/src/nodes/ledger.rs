@@ -1,4 +1,4 @@
-//! What the checker knows for certain: what it published, what was answered, and what Redis was made to lose.
+//! What the checker knows for certain: what it published, what was answered, and what the log was made to lose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tidings_protocol::EventId;
+use tidings_protocol::body::GapReason;
 use tokio::time::Instant;
 
 use crate::truth::Label;
@@ -55,11 +56,15 @@ pub(super) struct Sent {
     pub(super) is_doubtful: bool,
 }
 
-/// Events that Redis was made to forget.
+/// Events that the log was made to forget.
 #[derive(Clone, Debug)]
 pub(super) struct Loss {
     pub(super) what: &'static str,
-    /// From here on Redis did not have them.
+    /// The gaps that may tell of it.
+    pub(super) reasons: &'static [GapReason],
+    /// The newest offset that it took where it is no more than a trim: readers that had what it took are told nothing.
+    pub(super) trimmed: Option<u64>,
+    /// From here on the log did not have them.
     pub(super) begun: Moment,
     /// What is stored later is not lost by this.
     pub(super) ended: Moment,

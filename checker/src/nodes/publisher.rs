@@ -30,6 +30,8 @@ pub(super) struct Publisher {
     next_number: u64,
     nodes: Vec<SocketAddr>,
     rng: StdRng,
+    /// Characters that pad an event, at most.
+    pad_max: usize,
     ledger: Arc<Ledger>,
     figures: Arc<Figures>,
     faults: Vec<Fault>,
@@ -48,11 +50,12 @@ impl Publisher {
         index: u32,
         nodes: Vec<SocketAddr>,
         seed: u64,
+        pad_max: usize,
         ledger: Arc<Ledger>,
         figures: Arc<Figures>,
     ) -> Self {
         let rng = StdRng::seed_from_u64(seed);
-        Self { index, next_number: 0, nodes, rng, ledger, figures, faults: Vec::new() }
+        Self { index, next_number: 0, nodes, rng, pad_max, ledger, figures, faults: Vec::new() }
     }
 
     /// Publishes until it is told to stop, and then what is under way.
@@ -91,7 +94,7 @@ impl Publisher {
         let label = Label { publisher: self.index, number: self.next_number };
         self.next_number += 1;
         add(&self.figures.published, 1);
-        let pad = "é.".repeat(self.rng.random_range(0..80));
+        let pad = "é.".repeat(self.rng.random_range(0..=self.pad_max / 2));
         let data = format!("{{\"p\":{},\"n\":{},\"pad\":\"{pad}\"}}", label.publisher, label.number);
         self.ledger.send(label, channels.clone(), data.clone());
         let mut stopped = None;

@@ -68,6 +68,8 @@ pub(super) struct Reader {
     ledger: Arc<Ledger>,
     figures: Arc<Figures>,
     last_event_id: String,
+    /// When its present stream was opened.
+    opened: Moment,
     /// Of the last events, those that it is to get and has not got.
     waits_for: Option<BTreeSet<Label>>,
     record: Record,
@@ -87,7 +89,8 @@ impl Reader {
             seen: Vec::new(),
         };
         let (last_event_id, waits_for, before, faults) = (String::new(), None, Vec::new(), Vec::new());
-        Self { options, rng, ledger, figures, last_event_id, waits_for, record, before, faults }
+        let opened = Moment::ZERO;
+        Self { options, rng, ledger, figures, last_event_id, opened, waits_for, record, before, faults }
     }
 
     /// Reads until it has the last events.
@@ -141,6 +144,7 @@ impl Reader {
     ) {
         let node = self.rng.random_range(0..self.options.nodes.len());
         let Ok(mut wire) = Wire::connect(self.options.nodes[node], plan.receive_bytes).await else { return };
+        self.opened = self.ledger.now();
         let request = self.request(node);
         if wire.send(request.as_bytes()).await.is_err() || !self.open(&mut wire, node).await {
             return;
@@ -259,7 +263,7 @@ impl Reader {
         };
         self.figures.add_gap(notice.reason);
         let GapNotice { channels, reason, requested, .. } = notice;
-        let at = self.ledger.now();
+        let at = self.moment();
         self.record.seen.push(Seen::Gap { reason, channels, requested, at, node });
     }
 
@@ -275,8 +279,14 @@ impl Reader {
         if let Some(waits_for) = &mut self.waits_for {
             waits_for.remove(&label);
         }
-        let (place, at) = (Place::from(&id), self.ledger.now());
+        let (place, at) = (Place::from(&id), self.moment());
         self.record.seen.push(Seen::Event { label, place, at, node });
+    }
+
+    /// When something was seen. What a node tells that is alone is as old as the stream: from before each of its ends that
+    /// came later, though a slow reader takes it after that.
+    fn moment(&self) -> Moment {
+        if self.options.nodes.len() == 1 { self.opened } else { self.ledger.now() }
     }
 
     fn is_done(&mut self, closing: &Closing) -> bool {

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
+use tidings_protocol::body::GapReason;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::gate::Gate;
@@ -28,6 +29,8 @@ const CLOCK_OFFSETS: [&str; 4] = ["+25h", "-3m", "+3m", "+0"];
 /// Keys without which the log begins anew. Without `{tidings}:log` it goes on as after a trim, which is no loss to a reader
 /// that had the events.
 const EVICTED: [&str; 2] = ["{tidings}:epochs", "{tidings}:meta"];
+/// What tells of a loss. An open stream is told `lagged` if its node has passed over what Redis lost.
+const REASONS: [GapReason; 4] = [GapReason::Epoch, GapReason::Diverged, GapReason::Ahead, GapReason::Lagged];
 /// What a node answers though Redis takes nothing.
 const PROBED: &str = "/api/v1/channels/nodes.a.0/events?limit=1";
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
@@ -363,7 +366,8 @@ impl Site {
     fn lose(&self, trouble: RedisTrouble, begun: Moment, kept: BTreeSet<super::ledger::Place>) {
         let ended = self.ledger.now();
         self.diary.note(format!("{}: {} events are left", trouble.as_str(), kept.len()));
-        self.ledger.lose(Loss { what: trouble.as_str(), begun, ended, kept });
+        let (what, reasons) = (trouble.as_str(), &REASONS[..]);
+        self.ledger.lose(Loss { what, reasons, trimmed: None, begun, ended, kept });
     }
 
     /// Lets nobody write until the replica has everything, and promotes it. The primary is read-only from then on.

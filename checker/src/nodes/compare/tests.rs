@@ -1,3 +1,5 @@
+use tidings_protocol::body::GapReason;
+
 use super::*;
 
 const A: &str = "nodes.a";
@@ -22,6 +24,11 @@ fn gap(reason: GapReason, second: u64) -> Seen {
     Seen::Gap { reason, channels: vec!["nodes.*".into()], requested: None, at: at(second), node: 1 }
 }
 
+fn loss(what: &'static str, second: u64, kept: BTreeSet<Place>) -> Loss {
+    let reasons = &[GapReason::Epoch, GapReason::Diverged];
+    Loss { what, reasons, trimmed: None, begun: at(second), ended: at(second), kept }
+}
+
 /// Events 0 to 3, one a second, acknowledged by node 0 and kept, and a reader that saw this.
 fn truth(seen: Vec<Seen>) -> Truth {
     let sent = |number: u64| {
@@ -40,6 +47,7 @@ fn truth(seen: Vec<Seen>) -> Truth {
         absences: Vec::new(),
         log: (0..4).map(entry).collect(),
         records: vec![Record { reader: 0, subscriptions, begun: Some(at(0)), is_whole: true, seen }],
+        is_alone: false,
     }
 }
 
@@ -47,7 +55,7 @@ fn truth(seen: Vec<Seen>) -> Truth {
 fn truth_with_loss(seen: Vec<Seen>) -> Truth {
     let mut truth = truth(seen);
     truth.log.drain(..2);
-    truth.losses.push(Loss { what: "FLUSHALL", begun: at(2), ended: at(2), kept: BTreeSet::new() });
+    truth.losses.push(loss("FLUSHALL", 2, BTreeSet::new()));
     // What was begun before the loss may be lost by it.
     truth.sent.get_mut(&label(2)).unwrap().begun = at(3);
     truth
@@ -117,7 +125,7 @@ fn gap_without_a_loss_is_found() {
     check(&truth(seen.clone()), &[FaultKind::SpuriousGap]);
     // A loss comes later.
     let mut later = truth(seen);
-    later.losses.push(Loss { what: "", begun: at(9), ended: at(9), kept: (0..4).map(place).collect() });
+    later.losses.push(loss("", 9, (0..4).map(place).collect()));
     check(&later, &[FaultKind::SpuriousGap]);
 }
 
@@ -162,4 +170,69 @@ fn what_was_lost_and_sent_again_comes_again_only_after_a_gap() {
     assert!(!kinds(&truth).contains(&FaultKind::Duplicated));
     truth.records[0].seen.remove(4);
     assert!(kinds(&truth).contains(&FaultKind::Duplicated));
+}
+
+/// The same, where the first two events were trimmed at second 2.
+fn truth_with_trim(seen: Vec<Seen>) -> Truth {
+    let mut truth = truth_with_loss(seen);
+    let loss = &mut truth.losses[0];
+    (loss.trimmed, loss.reasons) = (Some(2), &[GapReason::Trimmed]);
+    truth
+}
+
+fn gap_after(reason: GapReason, offset: u64, second: u64) -> Seen {
+    let requested = Some(format!("00000000000000aa-{offset}-00000007"));
+    Seen::Gap { reason, channels: vec!["nodes.*".into()], requested, at: at(second), node: 1 }
+}
+
+#[test]
+fn trim_is_told_to_readers_that_lack_what_it_took_and_to_ids_from_before() {
+    let [first, second, third, fourth] = <[Seen; 4]>::try_from(all()).unwrap();
+    let with = |seen: &[&Seen]| truth_with_trim(seen.iter().map(|it| (*it).clone()).collect());
+    let trimmed = gap_after(GapReason::Trimmed, 1, 2);
+    check(&with(&[&first, &second, &third, &fourth]), &[]);
+    check(&with(&[&first, &trimmed, &third, &fourth]), &[]);
+    check(&with(&[&first, &third, &fourth]), &[FaultKind::UnsignalledGap]);
+    // An id from behind the trim lacks nothing, and a trim is no new epoch.
+    let late = gap_after(GapReason::Trimmed, 2, 2);
+    check(&with(&[&first, &second, &late, &third, &fourth]), &[FaultKind::SpuriousGap]);
+    let epoch = gap_after(GapReason::Epoch, 1, 2);
+    check(&with(&[&first, &epoch, &third, &fourth]), &[FaultKind::SpuriousGap]);
+}
+
+#[test]
+fn loss_after_a_trim_is_told_to_readers_that_had_what_it_took() {
+    let mut truth = truth_with_trim(all());
+    // Event 2 came after the trim, and then all was lost.
+    truth.log.remove(0);
+    truth.losses.push(loss("FLUSHALL", 3, BTreeSet::new()));
+    truth.sent.get_mut(&label(3)).unwrap().begun = at(4);
+    check(&truth, &[FaultKind::UnsignalledGap]);
+    truth.records[0].seen.insert(3, gap(GapReason::Epoch, 3));
+    check(&truth, &[]);
+}
+
+#[test]
+fn node_that_is_alone_tells_each_loss_first_and_once() {
+    let [first, second, third, fourth] = <[Seen; 4]>::try_from(all()).unwrap();
+    let (third, fourth) = match (third, fourth) {
+        (Seen::Event { label: l3, place: p3, .. }, Seen::Event { label: l4, place: p4, .. }) => (
+            Seen::Event { label: l3, place: p3, at: at(4), node: 0 },
+            Seen::Event { label: l4, place: p4, at: at(4), node: 0 },
+        ),
+        _ => unreachable!("all are events"),
+    };
+    let with = |seen: &[&Seen]| {
+        let seen = seen.iter().map(|it| (*it).clone()).collect();
+        Truth { is_alone: true, ..truth_with_loss(seen) }
+    };
+    let told = gap(GapReason::Epoch, 3);
+    check(&with(&[&first, &second, &told, &third, &fourth]), &[]);
+    check(&with(&[&first, &second, &told, &told, &third, &fourth]), &[]);
+    check(&with(&[&first, &second, &third, &told, &fourth]), &[FaultKind::UnsignalledGap]);
+    let again = gap(GapReason::Epoch, 5);
+    check(&with(&[&first, &second, &told, &third, &again, &fourth]), &[FaultKind::SpuriousGap]);
+    // A durability that changed is never told as a trim.
+    let trimmed = gap(GapReason::Trimmed, 3);
+    check(&with(&[&first, &second, &trimmed, &third, &fourth]), &[FaultKind::SpuriousGap]);
 }
