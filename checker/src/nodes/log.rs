@@ -37,6 +37,16 @@ pub(super) async fn read(redis: &Redis) -> Result<Vec<Entry>, String> {
     }
 }
 
+/// Deletes the stream, and returns the offset of its newest entry; 0 where it had none.
+pub(super) async fn evict(redis: &Redis) -> Result<u64, String> {
+    const SCRIPT: &str = "local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+        redis.call('DEL', KEYS[1])
+        return newest[1] and newest[1][1] or '0-0'";
+    let newest = redis.say(&["EVAL", SCRIPT, "1", STREAM]).await?;
+    let offset = newest.text().split('-').next().and_then(|offset| offset.parse().ok());
+    offset.ok_or_else(|| format!("redis holds {newest:?}"))
+}
+
 /// Where they stand.
 pub(super) async fn places(redis: &Redis) -> Result<BTreeSet<Place>, String> {
     Ok(read(redis).await?.iter().map(|entry| entry.place).collect())

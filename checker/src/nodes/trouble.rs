@@ -26,11 +26,12 @@ const STANDSTILL: &str = "8000";
 
 /// How far a node's clock goes wrong: ahead of all that retention keeps, and less than a window either way.
 const CLOCK_OFFSETS: [&str; 4] = ["+25h", "-3m", "+3m", "+0"];
-/// Keys without which the log begins anew. Without `{tidings}:log` it goes on as after a trim, which is no loss to a reader
-/// that had the events.
+/// Keys without which the log begins anew.
 const EVICTED: [&str; 2] = ["{tidings}:epochs", "{tidings}:meta"];
 /// What tells of a loss. An open stream is told `lagged` if its node has passed over what Redis lost.
 const REASONS: [GapReason; 4] = [GapReason::Epoch, GapReason::Diverged, GapReason::Ahead, GapReason::Lagged];
+/// What tells of a trim.
+const TRIM_REASONS: [GapReason; 2] = [GapReason::Trimmed, GapReason::Lagged];
 /// What a node answers though Redis takes nothing.
 const PROBED: &str = "/api/v1/channels/nodes.a.0/events?limit=1";
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
@@ -87,10 +88,12 @@ pub(super) enum RedisTrouble {
     LossyFailover,
     LossyThereAndBack,
     Evict,
+    /// Of the log itself, which then goes on as after a trim.
+    EvictLog,
 }
 
 impl RedisTrouble {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::CutCalls,
         Self::CutPubSub,
         Self::HalfOpen,
@@ -105,6 +108,7 @@ impl RedisTrouble {
         Self::LossyFailover,
         Self::LossyThereAndBack,
         Self::Evict,
+        Self::EvictLog,
     ];
     /// Those that lose nothing come first.
     const HARMLESS: usize = 9;
@@ -131,6 +135,7 @@ impl RedisTrouble {
             Self::LossyFailover => "lossy failover",
             Self::LossyThereAndBack => "same, there and back",
             Self::Evict => "key evicted",
+            Self::EvictLog => "log evicted",
         }
     }
 }
@@ -326,6 +331,7 @@ impl Site {
                 self.lose(trouble, begun, BTreeSet::new());
                 Ok(())
             }
+            RedisTrouble::EvictLog => self.evict_log().await,
             RedisTrouble::LossyFailover => self.fail_over_lossy(rng).await,
             RedisTrouble::LossyThereAndBack => self.there_and_back_lossy(rng).await,
         }
@@ -368,6 +374,17 @@ impl Site {
         self.diary.note(format!("{}: {} events are left", trouble.as_str(), kept.len()));
         let (what, reasons) = (trouble.as_str(), &REASONS[..]);
         self.ledger.lose(Loss { what, reasons, trimmed: None, begun, ended, kept });
+    }
+
+    /// Deletes the log. Where it stands is in another key: it goes on there.
+    async fn evict_log(&self) -> Result<(), String> {
+        let begun = self.ledger.now();
+        let trimmed = log::evict(&self.primary).await?;
+        let (ended, what) = (self.ledger.now(), RedisTrouble::EvictLog.as_str());
+        self.diary.note(format!("{what}: events up to {trimmed} are gone"));
+        let (reasons, kept) = (&TRIM_REASONS[..], BTreeSet::new());
+        self.ledger.lose(Loss { what, reasons, trimmed: Some(trimmed), begun, ended, kept });
+        Ok(())
     }
 
     /// Lets nobody write until the replica has everything, and promotes it. The primary is read-only from then on.
