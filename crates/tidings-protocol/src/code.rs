@@ -46,6 +46,10 @@ codes! {
     EventTooLarge = "event_too_large",
     /// The body is larger than `limits.body_bytes`.
     BodyTooLarge = "body_too_large",
+    /// The request's target is longer than any may be.
+    UriTooLong = "uri_too_long",
+    /// The request's headers are larger, or more, than they may be.
+    HeadTooLarge = "head_too_large",
     /// The batch has more messages than one may have.
     BatchTooLarge = "batch_too_large",
     /// The member is known but not built yet.

@@ -295,7 +295,7 @@ fn flood_of_frames_that_want_an_answer_is_not_kept_for_a_client_that_reads_none(
 
 /// What a head of HTTP/2 may have, as a client that keeps the rules sees it.
 mod heads {
-    use http_body_util::Empty;
+    use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
     use super::{Directory, Hub};
@@ -311,7 +311,8 @@ mod heads {
             let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket));
             let (mut sender, connection) = handshake.await.unwrap();
             tokio::spawn(connection);
-            for (bytes, status) in [(8 << 10, 200), (40 << 10, 431), (24 << 10, 200)] {
+            // Beyond 64 KiB HTTP/2 itself answers, and has no words for it.
+            for (bytes, status) in [(8 << 10, 200), (40 << 10, 431), (70 << 10, 431), (24 << 10, 200)] {
                 let request = http::Request::get(format!("{}healthz", hub.url))
                     .header("x", "y".repeat(bytes))
                     .body(Empty::<bytes::Bytes>::new())
@@ -319,6 +320,13 @@ mod heads {
                 sender.ready().await.unwrap();
                 let response = sender.send_request(request).await.unwrap();
                 assert_eq!(response.status(), status, "{bytes} bytes");
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                if bytes == 40 << 10 {
+                    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                    assert_eq!(problem["code"], "head_too_large");
+                    let detail = problem["detail"].as_str().unwrap();
+                    assert!(detail.contains("32768") && detail.contains("POST /api/v1/stream"), "{detail}");
+                }
             }
         });
     }

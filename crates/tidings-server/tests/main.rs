@@ -47,6 +47,7 @@ mod post_stream;
 mod provider;
 mod publish;
 mod reach;
+mod refusals;
 mod restart;
 mod resume;
 mod revocations;

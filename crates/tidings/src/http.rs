@@ -19,6 +19,7 @@ mod tickets;
 
 use axum::{
     Router, middleware,
+    response::Response,
     routing::{get, post},
 };
 
@@ -27,6 +28,11 @@ use crate::{
     error::{Code, Error},
     hub::Hub,
 };
+
+/// Answers a request that was refused before a route was reached.
+pub(crate) fn refuse(hub: &Hub, error: Error) -> Response {
+    guard::refused(hub, error)
+}
 
 impl Hub {
     /// The hub's routes for publishers and subscribers, all below `/api/v1/`, to be merged into a service of your own.

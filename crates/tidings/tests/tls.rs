@@ -296,8 +296,12 @@ async fn plain_http_on_a_port_that_speaks_tls_is_told_so() {
     let mut answer = String::new();
     timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert!(answer.ends_with("\r\n\r\nthis port speaks https\n"), "{answer}");
-    assert!(answer.contains("Content-Length: 23\r\n"), "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("Content-Type: application/problem+json\r\n"), "{head}");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&problem["status"], &problem["code"]), (&400.into(), &"bad_request".into()));
+    assert!(problem["detail"].as_str().unwrap().contains("https"), "{problem}");
     served.end().await;
 }
 

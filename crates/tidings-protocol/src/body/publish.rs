@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+
 use super::json::{compact, kind, read};
 use super::members::{Member, Members, NAMES};
 use super::split::{Piece, elements, extent, lines, trim};
@@ -279,7 +281,9 @@ fn parse_message(text: &[u8], depth_outside: usize) -> Result<PublishMessage, Fa
         )
     })?;
     if !text.starts_with('{') {
-        let detail = format!("message is {}; it must be an object", kind(text));
+        let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
+        let what = if is_json { kind(text) } else { "no JSON" };
+        let detail = format!("message is {what}; it must be an object");
         return Err(fault(Code::MalformedBody, detail));
     }
     if extent(text.as_bytes()).depth + depth_outside > JSON_DEPTH_MAX {

@@ -41,6 +41,10 @@ fn status(code: Code) -> (StatusCode, &'static str) {
         Code::EventTooLarge | Code::BodyTooLarge | Code::BatchTooLarge => {
             (StatusCode::PAYLOAD_TOO_LARGE, "Too large")
         }
+        Code::UriTooLong => (StatusCode::URI_TOO_LONG, "URI too long"),
+        Code::HeadTooLarge => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request header fields too large")
+        }
         Code::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
         Code::Envelope | Code::UnknownType => (StatusCode::UNPROCESSABLE_ENTITY, "Not the agreed envelope"),
         Code::IdempotencyKeysFull

@@ -36,11 +36,7 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
     };
     let page = match checked {
         Ok(page) => page,
-        Err(error) => {
-            let response = Refusal(error).into_response();
-            count(&hub, &response);
-            return vary(response);
-        }
+        Err(error) => return refused(&hub, error),
     };
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
@@ -57,6 +53,14 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
     }
     // What a cookie was shown for must not be another's from a cache on the way; what may be kept says so itself.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(NO_STORE);
+    vary(response)
+}
+
+/// Answers a request that no route may see.
+pub(super) fn refused(hub: &Hub, error: Error) -> Response {
+    let mut response = Refusal(error).into_response();
+    count(hub, &response);
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     vary(response)
 }
 

@@ -34,20 +34,23 @@ use self::acceptor::Acceptor;
 use super::{shards::Shards, supervisor::Supervisor, tls};
 use crate::{
     error::{Code, Error},
+    http as http_routes,
     hub::{Hub, Stage},
     sync::{Lock, Mutex},
     transport::{
         direct::{Doors, Forwarded, Onward},
         hyper::watched,
         socket::{Arrival, Pressure, Socket},
-        strict::{HeadTimeout, Strict},
+        strict::{HEAD_BYTES_MAX, HeadTimeout, Refused, Strict, head_too_large},
     },
 };
 
-/// The largest request head, and what hyper may hold of a response.
-const HEAD_BYTES_MAX: usize = 128 << 10;
+/// What hyper may hold of requests and of a response: the largest head, and what came with it.
+const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX + (16 << 10);
 /// The largest request head of HTTP/2, unpacked; twice what browsers and proxies send.
-const HEAD_BYTES_MAX_H2: u32 = 32 << 10;
+const HEAD_BYTES_MAX_H2: usize = 32 << 10;
+/// Beyond this HTTP/2 itself answers, with an empty body.
+const HEAD_BYTES_READ_H2: u32 = 2 * HEAD_BYTES_MAX_H2 as u32;
 /// Streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1024;
 /// Streams that a client of HTTP/2 may have reset before they were looked at; one more ends the connection.
@@ -154,9 +157,9 @@ async fn forwarded_connection(site: Site, forwarded: Forwarded) {
     let settings = site.hub.settings();
     let socket = Socket::with_read(socket, read, settings.stream.write_timeout, site.hub.metrics().clone());
     let arrival = Arrival { peer, is_tls: false };
-    let asked = watch::Sender::new(None);
-    let requests = requests(&site, socket.pressure().clone(), arrival, answered, asked.clone());
-    serve_http(&site, socket, requests, head_due.into(), asked.subscribe()).await;
+    let told = Told::default();
+    let requests = requests(&site, socket.pressure().clone(), arrival, answered, told.clone());
+    serve_http(&site, socket, requests, head_due.into(), &told).await;
 }
 
 async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAddr) {
@@ -176,11 +179,11 @@ async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAdd
     };
     match greeted {
         Ok(Ok(Some(stream))) => {
-            let asked = watch::Sender::new(None);
+            let told = Told::default();
             let arrival = Arrival { peer, is_tls: true };
-            let requests = requests(&site, pressure, arrival, None, asked.clone());
+            let requests = requests(&site, pressure, arrival, None, told.clone());
             let deadline = Instant::now() + hub.settings().server.head_timeout;
-            serve_http(&site, stream, requests, deadline, asked.subscribe()).await;
+            serve_http(&site, stream, requests, deadline, &told).await;
         }
         Ok(Ok(None)) => {
             debug!(%peer, "plain HTTP was refused on a port that speaks TLS");
@@ -197,24 +200,34 @@ async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAdd
     }
 }
 
-/// Hands requests to the routes, with what is known of where they came from, and tells `asked` in which version of HTTP
-/// they come. The first may have been answered before hyper saw it.
+/// What the reading, the answering and the end of a connection tell one another.
+#[derive(Clone, Default)]
+struct Told {
+    /// In which version of HTTP requests come, once one has.
+    asked: watch::Sender<Option<Version>>,
+    refused: Refused,
+}
+
+/// Hands requests to the routes, with what is known of where they came from, and tells in which version of HTTP they come.
+/// The first may have been answered before hyper saw it.
 fn requests(
     site: &Site,
     pressure: Arc<Pressure>,
     arrival: Arrival,
     answered: Option<Response>,
-    asked: watch::Sender<Option<Version>>,
+    told: Told,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> + use<>
 {
     let (hub, router) = (site.hub.clone(), TowerToHyperService::new(site.router.clone()));
     let answered = Mutex::new(Lock::EarlyResponse, answered);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let answered = answered.lock().take();
+        let refused = told.refused.of(request.uri()).inspect(|error| count_cut(&hub, error));
+        let refused = refused.or_else(|| oversize(&request)).map(|error| http_routes::refuse(&hub, error));
+        let answered = refused.or_else(|| answered.lock().take());
         request.extensions_mut().insert(pressure.clone());
         request.extensions_mut().insert(arrival);
         let version = request.version();
-        asked.send_replace(Some(version));
+        told.asked.send_replace(Some(version));
         let routed = answered.is_none().then(|| router.call(request));
         let hub = hub.clone();
         async move {
@@ -231,14 +244,36 @@ fn requests(
     })
 }
 
+/// Counts a connection of HTTP/1 that ends with a refused head.
+fn count_cut(hub: &Hub, error: &Error) {
+    let reason = if error.code() == Code::BadRequest { "malformed" } else { "head_too_large" };
+    hub.metrics().connection_cut(reason);
+}
+
+/// What speaks against the head of a request of HTTP/2: hyper takes larger ones, so that they are answered in words.
+fn oversize(request: &Request<Incoming>) -> Option<Error> {
+    // Source: RFC 9113, 6.5.2.
+    const FIELD_BYTES: usize = 32;
+    if request.version() != Version::HTTP_2 {
+        return None;
+    }
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    let uri = request.uri();
+    let target = [
+        (":method", request.method().as_str().len()),
+        (":scheme", uri.scheme_str().map_or(0, str::len)),
+        (":authority", uri.authority().map_or(0, |authority| authority.as_str().len())),
+        (":path", uri.path_and_query().map_or(0, |path| path.as_str().len())),
+    ];
+    let fields = fields.chain(target.map(|(name, bytes)| name.len() + bytes));
+    let bytes: usize = fields.map(|bytes| bytes + FIELD_BYTES).sum();
+    (bytes > HEAD_BYTES_MAX_H2)
+        .then(|| head_too_large(&format!("header list is {bytes} bytes"), HEAD_BYTES_MAX_H2))
+}
+
 /// Speaks HTTP/1.1 or HTTP/2 over a connection, whichever its client begins with, until one of the two ends it.
-async fn serve_http<Io, Requests>(
-    site: &Site,
-    io: Io,
-    requests: Requests,
-    deadline: Instant,
-    asked: watch::Receiver<Option<Version>>,
-) where
+async fn serve_http<Io, Requests>(site: &Site, io: Io, requests: Requests, deadline: Instant, told: &Told)
+where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
     Requests: Service<Request<Incoming>, Response = Response, Error = Infallible>,
     Requests::Future: Send + 'static,
@@ -246,21 +281,21 @@ async fn serve_http<Io, Requests>(
     let (hub, settings) = (&site.hub, site.hub.settings());
     let head_timeout = settings.server.head_timeout;
     let mut builder = auto::Builder::new(StreamExecutor { write_timeout: settings.stream.write_timeout });
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEAD_BYTES_MAX_H2)
+        .max_header_list_size(HEAD_BYTES_READ_H2)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let io = TokioIo::new(Strict::new(io, head_timeout, deadline));
+    let io = TokioIo::new(Strict::new(io, head_timeout, deadline, told.refused.clone()));
     let mut serving = pin!(builder.serve_connection(io, requests));
     let outcome = tokio::select! {
         outcome = &mut serving => outcome,
-        () = idle_end(site, asked) => {
+        () = idle_end(site, told.asked.subscribe()) => {
             serving.as_mut().graceful_shutdown();
             tokio::select! {
                 outcome = &mut serving => outcome,

@@ -11,6 +11,7 @@ use rustls::{
     },
     version::{TLS12, TLS13},
 };
+use tidings_protocol::Problem;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -23,12 +24,7 @@ use crate::{
 /// The first byte of a handshake. Source: RFC 8446, 5.1.
 const HANDSHAKE: u8 = 22;
 
-const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
-    Content-Type: text/plain; charset=utf-8\r\n\
-    Connection: close\r\n\
-    Content-Length: 23\r\n\
-    \r\n\
-    this port speaks https\n";
+const PLAIN_PROBLEM: &str = r#"{"type":"about:blank","title":"Bad request","status":400,"code":"bad_request","detail":"this port speaks https, and the request came in plain HTTP; ask https://"}"#;
 
 /// Reads the files.
 ///
@@ -94,11 +90,19 @@ pub(super) async fn accept(
     mut socket: Socket,
 ) -> io::Result<Option<TlsStream<Socket>>> {
     if speaks_plainly(socket.stream()).await? {
-        socket.write_all(PLAIN_ANSWER).await?;
+        socket.write_all(plain_answer().as_bytes()).await?;
         socket.shutdown().await?;
         return Ok(None);
     }
     TlsAcceptor::from(config).accept(socket).await.map(Some)
+}
+
+fn plain_answer() -> String {
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{PLAIN_PROBLEM}",
+        Problem::CONTENT_TYPE,
+        PLAIN_PROBLEM.len()
+    )
 }
 
 /// Whether the first byte is that of a method rather than that of a handshake.

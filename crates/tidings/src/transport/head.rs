@@ -8,6 +8,10 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of a header's name that are kept: one more than the longest name that is looked for.
 const NAME_BYTES: usize = b"transfer-encoding".len() + 1;
 const CHUNKED: &[u8; 7] = b"chunked";
+/// How a request line ends.
+const KNOWN_VERSIONS: [[u8; 8]; 2] = [*b"HTTP/1.1", *b"HTTP/1.0"];
+/// The first line of HTTP/2's preface, without its end.
+const PREFACE_LINE_BYTES: usize = b"PRI * HTTP/2.0".len();
 /// The largest length of a body; larger numbers mean other things to the HTTP library.
 const BODY_BYTES_MAX: u64 = u64::MAX - 2;
 
@@ -46,6 +50,19 @@ pub(crate) struct Judge {
     in_trailers: bool,
     name: Name,
     value: Value,
+    /// Bytes of the head that is not whole.
+    head_bytes: usize,
+    /// The length of a head that has just become whole.
+    ended_head: Option<usize>,
+}
+
+/// How far a feed went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fed {
+    /// Bytes that were taken.
+    pub(crate) taken: usize,
+    /// The length of the head that ends behind them, where one does.
+    pub(crate) head_bytes: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +138,14 @@ impl Judge {
             in_trailers: false,
             name: Name::default(),
             value: Value::Any,
+            head_bytes: 0,
+            ended_head: None,
         }
+    }
+
+    /// How many bytes have come of a head that is not whole, the one at fault among them.
+    pub(crate) fn head_bytes(&self) -> usize {
+        self.head_bytes
     }
 
     /// Whether the first head, or the rest of HTTP/2's preface, is still to come.
@@ -146,6 +170,19 @@ impl Judge {
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let mut at = 0;
         while at < bytes.len() {
+            let fed = self.feed_head(&bytes[at..]);
+            at += fed.map_err(|fault| Fault { at: at + fault.at, ..fault })?.taken;
+        }
+        Ok(())
+    }
+
+    /// As [`Judge::feed`], but no further than the end of a head.
+    ///
+    /// # Errors
+    /// As [`Judge::feed`].
+    pub(crate) fn feed_head(&mut self, bytes: &[u8]) -> Result<Fed, Fault> {
+        let mut at = 0;
+        while at < bytes.len() && self.ended_head.is_none() {
             match self.take(&bytes[at..]) {
                 Ok(taken) => at += taken,
                 Err((place, what)) => {
@@ -154,7 +191,7 @@ impl Judge {
                 }
             }
         }
-        Ok(())
+        Ok(Fed { taken: at, head_bytes: self.ended_head.take() })
     }
 
     /// Takes one byte or more; answers how many.
@@ -176,6 +213,7 @@ impl Judge {
                 // Most bytes of a head are here.
                 let taken = bytes.iter().position(|byte| !is_text(*byte)).unwrap_or(bytes.len());
                 if taken > 0 {
+                    self.count(self.place(), taken);
                     return Ok(taken);
                 }
             }
@@ -183,9 +221,16 @@ impl Judge {
         }
         let byte = bytes[0];
         let place = self.place();
+        self.count(place, 1);
         self.state = self.step(byte).map_err(|what| (place, what))?;
-        self.follow_preface(byte);
+        self.follow_preface(byte).map_err(|what| (place, what))?;
         Ok(1)
+    }
+
+    fn count(&mut self, place: Place, bytes: usize) {
+        if place == Place::Head {
+            self.head_bytes += bytes;
+        }
     }
 
     fn place(&self) -> Place {
@@ -202,20 +247,27 @@ impl Judge {
         }
     }
 
-    fn follow_preface(&mut self, byte: u8) {
-        let Some(matched) = self.preface else { return };
+    fn follow_preface(&mut self, byte: u8) -> Result<(), &'static str> {
+        let Some(matched) = self.preface else { return Ok(()) };
         let matched = usize::from(matched);
         self.preface = (PREFACE[matched] == byte).then_some(matched as u8 + 1);
-        if matched + 1 == PREFACE.len() && self.preface.is_some() {
-            (self.state, self.preface, self.is_opening) = (State::Off, None, false);
+        if self.preface.is_none() && matched > PREFACE_LINE_BYTES {
+            return Err(OTHER_VERSION);
         }
+        if matched + 1 == PREFACE.len() && self.preface.is_some() {
+            (self.state, self.preface, self.is_opening, self.head_bytes) = (State::Off, None, false, 0);
+        }
+        Ok(())
     }
 
     /// What comes after this byte.
     fn step(&mut self, byte: u8) -> Result<State, &'static str> {
         match self.state {
             State::Start if byte == b'\r' => Ok(State::StartLf),
-            State::StartLf => line_feed(byte, State::Start),
+            State::StartLf => {
+                self.head_bytes = 0;
+                line_feed(byte, State::Start)
+            }
             State::Start | State::RequestLine => self.request_line(byte),
             State::RequestLineLf => line_feed(byte, State::Field),
             State::Field => self.field(byte),
@@ -250,7 +302,13 @@ impl Judge {
 
     fn request_line(&mut self, byte: u8) -> Result<State, &'static str> {
         if byte == b'\r' {
-            return Ok(State::RequestLineLf);
+            let is_known = KNOWN_VERSIONS.contains(&self.head.version.to_be_bytes());
+            // What begins as HTTP/2 does names that version.
+            return if is_known || self.preface.is_some() {
+                Ok(State::RequestLineLf)
+            } else {
+                Err(OTHER_VERSION)
+            };
         }
         self.head.version = self.head.version << 8 | u64::from(byte);
         match byte {
@@ -348,6 +406,10 @@ impl Judge {
         if std::mem::take(&mut self.in_trailers) {
             return State::Start;
         }
+        // Half of HTTP/2's preface is no head.
+        if self.preface.is_none() {
+            self.ended_head = Some(std::mem::take(&mut self.head_bytes));
+        }
         match head.length {
             _ if head.is_chunked => State::Size,
             Some(length) if length > 0 => State::Body(length),
@@ -371,6 +433,7 @@ impl Name {
 }
 
 const BARE_LF: &str = "a line feed without a carriage return";
+const OTHER_VERSION: &str = "a version of HTTP other than 1.0 and 1.1";
 const TWO_FRAMINGS: &str = "Content-Length beside Transfer-Encoding";
 
 fn line_feed(byte: u8, next: State) -> Result<State, &'static str> {

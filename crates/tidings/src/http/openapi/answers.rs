@@ -27,7 +27,7 @@ pub(super) struct Kind {
 }
 
 /// Every kind of refusal.
-pub(super) const REFUSALS: [Kind; 12] = [
+pub(super) const REFUSALS: [Kind; 14] = [
     Kind {
         status: 400,
         name: "BadRequest",
@@ -91,6 +91,12 @@ pub(super) const REFUSALS: [Kind; 12] = [
         codes: &[Code::EventTooLarge, Code::BodyTooLarge, Code::BatchTooLarge],
     },
     Kind {
+        status: 414,
+        name: "UriTooLong",
+        meaning: "The target is too long; `POST /api/v1/stream` has its channels in a body.",
+        codes: &[Code::UriTooLong],
+    },
+    Kind {
         status: 415,
         name: "UnsupportedMediaType",
         meaning: "The content type, charset or content encoding is not taken.",
@@ -113,6 +119,12 @@ pub(super) const REFUSALS: [Kind; 12] = [
             Code::TooManyPublishes,
             Code::TooMany,
         ],
+    },
+    Kind {
+        status: 431,
+        name: "HeadTooLarge",
+        meaning: "The head is too large, or has too many headers.",
+        codes: &[Code::HeadTooLarge],
     },
     Kind {
         status: 503,
