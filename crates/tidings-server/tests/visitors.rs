@@ -110,6 +110,22 @@ fn publishes_of_every_size_are_kept_whole() {
 }
 
 #[test]
+fn body_of_the_largest_length_that_a_head_can_name_is_refused_and_ends_nothing() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for way in WAYS {
+        for length in [1 << 53, u64::MAX >> 1, u64::MAX - 2] {
+            let mut wire = way.connect(&hub);
+            wire.send(format!(
+                "POST /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\ntext"
+            ));
+            assert_eq!(wire.answer().head.status, 413, "{way:?} {length}");
+        }
+    }
+    hub.is_healthy();
+}
+
+#[test]
 fn body_that_never_comes_is_answered_408() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "1s")]);

@@ -173,7 +173,8 @@ impl Visitor {
         }
         match self.judge.body_left() {
             Some(0) => {}
-            Some(left) if self.read.len() as u64 + left <= REQUEST_BYTES_MAX as u64 => {
+            // What was read is within the bound; a head can name nearly any number.
+            Some(left) if left <= (REQUEST_BYTES_MAX - self.read.len()) as u64 => {
                 if let State::Head = self.state {
                     self.state = State::Body { patience_ends: Instant::now() + PATIENCE };
                 }
