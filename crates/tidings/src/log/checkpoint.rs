@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tidings_protocol::Epoch;
 
+use super::entry::offset_within;
+
 /// Kept beside the entries, as one line of CRC-32 and one of JSON, replaced whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
@@ -76,6 +78,18 @@ impl Checkpoint {
         if crc32fast::hash(json) != crc {
             return None;
         }
-        serde_json::from_slice(json).ok()
+        serde_json::from_slice(json).ok().filter(Self::is_within_bounds)
+    }
+
+    /// Whether one more than any of its numbers is a number, too. The checksum only tells that the file is as it was
+    /// written.
+    fn is_within_bounds(&self) -> bool {
+        let epochs = self.epochs.iter().map(|row| row.begins_after);
+        let trims = self.trims.iter().flat_map(|(_, lost, gone)| [*lost, *gone]);
+        let keys = self.keys.iter().map(|row| row.offset);
+        let dropped = self.dropped.iter().flat_map(|(first, last)| [*first, *last]);
+        let mut numbers =
+            [self.floor, self.number].into_iter().chain(epochs).chain(trims).chain(keys).chain(dropped);
+        numbers.all(|number| offset_within(number).is_some())
     }
 }

@@ -17,7 +17,7 @@ use tidings_protocol::{ChannelName, Tag};
 
 use super::{
     StoreError,
-    record::{self, BATCH_HEADER_BYTES, Decoded, Placed},
+    record::{self, BATCH_HEADER_BYTES, Cursor, Decoded, Placed, RECORD_HEADER_BYTES},
 };
 use crate::log::entry::{Filing, offset_within};
 
@@ -28,6 +28,11 @@ const REWRITTEN: u32 = 1;
 
 /// The kernel copies a write page by page, so one that a kill cut short ends at a multiple of this.
 const PAGE_BYTES: u64 = 4096;
+
+/// Bytes of a file, at most: positions within it are 32-bit numbers.
+const FILE_BYTES_MAX: u64 = u32::MAX as u64;
+/// How far apart the first and the last offset of a file may be: a table in memory counts them with 32 bits.
+const SPAN_MAX: u64 = u32::MAX as u64;
 
 /// What a segment's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +58,12 @@ impl Header {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..HEADER_BYTES as usize)?;
-        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        if &bytes[..8] != MAGIC || crc32fast::hash(&bytes[..32]) != u32_at(32) {
-            return None;
-        }
-        let last = if u32_at(8) & REWRITTEN != 0 { Some(offset_within(u64_at(24))?) } else { None };
-        Some(Self { first: offset_within(u64_at(16))?, last, tag_before: Tag(u32_at(12)) })
+        let mut cursor = Cursor(bytes.strip_prefix(MAGIC)?);
+        let (flags, tag_before) = (cursor.u32()?, Tag(cursor.u32()?));
+        let (first, last) = (offset_within(cursor.u64()?)?, offset_within(cursor.u64()?)?);
+        let is_true = crc32fast::hash(&bytes[..32]) == cursor.u32()?;
+        let last = (flags & REWRITTEN != 0).then_some(last);
+        is_true.then_some(Self { first, last, tag_before })
     }
 }
 
@@ -113,26 +117,35 @@ impl Names {
     }
 }
 
+/// Why a file is no segment.
+pub(crate) type NoSegment = &'static str;
+
 /// Reads a segment from its beginning and gives each entry to `on_entry`, in order.
 ///
 /// # Errors
-/// Those of the file system. `Ok(None)` where the header is not that of a segment.
+/// Those of the file system.
 pub(crate) fn scan(
     path: &Path,
     names: &mut Names,
     on_entry: &mut dyn FnMut(&Filing<'_>),
-) -> io::Result<Option<Scan>> {
+) -> io::Result<Result<Scan, NoSegment>> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
-    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+    let file_bytes = file.metadata()?.len();
+    if file_bytes > FILE_BYTES_MAX {
+        return Ok(Err("is larger than any file of the log"));
+    }
+    let mut bytes = vec![0; usize::try_from(file_bytes).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
-    let Some(header) = Header::decode(&bytes) else { return Ok(None) };
+    let Some(header) = Header::decode(&bytes) else { return Ok(Err("has no true header")) };
     let mut scan =
         Scan { header, places: Vec::new(), good_bytes: HEADER_BYTES, end: End::Whole, has_hole: false, file };
     let mut at = HEADER_BYTES as usize;
     let mut skipped_from = None;
     while at < bytes.len() {
         let expected = scan.places.last().map_or(header.first, |placed| placed.offset + 1);
-        match read_batch(&bytes, at, expected, header.last.is_some() || skipped_from.is_some(), names) {
+        let may_jump = header.last.is_some() || skipped_from.is_some();
+        let offsets = Expected { next: expected, last_max: header.first.saturating_add(SPAN_MAX), may_jump };
+        match read_batch(&bytes, at, offsets, names) {
             Some((entries, places, next)) => {
                 let filings = entries.iter().zip(&places).map(|(entry, placed)| entry.filing(placed.bytes));
                 filings.for_each(|filing| on_entry(&filing));
@@ -153,26 +166,38 @@ pub(crate) fn scan(
             }
         }
     }
-    Ok(Some(scan))
+    Ok(Ok(scan))
 }
 
 type Batch<'a> = (Vec<Decoded<'a>>, Vec<Placed>, usize);
 
-/// Reads the batch at `at`; `None` if there is no whole and true one that goes on from `expected`.
+/// Which offsets may come next.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    next: u64,
+    last_max: u64,
+    /// Offsets may be left out before any of them.
+    may_jump: bool,
+}
+
+impl Expected {
+    fn has(self, offset: u64) -> bool {
+        offset == self.next || (self.may_jump && (self.next..=self.last_max).contains(&offset))
+    }
+}
+
+/// Reads the batch at `at`; `None` if there is no whole and true one whose offsets are as expected.
 fn read_batch<'a>(
     bytes: &'a [u8],
     at: usize,
-    expected: u64,
-    may_jump: bool,
+    mut expected: Expected,
     names: &mut Names,
 ) -> Option<Batch<'a>> {
     let header = record::decode_batch_header(&bytes[at..])?;
     let start = at + BATCH_HEADER_BYTES;
     let body = bytes.get(start..start.checked_add(header.body_bytes)?)?;
-    if crc32fast::hash(body) != header.body_crc
-        || header.first < expected
-        || (header.first > expected && !may_jump)
-    {
+    let may_be_whole = header.records as usize <= body.len() / RECORD_HEADER_BYTES;
+    if crc32fast::hash(body) != header.body_crc || !expected.has(header.first) || !may_be_whole {
         return None;
     }
     let mut entries = Vec::with_capacity(header.records as usize);
@@ -180,6 +205,10 @@ fn read_batch<'a>(
     let mut position = 0;
     while position < body.len() {
         let (entry, length) = record::decode_fields(&body[position..], &mut |name| names.parse(name)).ok()?;
+        if !expected.has(entry.offset) {
+            return None;
+        }
+        expected.next = entry.offset + 1;
         places.push(Placed {
             offset: entry.offset,
             position: (start + position) as u32,

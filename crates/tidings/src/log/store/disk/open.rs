@@ -269,9 +269,12 @@ impl Walk {
             last_tag = Some((entry.offset, entry.tag));
             on_entry(entry);
         };
-        let Some(scan) = segment::scan(path, &mut self.names, &mut remember)? else {
-            self.set_aside(path, "has no true header");
-            return Ok(());
+        let scan = match segment::scan(path, &mut self.names, &mut remember)? {
+            Ok(scan) => scan,
+            Err(why) => {
+                self.set_aside(path, why);
+                return Ok(());
+            }
         };
         if scan.header.first <= self.head {
             self.set_aside(path, "stands for events that another file has");

@@ -462,4 +462,5 @@ fn batch_is_kept_whole_or_not_at_all() {
     }
 }
 
+mod forged;
 mod marks;
