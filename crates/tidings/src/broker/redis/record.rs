@@ -5,7 +5,10 @@
 //! counts instead, `n` the event's name, `p` priority, `k` key, `x` when it expires. `m` and `d` come first: scripts count on
 //! it. Fields of other names are a later version's, and passed over.
 
-use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag};
+// Nothing that Redis answers may end a thread.
+#![deny(clippy::expect_used)]
+
+use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag, body::MESSAGE_CHANNELS_MAX};
 
 use super::{fault::Fault, wire::Reply};
 use crate::log::entry::{Draft, offset_within};
@@ -115,11 +118,16 @@ impl<'a> Fields<'a> {
         let before = self.before.map_or(Some(before), tag_of).ok_or("field v is no tag")?;
         let published_at = words.next().and_then(|word| word.parse().ok()).ok_or("field m has no time")?;
         let channels: Box<[ChannelName]> = words
+            .by_ref()
+            .take(MESSAGE_CHANNELS_MAX)
             .map(ChannelName::parse)
             .collect::<Result<_, _>>()
             .map_err(|error| format!("a channel in field m: {error}"))?;
         if channels.is_empty() {
             return Err("field m has no channel".into());
+        }
+        if words.next().is_some() {
+            return Err(format!("field m names more than {MESSAGE_CHANNELS_MAX} channels"));
         }
         let event = self.event.map(EventName::parse).transpose();
         let priority = self.priority.map_or(Ok(Priority::Normal), str::parse);

@@ -97,3 +97,20 @@ fn an_offset_that_nothing_may_follow_is_refused() {
         assert!(decode(&entry(id, WHOLE)).is_err(), "{id}");
     }
 }
+
+#[test]
+fn an_entry_names_as_many_channels_as_a_message_may_and_no_more() {
+    let with_channels = |count: usize| {
+        let names: Vec<String> = (0..count).map(|number| format!("c.{number}")).collect();
+        let header = format!("00000000000000ab 0000beef 0000f00d 1700000000000 {}", names.join(" "));
+        decode(&entry("42-0", &[("m", &header), ("d", "text")]))
+    };
+    assert_eq!(with_channels(MESSAGE_CHANNELS_MAX).unwrap().draft.channels.len(), MESSAGE_CHANNELS_MAX);
+    for count in [MESSAGE_CHANNELS_MAX + 1, usize::from(u16::MAX) + 1] {
+        let fault = with_channels(count).unwrap_err().to_string();
+        assert!(
+            fault.contains(&format!("field m names more than {MESSAGE_CHANNELS_MAX} channels")),
+            "{fault}"
+        );
+    }
+}
