@@ -119,7 +119,8 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::with_capacity(CURSOR_BYTES_MAX);
         self.write(&mut text);
-        f.pad(std::str::from_utf8(&text).expect("an id is ASCII"))
+        // It is ASCII, so this changes and copies nothing.
+        f.pad(&String::from_utf8_lossy(&text))
     }
 }
 

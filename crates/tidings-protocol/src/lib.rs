@@ -27,6 +27,8 @@
 //! ```
 
 #![warn(missing_debug_implementations)]
+// No text from outside may end a thread.
+#![deny(clippy::expect_used)]
 
 mod channel;
 mod code;

@@ -324,6 +324,7 @@ fn read_audience(members: &Members<'_>) -> Result<Vec<ChannelName>, Fault> {
     let mut channels = Vec::new();
     let mut seen = HashSet::new();
     for json in list(members, Member::Channels)? {
+        let json = json?;
         let name: String = read(json).ok_or_else(|| {
             fault(Code::MalformedBody, format!("\"channels\" has {} in it; each is a string", found(json)))
         })?;
@@ -390,14 +391,16 @@ fn boolean(members: &Members<'_>, member: Member) -> Result<Option<bool>, Fault>
 }
 
 /// Returns the JSON of each element, one at a time: a list may hold millions, of which few are kept.
-fn list<'a>(members: &Members<'a>, member: Member) -> Result<impl Iterator<Item = &'a str>, Fault> {
+fn list<'a>(
+    members: &Members<'a>,
+    member: Member,
+) -> Result<impl Iterator<Item = Result<&'a str, Fault>>, Fault> {
     let json = members.value(member).unwrap_or("[]");
     let Some(rest) = json.strip_prefix('[') else { return Err(mistyped(member, json, "a list of strings")) };
-    Ok(elements(rest.as_bytes()).map(|piece| match piece {
-        Piece::Message(element) => {
-            std::str::from_utf8(element).expect("text is cut at ASCII characters only")
-        }
-        Piece::Unclosed | Piece::Trailing => unreachable!("the list is valid JSON"),
+    // The list is valid JSON, so it is closed; and text is cut at ASCII characters only.
+    Ok(elements(rest.as_bytes()).map(move |piece| match piece {
+        Piece::Message(element) => std::str::from_utf8(element).map_err(|_| mistyped(member, json, "UTF-8")),
+        Piece::Unclosed | Piece::Trailing => Err(mistyped(member, json, "a list")),
     }))
 }
 

@@ -1,6 +1,5 @@
 //! Writes the fields of a stream: name, colon, one space, value, LF; an empty value is the name and its colon.
 
-use std::io::Write;
 use std::time::Duration;
 
 use crate::id::EventId;
@@ -32,7 +31,7 @@ pub fn write_id_line(out: &mut Vec<u8>, id: &EventId) {
 
 /// Appends a `retry:` line, in whole milliseconds.
 pub fn write_retry(out: &mut Vec<u8>, delay: Duration) {
-    writeln!(out, "retry: {}", delay.as_millis()).expect("a vector takes every byte");
+    out.extend_from_slice(format!("retry: {}\n", delay.as_millis()).as_bytes());
 }
 
 /// Appends a comment, one line per line of text.

@@ -1,7 +1,11 @@
 //! Where entries are kept: a small trait, with one keeper on disk and one in memory.
 
+// Nothing that stands in a file may end a thread.
+#![deny(clippy::expect_used)]
+
 pub(crate) mod disk;
 #[cfg(any(test, fuzzing))]
+#[allow(clippy::expect_used, reason = "a fuzz target fails by a panic")]
 pub(crate) mod fuzz;
 pub(crate) mod memory;
 mod record;

@@ -1,5 +1,8 @@
 //! Redis's protocol (RESP2) as bytes: commands out, replies in.
 
+// Nothing that Redis answers may end a thread.
+#![deny(clippy::expect_used)]
+
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Bytes of one text that a reply may hold; a larger one is passed over as it comes.
