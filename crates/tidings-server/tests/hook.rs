@@ -6,7 +6,7 @@ use crate::{
     backend::{Backend, NO, Reply, YES},
     callers::{Http2, token_for, token_with},
     process::{Directory, Hub, eventually},
-    tokens::{KEY, SECRET, bearer, protected, token},
+    tokens::{KEY, SECRET, bearer, protected, protected_with, token},
     wire::Wire,
 };
 
@@ -405,4 +405,44 @@ fn rights_that_end_while_the_hook_is_asked_are_gone() {
     }
     let page = hub.get_as(KEY, "/api/v1/channels/user.u/events").json();
     assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
+}
+
+#[test]
+fn refusal_tells_the_operator_what_refused_which_channel_to_whom() {
+    let directory = Directory::new();
+    let backend = Backend::start(NO);
+    let lines = format!("secret = {SECRET:?}\n{}{HASTY}\n", backend.line());
+    let mut hub = protected_with(&directory, &lines, &[("RUST_LOG", "tidings=debug")]);
+    let token = writer();
+    let denied =
+        |by: &str| hub.get_as(KEY, "/metrics").metric(&format!("tidings_access_denied_total{{by=\"{by}\"}}"));
+
+    hub.get_as(&token, "/api/v1/events?channel=chat.1&channel=user.v").denies();
+    hub.post_as(&token, "/api/v1/events/other", "x").denies();
+    assert_eq!((denied("pattern"), denied("hook")), (2.0, 0.0));
+    hub.get_as(&token, "/api/v1/events?channel=chat.1&channel=chat.*").denies();
+    hub.post_as(&token, "/api/v1/events/chat.2", "x").denies();
+    assert_eq!((denied("pattern"), denied("hook")), (2.0, 2.0));
+    // Who has no credentials is asked for some, and a right without channels is no channel's.
+    hub.get("/api/v1/events/user.v").refuses(401, "credentials_missing");
+    hub.get_as(&token, "/metrics").denies();
+    assert_eq!((denied("pattern"), denied("hook")), (2.0, 2.0));
+
+    let odd = token_for("line\nbreak", &["a"]);
+    hub.get_as(&odd, "/api/v1/events/b").denies();
+    let log = hub.log_to("channel=\"b\"");
+    let user = "access denied by=\"BY\" principal=User(\"u\") action=\"ACTION\" channel=\"CHANNEL\"";
+    for (by, action, channel) in [
+        ("pattern", "subscribe", "user.v"),
+        ("pattern", "publish", "other"),
+        ("hook", "subscribe", "chat.1"),
+        ("hook", "publish", "chat.2"),
+    ] {
+        let line = user.replace("BY", by).replace("ACTION", action).replace("CHANNEL", channel);
+        assert_eq!(log.matches(&line).count(), 1, "{line} in {log}");
+    }
+    assert!(log.contains("principal=User(\"line\\nbreak\")"), "{log}");
+    for secret in [SECRET, KEY, token.as_str(), token.rsplit('.').next().unwrap()] {
+        assert!(!log.contains(secret), "{log}");
+    }
 }

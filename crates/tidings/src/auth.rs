@@ -3,6 +3,7 @@
 
 mod board;
 mod caller;
+mod denial;
 mod fetch;
 mod gate;
 mod hook;
@@ -23,7 +24,8 @@ pub(crate) use self::token::fuzz;
 pub(crate) use self::{
     board::{Board, News, tell_again},
     caller::{Caller, PUBLISHER_BYTES_MAX, Principal},
-    gate::{Gate, denied, denied_at},
+    denial::{denied, denied_at},
+    gate::Gate,
     hook::Asker,
     permit::{ManagePermit, PublishPermit, SubscribePermit},
     revocations::{Revocations, Subject},

@@ -42,6 +42,38 @@ struct Thread {
     thread: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeniedBy {
+    by: &'static str,
+}
+
+/// Refusals of credentials and of channels, and the questions to the hook.
+struct Access {
+    credentials: Family<Reason, Counter>,
+    denials: Family<DeniedBy, Counter>,
+    hook_questions: Counter,
+    hook_failures: Counter,
+}
+
+impl Access {
+    fn new(it: &mut Registry) -> Self {
+        Self {
+            credentials: family(it, "credentials_refused", "Credentials that were not good, by reason"),
+            denials: family(
+                it,
+                "access_denied",
+                "Channels refused to somebody known, by what refused them: pattern or hook",
+            ),
+            hook_questions: counter(
+                it,
+                "hook_questions",
+                "Questions asked of the hook, without those answered from memory",
+            ),
+            hook_failures: counter(it, "hook_failures", "Questions that the hook gave no answer to"),
+        }
+    }
+}
+
 /// Counters and levels of one hub.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -59,9 +91,7 @@ pub(crate) struct Metrics {
     sockets_pressed: Counter,
     gaps: Family<Reason, Counter>,
     ends: Family<Reason, Counter>,
-    credentials: Family<Reason, Counter>,
-    hook_questions: Counter,
-    hook_failures: Counter,
+    access: Access,
     jwks_fetches: Counter,
     jwks_failures: Counter,
     refusals: Family<RefusalCode, Counter>,
@@ -266,13 +296,7 @@ impl Metrics {
             sockets_pressed: counter(it, "sockets_pressed", "Times a socket refused bytes"),
             gaps: family(it, "gaps", "Gaps told to clients, by reason"),
             ends: family(it, "streams_ended", "Streams ended by the hub, by reason"),
-            credentials: family(it, "credentials_refused", "Credentials that were not good, by reason"),
-            hook_questions: counter(
-                it,
-                "hook_questions",
-                "Questions asked of the hook, without those answered from memory",
-            ),
-            hook_failures: counter(it, "hook_failures", "Questions that the hook gave no answer to"),
+            access: Access::new(it),
             jwks_fetches: counter(it, "jwks_fetches", "Times the keys of auth.jwks_url were fetched"),
             jwks_failures: counter(it, "jwks_failures", "Fetches of auth.jwks_url that brought no keys"),
             refusals: family(
@@ -444,15 +468,20 @@ impl Metrics {
     }
 
     pub(crate) fn credentials_refused(&self, reason: &str) {
-        self.credentials.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+        self.access.credentials.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    /// A channel was refused by the patterns of the credentials, or by the hook.
+    pub(crate) fn access_denied(&self, by: &'static str) {
+        self.access.denials.get_or_create(&DeniedBy { by }).inc();
     }
 
     pub(crate) fn hook_question(&self) {
-        self.hook_questions.inc();
+        self.access.hook_questions.inc();
     }
 
     pub(crate) fn hook_failure(&self) {
-        self.hook_failures.inc();
+        self.access.hook_failures.inc();
     }
 
     pub(crate) fn jwks_fetch(&self) {

@@ -19,6 +19,7 @@ use super::{
     Reading, Revocations, Shelf, Subject, SubscribePermit, Who,
     board::{self, Telling, Untold},
     caller::{Asked, Basis, until},
+    denial::{By, Wanted, denied_at, denied_by, denied_of},
     revocations::Revocation,
     rights::Rights,
     rules::{Provider, Refused, Rules},
@@ -245,10 +246,12 @@ impl Gate {
     /// # Errors
     /// 401 or 403 where one of them is not the caller's to publish to.
     pub(crate) fn check_publish(&self, caller: &Caller, channels: &[ChannelName]) -> Result<(), Error> {
-        if caller.is_ticket() {
-            return Err(denied(caller));
-        }
-        self.check(caller, |rights| channels.iter().all(|channel| rights.publish.has(channel)))
+        let is_ticket = caller.is_ticket();
+        self.check(caller, |rights| {
+            let lacked = channels.iter().find(|channel| is_ticket || !rights.publish.has(channel));
+            let lacked = lacked.map(|channel| Wanted::Publish(channel.as_str()));
+            lacked.or(is_ticket.then_some(Wanted::Publish("")))
+        })
     }
 
     /// Leave to publish a batch of events, of which each goes to its channels.
@@ -301,10 +304,8 @@ impl Gate {
     /// # Errors
     /// 401 or 403 where the caller may not.
     pub(crate) fn manage(&self, caller: &Caller) -> Result<ManagePermit, Error> {
-        if caller.is_ticket() {
-            return Err(denied(caller));
-        }
-        self.check(caller, |rights| rights.manage)?;
+        let is_ticket = caller.is_ticket();
+        self.check(caller, |rights| (is_ticket || !rights.manage).then_some(Wanted::Manage))?;
         Ok(ManagePermit::new())
     }
 
@@ -396,6 +397,7 @@ impl Gate {
         for subscription in subscriptions {
             let question = question(principal.clone(), Action::Subscribe, subscription);
             if hook.ask_again(&question).await == Some(false) {
+                debug!(principal = ?caller.principal, channel = %subscription, "hook ends a stream");
                 return true;
             }
         }
@@ -411,26 +413,27 @@ impl Gate {
     /// Fails unless the caller's rights cover all of them; denied access names the first that they do not cover.
     fn check_subscribe(&self, caller: &Caller, subscriptions: &[Subscription]) -> Result<(), Error> {
         let foreign = Cell::new(0);
-        let may_all = |rights: &Rights| {
-            let found = subscriptions.iter().position(|asked| !rights.subscribe.covers(asked));
-            foreign.set(found.unwrap_or_default());
-            found.is_none()
+        let lacks = |rights: &Rights| {
+            let at = subscriptions.iter().position(|asked| !rights.subscribe.covers(asked))?;
+            foreign.set(at);
+            Some(Wanted::Subscribe(subscriptions[at].as_str()))
         };
-        self.check(caller, may_all).map_err(|error| denied_of(error, subscriptions, foreign.get()))
+        self.check(caller, lacks).map_err(|error| denied_of(error, subscriptions, foreign.get()))
     }
 
-    /// Fails unless the caller may, now: since it was admitted its body may have been long on the way.
-    fn check(&self, caller: &Caller, may: impl Fn(&Rights) -> bool) -> Result<(), Error> {
-        let is_allowed = match self.rules() {
-            None => may(&caller.rights),
+    /// Fails if the caller lacks a right, now: since it was admitted its body may have been long on the way.
+    fn check<'a>(&self, caller: &Caller, lacks: impl Fn(&Rights) -> Option<Wanted<'a>>) -> Result<(), Error> {
+        let lacked = match self.rules() {
+            None => lacks(&caller.rights),
             Some(rules) => {
                 let checked = rules.check(&caller.basis, &self.revocations, self.now());
                 checked.map_err(|flaw| self.refused(flaw))?;
                 let has_changed = *self.changes.borrow() != caller.admitted_at;
-                may(&caller.rights) && (!has_changed || may(&rules.rights(&caller.basis)))
+                let lacks_now = || has_changed.then(|| lacks(&rules.rights(&caller.basis))).flatten();
+                lacks(&caller.rights).or_else(lacks_now)
             }
         };
-        if is_allowed { Ok(()) } else { Err(denied(caller)) }
+        lacked.map_or(Ok(()), |wanted| Err(denied_by(By::Pattern, caller, wanted, &self.metrics)))
     }
 
     /// The subscriptions without repeats, within their bound.
@@ -450,23 +453,30 @@ impl Gate {
     }
 
     /// Asks the hook about all of them at once; the first no, or the first that it does not answer, decides.
-    async fn ask(
+    async fn ask<'a>(
         &self,
         hook: Option<&Arc<Asker>>,
         caller: &Caller,
         action: Action,
-        subscriptions: impl IntoIterator<Item = &Subscription>,
+        subscriptions: impl IntoIterator<Item = &'a Subscription>,
     ) -> Result<(), (usize, Error)> {
         let (Some(hook), Asked::As(principal)) = (hook, caller.who()) else { return Ok(()) };
         let answers = subscriptions.into_iter().enumerate().map(async |(at, subscription)| {
             match hook.allow(&question(principal.clone(), action, subscription)).await {
                 Ok(true) => Ok(()),
-                Ok(false) => Err((at, denied_by_name())),
-                Err(error) => Err((at, error)),
+                Ok(false) => Err((at, subscription, None)),
+                Err(error) => Err((at, subscription, Some(error))),
             }
         });
         // All are asked at once, and the first refusal in their order counts.
-        answers.collect::<FuturesOrdered<_>>().try_collect().await
+        let answered = answers.collect::<FuturesOrdered<_>>().try_collect().await;
+        answered.map_err(|(at, subscription, unanswered): (usize, &Subscription, Option<Error>)| {
+            let wanted = match action {
+                Action::Subscribe => Wanted::Subscribe(subscription.as_str()),
+                Action::Publish => Wanted::Publish(subscription.as_str()),
+            };
+            (at, unanswered.unwrap_or_else(|| denied_by(By::Hook, caller, wanted, &self.metrics)))
+        })
     }
 
     fn hook(&self, rules: Option<&Rules>) -> Option<Arc<Asker>> {
@@ -526,32 +536,6 @@ fn question(principal: Option<Who>, action: Action, subscription: &Subscription)
         channel: subscription.as_str().to_owned(),
         is_pattern: matches!(subscription, Subscription::Pattern(_)),
     }
-}
-
-/// Whoever has shown nothing may show something; whoever has may not.
-pub(crate) fn denied(caller: &Caller) -> Error {
-    if caller.principal == Principal::Anonymous {
-        return Error::new(
-            Code::CredentialsMissing,
-            "this needs credentials; send `Authorization: Bearer` with a token or an API key",
-        );
-    }
-    denied_by_name()
-}
-
-/// Names the event of a batch that is not allowed. Faults of the caller have no index.
-pub(crate) fn denied_at(error: Error, index: usize) -> Error {
-    if error.code() == Code::AccessDenied { error.at(index) } else { error }
-}
-
-/// Names the one of several channels that is not allowed.
-fn denied_of(error: Error, subscriptions: &[Subscription], at: usize) -> Error {
-    let is_of_several = error.code() == Code::AccessDenied && subscriptions.len() > 1;
-    if is_of_several { error.channel(subscriptions[at].as_str()) } else { error }
-}
-
-fn denied_by_name() -> Error {
-    Error::new(Code::AccessDenied, "Access denied")
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tidings_protocol::Subscription;
 
-use super::{Gate, denied};
+use super::Gate;
 use crate::{
     auth::{
         Caller, Credential, Flaw, Principal, Reading, Ticket,
         caller::Basis,
+        denial::{By, Wanted, denied, denied_by},
         rules::{Refused, Rules},
         shelf,
     },
@@ -117,8 +118,12 @@ impl Gate {
         reading: Reading,
     ) -> Result<(), Error> {
         let Basis::Ticket { subscriptions, .. } = &caller.basis else { return Ok(()) };
-        let asked: HashSet<_> = asked.iter().collect();
-        let is_exact = asked == subscriptions.iter().collect();
-        if is_exact && reading == Reading::Stream { Ok(()) } else { Err(denied(caller)) }
+        let is_exact = asked.iter().collect::<HashSet<_>>() == subscriptions.iter().collect();
+        if is_exact && reading == Reading::Stream {
+            return Ok(());
+        }
+        let foreign = asked.iter().find(|asked| !subscriptions.contains(asked)).or(asked.first());
+        let wanted = Wanted::Subscribe(foreign.map_or("", Subscription::as_str));
+        Err(denied_by(By::Pattern, caller, wanted, &self.metrics))
     }
 }

@@ -1,0 +1,84 @@
+//! Denied access: the error for the client, and a log line and a count for the operator.
+
+use tidings_protocol::Subscription;
+use tracing::debug;
+
+use super::{Caller, Principal};
+use crate::{
+    error::{Code, Error},
+    metrics::Metrics,
+};
+
+/// What a caller wants to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// Read this channel or pattern.
+    Subscribe(&'a str),
+    /// Publish to this channel.
+    Publish(&'a str),
+    Manage,
+}
+
+/// What denies it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// No pattern of the credentials takes in the channel.
+    Pattern,
+    /// The patterns do, and the hook said no.
+    Hook,
+}
+
+impl By {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pattern => "pattern",
+            Self::Hook => "hook",
+        }
+    }
+}
+
+/// Returns the error that denies an action. A 403 about a channel is logged and counted with the rule that denied it; the
+/// client does not learn the rule, since it would tell what patterns and the backend allow to others.
+pub(super) fn denied_by(by: By, caller: &Caller, wanted: Wanted<'_>, metrics: &Metrics) -> Error {
+    let error = match by {
+        By::Pattern => denied(caller),
+        By::Hook => denied_by_name(),
+    };
+    let (action, channel) = match wanted {
+        Wanted::Subscribe(channel) => ("subscribe", channel),
+        Wanted::Publish(channel) => ("publish", channel),
+        Wanted::Manage => return error,
+    };
+    if error.code() == Code::AccessDenied {
+        // A name from a token may hold anything, so it is quoted.
+        debug!(by = by.word(), principal = ?caller.principal(), action, channel, "access denied");
+        metrics.access_denied(by.word());
+    }
+    error
+}
+
+/// Returns 401 for a caller without credentials, since credentials may help; 403 for any other.
+pub(crate) fn denied(caller: &Caller) -> Error {
+    if *caller.principal() == Principal::Anonymous {
+        return Error::new(
+            Code::CredentialsMissing,
+            "this needs credentials; send `Authorization: Bearer` with a token or an API key",
+        );
+    }
+    denied_by_name()
+}
+
+/// Names the event of a batch that is not allowed. Faults of the caller have no index.
+pub(crate) fn denied_at(error: Error, index: usize) -> Error {
+    if error.code() == Code::AccessDenied { error.at(index) } else { error }
+}
+
+/// Names the one of several channels that is not allowed.
+pub(super) fn denied_of(error: Error, subscriptions: &[Subscription], at: usize) -> Error {
+    let is_of_several = error.code() == Code::AccessDenied && subscriptions.len() > 1;
+    if is_of_several { error.channel(subscriptions[at].as_str()) } else { error }
+}
+
+fn denied_by_name() -> Error {
+    Error::new(Code::AccessDenied, "Access denied")
+}
