@@ -104,7 +104,7 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let base = base_of(&self.url)?;
         let authorization = self.token.as_deref().map(authorization_of).transpose()?;
-        let wire = Wire::new()?;
+        let wire = Wire::new(&base)?;
         Ok(Client { shared: Arc::new(Shared { wire, base, authorization, settings: self.settings }) })
     }
 }
@@ -214,6 +214,11 @@ impl Client {
         self.shared.settings
     }
 
+    /// The hub's URL, as errors name it.
+    pub(crate) fn base(&self) -> &str {
+        &self.shared.base
+    }
+
     /// Posts `body` and reads the JSON of a 200, within the client's timeout.
     pub(crate) async fn post<A: DeserializeOwned>(
         &self,
@@ -230,11 +235,13 @@ impl Client {
             }
             exchange.rest(ANSWER_BYTES_MAX).await
         });
-        let body = answer
-            .await
-            .map_err(|_| Error::new(ErrorKind::Interrupted, format!("no answer within {limit:?}")))??;
+        let body = answer.await.map_err(|_| {
+            let text = format!("no answer of {} within {limit:?}", self.base());
+            Error::new(ErrorKind::Interrupted, text)
+        })??;
         serde_json::from_slice(&body).map_err(|fault| {
-            let text = format!("answer to a publish is not a hub's: {fault}; is this the hub's URL?");
+            let base = self.base();
+            let text = format!("answer of {base} to a publish is not a hub's: {fault}; check the URL");
             Error::new(ErrorKind::Protocol, text).with_source(fault)
         })
     }

@@ -66,6 +66,14 @@ pub(crate) struct ProblemText {
 }
 
 impl ProblemText {
+    /// What a refusal says that is plain text: its first line, shortened.
+    pub(crate) fn plain(text: &str) -> Self {
+        const SHOWN_MAX: usize = 200;
+        let line = text.lines().next().unwrap_or_default().trim();
+        let shown: String = line.chars().take(SHOWN_MAX).collect();
+        Self { detail: Some(shown).filter(|shown| !shown.is_empty()), ..Self::default() }
+    }
+
     /// What a redirect says; it is not followed, because a token must not travel to a host that nobody named.
     pub(crate) fn redirect(to: &str) -> Self {
         let detail = format!("redirected to {to}, which is not followed; give that address as the hub's URL");
@@ -145,10 +153,15 @@ impl Error {
         self
     }
 
-    /// A status that is no success; the kind follows from it.
-    pub(crate) fn status_refused(status: u16, problem: ProblemText, retry_after: Option<Duration>) -> Self {
+    /// A status of the hub at `base` that is no success; the kind follows from it.
+    pub(crate) fn status_refused(
+        base: &str,
+        status: u16,
+        problem: ProblemText,
+        retry_after: Option<Duration>,
+    ) -> Self {
         let kind = if status == 429 || status >= 500 { ErrorKind::Unavailable } else { ErrorKind::Refused };
-        let mut message = format!("hub answered {status}");
+        let mut message = format!("{base} answered {status}");
         if let Some(code) = &problem.code {
             message.push(' ');
             message.push_str(code);

@@ -184,7 +184,7 @@ impl Subscription {
                 State::Opening { answer, since } => {
                     let Poll::Ready(answer) = answer.as_mut().poll(context) else {
                         ready!(self.alarm.poll_at(*since + idle_timeout, context));
-                        let text = format!("no answer within {idle_timeout:?}");
+                        let text = format!("no answer of {} within {idle_timeout:?}", self.client.base());
                         self.answered(Err(Error::new(ErrorKind::Interrupted, text)));
                         continue;
                     };

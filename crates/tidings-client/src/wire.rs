@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -40,13 +41,15 @@ type Sender = HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
 /// The two ways to send: over a kept connection, or over one of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
+    /// The hub's URL, for errors.
+    base: Arc<str>,
     pooled: Sender,
     /// For streams: after a break the next attempt must not land on the same dead HTTP/2 connection.
     fresh: Sender,
 }
 
 impl Wire {
-    pub(crate) fn new() -> Result<Self, Error> {
+    pub(crate) fn new(base: &str) -> Result<Self, Error> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -70,46 +73,76 @@ impl Wire {
             .retry_canceled_requests(true);
         let pooled = builder.build(https.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(https);
-        Ok(Self { pooled, fresh })
+        Ok(Self { base: base.into(), pooled, fresh })
     }
 
     /// Sends over a kept connection and waits for the head of the answer.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
-        head_of(&self.pooled, request).await
+        self.head_of(&self.pooled, request).await
     }
 
     /// Sends over a connection of its own and waits for the head of the answer.
     pub(crate) async fn send_fresh(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
-        head_of(&self.fresh, request).await
+        self.head_of(&self.fresh, request).await
     }
-}
 
-async fn head_of(sender: &Sender, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
-    match sender.request(request).await {
-        Ok(response) => Ok(Exchange { response }),
-        Err(fault) => {
-            let (kind, what) = if fault.is_connect() {
-                (ErrorKind::Connect, "no connection to the hub")
-            } else {
-                (ErrorKind::Interrupted, "connection broke before the answer")
-            };
-            Err(Error::new(kind, format!("{what}: {}", root_cause(&fault))).with_source(fault))
+    async fn head_of(&self, sender: &Sender, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
+        match sender.request(request).await {
+            Ok(response) => Ok(Exchange { base: self.base.clone(), response }),
+            Err(fault) => {
+                let (kind, what) = if fault.is_connect() {
+                    (ErrorKind::Connect, "no connection to")
+                } else {
+                    (ErrorKind::Interrupted, "no answer before the connection broke from")
+                };
+                let (base, cause) = (&self.base, root_cause(&fault));
+                let hint = other_scheme(base, &fault).map_or_else(String::new, |hint| format!("; {hint}"));
+                Err(Error::new(kind, format!("{what} {base}: {cause}{hint}")).with_source(fault))
+            }
         }
     }
 }
 
+/// What to write in place of a URL whose scheme is not that of its port, if the fault says so.
+fn other_scheme(base: &str, fault: &(dyn StdError + 'static)) -> Option<String> {
+    if let Some(place) = base.strip_prefix("https://") {
+        return causes(fault)
+            .any(is_plain_text)
+            .then(|| format!("that port speaks no TLS; write http://{place} if it is the hub's own"));
+    }
+    let place = base.strip_prefix("http://")?;
+    let is_no_http = |cause: &(dyn StdError + 'static)| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(|cause| cause.is_parse())
+    };
+    causes(fault)
+        .any(is_no_http)
+        .then(|| format!("that port speaks no plain HTTP; write https://{place} if it speaks TLS"))
+}
+
+/// Whether a TLS handshake was answered in another protocol.
+fn is_plain_text(cause: &(dyn StdError + 'static)) -> bool {
+    if let Some(cause) = cause.downcast_ref::<rustls::Error>() {
+        return matches!(cause, rustls::Error::InvalidMessage(_));
+    }
+    // The error inside an `io::Error` is not its source.
+    let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inner.is_some_and(|inner| is_plain_text(inner))
+}
+
+/// A fault, then what caused it.
+fn causes<'a>(fault: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(fault), |cause| (*cause).source())
+}
+
 /// The innermost cause says what happened; those around it say who noticed.
 fn root_cause(fault: &(dyn StdError + 'static)) -> String {
-    let mut cause = fault;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+    causes(fault).last().unwrap_or(fault).to_string()
 }
 
 /// One answer as it arrives: the head at once, the body chunk by chunk. For tools that look at the way to a hub.
 #[derive(Debug)]
 pub struct Exchange {
+    base: Arc<str>,
     response: Response<Incoming>,
 }
 
@@ -156,7 +189,7 @@ impl Exchange {
                     }
                 }
                 Some(Err(fault)) => {
-                    let text = format!("connection broke: {}", root_cause(&fault));
+                    let text = format!("connection to {} broke: {}", self.base, root_cause(&fault));
                     return Poll::Ready(Err(Error::new(ErrorKind::Interrupted, text).with_source(fault)));
                 }
             }
@@ -171,7 +204,10 @@ impl Exchange {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
             if body.len() + chunk.len() > bytes_max {
-                let text = format!("answer is more than {bytes_max} bytes, the bound of this client");
+                let text = format!(
+                    "answer of {} is more than {bytes_max} bytes, the bound of this client",
+                    self.base
+                );
                 return Err(Error::new(ErrorKind::TooLarge, text));
             }
             body.extend_from_slice(&chunk);
@@ -189,12 +225,18 @@ impl Exchange {
         if (300..400).contains(&status) {
             let to = self.header(header::LOCATION.as_str()).unwrap_or("somewhere").to_owned();
             let problem = ProblemText::redirect(&to);
-            return Error::status_refused(status, problem, retry_after);
+            return Error::status_refused(&self.base, status, problem, retry_after);
         }
         // A refusal without a readable text is still that refusal.
         let body = timeout(PROBLEM_TIMEOUT, self.rest(PROBLEM_BYTES_MAX)).await;
         let body = body.ok().and_then(Result::ok).unwrap_or_default();
-        let problem = serde_json::from_slice(&body).unwrap_or_default();
-        Error::status_refused(status, problem, retry_after)
+        let is_text =
+            self.header(header::CONTENT_TYPE.as_str()).is_some_and(|it| it.starts_with("text/plain"));
+        let problem = if is_text {
+            ProblemText::plain(&String::from_utf8_lossy(&body))
+        } else {
+            serde_json::from_slice(&body).unwrap_or_default()
+        };
+        Error::status_refused(&self.base, status, problem, retry_after)
     }
 }

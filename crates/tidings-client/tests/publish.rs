@@ -42,6 +42,24 @@ async fn unstored_event_has_no_id() {
     assert_eq!(server.requests()[0].line(), "POST /api/v1/events/a?store=false HTTP/1.1");
 }
 
+#[tokio::test]
+async fn fault_names_the_url_and_the_other_scheme_where_that_is_the_ports() {
+    const TLS_ALERT: &[u8] = b"\x15\x03\x03\x00\x02\x02\x16";
+    let tls = Server::start(|_, _| closing(TLS_ALERT)).await;
+    let fault = client(&tls).publish("a").send().await.unwrap_err();
+    let place = tls.url.trim_start_matches("http://");
+    assert_eq!(fault.kind(), ErrorKind::Interrupted);
+    assert!(fault.to_string().contains(&tls.url), "{fault}");
+    assert!(fault.to_string().ends_with(&format!("write https://{place} if it speaks TLS")), "{fault}");
+
+    let refusing = Server::start(|_, _| {
+        closing(answer("400 No\r\nContent-Type: text/plain", "this port\tspeaks https\nand more"))
+    });
+    let refusing = refusing.await;
+    let fault = client(&refusing).publish("a").send().await.unwrap_err();
+    assert_eq!(fault.to_string(), format!("{} answered 400: this port\\tspeaks https", refusing.url));
+}
+
 #[tokio::test(start_paused = true)]
 async fn publish_without_a_key_is_tried_once() {
     for reply in [Vec::new(), answer("503 Later", r#"{"code":"outcome_unknown"}"#)] {
