@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::help::number;
 use crate::publish::{HubArgs, Token};
-use crate::{EXIT_USAGE, terminal};
+use crate::{EXIT_INTERRUPTED, EXIT_USAGE, terminal};
 
 mod course;
 mod endpoint;
@@ -34,17 +35,20 @@ use plan::Plan;
 pub(crate) struct Args {
     #[command(flatten)]
     hub: HubArgs,
-    /// Another server's streams: a URL in which {channel} and {n}, the stream's number, are filled in.
-    #[arg(long, value_name = "URL", requires = "publish")]
+    #[arg(long, value_name = "URL", requires = "publish", help = concat!(
+        "Another server's streams: a URL in which {channel} and ", number!(), ", the stream's number, are filled in"
+    ))]
     subscribe: Option<String>,
-    /// Another server's publishing: a URL in which {channel} and {n}, the request's number, are filled in.
-    #[arg(long, value_name = "URL", requires = "subscribe")]
+    #[arg(long, value_name = "URL", requires = "subscribe", help = concat!(
+        "Another server's publishing: a URL in which {channel} and ", number!(), ", the request's number, are filled in"
+    ))]
     publish: Option<String>,
     /// Method of a publish.
     #[arg(long, value_name = "METHOD", default_value = "POST")]
     publish_method: String,
-    /// Body of a publish: {data}, {data_json} within a JSON string, {data_url} within a form, {channel}, {n}.
-    #[arg(long, value_name = "TEXT", default_value = "{data}")]
+    #[arg(long, value_name = "TEXT", default_value = "{data}", help = concat!(
+        "Body of a publish: {data}, {data_json} within a JSON string, {data_url} within a form, {channel}, ", number!()
+    ))]
     body: String,
     /// Header of every stream's request.
     #[arg(long = "header", value_name = "NAME: VALUE")]
@@ -108,9 +112,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The exit code of a process that a second signal ended, as shells report one.
-const EXIT_INTERRUPTED: i32 = 130;
-
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> ExitCode {
     let (is_json, plan) = (args.json, Plan::new(&args));
@@ -157,6 +158,9 @@ fn stop_on_signals(stop: Arc<AtomicBool>) -> std::io::Result<()> {
             if stop.swap(true, Ordering::Relaxed) {
                 std::process::exit(EXIT_INTERRUPTED);
             }
+            terminal::complain(
+                "stopping: waits for events under way, then reports; a second signal ends at once",
+            );
         }
     });
     Ok(())

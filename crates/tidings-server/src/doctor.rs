@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::publish::{Token, client_of};
+use crate::publish::{Token, URL_DEFAULT, client_of};
 use crate::terminal;
 
 mod checks;
@@ -22,7 +22,7 @@ use report::Report;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The hub's base as its clients see it, such as `https://events.example.org`.
-    #[arg(value_name = "URL", env = "TIDINGS_URL")]
+    #[arg(value_name = "URL", env = "TIDINGS_URL", default_value = URL_DEFAULT)]
     url: String,
     /// Token or API key that may publish and subscribe to doctor.*.
     #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true, value_name = "TOKEN")]

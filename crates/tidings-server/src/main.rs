@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod descriptors;
 mod doctor;
+mod help;
 mod key;
 mod publish;
 mod refusal;
@@ -108,9 +109,14 @@ impl SettingFlags {
 
 /// The exit code for wrong usage and wrong settings.
 const EXIT_USAGE: u8 = 2;
+/// The exit code of a process that a second signal ended, as shells report one.
+const EXIT_INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
-    let command_line = CommandLine::parse();
+    let command_line: CommandLine = match help::read() {
+        Ok(command_line) => command_line,
+        Err(code) => return code,
+    };
     match command_line.command.unwrap_or(Command::Serve(command_line.serve)) {
         Command::Serve(flags) => serve::run(flags),
         Command::Publish(args) => on_runtime(publish::run(args)),

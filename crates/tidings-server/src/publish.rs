@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use tidings_client::{Client, Error, Message, Priority, PublishAnswer};
+use tidings_protocol::body::parse_ttl;
 use tokio::sync::mpsc;
 
 use crate::refusal::explained;
@@ -41,8 +42,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Milliseconds after which the event is not delivered any more.
-    #[arg(long, value_name = "MS")]
-    ttl: Option<u64>,
+    #[arg(long, value_name = "MS", value_parser = parse_ttl)]
+    ttl: Option<Duration>,
     /// Reach only those who listen now; the event gets no id.
     #[arg(long)]
     no_store: bool,
@@ -51,11 +52,14 @@ pub(crate) struct Args {
     idempotency_key: Option<String>,
 }
 
+/// Where a hub is that was started without settings.
+pub(crate) const URL_DEFAULT: &str = "http://127.0.0.1:8000";
+
 /// Which hub, and who asks.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct HubArgs {
     /// The hub.
-    #[arg(long, env = "TIDINGS_URL", default_value = "http://127.0.0.1:8000", value_name = "URL")]
+    #[arg(long, env = "TIDINGS_URL", default_value = URL_DEFAULT, value_name = "URL")]
     pub(crate) url: String,
     /// Token or API key.
     #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -208,7 +212,7 @@ impl Args {
             message = message.key(key);
         }
         if let Some(ttl) = self.ttl {
-            message = message.ttl(Duration::from_millis(ttl));
+            message = message.ttl(ttl);
         }
         message
     }

@@ -1,13 +1,27 @@
 //! What the hub refuses for want of a credential or a right, with the way out.
 
+use std::error::Error as _;
+use std::io;
+
 use tidings_client::Error;
 
 /// The fault in words. `wanted` is what the token would have to allow, as flags of `tidings token` and `tidings key`.
 pub(crate) fn explained(fault: &Error, has_token: bool, wanted: &str) -> String {
     match way_out(fault.status(), fault.code(), has_token) {
         Some(way_out) => format!("{fault}; {}", way_out.replace("WANTED", wanted)),
+        None if is_deserted(fault) => {
+            format!("{fault}; start a hub there, or name another with --url or TIDINGS_URL")
+        }
         None => fault.to_string(),
     }
+}
+
+/// Whether no program listens where the hub should be.
+fn is_deserted(fault: &Error) -> bool {
+    let causes = std::iter::successors(fault.source(), |cause| (*cause).source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// What to do about a refusal, with `WANTED` where the rights stand; none where it has another reason.

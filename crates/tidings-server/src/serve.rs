@@ -7,16 +7,14 @@ mod reload;
 
 use std::process::ExitCode;
 
+use tidings::config::Settings;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use self::reload::Reloader;
 use crate::settings::Loaded;
 use crate::terminal::{Paint, complain, say};
-use crate::{SettingFlags, descriptors, refuse};
-
-/// The exit code of a process that a second signal ended, as shells report one.
-const EXIT_INTERRUPTED: i32 = 130;
+use crate::{EXIT_INTERRUPTED, SettingFlags, descriptors, refuse};
 
 /// Runs a hub until a signal ends it.
 ///
@@ -43,16 +41,22 @@ pub(crate) fn run(flags: SettingFlags) -> ExitCode {
 
 /// Listens before it opens the log, so that who connects early waits instead of being turned away.
 async fn serve(flags: SettingFlags, loaded: Loaded) -> Result<(), String> {
-    announce(&loaded);
+    prepare(&loaded);
     let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
     let settings = loaded.settings;
     let (listeners, addresses) = listen::bind(&settings.listen)?;
-    let hub = tidings::Hub::builder()
-        .settings(settings.clone())
-        .build()
-        .await
-        .map_err(|error| with_causes(&error))?;
+    let hub = tokio::select! {
+        built = tidings::Hub::builder().settings(settings.clone()).build() => {
+            built.map_err(|error| with_causes(&error))?
+        }
+        // Nothing was taken yet, so nothing is waited for.
+        () = signals.stop() => {
+            info!("stopped before the hub had started");
+            return Ok(());
+        }
+    };
     say(&greeting::greeting(&addresses, &settings, flags.config.as_deref(), Paint::for_output()));
+    announce(&settings);
     for address in &addresses {
         info!(%address, "listening");
     }
@@ -72,7 +76,11 @@ async fn serve(flags: SettingFlags, loaded: Loaded) -> Result<(), String> {
             },
         }
     }
-    info!("shutting down; a second signal ends at once");
+    let window = hub.settings().shutdown.window;
+    info!(
+        ?window,
+        "shutting down: streams end within shutdown.window, then the log is made safe; a second signal ends at once"
+    );
     tokio::select! {
         ended = async {
             hub.shutdown().await;
@@ -88,15 +96,18 @@ async fn serve(flags: SettingFlags, loaded: Loaded) -> Result<(), String> {
     }
 }
 
-/// Says what the people who run it should know from the first line of the log on.
-fn announce(loaded: &Loaded) {
+/// Logs the warnings about the settings, and raises the limit of open files.
+fn prepare(loaded: &Loaded) {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
     if let Err(error) = descriptors::raise() {
         warn!(%error, "cannot raise the limit of open files");
     }
-    let settings = &loaded.settings;
+}
+
+/// Logs whether the hub asks for credentials.
+fn announce(settings: &Settings) {
     let loopback_only = settings.listen.iter().all(|address| address.ip().to_canonical().is_loopback());
     if let Some(auth) = &settings.auth {
         info!(keys = auth.keys.len(), tokens = auth.takes_tokens(), "credentials are asked for");

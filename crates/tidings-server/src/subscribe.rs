@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use tidings_client::{Delivery, EndNotice, Error, GapNotice, Subscription};
+use tidings_protocol::body::GapReason;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::publish::{HubArgs, client_of};
@@ -168,6 +169,10 @@ fn json_line(delivery: &Delivery) -> Option<String> {
 /// What a person should know besides the events.
 fn aside(delivery: &Delivery) -> Option<String> {
     match delivery {
+        Delivery::Gap(gap) if gap.reason == GapReason::Malformed => Some(
+            "gap (malformed): the id cannot be read, so events may be missing; give one as it was received, or --history"
+                .to_owned(),
+        ),
         Delivery::Gap(gap) => Some(format!(
             "gap ({}): events of {} were lost; what is left follows",
             gap.reason.as_str(),

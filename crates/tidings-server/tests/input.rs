@@ -217,6 +217,17 @@ fn unknown_routes_and_methods_are_problems_too() {
     for path in ["/api/v1/nothing", "/api", "/api/v1/channels/a", "/api/v1/channels/a/b/c", "/%00", "//"] {
         hub.get(path).refuses(404, "not_found");
     }
+    for path in ["/api/events/a", "/api/v1/nothing", "/api/v1/channels/a"] {
+        let problem = hub.get(path).json();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with(&format!("nothing is at {path}; the routes are ")), "{detail}");
+        for route in ["GET and POST /api/v1/events/{channel}", "POST /api/v1/publish", "/openapi.json"] {
+            assert!(detail.contains(route), "{route} is not in {detail}");
+        }
+        assert!(!detail.contains("/healthz"), "{detail}");
+    }
+    let problem = hub.get("/events/a").json();
+    assert!(problem["detail"].as_str().unwrap().contains("/api/v1/events/{channel}"), "{problem}");
     let methods = [
         ("POST", "/api/v1/channels"),
         ("PUT", "/api/v1/events/a"),

@@ -18,6 +18,7 @@ mod capture;
 mod carriers;
 mod change_of_log;
 mod check;
+mod command_line;
 mod conformance;
 mod cookies;
 mod credentials;

@@ -87,7 +87,7 @@ impl Hub {
         let log = lines_of(child.stderr.take().unwrap());
         let mut first = String::new();
         output.read_line(&mut first).unwrap();
-        let Some(at) = first.find("http://") else {
+        let Some(at) = first.find("http://").or(first.find("https://")) else {
             let errors: Vec<String> = log.iter().collect();
             panic!("no address in {first:?}; {}", errors.concat());
         };
@@ -152,7 +152,7 @@ impl Hub {
 
     /// Host and port.
     pub(crate) fn authority(&self) -> &str {
-        self.url.trim_start_matches("http://").trim_end_matches('/')
+        self.url.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/')
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -2,14 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tidings_protocol::sse::Item;
 
 use super::callers::Http2;
-use super::process::{Directory, Hub};
+use super::process::{Directory, Hub, eventually, lines_of};
 use super::reader::Reader;
 use super::ways::WAYS;
 use super::wire::Wire;
@@ -252,13 +254,42 @@ fn every_request_during_a_shutdown_is_answered_until_the_process_is_gone() {
 #[test]
 fn second_signal_ends_the_hub_at_once() {
     let directory = Directory::new();
-    let mut hub = Hub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
-    let _streams: Vec<Reader> = (0..20).map(|_| hub.subscribe("/api/v1/events/a")).collect();
-    hub.signal(Signal::TERM);
-    hub.wait_for_log("shutting down connections");
-    let begun = Instant::now();
-    hub.signal(Signal::TERM);
-    let (status, log) = hub.wait();
-    assert_eq!(status.code(), Some(130), "{log}");
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut hub = Hub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
+        let _streams: Vec<Reader> = (0..20).map(|_| hub.subscribe("/api/v1/events/a")).collect();
+        hub.signal(signal);
+        let log = hub.log_to("shutting down connections");
+        let said = "streams end within shutdown.window, then the log is made safe; a second signal ends at once window=60s";
+        assert!(log.contains(said), "{log}");
+        let begun = Instant::now();
+        hub.signal(signal);
+        let (status, log) = hub.wait();
+        assert_eq!(status.code(), Some(130), "{log}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn signal_ends_a_hub_that_is_still_starting() {
+    let directory = Directory::new();
+    // The start waits for somebody to write there.
+    let key = directory.path().join("key.pem");
+    mkfifoat(CWD, &key, Mode::RUSR | Mode::WUSR).unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
+        command.env("TIDINGS_AUTH_KEY_FILE", &key).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = lines_of(child.stderr.take().unwrap());
+        let writer = OFlags::WRONLY | OFlags::NONBLOCK;
+        let mut held = None;
+        eventually("the key is read", || {
+            held = open(&key, writer, Mode::empty()).ok();
+            held.is_some()
+        });
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let log: String = log.iter().collect();
+        assert!(log.contains("stopped before the hub had started"), "{log}");
+        drop(held);
+    }
 }

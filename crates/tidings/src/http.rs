@@ -99,7 +99,13 @@ fn own_routes() -> Router<Hub> {
 }
 
 async fn nothing(uri: http::Uri) -> Refusal {
-    Refusal(Error::new(Code::NotFound, format!("nothing is at {}; the routes are in the manual", uri.path())))
+    let path = uri.path();
+    let routes = if path.starts_with("/api") {
+        format!("the routes are {}", openapi::api_routes())
+    } else {
+        "those of publishers and subscribers are below /api/v1/, such as /api/v1/events/{channel}".to_owned()
+    };
+    Refusal(Error::new(Code::NotFound, format!("nothing is at {path}; {routes}; /openapi.json has them all")))
 }
 
 async fn other_method(method: http::Method, uri: http::Uri) -> Refusal {

@@ -124,7 +124,7 @@ impl Course {
         let first = reasons.first().ok_or("no stream was asked for")?;
         let place = &self.plan.requests.subscribe.authority;
         let mut fault =
-            format!("none of {} streams of {place} opened: {}", self.streams.total(), first.text());
+            format!("none of {} streams of http://{place} opened: {}", self.streams.total(), first.text());
         let wanted = format!("--subscribe '{0}*' --publish '{0}*'", self.plan.requests.prefix());
         if let Some(way_out) = refusal::way_out(first.status, first.code.as_deref(), self.plan.has_token) {
             fault = format!("{fault}; {}", way_out.replace("WANTED", &wanted));

@@ -323,15 +323,20 @@ fn read_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    let port = text.strip_prefix("localhost:").map(str::parse::<u16>);
-    if let Some(Ok(port)) = port {
+    // A port alone is that of this machine: what every other machine reaches is named in full.
+    let port = text.strip_prefix("localhost:").or(text.strip_prefix(':')).unwrap_or(text);
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if let (true, Ok(port)) = (is_port, port.parse()) {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
     let found = quoted(text);
     let advice = match text.parse::<std::net::IpAddr>() {
         Ok(address) => format!("; it has no port, write {}", SocketAddr::new(address, 8000)),
-        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
-            format!("; it has no address, write 127.0.0.1:{text}")
+        Err(_) if is_port => format!("; a port is at most {}", u16::MAX),
+        Err(_) if text == "localhost" => "; it has no port, write localhost:8000".to_owned(),
+        Err(_) if text.starts_with("*:") => "; every address is written 0.0.0.0 or [::]".to_owned(),
+        Err(_) if text.contains("://") => {
+            "; write it without what stands before :// and without a path".to_owned()
         }
         Err(_) => "; host names but localhost are not looked up, write the address itself".to_owned(),
     };

@@ -33,6 +33,20 @@ pub(super) async fn document() -> Response {
     (HEADERS, text.clone()).into_response()
 }
 
+/// The routes below `/api/` with their methods, as a list in words.
+pub(super) fn api_routes() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let paths = routes::paths();
+        let paths = paths.as_object().into_iter().flatten().filter(|(path, _)| path.starts_with("/api/"));
+        let routes = paths.map(|(path, methods)| {
+            let methods = methods.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase());
+            format!("{} {path}", methods.collect::<Vec<_>>().join(" and "))
+        });
+        routes.collect::<Vec<_>>().join(", ")
+    })
+}
+
 fn description() -> Value {
     json!({
         "openapi": "3.1.0",

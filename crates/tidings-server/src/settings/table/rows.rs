@@ -122,7 +122,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         Addresses,
         || "at least one".into(),
         r#"["127.0.0.1:8000"]"#,
-        "Addresses to listen on, each with its port; port 0 takes a free one, `localhost` is `127.0.0.1`."
+        "Addresses to listen on, each with its port; port 0 takes a free one. `localhost:9000`, `:9000` and `9000` are `127.0.0.1:9000`."
     ),
     setting!(
         data_dir,

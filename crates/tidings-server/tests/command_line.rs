@@ -1,0 +1,162 @@
+//! The commands as a newcomer types them: help, addresses, and what is said of a hub that is not there.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::process::{Directory, Hub, Outcome, eventually};
+use super::tokens::protected;
+
+/// An address at which nothing listens any more.
+fn deserted() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Publishes by the program, to a hub at this URL.
+fn publish_to(directory: &Directory, url: &str) -> Outcome {
+    directory.run(&["publish", "a", "text", "--url", url], &[])
+}
+
+#[track_caller]
+fn says(outcome: &Outcome, code: i32, texts: &[&str]) {
+    assert_eq!(outcome.code, Some(code), "{outcome:?}");
+    for text in texts {
+        assert!(outcome.stderr.contains(text), "{text:?} is not in {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn help_names_every_place_that_is_filled_in() {
+    let directory = Directory::new();
+    for flag in ["--help", "-h"] {
+        let help = directory.run(&["bench", flag], &[]);
+        assert_eq!(help.code, Some(0), "{help:?}");
+        assert_eq!(help.stdout.matches("{n}").count(), 3, "{}", help.stdout);
+        assert!(help.stdout.is_ascii(), "{}", help.stdout);
+        let subscribe = help.stdout.lines().find(|line| line.contains("Another server's streams")).unwrap();
+        assert!(subscribe.ends_with("{channel} and {n}, the stream's number, are filled in"), "{subscribe}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
+    let directory = Directory::new();
+    for arguments in [&["publish"][..], &["serve", "--no-such-flag"], &["no-such-command"], &["token"]] {
+        let outcome = directory.run(arguments, &[]);
+        says(&outcome, 2, &["error: ", "--help"]);
+        assert_eq!(outcome.stdout, "", "{arguments:?}");
+    }
+    let version = directory.run(&["--version"], &[]);
+    assert_eq!((version.code, version.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn value_that_cannot_be_used_is_told_with_what_can() {
+    let directory = Directory::new();
+    for ttl in ["5s", "0", "-1"] {
+        let outcome = directory.run(&["publish", "a", "x", &format!("--ttl={ttl}")], &[]);
+        says(&outcome, 2, &[&format!("ttl \"{ttl}\" is not a whole number of milliseconds from 1 to")]);
+    }
+    let hub = Hub::in_memory(&directory, &[]);
+    let arguments = ["subscribe", "a", "--last-event-id", "xx", "--count", "1", "--url", &hub.url];
+    let reader = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| directory.run(&arguments, &[]));
+        eventually("it is subscribed", || hub.connections("a") == 1);
+        hub.publish("a", "new");
+        reader.join().unwrap()
+    });
+    says(&reader, 0, &["gap (malformed): the id cannot be read, so events may be missing"]);
+    assert_eq!(reader.stdout, "new\n");
+}
+
+#[test]
+fn doctor_without_a_url_examines_the_hub_of_this_machine() {
+    let directory = Directory::new();
+    let help = directory.run(&["doctor", "--help"], &[]);
+    assert!(help.stdout.contains("[default: http://127.0.0.1:8000]"), "{}", help.stdout);
+    // Whether one runs there depends on the machine.
+    let report = directory.run(&["doctor", "--wait", "0", "--json"], &[]);
+    assert!(report.stdout.contains("\"url\":\"http://127.0.0.1:8000\""), "{report:?}");
+    let hub = Hub::in_memory(&directory, &[]);
+    let report = directory.run(&["doctor", "--wait", "0"], &[("TIDINGS_URL", &hub.url)]);
+    assert!(report.code == Some(0), "{report:?}");
+}
+
+#[test]
+fn port_alone_is_one_of_this_machine() {
+    let directory = Directory::new();
+    for address in ["0", ":0", "localhost:0"] {
+        let hub = Hub::start(directory.command(&["--memory", "--listen", address]));
+        assert!(hub.url.starts_with("http://127.0.0.1:"), "{address}: {}", hub.url);
+        hub.is_healthy();
+        hub.stop();
+    }
+    for (address, advice) in [
+        ("70000", "a port is at most 65535"),
+        (":70000", "a port is at most 65535"),
+        ("localhost", "it has no port, write localhost:8000"),
+        ("0.0.0.0", "it has no port, write 0.0.0.0:8000"),
+        ("*:9000", "every address is written 0.0.0.0 or [::]"),
+        ("http://127.0.0.1:9000", "write it without what stands before ://"),
+        ("example.com:9000", "write the address itself"),
+    ] {
+        says(&directory.run(&["--listen", address], &[]), 2, &[advice]);
+    }
+}
+
+#[test]
+fn fault_names_the_url_and_the_way_out() {
+    let directory = Directory::new();
+    let url = format!("http://{}", deserted());
+    let way_out = "start a hub there, or name another with --url or TIDINGS_URL";
+    says(&publish_to(&directory, &url), 1, &[&format!("no connection to {url}: "), way_out]);
+    let bench = directory.run(&["bench", "--connections", "1", "--url", &url], &[]);
+    says(&bench, 1, &[&format!("streams of {url} opened"), "see that a server listens there"]);
+    let doctor = directory.run(&["doctor", "--wait", "0", &url], &[]);
+    assert!(doctor.stdout.contains(&format!("no connection to {url}: ")), "{doctor:?}");
+
+    let hub = protected(&directory, "secret = \"0123456789abcdef0123456789abcdef\"");
+    let base = hub.url.trim_end_matches('/');
+    says(&publish_to(&directory, &hub.url), 1, &[&format!("{base} answered 401 credentials_missing: ")]);
+    let elsewhere = format!("{base}/no-such-prefix");
+    says(&publish_to(&directory, &elsewhere), 1, &[&format!("{elsewhere} answered 404 not_found: ")]);
+}
+
+#[test]
+fn scheme_that_is_not_the_ports_is_told() {
+    let directory = Directory::new();
+    let plain = Hub::in_memory(&directory, &[]);
+    let place = plain.authority();
+    let told = format!("no connection to https://{place}: ");
+    let way_out = format!("that port speaks no TLS; write http://{place}");
+    says(&publish_to(&directory, &format!("https://{place}")), 1, &[&told, &way_out]);
+    let doctor = directory.run(&["doctor", "--wait", "0", &format!("https://{place}/")], &[]);
+    assert!(doctor.stdout.contains(&way_out), "{doctor:?}");
+
+    let file = |name: &str| format!("{}/tests/tls/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    let (cert, key) = (file("first.cert"), file("first.key"));
+    let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
+    command.envs([("TIDINGS_SERVER_TLS_CERT_FILE", cert), ("TIDINGS_SERVER_TLS_KEY_FILE", key)]);
+    let secure = Hub::start(command);
+    let place = secure.authority();
+    let told = format!("http://{place} answered 400 bad_request: this port speaks https");
+    says(&publish_to(&directory, &format!("http://{place}")), 1, &[&told]);
+}
+
+#[test]
+fn banner_comes_before_the_note_that_the_hub_is_open() {
+    let directory = Directory::new();
+    let (both, output) = std::io::pipe().unwrap();
+    let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
+    let mut child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
+    // It holds the other end of the pipe.
+    drop(command);
+    let mut lines = BufReader::new(both).lines().map(Result::unwrap);
+    let banner = "listens on http://127.0.0.1:";
+    let before: Vec<String> = lines.by_ref().take_while(|line| !line.contains(banner)).collect();
+    assert!(!before.iter().any(|line| line.contains("open to every local program")), "{before:?}");
+    lines.find(|line| line.contains("open to every local program")).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+}
