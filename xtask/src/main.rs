@@ -11,6 +11,7 @@ mod install;
 mod process;
 mod redis_versions;
 mod spdx;
+mod step_log;
 mod suite;
 mod tally;
 mod tidy;
@@ -25,8 +26,8 @@ use workspace::Workspace;
 pub(crate) type Result<T> = std::result::Result<T, String>;
 
 const USAGE: &str = "\
-cargo xtask test                      installs what is missing and runs all tests
-cargo xtask ci                        test, and before it formatting, lints, tidiness, docs, generated files, dependencies
+cargo xtask test [--verbose]          installs what is missing and runs all tests; a step's output is shown if it fails
+cargo xtask ci [--verbose]            test, and before it formatting, lints, tidiness, docs, generated files, dependencies
 cargo xtask check [--seconds N] [...] runs the checker against a real server (60 s unless told); the rest is passed on
 cargo xtask compare [--parts a,b] [--rounds N] [--slice S]  measures the hub beside other servers, writes docs/benchmarks.md
 cargo xtask generate [--check]        writes the generated files, or tells which are out of date
@@ -49,8 +50,16 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let workspace = Workspace::find()?;
     match words.as_slice() {
-        ["test"] => suite::run(&workspace, tally),
-        ["ci"] => ci::run(&workspace, tally),
+        ["test"] => {
+            log_steps(&workspace, tally);
+            suite::run(&workspace, tally);
+        }
+        ["test", "--verbose"] => suite::run(&workspace, tally),
+        ["ci"] => {
+            log_steps(&workspace, tally);
+            ci::run(&workspace, tally);
+        }
+        ["ci", "--verbose"] => ci::run(&workspace, tally),
         ["check", rest @ ..] => {
             let (seconds, rest) = seconds(rest)?;
             suite::check(&workspace, tally, seconds, &rest);
@@ -74,6 +83,13 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
         _ => return Err(format!("unknown command `{}`; usage:\n{USAGE}", words.join(" "))),
     }
     Ok(())
+}
+
+/// Says where the output of steps goes, and has it go there.
+fn log_steps(workspace: &Workspace, tally: &mut Tally) {
+    let folder = workspace.target.join("xtask");
+    println!("each step writes to a file in {}; its output is shown if it fails", folder.display());
+    tally.log_steps_in(folder);
 }
 
 /// Takes `--seconds N` out of `words`; 60 where it is not given.

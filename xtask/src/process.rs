@@ -1,5 +1,6 @@
-//! Runs one command as a step: streams its output through, counts its tests, ends it when it takes too long.
+//! Runs one command as a step: shows or logs its output, counts its tests, ends it when it takes too long.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -40,7 +41,12 @@ pub(crate) struct Step<'a> {
 pub(crate) fn run(tally: &mut Tally, step: Step<'_>) -> bool {
     heading(step.name);
     let start = Instant::now();
-    let (counts, fault) = match execute(step.command, step.counted, step.limit) {
+    let log = tally.open_log(step.name);
+    let outcome = log
+        .as_ref()
+        .map_or(Ok(None), |log| log.file().map(Some))
+        .and_then(|file| execute(step.command, step.counted, step.limit, file));
+    let (counts, fault) = match outcome {
         Ok((counts, true)) => (counts, None),
         Ok((counts, false)) => (counts, Some("it ended with an error".to_owned())),
         Err(error) => (Counts::default(), Some(error)),
@@ -51,17 +57,29 @@ pub(crate) fn run(tally: &mut Tally, step: Step<'_>) -> bool {
     // A runner that broke off has failed, whatever it counted.
     let failed = counts.failed.max(u64::from(fault.is_some()));
     let passed = if step.counted == Counted::Check { 1 - failed } else { counts.passed };
+    if let Some(log) = log.filter(|_| failed > 0) {
+        log.print();
+    }
     if let Some(fault) = fault {
         println!("  {}: {fault}", step.name);
     }
-    closing(failed == 0, start.elapsed());
+    closing(passed, failed, start.elapsed());
     tally.add(step.name, passed, failed);
     failed == 0
 }
 
-/// Runs a command to its end and says what it counted and whether it succeeded.
-fn execute(mut command: Command, counted: Counted, limit: Duration) -> crate::Result<(Counts, bool)> {
+/// Runs a command to its end and says what it counted and whether it succeeded. Its output goes to `log`, else to ours.
+fn execute(
+    mut command: Command,
+    counted: Counted,
+    limit: Duration,
+    log: Option<File>,
+) -> crate::Result<(Counts, bool)> {
     command.stdin(Stdio::null());
+    if let Some(log) = &log {
+        let copy = || log.try_clone().map_err(|error| format!("its log cannot be written: {error}"));
+        command.stdout(copy()?).stderr(copy()?);
+    }
     // In a group of its own a command can be ended with all that it started. At a terminal it stays in ours, where
     // Ctrl-C reaches it, and the person there is the limit.
     let own_group = !std::io::stdin().is_terminal();
@@ -75,14 +93,14 @@ fn execute(mut command: Command, counted: Counted, limit: Duration) -> crate::Re
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().map_err(|error| format!("`{program}` does not start: {error}"))?;
     let group = own_group.then(|| Pid::from_child(&child));
-    let counts = child.stdout.take().zip(runner).map(|(output, runner)| follow(output, runner));
+    let counts = child.stdout.take().zip(runner).map(|(output, runner)| follow(output, runner, log));
     let status = wait(&mut child, group, limit);
     let counts = counts.map_or(Ok(Counts::default()), |counts| finish(&counts, group));
     Ok((counts?, status?.success()))
 }
 
-/// Copies the output to ours line by line on a thread of its own, and sends the counts when it ends.
-fn follow(output: ChildStdout, runner: Runner) -> Receiver<Counts> {
+/// Copies the output line by line on a thread of its own, and sends the counts when it ends.
+fn follow(output: ChildStdout, runner: Runner, mut log: Option<File>) -> Receiver<Counts> {
     let (sender, receiver) = sync_channel(1);
     std::thread::spawn(move || {
         let mut output = BufReader::new(output);
@@ -91,9 +109,13 @@ fn follow(output: ChildStdout, runner: Runner) -> Receiver<Counts> {
         while output.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
             let text = String::from_utf8_lossy(&line);
             counts.read(runner, &text);
-            // Through `print!`, which a test of this module captures: a sample's counts must not look like ours.
-            print!("{text}");
-            let _ = std::io::stdout().flush();
+            if let Some(log) = &mut log {
+                let _ = log.write_all(&line);
+            } else {
+                // Through `print!`, which a test of this module captures: a sample's counts must not look like ours.
+                print!("{text}");
+                let _ = std::io::stdout().flush();
+            }
             line.clear();
         }
         let _ = sender.send(counts);

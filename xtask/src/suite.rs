@@ -1,8 +1,6 @@
 //! `cargo xtask test`: Rust, browser and checker, each with what it needs built or installed first.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::counts::Runner;
@@ -76,7 +74,7 @@ fn drive(workspace: &Workspace, tally: &mut Tally, seconds: u64, arguments: &[&s
         return;
     }
     let mut command =
-        cargo(workspace, &["run", "--locked", "--release", "--package", CHECKER, "--", "--server"]);
+        workspace.cargo(&["run", "--locked", "--release", "--package", CHECKER, "--", "--server"]);
     command.arg(server(workspace)).args(["--seconds", &seconds.to_string()]).args(arguments);
     // Building the checker comes on top of the time that it runs.
     let limit = Duration::from_secs(seconds) * 2 + MINUTES * 20;
@@ -85,12 +83,12 @@ fn drive(workspace: &Workspace, tally: &mut Tally, seconds: u64, arguments: &[&s
 
 fn test_rust(workspace: &Workspace, tally: &mut Tally) {
     // Tests of other packages start the server, too.
-    let build = cargo(workspace, &["build", "--locked", "--package", "tidings-server"]);
+    let build = workspace.cargo(&["build", "--locked", "--package", "tidings-server"]);
     run_step(
         tally,
         Step { name: "build", command: build, counted: Counted::Preparation, limit: MINUTES * 30 },
     );
-    let test = cargo(workspace, &["test", "--locked", "--workspace", "--no-fail-fast"]);
+    let test = workspace.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     run_step(
         tally,
         Step {
@@ -101,7 +99,7 @@ fn test_rust(workspace: &Workspace, tally: &mut Tally) {
         },
     );
     contend(workspace, tally);
-    let mut over_redis = cargo(workspace, &["test", "--locked", "--workspace", "--test", "main", "--"]);
+    let mut over_redis = workspace.cargo(&["test", "--locked", "--workspace", "--test", "main", "--"]);
     over_redis.args(OF_ALL_BROKERS).env(OVER_REDIS.0, OVER_REDIS.1);
     for test in OF_ONE_BROKER {
         over_redis.args(["--skip", test]);
@@ -119,14 +117,14 @@ fn test_rust(workspace: &Workspace, tally: &mut Tally) {
 
 /// Has publishes, scrapes and trims contend for a minute, with nothing beside them: a deadlock needs them at the same moment.
 fn contend(workspace: &Workspace, tally: &mut Tally) {
-    let mut command = cargo(workspace, &["test", "--locked", "--workspace", "--test", "main", "--"]);
+    let mut command = workspace.cargo(&["test", "--locked", "--workspace", "--test", "main", "--"]);
     command.args([CONTENTION.0, "--nocapture"]).env(CONTENTION.1, CONTENTION.2);
     let counted = Counted::Tests(Runner::Cargo);
     run_step(tally, Step { name: "contention for a minute", command, counted, limit: MINUTES * 5 });
 }
 
 fn build_server(workspace: &Workspace, tally: &mut Tally) -> bool {
-    let command = cargo(workspace, &["build", "--locked", "--release", "--package", "tidings-server"]);
+    let command = workspace.cargo(&["build", "--locked", "--release", "--package", "tidings-server"]);
     run_step(
         tally,
         Step { name: "build --release", command, counted: Counted::Preparation, limit: MINUTES * 30 },
@@ -152,13 +150,4 @@ fn test_node(workspace: &Workspace, tally: &mut Tally) {
 
 fn server(workspace: &Workspace) -> PathBuf {
     workspace.target.join("release").join("tidings")
-}
-
-/// A cargo command that keeps its colours at a terminal, though we read its output.
-fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
-    let mut command = workspace.cargo(arguments);
-    if std::io::stdout().is_terminal() {
-        command.env("CARGO_TERM_COLOR", "always");
-    }
-    command
 }

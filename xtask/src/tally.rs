@@ -1,7 +1,10 @@
 //! How many checks and tests passed and failed in one run of this tool.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+use crate::step_log::StepLog;
 
 /// The sum of a run, and the names of what failed in it.
 #[derive(Default)]
@@ -9,9 +12,24 @@ pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     failures: Vec<String>,
+    /// Where the output of steps goes; without it they write to our output.
+    logs: Option<PathBuf>,
+    steps_logged: usize,
 }
 
 impl Tally {
+    /// Has each step from here on write its output to a file of its own in `folder`, and show it only if the step fails.
+    pub(crate) fn log_steps_in(&mut self, folder: PathBuf) {
+        self.logs = Some(folder);
+    }
+
+    /// The log of the step that begins now; none where steps write to our output.
+    pub(crate) fn open_log(&mut self, step: &str) -> Option<StepLog> {
+        let folder = self.logs.as_ref()?;
+        self.steps_logged += 1;
+        Some(StepLog::new(folder, self.steps_logged, step))
+    }
+
     /// Adds what a test runner counted. `name` is listed at the end where something failed.
     pub(crate) fn add(&mut self, name: &str, passed: u64, failed: u64) {
         self.passed += passed;
@@ -29,8 +47,8 @@ impl Tally {
         for fault in &faults {
             println!("  {fault}");
         }
-        closing(faults.is_empty(), start.elapsed());
         let failed = u64::from(!faults.is_empty());
+        closing(1 - failed, failed, start.elapsed());
         self.add(name, 1 - failed, failed);
     }
 
@@ -58,7 +76,35 @@ pub(crate) fn heading(name: &str) {
     println!("== {name}");
 }
 
-/// Prints the line that ends a step.
-pub(crate) fn closing(ok: bool, took: Duration) {
-    println!("   {} in {:.1} s", if ok { "ok" } else { "FAILED" }, took.as_secs_f64());
+/// Prints the line that ends a step: its time and what it counted.
+pub(crate) fn closing(passed: u64, failed: u64, took: Duration) {
+    println!("   {}", closing_line(passed, failed, took));
+}
+
+fn closing_line(passed: u64, failed: u64, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    match (passed, failed) {
+        // An installation or a build counts nothing.
+        (0, 0) => format!("ok in {seconds:.1} s"),
+        (_, 0) => format!("ok in {seconds:.1} s: {passed} passed"),
+        _ => format!("FAILED in {seconds:.1} s: {passed} passed, {failed} failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::closing_line;
+
+    #[test]
+    fn a_step_ends_with_its_time_and_counts() {
+        let check = |passed, failed, expected| {
+            assert_eq!(closing_line(passed, failed, Duration::from_millis(12_340)), expected);
+        };
+        check(0, 0, "ok in 12.3 s");
+        check(7, 0, "ok in 12.3 s: 7 passed");
+        check(7, 2, "FAILED in 12.3 s: 7 passed, 2 failed");
+        check(0, 1, "FAILED in 12.3 s: 0 passed, 1 failed");
+    }
 }

@@ -67,3 +67,33 @@ fn a_command_past_its_limit_is_ended_with_what_it_started() {
     check("sleep 600 & wait", CHECKER, Duration::from_millis(100), (0, 1));
     assert!(start.elapsed() < GRACE * 3, "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_logged_step_has_its_output_and_errors_in_a_file_and_its_counts_as_ever() {
+    let folder = std::env::temp_dir().join(format!("tidings-step-log-{}", std::process::id()));
+    let mut tally = Tally::default();
+    tally.log_steps_in(folder.clone());
+    let mut run_step = |name, script, counted| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        run(&mut tally, Step { name, command, counted, limit: MINUTE })
+    };
+    let script = "echo 'checker: 4 passed, 1 failed'; echo why >&2; exit 1";
+    assert!(!run_step("the checker", script, CHECKER));
+    assert!(run_step("a/check", "echo out; echo error >&2", Counted::Check));
+    assert_eq!(tally.counts(), (5, 1));
+    let read = |name| std::fs::read_to_string(folder.join(name)).expect("the step wrote its log");
+    let log = read("01-the-checker.log");
+    assert!(log.contains("checker: 4 passed, 1 failed\n") && log.contains("why\n"), "{log}");
+    assert_eq!(read("02-a-check.log"), "out\nerror\n");
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
+}
+
+#[test]
+fn a_log_that_cannot_be_made_fails_its_step() {
+    let mut tally = Tally::default();
+    tally.log_steps_in("/dev/null/logs".into());
+    let command = Command::new("true");
+    assert!(!run(&mut tally, Step { name: "sample", command, counted: Counted::Check, limit: MINUTE }));
+    assert_eq!(tally.counts(), (0, 1));
+}
