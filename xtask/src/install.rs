@@ -36,8 +36,15 @@ const PROGRAMS: &[Program] = &[
     // The other proxies of the manual.
     Program { name: "haproxy", package: "haproxy" },
     Program { name: "caddy", package: "caddy" },
+    Program { name: "apache2", package: "apache2" },
+    // Compiles its settings with a compiler of C, which comes with it.
+    Program { name: "varnishd", package: "varnish" },
     Program { name: "python3", package: "python3" },
 ];
+
+/// What the matrix of clients needs besides; see `clients`. Debian's Go is older than the libraries of Go require.
+const TOOLCHAINS: &[Program] =
+    &[Program { name: "javac", package: "default-jdk-headless" }, Program { name: "mvn", package: "maven" }];
 
 /// Where Debian puts programs that a user's search path may lack.
 const SYSTEM_PROGRAMS: &str = "/usr/sbin";
@@ -45,40 +52,54 @@ const SYSTEM_PROGRAMS: &str = "/usr/sbin";
 /// A Python with packages of its own, in this folder below cargo's `target/python`.
 struct Python {
     folder: &'static str,
-    packages: &'static [&'static str],
+    packages: Packages,
+}
+
+/// What pip installs.
+enum Packages {
+    Named(&'static [&'static str]),
+    /// A file that pins each package, and those that it needs, by its hash.
+    Locked(&'static str),
 }
 
 /// The library that the guides publish with, over an older client of Redis and over the newest; a reader of YAML, for
-/// what is in `deploy/`; and the packages that the manual's Python imports.
+/// what is in `deploy/`; the packages that the manual's Python imports;
+/// the client libraries of PyPI, of which two have modules of one name; and a proxy that Debian does not have.
 const PYTHONS: &[Python] = &[
-    Python { folder: "redis-5", packages: &["broadcaster[redis]==0.3.1", "redis>=5,<6"] },
-    Python { folder: "redis-8", packages: &["broadcaster[redis]==0.3.1", "redis>=8,<9"] },
-    Python { folder: "yaml", packages: &["pyyaml>=6,<7"] },
+    Python { folder: "redis-5", packages: Packages::Named(&["broadcaster[redis]==0.3.1", "redis>=5,<6"]) },
+    Python { folder: "redis-8", packages: Packages::Named(&["broadcaster[redis]==0.3.1", "redis>=8,<9"]) },
+    Python { folder: "yaml", packages: Packages::Named(&["pyyaml>=6,<7"]) },
     Python {
         folder: "manual",
-        packages: &[
+        packages: Packages::Named(&[
             "fastapi==0.165.0",
             "httpx==0.28.1",
             "pyjwt==2.15.1",
             "requests==2.34.2",
             "uvicorn==0.54.0",
-        ],
+        ]),
     },
+    Python { folder: "clients", packages: Packages::Locked("tests/clients/python/requirements.txt") },
+    Python {
+        folder: "clients-sseclient",
+        packages: Packages::Locked("tests/clients/python/requirements-sseclient.txt"),
+    },
+    Python { folder: "traefik", packages: Packages::Locked("tests/proxies/requirements.txt") },
 ];
 
 /// Has no packages: its `pip` installs elsewhere.
-const PLAIN: Python = Python { folder: "plain", packages: &[] };
+const PLAIN: Python = Python { folder: "plain", packages: Packages::Named(&[]) };
 
 /// What the guides serve with: broadcaster hears nothing over a newer client of Redis.
 const GUIDES: Python = Python {
     folder: "guides",
-    packages: &[
+    packages: Packages::Named(&[
         "fastapi==0.165.0",
         "sse-starlette==3.7.0",
         "uvicorn==0.54.0",
         "broadcaster[redis]==0.3.1",
         "redis==5.3.1",
-    ],
+    ]),
 };
 
 /// Servers that the hub is compared with, and what counts their system calls: a file that each package brings.
@@ -96,16 +117,14 @@ const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Folders with a `package.json` whose `npm test` is part of the tests, where they exist.
 pub(crate) const NODE_PACKAGES: &[&str] = &["tests/browser"];
+/// A folder with a `package.json` whose packages the Rust tests start.
+const NODE_CLIENTS: &str = "tests/clients/node";
 
 const MINUTES: Duration = Duration::from_secs(60);
 
 /// Installs the missing programs, Pythons and npm packages. A failed installation is counted; what needs it will fail by itself.
 pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
-    let mut missing: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|program| !is_installed(program.name))
-        .map(|program| program.package)
-        .collect();
+    let mut missing = missing_of(PROGRAMS);
     if !can_make_pythons(workspace) {
         missing.push("python3-venv");
     }
@@ -113,7 +132,7 @@ pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
     for python in PYTHONS {
         make_python(workspace, tally, python);
     }
-    for folder in NODE_PACKAGES.iter().filter(|folder| workspace.has_folder(folder)) {
+    for folder in NODE_PACKAGES.iter().chain([&NODE_CLIENTS]).filter(|folder| workspace.has_folder(folder)) {
         let mut command = workspace.command("npm");
         command.arg("ci").current_dir(workspace.root.join(folder));
         // Browsers are Debian's; a package that would bring its own must not.
@@ -128,6 +147,16 @@ pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
             },
         );
     }
+}
+
+/// Installs the toolchains of the matrix of clients that are missing.
+pub(crate) fn toolchains(workspace: &Workspace, tally: &mut Tally) {
+    install_quietly(workspace, tally, &missing_of(TOOLCHAINS));
+}
+
+/// The packages of the programs that are not there.
+fn missing_of(programs: &[Program]) -> Vec<&'static str> {
+    programs.iter().filter(|program| !is_installed(program.name)).map(|program| program.package).collect()
 }
 
 /// Installs the servers that the hub is compared with. None of them is started; where one cannot be installed, its
@@ -158,8 +187,9 @@ pub(crate) fn pip(workspace: &Workspace, tally: &mut Tally) -> Option<PathBuf> {
 /// Makes a Python with its packages, where it is not there in full.
 fn make_python(workspace: &Workspace, tally: &mut Tally, python: &Python) {
     let folder = workspace.target.join("python").join(python.folder);
+    let arguments = python.packages.arguments();
     // Written at the very end, and other packages are another text.
-    let (mark, packages) = (folder.join("packages"), python.packages.join(" "));
+    let (mark, packages) = (folder.join("packages"), python.packages.text(workspace));
     if fs::read_to_string(&mark).is_ok_and(|text| text == packages) {
         return;
     }
@@ -170,13 +200,31 @@ fn make_python(workspace: &Workspace, tally: &mut Tally, python: &Python) {
         return;
     }
     let mut command = workspace.command(&folder.join("bin/pip").to_string_lossy());
-    command.args(["install", "--quiet", "--disable-pip-version-check"]).args(python.packages);
-    let name = format!("pip install {packages}");
+    command.args(["install", "--quiet", "--disable-pip-version-check"]).args(&arguments);
+    let name = format!("pip install {}", arguments.join(" "));
     let step = Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 10 };
-    if (python.packages.is_empty() || run(tally, step))
+    if (arguments.is_empty() || run(tally, step))
         && let Err(error) = fs::write(&mark, packages)
     {
         println!("  {}: {error}; it is installed anew next time", mark.display());
+    }
+}
+
+impl Packages {
+    /// What pip is told.
+    fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Named(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+            Self::Locked(file) => ["--require-hashes", "--requirement", file].map(str::to_owned).into(),
+        }
+    }
+
+    /// All that decides what is installed. A file that cannot be read is told by pip.
+    fn text(&self, workspace: &Workspace) -> String {
+        match self {
+            Self::Named(names) => names.join(" "),
+            Self::Locked(file) => fs::read_to_string(workspace.root.join(file)).unwrap_or_default(),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
-//! The developers' commands: `cargo xtask test`, `ci`, `check`, `compare`, `generate`, `tidy`, `fuzz` and `redis-versions`.
+//! The developers' commands: `cargo xtask test`, `ci`, `check`, `clients`, `compare`, `generate`, `tidy`, `fuzz` and
+//! `redis-versions`.
 
 mod ci;
+mod clients;
 mod compare;
 mod counts;
 mod dependencies;
@@ -33,6 +35,7 @@ cargo xtask compare [--parts a,b] [--rounds N] [--slice S]  measures the hub bes
 cargo xtask generate [--check]        writes the generated files, or tells which are out of date
 cargo xtask tidy                      checks module rows, bounds, file lengths, links, licences
 cargo xtask dependencies              checks licences, versions and sources of dependencies
+cargo xtask clients                   plays one script to every client library; needs Go 1.26, and installs Java and Maven
 cargo xtask redis-versions [--quick]  runs the tests of Redis over other versions of Redis and Valkey; quick: as ci does
 cargo xtask fuzz [--seconds N] [target]  fuzzes each target, or one, for N seconds (60 unless told)";
 
@@ -68,6 +71,7 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
         ["generate"] => generate::write_all(&workspace)?,
         ["generate", "--check"] => generate::check_all(&workspace, tally),
         ["tidy"] => tidy::run(&workspace, tally),
+        ["clients"] => clients::run(&workspace, tally),
         ["redis-versions"] => redis_versions::run(&workspace, tally),
         ["redis-versions", "--quick"] => redis_versions::run_quick(&workspace, tally),
         ["dependencies"] => dependencies::run(&workspace, tally),

@@ -29,8 +29,16 @@ pub(crate) fn recipe(heading: &str) -> &'static str {
     block.split_once("```").expect(heading).0
 }
 
+/// A recipe with a test's hub in the place of the manual's, and these changes besides.
+fn recipe_with(heading: &str, hub: &str, changes: Changes<'_>) -> String {
+    replace(&replace(recipe(heading), &[(HUB, hub)]), changes)
+}
+
+/// Texts of a recipe, and what a test has in their place.
+pub(crate) type Changes<'c> = &'c [(&'c str, &'c str)];
+
 /// Replaces what must be there.
-fn replace(text: &str, pairs: &[(&str, &str)]) -> String {
+fn replace(text: &str, pairs: Changes<'_>) -> String {
     pairs.iter().fold(text.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "{from}");
         text.replace(from, to)
@@ -50,10 +58,10 @@ fn paths(folder: &str) -> String {
 
 impl Proxy {
     /// nginx as in the manual.
-    pub(crate) fn nginx(hub: &str) -> Self {
+    pub(crate) fn nginx(hub: &str, changes: Changes<'_>) -> Self {
         let (directory, port) = (Directory::new(), free_port());
         let folder = directory.path().display().to_string();
-        let location = replace(recipe("**nginx** ("), &[(HUB, hub)]);
+        let location = recipe_with("**nginx** (", hub, changes);
         let paths = paths(&folder);
         directory.write(
             "nginx.conf",
@@ -99,11 +107,11 @@ impl Proxy {
     }
 
     /// HAProxy as in the manual.
-    pub(crate) fn haproxy(hub: &str) -> Self {
+    pub(crate) fn haproxy(hub: &str, changes: Changes<'_>) -> Self {
         let (directory, port) = (Directory::new(), free_port());
         let bind = format!("bind 127.0.0.1:{port}");
-        directory
-            .write("haproxy.cfg", &replace(recipe("**HAProxy** ("), &[(HUB, hub), ("bind :8080", &bind)]));
+        let text = replace(&recipe_with("**HAProxy** (", hub, changes), &[("bind :8080", &bind)]);
+        directory.write("haproxy.cfg", &text);
         let file = directory.path().join("haproxy.cfg");
         checked(Command::new(system("haproxy")).arg("-c").arg("-f").arg(&file));
         let mut command = Command::new(system("haproxy"));
@@ -112,10 +120,10 @@ impl Proxy {
     }
 
     /// Caddy as in the manual, without TLS.
-    pub(crate) fn caddy(hub: &str) -> Self {
+    pub(crate) fn caddy(hub: &str, changes: Changes<'_>) -> Self {
         let (directory, port) = (Directory::new(), free_port());
         let site = format!("http://127.0.0.1:{port}");
-        let text = replace(recipe("**Caddy** ("), &[(HUB, hub), ("events.example.com", &site)]);
+        let text = replace(&recipe_with("**Caddy** (", hub, changes), &[("events.example.com", &site)]);
         // Without the port on which it is administered.
         directory.write("Caddyfile", &format!("{{\n\tadmin off\n}}\n{text}"));
         let mut command = Command::new("caddy");
@@ -124,6 +132,68 @@ impl Proxy {
             command.env(name, directory.path());
         }
         Self::run(command, directory, port)
+    }
+
+    /// Apache as in the manual.
+    pub(crate) fn apache(hub: &str, changes: Changes<'_>) -> Self {
+        let (directory, port) = (Directory::new(), free_port());
+        let folder = directory.path().display().to_string();
+        directory.write("tidings-away.asis", recipe("is the file `/etc/apache2/tidings-away.asis`:"));
+        let own = [("*:8080", format!("127.0.0.1:{port}")), ("/etc/apache2", folder.clone())];
+        let own = own.each_ref().map(|(from, to)| (*from, to.as_str()));
+        let site = replace(&recipe_with("**Apache** (", hub, changes), &own);
+        let modules =
+            ["mpm_event", "authz_core", "setenvif", "proxy", "proxy_http", "headers", "alias", "asis"];
+        let modules = modules
+            .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
+            .concat();
+        directory.write(
+            "apache.conf",
+            &format!(
+                "ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nErrorLog {folder}/error.log\n\
+                 Listen 127.0.0.1:{port}\n{modules}User www-data\nServerLimit 1\nThreadLimit 256\n\
+                 ThreadsPerChild 256\nMaxRequestWorkers 256\n{site}"
+            ),
+        );
+        let file = directory.path().join("apache.conf");
+        checked(Command::new(system("apache2")).arg("-t").arg("-f").arg(&file));
+        // One process, so that killing it leaves nothing behind.
+        let mut command = Command::new(system("apache2"));
+        command.arg("-X").arg("-f").arg(file);
+        Self::run(command, directory, port)
+    }
+
+    /// Varnish as in the manual.
+    pub(crate) fn varnish(hub: &str, changes: Changes<'_>) -> Self {
+        let (directory, port) = (Directory::new(), free_port());
+        let (_, hub_port) = hub.rsplit_once(':').unwrap();
+        let hub_port = format!(".port = \"{hub_port}\";");
+        let text = recipe_with("**Varnish** (", hub, &[(".port = \"8000\";", &hub_port)]);
+        directory.write("default.vcl", &replace(&text, changes));
+        let mut command = Command::new(system("varnishd"));
+        command.args(["-F", "-s", "malloc,64m", "-a", &format!("127.0.0.1:{port}")]);
+        command.arg("-f").arg(directory.path().join("default.vcl"));
+        command.arg("-n").arg(directory.path().join("work"));
+        Self::run(command, directory, port)
+    }
+
+    /// Traefik as in the manual.
+    pub(crate) fn traefik(hub: &str, changes: Changes<'_>) -> Self {
+        let (directory, port) = (Directory::new(), free_port());
+        directory.write("tidings.yaml", &recipe_with("**Traefik** (", hub, changes));
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python/traefik/bin/traefik");
+        assert!(program.is_file(), "{} is missing; `cargo xtask test` installs it", program.display());
+        let mut command = Command::new(program);
+        command.arg(format!("--entrypoints.web.address=127.0.0.1:{port}"));
+        command.arg("--providers.file.filename=tidings.yaml");
+        // It must ask no one but the hub.
+        command.args(["--global.checknewversion=false", "--global.sendanonymoususage=false"]);
+        let proxy = Self::run(command, directory, port);
+        // It listens before it has read its routes.
+        eventually("Traefik has its routes", || {
+            proxy.request("GET", "/api/v1/channels", "").head().status != 404
+        });
+        proxy
     }
 
     fn run(mut command: Command, directory: Directory, port: u16) -> Self {

@@ -137,10 +137,10 @@ fn stream_of_256_names_passes_every_proxy_of_the_manual() {
     let body = serde_json::json!({ "channels": names }).to_string();
     let at = hub.authority();
     for (name, proxy) in [
-        ("nginx", Proxy::nginx(at)),
+        ("nginx", Proxy::nginx(at, &[])),
         ("deploy/nginx.conf", Proxy::deployed_nginx([at, at])),
-        ("HAProxy", Proxy::haproxy(at)),
-        ("Caddy", Proxy::caddy(at)),
+        ("HAProxy", Proxy::haproxy(at, &[])),
+        ("Caddy", Proxy::caddy(at, &[])),
     ] {
         for (method, path, body) in [("GET", path.as_str(), ""), ("POST", "/api/v1/stream", &body)] {
             let mut reader = Reader::over(proxy.request(method, path, body));

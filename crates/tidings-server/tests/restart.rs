@@ -2,7 +2,7 @@
 //! `EventSource` does.
 
 use std::collections::HashSet;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tidings_protocol::sse::Item;
 
-use super::process::{Directory, Hub, eventually};
+use super::process::{Directory, Hub, eventually, quiet_port};
 use super::proxy::{Proxy, recipe};
 use super::reader::Reader;
 use super::wire::Wire;
@@ -21,15 +21,6 @@ const ORIGIN: &str = "http://page.example";
 const HASTE: Duration = Duration::from_millis(200);
 /// How long the hub is away, in most tests.
 const AWAY: Duration = Duration::from_secs(6);
-
-/// A port that the system gives to nobody by itself, so that it is free while the hub is away.
-fn quiet_port() -> u16 {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let begin = 20_000 + std::process::id() as usize % 8_000;
-    let ports = std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed));
-    let mut ports = ports.map(|port| u16::try_from(port).unwrap());
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
-}
 
 /// A hub that can be started again at its address, with its log.
 struct Restartable {
@@ -162,12 +153,12 @@ fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
 
 #[test]
 fn every_client_behind_nginx_comes_back_after_a_restart_at_once() {
-    restart_behind(Proxy::nginx, Duration::ZERO);
+    restart_behind(|hub| Proxy::nginx(hub, &[]), Duration::ZERO);
 }
 
 #[test]
 fn every_client_behind_nginx_comes_back_after_six_seconds() {
-    restart_behind(Proxy::nginx, AWAY);
+    restart_behind(|hub| Proxy::nginx(hub, &[]), AWAY);
 }
 
 #[test]
@@ -177,12 +168,27 @@ fn every_client_behind_the_nginx_of_deploy_comes_back_after_six_seconds() {
 
 #[test]
 fn every_client_behind_haproxy_comes_back_after_six_seconds() {
-    restart_behind(Proxy::haproxy, AWAY);
+    restart_behind(|hub| Proxy::haproxy(hub, &[]), AWAY);
 }
 
 #[test]
 fn every_client_behind_caddy_comes_back_after_six_seconds() {
-    restart_behind(Proxy::caddy, AWAY);
+    restart_behind(|hub| Proxy::caddy(hub, &[]), AWAY);
+}
+
+#[test]
+fn every_client_behind_apache_comes_back_after_six_seconds() {
+    restart_behind(|hub| Proxy::apache(hub, &[]), AWAY);
+}
+
+#[test]
+fn every_client_behind_varnish_comes_back_after_six_seconds() {
+    restart_behind(|hub| Proxy::varnish(hub, &[]), AWAY);
+}
+
+#[test]
+fn every_client_behind_traefik_comes_back_after_six_seconds() {
+    restart_behind(|hub| Proxy::traefik(hub, &[]), AWAY);
 }
 
 #[test]

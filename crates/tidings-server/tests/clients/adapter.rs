@@ -1,0 +1,127 @@
+//! A running adapter: its lines, and what is wrong with them.
+
+use std::process::{Child, Stdio};
+use std::sync::mpsc::Receiver;
+
+use serde_json::Value;
+
+use super::super::process::lines_of;
+use super::libraries::Library;
+
+/// What the hub tells by itself when it ends; an application may hear it.
+const END: &str = "tidings.end";
+/// How many of the last remarks stand in a report.
+const REMARKS_SHOWN: usize = 4;
+const SHOWN_BYTES: usize = 60;
+
+/// A message that a library handed to its application.
+struct Message {
+    name: String,
+    /// None is a library's null.
+    data: Option<String>,
+}
+
+impl Message {
+    fn is_empty(&self) -> bool {
+        self.data.as_deref().is_none_or(str::is_empty)
+    }
+}
+
+/// A library that reads, and is killed with the test.
+pub(super) struct Adapter {
+    library: &'static Library,
+    child: Child,
+    output: Receiver<String>,
+    errors: Receiver<String>,
+    /// That have opened.
+    streams: usize,
+    messages: Vec<Message>,
+    /// Faults that it told, and its standard error.
+    remarks: Vec<String>,
+}
+
+impl Adapter {
+    pub(super) fn start(library: &'static Library, url: &str) -> Self {
+        let mut command = library.command(url);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = lines_of(child.stdout.take().unwrap());
+        let errors = lines_of(child.stderr.take().unwrap());
+        let (streams, messages, remarks) = (0, Vec::new(), Vec::new());
+        Self { library, child, output, errors, streams, messages, remarks }
+    }
+
+    /// Takes the lines that have come.
+    pub(super) fn take_lines(&mut self) {
+        for line in self.output.try_iter() {
+            let line = line.trim_end();
+            if line == "open" {
+                self.streams += 1;
+            } else if let Some(event) = line.strip_prefix("event ") {
+                let event: Value = serde_json::from_str(event).unwrap();
+                let name = event["name"].as_str().unwrap().to_owned();
+                self.messages.push(Message { name, data: event["data"].as_str().map(str::to_owned) });
+            } else {
+                self.remarks.push(line.to_owned());
+            }
+        }
+        self.remarks.extend(self.errors.try_iter().map(|line| line.trim_end().to_owned()));
+    }
+
+    pub(super) fn has_opened(&self) -> bool {
+        self.streams > 0
+    }
+
+    /// Messages that a publisher may have sent.
+    pub(super) fn heard(&self) -> impl Iterator<Item = &str> {
+        let published = self.messages.iter().filter(|it| !it.name.starts_with("tidings.") && !it.is_empty());
+        published.filter_map(|it| it.data.as_deref())
+    }
+
+    /// What the library did that it must not, in one line.
+    pub(super) fn fault(&self, published: &[(&str, String)]) -> Option<String> {
+        let mut faults = Vec::new();
+        let empty = self.messages.iter().filter(|it| it.is_empty()).count();
+        if empty > self.library.empty_messages_of(self.streams) {
+            let names: Vec<&str> =
+                self.messages.iter().filter(|it| it.is_empty()).map(|it| it.name.as_str()).take(3).collect();
+            faults.push(format!("{empty} empty messages, {names:?} first"));
+        }
+        let own = |it: &&Message| it.name.starts_with("tidings.") && it.name != END && !it.is_empty();
+        faults.extend(self.messages.iter().filter(own).map(|it| format!("{} {:?}", it.name, it.data)));
+        let heard = self.messages.iter().filter(|it| !it.name.starts_with("tidings.") && !it.is_empty());
+        let heard: Vec<(&str, &str)> =
+            heard.map(|it| (it.name.as_str(), it.data.as_deref().unwrap_or_default())).collect();
+        let expected: Vec<(&str, &str)> =
+            published.iter().map(|(name, text)| (*name, self.library.hands_out(text))).collect();
+        if heard != expected {
+            let place = heard.iter().zip(&expected).take_while(|(left, right)| left == right).count();
+            let [got, wanted] =
+                [&heard, &expected].map(|it| it.get(place).map(|(name, text)| (name, cut(text))));
+            faults.push(format!(
+                "{} of {} events; at {place}: {got:?} where {wanted:?} was published",
+                heard.len(),
+                expected.len()
+            ));
+        }
+        if faults.is_empty() {
+            return None;
+        }
+        let remarks = &self.remarks[self.remarks.len().saturating_sub(REMARKS_SHOWN)..];
+        let Library { name, version, .. } = self.library;
+        Some(format!("{name} {version}: {} (remarks: {remarks:?})", faults.join("; ")))
+    }
+}
+
+/// The beginning of a text that may be long.
+fn cut(text: &str) -> &str {
+    let end = (0..=SHOWN_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
+impl Drop for Adapter {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}

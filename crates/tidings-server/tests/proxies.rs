@@ -1,0 +1,120 @@
+//! Each proxy of the manual hands events on as they come, and leaves a quiet stream open. `restart` has the hub go away behind them.
+
+use tidings_protocol::sse::Item;
+
+use super::process::{Directory, Hub};
+use super::proxy::{Changes, Proxy};
+use super::reader::Reader;
+
+const STREAM: &str = "/api/v1/events/a";
+/// Events that are published one by one.
+const EVENTS: usize = 20;
+
+type Start = fn(&str, Changes<'_>) -> Proxy;
+
+/// A proxy of the manual, and how it is told to cut a stream that is silent for two seconds, if it ever cuts one by itself.
+struct Case {
+    name: &'static str,
+    start: Start,
+    impatience: Option<Changes<'static>>,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "nginx",
+        start: Proxy::nginx,
+        impatience: Some(&[("proxy_read_timeout 1h;", "proxy_read_timeout 2s;")]),
+    },
+    Case {
+        name: "HAProxy",
+        start: Proxy::haproxy,
+        impatience: Some(&[("timeout server  1h", "timeout server  2s")]),
+    },
+    Case { name: "Caddy", start: Proxy::caddy, impatience: None },
+    Case { name: "Apache", start: Proxy::apache, impatience: Some(&[("timeout=3600", "timeout=2")]) },
+    Case {
+        name: "Varnish",
+        start: Proxy::varnish,
+        impatience: Some(&[(".between_bytes_timeout = 60s;", ".between_bytes_timeout = 2s;")]),
+    },
+    Case { name: "Traefik", start: Proxy::traefik, impatience: None },
+];
+
+fn hub(directory: &Directory, keep_alive: &str) -> Hub {
+    Hub::in_memory(directory, &[("TIDINGS_STREAM_KEEP_ALIVE", keep_alive), ("TIDINGS_SHUTDOWN_WINDOW", "1s")])
+}
+
+/// Opens a stream, of which something must come before any event.
+#[track_caller]
+fn open(proxy: &Proxy) -> Reader {
+    let mut reader = proxy.subscribe(STREAM);
+    assert!(matches!(reader.item(), Some(Item::Retry(_))), "the stream begins with `retry:`");
+    reader
+}
+
+#[test]
+fn first_byte_and_each_event_arrive_while_the_stream_is_open() {
+    let directory = Directory::new();
+    let hub = hub(&directory, "1h");
+    for case in CASES {
+        let proxy = (case.start)(hub.authority(), &[]);
+        let mut reader = open(&proxy);
+        for number in 0..EVENTS {
+            let data = format!("{} {number}", case.name);
+            proxy.request("POST", STREAM, &data).answer().is(200);
+            assert_eq!(reader.data(), data);
+        }
+    }
+}
+
+#[test]
+fn keep_alives_hold_a_quiet_stream_open_beyond_the_timeout_of_the_proxy() {
+    // Together three times the proxy's two seconds, whatever the jitter.
+    const KEEP_ALIVES: usize = 16;
+    let directory = Directory::new();
+    let hub = hub(&directory, "500ms");
+    for case in CASES {
+        let proxy = (case.start)(hub.authority(), case.impatience.unwrap_or_default());
+        let mut reader = open(&proxy);
+        let mut left = KEEP_ALIVES;
+        while left > 0 {
+            let item = reader.item().unwrap_or_else(|| panic!("{} cut the stream", case.name));
+            left -= usize::from(matches!(item, Item::Comment(_)));
+        }
+        hub.publish("a", case.name);
+        assert_eq!(reader.data(), case.name);
+    }
+}
+
+#[test]
+fn silent_stream_is_cut_by_a_proxy_with_a_timeout() {
+    let directory = Directory::new();
+    let hub = hub(&directory, "1h");
+    for (case, changes) in CASES.iter().filter_map(|case| Some((case, case.impatience?))) {
+        let proxy = (case.start)(hub.authority(), changes);
+        let mut reader = open(&proxy);
+        assert!(
+            std::iter::from_fn(|| reader.item()).all(|item| !matches!(item, Item::Event(_))),
+            "{}",
+            case.name
+        );
+    }
+}
+
+#[test]
+fn names_that_fit_no_url_pass_each_proxy_in_a_body() {
+    const NAMES: usize = 256;
+    let directory = Directory::new();
+    let hub = hub(&directory, "1h");
+    // As long as a UUID.
+    let names: Vec<String> =
+        (0..NAMES).map(|number| format!("{number:08x}-0000-4000-8000-{number:012x}")).collect();
+    let body = serde_json::json!({ "channels": names }).to_string();
+    for case in CASES {
+        let proxy = (case.start)(hub.authority(), &[]);
+        let mut reader = Reader::over(proxy.request("POST", "/api/v1/stream", &body));
+        assert!(matches!(reader.item(), Some(Item::Retry(_))), "{}", case.name);
+        hub.publish(&names[NAMES - 1], case.name);
+        assert_eq!(reader.data(), case.name);
+    }
+}

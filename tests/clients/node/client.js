@@ -1,0 +1,7 @@
+// `node client.js <adapter> <url>`: has one library read a stream, until the process is killed.
+
+const [adapter, url] = process.argv.slice(2);
+const { default: read } = await import(`./adapters/${adapter}.js`);
+await read(url);
+// Some libraries wait for their next try without holding their process, which in an application has more to do.
+setInterval(() => {}, 60_000);
