@@ -293,3 +293,19 @@ fn signal_ends_a_hub_that_is_still_starting() {
         drop(held);
     }
 }
+
+#[test]
+fn client_without_positions_goes_on_from_the_end_of_a_stream_that_had_no_event() {
+    let directory = Directory::new();
+    let hub = Hub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
+    hub.publish("a", "before");
+    let mut reader = hub.subscribe("/api/v1/events/a?position=none");
+    hub.signal(Signal::TERM);
+    is_told(&mut reader);
+    let id = reader.last_id().to_owned();
+    let (status, log) = hub.wait();
+    assert!(status.success(), "{log}");
+    let hub = Hub::serve(&directory, &[]);
+    hub.publish("a", "meanwhile");
+    assert_eq!(hub.resume("/api/v1/events/a", &id).data(), "meanwhile");
+}

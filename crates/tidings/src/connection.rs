@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tidings_protocol::{
     Epoch, EventId, Priority, Skip, Subscription, Tag,
-    body::{EndReason, GapNotice, GapReason},
+    body::{EndNotice, EndReason, GapNotice, GapReason},
 };
 
 pub use self::seat::ConnectionId;
@@ -449,7 +449,8 @@ impl Connection {
 
     /// The last frame. `retry` says when to come back, where that is not the stream's own value.
     pub(crate) fn ending(&self, reason: EndReason, reconnect: bool, retry: Option<Duration>) -> Bytes {
-        Bytes::from(frames::end(reason, reconnect, retry))
+        let position = self.waits.is_none().then(|| self.position());
+        Bytes::from(frames::end(&EndNotice { reason, reconnect }, retry, position.as_ref()))
     }
 }
 

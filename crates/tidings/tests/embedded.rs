@@ -140,7 +140,7 @@ async fn a_body_ends_with_the_hub() {
     let all = timeout(PATIENCE, reader).await.unwrap().unwrap();
     let text = std::str::from_utf8(&all).unwrap();
     assert!(
-        text.contains("event: tidings.end\ndata: {\"reason\":\"shutdown\",\"reconnect\":true}\n\n"),
+        text.contains("event: tidings.end\ndata: {\"reason\":\"shutdown\",\"reconnect\":true}\nid: "),
         "{text}"
     );
     let refused = hub.publish(Publication::new(channel("a"), "late")).await.unwrap_err();

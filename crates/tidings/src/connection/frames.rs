@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidings_protocol::{
     EventId,
-    body::{EndNotice, EndReason, GapNotice, OpenNotice},
+    body::{EndNotice, GapNotice, OpenNotice},
     sse,
 };
 
@@ -61,12 +61,16 @@ pub(super) fn gap(notice: &GapNotice, position: &EventId) -> Vec<u8> {
     out
 }
 
-pub(super) fn end(reason: EndReason, reconnect: bool, retry: Option<Duration>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(96);
+/// The last frame. Its id tells a client without positions where to go on, and some clients forget theirs at an event without one.
+pub(super) fn end(notice: &EndNotice, retry: Option<Duration>, position: Option<&EventId>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160);
     if let Some(retry) = retry {
         sse::write_retry(&mut out, retry);
     }
-    write_json_event(&mut out, "tidings.end", &EndNotice { reason, reconnect });
+    write_json_event(&mut out, "tidings.end", notice);
+    if let Some(position) = position {
+        sse::write_id_line(&mut out, position);
+    }
     sse::write_end(&mut out);
     out
 }

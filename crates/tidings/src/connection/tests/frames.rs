@@ -96,12 +96,17 @@ fn the_last_frame_says_why_and_at_shutdown_when_to_come_back() {
     let log = memory_log();
     let connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     let shutdown = connection.ending(EndReason::Shutdown, true, Some(Duration::from_millis(3210)));
+    let id = connection.position();
     assert_eq!(
         text(&shutdown),
-        "retry: 3210\nevent: tidings.end\ndata: {\"reason\":\"shutdown\",\"reconnect\":true}\n\n"
+        format!(
+            "retry: 3210\nevent: tidings.end\ndata: {{\"reason\":\"shutdown\",\"reconnect\":true}}\nid: {id}\n\n"
+        )
     );
     let old = connection.ending(EndReason::MaxAge, true, None);
-    assert_eq!(text(&old), "event: tidings.end\ndata: {\"reason\":\"max_age\",\"reconnect\":true}\n\n");
+    let expected =
+        format!("event: tidings.end\ndata: {{\"reason\":\"max_age\",\"reconnect\":true}}\nid: {id}\n\n");
+    assert_eq!(text(&old), expected);
 }
 
 #[test]
