@@ -46,6 +46,22 @@ fn node_that_hears_nothing_is_not_ready_and_says_why() {
     hub.until_ready();
 }
 
+#[test]
+fn node_whose_user_lacks_a_command_is_not_ready_and_names_the_rule() {
+    let (redis, directory) = (RedisServer::start_with(Keeps::Nothing, &[]), Directory::new());
+    for command in ["info", "evalsha", "xread"] {
+        let mut hub = hub_that_may_hear(&redis, &directory, &["&*", &format!("-{command}")]);
+        let reason = format!("'{command}' command; give the user of redis.url the ACL rule +{command}");
+        eventually("it says why", || {
+            let answer = hub.get("/readyz");
+            answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains(&reason)
+        });
+        hub.wait_for_log(&reason);
+        redis.command(&["ACL", "SETUSER", "hub", &format!("+{command}")]);
+        hub.until_ready();
+    }
+}
+
 /// Redis compares a pattern with those of its ACL byte by byte.
 #[test]
 fn narrower_pattern_than_the_acl_has_is_heard_by_that_of_the_setting() {

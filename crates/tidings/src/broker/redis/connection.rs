@@ -12,6 +12,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
+    fault::refused,
     server::{self, Server},
     wire::{Command, Decoder, Reply},
 };
@@ -105,7 +106,7 @@ impl Connection {
         user.iter().for_each(|user| auth.push(user));
         auth.push(password.reveal());
         match &connection.ask(&[auth]).await?[0] {
-            Reply::Error(error) => Err(Broken(format!("redis refused: {error}"))),
+            Reply::Error(error) => Err(Broken(refused(error))),
             _ => Ok(connection),
         }
     }

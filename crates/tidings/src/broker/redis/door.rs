@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     connection::{Broken, Connection},
-    fault::ErrorReply,
+    fault::{ErrorReply, refused},
     server::Server,
     wire::{Command, Reply},
 };
@@ -194,7 +194,7 @@ impl Door {
                 } else {
                     ""
                 };
-                return Err(Broken(format!("redis refused: {error}{hint}")));
+                return Err(Broken(format!("{}{hint}", refused(&error))));
             }
         }
         Ok(connection)
@@ -211,10 +211,14 @@ impl Door {
         if says(1, "role:slave") && !is_in_cluster && self.server.has_others() {
             return Err(Broken(format!("redis at {} is a replica now", connection.host())));
         }
+        // A failover would go unnoticed.
+        if let Reply::Error(error) = &replies[1] {
+            return Err(Broken(refused(error)));
+        }
         let error = if let Reply::Error(error) = &replies[0] { error } else { "" };
         // Whatever else it says of this key, it may do what it is asked for then.
         if UNABLE.contains(&ErrorReply::parse(error).code) {
-            return Err(Broken(format!("redis refused: {error}")));
+            return Err(Broken(refused(error)));
         }
         let moved_to = cluster::moved(error, connection.host());
         if is_in_cluster {

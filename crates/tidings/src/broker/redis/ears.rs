@@ -15,7 +15,7 @@ use self::asked::{Asked, Question};
 use super::{
     connection::{Broken, Connection},
     door::Door,
-    fault::ErrorReply,
+    fault::{ErrorReply, refused},
     wire::Reply,
 };
 use crate::config::RedisHost;
@@ -311,7 +311,7 @@ impl Ears {
 
     /// A command was refused as a whole: asks for its halves, until the wish that is refused is alone.
     fn was_refused(&mut self, error: &str) -> Result<Option<Heard>, Broken> {
-        let reason = format!("redis refused: {error}");
+        let reason = refused(error);
         let wishes = match self.asked.next() {
             Some(Question::Subscribe(wishes)) if ErrorReply::parse(error).code == NO_PERMISSION => wishes,
             // It is heard on, and nobody wants it.

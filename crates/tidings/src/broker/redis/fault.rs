@@ -67,7 +67,7 @@ impl Fault {
                 "READONLY" => "; it is a replica",
                 _ => "",
             };
-            Self::NotDone(format!("redis refused: {text}{why}"))
+            Self::NotDone(format!("{}{why}", refused(text)))
         } else {
             Self::Unknown(format!("redis failed: {text}"))
         }
@@ -109,6 +109,16 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// Says that Redis refused something, with the ACL rule that its user lacks if Redis names the command.
+pub(super) fn refused(error: &str) -> String {
+    match ErrorReply::parse(error).denied_command() {
+        Some(command) => {
+            format!("redis refused: {error}; give the user of redis.url the ACL rule +{command}")
+        }
+        None => format!("redis refused: {error}"),
+    }
+}
 
 /// A reply that is no error.
 pub(super) fn whole(reply: Reply) -> Result<Reply, Fault> {

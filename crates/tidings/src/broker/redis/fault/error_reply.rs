@@ -31,6 +31,12 @@ impl<'a> ErrorReply<'a> {
         }
         Self { code: text.split(' ').next().unwrap_or_default(), text, ended_script }
     }
+
+    /// The command that the ACL keeps from the user, if the server names one.
+    pub(super) fn denied_command(&self) -> Option<&'a str> {
+        let (_, from_command) = self.text.split_once("permissions to run the '")?;
+        from_command.split_once('\'').map(|(command, _)| command)
+    }
 }
 
 /// What follows `@user_script: 55: ` or `@user_script:55: `.

@@ -21,6 +21,20 @@ fn errors_are_read_in_the_words_of_each_version() {
 }
 
 #[test]
+fn command_that_the_acl_denies_is_named_in_the_words_of_each_version() {
+    for (reply, command) in [
+        ("NOPERM this user has no permissions to run the 'info' command or its subcommand", Some("info")),
+        ("NOPERM User hub has no permissions to run the 'script|load' command", Some("script|load")),
+        ("ERR ACL failure in script: User hub has no permissions to run the 'xadd' command", Some("xadd")),
+        ("NOPERM No permissions to access a key", None),
+        ("NOPERM User hub has no permissions to run the 'info", None),
+        ("OOM command not allowed when used memory > 'maxmemory'.", None),
+    ] {
+        assert_eq!(ErrorReply::parse(reply).denied_command(), command, "{reply}");
+    }
+}
+
+#[test]
 fn what_only_looks_like_a_place_in_a_script_stays() {
     for reply in ["@user_script", "@user_script: x: -OOM no", "-OOM no", "@user_script:5"] {
         assert_eq!(ErrorReply::parse(reply).text, reply);
