@@ -5,7 +5,9 @@ use serde_json::json;
 use super::process::{Directory, Hub, eventually};
 use super::reader::Reader;
 use super::redis_server::RedisServer;
+use super::tokens::SECRET;
 use super::ways::WAYS;
+use super::wire::Wire;
 
 #[test]
 fn hub_is_alive_and_ready() {
@@ -130,4 +132,37 @@ fn page_shows_the_hub_without_anything_from_elsewhere() {
             text.lines().filter(|line| line.contains("https://") && !is_link(line)).collect();
         assert!(foreign.is_empty(), "{path} loads from another host: {foreign:?}");
     }
+}
+
+#[test]
+fn load_balancers_probe_in_each_way_that_they_have() {
+    let directory = Directory::new();
+    let open = Hub::in_memory(&directory, &[]);
+    let protected = Hub::in_memory(&directory, &[("TIDINGS_AUTH_SECRET", SECRET)]);
+    for hub in [&open, &protected] {
+        for path in ["/healthz", "/readyz"] {
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                let host = format!("Host: {}\r\n", hub.authority());
+                for head in
+                    [" HTTP/1.0\r\n", &format!(" HTTP/1.0\r\n{host}"), &format!(" HTTP/1.1\r\n{host}")]
+                {
+                    let mut wire = Wire::connect(hub);
+                    wire.send(format!("{method} {path}{head}Connection: close\r\n\r\n"));
+                    let answered = String::from_utf8(wire.rest()).unwrap();
+                    let status = answered.split(' ').nth(1);
+                    assert_eq!(status, Some("200"), "{method} {path}{head}: {answered}");
+                    assert_eq!(answered.ends_with("\r\n\r\n"), method == "HEAD", "{answered}");
+                }
+            }
+            hub.raw(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n")).refuses(400, "bad_header");
+        }
+        // Elsewhere a request without a Host is refused, as ever.
+        hub.raw("GET /api/v1/channels HTTP/1.0\r\n\r\n").refuses(400, "bad_header");
+    }
+    // A Host that is named is judged.
+    let foreign = "GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n";
+    open.raw(foreign).refuses(403, "forbidden_host");
+    protected.raw(foreign).is(200);
+    open.stop();
+    protected.stop();
 }

@@ -91,8 +91,9 @@ fn channel_routes() -> Router<Hub> {
 
 fn own_routes() -> Router<Hub> {
     Router::new()
-        .route("/healthz", get(operating::alive))
-        .route("/readyz", get(operating::ready))
+        // Load balancers probe with OPTIONS, too.
+        .route("/healthz", get(operating::alive).options(operating::alive))
+        .route("/readyz", get(operating::ready).options(operating::ready))
         .route("/metrics", get(operating::metrics))
         .route("/openapi.json", get(openapi::document))
         .merge(page::routes())

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts};
 use tracing::error;
 
 use super::error::{Counted, Refusal};
@@ -23,6 +23,8 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, Last-Event-ID, X-Session-Id, Idempotency-Key, Cache-Control, Tidings-Event, Tidings-Priority, Tidings-Key, Tidings-Ttl, Tidings-Store",
 );
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Tidings-Connection, Retry-After");
+/// Routes that say how the hub is, and nothing of anybody.
+const PROBED: [&str; 2] = ["/healthz", "/readyz"];
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
 
@@ -31,6 +33,7 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
     let settings = hub.settings();
     let origins = &settings.cors.origins;
     let checked = match hub.gate().settings() {
+        _ if is_probe(&request) => Ok(None),
         None => check_open(&request, settings.insecure, origins).map(|origin| origin.map(with_credentials)),
         Some(auth) => check_protected(&request, origins, auth.cookie.is_some()),
     };
@@ -62,6 +65,13 @@ pub(super) fn refused(hub: &Hub, error: Error) -> Response {
     count(hub, &response);
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     vary(response)
+}
+
+/// Whether a load balancer asks for the state of the hub in HTTP/1.0, where requests need no Host. Browsers do not speak that.
+fn is_probe(request: &Request) -> bool {
+    request.version() == Version::HTTP_10
+        && !request.headers().contains_key(header::HOST)
+        && PROBED.contains(&request.uri().path())
 }
 
 /// Has the routes answer. A panic is answered with 500: it must not end the thread that serves others, too.

@@ -26,8 +26,8 @@ pub(super) fn paths() -> Value {
         "/api/v1/revocations": { "post": revoke() },
         "/api/v1/channels": { "get": list_channels() },
         "/api/v1/channels/{channel}/events": { "get": read_history() },
-        "/healthz": { "get": alive() },
-        "/readyz": { "get": ready() },
+        "/healthz": { "get": alive("alive"), "options": alive("probeAlive") },
+        "/readyz": { "get": ready("ready"), "options": ready("probeReady") },
         "/metrics": { "get": metrics() },
         "/openapi.json": { "get": itself() },
     })
@@ -217,9 +217,9 @@ fn read_history() -> Value {
     })
 }
 
-fn alive() -> Value {
+fn alive(operation: &str) -> Value {
     json!({
-        "operationId": "alive",
+        "operationId": operation,
         "tags": ["operating"],
         "security": [],
         "summary": "Tell that the process answers",
@@ -227,10 +227,10 @@ fn alive() -> Value {
     })
 }
 
-fn ready() -> Value {
-    let is_ready = health("ready", "The log can be written, and the hub is not shutting down.");
+fn ready(operation: &str) -> Value {
+    let is_ready = health("ready", "The log is open and can be written, and the hub is not shutting down.");
     json!({
-        "operationId": "ready",
+        "operationId": operation,
         "tags": ["operating"],
         "security": [],
         "summary": "Tell whether the hub can serve",
