@@ -39,15 +39,15 @@ pub(crate) fn run(flags: SettingFlags) -> ExitCode {
     })
 }
 
-/// Listens before it opens the log, so that who connects early waits instead of being turned away.
+/// Listens and serves while the log is opened: a proxy answers 502 where a connection is refused, and a browser takes that as final.
 async fn serve(flags: SettingFlags, loaded: Loaded) -> Result<(), String> {
     prepare(&loaded);
     let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
     let settings = loaded.settings;
     let (listeners, addresses) = listen::bind(&settings.listen)?;
     let hub = tokio::select! {
-        built = tidings::Hub::builder().settings(settings.clone()).build() => {
-            built.map_err(|error| with_causes(&error))?
+        started = tidings::Hub::builder().settings(settings.clone()).start() => {
+            started.map_err(|error| with_causes(&error))?
         }
         // Nothing was taken yet, so nothing is waited for.
         () = signals.stop() => {
@@ -55,17 +55,23 @@ async fn serve(flags: SettingFlags, loaded: Loaded) -> Result<(), String> {
             return Ok(());
         }
     };
-    say(&greeting::greeting(&addresses, &settings, flags.config.as_deref(), Paint::for_output()));
-    announce(&settings);
     for address in &addresses {
         info!(%address, "listening");
     }
+    let greeting = greeting::greeting(&addresses, &settings, flags.config.as_deref(), Paint::for_output());
 
     let mut reloader = Reloader::new(flags, settings);
     let mut server = tokio::spawn(tidings::serve(hub.clone(), listeners));
+    let mut is_open = false;
     loop {
         tokio::select! {
             ended = &mut server => return finished(ended),
+            opened = hub.opened(), if !is_open => {
+                opened.map_err(|error| with_causes(&error))?;
+                say(&greeting);
+                announce(hub.settings());
+                is_open = true;
+            }
             asked = signals.next() => match asked {
                 // A file that takes for ever must not keep the hub from ending.
                 Asked::Reload => tokio::select! {

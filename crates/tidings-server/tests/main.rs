@@ -44,6 +44,7 @@ mod names;
 mod nodes;
 mod old_publishers;
 mod open_hub;
+mod opening;
 mod operating;
 mod post_stream;
 mod provider;

@@ -95,6 +95,19 @@ impl Hub {
         Self { child, url: first[at..].trim().to_owned(), output, log: Mutex::new(log), redis: None }
     }
 
+    /// Starts a hub that keeps its log in `data` below the directory, and waits until it says where it listens. Its log may not be
+    /// open yet.
+    pub(crate) fn unopened(directory: &Directory, variables: &[(&str, &str)]) -> Self {
+        let mut command = serving(directory, variables);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let log = Mutex::new(lines_of(child.stderr.take().unwrap()));
+        let mut hub = Self { child, url: String::new(), output, log, redis: None };
+        let lines = hub.log_to("listening address=");
+        hub.url = format!("http://{}/", lines.trim_end().rsplit('=').next().unwrap());
+        hub
+    }
+
     /// Starts a hub whose log is where this run of the tests has it.
     fn start_over_broker(mut command: Command) -> Self {
         match std::env::var(BROKER).as_deref() {
@@ -113,9 +126,7 @@ impl Hub {
 
     /// Starts a hub on a free port that keeps its log in `data` below the directory.
     pub(crate) fn serve(directory: &Directory, variables: &[(&str, &str)]) -> Self {
-        let mut command = directory.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"]);
-        command.envs(variables.iter().copied());
-        Self::start(command)
+        Self::start(serving(directory, variables))
     }
 
     /// Starts a hub on a free port that keeps nothing on disk.
@@ -214,6 +225,13 @@ impl Hub {
         }
         panic!("the log goes on, or ended, without {text:?}: {lines}");
     }
+}
+
+/// A hub on a free port that keeps its log in `data` below the directory.
+fn serving(directory: &Directory, variables: &[(&str, &str)]) -> Command {
+    let mut command = directory.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"]);
+    command.envs(variables.iter().copied());
+    command
 }
 
 /// Lines that wait for a test to look at them; what writes more is not held up, and loses the surplus.

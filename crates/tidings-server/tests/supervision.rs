@@ -153,8 +153,8 @@ fn each_task_ends_the_process_after_the_streams_were_told() {
 fn thread_that_fails_at_the_start_ends_the_process() {
     let directory = Directory::new();
     directory.write(FILE, "");
-    let hub = Hub::serve(&directory, &variables("tidings-warm", &[]));
-    Failing { name: "tidings-warm", directory, hub, _redis: None }.until_over();
+    let hub = Hub::unopened(&directory, &variables("tidings-open", &[]));
+    Failing { name: "tidings-open", directory, hub, _redis: None }.until_over();
 }
 
 #[test]

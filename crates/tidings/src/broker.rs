@@ -4,7 +4,7 @@ pub(crate) mod embedded;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashSet, sync::Arc, time::Duration};
 
 use tidings_protocol::{ChannelName, EventId, Subscription};
 use tokio::sync::watch;
@@ -82,7 +82,7 @@ impl KeysUnderWay {
 }
 
 /// Nothing was kept, and it may be tried again.
-fn not_stored(detail: &'static str) -> Error {
+fn not_stored(detail: impl Into<Cow<'static, str>>) -> Error {
     Error::new(Code::NotStored, detail).retry_after(Duration::from_secs(1))
 }
 

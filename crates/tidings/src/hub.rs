@@ -26,7 +26,7 @@ use crate::{
     connection::{ConnectionId, Ending, Opened, PositionStyle, Seat, Start, StreamOptions, Times},
     error::{Code, Error},
     limits::{self, Claimant, Place, TrustedProxies},
-    log::{Log, history::Wanted},
+    log::{Log, history::Wanted, open::Opening, store::disk::OpenError},
     metrics::{Levels, Metrics},
     publish::{Checked, Publication, Publisher},
     sync::{Mutex, RwLock},
@@ -312,6 +312,7 @@ impl Hub {
         permit: &SubscribePermit,
         wanted: Wanted,
     ) -> Result<HistoryPage, Error> {
+        self.0.log.opened_soon().await.map_err(|opening| unopened(&opening))?;
         if !self.0.log.is_in_sight() {
             let detail = "the broker is out of sight, so nobody knows what else was published; ask another node, or again";
             return Err(Error::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1)));
@@ -369,7 +370,8 @@ impl Hub {
     /// Whether it can serve: `Err` says why not.
     ///
     /// # Errors
-    /// While it shuts down, while the log cannot be written, or once a thread has ended before the hub.
+    /// Until the log is open, while the hub shuts down, while the log cannot be written, or once a thread has ended before the
+    /// hub.
     pub fn readiness(&self) -> Result<(), Error> {
         if let Some(ended) = self.0.threads.first() {
             // The panic's message is for the log: everyone may ask whether a hub is ready.
@@ -379,6 +381,9 @@ impl Hub {
         }
         if self.is_draining() {
             return Err(shutting_down());
+        }
+        if !self.0.log.is_open() {
+            return Err(unopened(&self.0.log.opening()));
         }
         (self.0.standing)().map_err(|why| Error::new(Code::Unavailable, why))?;
         self.0.log.writable().map_err(|error| Error::new(Code::Unavailable, error.to_string()))
@@ -404,7 +409,23 @@ impl Hub {
         })
     }
 
-    /// The newest place in the log.
+    /// Waits until the log is open; see [`HubBuilder::start`](crate::HubBuilder::start).
+    ///
+    /// # Errors
+    /// Why it cannot be opened. The hub then shuts down by itself.
+    pub async fn opened(&self) -> Result<(), Error> {
+        self.0.log.opened().await.map_err(cannot_open)
+    }
+
+    /// Whether the log could be opened, or was not read to its end since the hub ended.
+    pub(crate) fn check_opened(&self) -> Result<(), Error> {
+        match self.0.log.opening() {
+            Opening::Failed(error) if !matches!(*error, OpenError::Ended) => Err(cannot_open(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The newest place in the log; the place before everything until the log is open.
     #[must_use]
     pub fn position(&self) -> EventId {
         self.0.log.head()
@@ -432,6 +453,14 @@ impl WeakHub {
     pub(crate) fn upgrade(&self) -> Option<Hub> {
         self.0.upgrade().map(Hub)
     }
+}
+
+fn cannot_open(error: Arc<OpenError>) -> Error {
+    Error::new(Code::Unavailable, error.to_string()).caused_by(error)
+}
+
+fn unopened(opening: &Opening) -> Error {
+    Error::new(Code::Unavailable, opening.to_string()).retry_after(Duration::from_secs(1))
 }
 
 fn shutting_down() -> Error {

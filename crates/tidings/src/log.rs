@@ -12,6 +12,7 @@ pub(crate) mod fuzz;
 pub(crate) mod history;
 pub(crate) mod idempotency;
 mod index;
+pub(crate) mod open;
 pub(crate) mod page;
 pub(crate) mod replica;
 mod ring;
@@ -20,30 +21,28 @@ mod served;
 pub(crate) mod store;
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use tidings_protocol::{Epoch, EventId, Tag};
+use tokio::sync::watch;
 
 use self::{
     breaks::{Breaks, Cut},
-    checkpoint::{Checkpoint, EpochRow, Lost},
+    checkpoint::{Checkpoint, EpochRow},
     entry::{Draft, Entry, Millis, millis},
     idempotency::Keys,
     index::Index,
+    open::Opening,
     replica::Unknowns,
     ring::Ring,
     runs::Runs,
     served::ServedLogs,
-    store::{
-        Store, StoreError, disk,
-        memory::{Held, MemoryStore},
-    },
+    store::{Store, StoreError, unopened::Unopened},
 };
 use crate::{
-    config::{Durability, LogSettings},
-    files::{Reserve, is_full},
+    config::LogSettings,
     metrics::Histogram,
     sync::{Lock, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -62,14 +61,20 @@ pub(crate) trait World: Send + Sync {
 /// The log of one node.
 pub(crate) struct Log {
     state: RwLock<State>,
-    store: Box<dyn Store>,
+    /// None before the log is open.
+    store: OnceLock<Box<dyn Store>>,
+    /// The store until then.
+    unopened: Unopened,
+    opening: watch::Sender<Opening>,
+    /// The same as `opening` says, for those who ask often.
+    is_open: AtomicBool,
     keys: Mutex<Keys>,
     runs: Mutex<Runs>,
     retention: Retention,
     world: Arc<dyn World>,
     /// Milliseconds that the broker's clock is ahead of this machine's: the log goes by the broker's.
     clock_ahead: AtomicI64,
-    /// Of a log whose order a broker gives.
+    /// Of a log whose order a broker gives, and of one that is being opened.
     unknowns: Option<Unknowns>,
     /// Of such a log, too.
     served: Mutex<ServedLogs>,
@@ -95,18 +100,20 @@ impl Retention {
 struct State {
     head: u64,
     head_tag: Tag,
-    /// Oldest first; empty only where a broker's have not come yet.
+    /// Oldest first; empty only where a broker's have not come yet, and before the log is open.
     epochs: Vec<EpochRow>,
     index: Index,
     ring: Ring,
     breaks: Breaks,
     /// An end that was cut off and that nobody was told of yet.
     cut: Option<Cut>,
+    /// The head when the log was opened, of a log that streams waited for.
+    opened_at: Option<u64>,
 }
 
 impl State {
     fn new((head, head_tag): (u64, Tag), epochs: Vec<EpochRow>, index: Index, ring: Ring) -> Self {
-        Self { head, head_tag, epochs, index, ring, breaks: Breaks::default(), cut: None }
+        Self { head, head_tag, epochs, index, ring, breaks: Breaks::default(), cut: None, opened_at: None }
     }
 
     fn newest(&self) -> Epoch {
@@ -137,122 +144,30 @@ pub(crate) struct Newer {
     pub(crate) seen: u64,
 }
 
-/// What opening found.
-#[derive(Debug)]
-pub(crate) struct Recovered {
-    pub(crate) entries: usize,
-    pub(crate) head: u64,
-    /// Why events may be missing; everyone who resumes across this start is told.
-    pub(crate) lost: Option<String>,
-}
-
 impl Log {
-    /// Opens the log in `directory`, or a new one in memory, and begins an epoch at its head.
-    ///
-    /// # Errors
-    /// When the directory cannot be used.
-    pub(crate) fn open(
-        settings: &LogSettings,
-        directory: Option<&std::path::Path>,
-        world: Arc<dyn World>,
-    ) -> Result<(Self, Recovered), disk::OpenError> {
-        let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
-            let log = Self::in_memory(settings, directory, world, ServedLogs::serve_memory)?;
-            return Ok((log, Recovered { entries: 0, head: 0, lost: None }));
-        };
-        let retention = Retention::of(settings);
-        let mut index = Index::default();
-        let mut keys = Keys::new(millis(settings.idempotency_window), settings.idempotency_keys);
-        let newest = Epoch(world.random());
-        let ring = Ring::new(settings.ring_bytes);
-        let layout =
-            disk::Layout::for_retention(settings.retention_bytes, settings.durability == Durability::Fsync);
-        let opening = disk::open(directory, layout)?;
-        let fail = |error| disk::OpenError::Io(directory.to_owned(), error);
-        let mut served = ServedLogs::read(directory).map_err(fail)?;
-        let before = opening.checkpoint().cloned().unwrap_or_default();
-        restore(&before, &mut index, &mut keys);
-        let now = world.now();
-        let opened = opening.scan(&mut |entry| {
-            keys.remember(entry);
-            index.append(entry);
-            index.trim_channels(entry.channels, retention.events, now);
-        })?;
-        keys.forget_old(now);
-        let mut epochs = before.epochs;
-        let mut lost_because = opened.lost;
-        if let Some(row) = epochs.last().filter(|row| row.begins_after > opened.head) {
-            let (from, to) = (opened.head + 1, row.begins_after);
-            lost_because.get_or_insert_with(|| format!("events {from} to {to} are missing from the end"));
-        }
-        if served.disk_is_behind() && !epochs.is_empty() {
-            lost_because.get_or_insert_with(|| {
-                "another log took events meanwhile: one in memory, or of redis".into()
-            });
-        }
-        // Lost ends are cut off: an epoch cannot have ended above the head that is left.
-        epochs.iter_mut().for_each(|row| row.begins_after = row.begins_after.min(opened.head));
-        let lost = if lost_because.is_some() { Lost::All } else { Lost::None };
-        epochs.push(EpochRow { epoch: newest.0, begins_after: opened.head, lost });
-        let surplus = epochs.len().saturating_sub(EPOCHS_MAX);
-        epochs.drain(..surplus);
-        let state = State::new((opened.head, opened.head_tag), epochs, index, ring);
-        let log = Self::new(state, Box::new(opened.store), keys, retention, world);
-        log.trim();
-        let recovered =
-            Recovered { entries: log.state().index.entries(), head: opened.head, lost: lost_because };
-        match log.store.write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset))) {
-            Ok(()) => served.serve_disk().map_err(fail)?,
-            // Reads go on; `maintain` begins the run once there is room.
-            Err(StoreError::NotStored(error)) if is_full(&error) => {}
-            Err(error) => return Err(disk::OpenError::Store(error)),
-        }
-        Ok((log, recovered))
-    }
-
-    /// A new log in memory. It holds a directory, for what is kept beside the log; `serve` puts on record which log takes
-    /// events from now on.
-    fn in_memory(
-        settings: &LogSettings,
-        directory: Option<&std::path::Path>,
-        world: Arc<dyn World>,
-        serve: fn(&mut ServedLogs) -> std::io::Result<()>,
-    ) -> Result<Self, disk::OpenError> {
-        let mut held = None;
-        let mut served = ServedLogs::default();
-        if let Some(directory) = directory {
-            held = Some(Held { _lock: disk::take(directory)?, reserve: Reserve::of(directory) });
-            let fail = |error| disk::OpenError::Io(directory.to_owned(), error);
-            served = ServedLogs::read(directory).map_err(fail)?;
-            serve(&mut served).map_err(fail)?;
-        }
-        let epochs = vec![EpochRow { epoch: world.random(), begins_after: 0, lost: Lost::None }];
-        let ring = Ring::new(settings.ring_bytes);
-        let state = State::new((0, Tag(0)), epochs, Index::default(), ring);
-        let keys = Keys::new(millis(settings.idempotency_window), settings.idempotency_keys);
-        let log =
-            Self::new(state, Box::new(MemoryStore::holding(held)), keys, Retention::of(settings), world);
-        Ok(Self { served: Mutex::new(Lock::ServedLogs, served), ..log })
-    }
-
     /// A log in memory that keeps its entries in a store of the test's own.
     #[cfg(test)]
     pub(crate) fn with_store(settings: &LogSettings, store: Box<dyn Store>, world: Arc<dyn World>) -> Self {
-        let settings = LogSettings { durability: Durability::Memory, ..settings.clone() };
-        let (log, _) = Self::open(&settings, None, world).expect("a log in memory opens");
-        Self { store, ..log }
+        let log = Self::in_memory(settings, None, world, ServedLogs::serve_memory);
+        let log = log.expect("a log in memory opens");
+        Self { store: OnceLock::from(store), ..log }
     }
 
     fn new(
         state: State,
-        store: Box<dyn Store>,
+        store: Option<Box<dyn Store>>,
         keys: Keys,
         retention: Retention,
         world: Arc<dyn World>,
     ) -> Self {
+        let is_open = store.is_some();
+        let opening = if is_open { Opening::Done } else { Opening::default() };
         Self {
             state: RwLock::new(Lock::LogState, state),
-            store,
+            store: store.map(OnceLock::from).unwrap_or_default(),
+            unopened: Unopened::default(),
+            opening: watch::Sender::new(opening),
+            is_open: AtomicBool::new(is_open),
             keys: Mutex::new(Lock::Keys, keys),
             runs: Mutex::new(Lock::Runs, Runs::default()),
             retention,
@@ -294,7 +209,7 @@ impl Log {
             once_kept();
             return Ok(entries);
         }
-        self.store.append(&entries)?;
+        self.store().append(&entries)?;
         once_kept();
         {
             let mut keys = self.keys();
@@ -302,6 +217,10 @@ impl Log {
         }
         self.file(&entries);
         Ok(entries)
+    }
+
+    fn store(&self) -> &dyn Store {
+        self.store.get().map_or(&self.unopened, Box::as_ref)
     }
 
     /// Lets readers see entries that are kept.
@@ -323,12 +242,12 @@ impl Log {
     fn release(&self, mut state: RwLockWriteGuard<'_, State>) {
         let released = state.index.take_released();
         drop(state);
-        self.store.release(&released);
+        self.store().release(&released);
     }
 
     /// Whether an append waits for nothing now, not even for the disk.
     pub(crate) fn appends_at_once(&self) -> bool {
-        self.store.appends_at_once()
+        self.store().appends_at_once()
     }
 
     fn new_tag(&self) -> Tag {
@@ -370,7 +289,7 @@ impl Log {
     /// # Errors
     /// What the store says.
     pub(crate) fn maintain(&self) -> Result<(), StoreError> {
-        match self.store.maintain(&|is_kept| self.checkpoint(is_kept)) {
+        match self.store().maintain(&|is_kept| self.checkpoint(is_kept)) {
             Err(StoreError::Damaged { offset, fault }) => {
                 // Given up, it no longer keeps its file from being written anew, which is tried again soon.
                 self.give_up(&StoreError::Damaged { offset, fault });
@@ -385,12 +304,12 @@ impl Log {
     /// # Errors
     /// What the store says; nothing can be appended after that.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        self.store.sync()
+        self.store().sync()
     }
 
     /// Durations of the calls that make a file of the log safe.
     pub(crate) fn fsyncs(&self) -> Histogram {
-        self.store.fsyncs()
+        self.store().fsyncs()
     }
 
     /// Ends a run: everything is safe and the next start knows it.
@@ -400,14 +319,14 @@ impl Log {
     pub(crate) fn close(&self) -> Result<(), StoreError> {
         if self.is_half_changed() {
             // The next start reads it as after a kill.
-            return self.store.sync();
+            return self.store().sync();
         }
-        self.store.close()
+        self.store().close()
     }
 
     /// Counts the log as writable only if an event of so many bytes would fit.
     pub(crate) fn require_room(&self, event_bytes_max: u64) {
-        self.store.require_room(event_bytes_max);
+        self.store().require_room(event_bytes_max);
     }
 
     /// Whether appends can succeed.
@@ -416,7 +335,7 @@ impl Log {
     /// Says why not.
     pub(crate) fn writable(&self) -> Result<(), StoreError> {
         self.check_whole()?;
-        self.store.writable()
+        self.store().writable()
     }
 
     /// Whether a thread panicked while it changed the log. Nothing is appended or delivered from then on: an offset could be
@@ -479,7 +398,7 @@ impl Log {
     /// # Errors
     /// None that leaves a hole: an entry that cannot be read back is given up, and its channels have lost it.
     pub(crate) fn read(&self, offsets: &[u64], newest: Epoch) -> Vec<Option<Arc<Entry>>> {
-        match self.store.read(offsets, newest) {
+        match self.store().read(offsets, newest) {
             Ok(entries) => entries,
             Err(error) => {
                 self.give_up(&error);
@@ -502,7 +421,7 @@ impl Log {
         // Read before the state is locked: a publish locks the keys first, and none of these is held beside another.
         let idempotency_keys = self.keys().len() as u64;
         let runs_bytes = self.runs().bytes() as u64;
-        let disk_bytes = self.store.disk_bytes();
+        let disk_bytes = self.store().disk_bytes();
         let state = self.state();
         Usage {
             head: state.head,
@@ -563,20 +482,6 @@ pub(crate) struct Usage {
     pub(crate) channels: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) idempotency_keys: u64,
-}
-
-fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut Keys) {
-    index.restore_floor(checkpoint.floor);
-    for (channel, lost, gone) in &checkpoint.trims {
-        if let Ok(channel) = tidings_protocol::ChannelName::parse(channel) {
-            index.restore_row(&channel, *lost, *gone);
-        }
-    }
-    checkpoint.keys.iter().for_each(|row| keys.restore(row));
-}
-
-fn recovered_keeps(log: &Log, offset: u64) -> bool {
-    log.state().index.tag(offset).is_some()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One running hub: builds the parts, starts every long-lived task, and ends them in order.
 
 mod keeper;
+mod opener;
 mod order;
 mod reload;
 mod serve;
@@ -29,7 +30,7 @@ use crate::{
     error::{Code, Error},
     hub::{Hub, Parts, Seats, Stage, Threads},
     limits::{self, TrustedProxies},
-    log::{Log, Recovered, World, entry::Millis},
+    log::{Log, World, entry::Millis, open::Unread},
     metrics::Metrics,
     publish::Publisher,
     sync::{Lock, Mutex, RwLock},
@@ -86,11 +87,25 @@ impl HubBuilder {
         self
     }
 
-    /// Opens the log and starts the hub's threads. Must be called within a tokio runtime.
+    /// Starts a hub, and waits until its log is open. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Those of [`HubBuilder::start`]; why the log cannot be opened.
+    pub async fn build(self) -> Result<Hub, Error> {
+        let hub = self.start().await?;
+        hub.opened().await?;
+        Ok(hub)
+    }
+
+    /// Starts a hub that opens its log while it serves. Reading a large log takes seconds. Must be called within a tokio runtime.
+    ///
+    /// Until [`Hub::opened`] returns, a stream is open and has comments only; then it begins where its client asked to. Publishes and
+    /// history wait for up to 5 s; then they are `not_stored` and `unavailable`. [`Hub::readiness`] is an error that says how far the
+    /// opening is.
     ///
     /// # Errors
     /// When a setting is out of its bounds, a file of TLS cannot be used, or the directory cannot be used or is in use.
-    pub async fn build(self) -> Result<Hub, Error> {
+    pub async fn start(self) -> Result<Hub, Error> {
         let settings = self.settings;
         if let Some(fault) = settings.faults().first() {
             return Err(Error::new(Code::BadRequest, fault.to_string()));
@@ -102,28 +117,7 @@ impl HubBuilder {
             .map(tls::load)
             .transpose()?
             .map(|it| RwLock::new(Lock::Certificate, it));
-        let log_settings = settings.log.clone();
-        let directory = settings.data_dir.clone();
-        let is_shared = settings.redis.is_some();
-        let opening = tokio::task::spawn_blocking(move || {
-            if is_shared {
-                let log = Log::replica(&log_settings, directory.as_deref(), Arc::new(Machine))?;
-                return Ok((log, Recovered { entries: 0, head: 0, lost: None }));
-            }
-            Log::open(&log_settings, directory.as_deref(), Arc::new(Machine))
-        });
-        let (log, recovered) = opening
-            .await
-            .map_err(|error| Error::new(Code::Internal, "opening the log panicked").caused_by(error))?
-            .map_err(|error| Error::new(Code::Unavailable, error.to_string()).caused_by(error))?;
-        match &settings.redis {
-            Some(redis) => info!(redis = %redis.url, "the log is in redis"),
-            None => info!(events = recovered.entries, head = recovered.head, "log opened"),
-        }
-        if let Some(lost) = &recovered.lost {
-            warn!(lost, "events may be missing; clients that resume are told");
-        }
-        log.require_room(settings.limits.event_bytes);
+        let (log, unread) = begin_log(&settings).await?;
         let log = Arc::new(log);
         let metrics = Arc::new(Metrics::with_fsyncs(log.fsyncs()));
         let seats = Arc::new(Seats::default());
@@ -132,7 +126,7 @@ impl HubBuilder {
             .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?;
         let threads = Threads::new(metrics.clone());
         let supervisor = Supervisor::new(threads.clone());
-        let order = order::start(&settings, &log, seats.clone(), &metrics, &supervisor)?;
+        let order = order::start(&settings, &log, unread, seats.clone(), &metrics, &supervisor)?;
         if let Some(shelf) = order.shelf {
             gate.share_tickets(shelf);
         }
@@ -160,6 +154,30 @@ impl HubBuilder {
         supervisor::end_with(&hub);
         Ok(hub)
     }
+}
+
+/// Takes the directory of the log, or begins a log that needs none.
+async fn begin_log(settings: &Settings) -> Result<(Log, Option<Unread>), Error> {
+    let (log_settings, directory) = (settings.log.clone(), settings.data_dir.clone());
+    let is_shared = settings.redis.is_some();
+    let beginning = tokio::task::spawn_blocking(move || {
+        if is_shared {
+            return Ok((Log::replica(&log_settings, directory.as_deref(), Arc::new(Machine))?, None));
+        }
+        Log::begin(&log_settings, directory.as_deref(), Arc::new(Machine))
+    });
+    let begun = beginning
+        .await
+        .map_err(|error| Error::new(Code::Internal, "opening the log panicked").caused_by(error))?
+        .map_err(|error| Error::new(Code::Unavailable, error.to_string()).caused_by(error))?;
+    match (&settings.redis, &settings.data_dir) {
+        (Some(redis), _) => info!(redis = %redis.url, "the log is in redis"),
+        (None, Some(directory)) if begun.1.is_some() => {
+            info!(directory = %directory.display(), "opening the log");
+        }
+        (None, _) => info!("the log is in memory"),
+    }
+    Ok(begun)
 }
 
 /// Reads who may do what, and who was refused before.

@@ -52,6 +52,11 @@ impl<T> Mutex<T> {
         MutexGuard { inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner), held }
     }
 
+    /// The value, which no other thread can use any more.
+    pub(crate) fn into_inner(self) -> T {
+        self.inner.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a thread panicked while it held the lock. The value is usable all the same.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.inner.is_poisoned()
@@ -122,6 +127,11 @@ impl<T> RwLock<T> {
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
         let held = self.name.hold();
         RwLockWriteGuard { inner: self.inner.write().unwrap_or_else(PoisonError::into_inner), _held: held }
+    }
+
+    /// The value, which no other thread can use any more.
+    pub(crate) fn into_inner(self) -> T {
+        self.inner.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a thread panicked while it changed the value, which is usable all the same.

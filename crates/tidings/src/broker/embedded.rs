@@ -59,6 +59,7 @@ pub(crate) struct Broker {
     /// None when it goes: the writer is to see that nobody is left.
     queue: Option<mpsc::Sender<Publish>>,
     bell: Arc<Bell>,
+    log: Arc<Log>,
     committer: Arc<Mutex<Committer>>,
 }
 
@@ -84,8 +85,9 @@ pub(crate) fn embedded(
 ) -> (Broker, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let bell = Arc::new(Bell::default());
-    let committer = Arc::new(Mutex::new(Lock::Committer, Committer { log, audience, metrics }));
-    let broker = Broker { queue: Some(sender), bell: bell.clone(), committer: committer.clone() };
+    let committer = Committer { log: log.clone(), audience, metrics };
+    let committer = Arc::new(Mutex::new(Lock::Committer, committer));
+    let broker = Broker { queue: Some(sender), bell: bell.clone(), log, committer: committer.clone() };
     (broker, Writer { queue, bell, committer })
 }
 
@@ -123,6 +125,9 @@ impl Broker {
     /// # Errors
     /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows within `deadline`.
     pub(crate) async fn append(&self, items: Vec<Item>) -> Result<Vec<Published>, Error> {
+        if let Err(opening) = self.log.opened_soon().await {
+            return Err(not_stored(format!("{opening}; nothing was stored; try again")));
+        }
         let (answer, mut answered) = oneshot::channel();
         let queue = self.queue.as_ref().expect("it is there until the broker goes");
         let publish = Publish { items, answer };

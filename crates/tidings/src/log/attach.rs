@@ -71,7 +71,7 @@ impl Log {
 impl State {
     pub(super) fn attached(&self, start: &Start, subscriptions: &[Subscription], now: Millis) -> Attached {
         match start {
-            Start::Now => self.at(self.head, Vec::new(), None, 0),
+            Start::Now => self.attached_at(self.head),
             Start::History(events) => {
                 self.at_history(subscriptions, usize::try_from(*events).unwrap_or(usize::MAX), now)
             }
@@ -88,6 +88,11 @@ impl State {
                 Err(_) => self.malformed(subscriptions),
             },
         }
+    }
+
+    /// A place that was the head once.
+    pub(super) fn attached_at(&self, cursor: u64) -> Attached {
+        self.at(cursor, Vec::new(), None, 0)
     }
 
     fn at(&self, cursor: u64, mut skips: Vec<Skip>, gap: Option<Gap>, asked_through: u64) -> Attached {

@@ -13,10 +13,11 @@ use proptest::test_runner::{Config, RngSeed};
 use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Subscription, Tag};
 
 use super::{
-    Log, Recovered, World,
+    Log, World,
     attach::Start,
     entry::{Draft, Entry, Idempotency, Millis},
     history::Wanted,
+    open::Recovered,
 };
 use crate::config::LogSettings;
 

@@ -96,7 +96,7 @@ struct Questions {
 }
 
 impl Unknowns {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let questions = Questions { blind_until: 1, ..Questions::default() };
         Self { questions: Mutex::new(Lock::Questions, questions), on_question: OnceLock::new() }
     }
@@ -113,12 +113,8 @@ impl Unknowns {
             let least = if matches!(start, Start::After(_)) { questions.begun + 1 } else { 0 };
             return Some(questions.blind_until.max(waited_for.unwrap_or(least)));
         }
-        match waited_for {
-            Some(question) if question <= questions.answered => None,
-            _ if !state.is_doubtful(start) => None,
-            Some(question) => Some(question),
-            None => Some(questions.begun + 1),
-        }
+        let question = waited_for.unwrap_or(questions.begun + 1);
+        (question > questions.answered && state.is_doubtful(start)).then_some(question)
     }
 }
 
@@ -199,7 +195,7 @@ impl Log {
             })
             .collect();
         if !entries.is_empty() {
-            self.store.append(&entries).map_err(Misplaced::NotKept)?;
+            self.store().append(&entries).map_err(Misplaced::NotKept)?;
             self.state_mut().tell_cut();
             self.file(&entries);
         }
@@ -238,7 +234,7 @@ impl Log {
         }
         let newest = state.newest();
         let offsets: Vec<u64> = state.index.above(to).collect();
-        let read = |offsets: &[u64]| self.store.read(offsets, newest).unwrap_or_default();
+        let read = |offsets: &[u64]| self.store().read(offsets, newest).unwrap_or_default();
         let dropped: Vec<Arc<Entry>> = read(&offsets).into_iter().flatten().collect();
         let key_of = |offset| read(&[offset]).pop()??.key.clone();
         state.index.cut(to, &key_of);
@@ -268,7 +264,15 @@ impl Log {
         let unknowns = self.unknowns.as_ref();
         match unknowns.and_then(|unknowns| unknowns.question_for(&state, start, waited_for)) {
             Some(question) => Found::Unsure(question),
-            None => Found::At(Box::new(state.attached(start, subscriptions, self.now()))),
+            None => {
+                // Whatever was published since the log was opened follows.
+                let opened_at = state.opened_at.filter(|_| waited_for.is_some() && *start == Start::Now);
+                let attached = match opened_at {
+                    Some(head) => state.attached_at(head),
+                    None => state.attached(start, subscriptions, self.now()),
+                };
+                Found::At(Box::new(attached))
+            }
         }
     }
 

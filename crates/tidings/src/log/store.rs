@@ -10,6 +10,7 @@ pub(crate) mod fuzz;
 pub(crate) mod memory;
 mod record;
 mod segment;
+pub(crate) mod unopened;
 
 use std::{fmt, io, sync::Arc};
 
@@ -123,6 +124,8 @@ pub(crate) enum StoreError {
     NotStored(io::Error),
     /// The batch may or may not be kept; nothing may be appended until a restart.
     Unknown(io::Error),
+    /// The log is not open yet.
+    Unopened,
     /// An earlier fault made the store read-only.
     ReadOnly(Arc<str>),
     /// A kept entry cannot be read back.
@@ -139,6 +142,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::NotStored(error) => write!(f, "the log could not be written: {error}"),
             Self::Unknown(error) => write!(f, "the log could not be made safe: {error}"),
+            Self::Unopened => f.write_str("the log is not open yet"),
             Self::ReadOnly(why) => write!(f, "the log is read-only until a restart, after: {why}"),
             Self::Damaged { offset, fault } => write!(f, "stored event {offset} cannot be read: {fault}"),
         }
@@ -149,7 +153,7 @@ impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotStored(error) | Self::Unknown(error) => Some(error),
-            Self::ReadOnly(_) | Self::Damaged { .. } => None,
+            Self::Unopened | Self::ReadOnly(_) | Self::Damaged { .. } => None,
         }
     }
 }

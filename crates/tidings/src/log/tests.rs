@@ -6,6 +6,7 @@ use tidings_protocol::Subscription;
 
 use super::{
     attach::Start,
+    checkpoint::Lost,
     fixture::{
         TestDir, TestWorld, append_each, disk_log, draft, idempotent, keyed, memory_log, subscriptions,
         wanted,
@@ -13,6 +14,7 @@ use super::{
     idempotency::Known,
     *,
 };
+use crate::config::Durability;
 
 fn settings(retention_events: u64) -> LogSettings {
     LogSettings { retention_events, ..LogSettings::default() }

@@ -1,11 +1,11 @@
-//! The threads of a hub beside its runtime: the writer, the one that makes writes safe, the one that trims, and one that
-//! brings the newest entries back into memory after a start.
+//! The threads of a hub beside its runtime: the one that opens the log, the writer, the one that makes writes safe, and the one
+//! that trims.
 
 use std::{
     io,
     sync::{
         Arc,
-        mpsc::{RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::JoinHandle,
     time::Duration,
@@ -13,12 +13,12 @@ use std::{
 
 use tracing::error;
 
-use super::supervisor::Supervisor;
+use super::{opener, supervisor::Supervisor};
 use crate::{
     broker::embedded::Writer,
-    config::{Durability, LogSettings},
+    config::{Durability, Settings},
     failpoint,
-    log::Log,
+    log::{Log, open::Unread},
 };
 
 /// How often a log that does not make each batch safe is made safe as a whole.
@@ -36,26 +36,24 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn start(
         log: &Arc<Log>,
+        unread: Option<Unread>,
         writer: Option<Writer>,
-        settings: &LogSettings,
+        settings: &Settings,
         supervisor: &Supervisor,
     ) -> io::Result<Self> {
         let is_shared = writer.is_none();
         let start = |writer: Writer| supervisor.start("tidings-writer", move || writer.run());
         let writer = writer.map(start).transpose()?;
-        let mut tickers = Vec::new();
-        if settings.durability == Durability::Interval && !is_shared {
-            let log = log.clone();
-            tickers.push(ticker(supervisor, "tidings-sync", SYNC_INTERVAL, move || {
+        let mut tickers = vec![opener::start(supervisor, log, unread, settings.limits.event_bytes)?];
+        if settings.log.durability == Durability::Interval && !is_shared {
+            tickers.push(ticker(supervisor, log, "tidings-sync", SYNC_INTERVAL, |log| {
                 if let Err(error) = log.sync() {
                     error!(%error, "the log is not safe and takes no more events");
                 }
             })?);
         }
-        tickers.push(warmer(supervisor, log.clone())?);
-        let trim_interval = (settings.retention_age / 4).clamp(TRIM_INTERVALS.0, TRIM_INTERVALS.1);
-        let log = log.clone();
-        tickers.push(ticker(supervisor, "tidings-trim", trim_interval, move || {
+        let trim_interval = (settings.log.retention_age / 4).clamp(TRIM_INTERVALS.0, TRIM_INTERVALS.1);
+        tickers.push(ticker(supervisor, log, "tidings-trim", trim_interval, |log| {
             log.trim();
             if let Err(error) = log.maintain() {
                 error!(%error, "room on disk could not be taken back");
@@ -77,28 +75,22 @@ impl Keeper {
     }
 }
 
-/// A thread that brings the newest entries back into memory, and ends then or when its sender is dropped.
-fn warmer(supervisor: &Supervisor, log: Arc<Log>) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
-    let (stop, stopped) = sync_channel(0);
-    let thread = supervisor.start_brief("tidings-warm", move || {
-        failpoint::hit("tidings-warm");
-        while stopped.try_recv() == Err(TryRecvError::Empty) && log.warm() {}
-    })?;
-    Ok((stop, thread))
-}
-
-/// A thread that acts at an interval until its sender is dropped.
+/// A thread that acts on the log at an interval, once that is open, until its sender is dropped.
 fn ticker(
     supervisor: &Supervisor,
+    log: &Arc<Log>,
     name: &'static str,
     interval: Duration,
-    mut act: impl FnMut() + Send + 'static,
+    act: impl Fn(&Log) + Send + 'static,
 ) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
     let (stop, stopped) = sync_channel(0);
+    let log = log.clone();
     let thread = supervisor.start(name, move || {
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(interval) {
             failpoint::hit(name);
-            act();
+            if log.is_open() {
+                act(&log);
+            }
         }
     })?;
     Ok((stop, thread))

@@ -7,7 +7,7 @@ use crate::{
     broker::{Audience, Broker, embedded},
     config::Settings,
     error::{Code, Error},
-    log::Log,
+    log::{Log, open::Unread},
     metrics::Metrics,
 };
 
@@ -35,6 +35,7 @@ pub(super) struct Order {
 pub(super) fn start(
     settings: &Settings,
     log: &Arc<Log>,
+    unread: Option<Unread>,
     audience: Arc<dyn Audience>,
     metrics: &Arc<Metrics>,
     supervisor: &Supervisor,
@@ -43,7 +44,7 @@ pub(super) fn start(
         return shared(settings, log, &audience, metrics, supervisor);
     }
     let (broker, writer) = embedded::embedded(log.clone(), audience, metrics.clone());
-    let keeper = keeper(log, Some(writer), settings, supervisor)?;
+    let keeper = keeper(log, unread, Some(writer), settings, supervisor)?;
     let kept = log.clone();
     Ok(Order {
         broker: Broker::Embedded(broker),
@@ -56,11 +57,12 @@ pub(super) fn start(
 
 fn keeper(
     log: &Arc<Log>,
+    unread: Option<Unread>,
     writer: Option<embedded::Writer>,
     settings: &Settings,
     supervisor: &Supervisor,
 ) -> Result<Keeper, Error> {
-    Keeper::start(log, writer, &settings.log, supervisor)
+    Keeper::start(log, unread, writer, settings, supervisor)
         .map_err(|error| Error::new(Code::Internal, "a thread could not be started").caused_by(error))
 }
 
@@ -75,7 +77,7 @@ fn shared(
     use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
     let parts = crate::broker::redis::parts(settings, log, audience, metrics, rand::random)?;
-    let keeper = keeper(log, None, settings, supervisor)?;
+    let keeper = keeper(log, None, None, settings, supervisor)?;
     let sight = parts.sight.clone();
     log.when_unsure(Box::new(move || sight.ask()));
     let appender = tokio::spawn(supervisor.watch("tidings-appender", parts.appender.run()));

@@ -82,7 +82,8 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// With `server.tls` all of them speak TLS, with HTTP/2 and HTTP/1.1; see [`Hub::reload`] for new certificates.
 ///
 /// # Errors
-/// When a listener cannot be used, or when a thread or task has ended before the hub; see [`Hub::closed`].
+/// When a listener cannot be used, when a thread or task has ended before the hub (see [`Hub::closed`]), or when the log cannot
+/// be opened.
 pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
     let router = hub.whole_router();
     serve_with(hub, router, listeners).await
@@ -93,7 +94,8 @@ pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
 /// Sockets are watched for readers that take nothing; served by other means, a stream cannot know that it is behind.
 ///
 /// # Errors
-/// When a listener cannot be used, or when a thread or task has ended before the hub; see [`Hub::closed`].
+/// When a listener cannot be used, when a thread or task has ended before the hub (see [`Hub::closed`]), or when the log cannot
+/// be opened.
 pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -> Result<(), Error> {
     let site = Site { hub, router, connections: TaskTracker::new(), closing: CancellationToken::new() };
     let shards = Shards::start(&site.hub, &site.router, &onward(&site))
@@ -109,7 +111,8 @@ pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -
     shards.end(GOODBYE).await;
     site.connections.close();
     site.connections.wait().await;
-    site.hub.closed().await.map_err(|ended| Error::new(Code::Internal, ended.to_string()))
+    site.hub.closed().await.map_err(|ended| Error::new(Code::Internal, ended.to_string()))?;
+    site.hub.check_opened()
 }
 
 /// What every connection is served with.

@@ -87,12 +87,14 @@ impl Supervisor {
     }
 }
 
-/// Ends the hub when one of its threads or tasks has ended before it.
+/// Ends the hub when one of its threads or tasks has ended before it, or when its log cannot be opened.
 pub(super) fn end_with(hub: &Hub) {
     let (threads, weak, mut stage) = (hub.parts().threads.clone(), hub.downgrade(), hub.stage());
+    let opened = hub.parts().log.opened();
     tokio::spawn(async move {
         let has_failed = tokio::select! {
             () = threads.failed() => true,
+            Err(_) = opened => true,
             // An error says that the hub was dropped.
             _ = stage.wait_for(|stage| *stage == Stage::Ended) => false,
         };

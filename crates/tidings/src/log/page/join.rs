@@ -160,7 +160,7 @@ impl Log {
             joiners.push(Joiner::new(newest));
         }
         wanted.sort_unstable();
-        self.store.glance(&wanted, newest, RUN_BYTES, &mut |by, glimpse| joiners[by].push(glimpse));
+        self.store().glance(&wanted, newest, RUN_BYTES, &mut |by, glimpse| joiners[by].push(glimpse));
         let runs: Vec<Option<Run>> = joiners.into_iter().map(Joiner::finish).collect();
         // What was read before the order broke is for nobody.
         let state = self.state();

@@ -44,7 +44,7 @@ mod run;
 mod watermark;
 
 use begin::Begin;
-pub(crate) use open::{OpenError, open, take};
+pub(crate) use open::{OpenError, Opened, open, take};
 use run::Standing;
 #[cfg(test)]
 pub(in crate::log) use run::adopt_copy;
@@ -379,6 +379,13 @@ struct Rewrite {
     header: Header,
     file: Arc<File>,
     kept: Vec<Placed>,
+}
+
+impl DiskStore {
+    /// Counts the durations of its fsyncs here.
+    pub(crate) fn with_fsyncs(self, fsyncs: Histogram) -> Self {
+        Self { fsyncs, ..self }
+    }
 }
 
 impl Store for DiskStore {

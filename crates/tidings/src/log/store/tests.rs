@@ -22,7 +22,9 @@ fn check_store(case: &dyn Fn(&dyn Store)) {
 
 fn disk_store(directory: &TestDir) -> disk::DiskStore {
     let layout = Layout { segment_bytes: 2048, sync_each_batch: false };
-    let opened = disk::open(directory.path(), layout).unwrap().scan(&mut |_| {}).unwrap();
+    let opened = disk::open(directory.path(), disk::take(directory.path()).unwrap(), layout)
+        .and_then(|opening| opening.scan(&mut |_, _| true, &mut |_| {}))
+        .unwrap();
     assert_eq!((opened.head, opened.lost), (0, None));
     opened.store.write_checkpoint(&Checkpoint::default()).unwrap();
     opened.store

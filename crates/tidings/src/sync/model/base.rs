@@ -35,6 +35,10 @@ impl<T> Mutex<T> {
         }
     }
 
+    pub(crate) fn into_inner(self) -> LockResult<T> {
+        self.real.into_inner()
+    }
+
     pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         let Some(modelled) = &self.modelled else {
             let real = self.real.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,6 +133,10 @@ pub(crate) struct RwLockWriteGuard<'a, T> {
 impl<T> RwLock<T> {
     pub(crate) fn new(value: T) -> Self {
         Self { real: std::sync::RwLock::new(value), modelled: is_running().then(Turnstile::default) }
+    }
+
+    pub(crate) fn into_inner(self) -> LockResult<T> {
+        self.real.into_inner()
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {

@@ -47,6 +47,8 @@ pub(crate) enum OpenError {
     Io(PathBuf, io::Error),
     /// It was written and cannot be read back.
     Store(StoreError),
+    /// The hub ended meanwhile.
+    Ended,
 }
 
 impl fmt::Display for OpenError {
@@ -66,6 +68,7 @@ impl fmt::Display for OpenError {
             }
             Self::Io(path, error) => write!(f, "data directory {} cannot be used: {error}", path.display()),
             Self::Store(error) => error.fmt(f),
+            Self::Ended => f.write_str("the hub ended before its log was open"),
         }
     }
 }
@@ -91,13 +94,12 @@ pub(crate) struct Opened {
     pub(crate) lost: Option<String>,
 }
 
-/// Takes a directory, making it where there is none.
+/// Reads what is kept beside the entries, in a directory that [`take`] has locked.
 ///
 /// # Errors
-/// [`OpenError::InUse`] while another process has it; what the file system says.
-pub(crate) fn open(directory: &Path, layout: Layout) -> Result<Opening, OpenError> {
+/// What the file system says.
+pub(crate) fn open(directory: &Path, lock: File, layout: Layout) -> Result<Opening, OpenError> {
     let fail = |error| OpenError::Io(directory.to_owned(), error);
-    let lock = take(directory)?;
     fs::create_dir_all(directory.join("segments")).map_err(fail)?;
     let read = |name: &str| files::read(directory, name).map_err(fail);
     let checkpoint = read("checkpoint")?.and_then(|bytes| Checkpoint::decode(&bytes));
@@ -106,7 +108,7 @@ pub(crate) fn open(directory: &Path, layout: Layout) -> Result<Opening, OpenErro
     Ok(Opening { directory: directory.to_owned(), layout, lock, checkpoint, last_run, marks })
 }
 
-/// Makes sure that no other process has the directory, for as long as the file is open.
+/// Makes sure that no other process has the directory, for as long as the file is open. Makes a directory where there is none.
 ///
 /// # Errors
 /// [`OpenError::InUse`] while another process has it; what the file system says.
@@ -133,13 +135,18 @@ impl Opening {
     }
 
     /// Reads what is known of every entry, in order, and opens the store behind them. On a full disk nothing is written, and
-    /// the store takes nothing before [`Store::maintain`] finds room.
+    /// the store takes nothing before [`Store::maintain`] finds room. `on_file` is told before each file how many of how many are
+    /// read; false ends the scan, which has changed nothing then.
     ///
     /// # Errors
-    /// What the file system says. Damage is no error: it is cut out, and [`Opened::lost`] tells of it.
+    /// What the file system says; [`OpenError::Ended`] where `on_file` said so. Damage is no error: it is cut out, and [`Opened::lost`] tells of it.
     ///
     /// [`Store::maintain`]: crate::log::store::Store::maintain
-    pub(crate) fn scan(self, on_entry: &mut dyn FnMut(&Filing<'_>)) -> Result<Opened, OpenError> {
+    pub(crate) fn scan(
+        self,
+        on_file: &mut dyn FnMut(usize, usize) -> bool,
+        on_entry: &mut dyn FnMut(&Filing<'_>),
+    ) -> Result<Opened, OpenError> {
         let directory = self.directory.clone();
         let fail = move |error| OpenError::Io(directory.clone(), error);
         let dropped = self.checkpoint.as_ref().map(|checkpoint| checkpoint.dropped.clone());
@@ -155,6 +162,9 @@ impl Opening {
         };
         let paths = walk.list().map_err(&fail)?;
         for (index, path) in paths.iter().enumerate() {
+            if !on_file(index, paths.len()) {
+                return Err(OpenError::Ended);
+            }
             walk.file(path, index + 1 == paths.len(), on_entry).map_err(&fail)?;
         }
         walk.end_of_dropped();

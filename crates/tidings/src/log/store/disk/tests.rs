@@ -32,10 +32,11 @@ impl Found {
 
 fn open_with(directory: &Path, layout: Layout) -> (DiskStore, Found) {
     let mut entries = Vec::new();
-    let opening = open(directory, layout).unwrap();
+    let opening = open(directory, take(directory).unwrap(), layout).unwrap();
     let checkpoint = opening.checkpoint().cloned().unwrap_or_default();
-    let opened =
-        opening.scan(&mut |entry| entries.push((entry.offset, entry.tag, entry.record_bytes))).unwrap();
+    let opened = opening
+        .scan(&mut |_, _| true, &mut |entry| entries.push((entry.offset, entry.tag, entry.record_bytes)))
+        .unwrap();
     let with_text = |(offset, tag, record_bytes): (u64, Tag, u32)| {
         let entry = opened.store.read(&[offset], Epoch(1)).unwrap().remove(0).unwrap();
         assert_eq!((entry.tag, entry.record_bytes()), (tag, record_bytes));
@@ -116,7 +117,13 @@ fn reopening_gives_the_same_entries_and_head() {
 #[test]
 fn new_directory_has_lost_nothing_even_if_killed_before_its_first_checkpoint() {
     let directory = TestDir::new();
-    drop(open(directory.path(), SMALL).unwrap().scan(&mut |_| {}).unwrap().store);
+    drop(
+        open(directory.path(), take(directory.path()).unwrap(), SMALL)
+            .unwrap()
+            .scan(&mut |_, _| true, &mut |_| {})
+            .unwrap()
+            .store,
+    );
     assert_eq!(start(&directory).1.lost, None);
 }
 
@@ -198,8 +205,8 @@ fn loss_is_told_even_if_the_start_that_found_it_was_killed_before_it_was_on_reco
         let copy = directory.copy();
         flip(&copy.segments()[2], at, 0);
         // No checkpoint is written here: the process dies first.
-        let opening = open(copy.path(), SMALL).unwrap();
-        let opened = opening.scan(&mut |_| {}).unwrap();
+        let opening = open(copy.path(), take(copy.path()).unwrap(), SMALL).unwrap();
+        let opened = opening.scan(&mut |_, _| true, &mut |_| {}).unwrap();
         assert!(opened.lost.is_some(), "{}", file.display());
         drop(opened.store);
         assert!(start(&copy).1.lost.is_some(), "byte {at} was told to nobody");
@@ -246,9 +253,9 @@ fn file_left_by_an_unfinished_rewrite_is_removed() {
 fn second_process_is_refused() {
     let directory = TestDir::new();
     let (store, _) = start(&directory);
-    assert!(matches!(open(directory.path(), SMALL), Err(OpenError::InUse(_))));
+    assert!(matches!(take(directory.path()), Err(OpenError::InUse(_))));
     drop(store);
-    assert!(open(directory.path(), SMALL).is_ok());
+    assert!(open(directory.path(), take(directory.path()).unwrap(), SMALL).is_ok());
 }
 
 #[test]
@@ -376,7 +383,10 @@ fn checkpoint_comes_back_as_it_was_written() {
     store.write_checkpoint(&checkpoint).unwrap();
     drop(store);
     let numbered = Checkpoint { number: 2, ..checkpoint };
-    assert_eq!(open(directory.path(), SMALL).unwrap().checkpoint(), Some(&numbered));
+    assert_eq!(
+        open(directory.path(), take(directory.path()).unwrap(), SMALL).unwrap().checkpoint(),
+        Some(&numbered)
+    );
 }
 
 #[test]

@@ -1,0 +1,198 @@
+//! A hub whose log takes long to open. The failpoint that holds the opening is in builds with debug assertions only.
+
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::json;
+use tidings_protocol::sse::Item;
+
+use super::process::{Directory, Hub, eventually};
+use super::reader::Reader;
+use super::ways::WAYS;
+use super::wire::Answer;
+
+const PATH: &str = "/api/v1/events/a";
+const HISTORY: &str = "/api/v1/channels/a/events";
+/// While this file exists, the opening waits.
+const FILE: &str = "hold";
+
+/// A hub with stored events, started again, whose log is not opened before the test says so.
+struct Held {
+    directory: Directory,
+    hub: Hub,
+    /// Of the events `one`, `two` and `three`.
+    ids: Vec<String>,
+}
+
+impl Held {
+    fn start() -> Self {
+        Self::start_after(|_| {})
+    }
+
+    /// As `start`, in a directory that is changed before.
+    fn start_after(change: impl FnOnce(&Directory)) -> Self {
+        let directory = Directory::new();
+        let hub = Hub::serve(&directory, &[]);
+        let ids = ["one", "two", "three"].map(|data| hub.publish("a", data)).to_vec();
+        hub.stop();
+        directory.write(FILE, "");
+        change(&directory);
+        let hub = Hub::unopened(&directory, &[("TEST_HOLD", &format!("tidings-open@{FILE}"))]);
+        Self { directory, hub, ids }
+    }
+
+    fn open(&self) {
+        std::fs::remove_file(self.directory.path().join(FILE)).unwrap();
+    }
+
+    /// Opens a stream over each way, and waits until it has begun without an id.
+    fn streams(&self, query: &str, headers: &[(&str, &str)]) -> Vec<Reader> {
+        let begun = WAYS.map(|way| {
+            let mut reader = Reader::over(way.ask(&self.hub, &format!("{PATH}{query}"), headers));
+            assert!(matches!(reader.item(), Some(Item::Retry(_))));
+            assert!(matches!(reader.item(), Some(Item::Comment(_))));
+            reader
+        });
+        begun.into()
+    }
+}
+
+/// Fails unless it may be asked again soon.
+#[track_caller]
+fn is_put_off(answer: &Answer, code: &str) {
+    answer.refuses(503, code);
+    assert_eq!(answer.head.header("retry-after"), Some("1"));
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("the log is being opened: 0 of 1 files are read"), "{detail}");
+}
+
+#[test]
+fn hub_that_opens_its_log_is_alive_and_not_ready() {
+    let held = Held::start();
+    assert_eq!(held.hub.get("/healthz").is(200).json(), json!({"status": "alive"}));
+    eventually("the hub says how far it is", || held.hub.get("/readyz").text().contains("0 of 1"));
+    is_put_off(&held.hub.get("/readyz"), "unavailable");
+    held.hub.get("/metrics").is(200);
+    held.open();
+    held.hub.until_ready();
+    held.hub.stop();
+}
+
+#[test]
+fn stream_that_came_before_the_log_was_open_begins_where_its_client_asked() {
+    let held = Held::start();
+    let foreign = "0123456789abcdef-1-00000001";
+    let mut from_now = held.streams("", &[]);
+    let mut resumed = held.streams("", &[("Last-Event-ID", &held.ids[0])]);
+    let mut with_history = held.streams("?history=all", &[]);
+    let mut with_gap = held.streams("", &[("Last-Event-ID", foreign)]);
+    assert_eq!(held.hub.connections("a"), 8);
+    held.open();
+    held.hub.publish("a", "four");
+    for reader in &mut from_now {
+        // Its place is where the log was opened, so what came since is not missed.
+        assert_eq!((reader.position().split('-').nth(1), reader.data().as_str()), (Some("3"), "four"));
+    }
+    for reader in &mut resumed {
+        assert_eq!(reader.several(3), ["two", "three", "four"]);
+    }
+    for reader in &mut with_history {
+        let begun = reader.several(4);
+        assert_eq!(begun, ["one", "two", "three", "four"]);
+    }
+    for reader in &mut with_gap {
+        let (_, gap) = reader.notice("tidings.gap");
+        assert_eq!((&gap["reason"], &gap["requested"]), (&json!("epoch"), &json!(foreign)));
+        assert_eq!(reader.several(4), ["one", "two", "three", "four"]);
+    }
+    held.hub.publish("a", "five");
+    for reader in from_now.iter_mut().chain(&mut resumed).chain(&mut with_history).chain(&mut with_gap) {
+        assert_eq!(reader.data(), "five");
+    }
+    held.hub.stop();
+}
+
+#[test]
+fn publish_and_history_wait_for_the_log() {
+    let held = Held::start();
+    thread::scope(|scope| {
+        let publish = scope.spawn(|| held.hub.post(PATH, "four"));
+        let history = scope.spawn(|| held.hub.get(HISTORY));
+        // Each is asked before the log is opened, or waits for nothing.
+        held.streams("", &[]);
+        held.open();
+        publish.join().unwrap().is(200);
+        let history = history.join().unwrap().is(200).json();
+        assert!(history["events"].as_array().unwrap().len() >= 3, "{history}");
+    });
+    held.hub.stop();
+}
+
+#[test]
+fn publish_and_history_that_waited_too_long_are_refused() {
+    let held = Held::start();
+    thread::scope(|scope| {
+        let publish = scope.spawn(|| held.hub.post(PATH, "four"));
+        let history = scope.spawn(|| held.hub.get(HISTORY));
+        is_put_off(&publish.join().unwrap(), "not_stored");
+        is_put_off(&history.join().unwrap(), "unavailable");
+    });
+    held.open();
+    let kept = held.hub.get(HISTORY).is(200).json();
+    assert_eq!(kept["events"].as_array().unwrap().len(), 3, "{kept}");
+    held.hub.stop();
+}
+
+#[test]
+fn signal_ends_a_hub_that_opens_its_log() {
+    let held = Held::start();
+    let streams = held.streams("", &[]);
+    let refused = thread::scope(|scope| {
+        let publish = scope.spawn(|| held.hub.post(PATH, "four"));
+        held.hub.signal(Signal::TERM);
+        for mut reader in streams {
+            let (_, end) = reader.notice("tidings.end");
+            assert_eq!(end, json!({"reason": "shutdown", "reconnect": true}));
+        }
+        publish.join().unwrap()
+    });
+    refused.refuses(503, "not_stored");
+    let (status, log) = held.hub.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    // The opening has changed nothing.
+    let hub = Hub::serve(&held.directory, &[]);
+    let mut reader = hub.resume(PATH, &held.ids[0]);
+    assert_eq!(reader.several(2), ["two", "three"]);
+    hub.stop();
+}
+
+#[test]
+fn log_that_cannot_be_opened_ends_the_process() {
+    let held = Held::start_after(|directory| {
+        // A file that cannot be read: root reads any other.
+        std::fs::create_dir(directory.path().join("data/segments/00000000000000000002.log")).unwrap();
+    });
+    let mut streams = held.streams("", &[]);
+    held.open();
+    for reader in &mut streams {
+        assert_eq!(reader.next(), None);
+    }
+    let (status, log) = held.hub.wait();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("tidings: data directory data cannot be used: "), "{log}");
+}
+
+#[test]
+fn directory_of_another_process_ends_the_process_before_it_serves() {
+    let directory = Directory::new();
+    let hub = Hub::serve(&directory, &[]);
+    let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"], &[]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
+    assert!(
+        outcome.stderr.contains("data directory data is in use by another process"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!outcome.stderr.contains("listening"), "{}", outcome.stderr);
+    hub.stop();
+}

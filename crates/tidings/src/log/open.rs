@@ -1,0 +1,310 @@
+//! The opening of a log. The directory is taken at once; what is stored there is read while the node serves already.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tidings_protocol::{ChannelName, Epoch, Tag};
+use tokio::time::timeout;
+
+use super::{
+    EPOCHS_MAX, Log, Retention, State, World,
+    checkpoint::{Checkpoint, EpochRow, Lost},
+    entry::millis,
+    idempotency::Keys,
+    index::Index,
+    replica::Unknowns,
+    ring::Ring,
+    served::ServedLogs,
+    store::{
+        Store, StoreError,
+        disk::{self, Layout, OpenError},
+        memory::{Held, MemoryStore},
+    },
+};
+use crate::{
+    config::{Durability, LogSettings},
+    files::{Reserve, is_full},
+    metrics::Histogram,
+    sync::{Lock, Mutex},
+};
+
+/// How long a request waits for the log to be opened.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How far the opening of a log is.
+#[derive(Debug, Clone)]
+pub(crate) enum Opening {
+    /// So many of its files are read.
+    Reading {
+        files_read: usize,
+        files: usize,
+    },
+    Done,
+    Failed(Arc<OpenError>),
+}
+
+impl fmt::Display for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reading { files_read, files } => {
+                write!(f, "the log is being opened: {files_read} of {files} files are read")
+            }
+            Self::Done => f.write_str("the log is open"),
+            Self::Failed(error) if matches!(**error, OpenError::Ended) => error.fmt(f),
+            Self::Failed(_) => f.write_str("the log cannot be opened; the hub's own log says why"),
+        }
+    }
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self::Reading { files_read: 0, files: 0 }
+    }
+}
+
+/// A directory that is taken, and whose log is to be read.
+pub(crate) struct Unread {
+    directory: PathBuf,
+    lock: File,
+    settings: LogSettings,
+    world: Arc<dyn World>,
+    fsyncs: Histogram,
+}
+
+/// What opening found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) entries: usize,
+    pub(crate) head: u64,
+    /// Why events may be missing; everyone who resumes across this start is told.
+    pub(crate) lost: Option<String>,
+}
+
+impl Log {
+    /// Begins a log in memory, or takes `directory` and leaves what is stored there to be read. Until [`Log::take_over`]
+    /// nobody has a place in such a log, and it takes nothing.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub(crate) fn begin(
+        settings: &LogSettings,
+        directory: Option<&Path>,
+        world: Arc<dyn World>,
+    ) -> Result<(Self, Option<Unread>), OpenError> {
+        let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
+            return Ok((Self::in_memory(settings, directory, world, ServedLogs::serve_memory)?, None));
+        };
+        let lock = disk::take(directory)?;
+        let state = State::new((0, Tag(0)), Vec::new(), Index::default(), Ring::new(settings.ring_bytes));
+        let log = Self::new(state, None, keys(settings), Retention::of(settings), world.clone());
+        let log = Self { unknowns: Some(Unknowns::new()), ..log };
+        let (directory, settings, fsyncs) = (directory.to_owned(), settings.clone(), log.fsyncs());
+        Ok((log, Some(Unread { directory, lock, settings, world, fsyncs })))
+    }
+
+    /// Opens the log in `directory`, or a new one in memory, and begins an epoch at its head.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn open(
+        settings: &LogSettings,
+        directory: Option<&Path>,
+        world: Arc<dyn World>,
+    ) -> Result<(Self, Recovered), OpenError> {
+        match Self::begin(settings, directory, world)? {
+            (_, Some(unread)) => unread.read(&mut |_, _| true),
+            (log, None) => Ok((log, Recovered { entries: 0, head: 0, lost: None })),
+        }
+    }
+
+    /// A new log in memory. It holds a directory, for what is kept beside the log; `serve` puts on record which log takes
+    /// events from now on.
+    pub(super) fn in_memory(
+        settings: &LogSettings,
+        directory: Option<&Path>,
+        world: Arc<dyn World>,
+        serve: fn(&mut ServedLogs) -> io::Result<()>,
+    ) -> Result<Self, OpenError> {
+        let mut held = None;
+        let mut served = ServedLogs::default();
+        if let Some(directory) = directory {
+            held = Some(Held { _lock: disk::take(directory)?, reserve: Reserve::of(directory) });
+            let fail = |error| OpenError::Io(directory.to_owned(), error);
+            served = ServedLogs::read(directory).map_err(fail)?;
+            serve(&mut served).map_err(fail)?;
+        }
+        let epochs = vec![EpochRow { epoch: world.random(), begins_after: 0, lost: Lost::None }];
+        let ring = Ring::new(settings.ring_bytes);
+        let state = State::new((0, Tag(0)), epochs, Index::default(), ring);
+        let store: Box<dyn Store> = Box::new(MemoryStore::holding(held));
+        let log = Self::new(state, Some(store), keys(settings), Retention::of(settings), world);
+        Ok(Self { served: Mutex::new(Lock::ServedLogs, served), ..log })
+    }
+
+    /// Becomes the log that was read from its directory. Streams that waited get their places, and publishes are taken.
+    pub(crate) fn take_over(&self, read: Self) {
+        let Self { state, store, keys, .. } = read;
+        // The store comes first: what the state names is read from it.
+        if let Some(store) = store.into_inner() {
+            assert!(self.store.set(store).is_ok(), "a log is opened once");
+        }
+        let before = std::mem::replace(&mut *self.keys(), keys.into_inner());
+        drop(before);
+        let mut state = state.into_inner();
+        state.opened_at = Some(state.head);
+        self.state.replace(state);
+        // This log gives the order itself: it has no more questions.
+        self.answer(u64::MAX);
+        self.is_open.store(true, Ordering::Release);
+        self.opening.send_replace(Opening::Done);
+    }
+
+    /// Says that the log cannot be opened.
+    pub(crate) fn fail(&self, error: OpenError) {
+        self.opening.send_replace(Opening::Failed(Arc::new(error)));
+    }
+
+    /// Notes how far the opening is.
+    pub(crate) fn note_read(&self, files_read: usize, files: usize) {
+        // Those who wait for the end are not woken.
+        self.opening.send_if_modified(|opening| {
+            *opening = Opening::Reading { files_read, files };
+            false
+        });
+    }
+
+    /// How far the opening is.
+    pub(crate) fn opening(&self) -> Opening {
+        self.opening.borrow().clone()
+    }
+
+    /// Whether the log is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    /// Waits until the log is open, for as long as a request may.
+    ///
+    /// # Errors
+    /// How far the opening is.
+    pub(crate) async fn opened_soon(&self) -> Result<(), Opening> {
+        if self.is_open() {
+            return Ok(());
+        }
+        let opened = timeout(PATIENCE, self.opened()).await;
+        if matches!(opened, Ok(Ok(()))) { Ok(()) } else { Err(self.opening()) }
+    }
+
+    /// Waits until the log is open.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub(crate) fn opened(&self) -> impl Future<Output = Result<(), Arc<OpenError>>> + Send + use<> {
+        let mut opening = self.opening.subscribe();
+        async move {
+            let ended = opening.wait_for(|opening| !matches!(opening, Opening::Reading { .. })).await;
+            match ended.as_deref() {
+                Ok(Opening::Done) => Ok(()),
+                Ok(Opening::Failed(error)) => Err(error.clone()),
+                // The log went.
+                Ok(Opening::Reading { .. }) | Err(_) => Err(Arc::new(OpenError::Ended)),
+            }
+        }
+    }
+}
+
+impl Unread {
+    /// Reads the log, and begins an epoch at its head. `on_file` is told before each file how many of how many are read; false
+    /// ends the reading.
+    ///
+    /// # Errors
+    /// When the directory cannot be used; [`OpenError::Ended`] where `on_file` said so.
+    pub(crate) fn read(
+        self,
+        on_file: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<(Log, Recovered), OpenError> {
+        let Self { directory, lock, settings, world, fsyncs } = self;
+        let fail = |error| OpenError::Io(directory.clone(), error);
+        let layout =
+            Layout::for_retention(settings.retention_bytes, settings.durability == Durability::Fsync);
+        let opening = disk::open(&directory, lock, layout)?;
+        let mut served = ServedLogs::read(&directory).map_err(fail)?;
+        let before = opening.checkpoint().cloned().unwrap_or_default();
+        let (mut index, mut keys) = (Index::default(), keys(&settings));
+        restore(&before, &mut index, &mut keys);
+        let now = world.now();
+        let opened = opening.scan(on_file, &mut |entry| {
+            keys.remember(entry);
+            index.append(entry);
+            index.trim_channels(entry.channels, settings.retention_events, now);
+        })?;
+        keys.forget_old(now);
+        let (epochs, lost) = epochs(before.epochs, &opened, &served, Epoch(world.random()));
+        let ring = Ring::new(settings.ring_bytes);
+        let state = State::new((opened.head, opened.head_tag), epochs, index, ring);
+        let store: Box<dyn Store> = Box::new(opened.store.with_fsyncs(fsyncs));
+        let log = Log::new(state, Some(store), keys, Retention::of(&settings), world);
+        log.trim();
+        let recovered = Recovered { entries: log.state().index.entries(), head: opened.head, lost };
+        match log.store().write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset))) {
+            Ok(()) => served.serve_disk().map_err(fail)?,
+            // Reads go on; `maintain` begins the run once there is room.
+            Err(StoreError::NotStored(error)) if is_full(&error) => {}
+            Err(error) => return Err(OpenError::Store(error)),
+        }
+        Ok((log, recovered))
+    }
+}
+
+fn keys(settings: &LogSettings) -> Keys {
+    Keys::new(millis(settings.idempotency_window), settings.idempotency_keys)
+}
+
+/// The epochs of a log with one more that begins at its head, and why that one may lack events.
+fn epochs(
+    mut epochs: Vec<EpochRow>,
+    opened: &disk::Opened,
+    served: &ServedLogs,
+    newest: Epoch,
+) -> (Vec<EpochRow>, Option<String>) {
+    let mut lost_because = opened.lost.clone();
+    if let Some(row) = epochs.last().filter(|row| row.begins_after > opened.head) {
+        let (from, to) = (opened.head + 1, row.begins_after);
+        lost_because.get_or_insert_with(|| format!("events {from} to {to} are missing from the end"));
+    }
+    if served.disk_is_behind() && !epochs.is_empty() {
+        lost_because
+            .get_or_insert_with(|| "another log took events meanwhile: one in memory, or of redis".into());
+    }
+    // Lost ends are cut off: an epoch cannot have ended above the head that is left.
+    epochs.iter_mut().for_each(|row| row.begins_after = row.begins_after.min(opened.head));
+    let lost = if lost_because.is_some() { Lost::All } else { Lost::None };
+    epochs.push(EpochRow { epoch: newest.0, begins_after: opened.head, lost });
+    let surplus = epochs.len().saturating_sub(EPOCHS_MAX);
+    epochs.drain(..surplus);
+    (epochs, lost_because)
+}
+
+fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut Keys) {
+    index.restore_floor(checkpoint.floor);
+    for (channel, lost, gone) in &checkpoint.trims {
+        if let Ok(channel) = ChannelName::parse(channel) {
+            index.restore_row(&channel, *lost, *gone);
+        }
+    }
+    checkpoint.keys.iter().for_each(|row| keys.restore(row));
+}
+
+fn recovered_keeps(log: &Log, offset: u64) -> bool {
+    log.state().index.tag(offset).is_some()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+use std::sync::{
+    Weak,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::*;
+use crate::log::{
+    attach::{Attached, Start},
+    fixture::{TestDir, TestWorld, append_each, disk_log, draft, subscriptions},
+    replica::{Found, Waiter},
+};
+
+/// A stream that waits.
+#[derive(Default)]
+struct Stream(AtomicUsize);
+
+impl Waiter for Stream {
+    fn answered(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A directory with the events `a` and `b`, and its log, which was not read yet.
+fn unread() -> (TestDir, Log, Unread) {
+    let (directory, world) = (TestDir::new(), TestWorld::new(1));
+    let (log, _) = disk_log(&LogSettings::default(), &directory, &world);
+    append_each(&log, [draft("a", "first"), draft("b", "second")]);
+    log.close().unwrap();
+    drop(log);
+    let (log, unread) = Log::begin(&LogSettings::default(), Some(directory.path()), world).unwrap();
+    (directory, log, unread.unwrap())
+}
+
+fn unsure(log: &Log, start: &Start) -> u64 {
+    match log.find(start, &subscriptions(&["**"]), None) {
+        Found::Unsure(question) => question,
+        Found::At(attached) => panic!("a place in a log that is not open: {attached:?}"),
+    }
+}
+
+fn found(log: &Log, start: &Start, question: Option<u64>) -> Attached {
+    match log.find(start, &subscriptions(&["**"]), question) {
+        Found::At(attached) => *attached,
+        Found::Unsure(question) => panic!("question {question} of a log that is open"),
+    }
+}
+
+#[test]
+fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
+    let (_directory, log, unread) = unread();
+    let after_foreign = Start::After("0123456789abcdef-9-00000001".into());
+    let starts = [Start::Now, Start::WholeHistory, after_foreign.clone()];
+    let questions = starts.each_ref().map(|start| unsure(&log, start));
+    let stream = Arc::new(Stream::default());
+    let waiter: Weak<dyn Waiter> = Arc::downgrade(&(stream.clone() as Arc<dyn Waiter>));
+    questions.iter().for_each(|question| log.wait_for(*question, waiter.clone()));
+    assert!(!log.is_open() && !log.is_in_sight() && log.writable().is_err());
+
+    let (read, recovered) = unread.read(&mut |_, _| true).unwrap();
+    assert_eq!((recovered.entries, recovered.head, recovered.lost), (2, 2, None));
+    log.take_over(read);
+    assert_eq!(stream.0.load(Ordering::Relaxed), 3);
+    append_each(&log, [draft("a", "third")]);
+    let places = [0, 1, 2].map(|index| found(&log, &starts[index], Some(questions[index])));
+    assert_eq!(places.each_ref().map(|place| place.cursor), [2, 0, 0]);
+    assert_eq!(places.each_ref().map(|place| place.gap.is_some()), [false, false, true]);
+    // A stream that comes now waits for nothing.
+    assert_eq!(found(&log, &Start::Now, None).cursor, 3);
+    assert!(found(&log, &after_foreign, None).gap.is_some());
+    assert!(log.is_open() && log.is_in_sight() && log.writable().is_ok());
+}
+
+#[test]
+fn log_that_is_not_open_takes_nothing_and_is_closed_without_a_trace() {
+    let (directory, log, unread) = unread();
+    assert!(matches!(log.append(vec![draft("a", "x")]), Err(StoreError::Unopened)));
+    let ended = unread.read(&mut |files_read, files| {
+        log.note_read(files_read, files);
+        false
+    });
+    assert!(matches!(ended, Err(OpenError::Ended)));
+    assert_eq!(log.opening().to_string(), "the log is being opened: 0 of 1 files are read");
+    log.close().unwrap();
+    let (_, recovered) = disk_log(&LogSettings::default(), &directory, &TestWorld::new(2));
+    assert_eq!((recovered.entries, recovered.lost), (2, None));
+}

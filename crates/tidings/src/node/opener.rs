@@ -1,0 +1,60 @@
+//! The thread that opens the log while the node serves already, and then brings the newest entries back into memory.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use tracing::{info, warn};
+
+use super::supervisor::Supervisor;
+use crate::{
+    failpoint,
+    log::{Log, open::Unread, store::disk::OpenError},
+};
+
+const NAME: &str = "tidings-open";
+
+/// Starts the thread, which ends when all is done or when its sender is dropped.
+pub(super) fn start(
+    supervisor: &Supervisor,
+    log: &Arc<Log>,
+    unread: Option<Unread>,
+    event_bytes_max: u64,
+) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = sync_channel(0);
+    let log = log.clone();
+    let thread = supervisor.start_brief(NAME, move || {
+        failpoint::hit(NAME);
+        if let Some(unread) = unread
+            && let Err(error) = open(&log, unread, event_bytes_max, &stopped)
+        {
+            return log.fail(error);
+        }
+        while goes_on(&stopped) && log.warm() {}
+    })?;
+    Ok((stop, thread))
+}
+
+fn open(log: &Log, unread: Unread, event_bytes_max: u64, stopped: &Receiver<()>) -> Result<(), OpenError> {
+    let (read, recovered) = unread.read(&mut |files_read, files| {
+        log.note_read(files_read, files);
+        failpoint::hold(NAME, || goes_on(stopped));
+        goes_on(stopped)
+    })?;
+    read.require_room(event_bytes_max);
+    log.take_over(read);
+    info!(events = recovered.entries, head = recovered.head, "log opened");
+    if let Some(lost) = &recovered.lost {
+        warn!(lost, "events may be missing; clients that resume are told");
+    }
+    Ok(())
+}
+
+fn goes_on(stopped: &Receiver<()>) -> bool {
+    stopped.try_recv() == Err(TryRecvError::Empty)
+}
