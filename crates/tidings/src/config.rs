@@ -112,7 +112,7 @@ pub struct ServerSettings {
     pub tls: Option<TlsSettings>,
 }
 
-/// The files that TLS needs; they are read again by [`Hub::reload`](crate::Hub::reload).
+/// The files that TLS needs. They are read again by [`Hub::reload`](crate::Hub::reload), and within 30 s when they change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
     /// The certificate chain, PEM, the server's own certificate first.

@@ -22,7 +22,7 @@ pub(crate) use self::{history::iso_8601, seats::Seats, threads::Threads};
 use crate::{
     auth::{Caller, Gate, PublishPermit, SubscribePermit},
     broker::{self, Published},
-    config::Settings,
+    config::{Settings, TlsSettings},
     connection::{ConnectionId, Ending, Opened, PositionStyle, Seat, Start, StreamOptions, Times},
     error::{Code, Error},
     limits::{self, Claimant, Place, TrustedProxies},
@@ -69,7 +69,7 @@ pub(crate) struct Parts {
     pub(crate) threads: Arc<Threads>,
     pub(crate) publisher: Publisher,
     /// What new connections are greeted with; none where the hub speaks plain HTTP.
-    pub(crate) tls: Option<RwLock<Arc<rustls::ServerConfig>>>,
+    pub(crate) tls: Option<RwLock<Certificate>>,
     pub(crate) stage: watch::Sender<Stage>,
     /// The end of `shutdown.window`; set before the stage says that the hub shuts down.
     pub(crate) drain_deadline: OnceLock<Instant>,
@@ -77,6 +77,14 @@ pub(crate) struct Parts {
     pub(crate) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Ends the threads and makes the log safe; taken by the one who shuts down.
     pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+/// A certificate with its key, and where both came from.
+pub(crate) struct Certificate {
+    pub(crate) config: Arc<rustls::ServerConfig>,
+    pub(crate) files: TlsSettings,
+    /// Of what the files held.
+    pub(crate) digest: [u8; 32],
 }
 
 impl Drop for Parts {
@@ -230,7 +238,8 @@ impl Hub {
     /// ```
     ///
     /// # Errors
-    /// `bad_query` for a limit outside its bounds; `unavailable` while the log is a broker's that cannot be reached.
+    /// `bad_query` for a limit outside its bounds; `unavailable` while the log is a broker's that cannot be reached, and where it is
+    /// not open within 5 s.
     pub async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, Error> {
         let channel = Subscription::from(&request.channel);
         let permit = self.0.gate.subscribe_process(vec![channel])?;

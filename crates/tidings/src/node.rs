@@ -1,5 +1,6 @@
 //! One running hub: builds the parts, starts every long-lived task, and ends them in order.
 
+mod certificate;
 mod keeper;
 mod opener;
 mod order;
@@ -151,6 +152,7 @@ impl HubBuilder {
             settings,
         });
         warden::start(&hub, &supervisor);
+        certificate::start(&hub, &supervisor);
         supervisor::end_with(&hub);
         Ok(hub)
     }

@@ -196,11 +196,6 @@ async fn reload_gives_new_connections_the_new_certificate_and_cuts_no_stream() {
     // The same files, with something else in them.
     directory.copy("second.cert.pem", "cert");
     directory.copy("second.key.pem", "key");
-    assert_eq!(
-        certificate(&served.connect(&[&TLS13], &[]).await),
-        of("first.cert.pem"),
-        "not before it is asked"
-    );
     served.hub.reload(settings(&cert, &key)).unwrap();
     let connection = served.connect(&[&TLS13], &[]).await;
     assert_eq!(certificate(&connection), of("second.cert.pem"));
@@ -218,6 +213,26 @@ async fn reload_gives_new_connections_the_new_certificate_and_cuts_no_stream() {
     // Other files.
     served.hub.reload(first()).unwrap();
     assert_eq!(certificate(&served.connect(&[&TLS12], &[]).await), of("first.cert.pem"));
+    served.end().await;
+}
+
+#[tokio::test]
+async fn certificate_that_was_renewed_on_disk_is_taken_without_a_reload() {
+    let directory = Directory::new();
+    let (cert, key) = (directory.copy("first.cert.pem", "cert"), directory.copy("first.key.pem", "key"));
+    let served = Served::start(settings(&cert, &key)).await;
+    let mut open = subscribe(served.connect(&[&TLS13], &[]).await).await;
+    directory.copy("second.cert.pem", "cert");
+    directory.copy("second.key.pem", "key");
+    // The hub looks every 5 s, later on a machine that is busy.
+    let renewed = async {
+        while certificate(&served.connect(&[&TLS13], &[]).await) != of("second.cert.pem") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(3 * PATIENCE, renewed).await.unwrap();
+    served.publish("to the open stream").await;
+    open.wait_for("data: to the open stream\n").await;
     served.end().await;
 }
 

@@ -175,7 +175,7 @@ async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAdd
     let deadline = Instant::now() + hub.settings().server.head_timeout;
     let socket = Socket::new(stream, hub.settings().stream.write_timeout, hub.metrics().clone());
     let pressure = socket.pressure().clone();
-    let tls = tls.read().clone();
+    let tls = tls.read().config.clone();
     let greeted = tokio::select! {
         greeted = timeout_at(deadline, tls::accept(tls, socket)) => greeted,
         () = goodbye(&site.closing) => return,

@@ -11,6 +11,7 @@ use rustls::{
     },
     version::{TLS12, TLS13},
 };
+use sha2::{Digest, Sha256};
 use tidings_protocol::Problem;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -18,6 +19,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::{
     config::TlsSettings,
     error::{Code, Error},
+    hub::Certificate,
     transport::socket::Socket,
 };
 
@@ -30,17 +32,19 @@ const PLAIN_PROBLEM: &str = r#"{"type":"about:blank","title":"Bad request","stat
 ///
 /// # Errors
 /// When one cannot be read or holds nothing of use, or the two do not belong together; the file and the reason are named.
-pub(super) fn load(settings: &TlsSettings) -> Result<Arc<ServerConfig>, Error> {
-    let chain = certificates(&settings.cert_file)
-        .map_err(|reason| refused("server.tls.cert_file", &settings.cert_file, &reason))?;
-    let key = PrivateKeyDer::from_pem_file(&settings.key_file).map_err(|error| {
+pub(super) fn load(files: &TlsSettings) -> Result<Certificate, Error> {
+    let chain_text = read("server.tls.cert_file", &files.cert_file)?;
+    let key_text = read("server.tls.key_file", &files.key_file)?;
+    let chain = certificates(&chain_text)
+        .map_err(|reason| refused("server.tls.cert_file", &files.cert_file, reason))?;
+    let key = PrivateKeyDer::from_pem_slice(&key_text).map_err(|error| {
         let reason = match error {
             pem::Error::NoItemsFound => {
-                "it holds no private key that is not encrypted (PEM: PKCS#8, PKCS#1 or SEC1)".to_owned()
+                "it holds no private key that is not encrypted (PEM: PKCS#8, PKCS#1 or SEC1)"
             }
-            error => fault(error),
+            error => fault(&error),
         };
-        refused("server.tls.key_file", &settings.key_file, &reason)
+        refused("server.tls.key_file", &files.key_file, reason)
     })?;
     // The provider is named: a default of the whole process is not a library's to choose.
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -51,29 +55,33 @@ pub(super) fn load(settings: &TlsSettings) -> Result<Arc<ServerConfig>, Error> {
         .map_err(|error| {
             let reason = match &error {
                 rustls::Error::InconsistentKeys(_) => {
-                    format!("it is not the key of the certificate in {:?}", settings.cert_file)
+                    format!("it is not the key of the certificate in {:?}", files.cert_file)
                 }
-                error => format!("with the certificate in {:?}: {error}", settings.cert_file),
+                error => format!("with the certificate in {:?}: {error}", files.cert_file),
             };
-            refused("server.tls.key_file", &settings.key_file, &reason).caused_by(error)
+            refused("server.tls.key_file", &files.key_file, &reason).caused_by(error)
         })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    let digest = Sha256::new().chain_update(Sha256::digest(&chain_text)).chain_update(key_text).finalize();
+    Ok(Certificate { config: Arc::new(config), files: files.clone(), digest: digest.into() })
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(fault)?.collect();
-    let chain = chain.map_err(fault)?;
-    if chain.is_empty() { Err("it holds no certificate (PEM)".to_owned()) } else { Ok(chain) }
+fn read(setting: &str, file: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(file).map_err(|error| refused(setting, file, &error.to_string()))
+}
+
+fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let chain = chain.map_err(|error| fault(&error))?;
+    if chain.is_empty() { Err("it holds no certificate (PEM)") } else { Ok(chain) }
 }
 
 /// What a file's fault is, without a byte of it.
-fn fault(error: pem::Error) -> String {
+fn fault(error: &pem::Error) -> &'static str {
     match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::MissingSectionEnd { .. } => "a section has no end line".to_owned(),
-        pem::Error::Base64Decode(_) => "a section is not base64".to_owned(),
-        _ => "it is not PEM".to_owned(),
+        pem::Error::MissingSectionEnd { .. } => "a section has no end line",
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        _ => "it is not PEM",
     }
 }
 

@@ -35,7 +35,8 @@ pub(super) fn start(hub: &Hub, supervisor: &Supervisor) {
     }
 }
 
-fn until_end<Work>(hub: &Hub, work: Work) -> impl Future<Output = ()> + use<Work>
+/// The work of a task until the hub has ended or goes.
+pub(super) fn until_end<Work>(hub: &Hub, work: Work) -> impl Future<Output = ()> + use<Work>
 where
     Work: Future<Output = Option<()>>,
 {

@@ -257,13 +257,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "cert_file",
         cert_file,
         r#""/etc/tidings/cert.pem""#,
-        "The certificate chain to speak TLS with, PEM, the hub's own certificate first. Read again at `SIGHUP`."
+        "The certificate chain to speak TLS with, PEM, the hub's own certificate first. Read again at `SIGHUP`, and within 30 s when it changes."
     ),
     tls!(
         "key_file",
         key_file,
         r#""/etc/tidings/key.pem""#,
-        "The private key of the certificate, PEM. Read again at `SIGHUP`."
+        "The private key of the certificate, PEM. Read again at `SIGHUP`, and within 30 s when it changes."
     ),
     auth!(
         "secret",

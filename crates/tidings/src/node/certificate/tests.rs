@@ -1,0 +1,49 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::*;
+use crate::{
+    config::{Durability, Settings, TlsSettings},
+    log::fixture::TestDir,
+};
+
+/// Puts a file of the tests in the place of one that the hub reads.
+fn put(directory: &TestDir, from: &str, to: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidings-server/tests/tls").join(from);
+    let target = directory.path().join(to);
+    fs::copy(source, &target).unwrap();
+    target
+}
+
+#[tokio::test]
+async fn pair_that_does_not_fit_is_told_once_and_one_that_fits_is_taken() {
+    let directory = TestDir::new();
+    let cert_file = put(&directory, "first.cert.pem", "cert");
+    let key_file = put(&directory, "first.key.pem", "key");
+    let mut settings = Settings { data_dir: None, ..Settings::default() };
+    settings.log.durability = Durability::Memory;
+    settings.server.tls = Some(TlsSettings { cert_file, key_file });
+    let hub = Hub::builder().settings(settings).build().await.unwrap();
+    let digest = || hub.parts().tls.as_ref().unwrap().read().digest;
+    let first = digest();
+    let mut told = None;
+    let mut look = || news(renew(&hub), &mut told);
+
+    assert_eq!(look(), None);
+    put(&directory, "second.cert.pem", "cert");
+    let fault = look().unwrap();
+    assert!(fault.contains("server.tls.key_file") && fault.contains("not the key"), "{fault}");
+    assert_eq!((look(), digest()), (None, first));
+    fs::remove_file(directory.path().join("key")).unwrap();
+    assert!(look().unwrap().contains("No such file"));
+    put(&directory, "second.key.pem", "key");
+    assert_eq!(look(), None);
+    assert_ne!(digest(), first);
+
+    // A fault that was mended is told when it comes again.
+    put(&directory, "first.key.pem", "key");
+    assert_eq!(look(), Some(fault));
+    hub.shutdown().await;
+}
