@@ -117,6 +117,37 @@ fn hook_is_asked_only_after_the_patterns_have_allowed_and_never_about_keys() {
 }
 
 #[test]
+fn answer_that_is_no_verdict_is_told_to_the_backends_people() {
+    let directory = Directory::new();
+    let backend = Backend::start(Reply::Status(200, "{\"allow\":\"sesame\"}"));
+    let mut hub = asking(&directory, &backend, HASTY);
+    let read = |hub: &Hub| hub.get_as(&token("u"), "/api/v1/channels/user.u/events");
+    for (reply, reason) in [
+        (
+            Reply::Status(200, "{\"allow\":\"sesame\"}"),
+            "status 200, and a body of another shape; send 200 with",
+        ),
+        (Reply::Status(404, ""), "status 404; send 200 with"),
+        (Reply::Redirect(backend.url("/yes")), "send 200 with"),
+    ] {
+        backend.replies(reply);
+        read(&hub).denies();
+        let log = hub.log_to("the hook's answer is no verdict and counts as no");
+        let line = log.lines().last().unwrap();
+        assert!(line.contains(reason) && line.contains("user.u") && !line.contains("sesame"), "{line}");
+    }
+    // A plain no needs no words.
+    for reply in [NO, Reply::Status(403, "")] {
+        backend.replies(reply);
+        read(&hub).denies();
+    }
+    backend.replies(Reply::Close);
+    read(&hub).refuses(503, "hook_unavailable");
+    let log = hub.log_to("hook_unavailable");
+    assert!(!log.contains("no verdict"), "{log}");
+}
+
+#[test]
 fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
     let directory = Directory::new();
     let backend = Backend::start(YES);

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tidings_protocol::body::parse_object;
+use tracing::warn;
 
 use super::{Action, Hook, HookError, Question, Who};
 use crate::{
@@ -53,17 +54,34 @@ impl Hook for HttpHook {
     async fn allow(&self, question: &Question) -> Result<bool, HookError> {
         let asked = serde_json::to_vec(&Asked::from(question))?;
         let answer = self.backend.post(asked).await?;
-        match answer.status {
-            // An answer that is none of ours is no: a yes is never guessed.
-            StatusCode::OK => Ok(is_yes(&answer.body)),
-            status if status.as_u16() >= 500 => Err(HookError::new(format!("the hook answered {status}"))),
-            _ => Ok(false),
+        let status = answer.status;
+        if status.is_server_error() {
+            return Err(HookError::new(format!("the hook answered {status}")));
+        }
+        match verdict(status, &answer.body) {
+            Ok(allow) => Ok(allow),
+            // A yes is never guessed. A backend that means yes and says it wrong hears of it here.
+            Err(reason) => {
+                warn!(%reason, channel = %question.channel, "the hook's answer is no verdict and counts as no");
+                Ok(false)
+            }
         }
     }
 }
 
-fn is_yes(body: &[u8]) -> bool {
-    parse_object(body).is_ok_and(|Verdict { allow }| allow)
+/// What the backend decided.
+///
+/// # Errors
+/// Why it decided nothing. What it sent stays out of it: nobody knows whose it is.
+fn verdict(status: StatusCode, body: &[u8]) -> Result<bool, String> {
+    const WANTED: &str = "send 200 with {\"allow\":true} or {\"allow\":false}";
+    match status {
+        StatusCode::OK => parse_object(body)
+            .map(|Verdict { allow }| allow)
+            .map_err(|_| format!("status 200, and a body of another shape; {WANTED}")),
+        StatusCode::FORBIDDEN => Ok(false),
+        other => Err(format!("status {}; {WANTED}", other.as_u16())),
+    }
 }
 
 impl<'a> From<&'a Question> for Asked<'a> {
