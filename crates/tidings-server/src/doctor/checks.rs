@@ -74,6 +74,12 @@ impl<'a> Examination<'a> {
         let (version, status, took) = (exchange.version(), exchange.status(), millis(began.elapsed()));
         if status == 200 {
             self.report.ok("reach", format!("/healthz answers {status} over {version} in {took}"));
+        } else if matches!(status, 403..=405) {
+            // A recipe may pass /api/ alone. If nothing is passed, the stream below does not open.
+            let detail = format!("/healthz answers {status}, not 200, over {version} in {took}");
+            let remedy =
+                "the proxy does not pass /healthz to the hub; that is good where probes ask the hub itself";
+            self.report.warn("reach", detail, remedy);
         } else {
             let detail = format!("/healthz answers {status}, not 200, over {version} in {took}");
             self.report.fail("reach", detail, remedy_of_status(status));
@@ -359,9 +365,7 @@ fn remedy_of_status(status: u16) -> &'static str {
         401 | 403 => {
             "give --token a key that may publish and subscribe to doctor.*; see also the hub's `cors.origins`"
         }
-        404 | 405 => {
-            "the proxy sends this path elsewhere; pass /api/ and /healthz on to the hub, prefix removed"
-        }
+        404 | 405 => "the proxy sends this path elsewhere; pass /api/ on to the hub, prefix removed",
         429 | 503 => "the hub or the proxy is at a limit or starts; see /readyz and try again",
         500..=599 => "the proxy does not reach the hub; check its upstream address and its log",
         300..=399 => "give the address that it redirects to",

@@ -27,6 +27,7 @@ struct Faults {
     changes_cache_control: bool,
     serves_pages: bool,
     refuses_posts: bool,
+    hides_health: bool,
 }
 
 struct Hub {
@@ -57,6 +58,7 @@ impl Hub {
             format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
         };
         let answer = match head.split(' ').next().unwrap_or_default() {
+            _ if head.starts_with("GET /healthz ") && self.faults.hides_health => answer("404 Not Found", ""),
             _ if head.starts_with("GET /healthz ") => answer("200 OK", "ok"),
             _ if self.faults.serves_pages => answer("200 OK\r\nContent-Type: text/html", "<h1>Hello</h1>"),
             "POST" if self.faults.refuses_posts => {
@@ -191,6 +193,12 @@ async fn nothing_is_wrong_with_a_hub_without_a_proxy() {
     assert_eq!(report.steps().len(), 12, "{report:?}");
     assert_eq!(outcome(&report, "idle"), Some(Outcome::Ok));
     assert_eq!(outcome(&report, "http_version"), Some(Outcome::Warn));
+}
+
+#[tokio::test]
+async fn proxy_that_passes_streams_and_no_health_is_no_fault() {
+    let report = check(Faults { hides_health: true, ..Faults::default() }, PATIENT, &[]).await;
+    assert_eq!(outcome(&report, "reach"), Some(Outcome::Warn));
 }
 
 #[tokio::test]
