@@ -442,7 +442,7 @@ fn sentinel_leads_to_who_is_the_primary_now_and_nothing_is_lost_or_doubled() {
     }
     reads(&mut reader, second, second + 10);
     hub.until_ready();
-    let log = hub.log_to("redis is out of sight");
+    let log = hub.log_to("redis does not answer");
     assert!(log.contains("sentinel_password=***") && !log.contains("sesame"), "{log}");
 }
 

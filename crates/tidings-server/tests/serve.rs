@@ -205,6 +205,35 @@ fn address_in_use_is_named_with_a_way_out() {
 }
 
 #[test]
+fn data_directory_that_cannot_be_used_is_named_with_a_way_out() {
+    let directory = Directory::new();
+    directory.write("file", "");
+    for (path, way_out) in [
+        ("file", "a file stands in its path; name a directory with --data-dir"),
+        ("file/below", "a file stands in its path; name a directory with --data-dir"),
+        ("/proc/tidings", "name another directory with --data-dir, or keep the log in memory with --memory"),
+    ] {
+        let outcome = directory.run(&["--listen", "127.0.0.1:0", "--data-dir", path], &[]);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        let told = outcome.stderr.lines().last().unwrap_or_default();
+        assert!(told.starts_with(&format!("tidings: data directory {path} cannot be used: ")), "{told}");
+        assert!(told.ends_with(way_out), "{told}");
+    }
+}
+
+#[test]
+fn node_that_starts_without_its_redis_says_so() {
+    let directory = Directory::new();
+    // Nobody listens there once the listener is dropped.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut hub = Hub::with_redis_at(&directory, &format!("redis://{address}"), &[]);
+    let log = hub.log_to("redis does not answer; streams stay open, publishes fail, and the hub tries again");
+    assert!(log.contains("Connection refused"), "{log}");
+    let refused = hub.post("/api/v1/events/a", "x");
+    assert!(refused.refuses(503, "not_stored").text().contains("Redis"), "{refused:?}");
+}
+
+#[test]
 fn broken_log_filter_is_refused() {
     let outcome = Directory::new().run(&FREE_PORT, &[("RUST_LOG", "tidings=loud")]);
     assert_eq!(outcome.code, Some(2), "{outcome:?}");

@@ -323,7 +323,7 @@ impl Hub {
     ) -> Result<HistoryPage, Error> {
         self.0.log.opened_soon().await.map_err(|opening| unopened(&opening))?;
         if !self.0.log.is_in_sight() {
-            let detail = "the broker is out of sight, so nobody knows what else was published; ask another node, or again";
+            let detail = "Redis, which has the log, does not answer this node, so the newest events may be missing here; try again, or ask another node";
             return Err(Error::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1)));
         }
         let log = self.0.log.clone();

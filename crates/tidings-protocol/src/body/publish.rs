@@ -209,7 +209,7 @@ fn form(content_type: Option<&str>, text: &[u8]) -> Result<Form, Fault> {
         }
         _ => {
             let detail = format!(
-                "content type {} is not taken; send application/json or application/x-ndjson",
+                "content type {} is not taken; send the header Content-Type: application/json, or application/x-ndjson",
                 quoted(content_type)
             );
             Err(fault(Code::UnsupportedMediaType, detail))

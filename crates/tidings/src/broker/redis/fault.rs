@@ -84,12 +84,13 @@ impl Fault {
     /// The same as an error for a publisher.
     pub(crate) fn into_error(self) -> Error {
         let (code, detail) = match &self {
-            Self::NotDone(_) | Self::Moving(_) | Self::Damaged { .. } => {
-                (Code::NotStored, "the broker takes no events now; nothing was stored; try again")
-            }
+            Self::NotDone(_) | Self::Moving(_) | Self::Damaged { .. } => (
+                Code::NotStored,
+                "Redis, which has the log, takes no events now; nothing was stored; try again",
+            ),
             Self::Unknown(_) => (
                 Code::OutcomeUnknown,
-                "the broker did not answer; the event may be stored; a retry with the same Idempotency-Key is safe",
+                "Redis, which has the log, did not answer; the event may be stored; a retry with the same Idempotency-Key is safe",
             ),
         };
         Error::new(code, detail).retry_after(std::time::Duration::from_secs(1)).caused_by(self)

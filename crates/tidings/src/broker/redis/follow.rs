@@ -80,15 +80,21 @@ impl Follower {
     pub(crate) async fn run(self) {
         let mut asked = self.sight.asked();
         let mut pause = PAUSES.0;
+        let mut is_first = true;
         loop {
             let begun = Instant::now();
             let Err(ended) = self.follow(&mut asked).await;
             self.link.distrust();
             self.log.lose_sight();
-            if self.sight.is_not_read(ended.to_string()) {
+            let was_read = self.sight.is_not_read(ended.to_string());
+            if was_read {
                 self.metrics.broker_lost();
-                warn!(why = %ended, "redis is out of sight; streams stay open and go on when it is back");
             }
+            // A node that starts without its Redis has lost nothing, and has to say why nothing works.
+            if was_read || is_first {
+                warn!(reason = %ended, "redis does not answer; streams stay open, publishes fail, and the hub tries again");
+            }
+            is_first = false;
             if begun.elapsed() > PAUSES.1 {
                 pause = PAUSES.0;
             }
@@ -196,7 +202,10 @@ impl Follower {
         let rows = head.epochs.iter().map(row_of).collect();
         let dropped = self.log.adopt(rows);
         if !dropped.is_empty() {
-            warn!(events = dropped.len(), "redis has lost events that were here");
+            warn!(
+                events = dropped.len(),
+                "redis has lost events that were here; clients that resume are told"
+            );
         }
         let newest = head.newest().map_or(Epoch(0), |row| row.epoch);
         if newest != self.sight.newest() {
@@ -257,7 +266,11 @@ impl Follower {
             };
             if self.has_lost(seen, &head).await? {
                 let lost = untold(self.loss(seen, &head).await?, seen.epoch, &head);
-                warn!(seen = seen.offset, head = head.offset, "redis has lost events");
+                warn!(
+                    seen = seen.offset,
+                    head = head.offset,
+                    "redis has lost events; clients that resume are told"
+                );
                 self.metrics.broker_forked();
                 if lost == Loss::None {
                     self.sight.forget(seen);

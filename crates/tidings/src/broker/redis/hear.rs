@@ -151,7 +151,7 @@ impl Hearer {
                 self.sight.is_heard();
                 self.shared.was_deaf();
                 if std::mem::take(&mut hearing.is_away) {
-                    info!("redis is heard again");
+                    info!("the connection for Pub/Sub to redis is back");
                 }
                 hearing.is_back = true;
                 self.tell_capturer(hearing);
@@ -180,7 +180,10 @@ impl Hearer {
     fn away(&self, reason: &str, hearing: &mut Hearing) {
         self.sight.is_not_heard(reason.to_owned());
         if !std::mem::replace(&mut hearing.is_away, true) {
-            warn!(reason, "nothing is heard of redis; what is published there meanwhile is lost");
+            warn!(
+                reason,
+                "no connection for Pub/Sub to redis; the hub misses what other programs PUBLISH there meanwhile, and tries again"
+            );
         }
         hearing.capture.disconnected();
         (hearing.is_back, hearing.is_capture_told) = (false, false);

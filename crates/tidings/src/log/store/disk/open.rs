@@ -66,10 +66,26 @@ impl fmt::Display for OpenError {
                     path.display()
                 )
             }
-            Self::Io(path, error) => write!(f, "data directory {} cannot be used: {error}", path.display()),
+            Self::Io(path, error) => {
+                let path = path.display();
+                write!(f, "data directory {path} cannot be used: {error}; {}", way_out(error.kind()))
+            }
             Self::Store(error) => error.fmt(f),
             Self::Ended => f.write_str("the hub ended before its log was open"),
         }
+    }
+}
+
+/// What a person can do about a directory that the file system refuses.
+fn way_out(refusal: io::ErrorKind) -> &'static str {
+    match refusal {
+        io::ErrorKind::PermissionDenied => {
+            "give it to the user that the hub runs as, or name another directory with --data-dir"
+        }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "a file stands in its path; name a directory with --data-dir"
+        }
+        _ => "name another directory with --data-dir, or keep the log in memory with --memory",
     }
 }
 
