@@ -15,7 +15,11 @@ const PART = "a part of a stream, which conformance/streams.json shows";
 
 /** A text of each block that no test runs, and why. */
 const NOT_RUN = {
-    "README.md": { "cargo run --release": "builds the project", "# watch, in one terminal": "the commands of the manual, in one terminal each" },
+    "README.md": {
+        "cargo run --release": "builds the project",
+        "# watch, in a second terminal": "the commands of the manual, in one terminal each",
+        "cargo xtask ci": "runs this test",
+    },
     "docs/manual.md": {
         'curl -N -H "Accept: text/event-stream" "http://localhost:8000': "prints nothing",
         "$ curl -sN -i -H": LATER,
@@ -43,7 +47,7 @@ const NOT_RUN = {
         "address_connections_full": "needs a limit that the page does not set; limits.rs",
     },
     "docs/manual/running.md": {
-        "shutting down; a second signal": "a log",
+        "shutting down: streams end": "a log",
         "doctor http://127.0.0.1:8104": "depends on a proxy of the reader",
         "doctor http://127.0.0.1:8103": "depends on a proxy of the reader",
         "@f50": FAULT,
@@ -65,6 +69,7 @@ const NOT_RUN = {
     },
     "docs/manual/clients.md": { "cargo xtask clients": "plays to 28 libraries for minutes" },
     "docs/manual/problems.md": {},
+    "docs/manual/http.md": {},
 };
 
 /** Tests in Rust find these blocks by themselves. */

@@ -1,0 +1,129 @@
+//! The tables of `docs/manual/http.md` against what a hub answers: no route or header is missing there, and none too many.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use crate::{
+    process::{Directory, Hub},
+    tokens::{SECRET, protected_with},
+    wire::{Head, Wire},
+};
+
+const PAGE: &str = "http://localhost:3000";
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// The rows of the table below a heading, each as its cells.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual/http.md");
+    let text = fs::read_to_string(path).unwrap();
+    let section = text.split("\n## ").find_map(|it| it.strip_prefix(heading)).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+fn head(hub: &Hub, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Head {
+    let mut wire = Wire::connect(hub);
+    wire.send(hub.head_of(method, path, headers, body));
+    wire.head()
+}
+
+/// One answer of each kind.
+fn answers() -> Vec<Head> {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
+    let origin = ("Origin", PAGE);
+    let get = |path, headers: &[_]| head(&hub, "GET", path, headers, b"");
+    let mut stream = Wire::connect(&hub);
+    stream.send(hub.head_of("GET", "/api/v1/events/a", &[origin], b""));
+    let preflight = [origin, ("Access-Control-Request-Method", "POST")];
+    let message = br#"{"channels":["a"],"data":1}"#;
+    let mut heads = vec![
+        stream.head(),
+        get("/api/v1/events/a", &[]),
+        get("/api/v1/events/a..b", &[origin]),
+        get("/api/v1/channels/a/events", &[]),
+        get("/api/v1/channels", &[]),
+        get("/nowhere", &[]),
+        get("/", &[]),
+        get("/page/main.js", &[]),
+        get("/metrics", &[]),
+        get("/healthz", &[]),
+        get("/openapi.json", &[]),
+        head(&hub, "PUT", "/api/v1/publish", &[], b""),
+        head(&hub, "POST", "/api/v1/publish", &[JSON], message),
+        head(&hub, "OPTIONS", "/api/v1/publish", &preflight, b""),
+        hub.raw("GET /healthz HTTP/1.2\r\n\r\n").head,
+    ];
+    let directory = Directory::new();
+    let origins = [("TIDINGS_CORS_ORIGINS", "*")];
+    let hub = protected_with(&directory, &format!("secret = {SECRET:?}"), &origins);
+    heads.push(head(&hub, "GET", "/api/v1/events/a", &[origin], b""));
+    let statuses: Vec<u16> = heads.iter().map(|head| head.status).collect();
+    assert_eq!(
+        statuses,
+        [200, 503, 400, 200, 200, 404, 200, 200, 200, 200, 200, 405, 200, 204, 400, 401],
+        "the answers are of the kinds that the table tells"
+    );
+    heads
+}
+
+#[test]
+fn headers_of_answers_are_those_of_the_manual() {
+    let rows = table("Headers of answers");
+    let answers = answers();
+    for (name, value) in answers.iter().flat_map(|head| &head.headers) {
+        let of_name = rows.iter().filter(|row| quoted(&row[0]).eq([name.as_str()]));
+        let told: Vec<&str> = of_name.map(|row| row[2].as_str()).collect();
+        assert!(!told.is_empty(), "the manual has no header {name}: {value}");
+        // A cell that is more than one quoted value is prose.
+        let is_prose = |cell: &&str| !(cell.starts_with('`') && cell.matches('`').count() == 2);
+        let is_script = name == "content-type" && value.starts_with("text/javascript");
+        assert!(
+            is_script || told.iter().any(|cell| is_prose(cell) || quoted(cell).eq([value.as_str()])),
+            "{name} is {value:?}; the manual has {told:?}"
+        );
+    }
+    for row in &rows {
+        let [name] = quoted(&row[0]).collect::<Vec<_>>()[..] else { panic!("{row:?} names one header") };
+        let values: BTreeSet<&str> = answers.iter().filter_map(|head| head.header(name)).collect();
+        assert!(!values.is_empty(), "no answer has {name}");
+        if row[2].starts_with('`') && row[2].matches('`').count() == 2 {
+            assert!(
+                quoted(&row[2]).all(|value| values.contains(value)),
+                "{row:?}, and answers have {values:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn headers_that_a_page_may_send_are_those_of_the_manual() {
+    let rows = table("Headers of requests");
+    let marked = rows.iter().filter(|row| row[1] == "yes").flat_map(|row| quoted(&row[0]));
+    let marked: BTreeSet<String> = marked.map(str::to_ascii_lowercase).collect();
+    let allowed =
+        answers().iter().find_map(|head| head.header("access-control-allow-headers").map(str::to_owned));
+    let allowed: BTreeSet<String> = allowed.unwrap().split(", ").map(str::to_ascii_lowercase).collect();
+    assert_eq!(marked, allowed);
+}
+
+#[test]
+fn routes_are_those_of_the_manual() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    let document = hub.get("/openapi.json").is(200).json();
+    let paths = document["paths"].as_object().unwrap();
+    let served = paths.iter().flat_map(|(path, methods)| {
+        let methods = methods.as_object().unwrap().keys();
+        methods.map(move |method| format!("{} {path}", method.to_ascii_uppercase()))
+    });
+    // The page is for people, and in no document for tools.
+    let served: BTreeSet<String> = served.chain(["GET /".to_owned()]).collect();
+    let rows = table("Routes");
+    let told: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).map(str::to_owned).collect();
+    assert_eq!(told, served);
+}
