@@ -57,6 +57,9 @@ pub(crate) struct Arguments {
     /// The hub's program; the one beside this if not given.
     #[arg(long)]
     server: Option<PathBuf>,
+    /// Another build of the hub, which `fanout` measures in turn with this one.
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// Where servers keep their data; a temporary directory if not given.
     #[arg(long)]
     directory: Option<PathBuf>,
@@ -92,7 +95,8 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// Whether this server is to be measured.
     pub(crate) fn is_asked(&self, kind: Kind) -> bool {
-        self.servers.is_empty() || self.servers.contains(&kind)
+        let is_there = kind != Kind::Before || self.before.is_some();
+        is_there && (self.servers.is_empty() || self.servers.contains(&kind))
     }
 }
 
@@ -115,12 +119,14 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let beside = |name: &str| std::env::current_exe().map(|this| this.with_file_name(name));
     let programs = Programs {
         server: arguments.server.clone().map_or_else(|| beside("tidings"), Ok)?,
+        before: arguments.before.clone(),
         baseline: beside("baseline")?,
         floor: beside("floor")?,
         origin: beside("origin")?,
         directory: directory.clone(),
     };
-    for program in [&programs.server, &programs.baseline, &programs.floor, &programs.origin] {
+    let ours = [&programs.server, &programs.baseline, &programs.floor, &programs.origin];
+    for program in ours.into_iter().chain(&programs.before) {
         if !program.exists() {
             let hint = "build both by `cargo build --release -p tidings-server -p benches`";
             return Err(format!("{} is not there; {hint}", program.display()).into());

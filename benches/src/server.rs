@@ -33,6 +33,8 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) server: PathBuf,
+    /// Another build of the hub, to compare with.
+    pub(crate) before: Option<PathBuf>,
     pub(crate) baseline: PathBuf,
     pub(crate) floor: PathBuf,
     /// What stands behind Pushpin.
@@ -76,7 +78,9 @@ impl Server {
             fs::create_dir_all(&data)?;
         }
         let command = match kind {
-            Kind::Memory | Kind::Interval | Kind::Fsync => hub(programs, kind, &data, address, settings),
+            Kind::Memory | Kind::Before | Kind::Interval | Kind::Fsync => {
+                hub(programs, kind, &data, address, settings)
+            }
             Kind::Baseline | Kind::Floor => {
                 let is_floor = kind == Kind::Floor;
                 let mut command = Command::new(if is_floor { &programs.floor } else { &programs.baseline });
@@ -236,7 +240,8 @@ fn hub(
     address: SocketAddr,
     settings: &[(&str, &str)],
 ) -> Command {
-    let mut command = Command::new(&programs.server);
+    let before = programs.before.as_ref().filter(|_| kind == Kind::Before);
+    let mut command = Command::new(before.unwrap_or(&programs.server));
     command.args(["serve", "--listen", &address.to_string()]).arg("--data-dir").arg(data);
     command.env("TIDINGS_LOG_DURABILITY", kind.durability().unwrap_or("memory"));
     command.env("TIDINGS_STREAM_KEEP_ALIVE", "1h").env("TIDINGS_SHUTDOWN_WINDOW", "1ms");

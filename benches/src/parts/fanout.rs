@@ -26,8 +26,16 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const CHANNEL: &str = "project.1";
 
 /// The floor last: all others are its multiples.
-const KINDS: [Kind; 7] =
-    [Kind::Memory, Kind::Interval, Kind::Fsync, Kind::Baseline, Kind::Nchan, Kind::Pushpin, Kind::Floor];
+const KINDS: [Kind; 8] = [
+    Kind::Memory,
+    Kind::Before,
+    Kind::Interval,
+    Kind::Fsync,
+    Kind::Baseline,
+    Kind::Nchan,
+    Kind::Pushpin,
+    Kind::Floor,
+];
 
 pub(crate) fn measure(arguments: &Arguments, programs: &Programs) -> Outcome<Vec<Table>> {
     Ok(vec![paced(arguments, programs)?, saturated(arguments, programs)?])

@@ -9,6 +9,8 @@ use clap::ValueEnum;
 pub(crate) enum Kind {
     /// The hub, events in memory only.
     Memory,
+    /// Another build of the hub, which `--before` names; events in memory only.
+    Before,
     /// The hub, synced every second.
     Interval,
     /// The hub, synced before the answer.
@@ -34,6 +36,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Memory => "tidings, `memory`",
+            Self::Before => "tidings before, `memory`",
             Self::Interval => "tidings, `interval`",
             Self::Fsync => "tidings, `fsync`",
             Self::Baseline => "`axum` + broadcast",
@@ -46,7 +49,7 @@ impl Kind {
     /// How the hub keeps events; None where it is not the hub.
     pub(crate) fn durability(self) -> Option<&'static str> {
         match self {
-            Self::Memory => Some("memory"),
+            Self::Memory | Self::Before => Some("memory"),
             Self::Interval => Some("interval"),
             Self::Fsync => Some("fsync"),
             Self::Baseline | Self::Nchan | Self::Pushpin | Self::Floor => None,
