@@ -251,8 +251,20 @@ pub(crate) struct Log {
     pub(crate) channels: Vec<String>,
     pub(crate) messages: Vec<Vec<Message>>,
     pub(crate) lives: HashMap<u64, BTreeMap<u64, Label>>,
+    /// The entries of each life and channel, oldest first.
+    entries: HashMap<(u64, usize), Vec<ChannelEntry>>,
     /// Events of unknown fate that nobody saw, by their ticks, a list per channel.
     pub(crate) unlocated: Vec<Vec<u64>>,
+}
+
+/// An entry of one channel in one life.
+#[derive(Clone, Copy, Debug)]
+struct ChannelEntry {
+    offset: u64,
+    /// Tick before it was first sent.
+    begun: u64,
+    /// The earliest such tick of this and all later entries of the channel.
+    begun_from_here: u64,
 }
 
 impl Log {
@@ -290,9 +302,11 @@ impl Log {
             channels: truth.channels.clone(),
             unlocated: vec![Vec::new(); truth.channels.len()],
             lives: HashMap::new(),
+            entries: HashMap::new(),
             messages,
         };
         log.order(&mut faults);
+        log.list_entries();
         (log, faults)
     }
 
@@ -317,6 +331,32 @@ impl Log {
                 }
             }
         }
+    }
+
+    fn list_entries(&mut self) {
+        let mut entries: HashMap<_, Vec<ChannelEntry>> = HashMap::new();
+        for (&life, labels) in &self.lives {
+            for (&offset, &label) in labels {
+                let Message { channels, begun, .. } = self.message(label);
+                let entry = ChannelEntry { offset, begun: *begun, begun_from_here: *begun };
+                channels.iter().for_each(|&channel| entries.entry((life, channel)).or_default().push(entry));
+            }
+        }
+        for entries in entries.values_mut() {
+            let mut earliest = u64::MAX;
+            for entry in entries.iter_mut().rev() {
+                earliest = earliest.min(entry.begun);
+                entry.begun_from_here = earliest;
+            }
+        }
+        self.entries = entries;
+    }
+
+    /// Returns the offsets of a channel's entries that were sent before a tick, newest first.
+    pub(crate) fn sent_before(&self, life: u64, channel: usize, tick: u64) -> impl Iterator<Item = u64> {
+        let entries = self.entries.get(&(life, channel)).map_or(&[][..], Vec::as_slice);
+        let end = entries.partition_point(|entry| entry.begun_from_here < tick);
+        entries[..end].iter().rev().filter(move |entry| entry.begun < tick).map(|entry| entry.offset)
     }
 
     pub(crate) fn message(&self, label: Label) -> &Message {

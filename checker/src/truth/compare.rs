@@ -295,13 +295,13 @@ impl Stretch {
         self.gaps.iter().enumerate().any(|(index, gap)| {
             let next = self.gaps.get(index + 1).map_or(usize::MAX, |next| next.at);
             // Trimming goes from the oldest: what came of this channel after the gap was kept, and so is all above it.
-            let has_kept_below = self
-                .single
-                .range(..offset)
-                .any(|(_, &(at, other))| other == channel && (gap.at..next).contains(&at));
+            let has_kept_below = || {
+                let mut below = self.single.range(..offset);
+                below.any(|(_, &(at, other))| other == channel && (gap.at..next).contains(&at))
+            };
             gap.cursor < offset
                 && gap.trimmed.get(&channel).is_some_and(|&trimmed| offset <= trimmed)
-                && !has_kept_below
+                && !has_kept_below()
         })
     }
 }
@@ -312,11 +312,7 @@ impl Stretch {
 fn trimmed_up_to(log: &Log, life: u64, channel: usize, tick: u64, retention_events: usize) -> Option<u64> {
     let unseen = log.unlocated[channel].iter().filter(|&&begun| begun < tick).count();
     let newer_min = retention_events.saturating_sub(unseen);
-    let entries = log.lives.get(&life)?.iter().rev().filter(|(_, label)| {
-        let message = log.message(**label);
-        message.begun < tick && message.channels.contains(&channel)
-    });
-    entries.map(|(offset, _)| *offset).nth(newer_min)
+    log.sent_before(life, channel, tick).nth(newer_min)
 }
 
 /// Finds the faults in what history told of one channel after everything was published.
