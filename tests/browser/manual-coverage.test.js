@@ -18,6 +18,7 @@ const NOT_RUN = {
     "README.md": {
         "cargo run --release": "builds the project",
         "# watch, in a second terminal": "the commands of the manual, in one terminal each",
+        "docker run": SERVICE,
         "cargo xtask ci": "runs this test",
     },
     "docs/manual.md": {
@@ -48,6 +49,7 @@ const NOT_RUN = {
     },
     "docs/manual/running.md": {
         "shutting down: streams end": "a log",
+        "the log is being opened": "needs a log that takes long to open; opening.rs",
         "doctor http://127.0.0.1:8104": "depends on a proxy of the reader",
         "doctor http://127.0.0.1:8103": "depends on a proxy of the reader",
         "@f50": FAULT,
