@@ -39,7 +39,7 @@ mod input;
 mod key;
 mod limits;
 mod limits_each;
-mod manual_http;
+mod manual_tables;
 mod matrix;
 mod names;
 mod nodes;

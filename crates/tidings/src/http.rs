@@ -104,7 +104,8 @@ async fn nothing(uri: http::Uri) -> Refusal {
     let routes = if path.starts_with("/api") {
         format!("the routes are {}", openapi::api_routes())
     } else {
-        "the routes for publishers and subscribers begin with /api/v1/, for example /api/v1/events/{channel}".to_owned()
+        "the routes for publishers and subscribers begin with /api/v1/, for example /api/v1/events/{channel}"
+            .to_owned()
     };
     Refusal(Error::new(Code::NotFound, format!("nothing is at {path}; {routes}; /openapi.json has them all")))
 }

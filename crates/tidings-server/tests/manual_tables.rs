@@ -1,9 +1,10 @@
-//! The tables of `docs/manual/http.md` against what a hub answers: no route or header is missing there, and none too many.
+//! Tables of the manual against what a hub answers: no route, header or metric is missing there.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::{
     process::{Directory, Hub},
+    redis_server::RedisServer,
     tokens::{SECRET, protected_with},
     wire::{Head, Wire},
 };
@@ -11,9 +12,9 @@ use crate::{
 const PAGE: &str = "http://localhost:3000";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// The rows of the table below a heading, each as its cells.
-fn table(heading: &str) -> Vec<Vec<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual/http.md");
+/// The rows of the table below a heading of a page, each as its cells.
+fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual").join(page);
     let text = fs::read_to_string(path).unwrap();
     let section = text.split("\n## ").find_map(|it| it.strip_prefix(heading)).unwrap();
     let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
@@ -73,7 +74,7 @@ fn answers() -> Vec<Head> {
 
 #[test]
 fn headers_of_answers_are_those_of_the_manual() {
-    let rows = table("Headers of answers");
+    let rows = table("http.md", "Headers of answers");
     let answers = answers();
     for (name, value) in answers.iter().flat_map(|head| &head.headers) {
         let of_name = rows.iter().filter(|row| quoted(&row[0]).eq([name.as_str()]));
@@ -102,7 +103,7 @@ fn headers_of_answers_are_those_of_the_manual() {
 
 #[test]
 fn headers_that_a_page_may_send_are_those_of_the_manual() {
-    let rows = table("Headers of requests");
+    let rows = table("http.md", "Headers of requests");
     let marked = rows.iter().filter(|row| row[1] == "yes").flat_map(|row| quoted(&row[0]));
     let marked: BTreeSet<String> = marked.map(str::to_ascii_lowercase).collect();
     let allowed =
@@ -123,7 +124,30 @@ fn routes_are_those_of_the_manual() {
     });
     // The page is for people, and in no document for tools.
     let served: BTreeSet<String> = served.chain(["GET /".to_owned()]).collect();
-    let rows = table("Routes");
+    let rows = table("http.md", "Routes");
     let told: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).map(str::to_owned).collect();
     assert_eq!(told, served);
+}
+
+#[test]
+fn metrics_are_in_the_manual() {
+    let (directory, redis) = (Directory::new(), RedisServer::start());
+    let hub = Hub::with_redis(&directory, &redis, &[]);
+    let rows = table("running.md", "Metrics");
+    // With its labels: `name{label}`.
+    let told: BTreeSet<&str> =
+        rows.iter().flat_map(|row| quoted(&row[0])).filter_map(|it| it.split('{').next()).collect();
+    let text = hub.get("/metrics").is(200).text();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let mut count = 0;
+    for (name, kind) in types {
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        assert!(told.contains(format!("{name}{suffix}").as_str()), "the manual lacks the {kind} {name}");
+        count += 1;
+    }
+    assert!(count > 30, "{text}");
 }
