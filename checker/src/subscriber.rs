@@ -255,10 +255,11 @@ impl Subscriber {
             _ => query.extend(subscriptions.iter().map(|one| format!("channel={one}"))),
         }
         query.extend(match self.rng.random_range(0..5) {
-            0 => Some("hello=true".to_owned()),
+            0 => Some("hello=true&position=id".to_owned()),
             1 => Some("position=event".to_owned()),
-            2 => Some("position=id".to_owned()),
-            _ => None,
+            // A stream without positions has nothing to resume from before its first event.
+            2 if !self.last_event_id.is_empty() => None,
+            _ => Some("position=id".to_owned()),
         });
         let mut headers = String::new();
         if self.last_event_id.is_empty() {

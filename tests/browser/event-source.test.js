@@ -154,7 +154,7 @@ for (const name of BROWSERS) {
             assert.deepEqual(seen.gaps, []);
         });
 
-        test("positions come as empty events that keep the id, and to a plain fetch as bare blocks", async (t) => {
+        test("positions come as empty events that keep the id, and to a plain fetch only when asked for", async (t) => {
             const server = await startServer(t);
             const tab = await subscribe(t, server.url, "project.1");
             const { positions, data } = await seenBy(tab);
@@ -162,17 +162,16 @@ for (const name of BROWSERS) {
             assert.match(positions[0].id, ID);
             assert.deepEqual(data, []);
 
-            const block = await tab.evaluate(async (url) => {
+            const beginning = (query) => tab.evaluate(async (url) => {
                 const stop = new AbortController();
                 const answer = await fetch(url, { headers: { Accept: "text/event-stream" }, signal: stop.signal });
                 const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-                let text = "";
-                while (!text.includes("\n\n")) text += (await reader.read()).value;
+                const { value } = await reader.read();
                 stop.abort();
-                return text;
-            }, `${server.url}/api/v1/events/project.1`);
-            assert.match(block, /^id: [0-9a-f]{16}-0-[0-9a-f]{8}$/m);
-            assert.doesNotMatch(block, /^(event|data):/m);
+                return value;
+            }, `${server.url}/api/v1/events/project.1${query}`);
+            assert.match(await beginning(""), /^retry: \d+\n: tidings\n$/);
+            assert.match(await beginning("?position=id"), /^retry: \d+\n: tidings\nid: [0-9a-f]{16}-0-[0-9a-f]{8}\n\n$/);
         });
     });
 }

@@ -183,7 +183,7 @@ impl Reader {
         } else if self.options.wants_history {
             query.push("history=all".to_owned());
         }
-        query.extend(self.rng.random_bool(0.3).then(|| "position=event".to_owned()));
+        query.push(format!("position={}", if self.rng.random_bool(0.3) { "event" } else { "id" }));
         let (query, address) = (query.join("&"), self.options.nodes[node]);
         format!("GET /api/v1/events?{query} HTTP/1.1\r\nHost: {address}\r\n{header}\r\n")
     }

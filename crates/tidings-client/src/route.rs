@@ -38,10 +38,11 @@ impl Route {
         }
         let path = match subscriptions.as_slice() {
             [] => return Err(Error::input("no channel to subscribe to; name at least one")),
-            [one] => format!("/api/v1/events/{one}?"),
+            [one] => format!("/api/v1/events/{one}?position=id&"),
             several => {
                 let mut query = form_urlencoded::Serializer::new(String::new());
                 query.extend_pairs(several.iter().map(|name| ("channel", name)));
+                query.append_pair("position", "id");
                 format!("/api/v1/events?{}&", query.finish())
             }
         };

@@ -136,9 +136,9 @@ async fn request_names_channels_history_and_token() {
     assert_eq!(
         lines,
         [
-            "GET /prefix/api/v1/events?channel=a.b&channel=c.**&history=5 HTTP/1.1",
-            "GET /prefix/api/v1/events/a:*?history=all HTTP/1.1",
-            "GET /prefix/api/v1/events/a HTTP/1.1",
+            "GET /prefix/api/v1/events?channel=a.b&channel=c.**&position=id&history=5 HTTP/1.1",
+            "GET /prefix/api/v1/events/a:*?position=id&history=all HTTP/1.1",
+            "GET /prefix/api/v1/events/a?position=id HTTP/1.1",
         ]
     );
     assert_eq!(requests[0].header("authorization"), Some("Bearer tk_secret"));

@@ -148,8 +148,17 @@ pub struct OpenNotice {
     pub connection_id: String,
     /// The channels and patterns that it is subscribed to.
     pub channels: Vec<String>,
-    /// The cursor that the stream starts from, where it is known.
+    /// The cursor that the stream starts from; null where a gap that follows brings it, or where it is not known yet.
     pub position: Option<String>,
+    /// The node's clock, ISO 8601.
+    pub now: String,
+    /// `stream.keep_alive` in seconds: how long the stream may be silent.
+    pub keep_alive: serde_json::Number,
+    /// The node that serves the stream, by a name that it draws at each start.
+    pub node: String,
+    /// The end of the credential, ISO 8601; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
 }
 
 /// A page of a channel's history, oldest first.

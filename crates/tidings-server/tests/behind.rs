@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
+use super::reader::{Reader, with_positions};
 use super::wire::Wire;
 
 /// Text that makes an event about this large.
@@ -19,7 +19,7 @@ fn held_back(hub: &Hub, path: &str) -> Reader {
     let address: std::net::SocketAddr = hub.authority().parse().unwrap();
     socket.connect(&address.into()).unwrap();
     let mut wire = Wire::over(TcpStream::from(socket));
-    wire.send(hub.head_of("GET", path, &[], b""));
+    wire.send(hub.head_of("GET", &with_positions(path), &[], b""));
     let mut reader = Reader::over(wire);
     reader.position();
     reader

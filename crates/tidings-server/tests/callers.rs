@@ -15,7 +15,7 @@ use tokio::{net::TcpStream, runtime, time::timeout};
 
 use crate::{
     process::{Directory, Hub},
-    reader::Reader,
+    reader::{Reader, with_positions},
     tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, now, reload},
     wire::Answer,
 };
@@ -175,7 +175,7 @@ impl Http2 {
         credential: &str,
         last_id: Option<&str>,
     ) -> Result<Http2Reader, u16> {
-        let uri = format!("http://{}{path}", self.authority);
+        let uri = format!("http://{}{}", self.authority, with_positions(path));
         let (name, value) = bearer(credential);
         let mut request = http::Request::get(uri).header(name, value);
         if let Some(id) = last_id {

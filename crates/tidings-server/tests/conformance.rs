@@ -320,7 +320,10 @@ fn requests_for_streams_are_answered_as_their_cases_say_on_both_ways() {
     let case_of = |name: &str| rows(&cases).find(|case| case["name"] == name).unwrap();
     for (name, pair) in &mut pairs {
         let body = filled(text(case_of(name), "body"));
-        let last = format!("{}\n\n", body.trim_end().lines().last().unwrap());
+        let end = if body.ends_with("\n\n") { "\n\n" } else { "\n" };
+        // The greeting's values differ from one stream to the next; it is whole when its end has come.
+        let last = body.trim_end().lines().last().filter(|line| !line.contains("NODE")).unwrap_or_default();
+        let last = format!("{last}{end}");
         pair.iter_mut().for_each(|told| told.until(&last));
     }
     let bodies = end_and_compare(hub, &mut pairs);

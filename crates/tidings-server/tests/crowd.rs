@@ -37,7 +37,7 @@ impl Crowd {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let readers: Vec<Arc<Progress>> = (0..streams).map(|_| Arc::default()).collect();
-        let path = format!("/api/v1/events/{channel}");
+        let path = format!("/api/v1/events/{channel}?position=id");
         let request = hub.head_of("GET", &path, &[], b"");
         for reader in &readers {
             // One after the other: a queue of connections that overflows costs seconds.

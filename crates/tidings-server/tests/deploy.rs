@@ -24,7 +24,7 @@ fn events_pass_nginx_one_by_one_from_both_hubs() {
     let nginx = Proxy::deployed_nginx([hubs[0].authority(), hubs[1].authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     for reader in &readers {
-        assert_eq!(reader.head.header("content-type"), Some("text/event-stream"));
+        assert_eq!(reader.head.header("content-type"), Some("text/event-stream; charset=utf-8"));
         assert_eq!(reader.head.header("content-encoding"), None);
     }
     for hub in &hubs {

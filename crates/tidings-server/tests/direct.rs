@@ -69,7 +69,7 @@ fn head_that_comes_byte_by_byte_opens_a_stream() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[]);
     let mut wire = Wire::connect(&hub);
-    for byte in hub.head_of("GET", "/api/v1/events/a", &[], b"") {
+    for byte in hub.head_of("GET", "/api/v1/events/a?position=id", &[], b"") {
         wire.send([byte]);
     }
     let mut reader = Reader::over(wire);
@@ -83,7 +83,7 @@ fn request_with_more_behind_it_is_answered_in_order() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[]);
     let mut wire = Wire::connect(&hub);
-    let two = ["/healthz", "/api/v1/events/a"].map(|path| hub.head_of("GET", path, &[], b""));
+    let two = ["/healthz", "/api/v1/events/a?position=id"].map(|path| hub.head_of("GET", path, &[], b""));
     wire.send(two.concat());
     assert_eq!(wire.answer().head.status, 200);
     let mut reader = Reader::over(wire);

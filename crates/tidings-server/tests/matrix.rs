@@ -491,7 +491,7 @@ fn answer(hub: &Hub, route: &Route, path: &str, headers: &[(&str, String)]) -> A
     wire.send(hub.head_of(route.method, path, &headers, route.body.as_bytes()));
     let head = wire.head();
     let mut body = Vec::new();
-    if head.header("content-type") == Some("text/event-stream") {
+    if head.header("content-type") == Some("text/event-stream; charset=utf-8") {
         let is_replay = route.name.starts_with("replay");
         while body.is_empty() || is_replay && !String::from_utf8_lossy(&body).contains(SEED) {
             body.extend(wire.chunk().expect("a stream stays open"));

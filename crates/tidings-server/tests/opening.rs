@@ -7,7 +7,7 @@ use serde_json::json;
 use tidings_protocol::sse::Item;
 
 use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
+use super::reader::{Reader, with_positions};
 use super::ways::WAYS;
 use super::wire::Answer;
 
@@ -48,7 +48,8 @@ impl Held {
     /// Opens a stream over each way, and waits until it has begun without an id.
     fn streams(&self, query: &str, headers: &[(&str, &str)]) -> Vec<Reader> {
         let begun = WAYS.map(|way| {
-            let mut reader = Reader::over(way.ask(&self.hub, &format!("{PATH}{query}"), headers));
+            let mut reader =
+                Reader::over(way.ask(&self.hub, &with_positions(&format!("{PATH}{query}")), headers));
             assert!(matches!(reader.item(), Some(Item::Retry(_))));
             assert!(matches!(reader.item(), Some(Item::Comment(_))));
             reader

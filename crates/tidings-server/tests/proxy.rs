@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::process::{Directory, eventually};
-use super::reader::Reader;
+use super::reader::{Reader, with_positions};
 use super::wire::Wire;
 
 const MANUAL: &str = include_str!("../../../docs/manual/running.md");
@@ -220,7 +220,7 @@ impl Proxy {
 
     #[track_caller]
     pub(crate) fn subscribe(&self, path: &str) -> Reader {
-        Reader::over(self.request("GET", path, ""))
+        Reader::over(self.request("GET", &with_positions(path), ""))
     }
 }
 

@@ -123,6 +123,12 @@ impl Reader {
     }
 }
 
+/// The path of a stream that begins with its id.
+pub(crate) fn with_positions(path: &str) -> String {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    if path.contains("position=") { path.to_owned() } else { format!("{path}{separator}position=id") }
+}
+
 impl Hub {
     /// Opens a stream and waits until it is served.
     #[track_caller]
@@ -130,10 +136,11 @@ impl Hub {
         self.subscribe_with(path, &[])
     }
 
+    /// Asks for positions as ids alone, unless the path says how.
     #[track_caller]
     pub(crate) fn subscribe_with(&self, path: &str, headers: &[(&str, &str)]) -> Reader {
         let mut wire = Wire::connect(self);
-        wire.send(self.head_of("GET", path, headers, b""));
+        wire.send(self.head_of("GET", &with_positions(path), headers, b""));
         Reader::over(wire)
     }
 

@@ -94,7 +94,7 @@ impl Clients {
         let mut wire = Wire::over(TcpStream::connect(("127.0.0.1", self.port)).map_err(|it| it.to_string())?);
         let id = if last_id.is_empty() { String::new() } else { format!("Last-Event-ID: {last_id}\r\n") };
         wire.send(format!(
-            "GET /api/v1/events/a HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nOrigin: {ORIGIN}\r\n{id}\r\n",
+            "GET /api/v1/events/a?position=id HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nOrigin: {ORIGIN}\r\n{id}\r\n",
             self.port
         ));
         let reader = Reader::answered(wire);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
+use super::reader::{Reader, with_positions};
 use super::wire::Wire;
 
 const CHANNEL: &str = "/api/v1/events/a";
@@ -373,7 +373,7 @@ fn never_reading(hub: &Hub) -> Reader {
     let address: std::net::SocketAddr = hub.authority().parse().unwrap();
     socket.connect(&address.into()).unwrap();
     let mut wire = Wire::over(TcpStream::from(socket));
-    wire.send(hub.head_of("GET", CHANNEL, &[], b""));
+    wire.send(hub.head_of("GET", &with_positions(CHANNEL), &[], b""));
     let mut reader = Reader::over(wire);
     reader.position();
     reader

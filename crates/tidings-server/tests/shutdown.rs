@@ -137,7 +137,7 @@ fn stream_that_is_asked_for_during_shutdown_is_answered_with_its_end() {
             wire.send(draining.hub.head_of("GET", path, &[("Origin", "http://page.example")], b""));
             let mut reader = Reader::over(wire);
             let header = reader.head.header("content-type");
-            assert_eq!(header, Some("text/event-stream"));
+            assert_eq!(header, Some("text/event-stream; charset=utf-8"));
             let allowed = reader.head.header("access-control-allow-origin");
             assert_eq!(allowed, Some("http://page.example"), "{:?}", reader.head);
             retries.push(is_told(&mut reader));

@@ -8,6 +8,7 @@ use tidings_protocol::sse::Item;
 
 use super::process::{Directory, Hub, eventually};
 use super::reader::Reader;
+use super::ways::{Told, WAYS};
 use super::wire::Wire;
 
 const FIREFOX: &[(&str, &str)] = &[
@@ -18,7 +19,7 @@ const FIREFOX: &[(&str, &str)] = &[
 ];
 
 /// The first chunk of a stream, as text, with the values that differ from one to the next taken out.
-fn first_block(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> String {
+fn beginning(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> String {
     let mut wire = Wire::connect(hub);
     wire.send(hub.head_of("GET", path, headers, b""));
     assert_eq!(wire.head().status, 200);
@@ -43,7 +44,7 @@ fn head_of_a_stream_is_what_the_contract_names() {
     let hub = Hub::in_memory(&directory, &[]);
     for path in ["/api/v1/events/a", "/api/v1/events?channel=a", "/api/v1/events/a.*", "/api/v1/events/**"] {
         let head = hub.subscribe(path).head;
-        assert_eq!(head.header("content-type"), Some("text/event-stream"));
+        assert_eq!(head.header("content-type"), Some("text/event-stream; charset=utf-8"));
         assert_eq!(head.header("cache-control"), Some("no-cache, no-transform"));
         assert_eq!(head.header("x-accel-buffering"), Some("no"));
         assert_eq!(head.header("transfer-encoding"), Some("chunked"));
@@ -57,10 +58,11 @@ fn head_of_a_stream_is_what_the_contract_names() {
 }
 
 #[test]
-fn first_block_is_one_chunk_in_the_form_that_the_client_keeps() {
+fn beginning_is_one_chunk_in_the_form_that_the_client_keeps() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[]);
-    let (as_block, as_event) = (
+    let (without, as_id, as_event) = (
+        "retry: N\n: tidings\n",
         "retry: N\n: tidings\nid: ID\n\n",
         "retry: N\n: tidings\nevent: tidings.position\ndata:\nid: ID\n\n",
     );
@@ -69,17 +71,25 @@ fn first_block_is_one_chunk_in_the_form_that_the_client_keeps() {
     let mode = ("Sec-Fetch-Mode", "cors");
     let browser = FIREFOX[3];
     let path = "/api/v1/events/a";
-    assert_eq!(first_block(&hub, path, &[]), as_block);
-    assert_eq!(first_block(&hub, path, &[stream]), as_block);
-    assert_eq!(first_block(&hub, path, FIREFOX), as_event);
-    assert_eq!(first_block(&hub, path, &[stream, pragma, mode]), as_event);
-    assert_eq!(first_block(&hub, path, &[stream, pragma]), as_block, "no browser");
-    assert_eq!(first_block(&hub, path, &[stream, mode, browser]), as_block, "a page's own fetch");
-    assert_eq!(first_block(&hub, path, &[("Accept", "*/*"), pragma, browser]), as_block);
-    assert_eq!(first_block(&hub, path, &[stream, pragma, ("User-Agent", "python-requests")]), as_block);
-    assert_eq!(first_block(&hub, "/api/v1/events/a?position=event", &[]), as_event);
-    assert_eq!(first_block(&hub, "/api/v1/events/a?position=id", FIREFOX), as_block);
-    assert_eq!(first_block(&hub, "/api/v1/events/a?position=none", FIREFOX), "retry: N\n: tidings\n\n");
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (&[], without),
+        (&[stream], without),
+        (FIREFOX, as_event),
+        (&[stream, pragma, browser], as_event),
+        (&[stream, pragma, mode], without),
+        (&[stream, pragma], without),
+        (&[stream, mode, browser], without),
+        (&[("Accept", "*/*"), pragma, browser], without),
+        (&[("Accept", "text/event-stream, */*"), pragma, browser], without),
+        (&[stream, ("Pragma", "no-store"), browser], without),
+        (&[stream, pragma, mode, ("User-Agent", "node")], without),
+    ];
+    for (headers, wanted) in cases {
+        assert_eq!(beginning(&hub, path, headers), *wanted, "{headers:?}");
+    }
+    assert_eq!(beginning(&hub, "/api/v1/events/a?position=event", &[]), as_event);
+    assert_eq!(beginning(&hub, "/api/v1/events/a?position=id", FIREFOX), as_id);
+    assert_eq!(beginning(&hub, "/api/v1/events/a?position=none", FIREFOX), without);
     hub.get("/api/v1/events/a?position=both").refuses(400, "bad_query");
 }
 
@@ -88,12 +98,20 @@ fn hello_names_the_connection_its_channels_and_its_position_first() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[]);
     hub.publish("a", "before");
+    let mut nodes = Vec::new();
     for suffix in ["", "&position=event"] {
         let mut reader = hub.subscribe(&format!("/api/v1/events?channel=a&channel=b.*&hello=true{suffix}"));
         let (event, open) = reader.notice("tidings.open");
         let connection = reader.head.header("tidings-connection").unwrap();
-        let expected =
-            json!({"connectionId": connection, "channels": ["a", "b.*"], "position": event.last_event_id});
+        let now = open["now"].as_str().unwrap();
+        assert!(now.len() == 24 && now.ends_with('Z'), "{now}");
+        let node = open["node"].as_str().unwrap();
+        assert!(node.len() == 16 && nodes.iter().all(|other: &String| other == node), "{node} of {nodes:?}");
+        nodes.push(node.to_owned());
+        let expected = json!({
+            "connectionId": connection, "channels": ["a", "b.*"], "position": event.last_event_id, "now": now,
+            "keepAlive": 15, "node": node,
+        });
         assert_eq!(open, expected);
         assert!(event.last_event_id.parse::<tidings_protocol::EventId>().is_ok(), "{event:?}");
     }
@@ -128,7 +146,7 @@ fn quiet_stream_is_kept_alive_and_its_position_renewed() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "200ms")]);
     let mut reader = hub.subscribe("/api/v1/events/quiet");
-    let mut browser = hub.subscribe_with("/api/v1/events/quiet", FIREFOX);
+    let mut browser = hub.subscribe_with("/api/v1/events/quiet?position=event", FIREFOX);
     reader.position();
     let newest = hub.publish("busy", "1");
     for reader in [&mut reader, &mut browser] {
@@ -158,6 +176,23 @@ fn stream_that_hears_only_unstored_events_gets_its_position_all_the_same() {
 }
 
 #[test]
+fn quiet_stream_without_positions_is_sent_comments_and_no_blank_line() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "100ms")]);
+    for way in WAYS {
+        let mut told = Told::by(way.ask(&hub, "/api/v1/events/quiet", &[]));
+        hub.publish("busy", "1");
+        let silence = "retry: N\n: tidings\n: keep-alive\n: keep-alive\n: keep-alive\n";
+        told.until(": keep-alive\n: keep-alive\n: keep-alive\n");
+        let id = hub.publish("quiet", "now");
+        told.until(&format!("id: {id}\n\n: keep-alive\n"));
+        let body = told.body();
+        assert!(body.starts_with(silence), "{body}");
+        assert_eq!(body.matches("\n\n").count(), 1, "{body}");
+    }
+}
+
+#[test]
 fn disabled_streams_answer_204() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
@@ -182,7 +217,7 @@ fn http_1_0_client_gets_the_stream_unchunked_until_the_connection_closes() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
     let mut wire = Wire::connect(&hub);
-    wire.send(format!("GET /api/v1/events/a HTTP/1.0\r\nHost: {}\r\n\r\n", hub.authority()));
+    wire.send(format!("GET /api/v1/events/a?position=id HTTP/1.0\r\nHost: {}\r\n\r\n", hub.authority()));
     let mut reader = Reader::over(wire);
     assert_eq!(reader.head.header("transfer-encoding"), None);
     assert_eq!(reader.head.header("content-length"), None);
@@ -200,7 +235,7 @@ fn head_request_gets_the_head_alone_and_opens_nothing() {
     let mut wire = Wire::connect(&hub);
     wire.send(hub.head_of("HEAD", "/api/v1/events/a", &[("Connection", "close")], b""));
     let head = wire.head();
-    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream; charset=utf-8")));
     assert_eq!(wire.rest(), b"");
     assert_eq!(hub.connections("a"), 0);
 }
@@ -295,7 +330,7 @@ mod http2 {
                     (200.try_into().unwrap(), http::Version::HTTP_2)
                 );
                 let headers = response.headers();
-                assert_eq!(headers["content-type"], "text/event-stream");
+                assert_eq!(headers["content-type"], "text/event-stream; charset=utf-8");
                 assert_eq!(headers["cache-control"], "no-cache, no-transform");
                 assert_eq!(headers["x-accel-buffering"], "no");
                 assert!(headers.contains_key("tidings-connection"));
@@ -304,7 +339,7 @@ mod http2 {
                 }
                 let mut body = response.into_body();
                 let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-                assert!(first.starts_with(b"retry: ") && first.ends_with(b"\n\n"), "{first:?}");
+                assert!(first.starts_with(b"retry: ") && first.ends_with(b"\n: tidings\n"), "{first:?}");
                 streams.push(body);
             }
             let id = hub.publish("a", "one");

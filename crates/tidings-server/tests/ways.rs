@@ -64,7 +64,7 @@ impl Told {
 
     pub(crate) fn is_stream(&self) -> bool {
         self.head.lines().next().is_some_and(|line| line.ends_with(" 200 OK"))
-            && self.has("content-type: text/event-stream")
+            && self.has("content-type: text/event-stream; charset=utf-8")
     }
 
     pub(crate) fn has(&self, line: &str) -> bool {
@@ -90,13 +90,24 @@ impl Told {
     /// What was read of the body.
     pub(crate) fn body(&self) -> String {
         let text = std::str::from_utf8(&self.body).expect("a body is UTF-8");
+        let mut is_end = false;
         let lines = text.split('\n').map(|line| {
             let mut line = line.to_owned();
+            // Nothing wakes a stream for events of others: how far it has looked when it ends is by chance.
+            is_end |= line == "event: tidings.end";
+            if is_end && line.starts_with("id: ") {
+                "id: END".clone_into(&mut line);
+            }
             if line.starts_with("retry: ") {
                 "retry: N".clone_into(&mut line);
             }
-            if let Some(at) = line.find("\"connectionId\":\"") {
-                line.replace_range(at + 16..at + 48, "ID");
+            for (member, length, name) in
+                [("connectionId", 32, "ID"), ("now", 24, "NOW"), ("node", 16, "NODE")]
+            {
+                if let Some(at) = line.find(&format!("\"{member}\":\"")) {
+                    let start = at + member.len() + 4;
+                    line.replace_range(start..start + length, name);
+                }
             }
             line
         });

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tidings_protocol::{
     Epoch, EventId, Priority, Skip, Subscription, Tag,
-    body::{EndNotice, EndReason, GapNotice, GapReason},
+    body::{EndNotice, EndReason, GapNotice, GapReason, OpenNotice},
 };
 
 pub use self::seat::ConnectionId;
@@ -37,15 +37,15 @@ use crate::{
 /// Frames that leave in one write, in bytes; a larger frame goes alone. All that a connection ever holds.
 pub(crate) const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// How positions are written, so that the client at hand keeps them.
+/// How a stream tells its position where no event carries it: at its beginning, and in keep-alives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PositionStyle {
-    /// A block with an `id` and no data: every conforming client keeps it.
-    #[default]
-    Block,
-    /// A named event with empty data: what all browsers keep.
+    /// A named event with empty data. Every browser's `EventSource` keeps its id.
     Event,
-    /// None at all.
+    /// A block with an `id` and no data. A conforming client keeps the id; Firefox and WebKit do not.
+    Id,
+    /// No position. Several client libraries hand their application an empty message for one.
+    #[default]
     None,
 }
 
@@ -54,7 +54,7 @@ pub enum PositionStyle {
 pub struct StreamOptions {
     /// Where it begins. Default: with what is published from now on.
     pub start: Start,
-    /// How positions are written. Default: as blocks.
+    /// How positions are written. Default: not at all.
     pub positions: PositionStyle,
     /// Whether `tidings.open` comes first. Default: no.
     pub hello: bool,
@@ -70,12 +70,34 @@ impl Default for StreamOptions {
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
     pub(crate) times: Times,
+    /// There if `tidings.open` is to come first.
+    pub(crate) greeting: Option<Greeting>,
+}
+
+/// What `tidings.open` says of the node and of the client's credential.
+pub(crate) struct Greeting {
+    /// ISO 8601.
+    pub(crate) now: String,
+    /// Seconds.
+    pub(crate) keep_alive: serde_json::Number,
+    pub(crate) node: String,
+    /// ISO 8601; none where the credential has no end.
+    pub(crate) expires_at: Option<String>,
+}
+
+/// What a caught-up stream is to be sent because of the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// Nothing was sent for as long as `stream.keep_alive` says.
+    pub(crate) comment: bool,
+    /// No id was sent for so long.
+    pub(crate) position: bool,
 }
 
 /// The times that a stream keeps to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
-    /// Silence, and age of the last id, at which something is sent; jittered already.
+    /// Silence at which a comment is sent, and age of the last id at which the position is; jittered already.
     pub(crate) keep_alive: Duration,
     pub(crate) max_age: Option<Duration>,
     /// Until the client's credentials end.
@@ -127,7 +149,6 @@ pub(crate) struct Connection {
     /// It has not yet been at the head.
     is_replaying: bool,
     gap: Option<Gap>,
-    hello: bool,
     /// What it counts for among all connections, until it is gone.
     _slot: ConnectionSlot,
 }
@@ -170,7 +191,6 @@ impl Connection {
             waits: None,
             is_replaying: true,
             gap: None,
-            hello: options.hello,
             _slot: slot,
         };
         connection.begin(options.start.clone(), None);
@@ -213,10 +233,8 @@ impl Connection {
         let position = self.position();
         let frame = match self.gap.take() {
             Some(gap) => frames::gap(&notice(gap, &position), &position),
-            None if self.positions == PositionStyle::None => {
-                return Turn::Send { frames: Vec::new(), has_id: false };
-            }
-            None => frames::keep_alive(Some(&position), self.positions == PositionStyle::Event),
+            None if !self.has_positions() => return Turn::Send { frames: Vec::new(), has_id: false },
+            None => frames::keep_alive(false, Some(&position), self.positions),
         };
         Turn::Send { frames: vec![Bytes::from(frame)], has_id: true }
     }
@@ -236,16 +254,27 @@ impl Connection {
         id
     }
 
-    /// The first bytes: they leave at once, so that the client knows that it is connected.
-    pub(crate) fn opening(&mut self, retry: Duration) -> Bytes {
+    /// Whether the stream tells its position where no event carries it.
+    pub(crate) fn has_positions(&self) -> bool {
+        self.positions != PositionStyle::None
+    }
+
+    /// The first bytes: they leave at once, so that the client knows that it is connected. With a greeting they begin with
+    /// `tidings.open`.
+    pub(crate) fn opening(&mut self, retry: Duration, greeting: Option<Greeting>) -> Bytes {
         let gap = self.gap.take();
         let position = self.position();
-        let first = frames::Opening {
-            retry,
-            position: (gap.is_none() && self.waits.is_none()).then_some(&position),
-            style: self.positions,
-            hello: self.hello.then(|| (self.seat.id(), as_asked(&self.subscriptions))),
-        };
+        let position_known = (gap.is_none() && self.waits.is_none()).then_some(&position);
+        let hello = greeting.map(|Greeting { now, keep_alive, node, expires_at }| OpenNotice {
+            connection_id: self.seat.id().to_string(),
+            channels: as_asked(&self.subscriptions),
+            position: position_known.map(EventId::to_string),
+            now,
+            keep_alive,
+            node,
+            expires_at,
+        });
+        let first = frames::Opening { retry, position: position_known, style: self.positions, hello };
         let mut out = frames::opening(&first);
         if let Some(gap) = gap {
             out.extend_from_slice(&frames::gap(&notice(gap, &position), &position));
@@ -440,11 +469,11 @@ impl Connection {
         Bytes::from(frames::gap(&notice(gap, &position), &position))
     }
 
-    /// A sign of life that renews the position.
-    pub(crate) fn keep_alive(&self) -> Bytes {
-        let position =
-            (self.positions != PositionStyle::None && self.waits.is_none()).then(|| self.position());
-        Bytes::from(frames::keep_alive(position.as_ref(), self.positions == PositionStyle::Event))
+    /// The comment of a silent stream, the position of one whose last id is old, or both. Never empty.
+    pub(crate) fn keep_alive(&self, due: Due) -> Bytes {
+        let has_position = due.position && self.has_positions() && self.waits.is_none();
+        let position = has_position.then(|| self.position());
+        Bytes::from(frames::keep_alive(due.comment, position.as_ref(), self.positions))
     }
 
     /// The last frame. `retry` says when to come back, where that is not the stream's own value.

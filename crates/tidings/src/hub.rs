@@ -23,7 +23,7 @@ use crate::{
     auth::{Caller, Gate, PublishPermit, SubscribePermit},
     broker::{self, Published},
     config::{Settings, TlsSettings},
-    connection::{ConnectionId, Ending, Opened, PositionStyle, Seat, Start, StreamOptions, Times},
+    connection::{ConnectionId, Ending, Greeting, Opened, PositionStyle, Seat, Start, StreamOptions, Times},
     error::{Code, Error},
     limits::{self, Claimant, Place, TrustedProxies},
     log::{Log, history::Wanted, open::Opening, store::disk::OpenError},
@@ -59,6 +59,8 @@ pub(crate) struct WeakHub(Weak<Parts>);
 /// What a hub is made of; `node` builds it and ends it.
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
+    /// Names the running node to clients; drawn at its start.
+    pub(crate) node_name: String,
     pub(crate) gate: Gate,
     pub(crate) log: Arc<Log>,
     pub(crate) seats: Arc<Seats>,
@@ -309,7 +311,19 @@ impl Hub {
             retry: RETRY + RETRY.mul_f64(random.random_range(0.0..1.0)),
         };
         node.metrics.stream_opened();
-        Ok(Opened { connection, times })
+        Ok(Opened { connection, times, greeting: options.hello.then(|| self.greeting(caller)) })
+    }
+
+    fn greeting(&self, caller: &Caller) -> Greeting {
+        let node = &self.0;
+        let seconds = node.settings.stream.keep_alive.as_secs_f64();
+        let fraction = || serde_json::Number::from_f64(seconds).expect("a duration is finite");
+        Greeting {
+            now: iso_8601(node.log.own_now()),
+            keep_alive: if seconds.fract() == 0.0 { (seconds as u64).into() } else { fraction() },
+            node: node.node_name.clone(),
+            expires_at: node.gate.expires_at(caller).map(iso_8601),
+        }
     }
 
     /// Reads stored events of one channel, which the permit is for.

@@ -136,6 +136,7 @@ impl HubBuilder {
         }
         let clock = log.clone();
         let hub = Hub::new(Parts {
+            node_name: format!("{:016x}", rand::random::<u64>()),
             publisher: Publisher::new(order.broker, metrics.clone(), &settings, move || clock.now()),
             slots: limits::Connections::new(&settings.limits),
             trusted_proxies,

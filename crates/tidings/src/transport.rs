@@ -3,6 +3,7 @@
 pub(crate) mod direct;
 pub(crate) mod head;
 pub(crate) mod hyper;
+mod keep_alive;
 pub(crate) mod local;
 pub(crate) mod socket;
 pub(crate) mod strict;

@@ -33,7 +33,7 @@ use tokio_rustls::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const STREAM: &str = "/api/v1/events/a";
+const STREAM: &str = "/api/v1/events/a?position=id";
 
 fn file(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tidings-server/tests/tls")).join(name)
@@ -115,9 +115,14 @@ struct Plain {
 
 impl Plain {
     async fn wait_for(&mut self, text: &str) {
+        let has_come = timeout(PATIENCE, self.read_to(text)).await;
+        assert!(has_come.is_ok(), "{text:?} never came: {}", self.text);
+    }
+
+    async fn read_to(&mut self, text: &str) {
         while !self.text.contains(text) {
             let mut buffer = [0; 4096];
-            let bytes = timeout(PATIENCE, self.connection.read(&mut buffer)).await.unwrap().unwrap();
+            let bytes = self.connection.read(&mut buffer).await.unwrap();
             assert!(bytes > 0, "it ended without {text:?}: {}", self.text);
             self.text.push_str(std::str::from_utf8(&buffer[..bytes]).unwrap());
         }

@@ -45,8 +45,22 @@ fn reasons_are_the_same_words_in_json_and_in_text() {
 
 #[test]
 fn open_and_history_are_in_camel_case() {
-    let open = OpenNotice { connection_id: "c".into(), channels: vec!["a".into()], position: None };
-    assert_eq!(to_value(open).unwrap(), json!({"connectionId": "c", "channels": ["a"], "position": null}));
+    let open = OpenNotice {
+        connection_id: "c".into(),
+        channels: vec!["a".into()],
+        position: None,
+        now: "2026-01-02T03:04:05Z".into(),
+        keep_alive: 15.into(),
+        node: "n".into(),
+        expires_at: None,
+    };
+    let mut wanted = json!({"connectionId": "c", "channels": ["a"], "position": null});
+    wanted["now"] = "2026-01-02T03:04:05Z".into();
+    (wanted["keepAlive"], wanted["node"]) = (15.into(), "n".into());
+    assert_eq!(to_value(&open).unwrap(), wanted);
+    wanted["expiresAt"] = "2026-01-02T04:04:05Z".into();
+    let ending = OpenNotice { expires_at: Some("2026-01-02T04:04:05Z".into()), ..open };
+    assert_eq!(to_value(ending).unwrap(), wanted);
     let event = HistoryEvent {
         id: "i".into(),
         offset: 1,

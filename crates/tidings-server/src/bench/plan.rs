@@ -103,13 +103,10 @@ fn requests(args: &Args) -> Result<Requests, String> {
         }
         _ => {
             let base = args.hub.url.trim_end_matches('/');
-            let route = Endpoint::new("--url", &format!("{base}/api/v1/events/{{channel}}"))?;
-            let publish = if args.batch > 1 {
-                Endpoint::new("--url", &format!("{base}/api/v1/publish"))?
-            } else {
-                route.clone()
-            };
-            Requests::new(args, route, publish, token)
+            let channel = format!("{base}/api/v1/events/{{channel}}");
+            let subscribe = Endpoint::new("--url", &format!("{channel}?position=id"))?;
+            let publish = if args.batch > 1 { format!("{base}/api/v1/publish") } else { channel };
+            Requests::new(args, subscribe, Endpoint::new("--url", &publish)?, token)
         }
     }
 }

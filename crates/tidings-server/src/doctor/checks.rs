@@ -95,9 +95,9 @@ impl<'a> Examination<'a> {
         true
     }
 
-    /// Opens a stream and looks at its head.
+    /// Opens a stream that begins with an id, and looks at its head.
     async fn open(&mut self) -> Option<Exchange> {
-        let path = format!("/api/v1/events/{}", self.channel);
+        let path = format!("/api/v1/events/{}?position=id", self.channel);
         let began = Instant::now();
         // As a browser asks, so that a proxy which compresses does so here, too.
         let exchange = match self.get(&path, &[("accept-encoding", "gzip, deflate, br")]).await {
@@ -163,7 +163,7 @@ impl<'a> Examination<'a> {
         }
     }
 
-    /// The hub sends a first block at once; it must not wait in a buffer.
+    /// The hub sends first bytes at once; they must not wait in a buffer.
     async fn first_bytes(&mut self, listener: &mut Listener) {
         let began = Instant::now();
         match listener.next(began + self.patience.first_bytes).await.map(|heard| heard.what) {

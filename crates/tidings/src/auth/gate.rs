@@ -410,6 +410,11 @@ impl Gate {
         caller.expires_at().map(|at| until(at + leeway.as_secs_f64(), (self.clock)()))
     }
 
+    /// When the caller's credentials end, in milliseconds since 1970; none where they have no end.
+    pub(crate) fn expires_at(&self, caller: &Caller) -> Option<u64> {
+        caller.expires_at().map(|seconds| (seconds * 1000.0) as u64)
+    }
+
     /// Fails unless the caller's rights cover all of them; denied access names the first that they do not cover.
     fn check_subscribe(&self, caller: &Caller, subscriptions: &[Subscription]) -> Result<(), Error> {
         let foreign = Cell::new(0);

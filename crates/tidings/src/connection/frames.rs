@@ -1,4 +1,7 @@
-//! The frames that the hub writes of its own: the first block, positions, gaps and ends.
+//! The frames that the hub writes of its own: the beginning, positions, gaps and ends.
+//!
+//! A blank line ends an event and nothing else, since client libraries hand their application an empty message at any
+//! other. `retry:` and comments therefore stand alone: the HTML Standard (9.2.6) takes them line by line.
 
 use std::time::Duration;
 
@@ -8,49 +11,55 @@ use tidings_protocol::{
     sse,
 };
 
-use super::{PositionStyle, seat::ConnectionId};
+use super::PositionStyle;
 
-/// What the first block says.
+/// How a stream begins.
 pub(super) struct Opening<'a> {
     pub(super) retry: Duration,
     /// None where a gap comes first: the gap brings it.
     pub(super) position: Option<&'a EventId>,
     pub(super) style: PositionStyle,
-    pub(super) hello: Option<(ConnectionId, Vec<String>)>,
+    pub(super) hello: Option<OpenNotice>,
 }
 
 pub(super) fn opening(opening: &Opening<'_>) -> Vec<u8> {
+    let Opening { retry, position, style, hello } = opening;
     let mut out = Vec::with_capacity(256);
-    sse::write_retry(&mut out, opening.retry);
+    sse::write_retry(&mut out, *retry);
     sse::write_comment(&mut out, "tidings");
-    if let Some((connection_id, channels)) = &opening.hello {
-        let notice = OpenNotice {
-            connection_id: connection_id.to_string(),
-            channels: channels.clone(),
-            position: opening.position.map(EventId::to_string),
-        };
-        write_json_event(&mut out, "tidings.open", &notice);
-    } else if opening.style == PositionStyle::Event && opening.position.is_some() {
-        sse::write_event_lines(&mut out, Some("tidings.position"), "");
+    if let Some(notice) = hello {
+        write_json_event(&mut out, "tidings.open", notice);
+        if let Some(position) = position.filter(|_| *style != PositionStyle::None) {
+            sse::write_id_line(&mut out, position);
+        }
+        sse::write_end(&mut out);
+    } else if let Some(position) = position {
+        write_position(&mut out, position, *style);
     }
-    if let Some(position) = opening.position.filter(|_| opening.style != PositionStyle::None) {
-        sse::write_id_line(&mut out, position);
-    }
-    sse::write_end(&mut out);
     out
 }
 
-pub(super) fn keep_alive(position: Option<&EventId>, as_event: bool) -> Vec<u8> {
+/// A comment for a stream that was silent, and the position where there is one. Without a position a comment comes in any
+/// case, since an empty chunk would end the body.
+pub(super) fn keep_alive(is_silent: bool, position: Option<&EventId>, style: PositionStyle) -> Vec<u8> {
     let mut out = Vec::with_capacity(96);
-    sse::write_comment(&mut out, "keep-alive");
-    if let Some(position) = position {
-        if as_event {
-            sse::write_event_lines(&mut out, Some("tidings.position"), "");
-        }
-        sse::write_id_line(&mut out, position);
+    if is_silent || position.is_none() {
+        sse::write_comment(&mut out, "keep-alive");
     }
-    sse::write_end(&mut out);
+    if let Some(position) = position {
+        write_position(&mut out, position, style);
+    }
     out
+}
+
+fn write_position(out: &mut Vec<u8>, position: &EventId, style: PositionStyle) {
+    match style {
+        PositionStyle::None => return,
+        PositionStyle::Event => sse::write_event_lines(out, Some("tidings.position"), ""),
+        PositionStyle::Id => {}
+    }
+    sse::write_id_line(out, position);
+    sse::write_end(out);
 }
 
 pub(super) fn gap(notice: &GapNotice, position: &EventId) -> Vec<u8> {

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 const NO_TRANSFORM: HeaderValue = HeaderValue::from_static("no-cache, no-transform");
 const TEST_EVENT: &str = "data: {\"type\":\"test\",\"message\":\"SSE endpoint working\"}\n\n";
 
@@ -190,19 +190,20 @@ fn flag(query: &Query, name: &str) -> Result<bool, Error> {
     }
 }
 
-/// How positions go to this client: a browser's own `EventSource` keeps an id only from an event.
+/// How positions go to this client. Without a wish only a browser's own `EventSource` gets any: a program that parses each
+/// message must not meet an empty one.
 fn positions(query: &Query, headers: &HeaderMap) -> Result<PositionStyle, Error> {
     match query.one("position")? {
         Some(text) => position(text),
         None if is_event_source(headers) => Ok(PositionStyle::Event),
-        None => Ok(PositionStyle::Block),
+        None => Ok(PositionStyle::None),
     }
 }
 
 fn position(text: &str) -> Result<PositionStyle, Error> {
     match text {
         "event" => Ok(PositionStyle::Event),
-        "id" => Ok(PositionStyle::Block),
+        "id" => Ok(PositionStyle::Id),
         "none" => Ok(PositionStyle::None),
         other => {
             Err(Error::new(Code::BadQuery, format!("position {other:?} is none of `event`, `id` and `none`")))
@@ -210,10 +211,14 @@ fn position(text: &str) -> Result<PositionStyle, Error> {
     }
 }
 
-/// A page's plain `fetch` sends no `Pragma`, other programs no `Sec-Fetch-Mode`.
+/// Chromium, Firefox and WebKit open an `EventSource` with these three headers.
 fn is_event_source(headers: &HeaderMap) -> bool {
-    let is = |name: header::HeaderName, value: &str| headers.get(name).is_some_and(|it| it == value);
-    let is_browser = headers.contains_key("sec-fetch-mode")
-        || headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/5.0"));
-    is(header::ACCEPT, "text/event-stream") && is(header::PRAGMA, "no-cache") && is_browser
+    let is = |name: header::HeaderName, wanted: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().is_some_and(|value| value == wanted) && values.next().is_none()
+    };
+    let agent = headers.get(header::USER_AGENT);
+    is(header::ACCEPT, "text/event-stream")
+        && is(header::PRAGMA, "no-cache")
+        && agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/5.0"))
 }

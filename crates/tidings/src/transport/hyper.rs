@@ -18,9 +18,9 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::socket::Pressure;
+use super::{keep_alive::KeepAlive, socket::Pressure};
 use crate::{
-    connection::{Connection, ConnectionId, Ending, Opened, Seat, Times, Turn},
+    connection::{Connection, ConnectionId, Ending, Greeting, Opened, Seat, Times, Turn},
     log::page::{Page, Step},
     metrics::Metrics,
 };
@@ -50,13 +50,13 @@ pub struct EventBody {
     /// Entries that were read for a page that was given up.
     spare: Vec<Step>,
     timer: Pin<Box<Sleep>>,
-    last_id: Instant,
+    keep_alive: KeepAlive<Instant>,
     /// When it ends by itself, and why.
     ends_at: Option<(Instant, EndReason)>,
 }
 
 enum State {
-    Opening,
+    Opening(Option<Box<Greeting>>),
     Open,
     /// Of a page that was asked for after so many refusals.
     Reading(JoinHandle<Page>, u64),
@@ -65,7 +65,7 @@ enum State {
 
 impl EventBody {
     pub(crate) fn new(
-        Opened { connection, times }: Opened,
+        Opened { connection, times, greeting }: Opened,
         metrics: Arc<Metrics>,
         pressure: Option<Arc<Pressure>>,
     ) -> Self {
@@ -73,7 +73,8 @@ impl EventBody {
         // On HTTP/2 the task that sends this stream is watched from outside.
         let _ = SENT_BY.try_with(|sent| sent.set(connection.seat().clone()));
         let ends_at = times.ends_in().map(|(left, reason)| (now + left, reason));
-        let keep_alive_at = now + times.keep_alive;
+        let keep_alive = KeepAlive::new(times.keep_alive, connection.has_positions(), now);
+        let keep_alive_at = keep_alive.due();
         Self {
             connection,
             metrics,
@@ -82,10 +83,10 @@ impl EventBody {
             times,
             has_stalled: false,
             must_flush: false,
-            state: State::Opening,
+            state: State::Opening(greeting.map(Box::new)),
             spare: Vec::new(),
             timer: Box::pin(sleep_until(ends_at.map_or(keep_alive_at, |(at, _)| at.min(keep_alive_at)))),
-            last_id: now,
+            keep_alive,
             ends_at,
         }
     }
@@ -110,9 +111,10 @@ impl EventBody {
         for _ in 0..TURNS_MAX {
             match &mut self.state {
                 State::Ended => return Poll::Ready(None),
-                State::Opening => {
+                State::Opening(greeting) => {
+                    let greeting = greeting.take().map(|greeting| *greeting);
                     self.state = State::Open;
-                    let opening = self.connection.opening(self.times.retry);
+                    let opening = self.connection.opening(self.times.retry, greeting);
                     return Poll::Ready(Some(self.sent(opening, true)));
                 }
                 State::Reading(reading, refusals) => {
@@ -212,7 +214,7 @@ impl EventBody {
     }
 
     fn due(&self) -> Instant {
-        let due = self.last_id + self.times.keep_alive;
+        let due = self.keep_alive.due();
         self.ends_at.map_or(due, |(at, _)| due.min(at))
     }
 
@@ -227,11 +229,11 @@ impl EventBody {
         }
     }
 
-    /// Whoever has had no id for that long gets one, and with it a sign of life: what is silent has sent none either.
     fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
         ready!(self.poll_timer(context));
-        let keep_alive = self.connection.keep_alive();
-        let sent = self.sent(keep_alive, true);
+        let Some(due) = self.keep_alive.take_due(Instant::now()) else { return Poll::Pending };
+        let bytes = self.connection.keep_alive(due);
+        let sent = self.sent(bytes, due.position);
         let due = self.due();
         self.timer.as_mut().reset(due);
         // The timer must be armed for the next one.
@@ -240,9 +242,7 @@ impl EventBody {
     }
 
     fn sent(&mut self, bytes: Bytes, with_id: bool) -> Bytes {
-        if with_id {
-            self.last_id = Instant::now();
-        }
+        self.keep_alive.sent(Instant::now(), with_id);
         self.must_flush = self.is_pressed();
         self.connection.seat().expect_look();
         bytes

@@ -69,9 +69,9 @@ fn sent(connection: &mut Connection) -> String {
 }
 
 fn opened(log: &Arc<Log>, channels: &[&str], start: Start) -> (Connection, String) {
-    let options = StreamOptions { start, ..StreamOptions::default() };
+    let options = StreamOptions { start, positions: PositionStyle::Id, hello: false };
     let mut connection = connect(log, subscriptions(channels), &options);
-    let opening = connection.opening(Duration::from_secs(1)).to_vec();
+    let opening = connection.opening(Duration::from_secs(1), None).to_vec();
     (connection, String::from_utf8(opening).unwrap())
 }
 
@@ -85,15 +85,17 @@ fn gap(channels: &str, reason: &str, requested: &str, resumed: &str) -> String {
 fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
     let log = blind();
     let (mut connection, opening) = opened(&log, &["a"], Start::Now);
-    assert_eq!(opening, "retry: 1000\n: tidings\n\n");
+    assert_eq!(opening, "retry: 1000\n: tidings\n");
     assert_eq!(sent(&mut connection), "");
-    assert_eq!(connection.keep_alive(), ": keep-alive\n\n");
+    for comment in [false, true] {
+        assert_eq!(connection.keep_alive(Due { comment, position: true }), ": keep-alive\n");
+    }
     let question = log.begin_question();
     log.adopt(vec![row(FIRST, 0, Lost::None)]);
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     assert_eq!(sent(&mut connection), "");
     log.answer(question);
-    assert_eq!(sent(&mut connection), format!(": keep-alive\nid: {}\n\n", id(FIRST, 2)));
+    assert_eq!(sent(&mut connection), format!("id: {}\n\n", id(FIRST, 2)));
     place(&log, FIRST, &[(3, "a")]);
     assert_eq!(sent(&mut connection), format!("data: 3@11\nid: {}\n\n", id(FIRST, 3)));
 }
@@ -108,7 +110,7 @@ fn a_stream_that_waits_is_fed_nothing() {
     let newer = log.newer(0, 0, 9).entries.unwrap();
     assert!(!connection.take_new(&newer[0], log.now()));
     log.answer(question);
-    assert_eq!(sent(&mut connection), format!(": keep-alive\nid: {}\n\n", id(FIRST, 1)));
+    assert_eq!(sent(&mut connection), format!("id: {}\n\n", id(FIRST, 1)));
 }
 
 #[test]
@@ -116,13 +118,13 @@ fn an_id_that_a_lagging_node_does_not_know_yet_is_no_gap() {
     let log = replica();
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     let (mut connection, opening) = opened(&log, &["a"], Start::After(id(FIRST, 4)));
-    assert_eq!((opening.as_str(), sent(&mut connection).as_str()), ("retry: 1000\n: tidings\n\n", ""));
+    assert_eq!((opening.as_str(), sent(&mut connection).as_str()), ("retry: 1000\n: tidings\n", ""));
     assert!(log.has_question());
     let question = log.begin_question();
     place(&log, FIRST, &[(3, "a"), (4, "a"), (5, "a")]);
     log.answer(question);
     let (four, five) = (id(FIRST, 4), id(FIRST, 5));
-    let expected = format!(": keep-alive\nid: {four}\n\ndata: 5@11\nid: {five}\n\n");
+    let expected = format!("id: {four}\n\ndata: 5@11\nid: {five}\n\n");
     assert_eq!(sent(&mut connection), expected);
 }
 
@@ -313,9 +315,9 @@ impl Stage {
         let id = it.parser.last_event_id().to_owned();
         let start = if id.is_empty() { Start::WholeHistory } else { Start::After(id) };
         let (connection, opening) = {
-            let options = StreamOptions { start, ..StreamOptions::default() };
+            let options = StreamOptions { start, positions: PositionStyle::Id, hello: false };
             let mut connection = connect(&self.log, it.asked.clone(), &options);
-            let opening = connection.opening(Duration::from_secs(1));
+            let opening = connection.opening(Duration::from_secs(1), None);
             (connection, opening)
         };
         it.parser = Parser::new().with_last_event_id(it.parser.last_event_id());

@@ -8,87 +8,96 @@ fn text(bytes: &Bytes) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-fn first_block(options: &StreamOptions) -> (String, String) {
+const SILENT: Due = Due { comment: true, position: false };
+const OLD_ID: Due = Due { comment: false, position: true };
+const BOTH: Due = Due { comment: true, position: true };
+
+fn with(positions: PositionStyle) -> StreamOptions {
+    StreamOptions { positions, ..StreamOptions::default() }
+}
+
+/// The first bytes of a stream, and the newest id.
+fn beginning(options: &StreamOptions) -> (String, String) {
     let log = memory_log();
     log.append(vec![draft("a", "1")]).unwrap();
     let mut connection = connect(&log, subscriptions(&["a", "b.*"]), options);
-    let opening = connection.opening(RETRY);
+    let greeting = options.hello.then(|| Greeting {
+        now: "2026-01-02T03:04:05.006Z".into(),
+        keep_alive: 15.into(),
+        node: "00c0ffee".into(),
+        expires_at: None,
+    });
+    let opening = connection.opening(RETRY, greeting);
     (text(&opening).to_owned(), log.head().to_string())
 }
 
-#[test]
-fn the_first_block_carries_the_cursor() {
-    let (block, id) = first_block(&StreamOptions::default());
-    assert_eq!(block, format!("retry: 1500\n: tidings\nid: {id}\n\n"));
+/// The frame of `tidings.open` without its id and its end.
+fn open(position: &str) -> String {
+    format!(
+        "event: tidings.open\ndata: {{\"connectionId\":\"00000000000000000000000000000abc\",\"channels\":[\"a\",\"b.*\"],\
+         \"position\":{position},\"now\":\"2026-01-02T03:04:05.006Z\",\"keepAlive\":15,\"node\":\"00c0ffee\"}}\n"
+    )
 }
 
 #[test]
-fn the_first_block_of_a_browser_is_a_named_event_without_data() {
-    let options = StreamOptions { positions: PositionStyle::Event, ..StreamOptions::default() };
-    let (block, id) = first_block(&options);
-    assert_eq!(block, format!("retry: 1500\n: tidings\nevent: tidings.position\ndata:\nid: {id}\n\n"));
+fn a_stream_without_positions_begins_with_lines_that_no_blank_line_ends() {
+    assert_eq!(beginning(&StreamOptions::default()).0, "retry: 1500\n: tidings\n");
 }
 
 #[test]
-fn the_first_block_without_positions_has_no_id() {
-    let options = StreamOptions { positions: PositionStyle::None, ..StreamOptions::default() };
-    assert_eq!(first_block(&options).0, "retry: 1500\n: tidings\n\n");
+fn a_stream_with_positions_begins_with_its_cursor() {
+    let (by_id, id) = beginning(&with(PositionStyle::Id));
+    assert_eq!(by_id, format!("retry: 1500\n: tidings\nid: {id}\n\n"));
+    let (by_event, id) = beginning(&with(PositionStyle::Event));
+    assert_eq!(by_event, format!("retry: 1500\n: tidings\nevent: tidings.position\ndata:\nid: {id}\n\n"));
 }
 
 #[test]
-fn hello_comes_first_and_brings_the_cursor() {
-    for positions in [PositionStyle::Block, PositionStyle::Event] {
-        let options = StreamOptions { hello: true, positions, ..StreamOptions::default() };
-        let (block, id) = first_block(&options);
-        let open = format!(
-            r#"{{"connectionId":"00000000000000000000000000000abc","channels":["a","b.*"],"position":"{id}"}}"#
-        );
-        assert_eq!(block, format!("retry: 1500\n: tidings\nevent: tidings.open\ndata: {open}\nid: {id}\n\n"));
+fn hello_comes_first_and_brings_the_only_id() {
+    for positions in [PositionStyle::Id, PositionStyle::Event] {
+        let (beginning, id) = beginning(&StreamOptions { hello: true, ..with(positions) });
+        let open = open(&format!("\"{id}\""));
+        assert_eq!(beginning, format!("retry: 1500\n: tidings\n{open}id: {id}\n\n"));
     }
 }
 
 #[test]
-fn hello_without_positions_tells_the_cursor_but_is_no_id() {
-    let options = StreamOptions { hello: true, positions: PositionStyle::None, ..StreamOptions::default() };
-    let (block, id) = first_block(&options);
-    assert!(block.contains(&format!(r#""position":"{id}"}}"#)), "{block}");
-    assert!(!block.contains("\nid: "), "{block}");
+fn hello_without_positions_tells_the_cursor_but_has_no_id() {
+    let (beginning, id) = beginning(&StreamOptions { hello: true, ..StreamOptions::default() });
+    assert_eq!(beginning, format!("retry: 1500\n: tidings\n{}\n", open(&format!("\"{id}\""))));
 }
 
 #[test]
 fn a_gap_comes_first_and_brings_the_only_id() {
-    let start = Start::After("nonsense".into());
-    let (block, id) = first_block(&StreamOptions { start: start.clone(), ..StreamOptions::default() });
-    let gap =
-        format!(r#"{{"channels":["a","b.*"],"reason":"malformed","requested":null,"resumedAt":"{id}"}}"#);
-    let gap = format!("event: tidings.gap\ndata: {gap}\nid: {id}\n\n");
-    assert_eq!(block, format!("retry: 1500\n: tidings\n\n{gap}"));
-    for positions in [PositionStyle::Event, PositionStyle::None] {
-        let options = StreamOptions { start: start.clone(), positions, hello: false };
-        let (block, id) = first_block(&options);
-        assert_eq!(block.matches("id: ").count(), 1, "{block}");
-        assert!(block.ends_with(&format!("id: {id}\n\n")), "{block}");
+    for positions in [PositionStyle::Id, PositionStyle::Event, PositionStyle::None] {
+        for hello in [false, true] {
+            let start = Start::After("nonsense".into());
+            let (beginning, id) = beginning(&StreamOptions { start, positions, hello });
+            let gap = format!(
+                r#"{{"channels":["a","b.*"],"reason":"malformed","requested":null,"resumedAt":"{id}"}}"#
+            );
+            let open = if hello { open("null") + "\n" } else { String::new() };
+            let gap = format!("event: tidings.gap\ndata: {gap}\nid: {id}\n\n");
+            assert_eq!(beginning, format!("retry: 1500\n: tidings\n{open}{gap}"));
+        }
     }
-    let (block, _) = first_block(&StreamOptions { start, hello: true, ..StreamOptions::default() });
-    assert!(block.contains(r#""position":null}"#), "{block}");
-    assert_eq!(block.matches("id: ").count(), 1, "{block}");
 }
 
 #[test]
-fn a_keep_alive_is_a_comment_and_renews_the_position() {
+fn a_keep_alive_is_a_comment_for_silence_and_a_position_for_an_old_id() {
     let log = memory_log();
     let id = log.head().to_string();
-    let keep_alive = |positions| {
-        let options = StreamOptions { positions, ..StreamOptions::default() };
-        let connection = connect(&log, subscriptions(&["a"]), &options);
-        text(&connection.keep_alive()).to_owned()
+    let check = |positions, due, wanted: &str| {
+        let connection = connect(&log, subscriptions(&["a"]), &with(positions));
+        assert_eq!(text(&connection.keep_alive(due)), wanted, "{positions:?} {due:?}");
     };
-    assert_eq!(keep_alive(PositionStyle::Block), format!(": keep-alive\nid: {id}\n\n"));
-    assert_eq!(
-        keep_alive(PositionStyle::Event),
-        format!(": keep-alive\nevent: tidings.position\ndata:\nid: {id}\n\n")
-    );
-    assert_eq!(keep_alive(PositionStyle::None), ": keep-alive\n\n");
+    let position = format!("event: tidings.position\ndata:\nid: {id}\n\n");
+    check(PositionStyle::Id, BOTH, &format!(": keep-alive\nid: {id}\n\n"));
+    check(PositionStyle::Id, OLD_ID, &format!("id: {id}\n\n"));
+    check(PositionStyle::Id, SILENT, ": keep-alive\n");
+    check(PositionStyle::Event, BOTH, &format!(": keep-alive\n{position}"));
+    check(PositionStyle::Event, OLD_ID, &position);
+    check(PositionStyle::None, SILENT, ": keep-alive\n");
 }
 
 #[test]

@@ -181,11 +181,11 @@ impl Stage {
 
     fn connect(&mut self, client: usize, start: Start) {
         let log = self.log().clone();
-        let options = StreamOptions { start, ..StreamOptions::default() };
+        let options = StreamOptions { start, positions: PositionStyle::Id, hello: false };
         let place = &mut self.seats[client];
         let mut connection = connect(&log, place.client.subscriptions.clone(), &options);
         place.client.lost_then = self.model.lost.len();
-        let opening = connection.opening(Duration::from_secs(1));
+        let opening = connection.opening(Duration::from_secs(1), None);
         place.connection = Some(connection);
         self.send(client, &[opening]);
     }
@@ -255,7 +255,7 @@ impl Stage {
     fn drain(&mut self, client: usize) {
         while self.turn(client, false, &[]) {}
         let place = &mut self.seats[client];
-        let keep_alive = place.connection.as_ref().unwrap().keep_alive();
+        let keep_alive = place.connection.as_ref().unwrap().keep_alive(Due { comment: true, position: true });
         place.client.feed(&self.model, &keep_alive);
         place.client.is_at_head(&self.model);
     }

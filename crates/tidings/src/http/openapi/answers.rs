@@ -8,14 +8,13 @@ use crate::error::Code;
 
 /// What a stream is, in words: OpenAPI has no schema for one.
 pub(super) const STREAM: &str = "The answer is a stream of Server-Sent Events (HTML Standard, 9.2) that stays open. \
-    It begins at once with `retry:`, a comment and the `id:` it starts from, before any event; every stored event \
-    carries an `id:`. A client that comes back with the last id it saw, as an `EventSource` does by itself, gets every \
-    later event once and in order, or is told of a gap first. Comments keep a quiet stream alive, and positions (ids \
-    without an event, or `tidings.position` events with empty data) renew the client's id. Three further events are \
+    It begins at once with the lines `retry:` and a comment; every stored event carries an `id:`. A client that comes back with the last id it saw, as an `EventSource` does by itself, gets every \
+    later event once and in order, or is told of a gap first. Comments keep a quiet stream alive. With `position` the \
+    stream also begins with an id, and renews it; a browser's `EventSource` gets that unasked. Three further events are \
     the hub's own: `tidings.gap` (data: `GapNotice`), `tidings.end` (data: `EndNotice`), after which the stream \
     closes (as where the token it was opened with expires, or is revoked), and, where `hello=true`, `tidings.open` (data: `OpenNotice`).";
 
-const STREAM_EXAMPLE: &str = "retry: 2000\n: here from the start\nid: 9c1f6a2e8b3d4705-41-0badcafe\n\nevent: created\n\
+const STREAM_EXAMPLE: &str = "retry: 1500\n: tidings\nevent: created\n\
     data: {\"id\":7}\nid: 9c1f6a2e8b3d4705-42-5eedf00d\n\n";
 
 /// One kind of refusal: its status, its name among the components, what it means, and the codes that it comes with.

@@ -78,8 +78,9 @@ fn streaming() -> Vec<Named> {
             "Position",
             query(
                 "position",
-                "How positions are written: as `tidings.position` events, as blocks of an id alone, or not at all. \
-                 Left out, a browser's own `EventSource` is known by its headers and gets events, others blocks.",
+                "How the stream tells where it begins, and renews that: by `tidings.position` events with empty data, by \
+                 blocks of an `id:` alone, or not at all. Left out, a browser's own `EventSource` is known by its headers and \
+                 gets events; all others get none.",
                 &position(),
             ),
         ),

@@ -259,8 +259,12 @@ fn open_notice() -> Value {
         "connectionId": { "type": "string" },
         "channels": texts("The channels and patterns that the connection is subscribed to."),
         "position": or_null(&schema("EventId")),
+        "now": { "type": "string", "format": "date-time", "description": "The node's clock." },
+        "keepAlive": { "type": "number", "description": "`stream.keep_alive` in seconds." },
+        "node": { "type": "string", "description": "The node's name; each start draws another." },
+        "expiresAt": { "type": "string", "format": "date-time", "description": "The end of the credential; absent where it has none." },
     });
-    object("Data of a `tidings.open` event: the stream has begun.", &properties, &[])
+    object("Data of a `tidings.open` event: the stream has begun.", &properties, &["expiresAt"])
 }
 
 fn problem() -> Value {

@@ -476,8 +476,16 @@ fn schemas_have_the_members_of_the_types() {
     check("GapNotice", &gap, &gap);
     let end = EndNotice { reason: EndReason::Shutdown, reconnect: true };
     check("EndNotice", &end, &end);
-    let open = OpenNotice { connection_id: String::new(), channels: vec![], position: None };
-    check("OpenNotice", &open, &open);
+    let open = OpenNotice {
+        connection_id: String::new(),
+        channels: vec![],
+        position: None,
+        now: String::new(),
+        keep_alive: 15.into(),
+        node: String::new(),
+        expires_at: None,
+    };
+    check("OpenNotice", OpenNotice { expires_at: Some(String::new()), ..open.clone() }, open);
     let stored = PublishAnswer { id: Some(String::new()), offset: Some(1) };
     check("PublishAnswer", stored, PublishAnswer { id: None, offset: None });
     let ticket = TicketAnswer { ticket: String::new(), expires_at: String::new() };

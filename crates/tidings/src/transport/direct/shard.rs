@@ -330,7 +330,7 @@ impl Shard {
         self.streams += 1;
         let may_read = visitor.may_read();
         let Visitor { socket, watch, .. } = *visitor;
-        let stream = Stream::new(socket, head, opened.connection, &opened.times, watch);
+        let stream = Stream::new(socket, head, opened, watch);
         for subscription in stream.subscriptions().iter() {
             self.lists.add(subscription, place);
         }

@@ -13,11 +13,12 @@ use tidings_protocol::{Subscription, body::EndReason};
 
 use super::guest::{Common, Next, Watch};
 use crate::{
-    connection::{Connection, Ending, Times, Turn, WRITE_BYTES_MAX},
+    connection::{Connection, Ending, Opened, Turn, WRITE_BYTES_MAX},
     log::{
         entry::{Entry, Millis},
         page::Page,
     },
+    transport::keep_alive::KeepAlive,
 };
 
 /// Stretches of the log that are passed over before others have their turn.
@@ -25,7 +26,7 @@ const TURNS_MAX: usize = 16;
 /// Parts of a write that is usual, and of one that is large.
 const PARTS: (usize, usize) = (8, 256);
 /// What a client may send behind its request before it is cut off.
-const UNASKED_BYTES_MAX: usize = 64 << 10;
+const UNASKED_BYTES_MAX: u32 = 64 << 10;
 /// How long a client may take to close after the last byte was sent: what it still sends is read away until then, since
 /// a socket that is closed with bytes unread is reset, and a client that is reset may not see the end.
 const LINGER: Duration = Duration::from_secs(1);
@@ -46,10 +47,9 @@ pub(super) struct Stream {
     /// Chunks that it was left.
     queued: Vec<Bytes>,
     queued_bytes: usize,
-    keep_alive: Duration,
-    last_id: Instant,
+    keep_alive: KeepAlive<Instant>,
     ends_at: Option<(Instant, EndReason)>,
-    unasked_bytes: usize,
+    unasked_bytes: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,12 +73,12 @@ impl Stream {
     pub(super) fn new(
         socket: TcpStream,
         head: Bytes,
-        mut connection: Connection,
-        times: &Times,
+        Opened { mut connection, times, greeting }: Opened,
         watch: Watch,
     ) -> Self {
         let now = Instant::now();
-        let opening = connection.opening(times.retry);
+        let keep_alive = KeepAlive::new(times.keep_alive, connection.has_positions(), now);
+        let opening = connection.opening(times.retry, greeting);
         Self {
             socket,
             unsent: Some(Unsent::first(head, opening)),
@@ -90,8 +90,7 @@ impl Stream {
             is_idle: false,
             queued: Vec::new(),
             queued_bytes: 0,
-            keep_alive: times.keep_alive,
-            last_id: now,
+            keep_alive,
             ends_at: times.ends_in().map(|(left, reason)| (now + left, reason)),
             unasked_bytes: 0,
         }
@@ -108,7 +107,7 @@ impl Stream {
         }
         let own = match self.refused_since {
             Some(since) => since + common.write_timeout,
-            None => self.last_id + self.keep_alive,
+            None => self.keep_alive.due(),
         };
         self.ends_at.map_or(own, |(at, _)| own.min(at))
     }
@@ -117,7 +116,7 @@ impl Stream {
     pub(super) fn serve(&mut self, common: &Common) -> Next {
         self.is_idle = false;
         if !self.queued.is_empty() {
-            self.last_id = Instant::now();
+            self.keep_alive.sent(Instant::now(), true);
             self.unsent = Some(self.take_queued());
         }
         for _ in 0..TURNS_MAX {
@@ -180,13 +179,14 @@ impl Stream {
     /// Sends what was left for it.
     pub(super) fn send_queued(&mut self, feed: &Feed, common: &Common) -> Next {
         if self.queued.len() > 1 {
-            self.last_id = feed.now;
+            self.keep_alive.sent(feed.now, true);
             self.unsent = Some(self.take_queued());
             return self.flush_fed(common);
         }
         // It was sent already where something else made it look. The room for one is kept.
         let Some(chunk) = self.queued.pop() else { return Next::Wait };
-        (self.last_id, self.queued_bytes) = (feed.now, 0);
+        self.queued_bytes = 0;
+        self.keep_alive.sent(feed.now, true);
         let written = match self.socket.write(&chunk) {
             Ok(written) if written == chunk.len() => return self.fed(common),
             Ok(written) => written,
@@ -247,11 +247,13 @@ impl Stream {
         }
         // First it looks at the log, which moves its cursor to the head: the position that it is given is the newest.
         match self.serve(common) {
-            Next::Wait if self.is_idle && self.last_id + self.keep_alive <= now => {
-                let keep_alive = self.connection.keep_alive();
-                self.send(vec![keep_alive], true);
-                self.serve(common)
-            }
+            Next::Wait if self.is_idle => match self.keep_alive.take_due(now) {
+                Some(due) => {
+                    self.unsent = Some(Unsent::frames(vec![self.connection.keep_alive(due)]));
+                    self.serve(common)
+                }
+                None => Next::Wait,
+            },
             next => next,
         }
     }
@@ -263,7 +265,7 @@ impl Stream {
         loop {
             match self.socket.read(&mut bytes) {
                 Ok(0) => return Next::Close,
-                Ok(count) => self.unasked_bytes += count,
+                Ok(count) => self.unasked_bytes += u32::try_from(count).unwrap_or(UNASKED_BYTES_MAX),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Wait,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Next::Close,
@@ -287,9 +289,7 @@ impl Stream {
     }
 
     fn send(&mut self, frames: Vec<Bytes>, has_id: bool) {
-        if has_id {
-            self.last_id = Instant::now();
-        }
+        self.keep_alive.sent(Instant::now(), has_id);
         self.unsent = Some(Unsent::frames(frames));
     }
 
