@@ -24,7 +24,7 @@ use crate::{Error, ErrorKind};
 /// A connection attempt that takes longer has failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Below the hub's `head_timeout`, so that the hub does not close a connection that we are about to use.
+/// Below `server.idle_timeout` of hubs and proxies, so that none closes a connection that is about to be used.
 const POOL_IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// An HTTP/2 connection is asked so often whether it still lives, and has this long to answer.

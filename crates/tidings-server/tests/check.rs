@@ -22,6 +22,7 @@ const LISTING: &[&str] = &[
     r#"channels.envelope = "any" # default"#,
     "channels.types = [] # default",
     r#"server.head_timeout = "10s" # default"#,
+    r#"server.idle_timeout = "75s" # default"#,
     r#"server.body_timeout = "30s" # default"#,
     r#"server.tls.cert_file = "none" # default"#,
     r#"server.tls.key_file = "none" # default"#,

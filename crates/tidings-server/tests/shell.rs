@@ -1,6 +1,6 @@
 //! The shell around the routes: heads and bodies that are no HTTP, too large or too slow, and peers that vanish.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::process::{Directory, Hub, eventually};
 use super::reader::{Reader, with_positions};
+use super::ways::WAYS;
 use super::wire::Wire;
 
 const CHANNEL: &str = "/api/v1/events/a";
@@ -255,18 +256,63 @@ fn connection_that_says_too_little_is_closed_at_its_deadline() {
             wire
         })
         .collect();
-    let mut idle = Wire::connect(&hub);
-    idle.send(hub.head_of("GET", "/healthz", &[], b""));
-    idle.answer().is(200);
     for (wire, beginning) in wires.iter_mut().zip(beginnings) {
         let rest = wire.rest();
         let text = String::from_utf8_lossy(&rest);
         assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{beginning:?}: {text}");
     }
-    assert!(idle.rest().is_empty(), "one that was served and says nothing more, too");
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     assert!(begun.elapsed() >= Duration::from_millis(450), "{:?}", begun.elapsed());
     hub.is_healthy();
+}
+
+/// Reads for so long; fails if the hub closes the connection before, or says something.
+fn stays_open(wire: &mut Wire, time: Duration) {
+    wire.socket.set_read_timeout(Some(time)).unwrap();
+    let kind = wire.socket.read(&mut [0]).map_err(|error| error.kind());
+    assert!(matches!(kind, Err(ErrorKind::WouldBlock)), "{kind:?}");
+    wire.socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+}
+
+#[test]
+fn idle_connection_is_kept_past_what_it_was_told_and_its_end_is_no_cut() {
+    let directory = Directory::new();
+    let settings = [("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms"), ("TIDINGS_SERVER_IDLE_TIMEOUT", "1s")];
+    let hub = Hub::in_memory(&directory, &settings);
+    let cuts = || hub.metric("tidings_connections_cut_total{reason=\"head_timeout\"}");
+    let publish = |wire: &mut Wire| {
+        wire.send(hub.head_of("POST", CHANNEL, &[], b"text"));
+        let answer = wire.answer();
+        assert_eq!(answer.is(200).head.header("keep-alive"), Some("timeout=1"));
+    };
+    for way in WAYS {
+        let mut wire = way.connect(&hub);
+        publish(&mut wire);
+        // A client that believes what it was told asks until then.
+        stays_open(&mut wire, Duration::from_secs(1));
+        publish(&mut wire);
+        assert_eq!((wire.rest(), cuts()), (Vec::new(), 0.0), "{way:?}");
+    }
+    for (way, count) in WAYS.into_iter().zip([1.0, 2.0]) {
+        let mut wire = way.connect(&hub);
+        publish(&mut wire);
+        wire.send("POST /api");
+        assert!(wire.rest().is_empty());
+        eventually("half a head counts", || cuts() == count);
+    }
+}
+
+#[test]
+fn client_that_closes_behind_its_answer_is_not_told_of_a_timeout() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[]);
+    for way in WAYS {
+        let mut wire = way.connect(&hub);
+        wire.send(hub.head_of("POST", CHANNEL, &[("Connection", "close")], b"text"));
+        assert_eq!(wire.answer().is(200).head.header("keep-alive"), None);
+        let mut stream = way.ask(&hub, CHANNEL, &[]);
+        assert_eq!(stream.head().header("keep-alive"), None, "nothing follows a stream");
+    }
 }
 
 #[test]

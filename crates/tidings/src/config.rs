@@ -104,8 +104,12 @@ pub struct ChannelSettings {
 /// Settings of the HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// How long a client may take to send the head of a request. Default: 10 s.
+    /// How long a client may take to send the head of a request, from its first byte, or from the connection's start.
+    /// Default: 10 s.
     pub head_timeout: Duration,
+    /// How long a kept-alive connection may ask nothing. HTTP/1.1 clients are told by `Keep-Alive: timeout=`, in whole
+    /// seconds; the hub waits 2 s longer. Default: 75 s.
+    pub idle_timeout: Duration,
     /// How long a client may take to send the body of a request. Default: 30 s.
     pub body_timeout: Duration,
     /// The certificate and key to speak TLS with; `None` speaks plain HTTP. Default: none.
@@ -253,7 +257,12 @@ impl Default for ChannelSettings {
 
 impl Default for ServerSettings {
     fn default() -> Self {
-        Self { head_timeout: Duration::from_secs(10), body_timeout: Duration::from_secs(30), tls: None }
+        Self {
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            tls: None,
+        }
     }
 }
 

@@ -40,6 +40,8 @@ pub const WRITE_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..
 pub const MAX_AGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(24 * 365);
 /// `server.head_timeout`.
 pub const HEAD_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
+/// `server.idle_timeout`. Clients are told whole seconds.
+pub const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 /// `server.body_timeout`.
 pub const BODY_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
 /// `limits.connections`.
@@ -98,6 +100,7 @@ pub(super) fn faults(settings: &Settings) -> Vec<Fault> {
         ("stream.write_timeout", Some(stream.write_timeout), WRITE_TIMEOUT),
         ("stream.max_age", stream.max_age, MAX_AGE),
         ("server.head_timeout", Some(server.head_timeout), HEAD_TIMEOUT),
+        ("server.idle_timeout", Some(server.idle_timeout), IDLE_TIMEOUT),
         ("server.body_timeout", Some(server.body_timeout), BODY_TIMEOUT),
         ("shutdown.window", Some(shutdown.window), SHUTDOWN_WINDOW),
     ];

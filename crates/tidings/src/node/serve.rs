@@ -5,15 +5,17 @@ mod acceptor;
 use std::{
     convert::Infallible,
     future::Future,
-    io,
     net::{SocketAddr, TcpListener},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{Router, extract::Request, response::Response};
-use http::{HeaderValue, Version, header};
+use axum::{Router, body::Body, extract::Request, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Version, header};
+use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, rt::Executor, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -40,8 +42,9 @@ use crate::{
     transport::{
         direct::{Doors, Forwarded, Onward},
         hyper::watched,
+        idle::{Activity, Answering, Idle, Observer},
         socket::{Arrival, Pressure, Socket},
-        strict::{HEAD_BYTES_MAX, HeadTimeout, Refused, Strict, head_too_large},
+        strict::{HEAD_BYTES_MAX, Refused, Strict, head_too_large},
     },
 };
 
@@ -206,22 +209,26 @@ async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAdd
 /// What the reading, the answering and the end of a connection tell one another.
 #[derive(Clone, Default)]
 struct Told {
-    /// In which version of HTTP requests come, once one has.
-    asked: watch::Sender<Option<Version>>,
+    activity: Activity,
     refused: Refused,
 }
 
-/// Hands requests to the routes, with what is known of where they came from, and tells in which version of HTTP they come.
-/// The first may have been answered before hyper saw it.
+/// Hands requests to the routes, with what is known of where they came from, and notes them in `told`. The first may have
+/// been answered before hyper saw it.
 fn requests(
     site: &Site,
     pressure: Arc<Pressure>,
     arrival: Arrival,
     answered: Option<Response>,
     told: Told,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> + use<>
-{
+) -> impl Service<
+    Request<Incoming>,
+    Response = http::Response<Passing>,
+    Error = Infallible,
+    Future: Send + 'static,
+> + use<> {
     let (hub, router) = (site.hub.clone(), TowerToHyperService::new(site.router.clone()));
+    let idle = Idle::new(hub.settings().server.idle_timeout);
     let answered = Mutex::new(Lock::EarlyResponse, answered);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let refused = told.refused.of(request.uri()).inspect(|error| count_cut(&hub, error));
@@ -230,19 +237,22 @@ fn requests(
         request.extensions_mut().insert(pressure.clone());
         request.extensions_mut().insert(arrival);
         let version = request.version();
-        told.asked.send_replace(Some(version));
+        let answering = told.activity.request(version);
+        let may_stay = version == Version::HTTP_11 && !wants_close(request.headers());
         let routed = answered.is_none().then(|| router.call(request));
-        let hub = hub.clone();
+        let (hub, idle) = (hub.clone(), idle.clone());
         async move {
-            let mut response = match (answered, routed) {
+            let mut response: Response = match (answered, routed) {
                 (Some(response), _) => response,
                 (None, Some(routed)) => routed.await?,
                 (None, None) => unreachable!("what is not answered is routed"),
             };
             if hub.is_draining() && version < Version::HTTP_2 {
                 response.headers_mut().insert(header::CONNECTION, CLOSE);
+            } else if may_stay {
+                idle.tell(response.headers_mut());
             }
-            Ok(response)
+            Ok(response.map(|body| Passing { body, _answering: answering }))
         }
     })
 }
@@ -274,17 +284,50 @@ fn oversize(request: &Request<Incoming>) -> Option<Error> {
         .then(|| head_too_large(&format!("header list is {bytes} bytes"), HEAD_BYTES_MAX_H2))
 }
 
+/// Whether the client closes the connection behind the answer.
+fn wants_close(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("close"))
+}
+
+/// The body of an answer; while it is there, the connection is not idle.
+struct Passing {
+    body: Body,
+    _answering: Answering,
+}
+
+impl http_body::Body for Passing {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Speaks HTTP/1.1 or HTTP/2 over a connection, whichever its client begins with, until one of the two ends it.
 async fn serve_http<Io, Requests>(site: &Site, io: Io, requests: Requests, deadline: Instant, told: &Told)
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
-    Requests: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    Requests: Service<Request<Incoming>, Response = http::Response<Passing>, Error = Infallible>,
     Requests::Future: Send + 'static,
 {
     let (hub, settings) = (&site.hub, site.hub.settings());
     let head_timeout = settings.server.head_timeout;
     let mut builder = auto::Builder::new(StreamExecutor { write_timeout: settings.stream.write_timeout });
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_BYTES_MAX);
+    // `Strict` keeps the deadlines of heads: hyper's begin while a connection is idle.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -294,11 +337,16 @@ where
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let io = TokioIo::new(Strict::new(io, head_timeout, deadline, told.refused.clone()));
+    let Told { activity, refused } = told.clone();
+    let observer = activity.observer();
+    let ended = observer.clone();
+    let io = TokioIo::new(Strict::new(io, head_timeout, deadline, activity, refused));
     let mut serving = pin!(builder.serve_connection(io, requests));
+    // What has come is read before an idle connection is closed.
     let outcome = tokio::select! {
+        biased;
         outcome = &mut serving => outcome,
-        () = idle_end(site, told.asked.subscribe()) => {
+        () = idle_end(site, observer) => {
             serving.as_mut().graceful_shutdown();
             tokio::select! {
                 outcome = &mut serving => outcome,
@@ -306,26 +354,24 @@ where
             }
         }
     };
-    if let Err(error) = outcome {
-        debug!(%error, "connection ended");
-        if let Some(reason) = cut_for(&*error) {
-            hub.metrics().connection_cut(reason);
-        }
+    let outcome = outcome.inspect_err(|error| debug!(%error, "connection ended"));
+    let reason = if ended.saw_late_head() {
+        Some("head_timeout")
+    } else {
+        outcome.err().and_then(|error| cut_for(&*error))
+    };
+    if let Some(reason) = reason {
+        hub.metrics().connection_cut(reason);
     }
 }
 
 /// What the client did that the connection was cut for; `None` where it went away by itself.
 fn cut_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let cause = error.source();
-    let io = [Some(error), cause].into_iter().flatten().find_map(|error| error.downcast_ref::<io::Error>());
-    if io.and_then(io::Error::get_ref).is_some_and(|error| error.is::<HeadTimeout>()) {
-        return Some("head_timeout");
-    }
     let error = error.downcast_ref::<hyper::Error>()?;
     match () {
         () if error.is_parse_too_large() => Some("head_too_large"),
         () if error.is_parse() => Some("malformed"),
-        () if error.is_timeout() => Some("head_timeout"),
         () => cause?.downcast_ref::<h2::Error>().filter(|error| error.is_library()).map(|_| "http2"),
     }
 }
@@ -335,19 +381,23 @@ async fn reached(stage: &mut watch::Receiver<Stage>, least: Stage) {
     let _ = stage.wait_for(|stage| *stage >= least).await;
 }
 
-/// Waits until a connection that is idle is to be closed. HTTP/2 says which requests it no longer takes, so that happens as
-/// soon as the hub shuts down. HTTP/1.1 cannot say it, so the connection stays until the listeners are closed. One that
-/// has not asked yet gets a moment more: its first request may be on its way.
-async fn idle_end(site: &Site, mut asked: watch::Receiver<Option<Version>>) {
+/// Waits until a connection that is idle is to be closed: at `server.idle_timeout`, or as the hub ends.
+///
+/// HTTP/2 says which requests it no longer takes, so its connections end as soon as the hub shuts down. HTTP/1.1 cannot
+/// say it, so the connection stays until the listeners are closed. One that has not asked yet gets a moment more: its
+/// first request may be on its way.
+async fn idle_end(site: &Site, mut observer: Observer) {
+    let (mut idle, patience) =
+        (observer.clone(), Idle::new(site.hub.settings().server.idle_timeout).patience);
     let has_asked = async {
-        let version = asked.wait_for(Option::is_some).await.map_or(None, |version| *version);
-        match version {
+        match observer.first_version().await {
             Some(Version::HTTP_2) => reached(&mut site.hub.stage(), Stage::Draining).await,
             _ => site.closing.cancelled().await,
         }
     };
     tokio::select! {
         () = has_asked => {}
+        () = idle.idle_for(patience) => {}
         () = goodbye(&site.closing) => {}
     }
 }

@@ -153,6 +153,15 @@ impl Judge {
         self.is_opening || self.preface.is_some()
     }
 
+    /// Whether a head has begun and is not whole.
+    pub(crate) fn is_in_head(&self) -> bool {
+        match self.state {
+            State::RequestLine | State::RequestLineLf => true,
+            State::Field | State::Name | State::Value | State::ValueLf | State::EndLf => !self.in_trailers,
+            _ => false,
+        }
+    }
+
     /// How much of the body of the first request is still to come; none where its head is not whole, or does not say.
     pub(crate) fn body_left(&self) -> Option<u64> {
         match self.state {

@@ -17,19 +17,23 @@ use http::Uri;
 use rand::RngExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 use tracing::debug;
 
 pub(crate) use self::whole::{HEAD_BYTES_MAX, head_too_large};
 use self::whole::{check, malformed, too_large};
-use super::head::{Fed, Judge, Place};
+use super::{
+    head::{Fed, Judge, Place},
+    idle::Activity,
+};
 use crate::error::Error;
 
 /// The path of the request that stands in for a refused one. No client can know it.
 static STAND_IN: LazyLock<String> = LazyLock::new(|| format!("/{:032x}", rand::rng().random::<u128>()));
 
-/// A connection of HTTP/1 or HTTP/2 whose first head must be whole at a deadline.
+/// A connection of HTTP/1 or HTTP/2 whose first head must be whole at a deadline, and each later one of HTTP/1 soon after
+/// its first byte.
 ///
 /// Heads pass when they are whole, bodies as they come. In place of a head that is at fault stands a request of the hub's
 /// own, which [`Refused::of`] knows; in place of a body that is at fault, bytes that hyper refuses. Requests before it get
@@ -42,9 +46,10 @@ pub(crate) struct Strict<Io> {
     /// To be read before anything else.
     ready: Bytes,
     end: End,
-    /// Of the first head: hyper keeps the deadlines of those after it, but not before it knows the version.
-    opening: Option<Pin<Box<Sleep>>>,
+    /// When the head that is awaited, or has begun, must be whole.
+    head_due: Option<Pin<Box<Sleep>>>,
     head_timeout: Duration,
+    activity: Activity,
     refused: Refused,
 }
 
@@ -71,13 +76,13 @@ impl Refused {
     }
 }
 
-/// The first head was not whole in time.
+/// A head was not whole in time.
 #[derive(Debug)]
 pub(crate) struct HeadTimeout(Duration);
 
 impl fmt::Display for HeadTimeout {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "no request came within {:?}", self.0)
+        write!(formatter, "no whole request came within {:?}", self.0)
     }
 }
 
@@ -85,25 +90,32 @@ impl std::error::Error for HeadTimeout {}
 
 impl<Io> Strict<Io> {
     /// A connection that was opened so long before `deadline`.
-    pub(crate) fn new(io: Io, head_timeout: Duration, deadline: Instant, refused: Refused) -> Self {
+    pub(crate) fn new(
+        io: Io,
+        head_timeout: Duration,
+        deadline: Instant,
+        activity: Activity,
+        refused: Refused,
+    ) -> Self {
         Self {
             io,
             judge: Judge::new(),
             held: BytesMut::new(),
             ready: Bytes::new(),
             end: End::Open,
-            opening: Some(Box::pin(sleep_until(deadline))),
+            head_due: Some(Box::pin(sleep_until(deadline))),
             head_timeout,
+            activity,
             refused,
         }
     }
 
-    fn poll_opening(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(opening) = &mut self.opening else { return Poll::Pending };
-        opening
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, HeadTimeout(self.head_timeout))))
+    fn poll_head_due(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(head_due) = &mut self.head_due else { return Poll::Pending };
+        head_due.as_mut().poll(context).map(|()| {
+            self.activity.head_is_late();
+            Err(io::Error::new(io::ErrorKind::TimedOut, HeadTimeout(self.head_timeout)))
+        })
     }
 
     /// Judges what was read behind the first `before` bytes, and leaves there what hyper may see.
@@ -128,8 +140,17 @@ impl<Io> Strict<Io> {
             self.held = BytesMut::new();
             self.ready = [&self.ready[..], &instead[..]].concat().into();
         }
-        if self.end != End::Open || !self.judge.is_opening() {
-            self.opening = None;
+        self.watch_head();
+    }
+
+    /// Sets the deadline of a head that has begun behind the first one.
+    fn watch_head(&mut self) {
+        let awaits_head = self.judge.is_opening() || self.judge.is_in_head();
+        if self.end != End::Open || !awaits_head {
+            self.head_due = None;
+        } else if self.head_due.is_none() {
+            self.head_due = Some(Box::pin(sleep(self.head_timeout)));
+            self.activity.head_begins();
         }
     }
 
@@ -151,6 +172,9 @@ impl<Io> Strict<Io> {
                 }
                 Ok(Fed { taken, head_bytes }) => {
                     at += taken;
+                    if head_bytes.is_some() {
+                        self.head_due = None;
+                    }
                     let begin = head_bytes.map_or(at, |head_bytes| at - head_bytes);
                     if begin < at
                         && let Err(error) = check(&bytes[begin..at])
@@ -207,7 +231,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
             let before = buffer.filled().len();
             match Pin::new(&mut this.io).poll_read(context, buffer) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Pending => return this.poll_opening(context),
+                Poll::Pending => return this.poll_head_due(context),
                 failed => return failed,
             }
             if buffer.filled().len() == before {

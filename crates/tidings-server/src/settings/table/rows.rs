@@ -244,7 +244,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         Duration,
         || between::<Duration>(&bounds::HEAD_TIMEOUT),
         r#""10s""#,
-        "How long a client may take to send the head of a request."
+        "How long a client may take to send the head of a request, from its first byte, or from the connection's start."
+    ),
+    setting!(
+        server.idle_timeout,
+        Duration,
+        || between::<Duration>(&bounds::IDLE_TIMEOUT),
+        r#""75s""#,
+        "How long a kept-alive connection may ask nothing. HTTP/1.1 clients are told by `Keep-Alive: timeout=`; the hub waits 2 s longer."
     ),
     setting!(
         server.body_timeout,

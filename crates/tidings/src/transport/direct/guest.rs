@@ -11,7 +11,7 @@ use bytes::Bytes;
 use mio::{event::Event, net::TcpStream};
 
 use super::{stream::Stream, visitor::Visitor};
-use crate::{connection::Opened, log::page::Page, metrics::Metrics};
+use crate::{connection::Opened, log::page::Page, metrics::Metrics, transport::idle::Idle};
 
 /// A place is looked at this often though it waits for nothing but others.
 const UNHURRIED: Duration = Duration::from_secs(60);
@@ -55,6 +55,7 @@ pub(super) struct Common {
     pub(super) router: Router,
     pub(super) write_timeout: Duration,
     pub(super) head_timeout: Duration,
+    pub(super) idle: Idle,
     /// The hub shuts down: a connection ends with its next answer.
     pub(super) is_draining: bool,
 }

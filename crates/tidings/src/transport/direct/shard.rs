@@ -35,6 +35,7 @@ use crate::{
         entry::{Entry, Millis},
     },
     metrics::Metrics,
+    transport::idle::Idle,
 };
 
 /// The token of the bell; places of streams are lower.
@@ -126,6 +127,7 @@ impl Shard {
                 router,
                 write_timeout: settings.stream.write_timeout,
                 head_timeout: settings.server.head_timeout,
+                idle: Idle::new(settings.server.idle_timeout),
                 is_draining: false,
             },
             reader,

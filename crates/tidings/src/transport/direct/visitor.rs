@@ -34,7 +34,7 @@ pub(super) struct Visitor {
     pub(super) socket: TcpStream,
     pub(super) watch: Watch,
     pub(super) peer: SocketAddr,
-    /// When a head must be whole.
+    /// When a head must be whole; while the connection is idle, when it is closed.
     pub(super) head_due: Instant,
     /// There may be something to read.
     may_read: bool,
@@ -114,6 +114,8 @@ impl Visitor {
             return Next::Wait;
         }
         match self.state {
+            // A request may have come since the socket was last looked at.
+            State::Head if self.is_idle() => self.finish(common),
             State::Head => {
                 common.metrics.connection_cut("head_timeout");
                 Next::Close
@@ -153,6 +155,7 @@ impl Visitor {
             return Some(Next::Wait);
         }
         let judged = self.read.len();
+        let was_idle = self.is_idle();
         match self.read_more() {
             Ok(0) if self.read.is_empty() => return Some(Next::Close),
             // What hyper says of a request that ends early is its own business.
@@ -163,6 +166,9 @@ impl Visitor {
                 return Some(Next::Wait);
             }
             Err(_) => return Some(Next::Close),
+        }
+        if was_idle {
+            self.head_due = Instant::now() + common.head_timeout;
         }
         let is_good = self.judge.feed(&self.read[judged..]).is_ok() && may_be_ours(&self.read);
         if !is_good || self.read.len() > REQUEST_BYTES_MAX {
@@ -224,8 +230,11 @@ impl Visitor {
         match answer {
             Answer::Stream(head, opened) => Some(Next::Stream(head, opened)),
             Answer::Other(response) => Some(Next::Forward(request, Some(response))),
-            Answer::Whole(parts, body) => {
+            Answer::Whole(mut parts, body) => {
                 let is_last = common.is_draining;
+                if !is_last {
+                    common.idle.tell(&mut parts.headers);
+                }
                 let framing = Framing::Whole { body: &body, is_last };
                 let unsent = write_head(parts.status, &parts.headers, framing);
                 self.state = State::Writing { unsent, refused_since: None, is_last };
@@ -262,7 +271,7 @@ impl Visitor {
         }
         (self.judge, self.has_answered) = (Judge::new(), true);
         self.state = State::Head;
-        self.head_due = Instant::now() + common.head_timeout;
+        self.head_due = Instant::now() + common.idle.patience;
         None
     }
 

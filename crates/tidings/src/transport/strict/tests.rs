@@ -13,7 +13,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn pair() -> (DuplexStream, Strict<DuplexStream>) {
     let (client, server) = duplex(1 << 20);
-    (client, Strict::new(server, HEAD_TIMEOUT, Instant::now() + HEAD_TIMEOUT, Refused::default()))
+    let deadline = Instant::now() + HEAD_TIMEOUT;
+    (client, Strict::new(server, HEAD_TIMEOUT, deadline, Activity::default(), Refused::default()))
 }
 
 /// Everything that is read, at most `portion` bytes at a time.
@@ -170,4 +171,22 @@ async fn connection_whose_first_head_came_may_be_silent() {
         timeout(HEAD_TIMEOUT * 10, strict.read(&mut buffer)).await.is_err(),
         "nothing comes, and no error"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn later_head_must_be_whole_soon_after_its_first_byte_and_not_before() {
+    let (mut client, mut strict) = pair();
+    let mut bytes = [0; 100];
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    assert_eq!(strict.read(&mut bytes).await.unwrap(), 18);
+    assert!(timeout(3 * HEAD_TIMEOUT, strict.read(&mut bytes)).await.is_err(), "it is idle");
+    // Behind a whole head the next one has a deadline of its own.
+    client.write_all(b"GET /").await.unwrap();
+    assert!(timeout(HEAD_TIMEOUT / 2, strict.read(&mut bytes)).await.is_err(), "it waits for the rest");
+    client.write_all(b" HTTP/1.1\r\n\r\nG").await.unwrap();
+    assert_eq!(strict.read(&mut bytes).await.unwrap(), 18);
+    let begun = Instant::now();
+    let fault = strict.read(&mut bytes).await.unwrap_err();
+    assert!(fault.get_ref().unwrap().is::<HeadTimeout>(), "{fault}");
+    assert_eq!(begun.elapsed().as_secs(), HEAD_TIMEOUT.as_secs());
 }
