@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::{
-    sync::Mutex as AsyncMutex,
+    sync::{Mutex as AsyncMutex, Semaphore},
     time::{Instant, sleep},
 };
 use tracing::warn;
@@ -25,6 +25,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// hub a flood for the provider.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
 
+/// Requests that may wait for a fetch because their tokens name a key that is not known: a stranger makes up names.
+const WAITING_MAX: usize = 64;
+
 /// The keys behind one URL.
 pub(crate) struct Jwks<Keys> {
     provider: Arc<Outgoing>,
@@ -32,6 +35,8 @@ pub(crate) struct Jwks<Keys> {
     interval: Duration,
     kept: Mutex<Option<Kept<Keys>>>,
     fetching: AsyncMutex<Fetching>,
+    /// For requests that wait for a fetch because of a key's name.
+    places: Semaphore,
     metrics: Arc<Metrics>,
 }
 
@@ -47,6 +52,14 @@ struct Kept<Keys> {
 struct Fetching {
     began: Option<Instant>,
     under_way: Option<Fetch>,
+    /// The last one that ended.
+    ended: Option<Ended>,
+}
+
+#[derive(Clone, Copy)]
+struct Ended {
+    began: Instant,
+    went_well: bool,
 }
 
 type Fetch = Pin<Box<dyn Future<Output = Result<Answer, NoAnswer>> + Send>>;
@@ -75,7 +88,8 @@ impl<Keys> Jwks<Keys> {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (kept, fetching) = (Mutex::new(Lock::ProviderKeys, None), AsyncMutex::default());
-        Self { provider: Arc::new(provider), parse, interval, kept, fetching, metrics }
+        let places = Semaphore::new(WAITING_MAX);
+        Self { provider: Arc::new(provider), parse, interval, kept, fetching, places, metrics }
     }
 
     /// The keys; the first to ask waits for them. Cancel safe.
@@ -93,27 +107,36 @@ impl<Keys> Jwks<Keys> {
         }
         self.fetch_if_due(&mut fetching).await;
         self.newest().ok_or_else(|| {
-            let wait = self.wait(&fetching).max(Duration::from_secs(1));
-            Error::new(
-                Code::KeysUnavailable,
-                "the keys that tokens are verified with are not known yet; ask again",
-            )
-            .retry_after(wait)
+            let detail = "the keys that tokens are verified with are not known yet; ask again";
+            unavailable(detail, self.wait(&fetching))
         })
     }
 
-    /// Keys other than `tried`, which lacks the key that a token names; `None` if there are none now. Cancel safe.
-    pub(crate) async fn refreshed(&self, tried: &Arc<Keys>) -> Option<Arc<Keys>> {
-        let other = || self.newest().filter(|keys| !Arc::ptr_eq(keys, tried));
-        if let Some(keys) = other() {
-            return Some(keys);
-        }
+    /// Looks for a key that [`Jwks::newest`] lacks: in what a fetch that begins after this call brings. Waits until a fetch is
+    /// allowed. `None` says that the provider does not have the key. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Code::KeysUnavailable`] if as many requests wait as may, or if the fetch fails.
+    pub(crate) async fn look_up<Found>(
+        &self,
+        find: impl Fn(&Keys) -> Option<Found>,
+    ) -> Result<Option<Found>, Error> {
+        let asked_at = Instant::now();
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(unavailable("too many requests wait for new keys; ask again", self.interval));
+        };
         let mut fetching = self.fetching.lock().await;
-        if let Some(keys) = other() {
-            return Some(keys);
+        loop {
+            if let Some(found) = self.newest().and_then(|keys| find(&keys)) {
+                return Ok(Some(found));
+            }
+            if let Some(ended) = fetching.ended.filter(|ended| ended.began >= asked_at) {
+                let failed = "the keys that tokens are verified with could not be fetched; ask again";
+                return if ended.went_well { Ok(None) } else { Err(unavailable(failed, self.wait(&fetching))) };
+            }
+            sleep(self.wait(&fetching)).await;
+            self.fetch(&mut fetching).await;
         }
-        self.fetch_if_due(&mut fetching).await;
-        other()
     }
 
     /// Fetches once, as soon as may be: for a caller that comes back now and then, and does not go away meanwhile.
@@ -158,6 +181,8 @@ impl<Keys> Jwks<Keys> {
         let answer = under_way.await;
         fetching.under_way = None;
         let taken = self.take(answer);
+        let ended = |began| Ended { began, went_well: taken.is_ok() };
+        fetching.ended = fetching.began.map(ended);
         if let Err(fault) = &taken {
             self.metrics.jwks_failure();
             warn!(url = %self.provider.target(), fault, "keys could not be fetched; those there are stay");
@@ -181,6 +206,10 @@ impl<Keys> Jwks<Keys> {
     fn kept(&self) -> MutexGuard<'_, Option<Kept<Keys>>> {
         self.kept.lock()
     }
+}
+
+fn unavailable(detail: &'static str, wait: Duration) -> Error {
+    Error::new(Code::KeysUnavailable, detail).retry_after(wait.max(Duration::from_secs(1)))
 }
 
 #[cfg(test)]

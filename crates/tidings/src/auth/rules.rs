@@ -115,7 +115,8 @@ impl Rules {
         Ok((principal, Basis::Token { claims: Box::new(claims), algorithm: token.algorithm, key }))
     }
 
-    /// Finds the provider's key that signed the token, and asks the provider anew where none has its name.
+    /// Finds the provider's key that signed the token. If no key has its name, waits for the next fetch: a provider that rotates
+    /// its keys signs with a new one before the hub knows it.
     async fn provider_key(&self, token: &Token<'_>) -> Result<Mark, Refused> {
         let can_be_at_hand = self.keys_at_hand.iter().any(|key| key.can(token.algorithm));
         let none = if can_be_at_hand { Flaw::Signature } else { Flaw::UnknownKey };
@@ -128,12 +129,12 @@ impl Rules {
         if let Some(mark) = signer(&keys) {
             return Ok(mark);
         }
-        let is_named = token.key_id.is_some() && keys.iter().any(|key| token.may_be_of(key));
-        if is_named {
+        let name = token.key_id.as_deref();
+        if name.is_some() && keys.iter().any(|key| key.id() == name) {
             return Err(Flaw::Signature.into());
         }
-        let newer = jwks.refreshed(&keys).await;
-        newer.and_then(|keys| signer(&keys)).ok_or_else(|| Flaw::UnknownKey.into())
+        let found = jwks.look_up(|keys: &Vec<Key>| signer(keys)).await?;
+        found.ok_or_else(|| Flaw::UnknownKey.into())
     }
 
     fn takes(&self, algorithm: Algorithm) -> bool {

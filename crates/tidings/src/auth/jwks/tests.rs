@@ -47,27 +47,57 @@ async fn first_hundred_to_ask_wait_for_one_fetch() {
     assert!(backend.requests()[0].starts_with("GET /path HTTP/1.1\r\n"));
 }
 
+/// Finds the document that reads so.
+fn is(wanted: &'static str) -> impl Fn(&String) -> Option<()> {
+    move |keys| (keys == wanted).then_some(())
+}
+
 #[tokio::test]
-async fn ten_thousand_unknown_keys_are_at_most_one_fetch() {
+async fn unknown_key_waits_for_the_next_fetch_and_few_may_wait() {
     let backend = Backend::start(|before| ok(&format!("{{{before}}}"))).await;
-    let jwks = jwks(&backend, LONG);
-    let tried = jwks.keys().await.unwrap();
-    for _ in 0..10_000 {
-        assert!(jwks.refreshed(&tried).await.is_none());
+    let jwks = jwks(&backend, Duration::from_secs(3));
+    jwks.keys().await.unwrap();
+    let mut asking = JoinSet::new();
+    for _ in 0..2 * WAITING_MAX {
+        let jwks = jwks.clone();
+        asking.spawn(async move { jwks.look_up(is("{1}")).await });
+    }
+    for _ in 0..WAITING_MAX {
+        let fault = asking.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(fault.code(), Code::KeysUnavailable);
+        assert!(fault.retry_after_hint().is_some());
     }
     assert_eq!(backend.requests().len(), 1, "the interval has just begun");
-    jwks.fetching.lock().await.began = Some(Instant::now() - LONG);
-    let mut asking = JoinSet::new();
-    for _ in 0..10_000 {
-        let (jwks, tried) = (jwks.clone(), tried.clone());
-        asking.spawn(async move { jwks.refreshed(&tried).await });
-    }
     let found = asking.join_all().await;
-    assert!(found.iter().all(|keys| keys.as_ref().is_some_and(|keys| **keys == "{1}")));
+    assert!(found.len() == WAITING_MAX && found.into_iter().all(|found| found.unwrap().is_some()));
     assert_eq!(backend.requests().len(), 2);
-    // Whoever tried the newest gets nothing newer.
-    assert!(jwks.refreshed(found[0].as_ref().unwrap()).await.is_none());
-    assert_eq!(backend.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn key_is_unknown_for_good_only_after_a_fetch_that_began_later() {
+    let places = Arc::new(Semaphore::new(1));
+    let backend = Backend::start({
+        let places = places.clone();
+        move |before| Reply::When(places.clone(), answer("200 OK", "", format!("{{{before}}}")))
+    })
+    .await;
+    let jwks = jwks(&backend, Duration::ZERO);
+    jwks.keys().await.unwrap();
+    let first = tokio::spawn({
+        let jwks = jwks.clone();
+        async move { jwks.look_up(is("{1}")).await.unwrap() }
+    });
+    backend.requested(2).await;
+    // Asked while the second fetch is under way, whose answer may be older than the key.
+    let second = tokio::spawn({
+        let jwks = jwks.clone();
+        async move { jwks.look_up(is("{2}")).await.unwrap() }
+    });
+    tokio::task::yield_now().await;
+    places.add_permits(100);
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (Some(()), Some(())));
+    assert_eq!(jwks.look_up(is("{}")).await.unwrap(), None);
+    assert_eq!(backend.requests().len(), 4);
 }
 
 #[tokio::test]
@@ -75,7 +105,7 @@ async fn same_document_again_is_nothing_new() {
     let backend = Backend::always(ok("{1}")).await;
     let jwks = jwks(&backend, Duration::ZERO);
     let tried = jwks.keys().await.unwrap();
-    assert!(jwks.refreshed(&tried).await.is_none());
+    assert!(jwks.look_up(is("{2}")).await.unwrap().is_none());
     assert!(Arc::ptr_eq(&tried, &jwks.newest().unwrap()));
     assert_eq!(backend.requests().len(), 2);
 }
@@ -97,13 +127,13 @@ async fn keys_are_kept_when_a_fetch_fails() {
     let count = replies.len();
     let backend = Backend::start(move |before| replies[before].clone()).await;
     let jwks = jwks_with(&backend, Duration::from_nanos(1), metrics.clone());
-    let tried = jwks.keys().await.unwrap();
+    jwks.keys().await.unwrap();
     for fetches in 2..count {
-        assert!(jwks.refreshed(&tried).await.is_none());
+        assert_eq!(jwks.look_up(is("{3}")).await.unwrap_err().code(), Code::KeysUnavailable);
         assert_eq!(*jwks.keys().await.unwrap(), "{1}");
         assert_eq!(backend.requests().len(), fetches);
     }
-    assert_eq!(*jwks.refreshed(&tried).await.unwrap(), "{3}");
+    assert!(jwks.look_up(is("{3}")).await.unwrap().is_some());
     let text = metrics.text(crate::metrics::Levels::default());
     assert!(text.contains("tidings_jwks_fetches_total 8\n"), "{text}");
     assert!(text.contains("tidings_jwks_failures_total 6\n"), "{text}");

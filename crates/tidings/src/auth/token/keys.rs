@@ -77,7 +77,7 @@ impl Key {
     }
 
     /// The name that a JWKS gives it.
-    pub(super) fn id(&self) -> Option<&str> {
+    pub(in crate::auth) fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
