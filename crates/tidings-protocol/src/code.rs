@@ -106,6 +106,8 @@ codes! {
     AddressConnectionsFull = "address_connections_full",
     /// More events per second than one publisher may publish.
     TooManyPublishes = "too_many_publishes",
+    /// This user or address opens more streams than `limits.streams_per_second`.
+    TooManyStreams = "too_many_streams",
     /// No further ticket or revocation can be kept.
     TooMany = "too_many",
     /// Nothing is there.

@@ -51,6 +51,7 @@ const LISTING: &[&str] = &[
     "limits.trusted_proxies = [] # default",
     "limits.channels_per_connection = 256 # default",
     r#"limits.publishes_per_second = "none" # default"#,
+    r#"limits.streams_per_second = "none" # default"#,
     r#"limits.event_bytes = "256KiB" # default"#,
     r#"limits.body_bytes = "8MiB" # default"#,
     "cors.origins = [] # default",

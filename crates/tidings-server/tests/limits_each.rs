@@ -228,6 +228,38 @@ fn key_past_its_rate_gets_429_and_a_batch_counts_its_events() {
 }
 
 #[test]
+fn user_who_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
+    let directory = Directory::new();
+    let rules = format!("secret = {SECRET:?}\nanonymous.subscribe = [\"open\"]");
+    let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_STREAMS_PER_SECOND", "2")]);
+    for user in ["u", "v"] {
+        let (token, path) = (&token(user), &format!("/api/v1/events/user.{user}"));
+        for _ in 0..5 {
+            hub.request_as("HEAD", path, token, &[("Connection", "close")], b"").is(200);
+        }
+        // The limit is each user's own.
+        let open = || {
+            let (name, value) = bearer(token);
+            let mut wire = Wire::connect(&hub);
+            wire.send(hub.head_of("GET", path, &[(name, &value)], b""));
+            wire
+        };
+        let mut wires = [open(), open()];
+        assert_eq!(wires.each_mut().map(|wire| wire.head().status), [200, 200]);
+        let answer = open().answer();
+        names_limit(&answer, 429, "too_many_streams", "streams_per_second");
+        eventually("there is room again", || open().head().status == 200);
+    }
+    // Anonymous clients count by their address.
+    let streams = [0; 3].map(|_| {
+        let mut wire = Wire::connect(&hub);
+        wire.send(hub.head_of("GET", "/api/v1/events/open", &[], b""));
+        wire.head().status
+    });
+    assert_eq!(streams, [200, 200, 429]);
+}
+
+#[test]
 fn single_publishes_are_counted_too() {
     let directory = Directory::new();
     let hub = limited(&directory, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "1")]);

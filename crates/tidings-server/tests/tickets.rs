@@ -186,6 +186,35 @@ fn page_of_an_open_hub_streams_by_ticket_as_it_would_elsewhere() {
 }
 
 #[test]
+fn head_does_not_use_up_a_ticket() {
+    let directory = Directory::new();
+    let hub = protected(&directory, &rules());
+    head_leaves_the_ticket(&hub);
+    let redis = RedisServer::start();
+    let directory = Directory::new();
+    let hub = protected_with(&directory, &rules(), &[("REDIS_URL", &redis.url())]);
+    hub.until_ready();
+    head_leaves_the_ticket(&hub);
+}
+
+#[track_caller]
+fn head_leaves_the_ticket(hub: &Hub) {
+    let ticket = hub.ticket(&token("u"), &["user.u"]);
+    let head = |path: &str| {
+        let mut wire = Wire::connect(hub);
+        wire.send(hub.head_of("HEAD", &with(path, &ticket), &[("Connection", "close")], b""));
+        let head = wire.head();
+        assert_eq!(wire.rest(), b"");
+        head.status
+    };
+    assert_eq!([0; 3].map(|_| head(OWN)), [200; 3]);
+    assert_eq!(head("/api/v1/events/user.v"), 403, "a HEAD is judged as the GET");
+    hub.subscribe(&with(OWN, &ticket)).position();
+    assert_eq!(head(OWN), 401);
+    hub.is_spent(OWN, &ticket);
+}
+
+#[test]
 fn ticket_used_for_anything_but_a_stream_is_refused_and_spent() {
     let directory = Directory::new();
     let hub = protected(&directory, &rules());

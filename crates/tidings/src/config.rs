@@ -138,6 +138,8 @@ pub struct LimitSettings {
     pub trusted_proxies: Vec<String>,
     /// How many events per second one API key or user may publish; `None` does not count. Default: none.
     pub publishes_per_second: Option<u64>,
+    /// How many streams one user, or without a user one address, may open each second; `None` does not count. Default: none.
+    pub streams_per_second: Option<u64>,
     /// How many channels and patterns one stream may carry. Default: 256.
     pub channels_per_connection: u64,
     /// How many bytes the data of one event may have. Default: 256 KiB.
@@ -274,6 +276,7 @@ impl Default for LimitSettings {
             connections_per_address: None,
             trusted_proxies: Vec::new(),
             publishes_per_second: None,
+            streams_per_second: None,
             channels_per_connection: 256,
             event_bytes: 256 << 10,
             body_bytes: 8 << 20,

@@ -7,5 +7,5 @@ mod rates;
 pub(crate) use self::{
     connections::{Claimant, ConnectionSlot, Connections},
     place::{Place, TrustedProxies},
-    rates::Rates,
+    rates::{Excess, Rates},
 };

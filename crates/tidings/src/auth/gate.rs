@@ -29,7 +29,7 @@ use super::{
 use crate::{
     config::{AuthSettings, Settings},
     error::{Code, Error},
-    limits::Rates,
+    limits::{Excess, Rates},
     metrics::Metrics,
     sync::{Lock, RwLock},
 };
@@ -51,7 +51,7 @@ pub(crate) struct Gate {
     shelf: OnceLock<Arc<dyn Shelf>>,
     /// Where all nodes learn of revocations.
     board: OnceLock<Arc<dyn Board>>,
-    rates: Rates,
+    rates: Rates<Arc<str>>,
     channels_max: u64,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -80,7 +80,7 @@ impl Gate {
             tickets: Tickets::default(),
             shelf: OnceLock::new(),
             board: OnceLock::new(),
-            rates: Rates::new(settings.limits.publishes_per_second),
+            rates: Rates::new(settings.limits.publishes_per_second, Lock::PublishRates),
             channels_max: settings.limits.channels_per_connection,
             metrics,
             clock,
@@ -154,15 +154,27 @@ impl Gate {
         self.hook(rules.as_deref()).map(|_| interval)
     }
 
-    /// Says who asks.
+    /// Says who asks. A ticket is spent.
     ///
     /// # Errors
     /// 401 where the credentials are not good, 503 where that cannot be told.
     pub(crate) async fn admit(&self, credential: Option<&Credential>) -> Result<Arc<Caller>, Error> {
+        self.judge(credential, false).await
+    }
+
+    /// Says who asks, for a `HEAD`: a ticket stays good.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub(crate) async fn look_at(&self, credential: Option<&Credential>) -> Result<Arc<Caller>, Error> {
+        self.judge(credential, true).await
+    }
+
+    async fn judge(&self, credential: Option<&Credential>, only_looks: bool) -> Result<Arc<Caller>, Error> {
         let admitted_at = *self.changes.borrow();
         let Some(rules) = self.rules() else { return Ok(self.anybody.clone()) };
         let keys = rules.jwks.as_ref().and_then(|jwks| jwks.newest());
-        let found = self.identify(&rules, credential).await;
+        let found = self.identify(&rules, credential, only_looks).await;
         // An unknown key's name may have brought new keys, and taken old ones away.
         if let Some(jwks) = &rules.jwks {
             self.changed_from(keys.as_ref(), jwks);
@@ -181,6 +193,7 @@ impl Gate {
         &self,
         rules: &Rules,
         credential: Option<&Credential>,
+        only_looks: bool,
     ) -> Result<(Principal, Basis), Refused> {
         match credential {
             None => Ok((Principal::Anonymous, Basis::Nothing)),
@@ -191,7 +204,7 @@ impl Gate {
                 rules.token(secret.reveal()).await
             }
             Some(Credential::Ticket(secret)) => {
-                let (maker, subscriptions) = self.spend(rules, secret.reveal()).await?;
+                let (maker, subscriptions) = self.redeem(rules, secret.reveal(), only_looks).await?;
                 Ok((maker.principal.clone(), Basis::Ticket { maker, subscriptions }))
             }
             // No session can be alive: nothing makes them yet.
@@ -290,7 +303,8 @@ impl Gate {
             may_all()?;
         }
         let publisher = caller.principal.publisher();
-        self.rates.take(&publisher, batch.len() as u64)?;
+        let events = batch.len() as u64;
+        self.rates.take(&publisher, events).map_err(|excess| too_fast(events, excess))?;
         Ok(PublishPermit::new(publisher))
     }
 
@@ -514,6 +528,25 @@ impl Gate {
         debug!(?flaw, "credentials refused");
         self.metrics.credentials_refused(flaw.word());
         flaw.said()
+    }
+}
+
+fn too_fast(events: u64, excess: Excess) -> Error {
+    const LIMIT: &str = "publishes_per_second";
+    match excess {
+        Excess::Batch(rate) => Error::new(
+            Code::BatchTooLarge,
+            format!(
+                "{events} events at once; limit is {rate} a second (limits.{LIMIT}); send smaller batches"
+            ),
+        )
+        .limit(LIMIT),
+        Excess::Rate { rate, wait } => Error::new(
+            Code::TooManyPublishes,
+            format!("limit is {rate} events a second (limits.{LIMIT}); try again in {wait:.0?}"),
+        )
+        .limit(LIMIT)
+        .retry_after(wait),
     }
 }
 

@@ -132,7 +132,11 @@ impl<Keys> Jwks<Keys> {
             }
             if let Some(ended) = fetching.ended.filter(|ended| ended.began >= asked_at) {
                 let failed = "the keys that tokens are verified with could not be fetched; ask again";
-                return if ended.went_well { Ok(None) } else { Err(unavailable(failed, self.wait(&fetching))) };
+                return if ended.went_well {
+                    Ok(None)
+                } else {
+                    Err(unavailable(failed, self.wait(&fetching)))
+                };
             }
             sleep(self.wait(&fetching)).await;
             self.fetch(&mut fetching).await;

@@ -18,6 +18,8 @@ type Doing<'a, Done> = Pin<Box<dyn Future<Output = Result<Done, Error>> + Send +
 pub(crate) trait Shelf: Send + Sync {
     /// Keeps something for so long.
     fn put(&self, name: String, sealed: Vec<u8>, life: Duration) -> Doing<'_, ()>;
+    /// Reads it, and leaves it there.
+    fn look(&self, name: String) -> Doing<'_, Option<Vec<u8>>>;
     /// Takes it away: of all who ask, one gets it.
     fn take(&self, name: String) -> Doing<'_, Option<Vec<u8>>>;
 }

@@ -118,6 +118,13 @@ impl Tickets {
         Ok(Ticket { text: Secret::new(text), expires_at })
     }
 
+    /// Looks at a ticket, which stays.
+    pub(super) fn look(&self, text: &str, now: u64) -> Option<(Arc<Caller>, Vec<Subscription>)> {
+        let table = self.table();
+        let waiting = table.waiting.get(&hash(text)).filter(|waiting| waiting.expires_at > now)?;
+        Some((waiting.maker.clone(), waiting.subscriptions.clone()))
+    }
+
     /// Takes a ticket out: it is spent, whatever it is then good for.
     pub(super) fn spend(&self, text: &str, now: u64) -> Option<(Arc<Caller>, Vec<Subscription>)> {
         let spent = self.table().waiting.remove(&hash(text))?;

@@ -52,6 +52,8 @@ pub const CONNECTIONS_PER_USER: RangeInclusive<u64> = 1..=10_000_000;
 pub const CONNECTIONS_PER_ADDRESS: RangeInclusive<u64> = 1..=10_000_000;
 /// `limits.publishes_per_second`, where there is one.
 pub const PUBLISHES_PER_SECOND: RangeInclusive<u64> = 1..=10_000_000;
+/// `limits.streams_per_second`, where there is one.
+pub const STREAMS_PER_SECOND: RangeInclusive<u64> = 1..=10_000_000;
 /// `limits.channels_per_connection`.
 pub const CHANNELS_PER_CONNECTION: RangeInclusive<u64> = 1..=65_536;
 /// `limits.event_bytes`.
@@ -118,6 +120,7 @@ pub(super) fn faults(settings: &Settings) -> Vec<Fault> {
         ("limits.connections_per_address", limits.connections_per_address, CONNECTIONS_PER_ADDRESS),
         ("limits.channels_per_connection", Some(limits.channels_per_connection), CHANNELS_PER_CONNECTION),
         ("limits.publishes_per_second", limits.publishes_per_second, PUBLISHES_PER_SECOND),
+        ("limits.streams_per_second", limits.streams_per_second, STREAMS_PER_SECOND),
     ];
     let mut faults = Vec::new();
     for (setting, value, bound) in durations {

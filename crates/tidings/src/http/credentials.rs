@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, Method, header, request::Parts};
 
 use super::{error::Refusal, guard, parameters::Query};
 use crate::{
@@ -59,7 +59,10 @@ impl FromRequestParts<Hub> for Admitted {
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Refusal> {
         let Carried { credential, is_cookie } = carried(hub.gate().settings().as_deref(), parts)?;
         let is_tls = parts.extensions.get().is_some_and(|arrival: &Arrival| arrival.is_tls);
-        let caller = hub.gate().admit(credential.as_ref()).await?;
+        let caller = match parts.method {
+            Method::HEAD => hub.gate().look_at(credential.as_ref()).await?,
+            _ => hub.gate().admit(credential.as_ref()).await?,
+        };
         let origins = &hub.settings().cors.origins;
         let cookie_fault = is_cookie.then(|| guard::cookie_fault(parts, origins, is_tls)).flatten();
         Ok(Self { caller, credential, cookie_fault })

@@ -51,6 +51,7 @@ fn status(code: Code) -> (StatusCode, &'static str) {
         | Code::UserConnectionsFull
         | Code::AddressConnectionsFull
         | Code::TooManyPublishes
+        | Code::TooManyStreams
         | Code::TooMany => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
         Code::NotStored
         | Code::OutcomeUnknown

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::extract::FromRequestParts;
-use http::request::Parts;
+use http::{Method, request::Parts};
 
 use crate::{
     hub::Hub,
@@ -22,6 +22,8 @@ pub(super) struct Remote {
     pub(super) pressure: Option<Arc<Pressure>>,
     /// Whether a shard may have the socket.
     pub(super) is_direct: bool,
+    /// It asks for the head alone: nothing is opened, counted or spent.
+    pub(super) is_head: bool,
 }
 
 impl FromRequestParts<Hub> for Remote {
@@ -35,6 +37,11 @@ impl FromRequestParts<Hub> for Remote {
         let arrival: Option<&Arrival> = parts.extensions.get();
         let client = arrival.map(|arrival| hub.trusted_proxies().client(arrival.peer.ip(), forwarded));
         let is_direct = parts.extensions.get::<Offer>().is_some();
-        Ok(Self { place: client.map(Place::of), pressure: pressure.cloned(), is_direct })
+        Ok(Self {
+            place: client.map(Place::of),
+            pressure: pressure.cloned(),
+            is_direct,
+            is_head: parts.method == Method::HEAD,
+        })
     }
 }

@@ -62,7 +62,7 @@ pub(super) async fn several(
     let query = Query::of(&uri);
     let named = parameters::subscriptions(query.all("channel"))?;
     let caller = admitted.for_stream()?;
-    let Some(subscriptions) = named_or_of_ticket(&hub, &caller, &query, named).await? else {
+    let Some(subscriptions) = named_or_of_ticket(&hub, &caller, &query, named, remote.is_head).await? else {
         let detail = "no channel is asked for; name one or more, as in /api/v1/events?channel=a&channel=b.*, or show a ticket";
         return Err(Error::new(Code::BadQuery, detail).into());
     };
@@ -76,9 +76,10 @@ async fn named_or_of_ticket(
     caller: &Caller,
     query: &Query,
     named: Vec<Subscription>,
+    only_looks: bool,
 ) -> Result<Option<Vec<Subscription>>, Error> {
     if named.is_empty() {
-        return hub.gate().ticket_channels(caller, query.one("ticket")?).await;
+        return hub.gate().ticket_channels(caller, query.one("ticket")?, only_looks).await;
     }
     Ok(Some(named))
 }
@@ -100,7 +101,11 @@ fn stream(
     if !hub.settings().stream.enabled {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let opened = hub.open(permit, &options()?, remote.place, remote.is_direct)?;
+    let options = options()?;
+    if remote.is_head {
+        return Ok(response(Body::empty()));
+    }
+    let opened = hub.open(permit, &options, remote.place, remote.is_direct)?;
     if !remote.is_direct {
         return Ok(hub.stream(opened, remote.pressure).into_response());
     }

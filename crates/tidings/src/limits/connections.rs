@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::Place;
+use super::{Excess, Place, Rates};
 use crate::{
     config::LimitSettings,
     error::{Code, Error},
@@ -23,6 +23,7 @@ pub(crate) struct Connections {
     open: AtomicU64,
     by_user: Counts<Arc<str>>,
     by_place: Counts<Place>,
+    openings: Rates<Opener>,
     max: u64,
     max_per_user: u64,
     max_per_place: Option<u64>,
@@ -33,6 +34,13 @@ pub(crate) struct Connections {
 pub(crate) struct Claimant {
     pub(crate) user: Option<Arc<str>>,
     pub(crate) place: Option<Place>,
+}
+
+/// Who opens streams, as far as `limits.streams_per_second` counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Opener {
+    User(Arc<str>),
+    Place(Place),
 }
 
 /// A stream's share of the bounds; given back when dropped.
@@ -49,6 +57,7 @@ impl Connections {
             open: AtomicU64::new(0),
             by_user: Counts::default(),
             by_place: Counts::default(),
+            openings: Rates::new(limits.streams_per_second, Lock::StreamRates),
             max: limits.connections,
             max_per_user: limits.connections_per_user,
             max_per_place: limits.connections_per_address,
@@ -65,8 +74,9 @@ impl Connections {
     ///
     /// # Errors
     /// `connections_full` where all are taken, `user_connections_full` and `address_connections_full` where one's own
-    /// are; nobody is evicted.
+    /// are; `too_many_streams` past `limits.streams_per_second`. No stream is evicted.
     pub(crate) fn take(self: &Arc<Self>, claimant: Claimant) -> Result<ConnectionSlot, Error> {
+        self.count_opening(&claimant)?;
         let taken = self
             .open
             .try_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < self.max).then_some(open + 1));
@@ -86,6 +96,26 @@ impl Connections {
             slot.claimant.place = Some(place);
         }
         Ok(slot)
+    }
+
+    /// Counts one more stream of a user, or where there is none of an address.
+    fn count_opening(&self, claimant: &Claimant) -> Result<(), Error> {
+        const LIMIT: &str = "streams_per_second";
+        let (opener, whose) = match (&claimant.user, claimant.place) {
+            (Some(user), _) => (Opener::User(user.clone()), "this user"),
+            (None, Some(place)) => (Opener::Place(place), "this address"),
+            (None, None) => return Ok(()),
+        };
+        self.openings.take(&opener, 1).map_err(|excess| {
+            let (rate, wait) = match excess {
+                Excess::Rate { rate, wait } => (rate, wait),
+                Excess::Batch(rate) => (rate, Duration::from_secs(1)),
+            };
+            let detail = format!(
+                "{whose} opened {rate} streams within a second; limit is {rate} (limits.{LIMIT}); keep a stream open, or wait                  {wait:.0?}"
+            );
+            Error::new(Code::TooManyStreams, detail).limit(LIMIT).retry_after(wait)
+        })
     }
 
     /// Takes a share of the whole although none may be left: for a stream that ends at once.

@@ -101,8 +101,10 @@ locks! {
     HookAnswers => [];
     /// `limits::Connections`: streams by user, or by address.
     StreamCounts => [];
-    /// `Rates::publishers`.
+    /// `Rates::counted` of publishers.
     PublishRates => [];
+    /// `Rates::counted` of streams.
+    StreamRates => [];
 
     /// `broker::redis::Sight`: what was seen of the log in Redis.
     RedisSight => [];

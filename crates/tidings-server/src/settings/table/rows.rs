@@ -474,6 +474,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "How many events one API key or user may publish per second; further ones get 429, and a batch that is larger 413."
     ),
     setting!(
+        limits.streams_per_second,
+        OptionalCount,
+        || between::<Count>(&bounds::STREAMS_PER_SECOND),
+        "1000",
+        "How many streams one user, or without a user one address, may open each second, `HEAD` not counted; further ones get 429."
+    ),
+    setting!(
         limits.event_bytes,
         Size,
         || format!("{}, and at most `limits.body_bytes`", between::<Size>(&bounds::EVENT_BYTES)),

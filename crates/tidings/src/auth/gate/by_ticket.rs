@@ -58,14 +58,15 @@ impl Gate {
         Ok(ticket)
     }
 
-    /// Takes a ticket out: who made it, and what it is for.
-    pub(super) async fn spend(
+    /// Takes a ticket out, or only looks at it: who made it, and what it is for.
+    pub(super) async fn redeem(
         &self,
         rules: &Rules,
         text: &str,
+        only_looks: bool,
     ) -> Result<(Arc<Caller>, Vec<Subscription>), Refused> {
         let admitted_at = *self.changes.borrow();
-        let (credential, subscriptions) = match self.take_ticket(text).await? {
+        let (credential, subscriptions) = match self.take_ticket(text, only_looks).await? {
             Taken::Here(maker, subscriptions) => return Ok((maker, subscriptions)),
             Taken::Shared(credential, subscriptions) => (credential, subscriptions),
         };
@@ -77,20 +78,23 @@ impl Gate {
         Ok((Arc::new(Caller { principal, rights, basis, admitted_at }), subscriptions))
     }
 
-    /// Takes a ticket from where it lies, so that it is spent.
-    async fn take_ticket(&self, text: &str) -> Result<Taken, Refused> {
+    /// Takes a ticket from where it lies, so that it is spent, or only looks at it.
+    async fn take_ticket(&self, text: &str, only_looks: bool) -> Result<Taken, Refused> {
         let Some(shelf) = self.shelf.get() else {
-            let spent = self.tickets.spend(text, (self.clock)()).ok_or(Flaw::Ticket)?;
-            return Ok(Taken::Here(spent.0, spent.1));
+            let (tickets, now) = (&self.tickets, (self.clock)());
+            let found = if only_looks { tickets.look(text, now) } else { tickets.spend(text, now) };
+            let (maker, subscriptions) = found.ok_or(Flaw::Ticket)?;
+            return Ok(Taken::Here(maker, subscriptions));
         };
-        let sealed = shelf.take(shelf::name(text)).await?;
+        let name = shelf::name(text);
+        let sealed = if only_looks { shelf.look(name).await? } else { shelf.take(name).await? };
         let opened = sealed.and_then(|sealed| shelf::open(text, sealed));
         let (credential, subscriptions) = opened.ok_or(Flaw::Ticket)?;
         Ok(Taken::Shared(credential, subscriptions))
     }
 
     /// What a stream is for that names no channel: what the ticket of its caller is for. An open hub admits nobody on a
-    /// ticket, so the one that is `shown` is spent here. None without a ticket.
+    /// ticket, so the one that is `shown` is spent here, unless the caller only looks. None without a ticket.
     ///
     /// # Errors
     /// 401 for a ticket that is none or is spent, 503 where that cannot be told.
@@ -98,12 +102,13 @@ impl Gate {
         &self,
         caller: &Caller,
         shown: Option<&str>,
+        only_looks: bool,
     ) -> Result<Option<Vec<Subscription>>, Error> {
         if let Basis::Ticket { subscriptions, .. } = &caller.basis {
             return Ok(Some(subscriptions.clone()));
         }
         let Some(text) = shown.filter(|_| self.rules.is_none()) else { return Ok(None) };
-        match self.take_ticket(text).await {
+        match self.take_ticket(text, only_looks).await {
             Ok(Taken::Here(_, subscriptions) | Taken::Shared(_, subscriptions)) => Ok(Some(subscriptions)),
             Err(Refused::Flaw(flaw)) => Err(self.refused(flaw)),
             Err(Refused::Error(error)) => Err(error),

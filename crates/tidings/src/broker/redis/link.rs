@@ -354,7 +354,6 @@ impl Link {
     }
 
     /// Reads a value.
-    #[cfg(test)]
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, Fault> {
         Ok(value(self.ask_one(Command::new("GET").arg(self.keys.state(key))).await?))
     }

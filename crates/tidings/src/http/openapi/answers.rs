@@ -116,6 +116,7 @@ pub(super) const REFUSALS: [Kind; 14] = [
             Code::UserConnectionsFull,
             Code::AddressConnectionsFull,
             Code::TooManyPublishes,
+            Code::TooManyStreams,
             Code::TooMany,
         ],
     },

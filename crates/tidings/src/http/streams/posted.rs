@@ -48,7 +48,7 @@ pub(in crate::http) async fn posted(
     let mut asked: Asked = body::json(&headers, body, hub.settings(), SHAPE).await?;
     let channels = asked.channels.take().unwrap_or_default();
     let named = parameters::subscriptions(channels.iter().map(String::as_str))?;
-    let Some(subscriptions) = named_or_of_ticket(&hub, &caller, &query, named).await? else {
+    let Some(subscriptions) = named_or_of_ticket(&hub, &caller, &query, named, false).await? else {
         let detail = format!("no channel is asked for; the body is {SHAPE}");
         return Err(Error::new(Code::MalformedBody, detail).into());
     };

@@ -23,6 +23,16 @@ impl Shelf for RedisShelf {
         Box::pin(async move { self.0.set(&name, &sealed, life).await.map_err(|fault| away(&fault)) })
     }
 
+    fn look(
+        &self,
+        name: String,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, Error>> + Send + '_>> {
+        Box::pin(async move {
+            let found = self.0.get(&name).await.map_err(|fault| away(&fault))?;
+            Ok(found.map(|sealed| sealed.to_vec()))
+        })
+    }
+
     fn take(
         &self,
         name: String,
