@@ -55,6 +55,7 @@ const LISTING: &[&str] = &[
     r#"limits.event_bytes = "256KiB" # default"#,
     r#"limits.body_bytes = "8MiB" # default"#,
     "cors.origins = [] # default",
+    "cors.headers = [] # default",
     "metrics.public = false # default",
     r#"redis.url = "none" # default"#,
     r##"# redis.ca_file = "none" # default"##,

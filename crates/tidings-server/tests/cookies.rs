@@ -172,7 +172,10 @@ fn bearer_works_from_anywhere_and_is_read_only_by_listed_pages() {
     }
     let listed = hub.request("POST", STREAM, &[(name, &value), ("Origin", PAGE)], b"x");
     assert_eq!(listed.is(200).head.header(ALLOWED), Some(PAGE));
-    assert_eq!(listed.head.header("access-control-expose-headers"), Some("Tidings-Connection, Retry-After"));
+    assert_eq!(
+        listed.head.header("access-control-expose-headers"),
+        Some("Tidings-Connection, Retry-After, Date")
+    );
 }
 
 #[test]
@@ -318,7 +321,7 @@ fn listed_page_reads_refusals_too_and_every_answer_varies_by_origin() {
             assert_eq!(answer.head.status, status, "{path}");
             assert_eq!(answer.head.header(ALLOWED), allowed, "{path}");
             let exposed = answer.head.header("access-control-expose-headers");
-            assert_eq!(exposed, allowed.map(|_| "Tidings-Connection, Retry-After"), "{path}");
+            assert_eq!(exposed, allowed.map(|_| "Tidings-Connection, Retry-After, Date"), "{path}");
             assert_eq!(answer.head.header("vary"), Some("Origin"), "{path}");
         }
     }

@@ -150,7 +150,7 @@ fn listed_origins_are_allowed_exactly() {
 #[test]
 fn preflight_names_what_pages_may_send() {
     let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_CORS_HEADERS", "X-Request-Id,X-Tenant")]);
     for path in [CHANNEL, "/api/v1/publish", "/api/v1/events?channel=a"] {
         let headers = [
             ("Origin", "http://localhost:3000"),
@@ -168,12 +168,51 @@ fn preflight_names_what_pages_may_send() {
             "x-session-id",
             "idempotency-key",
             "cache-control",
+            "tidings-event",
+            "tidings-priority",
+            "tidings-key",
+            "tidings-ttl",
+            "tidings-store",
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "sentry-trace",
+            "x-request-id",
+            "x-tenant",
         ] {
             assert!(allowed.split(", ").any(|it| it == name), "{name} is not in {allowed}");
         }
-        let methods = answer.head.header("access-control-allow-methods").unwrap();
-        assert!(methods.contains("GET") && methods.contains("POST"), "{methods}");
+        assert_eq!(answer.head.header("access-control-allow-methods"), Some("GET, POST, PUT, DELETE"));
+        assert_eq!(answer.head.header("access-control-max-age"), Some("7200"));
     }
+}
+
+#[test]
+fn pages_may_read_the_headers_of_problems_and_empty_answers_too() {
+    let directory = Directory::new();
+    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
+    let origin = "http://localhost:3000";
+    for (method, path, status) in [
+        ("GET", CHANNEL, 204),
+        ("GET", "/api/v1/events", 400),
+        ("GET", "/nowhere", 404),
+        ("PUT", CHANNEL, 405),
+    ] {
+        let answer = hub.request(method, path, &[("Origin", origin)], b"");
+        assert_eq!(answer.head.status, status, "{method} {path}");
+        allows(&answer, origin);
+        let exposed = answer.head.header("access-control-expose-headers");
+        assert_eq!(exposed, Some("Tidings-Connection, Retry-After, Date"), "{method} {path}");
+    }
+}
+
+#[test]
+fn what_is_no_name_of_a_header_is_refused_at_start() {
+    let directory = Directory::new();
+    directory.write("tidings.toml", "[cors]\nheaders = [\"X-Request-Id\", \"X Tenant\"]\n");
+    let outcome = directory.run(&["check"], &[]);
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    assert!(outcome.stderr.contains("cors.headers has \"X Tenant\""), "{outcome:?}");
 }
 
 #[test]

@@ -153,6 +153,8 @@ pub struct LimitSettings {
 pub struct CorsSettings {
     /// Origins whose pages may call, each exactly as a browser sends it: `https://app.example.com`. Default: empty.
     pub origins: Vec<String>,
+    /// Names of request headers that pages may send besides those that the hub knows. Default: empty.
+    pub headers: Vec<String>,
 }
 
 /// Settings of the metrics.

@@ -166,9 +166,16 @@ fn list_faults(settings: &Settings) -> Vec<Fault> {
         ("listen", settings.listen.len()),
         ("channels.types", settings.channels.types.len()),
         ("cors.origins", settings.cors.origins.len()),
+        ("cors.headers", settings.cors.headers.len()),
         ("limits.trusted_proxies", settings.limits.trusted_proxies.len()),
     ];
     faults.extend(lengths.into_iter().filter_map(|(setting, length)| too_many(setting, length)));
+    for name in &settings.cors.headers {
+        if name.parse::<http::HeaderName>().is_err() {
+            let problem = format!("has {name:?}, which is no name of a header; for example X-Request-Id");
+            faults.push(Fault { setting: "cors.headers", problem });
+        }
+    }
     for text in &settings.limits.trusted_proxies {
         let fault = network(text).err();
         faults.extend(fault.map(|problem| Fault { setting: "limits.trusted_proxies", problem }));

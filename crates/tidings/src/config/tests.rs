@@ -56,8 +56,10 @@ fn event_larger_than_the_body_is_a_fault() {
 #[test]
 fn origins_that_no_browser_sends_are_faults() {
     let check = |origin: &str| {
-        let settings =
-            Settings { cors: CorsSettings { origins: vec![origin.to_owned()] }, ..Settings::default() };
+        let settings = Settings {
+            cors: CorsSettings { origins: vec![origin.to_owned()], ..CorsSettings::default() },
+            ..Settings::default()
+        };
         settings.faults().first().map(|fault| fault.problem.clone())
     };
     for good in

@@ -18,15 +18,15 @@ use crate::{
     hub::Hub,
 };
 
-const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
-const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Authorization, Content-Type, Last-Event-ID, X-Session-Id, Idempotency-Key, Cache-Control, Tidings-Event, Tidings-Priority, Tidings-Key, Tidings-Ttl, Tidings-Store",
-);
-const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Tidings-Connection, Retry-After");
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
+/// The hub's own, and those that tracing libraries put on every request of a page.
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Last-Event-ID, X-Session-Id, Idempotency-Key, Cache-Control, \
+    Tidings-Event, Tidings-Priority, Tidings-Key, Tidings-Ttl, Tidings-Store, traceparent, tracestate, baggage, sentry-trace";
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Tidings-Connection, Retry-After, Date");
 /// Routes that say how the hub is, and nothing of anybody.
 const PROBED: [&str; 2] = ["/healthz", "/readyz"];
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
+const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");
 
 /// Judges `Host` and `Origin` before the route is reached, and lets allowed pages read the answer.
 pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) -> Response {
@@ -43,8 +43,11 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
     };
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response =
-        if is_preflight && page.is_some() { preflight() } else { run(&hub, request, next).await };
+    let mut response = if is_preflight && page.is_some() {
+        preflight(&settings.cors.headers)
+    } else {
+        run(&hub, request, next).await
+    };
     count(&hub, &response);
     if let Some(Page { origin, has_credentials }) = page {
         let headers = response.headers_mut();
@@ -117,10 +120,12 @@ fn vary(mut response: Response) -> Response {
     response
 }
 
-fn preflight() -> Response {
+fn preflight(more: &[String]) -> Response {
+    let allowed = more.iter().fold(ALLOWED_HEADERS.to_owned(), |all, name| all + ", " + name);
+    let allowed = HeaderValue::try_from(allowed).expect("the settings were checked for names of headers");
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed),
         (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()

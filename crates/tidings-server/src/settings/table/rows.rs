@@ -502,6 +502,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Origins whose pages may call the hub from another address."
     ),
     setting!(
+        cors.headers,
+        Texts,
+        || "names of headers".into(),
+        r#"["X-Request-Id"]"#,
+        "Request headers that pages of other origins may send, besides those that the hub and tracing libraries use."
+    ),
+    setting!(
         metrics.public,
         Switch,
         String::new,
