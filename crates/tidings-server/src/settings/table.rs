@@ -1,5 +1,7 @@
 //! The one table of settings: file, environment, `tidings check` and the manual all follow it.
 
+#[macro_use]
+mod row;
 mod rows;
 
 use tidings::config::Settings;
