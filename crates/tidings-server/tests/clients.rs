@@ -157,13 +157,11 @@ fn play(libraries: &'static [Library]) {
 }
 
 #[test]
-#[ignore = "red until a stream begins without a blank line: cargo xtask clients"]
 fn libraries_of_npm_hand_out_each_event_once_and_no_empty_message() {
     play(NPM);
 }
 
 #[test]
-#[ignore = "red until a stream begins without a blank line: cargo xtask clients"]
 fn libraries_of_pypi_hand_out_each_event_once_and_no_empty_message() {
     play(PYPI);
 }
