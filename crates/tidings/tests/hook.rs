@@ -19,7 +19,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,8 +78,9 @@ impl Served {
 async fn read_until(socket: &mut TcpStream, wanted: &str) -> String {
     let mut text = String::new();
     let mut buffer = [0; 4096];
+    let due = Instant::now() + PATIENCE;
     while !text.contains(wanted) {
-        let bytes = timeout(PATIENCE, socket.read(&mut buffer)).await.expect("bytes come").unwrap();
+        let bytes = timeout_at(due, socket.read(&mut buffer)).await.expect(wanted).unwrap();
         assert!(bytes > 0, "the connection ended with {text:?}");
         text += std::str::from_utf8(&buffer[..bytes]).unwrap();
     }
@@ -147,7 +148,7 @@ async fn struct_that_changes_its_mind_ends_the_stream_and_one_that_is_away_does_
     let (lets_in, is_there) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
     let hook = Doorkeeper { lets_in: lets_in.clone(), is_there: is_there.clone() };
     let served = Served::start(settings(), hook).await;
-    let mut socket = served.open("GET", "/api/v1/events/a").await;
+    let mut socket = served.open("GET", "/api/v1/events/a?position=id").await;
     read_until(&mut socket, "id: ").await;
     is_there.store(false, Ordering::SeqCst);
     assert_eq!(served.status("GET", "/api/v1/events/a").await, 503);
