@@ -26,7 +26,6 @@ const NOT_RUN = {
         "$ curl -sN -i -H": LATER,
         "channel=file.*&hello=true": LATER,
         "/api/v1/stream -d": "prints nothing",
-        "event: tidings.position\n": PART,
         "event: tidings.end": PART,
         "[cors]": SETTINGS,
         '$ curl -sN -H "Last-Event-ID: 523dc4ada485ac29-1-b86c2926"': "prints nothing",

@@ -74,7 +74,7 @@ const PYTHONS: &[Python] = &[
         packages: Packages::Named(&[
             "fastapi==0.165.0",
             "httpx==0.28.1",
-            "pyjwt==2.15.1",
+            "pyjwt[crypto]==2.15.1",
             "requests==2.34.2",
             "uvicorn==0.54.0",
         ]),
