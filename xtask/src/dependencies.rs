@@ -62,22 +62,13 @@ fn read(workspace: &Workspace) -> Result<(Vec<Package>, Rules)> {
     let text = std::fs::read_to_string(workspace.root.join("deny.toml"))
         .map_err(|error| format!("deny.toml cannot be read: {error}"))?;
     let rules = parse_rules(&text)?;
-    let mut arguments = vec!["metadata", "--locked", "--all-features", "--format-version", "1"];
+    let mut arguments = vec!["--all-features"];
     let table: Table = text.parse().map_err(|error| format!("deny.toml: {error}"))?;
     let targets = strings(table.get("graph").and_then(|graph| graph.get("targets")));
     for target in &targets {
         arguments.extend(["--filter-platform", target]);
     }
-    let output = workspace
-        .cargo(&arguments)
-        .output()
-        .map_err(|error| format!("cargo metadata does not start: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    let metadata = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("cargo metadata is no JSON: {error}"))?;
-    Ok((parse_packages(&metadata), rules))
+    Ok((parse_packages(&workspace.metadata(&arguments)?), rules))
 }
 
 fn parse_rules(text: &str) -> Result<Rules> {

@@ -38,16 +38,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
 }
 
 fn read(workspace: &Workspace) -> Result<Vec<Build>> {
-    let output = workspace
-        .cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"])
-        .output()
-        .map_err(|error| format!("cargo metadata does not start: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    let metadata = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("cargo metadata is no JSON: {error}"))?;
-    Ok(builds(&metadata))
+    Ok(builds(&workspace.metadata(&["--no-deps"])?))
 }
 
 /// The builds of all crates that have features.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::Result;
 
 /// The checkout that this tool was started in.
@@ -45,6 +47,22 @@ impl Workspace {
         let mut command = self.command(&program);
         command.args(arguments);
         command
+    }
+
+    /// Reads `cargo metadata` of the workspace; `arguments` choose what it has.
+    ///
+    /// # Errors
+    /// Those of cargo, in its words.
+    pub(crate) fn metadata(&self, arguments: &[&str]) -> Result<Value> {
+        let output = self
+            .cargo(&["metadata", "--locked", "--format-version", "1"])
+            .args(arguments)
+            .output()
+            .map_err(|error| format!("cargo metadata does not start: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata is no JSON: {error}"))
     }
 
     /// Whether the repository has this folder, relative to the root.
