@@ -105,7 +105,7 @@ impl NodesPhase {
         };
         let mut clients = Clients::start(crowd, ledger, figures);
         let found = self.drive(&mut clients, &mut site, &mut nodes, (ledger, figures, diary)).await;
-        // However that ended, nobody goes on.
+        // However that ended, no client goes on.
         clients.shut_down().await;
         found
     }

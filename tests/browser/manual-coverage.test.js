@@ -79,7 +79,7 @@ const RUN_BY_RUST = {
     "docs/manual.md": ["Hub::builder()", "axum::serve(listener", "hub.subscribe(", "hub.history(", "hub.body("],
     "docs/manual/redis.md": ["ACL SETUSER"],
 };
-/** What the tests of proxies take by the text before it. */
+/** Blocks that the tests of proxies take, by the text before them. */
 const RUN_BY_HEADING = { "docs/manual/running.md": ["location /api/", "events.example.com {", "frontend web", "<VirtualHost", "Status: 200", "vcl 4.1;", "routers:", "configure: (proxy)", "force-dynamic"] };
 
 /** The texts by which tests take blocks: arguments, and rows of tables. */

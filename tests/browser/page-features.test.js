@@ -1,4 +1,4 @@
-// What the page shows of events, losses and errors, in each browser.
+// The page shows events, losses and errors, in each browser.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

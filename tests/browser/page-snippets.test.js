@@ -11,7 +11,7 @@ import { startProtected } from "./harness/protected.js";
 import { startServer, until } from "./harness/server.js";
 
 const run = promisify(execFile);
-/** What quotes, escapes and line ends could spoil. */
+/** Data that wrong quotes, escapes or line ends would spoil. */
 const DATA = ['{"text":"Hello"}', "@it's \"two\"\nlines \\ $HOME `x` ünïcode 🎈'"];
 const PROGRAMS = { python: ["python3", "-c"], curl: ["bash", "-c"] };
 const RIGHTS = { subscribe: ["project.*"], publish: ["project.*"] };

@@ -14,7 +14,7 @@ async function importPage(name) {
     return import(`data:text/javascript,${encodeURIComponent(code)}`);
 }
 
-/** What an application would be given, if the bytes came in parts of this size. */
+/** Returns the events that an application gets if the bytes come in parts of this size. */
 function parsed(bytes, size) {
     const parser = new EventParser();
     const events = [];

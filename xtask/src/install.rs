@@ -42,7 +42,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "python3", package: "python3" },
 ];
 
-/// What the matrix of clients needs besides; see `clients`. Debian's Go is older than the libraries of Go require.
+/// Packages that only the matrix of clients needs; see `clients`. Debian's Go is older than the libraries of Go require.
 const TOOLCHAINS: &[Program] =
     &[Program { name: "javac", package: "default-jdk-headless" }, Program { name: "mvn", package: "maven" }];
 
@@ -55,7 +55,7 @@ struct Python {
     packages: Packages,
 }
 
-/// What pip installs.
+/// Packages that pip installs.
 enum Packages {
     Named(&'static [&'static str]),
     /// A file that pins each package, and those that it needs, by its hash.
@@ -211,7 +211,7 @@ fn make_python(workspace: &Workspace, tally: &mut Tally, python: &Python) {
 }
 
 impl Packages {
-    /// What pip is told.
+    /// Arguments of pip.
     fn arguments(&self) -> Vec<String> {
         match self {
             Self::Named(names) => names.iter().map(|name| (*name).to_owned()).collect(),

@@ -28,7 +28,7 @@ impl StepLog {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder).map_err(told)?;
         }
-        // What a run before left there. A file that is absent is as good.
+        // Removes the file of an earlier run; an absent file is no fault.
         let _ = fs::remove_file(&self.path);
         File::options().create(true).append(true).open(&self.path).map_err(told)
     }

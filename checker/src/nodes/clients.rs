@@ -15,7 +15,7 @@ use super::trouble::Diary;
 use super::{CLOSING_DEADLINE, seed_of};
 use crate::report::{Fault, Figures};
 
-/// What the clients of a phase are.
+/// Clients of one phase.
 #[derive(Clone, Debug)]
 pub(super) struct Crowd {
     pub(super) nodes: Vec<SocketAddr>,

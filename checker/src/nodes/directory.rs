@@ -36,10 +36,10 @@ const DURABILITY: &str = "TIDINGS_LOG_DURABILITY";
 const NEWEST_BYTES_MIN: u64 = 16 << 10;
 /// How long events may take to fill a file.
 const FILE_DEADLINE: Duration = Duration::from_secs(30);
-/// What a node answers though its disk is full.
+/// Requests that a node answers while its disk is full.
 const READ: &str = "/api/v1/channels/nodes.a.0/events?limit=1";
 
-/// What is done to the directory, each once in a round.
+/// Faults of the directory, each once in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Trouble {
     /// The disk has no room for a while, and the node may be killed and started meanwhile.
@@ -65,14 +65,14 @@ impl Trouble {
     }
 }
 
-/// What makes the phase.
+/// Settings of the phase.
 #[derive(Clone, Debug)]
 pub(crate) struct DirectoryPhase {
     pub(crate) name: &'static str,
     /// For so long rounds are begun that end in time, and one in any case.
     pub(crate) time: Duration,
     pub(crate) seed: u64,
-    /// What is done, in whatever order.
+    /// Faults, in any order.
     pub(crate) troubles: Vec<Trouble>,
 }
 
@@ -125,7 +125,7 @@ impl DirectoryPhase {
         if let Err(text) = site.drive(&mut clients, &self.troubles, seed, findings).await {
             findings.faults.push(Fault::new(FaultKind::Restart, text));
         }
-        // However that ended, nobody goes on.
+        // However that ended, no client goes on.
         clients.shut_down().await;
         site.leave(directory, findings).await;
     }

@@ -58,7 +58,7 @@ fn trimmed(losses: &[Loss]) -> u64 {
 /// Reads all that a node holds of these channels, oldest first.
 ///
 /// # Errors
-/// What is no history of the checker's events.
+/// An answer that is no history of the checker's events.
 pub(super) async fn log(address: SocketAddr, channels: &[String]) -> Result<Vec<Entry>, String> {
     let mut entries = BTreeMap::new();
     for channel in channels {

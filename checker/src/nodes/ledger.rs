@@ -1,4 +1,4 @@
-//! What the checker knows for certain: what it published, what was answered, and what the log was made to lose.
+//! Facts that the checker is certain of: its publishes, their answers, and the losses that it caused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -28,9 +28,9 @@ const STANDSTILL: &str = "8000";
 const CLOCK_OFFSETS: [&str; 4] = ["+25h", "-3m", "+3m", "+0"];
 /// Keys without which the log begins anew.
 const EVICTED: [&str; 2] = ["{tidings}:epochs", "{tidings}:meta"];
-/// What tells of a loss. An open stream is told `lagged` if its node has passed over what Redis lost.
+/// Gap reasons for a loss. An open stream is told `lagged` if its node has passed over what Redis lost.
 const REASONS: [GapReason; 4] = [GapReason::Epoch, GapReason::Diverged, GapReason::Ahead, GapReason::Lagged];
-/// What tells of a trim.
+/// Gap reasons for a trim.
 const TRIM_REASONS: [GapReason; 2] = [GapReason::Trimmed, GapReason::Lagged];
 /// What a node answers though Redis takes nothing.
 const PROBED: &str = "/api/v1/channels/nodes.a.0/events?limit=1";

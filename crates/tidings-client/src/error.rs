@@ -66,7 +66,7 @@ pub(crate) struct ProblemText {
 }
 
 impl ProblemText {
-    /// What a refusal says that is plain text: its first line, shortened.
+    /// Text of a refusal in plain text: its first line, shortened.
     pub(crate) fn plain(text: &str) -> Self {
         const SHOWN_MAX: usize = 200;
         let line = text.lines().next().unwrap_or_default().trim();

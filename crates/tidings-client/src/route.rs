@@ -19,7 +19,7 @@ pub(crate) enum Route {
     Body(Vec<String>),
 }
 
-/// What is sent.
+/// Event to send.
 pub(crate) struct Ask {
     pub(crate) method: Method,
     pub(crate) path: String,

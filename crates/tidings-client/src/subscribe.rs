@@ -86,7 +86,7 @@ pub struct Subscription {
     /// What the caller has taken, not what was read: a resume repeats nothing and skips nothing.
     last_event_id: String,
     backoff: Backoff,
-    /// What is read and not yet taken; bounded by one chunk of the body.
+    /// Items that are read and not yet taken; bounded by one chunk of the body.
     queue: VecDeque<Queued>,
     state: State,
     alarm: Alarm,

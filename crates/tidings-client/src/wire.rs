@@ -103,7 +103,7 @@ impl Wire {
     }
 }
 
-/// What to write in place of a URL whose scheme is not that of its port, if the fault says so.
+/// Suggested URL if the fault shows that the port speaks the other scheme.
 fn other_scheme(base: &str, fault: &(dyn StdError + 'static)) -> Option<String> {
     if let Some(place) = base.strip_prefix("https://") {
         return causes(fault)

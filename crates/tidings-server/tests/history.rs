@@ -106,7 +106,7 @@ fn last_is_the_newest_events_up_to_until() {
     assert_eq!(read(&format!("?limit=2&after={next}&until={}", ids[6])), "4 6");
 }
 
-/// What a page does that shows the past and goes on live: nothing is missing between the two, and nothing comes twice.
+/// A page shows history and then goes on live: no event is missing between the two, and none comes twice.
 #[test]
 fn history_until_the_position_of_a_stream_meets_the_stream() {
     let directory = Directory::new();

@@ -454,7 +454,7 @@ fn refusal_tells_the_operator_what_refused_which_channel_to_whom() {
     hub.get_as(&token, "/api/v1/events?channel=chat.1&channel=chat.*").denies();
     hub.post_as(&token, "/api/v1/events/chat.2", "x").denies();
     assert_eq!((denied("pattern"), denied("hook")), (2.0, 2.0));
-    // Who has no credentials is asked for some, and a right without channels is no channel's.
+    // A caller without credentials gets 401, and a denial without a channel is not counted.
     hub.get("/api/v1/events/user.v").refuses(401, "credentials_missing");
     hub.get_as(&token, "/metrics").denies();
     assert_eq!((denied("pattern"), denied("hook")), (2.0, 2.0));

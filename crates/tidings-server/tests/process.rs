@@ -264,7 +264,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A port that the system gives to nobody by itself, so that it is free while the hub is away.
+/// A port outside the ephemeral range, so that it stays free while the hub is away.
 pub(crate) fn quiet_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let begin = 20_000 + std::process::id() % 8_000;

@@ -15,7 +15,7 @@ fn refuses(hub: &Hub, bytes: &[u8], status: u16, code: &str, says: &str) {
     let name: String = String::from_utf8_lossy(bytes).escape_debug().take(80).collect();
     for way in WAYS {
         let mut wire = way.connect(hub);
-        // What is refused may be closed before all was sent.
+        // The hub may close a refused connection before the client has sent everything.
         let _is_cut = wire.socket.write_all(bytes);
         let answer = wire.answer();
         assert_eq!(answer.head.status, status, "{way:?}: {name}: {answer:?}");

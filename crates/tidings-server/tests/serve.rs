@@ -224,7 +224,7 @@ fn data_directory_that_cannot_be_used_is_named_with_a_way_out() {
 #[test]
 fn node_that_starts_without_its_redis_says_so() {
     let directory = Directory::new();
-    // Nobody listens there once the listener is dropped.
+    // The port is closed once the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut hub = Hub::with_redis_at(&directory, &format!("redis://{address}"), &[]);
     let log = hub.log_to("redis does not answer; streams stay open, publishes fail, and the hub tries again");

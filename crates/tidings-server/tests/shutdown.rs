@@ -272,7 +272,7 @@ fn second_signal_ends_the_hub_at_once() {
 #[test]
 fn signal_ends_a_hub_that_is_still_starting() {
     let directory = Directory::new();
-    // The start waits for somebody to write there.
+    // The start waits for a writer of that pipe.
     let key = directory.path().join("key.pem");
     mkfifoat(CWD, &key, Mode::RUSR | Mode::WUSR).unwrap();
     for signal in [Signal::TERM, Signal::INT] {

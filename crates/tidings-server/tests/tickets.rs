@@ -181,7 +181,7 @@ fn page_of_an_open_hub_streams_by_ticket_as_it_would_elsewhere() {
     assert_eq!(reader.data(), "hello");
     hub.get(&path).refuses(401, "bad_credentials");
     hub.get(&with(SEVERAL, "nonsense")).refuses(401, "bad_credentials");
-    // Nobody asks an open hub for credentials, so a ticket beside channels is not looked at.
+    // An open hub asks for no credentials, so it ignores a ticket beside channels.
     hub.subscribe("/api/v1/events?channel=c&ticket=nonsense").position();
 }
 

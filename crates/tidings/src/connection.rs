@@ -74,7 +74,7 @@ pub(crate) struct Opened {
     pub(crate) greeting: Option<Greeting>,
 }
 
-/// What `tidings.open` says of the node and of the client's credential.
+/// Members of `tidings.open` about the node and the client's credential.
 pub(crate) struct Greeting {
     /// ISO 8601.
     pub(crate) now: String,
@@ -85,7 +85,7 @@ pub(crate) struct Greeting {
     pub(crate) expires_at: Option<String>,
 }
 
-/// What a caught-up stream is to be sent because of the time.
+/// Keep-alives that are due for a caught-up stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Due {
     /// Nothing was sent for as long as `stream.keep_alive` says.

@@ -150,7 +150,7 @@ async fn a_body_ends_with_the_hub() {
 #[tokio::test]
 async fn every_shutdown_waits_for_the_same_end() {
     let hub = hub().await;
-    // A stream that nobody reads: the hub waits for it until the window is over.
+    // A client that does not read: the hub waits for its stream until the window is over.
     let _stream = hub.subscribe(["a"], Start::Now).unwrap();
     let first = tokio::spawn({
         let hub = hub.clone();

@@ -76,7 +76,7 @@ class Machine {
 
     /** Runs a transcript: each command must print what the page prints. Servers go on, streams are stopped. */
     async play({ at, ...block }) {
-        // What follows a job of the page's own (`… &`) prints among its lines.
+        // Output behind a background job of the page (`… &`) prints among its lines.
         let isShared = false;
         let printed = "";
         for (const part of commandsOf(block)) {

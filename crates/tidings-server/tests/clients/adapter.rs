@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::process::lines_of;
 use super::libraries::Library;
 
-/// What the hub tells by itself when it ends; an application may hear it.
+/// Events that the hub itself sends when it ends; a library may hand them to its application.
 const END: &str = "tidings.end";
 /// How many of the last remarks stand in a report.
 const REMARKS_SHOWN: usize = 4;
@@ -78,7 +78,7 @@ impl Adapter {
         published.filter_map(|it| it.data.as_deref())
     }
 
-    /// What the library did that it must not, in one line.
+    /// Faults of the library, in one line.
     pub(super) fn fault(&self, published: &[(&str, String)]) -> Option<String> {
         let mut faults = Vec::new();
         let empty = self.messages.iter().filter(|it| it.is_empty()).count();

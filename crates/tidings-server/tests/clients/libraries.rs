@@ -123,7 +123,7 @@ impl Library {
         command
     }
 
-    /// What the application gets of this text.
+    /// Text as the library hands it to the application.
     pub(super) fn hands_out<'t>(&self, text: &'t str) -> &'t str {
         if self.keeps_last_line_only { text.rsplit('\n').next().unwrap_or_default() } else { text }
     }

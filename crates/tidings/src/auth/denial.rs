@@ -9,7 +9,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// What a caller wants to do.
+/// Action that a caller asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted<'a> {
     /// Read this channel or pattern.
@@ -19,7 +19,7 @@ pub(super) enum Wanted<'a> {
     Manage,
 }
 
-/// What denies it.
+/// Rule that denies an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
     /// No pattern of the credentials takes in the channel.

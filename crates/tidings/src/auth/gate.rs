@@ -154,7 +154,7 @@ impl Gate {
         self.hook(rules.as_deref()).map(|_| interval)
     }
 
-    /// Says who asks. A ticket is spent.
+    /// Authenticates the caller of a request. A ticket is spent.
     ///
     /// # Errors
     /// 401 where the credentials are not good, 503 where that cannot be told.
@@ -162,7 +162,7 @@ impl Gate {
         self.judge(credential, false).await
     }
 
-    /// Says who asks, for a `HEAD`: a ticket stays good.
+    /// Authenticates the caller of a `HEAD`: a ticket stays good.
     ///
     /// # Errors
     /// As [`Gate::admit`].

@@ -22,7 +22,7 @@ const SAFE: [(HeaderName, &str); 5] = [
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// What the page loads: path, content type, text.
+/// Files of the page: path, content type, text.
 const FILES: [(&str, &str, &str); 7] = [
     ("/page/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
     ("/page/main.js", SCRIPT, include_str!("page/main.js")),

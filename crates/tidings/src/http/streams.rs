@@ -137,7 +137,7 @@ fn response(body: Body) -> Response {
     response
 }
 
-/// What a `GET` asks for beside its channels. The header wins over the query.
+/// Options of a `GET` beside its channels. The header wins over the query.
 fn options(query: &Query, headers: &HeaderMap) -> Result<StreamOptions, Error> {
     let spellings = ["lastEventId", "last_event_id", "Last-Event-ID"];
     let of_query = || spellings.into_iter().flat_map(|name| query.all(name)).find(|id| !id.is_empty());

@@ -36,7 +36,7 @@ pub(crate) struct Claimant {
     pub(crate) place: Option<Place>,
 }
 
-/// Who opens streams, as far as `limits.streams_per_second` counts.
+/// Subject by which `limits.streams_per_second` counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Opener {
     User(Arc<str>),

@@ -11,7 +11,7 @@ use super::{
     page::Ask,
 };
 
-/// What a page is to have.
+/// Request for one page of history.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) start: Start,
@@ -83,7 +83,7 @@ impl Log {
     pub(crate) fn history(&self, wanted: &Wanted, subscriptions: &[Subscription]) -> History {
         loop {
             let range = self.state().range(wanted, subscriptions, self.now());
-            // What is lost before anything was read is found where it begins anew.
+            // If entries were lost before any was read, the next attempt finds the loss.
             if let Some(history) = self.history_within(range, subscriptions, wanted.limit) {
                 return history;
             }

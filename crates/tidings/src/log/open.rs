@@ -77,7 +77,7 @@ pub(crate) struct Unread {
     fsyncs: Histogram,
 }
 
-/// What opening found.
+/// Result of opening a log.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) entries: usize,
@@ -88,7 +88,7 @@ pub(crate) struct Recovered {
 
 impl Log {
     /// Begins a log in memory, or takes `directory` and leaves what is stored there to be read. Until [`Log::take_over`]
-    /// nobody has a place in such a log, and it takes nothing.
+    /// no stream has a place in such a log, and it takes nothing.
     ///
     /// # Errors
     /// When the directory cannot be used.

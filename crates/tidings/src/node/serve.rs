@@ -48,7 +48,7 @@ use crate::{
     },
 };
 
-/// What hyper may hold of requests and of a response: the largest head, and what came with it.
+/// Bytes that hyper may hold of requests and of a response: the largest head, and what came with it.
 const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX + (16 << 10);
 /// The largest request head of HTTP/2, unpacked; twice what browsers and proxies send.
 const HEAD_BYTES_MAX_H2: usize = 32 << 10;
@@ -206,7 +206,7 @@ async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAdd
     }
 }
 
-/// What the reading, the answering and the end of a connection tell one another.
+/// State that the reader, the responder and the end of a connection share.
 #[derive(Clone, Default)]
 struct Told {
     activity: Activity,
@@ -263,7 +263,7 @@ fn count_cut(hub: &Hub, error: &Error) {
     hub.metrics().connection_cut(reason);
 }
 
-/// What speaks against the head of a request of HTTP/2: hyper takes larger ones, so that they are answered in words.
+/// Returns the fault of an HTTP/2 request head: hyper takes larger ones, so that they are answered in words.
 fn oversize(request: &Request<Incoming>) -> Option<Error> {
     // Source: RFC 9113, 6.5.2.
     const FIELD_BYTES: usize = 32;
@@ -342,7 +342,7 @@ where
     let ended = observer.clone();
     let io = TokioIo::new(Strict::new(io, head_timeout, deadline, activity, refused));
     let mut serving = pin!(builder.serve_connection(io, requests));
-    // What has come is read before an idle connection is closed.
+    // Bytes that have come are read before an idle connection is closed.
     let outcome = tokio::select! {
         biased;
         outcome = &mut serving => outcome,

@@ -312,7 +312,7 @@ impl Judge {
     fn request_line(&mut self, byte: u8) -> Result<State, &'static str> {
         if byte == b'\r' {
             let is_known = KNOWN_VERSIONS.contains(&self.head.version.to_be_bytes());
-            // What begins as HTTP/2 does names that version.
+            // The preface of HTTP/2 names that version.
             return if is_known || self.preface.is_some() {
                 Ok(State::RequestLineLf)
             } else {

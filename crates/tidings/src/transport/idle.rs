@@ -9,7 +9,7 @@ use tokio::{sync::watch, time::sleep};
 const GRACE: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: &str = "keep-alive";
 
-/// What `server.idle_timeout` says.
+/// Effect of `server.idle_timeout`.
 #[derive(Debug, Clone)]
 pub(crate) struct Idle {
     /// After this an idle connection is closed.
@@ -33,11 +33,11 @@ impl Idle {
     }
 }
 
-/// What a connection of hyper's is at.
+/// Records the activity of a connection that hyper serves.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Activity(watch::Sender<Stand>);
 
-/// Sees what a connection is at.
+/// Observes the activity of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Observer(watch::Receiver<Stand>);
 

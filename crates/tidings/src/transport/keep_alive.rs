@@ -36,7 +36,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>> KeepAlive<I> {
         self.id_at.map_or(self.sent_at, |id_at| id_at.min(self.sent_at)) + self.interval()
     }
 
-    /// What is due now, which then counts as sent; none while nothing is.
+    /// Returns the keep-alives that are due now, which then count as sent; `None` if none is due.
     pub(super) fn take_due(&mut self, now: I) -> Option<Due> {
         let is_due = |at: I| at + self.interval() <= now;
         let due = Due { comment: is_due(self.sent_at), position: self.id_at.is_some_and(is_due) };

@@ -40,7 +40,7 @@ pub enum Delivery {
 pub struct EventStream {
     body: EventBody,
     parser: Parser,
-    /// What is read and not yet taken; bounded by one chunk of the body.
+    /// Items that are read and not yet taken; bounded by one chunk of the body.
     queue: VecDeque<Item>,
     /// The id of what was taken last; the parser is ahead of it.
     last_event_id: String,

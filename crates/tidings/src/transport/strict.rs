@@ -53,14 +53,14 @@ pub(crate) struct Strict<Io> {
     refused: Refused,
 }
 
-/// What is read once all that is ready was.
+/// Source of the bytes behind those that are ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// What comes from the client.
+    /// Bytes from the client.
     Open,
     /// The end of the connection.
     Closed,
-    /// Nothing, ever: to hyper an end would mean that nobody waits for the answer, after which it closes.
+    /// No byte and no end: at an end hyper closes without the answer.
     Silent,
 }
 
@@ -235,7 +235,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
                 failed => return failed,
             }
             if buffer.filled().len() == before {
-                // What hyper makes of half a head is its own business.
+                // hyper decides how it treats half a head.
                 (this.end, this.ready) = (End::Closed, this.held.split().freeze());
                 continue;
             }

@@ -1,4 +1,4 @@
-//! What the gate makes of tickets: it has them made, spent, and used for exactly what they are for.
+//! Tickets at the gate: it issues and spends them, and admits them only to the channels that they name.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// A ticket that was spent.
 enum Taken {
-    /// Made at this node, by somebody.
+    /// Issued at this node, with the caller that it was issued to.
     Here(Arc<Caller>, Vec<Subscription>),
     /// Made at any node, on a credential.
     Shared(Secret, Vec<Subscription>),
@@ -93,7 +93,7 @@ impl Gate {
         Ok(Taken::Shared(credential, subscriptions))
     }
 
-    /// What a stream is for that names no channel: what the ticket of its caller is for. An open hub admits nobody on a
+    /// Returns the channels of a stream that names none: those of its caller's ticket. An open hub admits nobody on a
     /// ticket, so the one that is `shown` is spent here, unless the caller only looks. None without a ticket.
     ///
     /// # Errors

@@ -69,10 +69,10 @@ impl Hook for HttpHook {
     }
 }
 
-/// What the backend decided.
+/// Returns the backend's verdict.
 ///
 /// # Errors
-/// Why it decided nothing. What it sent stays out of it: nobody knows whose it is.
+/// The reason why the answer is no verdict. The body stays out of it, since it may hold secrets.
 fn verdict(status: StatusCode, body: &[u8]) -> Result<bool, String> {
     const WANTED: &str = "send 200 with {\"allow\":true} or {\"allow\":false}";
     match status {

@@ -57,7 +57,7 @@ pub(in crate::http) async fn posted(
 }
 
 impl Asked {
-    /// What is asked for beside the channels. The header wins over the body.
+    /// Options beside the channels. The header wins over the body.
     fn options(self, headers: &HeaderMap) -> Result<StreamOptions, Error> {
         let id = last_event_id(headers)?.or(self.last_event_id.filter(|id| !id.is_empty()));
         // A string of digits is no number here, as it is in a query.

@@ -124,7 +124,7 @@ fn end_that_the_log_does_not_know_is_told_as_a_stream_would_tell_it() {
 proptest! {
     #![proptest_config(seeded(64))]
 
-    /// What history has up to an id, and what a stream has that resumes from it, are everything, each event once.
+    /// History up to an id and a stream that resumes from it have, together, each event once.
     #[test]
     fn history_up_to_an_id_and_a_stream_from_it_have_everything_once(
         channels in prop::collection::vec(prop::sample::select(vec!["a", "b"]), 1..40),

@@ -179,7 +179,7 @@ impl Visitor {
         }
         match self.judge.body_left() {
             Some(0) => {}
-            // What was read is within the bound; a head can name nearly any number.
+            // The bytes that were read are within the bound; the length that a head names may be nearly any number.
             Some(left) if left <= (REQUEST_BYTES_MAX - self.read.len()) as u64 => {
                 if let State::Head = self.state {
                     self.state = State::Body { patience_ends: Instant::now() + PATIENCE };

@@ -393,7 +393,7 @@ async fn positions_that_are_not_wanted_are_never_written() {
     let mut stream = desk.open_with(&["a"], &StreamOptions::default(), None);
     assert_eq!(next(&mut stream).await.unwrap(), "retry: 1000\n: tidings\n");
     assert_eq!(next(&mut stream).await.unwrap(), ": keep-alive\n");
-    // What was sent last counts, with an id or without one.
+    // The last frame counts, with an id or without one.
     let begun = Instant::now();
     assert_eq!(at_hand(&mut stream), None);
     tokio::time::sleep(KEEP_ALIVE / 2).await;

@@ -134,7 +134,7 @@ async fn head_is_passed_on_when_it_is_whole() {
     client.write_all(b"\r\nGET /half").await.unwrap();
     assert_eq!(strict.read(&mut buffer).await.unwrap(), 27);
     assert!(strict.read(&mut buffer).now_or_never().is_none(), "it waits");
-    // What hyper says of a head that ends early is its own business.
+    // hyper decides how it refuses a head that ends early.
     drop(client);
     assert_eq!(read(&mut strict, 100).await, b"GET /half");
 }

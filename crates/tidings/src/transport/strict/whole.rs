@@ -69,7 +69,7 @@ fn target_too_long() -> Error {
     Error::new(Code::UriTooLong, detail)
 }
 
-/// What is no request of HTTP/1.
+/// Returns the refusal of bytes that are no HTTP/1 request.
 pub(super) fn malformed(what: &str) -> Error {
     Error::new(Code::BadRequest, format!("request is not HTTP as it should be: {what}"))
 }

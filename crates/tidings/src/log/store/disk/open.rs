@@ -76,7 +76,7 @@ impl fmt::Display for OpenError {
     }
 }
 
-/// What a person can do about a directory that the file system refuses.
+/// Advice for an operator whose directory the file system refuses.
 fn way_out(refusal: io::ErrorKind) -> &'static str {
     match refusal {
         io::ErrorKind::PermissionDenied => {
@@ -113,7 +113,7 @@ pub(crate) struct Opened {
 /// Reads what is kept beside the entries, in a directory that [`take`] has locked.
 ///
 /// # Errors
-/// What the file system says.
+/// Those of the file system.
 pub(crate) fn open(directory: &Path, lock: File, layout: Layout) -> Result<Opening, OpenError> {
     let fail = |error| OpenError::Io(directory.to_owned(), error);
     fs::create_dir_all(directory.join("segments")).map_err(fail)?;
@@ -155,7 +155,7 @@ impl Opening {
     /// read; false ends the scan, which has changed nothing then.
     ///
     /// # Errors
-    /// What the file system says; [`OpenError::Ended`] where `on_file` said so. Damage is no error: it is cut out, and [`Opened::lost`] tells of it.
+    /// Those of the file system; [`OpenError::Ended`] where `on_file` said so. Damage is no error: it is cut out, and [`Opened::lost`] tells of it.
     ///
     /// [`Store::maintain`]: crate::log::store::Store::maintain
     pub(crate) fn scan(
