@@ -70,9 +70,8 @@ fn wanted(query: &Query) -> Result<Wanted, Error> {
 /// How many events a parameter asks for.
 fn number(query: &Query, name: &str) -> Result<Option<usize>, Error> {
     let Some(text) = query.one(name)? else { return Ok(None) };
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     let number =
-        text.parse().ok().filter(|number| is_number && (1..=HistoryRequest::LIMIT_MAX).contains(number));
+        parameters::whole_number(text).filter(|number| (1..=HistoryRequest::LIMIT_MAX).contains(number));
     number.map(Some).ok_or_else(|| {
         let bound = HistoryRequest::LIMIT_MAX;
         Error::new(Code::BadQuery, format!("{name} {text:?} is not a whole number from 1 to {bound}"))

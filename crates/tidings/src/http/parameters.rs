@@ -1,6 +1,6 @@
 //! What a request says in its path, query and headers, read once and checked.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, str::FromStr};
 
 use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
@@ -115,6 +115,12 @@ pub(super) fn subscriptions<'a>(texts: impl Iterator<Item = &'a str>) -> Result<
         .into_iter()
         .map(|text| subscription(text).map_err(|error| if is_one { error } else { error.channel(text) }));
     parsed.collect()
+}
+
+/// Returns the number that a text of nothing but digits says; `None` for a sign, a space or a number out of range.
+pub(super) fn whole_number<N: FromStr>(text: &str) -> Option<N> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 /// One channel, where a pattern will not do.

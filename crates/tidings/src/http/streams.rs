@@ -109,7 +109,7 @@ fn stream(
     if !remote.is_direct {
         return Ok(hub.stream(opened, remote.pressure).into_response());
     }
-    let mut response = named(response(Body::new(Elsewhere)), opened.connection.seat().id());
+    let mut response = with_connection_id(response(Body::new(Elsewhere)), opened.connection.seat().id());
     response.extensions_mut().insert(Handover::new(opened));
     Ok(response)
 }
@@ -117,12 +117,12 @@ fn stream(
 impl IntoResponse for EventBody {
     fn into_response(self) -> Response {
         let id = self.connection_id();
-        named(response(Body::new(self)), id)
+        with_connection_id(response(Body::new(self)), id)
     }
 }
 
-/// Tells the client the name of its connection.
-fn named(mut response: Response, id: ConnectionId) -> Response {
+/// Tells the client the id of its connection.
+fn with_connection_id(mut response: Response, id: ConnectionId) -> Response {
     let id = HeaderValue::try_from(id.to_string()).expect("hexadecimal digits");
     response.headers_mut().insert("tidings-connection", id);
     response
@@ -178,8 +178,7 @@ fn history(text: &str) -> Result<Start, Error> {
     if text == "all" {
         return Ok(Start::WholeHistory);
     }
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| is_number).map(Start::History).ok_or_else(|| {
+    parameters::whole_number(text).map(Start::History).ok_or_else(|| {
         let detail = format!("history {text:?} is neither a whole number of events nor `all`");
         Error::new(Code::BadQuery, detail)
     })
