@@ -112,7 +112,7 @@ impl Connections {
                 Excess::Batch(rate) => (rate, Duration::from_secs(1)),
             };
             let detail = format!(
-                "{whose} opened {rate} streams within a second; limit is {rate} (limits.{LIMIT}); keep a stream open, or wait                  {wait:.0?}"
+                "{whose} opened {rate} streams within a second; limit is {rate} (limits.{LIMIT}); keep a stream open, or wait {wait:.0?}"
             );
             Error::new(Code::TooManyStreams, detail).limit(LIMIT).retry_after(wait)
         })
