@@ -326,7 +326,7 @@ async fn left_over(address: SocketAddr) -> Option<Fault> {
             }
             Err(error) => return Some(Fault::new(FaultKind::BrokenProtocol, format!("/metrics: {error}"))),
         };
-        let streams = told.lines().find_map(|line| line.strip_prefix("tidings_connections "));
+        let streams = told.lines().find_map(|line| line.strip_prefix("tidings_streams_open "));
         if streams == Some("0") {
             return None;
         }

@@ -52,7 +52,9 @@ fn name(data: &str) -> &str {
 
 /// Waits until a reader's socket takes no more.
 fn wait_until_refused(hub: &Hub, readers: usize) {
-    eventually("the sockets refuse bytes", || hub.metric("tidings_sockets_pressed_total") >= readers as f64);
+    eventually("the sockets refuse bytes", || {
+        hub.metric("tidings_socket_backpressure_total") >= readers as f64
+    });
 }
 
 /// Bytes on their way in the kernel, in both sockets of a connection.
@@ -120,7 +122,7 @@ fn reader_that_is_behind_gets_the_newest_of_a_key_and_no_low_events() {
         hub.post("/api/v1/events/a?store=false", "past the log").is(200);
         assert_eq!(prompt.data(), "past the log");
     }
-    assert_eq!(hub.metric("tidings_unstored_missed_total"), 20.0);
+    assert_eq!(hub.metric("tidings_transient_events_dropped_total"), 20.0);
     hub.publish("a", "end");
     let_go(&reader);
     let mut seen = Vec::new();

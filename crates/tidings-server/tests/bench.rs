@@ -155,7 +155,7 @@ fn hub_that_dies_under_load_is_a_fault() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[]);
     let bench = Bench::start(&directory, &hub, "-c 10 -r 100 -s 60 --json");
-    eventually("events are delivered", || hub.metric("tidings_frames_delivered_total") > 100.0);
+    eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
     hub.kill();
     let report = json(&bench.wait(), 1);
     assert_eq!(count(&report, "/connections/closed"), 10);
@@ -170,7 +170,7 @@ fn interrupted_bench_tells_its_figures_so_far() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[]);
     let bench = Bench::start(&directory, &hub, "-c 10 -r 100 -s 600 --warm-up 0 --json");
-    eventually("events are delivered", || hub.metric("tidings_frames_delivered_total") > 100.0);
+    eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
     let process = rustix::process::Pid::from_child(&bench.child);
     rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
     let report = json(&bench.wait(), 0);

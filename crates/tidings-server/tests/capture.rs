@@ -70,7 +70,7 @@ impl Nodes {
 
     /// The node that captures: a message comes into the log by it.
     fn holder(&self) -> usize {
-        let captured = || [0, 1].map(|number| self.hub(number).metric("tidings_messages_captured_total"));
+        let captured = || [0, 1].map(|number| self.hub(number).metric("tidings_capture_appended_total"));
         let before = captured();
         self.message("who captures");
         let mut holder = None;
@@ -294,7 +294,7 @@ fn trouble(
             hubs[number].as_ref().unwrap().signal(Signal::STOP);
             let others = [(number + 1) % 3, (number + 2) % 3].map(|other| hubs[other].as_ref().unwrap());
             let captured =
-                || others.iter().map(|hub| hub.metric("tidings_messages_captured_total")).sum::<f64>();
+                || others.iter().map(|hub| hub.metric("tidings_capture_appended_total")).sum::<f64>();
             let before = captured();
             eventually("others capture", || captured() > before);
             hubs[number].as_ref().unwrap().signal(Signal::CONT);
@@ -436,7 +436,7 @@ fn refused_mirror_does_not_keep_the_event_from_the_log() {
     assert_eq!(reader.data(), "stored");
     hub.post("/api/v1/events/project.42?store=false", "not stored").is(200);
     assert_eq!(reader.data(), "not stored");
-    eventually("it is counted", || hub.metric("tidings_mirror_refused_total") == 2.0);
+    eventually("it is counted", || hub.metric("tidings_mirror_denied_total") == 2.0);
 }
 
 #[test]

@@ -140,25 +140,25 @@ fn two_hundred_that_never_read_are_cut_at_their_deadline_and_five_hundred_beside
     let healthy = Crowd::open(&hub, "a", HEALTHY.into());
     let stuck: Vec<Socket> = (0..STUCK).map(|_| stuck(&hub, "a")).collect();
     let streams = f64::from(STUCK + HEALTHY);
-    eventually("all are open", || hub.metric("tidings_connections") == streams);
+    eventually("all are open", || hub.metric("tidings_streams_open") == streams);
     let cut = || hub.metric("tidings_write_timeouts_total");
     let begun = Instant::now();
     let mut published = 0;
     let mut is_pressed_whole = false;
-    while hub.metric("tidings_connections") > f64::from(HEALTHY) {
+    while hub.metric("tidings_streams_open") > f64::from(HEALTHY) {
         publish_numbered(&hub, "a", published..published + EVENTS_A_ROUND, 2000);
         published += EVENTS_A_ROUND;
         healthy.wait_for(published);
         let count = cut();
         // The count was taken before the clock: nothing but a cut before its time can fail this.
         assert!(count == 0.0 || begun.elapsed() >= WRITE_TIMEOUT, "{count} after {:?}", begun.elapsed());
-        is_pressed_whole |= hub.metric("tidings_sockets_pressed_total") >= f64::from(STUCK);
+        is_pressed_whole |= hub.metric("tidings_socket_backpressure_total") >= f64::from(STUCK);
         assert!(begun.elapsed() < WRITE_TIMEOUT * 10, "{count} were cut");
         if is_pressed_whole {
             thread::sleep(Duration::from_millis(50));
         }
     }
-    let pressed = hub.metric("tidings_sockets_pressed_total");
+    let pressed = hub.metric("tidings_socket_backpressure_total");
     assert!(pressed >= f64::from(STUCK), "each of them has refused bytes");
     assert_eq!(cut(), f64::from(STUCK), "each was cut for that, and counted");
     assert_eq!(hub.connections("a"), u64::from(HEALTHY));

@@ -242,7 +242,7 @@ fn readers_go_on_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
     assert_eq!(reader.several(3), ["0", "live", "1"]);
     let history = hub.get("/api/v1/channels/a/events").is(200).json();
     assert_eq!(history["events"].as_array().unwrap().len(), 2);
-    assert_eq!(hub.metric("tidings_broker_losses_total"), 0.0);
+    assert_eq!(hub.metric("tidings_broker_disconnects_total"), 0.0);
     cluster.migrate_rest(0, 2, &slot);
     hub.publish("a", "2");
     cluster.end_move(0, 2, &slot);

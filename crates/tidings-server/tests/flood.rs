@@ -164,7 +164,7 @@ impl Bystander {
     fn saw_no_harm(mut self, hub: &Hub) {
         const GROWTH_MAX: u64 = 48 << 20;
         self.is_served(hub);
-        eventually("only this stream is left", || hub.metric("tidings_connections") == 1.0);
+        eventually("only this stream is left", || hub.metric("tidings_streams_open") == 1.0);
         let grown = hub.memory().saturating_sub(self.memory);
         assert!(grown < GROWTH_MAX, "the hub grew by {grown} bytes");
     }
@@ -188,7 +188,7 @@ fn rapid_reset_ends_the_connection_and_harms_nobody() {
         // The connection ends although its client would go on, and the client is told why.
         assert_eq!(goodbye.join().unwrap(), Some(ENHANCE_YOUR_CALM));
     }
-    let cut = || hub.metric("tidings_connections_cut_total{reason=\"http2\"}");
+    let cut = || hub.metric("tidings_connections_aborted_total{reason=\"http2\"}");
     eventually("every connection is counted", || cut() == CONNECTIONS as f64);
     bystander.saw_no_harm(&hub);
 }

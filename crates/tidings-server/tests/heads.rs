@@ -234,7 +234,7 @@ fn clients_that_leave_at_any_byte_leave_nothing_behind() {
         names.filter(|name| name.to_string_lossy().starts_with("socket:")).count()
     };
     hub.is_healthy();
-    eventually("all is over that came before", || hub.metric("tidings_connections") == 0.0);
+    eventually("all is over that came before", || hub.metric("tidings_streams_open") == 0.0);
     let before = sockets();
     let request = hub.head_of("GET", PATH, &[], b"");
     let mut open = Vec::new();
@@ -264,7 +264,7 @@ fn clients_that_leave_at_any_byte_leave_nothing_behind() {
     });
     assert!(!left.contains(" 500 "), "{left}");
     drop(open);
-    eventually("no stream is left", || hub.metric("tidings_connections") == 0.0);
+    eventually("no stream is left", || hub.metric("tidings_streams_open") == 0.0);
     eventually("no socket is left", || sockets() <= before);
     hub.is_healthy();
 }

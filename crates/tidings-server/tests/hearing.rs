@@ -25,7 +25,7 @@ fn channel_that_redis_refuses_is_the_only_one_that_is_not_heard() {
     let mut heard = hub.subscribe("/api/v1/events?channel=may.1&channel=other");
     refused.position();
     heard.position();
-    eventually("it is refused", || hub.metric("tidings_broker_refused_total") > 0.0);
+    eventually("it is refused", || hub.metric("tidings_redis_subscriptions_denied_total") > 0.0);
     eventually("the other is heard", || redis.command(&["PUBLISH", "may.1", "heard"]).integer() == 1);
     assert_eq!(redis.command(&["PUBLISH", "other", "unheard"]).integer(), 0);
     hub.post("/api/v1/events/other?store=false", "live").is(200);
@@ -96,8 +96,8 @@ fn narrower_pattern_than_the_acl_has_is_heard_by_that_of_the_setting() {
     assert_eq!(of_name.data(), "project.42.a");
     assert_eq!(after_early(of_news), "a.news");
     assert_eq!(of_news.data(), "_.news");
-    assert_eq!(hub.metric("tidings_broker_refused_total"), 0.0);
-    assert_eq!(hub.metric("tidings_messages_dropped_total"), 0.0);
+    assert_eq!(hub.metric("tidings_redis_subscriptions_denied_total"), 0.0);
+    assert_eq!(hub.metric("tidings_capture_rejected_total"), 0.0);
 }
 
 #[test]
@@ -118,5 +118,5 @@ fn capture_that_redis_refuses_makes_a_node_unready_until_it_is_granted() {
         let history = hub.get("/api/v1/channels/project.jobs.1/events").is(200).json();
         history["events"].as_array().is_some_and(|events| events.len() == 1)
     });
-    assert_eq!(hub.metric("tidings_messages_captured_total"), 1.0);
+    assert_eq!(hub.metric("tidings_capture_appended_total"), 1.0);
 }

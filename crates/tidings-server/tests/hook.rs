@@ -250,7 +250,7 @@ fn hundred_who_ask_at_once_are_one_question() {
         assert_eq!(wire.head().status, 200);
     }
     assert_eq!(backend.count(), 1);
-    assert_eq!(hub.counter("tidings_hook_questions_total"), 1.0);
+    assert_eq!(hub.counter("tidings_hook_requests_total"), 1.0);
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Hub {
 
     /// Waits until no more streams than these are open.
     fn wait_for_streams(&self, streams: u32) {
-        eventually("a stream is gone", || self.counter("tidings_connections") == f64::from(streams));
+        eventually("a stream is gone", || self.counter("tidings_streams_open") == f64::from(streams));
     }
 }
 
@@ -152,7 +152,7 @@ fn address_that_a_trusted_proxy_names_is_the_one_that_counts() {
             open.push(wire);
         }
     }
-    assert_eq!(hub.counter("tidings_connections"), 7.0);
+    assert_eq!(hub.counter("tidings_streams_open"), 7.0);
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn nothing_was_done(side: Side, hub: &Asked) {
     let victims = side.token(json!({"sub": "victim"}));
     hub.hub.ask(&victims, "GET", "/api/v1/channels/user.victim/events", "").is(200);
     let metrics = hub.hub.ask(KEY, "GET", "/metrics", "").is(200).text();
-    assert!(metrics.contains("tidings_connections 0\n"), "{metrics}");
+    assert!(metrics.contains("tidings_streams_open 0\n"), "{metrics}");
 }
 
 /// What would prove nothing if it were refused, too.

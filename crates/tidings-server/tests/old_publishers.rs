@@ -41,7 +41,7 @@ impl Nodes {
     }
 
     fn dropped(&self) -> [f64; 2] {
-        self.hubs.each_ref().map(|hub| hub.metric("tidings_messages_dropped_total"))
+        self.hubs.each_ref().map(|hub| hub.metric("tidings_capture_rejected_total"))
     }
 }
 

@@ -34,8 +34,8 @@ fn metrics_are_named_and_count() {
     let text = answer.text();
     for line in [
         "tidings_events_stored_total 1",
-        "tidings_events_unstored_total 1",
-        "tidings_connections ",
+        "tidings_transient_events_total 1",
+        "tidings_streams_open ",
         "tidings_log_head 1",
         "tidings_streams_opened_total 2",
         "tidings_gaps_total{reason=\"malformed\"} 1",
@@ -43,13 +43,13 @@ fn metrics_are_named_and_count() {
         assert!(text.lines().any(|it| it.starts_with(line)), "{line:?} is not in {text}");
     }
     for name in [
-        "tidings_unstored_missed_total",
+        "tidings_transient_events_dropped_total",
         "tidings_appends_failed_total",
         "tidings_events_expired_total",
         "tidings_events_superseded_total",
         "tidings_events_skipped_total",
         "tidings_write_timeouts_total",
-        "tidings_sockets_pressed_total",
+        "tidings_socket_backpressure_total",
         "tidings_log_bytes",
         "tidings_log_disk_bytes",
         "tidings_idempotency_keys",
@@ -108,9 +108,9 @@ fn exchanges_with_redis_are_counted_and_so_are_connections_to_it() {
     hub.publish("a", "1");
     assert!(hub.metric("tidings_broker_roundtrip_seconds_count") > before);
     assert_eq!(hub.metric("tidings_append_seconds_count"), 1.0);
-    eventually("connections are counted", || hub.metric("tidings_broker_connections_total") > 0.0);
+    eventually("connections are counted", || hub.metric("tidings_broker_connections_opened_total") > 0.0);
     let text = hub.get("/metrics").text();
-    for name in ["tidings_broker_connections", "tidings_mirror_refused"] {
+    for name in ["tidings_broker_connections_opened", "tidings_mirror_denied"] {
         let line = format!("# TYPE {name} counter");
         assert!(text.lines().any(|it| it == line), "{line:?} is not in {text}");
     }

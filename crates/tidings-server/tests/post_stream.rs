@@ -174,7 +174,7 @@ fn bodies_that_ask_for_no_stream_are_refused_and_say_why() {
     refusal.refuses(400, "bad_query");
     let get = hub.get(PATH);
     assert_eq!(get.refuses(405, "method_not_allowed").head.header("allow"), Some("POST"));
-    assert_eq!(hub.metric("tidings_connections"), 0.0);
+    assert_eq!(hub.metric("tidings_streams_open"), 0.0);
 }
 
 #[test]

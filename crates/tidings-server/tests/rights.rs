@@ -92,7 +92,7 @@ fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
     for number in 0..EVENTS {
         hub.tell("user.u", format!("{number} {padding}"));
     }
-    eventually("the socket is full", || hub.counter("tidings_sockets_pressed_total") >= 1.0);
+    eventually("the socket is full", || hub.counter("tidings_socket_backpressure_total") >= 1.0);
     bystander.ends("token_expired", true);
     hub.tell("user.u", "late");
     let mut got = Vec::new();
@@ -313,7 +313,7 @@ fn stream_that_is_opened_while_rights_are_taken_ends_too() {
         }
         hub.reload(&directory, &with);
     }
-    eventually("no stream is left", || hub.counter("tidings_connections") == 0.0);
+    eventually("no stream is left", || hub.counter("tidings_streams_open") == 0.0);
 }
 
 /// Requests whose bodies are still on their way.

@@ -279,7 +279,7 @@ fn idle_connection_is_kept_past_what_it_was_told_and_its_end_is_no_cut() {
     let directory = Directory::new();
     let settings = [("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms"), ("TIDINGS_SERVER_IDLE_TIMEOUT", "1s")];
     let hub = Hub::in_memory(&directory, &settings);
-    let cuts = || hub.metric("tidings_connections_cut_total{reason=\"head_timeout\"}");
+    let cuts = || hub.metric("tidings_connections_aborted_total{reason=\"head_timeout\"}");
     let publish = |wire: &mut Wire| {
         wire.send(hub.head_of("POST", CHANNEL, &[], b"text"));
         let answer = wire.answer();
@@ -509,7 +509,7 @@ fn peer_that_vanished_is_noticed() {
 fn what_clients_are_cut_off_for_is_counted() {
     let directory = Directory::new();
     let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
-    let cut = |reason: &str| hub.metric(&format!("tidings_connections_cut_total{{reason=\"{reason}\"}}"));
+    let cut = |reason: &str| hub.metric(&format!("tidings_connections_aborted_total{{reason=\"{reason}\"}}"));
     let mut silent = Wire::connect(&hub);
     silent.send("GET / HT");
     assert_eq!(hub.raw("GET / HTTP/1.1\nHost: localhost\r\n\r\n").head.status, 400);
@@ -520,5 +520,5 @@ fn what_clients_are_cut_off_for_is_counted() {
         eventually(reason, || cut(reason) >= 1.0);
     }
     hub.get("/nowhere").refuses(404, "not_found");
-    assert_eq!(hub.metric("tidings_requests_refused_total{code=\"not_found\"}"), 1.0);
+    assert_eq!(hub.metric("tidings_http_errors_total{code=\"not_found\"}"), 1.0);
 }

@@ -251,7 +251,7 @@ fn connection_is_gone_when_its_client_closes_or_half_closes() {
     eventually("the half-closed one is gone", || hub.connections("a") == 1);
     drop(whole);
     eventually("the closed one is gone", || hub.connections("a") == 0 && hub.connections("b.**") == 0);
-    assert_eq!(hub.metric("tidings_connections"), 0.0);
+    assert_eq!(hub.metric("tidings_streams_open"), 0.0);
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub struct LogSettings {
     /// How many events of each channel are kept. Default: 10,000.
     pub retention_events: u64,
     /// How many bytes of the newest events are held in memory for reading. Default: 64 MiB.
-    pub ring_bytes: u64,
+    pub cache_bytes: u64,
     /// How long a repeated idempotency key gets the first answer. Default: 10 min.
     pub idempotency_window: Duration,
     /// How many idempotency keys are remembered; past it a publish with a key is refused. Default: 1,000,000.
@@ -235,7 +235,7 @@ impl Default for LogSettings {
             retention_age: Duration::from_hours(24),
             retention_bytes: 1 << 30,
             retention_events: 10_000,
-            ring_bytes: 64 << 20,
+            cache_bytes: 64 << 20,
             idempotency_window: Duration::from_mins(10),
             idempotency_keys: 1_000_000,
         }

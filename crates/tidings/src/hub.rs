@@ -425,7 +425,7 @@ impl Hub {
             head: usage.head,
             log_bytes: usage.bytes,
             disk_bytes: usage.disk_bytes,
-            ring_bytes: usage.ring_bytes,
+            cache_bytes: usage.cache_bytes,
             runs_bytes: usage.runs_bytes,
             channels: usage.channels,
             idempotency_keys: usage.idempotency_keys,

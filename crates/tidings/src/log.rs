@@ -426,7 +426,7 @@ impl Log {
         Usage {
             head: state.head,
             bytes: state.index.bytes(),
-            ring_bytes: state.ring.bytes() as u64,
+            cache_bytes: state.ring.bytes() as u64,
             runs_bytes,
             channels: state.index.channels() as u64,
             disk_bytes,
@@ -477,7 +477,7 @@ impl Log {
 pub(crate) struct Usage {
     pub(crate) head: u64,
     pub(crate) bytes: u64,
-    pub(crate) ring_bytes: u64,
+    pub(crate) cache_bytes: u64,
     pub(crate) runs_bytes: u64,
     pub(crate) channels: u64,
     pub(crate) disk_bytes: u64,

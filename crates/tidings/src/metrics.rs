@@ -58,7 +58,7 @@ struct Access {
 impl Access {
     fn new(it: &mut Registry) -> Self {
         Self {
-            credentials: family(it, "credentials_refused", "Credentials that were not good, by reason"),
+            credentials: family(it, "auth_failures", "Credentials that were not good, by reason"),
             denials: family(
                 it,
                 "access_denied",
@@ -66,7 +66,7 @@ impl Access {
             ),
             hook_questions: counter(
                 it,
-                "hook_questions",
+                "hook_requests",
                 "Questions asked of the hook, without those answered from memory",
             ),
             hook_failures: counter(it, "hook_failures", "Questions that the hook gave no answer to"),
@@ -101,7 +101,7 @@ pub(crate) struct Metrics {
     head: Level,
     log_bytes: Level,
     disk_bytes: Level,
-    ring_bytes: Level,
+    cache_bytes: Level,
     runs_bytes: Level,
     channels: Level,
     idempotency_keys: Level,
@@ -151,7 +151,7 @@ impl Early {
         Self {
             connections: family(
                 it,
-                "connections_cut",
+                "connections_aborted",
                 "Connections cut for what their client did, by reason",
             ),
             threads: family(
@@ -184,13 +184,13 @@ struct Broker {
 impl Broker {
     fn new(it: &mut Registry) -> Self {
         Self {
-            losses: counter(it, "broker_losses", "Times the broker went out of sight"),
+            losses: counter(it, "broker_disconnects", "Times the broker went out of sight"),
             refills: counter(
                 it,
-                "broker_refills",
+                "broker_resyncs",
                 "Times events came with a hole before them, and were read again",
             ),
-            forks: counter(it, "broker_forks", "Times the broker had lost events that were seen here"),
+            forks: counter(it, "broker_data_loss", "Times the broker had lost events that were seen here"),
             lag: level(
                 it,
                 "broker_lag",
@@ -201,7 +201,11 @@ impl Broker {
                 "broker_roundtrip_seconds",
                 "Time from sending commands to the broker until their replies were read or given up",
             ),
-            connections: counter(it, "broker_connections", "Connections to the broker since the start"),
+            connections: counter(
+                it,
+                "broker_connections_opened",
+                "Connections to the broker since the start",
+            ),
             clock_apart: level(
                 it,
                 "broker_clock_apart_seconds",
@@ -214,27 +218,27 @@ impl Broker {
             ),
             refused: counter(
                 it,
-                "broker_refused",
+                "redis_subscriptions_denied",
                 "Times the broker refused to let a channel or pattern be heard",
             ),
             messages_dropped: counter(
                 it,
-                "messages_dropped",
+                "capture_rejected",
                 "Messages of other programs that were not fit to be delivered",
             ),
             captured: counter(
                 it,
-                "messages_captured",
+                "capture_appended",
                 "Messages of other programs put into the log by this node",
             ),
             capture_lost: counter(
                 it,
-                "messages_uncaptured",
+                "capture_dropped",
                 "Messages of redis.capture that this node heard and could not keep until they were in the log",
             ),
             unmirrored: counter(
                 it,
-                "mirror_refused",
+                "mirror_denied",
                 "Times that the broker refused to publish what is mirrored",
             ),
         }
@@ -248,7 +252,7 @@ pub(crate) struct Levels {
     pub(crate) head: u64,
     pub(crate) log_bytes: u64,
     pub(crate) disk_bytes: u64,
-    pub(crate) ring_bytes: u64,
+    pub(crate) cache_bytes: u64,
     pub(crate) runs_bytes: u64,
     pub(crate) channels: u64,
     pub(crate) idempotency_keys: u64,
@@ -267,10 +271,10 @@ impl Metrics {
         it.register("build", "Version of this build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self {
             stored: counter(it, "events_stored", "Events appended to the log"),
-            unstored: counter(it, "events_unstored", "Events published with store=false"),
+            unstored: counter(it, "transient_events", "Events published with store=false"),
             unstored_missed: counter(
                 it,
-                "unstored_missed",
+                "transient_events_dropped",
                 "Times an unstored event passed a connection that was behind",
             ),
             append_failed: counter(it, "appends_failed", "Batches that the log could not store"),
@@ -279,7 +283,7 @@ impl Metrics {
                 "publishes_refused",
                 "Publishes answered with an error after they were checked",
             ),
-            frames: counter(it, "frames_delivered", "Stored events handed to connections"),
+            frames: counter(it, "events_delivered", "Stored events handed to connections"),
             streams: counter(it, "streams_opened", "Streams that were opened"),
             expired: counter(it, "events_expired", "Times an event's ttl was over before it was sent"),
             superseded: counter(
@@ -293,20 +297,16 @@ impl Metrics {
                 "Times a low event passed a connection that was behind",
             ),
             write_timeouts: counter(it, "write_timeouts", "Connections closed because they took no bytes"),
-            sockets_pressed: counter(it, "sockets_pressed", "Times a socket refused bytes"),
+            sockets_pressed: counter(it, "socket_backpressure", "Times a socket refused bytes"),
             gaps: family(it, "gaps", "Gaps told to clients, by reason"),
             ends: family(it, "streams_ended", "Streams ended by the hub, by reason"),
             access: Access::new(it),
             jwks_fetches: counter(it, "jwks_fetches", "Times the keys of auth.jwks_url were fetched"),
             jwks_failures: counter(it, "jwks_failures", "Fetches of auth.jwks_url that brought no keys"),
-            refusals: family(
-                it,
-                "requests_refused",
-                "Requests answered with a problem document, by its code",
-            ),
+            refusals: family(it, "http_errors", "Requests answered with a problem document, by its code"),
             early: Early::new(it),
             limits: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
-            connections: level(it, "connections", "Open streams"),
+            connections: level(it, "streams_open", "Open streams"),
             head: level(it, "log_head", "Offset of the newest event"),
             log_bytes: level(
                 it,
@@ -314,10 +314,10 @@ impl Metrics {
                 "Stored events with their index, as log.retention_bytes counts them",
             ),
             disk_bytes: level(it, "log_disk_bytes", "Files of the log"),
-            ring_bytes: level(it, "log_ring_bytes", "Newest events held in memory"),
+            cache_bytes: level(it, "log_cache_bytes", "Newest events held in memory"),
             runs_bytes: level(
                 it,
-                "log_shared_bytes",
+                "log_chunk_cache_bytes",
                 "Stretches of channels held in memory for others who read them, 3 MiB at most",
             ),
             channels: level(it, "log_channels", "Channels with events or a known loss"),
@@ -334,7 +334,7 @@ impl Metrics {
         self.head.set(levels.head);
         self.log_bytes.set(levels.log_bytes);
         self.disk_bytes.set(levels.disk_bytes);
-        self.ring_bytes.set(levels.ring_bytes);
+        self.cache_bytes.set(levels.cache_bytes);
         self.runs_bytes.set(levels.runs_bytes);
         self.channels.set(levels.channels);
         self.idempotency_keys.set(levels.idempotency_keys);

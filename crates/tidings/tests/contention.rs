@@ -65,7 +65,7 @@ fn contend(steps: &Arc<[AtomicU64]>, stop: &Arc<AtomicBool>) {
             let (hub, steps, stop) = (hub.clone(), steps.clone(), stop.clone());
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    assert!(hub.metrics_text().contains("tidings_connections 0"));
+                    assert!(hub.metrics_text().contains("tidings_streams_open 0"));
                     steps[actor].fetch_add(1, Ordering::Relaxed);
                 }
             })

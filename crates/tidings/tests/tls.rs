@@ -300,7 +300,7 @@ async fn reader_within_tls_that_takes_nothing_is_closed_at_its_deadline() {
         served.publish(&text).await;
         assert!(begun.elapsed() < PATIENCE, "it is never closed");
     }
-    while !served.hub.metrics_text().contains("\ntidings_connections 0\n") {
+    while !served.hub.metrics_text().contains("\ntidings_streams_open 0\n") {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(begun.elapsed() < PATIENCE, "its place is never given back");
     }

@@ -92,7 +92,7 @@ fn values_of_a_file_carry_line_and_column() {
         [
             r#"t.toml:1:10: listen List(["[::1]:1"])"#,
             r#"t.toml:4:19: log.retention_age Text("1h")"#,
-            r#"t.toml:5:14: log.ring_bytes Bare("65536")"#,
+            r#"t.toml:5:14: log.cache_bytes Bare("65536")"#,
         ]
     );
 }

@@ -25,8 +25,8 @@ pub const RETENTION_AGE: RangeInclusive<Duration> =
 pub const RETENTION_BYTES: RangeInclusive<u64> = (64 << 10)..=(64 << 40);
 /// `log.retention_events`.
 pub const RETENTION_EVENTS: RangeInclusive<u64> = 1..=1_000_000_000;
-/// `log.ring_bytes`.
-pub const RING_BYTES: RangeInclusive<u64> = (4 << 10)..=(1 << 40);
+/// `log.cache_bytes`.
+pub const CACHE_BYTES: RangeInclusive<u64> = (4 << 10)..=(1 << 40);
 /// `log.idempotency_window`.
 pub const IDEMPOTENCY_WINDOW: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_hours(24 * 30);
@@ -108,7 +108,7 @@ pub(super) fn faults(settings: &Settings) -> Vec<Fault> {
     ];
     let sizes = [
         ("log.retention_bytes", log.retention_bytes, RETENTION_BYTES),
-        ("log.ring_bytes", log.ring_bytes, RING_BYTES),
+        ("log.cache_bytes", log.cache_bytes, CACHE_BYTES),
         ("limits.event_bytes", limits.event_bytes, EVENT_BYTES),
         ("limits.body_bytes", limits.body_bytes, BODY_BYTES),
     ];

@@ -101,7 +101,7 @@ impl Log {
             return Ok((Self::in_memory(settings, directory, world, ServedLogs::serve_memory)?, None));
         };
         let lock = disk::take(directory)?;
-        let state = State::new((0, Tag(0)), Vec::new(), Index::default(), Ring::new(settings.ring_bytes));
+        let state = State::new((0, Tag(0)), Vec::new(), Index::default(), Ring::new(settings.cache_bytes));
         let log = Self::new(state, None, keys(settings), Retention::of(settings), world.clone());
         let log = Self { unknowns: Some(Unknowns::new()), ..log };
         let (directory, settings, fsyncs) = (directory.to_owned(), settings.clone(), log.fsyncs());
@@ -141,7 +141,7 @@ impl Log {
             serve(&mut served).map_err(fail)?;
         }
         let epochs = vec![EpochRow { epoch: world.random(), begins_after: 0, lost: Lost::None }];
-        let ring = Ring::new(settings.ring_bytes);
+        let ring = Ring::new(settings.cache_bytes);
         let state = State::new((0, Tag(0)), epochs, Index::default(), ring);
         let store: Box<dyn Store> = Box::new(MemoryStore::holding(held));
         let log = Self::new(state, Some(store), keys(settings), Retention::of(settings), world);
@@ -247,7 +247,7 @@ impl Unread {
         })?;
         keys.forget_old(now);
         let (epochs, lost) = epochs(before.epochs, &opened, &served, Epoch(world.random()));
-        let ring = Ring::new(settings.ring_bytes);
+        let ring = Ring::new(settings.cache_bytes);
         let state = State::new((opened.head, opened.head_tag), epochs, index, ring);
         let store: Box<dyn Store> = Box::new(opened.store.with_fsyncs(fsyncs));
         let log = Log::new(state, Some(store), keys, Retention::of(&settings), world);

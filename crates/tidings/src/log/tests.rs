@@ -179,7 +179,7 @@ fn directory_stays_within_its_bound_where_a_quiet_channel_has_entries_in_every_f
 fn record_that_cannot_be_read_does_not_stop_room_from_being_taken_back() {
     let directory = TestDir::new();
     let world = TestWorld::new(1);
-    let settings = LogSettings { retention_bytes: 4 << 20, ring_bytes: 1, ..settings(10) };
+    let settings = LogSettings { retention_bytes: 4 << 20, cache_bytes: 1, ..settings(10) };
     let (log, _) = disk_log(&settings, &directory, &world);
     let ids = append_each(&log, [draft("quiet", "precious"), draft("quiet", "second")]);
     let path = directory.segments().remove(0);
@@ -259,7 +259,7 @@ fn epochs_are_bounded_and_the_oldest_are_forgotten_first() {
 
 #[test]
 fn ring_ends_at_the_head_and_keeps_to_its_bound() {
-    let log = memory_log(&LogSettings { ring_bytes: 10_000, ..settings(1000) }, &TestWorld::new(1));
+    let log = memory_log(&LogSettings { cache_bytes: 10_000, ..settings(1000) }, &TestWorld::new(1));
     append_each(&log, (0..100).map(|_| draft("a", &"x".repeat(500))));
     let state = log.state();
     assert!(state.ring.bytes() <= 10_000);
@@ -314,10 +314,10 @@ fn a_ring_that_is_full_is_warm() {
     let (log, _) = disk_log(&settings(1000), &directory, &world);
     append_each(&log, (0..500).map(|n| draft("a", &n.to_string())));
     drop(log);
-    let small = LogSettings { ring_bytes: 32 << 10, ..settings(1000) };
+    let small = LogSettings { cache_bytes: 32 << 10, ..settings(1000) };
     let (log, _) = disk_log(&small, &directory, &world);
     while log.warm() {}
-    let bytes = log.usage().ring_bytes;
+    let bytes = log.usage().cache_bytes;
     assert!(bytes <= 32 << 10 && bytes > 30 << 10, "{bytes}");
 }
 

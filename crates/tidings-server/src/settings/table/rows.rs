@@ -71,7 +71,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "How many events of each channel are kept."
     ),
     setting!(
-        log.ring_bytes,
+        log.cache_bytes,
         Size,
         || between::<Size>(&bounds::RING_BYTES),
         r#""64MiB""#,

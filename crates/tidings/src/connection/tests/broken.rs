@@ -212,7 +212,7 @@ fn an_end_that_no_epoch_accounts_for_is_told_before_anything_takes_its_place() {
 #[test]
 fn a_page_that_was_made_before_the_end_was_cut_off_is_not_taken_for_what_came_after() {
     let log = Arc::new(
-        Log::replica(&LogSettings { ring_bytes: 0, ..LogSettings::default() }, None, Toy::new(7)).unwrap(),
+        Log::replica(&LogSettings { cache_bytes: 0, ..LogSettings::default() }, None, Toy::new(7)).unwrap(),
     );
     log.adopt(vec![row(FIRST, 0, Lost::None)]);
     log.answer(log.begin_question());
@@ -290,8 +290,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(ring_bytes: u64) -> Self {
-        let settings = LogSettings { ring_bytes, ..LogSettings::default() };
+    fn new(cache_bytes: u64) -> Self {
+        let settings = LogSettings { cache_bytes, ..LogSettings::default() };
         let log = Arc::new(Log::replica(&settings, None, Toy::new(7)).unwrap());
         let broker = Broker { rows: vec![row(1, 0, Lost::None)], ..Broker::default() };
         log.adopt(broker.rows.clone());
@@ -460,8 +460,8 @@ fn whatever_the_broker_loses_everything_arrives_once_or_is_told() {
     let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[5; 32]));
     let story = (prop::collection::vec(act(), 1..60), prop_oneof![Just(64_u64 << 20), Just(0)]);
-    let outcome = runner.run(&story, |(acts, ring_bytes)| {
-        let mut stage = Stage::new(ring_bytes);
+    let outcome = runner.run(&story, |(acts, cache_bytes)| {
+        let mut stage = Stage::new(cache_bytes);
         acts.iter().for_each(|act| stage.act(act));
         stage.end();
         Ok(())

@@ -150,7 +150,7 @@ fn unstored_events_are_bounded_by_the_write() {
 fn a_page_from_the_disk_is_delivered_like_one_from_memory() {
     let settings = crate::config::LogSettings {
         durability: crate::config::Durability::Memory,
-        ring_bytes: 0,
+        cache_bytes: 0,
         retention_events: 20_000,
         ..Default::default()
     };

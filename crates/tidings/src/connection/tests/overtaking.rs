@@ -98,7 +98,7 @@ struct Story {
     seed: u64,
     is_on_disk: bool,
     events_max: u64,
-    ring_bytes: u64,
+    cache_bytes: u64,
     audiences: [usize; 3],
     /// After so many bytes each next connection is cut.
     cuts: Vec<usize>,
@@ -107,16 +107,16 @@ struct Story {
 
 fn story() -> impl Strategy<Value = Story> {
     let events_max = prop_oneof![2 => Just(10_000_u64), 3 => 2_u64..80];
-    let ring_bytes = prop_oneof![Just(64_u64 << 20), 0_u64..20_000];
+    let cache_bytes = prop_oneof![Just(64_u64 << 20), 0_u64..20_000];
     let cuts = prop::collection::vec(prop_oneof![0_usize..300, 0_usize..20_000], 0..30);
     let acts = prop::collection::vec(act(), 1..60);
     let audiences = prop::array::uniform3(0..AUDIENCES.len());
-    (any::<u64>(), prop::bool::weighted(0.3), events_max, ring_bytes, audiences, cuts, acts).prop_map(
-        |(seed, is_on_disk, events_max, ring_bytes, audiences, cuts, acts)| Story {
+    (any::<u64>(), prop::bool::weighted(0.3), events_max, cache_bytes, audiences, cuts, acts).prop_map(
+        |(seed, is_on_disk, events_max, cache_bytes, audiences, cuts, acts)| Story {
             seed,
             is_on_disk,
             events_max,
-            ring_bytes,
+            cache_bytes,
             audiences,
             cuts,
             acts,
@@ -152,7 +152,7 @@ impl Stage {
         let settings = LogSettings {
             durability: if story.is_on_disk { Durability::Interval } else { Durability::Memory },
             retention_events: story.events_max,
-            ring_bytes: story.ring_bytes,
+            cache_bytes: story.cache_bytes,
             ..LogSettings::default()
         };
         let log = open_log(&settings, directory.as_deref(), &world);

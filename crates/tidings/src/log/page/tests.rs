@@ -81,7 +81,7 @@ struct Case {
     asked: Vec<&'static str>,
     from: u64,
     through: u64,
-    ring_bytes: u64,
+    cache_bytes: u64,
     retention_events: u64,
 }
 
@@ -97,13 +97,13 @@ fn case() -> impl Strategy<Value = Case> {
         prop_oneof![Just(1_u64), 1000..100_000_u64],
         prop_oneof![Just(100_000_u64), 1..100_u64],
     )
-        .prop_map(|(labels, large, asked, (from, through), ring_bytes, retention_events)| Case {
+        .prop_map(|(labels, large, asked, (from, through), cache_bytes, retention_events)| Case {
             labels,
             large,
             asked,
             from,
             through,
-            ring_bytes,
+            cache_bytes,
             retention_events,
         })
 }
@@ -113,7 +113,7 @@ proptest! {
 
     #[test]
     fn pages_give_what_a_plain_filter_gives(case in case()) {
-        let settings = LogSettings { ring_bytes: case.ring_bytes, ..settings(case.retention_events) };
+        let settings = LogSettings { cache_bytes: case.cache_bytes, ..settings(case.retention_events) };
         let log = memory_log(&settings, &TestWorld::new(1));
         let large = "x".repeat(20_000);
         let drafts = case.labels.iter().zip(&case.large).map(|(labels, is_large)| {
@@ -253,7 +253,7 @@ fn urgent_event_overtakes_all_that_is_pending_however_far_ahead() {
 
 #[test]
 fn urgent_event_that_is_gone_does_not_hold_up_a_reader_of_very_many_channels() {
-    let settings = LogSettings { ring_bytes: 1, ..settings(1) };
+    let settings = LogSettings { cache_bytes: 1, ..settings(1) };
     let log = memory_log(&settings, &TestWorld::new(3));
     append_each(&log, [draft("z", "x")]);
     log.append((0..=MERGED_ROWS_MAX).map(|n| draft(&format!("c.{n}"), "x")).collect()).unwrap();
@@ -272,7 +272,7 @@ fn page_ends_before_an_entry_that_cannot_be_read_and_its_channels_have_lost_it()
     use std::os::unix::fs::FileExt;
     let directory = TestDir::new();
     let world = TestWorld::new(4);
-    let settings = LogSettings { ring_bytes: 1, ..settings(100) };
+    let settings = LogSettings { cache_bytes: 1, ..settings(100) };
     let (log, _) = disk_log(&settings, &directory, &world);
     append_each(
         &log,

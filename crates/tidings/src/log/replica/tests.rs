@@ -207,7 +207,7 @@ fn an_end_that_is_cut_off_is_as_if_it_had_never_been() {
         log.place((8..=13).map(again).collect()).unwrap();
     }
     assert_eq!(log.head(), twin.head());
-    assert_eq!((log.usage().bytes, log.usage().ring_bytes), (twin.usage().bytes, twin.usage().ring_bytes));
+    assert_eq!((log.usage().bytes, log.usage().cache_bytes), (twin.usage().bytes, twin.usage().cache_bytes));
     for name in ["a", "b", "c", "d", "*"] {
         assert_eq!(kept(&log, &[name]), kept(&twin, &[name]), "{name}");
         for offset in 0..=13 {

@@ -210,7 +210,7 @@ impl Desk {
             head: 0,
             log_bytes: 0,
             disk_bytes: 0,
-            ring_bytes: 0,
+            cache_bytes: 0,
             runs_bytes: 0,
             channels: 0,
             idempotency_keys: 0,
@@ -350,7 +350,7 @@ async fn waiting_costs_no_polls() {
 async fn what_is_not_in_memory_is_read_off_the_thread_and_arrives() {
     let settings = crate::config::LogSettings {
         durability: crate::config::Durability::Memory,
-        ring_bytes: 0,
+        cache_bytes: 0,
         ..Default::default()
     };
     let desk = Desk::new(open_log(&settings, None, &Toy::new(1)));

@@ -264,7 +264,7 @@ async fn questions_and_failures_are_counted() {
         let _ = asker.allow(&question("a")).await;
     }
     let text = metrics.text(crate::metrics::Levels::default());
-    assert!(text.contains("tidings_hook_questions_total 2\n"), "{text}");
+    assert!(text.contains("tidings_hook_requests_total 2\n"), "{text}");
     assert!(text.contains("tidings_hook_failures_total 1\n"), "{text}");
 }
 

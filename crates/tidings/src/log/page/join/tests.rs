@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// A log on disk whose ring holds so many bytes.
-fn log_of(directory: &TestDir, ring_bytes: u64) -> Log {
-    let settings = LogSettings { ring_bytes, ..LogSettings::default() };
+fn log_of(directory: &TestDir, cache_bytes: u64) -> Log {
+    let settings = LogSettings { cache_bytes, ..LogSettings::default() };
     disk_log(&settings, directory, &TestWorld::new(5)).0
 }
 
@@ -69,7 +69,7 @@ proptest! {
     #[test]
     fn joined_or_one_by_one_a_reader_is_sent_the_same(
         drafts in prop::collection::vec(kind(), 66..400),
-        ring_bytes in prop_oneof![Just(1_u64), 1000..200_000_u64, Just(64 << 20)],
+        cache_bytes in prop_oneof![Just(1_u64), 1000..200_000_u64, Just(64 << 20)],
         readers in prop::collection::vec(
             (
                 prop::sample::select(vec![&["a"][..], &["b"], &["a.d"], &["a", "b"], &["a", "a.*"], &["never"]]),
@@ -80,7 +80,7 @@ proptest! {
         ),
     ) {
         let directory = TestDir::new();
-        let log = log_of(&directory, ring_bytes);
+        let log = log_of(&directory, cache_bytes);
         for batch in drafts.chunks(7) {
             log.append(batch.to_vec()).unwrap();
         }
@@ -140,7 +140,7 @@ fn an_urgent_event_is_not_hidden_in_what_is_joined() {
 #[test]
 fn what_was_trimmed_is_told_though_it_is_still_joined() {
     let directory = TestDir::new();
-    let settings = LogSettings { retention_events: 300, ring_bytes: 1, ..LogSettings::default() };
+    let settings = LogSettings { retention_events: 300, cache_bytes: 1, ..LogSettings::default() };
     let log = disk_log(&settings, &directory, &TestWorld::new(5)).0;
     append_each(&log, (0..300).map(|number| draft("a", &number.to_string())));
     let asked = subscriptions(&["a"]);
