@@ -29,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     }
     let mut command =
         workspace.cargo(&["test", "--locked", "--package", "tidings-server", "--test", "main", "--"]);
-    command.args(["clients::", "--include-ignored"]);
+    command.args(["client_libraries::", "--include-ignored"]);
     let counted = Counted::Tests(Runner::Cargo);
     run_step(tally, Step { name: "matrix of clients", command, counted, limit: LIMIT });
 }

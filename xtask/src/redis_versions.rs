@@ -62,21 +62,21 @@ const PROGRAM_VARIABLE: &str = "TIDINGS_TEST_REDIS";
 const UNIT_TESTS: &str = "broker::redis::";
 /// Tests of a hub on a Redis that takes no writes.
 const REFUSALS: &[&str] =
-    &["trouble::full", "deploy::user_of_redis", "deploy::hub_works_as_the_user_of_redis"];
+    &["redis_outages::full", "deploy::user_of_redis", "deploy::hub_works_as_the_user_of_redis"];
 /// Modules of tests that start a Redis, whatever the broker of other tests is.
 const OF_REDIS: &[&str] = &[
     "capture::",
     "change_of_log::",
-    "deploy::user_of_redis",
     "deploy::hub_works_as_the_user_of_redis",
-    "elsewhere::",
-    "hearing::",
+    "deploy::user_of_redis",
+    "node_revocations::",
     "nodes::",
-    "old_publishers::",
+    "pubsub_idle::",
+    "redis_outages::",
+    "redis_publishers::",
     "redis_server::",
-    "revocations_of_nodes::",
+    "redis_topologies::",
     "tickets::",
-    "trouble::",
 ];
 /// None of the wheels' servers was built with TLS.
 const OF_TLS: &[&str] = &["a_server_with_tls", "redis_with_an_authority_of_its_own"];

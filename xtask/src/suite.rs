@@ -19,19 +19,19 @@ const SERVER_VARIABLE: &str = "TIDINGS_BIN";
 
 /// Tests of what does not depend on where the log is, and the variable that has them run over Redis: one suite for all brokers.
 const OF_ALL_BROKERS: &[&str] = &[
-    "behind::",
     "conformance::",
-    "direct::",
     "guide::",
-    "heads::",
     "history::",
-    "input::",
+    "http_hardening::",
+    "input_validation::",
     "publish::",
+    "response_heads::",
     "resume::",
-    "shell::",
+    "shard_publishes::",
+    "shard_streams::",
     "shutdown::",
+    "slow_readers::",
     "streams::",
-    "visitors::",
 ];
 const OVER_REDIS: (&str, &str) = ("TIDINGS_TEST_BROKER", "redis");
 /// What the log of one node bounds, and Redis does not; and what counts on the order of stored and unstored events, which come

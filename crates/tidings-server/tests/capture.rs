@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::old_publishers::{ALL, Task, until_heard};
 use super::process::{Directory, Hub, eventually};
 use super::reader::Reader;
+use super::redis_publishers::{ALL, Task, until_heard};
 use super::redis_server::{RedisServer, RedisWire, Reply};
 
 const PATH: &str = "/api/v1/events/project.42";

@@ -1,201 +1,244 @@
-//! SSE client libraries of npm, PyPI, Go, Maven and crates.io, each read by an adapter in `tests/clients`: one hub, one script and one
-//! verdict for all of a registry. `cargo xtask clients` runs them all.
+//! Requests of somebody with credentials, over HTTP/1.1 and HTTP/2, and what their streams end with.
 
-mod adapter;
-mod libraries;
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use tidings_protocol::sse::{Event, Item, Parser};
+use tokio::{net::TcpStream, runtime, time::timeout};
 
-use rustix::process::Signal;
-use serde_json::json;
-use tidings_protocol::sse::Item;
+use crate::{
+    process::{Directory, Hub},
+    reader::{Reader, with_positions},
+    tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, now, reload},
+    wire::Answer,
+};
 
-use self::adapter::Adapter;
-use self::libraries::{CRATES, GO, Library, MAVEN, NPM, NPM_IN_CHROMIUM, PYPI};
-use super::process::{Directory, Hub, quiet_port};
+const PATIENCE: Duration = Duration::from_secs(20);
 
-const CHANNEL: &str = "room";
-/// The longest back-off of a library that had to try several times.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LARGE_BYTES: usize = 200 << 10;
-
-/// Event names and texts, in the order of their publishing.
-#[derive(Default)]
-struct Published(Vec<(&'static str, String)>);
-
-impl Published {
-    fn publish(&mut self, hub: &Hub, name: &'static str, data: impl Into<String>) {
-        let data = data.into();
-        let event = if name == "message" { serde_json::Value::Null } else { json!(name) };
-        hub.publish_batch([json!({ "channels": [CHANNEL], "event": event, "data": data })]);
-        self.0.push((name, data));
-    }
+/// Milliseconds since 1970.
+pub(crate) fn now_millis() -> u64 {
+    u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
 }
 
-/// A hub at one address, and all libraries of a registry that read from it.
-struct Play {
-    directory: Directory,
-    address: String,
-    published: Published,
-    adapters: Vec<Adapter>,
+/// A token of a user that ends at this second.
+pub(crate) fn token_until(user: &str, second: u64) -> String {
+    hs256(&json!({"sub": user, "iat": now(), "exp": second}))
 }
 
-impl Play {
-    fn hub(&self) -> Hub {
-        let mut command = self.directory.command(&["serve", "--listen", &self.address, "--data-dir", "data"]);
-        command.env("TIDINGS_STREAM_KEEP_ALIVE", "500ms").env("TIDINGS_SHUTDOWN_WINDOW", "1s");
-        Hub::start(command)
+/// A token of a user that may read these patterns besides.
+pub(crate) fn token_for(user: &str, subscribe: &[&str]) -> String {
+    token_with(user, &json!({"tidings": {"subscribe": subscribe}}))
+}
+
+/// A token of a user with these claims besides.
+pub(crate) fn token_with(user: &str, more: &Value) -> String {
+    let mut all = claims(user);
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    hs256(&all)
+}
+
+/// An API key by number, and its lines in a settings file.
+pub(crate) fn api_key(number: usize, lines: &str) -> (String, String) {
+    let secret = format!("tk_{number:043}");
+    let hash = hash_of(&secret);
+    let lines = format!("[[auth.keys]]\nname = \"key-{number}\"\nhash = \"{hash}\"\n{lines}\n");
+    (secret, lines)
+}
+
+impl Hub {
+    /// Sends a request with `Authorization: Bearer`.
+    pub(crate) fn ask(&self, credential: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.request_as(method, path, credential, &[], body.as_ref())
     }
 
-    fn begin(libraries: &'static [Library]) -> (Self, Hub) {
-        let address = SocketAddr::from(([127, 0, 0, 1], quiet_port())).to_string();
-        let url = format!("http://{address}/api/v1/events/{CHANNEL}");
-        let (directory, published) = (Directory::new(), Published::default());
-        let mut play = Self { directory, address, published, adapters: Vec::new() };
-        let hub = play.hub();
-        play.adapters = libraries.iter().map(|library| Adapter::start(library, &url)).collect();
-        play.until_all_are_connected(&hub);
-        (play, hub)
+    pub(crate) fn request_as(
+        &self,
+        method: &str,
+        path: &str,
+        credential: &str,
+        more: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let (name, value) = bearer(credential);
+        self.request(method, path, &[&[(name, value.as_str())], more].concat(), body)
     }
 
-    /// Waits until something holds for every adapter.
+    pub(crate) fn get_as(&self, credential: &str, path: &str) -> Answer {
+        self.ask(credential, "GET", path, b"")
+    }
+
+    pub(crate) fn post_as(&self, credential: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.ask(credential, "POST", path, body)
+    }
+
+    /// Publishes to one channel with the key that may do everything, and answers the id.
     #[track_caller]
-    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut [Adapter]) -> bool) {
-        let begun = Instant::now();
-        loop {
-            self.adapters.iter_mut().for_each(Adapter::take_lines);
-            if holds(&mut self.adapters) {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "never: {what}\n{}", self.report());
-            std::thread::sleep(Duration::from_millis(10));
+    pub(crate) fn tell(&self, channel: &str, data: impl AsRef<[u8]>) -> String {
+        let answer = self.post_as(KEY, &format!("/api/v1/events/{channel}"), data);
+        answer.is(200).json()["id"].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn subscribe_as(&self, credential: &str, path: &str) -> Reader {
+        let (name, value) = bearer(credential);
+        self.subscribe_with(path, &[(name, &value)])
+    }
+
+    #[track_caller]
+    pub(crate) fn resume_as(&self, credential: &str, path: &str, id: &str) -> Reader {
+        let (name, value) = bearer(credential);
+        self.subscribe_with(path, &[(name, &value), ("Last-Event-ID", id)])
+    }
+
+    /// As [`Hub::metric`], of a hub that asks for credentials.
+    pub(crate) fn counter(&self, name: &str) -> f64 {
+        self.get_as(KEY, "/metrics").is(200).metric(name)
+    }
+
+    /// Replaces the lines of `[auth]` that [`protected`](crate::tokens::protected) wrote, and has them read.
+    #[track_caller]
+    pub(crate) fn reload(&mut self, directory: &Directory, lines: &str) {
+        self.reload_whole(directory, &format!("{lines}\n{}", key_lines()));
+    }
+
+    /// As [`Hub::reload`], without the key that may do everything.
+    #[track_caller]
+    pub(crate) fn reload_whole(&mut self, directory: &Directory, lines: &str) {
+        directory.write("tidings.toml", &format!("[auth]\n{lines}"));
+        reload(self);
+    }
+}
+
+impl Answer {
+    /// Fails unless it is the refusal that tells nothing.
+    #[track_caller]
+    pub(crate) fn denies(&self) {
+        assert_eq!(self.refuses(403, "access_denied").json()["detail"], "Access denied");
+    }
+}
+
+impl Reader {
+    /// Fails unless the next event says that the stream ends, and why, and nothing follows it.
+    #[track_caller]
+    pub(crate) fn ends(&mut self, reason: &str, reconnect: bool) {
+        let (_, json) = self.notice("tidings.end");
+        assert_eq!(json, json!({"reason": reason, "reconnect": reconnect}));
+        assert_eq!(self.item().map(|item| format!("{item:?}")), None);
+    }
+}
+
+/// A connection of HTTP/2.
+pub(crate) struct Http2 {
+    runtime: runtime::Runtime,
+    sender: http2::SendRequest<Full<Bytes>>,
+    authority: String,
+}
+
+/// A stream over it.
+pub(crate) struct Http2Reader {
+    runtime: runtime::Handle,
+    body: Incoming,
+    parser: Parser,
+    events: VecDeque<Event>,
+}
+
+impl Http2 {
+    pub(crate) fn connect(hub: &Hub) -> Self {
+        Self::with_window(hub, None)
+    }
+
+    /// A client that takes so many bytes of each stream before it has read them.
+    pub(crate) fn with_window(hub: &Hub, bytes: Option<u32>) -> Self {
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let sender = runtime.block_on(async {
+            let socket = TcpStream::connect(hub.authority()).await.unwrap();
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.initial_stream_window_size(bytes);
+            let (sender, connection) = builder.handshake(TokioIo::new(socket)).await.unwrap();
+            tokio::spawn(connection);
+            sender
+        });
+        Self { runtime, sender, authority: hub.authority().to_owned() }
+    }
+
+    /// Opens a stream; answers the status where there is none.
+    pub(crate) fn open(
+        &mut self,
+        path: &str,
+        credential: &str,
+        last_id: Option<&str>,
+    ) -> Result<Http2Reader, u16> {
+        let uri = format!("http://{}{}", self.authority, with_positions(path));
+        let (name, value) = bearer(credential);
+        let mut request = http::Request::get(uri).header(name, value);
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
         }
+        let answer = self.send(request.body(Full::default()).unwrap());
+        let (parts, body) = answer.into_parts();
+        if parts.status == 200 { Ok(self.reader(body)) } else { Err(parts.status.as_u16()) }
+    }
+
+    /// Opens a stream by `POST /api/v1/stream`.
+    #[track_caller]
+    pub(crate) fn open_posted(&mut self, body: &Value) -> Http2Reader {
+        let request = http::Request::post(format!("http://{}/api/v1/stream", self.authority));
+        let answer = self.send(request.body(body.to_string().into()).unwrap());
+        assert_eq!(answer.status(), 200);
+        self.reader(answer.into_body())
+    }
+
+    fn send(&mut self, request: http::Request<Full<Bytes>>) -> http::Response<Incoming> {
+        let answering = self.sender.send_request(request);
+        self.runtime.block_on(async { timeout(PATIENCE, answering).await.unwrap().unwrap() })
+    }
+
+    fn reader(&self, body: Incoming) -> Http2Reader {
+        let runtime = self.runtime.handle().clone();
+        Http2Reader { runtime, body, parser: Parser::new(), events: VecDeque::new() }
+    }
+}
+
+impl Http2Reader {
+    /// Reads the next event; none at the end, which must be one that the hub meant.
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        while self.events.is_empty() {
+            let frame = self.runtime.block_on(async { timeout(PATIENCE, self.body.frame()).await.unwrap() });
+            let bytes = frame?.unwrap().into_data().unwrap();
+            let mut keep = |item| {
+                if let Item::Event(event) = item {
+                    self.events.push_back(event);
+                }
+            };
+            self.parser.feed(&bytes, &mut keep).unwrap();
+        }
+        self.events.pop_front()
     }
 
     #[track_caller]
-    fn until_all_are_connected(&mut self, hub: &Hub) {
-        let count = self.adapters.len() as u64;
-        self.until("every library has its stream", |adapters| {
-            adapters.iter().all(Adapter::has_opened) && hub.connections(CHANNEL) == count
-        });
+    pub(crate) fn data(&mut self) -> String {
+        self.next().unwrap().data
+    }
+
+    pub(crate) fn last_id(&self) -> String {
+        self.parser.last_event_id().to_owned()
     }
 
     #[track_caller]
-    fn until_all_have_all(&mut self) {
-        let count = self.published.0.len();
-        self.until("every library has every event", |adapters| {
-            adapters.iter().all(|adapter| adapter.heard().count() >= count)
-        });
-    }
-
-    /// A line for each library that is at fault.
-    fn report(&self) -> String {
-        let faults =
-            self.adapters.iter().filter_map(|it| Some(format!("{}\n", it.fault(&self.published.0)?)));
-        faults.collect()
-    }
-}
-
-/// Ends a hub as a deploy does.
-fn stop(hub: Hub) {
-    hub.signal(Signal::TERM);
-    let (status, log) = hub.wait();
-    assert!(status.success(), "{log}");
-}
-
-/// Waits until the hub has sent several keep-alives.
-fn pass_keep_alives(hub: &Hub) {
-    let mut reader = hub.subscribe(&format!("/api/v1/events/{CHANNEL}"));
-    let mut left = 4;
-    while left > 0 {
-        let item = reader.item().expect("the stream goes on");
-        left -= u32::from(matches!(&item, Item::Comment(text) if text.trim() == "keep-alive"));
-    }
-}
-
-/// Plays the script to all libraries of a registry at once.
-fn play(libraries: &'static [Library]) {
-    let (mut play, hub) = Play::begin(libraries);
-    play.published.publish(&hub, "message", "without a name");
-    play.published.publish(&hub, "note", "with a name");
-    play.published.publish(&hub, "message", "the first line\nthe second\n\nafter an empty one");
-    play.published.publish(&hub, "message", "größer ☃ 𝄞");
-    play.published.publish(&hub, "note", "x".repeat(LARGE_BYTES));
-    play.until_all_have_all();
-
-    pass_keep_alives(&hub);
-    play.published.publish(&hub, "message", "after keep-alives");
-    play.until_all_have_all();
-
-    stop(hub);
-    let hub = play.hub();
-    play.published.publish(&hub, "message", "after a restart");
-    play.until_all_have_all();
-    stop(hub);
-    let hub = play.hub();
-    play.until_all_are_connected(&hub);
-    // Cut again, though nothing has come since.
-    stop(hub);
-    let hub = play.hub();
-    play.published.publish(&hub, "note", "after two restarts");
-    play.until_all_have_all();
-
-    play.until_all_are_connected(&hub);
-    // Acknowledged, and on its way while the hub is killed.
-    play.published.publish(&hub, "message", "before the kill");
-    hub.kill();
-    let hub = play.hub();
-    play.published.publish(&hub, "message", "after the kill");
-    play.until_all_have_all();
-    pass_keep_alives(&hub);
-    play.published.publish(&hub, "note", "the last one");
-    play.until_all_have_all();
-
-    let report = play.report();
-    assert!(report.is_empty(), "\n{report}");
-}
-
-#[test]
-fn libraries_of_npm_hand_out_each_event_once_and_no_empty_message() {
-    play(NPM);
-}
-
-#[test]
-fn libraries_of_pypi_hand_out_each_event_once_and_no_empty_message() {
-    play(PYPI);
-}
-
-#[test]
-#[ignore = "starts a browser: cargo xtask clients"]
-fn libraries_of_npm_in_a_page_hand_out_each_event_once_and_no_empty_message() {
-    play(NPM_IN_CHROMIUM);
-}
-
-#[test]
-#[ignore = "needs Go: cargo xtask clients"]
-fn libraries_of_go_hand_out_each_event_once_and_no_empty_message() {
-    play(GO);
-}
-
-#[test]
-#[ignore = "needs Java and Maven: cargo xtask clients"]
-fn libraries_of_maven_hand_out_each_event_once_and_no_empty_message() {
-    play(MAVEN);
-}
-
-#[test]
-#[ignore = "builds crates of its own: cargo xtask clients"]
-fn libraries_of_crates_io_hand_out_each_event_once_and_no_empty_message() {
-    play(CRATES);
-}
-
-#[test]
-fn every_library_is_pinned_and_has_a_row_in_the_manual() {
-    const MANUAL: &str = include_str!("../../../docs/manual/clients.md");
-    for library in [NPM, NPM_IN_CHROMIUM, PYPI, GO, MAVEN, CRATES].into_iter().flatten() {
-        let row = format!("| {} {} |", library.name, library.version);
-        assert!(MANUAL.lines().any(|line| line.starts_with(&row)), "docs/manual/clients.md has no row {row}");
-        assert!(library.is_pinned(), "{} is not pinned at {}", library.name, library.version);
+    pub(crate) fn ends(&mut self, reason: &str, reconnect: bool) {
+        let end = self.next().unwrap();
+        let json: Value = serde_json::from_str(&end.data).unwrap();
+        assert_eq!(
+            (end.name.as_str(), json),
+            ("tidings.end", json!({"reason": reason, "reconnect": reconnect}))
+        );
+        assert_eq!(self.next(), None);
     }
 }

@@ -8,7 +8,7 @@ use tidings_protocol::Subscription;
 use tidings_protocol::sse::{Item, Parser};
 
 use crate::process::{Directory, Hub};
-use crate::ways::{Told, both, same_to_the_end};
+use crate::transports::{Told, both, same_to_the_end};
 use crate::wire::Answer;
 
 fn cases(file: &str) -> Value {

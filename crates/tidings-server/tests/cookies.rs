@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    callers::token_with,
+    clients::token_with,
     process::{Directory, Hub},
     tokens::{KEY, SECRET, bearer, protected, protected_with, token},
     wire::{Answer, Wire},

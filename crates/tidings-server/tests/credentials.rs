@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
-    matrix::on_every_route,
+    auth_matrix::on_every_route,
     process::{Directory, Hub, eventually},
     reader::Reader,
     tokens::{

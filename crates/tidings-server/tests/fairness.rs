@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::crowd::{Crowd, publish_numbered};
+use crate::many_clients::{Crowd, publish_numbered};
 use crate::process::{Directory, Hub, eventually};
 use crate::reader::Reader;
 

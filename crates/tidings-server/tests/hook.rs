@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     backend::{Backend, NO, Reply, YES},
-    callers::{Http2, token_for, token_with},
+    clients::{Http2, token_for, token_with},
     process::{Directory, Hub, eventually},
     tokens::{KEY, SECRET, bearer, protected, protected_with, token},
     wire::Wire,

@@ -1,7 +1,316 @@
-//! Bounds that a hub keeps, and what it says at them.
+//! Limits of a hub: the refusal that each gives, the setting that it names, and the clients that it leaves alone.
 
-use super::process::{Directory, Hub, eventually};
-use super::wire::Wire;
+use serde_json::json;
+
+use crate::{
+    backend::{Backend, YES},
+    clients::{Http2, api_key, token_with},
+    process::{Directory, Hub, eventually},
+    reader::Reader,
+    tokens::{KEY, SECRET, bearer, protected_with, token},
+    wire::{Answer, Wire},
+};
+
+const OWN: &str = "/api/v1/events/user.u";
+const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
+
+fn limited(directory: &Directory, variables: &[(&str, &str)]) -> Hub {
+    let anyone = "[auth.anonymous]\nsubscribe = [\"open\"]";
+    protected_with(directory, &format!("secret = {SECRET:?}\n{anyone}"), variables)
+}
+
+impl Hub {
+    /// How often a limit was met.
+    fn refused(&self, limit: &str) -> f64 {
+        self.counter(&format!("tidings_limit_refused_total{{limit=\"{limit}\"}}"))
+    }
+
+    /// Waits until no more streams than these are open.
+    fn wait_for_streams(&self, streams: u32) {
+        eventually("a stream is gone", || self.counter("tidings_streams_open") == f64::from(streams));
+    }
+}
+
+/// Fails unless it is a problem document that names the setting, and says when to come back where that helps.
+#[track_caller]
+fn names_limit(answer: &Answer, status: u16, code: &str, limit: &str) {
+    let json = answer.refuses(status, code).json();
+    assert_eq!(json["limit"], limit, "{json}");
+    let wait = answer.head.header("retry-after").map(|wait| wait.parse::<u32>().unwrap());
+    assert_eq!(wait.is_some_and(|seconds| seconds > 0), matches!(status, 429 | 503), "{answer:?}");
+}
+
+#[test]
+fn user_with_all_its_streams_gets_429_and_nobody_else_does() {
+    const LIMIT: &str = "connections_per_user";
+    let directory = Directory::new();
+    let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS_PER_USER", "3")]);
+    let u = token("u");
+    let mut first = hub.subscribe_as(&u, OWN);
+    let second =
+        hub.subscribe_as(&token_with("u", &json!({"jti": "another device"})), "/api/v1/events/user.u.a");
+    let mut connection = Http2::connect(&hub);
+    let mut third = connection.open(OWN, &u, None).unwrap();
+    let full = |answer: &Answer| names_limit(answer, 429, "user_connections_full", LIMIT);
+    full(&hub.get_as(&u, OWN));
+    assert_eq!(connection.open(OWN, &u, None).err(), Some(429));
+    let ticket = hub.post_as(&u, "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+    full(&hub.get(&format!("{OWN}?ticket={}", ticket["ticket"].as_str().unwrap())));
+    assert_eq!(hub.refused(LIMIT), 3.0);
+    // Others, keys and those without a name are not counted with it, and it may do all else.
+    let others = [
+        hub.subscribe_as(&token("v"), "/api/v1/events/user.v"),
+        hub.subscribe_as(KEY, OWN),
+        hub.subscribe("/api/v1/events/open"),
+    ];
+    hub.get_as(&u, "/api/v1/channels/user.u/events").is(200);
+    let writer = token_with("u", &json!({"tidings": {"publish": ["user.u"]}}));
+    hub.post_as(&writer, OWN, "by itself").is(200);
+    assert_eq!((first.data(), third.data()), ("by itself".into(), "by itself".into()));
+    drop(second);
+    hub.wait_for_streams(5);
+    let mut in_its_place = hub.subscribe_as(&u, OWN);
+    hub.tell("user.u", "room");
+    assert_eq!(in_its_place.data(), "room");
+    full(&hub.get_as(&u, OWN));
+    drop(others);
+}
+
+/// Asks for a stream as somebody whom proxies forwarded; the stream stays open as long as what is returned.
+fn forwarded(hub: &Hub, hops: &[&str]) -> (u16, Wire) {
+    let mut wire = Wire::connect(hub);
+    let headers: Vec<(&str, &str)> = hops.iter().map(|hop| ("X-Forwarded-For", *hop)).collect();
+    wire.send(hub.head_of("GET", "/api/v1/events/open", &headers, b""));
+    (wire.head().status, wire)
+}
+
+#[test]
+fn address_with_all_its_streams_gets_429_whatever_it_claims_to_be() {
+    const LIMIT: &str = "connections_per_address";
+    let directory = Directory::new();
+    let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS_PER_ADDRESS", "2")]);
+    // Nobody who is not trusted is believed.
+    let (first, wire) = forwarded(&hub, &["203.0.113.7"]);
+    let (second, _other) = forwarded(&hub, &["203.0.113.8"]);
+    assert_eq!((first, second), (200, 200));
+    for hop in ["203.0.113.9", "127.0.0.1, 198.51.100.1", "2001:db8::1", "unknown"] {
+        let headers =
+            [("X-Forwarded-For", hop), ("Forwarded", "for=198.51.100.1"), ("X-Real-IP", "198.51.100.1")];
+        let answer = hub.request("GET", "/api/v1/events/open", &headers, b"");
+        names_limit(&answer, 429, "address_connections_full", LIMIT);
+    }
+    names_limit(&hub.get_as(&token("u"), OWN), 429, "address_connections_full", LIMIT);
+    names_limit(&hub.get_as(KEY, OWN), 429, "address_connections_full", LIMIT);
+    assert_eq!(hub.refused(LIMIT), 6.0);
+    hub.tell("open", "publishing goes on");
+    hub.get_as(&token("u"), "/api/v1/channels/user.u/events").is(200);
+    drop(wire);
+    hub.wait_for_streams(1);
+    assert_eq!(forwarded(&hub, &[]).0, 200);
+}
+
+#[test]
+fn address_that_a_trusted_proxy_names_is_the_one_that_counts() {
+    let directory = Directory::new();
+    let variables = [
+        ("TIDINGS_LIMITS_CONNECTIONS_PER_ADDRESS", "1"),
+        ("TIDINGS_LIMITS_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8,fd00::/8"),
+    ];
+    let hub = limited(&directory, &variables);
+    let mut open = Vec::new();
+    // What came, whether there was room for it.
+    for (hops, has_room) in [
+        (&["203.0.113.7"][..], true),
+        (&["203.0.113.7"], false),
+        (&["203.0.113.8"], true),
+        // What the client wrote itself stands before what the proxy wrote.
+        (&["198.51.100.1, 203.0.113.7"], false),
+        (&["10.0.0.9, 203.0.113.7"], false),
+        (&["198.51.100.1", "203.0.113.7"], false),
+        (&["203.0.113.7, 198.51.100.1"], true),
+        // Through two proxies.
+        (&["203.0.113.7, 10.1.2.3"], false),
+        (&["203.0.113.9, fd00::1", "10.1.2.3"], true),
+        (&["203.0.113.9"], false),
+        // The same address in other words.
+        (&["203.0.113.7:4711"], false),
+        (&["::ffff:203.0.113.7"], false),
+        (&["[::ffff:203.0.113.7]:80"], false),
+        // An IPv6 client has a /64 to itself.
+        (&["2001:db8:1:2::1"], true),
+        (&["2001:db8:1:2:ffff:ffff:ffff:ffff"], false),
+        (&["[2001:db8:1:2::7]:4711"], false),
+        (&["2001:db8:1:3::1"], true),
+        // What is no address is the proxy's own.
+        (&["unknown"], true),
+        (&[], false),
+        (&["203.0.113.77, unknown"], false),
+        (&[""], false),
+    ] {
+        let (status, wire) = forwarded(&hub, hops);
+        assert_eq!(status, if has_room { 200 } else { 429 }, "{hops:?}");
+        if has_room {
+            open.push(wire);
+        }
+    }
+    assert_eq!(hub.counter("tidings_streams_open"), 7.0);
+}
+
+#[test]
+fn full_hub_refuses_new_streams_with_503_evicts_nobody_and_goes_on_publishing() {
+    let directory = Directory::new();
+    let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
+    let mut first = hub.subscribe_as(&token("u"), OWN);
+    let second = hub.subscribe("/api/v1/events/open");
+    for answer in [hub.get_as(&token("u"), OWN), hub.get_as(KEY, OWN), hub.get("/api/v1/events/open")] {
+        names_limit(&answer, 503, "connections_full", "connections");
+    }
+    assert_eq!(hub.refused("connections"), 3.0);
+    // Who may not is told that, not that it is full.
+    hub.get_as(&token("v"), OWN).denies();
+    hub.tell("user.u", "still");
+    assert_eq!(first.data(), "still");
+    drop(second);
+    hub.wait_for_streams(1);
+    hub.subscribe_as(KEY, OWN).position();
+}
+
+#[test]
+fn too_many_channels_are_refused_before_the_hook_is_asked() {
+    const LIMIT: &str = "channels_per_connection";
+    let directory = Directory::new();
+    let backend = Backend::start(YES);
+    let rules = format!("secret = {SECRET:?}\n{}", backend.line());
+    let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "2")]);
+    let u = token("u");
+    let three = hub.get_as(&u, "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u.b");
+    names_limit(&three, 400, "too_many_channels", LIMIT);
+    let body = "{\"channels\":[\"user.u\",\"user.u.a\",\"user.u.b\"]}";
+    names_limit(&hub.post_as(&u, "/api/v1/tickets", body), 400, "too_many_channels", LIMIT);
+    assert_eq!(hub.refused(LIMIT), 2.0);
+    assert_eq!(backend.count(), 0);
+    hub.subscribe_as(&u, "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u").position();
+    assert_eq!(backend.count(), 2);
+}
+
+/// A batch of so many events on one channel.
+fn batch(events: usize) -> String {
+    let event = |number: usize| json!({"channels": ["a"], "data": number.to_string()}).to_string() + "\n";
+    (0..events).map(event).collect()
+}
+
+#[test]
+fn key_past_its_rate_gets_429_and_a_batch_counts_its_events() {
+    const LIMIT: &str = "publishes_per_second";
+    let (other, lines) = api_key(1, "rights = [\"publish\"]\npublish = [\"a\"]");
+    let directory = Directory::new();
+    let rules = format!("secret = {SECRET:?}\n{lines}");
+    let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "20")]);
+    let ndjson = [("Content-Type", "application/x-ndjson")];
+    let publish = |key: &str, events: usize| {
+        hub.request_as("POST", "/api/v1/publish", key, &ndjson, batch(events).as_bytes())
+    };
+    names_limit(&publish(KEY, 21), 413, "batch_too_large", LIMIT);
+    // Nothing of it counted, nor what was not allowed.
+    hub.post_as(&other, "/api/v1/events/b", "x").denies();
+    publish(KEY, 20).is(200);
+    names_limit(&publish(KEY, 20), 429, "too_many_publishes", LIMIT);
+    publish(&other, 20).is(200);
+    // Users have a rate of their own each.
+    for user in ["u", "v"] {
+        let writer = token_with(user, &json!({"tidings": {"publish": ["a"]}}));
+        publish(&writer, 20).is(200);
+        names_limit(&publish(&writer, 20), 429, "too_many_publishes", LIMIT);
+    }
+    assert_eq!(hub.refused(LIMIT), 4.0);
+    eventually("there is room again", || publish(KEY, 20).head.status == 200);
+    let page = hub.get_as(KEY, "/api/v1/channels/a/events?limit=1000").json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 100, "what was refused was not stored");
+}
+
+#[test]
+fn user_who_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
+    let directory = Directory::new();
+    let rules = format!("secret = {SECRET:?}\nanonymous.subscribe = [\"open\"]");
+    let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_STREAMS_PER_SECOND", "2")]);
+    for user in ["u", "v"] {
+        let (token, path) = (&token(user), &format!("/api/v1/events/user.{user}"));
+        for _ in 0..5 {
+            hub.request_as("HEAD", path, token, &[("Connection", "close")], b"").is(200);
+        }
+        // The limit is each user's own.
+        let open = || {
+            let (name, value) = bearer(token);
+            let mut wire = Wire::connect(&hub);
+            wire.send(hub.head_of("GET", path, &[(name, &value)], b""));
+            wire
+        };
+        let mut wires = [open(), open()];
+        assert_eq!(wires.each_mut().map(|wire| wire.head().status), [200, 200]);
+        let answer = open().answer();
+        names_limit(&answer, 429, "too_many_streams", "streams_per_second");
+        eventually("there is room again", || open().head().status == 200);
+    }
+    // Anonymous clients count by their address.
+    let streams = [0; 3].map(|_| {
+        let mut wire = Wire::connect(&hub);
+        wire.send(hub.head_of("GET", "/api/v1/events/open", &[], b""));
+        wire.head().status
+    });
+    assert_eq!(streams, [200, 200, 429]);
+}
+
+#[test]
+fn single_publishes_are_counted_too() {
+    let directory = Directory::new();
+    let hub = limited(&directory, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "1")]);
+    hub.tell("a", "one");
+    let answer = hub.post_as(KEY, "/api/v1/events/a", "two");
+    names_limit(&answer, 429, "too_many_publishes", "publishes_per_second");
+    eventually("there is room again", || hub.post_as(KEY, "/api/v1/events/a", "two").head.status == 200);
+}
+
+#[test]
+fn events_and_bodies_have_their_bytes() {
+    let directory = Directory::new();
+    let variables = [("TIDINGS_LIMITS_EVENT_BYTES", "100"), ("TIDINGS_LIMITS_BODY_BYTES", "1000")];
+    let hub = limited(&directory, &variables);
+    hub.tell("a", "x".repeat(100));
+    let answer = hub.post_as(KEY, "/api/v1/events/a", "x".repeat(101));
+    names_limit(&answer, 413, "event_too_large", "event_bytes");
+    let batch = json!([{"channels": ["a"], "data": "x"}, {"channels": ["a"], "data": "x".repeat(101)}]);
+    let answer = hub.request_as("POST", "/api/v1/publish", KEY, &JSON, batch.to_string().as_bytes());
+    names_limit(&answer, 413, "event_too_large", "event_bytes");
+    assert_eq!(answer.json()["index"], 1);
+    for path in ["/api/v1/events/a", "/api/v1/publish", "/api/v1/tickets", "/api/v1/revocations"] {
+        let large = "{".repeat(1001);
+        let answer = hub.request_as("POST", path, KEY, &JSON, large.as_bytes());
+        names_limit(&answer, 413, "body_too_large", "body_bytes");
+        let (name, value) = bearer(KEY);
+        let authority = hub.authority();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {authority}\r\n{name}: {value}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        let answer = hub.raw(format!("{head}3e9\r\n{large}\r\n0\r\n\r\n"));
+        names_limit(&answer, 413, "body_too_large", "body_bytes");
+    }
+    assert_eq!((hub.refused("event_bytes"), hub.refused("body_bytes")), (2.0, 8.0));
+    let page = hub.get_as(KEY, "/api/v1/channels/a/events").json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
+}
+
+#[test]
+fn idempotency_keys_have_their_number() {
+    let directory = Directory::new();
+    let hub = limited(&directory, &[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
+    let publish =
+        |key: &str| hub.request_as("POST", "/api/v1/events/a", KEY, &[("Idempotency-Key", key)], b"x");
+    publish("1").is(200);
+    publish("2").is(200);
+    names_limit(&publish("3"), 429, "idempotency_keys_full", "idempotency_keys");
+    publish("2").is(200);
+    hub.tell("a", "without a key");
+}
 
 #[test]
 fn stream_past_the_limit_gets_503_and_nobody_is_evicted() {
@@ -61,7 +370,7 @@ fn one_http_1_connection_serves_many_requests() {
         wire.answer().is(200);
     }
     wire.send(hub.head_of("GET", "/api/v1/events/a?history=all", &[], b""));
-    let mut reader = super::reader::Reader::over(wire);
+    let mut reader = Reader::over(wire);
     let expected: Vec<String> = (0..50).map(|n| n.to_string()).collect();
     assert_eq!(reader.several(50), expected);
 }

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::{
-    callers::{Http2, token_for},
+    clients::{Http2, token_for},
     process::{Directory, Hub, eventually},
     reader::Reader,
     tokens::{KEY, SECRET, bearer, protected, token},
-    ways::{WAYS, Way},
+    transports::{WAYS, Way},
     wire::Answer,
 };
 

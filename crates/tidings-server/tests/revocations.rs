@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    callers::{Http2, api_key, now_millis, token_with},
+    clients::{Http2, api_key, now_millis, token_with},
     process::{Directory, Hub, eventually},
     tokens::{KEY, SECRET, hs256, key_lines, now, protected, token},
     wire::Answer,

@@ -10,10 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tidings_protocol::sse::Item;
 
-use super::callers::Http2;
+use super::clients::Http2;
 use super::process::{Directory, Hub, eventually, lines_of};
 use super::reader::Reader;
-use super::ways::WAYS;
+use super::transports::WAYS;
 use super::wire::Wire;
 
 /// Reads to the end of a stream that is being shut down, and answers its `retry`.

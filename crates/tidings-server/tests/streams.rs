@@ -8,7 +8,7 @@ use tidings_protocol::sse::Item;
 
 use super::process::{Directory, Hub, eventually};
 use super::reader::Reader;
-use super::ways::{Told, WAYS};
+use super::transports::{Told, WAYS};
 use super::wire::Wire;
 
 const FIREFOX: &[(&str, &str)] = &[

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::{
-    callers::{api_key, now_millis, token_for, token_until, token_with},
+    clients::{api_key, now_millis, token_for, token_until, token_with},
     process::{Directory, Hub, eventually},
     reader::Reader,
     redis_server::{RedisServer, Reply},
     tokens::{KEY, SECRET, bearer, now, protected, protected_with, token},
-    ways::WAYS,
+    transports::WAYS,
     wire::{Answer, Wire},
 };
 

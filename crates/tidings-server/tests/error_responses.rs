@@ -6,7 +6,7 @@ use crate::{
     process::{Directory, Hub},
     proxy::Proxy,
     reader::Reader,
-    ways::WAYS,
+    transports::WAYS,
 };
 
 /// Sends bytes on both ways; answers what is refused with this status and code, and whether the connection ends with it.

@@ -9,8 +9,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::{
+    jwks::Provider,
     process::{Directory, Hub},
-    provider::Provider,
     tokens::{
         self, KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hmac_of, key_lines,
         lines_of_key, merged, now, reload, sealed,

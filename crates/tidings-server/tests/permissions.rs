@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidings_protocol::user_segment;
 
 use crate::{
-    callers::{api_key, token_for, token_with},
+    clients::{api_key, token_for, token_with},
     process::{Directory, Hub, eventually},
     reader::Reader,
     tokens::{KEY, SECRET, bearer, protected, protected_with, token},

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::process::{Directory, Hub, eventually};
 use crate::reader::Reader;
-use crate::ways::{both, same_to_the_end};
+use crate::transports::{both, same_to_the_end};
 use crate::wire::Wire;
 
 #[test]

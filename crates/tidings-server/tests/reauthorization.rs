@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    callers::{Http2, api_key, now_millis, token_for, token_until, token_with},
+    clients::{Http2, api_key, now_millis, token_for, token_until, token_with},
     process::{Directory, Hub, eventually},
     tokens::{KEY, SECRET, bearer, now, protected, token},
     wire::{Answer, Wire},

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::process::{Directory, Hub, eventually};
 use super::reader::{Reader, with_positions};
-use super::ways::WAYS;
+use super::transports::WAYS;
 use super::wire::Wire;
 
 const CHANNEL: &str = "/api/v1/events/a";

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use crate::process::{Directory, Hub, eventually};
-use crate::ways::{Told, WAYS, Way};
+use crate::transports::{Told, WAYS, Way};
 use crate::wire::Wire;
 
 const PATH: &str = "/api/v1/events/a";

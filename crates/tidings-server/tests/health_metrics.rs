@@ -6,7 +6,7 @@ use super::process::{Directory, Hub, eventually};
 use super::reader::Reader;
 use super::redis_server::RedisServer;
 use super::tokens::SECRET;
-use super::ways::WAYS;
+use super::transports::WAYS;
 use super::wire::Wire;
 
 #[test]

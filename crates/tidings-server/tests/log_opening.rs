@@ -8,7 +8,7 @@ use tidings_protocol::sse::Item;
 
 use super::process::{Directory, Hub, eventually};
 use super::reader::{Reader, with_positions};
-use super::ways::WAYS;
+use super::transports::WAYS;
 use super::wire::Answer;
 
 const PATH: &str = "/api/v1/events/a";

@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    matrix::on_every_route,
+    auth_matrix::on_every_route,
     process::{Directory, Hub, eventually},
     tokens::{KEY, Pair, SECRET, by_pair, by_secret, claims, header, protected},
     wire::Answer,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    callers::token_with,
+    clients::token_with,
     process::{Directory, Hub, eventually},
     redis_server::{RedisServer, Reply},
     tokens::{KEY, SECRET, key_lines, now, token},

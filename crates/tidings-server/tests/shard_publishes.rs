@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::process::{Directory, Hub};
 use super::reader::Reader;
-use super::ways::{WAYS, Way};
+use super::transports::{WAYS, Way};
 use super::wire::Wire;
 
 type Request<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
