@@ -48,7 +48,7 @@ const NOT_RUN = {
     },
     "docs/manual/running.md": {
         "shutting down: streams end": "a log",
-        "the log is being opened": "needs a log that takes long to open; opening.rs",
+        "the log is being opened": "needs a log that takes long to open; log_opening.rs",
         "doctor http://127.0.0.1:8104": "depends on a proxy of the reader",
         "doctor http://127.0.0.1:8103": "depends on a proxy of the reader",
         "@f50": FAULT,
