@@ -435,7 +435,7 @@ fn clients_that_never_read_cost_little_memory_are_dropped_and_resume() {
         &directory,
         &[
             ("TIDINGS_STREAM_WRITE_TIMEOUT", "2s"),
-            ("TIDINGS_LOG_RING_BYTES", "1MiB"),
+            ("TIDINGS_LOG_CACHE_BYTES", "1MiB"),
             ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
         ],
     );

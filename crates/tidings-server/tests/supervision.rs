@@ -121,7 +121,7 @@ fn each_thread_ends_the_process_after_the_streams_were_told() {
         &|| Failing::on_disk("tidings-accept", &[]).ends(connect),
         &|| Failing::on_disk("tidings-shard", &[]).ends(connect),
         &|| {
-            let failing = Failing::on_disk("tidings-reader", &[("TIDINGS_LOG_RING_BYTES", "4KiB")]);
+            let failing = Failing::on_disk("tidings-reader", &[("TIDINGS_LOG_CACHE_BYTES", "4KiB")]);
             let first = failing.hub.publish("a", "first");
             (0..20).for_each(|_| drop(failing.hub.publish("a", "x".repeat(1000))));
             failing.ends(|hub| {

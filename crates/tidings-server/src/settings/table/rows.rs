@@ -73,7 +73,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!(
         log.cache_bytes,
         Size,
-        || between::<Size>(&bounds::RING_BYTES),
+        || between::<Size>(&bounds::CACHE_BYTES),
         r#""64MiB""#,
         "How many bytes of the newest events are held in memory, to be read without the disk."
     ),
