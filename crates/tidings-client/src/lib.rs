@@ -42,6 +42,10 @@
 
 #![warn(missing_debug_implementations)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod backoff;
 mod client;
 mod delivery;

@@ -30,6 +30,10 @@
 // No text from outside may end a thread.
 #![deny(clippy::expect_used)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod channel;
 mod code;
 mod event_name;

@@ -1,4 +1,4 @@
-//! The Rust that the manual prints is compiled: each block stands in an example, or in this file.
+//! The Rust in the manual and the README is compiled: each block stands in an example, or in this file.
 
 use std::path::Path;
 
@@ -43,10 +43,10 @@ fn rust_of_the_manual_is_compiled_as_printed() {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("the file is in the repository");
     let compiled = ["examples/embedded.rs", "examples/axum_serve.rs", "tests/manual.rs"];
     let compiled: String = compiled.iter().map(|path| lines(&read(path))).collect();
-    let manual = read("../../docs/manual.md");
+    let printed = read("../../docs/manual.md") + &read("README.md");
     let blocks: Vec<&str> =
-        manual.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(blocks.len() >= 5, "the manual shows how to embed a hub");
+        printed.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 6, "the manual and the README show how to embed a hub");
     for block in blocks {
         assert!(compiled.contains(lines(block).trim()), "no example has this block:\n{block}");
     }
