@@ -1,3 +1,28 @@
-//! What tests of several crates share.
+//! Processes, connections and readers for tests and tools: a redis-server, a hub process, HTTP/1.1 and SSE as bytes on a socket.
+//!
+//! A call panics if its process or connection fails: a test without it has failed.
 
+#![allow(clippy::unwrap_used, reason = "a test whose process or connection fails has failed")]
+#![allow(missing_docs, reason = "an internal crate documents what its names do not say")]
+
+mod directory;
+mod http;
+mod hub;
+mod process;
 pub mod redis;
+mod sse;
+mod stub;
+mod tcp_proxy;
+mod wait;
+
+pub use self::{
+    directory::TempDirectory,
+    http::{HttpConnection, HttpHead, HttpResponse},
+    hub::{HubCommand, HubProcess},
+    process::{ChildProcess, LineReader},
+    redis::{RedisConnection, RedisReply, RedisServer},
+    sse::SseReader,
+    stub::{StubReply, StubRequest, StubServer},
+    tcp_proxy::TcpProxy,
+    wait::{DEADLINE, eventually, fixed_port, free_port},
+};

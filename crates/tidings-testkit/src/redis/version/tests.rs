@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn versions_are_read_from_the_lines_that_servers_print() {
     let check = |line, expected| {
-        let version = Version::parse(line).map(|version| (version.to_string(), version.forbids_debug()));
+        let version = RedisVersion::parse(line).map(|version| (version.to_string(), version.forbids_debug()));
         assert_eq!(version.as_ref().map(|(name, forbids)| (name.as_str(), *forbids)), expected, "{line}");
     };
     check("Redis server v=6.2.5 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64", Some(("Redis 6.2", false)));

@@ -1,0 +1,279 @@
+//! A hub in a process of its own.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead, BufReader},
+    ops::{Deref, DerefMut},
+    path::Path,
+    process::{ChildStdout, Command, ExitStatus, Stdio},
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{ChildProcess, HttpConnection, HttpResponse, LineReader, SseReader, eventually};
+
+/// The command `tidings serve`, on a free port and in an empty environment unless said otherwise.
+#[derive(Debug)]
+pub struct HubCommand {
+    command: Command,
+    listen: String,
+}
+
+impl HubCommand {
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self::from_command(Command::new(program))
+    }
+
+    /// Appends the arguments to a command that runs the program, such as `taskset -c 0 tidings`.
+    pub fn from_command(mut command: Command) -> Self {
+        command.arg("serve").env_clear();
+        Self { command, listen: "127.0.0.1:0".to_owned() }
+    }
+
+    /// Sets the working directory, in which the hub looks for `tidings.toml`.
+    pub fn directory(mut self, path: &Path) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
+    /// Sets the address. Default: a free port of 127.0.0.1.
+    pub fn listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// Keeps the log in this directory.
+    pub fn data_dir(mut self, path: impl AsRef<OsStr>) -> Self {
+        self.command.arg("--data-dir").arg(path);
+        self
+    }
+
+    /// Keeps nothing on disk.
+    pub fn memory(mut self) -> Self {
+        self.command.arg("--memory");
+        self
+    }
+
+    /// Sets environment variables, such as settings.
+    pub fn variables<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        self.command.envs(variables);
+        self
+    }
+
+    /// Returns the command, for callers that start it by themselves.
+    pub fn into_command(mut self) -> Command {
+        self.command.args(["--listen", &self.listen]);
+        self.command
+    }
+
+    /// Starts the hub, and waits until it prints its address: it listens and has opened its log.
+    #[track_caller]
+    pub fn start(self) -> HubProcess {
+        HubProcess::start(self.into_command())
+    }
+
+    /// Starts the hub, and waits until it logs its address. It may still be opening its log.
+    #[track_caller]
+    pub fn start_without_log(self) -> HubProcess {
+        let mut hub = HubProcess::spawn(self.into_command());
+        let lines = hub.read_log_through("listening address=");
+        hub.url = format!("http://{}/", lines.trim_end().rsplit('=').next().unwrap());
+        hub
+    }
+}
+
+/// A running hub. Dropping it kills it. The methods of [`ChildProcess`] serve it, too.
+#[derive(Debug)]
+pub struct HubProcess {
+    process: ChildProcess,
+    /// URL of the hub, which ends in a slash.
+    pub url: String,
+    /// Output that was not read yet.
+    stdout: BufReader<ChildStdout>,
+    /// The hub's log, which it writes to standard error.
+    log: LineReader,
+}
+
+impl Deref for HubProcess {
+    type Target = ChildProcess;
+
+    fn deref(&self) -> &ChildProcess {
+        &self.process
+    }
+}
+
+impl DerefMut for HubProcess {
+    fn deref_mut(&mut self) -> &mut ChildProcess {
+        &mut self.process
+    }
+}
+
+impl HubProcess {
+    /// Starts a hub by any command, and waits until it prints its address: it listens and has opened its log.
+    #[track_caller]
+    pub fn start(command: Command) -> Self {
+        let mut hub = Self::spawn(command);
+        let line = hub.read_output_line();
+        let Some(at) = line.find("http://").or(line.find("https://")) else {
+            panic!("the hub printed no address: {line:?}; its log: {}", hub.log.read_to_end());
+        };
+        line[at..].trim().clone_into(&mut hub.url);
+        hub
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command) -> Self {
+        let mut process = ChildProcess::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let stdout = BufReader::new(process.take_stdout());
+        let log = process.read_stderr();
+        Self { process, url: String::new(), stdout, log }
+    }
+
+    /// Waits until `/readyz` returns 200.
+    #[track_caller]
+    pub fn wait_until_ready(&self) {
+        eventually("the hub is ready", || self.get("/readyz").head.status == 200);
+    }
+    pub fn authority(&self) -> &str {
+        self.url.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/')
+    }
+
+    /// Closes the log and waits for the exit; returns the exit status and the unread log.
+    pub fn wait_for_exit(mut self) -> (ExitStatus, String) {
+        let log = self.log.read_to_end();
+        (self.process.wait(), log)
+    }
+
+    /// Sends SIGTERM, and waits until the hub exits with code 0.
+    #[track_caller]
+    pub fn terminate(self) {
+        self.signal(Signal::TERM);
+        let (status, log) = self.wait_for_exit();
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+
+    /// Reads one further line of standard output; empty at its end.
+    pub fn read_output_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Returns the unread lines of the log through the first that contains `text`.
+    #[track_caller]
+    pub fn read_log_through(&mut self, text: &str) -> String {
+        self.log.read_through(text).unwrap_or_else(|lines| panic!("no {text:?} in the log: {lines}"))
+    }
+    #[track_caller]
+    pub fn connect(&self) -> HttpConnection {
+        HttpConnection::connect(self.authority())
+    }
+
+    /// Returns the bytes of a request, with `Host`, and with `Content-Length` if the method is POST.
+    pub fn encode_request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            request += &format!("Host: {}\r\n", self.authority());
+        }
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        if method == "POST" {
+            request += &format!("Content-Length: {}\r\n", body.len());
+        }
+        [request.as_bytes(), b"\r\n", body].concat()
+    }
+
+    /// Sends these bytes over a connection of their own, and returns the response.
+    #[track_caller]
+    pub fn send_raw(&self, request: impl AsRef<[u8]>) -> HttpResponse {
+        let mut connection = self.connect();
+        connection.send(request);
+        connection.read_response()
+    }
+
+    /// Sends a request over a connection of its own, and returns the response.
+    #[track_caller]
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpResponse {
+        self.send_raw(self.encode_request(method, path, headers, body))
+    }
+    #[track_caller]
+    pub fn get(&self, path: &str) -> HttpResponse {
+        self.request("GET", path, &[], b"")
+    }
+    #[track_caller]
+    pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> HttpResponse {
+        self.request("POST", path, &[], body.as_ref())
+    }
+
+    /// Publishes an event to a channel and returns its id.
+    #[track_caller]
+    pub fn publish(&self, channel: &str, data: impl AsRef<[u8]>) -> String {
+        let response = self.post(&format!("/api/v1/events/{channel}"), data);
+        response.assert_status(200).json()["id"].as_str().expect("a stored event has an id").to_owned()
+    }
+
+    /// Publishes a batch of JSON messages and returns the ids; that of a transient event is empty.
+    #[track_caller]
+    pub fn publish_batch(&self, messages: impl IntoIterator<Item = Value>) -> Vec<String> {
+        let lines: String = messages.into_iter().map(|message| format!("{message}\n")).collect();
+        let headers = [("Content-Type", "application/x-ndjson")];
+        let response = self.request("POST", "/api/v1/publish", &headers, lines.as_bytes());
+        let results = response.assert_status(200).json();
+        let ids = results.as_array().unwrap().iter().map(|result| result["id"].as_str().unwrap_or_default());
+        ids.map(str::to_owned).collect()
+    }
+
+    /// Opens a stream that begins with its position as an id, unless the path has a parameter `position`.
+    #[track_caller]
+    pub fn subscribe(&self, path: &str) -> SseReader {
+        self.subscribe_with(path, &[])
+    }
+
+    /// As [`HubProcess::subscribe`], with further headers.
+    #[track_caller]
+    pub fn subscribe_with(&self, path: &str, headers: &[(&str, &str)]) -> SseReader {
+        let mut connection = self.connect();
+        connection.send(self.encode_request("GET", &Self::with_position(path), headers, b""));
+        SseReader::open(connection)
+    }
+
+    /// As [`HubProcess::subscribe`], after an event id.
+    #[track_caller]
+    pub fn resume(&self, path: &str, last_event_id: &str) -> SseReader {
+        self.subscribe_with(path, &[("Last-Event-ID", last_event_id)])
+    }
+
+    /// Returns the path of a stream that begins with its position as an id.
+    pub fn with_position(path: &str) -> String {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        if path.contains("position=") { path.to_owned() } else { format!("{path}{separator}position=id") }
+    }
+
+    /// Returns the number of connections that the hub counts for a channel or pattern.
+    #[track_caller]
+    pub fn connections(&self, channel: &str) -> u64 {
+        let list = self.get("/api/v1/channels").assert_status(200).json();
+        let row = list["channels"].as_array().unwrap().iter().find(|row| row["channel"] == channel);
+        row.map_or(0, |row| row["connections"].as_u64().unwrap())
+    }
+
+    /// Returns the value of a metric, with its labels as they are written; 0 if the metric is absent.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        self.get("/metrics").assert_status(200).metric(name)
+    }
+
+    /// Asserts that the hub is ready, and that it stores and delivers events.
+    #[track_caller]
+    pub fn assert_healthy(&self) {
+        self.get("/readyz").assert_status(200);
+        let mut reader = self.subscribe("/api/v1/events/health.check");
+        self.publish("health.check", "well");
+        assert_eq!(reader.data(), "well");
+    }
+}

@@ -1,0 +1,122 @@
+//! A subscriber that returns every item of its stream.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+use tidings_protocol::sse::{Event, Item, Parser};
+
+use crate::{HttpConnection, HttpHead};
+
+/// An open event stream.
+pub struct SseReader {
+    /// The connection, for tests that look at its bytes.
+    pub connection: HttpConnection,
+    pub head: HttpHead,
+    parser: Parser,
+    /// Items that were parsed and not yet returned.
+    items: VecDeque<Item>,
+    /// Id of the newest item that was returned.
+    last_event_id: String,
+    /// Bytes of a body of known length that were not read yet.
+    body_left: Option<usize>,
+}
+
+impl SseReader {
+    /// Reads the head of a response. Panics unless its status is 200.
+    #[track_caller]
+    pub fn open(connection: HttpConnection) -> Self {
+        let mut reader = Self::from_response(connection);
+        if reader.head.status != 200 {
+            let body = reader.connection.read_exact(reader.head.content_length().unwrap_or_default());
+            panic!("{:?} {}", reader.head, String::from_utf8_lossy(&body.unwrap_or_default()));
+        }
+        reader
+    }
+
+    /// Reads the head of a response of any status.
+    #[track_caller]
+    pub fn from_response(mut connection: HttpConnection) -> Self {
+        let head = connection.read_head();
+        let body_left = head.content_length();
+        let (parser, items, last_event_id) = (Parser::new(), VecDeque::new(), String::new());
+        Self { connection, head, parser, items, last_event_id, body_left }
+    }
+
+    /// Returns the next item; `None` at the end of the stream.
+    #[track_caller]
+    pub fn next_item(&mut self) -> Option<Item> {
+        while self.items.is_empty() {
+            let bytes = match self.body_left.as_mut() {
+                Some(0) => None,
+                Some(left) => self.connection.read_exact(std::mem::take(left)),
+                None if self.head.is_chunked() => self.connection.read_chunk(),
+                None => self.connection.read_some(),
+            };
+            self.parser.feed(&bytes?, &mut |item| self.items.push_back(item)).unwrap();
+        }
+        let item = self.items.pop_front();
+        match &item {
+            Some(Item::Position(id)) => self.last_event_id.clone_from(id),
+            Some(Item::Event(event)) => self.last_event_id.clone_from(&event.last_event_id),
+            _ => {}
+        }
+        item
+    }
+
+    /// Returns the next event of a publisher or of the hub, without positions; `None` at the end of the stream.
+    #[track_caller]
+    pub fn next_event(&mut self) -> Option<Event> {
+        loop {
+            match self.next_item()? {
+                Item::Event(event) if event.name != "tidings.position" => return Some(event),
+                _ => {}
+            }
+        }
+    }
+
+    /// As [`SseReader::next_event`]; panics at the end of the stream.
+    #[track_caller]
+    pub fn event(&mut self) -> Event {
+        self.next_event().expect("the stream ended without a further event")
+    }
+
+    /// Returns the data of the next event. Panics if the event is one of the hub.
+    #[track_caller]
+    pub fn data(&mut self) -> String {
+        let event = self.event();
+        assert!(!event.name.starts_with("tidings."), "{event:?}");
+        event.data
+    }
+
+    /// Returns the data of the next `count` events.
+    #[track_caller]
+    pub fn data_of_next(&mut self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.data()).collect()
+    }
+
+    /// Returns the next event, and its data as JSON. Panics unless the event has this name.
+    #[track_caller]
+    pub fn control_event(&mut self, name: &str) -> (Event, Value) {
+        let event = self.event();
+        assert_eq!(event.name, name, "{event:?}");
+        let json = serde_json::from_str(&event.data).unwrap();
+        (event, json)
+    }
+
+    /// Returns the position at which the stream begins. Panics if an event comes before it.
+    #[track_caller]
+    pub fn position(&mut self) -> String {
+        loop {
+            match self.next_item().expect("the stream ended without a position") {
+                Item::Position(id) => return id,
+                Item::Event(event) => panic!("an event came before the position: {event:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns the value of `Last-Event-ID` with which a client would resume after the items returned so far.
+    pub fn last_event_id(&self) -> &str {
+        &self.last_event_id
+    }
+}
