@@ -33,7 +33,7 @@ cargo xtask ci [--verbose]            test, and before it formatting, lints, tid
 cargo xtask check [--seconds N] [...] runs the checker against a real server (60 s unless told); the rest is passed on
 cargo xtask compare [--parts a,b] [--rounds N] [--slice S]  measures the hub beside other servers, writes docs/benchmarks.md
 cargo xtask generate [--check]        writes the generated files, or tells which are out of date
-cargo xtask tidy                      checks module rows, bounds, file lengths, links, licences
+cargo xtask tidy [--list RULE]        checks names, prose, module rows, bounds, links; `--list` prints what a rule finds
 cargo xtask dependencies              checks licences, versions and sources of dependencies
 cargo xtask clients                   plays one script to every client library; needs Go 1.26, and installs Java and Maven
 cargo xtask redis-versions [--quick]  runs the tests of Redis over other versions of Redis and Valkey; quick: as ci does
@@ -71,6 +71,7 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
         ["generate"] => generate::write_all(&workspace)?,
         ["generate", "--check"] => generate::check_all(&workspace, tally),
         ["tidy"] => tidy::run(&workspace, tally),
+        ["tidy", "--list", rule] => tidy::list(&workspace, rule)?,
         ["clients"] => clients::run(&workspace, tally),
         ["redis-versions"] => redis_versions::run(&workspace, tally),
         ["redis-versions", "--quick"] => redis_versions::run_quick(&workspace, tally),

@@ -4,12 +4,18 @@ mod code;
 mod layout;
 mod links;
 mod manifests;
+mod old_names;
 mod paths;
+mod prose;
+mod ratchet;
 mod rows;
 mod texts;
 mod tokens;
+mod type_names;
 
 use std::path::{Path, PathBuf};
+
+use regex::Regex;
 
 use crate::Result;
 use crate::tally::Tally;
@@ -40,43 +46,69 @@ impl TextFile {
     }
 }
 
-type Rule = (&'static str, fn(&[TextFile]) -> Vec<String>);
+/// A rule: its key for `--list` and ceilings, its sentence, and the check that returns its findings.
+type Rule = (&'static str, &'static str, fn(&[TextFile]) -> Vec<String>);
 
-/// The rules that look at nothing but text.
+/// All rules. They look at nothing but text.
 const RULES: &[Rule] = &[
-    ("tidy: module rows use only rows below them", rows::check),
-    ("tidy: the core names no HTTP types", code::no_http_in_the_core),
-    ("tidy: no unbounded channel", code::no_unbounded_channel),
-    ("tidy: only `node` starts tasks and threads", code::only_node_spawns),
-    ("tidy: locks are of `sync`", code::locks_of_sync),
-    ("tidy: files are short", layout::lengths),
-    ("tidy: files begin with a sentence about them", layout::first_lines),
-    ("tidy: no path of a machine, no registry host", texts::check),
-    ("tidy: every dependency says what it is for", manifests::check),
+    ("rows", "module rows use only rows below them", rows::check),
+    ("http", "the core names no HTTP types", code::no_http_in_the_core),
+    ("channels", "no unbounded channel", code::no_unbounded_channel),
+    ("spawns", "only `node` starts tasks and threads", code::only_node_spawns),
+    ("locks", "locks are of `sync`", code::locks_of_sync),
+    ("lengths", "files are short", layout::lengths),
+    ("first-lines", "files begin with a sentence about them", layout::first_lines),
+    ("type-names", "one name, one type", type_names::check),
+    ("old-names", "no name that was given up", old_names::check),
+    ("openings", "sentences name their subject", prose::openings),
+    ("actors", "actors have names", prose::unnamed_actors),
+    ("papers", "pages for users name no paper of the developers", prose::internal_papers),
+    ("machines", "no path of a machine, no registry host", texts::check),
+    ("manifests", "every dependency says what it is for", manifests::check),
+    ("links", "links in documents lead somewhere", links::check),
+    ("licences", "both licences are there", licences),
 ];
 
 /// Runs every rule; each counts as one check.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
-    let (names, files) = match read(workspace) {
-        Ok(read) => read,
+    let files = match read(workspace) {
+        Ok(files) => files,
         Err(error) => return tally.check("tidy", || Err(error)),
     };
-    for (name, rule) in RULES {
-        tally.check(name, || Ok(rule(&files)));
+    for (key, sentence, rule) in RULES {
+        tally.check(&format!("tidy: {sentence}"), || Ok(ratchet::faults(key, rule(&files))));
     }
-    tally.check("tidy: links in documents lead somewhere", || Ok(links::check(&files, &names)));
-    tally.check("tidy: both licences are there", || Ok(licences(&files)));
 }
 
-fn read(workspace: &Workspace) -> Result<(Vec<PathBuf>, Vec<TextFile>)> {
-    let names = workspace.files()?;
-    let mut files = Vec::new();
-    for name in &names {
-        if let Some(text) = workspace.text(name)? {
-            files.push(TextFile { path: slashed(name), text });
-        }
+/// Prints the findings of the rule `key`.
+///
+/// # Errors
+/// There is no such rule.
+pub(crate) fn list(workspace: &Workspace, key: &str) -> Result<()> {
+    let Some((_, _, rule)) = RULES.iter().find(|(name, ..)| *name == key) else {
+        let keys: Vec<&str> = RULES.iter().map(|(name, ..)| *name).collect();
+        return Err(format!("no rule `{key}`; there are {}", keys.join(", ")));
+    };
+    let findings = rule(&read(workspace)?);
+    for finding in &findings {
+        println!("{finding}");
     }
-    Ok((names, files))
+    println!("{} findings", findings.len());
+    Ok(())
+}
+
+/// Reads all files of the repository; the text of a file that is no text is empty.
+fn read(workspace: &Workspace) -> Result<Vec<TextFile>> {
+    let names = workspace.files()?;
+    let read = |name: &PathBuf| {
+        Ok(TextFile { path: slashed(name), text: workspace.text(name)?.unwrap_or_default() })
+    };
+    names.iter().map(read).collect()
+}
+
+/// The pattern of a rule.
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the pattern of a rule is valid")
 }
 
 fn slashed(path: &Path) -> String {

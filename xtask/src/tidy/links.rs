@@ -1,16 +1,16 @@
 //! Relative links in documents lead to files of the repository.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::TextFile;
 
 /// Checks `[text](target)` and `[label]: target` in every Markdown file, outside code.
-pub(crate) fn check(files: &[TextFile], names: &[PathBuf]) -> Vec<String> {
+pub(crate) fn check(files: &[TextFile]) -> Vec<String> {
     let mut known: BTreeSet<String> = BTreeSet::from([String::new()]);
-    for name in names {
-        // A folder is there where a file is in it.
-        known.extend(name.ancestors().map(super::slashed));
+    for file in files {
+        // A folder exists if a file is in it.
+        known.extend(Path::new(&file.path).ancestors().map(super::slashed));
     }
     let mut faults = Vec::new();
     for file in files.iter().filter(|file| file.path.ends_with(".md")) {

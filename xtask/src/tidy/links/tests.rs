@@ -1,13 +1,12 @@
 //! Links that lead somewhere, nowhere, and out.
 
-use std::path::PathBuf;
-
 use super::check;
 use crate::tidy::TextFile;
 
 fn faults(text: &str) -> Vec<String> {
-    let names = ["README.md", "docs/guide.md", "docs/pictures/a.png"].map(PathBuf::from);
-    check(&[TextFile { path: "docs/guide.md".to_owned(), text: text.to_owned() }], &names)
+    let file = |path: &str| TextFile { path: path.to_owned(), text: String::new() };
+    let document = TextFile { text: text.to_owned(), ..file("docs/guide.md") };
+    check(&[file("README.md"), document, file("docs/pictures/a.png")])
 }
 
 #[test]
