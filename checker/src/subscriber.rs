@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tidings_protocol::sse::{Event, Item, Parser};
+use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
 use tidings_protocol::{EventId, Subscription, body::GapNotice};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -328,8 +328,10 @@ impl Subscriber {
                 self.fault(FaultKind::BrokenProtocol, &error.to_string());
                 return Step::Cut;
             }
-            reader.blocks +=
-                items.iter().filter(|item| matches!(item, Item::Event(_) | Item::Position(_))).count();
+            reader.blocks += items
+                .iter()
+                .filter(|item| matches!(item, StreamItem::Event(_) | StreamItem::Position(_)))
+                .count();
             items.into_iter().for_each(|item| self.item(item));
             if reader.parser.last_event_id() != self.last_event_id {
                 self.last_event_id = reader.parser.last_event_id().into();
@@ -341,19 +343,21 @@ impl Subscriber {
         step
     }
 
-    fn item(&mut self, item: Item) {
+    fn item(&mut self, item: StreamItem) {
         match item {
-            Item::Position(id) => self.position(&id),
-            Item::Event(event) if event.name == "tidings.position" => self.position(&event.last_event_id),
-            Item::Event(event) if event.name == "tidings.gap" => self.gap(&event),
+            StreamItem::Position(id) => self.position(&id),
+            StreamItem::Event(event) if event.name == "tidings.position" => {
+                self.position(&event.last_event_id)
+            }
+            StreamItem::Event(event) if event.name == "tidings.gap" => self.gap(&event),
             // These may bring the stream's position, too; without one they repeat the last.
-            Item::Event(event) if matches!(&*event.name, "tidings.end" | "tidings.open") => {
+            StreamItem::Event(event) if matches!(&*event.name, "tidings.end" | "tidings.open") => {
                 if !event.last_event_id.is_empty() {
                     self.position(&event.last_event_id);
                 }
             }
-            Item::Event(event) => self.event(&event),
-            Item::Retry(_) | Item::Comment(_) => {}
+            StreamItem::Event(event) => self.event(&event),
+            StreamItem::Retry(_) | StreamItem::Comment(_) => {}
         }
     }
 
@@ -365,7 +369,7 @@ impl Subscriber {
         }
     }
 
-    fn gap(&mut self, event: &Event) {
+    fn gap(&mut self, event: &MessageEvent) {
         let tick = self.truth.tick();
         let notice = match serde_json::from_str::<GapNotice>(&event.data) {
             Ok(notice) if notice.resumed_at == event.last_event_id => notice,
@@ -383,7 +387,7 @@ impl Subscriber {
         }
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &MessageEvent) {
         add(&self.figures.deliveries, 1);
         let Some(label) = label_of(&event.data).filter(|label| self.truth.knows(*label)) else {
             let text = format!("got {:?} named {}, which was never sent", event.data, event.name);

@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidings_protocol::EventName;
-use tidings_protocol::sse::{self, Item, Parser};
+use tidings_protocol::sse::{self, StreamItem, Parser};
 
-fn parse(portions: &[&[u8]], event_bytes_max: usize) -> (Vec<Item>, bool, String) {
+fn parse(portions: &[&[u8]], event_bytes_max: usize) -> (Vec<StreamItem>, bool, String) {
     let mut parser = Parser::with_event_bytes_max(event_bytes_max);
     let mut items = Vec::new();
     let failed = portions.iter().any(|portion| parser.feed(portion, &mut |item| items.push(item)).is_err());
@@ -29,8 +29,8 @@ fuzz_target!(|input: (usize, u8, &[u8], &str, &str)| {
     let (head, tail) = frame.split_at(at % (frame.len() + 1));
     let (mut items, failed, last_event_id) = parse(&[head, tail], Parser::EVENT_BYTES_MAX);
     assert!(!failed && last_event_id.is_empty());
-    let Some(Item::Event(event)) = items.pop() else { panic!("no event at the end of {frame:?}") };
+    let Some(StreamItem::Event(event)) = items.pop() else { panic!("no event at the end of {frame:?}") };
     assert_eq!(event.data, data.replace("\r\n", "\n").replace('\r', "\n"));
     assert_eq!(event.name, name.as_ref().map_or("message", EventName::as_str));
-    assert!(items.iter().all(|item| matches!(item, Item::Comment(_))));
+    assert!(items.iter().all(|item| matches!(item, StreamItem::Comment(_))));
 });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidings_protocol::body::{GapNotice, GapReason};
-use tidings_protocol::sse::{Event, Item, Parser};
+use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
 use tidings_protocol::{EventId, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -248,16 +248,16 @@ impl Reader {
         goes_on
     }
 
-    fn item(&mut self, item: Item, node: usize) {
+    fn item(&mut self, item: StreamItem, node: usize) {
         match item {
-            Item::Event(event) if event.name == "tidings.gap" => self.gap(&event, node),
-            Item::Event(event) if event.name.starts_with("tidings.") => {}
-            Item::Event(event) => self.event(&event, node),
-            Item::Position(_) | Item::Retry(_) | Item::Comment(_) => {}
+            StreamItem::Event(event) if event.name == "tidings.gap" => self.gap(&event, node),
+            StreamItem::Event(event) if event.name.starts_with("tidings.") => {}
+            StreamItem::Event(event) => self.event(&event, node),
+            StreamItem::Position(_) | StreamItem::Retry(_) | StreamItem::Comment(_) => {}
         }
     }
 
-    fn gap(&mut self, event: &Event, node: usize) {
+    fn gap(&mut self, event: &MessageEvent, node: usize) {
         let Ok(notice) = serde_json::from_str::<GapNotice>(&event.data) else {
             return self.fault(FaultKind::WrongContent, &format!("gap is {:?}", event.data));
         };
@@ -267,7 +267,7 @@ impl Reader {
         self.record.seen.push(Seen::Gap { reason, channels, requested, at, node });
     }
 
-    fn event(&mut self, event: &Event, node: usize) {
+    fn event(&mut self, event: &MessageEvent, node: usize) {
         add(&self.figures.deliveries, 1);
         let id = event.last_event_id.parse::<EventId>();
         let (Ok(id), Some(label)) = (id, label_of(&event.data)) else {

@@ -10,8 +10,8 @@ use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::wire::{Exchange, Wire};
-use crate::{Error, ErrorKind, Message, Publish, PublishAnswer, Subscribe};
+use crate::transport::{Exchange, Transport};
+use crate::{Error, ErrorKind, Message, PublishAnswer, PublishRequest, SubscribeRequest};
 
 /// An answer to a batch is about 70 bytes an event, and a body of the hub's default bound holds some 280,000.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -19,33 +19,33 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A connection to one hub, shared by its clones.
 #[derive(Clone, Debug)]
 pub struct Client {
-    shared: Arc<Shared>,
+    shared: Arc<ClientInner>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    wire: Wire,
+struct ClientInner {
+    transport: Transport,
     /// Scheme, host and path prefix, without a slash at the end.
     base: String,
     authorization: Option<HeaderValue>,
-    settings: Settings,
+    settings: ClientSettings,
 }
 
 /// The bounds of a client, by the names of the builder's methods.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct ClientSettings {
     pub(crate) timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) event_bytes_max: usize,
     pub(crate) attempts_max: u32,
 }
 
-/// Settings of a [`Client`] before it is built.
+/// ClientSettings of a [`Client`] before it is built.
 #[derive(Clone)]
 pub struct ClientBuilder {
     url: String,
     token: Option<String>,
-    settings: Settings,
+    settings: ClientSettings,
 }
 
 /// The token is masked.
@@ -104,8 +104,10 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let base = base_of(&self.url)?;
         let authorization = self.token.as_deref().map(authorization_of).transpose()?;
-        let wire = Wire::new(&base)?;
-        Ok(Client { shared: Arc::new(Shared { wire, base, authorization, settings: self.settings }) })
+        let transport = Transport::new(&base)?;
+        Ok(Client {
+            shared: Arc::new(ClientInner { transport, base, authorization, settings: self.settings }),
+        })
     }
 }
 
@@ -154,7 +156,7 @@ fn authorization_of(token: &str) -> Result<HeaderValue, Error> {
 impl Client {
     /// Begins a client of the hub at `url`, e.g. `http://127.0.0.1:8000` or `https://example.org/tidings`.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
-        let settings = Settings {
+        let settings = ClientSettings {
             timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(45),
             event_bytes_max: 1024 * 1024,
@@ -163,30 +165,30 @@ impl Client {
         ClientBuilder { url: url.into(), token: None, settings }
     }
 
-    /// Begins an event for `channel`; [`Publish::send`] publishes it.
-    pub fn publish(&self, channel: impl Into<String>) -> Publish {
-        Publish::new(self.clone(), Message::new(channel))
+    /// Begins an event for `channel`; [`PublishRequest::send`] publishes it.
+    pub fn publish(&self, channel: impl Into<String>) -> PublishRequest {
+        PublishRequest::new(self.clone(), Message::new(channel))
     }
 
     /// As [`Client::publish`], with a message that is built already; it may have several channels.
-    pub fn publish_message(&self, message: Message) -> Publish {
-        Publish::new(self.clone(), message)
+    pub fn publish_message(&self, message: Message) -> PublishRequest {
+        PublishRequest::new(self.clone(), message)
     }
 
     /// Publishes several events as one batch: all are stored, next to each other, or none. One answer each.
     ///
-    /// It is tried again only if every message has an idempotency key, as for [`Publish::send`].
+    /// It is tried again only if every message has an idempotency key, as for [`PublishRequest::send`].
     ///
     /// # Errors
-    /// As for [`Publish::send`]; [`Error::index`] names the first message at fault.
+    /// As for [`PublishRequest::send`]; [`Error::index`] names the first message at fault.
     pub async fn publish_batch(&self, messages: Vec<Message>) -> Result<Vec<PublishAnswer>, Error> {
         crate::publish::send_batch(self, &messages).await
     }
 
-    /// Begins a subscription to channels and patterns; [`Subscribe::start`] opens it. Channels that fit no URL of
+    /// Begins a subscription to channels and patterns; [`SubscribeRequest::start`] opens it. Channels that fit no URL of
     /// 2 KiB are sent in a body.
-    pub fn subscribe<S: Into<String>>(&self, subscriptions: impl IntoIterator<Item = S>) -> Subscribe {
-        Subscribe::new(self.clone(), subscriptions.into_iter().map(Into::into).collect())
+    pub fn subscribe<S: Into<String>>(&self, subscriptions: impl IntoIterator<Item = S>) -> SubscribeRequest {
+        SubscribeRequest::new(self.clone(), subscriptions.into_iter().map(Into::into).collect())
     }
 
     /// Asks for `path` (beginning with a slash) over a connection of its own and returns the answer, whatever its
@@ -207,10 +209,10 @@ impl Client {
         body: Bytes,
     ) -> Result<Exchange, Error> {
         let request = self.request(method, path, headers, body)?;
-        self.shared.wire.send_fresh(request).await
+        self.shared.transport.send_fresh(request).await
     }
 
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> ClientSettings {
         self.shared.settings
     }
 
@@ -229,7 +231,7 @@ impl Client {
         let request = self.request(Method::POST, path, headers, body)?;
         let limit = self.shared.settings.timeout;
         let answer = timeout(limit, async {
-            let mut exchange = self.shared.wire.send(request).await?;
+            let mut exchange = self.shared.transport.send(request).await?;
             if exchange.status() != 200 {
                 return Err(exchange.refusal().await);
             }

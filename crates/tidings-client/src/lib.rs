@@ -1,7 +1,7 @@
 //! Publishes events to a Tidings hub and subscribes to them; a subscription resumes by itself.
 //!
 //! ```
-//! use tidings_client::{Client, Delivery};
+//! use tidings_client::{Client, Notification};
 //!
 //! async fn follow(url: &str) -> Result<(), tidings_client::Error> {
 //!     let client = Client::builder(url).build()?;
@@ -10,12 +10,12 @@
 //!     let mut subscription = client.subscribe(["project.*"]).history(10).start();
 //!     while let Some(delivery) = subscription.next().await {
 //!         match delivery? {
-//!             Delivery::Event(event) => {
+//!             Notification::Event(event) => {
 //!                 println!("{}: {}", event.name, event.data);
 //!                 # assert_eq!((event.name.as_str(), event.data.as_str()), ("file", "report.pdf"));
 //!                 # return Ok(());
 //!             }
-//!             Delivery::Gap(gap) => println!("events of {:?} were lost", gap.channels),
+//!             Notification::Gap(gap) => println!("events of {:?} were lost", gap.channels),
 //!             // Others tell of reconnects and positions.
 //!             _ => {}
 //!         }
@@ -35,9 +35,9 @@
 //! # }
 //! ```
 //!
-//! - A [`Publish`] with an idempotency key is retried; [`Publish::send`] tells the meaning of its errors.
-//! - A [`Subscription`] resumes after a broken connection, is cancel safe, and is a [`Stream`](futures_core::Stream). Store [`Event::id`]
-//!   with the result of the event, and pass it to [`Subscribe::last_event_id`] after a restart.
+//! - A [`PublishRequest`] with an idempotency key is retried; [`PublishRequest::send`] tells the meaning of its errors.
+//! - A [`Subscriber`] resumes after a broken connection, is cancel safe, and is a [`Stream`](futures_core::Stream). Store [`Event::id`]
+//!   with the result of the event, and pass it to [`SubscribeRequest::last_event_id`] after a restart.
 //! - Every [`Error`] has a [kind](Error::kind) to branch on, and the [code](Error::code) that the hub gave.
 
 #![warn(missing_debug_implementations)]
@@ -48,21 +48,21 @@ mod readme {}
 
 mod backoff;
 mod client;
-mod delivery;
 mod error;
 mod message;
+mod notification;
 mod publish;
-mod route;
+mod stream_request;
 mod subscribe;
-mod wire;
+mod transport;
 
 pub use client::{Client, ClientBuilder};
-pub use delivery::{Delivery, Event, Reconnecting};
 pub use error::{Error, ErrorKind};
 pub use message::Message;
-pub use publish::Publish;
-pub use subscribe::{Subscribe, Subscription};
-pub use wire::Exchange;
+pub use notification::{Event, Notification, Reconnecting};
+pub use publish::PublishRequest;
+pub use subscribe::{SubscribeRequest, Subscriber};
+pub use transport::Exchange;
 
 pub use tidings_protocol::Priority;
 pub use tidings_protocol::body::{EndNotice, EndReason, GapNotice, GapReason, PublishAnswer};

@@ -10,15 +10,15 @@ use tokio::time::sleep;
 use crate::backoff::{Backoff, CEILING_MAX};
 use crate::{Client, Error, ErrorKind, Message, PublishAnswer};
 
-/// An event under way to one channel; [`Publish::send`] publishes it.
+/// An event under way to one channel; [`PublishRequest::send`] publishes it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is published until `send` is awaited"]
-pub struct Publish {
+pub struct PublishRequest {
     client: Client,
     message: Message,
 }
 
-impl Publish {
+impl PublishRequest {
     pub(crate) fn new(client: Client, message: Message) -> Self {
         Self { client, message }
     }
@@ -59,7 +59,7 @@ impl Publish {
         self
     }
 
-    /// Makes a repeat harmless, so that [`Publish::send`] may try again by itself. Default: none.
+    /// Makes a repeat harmless, so that [`PublishRequest::send`] may try again by itself. Default: none.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.message = self.message.idempotency_key(key);
         self

@@ -9,25 +9,25 @@ use std::time::Duration;
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 use tidings_protocol::body::EndNotice;
-use tidings_protocol::sse::{Event as StreamEvent, Item, Parser};
+use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::backoff::Backoff;
-use crate::route::{Ask, Route};
-use crate::wire::Exchange;
-use crate::{Client, Delivery, Error, ErrorKind, Event, Reconnecting};
+use crate::stream_request::{StreamRequest, SubscribeRoute};
+use crate::transport::Exchange;
+use crate::{Client, Error, ErrorKind, Event, Notification, Reconnecting};
 
 /// A subscription before it is opened.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is subscribed to until `start`"]
-pub struct Subscribe {
+pub struct SubscribeRequest {
     client: Client,
     subscriptions: Vec<String>,
     last_event_id: String,
     history: Option<String>,
 }
 
-impl Subscribe {
+impl SubscribeRequest {
     pub(crate) fn new(client: Client, subscriptions: Vec<String>) -> Self {
         Self { client, subscriptions, last_event_id: String::new(), history: None }
     }
@@ -50,17 +50,17 @@ impl Subscribe {
         self
     }
 
-    /// Begins the subscription. It connects when [`Subscription::next`] is first awaited; a fault of the
+    /// Begins the subscription. It connects when [`Subscriber::next`] is first awaited; a fault of the
     /// arguments is told there, too.
-    pub fn start(self) -> Subscription {
+    pub fn start(self) -> Subscriber {
         let mut queue = VecDeque::new();
-        let mut state = State::Due(Instant::now());
-        let route = Route::of(self.subscriptions).unwrap_or_else(|fault| {
-            queue.push_back(Queued::Delivery(Err(fault)));
-            state = State::Ended;
-            Route::Body(Vec::new())
+        let mut state = SubscriberState::Due(Instant::now());
+        let route = SubscribeRoute::of(self.subscriptions).unwrap_or_else(|fault| {
+            queue.push_back(QueuedItem::Notification(Err(fault)));
+            state = SubscriberState::Ended;
+            SubscribeRoute::Body(Vec::new())
         });
-        Subscription {
+        Subscriber {
             client: self.client,
             route,
             history: self.history,
@@ -68,7 +68,7 @@ impl Subscribe {
             backoff: Backoff::new(),
             queue,
             state,
-            alarm: Alarm::default(),
+            alarm: DeadlineTimer::default(),
         }
     }
 }
@@ -78,26 +78,26 @@ impl Subscribe {
 /// It keeps the last id that it has handed out and resumes from it, however often the stream breaks; it waits
 /// between attempts, and takes a stream for dead that is silent for [`crate::ClientBuilder::idle_timeout`].
 #[must_use = "a subscription connects when `next` is awaited"]
-pub struct Subscription {
+pub struct Subscriber {
     client: Client,
-    route: Route,
+    route: SubscribeRoute,
     /// The value of `history`, sent while no id is known.
     history: Option<String>,
     /// What the caller has taken, not what was read: a resume repeats nothing and skips nothing.
     last_event_id: String,
     backoff: Backoff,
     /// Items that are read and not yet taken; bounded by one chunk of the body.
-    queue: VecDeque<Queued>,
-    state: State,
-    alarm: Alarm,
+    queue: VecDeque<QueuedItem>,
+    state: SubscriberState,
+    alarm: DeadlineTimer,
 }
 
-enum Queued {
-    Item(Item),
-    Delivery(Result<Delivery, Error>),
+enum QueuedItem {
+    Item(StreamItem),
+    Notification(Result<Notification, Error>),
 }
 
-enum State {
+enum SubscriberState {
     /// The next attempt is due then.
     Due(Instant),
     /// Kept here rather than in `next`, so that `next` may be dropped at any time.
@@ -105,12 +105,12 @@ enum State {
         answer: Pin<Box<dyn Future<Output = Result<Exchange, Error>> + Send>>,
         since: Instant,
     },
-    Open(Box<Reading>),
+    Open(Box<OpenStream>),
     Ended,
 }
 
 /// One stream that is being read.
-struct Reading {
+struct OpenStream {
     exchange: Exchange,
     parser: Parser,
     /// When its head or its last byte came.
@@ -119,9 +119,9 @@ struct Reading {
 
 /// The timer of a subscription, for one moment at a time.
 #[derive(Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
+struct DeadlineTimer(Option<Pin<Box<Sleep>>>);
 
-impl Alarm {
+impl DeadlineTimer {
     /// Waits until `at`; another moment takes the place of the one before.
     fn poll_at(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
@@ -132,25 +132,25 @@ impl Alarm {
     }
 }
 
-/// The same deliveries as those of [`Subscription::next`].
-impl Stream for Subscription {
-    type Item = Result<Delivery, Error>;
+/// The same deliveries as those of [`Subscriber::next`].
+impl Stream for Subscriber {
+    type Item = Result<Notification, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().poll_delivery(context)
     }
 }
 
-impl std::fmt::Debug for Subscription {
+impl std::fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subscription")
+        f.debug_struct("Subscriber")
             .field("route", &self.route)
             .field("last_event_id", &self.last_event_id)
             .finish_non_exhaustive()
     }
 }
 
-impl Subscription {
+impl Subscriber {
     /// The next delivery. `None` once the subscription is over: after an error, after an end without
     /// `reconnect`, or when the hub has nothing more to say (204). Cancel safe.
     ///
@@ -158,30 +158,30 @@ impl Subscription {
     /// What a further attempt cannot mend, and only that: [`ErrorKind::Input`]; [`ErrorKind::Refused`] (other
     /// 4xx than 429); [`ErrorKind::Protocol`] where something else than a hub answers; [`ErrorKind::TooLarge`]
     /// for an event beyond [`crate::ClientBuilder::event_bytes_max`]. Afterwards the subscription is over;
-    /// [`Subscription::last_event_id`] still says where to resume.
-    pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
+    /// [`Subscriber::last_event_id`] still says where to resume.
+    pub async fn next(&mut self) -> Option<Result<Notification, Error>> {
         poll_fn(|context| self.poll_delivery(context)).await
     }
 
-    fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Delivery, Error>>> {
+    fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Notification, Error>>> {
         let idle_timeout = self.client.settings().idle_timeout;
         loop {
             while let Some(queued) = self.queue.pop_front() {
                 let delivery = match queued {
-                    Queued::Item(item) => self.take(item),
-                    Queued::Delivery(delivery) => Some(delivery),
+                    QueuedItem::Item(item) => self.take(item),
+                    QueuedItem::Notification(delivery) => Some(delivery),
                 };
                 if delivery.is_some() {
                     return Poll::Ready(delivery);
                 }
             }
             match &mut self.state {
-                State::Ended => return Poll::Ready(None),
-                State::Due(at) => {
+                SubscriberState::Ended => return Poll::Ready(None),
+                SubscriberState::Due(at) => {
                     ready!(self.alarm.poll_at(*at, context));
                     self.connect();
                 }
-                State::Opening { answer, since } => {
+                SubscriberState::Opening { answer, since } => {
                     let Poll::Ready(answer) = answer.as_mut().poll(context) else {
                         ready!(self.alarm.poll_at(*since + idle_timeout, context));
                         let text = format!("no answer of {} within {idle_timeout:?}", self.client.base());
@@ -190,7 +190,7 @@ impl Subscription {
                     };
                     self.answered(answer);
                 }
-                State::Open(stream) => {
+                SubscriberState::Open(stream) => {
                     let Poll::Ready(chunk) = stream.exchange.poll_chunk(context) else {
                         ready!(self.alarm.poll_at(stream.heard_at + idle_timeout, context));
                         self.lost(format!("stream was silent for {idle_timeout:?}"), None);
@@ -206,7 +206,7 @@ impl Subscription {
         }
     }
 
-    /// The id that a resume would start from: that of what [`Subscription::next`] returned last. Empty if none.
+    /// The id that a resume would start from: that of what [`Subscriber::next`] returned last. Empty if none.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
@@ -214,7 +214,8 @@ impl Subscription {
 
     fn connect(&mut self) {
         let (client, id) = (self.client.clone(), self.last_event_id.clone());
-        let Ask { method, path, body } = self.route.ask(self.history.as_deref().filter(|_| id.is_empty()));
+        let StreamRequest { method, path, body } =
+            self.route.ask(self.history.as_deref().filter(|_| id.is_empty()));
         let answer = Box::pin(async move {
             let mut headers = vec![("accept", "text/event-stream"), ("cache-control", "no-cache")];
             if !id.is_empty() {
@@ -226,7 +227,7 @@ impl Subscription {
             let exchange = client.open(method, &path, &headers, body).await?;
             if matches!(exchange.status(), 200 | 204) { Ok(exchange) } else { Err(exchange.refusal().await) }
         });
-        self.state = State::Opening { answer, since: Instant::now() };
+        self.state = SubscriberState::Opening { answer, since: Instant::now() };
     }
 
     /// Looks at the head of an answer: the end, a stream, a fault that passes, or one for good.
@@ -236,7 +237,7 @@ impl Subscription {
             _ => check_content_type(&exchange).map(|()| Some(exchange)),
         });
         match checked {
-            Ok(None) => self.state = State::Ended,
+            Ok(None) => self.state = SubscriberState::Ended,
             Ok(Some(exchange)) => self.open(exchange),
             Err(fault) if fault.is_passing() => self.lost(fault.to_string(), fault.retry_after()),
             Err(fault) => self.fail(fault),
@@ -246,14 +247,15 @@ impl Subscription {
     fn open(&mut self, exchange: Exchange) {
         let bound = self.client.settings().event_bytes_max;
         let parser = Parser::with_event_bytes_max(bound).with_last_event_id(&self.last_event_id);
-        self.state = State::Open(Box::new(Reading { exchange, parser, heard_at: Instant::now() }));
+        self.state =
+            SubscriberState::Open(Box::new(OpenStream { exchange, parser, heard_at: Instant::now() }));
     }
 
     fn read(&mut self, bytes: &[u8]) {
-        let State::Open(stream) = &mut self.state else { return };
+        let SubscriberState::Open(stream) = &mut self.state else { return };
         stream.heard_at = Instant::now();
         let queue = &mut self.queue;
-        let fed = stream.parser.feed(bytes, &mut |item| queue.push_back(Queued::Item(item)));
+        let fed = stream.parser.feed(bytes, &mut |item| queue.push_back(QueuedItem::Item(item)));
         if let Err(fault) = fed {
             let bound = fault.event_bytes_max;
             let text = format!("event in the stream is larger than {bound} bytes; raise `event_bytes_max`");
@@ -265,52 +267,55 @@ impl Subscription {
     fn lost(&mut self, reason: String, retry_after: Option<Duration>) {
         let after = self.backoff.failed(retry_after);
         tracing::debug!(%reason, ?after, "subscription reconnects");
-        self.state = State::Due(Instant::now() + after);
-        self.queue.push_back(Queued::Delivery(Ok(Delivery::Reconnecting(Reconnecting { reason, after }))));
+        self.state = SubscriberState::Due(Instant::now() + after);
+        self.queue.push_back(QueuedItem::Notification(Ok(Notification::Reconnecting(Reconnecting {
+            reason,
+            after,
+        }))));
     }
 
     /// Ends the subscription with an error, after what was read before it.
     fn fail(&mut self, fault: Error) {
-        self.state = State::Ended;
-        self.queue.push_back(Queued::Delivery(Err(fault)));
+        self.state = SubscriberState::Ended;
+        self.queue.push_back(QueuedItem::Notification(Err(fault)));
     }
 
     /// Turns what was read into what is delivered, and moves the last id.
-    fn take(&mut self, item: Item) -> Option<Result<Delivery, Error>> {
+    fn take(&mut self, item: StreamItem) -> Option<Result<Notification, Error>> {
         match item {
-            Item::Comment(_) => None,
-            Item::Retry(delay_ms) => {
+            StreamItem::Comment(_) => None,
+            StreamItem::Retry(delay_ms) => {
                 self.backoff.rebase(Duration::from_millis(delay_ms));
                 None
             }
-            Item::Position(id) => {
+            StreamItem::Position(id) => {
                 self.moved(id.clone());
-                Some(Ok(Delivery::Position(id)))
+                Some(Ok(Notification::Position(id)))
             }
-            Item::Event(event) => self.take_event(event),
+            StreamItem::Event(event) => self.take_event(event),
         }
     }
 
-    fn take_event(&mut self, event: StreamEvent) -> Option<Result<Delivery, Error>> {
-        let StreamEvent { name, data, last_event_id: id } = event;
+    fn take_event(&mut self, event: MessageEvent) -> Option<Result<Notification, Error>> {
+        let MessageEvent { name, data, last_event_id: id } = event;
         let delivery = match name.as_str() {
-            "tidings.gap" => notice(&name, &data).map(Delivery::Gap),
-            "tidings.end" => notice(&name, &data).map(Delivery::End),
-            "tidings.position" => Ok(Delivery::Position(id.clone())),
+            "tidings.gap" => notice(&name, &data).map(Notification::Gap),
+            "tidings.end" => notice(&name, &data).map(Notification::End),
+            "tidings.position" => Ok(Notification::Position(id.clone())),
             reserved if reserved.starts_with("tidings.") => {
                 self.moved(id);
                 return None;
             }
             _ => {
                 let id = (!id.is_empty()).then(|| id.clone());
-                Ok(Delivery::Event(Event { name, data, id }))
+                Ok(Notification::Event(Event { name, data, id }))
             }
         };
         match delivery {
-            Ok(Delivery::End(end)) => {
+            Ok(Notification::End(end)) => {
                 self.moved(id);
                 self.ended(&end);
-                Some(Ok(Delivery::End(end)))
+                Some(Ok(Notification::End(end)))
             }
             Ok(delivery) => {
                 self.moved(id);
@@ -319,7 +324,7 @@ impl Subscription {
             // The id stays before a notice that cannot be read, so that a later reader is told again.
             Err(fault) => {
                 self.queue.clear();
-                self.state = State::Ended;
+                self.state = SubscriberState::Ended;
                 Some(Err(fault))
             }
         }
@@ -331,7 +336,7 @@ impl Subscription {
         if end.reconnect {
             self.lost(format!("hub ended the stream: {}", end.reason.as_str()), None);
         } else {
-            self.state = State::Ended;
+            self.state = SubscriberState::Ended;
         }
     }
 

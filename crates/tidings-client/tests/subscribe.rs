@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tidings_client::{Client, Delivery, EndReason, Error, ErrorKind, GapReason, Subscription};
+use tidings_client::{Client, EndReason, Error, ErrorKind, GapReason, Notification, Subscriber};
 use tokio::time::Instant;
 
 use crate::server::{STREAM, Server, answer, closing, holding, stream};
@@ -13,24 +13,24 @@ fn client(server: &Server) -> Client {
 }
 
 /// The next delivery that is not about connections and positions.
-async fn next_told(subscription: &mut Subscription) -> Option<Result<Delivery, Error>> {
+async fn next_told(subscription: &mut Subscriber) -> Option<Result<Notification, Error>> {
     loop {
         match subscription.next().await {
-            Some(Ok(Delivery::Reconnecting(_) | Delivery::Position(_))) => {}
+            Some(Ok(Notification::Reconnecting(_) | Notification::Position(_))) => {}
             other => return other,
         }
     }
 }
 
 /// The data of the next event; anything else fails the test.
-async fn next_data(subscription: &mut Subscription) -> String {
+async fn next_data(subscription: &mut Subscriber) -> String {
     match next_told(subscription).await {
-        Some(Ok(Delivery::Event(event))) => event.data,
+        Some(Ok(Notification::Event(event))) => event.data,
         other => panic!("an event was awaited, not {other:?}"),
     }
 }
 
-async fn next_fault(subscription: &mut Subscription) -> Error {
+async fn next_fault(subscription: &mut Subscriber) -> Error {
     let fault = match next_told(subscription).await {
         Some(Err(fault)) => fault,
         other => panic!("an error was awaited, not {other:?}"),
@@ -81,7 +81,7 @@ async fn subscription_is_a_stream_that_resumes() {
     let subscription = client(&server).subscribe(["a"]).start();
     let events = subscription.filter_map(|delivery| async {
         match delivery {
-            Ok(Delivery::Event(event)) => Some(event.data),
+            Ok(Notification::Event(event)) => Some(event.data),
             _ => None,
         }
     });
@@ -152,7 +152,7 @@ async fn retry_of_the_hub_is_clamped_to_twenty_seconds() {
     let mut subscription = client(&server).subscribe(["a"]).start();
     for _ in 0..20 {
         let began = Instant::now();
-        let Some(Ok(Delivery::Reconnecting(notice))) = subscription.next().await else {
+        let Some(Ok(Notification::Reconnecting(notice))) = subscription.next().await else {
             panic!("every stream was closed")
         };
         assert!(notice.after <= Duration::from_secs(20), "waits {:?}", notice.after);
@@ -224,7 +224,7 @@ async fn gap_is_delivered_and_its_id_is_kept() {
     })
     .await;
     let mut subscription = client(&server).subscribe(["a"]).last_event_id("x-1").start();
-    let Some(Ok(Delivery::Gap(notice))) = next_told(&mut subscription).await else { panic!("no gap") };
+    let Some(Ok(Notification::Gap(notice))) = next_told(&mut subscription).await else { panic!("no gap") };
     assert_eq!(notice.reason, GapReason::Trimmed);
     assert_eq!((notice.channels.as_slice(), notice.resumed_at.as_str()), (&["a".to_owned()][..], "x-9"));
     assert!(next_told(&mut subscription).await.is_none());
@@ -245,7 +245,7 @@ async fn end_without_reconnect_stops() {
     let end = "event: tidings.end\ndata: {\"reason\":\"revoked\",\"reconnect\":false}\n\ndata: after\n\n";
     let server = Server::start(move |_, _| closing(stream(end))).await;
     let mut subscription = client(&server).subscribe(["a"]).start();
-    let Some(Ok(Delivery::End(notice))) = subscription.next().await else { panic!("no end") };
+    let Some(Ok(Notification::End(notice))) = subscription.next().await else { panic!("no end") };
     assert_eq!((notice.reason, notice.reconnect), (EndReason::Revoked, false));
     assert!(subscription.next().await.is_none());
     assert_eq!(server.requests().len(), 1);
@@ -261,8 +261,8 @@ async fn end_with_reconnect_goes_on_from_the_last_id() {
     })
     .await;
     let mut subscription = client(&server).subscribe(["a"]).start();
-    assert!(matches!(subscription.next().await, Some(Ok(Delivery::Position(_)))));
-    assert!(matches!(subscription.next().await, Some(Ok(Delivery::End(_)))));
+    assert!(matches!(subscription.next().await, Some(Ok(Notification::Position(_)))));
+    assert!(matches!(subscription.next().await, Some(Ok(Notification::End(_)))));
     assert_eq!(next_data(&mut subscription).await, "again");
     assert_eq!(server.requests()[1].header("last-event-id"), Some("x-4"));
 }
@@ -272,9 +272,9 @@ async fn position_for_browsers_is_a_position_and_other_reserved_events_are_not_s
     let body = "event: tidings.position\ndata:\nid: x-1\n\nevent: tidings.novel\ndata: 1\n\ndata: 2\n\n";
     let server = Server::start(move |_, _| holding(stream(body))).await;
     let mut subscription = client(&server).subscribe(["a"]).start();
-    let Some(Ok(Delivery::Position(id))) = subscription.next().await else { panic!("no position") };
+    let Some(Ok(Notification::Position(id))) = subscription.next().await else { panic!("no position") };
     assert_eq!(id, "x-1");
-    let Some(Ok(Delivery::Event(event))) = subscription.next().await else { panic!("no event") };
+    let Some(Ok(Notification::Event(event))) = subscription.next().await else { panic!("no event") };
     assert_eq!(
         (event.name.as_str(), event.data.as_str(), event.id.as_deref()),
         ("message", "2", Some("x-1"))
@@ -293,7 +293,7 @@ async fn stream_in_single_bytes_with_crlf_and_split_utf8_is_read() {
     }
     let server = Server::start(move |_, _| holding(bytes.clone())).await;
     let mut subscription = client(&server).subscribe(["a"]).start();
-    let Some(Ok(Delivery::Event(event))) = subscription.next().await else { panic!("no event") };
+    let Some(Ok(Notification::Event(event))) = subscription.next().await else { panic!("no event") };
     assert_eq!((event.name.as_str(), event.data.as_str()), ("snow", "❄ é\ntwo"));
     assert_eq!(next_data(&mut subscription).await, "cr");
 }
@@ -316,10 +316,12 @@ async fn silent_stream_is_left_after_three_keep_alives() {
     })
     .await;
     let mut subscription = client(&server).subscribe(["a"]).start();
-    assert!(matches!(subscription.next().await, Some(Ok(Delivery::Position(_)))));
+    assert!(matches!(subscription.next().await, Some(Ok(Notification::Position(_)))));
     for fault in ["silent for 45s", "within 45s"] {
         let began = Instant::now();
-        let Some(Ok(Delivery::Reconnecting(notice))) = subscription.next().await else { panic!("not left") };
+        let Some(Ok(Notification::Reconnecting(notice))) = subscription.next().await else {
+            panic!("not left")
+        };
         assert!(notice.reason.contains(fault), "{}", notice.reason);
         assert!(began.elapsed() >= Duration::from_secs(45), "left after {:?}", began.elapsed());
     }
@@ -352,7 +354,7 @@ async fn next_may_be_dropped_at_any_time() {
     let mut seen = Vec::new();
     while seen.len() < 3 {
         match tokio::time::timeout(Duration::from_millis(1), subscription.next()).await {
-            Ok(Some(Ok(Delivery::Event(event)))) => seen.push(event.data),
+            Ok(Some(Ok(Notification::Event(event)))) => seen.push(event.data),
             Ok(None | Some(Err(_))) => panic!("the subscription is over"),
             _ => {}
         }

@@ -21,7 +21,7 @@ pub const CHANNEL_BYTES_MAX: usize = 200;
 ///     "user::7".parse::<ChannelName>().unwrap_err().to_string(),
 ///     "channel \"user::7\" has an empty segment at byte 5; write one separator between two segments"
 /// );
-/// # Ok::<(), tidings_protocol::NameError>(())
+/// # Ok::<(), tidings_protocol::ChannelNameError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelName(Arc<str>);
@@ -30,8 +30,8 @@ impl ChannelName {
     /// Reads a name.
     ///
     /// # Errors
-    /// [`NameError`] when the text is outside the grammar, holds a `*`, or begins with `$`.
-    pub fn parse(text: &str) -> Result<Self, NameError> {
+    /// [`ChannelNameError`] when the text is outside the grammar, holds a `*`, or begins with `$`.
+    pub fn parse(text: &str) -> Result<Self, ChannelNameError> {
         check(text, Wildcards::Refused)?;
         Ok(Self(text.into()))
     }
@@ -42,7 +42,7 @@ impl ChannelName {
     }
 }
 
-text_traits!(ChannelName, NameError);
+text_traits!(ChannelName, ChannelNameError);
 
 impl Borrow<str> for ChannelName {
     fn borrow(&self) -> &str {
@@ -53,7 +53,7 @@ impl Borrow<str> for ChannelName {
 /// Why a text is no channel name, or no pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum NameError {
+pub enum ChannelNameError {
     /// There is no text.
     Empty,
     /// The text is longer than [`CHANNEL_BYTES_MAX`].
@@ -101,14 +101,14 @@ pub enum NameError {
     },
 }
 
-impl NameError {
+impl ChannelNameError {
     /// Returns whether the name is one of the hub's own, which is forbidden rather than malformed.
     pub fn is_reserved(&self) -> bool {
         matches!(self, Self::Reserved { .. })
     }
 }
 
-impl fmt::Display for NameError {
+impl fmt::Display for ChannelNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "channel is empty; a name has 1 to {CHANNEL_BYTES_MAX} bytes"),
@@ -140,7 +140,7 @@ impl fmt::Display for NameError {
     }
 }
 
-impl std::error::Error for NameError {}
+impl std::error::Error for ChannelNameError {}
 
 /// Whether `*` and `**` are taken as segments.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,31 +150,34 @@ pub(crate) enum Wildcards {
 }
 
 /// Checks a name, or a pattern where wildcards are allowed.
-pub(crate) fn check(text: &str, wildcards: Wildcards) -> Result<(), NameError> {
+pub(crate) fn check(text: &str, wildcards: Wildcards) -> Result<(), ChannelNameError> {
     if text.is_empty() {
-        return Err(NameError::Empty);
+        return Err(ChannelNameError::Empty);
     }
     if text.starts_with('$') {
-        return Err(NameError::Reserved { name: quoted(text) });
+        return Err(ChannelNameError::Reserved { name: quoted(text) });
     }
     if text.len() > CHANNEL_BYTES_MAX {
-        return Err(NameError::TooLong { bytes: text.len() });
+        return Err(ChannelNameError::TooLong { bytes: text.len() });
     }
     if let Some((at, character)) = text.char_indices().find(|(_, character)| !is_allowed(*character)) {
-        return Err(NameError::Character { name: quoted(text), character, at });
+        return Err(ChannelNameError::Character { name: quoted(text), character, at });
     }
     if wildcards == Wildcards::Refused && text.contains('*') {
-        return Err(NameError::NotOneChannel { name: quoted(text) });
+        return Err(ChannelNameError::NotOneChannel { name: quoted(text) });
     }
     let mut at = 0;
     for segment in text.split(['.', ':']) {
         let end = at + segment.len();
         match segment {
-            "" => return Err(NameError::EmptySegment { name: quoted(text), at }),
-            "**" if end < text.len() => return Err(NameError::WildcardNotLast { name: quoted(text) }),
+            "" => return Err(ChannelNameError::EmptySegment { name: quoted(text), at }),
+            "**" if end < text.len() => return Err(ChannelNameError::WildcardNotLast { name: quoted(text) }),
             "*" | "**" => {}
             _ if segment.contains('*') => {
-                return Err(NameError::PartialWildcard { name: quoted(text), segment: quoted(segment) });
+                return Err(ChannelNameError::PartialWildcard {
+                    name: quoted(text),
+                    segment: quoted(segment),
+                });
             }
             _ => {}
         }

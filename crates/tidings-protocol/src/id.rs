@@ -126,31 +126,31 @@ impl fmt::Display for EventId {
 
 /// Text that is not an event id in its one spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdError {
+pub struct EventIdError {
     value: String,
     fault: &'static str,
 }
 
-impl fmt::Display for IdError {
+impl fmt::Display for EventIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "event id {} {}; send an id as it was received", self.value, self.fault)
     }
 }
 
-impl std::error::Error for IdError {}
+impl std::error::Error for EventIdError {}
 
 impl FromStr for EventId {
-    type Err = IdError;
+    type Err = EventIdError;
 
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        parse(text).map_err(|fault| IdError { value: quoted(text), fault })
+    fn from_str(text: &str) -> Result<Self, EventIdError> {
+        parse(text).map_err(|fault| EventIdError { value: quoted(text), fault })
     }
 }
 
 impl TryFrom<&str> for EventId {
-    type Error = IdError;
+    type Error = EventIdError;
 
-    fn try_from(text: &str) -> Result<Self, IdError> {
+    fn try_from(text: &str) -> Result<Self, EventIdError> {
         text.parse()
     }
 }

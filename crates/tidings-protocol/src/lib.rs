@@ -15,7 +15,7 @@
 //! let mut events = Vec::new();
 //! let mut parser = Parser::new();
 //! parser.feed(&frame, &mut |item| {
-//!     if let Item::Event(event) = item {
+//!     if let StreamItem::Event(event) = item {
 //!         events.push(event);
 //!     }
 //! })?;
@@ -23,7 +23,7 @@
 //! assert_eq!(events[0].data, "first line\nsecond line");
 //! assert_eq!(parser.last_event_id(), "0000000000000007-42-0000beef");
 //! assert_eq!(parser.last_event_id().parse(), Ok(id));
-//! # Ok::<(), sse::TooLarge>(())
+//! # Ok::<(), sse::EventTooLarge>(())
 //! ```
 
 #![warn(missing_debug_implementations)]
@@ -48,10 +48,10 @@ mod user;
 pub mod body;
 pub mod sse;
 
-pub use channel::{CHANNEL_BYTES_MAX, ChannelName, NameError};
+pub use channel::{CHANNEL_BYTES_MAX, ChannelName, ChannelNameError};
 pub use code::Code;
 pub use event_name::{EventName, EventNameError};
-pub use id::{Epoch, EventId, IdError, Skip, Tag};
+pub use id::{Epoch, EventId, EventIdError, Skip, Tag};
 pub use pattern::{Pattern, Subscription};
 pub use priority::{Priority, PriorityError};
 pub use problem::Problem;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::channel::{CHANNEL_BYTES_MAX, ChannelName, NameError, Wildcards, check};
+use crate::channel::{CHANNEL_BYTES_MAX, ChannelName, ChannelNameError, Wildcards, check};
 use crate::text::text_traits;
 
 /// A set of channel names: `*` stands for one segment, `**` as the last segment for one or more.
@@ -16,8 +16,8 @@ impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// [`NameError`] when the text is outside the grammar or begins with `$`.
-    pub fn parse(text: &str) -> Result<Self, NameError> {
+    /// [`ChannelNameError`] when the text is outside the grammar or begins with `$`.
+    pub fn parse(text: &str) -> Result<Self, ChannelNameError> {
         check(text, Wildcards::Allowed)?;
         Ok(Self(text.into()))
     }
@@ -39,7 +39,7 @@ impl Pattern {
     }
 }
 
-text_traits!(Pattern, NameError);
+text_traits!(Pattern, ChannelNameError);
 
 /// What a subscriber asks for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,8 +54,8 @@ impl Subscription {
     /// Reads a name, or a pattern where the text has a `*`.
     ///
     /// # Errors
-    /// [`NameError`] when the text is outside the grammar or begins with `$`.
-    pub fn parse(text: &str) -> Result<Self, NameError> {
+    /// [`ChannelNameError`] when the text is outside the grammar or begins with `$`.
+    pub fn parse(text: &str) -> Result<Self, ChannelNameError> {
         if text.contains('*') {
             Pattern::parse(text).map(Self::Pattern)
         } else {
@@ -85,7 +85,7 @@ impl Subscription {
     }
 }
 
-text_traits!(Subscription, NameError);
+text_traits!(Subscription, ChannelNameError);
 
 impl From<ChannelName> for Subscription {
     fn from(name: ChannelName) -> Self {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::help::number;
-use crate::publish::{HubArgs, Token};
+use crate::publish::{BearerToken, HubArgs};
 use crate::{EXIT_INTERRUPTED, EXIT_USAGE, terminal};
 
 mod course;
@@ -52,10 +52,10 @@ pub(crate) struct Args {
     body: String,
     /// Header of every stream's request.
     #[arg(long = "header", value_name = "NAME: VALUE")]
-    headers: Vec<Token>,
+    headers: Vec<BearerToken>,
     /// Header of every publish.
     #[arg(long = "publish-header", value_name = "NAME: VALUE")]
-    publish_headers: Vec<Token>,
+    publish_headers: Vec<BearerToken>,
     /// Streams.
     #[arg(long, short = 'c', value_name = "N", default_value_t = 100)]
     connections: usize,
@@ -118,28 +118,28 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     let plan = match plan {
         Ok(plan) => plan,
         Err(fault) => {
-            terminal::complain(&fault);
+            terminal::print_error(&fault);
             return ExitCode::from(EXIT_USAGE);
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
     if let Err(fault) = stop_on_signals(Arc::clone(&stop)) {
-        terminal::complain(&format!("signals cannot be watched: {fault}"));
+        terminal::print_error(&format!("signals cannot be watched: {fault}"));
         return ExitCode::FAILURE;
     }
     // The load has a thread of its own, which waits for sockets only.
     let course = tokio::task::spawn_blocking(move || Course::new(plan, stop)?.run());
     match course.await {
         Ok(Ok(report)) => {
-            terminal::say(&if is_json { report.json() } else { report.text() });
+            terminal::print(&if is_json { report.json() } else { report.text() });
             if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Ok(Err(fault)) => {
-            terminal::complain(&fault);
+            terminal::print_error(&fault);
             ExitCode::FAILURE
         }
         Err(panic) => {
-            terminal::complain(&format!("the load ended by a fault of its own: {panic}"));
+            terminal::print_error(&format!("the load ended by a fault of its own: {panic}"));
             ExitCode::FAILURE
         }
     }
@@ -158,7 +158,7 @@ fn stop_on_signals(stop: Arc<AtomicBool>) -> std::io::Result<()> {
             if stop.swap(true, Ordering::Relaxed) {
                 std::process::exit(EXIT_INTERRUPTED);
             }
-            terminal::complain(
+            terminal::print_error(
                 "stopping: waits for events under way, then reports; a second signal ends at once",
             );
         }

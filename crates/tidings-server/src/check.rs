@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::settings::{Loaded, SETTINGS, markdown};
-use crate::terminal::{Paint, Style, complain, say};
+use crate::terminal::{Paint, Style, print, print_error};
 use crate::{SettingFlags, refuse};
 
 /// What `tidings check` is given.
@@ -21,14 +21,14 @@ pub(crate) struct CheckArgs {
 /// Prints the settings that a hub started in the same place would run with; 2 if it would refuse to.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     if args.markdown {
-        say(&markdown());
+        print(&markdown());
         return ExitCode::SUCCESS;
     }
     match args.flags.load() {
         Ok(loaded) => {
-            say(&listing(&loaded, Paint::for_output()));
+            print(&listing(&loaded, Paint::for_output()));
             for warning in &loaded.warnings {
-                complain(&format!("warning: {warning}"));
+                print_error(&format!("warning: {warning}"));
             }
             ExitCode::SUCCESS
         }

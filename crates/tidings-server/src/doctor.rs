@@ -5,15 +5,15 @@ use std::hash::{BuildHasher, Hasher};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::publish::{Token, URL_DEFAULT, client_of};
+use crate::publish::{BearerToken, URL_DEFAULT, client_of};
 use crate::terminal;
 
 mod checks;
-mod listener;
 mod report;
+mod stream_probe;
 
 use checks::Examination;
-use report::Report;
+use report::DoctorReport;
 
 /// Find a proxy that buffers, strips or times out.
 ///
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     url: String,
     /// Token or API key that may publish and subscribe to doctor.*.
     #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    token: Option<Token>,
+    token: Option<BearerToken>,
     /// Seconds to wait for a keep-alive on a quiet stream; 0 leaves that out.
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     wait: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Args {
 
 /// How long each thing may take before it counts as wrong.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct Timeouts {
     /// For the head of an answer.
     answer: Duration,
     /// For the first bytes of a stream, after its head.
@@ -50,7 +50,7 @@ struct Patience {
     keep_alive: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     fn new(keep_alive: Duration) -> Self {
         Self {
             answer: Duration::from_secs(10),
@@ -67,17 +67,17 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     let client = match client_of(&args.url, args.token.as_ref()) {
         Ok(client) => client,
         Err(fault) => {
-            terminal::complain(&fault.to_string());
+            terminal::print_error(&fault.to_string());
             return ExitCode::FAILURE;
         }
     };
-    let patience = Patience::new(Duration::from_secs(args.wait));
-    let mut report = Report::new(!args.json);
-    Examination::new(client, random_channel(), patience, &mut report).run().await;
+    let timeouts = Timeouts::new(Duration::from_secs(args.wait));
+    let mut report = DoctorReport::new(!args.json);
+    Examination::new(client, random_channel(), timeouts, &mut report).run().await;
     if args.json {
-        terminal::say(&format!("{}\n", report.json(&args.url)));
+        terminal::print(&format!("{}\n", report.json(&args.url)));
     } else {
-        terminal::say(&report.summary());
+        terminal::print(&report.summary());
     }
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

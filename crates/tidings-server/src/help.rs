@@ -21,11 +21,11 @@ pub(crate) fn read<Line: Parser>() -> Result<Line, ExitCode> {
         let text = said.render().to_string().replace(number!(), "{n}");
         match said.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                terminal::say(&text);
+                terminal::print(&text);
                 ExitCode::SUCCESS
             }
             _ => {
-                terminal::tell(&text);
+                terminal::print_note(&text);
                 ExitCode::from(crate::EXIT_USAGE)
             }
         }

@@ -9,7 +9,7 @@ use tidings::config::Right;
 use tidings::config::bounds::{key_name_fault, pattern_fault};
 
 use crate::EXIT_USAGE;
-use crate::terminal::{complain, say, tell};
+use crate::terminal::{print, print_error, print_note};
 use secret::NewKey;
 
 /// Make an API key for a backend, with the lines that let it in.
@@ -43,24 +43,24 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let rights = match rights(args) {
         Ok(rights) => rights,
         Err(fault) => {
-            complain(&fault);
+            print_error(&fault);
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    say(&text(args, &rights, &NewKey::draw()));
-    tell(
+    print(&text(args, &rights, &NewKey::draw()));
+    print_note(
         "Give the secret to the backend, for example as TIDINGS_TOKEN. Put the lines from [[auth.keys]] on into\n\
          tidings.toml, and send the hub SIGHUP or start it again.\n",
     );
     for (right, patterns) in [(Right::Subscribe, &args.subscribe), (Right::Publish, &args.publish)] {
         if rights.contains(&right) && patterns.is_empty() {
-            complain(&format!(
+            print_error(&format!(
                 "warning: the right {right} grants nothing without patterns; add --{right} PATTERN"
             ));
         }
     }
     if !std::io::stdout().is_terminal() {
-        complain(
+        print_error(
             "warning: the comment in the first line is the secret; do not keep it in a file that others read",
         );
     }

@@ -3,12 +3,12 @@
 mod address;
 mod bench;
 mod check;
-mod descriptors;
 mod doctor;
+mod error_hint;
+mod fd_limit;
 mod help;
 mod key;
 mod publish;
-mod refusal;
 mod serve;
 mod settings;
 mod subscribe;
@@ -20,22 +20,22 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use settings::{FlagValue, Loaded, Problem, Raw, Sources};
+use settings::{Diagnostic, FlagValue, Loaded, RawValue, Sources};
 
 /// Live events from backends to browsers over Server-Sent Events, resumed without a hole.
 ///
 /// Without a command it serves. Settings come from tidings.toml, then TIDINGS_… variables, then flags.
 #[derive(Debug, Parser)]
 #[command(name = "tidings", version, args_conflicts_with_subcommands = true)]
-struct CommandLine {
+struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
     #[command(flatten)]
     serve: SettingFlags,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run a hub (this is what `tidings` alone does).
     Serve(SettingFlags),
     Publish(publish::Args),
@@ -73,36 +73,36 @@ pub(crate) struct SettingFlags {
 
 impl SettingFlags {
     /// Loads the settings that these flags, the environment and the file make together.
-    fn load(&self) -> Result<Loaded, Vec<Problem>> {
+    fn load(&self) -> Result<Loaded, Vec<Diagnostic>> {
         let mut flags = Vec::new();
         if !self.listen.is_empty() {
             flags.push(FlagValue {
                 setting: "listen",
                 flag: "--listen",
-                raw: Raw::List(self.listen.clone()),
+                raw: RawValue::List(self.listen.clone()),
             });
         }
         if let Some(directory) = self.data_dir.clone() {
-            flags.push(FlagValue { setting: "data_dir", flag: "--data-dir", raw: Raw::Text(directory) });
+            flags.push(FlagValue { setting: "data_dir", flag: "--data-dir", raw: RawValue::Text(directory) });
         }
         if self.memory {
-            flags.push(FlagValue { setting: "data_dir", flag: "--memory", raw: Raw::Nothing });
+            flags.push(FlagValue { setting: "data_dir", flag: "--memory", raw: RawValue::Nothing });
         }
         if let Some(url) = self.redis.clone() {
-            flags.push(FlagValue { setting: "redis.url", flag: "--redis", raw: Raw::Text(url) });
+            flags.push(FlagValue { setting: "redis.url", flag: "--redis", raw: RawValue::Text(url) });
         }
         if self.insecure {
             flags.push(FlagValue {
                 setting: "insecure",
                 flag: "--insecure",
-                raw: Raw::Bare("true".to_owned()),
+                raw: RawValue::Bare("true".to_owned()),
             });
         }
         settings::load(Sources {
             config: self.config.clone(),
             variables: std::env::vars_os().collect(),
             flags,
-            descriptors_max: descriptors::allowed(),
+            descriptors_max: fd_limit::allowed(),
         })
     }
 }
@@ -113,19 +113,19 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
-    let command_line: CommandLine = match help::read() {
+    let command_line: Cli = match help::read() {
         Ok(command_line) => command_line,
         Err(code) => return code,
     };
-    match command_line.command.unwrap_or(Command::Serve(command_line.serve)) {
-        Command::Serve(flags) => serve::run(flags),
-        Command::Publish(args) => on_runtime(publish::run(args)),
-        Command::Subscribe(args) => on_runtime(subscribe::run(args)),
-        Command::Token(args) => token::run(&args),
-        Command::Key(args) => key::run(&args),
-        Command::Check(args) => check::run(&args),
-        Command::Bench(args) => on_runtime(bench::run(*args)),
-        Command::Doctor(args) => on_runtime(doctor::run(args)),
+    match command_line.command.unwrap_or(CliCommand::Serve(command_line.serve)) {
+        CliCommand::Serve(flags) => serve::run(flags),
+        CliCommand::Publish(args) => on_runtime(publish::run(args)),
+        CliCommand::Subscribe(args) => on_runtime(subscribe::run(args)),
+        CliCommand::Token(args) => token::run(&args),
+        CliCommand::Key(args) => key::run(&args),
+        CliCommand::Check(args) => check::run(&args),
+        CliCommand::Bench(args) => on_runtime(bench::run(*args)),
+        CliCommand::Doctor(args) => on_runtime(doctor::run(args)),
     }
 }
 
@@ -146,20 +146,20 @@ fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
             code
         }
         Err(error) => {
-            terminal::complain(&format!("cannot start threads: {error}"));
+            terminal::print_error(&format!("cannot start threads: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
 /// Lists what is wrong with the settings.
-fn refuse(problems: &[Problem]) -> ExitCode {
-    terminal::complain(&match problems.len() {
+fn refuse(problems: &[Diagnostic]) -> ExitCode {
+    terminal::print_error(&match problems.len() {
         1 => "the settings have a fault".to_owned(),
         count => format!("the settings have {count} faults"),
     });
     for problem in problems {
-        terminal::complain(&problem.to_string());
+        terminal::print_error(&problem.to_string());
     }
     ExitCode::from(EXIT_USAGE)
 }

@@ -11,12 +11,12 @@ use tidings_client::{Client, Error, Message, Priority, PublishAnswer};
 use tidings_protocol::body::parse_ttl;
 use tokio::sync::mpsc;
 
-use crate::refusal::explained;
+use crate::error_hint::explain;
 use crate::terminal;
 
-mod lines;
+mod line_batches;
 
-use lines::{Batch, Batches};
+use line_batches::{LineBatch, LineBatches};
 
 /// Publish one event, or with - one per line of standard input.
 ///
@@ -63,7 +63,7 @@ pub(crate) struct HubArgs {
     pub(crate) url: String,
     /// Token or API key.
     #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<BearerToken>,
 }
 
 impl HubArgs {
@@ -74,28 +74,28 @@ impl HubArgs {
 
     /// The token that is sent. An empty one is none, as an unset variable often comes as an empty one.
     pub(crate) fn bearer(&self) -> Option<&str> {
-        self.token.as_ref().map(Token::text).filter(|token| !token.is_empty())
+        self.token.as_ref().map(BearerToken::text).filter(|token| !token.is_empty())
     }
 }
 
 /// A token that is not shown.
 #[derive(Clone)]
-pub(crate) struct Token(String);
+pub(crate) struct BearerToken(String);
 
-impl Token {
+impl BearerToken {
     /// The token itself.
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for BearerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-impl FromStr for Token {
+impl FromStr for BearerToken {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
@@ -104,9 +104,9 @@ impl FromStr for Token {
 }
 
 /// A client of the hub at `url`. An empty token is none, as an unset variable often comes as an empty one.
-pub(crate) fn client_of(url: &str, token: Option<&Token>) -> Result<Client, Error> {
+pub(crate) fn client_of(url: &str, token: Option<&BearerToken>) -> Result<Client, Error> {
     let mut builder = Client::builder(url);
-    if let Some(Token(token)) = token.filter(|token| !token.0.is_empty()) {
+    if let Some(BearerToken(token)) = token.filter(|token| !token.0.is_empty()) {
         builder = builder.token(token);
     }
     builder.build()
@@ -122,7 +122,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            terminal::complain(&fault);
+            terminal::print_error(&fault);
             ExitCode::FAILURE
         }
     }
@@ -134,7 +134,7 @@ async fn publish_one(args: &Args, data: &str) -> Result<(), String> {
     if let Some(key) = &args.idempotency_key {
         message = message.idempotency_key(key);
     }
-    let answer = client.publish_message(message).send().await.map_err(|fault| args.explained(&fault))?;
+    let answer = client.publish_message(message).send().await.map_err(|fault| args.explain(&fault))?;
     say_ids(&[answer]);
     Ok(())
 }
@@ -146,12 +146,12 @@ async fn publish_lines(args: &Args) -> Result<(), String> {
     let (sender, receiver) = mpsc::channel(16);
     // A thread of its own, because a read from a terminal cannot be cancelled and must not hold up the end.
     std::thread::spawn(move || {
-        lines::read(&mut BufReader::with_capacity(256 * 1024, std::io::stdin()), |batch| {
+        line_batches::read(&mut BufReader::with_capacity(256 * 1024, std::io::stdin()), |batch| {
             sender.blocking_send(batch).is_ok()
         });
     });
-    let mut batches = Batches::new(receiver);
-    let mut progress = Progress::new();
+    let mut batches = LineBatches::new(receiver);
+    let mut progress = PublishProgress::new();
     let outcome = async {
         while let Some(batch) = batches.next().await {
             let answers = publish_batch(args, &client, &batch).await?;
@@ -168,7 +168,11 @@ async fn publish_lines(args: &Args) -> Result<(), String> {
 }
 
 /// Publishes a batch; of one with a bad line, the lines before it, so that where it stops depends on no timing.
-async fn publish_batch(args: &Args, client: &Client, batch: &Batch) -> Result<Vec<PublishAnswer>, String> {
+async fn publish_batch(
+    args: &Args,
+    client: &Client,
+    batch: &LineBatch,
+) -> Result<Vec<PublishAnswer>, String> {
     let message_of = |(index, line): (usize, &String)| match &args.idempotency_key {
         Some(key) => args.message(line).idempotency_key(format!("{key}-{}", batch.first + index)),
         None => args.message(line),
@@ -181,22 +185,22 @@ async fn publish_batch(args: &Args, client: &Client, batch: &Batch) -> Result<Ve
         }
         Err(fault) => {
             let Some(index) = fault.index().filter(|index| *index < messages.len()) else {
-                return Err(format!("{}: {}", batch.range(), args.explained(&fault)));
+                return Err(format!("{}: {}", batch.range(), args.explain(&fault)));
             };
             messages.truncate(index);
             let before = client.publish_batch(messages).await;
-            let answers = before.map_err(|fault| format!("{}: {}", batch.range(), args.explained(&fault)))?;
+            let answers = before.map_err(|fault| format!("{}: {}", batch.range(), args.explain(&fault)))?;
             say_ids(&answers);
             let published = "lines before it are published, those from it on are not";
-            Err(format!("line {}: {}; {published}", batch.first + index, args.explained(&fault)))
+            Err(format!("line {}: {}; {published}", batch.first + index, args.explain(&fault)))
         }
     }
 }
 
 impl Args {
     /// A fault of the hub, with the way out where a credential or a right is wanting.
-    fn explained(&self, fault: &Error) -> String {
-        explained(fault, self.hub.has_token(), &format!("--publish '{}'", self.channel))
+    fn explain(&self, fault: &Error) -> String {
+        explain(fault, self.hub.has_token(), &format!("--publish '{}'", self.channel))
     }
 
     /// The event with this data, without an idempotency key.
@@ -225,18 +229,18 @@ fn say_ids(answers: &[PublishAnswer]) {
         text.push_str(id);
         text.push('\n');
     }
-    terminal::say(&text);
+    terminal::print(&text);
 }
 
 /// A running count on a terminal; nothing in a pipe.
-struct Progress {
+struct PublishProgress {
     shown: bool,
     began: Instant,
     told: Instant,
     events: u64,
 }
 
-impl Progress {
+impl PublishProgress {
     fn new() -> Self {
         let now = Instant::now();
         Self { shown: std::io::stderr().is_terminal(), began: now, told: now, events: 0 }

@@ -1,8 +1,8 @@
 //! `tidings serve`: one hub, from its settings to its last stream.
 
-mod greeting;
+mod banner;
 mod listen;
-mod logs;
+mod logging;
 mod reload;
 
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use self::reload::Reloader;
 use crate::settings::Loaded;
-use crate::terminal::{Paint, complain, say};
-use crate::{EXIT_INTERRUPTED, SettingFlags, descriptors, refuse};
+use crate::terminal::{Paint, print, print_error};
+use crate::{EXIT_INTERRUPTED, SettingFlags, fd_limit, refuse};
 
 /// Runs a hub until a signal ends it.
 ///
@@ -24,15 +24,15 @@ pub(crate) fn run(flags: SettingFlags) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
     };
-    if let Err(fault) = logs::start() {
-        complain(&fault);
+    if let Err(fault) = logging::start() {
+        print_error(&fault);
         return ExitCode::from(crate::EXIT_USAGE);
     }
     crate::on_runtime(async {
         match serve(flags, loaded).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
-                complain(&fault);
+                print_error(&fault);
                 ExitCode::FAILURE
             }
         }
@@ -58,7 +58,7 @@ async fn serve(flags: SettingFlags, loaded: Loaded) -> Result<(), String> {
     for address in &addresses {
         info!(%address, "listening");
     }
-    let greeting = greeting::greeting(&addresses, &settings, flags.config.as_deref(), Paint::for_output());
+    let banner = banner::banner(&addresses, &settings, flags.config.as_deref(), Paint::for_output());
 
     let mut reloader = Reloader::new(flags, settings);
     let mut server = tokio::spawn(tidings::serve(hub.clone(), listeners));
@@ -68,17 +68,17 @@ async fn serve(flags: SettingFlags, loaded: Loaded) -> Result<(), String> {
             ended = &mut server => return finished(ended),
             opened = hub.opened(), if !is_open => {
                 opened.map_err(|error| with_causes(&error))?;
-                say(&greeting);
+                print(&banner);
                 announce(hub.settings());
                 is_open = true;
             }
             asked = signals.next() => match asked {
                 // A file that takes for ever must not keep the hub from ending.
-                Asked::Reload => tokio::select! {
+                SignalAction::Reload => tokio::select! {
                     () = reloader.reload(&hub) => {}
                     () = signals.stop() => break,
                 },
-                Asked::Stop => break,
+                SignalAction::Stop => break,
             },
         }
     }
@@ -107,7 +107,7 @@ fn prepare(loaded: &Loaded) {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    if let Err(error) = descriptors::raise() {
+    if let Err(error) = fd_limit::raise() {
         warn!(%error, "cannot raise the limit of open files");
     }
 }
@@ -165,22 +165,22 @@ impl Signals {
     }
 
     /// Waits for a signal.
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hang_up.recv() => Asked::Reload,
+            _ = self.terminate.recv() => SignalAction::Stop,
+            _ = self.interrupt.recv() => SignalAction::Stop,
+            _ = self.hang_up.recv() => SignalAction::Reload,
         }
     }
 
     /// Waits for a signal to stop; what ends reads nothing again.
     async fn stop(&mut self) {
-        while let Asked::Reload = self.next().await {}
+        while let SignalAction::Reload = self.next().await {}
     }
 }
 
 /// What a signal asks for.
-enum Asked {
+enum SignalAction {
     Stop,
     Reload,
 }

@@ -1,11 +1,11 @@
 //! Settings from `tidings.toml`, then the environment, then flags; every fault is found and says where it stands.
 
 mod file;
-mod form;
 mod load;
 mod markdown;
-mod nearest;
+mod suggest;
 mod table;
+mod value_format;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use std::path::PathBuf;
 
 use tidings::config::Settings;
 
-pub(crate) use form::{Raw, read_duration};
 pub(crate) use load::load;
 pub(crate) use markdown::markdown;
 pub(crate) use table::{SETTINGS, Setting};
+pub(crate) use value_format::{RawValue, read_duration};
 
 /// Where the values of settings may come from, besides `tidings.toml` in the working directory.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub(crate) struct FlagValue {
     /// The flag as it is written on the command line.
     pub(crate) flag: &'static str,
     /// Its value.
-    pub(crate) raw: Raw,
+    pub(crate) raw: RawValue,
 }
 
 /// Settings that a hub can run with.
@@ -84,7 +84,7 @@ pub(crate) enum Origin {
     /// Nobody set it, and the default follows something else: what.
     Derived(String),
     /// A place in the settings file.
-    File(Place),
+    File(FileLocation),
     /// A variable of the environment.
     Variable(String),
     /// A flag of the command line.
@@ -93,7 +93,7 @@ pub(crate) enum Origin {
 
 /// A place in a file; lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct FileLocation {
     pub(crate) path: PathBuf,
     pub(crate) line: usize,
     pub(crate) column: usize,
@@ -101,7 +101,7 @@ pub(crate) struct Place {
 
 /// A fault of the settings: where it stands, and what is wrong with which way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub(crate) struct Diagnostic {
     /// The file with line and column, the variable, or the flag.
     pub(crate) place: String,
     /// The fact.
@@ -132,13 +132,13 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLocation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}:{}", self.path.display(), self.line, self.column)
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.place, self.text)
     }

@@ -4,12 +4,12 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use tidings_client::{Delivery, EndNotice, Error, GapNotice, Subscription};
+use tidings_client::{EndNotice, Error, GapNotice, Notification, Subscriber};
 use tidings_protocol::body::GapReason;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::error_hint::explain;
 use crate::publish::{HubArgs, client_of};
-use crate::refusal::explained;
 use crate::terminal;
 
 /// Print the events of channels and patterns as they come.
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     last_event_id: Option<String>,
     /// First replay so many stored events, or all.
     #[arg(long, value_name = "N|all", value_parser = parse_history)]
-    history: Option<History>,
+    history: Option<HistoryRange>,
     /// One JSON object per line: events, gaps, positions and ends.
     #[arg(long)]
     json: bool,
@@ -38,22 +38,22 @@ pub(crate) struct Args {
 
 /// How much to replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum History {
+enum HistoryRange {
     All,
     Last(u64),
 }
 
-fn parse_history(text: &str) -> Result<History, String> {
+fn parse_history(text: &str) -> Result<HistoryRange, String> {
     match text {
-        "all" => Ok(History::All),
-        _ => text.parse().map(History::Last).map_err(|_| "is neither a number nor all".to_owned()),
+        "all" => Ok(HistoryRange::All),
+        _ => text.parse().map(HistoryRange::Last).map_err(|_| "is neither a number nor all".to_owned()),
     }
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> ExitCode {
     if let Err(fault) = exit_on_signals() {
-        terminal::complain(&format!("signals cannot be watched: {fault}"));
+        terminal::print_error(&format!("signals cannot be watched: {fault}"));
         return ExitCode::FAILURE;
     }
     let client = match client_of(&args.hub.url, args.hub.token.as_ref()) {
@@ -66,14 +66,14 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     }
     subscribe = match args.history {
         None => subscribe,
-        Some(History::All) => subscribe.history_all(),
-        Some(History::Last(events)) => subscribe.history(events),
+        Some(HistoryRange::All) => subscribe.history_all(),
+        Some(HistoryRange::Last(events)) => subscribe.history(events),
     };
     let patterns = args.channels.iter().map(|channel| format!("--subscribe '{channel}'"));
     let wanted = patterns.collect::<Vec<_>>().join(" ");
     let has_token = args.hub.has_token();
-    let explained = |fault: &Error| explained(fault, has_token, &wanted);
-    print_all(subscribe.start(), args.json, args.count, explained).await
+    let explain = |fault: &Error| explain(fault, has_token, &wanted);
+    print_all(subscribe.start(), args.json, args.count, explain).await
 }
 
 /// Ends the program well when the user has seen enough, even while standard output blocks.
@@ -91,19 +91,19 @@ fn exit_on_signals() -> io::Result<()> {
 }
 
 async fn print_all(
-    mut subscription: Subscription,
+    mut subscription: Subscriber,
     as_json: bool,
     count: Option<u64>,
-    explained: impl Fn(&Error) -> String,
+    explain: impl Fn(&Error) -> String,
 ) -> ExitCode {
     let mut events = 0;
     while let Some(delivery) = subscription.next().await {
         let delivery = match delivery {
             Ok(delivery) => delivery,
-            Err(fault) => return failed(&explained(&fault)),
+            Err(fault) => return failed(&explain(&fault)),
         };
         if let Some(line) = aside(&delivery) {
-            terminal::complain(&line);
+            terminal::print_error(&line);
         }
         let printed = if as_json { json_line(&delivery) } else { plain_line(&delivery) };
         if let Some(line) = printed
@@ -113,7 +113,7 @@ async fn print_all(
             let gone = fault.kind() == ErrorKind::BrokenPipe;
             return if gone { ExitCode::SUCCESS } else { failed(&format!("cannot print: {fault}")) };
         }
-        if matches!(delivery, Delivery::Event(_)) {
+        if matches!(delivery, Notification::Event(_)) {
             events += 1;
             if count == Some(events) {
                 break;
@@ -124,7 +124,7 @@ async fn print_all(
 }
 
 fn failed(fault: &str) -> ExitCode {
-    terminal::complain(fault);
+    terminal::print_error(fault);
     ExitCode::FAILURE
 }
 
@@ -135,9 +135,9 @@ fn print(line: &str) -> io::Result<()> {
     output.flush()
 }
 
-fn plain_line(delivery: &Delivery) -> Option<String> {
+fn plain_line(delivery: &Notification) -> Option<String> {
     match delivery {
-        Delivery::Event(event) => Some(format!("{}\n", event.data)),
+        Notification::Event(event) => Some(format!("{}\n", event.data)),
         _ => None,
     }
 }
@@ -145,21 +145,21 @@ fn plain_line(delivery: &Delivery) -> Option<String> {
 /// A delivery as a JSON object; the members are written in this order.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Line<'a> {
+enum JsonLine<'a> {
     Event { id: Option<&'a str>, event: &'a str, data: &'a str },
     Position { id: &'a str },
     Gap(&'a GapNotice),
     End(&'a EndNotice),
 }
 
-fn json_line(delivery: &Delivery) -> Option<String> {
+fn json_line(delivery: &Notification) -> Option<String> {
     let line = match delivery {
-        Delivery::Event(event) => {
-            Line::Event { id: event.id.as_deref(), event: &event.name, data: &event.data }
+        Notification::Event(event) => {
+            JsonLine::Event { id: event.id.as_deref(), event: &event.name, data: &event.data }
         }
-        Delivery::Position(id) => Line::Position { id },
-        Delivery::Gap(gap) => Line::Gap(gap),
-        Delivery::End(end) => Line::End(end),
+        Notification::Position(id) => JsonLine::Position { id },
+        Notification::Gap(gap) => JsonLine::Gap(gap),
+        Notification::End(end) => JsonLine::End(end),
         _ => return None,
     };
     let text = serde_json::to_string(&line).expect("text, numbers and words always serialise");
@@ -167,21 +167,21 @@ fn json_line(delivery: &Delivery) -> Option<String> {
 }
 
 /// What a person should know besides the events.
-fn aside(delivery: &Delivery) -> Option<String> {
+fn aside(delivery: &Notification) -> Option<String> {
     match delivery {
-        Delivery::Gap(gap) if gap.reason == GapReason::Malformed => Some(
+        Notification::Gap(gap) if gap.reason == GapReason::Malformed => Some(
             "gap (malformed): the id cannot be read, so events may be missing; give one as it was received, or --history"
                 .to_owned(),
         ),
-        Delivery::Gap(gap) => Some(format!(
+        Notification::Gap(gap) => Some(format!(
             "gap ({}): events of {} were lost; what is left follows",
             gap.reason.as_str(),
             gap.channels.join(", ")
         )),
-        Delivery::End(end) if !end.reconnect => {
+        Notification::End(end) if !end.reconnect => {
             Some(format!("hub ended the stream: {}", end.reason.as_str()))
         }
-        Delivery::Reconnecting(notice) => {
+        Notification::Reconnecting(notice) => {
             Some(format!("{}; reconnects in {:.1} s", notice.reason, notice.after.as_secs_f64()))
         }
         _ => None,

@@ -46,17 +46,17 @@ pub(crate) fn colours_wanted() -> bool {
 }
 
 /// Writes text to standard output at once. A reader that has gone is not an error: it has seen enough.
-pub(crate) fn say(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut output = std::io::stdout().lock();
     let _gone = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }
 
 /// Writes text to standard error at once, beside what standard output carries.
-pub(crate) fn tell(text: &str) {
+pub(crate) fn print_note(text: &str) {
     let _gone = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Writes a line to standard error, named as this program's.
-pub(crate) fn complain(line: &str) {
+pub(crate) fn print_error(line: &str) {
     let _gone = writeln!(std::io::stderr(), "tidings: {line}");
 }

@@ -16,7 +16,7 @@ use tidings_protocol::{Pattern, user_segment};
 
 use crate::address::{channel_url, page_url};
 use crate::settings::{Sources, load, read_duration};
-use crate::terminal::{complain, say, tell};
+use crate::terminal::{print, print_error, print_note};
 use crate::{EXIT_USAGE, refuse};
 
 /// Make a token for a user, signed with auth.secret.
@@ -53,24 +53,24 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     match make(args, &loaded.settings, now()) {
         Ok(made) => {
-            tell(&made.explanation);
-            say(&format!("{}\n", made.token));
+            print_note(&made.explanation);
+            print(&format!("{}\n", made.token));
             ExitCode::SUCCESS
         }
         Err(fault) => {
-            complain(&fault);
+            print_error(&fault);
             ExitCode::from(EXIT_USAGE)
         }
     }
 }
 
 /// A token, and what it allows in words.
-struct Made {
+struct SignedToken {
     token: String,
     explanation: String,
 }
 
-fn make(args: &Args, settings: &Settings, now: u64) -> Result<Made, String> {
+fn make(args: &Args, settings: &Settings, now: u64) -> Result<SignedToken, String> {
     let open = AuthSettings::default();
     let auth = settings.auth.as_ref().unwrap_or(&open);
     let (algorithm, secret) = signer(auth)?;
@@ -78,7 +78,7 @@ fn make(args: &Args, settings: &Settings, now: u64) -> Result<Made, String> {
     let expires_at = now + args.expires.as_secs();
     let claims = Value::Object(claims(args, auth, now, expires_at)).to_string();
     let token = sign::sign(algorithm, secret, &claims);
-    Ok(Made { token, explanation: explanation(args, settings, auth, expires_at) })
+    Ok(SignedToken { token, explanation: explanation(args, settings, auth, expires_at) })
 }
 
 /// What to sign with.

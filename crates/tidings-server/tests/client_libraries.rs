@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
-use tidings_protocol::sse::Item;
+use tidings_protocol::sse::StreamItem;
 
 use self::adapter::Adapter;
 use self::libraries::{CRATES, GO, Library, MAVEN, NPM, NPM_IN_CHROMIUM, PYPI};
@@ -110,7 +110,7 @@ fn pass_keep_alives(hub: &Hub) {
     let mut left = 4;
     while left > 0 {
         let item = reader.item().expect("the stream goes on");
-        left -= u32::from(matches!(&item, Item::Comment(text) if text.trim() == "keep-alive"));
+        left -= u32::from(matches!(&item, StreamItem::Comment(text) if text.trim() == "keep-alive"));
     }
 }
 

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
-use tidings_protocol::sse::{Event, Item, Parser};
+use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
 use tokio::{net::TcpStream, runtime, time::timeout};
 
 use crate::{
@@ -146,7 +146,7 @@ pub(crate) struct Http2Reader {
     runtime: runtime::Handle,
     body: Incoming,
     parser: Parser,
-    events: VecDeque<Event>,
+    events: VecDeque<MessageEvent>,
 }
 
 impl Http2 {
@@ -208,12 +208,12 @@ impl Http2 {
 
 impl Http2Reader {
     /// Reads the next event; none at the end, which must be one that the hub meant.
-    pub(crate) fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<MessageEvent> {
         while self.events.is_empty() {
             let frame = self.runtime.block_on(async { timeout(PATIENCE, self.body.frame()).await.unwrap() });
             let bytes = frame?.unwrap().into_data().unwrap();
             let mut keep = |item| {
-                if let Item::Event(event) = item {
+                if let StreamItem::Event(event) = item {
                     self.events.push_back(event);
                 }
             };

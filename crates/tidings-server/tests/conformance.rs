@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidings_protocol::Subscription;
-use tidings_protocol::sse::{Item, Parser};
+use tidings_protocol::sse::{Parser, StreamItem};
 
 use crate::process::{Directory, Hub};
 use crate::transports::{Told, both, same_to_the_end};
@@ -275,7 +275,9 @@ fn events_of_the_encoder_and_parser_cases_leave_in_their_bytes_on_both_ways() {
         assert!(body.contains(&expected), "{body}");
         let mut told = Vec::new();
         let mut take = |item| match item {
-            Item::Event(event) if !event.name.starts_with("tidings.") => told.push((event.name, event.data)),
+            StreamItem::Event(event) if !event.name.starts_with("tidings.") => {
+                told.push((event.name, event.data))
+            }
             _ => {}
         };
         Parser::new().feed(body.as_bytes(), &mut take).unwrap();

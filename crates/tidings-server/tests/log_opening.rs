@@ -4,7 +4,7 @@ use std::thread;
 
 use rustix::process::Signal;
 use serde_json::json;
-use tidings_protocol::sse::Item;
+use tidings_protocol::sse::StreamItem;
 
 use super::process::{Directory, Hub, eventually};
 use super::reader::{Reader, with_positions};
@@ -50,8 +50,8 @@ impl Held {
         let begun = WAYS.map(|way| {
             let mut reader =
                 Reader::over(way.ask(&self.hub, &with_positions(&format!("{PATH}{query}")), headers));
-            assert!(matches!(reader.item(), Some(Item::Retry(_))));
-            assert!(matches!(reader.item(), Some(Item::Comment(_))));
+            assert!(matches!(reader.item(), Some(StreamItem::Retry(_))));
+            assert!(matches!(reader.item(), Some(StreamItem::Comment(_))));
             reader
         });
         begun.into()

@@ -1,6 +1,6 @@
 //! Each proxy of the manual hands events on as they come, and leaves a quiet stream open. `restart` has the hub go away behind them.
 
-use tidings_protocol::sse::Item;
+use tidings_protocol::sse::StreamItem;
 
 use super::process::{Directory, Hub};
 use super::proxy::{Changes, Proxy};
@@ -48,7 +48,7 @@ fn hub(directory: &Directory, keep_alive: &str) -> Hub {
 #[track_caller]
 fn open(proxy: &Proxy) -> Reader {
     let mut reader = proxy.subscribe(STREAM);
-    assert!(matches!(reader.item(), Some(Item::Retry(_))), "the stream begins with `retry:`");
+    assert!(matches!(reader.item(), Some(StreamItem::Retry(_))), "the stream begins with `retry:`");
     reader
 }
 
@@ -79,7 +79,7 @@ fn keep_alives_hold_a_quiet_stream_open_beyond_the_timeout_of_the_proxy() {
         let mut left = KEEP_ALIVES;
         while left > 0 {
             let item = reader.item().unwrap_or_else(|| panic!("{} cut the stream", case.name));
-            left -= usize::from(matches!(item, Item::Comment(_)));
+            left -= usize::from(matches!(item, StreamItem::Comment(_)));
         }
         hub.publish("a", case.name);
         assert_eq!(reader.data(), case.name);
@@ -94,7 +94,7 @@ fn silent_stream_is_cut_by_a_proxy_with_a_timeout() {
         let proxy = (case.start)(hub.authority(), changes);
         let mut reader = open(&proxy);
         assert!(
-            std::iter::from_fn(|| reader.item()).all(|item| !matches!(item, Item::Event(_))),
+            std::iter::from_fn(|| reader.item()).all(|item| !matches!(item, StreamItem::Event(_))),
             "{}",
             case.name
         );
@@ -113,7 +113,7 @@ fn names_that_fit_no_url_pass_each_proxy_in_a_body() {
     for case in CASES {
         let proxy = (case.start)(hub.authority(), &[]);
         let mut reader = Reader::over(proxy.request("POST", "/api/v1/stream", &body));
-        assert!(matches!(reader.item(), Some(Item::Retry(_))), "{}", case.name);
+        assert!(matches!(reader.item(), Some(StreamItem::Retry(_))), "{}", case.name);
         hub.publish(&names[NAMES - 1], case.name);
         assert_eq!(reader.data(), case.name);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings_protocol::EventId;
-use tidings_protocol::sse::Event;
+use tidings_protocol::sse::MessageEvent;
 
 use super::process::{Directory, Hub, eventually};
 use super::wire::{Answer, Wire};
@@ -49,7 +49,7 @@ fn body_is_the_data_verbatim_and_nothing_in_it_is_a_line_of_the_stream() {
     for text in texts {
         let id = hub.publish("a", text);
         let lines = text.replace("\r\n", "\n").replace('\r', "\n");
-        let expected = Event { name: "message".to_owned(), data: lines, last_event_id: id.clone() };
+        let expected = MessageEvent { name: "message".to_owned(), data: lines, last_event_id: id.clone() };
         assert_eq!(reader.event(), expected);
         let answer = messages(&hub, &json!({"channels": ["b"], "data": text})).is(200).json();
         assert_eq!(reader.event().data, expected.data);

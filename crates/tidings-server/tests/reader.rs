@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use serde_json::Value;
-use tidings_protocol::sse::{Event, Item, Parser};
+use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
 
 use super::process::Hub;
 use super::wire::{Head, Wire};
@@ -13,7 +13,7 @@ pub(crate) struct Reader {
     pub(crate) wire: Wire,
     pub(crate) head: Head,
     parser: Parser,
-    items: VecDeque<Item>,
+    items: VecDeque<StreamItem>,
     /// Of what was told, which may be less than what was read.
     last_id: String,
     has_chunks: bool,
@@ -48,7 +48,7 @@ impl Reader {
     }
 
     /// Reads one item; none when the stream has ended.
-    pub(crate) fn item(&mut self) -> Option<Item> {
+    pub(crate) fn item(&mut self) -> Option<StreamItem> {
         while self.items.is_empty() {
             let bytes = match self.left.as_mut() {
                 Some(0) => None,
@@ -60,25 +60,25 @@ impl Reader {
         }
         let item = self.items.pop_front();
         match &item {
-            Some(Item::Position(id)) => self.last_id.clone_from(id),
-            Some(Item::Event(event)) => self.last_id.clone_from(&event.last_event_id),
+            Some(StreamItem::Position(id)) => self.last_id.clone_from(id),
+            Some(StreamItem::Event(event)) => self.last_id.clone_from(&event.last_event_id),
             _ => {}
         }
         item
     }
 
     /// Reads the next event, the hub's own among them; none at the end.
-    pub(crate) fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<MessageEvent> {
         loop {
             match self.item()? {
-                Item::Event(event) if event.name != "tidings.position" => return Some(event),
+                StreamItem::Event(event) if event.name != "tidings.position" => return Some(event),
                 _ => {}
             }
         }
     }
 
     #[track_caller]
-    pub(crate) fn event(&mut self) -> Event {
+    pub(crate) fn event(&mut self) -> MessageEvent {
         self.next().expect("the stream ended without an event")
     }
 
@@ -98,7 +98,7 @@ impl Reader {
 
     /// The next event, which must be of the hub with this name, and its JSON.
     #[track_caller]
-    pub(crate) fn notice(&mut self, name: &str) -> (Event, Value) {
+    pub(crate) fn notice(&mut self, name: &str) -> (MessageEvent, Value) {
         let event = self.event();
         assert_eq!(event.name, name, "{event:?}");
         let json = serde_json::from_str(&event.data).unwrap();
@@ -110,8 +110,8 @@ impl Reader {
     pub(crate) fn position(&mut self) -> String {
         loop {
             match self.item().expect("the stream ended without a position") {
-                Item::Position(id) => return id,
-                Item::Event(event) => panic!("an event before the position: {event:?}"),
+                StreamItem::Position(id) => return id,
+                StreamItem::Event(event) => panic!("an event before the position: {event:?}"),
                 _ => {}
             }
         }

@@ -8,7 +8,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tidings_protocol::sse::Item;
+use tidings_protocol::sse::StreamItem;
 
 use super::process::{Directory, Hub, eventually, quiet_port};
 use super::proxy::{Proxy, recipe};
@@ -65,12 +65,12 @@ impl Clients {
             let mut reader = self.open(&last_id)?;
             while let Some(item) = reader.item() {
                 match item {
-                    Item::Retry(delay_ms) => delay = Duration::from_millis(delay_ms),
-                    Item::Event(event) if event.name == "message" => {
+                    StreamItem::Retry(delay_ms) => delay = Duration::from_millis(delay_ms),
+                    StreamItem::Event(event) if event.name == "message" => {
                         seen.push(event.data);
                         self.begun.fetch_add(usize::from(seen.len() == 1), Ordering::Relaxed);
                     }
-                    Item::Event(event) if event.name == "tidings.gap" => return Err(event.data),
+                    StreamItem::Event(event) if event.name == "tidings.gap" => return Err(event.data),
                     _ => {}
                 }
                 if !reader.last_id().is_empty() {

@@ -1,7 +1,7 @@
 //! Coming back with an id: everything once and in order, or a gap that says why.
 
 use serde_json::json;
-use tidings_protocol::sse::Item;
+use tidings_protocol::sse::StreamItem;
 use tidings_protocol::{Epoch, EventId, Tag};
 
 use super::process::{Directory, Hub, eventually};
@@ -23,8 +23,8 @@ fn publish(hub: &Hub, channel: &str, range: std::ops::Range<usize>) -> Vec<Strin
 fn gap(reader: &mut Reader) -> serde_json::Value {
     loop {
         match reader.item().expect("the stream ended without a gap") {
-            Item::Position(id) => panic!("an id before the gap: {id}"),
-            Item::Event(event) => {
+            StreamItem::Position(id) => panic!("an id before the gap: {id}"),
+            StreamItem::Event(event) => {
                 assert_eq!(event.name, "tidings.gap", "{event:?}");
                 let gap: serde_json::Value = serde_json::from_str(&event.data).unwrap();
                 assert_eq!(gap["resumedAt"], event.last_event_id, "the frame's own id is resumedAt");
@@ -308,7 +308,7 @@ fn stream_that_is_cut_at_any_byte_resumes_without_a_hole() {
         let mut parser = tidings_protocol::sse::Parser::new().with_last_event_id(&start);
         let mut seen = Vec::new();
         let keep = |item| {
-            if let Item::Event(event) = item {
+            if let StreamItem::Event(event) = item {
                 seen.push(event.data);
             }
         };

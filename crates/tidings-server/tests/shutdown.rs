@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use tidings_protocol::sse::Item;
+use tidings_protocol::sse::StreamItem;
 
 use super::clients::Http2;
 use super::process::{Directory, Hub, eventually, lines_of};
@@ -22,8 +22,8 @@ fn is_told(reader: &mut Reader) -> u64 {
     let mut retry = None;
     loop {
         match reader.item().expect("the stream ended without a word") {
-            Item::Retry(delay_ms) => retry = Some(delay_ms),
-            Item::Event(event) if event.name == "tidings.end" => {
+            StreamItem::Retry(delay_ms) => retry = Some(delay_ms),
+            StreamItem::Event(event) if event.name == "tidings.end" => {
                 let end: serde_json::Value = serde_json::from_str(&event.data).unwrap();
                 assert_eq!(end, json!({"reason": "shutdown", "reconnect": true}));
                 assert_eq!(reader.item(), None, "nothing follows");

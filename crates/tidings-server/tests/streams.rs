@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Shutdown;
 
 use serde_json::json;
-use tidings_protocol::sse::Item;
+use tidings_protocol::sse::StreamItem;
 
 use super::process::{Directory, Hub, eventually};
 use super::reader::Reader;
@@ -152,7 +152,8 @@ fn quiet_stream_is_kept_alive_and_its_position_renewed() {
     for reader in [&mut reader, &mut browser] {
         let mut has_comment = false;
         while reader.last_id() != newest {
-            has_comment |= matches!(reader.item().unwrap(), Item::Comment(text) if text == "keep-alive");
+            has_comment |=
+                matches!(reader.item().unwrap(), StreamItem::Comment(text) if text == "keep-alive");
         }
         assert!(has_comment);
     }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, convert::Infallible, fmt, time::Duration};
 
 use tidings_protocol::CHANNEL_BYTES_MAX;
 pub use tidings_protocol::Code;
-use tidings_protocol::{EventNameError, NameError};
+use tidings_protocol::{ChannelNameError, EventNameError};
 
 /// What went wrong, said for the one who asked.
 ///
@@ -101,8 +101,8 @@ impl Error {
     }
 }
 
-impl From<NameError> for Error {
-    fn from(fault: NameError) -> Self {
+impl From<ChannelNameError> for Error {
+    fn from(fault: ChannelNameError) -> Self {
         let code = if fault.is_reserved() { Code::ReservedChannel } else { Code::BadChannel };
         Self::new(code, fault.to_string())
     }

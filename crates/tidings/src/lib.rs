@@ -78,7 +78,7 @@ pub use tidings_protocol as protocol;
 pub use tidings_protocol::{
     ChannelName, EventId, EventName, Pattern, Priority, Subscription,
     body::{EndNotice, EndReason, GapNotice, GapReason, HistoryEvent, HistoryPage},
-    sse::Event,
+    sse::MessageEvent,
 };
 
 pub use self::{

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use super::json::{compact, kind, read};
 use super::members::{Member, Members, NAMES};
-use super::split::{Piece, elements, extent, lines, trim};
+use super::split::{BatchElement, elements, extent, lines, trim};
 use crate::channel::ChannelName;
 use crate::code::Code;
 use crate::event_name::EventName;
@@ -150,14 +150,14 @@ pub fn parse_publish_with<Message, Error: From<BodyError>>(
     let text = trim(body);
     if text.is_empty() {
         let detail = "body is empty; send a JSON object, a list of them, or NDJSON";
-        return Err(fault(Code::MalformedBody, detail).at(None).into());
+        return Err(message_error(Code::MalformedBody, detail).at(None).into());
     }
-    match form(content_type, text).map_err(|fault| fault.at(None))? {
-        Form::Lines => parse_batch(lines(text).map(Piece::Message), 0, check),
-        Form::Json => match text.strip_prefix(b"[") {
+    match body_format(content_type, text).map_err(|error| error.at(None))? {
+        BodyFormat::Ndjson => parse_batch(lines(text).map(BatchElement::Message), 0, check),
+        BodyFormat::Json => match text.strip_prefix(b"[") {
             Some(list) => parse_batch(elements(list), 1, check),
             None => {
-                let message = parse_message(text, 0).map_err(|fault| fault.at(None))?;
+                let message = parse_message(text, 0).map_err(|error| error.at(None))?;
                 check(None, message).map(PublishBody::One)
             }
         },
@@ -166,27 +166,27 @@ pub fn parse_publish_with<Message, Error: From<BodyError>>(
 
 /// What is wrong with one message, wherever it stands.
 #[derive(Debug)]
-struct Fault {
+struct MessageError {
     code: Code,
     detail: String,
 }
 
-impl Fault {
+impl MessageError {
     fn at(self, index: Option<usize>) -> BodyError {
         BodyError { code: self.code, index, detail: self.detail }
     }
 }
 
-fn fault(code: Code, detail: impl fmt::Display) -> Fault {
-    Fault { code, detail: detail.to_string() }
+fn message_error(code: Code, detail: impl fmt::Display) -> MessageError {
+    MessageError { code, detail: detail.to_string() }
 }
 
-enum Form {
+enum BodyFormat {
     Json,
-    Lines,
+    Ndjson,
 }
 
-fn form(content_type: Option<&str>, text: &[u8]) -> Result<Form, Fault> {
+fn body_format(content_type: Option<&str>, text: &[u8]) -> Result<BodyFormat, MessageError> {
     let content_type = content_type.map(str::trim).unwrap_or_default();
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -197,22 +197,22 @@ fn form(content_type: Option<&str>, text: &[u8]) -> Result<Form, Fault> {
     });
     if let Some(charset) = charset.filter(|charset| !matches!(&**charset, "utf-8" | "utf8" | "us-ascii")) {
         let detail = format!("charset {} is not taken; send UTF-8", quoted(&charset));
-        return Err(fault(Code::UnsupportedMediaType, detail));
+        return Err(message_error(Code::UnsupportedMediaType, detail));
     }
     match &*essence {
-        "application/json" => Ok(Form::Json),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Form::Lines),
+        "application/json" => Ok(BodyFormat::Json),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(BodyFormat::Ndjson),
         "" => {
             let first_line = memchr::memchr(b'\n', text).map(|end| trim(&text[..end]));
             let is_lines = first_line.is_some_and(is_whole_object);
-            Ok(if is_lines { Form::Lines } else { Form::Json })
+            Ok(if is_lines { BodyFormat::Ndjson } else { BodyFormat::Json })
         }
         _ => {
             let detail = format!(
                 "content type {} is not taken; send the header Content-Type: application/json, or application/x-ndjson",
                 quoted(content_type)
             );
-            Err(fault(Code::UnsupportedMediaType, detail))
+            Err(message_error(Code::UnsupportedMediaType, detail))
         }
     }
 }
@@ -233,7 +233,7 @@ fn is_whole_object(line: &[u8]) -> bool {
 }
 
 fn parse_batch<'a, Message, Error: From<BodyError>>(
-    pieces: impl Iterator<Item = Piece<'a>>,
+    pieces: impl Iterator<Item = BatchElement<'a>>,
     depth_outside: usize,
     check: &mut dyn FnMut(Option<usize>, PublishMessage) -> Result<Message, Error>,
 ) -> Result<PublishBody<Message>, Error> {
@@ -241,21 +241,23 @@ fn parse_batch<'a, Message, Error: From<BodyError>>(
     let mut idempotency_keys = HashSet::new();
     for (index, piece) in pieces.enumerate() {
         let text = match piece {
-            Piece::Message(text) => text,
-            Piece::Unclosed => {
-                return Err(fault(Code::MalformedBody, "list in the body has no \"]\"").at(None).into());
+            BatchElement::Message(text) => text,
+            BatchElement::Unclosed => {
+                return Err(message_error(Code::MalformedBody, "list in the body has no \"]\"")
+                    .at(None)
+                    .into());
             }
-            Piece::Trailing => {
+            BatchElement::Trailing => {
                 let detail = "body goes on after its list; send one list, or NDJSON with one object a line";
-                return Err(fault(Code::MalformedBody, detail).at(None).into());
+                return Err(message_error(Code::MalformedBody, detail).at(None).into());
             }
         };
         if index == BATCH_MESSAGES_MAX {
             let detail =
                 format!("batch has more than {BATCH_MESSAGES_MAX} messages; send the rest in another");
-            return Err(fault(Code::BatchTooLarge, detail).at(Some(index)).into());
+            return Err(message_error(Code::BatchTooLarge, detail).at(Some(index)).into());
         }
-        let message = parse_message(text, depth_outside).map_err(|fault| fault.at(Some(index)))?;
+        let message = parse_message(text, depth_outside).map_err(|error| error.at(Some(index)))?;
         if let Some(key) = &message.idempotency_key
             && !idempotency_keys.insert(key.clone())
         {
@@ -263,19 +265,21 @@ fn parse_batch<'a, Message, Error: From<BodyError>>(
                 "idempotency key {} stands twice in the batch; give each message its own",
                 quoted(key)
             );
-            return Err(fault(Code::DuplicateIdempotencyKey, detail).at(Some(index)).into());
+            return Err(message_error(Code::DuplicateIdempotencyKey, detail).at(Some(index)).into());
         }
         messages.push(check(Some(index), message)?);
     }
     if messages.is_empty() {
-        return Err(fault(Code::MalformedBody, "batch has no messages; send at least one").at(None).into());
+        return Err(message_error(Code::MalformedBody, "batch has no messages; send at least one")
+            .at(None)
+            .into());
     }
     Ok(PublishBody::Batch(messages))
 }
 
-fn parse_message(text: &[u8], depth_outside: usize) -> Result<PublishMessage, Fault> {
+fn parse_message(text: &[u8], depth_outside: usize) -> Result<PublishMessage, MessageError> {
     let text = std::str::from_utf8(text).map_err(|error| {
-        fault(
+        message_error(
             Code::InvalidUtf8,
             format!("message is not UTF-8 at its byte {}; send UTF-8", error.valid_up_to()),
         )
@@ -284,60 +288,67 @@ fn parse_message(text: &[u8], depth_outside: usize) -> Result<PublishMessage, Fa
         let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
         let what = if is_json { kind(text) } else { "no JSON" };
         let detail = format!("message is {what}; it must be an object");
-        return Err(fault(Code::MalformedBody, detail));
+        return Err(message_error(Code::MalformedBody, detail));
     }
     if extent(text.as_bytes()).depth + depth_outside > JSON_DEPTH_MAX {
         let detail = format!("message is nested deeper than {JSON_DEPTH_MAX}; send deeper data as a string");
-        return Err(fault(Code::MalformedBody, detail));
+        return Err(message_error(Code::MalformedBody, detail));
     }
     let members: Members<'_> = serde_json::from_str(text)
-        .map_err(|error| fault(Code::MalformedBody, format!("message is not valid JSON: {error}")))?;
+        .map_err(|error| message_error(Code::MalformedBody, format!("message is not valid JSON: {error}")))?;
     if let Some(unknown) = &members.unknown {
         let detail = format!("message has no member {}; {}", quoted(unknown), suggestion(unknown, &NAMES));
-        return Err(fault(Code::UnknownMember, detail));
+        return Err(message_error(Code::UnknownMember, detail));
     }
     if let Some(repeated) = members.repeated {
-        return Err(fault(Code::MalformedBody, format!("member \"{repeated}\" stands twice; send it once")));
+        return Err(message_error(
+            Code::MalformedBody,
+            format!("member \"{repeated}\" stands twice; send it once"),
+        ));
     }
     let channels = read_audience(&members)?;
     let event = string(&members, Member::Event)?
-        .map(|name| EventName::parse(&name).map_err(|error| fault(Code::BadEventName, error)))
+        .map(|name| EventName::parse(&name).map_err(|error| message_error(Code::BadEventName, error)))
         .transpose()?;
     let data = read_data(&members)?;
-    let priority = string(&members, Member::Priority)?
-        .map_or(Ok(Priority::Normal), |word| word.parse().map_err(|error| fault(Code::BadPriority, error)))?;
+    let priority = string(&members, Member::Priority)?.map_or(Ok(Priority::Normal), |word| {
+        word.parse().map_err(|error| message_error(Code::BadPriority, error))
+    })?;
     let key = read_key(&members, Member::Key, Code::BadKey)?;
     let ttl = members
         .value(Member::Ttl)
-        .map(|json| parse_ttl(json).map_err(|error| fault(Code::BadTtl, error)))
+        .map(|json| parse_ttl(json).map_err(|error| message_error(Code::BadTtl, error)))
         .transpose()?;
     let store = boolean(&members, Member::Store)?.unwrap_or(true);
     let idempotency_key = read_key(&members, Member::IdempotencyKey, Code::BadIdempotencyKey)?;
     if !store && idempotency_key.is_some() {
         let detail = "idempotencyKey goes with stored events only; leave it out or \"store\":false";
-        return Err(fault(Code::BadIdempotencyKey, detail));
+        return Err(message_error(Code::BadIdempotencyKey, detail));
     }
     Ok(PublishMessage { channels, event, data, priority, key, ttl, store, idempotency_key })
 }
 
-fn read_audience(members: &Members<'_>) -> Result<Vec<ChannelName>, Fault> {
+fn read_audience(members: &Members<'_>) -> Result<Vec<ChannelName>, MessageError> {
     let mut channels = Vec::new();
     let mut seen = HashSet::new();
     for json in list(members, Member::Channels)? {
         let json = json?;
         let name: String = read(json).ok_or_else(|| {
-            fault(Code::MalformedBody, format!("\"channels\" has {} in it; each is a string", found(json)))
+            message_error(
+                Code::MalformedBody,
+                format!("\"channels\" has {} in it; each is a string", found(json)),
+            )
         })?;
         let channel = ChannelName::parse(&name).map_err(|error| {
             let code = if error.is_reserved() { Code::ReservedChannel } else { Code::BadChannel };
-            fault(code, error)
+            message_error(code, error)
         })?;
         if !seen.insert(channel.clone()) {
             continue;
         }
         if channels.len() == MESSAGE_CHANNELS_MAX {
             let detail = format!("message names more than {MESSAGE_CHANNELS_MAX} channels; send several");
-            return Err(fault(Code::TooManyChannels, detail));
+            return Err(message_error(Code::TooManyChannels, detail));
         }
         channels.push(channel);
     }
@@ -349,41 +360,44 @@ fn read_audience(members: &Members<'_>) -> Result<Vec<ChannelName>, Fault> {
     ];
     if let Some((member, _)) = is_unbuilt.into_iter().find(|(_, is_given)| *is_given) {
         let detail = format!("\"{}\" is not available yet; name \"channels\"", member.name());
-        return Err(fault(Code::NotAvailable, detail));
+        return Err(message_error(Code::NotAvailable, detail));
     }
     if channels.is_empty() {
         let detail = "message has no audience; name at least one channel in \"channels\"";
-        return Err(fault(Code::NoAudience, detail));
+        return Err(message_error(Code::NoAudience, detail));
     }
     Ok(channels)
 }
 
-fn read_data(members: &Members<'_>) -> Result<String, Fault> {
+fn read_data(members: &Members<'_>) -> Result<String, MessageError> {
     let json = members.text(Member::Data).ok_or_else(|| {
-        fault(
+        message_error(
             Code::MissingData,
             "message has no \"data\"; send a string, or any JSON (null is the text null)",
         )
     })?;
     let data = if json.starts_with('"') { read(json) } else { compact(json) };
     data.ok_or_else(|| {
-        fault(Code::MalformedBody, "data has a lone surrogate, which is no text; send both halves or neither")
+        message_error(
+            Code::MalformedBody,
+            "data has a lone surrogate, which is no text; send both halves or neither",
+        )
     })
 }
 
-fn read_key(members: &Members<'_>, member: Member, code: Code) -> Result<Option<String>, Fault> {
+fn read_key(members: &Members<'_>, member: Member, code: Code) -> Result<Option<String>, MessageError> {
     let key = string(members, member)?;
     if let Some(key) = &key {
-        check_key(member.name(), key).map_err(|error| fault(code, error))?;
+        check_key(member.name(), key).map_err(|error| message_error(code, error))?;
     }
     Ok(key)
 }
 
-fn string(members: &Members<'_>, member: Member) -> Result<Option<String>, Fault> {
+fn string(members: &Members<'_>, member: Member) -> Result<Option<String>, MessageError> {
     members.value(member).map(|json| read(json).ok_or_else(|| mistyped(member, json, "a string"))).transpose()
 }
 
-fn boolean(members: &Members<'_>, member: Member) -> Result<Option<bool>, Fault> {
+fn boolean(members: &Members<'_>, member: Member) -> Result<Option<bool>, MessageError> {
     members
         .value(member)
         .map(|json| read(json).ok_or_else(|| mistyped(member, json, "true or false")))
@@ -394,18 +408,23 @@ fn boolean(members: &Members<'_>, member: Member) -> Result<Option<bool>, Fault>
 fn list<'a>(
     members: &Members<'a>,
     member: Member,
-) -> Result<impl Iterator<Item = Result<&'a str, Fault>>, Fault> {
+) -> Result<impl Iterator<Item = Result<&'a str, MessageError>>, MessageError> {
     let json = members.value(member).unwrap_or("[]");
     let Some(rest) = json.strip_prefix('[') else { return Err(mistyped(member, json, "a list of strings")) };
     // The list is valid JSON, so it is closed; and text is cut at ASCII characters only.
     Ok(elements(rest.as_bytes()).map(move |piece| match piece {
-        Piece::Message(element) => std::str::from_utf8(element).map_err(|_| mistyped(member, json, "UTF-8")),
-        Piece::Unclosed | Piece::Trailing => Err(mistyped(member, json, "a list")),
+        BatchElement::Message(element) => {
+            std::str::from_utf8(element).map_err(|_| mistyped(member, json, "UTF-8"))
+        }
+        BatchElement::Unclosed | BatchElement::Trailing => Err(mistyped(member, json, "a list")),
     }))
 }
 
-fn mistyped(member: Member, json: &str, wanted: &str) -> Fault {
-    fault(Code::MalformedBody, format!("\"{}\" is {}; it must be {wanted}", member.name(), found(json)))
+fn mistyped(member: Member, json: &str, wanted: &str) -> MessageError {
+    message_error(
+        Code::MalformedBody,
+        format!("\"{}\" is {}; it must be {wanted}", member.name(), found(json)),
+    )
 }
 
 /// Says what was found in the place of something else.

@@ -60,7 +60,7 @@ pub(super) fn string_end(text: &[u8], mut at: usize) -> usize {
 
 /// One piece of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(super) enum BatchElement<'a> {
     /// The text of one message, which may still be anything.
     Message(&'a [u8]),
     /// The list has no `]`.
@@ -89,9 +89,9 @@ pub(super) fn elements(rest: &[u8]) -> Elements<'_> {
 }
 
 impl<'a> Iterator for Elements<'a> {
-    type Item = Piece<'a>;
+    type Item = BatchElement<'a>;
 
-    fn next(&mut self) -> Option<Piece<'a>> {
+    fn next(&mut self) -> Option<BatchElement<'a>> {
         if let Rest::Element(text) = self.rest {
             let (element, after) = text.split_at(extent(text).end);
             let element = trim(element);
@@ -99,14 +99,14 @@ impl<'a> Iterator for Elements<'a> {
             let Some(rest) = after.strip_prefix(b",") else {
                 self.rest = Rest::Close(after);
                 let is_none = element.is_empty() && (is_first || after.is_empty());
-                return if is_none { self.next() } else { Some(Piece::Message(element)) };
+                return if is_none { self.next() } else { Some(BatchElement::Message(element)) };
             };
             self.rest = Rest::Element(rest);
-            return Some(Piece::Message(element));
+            return Some(BatchElement::Message(element));
         }
         match std::mem::replace(&mut self.rest, Rest::Nothing) {
-            Rest::Close([b']', after @ ..]) => (!trim(after).is_empty()).then_some(Piece::Trailing),
-            Rest::Close(_) => Some(Piece::Unclosed),
+            Rest::Close([b']', after @ ..]) => (!trim(after).is_empty()).then_some(BatchElement::Trailing),
+            Rest::Close(_) => Some(BatchElement::Unclosed),
             Rest::Element(_) | Rest::Nothing => None,
         }
     }

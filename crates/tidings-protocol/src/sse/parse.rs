@@ -5,9 +5,9 @@ use std::mem;
 
 /// One thing that a stream said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
+pub enum StreamItem {
     /// An event.
-    Event(Event),
+    Event(MessageEvent),
     /// A block without data that carried an id: the cursor moved to it.
     Position(String),
     /// How long to wait before a reconnect, in milliseconds.
@@ -18,7 +18,7 @@ pub enum Item {
 
 /// An event as a client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct MessageEvent {
     /// Its name; `message` if it was sent without one.
     pub name: String,
     /// Its text, with LF between lines.
@@ -29,12 +29,12 @@ pub struct Event {
 
 /// An event or line that is larger than the parser's bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLarge {
+pub struct EventTooLarge {
     /// The bound that was reached.
     pub event_bytes_max: usize,
 }
 
-impl fmt::Display for TooLarge {
+impl fmt::Display for EventTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -44,7 +44,7 @@ impl fmt::Display for TooLarge {
     }
 }
 
-impl std::error::Error for TooLarge {}
+impl std::error::Error for EventTooLarge {}
 
 /// An incremental reader of one stream.
 ///
@@ -61,13 +61,13 @@ pub struct Parser {
     is_after_cr: bool,
     /// A line whose end has not come yet.
     line: Vec<u8>,
-    block: Block,
+    block: FieldBuffers,
     last_event_id: String,
 }
 
 /// What the lines since the last blank line have said.
 #[derive(Clone, Debug, Default)]
-struct Block {
+struct FieldBuffers {
     /// Bytes of these lines, comments left out.
     bytes: usize,
     name: String,
@@ -102,7 +102,7 @@ impl Parser {
             bom_bytes: 0,
             is_after_cr: false,
             line: Vec::new(),
-            block: Block::default(),
+            block: FieldBuffers::default(),
             last_event_id: String::new(),
         }
     }
@@ -122,8 +122,8 @@ impl Parser {
     /// Reads the next bytes of the stream and tells what they complete, in order.
     ///
     /// # Errors
-    /// [`TooLarge`] when an event or a line passes the bound; what came before it was told, and every later call fails.
-    pub fn feed(&mut self, bytes: &[u8], on_item: &mut dyn FnMut(Item)) -> Result<(), TooLarge> {
+    /// [`EventTooLarge`] when an event or a line passes the bound; what came before it was told, and every later call fails.
+    pub fn feed(&mut self, bytes: &[u8], on_item: &mut dyn FnMut(StreamItem)) -> Result<(), EventTooLarge> {
         if self.is_failed {
             return Err(self.too_large());
         }
@@ -161,7 +161,7 @@ impl Parser {
         bytes
     }
 
-    fn finish_line(&mut self, end: &[u8], on_item: &mut dyn FnMut(Item)) -> Result<(), TooLarge> {
+    fn finish_line(&mut self, end: &[u8], on_item: &mut dyn FnMut(StreamItem)) -> Result<(), EventTooLarge> {
         self.check(end)?;
         if self.line.is_empty() {
             self.read_line(end, on_item);
@@ -176,22 +176,22 @@ impl Parser {
     }
 
     /// Fails where the line so far, with its block unless it is a comment, passes the bound with these bytes more.
-    fn check(&mut self, more: &[u8]) -> Result<(), TooLarge> {
+    fn check(&mut self, more: &[u8]) -> Result<(), EventTooLarge> {
         let first = self.line.first().or(more.first());
         let block_bytes = if first == Some(&b':') { 0 } else { self.block.bytes };
         if block_bytes + self.line.len() + more.len() > self.event_bytes_max {
             self.is_failed = true;
-            (self.line, self.block) = (Vec::new(), Block::default());
+            (self.line, self.block) = (Vec::new(), FieldBuffers::default());
             return Err(self.too_large());
         }
         Ok(())
     }
 
-    fn too_large(&self) -> TooLarge {
-        TooLarge { event_bytes_max: self.event_bytes_max }
+    fn too_large(&self) -> EventTooLarge {
+        EventTooLarge { event_bytes_max: self.event_bytes_max }
     }
 
-    fn read_line(&mut self, line: &[u8], on_item: &mut dyn FnMut(Item)) {
+    fn read_line(&mut self, line: &[u8], on_item: &mut dyn FnMut(StreamItem)) {
         if line.is_empty() {
             return self.finish_block(on_item);
         }
@@ -201,7 +201,7 @@ impl Parser {
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         if name.is_empty() {
-            return on_item(Item::Comment(text(value)));
+            return on_item(StreamItem::Comment(text(value)));
         }
         self.block.bytes += line.len();
         match name {
@@ -216,14 +216,14 @@ impl Parser {
             b"id" if memchr::memchr(0, value).is_none() => self.block.id = Some(text(value)),
             b"retry" => {
                 if let Some(delay_ms) = digits(value) {
-                    on_item(Item::Retry(delay_ms));
+                    on_item(StreamItem::Retry(delay_ms));
                 }
             }
             _ => {}
         }
     }
 
-    fn finish_block(&mut self, on_item: &mut dyn FnMut(Item)) {
+    fn finish_block(&mut self, on_item: &mut dyn FnMut(StreamItem)) {
         let block = mem::take(&mut self.block);
         let has_id = block.id.is_some();
         if let Some(id) = block.id {
@@ -231,9 +231,13 @@ impl Parser {
         }
         if let Some(data) = block.data {
             let name = if block.name.is_empty() { "message".into() } else { block.name };
-            on_item(Item::Event(Event { name, data, last_event_id: self.last_event_id.clone() }));
+            on_item(StreamItem::Event(MessageEvent {
+                name,
+                data,
+                last_event_id: self.last_event_id.clone(),
+            }));
         } else if has_id {
-            on_item(Item::Position(self.last_event_id.clone()));
+            on_item(StreamItem::Position(self.last_event_id.clone()));
         }
     }
 }

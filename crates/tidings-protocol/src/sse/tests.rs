@@ -2,14 +2,18 @@ use std::time::Duration;
 
 use super::*;
 
-fn read(parser: &mut Parser, text: &str) -> (Vec<Item>, Result<(), TooLarge>) {
+fn read(parser: &mut Parser, text: &str) -> (Vec<StreamItem>, Result<(), EventTooLarge>) {
     let mut items = Vec::new();
     let result = parser.feed(text.as_bytes(), &mut |item| items.push(item));
     (items, result)
 }
 
-fn event(name: &str, data: &str, last_event_id: &str) -> Item {
-    Item::Event(Event { name: name.into(), data: data.into(), last_event_id: last_event_id.into() })
+fn event(name: &str, data: &str, last_event_id: &str) -> StreamItem {
+    StreamItem::Event(MessageEvent {
+        name: name.into(),
+        data: data.into(),
+        last_event_id: last_event_id.into(),
+    })
 }
 
 #[test]
@@ -24,7 +28,10 @@ fn the_first_block_of_a_stream_says_delay_comment_and_position() {
     let (items, result) = read(&mut Parser::new(), &text);
     assert_eq!(result, Ok(()));
     let id = "0000000000000001-2-00000003".to_owned();
-    assert_eq!(items, [Item::Retry(2500), Item::Comment("tidings".into()), Item::Position(id)]);
+    assert_eq!(
+        items,
+        [StreamItem::Retry(2500), StreamItem::Comment("tidings".into()), StreamItem::Position(id)]
+    );
 }
 
 #[test]
@@ -48,8 +55,8 @@ fn an_event_at_the_bound_is_read_and_one_above_it_fails_for_good() {
     assert_eq!(read(&mut parser, "data: 1234\n\n"), (vec![event("message", "1234", "")], Ok(())));
     let (items, result) = read(&mut parser, "data: ok\n\ndata: 12345\n\ndata: 6\n\n");
     assert_eq!(items, [event("message", "ok", "")]);
-    assert_eq!(result, Err(TooLarge { event_bytes_max: 10 }));
-    assert_eq!(read(&mut parser, "data: 6\n\n"), (vec![], Err(TooLarge { event_bytes_max: 10 })));
+    assert_eq!(result, Err(EventTooLarge { event_bytes_max: 10 }));
+    assert_eq!(read(&mut parser, "data: 6\n\n"), (vec![], Err(EventTooLarge { event_bytes_max: 10 })));
 }
 
 #[test]

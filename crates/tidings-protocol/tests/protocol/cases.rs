@@ -1,7 +1,7 @@
 //! Finds and reads the files of `conformance/`.
 
 use serde::de::DeserializeOwned;
-use tidings_protocol::sse::{Item, Parser};
+use tidings_protocol::sse::{Parser, StreamItem};
 
 pub(crate) fn load<T: DeserializeOwned>(file: &str) -> T {
     let path = format!("{}/../../conformance/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -14,7 +14,7 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
 }
 
 /// Feeds the portions to one parser; returns what it told, and the last id.
-pub(crate) fn parse(portions: &[&[u8]]) -> (Vec<Item>, String) {
+pub(crate) fn parse(portions: &[&[u8]]) -> (Vec<StreamItem>, String) {
     let mut parser = Parser::new();
     let mut items = Vec::new();
     for portion in portions {

@@ -14,14 +14,14 @@ struct BodyCase {
     body: Option<String>,
     hex: Option<String>,
     batch: Option<bool>,
-    messages: Option<Vec<Message>>,
+    messages: Option<Vec<ExpectedMessage>>,
     code: Option<Code>,
     index: Option<usize>,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Message {
+struct ExpectedMessage {
     channels: Vec<String>,
     event: Option<String>,
     data: String,
@@ -42,7 +42,7 @@ fn yes() -> bool {
     true
 }
 
-impl From<PublishMessage> for Message {
+impl From<PublishMessage> for ExpectedMessage {
     fn from(message: PublishMessage) -> Self {
         Self {
             channels: message.channels.iter().map(ToString::to_string).collect(),
@@ -71,7 +71,8 @@ fn publish_bodies_are_taken_or_refused_as_the_cases_say() {
             }
             (Ok(PublishBody::Batch(messages)), None) => {
                 assert_eq!(case.batch, Some(true), "{}", case.name);
-                let messages: Vec<Message> = messages.into_iter().map(Message::from).collect();
+                let messages: Vec<ExpectedMessage> =
+                    messages.into_iter().map(ExpectedMessage::from).collect();
                 assert_eq!(Some(messages), case.messages, "{}", case.name);
             }
             (Err(error), Some(code)) => {

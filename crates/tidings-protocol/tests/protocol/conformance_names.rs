@@ -1,7 +1,7 @@
 //! `ids.json` and `channels.json`.
 
 use serde::Deserialize;
-use tidings_protocol::{ChannelName, EventId, NameError, Pattern, Subscription};
+use tidings_protocol::{ChannelName, ChannelNameError, EventId, Pattern, Subscription};
 
 use crate::cases::load;
 
@@ -98,7 +98,7 @@ fn good_names_and_patterns_are_read_as_they_are() {
 
 #[test]
 fn bad_names_and_patterns_are_refused_with_a_short_reason() {
-    fn check<T>(result: Result<T, NameError>, bad: &BadText) {
+    fn check<T>(result: Result<T, ChannelNameError>, bad: &BadText) {
         let error = result.err().unwrap_or_else(|| panic!("taken: {}", bad.why));
         assert_eq!(Some(error.is_reserved()), bad.reserved, "{}", bad.why);
         let message = error.to_string();

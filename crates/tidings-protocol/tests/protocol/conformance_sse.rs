@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use tidings_protocol::EventId;
-use tidings_protocol::sse::{self, Event, Item};
+use tidings_protocol::sse::{self, MessageEvent, StreamItem};
 
 use crate::cases::{load, parse, unhex};
 
@@ -24,7 +24,7 @@ impl ParserCase {
         let events: Vec<_> = items
             .iter()
             .filter_map(|item| match item {
-                Item::Event(Event { name, data, last_event_id }) => {
+                StreamItem::Event(MessageEvent { name, data, last_event_id }) => {
                     Some((name.clone(), data.clone(), last_event_id.clone()))
                 }
                 _ => None,
@@ -32,7 +32,7 @@ impl ParserCase {
             .collect();
         assert_eq!(events, self.events, "events of {name}");
         let retry = items.iter().rev().find_map(|item| match item {
-            Item::Retry(delay_ms) => Some(*delay_ms),
+            StreamItem::Retry(delay_ms) => Some(*delay_ms),
             _ => None,
         });
         assert_eq!(retry, self.retry, "retry of {name}");
@@ -48,16 +48,16 @@ impl ParserCase {
     }
 }
 
-fn is_position(item: &Item) -> bool {
-    matches!(item, Item::Position(_))
+fn is_position(item: &StreamItem) -> bool {
+    matches!(item, StreamItem::Position(_))
 }
 
-fn texts(items: &[Item], is_wanted: impl Fn(&Item) -> bool) -> Vec<String> {
+fn texts(items: &[StreamItem], is_wanted: impl Fn(&StreamItem) -> bool) -> Vec<String> {
     let wanted = items.iter().filter(|item| is_wanted(item));
     wanted
         .filter_map(|item| match item {
-            Item::Position(text) | Item::Comment(text) => Some(text.clone()),
-            Item::Event(_) | Item::Retry(_) => None,
+            StreamItem::Position(text) | StreamItem::Comment(text) => Some(text.clone()),
+            StreamItem::Event(_) | StreamItem::Retry(_) => None,
         })
         .collect()
 }

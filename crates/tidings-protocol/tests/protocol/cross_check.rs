@@ -6,12 +6,12 @@
 use futures_util::{FutureExt, StreamExt, stream};
 use proptest::prelude::*;
 use sse_stream::SseByteStream;
-use tidings_protocol::sse::{Event, Item};
+use tidings_protocol::sse::{MessageEvent, StreamItem};
 
 use crate::cases::{load, parse, unhex};
 
 /// Reads with `sse-stream`, and makes of its raw blocks what the standard makes of them.
-fn parse_with_other(bytes: &[u8]) -> Option<Vec<Event>> {
+fn parse_with_other(bytes: &[u8]) -> Option<Vec<MessageEvent>> {
     let portions = stream::iter([Ok::<_, std::convert::Infallible>(bytes)]);
     let blocks: Vec<_> = SseByteStream::new(portions).collect().now_or_never().unwrap();
     let mut last_event_id = String::new();
@@ -23,16 +23,17 @@ fn parse_with_other(bytes: &[u8]) -> Option<Vec<Event>> {
         }
         if let Some(data) = block.data {
             let name = block.event.filter(|name| !name.is_empty()).unwrap_or_else(|| "message".into());
-            events.push(Event { name, data, last_event_id: last_event_id.clone() });
+            events.push(MessageEvent { name, data, last_event_id: last_event_id.clone() });
         }
     }
     Some(events)
 }
 
-fn events(bytes: &[u8]) -> Vec<Event> {
+fn events(bytes: &[u8]) -> Vec<MessageEvent> {
     let (items, _) = parse(&[bytes]);
-    let events =
-        items.into_iter().filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None });
+    let events = items
+        .into_iter()
+        .filter_map(|item| if let StreamItem::Event(event) = item { Some(event) } else { None });
     events.collect()
 }
 
@@ -42,11 +43,11 @@ const DIFFERS: &[&str] = &["invalid utf8 -> FFFD", "a cut character ends with it
 #[test]
 fn another_parser_agrees_on_the_conformance_cases() {
     #[derive(serde::Deserialize)]
-    struct Case {
+    struct ParserCaseBytes {
         name: String,
         hex: String,
     }
-    let cases: Vec<Case> = load("sse-parser.json");
+    let cases: Vec<ParserCaseBytes> = load("sse-parser.json");
     let differing: Vec<_> = cases
         .iter()
         .filter(|case| {

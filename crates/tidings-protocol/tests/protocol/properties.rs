@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use tidings_protocol::body::{PublishBody, parse_publish};
-use tidings_protocol::sse::{self, Event, Item, Parser};
+use tidings_protocol::sse::{self, MessageEvent, Parser, StreamItem};
 use tidings_protocol::{ChannelName, Epoch, EventId, EventName, Pattern, Skip, Subscription, Tag};
 
 use crate::cases::parse;
@@ -108,20 +108,20 @@ proptest! {
                 last_event_id = id.to_string();
             }
             sse::write_end(&mut bytes);
-            wanted.push(Event {
+            wanted.push(MessageEvent {
                 name: name.as_ref().map_or("message", EventName::as_str).to_owned(),
                 data: data.replace("\r\n", "\n").replace('\r', "\n"),
                 last_event_id: last_event_id.clone(),
             });
         }
         let (items, last) = parse(&cut(&bytes, &cuts));
-        let found: Vec<_> = items.iter().filter_map(|item| if let Item::Event(event) = item { Some(event.clone()) } else { None }).collect();
+        let found: Vec<_> = items.iter().filter_map(|item| if let StreamItem::Event(event) = item { Some(event.clone()) } else { None }).collect();
         prop_assert_eq!(found, wanted);
         prop_assert_eq!(last, last_event_id);
-        let lines = items.iter().filter(|item| matches!(item, Item::Comment(_))).count();
+        let lines = items.iter().filter(|item| matches!(item, StreamItem::Comment(_))).count();
         let comment_lines = comment.replace("\r\n", "\n").replace('\r', "\n").split('\n').count();
         prop_assert_eq!(lines, comment_lines * events.len());
-        let is_expected = items.iter().all(|item| matches!(item, Item::Event(_) | Item::Comment(_)));
+        let is_expected = items.iter().all(|item| matches!(item, StreamItem::Event(_) | StreamItem::Comment(_)));
         prop_assert!(is_expected, "nothing was smuggled in");
     }
 

@@ -13,7 +13,7 @@ use super::record::Failures;
 use super::report::Report;
 use super::streams::Streams;
 use super::watch::Watch;
-use crate::refusal;
+use crate::error_hint;
 
 /// How long the streams are left alone before the server's memory is read and events are sent.
 const REST: Duration = Duration::from_millis(500);
@@ -126,8 +126,8 @@ impl Course {
         let mut fault =
             format!("none of {} streams of http://{place} opened: {}", self.streams.total(), first.text());
         let wanted = format!("--subscribe '{0}*' --publish '{0}*'", self.plan.requests.prefix());
-        if let Some(way_out) = refusal::way_out(first.status, first.code.as_deref(), self.plan.has_token) {
-            fault = format!("{fault}; {}", way_out.replace("WANTED", &wanted));
+        if let Some(hint) = error_hint::auth_hint(first.status, first.code.as_deref(), self.plan.has_token) {
+            fault = format!("{fault}; {}", hint.replace("WANTED", &wanted));
         } else if first.status.is_none() {
             fault = format!("{fault}; see that a server listens there");
         }

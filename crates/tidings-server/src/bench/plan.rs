@@ -9,7 +9,7 @@ use super::Args;
 use super::endpoint::Endpoint;
 use super::load::Rate;
 use super::requests::Requests;
-use crate::descriptors;
+use crate::fd_limit;
 
 /// Longest run, in seconds: a day.
 const SECONDS_MAX: f64 = 86_400.0;
@@ -122,9 +122,9 @@ fn seconds(flag: &str, seconds: f64, least: f64) -> Result<Duration, String> {
 /// Raises the limit of descriptors, and sees that it will do.
 fn check_descriptors(streams: usize, publishers: usize) -> Result<(), String> {
     // Where it cannot be raised, what it is now is what counts.
-    let _unchanged = descriptors::raise();
+    let _unchanged = fd_limit::raise();
     let needed = streams + publishers + DESCRIPTORS_BESIDES;
-    match descriptors::allowed() {
+    match fd_limit::allowed() {
         Some(allowed) if (allowed as usize) < needed => {
             let most = (allowed as usize).saturating_sub(publishers + DESCRIPTORS_BESIDES);
             Err(format!(

@@ -46,7 +46,7 @@ impl Progress {
         let rate = now.received.saturating_sub(self.received) as f64 / seconds;
         (self.last, self.received) = (Some(Instant::now()), now.received);
         let left = now.left.map(|left| format!(", {:.0} s left", left.as_secs_f64())).unwrap_or_default();
-        terminal::tell(&format!(
+        terminal::print_note(&format!(
             "\r\x1b[K{}{left}: {}/{} streams, {} deliveries/s, p50 {:.1} ms, p99 {:.1} ms, lost {}",
             now.phase,
             grouped(now.open as u64),
@@ -62,7 +62,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.last.is_some() {
-            terminal::tell("\r\x1b[K");
+            terminal::print_note("\r\x1b[K");
         }
     }
 }

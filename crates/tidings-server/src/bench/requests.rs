@@ -5,7 +5,7 @@ use std::io::Write;
 use super::Args;
 use super::endpoint::Endpoint;
 use super::template::{Template, Values, write_json};
-use crate::publish::Token;
+use crate::publish::BearerToken;
 
 /// Makes requests. There is no `Debug`: headers hold secrets.
 pub(super) struct Requests {
@@ -120,7 +120,7 @@ impl Requests {
 /// Header lines: those given, those that are set where none is given, and the token.
 fn header_lines(
     flag: &str,
-    given: &[Token],
+    given: &[BearerToken],
     besides: &[(&str, &str)],
     token: Option<&str>,
 ) -> Result<String, String> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tidings_client::{Client, Exchange, PublishAnswer};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Patience;
-use super::listener::{Listener, Miss, What};
-use super::report::Report;
+use super::Timeouts;
+use super::report::DoctorReport;
+use super::stream_probe::{StreamProbe, StreamSignal, WaitError};
 
 /// How many events are sent at a pace to see whether they come one by one.
 const PACED_EVENTS: usize = 20;
@@ -31,13 +31,18 @@ const IDLE: &str = "something on the way closes quiet streams; let it wait longe
 pub(super) struct Examination<'a> {
     client: Client,
     channel: String,
-    patience: Patience,
-    report: &'a mut Report,
+    timeouts: Timeouts,
+    report: &'a mut DoctorReport,
 }
 
 impl<'a> Examination<'a> {
-    pub(super) fn new(client: Client, channel: String, patience: Patience, report: &'a mut Report) -> Self {
-        Self { client, channel, patience, report }
+    pub(super) fn new(
+        client: Client,
+        channel: String,
+        timeouts: Timeouts,
+        report: &'a mut DoctorReport,
+    ) -> Self {
+        Self { client, channel, timeouts, report }
     }
 
     /// Goes through all steps that make sense.
@@ -46,13 +51,13 @@ impl<'a> Examination<'a> {
             return;
         }
         let Some(exchange) = self.open().await else { return };
-        let mut listener = Listener::start(exchange);
+        let mut listener = StreamProbe::start(exchange);
         self.first_bytes(&mut listener).await;
         if !self.event(&mut listener).await {
             return;
         }
         self.paced(&mut listener).await;
-        if !self.patience.keep_alive.is_zero() {
+        if !self.timeouts.keep_alive.is_zero() {
             self.quiet(&mut listener).await;
         }
         let id = listener.id(Duration::ZERO).await;
@@ -164,10 +169,10 @@ impl<'a> Examination<'a> {
     }
 
     /// The hub sends first bytes at once; they must not wait in a buffer.
-    async fn first_bytes(&mut self, listener: &mut Listener) {
+    async fn first_bytes(&mut self, listener: &mut StreamProbe) {
         let began = Instant::now();
-        match listener.next(began + self.patience.first_bytes).await.map(|heard| heard.what) {
-            Some(What::Closed(reason)) => {
+        match listener.next(began + self.timeouts.first_bytes).await.map(|heard| heard.what) {
+            Some(StreamSignal::Closed(reason)) => {
                 let remedy = "look into the proxy's log: it ends streams as soon as they begin";
                 self.report.fail("first_bytes", format!("the stream ends at once: {reason}"), remedy);
             }
@@ -176,7 +181,7 @@ impl<'a> Examination<'a> {
                 self.report.ok("first_bytes", format!("the first bytes come {took} after the head"));
             }
             None => {
-                let waited = millis(self.patience.first_bytes);
+                let waited = millis(self.timeouts.first_bytes);
                 self.report.fail(
                     "first_bytes",
                     format!("no bytes came within {waited} of the head"),
@@ -187,7 +192,7 @@ impl<'a> Examination<'a> {
     }
 
     /// Publishes one event and waits for it. False if nothing further can be learnt.
-    async fn event(&mut self, listener: &mut Listener) -> bool {
+    async fn event(&mut self, listener: &mut StreamProbe) -> bool {
         let began = Instant::now();
         let data = data_of("first");
         if let Err(fault) = self.publish(&data).await {
@@ -196,7 +201,7 @@ impl<'a> Examination<'a> {
             self.report.fail("event", format!("an event cannot be published: {fault}"), remedy);
             return false;
         }
-        match listener.event(&data, self.patience.event).await {
+        match listener.event(&data, self.timeouts.event).await {
             Ok(at) => {
                 let took = at.saturating_duration_since(began);
                 let detail = format!("an event arrives {} after it is published", millis(took));
@@ -208,7 +213,7 @@ impl<'a> Examination<'a> {
                 true
             }
             Err(miss) => {
-                let (detail, remedy) = missed("an event", &miss, self.patience.event);
+                let (detail, remedy) = missed("an event", &miss, self.timeouts.event);
                 self.report.fail("event", detail, remedy);
                 false
             }
@@ -216,7 +221,7 @@ impl<'a> Examination<'a> {
     }
 
     /// Publishes events at a pace: each must come before the next is sent.
-    async fn paced(&mut self, listener: &mut Listener) {
+    async fn paced(&mut self, listener: &mut StreamProbe) {
         let mut sent = Vec::with_capacity(PACED_EVENTS);
         for number in 0..PACED_EVENTS {
             sent.push(Instant::now());
@@ -229,15 +234,15 @@ impl<'a> Examination<'a> {
                 );
                 return;
             }
-            sleep(self.patience.pace).await;
+            sleep(self.timeouts.pace).await;
         }
         let mut late = 0;
         for number in 0..PACED_EVENTS {
-            match listener.event(&data_of(&format!("paced {number}")), self.patience.event).await {
+            match listener.event(&data_of(&format!("paced {number}")), self.timeouts.event).await {
                 Ok(at) => late += usize::from(sent.get(number + 1).is_some_and(|next| at > *next)),
                 Err(miss) => {
                     let what = format!("event {} of {PACED_EVENTS}", number + 1);
-                    let (detail, remedy) = missed(&what, &miss, self.patience.event);
+                    let (detail, remedy) = missed(&what, &miss, self.timeouts.event);
                     self.report.fail("paced", detail, remedy);
                     return;
                 }
@@ -253,12 +258,12 @@ impl<'a> Examination<'a> {
     }
 
     /// Waits on a quiet stream: the hub must be heard before something on the way cuts it.
-    async fn quiet(&mut self, listener: &mut Listener) {
+    async fn quiet(&mut self, listener: &mut StreamProbe) {
         let began = Instant::now();
-        let heard = listener.next(began + self.patience.keep_alive).await;
+        let heard = listener.next(began + self.timeouts.keep_alive).await;
         let after = millis(began.elapsed());
         match heard.map(|heard| heard.what) {
-            Some(What::Closed(reason)) => {
+            Some(StreamSignal::Closed(reason)) => {
                 self.report.fail("idle", format!("a quiet stream is cut after {after}: {reason}"), IDLE);
             }
             Some(_) => self.report.ok("idle", format!("a quiet stream is kept alive after {after}")),
@@ -311,24 +316,24 @@ impl<'a> Examination<'a> {
         if exchange.status() != 200 {
             return Err(format!("answered {}", exchange.status()));
         }
-        let found = Listener::start(exchange).event(data, self.patience.event).await;
-        found.map(drop).map_err(|miss| missed("it", &miss, self.patience.event).0)
+        let found = StreamProbe::start(exchange).event(data, self.timeouts.event).await;
+        found.map(drop).map_err(|miss| missed("it", &miss, self.timeouts.event).0)
     }
 
     async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Exchange, String> {
         let mut all = vec![("accept", "text/event-stream"), ("cache-control", "no-cache")];
         all.extend_from_slice(headers);
-        match timeout(self.patience.answer, self.client.get(path, &all)).await {
+        match timeout(self.timeouts.answer, self.client.get(path, &all)).await {
             Ok(answer) => answer.map_err(|fault| fault.to_string()),
-            Err(_) => Err(format!("no answer within {}", millis(self.patience.answer))),
+            Err(_) => Err(format!("no answer within {}", millis(self.timeouts.answer))),
         }
     }
 
     async fn publish(&self, data: &str) -> Result<PublishAnswer, String> {
         let publish = self.client.publish(&self.channel).data(data).ttl(TTL);
-        match timeout(self.patience.answer, publish.send()).await {
+        match timeout(self.timeouts.answer, publish.send()).await {
             Ok(answer) => answer.map_err(|fault| fault.to_string()),
-            Err(_) => Err(format!("no answer within {}", millis(self.patience.answer))),
+            Err(_) => Err(format!("no answer within {}", millis(self.timeouts.answer))),
         }
     }
 }
@@ -346,14 +351,14 @@ fn millis(duration: Duration) -> String {
 }
 
 /// What an event that did not come means, and what helps.
-fn missed(what: &str, miss: &Miss, waited: Duration) -> (String, &'static str) {
+fn missed(what: &str, miss: &WaitError, waited: Duration) -> (String, &'static str) {
     match miss {
-        Miss::Silent => (format!("{what} did not come within {}", millis(waited)), BUFFERING),
-        Miss::Closed(reason) => (
+        WaitError::Silent => (format!("{what} did not come within {}", millis(waited)), BUFFERING),
+        WaitError::Closed(reason) => (
             format!("{what} did not come: {reason}"),
             "something on the way ends streams; see its time-outs and its log",
         ),
-        Miss::Gap => (
+        WaitError::Gap => (
             format!("{what} did not come: the hub told a gap"),
             "the id was changed on the way, or requests go to hubs that do not share a log",
         ),

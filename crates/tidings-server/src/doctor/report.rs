@@ -7,7 +7,7 @@ use crate::terminal;
 /// How a step went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Outcome {
+pub(super) enum CheckStatus {
     Ok,
     /// Worth knowing; nothing breaks.
     Warn,
@@ -16,10 +16,10 @@ pub(super) enum Outcome {
 
 /// One finding.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Step {
+pub(super) struct CheckResult {
     /// A stable name for programs.
     pub(super) name: &'static str,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CheckStatus,
     pub(super) detail: String,
     /// What to set where.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,55 +28,55 @@ pub(super) struct Step {
 
 /// All findings so far.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct DoctorReport {
     prints: bool,
-    steps: Vec<Step>,
+    steps: Vec<CheckResult>,
 }
 
-impl Report {
+impl DoctorReport {
     /// A report that prints each finding when it is made, or keeps them.
     pub(super) fn new(prints: bool) -> Self {
         Self { prints, steps: Vec::new() }
     }
 
     pub(super) fn ok(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.add(Step { name, outcome: Outcome::Ok, detail: detail.into(), remedy: None });
+        self.add(CheckResult { name, outcome: CheckStatus::Ok, detail: detail.into(), remedy: None });
     }
 
     pub(super) fn warn(&mut self, name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) {
         let remedy = Some(remedy.into());
-        self.add(Step { name, outcome: Outcome::Warn, detail: detail.into(), remedy });
+        self.add(CheckResult { name, outcome: CheckStatus::Warn, detail: detail.into(), remedy });
     }
 
     pub(super) fn fail(&mut self, name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) {
         let remedy = Some(remedy.into());
-        self.add(Step { name, outcome: Outcome::Fail, detail: detail.into(), remedy });
+        self.add(CheckResult { name, outcome: CheckStatus::Fail, detail: detail.into(), remedy });
     }
 
-    fn add(&mut self, step: Step) {
+    fn add(&mut self, step: CheckResult) {
         if self.prints {
             let mark = match step.outcome {
-                Outcome::Ok => '✓',
-                Outcome::Warn => '!',
-                Outcome::Fail => '✗',
+                CheckStatus::Ok => '✓',
+                CheckStatus::Warn => '!',
+                CheckStatus::Fail => '✗',
             };
             let remedy = step.remedy.as_ref().map(|remedy| format!("  → {remedy}\n")).unwrap_or_default();
-            terminal::say(&format!("{mark} {}\n{remedy}", step.detail));
+            terminal::print(&format!("{mark} {}\n{remedy}", step.detail));
         }
         self.steps.push(step);
     }
 
     /// Whether no step failed.
     pub(super) fn is_good(&self) -> bool {
-        self.count(Outcome::Fail) == 0
+        self.count(CheckStatus::Fail) == 0
     }
 
-    fn count(&self, outcome: Outcome) -> usize {
+    fn count(&self, outcome: CheckStatus) -> usize {
         self.steps.iter().filter(|step| step.outcome == outcome).count()
     }
 
     pub(super) fn summary(&self) -> String {
-        match (self.count(Outcome::Fail), self.count(Outcome::Warn)) {
+        match (self.count(CheckStatus::Fail), self.count(CheckStatus::Warn)) {
             (0, 0) => "nothing is wrong on the way to this hub\n".to_owned(),
             (0, warnings) => format!("nothing is wrong on the way to this hub; worth knowing: {warnings}\n"),
             (1, _) => "1 fault\n".to_owned(),
@@ -89,7 +89,7 @@ impl Report {
     }
 
     #[cfg(test)]
-    pub(super) fn steps(&self) -> &[Step] {
+    pub(super) fn steps(&self) -> &[CheckResult] {
         &self.steps
     }
 }

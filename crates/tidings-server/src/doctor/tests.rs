@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::checks::Examination;
-use super::report::{Outcome, Report};
+use super::report::{CheckStatus, DoctorReport};
 use super::*;
 
 /// The first event and the paced ones: after these the stream is quiet.
@@ -16,7 +16,7 @@ const EVENTS_BEFORE_QUIET: usize = 21;
 
 /// What is wrong on the way.
 #[derive(Clone, Copy, Default)]
-struct Faults {
+struct ProxyFaults {
     buffers: bool,
     clumps: bool,
     strips_header: bool,
@@ -30,14 +30,14 @@ struct Faults {
     hides_health: bool,
 }
 
-struct Hub {
-    faults: Faults,
+struct FakeHub {
+    faults: ProxyFaults,
     events: Mutex<Vec<String>>,
     stored: watch::Sender<usize>,
 }
 
-impl Hub {
-    async fn start(faults: Faults) -> String {
+impl FakeHub {
+    async fn start(faults: ProxyFaults) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let hub = Arc::new(Self { faults, events: Mutex::default(), stored: watch::Sender::new(0) });
@@ -152,7 +152,7 @@ async fn read(socket: &mut TcpStream) -> std::io::Result<(String, String)> {
 }
 
 /// Long where nothing is wrong, so that a slow machine changes nothing.
-const PATIENT: Patience = Patience {
+const PATIENT: Timeouts = Timeouts {
     answer: Duration::from_secs(20),
     first_bytes: Duration::from_secs(20),
     event: Duration::from_secs(20),
@@ -163,17 +163,17 @@ const PATIENT: Patience = Patience {
 /// Short where what is awaited never comes.
 const SHORT: Duration = Duration::from_millis(200);
 
-async fn examine_url(url: &str, patience: Patience) -> Report {
+async fn examine_url(url: &str, timeouts: Timeouts) -> DoctorReport {
     let client = Client::builder(url).build().unwrap();
-    let mut report = Report::new(false);
-    Examination::new(client, random_channel(), patience, &mut report).run().await;
+    let mut report = DoctorReport::new(false);
+    Examination::new(client, random_channel(), timeouts, &mut report).run().await;
     report
 }
 
 /// Examines a hub with these faults and checks which steps fail, each with a remedy that says this.
-async fn check(faults: Faults, patience: Patience, expected: &[(&str, &str)]) -> Report {
-    let report = examine_url(&Hub::start(faults).await, patience).await;
-    let failed: Vec<_> = report.steps().iter().filter(|step| step.outcome == Outcome::Fail).collect();
+async fn check(faults: ProxyFaults, timeouts: Timeouts, expected: &[(&str, &str)]) -> DoctorReport {
+    let report = examine_url(&FakeHub::start(faults).await, timeouts).await;
+    let failed: Vec<_> = report.steps().iter().filter(|step| step.outcome == CheckStatus::Fail).collect();
     let names: Vec<_> = failed.iter().map(|step| step.name).collect();
     assert_eq!(names, expected.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{report:?}");
     for (step, (_, remedy)) in failed.iter().zip(expected) {
@@ -183,99 +183,99 @@ async fn check(faults: Faults, patience: Patience, expected: &[(&str, &str)]) ->
     report
 }
 
-fn outcome(report: &Report, name: &str) -> Option<Outcome> {
+fn outcome(report: &DoctorReport, name: &str) -> Option<CheckStatus> {
     report.steps().iter().find(|step| step.name == name).map(|step| step.outcome)
 }
 
 #[tokio::test]
 async fn nothing_is_wrong_with_a_hub_without_a_proxy() {
-    let report = check(Faults::default(), PATIENT, &[]).await;
+    let report = check(ProxyFaults::default(), PATIENT, &[]).await;
     assert_eq!(report.steps().len(), 12, "{report:?}");
-    assert_eq!(outcome(&report, "idle"), Some(Outcome::Ok));
-    assert_eq!(outcome(&report, "http_version"), Some(Outcome::Warn));
+    assert_eq!(outcome(&report, "idle"), Some(CheckStatus::Ok));
+    assert_eq!(outcome(&report, "http_version"), Some(CheckStatus::Warn));
 }
 
 #[tokio::test]
 async fn proxy_that_passes_streams_and_no_health_is_no_fault() {
-    let report = check(Faults { hides_health: true, ..Faults::default() }, PATIENT, &[]).await;
-    assert_eq!(outcome(&report, "reach"), Some(Outcome::Warn));
+    let report = check(ProxyFaults { hides_health: true, ..ProxyFaults::default() }, PATIENT, &[]).await;
+    assert_eq!(outcome(&report, "reach"), Some(CheckStatus::Warn));
 }
 
 #[tokio::test]
 async fn proxy_that_buffers_is_found_by_the_bytes_that_do_not_come() {
-    let patience = Patience { first_bytes: SHORT, event: SHORT, ..PATIENT };
+    let timeouts = Timeouts { first_bytes: SHORT, event: SHORT, ..PATIENT };
     let nginx = "proxy_buffering off;";
-    let faults = Faults { buffers: true, ..Faults::default() };
-    check(faults, patience, &[("first_bytes", nginx), ("event", nginx)]).await;
+    let faults = ProxyFaults { buffers: true, ..ProxyFaults::default() };
+    check(faults, timeouts, &[("first_bytes", nginx), ("event", nginx)]).await;
 }
 
 #[tokio::test]
 async fn proxy_that_sends_in_clumps_is_found() {
-    let faults = Faults { clumps: true, sends_no_keep_alive: true, ..Faults::default() };
+    let faults = ProxyFaults { clumps: true, sends_no_keep_alive: true, ..ProxyFaults::default() };
     // The event published while away waits for four more, too.
-    let patience = Patience { keep_alive: SHORT, event: Duration::from_secs(1), ..PATIENT };
-    let report = examine_url(&Hub::start(faults).await, patience).await;
-    assert_eq!(outcome(&report, "paced"), Some(Outcome::Fail), "{report:?}");
+    let timeouts = Timeouts { keep_alive: SHORT, event: Duration::from_secs(1), ..PATIENT };
+    let report = examine_url(&FakeHub::start(faults).await, timeouts).await;
+    assert_eq!(outcome(&report, "paced"), Some(CheckStatus::Fail), "{report:?}");
     let step = report.steps().iter().find(|step| step.name == "paced").unwrap();
     assert!(step.detail.contains("in clumps"), "{step:?}");
 }
 
 #[tokio::test]
 async fn proxy_that_strips_last_event_id_is_found() {
-    let faults = Faults { strips_header: true, ..Faults::default() };
-    let patience = Patience { event: Duration::from_secs(1), ..PATIENT };
-    check(faults, patience, &[("resume_header", "let Last-Event-ID through")]).await;
+    let faults = ProxyFaults { strips_header: true, ..ProxyFaults::default() };
+    let timeouts = Timeouts { event: Duration::from_secs(1), ..PATIENT };
+    check(faults, timeouts, &[("resume_header", "let Last-Event-ID through")]).await;
 }
 
 #[tokio::test]
 async fn proxy_that_strips_the_query_is_found() {
-    let faults = Faults { strips_query: true, ..Faults::default() };
-    let patience = Patience { event: Duration::from_secs(1), ..PATIENT };
-    check(faults, patience, &[("resume_query", "pass it on")]).await;
+    let faults = ProxyFaults { strips_query: true, ..ProxyFaults::default() };
+    let timeouts = Timeouts { event: Duration::from_secs(1), ..PATIENT };
+    check(faults, timeouts, &[("resume_query", "pass it on")]).await;
 }
 
 #[tokio::test]
 async fn proxy_that_cuts_quiet_streams_is_found() {
-    let faults = Faults { cuts_quiet: true, ..Faults::default() };
+    let faults = ProxyFaults { cuts_quiet: true, ..ProxyFaults::default() };
     check(faults, PATIENT, &[("idle", "proxy_read_timeout 1h;")]).await;
 }
 
 #[tokio::test]
 async fn keep_alive_that_does_not_come_in_time_is_a_warning() {
-    let faults = Faults { sends_no_keep_alive: true, ..Faults::default() };
-    let patience = Patience { keep_alive: SHORT, ..PATIENT };
-    let report = check(faults, patience, &[]).await;
-    assert_eq!(outcome(&report, "idle"), Some(Outcome::Warn));
+    let faults = ProxyFaults { sends_no_keep_alive: true, ..ProxyFaults::default() };
+    let timeouts = Timeouts { keep_alive: SHORT, ..PATIENT };
+    let report = check(faults, timeouts, &[]).await;
+    assert_eq!(outcome(&report, "idle"), Some(CheckStatus::Warn));
 }
 
 #[tokio::test]
 async fn no_wait_leaves_the_quiet_stream_out() {
-    let patience = Patience { keep_alive: Duration::ZERO, ..PATIENT };
-    assert_eq!(outcome(&check(Faults::default(), patience, &[]).await, "idle"), None);
+    let timeouts = Timeouts { keep_alive: Duration::ZERO, ..PATIENT };
+    assert_eq!(outcome(&check(ProxyFaults::default(), timeouts, &[]).await, "idle"), None);
 }
 
 #[tokio::test]
 async fn compression_is_found_and_the_rest_examined_without() {
-    let faults = Faults { compresses: true, ..Faults::default() };
+    let faults = ProxyFaults { compresses: true, ..ProxyFaults::default() };
     let report = check(faults, PATIENT, &[("encoding", "gzip_types")]).await;
-    assert_eq!(outcome(&report, "resume_query"), Some(Outcome::Ok));
+    assert_eq!(outcome(&report, "resume_query"), Some(CheckStatus::Ok));
 }
 
 #[tokio::test]
 async fn changed_cache_control_is_found() {
-    let faults = Faults { changes_cache_control: true, ..Faults::default() };
+    let faults = ProxyFaults { changes_cache_control: true, ..ProxyFaults::default() };
     check(faults, PATIENT, &[("cache_control", "Cache-Control")]).await;
 }
 
 #[tokio::test]
 async fn page_in_place_of_a_stream_is_found() {
-    let faults = Faults { serves_pages: true, ..Faults::default() };
+    let faults = ProxyFaults { serves_pages: true, ..ProxyFaults::default() };
     check(faults, PATIENT, &[("open", "send /api/ to the hub")]).await;
 }
 
 #[tokio::test]
 async fn publish_that_is_refused_asks_for_a_token() {
-    let faults = Faults { refuses_posts: true, ..Faults::default() };
+    let faults = ProxyFaults { refuses_posts: true, ..ProxyFaults::default() };
     check(faults, PATIENT, &[("event", "--token")]).await;
 }
 
@@ -285,7 +285,7 @@ async fn hub_that_is_not_there_is_one_fault() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let report = examine_url(&url, PATIENT).await;
-    assert_eq!(outcome(&report, "reach"), Some(Outcome::Fail));
+    assert_eq!(outcome(&report, "reach"), Some(CheckStatus::Fail));
     let document: serde_json::Value = serde_json::from_str(&report.json(&url)).unwrap();
     assert_eq!((&document["ok"], &document["steps"][0]["name"]), (&false.into(), &"reach".into()));
     assert_eq!(report.summary(), "1 fault\n");

@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 
 use super::with_causes;
 use crate::SettingFlags;
-use crate::settings::{Loaded, Problem, SETTINGS, Setting};
+use crate::settings::{Diagnostic, Loaded, SETTINGS, Setting};
 
 /// What reads the settings again, with the flags that the hub was started with.
 pub(super) struct Reloader {
@@ -98,7 +98,7 @@ fn takeable(started: &Settings, new: &Settings) -> Result<Settings, String> {
     }
 }
 
-fn refuse(problems: &[Problem]) {
+fn refuse(problems: &[Diagnostic]) {
     error!(faults = problems.len(), "settings have faults, and nothing has changed");
     for problem in problems {
         error!("{problem}");

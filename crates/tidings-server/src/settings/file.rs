@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::form::Raw;
-use super::nearest::unknown_key;
-use super::table::{Given, Setting, is_section, later, setting};
-use super::{Place, Problem};
+use super::suggest::unknown_key;
+use super::table::{AcceptedFrom, Setting, is_section, later, setting};
+use super::value_format::RawValue;
+use super::{Diagnostic, FileLocation};
 
 /// How large a settings file may be.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -21,46 +21,48 @@ const FILE_NAME: &str = "tidings.toml";
 
 /// What a settings file holds.
 #[derive(Default)]
-pub(super) struct Contents {
+pub(super) struct FileSettings {
     /// Whether there is an `[auth]`, however empty.
     pub(super) has_auth: bool,
     /// Known settings with their values and places.
-    pub(super) values: Vec<(&'static Setting, Raw, Place)>,
+    pub(super) values: Vec<(&'static Setting, RawValue, FileLocation)>,
     /// What is wrong with the rest, in the order of the file.
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Diagnostic>,
 }
 
 /// Reads the file at `config`, which has to exist, or else `tidings.toml` if there is one.
-pub(super) fn read(config: Option<&Path>) -> Contents {
+pub(super) fn read(config: Option<&Path>) -> FileSettings {
     let path = config.unwrap_or(Path::new(FILE_NAME));
     match read_text(path) {
         Ok(text) => parse(path, &text),
-        Err(error) if config.is_none() && error.kind() == std::io::ErrorKind::NotFound => Contents::default(),
+        Err(error) if config.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            FileSettings::default()
+        }
         Err(error) => {
             let problem =
-                Problem { place: path.display().to_string(), text: format!("cannot be read: {error}") };
-            Contents { problems: vec![problem], ..Contents::default() }
+                Diagnostic { place: path.display().to_string(), text: format!("cannot be read: {error}") };
+            FileSettings { problems: vec![problem], ..FileSettings::default() }
         }
     }
 }
 
 /// Reads settings from the text of a file.
-pub(super) fn parse(path: &Path, text: &str) -> Contents {
-    let places = Places { path: path.to_owned(), text };
+pub(super) fn parse(path: &Path, text: &str) -> FileSettings {
+    let places = LineIndex { path: path.to_owned(), text };
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let problem = |error: &toml::de::Error| {
             let offset = error.span().map_or(0, |span| span.start);
             let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            Problem { place: places.at(offset).to_string(), text: message }
+            Diagnostic { place: places.at(offset).to_string(), text: message }
         };
         let problems = errors.iter().map(problem).collect();
-        return Contents { problems, ..Contents::default() };
+        return FileSettings { problems, ..FileSettings::default() };
     }
     let mut reader = Reader { places, values: Vec::new(), problems: Vec::new() };
     reader.table("", document.get_ref());
     reader.problems.sort_by_key(|(offset, _)| *offset);
-    Contents {
+    FileSettings {
         has_auth: document.get_ref().contains_key("auth"),
         values: reader.values,
         problems: reader.problems.into_iter().map(|(_, problem)| problem).collect(),
@@ -77,16 +79,16 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 }
 
 /// Turns byte offsets into places for people.
-struct Places<'t> {
+struct LineIndex<'t> {
     path: PathBuf,
     text: &'t str,
 }
 
-impl Places<'_> {
-    fn at(&self, offset: usize) -> Place {
+impl LineIndex<'_> {
+    fn at(&self, offset: usize) -> FileLocation {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place {
+        FileLocation {
             path: self.path.clone(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
@@ -95,9 +97,9 @@ impl Places<'_> {
 }
 
 struct Reader<'t> {
-    places: Places<'t>,
-    values: Vec<(&'static Setting, Raw, Place)>,
-    problems: Vec<(usize, Problem)>,
+    places: LineIndex<'t>,
+    values: Vec<(&'static Setting, RawValue, FileLocation)>,
+    problems: Vec<(usize, Diagnostic)>,
 }
 
 impl Reader<'_> {
@@ -113,8 +115,10 @@ impl Reader<'_> {
 
     fn entry(&mut self, name: &str, offset: usize, value: &Spanned<DeValue<'_>>) {
         match setting(name) {
-            Some(setting) if setting.given == Given::Anywhere => return self.value(setting, value),
-            Some(setting) if setting.given == Given::File => return self.keys(setting, offset, value),
+            Some(setting) if setting.given == AcceptedFrom::FileOrEnvironment => {
+                return self.value(setting, value);
+            }
+            Some(setting) if setting.given == AcceptedFrom::File => return self.keys(setting, offset, value),
             _ => (),
         }
         match (value.get_ref(), later(name)) {
@@ -148,30 +152,30 @@ impl Reader<'_> {
 
     fn keys(&mut self, setting: &'static Setting, offset: usize, value: &Spanned<DeValue<'_>>) {
         let keys = keys::read(value, &mut |offset, text| self.problem(offset, text));
-        self.values.push((setting, Raw::Keys(keys), self.places.at(offset)));
+        self.values.push((setting, RawValue::Keys(keys), self.places.at(offset)));
     }
 
     fn problem(&mut self, offset: usize, text: String) {
         let place = self.places.at(offset).to_string();
-        self.problems.push((offset, Problem { place, text }));
+        self.problems.push((offset, Diagnostic { place, text }));
     }
 }
 
 /// A value without its TOML type; `None` for tables, and for lists of anything but texts.
-fn raw(value: &DeValue<'_>) -> Option<Raw> {
+fn raw(value: &DeValue<'_>) -> Option<RawValue> {
     match value {
-        DeValue::String(text) => Some(Raw::Text(text.to_string())),
+        DeValue::String(text) => Some(RawValue::Text(text.to_string())),
         DeValue::Integer(number) => {
             let digits = number.as_str();
             let decimal = u64::from_str_radix(digits, number.radix()).ok();
-            Some(Raw::Bare(decimal.map_or_else(|| digits.to_owned(), |number| number.to_string())))
+            Some(RawValue::Bare(decimal.map_or_else(|| digits.to_owned(), |number| number.to_string())))
         }
-        DeValue::Float(number) => Some(Raw::Bare(number.as_str().to_owned())),
-        DeValue::Boolean(switch) => Some(Raw::Bare(switch.to_string())),
-        DeValue::Datetime(time) => Some(Raw::Bare(time.to_string())),
+        DeValue::Float(number) => Some(RawValue::Bare(number.as_str().to_owned())),
+        DeValue::Boolean(switch) => Some(RawValue::Bare(switch.to_string())),
+        DeValue::Datetime(time) => Some(RawValue::Bare(time.to_string())),
         DeValue::Array(entries) => {
             let texts = entries.iter().map(|entry| entry.get_ref().as_str().map(str::to_owned));
-            texts.collect::<Option<Vec<_>>>().map(Raw::List)
+            texts.collect::<Option<Vec<_>>>().map(RawValue::List)
         }
         DeValue::Table(_) => None,
     }

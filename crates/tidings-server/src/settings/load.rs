@@ -2,10 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::form::{Raw, mask_passwords};
-use super::nearest::unknown_variable;
-use super::table::{Given, LATER, LATER_VARIABLES, SETTINGS, SHARED_REDIS, Setting, setting, variable_of};
-use super::{FlagValue, Loaded, Origin, Problem, Sources, file, warnings};
+use super::suggest::unknown_variable;
+use super::table::{
+    AcceptedFrom, SETTINGS, SHARED_REDIS, Setting, UNSUPPORTED, UNSUPPORTED_VARIABLES, setting, variable_of,
+};
+use super::value_format::{RawValue, mask_passwords};
+use super::{Diagnostic, FlagValue, Loaded, Origin, Sources, file, warnings};
 
 /// Variables of `tidings publish` and `tidings subscribe`, which are no settings of a hub.
 const CLIENT_VARIABLES: [&str; 2] = ["TIDINGS_URL", "TIDINGS_TOKEN"];
@@ -17,8 +19,8 @@ const DESCRIPTORS_RESERVED: u64 = 500;
 ///
 /// # Errors
 /// Every fault of every source, in the order in which they are read.
-pub(crate) fn load(sources: Sources) -> Result<Loaded, Vec<Problem>> {
-    let mut loading = Loading::default();
+pub(crate) fn load(sources: Sources) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut loading = SettingsLoader::default();
     let contents = file::read(sources.config.as_deref());
     loading.problems.extend(contents.problems);
     if contents.has_auth {
@@ -39,13 +41,13 @@ pub(crate) fn load(sources: Sources) -> Result<Loaded, Vec<Problem>> {
 }
 
 #[derive(Default)]
-struct Loading {
+struct SettingsLoader {
     loaded: Loaded,
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
 }
 
-impl Loading {
-    fn set(&mut self, setting: &'static Setting, raw: &Raw, origin: Origin) {
+impl SettingsLoader {
+    fn set(&mut self, setting: &'static Setting, raw: &RawValue, origin: Origin) {
         if let Err(problem) = (setting.read)(&mut self.loaded.settings, raw) {
             self.problem(setting.name, &origin, &problem);
         }
@@ -73,7 +75,7 @@ impl Loading {
             {
                 self.variable(setting, name, &value);
             } else if prefixed {
-                let later = LATER.iter().find(|later| variable_of(later.name) == name);
+                let later = UNSUPPORTED.iter().find(|later| variable_of(later.name) == name);
                 let text = match later {
                     Some(later) => {
                         format!(
@@ -84,24 +86,24 @@ impl Loading {
                     }
                     None => unknown_variable(name),
                 };
-                self.problems.push(Problem { place: name.to_owned(), text });
+                self.problems.push(Diagnostic { place: name.to_owned(), text });
             } else if let Some(later) =
-                LATER_VARIABLES.iter().find(|later| later.name == name && !value.is_empty())
+                UNSUPPORTED_VARIABLES.iter().find(|later| later.name == name && !value.is_empty())
             {
                 let text = format!("not available in this version; {}", later.way_out_of_environment());
-                self.problems.push(Problem { place: name.to_owned(), text });
+                self.problems.push(Diagnostic { place: name.to_owned(), text });
             }
         }
     }
 
     fn variable(&mut self, setting: &'static Setting, name: &str, value: &OsStr) {
         // `TEST_MODE` is shared with other programs, where empty is as good as unset.
-        if value.is_empty() && matches!(setting.given, Given::Variable(_)) {
+        if value.is_empty() && matches!(setting.given, AcceptedFrom::Variable(_)) {
             return;
         }
         let origin = Origin::Variable(name.to_owned());
         match value.to_str() {
-            Some(text) => self.set(setting, &Raw::Text(text.to_owned()), origin),
+            Some(text) => self.set(setting, &RawValue::Text(text.to_owned()), origin),
             None => self.problem(setting.name, &origin, "is not UTF-8"),
         }
     }
@@ -182,8 +184,8 @@ impl Loading {
         }
         let beyond = settings.listen.iter().filter(|address| !address.ip().to_canonical().is_loopback());
         let place = self.loaded.origin("listen").place();
-        let problems: Vec<Problem> = beyond
-            .map(|address| Problem {
+        let problems: Vec<Diagnostic> = beyond
+            .map(|address| Diagnostic {
                 place: place.clone(),
                 text: format!(
                     "listen has {address}, which is not a loopback address, and without [auth] whoever reaches it may \
@@ -202,7 +204,7 @@ impl Loading {
         if !example.is_empty() && !text.contains("for example") && !text.contains("one of ") {
             text.push_str(&format!(", for example {example}"));
         }
-        self.problems.push(Problem { place: origin.place(), text });
+        self.problems.push(Diagnostic { place: origin.place(), text });
     }
 }
 

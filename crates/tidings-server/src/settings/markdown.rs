@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use tidings::config::Settings;
 
-use super::table::{Given, LATER, LATER_VARIABLES, SETTINGS, Setting};
+use super::table::{AcceptedFrom, SETTINGS, Setting, UNSUPPORTED, UNSUPPORTED_VARIABLES};
 
 const HEAD: &str = "\
 # Settings
 
-<!-- Made by `tidings check --markdown`; change the table in the server's `settings/table/rows.rs` instead. -->
+<!-- SignedToken by `tidings check --markdown`; change the table in the server's `settings/table/rows.rs` instead. -->
 
 A hub reads `tidings.toml` in its working directory if there is one (or the file that `--config` names, which has to
 exist), then the environment, then flags; what comes later wins. `tidings check` prints every setting with its value
@@ -57,16 +57,18 @@ pub(crate) fn markdown() -> String {
         page.push_str(&row(setting, &defaults));
     }
     page.push_str(LATER_HEAD);
-    let names = LATER.iter().chain(LATER_VARIABLES).map(|later| format!("`{}`", later.name));
+    let names = UNSUPPORTED.iter().chain(UNSUPPORTED_VARIABLES).map(|later| format!("`{}`", later.name));
     writeln!(page, "{}.", names.collect::<Vec<_>>().join(", ")).expect("text grows");
     page
 }
 
 fn row(setting: &Setting, defaults: &Settings) -> String {
     let name = match setting.given {
-        Given::Anywhere | Given::File => setting.name.rsplit('.').next().unwrap_or(setting.name).to_owned(),
-        Given::Variable(variable) => format!("{variable} (environment only)"),
-        Given::Flag(flag) => format!("{flag} (flag only)"),
+        AcceptedFrom::FileOrEnvironment | AcceptedFrom::File => {
+            setting.name.rsplit('.').next().unwrap_or(setting.name).to_owned()
+        }
+        AcceptedFrom::Variable(variable) => format!("{variable} (environment only)"),
+        AcceptedFrom::Flag(flag) => format!("{flag} (flag only)"),
     };
     let (code, remark) = name.split_once(' ').map_or((name.as_str(), ""), |(code, remark)| (code, remark));
     let bound = (setting.bound)();

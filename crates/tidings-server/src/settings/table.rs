@@ -6,7 +6,7 @@ mod rows;
 
 use tidings::config::Settings;
 
-use super::form::Raw;
+use super::value_format::RawValue;
 pub(crate) use rows::SETTINGS;
 
 /// A setting of this version.
@@ -14,7 +14,7 @@ pub(crate) struct Setting {
     /// Its name: section and key, as in the file.
     pub(crate) name: &'static str,
     /// Who may give it.
-    pub(crate) given: Given,
+    pub(crate) given: AcceptedFrom,
     /// How its values are written, in words.
     pub(crate) form: &'static str,
     /// Its bound in words; empty where every value of the form will do.
@@ -24,7 +24,7 @@ pub(crate) struct Setting {
     /// What it does.
     pub(crate) doc: &'static str,
     /// Reads a value into the settings; the error goes on after the name.
-    pub(crate) read: fn(&mut Settings, &Raw) -> Result<(), String>,
+    pub(crate) read: fn(&mut Settings, &RawValue) -> Result<(), String>,
     /// Shows the value as the file has it, secrets masked.
     pub(crate) show: fn(&Settings) -> String,
     /// Whether two settings have different values of it.
@@ -33,9 +33,9 @@ pub(crate) struct Setting {
 
 /// Who may give a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Given {
+pub(crate) enum AcceptedFrom {
     /// The file and the environment, by its name; some by a flag, too.
-    Anywhere,
+    FileOrEnvironment,
     /// The file only: no one text holds it.
     File,
     /// This variable only.
@@ -45,14 +45,14 @@ pub(crate) enum Given {
 }
 
 /// A setting that a later version brings. It is refused, since who sets it counts on it.
-pub(crate) struct Later {
+pub(crate) struct UnsupportedSetting {
     /// Its name, or that of its section.
     pub(crate) name: &'static str,
     /// What to do until then.
     pub(crate) way_out: &'static str,
 }
 
-impl Later {
+impl UnsupportedSetting {
     /// What to do about a variable until then.
     pub(crate) fn way_out_of_environment(&self) -> String {
         self.way_out.replacen("remove", "unset", 1)
@@ -63,15 +63,15 @@ impl Setting {
     /// Its name in the environment, if it may be given there.
     pub(crate) fn variable(&self) -> Option<String> {
         match self.given {
-            Given::Anywhere => Some(variable_of(self.name)),
-            Given::Variable(name) => Some(name.to_owned()),
-            Given::Flag(_) | Given::File => None,
+            AcceptedFrom::FileOrEnvironment => Some(variable_of(self.name)),
+            AcceptedFrom::Variable(name) => Some(name.to_owned()),
+            AcceptedFrom::Flag(_) | AcceptedFrom::File => None,
         }
     }
 
     /// Whether a settings file may hold it.
     pub(crate) fn can_stand_in_file(&self) -> bool {
-        matches!(self.given, Given::Anywhere | Given::File)
+        matches!(self.given, AcceptedFrom::FileOrEnvironment | AcceptedFrom::File)
     }
 
     /// Its section, as the file heads it: none at the top.
@@ -96,11 +96,14 @@ pub(crate) const SHARED_REDIS: (&str, &str) = ("REDIS_URL", "redis.url");
 const NO_NATS: &str = "remove it; several nodes share a log over Redis, see redis.url";
 
 /// Settings that are known, and refused in this version.
-pub(crate) static LATER: &[Later] =
-    &[Later { name: "nats", way_out: NO_NATS }, Later { name: "nats.url", way_out: NO_NATS }];
+pub(crate) static UNSUPPORTED: &[UnsupportedSetting] = &[
+    UnsupportedSetting { name: "nats", way_out: NO_NATS },
+    UnsupportedSetting { name: "nats.url", way_out: NO_NATS },
+];
 
 /// Variables without the prefix `TIDINGS_` that are known, and refused in this version unless they are empty.
-pub(crate) static LATER_VARIABLES: &[Later] = &[Later { name: "NATS_URL", way_out: NO_NATS }];
+pub(crate) static UNSUPPORTED_VARIABLES: &[UnsupportedSetting] =
+    &[UnsupportedSetting { name: "NATS_URL", way_out: NO_NATS }];
 
 /// The setting of this name.
 pub(crate) fn setting(name: &str) -> Option<&'static Setting> {
@@ -108,12 +111,12 @@ pub(crate) fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// The setting of a later version of this name.
-pub(crate) fn later(name: &str) -> Option<&'static Later> {
-    LATER.iter().find(|later| later.name == name)
+pub(crate) fn later(name: &str) -> Option<&'static UnsupportedSetting> {
+    UNSUPPORTED.iter().find(|later| later.name == name)
 }
 
 /// Whether there are settings below this name.
 pub(crate) fn is_section(name: &str) -> bool {
     let below = |known: &str| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-    SETTINGS.iter().any(|setting| below(setting.name)) || LATER.iter().any(|later| below(later.name))
+    SETTINGS.iter().any(|setting| below(setting.name)) || UNSUPPORTED.iter().any(|later| below(later.name))
 }

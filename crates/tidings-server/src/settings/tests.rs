@@ -5,8 +5,8 @@ mod redis;
 
 use std::path::Path;
 
-use super::form::{self, Form, mask_passwords};
-use super::table::{Given, LATER, SETTINGS};
+use super::table::{AcceptedFrom, SETTINGS, UNSUPPORTED};
+use super::value_format::{self, ValueFormat, mask_passwords};
 use super::*;
 
 /// Every value and problem of a file's text, as one line each.
@@ -29,14 +29,14 @@ fn load_with(
     variables: &[(&str, &str)],
     flags: Vec<FlagValue>,
     descriptors_max: Option<u64>,
-) -> Result<Loaded, Vec<Problem>> {
+) -> Result<Loaded, Vec<Diagnostic>> {
     let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
     load(Sources { config: None, variables, flags, descriptors_max })
 }
 
 #[test]
 fn every_example_and_default_reads_back_as_it_is_shown() {
-    for setting in SETTINGS.iter().filter(|setting| setting.given == Given::Anywhere) {
+    for setting in SETTINGS.iter().filter(|setting| setting.given == AcceptedFrom::FileOrEnvironment) {
         let mut settings = Settings::default();
         let default = (setting.show)(&settings);
         let examples = [setting.example, &default].into_iter().filter(|example| !example.is_empty());
@@ -78,7 +78,7 @@ fn what_differs_is_seen_whatever_is_shown() {
 #[test]
 fn names_are_unique_and_none_is_both_of_now_and_later() {
     let mut names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
-    names.extend(LATER.iter().map(|later| later.name));
+    names.extend(UNSUPPORTED.iter().map(|later| later.name));
     let count = names.len();
     names.sort_unstable();
     names.dedup();
@@ -91,8 +91,8 @@ fn values_of_a_file_carry_line_and_column() {
         read("listen = [\"[::1]:1\"]\n\n[log]\n  retention_age = \"1h\"\ncache_bytes = 0x10_000\n"),
         [
             r#"t.toml:1:10: listen List(["[::1]:1"])"#,
-            r#"t.toml:5:15: log.cache_bytes Bare("65536")"#,
             r#"t.toml:4:19: log.retention_age Text("1h")"#,
+            r#"t.toml:5:15: log.cache_bytes Bare("65536")"#,
         ]
     );
 }
@@ -205,8 +205,11 @@ fn bad_values_name_value_setting_place_bound_and_example() {
 
 #[test]
 fn flags_win_over_variables() {
-    let flag =
-        FlagValue { setting: "listen", flag: "--listen", raw: Raw::List(vec!["localhost:0".to_owned()]) };
+    let flag = FlagValue {
+        setting: "listen",
+        flag: "--listen",
+        raw: RawValue::List(vec!["localhost:0".to_owned()]),
+    };
     let loaded =
         load_with(&[("TIDINGS_LISTEN", "127.0.0.1:1,[::1]:1")], vec![flag], None).expect("good settings");
     assert_eq!(loaded.settings.listen, ["127.0.0.1:0".parse().expect("an address")]);
@@ -220,7 +223,7 @@ fn addresses_beyond_loopback_need_insecure() {
     assert_eq!(found.len(), 2);
     assert!(found[0].contains("0.0.0.0:80") && found[0].contains("--insecure"), "{found:?}");
     assert!(found[1].contains("[::]:82"), "{found:?}");
-    let flag = FlagValue { setting: "insecure", flag: "--insecure", raw: Raw::Bare("true".to_owned()) };
+    let flag = FlagValue { setting: "insecure", flag: "--insecure", raw: RawValue::Bare("true".to_owned()) };
     assert_eq!(problems(&beyond, vec![flag]), Vec::<String>::new());
 }
 
@@ -253,8 +256,9 @@ fn connections_follow_the_descriptors() {
 
 #[test]
 fn durations_and_sizes_are_read_in_every_unit() {
-    let milliseconds =
-        |text: &str| form::Duration::read(&Raw::Text(text.to_owned())).map(|value| value.as_millis());
+    let milliseconds = |text: &str| {
+        value_format::DurationFormat::read(&RawValue::Text(text.to_owned())).map(|value| value.as_millis())
+    };
     for (text, expected) in
         [("250ms", 250), ("15s", 15_000), ("5m", 300_000), ("24h", 86_400_000), ("7d", 604_800_000)]
     {
@@ -264,7 +268,7 @@ fn durations_and_sizes_are_read_in_every_unit() {
     {
         assert!(milliseconds(bad).is_err(), "{bad}");
     }
-    let bytes = |text: &str| form::Size::read(&Raw::Text(text.to_owned()));
+    let bytes = |text: &str| value_format::SizeFormat::read(&RawValue::Text(text.to_owned()));
     for (text, expected) in
         [("512", 512), ("512B", 512), ("64KiB", 65_536), ("1GiB", 1 << 30), ("1kB", 1000), ("2MB", 2_000_000)]
     {

@@ -13,7 +13,7 @@ use http_body::Body;
 use serde::de::DeserializeOwned;
 use tidings_protocol::{
     body::{EndNotice, GapNotice},
-    sse::{Event, Item, Parser},
+    sse::{MessageEvent, Parser, StreamItem},
 };
 
 use super::hyper::EventBody;
@@ -24,7 +24,7 @@ use crate::connection::ConnectionId;
 #[non_exhaustive]
 pub enum Delivery {
     /// An event of one of the channels.
-    Event(Event),
+    Event(MessageEvent),
     /// Events are missing and cannot be had any more; what can be had follows.
     Gap(GapNotice),
     /// The hub ends the stream; nothing follows.
@@ -41,7 +41,7 @@ pub struct EventStream {
     body: EventBody,
     parser: Parser,
     /// Items that are read and not yet taken; bounded by one chunk of the body.
-    queue: VecDeque<Item>,
+    queue: VecDeque<StreamItem>,
     /// The id of what was taken last; the parser is ahead of it.
     last_event_id: String,
     is_over: bool,
@@ -94,14 +94,14 @@ impl EventStream {
         }
     }
 
-    fn take(&mut self, item: Item) -> Option<Delivery> {
+    fn take(&mut self, item: StreamItem) -> Option<Delivery> {
         let event = match item {
-            Item::Event(event) => event,
-            Item::Position(id) => {
+            StreamItem::Event(event) => event,
+            StreamItem::Position(id) => {
                 self.last_event_id = id;
                 return None;
             }
-            Item::Retry(_) | Item::Comment(_) => return None,
+            StreamItem::Retry(_) | StreamItem::Comment(_) => return None,
         };
         self.last_event_id.clone_from(&event.last_event_id);
         match event.name.as_str() {

@@ -1,13 +1,13 @@
 use super::*;
 
 #[track_caller]
-fn check(list: &str, pieces: &[Piece<'_>]) {
+fn check(list: &str, pieces: &[BatchElement<'_>]) {
     assert_eq!(elements(list.as_bytes()).collect::<Vec<_>>(), pieces);
 }
 
 #[test]
 fn a_list_is_cut_at_its_own_commas() {
-    use Piece::{Message, Trailing, Unclosed};
+    use BatchElement::{Message, Trailing, Unclosed};
     check("]", &[]);
     check(" \n ] ", &[]);
     check("1, [2,3] ,{\"a\":[4,5]}]", &[Message(b"1"), Message(b"[2,3]"), Message(b"{\"a\":[4,5]}")]);

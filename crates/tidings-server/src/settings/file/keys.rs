@@ -4,8 +4,8 @@ use tidings::config::{KeySettings, Right};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::super::form::{Form, Raw, Texts, nearest_word};
-use super::super::nearest::bare;
+use super::super::suggest::bare;
+use super::super::value_format::{RawValue, TextsFormat, ValueFormat, nearest_word};
 use super::raw;
 
 /// The members of a key.
@@ -81,7 +81,7 @@ fn text(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
 
 fn texts(value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, String> {
     match raw(value.get_ref()) {
-        Some(raw @ (Raw::List(_) | Raw::Text(_))) => Texts::read(&raw),
+        Some(raw @ (RawValue::List(_) | RawValue::Text(_))) => TextsFormat::read(&raw),
         _ => Err(format!(
             "is a list of texts, not this {}; for example [\"orders.**\"]",
             value.get_ref().type_str()

@@ -3,21 +3,21 @@
 /// One row. The name is the field, so the two cannot drift apart.
 macro_rules! setting {
     ($($field:ident).+, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
-        setting!(Given::Anywhere, $($field).+, $form, $bound, $example, $doc)
+        setting!(AcceptedFrom::FileOrEnvironment, $($field).+, $form, $bound, $example, $doc)
     };
     ($given:expr, $($field:ident).+, $form:ident, $bound:expr, $example:literal, $doc:literal) => {
         Setting {
             name: dotted!($($field).+),
             given: $given,
-            form: <$form as Form>::NAME,
+            form: <$form as ValueFormat>::NAME,
             bound: $bound,
             example: $example,
             doc: $doc,
             read: |settings, raw| {
-                settings.$($field).+ = <$form as Form>::read(raw)?;
+                settings.$($field).+ = <$form as ValueFormat>::read(raw)?;
                 Ok(())
             },
-            show: |settings| <$form as Form>::show(&settings.$($field).+),
+            show: |settings| <$form as ValueFormat>::show(&settings.$($field).+),
             differs: |one, other| one.$($field).+ != other.$($field).+,
         }
     };
@@ -29,18 +29,18 @@ macro_rules! optional {
         Setting {
             name: concat!(stringify!($section), ".", $name),
             given: $given,
-            form: <$form as Form>::NAME,
+            form: <$form as ValueFormat>::NAME,
             bound: $bound,
             example: $example,
             doc: $doc,
             read: |settings, raw| {
                 let section = settings.$section.get_or_insert_default();
-                section.$field = <$form as Form>::read(raw)?;
+                section.$field = <$form as ValueFormat>::read(raw)?;
                 Ok(())
             },
             show: |settings| {
                 let none = Default::default();
-                <$form as Form>::show(&settings.$section.as_ref().unwrap_or(&none).$field)
+                <$form as ValueFormat>::show(&settings.$section.as_ref().unwrap_or(&none).$field)
             },
             differs: |one, other| {
                 one.$section.as_ref().map(|it| &it.$field) != other.$section.as_ref().map(|it| &it.$field)
@@ -55,7 +55,7 @@ macro_rules! auth {
         optional!(auth, $given, $name, $($rest)+)
     };
     ($name:literal, $($rest:tt)+) => {
-        optional!(auth, Given::Anywhere, $name, $($rest)+)
+        optional!(auth, AcceptedFrom::FileOrEnvironment, $name, $($rest)+)
     };
 }
 
@@ -64,13 +64,13 @@ macro_rules! tls {
     ($name:literal, $field:ident, $example:literal, $doc:literal) => {
         Setting {
             name: concat!("server.tls.", $name),
-            given: Given::Anywhere,
-            form: <OptionalFile as Form>::NAME,
+            given: AcceptedFrom::FileOrEnvironment,
+            form: <OptionalFileFormat as ValueFormat>::NAME,
             bound: || "both files or neither".into(),
             example: $example,
             doc: $doc,
             read: |settings, raw| {
-                let file = <OptionalFile as Form>::read(raw)?.unwrap_or_default();
+                let file = <OptionalFileFormat as ValueFormat>::read(raw)?.unwrap_or_default();
                 let tls = settings.server.tls.take();
                 let mut tls = tls.unwrap_or(TlsSettings { cert_file: "".into(), key_file: "".into() });
                 tls.$field = file;
@@ -80,7 +80,7 @@ macro_rules! tls {
             },
             show: |settings| {
                 let path = settings.server.tls.as_ref().map(|tls| tls.$field.clone());
-                <OptionalFile as Form>::show(&path.filter(|path| !path.as_os_str().is_empty()))
+                <OptionalFileFormat as ValueFormat>::show(&path.filter(|path| !path.as_os_str().is_empty()))
             },
             differs: |one, other| {
                 one.server.tls.as_ref().map(|tls| &tls.$field)
@@ -93,7 +93,7 @@ macro_rules! tls {
 /// A row of `[redis]`. Without a URL the rest has no effect: it is kept until all sources were read, and then let go.
 macro_rules! redis {
     ($($row:tt)+) => {
-        optional!(redis, Given::Anywhere, $($row)+)
+        optional!(redis, AcceptedFrom::FileOrEnvironment, $($row)+)
     };
 }
 

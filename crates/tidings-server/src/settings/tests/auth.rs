@@ -14,7 +14,7 @@ fn load_text(text: &str) -> Result<Loaded, Vec<String>> {
     std::fs::write(&path, text).expect("a file of a test");
     let loaded = load(Sources { config: Some(path.clone()), ..Sources::default() });
     std::fs::remove_file(&path).expect("a file of a test");
-    let place = |problem: &Problem| problem.to_string().replace(path.to_str().expect("a path"), "t.toml");
+    let place = |problem: &Diagnostic| problem.to_string().replace(path.to_str().expect("a path"), "t.toml");
     loaded.map_err(|problems| problems.iter().map(place).collect())
 }
 
@@ -214,7 +214,7 @@ fn protected_hub_may_listen_beyond_loopback_and_is_told_about_clear_text() {
     assert!(found[0].contains("0.0.0.0:2") && found[0].contains("in clear"), "{found:?}");
     let tls = "[server.tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n";
     assert_eq!(warnings(&format!("{beyond}{tls}{key}")), Vec::<String>::new());
-    let flag = FlagValue { setting: "insecure", flag: "--insecure", raw: Raw::Bare("true".to_owned()) };
+    let flag = FlagValue { setting: "insecure", flag: "--insecure", raw: RawValue::Bare("true".to_owned()) };
     let secret = "0123456789abcdef0123456789abcdef";
     let loaded = load_with(&[("TIDINGS_AUTH_SECRET", secret)], vec![flag], None).expect("good");
     assert_eq!(loaded.warnings, ["--insecure has no effect on a hub with [auth]; leave it out"]);

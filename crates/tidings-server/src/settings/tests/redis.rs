@@ -3,7 +3,7 @@
 use super::*;
 
 fn from_flag(url: &str) -> Vec<FlagValue> {
-    vec![FlagValue { setting: "redis.url", flag: "--redis", raw: Raw::Text(url.to_owned()) }]
+    vec![FlagValue { setting: "redis.url", flag: "--redis", raw: RawValue::Text(url.to_owned()) }]
 }
 
 /// The Redis that these variables and flags make, and where it comes from.

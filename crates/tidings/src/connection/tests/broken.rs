@@ -6,7 +6,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use tidings_protocol::sse::{Item, Parser};
+use tidings_protocol::sse::{Parser, StreamItem};
 
 use super::{super::*, Toy, connect, draft, read, subscriptions, write};
 use crate::{
@@ -332,7 +332,7 @@ impl Stage {
         let mut items = Vec::new();
         it.parser.feed(bytes, &mut |item| items.push(item)).unwrap();
         for item in items {
-            let Item::Event(event) = item else { continue };
+            let StreamItem::Event(event) = item else { continue };
             if event.name == "tidings.gap" {
                 let notice: GapNotice = serde_json::from_str(&event.data).unwrap();
                 assert_ne!(notice.reason, GapReason::Diverged);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tidings_protocol::{
     EventId, Priority, Subscription,
     body::{GapNotice, GapReason},
-    sse::{Event, Item, Parser},
+    sse::{MessageEvent, Parser, StreamItem},
 };
 
 /// A stored event.
@@ -139,18 +139,18 @@ impl Client {
         self.parser.feed(bytes, &mut |item| items.push(item)).unwrap();
         for item in items {
             match item {
-                Item::Event(event) if event.name == "tidings.gap" => self.gap(model, &event),
-                Item::Event(event) if event.data.starts_with('u') => self.unstored(&event),
-                Item::Event(event) => self.event(model, &event),
-                Item::Position(id) => {
+                StreamItem::Event(event) if event.name == "tidings.gap" => self.gap(model, &event),
+                StreamItem::Event(event) if event.data.starts_with('u') => self.unstored(&event),
+                StreamItem::Event(event) => self.event(model, &event),
+                StreamItem::Position(id) => {
                     self.moved(model, &id);
                 }
-                Item::Retry(_) | Item::Comment(_) => {}
+                StreamItem::Retry(_) | StreamItem::Comment(_) => {}
             }
         }
     }
 
-    fn event(&mut self, model: &Model, event: &Event) {
+    fn event(&mut self, model: &Model, event: &MessageEvent) {
         let offset: u64 = event.data.lines().next().unwrap().parse().unwrap();
         let mine = model.mine(offset, &self.subscriptions);
         assert!(!mine.is_empty(), "event {offset} is of other channels");
@@ -220,7 +220,7 @@ impl Client {
         }
     }
 
-    fn gap(&mut self, model: &Model, event: &Event) {
+    fn gap(&mut self, model: &Model, event: &MessageEvent) {
         let notice: GapNotice = serde_json::from_str(&event.data).unwrap();
         assert_eq!(notice.resumed_at, event.last_event_id);
         assert!(!notice.channels.is_empty());
@@ -240,7 +240,7 @@ impl Client {
         self.moved(model, &event.last_event_id);
     }
 
-    fn unstored(&mut self, event: &Event) {
+    fn unstored(&mut self, event: &MessageEvent) {
         let number: u64 = event.data[1..].parse().unwrap();
         let after = self.unstored.remove(&number).expect("it was offered once");
         assert!(self.last_in_order <= after, "unstored {number} came after {}", self.last_in_order);

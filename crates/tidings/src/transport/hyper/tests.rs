@@ -8,7 +8,7 @@ use std::{
 use http_body_util::BodyExt;
 use tidings_protocol::{
     Subscription,
-    sse::{Item, Parser},
+    sse::{Parser, StreamItem},
 };
 
 use super::*;
@@ -120,7 +120,7 @@ fn data(chunks: &[Bytes]) -> Vec<String> {
     let mut parser = Parser::new();
     let mut data = Vec::new();
     let mut keep = |item| {
-        if let Item::Event(event) = item {
+        if let StreamItem::Event(event) = item {
             data.push(event.data);
         }
     };

@@ -4,22 +4,22 @@ use std::path::PathBuf;
 
 use tidings::config::{Algorithm, KeySettings, Secret};
 
-use super::{Form, NONE, Raw, Texts, list, nearest_word, scalar, toml_text, written};
+use super::{NONE, RawValue, TextsFormat, ValueFormat, list, nearest_word, scalar, toml_text, written};
 
-pub(crate) struct Text;
-pub(crate) struct OptionalText;
-pub(crate) struct OptionalFile;
-pub(crate) struct SecretText;
-pub(crate) struct Algorithms;
-pub(crate) struct Keys;
+pub(crate) struct TextFormat;
+pub(crate) struct OptionalTextFormat;
+pub(crate) struct OptionalFileFormat;
+pub(crate) struct SecretTextFormat;
+pub(crate) struct AlgorithmsFormat;
+pub(crate) struct KeysFormat;
 
-impl Form for Text {
+impl ValueFormat for TextFormat {
     type Value = String;
     const NAME: &'static str = "text";
 
-    fn read(raw: &Raw) -> Result<String, String> {
+    fn read(raw: &RawValue) -> Result<String, String> {
         match raw {
-            Raw::Bare(_) => Err(format!("is {}; a text stands in quotes", written(raw))),
+            RawValue::Bare(_) => Err(format!("is {}; a text stands in quotes", written(raw))),
             _ => scalar(raw, "a text"),
         }
     }
@@ -29,12 +29,12 @@ impl Form for Text {
     }
 }
 
-impl Form for OptionalText {
+impl ValueFormat for OptionalTextFormat {
     type Value = Option<String>;
     const NAME: &'static str = "text, or `none`";
 
-    fn read(raw: &Raw) -> Result<Option<String>, String> {
-        Text::read(raw).map(|text| (text != NONE).then_some(text))
+    fn read(raw: &RawValue) -> Result<Option<String>, String> {
+        TextFormat::read(raw).map(|text| (text != NONE).then_some(text))
     }
 
     fn show(value: &Option<String>) -> String {
@@ -42,12 +42,12 @@ impl Form for OptionalText {
     }
 }
 
-impl Form for OptionalFile {
+impl ValueFormat for OptionalFileFormat {
     type Value = Option<PathBuf>;
     const NAME: &'static str = "path, or `none`";
 
-    fn read(raw: &Raw) -> Result<Option<PathBuf>, String> {
-        match OptionalText::read(raw)? {
+    fn read(raw: &RawValue) -> Result<Option<PathBuf>, String> {
+        match OptionalTextFormat::read(raw)? {
             Some(text) if text.contains('\0') => Err("has a NUL, which no path has".to_owned()),
             path => Ok(path.map(PathBuf::from)),
         }
@@ -58,18 +58,18 @@ impl Form for OptionalFile {
     }
 }
 
-impl Form for SecretText {
+impl ValueFormat for SecretTextFormat {
     type Value = Option<Secret>;
     const NAME: &'static str = "secret text, or `none`";
 
-    fn read(raw: &Raw) -> Result<Option<Secret>, String> {
+    fn read(raw: &RawValue) -> Result<Option<Secret>, String> {
         match raw {
-            Raw::Text(text) if text.is_empty() => {
+            RawValue::Text(text) if text.is_empty() => {
                 Err("is empty; leave it out, or make one with `openssl rand -base64 48`".to_owned())
             }
-            Raw::Text(text) if text == NONE => Ok(None),
-            Raw::Text(text) => Ok(Some(Secret::new(text))),
-            Raw::Bare(_) | Raw::List(_) | Raw::Keys(_) | Raw::Nothing => {
+            RawValue::Text(text) if text == NONE => Ok(None),
+            RawValue::Text(text) => Ok(Some(Secret::new(text))),
+            RawValue::Bare(_) | RawValue::List(_) | RawValue::Keys(_) | RawValue::Nothing => {
                 Err("is not one text in quotes; its value is not shown here".to_owned())
             }
         }
@@ -80,11 +80,11 @@ impl Form for SecretText {
     }
 }
 
-impl Form for Algorithms {
+impl ValueFormat for AlgorithmsFormat {
     type Value = Vec<Algorithm>;
     const NAME: &'static str = "list of algorithms";
 
-    fn read(raw: &Raw) -> Result<Vec<Algorithm>, String> {
+    fn read(raw: &RawValue) -> Result<Vec<Algorithm>, String> {
         let mut algorithms = Vec::new();
         for word in list(raw)? {
             if word.eq_ignore_ascii_case("none") {
@@ -109,18 +109,18 @@ impl Form for Algorithms {
     }
 
     fn show(value: &Vec<Algorithm>) -> String {
-        Texts::show(&value.iter().map(ToString::to_string).collect())
+        TextsFormat::show(&value.iter().map(ToString::to_string).collect())
     }
 }
 
-impl Form for Keys {
+impl ValueFormat for KeysFormat {
     type Value = Vec<KeySettings>;
     const NAME: &'static str = "list of tables";
 
-    fn read(raw: &Raw) -> Result<Vec<KeySettings>, String> {
+    fn read(raw: &RawValue) -> Result<Vec<KeySettings>, String> {
         match raw {
-            Raw::Keys(keys) => Ok(keys.clone()),
-            Raw::Text(_) | Raw::Bare(_) | Raw::List(_) | Raw::Nothing => Err(
+            RawValue::Keys(keys) => Ok(keys.clone()),
+            RawValue::Text(_) | RawValue::Bare(_) | RawValue::List(_) | RawValue::Nothing => Err(
                 "is not a list of keys; make one with `tidings key --name N`, which prints the lines to keep"
                     .to_owned(),
             ),
@@ -135,11 +135,11 @@ impl Form for Keys {
                 let rights = key.rights.iter().map(ToString::to_string).collect();
                 let mut members = vec![
                     format!("name = {}", toml_text(&key.name)),
-                    format!("rights = {}", Texts::show(&rights)),
+                    format!("rights = {}", TextsFormat::show(&rights)),
                 ];
                 for (member, patterns) in [("subscribe", &key.subscribe), ("publish", &key.publish)] {
                     if !patterns.is_empty() {
-                        members.push(format!("{member} = {}", Texts::show(patterns)));
+                        members.push(format!("{member} = {}", TextsFormat::show(patterns)));
                     }
                 }
                 format!("{{ {} }}", members.join(", "))

@@ -7,7 +7,7 @@ use tidings_protocol::body::{EndNotice, GapNotice};
 /// One thing that a subscription has to say.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Delivery {
+pub enum Notification {
     /// An event of one of the channels.
     Event(Event),
     /// Events are missing and cannot be had any more; what can be had follows.

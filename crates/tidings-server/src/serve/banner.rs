@@ -8,8 +8,8 @@ use tidings::config::Settings;
 use crate::address::{channel_url, page_url};
 use crate::terminal::{Paint, Style};
 
-/// The greeting. Its first line holds the page's address, for people and for programs that wait for it.
-pub(super) fn greeting(
+/// The banner. Its first line holds the page's address, for people and for programs that wait for it.
+pub(super) fn banner(
     addresses: &[SocketAddr],
     settings: &Settings,
     config: Option<&Path>,

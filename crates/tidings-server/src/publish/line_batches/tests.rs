@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-fn batches(input: &[u8]) -> Vec<Batch> {
+fn batches(input: &[u8]) -> Vec<LineBatch> {
     let mut batches = Vec::new();
     read(&mut BufReader::with_capacity(64, Cursor::new(input.to_vec())), |batch| {
         batches.push(batch);
@@ -16,7 +16,7 @@ fn batches(input: &[u8]) -> Vec<Batch> {
 }
 
 /// Every line with its number, and the fault at the end.
-fn lines(batches: &[Batch]) -> (Vec<(usize, String)>, Option<String>) {
+fn lines(batches: &[LineBatch]) -> (Vec<(usize, String)>, Option<String>) {
     let numbered =
         batches.iter().flat_map(|batch| (batch.first..).zip(batch.lines.iter().cloned())).collect();
     (numbered, batches.last().and_then(|batch| batch.fault.clone()))
@@ -34,7 +34,10 @@ fn lines_are_numbered_across_batches_whatever_ends_them() {
 #[test]
 fn lines_that_are_there_at_once_are_one_batch() {
     let batches = batches(b"a\nb\nc\n");
-    assert_eq!(batches, [Batch { first: 1, lines: vec!["a".into(), "b".into(), "c".into()], fault: None }]);
+    assert_eq!(
+        batches,
+        [LineBatch { first: 1, lines: vec!["a".into(), "b".into(), "c".into()], fault: None }]
+    );
 }
 
 #[test]
@@ -70,11 +73,11 @@ fn line_at_fault_ends_the_input_after_the_lines_before_it() {
 async fn waiting_batches_are_joined_in_order() {
     let (sender, receiver) = mpsc::channel(8);
     for (first, count) in [(1, 400), (401, 500), (901, 200)] {
-        let batch = Batch { first, lines: vec!["x".to_owned(); count], fault: None };
+        let batch = LineBatch { first, lines: vec!["x".to_owned(); count], fault: None };
         sender.send(batch).await.unwrap();
     }
     drop(sender);
-    let mut batches = Batches::new(receiver);
+    let mut batches = LineBatches::new(receiver);
     let mut sizes = Vec::new();
     while let Some(batch) = batches.next().await {
         sizes.push((batch.first, batch.lines.len(), batch.range()));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
-use tidings_protocol::Subscription as Pattern;
+use tidings_protocol::Subscription;
 
 use crate::Error;
 
@@ -12,7 +12,7 @@ const PATH_BYTES_MAX: usize = 2048;
 
 /// Where a stream is asked for.
 #[derive(Clone, Debug)]
-pub(crate) enum Route {
+pub(crate) enum SubscribeRoute {
     /// A `GET` of this path, with its query open for more.
     Path(String),
     /// `POST /api/v1/stream` with these channels.
@@ -20,20 +20,20 @@ pub(crate) enum Route {
 }
 
 /// Event to send.
-pub(crate) struct Ask {
+pub(crate) struct StreamRequest {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) body: Bytes,
 }
 
-impl Route {
+impl SubscribeRoute {
     /// The route for these channels and patterns.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Input`] where there is none, or one is outside the grammar.
     pub(crate) fn of(subscriptions: Vec<String>) -> Result<Self, Error> {
         for subscription in &subscriptions {
-            Pattern::parse(subscription)
+            Subscription::parse(subscription)
                 .map_err(|fault| Error::input(fault.to_string()).with_source(fault))?;
         }
         let path = match subscriptions.as_slice() {
@@ -50,7 +50,7 @@ impl Route {
     }
 
     /// The request; `history` is the value of that parameter.
-    pub(crate) fn ask(&self, history: Option<&str>) -> Ask {
+    pub(crate) fn ask(&self, history: Option<&str>) -> StreamRequest {
         match self {
             Self::Path(path) => {
                 let mut path = path.clone();
@@ -59,7 +59,7 @@ impl Route {
                     // Nothing follows the question mark or ampersand that the path was left open with.
                     None => drop(path.pop()),
                 }
-                Ask { method: Method::GET, path, body: Bytes::new() }
+                StreamRequest { method: Method::GET, path, body: Bytes::new() }
             }
             Self::Body(channels) => {
                 let mut body = json!({ "channels": channels, "position": "id" });
@@ -67,7 +67,7 @@ impl Route {
                     body["history"] = history.parse::<u64>().map_or_else(|_| history.into(), Into::into);
                 }
                 let path = "/api/v1/stream".to_owned();
-                Ask { method: Method::POST, path, body: body.to_string().into() }
+                StreamRequest { method: Method::POST, path, body: body.to_string().into() }
             }
         }
     }

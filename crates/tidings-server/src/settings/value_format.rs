@@ -6,16 +6,18 @@ mod redis;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration as StdDuration;
+use std::time::Duration;
 
 use tidings::config::{Durability, Envelope, KeySettings, bounds};
 
-pub(crate) use self::auth::{Algorithms, Keys, OptionalFile, OptionalText, SecretText, Text};
-pub(crate) use self::redis::{Patterns, RedisUrlText};
+pub(crate) use self::auth::{
+    AlgorithmsFormat, KeysFormat, OptionalFileFormat, OptionalTextFormat, SecretTextFormat, TextFormat,
+};
+pub(crate) use self::redis::{PatternsFormat, RedisUrlTextFormat};
 
 /// A value as somebody wrote it, before its setting gives it a meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Raw {
+pub(crate) enum RawValue {
     /// Text: a variable, a flag, or a TOML string. A list may be written so, with commas.
     Text(String),
     /// A TOML number, boolean or date as it stands in the file.
@@ -32,44 +34,44 @@ pub(crate) enum Raw {
 const NONE: &str = "none";
 
 /// One way of writing values.
-pub(crate) trait Form {
+pub(crate) trait ValueFormat {
     /// What it is read into.
     type Value;
     /// Its name in the manual.
     const NAME: &'static str;
     /// Reads a value; the error goes on after the setting's name: `is "5 apples"; …`.
-    fn read(raw: &Raw) -> Result<Self::Value, String>;
+    fn read(raw: &RawValue) -> Result<Self::Value, String>;
     /// Shows a value as `tidings.toml` has it.
     fn show(value: &Self::Value) -> String;
 }
 
-pub(crate) struct Duration;
-pub(crate) struct OptionalDuration;
-pub(crate) struct Size;
-pub(crate) struct Count;
-pub(crate) struct OptionalCount;
-pub(crate) struct Switch;
-pub(crate) struct DurabilityWord;
-pub(crate) struct EnvelopeWord;
-pub(crate) struct Directory;
-pub(crate) struct Addresses;
-pub(crate) struct Texts;
+pub(crate) struct DurationFormat;
+pub(crate) struct OptionalDurationFormat;
+pub(crate) struct SizeFormat;
+pub(crate) struct CountFormat;
+pub(crate) struct OptionalCountFormat;
+pub(crate) struct SwitchFormat;
+pub(crate) struct DurabilityWordFormat;
+pub(crate) struct EnvelopeWordFormat;
+pub(crate) struct DirectoryFormat;
+pub(crate) struct AddressesFormat;
+pub(crate) struct TextsFormat;
 
 /// Reads a duration that is no setting, as settings write it; the error goes on after its name.
-pub(crate) fn read_duration(text: &str) -> Result<StdDuration, String> {
-    Duration::read(&Raw::Text(text.to_owned()))
+pub(crate) fn read_duration(text: &str) -> Result<Duration, String> {
+    DurationFormat::read(&RawValue::Text(text.to_owned()))
 }
 
 /// A bound in words, in the form of its values.
-pub(crate) fn between<F: Form>(bound: &RangeInclusive<F::Value>) -> String {
+pub(crate) fn between<F: ValueFormat>(bound: &RangeInclusive<F::Value>) -> String {
     format!("{} to {}", F::show(bound.start()), F::show(bound.end()))
 }
 
-impl Form for Duration {
-    type Value = StdDuration;
+impl ValueFormat for DurationFormat {
+    type Value = Duration;
     const NAME: &'static str = "duration";
 
-    fn read(raw: &Raw) -> Result<StdDuration, String> {
+    fn read(raw: &RawValue) -> Result<Duration, String> {
         let text = scalar(raw, "a duration")?;
         let unit_start = text.find(|symbol: char| !symbol.is_ascii_digit()).unwrap_or(text.len());
         let (digits, unit) = text.split_at(unit_start);
@@ -89,35 +91,35 @@ impl Form for Duration {
             _ => return Err(not(&text, "a duration: its unit is one of ms, s, m, h, d")),
         };
         let total = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(milliseconds));
-        total.map(StdDuration::from_millis).ok_or_else(|| format!("is {}, which is too long", quoted(&text)))
+        total.map(Duration::from_millis).ok_or_else(|| format!("is {}, which is too long", quoted(&text)))
     }
 
-    fn show(value: &StdDuration) -> String {
+    fn show(value: &Duration) -> String {
         format!("\"{}\"", bounds::duration_text(*value))
     }
 }
 
-impl Form for OptionalDuration {
-    type Value = Option<StdDuration>;
+impl ValueFormat for OptionalDurationFormat {
+    type Value = Option<Duration>;
     const NAME: &'static str = "duration, or `none`";
 
-    fn read(raw: &Raw) -> Result<Option<StdDuration>, String> {
+    fn read(raw: &RawValue) -> Result<Option<Duration>, String> {
         match raw {
-            Raw::Text(text) if text == NONE => Ok(None),
-            _ => Duration::read(raw).map(Some),
+            RawValue::Text(text) if text == NONE => Ok(None),
+            _ => DurationFormat::read(raw).map(Some),
         }
     }
 
-    fn show(value: &Option<StdDuration>) -> String {
-        value.as_ref().map_or_else(|| format!("\"{NONE}\""), Duration::show)
+    fn show(value: &Option<Duration>) -> String {
+        value.as_ref().map_or_else(|| format!("\"{NONE}\""), DurationFormat::show)
     }
 }
 
-impl Form for Size {
+impl ValueFormat for SizeFormat {
     type Value = u64;
     const NAME: &'static str = "size";
 
-    fn read(raw: &Raw) -> Result<u64, String> {
+    fn read(raw: &RawValue) -> Result<u64, String> {
         let text = scalar(raw, "a size")?;
         let unit_start = text.find(|symbol: char| !symbol.is_ascii_digit()).unwrap_or(text.len());
         let (digits, unit) = text.split_at(unit_start);
@@ -145,11 +147,11 @@ impl Form for Size {
     }
 }
 
-impl Form for Count {
+impl ValueFormat for CountFormat {
     type Value = u64;
     const NAME: &'static str = "number";
 
-    fn read(raw: &Raw) -> Result<u64, String> {
+    fn read(raw: &RawValue) -> Result<u64, String> {
         let text = scalar(raw, "a whole number")?;
         let digits: String = text.chars().filter(|symbol| *symbol != '_').collect();
         let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -165,27 +167,27 @@ impl Form for Count {
     }
 }
 
-impl Form for OptionalCount {
+impl ValueFormat for OptionalCountFormat {
     type Value = Option<u64>;
     const NAME: &'static str = "number, or `none`";
 
-    fn read(raw: &Raw) -> Result<Option<u64>, String> {
+    fn read(raw: &RawValue) -> Result<Option<u64>, String> {
         match raw {
-            Raw::Text(text) if text == NONE => Ok(None),
-            _ => Count::read(raw).map(Some),
+            RawValue::Text(text) if text == NONE => Ok(None),
+            _ => CountFormat::read(raw).map(Some),
         }
     }
 
     fn show(value: &Option<u64>) -> String {
-        value.as_ref().map_or_else(|| format!("\"{NONE}\""), Count::show)
+        value.as_ref().map_or_else(|| format!("\"{NONE}\""), CountFormat::show)
     }
 }
 
-impl Form for Switch {
+impl ValueFormat for SwitchFormat {
     type Value = bool;
     const NAME: &'static str = "`true` or `false`";
 
-    fn read(raw: &Raw) -> Result<bool, String> {
+    fn read(raw: &RawValue) -> Result<bool, String> {
         let text = scalar(raw, "true or false")?;
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(true),
@@ -199,11 +201,11 @@ impl Form for Switch {
     }
 }
 
-impl Form for DurabilityWord {
+impl ValueFormat for DurabilityWordFormat {
     type Value = Durability;
     const NAME: &'static str = "`memory`, `interval` or `fsync`";
 
-    fn read(raw: &Raw) -> Result<Durability, String> {
+    fn read(raw: &RawValue) -> Result<Durability, String> {
         let word = scalar(raw, "a word")?;
         word.parse().map_err(|unknown| format!("{unknown}{}", nearest_word(&word, Durability::WORDS)))
     }
@@ -213,11 +215,11 @@ impl Form for DurabilityWord {
     }
 }
 
-impl Form for EnvelopeWord {
+impl ValueFormat for EnvelopeWordFormat {
     type Value = Envelope;
     const NAME: &'static str = "`any` or `strict`";
 
-    fn read(raw: &Raw) -> Result<Envelope, String> {
+    fn read(raw: &RawValue) -> Result<Envelope, String> {
         let word = scalar(raw, "a word")?;
         word.parse().map_err(|unknown| format!("{unknown}{}", nearest_word(&word, Envelope::WORDS)))
     }
@@ -227,19 +229,21 @@ impl Form for EnvelopeWord {
     }
 }
 
-impl Form for Directory {
+impl ValueFormat for DirectoryFormat {
     type Value = Option<PathBuf>;
     const NAME: &'static str = "path";
 
-    fn read(raw: &Raw) -> Result<Option<PathBuf>, String> {
+    fn read(raw: &RawValue) -> Result<Option<PathBuf>, String> {
         match raw {
-            Raw::Nothing => Ok(None),
-            Raw::Text(text) if text.is_empty() => {
+            RawValue::Nothing => Ok(None),
+            RawValue::Text(text) if text.is_empty() => {
                 Err("is empty; pass --memory to keep everything in memory".into())
             }
-            Raw::Text(text) if text.contains('\0') => Err(format!("is {}; a path has no NUL", quoted(text))),
-            Raw::Text(text) => Ok(Some(PathBuf::from(text))),
-            Raw::Bare(_) | Raw::List(_) | Raw::Keys(_) => {
+            RawValue::Text(text) if text.contains('\0') => {
+                Err(format!("is {}; a path has no NUL", quoted(text)))
+            }
+            RawValue::Text(text) => Ok(Some(PathBuf::from(text))),
+            RawValue::Bare(_) | RawValue::List(_) | RawValue::Keys(_) => {
                 Err(format!("is {}; a path is one text", written(raw)))
             }
         }
@@ -253,11 +257,11 @@ impl Form for Directory {
     }
 }
 
-impl Form for Addresses {
+impl ValueFormat for AddressesFormat {
     type Value = Vec<SocketAddr>;
     const NAME: &'static str = "list of addresses";
 
-    fn read(raw: &Raw) -> Result<Vec<SocketAddr>, String> {
+    fn read(raw: &RawValue) -> Result<Vec<SocketAddr>, String> {
         let mut addresses = Vec::new();
         for text in list(raw)? {
             let address = read_address(&text)?;
@@ -275,11 +279,11 @@ impl Form for Addresses {
     }
 }
 
-impl Form for Texts {
+impl ValueFormat for TextsFormat {
     type Value = Vec<String>;
     const NAME: &'static str = "list of texts";
 
-    fn read(raw: &Raw) -> Result<Vec<String>, String> {
+    fn read(raw: &RawValue) -> Result<Vec<String>, String> {
         list(raw)
     }
 
@@ -343,35 +347,35 @@ fn read_address(text: &str) -> Result<SocketAddr, String> {
     Err(format!("has {found}, which is not an address and a port{advice}"))
 }
 
-fn scalar(raw: &Raw, wanted: &str) -> Result<String, String> {
+fn scalar(raw: &RawValue, wanted: &str) -> Result<String, String> {
     match raw {
-        Raw::Text(text) if text.is_empty() => Err(format!("is empty; leave it out or give {wanted}")),
-        Raw::Text(text) | Raw::Bare(text) => Ok(text.clone()),
-        Raw::List(_) | Raw::Keys(_) | Raw::Nothing => {
+        RawValue::Text(text) if text.is_empty() => Err(format!("is empty; leave it out or give {wanted}")),
+        RawValue::Text(text) | RawValue::Bare(text) => Ok(text.clone()),
+        RawValue::List(_) | RawValue::Keys(_) | RawValue::Nothing => {
             Err(format!("is {}, which is not {wanted}", written(raw)))
         }
     }
 }
 
-fn list(raw: &Raw) -> Result<Vec<String>, String> {
+fn list(raw: &RawValue) -> Result<Vec<String>, String> {
     match raw {
-        Raw::List(texts) => Ok(texts.clone()),
-        Raw::Text(text) => {
+        RawValue::List(texts) => Ok(texts.clone()),
+        RawValue::Text(text) => {
             Ok(text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect())
         }
-        Raw::Bare(_) | Raw::Keys(_) | Raw::Nothing => {
+        RawValue::Bare(_) | RawValue::Keys(_) | RawValue::Nothing => {
             Err(format!("is {}, which is not a list of texts", written(raw)))
         }
     }
 }
 
-fn written(raw: &Raw) -> String {
+fn written(raw: &RawValue) -> String {
     match raw {
-        Raw::Text(text) => quoted(text),
-        Raw::Bare(text) => quoted(text).trim_matches('"').to_owned(),
-        Raw::List(texts) => format!("a list of {}", texts.len()),
-        Raw::Keys(keys) => format!("a list of {} keys", keys.len()),
-        Raw::Nothing => "nothing".to_owned(),
+        RawValue::Text(text) => quoted(text),
+        RawValue::Bare(text) => quoted(text).trim_matches('"').to_owned(),
+        RawValue::List(texts) => format!("a list of {}", texts.len()),
+        RawValue::Keys(keys) => format!("a list of {} keys", keys.len()),
+        RawValue::Nothing => "nothing".to_owned(),
     }
 }
 

@@ -3,26 +3,28 @@
 use tidings::config::RedisUrl;
 use tidings::protocol::Pattern;
 
-use super::{Form, NONE, Raw, Texts, list, quoted, toml_text};
+use super::{NONE, RawValue, TextsFormat, ValueFormat, list, quoted, toml_text};
 
-pub(crate) struct RedisUrlText;
-pub(crate) struct Patterns;
+pub(crate) struct RedisUrlTextFormat;
+pub(crate) struct PatternsFormat;
 
 /// `None` is a hub without Redis.
-impl Form for RedisUrlText {
+impl ValueFormat for RedisUrlTextFormat {
     type Value = RedisUrl;
     const NAME: &'static str = "URL, or `none`";
 
-    fn read(raw: &Raw) -> Result<RedisUrl, String> {
+    fn read(raw: &RawValue) -> Result<RedisUrl, String> {
         match raw {
-            Raw::Text(text) if text.is_empty() => Err("is empty; leave it out, or name a Redis".to_owned()),
-            Raw::Text(text) if text == NONE => Ok(RedisUrl::default()),
-            Raw::Text(text) => {
+            RawValue::Text(text) if text.is_empty() => {
+                Err("is empty; leave it out, or name a Redis".to_owned())
+            }
+            RawValue::Text(text) if text == NONE => Ok(RedisUrl::default()),
+            RawValue::Text(text) => {
                 let url = RedisUrl::new(text);
                 url.address().map_err(str::to_owned)?;
                 Ok(url)
             }
-            Raw::Bare(_) | Raw::List(_) | Raw::Keys(_) | Raw::Nothing => {
+            RawValue::Bare(_) | RawValue::List(_) | RawValue::Keys(_) | RawValue::Nothing => {
                 Err("is not one text in quotes; its value is not shown here".to_owned())
             }
         }
@@ -34,11 +36,11 @@ impl Form for RedisUrlText {
     }
 }
 
-impl Form for Patterns {
+impl ValueFormat for PatternsFormat {
     type Value = Vec<Pattern>;
     const NAME: &'static str = "list of patterns";
 
-    fn read(raw: &Raw) -> Result<Vec<Pattern>, String> {
+    fn read(raw: &RawValue) -> Result<Vec<Pattern>, String> {
         let parse = |text: String| {
             let pattern = Pattern::parse(&text);
             pattern.map_err(|fault| format!("has {}, which is not a pattern: {fault}", quoted(&text)))
@@ -47,6 +49,6 @@ impl Form for Patterns {
     }
 
     fn show(value: &Vec<Pattern>) -> String {
-        Texts::show(&value.iter().map(ToString::to_string).collect())
+        TextsFormat::show(&value.iter().map(ToString::to_string).collect())
     }
 }

@@ -16,7 +16,7 @@ const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Lines that follow each other.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Batch {
+pub(super) struct LineBatch {
     /// The number of the first line, from 1.
     pub(super) first: usize,
     pub(super) lines: Vec<String>,
@@ -24,7 +24,7 @@ pub(super) struct Batch {
     pub(super) fault: Option<String>,
 }
 
-impl Batch {
+impl LineBatch {
     fn new(first: usize) -> Self {
         Self { first, lines: Vec::new(), fault: None }
     }
@@ -56,19 +56,19 @@ impl Batch {
 }
 
 /// The next batches, joined as far as they have been read and fit into one.
-pub(super) struct Batches {
-    receiver: Receiver<Batch>,
+pub(super) struct LineBatches {
+    receiver: Receiver<LineBatch>,
     /// Received, but too large to join.
-    next: Option<Batch>,
+    next: Option<LineBatch>,
 }
 
-impl Batches {
-    pub(super) fn new(receiver: Receiver<Batch>) -> Self {
+impl LineBatches {
+    pub(super) fn new(receiver: Receiver<LineBatch>) -> Self {
         Self { receiver, next: None }
     }
 
     /// The next batch; `None` at the end of the input.
-    pub(super) async fn next(&mut self) -> Option<Batch> {
+    pub(super) async fn next(&mut self) -> Option<LineBatch> {
         let mut batch = match self.next.take() {
             Some(batch) => batch,
             None => self.receiver.recv().await?,
@@ -85,8 +85,8 @@ impl Batches {
 
 /// Reads lines, ended by LF or CRLF, and gives a batch to `take` whenever the next line would have to be waited for
 /// or the batch is full, until the input ends, a line is at fault, or `take` returns false.
-pub(super) fn read<R: Read>(input: &mut BufReader<R>, mut take: impl FnMut(Batch) -> bool) {
-    let mut batch = Batch::new(1);
+pub(super) fn read<R: Read>(input: &mut BufReader<R>, mut take: impl FnMut(LineBatch) -> bool) {
+    let mut batch = LineBatch::new(1);
     let mut bytes = 0;
     loop {
         match read_line(input) {
@@ -102,7 +102,7 @@ pub(super) fn read<R: Read>(input: &mut BufReader<R>, mut take: impl FnMut(Batch
         }
         let is_full = batch.lines.len() == LINES_MAX || bytes >= BATCH_BYTES_MAX;
         if is_full || !input.buffer().contains(&b'\n') {
-            let next = Batch::new(batch.first + batch.lines.len());
+            let next = LineBatch::new(batch.first + batch.lines.len());
             bytes = 0;
             if !take(std::mem::replace(&mut batch, next)) {
                 return;

@@ -6,10 +6,10 @@ use std::io;
 use tidings_client::Error;
 
 /// The fault in words. `wanted` is what the token would have to allow, as flags of `tidings token` and `tidings key`.
-pub(crate) fn explained(fault: &Error, has_token: bool, wanted: &str) -> String {
-    match way_out(fault.status(), fault.code(), has_token) {
-        Some(way_out) => format!("{fault}; {}", way_out.replace("WANTED", wanted)),
-        None if is_deserted(fault) => {
+pub(crate) fn explain(fault: &Error, has_token: bool, wanted: &str) -> String {
+    match auth_hint(fault.status(), fault.code(), has_token) {
+        Some(auth_hint) => format!("{fault}; {}", auth_hint.replace("WANTED", wanted)),
+        None if is_connection_refused(fault) => {
             format!("{fault}; start a hub there, or name another with --url or TIDINGS_URL")
         }
         None => fault.to_string(),
@@ -17,7 +17,7 @@ pub(crate) fn explained(fault: &Error, has_token: bool, wanted: &str) -> String 
 }
 
 /// Whether no program listens where the hub should be.
-fn is_deserted(fault: &Error) -> bool {
+fn is_connection_refused(fault: &Error) -> bool {
     let causes = std::iter::successors(fault.source(), |cause| (*cause).source());
     causes
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
@@ -25,7 +25,7 @@ fn is_deserted(fault: &Error) -> bool {
 }
 
 /// What to do about a refusal, with `WANTED` where the rights stand; none where it has another reason.
-pub(crate) fn way_out(status: Option<u16>, code: Option<&str>, has_token: bool) -> Option<&'static str> {
+pub(crate) fn auth_hint(status: Option<u16>, code: Option<&str>, has_token: bool) -> Option<&'static str> {
     match (status, code) {
         (Some(401), _) if !has_token => Some(
             "give a token with --token or in TIDINGS_TOKEN; where the hub's settings are, `tidings token --sub me WANTED` or \

@@ -1,20 +1,20 @@
 //! Names the nearest known setting for a misspelt one.
 
-use super::form::quoted;
-use super::table::{Given, LATER, SETTINGS, Setting, variable_of};
+use super::table::{AcceptedFrom, SETTINGS, Setting, UNSUPPORTED, variable_of};
+use super::value_format::quoted;
 
 /// What to say of a key that no setting of the file has.
 pub(super) fn unknown_key(name: &str) -> String {
     if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) {
         let elsewhere = match setting.given {
-            Given::Flag(flag) => format!("the flag {flag}"),
-            Given::Variable(variable) => format!("the variable {variable}"),
-            Given::Anywhere | Given::File => name.to_owned(),
+            AcceptedFrom::Flag(flag) => format!("the flag {flag}"),
+            AcceptedFrom::Variable(variable) => format!("the variable {variable}"),
+            AcceptedFrom::FileOrEnvironment | AcceptedFrom::File => name.to_owned(),
         };
         return format!("{name} is not a setting of the file; it is given as {elsewhere}");
     }
     let in_file = SETTINGS.iter().filter(|setting| setting.can_stand_in_file()).map(|setting| setting.name);
-    let keys = in_file.chain(LATER.iter().map(|later| later.name));
+    let keys = in_file.chain(UNSUPPORTED.iter().map(|later| later.name));
     let sections = SETTINGS.iter().filter_map(Setting::section);
     let known = keys.chain(sections);
     // A key in the wrong section is as near as its last part, and a bit further than one in its own.
@@ -39,7 +39,7 @@ pub(super) fn unknown_variable(variable: &str) -> String {
             .to_owned();
     }
     let mut known: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();
-    known.extend(LATER.iter().map(|later| variable_of(later.name)));
+    known.extend(UNSUPPORTED.iter().map(|later| variable_of(later.name)));
     known.extend(["TIDINGS_URL".to_owned(), "TIDINGS_TOKEN".to_owned()]);
     // `TEST_MODE` stands without the prefix; compare without it, so that it is found under it.
     let plain = |name: &str| name.trim_start_matches("TIDINGS_").to_uppercase();

@@ -36,19 +36,19 @@ const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 /// A refusal's text that takes longer is not waited for.
 const PROBLEM_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Sender = HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpSender = HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// The two ways to send: over a kept connection, or over one of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Transport {
     /// The hub's URL, for errors.
     base: Arc<str>,
-    pooled: Sender,
+    pooled: HttpSender,
     /// For streams: after a break the next attempt must not land on the same dead HTTP/2 connection.
-    fresh: Sender,
+    fresh: HttpSender,
 }
 
-impl Wire {
+impl Transport {
     pub(crate) fn new(base: &str) -> Result<Self, Error> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -86,7 +86,7 @@ impl Wire {
         self.head_of(&self.fresh, request).await
     }
 
-    async fn head_of(&self, sender: &Sender, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
+    async fn head_of(&self, sender: &HttpSender, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
         match sender.request(request).await {
             Ok(response) => Ok(Exchange { base: self.base.clone(), response }),
             Err(fault) => {
