@@ -7,9 +7,9 @@
 //!     let client = Client::builder(url).build()?;
 //!     client.publish("project.42").event("file").data("report.pdf").send().await?;
 //!
-//!     let mut subscription = client.subscribe(["project.*"]).history(10).start();
-//!     while let Some(delivery) = subscription.next().await {
-//!         match delivery? {
+//!     let mut subscriber = client.subscribe(["project.*"]).history(10).start();
+//!     while let Some(notification) = subscriber.next().await {
+//!         match notification? {
 //!             Notification::Event(event) => {
 //!                 println!("{}: {}", event.name, event.data);
 //!                 # assert_eq!((event.name.as_str(), event.data.as_str()), ("file", "report.pdf"));
