@@ -3,7 +3,7 @@
 //! Text from outside is parsed once into these types; what has such a type needs no second check.
 //!
 //! ```
-//! use tidings_protocol::sse::{self, Item, Parser};
+//! use tidings_protocol::sse::{self, Parser, StreamItem};
 //! use tidings_protocol::{Epoch, EventId, Tag};
 //!
 //! let id = EventId::new(Epoch(7), 42, Tag(0xbeef));

@@ -91,8 +91,8 @@ fn values_of_a_file_carry_line_and_column() {
         read("listen = [\"[::1]:1\"]\n\n[log]\n  retention_age = \"1h\"\ncache_bytes = 0x10_000\n"),
         [
             r#"t.toml:1:10: listen List(["[::1]:1"])"#,
-            r#"t.toml:4:19: log.retention_age Text("1h")"#,
             r#"t.toml:5:15: log.cache_bytes Bare("65536")"#,
+            r#"t.toml:4:19: log.retention_age Text("1h")"#,
         ]
     );
 }
