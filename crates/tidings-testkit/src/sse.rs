@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use serde_json::Value;
-use tidings_protocol::sse::{Event, Item, Parser};
+use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
 
 use crate::{HttpConnection, HttpHead};
 
@@ -14,7 +14,7 @@ pub struct SseReader {
     pub head: HttpHead,
     parser: Parser,
     /// Items that were parsed and not yet returned.
-    items: VecDeque<Item>,
+    items: VecDeque<StreamItem>,
     /// Id of the newest item that was returned.
     last_event_id: String,
     /// Bytes of a body of known length that were not read yet.
@@ -44,7 +44,7 @@ impl SseReader {
 
     /// Returns the next item; `None` at the end of the stream.
     #[track_caller]
-    pub fn next_item(&mut self) -> Option<Item> {
+    pub fn next_item(&mut self) -> Option<StreamItem> {
         while self.items.is_empty() {
             let bytes = match self.body_left.as_mut() {
                 Some(0) => None,
@@ -56,8 +56,8 @@ impl SseReader {
         }
         let item = self.items.pop_front();
         match &item {
-            Some(Item::Position(id)) => self.last_event_id.clone_from(id),
-            Some(Item::Event(event)) => self.last_event_id.clone_from(&event.last_event_id),
+            Some(StreamItem::Position(id)) => self.last_event_id.clone_from(id),
+            Some(StreamItem::Event(event)) => self.last_event_id.clone_from(&event.last_event_id),
             _ => {}
         }
         item
@@ -65,10 +65,10 @@ impl SseReader {
 
     /// Returns the next event of a publisher or of the hub, without positions; `None` at the end of the stream.
     #[track_caller]
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<MessageEvent> {
         loop {
             match self.next_item()? {
-                Item::Event(event) if event.name != "tidings.position" => return Some(event),
+                StreamItem::Event(event) if event.name != "tidings.position" => return Some(event),
                 _ => {}
             }
         }
@@ -76,7 +76,7 @@ impl SseReader {
 
     /// As [`SseReader::next_event`]; panics at the end of the stream.
     #[track_caller]
-    pub fn event(&mut self) -> Event {
+    pub fn event(&mut self) -> MessageEvent {
         self.next_event().expect("the stream ended without a further event")
     }
 
@@ -96,7 +96,7 @@ impl SseReader {
 
     /// Returns the next event, and its data as JSON. Panics unless the event has this name.
     #[track_caller]
-    pub fn control_event(&mut self, name: &str) -> (Event, Value) {
+    pub fn control_event(&mut self, name: &str) -> (MessageEvent, Value) {
         let event = self.event();
         assert_eq!(event.name, name, "{event:?}");
         let json = serde_json::from_str(&event.data).unwrap();
@@ -108,8 +108,8 @@ impl SseReader {
     pub fn position(&mut self) -> String {
         loop {
             match self.next_item().expect("the stream ended without a position") {
-                Item::Position(id) => return id,
-                Item::Event(event) => panic!("an event came before the position: {event:?}"),
+                StreamItem::Position(id) => return id,
+                StreamItem::Event(event) => panic!("an event came before the position: {event:?}"),
                 _ => {}
             }
         }
