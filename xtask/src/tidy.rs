@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the rules of ARCHITECTURE.md and of our style that a program can check.
 
+mod circles;
 mod code;
 mod layout;
 mod links;
@@ -9,10 +10,13 @@ mod paths;
 mod prose;
 mod ratchet;
 mod rows;
+mod source;
 mod texts;
 mod tokens;
 mod type_names;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
@@ -52,6 +56,7 @@ type Rule = (&'static str, &'static str, fn(&[TextFile]) -> Vec<String>);
 /// All rules. They look at nothing but text.
 const RULES: &[Rule] = &[
     ("rows", "module rows use only rows below them", rows::check),
+    ("circles", "files of a crate use each other in one direction", circles::check),
     ("http", "the core names no HTTP types", code::no_http_in_the_core),
     ("channels", "no unbounded channel", code::no_unbounded_channel),
     ("spawns", "only `node` starts tasks and threads", code::only_node_spawns),
@@ -106,9 +111,13 @@ fn read(workspace: &Workspace) -> Result<Vec<TextFile>> {
     names.iter().map(read).collect()
 }
 
-/// The pattern of a rule.
-fn regex(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("the pattern of a rule is valid")
+/// Returns the pattern of a rule, which is compiled once.
+fn regex(pattern: &'static str) -> Regex {
+    thread_local! {
+        static COMPILED: RefCell<BTreeMap<&'static str, Regex>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    let compile = || Regex::new(pattern).expect("the pattern of a rule is valid");
+    COMPILED.with_borrow_mut(|compiled| compiled.entry(pattern).or_insert_with(compile).clone())
 }
 
 fn slashed(path: &Path) -> String {
