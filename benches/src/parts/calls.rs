@@ -33,7 +33,7 @@ pub(crate) fn measure(arguments: &Arguments, programs: &Programs) -> Outcome<Tab
         "System calls per delivery, paced",
         &["server", "system calls per delivery", "the most frequent, each per delivery", "faults"],
         "`strace -c -f` of all processes of the server while events go to 1,000 subscribers, each when all have the one \
-         before, since a traced server is too slow for more and would join them: all calls, those for the publishes as \
+         before (a traced server is too slow for more and would join them): all calls, those for the publishes as \
          well, divided by the deliveries.",
     );
     let is_missing = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err();

@@ -87,7 +87,7 @@ pub(crate) fn measure(arguments: &Arguments, programs: &Programs) -> Outcome<Tab
         &format!(
             "Server CPU per delivery at {} deliveries/s, publishing included, durability `memory`; hub and floor in \
              turns, medians of the ratios within a round. Events are published in batches of one for each channel, of \
-             {} channels at most, which then take turns. Where there are more channels than connections, each \
+             {} channels at most, which then take turns. With more channels than connections, each \
              connection has several and gets one event of each batch.",
             count(DELIVERIES_PER_SECOND as f64),
             count(BATCH_EVENTS_MAX as f64),

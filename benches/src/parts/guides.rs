@@ -92,7 +92,7 @@ pub(crate) fn measure(arguments: &Arguments, programs: &Programs) -> Outcome<Tab
              {BACK_AFTER:?} with its `Last-Event-ID`, if it has one. Connections to Redis are killed {FAULTS} times: one, or all by \
              `CLIENT KILL TYPE pubsub`, and `CLIENT KILL TYPE normal`, in turn. Lost is what a client did not get though its stream was \
              open or resumed. A `PUBLISH` without an answer counts for nothing. \
-             What a client gets when it is back came late, which is the p99 of ours. CPU and memory are those of both servers, without \
+             Events that a client gets when it is back came late: that is the p99 of ours. CPU and memory are those of both servers, without \
              Redis. uvicorn with one process each; redis-py 5, since broadcaster hears nothing with 8.",
             CHANNELS * SUBSCRIBERS_EACH,
         ),

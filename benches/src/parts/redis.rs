@@ -70,7 +70,7 @@ fn rates(arguments: &Arguments, programs: &Programs) -> Outcome<Table> {
          at the node that is not published at; single events, or NDJSON bodies of 100. CPU of Redis includes what the nodes \
          read. \
          `redis-benchmark` writes entries of the same two fields with the same bytes into a stream, or publishes the \
-         same data to nobody. In parentheses: the median of the ratios to `XADD -P 100`, round by round.",
+         same data without subscribers. In parentheses: the median of the ratios to `XADD -P 100`, round by round.",
     );
     let mut samples: Vec<Vec<Figures>> = vec![Vec::new(); TURNS.len()];
     let mut faults = [Faults::default(); TURNS.len()];
