@@ -7,15 +7,15 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use tidings_testkit::{HttpResponse, TempDirectory};
 
 use crate::{
+    hub::TestHub,
     jwks::Provider,
-    process::{Directory, Hub},
     tokens::{
         self, KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hmac_of, key_lines,
         lines_of_key, merged, now, reload, sealed,
     },
-    wire::{Answer, Wire},
 };
 
 const OURS: Pair = Pair("rsa");
@@ -103,12 +103,13 @@ fn check(side: Side) {
         json!({"kty": "oct", "kid": "oct", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(SECRET)}),
     ]);
     let bait = TcpListener::bind("127.0.0.1:0").unwrap();
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(side, &directory, &provider);
-    let seed = hub.ask(KEY, "POST", "/api/v1/events/user.u", "before").is(200).json()["id"].clone();
-    hub.ask(KEY, "POST", "/api/v1/events/user.u", SEED).is(200);
+    let seed =
+        hub.ask(KEY, "POST", "/api/v1/events/user.u", "before").assert_status(200).json()["id"].clone();
+    hub.ask(KEY, "POST", "/api/v1/events/user.u", SEED).assert_status(200);
     for revoked in [json!({"user": "gone"}), json!({"jti": "gone"})] {
-        hub.ask(KEY, "POST", "/api/v1/revocations", revoked.to_string()).is(204);
+        hub.ask(KEY, "POST", "/api/v1/revocations", revoked.to_string()).assert_status(204);
     }
     let hub = Asked { hub, seed: seed.as_str().unwrap().to_owned() };
 
@@ -117,7 +118,7 @@ fn check(side: Side) {
     for route in &ROUTES {
         // Past the bound of a whole head nobody looks for credentials.
         let answer = hub.ask(route, &Shown::Bearer(side.token(json!({"more": "x".repeat(100 << 10)}))));
-        answer.refuses(431, "head_too_large");
+        answer.assert_problem(431, "head_too_large");
     }
     nothing_was_done(side, &hub);
     bait.set_nonblocking(true).unwrap();
@@ -126,7 +127,7 @@ fn check(side: Side) {
     good_rows(side, &hub);
 }
 
-fn hub(side: Side, directory: &Directory, provider: &Provider) -> Hub {
+fn hub(side: Side, directory: &TempDirectory, provider: &Provider) -> TestHub {
     let keys = match side {
         Side::Secret => format!("secret = {SECRET:?}"),
         Side::KeyFile => format!("key_file = {:?}", OURS.public()),
@@ -136,8 +137,8 @@ fn hub(side: Side, directory: &Directory, provider: &Provider) -> Hub {
         format!("[auth]\n{keys}\naudience = \"hub\"\nissuer = \"issuer\"\n{}{more}", key_lines())
     };
     directory.write("tidings.toml", &settings(&lines_of_key("old", REMOVED_KEY)));
-    let mut hub = Hub::in_memory(directory, &[]);
-    hub.ask(REMOVED_KEY, "GET", "/metrics", "").is(200);
+    let mut hub = TestHub::in_memory(directory, &[]);
+    hub.ask(REMOVED_KEY, "GET", "/metrics", "").assert_status(200);
     directory.write("tidings.toml", &settings(""));
     reload(&mut hub);
     hub
@@ -172,7 +173,7 @@ fn refused_rows(side: Side, hub: &Asked, bait: &str) -> HashSet<Vec<u8>> {
             assert_eq!(answer.head.status, 401, "{side:?}, {name}, {}: {told}", route.name);
             assert_eq!(answer.json()["code"], *code, "{side:?}, {name}, {}: {told}", route.name);
             assert_eq!(answer.head.header("www-authenticate"), Some("Bearer"));
-            answer.refuses(401, code);
+            answer.assert_problem(401, code);
             assert!(!told.contains(SEED));
             if *code == "bad_credentials" {
                 let mut head = answer.head.headers.clone();
@@ -189,7 +190,7 @@ fn refused_rows(side: Side, hub: &Asked, bait: &str) -> HashSet<Vec<u8>> {
         let answer = hub.ask(route, &Shown::Nothing);
         assert_eq!(answer.head.status, route.statuses[0], "{}: {}", route.name, answer.text());
         if answer.head.status == 401 {
-            answer.refuses(401, "credentials_missing");
+            answer.assert_problem(401, "credentials_missing");
             assert_eq!(answer.head.header("www-authenticate"), Some("Bearer"));
         } else {
             assert_eq!(answer.json(), json!({"channels": []}));
@@ -200,13 +201,13 @@ fn refused_rows(side: Side, hub: &Asked, bait: &str) -> HashSet<Vec<u8>> {
 
 /// Nothing of what was refused was done nevertheless.
 fn nothing_was_done(side: Side, hub: &Asked) {
-    let events = hub.hub.ask(KEY, "GET", "/api/v1/channels/user.u/events", "").is(200).json();
+    let events = hub.hub.ask(KEY, "GET", "/api/v1/channels/user.u/events", "").assert_status(200).json();
     let events: Vec<&str> =
         events["events"].as_array().unwrap().iter().map(|it| it["data"].as_str().unwrap()).collect();
     assert_eq!(events, ["before", SEED]);
     let victims = side.token(json!({"sub": "victim"}));
-    hub.hub.ask(&victims, "GET", "/api/v1/channels/user.victim/events", "").is(200);
-    let metrics = hub.hub.ask(KEY, "GET", "/metrics", "").is(200).text();
+    hub.hub.ask(&victims, "GET", "/api/v1/channels/user.victim/events", "").assert_status(200);
+    let metrics = hub.hub.ask(KEY, "GET", "/metrics", "").assert_status(200).text();
     assert!(metrics.contains("tidings_streams_open 0\n"), "{metrics}");
 }
 
@@ -215,8 +216,11 @@ fn good_rows(side: Side, hub: &Asked) {
     let token = side.token(json!({}));
     let of_many = side.token(json!({"aud": ["other", "hub"], "nbf": now(), "exp": now() + 86_000}));
     for route in &ROUTES {
-        let ticket =
-            hub.hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+        let ticket = hub
+            .hub
+            .ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}")
+            .assert_status(201)
+            .json();
         let ticket = ticket["ticket"].as_str().unwrap().to_owned();
         for (name, shown, status) in [
             ("token", Shown::Bearer(token.clone()), route.statuses[1]),
@@ -228,7 +232,7 @@ fn good_rows(side: Side, hub: &Asked) {
             let told = answer.text();
             assert_eq!(answer.head.status, status, "{side:?}, {name}, {}: {told}", route.name);
             if status == 403 {
-                assert_eq!(answer.refuses(403, "access_denied").json()["detail"], "Access denied");
+                assert_eq!(answer.assert_problem(403, "access_denied").json()["detail"], "Access denied");
             } else if route.name.starts_with("replay") || route.name == "history" {
                 assert!(told.contains(SEED), "{told}");
             }
@@ -409,7 +413,8 @@ fn tokens_of_the_past(side: Side) -> impl Iterator<Item = (&'static str, String,
 }
 
 fn spent_ticket(hub: &Asked) -> String {
-    let ticket = hub.hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+    let ticket =
+        hub.hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     let ticket = ticket["ticket"].as_str().unwrap().to_owned();
     assert_eq!(hub.ask(&ROUTES[0], &Shown::Ticket(ticket.clone())).head.status, 200);
     ticket
@@ -449,7 +454,7 @@ impl Side {
 }
 
 /// Asks every route with one credential; each answer comes with the route's name.
-pub(crate) fn on_every_route(hub: &Hub, credential: &str) -> Vec<(&'static str, Answer)> {
+pub(crate) fn on_every_route(hub: &TestHub, credential: &str) -> Vec<(&'static str, HttpResponse)> {
     let shown = Shown::Bearer(credential.to_owned());
     let ask = |route: &Route| {
         let (path, headers) = route.request("", &shown);
@@ -460,12 +465,12 @@ pub(crate) fn on_every_route(hub: &Hub, credential: &str) -> Vec<(&'static str, 
 
 /// A hub, and an id to resume from.
 struct Asked {
-    hub: Hub,
+    hub: TestHub,
     seed: String,
 }
 
 impl Asked {
-    fn ask(&self, route: &Route, shown: &Shown) -> Answer {
+    fn ask(&self, route: &Route, shown: &Shown) -> HttpResponse {
         let (path, headers) = route.request(&self.seed, shown);
         answer(&self.hub, route, &path, &headers)
     }
@@ -492,19 +497,19 @@ impl Route {
 }
 
 /// Of a stream it reads what comes at once, and to the seed where that is to be replayed.
-fn answer(hub: &Hub, route: &Route, path: &str, headers: &[(&str, String)]) -> Answer {
+fn answer(hub: &TestHub, route: &Route, path: &str, headers: &[(&str, String)]) -> HttpResponse {
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let mut wire = Wire::connect(hub);
-    wire.send(hub.head_of(route.method, path, &headers, route.body.as_bytes()));
-    let head = wire.head();
+    let mut connection = hub.connect();
+    connection.send(hub.encode_request(route.method, path, &headers, route.body.as_bytes()));
+    let head = connection.read_head();
     let mut body = Vec::new();
     if head.header("content-type") == Some("text/event-stream; charset=utf-8") {
         let is_replay = route.name.starts_with("replay");
         while body.is_empty() || is_replay && !String::from_utf8_lossy(&body).contains(SEED) {
-            body.extend(wire.chunk().expect("a stream stays open"));
+            body.extend(connection.read_chunk().expect("a stream stays open"));
         }
     } else if let Some(length) = head.header("content-length") {
-        body = wire.exactly(length.parse().unwrap()).expect("the connection ended within a body");
+        body = connection.read_exact(length.parse().unwrap()).expect("the connection ended within a body");
     }
-    Answer { head, body }
+    HttpResponse { head, body }
 }

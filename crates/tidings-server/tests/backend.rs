@@ -8,8 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-
-use crate::process::eventually;
+use tidings_testkit::eventually;
 
 /// What it answers with.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,19 +7,20 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use tidings_testkit::{TempDirectory, eventually, read_lines};
 
-use super::process::{Directory, Hub, Outcome, eventually, lines_of};
 use super::tokens::{KEY, protected};
+use crate::hub::{ProgramOutput, RunTidings, TestHub};
 
 /// Runs a bench with these arguments besides the hub's URL.
-fn bench(directory: &Directory, hub: &Hub, arguments: &str) -> Outcome {
+fn bench(directory: &TempDirectory, hub: &TestHub, arguments: &str) -> ProgramOutput {
     let arguments = ["bench", "--url", &hub.url].into_iter().chain(arguments.split_whitespace());
     directory.run(&arguments.collect::<Vec<_>>(), &[])
 }
 
 /// The JSON of a bench that ended with this code.
 #[track_caller]
-fn json(outcome: &Outcome, code: i32) -> Value {
+fn json(outcome: &ProgramOutput, code: i32) -> Value {
     assert_eq!(outcome.code, Some(code), "{outcome:?}");
     serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"))
 }
@@ -48,8 +49,8 @@ fn is_clean(report: &Value) {
 
 #[test]
 fn every_event_reaches_every_stream_of_a_hub() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let report = json(&bench(&directory, &hub, "-c 50 -r 100 -s 1 --warm-up 0.2 --json"), 0);
     is_clean(&report);
     assert_eq!(count(&report, "/connections/opened"), 50);
@@ -72,8 +73,8 @@ fn every_event_reaches_every_stream_of_a_hub() {
 
 #[test]
 fn summary_says_what_came_of_it() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let outcome = bench(&directory, &hub, "-c 3 -r 20 -s 0.5 --warm-up 0");
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
     for words in
@@ -85,8 +86,8 @@ fn summary_says_what_came_of_it() {
 
 #[test]
 fn batches_and_many_channels_are_counted_as_single_events_are() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for arguments in
         ["--batch 10 --channels 20 --rate 500", "--channels 3 --rate max", "--batch 7 --rate max --size 500"]
     {
@@ -99,8 +100,8 @@ fn batches_and_many_channels_are_counted_as_single_events_are() {
 
 #[test]
 fn storms_and_bad_readers_lose_nothing() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let arguments = "-c 40 -r 200 -s 2 --warm-up 0 --storm 0.4 --storm-share 60 --slow 2 --stuck 2 --json";
     let report = json(&bench(&directory, &hub, arguments), 0);
     is_clean(&report);
@@ -113,8 +114,8 @@ fn storms_and_bad_readers_lose_nothing() {
 
 #[test]
 fn streams_without_events_are_measured() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let report = json(&bench(&directory, &hub, "-c 20 -r 0 -s 0.3 --warm-up 0 --json"), 0);
     assert_eq!(count(&report, "/deliveries/expected"), 0);
     assert!(figure(&report, "/server/memoryKibPerConnection") >= 0.0);
@@ -127,19 +128,19 @@ struct Bench {
 }
 
 impl Bench {
-    fn start(directory: &Directory, hub: &Hub, arguments: &str) -> Self {
+    fn start(directory: &TempDirectory, hub: &TestHub, arguments: &str) -> Self {
         let arguments = ["bench", "--url", &hub.url].into_iter().chain(arguments.split_whitespace());
         let mut command = directory.command(&arguments.collect::<Vec<_>>());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let stdout = lines_of(child.stdout.take().unwrap());
+        let stdout = read_lines(child.stdout.take().unwrap());
         Self { child, stdout }
     }
 
     /// Waits for its end.
-    fn wait(mut self) -> Outcome {
+    fn wait(mut self) -> ProgramOutput {
         let stdout = self.stdout.iter().collect::<Vec<_>>().concat();
         let code = self.child.wait().unwrap().code();
-        Outcome { code, stdout, stderr: String::new() }
+        ProgramOutput { code, stdout, stderr: String::new() }
     }
 }
 
@@ -152,8 +153,8 @@ impl Drop for Bench {
 
 #[test]
 fn hub_that_dies_under_load_is_a_fault() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let bench = Bench::start(&directory, &hub, "-c 10 -r 100 -s 60 --json");
     eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
     hub.kill();
@@ -167,8 +168,8 @@ fn hub_that_dies_under_load_is_a_fault() {
 
 #[test]
 fn interrupted_bench_tells_its_figures_so_far() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let bench = Bench::start(&directory, &hub, "-c 10 -r 100 -s 600 --warm-up 0 --json");
     eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
     let process = rustix::process::Pid::from_child(&bench.child);
@@ -181,7 +182,7 @@ fn interrupted_bench_tells_its_figures_so_far() {
 
 #[test]
 fn refusal_is_told_with_its_code_and_the_way_out() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, "");
     let outcome = bench(&directory, &hub, "-c 5 -s 1");
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
@@ -195,8 +196,8 @@ fn refusal_is_told_with_its_code_and_the_way_out() {
 
 #[test]
 fn stream_beyond_a_limit_is_told_and_a_fault() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "7")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "7")]);
     let report = json(&bench(&directory, &hub, "-c 10 -r 50 -s 0.3 --warm-up 0 --json"), 1);
     assert_eq!(count(&report, "/connections/opened"), 7);
     assert_eq!(count(&report, "/connections/failed"), 3);
@@ -208,7 +209,7 @@ fn stream_beyond_a_limit_is_told_and_a_fault() {
 
 #[test]
 fn address_where_nobody_listens_is_a_clear_error() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
     let outcome = directory.run(&["bench", "--url", &url, "-c", "2"], &[]);
@@ -243,7 +244,7 @@ impl Other {
         Self { port }
     }
 
-    fn bench(&self, directory: &Directory, arguments: &str) -> Outcome {
+    fn bench(&self, directory: &TempDirectory, arguments: &str) -> ProgramOutput {
         let subscribe = format!("http://127.0.0.1:{}/sub/{{channel}}?n={{n}}", self.port);
         let publish = format!("http://127.0.0.1:{}/pub/{{channel}}", self.port);
         let body = "{\"channel\":\"{channel}\",\"text\":\"{data_json}\"}";
@@ -293,7 +294,7 @@ fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, delive
 
 #[test]
 fn server_of_another_kind_is_measured_by_templates() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let other = Other::start(|_, event| vec![event.to_owned()]);
     let report = json(&other.bench(&directory, "-c 5 -r 100 -s 0.5 --warm-up 0 --json"), 0);
     is_clean(&report);
@@ -302,7 +303,7 @@ fn server_of_another_kind_is_measured_by_templates() {
 
 #[test]
 fn silent_loss_repeats_and_disorder_are_faults() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let lossy = Other::start(|count, event| if count == 5 { vec![] } else { vec![event.to_owned()] });
     let report = json(&lossy.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1);
     assert_eq!(count(&report, "/deliveries/lost"), 2, "{report:#}");

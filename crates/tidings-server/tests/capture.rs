@@ -5,11 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tidings_testkit::{RedisConnection, RedisReply, RedisServer, SseReader, TempDirectory, eventually};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
 use super::redis_publishers::{ALL, Task, until_heard};
-use super::redis_server::{RedisServer, RedisWire, Reply};
+use crate::hub::TestHub;
 
 const PATH: &str = "/api/v1/events/project.42";
 const CAPTURE: [(&str, &str); 3] = [
@@ -22,8 +21,8 @@ const MIRROR: [(&str, &str); 1] = [("TIDINGS_REDIS_MIRROR", "project.**")];
 /// Two nodes over one Redis.
 struct Nodes {
     redis: RedisServer,
-    directories: [Directory; 2],
-    hubs: [Option<Hub>; 2],
+    directories: [TempDirectory; 2],
+    hubs: [Option<TestHub>; 2],
     settings: Vec<(&'static str, &'static str)>,
 }
 
@@ -33,25 +32,26 @@ impl Nodes {
     }
 
     fn over(redis: RedisServer, settings: &[(&'static str, &'static str)]) -> Self {
-        let directories = [Directory::new(), Directory::new()];
-        let hubs = directories.each_ref().map(|directory| Some(Hub::with_redis(directory, &redis, settings)));
+        let directories = [TempDirectory::create(), TempDirectory::create()];
+        let hubs =
+            directories.each_ref().map(|directory| Some(TestHub::with_redis(directory, &redis, settings)));
         let nodes = Self { redis, directories, hubs, settings: settings.to_vec() };
-        nodes.until_ready();
+        nodes.wait_until_ready();
         nodes
     }
 
-    fn until_ready(&self) {
-        self.hubs.iter().flatten().for_each(Hub::until_ready);
+    fn wait_until_ready(&self) {
+        self.hubs.iter().flatten().for_each(|hub| hub.wait_until_ready());
     }
 
-    fn hub(&self, number: usize) -> &Hub {
+    fn hub(&self, number: usize) -> &TestHub {
         self.hubs[number].as_ref().unwrap()
     }
 
     /// Starts a node anew.
     fn start_again(&mut self, number: usize) {
-        self.hubs[number] = Some(Hub::with_redis(&self.directories[number], &self.redis, &self.settings));
-        self.until_ready();
+        self.hubs[number] = Some(TestHub::with_redis(&self.directories[number], &self.redis, &self.settings));
+        self.wait_until_ready();
     }
 
     /// Publishes as other programs do.
@@ -60,7 +60,7 @@ impl Nodes {
     }
 
     /// A stream at each node.
-    fn readers(&self, path: &str) -> [Reader; 2] {
+    fn readers(&self, path: &str) -> [SseReader; 2] {
         [0, 1].map(|number| {
             let mut reader = self.hub(number).subscribe(path);
             reader.position();
@@ -90,7 +90,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 #[test]
 fn captured_message_gets_an_id_and_is_resumed_at_any_node() {
     let nodes = Nodes::start(&CAPTURE);
-    let mut readers: Vec<Reader> =
+    let mut readers: Vec<SseReader> =
         [PATH, "/api/v1/events/**"].into_iter().flat_map(|path| nodes.readers(path)).collect();
     // `project.**` is heard, whoever wants it.
     until_heard(&nodes.redis, [(ALL.0, ALL.1 + 1); 2]);
@@ -99,18 +99,18 @@ fn captured_message_gets_an_id_and_is_resumed_at_any_node() {
     nodes.redis.command(&["PUBLISH", "other", "live"]);
     nodes.message("captured, too");
     for reader in &mut readers[..2] {
-        assert_eq!(reader.several(3), ["first", "captured", "captured, too"]);
-        assert_ne!(reader.last_id(), first);
+        assert_eq!(reader.data_of_next(3), ["first", "captured", "captured, too"]);
+        assert_ne!(reader.last_event_id(), first);
     }
     for reader in &mut readers[2..] {
-        let mut texts = reader.several(4);
+        let mut texts = reader.data_of_next(4);
         texts.retain(|text| text != "live");
         assert_eq!(texts, ["first", "captured", "captured, too"]);
     }
     for number in 0..2 {
         let mut back = nodes.hub(number).resume(PATH, &first);
-        assert_eq!(back.several(2), ["captured", "captured, too"]);
-        let history = nodes.hub(number).get("/api/v1/channels/project.42/events").is(200).json();
+        assert_eq!(back.data_of_next(2), ["captured", "captured, too"]);
+        let history = nodes.hub(number).get("/api/v1/channels/project.42/events").assert_status(200).json();
         let events = history["events"].as_array().unwrap();
         assert_eq!(events[1]["data"], "captured");
         assert_eq!(events[1]["event"], serde_json::Value::Null);
@@ -125,7 +125,7 @@ fn what_the_guides_python_published_while_a_reader_was_away_waits_for_it() {
     task.run("redis-5", &nodes.redis);
     let mut reader = nodes.hub(1).resume("/api/v1/events/project.123", &before);
     task.is_told_to(&mut reader);
-    let middle = reader.last_id().to_owned();
+    let middle = reader.last_event_id().to_owned();
     task.run("redis-8", &nodes.redis);
     task.is_told_to(&mut reader);
     task.is_told_to(&mut nodes.hub(0).resume("/api/v1/events/project.123", &middle));
@@ -170,14 +170,14 @@ fn node_that_comes_when_nobody_captures_leaves_it_to_one_that_has_heard_more() {
     eventually("the lease is over", || {
         nodes.redis.command(&["EXISTS", "{tidings}:capture:lease"]).integer() == 0
     });
-    let new = Hub::with_redis(&nodes.directories[holder], &nodes.redis, &nodes.settings);
+    let new = TestHub::with_redis(&nodes.directories[holder], &nodes.redis, &nodes.settings);
     eventually("it has asked for the lease", || {
         nodes.redis.command(&["EXISTS", "{tidings}:capture:free"]).integer() == 1
     });
     others.signal(Signal::CONT);
-    new.until_ready();
+    new.wait_until_ready();
     nodes.message("heard by both");
-    let mut texts = new.resume(PATH, &first).several(3);
+    let mut texts = new.resume(PATH, &first).data_of_next(3);
     texts.retain(|text| text != "who captures");
     assert_eq!(texts, ["heard by one", "heard by both"]);
 }
@@ -194,12 +194,12 @@ fn capturing_node_that_was_stopped_appends_nothing_twice_when_it_goes_on() {
         }
         nodes.message(&number.to_string());
     }
-    assert_eq!(reader.several(200), numbers(0..200));
+    assert_eq!(reader.data_of_next(200), numbers(0..200));
     nodes.hub(holder).signal(Signal::CONT);
-    nodes.until_ready();
+    nodes.wait_until_ready();
     (200..300).for_each(|number| nodes.message(&number.to_string()));
-    assert_eq!(reader.several(100), numbers(200..300));
-    let mut back = nodes.hub(holder).resume(PATH, reader.last_id());
+    assert_eq!(reader.data_of_next(100), numbers(200..300));
+    let mut back = nodes.hub(holder).resume(PATH, reader.last_event_id());
     nodes.message("last");
     assert_eq!((reader.data(), back.data()), ("last".to_owned(), "last".to_owned()));
 }
@@ -210,11 +210,11 @@ fn deploy_of_one_node_after_the_other_loses_no_message() {
     let first = nodes.hub(0).publish("project.42", "first");
     for round in 0..4 {
         nodes.message(&(2 * round).to_string());
-        nodes.hubs[round % 2].take().unwrap().stop();
+        nodes.hubs[round % 2].take().unwrap().terminate();
         nodes.message(&(2 * round + 1).to_string());
         nodes.start_again(round % 2);
     }
-    assert_eq!(nodes.hub(0).resume(PATH, &first).several(8), numbers(0..8));
+    assert_eq!(nodes.hub(0).resume(PATH, &first).data_of_next(8), numbers(0..8));
 }
 
 #[test]
@@ -231,10 +231,10 @@ fn node_that_loses_its_ear_leaves_capturing_to_one_that_hears() {
             eventually("both hear", || {
                 nodes.redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text().lines().count() == 2
             });
-            nodes.until_ready();
+            nodes.wait_until_ready();
         }
     }
-    assert_eq!(nodes.hub(1).resume(PATH, &first).several(200), numbers(0..200));
+    assert_eq!(nodes.hub(1).resume(PATH, &first).data_of_next(200), numbers(0..200));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn captured_messages_outlive_redis_with_its_data() {
     nodes.message("before");
     readers.iter_mut().for_each(|reader| assert_eq!(reader.data(), "before"));
     nodes.redis.restart();
-    nodes.until_ready();
+    nodes.wait_until_ready();
     eventually("a message is heard", || {
         nodes.message("after");
         let history = nodes.hub(0).get("/api/v1/channels/project.42/events").json();
@@ -264,22 +264,22 @@ fn message_that_is_not_fit_is_not_captured_and_holds_nothing_up() {
     nodes.message(&"x".repeat(5 << 20));
     nodes.message("fit, too");
     for reader in &mut readers {
-        assert_eq!(reader.several(2), ["fit", "fit, too"]);
+        assert_eq!(reader.data_of_next(2), ["fit", "fit, too"]);
     }
     let holder = nodes.holder();
     nodes.hubs[holder].take().unwrap().kill();
     nodes.message(&"x".repeat(101));
     nodes.message("last");
-    assert_eq!(readers[1 - holder].several(2), ["who captures", "last"]);
+    assert_eq!(readers[1 - holder].data_of_next(2), ["who captures", "last"]);
 }
 
 /// Makes trouble for one of three nodes, and waits until it is over.
 fn trouble(
     kind: usize,
     number: usize,
-    hubs: &mut [Option<Hub>; 3],
+    hubs: &mut [Option<TestHub>; 3],
     redis: &RedisServer,
-    start: &dyn Fn(usize) -> Hub,
+    start: &dyn Fn(usize) -> TestHub,
 ) {
     match kind {
         0 => {
@@ -287,7 +287,7 @@ fn trouble(
             hubs[number] = Some(start(number));
         }
         1 => {
-            hubs[number].take().unwrap().stop();
+            hubs[number].take().unwrap().terminate();
             hubs[number] = Some(start(number));
         }
         2 => {
@@ -307,7 +307,7 @@ fn trouble(
             eventually("three hear", || ears().lines().count() == 3 && !ears().contains(&cut));
         }
     }
-    hubs.iter().flatten().for_each(Hub::until_ready);
+    hubs.iter().flatten().for_each(|hub| hub.wait_until_ready());
 }
 
 #[test]
@@ -316,18 +316,18 @@ fn one_node_in_trouble_after_the_other_costs_no_message_and_doubles_none() {
     let seed = std::env::var("TIDINGS_CHAOS_SEED")
         .map_or_else(|_| rand::random::<u64>(), |seed| seed.parse().unwrap());
     println!("TIDINGS_CHAOS_SEED={seed}");
-    let (redis, directories) = (RedisServer::start(), [(); 3].map(|()| Directory::new()));
-    let start = |number: usize| Hub::with_redis(&directories[number], &redis, &CAPTURE);
+    let (redis, directories) = (RedisServer::start(), [(); 3].map(|()| TempDirectory::create()));
+    let start = |number: usize| TestHub::with_redis(&directories[number], &redis, &CAPTURE);
     let mut hubs = [0, 1, 2].map(|number| Some(start(number)));
-    hubs.iter().flatten().for_each(Hub::until_ready);
+    hubs.iter().flatten().for_each(|hub| hub.wait_until_ready());
     let first = hubs[0].as_ref().unwrap().publish("project.42", "first");
     let (sent, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|threads| {
         threads.spawn(|| {
-            let mut wire = redis.connect();
+            let mut connection = redis.connect();
             while !is_over.load(Ordering::SeqCst) {
                 let number = sent.fetch_add(1, Ordering::SeqCst);
-                wire.command(&["PUBLISH", "project.42", &number.to_string()]);
+                connection.command(&["PUBLISH", "project.42", &number.to_string()]);
                 // No faster than three nodes of a debug build can hear.
                 thread::sleep(Duration::from_micros(300));
             }
@@ -356,23 +356,23 @@ fn one_node_in_trouble_after_the_other_costs_no_message_and_doubles_none() {
 }
 
 /// A connection that hears what is published on a channel, as old subscribers do.
-fn subscriber(redis: &RedisServer, channel: &str) -> RedisWire {
-    let mut wire = redis.connect();
-    wire.command(&["SUBSCRIBE", channel]);
-    wire
+fn subscriber(redis: &RedisServer, channel: &str) -> RedisConnection {
+    let mut connection = redis.connect();
+    connection.command(&["SUBSCRIBE", channel]);
+    connection
 }
 
 #[track_caller]
-fn hears(subscriber: &mut RedisWire, text: &str) {
+fn hears(subscriber: &mut RedisConnection, text: &str) {
     let parts = subscriber.reply().list();
-    assert_eq!(parts.last(), Some(&Reply::Text(text.to_owned())));
+    assert_eq!(parts.last(), Some(&RedisReply::Text(text.to_owned())));
 }
 
 #[test]
 fn mirrored_events_are_heard_by_old_subscribers_and_by_ours_once() {
     for settings in [MIRROR.to_vec(), [&MIRROR[..], &CAPTURE].concat()] {
         let nodes = Nodes::start(&settings);
-        let mut readers: Vec<Reader> =
+        let mut readers: Vec<SseReader> =
             [PATH, "/api/v1/events/project.*"].into_iter().flat_map(|path| nodes.readers(path)).collect();
         until_heard(&nodes.redis, if settings.len() == 1 { [(1, 1); 2] } else { [(0, 1); 2] });
         let mut old = subscriber(&nodes.redis, "project.42");
@@ -383,12 +383,12 @@ fn mirrored_events_are_heard_by_old_subscribers_and_by_ours_once() {
             nodes.message(&message);
             hears(&mut old, &message);
             for reader in &mut readers {
-                let mut texts = reader.several(2);
+                let mut texts = reader.data_of_next(2);
                 texts.sort();
                 assert_eq!(texts, [message.clone(), mirrored.clone()]);
             }
         }
-        nodes.hub(0).post("/api/v1/events/project.42?store=false", "not stored").is(200);
+        nodes.hub(0).post("/api/v1/events/project.42?store=false", "not stored").assert_status(200);
         hears(&mut old, "not stored");
         readers.iter_mut().for_each(|reader| assert_eq!(reader.data(), "not stored"));
         nodes.hub(0).publish("file.1", "not listed");
@@ -409,13 +409,13 @@ fn event_of_several_channels_is_mirrored_on_each_that_is_listed() {
     nodes.hub(0).publish_batch([channels]);
     let mut heard = Vec::new();
     while heard.len() < 2 {
-        let parts: Vec<String> = old.reply().list().iter().map(Reply::text).collect();
+        let parts: Vec<String> = old.reply().list().iter().map(RedisReply::text).collect();
         heard.extend((!parts[2].starts_with('{')).then(|| (parts[2].clone(), parts[3].clone())));
     }
     assert_eq!(heard, ["project.1", "project.2"].map(|channel| (channel.to_owned(), "once".to_owned())));
     nodes.redis.command(&["PUBLISH", "project.1", "of another"]);
     for reader in &mut readers {
-        assert_eq!(reader.several(2), ["once", "of another"]);
+        assert_eq!(reader.data_of_next(2), ["once", "of another"]);
     }
 }
 
@@ -425,16 +425,16 @@ fn refused_mirror_does_not_keep_the_event_from_the_log() {
     let rules = ["resetchannels", "on", ">p", "~{tidings}:*", "&{tidings}:*", "+@all"];
     redis.command(&[&["ACL", "SETUSER", "hub"], &rules[..]].concat());
     let url = redis.url().replace("redis://", "redis://hub:p@");
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut settings = MIRROR.to_vec();
     settings.push(("TIDINGS_REDIS_LISTEN", ""));
-    let hub = Hub::with_redis_at(&directory, &url, &settings);
-    hub.until_ready();
+    let hub = TestHub::with_redis_at(&directory, &url, &settings);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe(PATH);
     reader.position();
     hub.publish("project.42", "stored");
     assert_eq!(reader.data(), "stored");
-    hub.post("/api/v1/events/project.42?store=false", "not stored").is(200);
+    hub.post("/api/v1/events/project.42?store=false", "not stored").assert_status(200);
     assert_eq!(reader.data(), "not stored");
     eventually("it is counted", || hub.metric("tidings_mirror_denied_total") == 2.0);
 }
@@ -444,7 +444,7 @@ fn repeat_of_a_publish_is_mirrored_once() {
     let nodes = Nodes::start(&MIRROR);
     let mut old = subscriber(&nodes.redis, "project.42");
     for _repeat in 0..2 {
-        nodes.hub(0).request("POST", PATH, &[("Idempotency-Key", "k")], b"once").is(200);
+        nodes.hub(0).request("POST", PATH, &[("Idempotency-Key", "k")], b"once").assert_status(200);
     }
     nodes.hub(1).publish("project.42", "behind it");
     hears(&mut old, "once");

@@ -2,9 +2,9 @@
 //! told.
 
 use serde_json::Value;
+use tidings_testkit::{RedisServer, TempDirectory};
 
-use super::process::{Directory, Hub};
-use super::redis_server::RedisServer;
+use crate::hub::TestHub;
 
 const CHANNEL: &str = "/api/v1/events/a";
 
@@ -17,21 +17,21 @@ enum Kind {
     Redis(&'static str),
 }
 
-fn serve(directory: &Directory, redis: &RedisServer, kind: Kind) -> Hub {
+fn serve(directory: &TempDirectory, redis: &RedisServer, kind: Kind) -> TestHub {
     let url = redis.url();
     let hub = match kind {
-        Kind::Disk(durability) => Hub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)]),
-        Kind::Memory => Hub::serve(directory, &[("TIDINGS_LOG_DURABILITY", "memory")]),
+        Kind::Disk(durability) => TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)]),
+        Kind::Memory => TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", "memory")]),
         Kind::Redis(prefix) => {
-            Hub::serve(directory, &[("REDIS_URL", &*url), ("TIDINGS_REDIS_PREFIX", prefix)])
+            TestHub::serve(directory, &[("REDIS_URL", &*url), ("TIDINGS_REDIS_PREFIX", prefix)])
         }
     };
-    hub.until_ready();
+    hub.wait_until_ready();
     hub
 }
 
 /// Resumes after an id; answers the reason of the gap, if one comes before the event that is published then.
-fn gap_after(hub: &Hub, id: &str) -> Option<String> {
+fn gap_after(hub: &TestHub, id: &str) -> Option<String> {
     let mut reader = hub.resume(CHANNEL, id);
     hub.publish("a", "mark");
     loop {
@@ -49,24 +49,24 @@ fn gap_after(hub: &Hub, id: &str) -> Option<String> {
 /// Serves from `first`, then from `second`, then from `first` again.
 fn check(redis: &RedisServer, first: Kind, second: Kind, expected: Option<&str>) {
     let what = format!("{first:?}, {second:?}, {first:?}");
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = serve(&directory, redis, first);
     let before = hub.publish("a", "before");
-    hub.stop();
+    hub.terminate();
     let hub = serve(&directory, redis, second);
     let meanwhile = hub.publish("a", "meanwhile");
-    hub.stop();
+    hub.terminate();
 
     let hub = serve(&directory, redis, first);
     assert_eq!(gap_after(&hub, &before).as_deref(), expected, "{what}: an id of the first");
     assert_eq!(gap_after(&hub, &meanwhile).as_deref(), expected, "{what}: an id of the second");
     let after = hub.publish("a", "after");
     assert_eq!(gap_after(&hub, &after), None, "{what}: it is told once");
-    hub.stop();
+    hub.terminate();
     let hub = serve(&directory, redis, first);
     let again = if first == Kind::Memory { Some("epoch") } else { None };
     assert_eq!(gap_after(&hub, &after).as_deref(), again, "{what}: after another start");
-    hub.stop();
+    hub.terminate();
 }
 
 #[test]

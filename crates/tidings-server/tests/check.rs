@@ -1,6 +1,8 @@
 //! `tidings check`.
 
-use super::process::Directory;
+use tidings_testkit::TempDirectory;
+
+use crate::hub::RunTidings;
 
 /// What the first test is printed, one space between value and origin.
 const LISTING: &[&str] = &[
@@ -73,7 +75,7 @@ const LISTING: &[&str] = &[
 
 #[test]
 fn check_prints_every_setting_with_value_and_origin() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("tidings.toml", "[log]\nretention_age = \"2h\"\ndurability = \"fsync\"\n");
     let variables = [("TIDINGS_LOG_DURABILITY", "memory"), ("TIDINGS_LIMITS_CONNECTIONS", "10")];
     let outcome = directory.run(&["check", "--listen", "localhost:0"], &variables);
@@ -86,7 +88,7 @@ fn check_prints_every_setting_with_value_and_origin() {
 
 #[test]
 fn check_prints_a_file_that_reads_back() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables =
         [("TIDINGS_CORS_ORIGINS", "https://a.example, http://b.example:81"), ("TIDINGS_DATA_DIR", "d \"é\"")];
     let first = directory.run(&["check"], &variables);
@@ -100,7 +102,7 @@ fn check_prints_a_file_that_reads_back() {
 
 #[test]
 fn check_says_that_memory_cannot_stand_in_a_file() {
-    let outcome = Directory::new().run(&["check", "--memory"], &[]);
+    let outcome = TempDirectory::create().run(&["check", "--memory"], &[]);
     let line = outcome.stdout.lines().find(|line| line.contains("data_dir")).unwrap();
     assert!(line.starts_with("# data_dir = none") && line.ends_with("# flag --memory"), "{line}");
 }
@@ -109,7 +111,7 @@ fn check_says_that_memory_cannot_stand_in_a_file() {
 fn check_masks_passwords() {
     let variables =
         [("TIDINGS_CHANNELS_TYPES", "a://user:s3cret@host"), ("TIDINGS_CHANNELS_ENVELOPE", "strict")];
-    let outcome = Directory::new().run(&["check"], &variables);
+    let outcome = TempDirectory::create().run(&["check"], &variables);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stdout.contains("a://user:***@host"), "{outcome:?}");
     assert!(!outcome.stdout.contains("s3cret"), "{outcome:?}");
@@ -118,7 +120,7 @@ fn check_masks_passwords() {
 #[test]
 fn check_shows_where_redis_is_and_not_its_password() {
     let variables = [("REDIS_URL", "redis://user:s3cret@host:1"), ("TIDINGS_REDIS_PREFIX", "shop")];
-    let outcome = Directory::new().run(&["check"], &variables);
+    let outcome = TempDirectory::create().run(&["check"], &variables);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let lines: Vec<&str> = outcome.stdout.lines().filter(|line| line.contains("redis.")).collect();
     assert!(lines[0].starts_with("# redis.url = \"redis://user:***@host:1\""), "{lines:?}");
@@ -129,7 +131,7 @@ fn check_shows_where_redis_is_and_not_its_password() {
 
 #[test]
 fn check_shows_who_has_keys_and_masks_the_secret() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hash = "ab".repeat(32);
     directory.write(
         "tidings.toml",
@@ -153,14 +155,14 @@ fn check_shows_who_has_keys_and_masks_the_secret() {
 
 #[test]
 fn check_warns_of_settings_without_effect() {
-    let outcome = Directory::new().run(&["check"], &[("TIDINGS_CHANNELS_TYPES", "a,b")]);
+    let outcome = TempDirectory::create().run(&["check"], &[("TIDINGS_CHANNELS_TYPES", "a,b")]);
     assert_eq!(outcome.code, Some(0));
     assert!(outcome.stderr.contains("channels.types has no effect"), "{outcome:?}");
 }
 
 #[test]
 fn page_of_settings_in_the_manual_is_made_from_the_table() {
-    let outcome = Directory::new().run(&["check", "--markdown"], &[]);
+    let outcome = TempDirectory::create().run(&["check", "--markdown"], &[]);
     let page = include_str!("../../../docs/settings.md");
     assert!(outcome.stdout == page, "docs/settings.md is old; make it with `tidings check --markdown`");
 }

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
+use tidings_testkit::{TempDirectory, fixed_port};
 
 use self::adapter::Adapter;
 use self::libraries::{CRATES, GO, Library, MAVEN, NPM, NPM_IN_CHROMIUM, PYPI};
-use super::process::{Directory, Hub, quiet_port};
+use crate::hub::{RunTidings, TestHub};
 
 const CHANNEL: &str = "room";
 /// The longest back-off of a library that had to try several times.
@@ -25,7 +26,7 @@ const LARGE_BYTES: usize = 200 << 10;
 struct Published(Vec<(&'static str, String)>);
 
 impl Published {
-    fn publish(&mut self, hub: &Hub, name: &'static str, data: impl Into<String>) {
+    fn publish(&mut self, hub: &TestHub, name: &'static str, data: impl Into<String>) {
         let data = data.into();
         let event = if name == "message" { serde_json::Value::Null } else { json!(name) };
         hub.publish_batch([json!({ "channels": [CHANNEL], "event": event, "data": data })]);
@@ -35,23 +36,23 @@ impl Published {
 
 /// A hub at one address, and all libraries of a registry that read from it.
 struct Play {
-    directory: Directory,
+    directory: TempDirectory,
     address: String,
     published: Published,
     adapters: Vec<Adapter>,
 }
 
 impl Play {
-    fn hub(&self) -> Hub {
+    fn hub(&self) -> TestHub {
         let mut command = self.directory.command(&["serve", "--listen", &self.address, "--data-dir", "data"]);
         command.env("TIDINGS_STREAM_KEEP_ALIVE", "500ms").env("TIDINGS_SHUTDOWN_WINDOW", "1s");
-        Hub::start(command)
+        TestHub::start(command)
     }
 
-    fn begin(libraries: &'static [Library]) -> (Self, Hub) {
-        let address = SocketAddr::from(([127, 0, 0, 1], quiet_port())).to_string();
+    fn begin(libraries: &'static [Library]) -> (Self, TestHub) {
+        let address = SocketAddr::from(([127, 0, 0, 1], fixed_port())).to_string();
         let url = format!("http://{address}/api/v1/events/{CHANNEL}");
-        let (directory, published) = (Directory::new(), Published::default());
+        let (directory, published) = (TempDirectory::create(), Published::default());
         let mut play = Self { directory, address, published, adapters: Vec::new() };
         let hub = play.hub();
         play.adapters = libraries.iter().map(|library| Adapter::start(library, &url)).collect();
@@ -74,7 +75,7 @@ impl Play {
     }
 
     #[track_caller]
-    fn until_all_are_connected(&mut self, hub: &Hub) {
+    fn until_all_are_connected(&mut self, hub: &TestHub) {
         let count = self.adapters.len() as u64;
         self.until("every library has its stream", |adapters| {
             adapters.iter().all(Adapter::has_opened) && hub.connections(CHANNEL) == count
@@ -98,18 +99,18 @@ impl Play {
 }
 
 /// Ends a hub as a deploy does.
-fn stop(hub: Hub) {
+fn stop(hub: TestHub) {
     hub.signal(Signal::TERM);
-    let (status, log) = hub.wait();
+    let (status, log) = hub.wait_for_exit();
     assert!(status.success(), "{log}");
 }
 
 /// Waits until the hub has sent several keep-alives.
-fn pass_keep_alives(hub: &Hub) {
+fn pass_keep_alives(hub: &TestHub) {
     let mut reader = hub.subscribe(&format!("/api/v1/events/{CHANNEL}"));
     let mut left = 4;
     while left > 0 {
-        let item = reader.item().expect("the stream goes on");
+        let item = reader.next_item().expect("the stream goes on");
         left -= u32::from(matches!(&item, StreamItem::Comment(text) if text.trim() == "keep-alive"));
     }
 }

@@ -11,14 +11,11 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
+use tidings_testkit::{HttpResponse, SseReader, TempDirectory, with_position};
 use tokio::{net::TcpStream, runtime, time::timeout};
 
-use crate::{
-    process::{Directory, Hub},
-    reader::{Reader, with_positions},
-    tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, now, reload},
-    wire::Answer,
-};
+use crate::hub::TestHub;
+use crate::tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, now, reload};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -52,9 +49,15 @@ pub(crate) fn api_key(number: usize, lines: &str) -> (String, String) {
     (secret, lines)
 }
 
-impl Hub {
+impl TestHub {
     /// Sends a request with `Authorization: Bearer`.
-    pub(crate) fn ask(&self, credential: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn ask(
+        &self,
+        credential: &str,
+        method: &str,
+        path: &str,
+        body: impl AsRef<[u8]>,
+    ) -> HttpResponse {
         self.request_as(method, path, credential, &[], body.as_ref())
     }
 
@@ -65,16 +68,16 @@ impl Hub {
         credential: &str,
         more: &[(&str, &str)],
         body: &[u8],
-    ) -> Answer {
+    ) -> HttpResponse {
         let (name, value) = bearer(credential);
         self.request(method, path, &[&[(name, value.as_str())], more].concat(), body)
     }
 
-    pub(crate) fn get_as(&self, credential: &str, path: &str) -> Answer {
+    pub(crate) fn get_as(&self, credential: &str, path: &str) -> HttpResponse {
         self.ask(credential, "GET", path, b"")
     }
 
-    pub(crate) fn post_as(&self, credential: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn post_as(&self, credential: &str, path: &str, body: impl AsRef<[u8]>) -> HttpResponse {
         self.ask(credential, "POST", path, body)
     }
 
@@ -82,55 +85,37 @@ impl Hub {
     #[track_caller]
     pub(crate) fn tell(&self, channel: &str, data: impl AsRef<[u8]>) -> String {
         let answer = self.post_as(KEY, &format!("/api/v1/events/{channel}"), data);
-        answer.is(200).json()["id"].as_str().unwrap().to_owned()
+        answer.assert_status(200).json()["id"].as_str().unwrap().to_owned()
     }
 
     #[track_caller]
-    pub(crate) fn subscribe_as(&self, credential: &str, path: &str) -> Reader {
+    pub(crate) fn subscribe_as(&self, credential: &str, path: &str) -> SseReader {
         let (name, value) = bearer(credential);
         self.subscribe_with(path, &[(name, &value)])
     }
 
     #[track_caller]
-    pub(crate) fn resume_as(&self, credential: &str, path: &str, id: &str) -> Reader {
+    pub(crate) fn resume_as(&self, credential: &str, path: &str, id: &str) -> SseReader {
         let (name, value) = bearer(credential);
         self.subscribe_with(path, &[(name, &value), ("Last-Event-ID", id)])
     }
 
-    /// As [`Hub::metric`], of a hub that asks for credentials.
+    /// As [`TestHub::metric`], of a hub that asks for credentials.
     pub(crate) fn counter(&self, name: &str) -> f64 {
-        self.get_as(KEY, "/metrics").is(200).metric(name)
+        self.get_as(KEY, "/metrics").assert_status(200).metric(name)
     }
 
     /// Replaces the lines of `[auth]` that [`protected`](crate::tokens::protected) wrote, and has them read.
     #[track_caller]
-    pub(crate) fn reload(&mut self, directory: &Directory, lines: &str) {
+    pub(crate) fn reload(&mut self, directory: &TempDirectory, lines: &str) {
         self.reload_whole(directory, &format!("{lines}\n{}", key_lines()));
     }
 
-    /// As [`Hub::reload`], without the key that may do everything.
+    /// As [`TestHub::reload`], without the key that may do everything.
     #[track_caller]
-    pub(crate) fn reload_whole(&mut self, directory: &Directory, lines: &str) {
+    pub(crate) fn reload_whole(&mut self, directory: &TempDirectory, lines: &str) {
         directory.write("tidings.toml", &format!("[auth]\n{lines}"));
         reload(self);
-    }
-}
-
-impl Answer {
-    /// Fails unless it is the refusal that tells nothing.
-    #[track_caller]
-    pub(crate) fn denies(&self) {
-        assert_eq!(self.refuses(403, "access_denied").json()["detail"], "Access denied");
-    }
-}
-
-impl Reader {
-    /// Fails unless the next event says that the stream ends, and why, and nothing follows it.
-    #[track_caller]
-    pub(crate) fn ends(&mut self, reason: &str, reconnect: bool) {
-        let (_, json) = self.notice("tidings.end");
-        assert_eq!(json, json!({"reason": reason, "reconnect": reconnect}));
-        assert_eq!(self.item().map(|item| format!("{item:?}")), None);
     }
 }
 
@@ -150,12 +135,12 @@ pub(crate) struct Http2Reader {
 }
 
 impl Http2 {
-    pub(crate) fn connect(hub: &Hub) -> Self {
+    pub(crate) fn connect(hub: &TestHub) -> Self {
         Self::with_window(hub, None)
     }
 
     /// A client that takes so many bytes of each stream before it has read them.
-    pub(crate) fn with_window(hub: &Hub, bytes: Option<u32>) -> Self {
+    pub(crate) fn with_window(hub: &TestHub, bytes: Option<u32>) -> Self {
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sender = runtime.block_on(async {
             let socket = TcpStream::connect(hub.authority()).await.unwrap();
@@ -175,7 +160,7 @@ impl Http2 {
         credential: &str,
         last_id: Option<&str>,
     ) -> Result<Http2Reader, u16> {
-        let uri = format!("http://{}{}", self.authority, with_positions(path));
+        let uri = format!("http://{}{}", self.authority, with_position(path));
         let (name, value) = bearer(credential);
         let mut request = http::Request::get(uri).header(name, value);
         if let Some(id) = last_id {
@@ -227,12 +212,12 @@ impl Http2Reader {
         self.next().unwrap().data
     }
 
-    pub(crate) fn last_id(&self) -> String {
+    pub(crate) fn last_event_id(&self) -> String {
         self.parser.last_event_id().to_owned()
     }
 
     #[track_caller]
-    pub(crate) fn ends(&mut self, reason: &str, reconnect: bool) {
+    pub(crate) fn assert_end(&mut self, reason: &str, reconnect: bool) {
         let end = self.next().unwrap();
         let json: Value = serde_json::from_str(&end.data).unwrap();
         assert_eq!(

@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tidings_testkit::{TempDirectory, eventually};
 
-use super::process::{Directory, Hub, Outcome, eventually};
 use super::tokens::protected;
+use crate::hub::{ProgramOutput, RunTidings, TestHub};
 
 /// An address at which nothing listens any more.
 fn deserted() -> String {
@@ -14,12 +15,12 @@ fn deserted() -> String {
 }
 
 /// Publishes by the program, to a hub at this URL.
-fn publish_to(directory: &Directory, url: &str) -> Outcome {
+fn publish_to(directory: &TempDirectory, url: &str) -> ProgramOutput {
     directory.run(&["publish", "a", "text", "--url", url], &[])
 }
 
 #[track_caller]
-fn says(outcome: &Outcome, code: i32, texts: &[&str]) {
+fn says(outcome: &ProgramOutput, code: i32, texts: &[&str]) {
     assert_eq!(outcome.code, Some(code), "{outcome:?}");
     for text in texts {
         assert!(outcome.stderr.contains(text), "{text:?} is not in {}", outcome.stderr);
@@ -28,7 +29,7 @@ fn says(outcome: &Outcome, code: i32, texts: &[&str]) {
 
 #[test]
 fn help_names_every_place_that_is_filled_in() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for flag in ["--help", "-h"] {
         let help = directory.run(&["bench", flag], &[]);
         assert_eq!(help.code, Some(0), "{help:?}");
@@ -41,7 +42,7 @@ fn help_names_every_place_that_is_filled_in() {
 
 #[test]
 fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for arguments in [&["publish"][..], &["serve", "--no-such-flag"], &["no-such-command"], &["token"]] {
         let outcome = directory.run(arguments, &[]);
         says(&outcome, 2, &["error: ", "--help"]);
@@ -53,12 +54,12 @@ fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
 
 #[test]
 fn value_that_cannot_be_used_is_told_with_what_can() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for ttl in ["5s", "0", "-1"] {
         let outcome = directory.run(&["publish", "a", "x", &format!("--ttl={ttl}")], &[]);
         says(&outcome, 2, &[&format!("ttl \"{ttl}\" is not a whole number of milliseconds from 1 to")]);
     }
-    let hub = Hub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&directory, &[]);
     let arguments = ["subscribe", "a", "--last-event-id", "xx", "--count", "1", "--url", &hub.url];
     let reader = std::thread::scope(|scope| {
         let reader = scope.spawn(|| directory.run(&arguments, &[]));
@@ -72,25 +73,25 @@ fn value_that_cannot_be_used_is_told_with_what_can() {
 
 #[test]
 fn doctor_without_a_url_examines_the_hub_of_this_machine() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let help = directory.run(&["doctor", "--help"], &[]);
     assert!(help.stdout.contains("[default: http://127.0.0.1:8000]"), "{}", help.stdout);
     // Whether one runs there depends on the machine.
     let report = directory.run(&["doctor", "--wait", "0", "--json"], &[]);
     assert!(report.stdout.contains("\"url\":\"http://127.0.0.1:8000\""), "{report:?}");
-    let hub = Hub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&directory, &[]);
     let report = directory.run(&["doctor", "--wait", "0"], &[("TIDINGS_URL", &hub.url)]);
     assert!(report.code == Some(0), "{report:?}");
 }
 
 #[test]
 fn port_alone_is_one_of_this_machine() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for address in ["0", ":0", "localhost:0"] {
-        let hub = Hub::start(directory.command(&["--memory", "--listen", address]));
+        let hub = TestHub::start(directory.command(&["--memory", "--listen", address]));
         assert!(hub.url.starts_with("http://127.0.0.1:"), "{address}: {}", hub.url);
-        hub.is_healthy();
-        hub.stop();
+        hub.assert_healthy();
+        hub.terminate();
     }
     for (address, advice) in [
         ("70000", "a port is at most 65535"),
@@ -107,7 +108,7 @@ fn port_alone_is_one_of_this_machine() {
 
 #[test]
 fn fault_names_the_url_and_the_way_out() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let url = format!("http://{}", deserted());
     let way_out = "start a hub there, or name another with --url or TIDINGS_URL";
     says(&publish_to(&directory, &url), 1, &[&format!("no connection to {url}: "), way_out]);
@@ -125,8 +126,8 @@ fn fault_names_the_url_and_the_way_out() {
 
 #[test]
 fn scheme_that_is_not_the_ports_is_told() {
-    let directory = Directory::new();
-    let plain = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let plain = TestHub::in_memory(&directory, &[]);
     let place = plain.authority();
     let told = format!("no connection to https://{place}: ");
     let way_out = format!("that port speaks no TLS; write http://{place}");
@@ -138,7 +139,7 @@ fn scheme_that_is_not_the_ports_is_told() {
     let (cert, key) = (file("first.cert"), file("first.key"));
     let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
     command.envs([("TIDINGS_SERVER_TLS_CERT_FILE", cert), ("TIDINGS_SERVER_TLS_KEY_FILE", key)]);
-    let secure = Hub::start(command);
+    let secure = TestHub::start(command);
     let place = secure.authority();
     let told = format!("http://{place} answered 400 bad_request: this port speaks https");
     says(&publish_to(&directory, &format!("http://{place}")), 1, &[&told]);
@@ -146,7 +147,7 @@ fn scheme_that_is_not_the_ports_is_told() {
 
 #[test]
 fn banner_comes_before_the_note_that_the_hub_is_open() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let (both, output) = std::io::pipe().unwrap();
     let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
     let mut child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();

@@ -6,10 +6,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidings_protocol::Subscription;
 use tidings_protocol::sse::{Parser, StreamItem};
+use tidings_testkit::{HttpResponse, TempDirectory};
 
-use crate::process::{Directory, Hub};
+use crate::hub::TestHub;
 use crate::transports::{Told, both, same_to_the_end};
-use crate::wire::Answer;
 
 fn cases(file: &str) -> Value {
     let path = format!("{}/../../conformance/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -37,14 +37,14 @@ fn escaped(text: &str) -> String {
 }
 
 /// A hub whose streams say nothing by themselves as long as a test takes.
-fn quiet_hub(directory: &Directory) -> Hub {
-    Hub::in_memory(directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "1h"), ("TIDINGS_SHUTDOWN_WINDOW", "1s")])
+fn quiet_hub(directory: &TempDirectory) -> TestHub {
+    TestHub::in_memory(directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "1h"), ("TIDINGS_SHUTDOWN_WINDOW", "1s")])
 }
 
 type Pairs = Vec<(String, [Told; 2])>;
 
 /// Ends the hub, and compares what both streams of each pair were told from their first byte to their last.
-fn end_and_compare(hub: Hub, pairs: &mut Pairs) -> BTreeMap<String, String> {
+fn end_and_compare(hub: TestHub, pairs: &mut Pairs) -> BTreeMap<String, String> {
     hub.signal(Signal::TERM);
     let mut bodies = BTreeMap::new();
     for (what, pair) in pairs {
@@ -52,7 +52,7 @@ fn end_and_compare(hub: Hub, pairs: &mut Pairs) -> BTreeMap<String, String> {
         assert!(body.contains("event: tidings.end\n"), "{what}: {body}");
         bodies.insert(what.clone(), body);
     }
-    let (status, log) = hub.wait();
+    let (status, log) = hub.wait_for_exit();
     assert!(status.success() && !log.contains("panicked"), "{log}");
     bodies
 }
@@ -72,7 +72,7 @@ fn targets(name: &str) -> [String; 2] {
 
 #[test]
 fn names_and_patterns_open_or_are_refused_alike_on_both_ways() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let channels = cases("channels.json");
     let (mut pairs, mut subscriptions) = (Pairs::new(), Vec::new());
@@ -129,7 +129,7 @@ fn names_and_patterns_open_or_are_refused_alike_on_both_ways() {
 
 #[test]
 fn ids_resume_or_are_told_a_gap_alike_on_both_ways() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let mut own = (0..20).map(|n| hub.publish("a", format!("stored {n}"))).collect::<Vec<_>>();
     own.push(hub.publish("b", "of another channel"));
@@ -165,7 +165,7 @@ fn ids_resume_or_are_told_a_gap_alike_on_both_ways() {
 }
 
 /// Publishes a body with its content type.
-fn publish_body(hub: &Hub, case: &Value) -> Answer {
+fn publish_body(hub: &TestHub, case: &Value) -> HttpResponse {
     let body = match case["hex"].as_str() {
         Some(hex) => {
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
@@ -178,10 +178,10 @@ fn publish_body(hub: &Hub, case: &Value) -> Answer {
 
 #[test]
 fn every_body_that_is_published_leaves_alike_on_both_ways() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let first = hub.publish("a", "first");
-    let open = |hub: &Hub, path: &str, headers: &[(&str, &str)]| {
+    let open = |hub: &TestHub, path: &str, headers: &[(&str, &str)]| {
         let pair = both(hub, path, headers);
         (format!("{path} {headers:?}"), pair)
     };
@@ -199,7 +199,7 @@ fn every_body_that_is_published_leaves_alike_on_both_ways() {
         match case["code"].as_str() {
             Some(code) => assert_eq!(answer.json()["code"], code, "{case}"),
             None => {
-                answer.is(200);
+                answer.assert_status(200);
                 expected += case["messages"].as_array().unwrap().len();
             }
         }
@@ -230,7 +230,7 @@ fn every_body_that_is_published_leaves_alike_on_both_ways() {
 
 #[test]
 fn events_of_the_encoder_and_parser_cases_leave_in_their_bytes_on_both_ways() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let mut pairs = Pairs::new();
     for path in ["/api/v1/events/a", "/api/v1/events/a?position=event"] {
@@ -248,7 +248,7 @@ fn events_of_the_encoder_and_parser_cases_leave_in_their_bytes_on_both_ways() {
         let message = json!({"channels": ["a"], "event": event, "data": data, "store": is_stored});
         let answer = hub.post("/api/v1/publish", message.to_string());
         expected_events.push((event.unwrap_or("message").to_owned(), data.to_owned()));
-        Some(answer.is(200).json()["id"].as_str().unwrap_or_default().to_owned())
+        Some(answer.assert_status(200).json()["id"].as_str().unwrap_or_default().to_owned())
     };
     for case in rows(&cases("sse-encoder.json")) {
         let id = case["id"].as_str();
@@ -275,9 +275,7 @@ fn events_of_the_encoder_and_parser_cases_leave_in_their_bytes_on_both_ways() {
         assert!(body.contains(&expected), "{body}");
         let mut told = Vec::new();
         let mut take = |item| match item {
-            StreamItem::Event(event) if !event.name.starts_with("tidings.") => {
-                told.push((event.name, event.data))
-            }
+            StreamItem::Event(event) if !event.name.starts_with("tidings.") => told.push((event.name, event.data)),
             _ => {}
         };
         Parser::new().feed(body.as_bytes(), &mut take).unwrap();
@@ -295,7 +293,7 @@ fn expected_events_count(text: &str) -> usize {
 
 #[test]
 fn requests_for_streams_are_answered_as_their_cases_say_on_both_ways() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let stored: Vec<String> = ["one", "two", "three"].map(|data| hub.publish("stored", data)).into();
     let (epoch, _) = stored[0].split_once('-').unwrap();

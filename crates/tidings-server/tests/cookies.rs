@@ -1,12 +1,12 @@
 //! Cookies and pages: what a browser may be made to do by a page that is not the hub's, and what such a page may read.
 
 use serde_json::json;
+use tidings_testkit::{HttpResponse, TempDirectory};
 
 use crate::{
     clients::token_with,
-    process::{Directory, Hub},
+    hub::{RunTidings, TestHub},
     tokens::{KEY, SECRET, bearer, protected, protected_with, token},
-    wire::{Answer, Wire},
 };
 
 const PAGE: &str = "https://app.example.com";
@@ -16,7 +16,7 @@ const ALLOWED: &str = "access-control-allow-origin";
 const CREDENTIALS: &str = "access-control-allow-credentials";
 
 /// A hub that takes cookies, and lists one page.
-fn with_cookie(directory: &Directory) -> Hub {
+fn with_cookie(directory: &TempDirectory) -> TestHub {
     let rules = format!("secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true");
     protected_with(directory, &rules, &[("TIDINGS_CORS_ORIGINS", PAGE)])
 }
@@ -28,7 +28,7 @@ fn cookie() -> String {
 }
 
 /// All that changes something or opens a stream, with nothing but a cookie and these headers.
-fn deeds(hub: &Hub, more: &[(&str, &str)]) -> Vec<Answer> {
+fn deeds(hub: &TestHub, more: &[(&str, &str)]) -> Vec<HttpResponse> {
     let cookie = cookie();
     let headers = [&[("Cookie", cookie.as_str()), ("Content-Type", "application/json")], more].concat();
     [
@@ -43,17 +43,23 @@ fn deeds(hub: &Hub, more: &[(&str, &str)]) -> Vec<Answer> {
     .collect()
 }
 
-/// As [`Hub::request`], without the body of a stream.
-fn head_and_body(hub: &Hub, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    let mut wire = Wire::connect(hub);
-    wire.send(hub.head_of(method, path, headers, body.as_bytes()));
-    let head = wire.head();
-    let body = wire.body_of(&head);
-    Answer { head, body }
+/// As [`TestHub::request`], without the body of a stream.
+fn head_and_body(
+    hub: &TestHub,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> HttpResponse {
+    let mut connection = hub.connect();
+    connection.send(hub.encode_request(method, path, headers, body.as_bytes()));
+    let head = connection.read_head();
+    let body = connection.read_body(&head);
+    HttpResponse { head, body }
 }
 
 #[track_caller]
-fn nothing_was_done(hub: &Hub) {
+fn nothing_was_done(hub: &TestHub) {
     assert_eq!(hub.counter("tidings_streams_opened_total"), 0.0);
     let page = hub.get_as(KEY, HISTORY).json();
     assert_eq!(page["events"], json!([]));
@@ -61,7 +67,7 @@ fn nothing_was_done(hub: &Hub) {
 
 #[test]
 fn cookie_from_a_foreign_page_does_nothing() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let own_port = hub.authority().rsplit(':').next().unwrap().to_owned();
     let of_another_port = "http://127.0.0.1:1".to_owned();
@@ -97,24 +103,24 @@ fn cookie_from_a_foreign_page_does_nothing() {
     ] {
         for site in ["cross-site", "same-site", "same-origin"] {
             for answer in deeds(&hub, &[("Origin", origin), ("Sec-Fetch-Site", site)]) {
-                answer.refuses(403, "forbidden_origin");
+                answer.assert_problem(403, "forbidden_origin");
                 assert_eq!(answer.head.header(ALLOWED), None, "{origin}");
             }
         }
     }
     for answer in deeds(&hub, &[("Origin", PAGE), ("Origin", "https://evil.example")]) {
-        answer.refuses(403, "forbidden_origin");
+        answer.assert_problem(403, "forbidden_origin");
     }
     // A page that is not named, of which the browser says that it is another site's.
     for answer in deeds(&hub, &[("Sec-Fetch-Site", "cross-site")]) {
-        answer.refuses(403, "forbidden_origin");
+        answer.assert_problem(403, "forbidden_origin");
     }
     nothing_was_done(&hub);
 }
 
 #[test]
 fn cookie_from_ones_own_or_a_listed_page_does_all() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let own = format!("http://{}", hub.authority());
     // A proxy in front speaks TLS and passes the name on.
@@ -138,13 +144,13 @@ fn cookie_from_ones_own_or_a_listed_page_does_all() {
 
 #[test]
 fn page_that_is_not_listed_cannot_read_what_a_cookie_may() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let cookie = cookie();
     for (origin, allowed) in [(PAGE, Some(PAGE)), ("https://evil-app.example.com", None), ("null", None)] {
         for path in [HISTORY, "/api/v1/channels"] {
             let answer = hub.request("GET", path, &[("Cookie", &cookie), ("Origin", origin)], b"");
-            assert_eq!(answer.is(200).head.header(ALLOWED), allowed, "{origin}");
+            assert_eq!(answer.assert_status(200).head.header(ALLOWED), allowed, "{origin}");
             assert_eq!(answer.head.header(CREDENTIALS), allowed.map(|_| "true"), "{origin}");
         }
     }
@@ -152,7 +158,7 @@ fn page_that_is_not_listed_cannot_read_what_a_cookie_may() {
 
 #[test]
 fn bearer_works_from_anywhere_and_is_read_only_by_listed_pages() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let token = token_with("u", &json!({"tidings": {"publish": ["user.u"]}}));
     let (name, value) = bearer(&token);
@@ -171,7 +177,7 @@ fn bearer_works_from_anywhere_and_is_read_only_by_listed_pages() {
         }
     }
     let listed = hub.request("POST", STREAM, &[(name, &value), ("Origin", PAGE)], b"x");
-    assert_eq!(listed.is(200).head.header(ALLOWED), Some(PAGE));
+    assert_eq!(listed.assert_status(200).head.header(ALLOWED), Some(PAGE));
     assert_eq!(
         listed.head.header("access-control-expose-headers"),
         Some("Tidings-Connection, Retry-After, Date")
@@ -180,7 +186,7 @@ fn bearer_works_from_anywhere_and_is_read_only_by_listed_pages() {
 
 #[test]
 fn bad_cookie_is_401_and_two_of_one_name_are_none() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let (u, v) = (token("u"), token("v"));
     let status = |headers: &[(&str, &str)], path: &str| hub.request("GET", path, headers, b"").head.status;
@@ -190,7 +196,7 @@ fn bad_cookie_is_401_and_two_of_one_name_are_none() {
     for bad in ["session=", "session=x", &pair(&u, &v), &pair(&v, &u), &pair(&u, "")] {
         for path in [HISTORY, "/api/v1/channels", &format!("{HISTORY}?access_token={u}")] {
             let answer = hub.request("GET", path, &[("Cookie", bad)], b"");
-            answer.refuses(401, "bad_credentials");
+            answer.assert_problem(401, "bad_credentials");
         }
     }
     assert_eq!(
@@ -200,14 +206,14 @@ fn bad_cookie_is_401_and_two_of_one_name_are_none() {
     // Names are whole names.
     for other in ["xsession", "session2", "Session", "session.x"] {
         let answer = hub.request("GET", HISTORY, &[("Cookie", &format!("{other}={u}"))], b"");
-        answer.refuses(401, "credentials_missing");
+        answer.assert_problem(401, "credentials_missing");
     }
     // Without a cookie the query decides, and a page of anywhere may have its own token there.
     let answer = hub.request("GET", &format!("{HISTORY}?access_token={u}"), &[("Origin", "null")], b"");
-    answer.is(200);
+    answer.assert_status(200);
 }
 
-fn preflight(hub: &Hub, path: &str, origin: &str) -> Answer {
+fn preflight(hub: &TestHub, path: &str, origin: &str) -> HttpResponse {
     let headers = [
         ("Origin", origin),
         ("Access-Control-Request-Method", "POST"),
@@ -218,7 +224,7 @@ fn preflight(hub: &Hub, path: &str, origin: &str) -> Answer {
 
 #[test]
 fn preflight_allows_listed_pages_and_no_others() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     for path in [STREAM, "/api/v1/publish", "/api/v1/tickets", "/api/v1/revocations", HISTORY] {
         let answer = preflight(&hub, path, PAGE);
@@ -256,7 +262,7 @@ fn preflight_allows_listed_pages_and_no_others() {
 
 #[test]
 fn credentials_are_allowed_with_a_cookie_only() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let rules = format!("secret = {SECRET:?}");
     let hub = protected_with(&directory, &rules, &[("TIDINGS_CORS_ORIGINS", PAGE)]);
     let (name, value) = bearer(&token("u"));
@@ -266,20 +272,20 @@ fn credentials_are_allowed_with_a_cookie_only() {
     }
     // The setting names the one cookie that counts.
     let answer = hub.request("GET", HISTORY, &[("Cookie", &cookie())], b"");
-    answer.refuses(401, "credentials_missing");
+    answer.assert_problem(401, "credentials_missing");
 }
 
 #[test]
 fn any_page_may_be_allowed_where_there_is_no_cookie_and_not_otherwise() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let any = [("TIDINGS_CORS_ORIGINS", "*")];
     let hub = protected_with(&directory, &format!("secret = {SECRET:?}"), &any);
     let (name, value) = bearer(&token("u"));
     for origin in ["https://evil.example", "null", PAGE] {
         let answer = hub.request("GET", HISTORY, &[(name, &value), ("Origin", origin)], b"");
-        assert_eq!(answer.is(200).head.header(ALLOWED), Some("*"));
+        assert_eq!(answer.assert_status(200).head.header(ALLOWED), Some("*"));
         assert_eq!(answer.head.header(CREDENTIALS), None);
-        assert_eq!(preflight(&hub, STREAM, origin).is(204).head.header(ALLOWED), Some("*"));
+        assert_eq!(preflight(&hub, STREAM, origin).assert_status(204).head.header(ALLOWED), Some("*"));
     }
     drop(hub);
     directory.write("tidings.toml", &format!("[auth]\nsecret = {SECRET:?}\ncookie = \"session\"\n"));
@@ -290,7 +296,7 @@ fn any_page_may_be_allowed_where_there_is_no_cookie_and_not_otherwise() {
 
 #[test]
 fn listed_page_reads_refusals_too_and_every_answer_varies_by_origin() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables = [
         ("TIDINGS_CORS_ORIGINS", PAGE),
         ("TIDINGS_LIMITS_CONNECTIONS_PER_USER", "1"),
@@ -329,12 +335,13 @@ fn listed_page_reads_refusals_too_and_every_answer_varies_by_origin() {
 
 #[test]
 fn hub_with_credentials_answers_to_any_name() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}"));
     let (name, value) = bearer(&token("u"));
     for host in ["hub.example.com", "203.0.113.7:8000", "evil.example", "[2001:db8::1]"] {
-        hub.request("GET", HISTORY, &[("Host", host), (name, &value)], b"").is(200);
-        hub.request("GET", HISTORY, &[("Host", host)], b"").refuses(401, "credentials_missing");
-        hub.request("GET", "/healthz", &[("Host", host), ("Origin", "https://evil.example")], b"").is(200);
+        hub.request("GET", HISTORY, &[("Host", host), (name, &value)], b"").assert_status(200);
+        hub.request("GET", HISTORY, &[("Host", host)], b"").assert_problem(401, "credentials_missing");
+        hub.request("GET", "/healthz", &[("Host", host), ("Origin", "https://evil.example")], b"")
+            .assert_status(200);
     }
 }

@@ -1,24 +1,22 @@
 //! Where credentials are carried: which carrier decides, and what each takes.
 
 use serde_json::json;
+use tidings_testkit::{HttpResponse, TempDirectory};
 
-use crate::{
-    process::{Directory, Hub},
-    tokens::{KEY, SECRET, claims, hs256, protected, token},
-    wire::Answer,
-};
+use crate::hub::TestHub;
+use crate::tokens::{KEY, SECRET, claims, hs256, protected, token};
 
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 
 /// A hub that takes every carrier there is.
-fn hub(directory: &Directory) -> Hub {
+fn hub(directory: &TempDirectory) -> TestHub {
     protected(directory, &format!("secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true"))
 }
 
 /// Asks for what only `u` may read, with these headers as they are.
-fn asked(hub: &Hub, query: &str, headers: &str) -> Answer {
+fn asked(hub: &TestHub, query: &str, headers: &str) -> HttpResponse {
     let host = hub.authority();
-    hub.raw(format!("GET {HISTORY}{query} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"))
+    hub.send_raw(format!("GET {HISTORY}{query} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"))
 }
 
 /// The header, or the query, of each carrier, in the order in which they decide.
@@ -39,7 +37,7 @@ fn is_taken(carrier: &str) -> bool {
 
 #[test]
 fn first_carrier_decides_whatever_comes_after_it() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
     for (name, query, header) in carriers(&good) {
@@ -60,7 +58,7 @@ fn first_carrier_decides_whatever_comes_after_it() {
                 let is_good = first < after && is_taken(name);
                 assert_eq!(answer.head.status, if is_good { 200 } else { 401 }, "{name}, then {other}");
                 if !is_good {
-                    answer.refuses(401, "bad_credentials");
+                    answer.assert_problem(401, "bad_credentials");
                 }
             }
         }
@@ -69,7 +67,7 @@ fn first_carrier_decides_whatever_comes_after_it() {
 
 #[test]
 fn empty_credential_is_there_and_is_no_good() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
     let [authorization, .., cookie, query] = carriers(&good);
@@ -82,18 +80,18 @@ fn empty_credential_is_there_and_is_no_good() {
         };
         let answer =
             asked(&hub, &format!("?{empty_query}&{later_query}"), &format!("{empty_header}{later_header}"));
-        answer.refuses(401, "bad_credentials");
+        answer.assert_problem(401, "bad_credentials");
     }
-    asked(&hub, "", &authorization.2).is(200);
+    asked(&hub, "", &authorization.2).assert_status(200);
 }
 
 #[test]
 fn authorization_takes_one_bearer_in_any_case() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
     for header in ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  "] {
-        asked(&hub, "", &format!("Authorization: {header} {good}\r\n")).is(200);
+        asked(&hub, "", &format!("Authorization: {header} {good}\r\n")).assert_status(200);
     }
     for value in [
         "Bearer".to_owned(),
@@ -113,14 +111,14 @@ fn authorization_takes_one_bearer_in_any_case() {
         "\u{fffd}".to_owned(),
     ] {
         let answer = asked(&hub, "", &format!("Authorization: {value}\r\nCookie: session={good}\r\n"));
-        answer.refuses(401, "bad_credentials");
+        answer.assert_problem(401, "bad_credentials");
         assert_eq!(answer.head.header("www-authenticate"), Some("Bearer"));
     }
 }
 
 #[test]
 fn carrier_that_stands_twice_is_refused() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
     let [authorization, session, session_query, ticket, cookie, query] = carriers(&good);
@@ -131,16 +129,16 @@ fn carrier_that_stands_twice_is_refused() {
         ("x-session-id", session.2.clone(), session.2),
     ] {
         let answer = asked(&hub, "", &format!("{first}{second}"));
-        answer.refuses(400, "bad_header");
+        answer.assert_problem(400, "bad_header");
         assert!(answer.text().contains(name) && !answer.text().contains(&good), "{}", answer.text());
     }
     for pair in [session_query.1, ticket.1, query.1] {
         let answer = asked(&hub, &format!("?{pair}&{pair}"), "");
-        assert!(!answer.refuses(400, "bad_query").text().contains(&good));
+        assert!(!answer.assert_problem(400, "bad_query").text().contains(&good));
     }
     // A browser sends every cookie that it has of a name: the same word twice is one, two words are none.
     let other = cookie.2.replace(&good, &token("someone.else"));
-    asked(&hub, "", &format!("{}{}", cookie.2, cookie.2)).is(200);
+    asked(&hub, "", &format!("{}{}", cookie.2, cookie.2)).assert_status(200);
     for headers in [
         format!("{}{other}", cookie.2),
         format!("{other}{}", cookie.2),
@@ -148,13 +146,13 @@ fn carrier_that_stands_twice_is_refused() {
         format!("Cookie: session=bad; session={good}\r\n"),
         format!("Cookie: session=; session={good}\r\n"),
     ] {
-        asked(&hub, "", &headers).refuses(401, "bad_credentials");
+        asked(&hub, "", &headers).assert_problem(401, "bad_credentials");
     }
 }
 
 #[test]
 fn cookie_is_known_by_its_exact_name() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
     for header in [
@@ -164,7 +162,7 @@ fn cookie_is_known_by_its_exact_name() {
         format!("session=\"{good}\""),
         format!("other=session={good}x; session={good}"),
     ] {
-        asked(&hub, "", &format!("Cookie: {header}\r\n")).is(200);
+        asked(&hub, "", &format!("Cookie: {header}\r\n")).assert_status(200);
     }
     for header in [
         format!("Session={good}"),
@@ -179,17 +177,17 @@ fn cookie_is_known_by_its_exact_name() {
         "a=b".to_owned(),
         String::new(),
     ] {
-        asked(&hub, "", &format!("Cookie: {header}\r\n")).refuses(401, "credentials_missing");
+        asked(&hub, "", &format!("Cookie: {header}\r\n")).assert_problem(401, "credentials_missing");
     }
 }
 
 #[test]
 fn cookie_and_query_carry_tokens_only_where_the_settings_say_so() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}"));
     let good = token("u");
     for (_, query, header) in &carriers(&good)[4..] {
-        asked(&hub, &format!("?{query}"), header).refuses(401, "credentials_missing");
+        asked(&hub, &format!("?{query}"), header).assert_problem(401, "credentials_missing");
     }
     // What is not looked at does not stand in the way of what is.
     let [authorization, ..] = carriers(&good);
@@ -198,26 +196,28 @@ fn cookie_and_query_carry_tokens_only_where_the_settings_say_so() {
         "?access_token=bad&access_token=worse",
         &format!("Cookie: session=bad\r\n{}", authorization.2),
     )
-    .is(200);
+    .assert_status(200);
 }
 
 #[test]
 fn api_key_is_taken_from_authorization_alone() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory);
     for (name, query, header) in carriers(KEY) {
         let answer = asked(&hub, &format!("?{query}"), &header);
         assert_eq!(answer.head.status, if name == "Authorization" { 200 } else { 401 }, "{name}");
     }
-    let ticket = hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+    let ticket =
+        hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     let ticket = ticket["ticket"].as_str().unwrap();
     for (name, query, header) in carriers(ticket) {
         let path = format!("/api/v1/events/user.u?{query}");
         if name == "ticket" {
             continue;
         }
-        let answer = hub.raw(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{header}\r\n", hub.authority()));
-        answer.refuses(401, "bad_credentials");
+        let answer =
+            hub.send_raw(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{header}\r\n", hub.authority()));
+        answer.assert_problem(401, "bad_credentials");
     }
     // Shown in other places it was not spent.
     hub.subscribe(&format!("/api/v1/events/user.u?ticket={ticket}"));
@@ -225,7 +225,7 @@ fn api_key_is_taken_from_authorization_alone() {
 
 #[test]
 fn ticket_is_spent_by_whatever_it_is_used_for() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
     for (method, path) in [
@@ -239,42 +239,44 @@ fn ticket_is_spent_by_whatever_it_is_used_for() {
         ("GET", "/metrics"),
     ] {
         let made = hub.ask(&good, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}");
-        assert_eq!(made.is(201).head.header("cache-control"), Some("no-store"));
+        assert_eq!(made.assert_status(201).head.header("cache-control"), Some("no-store"));
         let ticket = made.json()["ticket"].as_str().unwrap().to_owned();
-        hub.request(method, &format!("{path}?ticket={ticket}"), &[], b"x").refuses(403, "access_denied");
+        hub.request(method, &format!("{path}?ticket={ticket}"), &[], b"x")
+            .assert_problem(403, "access_denied");
         let stream = format!("/api/v1/events/user.u?ticket={ticket}");
-        hub.get(&stream).refuses(401, "bad_credentials");
+        hub.get(&stream).assert_problem(401, "bad_credentials");
     }
 }
 
 #[test]
 fn claim_of_the_settings_names_the_user() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}\nuser_claim = \"email\""));
     let mut said = claims("u");
     said["email"] = json!("a@b.c");
     let token = hs256(&said);
-    hub.ask(&token, "GET", "/api/v1/channels/user.a~40b~2ec/events", "").is(200);
-    hub.ask(&token, "GET", HISTORY, "").refuses(403, "access_denied");
-    hub.ask(&hs256(&claims("u")), "GET", HISTORY, "").refuses(401, "bad_credentials");
+    hub.ask(&token, "GET", "/api/v1/channels/user.a~40b~2ec/events", "").assert_status(200);
+    hub.ask(&token, "GET", HISTORY, "").assert_problem(403, "access_denied");
+    hub.ask(&hs256(&claims("u")), "GET", HISTORY, "").assert_problem(401, "bad_credentials");
 }
 
 #[test]
 fn open_hub_looks_at_no_credentials() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for (_, query, header) in carriers("bad") {
-        asked(&hub, &format!("?{query}"), &header).is(200);
+        asked(&hub, &format!("?{query}"), &header).assert_status(200);
     }
-    asked(&hub, "", "Authorization: Basic dTpw\r\n").is(200);
-    asked(&hub, "", "Authorization: Bearer a\r\nAuthorization: Bearer a\r\n").refuses(400, "bad_header");
+    asked(&hub, "", "Authorization: Basic dTpw\r\n").assert_status(200);
+    asked(&hub, "", "Authorization: Bearer a\r\nAuthorization: Bearer a\r\n")
+        .assert_problem(400, "bad_header");
 }
 
 #[test]
 fn cookie_is_found_in_any_of_several_lines() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     // HTTP/2 may split the header. Source: RFC 9113, 8.2.3.
     let hub = protected(&directory, &format!("secret = {SECRET:?}\ncookie = \"session\""));
     let good = token("u");
-    asked(&hub, "", &format!("Cookie: a=b\r\nCookie: session={good}\r\nCookie: c=d\r\n")).is(200);
+    asked(&hub, "", &format!("Cookie: a=b\r\nCookie: session={good}\r\nCookie: c=d\r\n")).assert_status(200);
 }

@@ -4,16 +4,15 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
+use tidings_testkit::{SseReader, TempDirectory, eventually};
 
 use crate::{
     auth_matrix::on_every_route,
-    process::{Directory, Hub, eventually},
-    reader::Reader,
+    hub::TestHub,
     tokens::{
         KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, key_lines, lines_of_key,
         merged, now, protected, reload, token,
     },
-    wire::Wire,
 };
 
 const STREAM: &str = "/api/v1/events/user.u";
@@ -29,79 +28,81 @@ fn every_algorithm_signs_tokens_that_are_taken() {
         ("ed25519", &["EdDSA"]),
     ] {
         let pair = Pair(pair);
-        let directory = Directory::new();
+        let directory = TempDirectory::create();
         let hub = protected(&directory, &format!("key_file = {:?}", pair.public()));
         for algorithm in algorithms {
             let token = by_pair(pair, &json!({"alg": algorithm}), &claims("u"));
             let (name, value) = bearer(&token);
             let answer = hub.request("GET", "/api/v1/channels/user.u/events", &[(name, &value)], b"");
-            answer.is(200);
+            answer.assert_status(200);
         }
     }
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}"));
     for algorithm in ["HS256", "HS384", "HS512"] {
         let token = by_secret(SECRET.as_bytes(), &json!({"alg": algorithm}), &claims("u"));
         let (name, value) = bearer(&token);
-        hub.request("GET", "/api/v1/channels/user.u/events", &[(name, &value)], b"").is(200);
+        hub.request("GET", "/api/v1/channels/user.u/events", &[(name, &value)], b"").assert_status(200);
     }
 }
 
 #[test]
 fn user_streams_and_backend_publishes() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}"));
     let (name, value) = bearer(&token("u"));
-    let mut wire = Wire::connect(&hub);
-    wire.send(hub.head_of("GET", "/api/v1/events/user.u", &[(name, &value)], b""));
-    assert_eq!(wire.head().status, 200);
-    wire.chunk().unwrap();
+    let mut connection = hub.connect();
+    connection.send(hub.encode_request("GET", "/api/v1/events/user.u", &[(name, &value)], b""));
+    assert_eq!(connection.read_head().status, 200);
+    connection.read_chunk().unwrap();
     let (name, value) = bearer(KEY);
-    hub.request("POST", "/api/v1/events/user.u", &[(name, &value)], b"hello").is(200);
-    assert!(String::from_utf8(wire.chunk().unwrap()).unwrap().starts_with("data: hello\n"));
+    hub.request("POST", "/api/v1/events/user.u", &[(name, &value)], b"hello").assert_status(200);
+    assert!(String::from_utf8(connection.read_chunk().unwrap()).unwrap().starts_with("data: hello\n"));
 }
 
-fn write(directory: &Directory, lines: &str) {
+fn write(directory: &TempDirectory, lines: &str) {
     directory.write("tidings.toml", &format!("[auth]\n{lines}\n{}", key_lines()));
 }
 
 /// Fails unless the stream ends for this reason, and ends at once.
 #[track_caller]
-fn ends(stream: &mut Reader, reason: &str, reconnect: bool) {
+fn assert_end(stream: &mut SseReader, reason: &str, reconnect: bool) {
     let begun = Instant::now();
     // Less than the time between two keep-alives, which would go on for ever.
-    stream.wire.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    assert_eq!(stream.notice("tidings.end").1, json!({"reason": reason, "reconnect": reconnect}));
-    assert!(stream.next().is_none());
+    stream.connection.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(stream.control_event("tidings.end").1, json!({"reason": reason, "reconnect": reconnect}));
+    assert!(stream.next_event().is_none());
     assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
 }
 
 /// Fails unless what is published now is the next that the stream tells.
 #[track_caller]
-fn lives(hub: &Hub, stream: &mut Reader, data: &str) {
-    hub.ask(KEY, "POST", STREAM, data).is(200);
+fn lives(hub: &TestHub, stream: &mut SseReader, data: &str) {
+    hub.ask(KEY, "POST", STREAM, data).assert_status(200);
     assert_eq!(stream.data(), data);
 }
 
 #[track_caller]
-fn is_refused_everywhere(hub: &Hub, credential: &str) {
+fn is_refused_everywhere(hub: &TestHub, credential: &str) {
     for (route, answer) in on_every_route(hub, credential) {
         assert_eq!(answer.head.status, 401, "{route}: {}", answer.text());
-        answer.refuses(401, "bad_credentials");
+        answer.assert_problem(401, "bad_credentials");
     }
 }
 
 #[test]
 fn changed_secret_ends_what_rests_on_the_old_one() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut hub = protected(&directory, &format!("secret = {SECRET:?}"));
     let (old, new) =
         (token("u"), by_secret(OTHER_SECRET.as_bytes(), &header("HS256", json!({})), &claims("u")));
     let mut stream = hub.subscribe_as(&old, STREAM);
     let mut of_key = hub.subscribe_as(KEY, STREAM);
     let ticket = |credential: &str| {
-        let made =
-            hub.ask(credential, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+        let made = hub
+            .ask(credential, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}")
+            .assert_status(201)
+            .json();
         format!("{STREAM}?ticket={}", made["ticket"].as_str().unwrap())
     };
     let (spent, waiting, of_backend) = (ticket(&old), ticket(&old), ticket(KEY));
@@ -110,10 +111,10 @@ fn changed_secret_ends_what_rests_on_the_old_one() {
 
     write(&directory, &format!("secret = {OTHER_SECRET:?}"));
     reload(&mut hub);
-    ends(&mut stream, "revoked", false);
-    ends(&mut by_ticket, "revoked", false);
+    assert_end(&mut stream, "revoked", false);
+    assert_end(&mut by_ticket, "revoked", false);
     is_refused_everywhere(&hub, &old);
-    hub.get(&waiting).refuses(401, "bad_credentials");
+    hub.get(&waiting).assert_problem(401, "bad_credentials");
     lives(&hub, &mut of_key, "to the backend");
     lives(&hub, &mut hub.subscribe_as(&new, STREAM), "to the new token");
     hub.subscribe(&of_backend);
@@ -123,7 +124,7 @@ fn changed_secret_ends_what_rests_on_the_old_one() {
 fn replaced_key_file_ends_streams_of_keys_that_are_gone() {
     let (first, second) = (Pair("rsa"), Pair("stranger"));
     let pem = |pair: Pair| std::fs::read_to_string(pair.public()).unwrap();
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("keys.pem", &pem(first));
     let mut hub = protected(&directory, "key_file = \"keys.pem\"");
     let token = |pair| by_pair(pair, &header("RS256", json!({})), &claims("u"));
@@ -135,14 +136,14 @@ fn replaced_key_file_ends_streams_of_keys_that_are_gone() {
     directory.write("keys.pem", &(pem(first) + &pem(second)));
     reload(&mut hub);
     let mut of_second = hub.subscribe_as(&token(second), STREAM);
-    hub.ask(KEY, "POST", STREAM, "both").is(200);
+    hub.ask(KEY, "POST", STREAM, "both").assert_status(200);
     assert_eq!([of_first.data(), of_second.data(), of_key.data()], ["both", "both", "both"]);
 
     directory.write("keys.pem", &pem(second));
     reload(&mut hub);
-    ends(&mut of_first, "revoked", false);
+    assert_end(&mut of_first, "revoked", false);
     is_refused_everywhere(&hub, &token(first));
-    hub.ask(KEY, "POST", STREAM, "second").is(200);
+    hub.ask(KEY, "POST", STREAM, "second").assert_status(200);
     assert_eq!([of_second.data(), of_key.data()], ["second", "second"]);
 }
 
@@ -156,7 +157,7 @@ fn files_that_are_broken_at_a_hang_up_change_nothing_and_are_told() {
     let good_key = pem("rsa.pub.pem");
     let cut_key = &good_key[..good_key.len() / 2];
     let private = pem("stranger.pem");
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("keys.pem", &good_key);
     let mut hub = protected(&directory, "key_file = \"keys.pem\"");
     let ours = by_pair(Pair("rsa"), &header("RS256", json!({})), &claims("u"));
@@ -182,27 +183,27 @@ fn files_that_are_broken_at_a_hang_up_change_nothing_and_are_told() {
         directory.write("tidings.toml", settings);
         directory.write("keys.pem", keys);
         hub.signal(Signal::HUP);
-        let lines = hub.log_to(told);
+        let lines = hub.read_log_through(told);
         assert!(lines.contains("nothing has changed"), "{lines}");
         assert!(!private.lines().any(|line| lines.contains(line)), "{lines}");
-        hub.ask(&ours, "GET", HISTORY, "").is(200);
-        hub.ask(&strangers, "GET", HISTORY, "").refuses(401, "bad_credentials");
-        hub.ask(KEY, "POST", STREAM, told).is(200);
+        hub.ask(&ours, "GET", HISTORY, "").assert_status(200);
+        hub.ask(&strangers, "GET", HISTORY, "").assert_problem(401, "bad_credentials");
+        hub.ask(KEY, "POST", STREAM, told).assert_status(200);
         assert_eq!([stream.data(), of_key.data()], [told, told]);
     }
     // It still listens to what is whole.
     directory.write("tidings.toml", &good_settings);
     directory.write("keys.pem", &pem("stranger.pub.pem"));
     reload(&mut hub);
-    ends(&mut stream, "revoked", false);
+    assert_end(&mut stream, "revoked", false);
     lives(&hub, &mut of_key, "after all of them");
-    hub.ask(&strangers, "GET", HISTORY, "").is(200);
+    hub.ask(&strangers, "GET", HISTORY, "").assert_status(200);
 }
 
 #[test]
 fn api_key_that_is_taken_out_of_the_file_ends_its_streams_alone() {
     const REMOVED: &str = "tk_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let secret = format!("secret = {SECRET:?}\n");
     let mut hub = protected(&directory, &format!("{secret}{}", lines_of_key("removed", REMOVED)));
     let mut of_removed = hub.subscribe_as(REMOVED, "/api/v1/events/**");
@@ -210,9 +211,9 @@ fn api_key_that_is_taken_out_of_the_file_ends_its_streams_alone() {
     let mut of_user = hub.subscribe_as(&token("u"), STREAM);
     write(&directory, &secret);
     reload(&mut hub);
-    ends(&mut of_removed, "revoked", false);
+    assert_end(&mut of_removed, "revoked", false);
     is_refused_everywhere(&hub, REMOVED);
-    hub.ask(KEY, "POST", STREAM, "to the others").is(200);
+    hub.ask(KEY, "POST", STREAM, "to the others").assert_status(200);
     assert_eq!([of_key.data(), of_user.data()], ["to the others", "to the others"]);
 }
 
@@ -227,19 +228,19 @@ fn settings_that_take_less_end_the_streams_that_need_more() {
         "user.subscribe = []",
         "user.subscribe = [\"user.{sub}.**\"]",
     ] {
-        let directory = Directory::new();
+        let directory = TempDirectory::create();
         let mut hub = protected(&directory, &secret);
         let token = token("u");
         let mut stream = hub.subscribe_as(&token, STREAM);
         let mut of_key = hub.subscribe_as(KEY, STREAM);
         lives(&hub, &mut stream, "before");
         assert_eq!(of_key.data(), "before");
-        let id = stream.last_id().to_owned();
-        hub.ask(KEY, "POST", STREAM, "missed").is(200);
+        let id = stream.last_event_id().to_owned();
+        hub.ask(KEY, "POST", STREAM, "missed").assert_status(200);
         assert_eq!([stream.data(), of_key.data()], ["missed", "missed"]);
         write(&directory, &format!("{secret}{lines}"));
         reload(&mut hub);
-        ends(&mut stream, "revoked", false);
+        assert_end(&mut stream, "revoked", false);
         lives(&hub, &mut of_key, "after");
         // What is gone cannot be replayed either.
         let (name, value) = bearer(&token);
@@ -251,66 +252,66 @@ fn settings_that_take_less_end_the_streams_that_need_more() {
 
 #[test]
 fn token_that_expires_ends_its_stream_and_a_new_one_resumes_it_whole() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}\nleeway = \"0s\""));
     let ends_at = now() + 2;
     let mut stream = hub.subscribe_as(&hs256(&merged(claims("u"), json!({"exp": ends_at}))), STREAM);
     lives(&hub, &mut stream, "1");
-    assert_eq!(stream.notice("tidings.end").1, json!({"reason": "token_expired", "reconnect": true}));
+    assert_eq!(stream.control_event("tidings.end").1, json!({"reason": "token_expired", "reconnect": true}));
     let late = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - ends_at as f64;
     assert!((0.0..1.0).contains(&late), "it ended {late} s after its token");
-    assert!(stream.next().is_none());
+    assert!(stream.next_event().is_none());
     for data in ["2", "3"] {
-        hub.ask(KEY, "POST", STREAM, data).is(200);
+        hub.ask(KEY, "POST", STREAM, data).assert_status(200);
     }
     let (name, value) = bearer(&token("u"));
-    let mut again = hub.subscribe_with(STREAM, &[(name, &value), ("Last-Event-ID", stream.last_id())]);
-    hub.ask(KEY, "POST", STREAM, "4").is(200);
-    assert_eq!(again.several(3), ["2", "3", "4"]);
+    let mut again = hub.subscribe_with(STREAM, &[(name, &value), ("Last-Event-ID", stream.last_event_id())]);
+    hub.ask(KEY, "POST", STREAM, "4").assert_status(200);
+    assert_eq!(again.data_of_next(3), ["2", "3", "4"]);
 }
 
 #[test]
 fn revocation_ends_streams_at_once_and_survives_a_restart() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     write(&directory, &format!("secret = {SECRET:?}"));
-    let hub = Hub::serve(&directory, &[]);
+    let hub = TestHub::serve(&directory, &[]);
     let old = hs256(&merged(claims("u"), json!({"iat": now() - 5})));
     let one = hs256(&merged(claims("v"), json!({"jti": "one", "tidings": {"subscribe": ["user.u"]}})));
     let another = hs256(&merged(claims("v"), json!({"jti": "two", "tidings": {"subscribe": ["user.u"]}})));
     let mut of_user = hub.subscribe_as(&old, STREAM);
     let [mut of_one, mut of_another] = [&one, &another].map(|token| hub.subscribe_as(token, STREAM));
-    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"user\":\"u\"}").is(204);
-    ends(&mut of_user, "revoked", false);
-    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"one\"}").is(204);
-    ends(&mut of_one, "revoked", false);
+    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"user\":\"u\"}").assert_status(204);
+    assert_end(&mut of_user, "revoked", false);
+    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"one\"}").assert_status(204);
+    assert_end(&mut of_one, "revoked", false);
     lives(&hub, &mut of_another, "still here");
     hub.kill();
-    let hub = Hub::serve(&directory, &[]);
+    let hub = TestHub::serve(&directory, &[]);
     for revoked in [&old, &one] {
         for (route, answer) in on_every_route(&hub, revoked) {
             assert_eq!(answer.head.status, 401, "{route}");
-            answer.refuses(401, "revoked");
+            answer.assert_problem(401, "revoked");
         }
     }
-    hub.ask(&another, "GET", HISTORY, "").is(200);
+    hub.ask(&another, "GET", HISTORY, "").assert_status(200);
     let fresh = hs256(&merged(claims("u"), json!({"iat": now() + 1})));
-    hub.ask(&fresh, "GET", HISTORY, "").is(200);
-    hub.stop();
+    hub.ask(&fresh, "GET", HISTORY, "").assert_status(200);
+    hub.terminate();
 }
 
 #[test]
 fn rights_that_go_while_a_body_is_on_its_way_are_gone_when_it_has_come() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let secret = format!("secret = {SECRET:?}\nleeway = \"0s\"\n");
     let mut hub = protected(&directory, &secret);
     let saying =
         |changes| hs256(&merged(merged(claims("w"), json!({"tidings": {"publish": ["user.u"]}})), changes));
     let begun = |credential: &str, path: &str, body: &str| {
         let (name, value) = bearer(credential);
-        let request = hub.head_of("POST", path, &[(name, &value)], body.as_bytes());
-        let mut wire = Wire::connect(&hub);
-        wire.send(&request[..request.len() - 1]);
-        (wire, request[request.len() - 1])
+        let request = hub.encode_request("POST", path, &[(name, &value)], body.as_bytes());
+        let mut connection = hub.connect();
+        connection.send(&request[..request.len() - 1]);
+        (connection, request[request.len() - 1])
     };
     let revoked = saying(json!({"jti": "slow"}));
     let ends_at = now() + 2;
@@ -325,15 +326,17 @@ fn rights_that_go_while_a_body_is_on_its_way_are_gone_when_it_has_come() {
     let of_removed = begun(KEY, STREAM, "late");
     let of_manager = begun(KEY, "/api/v1/revocations", "{\"user\":\"victim\"}");
     eventually("the token expires", || now() >= ends_at);
-    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"slow\"}").is(204);
+    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"slow\"}").assert_status(204);
     directory.write("tidings.toml", &format!("[auth]\n{secret}"));
     reload(&mut hub);
-    for ((mut wire, last), code) in slow.into_iter().zip(["revoked", "revoked", "revoked", "token_expired"]) {
-        wire.send([last]);
-        wire.answer().refuses(401, code);
+    for ((mut connection, last), code) in
+        slow.into_iter().zip(["revoked", "revoked", "revoked", "token_expired"])
+    {
+        connection.send([last]);
+        connection.read_response().assert_problem(401, code);
     }
-    for (mut wire, last) in [of_removed, of_manager] {
-        wire.send([last]);
-        wire.answer().refuses(401, "bad_credentials");
+    for (mut connection, last) in [of_removed, of_manager] {
+        connection.send([last]);
+        connection.read_response().assert_problem(401, "bad_credentials");
     }
 }

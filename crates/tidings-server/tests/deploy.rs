@@ -6,10 +6,10 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use tidings_testkit::{RedisReply, RedisServer, TempDirectory, eventually};
 
-use super::process::{Directory, Hub, eventually};
 use super::proxy::Proxy;
-use super::redis_server::{RedisServer, Reply, python};
+use crate::hub::{RunTidings, TestHub};
 
 const NGINX: &str = include_str!("../../../deploy/nginx.conf");
 const DOCKERFILE: &str = include_str!("../../../deploy/Dockerfile");
@@ -19,8 +19,8 @@ const MANUAL: &str = include_str!("../../../docs/manual/redis.md");
 
 #[test]
 fn events_pass_nginx_one_by_one_from_both_hubs() {
-    let directories = [Directory::new(), Directory::new()];
-    let hubs = directories.each_ref().map(|directory| Hub::in_memory(directory, &[]));
+    let directories = [TempDirectory::create(), TempDirectory::create()];
+    let hubs = directories.each_ref().map(|directory| TestHub::in_memory(directory, &[]));
     let nginx = Proxy::deployed_nginx([hubs[0].authority(), hubs[1].authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     for reader in &readers {
@@ -39,22 +39,22 @@ fn events_pass_nginx_one_by_one_from_both_hubs() {
             assert_eq!(reader.data(), number.to_string());
         }
     }
-    nginx.request("POST", "/api/v1/events/a?store=false", "x").answer().is(200);
-    nginx.request("GET", "/healthz", "").answer().is(200);
-    assert_eq!(nginx.request("GET", "/metrics", "").answer().head.status, 404);
+    nginx.request("POST", "/api/v1/events/a?store=false", "x").read_response().assert_status(200);
+    nginx.request("GET", "/healthz", "").read_response().assert_status(200);
+    assert_eq!(nginx.request("GET", "/metrics", "").read_response().head.status, 404);
 }
 
 #[test]
 fn stream_through_nginx_moves_to_the_hub_that_is_left() {
-    let directories = [Directory::new(), Directory::new()];
-    let [first, second] = directories.each_ref().map(|directory| Hub::in_memory(directory, &[]));
+    let directories = [TempDirectory::create(), TempDirectory::create()];
+    let [first, second] = directories.each_ref().map(|directory| TestHub::in_memory(directory, &[]));
     let nginx = Proxy::deployed_nginx([first.authority(), second.authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     eventually("each hub has one", || first.connections("a") == 1 && second.connections("a") == 1);
     second.publish("a", "left");
     first.kill();
     // The one whose hub is gone ends, the other goes on.
-    let data = readers.each_mut().map(|reader| reader.next().map(|event| event.data));
+    let data = readers.each_mut().map(|reader| reader.next_event().map(|event| event.data));
     assert_eq!(data.iter().flatten().collect::<Vec<_>>(), ["left"]);
     let mut again = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     eventually("the other hub has them all", || second.connections("a") == 3);
@@ -74,8 +74,8 @@ fn health_check_of_the_image_asks_whether_the_hub_can_serve() {
         let status = Command::new(&words[0]).args([&words[1], &script]).stderr(Stdio::null()).status();
         status.unwrap().success()
     };
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let port = hub.authority().rsplit(':').next().unwrap().to_owned();
     assert!(healthy(&port));
     hub.kill();
@@ -94,7 +94,7 @@ fn health_check_of_the_image_asks_whether_the_hub_can_serve() {
 fn yaml(text: &str) -> Vec<Value> {
     const PROGRAM: &str =
         "import json, sys, yaml\nprint(json.dumps(list(yaml.safe_load_all(sys.stdin.read()))))";
-    let mut command = python("yaml");
+    let mut command = crate::python::python("yaml");
     command.args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -116,7 +116,7 @@ fn image_settings() -> Vec<(String, String)> {
 /// The settings that a hub has with these variables, as `tidings check` prints them, by name.
 #[track_caller]
 fn checked(
-    directory: &Directory,
+    directory: &TempDirectory,
     arguments: &[&str],
     variables: &[(String, String)],
 ) -> Vec<(String, String)> {
@@ -164,7 +164,7 @@ fn hubs_of_the_compose_file_start_with_its_settings() {
             };
             variables.push((name.clone(), value));
         }
-        let settings = checked(&Directory::new(), &["check"], &variables);
+        let settings = checked(&TempDirectory::create(), &["check"], &variables);
         assert!(of(&settings, "redis.url").contains("@redis:6379/0"), "{settings:?}");
         let grace = seconds(service["stop_grace_period"].as_str().unwrap());
         assert!(grace > seconds(of(&settings, "shutdown.window")) + seconds(of(&settings, "redis.deadline")));
@@ -183,13 +183,13 @@ fn hubs_of_the_compose_file_start_with_its_settings() {
 #[test]
 fn nginx_waits_longer_than_a_quiet_stream_does() {
     let timeout = NGINX.lines().find_map(|line| line.trim().strip_prefix("proxy_read_timeout ")).unwrap();
-    let settings = checked(&Directory::new(), &["check"], &[]);
+    let settings = checked(&TempDirectory::create(), &["check"], &[]);
     assert!(seconds(timeout.trim_end_matches(';')) >= 2 * seconds(of(&settings, "stream.keep_alive")));
 }
 
 #[test]
 fn hubs_of_kubernetes_start_with_its_settings_and_have_time_to_end() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let map = kubernetes("ConfigMap");
     directory.write("tidings.toml", map["data"]["tidings.toml"].as_str().unwrap());
     let pod = &kubernetes("Deployment")["spec"]["template"]["spec"];
@@ -208,13 +208,13 @@ fn hubs_of_kubernetes_start_with_its_settings_and_have_time_to_end() {
         ["shutdown.window", "redis.deadline"].map(|name| seconds(of(&settings, name))).iter().sum::<u64>();
     let before = seconds(container["lifecycle"]["preStop"]["exec"]["command"][1].as_str().unwrap());
     assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > before + rest);
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for (probe, path) in
         [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]
     {
         assert_eq!(container[probe]["httpGet"], serde_json::json!({"path": path, "port": "http"}));
-        hub.get(path).is(200);
+        hub.get(path).assert_status(200);
     }
     let labels = &kubernetes("Deployment")["spec"]["template"]["metadata"]["labels"];
     assert_eq!(&kubernetes("Service")["spec"]["selector"], labels);
@@ -231,7 +231,7 @@ fn every_variable_that_is_named_is_a_setting() {
         .collect();
     assert!(names.len() > 4, "{names:?}");
     let variables: Vec<(&str, &str)> = names.iter().map(|name| (*name, "x")).collect();
-    let outcome = Directory::new().run(&["check"], &variables);
+    let outcome = TempDirectory::create().run(&["check"], &variables);
     for words in ["not a setting", "not available"] {
         assert!(!outcome.stderr.contains(words), "{outcome:?}");
     }
@@ -242,8 +242,8 @@ fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
     let redis = RedisServer::start();
     let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
     assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
-    let mut wire = redis.connect();
-    assert_eq!(wire.command(&["AUTH", "tidings", "password"]).text(), "OK");
+    let mut connection = redis.connect();
+    assert_eq!(connection.command(&["AUTH", "tidings", "password"]).text(), "OK");
     let script = "redis.call('XADD', KEYS[1], '1-0', 'a', 'b') return redis.call('HSET', KEYS[2], 'head', 1)";
     let may: &[&[&str]] = &[
         &["EVAL", script, "2", "{tidings}:log", "{tidings}:meta"],
@@ -269,8 +269,8 @@ fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
         &["UNSUBSCRIBE", "project.42"],
     ];
     for words in may {
-        let reply = wire.command(words);
-        assert!(!matches!(reply, Reply::Error(_)), "{words:?}: {reply:?}");
+        let reply = connection.command(words);
+        assert!(!matches!(reply, RedisReply::Error(_)), "{words:?}: {reply:?}");
     }
     let may_not: &[&[&str]] = &[
         &["FLUSHALL"],
@@ -286,26 +286,26 @@ fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
         &["MONITOR"],
     ];
     for words in may_not {
-        let reply = wire.command(words);
-        assert!(matches!(&reply, Reply::Error(text) if text.contains("NOPERM")), "{words:?}: {reply:?}");
+        let reply = connection.command(words);
+        assert!(matches!(&reply, RedisReply::Error(text) if text.contains("NOPERM")), "{words:?}: {reply:?}");
     }
 }
 
 #[test]
 fn hub_works_as_the_user_of_redis_in_the_manual() {
-    let (redis, directory) = (RedisServer::start(), Directory::new());
+    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
     assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
     let url = redis.url().replacen("redis://", "redis://tidings:password@", 1);
     // The user may hear no more than this.
-    let hub = Hub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_LISTEN", "project.*")]);
-    hub.until_ready();
+    let hub = TestHub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_LISTEN", "project.*")]);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/project.42");
     drop(reader.position());
     hub.publish("project.42", "kept");
     assert_eq!(reader.data(), "kept");
-    hub.post("/api/v1/revocations", "{\"user\":\"u\"}").is(204);
-    hub.post("/api/v1/events/project.42?store=false", "passing").is(200);
+    hub.post("/api/v1/revocations", "{\"user\":\"u\"}").assert_status(204);
+    hub.post("/api/v1/events/project.42?store=false", "passing").assert_status(200);
     assert_eq!(reader.data(), "passing");
     eventually("the channel is heard", || redis.command(&["PUBLISH", "project.42", "old"]).integer() == 1);
     assert_eq!(reader.data(), "old");

@@ -2,24 +2,22 @@
 
 use std::io::Write as _;
 
-use crate::{
-    process::{Directory, Hub},
-    proxy::Proxy,
-    reader::Reader,
-    transports::WAYS,
-};
+use tidings_testkit::{SseReader, TempDirectory};
+
+use crate::hub::TestHub;
+use crate::{proxy::Proxy, transports::WAYS};
 
 /// Sends bytes on both ways; answers what is refused with this status and code, and whether the connection ends with it.
 #[track_caller]
-fn refuses(hub: &Hub, bytes: &[u8], status: u16, code: &str, says: &str) {
+fn refuses(hub: &TestHub, bytes: &[u8], status: u16, code: &str, says: &str) {
     let name: String = String::from_utf8_lossy(bytes).escape_debug().take(80).collect();
     for way in WAYS {
-        let mut wire = way.connect(hub);
+        let mut connection = way.connect(hub);
         // The hub may close a refused connection before the client has sent everything.
-        let _is_cut = wire.socket.write_all(bytes);
-        let answer = wire.answer();
+        let _is_cut = connection.socket.write_all(bytes);
+        let answer = connection.read_response();
         assert_eq!(answer.head.status, status, "{way:?}: {name}: {answer:?}");
-        let json = answer.refuses(status, code).json();
+        let json = answer.assert_problem(status, code).json();
         assert!(json["detail"].as_str().unwrap().contains(says), "{way:?}: {name}: {json}");
         assert_eq!(answer.head.header("x-content-type-options"), Some("nosniff"), "{name}");
         assert_eq!(answer.head.header("cache-control"), Some("no-store"), "{name}");
@@ -27,14 +25,14 @@ fn refuses(hub: &Hub, bytes: &[u8], status: u16, code: &str, says: &str) {
     }
 }
 
-fn head(hub: &Hub, line: &str, headers: &str) -> Vec<u8> {
+fn head(hub: &TestHub, line: &str, headers: &str) -> Vec<u8> {
     format!("{line}\r\nHost: {}\r\n{headers}\r\n", hub.authority()).into_bytes()
 }
 
 #[test]
 fn what_is_no_request_is_refused_in_words() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for (line, says) in [
         ("GET /healthz HTTP/1.2", "version"),
         ("GET /healthz HTTP/0.9", "version"),
@@ -68,13 +66,13 @@ fn what_is_no_request_is_refused_in_words() {
     }
     refuses(&hub, b"GET /healthz HTTP/1.1\r\n\r\n", 400, "bad_header", "Host");
     refuses(&hub, b"\r\n\r\n\nGET", 400, "bad_request", "line feed");
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 #[test]
 fn what_is_too_large_is_refused_with_its_bound_and_the_way_out() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let long = format!("GET /api/v1/events?channel={} HTTP/1.1", "x".repeat(70 << 10));
     let way_out = "65534 bytes; name channels in the body of POST /api/v1/stream";
     refuses(&hub, &head(&hub, &long, ""), 414, "uri_too_long", way_out);
@@ -89,13 +87,13 @@ fn what_is_too_large_is_refused_with_its_bound_and_the_way_out() {
         );
         refuses(&hub, &head(&hub, line, &"X: y\r\n".repeat(100)), 431, "head_too_large", "limit is 100");
     }
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 #[test]
 fn methods_and_paths_that_are_not_there_are_refused_in_words() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for method in ["TRACE", "CONNECT", "PATCH", "DELETE", "PUT", "OPTIONS", "FOO", "get"] {
         let line = format!("{method} /api/v1/events/a HTTP/1.1");
         refuses(&hub, &head(&hub, &line, ""), 405, "method_not_allowed", "Allow");
@@ -109,8 +107,8 @@ fn methods_and_paths_that_are_not_there_are_refused_in_words() {
 
 #[test]
 fn bodies_that_break_are_refused_in_words() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for path in ["/api/v1/events/a", "/api/v1/publish", "/api/v1/stream", "/api/v1/tickets"] {
         let head = head(&hub, &format!("POST {path} HTTP/1.1"), "Transfer-Encoding: chunked\r\n");
         for body in [
@@ -129,8 +127,8 @@ fn bodies_that_break_are_refused_in_words() {
 
 #[test]
 fn stream_of_256_names_passes_every_proxy_of_the_manual() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let names: Vec<String> = (0..256).map(|n| format!("{n:03}.{}", "x".repeat(196))).collect();
     let query: Vec<String> = names.iter().map(|name| format!("channel={name}")).collect();
     let path = format!("/api/v1/events?{}", query.join("&"));
@@ -143,7 +141,7 @@ fn stream_of_256_names_passes_every_proxy_of_the_manual() {
         ("Caddy", Proxy::caddy(at, &[])),
     ] {
         for (method, path, body) in [("GET", path.as_str(), ""), ("POST", "/api/v1/stream", &body)] {
-            let mut reader = Reader::over(proxy.request(method, path, body));
+            let mut reader = SseReader::open(proxy.request(method, path, body));
             for channel in [&names[0], &names[255]] {
                 hub.publish(channel, name);
                 assert_eq!(reader.data(), name, "{method}");

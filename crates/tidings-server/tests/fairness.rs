@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use tidings_testkit::{SseReader, TempDirectory, eventually};
+
+use crate::hub::TestHub;
 use crate::many_clients::{Crowd, publish_numbered};
-use crate::process::{Directory, Hub, eventually};
-use crate::reader::Reader;
 
 /// Events that are published to a busy channel and not yet received by all: the broadcast never ends, and stays bounded.
 const OUTSTANDING_MAX: u64 = 600;
@@ -14,7 +15,7 @@ const BATCH: u64 = 50;
 const PUBLISHES_MORE_MAX: usize = 200;
 
 /// Publishes to a channel without a pause until it is told to stop, and answers how much that was.
-fn flood(hub: &Hub, busy: &str, crowd: &Crowd, published: &AtomicU64, is_over: &AtomicBool) {
+fn flood(hub: &TestHub, busy: &str, crowd: &Crowd, published: &AtomicU64, is_over: &AtomicBool) {
     while !is_over.load(Ordering::SeqCst) {
         let from = published.load(Ordering::SeqCst);
         if from - crowd.received() < OUTSTANDING_MAX {
@@ -30,11 +31,11 @@ fn flood(hub: &Hub, busy: &str, crowd: &Crowd, published: &AtomicU64, is_over: &
 /// it goes on until they were, and one publish was answered within it.
 #[track_caller]
 fn others_are_told_within_the_flood(streams: usize, publishes: usize) {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "10000000")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "10000000")]);
     let crowd = Crowd::open(&hub, "busy", streams);
     // Shards take connections in turn: more than there are cores, some sit on every shard.
-    let mut quiet: Vec<Reader> = (0..32).map(|_| hub.subscribe("/api/v1/events/quiet")).collect();
+    let mut quiet: Vec<SseReader> = (0..32).map(|_| hub.subscribe("/api/v1/events/quiet")).collect();
     quiet.iter_mut().for_each(|reader| drop(reader.position()));
     let (published, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {

@@ -6,17 +6,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tidings_testkit::{HttpConnection, HttpResponse, TempDirectory, eventually, read_lines};
 
-use super::process::{Directory, Hub, eventually, lines_of};
-use super::wire::{Answer, Wire};
+use crate::hub::{RunTidings, TestHub};
 
 const CHANNEL: &str = "/api/v1/events/a";
 
-fn stored(hub: &Hub) -> Vec<String> {
+fn stored(hub: &TestHub) -> Vec<String> {
     let mut all = Vec::new();
     let mut after = String::new();
     loop {
-        let page = hub.get(&format!("/api/v1/channels/a/events?limit=1000&after={after}")).is(200).json();
+        let page =
+            hub.get(&format!("/api/v1/channels/a/events?limit=1000&after={after}")).assert_status(200).json();
         assert_eq!(page.get("gap"), None, "{page}");
         all.extend(
             page["events"].as_array().unwrap().iter().map(|it| it["data"].as_str().unwrap().to_owned()),
@@ -28,7 +29,7 @@ fn stored(hub: &Hub) -> Vec<String> {
 
 /// A small file system of its own, `disk` in a directory, that outlives the hubs on it.
 struct SmallDisk {
-    directory: Directory,
+    directory: TempDirectory,
     /// Holds the mount namespace until its input ends.
     holder: std::process::Child,
 }
@@ -36,7 +37,7 @@ struct SmallDisk {
 impl SmallDisk {
     /// None where this kernel or user may not make one.
     fn new(size: &str) -> Option<Self> {
-        let directory = Directory::new();
+        let directory = TempDirectory::create();
         std::fs::create_dir(directory.path().join("disk")).unwrap();
         let is_allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
         if !is_allowed.is_ok_and(|status| status.success()) {
@@ -53,12 +54,12 @@ impl SmallDisk {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mounted = lines_of(holder.stdout.take().unwrap()).recv().unwrap();
+        let mounted = read_lines(holder.stdout.take().unwrap()).recv().unwrap();
         assert_eq!(mounted.trim(), "mounted");
         Some(Self { directory, holder })
     }
 
-    fn serve(&self, variables: &[(&str, &str)]) -> Hub {
+    fn serve(&self, variables: &[(&str, &str)]) -> TestHub {
         let program = self.directory.command(&[]);
         let mut command = Command::new("nsenter");
         command.args(["-m", "-t", &self.holder.id().to_string(), "--"]);
@@ -69,7 +70,7 @@ impl SmallDisk {
         command.args(["sh", "-c", &script]).arg(program.get_program());
         command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").envs(variables.iter().copied());
         command.stdin(Stdio::null());
-        Hub::start(command)
+        TestHub::start(command)
     }
 
     fn path(&self) -> PathBuf {
@@ -96,12 +97,12 @@ impl Drop for SmallDisk {
 }
 
 /// Publishes large events until one is refused; answers how many were stored.
-fn publish_until_full(hub: &Hub) -> usize {
+fn publish_until_full(hub: &TestHub) -> usize {
     let large = "x".repeat(200 << 10);
     for stored in 0.. {
-        let answer: Answer = hub.post(CHANNEL, &large);
+        let answer: HttpResponse = hub.post(CHANNEL, &large);
         if answer.head.status != 200 {
-            answer.refuses(503, "not_stored");
+            answer.assert_problem(503, "not_stored");
             assert!(answer.head.header("retry-after").is_some());
             return stored;
         }
@@ -116,18 +117,18 @@ fn full_disk_refuses_publishes_and_heals_without_a_restart() {
     let mut reader = hub.subscribe(CHANNEL);
     hub.publish("a", "before");
     assert_eq!(reader.data(), "before");
-    hub.get("/readyz").is(200);
+    hub.get("/readyz").assert_status(200);
 
     disk.fill("filler");
     let kept = 1 + publish_until_full(&hub);
-    hub.get("/healthz").is(200);
+    hub.get("/healthz").assert_status(200);
     assert_eq!(hub.get("/readyz").head.status, 503);
     assert_eq!(stored(&hub).len(), kept, "reads go on, and nothing that was refused is there");
     hub.post(&format!("{CHANNEL}?store=false"), "past the log");
 
     disk.free("filler");
     eventually("publishes are taken again", || hub.post(CHANNEL, "after").head.status == 200);
-    hub.until_ready();
+    hub.wait_until_ready();
     while reader.data() != "after" {}
     assert_eq!(stored(&hub).len(), kept + 1);
 }
@@ -143,30 +144,30 @@ fn full_disk_heals_by_itself_once_its_events_are_old() {
         eventually(&format!("publishes are taken again in round {round}"), || {
             hub.post(CHANNEL, "x".repeat(200 << 10)).head.status == 200
         });
-        hub.until_ready();
+        hub.wait_until_ready();
     }
-    hub.stop();
+    hub.terminate();
 }
 
 #[test]
 fn hub_is_ready_only_while_its_largest_event_fits() {
     let Some(disk) = SmallDisk::new("24m") else { return };
     let hub = disk.serve(&[("TIDINGS_LIMITS_EVENT_BYTES", "4MiB")]);
-    hub.until_ready();
+    hub.wait_until_ready();
     // Two mebibytes stay free: room for small events only.
     disk.fill("filler");
     let filler = std::fs::OpenOptions::new().write(true).open(disk.path().join("filler")).unwrap();
     filler.set_len(filler.metadata().unwrap().len() - (2 << 20)).unwrap();
     drop(filler);
     eventually("the hub is not ready", || hub.get("/readyz").head.status == 503);
-    hub.get("/readyz").refuses(503, "unavailable");
+    hub.get("/readyz").assert_problem(503, "unavailable");
     for _ in 0..3 {
         hub.publish("a", "small");
         assert_eq!(hub.get("/readyz").head.status, 503, "a small event that fits makes nothing ready");
     }
     disk.free("filler");
-    hub.until_ready();
-    hub.stop();
+    hub.wait_until_ready();
+    hub.terminate();
 }
 
 #[test]
@@ -175,21 +176,21 @@ fn hub_starts_on_a_full_disk_to_be_read_and_heals() {
     let hub = disk.serve(&[]);
     let ids: Vec<String> = ["1", "2", "3"].map(|data| hub.publish("a", data)).into();
     let revocation = json!({"user": "u", "until": "2100-01-01T00:00:00Z"}).to_string();
-    hub.post("/api/v1/revocations", &revocation).is(204);
+    hub.post("/api/v1/revocations", &revocation).assert_status(204);
     disk.fill("filler");
     hub.kill();
     // The first start has the reserve, the others have nothing.
     for round in 0..2 {
         let mut hub = disk.serve(&[]);
         if round == 1 {
-            hub.wait_for_log("read-only until there is room");
+            hub.read_log_through("read-only until there is room");
         }
-        hub.post(CHANNEL, "x".repeat(200 << 10)).refuses(503, "not_stored");
-        hub.get("/readyz").refuses(503, "unavailable");
-        hub.get("/healthz").is(200);
+        hub.post(CHANNEL, "x".repeat(200 << 10)).assert_problem(503, "not_stored");
+        hub.get("/readyz").assert_problem(503, "unavailable");
+        hub.get("/healthz").assert_status(200);
         assert_eq!(stored(&hub), ["1", "2", "3"]);
         let mut reader = hub.resume(CHANNEL, &ids[0]);
-        assert_eq!(reader.several(2), ["2", "3"]);
+        assert_eq!(reader.data_of_next(2), ["2", "3"]);
         hub.kill();
         if round == 0 {
             disk.free("data/reserve");
@@ -201,14 +202,14 @@ fn hub_starts_on_a_full_disk_to_be_read_and_heals() {
     assert_eq!(open.data(), "3");
     disk.free("filler");
     eventually("publishes are taken again", || hub.post(CHANNEL, "4").head.status == 200);
-    hub.until_ready();
+    hub.wait_until_ready();
     assert_eq!(open.data(), "4");
-    hub.stop();
+    hub.terminate();
 
     let hub = disk.serve(&[]);
     let mut reader = hub.resume(CHANNEL, &ids[0]);
-    assert_eq!(reader.several(3), ["2", "3", "4"], "nothing was lost, and no gap is told");
-    hub.stop();
+    assert_eq!(reader.data_of_next(3), ["2", "3", "4"], "nothing was lost, and no gap is told");
+    hub.terminate();
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn revocation_on_a_full_disk_is_kept() {
         for n in 0..100 {
             let user = format!("{durability}{n}{}", "x".repeat(200));
             let revocation = json!({"user": user, "until": "2100-01-01T00:00:00Z"}).to_string();
-            hub.post("/api/v1/revocations", &revocation).is(204);
+            hub.post("/api/v1/revocations", &revocation).assert_status(204);
         }
         hub.kill();
         let kept = std::fs::read_to_string(disk.path().join("data/revocations.log")).unwrap();
@@ -234,7 +235,7 @@ fn revocation_on_a_full_disk_is_kept() {
 struct FailingSync(std::process::Child);
 
 impl FailingSync {
-    fn of(hub: &Hub) -> Self {
+    fn of(hub: &TestHub) -> Self {
         let mut child = Command::new("strace")
             .args(["-f", "-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO"])
             .args(["-p", &hub.id().to_string()])
@@ -242,7 +243,7 @@ impl FailingSync {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = lines_of(child.stderr.take().unwrap());
+        let lines = read_lines(child.stderr.take().unwrap());
         let is_attached = lines.iter().any(|line| line.contains("attached"));
         assert!(is_attached, "the hub can be traced");
         // Whatever else it says is read and dropped, so that it is never held up.
@@ -262,29 +263,29 @@ impl Drop for FailingSync {
 
 #[test]
 fn failing_sync_makes_the_log_read_only_until_a_restart() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables = [("TIDINGS_LOG_DURABILITY", "fsync")];
-    let hub = Hub::serve(&directory, &variables);
+    let hub = TestHub::serve(&directory, &variables);
     let mut reader = hub.subscribe(CHANNEL);
     let id = hub.publish("a", "kept");
     assert_eq!(reader.data(), "kept");
     {
         let _failing = FailingSync::of(&hub);
-        hub.post(CHANNEL, "unknown").refuses(503, "outcome_unknown");
-        hub.post(CHANNEL, "never").refuses(503, "not_stored");
+        hub.post(CHANNEL, "unknown").assert_problem(503, "outcome_unknown");
+        hub.post(CHANNEL, "never").assert_problem(503, "not_stored");
     }
     // The disk is well again, but what it lost of before is not known.
-    hub.post(CHANNEL, "never").refuses(503, "not_stored");
+    hub.post(CHANNEL, "never").assert_problem(503, "not_stored");
     assert_eq!(hub.get("/readyz").head.status, 503);
-    hub.get("/healthz").is(200);
+    hub.get("/healthz").assert_status(200);
     assert_eq!(stored(&hub)[0], "kept");
-    hub.post(&format!("{CHANNEL}?store=false"), "live").is(200);
+    hub.post(&format!("{CHANNEL}?store=false"), "live").assert_status(200);
     assert_eq!(reader.data(), "live", "streams go on, and nobody was shown what was not acknowledged");
     hub.resume(CHANNEL, &id).position();
     hub.kill();
 
-    let hub = Hub::serve(&directory, &variables);
-    hub.get("/readyz").is(200);
+    let hub = TestHub::serve(&directory, &variables);
+    hub.get("/readyz").assert_status(200);
     hub.publish("a", "again");
     let mut resumed = hub.resume(CHANNEL, &id);
     let mut seen = vec![resumed.data()];
@@ -296,8 +297,8 @@ fn failing_sync_makes_the_log_read_only_until_a_restart() {
 
 #[test]
 fn second_hub_on_a_directory_is_refused() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     hub.publish("a", "1");
     let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"], &[]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
@@ -308,7 +309,7 @@ fn second_hub_on_a_directory_is_refused() {
 }
 
 /// The files that hold events, oldest first.
-fn segments(directory: &Directory) -> Vec<PathBuf> {
+fn segments(directory: &TempDirectory) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory.path().join("data/segments")).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "log"));
@@ -320,8 +321,8 @@ fn segments(directory: &Directory) -> Vec<PathBuf> {
 
 /// Starts again on a damaged directory; every client must get all that it lacks, or be told.
 #[track_caller]
-fn is_not_silent(directory: &Directory, ids: &[String], damage: &str) {
-    let hub = Hub::serve(directory, &[]);
+fn is_not_silent(directory: &TempDirectory, ids: &[String], damage: &str) {
+    let hub = TestHub::serve(directory, &[]);
     for (seen, id) in ids.iter().enumerate() {
         let mut reader = hub.resume(CHANNEL, id);
         hub.publish("a", format!("end{seen}"));
@@ -340,7 +341,7 @@ fn is_not_silent(directory: &Directory, ids: &[String], damage: &str) {
         let expected: Vec<String> = (seen + 1..ids.len()).map(|n| n.to_string()).collect();
         assert!(is_told || got == expected, "{damage}: after {seen} came {got:?}, and no gap");
     }
-    hub.stop();
+    hub.terminate();
 }
 
 #[test]
@@ -348,10 +349,10 @@ fn damaged_records_are_never_skipped_in_silence() {
     for damage in
         ["torn tail", "torn record", "flipped byte at the start", "flipped byte in the middle", "zeroes"]
     {
-        let directory = Directory::new();
-        let hub = Hub::serve(&directory, &[]);
+        let directory = TempDirectory::create();
+        let hub = TestHub::serve(&directory, &[]);
         let ids = hub.publish_batch((0..20).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
-        hub.stop();
+        hub.terminate();
         let files = segments(&directory);
         let path = files.last().unwrap();
         let bytes = std::fs::read(path).unwrap();
@@ -372,7 +373,7 @@ fn damaged_records_are_never_skipped_in_silence() {
 }
 
 /// Processor time that a process has used, in ticks.
-fn ticks(hub: &Hub) -> u64 {
+fn ticks(hub: &TestHub) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", hub.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
@@ -380,24 +381,24 @@ fn ticks(hub: &Hub) -> u64 {
 
 #[test]
 fn used_up_descriptors_hold_up_new_connections_only() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let program = directory.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"]);
     let mut command = Command::new("prlimit");
     command.args(["--nofile=64:64"]).arg(program.get_program()).args(program.get_args());
     command.current_dir(directory.path()).env_clear().stdin(Stdio::null());
-    let mut hub = Hub::start(command);
+    let mut hub = TestHub::start(command);
     let mut reader = hub.subscribe(CHANNEL);
     reader.position();
-    let mut publisher = Wire::connect(&hub);
-    let mut publish = |hub: &Hub, data: &str| {
-        publisher.send(hub.head_of("POST", CHANNEL, &[], data.as_bytes()));
-        publisher.answer().is(200);
+    let mut publisher = hub.connect();
+    let mut publish = |hub: &TestHub, data: &str| {
+        publisher.send(hub.encode_request("POST", CHANNEL, &[], data.as_bytes()));
+        publisher.read_response().assert_status(200);
     };
     publish(&hub, "before");
     assert_eq!(reader.data(), "before");
     // The kernel completes these; the hub cannot accept them all.
-    let waiting: Vec<Wire> = (0..80).map(|_| Wire::connect(&hub)).collect();
-    hub.wait_for_log("could not be accepted");
+    let waiting: Vec<HttpConnection> = (0..80).map(|_| hub.connect()).collect();
+    hub.read_log_through("could not be accepted");
     let (begun, before) = (Instant::now(), ticks(&hub));
     std::thread::sleep(Duration::from_secs(1));
     let used = ticks(&hub) - before;
@@ -405,22 +406,22 @@ fn used_up_descriptors_hold_up_new_connections_only() {
     publish(&hub, "meanwhile");
     assert_eq!(reader.data(), "meanwhile");
     drop(waiting);
-    hub.is_healthy();
+    hub.assert_healthy();
     publish(&hub, "after");
     assert_eq!(reader.data(), "after");
 }
 
 /// Publishes numbered events until the hub is gone, and answers those that were acknowledged.
-fn publish_until_gone(hub: &Hub, name: &str) -> Vec<String> {
-    let mut wire = Wire::connect(hub);
+fn publish_until_gone(hub: &TestHub, name: &str) -> Vec<String> {
+    let mut connection = hub.connect();
     let mut acknowledged = Vec::new();
     loop {
         let data = format!("{name}-{}", acknowledged.len());
-        let request = hub.head_of("POST", CHANNEL, &[], data.as_bytes());
-        if wire.socket.write_all(&request).is_err() {
+        let request = hub.encode_request("POST", CHANNEL, &[], data.as_bytes());
+        if connection.socket.write_all(&request).is_err() {
             return acknowledged;
         }
-        match wire.some() {
+        match connection.read_some() {
             Some(answer) if answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(b"}") => {
                 acknowledged.push(data);
             }
@@ -432,9 +433,9 @@ fn publish_until_gone(hub: &Hub, name: &str) -> Vec<String> {
 #[test]
 fn acknowledged_events_survive_a_kill_each_of_them_once() {
     const PUBLISHERS: usize = 4;
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for round in 0..2 {
-        let hub = Hub::serve(&directory, &[]);
+        let hub = TestHub::serve(&directory, &[]);
         let process = rustix::process::Pid::from_raw(i32::try_from(hub.id()).unwrap()).unwrap();
         let acknowledged: Vec<String> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..PUBLISHERS)
@@ -451,13 +452,13 @@ fn acknowledged_events_survive_a_kill_each_of_them_once() {
         });
         drop(hub);
         assert!(acknowledged.len() > 200);
-        let hub = Hub::serve(&directory, &[]);
+        let hub = TestHub::serve(&directory, &[]);
         let kept: Vec<String> = stored(&hub);
         for data in &acknowledged {
             assert_eq!(kept.iter().filter(|it| *it == data).count(), 1, "{data}");
         }
         let not_acknowledged = kept.iter().filter(|it| it.starts_with(&format!("{round}-"))).count();
         assert!(not_acknowledged <= acknowledged.len() + PUBLISHERS, "at most one of each was under way");
-        hub.stop();
+        hub.terminate();
     }
 }

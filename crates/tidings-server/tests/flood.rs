@@ -5,8 +5,9 @@ use std::net::TcpStream;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
+use tidings_testkit::{SseReader, TempDirectory, eventually};
+
+use crate::hub::TestHub;
 
 const STREAM: &str = "/api/v1/events/a";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -35,7 +36,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The header block of a `GET`: indexed names, values as they are.
-fn get(hub: &Hub, path: &str) -> Vec<u8> {
+fn get(hub: &TestHub, path: &str) -> Vec<u8> {
     const METHOD_GET: u8 = 0x82;
     const SCHEME_HTTP: u8 = 0x86;
     let mut block = vec![METHOD_GET, SCHEME_HTTP];
@@ -47,7 +48,7 @@ fn get(hub: &Hub, path: &str) -> Vec<u8> {
 }
 
 /// A request that is whole with its head.
-fn request(hub: &Hub, stream: u32, path: &str) -> Vec<u8> {
+fn request(hub: &TestHub, stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_STREAM | END_HEADERS, stream, &get(hub, path))
 }
 
@@ -64,7 +65,7 @@ fn number(nth: usize) -> u32 {
 struct Rude(TcpStream);
 
 impl Rude {
-    fn connect(hub: &Hub) -> Self {
+    fn connect(hub: &TestHub) -> Self {
         let mut socket = TcpStream::connect(hub.authority()).unwrap();
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -116,7 +117,7 @@ impl Rude {
     }
 
     /// Asks on this stream and waits for the answer: every stream before it has been taken then.
-    fn catch_up(&mut self, hub: &Hub, stream: u32) {
+    fn catch_up(&mut self, hub: &TestHub, stream: u32) {
         assert!(self.send(&request(hub, stream, "/healthz")));
         while let Some(frame) = self.read() {
             assert_ne!(frame.kind, GOAWAY, "{}", String::from_utf8_lossy(&frame.payload));
@@ -136,22 +137,22 @@ struct Frame {
 
 /// Somebody else's stream, and the memory before all.
 struct Bystander {
-    reader: Reader,
+    reader: SseReader,
     memory: u64,
     count: usize,
 }
 
 impl Bystander {
-    fn new(hub: &Hub) -> Self {
+    fn new(hub: &TestHub) -> Self {
         let reader = hub.subscribe("/api/v1/events/bystander");
         let mut it = Self { reader, memory: 0, count: 0 };
         it.is_served(hub);
-        it.memory = hub.memory();
+        it.memory = hub.resident_bytes();
         it
     }
 
     #[track_caller]
-    fn is_served(&mut self, hub: &Hub) {
+    fn is_served(&mut self, hub: &TestHub) {
         let begun = Instant::now();
         self.count += 1;
         hub.publish("bystander", self.count.to_string());
@@ -161,11 +162,11 @@ impl Bystander {
 
     /// Fails unless all is as it was before.
     #[track_caller]
-    fn saw_no_harm(mut self, hub: &Hub) {
+    fn saw_no_harm(mut self, hub: &TestHub) {
         const GROWTH_MAX: u64 = 48 << 20;
         self.is_served(hub);
         eventually("only this stream is left", || hub.metric("tidings_streams_open") == 1.0);
-        let grown = hub.memory().saturating_sub(self.memory);
+        let grown = hub.resident_bytes().saturating_sub(self.memory);
         assert!(grown < GROWTH_MAX, "the hub grew by {grown} bytes");
     }
 }
@@ -174,8 +175,8 @@ impl Bystander {
 fn rapid_reset_ends_the_connection_and_harms_nobody() {
     const CONNECTIONS: usize = 20;
     const STREAMS: usize = 5000;
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut bystander = Bystander::new(&hub);
     for path in [STREAM, "/healthz"].into_iter().cycle().take(CONNECTIONS) {
         let burst: Vec<u8> = (0..STREAMS)
@@ -195,8 +196,8 @@ fn rapid_reset_ends_the_connection_and_harms_nobody() {
 
 #[test]
 fn streams_that_are_opened_and_reset_again_and_again_leave_nothing_behind() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "500")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "500")]);
     let bystander = Bystander::new(&hub);
     let mut rude = Rude::connect(&hub);
     let before = hub.metric("tidings_streams_opened_total");
@@ -229,8 +230,8 @@ fn streams_that_are_opened_and_reset_again_and_again_leave_nothing_behind() {
 #[test]
 fn client_that_makes_the_hub_reset_its_streams_is_cut_off() {
     const STREAMS: usize = 300;
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut bystander = Bystander::new(&hub);
     type Fault = fn(u32) -> Vec<u8>;
     let faults: [(&str, u32, Fault); 4] = [
@@ -261,8 +262,8 @@ fn client_that_makes_the_hub_reset_its_streams_is_cut_off() {
 
 #[test]
 fn head_that_never_ends_is_cut_off() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut bystander = Bystander::new(&hub);
     let literal = [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat();
     for payload in [literal, Vec::new()] {
@@ -279,8 +280,8 @@ fn head_that_never_ends_is_cut_off() {
 
 #[test]
 fn flood_of_frames_that_want_an_answer_is_not_kept_for_a_client_that_reads_none() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
     let mut bystander = Bystander::new(&hub);
     for frame in [frame(PING, 0, 0, b"are you?"), frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])] {
         let mut rude = Rude::connect(&hub);
@@ -298,12 +299,12 @@ mod heads {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
-    use super::{Directory, Hub};
+    use super::{TempDirectory, TestHub};
 
     #[test]
     fn large_head_over_http_2_gets_431_and_the_connection_goes_on() {
-        let directory = Directory::new();
-        let hub = Hub::in_memory(&directory, &[]);
+        let directory = TempDirectory::create();
+        let hub = TestHub::in_memory(&directory, &[]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {

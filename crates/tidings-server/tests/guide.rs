@@ -4,14 +4,15 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use serde_json::json;
+use tidings_testkit::TempDirectory;
 
-use super::process::{Directory, Hub};
+use crate::hub::TestHub;
 
 const NOTIFICATION: &str =
     r#"{"type":"notification","object":{"message":"Hello World!","timestamp":"2024-01-01T00:00:00Z"}}"#;
 
 /// Runs the guide's line for a channel, with the port of this hub.
-fn curl(hub: &Hub, channel: &str) -> std::process::Child {
+fn curl(hub: &TestHub, channel: &str) -> std::process::Child {
     let port = hub.authority().rsplit(':').next().unwrap();
     Command::new("curl")
         .args(["-N", "-s", "-H", "Accept: text/event-stream"])
@@ -23,8 +24,8 @@ fn curl(hub: &Hub, channel: &str) -> std::process::Child {
 
 #[test]
 fn curl_line_of_the_guides_shows_events_as_their_parsers_want_them() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for channel in ["project.123", "test"] {
         let mut curl = curl(&hub, channel);
         let mut lines = BufReader::new(curl.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -41,12 +42,12 @@ fn curl_line_of_the_guides_shows_events_as_their_parsers_want_them() {
 
 #[test]
 fn test_mode_sends_the_guides_message_and_ends() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TEST_MODE", "true")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TEST_MODE", "true")]);
     for channel in ["test", "project.123"] {
         let answer = hub.get(&format!("/api/v1/events/{channel}"));
         assert_eq!(
-            answer.is(200).text(),
+            answer.assert_status(200).text(),
             "data: {\"type\":\"test\",\"message\":\"SSE endpoint working\"}\n\n"
         );
         assert_eq!(answer.head.header("content-type"), Some("text/event-stream; charset=utf-8"));
@@ -55,8 +56,8 @@ fn test_mode_sends_the_guides_message_and_ends() {
 
 #[test]
 fn channels_of_the_guides_are_channels() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for channel in ["project.123", "user.42", "task.a-b_c", "user:123:messages", "global", "test"] {
         let mut reader = hub.subscribe(&format!("/api/v1/events/{channel}"));
         hub.publish(channel, NOTIFICATION);
@@ -67,8 +68,8 @@ fn channels_of_the_guides_are_channels() {
 
 #[test]
 fn strict_envelope_takes_exactly_the_guides_two_members() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
     for good in [NOTIFICATION, r#"{"object":"text","type":""}"#, r#" {"type":"t","object":{}} "#] {
         hub.publish("a", good);
     }
@@ -90,35 +91,35 @@ fn strict_envelope_takes_exactly_the_guides_two_members() {
         r#"{"type":"t","object":{}} x"#,
     ];
     for data in refused {
-        hub.post("/api/v1/events/a", data).refuses(422, "envelope");
+        hub.post("/api/v1/events/a", data).assert_problem(422, "envelope");
         let message = json!({"channels": ["a"], "data": data}).to_string();
-        hub.post("/api/v1/publish", message).refuses(422, "envelope");
+        hub.post("/api/v1/publish", message).assert_problem(422, "envelope");
     }
     let as_json = json!({"channels": ["a"], "data": {"type": "t", "object": "o"}}).to_string();
-    hub.post("/api/v1/publish", as_json).is(200);
+    hub.post("/api/v1/publish", as_json).assert_status(200);
 }
 
 #[test]
 fn strict_envelope_takes_listed_types_only() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables =
         [("TIDINGS_CHANNELS_ENVELOPE", "strict"), ("TIDINGS_CHANNELS_TYPES", "notification,progress")];
-    let hub = Hub::in_memory(&directory, &variables);
+    let hub = TestHub::in_memory(&directory, &variables);
     hub.publish("a", NOTIFICATION);
     hub.publish("a", r#"{"type":"progress","object":{"progress":1}}"#);
     let answer = hub.post("/api/v1/events/a", r#"{"type":"status","object":{}}"#);
-    answer.refuses(422, "unknown_type");
+    answer.assert_problem(422, "unknown_type");
     let batch = [
         json!({"channels": ["a"], "data": {"type": "progress", "object": "1"}}),
         json!({"channels": ["a"], "data": {"type": "other", "object": "1"}}),
     ];
     let answer = hub.post("/api/v1/publish", json!(batch).to_string());
-    assert_eq!(answer.refuses(422, "unknown_type").json()["index"], 1);
+    assert_eq!(answer.assert_problem(422, "unknown_type").json()["index"], 1);
 }
 
 #[test]
 fn strict_envelope_refuses_a_list_of_two() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
-    hub.post("/api/v1/events/a", r#"["t",{}]"#).refuses(422, "envelope");
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
+    hub.post("/api/v1/events/a", r#"["t",{}]"#).assert_problem(422, "envelope");
 }

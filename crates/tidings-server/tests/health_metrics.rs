@@ -1,31 +1,29 @@
 //! What those who run a hub can ask it.
 
 use serde_json::json;
+use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
-use super::redis_server::RedisServer;
 use super::tokens::SECRET;
 use super::transports::WAYS;
-use super::wire::Wire;
+use crate::hub::TestHub;
 
 #[test]
 fn hub_is_alive_and_ready() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
-    assert_eq!(hub.get("/healthz").is(200).json(), json!({"status": "alive"}));
-    assert_eq!(hub.get("/readyz").is(200).json(), json!({"status": "ready"}));
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
+    assert_eq!(hub.get("/healthz").assert_status(200).json(), json!({"status": "alive"}));
+    assert_eq!(hub.get("/readyz").assert_status(200).json(), json!({"status": "ready"}));
 }
 
 #[test]
 fn metrics_are_named_and_count() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     hub.publish("a", "1");
-    hub.post("/api/v1/events/a?store=false", "2").is(200);
-    reader.several(2);
-    hub.resume("/api/v1/events/a", "garbage").notice("tidings.gap");
+    hub.post("/api/v1/events/a?store=false", "2").assert_status(200);
+    reader.data_of_next(2);
+    hub.resume("/api/v1/events/a", "garbage").control_event("tidings.gap");
     let answer = hub.get("/metrics");
     let content_type = answer.head.header("content-type").unwrap();
     assert!(
@@ -61,19 +59,20 @@ fn metrics_are_named_and_count() {
 
 #[test]
 fn build_is_named_by_its_version() {
-    let directory = Directory::new();
-    let text = Hub::in_memory(&directory, &[]).get("/metrics").text();
+    let directory = TempDirectory::create();
+    let text = TestHub::in_memory(&directory, &[]).get("/metrics").text();
     let line = format!("tidings_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
     assert!(text.lines().any(|it| it == line), "{line:?} is not in {text}");
 }
 
 #[test]
 fn durations_of_each_step_are_counted_once() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[("TIDINGS_LOG_DURABILITY", "fsync")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[("TIDINGS_LOG_DURABILITY", "fsync")]);
     hub.publish("a", "1");
-    hub.post("/api/v1/events/a", "x".repeat(300_000)).is(413);
-    hub.post("/api/v1/publish", r#"[{"channels":["a"],"data":"2"},{"channels":["a"],"data":"3"}]"#).is(200);
+    hub.post("/api/v1/events/a", "x".repeat(300_000)).assert_status(413);
+    hub.post("/api/v1/publish", r#"[{"channels":["a"],"data":"2"},{"channels":["a"],"data":"3"}]"#)
+        .assert_status(200);
     for (name, count) in
         [("publish", 2.0), ("append", 2.0), ("fsync", 2.0), ("broker_roundtrip", 0.0), ("delivery_lag", 0.0)]
     {
@@ -86,10 +85,10 @@ fn durations_of_each_step_are_counted_once() {
 #[test]
 fn delivery_lag_is_that_of_live_events_and_not_of_history() {
     for way in WAYS {
-        let directory = Directory::new();
-        let hub = Hub::in_memory(&directory, &[]);
+        let directory = TempDirectory::create();
+        let hub = TestHub::in_memory(&directory, &[]);
         hub.publish("a", "old");
-        let mut reader = Reader::over(way.ask(&hub, "/api/v1/events/a?history=all", &[]));
+        let mut reader = SseReader::open(way.ask(&hub, "/api/v1/events/a?history=all", &[]));
         assert_eq!(reader.data(), "old");
         assert_eq!(hub.metric("tidings_delivery_lag_seconds_count"), 0.0, "{way:?}");
         hub.publish("a", "new");
@@ -101,9 +100,9 @@ fn delivery_lag_is_that_of_live_events_and_not_of_history() {
 
 #[test]
 fn exchanges_with_redis_are_counted_and_so_are_connections_to_it() {
-    let (directory, redis) = (Directory::new(), RedisServer::start());
-    let hub = Hub::with_redis(&directory, &redis, &[]);
-    hub.until_ready();
+    let (directory, redis) = (TempDirectory::create(), RedisServer::start());
+    let hub = TestHub::with_redis(&directory, &redis, &[]);
+    hub.wait_until_ready();
     let before = hub.metric("tidings_broker_roundtrip_seconds_count");
     hub.publish("a", "1");
     assert!(hub.metric("tidings_broker_roundtrip_seconds_count") > before);
@@ -118,13 +117,13 @@ fn exchanges_with_redis_are_counted_and_so_are_connections_to_it() {
 
 #[test]
 fn page_shows_the_hub_without_anything_from_elsewhere() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for (path, content_type) in
         [("/", "text/html"), ("/page/style.css", "text/css"), ("/page/main.js", "text/javascript")]
     {
         let answer = hub.get(path);
-        assert!(answer.is(200).head.header("content-type").unwrap().starts_with(content_type));
+        assert!(answer.assert_status(200).head.header("content-type").unwrap().starts_with(content_type));
         // A link loads nothing until its reader follows it.
         let is_link = |line: &str| line.trim_start().starts_with("<a href=");
         let text = answer.text();
@@ -136,9 +135,9 @@ fn page_shows_the_hub_without_anything_from_elsewhere() {
 
 #[test]
 fn load_balancers_probe_in_each_way_that_they_have() {
-    let directory = Directory::new();
-    let open = Hub::in_memory(&directory, &[]);
-    let protected = Hub::in_memory(&directory, &[("TIDINGS_AUTH_SECRET", SECRET)]);
+    let directory = TempDirectory::create();
+    let open = TestHub::in_memory(&directory, &[]);
+    let protected = TestHub::in_memory(&directory, &[("TIDINGS_AUTH_SECRET", SECRET)]);
     for hub in [&open, &protected] {
         for path in ["/healthz", "/readyz"] {
             for method in ["GET", "HEAD", "OPTIONS"] {
@@ -146,23 +145,24 @@ fn load_balancers_probe_in_each_way_that_they_have() {
                 for head in
                     [" HTTP/1.0\r\n", &format!(" HTTP/1.0\r\n{host}"), &format!(" HTTP/1.1\r\n{host}")]
                 {
-                    let mut wire = Wire::connect(hub);
-                    wire.send(format!("{method} {path}{head}Connection: close\r\n\r\n"));
-                    let answered = String::from_utf8(wire.rest()).unwrap();
+                    let mut connection = hub.connect();
+                    connection.send(format!("{method} {path}{head}Connection: close\r\n\r\n"));
+                    let answered = String::from_utf8(connection.read_to_end()).unwrap();
                     let status = answered.split(' ').nth(1);
                     assert_eq!(status, Some("200"), "{method} {path}{head}: {answered}");
                     assert_eq!(answered.ends_with("\r\n\r\n"), method == "HEAD", "{answered}");
                 }
             }
-            hub.raw(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n")).refuses(400, "bad_header");
+            hub.send_raw(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n"))
+                .assert_problem(400, "bad_header");
         }
         // Elsewhere a request without a Host is refused, as ever.
-        hub.raw("GET /api/v1/channels HTTP/1.0\r\n\r\n").refuses(400, "bad_header");
+        hub.send_raw("GET /api/v1/channels HTTP/1.0\r\n\r\n").assert_problem(400, "bad_header");
     }
     // A Host that is named is judged.
     let foreign = "GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n";
-    open.raw(foreign).refuses(403, "forbidden_host");
-    protected.raw(foreign).is(200);
-    open.stop();
-    protected.stop();
+    open.send_raw(foreign).assert_problem(403, "forbidden_host");
+    protected.send_raw(foreign).assert_status(200);
+    open.terminate();
+    protected.terminate();
 }

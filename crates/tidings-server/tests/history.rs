@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 use tidings_protocol::EventId;
+use tidings_testkit::{TempDirectory, eventually};
 
-use super::process::{Directory, Hub, eventually};
+use crate::hub::TestHub;
 
-fn page(hub: &Hub, query: &str) -> Value {
-    hub.get(&format!("/api/v1/channels/a/events{query}")).is(200).json()
+fn page(hub: &TestHub, query: &str) -> Value {
+    hub.get(&format!("/api/v1/channels/a/events{query}")).assert_status(200).json()
 }
 
 fn data(page: &Value) -> Vec<&str> {
@@ -15,8 +16,8 @@ fn data(page: &Value) -> Vec<&str> {
 
 #[test]
 fn event_has_the_members_of_the_contract() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let id = hub.publish("a", "plain");
     hub.publish_batch([json!({"channels": ["b", "a"], "event": "named", "data": {"n": 1}})]);
     let page = page(&hub, "");
@@ -37,8 +38,8 @@ fn event_has_the_members_of_the_contract() {
 
 #[test]
 fn pages_follow_one_another_to_the_end() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     let message = |n: u32| json!({"channels": [if n.is_multiple_of(3) { "other" } else { "a" }], "data": n.to_string()});
     hub.publish_batch((0..30).map(message));
     let expected: Vec<String> = (0..30).filter(|n| n % 3 != 0).map(|n| n.to_string()).collect();
@@ -58,33 +59,33 @@ fn pages_follow_one_another_to_the_end() {
 
 #[test]
 fn after_takes_any_id_that_a_stream_takes() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     let ids = hub.publish_batch((0..5).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
     assert_eq!(data(&page(&hub, &format!("?after={}", ids[2]))), ["3", "4"]);
     assert_eq!(data(&page(&hub, &format!("?after={}", ids[4]))), Vec::<&str>::new());
     assert_eq!(data(&page(&hub, "?after=")), ["0", "1", "2", "3", "4"]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     assert_eq!(data(&page(&hub, &format!("?after={}", reader.position()))), Vec::<&str>::new());
-    hub.stop();
-    let hub = Hub::serve(&directory, &[]);
+    hub.terminate();
+    let hub = TestHub::serve(&directory, &[]);
     assert_eq!(data(&page(&hub, &format!("?after={}", ids[2]))), ["3", "4"]);
 }
 
 #[test]
 fn bounds_of_a_page_are_checked() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for bad in ["limit=0", "limit=-1", "limit=x", "limit=1001", "limit=1.5", "limt=1", "limit=1&limit=2"] {
-        hub.get(&format!("/api/v1/channels/a/events?{bad}")).refuses(400, "bad_query");
+        hub.get(&format!("/api/v1/channels/a/events?{bad}")).assert_problem(400, "bad_query");
     }
     assert_eq!(page(&hub, "?limit=1000"), json!({"events": [], "next": null}));
 }
 
 #[test]
 fn last_is_the_newest_events_up_to_until() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     let name = |n: u32| if n.is_multiple_of(2) { "a" } else { "b" };
     let ids = hub.publish_batch((0..20).map(|n| json!({"channels": [name(n)], "data": n.to_string()})));
     let read = |query: &str| {
@@ -109,20 +110,20 @@ fn last_is_the_newest_events_up_to_until() {
 /// A page shows history and then goes on live: no event is missing between the two, and none comes twice.
 #[test]
 fn history_until_the_position_of_a_stream_meets_the_stream() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     hub.publish_batch((0..5).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
     let mut reader = hub.subscribe("/api/v1/events/a?position=id");
     let position = reader.position();
     hub.publish_batch((5..8).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
     assert_eq!(data(&page(&hub, &format!("?last=3&until={position}"))), ["2", "3", "4"]);
-    assert_eq!(reader.several(3), ["5", "6", "7"]);
+    assert_eq!(reader.data_of_next(3), ["5", "6", "7"]);
 }
 
 #[test]
 fn until_that_is_no_id_is_refused_and_one_of_another_log_is_told() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     let id = hub.publish("a", "x");
     for bad in [
         "until=garbage",
@@ -138,7 +139,7 @@ fn until_that_is_no_id_is_refused_and_one_of_another_log_is_told() {
     .into_iter()
     .chain([format!("until={id}&until={id}x"), "last=1&limit=1".to_owned(), format!("until={id}x")])
     {
-        hub.get(&format!("/api/v1/channels/a/events?{bad}")).refuses(400, "bad_query");
+        hub.get(&format!("/api/v1/channels/a/events?{bad}")).assert_problem(400, "bad_query");
     }
     assert_eq!(data(&page(&hub, "?until=")), ["x"]);
     let page = page(&hub, "?until=0000000000000001-5-00000000");
@@ -148,8 +149,8 @@ fn until_that_is_no_id_is_refused_and_one_of_another_log_is_told() {
 
 #[test]
 fn page_says_what_a_stream_would_say_is_missing() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
     let ids = hub.publish_batch((0..20).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
     eventually("the channel is trimmed", || data(&page(&hub, "")).len() == 5);
     let trimmed = page(&hub, &format!("?after={}", ids[0]));
@@ -169,9 +170,9 @@ fn page_says_what_a_stream_would_say_is_missing() {
 
 #[test]
 fn list_of_channels_counts_connections_as_they_asked() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let list = || hub.get("/api/v1/channels").is(200).json();
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let list = || hub.get("/api/v1/channels").assert_status(200).json();
     assert_eq!(list(), json!({"channels": []}));
     hub.publish("silent", "x");
     let one = hub.subscribe("/api/v1/events/a");

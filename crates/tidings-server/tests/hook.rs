@@ -1,20 +1,20 @@
 //! The hook: what it is asked, what its answers mean, and that nobody else waits for it.
 
 use serde_json::{Value, json};
+use tidings_testkit::{HttpConnection, TempDirectory, eventually};
 
 use crate::{
     backend::{Backend, NO, Reply, YES},
     clients::{Http2, token_for, token_with},
-    process::{Directory, Hub, eventually},
+    hub::TestHub,
     tokens::{KEY, SECRET, bearer, protected, protected_with, token},
-    wire::Wire,
 };
 
 const OWN: &str = "/api/v1/events/user.u";
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
 /// A hub that has the backend asked; `lines` go before the other sections of `[auth]`.
-fn asking(directory: &Directory, backend: &Backend, lines: &str) -> Hub {
+fn asking(directory: &TempDirectory, backend: &Backend, lines: &str) -> TestHub {
     let anyone = "[auth.anonymous]\nsubscribe = [\"open.**\"]";
     protected(directory, &format!("secret = {SECRET:?}\n{}{lines}\n{anyone}", backend.line()))
 }
@@ -37,7 +37,7 @@ fn writer() -> String {
 
 #[test]
 fn hook_is_asked_who_wants_what_of_which_channel() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(YES);
     let hub = asking(&directory, &backend, HASTY);
     let user = json!({"user": "u"});
@@ -61,14 +61,15 @@ fn hook_is_asked_who_wants_what_of_which_channel() {
     questions.sort_by_key(|question| question["channel"].to_string());
     assert_eq!(questions, [question(&user, "subscribe", "user.u"), pattern(&user, "user.u.**")]);
     hub.subscribe_as(&token("u"), &format!("{OWN}?history=all")).position();
-    hub.get_as(&token("u"), "/api/v1/channels/user.u/events").is(200);
+    hub.get_as(&token("u"), "/api/v1/channels/user.u/events").assert_status(200);
     assert_eq!(backend.questions(), vec![question(&user, "subscribe", "user.u"); 2]);
-    hub.post_as(&writer(), "/api/v1/events/chat.1", "x").is(200);
+    hub.post_as(&writer(), "/api/v1/events/chat.1", "x").assert_status(200);
     assert_eq!(backend.questions(), [question(&user, "publish", "chat.1")]);
     let odd = "ü\"\\ .*";
-    hub.get_as(&token_for(odd, &["a"]), "/api/v1/channels/a/events").is(200);
+    hub.get_as(&token_for(odd, &["a"]), "/api/v1/channels/a/events").assert_status(200);
     assert_eq!(backend.questions(), [question(&json!({"user": odd}), "subscribe", "a")]);
-    let ticket = hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+    let ticket =
+        hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     hub.subscribe(&format!("{OWN}?ticket={}", ticket["ticket"].as_str().unwrap())).position();
     // Once when it is made, once when it is used.
     assert_eq!(backend.questions(), vec![question(&user, "subscribe", "user.u"); 2]);
@@ -76,7 +77,7 @@ fn hook_is_asked_who_wants_what_of_which_channel() {
 
 #[test]
 fn every_channel_of_a_batch_is_asked_about_once() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(YES);
     let hub = asking(&directory, &backend, HASTY);
     let batch = json!([
@@ -84,7 +85,8 @@ fn every_channel_of_a_batch_is_asked_about_once() {
         {"channels": ["chat.1"], "data": "b"},
         {"channels": ["chat.3", "chat.1"], "data": "c"},
     ]);
-    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes()).is(200);
+    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes())
+        .assert_status(200);
     let mut asked = backend.questions();
     asked.sort_by_key(|question| question["channel"].to_string());
     let expected =
@@ -94,34 +96,35 @@ fn every_channel_of_a_batch_is_asked_about_once() {
 
 #[test]
 fn hook_is_asked_only_after_the_patterns_have_allowed_and_never_about_keys() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(NO);
     let hub = asking(&directory, &backend, HASTY);
-    hub.get_as(&token("u"), "/api/v1/events/user.v").denies();
-    hub.get_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.v").denies();
-    hub.get("/api/v1/events/user.u").refuses(401, "credentials_missing");
-    hub.post_as(&writer(), "/api/v1/events/other", "x").denies();
+    hub.get_as(&token("u"), "/api/v1/events/user.v").assert_access_denied();
+    hub.get_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.v").assert_access_denied();
+    hub.get("/api/v1/events/user.u").assert_problem(401, "credentials_missing");
+    hub.post_as(&writer(), "/api/v1/events/other", "x").assert_access_denied();
     let batch = json!([{"channels": ["chat.1"], "data": "a"}, {"channels": ["other"], "data": "b"}]);
-    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes()).denies();
-    hub.get_as(&token("u"), "/api/v1/events/$sys").refuses(403, "reserved_channel");
-    hub.get_as("nonsense", OWN).refuses(401, "bad_credentials");
+    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes())
+        .assert_access_denied();
+    hub.get_as(&token("u"), "/api/v1/events/$sys").assert_problem(403, "reserved_channel");
+    hub.get_as("nonsense", OWN).assert_problem(401, "bad_credentials");
     let mut reader = hub.subscribe_as(KEY, OWN);
     hub.tell("user.u", "by a key");
     assert_eq!(reader.data(), "by a key");
-    hub.get_as(KEY, "/api/v1/channels/user.u/events").is(200);
-    hub.get("/healthz").is(200);
+    hub.get_as(KEY, "/api/v1/channels/user.u/events").assert_status(200);
+    hub.get("/healthz").assert_status(200);
     assert_eq!(backend.count(), 0);
     // It would have said no.
-    hub.get_as(&token("u"), OWN).denies();
+    hub.get_as(&token("u"), OWN).assert_access_denied();
     assert_eq!(backend.count(), 1);
 }
 
 #[test]
 fn answer_that_is_no_verdict_is_told_to_the_backends_people() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(Reply::Status(200, "{\"allow\":\"sesame\"}"));
     let mut hub = asking(&directory, &backend, HASTY);
-    let read = |hub: &Hub| hub.get_as(&token("u"), "/api/v1/channels/user.u/events");
+    let read = |hub: &TestHub| hub.get_as(&token("u"), "/api/v1/channels/user.u/events");
     for (reply, reason) in [
         (
             Reply::Status(200, "{\"allow\":\"sesame\"}"),
@@ -131,25 +134,25 @@ fn answer_that_is_no_verdict_is_told_to_the_backends_people() {
         (Reply::Redirect(backend.url("/yes")), "send 200 with"),
     ] {
         backend.replies(reply);
-        read(&hub).denies();
-        let log = hub.log_to("the hook's answer is no verdict and counts as no");
+        read(&hub).assert_access_denied();
+        let log = hub.read_log_through("the hook's answer is no verdict and counts as no");
         let line = log.lines().last().unwrap();
         assert!(line.contains(reason) && line.contains("user.u") && !line.contains("sesame"), "{line}");
     }
     // A plain no needs no words.
     for reply in [NO, Reply::Status(403, "")] {
         backend.replies(reply);
-        read(&hub).denies();
+        read(&hub).assert_access_denied();
     }
     backend.replies(Reply::Close);
-    read(&hub).refuses(503, "hook_unavailable");
-    let log = hub.log_to("hook_unavailable");
+    read(&hub).assert_problem(503, "hook_unavailable");
+    let log = hub.read_log_through("hook_unavailable");
     assert!(!log.contains("no verdict"), "{log}");
 }
 
 #[test]
 fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(YES);
     let other = Backend::start(YES);
     let hub = asking(&directory, &backend, HASTY);
@@ -190,25 +193,26 @@ fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
             hub.post_as(&writer(), "/api/v1/events/chat.1", "x"),
         ] {
             let Some((status, code)) = expected else {
-                answer.is(200);
+                answer.assert_status(200);
                 continue;
             };
-            answer.refuses(status, code);
+            answer.assert_problem(status, code);
             if status == 503 {
                 assert!(answer.head.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
                 // Where the backend is and what it said is nobody's business.
                 let text = answer.text();
                 assert!(!text.contains("127.0.0.1") && !text.contains("allow?"), "{text}");
             } else {
-                answer.denies();
+                answer.assert_access_denied();
             }
         }
         let asked = backend.count() - before;
         // A connection that was closed on it may be tried anew.
         assert!(asked == 2 || reply == Reply::Close, "{reply:?}: {asked}");
         if let Some((status, code)) = expected {
-            hub.get_as(&token("u"), OWN).refuses(status, code);
-            hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").refuses(status, code);
+            hub.get_as(&token("u"), OWN).assert_problem(status, code);
+            hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}")
+                .assert_problem(status, code);
         }
     }
     assert_eq!(other.count(), 0);
@@ -220,11 +224,11 @@ fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
 
 #[test]
 fn backend_that_is_not_there_is_503_and_keys_are_served() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hub = protected(&directory, &format!("secret = {SECRET:?}\nhook = \"http://{free}/\""));
-    hub.get_as(&token("u"), OWN).refuses(503, "hook_unavailable");
-    hub.get("/readyz").is(200);
+    hub.get_as(&token("u"), OWN).assert_problem(503, "hook_unavailable");
+    hub.get("/readyz").assert_status(200);
     let mut reader = hub.subscribe_as(KEY, OWN);
     hub.tell("user.u", "still");
     assert_eq!(reader.data(), "still");
@@ -233,21 +237,21 @@ fn backend_that_is_not_there_is_503_and_keys_are_served() {
 #[test]
 fn hundred_who_ask_at_once_are_one_question() {
     const CLIENTS: usize = 100;
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(Reply::Silence);
     let hub = asking(&directory, &backend, "hook_timeout = \"20s\"");
     let (name, value) = bearer(&token("u"));
-    let mut wires: Vec<Wire> = (0..CLIENTS).map(|_| Wire::connect(&hub)).collect();
-    for wire in &mut wires {
-        wire.send(hub.head_of("GET", OWN, &[(name, &value)], b""));
+    let mut connections: Vec<HttpConnection> = (0..CLIENTS).map(|_| hub.connect()).collect();
+    for connection in &mut connections {
+        connection.send(hub.encode_request("GET", OWN, &[(name, &value)], b""));
     }
     backend.wait_for(1);
     for _ in 0..CLIENTS {
-        hub.get("/healthz").is(200);
+        hub.get("/healthz").assert_status(200);
     }
     backend.replies(YES);
-    for wire in &mut wires {
-        assert_eq!(wire.head().status, 200);
+    for connection in &mut connections {
+        assert_eq!(connection.read_head().status, 200);
     }
     assert_eq!(backend.count(), 1);
     assert_eq!(hub.counter("tidings_hook_requests_total"), 1.0);
@@ -255,7 +259,7 @@ fn hundred_who_ask_at_once_are_one_question() {
 
 #[test]
 fn answers_are_kept_for_their_time_and_their_absence_is_not() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(Reply::Status(500, ""));
     let hub = asking(&directory, &backend, "hook_ttl = \"3s\"\nhook_timeout = \"500ms\"");
     let path = "/api/v1/channels/user.u/events";
@@ -269,7 +273,7 @@ fn answers_are_kept_for_their_time_and_their_absence_is_not() {
     // Another token of the same user is the same question, another action or channel is not.
     assert_eq!(status(&token_for("u", &["x"])), 200);
     assert_eq!(backend.questions().len(), 1);
-    hub.get_as(&u, "/api/v1/channels/user.u.a/events").denies();
+    hub.get_as(&u, "/api/v1/channels/user.u.a/events").assert_access_denied();
     assert_eq!(backend.questions().len(), 1);
     eventually("the yes is forgotten", || status(&u) == 403);
     backend.replies(YES);
@@ -280,7 +284,7 @@ fn answers_are_kept_for_their_time_and_their_absence_is_not() {
 
 #[test]
 fn hook_that_says_no_later_ends_the_stream_as_revoked() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(YES);
     let hub = asking(&directory, &backend, "hook_recheck = \"300ms\"\nhook_ttl = \"0s\"");
     let mut connection = Http2::connect(&hub);
@@ -290,19 +294,19 @@ fn hook_that_says_no_later_ends_the_stream_as_revoked() {
     let mut of_key = hub.subscribe_as(KEY, OWN);
     hub.tell("user.u", "before");
     assert_eq!(over_1.data(), "before");
-    let id = over_1.last_id().to_owned();
+    let id = over_1.last_event_id().to_owned();
     backend.questions();
     // Yes again and again changes nothing.
     backend.wait_for(9);
     backend.replies(NO);
-    over_1.ends("revoked", false);
-    over_2.ends("revoked", false);
-    anonymous.ends("revoked", false);
+    over_1.assert_end("revoked", false);
+    over_2.assert_end("revoked", false);
+    anonymous.assert_end("revoked", false);
     hub.tell("user.u", "secret event");
-    assert_eq!(of_key.several(2), ["before", "secret event"]);
+    assert_eq!(of_key.data_of_next(2), ["before", "secret event"]);
     let (name, value) = bearer(&token("u"));
     let answer = hub.request("GET", OWN, &[(name, &value), ("Last-Event-ID", &id)], b"");
-    answer.denies();
+    answer.assert_access_denied();
     let asked = backend.questions();
     assert!(asked.contains(&pattern(&json!({"user": "v"}), "user.v.**")), "{asked:?}");
     assert!(asked.contains(&question(&Value::Null, "subscribe", "open.a")), "{asked:?}");
@@ -310,7 +314,7 @@ fn hook_that_says_no_later_ends_the_stream_as_revoked() {
 
 #[test]
 fn hook_that_does_not_answer_later_takes_no_stream_away() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(YES);
     let hub =
         asking(&directory, &backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"100ms\"");
@@ -325,12 +329,12 @@ fn hook_that_does_not_answer_later_takes_no_stream_away() {
     }
     // It is asked again once the backend is back.
     backend.replies(NO);
-    reader.ends("revoked", false);
+    reader.assert_end("revoked", false);
 }
 
 #[test]
 fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(YES);
     let hub =
         asking(&directory, &backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"20s\"");
@@ -338,12 +342,12 @@ fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
     let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.**");
     backend.replies(Reply::Silence);
     let (name, value) = bearer(&token("v"));
-    let mut waiting: Vec<Wire> = (0..150)
+    let mut waiting: Vec<HttpConnection> = (0..150)
         .map(|number| {
-            let mut wire = Wire::connect(&hub);
+            let mut connection = hub.connect();
             let path = format!("/api/v1/events/user.v.{number}");
-            wire.send(hub.head_of("GET", &path, &[(name, &value)], b""));
-            wire
+            connection.send(hub.encode_request("GET", &path, &[(name, &value)], b""));
+            connection
         })
         .collect();
     // As many as may be asked at once are with the hook.
@@ -352,31 +356,31 @@ fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
         hub.tell("user.u", number.to_string());
         assert_eq!((open.data(), of_key.data()), (number.to_string(), number.to_string()));
     }
-    hub.get("/readyz").is(200);
+    hub.get("/readyz").assert_status(200);
     hub.subscribe_as(KEY, OWN).position();
     backend.replies(YES);
-    for wire in &mut waiting {
-        assert!(matches!(wire.head().status, 200 | 429));
+    for connection in &mut waiting {
+        assert!(matches!(connection.read_head().status, 200 | 429));
     }
 }
 
 #[test]
 fn hub_ends_in_time_while_the_hook_is_stalled() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(Reply::Silence);
     let hub = asking(&directory, &backend, "hook_timeout = \"30s\"");
     let (name, value) = bearer(&token("u"));
-    let mut wire = Wire::connect(&hub);
-    wire.send(hub.head_of("GET", OWN, &[(name, &value)], b""));
+    let mut connection = hub.connect();
+    connection.send(hub.encode_request("GET", OWN, &[(name, &value)], b""));
     backend.wait_for(1);
     let begun = std::time::Instant::now();
-    hub.stop();
+    hub.terminate();
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
 }
 
 #[test]
 fn hook_is_read_again_with_the_settings() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let (yes, no) = (Backend::start(YES), Backend::start(NO));
     let lines =
         |backend: &Backend| format!("secret = {SECRET:?}\nhook_recheck = \"100ms\"\n{}", backend.line());
@@ -385,34 +389,35 @@ fn hook_is_read_again_with_the_settings() {
     reader.position();
     hub.reload(&directory, &lines(&no));
     // What the other one answered is forgotten with it.
-    reader.ends("revoked", false);
-    hub.get_as(&token("u"), OWN).denies();
+    reader.assert_end("revoked", false);
+    hub.get_as(&token("u"), OWN).assert_access_denied();
     hub.reload(&directory, &format!("secret = {SECRET:?}"));
     hub.subscribe_as(&token("u"), OWN).position();
 }
 
 #[test]
 fn history_names_only_channels_that_the_hook_was_asked_about_and_all_to_keys() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(YES);
     let hub = asking(&directory, &backend, HASTY);
     let event = json!({"channels": ["user.u", "user.u.a"], "data": "x"});
-    hub.request_as("POST", "/api/v1/publish", KEY, &JSON, event.to_string().as_bytes()).is(200);
+    hub.request_as("POST", "/api/v1/publish", KEY, &JSON, event.to_string().as_bytes()).assert_status(200);
     let path = "/api/v1/channels/user.u/events";
-    let channels =
-        |credential: &str| hub.get_as(credential, path).is(200).json()["events"][0]["channels"].clone();
+    let channels = |credential: &str| {
+        hub.get_as(credential, path).assert_status(200).json()["events"][0]["channels"].clone()
+    };
     assert_eq!(channels(&token("u")), json!(["user.u"]));
     assert_eq!(channels(KEY), json!(["user.u", "user.u.a"]));
 }
 
 #[test]
 fn rights_that_end_while_the_hook_is_asked_are_gone() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(Reply::Silence);
     let hub = asking(&directory, &backend, "hook_timeout = \"20s\"\nhook_ttl = \"0s\"");
     hub.tell("user.u", "secret event");
     let (name, value) = bearer(&token_with("u", &json!({"tidings": {"publish": ["user.u"]}})));
-    let mut wires: Vec<Wire> = [
+    let mut connections: Vec<HttpConnection> = [
         ("GET", "/api/v1/channels/user.u/events"),
         ("GET", "/api/v1/events/user.u?history=all"),
         ("POST", "/api/v1/events/user.u"),
@@ -420,18 +425,18 @@ fn rights_that_end_while_the_hook_is_asked_are_gone() {
     .into_iter()
     .enumerate()
     .map(|(number, (method, path))| {
-        let mut wire = Wire::connect(&hub);
-        wire.send(hub.head_of(method, path, &[(name, &value)], b"x"));
+        let mut connection = hub.connect();
+        connection.send(hub.encode_request(method, path, &[(name, &value)], b"x"));
         // To read is one question, to publish another.
         backend.wait_for(if number < 2 { 1 } else { 2 });
-        wire
+        connection
     })
     .collect();
-    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").is(204);
+    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").assert_status(204);
     backend.replies(YES);
-    for wire in &mut wires {
-        let answer = wire.answer();
-        answer.refuses(401, "revoked");
+    for connection in &mut connections {
+        let answer = connection.read_response();
+        answer.assert_problem(401, "revoked");
         assert!(!answer.text().contains("secret event"));
     }
     let page = hub.get_as(KEY, "/api/v1/channels/user.u/events").json();
@@ -440,7 +445,7 @@ fn rights_that_end_while_the_hook_is_asked_are_gone() {
 
 #[test]
 fn refusal_tells_the_operator_what_refused_which_channel_to_whom() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(NO);
     let lines = format!("secret = {SECRET:?}\n{}{HASTY}\n", backend.line());
     let mut hub = protected_with(&directory, &lines, &[("RUST_LOG", "tidings=debug")]);
@@ -448,20 +453,20 @@ fn refusal_tells_the_operator_what_refused_which_channel_to_whom() {
     let denied =
         |by: &str| hub.get_as(KEY, "/metrics").metric(&format!("tidings_access_denied_total{{by=\"{by}\"}}"));
 
-    hub.get_as(&token, "/api/v1/events?channel=chat.1&channel=user.v").denies();
-    hub.post_as(&token, "/api/v1/events/other", "x").denies();
+    hub.get_as(&token, "/api/v1/events?channel=chat.1&channel=user.v").assert_access_denied();
+    hub.post_as(&token, "/api/v1/events/other", "x").assert_access_denied();
     assert_eq!((denied("pattern"), denied("hook")), (2.0, 0.0));
-    hub.get_as(&token, "/api/v1/events?channel=chat.1&channel=chat.*").denies();
-    hub.post_as(&token, "/api/v1/events/chat.2", "x").denies();
+    hub.get_as(&token, "/api/v1/events?channel=chat.1&channel=chat.*").assert_access_denied();
+    hub.post_as(&token, "/api/v1/events/chat.2", "x").assert_access_denied();
     assert_eq!((denied("pattern"), denied("hook")), (2.0, 2.0));
     // A caller without credentials gets 401, and a denial without a channel is not counted.
-    hub.get("/api/v1/events/user.v").refuses(401, "credentials_missing");
-    hub.get_as(&token, "/metrics").denies();
+    hub.get("/api/v1/events/user.v").assert_problem(401, "credentials_missing");
+    hub.get_as(&token, "/metrics").assert_access_denied();
     assert_eq!((denied("pattern"), denied("hook")), (2.0, 2.0));
 
     let odd = token_for("line\nbreak", &["a"]);
-    hub.get_as(&odd, "/api/v1/events/b").denies();
-    let log = hub.log_to("channel=\"b\"");
+    hub.get_as(&odd, "/api/v1/events/b").assert_access_denied();
+    let log = hub.read_log_through("channel=\"b\"");
     let user = "access denied by=\"BY\" principal=User(\"u\") action=\"ACTION\" channel=\"CHANNEL\"";
     for (by, action, channel) in [
         ("pattern", "subscribe", "user.v"),

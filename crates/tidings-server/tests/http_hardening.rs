@@ -6,39 +6,38 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, with_position};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::{Reader, with_positions};
 use super::transports::WAYS;
-use super::wire::Wire;
+use crate::hub::{RunTidings, TestHub};
 
 const CHANNEL: &str = "/api/v1/events/a";
 
 /// Sends bytes, reads to the end of the connection, and answers the statuses that came and the last answer's text.
 #[track_caller]
-fn statuses(hub: &Hub, bytes: &[u8]) -> (Vec<u16>, String) {
-    let mut wire = Wire::connect(hub);
+fn statuses(hub: &TestHub, bytes: &[u8]) -> (Vec<u16>, String) {
+    let mut connection = hub.connect();
     // The hub may have closed before all is sent.
-    let _sent = wire.socket.write_all(bytes);
-    let text = String::from_utf8(wire.rest()).unwrap();
+    let _sent = connection.socket.write_all(bytes);
+    let text = String::from_utf8(connection.read_to_end()).unwrap();
     let answers: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
     let statuses = answers.iter().map(|answer| answer[..3].parse().unwrap()).collect();
     (statuses, text)
 }
 
 /// What an attacker would like to be taken for a request of its own.
-fn smuggled(hub: &Hub) -> Vec<u8> {
-    hub.head_of("POST", "/api/v1/events/smuggled", &[], b"x")
+fn smuggled(hub: &TestHub) -> Vec<u8> {
+    hub.encode_request("POST", "/api/v1/events/smuggled", &[], b"x")
 }
 
 /// Fails if anything was published.
 #[track_caller]
-fn has_stored_nothing(hub: &Hub) {
+fn has_stored_nothing(hub: &TestHub) {
     for channel in ["a", "smuggled"] {
         let page = hub.get(&format!("/api/v1/channels/{channel}/events")).json();
         assert_eq!(page["events"], json!([]), "{channel}");
     }
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 /// Headers of a `POST` that no two readers could be trusted to read alike.
@@ -88,8 +87,8 @@ const MALFORMED: &[&str] = &[
 
 #[test]
 fn malformed_heads_get_400_and_the_connection_closes() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let line = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
     for headers in MALFORMED {
         let mut request = format!("{line}{headers}").into_bytes();
@@ -116,36 +115,36 @@ fn malformed_heads_get_400_and_the_connection_closes() {
 
 #[test]
 fn malformed_head_is_refused_before_it_is_whole() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for part in
         ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \0", "GET / HTTP/1.1\r\nX: a\r\n ", "\n"]
     {
-        let mut wire = Wire::connect(&hub);
+        let mut connection = hub.connect();
         // The rest never comes, and is not waited for; the head comes byte by byte.
         for byte in part.bytes() {
-            wire.send([byte]);
+            connection.send([byte]);
         }
         let begun = Instant::now();
-        wire.answer().refuses(400, "bad_request");
-        assert!(wire.rest().is_empty() && begun.elapsed() < Duration::from_secs(5), "{part:?}");
+        connection.read_response().assert_problem(400, "bad_request");
+        assert!(connection.read_to_end().is_empty() && begun.elapsed() < Duration::from_secs(5), "{part:?}");
     }
 }
 
 #[test]
 fn request_without_a_host_is_refused() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let request = format!("POST {CHANNEL} HTTP/1.1\r\nContent-Length: 1\r\n\r\nx");
-    hub.raw(request).refuses(400, "bad_header");
+    hub.send_raw(request).assert_problem(400, "bad_header");
     has_stored_nothing(&hub);
 }
 
 #[test]
 fn requests_before_a_malformed_one_are_answered_first() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let good = hub.head_of("POST", CHANNEL, &[], b"good");
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let good = hub.encode_request("POST", CHANNEL, &[], b"good");
     let chunked = format!(
         "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n\r\n\r\n0\r\nX: y\r\n\r\n",
         hub.authority()
@@ -164,8 +163,8 @@ fn requests_before_a_malformed_one_are_answered_first() {
 
 #[test]
 fn malformed_chunks_get_400_and_the_connection_closes() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let host = format!("Host: {}\r\nTransfer-Encoding: chunked\r\n\r\n", hub.authority());
     for body in [
         "ZZ\r\nabc\r\n0\r\n\r\n",
@@ -205,8 +204,8 @@ fn malformed_chunks_get_400_and_the_connection_closes() {
 
 #[test]
 fn heads_beyond_their_bounds_are_refused_and_the_connection_closes() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let host = format!("Host: {}\r\n", hub.authority());
     let large = format!("GET /healthz HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(1 << 20));
     let many = |count| format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(count));
@@ -215,28 +214,28 @@ fn heads_beyond_their_bounds_are_refused_and_the_connection_closes() {
         let (statuses, text) = statuses(&hub, request.as_bytes());
         assert_eq!(statuses, [status], "{text}");
     }
-    hub.raw(many(99)).is(200);
-    hub.is_healthy();
+    hub.send_raw(many(99)).assert_status(200);
+    hub.assert_healthy();
 }
 
 #[test]
 fn refused_client_that_still_sends_is_not_reset() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for _ in 0..20 {
-        let mut wire = Wire::connect(&hub);
-        wire.send(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(1 << 20)));
-        wire.answer().refuses(431, "head_too_large");
+        let mut connection = hub.connect();
+        connection.send(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(1 << 20)));
+        connection.read_response().assert_problem(431, "head_too_large");
         // A reset may destroy the answer on its way; a client that is done gets an orderly end.
-        wire.socket.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(wire.socket.read(&mut [0; 100]).unwrap(), 0);
+        connection.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(connection.socket.read(&mut [0; 100]).unwrap(), 0);
     }
 }
 
 #[test]
 fn connection_that_says_too_little_is_closed_at_its_deadline() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
     let beginnings = [
         "",
         "\r\n\r\n",
@@ -248,107 +247,107 @@ fn connection_that_says_too_little_is_closed_at_its_deadline() {
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r",
     ];
     let begun = Instant::now();
-    let mut wires: Vec<Wire> = beginnings
+    let mut connections: Vec<HttpConnection> = beginnings
         .iter()
         .map(|beginning| {
-            let mut wire = Wire::connect(&hub);
-            wire.send(beginning);
-            wire
+            let mut connection = hub.connect();
+            connection.send(beginning);
+            connection
         })
         .collect();
-    for (wire, beginning) in wires.iter_mut().zip(beginnings) {
-        let rest = wire.rest();
+    for (connection, beginning) in connections.iter_mut().zip(beginnings) {
+        let rest = connection.read_to_end();
         let text = String::from_utf8_lossy(&rest);
         assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{beginning:?}: {text}");
     }
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     assert!(begun.elapsed() >= Duration::from_millis(450), "{:?}", begun.elapsed());
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 /// Reads for so long; fails if the hub closes the connection before, or says something.
-fn stays_open(wire: &mut Wire, time: Duration) {
-    wire.socket.set_read_timeout(Some(time)).unwrap();
-    let kind = wire.socket.read(&mut [0]).map_err(|error| error.kind());
+fn stays_open(connection: &mut HttpConnection, time: Duration) {
+    connection.socket.set_read_timeout(Some(time)).unwrap();
+    let kind = connection.socket.read(&mut [0]).map_err(|error| error.kind());
     assert!(matches!(kind, Err(ErrorKind::WouldBlock)), "{kind:?}");
-    wire.socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    connection.socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
 }
 
 #[test]
 fn idle_connection_is_kept_past_what_it_was_told_and_its_end_is_no_cut() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let settings = [("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms"), ("TIDINGS_SERVER_IDLE_TIMEOUT", "1s")];
-    let hub = Hub::in_memory(&directory, &settings);
+    let hub = TestHub::in_memory(&directory, &settings);
     let cuts = || hub.metric("tidings_connections_aborted_total{reason=\"head_timeout\"}");
-    let publish = |wire: &mut Wire| {
-        wire.send(hub.head_of("POST", CHANNEL, &[], b"text"));
-        let answer = wire.answer();
-        assert_eq!(answer.is(200).head.header("keep-alive"), Some("timeout=1"));
+    let publish = |connection: &mut HttpConnection| {
+        connection.send(hub.encode_request("POST", CHANNEL, &[], b"text"));
+        let answer = connection.read_response();
+        assert_eq!(answer.assert_status(200).head.header("keep-alive"), Some("timeout=1"));
     };
     for way in WAYS {
-        let mut wire = way.connect(&hub);
-        publish(&mut wire);
+        let mut connection = way.connect(&hub);
+        publish(&mut connection);
         // A client that believes what it was told asks until then.
-        stays_open(&mut wire, Duration::from_secs(1));
-        publish(&mut wire);
-        assert_eq!((wire.rest(), cuts()), (Vec::new(), 0.0), "{way:?}");
+        stays_open(&mut connection, Duration::from_secs(1));
+        publish(&mut connection);
+        assert_eq!((connection.read_to_end(), cuts()), (Vec::new(), 0.0), "{way:?}");
     }
     for (way, count) in WAYS.into_iter().zip([1.0, 2.0]) {
-        let mut wire = way.connect(&hub);
-        publish(&mut wire);
-        wire.send("POST /api");
-        assert!(wire.rest().is_empty());
+        let mut connection = way.connect(&hub);
+        publish(&mut connection);
+        connection.send("POST /api");
+        assert!(connection.read_to_end().is_empty());
         eventually("half a head counts", || cuts() == count);
     }
 }
 
 #[test]
 fn client_that_closes_behind_its_answer_is_not_told_of_a_timeout() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for way in WAYS {
-        let mut wire = way.connect(&hub);
-        wire.send(hub.head_of("POST", CHANNEL, &[("Connection", "close")], b"text"));
-        assert_eq!(wire.answer().is(200).head.header("keep-alive"), None);
+        let mut connection = way.connect(&hub);
+        connection.send(hub.encode_request("POST", CHANNEL, &[("Connection", "close")], b"text"));
+        assert_eq!(connection.read_response().assert_status(200).head.header("keep-alive"), None);
         let mut stream = way.ask(&hub, CHANNEL, &[]);
-        assert_eq!(stream.head().header("keep-alive"), None, "nothing follows a stream");
+        assert_eq!(stream.read_head().header("keep-alive"), None, "nothing follows a stream");
     }
 }
 
 #[test]
 fn head_that_trickles_in_is_cut_at_its_deadline() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
-    let mut wire = Wire::connect(&hub);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
+    let mut connection = hub.connect();
     let begun = Instant::now();
     // All of it would take 15 s.
-    let head = hub.head_of("GET", "/healthz", &[("X", &"x".repeat(300))], b"");
+    let head = hub.encode_request("GET", "/healthz", &[("X", &"x".repeat(300))], b"");
     let is_cut = head.iter().any(|byte| {
         std::thread::sleep(Duration::from_millis(50));
-        wire.socket.write_all(&[*byte]).is_err()
+        connection.socket.write_all(&[*byte]).is_err()
     });
     assert!(is_cut && begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 #[test]
 fn body_that_trickles_in_gets_408() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "500ms")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "500ms")]);
     let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
     for (framing, byte) in [("Content-Length: 1000", "x"), ("Transfer-Encoding: chunked", "1\r\nx\r\n")] {
-        let mut wire = Wire::connect(&hub);
-        wire.send(format!("{head}{framing}\r\n\r\n"));
+        let mut connection = hub.connect();
+        connection.send(format!("{head}{framing}\r\n\r\n"));
         let begun = Instant::now();
-        let mut socket = wire.socket.try_clone().unwrap();
+        let mut socket = connection.socket.try_clone().unwrap();
         let trickle = std::thread::spawn(move || {
             while begun.elapsed() < Duration::from_secs(10) && socket.write_all(byte.as_bytes()).is_ok() {
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
-        wire.answer().refuses(408, "body_timeout");
+        connection.read_response().assert_problem(408, "body_timeout");
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        assert!(wire.rest().is_empty());
+        assert!(connection.read_to_end().is_empty());
         trickle.join().unwrap();
     }
     has_stored_nothing(&hub);
@@ -356,42 +355,42 @@ fn body_that_trickles_in_gets_408() {
 
 #[test]
 fn large_bodies_pass_whole() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_EVENT_BYTES", "4MiB")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_EVENT_BYTES", "4MiB")]);
     let body: String = (0..4 << 20).map(|n: u32| char::from(b'a' + (n % 23) as u8)).collect();
     let mut reader = hub.subscribe(CHANNEL);
     hub.publish("a", &body);
     assert!(reader.data() == body, "the body came as it was sent");
-    let mut wire = Wire::connect(&hub);
-    wire.send(format!(
+    let mut connection = hub.connect();
+    connection.send(format!(
         "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
         hub.authority()
     ));
     for chunk in body.as_bytes().chunks(100_003) {
-        wire.send(format!("{:X};n=1\r\n", chunk.len()));
-        wire.send(chunk);
-        wire.send("\r\n");
+        connection.send(format!("{:X};n=1\r\n", chunk.len()));
+        connection.send(chunk);
+        connection.send("\r\n");
     }
-    wire.send("0\r\nX-Sum: 1\r\n\r\n");
-    wire.answer().is(200);
+    connection.send("0\r\nX-Sum: 1\r\n\r\n");
+    connection.read_response().assert_status(200);
     assert!(reader.data() == body, "the chunks came as they were sent");
     // A client that waits to be asked for its body is asked.
-    wire.send(format!(
+    connection.send(format!(
         "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
         hub.authority()
     ));
-    assert_eq!(wire.head().status, 100);
-    wire.send("asked");
-    wire.answer().is(200);
+    assert_eq!(connection.read_head().status, 100);
+    connection.send("asked");
+    connection.read_response().assert_status(200);
     assert_eq!(reader.data(), "asked");
-    wire.send(hub.head_of("GET", "/healthz", &[], b""));
-    wire.answer().is(200);
+    connection.send(hub.encode_request("GET", "/healthz", &[], b""));
+    connection.read_response().assert_status(200);
 }
 
 #[test]
 fn last_event_id_of_garbage_is_told_and_a_huge_one_gets_431() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let id = hub.publish("a", "1");
     let (epoch, rest) = id.split_once('-').unwrap();
     let (offset, tag) = rest.split_once('-').unwrap();
@@ -404,23 +403,23 @@ fn last_event_id_of_garbage_is_told_and_a_huge_one_gets_431() {
         "x".repeat(64 << 10),
     ] {
         let mut reader = hub.resume(CHANNEL, &bad);
-        let (_, gap) = reader.notice("tidings.gap");
+        let (_, gap) = reader.control_event("tidings.gap");
         assert_eq!(gap["reason"], "malformed", "{bad:.50}");
     }
     hub.resume(CHANNEL, &hub.publish("other", "an id of another channel is one of the same log")).position();
-    hub.request("GET", CHANNEL, &[("Last-Event-ID", &"x".repeat(200 << 10))], b"").is(431);
-    hub.is_healthy();
+    hub.request("GET", CHANNEL, &[("Last-Event-ID", &"x".repeat(200 << 10))], b"").assert_status(431);
+    hub.assert_healthy();
 }
 
 /// Opens a stream over a socket that takes little; its client reads up to its position and nothing more.
-fn never_reading(hub: &Hub) -> Reader {
+fn never_reading(hub: &TestHub) -> SseReader {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(8 << 10).unwrap();
     let address: std::net::SocketAddr = hub.authority().parse().unwrap();
     socket.connect(&address.into()).unwrap();
-    let mut wire = Wire::over(TcpStream::from(socket));
-    wire.send(hub.head_of("GET", &with_positions(CHANNEL), &[], b""));
-    let mut reader = Reader::over(wire);
+    let mut connection = HttpConnection::from_socket(TcpStream::from(socket));
+    connection.send(hub.encode_request("GET", &with_position(CHANNEL), &[], b""));
+    let mut reader = SseReader::open(connection);
     reader.position();
     reader
 }
@@ -430,8 +429,8 @@ fn clients_that_never_read_cost_little_memory_are_dropped_and_resume() {
     const READERS: usize = 100;
     const EVENTS: usize = 20_000;
     const GROWTH_MAX: u64 = 64 << 20;
-    let directory = Directory::new();
-    let hub = Hub::serve(
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(
         &directory,
         &[
             ("TIDINGS_STREAM_WRITE_TIMEOUT", "2s"),
@@ -439,18 +438,18 @@ fn clients_that_never_read_cost_little_memory_are_dropped_and_resume() {
             ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
         ],
     );
-    let readers: Vec<Reader> = (0..READERS).map(|_| never_reading(&hub)).collect();
-    let before = hub.memory();
+    let readers: Vec<SseReader> = (0..READERS).map(|_| never_reading(&hub)).collect();
+    let before = hub.resident_bytes();
     let padding = "x".repeat(1000);
     for first in (0..EVENTS).step_by(2000) {
         let batch = first..first + 2000;
         hub.publish_batch(batch.map(|n| json!({"channels": ["a"], "data": format!("{n} {padding}")})));
     }
-    let grown = hub.memory().saturating_sub(before);
+    let grown = hub.resident_bytes().saturating_sub(before);
     assert!(grown < GROWTH_MAX, "the hub grew by {grown} bytes for {READERS} clients that read nothing");
     eventually("all of them are dropped", || hub.connections("a") == 0);
     assert_eq!(hub.metric("tidings_write_timeouts_total"), READERS as f64);
-    let mut resumed = hub.resume(CHANNEL, readers[0].last_id());
+    let mut resumed = hub.resume(CHANNEL, readers[0].last_event_id());
     for n in 0..EVENTS {
         let data = resumed.data();
         assert_eq!(data.split(' ').next(), Some(n.to_string().as_str()));
@@ -458,7 +457,7 @@ fn clients_that_never_read_cost_little_memory_are_dropped_and_resume() {
 }
 
 /// Connections of a process's own network that are established at this port of it.
-fn established(hub: &Hub, port: u16) -> usize {
+fn established(hub: &TestHub, port: u16) -> usize {
     let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", hub.id())).unwrap();
     let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     let local = format!(":{port:04X}");
@@ -467,7 +466,7 @@ fn established(hub: &Hub, port: u16) -> usize {
 
 #[test]
 fn peer_that_vanished_is_noticed() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     // A network of its own, whose one link can be cut.
     let script = "ip link set lo up && exec \"$0\" serve --listen 127.0.0.1:0 --memory";
     let program = directory.command(&[]);
@@ -485,7 +484,7 @@ fn peer_that_vanished_is_noticed() {
         ("TIDINGS_STREAM_KEEP_ALIVE", "500ms"),
         ("TIDINGS_STREAM_WRITE_TIMEOUT", "1s"),
     ]);
-    let hub = Hub::start(command);
+    let hub = TestHub::start(command);
     let port: u16 = hub.authority().rsplit(':').next().unwrap().parse().unwrap();
     let inside = |arguments: &[&str]| {
         let mut command = Command::new("nsenter");
@@ -507,18 +506,18 @@ fn peer_that_vanished_is_noticed() {
 
 #[test]
 fn what_clients_are_cut_off_for_is_counted() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
     let cut = |reason: &str| hub.metric(&format!("tidings_connections_aborted_total{{reason=\"{reason}\"}}"));
-    let mut silent = Wire::connect(&hub);
+    let mut silent = hub.connect();
     silent.send("GET / HT");
-    assert_eq!(hub.raw("GET / HTTP/1.1\nHost: localhost\r\n\r\n").head.status, 400);
+    assert_eq!(hub.send_raw("GET / HTTP/1.1\nHost: localhost\r\n\r\n").head.status, 400);
     let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(200_000));
-    assert_eq!(hub.raw(large).head.status, 431);
-    assert!(silent.rest().is_empty());
+    assert_eq!(hub.send_raw(large).head.status, 431);
+    assert!(silent.read_to_end().is_empty());
     for reason in ["malformed", "head_too_large", "head_timeout"] {
         eventually(reason, || cut(reason) >= 1.0);
     }
-    hub.get("/nowhere").refuses(404, "not_found");
+    hub.get("/nowhere").assert_problem(404, "not_found");
     assert_eq!(hub.metric("tidings_http_errors_total{code=\"not_found\"}"), 1.0);
 }

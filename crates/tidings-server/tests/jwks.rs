@@ -12,19 +12,19 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tidings_testkit::{HttpResponse, TempDirectory, eventually};
 
 use crate::{
     auth_matrix::on_every_route,
-    process::{Directory, Hub, eventually},
+    hub::{RunTidings, TestHub},
     tokens::{KEY, Pair, SECRET, by_pair, by_secret, claims, header, protected},
-    wire::Answer,
 };
 
 const FIRST: Pair = Pair("rsa");
 const SECOND: Pair = Pair("stranger");
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 
-fn hub(directory: &Directory, provider: &Provider) -> Hub {
+fn hub(directory: &TempDirectory, provider: &Provider) -> TestHub {
     protected(directory, &format!("jwks_url = {:?}", provider.url()))
 }
 
@@ -32,13 +32,13 @@ fn token_of(pair: Pair, key_id: &str) -> String {
     by_pair(pair, &header("RS256", json!({"kid": key_id})), &claims("u"))
 }
 
-fn history(hub: &Hub, token: &str) -> Answer {
+fn history(hub: &TestHub, token: &str) -> HttpResponse {
     hub.ask(token, "GET", HISTORY, "")
 }
 
 #[test]
 fn tokens_are_verified_with_the_keys_that_their_names_name() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut bound = SECOND.jwk("bound");
     bound["alg"] = "RS512".into();
     let mut for_encryption = SECOND.jwk("encryption");
@@ -46,15 +46,15 @@ fn tokens_are_verified_with_the_keys_that_their_names_name() {
     let broken = json!({"kty": "RSA", "kid": "broken", "n": "!", "e": 3});
     let provider = Provider::start(&[FIRST.jwk("first"), bound, for_encryption, broken, json!("nonsense")]);
     let hub = hub(&directory, &provider);
-    history(&hub, &token_of(FIRST, "first")).is(200);
+    history(&hub, &token_of(FIRST, "first")).assert_status(200);
     let without_a_name = by_pair(FIRST, &header("RS256", json!({})), &claims("u"));
-    history(&hub, &without_a_name).is(200);
+    history(&hub, &without_a_name).assert_status(200);
     let as_bound = by_pair(SECOND, &header("RS512", json!({"kid": "bound"})), &claims("u"));
-    history(&hub, &as_bound).is(200);
+    history(&hub, &as_bound).assert_status(200);
     for other in ["bound", "first"] {
-        history(&hub, &token_of(SECOND, other)).refuses(401, "bad_credentials");
+        history(&hub, &token_of(SECOND, other)).assert_problem(401, "bad_credentials");
     }
-    history(&hub, &token_of(FIRST, "bound")).refuses(401, "bad_credentials");
+    history(&hub, &token_of(FIRST, "bound")).assert_problem(401, "bad_credentials");
     assert_eq!(provider.requests(), 1);
     // Names that no key has wait for the next fetch, all of them for the same.
     let unknown = ["encryption", "broken", "First", "unknown", "", "../first", "first\0"];
@@ -64,7 +64,7 @@ fn tokens_are_verified_with_the_keys_that_their_names_name() {
         for token in unknown {
             let hub = &hub;
             scope.spawn(move || {
-                history(hub, &token).refuses(401, "bad_credentials");
+                history(hub, &token).assert_problem(401, "bad_credentials");
             });
         }
     });
@@ -73,11 +73,11 @@ fn tokens_are_verified_with_the_keys_that_their_names_name() {
 
 #[test]
 fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_come_back() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let provider = Provider::start(&[FIRST.jwk("first")]);
     let hub = hub(&directory, &provider);
     let good = token_of(FIRST, "first");
-    history(&hub, &good).is(200);
+    history(&hub, &good).assert_status(200);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let asking: Vec<_> = (0..100)
             .map(|number| {
@@ -88,9 +88,9 @@ fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_come_back() {
                     let token = crate::tokens::sealed(&header, &claims("u"), |_| vec![7; 256]);
                     let answer = history(hub, &token);
                     match answer.head.status {
-                        401 => answer.refuses(401, "bad_credentials"),
+                        401 => answer.assert_problem(401, "bad_credentials"),
                         _ => {
-                            let answer = answer.refuses(503, "keys_unavailable");
+                            let answer = answer.assert_problem(503, "keys_unavailable");
                             assert!(answer.head.header("retry-after").is_some());
                             answer
                         }
@@ -103,35 +103,35 @@ fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_come_back() {
     });
     let refused = statuses.iter().filter(|status| **status == 401).count();
     assert!((1..=64).contains(&refused), "{refused} waited at once");
-    history(&hub, &good).is(200);
+    history(&hub, &good).assert_status(200);
     assert!(provider.requests() <= 2, "{} fetches", provider.requests());
 }
 
 #[test]
 fn hub_without_keys_says_so_on_every_route() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     // Nobody listens there any more.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut hub = protected(&directory, &format!("jwks_url = \"http://{address}/keys?secret=s3cret\""));
-    hub.wait_for_log("keys could not be fetched");
-    hub.get("/readyz").is(200);
+    hub.read_log_through("keys could not be fetched");
+    hub.get("/readyz").assert_status(200);
     says_that_it_has_no_keys(&hub);
     // What no key could verify is refused as ever, and API keys need no provider.
     for bad in ["garbage".to_owned(), by_secret(SECRET.as_bytes(), &header("HS256", json!({})), &claims("u"))]
     {
-        history(&hub, &bad).refuses(401, "bad_credentials");
+        history(&hub, &bad).assert_problem(401, "bad_credentials");
     }
-    history(&hub, KEY).is(200);
+    history(&hub, KEY).assert_status(200);
     hub.signal(rustix::process::Signal::TERM);
-    let (_, log) = hub.wait();
+    let (_, log) = hub.wait_for_exit();
     assert!(!log.contains("s3cret"), "{log}");
 }
 
 #[track_caller]
-fn says_that_it_has_no_keys(hub: &Hub) {
+fn says_that_it_has_no_keys(hub: &TestHub) {
     for (route, answer) in on_every_route(hub, &token_of(FIRST, "first")) {
         assert_eq!(answer.head.status, 503, "{route}: {}", answer.text());
-        answer.refuses(503, "keys_unavailable");
+        answer.assert_problem(503, "keys_unavailable");
         let wait: u64 = answer.head.header("retry-after").expect(route).parse().unwrap();
         assert!((1..=10).contains(&wait), "{route}: {wait}");
     }
@@ -175,7 +175,7 @@ fn second_fetch_brings_new_keys_and_a_failed_one_takes_none_away() {
 }
 
 fn late_keys_are_taken() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let provider = Provider::listening();
     provider.answer("503 Service Unavailable", "", "");
     let begun = Instant::now();
@@ -194,26 +194,26 @@ fn late_keys_are_taken() {
 }
 
 fn rotated_keys_are_taken_and_end_streams() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let provider = Provider::start(&[FIRST.jwk("first")]);
     let hub = hub(&directory, &provider);
     let (old, new) = (token_of(FIRST, "first"), token_of(SECOND, "second"));
     let mut stream = hub.subscribe_as(&old, "/api/v1/events/user.u");
     let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.u");
     provider.publish(&[SECOND.jwk("second")]);
-    history(&hub, &new).is(200);
+    history(&hub, &new).assert_status(200);
     assert_eq!(provider.requests(), 2);
-    stream.wire.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    assert_eq!(stream.notice("tidings.end").1, json!({"reason": "revoked", "reconnect": false}));
-    assert!(stream.next().is_none());
-    history(&hub, &old).refuses(401, "bad_credentials");
-    hub.ask(KEY, "POST", "/api/v1/events/user.u", "still here").is(200);
+    stream.connection.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(stream.control_event("tidings.end").1, json!({"reason": "revoked", "reconnect": false}));
+    assert!(stream.next_event().is_none());
+    history(&hub, &old).assert_problem(401, "bad_credentials");
+    hub.ask(KEY, "POST", "/api/v1/events/user.u", "still here").assert_status(200);
     assert_eq!(of_key.data(), "still here");
 }
 
 /// Keeps its keys although the next fetch brings this.
 fn keys_are_kept_after(status: &str, header: &str, body: &str) {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let provider = Provider::start(&[FIRST.jwk("first")]);
     let hub = hub(&directory, &provider);
     let token = token_of(FIRST, "first");
@@ -222,11 +222,11 @@ fn keys_are_kept_after(status: &str, header: &str, body: &str) {
     let unknown = token_of(SECOND, "unknown");
     // It waits for the fetch, which fails: the next one may bring its key.
     let answer = history(&hub, &unknown);
-    answer.refuses(503, "keys_unavailable");
+    answer.assert_problem(503, "keys_unavailable");
     assert!(answer.head.header("retry-after").is_some());
     assert_eq!(provider.requests(), 2);
-    history(&hub, &token).is(200);
-    hub.ask(KEY, "POST", "/api/v1/events/user.u", "still here").is(200);
+    history(&hub, &token).assert_status(200);
+    hub.ask(KEY, "POST", "/api/v1/events/user.u", "still here").assert_status(200);
     assert_eq!(stream.data(), "still here", "{status} {body}");
     let metrics = hub.ask(KEY, "GET", "/metrics", "").text();
     assert!(metrics.contains("tidings_jwks_failures_total 1\n"), "{status}: {metrics}");
@@ -234,7 +234,7 @@ fn keys_are_kept_after(status: &str, header: &str, body: &str) {
 
 #[test]
 fn keys_over_http_beyond_this_machine_are_refused_at_start() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for url in [
         "http://id.example.com/keys",
         "http://10.0.0.1/keys",

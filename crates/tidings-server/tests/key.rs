@@ -1,15 +1,17 @@
 //! `tidings key`.
 
-use super::process::{Directory, Outcome};
+use tidings_testkit::TempDirectory;
 
-fn secret_of(outcome: &Outcome) -> &str {
+use crate::hub::{ProgramOutput, RunTidings};
+
+fn secret_of(outcome: &ProgramOutput) -> &str {
     let at = outcome.stdout.find("tk_").unwrap_or_else(|| panic!("no secret in {outcome:?}"));
     outcome.stdout[at..].split_whitespace().next().unwrap()
 }
 
 #[test]
 fn key_is_printed_once_with_settings_that_the_hub_reads() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let arguments = [
         "key",
         "--name",
@@ -43,7 +45,7 @@ fn key_is_printed_once_with_settings_that_the_hub_reads() {
 
 #[test]
 fn every_key_is_another() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let draw = || directory.run(&["key", "--name", "n", "--publish", "**"], &[]);
     let (one, other) = (draw(), draw());
     assert_ne!(secret_of(&one), secret_of(&other));
@@ -51,7 +53,7 @@ fn every_key_is_another() {
 
 #[test]
 fn key_without_right_or_with_a_bad_one_is_refused() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for (arguments, expected) in [
         (["--name", "n"].as_slice(), "no right"),
         (&["--name", "n", "--right", "publsh"], "one of publish, subscribe, manage"),
@@ -69,7 +71,7 @@ fn key_without_right_or_with_a_bad_one_is_refused() {
 
 #[test]
 fn right_without_patterns_is_warned_of() {
-    let outcome = Directory::new().run(&["key", "--name", "n", "--right", "publish"], &[]);
+    let outcome = TempDirectory::create().run(&["key", "--name", "n", "--right", "publish"], &[]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains("the right publish grants nothing without patterns"), "{outcome:?}");
 }

@@ -1,25 +1,24 @@
 //! Limits of a hub: the refusal that each gives, the setting that it names, and the clients that it leaves alone.
 
 use serde_json::json;
+use tidings_testkit::{HttpConnection, HttpResponse, SseReader, TempDirectory, eventually};
 
 use crate::{
     backend::{Backend, YES},
     clients::{Http2, api_key, token_with},
-    process::{Directory, Hub, eventually},
-    reader::Reader,
+    hub::TestHub,
     tokens::{KEY, SECRET, bearer, protected_with, token},
-    wire::{Answer, Wire},
 };
 
 const OWN: &str = "/api/v1/events/user.u";
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
-fn limited(directory: &Directory, variables: &[(&str, &str)]) -> Hub {
+fn limited(directory: &TempDirectory, variables: &[(&str, &str)]) -> TestHub {
     let anyone = "[auth.anonymous]\nsubscribe = [\"open\"]";
     protected_with(directory, &format!("secret = {SECRET:?}\n{anyone}"), variables)
 }
 
-impl Hub {
+impl TestHub {
     /// How often a limit was met.
     fn refused(&self, limit: &str) -> f64 {
         self.counter(&format!("tidings_limit_refused_total{{limit=\"{limit}\"}}"))
@@ -33,8 +32,8 @@ impl Hub {
 
 /// Fails unless it is a problem document that names the setting, and says when to come back where that helps.
 #[track_caller]
-fn names_limit(answer: &Answer, status: u16, code: &str, limit: &str) {
-    let json = answer.refuses(status, code).json();
+fn names_limit(answer: &HttpResponse, status: u16, code: &str, limit: &str) {
+    let json = answer.assert_problem(status, code).json();
     assert_eq!(json["limit"], limit, "{json}");
     let wait = answer.head.header("retry-after").map(|wait| wait.parse::<u32>().unwrap());
     assert_eq!(wait.is_some_and(|seconds| seconds > 0), matches!(status, 429 | 503), "{answer:?}");
@@ -43,7 +42,7 @@ fn names_limit(answer: &Answer, status: u16, code: &str, limit: &str) {
 #[test]
 fn user_with_all_its_streams_gets_429_and_nobody_else_does() {
     const LIMIT: &str = "connections_per_user";
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS_PER_USER", "3")]);
     let u = token("u");
     let mut first = hub.subscribe_as(&u, OWN);
@@ -51,10 +50,10 @@ fn user_with_all_its_streams_gets_429_and_nobody_else_does() {
         hub.subscribe_as(&token_with("u", &json!({"jti": "another device"})), "/api/v1/events/user.u.a");
     let mut connection = Http2::connect(&hub);
     let mut third = connection.open(OWN, &u, None).unwrap();
-    let full = |answer: &Answer| names_limit(answer, 429, "user_connections_full", LIMIT);
+    let full = |answer: &HttpResponse| names_limit(answer, 429, "user_connections_full", LIMIT);
     full(&hub.get_as(&u, OWN));
     assert_eq!(connection.open(OWN, &u, None).err(), Some(429));
-    let ticket = hub.post_as(&u, "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+    let ticket = hub.post_as(&u, "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     full(&hub.get(&format!("{OWN}?ticket={}", ticket["ticket"].as_str().unwrap())));
     assert_eq!(hub.refused(LIMIT), 3.0);
     // Others, keys and those without a name are not counted with it, and it may do all else.
@@ -63,9 +62,9 @@ fn user_with_all_its_streams_gets_429_and_nobody_else_does() {
         hub.subscribe_as(KEY, OWN),
         hub.subscribe("/api/v1/events/open"),
     ];
-    hub.get_as(&u, "/api/v1/channels/user.u/events").is(200);
+    hub.get_as(&u, "/api/v1/channels/user.u/events").assert_status(200);
     let writer = token_with("u", &json!({"tidings": {"publish": ["user.u"]}}));
-    hub.post_as(&writer, OWN, "by itself").is(200);
+    hub.post_as(&writer, OWN, "by itself").assert_status(200);
     assert_eq!((first.data(), third.data()), ("by itself".into(), "by itself".into()));
     drop(second);
     hub.wait_for_streams(5);
@@ -77,20 +76,20 @@ fn user_with_all_its_streams_gets_429_and_nobody_else_does() {
 }
 
 /// Asks for a stream as somebody whom proxies forwarded; the stream stays open as long as what is returned.
-fn forwarded(hub: &Hub, hops: &[&str]) -> (u16, Wire) {
-    let mut wire = Wire::connect(hub);
+fn forwarded(hub: &TestHub, hops: &[&str]) -> (u16, HttpConnection) {
+    let mut connection = hub.connect();
     let headers: Vec<(&str, &str)> = hops.iter().map(|hop| ("X-Forwarded-For", *hop)).collect();
-    wire.send(hub.head_of("GET", "/api/v1/events/open", &headers, b""));
-    (wire.head().status, wire)
+    connection.send(hub.encode_request("GET", "/api/v1/events/open", &headers, b""));
+    (connection.read_head().status, connection)
 }
 
 #[test]
 fn address_with_all_its_streams_gets_429_whatever_it_claims_to_be() {
     const LIMIT: &str = "connections_per_address";
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS_PER_ADDRESS", "2")]);
     // Nobody who is not trusted is believed.
-    let (first, wire) = forwarded(&hub, &["203.0.113.7"]);
+    let (first, connection) = forwarded(&hub, &["203.0.113.7"]);
     let (second, _other) = forwarded(&hub, &["203.0.113.8"]);
     assert_eq!((first, second), (200, 200));
     for hop in ["203.0.113.9", "127.0.0.1, 198.51.100.1", "2001:db8::1", "unknown"] {
@@ -103,15 +102,15 @@ fn address_with_all_its_streams_gets_429_whatever_it_claims_to_be() {
     names_limit(&hub.get_as(KEY, OWN), 429, "address_connections_full", LIMIT);
     assert_eq!(hub.refused(LIMIT), 6.0);
     hub.tell("open", "publishing goes on");
-    hub.get_as(&token("u"), "/api/v1/channels/user.u/events").is(200);
-    drop(wire);
+    hub.get_as(&token("u"), "/api/v1/channels/user.u/events").assert_status(200);
+    drop(connection);
     hub.wait_for_streams(1);
     assert_eq!(forwarded(&hub, &[]).0, 200);
 }
 
 #[test]
 fn address_that_a_trusted_proxy_names_is_the_one_that_counts() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables = [
         ("TIDINGS_LIMITS_CONNECTIONS_PER_ADDRESS", "1"),
         ("TIDINGS_LIMITS_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8,fd00::/8"),
@@ -147,10 +146,10 @@ fn address_that_a_trusted_proxy_names_is_the_one_that_counts() {
         (&["203.0.113.77, unknown"], false),
         (&[""], false),
     ] {
-        let (status, wire) = forwarded(&hub, hops);
+        let (status, connection) = forwarded(&hub, hops);
         assert_eq!(status, if has_room { 200 } else { 429 }, "{hops:?}");
         if has_room {
-            open.push(wire);
+            open.push(connection);
         }
     }
     assert_eq!(hub.counter("tidings_streams_open"), 7.0);
@@ -158,7 +157,7 @@ fn address_that_a_trusted_proxy_names_is_the_one_that_counts() {
 
 #[test]
 fn full_hub_refuses_new_streams_with_503_evicts_nobody_and_goes_on_publishing() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
     let mut first = hub.subscribe_as(&token("u"), OWN);
     let second = hub.subscribe("/api/v1/events/open");
@@ -167,7 +166,7 @@ fn full_hub_refuses_new_streams_with_503_evicts_nobody_and_goes_on_publishing() 
     }
     assert_eq!(hub.refused("connections"), 3.0);
     // Who may not is told that, not that it is full.
-    hub.get_as(&token("v"), OWN).denies();
+    hub.get_as(&token("v"), OWN).assert_access_denied();
     hub.tell("user.u", "still");
     assert_eq!(first.data(), "still");
     drop(second);
@@ -178,7 +177,7 @@ fn full_hub_refuses_new_streams_with_503_evicts_nobody_and_goes_on_publishing() 
 #[test]
 fn too_many_channels_are_refused_before_the_hook_is_asked() {
     const LIMIT: &str = "channels_per_connection";
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let backend = Backend::start(YES);
     let rules = format!("secret = {SECRET:?}\n{}", backend.line());
     let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "2")]);
@@ -203,7 +202,7 @@ fn batch(events: usize) -> String {
 fn key_past_its_rate_gets_429_and_a_batch_counts_its_events() {
     const LIMIT: &str = "publishes_per_second";
     let (other, lines) = api_key(1, "rights = [\"publish\"]\npublish = [\"a\"]");
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let rules = format!("secret = {SECRET:?}\n{lines}");
     let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "20")]);
     let ndjson = [("Content-Type", "application/x-ndjson")];
@@ -212,14 +211,14 @@ fn key_past_its_rate_gets_429_and_a_batch_counts_its_events() {
     };
     names_limit(&publish(KEY, 21), 413, "batch_too_large", LIMIT);
     // Nothing of it counted, nor what was not allowed.
-    hub.post_as(&other, "/api/v1/events/b", "x").denies();
-    publish(KEY, 20).is(200);
+    hub.post_as(&other, "/api/v1/events/b", "x").assert_access_denied();
+    publish(KEY, 20).assert_status(200);
     names_limit(&publish(KEY, 20), 429, "too_many_publishes", LIMIT);
-    publish(&other, 20).is(200);
+    publish(&other, 20).assert_status(200);
     // Users have a rate of their own each.
     for user in ["u", "v"] {
         let writer = token_with(user, &json!({"tidings": {"publish": ["a"]}}));
-        publish(&writer, 20).is(200);
+        publish(&writer, 20).assert_status(200);
         names_limit(&publish(&writer, 20), 429, "too_many_publishes", LIMIT);
     }
     assert_eq!(hub.refused(LIMIT), 4.0);
@@ -230,39 +229,39 @@ fn key_past_its_rate_gets_429_and_a_batch_counts_its_events() {
 
 #[test]
 fn user_who_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let rules = format!("secret = {SECRET:?}\nanonymous.subscribe = [\"open\"]");
     let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_STREAMS_PER_SECOND", "2")]);
     for user in ["u", "v"] {
         let (token, path) = (&token(user), &format!("/api/v1/events/user.{user}"));
         for _ in 0..5 {
-            hub.request_as("HEAD", path, token, &[("Connection", "close")], b"").is(200);
+            hub.request_as("HEAD", path, token, &[("Connection", "close")], b"").assert_status(200);
         }
         // The limit is each user's own.
         let open = || {
             let (name, value) = bearer(token);
-            let mut wire = Wire::connect(&hub);
-            wire.send(hub.head_of("GET", path, &[(name, &value)], b""));
-            wire
+            let mut connection = hub.connect();
+            connection.send(hub.encode_request("GET", path, &[(name, &value)], b""));
+            connection
         };
-        let mut wires = [open(), open()];
-        assert_eq!(wires.each_mut().map(|wire| wire.head().status), [200, 200]);
-        let answer = open().answer();
+        let mut connections = [open(), open()];
+        assert_eq!(connections.each_mut().map(|connection| connection.read_head().status), [200, 200]);
+        let answer = open().read_response();
         names_limit(&answer, 429, "too_many_streams", "streams_per_second");
-        eventually("there is room again", || open().head().status == 200);
+        eventually("there is room again", || open().read_head().status == 200);
     }
     // Anonymous clients count by their address.
     let streams = [0; 3].map(|_| {
-        let mut wire = Wire::connect(&hub);
-        wire.send(hub.head_of("GET", "/api/v1/events/open", &[], b""));
-        wire.head().status
+        let mut connection = hub.connect();
+        connection.send(hub.encode_request("GET", "/api/v1/events/open", &[], b""));
+        connection.read_head().status
     });
     assert_eq!(streams, [200, 200, 429]);
 }
 
 #[test]
 fn single_publishes_are_counted_too() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "1")]);
     hub.tell("a", "one");
     let answer = hub.post_as(KEY, "/api/v1/events/a", "two");
@@ -272,7 +271,7 @@ fn single_publishes_are_counted_too() {
 
 #[test]
 fn events_and_bodies_have_their_bytes() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables = [("TIDINGS_LIMITS_EVENT_BYTES", "100"), ("TIDINGS_LIMITS_BODY_BYTES", "1000")];
     let hub = limited(&directory, &variables);
     hub.tell("a", "x".repeat(100));
@@ -291,7 +290,7 @@ fn events_and_bodies_have_their_bytes() {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {authority}\r\n{name}: {value}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
         );
-        let answer = hub.raw(format!("{head}3e9\r\n{large}\r\n0\r\n\r\n"));
+        let answer = hub.send_raw(format!("{head}3e9\r\n{large}\r\n0\r\n\r\n"));
         names_limit(&answer, 413, "body_too_large", "body_bytes");
     }
     assert_eq!((hub.refused("event_bytes"), hub.refused("body_bytes")), (2.0, 8.0));
@@ -301,26 +300,26 @@ fn events_and_bodies_have_their_bytes() {
 
 #[test]
 fn idempotency_keys_have_their_number() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
     let publish =
         |key: &str| hub.request_as("POST", "/api/v1/events/a", KEY, &[("Idempotency-Key", key)], b"x");
-    publish("1").is(200);
-    publish("2").is(200);
+    publish("1").assert_status(200);
+    publish("2").assert_status(200);
     names_limit(&publish("3"), 429, "idempotency_keys_full", "idempotency_keys");
-    publish("2").is(200);
+    publish("2").assert_status(200);
     hub.tell("a", "without a key");
 }
 
 #[test]
 fn stream_past_the_limit_gets_503_and_nobody_is_evicted() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
     let mut one = hub.subscribe("/api/v1/events/a");
     let two = hub.subscribe("/api/v1/events/b");
     for path in ["/api/v1/events/a", "/api/v1/events?channel=c"] {
         let answer = hub.get(path);
-        assert_eq!(answer.refuses(503, "connections_full").json()["limit"], "connections");
+        assert_eq!(answer.assert_problem(503, "connections_full").json()["limit"], "connections");
         let wait: u32 = answer.head.header("retry-after").unwrap().parse().unwrap();
         assert!(wait > 0);
     }
@@ -334,24 +333,24 @@ fn stream_past_the_limit_gets_503_and_nobody_is_evicted() {
 
 #[test]
 fn stream_of_too_many_channels_is_refused() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "3")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "3")]);
     let answer = hub.get("/api/v1/events?channel=a&channel=b&channel=c&channel=d");
-    assert_eq!(answer.refuses(400, "too_many_channels").json()["limit"], "channels_per_connection");
+    assert_eq!(answer.assert_problem(400, "too_many_channels").json()["limit"], "channels_per_connection");
     assert_eq!(hub.metric("tidings_limit_refused_total{limit=\"channels_per_connection\"}"), 1.0);
     // The same channel twice is one.
     let mut reader = hub.subscribe("/api/v1/events?channel=a&channel=b&channel=c&channel=a");
     hub.publish("a", "once");
     hub.publish("b", "then");
-    assert_eq!(reader.several(2), ["once", "then"]);
+    assert_eq!(reader.data_of_next(2), ["once", "then"]);
 }
 
 #[test]
 fn connection_that_was_refused_or_closed_gives_its_place_back() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
     for _ in 0..20 {
-        hub.get("/api/v1/events/a?history=x").refuses(400, "bad_query");
+        hub.get("/api/v1/events/a?history=x").assert_problem(400, "bad_query");
         hub.subscribe("/api/v1/events/a").position();
         eventually("its place is free", || hub.connections("a") == 0);
     }
@@ -359,18 +358,18 @@ fn connection_that_was_refused_or_closed_gives_its_place_back() {
 
 #[test]
 fn one_http_1_connection_serves_many_requests() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let mut wire = Wire::connect(&hub);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let mut connection = hub.connect();
     // Sent without waiting for any answer.
     for n in 0..50 {
-        wire.send(hub.head_of("POST", "/api/v1/events/a", &[], n.to_string().as_bytes()));
+        connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], n.to_string().as_bytes()));
     }
     for _ in 0..50 {
-        wire.answer().is(200);
+        connection.read_response().assert_status(200);
     }
-    wire.send(hub.head_of("GET", "/api/v1/events/a?history=all", &[], b""));
-    let mut reader = Reader::over(wire);
+    connection.send(hub.encode_request("GET", "/api/v1/events/a?history=all", &[], b""));
+    let mut reader = SseReader::open(connection);
     let expected: Vec<String> = (0..50).map(|n| n.to_string()).collect();
-    assert_eq!(reader.several(50), expected);
+    assert_eq!(reader.data_of_next(50), expected);
 }

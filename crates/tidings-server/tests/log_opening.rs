@@ -5,11 +5,10 @@ use std::thread;
 use rustix::process::Signal;
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
+use tidings_testkit::{HttpResponse, SseReader, TempDirectory, eventually, with_position};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::{Reader, with_positions};
 use super::transports::WAYS;
-use super::wire::Answer;
+use crate::hub::{RunTidings, TestHub};
 
 const PATH: &str = "/api/v1/events/a";
 const HISTORY: &str = "/api/v1/channels/a/events";
@@ -18,8 +17,8 @@ const FILE: &str = "hold";
 
 /// A hub with stored events, started again, whose log is not opened before the test says so.
 struct Held {
-    directory: Directory,
-    hub: Hub,
+    directory: TempDirectory,
+    hub: TestHub,
     /// Of the events `one`, `two` and `three`.
     ids: Vec<String>,
 }
@@ -30,14 +29,14 @@ impl Held {
     }
 
     /// As `start`, in a directory that is changed before.
-    fn start_after(change: impl FnOnce(&Directory)) -> Self {
-        let directory = Directory::new();
-        let hub = Hub::serve(&directory, &[]);
+    fn start_after(change: impl FnOnce(&TempDirectory)) -> Self {
+        let directory = TempDirectory::create();
+        let hub = TestHub::serve(&directory, &[]);
         let ids = ["one", "two", "three"].map(|data| hub.publish("a", data)).to_vec();
-        hub.stop();
+        hub.terminate();
         directory.write(FILE, "");
         change(&directory);
-        let hub = Hub::unopened(&directory, &[("TEST_HOLD", &format!("tidings-open@{FILE}"))]);
+        let hub = TestHub::start_without_log(&directory, &[("TEST_HOLD", &format!("tidings-open@{FILE}"))]);
         Self { directory, hub, ids }
     }
 
@@ -46,12 +45,12 @@ impl Held {
     }
 
     /// Opens a stream over each way, and waits until it has begun without an id.
-    fn streams(&self, query: &str, headers: &[(&str, &str)]) -> Vec<Reader> {
+    fn streams(&self, query: &str, headers: &[(&str, &str)]) -> Vec<SseReader> {
         let begun = WAYS.map(|way| {
             let mut reader =
-                Reader::over(way.ask(&self.hub, &with_positions(&format!("{PATH}{query}")), headers));
-            assert!(matches!(reader.item(), Some(StreamItem::Retry(_))));
-            assert!(matches!(reader.item(), Some(StreamItem::Comment(_))));
+                SseReader::open(way.ask(&self.hub, &with_position(&format!("{PATH}{query}")), headers));
+            assert!(matches!(reader.next_item(), Some(StreamItem::Retry(_))));
+            assert!(matches!(reader.next_item(), Some(StreamItem::Comment(_))));
             reader
         });
         begun.into()
@@ -60,8 +59,8 @@ impl Held {
 
 /// Fails unless it may be asked again soon.
 #[track_caller]
-fn is_put_off(answer: &Answer, code: &str) {
-    answer.refuses(503, code);
+fn is_put_off(answer: &HttpResponse, code: &str) {
+    answer.assert_problem(503, code);
     assert_eq!(answer.head.header("retry-after"), Some("1"));
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
     assert!(detail.starts_with("the log is being opened: 0 of 1 files are read"), "{detail}");
@@ -70,13 +69,13 @@ fn is_put_off(answer: &Answer, code: &str) {
 #[test]
 fn hub_that_opens_its_log_is_alive_and_not_ready() {
     let held = Held::start();
-    assert_eq!(held.hub.get("/healthz").is(200).json(), json!({"status": "alive"}));
+    assert_eq!(held.hub.get("/healthz").assert_status(200).json(), json!({"status": "alive"}));
     eventually("the hub says how far it is", || held.hub.get("/readyz").text().contains("0 of 1"));
     is_put_off(&held.hub.get("/readyz"), "unavailable");
-    held.hub.get("/metrics").is(200);
+    held.hub.get("/metrics").assert_status(200);
     held.open();
-    held.hub.until_ready();
-    held.hub.stop();
+    held.hub.wait_until_ready();
+    held.hub.terminate();
 }
 
 #[test]
@@ -95,22 +94,22 @@ fn stream_that_came_before_the_log_was_open_begins_where_its_client_asked() {
         assert_eq!((reader.position().split('-').nth(1), reader.data().as_str()), (Some("3"), "four"));
     }
     for reader in &mut resumed {
-        assert_eq!(reader.several(3), ["two", "three", "four"]);
+        assert_eq!(reader.data_of_next(3), ["two", "three", "four"]);
     }
     for reader in &mut with_history {
-        let begun = reader.several(4);
+        let begun = reader.data_of_next(4);
         assert_eq!(begun, ["one", "two", "three", "four"]);
     }
     for reader in &mut with_gap {
-        let (_, gap) = reader.notice("tidings.gap");
+        let (_, gap) = reader.control_event("tidings.gap");
         assert_eq!((&gap["reason"], &gap["requested"]), (&json!("epoch"), &json!(foreign)));
-        assert_eq!(reader.several(4), ["one", "two", "three", "four"]);
+        assert_eq!(reader.data_of_next(4), ["one", "two", "three", "four"]);
     }
     held.hub.publish("a", "five");
     for reader in from_now.iter_mut().chain(&mut resumed).chain(&mut with_history).chain(&mut with_gap) {
         assert_eq!(reader.data(), "five");
     }
-    held.hub.stop();
+    held.hub.terminate();
 }
 
 #[test]
@@ -122,11 +121,11 @@ fn publish_and_history_wait_for_the_log() {
         // Each is asked before the log is opened, or waits for nothing.
         held.streams("", &[]);
         held.open();
-        publish.join().unwrap().is(200);
-        let history = history.join().unwrap().is(200).json();
+        publish.join().unwrap().assert_status(200);
+        let history = history.join().unwrap().assert_status(200).json();
         assert!(history["events"].as_array().unwrap().len() >= 3, "{history}");
     });
-    held.hub.stop();
+    held.hub.terminate();
 }
 
 #[test]
@@ -139,9 +138,9 @@ fn publish_and_history_that_waited_too_long_are_refused() {
         is_put_off(&history.join().unwrap(), "unavailable");
     });
     held.open();
-    let kept = held.hub.get(HISTORY).is(200).json();
+    let kept = held.hub.get(HISTORY).assert_status(200).json();
     assert_eq!(kept["events"].as_array().unwrap().len(), 3, "{kept}");
-    held.hub.stop();
+    held.hub.terminate();
 }
 
 #[test]
@@ -152,19 +151,19 @@ fn signal_ends_a_hub_that_opens_its_log() {
         let publish = scope.spawn(|| held.hub.post(PATH, "four"));
         held.hub.signal(Signal::TERM);
         for mut reader in streams {
-            let (_, end) = reader.notice("tidings.end");
+            let (_, end) = reader.control_event("tidings.end");
             assert_eq!(end, json!({"reason": "shutdown", "reconnect": true}));
         }
         publish.join().unwrap()
     });
-    refused.refuses(503, "not_stored");
-    let (status, log) = held.hub.wait();
+    refused.assert_problem(503, "not_stored");
+    let (status, log) = held.hub.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{log}");
     // The opening has changed nothing.
-    let hub = Hub::serve(&held.directory, &[]);
+    let hub = TestHub::serve(&held.directory, &[]);
     let mut reader = hub.resume(PATH, &held.ids[0]);
-    assert_eq!(reader.several(2), ["two", "three"]);
-    hub.stop();
+    assert_eq!(reader.data_of_next(2), ["two", "three"]);
+    hub.terminate();
 }
 
 #[test]
@@ -176,17 +175,17 @@ fn log_that_cannot_be_opened_ends_the_process() {
     let mut streams = held.streams("", &[]);
     held.open();
     for reader in &mut streams {
-        assert_eq!(reader.next(), None);
+        assert_eq!(reader.next_event(), None);
     }
-    let (status, log) = held.hub.wait();
+    let (status, log) = held.hub.wait_for_exit();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("tidings: data directory data cannot be used: "), "{log}");
 }
 
 #[test]
 fn directory_of_another_process_ends_the_process_before_it_serves() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"], &[]);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
     assert!(
@@ -195,5 +194,5 @@ fn directory_of_another_process_ends_the_process_before_it_serves() {
         outcome.stderr
     );
     assert!(!outcome.stderr.contains("listening"), "{}", outcome.stderr);
-    hub.stop();
+    hub.terminate();
 }

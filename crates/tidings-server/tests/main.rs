@@ -4,13 +4,11 @@
 
 mod backend;
 mod clients;
-mod process;
+mod hub;
 mod proxy;
-mod reader;
-mod redis_server;
+mod python;
 mod tokens;
 mod transports;
-mod wire;
 
 mod auth_matrix;
 mod bench;

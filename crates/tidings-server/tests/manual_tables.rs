@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use crate::{
-    process::{Directory, Hub},
-    redis_server::RedisServer,
-    tokens::{SECRET, protected_with},
-    wire::{Head, Wire},
-};
+use tidings_testkit::{HttpHead, RedisServer, TempDirectory};
+
+use crate::hub::TestHub;
+use crate::tokens::{SECRET, protected_with};
 
 const PAGE: &str = "http://localhost:3000";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -26,24 +24,24 @@ fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-fn head(hub: &Hub, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Head {
-    let mut wire = Wire::connect(hub);
-    wire.send(hub.head_of(method, path, headers, body));
-    wire.head()
+fn head(hub: &TestHub, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpHead {
+    let mut connection = hub.connect();
+    connection.send(hub.encode_request(method, path, headers, body));
+    connection.read_head()
 }
 
 /// One answer of each kind.
-fn answers() -> Vec<Head> {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
+fn answers() -> Vec<HttpHead> {
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
     let origin = ("Origin", PAGE);
     let get = |path, headers: &[_]| head(&hub, "GET", path, headers, b"");
-    let mut stream = Wire::connect(&hub);
-    stream.send(hub.head_of("GET", "/api/v1/events/a", &[origin], b""));
+    let mut stream = hub.connect();
+    stream.send(hub.encode_request("GET", "/api/v1/events/a", &[origin], b""));
     let preflight = [origin, ("Access-Control-Request-Method", "POST")];
     let message = br#"{"channels":["a"],"data":1}"#;
     let mut heads = vec![
-        stream.head(),
+        stream.read_head(),
         get("/api/v1/events/a", &[]),
         get("/api/v1/events/a..b", &[origin]),
         get("/api/v1/channels/a/events", &[]),
@@ -57,9 +55,9 @@ fn answers() -> Vec<Head> {
         head(&hub, "PUT", "/api/v1/publish", &[], b""),
         head(&hub, "POST", "/api/v1/publish", &[JSON], message),
         head(&hub, "OPTIONS", "/api/v1/publish", &preflight, b""),
-        hub.raw("GET /healthz HTTP/1.2\r\n\r\n").head,
+        hub.send_raw("GET /healthz HTTP/1.2\r\n\r\n").head,
     ];
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let origins = [("TIDINGS_CORS_ORIGINS", "*")];
     let hub = protected_with(&directory, &format!("secret = {SECRET:?}"), &origins);
     heads.push(head(&hub, "GET", "/api/v1/events/a", &[origin], b""));
@@ -114,9 +112,9 @@ fn headers_that_a_page_may_send_are_those_of_the_manual() {
 
 #[test]
 fn routes_are_those_of_the_manual() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let document = hub.get("/openapi.json").is(200).json();
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let document = hub.get("/openapi.json").assert_status(200).json();
     let paths = document["paths"].as_object().unwrap();
     let served = paths.iter().flat_map(|(path, methods)| {
         let methods = methods.as_object().unwrap().keys();
@@ -131,13 +129,13 @@ fn routes_are_those_of_the_manual() {
 
 #[test]
 fn metrics_are_in_the_manual() {
-    let (directory, redis) = (Directory::new(), RedisServer::start());
-    let hub = Hub::with_redis(&directory, &redis, &[]);
+    let (directory, redis) = (TempDirectory::create(), RedisServer::start());
+    let hub = TestHub::with_redis(&directory, &redis, &[]);
     let rows = table("running.md", "Metrics");
     // With its labels: `name{label}`.
     let told: BTreeSet<&str> =
         rows.iter().flat_map(|row| quoted(&row[0])).filter_map(|it| it.split('{').next()).collect();
-    let text = hub.get("/metrics").is(200).text();
+    let text = hub.get("/metrics").assert_status(200).text();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let mut count = 0;
     for (name, kind) in types {

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
+use tidings_testkit::{TempDirectory, eventually};
 use tokio::{io::AsyncReadExt, net::TcpStream, runtime::Runtime};
 
-use crate::process::{Directory, Hub, eventually};
+use crate::hub::TestHub;
 
 /// Streams that are read in a thread of their own. Each checks that the numbers, with which the data of every event
 /// begins, come from 0 without a hole.
@@ -33,12 +34,12 @@ struct Progress {
 
 impl Crowd {
     /// Opens streams of a channel to which nothing was published.
-    pub(crate) fn open(hub: &Hub, channel: &str, streams: usize) -> Self {
+    pub(crate) fn open(hub: &TestHub, channel: &str, streams: usize) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let readers: Vec<Arc<Progress>> = (0..streams).map(|_| Arc::default()).collect();
         let path = format!("/api/v1/events/{channel}?position=id");
-        let request = hub.head_of("GET", &path, &[], b"");
+        let request = hub.encode_request("GET", &path, &[], b"");
         for reader in &readers {
             // One after the other: a queue of connections that overflows costs seconds.
             let mut socket = std::net::TcpStream::connect(hub.authority()).unwrap();
@@ -106,7 +107,7 @@ async fn read(mut socket: TcpStream, reader: &Progress) {
 }
 
 /// Publishes a batch of numbered events to a channel, each about this large.
-pub(crate) fn publish_numbered(hub: &Hub, channel: &str, numbers: std::ops::Range<u64>, bytes: usize) {
+pub(crate) fn publish_numbered(hub: &TestHub, channel: &str, numbers: std::ops::Range<u64>, bytes: usize) {
     let padding = "x".repeat(bytes);
     hub.publish_batch(
         numbers.map(|number| json!({"channels": [channel], "data": format!("{number} {padding}")})),
@@ -114,12 +115,12 @@ pub(crate) fn publish_numbered(hub: &Hub, channel: &str, numbers: std::ops::Rang
 }
 
 /// Opens a stream over a socket that takes little, and never reads from it.
-fn stuck(hub: &Hub, channel: &str) -> Socket {
+fn stuck(hub: &TestHub, channel: &str) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
     let address: std::net::SocketAddr = hub.authority().parse().unwrap();
     socket.connect(&address.into()).unwrap();
-    (&socket).write_all(&hub.head_of("GET", &format!("/api/v1/events/{channel}"), &[], b"")).unwrap();
+    (&socket).write_all(&hub.encode_request("GET", &format!("/api/v1/events/{channel}"), &[], b"")).unwrap();
     socket
 }
 
@@ -129,14 +130,14 @@ fn two_hundred_that_never_read_are_cut_at_their_deadline_and_five_hundred_beside
     const HEALTHY: u16 = 500;
     const EVENTS_A_ROUND: u64 = 20;
     const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let settings = [
         ("TIDINGS_STREAM_WRITE_TIMEOUT", "4s"),
         ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
         // Whoever reads slowly in this test is not to be told by keep-alives.
         ("TIDINGS_STREAM_KEEP_ALIVE", "1h"),
     ];
-    let hub = Hub::in_memory(&directory, &settings);
+    let hub = TestHub::in_memory(&directory, &settings);
     let healthy = Crowd::open(&hub, "a", HEALTHY.into());
     let stuck: Vec<Socket> = (0..STUCK).map(|_| stuck(&hub, "a")).collect();
     let streams = f64::from(STUCK + HEALTHY);
@@ -166,6 +167,6 @@ fn two_hundred_that_never_read_are_cut_at_their_deadline_and_five_hundred_beside
     healthy.wait_for(published + 1);
     drop(stuck);
     hub.signal(rustix::process::Signal::TERM);
-    let (status, log) = hub.wait();
+    let (status, log) = hub.wait_for_exit();
     assert!(status.success() && !log.contains("panicked"), "{log}");
 }

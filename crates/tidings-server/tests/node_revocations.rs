@@ -1,13 +1,12 @@
 //! Revocations with several nodes: one that a node takes holds at all of them, also at those that did not hear of it.
 
 use serde_json::{Value, json};
+use tidings_testkit::{HttpResponse, RedisReply, RedisServer, TempDirectory, eventually};
 
 use crate::{
     clients::token_with,
-    process::{Directory, Hub, eventually},
-    redis_server::{RedisServer, Reply},
+    hub::TestHub,
     tokens::{KEY, SECRET, key_lines, now, token},
-    wire::Answer,
 };
 
 const STREAM: &str = "/api/v1/events/all";
@@ -16,41 +15,41 @@ const ROWS: &str = "{tidings}:state:revocations";
 
 /// A node with a directory of its own, in which it keeps its revocations.
 struct Node {
-    directory: Directory,
-    hub: Hub,
+    directory: TempDirectory,
+    hub: TestHub,
 }
 
 impl Node {
     fn start(redis: &RedisServer) -> Self {
-        let node = Self::start_in(Directory::new(), redis);
-        node.hub.until_ready();
+        let node = Self::start_in(TempDirectory::create(), redis);
+        node.hub.wait_until_ready();
         node
     }
 
-    fn start_in(directory: Directory, redis: &RedisServer) -> Self {
+    fn start_in(directory: TempDirectory, redis: &RedisServer) -> Self {
         let rules = format!("secret = {SECRET:?}\n[auth.user]\nsubscribe = [\"all\"]\n{}", key_lines());
         directory.write("tidings.toml", &format!("[auth]\n{rules}"));
         let url = redis.url();
-        let hub = Hub::serve(&directory, &[("REDIS_URL", &url), ("TIDINGS_REDIS_DEADLINE", "1s")]);
+        let hub = TestHub::serve(&directory, &[("REDIS_URL", &url), ("TIDINGS_REDIS_DEADLINE", "1s")]);
         Self { directory, hub }
     }
 
     /// Ends it without any warning, and leaves its directory.
-    fn kill(self) -> Directory {
+    fn kill(self) -> TempDirectory {
         self.hub.kill();
         self.directory
     }
 
-    fn revoke(&self, subject: &Value) -> Answer {
+    fn revoke(&self, subject: &Value) -> HttpResponse {
         self.hub.post_as(KEY, "/api/v1/revocations", subject.to_string())
     }
 
-    fn refuses(&self, token: &str) -> bool {
+    fn refuses_token(&self, token: &str) -> bool {
         let answer = self.hub.get_as(token, HISTORY);
         if answer.head.status != 401 {
             return false;
         }
-        answer.refuses(401, "revoked");
+        answer.assert_problem(401, "revoked");
         true
     }
 
@@ -75,7 +74,7 @@ fn in_seconds(seconds: i64) -> String {
 /// What Redis has of a subject.
 fn row(redis: &RedisServer, name: &str) -> Option<Value> {
     match redis.command(&["HGET", ROWS, name]) {
-        Reply::Nothing => None,
+        RedisReply::Null => None,
         row => Some(serde_json::from_str(row.text().split_once(' ').unwrap().1).unwrap()),
     }
 }
@@ -87,17 +86,17 @@ fn revocation_taken_by_one_node_holds_at_the_other_and_in_its_journal() {
     let (old, lost, kept) = (token("u"), token_with("v", &json!({"jti": "lost"})), token("v"));
     let mut ended = [&old, &lost].map(|token| nodes[1].hub.subscribe_as(token, STREAM));
     let mut open = nodes[1].hub.subscribe_as(&kept, STREAM);
-    assert!(nodes[0].revoke(&json!({"user": "u"})).is(204).body.is_empty());
-    nodes[0].revoke(&json!({"jti": "lost"})).is(204);
-    nodes[0].revoke(&json!({"session": "s"})).is(204);
-    ended.iter_mut().for_each(|reader| reader.ends("revoked", false));
+    assert!(nodes[0].revoke(&json!({"user": "u"})).assert_status(204).body.is_empty());
+    nodes[0].revoke(&json!({"jti": "lost"})).assert_status(204);
+    nodes[0].revoke(&json!({"session": "s"})).assert_status(204);
+    ended.iter_mut().for_each(|reader| reader.assert_end("revoked", false));
     for token in [&old, &lost] {
-        assert!(nodes[0].refuses(token));
-        assert!(nodes[1].refuses(token));
+        assert!(nodes[0].refuses_token(token));
+        assert!(nodes[1].refuses_token(token));
     }
     nodes[0].hub.tell("all", "still");
     assert_eq!(open.data(), "still");
-    nodes[1].hub.get_as(&kept, HISTORY).is(200);
+    nodes[1].hub.get_as(&kept, HISTORY).assert_status(200);
     eventually("the other node keeps them", || {
         [r#""user":"u""#, r#""jti":"lost""#, r#""session":"s""#]
             .iter()
@@ -117,9 +116,9 @@ fn revocation_reaches_a_node_whose_ears_were_cut_at_that_moment() {
         let token = token(&format!("u{round}"));
         let mut reader = nodes[1].hub.subscribe_as(&token, STREAM);
         assert!(redis.client_kill("pubsub") >= 1);
-        nodes[0].revoke(&json!({"user": format!("u{round}")})).is(204);
-        reader.ends("revoked", false);
-        assert!(nodes[1].refuses(&token));
+        nodes[0].revoke(&json!({"user": format!("u{round}")})).assert_status(204);
+        reader.assert_end("revoked", false);
+        assert!(nodes[1].refuses_token(&token));
     }
 }
 
@@ -131,9 +130,9 @@ fn revocation_that_no_message_tells_of_is_found_by_its_version() {
     let mut reader = nodes[1].hub.subscribe_as(&token, STREAM);
     // From here on nobody may publish to a channel, or hear one.
     redis.command(&["ACL", "SETUSER", "default", "resetchannels"]);
-    nodes[0].revoke(&json!({"user": "u"})).is(204);
-    reader.ends("revoked", false);
-    assert!(nodes[1].refuses(&token));
+    nodes[0].revoke(&json!({"user": "u"})).assert_status(204);
+    reader.assert_end("revoked", false);
+    assert!(nodes[1].refuses_token(&token));
 }
 
 #[test]
@@ -142,13 +141,13 @@ fn node_that_starts_later_refuses_from_the_moment_that_it_is_ready() {
     let early = Node::start(&redis);
     let users: Vec<String> = (0..300).map(|number| format!("u{number}")).collect();
     for user in &users {
-        early.revoke(&json!({"user": user})).is(204);
+        early.revoke(&json!({"user": user})).assert_status(204);
     }
     let late = Node::start(&redis);
     for user in [&users[0], &users[299]] {
-        assert!(late.refuses(&old(user)));
+        assert!(late.refuses_token(&old(user)));
     }
-    late.hub.get_as(&old("v"), HISTORY).is(200);
+    late.hub.get_as(&old("v"), HISTORY).assert_status(200);
     eventually("it keeps them itself", || late.journal().lines().count() == 300);
 }
 
@@ -157,13 +156,13 @@ fn node_that_starts_while_redis_is_away_refuses_whom_it_has_heard_of() {
     let redis = RedisServer::start();
     let [first, other] = two(&redis);
     let token = token("u");
-    first.revoke(&json!({"user": "u"})).is(204);
+    first.revoke(&json!({"user": "u"})).assert_status(204);
     eventually("the other node keeps it", || other.journal().contains("\"u\""));
     let directory = other.kill();
     redis.kill();
     let other = Node::start_in(directory, &redis);
     assert_eq!(other.hub.get("/readyz").head.status, 503);
-    assert!(other.refuses(&token));
+    assert!(other.refuses_token(&token));
 }
 
 #[test]
@@ -172,13 +171,13 @@ fn redis_that_lost_everything_is_told_again_whom_the_nodes_refuse() {
     let nodes = two(&redis);
     let users: Vec<String> = (0..250).map(|number| format!("u{number}")).collect();
     for (number, user) in users.iter().enumerate() {
-        nodes[number % 2].revoke(&json!({"user": user})).is(204);
+        nodes[number % 2].revoke(&json!({"user": user})).assert_status(204);
     }
     redis.command(&["FLUSHALL"]);
     eventually("Redis has them again", || redis.command(&["HLEN", ROWS]).integer() == 250);
     let late = Node::start(&redis);
     for node in [&nodes[0], &nodes[1], &late] {
-        assert!(users.iter().all(|user| node.refuses(&old(user))));
+        assert!(users.iter().all(|user| node.refuses_token(&old(user))));
     }
 }
 
@@ -186,15 +185,15 @@ fn redis_that_lost_everything_is_told_again_whom_the_nodes_refuse() {
 fn node_tells_the_others_of_what_only_its_journal_has() {
     let redis = RedisServer::start();
     let node = Node::start(&redis);
-    node.revoke(&json!({"user": "u"})).is(204);
+    node.revoke(&json!({"user": "u"})).assert_status(204);
     let directory = node.kill();
     redis.restart_empty();
     let other = Node::start(&redis);
     let token = old("u");
     let mut reader = other.hub.subscribe_as(&token, STREAM);
     let _again = Node::start_in(directory, &redis);
-    reader.ends("revoked", false);
-    assert!(other.refuses(&token));
+    reader.assert_end("revoked", false);
+    assert!(other.refuses_token(&token));
 }
 
 #[test]
@@ -207,7 +206,7 @@ fn two_nodes_that_revoke_the_same_at_once_lose_neither() {
         std::thread::scope(|scope| {
             for (node, until) in nodes.iter().zip(&untils) {
                 let subject = json!({"jti": name, "until": until});
-                scope.spawn(move || node.revoke(&subject).is(204).head.status);
+                scope.spawn(move || node.revoke(&subject).assert_status(204).head.status);
             }
         });
         let longest: jiff::Timestamp = untils[1].parse().unwrap();
@@ -224,21 +223,21 @@ fn revocation_that_redis_does_not_take_holds_here_and_is_told_when_it_is_back() 
     let mut readers = tokens.each_ref().map(|token| nodes[1].hub.subscribe_as(token, STREAM));
     redis.pause();
     let said = nodes[0].revoke(&json!({"user": "paused"}));
-    said.refuses(503, "outcome_unknown");
+    said.assert_problem(503, "outcome_unknown");
     assert!(said.text().contains("in force at this node") && said.text().contains("send it again"));
     assert_eq!(said.head.header("retry-after"), Some("1"));
-    assert!(nodes[0].refuses(&tokens[0]));
+    assert!(nodes[0].refuses_token(&tokens[0]));
     redis.resume();
-    readers[0].ends("revoked", false);
+    readers[0].assert_end("revoked", false);
     redis.kill();
     // The first call may find a connection that it does not know to be dead.
     let said = nodes[0].revoke(&json!({"user": "killed"}));
     assert_eq!(said.head.status, 503, "{}", said.text());
-    nodes[0].revoke(&json!({"user": "killed"})).refuses(503, "not_stored");
-    assert!(nodes[0].refuses(&tokens[1]));
-    assert!(!nodes[1].refuses(&tokens[1]));
+    nodes[0].revoke(&json!({"user": "killed"})).assert_problem(503, "not_stored");
+    assert!(nodes[0].refuses_token(&tokens[1]));
+    assert!(!nodes[1].refuses_token(&tokens[1]));
     redis.restart();
-    readers[1].ends("revoked", false);
+    readers[1].assert_end("revoked", false);
     eventually("Redis has both", || {
         row(&redis, "user:paused").is_some() && row(&redis, "user:killed").is_some()
     });
@@ -249,12 +248,12 @@ fn revocation_is_gone_from_redis_when_its_time_is_over() {
     let redis = RedisServer::start();
     let nodes = two(&redis);
     let token = token_with("u", &json!({"jti": "brief"}));
-    nodes[0].revoke(&json!({"jti": "brief", "until": in_seconds(5)})).is(204);
+    nodes[0].revoke(&json!({"jti": "brief", "until": in_seconds(5)})).assert_status(204);
     assert!(row(&redis, "jti:brief").is_some());
-    eventually("the other node refuses it", || nodes[1].refuses(&token));
-    nodes[0].revoke(&json!({"jti": "long", "until": in_seconds(600)})).is(204);
+    eventually("the other node refuses it", || nodes[1].refuses_token(&token));
+    nodes[0].revoke(&json!({"jti": "long", "until": in_seconds(600)})).assert_status(204);
     eventually("it is gone", || row(&redis, "jti:brief").is_none());
-    eventually("it is over", || !nodes[1].refuses(&token));
+    eventually("it is over", || !nodes[1].refuses_token(&token));
     assert!(row(&redis, "jti:long").is_some());
     assert_eq!(redis.command(&["ZCARD", &format!("{ROWS}:ends")]).integer(), 1);
 }

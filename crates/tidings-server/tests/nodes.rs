@@ -1,20 +1,20 @@
 //! Several nodes with one log in a real Redis.
 
 use serde_json::json;
+use tidings_testkit::{RedisReply, RedisServer, TcpProxy, TempDirectory, eventually};
 
-use super::process::{Directory, Hub, eventually};
-use super::redis_server::{RedisGate, RedisServer, Reply};
+use crate::hub::TestHub;
 
 /// Two nodes that have read the log.
-fn two(redis: &RedisServer, directories: &[Directory; 2]) -> [Hub; 2] {
-    let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, redis, &[]));
-    hubs.iter().for_each(Hub::until_ready);
+fn two(redis: &RedisServer, directories: &[TempDirectory; 2]) -> [TestHub; 2] {
+    let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, redis, &[]));
+    hubs.iter().for_each(|hub| hub.wait_until_ready());
     hubs
 }
 
 #[test]
 fn event_published_at_one_node_is_read_at_both_with_the_same_id() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
@@ -29,7 +29,7 @@ fn event_published_at_one_node_is_read_at_both_with_the_same_id() {
 
 #[test]
 fn client_goes_from_node_to_node_and_misses_nothing() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut id = hubs[0].publish("a", "0");
     for number in 1..40 {
@@ -37,21 +37,21 @@ fn client_goes_from_node_to_node_and_misses_nothing() {
         hubs[number % 2].publish("b", "another channel");
         let mut reader = hubs[(number / 2) % 2].resume("/api/v1/events/a", &id);
         assert_eq!(reader.data(), number.to_string());
-        id = reader.last_id().to_owned();
+        id = reader.last_event_id().to_owned();
     }
 }
 
 #[test]
 fn node_that_starts_later_has_what_was_published_before() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
-    let early = Hub::with_redis(&directories[0], &redis, &[]);
-    early.until_ready();
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
+    let early = TestHub::with_redis(&directories[0], &redis, &[]);
+    early.wait_until_ready();
     let first = early.publish("a", "first");
     for number in 0..3 {
         early.publish_batch((0..400).map(|at| json!({"channels": ["a"], "data": format!("{number} {at}")})));
     }
-    let late = Hub::with_redis(&directories[1], &redis, &[]);
-    late.until_ready();
+    let late = TestHub::with_redis(&directories[1], &redis, &[]);
+    late.wait_until_ready();
     let mut reader = late.resume("/api/v1/events/a", &first);
     for number in 0..3 {
         for at in 0..400 {
@@ -62,7 +62,7 @@ fn node_that_starts_later_has_what_was_published_before() {
 
 #[test]
 fn events_that_are_not_stored_take_few_round_trips_and_follow_what_their_publish_stored() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
@@ -77,7 +77,8 @@ fn events_that_are_not_stored_take_few_round_trips_and_follow_what_their_publish
     });
     let lines: String = lines.collect();
     let headers = [("Content-Type", "application/x-ndjson")];
-    let answer = hubs[0].request("POST", "/api/v1/publish", &headers, lines.as_bytes()).is(200).json();
+    let answer =
+        hubs[0].request("POST", "/api/v1/publish", &headers, lines.as_bytes()).assert_status(200).json();
     let trips = reads() - before;
     assert!(trips < 200, "redis read {trips} times");
     let ids = answer.as_array().unwrap().iter().map(|answer| answer["id"].is_string());
@@ -86,32 +87,33 @@ fn events_that_are_not_stored_take_few_round_trips_and_follow_what_their_publish
     let unstored = (0..50).map(|number| format!("unstored {}", 20 * number + 1));
     let expected: Vec<_> = stored.chain(unstored).collect();
     for reader in &mut readers {
-        assert_eq!(reader.several(150), expected);
+        assert_eq!(reader.data_of_next(150), expected);
     }
 }
 
 /// Redis has one set of Pub/Sub channels for all databases.
 #[test]
 fn hubs_in_two_databases_hear_nothing_of_each_other() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let settings = [("TIDINGS_REDIS_CAPTURE", "captured.*"), ("TIDINGS_REDIS_MIRROR", "mirrored.*")];
     let hubs = [0, 1].map(|database| {
         let url = format!("{}{database}", redis.url());
-        Hub::with_redis_at(&directories[database], &url, &settings)
+        TestHub::with_redis_at(&directories[database], &url, &settings)
     });
-    hubs.iter().for_each(Hub::until_ready);
-    let own = |command: &[&str]| redis.command(command).list().iter().map(Reply::text).collect::<Vec<_>>();
+    hubs.iter().for_each(|hub| hub.wait_until_ready());
+    let own =
+        |command: &[&str]| redis.command(command).list().iter().map(RedisReply::text).collect::<Vec<_>>();
     let mut channels = own(&["PUBSUB", "CHANNELS", "{tidings}:*"]);
     channels.sort();
     assert_eq!(channels, ["{tidings}:changes", "{tidings}:changes:1", "{tidings}:live", "{tidings}:live:1"]);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     for (number, hub) in hubs.iter().enumerate() {
-        hub.post("/api/v1/events/a?store=false", format!("{number}")).is(200);
+        hub.post("/api/v1/events/a?store=false", format!("{number}")).assert_status(200);
         hub.publish("a", format!("stored {number}"));
     }
     for (number, reader) in readers.iter_mut().enumerate() {
-        let mut data = reader.several(2);
+        let mut data = reader.data_of_next(2);
         data.sort();
         assert_eq!(data, [number.to_string(), format!("stored {number}")]);
     }
@@ -119,18 +121,18 @@ fn hubs_in_two_databases_hear_nothing_of_each_other() {
 
 #[test]
 fn events_that_are_not_stored_reach_both_nodes() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     for number in 0..20 {
         hubs[0].publish("a", format!("stored {number}"));
-        hubs[0].post("/api/v1/events/a?store=false", format!("unstored {number}")).is(200);
+        hubs[0].post("/api/v1/events/a?store=false", format!("unstored {number}")).assert_status(200);
     }
     // They come over two connections: one may be ahead of the other.
     for reader in &mut readers {
         let (stored, unstored): (Vec<_>, Vec<_>) =
-            reader.several(40).into_iter().partition(|text| text.starts_with("stored"));
+            reader.data_of_next(40).into_iter().partition(|text| text.starts_with("stored"));
         assert_eq!(stored, (0..20).map(|number| format!("stored {number}")).collect::<Vec<_>>());
         assert_eq!(unstored, (0..20).map(|number| format!("unstored {number}")).collect::<Vec<_>>());
     }
@@ -138,22 +140,22 @@ fn events_that_are_not_stored_reach_both_nodes() {
 
 #[test]
 fn repeat_at_another_node_gets_the_answer_of_the_first() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
-    let publish = |hub: &Hub, text: &str| {
+    let publish = |hub: &TestHub, text: &str| {
         hub.request("POST", "/api/v1/events/a", &[("Idempotency-Key", "k")], text.as_bytes())
     };
-    let first = publish(&hubs[0], "once").is(200).json();
-    let again = publish(&hubs[1], "once").is(200).json();
+    let first = publish(&hubs[0], "once").assert_status(200).json();
+    let again = publish(&hubs[1], "once").assert_status(200).json();
     assert_eq!(first, again);
-    publish(&hubs[1], "other").refuses(409, "idempotency_conflict");
-    let history = hubs[1].get("/api/v1/channels/a/events").is(200).json();
+    publish(&hubs[1], "other").assert_problem(409, "idempotency_conflict");
+    let history = hubs[1].get("/api/v1/channels/a/events").assert_status(200).json();
     assert_eq!(history["events"].as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn message_of_another_program_reaches_the_readers_of_every_node_once() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut readers: Vec<_> = hubs
         .iter()
@@ -166,7 +168,7 @@ fn message_of_another_program_reaches_the_readers_of_every_node_once() {
     redis.command(&["PUBLISH", "project.42", r#"{"type":"t","object":{}}"#]);
     hubs[0].publish("project.42", "behind it");
     for reader in &mut readers {
-        let mut texts = reader.several(2);
+        let mut texts = reader.data_of_next(2);
         texts.sort();
         assert_eq!(texts, ["behind it", r#"{"type":"t","object":{}}"#]);
     }
@@ -177,16 +179,16 @@ fn message_of_another_program_reaches_the_readers_of_every_node_once() {
 fn heard_by(redis: &RedisServer, channel: &str, nodes: i64) {
     eventually(
         "the nodes hear the channel",
-        || matches!(&redis.command(&["PUBSUB", "NUMSUB", channel]), Reply::List(list) if matches!(list.last(), Some(Reply::Integer(count)) if *count == nodes)),
+        || matches!(&redis.command(&["PUBSUB", "NUMSUB", channel]), RedisReply::List(list) if matches!(list.last(), Some(RedisReply::Integer(count)) if *count == nodes)),
     );
 }
 
 #[test]
 fn nothing_is_heard_that_is_not_listed_nor_what_redis_says_of_its_keys() {
-    let (redis, directory) = (RedisServer::start(), Directory::new());
+    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
-    let hub = Hub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_LISTEN", "open.**")]);
-    hub.until_ready();
+    let hub = TestHub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_LISTEN", "open.**")]);
+    hub.wait_until_ready();
     let mut open = hub.subscribe("/api/v1/events/open.a");
     let mut closed = hub.subscribe("/api/v1/events/closed.a");
     let mut keys = hub.subscribe("/api/v1/events/__keyevent@0__:del");
@@ -207,10 +209,11 @@ fn nothing_is_heard_that_is_not_listed_nor_what_redis_says_of_its_keys() {
 
 #[test]
 fn streams_outlive_an_outage_and_go_on_without_a_hole() {
-    let (redis, directories) = (RedisServer::start_durable(), [Directory::new(), Directory::new()]);
+    let (redis, directories) =
+        (RedisServer::start_durable(), [TempDirectory::create(), TempDirectory::create()]);
     let settings = [("TIDINGS_REDIS_DEADLINE", "1s")];
-    let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, &redis, &settings));
-    hubs.iter().for_each(Hub::until_ready);
+    let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, &redis, &settings));
+    hubs.iter().for_each(|hub| hub.wait_until_ready());
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     hubs[0].publish("a", "before");
@@ -220,16 +223,16 @@ fn streams_outlive_an_outage_and_go_on_without_a_hole() {
     eventually("the nodes are not ready", || hubs.iter().all(|hub| hub.get("/readyz").head.status == 503));
     assert!(hubs.iter().all(|hub| hub.get("/healthz").head.status == 200));
     redis.restart();
-    hubs.iter().for_each(Hub::until_ready);
+    hubs.iter().for_each(|hub| hub.wait_until_ready());
     hubs[1].publish("a", "after");
     for reader in &mut readers {
-        assert_eq!(reader.several(2), ["before", "after"]);
+        assert_eq!(reader.data_of_next(2), ["before", "after"]);
     }
 }
 
 #[test]
 fn loss_of_everything_is_told_and_streams_go_on() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
@@ -240,11 +243,11 @@ fn loss_of_everything_is_told_and_streams_go_on() {
     redis.command(&["FLUSHALL"]);
     hubs[0].publish("a", "new");
     for reader in &mut readers {
-        reader.notice("tidings.gap");
+        reader.control_event("tidings.gap");
         assert_eq!(reader.data(), "new");
     }
     let mut late = hubs[1].resume("/api/v1/events/a", &old);
-    late.notice("tidings.gap");
+    late.control_event("tidings.gap");
     assert_eq!(late.data(), "new");
 }
 
@@ -252,14 +255,14 @@ fn loss_of_everything_is_told_and_streams_go_on() {
 struct Pair {
     primary: RedisServer,
     replica: RedisServer,
-    gate: RedisGate,
+    gate: TcpProxy,
 }
 
 impl Pair {
     fn start() -> Self {
         let primary = RedisServer::start();
         let replica = RedisServer::start_replica_of(&primary);
-        let gate = RedisGate::to(&primary);
+        let gate = TcpProxy::start(primary.address());
         Self { primary, replica, gate }
     }
 
@@ -273,15 +276,15 @@ impl Pair {
     /// Kills the primary, and leads to the replica.
     fn fail_over(&self) {
         self.primary.kill();
-        self.gate.turn_to(&self.replica);
+        self.gate.redirect_to(self.replica.address());
     }
 }
 
 #[test]
 fn failover_that_lost_nothing_is_told_to_nobody() {
-    let (redis, directory) = (Pair::start(), Directory::new());
-    let hub = Hub::with_redis_at(&directory, &redis.gate.url(), &[]);
-    hub.until_ready();
+    let (redis, directory) = (Pair::start(), TempDirectory::create());
+    let hub = TestHub::with_redis_at(&directory, &redis.gate.redis_url(), &[]);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     let first = hub.publish("a", "first");
@@ -296,9 +299,9 @@ fn failover_that_lost_nothing_is_told_to_nobody() {
 
 #[test]
 fn failover_that_lost_an_event_is_told_to_who_had_it_and_to_who_had_not() {
-    let (redis, directory) = (Pair::start(), Directory::new());
-    let hub = Hub::with_redis_at(&directory, &redis.gate.url(), &[]);
-    hub.until_ready();
+    let (redis, directory) = (Pair::start(), TempDirectory::create());
+    let hub = TestHub::with_redis_at(&directory, &redis.gate.redis_url(), &[]);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     let mut other = hub.subscribe("/api/v1/events/b");
     reader.position();
@@ -311,11 +314,11 @@ fn failover_that_lost_an_event_is_told_to_who_had_it_and_to_who_had_not() {
     assert_eq!(reader.data(), "lost");
     redis.fail_over();
     eventually("publishes are taken again", || hub.post("/api/v1/events/a", "new").head.status == 200);
-    reader.notice("tidings.gap");
+    reader.control_event("tidings.gap");
     assert_eq!(reader.data(), "new");
     for id in [&kept, &lost] {
         let mut back = hub.resume("/api/v1/events/a", id);
-        back.notice("tidings.gap");
+        back.control_event("tidings.gap");
         assert_eq!(back.data(), "new");
     }
     hub.publish("b", "untouched");
@@ -324,9 +327,9 @@ fn failover_that_lost_an_event_is_told_to_who_had_it_and_to_who_had_not() {
 
 #[test]
 fn events_of_an_epoch_that_the_replica_never_had_are_told_as_lost_after_a_flush_too() {
-    let (redis, directory) = (Pair::start(), Directory::new());
-    let hub = Hub::with_redis_at(&directory, &redis.gate.url(), &[]);
-    hub.until_ready();
+    let (redis, directory) = (Pair::start(), TempDirectory::create());
+    let hub = TestHub::with_redis_at(&directory, &redis.gate.redis_url(), &[]);
+    hub.wait_until_ready();
     hub.publish("a", "flushed");
     redis.primary.command(&["FLUSHALL"]);
     let mut reader = hub.subscribe("/api/v1/events/a");
@@ -343,6 +346,6 @@ fn events_of_an_epoch_that_the_replica_never_had_are_told_as_lost_after_a_flush_
     redis.fail_over();
     eventually("publishes are taken again", || hub.post("/api/v1/events/a", "new").head.status == 200);
     let mut back = hub.resume("/api/v1/events/a", &kept);
-    back.notice("tidings.gap");
+    back.control_event("tidings.gap");
     assert_eq!(back.data(), "new");
 }

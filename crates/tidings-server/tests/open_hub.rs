@@ -1,16 +1,17 @@
 //! A hub without credentials: open to programs of this machine, closed to the web.
 
-use super::process::{Directory, Hub};
-use super::wire::Answer;
+use tidings_testkit::{HttpResponse, TempDirectory};
+
+use crate::hub::{RunTidings, TestHub};
 
 const CHANNEL: &str = "/api/v1/events/a";
 
-fn asked(hub: &Hub, head: &str) -> Answer {
-    hub.raw(format!("{head}\r\n\r\n"))
+fn asked(hub: &TestHub, head: &str) -> HttpResponse {
+    hub.send_raw(format!("{head}\r\n\r\n"))
 }
 
 #[track_caller]
-fn allows(answer: &Answer, origin: &str) {
+fn allows(answer: &HttpResponse, origin: &str) {
     assert_eq!(answer.head.header("access-control-allow-origin"), Some(origin));
     assert_eq!(answer.head.header("access-control-allow-credentials"), Some("true"));
     let exposed = answer.head.header("access-control-expose-headers").unwrap();
@@ -18,15 +19,15 @@ fn allows(answer: &Answer, origin: &str) {
     assert!(varies(answer));
 }
 
-fn varies(answer: &Answer) -> bool {
+fn varies(answer: &HttpResponse) -> bool {
     let mut vary = answer.head.headers.iter().filter(|(name, _)| name == "vary");
     vary.any(|(_, value)| value.split(',').any(|it| it.trim().eq_ignore_ascii_case("origin")))
 }
 
 #[test]
 fn host_must_be_a_loopback_name() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for good in [
         "localhost",
         "LOCALHOST:1",
@@ -38,7 +39,7 @@ fn host_must_be_a_loopback_name() {
         "[::1]:8000",
         "[::ffff:127.0.0.1]",
     ] {
-        asked(&hub, &format!("GET /healthz HTTP/1.1\r\nHost: {good}")).is(200);
+        asked(&hub, &format!("GET /healthz HTTP/1.1\r\nHost: {good}")).assert_status(200);
     }
     for bad in [
         "evil.example",
@@ -53,51 +54,54 @@ fn host_must_be_a_loopback_name() {
         "169.254.169.254",
     ] {
         for path in ["/healthz", CHANNEL, "/metrics", "/", "/api/v1/nothing"] {
-            asked(&hub, &format!("GET {path} HTTP/1.1\r\nHost: {bad}")).refuses(403, "forbidden_host");
+            asked(&hub, &format!("GET {path} HTTP/1.1\r\nHost: {bad}")).assert_problem(403, "forbidden_host");
         }
         let post = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {bad}\r\nContent-Length: 1\r\n\r\nx");
-        hub.raw(post).refuses(403, "forbidden_host");
+        hub.send_raw(post).assert_problem(403, "forbidden_host");
     }
     assert_eq!(hub.get("/api/v1/channels/a/events").json()["events"], serde_json::json!([]));
 }
 
 #[test]
 fn host_must_stand_once_and_agree_with_the_target() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    asked(&hub, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost").is(400);
-    asked(&hub, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example").is(400);
-    asked(&hub, "GET /healthz HTTP/1.1\r\nAccept: */*").is(400);
-    asked(&hub, "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost").is(400);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    asked(&hub, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost").assert_status(400);
+    asked(&hub, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example").assert_status(400);
+    asked(&hub, "GET /healthz HTTP/1.1\r\nAccept: */*").assert_status(400);
+    asked(&hub, "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost").assert_status(400);
     asked(&hub, "GET http://evil.example/healthz HTTP/1.1\r\nHost: evil.example")
-        .refuses(403, "forbidden_host");
-    asked(&hub, "GET http://localhost/healthz HTTP/1.1\r\nHost: localhost").is(200);
+        .assert_problem(403, "forbidden_host");
+    asked(&hub, "GET http://localhost/healthz HTTP/1.1\r\nHost: localhost").assert_status(200);
 }
 
 #[test]
 fn pages_of_loopback_origins_are_allowed_with_credentials() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for origin in ["http://localhost:3000", "http://127.0.0.1:5173", "https://localhost", "http://[::1]:3000"]
     {
         let headers = [("Origin", origin)];
         for path in ["/healthz", "/api/v1/channels", "/metrics"] {
-            allows(hub.request("GET", path, &headers, b"").is(200), origin);
+            allows(hub.request("GET", path, &headers, b"").assert_status(200), origin);
         }
-        allows(hub.request("POST", CHANNEL, &headers, b"x").is(200), origin);
+        allows(hub.request("POST", CHANNEL, &headers, b"x").assert_status(200), origin);
         let stream = hub.subscribe_with(CHANNEL, &headers);
-        allows(&Answer { head: stream.head.clone(), body: Vec::new() }, origin);
+        allows(&HttpResponse { head: stream.head.clone(), body: Vec::new() }, origin);
         // Refusals can be read by the page that meets them.
-        allows(hub.request("GET", "/api/v1/events/a..b", &headers, b"").refuses(400, "bad_channel"), origin);
-        allows(hub.request("GET", "/nothing", &headers, b"").refuses(404, "not_found"), origin);
-        allows(hub.request("PUT", CHANNEL, &headers, b"").refuses(405, "method_not_allowed"), origin);
+        allows(
+            hub.request("GET", "/api/v1/events/a..b", &headers, b"").assert_problem(400, "bad_channel"),
+            origin,
+        );
+        allows(hub.request("GET", "/nothing", &headers, b"").assert_problem(404, "not_found"), origin);
+        allows(hub.request("PUT", CHANNEL, &headers, b"").assert_problem(405, "method_not_allowed"), origin);
     }
 }
 
 #[test]
 fn pages_of_other_origins_are_refused() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for origin in [
         "https://evil.example",
         "http://localhost.evil.example",
@@ -118,23 +122,23 @@ fn pages_of_other_origins_are_refused() {
             hub.request("POST", "/api/v1/publish", &headers, b"{}"),
             hub.request("OPTIONS", CHANNEL, &preflight, b""),
         ] {
-            answer.refuses(403, "forbidden_origin");
+            answer.assert_problem(403, "forbidden_origin");
             assert_eq!(answer.head.header("access-control-allow-origin"), None, "{origin}");
             assert!(varies(&answer));
         }
     }
     let two = [("Origin", "http://localhost:3000"), ("Origin", "https://evil.example")];
-    hub.request("GET", "/healthz", &two, b"").refuses(403, "forbidden_origin");
+    hub.request("GET", "/healthz", &two, b"").assert_problem(403, "forbidden_origin");
     assert_eq!(hub.get("/api/v1/channels/a/events").json()["events"], serde_json::json!([]));
 }
 
 #[test]
 fn listed_origins_are_allowed_exactly() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables = [("TIDINGS_CORS_ORIGINS", "https://app.example.com,http://other.example:81")];
-    let hub = Hub::in_memory(&directory, &variables);
+    let hub = TestHub::in_memory(&directory, &variables);
     for origin in ["https://app.example.com", "http://other.example:81", "http://localhost:3000"] {
-        allows(hub.request("GET", "/api/v1/channels", &[("Origin", origin)], b"").is(200), origin);
+        allows(hub.request("GET", "/api/v1/channels", &[("Origin", origin)], b"").assert_status(200), origin);
     }
     for origin in [
         "http://app.example.com",
@@ -143,14 +147,14 @@ fn listed_origins_are_allowed_exactly() {
         "https://example.com",
     ] {
         let answer = hub.request("GET", "/api/v1/channels", &[("Origin", origin)], b"");
-        answer.refuses(403, "forbidden_origin");
+        answer.assert_problem(403, "forbidden_origin");
     }
 }
 
 #[test]
 fn preflight_names_what_pages_may_send() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_CORS_HEADERS", "X-Request-Id,X-Tenant")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_HEADERS", "X-Request-Id,X-Tenant")]);
     for path in [CHANNEL, "/api/v1/publish", "/api/v1/events?channel=a"] {
         let headers = [
             ("Origin", "http://localhost:3000"),
@@ -189,8 +193,8 @@ fn preflight_names_what_pages_may_send() {
 
 #[test]
 fn pages_may_read_the_headers_of_problems_and_empty_answers_too() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
     let origin = "http://localhost:3000";
     for (method, path, status) in [
         ("GET", CHANNEL, 204),
@@ -208,7 +212,7 @@ fn pages_may_read_the_headers_of_problems_and_empty_answers_too() {
 
 #[test]
 fn what_is_no_name_of_a_header_is_refused_at_start() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("tidings.toml", "[cors]\nheaders = [\"X-Request-Id\", \"X Tenant\"]\n");
     let outcome = directory.run(&["check"], &[]);
     assert_eq!(outcome.code, Some(2), "{outcome:?}");
@@ -217,24 +221,27 @@ fn what_is_no_name_of_a_header_is_refused_at_start() {
 
 #[test]
 fn answer_without_an_origin_still_varies_by_it() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let answer = hub.get("/api/v1/channels");
-    assert!(varies(answer.is(200)));
+    assert!(varies(answer.assert_status(200)));
     assert_eq!(answer.head.header("access-control-allow-origin"), None);
 }
 
 #[test]
 fn insecure_hub_answers_to_every_host_and_still_to_no_foreign_page() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let command = directory.command(&["serve", "--memory", "--insecure", "--listen", "0.0.0.0:0"]);
-    let hub = Hub::start(command);
+    let hub = TestHub::start(command);
     let ask = |headers: &str| asked(&hub, &format!("GET /api/v1/channels HTTP/1.1\r\n{headers}"));
-    ask("Host: hub.example:8000").is(200);
-    ask("Host: 10.1.2.3").is(200);
-    allows(ask("Host: hub.example\r\nOrigin: http://localhost:3000").is(200), "http://localhost:3000");
+    ask("Host: hub.example:8000").assert_status(200);
+    ask("Host: 10.1.2.3").assert_status(200);
+    allows(
+        ask("Host: hub.example\r\nOrigin: http://localhost:3000").assert_status(200),
+        "http://localhost:3000",
+    );
     for origin in ["https://evil.example", "null", "http://hub.example"] {
-        ask(&format!("Host: hub.example\r\nOrigin: {origin}")).refuses(403, "forbidden_origin");
+        ask(&format!("Host: hub.example\r\nOrigin: {origin}")).assert_problem(403, "forbidden_origin");
     }
-    ask("Host: a\r\nHost: b").is(400);
+    ask("Host: a\r\nHost: b").assert_status(400);
 }

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 use tidings_protocol::user_segment;
+use tidings_testkit::{HttpResponse, SseReader, TempDirectory, eventually};
 
 use crate::{
     clients::{api_key, token_for, token_with},
-    process::{Directory, Hub, eventually},
-    reader::Reader,
+    hub::TestHub,
     tokens::{KEY, SECRET, bearer, protected, protected_with, token},
-    wire::Answer,
 };
 
 fn rules() -> String {
@@ -17,7 +16,7 @@ fn rules() -> String {
 
 #[test]
 fn list_with_one_foreign_channel_is_refused_as_a_whole() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let u = token("u");
     for list in [
@@ -25,7 +24,7 @@ fn list_with_one_foreign_channel_is_refused_as_a_whole() {
         "channel=user.other&channel=user.u",
         "channel=user.u&channel=user.u.a&channel=*",
     ] {
-        hub.get_as(&u, &format!("/api/v1/events?{list}")).denies();
+        hub.get_as(&u, &format!("/api/v1/events?{list}")).assert_access_denied();
     }
     assert_eq!(hub.counter("tidings_streams_opened_total"), 0.0);
     hub.subscribe_as(&u, "/api/v1/events?channel=user.u&channel=user.u.a&channel=user:u:**").position();
@@ -33,7 +32,7 @@ fn list_with_one_foreign_channel_is_refused_as_a_whole() {
 
 #[test]
 fn pattern_wider_than_ones_rights_is_refused() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let limited = token_for("u", &["orders.eu.*", "news.**"]);
     for wider in [
@@ -55,8 +54,9 @@ fn pattern_wider_than_ones_rights_is_refused() {
         "orders.eu",
         "new.**",
     ] {
-        hub.get_as(&limited, &format!("/api/v1/events/{wider}")).denies();
-        hub.get_as(&limited, &format!("/api/v1/events?channel=user.u&channel={wider}")).denies();
+        hub.get_as(&limited, &format!("/api/v1/events/{wider}")).assert_access_denied();
+        hub.get_as(&limited, &format!("/api/v1/events?channel=user.u&channel={wider}"))
+            .assert_access_denied();
     }
     for within in ["orders.eu.*", "orders.eu.1", "news.**", "news.*", "news.a.**", "news.*.b", "user.u.**"] {
         hub.subscribe_as(&limited, &format!("/api/v1/events/{within}")).position();
@@ -102,23 +102,23 @@ fn names() -> Vec<String> {
 
 #[test]
 fn every_name_of_a_user_is_one_segment_of_its_own() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let names = names();
     for name in &names {
         let mine = token(name);
         let own = user_segment(name);
         for channel in [format!("user.{own}"), format!("user:{own}"), format!("user.{own}.a.b")] {
-            hub.get_as(&mine, &format!("/api/v1/channels/{channel}/events")).is(200);
+            hub.get_as(&mine, &format!("/api/v1/channels/{channel}/events")).assert_status(200);
         }
         for other in names.iter().filter(|other| *other != name) {
             let other = user_segment(other);
             for channel in [format!("user.{other}"), format!("user.{other}.a"), format!("user:{other}:a")] {
-                hub.get_as(&mine, &format!("/api/v1/channels/{channel}/events")).denies();
+                hub.get_as(&mine, &format!("/api/v1/channels/{channel}/events")).assert_access_denied();
             }
         }
         for wide in ["user.*", "user.**", "user:*", "user:**"] {
-            hub.get_as(&mine, &format!("/api/v1/events/{wide}")).denies();
+            hub.get_as(&mine, &format!("/api/v1/events/{wide}")).assert_access_denied();
         }
     }
     let mut reader = hub.subscribe_as(&token("a@b.c"), "/api/v1/events/user.a~40b~2ec");
@@ -128,7 +128,7 @@ fn every_name_of_a_user_is_one_segment_of_its_own() {
 
 #[test]
 fn name_too_long_for_a_channel_owns_none_and_is_somebody_all_the_same() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub =
         protected(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"user.{{sub}}\", \"all\"]", rules()));
     // 195 bytes and `user.` are 200.
@@ -137,30 +137,30 @@ fn name_too_long_for_a_channel_owns_none_and_is_somebody_all_the_same() {
     {
         let mine = token(&name);
         let own = format!("/api/v1/channels/user.{}/events", user_segment(&name));
-        hub.get_as(&mine, &own).is(status);
-        hub.get_as(&mine, "/api/v1/channels/all/events").is(200);
+        hub.get_as(&mine, &own).assert_status(status);
+        hub.get_as(&mine, "/api/v1/channels/all/events").assert_status(200);
         for wide in ["**", "*.*", "user.*", &format!("user.{}", "n".repeat(194))] {
-            hub.get_as(&mine, &format!("/api/v1/events/{wide}")).denies();
+            hub.get_as(&mine, &format!("/api/v1/events/{wide}")).assert_access_denied();
         }
     }
     for name in [String::new(), "n".repeat(251), "n\0".to_owned()] {
-        hub.get_as(&token(&name), "/api/v1/channels").refuses(401, "bad_credentials");
+        hub.get_as(&token(&name), "/api/v1/channels").assert_problem(401, "bad_credentials");
     }
 }
 
 #[track_caller]
-fn listed(answer: &Answer) -> Vec<Value> {
-    answer.is(200).json()["channels"].as_array().unwrap().clone()
+fn listed(answer: &HttpResponse) -> Vec<Value> {
+    answer.assert_status(200).json()["channels"].as_array().unwrap().clone()
 }
 
 #[test]
 fn list_of_channels_shows_ones_own_connections_only() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let (reader_key, lines) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"**\"]");
     let hub =
         protected(&directory, &format!("{}\n[auth.anonymous]\nsubscribe = [\"open\"]\n{lines}", rules()));
     let shared = token_for("u", &["shared"]);
-    let streams: Vec<Reader> = vec![
+    let streams: Vec<SseReader> = vec![
         hub.subscribe_as(&shared, "/api/v1/events?channel=user.u&channel=shared"),
         hub.subscribe_as(&token_for("v", &["shared"]), "/api/v1/events?channel=user.v.**&channel=shared"),
         hub.subscribe("/api/v1/events/open"),
@@ -184,22 +184,23 @@ fn list_of_channels_shows_ones_own_connections_only() {
 
 /// Publishes one event to several channels.
 #[track_caller]
-fn tell_all(hub: &Hub, channels: &[&str], data: &str) -> String {
+fn tell_all(hub: &TestHub, channels: &[&str], data: &str) -> String {
     let body = json!({"channels": channels, "data": data}).to_string();
     let (name, value) = bearer(KEY);
     let headers = [(name, value.as_str()), ("Content-Type", "application/json")];
     let answer = hub.request("POST", "/api/v1/publish", &headers, body.as_bytes());
-    answer.is(200).json()["id"].as_str().unwrap().to_owned()
+    answer.assert_status(200).json()["id"].as_str().unwrap().to_owned()
 }
 
 #[test]
 fn history_names_readable_channels_only() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     tell_all(&hub, &["user.u", "user.u.more", "user.v", "admin.secret"], "x");
     let path = "/api/v1/channels/user.u/events";
-    let channels =
-        |credential: &str| hub.get_as(credential, path).is(200).json()["events"][0]["channels"].clone();
+    let channels = |credential: &str| {
+        hub.get_as(credential, path).assert_status(200).json()["events"][0]["channels"].clone()
+    };
     assert_eq!(channels(&token("u")), json!(["user.u", "user.u.more"]));
     assert_eq!(channels(&token_for("w", &["user.u"])), json!(["user.u"]));
     assert_eq!(channels(KEY).as_array().unwrap().len(), 4);
@@ -207,32 +208,32 @@ fn history_names_readable_channels_only() {
 
 #[test]
 fn gaps_and_greetings_name_no_foreign_channel() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected_with(&directory, &rules(), &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
     let first = tell_all(&hub, &["user.u", "user.u.a", "user.v", "admin.secret"], "first");
     for number in 0..40 {
         tell_all(&hub, &["user.u", "user.u.a", "user.v", "admin.secret"], &number.to_string());
     }
     let path = "/api/v1/channels/user.u/events";
-    let page = |query: &str| hub.get_as(&token("u"), &format!("{path}{query}")).is(200).json();
+    let page = |query: &str| hub.get_as(&token("u"), &format!("{path}{query}")).assert_status(200).json();
     eventually("the channel is trimmed", || page("")["events"].as_array().unwrap().len() == 5);
     assert_eq!(page(&format!("?after={first}"))["gap"]["channels"], json!(["user.u"]));
     for (asked, lost) in [("user.u", json!(["user.u"])), ("user.u.**", json!(["user.u.a"]))] {
         let path = format!("/api/v1/events/{asked}?hello=true");
         let mut reader = hub.resume_as(&token("u"), &path, &first);
-        let (_, open) = reader.notice("tidings.open");
+        let (_, open) = reader.control_event("tidings.open");
         assert_eq!(open["channels"], json!([asked]));
-        let (_, gap) = reader.notice("tidings.gap");
+        let (_, gap) = reader.control_event("tidings.gap");
         assert_eq!((&gap["channels"], &gap["reason"]), (&lost, &json!("trimmed")));
     }
 }
 
 /// Fails unless the answer has this status, or tells nothing where there is none.
 #[track_caller]
-fn judge(answer: &Answer, status: Option<u16>) {
+fn judge(answer: &HttpResponse, status: Option<u16>) {
     match status {
         Some(status) => assert_eq!(answer.head.status, status),
-        None => answer.denies(),
+        None => answer.assert_access_denied(),
     }
 }
 
@@ -244,7 +245,7 @@ fn rights_and_patterns_of_a_key_are_both_needed() {
     let (manages, three) = api_key(3, &format!("rights = [\"manage\"]\n{patterns}"));
     let (nothing, four) = api_key(4, "rights = [\"publish\", \"subscribe\"]");
     let (both, five) = api_key(5, &format!("rights = [\"subscribe\", \"publish\"]\n{patterns}"));
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("{}\n{one}{two}{three}{four}{five}", rules()));
     // What each may do: read a.x, write b.x, manage.
     for (key, allowed) in [
@@ -264,10 +265,10 @@ fn rights_and_patterns_of_a_key_are_both_needed() {
         }
         // Reading is not writing, and a prefix is not the pattern.
         for channel in ["b.x", "a", "ab.x", "c"] {
-            hub.get_as(&key, &format!("/api/v1/channels/{channel}/events")).denies();
+            hub.get_as(&key, &format!("/api/v1/channels/{channel}/events")).assert_access_denied();
         }
         for channel in ["a.x", "b", "bc.x", "c"] {
-            hub.post_as(&key, &format!("/api/v1/events/{channel}"), "x").denies();
+            hub.post_as(&key, &format!("/api/v1/events/{channel}"), "x").assert_access_denied();
         }
         let revocation = hub.post_as(&key, "/api/v1/revocations", "{\"jti\":\"x\"}");
         judge(&revocation, allowed[2].then_some(204));
@@ -276,28 +277,29 @@ fn rights_and_patterns_of_a_key_are_both_needed() {
 
 #[test]
 fn token_that_may_publish_publishes_to_its_patterns_and_no_batch_goes_beyond() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let writer = token_with("u", &json!({"tidings": {"publish": ["chat.u.**"]}}));
-    hub.post_as(&writer, "/api/v1/events/chat.u.1", "x").is(200);
+    hub.post_as(&writer, "/api/v1/events/chat.u.1", "x").assert_status(200);
     for foreign in ["chat.v.1", "chat.u", "user.u"] {
-        hub.post_as(&writer, &format!("/api/v1/events/{foreign}"), "x").denies();
+        hub.post_as(&writer, &format!("/api/v1/events/{foreign}"), "x").assert_access_denied();
     }
     let batch = json!([
         {"channels": ["chat.u.1"], "data": "good"},
         {"channels": ["chat.u.1", "chat.v.1"], "data": "bad"},
     ]);
     let headers = [("Content-Type", "application/json")];
-    hub.request_as("POST", "/api/v1/publish", &writer, &headers, batch.to_string().as_bytes()).denies();
+    hub.request_as("POST", "/api/v1/publish", &writer, &headers, batch.to_string().as_bytes())
+        .assert_access_denied();
     let page = hub.get_as(KEY, "/api/v1/channels/chat.u.1/events").json();
     assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
     // Who may write may not read for that.
-    hub.get_as(&writer, "/api/v1/channels/chat.u.1/events").denies();
+    hub.get_as(&writer, "/api/v1/channels/chat.u.1/events").assert_access_denied();
 }
 
 #[test]
 fn names_of_the_hubs_own_are_403_for_everyone() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let everything = json!({"tidings": {"subscribe": ["**"], "publish": ["**"]}});
     let hub = protected(&directory, &format!("{}\n[auth.anonymous]\nsubscribe = [\"**\"]", rules()));
     let user = token_with("u", &everything);
@@ -311,15 +313,16 @@ fn names_of_the_hubs_own_are_403_for_everyone() {
                 format!("/api/v1/events?channel=a&channel={name}"),
                 format!("/api/v1/channels/{}/events", name.trim_end_matches(".*")),
             ] {
-                hub.request("GET", &path, &headers, b"").refuses(403, "reserved_channel");
+                hub.request("GET", &path, &headers, b"").assert_problem(403, "reserved_channel");
             }
         }
         let body = json!({"channels": ["a", "$sys"], "data": "x"}).to_string();
         let headers = [&headers[..], &[("Content-Type", "application/json")]].concat();
-        hub.request("POST", "/api/v1/events/$sys", &headers, b"x").refuses(403, "reserved_channel");
-        hub.request("POST", "/api/v1/publish", &headers, body.as_bytes()).refuses(403, "reserved_channel");
+        hub.request("POST", "/api/v1/events/$sys", &headers, b"x").assert_problem(403, "reserved_channel");
+        hub.request("POST", "/api/v1/publish", &headers, body.as_bytes())
+            .assert_problem(403, "reserved_channel");
         let body = b"{\"channels\":[\"$sys\"]}";
-        hub.request("POST", "/api/v1/tickets", &headers, body).refuses(403, "reserved_channel");
+        hub.request("POST", "/api/v1/tickets", &headers, body).assert_problem(403, "reserved_channel");
     }
     let mut everyone = hub.subscribe("/api/v1/events/**");
     hub.tell("a", "not the hub's own");
@@ -328,18 +331,18 @@ fn names_of_the_hubs_own_are_403_for_everyone() {
 
 #[test]
 fn metrics_need_manage_unless_public_and_health_needs_nothing() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
-    hub.get("/metrics").refuses(401, "credentials_missing");
+    hub.get("/metrics").assert_problem(401, "credentials_missing");
     hub.get_as(&token_with("u", &json!({"tidings": {"subscribe": ["**"], "publish": ["**"]}})), "/metrics")
-        .denies();
-    hub.get_as("nonsense", "/metrics").refuses(401, "bad_credentials");
-    hub.get_as(KEY, "/metrics").is(200);
+        .assert_access_denied();
+    hub.get_as("nonsense", "/metrics").assert_problem(401, "bad_credentials");
+    hub.get_as(KEY, "/metrics").assert_status(200);
     for path in ["/healthz", "/readyz", "/openapi.json", "/"] {
-        hub.get(path).is(200);
-        hub.get_as("nonsense", path).is(200);
+        hub.get(path).assert_status(200);
+        hub.get_as("nonsense", path).assert_status(200);
     }
     drop(hub);
     let hub = protected_with(&directory, &rules(), &[("TIDINGS_METRICS_PUBLIC", "true")]);
-    hub.get("/metrics").is(200);
+    hub.get("/metrics").assert_status(200);
 }

@@ -1,38 +1,37 @@
 //! `POST /api/v1/stream`: a stream whose channels stand in the body, over a shard, hyper and HTTP/2.
 
 use serde_json::{Value, json};
+use tidings_testkit::{HttpResponse, SseReader, TempDirectory, eventually};
 
 use crate::{
     clients::{Http2, token_for},
-    process::{Directory, Hub, eventually},
-    reader::Reader,
+    hub::TestHub,
     tokens::{KEY, SECRET, bearer, protected, token},
     transports::{WAYS, Way},
-    wire::Answer,
 };
 
 const PATH: &str = "/api/v1/stream";
 const PAGE: &str = "https://app.example.com";
 
-impl Hub {
+impl TestHub {
     #[track_caller]
-    fn open_by(&self, way: Way, body: &Value, headers: &[(&str, &str)]) -> Reader {
-        let mut wire = way.connect(self);
-        wire.send(self.head_of("POST", PATH, headers, body.to_string().as_bytes()));
-        let reader = Reader::over(wire);
+    fn open_by(&self, way: Way, body: &Value, headers: &[(&str, &str)]) -> SseReader {
+        let mut connection = way.connect(self);
+        connection.send(self.encode_request("POST", PATH, headers, body.to_string().as_bytes()));
+        let reader = SseReader::open(connection);
         assert_eq!(reader.head.status, 200);
         reader
     }
 
-    fn ask_stream(&self, body: &Value) -> Answer {
+    fn ask_stream(&self, body: &Value) -> HttpResponse {
         self.post(PATH, body.to_string())
     }
 }
 
 #[test]
 fn posted_stream_has_every_channel_of_its_body() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for way in WAYS {
         let mut reader = hub.open_by(way, &json!({"channels": ["a", "b.*", "a"]}), &[]);
         assert_eq!(reader.head.header("cache-control"), Some("no-cache, no-transform"), "{way:?}");
@@ -43,7 +42,7 @@ fn posted_stream_has_every_channel_of_its_body() {
             json!({"channels": ["a", "b.x"], "data": "both"}),
             json!({"channels": ["b.y"], "data": "pattern"}),
         ]);
-        assert_eq!(reader.several(2), ["both", "pattern"], "{way:?}");
+        assert_eq!(reader.data_of_next(2), ["both", "pattern"], "{way:?}");
         assert_eq!((hub.connections("a"), hub.connections("b.*")), (1, 1), "{way:?}");
         drop(reader);
         eventually("the stream is gone", || hub.connections("a") == 0);
@@ -52,8 +51,8 @@ fn posted_stream_has_every_channel_of_its_body() {
 
 #[test]
 fn as_many_channels_as_a_stream_may_have_fit_a_body() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let name = |n: usize| format!("{n}.{}", "x".repeat(196 - n.to_string().len()));
     let names: Vec<String> = (0..256).map(name).collect();
     for way in WAYS {
@@ -65,13 +64,13 @@ fn as_many_channels_as_a_stream_may_have_fit_a_body() {
     }
     let too_many: Vec<String> = (0..257).map(name).collect();
     let refusal = hub.ask_stream(&json!({"channels": too_many}));
-    assert_eq!(refusal.refuses(400, "too_many_channels").json()["limit"], "channels_per_connection");
+    assert_eq!(refusal.assert_problem(400, "too_many_channels").json()["limit"], "channels_per_connection");
 }
 
 #[test]
 fn posted_stream_over_http_2_has_as_many_channels() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let names: Vec<String> = (0..256).map(|n| format!("{n}.{}", "x".repeat(190))).collect();
     let mut client = Http2::connect(&hub);
     let mut reader = client.open_posted(&json!({"channels": names}));
@@ -83,8 +82,8 @@ fn posted_stream_over_http_2_has_as_many_channels() {
 
 #[test]
 fn header_wins_over_the_id_of_the_body_and_an_id_over_history() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let ids: Vec<String> = ["1", "2", "3"].iter().map(|data| hub.publish("a", data)).collect();
     for way in WAYS {
         let by = |more: Value, headers: &[(&str, &str)]| {
@@ -101,16 +100,16 @@ fn header_wins_over_the_id_of_the_body_and_an_id_over_history() {
         assert_eq!(by(json!({"lastEventId": null, "history": "all"}), &[]), "1", "{way:?}");
     }
     let mut reader = hub.open_by(Way::Shard, &json!({"channels": ["a"], "lastEventId": "no id"}), &[]);
-    assert_eq!(reader.notice("tidings.gap").1["reason"], "malformed");
+    assert_eq!(reader.control_event("tidings.gap").1["reason"], "malformed");
     let two = [("Last-Event-ID", ids[0].as_str()), ("Last-Event-ID", ids[1].as_str())];
     let body = json!({"channels": ["a"]}).to_string();
-    hub.request("POST", PATH, &two, body.as_bytes()).refuses(400, "bad_header");
+    hub.request("POST", PATH, &two, body.as_bytes()).assert_problem(400, "bad_header");
 }
 
 #[test]
 fn positions_are_left_out_unless_the_body_asks_for_them() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let browser = [
         ("Accept", "text/event-stream"),
         ("Pragma", "no-cache"),
@@ -120,7 +119,7 @@ fn positions_are_left_out_unless_the_body_asks_for_them() {
         let first = |position: Value| {
             let body = json!({"channels": ["a"], "position": position});
             let mut reader = hub.open_by(way, &body, &browser);
-            String::from_utf8(reader.wire.chunk().unwrap()).unwrap()
+            String::from_utf8(reader.connection.read_chunk().unwrap()).unwrap()
         };
         for none in [json!(null), json!("none")] {
             let block = first(none);
@@ -133,11 +132,11 @@ fn positions_are_left_out_unless_the_body_asks_for_them() {
 
 #[test]
 fn hello_of_the_body_opens_with_the_channels() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for way in WAYS {
         let mut reader = hub.open_by(way, &json!({"channels": ["a", "b.*"], "hello": true}), &[]);
-        let (_, open) = reader.notice("tidings.open");
+        let (_, open) = reader.control_event("tidings.open");
         assert_eq!(open["channels"], json!(["a", "b.*"]), "{way:?}");
         assert_eq!(open["connectionId"], reader.head.header("tidings-connection").unwrap());
     }
@@ -145,8 +144,8 @@ fn hello_of_the_body_opens_with_the_channels() {
 
 #[test]
 fn bodies_that_ask_for_no_stream_are_refused_and_say_why() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for (body, says) in [
         ("", "it is no object"),
         ("[\"a\"]", "it is no object"),
@@ -167,84 +166,84 @@ fn bodies_that_ask_for_no_stream_are_refused_and_say_why() {
         ("{\"channels\":[\"a\"],\"lastEventId\":7}", "expected a string"),
     ] {
         let refusal = hub.post(PATH, body);
-        let json = refusal.refuses(400, "malformed_body").json();
+        let json = refusal.assert_problem(400, "malformed_body").json();
         assert!(json["detail"].as_str().unwrap().contains(says), "{body}: {json}");
     }
     let refusal = hub.post(&format!("{PATH}?history=all"), "{\"channels\":[\"a\"]}");
-    refusal.refuses(400, "bad_query");
+    refusal.assert_problem(400, "bad_query");
     let get = hub.get(PATH);
-    assert_eq!(get.refuses(405, "method_not_allowed").head.header("allow"), Some("POST"));
+    assert_eq!(get.assert_problem(405, "method_not_allowed").head.header("allow"), Some("POST"));
     assert_eq!(hub.metric("tidings_streams_open"), 0.0);
 }
 
 #[test]
 fn bad_one_of_several_channels_is_named() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for (bad, status, code) in
         [("a..b", 400, "bad_channel"), ("$all", 403, "reserved_channel"), ("a.**.b", 400, "bad_channel")]
     {
         let by_get = hub.get(&format!("/api/v1/events?channel=good&channel={bad}&channel=$other"));
-        assert_eq!(by_get.refuses(status, code).json()["channel"], bad);
+        assert_eq!(by_get.assert_problem(status, code).json()["channel"], bad);
         let by_post = hub.ask_stream(&json!({"channels": ["good", bad, "$other"]}));
-        assert_eq!(by_post.refuses(status, code).json()["channel"], bad);
+        assert_eq!(by_post.assert_problem(status, code).json()["channel"], bad);
         let alone = hub.ask_stream(&json!({"channels": [bad]}));
-        assert_eq!(alone.refuses(status, code).json().get("channel"), None);
+        assert_eq!(alone.assert_problem(status, code).json().get("channel"), None);
     }
 }
 
 #[test]
 fn rights_hold_for_every_channel_of_a_body() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}"));
     let u = token_for("u", &["news.*"]);
     let ask = |credential: &str, channels: Value| {
         hub.post_as(credential, PATH, json!({"channels": channels}).to_string())
     };
-    hub.post(PATH, json!({"channels": ["user.u"]}).to_string()).refuses(401, "credentials_missing");
-    ask("nosuch", json!(["user.u"])).refuses(401, "bad_credentials");
-    ask(&u, json!(["user.v"])).denies();
+    hub.post(PATH, json!({"channels": ["user.u"]}).to_string()).assert_problem(401, "credentials_missing");
+    ask("nosuch", json!(["user.u"])).assert_problem(401, "bad_credentials");
+    ask(&u, json!(["user.v"])).assert_access_denied();
     for foreign in ["user.v", "news.**", "**"] {
         let refusal = ask(&u, json!(["user.u", "news.x", foreign, "user.w"]));
-        refusal.denies();
+        refusal.assert_access_denied();
         assert_eq!(refusal.json()["channel"], foreign);
         let by_get = format!("/api/v1/events?channel=user.u&channel={foreign}&channel=user.w");
-        assert_eq!(hub.get_as(&u, &by_get).refuses(403, "access_denied").json()["channel"], foreign);
+        assert_eq!(hub.get_as(&u, &by_get).assert_problem(403, "access_denied").json()["channel"], foreign);
     }
     for way in WAYS {
         let (name, value) = bearer(&u);
         let body = json!({"channels": ["user.u", "news.*"]});
         let mut reader = hub.open_by(way, &body, &[(name, &value)]);
-        hub.post_as(KEY, "/api/v1/events/news.x", "hello").is(200);
+        hub.post_as(KEY, "/api/v1/events/news.x", "hello").assert_status(200);
         assert_eq!(reader.data(), "hello", "{way:?}");
     }
 }
 
 #[test]
 fn limits_of_a_user_hold_for_posted_streams() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory
         .write("tidings.toml", &format!("[auth]\nsecret = {SECRET:?}\n[limits]\nconnections_per_user = 1\n"));
-    let hub = Hub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&directory, &[]);
     let (name, value) = bearer(&token("u"));
     let body = json!({"channels": ["user.u"]});
     let _reader = hub.open_by(Way::Shard, &body, &[(name, &value)]);
     let refusal = hub.post_as(&token("u"), PATH, body.to_string());
-    assert_eq!(refusal.refuses(429, "user_connections_full").json()["limit"], "connections_per_user");
+    assert_eq!(refusal.assert_problem(429, "user_connections_full").json()["limit"], "connections_per_user");
     assert!(refusal.head.header("retry-after").is_some());
 }
 
 #[test]
 fn pages_of_listed_origins_may_post_for_a_stream_and_others_may_not() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", PAGE)]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", PAGE)]);
     let preflight = [
         ("Origin", PAGE),
         ("Access-Control-Request-Method", "POST"),
         ("Access-Control-Request-Headers", "content-type,last-event-id"),
     ];
     let answer = hub.request("OPTIONS", PATH, &preflight, b"");
-    assert_eq!(answer.is(204).head.header("access-control-allow-origin"), Some(PAGE));
+    assert_eq!(answer.assert_status(204).head.header("access-control-allow-origin"), Some(PAGE));
     let body = json!({"channels": ["a"]});
     for way in WAYS {
         let reader = hub.open_by(way, &body, &[("Origin", PAGE)]);
@@ -252,5 +251,5 @@ fn pages_of_listed_origins_may_post_for_a_stream_and_others_may_not() {
     }
     let stranger =
         hub.request("POST", PATH, &[("Origin", "https://evil.example")], body.to_string().as_bytes());
-    stranger.refuses(403, "forbidden_origin");
+    stranger.assert_problem(403, "forbidden_origin");
 }

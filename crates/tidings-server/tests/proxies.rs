@@ -1,10 +1,10 @@
 //! Each proxy of the manual hands events on as they come, and leaves a quiet stream open. `restart` has the hub go away behind them.
 
 use tidings_protocol::sse::StreamItem;
+use tidings_testkit::{SseReader, TempDirectory};
 
-use super::process::{Directory, Hub};
 use super::proxy::{Changes, Proxy};
-use super::reader::Reader;
+use crate::hub::TestHub;
 
 const STREAM: &str = "/api/v1/events/a";
 /// Events that are published one by one.
@@ -40,28 +40,31 @@ const CASES: &[Case] = &[
     Case { name: "Traefik", start: Proxy::traefik, impatience: None },
 ];
 
-fn hub(directory: &Directory, keep_alive: &str) -> Hub {
-    Hub::in_memory(directory, &[("TIDINGS_STREAM_KEEP_ALIVE", keep_alive), ("TIDINGS_SHUTDOWN_WINDOW", "1s")])
+fn hub(directory: &TempDirectory, keep_alive: &str) -> TestHub {
+    TestHub::in_memory(
+        directory,
+        &[("TIDINGS_STREAM_KEEP_ALIVE", keep_alive), ("TIDINGS_SHUTDOWN_WINDOW", "1s")],
+    )
 }
 
 /// Opens a stream, of which something must come before any event.
 #[track_caller]
-fn open(proxy: &Proxy) -> Reader {
+fn open(proxy: &Proxy) -> SseReader {
     let mut reader = proxy.subscribe(STREAM);
-    assert!(matches!(reader.item(), Some(StreamItem::Retry(_))), "the stream begins with `retry:`");
+    assert!(matches!(reader.next_item(), Some(StreamItem::Retry(_))), "the stream begins with `retry:`");
     reader
 }
 
 #[test]
 fn first_byte_and_each_event_arrive_while_the_stream_is_open() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "1h");
     for case in CASES {
         let proxy = (case.start)(hub.authority(), &[]);
         let mut reader = open(&proxy);
         for number in 0..EVENTS {
             let data = format!("{} {number}", case.name);
-            proxy.request("POST", STREAM, &data).answer().is(200);
+            proxy.request("POST", STREAM, &data).read_response().assert_status(200);
             assert_eq!(reader.data(), data);
         }
     }
@@ -71,14 +74,14 @@ fn first_byte_and_each_event_arrive_while_the_stream_is_open() {
 fn keep_alives_hold_a_quiet_stream_open_beyond_the_timeout_of_the_proxy() {
     // Together three times the proxy's two seconds, whatever the jitter.
     const KEEP_ALIVES: usize = 16;
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "500ms");
     for case in CASES {
         let proxy = (case.start)(hub.authority(), case.impatience.unwrap_or_default());
         let mut reader = open(&proxy);
         let mut left = KEEP_ALIVES;
         while left > 0 {
-            let item = reader.item().unwrap_or_else(|| panic!("{} cut the stream", case.name));
+            let item = reader.next_item().unwrap_or_else(|| panic!("{} cut the stream", case.name));
             left -= usize::from(matches!(item, StreamItem::Comment(_)));
         }
         hub.publish("a", case.name);
@@ -88,13 +91,13 @@ fn keep_alives_hold_a_quiet_stream_open_beyond_the_timeout_of_the_proxy() {
 
 #[test]
 fn silent_stream_is_cut_by_a_proxy_with_a_timeout() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "1h");
     for (case, changes) in CASES.iter().filter_map(|case| Some((case, case.impatience?))) {
         let proxy = (case.start)(hub.authority(), changes);
         let mut reader = open(&proxy);
         assert!(
-            std::iter::from_fn(|| reader.item()).all(|item| !matches!(item, StreamItem::Event(_))),
+            std::iter::from_fn(|| reader.next_item()).all(|item| !matches!(item, StreamItem::Event(_))),
             "{}",
             case.name
         );
@@ -104,7 +107,7 @@ fn silent_stream_is_cut_by_a_proxy_with_a_timeout() {
 #[test]
 fn names_that_fit_no_url_pass_each_proxy_in_a_body() {
     const NAMES: usize = 256;
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "1h");
     // As long as a UUID.
     let names: Vec<String> =
@@ -112,8 +115,8 @@ fn names_that_fit_no_url_pass_each_proxy_in_a_body() {
     let body = serde_json::json!({ "channels": names }).to_string();
     for case in CASES {
         let proxy = (case.start)(hub.authority(), &[]);
-        let mut reader = Reader::over(proxy.request("POST", "/api/v1/stream", &body));
-        assert!(matches!(reader.item(), Some(StreamItem::Retry(_))), "{}", case.name);
+        let mut reader = SseReader::open(proxy.request("POST", "/api/v1/stream", &body));
+        assert!(matches!(reader.next_item(), Some(StreamItem::Retry(_))), "{}", case.name);
         hub.publish(&names[NAMES - 1], case.name);
         assert_eq!(reader.data(), case.name);
     }

@@ -1,12 +1,10 @@
 //! Proxies before a hub, with the settings of the manual and of `deploy/`.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::process::{Directory, eventually};
-use super::reader::{Reader, with_positions};
-use super::wire::Wire;
+use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, free_port, with_position};
 
 const MANUAL: &str = include_str!("../../../docs/manual/running.md");
 const DEPLOYED: &str = include_str!("../../../deploy/nginx.conf");
@@ -18,7 +16,7 @@ pub(crate) struct Proxy {
     pub(crate) port: u16,
     child: Child,
     /// Dropped last.
-    _directory: Directory,
+    _directory: TempDirectory,
 }
 
 /// The code of the manual that follows this text.
@@ -45,10 +43,6 @@ fn replace(text: &str, pairs: Changes<'_>) -> String {
     })
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Paths below the folder for what nginx writes.
 fn paths(folder: &str) -> String {
     ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"]
@@ -59,7 +53,7 @@ fn paths(folder: &str) -> String {
 impl Proxy {
     /// nginx as in the manual.
     pub(crate) fn nginx(hub: &str, changes: Changes<'_>) -> Self {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (TempDirectory::create(), free_port());
         let folder = directory.path().display().to_string();
         let location = recipe_with("**nginx** (", hub, changes);
         let paths = paths(&folder);
@@ -75,7 +69,7 @@ impl Proxy {
 
     /// nginx as in `deploy/`, before two hubs.
     pub(crate) fn deployed_nginx(hubs: [&str; 2]) -> Self {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (TempDirectory::create(), free_port());
         let folder = directory.path().display().to_string();
         let pairs = [
             ("node-1:8000", hubs[0]),
@@ -93,7 +87,7 @@ impl Proxy {
         Self::run_nginx(directory, port)
     }
 
-    fn run_nginx(directory: Directory, port: u16) -> Self {
+    fn run_nginx(directory: TempDirectory, port: u16) -> Self {
         let command = || {
             let mut command = Command::new(system("nginx"));
             command.arg("-p").arg(directory.path()).args(["-c", "nginx.conf"]);
@@ -108,7 +102,7 @@ impl Proxy {
 
     /// HAProxy as in the manual.
     pub(crate) fn haproxy(hub: &str, changes: Changes<'_>) -> Self {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (TempDirectory::create(), free_port());
         let bind = format!("bind 127.0.0.1:{port}");
         let text = replace(&recipe_with("**HAProxy** (", hub, changes), &[("bind :8080", &bind)]);
         directory.write("haproxy.cfg", &text);
@@ -121,7 +115,7 @@ impl Proxy {
 
     /// Caddy as in the manual, without TLS.
     pub(crate) fn caddy(hub: &str, changes: Changes<'_>) -> Self {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (TempDirectory::create(), free_port());
         let site = format!("http://127.0.0.1:{port}");
         let text = replace(&recipe_with("**Caddy** (", hub, changes), &[("events.example.com", &site)]);
         // Without the port on which it is administered.
@@ -136,7 +130,7 @@ impl Proxy {
 
     /// Apache as in the manual.
     pub(crate) fn apache(hub: &str, changes: Changes<'_>) -> Self {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (TempDirectory::create(), free_port());
         let folder = directory.path().display().to_string();
         directory.write("tidings-away.asis", recipe("is the file `/etc/apache2/tidings-away.asis`:"));
         let own = [("*:8080", format!("127.0.0.1:{port}")), ("/etc/apache2", folder.clone())];
@@ -165,7 +159,7 @@ impl Proxy {
 
     /// Varnish as in the manual.
     pub(crate) fn varnish(hub: &str, changes: Changes<'_>) -> Self {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (TempDirectory::create(), free_port());
         let (_, hub_port) = hub.rsplit_once(':').unwrap();
         let hub_port = format!(".port = \"{hub_port}\";");
         let text = recipe_with("**Varnish** (", hub, &[(".port = \"8000\";", &hub_port)]);
@@ -179,7 +173,7 @@ impl Proxy {
 
     /// Traefik as in the manual.
     pub(crate) fn traefik(hub: &str, changes: Changes<'_>) -> Self {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (TempDirectory::create(), free_port());
         directory.write("tidings.yaml", &recipe_with("**Traefik** (", hub, changes));
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python/traefik/bin/traefik");
         assert!(program.is_file(), "{} is missing; `cargo xtask test` installs it", program.display());
@@ -191,12 +185,12 @@ impl Proxy {
         let proxy = Self::run(command, directory, port);
         // It listens before it has read its routes.
         eventually("Traefik has its routes", || {
-            proxy.request("GET", "/api/v1/channels", "").head().status != 404
+            proxy.request("GET", "/api/v1/channels", "").read_head().status != 404
         });
         proxy
     }
 
-    fn run(mut command: Command, directory: Directory, port: u16) -> Self {
+    fn run(mut command: Command, directory: TempDirectory, port: u16) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.current_dir(directory.path()).spawn().unwrap();
         let proxy = Self { port, child, _directory: directory };
@@ -204,23 +198,23 @@ impl Proxy {
         proxy
     }
 
-    pub(crate) fn connect(&self) -> Wire {
-        Wire::over(TcpStream::connect(("127.0.0.1", self.port)).unwrap())
+    pub(crate) fn connect(&self) -> HttpConnection {
+        HttpConnection::from_socket(TcpStream::connect(("127.0.0.1", self.port)).unwrap())
     }
 
     /// Sends a request on a connection of its own.
-    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> Wire {
-        let mut wire = self.connect();
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> HttpConnection {
+        let mut connection = self.connect();
         let (port, length) = (self.port, body.len());
-        wire.send(format!(
+        connection.send(format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\n\r\n{body}"
         ));
-        wire
+        connection
     }
 
     #[track_caller]
-    pub(crate) fn subscribe(&self, path: &str) -> Reader {
-        Reader::over(self.request("GET", &with_positions(path), ""))
+    pub(crate) fn subscribe(&self, path: &str) -> SseReader {
+        SseReader::open(self.request("GET", &with_position(path), ""))
     }
 }
 

@@ -5,31 +5,31 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidings_protocol::EventId;
 use tidings_protocol::sse::MessageEvent;
+use tidings_testkit::{HttpResponse, TempDirectory, eventually};
 
-use super::process::{Directory, Hub, eventually};
-use super::wire::{Answer, Wire};
+use crate::hub::TestHub;
 
 const CHANNEL: &str = "/api/v1/events/a";
 
 /// Publishes with these headers.
-fn with(hub: &Hub, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+fn with(hub: &TestHub, path: &str, headers: &[(&str, &str)], body: &str) -> HttpResponse {
     hub.request("POST", path, headers, body.as_bytes())
 }
 
 /// Publishes a JSON value.
-fn messages(hub: &Hub, body: &Value) -> Answer {
+fn messages(hub: &TestHub, body: &Value) -> HttpResponse {
     hub.post("/api/v1/publish", body.to_string())
 }
 
-fn stored(hub: &Hub, channel: &str) -> Vec<String> {
-    let page = hub.get(&format!("/api/v1/channels/{channel}/events?limit=1000")).is(200).json();
+fn stored(hub: &TestHub, channel: &str) -> Vec<String> {
+    let page = hub.get(&format!("/api/v1/channels/{channel}/events?limit=1000")).assert_status(200).json();
     page["events"].as_array().unwrap().iter().map(|it| it["data"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
 fn body_is_the_data_verbatim_and_nothing_in_it_is_a_line_of_the_stream() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe("/api/v1/events/*");
     let texts = [
         "",
@@ -51,18 +51,18 @@ fn body_is_the_data_verbatim_and_nothing_in_it_is_a_line_of_the_stream() {
         let lines = text.replace("\r\n", "\n").replace('\r', "\n");
         let expected = MessageEvent { name: "message".to_owned(), data: lines, last_event_id: id.clone() };
         assert_eq!(reader.event(), expected);
-        let answer = messages(&hub, &json!({"channels": ["b"], "data": text})).is(200).json();
+        let answer = messages(&hub, &json!({"channels": ["b"], "data": text})).assert_status(200).json();
         assert_eq!(reader.event().data, expected.data);
-        assert_eq!(reader.last_id(), answer["id"]);
+        assert_eq!(reader.last_event_id(), answer["id"]);
     }
     assert_eq!(stored(&hub, "a"), texts, "history keeps the line ends");
 }
 
 #[test]
 fn answer_is_an_id_that_resumes_after_the_event() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let answer = hub.post(CHANNEL, "one").is(200).clone();
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let answer = hub.post(CHANNEL, "one").assert_status(200).clone();
     assert_eq!(answer.head.header("content-type"), Some("application/json"));
     let json = answer.json();
     let id: tidings_protocol::EventId = json["id"].as_str().unwrap().parse().unwrap();
@@ -73,24 +73,24 @@ fn answer_is_an_id_that_resumes_after_the_event() {
 
 #[test]
 fn name_is_given_by_query_header_or_member() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe(CHANNEL);
-    with(&hub, &format!("{CHANNEL}?event=by%20query"), &[], "1").is(200);
-    with(&hub, CHANNEL, &[("Tidings-Event", "by header")], "2").is(200);
-    with(&hub, &format!("{CHANNEL}?event=same"), &[("Tidings-Event", "same")], "3").is(200);
-    messages(&hub, &json!({"channels": ["a"], "event": "by member", "data": "4"})).is(200);
-    with(&hub, CHANNEL, &[("Tidings-Event", "имя")], "5").is(200);
+    with(&hub, &format!("{CHANNEL}?event=by%20query"), &[], "1").assert_status(200);
+    with(&hub, CHANNEL, &[("Tidings-Event", "by header")], "2").assert_status(200);
+    with(&hub, &format!("{CHANNEL}?event=same"), &[("Tidings-Event", "same")], "3").assert_status(200);
+    messages(&hub, &json!({"channels": ["a"], "event": "by member", "data": "4"})).assert_status(200);
+    with(&hub, CHANNEL, &[("Tidings-Event", "имя")], "5").assert_status(200);
     let names: Vec<String> = (0..5).map(|_| reader.event().name).collect();
     assert_eq!(names, ["by query", "by header", "same", "by member", "имя"]);
     let two = with(&hub, &format!("{CHANNEL}?event=x"), &[("Tidings-Event", "y")], "6");
-    two.refuses(400, "bad_query");
+    two.assert_problem(400, "bad_query");
 }
 
 #[test]
 fn values_beside_the_body_are_checked_in_query_and_headers() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let long = "k".repeat(201);
     let bad = [
         ("priority", "urgent", "bad_priority"),
@@ -103,43 +103,49 @@ fn values_beside_the_body_are_checked_in_query_and_headers() {
         ("key", &long, "bad_key"),
     ];
     for (name, value, code) in bad {
-        hub.post(&format!("{CHANNEL}?{name}={value}"), "x").refuses(400, code);
-        with(&hub, CHANNEL, &[(&format!("Tidings-{name}"), value)], "x").refuses(400, code);
+        hub.post(&format!("{CHANNEL}?{name}={value}"), "x").assert_problem(400, code);
+        with(&hub, CHANNEL, &[(&format!("Tidings-{name}"), value)], "x").assert_problem(400, code);
     }
-    hub.post(&format!("{CHANNEL}?prioritty=high"), "x").refuses(400, "bad_query");
+    hub.post(&format!("{CHANNEL}?prioritty=high"), "x").assert_problem(400, "bad_query");
     let good =
         [("priority", "critical"), ("priority", "low"), ("ttl", "60000"), ("store", "true"), ("key", "k")];
     for (name, value) in good {
-        hub.post(&format!("{CHANNEL}?{name}={value}"), "x").is(200);
-        with(&hub, CHANNEL, &[(&format!("Tidings-{name}"), value)], "x").is(200);
+        hub.post(&format!("{CHANNEL}?{name}={value}"), "x").assert_status(200);
+        with(&hub, CHANNEL, &[(&format!("Tidings-{name}"), value)], "x").assert_status(200);
     }
     assert_eq!(stored(&hub, "a").len(), 2 * good.len());
 }
 
 #[test]
 fn object_array_and_ndjson_are_published_in_order() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe(CHANNEL);
-    let one = messages(&hub, &json!({"channels": ["a"], "data": "1"})).is(200).json();
+    let one = messages(&hub, &json!({"channels": ["a"], "data": "1"})).assert_status(200).json();
     assert!(one["id"].is_string() && one["offset"].is_u64(), "{one}");
     let of = |n: u32| json!({"channels": ["a"], "data": n.to_string()});
-    let array = messages(&hub, &json!([of(2), of(3)])).is(200).json();
+    let array = messages(&hub, &json!([of(2), of(3)])).assert_status(200).json();
     assert_eq!(array.as_array().unwrap().len(), 2);
-    let alone = messages(&hub, &json!([of(4)])).is(200).json();
+    let alone = messages(&hub, &json!([of(4)])).assert_status(200).json();
     assert_eq!(alone.as_array().unwrap().len(), 1, "an array is answered by an array");
     let lines = format!("\n{}\r\n\n{}\n\n", of(5), of(6));
     let lines = with(&hub, "/api/v1/publish", &[("Content-Type", "application/x-ndjson")], &lines);
-    let offsets: Vec<u64> =
-        lines.is(200).json().as_array().unwrap().iter().map(|it| it["offset"].as_u64().unwrap()).collect();
+    let offsets: Vec<u64> = lines
+        .assert_status(200)
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["offset"].as_u64().unwrap())
+        .collect();
     assert_eq!(offsets[1], offsets[0] + 1);
-    assert_eq!(reader.several(6), ["1", "2", "3", "4", "5", "6"]);
+    assert_eq!(reader.data_of_next(6), ["1", "2", "3", "4", "5", "6"]);
 }
 
 #[test]
 fn data_that_is_no_string_is_sent_as_compact_json() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe(CHANNEL);
     let cases = [
         ("null", "null"),
@@ -151,15 +157,15 @@ fn data_that_is_no_string_is_sent_as_compact_json() {
         ("\"\"", ""),
     ];
     for (json, text) in cases {
-        hub.post("/api/v1/publish", format!("{{\"channels\":[\"a\"],\"data\":{json}}}")).is(200);
+        hub.post("/api/v1/publish", format!("{{\"channels\":[\"a\"],\"data\":{json}}}")).assert_status(200);
         assert_eq!(reader.data(), text);
     }
 }
 
 #[test]
 fn batch_is_refused_as_a_whole_with_the_index_of_its_first_fault() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let good = json!({"channels": ["a"], "data": "good"}).to_string();
     let large = json!({"channels": ["a"], "data": "x".repeat(300_000)}).to_string();
     let faults = [
@@ -179,44 +185,52 @@ fn batch_is_refused_as_a_whole_with_the_index_of_its_first_fault() {
     for (bad, status, code) in faults {
         let ndjson = format!("{good}\n\n{good}\n{bad}\n{good}\n");
         let answer = with(&hub, "/api/v1/publish", &[("Content-Type", "application/x-ndjson")], &ndjson);
-        assert_eq!(answer.refuses(status, code).json()["index"], 2, "{bad:.80}");
+        assert_eq!(answer.assert_problem(status, code).json()["index"], 2, "{bad:.80}");
         if code != "malformed_body" {
             for (array, index) in [(format!("[{good},{bad}]"), 1), (format!("[{bad}]"), 0)] {
                 let answer = hub.post("/api/v1/publish", array);
-                assert_eq!(answer.refuses(status, code).json()["index"], index, "{bad:.80}");
+                assert_eq!(answer.assert_problem(status, code).json()["index"], index, "{bad:.80}");
             }
             let answer = hub.post("/api/v1/publish", bad);
-            assert_eq!(answer.refuses(status, code).json().get("index"), None, "one object has no index");
+            assert_eq!(
+                answer.assert_problem(status, code).json().get("index"),
+                None,
+                "one object has no index"
+            );
         }
     }
     assert_eq!(stored(&hub, "a"), Vec::<String>::new());
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 #[test]
 fn event_of_several_channels_reaches_a_connection_once() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut all = hub.subscribe("/api/v1/events?channel=a&channel=b&channel=*&channel=**");
     let mut one = hub.subscribe("/api/v1/events/b");
-    messages(&hub, &json!({"channels": ["a", "b", "c", "a"], "data": "once"})).is(200);
-    messages(&hub, &json!({"channels": ["a", "b"], "data": "past the log", "store": false})).is(200);
-    messages(&hub, &json!({"channels": ["b"], "data": "end"})).is(200);
-    assert_eq!(all.several(3), ["once", "past the log", "end"]);
-    assert_eq!(one.several(3), ["once", "past the log", "end"]);
+    messages(&hub, &json!({"channels": ["a", "b", "c", "a"], "data": "once"})).assert_status(200);
+    messages(&hub, &json!({"channels": ["a", "b"], "data": "past the log", "store": false}))
+        .assert_status(200);
+    messages(&hub, &json!({"channels": ["b"], "data": "end"})).assert_status(200);
+    assert_eq!(all.data_of_next(3), ["once", "past the log", "end"]);
+    assert_eq!(one.data_of_next(3), ["once", "past the log", "end"]);
 }
 
 #[test]
 fn unstored_event_reaches_live_streams_only_and_has_no_id() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe(CHANNEL);
     let position = reader.position();
-    assert_eq!(hub.post(&format!("{CHANNEL}?store=false"), "1").is(200).json(), json!({"id": null}));
+    assert_eq!(
+        hub.post(&format!("{CHANNEL}?store=false"), "1").assert_status(200).json(),
+        json!({"id": null})
+    );
     let answer = messages(&hub, &json!([{"channels": ["a"], "data": "2", "store": false}]));
-    assert_eq!(answer.is(200).json(), json!([{"id": null}]));
-    assert_eq!(reader.several(2), ["1", "2"]);
-    assert_eq!(reader.last_id(), position);
+    assert_eq!(answer.assert_status(200).json(), json!([{"id": null}]));
+    assert_eq!(reader.data_of_next(2), ["1", "2"]);
+    assert_eq!(reader.last_event_id(), position);
     hub.publish("a", "3");
     assert_eq!(hub.subscribe(&format!("{CHANNEL}?history=all")).data(), "3");
     assert_eq!(hub.resume(CHANNEL, &position).data(), "3");
@@ -224,10 +238,10 @@ fn unstored_event_reaches_live_streams_only_and_has_no_id() {
 
 #[test]
 fn expired_event_is_neither_replayed_nor_a_gap() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let start = hub.publish("a", "0");
-    hub.post(&format!("{CHANNEL}?ttl=50"), "short").is(200);
+    hub.post(&format!("{CHANNEL}?ttl=50"), "short").assert_status(200);
     hub.publish("a", "1");
     eventually("the event has expired", || stored(&hub, "a") == ["0", "1"]);
     let mut reader = hub.resume(CHANNEL, &start);
@@ -237,23 +251,23 @@ fn expired_event_is_neither_replayed_nor_a_gap() {
 
 #[test]
 fn repeat_with_the_same_key_gets_the_answer_of_the_first() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     let key = [("Idempotency-Key", "order 7")];
-    let first = with(&hub, CHANNEL, &key, "paid").is(200).json();
+    let first = with(&hub, CHANNEL, &key, "paid").assert_status(200).json();
     hub.publish("a", "between");
-    assert_eq!(with(&hub, CHANNEL, &key, "paid").is(200).json(), first);
+    assert_eq!(with(&hub, CHANNEL, &key, "paid").assert_status(200).json(), first);
     let member = json!({"channels": ["a"], "data": "paid", "idempotencyKey": "order 7"});
-    assert_eq!(messages(&hub, &member).is(200).json(), first);
-    assert_eq!(with(&hub, "/api/v1/publish", &key, &member.to_string()).is(200).json(), first);
+    assert_eq!(messages(&hub, &member).assert_status(200).json(), first);
+    assert_eq!(with(&hub, "/api/v1/publish", &key, &member.to_string()).assert_status(200).json(), first);
 
-    with(&hub, CHANNEL, &key, "refunded").refuses(409, "idempotency_conflict");
-    with(&hub, "/api/v1/events/b", &key, "paid").refuses(409, "idempotency_conflict");
-    with(&hub, &format!("{CHANNEL}?event=e"), &key, "paid").refuses(409, "idempotency_conflict");
+    with(&hub, CHANNEL, &key, "refunded").assert_problem(409, "idempotency_conflict");
+    with(&hub, "/api/v1/events/b", &key, "paid").assert_problem(409, "idempotency_conflict");
+    with(&hub, &format!("{CHANNEL}?event=e"), &key, "paid").assert_problem(409, "idempotency_conflict");
     hub.kill();
 
-    let hub = Hub::serve(&directory, &[]);
-    let again = with(&hub, CHANNEL, &key, "paid").is(200).json();
+    let hub = TestHub::serve(&directory, &[]);
+    let again = with(&hub, CHANNEL, &key, "paid").assert_status(200).json();
     let id = |answer: &serde_json::Value| answer["id"].as_str().unwrap().parse::<EventId>().unwrap();
     let newest = hub.publish("b", "x").parse::<EventId>().unwrap().epoch;
     assert_eq!(again["offset"], first["offset"]);
@@ -262,20 +276,21 @@ fn repeat_with_the_same_key_gets_the_answer_of_the_first() {
         (id(&first).tag, newest),
         "the first's, in the newest epoch"
     );
-    with(&hub, CHANNEL, &key, "refunded").refuses(409, "idempotency_conflict");
-    hub.stop();
-    let hub = Hub::serve(&directory, &[]);
-    assert_eq!(with(&hub, CHANNEL, &key, "paid").is(200).json()["offset"], first["offset"]);
+    with(&hub, CHANNEL, &key, "refunded").assert_problem(409, "idempotency_conflict");
+    hub.terminate();
+    let hub = TestHub::serve(&directory, &[]);
+    assert_eq!(with(&hub, CHANNEL, &key, "paid").assert_status(200).json()["offset"], first["offset"]);
     assert_eq!(stored(&hub, "a"), ["paid", "between"]);
 }
 
 #[test]
 fn repeats_at_the_same_time_make_one_event() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[("TIDINGS_LOG_DURABILITY", "fsync")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[("TIDINGS_LOG_DURABILITY", "fsync")]);
     let offsets: Vec<Value> = std::thread::scope(|scope| {
-        let repeat =
-            || with(&hub, CHANNEL, &[("Idempotency-Key", "k")], "x").is(200).json()["offset"].clone();
+        let repeat = || {
+            with(&hub, CHANNEL, &[("Idempotency-Key", "k")], "x").assert_status(200).json()["offset"].clone()
+        };
         let threads: Vec<_> = (0..16).map(|_| scope.spawn(repeat)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -285,35 +300,35 @@ fn repeats_at_the_same_time_make_one_event() {
 
 #[test]
 fn idempotency_key_that_cannot_be_kept_is_refused() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
     let key = |name: &'static str| [("Idempotency-Key", name)];
-    with(&hub, &format!("{CHANNEL}?store=false"), &key("k"), "x").refuses(400, "bad_idempotency_key");
+    with(&hub, &format!("{CHANNEL}?store=false"), &key("k"), "x").assert_problem(400, "bad_idempotency_key");
     let unstored = json!({"channels": ["a"], "data": 1, "store": false, "idempotencyKey": "k"});
-    messages(&hub, &unstored).refuses(400, "bad_idempotency_key");
+    messages(&hub, &unstored).assert_problem(400, "bad_idempotency_key");
     let twice = json!({"channels": ["a"], "data": 1, "idempotencyKey": "k"});
-    messages(&hub, &json!([twice, twice])).refuses(400, "duplicate_idempotency_key");
+    messages(&hub, &json!([twice, twice])).assert_problem(400, "duplicate_idempotency_key");
     let headers = [("Idempotency-Key", "k"), ("Idempotency-Key", "l")];
-    with(&hub, CHANNEL, &headers, "x").refuses(400, "bad_header");
+    with(&hub, CHANNEL, &headers, "x").assert_problem(400, "bad_header");
 
-    with(&hub, CHANNEL, &key("1"), "x").is(200);
-    with(&hub, CHANNEL, &key("2"), "x").is(200);
+    with(&hub, CHANNEL, &key("1"), "x").assert_status(200);
+    with(&hub, CHANNEL, &key("2"), "x").assert_status(200);
     let full = with(&hub, CHANNEL, &key("3"), "x");
-    full.refuses(429, "idempotency_keys_full");
+    full.assert_problem(429, "idempotency_keys_full");
     assert!(full.head.header("retry-after").is_some(), "{full:?}");
     assert_eq!(full.json()["limit"], "idempotency_keys");
-    with(&hub, CHANNEL, &key("1"), "x").is(200);
+    with(&hub, CHANNEL, &key("1"), "x").assert_status(200);
     hub.publish("a", "without a key");
     assert!(hub.metric("tidings_limit_refused_total{limit=\"idempotency_keys\"}") >= 1.0);
 }
 
 #[test]
 fn what_is_too_large_is_refused_with_the_bound() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_LIMITS_BODY_BYTES", "1MiB")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_BODY_BYTES", "1MiB")]);
     let large = "x".repeat(300 << 10);
     let answer = hub.post(CHANNEL, &large);
-    answer.refuses(413, "event_too_large");
+    answer.assert_problem(413, "event_too_large");
     let detail = answer.json()["detail"].to_string();
     assert!(detail.contains("307200") && detail.contains("262144"), "{detail}");
     assert_eq!(answer.json()["limit"], "event_bytes");
@@ -321,70 +336,71 @@ fn what_is_too_large_is_refused_with_the_bound() {
 
     let whole = "x".repeat((1 << 20) + 1);
     let answer = hub.post("/api/v1/publish", &whole);
-    assert_eq!(answer.refuses(413, "body_too_large").json()["limit"], "body_bytes");
-    let mut wire = Wire::connect(&hub);
+    assert_eq!(answer.assert_problem(413, "body_too_large").json()["limit"], "body_bytes");
+    let mut connection = hub.connect();
     let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
-    wire.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
+    connection.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
     for _ in 0..17 {
-        wire.send(format!("{:x}\r\n{}\r\n", 64 << 10, "x".repeat(64 << 10)));
+        connection.send(format!("{:x}\r\n{}\r\n", 64 << 10, "x".repeat(64 << 10)));
     }
-    wire.answer().refuses(413, "body_too_large");
+    connection.read_response().assert_problem(413, "body_too_large");
     // What says that it is too large is refused before it is sent.
-    let mut wire = Wire::connect(&hub);
-    wire.send(format!("{head}Content-Length: 99999999999\r\n\r\n"));
-    wire.answer().refuses(413, "body_too_large");
-    hub.is_healthy();
+    let mut connection = hub.connect();
+    connection.send(format!("{head}Content-Length: 99999999999\r\n\r\n"));
+    connection.read_response().assert_problem(413, "body_too_large");
+    hub.assert_healthy();
 }
 
 #[test]
 fn chunked_body_without_a_length_is_data_like_any_other() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
-    hub.raw(format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\n\r\n\r\n0\r\n\r\n")).is(200);
+    hub.send_raw(format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\n\r\n\r\n0\r\n\r\n"))
+        .assert_status(200);
     assert_eq!(stored(&hub, "a"), ["abc\r\n"]);
 }
 
 #[test]
 fn compressed_body_is_refused() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for encoding in ["gzip", "br", "zstd"] {
         let headers = [("Content-Encoding", encoding)];
-        with(&hub, CHANNEL, &headers, "x").refuses(415, "unsupported_media_type");
-        with(&hub, "/api/v1/publish", &headers, "{}").refuses(415, "unsupported_media_type");
+        with(&hub, CHANNEL, &headers, "x").assert_problem(415, "unsupported_media_type");
+        with(&hub, "/api/v1/publish", &headers, "{}").assert_problem(415, "unsupported_media_type");
     }
-    with(&hub, CHANNEL, &[("Content-Encoding", "identity")], "x").is(200);
+    with(&hub, CHANNEL, &[("Content-Encoding", "identity")], "x").assert_status(200);
 }
 
 #[test]
 fn body_that_does_not_come_in_time_is_refused() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "300ms")]);
-    let mut wire = Wire::connect(&hub);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "300ms")]);
+    let mut connection = hub.connect();
     let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nContent-Length: 5\r\n\r\n", hub.authority());
-    wire.send(format!("{head}abc"));
-    wire.answer().refuses(408, "body_timeout");
+    connection.send(format!("{head}abc"));
+    connection.read_response().assert_problem(408, "body_timeout");
     assert_eq!(stored(&hub, "a"), Vec::<String>::new());
 }
 
 #[test]
 fn head_that_does_not_come_in_time_closes_the_connection() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
-    let mut wire = Wire::connect(&hub);
-    wire.send("GET /healthz HTTP/1.1\r\nHost: local");
-    wire.socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let rest = wire.rest();
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
+    let mut connection = hub.connect();
+    connection.send("GET /healthz HTTP/1.1\r\nHost: local");
+    connection.socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let rest = connection.read_to_end();
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 /// Each pair of faults of different kinds, in both orders, as a list and as lines: the first message at fault is told.
 #[test]
 fn first_fault_of_a_batch_is_told_whatever_its_kind() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
     let message = |channel: &str, object: &str| {
         let data = json!({"type": "t", "object": object});
         json!({"channels": [channel], "data": data}).to_string()
@@ -409,11 +425,15 @@ fn first_fault_of_a_batch_is_told_whatever_its_kind() {
             let array = format!("[{good},{first},{second}");
             for array in [array.clone(), format!("{array}]")] {
                 let answer = hub.post("/api/v1/publish", array);
-                assert_eq!(answer.refuses(*status, code).json()["index"], 1, "{first:.60} {second:.60}");
+                assert_eq!(
+                    answer.assert_problem(*status, code).json()["index"],
+                    1,
+                    "{first:.60} {second:.60}"
+                );
             }
             let lines = format!("{good}\n\n{first}\n{second}\n");
             let answer = with(&hub, "/api/v1/publish", &[("Content-Type", "application/x-ndjson")], &lines);
-            assert_eq!(answer.refuses(*status, code).json()["index"], 1, "{first:.60} {second:.60}");
+            assert_eq!(answer.assert_problem(*status, code).json()["index"], 1, "{first:.60} {second:.60}");
         }
     }
     assert_eq!(stored(&hub, "a"), Vec::<String>::new());

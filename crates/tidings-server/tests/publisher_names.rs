@@ -1,18 +1,17 @@
 //! How long the names of publishers may be. A publisher's name is stored beside its idempotency keys.
 
 use serde_json::{Value, json};
+use tidings_testkit::{HttpResponse, TempDirectory};
 
-use crate::{
-    process::{Directory, Hub},
-    tokens::{KEY, SECRET, claims, hs256, key_lines, lines_of_key, merged},
-};
+use crate::hub::{RunTidings, TestHub};
+use crate::tokens::{KEY, SECRET, claims, hs256, key_lines, lines_of_key, merged};
 
 const CHANNEL: &str = "/api/v1/events/a";
 
 /// A hub that stores its log on disk, with these lines in `[auth]`.
-fn stored(directory: &Directory, durability: &str, lines: &str) -> Hub {
+fn stored(directory: &TempDirectory, durability: &str, lines: &str) -> TestHub {
     directory.write("tidings.toml", &format!("[auth]\nsecret = {SECRET:?}\n{lines}\n{}", key_lines()));
-    Hub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
+    TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
 }
 
 /// A token whose user has this name and may publish everything.
@@ -20,7 +19,7 @@ fn publisher(name: &Value) -> String {
     hs256(&merged(claims("u"), json!({"sub": name, "tidings": {"publish": ["**"]}})))
 }
 
-fn publish_keyed(hub: &Hub, credential: &str, key: &str) -> crate::wire::Answer {
+fn publish_keyed(hub: &TestHub, credential: &str, key: &str) -> HttpResponse {
     hub.request_as("POST", CHANNEL, credential, &[("Idempotency-Key", key)], b"x")
 }
 
@@ -28,24 +27,27 @@ fn publish_keyed(hub: &Hub, credential: &str, key: &str) -> crate::wire::Answer 
 fn long_name_of_a_user_is_refused_and_stops_no_publish() {
     // With `fsync` the writer thread appends, otherwise the thread that serves the publisher.
     for durability in ["fsync", "interval"] {
-        let directory = Directory::new();
+        let directory = TempDirectory::create();
         let hub = stored(&directory, durability, "");
         for length in 249..=257 {
             let answer = publish_keyed(&hub, &publisher(&json!("x".repeat(length))), "k");
             if length <= 250 {
-                answer.is(200);
+                answer.assert_status(200);
             } else {
-                answer.refuses(401, "bad_credentials");
+                answer.assert_problem(401, "bad_credentials");
             }
-            publish_keyed(&hub, KEY, &format!("{length}")).is(200);
+            publish_keyed(&hub, KEY, &format!("{length}")).assert_status(200);
         }
-        hub.get("/readyz").is(200);
-        hub.stop();
+        hub.get("/readyz").assert_status(200);
+        hub.terminate();
         // The longest name is read back: its repeat has the first's answer.
         let hub = stored(&directory, durability, "");
-        publish_keyed(&hub, &publisher(&json!("x".repeat(250))), "k").is(200);
+        publish_keyed(&hub, &publisher(&json!("x".repeat(250))), "k").assert_status(200);
         assert_eq!(
-            hub.get_as(KEY, "/api/v1/channels/a/events").is(200).json()["events"].as_array().unwrap().len(),
+            hub.get_as(KEY, "/api/v1/channels/a/events").assert_status(200).json()["events"]
+                .as_array()
+                .unwrap()
+                .len(),
             11
         );
     }
@@ -53,13 +55,13 @@ fn long_name_of_a_user_is_refused_and_stops_no_publish() {
 
 #[test]
 fn name_of_a_user_is_a_text_or_a_whole_number() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = stored(&directory, "interval", "");
     for (number, name) in [json!(0), json!(42), json!(-7), json!(u64::MAX), json!(i64::MIN), json!("42")]
         .into_iter()
         .enumerate()
     {
-        publish_keyed(&hub, &publisher(&name), &format!("{number}")).is(200);
+        publish_keyed(&hub, &publisher(&name), &format!("{number}")).assert_status(200);
     }
     for name in [
         json!(1.5),
@@ -71,20 +73,20 @@ fn name_of_a_user_is_a_text_or_a_whole_number() {
         json!({}),
         Value::Null,
     ] {
-        publish_keyed(&hub, &publisher(&name), "k").refuses(401, "bad_credentials");
+        publish_keyed(&hub, &publisher(&name), "k").assert_problem(401, "bad_credentials");
     }
-    publish_keyed(&hub, KEY, "k").is(200);
+    publish_keyed(&hub, KEY, "k").assert_status(200);
 }
 
 #[test]
 fn api_key_may_have_a_name_of_250_bytes() {
     const OTHER: &str = "tk_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let name = "n".repeat(250);
     let hub = stored(&directory, "fsync", &lines_of_key(&name, OTHER));
-    publish_keyed(&hub, OTHER, &"k".repeat(200)).is(200);
-    publish_keyed(&hub, KEY, "k").is(200);
-    hub.stop();
+    publish_keyed(&hub, OTHER, &"k".repeat(200)).assert_status(200);
+    publish_keyed(&hub, KEY, "k").assert_status(200);
+    hub.terminate();
 
     directory.write("tidings.toml", &format!("[auth]\n{}", lines_of_key(&format!("{name}n"), OTHER)));
     let outcome = directory.run(&["check"], &[]);

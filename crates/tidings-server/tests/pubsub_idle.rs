@@ -1,26 +1,31 @@
 //! A node that may not hear all that its readers want, and one that hears nothing.
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
-use super::redis_server::{Keeps, RedisServer};
+use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
+
+use crate::hub::TestHub;
 
 /// A hub whose user in Redis may hear so much besides what is the hub's own.
-fn hub_that_may_hear(redis: &RedisServer, directory: &Directory, channels: &[&str]) -> Hub {
+fn hub_that_may_hear(redis: &RedisServer, directory: &TempDirectory, channels: &[&str]) -> TestHub {
     hub_with(redis, directory, channels, &[])
 }
 
-fn hub_with(redis: &RedisServer, directory: &Directory, channels: &[&str], settings: &[(&str, &str)]) -> Hub {
+fn hub_with(
+    redis: &RedisServer,
+    directory: &TempDirectory,
+    channels: &[&str],
+    settings: &[(&str, &str)],
+) -> TestHub {
     let user = ["ACL", "SETUSER", "hub", "reset", "resetchannels", "on", ">word", "+@all", "~*"];
     redis.command(&[&user[..], channels].concat());
-    let url = format!("redis://hub:word@{}", redis.authority());
-    Hub::with_redis_at(directory, &url, settings)
+    let url = format!("redis://hub:word@{}", redis.address());
+    TestHub::with_redis_at(directory, &url, settings)
 }
 
 #[test]
 fn channel_that_redis_refuses_is_the_only_one_that_is_not_heard() {
-    let (redis, directory) = (RedisServer::start_with(Keeps::Nothing, &[]), Directory::new());
+    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     let hub = hub_that_may_hear(&redis, &directory, &["&{tidings}:*", "&may.*"]);
-    hub.until_ready();
+    hub.wait_until_ready();
     let mut refused = hub.subscribe("/api/v1/events/other");
     let mut heard = hub.subscribe("/api/v1/events?channel=may.1&channel=other");
     refused.position();
@@ -28,27 +33,27 @@ fn channel_that_redis_refuses_is_the_only_one_that_is_not_heard() {
     eventually("it is refused", || hub.metric("tidings_redis_subscriptions_denied_total") > 0.0);
     eventually("the other is heard", || redis.command(&["PUBLISH", "may.1", "heard"]).integer() == 1);
     assert_eq!(redis.command(&["PUBLISH", "other", "unheard"]).integer(), 0);
-    hub.post("/api/v1/events/other?store=false", "live").is(200);
-    assert_eq!(heard.several(2), ["heard", "live"]);
+    hub.post("/api/v1/events/other?store=false", "live").assert_status(200);
+    assert_eq!(heard.data_of_next(2), ["heard", "live"]);
     assert_eq!(refused.data(), "live");
     assert_eq!(hub.get("/readyz").head.status, 200);
 }
 
 #[test]
 fn node_that_hears_nothing_is_not_ready_and_says_why() {
-    let (redis, directory) = (RedisServer::start_with(Keeps::Nothing, &[]), Directory::new());
+    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     let hub = hub_that_may_hear(&redis, &directory, &["&may.*"]);
     eventually("it says why", || {
         let answer = hub.get("/readyz");
         answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("NOPERM")
     });
     redis.command(&["ACL", "SETUSER", "hub", "&{tidings}:*"]);
-    hub.until_ready();
+    hub.wait_until_ready();
 }
 
 #[test]
 fn node_whose_user_lacks_a_command_is_not_ready_and_names_the_rule() {
-    let (redis, directory) = (RedisServer::start_with(Keeps::Nothing, &[]), Directory::new());
+    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     for command in ["info", "evalsha", "xread"] {
         let mut hub = hub_that_may_hear(&redis, &directory, &["&*", &format!("-{command}")]);
         let reason = format!("'{command}' command; give the user of redis.url the ACL rule +{command}");
@@ -56,19 +61,19 @@ fn node_whose_user_lacks_a_command_is_not_ready_and_names_the_rule() {
             let answer = hub.get("/readyz");
             answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains(&reason)
         });
-        hub.wait_for_log(&reason);
+        hub.read_log_through(&reason);
         redis.command(&["ACL", "SETUSER", "hub", &format!("+{command}")]);
-        hub.until_ready();
+        hub.wait_until_ready();
     }
 }
 
 /// Redis compares a pattern with those of its ACL byte by byte.
 #[test]
 fn narrower_pattern_than_the_acl_has_is_heard_by_that_of_the_setting() {
-    let (redis, directory) = (RedisServer::start(), Directory::new());
+    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     let listen = [("TIDINGS_REDIS_LISTEN", "project.**,*.news")];
     let hub = hub_with(&redis, &directory, &["&{tidings}:*", "&project.*", "&*.news"], &listen);
-    hub.until_ready();
+    hub.wait_until_ready();
     let mut readers = ["project.42.*", "project.42.a", "*.news"].map(|channels| {
         let mut reader = hub.subscribe(&format!("/api/v1/events/{channels}"));
         reader.position();
@@ -85,7 +90,7 @@ fn narrower_pattern_than_the_acl_has_is_heard_by_that_of_the_setting() {
         redis.command(&["PUBLISH", channel, channel]);
     }
     let [of_project, of_name, of_news] = &mut readers;
-    let after_early = |reader: &mut Reader| {
+    let after_early = |reader: &mut SseReader| {
         let mut data = reader.data();
         while data == "early" {
             data = reader.data();
@@ -102,7 +107,7 @@ fn narrower_pattern_than_the_acl_has_is_heard_by_that_of_the_setting() {
 
 #[test]
 fn capture_that_redis_refuses_makes_a_node_unready_until_it_is_granted() {
-    let (redis, directory) = (RedisServer::start(), Directory::new());
+    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     let settings = [("TIDINGS_REDIS_LISTEN", "project.**"), ("TIDINGS_REDIS_CAPTURE", "project.jobs.*")];
     let hub = hub_with(&redis, &directory, &["&{tidings}:*"], &settings);
     eventually("it says why", || {
@@ -111,11 +116,11 @@ fn capture_that_redis_refuses_makes_a_node_unready_until_it_is_granted() {
     });
     // No connection ends by what is granted.
     redis.command(&["ACL", "SETUSER", "hub", "&project.*"]);
-    hub.until_ready();
+    hub.wait_until_ready();
     redis.command(&["PUBLISH", "project.others.1", "not captured"]);
     redis.command(&["PUBLISH", "project.jobs.1", "captured"]);
     eventually("it is in the log", || {
-        let history = hub.get("/api/v1/channels/project.jobs.1/events").is(200).json();
+        let history = hub.get("/api/v1/channels/project.jobs.1/events").assert_status(200).json();
         history["events"].as_array().is_some_and(|events| events.len() == 1)
     });
     assert_eq!(hub.metric("tidings_capture_appended_total"), 1.0);

@@ -1,12 +1,12 @@
 //! Rights that end: with a token, by a hang-up, while a stream is open or a body is on its way.
 
 use serde_json::json;
+use tidings_testkit::{HttpConnection, HttpResponse, TempDirectory, eventually};
 
 use crate::{
     clients::{Http2, api_key, now_millis, token_for, token_until, token_with},
-    process::{Directory, Hub, eventually},
+    hub::TestHub,
     tokens::{KEY, SECRET, bearer, now, protected, token},
-    wire::{Answer, Wire},
 };
 
 const OWN: &str = "/api/v1/events/user.u";
@@ -27,7 +27,7 @@ fn is_within_a_second_of(second: u64) {
 
 #[test]
 fn token_that_expires_ends_its_stream_and_a_new_one_resumes_without_a_hole() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &strict());
     let end = now() + 3;
     let old = token_until("u", end);
@@ -35,30 +35,30 @@ fn token_that_expires_ends_its_stream_and_a_new_one_resumes_without_a_hole() {
     let mut other = hub.subscribe_as(&token("other"), "/api/v1/events/user.other");
     hub.tell("user.u", "before");
     assert_eq!(reader.data(), "before");
-    reader.ends("token_expired", true);
+    reader.assert_end("token_expired", true);
     is_within_a_second_of(end);
     hub.tell("user.u", "between");
     hub.tell("user.other", "for another");
-    hub.get_as(&old, OWN).refuses(401, "token_expired");
-    let mut reader = hub.resume_as(&token("u"), OWN, reader.last_id());
+    hub.get_as(&old, OWN).assert_problem(401, "token_expired");
+    let mut reader = hub.resume_as(&token("u"), OWN, reader.last_event_id());
     hub.tell("user.u", "after");
-    assert_eq!(reader.several(2), ["between", "after"]);
+    assert_eq!(reader.data_of_next(2), ["between", "after"]);
     assert_eq!(other.data(), "for another");
 }
 
 #[test]
 fn leeway_is_given_to_open_streams_too() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}\nleeway = \"2s\""));
     let end = now() + 1;
     let mut reader = hub.subscribe_as(&token_until("u", end), OWN);
-    reader.ends("token_expired", true);
+    reader.assert_end("token_expired", true);
     is_within_a_second_of(end + 2);
 }
 
 #[test]
 fn token_that_expires_ends_its_stream_over_http_2_and_no_other_on_the_connection() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &strict());
     let end = now() + 3;
     let mut connection = Http2::connect(&hub);
@@ -67,11 +67,11 @@ fn token_that_expires_ends_its_stream_over_http_2_and_no_other_on_the_connection
     let mut other = connection.open("/api/v1/events/user.other", &token("other"), None).unwrap();
     hub.tell("user.u", "before");
     assert_eq!(reader.data(), "before");
-    reader.ends("token_expired", true);
+    reader.assert_end("token_expired", true);
     is_within_a_second_of(end);
     hub.tell("user.u", "between");
     assert_eq!(connection.open(OWN, &old, None).err(), Some(401));
-    let mut reader = connection.open(OWN, &token("u"), Some(&reader.last_id())).unwrap();
+    let mut reader = connection.open(OWN, &token("u"), Some(&reader.last_event_id())).unwrap();
     hub.tell("user.u", "after");
     assert_eq!([reader.data(), reader.data()], ["between", "after"]);
     hub.tell("user.other", "for another");
@@ -82,7 +82,7 @@ fn token_that_expires_ends_its_stream_over_http_2_and_no_other_on_the_connection
 fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
     const EVENTS: usize = 200;
     const BYTES: usize = 100_000;
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &strict());
     let end = now() + 6;
     let mut unread = hub.subscribe_as(&token_until("u", end), OWN);
@@ -93,7 +93,7 @@ fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
         hub.tell("user.u", format!("{number} {padding}"));
     }
     eventually("the socket is full", || hub.counter("tidings_socket_backpressure_total") >= 1.0);
-    bystander.ends("token_expired", true);
+    bystander.assert_end("token_expired", true);
     hub.tell("user.u", "late");
     let mut got = Vec::new();
     let event = loop {
@@ -104,10 +104,10 @@ fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
         got.push(event.data.split(' ').next().unwrap().to_owned());
     };
     assert_eq!(event.data, "{\"reason\":\"token_expired\",\"reconnect\":true}");
-    assert!(unread.item().is_none());
+    assert!(unread.next_item().is_none());
     assert!(got.len() < EVENTS, "the socket was never full");
     // What it did not get then, it gets with a new token: all of it, once.
-    let mut reader = hub.resume_as(&token("u"), OWN, unread.last_id());
+    let mut reader = hub.resume_as(&token("u"), OWN, unread.last_event_id());
     got.extend((got.len()..=EVENTS).map(|_| reader.data().split(' ').next().unwrap().to_owned()));
     let numbers: Vec<String> = (0..EVENTS).map(|number| number.to_string()).collect();
     assert_eq!(got, [numbers, vec!["late".to_owned()]].concat());
@@ -116,7 +116,7 @@ fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
 #[test]
 fn stream_whose_window_is_full_when_its_token_expires_gets_nothing_more() {
     const EVENTS: usize = 50;
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &strict());
     let end = now() + 4;
     let mut connection = Http2::with_window(&hub, Some(64 << 10));
@@ -126,7 +126,7 @@ fn stream_whose_window_is_full_when_its_token_expires_gets_nothing_more() {
     for number in 0..EVENTS {
         hub.tell("user.u", format!("{number} {padding}"));
     }
-    bystander.ends("token_expired", true);
+    bystander.assert_end("token_expired", true);
     hub.tell("user.u", "late");
     let mut got = 0;
     let end = loop {
@@ -140,7 +140,7 @@ fn stream_whose_window_is_full_when_its_token_expires_gets_nothing_more() {
     assert_eq!(end.data, "{\"reason\":\"token_expired\",\"reconnect\":true}");
     assert_eq!(unread.next(), None);
     assert!(got < EVENTS, "the window was never full");
-    let mut reader = connection.open(OWN, &token("u"), Some(&unread.last_id())).unwrap();
+    let mut reader = connection.open(OWN, &token("u"), Some(&unread.last_event_id())).unwrap();
     for number in got..EVENTS {
         assert!(reader.data().starts_with(&format!("{number} x")), "{number}");
     }
@@ -149,7 +149,7 @@ fn stream_whose_window_is_full_when_its_token_expires_gets_nothing_more() {
 
 /// Every way to what a channel holds already, refused; no answer holds the old event.
 #[track_caller]
-fn gets_nothing_old(hub: &Hub, credential: Option<&str>, channel: &str, id: &str, refusal: (u16, &str)) {
+fn gets_nothing_old(hub: &TestHub, credential: Option<&str>, channel: &str, id: &str, refusal: (u16, &str)) {
     let stream = format!("/api/v1/events/{channel}");
     let history = format!("/api/v1/channels/{channel}/events");
     let paths = [
@@ -168,7 +168,7 @@ fn gets_nothing_old(hub: &Hub, credential: Option<&str>, channel: &str, id: &str
         for last_id in [None, Some(id)] {
             headers.extend(last_id.map(|id| ("Last-Event-ID", id)));
             let answer = hub.request("GET", path, &headers, b"");
-            let text = answer.refuses(refusal.0, refusal.1).text();
+            let text = answer.assert_problem(refusal.0, refusal.1).text();
             assert!(!text.contains("secret event"), "{path}: {text}");
         }
     }
@@ -176,11 +176,11 @@ fn gets_nothing_old(hub: &Hub, credential: Option<&str>, channel: &str, id: &str
 
 #[test]
 fn new_token_without_the_pattern_gets_403_and_no_old_event() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &strict());
     let mut reader = hub.subscribe_as(&token_for("u", &["orders.*"]), "/api/v1/events/orders.1");
     reader.position();
-    let id = reader.last_id().to_owned();
+    let id = reader.last_event_id().to_owned();
     hub.tell("orders.1", "secret event 1");
     assert_eq!(reader.data(), "secret event 1");
     let lesser = token_for("u", &["invoices.*"]);
@@ -226,7 +226,7 @@ fn rights_that_a_hang_up_takes_end_streams_as_revoked_and_nothing_old_is_read() 
         case("a right of a key", &key_block, &without_right, Some(&key), denied),
         case("the secret", &by_user(both), "", Some(&u), bad),
     ] {
-        let directory = Directory::new();
+        let directory = TempDirectory::create();
         let mut hub = protected(&directory, &format!("{base}\n{before}"));
         let mut kept = hub.subscribe_as(KEY, "/api/v1/events/kept");
         let authorization = credential.map(bearer);
@@ -234,12 +234,12 @@ fn rights_that_a_hang_up_takes_end_streams_as_revoked_and_nothing_old_is_read() 
             authorization.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut reader = hub.subscribe_with("/api/v1/events/feed.u", &headers);
         reader.position();
-        let id = reader.last_id().to_owned();
+        let id = reader.last_event_id().to_owned();
         hub.tell("feed.u", "secret event");
         assert_eq!(reader.data(), "secret event", "{name}");
         let base = if name == "the secret" { base.replace(SECRET, own_secret) } else { base.clone() };
         hub.reload(&directory, &format!("{base}\n{after}"));
-        reader.ends("revoked", false);
+        reader.assert_end("revoked", false);
         hub.tell("feed.u", "secret event, later");
         gets_nothing_old(&hub, credential, "feed.u", &id, refusal);
         hub.tell("kept", "still");
@@ -249,13 +249,13 @@ fn rights_that_a_hang_up_takes_end_streams_as_revoked_and_nothing_old_is_read() 
 
 #[test]
 fn rights_that_a_hang_up_takes_end_streams_over_http_2() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut hub = protected(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"feed\", \"b\"]", strict()));
     let mut connection = Http2::connect(&hub);
     let mut reader = connection.open("/api/v1/events/feed", &token("u"), None).unwrap();
     let mut kept = connection.open("/api/v1/events/b", &token("u"), None).unwrap();
     hub.reload(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"b\"]", strict()));
-    reader.ends("revoked", false);
+    reader.assert_end("revoked", false);
     assert_eq!(connection.open("/api/v1/events/feed", &token("u"), None).err(), Some(403));
     hub.tell("b", "still");
     assert_eq!(kept.data(), "still");
@@ -263,11 +263,11 @@ fn rights_that_a_hang_up_takes_end_streams_over_http_2() {
 
 #[test]
 fn key_that_a_hang_up_removes_publishes_nothing_more() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut hub = protected(&directory, &strict());
     hub.tell("a", "before");
     hub.reload_whole(&directory, &strict());
-    hub.post_as(KEY, "/api/v1/events/a", "after").refuses(401, "bad_credentials");
+    hub.post_as(KEY, "/api/v1/events/a", "after").assert_problem(401, "bad_credentials");
     hub.reload(&directory, &strict());
     let page = hub.get_as(KEY, "/api/v1/channels/a/events").json();
     assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
@@ -275,12 +275,12 @@ fn key_that_a_hang_up_removes_publishes_nothing_more() {
 
 #[test]
 fn broken_file_at_a_hang_up_takes_no_rights() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut hub = protected(&directory, &strict());
     let mut reader = hub.subscribe_as(&token("u"), OWN);
     directory.write("tidings.toml", "[auth]\nsecret = \"another\"\n[auth.user]\nsubscribe = [\"{\"]\n");
     hub.signal(rustix::process::Signal::HUP);
-    hub.wait_for_log("nothing has changed");
+    hub.read_log_through("nothing has changed");
     hub.tell("user.u", "still");
     assert_eq!(reader.data(), "still");
     hub.subscribe_as(&token("u"), OWN).position();
@@ -288,24 +288,24 @@ fn broken_file_at_a_hang_up_takes_no_rights() {
 
 #[test]
 fn stream_that_is_opened_while_rights_are_taken_ends_too() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let with = format!("{}\n[auth.user]\nsubscribe = [\"feed\"]", strict());
     let without = format!("{}\n[auth.user]\nsubscribe = [\"b\"]", strict());
     let mut hub = protected(&directory, &with);
     let (name, value) = bearer(&token("u"));
     for _ in 0..5 {
-        let mut wires: Vec<Wire> = (0..20).map(|_| Wire::connect(&hub)).collect();
-        for wire in &mut wires {
-            wire.send(hub.head_of("GET", "/api/v1/events/feed", &[(name, &value)], b""));
+        let mut connections: Vec<HttpConnection> = (0..20).map(|_| hub.connect()).collect();
+        for connection in &mut connections {
+            connection.send(hub.encode_request("GET", "/api/v1/events/feed", &[(name, &value)], b""));
         }
         hub.reload(&directory, &without);
         // Each was refused, or opened and ended: none is left open.
-        for mut wire in wires {
-            let head = wire.head();
+        for mut connection in connections {
+            let head = connection.read_head();
             assert!(matches!(head.status, 200 | 403), "{head:?}");
             if head.status == 200 {
                 let mut all = Vec::new();
-                while let Some(chunk) = wire.chunk() {
+                while let Some(chunk) = connection.read_chunk() {
                     all.extend(chunk);
                 }
                 assert!(String::from_utf8(all).unwrap().contains("\"reason\":\"revoked\""));
@@ -318,13 +318,13 @@ fn stream_that_is_opened_while_rights_are_taken_ends_too() {
 
 /// Requests whose bodies are still on their way.
 struct Waiting {
-    wire: Wire,
+    connection: HttpConnection,
     body: &'static str,
 }
 
 impl Waiting {
     /// Sends heads, and waits until the hub asks for the bodies: by then it has looked at the credential.
-    fn all(hub: &Hub, credential: &str) -> Vec<Self> {
+    fn all(hub: &TestHub, credential: &str) -> Vec<Self> {
         let mut waiting: Vec<Self> = Vec::new();
         for (path, body) in [
             ("/api/v1/events/late", "late"),
@@ -336,28 +336,28 @@ impl Waiting {
         waiting
     }
 
-    fn one(hub: &Hub, credential: &str, path: &str, body: &'static str) -> Self {
-        let mut wire = Wire::connect(hub);
+    fn one(hub: &TestHub, credential: &str, path: &str, body: &'static str) -> Self {
+        let mut connection = hub.connect();
         let (name, value) = bearer(credential);
-        wire.send(format!(
+        connection.send(format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\n{name}: {value}\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
             hub.authority(),
             body.len()
         ));
-        assert_eq!(wire.head().status, 100, "{path}");
-        Self { wire, body }
+        assert_eq!(connection.read_head().status, 100, "{path}");
+        Self { connection, body }
     }
 
-    fn finish(mut self) -> Answer {
-        self.wire.send(self.body);
-        self.wire.answer()
+    fn finish(mut self) -> HttpResponse {
+        self.connection.send(self.body);
+        self.connection.read_response()
     }
 }
 
 #[test]
 fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let all = json!({"tidings": {"subscribe": ["late"], "publish": ["late"]}});
     let key_lines =
         "rights = [\"publish\", \"subscribe\", \"manage\"]\nsubscribe = [\"late\"]\npublish = [\"late\"]";
@@ -374,7 +374,7 @@ fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
     of_removed.push(revocation(&removed));
     let mut of_narrowed = Waiting::all(&hub, &narrowed);
     of_narrowed.push(revocation(&narrowed));
-    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"v\"}").is(204);
+    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"v\"}").assert_status(204);
     hub.reload(&directory, &format!("{}\n{without}", strict()));
     eventually("the token's time is over", || now_millis() > end * 1000);
     for (waiting, status, code) in [
@@ -384,7 +384,7 @@ fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
         (of_narrowed, 403, "access_denied"),
     ] {
         for request in waiting {
-            request.finish().refuses(status, code);
+            request.finish().assert_problem(status, code);
         }
     }
     let page = hub.get_as(KEY, "/api/v1/channels/late/events").json();
@@ -396,7 +396,7 @@ fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
 
 #[test]
 fn batch_that_is_not_allowed_names_its_first_event() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}"));
     let credential = token_with("u", &json!({"tidings": {"publish": ["own.**"]}}));
     let message = |channel: &str| json!({"channels": [channel], "data": 1});
@@ -408,8 +408,8 @@ fn batch_that_is_not_allowed_names_its_first_event() {
     for (channels, status, code, index) in cases {
         let batch: Vec<_> = channels.iter().map(|channel| message(channel)).collect();
         let answer = hub.post_as(&credential, "/api/v1/publish", json!(batch).to_string());
-        assert_eq!(answer.refuses(status, code).json()["index"], index, "{channels:?}");
+        assert_eq!(answer.assert_problem(status, code).json()["index"], index, "{channels:?}");
     }
     let alone = hub.post_as(&credential, "/api/v1/publish", message("other").to_string());
-    assert_eq!(alone.refuses(403, "access_denied").json().get("index"), None);
+    assert_eq!(alone.assert_problem(403, "access_denied").json().get("index"), None);
 }

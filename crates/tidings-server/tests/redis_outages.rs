@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
-use super::redis_server::{RedisGate, RedisServer};
-use super::wire::{Answer, Wire};
+use tidings_testkit::{HttpResponse, RedisServer, SseReader, TcpProxy, TempDirectory, eventually};
+
+use crate::hub::TestHub;
 
 const PATH: &str = "/api/v1/events/a";
 /// What a paused or half-open Redis may cost at most.
@@ -13,27 +12,27 @@ const FOUND_WITHIN: Duration = Duration::from_secs(10);
 const SOON: [(&str, &str); 1] = [("TIDINGS_REDIS_DEADLINE", "1s")];
 
 /// Nodes that have read the log, and give up on Redis soon.
-fn nodes<const N: usize>(redis: &RedisServer, directories: &[Directory; N]) -> [Hub; N] {
-    let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, redis, &SOON));
-    hubs.iter().for_each(Hub::until_ready);
+fn nodes<const N: usize>(redis: &RedisServer, directories: &[TempDirectory; N]) -> [TestHub; N] {
+    let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, redis, &SOON));
+    hubs.iter().for_each(|hub| hub.wait_until_ready());
     hubs
 }
 
 /// A stream that stands at its position.
 #[track_caller]
-fn reader(hub: &Hub) -> Reader {
+fn reader(hub: &TestHub) -> SseReader {
     let mut reader = hub.subscribe(PATH);
     reader.position();
     reader
 }
 
-fn publish_once(hub: &Hub, key: &str, text: &str) -> Answer {
+fn publish_once(hub: &TestHub, key: &str, text: &str) -> HttpResponse {
     hub.request("POST", PATH, &[("Idempotency-Key", key)], text.as_bytes())
 }
 
 /// Publishes until it is taken.
 #[track_caller]
-fn publish_until_taken(hub: &Hub, key: &str, text: &str) -> Answer {
+fn publish_until_taken(hub: &TestHub, key: &str, text: &str) -> HttpResponse {
     let mut answer = publish_once(hub, key, text);
     eventually("the publish is taken", || {
         if answer.head.status != 200 {
@@ -46,7 +45,7 @@ fn publish_until_taken(hub: &Hub, key: &str, text: &str) -> Answer {
 }
 
 #[track_caller]
-fn says_that_it_may_be_retried(answer: &Answer) {
+fn says_that_it_may_be_retried(answer: &HttpResponse) {
     assert_eq!(answer.head.status, 503, "{}", answer.text());
     let code = answer.json()["code"].clone();
     assert!(code == "outcome_unknown" || code == "not_stored", "{code}");
@@ -54,7 +53,7 @@ fn says_that_it_may_be_retried(answer: &Answer) {
 
 #[test]
 fn paused_redis_is_seen_and_a_retry_lands_once() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     hubs[0].publish("a", "before");
@@ -66,59 +65,59 @@ fn paused_redis_is_seen_and_a_retry_lands_once() {
     assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
     assert!(hubs.iter().all(|hub| hub.get("/healthz").head.status == 200));
     redis.resume();
-    hubs.iter().for_each(Hub::until_ready);
+    hubs.iter().for_each(|hub| hub.wait_until_ready());
     let answers = hubs.each_ref().map(|hub| publish_until_taken(hub, "k", "once").json());
     assert_eq!(answers[0], answers[1]);
     hubs[1].publish("a", "after");
     for reader in &mut readers {
-        assert_eq!(reader.several(3), ["before", "once", "after"]);
+        assert_eq!(reader.data_of_next(3), ["before", "once", "after"]);
     }
 }
 
 #[test]
 fn half_open_connection_is_found_by_the_position_check() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
-    let gate = RedisGate::to(&redis);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
+    let gate = TcpProxy::start(redis.address());
     let hubs = [
-        Hub::with_redis_at(&directories[0], &gate.url(), &[]),
-        Hub::with_redis(&directories[1], &redis, &[]),
+        TestHub::with_redis_at(&directories[0], &gate.redis_url(), &[]),
+        TestHub::with_redis(&directories[1], &redis, &[]),
     ];
-    hubs.iter().for_each(Hub::until_ready);
+    hubs.iter().for_each(|hub| hub.wait_until_ready());
     let mut reader = reader(&hubs[0]);
     hubs[1].publish("a", "before");
     assert_eq!(reader.data(), "before");
-    gate.forget();
+    gate.discard_open();
     let begun = Instant::now();
     hubs[1].publish("a", "behind it");
     assert_eq!(reader.data(), "behind it");
     assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
-    hubs[0].until_ready();
+    hubs[0].wait_until_ready();
     hubs[0].publish("a", "of the node itself");
     assert_eq!(reader.data(), "of the node itself");
 }
 
 #[test]
 fn long_deadline_does_not_hide_a_redis_that_hangs() {
-    let (redis, directory) = (RedisServer::start(), Directory::new());
-    let hub = Hub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_DEADLINE", "30s")]);
-    hub.until_ready();
+    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
+    let hub = TestHub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_DEADLINE", "30s")]);
+    hub.wait_until_ready();
     redis.pause();
     let begun = Instant::now();
     eventually("the node is not ready", || hub.get("/readyz").head.status == 503);
     assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
     redis.resume();
-    hub.until_ready();
+    hub.wait_until_ready();
 }
 
 #[test]
 fn cut_connections_and_a_sleeping_redis_lose_and_repeat_nothing() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     let mut sleeping = redis.connect();
     for number in 0..200 {
         if number == 100 {
-            sleeping.send(&["DEBUG", "SLEEP", "5"]);
+            sleeping.send(&["DEBUG", "SLEEP", "5"]).unwrap();
         } else if number > 100 && number % 10 == 0 || number % 10 == 5 {
             redis.client_kill("normal");
         }
@@ -126,54 +125,57 @@ fn cut_connections_and_a_sleeping_redis_lose_and_repeat_nothing() {
     }
     let expected: Vec<String> = (0..200).map(|number| number.to_string()).collect();
     for reader in &mut readers {
-        assert_eq!(reader.several(200), expected);
+        assert_eq!(reader.data_of_next(200), expected);
     }
 }
 
 #[test]
 fn flush_is_found_where_nobody_publishes() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     for number in 0..5 {
         hubs[0].publish("a", format!("{number}"));
     }
     for reader in &mut readers {
-        reader.several(5);
+        reader.data_of_next(5);
     }
     redis.command(&["FLUSHALL"]);
     for reader in &mut readers {
-        reader.notice("tidings.gap");
+        reader.control_event("tidings.gap");
     }
     for number in 0..10 {
         hubs[number % 2].publish("a", format!("new {number}"));
     }
     for reader in &mut readers {
-        assert_eq!(reader.several(10), (0..10).map(|number| format!("new {number}")).collect::<Vec<_>>());
+        assert_eq!(
+            reader.data_of_next(10),
+            (0..10).map(|number| format!("new {number}")).collect::<Vec<_>>()
+        );
     }
 }
 
 #[test]
 fn redis_that_followed_another_and_came_back_empty_is_found() {
     let (redis, empty) = (RedisServer::start(), RedisServer::start());
-    let directories = [Directory::new(), Directory::new()];
+    let directories = [TempDirectory::create(), TempDirectory::create()];
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     let old = hubs[0].publish("a", "lost");
     for reader in &mut readers {
         assert_eq!(reader.data(), "lost");
     }
-    redis.follow(&empty);
+    redis.replicate(&empty);
     redis.promote();
     for reader in &mut readers {
-        reader.notice("tidings.gap");
+        reader.control_event("tidings.gap");
     }
     publish_until_taken(&hubs[1], "k", "new");
     for reader in &mut readers {
         assert_eq!(reader.data(), "new");
     }
     let mut late = hubs[0].resume(PATH, &old);
-    late.notice("tidings.gap");
+    late.control_event("tidings.gap");
     assert_eq!(late.data(), "new");
 }
 
@@ -181,7 +183,7 @@ fn redis_that_followed_another_and_came_back_empty_is_found() {
 fn redis_that_followed_its_replica_and_came_back_whole_is_told_to_nobody() {
     let redis = RedisServer::start();
     let replica = RedisServer::start_replica_of(&redis);
-    let directories = [Directory::new(), Directory::new()];
+    let directories = [TempDirectory::create(), TempDirectory::create()];
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     let first = hubs[0].publish("a", "first");
@@ -189,22 +191,23 @@ fn redis_that_followed_its_replica_and_came_back_whole_is_told_to_nobody() {
         replica.info("master_repl_offset") == redis.info("master_repl_offset")
     });
     replica.promote();
-    redis.follow(&replica);
+    redis.replicate(&replica);
     eventually("a publish is refused", || publish_once(&hubs[0], "k", "second").head.status == 503);
     redis.promote();
     publish_until_taken(&hubs[0], "k", "second");
     for reader in &mut readers {
-        assert_eq!(reader.several(2), ["first", "second"]);
+        assert_eq!(reader.data_of_next(2), ["first", "second"]);
     }
     for hub in &hubs {
-        hub.until_ready();
+        hub.wait_until_ready();
         assert_eq!(hub.resume(PATH, &first).data(), "second");
     }
 }
 
 #[test]
 fn restart_with_data_makes_no_gap_for_those_who_are_there_nor_for_those_who_return() {
-    let (redis, directories) = (RedisServer::start_durable(), [Directory::new(), Directory::new()]);
+    let (redis, directories) =
+        (RedisServer::start_durable(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     let first = hubs[0].publish("a", "first");
@@ -212,29 +215,29 @@ fn restart_with_data_makes_no_gap_for_those_who_are_there_nor_for_those_who_retu
     redis.restart();
     publish_until_taken(&hubs[0], "k", "third");
     for (reader, hub) in readers.iter_mut().zip(&hubs) {
-        assert_eq!(reader.several(3), ["first", "second", "third"]);
-        assert_eq!(hub.resume(PATH, &first).several(2), ["second", "third"]);
+        assert_eq!(reader.data_of_next(3), ["first", "second", "third"]);
+        assert_eq!(hub.resume(PATH, &first).data_of_next(2), ["second", "third"]);
         assert_eq!(hub.resume(PATH, &second).data(), "third");
     }
 }
 
 #[test]
 fn client_that_is_further_than_its_new_node_waits_for_it() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
-    let gate = RedisGate::to(&redis);
-    let late = Hub::with_redis_at(&directories[0], &gate.url(), &SOON);
-    let early = Hub::with_redis(&directories[1], &redis, &SOON);
-    early.until_ready();
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
+    let gate = TcpProxy::start(redis.address());
+    let late = TestHub::with_redis_at(&directories[0], &gate.redis_url(), &SOON);
+    let early = TestHub::with_redis(&directories[1], &redis, &SOON);
+    early.wait_until_ready();
     early.publish("a", "first");
-    late.until_ready();
-    gate.hold();
+    late.wait_until_ready();
+    gate.pause();
     let newer = early.publish("a", "newer");
-    let mut wire = Wire::connect(&late);
-    wire.send(late.head_of("GET", PATH, &[("Last-Event-ID", &newer)], b""));
+    let mut connection = late.connect();
+    connection.send(late.encode_request("GET", PATH, &[("Last-Event-ID", &newer)], b""));
     eventually("the node has lost sight of redis", || late.get("/readyz").head.status == 503);
     early.publish("a", "after");
-    gate.let_go();
-    let mut moved = Reader::over(wire);
+    gate.resume();
+    let mut moved = SseReader::open(connection);
     assert_eq!(moved.data(), "after");
     early.publish("a", "later");
     assert_eq!(moved.data(), "later");
@@ -242,44 +245,44 @@ fn client_that_is_further_than_its_new_node_waits_for_it() {
 
 #[test]
 fn full_redis_refuses_publishes_and_is_read_all_the_same() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
-    let hubs = [Hub::with_redis(&directories[0], &redis, &SOON)];
-    hubs[0].until_ready();
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
+    let hubs = [TestHub::with_redis(&directories[0], &redis, &SOON)];
+    hubs[0].wait_until_ready();
     let first = hubs[0].publish("a", "first");
     hubs[0].publish("a", "second");
     let mut open = reader(&hubs[0]);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
     // Nobody publishes: the node finds it by itself. One that starts now reads what there is.
-    let late = Hub::with_redis(&directories[1], &redis, &SOON);
+    let late = TestHub::with_redis(&directories[1], &redis, &SOON);
     for hub in [&hubs[0], &late] {
         eventually("the node is not ready", || {
             let answer = hub.get("/readyz");
             answer.head.status == 503 && answer.text().contains("OOM")
         });
         assert_eq!(hub.resume(PATH, &first).data(), "second");
-        let history = hub.get("/api/v1/channels/a/events").is(200).json();
+        let history = hub.get("/api/v1/channels/a/events").assert_status(200).json();
         assert_eq!(history["events"].as_array().unwrap().len(), 2);
         reader(hub);
-        publish_once(hub, "refused", "refused").refuses(503, "not_stored");
+        publish_once(hub, "refused", "refused").assert_problem(503, "not_stored");
     }
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
     for hub in [&hubs[0], &late] {
-        hub.until_ready();
+        hub.wait_until_ready();
     }
     let mut other = reader(&late);
     for number in 0..20 {
         hubs[0].publish("a", format!("{number}"));
     }
     let expected: Vec<String> = (0..20).map(|number| number.to_string()).collect();
-    assert_eq!(open.several(20), expected);
-    assert_eq!(other.several(20), expected);
+    assert_eq!(open.data_of_next(20), expected);
+    assert_eq!(other.data_of_next(20), expected);
 }
 
 #[test]
 fn full_redis_that_is_another_server_now_is_read_and_takes_nothing_before_its_epoch() {
-    let (redis, directory) = (RedisServer::start_durable(), Directory::new());
-    let hub = Hub::with_redis(&directory, &redis, &SOON);
-    hub.until_ready();
+    let (redis, directory) = (RedisServer::start_durable(), TempDirectory::create());
+    let hub = TestHub::with_redis(&directory, &redis, &SOON);
+    hub.wait_until_ready();
     let first = hub.publish("a", "first");
     let second = hub.publish("a", "second");
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
@@ -291,12 +294,12 @@ fn full_redis_that_is_another_server_now_is_read_and_takes_nothing_before_its_ep
     let id = publish_until_taken(&hub, "k", "third").json()["id"].as_str().unwrap().to_owned();
     let epoch = |id: &str| id.split('-').next().map(str::to_owned);
     assert_ne!(epoch(&id), epoch(&second));
-    assert_eq!(hub.resume(PATH, &first).several(2), ["second", "third"]);
+    assert_eq!(hub.resume(PATH, &first).data_of_next(2), ["second", "third"]);
 }
 
 #[test]
 fn log_that_lost_one_key_begins_anew_and_is_told_to_clients() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     for (number, key) in ["{tidings}:epochs", "{tidings}:meta"].into_iter().enumerate() {
@@ -307,10 +310,10 @@ fn log_that_lost_one_key_begins_anew_and_is_told_to_clients() {
         redis.command(&["DEL", key]);
         publish_until_taken(&hubs[1], &format!("new {number}"), "new");
         for reader in &mut readers {
-            reader.notice("tidings.gap");
+            reader.control_event("tidings.gap");
             assert_eq!(reader.data(), "new");
         }
-        hubs.iter().for_each(Hub::until_ready);
+        hubs.iter().for_each(|hub| hub.wait_until_ready());
         // The key of a lost event is gone with it.
         let again = publish_until_taken(&hubs[0], &format!("old {number}"), "old").json();
         assert_ne!(again["id"], old["id"]);
@@ -322,10 +325,9 @@ fn log_that_lost_one_key_begins_anew_and_is_told_to_clients() {
 
 #[test]
 fn policy_that_lets_redis_evict_the_log_is_told() {
-    let redis =
-        RedisServer::start_with(super::redis_server::Keeps::Nothing, &["--maxmemory-policy", "allkeys-lru"]);
-    let directory = Directory::new();
-    let hub = Hub::with_redis(&directory, &redis, &SOON);
-    hub.until_ready();
+    let redis = RedisServer::options().arguments(&["--maxmemory-policy", "allkeys-lru"]).start();
+    let directory = TempDirectory::create();
+    let hub = TestHub::with_redis(&directory, &redis, &SOON);
+    hub.wait_until_ready();
     eventually("a metric tells of it", || hub.get("/metrics").text().contains("tidings_broker_evicts 1"));
 }

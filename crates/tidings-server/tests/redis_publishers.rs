@@ -1,31 +1,30 @@
 //! Programs that publish in Redis themselves, as the guides' do, and what two nodes make of it.
 
 use serde_json::{Value, json};
+use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
-use super::redis_server::{RedisServer, python};
+use crate::hub::TestHub;
 
 /// Two nodes over one Redis.
 struct Nodes {
     redis: RedisServer,
-    _directories: [Directory; 2],
-    hubs: [Hub; 2],
+    _directories: [TempDirectory; 2],
+    hubs: [TestHub; 2],
 }
 
 impl Nodes {
     fn start(settings: &[(&str, &str)]) -> Self {
-        let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
-        let hubs = directories.each_ref().map(|directory| Hub::with_redis(directory, &redis, settings));
+        let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
+        let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, &redis, settings));
         for hub in &hubs {
-            hub.until_ready();
+            hub.wait_until_ready();
         }
         Self { redis, _directories: directories, hubs }
     }
 
     /// A stream at each node.
     #[track_caller]
-    fn readers(&self, path: &str) -> [Reader; 2] {
+    fn readers(&self, path: &str) -> [SseReader; 2] {
         self.hubs.each_ref().map(|hub| reader(hub, path))
     }
 
@@ -63,7 +62,7 @@ pub(crate) fn until_heard(redis: &RedisServer, mut expected: [(i64, i64); 2]) {
 }
 
 #[track_caller]
-fn reader(hub: &Hub, path: &str) -> Reader {
+fn reader(hub: &TestHub, path: &str) -> SseReader {
     let mut reader = hub.subscribe(path);
     reader.position();
     reader
@@ -84,9 +83,9 @@ fn pattern_hears_what_it_matches_on_every_node_and_nothing_else() {
         nodes.publish(channel, payload);
     }
     for reader in &mut of_projects {
-        assert_eq!(reader.several(2), ["1", "4"]);
+        assert_eq!(reader.data_of_next(2), ["1", "4"]);
     }
-    assert_eq!(of_all.several(4), ["1", "2", "3", "4"]);
+    assert_eq!(of_all.data_of_next(4), ["1", "2", "3", "4"]);
     assert_eq!(nodes.dropped(), [0.0; 2]);
 }
 
@@ -106,7 +105,7 @@ fn pattern_of_all_channels_hears_all_but_those_of_redis_and_of_the_hub() {
         assert_eq!(nodes.publish(channel, channel), 2, "{channel}");
     }
     for reader in &mut readers {
-        assert_eq!(reader.several(heard.len()), heard);
+        assert_eq!(reader.data_of_next(heard.len()), heard);
     }
 }
 
@@ -122,7 +121,7 @@ fn pattern_hears_only_what_the_setting_lists() {
         nodes.publish(channel, channel);
     }
     for reader in &mut readers {
-        assert_eq!(reader.several(4), ["open.a", "closed.news", "_.news", "open.news"]);
+        assert_eq!(reader.data_of_next(4), ["open.a", "closed.news", "_.news", "open.news"]);
     }
     assert_eq!(closed.data(), "closed.news");
     assert_eq!(nodes.dropped(), [0.0; 2]);
@@ -140,7 +139,7 @@ fn overlapping_subscriptions_get_one_copy() {
         "channel=project.42&channel=project.*&channel=*.42",
         "channel=project.*&channel=**",
     ];
-    let mut readers: Vec<Reader> =
+    let mut readers: Vec<SseReader> =
         queries.iter().flat_map(|query| nodes.readers(&format!("/api/v1/events?{query}"))).collect();
     // `*.42` takes one channel and glob for each that `**` takes.
     let each = (1 + ALL.0 + 4, 1 + ALL.1 + 5);
@@ -150,7 +149,7 @@ fn overlapping_subscriptions_get_one_copy() {
     let copies = (2..=20).map(|number| nodes.publish("project.42", &number.to_string()));
     assert!(copies.into_iter().all(|copies| copies == 2 * 4));
     for reader in &mut readers {
-        assert_eq!(reader.several(20), (1..=20).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert_eq!(reader.data_of_next(20), (1..=20).map(|number| number.to_string()).collect::<Vec<_>>());
     }
 }
 
@@ -178,7 +177,7 @@ fn what_the_last_reader_leaves_is_not_heard_any_more() {
 #[test]
 fn streams_outlive_the_loss_of_the_connection_that_hears() {
     let nodes = Nodes::start(&[]);
-    let mut readers: Vec<Reader> = ["project.42", "project.*"]
+    let mut readers: Vec<SseReader> = ["project.42", "project.*"]
         .iter()
         .flat_map(|path| nodes.readers(&format!("/api/v1/events/{path}")))
         .collect();
@@ -311,7 +310,7 @@ asyncio.run(some_task("123"))
 #[test]
 fn python_of_the_guides_is_heard_unchanged_on_both_nodes() {
     let nodes = Nodes::start(&[]);
-    let mut readers: Vec<Reader> = ["project.123", "project.*"]
+    let mut readers: Vec<SseReader> = ["project.123", "project.*"]
         .iter()
         .flat_map(|path| nodes.readers(&format!("/api/v1/events/{path}")))
         .collect();
@@ -324,11 +323,11 @@ fn python_of_the_guides_is_heard_unchanged_on_both_nodes() {
 }
 
 /// What the guides' Python does.
-pub(crate) struct Task(Directory);
+pub(crate) struct Task(TempDirectory);
 
 impl Task {
     pub(crate) fn new() -> Self {
-        let directory = Directory::new();
+        let directory = TempDirectory::create();
         for folder in ["pipeline/core", "pipeline/services", "pipeline/schemas/services", "pipeline/enums"] {
             std::fs::create_dir_all(directory.path().join(folder)).unwrap();
         }
@@ -342,14 +341,16 @@ impl Task {
             ("pipeline/schemas/services/websocket.py", MESSAGES),
             ("pipeline/enums/websocket.py", TYPES),
         ];
-        files.iter().for_each(|(name, text)| directory.write(name, text));
+        for (name, text) in files {
+            directory.write(name, text);
+        }
         Self(directory)
     }
 
     /// Publishes, with the client of Redis of this age.
     #[track_caller]
     pub(crate) fn run(&self, packages: &str, redis: &RedisServer) {
-        let mut task = python(packages);
+        let mut task = crate::python::python(packages);
         task.arg("task.py").current_dir(self.0.path()).env("REDIS_URL", redis.url());
         let output = task.output().unwrap();
         assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
@@ -357,7 +358,7 @@ impl Task {
 
     /// Reads what it sent.
     #[track_caller]
-    pub(crate) fn is_told_to(&self, reader: &mut Reader) {
+    pub(crate) fn is_told_to(&self, reader: &mut SseReader) {
         let first = reader.event();
         let hello = r#"{"type": "notification", "object": {"message": "Hello World!", "timestamp": "2024-01-01T00:00:00Z"}}"#;
         assert_eq!((first.name.as_str(), first.data.as_str()), ("message", hello));

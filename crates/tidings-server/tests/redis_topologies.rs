@@ -1,23 +1,18 @@
 //! A log that goes from one Redis to another: within a cluster, at a failover by Sentinels, behind several addresses.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
-use super::redis_server::{Keeps, RedisServer, Reply};
+use tidings_testkit::{RedisReply, RedisServer, SseReader, TempDirectory, eventually, free_port};
+
+use crate::hub::{RunTidings, TestHub};
 
 /// The log's key, which tells its slot.
 const LOG: &str = "{tidings}:log";
 
-fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
-}
-
 /// Publishes numbers, each with a key, until it is told to end; answers how many. Each is repeated until it is stored.
-fn publish(hub: &Hub, from: usize, ends: &AtomicBool) -> usize {
+fn publish(hub: &TestHub, from: usize, ends: &AtomicBool) -> usize {
     for number in from.. {
         if ends.load(Ordering::Relaxed) {
             return number;
@@ -27,7 +22,7 @@ fn publish(hub: &Hub, from: usize, ends: &AtomicBool) -> usize {
     unreachable!("there are more numbers than time");
 }
 
-fn publish_one(hub: &Hub, number: usize) {
+fn publish_one(hub: &TestHub, number: usize) {
     let key = format!("key-{number}");
     eventually("it is stored", || {
         let headers = [("Idempotency-Key", key.as_str())];
@@ -36,14 +31,14 @@ fn publish_one(hub: &Hub, number: usize) {
 }
 
 #[track_caller]
-fn reads(reader: &mut Reader, from: usize, to: usize) {
+fn reads(reader: &mut SseReader, from: usize, to: usize) {
     for number in from..to {
         assert_eq!(reader.data(), number.to_string());
     }
 }
 
 /// Publishes and reads while something happens; answers how many there are then.
-fn while_published(hub: &Hub, reader: &mut Reader, from: usize, act: impl FnOnce()) -> usize {
+fn while_published(hub: &TestHub, reader: &mut SseReader, from: usize, act: impl FnOnce()) -> usize {
     let ends = AtomicBool::new(false);
     let to = thread::scope(|scope| {
         let publisher = scope.spawn(|| publish(hub, from, &ends));
@@ -89,13 +84,13 @@ impl Cluster {
     }
 
     fn node() -> RedisServer {
-        let bus = free_port();
+        let bus = free_port().to_string();
         let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
         // Before, it is the port plus 10,000.
         if tidings_testkit::redis::version().has_cluster_port() {
             arguments.extend(["--cluster-port", &bus]);
         }
-        RedisServer::start_with(Keeps::Nothing, &arguments)
+        RedisServer::options().arguments(&arguments).start()
     }
 
     /// Makes all know each other, and waits until they do.
@@ -104,7 +99,7 @@ impl Cluster {
         for node in &self.nodes[1..] {
             let (port, bus) =
                 (node.port().to_string(), node.command(&["CONFIG", "GET", "cluster-port"]).list());
-            let bus = bus.get(1).map(Reply::text);
+            let bus = bus.get(1).map(RedisReply::text);
             let words = ["CLUSTER", "MEET", "127.0.0.1", &port].into_iter().chain(bus.as_deref());
             self.nodes[0].command(&words.collect::<Vec<_>>());
         }
@@ -118,7 +113,8 @@ impl Cluster {
     }
 
     fn place_of_log(&self) -> usize {
-        let found = self.nodes.iter().position(|node| node.command(&["EXISTS", LOG]) == Reply::Integer(0));
+        let found =
+            self.nodes.iter().position(|node| node.command(&["EXISTS", LOG]) == RedisReply::Integer(0));
         found.expect("one of them has the slot")
     }
 
@@ -130,7 +126,7 @@ impl Cluster {
         let primary = self.nodes[0].command(&["CLUSTER", "MYID"]).text();
         let replica = &self.nodes[3];
         eventually("it becomes a replica", || {
-            !matches!(replica.command(&["CLUSTER", "REPLICATE", &primary]), Reply::Error(_))
+            !matches!(replica.command(&["CLUSTER", "REPLICATE", &primary]), RedisReply::Error(_))
         });
         agree(&self.nodes[0], replica);
         eventually("all know it", || {
@@ -156,7 +152,7 @@ impl Cluster {
             if keys.is_empty() {
                 return;
             }
-            let keys: Vec<String> = keys.iter().map(Reply::text).collect();
+            let keys: Vec<String> = keys.iter().map(RedisReply::text).collect();
             self.migrate(from, to, &keys.iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
@@ -167,7 +163,7 @@ impl Cluster {
         let [from, to] = [&self.nodes[from], &self.nodes[to]];
         let slot = from.command(&["CLUSTER", "KEYSLOT", LOG]).integer().to_string();
         let ids = [from, to].map(|node| node.command(&["CLUSTER", "MYID"]).text());
-        let ok = Reply::Text("OK".into());
+        let ok = RedisReply::Text("OK".into());
         assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]), ok);
         assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]), ok);
         slot
@@ -178,7 +174,7 @@ impl Cluster {
         let port = self.nodes[to].port().to_string();
         let command = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
         let reply = self.nodes[from].command(&[&command[..], keys].concat());
-        let is_done = matches!(&reply, Reply::Text(word) if word == "OK" || word == "NOKEY");
+        let is_done = matches!(&reply, RedisReply::Text(word) if word == "OK" || word == "NOKEY");
         assert!(is_done, "{keys:?}: {reply:?}");
     }
 
@@ -187,7 +183,10 @@ impl Cluster {
         let [from, to] = [&self.nodes[from], &self.nodes[to]];
         let id = to.command(&["CLUSTER", "MYID"]).text();
         for node in [to, from].into_iter().chain(&self.nodes) {
-            assert_eq!(node.command(&["CLUSTER", "SETSLOT", slot, "NODE", &id]), Reply::Text("OK".into()));
+            assert_eq!(
+                node.command(&["CLUSTER", "SETSLOT", slot, "NODE", &id]),
+                RedisReply::Text("OK".into())
+            );
         }
     }
 }
@@ -195,10 +194,11 @@ impl Cluster {
 /// A node of a cluster answers for no key of such a slot that is not there.
 #[test]
 fn slot_that_is_only_marked_keeps_no_node_from_being_ready() {
-    let (cluster, directories) = (Cluster::start(), [Directory::new(), Directory::new(), Directory::new()]);
+    let (cluster, directories) =
+        (Cluster::start(), [TempDirectory::create(), TempDirectory::create(), TempDirectory::create()]);
     let start = |number: usize, settings: &[(&str, &str)]| {
-        let hub = Hub::with_redis_at(&directories[number], &cluster.nodes[0].url(), settings);
-        hub.until_ready();
+        let hub = TestHub::with_redis_at(&directories[number], &cluster.nodes[0].url(), settings);
+        hub.wait_until_ready();
         hub
     };
     // Nothing was published, and no state is shared.
@@ -210,37 +210,37 @@ fn slot_that_is_only_marked_keeps_no_node_from_being_ready() {
     let late = start(1, &[]);
     early.publish("a", "0");
     late.publish("a", "1");
-    late.post("/api/v1/events/a?store=false", "live").is(200);
-    assert_eq!(reader.several(3), ["0", "1", "live"]);
+    late.post("/api/v1/events/a?store=false", "live").assert_status(200);
+    assert_eq!(reader.data_of_next(3), ["0", "1", "live"]);
     start(2, &[]);
     assert_eq!(early.get("/readyz").head.status, 200);
     cluster.migrate_rest(0, 2, &slot);
     cluster.end_move(0, 2, &slot);
-    early.until_ready();
+    early.wait_until_ready();
     early.publish("a", "2");
     assert_eq!(reader.data(), "2");
 }
 
 #[test]
 fn readers_go_on_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
-    let (cluster, directory) = (Cluster::start(), Directory::new());
+    let (cluster, directory) = (Cluster::start(), TempDirectory::create());
     // A publish waits for longer than a node takes to compare its log.
     let settings = [("TIDINGS_REDIS_DEADLINE", "4s")];
-    let hub = Hub::with_redis_at(&directory, &cluster.nodes[0].url(), &settings);
-    hub.until_ready();
+    let hub = TestHub::with_redis_at(&directory, &cluster.nodes[0].url(), &settings);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     let start = reader.position();
     hub.publish("a", "0");
     let slot = cluster.begin_move(0, 2);
     cluster.migrate(0, 2, &[LOG]);
-    let refused = hub.post("/api/v1/events/a", "refused").is(503).json();
+    let refused = hub.post("/api/v1/events/a", "refused").assert_status(503).json();
     assert_eq!(refused["code"], "not_stored");
-    hub.post("/api/v1/events/a?store=false", "live").is(200);
+    hub.post("/api/v1/events/a?store=false", "live").assert_status(200);
     // What a publish needs is at the other node now, and not all that a look at the head needs.
     cluster.migrate(0, 2, &["{tidings}:meta", "{tidings}:epochs"]);
     hub.publish("a", "1");
-    assert_eq!(reader.several(3), ["0", "live", "1"]);
-    let history = hub.get("/api/v1/channels/a/events").is(200).json();
+    assert_eq!(reader.data_of_next(3), ["0", "live", "1"]);
+    let history = hub.get("/api/v1/channels/a/events").assert_status(200).json();
     assert_eq!(history["events"].as_array().unwrap().len(), 2);
     assert_eq!(hub.metric("tidings_broker_disconnects_total"), 0.0);
     cluster.migrate_rest(0, 2, &slot);
@@ -251,15 +251,15 @@ fn readers_go_on_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
     }
     reads(&mut reader, 2, 20);
     reads(&mut hub.resume("/api/v1/events/a", &start), 0, 20);
-    hub.until_ready();
+    hub.wait_until_ready();
 }
 
 #[test]
 fn slot_of_the_log_moves_between_nodes_and_nothing_is_lost_or_doubled() {
-    let (cluster, directory) = (Cluster::start(), Directory::new());
+    let (cluster, directory) = (Cluster::start(), TempDirectory::create());
     // The node that the URL names does not have the log.
-    let hub = Hub::with_redis_at(&directory, &cluster.nodes[1].url(), &[]);
-    hub.until_ready();
+    let hub = TestHub::with_redis_at(&directory, &cluster.nodes[1].url(), &[]);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     let start = reader.position();
     let first = while_published(&hub, &mut reader, 0, || cluster.move_slot(0, 2));
@@ -272,16 +272,16 @@ fn slot_of_the_log_moves_between_nodes_and_nothing_is_lost_or_doubled() {
         at.command(&["PUBSUB", "NUMSUB", "a"]).list()[1].integer() == 1
     });
     assert_eq!(reader.data(), "heard");
-    hub.until_ready();
+    hub.wait_until_ready();
 }
 
 #[test]
 fn replica_of_a_cluster_takes_over_and_nothing_is_lost_or_doubled() {
-    let (mut cluster, directory) = (Cluster::start(), Directory::new());
+    let (mut cluster, directory) = (Cluster::start(), TempDirectory::create());
     cluster.add_replica();
     let [primary, replica] = [&cluster.nodes[0], &cluster.nodes[3]];
-    let hub = Hub::with_redis_at(&directory, &primary.url(), &[]);
-    hub.until_ready();
+    let hub = TestHub::with_redis_at(&directory, &primary.url(), &[]);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     let first = while_published(&hub, &mut reader, 0, || {
@@ -305,14 +305,14 @@ fn replica_of_a_cluster_takes_over_and_nothing_is_lost_or_doubled() {
         publish_one(&hub, number);
     }
     reads(&mut reader, second, second + 10);
-    hub.until_ready();
+    hub.wait_until_ready();
 }
 
 #[test]
 fn database_of_a_cluster_is_refused_with_the_reason() {
-    let (cluster, directory) = (Cluster::start(), Directory::new());
+    let (cluster, directory) = (Cluster::start(), TempDirectory::create());
     let url = format!("{}3", cluster.nodes[0].url());
-    let hub = Hub::with_redis_at(&directory, &url, &[]);
+    let hub = TestHub::with_redis_at(&directory, &url, &[]);
     eventually("it says why", || {
         hub.get("/readyz").json()["detail"]
             .as_str()
@@ -322,12 +322,12 @@ fn database_of_a_cluster_is_refused_with_the_reason() {
 
 #[test]
 fn of_several_addresses_the_primary_is_taken_and_then_who_was_promoted() {
-    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let (primary, directory) = (RedisServer::start(), TempDirectory::create());
     let replica = RedisServer::start_replica_of(&primary);
-    let gone = free_port();
-    let url = format!("redis://127.0.0.1:{gone},{},{}", replica.authority(), primary.authority());
-    let hub = Hub::with_redis_at(&directory, &url, &[]);
-    hub.until_ready();
+    let gone = free_port().to_string();
+    let url = format!("redis://127.0.0.1:{gone},{},{}", replica.address(), primary.address());
+    let hub = TestHub::with_redis_at(&directory, &url, &[]);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     let first = while_published(&hub, &mut reader, 0, || ());
@@ -337,27 +337,27 @@ fn of_several_addresses_the_primary_is_taken_and_then_who_was_promoted() {
     let second = while_published(&hub, &mut reader, first, || ());
     // One that is demoted where it stands is left, though it could be read on.
     primary.restart_empty();
-    primary.follow(&replica);
+    primary.replicate(&replica);
     agree(&replica, &primary);
     primary.promote();
-    replica.follow(&primary);
+    replica.replicate(&primary);
     while_published(&hub, &mut reader, second, || ());
     eventually("live events are heard there", || {
         primary.command(&["PUBSUB", "NUMSUB", "{tidings}:live"]).list()[1].integer() == 1
     });
-    hub.until_ready();
+    hub.wait_until_ready();
 }
 
 /// A Sentinel that watches one service, `main`; killed if the test forgets it.
 struct Sentinel {
     process: Child,
     port: String,
-    _directory: Directory,
+    _directory: TempDirectory,
 }
 
 impl Sentinel {
     fn start(primary: &RedisServer, further: &str) -> Self {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (TempDirectory::create(), free_port().to_string());
         let settings = format!(
             "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\n\
              sentinel failover-timeout main 3000\n{further}\n",
@@ -413,17 +413,17 @@ impl Drop for Sentinel {
 
 #[test]
 fn sentinel_leads_to_who_is_the_primary_now_and_nothing_is_lost_or_doubled() {
-    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let (primary, directory) = (RedisServer::start(), TempDirectory::create());
     let replica = RedisServer::start_replica_of(&primary);
     let sentinel = Sentinel::start(&primary, "requirepass sesame");
     sentinel.knows(&replica);
     let url = format!(
         "redis+sentinel://127.0.0.1:{},{}/main?sentinel_password=sesame",
-        free_port(),
+        free_port().to_string(),
         sentinel.authority()
     );
-    let mut hub = Hub::with_redis_at(&directory, &url, &[]);
-    hub.until_ready();
+    let mut hub = TestHub::with_redis_at(&directory, &url, &[]);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     let first = while_published(&hub, &mut reader, 0, || ());
@@ -441,14 +441,14 @@ fn sentinel_leads_to_who_is_the_primary_now_and_nothing_is_lost_or_doubled() {
         publish_one(&hub, number);
     }
     reads(&mut reader, second, second + 10);
-    hub.until_ready();
-    let log = hub.log_to("redis does not answer");
+    hub.wait_until_ready();
+    let log = hub.read_log_through("redis does not answer");
     assert!(log.contains("sentinel_password=***") && !log.contains("sesame"), "{log}");
 }
 
 #[test]
 fn sentinels_are_learned_from_each_other_and_asked_as_their_user() {
-    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let (primary, directory) = (RedisServer::start(), TempDirectory::create());
     let replica = RedisServer::start_replica_of(&primary);
     // A Sentinel that watches, and asks its like, needs their password, too.
     let users = "requirepass sesame\nsentinel sentinel-pass sesame\n\
@@ -463,8 +463,8 @@ fn sentinels_are_learned_from_each_other_and_asked_as_their_user() {
     }
     let url =
         format!("redis+sentinel://{}/main?sentinel_username=hub&sentinel_password=open", first.authority());
-    let hub = Hub::with_redis_at(&directory, &url, &[]);
-    hub.until_ready();
+    let hub = TestHub::with_redis_at(&directory, &url, &[]);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     publish_one(&hub, 0);
@@ -481,16 +481,16 @@ fn sentinels_are_learned_from_each_other_and_asked_as_their_user() {
         publish_one(&hub, number);
     }
     reads(&mut reader, 0, 10);
-    hub.until_ready();
+    hub.wait_until_ready();
 }
 
 #[test]
 fn sentinel_that_knows_no_such_service_is_said() {
-    let (primary, directory) = (RedisServer::start(), Directory::new());
+    let (primary, directory) = (RedisServer::start(), TempDirectory::create());
     let sentinel = Sentinel::start(&primary, "");
     sentinel.names(&primary);
     let url = format!("redis+sentinel://{}/other", sentinel.authority());
-    let hub = Hub::with_redis_at(&directory, &url, &[]);
+    let hub = TestHub::with_redis_at(&directory, &url, &[]);
     eventually("it says why", || {
         hub.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("knows no primary"))
     });
@@ -500,18 +500,18 @@ fn sentinel_that_knows_no_such_service_is_said() {
 fn redis_with_an_authority_of_its_own_is_trusted_by_its_file() {
     let file = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
     let (cert, key, ca) = (file("first.cert.pem"), file("first.key.pem"), file("ca.pem"));
-    let port = free_port();
+    let port = free_port().to_string();
     let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
     let listen = ["--tls-port", &port, "--tls-auth-clients", "no"];
-    let _redis = RedisServer::start_with(Keeps::Nothing, &[&listen[..], &files].concat());
-    let (url, directory) = (format!("rediss://localhost:{port}"), Directory::new());
-    let hub = Hub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_CA_FILE", &ca)]);
-    hub.until_ready();
+    let _redis = RedisServer::options().arguments(&[&listen[..], &files].concat()).start();
+    let (url, directory) = (format!("rediss://localhost:{port}"), TempDirectory::create());
+    let hub = TestHub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_CA_FILE", &ca)]);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     hub.publish("a", "over TLS");
     assert_eq!(reader.data(), "over TLS");
-    let stranger = Hub::with_redis_at(&directory, &url, &[]);
+    let stranger = TestHub::with_redis_at(&directory, &url, &[]);
     eventually("it says why", || {
         stranger.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("certificate"))
     });
@@ -521,21 +521,21 @@ fn redis_with_an_authority_of_its_own_is_trusted_by_its_file() {
 fn redis_that_asks_for_a_certificate_is_shown_one() {
     let file = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
     let (cert, key, clients) = (file("first.cert.pem"), file("first.key.pem"), file("clients-ca.pem"));
-    let port = free_port();
+    let port = free_port().to_string();
     let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &clients];
     let listen = ["--tls-port", &port, "--tls-auth-clients", "yes"];
-    let _redis = RedisServer::start_with(Keeps::Nothing, &[&listen[..], &files].concat());
-    let (url, directory) = (format!("rediss://localhost:{port}"), Directory::new());
+    let _redis = RedisServer::options().arguments(&[&listen[..], &files].concat()).start();
+    let (url, directory) = (format!("rediss://localhost:{port}"), TempDirectory::create());
     let (ca, shown, of_shown) = (file("ca.pem"), file("client.cert.pem"), file("client.key.pem"));
     let trust = ("TIDINGS_REDIS_CA_FILE", ca.as_str());
     let shown = [trust, ("TIDINGS_REDIS_CERT_FILE", &shown), ("TIDINGS_REDIS_KEY_FILE", &of_shown)];
-    let hub = Hub::with_redis_at(&directory, &url, &shown);
-    hub.until_ready();
+    let hub = TestHub::with_redis_at(&directory, &url, &shown);
+    hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     hub.publish("a", "as a client that is known");
     assert_eq!(reader.data(), "as a client that is known");
-    let stranger = Hub::with_redis_at(&directory, &url, &[trust]);
+    let stranger = TestHub::with_redis_at(&directory, &url, &[trust]);
     eventually("it says why", || {
         let answer = stranger.get("/readyz");
         answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("ertificate")
@@ -555,7 +555,7 @@ fn redis_that_asks_for_a_certificate_is_shown_one() {
 
 #[test]
 fn file_of_authorities_that_is_none_ends_the_start_with_its_name() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let serve = ["serve", "--listen", "127.0.0.1:0", "--memory"];
     directory.write("empty.pem", "");
     for file in ["missing.pem", "empty.pem"] {

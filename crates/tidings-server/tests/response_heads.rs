@@ -4,21 +4,22 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use crate::process::{Directory, Hub, eventually};
+use tidings_testkit::{HttpConnection, TempDirectory, eventually};
+
+use crate::hub::TestHub;
 use crate::transports::{Told, WAYS, Way};
-use crate::wire::Wire;
 
 const PATH: &str = "/api/v1/events/a";
 
 /// Sends the same bytes on both ways, and fails unless the same comes back: head, body, what is published next on a
 /// stream, and whether the connection goes on. Answers the first line.
 #[track_caller]
-fn same_answer(hub: &Hub, name: &str, bytes: &[u8]) -> String {
+fn same_answer(hub: &TestHub, name: &str, bytes: &[u8]) -> String {
     let mut told = WAYS.map(|way| {
-        let mut wire = way.connect(hub);
+        let mut connection = way.connect(hub);
         // What is refused may be closed before all was sent.
-        let _is_cut = wire.socket.write_all(bytes);
-        Told::by(wire)
+        let _is_cut = connection.socket.write_all(bytes);
+        Told::by(connection)
     });
     assert_eq!(told[0].head, told[1].head, "{name}");
     let first_line = told[0].head.lines().next().unwrap().to_owned();
@@ -89,21 +90,21 @@ fn odd_headers() -> Vec<(String, u16)> {
 
 #[test]
 fn odd_headers_are_answered_alike() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for (headers, status) in odd_headers() {
         let request = format!("GET {PATH} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", hub.authority());
         let name = format!("{} bytes of {:.60}", headers.len(), headers.escape_debug().to_string());
         let line = same_answer(&hub, &name, request.as_bytes());
         assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {line}");
     }
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 #[test]
 fn odd_request_lines_are_answered_alike() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let host = format!("Host: {}\r\n", hub.authority());
     let absolute = format!("GET http://{}{PATH} HTTP/1.1\r\n{host}\r\n", hub.authority());
     let lines = [
@@ -151,13 +152,13 @@ fn odd_request_lines_are_answered_alike() {
         let line = same_answer(&hub, &name, request.as_bytes());
         assert!(line.contains(&format!(" {status}")), "{name}: {line}");
     }
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 #[test]
 fn what_follows_the_head_of_a_get_is_answered_alike() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let head = |path: &str, headers: &str| {
         format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", hub.authority())
     };
@@ -177,12 +178,12 @@ fn what_follows_the_head_of_a_get_is_answered_alike() {
     ] {
         same_answer(&hub, name, request.as_bytes());
     }
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 /// Waits until the hub has read all that was sent to it.
-fn wait_until_taken(wire: &Wire) {
-    let client = wire.socket.local_addr().unwrap().port();
+fn wait_until_taken(connection: &HttpConnection) {
+    let client = connection.socket.local_addr().unwrap().port();
     let suffix = format!(":{client:04X}");
     eventually("the hub reads what came", || {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -194,16 +195,17 @@ fn wait_until_taken(wire: &Wire) {
 
 #[test]
 fn head_in_two_parts_is_answered_alike_wherever_it_is_cut() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let request = hub.head_of("GET", PATH, &[("Last-Event-ID", "x"), ("Connection", "keep-alive")], b"");
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let request =
+        hub.encode_request("GET", PATH, &[("Last-Event-ID", "x"), ("Connection", "keep-alive")], b"");
     for at in 1..request.len() {
         let mut told = WAYS.map(|way| {
-            let mut wire = way.connect(&hub);
-            wire.send(&request[..at]);
-            wait_until_taken(&wire);
-            wire.send(&request[at..]);
-            Told::by(wire)
+            let mut connection = way.connect(&hub);
+            connection.send(&request[..at]);
+            wait_until_taken(&connection);
+            connection.send(&request[at..]);
+            Told::by(connection)
         });
         assert_eq!(told[0].head, told[1].head, "cut at {at}");
         hub.publish("a", format!("cut at {at}"));
@@ -214,8 +216,8 @@ fn head_in_two_parts_is_answered_alike_wherever_it_is_cut() {
 
 #[test]
 fn stream_of_a_shard_takes_its_connection_with_it_and_one_of_hyper_does_not() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "500ms")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "500ms")]);
     // This is how the other tests know which way is which.
     for (way, is_last) in [(Way::Shard, true), (Way::Hyper, false)] {
         let mut told = Told::by(way.ask(&hub, PATH, &[]));
@@ -226,37 +228,39 @@ fn stream_of_a_shard_takes_its_connection_with_it_and_one_of_hyper_does_not() {
 
 #[test]
 fn clients_that_leave_at_any_byte_leave_nothing_behind() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let sockets = || {
         let files = std::fs::read_dir(format!("/proc/{}/fd", hub.id())).unwrap();
         let names = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
         names.filter(|name| name.to_string_lossy().starts_with("socket:")).count()
     };
-    hub.is_healthy();
+    hub.assert_healthy();
     eventually("all is over that came before", || hub.metric("tidings_streams_open") == 0.0);
     let before = sockets();
-    let request = hub.head_of("GET", PATH, &[], b"");
+    let request = hub.encode_request("GET", PATH, &[], b"");
     let mut open = Vec::new();
     for at in 0..=request.len() {
         for (index, way) in WAYS.into_iter().enumerate() {
-            let mut wire = way.connect(&hub);
-            wire.send(&request[..at]);
+            let mut connection = way.connect(&hub);
+            connection.send(&request[..at]);
             match (at + index) % 3 {
                 // A reset, the end of what is sent, and a close.
                 0 => {
-                    socket2::SockRef::from(&wire.socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+                    socket2::SockRef::from(&connection.socket)
+                        .set_linger(Some(std::time::Duration::ZERO))
+                        .unwrap();
                 }
                 1 => {
-                    wire.socket.shutdown(std::net::Shutdown::Write).unwrap();
-                    open.push(wire);
+                    connection.socket.shutdown(std::net::Shutdown::Write).unwrap();
+                    open.push(connection);
                 }
                 _ => {}
             }
         }
     }
-    let left: String = open.iter_mut().fold(String::new(), |mut left, wire| {
-        let answer = wire.rest();
+    let left: String = open.iter_mut().fold(String::new(), |mut left, connection| {
+        let answer = connection.read_to_end();
         if !answer.is_empty() {
             let _ = write!(left, "{}", String::from_utf8_lossy(&answer).lines().next().unwrap());
         }
@@ -266,5 +270,5 @@ fn clients_that_leave_at_any_byte_leave_nothing_behind() {
     drop(open);
     eventually("no stream is left", || hub.metric("tidings_streams_open") == 0.0);
     eventually("no socket is left", || sockets() <= before);
-    hub.is_healthy();
+    hub.assert_healthy();
 }

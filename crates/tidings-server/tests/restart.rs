@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tidings_protocol::sse::StreamItem;
+use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, fixed_port};
 
-use super::process::{Directory, Hub, eventually, quiet_port};
 use super::proxy::{Proxy, recipe};
-use super::reader::Reader;
-use super::wire::Wire;
+use crate::hub::{RunTidings, TestHub};
 
 const CLIENTS: usize = 80;
 const ORIGIN: &str = "http://page.example";
@@ -24,21 +23,21 @@ const AWAY: Duration = Duration::from_secs(6);
 
 /// A hub that can be started again at its address, with its log.
 struct Restartable {
-    directory: Directory,
+    directory: TempDirectory,
     address: SocketAddr,
 }
 
 impl Restartable {
     fn new() -> Self {
-        Self { directory: Directory::new(), address: SocketAddr::from(([127, 0, 0, 1], quiet_port())) }
+        Self { directory: TempDirectory::create(), address: SocketAddr::from(([127, 0, 0, 1], fixed_port())) }
     }
 
-    fn start(&self) -> Hub {
+    fn start(&self) -> TestHub {
         let address = self.address.to_string();
         let mut command = self.directory.command(&["serve", "--listen", &address, "--data-dir", "data"]);
         command.env("TIDINGS_SHUTDOWN_WINDOW", "2s").env("TIDINGS_CORS_ORIGINS", ORIGIN);
         command.env("TIDINGS_LIMITS_CONNECTIONS", CLIENTS.to_string());
-        Hub::start(command)
+        TestHub::start(command)
     }
 }
 
@@ -63,7 +62,7 @@ impl Clients {
         let mut seen = Vec::new();
         while !self.is_over.load(Ordering::Relaxed) {
             let mut reader = self.open(&last_id)?;
-            while let Some(item) = reader.item() {
+            while let Some(item) = reader.next_item() {
                 match item {
                     StreamItem::Retry(delay_ms) => delay = Duration::from_millis(delay_ms),
                     StreamItem::Event(event) if event.name == "message" => {
@@ -73,8 +72,8 @@ impl Clients {
                     StreamItem::Event(event) if event.name == "tidings.gap" => return Err(event.data),
                     _ => {}
                 }
-                if !reader.last_id().is_empty() {
-                    reader.last_id().clone_into(&mut last_id);
+                if !reader.last_event_id().is_empty() {
+                    reader.last_event_id().clone_into(&mut last_id);
                 }
                 if seen.len() >= self.events {
                     break;
@@ -90,14 +89,16 @@ impl Clients {
         Err(format!("only {seen:?} came"))
     }
 
-    fn open(&self, last_id: &str) -> Result<Reader, String> {
-        let mut wire = Wire::over(TcpStream::connect(("127.0.0.1", self.port)).map_err(|it| it.to_string())?);
+    fn open(&self, last_id: &str) -> Result<SseReader, String> {
+        let mut connection = HttpConnection::from_socket(
+            TcpStream::connect(("127.0.0.1", self.port)).map_err(|it| it.to_string())?,
+        );
         let id = if last_id.is_empty() { String::new() } else { format!("Last-Event-ID: {last_id}\r\n") };
-        wire.send(format!(
+        connection.send(format!(
             "GET /api/v1/events/a?position=id HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nOrigin: {ORIGIN}\r\n{id}\r\n",
             self.port
         ));
-        let reader = Reader::answered(wire);
+        let reader = SseReader::from_response(connection);
         let head = &reader.head;
         let is_stream = head.header("content-type").is_some_and(|it| it.starts_with("text/event-stream"));
         if head.status != 200 || !is_stream || head.header("access-control-allow-origin") != Some(ORIGIN) {
@@ -125,15 +126,16 @@ fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
         let threads: Vec<_> = (0..CLIENTS).map(begin).collect();
         eventually("all streams are open", || hub.connections("a") == CLIENTS as u64);
         // What the hub itself refuses is not hidden by the proxy.
-        proxy.request("GET", "/api/v1/events/a", "").answer().refuses(503, "connections_full");
+        proxy.request("GET", "/api/v1/events/a", "").read_response().assert_problem(503, "connections_full");
         (0..5).for_each(|number| drop(hub.publish("a", number.to_string())));
         eventually("all have begun", || clients.begun.load(Ordering::Relaxed) == CLIENTS);
         hub.signal(Signal::TERM);
-        let (status, log) = hub.wait();
+        let (status, log) = hub.wait_for_exit();
         assert!(status.success(), "{log}");
         if !away.is_zero() {
             // A publish hears that it failed.
-            let refused = scope.spawn(|| proxy.request("POST", "/api/v1/events/a", "lost").head().status);
+            let refused =
+                scope.spawn(|| proxy.request("POST", "/api/v1/events/a", "lost").read_head().status);
             sleep(away);
             assert!(refused.join().unwrap() >= 500);
         }

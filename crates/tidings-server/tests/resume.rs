@@ -3,9 +3,9 @@
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
 use tidings_protocol::{Epoch, EventId, Tag};
+use tidings_testkit::{SseReader, TempDirectory, eventually};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
+use crate::hub::TestHub;
 
 const CHANNEL: &str = "/api/v1/events/a";
 
@@ -14,15 +14,15 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 /// Publishes numbers to a channel and answers their ids.
-fn publish(hub: &Hub, channel: &str, range: std::ops::Range<usize>) -> Vec<String> {
+fn publish(hub: &TestHub, channel: &str, range: std::ops::Range<usize>) -> Vec<String> {
     hub.publish_batch(range.map(|n| json!({"channels": [channel], "data": n.to_string()})))
 }
 
 /// Reads the first block and the gap after it, which must be the first thing that carries an id.
 #[track_caller]
-fn gap(reader: &mut Reader) -> serde_json::Value {
+fn gap(reader: &mut SseReader) -> serde_json::Value {
     loop {
-        match reader.item().expect("the stream ended without a gap") {
+        match reader.next_item().expect("the stream ended without a gap") {
             StreamItem::Position(id) => panic!("an id before the gap: {id}"),
             StreamItem::Event(event) => {
                 assert_eq!(event.name, "tidings.gap", "{event:?}");
@@ -37,9 +37,9 @@ fn gap(reader: &mut Reader) -> serde_json::Value {
 
 /// Fails unless the stream tells these texts next, then what is published now, and nothing between.
 #[track_caller]
-fn tells(hub: &Hub, reader: &mut Reader, channel: &str, expected: &[String]) {
+fn tells(hub: &TestHub, reader: &mut SseReader, channel: &str, expected: &[String]) {
     hub.publish(channel, "mark");
-    assert_eq!(reader.several(expected.len()), expected);
+    assert_eq!(reader.data_of_next(expected.len()), expected);
     assert_eq!(reader.data(), "mark");
 }
 
@@ -49,14 +49,14 @@ fn offset(id: &str) -> u64 {
 
 #[test]
 fn id_is_taken_from_the_header_and_from_every_spelling_of_the_query() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..4);
     for header in ["Last-Event-ID", "last-event-id", "LAST-EVENT-ID"] {
-        assert_eq!(hub.subscribe_with(CHANNEL, &[(header, &ids[1])]).several(2), ["2", "3"]);
+        assert_eq!(hub.subscribe_with(CHANNEL, &[(header, &ids[1])]).data_of_next(2), ["2", "3"]);
     }
     for name in ["lastEventId", "last_event_id", "Last-Event-ID"] {
-        assert_eq!(hub.subscribe(&format!("{CHANNEL}?{name}={}", ids[1])).several(2), ["2", "3"]);
+        assert_eq!(hub.subscribe(&format!("{CHANNEL}?{name}={}", ids[1])).data_of_next(2), ["2", "3"]);
     }
     let several = format!("/api/v1/events?channel=a&channel=b.*&lastEventId={}", ids[2]);
     assert_eq!(hub.subscribe(&several).data(), "3");
@@ -64,12 +64,12 @@ fn id_is_taken_from_the_header_and_from_every_spelling_of_the_query() {
 
 #[test]
 fn header_wins_over_the_query_and_what_is_empty_is_none() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..4);
     let query = format!("{CHANNEL}?lastEventId={}", ids[0]);
     assert_eq!(hub.resume(&query, &ids[2]).data(), "3");
-    assert_eq!(hub.resume(&query, "").several(3), ["1", "2", "3"]);
+    assert_eq!(hub.resume(&query, "").data_of_next(3), ["1", "2", "3"]);
     let spellings = format!("{CHANNEL}?lastEventId=&last_event_id={}", ids[2]);
     assert_eq!(hub.subscribe(&spellings).data(), "3");
     for path in [CHANNEL.to_owned(), format!("{CHANNEL}?lastEventId=")] {
@@ -80,43 +80,43 @@ fn header_wins_over_the_query_and_what_is_empty_is_none() {
 
 #[test]
 fn two_ids_in_headers_are_refused() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let id = hub.publish("a", "1");
     let headers = [("Last-Event-ID", id.as_str()), ("Last-Event-ID", id.as_str())];
-    hub.request("GET", CHANNEL, &headers, b"").refuses(400, "bad_header");
+    hub.request("GET", CHANNEL, &headers, b"").assert_problem(400, "bad_header");
 }
 
 #[test]
 fn history_replays_as_many_as_were_asked_for_and_an_id_wins() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..4);
     publish(&hub, "b", 4..6);
     let both = "/api/v1/events?channel=a&channel=b";
-    assert_eq!(hub.subscribe(&format!("{both}&history=3")).several(3), ["3", "4", "5"]);
-    assert_eq!(hub.subscribe(&format!("{both}&history=all")).several(6), numbers(0..6));
-    assert_eq!(hub.subscribe(&format!("{both}&history=1000")).several(6), numbers(0..6));
-    assert_eq!(hub.subscribe("/api/v1/events/*?history=2").several(2), ["4", "5"]);
+    assert_eq!(hub.subscribe(&format!("{both}&history=3")).data_of_next(3), ["3", "4", "5"]);
+    assert_eq!(hub.subscribe(&format!("{both}&history=all")).data_of_next(6), numbers(0..6));
+    assert_eq!(hub.subscribe(&format!("{both}&history=1000")).data_of_next(6), numbers(0..6));
+    assert_eq!(hub.subscribe("/api/v1/events/*?history=2").data_of_next(2), ["4", "5"]);
     assert_eq!(
-        hub.subscribe(&format!("{CHANNEL}?history=1&lastEventId={}", ids[0])).several(3),
+        hub.subscribe(&format!("{CHANNEL}?history=1&lastEventId={}", ids[0])).data_of_next(3),
         numbers(1..4)
     );
     let mut none = hub.subscribe(&format!("{both}&history=0"));
     tells(&hub, &mut none, "a", &[]);
     for bad in ["-1", "1.5", "x", "ALL", "%2B1", "99999999999999999999"] {
-        hub.get(&format!("{CHANNEL}?history={bad}")).refuses(400, "bad_query");
+        hub.get(&format!("{CHANNEL}?history={bad}")).assert_problem(400, "bad_query");
     }
 }
 
 #[test]
 fn client_that_was_cut_before_its_first_event_misses_nothing() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     publish(&hub, "a", 0..2);
     let mut reader = hub.subscribe(CHANNEL);
     reader.position();
-    let id = reader.last_id().to_owned();
+    let id = reader.last_event_id().to_owned();
     drop(reader);
     publish(&hub, "a", 2..4);
     let mut reader = hub.resume(CHANNEL, &id);
@@ -126,8 +126,8 @@ fn client_that_was_cut_before_its_first_event_misses_nothing() {
 
 #[test]
 fn resume_after_trim_tells_a_gap_only_to_those_who_lost_something() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "10")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "10")]);
     let start = hub.publish("quiet", "first");
     hub.publish("quiet", "second");
     let busy = publish(&hub, "busy", 0..40);
@@ -144,19 +144,23 @@ fn resume_after_trim_tells_a_gap_only_to_those_who_lost_something() {
         let mut reader = hub.resume(path, &start);
         let gap = gap(&mut reader);
         let expected = json!({
-            "channels": [name], "reason": "trimmed", "requested": start, "resumedAt": reader.last_id()
+            "channels": [name], "reason": "trimmed", "requested": start, "resumedAt": reader.last_event_id()
         });
         assert_eq!(gap, expected);
-        assert_eq!(offset(reader.last_id()), offset(&busy[30]) - 1, "the latest cursor that misses nothing");
-        assert_eq!(reader.several(10), numbers(30..40));
+        assert_eq!(
+            offset(reader.last_event_id()),
+            offset(&busy[30]) - 1,
+            "the latest cursor that misses nothing"
+        );
+        assert_eq!(reader.data_of_next(10), numbers(30..40));
     }
 
     // A channel that lost nothing stays whole beside one that did.
     let mut both = hub.resume("/api/v1/events/*", &start);
     assert_eq!(gap(&mut both)["channels"], json!(["busy"]));
     assert_eq!(both.data(), "second");
-    assert_eq!(both.several(10), numbers(30..40));
-    let id = both.last_id().to_owned();
+    assert_eq!(both.data_of_next(10), numbers(30..40));
+    let id = both.last_event_id().to_owned();
     drop(both);
     // Told once: whoever has read what follows hears no more of it.
     let mut again = hub.resume("/api/v1/events/*", &id);
@@ -166,42 +170,42 @@ fn resume_after_trim_tells_a_gap_only_to_those_who_lost_something() {
 
 #[test]
 fn resume_after_a_clean_restart_and_after_a_kill_is_exact() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for durability in ["interval", "fsync"] {
         let variables = [("TIDINGS_LOG_DURABILITY", durability)];
-        let hub = Hub::serve(&directory, &variables);
+        let hub = TestHub::serve(&directory, &variables);
         let mut reader = hub.subscribe(CHANNEL);
         let position = reader.position();
         let ids = publish(&hub, "a", 0..6);
         drop(reader);
-        hub.stop();
+        hub.terminate();
 
-        let hub = Hub::serve(&directory, &variables);
+        let hub = TestHub::serve(&directory, &variables);
         for (id, expected) in [(&position, 0..6), (&ids[2], 3..6), (&ids[5], 6..6)] {
             let mut reader = hub.resume(CHANNEL, id);
             reader.position();
-            assert_eq!(reader.several(expected.len()), numbers(expected));
+            assert_eq!(reader.data_of_next(expected.len()), numbers(expected));
         }
         let later = publish(&hub, "a", 6..9);
         hub.kill();
 
-        let hub = Hub::serve(&directory, &variables);
+        let hub = TestHub::serve(&directory, &variables);
         for (id, expected) in [(&position, 0..9), (&ids[2], 3..9), (&ids[5], 6..9), (&later[2], 9..9)] {
             let mut reader = hub.resume(CHANNEL, id);
             let first: EventId = reader.position().parse().unwrap();
             let now: EventId = hub.publish("other", "x").parse().unwrap();
             assert_eq!(first.epoch, now.epoch, "ids are written in the newest epoch");
-            assert_eq!(reader.several(expected.len()), numbers(expected));
+            assert_eq!(reader.data_of_next(expected.len()), numbers(expected));
         }
-        hub.stop();
+        hub.terminate();
         std::fs::remove_dir_all(directory.path().join("data")).unwrap();
     }
 }
 
 #[test]
 fn id_of_another_hub_is_told_and_everything_kept_comes() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     publish(&hub, "a", 0..3);
     let foreign = EventId::new(Epoch(0x1234_5678_9abc_def0), 1, Tag(7)).to_string();
     let mut reader = hub.resume("/api/v1/events?channel=a&channel=b.*", &foreign);
@@ -213,8 +217,8 @@ fn id_of_another_hub_is_told_and_everything_kept_comes() {
 
 #[test]
 fn id_ahead_of_the_log_is_told_and_the_stream_goes_on_from_the_end() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..3);
     let mut ahead: EventId = ids[2].parse().unwrap();
     ahead.offset += 100;
@@ -222,14 +226,14 @@ fn id_ahead_of_the_log_is_told_and_the_stream_goes_on_from_the_end() {
     let mut reader = hub.resume(CHANNEL, &ahead);
     let gap = gap(&mut reader);
     assert_eq!((&gap["reason"], &gap["requested"]), (&json!("ahead"), &json!(ahead)));
-    assert_eq!(offset(reader.last_id()), offset(&ids[2]));
+    assert_eq!(offset(reader.last_event_id()), offset(&ids[2]));
     tells(&hub, &mut reader, "a", &[]);
 }
 
 #[test]
 fn id_whose_tag_is_of_another_entry_is_told_and_everything_kept_comes() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..3);
     let mut other: EventId = ids[1].parse().unwrap();
     other.tag = Tag(other.tag.0 ^ 0x10);
@@ -242,8 +246,8 @@ fn id_whose_tag_is_of_another_entry_is_told_and_everything_kept_comes() {
 
 #[test]
 fn id_that_cannot_be_read_is_told_and_the_stream_begins_now_or_by_history() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..3);
     let upper = ids[1].to_uppercase();
     let long = "x".repeat(64 << 10);
@@ -254,11 +258,11 @@ fn id_that_cannot_be_read_is_told_and_the_stream_begins_now_or_by_history() {
         let gap = gap(&mut reader);
         assert_eq!((&gap["reason"], &gap["requested"]), (&json!("malformed"), &json!(null)), "{bad:.50}");
         assert_eq!(gap["channels"], json!(["a"]));
-        assert_eq!(offset(reader.last_id()), offset(&hub.publish("other", "x")) - 1);
+        assert_eq!(offset(reader.last_event_id()), offset(&hub.publish("other", "x")) - 1);
     }
     let mut reader = hub.resume(&format!("{CHANNEL}?history=2"), "garbage");
     assert_eq!(gap(&mut reader)["reason"], "malformed");
-    assert_eq!(reader.several(2), ["1", "2"]);
+    assert_eq!(reader.data_of_next(2), ["1", "2"]);
     let mut reader = hub.subscribe(&format!("{CHANNEL}?history=all&lastEventId=garbage"));
     assert_eq!(gap(&mut reader)["reason"], "malformed");
     tells(&hub, &mut reader, "a", &numbers(0..3));
@@ -269,40 +273,40 @@ fn id_that_cannot_be_read_is_told_and_the_stream_begins_now_or_by_history() {
 
 #[test]
 fn memory_durability_forgets_all_at_a_restart_and_says_so() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables = [("TIDINGS_LOG_DURABILITY", "memory")];
-    let hub = Hub::serve(&directory, &variables);
+    let hub = TestHub::serve(&directory, &variables);
     let ids = publish(&hub, "a", 0..3);
-    hub.stop();
-    let hub = Hub::serve(&directory, &variables);
+    hub.terminate();
+    let hub = TestHub::serve(&directory, &variables);
     let mut told = Vec::new();
     for id in [&ids[0], &ids[2]] {
         let mut reader = hub.resume(CHANNEL, id);
         let gap = gap(&mut reader);
         assert_eq!((&gap["reason"], &gap["requested"]), (&json!("epoch"), &json!(id)));
-        told.push(reader.last_id().to_owned());
+        told.push(reader.last_event_id().to_owned());
     }
     publish(&hub, "a", 3..5);
     for id in told {
         let mut reader = hub.resume(CHANNEL, &id);
         reader.position();
-        assert_eq!(reader.several(2), ["3", "4"], "told once, then it is an id like any other");
+        assert_eq!(reader.data_of_next(2), ["3", "4"], "told once, then it is an id like any other");
     }
 }
 
 #[test]
 fn stream_that_is_cut_at_any_byte_resumes_without_a_hole() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut first = hub.subscribe(CHANNEL);
     let start = first.position();
     publish(&hub, "a", 0..4);
-    first.several(4);
+    first.data_of_next(4);
     // Every prefix of the bytes leaves an id that the rest follows from.
     let mut bytes = Vec::new();
     let mut replay = hub.resume(CHANNEL, &start);
     while !bytes.windows(8).any(|window| window == b"data: 3\n") || !bytes.ends_with(b"\n\n") {
-        bytes.extend(replay.wire.chunk().unwrap());
+        bytes.extend(replay.connection.read_chunk().unwrap());
     }
     for cut in (0..=bytes.len()).step_by(3) {
         let mut parser = tidings_protocol::sse::Parser::new().with_last_event_id(&start);
@@ -315,7 +319,7 @@ fn stream_that_is_cut_at_any_byte_resumes_without_a_hole() {
         let mut keep = keep;
         parser.feed(&bytes[..cut], &mut keep).unwrap();
         let mut rest = hub.resume(CHANNEL, parser.last_event_id());
-        seen.extend(rest.several(4 - seen.len()));
+        seen.extend(rest.data_of_next(4 - seen.len()));
         assert_eq!(seen, numbers(0..4), "cut at byte {cut}");
     }
 }
@@ -330,18 +334,18 @@ fn history_counts_what_it_delivers() {
         (format!("{CHANNEL}?history=9"), &["1", "2", "3", "state 4"]),
         (format!("{both}&history=3"), &["3", "state 4", "other"]),
     ] {
-        let directory = Directory::new();
-        let hub = Hub::in_memory(&directory, &[]);
+        let directory = TempDirectory::create();
+        let hub = TestHub::in_memory(&directory, &[]);
         for data in ["1", "2", "3"] {
             hub.publish("a", data);
         }
         for n in 0..5 {
-            hub.post(&format!("{CHANNEL}?key=k"), format!("state {n}")).is(200);
+            hub.post(&format!("{CHANNEL}?key=k"), format!("state {n}")).assert_status(200);
         }
-        hub.post(&format!("{CHANNEL}?ttl=1"), "brief").is(200);
+        hub.post(&format!("{CHANNEL}?ttl=1"), "brief").assert_status(200);
         hub.publish("b", "other");
         eventually("the brief event is over", || {
-            !hub.get("/api/v1/channels/a/events?limit=1000").is(200).text().contains("brief")
+            !hub.get("/api/v1/channels/a/events?limit=1000").assert_status(200).text().contains("brief")
         });
         let mut reader = hub.subscribe(&path);
         let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
@@ -351,8 +355,8 @@ fn history_counts_what_it_delivers() {
 
 #[test]
 fn open_event_has_no_position_where_a_gap_comes_first() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..2);
     let open_of = |id: &str| {
         let mut reader = hub.resume(&format!("{CHANNEL}?hello=true"), id);

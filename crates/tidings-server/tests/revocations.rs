@@ -1,12 +1,12 @@
 //! Revocations: whom they refuse, what they end, how long they last, and that a restart forgets none.
 
 use serde_json::{Value, json};
+use tidings_testkit::{HttpResponse, TempDirectory, eventually};
 
 use crate::{
     clients::{Http2, api_key, now_millis, token_with},
-    process::{Directory, Hub, eventually},
+    hub::{RunTidings, TestHub},
     tokens::{KEY, SECRET, hs256, key_lines, now, protected, token},
-    wire::Answer,
 };
 
 const PATH: &str = "/api/v1/revocations";
@@ -20,19 +20,19 @@ fn rules() -> String {
     format!("secret = {SECRET:?}\n[auth.user]\nsubscribe = [\"all\"]")
 }
 
-impl Hub {
-    fn revoke(&self, subject: &Value) -> Answer {
+impl TestHub {
+    fn revoke(&self, subject: &Value) -> HttpResponse {
         self.post_as(KEY, PATH, subject.to_string())
     }
 
     #[track_caller]
     fn refuses_as_revoked(&self, credential: &str) {
-        self.get_as(credential, HISTORY).refuses(401, "revoked");
+        self.get_as(credential, HISTORY).assert_problem(401, "revoked");
     }
 
     #[track_caller]
     fn takes(&self, credential: &str) {
-        self.get_as(credential, HISTORY).is(200);
+        self.get_as(credential, HISTORY).assert_status(200);
     }
 }
 
@@ -43,7 +43,7 @@ fn in_seconds(seconds: i64) -> jiff::Timestamp {
 
 #[test]
 fn revoked_user_loses_streams_and_tokens_and_comes_back_with_a_fresh_login() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let old = token("u");
     let undated = hs256(&json!({"sub": "u", "exp": now() + 60}));
@@ -54,11 +54,11 @@ fn revoked_user_loses_streams_and_tokens_and_comes_back_with_a_fresh_login() {
     let mut other_over_2 = connection.open(STREAM, &token("other"), None).unwrap();
     let mut other_over_1 = hub.subscribe_as(&token("other"), STREAM);
     let answer = hub.revoke(&json!({"user": "u"}));
-    assert!(answer.is(204).body.is_empty());
+    assert!(answer.assert_status(204).body.is_empty());
     let revoked_at = now_millis();
-    over_1.ends("revoked", false);
-    by_undated.ends("revoked", false);
-    over_2.ends("revoked", false);
+    over_1.assert_end("revoked", false);
+    by_undated.assert_end("revoked", false);
+    over_2.assert_end("revoked", false);
     let late = now_millis() - revoked_at;
     assert!(late < 1000 + LATE_MAX, "the streams ended {late} ms late");
     hub.tell("all", "secret event");
@@ -66,11 +66,11 @@ fn revoked_user_loses_streams_and_tokens_and_comes_back_with_a_fresh_login() {
     for token in [&old, &undated] {
         for path in [STREAM, "/api/v1/events/all?history=all", HISTORY, "/api/v1/channels", "/metrics"] {
             let answer = hub.get_as(token, path);
-            assert!(!answer.refuses(401, "revoked").text().contains("secret event"));
+            assert!(!answer.assert_problem(401, "revoked").text().contains("secret event"));
             assert_eq!(answer.head.header("www-authenticate"), Some("Bearer"));
         }
-        hub.post_as(token, "/api/v1/events/all", "x").refuses(401, "revoked");
-        hub.post_as(token, "/api/v1/tickets", "{\"channels\":[\"all\"]}").refuses(401, "revoked");
+        hub.post_as(token, "/api/v1/events/all", "x").assert_problem(401, "revoked");
+        hub.post_as(token, "/api/v1/tickets", "{\"channels\":[\"all\"]}").assert_problem(401, "revoked");
         assert_eq!(connection.open(STREAM, token, None).err(), Some(401));
     }
     // Issuers write whole seconds: a login of the next one is a fresh one.
@@ -81,19 +81,19 @@ fn revoked_user_loses_streams_and_tokens_and_comes_back_with_a_fresh_login() {
 
 #[test]
 fn revoked_token_is_refused_and_no_other_of_its_user() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let lost = token_with("u", &json!({"jti": "lost"}));
     let kept = token_with("u", &json!({"jti": "kept"}));
     let mut ended = hub.subscribe_as(&lost, STREAM);
     let mut open = hub.subscribe_as(&kept, STREAM);
-    hub.revoke(&json!({"jti": "lost"})).is(204);
-    ended.ends("revoked", false);
+    hub.revoke(&json!({"jti": "lost"})).assert_status(204);
+    ended.assert_end("revoked", false);
     hub.refuses_as_revoked(&lost);
     // The user has the name of a token, and the token that of a user.
-    hub.revoke(&json!({"jti": "u"})).is(204);
-    hub.revoke(&json!({"user": "kept"})).is(204);
-    hub.revoke(&json!({"session": "u"})).is(204);
+    hub.revoke(&json!({"jti": "u"})).assert_status(204);
+    hub.revoke(&json!({"user": "kept"})).assert_status(204);
+    hub.revoke(&json!({"session": "u"})).assert_status(204);
     hub.takes(&kept);
     hub.takes(&token("u"));
     hub.tell("all", "still");
@@ -102,43 +102,43 @@ fn revoked_token_is_refused_and_no_other_of_its_user() {
 
 #[test]
 fn revocation_lasts_until_its_time() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let token = token_with("u", &json!({"jti": "x"}));
     // Two hours ahead of Greenwich, and two seconds from now.
     let there = in_seconds(2).to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(2)));
     let until = there.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
     assert!(until.ends_with("+02:00"), "{until}");
-    hub.revoke(&json!({"jti": "x", "until": until})).is(204);
+    hub.revoke(&json!({"jti": "x", "until": until})).assert_status(204);
     hub.refuses_as_revoked(&token);
     eventually("it is over", || hub.get_as(&token, HISTORY).head.status == 200);
     // A shorter one takes nothing from a longer one.
-    hub.revoke(&json!({"jti": "x", "until": in_seconds(60).to_string()})).is(204);
+    hub.revoke(&json!({"jti": "x", "until": in_seconds(60).to_string()})).assert_status(204);
     let short = in_seconds(1);
-    hub.revoke(&json!({"jti": "x", "until": short.to_string()})).is(204);
+    hub.revoke(&json!({"jti": "x", "until": short.to_string()})).assert_status(204);
     eventually("the shorter one is over", || jiff::Timestamp::now() > short);
     hub.refuses_as_revoked(&token);
 }
 
 #[test]
 fn revocation_without_a_time_lasts_as_long_as_a_token_may() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("token_max_age = \"2s\"\nleeway = \"0s\"\n{}", rules()));
     let token = || token_with("u", &json!({"jti": "x", "exp": now() + 2}));
     hub.takes(&token());
-    hub.revoke(&json!({"jti": "x"})).is(204);
+    hub.revoke(&json!({"jti": "x"})).assert_status(204);
     let revoked_at = now_millis();
     hub.refuses_as_revoked(&token());
     eventually("it is over", || hub.get_as(&token(), HISTORY).head.status == 200);
     assert!(now_millis() - revoked_at > 1900);
     // No token may outlast a revocation.
     let longer = token_with("u", &json!({"exp": now() + 4}));
-    hub.get_as(&longer, HISTORY).refuses(401, "bad_credentials");
+    hub.get_as(&longer, HISTORY).assert_problem(401, "bad_credentials");
 }
 
 #[test]
 fn revocation_that_says_no_one_thing_is_refused_and_does_nothing() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let mut reader = hub.subscribe_as(&token("u"), STREAM);
     let long = "u".repeat(1025);
@@ -170,9 +170,9 @@ fn revocation_that_says_no_one_thing_is_refused_and_does_nothing() {
         "{\"user\":\"u\",\"until\":\"2020-01-01T00:00:00Z\"}",
         "{\"user\":\"u\",\"until\":\"2020-01-01T00:00:00+02:00\"}",
     ] {
-        hub.post_as(KEY, PATH, body).refuses(400, "malformed_body");
+        hub.post_as(KEY, PATH, body).assert_problem(400, "malformed_body");
     }
-    hub.get_as(KEY, PATH).refuses(405, "method_not_allowed");
+    hub.get_as(KEY, PATH).assert_problem(405, "method_not_allowed");
     hub.takes(&token("u"));
     hub.tell("all", "still");
     assert_eq!(reader.data(), "still");
@@ -180,43 +180,43 @@ fn revocation_that_says_no_one_thing_is_refused_and_does_nothing() {
 
 #[test]
 fn revocation_needs_the_right_to_manage() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let (key, lines) =
         api_key(1, "rights = [\"subscribe\", \"publish\"]\nsubscribe = [\"**\"]\npublish = [\"**\"]");
     let hub = protected(&directory, &format!("{}\n{lines}", rules()));
     let everything = json!({"tidings": {"subscribe": ["**"], "publish": ["**"], "manage": true}});
     // Who may not is told so before the body is looked at.
     for body in ["{\"user\":\"u\"}", "nonsense"] {
-        hub.post(PATH, body).refuses(401, "credentials_missing");
-        hub.post_as("nonsense", PATH, body).refuses(401, "bad_credentials");
-        hub.post_as(&token("u"), PATH, body).denies();
-        hub.post_as(&token_with("v", &everything), PATH, body).denies();
-        hub.post_as(&key, PATH, body).denies();
+        hub.post(PATH, body).assert_problem(401, "credentials_missing");
+        hub.post_as("nonsense", PATH, body).assert_problem(401, "bad_credentials");
+        hub.post_as(&token("u"), PATH, body).assert_access_denied();
+        hub.post_as(&token_with("v", &everything), PATH, body).assert_access_denied();
+        hub.post_as(&key, PATH, body).assert_access_denied();
     }
     hub.takes(&token("u"));
 }
 
 /// Starts a hub with `[auth]` that keeps its data.
-fn kept(directory: &Directory, durability: &str) -> Hub {
+fn kept(directory: &TempDirectory, durability: &str) -> TestHub {
     directory.write("tidings.toml", &format!("[auth]\n{}\n{}", rules(), key_lines()));
-    Hub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
+    TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
 }
 
 #[test]
 fn no_restart_and_no_kill_forgets_a_revocation() {
     for durability in ["interval", "fsync", "memory"] {
-        let directory = Directory::new();
+        let directory = TempDirectory::create();
         let (old, lost) = (token("u"), token_with("v", &json!({"jti": "lost"})));
         let brief = token_with("w", &json!({"jti": "brief"}));
         let hub = kept(&directory, durability);
-        hub.revoke(&json!({"user": "u"})).is(204);
+        hub.revoke(&json!({"user": "u"})).assert_status(204);
         let brief_until = in_seconds(2);
-        hub.revoke(&json!({"jti": "brief", "until": brief_until.to_string()})).is(204);
+        hub.revoke(&json!({"jti": "brief", "until": brief_until.to_string()})).assert_status(204);
         hub.refuses_as_revoked(&brief);
-        hub.stop();
+        hub.terminate();
         let hub = kept(&directory, durability);
         hub.refuses_as_revoked(&old);
-        hub.revoke(&json!({"jti": "lost", "until": in_seconds(3600).to_string()})).is(204);
+        hub.revoke(&json!({"jti": "lost", "until": in_seconds(3600).to_string()})).assert_status(204);
         // Kept by the time that it was answered.
         hub.kill();
         eventually("the brief one is over", || jiff::Timestamp::now() > brief_until);
@@ -231,18 +231,18 @@ fn no_restart_and_no_kill_forgets_a_revocation() {
         hub.takes(&brief);
         hub.takes(&token("v"));
         hub.takes(&token_with("u", &json!({"iat": now() + 1})));
-        hub.stop();
+        hub.terminate();
     }
 }
 
 #[test]
 fn hub_without_a_directory_forgets_and_writes_nothing() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let old = token("u");
-    hub.revoke(&json!({"user": "u"})).is(204);
+    hub.revoke(&json!({"user": "u"})).assert_status(204);
     hub.refuses_as_revoked(&old);
-    hub.stop();
+    hub.terminate();
     let files: Vec<_> =
         std::fs::read_dir(directory.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(files, ["tidings.toml"]);
@@ -253,10 +253,10 @@ fn hub_without_a_directory_forgets_and_writes_nothing() {
 #[test]
 fn second_hub_in_one_directory_is_refused_whatever_it_keeps_there() {
     for (first, second) in [("memory", "memory"), ("memory", "interval"), ("interval", "memory")] {
-        let directory = Directory::new();
+        let directory = TempDirectory::create();
         let hub = kept(&directory, first);
         let (u, v) = (token("u"), token("v"));
-        hub.revoke(&json!({"user": "u"})).is(204);
+        hub.revoke(&json!({"user": "u"})).assert_status(204);
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
         let outcome = directory.run(&arguments, &[("TIDINGS_LOG_DURABILITY", second)]);
         assert_ne!(outcome.code, Some(0), "{outcome:?}");
@@ -266,7 +266,7 @@ fn second_hub_in_one_directory_is_refused_whatever_it_keeps_there() {
             outcome.stderr
         );
         // The one that runs keeps what it has, and what comes.
-        hub.revoke(&json!({"user": "v"})).is(204);
+        hub.revoke(&json!({"user": "v"})).assert_status(204);
         hub.kill();
         let hub = kept(&directory, first);
         hub.refuses_as_revoked(&u);
@@ -276,11 +276,11 @@ fn second_hub_in_one_directory_is_refused_whatever_it_keeps_there() {
 
 #[test]
 fn damaged_revocations_stop_the_start() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = kept(&directory, "interval");
     let old = token("v");
     for user in ["u", "v", "w"] {
-        hub.revoke(&json!({"user": user})).is(204);
+        hub.revoke(&json!({"user": user})).assert_status(204);
     }
     hub.kill();
     let path = directory.path().join("data/revocations.log");

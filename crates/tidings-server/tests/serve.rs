@@ -4,20 +4,20 @@ use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 
 use rustix::process::Signal;
+use tidings_testkit::TempDirectory;
 
-use super::process::{Directory, Hub};
-use super::wire::Wire;
+use crate::hub::{RunTidings, TestHub};
 
 const FREE_PORT: [&str; 3] = ["--memory", "--listen", "127.0.0.1:0"];
 
 #[test]
 fn first_line_holds_the_bound_address_and_no_colour() {
-    let directory = Directory::new();
-    let mut hub = Hub::start(directory.command(&FREE_PORT));
+    let directory = TempDirectory::create();
+    let mut hub = TestHub::start(directory.command(&FREE_PORT));
     let authority =
         hub.url.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/')).unwrap().to_owned();
     TcpStream::connect(authority).unwrap();
-    let lines = [hub.line(), hub.line(), hub.line()].concat();
+    let lines = [hub.read_output_line(), hub.read_output_line(), hub.read_output_line()].concat();
     assert!(lines.contains(&format!("curl -N {}api/v1/events/hello", hub.url)), "{lines}");
     assert!(lines.contains("curl -d"), "{lines}");
     assert!(!lines.contains('\x1b'), "{lines:?}");
@@ -25,45 +25,47 @@ fn first_line_holds_the_bound_address_and_no_colour() {
 
 #[test]
 fn hub_ends_with_0_after_terminate_and_after_interrupt() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for (signal, command) in [(Signal::TERM, None), (Signal::INT, Some("serve"))] {
         let arguments: Vec<&str> = command.into_iter().chain(FREE_PORT).collect();
-        let hub = Hub::start(directory.command(&arguments));
+        let hub = TestHub::start(directory.command(&arguments));
         hub.signal(signal);
-        let (status, log) = hub.wait();
+        let (status, log) = hub.wait_for_exit();
         assert_eq!(status.code(), Some(0), "{log}");
     }
 }
 
 #[test]
 fn hub_says_once_that_it_is_open() {
-    let directory = Directory::new();
-    let hub = Hub::start(directory.command(&FREE_PORT));
+    let directory = TempDirectory::create();
+    let hub = TestHub::start(directory.command(&FREE_PORT));
     hub.signal(Signal::TERM);
-    let (_, log) = hub.wait();
+    let (_, log) = hub.wait_for_exit();
     assert_eq!(log.matches("open to every local program").count(), 1, "{log}");
 }
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A hub with the settings that the directory holds.
-fn protected(directory: &Directory, text: &str) -> Hub {
+fn protected(directory: &TempDirectory, text: &str) -> TestHub {
     directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n{text}"));
-    Hub::start(directory.command(&FREE_PORT))
+    TestHub::start(directory.command(&FREE_PORT))
 }
 
-fn log_of(hub: Hub) -> String {
+fn log_of(hub: TestHub) -> String {
     hub.signal(Signal::TERM);
-    let (status, log) = hub.wait();
+    let (status, log) = hub.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{log}");
     log
 }
 
 #[test]
 fn protected_hub_says_how_to_get_a_token_and_not_that_it_is_open() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut hub = protected(&directory, "");
-    let lines = [hub.line(), hub.line(), hub.line(), hub.line()].concat();
+    let lines =
+        [hub.read_output_line(), hub.read_output_line(), hub.read_output_line(), hub.read_output_line()]
+            .concat();
     assert_eq!(lines.matches("-H \"Authorization: Bearer $TOKEN\"").count(), 2, "{lines}");
     assert!(lines.contains("tidings token --sub me --publish hello --subscribe hello"), "{lines}");
     let log = log_of(hub);
@@ -72,46 +74,48 @@ fn protected_hub_says_how_to_get_a_token_and_not_that_it_is_open() {
 
 #[test]
 fn hang_up_reads_the_settings_again() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut hub = protected(&directory, "leeway = \"1s\"\n");
     directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\nleeway = \"2s\"\n"));
     hub.signal(Signal::HUP);
-    hub.wait_for_log("settings were read again, and the files of keys and certificates that they name; changed: auth.leeway");
+    hub.read_log_through("settings were read again, and the files of keys and certificates that they name; changed: auth.leeway");
     hub.signal(Signal::HUP);
-    hub.wait_for_log("changed: none of them");
-    hub.stop();
+    hub.read_log_through("changed: none of them");
+    hub.terminate();
 }
 
 #[test]
 fn broken_settings_at_a_hang_up_change_nothing_and_are_all_told() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut hub = protected(&directory, "");
     directory.write("tidings.toml", "[auth]\nsecrt = \"s3cret\"\n[stream]\nkeep_alive = \"1ms\"\n");
     hub.signal(Signal::HUP);
-    hub.wait_for_log("settings have faults, and nothing has changed");
-    hub.wait_for_log("tidings.toml:2:1: auth.secrt is not a setting; did you mean auth.secret?");
-    hub.wait_for_log("tidings.toml:4:14: stream.keep_alive is 1ms; at least 50ms");
+    hub.read_log_through("settings have faults, and nothing has changed");
+    hub.read_log_through("tidings.toml:2:1: auth.secrt is not a setting; did you mean auth.secret?");
+    hub.read_log_through("tidings.toml:4:14: stream.keep_alive is 1ms; at least 50ms");
     std::fs::remove_file(directory.path().join("tidings.toml")).unwrap();
     hub.signal(Signal::HUP);
-    hub.wait_for_log("nothing has changed: [auth] is gone, which would let everyone in");
-    hub.stop();
+    hub.read_log_through("nothing has changed: [auth] is gone, which would let everyone in");
+    hub.terminate();
 }
 
 #[test]
 fn settings_that_need_a_restart_are_named_in_one_line() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let mut hub = protected(&directory, "");
     let text = "cookie = \"session\"\n[stream]\nkeep_alive = \"1s\"\n[limits]\nconnections = 7\n";
     directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n{text}"));
     hub.signal(Signal::HUP);
-    hub.wait_for_log("changed: auth.cookie\n");
-    hub.wait_for_log("take effect when the hub is started again: stream.keep_alive, limits.connections\n");
-    hub.stop();
+    hub.read_log_through("changed: auth.cookie\n");
+    hub.read_log_through(
+        "take effect when the hub is started again: stream.keep_alive, limits.connections\n",
+    );
+    hub.terminate();
 }
 
 #[test]
 fn no_token_is_ever_logged() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let token = "eyJhbGciOiJub25lIn0.t0ken";
     directory.write(
         "tidings.toml",
@@ -121,7 +125,7 @@ fn no_token_is_ever_logged() {
     let signature = good.trim().rsplit('.').next().unwrap();
     let mut command = directory.command(&FREE_PORT);
     command.env("RUST_LOG", "trace,h2::server=trace");
-    let hub = Hub::start(command);
+    let hub = TestHub::start(command);
     let stream = "/api/v1/events/a";
     for carried in [token, good.trim()] {
         for (path, header) in [
@@ -135,15 +139,15 @@ fn no_token_is_ever_logged() {
             (format!("{stream}?ticket={carried}"), format!("Authorization {carried}")),
             (format!("{stream}?ticket={carried} x"), format!("Authorization: Bearer {carried}")),
         ] {
-            let mut wire = Wire::connect(&hub);
-            wire.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"));
-            wire.head();
-            let mut wire = Wire::connect(&hub);
-            wire.send(http2_request(
+            let mut connection = hub.connect();
+            connection.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"));
+            connection.read_head();
+            let mut connection = hub.connect();
+            connection.send(http2_request(
                 &path,
                 &[("authorization", &format!("Bearer {carried}")), ("cookie", carried)],
             ));
-            await_http2_answer(&mut wire.socket);
+            await_http2_answer(&mut connection.socket);
         }
     }
     let log = log_of(hub);
@@ -197,7 +201,7 @@ fn await_http2_answer(socket: &mut TcpStream) {
 fn address_in_use_is_named_with_a_way_out() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let outcome = Directory::new().run(&["--memory", "--listen", &address], &[]);
+    let outcome = TempDirectory::create().run(&["--memory", "--listen", &address], &[]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert!(outcome.stderr.contains(&format!("cannot listen on {address}: ")), "{outcome:?}");
     assert!(outcome.stderr.contains("--listen"), "{outcome:?}");
@@ -206,7 +210,7 @@ fn address_in_use_is_named_with_a_way_out() {
 
 #[test]
 fn data_directory_that_cannot_be_used_is_named_with_a_way_out() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("file", "");
     for (path, way_out) in [
         ("file", "a file stands in its path; name a directory with --data-dir"),
@@ -223,19 +227,21 @@ fn data_directory_that_cannot_be_used_is_named_with_a_way_out() {
 
 #[test]
 fn node_that_starts_without_its_redis_says_so() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     // The port is closed once the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut hub = Hub::with_redis_at(&directory, &format!("redis://{address}"), &[]);
-    let log = hub.log_to("redis does not answer; streams stay open, publishes fail, and the hub tries again");
+    let mut hub = TestHub::with_redis_at(&directory, &format!("redis://{address}"), &[]);
+    let log = hub.read_log_through(
+        "redis does not answer; streams stay open, publishes fail, and the hub tries again",
+    );
     assert!(log.contains("Connection refused"), "{log}");
     let refused = hub.post("/api/v1/events/a", "x");
-    assert!(refused.refuses(503, "not_stored").text().contains("Redis"), "{refused:?}");
+    assert!(refused.assert_problem(503, "not_stored").text().contains("Redis"), "{refused:?}");
 }
 
 #[test]
 fn broken_log_filter_is_refused() {
-    let outcome = Directory::new().run(&FREE_PORT, &[("RUST_LOG", "tidings=loud")]);
+    let outcome = TempDirectory::create().run(&FREE_PORT, &[("RUST_LOG", "tidings=loud")]);
     assert_eq!(outcome.code, Some(2), "{outcome:?}");
     assert!(outcome.stderr.contains("RUST_LOG: \"tidings=loud\""), "{outcome:?}");
 }

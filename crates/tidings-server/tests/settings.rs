@@ -1,9 +1,11 @@
 //! Settings that are refused, and which source wins.
 
-use super::process::Directory;
+use tidings_testkit::TempDirectory;
+
+use crate::hub::RunTidings;
 
 #[track_caller]
-fn refused(directory: &Directory, arguments: &[&str], variables: &[(&str, &str)], expected: &[&str]) {
+fn refused(directory: &TempDirectory, arguments: &[&str], variables: &[(&str, &str)], expected: &[&str]) {
     for command in ["serve", "check"] {
         let all: Vec<&str> = [command].iter().chain(arguments).copied().collect();
         let outcome = directory.run(&all, variables);
@@ -16,7 +18,7 @@ fn refused(directory: &Directory, arguments: &[&str], variables: &[(&str, &str)]
 }
 
 #[track_caller]
-fn effective(directory: &Directory, arguments: &[&str], variables: &[(&str, &str)], expected: &str) {
+fn effective(directory: &TempDirectory, arguments: &[&str], variables: &[(&str, &str)], expected: &str) {
     let all: Vec<&str> = ["check"].iter().chain(arguments).copied().collect();
     let outcome = directory.run(&all, variables);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
@@ -29,7 +31,7 @@ fn effective(directory: &Directory, arguments: &[&str], variables: &[(&str, &str
 
 #[test]
 fn misspelt_key_in_the_file_is_refused_with_its_place_and_the_nearest() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("tidings.toml", "[log]\n  retenton_age = \"1h\"\n");
     let expected = "tidings.toml:2:3: log.retenton_age is not a setting; did you mean log.retention_age?";
     refused(&directory, &[], &[], &[expected]);
@@ -39,23 +41,23 @@ fn misspelt_key_in_the_file_is_refused_with_its_place_and_the_nearest() {
 fn misspelt_variable_is_refused_with_the_nearest() {
     let variables = [("TIDINGS_LOG_RETENTION_AEG", "1h")];
     let expected = "TIDINGS_LOG_RETENTION_AEG: not a setting; did you mean TIDINGS_LOG_RETENTION_AGE?";
-    refused(&Directory::new(), &[], &variables, &[expected]);
+    refused(&TempDirectory::create(), &[], &variables, &[expected]);
 }
 
 #[test]
 fn misspelt_flag_is_refused() {
-    refused(&Directory::new(), &["--listn", "127.0.0.1:0"], &[], &["--listen"]);
+    refused(&TempDirectory::create(), &["--listn", "127.0.0.1:0"], &[], &["--listen"]);
 }
 
 #[test]
 fn client_variables_are_no_error() {
     let variables = [("TIDINGS_URL", "http://127.0.0.1:1"), ("TIDINGS_TOKEN", "t")];
-    effective(&Directory::new(), &[], &variables, "stream.keep_alive = \"15s\"");
+    effective(&TempDirectory::create(), &[], &variables, "stream.keep_alive = \"15s\"");
 }
 
 #[test]
 fn environment_wins_over_the_file_and_flags_win_over_both() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write(
         "tidings.toml",
         "listen = [\"127.0.0.1:1\"]\nstream.keep_alive = \"1s\"\nlog.retention_events = 5\n",
@@ -70,7 +72,7 @@ fn environment_wins_over_the_file_and_flags_win_over_both() {
 
 #[test]
 fn named_file_is_read_instead_and_has_to_exist() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("tidings.toml", "nonsense");
     directory.write("other.toml", "data_dir = \"other\"");
     effective(&directory, &["--config", "other.toml"], &[], "data_dir = \"other\"");
@@ -80,7 +82,7 @@ fn named_file_is_read_instead_and_has_to_exist() {
 
 #[test]
 fn all_faults_are_reported_at_once() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("tidings.toml", "[stream]\nkeep_alive = \"1ms\"\nwrite_timeout = \"soon\"\n");
     let expected = [
         "tidings: the settings have 3 faults",
@@ -93,7 +95,7 @@ fn all_faults_are_reported_at_once() {
 
 #[test]
 fn address_beyond_loopback_is_refused_without_insecure() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let arguments = ["--listen", "0.0.0.0:0"];
     refused(&directory, &arguments, &[], &["--listen: listen has 0.0.0.0:0", "--insecure"]);
     effective(&directory, &["--listen", "0.0.0.0:0", "--insecure"], &[], "listen = [\"0.0.0.0:0\"]");
@@ -101,7 +103,7 @@ fn address_beyond_loopback_is_refused_without_insecure() {
 
 #[test]
 fn settings_of_later_versions_are_refused() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("tidings.toml", "[nats]\nurl = \"nats://h\"\n");
     let expected = [
         "tidings.toml:2:1: nats.url is not available in this version; remove it",
@@ -112,7 +114,7 @@ fn settings_of_later_versions_are_refused() {
 
 #[test]
 fn redis_is_named_by_flag_then_own_variable_then_file_then_that_of_the_machine() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let shared = ("REDIS_URL", "redis://shared");
     let own = ("TIDINGS_REDIS_URL", "redis://own");
     effective(&directory, &[], &[shared], "redis.url = \"redis://shared\"");
@@ -127,7 +129,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
 fn credentials_are_set_by_file_and_by_environment() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write(
         "tidings.toml",
         "[auth]\naudience = \"a\"\nissuer = [\"b\", \"c\"]\n[auth.user]\nsubscribe = [\"mine.{sub}\"]\n\
@@ -159,7 +161,7 @@ fn credentials_are_set_by_file_and_by_environment() {
 
 #[test]
 fn misspelt_member_of_a_key_is_refused_with_its_line_and_the_nearest() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write("tidings.toml", "[[auth.keys]]\nname = \"a\"\nhsh = \"sha256:00\"\n");
     refused(&directory, &[], &[], &["tidings.toml:3:1: auth.keys has no hsh; did you mean hash?"]);
 }
@@ -167,27 +169,27 @@ fn misspelt_member_of_a_key_is_refused_with_its_line_and_the_nearest() {
 #[test]
 fn keys_are_refused_in_the_environment_with_the_way_out() {
     let expected = ["TIDINGS_AUTH_KEYS: not a setting of the environment", "`tidings key --name N`"];
-    refused(&Directory::new(), &[], &[("TIDINGS_AUTH_KEYS", "tk_s3cret")], &expected);
+    refused(&TempDirectory::create(), &[], &[("TIDINGS_AUTH_KEYS", "tk_s3cret")], &expected);
 }
 
 #[test]
 fn hub_with_credentials_may_listen_beyond_loopback() {
     let outcome =
-        Directory::new().run(&["check", "--listen", "0.0.0.0:0"], &[("TIDINGS_AUTH_SECRET", SECRET)]);
+        TempDirectory::create().run(&["check", "--listen", "0.0.0.0:0"], &[("TIDINGS_AUTH_SECRET", SECRET)]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains("tokens travel there in clear"), "{outcome:?}");
 }
 
 #[test]
 fn insecure_has_no_effect_beside_credentials() {
-    let outcome = Directory::new().run(&["check", "--insecure"], &[("TIDINGS_AUTH_SECRET", SECRET)]);
+    let outcome = TempDirectory::create().run(&["check", "--insecure"], &[("TIDINGS_AUTH_SECRET", SECRET)]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains("--insecure has no effect"), "{outcome:?}");
 }
 
 #[test]
 fn no_message_shows_a_secret_that_is_out_of_place() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for text in [
         "[auth]\nsecret = [\"s3cret\"]\n",
         "[auth]\nsecret = s3cret\n",
@@ -205,12 +207,17 @@ fn no_message_shows_a_secret_that_is_out_of_place() {
 
 #[test]
 fn test_mode_is_honoured() {
-    effective(&Directory::new(), &[], &[("TEST_MODE", "true")], "# test_mode = true");
-    effective(&Directory::new(), &[], &[("TEST_MODE", "False")], "# test_mode = false");
-    refused(&Directory::new(), &[], &[("TEST_MODE", "perhaps")], &["TEST_MODE: test_mode is \"perhaps\""]);
+    effective(&TempDirectory::create(), &[], &[("TEST_MODE", "true")], "# test_mode = true");
+    effective(&TempDirectory::create(), &[], &[("TEST_MODE", "False")], "# test_mode = false");
+    refused(
+        &TempDirectory::create(),
+        &[],
+        &[("TEST_MODE", "perhaps")],
+        &["TEST_MODE: test_mode is \"perhaps\""],
+    );
 }
 
 #[test]
 fn memory_and_a_directory_exclude_each_other() {
-    refused(&Directory::new(), &["--memory", "--data-dir", "d"], &[], &["--memory", "--data-dir"]);
+    refused(&TempDirectory::create(), &["--memory", "--data-dir", "d"], &[], &["--memory", "--data-dir"]);
 }

@@ -2,20 +2,19 @@
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tidings_testkit::{HttpConnection, SseReader, TempDirectory};
 
-use super::process::{Directory, Hub};
-use super::reader::Reader;
 use super::transports::{WAYS, Way};
-use super::wire::Wire;
+use crate::hub::TestHub;
 
 type Request<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
 
 /// What was answered, without what differs from one to the next.
-fn answer(wire: &mut Wire) -> (String, Value) {
-    let head = wire.raw_head();
+fn answer(connection: &mut HttpConnection) -> (String, Value) {
+    let head = connection.read_raw_head();
     let mut lines: Vec<&str> = head.split("\r\n").filter(|line| !line.starts_with("date: ")).collect();
     let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-    let body = wire.exactly(length.parse().unwrap()).unwrap();
+    let body = connection.read_exact(length.parse().unwrap()).unwrap();
     let mut body: Value = serde_json::from_slice(&body).unwrap();
     if body.get("id").is_some_and(Value::is_string) {
         body["id"] = json!("an id");
@@ -28,8 +27,8 @@ fn answer(wire: &mut Wire) -> (String, Value) {
 
 #[test]
 fn publishes_are_answered_alike_by_a_shard_and_through_hyper() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
     let json_type = [("Content-Type", "application/json")];
     let requests: [Request<'_>; 14] = [
         ("POST", "/api/v1/events/a", &[], b"text"),
@@ -47,11 +46,11 @@ fn publishes_are_answered_alike_by_a_shard_and_through_hyper() {
         ("POST", "/api/v1/publish", &[("Content-Type", "text/plain")], b"{}"),
         ("GET", "/api/v1/publish", &[], b""),
     ];
-    let mut wires = WAYS.map(|way| way.connect(&hub));
+    let mut connections = WAYS.map(|way| way.connect(&hub));
     for (method, path, headers, body) in requests {
-        let answers = wires.each_mut().map(|wire| {
-            wire.send(hub.head_of(method, path, headers, body));
-            answer(wire)
+        let answers = connections.each_mut().map(|connection| {
+            connection.send(hub.encode_request(method, path, headers, body));
+            answer(connection)
         });
         assert_eq!(answers[0], answers[1], "{method} {path}");
     }
@@ -59,16 +58,16 @@ fn publishes_are_answered_alike_by_a_shard_and_through_hyper() {
 
 #[test]
 fn connection_publishes_again_and_again_and_then_asks_for_a_stream() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let mut wire = Way::Shard.connect(&hub);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let mut connection = Way::Shard.connect(&hub);
     for number in 1..=100 {
-        wire.send(hub.head_of("POST", "/api/v1/events/a", &[], b"text"));
-        let (_, body) = answer(&mut wire);
+        connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"text"));
+        let (_, body) = answer(&mut connection);
         assert_eq!(body["id"], "an id", "{number}");
     }
-    wire.send(hub.head_of("GET", "/api/v1/events/a?history=all", &[], b""));
-    let mut reader = Reader::over(wire);
+    connection.send(hub.encode_request("GET", "/api/v1/events/a?history=all", &[], b""));
+    let mut reader = SseReader::open(connection);
     for _ in 0..100 {
         assert_eq!(reader.data(), "text");
     }
@@ -77,18 +76,18 @@ fn connection_publishes_again_and_again_and_then_asks_for_a_stream() {
 
 #[test]
 fn publish_that_comes_byte_by_byte_or_with_more_behind_it_is_answered() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let publish = hub.head_of("POST", "/api/v1/events/a", &[], b"slowly");
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let publish = hub.encode_request("POST", "/api/v1/events/a", &[], b"slowly");
     let mut slow = Way::Shard.connect(&hub);
     for byte in &publish {
         slow.send([*byte]);
     }
-    assert_eq!(slow.answer().head.status, 200);
+    assert_eq!(slow.read_response().head.status, 200);
     let mut many = Way::Shard.connect(&hub);
     many.send(publish.repeat(50));
     for _ in 0..50 {
-        assert_eq!(many.answer().head.status, 200);
+        assert_eq!(many.read_response().head.status, 200);
     }
     let history = hub.get("/api/v1/channels/a/events?limit=1000").json();
     assert_eq!(history["events"].as_array().unwrap().len(), 51);
@@ -96,57 +95,57 @@ fn publish_that_comes_byte_by_byte_or_with_more_behind_it_is_answered() {
 
 #[test]
 fn publishes_of_every_size_are_kept_whole() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
-    let mut wire = Way::Shard.connect(&hub);
+    let mut connection = Way::Shard.connect(&hub);
     for bytes in [1, 1_000, 2_000, 4_096, 60_000, 65_000, 70_000, 200_000, 10] {
         let text = "x".repeat(bytes);
-        wire.send(hub.head_of("POST", "/api/v1/events/a", &[], text.as_bytes()));
-        assert_eq!(wire.answer().head.status, 200, "{bytes}");
+        connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], text.as_bytes()));
+        assert_eq!(connection.read_response().head.status, 200, "{bytes}");
         assert_eq!(reader.data().len(), bytes);
     }
 }
 
 #[test]
 fn body_of_the_largest_length_that_a_head_can_name_is_refused_and_ends_nothing() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for way in WAYS {
         for length in [1 << 53, u64::MAX >> 1, u64::MAX - 2] {
-            let mut wire = way.connect(&hub);
-            wire.send(format!(
+            let mut connection = way.connect(&hub);
+            connection.send(format!(
                 "POST /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\ntext"
             ));
-            assert_eq!(wire.answer().head.status, 413, "{way:?} {length}");
+            assert_eq!(connection.read_response().head.status, 413, "{way:?} {length}");
         }
     }
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 #[test]
 fn body_that_never_comes_is_answered_408() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "1s")]);
-    let mut wire = Way::Shard.connect(&hub);
-    wire.send("POST /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfive!");
-    let answer = wire.answer();
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "1s")]);
+    let mut connection = Way::Shard.connect(&hub);
+    connection.send("POST /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfive!");
+    let answer = connection.read_response();
     assert_eq!(answer.head.status, 408);
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 #[test]
 fn idle_connection_is_let_go_when_the_hub_ends() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
     let mut idle = Way::Shard.connect(&hub);
-    idle.send(hub.head_of("POST", "/api/v1/events/a", &[], b"text"));
-    assert_eq!(idle.answer().head.status, 200);
+    idle.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"text"));
+    assert_eq!(idle.read_response().head.status, 200);
     let mut stream = hub.subscribe("/api/v1/events/a");
     stream.position();
     hub.signal(Signal::TERM);
-    assert!(idle.rest().is_empty(), "it is closed without another word");
+    assert!(idle.read_to_end().is_empty(), "it is closed without another word");
     drop(stream);
-    assert!(hub.wait().0.success());
+    assert!(hub.wait_for_exit().0.success());
 }

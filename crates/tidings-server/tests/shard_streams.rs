@@ -5,16 +5,15 @@ use std::net::Shutdown;
 
 use rustix::process::Signal;
 use serde_json::json;
+use tidings_testkit::{SseReader, TempDirectory, eventually};
 
-use crate::process::{Directory, Hub, eventually};
-use crate::reader::Reader;
+use crate::hub::TestHub;
 use crate::transports::{both, same_to_the_end};
-use crate::wire::Wire;
 
 #[test]
 fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
     let first = hub.publish("a", "one");
     hub.publish_batch([
         json!({"channels": ["a", "b"], "event": "named", "data": {"n": 1}, "priority": "high"}),
@@ -41,7 +40,7 @@ fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
         hub.publish_batch(["a", "b", "c"].map(|channel| json!({"channels": [channel], "data": text})));
     }
     for channel in ["a", "b", "c"] {
-        hub.post(&format!("/api/v1/events/{channel}?store=false"), "unstored").is(200);
+        hub.post(&format!("/api/v1/events/{channel}?store=false"), "unstored").assert_status(200);
     }
     hub.publish_batch([json!({"channels": ["a", "b", "c"], "data": "all is said"})]);
     pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: all is said\n"));
@@ -49,13 +48,13 @@ fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
     for (path, pair) in &mut pairs {
         assert!(same_to_the_end(path, pair).contains("event: tidings.end\n"), "{path}");
     }
-    assert!(hub.wait().0.success());
+    assert!(hub.wait_for_exit().0.success());
 }
 
 #[test]
 fn refusals_are_the_same_before_a_shard_and_through_hyper() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for path in ["/api/v1/events/a..b", "/api/v1/events", "/api/v1/events/$x", "/nowhere", "/healthz"] {
         let mut pair = both(&hub, path, &[]);
         same_to_the_end(path, &mut pair);
@@ -66,13 +65,13 @@ fn refusals_are_the_same_before_a_shard_and_through_hyper() {
 
 #[test]
 fn head_that_comes_byte_by_byte_opens_a_stream() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let mut wire = Wire::connect(&hub);
-    for byte in hub.head_of("GET", "/api/v1/events/a?position=id", &[], b"") {
-        wire.send([byte]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let mut connection = hub.connect();
+    for byte in hub.encode_request("GET", "/api/v1/events/a?position=id", &[], b"") {
+        connection.send([byte]);
     }
-    let mut reader = Reader::over(wire);
+    let mut reader = SseReader::open(connection);
     reader.position();
     hub.publish("a", "hello");
     assert_eq!(reader.data(), "hello");
@@ -80,13 +79,14 @@ fn head_that_comes_byte_by_byte_opens_a_stream() {
 
 #[test]
 fn request_with_more_behind_it_is_answered_in_order() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let mut wire = Wire::connect(&hub);
-    let two = ["/healthz", "/api/v1/events/a?position=id"].map(|path| hub.head_of("GET", path, &[], b""));
-    wire.send(two.concat());
-    assert_eq!(wire.answer().head.status, 200);
-    let mut reader = Reader::over(wire);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let mut connection = hub.connect();
+    let two =
+        ["/healthz", "/api/v1/events/a?position=id"].map(|path| hub.encode_request("GET", path, &[], b""));
+    connection.send(two.concat());
+    assert_eq!(connection.read_response().head.status, 200);
+    let mut reader = SseReader::open(connection);
     reader.position();
     hub.publish("a", "hello");
     assert_eq!(reader.data(), "hello");
@@ -94,28 +94,28 @@ fn request_with_more_behind_it_is_answered_in_order() {
 
 #[test]
 fn client_that_ends_its_half_or_talks_on_and_on_is_gone() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut half = hub.subscribe("/api/v1/events/half");
     half.position();
-    half.wire.socket.shutdown(Shutdown::Write).unwrap();
+    half.connection.socket.shutdown(Shutdown::Write).unwrap();
     eventually("the half-closed stream is gone", || hub.connections("half") == 0);
     let mut chatty = hub.subscribe("/api/v1/events/chatty");
     chatty.position();
-    chatty.wire.send("GET / HTTP/1.1\r\n");
+    chatty.connection.send("GET / HTTP/1.1\r\n");
     hub.publish("chatty", "a little is read away");
     assert_eq!(chatty.data(), "a little is read away");
-    let _cut_meanwhile = chatty.wire.socket.write_all(&vec![b'x'; 1 << 20]);
+    let _cut_meanwhile = chatty.connection.socket.write_all(&vec![b'x'; 1 << 20]);
     eventually("the chatty stream is gone", || hub.connections("chatty") == 0);
-    hub.is_healthy();
+    hub.assert_healthy();
 }
 
 #[test]
 fn thousand_streams_come_and_go_and_leave_nothing() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for round in 0..3 {
-        let mut readers: Vec<Reader> = (0..1000).map(|_| hub.subscribe("/api/v1/events/many")).collect();
+        let mut readers: Vec<SseReader> = (0..1000).map(|_| hub.subscribe("/api/v1/events/many")).collect();
         readers.iter_mut().for_each(|reader| {
             reader.position();
         });

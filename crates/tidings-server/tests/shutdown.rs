@@ -9,24 +9,23 @@ use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
+use tidings_testkit::{SseReader, TempDirectory, eventually, read_lines};
 
 use super::clients::Http2;
-use super::process::{Directory, Hub, eventually, lines_of};
-use super::reader::Reader;
 use super::transports::WAYS;
-use super::wire::Wire;
+use crate::hub::{RunTidings, TestHub};
 
 /// Reads to the end of a stream that is being shut down, and answers its `retry`.
 #[track_caller]
-fn is_told(reader: &mut Reader) -> u64 {
+fn is_told(reader: &mut SseReader) -> u64 {
     let mut retry = None;
     loop {
-        match reader.item().expect("the stream ended without a word") {
+        match reader.next_item().expect("the stream ended without a word") {
             StreamItem::Retry(delay_ms) => retry = Some(delay_ms),
             StreamItem::Event(event) if event.name == "tidings.end" => {
                 let end: serde_json::Value = serde_json::from_str(&event.data).unwrap();
                 assert_eq!(end, json!({"reason": "shutdown", "reconnect": true}));
-                assert_eq!(reader.item(), None, "nothing follows");
+                assert_eq!(reader.next_item(), None, "nothing follows");
                 return retry.expect("retry comes before the end");
             }
             _ => retry = None,
@@ -37,20 +36,20 @@ fn is_told(reader: &mut Reader) -> u64 {
 #[test]
 fn thousand_streams_are_told_and_gone_within_the_window() {
     const STREAMS: usize = 1000;
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "3s")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "3s")]);
     let path = "/api/v1/events?channel=a&channel=b.*";
-    let mut readers: Vec<Reader> = (0..STREAMS).map(|_| hub.subscribe(path)).collect();
+    let mut readers: Vec<SseReader> = (0..STREAMS).map(|_| hub.subscribe(path)).collect();
     let id = hub.publish("a", "last");
     for reader in &mut readers {
         assert_eq!(reader.data(), "last");
-        assert_eq!(reader.last_id(), id);
+        assert_eq!(reader.last_event_id(), id);
     }
     let begun = Instant::now();
     hub.signal(Signal::TERM);
     let mut retries: Vec<u64> = Vec::with_capacity(STREAMS);
     retries.extend(readers.iter_mut().map(is_told));
-    let (status, log) = hub.wait();
+    let (status, log) = hub.wait_for_exit();
     let took = begun.elapsed();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(took < Duration::from_secs(4), "{took:?}");
@@ -61,57 +60,57 @@ fn thousand_streams_are_told_and_gone_within_the_window() {
 
 #[test]
 fn reader_that_never_reads_does_not_hold_up_the_end() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
-    let mut stuck = Wire::connect(&hub);
-    stuck.send(hub.head_of("GET", "/api/v1/events/a", &[], b""));
-    stuck.head();
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
+    let mut stuck = hub.connect();
+    stuck.send(hub.encode_request("GET", "/api/v1/events/a", &[], b""));
+    stuck.read_head();
     let large = "x".repeat(250_000);
     for _ in 0..40 {
         hub.publish("a", &large);
     }
-    let mut idle = Wire::connect(&hub);
+    let mut idle = hub.connect();
     idle.send("GET /healthz HTT");
     let begun = Instant::now();
     hub.signal(Signal::TERM);
-    let (status, log) = hub.wait();
+    let (status, log) = hub.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[test]
 fn hub_without_streams_ends_at_once() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[]);
     hub.publish("a", "x");
     let begun = Instant::now();
-    hub.stop();
+    hub.terminate();
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 /// A hub that shuts down for as long as the test needs it.
 struct Draining {
-    hub: Hub,
+    hub: TestHub,
     begun: Instant,
-    _streams: Vec<Reader>,
-    _directory: Directory,
+    _streams: Vec<SseReader>,
+    _directory: TempDirectory,
 }
 
 const WINDOW_MS: u64 = 60_000;
 
 impl Draining {
     /// Shuts a hub down once `connect` has made its connections, and answers both.
-    fn hub<Made>(connect: impl FnOnce(&Hub) -> Made) -> (Self, Made) {
-        let directory = Directory::new();
+    fn hub<Made>(connect: impl FnOnce(&TestHub) -> Made) -> (Self, Made) {
+        let directory = TempDirectory::create();
         let window = format!("{WINDOW_MS}ms");
         let origins = ("TIDINGS_CORS_ORIGINS", "http://page.example");
-        let mut hub = Hub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", &window), origins]);
+        let mut hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", &window), origins]);
         // Their ends are spread over more than half of the window.
         let streams = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
         let made = connect(&hub);
         let begun = Instant::now();
         hub.signal(Signal::TERM);
-        hub.wait_for_log("shutting down connections");
+        hub.read_log_through("shutting down connections");
         (Self { hub, begun, _streams: streams, _directory: directory }, made)
     }
 
@@ -128,14 +127,19 @@ const STREAMS: [&str; 3] =
 
 #[test]
 fn stream_that_is_asked_for_during_shutdown_is_answered_with_its_end() {
-    let connect = |hub: &Hub| WAYS.map(|way| STREAMS.map(|_| way.connect(hub)));
+    let connect = |hub: &TestHub| WAYS.map(|way| STREAMS.map(|_| way.connect(hub)));
     let (draining, connections) = Draining::hub(connect);
-    let fresh = STREAMS.map(|_| Wire::connect(&draining.hub));
+    let fresh = STREAMS.map(|_| draining.hub.connect());
     let mut retries = Vec::new();
-    for wires in connections.into_iter().chain([fresh]) {
-        for (mut wire, path) in wires.into_iter().zip(STREAMS) {
-            wire.send(draining.hub.head_of("GET", path, &[("Origin", "http://page.example")], b""));
-            let mut reader = Reader::over(wire);
+    for connections in connections.into_iter().chain([fresh]) {
+        for (mut connection, path) in connections.into_iter().zip(STREAMS) {
+            connection.send(draining.hub.encode_request(
+                "GET",
+                path,
+                &[("Origin", "http://page.example")],
+                b"",
+            ));
+            let mut reader = SseReader::open(connection);
             let header = reader.head.header("content-type");
             assert_eq!(header, Some("text/event-stream; charset=utf-8"));
             let allowed = reader.head.header("access-control-allow-origin");
@@ -151,52 +155,52 @@ fn stream_that_is_asked_for_during_shutdown_is_answered_with_its_end() {
 #[test]
 fn stream_over_http_2_that_is_asked_for_during_shutdown_is_answered_with_its_end() {
     let (draining, ()) = Draining::hub(|_| ());
-    Http2::connect(&draining.hub).open(STREAMS[0], "", None).unwrap().ends("shutdown", true);
+    Http2::connect(&draining.hub).open(STREAMS[0], "", None).unwrap().assert_end("shutdown", true);
 }
 
 #[test]
 fn draining_hub_says_that_it_is_not_ready_and_stores_nothing() {
     let (draining, mut kept) = Draining::hub(|hub| {
-        let mut wire = Wire::connect(hub);
-        wire.send(hub.head_of("POST", "/api/v1/events/a", &[], b"before"));
-        wire.answer().is(200);
-        wire
+        let mut connection = hub.connect();
+        connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"before"));
+        connection.read_response().assert_status(200);
+        connection
     });
     let hub = &draining.hub;
-    hub.get("/healthz").is(200);
-    hub.get("/readyz").refuses(503, "shutting_down");
-    hub.request("HEAD", STREAMS[0], &[], b"").is(200);
-    hub.post("/api/v1/events/a", "late").refuses(503, "not_stored");
-    hub.post("/api/v1/publish", r#"[{"channels":["a"],"data":1}]"#).refuses(503, "not_stored");
-    let history = hub.get("/api/v1/channels/a/events").is(200).json();
+    hub.get("/healthz").assert_status(200);
+    hub.get("/readyz").assert_problem(503, "shutting_down");
+    hub.request("HEAD", STREAMS[0], &[], b"").assert_status(200);
+    hub.post("/api/v1/events/a", "late").assert_problem(503, "not_stored");
+    hub.post("/api/v1/publish", r#"[{"channels":["a"],"data":1}]"#).assert_problem(503, "not_stored");
+    let history = hub.get("/api/v1/channels/a/events").assert_status(200).json();
     assert_eq!(history["events"].as_array().unwrap().len(), 1, "{history}");
     // A connection that was kept alive is answered, and told that this was the last time.
-    kept.send(hub.head_of("POST", "/api/v1/events/a", &[], b"late"));
-    let answer = kept.answer();
-    answer.refuses(503, "not_stored");
+    kept.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"late"));
+    let answer = kept.read_response();
+    answer.assert_problem(503, "not_stored");
     assert_eq!(answer.head.header("connection"), Some("close"));
     assert!(answer.head.header("retry-after").is_some());
-    assert_eq!(kept.some(), None);
+    assert_eq!(kept.read_some(), None);
 }
 
 /// How one request ended, seen by a client.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+enum ShutdownOutcome {
     Answered(Vec<u8>),
     /// The connection was refused, or reset before the hub can have read anything.
     TurnedAway,
 }
 
 /// Sends a request on a connection of its own, and reads to the end of the answer.
-fn outcome(address: &str, request: &[u8]) -> Outcome {
-    let Ok(mut socket) = TcpStream::connect(address) else { return Outcome::TurnedAway };
+fn outcome(address: &str, request: &[u8]) -> ShutdownOutcome {
+    let Ok(mut socket) = TcpStream::connect(address) else { return ShutdownOutcome::TurnedAway };
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut answer = Vec::new();
     let outcome = socket.write_all(request).and_then(|()| socket.read_to_end(&mut answer));
     match outcome {
-        Ok(_) if !answer.is_empty() => Outcome::Answered(answer),
+        Ok(_) if !answer.is_empty() => ShutdownOutcome::Answered(answer),
         Err(error) if !answer.is_empty() => panic!("{error} after {}", String::from_utf8_lossy(&answer)),
-        _ => Outcome::TurnedAway,
+        _ => ShutdownOutcome::TurnedAway,
     }
 }
 
@@ -204,7 +208,7 @@ fn outcome(address: &str, request: &[u8]) -> Outcome {
 /// listener and its closing one connection may be reset: then the next must be refused.
 fn ask_to_the_end(address: &str, request: &[u8], judge: impl Fn(&str)) -> usize {
     let mut answered = 0;
-    while let Outcome::Answered(answer) = outcome(address, request) {
+    while let ShutdownOutcome::Answered(answer) = outcome(address, request) {
         judge(&String::from_utf8_lossy(&answer));
         answered += 1;
     }
@@ -214,13 +218,13 @@ fn ask_to_the_end(address: &str, request: &[u8], judge: impl Fn(&str)) -> usize 
 
 #[test]
 fn every_request_during_a_shutdown_is_answered_until_the_process_is_gone() {
-    let directory = Directory::new();
-    let mut hub = Hub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
-    let _open: Vec<Reader> = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
-    let (address, request) = (hub.authority().to_owned(), hub.head_of("GET", STREAMS[0], &[], b""));
-    let head = hub.head_of("HEAD", STREAMS[0], &[("Connection", "close")], b"");
+    let directory = TempDirectory::create();
+    let mut hub = TestHub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
+    let _open: Vec<SseReader> = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
+    let (address, request) = (hub.authority().to_owned(), hub.encode_request("GET", STREAMS[0], &[], b""));
+    let head = hub.encode_request("HEAD", STREAMS[0], &[("Connection", "close")], b"");
     let close = [("Connection", "close")];
-    let publish = hub.head_of("POST", "/api/v1/events/b", &close, b"x");
+    let publish = hub.encode_request("POST", "/api/v1/events/b", &close, b"x");
     let is_end = |answer: &str| {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("\nretry: ") && answer.contains("\nevent: tidings.end\n"), "{answer}");
@@ -241,29 +245,29 @@ fn every_request_during_a_shutdown_is_answered_until_the_process_is_gone() {
             })
         });
         hub.signal(Signal::TERM);
-        hub.wait_for_log("shutting down connections");
+        hub.read_log_through("shutting down connections");
         let later = scope.spawn(|| ask_to_the_end(&address, &request, is_end));
         let [one, other] = racers.map(|racer| racer.join().unwrap());
         [one, other, heads.join().unwrap(), publishes.join().unwrap(), later.join().unwrap()]
     });
     assert!(answered.iter().all(|count| *count > 10), "{answered:?}");
-    let (status, log) = hub.wait();
+    let (status, log) = hub.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
 #[test]
 fn second_signal_ends_the_hub_at_once() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     for signal in [Signal::TERM, Signal::INT] {
-        let mut hub = Hub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
-        let _streams: Vec<Reader> = (0..20).map(|_| hub.subscribe("/api/v1/events/a")).collect();
+        let mut hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
+        let _streams: Vec<SseReader> = (0..20).map(|_| hub.subscribe("/api/v1/events/a")).collect();
         hub.signal(signal);
-        let log = hub.log_to("shutting down connections");
+        let log = hub.read_log_through("shutting down connections");
         let said = "streams end within shutdown.window, then the log is made safe; a second signal ends at once window=60s";
         assert!(log.contains(said), "{log}");
         let begun = Instant::now();
         hub.signal(signal);
-        let (status, log) = hub.wait();
+        let (status, log) = hub.wait_for_exit();
         assert_eq!(status.code(), Some(130), "{log}");
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
@@ -271,7 +275,7 @@ fn second_signal_ends_the_hub_at_once() {
 
 #[test]
 fn signal_ends_a_hub_that_is_still_starting() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     // The start waits for a writer of that pipe.
     let key = directory.path().join("key.pem");
     mkfifoat(CWD, &key, Mode::RUSR | Mode::WUSR).unwrap();
@@ -279,7 +283,7 @@ fn signal_ends_a_hub_that_is_still_starting() {
         let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
         command.env("TIDINGS_AUTH_KEY_FILE", &key).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let log = lines_of(child.stderr.take().unwrap());
+        let log = read_lines(child.stderr.take().unwrap());
         let writer = OFlags::WRONLY | OFlags::NONBLOCK;
         let mut held = None;
         eventually("the key is read", || {
@@ -296,16 +300,16 @@ fn signal_ends_a_hub_that_is_still_starting() {
 
 #[test]
 fn client_without_positions_goes_on_from_the_end_of_a_stream_that_had_no_event() {
-    let directory = Directory::new();
-    let hub = Hub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
     hub.publish("a", "before");
     let mut reader = hub.subscribe("/api/v1/events/a?position=none");
     hub.signal(Signal::TERM);
     is_told(&mut reader);
-    let id = reader.last_id().to_owned();
-    let (status, log) = hub.wait();
+    let id = reader.last_event_id().to_owned();
+    let (status, log) = hub.wait_for_exit();
     assert!(status.success(), "{log}");
-    let hub = Hub::serve(&directory, &[]);
+    let hub = TestHub::serve(&directory, &[]);
     hub.publish("a", "meanwhile");
     assert_eq!(hub.resume("/api/v1/events/a", &id).data(), "meanwhile");
 }

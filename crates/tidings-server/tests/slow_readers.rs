@@ -4,30 +4,29 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, with_position};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::{Reader, with_positions};
-use super::wire::Wire;
+use crate::hub::TestHub;
 
 /// Text that makes an event about this large.
 const PADDING: usize = 1000;
 
 /// Opens a stream over a socket that takes little, and reads no further than its head.
-fn held_back(hub: &Hub, path: &str) -> Reader {
+fn held_back(hub: &TestHub, path: &str) -> SseReader {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(8 << 10).unwrap();
     let address: std::net::SocketAddr = hub.authority().parse().unwrap();
     socket.connect(&address.into()).unwrap();
-    let mut wire = Wire::over(TcpStream::from(socket));
-    wire.send(hub.head_of("GET", &with_positions(path), &[], b""));
-    let mut reader = Reader::over(wire);
+    let mut connection = HttpConnection::from_socket(TcpStream::from(socket));
+    connection.send(hub.encode_request("GET", &with_position(path), &[], b""));
+    let mut reader = SseReader::open(connection);
     reader.position();
     reader
 }
 
 /// Lets a reader read as fast as it can: with a small buffer the kernel would deal out the bytes slowly.
-fn let_go(reader: &Reader) {
-    socket2::SockRef::from(&reader.wire.socket).set_recv_buffer_size(1 << 20).unwrap();
+fn let_go(reader: &SseReader) {
+    socket2::SockRef::from(&reader.connection.socket).set_recv_buffer_size(1 << 20).unwrap();
 }
 
 fn padded(name: &str) -> String {
@@ -39,7 +38,7 @@ fn message(name: &str) -> Value {
 }
 
 /// Publishes as much as no socket takes unread, named by its number.
-fn fill(hub: &Hub, range: std::ops::Range<usize>) {
+fn fill(hub: &TestHub, range: std::ops::Range<usize>) {
     for start in range.clone().step_by(2000) {
         hub.publish_batch((start..range.end.min(start + 2000)).map(|n| message(&n.to_string())));
     }
@@ -51,15 +50,15 @@ fn name(data: &str) -> &str {
 }
 
 /// Waits until a reader's socket takes no more.
-fn wait_until_refused(hub: &Hub, readers: usize) {
+fn wait_until_refused(hub: &TestHub, readers: usize) {
     eventually("the sockets refuse bytes", || {
         hub.metric("tidings_socket_backpressure_total") >= readers as f64
     });
 }
 
 /// Bytes on their way in the kernel, in both sockets of a connection.
-fn in_kernel(reader: &Reader) -> usize {
-    let client = reader.wire.socket.local_addr().unwrap().port();
+fn in_kernel(reader: &SseReader) -> usize {
+    let client = reader.connection.socket.local_addr().unwrap().port();
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16).unwrap();
@@ -73,12 +72,12 @@ fn in_kernel(reader: &Reader) -> usize {
 
 #[test]
 fn critical_event_overtakes_ten_thousand_pending_ones() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = held_back(&hub, "/api/v1/events/a");
     fill(&hub, 0..10_000);
     wait_until_refused(&hub, 1);
-    hub.post("/api/v1/events/a?priority=critical", "critical").is(200);
+    hub.post("/api/v1/events/a?priority=critical", "critical").assert_status(200);
     let queued = in_kernel(&reader);
     let_go(&reader);
     let (mut bytes, mut before) = (0, 0);
@@ -95,7 +94,7 @@ fn critical_event_overtakes_ten_thousand_pending_ones() {
     assert!(bytes <= bytes_max, "{bytes} bytes came before it; {queued} were in the kernel");
     assert!(before < 1000, "{before} events came before it");
     let rest: Vec<String> =
-        reader.several(10_000 - before).iter().map(|data| name(data).to_owned()).collect();
+        reader.data_of_next(10_000 - before).iter().map(|data| name(data).to_owned()).collect();
     let expected: Vec<String> = (before..10_000).map(|n| n.to_string()).collect();
     assert_eq!(rest, expected);
     hub.publish("a", "end");
@@ -104,13 +103,13 @@ fn critical_event_overtakes_ten_thousand_pending_ones() {
 
 #[test]
 fn reader_that_is_behind_gets_the_newest_of_a_key_and_no_low_events() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = held_back(&hub, "/api/v1/events/a");
     let mut prompt = hub.subscribe("/api/v1/events/a");
     fill(&hub, 0..4000);
     wait_until_refused(&hub, 1);
-    prompt.several(4000);
+    prompt.data_of_next(4000);
     for n in 0..20 {
         let about = |kind: &str| format!("{kind}{n}");
         hub.publish_batch([
@@ -118,8 +117,8 @@ fn reader_that_is_behind_gets_the_newest_of_a_key_and_no_low_events() {
             json!({"channels": ["a"], "data": about("low"), "priority": "low"}),
             json!({"channels": ["a"], "data": about("normal")}),
         ]);
-        assert_eq!(prompt.several(3), [about("key"), about("low"), about("normal")]);
-        hub.post("/api/v1/events/a?store=false", "past the log").is(200);
+        assert_eq!(prompt.data_of_next(3), [about("key"), about("low"), about("normal")]);
+        hub.post("/api/v1/events/a?store=false", "past the log").assert_status(200);
         assert_eq!(prompt.data(), "past the log");
     }
     assert_eq!(hub.metric("tidings_transient_events_dropped_total"), 20.0);
@@ -136,21 +135,21 @@ fn reader_that_is_behind_gets_the_newest_of_a_key_and_no_low_events() {
     assert_eq!(hub.metric("tidings_events_superseded_total"), 19.0);
     assert_eq!(hub.metric("tidings_events_skipped_total"), 20.0);
     // At the head again it is like any other.
-    hub.post("/api/v1/events/a?store=false", "past the log").is(200);
+    hub.post("/api/v1/events/a?store=false", "past the log").assert_status(200);
     assert_eq!(reader.data(), "past the log");
 }
 
 #[test]
 fn stream_that_overtook_resumes_with_everything_once() {
     const READERS: usize = 4;
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let mut readers: Vec<Reader> = (0..READERS).map(|_| held_back(&hub, "/api/v1/events/a")).collect();
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let mut readers: Vec<SseReader> = (0..READERS).map(|_| held_back(&hub, "/api/v1/events/a")).collect();
     fill(&hub, 0..3000);
     wait_until_refused(&hub, READERS);
     for n in 0..12 {
         let priority = if n % 2 == 0 { "critical" } else { "high" };
-        hub.post(&format!("/api/v1/events/a?priority={priority}"), format!("urgent{n}")).is(200);
+        hub.post(&format!("/api/v1/events/a?priority={priority}"), format!("urgent{n}")).assert_status(200);
     }
     let mut expected: Vec<String> = (0..3000).map(|n| n.to_string()).collect();
     expected.extend((0..12).map(|n| format!("urgent{n}")));
@@ -165,7 +164,7 @@ fn stream_that_overtook_resumes_with_everything_once() {
         for _ in 0..index * 150 {
             seen.push(name(&reader.data()).to_owned());
         }
-        let id = reader.last_id().to_owned();
+        let id = reader.last_event_id().to_owned();
         drop(reader);
         assert!(id.len() <= 256 && id.contains('.'), "{id} names what overtook");
         let mut resumed = hub.resume("/api/v1/events/a", &id);
@@ -190,13 +189,13 @@ fn stream_that_overtook_resumes_with_everything_once() {
 
 #[test]
 fn reader_that_takes_nothing_is_closed_at_its_deadline_and_others_do_not_wait() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
     let stuck = held_back(&hub, "/api/v1/events/a");
     let mut prompt = hub.subscribe("/api/v1/events/a");
     for start in (0..1000).step_by(50) {
         fill(&hub, start..start + 50);
-        prompt.several(50);
+        prompt.data_of_next(50);
     }
     wait_until_refused(&hub, 1);
     let begun = Instant::now();
@@ -215,8 +214,8 @@ fn reader_that_takes_nothing_is_closed_at_its_deadline_and_others_do_not_wait() 
 
 #[test]
 fn slow_reader_that_takes_a_little_is_not_closed() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
     let mut slow = held_back(&hub, "/api/v1/events/a");
     fill(&hub, 0..3000);
     wait_until_refused(&hub, 1);
@@ -237,12 +236,12 @@ mod http2 {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
-    use super::{Directory, Duration, Hub, eventually, fill};
+    use super::{Duration, TempDirectory, TestHub, eventually, fill};
 
     #[test]
     fn stuck_stream_is_reset_alone() {
-        let directory = Directory::new();
-        let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+        let directory = TempDirectory::create();
+        let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {

@@ -5,11 +5,10 @@ use std::net::Shutdown;
 
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
+use tidings_testkit::{SseReader, TempDirectory, eventually};
 
-use super::process::{Directory, Hub, eventually};
-use super::reader::Reader;
 use super::transports::{Told, WAYS};
-use super::wire::Wire;
+use crate::hub::TestHub;
 
 const FIREFOX: &[(&str, &str)] = &[
     ("Accept", "text/event-stream"),
@@ -19,11 +18,11 @@ const FIREFOX: &[(&str, &str)] = &[
 ];
 
 /// The first chunk of a stream, as text, with the values that differ from one to the next taken out.
-fn beginning(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> String {
-    let mut wire = Wire::connect(hub);
-    wire.send(hub.head_of("GET", path, headers, b""));
-    assert_eq!(wire.head().status, 200);
-    let block = String::from_utf8(wire.chunk().unwrap()).unwrap();
+fn beginning(hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> String {
+    let mut connection = hub.connect();
+    connection.send(hub.encode_request("GET", path, headers, b""));
+    assert_eq!(connection.read_head().status, 200);
+    let block = String::from_utf8(connection.read_chunk().unwrap()).unwrap();
     let lines = block.split_inclusive('\n').map(|line| {
         if let Some(retry) = line.strip_prefix("retry: ") {
             assert!((1000..=2000).contains(&retry.trim().parse::<u32>().unwrap()), "{line:?}");
@@ -40,8 +39,8 @@ fn beginning(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> String {
 
 #[test]
 fn head_of_a_stream_is_what_the_contract_names() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     for path in ["/api/v1/events/a", "/api/v1/events?channel=a", "/api/v1/events/a.*", "/api/v1/events/**"] {
         let head = hub.subscribe(path).head;
         assert_eq!(head.header("content-type"), Some("text/event-stream; charset=utf-8"));
@@ -59,8 +58,8 @@ fn head_of_a_stream_is_what_the_contract_names() {
 
 #[test]
 fn beginning_is_one_chunk_in_the_form_that_the_client_keeps() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let (without, as_id, as_event) = (
         "retry: N\n: tidings\n",
         "retry: N\n: tidings\nid: ID\n\n",
@@ -90,18 +89,18 @@ fn beginning_is_one_chunk_in_the_form_that_the_client_keeps() {
     assert_eq!(beginning(&hub, "/api/v1/events/a?position=event", &[]), as_event);
     assert_eq!(beginning(&hub, "/api/v1/events/a?position=id", FIREFOX), as_id);
     assert_eq!(beginning(&hub, "/api/v1/events/a?position=none", FIREFOX), without);
-    hub.get("/api/v1/events/a?position=both").refuses(400, "bad_query");
+    hub.get("/api/v1/events/a?position=both").assert_problem(400, "bad_query");
 }
 
 #[test]
 fn hello_names_the_connection_its_channels_and_its_position_first() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     hub.publish("a", "before");
     let mut nodes = Vec::new();
     for suffix in ["", "&position=event"] {
         let mut reader = hub.subscribe(&format!("/api/v1/events?channel=a&channel=b.*&hello=true{suffix}"));
-        let (event, open) = reader.notice("tidings.open");
+        let (event, open) = reader.control_event("tidings.open");
         let connection = reader.head.header("tidings-connection").unwrap();
         let now = open["now"].as_str().unwrap();
         assert!(now.len() == 24 && now.ends_with('Z'), "{now}");
@@ -115,20 +114,20 @@ fn hello_names_the_connection_its_channels_and_its_position_first() {
         assert_eq!(open, expected);
         assert!(event.last_event_id.parse::<tidings_protocol::EventId>().is_ok(), "{event:?}");
     }
-    hub.get("/api/v1/events/a?hello=yes").refuses(400, "bad_query");
+    hub.get("/api/v1/events/a?hello=yes").assert_problem(400, "bad_query");
 }
 
 #[test]
 fn each_event_is_one_chunk_of_exact_bytes() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let mut wire = Wire::connect(&hub);
-    wire.send(hub.head_of("GET", "/api/v1/events/a", &[], b""));
-    wire.head();
-    wire.chunk().unwrap();
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let mut connection = hub.connect();
+    connection.send(hub.encode_request("GET", "/api/v1/events/a", &[], b""));
+    connection.read_head();
+    connection.read_chunk().unwrap();
     let mut chunk = |query: &str, data: &str| {
-        let answer = hub.post(&format!("/api/v1/events/a{query}"), data).is(200).json();
-        let frame = String::from_utf8(wire.chunk().unwrap()).unwrap();
+        let answer = hub.post(&format!("/api/v1/events/a{query}"), data).assert_status(200).json();
+        let frame = String::from_utf8(connection.read_chunk().unwrap()).unwrap();
         answer["id"].as_str().map_or(frame.clone(), |id| frame.replace(id, "ID"))
     };
     assert_eq!(chunk("", "text"), "data: text\nid: ID\n\n");
@@ -143,17 +142,16 @@ fn each_event_is_one_chunk_of_exact_bytes() {
 
 #[test]
 fn quiet_stream_is_kept_alive_and_its_position_renewed() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "200ms")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "200ms")]);
     let mut reader = hub.subscribe("/api/v1/events/quiet");
     let mut browser = hub.subscribe_with("/api/v1/events/quiet?position=event", FIREFOX);
     reader.position();
     let newest = hub.publish("busy", "1");
     for reader in [&mut reader, &mut browser] {
         let mut has_comment = false;
-        while reader.last_id() != newest {
-            has_comment |=
-                matches!(reader.item().unwrap(), StreamItem::Comment(text) if text == "keep-alive");
+        while reader.last_event_id() != newest {
+            has_comment |= matches!(reader.next_item().unwrap(), StreamItem::Comment(text) if text == "keep-alive");
         }
         assert!(has_comment);
     }
@@ -161,15 +159,15 @@ fn quiet_stream_is_kept_alive_and_its_position_renewed() {
 
 #[test]
 fn stream_that_hears_only_unstored_events_gets_its_position_all_the_same() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "300ms")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "300ms")]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     let newest = hub.publish("other", "1");
     let mut heard = 0;
     // Each event is followed by the next one at once: the stream is never silent for long.
-    while reader.last_id() != newest {
-        hub.post("/api/v1/events/a?store=false", "tick").is(200);
+    while reader.last_event_id() != newest {
+        hub.post("/api/v1/events/a?store=false", "tick").assert_status(200);
         assert_eq!(reader.data(), "tick");
         heard += 1;
     }
@@ -178,8 +176,8 @@ fn stream_that_hears_only_unstored_events_gets_its_position_all_the_same() {
 
 #[test]
 fn quiet_stream_without_positions_is_sent_comments_and_no_blank_line() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "100ms")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "100ms")]);
     for way in WAYS {
         let mut told = Told::by(way.ask(&hub, "/api/v1/events/quiet", &[]));
         hub.publish("busy", "1");
@@ -195,60 +193,61 @@ fn quiet_stream_without_positions_is_sent_comments_and_no_blank_line() {
 
 #[test]
 fn disabled_streams_answer_204() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
-    hub.get("/api/v1/events/a").is(204);
-    hub.get("/api/v1/events?channel=a").is(204);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
+    hub.get("/api/v1/events/a").assert_status(204);
+    hub.get("/api/v1/events?channel=a").assert_status(204);
     hub.publish("a", "still taken");
 }
 
 #[test]
 fn stream_ends_at_its_greatest_age_and_says_so() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
     let mut reader = hub.subscribe("/api/v1/events/a");
-    let (_, end) = reader.notice("tidings.end");
+    let (_, end) = reader.control_event("tidings.end");
     assert_eq!(end, json!({"reason": "max_age", "reconnect": true}));
-    assert_eq!(reader.item(), None);
+    assert_eq!(reader.next_item(), None);
     eventually("the connection is gone", || hub.connections("a") == 0);
 }
 
 #[test]
 fn http_1_0_client_gets_the_stream_unchunked_until_the_connection_closes() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
-    let mut wire = Wire::connect(&hub);
-    wire.send(format!("GET /api/v1/events/a?position=id HTTP/1.0\r\nHost: {}\r\n\r\n", hub.authority()));
-    let mut reader = Reader::over(wire);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
+    let mut connection = hub.connect();
+    connection
+        .send(format!("GET /api/v1/events/a?position=id HTTP/1.0\r\nHost: {}\r\n\r\n", hub.authority()));
+    let mut reader = SseReader::open(connection);
     assert_eq!(reader.head.header("transfer-encoding"), None);
     assert_eq!(reader.head.header("content-length"), None);
     reader.position();
     hub.publish("a", "one");
     assert_eq!(reader.data(), "one");
-    reader.notice("tidings.end");
-    assert_eq!(reader.item(), None);
+    reader.control_event("tidings.end");
+    assert_eq!(reader.next_item(), None);
 }
 
 #[test]
 fn head_request_gets_the_head_alone_and_opens_nothing() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
-    let mut wire = Wire::connect(&hub);
-    wire.send(hub.head_of("HEAD", "/api/v1/events/a", &[("Connection", "close")], b""));
-    let head = wire.head();
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
+    let mut connection = hub.connect();
+    connection.send(hub.encode_request("HEAD", "/api/v1/events/a", &[("Connection", "close")], b""));
+    let head = connection.read_head();
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream; charset=utf-8")));
-    assert_eq!(wire.rest(), b"");
+    assert_eq!(connection.read_to_end(), b"");
     assert_eq!(hub.connections("a"), 0);
 }
 
 #[test]
 fn connection_is_gone_when_its_client_closes_or_half_closes() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let half = hub.subscribe("/api/v1/events/a");
     let whole = hub.subscribe("/api/v1/events?channel=a&channel=b.**");
     assert_eq!((hub.connections("a"), hub.connections("b.**")), (2, 1));
-    half.wire.socket.shutdown(Shutdown::Write).unwrap();
+    half.connection.socket.shutdown(Shutdown::Write).unwrap();
     eventually("the half-closed one is gone", || hub.connections("a") == 1);
     drop(whole);
     eventually("the closed one is gone", || hub.connections("a") == 0 && hub.connections("b.**") == 0);
@@ -257,8 +256,8 @@ fn connection_is_gone_when_its_client_closes_or_half_closes() {
 
 #[test]
 fn wide_connection_gets_each_event_once_and_in_order() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let channels = (0..64).map(|n| format!("room.{n}"));
     let patterns = (0..62).map(|n| format!("room.{n}.**")).chain(["room.*".into(), "*:news".into()]);
     let query: Vec<String> = channels.chain(patterns).map(|name| format!("channel={name}")).collect();
@@ -275,29 +274,29 @@ fn wide_connection_gets_each_event_once_and_in_order() {
         json!({"channels": channels, "data": n.to_string()})
     };
     for n in 0..50 {
-        hub.post("/api/v1/publish", publish(n).to_string()).is(200);
+        hub.post("/api/v1/publish", publish(n).to_string()).assert_status(200);
         hub.publish("elsewhere.room", "not for it");
     }
     hub.publish_batch((50..300).map(publish));
     let expected: Vec<String> = (0..300).map(|n| n.to_string()).collect();
-    assert_eq!(reader.several(300), expected);
+    assert_eq!(reader.data_of_next(300), expected);
     // The same again as a replay.
     let mut replay = hub.subscribe(&format!("/api/v1/events?history=all&{}", query.join("&")));
-    assert_eq!(replay.several(300), expected);
+    assert_eq!(replay.data_of_next(300), expected);
 }
 
 #[test]
 fn pattern_crosses_no_segment_and_no_separator() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let mut one = hub.subscribe("/api/v1/events/a.*");
     let mut more = hub.subscribe("/api/v1/events/a:**");
     for channel in ["a", "a.b", "a.b.c", "a:b", "a:b.c", "b.a", "a.c"] {
         hub.publish(channel, channel);
     }
     hub.publish_batch([json!({"channels": ["a.end", "a:end"], "data": "end"})]);
-    assert_eq!(one.several(3), ["a.b", "a.c", "end"]);
-    assert_eq!(more.several(3), ["a:b", "a:b.c", "end"]);
+    assert_eq!(one.data_of_next(3), ["a.b", "a.c", "end"]);
+    assert_eq!(more.data_of_next(3), ["a:b", "a:b.c", "end"]);
 }
 
 /// Speaks HTTP/2 from the first byte.
@@ -305,12 +304,12 @@ mod http2 {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
-    use super::{Directory, Hub, eventually};
+    use super::{TempDirectory, TestHub, eventually};
 
     #[test]
     fn stream_over_http_2_is_the_same_without_a_connection_header() {
-        let directory = Directory::new();
-        let hub = Hub::in_memory(&directory, &[]);
+        let directory = TempDirectory::create();
+        let hub = TestHub::in_memory(&directory, &[]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {

@@ -5,20 +5,18 @@ use std::collections::HashSet;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tidings_testkit::{HttpConnection, HttpResponse, TempDirectory};
 
-use crate::{
-    process::{Directory, Hub},
-    tokens::{
-        KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, lines_of_key, merged, now,
-        protected, protected_with, sealed, token,
-    },
-    wire::{Answer, Wire},
+use crate::hub::{RunTidings, TestHub};
+use crate::tokens::{
+    KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, lines_of_key, merged, now,
+    protected, protected_with, sealed, token,
 };
 
 const STREAM: &str = "/api/v1/events/user.u";
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 
-fn hub(directory: &Directory, lines: &str) -> Hub {
+fn hub(directory: &TempDirectory, lines: &str) -> TestHub {
     protected(directory, &format!("secret = {SECRET:?}\n{lines}"))
 }
 
@@ -54,25 +52,25 @@ fn signatures_that_verify_by_a_fault_of_the_arithmetic_are_none() {
         ("rsa", "PS256", vec![zeros(256), [zeros(255), vec![1]].concat(), Vec::new()]),
     ] {
         let pair = Pair(pair);
-        let directory = Directory::new();
+        let directory = TempDirectory::create();
         let hub = protected(&directory, &format!("key_file = {:?}", pair.public()));
         let header = header(algorithm, json!({}));
-        hub.ask(&by_pair(pair, &header, &good), "GET", HISTORY, "").is(200);
+        hub.ask(&by_pair(pair, &header, &good), "GET", HISTORY, "").assert_status(200);
         for signature in signatures {
             let forged = sealed(&header, &good, |_| signature.clone());
-            hub.ask(&forged, "GET", HISTORY, "").refuses(401, "bad_credentials");
+            hub.ask(&forged, "GET", HISTORY, "").assert_problem(401, "bad_credentials");
         }
         let pem = std::fs::read(pair.public()).unwrap();
         let forged = by_secret(&pem, &crate::tokens::header("HS256", json!({})), &good);
-        hub.ask(&forged, "GET", HISTORY, "").refuses(401, "bad_credentials");
+        hub.ask(&forged, "GET", HISTORY, "").assert_problem(401, "bad_credentials");
     }
 }
 
 #[test]
 fn name_of_a_user_never_reaches_beyond_its_segment() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "");
-    hub.ask(KEY, "POST", "/api/v1/events/user.admin.mail", "private").is(200);
+    hub.ask(KEY, "POST", "/api/v1/events/user.admin.mail", "private").assert_status(200);
     for name in [
         "*",
         "**",
@@ -106,13 +104,14 @@ fn name_of_a_user_never_reaches_beyond_its_segment() {
         assert!(matches!(history.head.status, 401 | 403), "{name:?}: {}", history.text());
     }
     let admin = saying(json!({"sub": "admin"}));
-    let events = hub.ask(&admin, "GET", "/api/v1/channels/user.admin.mail/events", "").is(200).json();
+    let events =
+        hub.ask(&admin, "GET", "/api/v1/channels/user.admin.mail/events", "").assert_status(200).json();
     assert_eq!(events["events"][0]["data"], "private");
 }
 
 #[test]
 fn name_of_a_channel_is_decoded_once_and_matched_by_segments() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     let token = saying(json!({"tidings": {"subscribe": ["team.a.*"], "publish": ["team.a.*"]}}));
     for (channel, statuses) in [
@@ -149,26 +148,28 @@ fn name_of_a_channel_is_decoded_once_and_matched_by_segments() {
     ] {
         let path = format!("/api/v1/events/{channel}");
         let (name, value) = bearer(&token);
-        let mut wire = Wire::connect(&hub);
-        wire.send(hub.head_of("GET", &path, &[(name, &value)], b""));
+        let mut connection = hub.connect();
+        connection.send(hub.encode_request("GET", &path, &[(name, &value)], b""));
         let publish = hub.ask(&token, "POST", &path, "x").head.status;
-        assert_eq!([wire.head().status, publish], statuses, "{channel}");
+        assert_eq!([connection.read_head().status, publish], statuses, "{channel}");
     }
     // Neither are the hub's own names for who may do everything.
     for name in ["$sys", "$SYS.x"] {
-        hub.ask(KEY, "GET", &format!("/api/v1/events/{name}"), "").refuses(403, "reserved_channel");
-        hub.ask(KEY, "GET", &format!("/api/v1/channels/{name}/events"), "").refuses(403, "reserved_channel");
-        hub.ask(KEY, "POST", &format!("/api/v1/events/{name}"), "x").refuses(403, "reserved_channel");
+        hub.ask(KEY, "GET", &format!("/api/v1/events/{name}"), "").assert_problem(403, "reserved_channel");
+        hub.ask(KEY, "GET", &format!("/api/v1/channels/{name}/events"), "")
+            .assert_problem(403, "reserved_channel");
+        hub.ask(KEY, "POST", &format!("/api/v1/events/{name}"), "x").assert_problem(403, "reserved_channel");
     }
-    hub.ask(KEY, "GET", "/api/v1/events?channel=team.a.x&channel=$sys", "").refuses(403, "reserved_channel");
+    hub.ask(KEY, "GET", "/api/v1/events?channel=team.a.x&channel=$sys", "")
+        .assert_problem(403, "reserved_channel");
 }
 
 #[test]
 fn history_of_others_is_refused_and_does_not_say_whether_there_is_any() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "");
-    let id = hub.ask(KEY, "POST", "/api/v1/events/user.v", "private").is(200).json()["id"].clone();
-    hub.ask(KEY, "POST", "/api/v1/events/user.v", "private too").is(200);
+    let id = hub.ask(KEY, "POST", "/api/v1/events/user.v", "private").assert_status(200).json()["id"].clone();
+    hub.ask(KEY, "POST", "/api/v1/events/user.v", "private too").assert_status(200);
     let id = id.as_str().unwrap();
     let mut bodies = HashSet::new();
     for channel in ["user.v", "user.nobody"] {
@@ -183,7 +184,7 @@ fn history_of_others_is_refused_and_does_not_say_whether_there_is_any() {
             "/api/v1/events/user.*?history=all".to_owned(),
         ] {
             let answer = hub.ask(&token("u"), "GET", &path, "");
-            let mut told = answer.refuses(403, "access_denied").json();
+            let mut told = answer.assert_problem(403, "access_denied").json();
             // Of several channels it names the one that is not allowed, as the client wrote it.
             if let Some(named) = told.as_object_mut().unwrap().remove("channel") {
                 assert_eq!(named, channel);
@@ -195,18 +196,18 @@ fn history_of_others_is_refused_and_does_not_say_whether_there_is_any() {
     // An id of somebody else's event opens nothing but one's own channels, and a page has its bound.
     let (name, value) = bearer(&token("u"));
     let mut stream = hub.subscribe_with(STREAM, &[(name, &value), ("Last-Event-ID", id)]);
-    hub.ask(KEY, "POST", STREAM, "mine").is(200);
+    hub.ask(KEY, "POST", STREAM, "mine").assert_status(200);
     assert_eq!(stream.data(), "mine");
-    let own = hub.ask(&token("u"), "GET", &format!("{HISTORY}?after={id}"), "").is(200).json();
+    let own = hub.ask(&token("u"), "GET", &format!("{HISTORY}?after={id}"), "").assert_status(200).json();
     assert_eq!(own["events"].as_array().unwrap().len(), 1);
     for limit in ["0", "1001", "-1", "99999999999999999999", "all"] {
-        hub.ask(&token("u"), "GET", &format!("{HISTORY}?limit={limit}"), "").refuses(400, "bad_query");
+        hub.ask(&token("u"), "GET", &format!("{HISTORY}?limit={limit}"), "").assert_problem(400, "bad_query");
     }
 }
 
 #[test]
 fn key_does_what_its_rights_say_and_nothing_beside() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let key = |letter: &str| format!("tk_{}", letter.repeat(43));
     let only = |name: &str, right: &str, letter: &str| {
         lines_of_key(name, &key(letter))
@@ -231,7 +232,7 @@ fn key_does_what_its_rights_say_and_nothing_beside() {
             let answer = hub.ask(&key(letter), method, path, body);
             assert_eq!(answer.head.status, status, "{letter} {method} {path}: {}", answer.text());
             if status == 403 {
-                assert_eq!(answer.refuses(403, "access_denied").json()["detail"], "Access denied");
+                assert_eq!(answer.assert_problem(403, "access_denied").json()["detail"], "Access denied");
             }
         }
     }
@@ -239,7 +240,7 @@ fn key_does_what_its_rights_say_and_nothing_beside() {
 
 #[test]
 fn token_never_manages_whatever_it_says() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     for rights in [
         json!({"manage": true}),
@@ -247,14 +248,15 @@ fn token_never_manages_whatever_it_says() {
         json!({"subscribe": ["**"], "publish": ["**"], "manage": ["**"]}),
     ] {
         let token = saying(json!({"tidings": rights, "manage": true, "scope": "manage", "roles": ["admin"]}));
-        hub.ask(&token, "GET", "/metrics", "").refuses(403, "access_denied");
-        hub.ask(&token, "POST", "/api/v1/revocations", "{\"user\":\"v\"}").refuses(403, "access_denied");
+        hub.ask(&token, "GET", "/metrics", "").assert_problem(403, "access_denied");
+        hub.ask(&token, "POST", "/api/v1/revocations", "{\"user\":\"v\"}")
+            .assert_problem(403, "access_denied");
     }
 }
 
 #[test]
 fn list_shows_ones_own_connections_only() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "anonymous.subscribe = [\"public\"]");
     let of_v = saying(json!({"sub": "v"}));
     let _streams = [
@@ -262,8 +264,8 @@ fn list_shows_ones_own_connections_only() {
         hub.subscribe_as(&of_v, "/api/v1/events/user.v"),
         hub.subscribe("/api/v1/events/public"),
     ];
-    let listed = |answer: Answer| {
-        let list = answer.is(200).json();
+    let listed = |answer: HttpResponse| {
+        let list = answer.assert_status(200).json();
         let list = list["channels"].as_array().unwrap().clone();
         list.iter().map(|it| it["channel"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -277,22 +279,24 @@ fn list_shows_ones_own_connections_only() {
 
 #[test]
 fn ticket_shown_by_many_at_once_opens_one_stream() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     for _ in 0..5 {
-        let made =
-            hub.ask(&token("u"), "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").is(201).json();
+        let made = hub
+            .ask(&token("u"), "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}")
+            .assert_status(201)
+            .json();
         let path = format!("{STREAM}?ticket={}", made["ticket"].as_str().unwrap());
-        let request = hub.head_of("GET", &path, &[], b"");
-        let mut wires: Vec<Wire> = (0..20).map(|_| Wire::connect(&hub)).collect();
+        let request = hub.encode_request("GET", &path, &[], b"");
+        let mut connections: Vec<HttpConnection> = (0..20).map(|_| hub.connect()).collect();
         let statuses: Vec<u16> = std::thread::scope(|scope| {
-            let asking: Vec<_> = wires
+            let asking: Vec<_> = connections
                 .iter_mut()
-                .map(|wire| {
+                .map(|connection| {
                     let request = &request;
                     scope.spawn(move || {
-                        wire.send(request);
-                        wire.head().status
+                        connection.send(request);
+                        connection.read_head().status
                     })
                 })
                 .collect();
@@ -305,7 +309,7 @@ fn ticket_shown_by_many_at_once_opens_one_stream() {
 
 #[test]
 fn idempotency_keys_of_one_publisher_say_nothing_to_another() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     // Names that are alike but for what they name.
     let user = |name: &str| saying(json!({"sub": name, "tidings": {"publish": ["a"]}}));
@@ -315,8 +319,8 @@ fn idempotency_keys_of_one_publisher_say_nothing_to_another() {
         let (name, value) = bearer(publisher);
         let headers = [(name, value.as_str()), ("Idempotency-Key", "the same")];
         let publish = || hub.request("POST", "/api/v1/events/a", &headers, number.to_string().as_bytes());
-        let first = publish().is(200).text();
-        assert_eq!(publish().is(200).text(), first);
+        let first = publish().assert_status(200).text();
+        assert_eq!(publish().assert_status(200).text(), first);
         ids.insert(first);
     }
     assert_eq!(ids.len(), publishers.len());
@@ -336,16 +340,16 @@ const FOREIGN: [&str; 9] = [
 
 #[test]
 fn page_of_another_origin_does_nothing_with_its_visitors_cookie() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables = [("TIDINGS_CORS_ORIGINS", "https://app.example.com")];
     let hub = protected_with(&directory, &format!("secret = {SECRET:?}\ncookie = \"session\""), &variables);
     let token = saying(json!({"tidings": {"publish": ["user.u"]}}));
     let cookie = format!("session={token}");
     let ask = |method: &str, path: &str, headers: &[(&str, &str)]| {
-        let mut wire = Wire::connect(&hub);
+        let mut connection = hub.connect();
         let body: &[u8] = if path == "/api/v1/tickets" { b"{\"channels\":[\"user.u\"]}" } else { b"x" };
-        wire.send(hub.head_of(method, path, headers, body));
-        wire.head()
+        connection.send(hub.encode_request(method, path, headers, body));
+        connection.read_head()
     };
     let routes = [("GET", STREAM, 200), ("POST", STREAM, 200), ("POST", "/api/v1/tickets", 201)];
     let own = format!("http://{}", hub.authority());
@@ -373,12 +377,12 @@ fn page_of_another_origin_does_nothing_with_its_visitors_cookie() {
         }
         assert_eq!(ask(method, path, &[("Cookie", &cookie)]).status, status);
     }
-    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"x\"}").is(204);
+    hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"x\"}").assert_status(204);
 }
 
 #[test]
 fn answers_may_be_read_by_listed_pages_only() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables = [("TIDINGS_CORS_ORIGINS", "https://app.example.com")];
     let hub = protected_with(&directory, &format!("secret = {SECRET:?}\ncookie = \"session\""), &variables);
     let value = format!("Bearer {}", token("u"));
@@ -402,14 +406,14 @@ fn answers_may_be_read_by_listed_pages_only() {
     // A page that is listed may read why it was refused.
     let refused = hub.request("GET", HISTORY, &[("Origin", "https://app.example.com")], b"");
     assert_eq!(
-        refused.refuses(401, "credentials_missing").head.header("access-control-allow-origin"),
+        refused.assert_problem(401, "credentials_missing").head.header("access-control-allow-origin"),
         Some("https://app.example.com")
     );
 }
 
 #[test]
 fn cookie_and_every_origin_refuse_to_start() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write(
         "tidings.toml",
         &format!("[auth]\nsecret = {SECRET:?}\ncookie = \"session\"\n[cors]\norigins = [\"*\"]\n"),
@@ -421,7 +425,7 @@ fn cookie_and_every_origin_refuse_to_start() {
 
 #[test]
 fn nothing_that_is_sent_writes_a_line_of_the_log() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     // A hook that nobody answers makes the hub log every request of a user.
     let lines = format!(
         "secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true\nhook = \"http://127.0.0.1:1/hook\""
@@ -453,22 +457,22 @@ fn nothing_that_is_sent_writes_a_line_of_the_log() {
         hub.get(&format!("{STREAM}?{encoded}={path}"));
     }
     for what in ["user", "jti", "session"] {
-        hub.ask(KEY, "POST", "/api/v1/revocations", json!({ what: plain }).to_string()).is(204);
+        hub.ask(KEY, "POST", "/api/v1/revocations", json!({ what: plain }).to_string()).assert_status(204);
     }
     let until = json!({"user": "x", "until": plain}).to_string();
-    hub.ask(KEY, "POST", "/api/v1/revocations", until).refuses(400, "malformed_body");
+    hub.ask(KEY, "POST", "/api/v1/revocations", until).assert_problem(400, "malformed_body");
     // Headers take neither line ends nor escapes; bytes above ASCII they do.
     for bytes in ["\u{1b}[31mforged", "\u{9b}31mforged", "x\nforged: 1", "x\rforged", "\u{202e}forged"] {
         for name in
             ["Authorization: Bearer", "Cookie: session=", "X-Session-Id:", "Last-Event-ID:", "Origin:", "X:"]
         {
-            let mut wire = Wire::connect(&hub);
-            wire.send(format!("GET {STREAM} HTTP/1.1\r\nHost: localhost\r\n{name} {bytes}\r\n\r\n"));
-            wire.head();
+            let mut connection = hub.connect();
+            connection.send(format!("GET {STREAM} HTTP/1.1\r\nHost: localhost\r\n{name} {bytes}\r\n\r\n"));
+            connection.read_head();
         }
     }
     hub.signal(Signal::TERM);
-    let (status, log) = hub.wait();
+    let (status, log) = hub.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("request failed") && log.contains("credentials refused"), "{log}");
     for line in log.lines() {
@@ -480,12 +484,13 @@ fn nothing_that_is_sent_writes_a_line_of_the_log() {
 
 #[test]
 fn token_beyond_its_bounds_is_refused_like_any_other() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     let patterns = |count: usize| -> Vec<String> { (0..count).map(|at| format!("a{at}.*")).collect() };
     let granting = |count: usize| saying(json!({"tidings": {"subscribe": patterns(count)}}));
-    hub.ask(&granting(1000), "GET", "/api/v1/channels/a999.x/events", "").is(200);
-    hub.ask(&granting(1001), "GET", "/api/v1/channels/a999.x/events", "").refuses(401, "bad_credentials");
+    hub.ask(&granting(1000), "GET", "/api/v1/channels/a999.x/events", "").assert_status(200);
+    hub.ask(&granting(1001), "GET", "/api/v1/channels/a999.x/events", "")
+        .assert_problem(401, "bad_credentials");
     // JSON that is nested beyond reason, and numbers beyond all.
     let nested = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
     for claims in [
@@ -505,14 +510,14 @@ fn token_beyond_its_bounds_is_refused_like_any_other() {
             &claims[..40.min(claims.len())]
         );
     }
-    hub.ask(&token("u"), "GET", HISTORY, "").is(200);
+    hub.ask(&token("u"), "GET", HISTORY, "").assert_status(200);
 }
 
 #[test]
 fn answer_that_depends_on_who_asks_is_kept_by_no_cache() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = hub(&directory, "cookie = \"session\"");
-    hub.ask(KEY, "POST", STREAM, "private").is(200);
+    hub.ask(KEY, "POST", STREAM, "private").assert_status(200);
     let cookie = format!("session={}", token("u"));
     for (method, path, status) in [
         ("GET", HISTORY, 200),
@@ -527,9 +532,9 @@ fn answer_that_depends_on_who_asks_is_kept_by_no_cache() {
         assert_eq!(answer.head.status, status, "{path}: {}", answer.text());
         assert_eq!(answer.head.header("cache-control"), Some("no-store"), "{method} {path}");
     }
-    hub.get(HISTORY).refuses(401, "credentials_missing");
+    hub.get(HISTORY).assert_problem(401, "credentials_missing");
     let metrics = hub.ask(KEY, "GET", "/metrics", "");
-    assert_eq!(metrics.is(200).head.header("cache-control"), Some("no-store"));
+    assert_eq!(metrics.assert_status(200).head.header("cache-control"), Some("no-store"));
     // What is everyone's says itself how long it may be kept.
-    assert_eq!(hub.get("/page/main.js").is(200).head.header("cache-control"), Some("no-cache"));
+    assert_eq!(hub.get("/page/main.js").assert_status(200).head.header("cache-control"), Some("no-cache"));
 }

@@ -1,15 +1,15 @@
 //! Tickets: what an `EventSource` puts into its URL.
 
 use serde_json::{Value, json};
+use tidings_testkit::{
+    HttpConnection, HttpResponse, RedisReply, RedisServer, SseReader, TempDirectory, eventually,
+};
 
 use crate::{
     clients::{api_key, now_millis, token_for, token_until, token_with},
-    process::{Directory, Hub, eventually},
-    reader::Reader,
-    redis_server::{RedisServer, Reply},
+    hub::TestHub,
     tokens::{KEY, SECRET, bearer, now, protected, protected_with, token},
     transports::WAYS,
-    wire::{Answer, Wire},
 };
 
 const PATH: &str = "/api/v1/tickets";
@@ -20,20 +20,20 @@ fn rules() -> String {
     format!("secret = {SECRET:?}")
 }
 
-impl Hub {
-    fn ask_ticket(&self, credential: &str, channels: &[&str]) -> Answer {
+impl TestHub {
+    fn ask_ticket(&self, credential: &str, channels: &[&str]) -> HttpResponse {
         self.post_as(credential, PATH, json!({"channels": channels}).to_string())
     }
 
     #[track_caller]
     fn ticket(&self, credential: &str, channels: &[&str]) -> String {
         let answer = self.ask_ticket(credential, channels);
-        answer.is(201).json()["ticket"].as_str().unwrap().to_owned()
+        answer.assert_status(201).json()["ticket"].as_str().unwrap().to_owned()
     }
 
     #[track_caller]
     fn is_spent(&self, path: &str, ticket: &str) {
-        self.get(&with(path, ticket)).refuses(401, "bad_credentials");
+        self.get(&with(path, ticket)).assert_problem(401, "bad_credentials");
     }
 }
 
@@ -49,12 +49,12 @@ fn millis(at: &Value) -> u64 {
 
 #[test]
 fn ticket_is_made_for_a_minute_and_is_not_to_be_stored() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let before = now_millis();
     let answer = hub.ask_ticket(&token_with("u", &json!({"exp": now() + 600})), &["user.u"]);
     let after = now_millis();
-    assert_eq!(answer.is(201).head.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.assert_status(201).head.header("cache-control"), Some("no-store"));
     assert_eq!(answer.head.header("content-type"), Some("application/json"));
     let json = answer.json();
     let names: Vec<&String> = json.as_object().unwrap().keys().collect();
@@ -68,15 +68,16 @@ fn ticket_is_made_for_a_minute_and_is_not_to_be_stored() {
 
 #[test]
 fn ticket_opens_one_stream_however_many_ask_at_once() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     for _ in 0..5 {
         let path = with(OWN, &hub.ticket(&token("u"), &["user.u"]));
-        let mut wires: Vec<Wire> = (0..50).map(|_| Wire::connect(&hub)).collect();
-        for wire in &mut wires {
-            wire.send(hub.head_of("GET", &path, &[], b""));
+        let mut connections: Vec<HttpConnection> = (0..50).map(|_| hub.connect()).collect();
+        for connection in &mut connections {
+            connection.send(hub.encode_request("GET", &path, &[], b""));
         }
-        let statuses: Vec<u16> = wires.iter_mut().map(|wire| wire.head().status).collect();
+        let statuses: Vec<u16> =
+            connections.iter_mut().map(|connection| connection.read_head().status).collect();
         let of = |status: u16| statuses.iter().filter(|it| **it == status).count();
         assert_eq!((of(200), of(401)), (1, 49), "{statuses:?}");
     }
@@ -84,7 +85,7 @@ fn ticket_opens_one_stream_however_many_ask_at_once() {
 
 #[test]
 fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let u = token("u");
     let three = ["user.u", "user.u.a", "user.u.**"];
@@ -111,7 +112,7 @@ fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
         "/api/v1/events/user.v",
     ] {
         let ticket = hub.ticket(&u, &three);
-        hub.get(&with(other, &ticket)).denies();
+        hub.get(&with(other, &ticket)).assert_access_denied();
         hub.is_spent(exact, &ticket);
     }
 }
@@ -121,12 +122,12 @@ const POSTED: &str = "/api/v1/stream";
 
 #[test]
 fn stream_without_channels_has_those_of_its_ticket() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let names: Vec<String> = (0..254).map(|n| format!("user.u.{n}.{}", "x".repeat(180))).collect();
     let mut channels: Vec<&str> = names.iter().map(String::as_str).collect();
     channels.extend(["user.u", "user.u.**"]);
-    let hears = |reader: &mut Reader| {
+    let hears = |reader: &mut SseReader| {
         for name in [names[253].as_str(), "user.u", "user.u.any.of.them"] {
             hub.tell(name, name);
             assert_eq!(reader.data(), name);
@@ -135,76 +136,76 @@ fn stream_without_channels_has_those_of_its_ticket() {
     for way in WAYS {
         let path = with(SEVERAL, &hub.ticket(&token("u"), &channels));
         assert!(path.len() < 100, "{path}");
-        let mut reader = Reader::over(way.ask(&hub, &path, &[]));
+        let mut reader = SseReader::open(way.ask(&hub, &path, &[]));
         hears(&mut reader);
-        hub.get(&path).refuses(401, "bad_credentials");
+        hub.get(&path).assert_problem(401, "bad_credentials");
         for body in ["{}", "{\"channels\":[]}"] {
-            let mut wire = way.connect(&hub);
+            let mut connection = way.connect(&hub);
             let path = with(POSTED, &hub.ticket(&token("u"), &channels));
-            wire.send(hub.head_of("POST", &path, &[], body.as_bytes()));
-            hears(&mut Reader::over(wire));
+            connection.send(hub.encode_request("POST", &path, &[], body.as_bytes()));
+            hears(&mut SseReader::open(connection));
         }
     }
 }
 
 #[test]
 fn posted_stream_takes_a_ticket_for_exactly_its_channels() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let post = |ticket: &str, channels: &[&str]| {
         let body = json!({"channels": channels}).to_string();
         hub.request("POST", &with(POSTED, ticket), &[], body.as_bytes())
     };
     let ticket = hub.ticket(&token("u"), &["user.u", "user.u.a"]);
-    post(&ticket, &["user.u"]).denies();
-    post(&ticket, &["user.u", "user.u.a"]).refuses(401, "bad_credentials");
+    post(&ticket, &["user.u"]).assert_access_denied();
+    post(&ticket, &["user.u", "user.u.a"]).assert_problem(401, "bad_credentials");
     hub.is_spent(SEVERAL, &ticket);
     // A request that shows no ticket, or a better credential, has to name its channels.
-    hub.get_as(&token("u"), SEVERAL).refuses(400, "bad_query");
+    hub.get_as(&token("u"), SEVERAL).assert_problem(400, "bad_query");
     let unused = hub.ticket(&token("u"), &["user.u"]);
-    hub.get_as(&token("u"), &with(SEVERAL, &unused)).refuses(400, "bad_query");
-    hub.post_as(&token("u"), POSTED, "{}").refuses(400, "malformed_body");
+    hub.get_as(&token("u"), &with(SEVERAL, &unused)).assert_problem(400, "bad_query");
+    hub.post_as(&token("u"), POSTED, "{}").assert_problem(400, "malformed_body");
     hub.subscribe(&with(SEVERAL, &unused)).position();
 }
 
 #[test]
 fn page_of_an_open_hub_streams_by_ticket_as_it_would_elsewhere() {
-    let directory = Directory::new();
-    let hub = Hub::in_memory(&directory, &[]);
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory(&directory, &[]);
     let ticket = || {
         let answer = hub.post(PATH, "{\"channels\":[\"a\",\"b.*\"]}");
-        answer.is(201).json()["ticket"].as_str().unwrap().to_owned()
+        answer.assert_status(201).json()["ticket"].as_str().unwrap().to_owned()
     };
     let path = with(SEVERAL, &ticket());
     let mut reader = hub.subscribe(&path);
     hub.publish("b.x", "hello");
     assert_eq!(reader.data(), "hello");
-    hub.get(&path).refuses(401, "bad_credentials");
-    hub.get(&with(SEVERAL, "nonsense")).refuses(401, "bad_credentials");
+    hub.get(&path).assert_problem(401, "bad_credentials");
+    hub.get(&with(SEVERAL, "nonsense")).assert_problem(401, "bad_credentials");
     // An open hub asks for no credentials, so it ignores a ticket beside channels.
     hub.subscribe("/api/v1/events?channel=c&ticket=nonsense").position();
 }
 
 #[test]
 fn head_does_not_use_up_a_ticket() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     head_leaves_the_ticket(&hub);
     let redis = RedisServer::start();
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected_with(&directory, &rules(), &[("REDIS_URL", &redis.url())]);
-    hub.until_ready();
+    hub.wait_until_ready();
     head_leaves_the_ticket(&hub);
 }
 
 #[track_caller]
-fn head_leaves_the_ticket(hub: &Hub) {
+fn head_leaves_the_ticket(hub: &TestHub) {
     let ticket = hub.ticket(&token("u"), &["user.u"]);
     let head = |path: &str| {
-        let mut wire = Wire::connect(hub);
-        wire.send(hub.head_of("HEAD", &with(path, &ticket), &[("Connection", "close")], b""));
-        let head = wire.head();
-        assert_eq!(wire.rest(), b"");
+        let mut connection = hub.connect();
+        connection.send(hub.encode_request("HEAD", &with(path, &ticket), &[("Connection", "close")], b""));
+        let head = connection.read_head();
+        assert_eq!(connection.read_to_end(), b"");
         head.status
     };
     assert_eq!([0; 3].map(|_| head(OWN)), [200; 3]);
@@ -216,7 +217,7 @@ fn head_leaves_the_ticket(hub: &Hub) {
 
 #[test]
 fn ticket_used_for_anything_but_a_stream_is_refused_and_spent() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     hub.tell("user.u", "secret event");
     let may_all = json!({"tidings": {"publish": ["**"], "subscribe": ["**"]}});
@@ -233,13 +234,13 @@ fn ticket_used_for_anything_but_a_stream_is_refused_and_spent() {
             let ticket = hub.ticket(&maker, &["user.u"]);
             let headers = [("Content-Type", "application/json")];
             let answer = hub.request(method, &with(path, &ticket), &headers, body.as_bytes());
-            answer.denies();
+            answer.assert_access_denied();
             hub.is_spent(OWN, &ticket);
         }
         // It is for the query alone.
         let ticket = hub.ticket(&maker, &["user.u"]);
-        hub.get_as(&ticket, OWN).refuses(401, "bad_credentials");
-        hub.get(&format!("{OWN}?access_token={ticket}")).refuses(401, "credentials_missing");
+        hub.get_as(&ticket, OWN).assert_problem(401, "bad_credentials");
+        hub.get(&format!("{OWN}?access_token={ticket}")).assert_problem(401, "credentials_missing");
     }
     let page = hub.get_as(KEY, "/api/v1/channels/user.u/events").json();
     assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
@@ -247,13 +248,13 @@ fn ticket_used_for_anything_but_a_stream_is_refused_and_spent() {
 
 #[test]
 fn ticket_that_stands_beside_a_better_credential_is_not_looked_at() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let ticket = hub.ticket(&token("u"), &["user.u"]);
     let path = with(OWN, &ticket);
-    hub.get_as(&token("v"), &path).denies();
-    hub.get_as("nonsense", &path).refuses(401, "bad_credentials");
-    hub.get(&with(&path, &ticket)).refuses(400, "bad_query");
+    hub.get_as(&token("v"), &path).assert_access_denied();
+    hub.get_as("nonsense", &path).assert_problem(401, "bad_credentials");
+    hub.get(&with(&path, &ticket)).assert_problem(400, "bad_query");
     hub.subscribe(&path).position();
     for none in ["", "ti_", "nonsense", &ticket, &format!("{ticket}x"), "%00", "ti_%ff"] {
         hub.is_spent(OWN, none);
@@ -262,17 +263,17 @@ fn ticket_that_stands_beside_a_better_credential_is_not_looked_at() {
 
 #[test]
 fn ticket_and_its_stream_end_with_the_makers_token() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("{}\nleeway = \"0s\"", rules()));
     let end = now() + 3;
     let maker = token_until("u", end);
     let answer = hub.ask_ticket(&maker, &["user.u"]);
-    assert_eq!(millis(&answer.is(201).json()["expiresAt"]), end * 1000);
+    assert_eq!(millis(&answer.assert_status(201).json()["expiresAt"]), end * 1000);
     let unused = answer.json()["ticket"].as_str().unwrap().to_owned();
     let mut reader = hub.subscribe(&with(OWN, &hub.ticket(&maker, &["user.u"])));
     hub.tell("user.u", "before");
     assert_eq!(reader.data(), "before");
-    reader.ends("token_expired", true);
+    reader.assert_end("token_expired", true);
     let late = now_millis().checked_sub(end * 1000).expect("it ended early");
     assert!(late < 2000, "{late} ms late");
     hub.is_spent(OWN, &unused);
@@ -280,7 +281,7 @@ fn ticket_and_its_stream_end_with_the_makers_token() {
 
 #[test]
 fn leeway_lengthens_no_ticket() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("{}\nleeway = \"1m\"", rules()));
     let end = now() + 2;
     let maker = token_until("u", end);
@@ -291,7 +292,7 @@ fn leeway_lengthens_no_ticket() {
 
 #[test]
 fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let browser = [
         ("Accept", "text/event-stream"),
@@ -303,34 +304,34 @@ fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
     let mut reader = hub.subscribe_with(&with(OWN, &ticket), &browser);
     hub.tell("user.u", "first");
     assert_eq!(reader.data(), "first");
-    let id = reader.last_id().to_owned();
+    let id = reader.last_event_id().to_owned();
     drop(reader);
     hub.tell("user.u", "missed");
     // By itself it would come back with the spent one.
     let headers = [&browser[..], &[("Last-Event-ID", id.as_str())]].concat();
-    hub.request("GET", &with(OWN, &ticket), &headers, b"").refuses(401, "bad_credentials");
+    hub.request("GET", &with(OWN, &ticket), &headers, b"").assert_problem(401, "bad_credentials");
     let ticket = hub.ticket(&token("u"), &["user.u"]);
     let mut reader = hub.subscribe_with(&format!("{OWN}?ticket={ticket}&lastEventId={id}"), &browser);
     hub.tell("user.u", "live");
-    assert_eq!(reader.several(2), ["missed", "live"]);
+    assert_eq!(reader.data_of_next(2), ["missed", "live"]);
 }
 
 #[test]
 fn ticket_of_a_revoked_maker_is_refused_and_its_stream_ends() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let maker = token("u");
     let unused = hub.ticket(&maker, &["user.u"]);
     let mut reader = hub.subscribe(&with(OWN, &hub.ticket(&maker, &["user.u"])));
     reader.position();
-    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").is(204);
-    reader.ends("revoked", false);
-    hub.get(&with(OWN, &unused)).refuses(401, "revoked");
+    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").assert_status(204);
+    reader.assert_end("revoked", false);
+    hub.get(&with(OWN, &unused)).assert_problem(401, "revoked");
 }
 
 #[test]
 fn ticket_has_the_rights_that_its_maker_has_when_it_is_used() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let (key, lines) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"feed\"]");
     let user = |channel: &str| format!("{}\n[auth.user]\nsubscribe = [{channel:?}]", rules());
     let mut hub = protected(&directory, &format!("{}\n{lines}", user("feed")));
@@ -339,14 +340,14 @@ fn ticket_has_the_rights_that_its_maker_has_when_it_is_used() {
     let of_key = hub.ticket(&key, &["feed"]);
     let mut open = hub.subscribe(&with(feed, &hub.ticket(&key, &["feed"])));
     hub.reload(&directory, &user("other"));
-    open.ends("revoked", false);
-    hub.get(&with(feed, &of_user)).denies();
-    hub.get(&with(feed, &of_key)).refuses(401, "bad_credentials");
+    open.assert_end("revoked", false);
+    hub.get(&with(feed, &of_user)).assert_access_denied();
+    hub.get(&with(feed, &of_key)).assert_problem(401, "bad_credentials");
 }
 
 #[test]
 fn user_makes_a_hundred_tickets_a_minute_and_no_more() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let u = token("u");
     for number in 0..100 {
@@ -357,7 +358,7 @@ fn user_makes_a_hundred_tickets_a_minute_and_no_more() {
         }
     }
     let answer = hub.ask_ticket(&token("u"), &["user.u"]);
-    assert_eq!(answer.refuses(429, "too_many").json()["limit"], "tickets");
+    assert_eq!(answer.assert_problem(429, "too_many").json()["limit"], "tickets");
     assert!(answer.head.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
     assert_eq!(hub.counter("tidings_limit_refused_total{limit=\"tickets\"}"), 1.0);
     hub.ticket(&token("v"), &["user.v"]);
@@ -366,17 +367,17 @@ fn user_makes_a_hundred_tickets_a_minute_and_no_more() {
 
 #[test]
 fn ticket_is_for_what_its_maker_may_read() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let variables = [("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "3")];
     let anyone = "[auth.anonymous]\nsubscribe = [\"open\"]";
     let hub = protected_with(&directory, &format!("{}\n{anyone}", rules()), &variables);
     let u = token_for("u", &["orders.*"]);
     for foreign in [&["user.v"][..], &["user.u", "user.v"], &["orders.**"], &["**"], &["open"]] {
-        hub.ask_ticket(&u, foreign).denies();
+        hub.ask_ticket(&u, foreign).assert_access_denied();
     }
-    hub.post(PATH, "{\"channels\":[\"user.u\"]}").refuses(401, "credentials_missing");
-    hub.post(PATH, "{\"channels\":[\"open\"]}").refuses(401, "credentials_missing");
-    hub.ask_ticket("nonsense", &["user.u"]).refuses(401, "bad_credentials");
+    hub.post(PATH, "{\"channels\":[\"user.u\"]}").assert_problem(401, "credentials_missing");
+    hub.post(PATH, "{\"channels\":[\"open\"]}").assert_problem(401, "credentials_missing");
+    hub.ask_ticket("nonsense", &["user.u"]).assert_problem(401, "bad_credentials");
     for body in [
         "",
         "[]",
@@ -386,17 +387,17 @@ fn ticket_is_for_what_its_maker_may_read() {
         "{\"channels\":[1]}",
         "{\"channel\":[\"user.u\"]}",
     ] {
-        hub.post_as(&u, PATH, body).refuses(400, "malformed_body");
+        hub.post_as(&u, PATH, body).assert_problem(400, "malformed_body");
     }
-    hub.ask_ticket(&u, &["user.u."]).refuses(400, "bad_channel");
+    hub.ask_ticket(&u, &["user.u."]).assert_problem(400, "bad_channel");
     let four = hub.ask_ticket(&u, &["orders.1", "orders.2", "orders.3", "orders.4"]);
-    assert_eq!(four.refuses(400, "too_many_channels").json()["limit"], "channels_per_connection");
+    assert_eq!(four.assert_problem(400, "too_many_channels").json()["limit"], "channels_per_connection");
     hub.ticket(&u, &["orders.*", "orders.1", "user.u"]);
 }
 
 #[test]
 fn listed_page_makes_and_uses_tickets() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let hub = protected_with(&directory, &rules(), &[("TIDINGS_CORS_ORIGINS", PAGE)]);
     let preflight = [
         ("Origin", PAGE),
@@ -404,21 +405,21 @@ fn listed_page_makes_and_uses_tickets() {
         ("Access-Control-Request-Headers", "authorization,content-type"),
     ];
     let answer = hub.request("OPTIONS", PATH, &preflight, b"");
-    assert_eq!(answer.is(204).head.header("access-control-allow-origin"), Some(PAGE));
+    assert_eq!(answer.assert_status(204).head.header("access-control-allow-origin"), Some(PAGE));
     let (name, value) = bearer(&token("u"));
     let headers = [(name, value.as_str()), ("Origin", PAGE), ("Content-Type", "application/json")];
     let answer = hub.request("POST", PATH, &headers, b"{\"channels\":[\"user.u\"]}");
-    assert_eq!(answer.is(201).head.header("access-control-allow-origin"), Some(PAGE));
+    assert_eq!(answer.assert_status(201).head.header("access-control-allow-origin"), Some(PAGE));
     let ticket = answer.json()["ticket"].as_str().unwrap().to_owned();
     let reader = hub.subscribe_with(&with(OWN, &ticket), &[("Origin", PAGE)]);
     assert_eq!(reader.head.header("access-control-allow-origin"), Some(PAGE));
     let refused = hub.request("GET", &with(OWN, &ticket), &[("Origin", PAGE)], b"");
-    refused.refuses(401, "bad_credentials");
+    refused.assert_problem(401, "bad_credentials");
     assert_eq!(refused.head.header("access-control-allow-origin"), Some(PAGE));
 }
 
 /// Two protected nodes that have read the log in a Redis.
-fn two(redis: &RedisServer, directories: &[Directory; 2]) -> [Hub; 2] {
+fn two(redis: &RedisServer, directories: &[TempDirectory; 2]) -> [TestHub; 2] {
     let url = redis.url();
     let variables = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_DEADLINE", "1s")];
     let hubs = directories.each_ref().map(|directory| protected_with(directory, &rules(), &variables));
@@ -430,15 +431,16 @@ fn two(redis: &RedisServer, directories: &[Directory; 2]) -> [Hub; 2] {
 
 #[test]
 fn ticket_opens_one_stream_at_whichever_node_of_one_redis() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     for (round, credential) in [token("u"), KEY.to_owned(), token("u"), KEY.to_owned()].iter().enumerate() {
         let path = with(OWN, &hubs[round % 2].ticket(credential, &["user.u"]));
-        let mut wires: Vec<Wire> = (0..20).map(|number| Wire::connect(&hubs[number % 2])).collect();
-        for (number, wire) in wires.iter_mut().enumerate() {
-            wire.send(hubs[number % 2].head_of("GET", &path, &[], b""));
+        let mut connections: Vec<HttpConnection> = (0..20).map(|number| hubs[number % 2].connect()).collect();
+        for (number, connection) in connections.iter_mut().enumerate() {
+            connection.send(hubs[number % 2].encode_request("GET", &path, &[], b""));
         }
-        let statuses: Vec<u16> = wires.iter_mut().map(|wire| wire.head().status).collect();
+        let statuses: Vec<u16> =
+            connections.iter_mut().map(|connection| connection.read_head().status).collect();
         let of = |status: u16| statuses.iter().filter(|it| **it == status).count();
         assert_eq!((of(200), of(401)), (1, 19), "{statuses:?}");
     }
@@ -454,13 +456,13 @@ fn ticket_opens_one_stream_at_whichever_node_of_one_redis() {
     }
     // Exactly its channels, there as well.
     let ticket = hubs[0].ticket(&token("u"), &["user.u", "user.u.**"]);
-    hubs[1].get(&with(OWN, &ticket)).refuses(403, "access_denied");
+    hubs[1].get(&with(OWN, &ticket)).assert_problem(403, "access_denied");
     hubs[0].is_spent(OWN, &ticket);
 }
 
 #[test]
 fn redis_has_of_a_ticket_nothing_that_could_be_used() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let token = token("u");
     let ticket = hubs[0].ticket(&token, &["user.u"]);
@@ -468,7 +470,7 @@ fn redis_has_of_a_ticket_nothing_that_could_be_used() {
     let [name] = &names[..] else { panic!("{names:?}") };
     let name = name.text();
     let script = "return string.find(redis.call('GET', KEYS[1]), ARGV[1], 1, true)";
-    assert_eq!(redis.command(&["EVAL", script, "1", &name, &token[..20]]), Reply::Nothing);
+    assert_eq!(redis.command(&["EVAL", script, "1", &name, &token[..20]]), RedisReply::Null);
     assert!(!name.contains(&ticket));
     let life = redis.command(&["PTTL", &name]).integer();
     assert!((1..=60_000).contains(&life), "{life}");
@@ -479,26 +481,27 @@ fn redis_has_of_a_ticket_nothing_that_could_be_used() {
 
 #[test]
 fn ticket_that_redis_cannot_keep_is_not_made() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let ticket = hubs[0].ticket(&token("u"), &["user.u"]);
     redis.kill();
-    hubs[0].ask_ticket(&token("u"), &["user.u"]).refuses(503, "unavailable");
-    hubs[1].get(&with(OWN, &ticket)).refuses(503, "unavailable");
+    hubs[0].ask_ticket(&token("u"), &["user.u"]).assert_problem(503, "unavailable");
+    hubs[1].get(&with(OWN, &ticket)).assert_problem(503, "unavailable");
 }
 
 #[test]
 fn ticket_of_an_open_hub_is_good_at_every_node() {
-    let (redis, directories) = (RedisServer::start(), [Directory::new(), Directory::new()]);
+    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let url = redis.url();
-    let hubs = directories.each_ref().map(|it| Hub::in_memory(it, &[("TIDINGS_REDIS_URL", url.as_str())]));
+    let hubs =
+        directories.each_ref().map(|it| TestHub::in_memory(it, &[("TIDINGS_REDIS_URL", url.as_str())]));
     for hub in &hubs {
         eventually("the node is ready", || hub.get("/readyz").head.status == 200);
     }
-    let made = hubs[0].post(PATH, "{\"channels\":[\"a\",\"b.*\"]}").is(201).json();
+    let made = hubs[0].post(PATH, "{\"channels\":[\"a\",\"b.*\"]}").assert_status(201).json();
     let path = with(SEVERAL, made["ticket"].as_str().unwrap());
     let mut reader = hubs[1].subscribe(&path);
     hubs[0].publish("b.x", "hello");
     assert_eq!(reader.data(), "hello");
-    hubs[0].get(&path).refuses(401, "bad_credentials");
+    hubs[0].get(&path).assert_problem(401, "bad_credentials");
 }

@@ -4,13 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use serde_json::Value;
+use tidings_testkit::TempDirectory;
 
-use super::process::{Directory, Outcome};
+use crate::hub::{ProgramOutput, RunTidings};
 
 const SECRET: (&str, &str) = ("TIDINGS_AUTH_SECRET", "0123456789abcdef0123456789abcdef");
 
 #[track_caller]
-fn refused(outcome: &Outcome, expected: &[&str]) {
+fn refused(outcome: &ProgramOutput, expected: &[&str]) {
     assert_eq!(outcome.code, Some(2), "{outcome:?}");
     assert_eq!(outcome.stdout, "");
     for text in expected {
@@ -43,7 +44,7 @@ fn json(part: &str) -> Value {
 fn token_stands_alone_on_standard_output_and_what_it_allows_beside_it() {
     let arguments =
         ["token", "--sub", "a@b.c", "--subscribe", "news.*", "--publish", "chat.1", "--expires", "10m"];
-    let outcome = Directory::new().run(&arguments, &[SECRET]);
+    let outcome = TempDirectory::create().run(&arguments, &[SECRET]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let token = outcome.stdout.strip_suffix('\n').unwrap();
     let parts: Vec<&str> = token.split('.').collect();
@@ -66,7 +67,7 @@ fn token_stands_alone_on_standard_output_and_what_it_allows_beside_it() {
 
 #[test]
 fn token_is_signed_as_the_file_says() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     directory.write(
         "hub.toml",
         "listen = [\"0.0.0.0:81\"]\n[auth]\nsecret = \"0123456789abcdef0123456789abcdef\"\nalgorithms = [\"HS384\"]\naudience = \
@@ -86,16 +87,16 @@ fn token_is_signed_as_the_file_says() {
 
 #[test]
 fn token_longer_than_the_hub_takes_is_refused_with_both_times() {
-    let outcome = Directory::new().run(&["token", "--sub", "u", "--expires", "48h"], &[SECRET]);
+    let outcome = TempDirectory::create().run(&["token", "--sub", "u", "--expires", "48h"], &[SECRET]);
     refused(&outcome, &["--expires is 2d", "auth.token_max_age, which is 24h"]);
     let variables = [SECRET, ("TIDINGS_AUTH_TOKEN_MAX_AGE", "3d")];
-    let outcome = Directory::new().run(&["token", "--sub", "u", "--expires", "48h"], &variables);
+    let outcome = TempDirectory::create().run(&["token", "--sub", "u", "--expires", "48h"], &variables);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
 }
 
 #[test]
 fn token_without_a_secret_says_what_to_do() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     refused(&directory.run(&["token", "--sub", "u"], &[]), &["no auth.secret", "TIDINGS_AUTH_SECRET"]);
     let variables = [("TIDINGS_AUTH_JWKS_URL", "https://id.example.com/keys")];
     refused(&directory.run(&["token", "--sub", "u"], &variables), &["identity provider", "tidings key"]);
@@ -103,7 +104,7 @@ fn token_without_a_secret_says_what_to_do() {
 
 #[test]
 fn bad_usage_of_token_is_refused() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     refused(&directory.run(&["token"], &[SECRET]), &["--sub"]);
     refused(&directory.run(&["token", "--sub", ""], &[SECRET]), &["--sub is empty"]);
     let run = |flag: &str, value: &str| directory.run(&["token", "--sub", "u", flag, value], &[SECRET]);
@@ -136,7 +137,7 @@ fn refusing(status: u16, code: &str) -> String {
 
 #[test]
 fn publish_and_subscribe_say_how_to_get_a_token() {
-    let directory = Directory::new();
+    let directory = TempDirectory::create();
     let run = |arguments: &[&str], status, code, token: &str| {
         let variables = [("TIDINGS_URL", &*refusing(status, code)), ("TIDINGS_TOKEN", token)];
         let outcome = directory.run(arguments, &variables);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{hmac, rand::SystemRandom, signature};
 use serde_json::{Value, json};
+use tidings_testkit::TempDirectory;
 
-use crate::process::{Directory, Hub};
+use crate::hub::TestHub;
 
 /// The secret of the hubs that have one.
 pub(crate) const SECRET: &str = "a secret of thirty-two bytes or more";
@@ -164,18 +165,18 @@ pub(crate) fn hash_of(key: &str) -> String {
 }
 
 /// A hub in memory with `[auth]`: these lines of the section, and [`KEY`].
-pub(crate) fn protected(directory: &Directory, lines: &str) -> Hub {
+pub(crate) fn protected(directory: &TempDirectory, lines: &str) -> TestHub {
     protected_with(directory, lines, &[])
 }
 
 /// Has the hub read its settings again, and waits until it has taken them.
-pub(crate) fn reload(hub: &mut Hub) {
+pub(crate) fn reload(hub: &mut TestHub) {
     hub.signal(rustix::process::Signal::HUP);
-    hub.wait_for_log("settings were read again");
+    hub.read_log_through("settings were read again");
 }
 
 /// As [`protected`], with variables of the environment besides.
-pub(crate) fn protected_with(directory: &Directory, lines: &str, variables: &[(&str, &str)]) -> Hub {
+pub(crate) fn protected_with(directory: &TempDirectory, lines: &str, variables: &[(&str, &str)]) -> TestHub {
     directory.write("tidings.toml", &format!("[auth]\n{lines}\n{}", key_lines()));
-    Hub::in_memory(directory, variables)
+    TestHub::in_memory(directory, variables)
 }

@@ -2,8 +2,9 @@
 
 use std::io::Read;
 
-use super::process::Hub;
-use super::wire::Wire;
+use tidings_testkit::HttpConnection;
+
+use crate::hub::TestHub;
 
 /// What a stream is served by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,26 +19,26 @@ pub(crate) const WAYS: [Way; 2] = [Way::Shard, Way::Hyper];
 
 impl Way {
     /// A connection whose next request goes this way.
-    pub(crate) fn connect(self, hub: &Hub) -> Wire {
-        let mut wire = Wire::connect(hub);
+    pub(crate) fn connect(self, hub: &TestHub) -> HttpConnection {
+        let mut connection = hub.connect();
         if self == Self::Hyper {
-            wire.send(hub.head_of("HEAD", "/healthz", &[], b""));
-            assert_eq!(wire.head().status, 200);
+            connection.send(hub.encode_request("HEAD", "/healthz", &[], b""));
+            assert_eq!(connection.read_head().status, 200);
         }
-        wire
+        connection
     }
 
     /// Asks for a stream.
-    pub(crate) fn ask(self, hub: &Hub, path: &str, headers: &[(&str, &str)]) -> Wire {
-        let mut wire = self.connect(hub);
-        wire.send(hub.head_of("GET", path, headers, b""));
-        wire
+    pub(crate) fn ask(self, hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> HttpConnection {
+        let mut connection = self.connect(hub);
+        connection.send(hub.encode_request("GET", path, headers, b""));
+        connection
     }
 }
 
 /// A stream, or whatever else the answer is, with what differs from one to the next taken out.
 pub(crate) struct Told {
-    pub(crate) wire: Wire,
+    pub(crate) connection: HttpConnection,
     /// The head but for its date, with the connection's name left out.
     pub(crate) head: String,
     /// What was read of the body, as it came.
@@ -48,8 +49,8 @@ pub(crate) struct Told {
 impl Told {
     /// Reads the head.
     #[track_caller]
-    pub(crate) fn by(mut wire: Wire) -> Self {
-        let head = wire.raw_head();
+    pub(crate) fn by(mut connection: HttpConnection) -> Self {
+        let head = connection.read_raw_head();
         let lines = head.split("\r\n").filter(|line| !line.starts_with("date: "));
         let lines = lines.map(|line| match line.strip_prefix("tidings-connection: ") {
             Some(id) => {
@@ -59,7 +60,7 @@ impl Told {
             None => line,
         });
         let head = lines.collect::<Vec<_>>().join("\n");
-        Self { wire, head, body: Vec::new(), is_at_end: false }
+        Self { connection, head, body: Vec::new(), is_at_end: false }
     }
 
     pub(crate) fn is_stream(&self) -> bool {
@@ -119,13 +120,13 @@ impl Told {
             return false;
         }
         let portion = if self.has("transfer-encoding: chunked") {
-            self.wire.chunk()
+            self.connection.read_chunk()
         } else if let Some(length) = self.head.lines().find_map(|line| line.strip_prefix("content-length: "))
         {
             self.is_at_end = true;
-            self.wire.exactly(length.parse().unwrap())
+            self.connection.read_exact(length.parse().unwrap())
         } else {
-            self.wire.some()
+            self.connection.read_some()
         };
         self.is_at_end |= portion.is_none();
         self.body.extend(portion.unwrap_or_default());
@@ -133,11 +134,11 @@ impl Told {
     }
 
     /// Whether the hub has closed the connection behind this answer, or still serves it.
-    pub(crate) fn is_last(&mut self, hub: &Hub) -> bool {
-        let request = hub.head_of("HEAD", "/healthz", &[], b"");
-        let is_sent = std::io::Write::write_all(&mut self.wire.socket, &request).is_ok();
+    pub(crate) fn is_last(&mut self, hub: &TestHub) -> bool {
+        let request = hub.encode_request("HEAD", "/healthz", &[], b"");
+        let is_sent = std::io::Write::write_all(&mut self.connection.socket, &request).is_ok();
         let mut bytes = [0; 15];
-        let is_read = is_sent && self.wire.socket.read_exact(&mut bytes).is_ok();
+        let is_read = is_sent && self.connection.socket.read_exact(&mut bytes).is_ok();
         assert!(!is_read || &bytes == b"HTTP/1.1 200 OK", "{}", String::from_utf8_lossy(&bytes));
         !is_read
     }
@@ -145,7 +146,7 @@ impl Told {
 
 /// Asks for the same on both ways.
 #[track_caller]
-pub(crate) fn both(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> [Told; 2] {
+pub(crate) fn both(hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> [Told; 2] {
     let told = WAYS.map(|way| Told::by(way.ask(hub, path, headers)));
     assert_eq!(told[0].head, told[1].head, "{path} {headers:?}");
     told

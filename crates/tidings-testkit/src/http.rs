@@ -209,4 +209,10 @@ impl HttpResponse {
         assert!(json["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{json}");
         self
     }
+
+    /// Asserts that the response refuses access without a reason.
+    #[track_caller]
+    pub fn assert_access_denied(&self) {
+        assert_eq!(self.assert_problem(403, "access_denied").json()["detail"], "Access denied");
+    }
 }

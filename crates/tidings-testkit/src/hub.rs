@@ -6,12 +6,17 @@ use std::{
     ops::{Deref, DerefMut},
     path::Path,
     process::{ChildStdout, Command, ExitStatus, Stdio},
+    sync::{Mutex, mpsc::Receiver},
 };
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{ChildProcess, HttpConnection, HttpResponse, LineReader, SseReader, eventually};
+use crate::{
+    ChildProcess, HttpConnection, HttpResponse, SseReader, eventually,
+    process::{read_lines, read_through},
+    with_position,
+};
 
 /// The command `tidings serve`, on a free port and in an empty environment unless said otherwise.
 #[derive(Debug)]
@@ -95,7 +100,7 @@ pub struct HubProcess {
     /// Output that was not read yet.
     stdout: BufReader<ChildStdout>,
     /// The hub's log, which it writes to standard error.
-    log: LineReader,
+    log: Mutex<Receiver<String>>,
 }
 
 impl Deref for HubProcess {
@@ -119,7 +124,7 @@ impl HubProcess {
         let mut hub = Self::spawn(command);
         let line = hub.read_output_line();
         let Some(at) = line.find("http://").or(line.find("https://")) else {
-            panic!("the hub printed no address: {line:?}; its log: {}", hub.log.read_to_end());
+            panic!("the hub printed no address: {line:?}; its log: {}", hub.unread_log());
         };
         line[at..].trim().clone_into(&mut hub.url);
         hub
@@ -129,7 +134,7 @@ impl HubProcess {
     fn spawn(mut command: Command) -> Self {
         let mut process = ChildProcess::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let stdout = BufReader::new(process.take_stdout());
-        let log = process.read_stderr();
+        let log = Mutex::new(read_lines(process.take_stderr()));
         Self { process, url: String::new(), stdout, log }
     }
 
@@ -142,9 +147,13 @@ impl HubProcess {
         self.url.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/')
     }
 
-    /// Closes the log and waits for the exit; returns the exit status and the unread log.
+    fn unread_log(&self) -> String {
+        self.log.lock().unwrap().iter().collect()
+    }
+
+    /// Waits for the exit; returns the exit status and the unread log.
     pub fn wait_for_exit(mut self) -> (ExitStatus, String) {
-        let log = self.log.read_to_end();
+        let log = self.unread_log();
         (self.process.wait(), log)
     }
 
@@ -166,7 +175,8 @@ impl HubProcess {
     /// Returns the unread lines of the log through the first that contains `text`.
     #[track_caller]
     pub fn read_log_through(&mut self, text: &str) -> String {
-        self.log.read_through(text).unwrap_or_else(|lines| panic!("no {text:?} in the log: {lines}"))
+        let lines = read_through(self.log.get_mut().unwrap(), text);
+        lines.unwrap_or_else(|lines| panic!("no {text:?} in the log: {lines}"))
     }
     #[track_caller]
     pub fn connect(&self) -> HttpConnection {
@@ -238,7 +248,7 @@ impl HubProcess {
     #[track_caller]
     pub fn subscribe_with(&self, path: &str, headers: &[(&str, &str)]) -> SseReader {
         let mut connection = self.connect();
-        connection.send(self.encode_request("GET", &Self::with_position(path), headers, b""));
+        connection.send(self.encode_request("GET", &with_position(path), headers, b""));
         SseReader::open(connection)
     }
 
@@ -246,12 +256,6 @@ impl HubProcess {
     #[track_caller]
     pub fn resume(&self, path: &str, last_event_id: &str) -> SseReader {
         self.subscribe_with(path, &[("Last-Event-ID", last_event_id)])
-    }
-
-    /// Returns the path of a stream that begins with its position as an id.
-    pub fn with_position(path: &str) -> String {
-        let separator = if path.contains('?') { '&' } else { '?' };
-        if path.contains("position=") { path.to_owned() } else { format!("{path}{separator}position=id") }
     }
 
     /// Returns the number of connections that the hub counts for a channel or pattern.

@@ -3,11 +3,8 @@
 use std::{
     fs,
     io::{self, BufRead, BufReader, Read},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{
-        Mutex,
-        mpsc::{self, Receiver, TrySendError},
-    },
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver, TrySendError},
     thread,
 };
 
@@ -39,9 +36,9 @@ impl ChildProcess {
         self.0.stdout.take().expect("standard output is piped and was not taken")
     }
 
-    /// Reads the piped standard error; it can be taken once.
-    pub fn read_stderr(&mut self) -> LineReader {
-        LineReader::new(self.0.stderr.take().expect("standard error is piped and was not taken"))
+    /// The piped standard error; it can be taken once.
+    pub fn take_stderr(&mut self) -> ChildStderr {
+        self.0.stderr.take().expect("standard error is piped and was not taken")
     }
 
     /// Resident memory in bytes.
@@ -80,41 +77,30 @@ impl Drop for ChildProcess {
 /// Most lines that are kept until a test reads them.
 const LINES_MAX: usize = 100_000;
 
-/// Reads lines in a thread of its own, so that a full pipe never blocks the writer. It drops lines beyond 100,000 unread ones.
-#[derive(Debug)]
-pub struct LineReader(Mutex<Receiver<String>>);
-
-impl LineReader {
-    pub fn new(source: impl Read + Send + 'static) -> Self {
-        let (sender, receiver) = mpsc::sync_channel(LINES_MAX);
-        thread::spawn(move || {
-            let mut source = BufReader::new(source);
-            let mut line = String::new();
-            while source.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
-                if let Err(TrySendError::Disconnected(_)) = sender.try_send(std::mem::take(&mut line)) {
-                    let _ignored = io::copy(&mut source, &mut io::sink());
-                    return;
-                }
-            }
-        });
-        Self(Mutex::new(receiver))
-    }
-
-    /// Returns the unread lines through the first that contains `text`, or the whole rest as an error.
-    pub fn read_through(&self, text: &str) -> Result<String, String> {
-        let mut lines = String::new();
-        let receiver = self.0.lock().unwrap();
-        while let Ok(line) = receiver.recv_timeout(DEADLINE) {
-            lines += &line;
-            if line.contains(text) {
-                return Ok(lines);
+/// Reads lines in a thread of its own, so that a full pipe never blocks the writer. Lines beyond 100,000 unread ones are dropped.
+pub fn read_lines(source: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::sync_channel(LINES_MAX);
+    thread::spawn(move || {
+        let mut source = BufReader::new(source);
+        let mut line = String::new();
+        while source.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            if let Err(TrySendError::Disconnected(_)) = sender.try_send(std::mem::take(&mut line)) {
+                let _ignored = io::copy(&mut source, &mut io::sink());
+                return;
             }
         }
-        Err(lines)
-    }
+    });
+    receiver
+}
 
-    /// Returns all lines until the writer closes.
-    pub fn read_to_end(&self) -> String {
-        self.0.lock().unwrap().iter().collect()
+/// Returns the lines through the first that contains `text`; as an error all lines, if they end or pause for [`DEADLINE`] before.
+pub(crate) fn read_through(lines: &Receiver<String>, text: &str) -> Result<String, String> {
+    let mut read = String::new();
+    while let Ok(line) = lines.recv_timeout(DEADLINE) {
+        read += &line;
+        if line.contains(text) {
+            return Ok(read);
+        }
     }
+    Err(read)
 }

@@ -16,7 +16,10 @@ pub use self::{
     connection::{RedisConnection, RedisReply},
     version::{PROGRAM_VARIABLE, RedisVersion, sentinel, server, version},
 };
-use crate::{ChildProcess, LineReader, TempDirectory, eventually, free_port};
+use crate::{
+    ChildProcess, TempDirectory, eventually, free_port,
+    process::{read_lines, read_through},
+};
 
 /// How often another free port is tried, if another program has taken the first.
 const PORTS_TRIED_MAX: usize = 20;
@@ -229,8 +232,8 @@ impl RedisServer {
         command.args(["--repl-diskless-sync-delay", "0", "--dir"]).arg(self.directory.path());
         command.args(self.options.arguments.iter().map(|argument| argument.replace("{port}", &port)));
         let mut process = ChildProcess::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
-        let log = LineReader::new(process.take_stdout());
-        let is_ready = log.read_through("Ready to accept connections").is_ok();
+        let log = read_lines(process.take_stdout());
+        let is_ready = read_through(&log, "Ready to accept connections").is_ok();
         assert!(is_ready || !process.is_running(), "redis-server at {} is not ready", self.address());
         if is_ready {
             *self.process() = Some(process);
@@ -238,3 +241,6 @@ impl RedisServer {
         is_ready
     }
 }
+
+#[cfg(test)]
+mod tests;

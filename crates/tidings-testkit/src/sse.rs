@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
 
 use crate::{HttpConnection, HttpHead};
@@ -119,4 +119,18 @@ impl SseReader {
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
     }
+
+    /// Asserts that the hub ends the stream next, for this reason, and sends nothing after it.
+    #[track_caller]
+    pub fn assert_end(&mut self, reason: &str, reconnect: bool) {
+        let (_, data) = self.control_event("tidings.end");
+        assert_eq!(data, json!({"reason": reason, "reconnect": reconnect}));
+        assert_eq!(self.next_item().map(|item| format!("{item:?}")), None);
+    }
+}
+
+/// Returns the path of a stream that begins with its position as an id, unless the path has a parameter `position`.
+pub fn with_position(path: &str) -> String {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    if path.contains("position=") { path.to_owned() } else { format!("{path}{separator}position=id") }
 }

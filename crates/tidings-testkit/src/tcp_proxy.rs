@@ -77,6 +77,11 @@ impl TcpProxy {
         self.address
     }
 
+    /// URL of the Redis behind the proxy.
+    pub fn redis_url(&self) -> String {
+        format!("redis://{}/", self.address)
+    }
+
     /// Holds back all bytes, also those of new connections.
     pub fn pause(&self) {
         self.shared.state().is_paused = true;

@@ -4,8 +4,8 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::Receiver;
 
 use serde_json::Value;
+use tidings_testkit::read_lines;
 
-use super::super::process::lines_of;
 use super::libraries::Library;
 
 /// Events that the hub itself sends when it ends; a library may hand them to its application.
@@ -45,8 +45,8 @@ impl Adapter {
         let mut command = library.command(url);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let output = lines_of(child.stdout.take().unwrap());
-        let errors = lines_of(child.stderr.take().unwrap());
+        let output = read_lines(child.stdout.take().unwrap());
+        let errors = read_lines(child.stderr.take().unwrap());
         let (streams, messages, remarks) = (0, Vec::new(), Vec::new());
         Self { library, child, output, errors, streams, messages, remarks }
     }

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::redis_server::python;
-
 /// Where a library comes from.
 #[derive(Clone, Copy)]
 pub(super) enum Registry {
@@ -100,8 +98,11 @@ impl Library {
             }
             PyPi => {
                 // The modules of both are called `sseclient`.
-                let mut command =
-                    python(if self.name == "sseclient" { "clients-sseclient" } else { "clients" });
+                let mut command = crate::python::python(if self.name == "sseclient" {
+                    "clients-sseclient"
+                } else {
+                    "clients"
+                });
                 command.arg("client.py").arg(self.adapter).current_dir(sources.join("python"));
                 command
             }
