@@ -325,7 +325,7 @@ fn log_that_lost_one_key_begins_anew_and_is_told_to_clients() {
 
 #[test]
 fn policy_that_lets_redis_evict_the_log_is_told() {
-    let redis = RedisServer::options().arguments(&["--maxmemory-policy", "allkeys-lru"]).start();
+    let redis = RedisServer::options().arguments(["--maxmemory-policy", "allkeys-lru"]).start();
     let directory = TempDirectory::create();
     let hub = TestHub::with_redis(&directory, &redis, &SOON);
     hub.wait_until_ready();

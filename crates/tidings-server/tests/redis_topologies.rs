@@ -419,7 +419,7 @@ fn sentinel_leads_to_who_is_the_primary_now_and_nothing_is_lost_or_doubled() {
     sentinel.knows(&replica);
     let url = format!(
         "redis+sentinel://127.0.0.1:{},{}/main?sentinel_password=sesame",
-        free_port().to_string(),
+        free_port(),
         sentinel.authority()
     );
     let mut hub = TestHub::with_redis_at(&directory, &url, &[]);
@@ -503,7 +503,7 @@ fn redis_with_an_authority_of_its_own_is_trusted_by_its_file() {
     let port = free_port().to_string();
     let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
     let listen = ["--tls-port", &port, "--tls-auth-clients", "no"];
-    let _redis = RedisServer::options().arguments(&[&listen[..], &files].concat()).start();
+    let _redis = RedisServer::options().arguments([&listen[..], &files].concat()).start();
     let (url, directory) = (format!("rediss://localhost:{port}"), TempDirectory::create());
     let hub = TestHub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_CA_FILE", &ca)]);
     hub.wait_until_ready();
@@ -524,7 +524,7 @@ fn redis_that_asks_for_a_certificate_is_shown_one() {
     let port = free_port().to_string();
     let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &clients];
     let listen = ["--tls-port", &port, "--tls-auth-clients", "yes"];
-    let _redis = RedisServer::options().arguments(&[&listen[..], &files].concat()).start();
+    let _redis = RedisServer::options().arguments([&listen[..], &files].concat()).start();
     let (url, directory) = (format!("rediss://localhost:{port}"), TempDirectory::create());
     let (ca, shown, of_shown) = (file("ca.pem"), file("client.cert.pem"), file("client.key.pem"));
     let trust = ("TIDINGS_REDIS_CA_FILE", ca.as_str());
