@@ -275,7 +275,9 @@ fn events_of_the_encoder_and_parser_cases_leave_in_their_bytes_on_both_ways() {
         assert!(body.contains(&expected), "{body}");
         let mut told = Vec::new();
         let mut take = |item| match item {
-            StreamItem::Event(event) if !event.name.starts_with("tidings.") => told.push((event.name, event.data)),
+            StreamItem::Event(event) if !event.name.starts_with("tidings.") => {
+                told.push((event.name, event.data))
+            }
             _ => {}
         };
         Parser::new().feed(body.as_bytes(), &mut take).unwrap();

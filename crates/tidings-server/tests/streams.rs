@@ -151,7 +151,8 @@ fn quiet_stream_is_kept_alive_and_its_position_renewed() {
     for reader in [&mut reader, &mut browser] {
         let mut has_comment = false;
         while reader.last_event_id() != newest {
-            has_comment |= matches!(reader.next_item().unwrap(), StreamItem::Comment(text) if text == "keep-alive");
+            has_comment |=
+                matches!(reader.next_item().unwrap(), StreamItem::Comment(text) if text == "keep-alive");
         }
         assert!(has_comment);
     }

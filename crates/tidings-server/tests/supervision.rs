@@ -143,7 +143,8 @@ fn each_task_ends_the_process_after_the_streams_were_told() {
         &|| Failing::over_redis("tidings-hearer", &[]).assert_end(nothing),
         &|| Failing::over_redis("tidings-trimmer", &[]).assert_end(nothing),
         &|| {
-            Failing::over_redis("tidings-capturer", &[("TIDINGS_REDIS_CAPTURE", "old.*")]).assert_end(nothing)
+            Failing::over_redis("tidings-capturer", &[("TIDINGS_REDIS_CAPTURE", "old.*")])
+                .assert_end(nothing);
         },
         &|| Failing::over_redis("tidings-revocations", &[]).assert_end(nothing),
     ]);
