@@ -1,16 +1,16 @@
-// Requests to the hub, with the token where there is one, and the addresses of its routes.
+// Requests to the hub, with the token if the page has one, and the addresses of its routes.
 
-/** Lives in memory only: storage would outlive the page, and an address stands in every log. */
+/** Kept in memory only: storage would outlive the page, and every log contains addresses. */
 let token = "";
 
 export const hasToken = () => token !== "";
 export const setToken = (text) => (token = text);
 export const credentials = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
-/** A pattern has no history of its own: its missed events are replayed, but cannot be counted beforehand. */
+/** The hub has no history of a pattern: it replays missed events, and the page cannot count them beforehand. */
 export const isPattern = (channel) => channel.includes("*");
 
-/** Encodes a channel for a path. What a name may hold stays readable; a quote would end a shell's quotes. */
+/** Encodes a channel for a path. Characters of names stay readable; quotes are encoded for shells. */
 export function segment(channel) {
     return encodeURIComponent(channel).replace(/%3A/g, ":").replace(/%40/g, "@").replace(/'/g, "%27");
 }

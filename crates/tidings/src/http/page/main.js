@@ -1,4 +1,4 @@
-// Shows a hub at work: watches a channel, publishes, cuts the stream, resumes it. The parts of the page are wired here.
+// The demo page: watches a channel, publishes, cuts the stream and resumes it. This file wires the parts.
 
 import { address, hasToken, isPattern, post, segment, setToken } from "./hub.js";
 import { LANGUAGES } from "./snippets.js";
@@ -41,7 +41,7 @@ function publishNumbered() {
 
 const token = () => part("token").value.trim();
 
-/** Takes the token that was pasted, or none, and goes on with the stream from where it was. */
+/** Uses the pasted token, or none, and resumes the stream. */
 function useToken() {
     setToken(token());
     writeSnippets();
@@ -66,7 +66,7 @@ function writeSnippets() {
 async function copy(button) {
     const source = part(button.dataset.copies);
     getSelection().selectAllChildren(source);
-    // Where the browser keeps the clipboard from the page, the text is at least selected.
+    // If the browser denies the clipboard, the text is at least selected.
     const isCopied = await navigator.clipboard?.writeText(source.textContent).then(() => true, () => false);
     button.textContent = isCopied ? "Copied" : "Selected";
     setTimeout(() => (button.textContent = "Copy"), COPIED_MS);
@@ -101,7 +101,7 @@ function watchHash() {
 }
 
 on("watch", "input", () => {
-    // The refusal is of the channel that was asked for, not of what stands there now.
+    // The refusal was about another channel.
     if (state() === "refused") idle();
 });
 onSubmit("watch", () => {
@@ -119,7 +119,7 @@ on("publish", "keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) part("publish").requestSubmit();
 });
 on("publish", "input", () => {
-    // An error is about what was sent, not about what stands there now.
+    // The error was about another text.
     if (part("answer").classList.contains("bad")) answer("");
     writeSnippets();
 });

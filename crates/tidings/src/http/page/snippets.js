@@ -1,6 +1,6 @@
-// The same watch and publish as a program of the reader's own, to be copied.
+// The page's watch and publish as programs to copy.
 
-/** A string literal of JavaScript and of Python alike. Single quotes keep JSON readable. */
+/** A string literal of JavaScript and Python. Single quotes keep JSON readable. */
 const literal = (text) => (/^[\x20-\x7e]*$/.test(text) && /"/.test(text) && !/['\\]/.test(text) ? `'${text}'` : JSON.stringify(text));
 const quoted = (text) => `'${text.replace(/'/g, "'\\''")}'`;
 const lines = (...list) => list.flat().filter((line) => line !== null).join("\n");
@@ -13,7 +13,7 @@ export const LANGUAGES = {
 
 function watchInJavaScript({ url, channel, event, ticketUrl, hasToken }) {
     const ticket = [
-        "// An EventSource sends no header: a ticket, good once, stands for the token.",
+        "// An EventSource sends no header, so it takes a ticket, which is valid once.",
         `const response = await fetch(${literal(ticketUrl)}, {`,
         '    method: "POST",',
         '    headers: { Authorization: `Bearer ${prompt("Token")}`, "Content-Type": "application/json" },',
@@ -25,7 +25,7 @@ function watchInJavaScript({ url, channel, event, ticketUrl, hasToken }) {
     ];
     return lines(
         hasToken ? ticket : [`const url = ${literal(url)};`, "const events = new EventSource(url);", ""],
-        "// EventSource has an `error` of its own, and a publisher may name an event so.",
+        "// EventSource has its own `error` event; a publisher may use that name, too.",
         "const show = (event) => {",
         "    if (event instanceof MessageEvent) console.log(event.type, event.data);",
         "};",

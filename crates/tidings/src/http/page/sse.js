@@ -1,4 +1,4 @@
-// Server-Sent Events, read by `fetch`: an EventSource tells only the names that it listens for, and not why it was refused.
+// Server-Sent Events, read by `fetch`: an EventSource dispatches only names with a listener, and hides the reason of a refusal.
 
 const LINE_END = /\r\n|\r|\n/;
 
@@ -6,7 +6,7 @@ const LINE_END = /\r\n|\r|\n/;
 export class EventParser {
     /** The reconnection time that the server asked for, in milliseconds. */
     retryMs = null;
-    /** The id of the newest block that had one. */
+    /** The id of the newest block with an id. */
     lastId = "";
     #decoder = new TextDecoder();
     #rest = "";
@@ -17,12 +17,12 @@ export class EventParser {
     /**
      * Takes bytes and returns the blocks that are now complete, as `{ type, data, id }`.
      *
-     * `data` is null for a block that is no event. `id` is null for a block that brought none.
+     * `data` is null for a block without data, and `id` for a block without id.
      */
     push(bytes) {
         let text = this.#decoder.decode(bytes, { stream: true });
         if (text === "") return [];
-        // CR and LF may come in two parts; they are one end of a line.
+        // CR and LF are one line end, also if they come in two parts.
         if (this.#endsWithCr && text.startsWith("\n")) text = text.slice(1);
         this.#endsWithCr = text.endsWith("\r");
         const lines = (this.#rest + text).split(LINE_END);
@@ -53,10 +53,9 @@ export class EventParser {
 const emptyBlock = () => ({ type: "", data: [], id: null });
 
 /**
- * Opens the stream at `url` and reads it to its end. Calls `onOpen` when the server has taken the request, and `onBlock` with
- * each block.
+ * Opens the stream at `url` and reads it to its end. Calls `onOpen` after a response with status 200, and `onBlock` with each block.
  *
- * Returns the response, or null where none came, and the reconnection time that the server asked for.
+ * Returns the response, or null without one, and the reconnection time that the server asked for.
  */
 export async function readStream(url, { headers, signal, onOpen, onBlock }) {
     const parser = new EventParser();

@@ -5,7 +5,7 @@ import { isPattern } from "./hub.js";
 const ROWS_MAX = 500;
 const ONE_LINE_CHARACTERS_MAX = 64;
 
-/** Sentences for the reasons of `tidings.gap`. A reason that a later hub adds is shown as it is. */
+/** Sentences for the reasons of `tidings.gap`. The page shows a reason of a later hub as it is. */
 const LOSSES = {
     trimmed: "the hub removed them before this page came back",
     lagged: "the hub removed them before this page had read them",
@@ -17,7 +17,7 @@ const LOSSES = {
 
 export const part = (id) => document.getElementById(id);
 
-/** Rows that wait while the list is paused, oldest first; null while it is not. */
+/** Rows held back while the list is paused, oldest first; null while it is not paused. */
 let held = null;
 
 export function element(tag, className, text) {
@@ -67,7 +67,7 @@ export function clearEvents() {
     showPause();
 }
 
-/** Holds new rows back, so that the list stands still, or lets them in. */
+/** Pauses the list, or inserts the rows held back. */
 export function pause() {
     const rows = held ?? [];
     held = held ? null : [];
@@ -80,7 +80,7 @@ function showPause() {
     part("held").textContent = held?.length ? `${held.length} held back` : "";
 }
 
-/** Lays out JSON that says the same when it is written anew, and leaves any other text alone. */
+/** Indents JSON if that keeps its meaning; returns any other text unchanged. */
 function pretty(text) {
     const bare = (json) => json.replace(/\s/g, "");
     try {
@@ -106,19 +106,19 @@ export function showCounts({ channel, received, replayed, absence, lastId }) {
     part("replayed").textContent = replayed;
     part("waiting").textContent = isCut && !isPattern(channel) ? `${absence?.missed.size ?? 0} waiting` : "";
     part("cut").textContent = isCut ? "Resume" : "Cut the stream";
-    // Before the first id there is no place to resume from.
+    // Without an id the stream cannot resume.
     part("cut").disabled = !(isCut || (state() === "live" && lastId));
 }
 
 const ADVICE = {
-    credentials_missing: "This hub asks who you are. Paste a token, such as this command prints:",
+    credentials_missing: "This hub needs credentials. Paste a token, such as this command prints:",
     bad_credentials: "This hub does not know the token. If the hub has a secret, this command prints a good one:",
-    token_expired: "Paste a new token: the stream goes on from where it was. This command prints one:",
+    token_expired: "Paste a new token: the stream then resumes. This command prints one:",
     revoked: "The token was revoked. Paste a new one, such as this command prints:",
     access_denied: "The token does not allow this. If the hub has a secret, this command prints one that does:",
 };
 
-/** Says what to do about a refusal that a token could help, and removes the advice on an earlier one. */
+/** Shows how to get a token that helps against this refusal, or removes earlier advice. */
 export function advise(code, channel) {
     const text = ADVICE[code];
     part("advice").hidden = !text;

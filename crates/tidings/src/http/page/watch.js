@@ -1,4 +1,4 @@
-// Watches one channel or pattern: opens its stream, cuts it, resumes it, and accounts for what was missed.
+// Watches one channel or pattern: opens its stream, cuts it, resumes it, and counts missed events.
 
 import { address, credentials, isPattern, outcome, request, segment } from "./hub.js";
 import { readStream } from "./sse.js";
@@ -8,19 +8,19 @@ const HISTORY_LIMIT = 1000;
 const COUNT_INTERVAL_MS = 500;
 const RETRY_MS = 1000;
 const RETRY_MAX_MS = 15_000;
-/** A timer takes no more. */
+/** Upper bound of a timer. */
 const WAIT_MAX_MS = 2 ** 31 - 1;
-/** Statuses that pass: the hub is full or silent, or a proxy does not reach it. */
+/** Temporary statuses: the hub is full or silent, or a proxy does not reach it. */
 const PASSING = [0, 429, 502, 503, 504];
 
 const plural = (count) => (count === 1 ? "1 event" : `${count} events`);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
- * The stream that is watched.
+ * The watched stream.
  *
- * `lastId` is where a resume begins, `cursor` its offset, `overtaken` the offsets above it that came early. `attempt` is the
- * request that is open. `absence` is there from the loss of the stream until all that was missed has been read.
+ * `lastId` is the id to resume from, `cursor` its offset, `overtaken` the offsets above it that came early. `attempt` is the
+ * open request. `absence` exists from the loss of the stream until all missed events have been read.
  */
 const stream = { channel: "", attempt: null };
 const reset = () => ({ lastId: "", cursor: 0, overtaken: new Set(), absence: null, failures: 0, received: 0, replayed: 0 });
@@ -36,7 +36,7 @@ export function watch(name) {
     open("connecting", `Connecting to ${name}…`);
 }
 
-/** Opens the stream anew, with the token of now, from where it was. */
+/** Resumes the stream with the current token. */
 export function reopen() {
     if (stream.lastId) leave();
     advise(null);
@@ -56,7 +56,7 @@ async function open(name, text) {
     const attempt = (stream.attempt = new AbortController());
     showState(name, text);
     const place = stream.lastId ? { "Last-Event-ID": stream.lastId } : {};
-    // The hub then tells the place where the stream begins, so that a cut before the first event can be resumed.
+    // The stream then begins with its id, so that the page can resume before the first event.
     const url = address(`events/${segment(stream.channel)}`, { position: "id" });
     const { response, retryMs } = await readStream(url, {
         headers: { ...credentials(), ...place },
@@ -65,7 +65,7 @@ async function open(name, text) {
         onBlock: (block) => attempt === stream.attempt && take(block),
     });
     if (attempt !== stream.attempt) return;
-    if (response?.status === 204) return refused({ detail: "The hub has nothing more to say on this stream." });
+    if (response?.status === 204) return refused({ detail: "The hub ended this stream for good." });
     if (response?.ok) return comeBack(retryMs ?? RETRY_MS, "The connection broke. The page reconnects by itself.");
     const { status, problem, retryAfter } = response ? await outcome(response) : { status: 0 };
     if (attempt !== stream.attempt) return;
@@ -76,7 +76,7 @@ async function open(name, text) {
     comeBack(Math.max(jittered, (retryAfter ?? 0) * 1000), problem?.detail ?? "The hub does not answer. The page tries again.");
 }
 
-/** Resumes after a pause, unless the user does something else meanwhile. */
+/** Resumes after a pause, unless the user acts meanwhile. */
 async function comeBack(wait, text) {
     const attempt = (stream.attempt = new AbortController());
     if (stream.lastId) leave();
@@ -104,21 +104,21 @@ function opened() {
     stream.failures = 0;
     advise(null);
     if (stream.absence) addNote("resume", `Resumed after #${stream.cursor}`);
-    showState("live", stream.absence ? "Back. Reading what was missed…" : `Watching ${stream.channel}`);
+    showState("live", stream.absence ? "Back. Reading missed events…" : `Watching ${stream.channel}`);
     if (stream.absence && !stream.absence.isCounted) finishAbsence("Back. The missed events of a pattern cannot be counted.");
     settle();
 }
 
 function take({ type, data, id }) {
     const offset = id === null ? null : follow(id);
-    if (type === "tidings.gap") tellGap(JSON.parse(data));
-    else if (type === "tidings.end") tellEnd(JSON.parse(data));
+    if (type === "tidings.gap") reportGap(JSON.parse(data));
+    else if (type === "tidings.end") reportEnd(JSON.parse(data));
     else if (data !== null && !type.startsWith("tidings.")) arrived(type, data, offset);
     settle();
     showCounts(stream);
 }
 
-/** Keeps the id, and returns the offset of the event that brought it. */
+/** Keeps the id, and returns the offset of its event. */
 function follow(id) {
     const [place, ...skips] = id.split(".");
     const cursor = Number(place.split("-")[1]);
@@ -137,12 +137,12 @@ function arrived(type, data, offset) {
     addEvent({ channel: stream.channel, type, data, offset, isReplayed });
 }
 
-function tellGap(gap) {
+function reportGap(gap) {
     if (stream.absence) stream.absence.gap = gap.reason;
     addGap(gap);
 }
 
-function tellEnd({ reason, reconnect }) {
+function reportEnd({ reason, reconnect }) {
     addNote("loss", `The hub ended the stream: ${reason}`);
     if (!reconnect) refused({ code: reason, detail: `The hub ended the stream for good: ${reason}.` });
 }
@@ -159,11 +159,11 @@ export function cut() {
     stream.attempt = null;
     leave();
     addNote("cut", `Cut after #${stream.cursor}`);
-    showState("cut", "The stream is closed. Publish something meanwhile, then resume.");
+    showState("cut", "The stream is closed. Publish an event meanwhile, then resume.");
     keepCounting(stream.absence);
 }
 
-/** Counts what was missed, then opens the stream from where it was. */
+/** Counts the missed events, then resumes the stream. */
 export async function resume() {
     const { absence, channel } = stream;
     const attempt = (stream.attempt = new AbortController());
@@ -181,7 +181,7 @@ async function keepCounting(absence) {
     }
 }
 
-/** Asks the history for what was stored since; false if the hub does not tell. */
+/** Reads from history the events stored since; false if the hub does not answer. */
 async function count(absence) {
     if (isPattern(stream.channel)) return false;
     for (let isMore = true; isMore; ) {
@@ -198,7 +198,7 @@ async function count(absence) {
     return true;
 }
 
-/** Tells how the resume went, once the cursor has passed everything that was missed. */
+/** Shows the result of the resume, once the cursor has passed all missed events. */
 function settle() {
     const { absence } = stream;
     const isDone = absence?.isCounted && stream.cursor >= absence.newest && state() === "live";
