@@ -1,4 +1,4 @@
-// A hub with credentials, to pages of its own origin, of a listed one and of any other.
+// A hub with credentials and pages of its own origin, of a listed one and of other origins.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -16,7 +16,7 @@ for (const name of BROWSERS) {
         before(async () => (browser = await launch(name)));
         after(() => browser?.close());
 
-        /** Starts a hub that lists a page's origin, or does not, and opens the page. */
+        /** Starts a hub, with or without the page's origin in its list, and opens the page. */
         async function openApp(t, { isListed, lines = "" }) {
             const page = await serveHtml(t, BLANK);
             const origin = new URL(page).origin;
@@ -27,7 +27,7 @@ for (const name of BROWSERS) {
             return { server, tab };
         }
 
-        /** Opens an EventSource and notes what becomes of it. */
+        /** Opens an EventSource and records its events and errors. */
         async function listen(tab, url, isWithCredentials = false) {
             await tab.evaluate(
                 (url, withCredentials) => {
@@ -162,7 +162,7 @@ for (const name of BROWSERS) {
             const listed = await openApp(t, { isListed: true });
             const other = await openApp(t, { isListed: false });
             await listed.server.publish("project.1", "1");
-            /** Reads until the first event, as a client of its own does. */
+            /** Reads until the first event, by `fetch`. */
             const read = (tab, url, token) =>
                 tab.evaluate(
                     async (url, token) => {
@@ -186,7 +186,7 @@ for (const name of BROWSERS) {
             await assert.rejects(read(other.tab, url(other.server), other.server.token(READS)), /fetch|Network/i);
         });
 
-        /** The statuses of all answers to come, also of those that the browser keeps from the page. */
+        /** Statuses of all later answers, also of those that the browser hides from the page. */
         async function answeredTo(tab) {
             const statuses = [];
             if (name === "chromium") {

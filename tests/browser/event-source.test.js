@@ -1,4 +1,4 @@
-// The browsers' own EventSource, in pages of another origin, over a network and a hub that break.
+// The EventSource of browsers, in pages of another origin, over a network and a hub that break.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -16,7 +16,7 @@ for (const name of BROWSERS) {
         before(async () => (browser = await launch(name)));
         after(() => browser?.close());
 
-        /** Opens a page with an EventSource on a channel, and waits until it has been told its position. */
+        /** Opens a page with an EventSource on a channel, and waits for its position. */
         async function subscribe(t, base, channel) {
             const tab = await openTab(t, browser);
             await tab.goto(await serveHtml(t, BLANK));
@@ -45,7 +45,7 @@ for (const name of BROWSERS) {
 
         const seenBy = (tab) => tab.evaluate(() => window.seen);
         const hasData = (tab, count) => inPage(tab, (want) => window.seen.data.length >= want, count);
-        /** Everything that came, once one more event shows that nothing else is on its way. */
+        /** All received events, once another event shows that no more are on their way. */
         async function settled(tab, server, channel, count) {
             await hasData(tab, count);
             await server.publish(channel, "last");
@@ -93,7 +93,7 @@ for (const name of BROWSERS) {
             await server.publish("quiet", "1");
             await hasData(tab, 1);
             const [first] = (await server.history("quiet")).events;
-            // Busy until retention has taken what the quiet channel held, and the place where its client last had news.
+            // Busy until retention has trimmed the quiet channel, and the offset of its client's last event.
             await until("retention passes the client's last event", async () => {
                 await server.publishAll("busy", Array(50).fill("x".repeat(500)));
                 const busy = await server.history("busy", { after: first.id });

@@ -1,4 +1,4 @@
-// Every block of the manual is run by a test that takes it by its text, or stands here with the reason why none does.
+// Every block of the manual is run by a test that takes it by its text, or is listed here with a reason.
 
 import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
@@ -13,7 +13,7 @@ const LATER = "its answer needs a history that the page does not print";
 const SETTINGS = "settings alone: checked by settings.rs and others";
 const PART = "a part of a stream, which conformance/streams.json shows";
 
-/** A text of each block that no test runs, and why. */
+/** Texts of the blocks that no test runs, with the reason. */
 const NOT_RUN = {
     "README.md": {
         "cargo run --release": "builds the project",

@@ -1,4 +1,4 @@
-// The manual's way to a protected hub, from an empty directory, with every command, file and answer as printed.
+// The manual's page on a protected hub, from an empty directory, with every command, file and answer as printed.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -71,7 +71,7 @@ async function useNginx(machine, page) {
     assert.match(stream, /^HTTP\/2 200/);
     const refused = await machine.ask(`${curl}/api/v1/events/project.42 -H 'Origin: https://other.example'`);
     assert.match(refused, /forbidden_origin/);
-    // It reaches the backend, which has no such route.
+    // The request reaches the backend, which has no such route.
     assert.match(await machine.ask(`${curl}/api/v1/publish -X POST -d x`), /"Not Found"/);
 }
 

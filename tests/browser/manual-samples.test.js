@@ -1,4 +1,4 @@
-// Every sample of the manual that reads events, against events whose names an EventSource uses for its own.
+// Every sample of the manual that reads events, with event names that an EventSource also uses.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -9,7 +9,7 @@ import { startServer } from "./harness/server.js";
 
 const BLANK = '<!doctype html><title>An app</title><link rel="icon" href="data:,">';
 const NAMES = [undefined, "error", "open", "message", "error", undefined];
-/** The unnamed events and those that are named as an unnamed one is. */
+/** The unnamed events, and those with the name `message`. */
 const READ = [0, 3, 5];
 
 const SAMPLES = [
@@ -30,7 +30,7 @@ const SAMPLES = [
     },
 ];
 
-/** Counts what is opened, and gives the page's origin in place of the one that is printed. */
+/** Counts opened streams, and replaces the printed origin by the page's. */
 function watchSources() {
     Object.assign(window, { heard: [], made: 0, opened: 0, reload: () => window.heard.push("gap") });
     const { EventSource: Own } = window;

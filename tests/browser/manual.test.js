@@ -1,4 +1,4 @@
-// Blocks of the manual as they are printed, each group on a machine of its own, where the hub listens on port 8000.
+// Blocks of the manual as they are printed, each group on its own machine, with the hub on port 8000.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { startMachine } from "./harness/machine.js";
 import { Transcript, readPage } from "./harness/manual.js";
 import { until } from "./harness/server.js";
 
-/** The answer that a sample prints, as the comment in its last line says. */
+/** The answer that a sample prints, from the comment in its last line. */
 const printedBy = ({ code }) => /^(?:#|\/\/) (.+)$/m.exec(code.trimEnd().split("\n").at(-1))[1];
 
 test("the first commands of the manual start a hub and publish from Python and Node", async (t) => {

@@ -1,4 +1,4 @@
-// The tests that docs/security.md names are there.
+// The tests that docs/security.md names exist.
 
 import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
@@ -7,7 +7,7 @@ import { test } from "node:test";
 
 const ROOT = join(import.meta.dirname, "../..");
 
-/** The text of every file below a folder whose name ends so. */
+/** Texts of all files below a folder with this name ending. */
 async function texts(folder, ending) {
     const names = await readdir(join(ROOT, folder), { recursive: true });
     const wanted = names.filter((name) => name.endsWith(ending) && !name.includes("node_modules"));

@@ -1,4 +1,4 @@
-// The page for people who use a keyboard, need contrast or want no motion; and what the page loads.
+// Access to the page by keyboard, its contrast and motion; and the files that it loads.
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";

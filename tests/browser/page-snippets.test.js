@@ -16,13 +16,13 @@ const DATA = ['{"text":"Hello"}', "@it's \"two\"\nlines \\ $HOME `x` ünïcode �
 const PROGRAMS = { python: ["python3", "-c"], curl: ["bash", "-c"] };
 const RIGHTS = { subscribe: ["project.*"], publish: ["project.*"] };
 
-/** Chooses a language and gives both snippets. */
+/** Chooses a language and returns both snippets. */
 async function snippets(tab, language) {
     await tab.$eval(`[name=language][value=${language}]`, (choice) => choice.click());
     return { watch: await textOf(tab, "#snippet-watch"), publish: await textOf(tab, "#snippet-publish") };
 }
 
-/** Runs a snippet that watches, outside of a browser, until the test ends; returns what it has printed. */
+/** Runs a watching snippet outside of a browser until the test ends; returns its output. */
 function watchWith(t, language, code, env) {
     const [program, flag] = PROGRAMS[language];
     const child = spawn(program, [flag, language === "curl" ? `exec ${code}` : code], { env, stdio: ["ignore", "pipe", "inherit"] });
@@ -49,7 +49,7 @@ for (const name of BROWSERS) {
             return tab;
         }
 
-        /** Opens a page of the hub where snippets run, and `token` answers their question. What they log is kept there. */
+        /** Opens a page of the hub that runs snippets, answers their prompt with `token`, and keeps their log. */
         async function openProgram(t, server, token) {
             const tab = await openTab(t, browser);
             await tab.goto(`${server.url}/healthz`);

@@ -1,4 +1,4 @@
-// The page at `/`, as a newcomer uses it: in Chromium, its main way in Firefox, too.
+// The page at `/` for a new user: all of it in Chromium, its main path also in Firefox.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -11,7 +11,7 @@ let chromium;
 before(async () => (chromium = await launch("chromium")));
 after(() => chromium?.close());
 
-/** Opens the page on a channel, live, in Chromium where no other browser is named. */
+/** Opens the page on a channel, live, in Chromium unless another browser is named. */
 async function openPage(t, base, channel, { browser = chromium, viewport } = {}) {
     const page = await visitPage(t, browser, base, channel, viewport);
     await inPage(page.tab, () => !document.getElementById("cut").disabled);

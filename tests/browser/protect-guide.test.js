@@ -1,4 +1,4 @@
-// The page's code of the manual's way to a protected hub, as it is written there, in Chromium.
+// The page's code in the manual's page on a protected hub, as printed, in Chromium.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";

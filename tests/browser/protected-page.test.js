@@ -1,4 +1,4 @@
-// The page at `/` of a hub with credentials, and what keeps others from using it against its visitor; in Chromium.
+// The page at `/` of a hub with credentials, and its protection against other pages; in Chromium.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -24,7 +24,7 @@ async function paste(tab, token) {
     await tab.click("#credentials [type=submit]");
 }
 
-/** Opens the page of a hub with credentials, with a token that it takes. */
+/** Opens the page of a hub with credentials, with a valid token. */
 async function openWithToken(t, server, token, base = server.url) {
     const page = await visitPage(t, chromium, base, "project.1");
     await isState(page.tab, "refused");

@@ -35,7 +35,7 @@ addEventListener("pagehide", () => {
 test("the quick start's page of another origin hears a notification after it has connected", async (t) => {
     const server = await startServer(t);
     const origin = await serveHtml(t, PAGE);
-    // The guide's address stands in its code; the browser is told where that port is today.
+    // The code contains a fixed address; the browser maps that port to the test's.
     const browser = await launch("chromium", { hosts: [`MAP localhost:8000 127.0.0.1:${server.port}`] });
     t.after(() => browser.close());
     const tab = await browser.newPage();

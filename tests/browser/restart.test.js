@@ -1,4 +1,4 @@
-// A hub that is restarted behind every proxy of the manual, and pages whose EventSource any status but 200 would end for good.
+// A hub that restarts behind every proxy of the manual, and pages whose EventSource ends for good at any status but 200.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

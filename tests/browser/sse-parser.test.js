@@ -1,4 +1,4 @@
-// The page's parser of Server-Sent Events, with the cases that every client is held to.
+// The page's parser of Server-Sent Events, with the cases of conformance/.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -34,7 +34,7 @@ test("the page's parser reads every case of the conformance suite, whole and byt
         for (const size of [1, 2, 3, bytes.length]) {
             const found = parsed(bytes, size);
             assert.deepEqual(found.events, events.map(([type, data]) => [type, data]), `${name}, ${size} bytes at a time`);
-            // The suite saturates at 64 bits; the page waits for less, anyway.
+            // The cases saturate at 64 bits; the page bounds its wait far below.
             assert.equal(found.retry && Math.min(found.retry, RETRY_MAX), retry && Math.min(retry, RETRY_MAX), name);
             if (last !== null) assert.equal(found.last, last, name);
         }

@@ -1,4 +1,4 @@
-// The two browsers, quiet: without a sandbox for root, and without traffic of their own.
+// Starts the two browsers, without a sandbox for root and without background traffic.
 
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -50,14 +50,14 @@ const FIREFOX_PREFERENCES = {
 };
 
 /**
- * Starts `chromium` or `firefox`. Chromium finds no host by name but those of `hosts`, and may be another `program`. The caller
- * closes it.
+ * Starts `chromium` or `firefox`. Chromium resolves no host names but those of `hosts`, and may be another `program`. The
+ * caller closes it.
  */
 export async function launch(name, { hosts = [], program } = {}) {
     const browser = await puppeteer.launch(name === "firefox" ? firefox() : chromium(hosts, program));
     const child = browser.process();
-    // A helper process, as Firefox's for crashes, may outlive its browser for a while;
-    // with its ends of the pipes open, the tests would wait for it.
+    // A helper process, such as Firefox's for crashes, may outlive its browser for a while;
+    // the tests would wait for its ends of the pipes.
     child.once("exit", () => [child.stdout, child.stderr].forEach((pipe) => pipe?.destroy()));
     return browser;
 }
@@ -67,7 +67,7 @@ function chromium(hosts, program) {
         browser: "chrome",
         executablePath: program ?? process.env.CHROMIUM_BIN ?? "/usr/bin/chromium",
         headless: true,
-        // Its pipes reach a Chromium whose network is another one.
+        // Pipes also reach a Chromium in another network namespace.
         pipe: Boolean(program),
         args: [...CHROMIUM_ARGUMENTS, `--host-resolver-rules=${[...hosts, NO_OTHER_HOST].join(", ")}`],
     };
@@ -82,7 +82,7 @@ function firefox() {
     };
 }
 
-/** Serves one page on an origin of its own; ends with the test. */
+/** Serves one page on its own origin; ends with the test. */
 export async function serveHtml(test, html) {
     const web = createServer((request, response) => {
         const isPage = request.url === "/";
@@ -95,14 +95,14 @@ export async function serveHtml(test, html) {
     return `http://127.0.0.1:${web.address().port}/`;
 }
 
-/** Opens a tab of its own for one test. */
+/** Opens a tab for one test. */
 export async function openTab(test, browser) {
     const tab = await browser.newPage();
     test.after(() => tab.isClosed() || tab.close());
     return tab;
 }
 
-/** Waits until a function of the page gives something true; polls, as a tab in the background paints nothing. */
+/** Waits until a function of the page returns a true value; polls, because a background tab paints nothing. */
 export function inPage(tab, condition, ...values) {
     return tab.waitForFunction(condition, { polling: 20, timeout: 15_000 }, ...values);
 }

@@ -1,4 +1,4 @@
-// A machine of its own for one page of the manual: an empty home, all ports free, names of its own, one shell.
+// A machine for one page of the manual: an empty home, all ports free, its own host names, one shell.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -12,7 +12,7 @@ import { BINARY, folder, until } from "./server.js";
 
 const PYTHON = join(process.env.TIDINGS_PYTHONS ?? join(import.meta.dirname, "../../../target/python"), "manual");
 const NODE_MODULES = join(import.meta.dirname, "../node_modules");
-/** Commands that run until they are stopped. */
+/** Commands that run until the machine stops them. */
 const SERVES = /^(?:\w+=(?:\$\([^)]*\)|\S+) )*(?:tidings(?: serve\b| --|$)|uvicorn |npx vite\b|nginx )/;
 const STREAMS = /\bcurl\b.* -\w*N|\btidings subscribe\b(?!.*--count)/;
 
@@ -27,7 +27,7 @@ export async function startMachine(test, { hosts = [] } = {}) {
     await mkdir(home);
     await writeFile(join(place, "hosts"), `127.0.0.1 localhost ${hosts.join(" ")}\n`);
     await symlink(NODE_MODULES, join(place, "node_modules"));
-    // As on a terminal: no progress beside what curl prints, and each answer on lines of its own.
+    // As on a terminal: curl shows no progress, and each answer has its own lines.
     await writeFile(join(place, ".curlrc"), 'no-progress-meter\nwrite-out = "\\n"\n');
     const inherited = Object.entries(process.env).filter(([name]) => !/^TIDINGS_|_proxy$/i.test(name));
     const path = [join(PYTHON, "bin"), dirname(BINARY), "/usr/sbin", process.env.PATH].join(delimiter);
@@ -56,7 +56,7 @@ class Machine {
         Object.assign(this, { home, place, pid: child.pid });
         this.#shell = child;
         this.#statuses = createInterface({ input: child.stdio[3] })[Symbol.asyncIterator]();
-        // Each command in the background is a group of its own, and is stopped as a whole.
+        // Each background command is a process group, and is stopped as a whole.
         child.stdin.write("set -m\n");
     }
 
@@ -69,7 +69,7 @@ class Machine {
         assert.equal(status, "0", `${at}: ${output}`);
     }
 
-    /** Runs one command and returns what it printed. */
+    /** Runs one command and returns its output. */
     async ask(command) {
         return (await this.#execute(command)).output.trim();
     }
@@ -130,7 +130,7 @@ class Machine {
     }
 }
 
-/** A Chromium on that machine, to be given to `launch`. */
+/** A Chromium on that machine, for `launch`. */
 export async function chromiumOn({ pid, place }) {
     const program = join(place, "chromium");
     const chromium = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";

@@ -1,4 +1,4 @@
-// The pages of the manual as programs: their blocks of code, one after another.
+// The blocks of code in the pages of the manual, in order.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -17,7 +17,7 @@ export async function readPage(path) {
     return new Page(path, blocks);
 }
 
-/** Blocks are taken in the order of the page, so that a block that moves is noticed. */
+/** Tests take blocks in the order of the page, so that a moved block fails a test. */
 class Page {
     #next = 0;
 
@@ -57,7 +57,7 @@ class Page {
     }
 }
 
-/** The commands of a transcript, each with what the page prints after it. A command goes on while a quote or a line is open. */
+/** The commands of a transcript, each with its printed answer. A command goes on while a quote or a line is open. */
 export function commandsOf({ code }) {
     const commands = [];
     let isOpen = false;
@@ -76,12 +76,12 @@ function goesOn(command) {
     return /[\\|]$/.test(command) || quotes.some((quote) => quote.length === 1);
 }
 
-/** Texts that another run writes otherwise. Those with `true` are the same wherever the page repeats them. */
+/** Texts that differ between runs. Those with `true` are equal wherever the page repeats them. */
 const VARYING = [
     [String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`, false],
     [String.raw`\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT`, false],
     [String.raw`retry: \d+`, false],
-    // A position is wherever the log is by then.
+    // A position depends on the log at that time.
     [String.raw`(?<="type":"position","id":")[^"]+`, false],
     [String.raw`\d+(?:\.\d+)? m?s\b`, false],
     [String.raw`\[\d+\]`, false],
@@ -94,22 +94,22 @@ const VARYING = [
 ];
 const ANY_VARYING = new RegExp(VARYING.map(([pattern]) => `(${pattern})`).join("|"), "g");
 
-/** Remembers for each varying text of a page what this run has in its place. */
+/** Maps each varying text of a page to that of this run. */
 export class Transcript {
     #values = new Map();
 
-    /** A command, with what this run printed before in place of what the page printed. */
+    /** A command, with earlier texts of the page replaced by those of this run. */
     actual(command) {
         return [...this.#values].reduce((text, [printed, value]) => text.replaceAll(printed, value), command);
     }
 
-    /** Says whether every printed line is among those of the output, in whatever order. */
+    /** Whether the output has every printed line, in any order. */
     hasLines(printed, output) {
         const lines = output.split("\n");
         return printed.trim().split("\n").every((wanted) => lines.some((line) => this.matches(wanted, line, true)));
     }
 
-    /** Says whether this output is what the page prints; `isWhole` says that nothing may follow. */
+    /** Whether this output is that of the page; with `isWhole` nothing may follow. */
     matches(printed, output, isWhole) {
         const names = [];
         const seen = new Map();
@@ -134,5 +134,5 @@ export class Transcript {
     }
 }
 
-/** For a regular expression. */
+/** Escapes a text for a regular expression. */
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");

@@ -1,4 +1,4 @@
-// The page at `/` as tests see and use it.
+// The page at `/` for tests.
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { inPage, openTab } from "./browsers.js";
 export const WIDE = { width: 1200, height: 860 };
 export const NARROW = { width: 360, height: 780 };
 
-/** Goes to the page on a channel, and notes everything that a browser would complain about. */
+/** Opens the page on a channel, and records all errors of the browser. */
 export async function visitPage(t, browser, base, channel, viewport = WIDE) {
     const tab = await openTab(t, browser);
     const complaints = [];
@@ -24,7 +24,7 @@ export async function visitPage(t, browser, base, channel, viewport = WIDE) {
 
 export const textOf = (tab, selector) => tab.$eval(selector, (found) => found.textContent);
 export const stateOf = (tab) => tab.evaluate(() => document.body.dataset.state);
-/** What the page shows, oldest first. */
+/** The rows that the page shows, oldest first. */
 export const shown = (tab, selector = ".event") =>
     tab.$$eval(`${selector} pre`, (found) => found.map((data) => data.textContent).reverse());
 export const isShown = (tab, count) =>
@@ -38,7 +38,7 @@ export async function fill(tab, selector, text) {
     await tab.type(selector, text);
 }
 
-/** Keeps a picture where `SCREENSHOTS` names a folder. */
+/** Saves a screenshot if `SCREENSHOTS` names a folder. */
 export async function screenshot(tab, name) {
     const folder = process.env.SCREENSHOTS;
     if (!folder) return;

@@ -1,9 +1,9 @@
-// A hub with credentials: a secret for tokens, and an API key for the backend that the test is.
+// A hub with credentials: a secret for tokens, and an API key for the test as backend.
 
 import { createHash, createHmac, randomBytes } from "node:crypto";
 import { startServer } from "./server.js";
 
-/** Starts a hub that asks for credentials. `lines` are further lines of its settings file, beginning with those of `[auth]`. */
+/** Starts a hub that needs credentials. `lines` are further lines of its settings file, beginning with those of `[auth]`. */
 export async function startProtected(test, { lines = "", ...options } = {}) {
     const secret = randomBytes(48).toString("base64");
     const key = `tk_${randomBytes(32).toString("base64url")}`;
@@ -25,7 +25,7 @@ subscribe = ["**"]
     return { ...server, key, token: (rights, seconds) => token(secret, rights, seconds) };
 }
 
-/** A token of `me`, signed as any backend would, good for so many seconds. */
+/** A token of `me`, signed as by a backend, valid for so many seconds. */
 function token(secret, { sub = "me", ...rights } = {}, seconds = 600) {
     const now = Date.now() / 1000;
     const claims = { sub, iat: Math.floor(now), exp: now + seconds, tidings: rights };

@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-/** Forwards a port of its own to `port`; ends with the test. */
+/** Forwards a free port to `port`; ends with the test. */
 export async function startProxy(test, port) {
     const pairs = new Set();
     const waiting = new Set();
@@ -33,7 +33,7 @@ export async function startProxy(test, port) {
     }
 
     const proxy = {
-        /** Resets every connection. Those that come now are accepted, and get no byte until `mend`. */
+        /** Resets every connection. New ones are accepted, and get no byte until `mend`. */
         cut() {
             isCut = true;
             for (const { client, hub } of pairs) {
@@ -46,7 +46,7 @@ export async function startProxy(test, port) {
             for (const client of waiting) join(client);
             waiting.clear();
         },
-        /** Lets only so many more bytes of the hub's through, then cuts. */
+        /** Forwards only so many more bytes of the hub, then cuts. */
         cutAfter(bytes) {
             let left = bytes;
             for (const { client, hub } of pairs) {

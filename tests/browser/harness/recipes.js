@@ -21,7 +21,7 @@ process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
 const PAGE = '<!doctype html><title>A page</title><link rel="icon" href="data:,">';
 
-/** The code of the manual that follows this text, with the hub that is there. */
+/** The code after this text in the manual, with the test's hub. */
 async function recipe(heading, hub, changes = []) {
     const { code } = (await readPage("docs/manual/running.md")).after(heading);
     return [[HUB, hub], ...changes].reduce((text, [from, to]) => {
@@ -30,7 +30,7 @@ async function recipe(heading, hub, changes = []) {
     }, code);
 }
 
-/** Waits for this event, or an error: then it is false. */
+/** Waits for this event; false after an error. */
 const happens = (socket, event) => once(socket, event).then(() => true, () => false);
 
 /** A port that is free now. */
@@ -42,7 +42,7 @@ export async function freePort() {
     return port;
 }
 
-/** A port that the system gives to nobody by itself, so that it is free while its hub is away. */
+/** A port outside of the system's ephemeral range, so that it stays free while its hub is away. */
 export async function quietPort() {
     for (let port = 28_000 + (process.pid % 2_000); ; port += 1) {
         const socket = listener().listen(port, "127.0.0.1");
@@ -112,7 +112,7 @@ async function vite(t, hub) {
     return `http://127.0.0.1:${server.port}`;
 }
 
-/** The route of Next.js, which takes and gives what `fetch` does, served as Next.js would serve it. */
+/** The route of Next.js, a function of `Request` to `Response`, served as Next.js would serve it. */
 async function next(t, hub) {
     const file = join(await folder(t), "route.mjs");
     await writeFile(file, await recipe("**Next.js** (", hub));
@@ -139,7 +139,7 @@ async function next(t, hub) {
     return `http://127.0.0.1:${port}`;
 }
 
-/** Each starts before a hub, given as host and port, and answers its own address. `servesPages` says that pages are its own. */
+/** Each starts before a hub, given as host and port, and returns its own address. `servesPages` means that it serves pages itself. */
 export const PROXIES = [
     { name: "nginx", start: nginx },
     { name: "HAProxy", start: haproxy },

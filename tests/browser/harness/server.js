@@ -1,4 +1,4 @@
-// Runs a `tidings` process for as long as a test needs it.
+// Runs a `tidings` process during a test.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -25,14 +25,14 @@ export async function folder(test) {
  * Starts a hub on `port`, with its log in `dataDir` or in memory, and stops it when the test ends.
  *
  * `settings` are environment variables without their `TIDINGS_`, as in `{ STREAM_KEEP_ALIVE: "200ms" }`; `config` is the
- * text of a `tidings.toml`. What the test asks of the hub is asked with `headers`.
+ * text of a `tidings.toml`. The test's requests to the hub have these `headers`.
  */
 export async function startServer(test, { port = 0, dataDir, settings = {}, config, headers = {} } = {}) {
     const place = dataDir ? ["--data-dir", dataDir] : ["--memory"];
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("TIDINGS_"));
     const chosen = Object.entries({ SHUTDOWN_WINDOW: "200ms", ...settings });
     const given = chosen.map(([name, value]) => [`TIDINGS_${name}`, value]);
-    // Its own folder, so that no settings file is found by accident.
+    // Its own folder, so that the hub finds no settings file by accident.
     const cwd = await folder(test);
     if (config) await writeFile(join(cwd, "tidings.toml"), config);
     const child = spawn(BINARY, ["serve", ...place, "--listen", `127.0.0.1:${port}`], {
@@ -50,7 +50,7 @@ export async function startServer(test, { port = 0, dataDir, settings = {}, conf
     return { ...server, port: Number(new URL(server.url).port), ...requests(server.url, headers), log: () => log };
 }
 
-/** Reads the address from the first line of standard output, and lets the rest of it flow. */
+/** Reads the address from the first line of standard output, and discards the rest. */
 async function addressOf(child, log) {
     const lines = createInterface({ input: child.stdout });
     const first = await Promise.race([once(lines, "line"), once(lines, "close")]);
@@ -59,7 +59,7 @@ async function addressOf(child, log) {
     return address[0].replace(/\/$/, "");
 }
 
-/** Asks the process to end as a deploy would; one that does not is killed, and the test fails. */
+/** Stops the process as a deploy would; kills one that does not end, and fails the test. */
 async function stop(child, exit) {
     if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
     const deadline = setTimeout(() => child.kill("SIGKILL"), EXIT_TIMEOUT_MS);
@@ -70,7 +70,7 @@ async function stop(child, exit) {
     return code;
 }
 
-/** What a backend asks of a hub. */
+/** Requests of a backend to a hub. */
 function requests(url, headers) {
     const json = async (path, init) => {
         const answer = await fetch(`${url}${path}`, { ...init, headers: { ...headers, ...init?.headers } });
@@ -91,7 +91,7 @@ function requests(url, headers) {
             const body = JSON.stringify(list.map((data) => ({ channels: [channel], data })));
             return json("/api/v1/publish", { method: "POST", body, headers: { "Content-Type": "application/json" } });
         },
-        /** Refuses a user, a session or a token from now on. */
+        /** Revokes a user, a session or a token. */
         revoke: (whom) => {
             const body = JSON.stringify(whom);
             return json("/api/v1/revocations", { method: "POST", body, headers: { "Content-Type": "application/json" } });
@@ -101,7 +101,7 @@ function requests(url, headers) {
     };
 }
 
-/** Asks again until `condition` gives something true, and returns it. */
+/** Polls until `condition` returns a true value, and returns it. */
 export async function until(what, condition, deadlineMs = 15_000) {
     const end = Date.now() + deadlineMs;
     for (;;) {

@@ -1,22 +1,22 @@
 /** The line protocol of adapters: `open` for each stream that opens, `event {json}` for each message that a library hands out. */
 final class Protocol {
-    /** How long an application waits that has to reconnect by itself. */
+    /** Delay before an application reconnects by itself. */
     static final long RECONNECT_MILLIS = 300;
 
     private Protocol() {}
 
-    /** A stream has opened. */
+    /** Reports an opened stream. */
     static void open() {
         line("open");
     }
 
-    /** A library handed out a message. */
+    /** Reports a message that a library handed out. */
     static void event(String name, String data, String id) {
         String type = name == null || name.isEmpty() ? "message" : name;
         line("event {\"name\":" + json(type) + ",\"data\":" + json(data) + ",\"id\":" + json(id) + "}");
     }
 
-    /** Something went wrong, told for the reader of a failed test. */
+    /** Reports a fault for the reader of a failed test. */
     static void fault(Object error) {
         line("fault " + String.valueOf(error).replace('\n', ' '));
     }

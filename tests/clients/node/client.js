@@ -3,5 +3,5 @@
 const [adapter, url] = process.argv.slice(2);
 const { default: read } = await import(`./adapters/${adapter}.js`);
 await read(url);
-// Some libraries wait for their next try without holding their process, which in an application has more to do.
+// Some libraries wait for their next attempt without keeping the process alive; an application has other work.
 setInterval(() => {}, 60_000);

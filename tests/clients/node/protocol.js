@@ -1,28 +1,28 @@
 // The line protocol of adapters: `open` for each stream that opens, `event {json}` for each message that a library hands out.
 
-/** Names of the events that the test publishes, and of those of the hub that an application may meet. */
+/** Names of the events that the test publishes, and of the hub's own events. */
 export const NAMES = ["message", "note", "tidings.position", "tidings.gap", "tidings.end"];
 
-/** How long an application waits that has to reconnect by itself. */
+/** Delay before an application reconnects by itself. */
 const RECONNECT_MS = 300;
 
 const line = (text) => process.stdout.write(`${text}\n`);
 
-/** A stream has opened. */
+/** Reports an opened stream. */
 export const open = () => line("open");
 
-/** A library handed out a message. */
+/** Reports a message that a library handed out. */
 export function event(name, data, id) {
     line(`event ${JSON.stringify({ name: name || "message", data: data ?? null, id: id ?? null })}`);
 }
 
-/** Something went wrong, told for the reader of a failed test. */
+/** Reports a fault for the reader of a failed test. */
 export const fault = (error) => line(`fault ${error?.message ?? error}`);
 
-/** Waits as an application does before it connects again. */
+/** Waits before reconnecting, as an application does. */
 export const pause = () => new Promise((over) => setTimeout(over, RECONNECT_MS));
 
-/** Tells all that an object with the interface of `EventSource` dispatches. */
+/** Reports all events of an object with the interface of `EventSource`. */
 export function watch(source) {
     source.addEventListener("open", open);
     // An `Event` is the source's own error, a `MessageEvent` would be an event of this name.

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 
-# How long an application waits that has to reconnect by itself.
+# Delay before an application reconnects by itself.
 RECONNECT_SECONDS = 0.3
 
 

@@ -19,17 +19,17 @@ type message struct {
 	ID   string `json:"id"`
 }
 
-// URL is the stream that is to be read.
+// URL is the stream to read.
 func URL() string {
 	return os.Args[1]
 }
 
-// Open tells that a stream has opened.
+// Open reports an opened stream.
 func Open() {
 	line("open")
 }
 
-// Event tells a message that a library handed out.
+// Event reports a message that a library handed out.
 func Event(name, data, id string) {
 	if name == "" {
 		name = "message"
@@ -41,7 +41,7 @@ func Event(name, data, id string) {
 	line("event " + string(text))
 }
 
-// Fault tells what went wrong, for the reader of a failed test.
+// Fault reports a fault for the reader of a failed test.
 func Fault(err error) {
 	if err != nil {
 		line("fault " + strings.ReplaceAll(err.Error(), "\n", " "))
@@ -54,7 +54,7 @@ func line(text string) {
 	fmt.Println(text)
 }
 
-// Client is an HTTP client that tells each stream that opens, for libraries that do not.
+// Client is an HTTP client that reports each opened stream, for libraries that do not.
 func Client() *http.Client {
 	return &http.Client{Transport: teller{}}
 }

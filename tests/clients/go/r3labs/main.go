@@ -16,7 +16,7 @@ func main() {
 	client := sse.NewClient(protocol.URL(), sse.ClientMaxBufferSize(bufferBytes))
 	client.Connection = protocol.Client()
 	for {
-		// A stream that ended without an error is read no further by the library.
+		// The library does not reconnect after an end without an error.
 		protocol.Fault(client.SubscribeRaw(func(message *sse.Event) {
 			protocol.Event(string(message.Event), string(message.Data), string(message.ID))
 		}))

@@ -9,10 +9,10 @@ const ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    // It must reach no one but the hub.
+    // It must reach only the hub.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ];
-/** How long the page waits before it connects again. */
+/** Delay before the page reconnects. */
 const RECONNECT_MS = 300;
 
 /** Runs in the page. */

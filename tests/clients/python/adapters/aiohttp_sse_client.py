@@ -6,7 +6,7 @@ from protocol import event, fault, opened, resume_async
 
 
 def read(url):
-    # Reconnects where a stream ended; where a connection broke the application does, with the id.
+    # Reconnects after the end of a stream; after a broken connection the application reconnects, with the id.
     async def stream(last_id):
         source = EventSource(
             url,

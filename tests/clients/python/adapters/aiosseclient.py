@@ -5,7 +5,7 @@ from protocol import event, opened, resume_async
 
 
 def read(url):
-    # Reads one stream, without a word on its opening; the application keeps the id and connects again.
+    # Reads one stream, without an event at its opening; the application keeps the id and connects again.
     async def stream(last_id):
         opened()
         async for it in aiosseclient(url, last_id=last_id):
