@@ -42,7 +42,7 @@ fn listing(loaded: &Loaded, paint: Paint) -> String {
         .iter()
         .map(|setting| {
             let value = (setting.show)(&loaded.settings);
-            let in_file = setting.can_stand_in_file() && loaded.file_can_say(setting.name);
+            let in_file = setting.is_in_file() && loaded.has_file_line(setting.name);
             let mark = if in_file { "" } else { "# " };
             (format!("{mark}{} = {value}", setting.name), loaded.origin(setting.name).to_string())
         })

@@ -99,7 +99,7 @@ fn port_alone_is_one_of_this_machine() {
         ("localhost", "it has no port, write localhost:8000"),
         ("0.0.0.0", "it has no port, write 0.0.0.0:8000"),
         ("*:9000", "every address is written 0.0.0.0 or [::]"),
-        ("http://127.0.0.1:9000", "write it without what stands before ://"),
+        ("http://127.0.0.1:9000", "write it without the scheme"),
         ("example.com:9000", "write the address itself"),
     ] {
         says(&directory.run(&["--listen", address], &[]), 2, &[advice]);

@@ -117,7 +117,7 @@ pub struct ServerSettings {
 }
 
 /// The files that TLS needs. They are read again by [`Hub::reload`](crate::Hub::reload), and within 30 s when they change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// The certificate chain, PEM, the server's own certificate first.
     pub cert_file: PathBuf,

@@ -45,8 +45,8 @@ impl Reloader {
 
     /// Says what is new, what waits for a restart, and what the new settings warn of.
     fn say(&self, loaded: &Loaded, taken: &Settings) {
-        let now = names(|setting| setting.is_read_again() && (setting.differs)(&self.current, taken));
-        let later = names(|setting| match setting.is_read_again() {
+        let now = names(|setting| setting.is_reloadable() && (setting.differs)(&self.current, taken));
+        let later = names(|setting| match setting.is_reloadable() {
             true => (setting.differs)(taken, &loaded.settings),
             false => (setting.differs)(&self.started, &loaded.settings),
         });

@@ -5,16 +5,19 @@ mod redis;
 
 use std::path::Path;
 
+use tidings::config::Settings;
+
+use super::source::Origin;
 use super::table::{AcceptedFrom, SETTINGS, UNSUPPORTED};
-use super::value_format::{self, ValueFormat, mask_passwords};
+use super::value_format::{DurationFormat, SizeFormat, ValueFormat, mask_passwords};
 use super::*;
 
 /// Every value and problem of a file's text, as one line each.
 fn read(text: &str) -> Vec<String> {
-    let contents = file::parse(Path::new("t.toml"), text);
+    let parsed = file::parse(Path::new("t.toml"), text);
     let values =
-        contents.values.iter().map(|(setting, raw, place)| format!("{place}: {} {raw:?}", setting.name));
-    values.chain(contents.problems.iter().map(ToString::to_string)).collect()
+        parsed.values.iter().map(|(setting, raw, place)| format!("{place}: {} {raw:?}", setting.name));
+    values.chain(parsed.diagnostics.iter().map(ToString::to_string)).collect()
 }
 
 /// The problems that these variables and flags make without a file.
@@ -36,19 +39,19 @@ fn load_with(
 
 #[test]
 fn every_example_and_default_reads_back_as_it_is_shown() {
-    for setting in SETTINGS.iter().filter(|setting| setting.given == AcceptedFrom::FileOrEnvironment) {
+    for setting in SETTINGS.iter().filter(|setting| setting.accepted_from == AcceptedFrom::FileOrEnvironment)
+    {
         let mut settings = Settings::default();
         let default = (setting.show)(&settings);
         let examples = [setting.example, &default].into_iter().filter(|example| !example.is_empty());
         for text in examples {
-            let contents = file::parse(Path::new("t.toml"), &format!("{} = {text}", setting.name));
-            let (read, raw, _) = contents.values.first().expect(setting.name);
+            let parsed = file::parse(Path::new("t.toml"), &format!("{} = {text}", setting.name));
+            let (read, raw, _) = parsed.values.first().expect(setting.name);
             assert_eq!(read.name, setting.name);
             (setting.read)(&mut settings, raw).expect(setting.name);
             assert_eq!((setting.show)(&settings), text, "{}", setting.name);
-            // What needs company is looked at with its company, in other tests.
+            // Other tests validate settings that need another setting.
             let alone = !matches!(setting.name, "auth.algorithms") && setting.section() != Some("server.tls");
-            // Nobody listens at the URL that is not given.
             if settings.redis.as_ref().is_some_and(|redis| redis.url.is_empty()) {
                 settings.redis = None;
             }
@@ -78,7 +81,7 @@ fn what_differs_is_seen_whatever_is_shown() {
 #[test]
 fn names_are_unique_and_none_is_both_of_now_and_later() {
     let mut names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
-    names.extend(UNSUPPORTED.iter().map(|later| later.name));
+    names.extend(UNSUPPORTED.iter().map(|other| other.name));
     let count = names.len();
     names.sort_unstable();
     names.dedup();
@@ -256,9 +259,8 @@ fn connections_follow_the_descriptors() {
 
 #[test]
 fn durations_and_sizes_are_read_in_every_unit() {
-    let milliseconds = |text: &str| {
-        value_format::DurationFormat::read(&RawValue::Text(text.to_owned())).map(|value| value.as_millis())
-    };
+    let milliseconds =
+        |text: &str| DurationFormat::read(&RawValue::Text(text.to_owned())).map(|value| value.as_millis());
     for (text, expected) in
         [("250ms", 250), ("15s", 15_000), ("5m", 300_000), ("24h", 86_400_000), ("7d", 604_800_000)]
     {
@@ -268,7 +270,7 @@ fn durations_and_sizes_are_read_in_every_unit() {
     {
         assert!(milliseconds(bad).is_err(), "{bad}");
     }
-    let bytes = |text: &str| value_format::SizeFormat::read(&RawValue::Text(text.to_owned()));
+    let bytes = |text: &str| SizeFormat::read(&RawValue::Text(text.to_owned()));
     for (text, expected) in
         [("512", 512), ("512B", 512), ("64KiB", 65_536), ("1GiB", 1 << 30), ("1kB", 1000), ("2MB", 2_000_000)]
     {

@@ -1,9 +1,9 @@
-//! What will work, but perhaps not as it was meant.
+//! Warnings about settings that work, but perhaps not as intended.
 
 use tidings::config::bounds::SECRET_BYTES_ADVISED;
 use tidings::config::{AuthSettings, Envelope, KeySettings, Right, Settings};
 
-/// The warnings about settings without faults.
+/// Returns the warnings about settings without errors.
 pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if settings.channels.envelope == Envelope::Any && !settings.channels.types.is_empty() {
@@ -28,7 +28,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     let can_publish = |key: &KeySettings| key.rights.contains(&Right::Publish) && !key.publish.is_empty();
     if !auth.takes_tokens() && !auth.keys.iter().any(can_publish) {
         warnings.push(
-            "nobody can publish: [auth] has neither a key with the right to nor a way to verify tokens; make a key with \
+            "no client can publish: [auth] has neither a key with that right nor a key that verifies tokens; make a key with \
              `tidings key --name backend --publish '**'`, or set auth.secret"
                 .to_owned(),
         );
@@ -46,7 +46,7 @@ fn secret_warning(auth: &AuthSettings) -> Option<String> {
     })
 }
 
-/// A right and its patterns only count together.
+/// Returns warnings about rights without patterns, and patterns without rights: each grants nothing alone.
 fn key_warnings(key: &KeySettings) -> Vec<String> {
     let name = &key.name;
     let pairs = [(Right::Subscribe, "subscribe", &key.subscribe), (Right::Publish, "publish", &key.publish)];

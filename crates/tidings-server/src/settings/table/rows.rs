@@ -1,516 +1,222 @@
 //! The rows of the table, in the order of the manual.
 
-use tidings::config::{Algorithm, TlsSettings, bounds};
+use tidings::config::{Algorithm, bounds};
 
 use super::super::value_format::{
-    AddressesFormat, AlgorithmsFormat, CountFormat, DirectoryFormat, DurabilityWordFormat, DurationFormat,
-    EnvelopeWordFormat, KeysFormat, OptionalCountFormat, OptionalDurationFormat, OptionalFileFormat,
-    OptionalTextFormat, PatternsFormat, RedisUrlTextFormat, SecretTextFormat, SizeFormat, SwitchFormat,
-    TextFormat, TextsFormat, ValueFormat, between,
+    AddressesFormat, AlgorithmsFormat, BoolFormat, CountFormat, DirectoryFormat, DurabilityFormat,
+    DurationFormat, EnvelopeFormat, KeysFormat, Optional, PathFormat, PatternsFormat, RedisUrlFormat,
+    SecretFormat, SizeFormat, TextFormat, TextsFormat, TlsPathFormat, ValueFormat, range,
 };
 use super::{AcceptedFrom, Setting};
 
-/// Every setting of this version, in the order of the manual.
-pub(crate) static SETTINGS: &[Setting] = &[
-    setting!(
-        listen,
-        AddressesFormat,
-        || "at least one".into(),
-        r#"["127.0.0.1:8000"]"#,
-        "Addresses to listen on, each with its port; port 0 takes a free one. `localhost:9000`, `:9000` and `9000` are `127.0.0.1:9000`."
-    ),
-    setting!(
-        data_dir,
-        DirectoryFormat,
-        String::new,
-        r#""tidings-data""#,
-        "The directory that holds the log, made where it is missing; `--memory` keeps everything in memory."
-    ),
-    setting!(
-        AcceptedFrom::Flag("--insecure"),
-        insecure,
-        SwitchFormat,
-        String::new,
-        "true",
-        "Lets a hub without credentials listen on more than loopback, where whoever reaches it may do everything."
-    ),
-    setting!(
-        AcceptedFrom::Variable("TEST_MODE"),
-        test_mode,
-        SwitchFormat,
-        String::new,
-        "true",
-        "`GET /api/v1/events/{channel}` sends one test event and ends, for the tests of a client."
-    ),
-    setting!(
-        log.durability,
-        DurabilityWordFormat,
-        String::new,
-        r#""interval""#,
-        "What an answered publish survives. `memory`: nothing, events live in memory only. `interval`: a crash of the \
-         hub; written before the answer, synced every second. `fsync`: a crash of the machine; synced before the answer."
-    ),
-    setting!(
-        log.retention_age,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::RETENTION_AGE),
-        r#""24h""#,
-        "How long an event is kept."
-    ),
-    setting!(
-        log.retention_bytes,
-        SizeFormat,
-        || between::<SizeFormat>(&bounds::RETENTION_BYTES),
-        r#""1GiB""#,
-        "How many bytes of events, with their index, are kept. The directory stays within 1.5 times that and 128 MiB."
-    ),
-    setting!(
-        log.retention_events,
-        CountFormat,
-        || between::<CountFormat>(&bounds::RETENTION_EVENTS),
-        "10000",
-        "How many events of each channel are kept."
-    ),
-    setting!(
-        log.cache_bytes,
-        SizeFormat,
-        || between::<SizeFormat>(&bounds::CACHE_BYTES),
-        r#""64MiB""#,
-        "How many bytes of the newest events are held in memory, to be read without the disk."
-    ),
-    setting!(
-        log.idempotency_window,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::IDEMPOTENCY_WINDOW),
-        r#""10m""#,
-        "How long a repeated `Idempotency-Key` gets the first one's answer."
-    ),
-    setting!(
-        log.idempotency_keys,
-        CountFormat,
-        || between::<CountFormat>(&bounds::IDEMPOTENCY_KEYS),
-        "1000000",
-        "How many idempotency keys are remembered; past it a publish with a key is refused with 429."
-    ),
-    setting!(
-        stream.enabled,
-        SwitchFormat,
-        String::new,
-        "true",
-        "Whether streams are served; if not, stream routes answer 204, which stops an `EventSource`."
-    ),
-    setting!(
-        stream.keep_alive,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::KEEP_ALIVE),
-        r#""15s""#,
-        "How long a stream may be silent before a keep-alive is sent. Keep it below the shortest timeout of your proxies."
-    ),
-    setting!(
-        stream.write_timeout,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::WRITE_TIMEOUT),
-        r#""30s""#,
-        "How long a socket with bytes waiting may take none before it is closed."
-    ),
-    setting!(
-        stream.max_age,
-        OptionalDurationFormat,
-        || between::<DurationFormat>(&bounds::MAX_AGE),
-        r#""1h""#,
-        "How long a stream may last before its client is asked to reconnect, which loses nothing."
-    ),
-    setting!(
-        channels.envelope,
-        EnvelopeWordFormat,
-        String::new,
-        r#""strict""#,
-        "What the data of an event may be. `any`: any text. `strict`: JSON of exactly `type` and `object`, or 422."
-    ),
-    setting!(
-        channels.types,
-        TextsFormat,
-        String::new,
-        r#"["task_created", "task_updated"]"#,
-        "The values of `type` that a strict envelope may have; empty allows all."
-    ),
-    setting!(
-        server.head_timeout,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::HEAD_TIMEOUT),
-        r#""10s""#,
-        "How long a client may take to send the head of a request, from its first byte, or from the connection's start."
-    ),
-    setting!(
-        server.idle_timeout,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::IDLE_TIMEOUT),
-        r#""75s""#,
-        "How long a kept-alive connection may ask nothing. HTTP/1.1 clients are told by `Keep-Alive: timeout=`; the hub waits 2 s longer."
-    ),
-    setting!(
-        server.body_timeout,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::BODY_TIMEOUT),
-        r#""30s""#,
-        "How long a client may take to send the body of a request."
-    ),
-    tls!(
-        "cert_file",
-        cert_file,
-        r#""/etc/tidings/cert.pem""#,
-        "The certificate chain to speak TLS with, PEM, the hub's own certificate first. Read again at `SIGHUP`, and within 30 s when it changes."
-    ),
-    tls!(
-        "key_file",
-        key_file,
-        r#""/etc/tidings/key.pem""#,
-        "The private key of the certificate, PEM. Read again at `SIGHUP`, and within 30 s when it changes."
-    ),
-    auth!(
-        "secret",
-        secret,
-        SecretTextFormat,
-        || "32 random bytes and more, for example by `openssl rand -base64 48`".into(),
-        "",
-        "What HS256, HS384 and HS512 tokens are signed with; `tidings token` signs with it, too. Better kept in \
-         `TIDINGS_AUTH_SECRET` than in a file that others read."
-    ),
-    auth!(
-        "key_file",
-        key_file,
-        OptionalFileFormat,
-        String::new,
-        r#""/etc/tidings/issuer.pem""#,
-        "A PEM file of public keys that RS, PS, ES and EdDSA tokens are verified with. Read again at `SIGHUP`."
-    ),
-    auth!(
-        "jwks_url",
-        jwks_url,
-        OptionalTextFormat,
-        || "https, or http to this machine".into(),
-        r#""https://id.example.com/.well-known/jwks.json""#,
-        "Where an identity provider keeps its public keys."
-    ),
-    auth!(
-        "algorithms",
-        algorithms,
-        AlgorithmsFormat,
-        || format!("{}; each needs a key that can do it", Algorithm::WORDS.join(", ")),
-        r#"["ES256"]"#,
-        "The algorithms that tokens may have; empty takes all that the keys can do."
-    ),
-    auth!(
-        "audience",
-        audience,
-        TextsFormat,
-        String::new,
-        r#"["tidings"]"#,
-        "Audiences, one of which a token must name as `aud`; empty does not look. One may be written as one text."
-    ),
-    auth!(
-        "issuer",
-        issuer,
-        TextsFormat,
-        String::new,
-        r#"["https://id.example.com/"]"#,
-        "Issuers, one of which a token must name as `iss`; empty does not look. One may be written as one text."
-    ),
-    auth!(
-        "leeway",
-        leeway,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::LEEWAY),
-        r#""5s""#,
-        "By how much the clocks of the hub and of those who issue tokens may differ."
-    ),
-    auth!(
-        "cookie",
-        cookie,
-        OptionalTextFormat,
-        || "a cookie's name".into(),
-        r#""session""#,
-        "The cookie that may carry a token. Pages of listed origins may then send it along."
-    ),
-    auth!(
-        "query_token",
-        query_token,
-        SwitchFormat,
-        String::new,
-        "true",
-        "Whether `?access_token=` may carry a token, which then stands in the log of every proxy. Tickets are the better way."
-    ),
-    auth!(
-        "user_claim",
-        user_claim,
-        TextFormat,
-        String::new,
-        r#""sub""#,
-        "The claim of a token that says who the user is."
-    ),
-    auth!(
-        "hook",
-        hook,
-        OptionalTextFormat,
-        || "http or https, no password, no fragment".into(),
-        r#""http://127.0.0.1:3000/tidings/allow""#,
-        "A URL of your backend that is asked after the patterns have allowed; it can only narrow."
-    ),
-    auth!(
-        "hook_timeout",
-        hook_timeout,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::HOOK_TIMEOUT),
-        r#""2s""#,
-        "How long the hook may take; without an answer the request gets 503."
-    ),
-    auth!(
-        "hook_ttl",
-        hook_ttl,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::HOOK_TTL),
-        r#""10s""#,
-        "How long an answer of the hook is kept; `0s` asks every time."
-    ),
-    auth!(
-        "hook_recheck",
-        hook_recheck,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::HOOK_RECHECK),
-        r#""1m""#,
-        "How often the hook is asked again for an open stream."
-    ),
-    auth!(
-        "hook_private",
-        hook_private,
-        SwitchFormat,
-        String::new,
-        "true",
-        "Whether the hook's host, given as a name, may resolve to a private address. Addresses and `localhost` always may."
-    ),
-    auth!(
-        "token_max_age",
-        token_max_age,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::TOKEN_MAX_AGE),
-        r#""24h""#,
-        "The longest life of a token, and of a revocation that does not say until when; longer tokens are refused."
-    ),
-    auth!(
-        AcceptedFrom::File,
-        "keys",
-        keys,
-        KeysFormat,
-        || {
-            "`name`, `hash`, `rights` (`publish`, `subscribe`, `manage`), and patterns as `subscribe` and `publish`".into()
-        },
-        "",
-        "The API keys of backends, each headed `[[auth.keys]]`. `tidings key` makes one and prints the lines to keep. A key \
-         that is removed here is dropped at `SIGHUP`, with its streams."
-    ),
-    auth!(
-        "user.subscribe",
-        user_subscribe,
-        TextsFormat,
-        || "patterns; `{sub}` is the user's name as one segment".into(),
-        r#"["user.{sub}", "user.{sub}.**", "user:{sub}", "user:{sub}:**"]"#,
-        "Patterns that every user may subscribe to. In the name, bytes outside `A-Za-z0-9_-` become `~` and two \
-         hexadecimal digits: `a@b.c` is `a~40b~2ec`."
-    ),
-    auth!(
-        "anonymous.subscribe",
-        anonymous_subscribe,
-        TextsFormat,
-        || "patterns".into(),
-        r#"["public.**"]"#,
-        "Patterns that anyone may subscribe to without credentials."
-    ),
-    setting!(
-        limits.connections,
-        CountFormat,
-        || between::<CountFormat>(&bounds::CONNECTIONS),
-        "15000",
-        "How many streams may be open at once; further ones get 503. The default is lower where the process may \
-         open fewer descriptors."
-    ),
-    setting!(
-        limits.connections_per_user,
-        CountFormat,
-        || between::<CountFormat>(&bounds::CONNECTIONS_PER_USER),
-        "100",
-        "How many streams one user or one API key may have open; further ones get 429."
-    ),
-    setting!(
-        limits.connections_per_address,
-        OptionalCountFormat,
-        || between::<CountFormat>(&bounds::CONNECTIONS_PER_ADDRESS),
-        "50",
-        "How many streams one address may have open, an IPv6 network of 64 bits counting as one; further ones get 429."
-    ),
-    setting!(
-        limits.trusted_proxies,
-        TextsFormat,
-        || "networks or addresses".into(),
-        r#"["127.0.0.1", "10.0.0.0/8"]"#,
-        "Proxies whose `X-Forwarded-For` is believed; the last hop in it that is none of them is the client's address."
-    ),
-    setting!(
-        limits.channels_per_connection,
-        CountFormat,
-        || between::<CountFormat>(&bounds::CHANNELS_PER_CONNECTION),
-        "256",
-        "How many channels and patterns one stream may carry."
-    ),
-    setting!(
-        limits.publishes_per_second,
-        OptionalCountFormat,
-        || between::<CountFormat>(&bounds::PUBLISHES_PER_SECOND),
-        "1000",
-        "How many events one API key or user may publish per second; further ones get 429, and a batch that is larger 413."
-    ),
-    setting!(
-        limits.streams_per_second,
-        OptionalCountFormat,
-        || between::<CountFormat>(&bounds::STREAMS_PER_SECOND),
-        "1000",
-        "How many streams one user, or without a user one address, may open each second, `HEAD` not counted; further ones get 429."
-    ),
-    setting!(
-        limits.event_bytes,
-        SizeFormat,
-        || format!("{}, and at most `limits.body_bytes`", between::<SizeFormat>(&bounds::EVENT_BYTES)),
-        r#""256KiB""#,
-        "How many bytes the data of one event may have. Not set, it follows a lower `limits.body_bytes`."
-    ),
-    setting!(
-        limits.body_bytes,
-        SizeFormat,
-        || between::<SizeFormat>(&bounds::BODY_BYTES),
-        r#""8MiB""#,
-        "How many bytes the body of one request may have. Not set, it follows a higher `limits.event_bytes`."
-    ),
-    setting!(
-        cors.origins,
-        TextsFormat,
-        || "each as a browser sends it; `*` only alone, with `[auth]` and without `auth.cookie`".into(),
-        r#"["https://app.example.com"]"#,
-        "Origins whose pages may call the hub from another address."
-    ),
-    setting!(
-        cors.headers,
-        TextsFormat,
-        || "names of headers".into(),
-        r#"["X-Request-Id"]"#,
-        "Request headers that pages of other origins may send, besides those that the hub and tracing libraries use."
-    ),
-    setting!(
-        metrics.public,
-        SwitchFormat,
-        String::new,
-        "true",
-        "Whether `/metrics` is served without credentials where a hub asks for them."
-    ),
-    redis!(
-        "url",
-        url,
-        RedisUrlTextFormat,
-        || {
-            "`redis://[[user]:password@]host[:port][,host[:port]…][/database]`, or `rediss` for TLS; \
-            `redis+sentinel://[[user]:password@]host[:port][,…]/service[/database][?sentinel_username=…&sentinel_password=…]`"
-            .into()
-        },
-        r#""rediss://redis.example.com:6379/0""#,
-        "The Redis that carries one log for several nodes; `none` is one node with a log of its own. `REDIS_URL` gives it, \
-         too, where neither the file nor `TIDINGS_REDIS_URL` does; the flag is `--redis`."
-    ),
-    redis!(
-        "ca_file",
-        ca_file,
-        OptionalFileFormat,
-        || "PEM; `redis.url` has to begin with `rediss`".into(),
-        r#""/etc/tidings/redis-ca.pem""#,
-        "Certificate authorities that the certificate of a Redis is judged by, and nothing else is; `none` is those of the web."
-    ),
-    redis!(
-        "cert_file",
-        cert_file,
-        OptionalFileFormat,
-        || "PEM, with the chain; `redis.url` has to begin with `rediss`, and `redis.key_file` to be set"
-            .into(),
-        r#""/etc/tidings/redis.cert.pem""#,
-        "The certificate that the hub shows a Redis or a Sentinel that asks for one (`tls-auth-clients`); `none` shows none."
-    ),
-    redis!(
-        "key_file",
-        key_file,
-        OptionalFileFormat,
-        || "PEM (PKCS#8, PKCS#1 or SEC1), not encrypted".into(),
-        r#""/etc/tidings/redis.key.pem""#,
-        "The private key of the certificate in `redis.cert_file`."
-    ),
-    redis!(
-        "prefix",
-        prefix,
-        TextFormat,
-        || format!("1 to {} bytes of `A-Za-z0-9_.:@~/-`", bounds::REDIS_PREFIX_BYTES_MAX),
-        r#""tidings""#,
-        "What the names of all keys in Redis begin with. Nodes with the same one share a log."
-    ),
-    redis!(
-        "listen",
-        listen,
-        PatternsFormat,
-        || "patterns; `__key…` never".into(),
-        r#"["**"]"#,
-        "Redis channels on which the hub may hear what other programs `PUBLISH`; it asks only for those that somebody is \
-         subscribed to. An empty list hears nothing."
-    ),
-    redis!(
-        "capture",
-        capture,
-        PatternsFormat,
-        || "patterns that `redis.listen` takes in".into(),
-        r#"["project.**"]"#,
-        "Redis channels whose messages of other programs enter the log, so that they get ids and are resumed. The same on all \
-         nodes."
-    ),
-    redis!(
-        "mirror",
-        mirror,
-        PatternsFormat,
-        || "patterns; `__key…` never".into(),
-        r#"["project.**"]"#,
-        "Channels whose events the hub also sends with `PUBLISH`, for subscribers of old."
-    ),
-    redis!(
-        "deadline",
-        deadline,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::REDIS_DEADLINE),
-        r#""5s""#,
-        "How long a publish may wait for Redis; past it the answer is 503 `not_stored` or `outcome_unknown`."
-    ),
-    redis!(
-        "lease",
-        lease,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::REDIS_LEASE),
-        r#""5s""#,
-        "After how long another node takes over the capturing of one that no longer answers."
-    ),
-    redis!(
-        "replicas_min",
-        replicas_min,
-        CountFormat,
-        || between::<CountFormat>(&bounds::REDIS_REPLICAS_MIN),
-        "1",
-        "How many replicas of Redis have to have an event before its publish is answered."
-    ),
-    setting!(
-        shutdown.window,
-        DurationFormat,
-        || between::<DurationFormat>(&bounds::SHUTDOWN_WINDOW),
-        r#""5s""#,
-        "Over how long the ends of open streams are spread at shutdown, so that clients do not all return at once."
-    ),
-];
+/// Builds the table. A row is: doc, `{AcceptedFrom}` unless file and environment accept it, path, format, `[values]`, example.
+///
+/// - The path is both the setting's name and its field in `Settings`, so that they cannot differ. `section?.field` is a field
+///   of an optional section: the first setting of the section creates it, and without it the defaults are shown.
+///   `as` gives a name that differs from the field.
+/// - The values are `Format in BOUND` or a text; both end in the manual. `[]` accepts every value of the format.
+macro_rules! settings {
+    ($(
+        $(#[doc = $doc:literal])+
+        $({$from:expr})? $($key:ident).+ $(? . $field:ident $(as $name:literal)?)?: $format:ty, [$($values:tt)*], $example:literal;
+    )+) => {
+        /// Every setting of this version, in the order of the manual.
+        pub(crate) static SETTINGS: &[Setting] = &[$(Setting {
+            name: settings!(@name [$($key)+] $($field $($name)?)?),
+            accepted_from: settings!(@from $($from)?),
+            format: <$format as ValueFormat>::name,
+            values: settings!(@values $($values)*),
+            example: $example,
+            doc: concat!($($doc),+),
+            read: |settings, raw| {
+                let value = <$format as ValueFormat>::read(raw)?;
+                settings!(@field settings [$($key)+] $($field)?) = value;
+                Ok(())
+            },
+            show: |settings| settings!(@show $format, settings [$($key)+] $($field)?),
+            differs: |one, other| {
+                settings!(@compared one [$($key)+] $($field)?) != settings!(@compared other [$($key)+] $($field)?)
+            },
+        }),+];
+    };
+    (@name [$first:ident $($key:ident)*]) => { concat!(stringify!($first), $(".", stringify!($key)),*) };
+    (@name [$($key:ident)+] $field:ident) => { concat!($(stringify!($key), ".",)+ stringify!($field)) };
+    (@name [$($key:ident)+] $field:ident $name:literal) => { $name };
+    (@from) => { AcceptedFrom::FileOrEnvironment };
+    (@from $from:expr) => { $from };
+    (@values) => { String::new };
+    (@values $format:ident in $bound:ident $(, $text:literal)?) => {
+        || range::<$format>(&bounds::$bound) $(+ $text)?
+    };
+    (@values $text:expr) => { || $text.into() };
+    (@field $settings:ident [$($key:ident)+]) => { $settings.$($key).+ };
+    (@field $settings:ident [$($key:ident)+] $field:ident) => { $settings.$($key).+.get_or_insert_default().$field };
+    (@show $format:ty, $settings:ident [$($key:ident)+]) => { <$format as ValueFormat>::show(&$settings.$($key).+) };
+    (@show $format:ty, $settings:ident [$($key:ident)+] $field:ident) => {{
+        let defaults = Default::default();
+        <$format as ValueFormat>::show(&$settings.$($key).+.as_ref().unwrap_or(&defaults).$field)
+    }};
+    (@compared $settings:ident [$($key:ident)+]) => { &$settings.$($key).+ };
+    (@compared $settings:ident [$($key:ident)+] $field:ident) => {
+        $settings.$($key).+.as_ref().map(|section| &section.$field)
+    };
+}
+
+settings! {
+    /// Addresses to listen on, each with its port. Port 0 takes a free port. `localhost:9000`, `:9000` and `9000` are
+    /// `127.0.0.1:9000`.
+    listen: AddressesFormat, ["at least one"], r#"["127.0.0.1:8000"]"#;
+    /// Directory that holds the log. The hub creates it if it is missing. `--memory` keeps everything in memory.
+    data_dir: DirectoryFormat, [], r#""tidings-data""#;
+    /// Lets a hub without credentials listen beyond loopback. Every client that reaches it may then do everything.
+    {AcceptedFrom::Flag("--insecure")} insecure: BoolFormat, [], "true";
+    /// Test mode: `GET /api/v1/events/{channel}` sends one test event and ends, for the tests of a client.
+    {AcceptedFrom::Variable("TEST_MODE")} test_mode: BoolFormat, [], "true";
+
+    /// Guarantee of an answered publish. `memory`: none; events live in memory only. `interval`: survives a crash of the hub;
+    /// written before the answer, synced every second. `fsync`: survives a crash of the machine; synced before the answer.
+    log.durability: DurabilityFormat, [], r#""interval""#;
+    /// Time for which an event is kept.
+    log.retention_age: DurationFormat, [DurationFormat in RETENTION_AGE], r#""24h""#;
+    /// Bytes of events that are kept, index included. The directory stays within 1.5 times that and 128 MiB.
+    log.retention_bytes: SizeFormat, [SizeFormat in RETENTION_BYTES], r#""1GiB""#;
+    /// Events that are kept in each channel.
+    log.retention_events: CountFormat, [CountFormat in RETENTION_EVENTS], "10000";
+    /// Bytes of the newest events that are held in memory, so that reading them needs no disk.
+    log.cache_bytes: SizeFormat, [SizeFormat in CACHE_BYTES], r#""64MiB""#;
+    /// Time for which a repeated `Idempotency-Key` gets the answer of the first publish.
+    log.idempotency_window: DurationFormat, [DurationFormat in IDEMPOTENCY_WINDOW], r#""10m""#;
+    /// Idempotency keys that are remembered. When they are used up, a publish with a key gets 429.
+    log.idempotency_keys: CountFormat, [CountFormat in IDEMPOTENCY_KEYS], "1000000";
+
+    /// Whether streams are served. If not, stream routes answer 204, which stops an `EventSource`.
+    stream.enabled: BoolFormat, [], "true";
+    /// Time for which a stream may be silent before the hub sends a keep-alive. Keep it below the shortest timeout of your
+    /// proxies.
+    stream.keep_alive: DurationFormat, [DurationFormat in KEEP_ALIVE], r#""15s""#;
+    /// Time for which a socket with bytes to send may accept none. The hub then closes it.
+    stream.write_timeout: DurationFormat, [DurationFormat in WRITE_TIMEOUT], r#""30s""#;
+    /// Longest life of a stream. The hub then asks the client to reconnect, and no event is lost.
+    stream.max_age: Optional<DurationFormat>, [DurationFormat in MAX_AGE], r#""1h""#;
+
+    /// Rule for the data of an event. `any`: any text. `strict`: JSON with exactly `type` and `object`; other data gets 422.
+    channels.envelope: EnvelopeFormat, [], r#""strict""#;
+    /// Values of `type` that a strict envelope may have. An empty list allows all.
+    channels.types: TextsFormat, [], r#"["task_created", "task_updated"]"#;
+
+    /// Time in which a client has to send the head of a request. It runs from the first byte of the head, or from the start
+    /// of the connection.
+    server.head_timeout: DurationFormat, [DurationFormat in HEAD_TIMEOUT], r#""10s""#;
+    /// Time for which a kept-alive connection may send no request. HTTP/1.1 clients learn it from `Keep-Alive: timeout=`; the
+    /// hub waits 2 s longer.
+    server.idle_timeout: DurationFormat, [DurationFormat in IDLE_TIMEOUT], r#""75s""#;
+    /// Time in which a client has to send the body of a request.
+    server.body_timeout: DurationFormat, [DurationFormat in BODY_TIMEOUT], r#""30s""#;
+    /// Certificate chain for TLS: PEM, the hub's own certificate first. Read again at `SIGHUP`, and within 30 s after it
+    /// changes.
+    server.tls?.cert_file: TlsPathFormat, ["both files or neither"], r#""/etc/tidings/cert.pem""#;
+    /// Private key of the certificate: PEM. Read again at `SIGHUP`, and within 30 s after it changes.
+    server.tls?.key_file: TlsPathFormat, ["both files or neither"], r#""/etc/tidings/key.pem""#;
+
+    /// Key that signs HS256, HS384 and HS512 tokens; `tidings token` signs with it, too. Prefer `TIDINGS_AUTH_SECRET` to a
+    /// file that other users can read.
+    auth?.secret: Optional<SecretFormat>, ["at least 32 random bytes, for example from `openssl rand -base64 48`"], "";
+    /// PEM file of public keys that verify RS, PS, ES and EdDSA tokens. Read again at `SIGHUP`.
+    auth?.key_file: Optional<PathFormat>, [], r#""/etc/tidings/issuer.pem""#;
+    /// URL of the public keys of an identity provider.
+    auth?.jwks_url: Optional<TextFormat>, ["https, or http to this machine"], r#""https://id.example.com/.well-known/jwks.json""#;
+    /// Algorithms that tokens may have. An empty list accepts every algorithm that the keys support.
+    auth?.algorithms: AlgorithmsFormat, [format!("{}; each needs a key that supports it", Algorithm::WORDS.join(", "))], r#"["ES256"]"#;
+    /// Audiences: a token must name one of them as `aud`. An empty list skips the check. One audience may be written as a text.
+    auth?.audience: TextsFormat, [], r#"["tidings"]"#;
+    /// Issuers: a token must name one of them as `iss`. An empty list skips the check. One issuer may be written as a text.
+    auth?.issuer: TextsFormat, [], r#"["https://id.example.com/"]"#;
+    /// Allowed difference between the clock of the hub and that of an issuer of tokens.
+    auth?.leeway: DurationFormat, [DurationFormat in LEEWAY], r#""5s""#;
+    /// Cookie that may carry a token. Pages of `cors.origins` may then send it.
+    auth?.cookie: Optional<TextFormat>, ["a cookie's name"], r#""session""#;
+    /// Whether `?access_token=` may carry a token. Proxies then write the token into their logs; prefer tickets.
+    auth?.query_token: BoolFormat, [], "true";
+    /// Claim of a token that holds the user's name.
+    auth?.user_claim: TextFormat, [], r#""sub""#;
+    /// URL of your backend. The hub asks it after the patterns have allowed a request; it can only deny.
+    auth?.hook: Optional<TextFormat>, ["http or https, no password, no fragment"], r#""http://127.0.0.1:3000/tidings/allow""#;
+    /// Time in which the hook has to answer. Without an answer the request gets 503.
+    auth?.hook_timeout: DurationFormat, [DurationFormat in HOOK_TIMEOUT], r#""2s""#;
+    /// Time for which an answer of the hook is cached. `0s` asks the hook every time.
+    auth?.hook_ttl: DurationFormat, [DurationFormat in HOOK_TTL], r#""10s""#;
+    /// Interval at which the hook is asked again for an open stream.
+    auth?.hook_recheck: DurationFormat, [DurationFormat in HOOK_RECHECK], r#""1m""#;
+    /// Whether the host name of the hook may resolve to a private address. IP addresses and `localhost` are always allowed.
+    auth?.hook_private: BoolFormat, [], "true";
+    /// Longest life of a token; a token with a longer life is refused. It is also the life of a revocation without an end.
+    auth?.token_max_age: DurationFormat, [DurationFormat in TOKEN_MAX_AGE], r#""24h""#;
+    /// API keys of backends, each under `[[auth.keys]]`. `tidings key` makes one and prints the lines to keep. When a key is
+    /// removed here, it ends at `SIGHUP`, with its streams.
+    {AcceptedFrom::File} auth?.keys: KeysFormat, ["`name`, `hash`, `rights` (`publish`, `subscribe`, `manage`), and patterns as `subscribe` and `publish`"], "";
+    /// Patterns that every user may subscribe to. In the name, bytes outside `A-Za-z0-9_-` become `~` and two hexadecimal
+    /// digits: `a@b.c` is `a~40b~2ec`.
+    auth?.user_subscribe as "auth.user.subscribe": TextsFormat, ["patterns; `{sub}` is the user's name as one segment"], r#"["user.{sub}", "user.{sub}.**", "user:{sub}", "user:{sub}:**"]"#;
+    /// Patterns that clients without credentials may subscribe to.
+    auth?.anonymous_subscribe as "auth.anonymous.subscribe": TextsFormat, ["patterns"], r#"["public.**"]"#;
+
+    /// Streams that may be open at once. Further ones get 503. The default is lower if the process may open fewer file
+    /// descriptors.
+    limits.connections: CountFormat, [CountFormat in CONNECTIONS], "15000";
+    /// Streams that one user or one API key may have open. Further ones get 429.
+    limits.connections_per_user: CountFormat, [CountFormat in CONNECTIONS_PER_USER], "100";
+    /// Streams that one address may have open; an IPv6 network of 64 bits counts as one address. Further ones get 429.
+    limits.connections_per_address: Optional<CountFormat>, [CountFormat in CONNECTIONS_PER_ADDRESS], "50";
+    /// Proxies whose `X-Forwarded-For` is trusted. The client's address is the last hop in it that is no such proxy.
+    limits.trusted_proxies: TextsFormat, ["networks or addresses"], r#"["127.0.0.1", "10.0.0.0/8"]"#;
+    /// Channels and patterns that one stream may carry.
+    limits.channels_per_connection: CountFormat, [CountFormat in CHANNELS_PER_CONNECTION], "256";
+    /// Events that one API key or user may publish per second. Further ones get 429; a batch that is larger gets 413.
+    limits.publishes_per_second: Optional<CountFormat>, [CountFormat in PUBLISHES_PER_SECOND], "1000";
+    /// Streams that one user may open per second; without a user, one address. `HEAD` does not count. Further ones get 429.
+    limits.streams_per_second: Optional<CountFormat>, [CountFormat in STREAMS_PER_SECOND], "1000";
+    /// Bytes that the data of one event may have. If it is not set, it follows a lower `limits.body_bytes`.
+    limits.event_bytes: SizeFormat, [SizeFormat in EVENT_BYTES, ", and at most `limits.body_bytes`"], r#""256KiB""#;
+    /// Bytes that the body of one request may have. If it is not set, it follows a higher `limits.event_bytes`.
+    limits.body_bytes: SizeFormat, [SizeFormat in BODY_BYTES], r#""8MiB""#;
+
+    /// Origins whose pages may call a hub at another origin.
+    cors.origins: TextsFormat, ["each as a browser sends it; `*` only alone, with `[auth]` and without `auth.cookie`"], r#"["https://app.example.com"]"#;
+    /// Further request headers that pages of other origins may send. Those of the hub and of tracing libraries are always
+    /// allowed.
+    cors.headers: TextsFormat, ["names of headers"], r#"["X-Request-Id"]"#;
+    /// Whether a hub that asks for credentials serves `/metrics` without them.
+    metrics.public: BoolFormat, [], "true";
+
+    /// Redis that carries one log for several nodes. `none` is one node with a log of its own. If neither the file nor
+    /// `TIDINGS_REDIS_URL` sets it, `REDIS_URL` does. The flag is `--redis`.
+    redis?.url: RedisUrlFormat, [
+        "`redis://[[user]:password@]host[:port][,host[:port]…][/database]`, or `rediss` for TLS; \
+         `redis+sentinel://[[user]:password@]host[:port][,…]/service[/database][?sentinel_username=…&sentinel_password=…]`"
+    ], r#""rediss://redis.example.com:6379/0""#;
+    /// Certificate authorities that verify the certificate of Redis, instead of the public ones. `none` uses the public ones.
+    redis?.ca_file: Optional<PathFormat>, ["PEM; `redis.url` has to begin with `rediss`"], r#""/etc/tidings/redis-ca.pem""#;
+    /// Client certificate for a Redis or Sentinel that asks for one (`tls-auth-clients`). `none` sends none.
+    redis?.cert_file: Optional<PathFormat>, ["PEM, with the chain; `redis.url` has to begin with `rediss`, and `redis.key_file` to be set"], r#""/etc/tidings/redis.cert.pem""#;
+    /// Private key of the certificate in `redis.cert_file`.
+    redis?.key_file: Optional<PathFormat>, ["PEM (PKCS#8, PKCS#1 or SEC1), not encrypted"], r#""/etc/tidings/redis.key.pem""#;
+    /// Prefix of the names of all keys in Redis. Nodes with the same prefix share a log.
+    redis?.prefix: TextFormat, [format!("1 to {} bytes of `A-Za-z0-9_.:@~/-`", bounds::REDIS_PREFIX_BYTES_MAX)], r#""tidings""#;
+    /// Redis channels on which the hub may receive messages that other programs `PUBLISH`. The hub subscribes only to
+    /// channels that have subscribers. An empty list receives nothing.
+    redis?.listen: PatternsFormat, ["patterns; `__key…` never"], r#"["**"]"#;
+    /// Redis channels whose messages from other programs enter the log, get ids and can be resumed. It has to be the same on
+    /// all nodes.
+    redis?.capture: PatternsFormat, ["patterns that `redis.listen` covers"], r#"["project.**"]"#;
+    /// Channels whose events the hub also sends with `PUBLISH`, for programs that subscribe to Redis.
+    redis?.mirror: PatternsFormat, ["patterns; `__key…` never"], r#"["project.**"]"#;
+    /// Time for which a publish may wait for Redis. After it the answer is 503 `not_stored` or `outcome_unknown`.
+    redis?.deadline: DurationFormat, [DurationFormat in REDIS_DEADLINE], r#""5s""#;
+    /// Time after which another node takes over the capturing of a node that no longer answers.
+    redis?.lease: DurationFormat, [DurationFormat in REDIS_LEASE], r#""5s""#;
+    /// Replicas of Redis that have to hold an event before its publish is answered.
+    redis?.replicas_min: CountFormat, [CountFormat in REDIS_REPLICAS_MIN], "1";
+
+    /// Time over which a shutdown spreads the ends of open streams, so that clients do not all reconnect at once.
+    shutdown.window: DurationFormat, [DurationFormat in SHUTDOWN_WINDOW], r#""5s""#;
+}

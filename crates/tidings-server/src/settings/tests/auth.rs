@@ -4,7 +4,7 @@ use super::*;
 
 const HASH: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
 
-/// What a file's text makes: settings with warnings, or problems.
+/// Loads the text of a file: settings with warnings, or diagnostics.
 fn load_text(text: &str) -> Result<Loaded, Vec<String>> {
     let path = std::env::temp_dir().join(format!(
         "tidings-settings-{}-{:?}.toml",
@@ -151,7 +151,7 @@ fn algorithm_needs_a_key_that_can_do_it() {
     let problems = load_text(text).map(|_| ()).expect_err("no key");
     assert!(problems[0].contains("RS256") && problems[0].contains("auth.key_file"), "{problems:?}");
     let none = load_text("[auth]\nalgorithms = [\"None\"]\n").map(|_| ()).expect_err("no signature");
-    assert!(none[0].contains("never taken"), "{none:?}");
+    assert!(none[0].contains("never accepted"), "{none:?}");
     let text = "[auth]\nalgorithms = [\"HS256\", \"EdDSA\"]\nsecret = \"0123456789abcdef0123456789abcdef\"\nkey_file = \"k.pem\"\n";
     assert_eq!(warnings(text), Vec::<String>::new());
 }
@@ -228,7 +228,7 @@ fn rights_that_grant_nothing_are_warned_of() {
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].contains("patterns to subscribe without the right"), "{found:?}");
     assert!(found[1].contains("right publish without patterns"), "{found:?}");
-    assert!(found[2].contains("nobody can publish"), "{found:?}");
+    assert!(found[2].contains("no client can publish"), "{found:?}");
     let found = warnings("[auth]\nsecret = \"short\"\n");
     assert!(found[0].contains("openssl rand -base64 48") && found.len() == 1, "{found:?}");
 }
