@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use crate::report::count;
+use crate::numbers::count;
 
 /// Bars of one figure.
 #[derive(Debug, Clone)]
-pub(crate) struct Panel {
+pub(crate) struct ChartPanel {
     pub(crate) title: String,
     /// Names and values, from the top.
     pub(crate) bars: Vec<(String, f64)>,
@@ -33,8 +33,8 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#57606a}.title{fon
     .bar{fill:#6e7681}.own{fill:#4493f8}.value{stroke:#0d1117}.line{stroke:#ff7b72}}";
 
 /// Draws panels one below the other. A panel that would be empty is left out.
-pub(crate) fn draw(panels: &[Panel]) -> String {
-    let panels: Vec<&Panel> = panels.iter().filter(|panel| !panel.bars.is_empty()).collect();
+pub(crate) fn draw(panels: &[ChartPanel]) -> String {
+    let panels: Vec<&ChartPanel> = panels.iter().filter(|panel| !panel.bars.is_empty()).collect();
     let height: f64 = MARGIN + panels.iter().map(|panel| panel_height(panel)).sum::<f64>();
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
@@ -51,11 +51,11 @@ pub(crate) fn draw(panels: &[Panel]) -> String {
     svg
 }
 
-fn panel_height(panel: &Panel) -> f64 {
+fn panel_height(panel: &ChartPanel) -> f64 {
     TITLE_HEIGHT + BAR_PITCH * panel.bars.len() as f64 + PANEL_GAP
 }
 
-fn draw_panel(svg: &mut String, panel: &Panel, top: f64) {
+fn draw_panel(svg: &mut String, panel: &ChartPanel, top: f64) {
     let left = MARGIN + NAME_WIDTH;
     let longest = panel.bars.iter().map(|(_, value)| *value).chain(panel.reference).fold(0.0, f64::max);
     let scale = (WIDTH - left - VALUE_WIDTH) / longest.max(f64::MIN_POSITIVE);

@@ -1,34 +1,25 @@
-//! The JSON event of all measurements: who published it, which of that publisher's it is, and when.
+//! Events of all benchmarks: 64 bytes of JSON with a stamp.
 
-use tidings_load::{Marker, Stamp};
+use tidings_load::{Stamp, StampCodec};
 
-/// Bytes of an event's data, where nothing else is said.
+/// Bytes of an event's data, unless a benchmark sets another size.
 pub(crate) const EVENT_BYTES: usize = 64;
 
-/// The run of all events: what one swarm stored is read by another.
+/// Run number of all events: one fleet reads what another one stored.
 pub(crate) const RUN: u32 = 0x7161_5d09;
 
-/// The channel of all stamps: a channel's events are counted by whoever publishes them.
+/// Channel of all stamps. Each stream has one channel, so its events are told apart by producer and number.
 pub(crate) const CHANNEL: u32 = 0;
 
-/// One event as its receiver reads it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Event {
-    /// The publisher.
-    pub(crate) source: u16,
-    /// Counted from 0 for each publisher and channel.
-    pub(crate) number: u64,
-    /// Microseconds on the clock of the swarm.
-    pub(crate) time: u64,
+/// Stamp of an event; `number` counts from 0 for each producer and channel.
+pub(crate) fn stamp(producer: u16, number: u64, micros: u64) -> Stamp {
+    let number = u32::try_from(number).expect("no run publishes so many events");
+    Stamp { channel: CHANNEL, producer, number, micros }
 }
 
-impl Event {
-    /// Its text, of so many bytes.
-    pub(crate) fn text(self, marker: &Marker, bytes: usize) -> String {
-        let number = u32::try_from(self.number).expect("fewer events than that are published");
-        let stamp = Stamp { channel: CHANNEL, lane: self.source, number, micros: self.time };
-        let mut text = Vec::with_capacity(bytes);
-        marker.write(stamp, bytes, &mut text);
-        String::from_utf8(text).expect("stamps are ASCII")
-    }
+/// Data of an event, `bytes` long.
+pub(crate) fn data(codec: &StampCodec, stamp: Stamp, bytes: usize) -> String {
+    let mut text = Vec::with_capacity(bytes);
+    codec.write(stamp, bytes, &mut text);
+    String::from_utf8(text).expect("stamps are ASCII")
 }

@@ -5,24 +5,24 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use tidings_load::{Answer, Marker};
+use tidings_load::{ResponseParser, StampCodec};
 
 use crate::{
-    Outcome,
-    event::{EVENT_BYTES, Event, RUN},
+    event::{EVENT_BYTES, RUN, data, stamp},
+    result::BenchResult,
 };
 
 /// Events of one batch when a log is filled.
 pub(crate) const BATCH_EVENTS: usize = 2_000;
 
 /// One connection.
-pub(crate) struct Http {
+pub(crate) struct BlockingHttp {
     socket: TcpStream,
     buffer: Vec<u8>,
 }
 
-impl Http {
-    pub(crate) fn connect(address: SocketAddr) -> Outcome<Self> {
+impl BlockingHttp {
+    pub(crate) fn connect(address: SocketAddr) -> BenchResult<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         Ok(Self { socket, buffer: vec![0; 64 << 10] })
@@ -32,9 +32,15 @@ impl Http {
     ///
     /// # Errors
     /// What went wrong on the connection, or an answer that is no success.
-    pub(crate) fn send(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Outcome<String> {
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> BenchResult<String> {
         self.socket.write_all(&request(method, path, headers, body))?;
-        let (mut answer, mut text) = (Answer::default(), Vec::new());
+        let (mut answer, mut text) = (ResponseParser::default(), Vec::new());
         while !answer.is_done() {
             let count = self.socket.read(&mut self.buffer)?;
             if count == 0 {
@@ -50,13 +56,13 @@ impl Http {
     }
 
     /// Publishes events in batches, and returns the id of the last.
-    pub(crate) fn fill(&mut self, events: impl Iterator<Item = (String, u64)>) -> Outcome<String> {
+    pub(crate) fn fill(&mut self, events: impl Iterator<Item = (String, u64)>) -> BenchResult<String> {
         let mut events = events.peekable();
-        let (mut last, marker) = (None, Marker::new(RUN));
+        let (mut last, codec) = (None, StampCodec::new(RUN));
         while events.peek().is_some() {
             let mut lines = String::new();
             for (channel, number) in events.by_ref().take(BATCH_EVENTS) {
-                lines += &line(&channel, &Event { source: 0, number, time: 0 }.text(&marker, EVENT_BYTES));
+                lines += &line(&channel, &data(&codec, stamp(0, number, 0), EVENT_BYTES));
             }
             let answer = self.send("POST", "/api/v1/publish", NDJSON, lines.as_bytes())?;
             let id = answer.rsplit_once("\"id\":\"").and_then(|(_, id)| id.split_once('"'));

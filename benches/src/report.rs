@@ -2,11 +2,11 @@
 
 use std::{fs, process::Command};
 
-use crate::{Outcome, chart::Panel};
+use crate::{chart::ChartPanel, result::BenchResult};
 
 /// A target, and how far it was reached.
 #[derive(Debug, Clone)]
-pub(crate) struct Reach {
+pub(crate) struct TargetResult {
     pub(crate) what: &'static str,
     pub(crate) target: &'static str,
     pub(crate) measured: String,
@@ -15,7 +15,7 @@ pub(crate) struct Reach {
 
 /// One table, with what has to be said beside it.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
+pub(crate) struct FigureTable {
     pub(crate) title: String,
     pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
@@ -23,12 +23,12 @@ pub(crate) struct Table {
     /// Counts that are wrong.
     pub(crate) errors: Vec<String>,
     /// What it says of the targets.
-    pub(crate) reach: Vec<Reach>,
+    pub(crate) targets: Vec<TargetResult>,
     /// What it shows in the chart.
-    pub(crate) panels: Vec<Panel>,
+    pub(crate) panels: Vec<ChartPanel>,
 }
 
-impl Table {
+impl FigureTable {
     pub(crate) fn new(title: &str, columns: &[&str], note: &str) -> Self {
         Self {
             title: title.to_owned(),
@@ -43,7 +43,7 @@ impl Table {
     }
 
     /// Says how far a target was reached; nothing where it was not measured.
-    pub(crate) fn reach(
+    pub(crate) fn target(
         &mut self,
         what: &'static str,
         target: &'static str,
@@ -51,10 +51,15 @@ impl Table {
         is_met: impl Fn(f64) -> bool,
     ) {
         let Some(figure) = measured else { return };
-        self.reach.push(Reach { what, target, measured: format!("{figure:.2}"), is_met: is_met(figure) });
+        self.targets.push(TargetResult {
+            what,
+            target,
+            measured: format!("{figure:.2}"),
+            is_met: is_met(figure),
+        });
     }
 
-    pub(crate) fn print(&self, load_before: &str, is_markdown: bool) -> Outcome<()> {
+    pub(crate) fn print(&self, load_before: &str, is_markdown: bool) -> BenchResult<()> {
         println!("{}{}\n", if is_markdown { "### " } else { "" }, self.title);
         self.print_rows();
         println!("\n{} Load average before {load_before}, after {}.\n", self.note, load()?);
@@ -81,7 +86,11 @@ impl Table {
 }
 
 /// Prints something between marks, by which it is found again where it is put into a page.
-pub(crate) fn in_block(is_markdown: bool, name: &str, print: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+pub(crate) fn in_block(
+    is_markdown: bool,
+    name: &str,
+    print: impl FnOnce() -> BenchResult<()>,
+) -> BenchResult<()> {
     if is_markdown {
         println!("<!-- {name} -->\n");
     }
@@ -93,9 +102,9 @@ pub(crate) fn in_block(is_markdown: bool, name: &str, print: impl FnOnce() -> Ou
 }
 
 /// Prints all targets that were measured.
-pub(crate) fn print_reach(reach: &[Reach]) {
-    let mut table = Table::new("", &["figure", "target", "measured", "reached"], "");
-    for row in reach {
+pub(crate) fn print_targets(targets: &[TargetResult]) {
+    let mut table = FigureTable::new("", &["figure", "target", "measured", "reached"], "");
+    for row in targets {
         let reached = if row.is_met { "yes" } else { "**no**" };
         table.row([row.what.to_owned(), row.target.to_owned(), row.measured.clone(), reached.to_owned()]);
     }
@@ -104,7 +113,7 @@ pub(crate) fn print_reach(reach: &[Reach]) {
 }
 
 /// Prints how this was started, and on what.
-pub(crate) fn print_machine() -> Outcome<()> {
+pub(crate) fn print_machine() -> BenchResult<()> {
     let command = command();
     let processors = fs::read_to_string("/proc/cpuinfo")?;
     let name = processors.lines().find(|line| line.starts_with("model name"));
@@ -123,12 +132,12 @@ fn command() -> String {
 }
 
 /// Tasks that ran or waited in the last 1, 5 and 15 minutes.
-pub(crate) fn load() -> Outcome<String> {
+pub(crate) fn load() -> BenchResult<String> {
     Ok(fs::read_to_string("/proc/loadavg")?.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }
 
 /// Keeps this process off the servers' core.
-pub(crate) fn pin_to_second_core() -> Outcome<()> {
+pub(crate) fn pin_to_second_core() -> BenchResult<()> {
     let id = std::process::id().to_string();
     let pinned = Command::new("taskset").args(["-pc", "1", &id]).output()?;
     if !pinned.status.success() {
@@ -136,30 +145,3 @@ pub(crate) fn pin_to_second_core() -> Outcome<()> {
     }
     Ok(())
 }
-
-/// The middle value; 0 of none.
-pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => 0.0,
-        count if count % 2 == 1 => values[count / 2],
-        count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
-    }
-}
-
-/// A count as people read it: `12,345`.
-pub(crate) fn count(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests;

@@ -2,6 +2,8 @@
 
 mod kind;
 mod others;
+mod process;
+mod programs;
 mod redis;
 
 use std::{
@@ -9,46 +11,35 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tidings_load::Process;
+use tidings_load::ProcessTree;
 
+use self::process::{free_address, spawn};
 pub(crate) use self::{
-    kind::Kind,
-    redis::{Redis, Wire},
+    kind::ServerKind,
+    programs::Programs,
+    redis::{PinnedRedis, RedisCli},
 };
 use crate::{
-    Outcome,
-    http::{Http, request},
+    http::{BlockingHttp, request},
+    result::BenchResult,
 };
 
 /// How long a server may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// Where the programs are, and where servers keep their data.
-#[derive(Debug, Clone)]
-pub(crate) struct Programs {
-    pub(crate) server: PathBuf,
-    /// Another build of the hub, to compare with.
-    pub(crate) before: Option<PathBuf>,
-    pub(crate) baseline: PathBuf,
-    pub(crate) floor: PathBuf,
-    /// What stands behind Pushpin.
-    pub(crate) origin: PathBuf,
-    pub(crate) directory: PathBuf,
-}
-
 /// One running server. Dropping it kills it, with all that it started.
-pub(crate) struct Server {
+pub(crate) struct BenchServer {
     /// The server first, then what it needs beside it.
     children: Vec<Child>,
     pub(crate) address: SocketAddr,
     /// Where publishes go, in what form.
-    pub(crate) publishes: Publishes,
+    pub(crate) publishes: PublishRoute,
     /// From the start of the process to its first 200 of `/readyz`.
     pub(crate) ready_after: Duration,
     data: PathBuf,
@@ -56,42 +47,43 @@ pub(crate) struct Server {
 
 /// How a server takes publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Publishes {
+pub(crate) enum PublishRoute {
     /// By the route of the channel.
     ByRoute,
     /// As items for Pushpin, at an address of their own.
     AsItems(SocketAddr),
 }
 
-impl Server {
+impl BenchServer {
     /// Starts one on the data that `name` has, and waits until it is ready. `settings` are environment variables.
     pub(crate) fn start(
         programs: &Programs,
-        kind: Kind,
+        kind: ServerKind,
         name: &str,
         settings: &[(&str, &str)],
-    ) -> Outcome<Self> {
-        let address = others::free_address()?;
+    ) -> BenchResult<Self> {
+        let address = free_address()?;
         let data = programs.directory.join(name);
-        let (mut beside, mut publishes, mut needed) = (None, Publishes::ByRoute, vec![address]);
-        if matches!(kind, Kind::Nchan | Kind::Pushpin) {
+        let (mut beside, mut publishes, mut needed) = (None, PublishRoute::ByRoute, vec![address]);
+        if matches!(kind, ServerKind::Nchan | ServerKind::Pushpin) {
             fs::create_dir_all(&data)?;
         }
         let command = match kind {
-            Kind::Memory | Kind::Before | Kind::Interval | Kind::Fsync => {
+            ServerKind::Memory | ServerKind::Before | ServerKind::Interval | ServerKind::Fsync => {
                 hub(programs, kind, &data, address, settings)
             }
-            Kind::Baseline | Kind::Floor => {
-                let is_floor = kind == Kind::Floor;
-                let mut command = Command::new(if is_floor { &programs.floor } else { &programs.baseline });
+            ServerKind::AxumBaseline | ServerKind::EpollBaseline => {
+                let is_epoll = kind == ServerKind::EpollBaseline;
+                let program = if is_epoll { &programs.epoll_baseline } else { &programs.axum_baseline };
+                let mut command = Command::new(program);
                 command.arg(address.to_string());
                 command
             }
-            Kind::Nchan => others::nchan(&data, address)?,
-            Kind::Pushpin => {
+            ServerKind::Nchan => others::nchan(&data, address)?,
+            ServerKind::Pushpin => {
                 let pushpin = others::pushpin(programs, &data, address)?;
                 beside = Some(pushpin.origin);
-                publishes = Publishes::AsItems(pushpin.publishes);
+                publishes = PublishRoute::AsItems(pushpin.publishes);
                 needed.extend([pushpin.publishes, pushpin.behind]);
                 pushpin.server
             }
@@ -116,11 +108,11 @@ impl Server {
     }
 
     /// Starts what a command says with an address, and waits until it listens there.
-    pub(crate) fn start_with(command: impl FnOnce(SocketAddr) -> Command) -> Outcome<Self> {
-        let address = others::free_address()?;
+    pub(crate) fn start_with(command: impl FnOnce(SocketAddr) -> Command) -> BenchResult<Self> {
+        let address = free_address()?;
         let children = vec![spawn(&command(address))?];
         let began = Instant::now();
-        let publishes = Publishes::ByRoute;
+        let publishes = PublishRoute::ByRoute;
         let mut server =
             Self { children, address, publishes, ready_after: Duration::ZERO, data: PathBuf::new() };
         while TcpStream::connect(address).is_err() {
@@ -136,13 +128,13 @@ impl Server {
         Ok(server)
     }
 
-    fn is_ready(&self, kind: Kind, needed: &[SocketAddr]) -> bool {
+    fn is_ready(&self, kind: ServerKind, needed: &[SocketAddr]) -> bool {
         if kind.is_ours() {
-            let mut http = Http::connect(self.address);
+            let mut http = BlockingHttp::connect(self.address);
             return http.as_mut().is_ok_and(|http| http.send("GET", "/readyz", "", b"").is_ok());
         }
         let is_there = needed.iter().all(|address| TcpStream::connect(address).is_ok());
-        is_there && (kind != Kind::Pushpin || self.streams().unwrap_or(false))
+        is_there && (kind != ServerKind::Pushpin || self.streams().unwrap_or(false))
     }
 
     /// Whether it answers a stream with one. The parts of Pushpin find each other some time after each is there.
@@ -156,37 +148,37 @@ impl Server {
     }
 
     /// CPU time used by all its processes so far.
-    pub(crate) fn cpu(&self) -> Outcome<Duration> {
-        let each = self.leaders().map(Process::cpu);
+    pub(crate) fn cpu(&self) -> BenchResult<Duration> {
+        let each = self.leaders().map(ProcessTree::cpu);
         Ok(each.sum::<Option<Duration>>().ok_or("server has gone")?)
     }
 
     /// The proportional set size of all its processes, in KiB.
-    pub(crate) fn pss_kib(&self) -> Outcome<u64> {
-        let each = self.leaders().map(Process::memory_kib);
+    pub(crate) fn pss_kib(&self) -> BenchResult<u64> {
+        let each = self.leaders().map(ProcessTree::memory_kib);
         Ok(each.sum::<Option<u64>>().ok_or("server has gone")?)
     }
 
-    fn leaders(&self) -> impl Iterator<Item = Process> {
-        self.children.iter().map(|child| Process(child.id()))
+    fn leaders(&self) -> impl Iterator<Item = ProcessTree> {
+        self.children.iter().map(|child| ProcessTree(child.id()))
     }
 
     /// All its processes.
-    pub(crate) fn processes(&self) -> Vec<Process> {
+    pub(crate) fn processes(&self) -> Vec<ProcessTree> {
         self.leaders().flat_map(|leader| [vec![leader], leader.children()].concat()).collect()
     }
 
-    /// The most memory it had since [`Server::forget_peak`], in KiB.
-    pub(crate) fn peak_kib(&self) -> Outcome<u64> {
+    /// The most memory it had since [`BenchServer::forget_peak`], in KiB.
+    pub(crate) fn peak_kib(&self) -> BenchResult<u64> {
         field_kib(&self.proc("status"), "VmHWM:")
     }
 
     /// The memory that it has now, in KiB.
-    pub(crate) fn resident_kib(&self) -> Outcome<u64> {
+    pub(crate) fn resident_kib(&self) -> BenchResult<u64> {
         field_kib(&self.proc("status"), "VmRSS:")
     }
 
-    pub(crate) fn forget_peak(&self) -> Outcome<()> {
+    pub(crate) fn forget_peak(&self) -> BenchResult<()> {
         Ok(fs::write(self.proc("clear_refs"), "5")?)
     }
 
@@ -196,7 +188,7 @@ impl Server {
     }
 
     /// Ends it by SIGTERM and waits until it has gone.
-    pub(crate) fn terminate(mut self) -> Outcome<()> {
+    pub(crate) fn terminate(mut self) -> BenchResult<()> {
         let server = &mut self.children[0];
         kill_process(Pid::from_child(server), Signal::TERM)?;
         let status = server.wait()?;
@@ -212,7 +204,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for BenchServer {
     fn drop(&mut self) {
         // Parts of a server make process groups of their own, so each is killed by its id.
         let processes = self.processes();
@@ -235,12 +227,12 @@ impl Drop for Server {
 /// The hub's command. Nothing but the load at hand is to be measured, and no limit of its own in the way.
 fn hub(
     programs: &Programs,
-    kind: Kind,
+    kind: ServerKind,
     data: &Path,
     address: SocketAddr,
     settings: &[(&str, &str)],
 ) -> Command {
-    let before = programs.before.as_ref().filter(|_| kind == Kind::Before);
+    let before = programs.before.as_ref().filter(|_| kind == ServerKind::Before);
     let mut command = Command::new(before.unwrap_or(&programs.server));
     command.args(["serve", "--listen", &address.to_string()]).arg("--data-dir").arg(data);
     command.env("TIDINGS_LOG_DURABILITY", kind.durability().unwrap_or("memory"));
@@ -250,15 +242,7 @@ fn hub(
     command
 }
 
-/// Starts a command on the first core.
-fn spawn(command: &Command) -> Outcome<Child> {
-    let mut pinned = Command::new("taskset");
-    pinned.args(["-c", "0"]).arg(command.get_program()).args(command.get_args());
-    pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    Ok(pinned.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?)
-}
-
-fn field_kib(file: &Path, field: &str) -> Outcome<u64> {
+fn field_kib(file: &Path, field: &str) -> BenchResult<u64> {
     let text = fs::read_to_string(file)?;
     let line =
         text.lines().find_map(|line| line.strip_prefix(field)).ok_or(format!("no {field} in {file:?}"))?;

@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 const PAGE: &str = "docs/benchmarks.md";
 const CHART: &str = "docs/benchmarks.svg";
 /// What is only whole where every part was measured.
-const SUMMARY: &str = "reach";
+const SUMMARY: &str = "targets";
 
 const MINUTES: Duration = Duration::from_secs(60);
 

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 /// A server, as it is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub(crate) enum ServerKind {
     /// The hub, events in memory only.
     Memory,
     /// Another build of the hub, which `--before` names; events in memory only.
@@ -16,13 +16,13 @@ pub(crate) enum Kind {
     /// The hub, synced before the answer.
     Fsync,
     /// axum + `tokio::sync::broadcast`.
-    Baseline,
+    AxumBaseline,
     /// nginx with Nchan.
     Nchan,
     /// Pushpin, with an origin that holds every stream.
     Pushpin,
     /// What the kernel charges.
-    Floor,
+    EpollBaseline,
 }
 
 /// Debian's module of nginx.
@@ -31,7 +31,7 @@ pub(super) const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.s
 /// What Pushpin's own settings include.
 pub(super) const PUSHPIN_INTERNAL: &str = "/usr/lib/pushpin/internal.conf";
 
-impl Kind {
+impl ServerKind {
     /// The word of a table or a chart.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -39,10 +39,10 @@ impl Kind {
             Self::Before => "tidings before, `memory`",
             Self::Interval => "tidings, `interval`",
             Self::Fsync => "tidings, `fsync`",
-            Self::Baseline => "`axum` + broadcast",
+            Self::AxumBaseline => "`axum` + broadcast",
             Self::Nchan => "Nchan",
             Self::Pushpin => "Pushpin",
-            Self::Floor => "the floor",
+            Self::EpollBaseline => "epoll baseline",
         }
     }
 
@@ -52,7 +52,7 @@ impl Kind {
             Self::Memory | Self::Before => Some("memory"),
             Self::Interval => Some("interval"),
             Self::Fsync => Some("fsync"),
-            Self::Baseline | Self::Nchan | Self::Pushpin | Self::Floor => None,
+            Self::AxumBaseline | Self::Nchan | Self::Pushpin | Self::EpollBaseline => None,
         }
     }
 

@@ -1,24 +1,20 @@
 //! Servers that are not of this repository, each with settings of its own in a directory of its own.
 
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
-    process::Command,
-};
+use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 use super::{
-    Programs,
     kind::{NCHAN_MODULE, PUSHPIN_INTERNAL},
+    process::free_address,
+    programs::Programs,
 };
-use crate::Outcome;
+use crate::result::BenchResult;
 
 /// Connections that one process may hold here, with some descriptors left for itself.
 const CONNECTIONS: usize = 19_500;
 
 /// nginx with one worker and Nchan, on the hub's routes. It keeps as many events as the slowest stream may be behind
 /// in these benches, for as long as any of them lasts.
-pub(super) fn nchan(directory: &Path, address: SocketAddr) -> Outcome<Command> {
+pub(super) fn nchan(directory: &Path, address: SocketAddr) -> BenchResult<Command> {
     let own = directory.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -54,7 +50,7 @@ pub(super) struct Pushpin {
 
 /// Pushpin with all its parts, which speak to each other over sockets in the directory. Its own limits on events a
 /// second are out of the way.
-pub(super) fn pushpin(programs: &Programs, directory: &Path, address: SocketAddr) -> Outcome<Pushpin> {
+pub(super) fn pushpin(programs: &Programs, directory: &Path, address: SocketAddr) -> BenchResult<Pushpin> {
     let own = directory.display();
     let (publishes, origin_address) = (free_address()?, free_address()?);
     // Debian runs zurl as a service of its own; here it is one part more.
@@ -78,14 +74,9 @@ pub(super) fn pushpin(programs: &Programs, directory: &Path, address: SocketAddr
     );
     let file = directory.join("pushpin.conf");
     fs::write(&file, settings)?;
-    let mut origin = Command::new(&programs.origin);
+    let mut origin = Command::new(&programs.pushpin_origin);
     origin.arg(origin_address.to_string());
     let mut server = Command::new("pushpin");
     server.arg("--config").arg(file);
     Ok(Pushpin { origin, server, publishes, behind: origin_address })
-}
-
-/// An address of loopback that nobody listens on.
-pub(super) fn free_address() -> Outcome<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -8,24 +8,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings_load::Process;
+use tidings_load::ProcessTree;
 
-use super::{others::free_address, spawn};
-use crate::Outcome;
+use super::process::{free_address, spawn};
+use crate::result::BenchResult;
 
 /// How long it may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// One that runs on the first core and keeps nothing on disk. Dropping it kills it.
-pub(crate) struct Redis {
+pub(crate) struct PinnedRedis {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
-impl Redis {
-    pub(crate) fn start() -> Outcome<Self> {
+impl PinnedRedis {
+    pub(crate) fn start() -> BenchResult<Self> {
         let address = free_address()?;
-        let mut command = Command::new("redis-server");
+        let mut command = tidings_testkit::redis::server();
         command.args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()]);
         command.args(["--save", "", "--appendonly", "no"]);
         let redis = Self { child: spawn(&command)?, address };
@@ -43,15 +43,15 @@ impl Redis {
         format!("redis://{}", self.address)
     }
 
-    pub(crate) fn connect(&self) -> Outcome<Wire> {
-        let mut wire = Wire::connect(self.address)?;
+    pub(crate) fn connect(&self) -> BenchResult<RedisCli> {
+        let mut wire = RedisCli::connect(self.address)?;
         wire.ask(&["PING"])?;
         Ok(wire)
     }
 
     /// CPU time used so far.
-    pub(crate) fn cpu(&self) -> Outcome<Duration> {
-        Ok(Process(self.child.id()).cpu().ok_or("redis has gone")?)
+    pub(crate) fn cpu(&self) -> BenchResult<Duration> {
+        Ok(ProcessTree(self.child.id()).cpu().ok_or("redis has gone")?)
     }
 
     /// Runs `redis-benchmark` on the load's core, and answers how often it did it each second. It ends by emptying the Redis.
@@ -61,7 +61,7 @@ impl Redis {
         pipeline: usize,
         times: u64,
         words: &[&str],
-    ) -> Outcome<f64> {
+    ) -> BenchResult<f64> {
         let mut command = Command::new("redis-benchmark");
         command.args(["-h", &self.address.ip().to_string(), "-p", &self.address.port().to_string(), "-q"]);
         command.args(["-c", &clients.to_string(), "-P", &pipeline.to_string(), "-n", &times.to_string()]);
@@ -75,7 +75,7 @@ impl Redis {
     }
 }
 
-impl Drop for Redis {
+impl Drop for PinnedRedis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -83,12 +83,12 @@ impl Drop for Redis {
 }
 
 /// A connection that waits for each answer.
-pub(crate) struct Wire {
+pub(crate) struct RedisCli {
     reader: BufReader<TcpStream>,
 }
 
-impl Wire {
-    pub(crate) fn connect(address: SocketAddr) -> Outcome<Self> {
+impl RedisCli {
+    pub(crate) fn connect(address: SocketAddr) -> BenchResult<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(ANSWER_WITHIN))?;
@@ -99,7 +99,7 @@ impl Wire {
     ///
     /// # Errors
     /// What happened to the connection, or that Redis refused.
-    pub(crate) fn ask(&mut self, words: &[&str]) -> Outcome<String> {
+    pub(crate) fn ask(&mut self, words: &[&str]) -> BenchResult<String> {
         let mut command = format!("*{}\r\n", words.len());
         for word in words {
             command += &format!("${}\r\n{word}\r\n", word.len());

@@ -1,21 +1,20 @@
-//! Load on any server of Server-Sent Events, and what came of it: many streams and a few publishers on one thread.
+//! Load on a server of Server-Sent Events, and its measurement: many streams and a few publishers on one thread.
 //!
-//! [`Swarm`] holds the sockets. What it sends is made by its caller, so it knows no routes; what it reads is HTTP/1.1
-//! ([`Answer`]) and SSE ([`Scanner`]). Every event carries a [`Stamp`], by which a [`Ledger`] tells what was lost,
-//! repeated or out of order. A [`Process`] is what the kernel knows of the server.
+//! [`ClientFleet`] holds the sockets. Its caller builds every request, so the fleet knows no routes. It reads
+//! HTTP/1.1 ([`ResponseParser`]) and SSE ([`SseScanner`]). Every event carries a [`Stamp`]; a [`SequenceTracker`]
+//! finds events that were lost, repeated or out of order. [`ProcessTree`] reads CPU time and memory of the server.
 
-mod answer;
-mod ledger;
+mod client_fleet;
 mod process;
+mod response;
 mod scan;
+mod sequences;
 mod socket;
 mod stamp;
-mod swarm;
 
-pub use answer::{Answer, Head, Malformed};
-pub use ledger::{Lane, Ledger, Tally};
-pub use process::{Process, listeners, machine_cpu, own_cpu};
-pub use scan::{Item, Scanner};
-pub use socket::Target;
-pub use stamp::{Marker, Stamp};
-pub use swarm::{Failure, Notice, Reading, Swarm};
+pub use client_fleet::{ClientFleet, FleetEvent, ReadPace, RequestFailure, histogram};
+pub use process::{ProcessTree, listeners, machine_cpu, own_cpu};
+pub use response::{MalformedResponse, ResponseHead, ResponseParser};
+pub use scan::{ScannedItem, SseScanner};
+pub use sequences::{DeliveryCounts, ProducerCursor, SequenceTracker};
+pub use stamp::{Stamp, StampCodec};

@@ -1,29 +1,29 @@
-//! What the kernel knows of a server: CPU time and memory by process, and which processes listen on a port. Linux only;
-//! elsewhere nothing is known.
+//! CPU time, memory and listening ports of processes, read from `/proc`. On other systems than Linux nothing is
+//! known.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A process, with all that it started.
+/// A process and its descendants.
 #[derive(Debug, Clone, Copy)]
-pub struct Process(pub u32);
+pub struct ProcessTree(pub u32);
 
-impl Process {
-    /// CPU time that it and its children used so far: to the nanosecond where the kernel counts threads so, in the
-    /// kernel's steps (10 ms mostly) otherwise.
+impl ProcessTree {
+    /// CPU time of the tree so far: to the nanosecond if the kernel counts threads so, else in clock ticks (mostly 10
+    /// ms).
     ///
-    /// None where there is no such process.
+    /// `None` if there is no such process.
     #[must_use]
     pub fn cpu(self) -> Option<Duration> {
         let own = self.own_cpu()?;
         Some(self.children().iter().filter_map(|child| child.own_cpu()).fold(own, |sum, cpu| sum + cpu))
     }
 
-    /// Its memory and its children's, shared pages divided among those who share them, in KiB.
+    /// Proportional set size of the tree, in KiB: each shared page is divided among its users.
     ///
-    /// None where there is no such process, or it is somebody else's.
+    /// `None` if there is no such process, or this user may not read it.
     #[must_use]
     pub fn memory_kib(self) -> Option<u64> {
         let own = self.own_memory_kib()?;
@@ -36,8 +36,8 @@ impl Process {
         line.trim().trim_end_matches("kB").trim().parse().ok()
     }
 
-    /// What its threads ran, as the scheduler counts it. Threads that have ended are missing there, so the kernel's steps
-    /// stand where the two do not agree.
+    /// CPU time of the live threads by the scheduler. Ended threads are missing there, so clock ticks are used if the
+    /// two disagree.
     fn own_cpu(self) -> Option<Duration> {
         let in_steps = cpu_of(&self.file("stat"))?;
         let threads = fs::read_dir(self.file("task")).into_iter().flatten().flatten();
@@ -46,12 +46,12 @@ impl Process {
             text.split_whitespace().next()?.parse::<u64>().ok()
         });
         let exact = Duration::from_nanos(nanoseconds.sum());
-        // User and system time are each cut off to whole steps.
+        // User and system time are each rounded down to whole ticks.
         let is_whole = (in_steps..in_steps + of_ticks(3)).contains(&exact);
         Some(if is_whole { exact } else { in_steps })
     }
 
-    /// All that it started, and what those started.
+    /// All descendants.
     #[must_use]
     pub fn children(self) -> Vec<Self> {
         let parents = parents();
@@ -71,34 +71,34 @@ impl Process {
     }
 }
 
-/// CPU time that this process used so far.
+/// CPU time of this process so far.
 #[must_use]
 pub fn own_cpu() -> Option<Duration> {
     cpu_of(Path::new("/proc/self/stat"))
 }
 
-/// CPU time that all programs of this machine used so far, and how many cores it has.
+/// CPU time of all processes of this machine so far, and its number of cores.
 #[must_use]
 pub fn machine_cpu() -> Option<(Duration, usize)> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let cores = text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
     let first = text.lines().next()?.strip_prefix("cpu ")?;
     let fields: Vec<u64> = first.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    // user, nice, system, idle, iowait, irq, softirq: all but the two that are idle.
+    // user, nice, system, idle, iowait, irq, softirq: all but idle and iowait.
     let ticks: u64 = fields.iter().take(7).sum::<u64>() - fields.get(3)? - fields.get(4)?;
     Some((of_ticks(ticks), cores))
 }
 
-/// User and system time of all threads, in `/proc/PID/stat`.
+/// User and system time of all threads, from `/proc/PID/stat`.
 fn cpu_of(stat: &Path) -> Option<Duration> {
     let text = fs::read_to_string(stat).ok()?;
-    // The name before may hold anything, so fields count from its bracket.
+    // The process name may hold any character, so fields are counted from its closing bracket.
     let fields = text.rsplit_once(')')?.1;
     let times = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
     Some(of_ticks(times.sum()))
 }
 
-/// Every process and the one that started it. Not every kernel lists children by their parent.
+/// Every process and its parent. Not every kernel lists children by their parent.
 fn parents() -> Vec<(u32, u32)> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let parent = |entry: fs::DirEntry| {
@@ -109,15 +109,15 @@ fn parents() -> Vec<(u32, u32)> {
     processes.filter_map(parent).collect()
 }
 
-/// The kernel counts CPU time in ticks.
+/// Converts clock ticks.
 fn of_ticks(ticks: u64) -> Duration {
     Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// The processes that listen on a TCP port here, as far as they may be looked into. Those that another of them started
-/// are left out.
+/// Processes that listen on a TCP port of this machine, without descendants of another of them. Processes that this
+/// user may not read are missing.
 #[must_use]
-pub fn listeners(port: u16) -> Vec<Process> {
+pub fn listeners(port: u16) -> Vec<ProcessTree> {
     let sockets: BTreeSet<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|file| fs::read_to_string(file).ok())
@@ -128,13 +128,13 @@ pub fn listeners(port: u16) -> Vec<Process> {
     }
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let found: Vec<Process> = ids.map(Process).filter(|process| holds(*process, &sockets)).collect();
+    let found: Vec<ProcessTree> = ids.map(ProcessTree).filter(|process| holds(*process, &sockets)).collect();
     let started: BTreeSet<u32> =
         found.iter().flat_map(|process| process.children()).map(|child| child.0).collect();
     found.into_iter().filter(|process| !started.contains(&process.0)).collect()
 }
 
-/// The inodes of the sockets that listen on a port, from the text of `/proc/net/tcp`.
+/// Inodes of sockets that listen on a port, from the text of `/proc/net/tcp`.
 fn listening(table: &str, port: u16) -> Vec<u64> {
     let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     rows.filter_map(|row| {
@@ -146,7 +146,7 @@ fn listening(table: &str, port: u16) -> Vec<u64> {
     .collect()
 }
 
-fn holds(process: Process, sockets: &BTreeSet<u64>) -> bool {
+fn holds(process: ProcessTree, sockets: &BTreeSet<u64>) -> bool {
     let links = fs::read_dir(process.file("fd")).into_iter().flatten().flatten();
     links.filter_map(|link| fs::read_link(link.path()).ok()).any(|link| {
         let socket =

@@ -1,69 +1,69 @@
-//! Server-Sent Events as a load sees them: stamps, ids, and the frames by which a hub tells of a loss or its end.
+//! Parser of Server-Sent Events that finds stamps, ids, `tidings.gap` and `tidings.end`.
 
-use crate::stamp::{Marker, Stamp};
+use crate::stamp::{Stamp, StampCodec};
 
-/// Of a line that comes in pieces no more than this is kept: stamps stand at the front of an event.
+/// Bytes kept of a line that arrives in several reads. Stamps stand at the front of an event.
 const LINE_BYTES_KEPT: usize = 1024;
 
-/// What a block of lines was.
+/// Content of one SSE block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Item {
+pub enum ScannedItem {
     /// An event of this run.
     Event(Stamp),
-    /// Any other event.
+    /// Any other event with data.
     Foreign,
-    /// `tidings.gap`: the server says that something is missing.
+    /// `tidings.gap`: the server reports missing events.
     Gap,
-    /// `tidings.end`: the server says that it ends the stream.
+    /// `tidings.end`: the server announces the end of the stream.
     End,
 }
 
-/// The reader of one stream. It allocates while lines come in pieces or ids grow, and never in steady state.
+/// Parser of one stream. It allocates only for lines that span reads and for longer ids.
 #[derive(Debug, Default)]
-pub struct Scanner {
-    /// The beginning of a line whose end has not come.
+pub struct SseScanner {
+    /// Start of an incomplete line.
     partial: Vec<u8>,
-    /// Whether more of that line came than is kept.
+    /// Whether the line exceeds [`LINE_BYTES_KEPT`].
     is_cut: bool,
-    /// Whether an LF that comes next belongs to the CR before it.
+    /// Whether the last byte was a CR, so that a following LF is ignored.
     after_cr: bool,
-    block: Block,
-    /// The id that the block ends with.
+    block: ScannedBlock,
+    /// Id of the current block.
     next_id: Vec<u8>,
     last_id: Vec<u8>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Block {
+struct ScannedBlock {
     has_data: bool,
     has_id: bool,
-    name: Name,
+    name: EventKind,
     stamp: Option<Stamp>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-enum Name {
+enum EventKind {
     #[default]
     Other,
     Gap,
     End,
 }
 
-impl Scanner {
-    /// The id to resume after; empty where the server gave none.
+impl SseScanner {
+    /// Id to resume after; empty if the server sent none.
     #[must_use]
     pub fn last_id(&self) -> &[u8] {
         &self.last_id
     }
 
-    /// Makes ready for a new connection, which resumes after the last id.
+    /// Resets the parser for a new connection; the last id stays.
     pub fn renew(&mut self) {
         let last_id = std::mem::take(&mut self.last_id);
         *self = Self { last_id, ..Self::default() };
     }
 
-    /// Takes the next bytes of a body and calls `on_item` for every event in them.
-    pub fn feed(&mut self, mut bytes: &[u8], marker: &Marker, on_item: &mut impl FnMut(Item)) {
+    /// Parses the next bytes of a body and calls `on_item` for each block.
+    pub fn feed(&mut self, mut bytes: &[u8], codec: &StampCodec, on_item: &mut impl FnMut(ScannedItem)) {
         if self.after_cr && !bytes.is_empty() {
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
             self.after_cr = false;
@@ -71,11 +71,11 @@ impl Scanner {
         while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
             let line = &bytes[..end];
             if self.partial.is_empty() && !self.is_cut {
-                self.line(line, false, marker, on_item);
+                self.line(line, false, codec, on_item);
             } else {
                 self.keep(line);
                 let whole = std::mem::take(&mut self.partial);
-                self.line(&whole, self.is_cut, marker, on_item);
+                self.line(&whole, self.is_cut, codec, on_item);
                 self.partial = whole;
                 self.partial.clear();
                 self.is_cut = false;
@@ -97,14 +97,14 @@ impl Scanner {
         self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    fn line(&mut self, line: &[u8], is_cut: bool, marker: &Marker, on_item: &mut impl FnMut(Item)) {
+    fn line(&mut self, line: &[u8], is_cut: bool, codec: &StampCodec, on_item: &mut impl FnMut(ScannedItem)) {
         if line.is_empty() {
             self.dispatch(on_item);
         } else if let Some(data) = value(line, b"data") {
             self.block.has_data = true;
-            self.block.stamp = self.block.stamp.or_else(|| marker.read(data));
+            self.block.stamp = self.block.stamp.or_else(|| codec.read(data));
         } else if let Some(id) = value(line, b"id") {
-            // An id that was not kept whole, or with a NUL, is none.
+            // A truncated id, or one with a NUL, is ignored. Source: HTML Standard, 9.2.6.
             if !is_cut && !id.contains(&0) {
                 self.block.has_id = true;
                 self.next_id.clear();
@@ -112,29 +112,29 @@ impl Scanner {
             }
         } else if let Some(name) = value(line, b"event") {
             self.block.name = match name {
-                b"tidings.gap" => Name::Gap,
-                b"tidings.end" => Name::End,
-                _ => Name::Other,
+                b"tidings.gap" => EventKind::Gap,
+                b"tidings.end" => EventKind::End,
+                _ => EventKind::Other,
             };
         }
     }
 
-    fn dispatch(&mut self, on_item: &mut impl FnMut(Item)) {
+    fn dispatch(&mut self, on_item: &mut impl FnMut(ScannedItem)) {
         let block = std::mem::take(&mut self.block);
         if block.has_id {
             std::mem::swap(&mut self.last_id, &mut self.next_id);
         }
         match (block.name, block.stamp) {
-            (Name::Gap, _) => on_item(Item::Gap),
-            (Name::End, _) => on_item(Item::End),
-            (Name::Other, Some(stamp)) => on_item(Item::Event(stamp)),
-            (Name::Other, None) if block.has_data => on_item(Item::Foreign),
-            (Name::Other, None) => {}
+            (EventKind::Gap, _) => on_item(ScannedItem::Gap),
+            (EventKind::End, _) => on_item(ScannedItem::End),
+            (EventKind::Other, Some(stamp)) => on_item(ScannedItem::Event(stamp)),
+            (EventKind::Other, None) if block.has_data => on_item(ScannedItem::Foreign),
+            (EventKind::Other, None) => {}
         }
     }
 }
 
-/// The value of a field where the line is that field.
+/// Returns the value of the line, if its field name is `field`.
 fn value<'a>(line: &'a [u8], field: &[u8]) -> Option<&'a [u8]> {
     let rest = line.strip_prefix(field)?;
     match rest.first() {

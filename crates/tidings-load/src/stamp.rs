@@ -1,46 +1,46 @@
-//! What every event carries, so that its receipt says which it was and how long it took.
+//! Stamps: each event carries its channel, producer, number and send time.
 
 use std::io::Write;
 
 use memchr::memmem;
 
-/// One event's place and time.
+/// Identity and send time of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// The channel, counted from 0.
     pub channel: u32,
-    /// Who publishes it: one publisher after another has numbers of its own, since only its own order is known.
-    pub lane: u16,
-    /// Counted from 0 in each lane of each channel.
+    /// Index of the publisher among those of the channel.
+    pub producer: u16,
+    /// Position in the producer's sequence, from 0.
     pub number: u32,
-    /// When it was sent, in microseconds on the clock of the load.
+    /// Send time, in microseconds on the clock of the load.
     pub micros: u64,
 }
 
-/// Bytes of the shortest event that always has room for its stamp.
+/// Padding; 64 bytes hold every stamp.
 const PAD: &[u8; 64] = b"................................................................";
 
-/// Knows the events of one run from all others.
+/// Writes and finds the stamps of one run.
 #[derive(Debug)]
-pub struct Marker {
+pub struct StampCodec {
     run: u32,
     finder: memmem::Finder<'static>,
 }
 
-impl Marker {
-    /// The marker of a run; runs that may meet on one server need different ones.
+impl StampCodec {
+    /// Creates the codec of a run. Runs that share a server need different numbers.
     #[must_use]
     pub fn new(run: u32) -> Self {
         Self { run, finder: memmem::Finder::new(format!("{run:08x}.").as_bytes()).into_owned() }
     }
 
-    /// Appends an event's text: a JSON object of `bytes` bytes, or as few more as the stamp needs.
+    /// Appends the data of an event: a JSON object of `bytes` bytes, or more if the stamp needs them.
     pub fn write(&self, stamp: Stamp, bytes: usize, text: &mut Vec<u8>) {
         let end = text.len() + bytes;
-        let Stamp { channel, lane, number, micros } = stamp;
-        // No quote within the stamp: it is found as well where a server puts the text into a JSON string.
+        let Stamp { channel, producer, number, micros } = stamp;
+        // The stamp holds no quote, so it is also found when a server puts the data into a JSON string.
         let run = self.run;
-        let _ = write!(text, r#"{{"bench":"{run:08x}.{channel}.{lane}.{number}.{micros}","pad":""#);
+        let _ = write!(text, r#"{{"bench":"{run:08x}.{channel}.{producer}.{number}.{micros}","pad":""#);
         while text.len() + 2 < end {
             let missing = end - 2 - text.len();
             text.extend_from_slice(&PAD[..missing.min(PAD.len())]);
@@ -48,19 +48,19 @@ impl Marker {
         text.extend_from_slice(b"\"}");
     }
 
-    /// Finds the stamp in a text that may hold it somewhere.
+    /// Finds the stamp in a text.
     #[must_use]
     pub fn read(&self, text: &[u8]) -> Option<Stamp> {
         let at = self.finder.find(text)? + self.finder.needle().len();
         let mut rest = &text[at..];
         let channel = u32::try_from(number(&mut rest, true)?).ok()?;
-        let lane = u16::try_from(number(&mut rest, true)?).ok()?;
+        let producer = u16::try_from(number(&mut rest, true)?).ok()?;
         let count = u32::try_from(number(&mut rest, true)?).ok()?;
-        Some(Stamp { channel, lane, number: count, micros: number(&mut rest, false)? })
+        Some(Stamp { channel, producer, number: count, micros: number(&mut rest, false)? })
     }
 }
 
-/// Reads digits, and the dot after them where one has to follow.
+/// Parses digits, and the dot after them if one must follow.
 fn number(text: &mut &[u8], has_dot: bool) -> Option<u64> {
     let mut value = 0u64;
     let mut at = 0;

@@ -1,9 +1,9 @@
-//! This process is known by its port, its memory and its time.
+//! Reads the port, memory and CPU time of the test process.
 
 use std::net::TcpListener;
 use std::process::Command;
 
-use super::{Process, listeners, listening, machine_cpu, own_cpu};
+use super::{ProcessTree, listeners, listening, machine_cpu, own_cpu};
 
 #[test]
 fn listener_is_found_by_its_port() {
@@ -24,11 +24,11 @@ fn only_sockets_that_listen_on_the_port_count() {
 
 #[test]
 fn memory_and_time_of_a_process_are_read() {
-    let this = Process(std::process::id());
+    let this = ProcessTree(std::process::id());
     assert!(this.memory_kib().unwrap() > 100);
     assert!(this.cpu().unwrap() >= own_cpu().unwrap() / 2);
-    assert_eq!(Process(u32::MAX).cpu(), None);
-    assert_eq!(Process(u32::MAX).memory_kib(), None);
+    assert_eq!(ProcessTree(u32::MAX).cpu(), None);
+    assert_eq!(ProcessTree(u32::MAX).memory_kib(), None);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn machine_has_cores_and_has_worked_no_less_than_this_process() {
 #[test]
 fn process_counts_with_those_that_it_started() {
     let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-    let children = Process(std::process::id()).children();
+    let children = ProcessTree(std::process::id()).children();
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(children.iter().any(|process| process.0 == child.id()), "{children:?}");

@@ -1,19 +1,19 @@
-//! Streams are read the same however they are cut and whichever line ends they use.
+//! Streams parse the same however their bytes are split, and with every line end.
 
 use proptest::prelude::*;
 
-use super::{Item, Scanner};
-use crate::stamp::{Marker, Stamp};
+use super::{ScannedItem, SseScanner};
+use crate::stamp::{Stamp, StampCodec};
 
 const RUN: u32 = 7;
 
 fn stamp(number: u32) -> Stamp {
-    Stamp { channel: 3, lane: 1, number, micros: 5 }
+    Stamp { channel: 3, producer: 1, number, micros: 5 }
 }
 
 fn data(number: u32, bytes: usize) -> String {
     let mut text = Vec::new();
-    Marker::new(RUN).write(stamp(number), bytes, &mut text);
+    StampCodec::new(RUN).write(stamp(number), bytes, &mut text);
     String::from_utf8(text).unwrap()
 }
 
@@ -28,10 +28,10 @@ fn stream() -> String {
     )
 }
 
-fn scan(pieces: &[&[u8]]) -> (Vec<Item>, String) {
-    let (mut scanner, marker, mut items) = (Scanner::default(), Marker::new(RUN), Vec::new());
+fn scan(pieces: &[&[u8]]) -> (Vec<ScannedItem>, String) {
+    let (mut scanner, codec, mut items) = (SseScanner::default(), StampCodec::new(RUN), Vec::new());
     for piece in pieces {
-        scanner.feed(piece, &marker, &mut |item| items.push(item));
+        scanner.feed(piece, &codec, &mut |item| items.push(item));
     }
     (items, String::from_utf8(scanner.last_id().to_vec()).unwrap())
 }
@@ -47,8 +47,8 @@ proptest! {
         cuts.extend([0, all.len()]);
         cuts.sort_unstable();
         let pieces: Vec<&[u8]> = cuts.windows(2).map(|two| &all[two[0]..two[1]]).collect();
-        let event = |number| Item::Event(stamp(number));
-        let expected = vec![event(1), event(2), Item::Gap, Item::Foreign, event(4), event(5), Item::End];
+        let event = |number| ScannedItem::Event(stamp(number));
+        let expected = vec![event(1), event(2), ScannedItem::Gap, ScannedItem::Foreign, event(4), event(5), ScannedItem::End];
         prop_assert_eq!(scan(&pieces), (expected, "a-5".to_owned()));
     }
 }
@@ -56,15 +56,15 @@ proptest! {
 #[test]
 fn id_of_a_block_without_its_end_is_not_resumed_after() {
     let (items, id) = scan(&[b"id: 1\ndata: x\n\n", b"id: 2\ndata: y\n"]);
-    assert_eq!((items, id.as_str()), (vec![Item::Foreign], "1"));
+    assert_eq!((items, id.as_str()), (vec![ScannedItem::Foreign], "1"));
 }
 
 #[test]
 fn new_connection_keeps_the_id_and_nothing_else() {
-    let (mut scanner, marker) = (Scanner::default(), Marker::new(RUN));
-    scanner.feed(b"id: 1\n\nevent: tidings.gap\ndata: hal", &marker, &mut |_| {});
+    let (mut scanner, codec) = (SseScanner::default(), StampCodec::new(RUN));
+    scanner.feed(b"id: 1\n\nevent: tidings.gap\ndata: hal", &codec, &mut |_| {});
     scanner.renew();
     let mut items = Vec::new();
-    scanner.feed(b"data: x\n\n", &marker, &mut |item| items.push(item));
-    assert_eq!((items, scanner.last_id()), (vec![Item::Foreign], &b"1"[..]));
+    scanner.feed(b"data: x\n\n", &codec, &mut |item| items.push(item));
+    assert_eq!((items, scanner.last_id()), (vec![ScannedItem::Foreign], &b"1"[..]));
 }

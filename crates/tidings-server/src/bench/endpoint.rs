@@ -1,28 +1,26 @@
-//! Where requests go: a URL template, taken apart.
+//! Target of requests: a parsed URL template.
 
-use std::net::ToSocketAddrs;
-
-use tidings_load::Target;
+use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::template::Template;
 
-/// A host, and the template of what is asked of it.
+/// Host, and template of path and query.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
-    /// The template as it was given.
+    /// The template as given.
     pub(super) url: String,
-    /// Host and port, as the `Host` header has it.
+    /// Host and port, as in the `Host` header.
     pub(super) authority: String,
     /// Path and query.
     pub(super) path: Template,
-    pub(super) target: Target,
+    pub(super) address: SocketAddr,
 }
 
 impl Endpoint {
-    /// Reads the URL that `flag` gave, and looks its host up.
+    /// Parses the URL of `flag`, and resolves its host.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence.
+    /// The fault, as a sentence.
     pub(super) fn new(flag: &str, url: &str) -> Result<Self, String> {
         let fault = |what: &str| format!("{flag} {url:?} {what}");
         if url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
@@ -52,6 +50,6 @@ impl Endpoint {
                 "holds {stray:?}, which is no place to fill in; there are {{channel}} and {{n}}, and other braces are written %7B and %7D"
             )));
         }
-        Ok(Self { url: url.to_owned(), authority: authority.to_owned(), path, target: Target { address } })
+        Ok(Self { url: url.to_owned(), authority: authority.to_owned(), path, address })
     }
 }

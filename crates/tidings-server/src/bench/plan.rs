@@ -1,14 +1,13 @@
-//! What a run does, checked before it begins.
+//! Plan of a run: checked arguments.
 
 use std::time::Duration;
 
 use rand::RngExt;
-use tidings_load::Process;
+use tidings_load::ProcessTree;
 
-use super::Args;
+use super::args::{Args, PublishRate};
 use super::endpoint::Endpoint;
-use super::load::Rate;
-use super::requests::Requests;
+use super::requests::RequestBuilder;
 use crate::fd_limit;
 
 /// Longest run, in seconds: a day.
@@ -16,16 +15,16 @@ const SECONDS_MAX: f64 = 86_400.0;
 /// Descriptors of the process besides its connections.
 const DESCRIPTORS_BESIDES: usize = 32;
 
-/// A run that can be made.
-pub(super) struct Plan {
-    pub(super) requests: Requests,
-    /// Tells the run's events from all others.
+/// A checked plan.
+pub(super) struct BenchPlan {
+    pub(super) requests: RequestBuilder,
+    /// Number that marks the events of this run.
     pub(super) run: u32,
     pub(super) connections: usize,
     pub(super) slow: usize,
     pub(super) stuck: usize,
     pub(super) channels: u32,
-    pub(super) rate: Rate,
+    pub(super) rate: PublishRate,
     pub(super) publishers: usize,
     pub(super) batch: usize,
     pub(super) window: u64,
@@ -33,25 +32,25 @@ pub(super) struct Plan {
     pub(super) seconds: Duration,
     pub(super) warm_up: Duration,
     pub(super) open_rate: Option<u32>,
-    pub(super) storm: Option<Storm>,
-    /// The server's processes; empty where they are not known.
-    pub(super) processes: Vec<Process>,
+    pub(super) storm: Option<ReconnectStorm>,
+    /// The server's processes, if known.
+    pub(super) processes: Vec<ProcessTree>,
     pub(super) has_token: bool,
 }
 
-/// Connections that are cut again and again.
+/// Repeated cuts of many connections.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Storm {
+pub(super) struct ReconnectStorm {
     pub(super) every: Duration,
-    /// In percent.
+    /// Share of the streams, in percent.
     pub(super) share: u8,
 }
 
-impl Plan {
-    /// Checks what was asked for.
+impl BenchPlan {
+    /// Checks the arguments.
     ///
     /// # Errors
-    /// What cannot be done, with the way out.
+    /// The argument that cannot be met, with a hint.
     pub(super) fn new(args: &Args) -> Result<Self, String> {
         let requests = requests(args)?;
         let streams = args.connections + args.slow + args.stuck;
@@ -60,7 +59,9 @@ impl Plan {
         }
         check_descriptors(streams, usize::from(args.publishers))?;
         let storm = match args.storm {
-            Some(every) => Some(Storm { every: seconds("--storm", every, 0.1)?, share: args.storm_share }),
+            Some(every) => {
+                Some(ReconnectStorm { every: seconds("--storm", every, 0.1)?, share: args.storm_share })
+            }
             None => None,
         };
         Ok(Self {
@@ -84,13 +85,13 @@ impl Plan {
         })
     }
 
-    /// Publishers of one channel: each has numbers of its own there, since only its own order is known.
-    pub(super) fn lanes_each(&self) -> usize {
+    /// Publishers of one channel. Each has a sequence of its own: only its own order is known.
+    pub(super) fn producers_per_channel(&self) -> usize {
         self.publishers.div_ceil(self.channels as usize)
     }
 }
 
-fn requests(args: &Args) -> Result<Requests, String> {
+fn requests(args: &Args) -> Result<RequestBuilder, String> {
     let token = args.hub.bearer();
     match (&args.subscribe, &args.publish) {
         (Some(subscribe), Some(publish)) => {
@@ -99,14 +100,14 @@ fn requests(args: &Args) -> Result<Requests, String> {
             }
             let (subscribe, publish) =
                 (Endpoint::new("--subscribe", subscribe)?, Endpoint::new("--publish", publish)?);
-            Requests::new(args, subscribe, publish, token)
+            RequestBuilder::new(args, subscribe, publish, token)
         }
         _ => {
             let base = args.hub.url.trim_end_matches('/');
             let channel = format!("{base}/api/v1/events/{{channel}}");
             let subscribe = Endpoint::new("--url", &format!("{channel}?position=id"))?;
             let publish = if args.batch > 1 { format!("{base}/api/v1/publish") } else { channel };
-            Requests::new(args, subscribe, Endpoint::new("--url", &publish)?, token)
+            RequestBuilder::new(args, subscribe, Endpoint::new("--url", &publish)?, token)
         }
     }
 }
@@ -119,9 +120,9 @@ fn seconds(flag: &str, seconds: f64, least: f64) -> Result<Duration, String> {
     }
 }
 
-/// Raises the limit of descriptors, and sees that it will do.
+/// Raises the limit of open files, and checks that it suffices.
 fn check_descriptors(streams: usize, publishers: usize) -> Result<(), String> {
-    // Where it cannot be raised, what it is now is what counts.
+    // If the limit cannot be raised, the present one counts.
     let _unchanged = fd_limit::raise();
     let needed = streams + publishers + DESCRIPTORS_BESIDES;
     match fd_limit::allowed() {
@@ -135,14 +136,14 @@ fn check_descriptors(streams: usize, publishers: usize) -> Result<(), String> {
     }
 }
 
-/// The server's processes: those named, or those that listen where streams go to, on this machine.
-fn processes(args: &Args, subscribe: &Endpoint) -> Result<Vec<Process>, String> {
+/// The server's processes: the named ones, or the listeners of the stream's port on this machine.
+fn processes(args: &Args, subscribe: &Endpoint) -> Result<Vec<ProcessTree>, String> {
     for pid in &args.pids {
-        if Process(*pid).cpu().is_none() {
+        if ProcessTree(*pid).cpu().is_none() {
             return Err(format!("--pid {pid} is no process that can be looked into"));
         }
     }
-    let address = subscribe.target.address;
+    let address = subscribe.address;
     match args.pid_of_port {
         Some(port) => match tidings_load::listeners(port) {
             found if found.is_empty() => Err(format!(
@@ -153,7 +154,7 @@ fn processes(args: &Args, subscribe: &Endpoint) -> Result<Vec<Process>, String> 
         None if args.pids.is_empty() && address.ip().is_loopback() => {
             Ok(tidings_load::listeners(address.port()))
         }
-        None => Ok(args.pids.iter().copied().map(Process).collect()),
+        None => Ok(args.pids.iter().copied().map(ProcessTree).collect()),
     }
 }
 

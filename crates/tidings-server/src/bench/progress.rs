@@ -1,47 +1,47 @@
-//! The line that shows on a terminal how far the run is.
+//! Progress line on a terminal.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use super::report::grouped;
+use super::figure_text::grouped;
 use crate::terminal;
 
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Writes the line, and takes it away at the end.
+/// Writer of the line; dropping it clears the line.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     is_shown: bool,
     last: Option<Instant>,
-    /// Deliveries at that time.
+    /// Deliveries at `last`.
     received: u64,
 }
 
-/// What the line says.
+/// Values of the line.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now<'a> {
+pub(super) struct ProgressValues<'a> {
     pub(super) phase: &'a str,
     pub(super) left: Option<Duration>,
     pub(super) open: usize,
     pub(super) asked: usize,
     pub(super) received: u64,
     pub(super) lost: u64,
-    /// In microseconds.
+    /// Latency in microseconds.
     pub(super) p50: u64,
     pub(super) p99: u64,
 }
 
-impl Progress {
+impl ProgressLine {
     pub(super) fn new() -> Self {
         Self { is_shown: std::io::stderr().is_terminal(), last: None, received: 0 }
     }
 
-    /// Whether it is time for another line.
+    /// Whether the next line is due.
     pub(super) fn is_due(&self) -> bool {
         self.is_shown && self.last.is_none_or(|last| last.elapsed() >= EVERY)
     }
 
-    pub(super) fn show(&mut self, now: Now<'_>) {
+    pub(super) fn show(&mut self, now: ProgressValues<'_>) {
         let seconds = self.last.map_or(EVERY, |last| last.elapsed()).as_secs_f64();
         let rate = now.received.saturating_sub(self.received) as f64 / seconds;
         (self.last, self.received) = (Some(Instant::now()), now.received);
@@ -59,7 +59,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if self.last.is_some() {
             terminal::print_note("\r\x1b[K");

@@ -1,111 +1,110 @@
-//! What came of a run, for people and for programs.
+//! Report of a run, as JSON and as text.
 
 use serde::Serialize;
-use tidings_load::Tally;
+use tidings_load::DeliveryCounts;
 
 mod summary;
 
-pub(super) use summary::grouped;
+use super::figure_text::grouped;
+use super::process_monitor::{CpuUsage, MemoryReadings};
+use super::state::{BenchState, CountsSnapshot};
+use super::statistics::{FailureReason, Percentiles, rounded};
 
-use super::course::{Course, Moment};
-use super::record::{Percentiles, Reason, rounded};
-use super::watch::{Memory, Used};
-
-/// A whole run.
+/// Figures of one run.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Report {
+pub(crate) struct BenchReport {
     subscribe: String,
     publish: String,
     event_bytes: usize,
     channels: u32,
     seconds: f64,
     was_stopped: bool,
-    connections: Connections,
-    publishes: Publishes,
-    deliveries: Deliveries,
+    connections: ConnectionFigures,
+    publishes: PublishFigures,
+    deliveries: DeliveryFigures,
     /// From publish to receipt.
     latency_ms: Percentiles,
     #[serde(skip_serializing_if = "Option::is_none")]
-    slow: Option<Besides>,
+    slow: Option<SlowReaderFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stuck: Option<Besides>,
+    stuck: Option<SlowReaderFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    storms: Option<Storms>,
+    storms: Option<StormFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    server: Option<Server>,
-    load: Cost,
-    /// What other programs of this machine used meanwhile, of all its cores.
+    server: Option<ServerFigures>,
+    load: CpuCost,
+    /// Share of all cores that other programs of this machine used.
     others_cpu_share: Option<f64>,
-    /// What makes the exit code 1; empty where all is well.
+    /// Faults that make the exit code 1.
     pub(crate) faults: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Connections {
+struct ConnectionFigures {
     asked: usize,
     opened: usize,
     failed: usize,
-    failures: Vec<Reason>,
+    failures: Vec<FailureReason>,
     seconds: f64,
     per_second: f64,
-    /// From connecting to the head of the answer.
+    /// From the connect to the head of the response.
     opening_ms: Percentiles,
-    /// Ended by the server, and those of them that were told to end.
+    /// Streams ended by the server, and those of them that it announced.
     closed: u64,
     closed_told: u64,
-    /// Opened once more, after storms too.
+    /// Streams opened again, also after storms.
     reopened: u64,
-    reopen_failures: Vec<Reason>,
-    /// Not open at the end.
+    reopen_failures: Vec<FailureReason>,
+    /// Streams that are not open at the end.
     away: usize,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Publishes {
-    /// In the seconds measured.
+struct PublishFigures {
+    /// In the measured seconds.
     requests: u64,
     events: u64,
     events_per_second: f64,
-    /// In the whole run, warm-up included.
+    /// In the whole run, with warm-up.
     requests_in_all: u64,
     events_in_all: u64,
     answered: u64,
     failed: u64,
-    failures: Vec<Reason>,
-    /// From the request to its answer.
+    failures: Vec<FailureReason>,
+    /// From the request to its response.
     answer_ms: Percentiles,
-    /// The longest that a paced request came after its time.
+    /// Longest delay of a paced request.
     late_max_ms: f64,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Deliveries {
-    /// Events that were surely published, times the streams of their channel, in the whole run.
+struct DeliveryFigures {
+    /// Events certainly published times the streams of their channel, in the whole run.
     expected: u64,
     received: u64,
-    /// In the seconds measured.
+    /// In the measured seconds.
     per_second: f64,
-    /// Silently.
+    /// Without a gap.
     lost: u64,
-    /// Told of by `tidings.gap`.
+    /// Reported by `tidings.gap`.
     lost_told: u64,
-    /// Published while a stream was away from a server that gives no ids.
+    /// Published while a stream was away from a server that sends no ids.
     missed_away: u64,
     duplicates: u64,
     out_of_order: u64,
     gaps: u64,
-    /// Events that are none of this run.
+    /// Events that do not belong to this run.
     foreign: u64,
 }
 
-/// Readers beside those that are measured.
+/// Readers besides the eager ones.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Besides {
+struct SlowReaderFigures {
     streams: usize,
     /// Ended by the server.
     closed: u64,
@@ -118,7 +117,7 @@ struct Besides {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Storms {
+struct StormFigures {
     count: u64,
     cut: u64,
     /// From the cut until the stream was open again.
@@ -127,32 +126,37 @@ struct Storms {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Server {
+struct ServerFigures {
     pids: Vec<u32>,
     #[serde(flatten)]
-    cost: Cost,
-    memory_kib: Memory,
+    cost: CpuCost,
+    memory_kib: MemoryReadings,
     memory_kib_per_connection: Option<f64>,
 }
 
-/// CPU time while it was measured and drained.
+/// CPU time of the measured seconds and the drain.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Cost {
+struct CpuCost {
     cpu_seconds: Option<f64>,
     cpu_micros_per_delivery: Option<f64>,
-    /// Of one core.
+    /// Share of one core.
     cpu_share: Option<f64>,
 }
 
-impl Report {
-    /// Puts together what a run counted, from the moments when it was begun, ended and drained.
-    pub(super) fn new(course: &Course, moments: [Moment; 3], used: Used, was_stopped: bool) -> Self {
+impl BenchReport {
+    /// Builds the report from the state and its counts at the begin, end and drain of the measurement.
+    pub(super) fn new(
+        state: &BenchState,
+        moments: [CountsSnapshot; 3],
+        used: CpuUsage,
+        was_stopped: bool,
+    ) -> Self {
         let [begin, end, drained] = moments;
         let seconds = end.at.duration_since(begin.at).as_secs_f64();
         let per_second = |count: u64| if seconds > 0.0 { rounded(count as f64 / seconds) } else { 0.0 };
         let delivered = drained.received - begin.received;
-        let plan = &course.plan;
+        let plan = &state.plan;
         let mut report = Self {
             subscribe: without_query(&plan.requests.subscribe.url),
             publish: without_query(&plan.requests.publish.url),
@@ -160,40 +164,42 @@ impl Report {
             channels: plan.channels,
             seconds: rounded(seconds),
             was_stopped,
-            connections: Connections::new(course),
-            publishes: Publishes {
+            connections: ConnectionFigures::new(state),
+            publishes: PublishFigures {
                 requests: end.requests - begin.requests,
                 events: end.events - begin.events,
                 events_per_second: per_second(end.events - begin.events),
-                requests_in_all: course.load.sent,
-                events_in_all: course.load.events,
-                answered: course.swarm.answers,
-                failed: course.publish_failures.count(),
-                failures: course.publish_failures.reasons(),
-                answer_ms: Percentiles::of(&course.swarm.answer_latency),
-                late_max_ms: rounded(course.load.late_max.as_secs_f64() * 1e3),
+                requests_in_all: state.load.sent,
+                events_in_all: state.load.events,
+                answered: state.fleet.responses,
+                failed: state.publish_failures.count(),
+                failures: state.publish_failures.reasons(),
+                answer_ms: Percentiles::of(&state.fleet.response_latency),
+                late_max_ms: rounded(state.load.late_max.as_secs_f64() * 1e3),
             },
-            deliveries: Deliveries::new(course, per_second(end.received - begin.received)),
-            latency_ms: Percentiles::of(&course.swarm.latency),
-            slow: (plan.slow > 0)
-                .then(|| Besides::new(plan.slow, course.streams.closed.slow, &course.swarm.crawling_tally)),
-            stuck: (plan.stuck > 0)
-                .then(|| Besides::new(plan.stuck, course.streams.closed.stuck, &Tally::default())),
-            storms: plan.storm.map(|_| Storms {
-                count: course.streams.storms,
-                cut: course.streams.cut,
-                back_ms: Percentiles::of(&course.streams.back),
+            deliveries: DeliveryFigures::new(state, per_second(end.received - begin.received)),
+            latency_ms: Percentiles::of(&state.fleet.latency),
+            slow: (plan.slow > 0).then(|| {
+                SlowReaderFigures::new(plan.slow, state.streams.closed.slow, &state.fleet.slow_counts)
             }),
-            server: Server::new(course, used, delivered),
-            load: Cost::new(used.own, used, delivered),
+            stuck: (plan.stuck > 0).then(|| {
+                SlowReaderFigures::new(plan.stuck, state.streams.closed.stuck, &DeliveryCounts::default())
+            }),
+            storms: plan.storm.map(|_| StormFigures {
+                count: state.streams.storms,
+                cut: state.streams.cut,
+                back_ms: Percentiles::of(&state.streams.back),
+            }),
+            server: ServerFigures::new(state, used, delivered),
+            load: CpuCost::new(used.own, used, delivered),
             others_cpu_share: used.others_share.map(rounded),
             faults: Vec::new(),
         };
-        report.faults = report.judge(course);
+        report.faults = report.find_faults(state);
         report
     }
 
-    fn judge(&self, course: &Course) -> Vec<String> {
+    fn find_faults(&self, state: &BenchState) -> Vec<String> {
         let mut faults = Vec::new();
         let mut fault = |count: u64, what: &str| {
             if count > 0 {
@@ -210,7 +216,7 @@ impl Report {
         }
         fault(self.connections.failed as u64, "streams did not open");
         fault(self.connections.away as u64, "streams ended and were not back at the end");
-        if course.is_server_gone {
+        if state.is_server_gone {
             faults.push("the server has gone: no stream, no delivery and no answer for 3 s".to_owned());
         } else if self.publishes.requests_in_all > 0 && self.publishes.answered == 0 {
             faults.push("no publish was answered with success".to_owned());
@@ -218,16 +224,16 @@ impl Report {
         faults
     }
 
-    /// One JSON object, and a line end.
+    /// Returns one JSON object, with a line end.
     pub(crate) fn json(&self) -> String {
         let text = serde_json::to_string_pretty(self).expect("numbers and texts always serialise");
         format!("{text}\n")
     }
 }
 
-impl Connections {
-    fn new(course: &Course) -> Self {
-        let streams = &course.streams;
+impl ConnectionFigures {
+    fn new(state: &BenchState) -> Self {
+        let streams = &state.streams;
         let seconds = streams.opening_took.as_secs_f64();
         Self {
             asked: streams.total(),
@@ -241,17 +247,18 @@ impl Connections {
             closed_told: streams.closed.told,
             reopened: streams.back.len(),
             reopen_failures: streams.back_failures.reasons(),
-            away: streams.away(&course.swarm),
+            away: streams.away(&state.fleet),
         }
     }
 }
 
-impl Deliveries {
-    fn new(course: &Course, per_second: f64) -> Self {
-        let Tally { received, lost, told, away, repeated, reordered, gaps, foreign } = course.swarm.tally;
-        let served = course.streams.served_on.iter().zip(0..);
+impl DeliveryFigures {
+    fn new(state: &BenchState, per_second: f64) -> Self {
+        let DeliveryCounts { received, lost, told, away, repeated, reordered, gaps, foreign } =
+            state.fleet.counts;
+        let served = state.streams.served_on.iter().zip(0..);
         let expected =
-            served.map(|(streams, channel)| u64::from(*streams) * course.swarm.ledger.published(channel));
+            served.map(|(streams, channel)| u64::from(*streams) * state.fleet.sequences.published(channel));
         Self {
             expected: expected.sum(),
             received,
@@ -267,9 +274,9 @@ impl Deliveries {
     }
 }
 
-impl Besides {
-    fn new(streams: usize, closed: u64, tally: &Tally) -> Self {
-        let Tally { received, lost, told, repeated, reordered, .. } = *tally;
+impl SlowReaderFigures {
+    fn new(streams: usize, closed: u64, counts: &DeliveryCounts) -> Self {
+        let DeliveryCounts { received, lost, told, repeated, reordered, .. } = *counts;
         Self {
             streams,
             closed,
@@ -282,26 +289,26 @@ impl Besides {
     }
 }
 
-impl Server {
-    fn new(course: &Course, used: Used, delivered: u64) -> Option<Self> {
-        let pids = course.watch.ids();
+impl ServerFigures {
+    fn new(state: &BenchState, used: CpuUsage, delivered: u64) -> Option<Self> {
+        let pids = state.monitor.ids();
         if pids.is_empty() {
             return None;
         }
-        let memory = course.watch.memory();
-        let opened = course.streams.opened.max(1) as f64;
+        let memory = state.monitor.memory();
+        let opened = state.streams.opened.max(1) as f64;
         let grown = memory.idle.zip(memory.before).map(|(idle, before)| idle.saturating_sub(before) as f64);
         Some(Self {
             pids,
-            cost: Cost::new(used.server, used, delivered),
+            cost: CpuCost::new(used.server, used, delivered),
             memory_kib: memory,
             memory_kib_per_connection: grown.map(|grown| rounded(grown / opened)),
         })
     }
 }
 
-impl Cost {
-    fn new(cpu: Option<std::time::Duration>, used: Used, delivered: u64) -> Self {
+impl CpuCost {
+    fn new(cpu: Option<std::time::Duration>, used: CpuUsage, delivered: u64) -> Self {
         let seconds = cpu.map(|cpu| cpu.as_secs_f64());
         Self {
             cpu_seconds: seconds,
@@ -313,7 +320,7 @@ impl Cost {
     }
 }
 
-/// A URL as it may be shown: a query may hold a token.
+/// Removes the query of a URL, which may hold a token.
 fn without_query(url: &str) -> String {
     url.split('?').next().unwrap_or_default().to_owned()
 }

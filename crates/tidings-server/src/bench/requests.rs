@@ -1,14 +1,14 @@
-//! The requests of a run, as bytes.
+//! Requests of a run, as bytes.
 
 use std::io::Write;
 
-use super::Args;
+use super::args::Args;
 use super::endpoint::Endpoint;
-use super::template::{Template, Values, write_json};
+use super::template::{Template, TemplateValues, write_json};
 use crate::publish::BearerToken;
 
-/// Makes requests. There is no `Debug`: headers hold secrets.
-pub(super) struct Requests {
+/// Builder of requests. It has no `Debug`: headers hold secrets.
+pub(super) struct RequestBuilder {
     pub(super) subscribe: Endpoint,
     pub(super) publish: Endpoint,
     prefix: String,
@@ -19,7 +19,7 @@ pub(super) struct Requests {
     publish_headers: String,
 }
 
-impl Requests {
+impl RequestBuilder {
     pub(super) fn new(
         args: &Args,
         subscribe: Endpoint,
@@ -59,21 +59,23 @@ impl Requests {
         })
     }
 
-    /// What the channels' names begin with.
+    /// Prefix of channel names.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The name of a channel.
+    /// Name of a channel.
     pub(super) fn channel(&self, channel: u32) -> String {
         format!("{}{channel}", self.prefix)
     }
 
-    /// Asks for a stream, after an id where there is one.
+    /// Request of a stream; `after` is the id to resume after, or empty.
     pub(super) fn stream(&self, channel: u32, number: usize, after: &[u8]) -> Vec<u8> {
         let name = self.channel(channel);
         let mut request = b"GET ".to_vec();
-        self.subscribe.path.write(Values { channel: &name, number: number as u64, data: b"" }, &mut request);
+        self.subscribe
+            .path
+            .write(TemplateValues { channel: &name, number: number as u64, data: b"" }, &mut request);
         let (host, headers) = (&self.subscribe.authority, &self.stream_headers);
         let _ = write!(request, " HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n{headers}");
         if !after.is_empty() {
@@ -85,29 +87,29 @@ impl Requests {
         request
     }
 
-    /// Publishes one event.
+    /// Request that publishes one event.
     pub(super) fn one(&self, channel: u32, number: u64, data: &[u8], request: &mut Vec<u8>) {
         let name = self.channel(channel);
-        let values = Values { channel: &name, number, data };
+        let values = TemplateValues { channel: &name, number, data };
         let mut body = Vec::with_capacity(data.len() + 64);
         self.body.write(values, &mut body);
         self.request(values, &body, request);
     }
 
-    /// Publishes what [`Requests::line`] made.
+    /// Request that publishes lines of [`RequestBuilder::line`].
     pub(super) fn batch(&self, number: u64, lines: &[u8], request: &mut Vec<u8>) {
-        self.request(Values { channel: "", number, data: b"" }, lines, request);
+        self.request(TemplateValues { channel: "", number, data: b"" }, lines, request);
     }
 
-    /// One event of a batch.
+    /// Appends one event of a batch.
     pub(super) fn line(&self, channel: u32, data: &[u8], lines: &mut Vec<u8>) {
         let _ = write!(lines, "{{\"channels\":[\"{}\"],\"data\":\"", self.channel(channel));
-        // As a string the data is sent verbatim, which keeps its length.
+        // Data within a JSON string is sent verbatim, so it keeps its length.
         write_json(data, lines);
         lines.extend_from_slice(b"\"}\n");
     }
 
-    fn request(&self, values: Values<'_>, body: &[u8], request: &mut Vec<u8>) {
+    fn request(&self, values: TemplateValues<'_>, body: &[u8], request: &mut Vec<u8>) {
         request.clear();
         let _ = write!(request, "{} ", self.method);
         self.publish.path.write(values, request);
@@ -117,7 +119,7 @@ impl Requests {
     }
 }
 
-/// Header lines: those given, those that are set where none is given, and the token.
+/// Header lines: the given ones, defaults for names that are not given, and the token.
 fn header_lines(
     flag: &str,
     given: &[BearerToken],

@@ -1,73 +1,73 @@
-//! The streams of a run: opened at a bounded pace, opened again where they end, and cut by storms.
+//! Streams of a run: opened at a bounded pace, reopened after their end, and cut by storms.
 
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use tidings_load::{Failure, Reading, Swarm};
+use tidings_load::{ClientFleet, ReadPace, RequestFailure, histogram};
 
-use super::plan::{Plan, Storm};
-use super::record::{Failures, histogram};
+use super::plan::{BenchPlan, ReconnectStorm};
+use super::statistics::Failures;
 
-/// Streams that are being opened at once, at the start: below the backlog of most servers.
+/// Most streams that wait for their head at the start: below the backlog of most servers.
 const OPENING_MAX: usize = 100;
-/// How long a stream that the server ended stays away, as a client's `retry` of a second or less.
+/// Pause before a stream that the server ended is reopened; clients with a short `retry` wait as long.
 const AWAY_AFTER_END: Duration = Duration::from_millis(250);
-/// How long one stays away that was refused.
+/// Pause before a refused stream is tried again.
 const AWAY_AFTER_REFUSAL: Duration = Duration::from_secs(1);
-/// What a slow reader takes ten times a second.
+/// Bytes that a slow reader takes ten times a second.
 const TRICKLE_BYTES: usize = 1024;
 
-/// All streams and what became of them.
+/// All streams and their counts.
 #[derive(Debug)]
-pub(super) struct Streams {
-    states: Vec<State>,
-    /// How many are to be opened in all.
+pub(super) struct StreamPool {
+    states: Vec<StreamStatus>,
+    /// Streams to open.
     total: usize,
     began: Instant,
-    /// From the first connection to the last answer.
+    /// From the first connect to the last head.
     pub(super) opening_took: Duration,
     pub(super) opened: usize,
-    /// Streams that did not open at the start, and why.
+    /// Failures of streams that did not open at the start.
     pub(super) failures: Failures,
-    /// Microseconds from connecting to the head, at the start.
+    /// Microseconds from the connect to the head, at the start.
     pub(super) opening: Histogram<u64>,
     /// Eager streams that are open, by channel.
     pub(super) open_on: Vec<u32>,
     pub(super) open: usize,
-    /// Eager streams that were ever open, by channel.
+    /// Eager streams that have been open, by channel.
     pub(super) served_on: Vec<u32>,
-    /// When those that are away come back.
+    /// Streams to reopen, with the time for it.
     away: Vec<(Instant, usize)>,
-    pub(super) closed: Closed,
-    /// Streams that were open again, the microseconds that it took, and what refused them meanwhile.
+    pub(super) closed: ClosedCounts,
+    /// Microseconds until streams were open again, and the failures meanwhile.
     pub(super) back: Histogram<u64>,
     pub(super) back_failures: Failures,
     pub(super) storms: u64,
-    /// Streams that storms cut.
+    /// Streams cut by storms.
     pub(super) cut: u64,
     storm_at: Option<Instant>,
-    /// Where the next storm begins among the streams.
+    /// First stream of the next storm.
     storm_from: usize,
 }
 
-/// Streams that the server ended, counted.
+/// Streams ended by the server.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Closed {
+pub(super) struct ClosedCounts {
     pub(super) eager: u64,
-    /// Those of them that were told of by `tidings.end`.
+    /// Eager streams among them whose end was announced by `tidings.end`.
     pub(super) told: u64,
     pub(super) slow: u64,
     pub(super) stuck: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct State {
+struct StreamStatus {
     was_open: bool,
     down_since: Option<Instant>,
 }
 
-impl Streams {
-    pub(super) fn new(plan: &Plan) -> Self {
+impl StreamPool {
+    pub(super) fn new(plan: &BenchPlan) -> Self {
         let channels = plan.channels as usize;
         Self {
             states: Vec::new(),
@@ -81,7 +81,7 @@ impl Streams {
             open: 0,
             served_on: vec![0; channels],
             away: Vec::new(),
-            closed: Closed::default(),
+            closed: ClosedCounts::default(),
             back: histogram(),
             back_failures: Failures::default(),
             storms: 0,
@@ -95,7 +95,7 @@ impl Streams {
         self.total
     }
 
-    /// Whether each stream was answered or refused at the start.
+    /// Whether each stream has opened or failed.
     pub(super) fn are_begun(&self) -> bool {
         self.opened + self.failed() == self.total
     }
@@ -104,16 +104,16 @@ impl Streams {
         usize::try_from(self.failures.count()).unwrap_or(usize::MAX)
     }
 
-    /// Streams that were open once and are not now.
-    pub(super) fn away(&self, swarm: &Swarm) -> usize {
+    /// Streams that have been open and are not now.
+    pub(super) fn away(&self, fleet: &ClientFleet) -> usize {
         let is_away = |at: &usize| {
-            self.states[*at].was_open && !swarm.is_open(*at) && swarm.reading(*at) == Reading::Eager
+            self.states[*at].was_open && !fleet.is_open(*at) && fleet.reading(*at) == ReadPace::Eager
         };
         (0..self.states.len()).filter(is_away).count()
     }
 
-    /// Begins as many new streams as may be under way at once, by now.
-    pub(super) fn begin(&mut self, plan: &Plan, swarm: &mut Swarm) {
+    /// Begins as many streams as may wait at once.
+    pub(super) fn begin(&mut self, plan: &BenchPlan, fleet: &mut ClientFleet) {
         let by_now = match plan.open_rate {
             Some(rate) => (self.began.elapsed().as_secs_f64() * f64::from(rate)) as usize + 1,
             None => self.total,
@@ -123,23 +123,23 @@ impl Streams {
         {
             let at = self.states.len();
             let reading = if at < plan.connections {
-                Reading::Eager
+                ReadPace::Eager
             } else if at < plan.connections + plan.slow {
-                Reading::Trickle(TRICKLE_BYTES)
+                ReadPace::Trickle(TRICKLE_BYTES)
             } else {
-                Reading::Stuck
+                ReadPace::Stalled
             };
             let channel = u32::try_from(at % plan.channels as usize).expect("there are at most 1,000,000");
-            self.states.push(State::default());
+            self.states.push(StreamStatus::default());
             let request = plan.requests.stream(channel, at, b"");
-            swarm.open(plan.requests.subscribe.target, channel, reading, request);
+            fleet.open(plan.requests.subscribe.address, channel, reading, request);
         }
     }
 
-    pub(super) fn note_opened(&mut self, swarm: &Swarm, at: usize, after: Duration) {
+    pub(super) fn note_opened(&mut self, fleet: &ClientFleet, at: usize, after: Duration) {
         let state = &mut self.states[at];
-        let is_eager = swarm.reading(at) == Reading::Eager;
-        let channel = swarm.channel(at) as usize;
+        let is_eager = fleet.reading(at) == ReadPace::Eager;
+        let channel = fleet.channel(at) as usize;
         if is_eager {
             self.open += 1;
             self.open_on[channel] += 1;
@@ -156,7 +156,7 @@ impl Streams {
         }
     }
 
-    pub(super) fn note_refused(&mut self, at: usize, failure: &Failure) {
+    pub(super) fn note_refused(&mut self, at: usize, failure: &RequestFailure) {
         if self.states[at].was_open {
             self.back_failures.note(failure);
             self.away.push((Instant::now() + AWAY_AFTER_REFUSAL, at));
@@ -165,44 +165,44 @@ impl Streams {
         }
     }
 
-    pub(super) fn note_closed(&mut self, swarm: &Swarm, at: usize, was_told: bool) {
-        match swarm.reading(at) {
-            Reading::Stuck => self.closed.stuck += 1,
-            Reading::Trickle(_) => self.closed.slow += 1,
-            Reading::Eager => {
+    pub(super) fn note_closed(&mut self, fleet: &ClientFleet, at: usize, was_announced: bool) {
+        match fleet.reading(at) {
+            ReadPace::Stalled => self.closed.stuck += 1,
+            ReadPace::Trickle(_) => self.closed.slow += 1,
+            ReadPace::Eager => {
                 self.closed.eager += 1;
-                self.closed.told += u64::from(was_told);
-                self.note_down(swarm, at);
+                self.closed.told += u64::from(was_announced);
+                self.note_down(fleet, at);
                 self.away.push((Instant::now() + AWAY_AFTER_END, at));
             }
         }
     }
 
-    fn note_down(&mut self, swarm: &Swarm, at: usize) {
+    fn note_down(&mut self, fleet: &ClientFleet, at: usize) {
         self.states[at].down_since = Some(Instant::now());
         self.open -= 1;
-        self.open_on[swarm.channel(at) as usize] -= 1;
+        self.open_on[fleet.channel(at) as usize] -= 1;
     }
 
-    /// Opens again what has been away long enough.
-    pub(super) fn bring_back(&mut self, plan: &Plan, swarm: &mut Swarm) {
+    /// Reopens streams whose pause is over.
+    pub(super) fn reopen_due(&mut self, plan: &BenchPlan, fleet: &mut ClientFleet) {
         if self.away.is_empty() {
             return;
         }
         let now = Instant::now();
         let due: Vec<usize> = self.away.extract_if(.., |(when, _)| *when <= now).map(|(_, at)| at).collect();
         for at in due {
-            reopen(plan, swarm, at);
+            reopen(plan, fleet, at);
         }
     }
 
-    /// Begins to count the time to the first storm.
-    pub(super) fn plan_storms(&mut self, storm: Option<Storm>) {
+    /// Starts the clock of the first storm.
+    pub(super) fn plan_storms(&mut self, storm: Option<ReconnectStorm>) {
         self.storm_at = storm.map(|storm| Instant::now() + storm.every);
     }
 
-    /// Cuts a share of the streams and opens them all at once, where it is time for it.
-    pub(super) fn storm(&mut self, plan: &Plan, swarm: &mut Swarm) {
+    /// Cuts a share of the streams and reopens all of them at once, if a storm is due.
+    pub(super) fn storm(&mut self, plan: &BenchPlan, fleet: &mut ClientFleet) {
         let (Some(storm), Some(at)) = (plan.storm, self.storm_at) else { return };
         if Instant::now() < at {
             return;
@@ -211,22 +211,22 @@ impl Streams {
         self.storms += 1;
         let count = (plan.connections * usize::from(storm.share)).div_ceil(100);
         let chosen = (0..count).map(|step| (self.storm_from + step) % plan.connections);
-        let chosen: Vec<usize> = chosen.filter(|at| swarm.is_open(*at)).collect();
+        let chosen: Vec<usize> = chosen.filter(|at| fleet.is_open(*at)).collect();
         self.storm_from = (self.storm_from + count) % plan.connections.max(1);
         for at in &chosen {
-            swarm.cut(*at);
-            self.note_down(swarm, *at);
+            fleet.cut(*at);
+            self.note_down(fleet, *at);
         }
         self.cut += chosen.len() as u64;
         for at in chosen {
-            reopen(plan, swarm, at);
+            reopen(plan, fleet, at);
         }
     }
 }
 
-fn reopen(plan: &Plan, swarm: &mut Swarm, at: usize) {
-    let request = plan.requests.stream(swarm.channel(at), at, swarm.last_id(at));
-    swarm.reopen(at, request);
+fn reopen(plan: &BenchPlan, fleet: &mut ClientFleet, at: usize) {
+    let request = plan.requests.stream(fleet.channel(at), at, fleet.last_id(at));
+    fleet.reopen(at, request);
 }
 
 fn micros(time: Duration) -> u64 {

@@ -1,19 +1,19 @@
-//! Texts with places to fill in, such as `{channel}`.
+//! Texts with placeholders, such as `{channel}`.
 
-/// What fills the places of one request.
+/// Values for the placeholders of one request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Values<'a> {
+pub(super) struct TemplateValues<'a> {
     pub(super) channel: &'a str,
     pub(super) number: u64,
     pub(super) data: &'a [u8],
 }
 
-/// A text with its places.
+/// A text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Template(Vec<Part>);
+pub(super) struct Template(Vec<TemplatePart>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Text(String),
     Channel,
     Number,
@@ -23,7 +23,7 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a template. Braces that hold none of the names stay as they are: bodies are often JSON.
+    /// Parses a template. Other braces stay as they are: bodies are often JSON.
     pub(super) fn new(text: &str) -> Self {
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -32,7 +32,7 @@ impl Template {
             plain.push_str(&rest[..at]);
             rest = &rest[at..];
             if let Some((name, part)) = place(rest) {
-                parts.extend((!plain.is_empty()).then(|| Part::Text(std::mem::take(&mut plain))));
+                parts.extend((!plain.is_empty()).then(|| TemplatePart::Text(std::mem::take(&mut plain))));
                 parts.push(part);
                 rest = &rest[name.len()..];
             } else {
@@ -41,52 +41,54 @@ impl Template {
             }
         }
         plain.push_str(rest);
-        parts.extend((!plain.is_empty()).then_some(Part::Text(plain)));
+        parts.extend((!plain.is_empty()).then_some(TemplatePart::Text(plain)));
         Self(parts)
     }
 
-    /// A brace that is left in the text, as a misspelt place leaves one.
+    /// Returns the text from the first brace that is no placeholder, such as a misspelt one.
     pub(super) fn stray_brace(&self) -> Option<&str> {
         self.0.iter().find_map(|part| match part {
-            Part::Text(text) => text.find(['{', '}']).map(|at| &text[at..]),
+            TemplatePart::Text(text) => text.find(['{', '}']).map(|at| &text[at..]),
             _ => None,
         })
     }
 
-    /// Whether the data is filled in somewhere.
+    /// Whether the template holds the data.
     pub(super) fn has_data(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Data | Part::DataJson | Part::DataUrl))
+        self.0
+            .iter()
+            .any(|part| matches!(part, TemplatePart::Data | TemplatePart::DataJson | TemplatePart::DataUrl))
     }
 
-    /// Appends the text with its places filled.
-    pub(super) fn write(&self, values: Values<'_>, text: &mut Vec<u8>) {
+    /// Appends the text with its placeholders filled.
+    pub(super) fn write(&self, values: TemplateValues<'_>, text: &mut Vec<u8>) {
         for part in &self.0 {
             match part {
-                Part::Text(plain) => text.extend_from_slice(plain.as_bytes()),
-                Part::Channel => text.extend_from_slice(values.channel.as_bytes()),
-                Part::Number => text.extend_from_slice(values.number.to_string().as_bytes()),
-                Part::Data => text.extend_from_slice(values.data),
-                Part::DataJson => write_json(values.data, text),
-                Part::DataUrl => write_url(values.data, text),
+                TemplatePart::Text(plain) => text.extend_from_slice(plain.as_bytes()),
+                TemplatePart::Channel => text.extend_from_slice(values.channel.as_bytes()),
+                TemplatePart::Number => text.extend_from_slice(values.number.to_string().as_bytes()),
+                TemplatePart::Data => text.extend_from_slice(values.data),
+                TemplatePart::DataJson => write_json(values.data, text),
+                TemplatePart::DataUrl => write_url(values.data, text),
             }
         }
     }
 }
 
-/// The place that a text begins with, with its braces.
-fn place(text: &str) -> Option<(&'static str, Part)> {
+/// Returns the placeholder at the start of a text, with its braces.
+fn place(text: &str) -> Option<(&'static str, TemplatePart)> {
     [
-        ("{channel}", Part::Channel),
-        ("{n}", Part::Number),
-        ("{data}", Part::Data),
-        ("{data_json}", Part::DataJson),
-        ("{data_url}", Part::DataUrl),
+        ("{channel}", TemplatePart::Channel),
+        ("{n}", TemplatePart::Number),
+        ("{data}", TemplatePart::Data),
+        ("{data_json}", TemplatePart::DataJson),
+        ("{data_url}", TemplatePart::DataUrl),
     ]
     .into_iter()
     .find(|(name, _)| text.starts_with(name))
 }
 
-/// Appends data as it stands within a JSON string. Ours holds quotes, and neither control characters nor backslashes.
+/// Appends data as within a JSON string. The data has quotes, but no control characters or backslashes.
 pub(super) fn write_json(data: &[u8], text: &mut Vec<u8>) {
     for byte in data {
         if matches!(byte, b'"' | b'\\') {
@@ -96,7 +98,7 @@ pub(super) fn write_json(data: &[u8], text: &mut Vec<u8>) {
     }
 }
 
-/// Appends data as it stands within a URL or a form.
+/// Appends data as within a URL or a form.
 fn write_url(data: &[u8], text: &mut Vec<u8>) {
     for byte in data {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {

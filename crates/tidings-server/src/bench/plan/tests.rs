@@ -1,21 +1,7 @@
-//! What cannot be done is refused with the way out.
+//! Impossible arguments are refused with a hint.
 
-use clap::Parser;
-
-use super::Plan;
-use crate::bench::Args;
-
-#[derive(Parser)]
-struct CommandLine {
-    #[command(flatten)]
-    args: Args,
-}
-
-/// The fault of these arguments.
-fn fault(arguments: &str) -> String {
-    let arguments = std::iter::once("bench").chain(arguments.split_whitespace());
-    Plan::new(&CommandLine::try_parse_from(arguments).unwrap().args).err().unwrap()
-}
+use super::BenchPlan;
+use crate::bench::tests::parse;
 
 #[test]
 fn what_cannot_be_done_is_refused_with_the_way_out() {
@@ -38,27 +24,23 @@ fn what_cannot_be_done_is_refused_with_the_way_out() {
         ("--subscribe http://127.0.0.1/a --publish http://127.0.0.1/ --batch 2", "--batch"),
     ] {
         let arguments = arguments.replace("--warm-up -1", "--warm-up=-1");
-        let fault = fault(&arguments);
-        assert!(fault.contains(expected), "{arguments}: {fault}");
+        let error = BenchPlan::new(&parse(&arguments)).err().unwrap();
+        assert!(error.contains(expected), "{arguments}: {error}");
     }
 }
 
 #[test]
 fn several_publishers_of_one_channel_have_lanes_of_their_own() {
-    let plan = |arguments: &str| {
-        let arguments = std::iter::once("bench").chain(arguments.split_whitespace());
-        Plan::new(&CommandLine::try_parse_from(arguments).unwrap().args).unwrap()
-    };
-    assert_eq!(plan("--publishers 8").lanes_each(), 8);
-    assert_eq!(plan("--publishers 8 --channels 3").lanes_each(), 3);
-    assert_eq!(plan("--publishers 8 --channels 8").lanes_each(), 1);
-    assert_eq!(plan("--publishers 8 --channels 100").lanes_each(), 1);
+    let plan = |arguments| BenchPlan::new(&parse(arguments)).unwrap();
+    assert_eq!(plan("--publishers 8").producers_per_channel(), 8);
+    assert_eq!(plan("--publishers 8 --channels 3").producers_per_channel(), 3);
+    assert_eq!(plan("--publishers 8 --channels 8").producers_per_channel(), 1);
+    assert_eq!(plan("--publishers 8 --channels 100").producers_per_channel(), 1);
 }
 
 #[test]
 fn headers_and_token_are_not_shown() {
-    let arguments =
-        ["bench", "--header", "X-Api-Key: hidden", "--publish-header", "A: hidden", "--token", "hidden"];
-    let shown = format!("{:?}", CommandLine::try_parse_from(arguments).unwrap().args);
+    let arguments = "--header X-Api-Key:hidden --publish-header A:hidden --token hidden";
+    let shown = format!("{:?}", parse(arguments));
     assert!(!shown.contains("hidden"), "{shown}");
 }

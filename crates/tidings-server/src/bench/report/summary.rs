@@ -1,18 +1,22 @@
-//! What came of a run, as a few lines for people.
+//! Report as a few lines of text.
 
 use std::fmt::{Result, Write};
 
-use super::{Besides, Connections, Cost, Deliveries, Publishes, Report, Server, Storms};
-use crate::bench::watch::Memory;
+use super::{
+    BenchReport, ConnectionFigures, CpuCost, DeliveryFigures, PublishFigures, ServerFigures,
+    SlowReaderFigures, StormFigures,
+};
+use crate::bench::figure_text::{figure, grouped, mebibytes, milliseconds};
+use crate::bench::process_monitor::MemoryReadings;
 
-/// Above this share of a core the load itself is what is slow.
+/// CPU share of a core above which the load itself adds latency.
 const OWN_SHARE_MAX: f64 = 0.9;
 
-/// Above this share of all cores other programs show in the figures.
+/// Share of all cores above which other programs distort the figures.
 const OTHERS_SHARE_MAX: f64 = 0.1;
 
-impl Report {
-    /// The summary.
+impl BenchReport {
+    /// Returns the summary.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         self.write(&mut text).expect("writing to a string does not fail");
@@ -69,7 +73,7 @@ impl Report {
     }
 }
 
-impl Connections {
+impl ConnectionFigures {
     fn write(&self, text: &mut String) -> Result {
         let (opened, asked) = (grouped(self.opened as u64), grouped(self.asked as u64));
         let rate = grouped(self.per_second as u64);
@@ -94,7 +98,7 @@ impl Connections {
     }
 }
 
-impl Publishes {
+impl PublishFigures {
     fn write(&self, text: &mut String, bytes: usize, seconds: f64) -> Result {
         let (events, requests) = (grouped(self.events), grouped(self.requests));
         let rate = figure(self.events_per_second);
@@ -106,7 +110,7 @@ impl Publishes {
         if self.late_max_ms > 100.0 {
             writeln!(
                 text,
-                "            up to {} behind schedule: publishes wait for their answers",
+                "            up to {} behind schedule: publishes wait for their responses",
                 milliseconds(self.late_max_ms)
             )?;
         }
@@ -117,7 +121,7 @@ impl Publishes {
     }
 }
 
-impl Deliveries {
+impl DeliveryFigures {
     fn write(&self, text: &mut String) -> Result {
         let (received, expected) = (grouped(self.received), grouped(self.expected));
         writeln!(
@@ -137,7 +141,7 @@ impl Deliveries {
     }
 }
 
-impl Besides {
+impl SlowReaderFigures {
     fn write(&self, text: &mut String, name: &str) -> Result {
         let (streams, closed) = (grouped(self.streams as u64), grouped(self.closed));
         write!(text, "{name:<12}{streams} streams, {closed} ended by the server")?;
@@ -149,7 +153,7 @@ impl Besides {
     }
 }
 
-impl Storms {
+impl StormFigures {
     fn write(&self, text: &mut String) -> Result {
         let (p50, p99, max) =
             (milliseconds(self.back_ms.p50), milliseconds(self.back_ms.p99), milliseconds(self.back_ms.max));
@@ -161,10 +165,10 @@ impl Storms {
     }
 }
 
-impl Server {
+impl ServerFigures {
     fn write(&self, text: &mut String) -> Result {
         writeln!(text, "server      {}", self.cost.text())?;
-        let Memory { before, idle, peak, after } = self.memory_kib;
+        let MemoryReadings { before, idle, peak, after } = self.memory_kib;
         let each =
             self.memory_kib_per_connection.map(|kib| format!(" ({kib:.1} KiB each)")).unwrap_or_default();
         let [before, idle, peak, after] = [before, idle, peak, after].map(mebibytes);
@@ -175,7 +179,7 @@ impl Server {
     }
 }
 
-impl Cost {
+impl CpuCost {
     fn text(&self) -> String {
         let (Some(seconds), Some(share)) = (self.cpu_seconds, self.cpu_share) else {
             return "CPU time unknown".to_owned();
@@ -184,36 +188,3 @@ impl Cost {
         format!("{seconds:.2} s of CPU ({:.0}% of a core){}", share * 100.0, each.unwrap_or_default())
     }
 }
-
-fn mebibytes(kib: Option<u64>) -> String {
-    kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{:.1} MiB", kib as f64 / 1024.0))
-}
-
-/// Milliseconds with about three digits.
-fn milliseconds(value: f64) -> String {
-    match value {
-        value if value >= 100.0 => format!("{} ms", grouped(value as u64)),
-        value if value >= 10.0 => format!("{value:.1} ms"),
-        value => format!("{value:.2} ms"),
-    }
-}
-
-fn figure(value: f64) -> String {
-    if value < 100.0 { format!("{value:.1}") } else { grouped(value as u64) }
-}
-
-/// A number with a comma before every third digit.
-pub(in crate::bench) fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests;

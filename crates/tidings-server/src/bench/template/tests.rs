@@ -1,10 +1,10 @@
-//! Places are filled in, and every other brace is kept.
+//! Placeholders are filled in, and every other brace is kept.
 
-use super::{Template, Values};
+use super::{Template, TemplateValues};
 
 fn filled(template: &str) -> String {
     let mut text = Vec::new();
-    let values = Values { channel: "bench.1", number: 7, data: br#"{"a":"b c"}"# };
+    let values = TemplateValues { channel: "bench.1", number: 7, data: br#"{"a":"b c"}"# };
     Template::new(template).write(values, &mut text);
     String::from_utf8(text).unwrap()
 }

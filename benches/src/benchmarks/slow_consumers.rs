@@ -1,0 +1,166 @@
+//! Subscribers that never read beside healthy ones: what they cost the healthy ones, and the server's memory.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use super::fanout::OneChannelLoad;
+use crate::{
+    arguments::BenchArguments,
+    client_fleet::{BenchFleet, DeliveryFaults},
+    numbers::{figure_text, median},
+    report::FigureTable,
+    result::BenchResult,
+    server::{BenchServer, Programs, ServerKind},
+};
+
+const HEALTHY: usize = 500;
+const STUCK: usize = 200;
+const EVENTS_PER_SECOND: u32 = 100;
+const EVENT_BYTES: usize = 2_048;
+const WARM_UP: Duration = Duration::from_millis(500);
+/// The longest stretch between two looks at memory.
+const LOOK: Duration = Duration::from_millis(500);
+const CHANNEL: &str = "project.1";
+const KINDS: [ServerKind; 3] = [ServerKind::Interval, ServerKind::AxumBaseline, ServerKind::Nchan];
+
+/// One turn of one server.
+struct ConsumerSample {
+    p99: f64,
+    events_per_second: f64,
+    peak_kib: f64,
+    /// What memory was at the end.
+    last_kib: f64,
+    /// Stuck streams that the server closed.
+    cut: u64,
+    faults: DeliveryFaults,
+}
+
+pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureTable> {
+    // Long enough that buffers of the kernel are full, and well within the 30 s of `write_timeout`.
+    let time = Duration::from_secs_f64((arguments.slice * 2.5).clamp(3.0, 20.0));
+    let mut table = FigureTable::new(
+        "200 never-reading subscribers beside 500 healthy, 100 events/s of 2 KB",
+        &[
+            "server",
+            "p99 without them, ms",
+            "with, ms",
+            "with ÷ without",
+            "events/s with them",
+            "peak memory, MiB",
+            "KiB per stuck client",
+            "stuck ones cut",
+            "faults",
+        ],
+        &format!(
+            "Each server runs {time:.0?} without the stuck ones and as long with them, in turns; medians. Peak memory is the \
+             largest proportional set size, read every {LOOK:?}. For each stuck client: what memory was at the end \
+             with them, less what it was without. `write_timeout` is 30 s, so none may be cut within the turn. DeliveryFaults are of \
+             the healthy ones. Pushpin is left out: 50,000 deliveries/s are more than it does here."
+        ),
+    );
+    for kind in KINDS.into_iter().filter(|kind| arguments.is_chosen(*kind)) {
+        match turns(arguments, programs, kind, time) {
+            Ok(turns) => fill(&mut table, kind, &turns),
+            Err(error) if kind.is_ours() => return Err(error),
+            Err(error) => {
+                let mut row = vec![kind.name().to_owned()];
+                row.resize(table.columns.len() - 1, "–".to_owned());
+                row.push(error.to_string());
+                table.row(row);
+            }
+        }
+    }
+    Ok(table)
+}
+
+/// Pairs of turns: without stuck subscribers and with them.
+fn turns(
+    arguments: &BenchArguments,
+    programs: &Programs,
+    kind: ServerKind,
+    time: Duration,
+) -> BenchResult<Vec<(ConsumerSample, ConsumerSample)>> {
+    if let Some(reason) = kind.missing() {
+        return Err(reason.into());
+    }
+    let rounds = 0..arguments.rounds.min(3);
+    rounds.map(|_| Ok((turn(programs, kind, 0, time)?, turn(programs, kind, STUCK, time)?))).collect()
+}
+
+fn fill(table: &mut FigureTable, kind: ServerKind, turns: &[(ConsumerSample, ConsumerSample)]) {
+    let of = |figure: &dyn Fn(&(ConsumerSample, ConsumerSample)) -> f64| median(turns.iter().map(figure));
+    let ratio = of(&|(without, with)| with.p99 / without.p99);
+    let per_client = of(&|(without, with)| (with.last_kib - without.last_kib) / STUCK as f64);
+    let cut: u64 = turns.iter().map(|(_, with)| with.cut).sum();
+    let faults = turns
+        .iter()
+        .fold(DeliveryFaults::default(), |sum, (without, with)| sum + without.faults + with.faults);
+    table.row([
+        kind.name().to_owned(),
+        figure_text(of(&|(without, _)| without.p99)),
+        figure_text(of(&|(_, with)| with.p99)),
+        format!("{ratio:.2}"),
+        figure_text(of(&|(_, with)| with.events_per_second)),
+        figure_text(of(&|(_, with)| with.peak_kib) / 1024.0),
+        figure_text(per_client),
+        format!("{cut} of {}", STUCK * turns.len()),
+        faults.to_string(),
+    ]);
+    if !kind.is_ours() {
+        return;
+    }
+    if !faults.is_none() {
+        table.errors.push(format!("{}: {}", kind.name(), faults.to_string()));
+    }
+    let what = "healthy p99 beside 200 never-reading subscribers, × without them";
+    table.target(what, "≤ 1.3", Some(ratio), |ratio| ratio <= 1.3);
+    table.target("memory per stuck client, KiB", "≤ 8", Some(per_client), |kib| kib <= 8.0);
+    let what = "stuck clients cut before `write_timeout`";
+    table.target(what, "0", Some(cut as f64), |cut| cut < 0.5);
+}
+
+fn turn(programs: &Programs, kind: ServerKind, stuck: usize, time: Duration) -> BenchResult<ConsumerSample> {
+    let name = "stuck";
+    let server = BenchServer::start(programs, kind, name, &[])?;
+    let mut fleet = BenchFleet::of(&server)?;
+    fleet.event_bytes = EVENT_BYTES;
+    for _ in 0..HEALTHY {
+        fleet.subscribe(CHANNEL, None)?;
+    }
+    for _ in 0..stuck {
+        fleet.subscribe_stuck(CHANNEL)?;
+    }
+    fleet.open_all()?;
+    fleet.add_publisher();
+    let mut load = OneChannelLoad::new(CHANNEL);
+    load.paced(&mut fleet, EVENTS_PER_SECOND, WARM_UP)?;
+    fleet.forget_latencies();
+    let (delivered, began) = (fleet.deliveries, Instant::now());
+    let (mut peak, mut last) = (0, 0);
+    while began.elapsed() < time {
+        load.paced(&mut fleet, EVENTS_PER_SECOND, LOOK)?;
+        last = server.pss_kib()?;
+        peak = peak.max(last);
+    }
+    let events = (fleet.deliveries - delivered) as f64 / HEALTHY as f64;
+    let events_per_second = events / began.elapsed().as_secs_f64();
+    let p99 = fleet.latency().value_at_quantile(0.99) as f64 / 1e3;
+    fleet.drain(load.published() * HEALTHY as u64)?;
+    drop(server);
+    let _ = fs::remove_dir_all(programs.directory.join(name));
+    let cut = fleet.cut;
+    eprintln!(
+        "  {}, {stuck} stuck: p99 {p99:.1} ms, {events_per_second:.1} events/s, {last} KiB",
+        kind.name()
+    );
+    Ok(ConsumerSample {
+        p99,
+        events_per_second,
+        peak_kib: peak as f64,
+        last_kib: last as f64,
+        cut,
+        faults: fleet.faults,
+    })
+}

@@ -1,0 +1,169 @@
+//! A fleet against scripted servers, over real sockets.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::{ClientFleet, FleetEvent, ReadPace, RequestFailure};
+use crate::sequences::DeliveryCounts;
+use crate::socket::connect;
+use crate::stamp::{Stamp, StampCodec};
+
+const RUN: u32 = 0xabc;
+const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+
+/// Serves one connection after another: answers the next request with each text, and closes at each empty text.
+/// Returns the requests.
+fn server(answers: Vec<String>) -> (SocketAddr, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        let (mut requests, mut socket): (Vec<String>, Option<TcpStream>) = (Vec::new(), None);
+        for response in answers {
+            if response.is_empty() {
+                socket = None;
+                continue;
+            }
+            let socket = socket.get_or_insert_with(|| listener.accept().unwrap().0);
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") {
+                socket.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            requests.push(String::from_utf8(request).unwrap());
+            socket.write_all(response.as_bytes()).unwrap();
+        }
+        requests
+    });
+    (address, served)
+}
+
+fn event(number: u32) -> String {
+    let mut text = b"data: ".to_vec();
+    StampCodec::new(RUN).write(Stamp { channel: 0, producer: 0, number, micros: 1 }, 64, &mut text);
+    String::from_utf8(text).unwrap() + &format!("\nid: id-{number}\n\n")
+}
+
+fn request(headers: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\n{headers}\r\n").into_bytes()
+}
+
+/// Polls until an event other than the opening of a stream.
+#[track_caller]
+fn notice(fleet: &mut ClientFleet) -> FleetEvent {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        fleet.poll(Duration::from_millis(50)).unwrap();
+        let mut events = fleet.events().into_iter();
+        if let Some(notice) = events.find(|notice| !matches!(notice, FleetEvent::Opened { .. })) {
+            return notice;
+        }
+    }
+    panic!("nothing happened");
+}
+
+#[test]
+fn stream_that_ends_is_resumed_after_its_last_id() {
+    let first = format!("{STREAM}{}{}id: half", event(0), event(1));
+    let second = format!("{STREAM}{}{}", event(2), event(3));
+    let (address, served) = server(vec![first, String::new(), second, String::new()]);
+    let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
+    let at = fleet.open(address, 0, ReadPace::Eager, request(""));
+    assert!(matches!(notice(&mut fleet), FleetEvent::Closed { was_announced: false, failure: None, .. }));
+    assert_eq!((fleet.last_id(at), fleet.is_open(at)), (&b"id-1"[..], false));
+    fleet.reopen(at, request("Last-Event-ID: id-1\r\n"));
+    assert!(matches!(notice(&mut fleet), FleetEvent::Closed { .. }));
+    assert!(served.join().unwrap()[1].contains("Last-Event-ID: id-1"));
+    assert_eq!((fleet.counts.received, fleet.received(at)), (4, 4));
+    let DeliveryCounts { lost, repeated, reordered, .. } = fleet.counts;
+    assert_eq!((lost, repeated, reordered), (0, 0, 0));
+}
+
+#[test]
+fn refusal_brings_its_status_and_body() {
+    for response in [
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
+        "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
+        "HTTP/1.0 403 Forbidden\r\n\r\nno",
+    ] {
+        let (address, _served) = server(vec![response.to_owned(), String::new()]);
+        let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
+        fleet.open(address, 0, ReadPace::Eager, request(""));
+        let refused = notice(&mut fleet);
+        let FleetEvent::Refused { failure: RequestFailure::Status { status: 403, body }, .. } = &refused
+        else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(body, b"no", "{response}");
+    }
+}
+
+#[test]
+fn stream_is_found_behind_the_answers_to_earlier_requests() {
+    let before = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (address, served) = server(vec![before.to_owned(), format!("{STREAM}{}", event(0)), String::new()]);
+    let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
+    let requests = [request(""), request("")].concat();
+    let at = fleet.open_pipelined(1, address, 0, ReadPace::Eager, requests);
+    assert!(matches!(notice(&mut fleet), FleetEvent::Closed { failure: None, .. }));
+    assert_eq!((served.join().unwrap().len(), fleet.received(at)), (2, 1));
+}
+
+#[test]
+fn html_page_is_refused_as_a_stream() {
+    let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi";
+    let (address, _served) = server(vec![page.to_owned()]);
+    let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
+    fleet.open(address, 0, ReadPace::Eager, request(""));
+    let refused = notice(&mut fleet);
+    assert!(
+        matches!(refused, FleetEvent::Refused { failure: RequestFailure::Status { status: 200, .. }, .. }),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn publisher_reconnects_and_failed_events_are_not_missed() {
+    let ok = |headers: &str| format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\nok");
+    let (address, served) = server(vec![
+        ok(""),
+        ok("Connection: close\r\n"),
+        String::new(),
+        "HTTP/1.1 429 Slow\r\nContent-Length: 4\r\n\r\nslow".to_owned(),
+        ok(""),
+    ]);
+    let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
+    let publisher = fleet.add_publisher(address);
+    let mut failures = Vec::new();
+    for turn in 0..4 {
+        let mut text = Vec::new();
+        assert_eq!(fleet.write_event(publisher, 0, 0, 64, &mut text), turn);
+        fleet.send(publisher, &request(""));
+        while !fleet.is_idle(publisher) {
+            fleet.poll(Duration::from_millis(50)).unwrap();
+            failures.extend(fleet.events());
+        }
+    }
+    assert_eq!(served.join().unwrap().len(), 4);
+    assert_eq!((fleet.responses, fleet.sequences.published(0)), (3, 3));
+    let [FleetEvent::Unpublished { failure: RequestFailure::Status { status: 429, body }, .. }] =
+        &failures[..]
+    else {
+        panic!("{failures:?}");
+    };
+    assert_eq!(body, b"slow");
+}
+
+#[test]
+fn connections_beyond_the_ports_of_one_address_come_from_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let _one = connect(address, 0, false).unwrap();
+    assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.1");
+    if cfg!(target_os = "linux") {
+        let _other = connect(address, 10_000, false).unwrap();
+        assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.2");
+    }
+}
