@@ -1,19 +1,14 @@
 //! `cargo xtask ci`: all that must hold before a change lands. Every step runs, also after one has failed.
 
-use std::time::Duration;
-
-use crate::process::{Counted, Step, run as run_step};
+use crate::process::{CHECK_LIMIT, Counted, Step, run as run_step};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{dependencies, features, generate, suite, tidy};
-
-/// No step of the checks takes longer, on any machine.
-pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(30 * 60);
+use crate::{features, generate, suite, tidy, tools};
 
 /// Runs the quick checks first, then the tests.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     let mut step = |name: &str, command| {
-        run_step(tally, Step { name, command, counted: Counted::Check, limit: STEP_LIMIT });
+        run_step(tally, Step { name, command, counted: Counted::Check, limit: CHECK_LIMIT });
     };
     step("formatting", workspace.cargo(&["fmt", "--all", "--check"]));
     let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
@@ -25,6 +20,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     features::run(workspace, tally);
     tidy::run(workspace, tally);
     generate::check_all(workspace, tally);
-    dependencies::run(workspace, tally);
+    tools::check_dependencies(workspace, tally, false);
+    tools::check_workflows(workspace, tally);
     suite::run(workspace, tally);
 }

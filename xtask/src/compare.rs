@@ -3,11 +3,10 @@
 use std::fs::{self, File};
 use std::time::Duration;
 
-use crate::Result;
 use crate::install;
 use crate::process::{Counted, Step, run as run_step};
 use crate::tally::Tally;
-use crate::workspace::Workspace;
+use crate::workspace::{Result, Workspace};
 
 /// The page, whose text between the figures is written by hand.
 const PAGE: &str = "docs/benchmarks.md";

@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::process::{Counted, Step, run as run_step};
+use crate::process::{CHECK_LIMIT, Counted, Step, run as run_step};
 use crate::tally::Tally;
-use crate::workspace::Workspace;
-use crate::{Result, ci::STEP_LIMIT};
+use crate::workspace::{Result, Workspace};
 
 /// One crate with one set of its features.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
             ["clippy", "--locked", "--all-targets", "--no-default-features", "--package", &package];
         let mut command = workspace.cargo(&arguments);
         command.args(["--features", &features, "--", "-D", "warnings"]);
-        run_step(tally, Step { name: &name, command, counted: Counted::Check, limit: STEP_LIMIT });
+        run_step(tally, Step { name: &name, command, counted: Counted::Check, limit: CHECK_LIMIT });
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::{path::Path, process::Command};
 
-use crate::Result;
 use crate::tally::Tally;
-use crate::workspace::Workspace;
+use crate::workspace::{Result, Workspace};
 
 /// A generated file: where it stands, relative to the root, and what makes its text.
 pub(crate) struct Generated {

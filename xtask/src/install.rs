@@ -87,6 +87,9 @@ const PYTHONS: &[Python] = &[
     Python { folder: "traefik", packages: Packages::Locked("tests/proxies/requirements.txt") },
 ];
 
+/// The programs of the module `tools`.
+const TOOLS: Python = Python { folder: "tools", packages: Packages::Locked("xtask/requirements.txt") };
+
 /// Has no packages: its `pip` installs elsewhere.
 const PLAIN: Python = Python { folder: "plain", packages: Packages::Named(&[]) };
 
@@ -182,6 +185,12 @@ fn can_make_pythons(workspace: &Workspace) -> bool {
 pub(crate) fn pip(workspace: &Workspace, tally: &mut Tally) -> Option<PathBuf> {
     make_python(workspace, tally, &PLAIN);
     Some(workspace.target.join("python").join(PLAIN.folder).join("bin/pip")).filter(|pip| is_file(pip))
+}
+
+/// Installs the programs of the module `tools`, and returns their folder.
+pub(crate) fn tools(workspace: &Workspace, tally: &mut Tally) -> PathBuf {
+    make_python(workspace, tally, &TOOLS);
+    workspace.target.join("python").join(TOOLS.folder).join("bin")
 }
 
 /// Makes a Python with its packages, where it is not there in full.

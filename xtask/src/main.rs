@@ -5,27 +5,23 @@ mod ci;
 mod clients;
 mod compare;
 mod counts;
-mod dependencies;
 mod features;
 mod fuzz;
 mod generate;
 mod install;
 mod process;
 mod redis_versions;
-mod spdx;
 mod step_log;
 mod suite;
 mod tally;
 mod tidy;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
 
 use tally::Tally;
-use workspace::Workspace;
-
-/// What a command of this tool can fail with: a lowercase fact for the person at the terminal.
-pub(crate) type Result<T> = std::result::Result<T, String>;
+use workspace::{Result, Workspace};
 
 const USAGE: &str = "\
 cargo xtask test [--verbose]          installs what is missing and runs all tests; a step's output is shown if it fails
@@ -34,7 +30,7 @@ cargo xtask check [--seconds N] [...] runs the checker against a real server (60
 cargo xtask compare [--parts a,b] [--rounds N] [--slice S]  measures the hub beside other servers, writes docs/benchmarks.md
 cargo xtask generate [--check]        writes the generated files, or tells which are out of date
 cargo xtask tidy [--list RULE]        checks names, prose, module rows, bounds, links; `--list` prints what a rule finds
-cargo xtask dependencies              checks licences, versions and sources of dependencies
+cargo xtask dependencies [--advisories]  checks licences, versions and sources of dependencies; advisories need a network
 cargo xtask clients                   plays one script to every client library; needs Go 1.26, and installs Java and Maven
 cargo xtask redis-versions [--quick]  runs the tests of Redis over other versions of Redis and Valkey; quick: as ci does
 cargo xtask fuzz [--seconds N] [target]  fuzzes each target, or one, for N seconds (60 unless told)";
@@ -75,7 +71,8 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
         ["clients"] => clients::run(&workspace, tally),
         ["redis-versions"] => redis_versions::run(&workspace, tally),
         ["redis-versions", "--quick"] => redis_versions::run_quick(&workspace, tally),
-        ["dependencies"] => dependencies::run(&workspace, tally),
+        ["dependencies"] => tools::check_dependencies(&workspace, tally, false),
+        ["dependencies", "--advisories"] => tools::check_dependencies(&workspace, tally, true),
         ["fuzz", rest @ ..] => {
             let (seconds, rest) = seconds(rest)?;
             match rest.as_slice() {

@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::counts::{Counts, Runner};
 use crate::tally::{Tally, closing, heading};
 
+/// Time after which a lint, a build of documents or another check has failed, on any machine.
+pub(crate) const CHECK_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How long a process may go on after its command ended or was told to end.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often a running command is looked at.
@@ -74,7 +76,7 @@ fn execute(
     counted: Counted,
     limit: Duration,
     log: Option<File>,
-) -> crate::Result<(Counts, bool)> {
+) -> crate::workspace::Result<(Counts, bool)> {
     command.stdin(Stdio::null());
     if let Some(log) = &log {
         let copy = || log.try_clone().map_err(|error| format!("its log cannot be written: {error}"));
@@ -124,7 +126,7 @@ fn follow(output: ChildStdout, runner: Runner, mut log: Option<File>) -> Receive
 }
 
 /// Waits for the command, and ends its group at the limit.
-fn wait(child: &mut Child, group: Option<Pid>, limit: Duration) -> crate::Result<ExitStatus> {
+fn wait(child: &mut Child, group: Option<Pid>, limit: Duration) -> crate::workspace::Result<ExitStatus> {
     let start = Instant::now();
     let mut told = false;
     loop {
@@ -148,7 +150,7 @@ fn wait(child: &mut Child, group: Option<Pid>, limit: Duration) -> crate::Result
 }
 
 /// Takes the counts; a process that outlived its command and holds the output is ended and is a fault of the step.
-fn finish(counts: &Receiver<Counts>, group: Option<Pid>) -> crate::Result<Counts> {
+fn finish(counts: &Receiver<Counts>, group: Option<Pid>) -> crate::workspace::Result<Counts> {
     match counts.recv_timeout(GRACE) {
         Ok(counts) => Ok(counts),
         Err(RecvTimeoutError::Disconnected) => Err("its output could not be read".to_owned()),

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::Result;
+use crate::workspace::Result;
 
 /// A file that a command and this tool append to.
 pub(crate) struct StepLog {

@@ -40,7 +40,11 @@ impl Tally {
     }
 
     /// Runs a check, prints its name, its faults and how long it took, and counts it as one.
-    pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> crate::Result<Vec<String>>) {
+    pub(crate) fn check(
+        &mut self,
+        name: &str,
+        check: impl FnOnce() -> crate::workspace::Result<Vec<String>>,
+    ) {
         heading(name);
         let start = Instant::now();
         let faults = check().unwrap_or_else(|error| vec![error]);

@@ -1,54 +1,22 @@
 //! `cargo xtask tidy`: the rules of ARCHITECTURE.md and of our style that a program can check.
 
-mod circles;
-mod code;
+mod file;
 mod layout;
 mod links;
+mod machines;
 mod manifests;
+mod modules;
 mod old_names;
-mod paths;
 mod prose;
 mod ratchet;
 mod rows;
 mod source;
-mod texts;
-mod tokens;
+mod tables;
 mod type_names;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-use regex::Regex;
-
-use crate::Result;
 use crate::tally::Tally;
-use crate::workspace::Workspace;
-
-/// A text file of the repository.
-#[derive(Debug)]
-pub(crate) struct TextFile {
-    /// Relative to the root, with `/`.
-    pub(crate) path: String,
-    pub(crate) text: String,
-}
-
-impl TextFile {
-    /// Whether this is a Rust file in `folder`, which ends with `/`.
-    pub(crate) fn is_rust_in(&self, folder: &str) -> bool {
-        self.path.ends_with(".rs") && self.path.starts_with(folder)
-    }
-
-    /// Whether all of the file is test code, which is free in what it uses.
-    pub(crate) fn is_test(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.split('/').any(|part| part == "tests")
-    }
-
-    /// `path:line`, as editors open it.
-    pub(crate) fn at(&self, line: usize) -> String {
-        format!("{}:{line}", self.path)
-    }
-}
+use crate::workspace::{Result, Workspace};
+use file::TextFile;
 
 /// A rule: its key for `--list` and ceilings, its sentence, and the check that returns its findings.
 type Rule = (&'static str, &'static str, fn(&[TextFile]) -> Vec<String>);
@@ -56,11 +24,9 @@ type Rule = (&'static str, &'static str, fn(&[TextFile]) -> Vec<String>);
 /// All rules. They look at nothing but text.
 const RULES: &[Rule] = &[
     ("rows", "module rows use only rows below them", rows::check),
-    ("circles", "files of a crate use each other in one direction", circles::check),
-    ("http", "the core names no HTTP types", code::no_http_in_the_core),
-    ("channels", "no unbounded channel", code::no_unbounded_channel),
-    ("spawns", "only `node` starts tasks and threads", code::only_node_spawns),
-    ("locks", "locks are of `sync`", code::locks_of_sync),
+    ("edges", "crates use only crates of their row", manifests::edges),
+    ("circles", "files of a crate use each other in one direction", modules::circles),
+    ("http", "the core names no HTTP types", rows::no_http_in_the_core),
     ("lengths", "files are short", layout::lengths),
     ("first-lines", "files begin with a sentence about them", layout::first_lines),
     ("type-names", "one name, one type", type_names::check),
@@ -68,8 +34,8 @@ const RULES: &[Rule] = &[
     ("openings", "sentences name their subject", prose::openings),
     ("actors", "actors have names", prose::unnamed_actors),
     ("papers", "pages for users name no paper of the developers", prose::internal_papers),
-    ("machines", "no path of a machine, no registry host", texts::check),
-    ("manifests", "every dependency says what it is for", manifests::check),
+    ("machines", "no path of a machine, no registry host", machines::check),
+    ("reasons", "every dependency says what it is for", manifests::reasons),
     ("links", "links in documents lead somewhere", links::check),
     ("licences", "both licences are there", licences),
 ];
@@ -105,23 +71,11 @@ pub(crate) fn list(workspace: &Workspace, key: &str) -> Result<()> {
 /// Reads all files of the repository; the text of a file that is no text is empty.
 fn read(workspace: &Workspace) -> Result<Vec<TextFile>> {
     let names = workspace.files()?;
-    let read = |name: &PathBuf| {
-        Ok(TextFile { path: slashed(name), text: workspace.text(name)?.unwrap_or_default() })
-    };
-    names.iter().map(read).collect()
-}
-
-/// Returns the pattern of a rule, which is compiled once.
-fn regex(pattern: &'static str) -> Regex {
-    thread_local! {
-        static COMPILED: RefCell<BTreeMap<&'static str, Regex>> = const { RefCell::new(BTreeMap::new()) };
-    }
-    let compile = || Regex::new(pattern).expect("the pattern of a rule is valid");
-    COMPILED.with_borrow_mut(|compiled| compiled.entry(pattern).or_insert_with(compile).clone())
-}
-
-fn slashed(path: &Path) -> String {
-    path.to_string_lossy().replace('\\', "/")
+    let files = names.iter().map(|name| {
+        let path = name.to_string_lossy().into_owned();
+        Ok(TextFile { path, text: workspace.text(name)?.unwrap_or_default() })
+    });
+    files.collect()
 }
 
 fn licences(files: &[TextFile]) -> Vec<String> {
@@ -136,4 +90,15 @@ fn licences(files: &[TextFile]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::file::TextFile;
+    use super::licences;
+
+    #[test]
+    fn both_licences_are_needed_with_their_texts() {
+        let mit = TextFile::new("LICENSE-MIT", "Permission is hereby granted, free of charge, …");
+        let apache = TextFile::new("LICENSE-APACHE", "Apache License …");
+        assert_eq!(licences(&[mit, apache]), [""; 0]);
+        assert_eq!(licences(&[TextFile::new("LICENSE-MIT", "")]).len(), 2);
+    }
+}

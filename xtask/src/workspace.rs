@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::Result;
+/// Result of a command; its error is a lowercase fact for the person at the terminal.
+pub(crate) type Result<T> = std::result::Result<T, String>;
 
 /// The checkout that this tool was started in.
 pub(crate) struct Workspace {

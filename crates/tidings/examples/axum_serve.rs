@@ -5,6 +5,8 @@
 //! curl -N http://127.0.0.1:8001/ticks
 //! ```
 
+#![allow(clippy::disallowed_methods)]
+
 use std::time::Duration;
 
 use axum::{Router, extract::State, http::HeaderMap, routing::get};

@@ -7,6 +7,8 @@
 //! curl -X POST http://127.0.0.1:8001/orders/42/ship
 //! ```
 
+#![allow(clippy::disallowed_methods)]
+
 use std::net::TcpListener;
 
 use axum::{

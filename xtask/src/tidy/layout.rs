@@ -1,6 +1,6 @@
 //! Lengths and first lines of Rust files.
 
-use super::TextFile;
+use super::file::TextFile;
 
 /// Past this a file is asked what its second idea is.
 const LINES_MAX: usize = 600;

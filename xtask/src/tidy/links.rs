@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::TextFile;
+use super::file::TextFile;
 
 /// Checks `[text](target)` and `[label]: target` in every Markdown file, outside code.
 pub(crate) fn check(files: &[TextFile]) -> Vec<String> {
     let mut known: BTreeSet<String> = BTreeSet::from([String::new()]);
     for file in files {
         // A folder exists if a file is in it.
-        known.extend(Path::new(&file.path).ancestors().map(super::slashed));
+        known.extend(Path::new(&file.path).ancestors().map(|folder| folder.to_string_lossy().into_owned()));
     }
     let mut faults = Vec::new();
     for file in files.iter().filter(|file| file.path.ends_with(".md")) {

@@ -2,7 +2,8 @@
 
 use regex::Regex;
 
-use super::{TextFile, prose, regex};
+use super::file::{TextFile, regex};
+use super::prose;
 
 const LIST: &str = "xtask/old-names.txt";
 /// Files that tell of the past.

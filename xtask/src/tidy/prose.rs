@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::{TextFile, regex};
+use super::file::{TextFile, regex};
 
 /// Openings of sentences in comments and documents; a capital tells the opening.
 const OPENINGS: &str = r"\b(?:What|Who|Whoever|Whatever|Somebody|Someone|Nobody|Everybody|Where)\b|\bOne (?:that|who|which|whose|is|was|has|had|can|cannot|may|must|does|will|would|needs|of them)\b|\bThat (?:the|a|an|there|it|they|each|every|no|nothing|some|all|one|two|its|their|both|what|who)\b";

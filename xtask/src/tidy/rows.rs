@@ -1,101 +1,60 @@
-//! Inside the crate `tidings` a module uses only its own row and the rows below it.
+//! Inside the crate `tidings` a module uses only its own row of ARCHITECTURE.md and the rows below it.
 
 use std::collections::BTreeMap;
 
-use super::TextFile;
-use super::paths::{UsePath, paths};
-use super::tokens::{tokens, without_tests};
+use super::file::TextFile;
+use super::modules::Crate;
+use super::tables;
 
 /// The crate that has rows.
-pub(crate) const CRATE: &str = "crates/tidings/src/";
+const CRATE: &str = "crates/tidings/src/";
+/// Modules that know no HTTP, and the crates of HTTP.
+const CORE: &[&str] = &["log", "hub", "connection", "publish", "broker"];
+const HTTP_CRATES: &[&str] = &["http", "http_body", "http_body_util", "hyper", "hyper_util", "axum"];
 
-/// The rows of ARCHITECTURE.md, top first.
-const ROWS: &[&[&str]] = &[
-    &["fuzzing"],
-    &["node"],
-    &["http", "admin", "axum", "actix"],
-    &["jobs", "sessions", "broadcast"],
-    &["hub"],
-    &["connection", "transport"],
-    &["publish"],
-    &["log", "broker"],
-    &["auth"],
-    &["config", "failpoint", "files", "limits", "metrics", "error", "wake", "sync"],
-];
-
-/// Checks every file of the crate but `lib.rs`, which puts the rows together, and tests.
+/// Returns each use of a row above; `lib.rs` puts the rows together and is free.
 pub(crate) fn check(files: &[TextFile]) -> Vec<String> {
-    let exports = exports(files);
+    let rows = tables::read(files, "module");
+    let row_of: BTreeMap<&str, usize> = rows
+        .iter()
+        .enumerate()
+        .flat_map(|(row, cells)| cells[0].iter().map(move |module| (module.as_str(), row)))
+        .collect();
+    let tree = Crate::read(files, CRATE);
     let mut faults = Vec::new();
-    for file in files.iter().filter(|file| file.is_rust_in(CRATE) && !file.is_test()) {
-        let module = module_of(&file.path);
-        let Some(top) = module.first() else { continue };
-        let Some(row) = row_of(top) else {
-            faults.push(format!(
-                "{}: `{top}` stands in no row; give it one in xtask and ARCHITECTURE.md",
-                file.path
-            ));
+    for (name, module) in &tree.modules {
+        let Some(top) = name.first() else { continue };
+        let Some(row) = row_of.get(top.as_str()) else {
+            faults.push(format!("{}: `{top}` stands in no row of ARCHITECTURE.md", module.file.path));
             continue;
         };
-        for path in paths(&without_tests(&tokens(&file.text))) {
-            let Some(used) = root_name(&path, &module) else { continue };
-            if used == "*" {
-                faults.push(format!(
-                    "{}: `{top}` takes in the whole crate; name what it uses",
-                    file.at(path.line)
-                ));
-                continue;
-            }
-            let used = exports.get(&used).unwrap_or(&used);
-            if row_of(used).is_some_and(|used_row| used_row < row) {
-                faults.push(format!("{}: `{top}` uses `{used}`, a row above it", file.at(path.line)));
+        for path in &module.paths {
+            let Some(used) = tree.resolve(name, path) else { continue };
+            let at = module.file.at(path.line);
+            match used.first().map(String::as_str) {
+                None if path.segments.last().is_some_and(|last| last == "*") => {
+                    faults.push(format!("{at}: `{top}` takes in the whole crate; name what it uses"));
+                }
+                Some(used) if row_of.get(used).is_some_and(|used| used < row) => {
+                    faults.push(format!("{at}: `{top}` uses `{used}`, a row above it"));
+                }
+                _ => {}
             }
         }
     }
     faults
 }
 
-fn row_of(module: &str) -> Option<usize> {
-    ROWS.iter().position(|row| row.contains(&module))
-}
-
-/// The module path of a file: `crates/tidings/src/log/ring.rs` is `log::ring`, `lib.rs` is nothing.
-pub(crate) fn module_of(path: &str) -> Vec<String> {
-    let inner = path.strip_prefix(CRATE).unwrap_or(path).trim_end_matches(".rs");
-    let mut module: Vec<String> = inner.split('/').map(str::to_owned).collect();
-    if matches!(module.last().map(String::as_str), Some("lib" | "mod")) {
-        module.pop();
-    }
-    module
-}
-
-/// What `lib.rs` gives out at the crate's root, and the module that each name comes from.
-fn exports(files: &[TextFile]) -> BTreeMap<String, String> {
-    let Some(file) = files.iter().find(|file| file.path == format!("{CRATE}lib.rs")) else {
-        return BTreeMap::new();
-    };
-    let paths = paths(&without_tests(&tokens(&file.text)));
-    let exported = paths.iter().filter_map(|path| {
-        let segments = path.segments.iter().find(|segment| !matches!(segment.as_str(), "crate" | "self"))?;
-        Some((path.name()?.to_owned(), segments.clone()))
+/// Returns each path of the core that leads to a crate of HTTP.
+pub(crate) fn no_http_in_the_core(files: &[TextFile]) -> Vec<String> {
+    let tree = Crate::read(files, CRATE);
+    let core =
+        tree.modules.iter().filter(|(name, _)| name.first().is_some_and(|top| CORE.contains(&top.as_str())));
+    let found = core.flat_map(|(_, module)| {
+        let http = module.paths.iter().filter(|path| HTTP_CRATES.contains(&path.segments[0].as_str()));
+        http.map(|path| format!("{}: `{}` in the core", module.file.at(path.line), path.segments.join("::")))
     });
-    exported.filter(|(name, module)| row_of(module).is_some() && row_of(name).is_none()).collect()
-}
-
-/// The name at the crate's root that a path in `module` goes through; nothing where it stays inside or leaves the crate.
-fn root_name(path: &UsePath, module: &[String]) -> Option<String> {
-    let mut segments = path.segments.iter().map(String::as_str).peekable();
-    let mut place: Vec<&str> = match *segments.peek()? {
-        "crate" => Vec::new(),
-        "self" | "super" => module.iter().chain(&path.modules).map(String::as_str).collect(),
-        _ => return None,
-    };
-    while let Some(step) = segments.next_if(|segment| matches!(*segment, "crate" | "self" | "super")) {
-        if step == "super" {
-            place.pop();
-        }
-    }
-    if place.is_empty() { segments.next().map(str::to_owned) } else { None }
+    found.collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use regex::Captures;
 
-use super::regex;
+use super::file::regex;
 
 /// A path such as `crate::log::Entry`.
 #[derive(Debug, PartialEq, Eq)]

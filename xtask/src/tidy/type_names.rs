@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
-use super::{TextFile, regex};
+use super::file::{TextFile, regex};
 
 /// Names that each module may define for itself.
 const EXCEPTIONS: &[&str] = &["Args", "Error", "Result"];

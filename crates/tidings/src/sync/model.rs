@@ -26,6 +26,9 @@ pub(crate) fn is_running() -> bool {
     IS_RUNNING.get()
 }
 
+/// Preemptions that nightly runs add to the bound of each model.
+const MORE_PREEMPTIONS: &str = "TIDINGS_MODEL_PREEMPTIONS";
+
 /// Runs `test` in every order that takes a thread its turn away `preemptions` times at most.
 pub(crate) fn check(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
     struct Running;
@@ -35,7 +38,8 @@ pub(crate) fn check(preemptions: usize, test: impl Fn() + Send + Sync + 'static)
         }
     }
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    let more = std::env::var(MORE_PREEMPTIONS).ok().and_then(|number| number.parse().ok());
+    builder.preemption_bound = Some(preemptions + more.unwrap_or(0));
     builder.max_branches = BRANCHES_MAX;
     IS_RUNNING.set(true);
     let _running = Running;

@@ -1,7 +1,7 @@
 //! Bounds of lengths, and first lines.
 
 use super::{LINES_MAX, first_lines, lengths};
-use crate::tidy::TextFile;
+use crate::tidy::file::TextFile;
 
 fn file(path: &str, text: String) -> [TextFile; 1] {
     [TextFile { path: path.to_owned(), text }]

@@ -1,7 +1,7 @@
 //! Links that lead somewhere, nowhere, and out.
 
 use super::check;
-use crate::tidy::TextFile;
+use crate::tidy::file::TextFile;
 
 fn faults(text: &str) -> Vec<String> {
     let file = |path: &str| TextFile { path: path.to_owned(), text: String::new() };

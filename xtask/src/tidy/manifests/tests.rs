@@ -1,10 +1,10 @@
-//! Manifests with and without reasons.
+//! Manifests with and without reasons, and edges that the table has or lacks.
 
-use super::check;
-use crate::tidy::TextFile;
+use super::{edges, reasons};
+use crate::tidy::file::TextFile;
 
 fn faults(text: &str) -> Vec<String> {
-    check(&[TextFile { path: "crates/a/Cargo.toml".to_owned(), text: text.to_owned() }])
+    reasons(&[TextFile::new("crates/a/Cargo.toml", text)])
 }
 
 #[test]
@@ -25,4 +25,18 @@ fn workspace_dependencies_paths_and_other_sections_are_free() {
     let text = "[package]\nname = \"a\"\n[dependencies]\nserde.workspace = true\nhttp = { workspace = true }\n\
                 b = { path = \"../b\" }\n[features]\ndefault = []\n";
     assert_eq!(faults(text), [""; 0]);
+}
+
+#[test]
+fn a_crate_uses_only_crates_of_its_row() {
+    let table = "| crate | uses | lacks |\n|---|---|---|\n| `tidings` | `tidings-log` | `chrono` |\n";
+    let check = |name: &str, text: &str, expected: usize| {
+        let manifest = TextFile::new(&format!("crates/{name}/Cargo.toml"), text);
+        let found = edges(&[TextFile::new("ARCHITECTURE.md", table), manifest]);
+        assert_eq!(found.len(), expected, "{text}: {found:?}");
+    };
+    check("tidings", "[dependencies]\ntidings-log.workspace = true\nserde = \"1\"", 0);
+    check("tidings", "[dependencies]\ntidings-client.workspace = true\nchrono.workspace = true", 2);
+    check("tidings", "[dev-dependencies]\ntidings-client.workspace = true", 0);
+    check("other", "", 1);
 }

@@ -1,10 +1,10 @@
 //! Rows of the list, and what they find.
 
 use super::{LIST, check};
-use crate::tidy::TextFile;
+use crate::tidy::file::TextFile;
 
 fn findings(list: &str, path: &str, text: &str) -> Vec<String> {
-    let file = |path: &str, text: &str| TextFile { path: path.to_owned(), text: text.to_owned() };
+    let file = |path: &str, text: &str| TextFile::new(path, text);
     check(&[file(LIST, list), file(path, text), file("CHANGELOG.md", text)])
 }
 

@@ -1,10 +1,10 @@
 //! Openings and words that are banned, and those that only look like it.
 
 use super::{internal_papers, openings, unnamed_actors};
-use crate::tidy::TextFile;
+use crate::tidy::file::TextFile;
 
 fn count(rule: fn(&[TextFile]) -> Vec<String>, path: &str, text: &str) -> usize {
-    rule(&[TextFile { path: path.to_owned(), text: text.to_owned() }]).len()
+    rule(&[TextFile::new(path, text)]).len()
 }
 
 #[test]

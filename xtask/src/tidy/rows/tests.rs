@@ -1,17 +1,20 @@
-//! Uses that are allowed and uses that go up.
+//! Uses that are allowed, and uses that go up.
 
-use super::{check, module_of};
-use crate::tidy::TextFile;
+use super::{check, no_http_in_the_core};
+use crate::tidy::file::TextFile;
 
-const LIB: &str =
-    "//! Sample.\npub use error::{Error, ErrorKind};\npub use self::node::Hub as Handle;\nmod hub;";
+const ROWS: &str = "| module | does |\n|---|---|\n| `node` | |\n| `http` | |\n| `hub` | |\n| `log`, `broker` | |\n| `error`, `limits` | |\n";
+const LIB: &str = "pub use error::{Error, ErrorKind};\npub use self::node::Hub as Handle;\nmod hub;";
 
 fn faults(path: &str, text: &str) -> Vec<String> {
-    let file = |path: &str, text: &str| TextFile {
-        path: format!("crates/tidings/src/{path}"),
-        text: text.to_owned(),
-    };
-    check(&[file("lib.rs", LIB), file(path, text)])
+    let mut files =
+        vec![TextFile::new("ARCHITECTURE.md", ROWS), TextFile::new("crates/tidings/src/lib.rs", LIB)];
+    let modules =
+        ["node.rs", "http.rs", "hub.rs", "log.rs", "log/store.rs", "broker.rs", "error.rs", "limits.rs"];
+    let others = modules.into_iter().filter(|module| *module != path);
+    files.extend(others.map(|path| TextFile::new(&format!("crates/tidings/src/{path}"), "")));
+    files.push(TextFile::new(&format!("crates/tidings/src/{path}"), text));
+    check(&files)
 }
 
 fn allow(path: &str, text: &str) {
@@ -34,13 +37,14 @@ fn rows_below_and_the_same_row_are_free() {
 #[test]
 fn a_row_above_is_refused_in_every_spelling() {
     refuse("log.rs", "use crate::hub::Hub;", "log.rs:1: `log` uses `hub`");
-    refuse("log.rs", "use crate::{auth, publish::Publisher};", "`log` uses `publish`");
+    refuse("log.rs", "use crate::{\n    error,\n    http::Request,\n};", "`log` uses `http`");
     refuse("log.rs", "use super::hub;", "`log` uses `hub`");
-    refuse("log/ring.rs", "use super::super::hub;", "`log` uses `hub`");
-    refuse("log/ring.rs", "\nfn a() { super::super::connection::b() }", "ring.rs:2: `log` uses `connection`");
-    refuse("log.rs", "mod inner { use super::super::hub; }", "`log` uses `hub`");
-    refuse("connection.rs", "fn a(b: &crate::http::Request) {}", "`connection` uses `http`");
-    refuse("config.rs", "pub(crate) use crate::auth::Permit;", "`config` uses `auth`");
+    refuse("log/ring.rs", "\nfn a() { super::super::hub::b() }", "ring.rs:2: `log` uses `hub`");
+    refuse("log.rs", "mod inner {\n    use super::super::hub;\n}", "`log` uses `hub`");
+    refuse("hub.rs", "fn a(b: &crate::http::Request) {}", "`hub` uses `http`");
+    refuse("limits.rs", "pub(crate) use crate::log::Log;", "`limits` uses `log`");
+    refuse("log.rs", "use crate::*;", "takes in the whole crate");
+    refuse("misc.rs", "", "`misc` stands in no row");
 }
 
 #[test]
@@ -50,33 +54,24 @@ fn a_name_that_the_root_gives_out_counts_as_its_module() {
 }
 
 #[test]
-fn the_whole_crate_at_once_is_refused() {
-    refuse("log.rs", "use crate::*;", "takes in the whole crate");
-    refuse("log.rs", "use super::*;", "takes in the whole crate");
-    allow("log/ring.rs", "use super::*;");
-}
-
-#[test]
-fn comments_strings_tests_and_lib_are_free() {
+fn comments_strings_tests_and_other_crates_are_free() {
     allow(
         "log.rs",
-        "// crate::hub\nconst A: &str = \"crate::hub::B\";\n#[cfg(test)] mod tests { use crate::hub; }",
+        "// crate::hub\nconst A: &str = \"crate::hub::B\";\n#[cfg(test)]\nmod tests {\n    use crate::hub;\n}",
     );
     allow("log/tests.rs", "use crate::node;");
-    allow("lib.rs", "use crate::node;");
-    allow("log.rs", "mod inner { use super::hub; }");
+    allow("log.rs", "mod inner {\n    use super::hub;\n}");
     allow("log.rs", "use axum::Router; fn a() { hub::b() }");
 }
 
 #[test]
-fn a_module_without_a_row_is_refused() {
-    refuse("misc.rs", "", "`misc` stands in no row");
-}
-
-#[test]
-fn module_paths_follow_the_files() {
-    let check = |path: &str, expected: &str| assert_eq!(module_of(path).join("::"), expected);
-    check("crates/tidings/src/log/ring.rs", "log::ring");
-    check("crates/tidings/src/log/mod.rs", "log");
-    check("crates/tidings/src/lib.rs", "");
+fn http_types_are_refused_in_the_core_only() {
+    let check = |path: &str, text, expected| {
+        let files = [TextFile::new(&format!("crates/tidings/src/{path}"), text)];
+        assert_eq!(no_http_in_the_core(&files).len(), expected, "{path}: {text}");
+    };
+    check("log.rs", "use http::StatusCode;\nuse http_body_util::{BodyExt, Full};", 3);
+    check("hub/shard.rs", "fn a(b: hyper::body::Bytes) {}", 1);
+    check("http/error.rs", "use http::StatusCode;", 0);
+    check("log.rs", "// http::StatusCode\nconst A: &str = \"http://b\";\nuse crate::http;", 0);
 }

@@ -1,13 +1,10 @@
 //! Definitions that count, and uses that do not.
 
 use super::check;
-use crate::tidy::TextFile;
+use crate::tidy::file::TextFile;
 
 fn findings(texts: &[&str]) -> Vec<String> {
-    let file = |(number, text): (usize, &&str)| TextFile {
-        path: format!("crates/a/src/{number}.rs"),
-        text: (*text).to_owned(),
-    };
+    let file = |(number, text): (usize, &&str)| TextFile::new(&format!("crates/a/src/{number}.rs"), text);
     check(&texts.iter().enumerate().map(file).collect::<Vec<_>>())
 }
 

@@ -1,10 +1,10 @@
 //! Lines that bind a checkout to a machine or a network.
 
 use super::{MACHINE_PATHS, REGISTRY_HOSTS, check};
-use crate::tidy::TextFile;
+use crate::tidy::file::TextFile;
 
 fn faults(path: &str, text: &str) -> usize {
-    check(&[TextFile { path: path.to_owned(), text: text.to_owned() }]).len()
+    check(&[TextFile::new(path, text)]).len()
 }
 
 #[test]

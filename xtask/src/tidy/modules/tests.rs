@@ -1,14 +1,11 @@
 //! Circles of two, of three, of parent and child, and uses that only look like one.
 
-use super::check;
-use crate::tidy::TextFile;
+use super::circles;
+use crate::tidy::file::TextFile;
 
 fn findings(files: &[(&str, &str)]) -> Vec<String> {
-    let file = |(path, text): &(&str, &str)| TextFile {
-        path: format!("crates/a/src/{path}"),
-        text: (*text).to_owned(),
-    };
-    check(&files.iter().map(file).collect::<Vec<_>>())
+    let file = |(path, text): &(&str, &str)| TextFile::new(&format!("crates/a/src/{path}"), text);
+    circles(&files.iter().map(file).collect::<Vec<_>>())
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Nothing in the repository names a machine's folders or a registry's host.
 
-use super::TextFile;
+use super::file::TextFile;
 
 /// Home and work folders of machines that this is developed on. Put together here, so that this file passes.
 const MACHINE_PATHS: &[&str] = &[concat!("/ro", "ot/"), concat!("/wo", "rk/")];

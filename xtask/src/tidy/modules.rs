@@ -1,12 +1,12 @@
-//! Files of a crate use each other in one direction: no circle, also none between a module and its children.
+//! The modules of a crate, which of them each one uses, and circles among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::TextFile;
+use super::file::TextFile;
 use super::source::{self, NamedPath, Place};
 
 /// Returns each file that stands in a circle, with the files of the circle that it uses.
-pub(crate) fn check(files: &[TextFile]) -> Vec<String> {
+pub(crate) fn circles(files: &[TextFile]) -> Vec<String> {
     let roots = files.iter().filter_map(|file| {
         let folder = file.path.strip_suffix("lib.rs").or_else(|| file.path.strip_suffix("main.rs"))?;
         folder.ends_with("src/").then_some(folder)
@@ -19,13 +19,13 @@ pub(crate) fn check(files: &[TextFile]) -> Vec<String> {
 }
 
 /// The modules of one crate, by their paths below it: the root is the empty path.
-struct Crate<'a> {
-    modules: BTreeMap<Vec<String>, Module<'a>>,
+pub(crate) struct Crate<'a> {
+    pub(crate) modules: BTreeMap<Vec<String>, Module<'a>>,
 }
 
-struct Module<'a> {
-    file: &'a TextFile,
-    paths: Vec<NamedPath>,
+pub(crate) struct Module<'a> {
+    pub(crate) file: &'a TextFile,
+    pub(crate) paths: Vec<NamedPath>,
     /// The code without `use`, to tell a name that is only given out from one that is used here, too.
     body: String,
 }
@@ -35,7 +35,7 @@ type Uses = BTreeMap<Vec<String>, usize>;
 
 impl<'a> Crate<'a> {
     /// Reads the files in `folder`; tests and programs in `bin` are no part of it.
-    fn read(files: &'a [TextFile], folder: &str) -> Self {
+    pub(crate) fn read(files: &'a [TextFile], folder: &str) -> Self {
         let own = files.iter().filter(|file| file.is_rust_in(folder) && !file.is_test());
         let modules = own.filter(|file| !file.path[folder.len()..].starts_with("bin/")).map(|file| {
             let code = source::shipped(&file.text);
@@ -47,16 +47,15 @@ impl<'a> Crate<'a> {
 
     fn circles(&self) -> Vec<String> {
         let uses: BTreeMap<&[String], Uses> =
-            self.modules.keys().map(|module| (module.as_slice(), self.uses(module))).collect();
+            self.modules.iter().map(|(name, module)| (name.as_slice(), self.uses(name, module))).collect();
         let reached: BTreeMap<&[String], BTreeSet<&[String]>> =
             uses.keys().map(|module| (*module, reach(module, &uses))).collect();
         let mut found = Vec::new();
-        for (module, uses) in &uses {
-            if !reached[module].contains(module) {
-                continue;
-            }
-            let circle = reached[module].iter().filter(|other| reached[*other].contains(module)).count();
-            let inner = uses.iter().filter(|(used, _)| reached[used.as_slice()].contains(module));
+        for (module, uses) in uses.iter().filter(|(module, _)| reached[*module].contains(*module)) {
+            let is_inner =
+                |other: &[String]| reached[module].contains(other) && reached[other].contains(module);
+            let circle = self.modules.keys().filter(|other| is_inner(other)).count();
+            let inner = uses.iter().filter(|(used, _)| is_inner(used));
             let inner: Vec<String> =
                 inner.map(|(used, line)| format!("{} (line {line})", self.modules[used].file.path)).collect();
             let path = &self.modules[*module].file.path;
@@ -65,17 +64,12 @@ impl<'a> Crate<'a> {
         found
     }
 
-    fn uses(&self, module: &[String]) -> Uses {
+    fn uses(&self, name: &[String], module: &Module<'_>) -> Uses {
         let mut uses = Uses::new();
-        let Module { paths, body, .. } = &self.modules[module];
-        for path in paths {
-            // A name that a module only gives out is a use of whoever takes it.
-            if let Place::Use { name, is_public: true } = &path.place
-                && !source::has_word(body, name)
-            {
-                continue;
-            }
-            if let Some(used) = self.resolve(module, path, 0).filter(|used| used != module) {
+        for path in &module.paths {
+            // A name that a module only gives out is a use of those modules that take it.
+            let is_given_out = matches!(&path.place, Place::Use { name, is_public: true } if !source::has_word(&module.body, name));
+            if let Some(used) = self.resolve(name, path).filter(|used| used != name && !is_given_out) {
                 uses.entry(used).or_insert(path.line);
             }
         }
@@ -83,7 +77,11 @@ impl<'a> Crate<'a> {
     }
 
     /// The module that defines what `path` leads to from `module`; nothing for other crates.
-    fn resolve(&self, module: &[String], path: &NamedPath, depth: usize) -> Option<Vec<String>> {
+    pub(crate) fn resolve(&self, module: &[String], path: &NamedPath) -> Option<Vec<String>> {
+        self.resolve_at(module, path, 0)
+    }
+
+    fn resolve_at(&self, module: &[String], path: &NamedPath, depth: usize) -> Option<Vec<String>> {
         let mut place = module.to_vec();
         // A module within the file has the same place as the file.
         let inner = path.segments.iter().take(path.depth).take_while(|segment| *segment == "super").count();
@@ -115,7 +113,7 @@ impl<'a> Crate<'a> {
                 |other| matches!(&other.place, Place::Use { name, .. } if name == segment && other.segments != path.segments),
             );
             let through =
-                imported.filter(|_| depth < 8).and_then(|other| self.resolve(&place, other, depth + 1));
+                imported.filter(|_| depth < 8).and_then(|other| self.resolve_at(&place, other, depth + 1));
             return Some(through.unwrap_or(place));
         }
         Some(place)
