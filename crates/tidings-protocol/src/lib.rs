@@ -1,6 +1,6 @@
-//! The words of Tidings on the wire: ids, names, the SSE codec, JSON bodies and problem codes. No I/O.
+//! The wire format of Tidings: ids, names, the SSE codec, JSON bodies and problem codes. No I/O.
 //!
-//! Text from outside is parsed once into these types; what has such a type needs no second check.
+//! Text from outside is parsed once into these types. A value of such a type needs no second check.
 //!
 //! ```
 //! use tidings_protocol::sse::{self, Parser, StreamItem};
