@@ -72,9 +72,9 @@ const OF_REDIS: &[&str] = &[
     "node_revocations::",
     "nodes::",
     "pubsub_idle::",
+    "python::",
     "redis_outages::",
     "redis_publishers::",
-    "redis_server::",
     "redis_topologies::",
     "tickets::",
 ];

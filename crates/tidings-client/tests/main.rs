@@ -3,5 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod publish;
-mod server;
+mod stub_server;
 mod subscribe;

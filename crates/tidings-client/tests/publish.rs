@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tidings_client::{Client, ErrorKind, Message, Priority};
 
-use crate::server::{Server, answer, closing, holding};
+use crate::stub_server::{AsyncStubServer, closing, holding, response};
 
 const STORED: &str = r#"{"id":"x-1","offset":1}"#;
 
-fn client(server: &Server) -> Client {
+fn client(server: &AsyncStubServer) -> Client {
     Client::builder(&server.url).build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn event_is_sent_verbatim_with_its_fields() {
-    let server = Server::start(|_, _| closing(answer("200 OK", STORED))).await;
+    let server = AsyncStubServer::start(|_, _| closing(response("200 OK", STORED))).await;
     let sent = client(&server)
         .publish("project.42")
         .event("file é&=")
@@ -36,7 +36,7 @@ async fn event_is_sent_verbatim_with_its_fields() {
 
 #[tokio::test(start_paused = true)]
 async fn unstored_event_has_no_id() {
-    let server = Server::start(|_, _| closing(answer("200 OK", r#"{"id":null}"#))).await;
+    let server = AsyncStubServer::start(|_, _| closing(response("200 OK", r#"{"id":null}"#))).await;
     let got = client(&server).publish("a").store(false).send().await.unwrap();
     assert_eq!((got.id, got.offset), (None, None));
     assert_eq!(server.requests()[0].line(), "POST /api/v1/events/a?store=false HTTP/1.1");
@@ -45,15 +45,15 @@ async fn unstored_event_has_no_id() {
 #[tokio::test]
 async fn fault_names_the_url_and_the_other_scheme_where_that_is_the_ports() {
     const TLS_ALERT: &[u8] = b"\x15\x03\x03\x00\x02\x02\x16";
-    let tls = Server::start(|_, _| closing(TLS_ALERT)).await;
+    let tls = AsyncStubServer::start(|_, _| closing(TLS_ALERT)).await;
     let fault = client(&tls).publish("a").send().await.unwrap_err();
     let place = tls.url.trim_start_matches("http://");
     assert_eq!(fault.kind(), ErrorKind::Interrupted);
     assert!(fault.to_string().contains(&tls.url), "{fault}");
     assert!(fault.to_string().ends_with(&format!("write https://{place} if it speaks TLS")), "{fault}");
 
-    let refusing = Server::start(|_, _| {
-        closing(answer("400 No\r\nContent-Type: text/plain", "this port\tspeaks https\nand more"))
+    let refusing = AsyncStubServer::start(|_, _| {
+        closing(response("400 No\r\nContent-Type: text/plain", "this port\tspeaks https\nand more"))
     });
     let refusing = refusing.await;
     let fault = client(&refusing).publish("a").send().await.unwrap_err();
@@ -62,9 +62,9 @@ async fn fault_names_the_url_and_the_other_scheme_where_that_is_the_ports() {
 
 #[tokio::test(start_paused = true)]
 async fn publish_without_a_key_is_tried_once() {
-    for reply in [Vec::new(), answer("503 Later", r#"{"code":"outcome_unknown"}"#)] {
+    for reply in [Vec::new(), response("503 Later", r#"{"code":"outcome_unknown"}"#)] {
         let empty = reply.is_empty();
-        let server = Server::start(move |_, _| closing(reply.clone())).await;
+        let server = AsyncStubServer::start(move |_, _| closing(reply.clone())).await;
         let fault = client(&server).publish("a").data("x").send().await.unwrap_err();
         let expected = if empty { ErrorKind::Interrupted } else { ErrorKind::Unavailable };
         assert_eq!(fault.kind(), expected, "{fault}");
@@ -74,12 +74,12 @@ async fn publish_without_a_key_is_tried_once() {
 
 #[tokio::test(start_paused = true)]
 async fn publish_with_a_key_is_tried_again_until_it_is_answered() {
-    let server = Server::start(|number, _| match number {
+    let server = AsyncStubServer::start(|number, _| match number {
         0 => closing(""),
-        1 => closing(answer("503 Later\r\nRetry-After: 1", r#"{"code":"outcome_unknown"}"#)),
-        2 => closing(answer("200 OK", STORED)[..40].to_vec()),
+        1 => closing(response("503 Later\r\nRetry-After: 1", r#"{"code":"outcome_unknown"}"#)),
+        2 => closing(response("200 OK", STORED)[..40].to_vec()),
         3 => holding(""),
-        _ => closing(answer("200 OK", STORED)),
+        _ => closing(response("200 OK", STORED)),
     })
     .await;
     let got = client(&server).publish("a").data("x").idempotency_key("k").send().await.unwrap();
@@ -93,7 +93,7 @@ async fn publish_with_a_key_is_tried_again_until_it_is_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn attempts_are_bounded() {
-    let server = Server::start(|_, _| closing("")).await;
+    let server = AsyncStubServer::start(|_, _| closing("")).await;
     let client = Client::builder(&server.url).attempts_max(3).build().unwrap();
     let fault = client.publish("a").idempotency_key("k").send().await.unwrap_err();
     assert_eq!(fault.kind(), ErrorKind::Interrupted);
@@ -104,7 +104,8 @@ async fn attempts_are_bounded() {
 async fn refusal_is_final_and_carries_the_problem() {
     let problem = r#"{"type":"about:blank","title":"Too large","status":413,"code":"event_too_large",
         "detail":"event is 300000 bytes; limit is 262144","limit":"event_bytes"}"#;
-    let server = Server::start(move |_, _| closing(answer("413 Payload Too Large", problem))).await;
+    let server =
+        AsyncStubServer::start(move |_, _| closing(response("413 Payload Too Large", problem))).await;
     let fault = client(&server).publish("a").idempotency_key("k").send().await.unwrap_err();
     assert_eq!(fault.kind(), ErrorKind::Refused);
     assert_eq!((fault.code(), fault.limit()), (Some("event_too_large"), Some("event_bytes")));
@@ -114,8 +115,10 @@ async fn refusal_is_final_and_carries_the_problem() {
 
 #[tokio::test(start_paused = true)]
 async fn batch_is_one_body_of_json_lines() {
-    let server =
-        Server::start(|_, _| closing(answer("200 OK", r#"[{"id":"x-1","offset":1},{"id":null}]"#))).await;
+    let server = AsyncStubServer::start(|_, _| {
+        closing(response("200 OK", r#"[{"id":"x-1","offset":1},{"id":null}]"#))
+    })
+    .await;
     let messages = vec![
         Message::new("a").also_to("b").event("n").data("1\n2").ttl(Duration::from_secs(1)),
         Message::new("c").priority(Priority::Low).store(false).key("k"),
@@ -138,9 +141,10 @@ async fn batch_is_one_body_of_json_lines() {
 
 #[tokio::test(start_paused = true)]
 async fn batch_names_the_message_at_fault() {
-    let server =
-        Server::start(|_, _| closing(answer("400 Bad", r#"{"code":"bad_key","detail":"d","index":1}"#)))
-            .await;
+    let server = AsyncStubServer::start(|_, _| {
+        closing(response("400 Bad", r#"{"code":"bad_key","detail":"d","index":1}"#))
+    })
+    .await;
     let messages = vec![Message::new("a"), Message::new("b")];
     let fault = client(&server).publish_batch(messages).await.unwrap_err();
     assert_eq!((fault.index(), fault.code()), (Some(1), Some("bad_key")));
@@ -153,7 +157,7 @@ async fn batch_names_the_message_at_fault() {
 
 #[tokio::test(start_paused = true)]
 async fn batch_with_fewer_answers_than_messages_is_an_error() {
-    let server = Server::start(|_, _| closing(answer("200 OK", "[]"))).await;
+    let server = AsyncStubServer::start(|_, _| closing(response("200 OK", "[]"))).await;
     let fault = client(&server).publish_batch(vec![Message::new("a")]).await.unwrap_err();
     assert_eq!(fault.kind(), ErrorKind::Protocol);
 }
@@ -170,14 +174,14 @@ async fn hub_that_is_not_there_is_a_connect_error() {
 
 #[tokio::test(start_paused = true)]
 async fn answer_that_is_no_hubs_is_a_protocol_error() {
-    let server = Server::start(|_, _| closing(answer("200 OK", "<h1>Welcome</h1>"))).await;
+    let server = AsyncStubServer::start(|_, _| closing(response("200 OK", "<h1>Welcome</h1>"))).await;
     let fault = client(&server).publish("a").send().await.unwrap_err();
     assert_eq!(fault.kind(), ErrorKind::Protocol, "{fault}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn bad_arguments_are_named_before_anything_is_sent() {
-    let server = Server::start(|_, _| closing("")).await;
+    let server = AsyncStubServer::start(|_, _| closing("")).await;
     let client = client(&server);
     let publishes = [
         client.publish("a.*"),
@@ -211,7 +215,7 @@ fn bad_urls_and_tokens_are_refused_and_secrets_masked() {
 
 #[tokio::test(start_paused = true)]
 async fn message_for_several_channels_is_one_event() {
-    let server = Server::start(|_, _| closing(answer("200 OK", &format!("[{STORED}]")))).await;
+    let server = AsyncStubServer::start(|_, _| closing(response("200 OK", &format!("[{STORED}]")))).await;
     let message = Message::new("a").also_to("b").data("x");
     let got = client(&server).publish_message(message).send().await.unwrap();
     assert_eq!(got.offset, Some(1));

@@ -6,9 +6,9 @@ use futures_util::StreamExt;
 use tidings_client::{Client, EndReason, Error, ErrorKind, GapReason, Notification, Subscriber};
 use tokio::time::Instant;
 
-use crate::server::{STREAM, Server, answer, closing, holding, stream};
+use crate::stub_server::{AsyncStubServer, STREAM, closing, holding, response, stream};
 
-fn client(server: &Server) -> Client {
+fn client(server: &AsyncStubServer) -> Client {
     Client::builder(&server.url).build().unwrap()
 }
 
@@ -53,7 +53,7 @@ fn events_after(id: &str) -> String {
 async fn client_resumes_exactly_after_a_cut_at_every_byte() {
     let whole_bytes = stream(&events_after("p0")).len();
     for cut in 0..=whole_bytes {
-        let server = Server::start(move |number, request| {
+        let server = AsyncStubServer::start(move |number, request| {
             let id = request.header("last-event-id").unwrap_or("p0").to_owned();
             let mut bytes = stream(&events_after(&id)).into_bytes();
             if number == 0 {
@@ -73,7 +73,7 @@ async fn client_resumes_exactly_after_a_cut_at_every_byte() {
 
 #[tokio::test(start_paused = true)]
 async fn subscription_is_a_stream_that_resumes() {
-    let server = Server::start(|number, _| match number {
+    let server = AsyncStubServer::start(|number, _| match number {
         0 => closing(stream("id: e1\ndata: one\n\n")),
         _ => holding(stream("id: e2\ndata: two\n\n")),
     })
@@ -91,7 +91,9 @@ async fn subscription_is_a_stream_that_resumes() {
 
 #[tokio::test]
 async fn error_is_one_line_with_its_causes_as_sources() {
-    let server = Server::start(|_, _| closing(answer("502 Bad Gateway", "{\"detail\":\"one\\ntwo\"}"))).await;
+    let server =
+        AsyncStubServer::start(|_, _| closing(response("502 Bad Gateway", "{\"detail\":\"one\\ntwo\"}")))
+            .await;
     let refused = client(&server).publish("a").send().await.unwrap_err();
     assert_eq!(format!("{refused}"), format!("{} answered 502: one\\ntwo", server.url));
     assert_eq!(format!("{refused:?}"), format!("{refused}"));
@@ -106,7 +108,7 @@ async fn error_is_one_line_with_its_causes_as_sources() {
 
 #[tokio::test(start_paused = true)]
 async fn id_of_a_block_without_data_survives_every_reconnect() {
-    let server = Server::start(|number, _| match number {
+    let server = AsyncStubServer::start(|number, _| match number {
         0 => closing(stream("id: p7\n\n")),
         1 => closing(stream("data: unstored\n\n")),
         2 => closing(stream("id: half")),
@@ -126,7 +128,7 @@ async fn id_of_a_block_without_data_survives_every_reconnect() {
 
 #[tokio::test(start_paused = true)]
 async fn request_names_channels_history_and_token() {
-    let server = Server::start(|_, _| closing(answer("204 No Content", ""))).await;
+    let server = AsyncStubServer::start(|_, _| closing(response("204 No Content", ""))).await;
     let client = Client::builder(format!("{}/prefix/", server.url)).token("tk_secret").build().unwrap();
     assert!(client.subscribe(["a.b", "c.**"]).history(5).start().next().await.is_none());
     assert!(client.subscribe(["a:*"]).history_all().start().next().await.is_none());
@@ -148,7 +150,7 @@ async fn request_names_channels_history_and_token() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_of_the_hub_is_clamped_to_twenty_seconds() {
-    let server = Server::start(|_, _| closing(stream("retry: 86400000\n\n"))).await;
+    let server = AsyncStubServer::start(|_, _| closing(stream("retry: 86400000\n\n"))).await;
     let mut subscription = client(&server).subscribe(["a"]).start();
     for _ in 0..20 {
         let began = Instant::now();
@@ -162,9 +164,9 @@ async fn retry_of_the_hub_is_clamped_to_twenty_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn no_content_finishes_the_subscription() {
-    let server = Server::start(|number, _| match number {
+    let server = AsyncStubServer::start(|number, _| match number {
         0 => closing(stream("data: only\nid: e1\n\n")),
-        _ => closing(answer("204 No Content", "")),
+        _ => closing(response("204 No Content", "")),
     })
     .await;
     let mut subscription = client(&server).subscribe(["a"]).start();
@@ -177,8 +179,8 @@ async fn no_content_finishes_the_subscription() {
 async fn refusal_ends_the_subscription_and_says_why() {
     for status in ["400", "401", "403", "404", "410"] {
         let head = format!("{status} No\r\nContent-Type: application/problem+json");
-        let server = Server::start(move |_, _| {
-            closing(answer(&head, r#"{"status":0,"code":"some_code","detail":"Access denied"}"#))
+        let server = AsyncStubServer::start(move |_, _| {
+            closing(response(&head, r#"{"status":0,"code":"some_code","detail":"Access denied"}"#))
         })
         .await;
         let fault = next_fault(&mut client(&server).subscribe(["a"]).start()).await;
@@ -192,7 +194,9 @@ async fn refusal_ends_the_subscription_and_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn redirect_is_named_and_not_followed() {
-    let server = Server::start(|_, _| closing(answer("308 Moved\r\nLocation: https://b.example/", ""))).await;
+    let server =
+        AsyncStubServer::start(|_, _| closing(response("308 Moved\r\nLocation: https://b.example/", "")))
+            .await;
     let fault = next_fault(&mut client(&server).subscribe(["a"]).start()).await;
     assert!(fault.to_string().contains("https://b.example/"), "{fault}");
 }
@@ -201,8 +205,8 @@ async fn redirect_is_named_and_not_followed() {
 async fn full_hub_is_asked_again_after_its_retry_after() {
     for status in ["429", "503"] {
         let head = format!("{status} Later\r\nRetry-After: 7");
-        let server = Server::start(move |number, _| match number {
-            0 => closing(answer(&head, "{}")),
+        let server = AsyncStubServer::start(move |number, _| match number {
+            0 => closing(response(&head, "{}")),
             _ => holding(stream("data: here\n\n")),
         })
         .await;
@@ -218,9 +222,9 @@ async fn full_hub_is_asked_again_after_its_retry_after() {
 async fn gap_is_delivered_and_its_id_is_kept() {
     let gap = r#"{"channels":["a"],"reason":"trimmed","requested":"x-1","resumedAt":"x-9"}"#;
     let body = format!("event: tidings.gap\ndata: {gap}\nid: x-9\n\n");
-    let server = Server::start(move |number, _| match number {
+    let server = AsyncStubServer::start(move |number, _| match number {
         0 => closing(stream(&body)),
-        _ => closing(answer("204 No Content", "")),
+        _ => closing(response("204 No Content", "")),
     })
     .await;
     let mut subscription = client(&server).subscribe(["a"]).last_event_id("x-1").start();
@@ -234,7 +238,7 @@ async fn gap_is_delivered_and_its_id_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn notice_that_cannot_be_read_is_an_error_before_it() {
     let body = "id: x-1\n\nevent: tidings.gap\ndata: {\"reason\":\"new\"}\nid: x-9\n\n";
-    let server = Server::start(|_, _| holding(stream(body))).await;
+    let server = AsyncStubServer::start(|_, _| holding(stream(body))).await;
     let mut subscription = client(&server).subscribe(["a"]).start();
     assert_eq!(next_fault(&mut subscription).await.kind(), ErrorKind::Protocol);
     assert_eq!(subscription.last_event_id(), "x-1");
@@ -243,7 +247,7 @@ async fn notice_that_cannot_be_read_is_an_error_before_it() {
 #[tokio::test(start_paused = true)]
 async fn end_without_reconnect_stops() {
     let end = "event: tidings.end\ndata: {\"reason\":\"revoked\",\"reconnect\":false}\n\ndata: after\n\n";
-    let server = Server::start(move |_, _| closing(stream(end))).await;
+    let server = AsyncStubServer::start(move |_, _| closing(stream(end))).await;
     let mut subscription = client(&server).subscribe(["a"]).start();
     let Some(Ok(Notification::End(notice))) = subscription.next().await else { panic!("no end") };
     assert_eq!((notice.reason, notice.reconnect), (EndReason::Revoked, false));
@@ -255,7 +259,7 @@ async fn end_without_reconnect_stops() {
 async fn end_with_reconnect_goes_on_from_the_last_id() {
     let end =
         "id: x-4\n\nretry: 900\nevent: tidings.end\ndata: {\"reason\":\"shutdown\",\"reconnect\":true}\n\n";
-    let server = Server::start(move |number, _| match number {
+    let server = AsyncStubServer::start(move |number, _| match number {
         0 => holding(stream(end)),
         _ => holding(stream("data: again\n\n")),
     })
@@ -270,7 +274,7 @@ async fn end_with_reconnect_goes_on_from_the_last_id() {
 #[tokio::test(start_paused = true)]
 async fn position_for_browsers_is_a_position_and_other_reserved_events_are_not_shown() {
     let body = "event: tidings.position\ndata:\nid: x-1\n\nevent: tidings.novel\ndata: 1\n\ndata: 2\n\n";
-    let server = Server::start(move |_, _| holding(stream(body))).await;
+    let server = AsyncStubServer::start(move |_, _| holding(stream(body))).await;
     let mut subscription = client(&server).subscribe(["a"]).start();
     let Some(Ok(Notification::Position(id))) = subscription.next().await else { panic!("no position") };
     assert_eq!(id, "x-1");
@@ -291,7 +295,7 @@ async fn stream_in_single_bytes_with_crlf_and_split_utf8_is_read() {
         bytes.push(*byte);
         bytes.extend_from_slice(b"\r\n");
     }
-    let server = Server::start(move |_, _| holding(bytes.clone())).await;
+    let server = AsyncStubServer::start(move |_, _| holding(bytes.clone())).await;
     let mut subscription = client(&server).subscribe(["a"]).start();
     let Some(Ok(Notification::Event(event))) = subscription.next().await else { panic!("no event") };
     assert_eq!((event.name.as_str(), event.data.as_str()), ("snow", "❄ é\ntwo"));
@@ -300,8 +304,10 @@ async fn stream_in_single_bytes_with_crlf_and_split_utf8_is_read() {
 
 #[tokio::test(start_paused = true)]
 async fn page_in_place_of_a_stream_is_an_error_with_a_hint() {
-    let server =
-        Server::start(|_, _| closing(answer("200 OK\r\nContent-Type: text/html", "<h1>Log in</h1>"))).await;
+    let server = AsyncStubServer::start(|_, _| {
+        closing(response("200 OK\r\nContent-Type: text/html", "<h1>Log in</h1>"))
+    })
+    .await;
     let fault = next_fault(&mut client(&server).subscribe(["a"]).start()).await;
     assert_eq!(fault.kind(), ErrorKind::Protocol);
     assert!(fault.to_string().contains("text/html") && fault.to_string().contains("proxy"), "{fault}");
@@ -309,7 +315,7 @@ async fn page_in_place_of_a_stream_is_an_error_with_a_hint() {
 
 #[tokio::test(start_paused = true)]
 async fn silent_stream_is_left_after_three_keep_alives() {
-    let server = Server::start(|number, _| match number {
+    let server = AsyncStubServer::start(|number, _| match number {
         0 => holding(stream("id: x-1\n\n")),
         1 => holding(""),
         _ => holding(stream("data: alive\n\n")),
@@ -331,7 +337,7 @@ async fn silent_stream_is_left_after_three_keep_alives() {
 #[tokio::test(start_paused = true)]
 async fn event_beyond_the_bound_is_a_loud_error_after_what_came_before_it() {
     let body = format!("data: small\nid: e1\n\ndata: {}\nid: e2\n\n", "x".repeat(200));
-    let server = Server::start(move |_, _| holding(stream(&body))).await;
+    let server = AsyncStubServer::start(move |_, _| holding(stream(&body))).await;
     let client = Client::builder(&server.url).event_bytes_max(100).build().unwrap();
     let mut subscription = client.subscribe(["a"]).start();
     assert_eq!(next_data(&mut subscription).await, "small");
@@ -343,7 +349,7 @@ async fn event_beyond_the_bound_is_a_loud_error_after_what_came_before_it() {
 
 #[tokio::test(start_paused = true)]
 async fn next_may_be_dropped_at_any_time() {
-    let server = Server::start(|number, request| {
+    let server = AsyncStubServer::start(|number, request| {
         let id = request.header("last-event-id").unwrap_or("p0").to_owned();
         let mut bytes = stream(&events_after(&id)).into_bytes();
         bytes.truncate(STREAM.len() + 90 * number);
@@ -364,7 +370,7 @@ async fn next_may_be_dropped_at_any_time() {
 
 #[tokio::test(start_paused = true)]
 async fn argument_that_cannot_be_sent_is_an_error_before_any_connection() {
-    let server = Server::start(|_, _| closing("")).await;
+    let server = AsyncStubServer::start(|_, _| closing("")).await;
     let client = client(&server);
     for bad in ["", "a b", "$all", "a..b", "a/../b"] {
         assert_eq!(next_fault(&mut client.subscribe([bad]).start()).await.kind(), ErrorKind::Input, "{bad}");
@@ -380,7 +386,7 @@ async fn argument_that_cannot_be_sent_is_an_error_before_any_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn channels_that_fit_no_url_are_sent_in_a_body() {
-    let server = Server::start(|number, _| match number {
+    let server = AsyncStubServer::start(|number, _| match number {
         0 => closing(stream("retry: 1000\n\ndata: one\nid: e1\n\n")),
         _ => holding(stream("data: two\nid: e2\n\n")),
     })
@@ -403,7 +409,7 @@ async fn channels_that_fit_no_url_are_sent_in_a_body() {
 
 #[tokio::test(start_paused = true)]
 async fn channels_that_fit_a_url_stay_in_it() {
-    let server = Server::start(|_, _| holding(stream("data: one\nid: e1\n\n"))).await;
+    let server = AsyncStubServer::start(|_, _| holding(stream("data: one\nid: e1\n\n"))).await;
     let names: Vec<String> = (0..30).map(|n| format!("project.{n:036}")).collect();
     let mut subscription = client(&server).subscribe(&names).history_all().start();
     assert_eq!(next_data(&mut subscription).await, "one");

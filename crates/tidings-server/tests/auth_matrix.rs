@@ -11,7 +11,7 @@ use tidings_testkit::{HttpResponse, TempDirectory};
 
 use crate::{
     hub::TestHub,
-    jwks::Provider,
+    jwks::JwksProvider,
     tokens::{
         self, KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hmac_of, key_lines,
         lines_of_key, merged, now, reload, sealed,
@@ -30,7 +30,7 @@ enum Side {
     Secret,
     KeyFile,
     /// Keys of an identity provider; ours is named `ours`.
-    Provider,
+    JwksProvider,
 }
 
 /// What a request shows.
@@ -93,11 +93,11 @@ fn hub_with_a_key_file_lets_in_whom_it_should_and_nobody_else() {
 
 #[test]
 fn hub_of_an_identity_provider_lets_in_whom_it_should_and_nobody_else() {
-    check(Side::Provider);
+    check(Side::JwksProvider);
 }
 
 fn check(side: Side) {
-    let provider = Provider::start(&[
+    let provider = JwksProvider::start(&[
         OURS.jwk("ours"),
         // Nothing symmetric is taken from where everybody can read it.
         json!({"kty": "oct", "kid": "oct", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(SECRET)}),
@@ -127,11 +127,11 @@ fn check(side: Side) {
     good_rows(side, &hub);
 }
 
-fn hub(side: Side, directory: &TempDirectory, provider: &Provider) -> TestHub {
+fn hub(side: Side, directory: &TempDirectory, provider: &JwksProvider) -> TestHub {
     let keys = match side {
         Side::Secret => format!("secret = {SECRET:?}"),
         Side::KeyFile => format!("key_file = {:?}", OURS.public()),
-        Side::Provider => format!("jwks_url = {:?}", provider.url()),
+        Side::JwksProvider => format!("jwks_url = {:?}", provider.url()),
     };
     let settings = |more: &str| {
         format!("[auth]\n{keys}\naudience = \"hub\"\nissuer = \"issuer\"\n{}{more}", key_lines())
@@ -430,7 +430,7 @@ fn saying(changes: Value) -> Value {
 fn signature_of(side: Side, algorithm: &str, signed: &[u8]) -> Vec<u8> {
     match side {
         Side::Secret => hmac_of(SECRET.as_bytes(), algorithm, signed),
-        Side::KeyFile | Side::Provider => tokens::signature_of(OURS, algorithm, signed),
+        Side::KeyFile | Side::JwksProvider => tokens::signature_of(OURS, algorithm, signed),
     }
 }
 
@@ -448,7 +448,9 @@ impl Side {
         match self {
             Self::Secret => by_secret(SECRET.as_bytes(), &header("HS256", more), claims),
             Self::KeyFile => by_pair(OURS, &header("RS256", more), claims),
-            Self::Provider => by_pair(OURS, &merged(header("RS256", json!({"kid": "ours"})), more), claims),
+            Self::JwksProvider => {
+                by_pair(OURS, &merged(header("RS256", json!({"kid": "ours"})), more), claims)
+            }
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The hook: what it is asked, what its answers mean, and that nobody else waits for it.
 
 use serde_json::{Value, json};
-use tidings_testkit::{HttpConnection, TempDirectory, eventually};
+use tidings_testkit::{HttpConnection, StubRequest, TempDirectory, eventually};
 
 use crate::{
-    backend::{Backend, NO, Reply, YES},
     clients::{Http2, token_for, token_with},
+    hook_backend::{ALLOW, DENY, HookBackend, HookReply},
     hub::TestHub,
     tokens::{KEY, SECRET, bearer, protected, protected_with, token},
 };
@@ -14,9 +14,9 @@ const OWN: &str = "/api/v1/events/user.u";
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
 /// A hub that has the backend asked; `lines` go before the other sections of `[auth]`.
-fn asking(directory: &TempDirectory, backend: &Backend, lines: &str) -> TestHub {
+fn asking(directory: &TempDirectory, backend: &HookBackend, lines: &str) -> TestHub {
     let anyone = "[auth.anonymous]\nsubscribe = [\"open.**\"]";
-    protected(directory, &format!("secret = {SECRET:?}\n{}{lines}\n{anyone}", backend.line()))
+    protected(directory, &format!("secret = {SECRET:?}\n{}{lines}\n{anyone}", backend.setting_line()))
 }
 
 /// Nothing is kept, and nobody waits long.
@@ -38,47 +38,47 @@ fn writer() -> String {
 #[test]
 fn hook_is_asked_who_wants_what_of_which_channel() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(YES);
+    let backend = HookBackend::start(ALLOW);
     let hub = asking(&directory, &backend, HASTY);
     let user = json!({"user": "u"});
     hub.subscribe_as(&token("u"), OWN).position();
-    let (head, body) = backend.requests().remove(0);
+    let StubRequest { head, body } = backend.requests().remove(0);
     assert!(head.starts_with("POST /allow?by=tidings HTTP/1.1\r\n"), "{head}");
     let head = head.to_ascii_lowercase();
     assert!(head.contains("\r\ncontent-type: application/json\r\n"), "{head}");
     assert!(!head.contains("authorization") && !head.contains("cookie"), "{head}");
     assert_eq!(body, "{\"principal\":{\"user\":\"u\"},\"action\":\"subscribe\",\"channel\":\"user.u\"}");
-    backend.questions();
+    backend.take_requests();
 
     hub.subscribe("/api/v1/events/open.a").position();
-    assert_eq!(backend.questions(), [question(&Value::Null, "subscribe", "open.a")]);
+    assert_eq!(backend.take_bodies(), [question(&Value::Null, "subscribe", "open.a")]);
     hub.subscribe("/api/v1/events/open.*").position();
-    assert_eq!(backend.questions(), [pattern(&Value::Null, "open.*")]);
+    assert_eq!(backend.take_bodies(), [pattern(&Value::Null, "open.*")]);
     hub.subscribe_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.u.**&channel=user.u")
         .position();
     // Asked at once, so in any order.
-    let mut questions = backend.questions();
+    let mut questions = backend.take_bodies();
     questions.sort_by_key(|question| question["channel"].to_string());
     assert_eq!(questions, [question(&user, "subscribe", "user.u"), pattern(&user, "user.u.**")]);
     hub.subscribe_as(&token("u"), &format!("{OWN}?history=all")).position();
     hub.get_as(&token("u"), "/api/v1/channels/user.u/events").assert_status(200);
-    assert_eq!(backend.questions(), vec![question(&user, "subscribe", "user.u"); 2]);
+    assert_eq!(backend.take_bodies(), vec![question(&user, "subscribe", "user.u"); 2]);
     hub.post_as(&writer(), "/api/v1/events/chat.1", "x").assert_status(200);
-    assert_eq!(backend.questions(), [question(&user, "publish", "chat.1")]);
+    assert_eq!(backend.take_bodies(), [question(&user, "publish", "chat.1")]);
     let odd = "ü\"\\ .*";
     hub.get_as(&token_for(odd, &["a"]), "/api/v1/channels/a/events").assert_status(200);
-    assert_eq!(backend.questions(), [question(&json!({"user": odd}), "subscribe", "a")]);
+    assert_eq!(backend.take_bodies(), [question(&json!({"user": odd}), "subscribe", "a")]);
     let ticket =
         hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     hub.subscribe(&format!("{OWN}?ticket={}", ticket["ticket"].as_str().unwrap())).position();
     // Once when it is made, once when it is used.
-    assert_eq!(backend.questions(), vec![question(&user, "subscribe", "user.u"); 2]);
+    assert_eq!(backend.take_bodies(), vec![question(&user, "subscribe", "user.u"); 2]);
 }
 
 #[test]
 fn every_channel_of_a_batch_is_asked_about_once() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(YES);
+    let backend = HookBackend::start(ALLOW);
     let hub = asking(&directory, &backend, HASTY);
     let batch = json!([
         {"channels": ["chat.1", "chat.2"], "data": "a"},
@@ -87,7 +87,7 @@ fn every_channel_of_a_batch_is_asked_about_once() {
     ]);
     hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes())
         .assert_status(200);
-    let mut asked = backend.questions();
+    let mut asked = backend.take_bodies();
     asked.sort_by_key(|question| question["channel"].to_string());
     let expected =
         ["chat.1", "chat.2", "chat.3"].map(|channel| question(&json!({"user": "u"}), "publish", channel));
@@ -97,7 +97,7 @@ fn every_channel_of_a_batch_is_asked_about_once() {
 #[test]
 fn hook_is_asked_only_after_the_patterns_have_allowed_and_never_about_keys() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(NO);
+    let backend = HookBackend::start(DENY);
     let hub = asking(&directory, &backend, HASTY);
     hub.get_as(&token("u"), "/api/v1/events/user.v").assert_access_denied();
     hub.get_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.v").assert_access_denied();
@@ -113,38 +113,38 @@ fn hook_is_asked_only_after_the_patterns_have_allowed_and_never_about_keys() {
     assert_eq!(reader.data(), "by a key");
     hub.get_as(KEY, "/api/v1/channels/user.u/events").assert_status(200);
     hub.get("/healthz").assert_status(200);
-    assert_eq!(backend.count(), 0);
+    assert_eq!(backend.request_count(), 0);
     // It would have said no.
     hub.get_as(&token("u"), OWN).assert_access_denied();
-    assert_eq!(backend.count(), 1);
+    assert_eq!(backend.request_count(), 1);
 }
 
 #[test]
 fn answer_that_is_no_verdict_is_told_to_the_backends_people() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(Reply::Status(200, "{\"allow\":\"sesame\"}"));
+    let backend = HookBackend::start(HookReply::Status(200, "{\"allow\":\"sesame\"}"));
     let mut hub = asking(&directory, &backend, HASTY);
     let read = |hub: &TestHub| hub.get_as(&token("u"), "/api/v1/channels/user.u/events");
     for (reply, reason) in [
         (
-            Reply::Status(200, "{\"allow\":\"sesame\"}"),
+            HookReply::Status(200, "{\"allow\":\"sesame\"}"),
             "status 200, and a body of another shape; send 200 with",
         ),
-        (Reply::Status(404, ""), "status 404; send 200 with"),
-        (Reply::Redirect(backend.url("/yes")), "send 200 with"),
+        (HookReply::Status(404, ""), "status 404; send 200 with"),
+        (HookReply::Redirect(backend.url("/yes")), "send 200 with"),
     ] {
-        backend.replies(reply);
+        backend.set_reply(reply);
         read(&hub).assert_access_denied();
         let log = hub.read_log_through("the hook's answer is no verdict and counts as no");
         let line = log.lines().last().unwrap();
         assert!(line.contains(reason) && line.contains("user.u") && !line.contains("sesame"), "{line}");
     }
     // A plain no needs no words.
-    for reply in [NO, Reply::Status(403, "")] {
-        backend.replies(reply);
+    for reply in [DENY, HookReply::Status(403, "")] {
+        backend.set_reply(reply);
         read(&hub).assert_access_denied();
     }
-    backend.replies(Reply::Close);
+    backend.set_reply(HookReply::Close);
     read(&hub).assert_problem(503, "hook_unavailable");
     let log = hub.read_log_through("hook_unavailable");
     assert!(!log.contains("no verdict"), "{log}");
@@ -153,16 +153,16 @@ fn answer_that_is_no_verdict_is_told_to_the_backends_people() {
 #[test]
 fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(YES);
-    let other = Backend::start(YES);
+    let backend = HookBackend::start(ALLOW);
+    let other = HookBackend::start(ALLOW);
     let hub = asking(&directory, &backend, HASTY);
-    let status = |code: u16, body: &'static str| Reply::Status(code, body);
+    let status = |code: u16, body: &'static str| HookReply::Status(code, body);
     let no = Some((403, "access_denied"));
     let absent = Some((503, "hook_unavailable"));
     let cases = [
-        (YES, None),
+        (ALLOW, None),
         (status(200, " {\"allow\" : true, \"why\": [1]}\n"), None),
-        (NO, no),
+        (DENY, no),
         (status(200, ""), no),
         (status(200, "true"), no),
         (status(200, "{}"), no),
@@ -178,16 +178,16 @@ fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
         (status(401, "{\"allow\":true}"), no),
         (status(404, "{\"allow\":true}"), no),
         (status(429, "{\"allow\":true}"), no),
-        (Reply::Redirect(backend.url("/yes")), no),
-        (Reply::Redirect(other.url("/yes")), no),
+        (HookReply::Redirect(backend.url("/yes")), no),
+        (HookReply::Redirect(other.url("/yes")), no),
         (status(500, "{\"allow\":true}"), absent),
         (status(503, "{\"allow\":false}"), absent),
-        (Reply::Close, absent),
-        (Reply::Silence, absent),
+        (HookReply::Close, absent),
+        (HookReply::Silence, absent),
     ];
     for (reply, expected) in cases {
-        backend.replies(reply.clone());
-        let before = backend.count();
+        backend.set_reply(reply.clone());
+        let before = backend.request_count();
         for answer in [
             hub.get_as(&token("u"), "/api/v1/channels/user.u/events"),
             hub.post_as(&writer(), "/api/v1/events/chat.1", "x"),
@@ -206,16 +206,16 @@ fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
                 answer.assert_access_denied();
             }
         }
-        let asked = backend.count() - before;
+        let asked = backend.request_count() - before;
         // A connection that was closed on it may be tried anew.
-        assert!(asked == 2 || reply == Reply::Close, "{reply:?}: {asked}");
+        assert!(asked == 2 || reply == HookReply::Close, "{reply:?}: {asked}");
         if let Some((status, code)) = expected {
             hub.get_as(&token("u"), OWN).assert_problem(status, code);
             hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}")
                 .assert_problem(status, code);
         }
     }
-    assert_eq!(other.count(), 0);
+    assert_eq!(other.request_count(), 0);
     assert_eq!(hub.counter("tidings_streams_opened_total"), 0.0);
     let page = hub.get_as(KEY, "/api/v1/channels/chat.1/events").json();
     assert_eq!(page["events"].as_array().unwrap().len(), 2, "{page}");
@@ -238,54 +238,54 @@ fn backend_that_is_not_there_is_503_and_keys_are_served() {
 fn hundred_who_ask_at_once_are_one_question() {
     const CLIENTS: usize = 100;
     let directory = TempDirectory::create();
-    let backend = Backend::start(Reply::Silence);
+    let backend = HookBackend::start(HookReply::Silence);
     let hub = asking(&directory, &backend, "hook_timeout = \"20s\"");
     let (name, value) = bearer(&token("u"));
     let mut connections: Vec<HttpConnection> = (0..CLIENTS).map(|_| hub.connect()).collect();
     for connection in &mut connections {
         connection.send(hub.encode_request("GET", OWN, &[(name, &value)], b""));
     }
-    backend.wait_for(1);
+    backend.wait_for_requests(1);
     for _ in 0..CLIENTS {
         hub.get("/healthz").assert_status(200);
     }
-    backend.replies(YES);
+    backend.set_reply(ALLOW);
     for connection in &mut connections {
         assert_eq!(connection.read_head().status, 200);
     }
-    assert_eq!(backend.count(), 1);
+    assert_eq!(backend.request_count(), 1);
     assert_eq!(hub.counter("tidings_hook_requests_total"), 1.0);
 }
 
 #[test]
 fn answers_are_kept_for_their_time_and_their_absence_is_not() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(Reply::Status(500, ""));
+    let backend = HookBackend::start(HookReply::Status(500, ""));
     let hub = asking(&directory, &backend, "hook_ttl = \"3s\"\nhook_timeout = \"500ms\"");
     let path = "/api/v1/channels/user.u/events";
     let status = |credential: &str| hub.get_as(credential, path).head.status;
     let u = token("u");
     assert_eq!((status(&u), status(&u)), (503, 503));
-    assert_eq!(backend.questions().len(), 2);
-    backend.replies(YES);
+    assert_eq!(backend.take_bodies().len(), 2);
+    backend.set_reply(ALLOW);
     assert_eq!(status(&u), 200);
-    backend.replies(NO);
+    backend.set_reply(DENY);
     // Another token of the same user is the same question, another action or channel is not.
     assert_eq!(status(&token_for("u", &["x"])), 200);
-    assert_eq!(backend.questions().len(), 1);
+    assert_eq!(backend.take_bodies().len(), 1);
     hub.get_as(&u, "/api/v1/channels/user.u.a/events").assert_access_denied();
-    assert_eq!(backend.questions().len(), 1);
+    assert_eq!(backend.take_bodies().len(), 1);
     eventually("the yes is forgotten", || status(&u) == 403);
-    backend.replies(YES);
+    backend.set_reply(ALLOW);
     assert_eq!(status(&u), 403);
     eventually("the no is forgotten", || status(&u) == 200);
-    assert_eq!(backend.questions().len(), 2);
+    assert_eq!(backend.take_bodies().len(), 2);
 }
 
 #[test]
 fn hook_that_says_no_later_ends_the_stream_as_revoked() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(YES);
+    let backend = HookBackend::start(ALLOW);
     let hub = asking(&directory, &backend, "hook_recheck = \"300ms\"\nhook_ttl = \"0s\"");
     let mut connection = Http2::connect(&hub);
     let mut over_1 = hub.subscribe_as(&token("u"), OWN);
@@ -295,10 +295,10 @@ fn hook_that_says_no_later_ends_the_stream_as_revoked() {
     hub.tell("user.u", "before");
     assert_eq!(over_1.data(), "before");
     let id = over_1.last_event_id().to_owned();
-    backend.questions();
+    backend.take_bodies();
     // Yes again and again changes nothing.
-    backend.wait_for(9);
-    backend.replies(NO);
+    backend.wait_for_requests(9);
+    backend.set_reply(DENY);
     over_1.assert_end("revoked", false);
     over_2.assert_end("revoked", false);
     anonymous.assert_end("revoked", false);
@@ -307,7 +307,7 @@ fn hook_that_says_no_later_ends_the_stream_as_revoked() {
     let (name, value) = bearer(&token("u"));
     let answer = hub.request("GET", OWN, &[(name, &value), ("Last-Event-ID", &id)], b"");
     answer.assert_access_denied();
-    let asked = backend.questions();
+    let asked = backend.take_bodies();
     assert!(asked.contains(&pattern(&json!({"user": "v"}), "user.v.**")), "{asked:?}");
     assert!(asked.contains(&question(&Value::Null, "subscribe", "open.a")), "{asked:?}");
 }
@@ -315,32 +315,32 @@ fn hook_that_says_no_later_ends_the_stream_as_revoked() {
 #[test]
 fn hook_that_does_not_answer_later_takes_no_stream_away() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(YES);
+    let backend = HookBackend::start(ALLOW);
     let hub =
         asking(&directory, &backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"100ms\"");
     let mut reader = hub.subscribe_as(&token("u"), OWN);
     reader.position();
-    for reply in [Reply::Status(500, ""), Reply::Close, Reply::Silence] {
-        backend.replies(reply);
-        backend.questions();
-        backend.wait_for(3);
+    for reply in [HookReply::Status(500, ""), HookReply::Close, HookReply::Silence] {
+        backend.set_reply(reply);
+        backend.take_bodies();
+        backend.wait_for_requests(3);
         hub.tell("user.u", "still");
         assert_eq!(reader.data(), "still");
     }
     // It is asked again once the backend is back.
-    backend.replies(NO);
+    backend.set_reply(DENY);
     reader.assert_end("revoked", false);
 }
 
 #[test]
 fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(YES);
+    let backend = HookBackend::start(ALLOW);
     let hub =
         asking(&directory, &backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"20s\"");
     let mut open = hub.subscribe_as(&token("u"), OWN);
     let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.**");
-    backend.replies(Reply::Silence);
+    backend.set_reply(HookReply::Silence);
     let (name, value) = bearer(&token("v"));
     let mut waiting: Vec<HttpConnection> = (0..150)
         .map(|number| {
@@ -351,14 +351,14 @@ fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
         })
         .collect();
     // As many as may be asked at once are with the hook.
-    backend.wait_for(64);
+    backend.wait_for_requests(64);
     for number in 0..50 {
         hub.tell("user.u", number.to_string());
         assert_eq!((open.data(), of_key.data()), (number.to_string(), number.to_string()));
     }
     hub.get("/readyz").assert_status(200);
     hub.subscribe_as(KEY, OWN).position();
-    backend.replies(YES);
+    backend.set_reply(ALLOW);
     for connection in &mut waiting {
         assert!(matches!(connection.read_head().status, 200 | 429));
     }
@@ -367,12 +367,12 @@ fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
 #[test]
 fn hub_ends_in_time_while_the_hook_is_stalled() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(Reply::Silence);
+    let backend = HookBackend::start(HookReply::Silence);
     let hub = asking(&directory, &backend, "hook_timeout = \"30s\"");
     let (name, value) = bearer(&token("u"));
     let mut connection = hub.connect();
     connection.send(hub.encode_request("GET", OWN, &[(name, &value)], b""));
-    backend.wait_for(1);
+    backend.wait_for_requests(1);
     let begun = std::time::Instant::now();
     hub.terminate();
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
@@ -381,9 +381,10 @@ fn hub_ends_in_time_while_the_hook_is_stalled() {
 #[test]
 fn hook_is_read_again_with_the_settings() {
     let directory = TempDirectory::create();
-    let (yes, no) = (Backend::start(YES), Backend::start(NO));
-    let lines =
-        |backend: &Backend| format!("secret = {SECRET:?}\nhook_recheck = \"100ms\"\n{}", backend.line());
+    let (yes, no) = (HookBackend::start(ALLOW), HookBackend::start(DENY));
+    let lines = |backend: &HookBackend| {
+        format!("secret = {SECRET:?}\nhook_recheck = \"100ms\"\n{}", backend.setting_line())
+    };
     let mut hub = protected(&directory, &lines(&yes));
     let mut reader = hub.subscribe_as(&token("u"), OWN);
     reader.position();
@@ -398,7 +399,7 @@ fn hook_is_read_again_with_the_settings() {
 #[test]
 fn history_names_only_channels_that_the_hook_was_asked_about_and_all_to_keys() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(YES);
+    let backend = HookBackend::start(ALLOW);
     let hub = asking(&directory, &backend, HASTY);
     let event = json!({"channels": ["user.u", "user.u.a"], "data": "x"});
     hub.request_as("POST", "/api/v1/publish", KEY, &JSON, event.to_string().as_bytes()).assert_status(200);
@@ -413,7 +414,7 @@ fn history_names_only_channels_that_the_hook_was_asked_about_and_all_to_keys() {
 #[test]
 fn rights_that_end_while_the_hook_is_asked_are_gone() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(Reply::Silence);
+    let backend = HookBackend::start(HookReply::Silence);
     let hub = asking(&directory, &backend, "hook_timeout = \"20s\"\nhook_ttl = \"0s\"");
     hub.tell("user.u", "secret event");
     let (name, value) = bearer(&token_with("u", &json!({"tidings": {"publish": ["user.u"]}})));
@@ -428,12 +429,12 @@ fn rights_that_end_while_the_hook_is_asked_are_gone() {
         let mut connection = hub.connect();
         connection.send(hub.encode_request(method, path, &[(name, &value)], b"x"));
         // To read is one question, to publish another.
-        backend.wait_for(if number < 2 { 1 } else { 2 });
+        backend.wait_for_requests(if number < 2 { 1 } else { 2 });
         connection
     })
     .collect();
     hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").assert_status(204);
-    backend.replies(YES);
+    backend.set_reply(ALLOW);
     for connection in &mut connections {
         let answer = connection.read_response();
         answer.assert_problem(401, "revoked");
@@ -446,8 +447,8 @@ fn rights_that_end_while_the_hook_is_asked_are_gone() {
 #[test]
 fn refusal_tells_the_operator_what_refused_which_channel_to_whom() {
     let directory = TempDirectory::create();
-    let backend = Backend::start(NO);
-    let lines = format!("secret = {SECRET:?}\n{}{HASTY}\n", backend.line());
+    let backend = HookBackend::start(DENY);
+    let lines = format!("secret = {SECRET:?}\n{}{HASTY}\n", backend.setting_line());
     let mut hub = protected_with(&directory, &lines, &[("RUST_LOG", "tidings=debug")]);
     let token = writer();
     let denied =

@@ -1,18 +1,13 @@
 //! Keys of an identity provider, which is late, gone, broken, or changes them.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread::JoinHandle,
+    net::TcpListener,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, TempDirectory, eventually};
+use tidings_testkit::{HttpResponse, StubReply, StubServer, TempDirectory, eventually};
 
 use crate::{
     auth_matrix::on_every_route,
@@ -24,7 +19,7 @@ const FIRST: Pair = Pair("rsa");
 const SECOND: Pair = Pair("stranger");
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 
-fn hub(directory: &TempDirectory, provider: &Provider) -> TestHub {
+fn hub(directory: &TempDirectory, provider: &JwksProvider) -> TestHub {
     protected(directory, &format!("jwks_url = {:?}", provider.url()))
 }
 
@@ -44,7 +39,8 @@ fn tokens_are_verified_with_the_keys_that_their_names_name() {
     let mut for_encryption = SECOND.jwk("encryption");
     for_encryption["use"] = "enc".into();
     let broken = json!({"kty": "RSA", "kid": "broken", "n": "!", "e": 3});
-    let provider = Provider::start(&[FIRST.jwk("first"), bound, for_encryption, broken, json!("nonsense")]);
+    let provider =
+        JwksProvider::start(&[FIRST.jwk("first"), bound, for_encryption, broken, json!("nonsense")]);
     let hub = hub(&directory, &provider);
     history(&hub, &token_of(FIRST, "first")).assert_status(200);
     let without_a_name = by_pair(FIRST, &header("RS256", json!({})), &claims("u"));
@@ -55,7 +51,7 @@ fn tokens_are_verified_with_the_keys_that_their_names_name() {
         history(&hub, &token_of(SECOND, other)).assert_problem(401, "bad_credentials");
     }
     history(&hub, &token_of(FIRST, "bound")).assert_problem(401, "bad_credentials");
-    assert_eq!(provider.requests(), 1);
+    assert_eq!(provider.request_count(), 1);
     // Names that no key has wait for the next fetch, all of them for the same.
     let unknown = ["encryption", "broken", "First", "unknown", "", "../first", "first\0"];
     let unknown = unknown.map(|name| token_of(SECOND, name)).into_iter();
@@ -68,13 +64,13 @@ fn tokens_are_verified_with_the_keys_that_their_names_name() {
             });
         }
     });
-    assert_eq!(provider.requests(), 2);
+    assert_eq!(provider.request_count(), 2);
 }
 
 #[test]
 fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_come_back() {
     let directory = TempDirectory::create();
-    let provider = Provider::start(&[FIRST.jwk("first")]);
+    let provider = JwksProvider::start(&[FIRST.jwk("first")]);
     let hub = hub(&directory, &provider);
     let good = token_of(FIRST, "first");
     history(&hub, &good).assert_status(200);
@@ -104,7 +100,7 @@ fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_come_back() {
     let refused = statuses.iter().filter(|status| **status == 401).count();
     assert!((1..=64).contains(&refused), "{refused} waited at once");
     history(&hub, &good).assert_status(200);
-    assert!(provider.requests() <= 2, "{} fetches", provider.requests());
+    assert!(provider.request_count() <= 2, "{} fetches", provider.request_count());
 }
 
 #[test]
@@ -176,8 +172,8 @@ fn second_fetch_brings_new_keys_and_a_failed_one_takes_none_away() {
 
 fn late_keys_are_taken() {
     let directory = TempDirectory::create();
-    let provider = Provider::listening();
-    provider.answer("503 Service Unavailable", "", "");
+    let provider = JwksProvider::start_unavailable();
+    provider.set_reply("503 Service Unavailable", "", "");
     let begun = Instant::now();
     let hub = hub(&directory, &provider);
     says_that_it_has_no_keys(&hub);
@@ -188,21 +184,21 @@ fn late_keys_are_taken() {
         assert!(matches!(answer.head.status, 200 | 503), "{}", answer.text());
         answer.head.status == 200
     });
-    assert_eq!(provider.requests(), 2);
+    assert_eq!(provider.request_count(), 2);
     assert!(begun.elapsed() >= Duration::from_secs(10), "fetched again after {:?}", begun.elapsed());
     hub.subscribe_as(&token, "/api/v1/events/user.u");
 }
 
 fn rotated_keys_are_taken_and_end_streams() {
     let directory = TempDirectory::create();
-    let provider = Provider::start(&[FIRST.jwk("first")]);
+    let provider = JwksProvider::start(&[FIRST.jwk("first")]);
     let hub = hub(&directory, &provider);
     let (old, new) = (token_of(FIRST, "first"), token_of(SECOND, "second"));
     let mut stream = hub.subscribe_as(&old, "/api/v1/events/user.u");
     let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.u");
     provider.publish(&[SECOND.jwk("second")]);
     history(&hub, &new).assert_status(200);
-    assert_eq!(provider.requests(), 2);
+    assert_eq!(provider.request_count(), 2);
     stream.connection.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(stream.control_event("tidings.end").1, json!({"reason": "revoked", "reconnect": false}));
     assert!(stream.next_event().is_none());
@@ -214,17 +210,17 @@ fn rotated_keys_are_taken_and_end_streams() {
 /// Keeps its keys although the next fetch brings this.
 fn keys_are_kept_after(status: &str, header: &str, body: &str) {
     let directory = TempDirectory::create();
-    let provider = Provider::start(&[FIRST.jwk("first")]);
+    let provider = JwksProvider::start(&[FIRST.jwk("first")]);
     let hub = hub(&directory, &provider);
     let token = token_of(FIRST, "first");
     let mut stream = hub.subscribe_as(&token, "/api/v1/events/user.u");
-    provider.answer(status, header, body);
+    provider.set_reply(status, header, body);
     let unknown = token_of(SECOND, "unknown");
     // It waits for the fetch, which fails: the next one may bring its key.
     let answer = history(&hub, &unknown);
     answer.assert_problem(503, "keys_unavailable");
     assert!(answer.head.header("retry-after").is_some());
-    assert_eq!(provider.requests(), 2);
+    assert_eq!(provider.request_count(), 2);
     history(&hub, &token).assert_status(200);
     hub.ask(KEY, "POST", "/api/v1/events/user.u", "still here").assert_status(200);
     assert_eq!(stream.data(), "still here", "{status} {body}");
@@ -267,84 +263,42 @@ fn keys_over_http_beyond_this_machine_are_refused_at_start() {
     }
 }
 
-/// A web server on loopback that answers everything in one way, and counts.
-pub(crate) struct Provider {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+/// An identity provider that answers every request alike.
+pub(crate) struct JwksProvider {
+    server: StubServer,
+    reply: Arc<Mutex<Vec<u8>>>,
 }
 
-#[derive(Default)]
-struct Shared {
-    reply: Mutex<Vec<u8>>,
-    requests: AtomicUsize,
-    is_over: AtomicBool,
-}
-
-impl Provider {
-    /// One that publishes these keys.
+impl JwksProvider {
+    /// Starts a provider that publishes these keys.
     pub(crate) fn start(keys: &[Value]) -> Self {
-        let this = Self::listening();
-        this.publish(keys);
-        this
+        let provider = Self::start_unavailable();
+        provider.publish(keys);
+        provider
     }
 
-    /// One that answers nothing yet.
-    fn listening() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
-        let thread = std::thread::spawn({
-            let shared = shared.clone();
-            move || serve(&listener, &shared)
-        });
-        Self { address, shared, thread: Some(thread) }
+    /// Starts a provider whose answer is empty.
+    fn start_unavailable() -> Self {
+        let reply = Arc::<Mutex<Vec<u8>>>::default();
+        let shared = reply.clone();
+        let server = StubServer::start(move |_| StubReply::closing(shared.lock().unwrap().clone()));
+        Self { server, reply }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/keys", self.address)
+        self.server.url("/keys")
     }
 
-    /// How often it was asked.
-    pub(crate) fn requests(&self) -> usize {
-        self.shared.requests.load(Ordering::SeqCst)
+    pub(crate) fn request_count(&self) -> usize {
+        self.server.request_count()
     }
 
     pub(crate) fn publish(&self, keys: &[Value]) {
-        self.answer("200 OK", "", &json!({"keys": keys}).to_string());
+        self.set_reply("200 OK", "", &json!({"keys": keys}).to_string());
     }
 
-    pub(crate) fn answer(&self, status: &str, header: &str, body: &str) {
-        let length = body.len();
-        let reply = format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{header}\r\n{body}"
-        );
-        *self.shared.reply.lock().unwrap() = reply.into_bytes();
-    }
-}
-
-fn serve(listener: &TcpListener, shared: &Shared) {
-    for socket in listener.incoming() {
-        if shared.is_over.load(Ordering::SeqCst) {
-            return;
-        }
-        // Whoever hangs up early is no fault of the provider's.
-        let _answered = exchange(&socket.unwrap(), shared);
-    }
-}
-
-fn exchange(mut socket: &TcpStream, shared: &Shared) -> std::io::Result<()> {
-    let mut lines = BufReader::new(socket).lines();
-    while !lines.next().transpose()?.unwrap_or_default().is_empty() {}
-    shared.requests.fetch_add(1, Ordering::SeqCst);
-    let reply = shared.reply.lock().unwrap().clone();
-    socket.write_all(&reply)
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        self.shared.is_over.store(true, Ordering::SeqCst);
-        let _woken = TcpStream::connect(self.address);
-        let _ended = self.thread.take().map(JoinHandle::join);
+    pub(crate) fn set_reply(&self, status: &str, header: &str, body: &str) {
+        let headers = format!("Connection: close\r\n{header}");
+        *self.reply.lock().unwrap() = StubReply::response(status, &headers, body).bytes;
     }
 }

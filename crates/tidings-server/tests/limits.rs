@@ -4,8 +4,8 @@ use serde_json::json;
 use tidings_testkit::{HttpConnection, HttpResponse, SseReader, TempDirectory, eventually};
 
 use crate::{
-    backend::{Backend, YES},
     clients::{Http2, api_key, token_with},
+    hook_backend::{ALLOW, HookBackend},
     hub::TestHub,
     tokens::{KEY, SECRET, bearer, protected_with, token},
 };
@@ -178,8 +178,8 @@ fn full_hub_refuses_new_streams_with_503_evicts_nobody_and_goes_on_publishing() 
 fn too_many_channels_are_refused_before_the_hook_is_asked() {
     const LIMIT: &str = "channels_per_connection";
     let directory = TempDirectory::create();
-    let backend = Backend::start(YES);
-    let rules = format!("secret = {SECRET:?}\n{}", backend.line());
+    let backend = HookBackend::start(ALLOW);
+    let rules = format!("secret = {SECRET:?}\n{}", backend.setting_line());
     let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "2")]);
     let u = token("u");
     let three = hub.get_as(&u, "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u.b");
@@ -187,9 +187,9 @@ fn too_many_channels_are_refused_before_the_hook_is_asked() {
     let body = "{\"channels\":[\"user.u\",\"user.u.a\",\"user.u.b\"]}";
     names_limit(&hub.post_as(&u, "/api/v1/tickets", body), 400, "too_many_channels", LIMIT);
     assert_eq!(hub.refused(LIMIT), 2.0);
-    assert_eq!(backend.count(), 0);
+    assert_eq!(backend.request_count(), 0);
     hub.subscribe_as(&u, "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u").position();
-    assert_eq!(backend.count(), 2);
+    assert_eq!(backend.request_count(), 2);
 }
 
 /// A batch of so many events on one channel.

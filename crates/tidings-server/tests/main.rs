@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose process cannot be run has failed")]
 
-mod backend;
 mod clients;
+mod hook_backend;
 mod hub;
 mod proxy;
 mod python;
