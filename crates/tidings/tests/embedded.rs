@@ -9,14 +9,9 @@ use tidings::{
     ChannelName, Code, Delivery, EndReason, EventBody, EventStream, GapReason, HistoryRequest, Hub,
     Publication, Start, StreamOptions, Subscription, config::Settings,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    sync::oneshot,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::oneshot, time::timeout};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::served_hub::{DEADLINE, TextReader};
 
 fn channel(name: &str) -> ChannelName {
     name.parse().expect("a channel name")
@@ -30,7 +25,7 @@ async fn hub() -> Hub {
 }
 
 async fn next(stream: &mut EventStream) -> Option<Delivery> {
-    timeout(PATIENCE, stream.next()).await.expect("a delivery comes in time")
+    timeout(DEADLINE, stream.next()).await.expect("a delivery comes in time")
 }
 
 /// The texts of the next `count` events; anything else fails the test.
@@ -82,7 +77,7 @@ async fn a_subscriber_is_told_of_a_gap_and_of_the_end() {
     let reader = tokio::spawn(stream.collect::<Vec<_>>());
     tokio::task::yield_now().await;
     hub.shutdown().await;
-    let told = timeout(PATIENCE, reader).await.unwrap().unwrap();
+    let told = timeout(DEADLINE, reader).await.unwrap().unwrap();
     match told.as_slice() {
         [Delivery::Gap(gap), Delivery::End(end)] => {
             assert_eq!(gap.reason, GapReason::Malformed);
@@ -137,7 +132,7 @@ async fn a_body_ends_with_the_hub() {
     let body = hub.body(["a"], &StreamOptions::default()).unwrap();
     let reader = tokio::spawn(async move { body.collect().await.unwrap().to_bytes() });
     hub.shutdown().await;
-    let all = timeout(PATIENCE, reader).await.unwrap().unwrap();
+    let all = timeout(DEADLINE, reader).await.unwrap().unwrap();
     let text = std::str::from_utf8(&all).unwrap();
     assert!(
         text.contains("event: tidings.end\ndata: {\"reason\":\"shutdown\",\"reconnect\":true}\nid: "),
@@ -161,10 +156,10 @@ async fn every_shutdown_waits_for_the_same_end() {
         tokio::task::yield_now().await;
         ready = hub.readiness();
     }
-    timeout(PATIENCE, hub.shutdown()).await.unwrap();
+    timeout(DEADLINE, hub.shutdown()).await.unwrap();
     let closed = hub.closed().now_or_never().expect("the hub has ended when a second shutdown returns");
     assert_eq!(closed, Ok(()));
-    timeout(PATIENCE, first).await.unwrap().unwrap();
+    timeout(DEADLINE, first).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -173,19 +168,15 @@ async fn a_shutdown_whose_call_is_dropped_goes_on() {
     let _stream = hub.subscribe(["a"], Start::Now).unwrap();
     assert!(hub.shutdown().now_or_never().is_none(), "a stream is open");
     assert!(hub.readiness().is_err());
-    timeout(PATIENCE, hub.closed()).await.unwrap().unwrap();
+    timeout(DEADLINE, hub.closed()).await.unwrap().unwrap();
 }
 
-/// Asks for `path` and reads until the server closes.
-async fn answer_of(address: std::net::SocketAddr, path: &str) -> String {
+/// Requests `path`, and reads until the server closes.
+async fn response_of(address: std::net::SocketAddr, path: &str) -> String {
     let mut socket = TcpStream::connect(address).await.expect("the service listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("the service reads");
-    let mut answer = String::new();
-    let read =
-        timeout(PATIENCE, socket.read_to_string(&mut answer)).await.expect("the service closes in time");
-    read.expect("the answer is text");
-    answer
+    TextReader::new(socket).read_to_end().await
 }
 
 #[tokio::test]
@@ -202,11 +193,11 @@ async fn routes_live_beside_those_of_a_service() {
         ("/api/v1/channels", "{\"channels\":[]}"),
         ("/live/api/v1/channels/a/events", "\"data\":\"kept\""),
     ] {
-        let answer = answer_of(address, path).await;
+        let answer = response_of(address, path).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains(expected), "{answer}");
     }
     hub.shutdown().await;
-    timeout(PATIENCE, served).await.unwrap().unwrap().unwrap();
+    timeout(DEADLINE, served).await.unwrap().unwrap().unwrap();
 }
 
 /// A handler that decides by itself who may read, and answers with a stream or with the hub's error.
@@ -234,23 +225,23 @@ async fn a_service_on_axum_answers_with_streams_and_errors_and_shuts_down_gracef
     });
     let served = tokio::spawn(async move { serving.await });
 
-    let refusal = answer_of(address, "/refusal").await;
+    let refusal = response_of(address, "/refusal").await;
     assert!(refusal.starts_with("HTTP/1.1 400"), "{refusal}");
     assert!(refusal.contains("application/problem+json") && refusal.contains("bad_channel"), "{refusal}");
 
     let streams = ["/stream", "/api/v1/events/own?history=all"].map(|path| {
         let path = path.to_owned();
-        tokio::spawn(async move { answer_of(address, &path).await })
+        tokio::spawn(async move { response_of(address, &path).await })
     });
     while hub.channels().iter().map(|(_, connections)| connections).sum::<usize>() < streams.len() {
         tokio::task::yield_now().await;
     }
     stop.send(()).unwrap();
     for stream in streams {
-        let stream = timeout(PATIENCE, stream).await.unwrap().unwrap();
+        let stream = timeout(DEADLINE, stream).await.unwrap().unwrap();
         assert!(stream.to_lowercase().contains("content-type: text/event-stream"), "{stream}");
         assert!(stream.contains("data: kept") && stream.contains("event: tidings.end"), "{stream}");
     }
-    timeout(PATIENCE, served).await.unwrap().unwrap().unwrap();
+    timeout(DEADLINE, served).await.unwrap().unwrap().unwrap();
     assert_eq!(hub.closed().now_or_never(), Some(Ok(())));
 }

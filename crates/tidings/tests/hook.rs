@@ -1,9 +1,6 @@
-//! A hook of one's own in an embedded hub: a closure or a struct, asked before anyone outside reads or publishes.
-
-#![allow(clippy::unwrap_used, reason = "a test whose hub cannot be built has failed")]
+//! Hooks of a host application: a closure or a struct, which the hub asks before a client reads or publishes.
 
 use std::{
-    net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -15,16 +12,11 @@ use tidings::{
     Action, ChannelName, Delivery, Hook, HookError, Hub, Publication, Question, Start,
     config::{AuthSettings, Durability, Settings},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::served_hub::{DEADLINE, ServedHub};
 
-/// A hub in memory that anyone may read, as far as the hook lets them.
+/// A hub in memory whose channels anonymous clients may read if the hook allows it.
 fn settings() -> Settings {
     let auth = AuthSettings {
         anonymous_subscribe: vec!["**".to_owned()],
@@ -38,53 +30,12 @@ fn settings() -> Settings {
     settings
 }
 
-/// A hub that is served.
-struct Served {
-    hub: Hub,
-    address: SocketAddr,
-    serving: JoinHandle<Result<(), tidings::Error>>,
+async fn start(settings: Settings, hook: impl Hook) -> ServedHub {
+    ServedHub::start(Hub::builder().settings(settings).hook(hook).build().await.unwrap())
 }
 
-impl Served {
-    async fn start(settings: Settings, hook: impl Hook) -> Self {
-        let hub = Hub::builder().settings(settings).hook(hook).build().await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(tidings::serve(hub.clone(), vec![listener]));
-        Self { hub, address, serving }
-    }
-
-    async fn open(&self, method: &str, path: &str) -> TcpStream {
-        let mut socket = TcpStream::connect(self.address).await.unwrap();
-        let address = self.address;
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n");
-        socket.write_all(head.as_bytes()).await.unwrap();
-        socket
-    }
-
-    async fn status(&self, method: &str, path: &str) -> u16 {
-        let mut socket = self.open(method, path).await;
-        let head = read_until(&mut socket, "\r\n\r\n").await;
-        head.split(' ').nth(1).unwrap().parse().unwrap()
-    }
-
-    async fn end(self) {
-        self.hub.shutdown().await;
-        timeout(PATIENCE, self.serving).await.unwrap().unwrap().unwrap();
-    }
-}
-
-/// Reads until the text has come.
-async fn read_until(socket: &mut TcpStream, wanted: &str) -> String {
-    let mut text = String::new();
-    let mut buffer = [0; 4096];
-    let due = Instant::now() + PATIENCE;
-    while !text.contains(wanted) {
-        let bytes = timeout_at(due, socket.read(&mut buffer)).await.expect(wanted).unwrap();
-        assert!(bytes > 0, "the connection ended with {text:?}");
-        text += std::str::from_utf8(&buffer[..bytes]).unwrap();
-    }
-    text
+async fn status_of(served: &ServedHub, method: &str, path: &str) -> u16 {
+    served.request(method, path).await.status().await
 }
 
 fn channel(name: &str) -> ChannelName {
@@ -92,17 +43,17 @@ fn channel(name: &str) -> ChannelName {
 }
 
 #[tokio::test]
-async fn closure_is_asked_about_others_and_not_about_the_process_itself() {
+async fn closure_is_asked_about_clients_and_not_about_the_host_application() {
     let asked: Arc<Mutex<Vec<Question>>> = Arc::default();
     let kept = asked.clone();
-    let served = Served::start(settings(), move |question: Question| {
+    let served = start(settings(), move |question: Question| {
         kept.lock().unwrap().push(question.clone());
         async move { Ok::<_, HookError>(question.channel.starts_with("open")) }
     })
     .await;
     let mut own = served.hub.subscribe(["closed"], Start::Now).unwrap();
     served.hub.publish(Publication::new(channel("closed"), "x")).await.unwrap();
-    assert!(matches!(timeout(PATIENCE, own.next()).await, Ok(Some(Delivery::Event(_)))));
+    assert!(matches!(timeout(DEADLINE, own.next()).await, Ok(Some(Delivery::Event(_)))));
     assert_eq!(*asked.lock().unwrap(), []);
     let question = |channel: &str, is_pattern| Question {
         principal: None,
@@ -116,54 +67,54 @@ async fn closure_is_asked_about_others_and_not_about_the_process_itself() {
         ("/api/v1/channels/closed/events", 403, question("closed", false)),
     ] {
         asked.lock().unwrap().clear();
-        assert_eq!(served.status("GET", path).await, status, "{path}");
+        assert_eq!(status_of(&served, "GET", path).await, status, "{path}");
         assert_eq!(asked.lock().unwrap().first(), Some(&expected), "{path}");
     }
-    // Patterns come first: nobody without credentials publishes.
+    // The hub checks patterns first: anonymous clients may not publish.
     asked.lock().unwrap().clear();
-    assert_eq!(served.status("POST", "/api/v1/events/open").await, 401);
+    assert_eq!(status_of(&served, "POST", "/api/v1/events/open").await, 401);
     let publishes = asked.lock().unwrap().iter().any(|question| question.action == Action::Publish);
     assert!(!publishes);
     drop(own);
-    served.end().await;
+    served.shut_down().await;
 }
 
-/// Says what it is told to.
-struct Doorkeeper {
-    lets_in: Arc<AtomicBool>,
-    is_there: Arc<AtomicBool>,
+/// A hook whose answers a test switches.
+struct SwitchedHook {
+    allows: Arc<AtomicBool>,
+    is_available: Arc<AtomicBool>,
 }
 
-impl Hook for Doorkeeper {
+impl Hook for SwitchedHook {
     async fn allow(&self, _: &Question) -> Result<bool, HookError> {
-        if !self.is_there.load(Ordering::SeqCst) {
-            return Err(HookError::new("nobody is at the door"));
+        if !self.is_available.load(Ordering::SeqCst) {
+            return Err(HookError::new("the hook is not available"));
         }
-        Ok(self.lets_in.load(Ordering::SeqCst))
+        Ok(self.allows.load(Ordering::SeqCst))
     }
 }
 
 #[tokio::test]
-async fn struct_that_changes_its_mind_ends_the_stream_and_one_that_is_away_does_not() {
-    let (lets_in, is_there) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
-    let hook = Doorkeeper { lets_in: lets_in.clone(), is_there: is_there.clone() };
-    let served = Served::start(settings(), hook).await;
-    let mut socket = served.open("GET", "/api/v1/events/a?position=id").await;
-    read_until(&mut socket, "id: ").await;
-    is_there.store(false, Ordering::SeqCst);
-    assert_eq!(served.status("GET", "/api/v1/events/a").await, 503);
+async fn hook_that_denies_ends_the_stream_and_one_that_fails_does_not() {
+    let (allows, is_available) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+    let hook = SwitchedHook { allows: allows.clone(), is_available: is_available.clone() };
+    let served = start(settings(), hook).await;
+    let mut stream = served.request("GET", "/api/v1/events/a?position=id").await;
+    stream.wait_for("id: ").await;
+    is_available.store(false, Ordering::SeqCst);
+    assert_eq!(status_of(&served, "GET", "/api/v1/events/a").await, 503);
     served.hub.publish(Publication::new(channel("a"), "still")).await.unwrap();
-    read_until(&mut socket, "data: still\n").await;
-    lets_in.store(false, Ordering::SeqCst);
-    is_there.store(true, Ordering::SeqCst);
-    read_until(&mut socket, "data: {\"reason\":\"revoked\",\"reconnect\":false}\n").await;
-    assert_eq!(served.status("GET", "/api/v1/events/a").await, 403);
-    served.end().await;
+    stream.wait_for("data: still\n").await;
+    allows.store(false, Ordering::SeqCst);
+    is_available.store(true, Ordering::SeqCst);
+    stream.wait_for("data: {\"reason\":\"revoked\",\"reconnect\":false}\n").await;
+    assert_eq!(status_of(&served, "GET", "/api/v1/events/a").await, 403);
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn hook_that_panics_or_never_answers_is_one_that_did_not_answer() {
-    let served = Served::start(settings(), |question: Question| async move {
+async fn hook_that_panics_or_never_answers_gives_503() {
+    let served = start(settings(), |question: Question| async move {
         assert_ne!(question.channel, "panic");
         if question.channel == "never" {
             std::future::pending::<()>().await;
@@ -172,20 +123,20 @@ async fn hook_that_panics_or_never_answers_is_one_that_did_not_answer() {
     })
     .await;
     for (name, status) in [("panic", 503), ("never", 503), ("fine", 200), ("panic", 503)] {
-        assert_eq!(served.status("GET", &format!("/api/v1/events/{name}")).await, status, "{name}");
+        assert_eq!(status_of(&served, "GET", &format!("/api/v1/events/{name}")).await, status, "{name}");
     }
-    served.end().await;
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn open_hub_asks_its_own_hook_too() {
+async fn open_hub_asks_the_hook_of_its_host_application() {
     let settings = Settings { auth: None, ..settings() };
-    let served = Served::start(settings, |question: Question| async move {
+    let served = start(settings, |question: Question| async move {
         assert_eq!(question.principal, None);
         Ok::<_, HookError>(question.action == Action::Subscribe)
     })
     .await;
-    assert_eq!(served.status("GET", "/api/v1/events/a").await, 200);
-    assert_eq!(served.status("POST", "/api/v1/events/a").await, 403);
-    served.end().await;
+    assert_eq!(status_of(&served, "GET", "/api/v1/events/a").await, 200);
+    assert_eq!(status_of(&served, "POST", "/api/v1/events/a").await, 403);
+    served.shut_down().await;
 }

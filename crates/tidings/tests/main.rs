@@ -1,4 +1,8 @@
-//! The hub as a crate: published to and subscribed to in process, and served from somebody's own service.
+//! The hub as a crate: in-process publishing and subscribing, and its routes in a host application.
+
+#![allow(clippy::unwrap_used, reason = "a test whose hub fails has failed")]
+
+mod served_hub;
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 

@@ -1,9 +1,6 @@
-//! TLS of the hub's own listeners: versions, protocols, new certificates, and clients that do not speak it.
-
-#![allow(clippy::unwrap_used, reason = "a test whose hub cannot be asked has failed")]
+//! TLS of the hub's listeners: versions, protocols, new certificates, and clients that do not speak TLS.
 
 use std::{
-    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -12,14 +9,13 @@ use std::{
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidings::{
-    Hub, Publication,
+    Hub,
     config::{Durability, Settings, TlsSettings},
-    protocol::ChannelName,
 };
+use tidings_testkit::TempDirectory;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::JoinHandle,
     time::{Instant, timeout},
 };
 use tokio_rustls::{
@@ -32,7 +28,8 @@ use tokio_rustls::{
     },
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::served_hub::{DEADLINE, ServedHub, TextReader};
+
 const STREAM: &str = "/api/v1/events/a?position=id";
 
 fn file(name: &str) -> PathBuf {
@@ -51,98 +48,63 @@ fn first() -> Settings {
     settings(&file("first.cert.pem"), &file("first.key.pem"))
 }
 
-/// A hub that is served on a port of its own.
-struct Served {
-    hub: Hub,
-    address: SocketAddr,
-    task: JoinHandle<Result<(), tidings::Error>>,
+async fn start(settings: Settings) -> ServedHub {
+    ServedHub::start(Hub::builder().settings(settings).build().await.expect("the hub starts"))
 }
 
-impl Served {
-    async fn start(settings: Settings) -> Self {
-        let hub = Hub::builder().settings(settings).build().await.expect("the hub starts");
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(tidings::serve(hub.clone(), vec![listener]));
-        Self { hub, address, task }
-    }
-
-    async fn publish(&self, text: &str) {
-        let publication = Publication::new(ChannelName::parse("a").unwrap(), text);
-        self.hub.publish(publication).await.unwrap();
-    }
-
-    async fn connect(
-        &self,
-        versions: &[&'static SupportedProtocolVersion],
-        alpn: &[&str],
-    ) -> TlsStream<TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let socket = TcpStream::connect(self.address).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, socket)).await.unwrap().unwrap()
-    }
-
-    async fn end(self) {
-        self.hub.shutdown().await;
-        timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
-    }
+/// Connects with these versions of TLS and protocols, and trusts the authority of the tests.
+async fn connect(
+    served: &ServedHub,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&str],
+) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
+    try_connect(served, roots, versions, alpn).await.unwrap()
 }
 
-/// Asks for a stream over HTTP/1.1.
-async fn subscribe(mut connection: TlsStream<TcpStream>) -> Plain {
+async fn try_connect(
+    served: &ServedHub,
+    roots: RootCertStore,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let socket = TcpStream::connect(served.address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    timeout(DEADLINE, TlsConnector::from(Arc::new(config)).connect(name, socket)).await.unwrap()
+}
+
+/// Opens a stream over HTTP/1.1.
+async fn subscribe(mut connection: TlsStream<TcpStream>) -> TextReader<TlsStream<TcpStream>> {
     let request = format!("GET {STREAM} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     connection.write_all(request.as_bytes()).await.unwrap();
-    let mut plain = Plain { connection, text: String::new() };
-    plain.wait_for("\nid: ").await;
-    assert!(plain.text.starts_with("HTTP/1.1 200 OK\r\n"), "{}", plain.text);
-    plain
-}
-
-/// What has come over a connection, as text.
-struct Plain {
-    connection: TlsStream<TcpStream>,
-    text: String,
-}
-
-impl Plain {
-    async fn wait_for(&mut self, text: &str) {
-        let has_come = timeout(PATIENCE, self.read_to(text)).await;
-        assert!(has_come.is_ok(), "{text:?} never came: {}", self.text);
-    }
-
-    async fn read_to(&mut self, text: &str) {
-        while !self.text.contains(text) {
-            let mut buffer = [0; 4096];
-            let bytes = self.connection.read(&mut buffer).await.unwrap();
-            assert!(bytes > 0, "it ended without {text:?}: {}", self.text);
-            self.text.push_str(std::str::from_utf8(&buffer[..bytes]).unwrap());
-        }
-    }
+    let mut reader = TextReader::new(connection);
+    reader.wait_for("\nid: ").await;
+    assert!(reader.text.starts_with("HTTP/1.1 200 OK\r\n"), "{}", reader.text);
+    reader
 }
 
 fn certificate(connection: &TlsStream<TcpStream>) -> CertificateDer<'static> {
     connection.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
-fn of(name: &str) -> CertificateDer<'static> {
+fn certificate_in(name: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(file(name)).unwrap()
 }
 
 #[tokio::test]
 async fn http_1_stream_is_served_over_both_versions_of_tls() {
-    let served = Served::start(first()).await;
+    let served = start(first()).await;
     for (version, number) in [(&TLS13, ProtocolVersion::TLSv1_3), (&TLS12, ProtocolVersion::TLSv1_2)] {
         for alpn in [&["http/1.1"][..], &[]] {
-            let connection = served.connect(&[version], alpn).await;
+            let connection = connect(&served, &[version], alpn).await;
             let session = connection.get_ref().1;
             assert_eq!(session.protocol_version(), Some(number));
             assert_eq!(session.alpn_protocol(), alpn.first().map(|name| name.as_bytes()));
@@ -151,98 +113,100 @@ async fn http_1_stream_is_served_over_both_versions_of_tls() {
             stream.wait_for("data: over TLS\n").await;
         }
     }
-    served.end().await;
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn http_2_is_chosen_where_the_client_offers_both() {
-    let served = Served::start(first()).await;
+async fn http_2_is_chosen_if_the_client_offers_both() {
+    let served = start(first()).await;
     for version in [&TLS13, &TLS12] {
-        let connection = served.connect(&[version], &["h2", "http/1.1"]).await;
+        let connection = connect(&served, &[version], &["h2", "http/1.1"]).await;
         assert_eq!(connection.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(connection));
         let (mut sender, connection) = handshake.await.unwrap();
         tokio::spawn(connection);
         let uri = format!("https://localhost:{}{STREAM}", served.address.port());
         let request = http::Request::get(uri).body(Empty::<bytes::Bytes>::new()).unwrap();
-        let response = timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap();
+        let response = timeout(DEADLINE, sender.send_request(request)).await.unwrap().unwrap();
         assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
         let mut body = response.into_body();
         body.frame().await.unwrap().unwrap();
         served.publish("over HTTP/2").await;
-        let frame = timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap().into_data().unwrap();
+        let frame = timeout(DEADLINE, body.frame()).await.unwrap().unwrap().unwrap().into_data().unwrap();
         assert!(frame.starts_with(b"data: over HTTP/2\n"), "{frame:?}");
     }
-    served.end().await;
+    served.shut_down().await;
 }
 
 #[tokio::test]
 async fn malformed_heads_are_refused_within_tls_too() {
-    let served = Served::start(first()).await;
+    let served = start(first()).await;
     for alpn in [&["http/1.1"][..], &["h2"], &[]] {
-        let mut connection = served.connect(&[&TLS13], alpn).await;
+        let mut connection = connect(&served, &[&TLS13], alpn).await;
         connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\nX: a\r\n\r\n").await.unwrap();
         let mut answer = String::new();
-        timeout(PATIENCE, connection.read_to_string(&mut answer)).await.unwrap().unwrap();
+        timeout(DEADLINE, connection.read_to_string(&mut answer)).await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     }
-    served.end().await;
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn reload_gives_new_connections_the_new_certificate_and_cuts_no_stream() {
-    let directory = Directory::new();
-    let (cert, key) = (directory.copy("first.cert.pem", "cert"), directory.copy("first.key.pem", "key"));
-    let served = Served::start(settings(&cert, &key)).await;
-    let connection = served.connect(&[&TLS13], &[]).await;
-    assert_eq!(certificate(&connection), of("first.cert.pem"));
+async fn reload_gives_new_connections_the_new_certificate_and_ends_no_stream() {
+    let directory = TempDirectory::create();
+    let (cert, key) =
+        (directory.copy(&file("first.cert.pem"), "cert"), directory.copy(&file("first.key.pem"), "key"));
+    let served = start(settings(&cert, &key)).await;
+    let connection = connect(&served, &[&TLS13], &[]).await;
+    assert_eq!(certificate(&connection), certificate_in("first.cert.pem"));
     let mut open = subscribe(connection).await;
 
-    // The same files, with something else in them.
-    directory.copy("second.cert.pem", "cert");
-    directory.copy("second.key.pem", "key");
+    // The same paths with another certificate.
+    directory.copy(&file("second.cert.pem"), "cert");
+    directory.copy(&file("second.key.pem"), "key");
     served.hub.reload(settings(&cert, &key)).unwrap();
-    let connection = served.connect(&[&TLS13], &[]).await;
-    assert_eq!(certificate(&connection), of("second.cert.pem"));
+    let connection = connect(&served, &[&TLS13], &[]).await;
+    assert_eq!(certificate(&connection), certificate_in("second.cert.pem"));
     let mut new = subscribe(connection).await;
     served.publish("to both").await;
     open.wait_for("data: to both\n").await;
     new.wait_for("data: to both\n").await;
 
-    // Files that cannot be used leave everything as it is.
-    directory.copy("first.key.pem", "key");
+    // A reload with unusable files changes nothing.
+    directory.copy(&file("first.key.pem"), "key");
     let error = served.hub.reload(settings(&cert, &key)).unwrap_err().to_string();
     assert!(error.contains("server.tls.key_file") && error.contains("not the key"), "{error}");
-    assert_eq!(certificate(&served.connect(&[&TLS13], &[]).await), of("second.cert.pem"));
+    assert_eq!(certificate(&connect(&served, &[&TLS13], &[]).await), certificate_in("second.cert.pem"));
 
-    // Other files.
+    // Other paths.
     served.hub.reload(first()).unwrap();
-    assert_eq!(certificate(&served.connect(&[&TLS12], &[]).await), of("first.cert.pem"));
-    served.end().await;
+    assert_eq!(certificate(&connect(&served, &[&TLS12], &[]).await), certificate_in("first.cert.pem"));
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn certificate_that_was_renewed_on_disk_is_taken_without_a_reload() {
-    let directory = Directory::new();
-    let (cert, key) = (directory.copy("first.cert.pem", "cert"), directory.copy("first.key.pem", "key"));
-    let served = Served::start(settings(&cert, &key)).await;
-    let mut open = subscribe(served.connect(&[&TLS13], &[]).await).await;
-    directory.copy("second.cert.pem", "cert");
-    directory.copy("second.key.pem", "key");
-    // The hub looks every 5 s, later on a machine that is busy.
+async fn certificate_renewed_on_disk_is_used_without_a_reload() {
+    let directory = TempDirectory::create();
+    let (cert, key) =
+        (directory.copy(&file("first.cert.pem"), "cert"), directory.copy(&file("first.key.pem"), "key"));
+    let served = start(settings(&cert, &key)).await;
+    let mut open = subscribe(connect(&served, &[&TLS13], &[]).await).await;
+    directory.copy(&file("second.cert.pem"), "cert");
+    directory.copy(&file("second.key.pem"), "key");
+    // The hub reads the files every 5 s, less often on a busy machine.
     let renewed = async {
-        while certificate(&served.connect(&[&TLS13], &[]).await) != of("second.cert.pem") {
+        while certificate(&connect(&served, &[&TLS13], &[]).await) != certificate_in("second.cert.pem") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(3 * PATIENCE, renewed).await.unwrap();
+    timeout(3 * DEADLINE, renewed).await.unwrap();
     served.publish("to the open stream").await;
     open.wait_for("data: to the open stream\n").await;
-    served.end().await;
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn tls_is_neither_turned_off_nor_on_by_a_reload() {
+async fn reload_that_turns_tls_on_or_off_is_refused() {
     let without = || {
         let mut settings = first();
         settings.server.tls = None;
@@ -264,57 +228,57 @@ async fn tls_is_neither_turned_off_nor_on_by_a_reload() {
 }
 
 #[tokio::test]
-async fn unfinished_handshakes_are_closed_at_the_deadline_and_hold_nobody_up() {
-    let served = Served::start(first()).await;
+async fn unfinished_handshakes_are_closed_at_the_deadline_and_delay_no_client() {
+    let served = start(first()).await;
     let begun = Instant::now();
     let mut stuck = Vec::new();
-    // The header of a handshake whose body never comes, a half of that, and nothing at all.
+    // The header of a handshake without its body, the first byte of that header, and no bytes.
     for beginning in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"\x16", b""].into_iter().cycle().take(300) {
         let mut socket = TcpStream::connect(served.address).await.unwrap();
         socket.write_all(beginning).await.unwrap();
         stuck.push(socket);
     }
-    let mut stream = subscribe(served.connect(&[&TLS13], &[]).await).await;
+    let mut stream = subscribe(connect(&served, &[&TLS13], &[]).await).await;
     served.publish("meanwhile").await;
     stream.wait_for("data: meanwhile\n").await;
     for mut socket in stuck {
         let mut rest = Vec::new();
-        timeout(PATIENCE, socket.read_to_end(&mut rest)).await.unwrap().unwrap();
+        timeout(DEADLINE, socket.read_to_end(&mut rest)).await.unwrap().unwrap();
     }
     assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     served.publish("afterwards").await;
     stream.wait_for("data: afterwards\n").await;
-    served.end().await;
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn reader_within_tls_that_takes_nothing_is_closed_at_its_deadline() {
+async fn client_within_tls_that_reads_nothing_is_closed_at_the_write_timeout() {
     let mut settings = first();
     settings.stream.write_timeout = Duration::from_millis(500);
-    let served = Served::start(settings).await;
-    let stuck = subscribe(served.connect(&[&TLS13], &[]).await).await;
+    let served = start(settings).await;
+    let stuck = subscribe(connect(&served, &[&TLS13], &[]).await).await;
     let text = "x".repeat(100 << 10);
     let begun = Instant::now();
     while !served.hub.metrics_text().contains("\ntidings_write_timeouts_total 1\n") {
         served.publish(&text).await;
-        assert!(begun.elapsed() < PATIENCE, "it is never closed");
+        assert!(begun.elapsed() < DEADLINE, "the write timeout closed no stream");
     }
     while !served.hub.metrics_text().contains("\ntidings_streams_open 0\n") {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        assert!(begun.elapsed() < PATIENCE, "its place is never given back");
+        assert!(begun.elapsed() < DEADLINE, "the closed stream is still counted");
     }
     drop(stuck);
-    served.end().await;
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn plain_http_on_a_port_that_speaks_tls_is_told_so() {
-    let served = Served::start(first()).await;
+async fn plain_http_to_a_tls_port_gets_400() {
+    let served = start(first()).await;
     let mut socket = TcpStream::connect(served.address).await.unwrap();
     socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();
-    timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+    timeout(DEADLINE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("Content-Type: application/problem+json\r\n"), "{head}");
@@ -322,27 +286,19 @@ async fn plain_http_on_a_port_that_speaks_tls_is_told_so() {
     let problem: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!((&problem["status"], &problem["code"]), (&400.into(), &"bad_request".into()));
     assert!(problem["detail"].as_str().unwrap().contains("https"), "{problem}");
-    served.end().await;
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn client_that_trusts_another_authority_harms_nobody() {
-    let served = Served::start(first()).await;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])
-        .unwrap()
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    let socket = TcpStream::connect(served.address).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    assert!(TlsConnector::from(Arc::new(config)).connect(name, socket).await.is_err());
-    subscribe(served.connect(&[&TLS13], &[]).await).await;
-    served.end().await;
+async fn client_that_trusts_another_authority_fails_alone() {
+    let served = start(first()).await;
+    assert!(try_connect(&served, RootCertStore::empty(), &[&TLS13], &[]).await.is_err());
+    subscribe(connect(&served, &[&TLS13], &[]).await).await;
+    served.shut_down().await;
 }
 
 #[tokio::test]
-async fn keys_in_every_form_are_read() {
+async fn private_keys_of_every_format_are_read() {
     for (cert, key) in [
         ("first.cert.pem", "first.key.pem"),
         ("first.cert.pem", "first.sec1.pem"),
@@ -353,8 +309,8 @@ async fn keys_in_every_form_are_read() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named_with_the_reason_and_nothing_of_what_they_hold() {
-    let directory = Directory::new();
+async fn unusable_file_is_named_with_the_reason_and_without_its_content() {
+    let directory = TempDirectory::create();
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let broken = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
     let torn = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n";
@@ -373,40 +329,10 @@ async fn files_that_cannot_be_used_are_named_with_the_reason_and_nothing_of_what
         let named = if setting.ends_with("cert_file") { &cert } else { &key };
         let named = format!("{named:?}");
         let built = Hub::builder().settings(settings(&cert, &key)).build().await;
-        let error = built.expect_err("it is refused").to_string();
+        let error = built.expect_err("the files are refused").to_string();
         for part in [setting, reason, &named] {
             assert!(error.contains(part), "{part:?} is not in {error}");
         }
         assert!(!error.contains("c2VjcmV0") && !error.contains("secret"), "{error}");
-    }
-}
-
-/// A directory that is gone after the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        let name = format!("tidings-tls-{}-{:?}", std::process::id(), std::thread::current().id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn copy(&self, from: &str, name: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::copy(file(from), &path).unwrap();
-        path
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _left_behind = std::fs::remove_dir_all(&self.0);
     }
 }
