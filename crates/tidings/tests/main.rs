@@ -1,10 +1,9 @@
 //! The hub as a crate: in-process publishing and subscribing, and its routes in a host application.
 
 #![allow(clippy::unwrap_used, reason = "a test whose hub fails has failed")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod served_hub;
-
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod contention;
 mod embedded;
