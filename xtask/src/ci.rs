@@ -1,14 +1,15 @@
 //! `cargo xtask ci`: all that must hold before a change lands. Every step runs, also after one has failed.
 
-use crate::process::{CHECK_LIMIT, Counted, Step, run as run_step};
+use crate::process::{self, CHECK_LIMIT};
+use crate::suite::{self, Part};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{features, generate, suite, tidy, tools};
+use crate::{features, generate, tidy, tools};
 
 /// Runs the quick checks first, then the tests.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     let mut step = |name: &str, command| {
-        run_step(tally, Step { name, command, counted: Counted::Check, limit: CHECK_LIMIT });
+        process::check(tally, name, command, CHECK_LIMIT);
     };
     step("formatting", workspace.cargo(&["fmt", "--all", "--check"]));
     let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
@@ -22,5 +23,5 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     generate::check_all(workspace, tally);
     tools::check_dependencies(workspace, tally, false);
     tools::check_workflows(workspace, tally);
-    suite::run(workspace, tally);
+    suite::run(workspace, tally, Part::All);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::counts::Runner;
 use crate::install;
-use crate::process::{Counted, Step, run as run_step};
+use crate::process;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -25,13 +25,12 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
         ("clients of Maven", javac(workspace, &built)),
         ("clients of crates.io", cargo(workspace, &built)),
     ] {
-        run_step(tally, Step { name, command, counted: Counted::Preparation, limit: LIMIT });
+        process::prepare(tally, name, command, LIMIT);
     }
     let mut command =
         workspace.cargo(&["test", "--locked", "--package", "tidings-server", "--test", "main", "--"]);
     command.args(["client_libraries::", "--include-ignored"]);
-    let counted = Counted::Tests(Runner::Cargo);
-    run_step(tally, Step { name: "matrix of clients", command, counted, limit: LIMIT });
+    process::test(tally, "matrix of clients", command, Runner::Cargo, LIMIT);
 }
 
 fn go(workspace: &Workspace, built: &Path) -> Command {

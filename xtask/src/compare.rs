@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::time::Duration;
 
 use crate::install;
-use crate::process::{Counted, Step, run as run_step};
+use crate::process;
 use crate::tally::Tally;
 use crate::workspace::{Result, Workspace};
 
@@ -49,20 +49,10 @@ impl Choice {
 /// was wrong.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally, choice: &Choice) -> Result<()> {
     install::compared(workspace, tally);
-    let build = workspace.cargo(&[
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "tidings-server",
-        "--package",
-        "benches",
-    ]);
-    let limit = MINUTES * 30;
-    if !run_step(
-        tally,
-        Step { name: "build --release", command: build, counted: Counted::Preparation, limit },
-    ) {
+    let packages = ["--package", "tidings-server", "--package", "benches"];
+    let mut build = workspace.cargo(&["build", "--locked", "--release"]);
+    build.args(packages);
+    if !process::prepare(tally, "build --release", build, MINUTES * 30) {
         return Ok(());
     }
     let program = workspace.target.join("release").join("benches");
@@ -74,8 +64,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally, choice: &Choice) -> 
         command.args(["--chart", CHART]);
     }
     command.args(&choice.passed_on).stdout(file);
-    let limit = MINUTES * 60;
-    run_step(tally, Step { name: "compare", command, counted: Counted::Check, limit });
+    process::check(tally, "compare", command, MINUTES * 60);
     let figures = fs::read_to_string(&output).map_err(|error| format!("{}: {error}", output.display()))?;
     write(workspace, choice, &figures)
 }

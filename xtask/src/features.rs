@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::process::{CHECK_LIMIT, Counted, Step, run as run_step};
+use crate::process::{self, CHECK_LIMIT};
 use crate::tally::Tally;
 use crate::workspace::{Result, Workspace};
 
@@ -32,7 +32,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
             ["clippy", "--locked", "--all-targets", "--no-default-features", "--package", &package];
         let mut command = workspace.cargo(&arguments);
         command.args(["--features", &features, "--", "-D", "warnings"]);
-        run_step(tally, Step { name: &name, command, counted: Counted::Check, limit: CHECK_LIMIT });
+        process::check(tally, &name, command, CHECK_LIMIT);
     }
 }
 

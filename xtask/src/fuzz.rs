@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::process::{Counted, Step, run as run_step};
+use crate::process;
 use crate::tally::Tally;
 use crate::tools;
 use crate::workspace::{Result, Workspace};
@@ -16,9 +16,6 @@ pub(crate) fn run(
     seconds: u64,
     target: Option<&str>,
 ) -> Result<()> {
-    if !workspace.has_folder("fuzz") {
-        return Err("there is no folder `fuzz`".to_owned());
-    }
     let known = targets(workspace, tally)?;
     let chosen = match target {
         None => known,
@@ -30,7 +27,7 @@ pub(crate) fn run(
         let mut command = tools::packaged(workspace, tally, "cargo-fuzz");
         command.args(["run", "--sanitizer", "none", &name, "--", &format!("-max_total_time={seconds}")]);
         let limit = BUILD_LIMIT + Duration::from_secs(seconds) * 2;
-        run_step(tally, Step { name: &format!("fuzz {name}"), command, counted: Counted::Check, limit });
+        process::check(tally, &format!("fuzz {name}"), command, limit);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::process::{Counted, Step, run};
+use crate::process;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -118,9 +118,9 @@ const COMPARED: &[(&str, &str)] = &[
 /// Asked by Debian's packages before they start a service; 101 forbids it.
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Folders with a `package.json` whose `npm test` is part of the tests, where they exist.
-pub(crate) const NODE_PACKAGES: &[&str] = &["tests/browser"];
-/// A folder with a `package.json` whose packages the Rust tests start.
+/// The folder of the tests in browsers, which has a `package.json`.
+pub(crate) const BROWSERS: &str = "tests/browser";
+/// Another folder with a `package.json`, whose packages the Rust tests start.
 const NODE_CLIENTS: &str = "tests/clients/node";
 
 const MINUTES: Duration = Duration::from_secs(60);
@@ -135,20 +135,12 @@ pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
     for python in PYTHONS {
         make_python(workspace, tally, python);
     }
-    for folder in NODE_PACKAGES.iter().chain([&NODE_CLIENTS]).filter(|folder| workspace.has_folder(folder)) {
+    for folder in [BROWSERS, NODE_CLIENTS] {
         let mut command = workspace.command("npm");
         command.arg("ci").current_dir(workspace.root.join(folder));
         // Browsers are Debian's; a package that would bring its own must not.
         command.env("PUPPETEER_SKIP_DOWNLOAD", "1");
-        run(
-            tally,
-            Step {
-                name: &format!("npm ci in {folder}"),
-                command,
-                counted: Counted::Preparation,
-                limit: MINUTES * 10,
-            },
-        );
+        process::prepare(tally, &format!("npm ci in {folder}"), command, MINUTES * 10);
     }
 }
 
@@ -205,14 +197,13 @@ fn make_python(workspace: &Workspace, tally: &mut Tally, python: &Python) {
     let mut command = workspace.command("python3");
     command.args(["-m", "venv", "--clear"]).arg(&folder);
     let name = format!("python for {}", python.folder);
-    if !run(tally, Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 5 }) {
+    if !process::prepare(tally, &name, command, MINUTES * 5) {
         return;
     }
     let mut command = workspace.command(&folder.join("bin/pip").to_string_lossy());
     command.args(["install", "--quiet", "--disable-pip-version-check"]).args(&arguments);
     let name = format!("pip install {}", arguments.join(" "));
-    let step = Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 10 };
-    if (arguments.is_empty() || run(tally, step))
+    if (arguments.is_empty() || process::prepare(tally, &name, command, MINUTES * 10))
         && let Err(error) = fs::write(&mark, packages)
     {
         println!("  {}: {error}; it is installed anew next time", mark.display());
@@ -266,17 +257,14 @@ fn install_packages(workspace: &Workspace, tally: &mut Tally, packages: &[&str])
         command
     };
     let command = apt(&["update"]);
-    if !run(
-        tally,
-        Step { name: "apt-get update", command, counted: Counted::Preparation, limit: MINUTES * 10 },
-    ) {
+    if !process::prepare(tally, "apt-get update", command, MINUTES * 10) {
         println!("  install by hand: {}", packages.join(" "));
         return;
     }
     let mut command = apt(&["install", "--no-install-recommends"]);
     command.args(packages);
     let name = format!("apt-get install {}", packages.join(" "));
-    run(tally, Step { name: &name, command, counted: Counted::Preparation, limit: MINUTES * 20 });
+    process::prepare(tally, &name, command, MINUTES * 20);
 }
 
 /// Whether a program of this name is on the search path, or among the system's.

@@ -20,20 +20,24 @@ mod workspace;
 
 use std::process::ExitCode;
 
+use suite::Part;
 use tally::Tally;
 use workspace::{Result, Workspace};
 
 const USAGE: &str = "\
-cargo xtask test [--verbose]          installs what is missing and runs all tests; a step's output is shown if it fails
-cargo xtask ci [--verbose]            test, and before it formatting, lints, tidiness, docs, generated files, dependencies
-cargo xtask check [--seconds N] [...] runs the checker against a real server (60 s unless told); the rest is passed on
+cargo xtask test [--verbose]          installs programs that are missing and runs all tests; shows a step's output if it fails
+cargo xtask test FILTER               runs the tests whose names contain FILTER; of browsers, only if a file has it
+cargo xtask test --quick              runs the unit tests, and installs nothing
+cargo xtask test --browsers           runs the tests in browsers
+cargo xtask ci [--verbose]            runs all tests, and before them formatting, lints, tidiness, docs, generated files, dependencies
+cargo xtask check [--seconds N] [...] runs the checker against a real server (60 s unless given); passes the rest on
 cargo xtask compare [--parts a,b] [--rounds N] [--slice S]  measures the hub beside other servers, writes docs/benchmarks.md
-cargo xtask generate [--check]        writes the generated files, or tells which are out of date
-cargo xtask tidy [--list RULE]        checks names, prose, module rows, bounds, links; `--list` prints what a rule finds
+cargo xtask generate [--check]        writes the generated files, or names those that are out of date
+cargo xtask tidy [--list RULE]        checks names, prose, module rows, bounds, links; `--list` prints the findings of a rule
 cargo xtask dependencies [--advisories]  checks licences, versions and sources of dependencies; advisories need a network
 cargo xtask clients                   plays one script to every client library; needs Go 1.26, and installs Java and Maven
 cargo xtask redis-versions [--quick]  runs the tests of Redis over other versions of Redis and Valkey; quick: as ci does
-cargo xtask fuzz [--seconds N] [target]  fuzzes each target, or one, for N seconds (60 unless told)";
+cargo xtask fuzz [--seconds N] [target]  fuzzes each target, or one, for N seconds (60 unless given)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -49,11 +53,19 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let workspace = Workspace::find()?;
     match words.as_slice() {
-        ["test"] => {
-            log_steps(&workspace, tally);
-            suite::run(&workspace, tally);
+        ["test", rest @ ..] => {
+            let part = match rest {
+                [] | ["--verbose"] => Part::All,
+                ["--quick"] => Part::Units,
+                ["--browsers"] => Part::Browsers,
+                [filter] if !filter.starts_with('-') => Part::Named(filter),
+                _ => return Err(format!("unknown arguments `{}`; usage:\n{USAGE}", rest.join(" "))),
+            };
+            if rest != ["--verbose"] {
+                log_steps(&workspace, tally);
+            }
+            suite::run(&workspace, tally, part);
         }
-        ["test", "--verbose"] => suite::run(&workspace, tally),
         ["ci"] => {
             log_steps(&workspace, tally);
             ci::run(&workspace, tally);

@@ -21,7 +21,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a step adds to the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Counted {
+enum Counted {
     /// Nothing, unless it fails: an installation or a build.
     Preparation,
     /// One: the command is a check.
@@ -30,43 +30,50 @@ pub(crate) enum Counted {
     Tests(Runner),
 }
 
-/// A command with a name, and how its result is counted.
-pub(crate) struct Step<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) command: Command,
-    pub(crate) counted: Counted,
-    /// After this the command and all that it started are ended, and the step has failed.
-    pub(crate) limit: Duration,
+/// Installs or builds; says whether it succeeded.
+pub(crate) fn prepare(tally: &mut Tally, name: &str, command: Command, limit: Duration) -> bool {
+    run(tally, name, command, Counted::Preparation, limit)
 }
 
-/// Runs a step and adds it to the sum; says whether all of it passed.
-pub(crate) fn run(tally: &mut Tally, step: Step<'_>) -> bool {
-    heading(step.name);
+/// Runs a command that is one check.
+pub(crate) fn check(tally: &mut Tally, name: &str, command: Command, limit: Duration) -> bool {
+    run(tally, name, command, Counted::Check, limit)
+}
+
+/// Runs tests, and counts them by the closing lines of their runner.
+pub(crate) fn test(tally: &mut Tally, name: &str, command: Command, runner: Runner, limit: Duration) -> bool {
+    run(tally, name, command, Counted::Tests(runner), limit)
+}
+
+/// Runs a command as a step, adds it to the sum, and says whether all of it passed. At `limit` the command and all that
+/// it started are ended, and the step has failed.
+fn run(tally: &mut Tally, name: &str, command: Command, counted: Counted, limit: Duration) -> bool {
+    let log = tally.open_log(name);
+    heading(name, log.is_none());
     let start = Instant::now();
-    let log = tally.open_log(step.name);
     let outcome = log
         .as_ref()
         .map_or(Ok(None), |log| log.file().map(Some))
-        .and_then(|file| execute(step.command, step.counted, step.limit, file));
+        .and_then(|file| execute(command, counted, limit, file));
     let (counts, fault) = match outcome {
         Ok((counts, true)) => (counts, None),
         Ok((counts, false)) => (counts, Some("it ended with an error".to_owned())),
         Err(error) => (Counts::default(), Some(error)),
     };
     // A runner that ran nothing has shown nothing.
-    let ran_nothing = matches!(step.counted, Counted::Tests(_)) && counts == Counts::default();
+    let ran_nothing = matches!(counted, Counted::Tests(_)) && counts == Counts::default();
     let fault = fault.or_else(|| ran_nothing.then(|| "no test was run".to_owned()));
     // A runner that broke off has failed, whatever it counted.
     let failed = counts.failed.max(u64::from(fault.is_some()));
-    let passed = if step.counted == Counted::Check { 1 - failed } else { counts.passed };
+    let passed = if counted == Counted::Check { 1 - failed } else { counts.passed };
+    closing(passed, failed, start.elapsed());
     if let Some(log) = log.filter(|_| failed > 0) {
         log.print();
     }
     if let Some(fault) = fault {
-        println!("  {}: {fault}", step.name);
+        println!("  {name}: {fault}");
     }
-    closing(passed, failed, start.elapsed());
-    tally.add(step.name, passed, failed);
+    tally.add(name, passed, failed);
     failed == 0
 }
 

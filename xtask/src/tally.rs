@@ -1,5 +1,6 @@
 //! How many checks and tests passed and failed in one run of this tool.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -45,14 +46,14 @@ impl Tally {
         name: &str,
         check: impl FnOnce() -> crate::workspace::Result<Vec<String>>,
     ) {
-        heading(name);
         let start = Instant::now();
         let faults = check().unwrap_or_else(|error| vec![error]);
+        let failed = u64::from(!faults.is_empty());
+        heading(name, false);
+        closing(1 - failed, failed, start.elapsed());
         for fault in &faults {
             println!("  {fault}");
         }
-        let failed = u64::from(!faults.is_empty());
-        closing(1 - failed, failed, start.elapsed());
         self.add(name, 1 - failed, failed);
     }
 
@@ -75,14 +76,15 @@ impl Tally {
     }
 }
 
-/// Prints the line that opens a step.
-pub(crate) fn heading(name: &str) {
-    println!("== {name}");
+/// Prints the name of a step, which its end follows on the same line unless output of the step comes between.
+pub(crate) fn heading(name: &str, output_follows: bool) {
+    print!("{name} … {}", if output_follows { "\n" } else { "" });
+    let _ = std::io::stdout().flush();
 }
 
-/// Prints the line that ends a step: its time and what it counted.
+/// Prints the end of a step: its time and the counts.
 pub(crate) fn closing(passed: u64, failed: u64, took: Duration) {
-    println!("   {}", closing_line(passed, failed, took));
+    println!("{}", closing_line(passed, failed, took));
 }
 
 fn closing_line(passed: u64, failed: u64, took: Duration) -> String {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::install;
-use crate::process::{Counted, Step, run as run_step};
+use crate::process;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -26,7 +26,7 @@ pub(crate) fn check_dependencies(workspace: &Workspace, tally: &mut Tally, with_
     // An exception that no longer applies is a fault.
     command.args(["--locked", "check", "-D", "unmatched-skip", "-D", "unnecessary-skip"]);
     command.args(["bans", "licenses", "sources"]).args(with_advisories.then_some("advisories"));
-    run_step(tally, Step { name: "dependencies", command, counted: Counted::Check, limit: LIMIT });
+    process::check(tally, "dependencies", command, LIMIT);
 }
 
 /// Lints the workflows in `.github/`.
@@ -38,10 +38,10 @@ pub(crate) fn check_workflows(workspace: &Workspace, tally: &mut Tally) {
         let mut command = workspace.command("go");
         command.args(["install", &format!("{module}@{version}")]).env("GOBIN", folder);
         let name = format!("go install actionlint {version}");
-        run_step(tally, Step { name: &name, command, counted: Counted::Preparation, limit: LIMIT });
+        process::prepare(tally, &name, command, LIMIT);
     }
     let mut command = workspace.command(&program.to_string_lossy());
     // Scripts in workflows are one command each; shellcheck may be absent.
     command.args(["-shellcheck=", "-pyflakes="]);
-    run_step(tally, Step { name: "workflows", command, counted: Counted::Check, limit: LIMIT });
+    process::check(tally, "workflows", command, LIMIT);
 }

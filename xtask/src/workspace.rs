@@ -66,11 +66,6 @@ impl Workspace {
         serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata is no JSON: {error}"))
     }
 
-    /// Whether the repository has this folder, relative to the root.
-    pub(crate) fn has_folder(&self, path: &str) -> bool {
-        self.root.join(path).is_dir()
-    }
-
     /// The files of the repository, relative to the root and sorted: those that git tracks, and new ones that it would.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
         let output = self

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Counted, GRACE, Step, run};
+use super::{Counted, GRACE, run};
 use crate::counts::Runner;
 use crate::tally::Tally;
 
@@ -11,7 +11,7 @@ fn check(script: &str, counted: Counted, limit: Duration, expected: (u64, u64)) 
     let mut command = Command::new("sh");
     command.args(["-c", script]);
     let mut tally = Tally::default();
-    let ok = run(&mut tally, Step { name: "sample", command, counted, limit });
+    let ok = run(&mut tally, "sample", command, counted, limit);
     assert_eq!(tally.counts(), expected, "{script}");
     assert_eq!(ok, expected.1 == 0, "{script}");
 }
@@ -52,7 +52,7 @@ fn failed_tests_fail_the_step_though_the_exit_code_is_zero() {
 fn a_program_that_is_not_there_failed() {
     let mut tally = Tally::default();
     let command = Command::new("no-such-program-of-tidings");
-    assert!(!run(&mut tally, Step { name: "absent", command, counted: Counted::Check, limit: MINUTE }));
+    assert!(!run(&mut tally, "absent", command, Counted::Check, MINUTE));
     assert_eq!(tally.counts(), (0, 1));
 }
 
@@ -76,7 +76,7 @@ fn a_logged_step_has_its_output_and_errors_in_a_file_and_its_counts_as_ever() {
     let mut run_step = |name, script, counted| {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        run(&mut tally, Step { name, command, counted, limit: MINUTE })
+        run(&mut tally, name, command, counted, MINUTE)
     };
     let script = "echo 'checker: 4 passed, 1 failed'; echo why >&2; exit 1";
     assert!(!run_step("the checker", script, CHECKER));
@@ -94,6 +94,6 @@ fn a_log_that_cannot_be_made_fails_its_step() {
     let mut tally = Tally::default();
     tally.log_steps_in("/dev/null/logs".into());
     let command = Command::new("true");
-    assert!(!run(&mut tally, Step { name: "sample", command, counted: Counted::Check, limit: MINUTE }));
+    assert!(!run(&mut tally, "sample", command, Counted::Check, MINUTE));
     assert_eq!(tally.counts(), (0, 1));
 }

@@ -2,23 +2,15 @@
 
 use super::file::TextFile;
 
-/// Past this a file is asked what its second idea is.
+/// A longer file has a second idea.
 const LINES_MAX: usize = 600;
-/// Past this it is named, to be thought about.
-const LINES_LONG: usize = 400;
 
-/// No Rust file is longer than the bound; long ones are printed.
+/// Returns the Rust files that are longer than the bound.
 pub(crate) fn lengths(files: &[TextFile]) -> Vec<String> {
-    let mut faults = Vec::new();
-    for file in files.iter().filter(|file| file.path.ends_with(".rs")) {
-        let lines = file.text.lines().count();
-        if lines > LINES_MAX {
-            faults.push(format!("{} has {lines} lines; the limit is {LINES_MAX}", file.path));
-        } else if lines > LINES_LONG {
-            println!("  note: {} has {lines} lines", file.path);
-        }
-    }
-    faults
+    let sources = files.iter().filter(|file| file.path.ends_with(".rs"));
+    let lengths = sources.map(|file| (file, file.text.lines().count()));
+    let long = lengths.filter(|(_, lines)| *lines > LINES_MAX);
+    long.map(|(file, lines)| format!("{} has {lines} lines; the limit is {LINES_MAX}", file.path)).collect()
 }
 
 /// Every Rust file under a `src` folder begins with `//!` and a sentence.

@@ -79,7 +79,7 @@ impl Connections {
         self.count_opening(&claimant)?;
         let taken = self
             .open
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < self.max).then_some(open + 1));
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < self.max).then_some(open + 1));
         taken.map_err(|open| full(open, self.max))?;
         // From here on dropping it gives back what was taken, and no more.
         let mut slot = ConnectionSlot { of: self.clone(), claimant: Claimant::default() };

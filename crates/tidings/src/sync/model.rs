@@ -52,8 +52,6 @@ pub(crate) fn check(preemptions: usize, test: impl Fn() + Send + Sync + 'static)
 }
 
 /// Starts a thread of a model.
-// The whole module is for tests; `cargo xtask tidy` looks at one file at a time.
-#[cfg(test)]
 pub(crate) fn spawn<T: Send + 'static>(
     act: impl FnOnce() -> T + Send + 'static,
 ) -> loom::thread::JoinHandle<T> {
