@@ -42,7 +42,7 @@ const NOT_RUN = {
         "trusted_proxies": SETTINGS,
         "[server.tls]": SETTINGS,
         "tidings doctor http": "prints nothing; doctor is tested by its own tests",
-        "settings have faults": "a log",
+        "settings have errors": "a log",
         "jwks_url =": SERVICE,
         "address_connections_full": "needs a limit that the page does not set; limits.rs",
     },

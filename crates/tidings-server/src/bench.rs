@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{EXIT_INTERRUPTED, EXIT_USAGE, terminal};
+use crate::exit::{EXIT_INTERRUPTED, EXIT_USAGE};
+use crate::terminal;
 
 mod args;
 mod endpoint;

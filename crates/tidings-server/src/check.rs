@@ -1,14 +1,14 @@
-//! `tidings check`: every setting, its value, and where it came from.
+//! `tidings check`: prints every setting, its value and its origin.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::setting_flags::{SettingFlags, fail_settings};
 use crate::settings::{Loaded, SETTINGS, markdown};
 use crate::terminal::{Paint, Style, print, print_error};
-use crate::{SettingFlags, refuse};
 
-/// What `tidings check` is given.
+/// Arguments of `tidings check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
@@ -18,7 +18,7 @@ pub(crate) struct CheckArgs {
     markdown: bool,
 }
 
-/// Prints the settings that a hub started in the same place would run with; 2 if it would refuse to.
+/// Prints the settings of a hub that is started in the same place. Returns 2 if that hub would refuse them.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     if args.markdown {
         print(&markdown());
@@ -32,18 +32,18 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Err(problems) => refuse(&problems),
+        Err(diagnostics) => fail_settings(&diagnostics),
     }
 }
 
-/// The settings as a file that could be read again; what a file cannot say stands as a comment.
+/// Returns the settings as a settings file. Values that no file can hold are comments.
 fn listing(loaded: &Loaded, paint: Paint) -> String {
     let lines: Vec<(String, String)> = SETTINGS
         .iter()
         .map(|setting| {
             let value = (setting.show)(&loaded.settings);
-            let in_file = setting.is_in_file() && loaded.has_file_line(setting.name);
-            let mark = if in_file { "" } else { "# " };
+            let is_line = setting.is_in_file() && loaded.has_file_line(setting.name);
+            let mark = if is_line { "" } else { "# " };
             (format!("{mark}{} = {value}", setting.name), loaded.origin(setting.name).to_string())
         })
         .collect();

@@ -1,79 +1,50 @@
-//! `tidings doctor`: finds a proxy between here and the hub that buffers, strips or times out.
+//! `tidings doctor`: finds a proxy on the way to the hub that buffers, strips or times out.
+
+mod advice;
+mod checks;
+mod report;
+mod stream_probe;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::publish::{BearerToken, URL_DEFAULT, client_of};
+use crate::exit::fail;
+use crate::hub_args::{BearerToken, URL_DEFAULT, client_of};
 use crate::terminal;
-
-mod checks;
-mod report;
-mod stream_probe;
-
-use checks::Examination;
+use checks::{Doctor, Timeouts};
 use report::DoctorReport;
 
 /// Find a proxy that buffers, strips or times out.
 ///
-/// Opens a stream through the URL, publishes on a channel of its own, and says what arrives late, changed or not at
-/// all, and what to set where. Ends with 0 if nothing is wrong.
+/// Opens a stream through the URL, publishes on a channel of its own, and reports what arrives late, changed or not at
+/// all, with the setting to change. Ends with 0 if it finds no fault.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The hub's base as its clients see it, such as `https://events.example.org`.
+    /// URL of the hub as its clients see it, such as `https://events.example.org`.
     #[arg(value_name = "URL", env = "TIDINGS_URL", default_value = URL_DEFAULT)]
     url: String,
     /// Token or API key that may publish and subscribe to doctor.*.
     #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<BearerToken>,
-    /// Seconds to wait for a keep-alive on a quiet stream; 0 leaves that out.
+    /// Seconds to wait for a keep-alive on a quiet stream; 0 skips the check.
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     wait: u64,
-    /// One JSON document in place of lines.
+    /// Print one JSON document instead of lines.
     #[arg(long)]
     json: bool,
-}
-
-/// How long each thing may take before it counts as wrong.
-#[derive(Clone, Copy, Debug)]
-struct Timeouts {
-    /// For the head of an answer.
-    answer: Duration,
-    /// For the first bytes of a stream, after its head.
-    first_bytes: Duration,
-    /// For an event, after it was published.
-    event: Duration,
-    /// Between two paced events.
-    pace: Duration,
-    /// For a keep-alive on a quiet stream.
-    keep_alive: Duration,
-}
-
-impl Timeouts {
-    fn new(keep_alive: Duration) -> Self {
-        Self {
-            answer: Duration::from_secs(10),
-            first_bytes: Duration::from_secs(2),
-            event: Duration::from_secs(5),
-            pace: Duration::from_millis(50),
-            keep_alive,
-        }
-    }
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> ExitCode {
     let client = match client_of(&args.url, args.token.as_ref()) {
         Ok(client) => client,
-        Err(fault) => {
-            terminal::print_error(&fault.to_string());
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return fail(&error.to_string()),
     };
-    let timeouts = Timeouts::new(Duration::from_secs(args.wait));
+    let timeouts = Timeouts { keep_alive: Duration::from_secs(args.wait), ..Timeouts::DEFAULT };
     let mut report = DoctorReport::new(!args.json);
-    Examination::new(client, random_channel(), timeouts, &mut report).run().await;
+    Doctor::new(client, random_channel(), timeouts, &mut report).run().await;
     if args.json {
         terminal::print(&format!("{}\n", report.json(&args.url)));
     } else {
@@ -82,7 +53,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A channel that nobody else uses. The standard hasher's seed is random and good enough for a name.
+/// Returns a channel that no other program uses. The seed of the standard hasher is random enough for a name.
 fn random_channel() -> String {
     format!("doctor.{:016x}", RandomState::new().build_hasher().finish())
 }

@@ -1,16 +1,16 @@
-//! How many descriptors this process may open: every stream is one.
+//! The limit of file descriptors: every stream needs one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many descriptors this process could open if it raised its limit; `None` without a limit.
-pub(crate) fn allowed() -> Option<u64> {
+/// Returns how many descriptors this process may open after [`raise`]; `None` if there is no limit.
+pub(crate) fn maximum() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// Raises the limit to the highest that this process may have without privileges.
+/// Raises the limit to the highest that needs no privileges.
 ///
 /// # Errors
-/// What the system says; the limit is then as it was.
+/// The error of the system. The limit is unchanged.
 pub(crate) fn raise() -> std::io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {

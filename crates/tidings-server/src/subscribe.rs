@@ -1,4 +1,4 @@
-//! `tidings subscribe`: prints what channels say, resuming by itself.
+//! `tidings subscribe`: prints the events of channels, and resumes by itself.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -9,12 +9,13 @@ use tidings_protocol::body::GapReason;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error_hint::explain;
-use crate::publish::{HubArgs, client_of};
+use crate::exit::fail;
+use crate::hub_args::HubArgs;
 use crate::terminal;
 
-/// Print the events of channels and patterns as they come.
+/// Print the events of channels and patterns.
 ///
-/// Resumes by itself; gaps and reconnects are told on standard error.
+/// Resumes by itself; prints gaps and reconnects on standard error.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Channels or patterns, e.g. project.42 or 'project.*'.
@@ -25,18 +26,18 @@ pub(crate) struct Args {
     /// Resume after this id.
     #[arg(long, value_name = "ID")]
     last_event_id: Option<String>,
-    /// First replay so many stored events, or all.
+    /// Number of stored events to replay first, or all.
     #[arg(long, value_name = "N|all", value_parser = parse_history)]
     history: Option<HistoryRange>,
-    /// One JSON object per line: events, gaps, positions and ends.
+    /// Print one JSON object per line: events, gaps, positions and ends.
     #[arg(long)]
     json: bool,
-    /// End after so many events.
+    /// Number of events after which the command ends.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }
 
-/// How much to replay.
+/// Stored events to replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HistoryRange {
     All,
@@ -52,31 +53,30 @@ fn parse_history(text: &str) -> Result<HistoryRange, String> {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> ExitCode {
-    if let Err(fault) = exit_on_signals() {
-        terminal::print_error(&format!("signals cannot be watched: {fault}"));
-        return ExitCode::FAILURE;
+    if let Err(error) = exit_on_signals() {
+        return fail(&format!("cannot watch for signals: {error}"));
     }
-    let client = match client_of(&args.hub.url, args.hub.token.as_ref()) {
+    let client = match args.hub.client() {
         Ok(client) => client,
-        Err(fault) => return failed(&fault.to_string()),
+        Err(error) => return fail(&error.to_string()),
     };
-    let mut subscribe = client.subscribe(&args.channels);
+    let mut request = client.subscribe(&args.channels);
     if let Some(id) = &args.last_event_id {
-        subscribe = subscribe.last_event_id(id);
+        request = request.last_event_id(id);
     }
-    subscribe = match args.history {
-        None => subscribe,
-        Some(HistoryRange::All) => subscribe.history_all(),
-        Some(HistoryRange::Last(events)) => subscribe.history(events),
+    request = match args.history {
+        None => request,
+        Some(HistoryRange::All) => request.history_all(),
+        Some(HistoryRange::Last(events)) => request.history(events),
     };
     let patterns = args.channels.iter().map(|channel| format!("--subscribe '{channel}'"));
     let wanted = patterns.collect::<Vec<_>>().join(" ");
     let has_token = args.hub.has_token();
-    let explain = |fault: &Error| explain(fault, has_token, &wanted);
-    print_all(subscribe.start(), args.json, args.count, explain).await
+    let explain = |error: &Error| explain(error, has_token, &wanted);
+    print_all(request.start(), args.json, args.count, explain).await
 }
 
-/// Ends the program well when the user has seen enough, even while standard output blocks.
+/// Exits with 0 at a signal, even while standard output blocks.
 fn exit_on_signals() -> io::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
@@ -91,29 +91,29 @@ fn exit_on_signals() -> io::Result<()> {
 }
 
 async fn print_all(
-    mut subscription: Subscriber,
+    mut subscriber: Subscriber,
     as_json: bool,
     count: Option<u64>,
     explain: impl Fn(&Error) -> String,
 ) -> ExitCode {
     let mut events = 0;
-    while let Some(delivery) = subscription.next().await {
-        let delivery = match delivery {
-            Ok(delivery) => delivery,
-            Err(fault) => return failed(&explain(&fault)),
+    while let Some(notification) = subscriber.next().await {
+        let notification = match notification {
+            Ok(notification) => notification,
+            Err(error) => return fail(&explain(&error)),
         };
-        if let Some(line) = aside(&delivery) {
+        if let Some(line) = note(&notification) {
             terminal::print_error(&line);
         }
-        let printed = if as_json { json_line(&delivery) } else { plain_line(&delivery) };
+        let printed = if as_json { json_line(&notification) } else { plain_line(&notification) };
         if let Some(line) = printed
-            && let Err(fault) = print(&line)
+            && let Err(error) = print(&line)
         {
-            // A reader that has gone has seen enough.
-            let gone = fault.kind() == ErrorKind::BrokenPipe;
-            return if gone { ExitCode::SUCCESS } else { failed(&format!("cannot print: {fault}")) };
+            // A closed pipe is the end, not an error.
+            let is_closed = error.kind() == ErrorKind::BrokenPipe;
+            return if is_closed { ExitCode::SUCCESS } else { fail(&format!("cannot print: {error}")) };
         }
-        if matches!(delivery, Notification::Event(_)) {
+        if matches!(notification, Notification::Event(_)) {
             events += 1;
             if count == Some(events) {
                 break;
@@ -123,26 +123,21 @@ async fn print_all(
     ExitCode::SUCCESS
 }
 
-fn failed(fault: &str) -> ExitCode {
-    terminal::print_error(fault);
-    ExitCode::FAILURE
-}
-
-/// Writes a line in one piece and lets it out at once.
+/// Writes a line in one piece and flushes it.
 fn print(line: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
     output.write_all(line.as_bytes())?;
     output.flush()
 }
 
-fn plain_line(delivery: &Notification) -> Option<String> {
-    match delivery {
+fn plain_line(notification: &Notification) -> Option<String> {
+    match notification {
         Notification::Event(event) => Some(format!("{}\n", event.data)),
         _ => None,
     }
 }
 
-/// A delivery as a JSON object; the members are written in this order.
+/// A notification as a JSON object, with its members in this order.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum JsonLine<'a> {
@@ -152,8 +147,8 @@ enum JsonLine<'a> {
     End(&'a EndNotice),
 }
 
-fn json_line(delivery: &Notification) -> Option<String> {
-    let line = match delivery {
+fn json_line(notification: &Notification) -> Option<String> {
+    let line = match notification {
         Notification::Event(event) => {
             JsonLine::Event { id: event.id.as_deref(), event: &event.name, data: &event.data }
         }
@@ -166,15 +161,15 @@ fn json_line(delivery: &Notification) -> Option<String> {
     Some(format!("{text}\n"))
 }
 
-/// What a person should know besides the events.
-fn aside(delivery: &Notification) -> Option<String> {
-    match delivery {
+/// Returns a line for standard error, unless the notification is an event or a position.
+fn note(notification: &Notification) -> Option<String> {
+    match notification {
         Notification::Gap(gap) if gap.reason == GapReason::Malformed => Some(
-            "gap (malformed): the id cannot be read, so events may be missing; give one as it was received, or --history"
+            "gap (malformed): the id cannot be read, so events may be missing; give an id as it was received, or --history"
                 .to_owned(),
         ),
         Notification::Gap(gap) => Some(format!(
-            "gap ({}): events of {} were lost; what is left follows",
+            "gap ({}): events of {} were lost; the stored ones follow",
             gap.reason.as_str(),
             gap.channels.join(", ")
         )),

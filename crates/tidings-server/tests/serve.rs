@@ -78,9 +78,9 @@ fn hang_up_reads_the_settings_again() {
     let mut hub = protected(&directory, "leeway = \"1s\"\n");
     directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\nleeway = \"2s\"\n"));
     hub.signal(Signal::HUP);
-    hub.read_log_through("settings were read again, and the files of keys and certificates that they name; changed: auth.leeway");
+    hub.read_log_through("settings reloaded, with their files of keys and certificates changed=auth.leeway");
     hub.signal(Signal::HUP);
-    hub.read_log_through("changed: none of them");
+    hub.read_log_through("changed=none");
     hub.terminate();
 }
 
@@ -90,12 +90,14 @@ fn broken_settings_at_a_hang_up_change_nothing_and_are_all_told() {
     let mut hub = protected(&directory, "");
     directory.write("tidings.toml", "[auth]\nsecrt = \"s3cret\"\n[stream]\nkeep_alive = \"1ms\"\n");
     hub.signal(Signal::HUP);
-    hub.read_log_through("settings have faults, and nothing has changed");
+    hub.read_log_through("settings have errors, nothing has changed");
     hub.read_log_through("tidings.toml:2:1: auth.secrt is not a setting; did you mean auth.secret?");
     hub.read_log_through("tidings.toml:4:14: stream.keep_alive is 1ms; at least 50ms");
     std::fs::remove_file(directory.path().join("tidings.toml")).unwrap();
     hub.signal(Signal::HUP);
-    hub.read_log_through("nothing has changed: [auth] is gone, which would let everyone in");
+    hub.read_log_through(
+        "nothing has changed error=[auth] is gone, which would open the hub to every client",
+    );
     hub.terminate();
 }
 
@@ -106,9 +108,9 @@ fn settings_that_need_a_restart_are_named_in_one_line() {
     let text = "cookie = \"session\"\n[stream]\nkeep_alive = \"1s\"\n[limits]\nconnections = 7\n";
     directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n{text}"));
     hub.signal(Signal::HUP);
-    hub.read_log_through("changed: auth.cookie\n");
+    hub.read_log_through("changed=auth.cookie\n");
     hub.read_log_through(
-        "take effect when the hub is started again: stream.keep_alive, limits.connections\n",
+        "changed settings wait for a restart settings=stream.keep_alive, limits.connections\n",
     );
     hub.terminate();
 }

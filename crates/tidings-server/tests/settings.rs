@@ -85,7 +85,7 @@ fn all_faults_are_reported_at_once() {
     let directory = TempDirectory::create();
     directory.write("tidings.toml", "[stream]\nkeep_alive = \"1ms\"\nwrite_timeout = \"soon\"\n");
     let expected = [
-        "tidings: the settings have 3 faults",
+        "tidings: the settings have 3 errors",
         "tidings.toml:2:14: stream.keep_alive is 1ms; at least 50ms, for example \"15s\"",
         "tidings.toml:3:17: stream.write_timeout is \"soon\", which is not a duration",
         "TIDINGS_LIMITS_EVENT_BYTES: limits.event_bytes is \"big\", which is not a size",

@@ -263,7 +263,7 @@ fn second_signal_ends_the_hub_at_once() {
         let _streams: Vec<SseReader> = (0..20).map(|_| hub.subscribe("/api/v1/events/a")).collect();
         hub.signal(signal);
         let log = hub.read_log_through("shutting down connections");
-        let said = "streams end within shutdown.window, then the log is made safe; a second signal ends at once window=60s";
+        let said = "streams end within shutdown.window, then the log is synced; a second signal ends at once window=60s";
         assert!(log.contains(said), "{log}");
         let begun = Instant::now();
         hub.signal(signal);

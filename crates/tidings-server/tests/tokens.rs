@@ -172,7 +172,7 @@ pub(crate) fn protected(directory: &TempDirectory, lines: &str) -> TestHub {
 /// Has the hub read its settings again, and waits until it has taken them.
 pub(crate) fn reload(hub: &mut TestHub) {
     hub.signal(rustix::process::Signal::HUP);
-    hub.read_log_through("settings were read again");
+    hub.read_log_through("settings reloaded");
 }
 
 /// As [`protected`], with variables of the environment besides.

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::help::number;
-use crate::publish::{BearerToken, HubArgs};
+use crate::hub_args::{BearerToken, HubArgs};
 
 /// Highest rate, in events per second.
 const RATE_MAX: f64 = 10_000_000.0;

@@ -125,7 +125,7 @@ fn check_descriptors(streams: usize, publishers: usize) -> Result<(), String> {
     // If the limit cannot be raised, the present one counts.
     let _unchanged = fd_limit::raise();
     let needed = streams + publishers + DESCRIPTORS_BESIDES;
-    match fd_limit::allowed() {
+    match fd_limit::maximum() {
         Some(allowed) if (allowed as usize) < needed => {
             let most = (allowed as usize).saturating_sub(publishers + DESCRIPTORS_BESIDES);
             Err(format!(

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::args::Args;
 use super::endpoint::Endpoint;
 use super::template::{Template, TemplateValues, write_json};
-use crate::publish::BearerToken;
+use crate::hub_args::BearerToken;
 
 /// Builder of requests. It has no `Debug`: headers hold secrets.
 pub(super) struct RequestBuilder {

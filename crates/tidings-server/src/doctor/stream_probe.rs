@@ -1,4 +1,4 @@
-//! A stream read as it comes, with the moment at which each thing was heard.
+//! Reads a stream as it arrives, with the time of each part.
 
 use std::time::Duration;
 
@@ -8,37 +8,38 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-/// More is not read ahead; far above what one examination publishes.
-const HEARD_MAX: usize = 1024;
+/// Parts of a stream that are read ahead, at most; far more than the checks publish.
+const READ_AHEAD_MAX: usize = 1024;
 
-/// Something that was heard on a stream, and when.
+/// A part of a stream, and the time at which it arrived.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) at: Instant,
-    pub(super) what: StreamSignal,
+    pub(super) signal: StreamSignal,
 }
 
+/// A part of a stream.
 #[derive(Debug)]
 pub(super) enum StreamSignal {
-    /// Bytes came, whatever they complete.
+    /// Bytes, before the items that they complete.
     Bytes,
     Item(StreamItem),
-    /// The stream is over, for this reason.
+    /// The end of the stream, with its reason.
     Closed(String),
 }
 
-/// Why an awaited event was not heard.
+/// Reason why an awaited event did not arrive.
 #[derive(Debug)]
 pub(super) enum WaitError {
-    Silent,
+    Timeout,
     Closed(String),
-    /// The hub told a gap.
+    /// The hub reported a gap.
     Gap,
 }
 
 /// An open stream. Dropping it closes the connection.
 pub(super) struct StreamProbe {
-    heard: mpsc::Receiver<Received>,
+    received: mpsc::Receiver<Received>,
     reader: JoinHandle<()>,
     last_event_id: String,
 }
@@ -50,35 +51,41 @@ impl Drop for StreamProbe {
 }
 
 impl StreamProbe {
-    /// Begins to read a stream whose head has come. The reader ends with the stream or the listener.
+    /// Begins to read a stream after its head. The reader task ends with the stream or the probe.
     pub(super) fn start(exchange: Exchange) -> Self {
-        let (sender, heard) = mpsc::channel(HEARD_MAX);
+        let (sender, received) = mpsc::channel(READ_AHEAD_MAX);
         let reader = tokio::spawn(async move {
-            // An error says that the listener is gone.
-            let _gone = read(exchange, &sender).await;
+            // An error means that the probe was dropped.
+            let _dropped = read(exchange, &sender).await;
         });
-        Self { heard, reader, last_event_id: String::new() }
+        Self { received, reader, last_event_id: String::new() }
     }
 
-    /// The next thing heard; `None` at the deadline.
+    /// Returns the next part; `None` at the deadline.
     pub(super) async fn next(&mut self, deadline: Instant) -> Option<Received> {
-        let heard = timeout_at(deadline, self.heard.recv()).await.ok()??;
-        match &heard.what {
+        let received = timeout_at(deadline, self.received.recv()).await.ok()??;
+        match &received.signal {
             StreamSignal::Item(StreamItem::Position(id)) => self.last_event_id.clone_from(id),
             StreamSignal::Item(StreamItem::Event(event)) => {
-                self.last_event_id.clone_from(&event.last_event_id)
+                self.last_event_id.clone_from(&event.last_event_id);
             }
             _ => {}
         }
-        Some(heard)
+        Some(received)
     }
 
-    /// Waits for the event with this data and says when it came.
-    pub(super) async fn event(&mut self, data: &str, within: Duration) -> Result<Instant, WaitError> {
+    /// Waits for the event with this data. Returns the time at which it arrived.
+    pub(super) async fn wait_for_event(
+        &mut self,
+        data: &str,
+        within: Duration,
+    ) -> Result<Instant, WaitError> {
         let deadline = Instant::now() + within;
-        while let Some(heard) = self.next(deadline).await {
-            match heard.what {
-                StreamSignal::Item(StreamItem::Event(event)) if event.data == data => return Ok(heard.at),
+        while let Some(received) = self.next(deadline).await {
+            match received.signal {
+                StreamSignal::Item(StreamItem::Event(event)) if event.data == data => {
+                    return Ok(received.at);
+                }
                 StreamSignal::Item(StreamItem::Event(event)) if event.name == "tidings.gap" => {
                     return Err(WaitError::Gap);
                 }
@@ -86,14 +93,14 @@ impl StreamProbe {
                 _ => {}
             }
         }
-        Err(WaitError::Silent)
+        Err(WaitError::Timeout)
     }
 
     /// Waits until the stream has named an id.
     pub(super) async fn id(&mut self, within: Duration) -> Option<String> {
         let deadline = Instant::now() + within;
         while self.last_event_id.is_empty() {
-            if let StreamSignal::Closed(_) = self.next(deadline).await?.what {
+            if let StreamSignal::Closed(_) = self.next(deadline).await?.signal {
                 return None;
             }
         }
@@ -111,20 +118,20 @@ async fn read(
         let at = Instant::now();
         let reason = match chunk {
             Ok(Some(bytes)) => {
-                sender.send(Received { at, what: StreamSignal::Bytes }).await?;
+                sender.send(Received { at, signal: StreamSignal::Bytes }).await?;
                 let mut items = Vec::new();
-                let fed = parser.feed(&bytes, &mut |item| items.push(item));
+                let outcome = parser.feed(&bytes, &mut |item| items.push(item));
                 for item in items {
-                    sender.send(Received { at, what: StreamSignal::Item(item) }).await?;
+                    sender.send(Received { at, signal: StreamSignal::Item(item) }).await?;
                 }
-                match fed {
+                match outcome {
                     Ok(()) => continue,
-                    Err(fault) => fault.to_string(),
+                    Err(error) => error.to_string(),
                 }
             }
             Ok(None) => "the stream was closed".to_owned(),
-            Err(fault) => fault.to_string(),
+            Err(error) => error.to_string(),
         };
-        return sender.send(Received { at, what: StreamSignal::Closed(reason) }).await;
+        return sender.send(Received { at, signal: StreamSignal::Closed(reason) }).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The doctor against a small hub behind proxies with one fault each.
+//! The doctor, and a small hub behind proxies with one fault each.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,14 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::checks::Examination;
+use super::checks::Doctor;
 use super::report::{CheckStatus, DoctorReport};
 use super::*;
 
 /// The first event and the paced ones: after these the stream is quiet.
 const EVENTS_BEFORE_QUIET: usize = 21;
 
-/// What is wrong on the way.
+/// Faults of the proxy.
 #[derive(Clone, Copy, Default)]
 struct ProxyFaults {
     buffers: bool,
@@ -151,8 +151,8 @@ async fn read(socket: &mut TcpStream) -> std::io::Result<(String, String)> {
     }
 }
 
-/// Long where nothing is wrong, so that a slow machine changes nothing.
-const PATIENT: Timeouts = Timeouts {
+/// Timeouts for what arrives, so long that a slow machine changes nothing.
+const LONG: Timeouts = Timeouts {
     answer: Duration::from_secs(20),
     first_bytes: Duration::from_secs(20),
     event: Duration::from_secs(20),
@@ -160,123 +160,123 @@ const PATIENT: Timeouts = Timeouts {
     keep_alive: Duration::from_secs(20),
 };
 
-/// Short where what is awaited never comes.
+/// Timeout for what never arrives.
 const SHORT: Duration = Duration::from_millis(200);
 
-async fn examine_url(url: &str, timeouts: Timeouts) -> DoctorReport {
+async fn check_url(url: &str, timeouts: Timeouts) -> DoctorReport {
     let client = Client::builder(url).build().unwrap();
     let mut report = DoctorReport::new(false);
-    Examination::new(client, random_channel(), timeouts, &mut report).run().await;
+    Doctor::new(client, random_channel(), timeouts, &mut report).run().await;
     report
 }
 
-/// Examines a hub with these faults and checks which steps fail, each with a remedy that says this.
-async fn check(faults: ProxyFaults, timeouts: Timeouts, expected: &[(&str, &str)]) -> DoctorReport {
-    let report = examine_url(&FakeHub::start(faults).await, timeouts).await;
-    let failed: Vec<_> = report.steps().iter().filter(|step| step.outcome == CheckStatus::Fail).collect();
-    let names: Vec<_> = failed.iter().map(|step| step.name).collect();
+/// Checks a hub with these faults: which checks fail, each with advice that contains this text.
+async fn assert_faults(faults: ProxyFaults, timeouts: Timeouts, expected: &[(&str, &str)]) -> DoctorReport {
+    let report = check_url(&FakeHub::start(faults).await, timeouts).await;
+    let failed: Vec<_> = report.results.iter().filter(|result| result.status == CheckStatus::Fail).collect();
+    let names: Vec<_> = failed.iter().map(|result| result.name).collect();
     assert_eq!(names, expected.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{report:?}");
-    for (step, (_, remedy)) in failed.iter().zip(expected) {
-        assert!(step.remedy.as_ref().is_some_and(|text| text.contains(remedy)), "{step:?}");
+    for (result, (_, advice)) in failed.iter().zip(expected) {
+        assert!(result.advice.as_ref().is_some_and(|text| text.contains(advice)), "{result:?}");
     }
     assert_eq!(report.is_good(), expected.is_empty());
     report
 }
 
-fn outcome(report: &DoctorReport, name: &str) -> Option<CheckStatus> {
-    report.steps().iter().find(|step| step.name == name).map(|step| step.outcome)
+fn status(report: &DoctorReport, name: &str) -> Option<CheckStatus> {
+    report.results.iter().find(|result| result.name == name).map(|result| result.status)
 }
 
 #[tokio::test]
 async fn nothing_is_wrong_with_a_hub_without_a_proxy() {
-    let report = check(ProxyFaults::default(), PATIENT, &[]).await;
-    assert_eq!(report.steps().len(), 12, "{report:?}");
-    assert_eq!(outcome(&report, "idle"), Some(CheckStatus::Ok));
-    assert_eq!(outcome(&report, "http_version"), Some(CheckStatus::Warn));
+    let report = assert_faults(ProxyFaults::default(), LONG, &[]).await;
+    assert_eq!(report.results.len(), 12, "{report:?}");
+    assert_eq!(status(&report, "idle"), Some(CheckStatus::Ok));
+    assert_eq!(status(&report, "http_version"), Some(CheckStatus::Warn));
 }
 
 #[tokio::test]
 async fn proxy_that_passes_streams_and_no_health_is_no_fault() {
-    let report = check(ProxyFaults { hides_health: true, ..ProxyFaults::default() }, PATIENT, &[]).await;
-    assert_eq!(outcome(&report, "reach"), Some(CheckStatus::Warn));
+    let report = assert_faults(ProxyFaults { hides_health: true, ..ProxyFaults::default() }, LONG, &[]).await;
+    assert_eq!(status(&report, "reach"), Some(CheckStatus::Warn));
 }
 
 #[tokio::test]
 async fn proxy_that_buffers_is_found_by_the_bytes_that_do_not_come() {
-    let timeouts = Timeouts { first_bytes: SHORT, event: SHORT, ..PATIENT };
+    let timeouts = Timeouts { first_bytes: SHORT, event: SHORT, ..LONG };
     let nginx = "proxy_buffering off;";
     let faults = ProxyFaults { buffers: true, ..ProxyFaults::default() };
-    check(faults, timeouts, &[("first_bytes", nginx), ("event", nginx)]).await;
+    assert_faults(faults, timeouts, &[("first_bytes", nginx), ("event", nginx)]).await;
 }
 
 #[tokio::test]
 async fn proxy_that_sends_in_clumps_is_found() {
     let faults = ProxyFaults { clumps: true, sends_no_keep_alive: true, ..ProxyFaults::default() };
     // The event published while away waits for four more, too.
-    let timeouts = Timeouts { keep_alive: SHORT, event: Duration::from_secs(1), ..PATIENT };
-    let report = examine_url(&FakeHub::start(faults).await, timeouts).await;
-    assert_eq!(outcome(&report, "paced"), Some(CheckStatus::Fail), "{report:?}");
-    let step = report.steps().iter().find(|step| step.name == "paced").unwrap();
-    assert!(step.detail.contains("in clumps"), "{step:?}");
+    let timeouts = Timeouts { keep_alive: SHORT, event: Duration::from_secs(1), ..LONG };
+    let report = check_url(&FakeHub::start(faults).await, timeouts).await;
+    assert_eq!(status(&report, "paced"), Some(CheckStatus::Fail), "{report:?}");
+    let result = report.results.iter().find(|result| result.name == "paced").unwrap();
+    assert!(result.detail.contains("in clumps"), "{result:?}");
 }
 
 #[tokio::test]
 async fn proxy_that_strips_last_event_id_is_found() {
     let faults = ProxyFaults { strips_header: true, ..ProxyFaults::default() };
-    let timeouts = Timeouts { event: Duration::from_secs(1), ..PATIENT };
-    check(faults, timeouts, &[("resume_header", "let Last-Event-ID through")]).await;
+    let timeouts = Timeouts { event: Duration::from_secs(1), ..LONG };
+    assert_faults(faults, timeouts, &[("resume_header", "let Last-Event-ID through")]).await;
 }
 
 #[tokio::test]
 async fn proxy_that_strips_the_query_is_found() {
     let faults = ProxyFaults { strips_query: true, ..ProxyFaults::default() };
-    let timeouts = Timeouts { event: Duration::from_secs(1), ..PATIENT };
-    check(faults, timeouts, &[("resume_query", "pass it on")]).await;
+    let timeouts = Timeouts { event: Duration::from_secs(1), ..LONG };
+    assert_faults(faults, timeouts, &[("resume_query", "pass it on")]).await;
 }
 
 #[tokio::test]
 async fn proxy_that_cuts_quiet_streams_is_found() {
     let faults = ProxyFaults { cuts_quiet: true, ..ProxyFaults::default() };
-    check(faults, PATIENT, &[("idle", "proxy_read_timeout 1h;")]).await;
+    assert_faults(faults, LONG, &[("idle", "proxy_read_timeout 1h;")]).await;
 }
 
 #[tokio::test]
 async fn keep_alive_that_does_not_come_in_time_is_a_warning() {
     let faults = ProxyFaults { sends_no_keep_alive: true, ..ProxyFaults::default() };
-    let timeouts = Timeouts { keep_alive: SHORT, ..PATIENT };
-    let report = check(faults, timeouts, &[]).await;
-    assert_eq!(outcome(&report, "idle"), Some(CheckStatus::Warn));
+    let timeouts = Timeouts { keep_alive: SHORT, ..LONG };
+    let report = assert_faults(faults, timeouts, &[]).await;
+    assert_eq!(status(&report, "idle"), Some(CheckStatus::Warn));
 }
 
 #[tokio::test]
 async fn no_wait_leaves_the_quiet_stream_out() {
-    let timeouts = Timeouts { keep_alive: Duration::ZERO, ..PATIENT };
-    assert_eq!(outcome(&check(ProxyFaults::default(), timeouts, &[]).await, "idle"), None);
+    let timeouts = Timeouts { keep_alive: Duration::ZERO, ..LONG };
+    assert_eq!(status(&assert_faults(ProxyFaults::default(), timeouts, &[]).await, "idle"), None);
 }
 
 #[tokio::test]
 async fn compression_is_found_and_the_rest_examined_without() {
     let faults = ProxyFaults { compresses: true, ..ProxyFaults::default() };
-    let report = check(faults, PATIENT, &[("encoding", "gzip_types")]).await;
-    assert_eq!(outcome(&report, "resume_query"), Some(CheckStatus::Ok));
+    let report = assert_faults(faults, LONG, &[("encoding", "gzip_types")]).await;
+    assert_eq!(status(&report, "resume_query"), Some(CheckStatus::Ok));
 }
 
 #[tokio::test]
 async fn changed_cache_control_is_found() {
     let faults = ProxyFaults { changes_cache_control: true, ..ProxyFaults::default() };
-    check(faults, PATIENT, &[("cache_control", "Cache-Control")]).await;
+    assert_faults(faults, LONG, &[("cache_control", "Cache-Control")]).await;
 }
 
 #[tokio::test]
 async fn page_in_place_of_a_stream_is_found() {
     let faults = ProxyFaults { serves_pages: true, ..ProxyFaults::default() };
-    check(faults, PATIENT, &[("open", "send /api/ to the hub")]).await;
+    assert_faults(faults, LONG, &[("open", "send /api/ to the hub")]).await;
 }
 
 #[tokio::test]
 async fn publish_that_is_refused_asks_for_a_token() {
     let faults = ProxyFaults { refuses_posts: true, ..ProxyFaults::default() };
-    check(faults, PATIENT, &[("event", "--token")]).await;
+    assert_faults(faults, LONG, &[("event", "--token")]).await;
 }
 
 #[tokio::test]
@@ -284,8 +284,8 @@ async fn hub_that_is_not_there_is_one_fault() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let report = examine_url(&url, PATIENT).await;
-    assert_eq!(outcome(&report, "reach"), Some(CheckStatus::Fail));
+    let report = check_url(&url, LONG).await;
+    assert_eq!(status(&report, "reach"), Some(CheckStatus::Fail));
     let document: serde_json::Value = serde_json::from_str(&report.json(&url)).unwrap();
     assert_eq!((&document["ok"], &document["steps"][0]["name"]), (&false.into(), &"reach".into()));
     assert_eq!(report.summary(), "1 fault\n");

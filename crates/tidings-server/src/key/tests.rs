@@ -30,8 +30,8 @@ fn key_without_a_right_or_with_a_bad_name_or_pattern_is_refused() {
 #[test]
 fn all_of_the_output_is_toml_that_holds_the_hash_and_not_the_secret() {
     let args = args(&[Right::Manage], &["a.*"], &["b.**", "c"]);
-    let key = NewKey::draw();
-    let text = text(&args, &rights(&args).expect("rights"), &key);
+    let key = NewApiKey::generate();
+    let text = toml(&args, &rights(&args).expect("rights"), &key);
     assert!(
         text.lines().next().is_some_and(|line| line.starts_with('#') && line.ends_with(&key.secret)),
         "{text}"

@@ -1,39 +1,39 @@
-//! Lines of standard input, in batches of what is there at once.
+//! Batches of lines from standard input: a batch holds the lines that have arrived.
 
 use std::io::{BufRead, BufReader, Read};
 
 use tokio::sync::mpsc::Receiver;
 
-/// A batch holds no more lines.
+/// Lines of a batch, at most.
 const LINES_MAX: usize = 1000;
 
-/// A batch that holds so many bytes takes no further line. As JSON it may grow sixfold, which a hub's default
-/// bound for a body still takes.
+/// A batch with so many bytes takes no further line. As JSON it may grow sixfold, which is still below the default of
+/// `limits.body_bytes`.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// A longer line is refused here: more than a hub would take, and a bound on what is held.
+/// Bytes of a line, at most: more than a hub accepts.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Lines that follow each other.
+/// Successive lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LineBatch {
-    /// The number of the first line, from 1.
+    /// Number of the first line, from 1.
     pub(super) first: usize,
     pub(super) lines: Vec<String>,
-    /// Why the line after these cannot be published; reading has stopped there.
-    pub(super) fault: Option<String>,
+    /// Error of the line after these, at which reading has stopped.
+    pub(super) error: Option<String>,
 }
 
 impl LineBatch {
     fn new(first: usize) -> Self {
-        Self { first, lines: Vec::new(), fault: None }
+        Self { first, lines: Vec::new(), error: None }
     }
 
     fn bytes(&self) -> usize {
         self.lines.iter().map(String::len).sum()
     }
 
-    /// The numbers of these lines, in words.
+    /// Returns the numbers of these lines, as text.
     pub(super) fn range(&self) -> String {
         match self.lines.len() {
             1 => format!("line {}", self.first),
@@ -41,24 +41,24 @@ impl LineBatch {
         }
     }
 
-    /// Adds the lines of the batch that follows, if both fit into one.
+    /// Appends the next batch. Returns it if both do not fit into one.
     fn join(&mut self, next: Self) -> Option<Self> {
         let fits = self.lines.len() + next.lines.len() <= LINES_MAX
             && self.bytes() + next.bytes() <= BATCH_BYTES_MAX
-            && self.fault.is_none();
+            && self.error.is_none();
         if !fits {
             return Some(next);
         }
         self.lines.extend(next.lines);
-        self.fault = next.fault;
+        self.error = next.error;
         None
     }
 }
 
-/// The next batches, joined as far as they have been read and fit into one.
+/// Receives batches, and joins those that have arrived and fit into one.
 pub(super) struct LineBatches {
     receiver: Receiver<LineBatch>,
-    /// Received, but too large to join.
+    /// Batch that was received, and too large to join.
     next: Option<LineBatch>,
 }
 
@@ -67,7 +67,7 @@ impl LineBatches {
         Self { receiver, next: None }
     }
 
-    /// The next batch; `None` at the end of the input.
+    /// Returns the next batch; `None` at the end of the input.
     pub(super) async fn next(&mut self) -> Option<LineBatch> {
         let mut batch = match self.next.take() {
             Some(batch) => batch,
@@ -83,8 +83,8 @@ impl LineBatches {
     }
 }
 
-/// Reads lines, ended by LF or CRLF, and gives a batch to `take` whenever the next line would have to be waited for
-/// or the batch is full, until the input ends, a line is at fault, or `take` returns false.
+/// Reads lines that end in LF or CRLF. Calls `take` with a batch when it is full, or when the next line has not arrived.
+/// Stops when the input ends, when a line has an error, or when `take` returns false.
 pub(super) fn read<R: Read>(input: &mut BufReader<R>, mut take: impl FnMut(LineBatch) -> bool) {
     let mut batch = LineBatch::new(1);
     let mut bytes = 0;
@@ -95,8 +95,8 @@ pub(super) fn read<R: Read>(input: &mut BufReader<R>, mut take: impl FnMut(LineB
                 batch.lines.push(line);
             }
             Ok(None) => break,
-            Err(fault) => {
-                batch.fault = Some(fault);
+            Err(error) => {
+                batch.error = Some(error);
                 break;
             }
         }
@@ -109,7 +109,7 @@ pub(super) fn read<R: Read>(input: &mut BufReader<R>, mut take: impl FnMut(LineB
             }
         }
     }
-    if !batch.lines.is_empty() || batch.fault.is_some() {
+    if !batch.lines.is_empty() || batch.error.is_some() {
         take(batch);
     }
 }
@@ -118,7 +118,7 @@ fn read_line(input: &mut impl BufRead) -> Result<Option<String>, String> {
     let mut line = Vec::new();
     let read = input.take(LINE_BYTES_MAX as u64 + 2).read_until(b'\n', &mut line);
     match read {
-        Err(fault) => return Err(format!("standard input cannot be read: {fault}")),
+        Err(error) => return Err(format!("standard input cannot be read: {error}")),
         Ok(0) => return Ok(None),
         Ok(_) => {}
     }
@@ -128,8 +128,8 @@ fn read_line(input: &mut impl BufRead) -> Result<Option<String>, String> {
     if line.len() > LINE_BYTES_MAX {
         return Err(format!("line is longer than {LINE_BYTES_MAX} bytes"));
     }
-    String::from_utf8(line).map(Some).map_err(|fault| {
-        let at = fault.utf8_error().valid_up_to() + 1;
+    String::from_utf8(line).map(Some).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() + 1;
         format!("byte {at} is not UTF-8; events are text, so encode it, e.g. as base64")
     })
 }

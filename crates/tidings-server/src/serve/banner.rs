@@ -1,14 +1,14 @@
-//! What a person who starts a hub reads first: where it is, and lines to try.
+//! The banner of a hub that has started: its URL, and commands to try.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use tidings::config::Settings;
 
-use crate::address::{channel_url, page_url};
 use crate::terminal::{Paint, Style};
+use crate::url::{channel_url, page_url};
 
-/// The banner. Its first line holds the page's address, for people and for programs that wait for it.
+/// Returns the banner. Its first line holds the URL of the page, which programs wait for, too.
 pub(super) fn banner(
     addresses: &[SocketAddr],
     settings: &Settings,
@@ -37,15 +37,15 @@ pub(super) fn banner(
         ("watch", format!("curl -N{bearer} {channel}")),
         ("publish", format!("curl{bearer} -d 'Hello, world' {channel}")),
     ];
-    lines.extend(settings.auth.as_ref().map(|auth| ("token", way_to_a_token(auth.secret.is_some(), config))));
+    lines.extend(settings.auth.as_ref().map(|auth| ("token", token_command(auth.secret.is_some(), config))));
     for (label, line) in lines {
         text.push_str(&format!("  {}  {line}\n", paint.paint(Style::Dim, &format!("{label:7}"))));
     }
     text
 }
 
-/// How to get what the lines to try need.
-fn way_to_a_token(can_sign: bool, config: Option<&Path>) -> String {
+/// Returns the command that makes a credential for the other commands.
+fn token_command(can_sign: bool, config: Option<&Path>) -> String {
     if !can_sign {
         return "tidings key --name me --publish hello --subscribe hello".to_owned();
     }

@@ -1,19 +1,19 @@
-//! Settings that are read again while the hub runs.
+//! Reads the settings again while the hub runs.
 
 use tidings::Hub;
 use tidings::config::Settings;
 use tracing::{error, info, warn};
 
-use super::with_causes;
-use crate::SettingFlags;
+use super::error_chain::error_chain;
+use crate::setting_flags::SettingFlags;
 use crate::settings::{Diagnostic, Loaded, SETTINGS, Setting};
 
-/// What reads the settings again, with the flags that the hub was started with.
+/// Reads the settings again, with the flags that the hub was started with.
 pub(super) struct Reloader {
     flags: SettingFlags,
-    /// What the hub was started with.
+    /// Settings of the start.
     started: Settings,
-    /// What the hub took last.
+    /// Settings in force.
     current: Settings,
 }
 
@@ -22,85 +22,78 @@ impl Reloader {
         Self { flags, current: started.clone(), started }
     }
 
-    /// Reads the settings again and gives them to the hub. What is wrong with them is said, and changes nothing.
+    /// Reads the settings again and gives them to the hub. Errors are logged, and change nothing.
     pub(super) async fn reload(&mut self, hub: &Hub) {
         let flags = self.flags.clone();
-        // Off the threads that serve: the file may be a slow one.
+        // Not on a thread that serves: reading the file may block.
         let loaded = match tokio::task::spawn_blocking(move || flags.load()).await {
             Ok(Ok(loaded)) => loaded,
-            Ok(Err(problems)) => return refuse(&problems),
-            Err(panic) => return error!(%panic, "settings could not be read again; nothing has changed"),
+            Ok(Err(diagnostics)) => return log_diagnostics(&diagnostics),
+            Err(panic) => return error!(%panic, "settings not reloaded, nothing has changed"),
         };
-        let next = match takeable(&self.started, &loaded.settings) {
+        let next = match reloadable(&self.started, &loaded.settings) {
             Ok(next) => next,
-            Err(fault) => return error!("settings were not taken, and nothing has changed: {fault}"),
+            Err(error) => return error!(%error, "settings not reloaded, nothing has changed"),
         };
-        if let Err(fault) = hub.reload(next.clone()) {
-            let fault = with_causes(&fault);
-            return error!("settings were not taken, and nothing has changed: {fault}");
+        if let Err(error) = hub.reload(next.clone()) {
+            let error = error_chain(&error);
+            return error!(%error, "settings not reloaded, nothing has changed");
         }
-        self.say(&loaded, &next);
+        self.log_changes(&loaded, &next);
         self.current = next;
     }
 
-    /// Says what is new, what waits for a restart, and what the new settings warn of.
-    fn say(&self, loaded: &Loaded, taken: &Settings) {
-        let now = names(|setting| setting.is_reloadable() && (setting.differs)(&self.current, taken));
-        let later = names(|setting| match setting.is_reloadable() {
-            true => (setting.differs)(taken, &loaded.settings),
-            false => (setting.differs)(&self.started, &loaded.settings),
+    /// Logs new values, values that wait for a restart, and warnings.
+    fn log_changes(&self, loaded: &Loaded, applied: &Settings) {
+        let changed = names(|setting| setting.is_reloadable() && (setting.differs)(&self.current, applied));
+        let pending = names(|setting| {
+            let in_force = if setting.is_reloadable() { applied } else { &self.started };
+            (setting.differs)(in_force, &loaded.settings)
         });
         for warning in &loaded.warnings {
             warn!("{warning}");
         }
-        let changed = if now.is_empty() { "none of them" } else { &now };
-        info!(
-            "settings were read again, and the files of keys and certificates that they name; changed: {changed}"
-        );
-        if !later.is_empty() {
-            warn!("settings that take effect when the hub is started again: {later}");
+        let changed = if changed.is_empty() { "none" } else { &changed };
+        info!(changed = %changed, "settings reloaded, with their files of keys and certificates");
+        if !pending.is_empty() {
+            warn!(settings = %pending, "changed settings wait for a restart");
         }
     }
 }
 
-fn names(wanted: impl Fn(&Setting) -> bool) -> String {
-    SETTINGS
-        .iter()
-        .filter(|setting| wanted(setting))
-        .map(|setting| setting.name)
-        .collect::<Vec<_>>()
-        .join(", ")
+fn names(is_wanted: impl Fn(&Setting) -> bool) -> String {
+    let wanted = SETTINGS.iter().filter(|setting| is_wanted(setting));
+    wanted.map(|setting| setting.name).collect::<Vec<_>>().join(", ")
 }
 
-/// The new settings as a running hub may take them.
+/// Returns the new settings as a running hub may apply them.
 ///
 /// # Errors
-/// A hub never loses its `[auth]` while it runs, since a line too few in a file must not open it; nor does it get one,
-/// since streams are open that nobody was asked for.
-fn takeable(started: &Settings, new: &Settings) -> Result<Settings, String> {
+/// A running hub never loses `[auth]`: a missing line must not open it. Nor does it gain `[auth]`, because its open streams
+/// have no credentials.
+fn reloadable(started: &Settings, new: &Settings) -> Result<Settings, String> {
     match (&started.auth, &new.auth) {
         (Some(_), None) => {
-            Err("[auth] is gone, which would let everyone in; start the hub again if that is meant"
+            Err("[auth] is gone, which would open the hub to every client; restart the hub to do that"
                 .to_owned())
         }
         (None, Some(_)) => {
-            Err("[auth] is new, and streams are open that nobody was asked for; start the hub again"
-                .to_owned())
+            Err("[auth] is new, and the open streams have no credentials; restart the hub".to_owned())
         }
         (Some(_), Some(_)) | (None, None) => {
-            let mut taken = new.clone();
-            // Clients know the hub by http or by https; the rest must not wait for that.
+            let mut applied = new.clone();
+            // Clients know the hub by http or by https. The other settings must not wait for that.
             if started.server.tls.is_some() != new.server.tls.is_some() {
-                taken.server.tls.clone_from(&started.server.tls);
+                applied.server.tls.clone_from(&started.server.tls);
             }
-            Ok(taken)
+            Ok(applied)
         }
     }
 }
 
-fn refuse(problems: &[Diagnostic]) {
-    error!(faults = problems.len(), "settings have faults, and nothing has changed");
-    for problem in problems {
-        error!("{problem}");
+fn log_diagnostics(diagnostics: &[Diagnostic]) {
+    error!(errors = diagnostics.len(), "settings have errors, nothing has changed");
+    for diagnostic in diagnostics {
+        error!("{diagnostic}");
     }
 }

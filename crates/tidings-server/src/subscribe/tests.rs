@@ -16,7 +16,7 @@ const STREAM: &str = concat!(
 );
 
 #[tokio::test]
-async fn deliveries_are_printed_as_json_plain_text_and_asides() {
+async fn notifications_are_printed_as_json_plain_text_and_notes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
@@ -24,13 +24,13 @@ async fn deliveries_are_printed_as_json_plain_text_and_asides() {
         let _head = socket.read(&mut [0; 4096]).await.unwrap();
         socket.write_all(STREAM.as_bytes()).await.unwrap();
     });
-    let mut subscription = Client::builder(url).build().unwrap().subscribe(["a"]).start();
-    let (mut json, mut plain, mut asides) = (String::new(), String::new(), Vec::new());
-    while let Some(delivery) = subscription.next().await {
-        let delivery = delivery.unwrap();
-        json.extend(json_line(&delivery));
-        plain.extend(plain_line(&delivery));
-        asides.extend(aside(&delivery));
+    let mut subscriber = Client::builder(url).build().unwrap().subscribe(["a"]).start();
+    let (mut json, mut plain, mut notes) = (String::new(), String::new(), Vec::new());
+    while let Some(notification) = subscriber.next().await {
+        let notification = notification.unwrap();
+        json.extend(json_line(&notification));
+        plain.extend(plain_line(&notification));
+        notes.extend(note(&notification));
     }
     server.await.unwrap();
     let expected = r#"{"type":"position","id":"x-1"}
@@ -41,8 +41,8 @@ async fn deliveries_are_printed_as_json_plain_text_and_asides() {
     assert_eq!(json, expected);
     assert_eq!(plain, "1\n\"2\"\n");
     assert_eq!(
-        asides,
-        ["gap (trimmed): events of a were lost; what is left follows", "hub ended the stream: max_age"]
+        notes,
+        ["gap (trimmed): events of a were lost; the stored ones follow", "hub ended the stream: max_age"]
     );
 }
 

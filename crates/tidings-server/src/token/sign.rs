@@ -5,10 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use tidings::config::{Algorithm, Secret};
 
-/// The token of these claims, a JSON object as text. Source: RFC 7515, 3.1 and 5.1.
+/// Returns the token of these claims, a JSON object as text. Source: RFC 7515, 3.1 and 5.1.
 ///
 /// # Panics
-/// With an algorithm that takes no secret.
+/// With an asymmetric algorithm.
 pub(super) fn sign(algorithm: Algorithm, secret: &Secret, claims: &str) -> String {
     let header = format!(r#"{{"alg":"{algorithm}","typ":"JWT"}}"#);
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));

@@ -28,15 +28,15 @@ fn decoded(token: &str, part: usize) -> Value {
 #[test]
 fn token_holds_user_times_number_and_rights() {
     let args = Args { subscribe: vec!["a.*".into()], publish: vec!["b".into(), "c".into()], ..args("a@b.c") };
-    let made = make(&args, &settings(|_| ()), NOW).expect("a token");
-    assert_eq!(decoded(&made.token, 0), json!({"alg": "HS256", "typ": "JWT"}));
-    let mut claims = decoded(&made.token, 1);
+    let signed = issue(&args, &settings(|_| ()), NOW).expect("a token");
+    assert_eq!(decoded(&signed.token, 0), json!({"alg": "HS256", "typ": "JWT"}));
+    let mut claims = decoded(&signed.token, 1);
     let number = claims["jti"].take();
     assert_eq!(number.as_str().map(str::len), Some(22));
     let rights = json!({"subscribe": ["a.*"], "publish": ["b", "c"]});
     let expected = json!({"sub": "a@b.c", "iat": NOW, "exp": NOW + 3600, "jti": null, "tidings": rights});
     assert_eq!(claims, expected);
-    let other = make(&args, &settings(|_| ()), NOW).expect("a token");
+    let other = issue(&args, &settings(|_| ()), NOW).expect("a token");
     assert_ne!(decoded(&other.token, 1)["jti"], number);
 }
 
@@ -48,9 +48,9 @@ fn token_follows_the_settings() {
         auth.audience = vec!["one".to_owned(), "two".to_owned()];
         auth.issuer = vec!["me".to_owned()];
     });
-    let made = make(&args("u"), &settings, NOW).expect("a token");
-    assert_eq!(decoded(&made.token, 0)["alg"], "HS512");
-    let claims = decoded(&made.token, 1);
+    let signed = issue(&args("u"), &settings, NOW).expect("a token");
+    assert_eq!(decoded(&signed.token, 0)["alg"], "HS512");
+    let claims = decoded(&signed.token, 1);
     assert_eq!(
         (&claims["email"], &claims["aud"], &claims["iss"]),
         (&json!("u"), &json!("one"), &json!("me"))
@@ -61,7 +61,7 @@ fn token_follows_the_settings() {
 #[test]
 fn explanation_says_who_what_and_until_when() {
     let args = Args { subscribe: vec!["news.*".into()], ..args("a@b.c") };
-    let text = make(&args, &settings(|_| ()), NOW).expect("a token").explanation;
+    let text = issue(&args, &settings(|_| ()), NOW).expect("a token").explanation;
     assert_eq!(
         text,
         "user       a@b.c (as a segment of a channel: a~40b~2ec)\n\
@@ -74,14 +74,14 @@ fn explanation_says_who_what_and_until_when() {
 
 #[test]
 fn name_too_long_for_a_channel_is_told() {
-    let text = make(&args(&"é".repeat(100)), &settings(|_| ()), NOW).expect("a token").explanation;
+    let text = issue(&args(&"é".repeat(100)), &settings(|_| ()), NOW).expect("a token").explanation;
     assert!(text.contains("subscribe  nothing") && text.contains("too long for a channel"), "{text}");
 }
 
 #[test]
 fn what_the_hub_would_refuse_is_refused() {
     let fault = |args: &Args, settings: &Settings| {
-        make(args, settings, NOW).map(|made| made.token).expect_err("refused")
+        issue(args, settings, NOW).map(|signed| signed.token).expect_err("refused")
     };
     let good = settings(|_| ());
     let long = fault(&Args { expires: Duration::from_hours(48), ..args("u") }, &good);

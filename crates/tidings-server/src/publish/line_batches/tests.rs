@@ -1,4 +1,4 @@
-//! Tests of how standard input becomes batches.
+//! Batches of lines.
 
 use std::io::Cursor;
 
@@ -15,19 +15,19 @@ fn batches(input: &[u8]) -> Vec<LineBatch> {
     batches
 }
 
-/// Every line with its number, and the fault at the end.
+/// Every line with its number, and the error at the end.
 fn lines(batches: &[LineBatch]) -> (Vec<(usize, String)>, Option<String>) {
     let numbered =
         batches.iter().flat_map(|batch| (batch.first..).zip(batch.lines.iter().cloned())).collect();
-    (numbered, batches.last().and_then(|batch| batch.fault.clone()))
+    (numbered, batches.last().and_then(|batch| batch.error.clone()))
 }
 
 #[test]
 fn lines_are_numbered_across_batches_whatever_ends_them() {
-    let (lines, fault) = lines(&batches("one\n\r\n\nfour é\r\nlast".as_bytes()));
+    let (lines, error) = lines(&batches("one\n\r\n\nfour é\r\nlast".as_bytes()));
     let texts: Vec<_> = lines.iter().map(|(number, line)| (*number, line.as_str())).collect();
     assert_eq!(texts, [(1, "one"), (2, ""), (3, ""), (4, "four é"), (5, "last")]);
-    assert_eq!(fault, None);
+    assert_eq!(error, None);
     assert!(batches(b"").is_empty());
 }
 
@@ -36,7 +36,7 @@ fn lines_that_are_there_at_once_are_one_batch() {
     let batches = batches(b"a\nb\nc\n");
     assert_eq!(
         batches,
-        [LineBatch { first: 1, lines: vec!["a".into(), "b".into(), "c".into()], fault: None }]
+        [LineBatch { first: 1, lines: vec!["a".into(), "b".into(), "c".into()], error: None }]
     );
 }
 
@@ -61,19 +61,19 @@ fn batch_is_bounded_in_lines_and_bytes() {
 
 #[test]
 fn line_at_fault_ends_the_input_after_the_lines_before_it() {
-    let (before, fault) = lines(&batches(b"good\nba\xffd\nnever\n"));
+    let (before, error) = lines(&batches(b"good\nba\xffd\nnever\n"));
     assert_eq!(before, [(1, "good".to_owned())]);
-    assert!(fault.unwrap().contains("byte 3 is not UTF-8"));
+    assert!(error.unwrap().contains("byte 3 is not UTF-8"));
     let long = vec![b'x'; LINE_BYTES_MAX + 1];
-    let (_, fault) = lines(&batches(&long));
-    assert_eq!(fault.unwrap(), "line is longer than 16777216 bytes");
+    let (_, error) = lines(&batches(&long));
+    assert_eq!(error.unwrap(), "line is longer than 16777216 bytes");
 }
 
 #[tokio::test]
 async fn waiting_batches_are_joined_in_order() {
     let (sender, receiver) = mpsc::channel(8);
     for (first, count) in [(1, 400), (401, 500), (901, 200)] {
-        let batch = LineBatch { first, lines: vec!["x".to_owned(); count], fault: None };
+        let batch = LineBatch { first, lines: vec!["x".to_owned(); count], error: None };
         sender.send(batch).await.unwrap();
     }
     drop(sender);

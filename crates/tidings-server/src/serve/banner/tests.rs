@@ -4,9 +4,11 @@ use tidings::config::{AuthSettings, Secret, TlsSettings};
 
 use super::*;
 
+const PLAIN: Paint = Paint { coloured: false };
+
 fn plain(addresses: &[&str], settings: &Settings) -> String {
     let addresses: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-    banner(&addresses, settings, None, Paint::plain())
+    banner(&addresses, settings, None, PLAIN)
 }
 
 #[test]
@@ -41,7 +43,7 @@ fn protected_hub_says_how_to_get_a_token() {
     assert!(text.contains("tidings key --name me --publish hello --subscribe hello\n"), "{text}");
     settings.auth = Some(AuthSettings { secret: Some(Secret::new("s3cret")), ..AuthSettings::default() });
     let addresses = ["127.0.0.1:1".parse().unwrap()];
-    let text = banner(&addresses, &settings, Some(Path::new("my hub.toml")), Paint::plain());
+    let text = banner(&addresses, &settings, Some(Path::new("my hub.toml")), PLAIN);
     let line = "TOKEN=$(tidings token --sub me --publish hello --subscribe hello --config 'my hub.toml')\n";
     assert!(text.contains(line) && !text.contains("s3cret"), "{text}");
 }

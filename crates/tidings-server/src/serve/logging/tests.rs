@@ -1,15 +1,15 @@
-//! What is never logged.
+//! The cap of the log level.
 
 use super::*;
 
 #[test]
-fn filter_that_asks_for_what_is_never_logged_is_known() {
+fn filter_above_the_cap_is_found() {
     for more in
         ["trace", "debug", "5", "info,h2=debug", "h2", "h2::server=trace,warn", " tidings=info , TRACE"]
     {
-        assert!(asks_for_more(more), "{more}");
+        assert!(exceeds_cap(more), "{more}");
     }
     for enough in ["info", "tidings=debug,info", "tidings", "h2=info", "off", "hyper=trace"] {
-        assert!(!asks_for_more(enough), "{enough}");
+        assert!(!exceeds_cap(enough), "{enough}");
     }
 }

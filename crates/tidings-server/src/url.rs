@@ -1,8 +1,8 @@
-//! Addresses of a hub as a person types them.
+//! URLs of a hub as a user types them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The page as a browser on this machine reaches it: "every address" is none that can be asked for.
+/// Returns the URL of the page for a browser on this machine; an unspecified address becomes loopback.
 pub(crate) fn page_url(address: SocketAddr, tls: bool) -> String {
     let reachable = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -13,7 +13,7 @@ pub(crate) fn page_url(address: SocketAddr, tls: bool) -> String {
     format!("{scheme}://{}/", SocketAddr::new(reachable, address.port()))
 }
 
-/// The URL of a channel or pattern below a page, as a shell takes it.
+/// Returns the URL of a channel or pattern below a page, quoted for a shell.
 pub(crate) fn channel_url(page: &str, channel: &str) -> String {
     let url = format!("{page}api/v1/events/{channel}");
     if channel.contains('*') { format!("'{url}'") } else { url }
