@@ -1,4 +1,4 @@
-//! Every credential on every route: who is let in, who is not, and how little a forger learns.
+//! Every credential on every route: which status each gets, and that refusals do not publish_as_backend a forger anything.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,22 +20,22 @@ use crate::{
 
 const OURS: Pair = Pair("rsa");
 const STRANGERS: Pair = Pair("stranger");
-/// A key that was in the settings once.
+/// An API key that was removed from the settings.
 const REMOVED_KEY: &str = "tk_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
-const SEED: &str = "for the eyes of u";
+const SEED: &str = "only for u";
 
-/// How a hub verifies tokens.
+/// Source of the keys with which a hub verifies tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Side {
+enum TokenKeys {
     Secret,
     KeyFile,
     /// Keys of an identity provider; ours is named `ours`.
     JwksProvider,
 }
 
-/// What a request shows.
+/// Credential of a request.
 #[derive(Debug, Clone)]
-enum Shown {
+enum Credential {
     Nothing,
     Bearer(String),
     Ticket(String),
@@ -47,7 +47,7 @@ struct Route {
     path: &'static str,
     body: &'static str,
     is_resuming: bool,
-    /// What nobody, a user with rights, an API key with all of them, and a ticket get.
+    /// Statuses for no credential, a user with rights, an API key with all rights, and a ticket.
     statuses: [u16; 4],
 }
 
@@ -74,7 +74,7 @@ const ROUTES: [Route; 13] = [
         [401, 200, 200, 403],
     ),
     get("history", "/api/v1/channels/user.u/events", [401, 200, 200, 403]),
-    // Nobody owns nothing, and may know it.
+    // Anonymous clients own no channels; an empty list reveals nothing.
     get("list", "/api/v1/channels", [200, 200, 200, 403]),
     post("ticket", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}", [401, 201, 201, 403]),
     post("revocation", "/api/v1/revocations", "{\"user\":\"victim\"}", [401, 403, 204, 403]),
@@ -82,24 +82,24 @@ const ROUTES: [Route; 13] = [
 ];
 
 #[test]
-fn hub_with_a_secret_lets_in_whom_it_should_and_nobody_else() {
-    check(Side::Secret);
+fn hub_with_a_secret_accepts_its_credentials_and_no_others() {
+    check(TokenKeys::Secret);
 }
 
 #[test]
-fn hub_with_a_key_file_lets_in_whom_it_should_and_nobody_else() {
-    check(Side::KeyFile);
+fn hub_with_a_key_file_accepts_its_credentials_and_no_others() {
+    check(TokenKeys::KeyFile);
 }
 
 #[test]
-fn hub_of_an_identity_provider_lets_in_whom_it_should_and_nobody_else() {
-    check(Side::JwksProvider);
+fn hub_with_a_jwks_accepts_its_credentials_and_no_others() {
+    check(TokenKeys::JwksProvider);
 }
 
-fn check(side: Side) {
+fn check(side: TokenKeys) {
     let provider = JwksProvider::start(&[
         OURS.jwk("ours"),
-        // Nothing symmetric is taken from where everybody can read it.
+        // The hub takes no symmetric key from a public key set.
         json!({"kty": "oct", "kid": "oct", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(SECRET)}),
     ]);
     let bait = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -111,27 +111,27 @@ fn check(side: Side) {
     for revoked in [json!({"user": "gone"}), json!({"jti": "gone"})] {
         hub.ask(KEY, "POST", "/api/v1/revocations", revoked.to_string()).assert_status(204);
     }
-    let hub = Asked { hub, seed: seed.as_str().unwrap().to_owned() };
+    let hub = AuthTarget { hub, seed: seed.as_str().unwrap().to_owned() };
 
-    let bodies = refused_rows(side, &hub, &format!("http://{}/jwks", bait.local_addr().unwrap()));
-    assert_eq!(bodies.len(), 1, "a forger can tell refusals apart: {bodies:?}");
+    let bodies = send_bad_credentials(side, &hub, &format!("http://{}/jwks", bait.local_addr().unwrap()));
+    assert_eq!(bodies.len(), 1, "a forger can publish_as_backend refusals apart: {bodies:?}");
     for route in &ROUTES {
-        // Past the bound of a whole head nobody looks for credentials.
-        let answer = hub.ask(route, &Shown::Bearer(side.token(json!({"more": "x".repeat(100 << 10)}))));
+        // A head over its limit is refused before the hub looks for credentials.
+        let answer = hub.ask(route, &Credential::Bearer(side.token(json!({"more": "x".repeat(100 << 10)}))));
         answer.assert_problem(431, "head_too_large");
     }
-    nothing_was_done(side, &hub);
+    assert_no_effect(side, &hub);
     bait.set_nonblocking(true).unwrap();
-    assert!(bait.accept().is_err(), "what a token names was contacted");
+    assert!(bait.accept().is_err(), "the hub contacted a server that a token names");
 
-    good_rows(side, &hub);
+    send_good_credentials(side, &hub);
 }
 
-fn hub(side: Side, directory: &TempDirectory, provider: &JwksProvider) -> TestHub {
+fn hub(side: TokenKeys, directory: &TempDirectory, provider: &JwksProvider) -> TestHub {
     let keys = match side {
-        Side::Secret => format!("secret = {SECRET:?}"),
-        Side::KeyFile => format!("key_file = {:?}", OURS.public()),
-        Side::JwksProvider => format!("jwks_url = {:?}", provider.url()),
+        TokenKeys::Secret => format!("secret = {SECRET:?}"),
+        TokenKeys::KeyFile => format!("key_file = {:?}", OURS.public()),
+        TokenKeys::JwksProvider => format!("jwks_url = {:?}", provider.url()),
     };
     let settings = |more: &str| {
         format!("[auth]\n{keys}\naudience = \"hub\"\nissuer = \"issuer\"\n{}{more}", key_lines())
@@ -144,23 +144,23 @@ fn hub(side: Side, directory: &TempDirectory, provider: &JwksProvider) -> TestHu
     hub
 }
 
-/// Asks every route with everything that is no good; returns the bodies of those refusals that a forger could provoke.
-fn refused_rows(side: Side, hub: &Asked, bait: &str) -> HashSet<Vec<u8>> {
+/// Sends every bad credential to every route; returns the bodies of the refusals that a forger can provoke.
+fn send_bad_credentials(side: TokenKeys, hub: &AuthTarget, bait: &str) -> HashSet<Vec<u8>> {
     let mut bodies = HashSet::new();
-    let rows = tokens_no_good(side, bait)
+    let rows = bad_tokens(side, bait)
         .into_iter()
-        .chain(shapes_no_good(side))
-        .map(|(name, token)| (name, Shown::Bearer(token), "bad_credentials"))
-        .chain(keys_no_good().map(|(name, key)| (name, Shown::Bearer(key), "bad_credentials")))
+        .chain(malformed_tokens(side))
+        .map(|(name, token)| (name, Credential::Bearer(token), "bad_credentials"))
+        .chain(bad_api_keys().map(|(name, key)| (name, Credential::Bearer(key), "bad_credentials")))
         .chain([
-            ("ticket that is none", Shown::Ticket("ti_nonsense".to_owned()), "bad_credentials"),
-            ("ticket that is empty", Shown::Ticket(String::new()), "bad_credentials"),
-            ("ticket that is spent", Shown::Ticket(spent_ticket(hub)), "bad_credentials"),
+            ("ticket that is none", Credential::Ticket("ti_nonsense".to_owned()), "bad_credentials"),
+            ("ticket that is empty", Credential::Ticket(String::new()), "bad_credentials"),
+            ("ticket that is spent", Credential::Ticket(spent_ticket(hub)), "bad_credentials"),
         ])
-        .chain(tokens_of_the_past(side).map(|(name, token, code)| (name, Shown::Bearer(token), code)));
+        .chain(outdated_tokens(side).map(|(name, token, code)| (name, Credential::Bearer(token), code)));
     let mut heads: HashMap<&str, HashSet<Vec<(String, String)>>> = HashMap::new();
     let rows: Vec<_> = rows.collect();
-    // A token of an unknown key waits for the provider: several wait for one fetch, fewer than the 64 that may.
+    // A token of an unknown key waits for the next fetch. At most 64 may wait; these are fewer.
     for rows in rows.chunks(4) {
         let asked = rows.iter().flat_map(|row| ROUTES.iter().map(move |route| (row, route)));
         let answers: Vec<_> = std::thread::scope(|scope| {
@@ -184,10 +184,10 @@ fn refused_rows(side: Side, hub: &Asked, bait: &str) -> HashSet<Vec<u8>> {
         }
     }
     for (route, heads) in heads {
-        assert_eq!(heads.len(), 1, "a forger can tell heads apart: {route}, {heads:?}");
+        assert_eq!(heads.len(), 1, "a forger can publish_as_backend heads apart: {route}, {heads:?}");
     }
     for route in &ROUTES {
-        let answer = hub.ask(route, &Shown::Nothing);
+        let answer = hub.ask(route, &Credential::Nothing);
         assert_eq!(answer.head.status, route.statuses[0], "{}: {}", route.name, answer.text());
         if answer.head.status == 401 {
             answer.assert_problem(401, "credentials_missing");
@@ -199,8 +199,8 @@ fn refused_rows(side: Side, hub: &Asked, bait: &str) -> HashSet<Vec<u8>> {
     bodies
 }
 
-/// Nothing of what was refused was done nevertheless.
-fn nothing_was_done(side: Side, hub: &Asked) {
+/// Asserts that refused requests had no effect.
+fn assert_no_effect(side: TokenKeys, hub: &AuthTarget) {
     let events = hub.hub.ask(KEY, "GET", "/api/v1/channels/user.u/events", "").assert_status(200).json();
     let events: Vec<&str> =
         events["events"].as_array().unwrap().iter().map(|it| it["data"].as_str().unwrap()).collect();
@@ -211,8 +211,8 @@ fn nothing_was_done(side: Side, hub: &Asked) {
     assert!(metrics.contains("tidings_streams_open 0\n"), "{metrics}");
 }
 
-/// What would prove nothing if it were refused, too.
-fn good_rows(side: Side, hub: &Asked) {
+/// Sends good credentials: without them, the refusals would prove nothing.
+fn send_good_credentials(side: TokenKeys, hub: &AuthTarget) {
     let token = side.token(json!({}));
     let of_many = side.token(json!({"aud": ["other", "hub"], "nbf": now(), "exp": now() + 86_000}));
     for route in &ROUTES {
@@ -223,10 +223,10 @@ fn good_rows(side: Side, hub: &Asked) {
             .json();
         let ticket = ticket["ticket"].as_str().unwrap().to_owned();
         for (name, shown, status) in [
-            ("token", Shown::Bearer(token.clone()), route.statuses[1]),
-            ("token with a list of audiences", Shown::Bearer(of_many.clone()), route.statuses[1]),
-            ("API key", Shown::Bearer(KEY.to_owned()), route.statuses[2]),
-            ("ticket", Shown::Ticket(ticket), route.statuses[3]),
+            ("token", Credential::Bearer(token.clone()), route.statuses[1]),
+            ("token with a list of audiences", Credential::Bearer(of_many.clone()), route.statuses[1]),
+            ("API key", Credential::Bearer(KEY.to_owned()), route.statuses[2]),
+            ("ticket", Credential::Ticket(ticket), route.statuses[3]),
         ] {
             let answer = hub.ask(route, &shown);
             let told = answer.text();
@@ -240,10 +240,10 @@ fn good_rows(side: Side, hub: &Asked) {
     }
 }
 
-/// Tokens that say something that is not so, or are signed by somebody else.
-fn tokens_no_good(side: Side, bait: &str) -> Vec<(&'static str, String)> {
+/// Tokens with false claims, or with the signature of another key.
+fn bad_tokens(side: TokenKeys, bait: &str) -> Vec<(&'static str, String)> {
     let says = |changes: Value| side.token(changes);
-    let strangers = |more: Value| by_pair(STRANGERS, &header("RS256", more), &saying(json!({})));
+    let strangers = |more: Value| by_pair(STRANGERS, &header("RS256", more), &claims_with(json!({})));
     let mut jwk = STRANGERS.jwk("ours");
     jwk["alg"] = "RS256".into();
     let mut rows = vec![
@@ -272,19 +272,19 @@ fn tokens_no_good(side: Side, bait: &str) -> Vec<(&'static str, String)> {
         ("empty user", says(json!({"sub": ""}))),
         ("user that is a list", says(json!({"sub": ["u"]}))),
         ("user with NUL", says(json!({"sub": "u\0"}))),
-        // The signature is looked at first, then for whom it is, then the time: what is told last is the owner's alone.
+        // The hub checks the signature first, then the audience, then the time: only the owner learns that a token expired.
         ("expired and for others", says(json!({"exp": now() - 60, "aud": "other"}))),
         ("revoked and for others", says(json!({"sub": "gone", "iat": now() - 60, "aud": "other"}))),
-        ("critical header", side.signed(json!({"crit": ["exp"]}), &saying(json!({})))),
-        ("unknown critical header", side.signed(json!({"crit": ["x"], "x": 1}), &saying(json!({})))),
-        ("nothing that is critical", side.signed(json!({"crit": []}), &saying(json!({})))),
+        ("critical header", side.signed(json!({"crit": ["exp"]}), &claims_with(json!({})))),
+        ("unknown critical header", side.signed(json!({"crit": ["x"], "x": 1}), &claims_with(json!({})))),
+        ("nothing that is critical", side.signed(json!({"crit": []}), &claims_with(json!({})))),
         ("signed by a stranger", strangers(json!({}))),
         ("unknown key", strangers(json!({"kid": "unknown"}))),
         ("our key's name", strangers(json!({"kid": "ours"}))),
         ("key named as a file", strangers(json!({"kid": "../../x"}))),
         (
             "key named as /dev/null",
-            by_secret(b"", &header("HS256", json!({"kid": "/dev/null"})), &saying(json!({}))),
+            by_secret(b"", &header("HS256", json!({"kid": "/dev/null"})), &claims_with(json!({}))),
         ),
         ("key named as SQL", strangers(json!({"kid": "x' UNION SELECT 'a"}))),
         ("key that it brings along", strangers(json!({"jwk": jwk, "kid": "ours"}))),
@@ -292,13 +292,13 @@ fn tokens_no_good(side: Side, bait: &str) -> Vec<(&'static str, String)> {
         ("address of a certificate", strangers(json!({"x5u": bait, "kid": "unknown"}))),
         ("certificate that it brings along", strangers(json!({"x5c": ["MIIB"], "x5t": "AAAA"}))),
     ];
-    rows.extend(confused(side));
+    rows.extend(tokens_of_other_algorithms(side));
     rows
 }
 
-/// One algorithm with the key of another.
-fn confused(side: Side) -> Vec<(&'static str, String)> {
-    let good = saying(json!({}));
+/// Tokens that name one algorithm and use the key of another.
+fn tokens_of_other_algorithms(side: TokenKeys) -> Vec<(&'static str, String)> {
+    let good = claims_with(json!({}));
     let by_public =
         |algorithm: &str, secret: &[u8]| by_secret(secret, &header(algorithm, json!({"kid": "ours"})), &good);
     let pem = std::fs::read_to_string(OURS.public()).unwrap();
@@ -316,16 +316,18 @@ fn confused(side: Side) -> Vec<(&'static str, String)> {
         ("RS256 by the text of the public key", by_public("RS256", pem.as_bytes())),
         ("RS256 by the secret", by_public("RS256", SECRET.as_bytes())),
         ("HS256 by a secret that a provider publishes", {
-            let key = if side == Side::Secret { b"another" } else { SECRET.as_bytes() };
+            let key = if side == TokenKeys::Secret { b"another" } else { SECRET.as_bytes() };
             by_secret(key, &header("HS256", json!({"kid": "oct"})), &good)
         }),
-        // A signature that is good, under the name of another algorithm.
+        // A valid signature under the name of another algorithm.
         ("good signature said to be another kind's", {
-            let (said, made) = if side == Side::Secret { ("RS256", "HS256") } else { ("HS256", "RS256") };
+            let (said, made) =
+                if side == TokenKeys::Secret { ("RS256", "HS256") } else { ("HS256", "RS256") };
             sealed(&header(said, json!({})), &good, |signed| signature_of(side, made, signed))
         }),
         ("good signature said to be another's of its kind", {
-            let (said, made) = if side == Side::Secret { ("HS384", "HS256") } else { ("PS256", "RS256") };
+            let (said, made) =
+                if side == TokenKeys::Secret { ("HS384", "HS256") } else { ("PS256", "RS256") };
             sealed(&header(said, json!({})), &good, |signed| signature_of(side, made, signed))
         }),
     ];
@@ -340,7 +342,7 @@ fn confused(side: Side) -> Vec<(&'static str, String)> {
     for algorithm in [json!(null), json!(["HS256"]), json!(1)] {
         let header = json!({"alg": algorithm});
         rows.push((
-            "algorithm that is no text",
+            "algorithm that is not a string",
             sealed(&header, &good, |signed| signature_of(side, side.algorithm(), signed)),
         ));
     }
@@ -348,11 +350,11 @@ fn confused(side: Side) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Good tokens that were cut, changed or grown.
-fn shapes_no_good(side: Side) -> Vec<(&'static str, String)> {
+/// Valid tokens that were cut, changed or extended.
+fn malformed_tokens(side: TokenKeys) -> Vec<(&'static str, String)> {
     let good = side.token(json!({}));
     let [header, payload, signature] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
-    let other = URL_SAFE_NO_PAD.encode(saying(json!({"sub": "admin"})).to_string());
+    let other = URL_SAFE_NO_PAD.encode(claims_with(json!({"sub": "admin"})).to_string());
     let mut flipped = URL_SAFE_NO_PAD.decode(signature).unwrap();
     flipped[0] ^= 1;
     let flipped = URL_SAFE_NO_PAD.encode(&flipped);
@@ -385,7 +387,7 @@ fn shapes_no_good(side: Side) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn keys_no_good() -> impl Iterator<Item = (&'static str, String)> {
+fn bad_api_keys() -> impl Iterator<Item = (&'static str, String)> {
     [
         ("unknown key", "tk_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC".to_owned()),
         ("removed key", REMOVED_KEY.to_owned()),
@@ -400,8 +402,8 @@ fn keys_no_good() -> impl Iterator<Item = (&'static str, String)> {
     .into_iter()
 }
 
-/// Tokens that were good: their holder is told why they are not any more.
-fn tokens_of_the_past(side: Side) -> impl Iterator<Item = (&'static str, String, &'static str)> {
+/// Tokens that were valid once; the refusal tells their holder why they are not valid now.
+fn outdated_tokens(side: TokenKeys) -> impl Iterator<Item = (&'static str, String, &'static str)> {
     [
         ("expired", side.token(json!({"iat": now() - 60, "exp": now() - 6})), "token_expired"),
         ("expired long ago", side.token(json!({"iat": 0, "exp": 1})), "token_expired"),
@@ -412,38 +414,38 @@ fn tokens_of_the_past(side: Side) -> impl Iterator<Item = (&'static str, String,
     .into_iter()
 }
 
-fn spent_ticket(hub: &Asked) -> String {
+fn spent_ticket(hub: &AuthTarget) -> String {
     let ticket =
         hub.hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     let ticket = ticket["ticket"].as_str().unwrap().to_owned();
-    assert_eq!(hub.ask(&ROUTES[0], &Shown::Ticket(ticket.clone())).head.status, 200);
+    assert_eq!(hub.ask(&ROUTES[0], &Credential::Ticket(ticket.clone())).head.status, 200);
     ticket
 }
 
-/// What a good token says, with changes.
-fn saying(changes: Value) -> Value {
+/// Claims of a valid token, with changes.
+fn claims_with(changes: Value) -> Value {
     let rights = json!({"subscribe": ["user.u.x"], "publish": ["user.u"]});
     merged(merged(claims("u"), json!({"aud": "hub", "iss": "issuer", "tidings": rights})), changes)
 }
 
-/// A signature that would be good, if only the header told the algorithm.
-fn signature_of(side: Side, algorithm: &str, signed: &[u8]) -> Vec<u8> {
+/// A signature that is valid if the header names the algorithm.
+fn signature_of(side: TokenKeys, algorithm: &str, signed: &[u8]) -> Vec<u8> {
     match side {
-        Side::Secret => hmac_of(SECRET.as_bytes(), algorithm, signed),
-        Side::KeyFile | Side::JwksProvider => tokens::signature_of(OURS, algorithm, signed),
+        TokenKeys::Secret => hmac_of(SECRET.as_bytes(), algorithm, signed),
+        TokenKeys::KeyFile | TokenKeys::JwksProvider => tokens::signature_of(OURS, algorithm, signed),
     }
 }
 
-impl Side {
+impl TokenKeys {
     fn algorithm(self) -> &'static str {
         if self == Self::Secret { "HS256" } else { "RS256" }
     }
 
     fn token(self, changes: Value) -> String {
-        self.signed(json!({}), &saying(changes))
+        self.signed(json!({}), &claims_with(changes))
     }
 
-    /// A token with the signature that this hub takes.
+    /// A token with a signature that this hub accepts.
     fn signed(self, more: Value, claims: &Value) -> String {
         match self {
             Self::Secret => by_secret(SECRET.as_bytes(), &header("HS256", more), claims),
@@ -455,9 +457,9 @@ impl Side {
     }
 }
 
-/// Asks every route with one credential; each answer comes with the route's name.
+/// Sends one credential to every route; each response comes with the route's name.
 pub(crate) fn on_every_route(hub: &TestHub, credential: &str) -> Vec<(&'static str, HttpResponse)> {
-    let shown = Shown::Bearer(credential.to_owned());
+    let shown = Credential::Bearer(credential.to_owned());
     let ask = |route: &Route| {
         let (path, headers) = route.request("", &shown);
         (route.name, answer(hub, route, &path, &headers))
@@ -465,28 +467,28 @@ pub(crate) fn on_every_route(hub: &TestHub, credential: &str) -> Vec<(&'static s
     ROUTES.iter().map(ask).collect()
 }
 
-/// A hub, and an id to resume from.
-struct Asked {
+/// A hub under test, and an event id to resume after.
+struct AuthTarget {
     hub: TestHub,
     seed: String,
 }
 
-impl Asked {
-    fn ask(&self, route: &Route, shown: &Shown) -> HttpResponse {
+impl AuthTarget {
+    fn ask(&self, route: &Route, shown: &Credential) -> HttpResponse {
         let (path, headers) = route.request(&self.seed, shown);
         answer(&self.hub, route, &path, &headers)
     }
 }
 
 impl Route {
-    /// Its path and its headers, with the credential in one of them.
-    fn request(&self, id: &str, shown: &Shown) -> (String, Vec<(&'static str, String)>) {
+    /// Path and headers, with the credential in one of them.
+    fn request(&self, id: &str, shown: &Credential) -> (String, Vec<(&'static str, String)>) {
         let mut headers = Vec::new();
         let mut path = self.path.to_owned();
         match shown {
-            Shown::Nothing => {}
-            Shown::Bearer(credential) => headers.push(bearer(credential)),
-            Shown::Ticket(ticket) => {
+            Credential::Nothing => {}
+            Credential::Bearer(credential) => headers.push(bearer(credential)),
+            Credential::Ticket(ticket) => {
                 path += if path.contains('?') { "&" } else { "?" };
                 path += &format!("ticket={ticket}");
             }
@@ -498,7 +500,7 @@ impl Route {
     }
 }
 
-/// Of a stream it reads what comes at once, and to the seed where that is to be replayed.
+/// Sends a request. Of a stream it reads the first chunk, or through the seed event if the route replays it.
 fn answer(hub: &TestHub, route: &Route, path: &str, headers: &[(&str, String)]) -> HttpResponse {
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut connection = hub.connect();

@@ -1,4 +1,4 @@
-//! `tidings bench` against real hubs, and against servers that lose and double events.
+//! `tidings bench` against real hubs, and against servers that lose and duplicate events.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,13 +12,13 @@ use tidings_testkit::{TempDirectory, eventually, read_lines};
 use super::tokens::{KEY, protected};
 use crate::hub::{ProgramOutput, RunTidings, TestHub};
 
-/// Runs a bench with these arguments besides the hub's URL.
+/// Runs a bench with the hub's URL and these arguments.
 fn bench(directory: &TempDirectory, hub: &TestHub, arguments: &str) -> ProgramOutput {
     let arguments = ["bench", "--url", &hub.url].into_iter().chain(arguments.split_whitespace());
     directory.run(&arguments.collect::<Vec<_>>(), &[])
 }
 
-/// The JSON of a bench that ended with this code.
+/// Returns the JSON report of a bench that exited with this code.
 #[track_caller]
 fn json(outcome: &ProgramOutput, code: i32) -> Value {
     assert_eq!(outcome.code, Some(code), "{outcome:?}");
@@ -37,9 +37,9 @@ fn figure(report: &Value, place: &str) -> f64 {
     value.unwrap_or_else(|| panic!("no figure at {place} in {report:#}"))
 }
 
-/// Every event reached every stream once, and in order.
+/// Asserts that every event reached every stream once, in order.
 #[track_caller]
-fn is_clean(report: &Value) {
+fn assert_clean(report: &Value) {
     for place in ["lost", "lostTold", "missedAway", "duplicates", "outOfOrder", "gaps", "foreign"] {
         assert_eq!(count(report, &format!("/deliveries/{place}")), 0, "{place}: {report:#}");
     }
@@ -52,7 +52,7 @@ fn every_event_reaches_every_stream_of_a_hub() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let report = json(&bench(&directory, &hub, "-c 50 -r 100 -s 1 --warm-up 0.2 --json"), 0);
-    is_clean(&report);
+    assert_clean(&report);
     assert_eq!(count(&report, "/connections/opened"), 50);
     assert!(figure(&report, "/connections/perSecond") > 0.0);
     let events = count(&report, "/publishes/eventsInAll");
@@ -72,7 +72,7 @@ fn every_event_reaches_every_stream_of_a_hub() {
 }
 
 #[test]
-fn summary_says_what_came_of_it() {
+fn summary_names_result_and_figures() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let outcome = bench(&directory, &hub, "-c 3 -r 20 -s 0.5 --warm-up 0");
@@ -93,18 +93,18 @@ fn batches_and_many_channels_are_counted_as_single_events_are() {
     {
         let report =
             json(&bench(&directory, &hub, &format!("-c 40 -s 0.5 --warm-up 0.1 --json {arguments}")), 0);
-        is_clean(&report);
+        assert_clean(&report);
         assert!(count(&report, "/publishes/events") > 100, "{report:#}");
     }
 }
 
 #[test]
-fn storms_and_bad_readers_lose_nothing() {
+fn reconnect_storms_and_slow_readers_lose_nothing() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let arguments = "-c 40 -r 200 -s 2 --warm-up 0 --storm 0.4 --storm-share 60 --slow 2 --stuck 2 --json";
     let report = json(&bench(&directory, &hub, arguments), 0);
-    is_clean(&report);
+    assert_clean(&report);
     assert!(count(&report, "/storms/count") >= 2, "{report:#}");
     assert_eq!(count(&report, "/storms/backMs/count"), count(&report, "/storms/cut"));
     assert!(count(&report, "/slow/received") > 0);
@@ -121,13 +121,13 @@ fn streams_without_events_are_measured() {
     assert!(figure(&report, "/server/memoryKibPerConnection") >= 0.0);
 }
 
-/// A bench that runs, and is killed if the test forgets it.
-struct Bench {
+/// A running bench. It is killed when it is dropped.
+struct BenchProcess {
     child: Child,
     stdout: Receiver<String>,
 }
 
-impl Bench {
+impl BenchProcess {
     fn start(directory: &TempDirectory, hub: &TestHub, arguments: &str) -> Self {
         let arguments = ["bench", "--url", &hub.url].into_iter().chain(arguments.split_whitespace());
         let mut command = directory.command(&arguments.collect::<Vec<_>>());
@@ -136,7 +136,7 @@ impl Bench {
         Self { child, stdout }
     }
 
-    /// Waits for its end.
+    /// Waits for the exit.
     fn wait(mut self) -> ProgramOutput {
         let stdout = self.stdout.iter().collect::<Vec<_>>().concat();
         let code = self.child.wait().unwrap().code();
@@ -144,7 +144,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for BenchProcess {
     fn drop(&mut self) {
         let _ended = self.child.kill();
         let _status = self.child.wait();
@@ -152,10 +152,10 @@ impl Drop for Bench {
 }
 
 #[test]
-fn hub_that_dies_under_load_is_a_fault() {
+fn hub_that_dies_under_load_is_reported_as_a_fault() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    let bench = Bench::start(&directory, &hub, "-c 10 -r 100 -s 60 --json");
+    let bench = BenchProcess::start(&directory, &hub, "-c 10 -r 100 -s 60 --json");
     eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
     hub.kill();
     let report = json(&bench.wait(), 1);
@@ -167,21 +167,21 @@ fn hub_that_dies_under_load_is_a_fault() {
 }
 
 #[test]
-fn interrupted_bench_tells_its_figures_so_far() {
+fn interrupted_bench_prints_its_figures_so_far() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    let bench = Bench::start(&directory, &hub, "-c 10 -r 100 -s 600 --warm-up 0 --json");
+    let bench = BenchProcess::start(&directory, &hub, "-c 10 -r 100 -s 600 --warm-up 0 --json");
     eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
     let process = rustix::process::Pid::from_child(&bench.child);
     rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
     let report = json(&bench.wait(), 0);
-    is_clean(&report);
+    assert_clean(&report);
     assert_eq!(report["wasStopped"], true);
     assert!(count(&report, "/deliveries/received") > 100);
 }
 
 #[test]
-fn refusal_is_told_with_its_code_and_the_way_out() {
+fn refusal_is_printed_with_its_code_and_a_remedy() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, "");
     let outcome = bench(&directory, &hub, "-c 5 -s 1");
@@ -191,11 +191,11 @@ fn refusal_is_told_with_its_code_and_the_way_out() {
     }
     assert_eq!(outcome.stdout, "");
     let report = json(&bench(&directory, &hub, &format!("-c 5 -s 0.3 --json --token {KEY}")), 0);
-    is_clean(&report);
+    assert_clean(&report);
 }
 
 #[test]
-fn stream_beyond_a_limit_is_told_and_a_fault() {
+fn refused_stream_is_printed_and_reported_as_a_fault() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "7")]);
     let report = json(&bench(&directory, &hub, "-c 10 -r 50 -s 0.3 --warm-up 0 --json"), 1);
@@ -208,7 +208,7 @@ fn stream_beyond_a_limit_is_told_and_a_fault() {
 }
 
 #[test]
-fn address_where_nobody_listens_is_a_clear_error() {
+fn address_without_a_listener_is_a_clear_error() {
     let directory = TempDirectory::create();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
@@ -222,16 +222,16 @@ fn address_where_nobody_listens_is_a_clear_error() {
     assert!(outcome.stderr.contains("plain HTTP only"), "{outcome:?}");
 }
 
-/// What a server of another kind does to its streams' events: gets their count so far, and gives what is sent.
-type Deliver = fn(usize, &str) -> Vec<String>;
+/// Events that a server of another kind sends for one publish; it gets the number of events so far, and the text.
+type DeliverFn = fn(usize, &str) -> Vec<String>;
 
-/// A server of another kind: `GET /sub` streams without ids or chunks, `POST /pub` tells it to all, after `deliver`.
-struct Other {
+/// A server of another kind: `GET /sub` streams without ids or chunks, `POST /pub` sends the result of `deliver` to all streams.
+struct ForeignServer {
     port: u16,
 }
 
-impl Other {
-    fn start(deliver: Deliver) -> Self {
+impl ForeignServer {
+    fn start(deliver: DeliverFn) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let streams: Arc<Mutex<Vec<SyncSender<String>>>> = Arc::default();
@@ -256,7 +256,7 @@ impl Other {
 }
 
 /// Serves one connection to its end.
-fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, deliver: Deliver) {
+fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, deliver: DeliverFn) {
     let mut reader = BufReader::new(socket.try_clone().unwrap());
     let mut count = 0;
     loop {
@@ -272,7 +272,7 @@ fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, delive
             let (sender, receiver) = sync_channel(1_000);
             streams.lock().unwrap().push(sender);
             let _ = socket.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
-            // Whoever hangs up ends this.
+            // A client that closes its connection ends this loop.
             receiver.iter().take_while(|event| socket.write_all(event.as_bytes()).is_ok()).count();
             return;
         }
@@ -293,27 +293,27 @@ fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, delive
 }
 
 #[test]
-fn server_of_another_kind_is_measured_by_templates() {
+fn server_of_another_kind_is_measured_by_url_templates() {
     let directory = TempDirectory::create();
-    let other = Other::start(|_, event| vec![event.to_owned()]);
+    let other = ForeignServer::start(|_, event| vec![event.to_owned()]);
     let report = json(&other.bench(&directory, "-c 5 -r 100 -s 0.5 --warm-up 0 --json"), 0);
-    is_clean(&report);
+    assert_clean(&report);
     assert!(count(&report, "/deliveries/received") > 100, "{report:#}");
 }
 
 #[test]
-fn silent_loss_repeats_and_disorder_are_faults() {
+fn silent_loss_duplicates_and_disorder_are_reported_as_faults() {
     let directory = TempDirectory::create();
-    let lossy = Other::start(|count, event| if count == 5 { vec![] } else { vec![event.to_owned()] });
+    let lossy = ForeignServer::start(|count, event| if count == 5 { vec![] } else { vec![event.to_owned()] });
     let report = json(&lossy.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1);
     assert_eq!(count(&report, "/deliveries/lost"), 2, "{report:#}");
     assert_eq!(report["faults"], serde_json::json!(["2 events were lost silently"]));
 
-    let stutter = Other::start(|count, event| vec![event.to_owned(); 1 + usize::from(count == 5)]);
+    let stutter = ForeignServer::start(|count, event| vec![event.to_owned(); 1 + usize::from(count == 5)]);
     let report = json(&stutter.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1);
     assert_eq!(count(&report, "/deliveries/duplicates"), 2, "{report:#}");
 
-    let swaps = Other::start(|count, event| {
+    let swaps = ForeignServer::start(|count, event| {
         static HELD: Mutex<Option<String>> = Mutex::new(None);
         if count == 5 {
             *HELD.lock().unwrap() = Some(event.to_owned());

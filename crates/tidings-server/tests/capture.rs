@@ -1,4 +1,4 @@
-//! Messages of other programs that enter the log, and events of the log that other programs hear.
+//! Capture of messages of other programs into the log, and the mirror of the log's events to them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -18,15 +18,15 @@ const CAPTURE: [(&str, &str); 3] = [
 ];
 const MIRROR: [(&str, &str); 1] = [("TIDINGS_REDIS_MIRROR", "project.**")];
 
-/// Two nodes over one Redis.
-struct Nodes {
+/// Two capturing nodes over one Redis.
+struct CaptureNodes {
     redis: RedisServer,
     directories: [TempDirectory; 2],
     hubs: [Option<TestHub>; 2],
     settings: Vec<(&'static str, &'static str)>,
 }
 
-impl Nodes {
+impl CaptureNodes {
     fn start(settings: &[(&'static str, &'static str)]) -> Self {
         Self::over(RedisServer::start(), settings)
     }
@@ -48,18 +48,18 @@ impl Nodes {
         self.hubs[number].as_ref().unwrap()
     }
 
-    /// Starts a node anew.
+    /// Starts a node again.
     fn start_again(&mut self, number: usize) {
         self.hubs[number] = Some(TestHub::with_redis(&self.directories[number], &self.redis, &self.settings));
         self.wait_until_ready();
     }
 
-    /// Publishes as other programs do.
+    /// Publishes as another program does.
     fn message(&self, text: &str) {
         self.redis.command(&["PUBLISH", "project.42", text]);
     }
 
-    /// A stream at each node.
+    /// Opens a stream at each node.
     fn readers(&self, path: &str) -> [SseReader; 2] {
         [0, 1].map(|number| {
             let mut reader = self.hub(number).subscribe(path);
@@ -68,18 +68,18 @@ impl Nodes {
         })
     }
 
-    /// The node that captures: a message comes into the log by it.
-    fn holder(&self) -> usize {
+    /// Returns the number of the node that captures.
+    fn capturing_node(&self) -> usize {
         let captured = || [0, 1].map(|number| self.hub(number).metric("tidings_capture_appended_total"));
         let before = captured();
         self.message("who captures");
-        let mut holder = None;
-        eventually("somebody captures", || {
+        let mut capturing_node = None;
+        eventually("one of the nodes captures", || {
             let now = captured();
-            holder = (0..2).find(|number| now[*number] > before[*number]);
-            holder.is_some()
+            capturing_node = (0..2).find(|number| now[*number] > before[*number]);
+            capturing_node.is_some()
         });
-        holder.unwrap()
+        capturing_node.unwrap()
     }
 }
 
@@ -89,10 +89,10 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 
 #[test]
 fn captured_message_gets_an_id_and_is_resumed_at_any_node() {
-    let nodes = Nodes::start(&CAPTURE);
+    let nodes = CaptureNodes::start(&CAPTURE);
     let mut readers: Vec<SseReader> =
         [PATH, "/api/v1/events/**"].into_iter().flat_map(|path| nodes.readers(path)).collect();
-    // `project.**` is heard, whoever wants it.
+    // Redis delivers `project.**` to the nodes although no client subscribes to it.
     until_heard(&nodes.redis, [(ALL.0, ALL.1 + 1); 2]);
     let first = nodes.hub(0).publish("project.42", "first");
     nodes.message("captured");
@@ -118,8 +118,8 @@ fn captured_message_gets_an_id_and_is_resumed_at_any_node() {
 }
 
 #[test]
-fn what_the_guides_python_published_while_a_reader_was_away_waits_for_it() {
-    let nodes = Nodes::start(&CAPTURE);
+fn messages_of_python_published_while_a_client_was_away_are_delivered_later() {
+    let nodes = CaptureNodes::start(&CAPTURE);
     let before = nodes.hub(0).publish("project.123", "before");
     let task = Task::new();
     task.run("redis-5", &nodes.redis);
@@ -132,20 +132,20 @@ fn what_the_guides_python_published_while_a_reader_was_away_waits_for_it() {
 }
 
 #[test]
-fn another_node_goes_on_where_the_capturing_one_was_killed() {
-    let mut nodes = Nodes::start(&CAPTURE);
+fn capture_continues_at_another_node_after_the_capturing_one_was_killed() {
+    let mut nodes = CaptureNodes::start(&CAPTURE);
     let first = nodes.hub(0).publish("project.42", "first");
     let mut sent = 0;
     for _round in 0..3 {
-        let holder = nodes.holder();
+        let capturing_node = nodes.capturing_node();
         for number in sent..sent + 300 {
             if number == sent + 100 {
-                nodes.hubs[holder].take().unwrap().kill();
+                nodes.hubs[capturing_node].take().unwrap().kill();
             }
             nodes.message(&number.to_string());
         }
         sent += 300;
-        nodes.start_again(holder);
+        nodes.start_again(capturing_node);
     }
     for number in 0..2 {
         let mut back = nodes.hub(number).resume(PATH, &first);
@@ -158,20 +158,20 @@ fn another_node_goes_on_where_the_capturing_one_was_killed() {
 }
 
 #[test]
-fn node_that_comes_when_nobody_captures_leaves_it_to_one_that_has_heard_more() {
-    let mut nodes = Nodes::start(&[CAPTURE[0], ("TIDINGS_REDIS_LEASE", "2s")]);
+fn new_node_leaves_the_lease_to_a_node_that_received_more_messages() {
+    let mut nodes = CaptureNodes::start(&[CAPTURE[0], ("TIDINGS_REDIS_LEASE", "2s")]);
     let first = nodes.hub(0).publish("project.42", "first");
-    let holder = nodes.holder();
-    nodes.hubs[holder].take().unwrap().kill();
+    let capturing_node = nodes.capturing_node();
+    nodes.hubs[capturing_node].take().unwrap().kill();
     nodes.message("heard by one");
-    // The lease is free for the one that comes, and the other has not asked for it yet.
-    let others = nodes.hub(1 - holder);
+    // The lease is free for the new node; the other node has not asked for it yet.
+    let others = nodes.hub(1 - capturing_node);
     others.signal(Signal::STOP);
-    eventually("the lease is over", || {
+    eventually("the lease has expired", || {
         nodes.redis.command(&["EXISTS", "{tidings}:capture:lease"]).integer() == 0
     });
-    let new = TestHub::with_redis(&nodes.directories[holder], &nodes.redis, &nodes.settings);
-    eventually("it has asked for the lease", || {
+    let new = TestHub::with_redis(&nodes.directories[capturing_node], &nodes.redis, &nodes.settings);
+    eventually("the node has asked for the lease", || {
         nodes.redis.command(&["EXISTS", "{tidings}:capture:free"]).integer() == 1
     });
     others.signal(Signal::CONT);
@@ -183,30 +183,30 @@ fn node_that_comes_when_nobody_captures_leaves_it_to_one_that_has_heard_more() {
 }
 
 #[test]
-fn capturing_node_that_was_stopped_appends_nothing_twice_when_it_goes_on() {
-    let nodes = Nodes::start(&CAPTURE);
-    let holder = nodes.holder();
-    let mut reader = nodes.hub(1 - holder).subscribe(PATH);
+fn paused_capturing_node_appends_nothing_twice_when_it_continues() {
+    let nodes = CaptureNodes::start(&CAPTURE);
+    let capturing_node = nodes.capturing_node();
+    let mut reader = nodes.hub(1 - capturing_node).subscribe(PATH);
     reader.position();
     for number in 0..200 {
         if number == 100 {
-            nodes.hub(holder).signal(Signal::STOP);
+            nodes.hub(capturing_node).signal(Signal::STOP);
         }
         nodes.message(&number.to_string());
     }
     assert_eq!(reader.data_of_next(200), numbers(0..200));
-    nodes.hub(holder).signal(Signal::CONT);
+    nodes.hub(capturing_node).signal(Signal::CONT);
     nodes.wait_until_ready();
     (200..300).for_each(|number| nodes.message(&number.to_string()));
     assert_eq!(reader.data_of_next(100), numbers(200..300));
-    let mut back = nodes.hub(holder).resume(PATH, reader.last_event_id());
+    let mut back = nodes.hub(capturing_node).resume(PATH, reader.last_event_id());
     nodes.message("last");
     assert_eq!((reader.data(), back.data()), ("last".to_owned(), "last".to_owned()));
 }
 
 #[test]
-fn deploy_of_one_node_after_the_other_loses_no_message() {
-    let mut nodes = Nodes::start(&CAPTURE);
+fn rolling_deploy_loses_no_message() {
+    let mut nodes = CaptureNodes::start(&CAPTURE);
     let first = nodes.hub(0).publish("project.42", "first");
     for round in 0..4 {
         nodes.message(&(2 * round).to_string());
@@ -218,17 +218,17 @@ fn deploy_of_one_node_after_the_other_loses_no_message() {
 }
 
 #[test]
-fn node_that_loses_its_ear_leaves_capturing_to_one_that_hears() {
-    let nodes = Nodes::start(&CAPTURE);
+fn node_that_loses_its_pubsub_connection_leaves_capture_to_another() {
+    let nodes = CaptureNodes::start(&CAPTURE);
     let first = nodes.hub(0).publish("project.42", "first");
     for number in 0..200 {
         nodes.message(&number.to_string());
         if number % 40 == 20 {
-            // One of the two, in turn: it is heard of again before the other is cut.
+            // The connections of the two nodes in turn; the first has reconnected before the second is closed.
             let clients = nodes.redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
             let id = clients.lines().next().unwrap().split([' ', '=']).nth(1).unwrap();
             assert_eq!(nodes.redis.command(&["CLIENT", "KILL", "ID", id]).integer(), 1);
-            eventually("both hear", || {
+            eventually("both nodes are subscribed", || {
                 nodes.redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text().lines().count() == 2
             });
             nodes.wait_until_ready();
@@ -238,14 +238,14 @@ fn node_that_loses_its_ear_leaves_capturing_to_one_that_hears() {
 }
 
 #[test]
-fn captured_messages_outlive_redis_with_its_data() {
-    let nodes = Nodes::over(RedisServer::start_durable(), &CAPTURE);
+fn captured_messages_survive_a_restart_of_a_durable_redis() {
+    let nodes = CaptureNodes::over(RedisServer::start_durable(), &CAPTURE);
     let mut readers = nodes.readers(PATH);
     nodes.message("before");
     readers.iter_mut().for_each(|reader| assert_eq!(reader.data(), "before"));
     nodes.redis.restart();
     nodes.wait_until_ready();
-    eventually("a message is heard", || {
+    eventually("a node receives a message", || {
         nodes.message("after");
         let history = nodes.hub(0).get("/api/v1/channels/project.42/events").json();
         history["events"].as_array().is_some_and(|events| events.len() > 1)
@@ -254,10 +254,10 @@ fn captured_messages_outlive_redis_with_its_data() {
 }
 
 #[test]
-fn message_that_is_not_fit_is_not_captured_and_holds_nothing_up() {
+fn unfit_message_is_not_captured_and_blocks_no_other() {
     let mut settings = CAPTURE.to_vec();
     settings.push(("TIDINGS_LIMITS_EVENT_BYTES", "100"));
-    let mut nodes = Nodes::start(&settings);
+    let mut nodes = CaptureNodes::start(&settings);
     let mut readers = nodes.readers(PATH);
     nodes.message(&"x".repeat(101));
     nodes.message("fit");
@@ -266,15 +266,15 @@ fn message_that_is_not_fit_is_not_captured_and_holds_nothing_up() {
     for reader in &mut readers {
         assert_eq!(reader.data_of_next(2), ["fit", "fit, too"]);
     }
-    let holder = nodes.holder();
-    nodes.hubs[holder].take().unwrap().kill();
+    let capturing_node = nodes.capturing_node();
+    nodes.hubs[capturing_node].take().unwrap().kill();
     nodes.message(&"x".repeat(101));
     nodes.message("last");
-    assert_eq!(readers[1 - holder].data_of_next(2), ["who captures", "last"]);
+    assert_eq!(readers[1 - capturing_node].data_of_next(2), ["who captures", "last"]);
 }
 
-/// Makes trouble for one of three nodes, and waits until it is over.
-fn trouble(
+/// Injects a fault into one of three nodes, and waits until the node has recovered.
+fn inject_fault(
     kind: usize,
     number: usize,
     hubs: &mut [Option<TestHub>; 3],
@@ -296,7 +296,7 @@ fn trouble(
             let captured =
                 || others.iter().map(|hub| hub.metric("tidings_capture_appended_total")).sum::<f64>();
             let before = captured();
-            eventually("others capture", || captured() > before);
+            eventually("the other nodes capture", || captured() > before);
             hubs[number].as_ref().unwrap().signal(Signal::CONT);
         }
         _ => {
@@ -304,14 +304,16 @@ fn trouble(
             let id = ears().lines().nth(number).unwrap().split([' ', '=']).nth(1).unwrap().to_owned();
             redis.command(&["CLIENT", "KILL", "ID", &id]);
             let cut = format!("id={id} ");
-            eventually("three hear", || ears().lines().count() == 3 && !ears().contains(&cut));
+            eventually("three nodes are subscribed", || {
+                ears().lines().count() == 3 && !ears().contains(&cut)
+            });
         }
     }
     hubs.iter().flatten().for_each(|hub| hub.wait_until_ready());
 }
 
 #[test]
-fn one_node_in_trouble_after_the_other_costs_no_message_and_doubles_none() {
+fn faults_of_one_node_after_the_other_lose_and_duplicate_no_message() {
     const ROUNDS: usize = 9;
     let seed = std::env::var("TIDINGS_CHAOS_SEED")
         .map_or_else(|_| rand::random::<u64>(), |seed| seed.parse().unwrap());
@@ -328,18 +330,18 @@ fn one_node_in_trouble_after_the_other_costs_no_message_and_doubles_none() {
             while !is_over.load(Ordering::SeqCst) {
                 let number = sent.fetch_add(1, Ordering::SeqCst);
                 connection.command(&["PUBLISH", "project.42", &number.to_string()]);
-                // No faster than three nodes of a debug build can hear.
+                // A node of a debug build cannot receive messages faster than this.
                 thread::sleep(Duration::from_micros(300));
             }
         });
         for round in 0..ROUNDS {
             let dice = usize::try_from((seed >> (6 * round)) & 63).unwrap();
             let (kind, number) = (dice / 3 % 4, dice % 3);
-            println!("trouble {kind} for node {number} at message {}", sent.load(Ordering::SeqCst));
-            trouble(kind, number, &mut hubs, &redis, &start);
-            // What two nodes in trouble at once have heard alone is lost: the first trouble has to be over.
+            println!("inject_fault {kind} for node {number} at message {}", sent.load(Ordering::SeqCst));
+            inject_fault(kind, number, &mut hubs, &redis, &start);
+            // Messages that only two failed nodes received are lost, so the first fault has to be over.
             let sent = sent.load(Ordering::SeqCst);
-            eventually("all that was sent is captured", || {
+            eventually("every message is captured", || {
                 usize::try_from(redis.command(&["XLEN", "{tidings}:log"]).integer()).unwrap() > sent
             });
         }
@@ -355,7 +357,7 @@ fn one_node_in_trouble_after_the_other_costs_no_message_and_doubles_none() {
     }
 }
 
-/// A connection that hears what is published on a channel, as old subscribers do.
+/// A connection subscribed to a channel of Redis, as that of another program.
 fn subscriber(redis: &RedisServer, channel: &str) -> RedisConnection {
     let mut connection = redis.connect();
     connection.command(&["SUBSCRIBE", channel]);
@@ -363,15 +365,15 @@ fn subscriber(redis: &RedisServer, channel: &str) -> RedisConnection {
 }
 
 #[track_caller]
-fn hears(subscriber: &mut RedisConnection, text: &str) {
+fn expect_message(subscriber: &mut RedisConnection, text: &str) {
     let parts = subscriber.reply().list();
     assert_eq!(parts.last(), Some(&RedisReply::Text(text.to_owned())));
 }
 
 #[test]
-fn mirrored_events_are_heard_by_old_subscribers_and_by_ours_once() {
+fn mirrored_events_reach_redis_subscribers_and_clients_of_the_hub_once() {
     for settings in [MIRROR.to_vec(), [&MIRROR[..], &CAPTURE].concat()] {
-        let nodes = Nodes::start(&settings);
+        let nodes = CaptureNodes::start(&settings);
         let mut readers: Vec<SseReader> =
             [PATH, "/api/v1/events/project.*"].into_iter().flat_map(|path| nodes.readers(path)).collect();
         until_heard(&nodes.redis, if settings.len() == 1 { [(1, 1); 2] } else { [(0, 1); 2] });
@@ -379,9 +381,9 @@ fn mirrored_events_are_heard_by_old_subscribers_and_by_ours_once() {
         for number in 0..20 {
             let (mirrored, message) = (format!("mirrored {number}"), format!("message {number}"));
             nodes.hub(number % 2).publish("project.42", &mirrored);
-            hears(&mut old, &mirrored);
+            expect_message(&mut old, &mirrored);
             nodes.message(&message);
-            hears(&mut old, &message);
+            expect_message(&mut old, &message);
             for reader in &mut readers {
                 let mut texts = reader.data_of_next(2);
                 texts.sort();
@@ -389,18 +391,18 @@ fn mirrored_events_are_heard_by_old_subscribers_and_by_ours_once() {
             }
         }
         nodes.hub(0).post("/api/v1/events/project.42?store=false", "not stored").assert_status(200);
-        hears(&mut old, "not stored");
+        expect_message(&mut old, "not stored");
         readers.iter_mut().for_each(|reader| assert_eq!(reader.data(), "not stored"));
         nodes.hub(0).publish("file.1", "not listed");
         nodes.hub(0).publish("project.42", "last");
-        hears(&mut old, "last");
+        expect_message(&mut old, "last");
         readers.iter_mut().for_each(|reader| assert_eq!(reader.data(), "last"));
     }
 }
 
 #[test]
-fn event_of_several_channels_is_mirrored_on_each_that_is_listed() {
-    let nodes = Nodes::start(&MIRROR);
+fn event_of_several_channels_is_mirrored_to_each_listed_one() {
+    let nodes = CaptureNodes::start(&MIRROR);
     let mut readers = nodes.readers("/api/v1/events?channel=project.1&channel=project.2&channel=file.1");
     until_heard(&nodes.redis, [(3, 0); 2]);
     let mut old = nodes.redis.connect();
@@ -420,7 +422,7 @@ fn event_of_several_channels_is_mirrored_on_each_that_is_listed() {
 }
 
 #[test]
-fn refused_mirror_does_not_keep_the_event_from_the_log() {
+fn denied_mirror_does_not_keep_an_event_out_of_the_log() {
     let redis = RedisServer::start();
     let rules = ["resetchannels", "on", ">p", "~{tidings}:*", "&{tidings}:*", "+@all"];
     redis.command(&[&["ACL", "SETUSER", "hub"], &rules[..]].concat());
@@ -436,24 +438,24 @@ fn refused_mirror_does_not_keep_the_event_from_the_log() {
     assert_eq!(reader.data(), "stored");
     hub.post("/api/v1/events/project.42?store=false", "not stored").assert_status(200);
     assert_eq!(reader.data(), "not stored");
-    eventually("it is counted", || hub.metric("tidings_mirror_denied_total") == 2.0);
+    eventually("the denied mirror is counted", || hub.metric("tidings_mirror_denied_total") == 2.0);
 }
 
 #[test]
-fn repeat_of_a_publish_is_mirrored_once() {
-    let nodes = Nodes::start(&MIRROR);
+fn repeated_publish_is_mirrored_once() {
+    let nodes = CaptureNodes::start(&MIRROR);
     let mut old = subscriber(&nodes.redis, "project.42");
     for _repeat in 0..2 {
         nodes.hub(0).request("POST", PATH, &[("Idempotency-Key", "k")], b"once").assert_status(200);
     }
     nodes.hub(1).publish("project.42", "behind it");
-    hears(&mut old, "once");
-    hears(&mut old, "behind it");
+    expect_message(&mut old, "once");
+    expect_message(&mut old, "behind it");
 }
 
 #[test]
-fn messages_are_captured_once_though_redis_loses_who_captured_and_up_to_where() {
-    let nodes = Nodes::start(&CAPTURE);
+fn messages_are_captured_once_though_redis_loses_the_lease_and_the_capture_position() {
+    let nodes = CaptureNodes::start(&CAPTURE);
     let mut readers = [0, 1].map(|number| nodes.hub(number).subscribe(PATH));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     let keys = ["{tidings}:capture:place", "{tidings}:capture:lease", "{tidings}:capture:free"];

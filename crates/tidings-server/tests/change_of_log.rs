@@ -1,5 +1,5 @@
-//! One data directory that serves from one log, then from another, then from the first again: what the first has missed is
-//! told.
+//! A data directory that serves from one log, then from another, then from the first again: clients get a gap for the events
+//! of the second.
 
 use serde_json::Value;
 use tidings_testkit::{RedisServer, TempDirectory};
@@ -8,21 +8,21 @@ use crate::hub::TestHub;
 
 const CHANNEL: &str = "/api/v1/events/a";
 
-/// Where a hub has its log.
+/// LogKind of log of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum LogKind {
     Disk(&'static str),
     Memory,
-    /// With this prefix.
+    /// A log in Redis with this key prefix.
     Redis(&'static str),
 }
 
-fn serve(directory: &TempDirectory, redis: &RedisServer, kind: Kind) -> TestHub {
+fn serve(directory: &TempDirectory, redis: &RedisServer, kind: LogKind) -> TestHub {
     let url = redis.url();
     let hub = match kind {
-        Kind::Disk(durability) => TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)]),
-        Kind::Memory => TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", "memory")]),
-        Kind::Redis(prefix) => {
+        LogKind::Disk(durability) => TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)]),
+        LogKind::Memory => TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", "memory")]),
+        LogKind::Redis(prefix) => {
             TestHub::serve(directory, &[("REDIS_URL", &*url), ("TIDINGS_REDIS_PREFIX", prefix)])
         }
     };
@@ -30,7 +30,7 @@ fn serve(directory: &TempDirectory, redis: &RedisServer, kind: Kind) -> TestHub 
     hub
 }
 
-/// Resumes after an id; answers the reason of the gap, if one comes before the event that is published then.
+/// Resumes after an id; returns the reason of the gap, or `None` if the event that is published then comes without a gap.
 fn gap_after(hub: &TestHub, id: &str) -> Option<String> {
     let mut reader = hub.resume(CHANNEL, id);
     hub.publish("a", "mark");
@@ -47,7 +47,7 @@ fn gap_after(hub: &TestHub, id: &str) -> Option<String> {
 }
 
 /// Serves from `first`, then from `second`, then from `first` again.
-fn check(redis: &RedisServer, first: Kind, second: Kind, expected: Option<&str>) {
+fn check(redis: &RedisServer, first: LogKind, second: LogKind, expected: Option<&str>) {
     let what = format!("{first:?}, {second:?}, {first:?}");
     let directory = TempDirectory::create();
     let hub = serve(&directory, redis, first);
@@ -64,24 +64,24 @@ fn check(redis: &RedisServer, first: Kind, second: Kind, expected: Option<&str>)
     assert_eq!(gap_after(&hub, &after), None, "{what}: it is told once");
     hub.terminate();
     let hub = serve(&directory, redis, first);
-    let again = if first == Kind::Memory { Some("epoch") } else { None };
+    let again = if first == LogKind::Memory { Some("epoch") } else { None };
     assert_eq!(gap_after(&hub, &after).as_deref(), again, "{what}: after another start");
     hub.terminate();
 }
 
 #[test]
-fn log_that_served_before_tells_what_another_one_took() {
+fn log_that_served_before_reports_a_gap_for_events_of_another_log() {
     let redis = RedisServer::start();
-    let disk = Kind::Disk("interval");
+    let disk = LogKind::Disk("interval");
     for (first, second) in [
-        (disk, Kind::Memory),
-        (disk, Kind::Redis("one")),
-        (Kind::Memory, disk),
-        (Kind::Redis("two"), disk),
-        (Kind::Redis("three"), Kind::Memory),
-        (Kind::Redis("four"), Kind::Redis("five")),
+        (disk, LogKind::Memory),
+        (disk, LogKind::Redis("one")),
+        (LogKind::Memory, disk),
+        (LogKind::Redis("two"), disk),
+        (LogKind::Redis("three"), LogKind::Memory),
+        (LogKind::Redis("four"), LogKind::Redis("five")),
     ] {
         check(&redis, first, second, Some("epoch"));
     }
-    check(&redis, disk, Kind::Disk("fsync"), None);
+    check(&redis, disk, LogKind::Disk("fsync"), None);
 }

@@ -4,7 +4,7 @@ use tidings_testkit::TempDirectory;
 
 use crate::hub::RunTidings;
 
-/// What the first test is printed, one space between value and origin.
+/// Output in the first test, with one space between value and origin.
 const LISTING: &[&str] = &[
     r#"listen = ["127.0.0.1:0"] # flag --listen"#,
     r#"data_dir = "tidings-data" # default"#,
@@ -80,7 +80,7 @@ fn check_prints_every_setting_with_value_and_origin() {
     let variables = [("TIDINGS_LOG_DURABILITY", "memory"), ("TIDINGS_LIMITS_CONNECTIONS", "10")];
     let outcome = directory.run(&["check", "--listen", "localhost:0"], &variables);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    // One space stands for the column between value and origin.
+    // A single space stands for the padding between value and origin.
     let lines: Vec<String> =
         outcome.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(lines, LISTING);
@@ -101,7 +101,7 @@ fn check_prints_a_file_that_reads_back() {
 }
 
 #[test]
-fn check_says_that_memory_cannot_stand_in_a_file() {
+fn check_prints_that_memory_has_no_setting_in_a_file() {
     let outcome = TempDirectory::create().run(&["check", "--memory"], &[]);
     let line = outcome.stdout.lines().find(|line| line.contains("data_dir")).unwrap();
     assert!(line.starts_with("# data_dir = none") && line.ends_with("# flag --memory"), "{line}");
@@ -118,7 +118,7 @@ fn check_masks_passwords() {
 }
 
 #[test]
-fn check_shows_where_redis_is_and_not_its_password() {
+fn check_shows_the_address_of_redis_and_masks_its_password() {
     let variables = [("REDIS_URL", "redis://user:s3cret@host:1"), ("TIDINGS_REDIS_PREFIX", "shop")];
     let outcome = TempDirectory::create().run(&["check"], &variables);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
@@ -130,7 +130,7 @@ fn check_shows_where_redis_is_and_not_its_password() {
 }
 
 #[test]
-fn check_shows_who_has_keys_and_masks_the_secret() {
+fn check_shows_names_of_api_keys_and_masks_the_secret() {
     let directory = TempDirectory::create();
     let hash = "ab".repeat(32);
     directory.write(

@@ -1,5 +1,5 @@
-//! SSE client libraries of npm, PyPI, Go, Maven and crates.io, each read by an adapter in `tests/clients`: one hub, one script and one
-//! verdict for all of a registry. `cargo xtask clients` runs them all.
+//! SSE client libraries of npm, PyPI, Go, Maven and crates.io, each run by an adapter in `tests/clients`. One hub and one script
+//! serve all libraries of a registry. `cargo xtask clients` runs them all.
 
 mod adapter;
 mod libraries;
@@ -17,15 +17,15 @@ use self::libraries::{CRATES, GO, Library, MAVEN, NPM, NPM_IN_CHROMIUM, PYPI};
 use crate::hub::{RunTidings, TestHub};
 
 const CHANNEL: &str = "room";
-/// The longest back-off of a library that had to try several times.
+/// The longest back-off of a library after several attempts.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LARGE_BYTES: usize = 200 << 10;
 
-/// Event names and texts, in the order of their publishing.
+/// Event names and texts, in the order of their publishes.
 #[derive(Default)]
-struct Published(Vec<(&'static str, String)>);
+struct PublishedEvents(Vec<(&'static str, String)>);
 
-impl Published {
+impl PublishedEvents {
     fn publish(&mut self, hub: &TestHub, name: &'static str, data: impl Into<String>) {
         let data = data.into();
         let event = if name == "message" { serde_json::Value::Null } else { json!(name) };
@@ -34,15 +34,15 @@ impl Published {
     }
 }
 
-/// A hub at one address, and all libraries of a registry that read from it.
-struct Play {
+/// A hub with a fixed address, and all libraries of a registry that read from it.
+struct LibraryRun {
     directory: TempDirectory,
     address: String,
-    published: Published,
+    published: PublishedEvents,
     adapters: Vec<Adapter>,
 }
 
-impl Play {
+impl LibraryRun {
     fn hub(&self) -> TestHub {
         let mut command = self.directory.command(&["serve", "--listen", &self.address, "--data-dir", "data"]);
         command.env("TIDINGS_STREAM_KEEP_ALIVE", "500ms").env("TIDINGS_SHUTDOWN_WINDOW", "1s");
@@ -52,7 +52,7 @@ impl Play {
     fn begin(libraries: &'static [Library]) -> (Self, TestHub) {
         let address = SocketAddr::from(([127, 0, 0, 1], fixed_port())).to_string();
         let url = format!("http://{address}/api/v1/events/{CHANNEL}");
-        let (directory, published) = (TempDirectory::create(), Published::default());
+        let (directory, published) = (TempDirectory::create(), PublishedEvents::default());
         let mut play = Self { directory, address, published, adapters: Vec::new() };
         let hub = play.hub();
         play.adapters = libraries.iter().map(|library| Adapter::start(library, &url)).collect();
@@ -60,7 +60,7 @@ impl Play {
         (play, hub)
     }
 
-    /// Waits until something holds for every adapter.
+    /// Waits until a condition holds for every adapter.
     #[track_caller]
     fn until(&mut self, what: &str, mut holds: impl FnMut(&mut [Adapter]) -> bool) {
         let begun = Instant::now();
@@ -69,7 +69,7 @@ impl Play {
             if holds(&mut self.adapters) {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "never: {what}\n{}", self.report());
+            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}\n{}", self.report());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -90,7 +90,7 @@ impl Play {
         });
     }
 
-    /// A line for each library that is at fault.
+    /// A line for each library with a fault.
     fn report(&self) -> String {
         let faults =
             self.adapters.iter().filter_map(|it| Some(format!("{}\n", it.fault(&self.published.0)?)));
@@ -98,7 +98,7 @@ impl Play {
     }
 }
 
-/// Ends a hub as a deploy does.
+/// Ends a hub as a deployment does.
 fn stop(hub: TestHub) {
     hub.signal(Signal::TERM);
     let (status, log) = hub.wait_for_exit();
@@ -115,9 +115,9 @@ fn pass_keep_alives(hub: &TestHub) {
     }
 }
 
-/// Plays the script to all libraries of a registry at once.
+/// Runs the script with all libraries of a registry at once.
 fn play(libraries: &'static [Library]) {
-    let (mut play, hub) = Play::begin(libraries);
+    let (mut play, hub) = LibraryRun::begin(libraries);
     play.published.publish(&hub, "message", "without a name");
     play.published.publish(&hub, "note", "with a name");
     play.published.publish(&hub, "message", "the first line\nthe second\n\nafter an empty one");
@@ -136,14 +136,14 @@ fn play(libraries: &'static [Library]) {
     stop(hub);
     let hub = play.hub();
     play.until_all_are_connected(&hub);
-    // Cut again, though nothing has come since.
+    // Closed again, although no event came since.
     stop(hub);
     let hub = play.hub();
     play.published.publish(&hub, "note", "after two restarts");
     play.until_all_have_all();
 
     play.until_all_are_connected(&hub);
-    // Acknowledged, and on its way while the hub is killed.
+    // Acknowledged events, which are still in transit when the hub is killed.
     play.published.publish(&hub, "message", "before the kill");
     hub.kill();
     let hub = play.hub();
@@ -158,36 +158,36 @@ fn play(libraries: &'static [Library]) {
 }
 
 #[test]
-fn libraries_of_npm_hand_out_each_event_once_and_no_empty_message() {
+fn libraries_of_npm_deliver_each_event_once_and_no_empty_message() {
     play(NPM);
 }
 
 #[test]
-fn libraries_of_pypi_hand_out_each_event_once_and_no_empty_message() {
+fn libraries_of_pypi_deliver_each_event_once_and_no_empty_message() {
     play(PYPI);
 }
 
 #[test]
 #[ignore = "starts a browser: cargo xtask clients"]
-fn libraries_of_npm_in_a_page_hand_out_each_event_once_and_no_empty_message() {
+fn libraries_of_npm_in_a_page_deliver_each_event_once_and_no_empty_message() {
     play(NPM_IN_CHROMIUM);
 }
 
 #[test]
 #[ignore = "needs Go: cargo xtask clients"]
-fn libraries_of_go_hand_out_each_event_once_and_no_empty_message() {
+fn libraries_of_go_deliver_each_event_once_and_no_empty_message() {
     play(GO);
 }
 
 #[test]
 #[ignore = "needs Java and Maven: cargo xtask clients"]
-fn libraries_of_maven_hand_out_each_event_once_and_no_empty_message() {
+fn libraries_of_maven_deliver_each_event_once_and_no_empty_message() {
     play(MAVEN);
 }
 
 #[test]
 #[ignore = "builds crates of its own: cargo xtask clients"]
-fn libraries_of_crates_io_hand_out_each_event_once_and_no_empty_message() {
+fn libraries_of_crates_io_deliver_each_event_once_and_no_empty_message() {
     play(CRATES);
 }
 

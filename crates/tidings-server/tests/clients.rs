@@ -1,4 +1,4 @@
-//! Requests of somebody with credentials, over HTTP/1.1 and HTTP/2, and what their streams end with.
+//! Requests with credentials over HTTP/1.1 and HTTP/2.
 
 use std::{
     collections::VecDeque,
@@ -24,24 +24,24 @@ pub(crate) fn now_millis() -> u64 {
     u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
 }
 
-/// A token of a user that ends at this second.
+/// A token of a user that expires at this second.
 pub(crate) fn token_until(user: &str, second: u64) -> String {
     hs256(&json!({"sub": user, "iat": now(), "exp": second}))
 }
 
-/// A token of a user that may read these patterns besides.
+/// A token of a user with the right to subscribe to these patterns.
 pub(crate) fn token_for(user: &str, subscribe: &[&str]) -> String {
     token_with(user, &json!({"tidings": {"subscribe": subscribe}}))
 }
 
-/// A token of a user with these claims besides.
+/// A token of a user with these additional claims.
 pub(crate) fn token_with(user: &str, more: &Value) -> String {
     let mut all = claims(user);
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     hs256(&all)
 }
 
-/// An API key by number, and its lines in a settings file.
+/// The API key with this number, and its lines in a settings file.
 pub(crate) fn api_key(number: usize, lines: &str) -> (String, String) {
     let secret = format!("tk_{number:043}");
     let hash = hash_of(&secret);
@@ -81,9 +81,9 @@ impl TestHub {
         self.ask(credential, "POST", path, body)
     }
 
-    /// Publishes to one channel with the key that may do everything, and answers the id.
+    /// Publishes to a channel with the API key that has all rights, and returns the id.
     #[track_caller]
-    pub(crate) fn tell(&self, channel: &str, data: impl AsRef<[u8]>) -> String {
+    pub(crate) fn publish_as_backend(&self, channel: &str, data: impl AsRef<[u8]>) -> String {
         let answer = self.post_as(KEY, &format!("/api/v1/events/{channel}"), data);
         answer.assert_status(200).json()["id"].as_str().unwrap().to_owned()
     }
@@ -100,18 +100,18 @@ impl TestHub {
         self.subscribe_with(path, &[(name, &value), ("Last-Event-ID", id)])
     }
 
-    /// As [`TestHub::metric`], of a hub that asks for credentials.
+    /// As [`TestHub::metric`], of a hub with `[auth]`.
     pub(crate) fn counter(&self, name: &str) -> f64 {
         self.get_as(KEY, "/metrics").assert_status(200).metric(name)
     }
 
-    /// Replaces the lines of `[auth]` that [`protected`](crate::tokens::protected) wrote, and has them read.
+    /// Replaces the lines of `[auth]` that [`protected`](crate::tokens::protected) wrote, and reloads the settings.
     #[track_caller]
     pub(crate) fn reload(&mut self, directory: &TempDirectory, lines: &str) {
         self.reload_whole(directory, &format!("{lines}\n{}", key_lines()));
     }
 
-    /// As [`TestHub::reload`], without the key that may do everything.
+    /// As [`TestHub::reload`], without the API key that has all rights.
     #[track_caller]
     pub(crate) fn reload_whole(&mut self, directory: &TempDirectory, lines: &str) {
         directory.write("tidings.toml", &format!("[auth]\n{lines}"));
@@ -119,14 +119,14 @@ impl TestHub {
     }
 }
 
-/// A connection of HTTP/2.
+/// An HTTP/2 connection.
 pub(crate) struct Http2 {
     runtime: runtime::Runtime,
     sender: http2::SendRequest<Full<Bytes>>,
     authority: String,
 }
 
-/// A stream over it.
+/// An event stream over HTTP/2.
 pub(crate) struct Http2Reader {
     runtime: runtime::Handle,
     body: Incoming,
@@ -139,7 +139,7 @@ impl Http2 {
         Self::with_window(hub, None)
     }
 
-    /// A client that takes so many bytes of each stream before it has read them.
+    /// A client with a flow-control window of so many bytes per stream.
     pub(crate) fn with_window(hub: &TestHub, bytes: Option<u32>) -> Self {
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sender = runtime.block_on(async {
@@ -153,7 +153,7 @@ impl Http2 {
         Self { runtime, sender, authority: hub.authority().to_owned() }
     }
 
-    /// Opens a stream; answers the status where there is none.
+    /// Opens a stream; the error is the status of a refusal.
     pub(crate) fn open(
         &mut self,
         path: &str,
@@ -192,7 +192,7 @@ impl Http2 {
 }
 
 impl Http2Reader {
-    /// Reads the next event; none at the end, which must be one that the hub meant.
+    /// Returns the next event, or `None` at the end of the stream, which must be a regular one.
     pub(crate) fn next(&mut self) -> Option<MessageEvent> {
         while self.events.is_empty() {
             let frame = self.runtime.block_on(async { timeout(PATIENCE, self.body.frame()).await.unwrap() });

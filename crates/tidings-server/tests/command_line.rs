@@ -1,4 +1,4 @@
-//! The commands as a newcomer types them: help, addresses, and what is said of a hub that is not there.
+//! The commands as a new user types them: help, addresses, and errors about a hub that cannot be reached.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -9,12 +9,12 @@ use tidings_testkit::{TempDirectory, eventually};
 use super::tokens::protected;
 use crate::hub::{ProgramOutput, RunTidings, TestHub};
 
-/// An address at which nothing listens any more.
-fn deserted() -> String {
+/// An address without a listener.
+fn address_without_listener() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// Publishes by the program, to a hub at this URL.
+/// Publishes by the program to a hub at this URL.
 fn publish_to(directory: &TempDirectory, url: &str) -> ProgramOutput {
     directory.run(&["publish", "a", "text", "--url", url], &[])
 }
@@ -28,7 +28,7 @@ fn says(outcome: &ProgramOutput, code: i32, texts: &[&str]) {
 }
 
 #[test]
-fn help_names_every_place_that_is_filled_in() {
+fn help_names_every_placeholder() {
     let directory = TempDirectory::create();
     for flag in ["--help", "-h"] {
         let help = directory.run(&["bench", flag], &[]);
@@ -41,7 +41,7 @@ fn help_names_every_place_that_is_filled_in() {
 }
 
 #[test]
-fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
+fn wrong_usage_is_printed_to_standard_error_with_exit_code_2() {
     let directory = TempDirectory::create();
     for arguments in [&["publish"][..], &["serve", "--no-such-flag"], &["no-such-command"], &["token"]] {
         let outcome = directory.run(arguments, &[]);
@@ -53,7 +53,7 @@ fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
 }
 
 #[test]
-fn value_that_cannot_be_used_is_told_with_what_can() {
+fn invalid_value_is_printed_with_the_valid_ones() {
     let directory = TempDirectory::create();
     for ttl in ["5s", "0", "-1"] {
         let outcome = directory.run(&["publish", "a", "x", &format!("--ttl={ttl}")], &[]);
@@ -63,7 +63,7 @@ fn value_that_cannot_be_used_is_told_with_what_can() {
     let arguments = ["subscribe", "a", "--last-event-id", "xx", "--count", "1", "--url", &hub.url];
     let reader = std::thread::scope(|scope| {
         let reader = scope.spawn(|| directory.run(&arguments, &[]));
-        eventually("it is subscribed", || hub.connections("a") == 1);
+        eventually("the program is subscribed", || hub.connections("a") == 1);
         hub.publish("a", "new");
         reader.join().unwrap()
     });
@@ -76,7 +76,7 @@ fn doctor_without_a_url_examines_the_hub_of_this_machine() {
     let directory = TempDirectory::create();
     let help = directory.run(&["doctor", "--help"], &[]);
     assert!(help.stdout.contains("[default: http://127.0.0.1:8000]"), "{}", help.stdout);
-    // Whether one runs there depends on the machine.
+    // Whether a hub runs there depends on the machine.
     let report = directory.run(&["doctor", "--wait", "0", "--json"], &[]);
     assert!(report.stdout.contains("\"url\":\"http://127.0.0.1:8000\""), "{report:?}");
     let hub = TestHub::in_memory(&directory, &[]);
@@ -85,7 +85,7 @@ fn doctor_without_a_url_examines_the_hub_of_this_machine() {
 }
 
 #[test]
-fn port_alone_is_one_of_this_machine() {
+fn port_alone_means_this_machine() {
     let directory = TempDirectory::create();
     for address in ["0", ":0", "localhost:0"] {
         let hub = TestHub::start(directory.command(&["--memory", "--listen", address]));
@@ -107,9 +107,9 @@ fn port_alone_is_one_of_this_machine() {
 }
 
 #[test]
-fn fault_names_the_url_and_the_way_out() {
+fn error_names_the_url_and_a_remedy() {
     let directory = TempDirectory::create();
-    let url = format!("http://{}", deserted());
+    let url = format!("http://{}", address_without_listener());
     let way_out = "start a hub there, or name another with --url or TIDINGS_URL";
     says(&publish_to(&directory, &url), 1, &[&format!("no connection to {url}: "), way_out]);
     let bench = directory.run(&["bench", "--connections", "1", "--url", &url], &[]);
@@ -125,7 +125,7 @@ fn fault_names_the_url_and_the_way_out() {
 }
 
 #[test]
-fn scheme_that_is_not_the_ports_is_told() {
+fn wrong_scheme_for_the_port_is_named() {
     let directory = TempDirectory::create();
     let plain = TestHub::in_memory(&directory, &[]);
     let place = plain.authority();
@@ -146,12 +146,12 @@ fn scheme_that_is_not_the_ports_is_told() {
 }
 
 #[test]
-fn banner_comes_before_the_note_that_the_hub_is_open() {
+fn banner_is_printed_before_the_warning_of_an_open_hub() {
     let directory = TempDirectory::create();
     let (both, output) = std::io::pipe().unwrap();
     let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
     let mut child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
-    // It holds the other end of the pipe.
+    // Keeps the other end of the pipe open.
     drop(command);
     let mut lines = BufReader::new(both).lines().map(Result::unwrap);
     let banner = "listens on http://127.0.0.1:";

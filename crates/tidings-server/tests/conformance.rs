@@ -1,4 +1,4 @@
-//! The wire cases of `conformance/`, played to a hub over both ways on which a stream leaves it.
+//! The wire cases of `conformance/`, sent to a hub over both transports.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ fn text<'a>(case: &'a Value, member: &str) -> &'a str {
     case[member].as_str().unwrap_or_else(|| panic!("no {member} in {case}"))
 }
 
-/// A text as a part of a path or a query.
+/// Percent-encodes a text for a path or a query.
 fn escaped(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -36,14 +36,14 @@ fn escaped(text: &str) -> String {
     })
 }
 
-/// A hub whose streams say nothing by themselves as long as a test takes.
+/// A hub whose streams send nothing by themselves during a test.
 fn quiet_hub(directory: &TempDirectory) -> TestHub {
     TestHub::in_memory(directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "1h"), ("TIDINGS_SHUTDOWN_WINDOW", "1s")])
 }
 
 type Pairs = Vec<(String, [Told; 2])>;
 
-/// Ends the hub, and compares what both streams of each pair were told from their first byte to their last.
+/// Terminates the hub, and asserts that both streams of each pair have the same bytes from first to last.
 fn end_and_compare(hub: TestHub, pairs: &mut Pairs) -> BTreeMap<String, String> {
     hub.signal(Signal::TERM);
     let mut bodies = BTreeMap::new();
@@ -57,21 +57,21 @@ fn end_and_compare(hub: TestHub, pairs: &mut Pairs) -> BTreeMap<String, String> 
     bodies
 }
 
-/// Fails unless both were refused in the same words.
+/// Asserts that both transports refuse with the same response.
 #[track_caller]
 fn both_refused(what: &str, status: u16, code: &str, pair: &mut [Told; 2]) {
     let body: Value = serde_json::from_str(&same_to_the_end(what, pair)).unwrap();
     assert_eq!((&body["status"], &body["code"]), (&json!(status), &json!(code)), "{what}");
 }
 
-/// Where a channel or pattern stands in a request for a stream.
+/// Targets of a stream request for a channel or pattern.
 fn targets(name: &str) -> [String; 2] {
     let name = escaped(name);
     [format!("/api/v1/events/{name}?history=all"), format!("/api/v1/events?channel={name}&hello=true")]
 }
 
 #[test]
-fn names_and_patterns_open_or_are_refused_alike_on_both_ways() {
+fn names_and_patterns_are_accepted_or_refused_alike_by_both_transports() {
     let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let channels = cases("channels.json");
@@ -105,7 +105,7 @@ fn names_and_patterns_open_or_are_refused_alike_on_both_ways() {
         for target in targets(name).iter().filter(|_| !is_pattern && !name.is_empty()) {
             let mut pair = both(&hub, target, &[]);
             let expected = if is_reserved { "HTTP/1.1 403 " } else { "HTTP/1.1 400 " };
-            // A name that is no part of a path is one of a route that is not there.
+            // A name that cannot stand in a path leads to a route that does not exist.
             let is_elsewhere = name.contains('/') && pair[0].head.starts_with("HTTP/1.1 404 ");
             assert!(is_elsewhere || pair[0].head.starts_with(expected), "{target}: {}", pair[0].head);
             same_to_the_end(target, &mut pair);
@@ -128,7 +128,7 @@ fn names_and_patterns_open_or_are_refused_alike_on_both_ways() {
 }
 
 #[test]
-fn ids_resume_or_are_told_a_gap_alike_on_both_ways() {
+fn ids_resume_or_get_a_gap_alike_on_both_transports() {
     let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let mut own = (0..20).map(|n| hub.publish("a", format!("stored {n}"))).collect::<Vec<_>>();
@@ -143,7 +143,7 @@ fn ids_resume_or_are_told_a_gap_alike_on_both_ways() {
             let pair = both(&hub, &target, &[]);
             pairs.push((target, pair));
         }
-        // What no header can hold is refused as a malformed head.
+        // A value that no header can hold is refused as a malformed head.
         if id.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)) {
             let pair = both(&hub, "/api/v1/events/a?hello=true", &[("Last-Event-ID", id)]);
             pairs.push((format!("header {id:?}"), pair));
@@ -177,7 +177,7 @@ fn publish_body(hub: &TestHub, case: &Value) -> HttpResponse {
 }
 
 #[test]
-fn every_body_that_is_published_leaves_alike_on_both_ways() {
+fn published_bodies_are_delivered_alike_by_both_transports() {
     let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let first = hub.publish("a", "first");
@@ -189,7 +189,7 @@ fn every_body_that_is_published_leaves_alike_on_both_ways() {
         ["/api/v1/events/**", "/api/v1/events/a", "/api/v1/events?channel=a&channel=b:c&hello=true"]
             .map(|path| open(&hub, path, &[]))
             .into();
-    // They are at the head: what is not stored reaches them, too.
+    // These streams are not behind, so they also get transient events.
     hub.publish("a", "begin");
     pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: begin\n"));
     let cases = cases("publish-bodies.json");
@@ -206,7 +206,7 @@ fn every_body_that_is_published_leaves_alike_on_both_ways() {
     }
     hub.publish("a", "end");
     pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: end\n"));
-    // What comes from the log, by history and by id; the bodies with a life of 5 s may end between the two of a pair.
+    // Events of the log, by history and by id. The bodies with a `ttl` of 5 s may expire between the two of a pair.
     let is_brief = |body: &str| body.contains("event: created\n");
     for (path, headers) in [
         ("/api/v1/events/**?history=all", &[] as &[(&str, &str)]),
@@ -224,12 +224,12 @@ fn every_body_that_is_published_leaves_alike_on_both_ways() {
     let bodies = end_and_compare(hub, &mut pairs);
     let all = &bodies["/api/v1/events/** []"];
     let events = all.split("\n\n").filter(|block| block.contains("data:")).count();
-    // Besides them `begin`, `end` and the notice of the end.
+    // The others are `begin`, `end` and `tidings.end`.
     assert_eq!(events, expected + 3, "{all}");
 }
 
 #[test]
-fn events_of_the_encoder_and_parser_cases_leave_in_their_bytes_on_both_ways() {
+fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() {
     let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let mut pairs = Pairs::new();
@@ -263,10 +263,10 @@ fn events_of_the_encoder_and_parser_cases_leave_in_their_bytes_on_both_ways() {
             publish(event[0].as_str(), event[1].as_str().unwrap(), true);
         }
     }
-    assert!(encoded > 10 && expected_events.len() > encoded + 30, "the cases are there");
+    assert!(encoded > 10 && expected_events.len() > encoded + 30, "the cases were read");
     hub.publish("a", "end");
     pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: end\n"));
-    // From the log again.
+    // The same events from the log.
     let mut replayed = both(&hub, "/api/v1/events/a?history=all", &[]);
     replayed.iter_mut().for_each(|told| told.until("data: end\n"));
     assert_eq!(replayed[0].body(), replayed[1].body());
@@ -288,13 +288,13 @@ fn events_of_the_encoder_and_parser_cases_leave_in_their_bytes_on_both_ways() {
     }
 }
 
-/// Blocks of a text that dispatch an event.
+/// Number of blocks that dispatch an event.
 fn expected_events_count(text: &str) -> usize {
     text.split("\n\n").filter(|block| block.contains("data:")).count()
 }
 
 #[test]
-fn requests_for_streams_are_answered_as_their_cases_say_on_both_ways() {
+fn stream_requests_get_the_responses_of_their_cases_on_both_transports() {
     let directory = TempDirectory::create();
     let hub = quiet_hub(&directory);
     let stored: Vec<String> = ["one", "two", "three"].map(|data| hub.publish("stored", data)).into();
@@ -323,7 +323,7 @@ fn requests_for_streams_are_answered_as_their_cases_say_on_both_ways() {
     for (name, pair) in &mut pairs {
         let body = filled(text(case_of(name), "body"));
         let end = if body.ends_with("\n\n") { "\n\n" } else { "\n" };
-        // The greeting's values differ from one stream to the next; it is whole when its end has come.
+        // The values of the open event differ between streams; its text is complete once its end has come.
         let last = body.trim_end().lines().last().filter(|line| !line.contains("NODE")).unwrap_or_default();
         let last = format!("{last}{end}");
         pair.iter_mut().for_each(|told| told.until(&last));

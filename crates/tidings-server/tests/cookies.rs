@@ -1,4 +1,4 @@
-//! Cookies and pages: what a browser may be made to do by a page that is not the hub's, and what such a page may read.
+//! Cookies and pages: requests that a foreign page may make a browser send, and responses that such a page may read.
 
 use serde_json::json;
 use tidings_testkit::{HttpResponse, TempDirectory};
@@ -15,20 +15,20 @@ const HISTORY: &str = "/api/v1/channels/user.u/events";
 const ALLOWED: &str = "access-control-allow-origin";
 const CREDENTIALS: &str = "access-control-allow-credentials";
 
-/// A hub that takes cookies, and lists one page.
+/// A hub that accepts cookies, and lists one page.
 fn with_cookie(directory: &TempDirectory) -> TestHub {
     let rules = format!("secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true");
     protected_with(directory, &rules, &[("TIDINGS_CORS_ORIGINS", PAGE)])
 }
 
-/// The cookie of somebody who may read, publish, and make tickets.
+/// The cookie of a user who may read, publish, and make tickets.
 fn cookie() -> String {
     let token = token_with("u", &json!({"tidings": {"publish": ["user.u"]}}));
     format!("theme=dark; session={token}; lang=de")
 }
 
-/// All that changes something or opens a stream, with nothing but a cookie and these headers.
-fn deeds(hub: &TestHub, more: &[(&str, &str)]) -> Vec<HttpResponse> {
+/// Every request that has an effect or opens a stream, with only a cookie and these headers.
+fn requests_with_effect(hub: &TestHub, more: &[(&str, &str)]) -> Vec<HttpResponse> {
     let cookie = cookie();
     let headers = [&[("Cookie", cookie.as_str()), ("Content-Type", "application/json")], more].concat();
     [
@@ -59,14 +59,14 @@ fn head_and_body(
 }
 
 #[track_caller]
-fn nothing_was_done(hub: &TestHub) {
+fn assert_no_effect(hub: &TestHub) {
     assert_eq!(hub.counter("tidings_streams_opened_total"), 0.0);
     let page = hub.get_as(KEY, HISTORY).json();
     assert_eq!(page["events"], json!([]));
 }
 
 #[test]
-fn cookie_from_a_foreign_page_does_nothing() {
+fn cookie_from_a_foreign_page_has_no_effect() {
     let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let own_port = hub.authority().rsplit(':').next().unwrap().to_owned();
@@ -102,28 +102,28 @@ fn cookie_from_a_foreign_page_does_nothing() {
         hub.authority(),
     ] {
         for site in ["cross-site", "same-site", "same-origin"] {
-            for answer in deeds(&hub, &[("Origin", origin), ("Sec-Fetch-Site", site)]) {
+            for answer in requests_with_effect(&hub, &[("Origin", origin), ("Sec-Fetch-Site", site)]) {
                 answer.assert_problem(403, "forbidden_origin");
                 assert_eq!(answer.head.header(ALLOWED), None, "{origin}");
             }
         }
     }
-    for answer in deeds(&hub, &[("Origin", PAGE), ("Origin", "https://evil.example")]) {
+    for answer in requests_with_effect(&hub, &[("Origin", PAGE), ("Origin", "https://evil.example")]) {
         answer.assert_problem(403, "forbidden_origin");
     }
-    // A page that is not named, of which the browser says that it is another site's.
-    for answer in deeds(&hub, &[("Sec-Fetch-Site", "cross-site")]) {
+    // A page without an origin that the browser marks as cross-site.
+    for answer in requests_with_effect(&hub, &[("Sec-Fetch-Site", "cross-site")]) {
         answer.assert_problem(403, "forbidden_origin");
     }
-    nothing_was_done(&hub);
+    assert_no_effect(&hub);
 }
 
 #[test]
-fn cookie_from_ones_own_or_a_listed_page_does_all() {
+fn cookie_from_the_same_or_a_listed_page_is_accepted() {
     let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let own = format!("http://{}", hub.authority());
-    // A proxy in front speaks TLS and passes the name on.
+    // A proxy in front of the hub speaks TLS and forwards the host name.
     let behind = [("Host", "hub.example.com"), ("Origin", "https://hub.example.com")];
     let all: [&[(&str, &str)]; 9] = [
         &[("Origin", PAGE)],
@@ -137,13 +137,14 @@ fn cookie_from_ones_own_or_a_listed_page_does_all() {
         &[("Sec-Fetch-Site", "same-site")],
     ];
     for headers in all {
-        let statuses: Vec<u16> = deeds(&hub, headers).iter().map(|answer| answer.head.status).collect();
+        let statuses: Vec<u16> =
+            requests_with_effect(&hub, headers).iter().map(|answer| answer.head.status).collect();
         assert_eq!(statuses, [200, 200, 200, 200, 201], "{headers:?}");
     }
 }
 
 #[test]
-fn page_that_is_not_listed_cannot_read_what_a_cookie_may() {
+fn unlisted_page_cannot_read_responses_to_a_cookie() {
     let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let cookie = cookie();
@@ -157,7 +158,7 @@ fn page_that_is_not_listed_cannot_read_what_a_cookie_may() {
 }
 
 #[test]
-fn bearer_works_from_anywhere_and_is_read_only_by_listed_pages() {
+fn bearer_is_accepted_from_any_page_and_only_listed_pages_read_the_response() {
     let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let token = token_with("u", &json!({"tidings": {"publish": ["user.u"]}}));
@@ -165,7 +166,7 @@ fn bearer_works_from_anywhere_and_is_read_only_by_listed_pages() {
     let cookie = cookie();
     for origin in ["https://evil.example", "null"] {
         let headers = [(name, value.as_str()), ("Origin", origin), ("Sec-Fetch-Site", "cross-site")];
-        // A cookie beside it is not looked at.
+        // The hub ignores a cookie beside a bearer token.
         for headers in [&headers[..], &[&headers[..], &[("Cookie", &cookie)]].concat()] {
             let stream = head_and_body(&hub, "GET", STREAM, headers, "");
             let publish = hub.request("POST", STREAM, headers, b"x");
@@ -185,7 +186,7 @@ fn bearer_works_from_anywhere_and_is_read_only_by_listed_pages() {
 }
 
 #[test]
-fn bad_cookie_is_401_and_two_of_one_name_are_none() {
+fn bad_cookie_gets_401_and_two_of_one_name_are_refused() {
     let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     let (u, v) = (token("u"), token("v"));
@@ -203,12 +204,12 @@ fn bad_cookie_is_401_and_two_of_one_name_are_none() {
         status(&[("Cookie", &format!("session={u}")), ("Cookie", &format!("session={v}"))], HISTORY),
         401
     );
-    // Names are whole names.
+    // The hub compares whole cookie names.
     for other in ["xsession", "session2", "Session", "session.x"] {
         let answer = hub.request("GET", HISTORY, &[("Cookie", &format!("{other}={u}"))], b"");
         answer.assert_problem(401, "credentials_missing");
     }
-    // Without a cookie the query decides, and a page of anywhere may have its own token there.
+    // Without a cookie the query decides; a page of any origin may have its own token in it.
     let answer = hub.request("GET", &format!("{HISTORY}?access_token={u}"), &[("Origin", "null")], b"");
     answer.assert_status(200);
 }
@@ -223,7 +224,7 @@ fn preflight(hub: &TestHub, path: &str, origin: &str) -> HttpResponse {
 }
 
 #[test]
-fn preflight_allows_listed_pages_and_no_others() {
+fn preflight_allows_listed_pages_only() {
     let directory = TempDirectory::create();
     let hub = with_cookie(&directory);
     for path in [STREAM, "/api/v1/publish", "/api/v1/tickets", "/api/v1/revocations", HISTORY] {
@@ -270,13 +271,13 @@ fn credentials_are_allowed_with_a_cookie_only() {
     for answer in [hub.request("GET", HISTORY, &headers, b""), preflight(&hub, STREAM, PAGE)] {
         assert_eq!((answer.head.header(ALLOWED), answer.head.header(CREDENTIALS)), (Some(PAGE), None));
     }
-    // The setting names the one cookie that counts.
+    // Only the cookie that the setting names counts.
     let answer = hub.request("GET", HISTORY, &[("Cookie", &cookie())], b"");
     answer.assert_problem(401, "credentials_missing");
 }
 
 #[test]
-fn any_page_may_be_allowed_where_there_is_no_cookie_and_not_otherwise() {
+fn any_origin_is_allowed_only_without_a_cookie_setting() {
     let directory = TempDirectory::create();
     let any = [("TIDINGS_CORS_ORIGINS", "*")];
     let hub = protected_with(&directory, &format!("secret = {SECRET:?}"), &any);
@@ -295,7 +296,7 @@ fn any_page_may_be_allowed_where_there_is_no_cookie_and_not_otherwise() {
 }
 
 #[test]
-fn listed_page_reads_refusals_too_and_every_answer_varies_by_origin() {
+fn listed_page_reads_refusals_and_every_response_varies_by_origin() {
     let directory = TempDirectory::create();
     let variables = [
         ("TIDINGS_CORS_ORIGINS", PAGE),
@@ -334,7 +335,7 @@ fn listed_page_reads_refusals_too_and_every_answer_varies_by_origin() {
 }
 
 #[test]
-fn hub_with_credentials_answers_to_any_name() {
+fn hub_with_credentials_accepts_any_host() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}"));
     let (name, value) = bearer(&token("u"));

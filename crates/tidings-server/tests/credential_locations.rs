@@ -1,4 +1,4 @@
-//! Where credentials are carried: which carrier decides, and what each takes.
+//! Locations of credentials in a request: which location decides, and which credentials each accepts.
 
 use serde_json::json;
 use tidings_testkit::{HttpResponse, TempDirectory};
@@ -8,19 +8,19 @@ use crate::tokens::{KEY, SECRET, claims, hs256, protected, token};
 
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 
-/// A hub that takes every carrier there is.
+/// A hub that accepts credentials in every location.
 fn hub(directory: &TempDirectory) -> TestHub {
     protected(directory, &format!("secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true"))
 }
 
-/// Asks for what only `u` may read, with these headers as they are.
+/// Requests history of `u`, with these headers unchanged.
 fn asked(hub: &TestHub, query: &str, headers: &str) -> HttpResponse {
     let host = hub.authority();
     hub.send_raw(format!("GET {HISTORY}{query} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"))
 }
 
-/// The header, or the query, of each carrier, in the order in which they decide.
-fn carriers(credential: &str) -> [(&'static str, String, String); 6] {
+/// The header or query of each location, in the order in which they decide.
+fn locations(credential: &str) -> [(&'static str, String, String); 6] {
     [
         ("Authorization", String::new(), format!("Authorization: Bearer {credential}\r\n")),
         ("X-Session-Id", String::new(), format!("X-Session-Id: {credential}\r\n")),
@@ -36,20 +36,20 @@ fn is_taken(carrier: &str) -> bool {
 }
 
 #[test]
-fn first_carrier_decides_whatever_comes_after_it() {
+fn first_location_decides_whatever_the_later_ones_hold() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
-    for (name, query, header) in carriers(&good) {
+    for (name, query, header) in locations(&good) {
         let answer = asked(&hub, &format!("?{query}"), &header);
         assert_eq!(answer.head.status, if is_taken(name) { 200 } else { 401 }, "{name}");
     }
-    for (first, (name, query, header)) in carriers(&good).into_iter().enumerate() {
-        for (after, (other, other_query, other_header)) in carriers("bad").into_iter().enumerate() {
+    for (first, (name, query, header)) in locations(&good).into_iter().enumerate() {
+        for (after, (other, other_query, other_header)) in locations("bad").into_iter().enumerate() {
             if first == after {
                 continue;
             }
-            // Headers and parameters stand in both orders: where they stand decides nothing.
+            // In both orders: the order of headers and parameters decides nothing.
             for (query, header) in [
                 (format!("?{query}&{other_query}"), format!("{header}{other_header}")),
                 (format!("?{other_query}&{query}"), format!("{other_header}{header}")),
@@ -66,13 +66,13 @@ fn first_carrier_decides_whatever_comes_after_it() {
 }
 
 #[test]
-fn empty_credential_is_there_and_is_no_good() {
+fn empty_credential_counts_and_is_refused() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
-    let [authorization, .., cookie, query] = carriers(&good);
-    for (name, empty_query, empty_header) in carriers("") {
-        // The carrier that decides last has nothing good after it.
+    let [authorization, .., cookie, query] = locations(&good);
+    for (name, empty_query, empty_header) in locations("") {
+        // The last location has no valid credential after it.
         let (later_query, later_header) = match name {
             "access_token" => ("", ""),
             "cookie" => (query.1.as_str(), ""),
@@ -86,7 +86,7 @@ fn empty_credential_is_there_and_is_no_good() {
 }
 
 #[test]
-fn authorization_takes_one_bearer_in_any_case() {
+fn authorization_accepts_one_bearer_in_any_case() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
@@ -117,11 +117,11 @@ fn authorization_takes_one_bearer_in_any_case() {
 }
 
 #[test]
-fn carrier_that_stands_twice_is_refused() {
+fn location_that_occurs_twice_is_refused() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
-    let [authorization, session, session_query, ticket, cookie, query] = carriers(&good);
+    let [authorization, session, session_query, ticket, cookie, query] = locations(&good);
     for (name, first, second) in [
         ("authorization", authorization.2.clone(), authorization.2.clone()),
         ("authorization", authorization.2.clone(), "authorization: Basic dTpw\r\n".to_owned()),
@@ -136,7 +136,7 @@ fn carrier_that_stands_twice_is_refused() {
         let answer = asked(&hub, &format!("?{pair}&{pair}"), "");
         assert!(!answer.assert_problem(400, "bad_query").text().contains(&good));
     }
-    // A browser sends every cookie that it has of a name: the same word twice is one, two words are none.
+    // A browser sends all its cookies of a name: equal values count as one, different values as none.
     let other = cookie.2.replace(&good, &token("someone.else"));
     asked(&hub, "", &format!("{}{}", cookie.2, cookie.2)).assert_status(200);
     for headers in [
@@ -151,7 +151,7 @@ fn carrier_that_stands_twice_is_refused() {
 }
 
 #[test]
-fn cookie_is_known_by_its_exact_name() {
+fn cookie_is_matched_by_its_exact_name() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
@@ -182,15 +182,15 @@ fn cookie_is_known_by_its_exact_name() {
 }
 
 #[test]
-fn cookie_and_query_carry_tokens_only_where_the_settings_say_so() {
+fn cookie_and_query_carry_tokens_only_if_the_settings_say_so() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}"));
     let good = token("u");
-    for (_, query, header) in &carriers(&good)[4..] {
+    for (_, query, header) in &locations(&good)[4..] {
         asked(&hub, &format!("?{query}"), header).assert_problem(401, "credentials_missing");
     }
-    // What is not looked at does not stand in the way of what is.
-    let [authorization, ..] = carriers(&good);
+    // An ignored location does not hide a later one.
+    let [authorization, ..] = locations(&good);
     asked(
         &hub,
         "?access_token=bad&access_token=worse",
@@ -200,17 +200,17 @@ fn cookie_and_query_carry_tokens_only_where_the_settings_say_so() {
 }
 
 #[test]
-fn api_key_is_taken_from_authorization_alone() {
+fn api_key_is_accepted_in_authorization_only() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
-    for (name, query, header) in carriers(KEY) {
+    for (name, query, header) in locations(KEY) {
         let answer = asked(&hub, &format!("?{query}"), &header);
         assert_eq!(answer.head.status, if name == "Authorization" { 200 } else { 401 }, "{name}");
     }
     let ticket =
         hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     let ticket = ticket["ticket"].as_str().unwrap();
-    for (name, query, header) in carriers(ticket) {
+    for (name, query, header) in locations(ticket) {
         let path = format!("/api/v1/events/user.u?{query}");
         if name == "ticket" {
             continue;
@@ -219,12 +219,12 @@ fn api_key_is_taken_from_authorization_alone() {
             hub.send_raw(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{header}\r\n", hub.authority()));
         answer.assert_problem(401, "bad_credentials");
     }
-    // Shown in other places it was not spent.
+    // In other locations the ticket was not spent.
     hub.subscribe(&format!("/api/v1/events/user.u?ticket={ticket}"));
 }
 
 #[test]
-fn ticket_is_spent_by_whatever_it_is_used_for() {
+fn ticket_is_spent_by_any_request() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     let good = token("u");
@@ -249,7 +249,7 @@ fn ticket_is_spent_by_whatever_it_is_used_for() {
 }
 
 #[test]
-fn claim_of_the_settings_names_the_user() {
+fn user_claim_of_the_settings_names_the_user() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}\nuser_claim = \"email\""));
     let mut said = claims("u");
@@ -261,10 +261,10 @@ fn claim_of_the_settings_names_the_user() {
 }
 
 #[test]
-fn open_hub_looks_at_no_credentials() {
+fn open_hub_ignores_credentials() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    for (_, query, header) in carriers("bad") {
+    for (_, query, header) in locations("bad") {
         asked(&hub, &format!("?{query}"), &header).assert_status(200);
     }
     asked(&hub, "", "Authorization: Basic dTpw\r\n").assert_status(200);
@@ -273,7 +273,7 @@ fn open_hub_looks_at_no_credentials() {
 }
 
 #[test]
-fn cookie_is_found_in_any_of_several_lines() {
+fn cookie_is_found_in_any_of_several_headers() {
     let directory = TempDirectory::create();
     // HTTP/2 may split the header. Source: RFC 9113, 8.2.3.
     let hub = protected(&directory, &format!("secret = {SECRET:?}\ncookie = \"session\""));

@@ -1,4 +1,4 @@
-//! Which credentials are good, and for how long: expiry, revocation, and settings that are read again.
+//! Validity of credentials: expiry, revocation, and reloaded settings.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const HISTORY: &str = "/api/v1/channels/user.u/events";
 const OTHER_SECRET: &str = "another secret of thirty-two bytes or more";
 
 #[test]
-fn every_algorithm_signs_tokens_that_are_taken() {
+fn tokens_of_every_algorithm_are_accepted() {
     for (pair, algorithms) in [
         ("rsa", &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"][..]),
         ("p256", &["ES256"]),
@@ -64,26 +64,26 @@ fn write(directory: &TempDirectory, lines: &str) {
     directory.write("tidings.toml", &format!("[auth]\n{lines}\n{}", key_lines()));
 }
 
-/// Fails unless the stream ends for this reason, and ends at once.
+/// Asserts that the stream ends for this reason, and closes at once.
 #[track_caller]
 fn assert_end(stream: &mut SseReader, reason: &str, reconnect: bool) {
     let begun = Instant::now();
-    // Less than the time between two keep-alives, which would go on for ever.
+    // Less than a keep-alive interval: keep-alives would otherwise reset the read timeout.
     stream.connection.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(stream.control_event("tidings.end").1, json!({"reason": reason, "reconnect": reconnect}));
     assert!(stream.next_event().is_none());
-    assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "the stream closed after {:?}", begun.elapsed());
 }
 
-/// Fails unless what is published now is the next that the stream tells.
+/// Asserts that an event published now is the next of the stream.
 #[track_caller]
-fn lives(hub: &TestHub, stream: &mut SseReader, data: &str) {
+fn assert_delivers(hub: &TestHub, stream: &mut SseReader, data: &str) {
     hub.ask(KEY, "POST", STREAM, data).assert_status(200);
     assert_eq!(stream.data(), data);
 }
 
 #[track_caller]
-fn is_refused_everywhere(hub: &TestHub, credential: &str) {
+fn assert_refused_on_every_route(hub: &TestHub, credential: &str) {
     for (route, answer) in on_every_route(hub, credential) {
         assert_eq!(answer.head.status, 401, "{route}: {}", answer.text());
         answer.assert_problem(401, "bad_credentials");
@@ -91,7 +91,7 @@ fn is_refused_everywhere(hub: &TestHub, credential: &str) {
 }
 
 #[test]
-fn changed_secret_ends_what_rests_on_the_old_one() {
+fn changed_secret_ends_streams_and_tickets_of_the_old_one() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, &format!("secret = {SECRET:?}"));
     let (old, new) =
@@ -107,21 +107,21 @@ fn changed_secret_ends_what_rests_on_the_old_one() {
     };
     let (spent, waiting, of_backend) = (ticket(&old), ticket(&old), ticket(KEY));
     let mut by_ticket = hub.subscribe(&spent);
-    is_refused_everywhere(&hub, &new);
+    assert_refused_on_every_route(&hub, &new);
 
     write(&directory, &format!("secret = {OTHER_SECRET:?}"));
     reload(&mut hub);
     assert_end(&mut stream, "revoked", false);
     assert_end(&mut by_ticket, "revoked", false);
-    is_refused_everywhere(&hub, &old);
+    assert_refused_on_every_route(&hub, &old);
     hub.get(&waiting).assert_problem(401, "bad_credentials");
-    lives(&hub, &mut of_key, "to the backend");
-    lives(&hub, &mut hub.subscribe_as(&new, STREAM), "to the new token");
+    assert_delivers(&hub, &mut of_key, "to the backend");
+    assert_delivers(&hub, &mut hub.subscribe_as(&new, STREAM), "to the new token");
     hub.subscribe(&of_backend);
 }
 
 #[test]
-fn replaced_key_file_ends_streams_of_keys_that_are_gone() {
+fn replaced_key_file_ends_streams_of_removed_keys() {
     let (first, second) = (Pair("rsa"), Pair("stranger"));
     let pem = |pair: Pair| std::fs::read_to_string(pair.public()).unwrap();
     let directory = TempDirectory::create();
@@ -130,9 +130,9 @@ fn replaced_key_file_ends_streams_of_keys_that_are_gone() {
     let token = |pair| by_pair(pair, &header("RS256", json!({})), &claims("u"));
     let mut of_first = hub.subscribe_as(&token(first), STREAM);
     let mut of_key = hub.subscribe_as(KEY, STREAM);
-    is_refused_everywhere(&hub, &token(second));
+    assert_refused_on_every_route(&hub, &token(second));
 
-    // Both for a while, as one rotates.
+    // Both keys for a while, as in a rotation.
     directory.write("keys.pem", &(pem(first) + &pem(second)));
     reload(&mut hub);
     let mut of_second = hub.subscribe_as(&token(second), STREAM);
@@ -142,13 +142,13 @@ fn replaced_key_file_ends_streams_of_keys_that_are_gone() {
     directory.write("keys.pem", &pem(second));
     reload(&mut hub);
     assert_end(&mut of_first, "revoked", false);
-    is_refused_everywhere(&hub, &token(first));
+    assert_refused_on_every_route(&hub, &token(first));
     hub.ask(KEY, "POST", STREAM, "second").assert_status(200);
     assert_eq!([of_second.data(), of_key.data()], ["second", "second"]);
 }
 
 #[test]
-fn files_that_are_broken_at_a_hang_up_change_nothing_and_are_told() {
+fn unusable_files_at_a_reload_change_nothing_and_are_logged() {
     let pem = |name: &str| {
         let path = format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).unwrap()
@@ -191,17 +191,17 @@ fn files_that_are_broken_at_a_hang_up_change_nothing_and_are_told() {
         hub.ask(KEY, "POST", STREAM, told).assert_status(200);
         assert_eq!([stream.data(), of_key.data()], [told, told]);
     }
-    // It still listens to what is whole.
+    // The hub still applies a valid file.
     directory.write("tidings.toml", &good_settings);
     directory.write("keys.pem", &pem("stranger.pub.pem"));
     reload(&mut hub);
     assert_end(&mut stream, "revoked", false);
-    lives(&hub, &mut of_key, "after all of them");
+    assert_delivers(&hub, &mut of_key, "after all of them");
     hub.ask(&strangers, "GET", HISTORY, "").assert_status(200);
 }
 
 #[test]
-fn api_key_that_is_taken_out_of_the_file_ends_its_streams_alone() {
+fn removed_api_key_ends_only_its_streams() {
     const REMOVED: &str = "tk_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
     let directory = TempDirectory::create();
     let secret = format!("secret = {SECRET:?}\n");
@@ -212,13 +212,13 @@ fn api_key_that_is_taken_out_of_the_file_ends_its_streams_alone() {
     write(&directory, &secret);
     reload(&mut hub);
     assert_end(&mut of_removed, "revoked", false);
-    is_refused_everywhere(&hub, REMOVED);
+    assert_refused_on_every_route(&hub, REMOVED);
     hub.ask(KEY, "POST", STREAM, "to the others").assert_status(200);
     assert_eq!([of_key.data(), of_user.data()], ["to the others", "to the others"]);
 }
 
 #[test]
-fn settings_that_take_less_end_the_streams_that_need_more() {
+fn narrowed_settings_end_streams_that_need_the_removed_rights() {
     let secret = format!("secret = {SECRET:?}\n");
     for lines in [
         "algorithms = [\"HS512\"]",
@@ -233,7 +233,7 @@ fn settings_that_take_less_end_the_streams_that_need_more() {
         let token = token("u");
         let mut stream = hub.subscribe_as(&token, STREAM);
         let mut of_key = hub.subscribe_as(KEY, STREAM);
-        lives(&hub, &mut stream, "before");
+        assert_delivers(&hub, &mut stream, "before");
         assert_eq!(of_key.data(), "before");
         let id = stream.last_event_id().to_owned();
         hub.ask(KEY, "POST", STREAM, "missed").assert_status(200);
@@ -241,8 +241,8 @@ fn settings_that_take_less_end_the_streams_that_need_more() {
         write(&directory, &format!("{secret}{lines}"));
         reload(&mut hub);
         assert_end(&mut stream, "revoked", false);
-        lives(&hub, &mut of_key, "after");
-        // What is gone cannot be replayed either.
+        assert_delivers(&hub, &mut of_key, "after");
+        // Events without the right cannot be replayed either.
         let (name, value) = bearer(&token);
         let again = hub.request("GET", STREAM, &[(name, &value), ("Last-Event-ID", &id)], b"");
         assert!(matches!(again.head.status, 401 | 403), "{lines}: {}", again.text());
@@ -251,12 +251,12 @@ fn settings_that_take_less_end_the_streams_that_need_more() {
 }
 
 #[test]
-fn token_that_expires_ends_its_stream_and_a_new_one_resumes_it_whole() {
+fn expired_token_ends_its_stream_and_a_new_one_resumes_it() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}\nleeway = \"0s\""));
     let ends_at = now() + 2;
     let mut stream = hub.subscribe_as(&hs256(&merged(claims("u"), json!({"exp": ends_at}))), STREAM);
-    lives(&hub, &mut stream, "1");
+    assert_delivers(&hub, &mut stream, "1");
     assert_eq!(stream.control_event("tidings.end").1, json!({"reason": "token_expired", "reconnect": true}));
     let late = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - ends_at as f64;
     assert!((0.0..1.0).contains(&late), "it ended {late} s after its token");
@@ -284,7 +284,7 @@ fn revocation_ends_streams_at_once_and_survives_a_restart() {
     assert_end(&mut of_user, "revoked", false);
     hub.ask(KEY, "POST", "/api/v1/revocations", "{\"jti\":\"one\"}").assert_status(204);
     assert_end(&mut of_one, "revoked", false);
-    lives(&hub, &mut of_another, "still here");
+    assert_delivers(&hub, &mut of_another, "still here");
     hub.kill();
     let hub = TestHub::serve(&directory, &[]);
     for revoked in [&old, &one] {
@@ -300,7 +300,7 @@ fn revocation_ends_streams_at_once_and_survives_a_restart() {
 }
 
 #[test]
-fn rights_that_go_while_a_body_is_on_its_way_are_gone_when_it_has_come() {
+fn rights_that_end_while_a_body_is_received_do_not_count() {
     let directory = TempDirectory::create();
     let secret = format!("secret = {SECRET:?}\nleeway = \"0s\"\n");
     let mut hub = protected(&directory, &secret);

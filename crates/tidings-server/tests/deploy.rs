@@ -1,4 +1,4 @@
-//! What stands in `deploy/`: nginx before two hubs, and that every manifest says what the hub understands.
+//! Files in `deploy/`: nginx in front of two hubs, and manifests whose settings the hub accepts.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -30,7 +30,7 @@ fn events_pass_nginx_one_by_one_from_both_hubs() {
     for hub in &hubs {
         eventually("each hub has one of the streams", || hub.connections("a") == 1);
     }
-    // The next event is not published before the last one has come: nothing waits for a buffer to fill.
+    // Each event arrives before the next is published: no buffer has to fill.
     for number in 0..20 {
         for hub in &hubs {
             hub.publish("a", number.to_string());
@@ -45,19 +45,19 @@ fn events_pass_nginx_one_by_one_from_both_hubs() {
 }
 
 #[test]
-fn stream_through_nginx_moves_to_the_hub_that_is_left() {
+fn stream_through_nginx_moves_to_the_remaining_hub() {
     let directories = [TempDirectory::create(), TempDirectory::create()];
     let [first, second] = directories.each_ref().map(|directory| TestHub::in_memory(directory, &[]));
     let nginx = Proxy::deployed_nginx([first.authority(), second.authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
-    eventually("each hub has one", || first.connections("a") == 1 && second.connections("a") == 1);
+    eventually("each hub has one stream", || first.connections("a") == 1 && second.connections("a") == 1);
     second.publish("a", "left");
     first.kill();
-    // The one whose hub is gone ends, the other goes on.
+    // The stream of the stopped hub ends, the other continues.
     let data = readers.each_mut().map(|reader| reader.next_event().map(|event| event.data));
     assert_eq!(data.iter().flatten().collect::<Vec<_>>(), ["left"]);
     let mut again = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
-    eventually("the other hub has them all", || second.connections("a") == 3);
+    eventually("the other hub has all streams", || second.connections("a") == 3);
     second.publish("a", "again");
     for reader in &mut again {
         assert_eq!(reader.data(), "again");
@@ -65,7 +65,7 @@ fn stream_through_nginx_moves_to_the_hub_that_is_left() {
 }
 
 #[test]
-fn health_check_of_the_image_asks_whether_the_hub_can_serve() {
+fn health_check_of_the_image_asks_for_readiness() {
     let line = DOCKERFILE.lines().find_map(|line| line.trim().strip_prefix("CMD [\"bash\""));
     let words: Vec<String> = serde_json::from_str(&format!("[\"bash\"{}", line.unwrap())).unwrap();
     let healthy = |port: &str| {
@@ -90,7 +90,7 @@ fn health_check_of_the_image_asks_whether_the_hub_can_serve() {
     answering.join().unwrap();
 }
 
-/// The documents of a text in YAML.
+/// The documents in a YAML text.
 fn yaml(text: &str) -> Vec<Value> {
     const PROGRAM: &str =
         "import json, sys, yaml\nprint(json.dumps(list(yaml.safe_load_all(sys.stdin.read()))))";
@@ -98,22 +98,22 @@ fn yaml(text: &str) -> Vec<Value> {
     command.args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    serde_json::from_slice(&child.wait_with_output().unwrap().stdout).expect("YAML that can be read")
+    serde_json::from_slice(&child.wait_with_output().unwrap().stdout).expect("valid YAML")
 }
 
-/// The document of Kubernetes of this kind.
+/// The Kubernetes document of this kind.
 fn kubernetes(kind: &str) -> Value {
     yaml(KUBERNETES).into_iter().find(|document| document["kind"] == kind).expect(kind)
 }
 
-/// What the image sets for every hub in it.
+/// Settings that the image has for every hub.
 fn image_settings() -> Vec<(String, String)> {
     let lines = DOCKERFILE.lines().map(|line| line.trim_start_matches("ENV ").trim().trim_end_matches(" \\"));
     let pairs = lines.filter(|line| line.starts_with("TIDINGS_")).filter_map(|line| line.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// The settings that a hub has with these variables, as `tidings check` prints them, by name.
+/// Settings of a hub with these variables by name, as `tidings check` prints them.
 #[track_caller]
 fn checked(
     directory: &TempDirectory,
@@ -137,8 +137,8 @@ fn seconds(text: &str) -> u64 {
     text.trim_matches('"').trim_end_matches('s').parse().expect(text)
 }
 
-/// A value in the place of one that is given from outside.
-fn stand_in(name: &str) -> String {
+/// A value for a variable that the operator supplies.
+fn placeholder_value(name: &str) -> String {
     if name == "REDIS_URL" { "rediss://u:w@h:1/0".to_owned() } else { "0123456789abcdef".repeat(3) }
 }
 
@@ -156,7 +156,7 @@ fn hubs_of_the_compose_file_start_with_its_settings() {
             let (before, after) = text.split_once("${").unwrap_or((text, ""));
             let after = after.split_once('}').map_or("", |(_, after)| after);
             let value = if whole {
-                stand_in(name)
+                placeholder_value(name)
             } else if after.is_empty() {
                 text.into()
             } else {
@@ -168,7 +168,7 @@ fn hubs_of_the_compose_file_start_with_its_settings() {
         assert!(of(&settings, "redis.url").contains("@redis:6379/0"), "{settings:?}");
         let grace = seconds(service["stop_grace_period"].as_str().unwrap());
         assert!(grace > seconds(of(&settings, "shutdown.window")) + seconds(of(&settings, "redis.deadline")));
-        // What nginx calls, and from where it is believed.
+        // Addresses of nginx, which the hub trusts as a proxy.
         assert!(NGINX.contains(&format!("server {name}:8000 ")), "{name}");
         assert!(of(&settings, "listen").contains(":8000") && DOCKERFILE.contains("EXPOSE 8000"));
         let network = &compose["networks"]["inside"]["ipam"]["config"][0]["subnet"];
@@ -181,14 +181,14 @@ fn hubs_of_the_compose_file_start_with_its_settings() {
 }
 
 #[test]
-fn nginx_waits_longer_than_a_quiet_stream_does() {
+fn read_timeout_of_nginx_is_two_keep_alives_at_least() {
     let timeout = NGINX.lines().find_map(|line| line.trim().strip_prefix("proxy_read_timeout ")).unwrap();
     let settings = checked(&TempDirectory::create(), &["check"], &[]);
     assert!(seconds(timeout.trim_end_matches(';')) >= 2 * seconds(of(&settings, "stream.keep_alive")));
 }
 
 #[test]
-fn hubs_of_kubernetes_start_with_its_settings_and_have_time_to_end() {
+fn hubs_of_kubernetes_start_with_its_settings_and_have_time_to_shut_down() {
     let directory = TempDirectory::create();
     let map = kubernetes("ConfigMap");
     directory.write("tidings.toml", map["data"]["tidings.toml"].as_str().unwrap());
@@ -199,7 +199,7 @@ fn hubs_of_kubernetes_start_with_its_settings_and_have_time_to_end() {
     for variable in container["env"].as_array().unwrap() {
         let name = variable["name"].as_str().unwrap();
         assert!(variable["valueFrom"]["secretKeyRef"]["key"].is_string(), "{name} stands in the file");
-        variables.push((name.to_owned(), stand_in(name)));
+        variables.push((name.to_owned(), placeholder_value(name)));
     }
     let settings = checked(&directory, &["check", "--config", "tidings.toml"], &variables);
     let port = container["ports"][0]["containerPort"].as_u64().unwrap();
@@ -222,7 +222,7 @@ fn hubs_of_kubernetes_start_with_its_settings_and_have_time_to_end() {
 }
 
 #[test]
-fn every_variable_that_is_named_is_a_setting() {
+fn every_variable_in_the_manifests_is_a_setting() {
     let texts = [DOCKERFILE, COMPOSE, KUBERNETES, NGINX, MANUAL].concat();
     let is_part = |symbol: char| symbol.is_ascii_uppercase() || symbol == '_';
     let names: BTreeSet<&str> = texts
@@ -238,7 +238,7 @@ fn every_variable_that_is_named_is_a_setting() {
 }
 
 #[test]
-fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
+fn redis_user_of_the_manual_has_the_rights_of_a_hub_and_no_others() {
     let redis = RedisServer::start();
     let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
     assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
@@ -292,12 +292,12 @@ fn user_of_redis_in_the_manual_may_do_what_a_hub_does_and_no_more() {
 }
 
 #[test]
-fn hub_works_as_the_user_of_redis_in_the_manual() {
+fn hub_works_as_the_redis_user_of_the_manual() {
     let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
     assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
     let url = redis.url().replacen("redis://", "redis://tidings:password@", 1);
-    // The user may hear no more than this.
+    // The Redis user may subscribe to these channels only.
     let hub = TestHub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_LISTEN", "project.*")]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/project.42");
@@ -307,6 +307,8 @@ fn hub_works_as_the_user_of_redis_in_the_manual() {
     hub.post("/api/v1/revocations", "{\"user\":\"u\"}").assert_status(204);
     hub.post("/api/v1/events/project.42?store=false", "passing").assert_status(200);
     assert_eq!(reader.data(), "passing");
-    eventually("the channel is heard", || redis.command(&["PUBLISH", "project.42", "old"]).integer() == 1);
+    eventually("the hub is subscribed to the channel", || {
+        redis.command(&["PUBLISH", "project.42", "old"]).integer() == 1
+    });
     assert_eq!(reader.data(), "old");
 }

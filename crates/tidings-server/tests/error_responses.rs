@@ -1,4 +1,4 @@
-//! Every refusal is a problem document, also of what is no request, on both ways.
+//! Error responses are problem documents, also those to malformed requests, on both transports.
 
 use std::io::Write as _;
 
@@ -7,7 +7,7 @@ use tidings_testkit::{SseReader, TempDirectory};
 use crate::hub::TestHub;
 use crate::{proxy::Proxy, transports::WAYS};
 
-/// Sends bytes on both ways; answers what is refused with this status and code, and whether the connection ends with it.
+/// Sends bytes over both transports, and asserts the status, code and text of the refusal, and the end of the connection.
 #[track_caller]
 fn refuses(hub: &TestHub, bytes: &[u8], status: u16, code: &str, says: &str) {
     let name: String = String::from_utf8_lossy(bytes).escape_debug().take(80).collect();
@@ -30,7 +30,7 @@ fn head(hub: &TestHub, line: &str, headers: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_request_is_refused_in_words() {
+fn malformed_request_gets_a_problem_document() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for (line, says) in [
@@ -70,7 +70,7 @@ fn what_is_no_request_is_refused_in_words() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_with_its_bound_and_the_way_out() {
+fn oversized_request_is_refused_with_its_bound_and_a_remedy() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let long = format!("GET /api/v1/events?channel={} HTTP/1.1", "x".repeat(70 << 10));
@@ -91,7 +91,7 @@ fn what_is_too_large_is_refused_with_its_bound_and_the_way_out() {
 }
 
 #[test]
-fn methods_and_paths_that_are_not_there_are_refused_in_words() {
+fn unknown_methods_and_paths_get_a_problem_document() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for method in ["TRACE", "CONNECT", "PATCH", "DELETE", "PUT", "OPTIONS", "FOO", "get"] {
@@ -106,7 +106,7 @@ fn methods_and_paths_that_are_not_there_are_refused_in_words() {
 }
 
 #[test]
-fn bodies_that_break_are_refused_in_words() {
+fn interrupted_bodies_get_a_problem_document() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for path in ["/api/v1/events/a", "/api/v1/publish", "/api/v1/stream", "/api/v1/tickets"] {

@@ -1,4 +1,4 @@
-//! Faults of the machine: full disks, failing disks, damaged files, used-up descriptors, sudden ends.
+//! Faults of the machine: full disks, failing disks, damaged files, exhausted file descriptors, kills.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -27,15 +27,15 @@ fn stored(hub: &TestHub) -> Vec<String> {
     }
 }
 
-/// A small file system of its own, `disk` in a directory, that outlives the hubs on it.
+/// A small file system `disk` in a directory. It survives the hubs that use it.
 struct SmallDisk {
     directory: TempDirectory,
-    /// Holds the mount namespace until its input ends.
+    /// Process that keeps the mount namespace until its input ends.
     holder: std::process::Child,
 }
 
 impl SmallDisk {
-    /// None where this kernel or user may not make one.
+    /// `None` if this kernel or user may not mount one.
     fn new(size: &str) -> Option<Self> {
         let directory = TempDirectory::create();
         std::fs::create_dir(directory.path().join("disk")).unwrap();
@@ -78,7 +78,7 @@ impl SmallDisk {
         root.join(self.directory.path().join("disk").strip_prefix("/").unwrap())
     }
 
-    /// Takes all room that is left.
+    /// Fills the remaining space.
     fn fill(&self, name: &str) {
         let mut file = std::fs::File::create(self.path().join(name)).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}
@@ -96,7 +96,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Publishes large events until one is refused; answers how many were stored.
+/// Publishes large events until one is refused; returns the number of stored ones.
 fn publish_until_full(hub: &TestHub) -> usize {
     let large = "x".repeat(200 << 10);
     for stored in 0.. {
@@ -111,7 +111,7 @@ fn publish_until_full(hub: &TestHub) -> usize {
 }
 
 #[test]
-fn full_disk_refuses_publishes_and_heals_without_a_restart() {
+fn full_disk_refuses_publishes_and_recovers_without_a_restart() {
     let Some(disk) = SmallDisk::new("24m") else { return };
     let hub = disk.serve(&[]);
     let mut reader = hub.subscribe(CHANNEL);
@@ -123,25 +123,25 @@ fn full_disk_refuses_publishes_and_heals_without_a_restart() {
     let kept = 1 + publish_until_full(&hub);
     hub.get("/healthz").assert_status(200);
     assert_eq!(hub.get("/readyz").head.status, 503);
-    assert_eq!(stored(&hub).len(), kept, "reads go on, and nothing that was refused is there");
+    assert_eq!(stored(&hub).len(), kept, "history has exactly the stored events");
     hub.post(&format!("{CHANNEL}?store=false"), "past the log");
 
     disk.free("filler");
-    eventually("publishes are taken again", || hub.post(CHANNEL, "after").head.status == 200);
+    eventually("publishes are accepted again", || hub.post(CHANNEL, "after").head.status == 200);
     hub.wait_until_ready();
     while reader.data() != "after" {}
     assert_eq!(stored(&hub).len(), kept + 1);
 }
 
 #[test]
-fn full_disk_heals_by_itself_once_its_events_are_old() {
+fn full_disk_recovers_by_itself_when_events_expire() {
     let Some(disk) = SmallDisk::new("60m") else { return };
     let hub = disk.serve(&[("TIDINGS_LOG_RETENTION_AGE", "2s")]);
     for round in 0..2 {
         publish_until_full(&hub);
-        // The last pages go, too: nothing is left to write a checkpoint with.
+        // The last free pages are used, too: there is no space to write a checkpoint.
         disk.fill(&format!("filler{round}"));
-        eventually(&format!("publishes are taken again in round {round}"), || {
+        eventually(&format!("publishes are accepted again in round {round}"), || {
             hub.post(CHANNEL, "x".repeat(200 << 10)).head.status == 200
         });
         hub.wait_until_ready();
@@ -154,7 +154,7 @@ fn hub_is_ready_only_while_its_largest_event_fits() {
     let Some(disk) = SmallDisk::new("24m") else { return };
     let hub = disk.serve(&[("TIDINGS_LIMITS_EVENT_BYTES", "4MiB")]);
     hub.wait_until_ready();
-    // Two mebibytes stay free: room for small events only.
+    // Two mebibytes stay free: space for small events only.
     disk.fill("filler");
     let filler = std::fs::OpenOptions::new().write(true).open(disk.path().join("filler")).unwrap();
     filler.set_len(filler.metadata().unwrap().len() - (2 << 20)).unwrap();
@@ -163,7 +163,7 @@ fn hub_is_ready_only_while_its_largest_event_fits() {
     hub.get("/readyz").assert_problem(503, "unavailable");
     for _ in 0..3 {
         hub.publish("a", "small");
-        assert_eq!(hub.get("/readyz").head.status, 503, "a small event that fits makes nothing ready");
+        assert_eq!(hub.get("/readyz").head.status, 503, "the hub is not ready because a small event fits");
     }
     disk.free("filler");
     hub.wait_until_ready();
@@ -171,7 +171,7 @@ fn hub_is_ready_only_while_its_largest_event_fits() {
 }
 
 #[test]
-fn hub_starts_on_a_full_disk_to_be_read_and_heals() {
+fn hub_starts_on_a_full_disk_for_reads_and_recovers() {
     let Some(disk) = SmallDisk::new("24m") else { return };
     let hub = disk.serve(&[]);
     let ids: Vec<String> = ["1", "2", "3"].map(|data| hub.publish("a", data)).into();
@@ -179,7 +179,7 @@ fn hub_starts_on_a_full_disk_to_be_read_and_heals() {
     hub.post("/api/v1/revocations", &revocation).assert_status(204);
     disk.fill("filler");
     hub.kill();
-    // The first start has the reserve, the others have nothing.
+    // The first start has the reserve; the others have no space.
     for round in 0..2 {
         let mut hub = disk.serve(&[]);
         if round == 1 {
@@ -201,14 +201,14 @@ fn hub_starts_on_a_full_disk_to_be_read_and_heals() {
     let mut open = hub.resume(CHANNEL, &ids[1]);
     assert_eq!(open.data(), "3");
     disk.free("filler");
-    eventually("publishes are taken again", || hub.post(CHANNEL, "4").head.status == 200);
+    eventually("publishes are accepted again", || hub.post(CHANNEL, "4").head.status == 200);
     hub.wait_until_ready();
     assert_eq!(open.data(), "4");
     hub.terminate();
 
     let hub = disk.serve(&[]);
     let mut reader = hub.resume(CHANNEL, &ids[0]);
-    assert_eq!(reader.data_of_next(3), ["2", "3", "4"], "nothing was lost, and no gap is told");
+    assert_eq!(reader.data_of_next(3), ["2", "3", "4"], "no event was lost, and there is no gap");
     hub.terminate();
 }
 
@@ -217,7 +217,7 @@ fn revocation_on_a_full_disk_is_kept() {
     let Some(disk) = SmallDisk::new("24m") else { return };
     for durability in ["interval", "memory"] {
         let hub = disk.serve(&[("TIDINGS_LOG_DURABILITY", durability)]);
-        eventually("room is held back", || disk.path().join("data/reserve").exists());
+        eventually("the reserve exists", || disk.path().join("data/reserve").exists());
         disk.fill("filler");
         for n in 0..100 {
             let user = format!("{durability}{n}{}", "x".repeat(200));
@@ -231,7 +231,7 @@ fn revocation_on_a_full_disk_is_kept() {
     }
 }
 
-/// Makes the next write to disk that is to be made safe fail.
+/// Makes the next sync of the hub's data fail, by `strace`.
 struct FailingSync(std::process::Child);
 
 impl FailingSync {
@@ -246,7 +246,7 @@ impl FailingSync {
         let lines = read_lines(child.stderr.take().unwrap());
         let is_attached = lines.iter().any(|line| line.contains("attached"));
         assert!(is_attached, "the hub can be traced");
-        // Whatever else it says is read and dropped, so that it is never held up.
+        // The rest of its output is read and dropped: a full pipe would block it.
         std::thread::spawn(move || lines.iter().for_each(drop));
         Self(child)
     }
@@ -255,7 +255,7 @@ impl FailingSync {
 impl Drop for FailingSync {
     fn drop(&mut self) {
         let process = rustix::process::Pid::from_child(&self.0);
-        // Ended gently, it lets go of the hub.
+        // SIGTERM makes strace detach from the hub.
         let _ended = rustix::process::kill_process(process, rustix::process::Signal::INT);
         let _status = self.0.wait();
     }
@@ -274,13 +274,13 @@ fn failing_sync_makes_the_log_read_only_until_a_restart() {
         hub.post(CHANNEL, "unknown").assert_problem(503, "outcome_unknown");
         hub.post(CHANNEL, "never").assert_problem(503, "not_stored");
     }
-    // The disk is well again, but what it lost of before is not known.
+    // The disk works again, but the hub does not know which earlier writes it lost.
     hub.post(CHANNEL, "never").assert_problem(503, "not_stored");
     assert_eq!(hub.get("/readyz").head.status, 503);
     hub.get("/healthz").assert_status(200);
     assert_eq!(stored(&hub)[0], "kept");
     hub.post(&format!("{CHANNEL}?store=false"), "live").assert_status(200);
-    assert_eq!(reader.data(), "live", "streams go on, and nobody was shown what was not acknowledged");
+    assert_eq!(reader.data(), "live", "streams continue, and unacknowledged events were not delivered");
     hub.resume(CHANNEL, &id).position();
     hub.kill();
 
@@ -319,18 +319,18 @@ fn segments(directory: &TempDirectory) -> Vec<PathBuf> {
     files
 }
 
-/// Starts again on a damaged directory; every client must get all that it lacks, or be told.
+/// Restarts the hub on a damaged directory, and asserts that every client gets all missed events, or a gap.
 #[track_caller]
-fn is_not_silent(directory: &TempDirectory, ids: &[String], damage: &str) {
+fn assert_no_silent_loss(directory: &TempDirectory, ids: &[String], damage: &str) {
     let hub = TestHub::serve(directory, &[]);
     for (seen, id) in ids.iter().enumerate() {
         let mut reader = hub.resume(CHANNEL, id);
         hub.publish("a", format!("end{seen}"));
         let mut got = Vec::new();
-        let mut is_told = false;
+        let mut has_gap = false;
         loop {
             let event = reader.event();
-            is_told |= event.name == "tidings.gap";
+            has_gap |= event.name == "tidings.gap";
             if event.data == format!("end{seen}") {
                 break;
             }
@@ -339,13 +339,13 @@ fn is_not_silent(directory: &TempDirectory, ids: &[String], damage: &str) {
             }
         }
         let expected: Vec<String> = (seen + 1..ids.len()).map(|n| n.to_string()).collect();
-        assert!(is_told || got == expected, "{damage}: after {seen} came {got:?}, and no gap");
+        assert!(has_gap || got == expected, "{damage}: after {seen} came {got:?}, and no gap");
     }
     hub.terminate();
 }
 
 #[test]
-fn damaged_records_are_never_skipped_in_silence() {
+fn damaged_records_always_give_a_gap() {
     for damage in
         ["torn tail", "torn record", "flipped byte at the start", "flipped byte in the middle", "zeroes"]
     {
@@ -368,11 +368,11 @@ fn damaged_records_are_never_skipped_in_silence() {
             "flipped byte in the middle" => put(bytes.len() / 2, &[bytes[bytes.len() / 2] ^ 0x80]),
             _ => put(bytes.len() * 3 / 4, &[0; 32]),
         }
-        is_not_silent(&directory, &ids, damage);
+        assert_no_silent_loss(&directory, &ids, damage);
     }
 }
 
-/// Processor time that a process has used, in ticks.
+/// Processor time of the process, in ticks.
 fn ticks(hub: &TestHub) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", hub.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -380,7 +380,7 @@ fn ticks(hub: &TestHub) -> u64 {
 }
 
 #[test]
-fn used_up_descriptors_hold_up_new_connections_only() {
+fn exhausted_file_descriptors_delay_new_connections_only() {
     let directory = TempDirectory::create();
     let program = directory.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"]);
     let mut command = Command::new("prlimit");
@@ -396,13 +396,13 @@ fn used_up_descriptors_hold_up_new_connections_only() {
     };
     publish(&hub, "before");
     assert_eq!(reader.data(), "before");
-    // The kernel completes these; the hub cannot accept them all.
+    // The kernel completes these connections; the hub cannot accept them all.
     let waiting: Vec<HttpConnection> = (0..80).map(|_| hub.connect()).collect();
     hub.read_log_through("could not be accepted");
     let (begun, before) = (Instant::now(), ticks(&hub));
     std::thread::sleep(Duration::from_secs(1));
     let used = ticks(&hub) - before;
-    assert!(used < 30, "{used} hundredths of a second were used in {:?}", begun.elapsed());
+    assert!(used < 30, "{used} hundredths of a second of CPU were used in {:?}", begun.elapsed());
     publish(&hub, "meanwhile");
     assert_eq!(reader.data(), "meanwhile");
     drop(waiting);
@@ -411,8 +411,8 @@ fn used_up_descriptors_hold_up_new_connections_only() {
     assert_eq!(reader.data(), "after");
 }
 
-/// Publishes numbered events until the hub is gone, and answers those that were acknowledged.
-fn publish_until_gone(hub: &TestHub, name: &str) -> Vec<String> {
+/// Publishes numbered events until the hub has exited; returns the acknowledged ones.
+fn publish_until_exit(hub: &TestHub, name: &str) -> Vec<String> {
     let mut connection = hub.connect();
     let mut acknowledged = Vec::new();
     loop {
@@ -431,7 +431,7 @@ fn publish_until_gone(hub: &TestHub, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn acknowledged_events_survive_a_kill_each_of_them_once() {
+fn acknowledged_events_survive_a_kill_once_each() {
     const PUBLISHERS: usize = 4;
     let directory = TempDirectory::create();
     for round in 0..2 {
@@ -442,11 +442,11 @@ fn acknowledged_events_survive_a_kill_each_of_them_once() {
                 .map(|publisher| {
                     scope.spawn({
                         let hub = &hub;
-                        move || publish_until_gone(hub, &format!("{round}-{publisher}"))
+                        move || publish_until_exit(hub, &format!("{round}-{publisher}"))
                     })
                 })
                 .collect();
-            eventually("some were published", || hub.metric("tidings_events_stored_total") > 300.0);
+            eventually("some events are stored", || hub.metric("tidings_events_stored_total") > 300.0);
             rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
@@ -458,7 +458,10 @@ fn acknowledged_events_survive_a_kill_each_of_them_once() {
             assert_eq!(kept.iter().filter(|it| *it == data).count(), 1, "{data}");
         }
         let not_acknowledged = kept.iter().filter(|it| it.starts_with(&format!("{round}-"))).count();
-        assert!(not_acknowledged <= acknowledged.len() + PUBLISHERS, "at most one of each was under way");
+        assert!(
+            not_acknowledged <= acknowledged.len() + PUBLISHERS,
+            "at most one publish of each publisher was in flight"
+        );
         hub.terminate();
     }
 }

@@ -1,4 +1,4 @@
-//! Floods of HTTP/2 frames, as bytes on a socket: each ends its own connection, and costs nobody else anything.
+//! Floods of HTTP/2 frames as bytes on a socket: each ends its own connection and affects no other client.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -35,7 +35,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The header block of a `GET`: indexed names, values as they are.
+/// The header block of a `GET`, with indexed names and literal values.
 fn get(hub: &TestHub, path: &str) -> Vec<u8> {
     const METHOD_GET: u8 = 0x82;
     const SCHEME_HTTP: u8 = 0x86;
@@ -47,7 +47,7 @@ fn get(hub: &TestHub, path: &str) -> Vec<u8> {
     block
 }
 
-/// A request that is whole with its head.
+/// A request whose head ends the stream.
 fn request(hub: &TestHub, stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_STREAM | END_HEADERS, stream, &get(hub, path))
 }
@@ -56,15 +56,15 @@ fn reset(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
 }
 
-/// The number of the nth stream of a client.
-fn number(nth: usize) -> u32 {
+/// The stream_id of the nth stream of a client.
+fn stream_id(nth: usize) -> u32 {
     u32::try_from(nth).unwrap() * 2 + 1
 }
 
-/// A client that may break every rule.
-struct Rude(TcpStream);
+/// A client that sends frames as they are given, valid or not.
+struct RawHttp2Client(TcpStream);
 
-impl Rude {
+impl RawHttp2Client {
     fn connect(hub: &TestHub) -> Self {
         let mut socket = TcpStream::connect(hub.authority()).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -75,7 +75,7 @@ impl Rude {
         Self(socket)
     }
 
-    /// Sends what there is; answers whether the hub still took it.
+    /// Sends bytes; returns whether the hub still accepted them.
     fn send(&mut self, bytes: &[u8]) -> bool {
         match self.0.write_all(bytes) {
             Ok(()) => true,
@@ -87,23 +87,23 @@ impl Rude {
         }
     }
 
-    /// Reads one frame; none at the end.
-    fn read(&mut self) -> Option<Frame> {
+    /// Reads one frame; `None` at the end of the connection.
+    fn read(&mut self) -> Option<Http2Frame> {
         let mut head = [0; 9];
         match self.0.read_exact(&mut head) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing comes any more"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no further frame"),
             Err(_) => return None,
         }
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let mut payload = vec![0; length];
         self.0.read_exact(&mut payload).ok()?;
         let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
-        Some(Frame { kind: head[3], stream, payload })
+        Some(Http2Frame { kind: head[3], stream, payload })
     }
 
-    /// Reads to the end of the connection beside what else happens; answers the code of its goodbye.
-    fn goodbye(&self) -> JoinHandle<Option<u32>> {
+    /// Reads to the end of the connection in a thread; returns the error code of `GOAWAY`.
+    fn go_away_code(&self) -> JoinHandle<Option<u32>> {
         let mut reader = Self(self.0.try_clone().unwrap());
         std::thread::spawn(move || {
             let mut code = None;
@@ -116,8 +116,8 @@ impl Rude {
         })
     }
 
-    /// Asks on this stream and waits for the answer: every stream before it has been taken then.
-    fn catch_up(&mut self, hub: &TestHub, stream: u32) {
+    /// Sends a request on this stream and waits for the response: by then the hub has processed every earlier stream.
+    fn wait_for_response(&mut self, hub: &TestHub, stream: u32) {
         assert!(self.send(&request(hub, stream, "/healthz")));
         while let Some(frame) = self.read() {
             assert_ne!(frame.kind, GOAWAY, "{}", String::from_utf8_lossy(&frame.payload));
@@ -129,30 +129,30 @@ impl Rude {
     }
 }
 
-struct Frame {
+struct Http2Frame {
     kind: u8,
     stream: u32,
     payload: Vec<u8>,
 }
 
-/// Somebody else's stream, and the memory before all.
-struct Bystander {
+/// A stream of another client, and the hub's memory before the flood.
+struct OtherClient {
     reader: SseReader,
     memory: u64,
     count: usize,
 }
 
-impl Bystander {
+impl OtherClient {
     fn new(hub: &TestHub) -> Self {
         let reader = hub.subscribe("/api/v1/events/bystander");
         let mut it = Self { reader, memory: 0, count: 0 };
-        it.is_served(hub);
+        it.assert_served(hub);
         it.memory = hub.resident_bytes();
         it
     }
 
     #[track_caller]
-    fn is_served(&mut self, hub: &TestHub) {
+    fn assert_served(&mut self, hub: &TestHub) {
         let begun = Instant::now();
         self.count += 1;
         hub.publish("bystander", self.count.to_string());
@@ -160,48 +160,48 @@ impl Bystander {
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 
-    /// Fails unless all is as it was before.
+    /// Asserts that the flood left no streams and no memory behind.
     #[track_caller]
-    fn saw_no_harm(mut self, hub: &TestHub) {
+    fn assert_unaffected(mut self, hub: &TestHub) {
         const GROWTH_MAX: u64 = 48 << 20;
-        self.is_served(hub);
-        eventually("only this stream is left", || hub.metric("tidings_streams_open") == 1.0);
+        self.assert_served(hub);
+        eventually("only this stream is open", || hub.metric("tidings_streams_open") == 1.0);
         let grown = hub.resident_bytes().saturating_sub(self.memory);
         assert!(grown < GROWTH_MAX, "the hub grew by {grown} bytes");
     }
 }
 
 #[test]
-fn rapid_reset_ends_the_connection_and_harms_nobody() {
+fn rapid_reset_ends_the_connection_and_affects_no_other_client() {
     const CONNECTIONS: usize = 20;
     const STREAMS: usize = 5000;
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    let mut bystander = Bystander::new(&hub);
+    let mut bystander = OtherClient::new(&hub);
     for path in [STREAM, "/healthz"].into_iter().cycle().take(CONNECTIONS) {
         let burst: Vec<u8> = (0..STREAMS)
-            .flat_map(|nth| [request(&hub, number(nth), path), reset(number(nth))].concat())
+            .flat_map(|nth| [request(&hub, stream_id(nth), path), reset(stream_id(nth))].concat())
             .collect();
-        let mut rude = Rude::connect(&hub);
-        let goodbye = rude.goodbye();
+        let mut rude = RawHttp2Client::connect(&hub);
+        let go_away_code = rude.go_away_code();
         rude.send(&burst);
-        bystander.is_served(&hub);
-        // The connection ends although its client would go on, and the client is told why.
-        assert_eq!(goodbye.join().unwrap(), Some(ENHANCE_YOUR_CALM));
+        bystander.assert_served(&hub);
+        // The hub closes the connection although the client would continue, and sends the reason in `GOAWAY`.
+        assert_eq!(go_away_code.join().unwrap(), Some(ENHANCE_YOUR_CALM));
     }
     let cut = || hub.metric("tidings_connections_aborted_total{reason=\"http2\"}");
     eventually("every connection is counted", || cut() == CONNECTIONS as f64);
-    bystander.saw_no_harm(&hub);
+    bystander.assert_unaffected(&hub);
 }
 
 #[test]
-fn streams_that_are_opened_and_reset_again_and_again_leave_nothing_behind() {
+fn streams_that_are_opened_and_reset_repeatedly_leave_nothing_behind() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "500")]);
-    let bystander = Bystander::new(&hub);
-    let mut rude = Rude::connect(&hub);
+    let bystander = OtherClient::new(&hub);
+    let mut rude = RawHttp2Client::connect(&hub);
     let before = hub.metric("tidings_streams_opened_total");
-    let mut numbers = (0..).map(number);
+    let mut numbers = (0..).map(stream_id);
     for round in 0..200 {
         let streams: Vec<u32> = numbers.by_ref().take(10).collect();
         let opening: Vec<u8> = streams.iter().flat_map(|stream| request(&hub, *stream, STREAM)).collect();
@@ -209,34 +209,34 @@ fn streams_that_are_opened_and_reset_again_and_again_leave_nothing_behind() {
         if round % 2 == 0 {
             // They are served before they are reset.
             assert!(rude.send(&opening));
-            rude.catch_up(&hub, numbers.next().unwrap());
+            rude.wait_for_response(&hub, numbers.next().unwrap());
             assert!(rude.send(&resets));
         } else {
             assert!(rude.send(&[opening, resets].concat()));
         }
-        rude.catch_up(&hub, numbers.next().unwrap());
+        rude.wait_for_response(&hub, numbers.next().unwrap());
     }
     let opened = hub.metric("tidings_streams_opened_total") - before;
     assert!(opened >= 1000.0, "{opened} streams were opened");
     assert_eq!(hub.metric("tidings_limit_refused_total{limit=\"connections\"}"), 0.0);
-    eventually("every place is free again", || hub.connections("a") == 0);
-    // The connection itself is as good as new.
+    eventually("every stream is closed", || hub.connections("a") == 0);
+    // The connection itself still works.
     assert!(rude.send(&request(&hub, numbers.next().unwrap(), STREAM)));
-    eventually("it opens one more", || hub.connections("a") == 1);
+    eventually("the connection opens a further stream", || hub.connections("a") == 1);
     drop(rude);
-    bystander.saw_no_harm(&hub);
+    bystander.assert_unaffected(&hub);
 }
 
 #[test]
-fn client_that_makes_the_hub_reset_its_streams_is_cut_off() {
+fn client_that_makes_the_hub_reset_its_streams_is_disconnected() {
     const STREAMS: usize = 300;
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    let mut bystander = Bystander::new(&hub);
-    type Fault = fn(u32) -> Vec<u8>;
-    let faults: [(&str, u32, Fault); 4] = [
+    let mut bystander = OtherClient::new(&hub);
+    type FrameFn = fn(u32) -> Vec<u8>;
+    let faults: [(&str, u32, FrameFn); 4] = [
         ("no increment", PROTOCOL_ERROR, |stream| frame(WINDOW_UPDATE, 0, stream, &0_u32.to_be_bytes())),
-        // This one ends a stream alone, each time anew.
+        // This frame ends a single stream, each time another one.
         ("overflow", ENHANCE_YOUR_CALM, |stream| {
             frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())
         }),
@@ -246,55 +246,55 @@ fn client_that_makes_the_hub_reset_its_streams_is_cut_off() {
         }),
     ];
     for (name, expected, fault) in faults {
-        let mut rude = Rude::connect(&hub);
-        let goodbye = rude.goodbye();
-        for stream in (0..STREAMS).map(number) {
+        let mut rude = RawHttp2Client::connect(&hub);
+        let go_away_code = rude.go_away_code();
+        for stream in (0..STREAMS).map(stream_id) {
             if !rude.send(&[request(&hub, stream, STREAM), fault(stream)].concat()) {
                 break;
             }
         }
-        let code = goodbye.join().unwrap();
+        let code = go_away_code.join().unwrap();
         assert_eq!(code, Some(expected), "{name}");
-        bystander.is_served(&hub);
+        bystander.assert_served(&hub);
     }
-    bystander.saw_no_harm(&hub);
+    bystander.assert_unaffected(&hub);
 }
 
 #[test]
-fn head_that_never_ends_is_cut_off() {
+fn endless_head_is_cut_off() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    let mut bystander = Bystander::new(&hub);
+    let mut bystander = OtherClient::new(&hub);
     let literal = [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat();
     for payload in [literal, Vec::new()] {
-        let mut rude = Rude::connect(&hub);
-        let goodbye = rude.goodbye();
+        let mut rude = RawHttp2Client::connect(&hub);
+        let go_away_code = rude.go_away_code();
         rude.send(&frame(HEADERS, END_STREAM, 1, &get(&hub, "/healthz")));
         let portion = frame(CONTINUATION, 0, 1, &payload).repeat(100);
         let _is_cut = (0..1000).any(|_| !rude.send(&portion));
-        assert_eq!(goodbye.join().unwrap(), Some(ENHANCE_YOUR_CALM));
-        bystander.is_served(&hub);
+        assert_eq!(go_away_code.join().unwrap(), Some(ENHANCE_YOUR_CALM));
+        bystander.assert_served(&hub);
     }
-    bystander.saw_no_harm(&hub);
+    bystander.assert_unaffected(&hub);
 }
 
 #[test]
-fn flood_of_frames_that_want_an_answer_is_not_kept_for_a_client_that_reads_none() {
+fn responses_to_control_frames_are_bounded_for_a_client_that_reads_none() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
-    let mut bystander = Bystander::new(&hub);
+    let mut bystander = OtherClient::new(&hub);
     for frame in [frame(PING, 0, 0, b"are you?"), frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])] {
-        let mut rude = Rude::connect(&hub);
+        let mut rude = RawHttp2Client::connect(&hub);
         let portion = frame.repeat(1000);
         let begun = Instant::now();
         let is_cut = (0..100_000).any(|_| !rude.send(&portion));
         assert!(is_cut && begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-        bystander.is_served(&hub);
+        bystander.assert_served(&hub);
     }
-    bystander.saw_no_harm(&hub);
+    bystander.assert_unaffected(&hub);
 }
 
-/// What a head of HTTP/2 may have, as a client that keeps the rules sees it.
+/// Bounds of an HTTP/2 head for a client that follows the rules.
 mod heads {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -302,7 +302,7 @@ mod heads {
     use super::{TempDirectory, TestHub};
 
     #[test]
-    fn large_head_over_http_2_gets_431_and_the_connection_goes_on() {
+    fn large_head_over_http_2_gets_431_and_the_connection_continues() {
         let directory = TempDirectory::create();
         let hub = TestHub::in_memory(&directory, &[]);
         let runtime =
@@ -312,7 +312,7 @@ mod heads {
             let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket));
             let (mut sender, connection) = handshake.await.unwrap();
             tokio::spawn(connection);
-            // Beyond 64 KiB HTTP/2 itself answers, and has no words for it.
+            // Beyond 64 KiB the HTTP/2 layer answers, without a problem document.
             for (bytes, status) in [(8 << 10, 200), (40 << 10, 431), (70 << 10, 431), (24 << 10, 200)] {
                 let request = http::Request::get(format!("{}healthz", hub.url))
                     .header("x", "y".repeat(bytes))

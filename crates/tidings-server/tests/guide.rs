@@ -1,4 +1,4 @@
-//! What the guides' own lines and payloads do.
+//! Commands and payloads of the systems that Tidings replaces work unchanged.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::hub::TestHub;
 const NOTIFICATION: &str =
     r#"{"type":"notification","object":{"message":"Hello World!","timestamp":"2024-01-01T00:00:00Z"}}"#;
 
-/// Runs the guide's line for a channel, with the port of this hub.
+/// Runs the documented `curl` command for a channel, with the port of this hub.
 fn curl(hub: &TestHub, channel: &str) -> std::process::Child {
     let port = hub.authority().rsplit(':').next().unwrap();
     Command::new("curl")
@@ -23,7 +23,7 @@ fn curl(hub: &TestHub, channel: &str) -> std::process::Child {
 }
 
 #[test]
-fn curl_line_of_the_guides_shows_events_as_their_parsers_want_them() {
+fn curl_prints_events_in_the_form_that_existing_parsers_expect() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for channel in ["project.123", "test"] {
@@ -41,7 +41,7 @@ fn curl_line_of_the_guides_shows_events_as_their_parsers_want_them() {
 }
 
 #[test]
-fn test_mode_sends_the_guides_message_and_ends() {
+fn test_mode_sends_one_message_and_ends() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TEST_MODE", "true")]);
     for channel in ["test", "project.123"] {
@@ -55,7 +55,7 @@ fn test_mode_sends_the_guides_message_and_ends() {
 }
 
 #[test]
-fn channels_of_the_guides_are_channels() {
+fn existing_channel_names_are_valid() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for channel in ["project.123", "user.42", "task.a-b_c", "user:123:messages", "global", "test"] {
@@ -67,7 +67,7 @@ fn channels_of_the_guides_are_channels() {
 }
 
 #[test]
-fn strict_envelope_takes_exactly_the_guides_two_members() {
+fn strict_envelope_accepts_exactly_its_two_members() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
     for good in [NOTIFICATION, r#"{"object":"text","type":""}"#, r#" {"type":"t","object":{}} "#] {
@@ -100,7 +100,7 @@ fn strict_envelope_takes_exactly_the_guides_two_members() {
 }
 
 #[test]
-fn strict_envelope_takes_listed_types_only() {
+fn strict_envelope_accepts_listed_types_only() {
     let directory = TempDirectory::create();
     let variables =
         [("TIDINGS_CHANNELS_ENVELOPE", "strict"), ("TIDINGS_CHANNELS_TYPES", "notification,progress")];
@@ -118,7 +118,7 @@ fn strict_envelope_takes_listed_types_only() {
 }
 
 #[test]
-fn strict_envelope_refuses_a_list_of_two() {
+fn strict_envelope_refuses_a_list_of_two_members() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
     hub.post("/api/v1/events/a", r#"["t",{}]"#).assert_problem(422, "envelope");

@@ -1,4 +1,4 @@
-//! What those who run a hub can ask it.
+//! Health, metrics and the start page: routes for operators.
 
 use serde_json::json;
 use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
@@ -16,7 +16,7 @@ fn hub_is_alive_and_ready() {
 }
 
 #[test]
-fn metrics_are_named_and_count() {
+fn metrics_have_their_names_and_values() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &[]);
     let mut reader = hub.subscribe("/api/v1/events/a");
@@ -54,7 +54,7 @@ fn metrics_are_named_and_count() {
     ] {
         assert!(text.lines().any(|it| it.split(' ').next() == Some(name)), "{name} is not in {text}");
     }
-    assert!(text.ends_with("# EOF\n"), "the text is whole");
+    assert!(text.ends_with("# EOF\n"), "the text is complete");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn delivery_lag_is_that_of_live_events_and_not_of_history() {
         assert_eq!(hub.metric("tidings_delivery_lag_seconds_count"), 0.0, "{way:?}");
         hub.publish("a", "new");
         assert_eq!(reader.data(), "new");
-        // A shard counts behind the last write of a broadcast, which the reader may see before.
+        // A shard counts after the last write of a broadcast; the client may see the event before.
         eventually("the delivery is counted", || hub.metric("tidings_delivery_lag_seconds_count") == 1.0);
     }
 }
@@ -116,7 +116,7 @@ fn exchanges_with_redis_are_counted_and_so_are_connections_to_it() {
 }
 
 #[test]
-fn page_shows_the_hub_without_anything_from_elsewhere() {
+fn start_page_loads_nothing_from_other_hosts() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for (path, content_type) in
@@ -124,7 +124,7 @@ fn page_shows_the_hub_without_anything_from_elsewhere() {
     {
         let answer = hub.get(path);
         assert!(answer.assert_status(200).head.header("content-type").unwrap().starts_with(content_type));
-        // A link loads nothing until its reader follows it.
+        // A browser loads no link until the user follows it.
         let is_link = |line: &str| line.trim_start().starts_with("<a href=");
         let text = answer.text();
         let foreign: Vec<&str> =
@@ -134,7 +134,7 @@ fn page_shows_the_hub_without_anything_from_elsewhere() {
 }
 
 #[test]
-fn load_balancers_probe_in_each_way_that_they_have() {
+fn load_balancer_may_probe_in_any_of_its_ways() {
     let directory = TempDirectory::create();
     let open = TestHub::in_memory(&directory, &[]);
     let protected = TestHub::in_memory(&directory, &[("TIDINGS_AUTH_SECRET", SECRET)]);
@@ -156,10 +156,10 @@ fn load_balancers_probe_in_each_way_that_they_have() {
             hub.send_raw(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n"))
                 .assert_problem(400, "bad_header");
         }
-        // Elsewhere a request without a Host is refused, as ever.
+        // Other routes refuse a request without a Host.
         hub.send_raw("GET /api/v1/channels HTTP/1.0\r\n\r\n").assert_problem(400, "bad_header");
     }
-    // A Host that is named is judged.
+    // The hub checks a Host that is present.
     let foreign = "GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n";
     open.send_raw(foreign).assert_problem(403, "forbidden_host");
     protected.send_raw(foreign).assert_status(200);

@@ -15,7 +15,7 @@ fn data(page: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn event_has_the_members_of_the_contract() {
+fn event_has_the_documented_members() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let id = hub.publish("a", "plain");
@@ -29,7 +29,7 @@ fn event_has_the_members_of_the_contract() {
         json!({"id": id, "offset": offset, "channels": ["a"], "event": null, "data": "plain", "publishedAt": time})
     );
     assert_eq!((&events[1]["event"], &events[1]["data"]), (&json!("named"), &json!("{\"n\":1}")));
-    assert_eq!(events[1]["channels"], json!(["b", "a"]), "an open hub's asker may read both");
+    assert_eq!(events[1]["channels"], json!(["b", "a"]), "a client of an open hub may read both channels");
     // As in 2026-01-02T03:04:05.678Z.
     let shape: String = time.chars().map(|it| if it.is_ascii_digit() { '0' } else { it }).collect();
     assert_eq!(shape, "0000-00-00T00:00:00.000Z");
@@ -58,7 +58,7 @@ fn pages_follow_one_another_to_the_end() {
 }
 
 #[test]
-fn after_takes_any_id_that_a_stream_takes() {
+fn after_accepts_every_id_that_a_stream_accepts() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &[]);
     let ids = hub.publish_batch((0..5).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
@@ -107,7 +107,7 @@ fn last_is_the_newest_events_up_to_until() {
     assert_eq!(read(&format!("?limit=2&after={next}&until={}", ids[6])), "4 6");
 }
 
-/// A page shows history and then goes on live: no event is missing between the two, and none comes twice.
+/// A page shows history and then continues live: no event is missing between the two, and none occurs twice.
 #[test]
 fn history_until_the_position_of_a_stream_meets_the_stream() {
     let directory = TempDirectory::create();
@@ -121,7 +121,7 @@ fn history_until_the_position_of_a_stream_meets_the_stream() {
 }
 
 #[test]
-fn until_that_is_no_id_is_refused_and_one_of_another_log_is_told() {
+fn until_of_another_log_gives_a_gap_and_a_malformed_one_is_refused() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &[]);
     let id = hub.publish("a", "x");
@@ -148,7 +148,7 @@ fn until_that_is_no_id_is_refused_and_one_of_another_log_is_told() {
 }
 
 #[test]
-fn page_says_what_a_stream_would_say_is_missing() {
+fn page_reports_the_gap_that_a_stream_would_report() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
     let ids = hub.publish_batch((0..20).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
@@ -164,12 +164,12 @@ fn page_says_what_a_stream_would_say_is_missing() {
     assert_eq!(resumed.offset, ids[14].parse::<EventId>().unwrap().offset);
     assert_eq!(page(&hub, &format!("?after={}", ids[16])).get("gap"), None);
     assert_eq!(page(&hub, "?after=garbage")["gap"]["reason"], "malformed");
-    // Without an id nobody asked for what is gone.
+    // Without an id the client did not ask for the removed events.
     assert_eq!(page(&hub, "").get("gap"), None);
 }
 
 #[test]
-fn list_of_channels_counts_connections_as_they_asked() {
+fn list_of_channels_counts_connections_by_their_subscriptions() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let list = || hub.get("/api/v1/channels").assert_status(200).json();
@@ -182,5 +182,5 @@ fn list_of_channels_counts_connections_as_they_asked() {
     ]});
     assert_eq!(list(), expected);
     drop((one, two));
-    eventually("all are gone", || list() == json!({"channels": []}));
+    eventually("all connections are closed", || list() == json!({"channels": []}));
 }

@@ -1,4 +1,4 @@
-//! The hook: what it is asked, what its answers mean, and that nobody else waits for it.
+//! The hook: its requests, the meaning of its answers, and its isolation from other clients.
 
 use serde_json::{Value, json};
 use tidings_testkit::{HttpConnection, StubRequest, TempDirectory, eventually};
@@ -13,16 +13,16 @@ use crate::{
 const OWN: &str = "/api/v1/events/user.u";
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
-/// A hub that has the backend asked; `lines` go before the other sections of `[auth]`.
-fn asking(directory: &TempDirectory, backend: &HookBackend, lines: &str) -> TestHub {
+/// A hub that asks this backend; `lines` come before the other sections of `[auth]`.
+fn hub_with_hook(directory: &TempDirectory, backend: &HookBackend, lines: &str) -> TestHub {
     let anyone = "[auth.anonymous]\nsubscribe = [\"open.**\"]";
     protected(directory, &format!("secret = {SECRET:?}\n{}{lines}\n{anyone}", backend.setting_line()))
 }
 
-/// Nothing is kept, and nobody waits long.
-const HASTY: &str = "hook_ttl = \"0s\"\nhook_timeout = \"500ms\"";
+/// No answer is cached, and the timeout is short.
+const UNCACHED: &str = "hook_ttl = \"0s\"\nhook_timeout = \"500ms\"";
 
-fn question(principal: &Value, action: &str, channel: &str) -> Value {
+fn access_request(principal: &Value, action: &str, channel: &str) -> Value {
     json!({"principal": principal, "action": action, "channel": channel})
 }
 
@@ -36,10 +36,10 @@ fn writer() -> String {
 }
 
 #[test]
-fn hook_is_asked_who_wants_what_of_which_channel() {
+fn hook_gets_principal_action_and_channel() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = asking(&directory, &backend, HASTY);
+    let hub = hub_with_hook(&directory, &backend, UNCACHED);
     let user = json!({"user": "u"});
     hub.subscribe_as(&token("u"), OWN).position();
     let StubRequest { head, body } = backend.requests().remove(0);
@@ -51,35 +51,35 @@ fn hook_is_asked_who_wants_what_of_which_channel() {
     backend.take_requests();
 
     hub.subscribe("/api/v1/events/open.a").position();
-    assert_eq!(backend.take_bodies(), [question(&Value::Null, "subscribe", "open.a")]);
+    assert_eq!(backend.take_bodies(), [access_request(&Value::Null, "subscribe", "open.a")]);
     hub.subscribe("/api/v1/events/open.*").position();
     assert_eq!(backend.take_bodies(), [pattern(&Value::Null, "open.*")]);
     hub.subscribe_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.u.**&channel=user.u")
         .position();
-    // Asked at once, so in any order.
+    // The requests are concurrent, so they come in any order.
     let mut questions = backend.take_bodies();
-    questions.sort_by_key(|question| question["channel"].to_string());
-    assert_eq!(questions, [question(&user, "subscribe", "user.u"), pattern(&user, "user.u.**")]);
+    questions.sort_by_key(|access_request| access_request["channel"].to_string());
+    assert_eq!(questions, [access_request(&user, "subscribe", "user.u"), pattern(&user, "user.u.**")]);
     hub.subscribe_as(&token("u"), &format!("{OWN}?history=all")).position();
     hub.get_as(&token("u"), "/api/v1/channels/user.u/events").assert_status(200);
-    assert_eq!(backend.take_bodies(), vec![question(&user, "subscribe", "user.u"); 2]);
+    assert_eq!(backend.take_bodies(), vec![access_request(&user, "subscribe", "user.u"); 2]);
     hub.post_as(&writer(), "/api/v1/events/chat.1", "x").assert_status(200);
-    assert_eq!(backend.take_bodies(), [question(&user, "publish", "chat.1")]);
+    assert_eq!(backend.take_bodies(), [access_request(&user, "publish", "chat.1")]);
     let odd = "ü\"\\ .*";
     hub.get_as(&token_for(odd, &["a"]), "/api/v1/channels/a/events").assert_status(200);
-    assert_eq!(backend.take_bodies(), [question(&json!({"user": odd}), "subscribe", "a")]);
+    assert_eq!(backend.take_bodies(), [access_request(&json!({"user": odd}), "subscribe", "a")]);
     let ticket =
         hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     hub.subscribe(&format!("{OWN}?ticket={}", ticket["ticket"].as_str().unwrap())).position();
-    // Once when it is made, once when it is used.
-    assert_eq!(backend.take_bodies(), vec![question(&user, "subscribe", "user.u"); 2]);
+    // Once when the ticket is made, once when it is used.
+    assert_eq!(backend.take_bodies(), vec![access_request(&user, "subscribe", "user.u"); 2]);
 }
 
 #[test]
-fn every_channel_of_a_batch_is_asked_about_once() {
+fn hook_is_asked_about_every_channel_of_a_batch_once() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = asking(&directory, &backend, HASTY);
+    let hub = hub_with_hook(&directory, &backend, UNCACHED);
     let batch = json!([
         {"channels": ["chat.1", "chat.2"], "data": "a"},
         {"channels": ["chat.1"], "data": "b"},
@@ -88,17 +88,17 @@ fn every_channel_of_a_batch_is_asked_about_once() {
     hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes())
         .assert_status(200);
     let mut asked = backend.take_bodies();
-    asked.sort_by_key(|question| question["channel"].to_string());
-    let expected =
-        ["chat.1", "chat.2", "chat.3"].map(|channel| question(&json!({"user": "u"}), "publish", channel));
+    asked.sort_by_key(|access_request| access_request["channel"].to_string());
+    let expected = ["chat.1", "chat.2", "chat.3"]
+        .map(|channel| access_request(&json!({"user": "u"}), "publish", channel));
     assert_eq!(asked, expected);
 }
 
 #[test]
-fn hook_is_asked_only_after_the_patterns_have_allowed_and_never_about_keys() {
+fn hook_is_asked_after_the_patterns_allowed_and_never_about_api_keys() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(DENY);
-    let hub = asking(&directory, &backend, HASTY);
+    let hub = hub_with_hook(&directory, &backend, UNCACHED);
     hub.get_as(&token("u"), "/api/v1/events/user.v").assert_access_denied();
     hub.get_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.v").assert_access_denied();
     hub.get("/api/v1/events/user.u").assert_problem(401, "credentials_missing");
@@ -109,21 +109,21 @@ fn hook_is_asked_only_after_the_patterns_have_allowed_and_never_about_keys() {
     hub.get_as(&token("u"), "/api/v1/events/$sys").assert_problem(403, "reserved_channel");
     hub.get_as("nonsense", OWN).assert_problem(401, "bad_credentials");
     let mut reader = hub.subscribe_as(KEY, OWN);
-    hub.tell("user.u", "by a key");
+    hub.publish_as_backend("user.u", "by a key");
     assert_eq!(reader.data(), "by a key");
     hub.get_as(KEY, "/api/v1/channels/user.u/events").assert_status(200);
     hub.get("/healthz").assert_status(200);
     assert_eq!(backend.request_count(), 0);
-    // It would have said no.
+    // The hook would have denied the request.
     hub.get_as(&token("u"), OWN).assert_access_denied();
     assert_eq!(backend.request_count(), 1);
 }
 
 #[test]
-fn answer_that_is_no_verdict_is_told_to_the_backends_people() {
+fn malformed_answer_of_the_hook_is_logged_for_the_operator() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Status(200, "{\"allow\":\"sesame\"}"));
-    let mut hub = asking(&directory, &backend, HASTY);
+    let mut hub = hub_with_hook(&directory, &backend, UNCACHED);
     let read = |hub: &TestHub| hub.get_as(&token("u"), "/api/v1/channels/user.u/events");
     for (reply, reason) in [
         (
@@ -139,7 +139,7 @@ fn answer_that_is_no_verdict_is_told_to_the_backends_people() {
         let line = log.lines().last().unwrap();
         assert!(line.contains(reason) && line.contains("user.u") && !line.contains("sesame"), "{line}");
     }
-    // A plain no needs no words.
+    // A regular denial is not logged.
     for reply in [DENY, HookReply::Status(403, "")] {
         backend.set_reply(reply);
         read(&hub).assert_access_denied();
@@ -151,11 +151,11 @@ fn answer_that_is_no_verdict_is_told_to_the_backends_people() {
 }
 
 #[test]
-fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
+fn only_allow_true_allows_and_a_missing_answer_gives_503() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
     let other = HookBackend::start(ALLOW);
-    let hub = asking(&directory, &backend, HASTY);
+    let hub = hub_with_hook(&directory, &backend, UNCACHED);
     let status = |code: u16, body: &'static str| HookReply::Status(code, body);
     let no = Some((403, "access_denied"));
     let absent = Some((503, "hook_unavailable"));
@@ -199,7 +199,7 @@ fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
             answer.assert_problem(status, code);
             if status == 503 {
                 assert!(answer.head.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
-                // Where the backend is and what it said is nobody's business.
+                // The response reveals neither the address nor the answer of the backend.
                 let text = answer.text();
                 assert!(!text.contains("127.0.0.1") && !text.contains("allow?"), "{text}");
             } else {
@@ -207,7 +207,7 @@ fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
             }
         }
         let asked = backend.request_count() - before;
-        // A connection that was closed on it may be tried anew.
+        // The hub may retry once when the backend closed the connection.
         assert!(asked == 2 || reply == HookReply::Close, "{reply:?}: {asked}");
         if let Some((status, code)) = expected {
             hub.get_as(&token("u"), OWN).assert_problem(status, code);
@@ -223,23 +223,23 @@ fn only_a_plain_yes_is_yes_and_no_answer_is_503() {
 }
 
 #[test]
-fn backend_that_is_not_there_is_503_and_keys_are_served() {
+fn unreachable_hook_gives_503_and_api_keys_are_served() {
     let directory = TempDirectory::create();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hub = protected(&directory, &format!("secret = {SECRET:?}\nhook = \"http://{free}/\""));
     hub.get_as(&token("u"), OWN).assert_problem(503, "hook_unavailable");
     hub.get("/readyz").assert_status(200);
     let mut reader = hub.subscribe_as(KEY, OWN);
-    hub.tell("user.u", "still");
+    hub.publish_as_backend("user.u", "still");
     assert_eq!(reader.data(), "still");
 }
 
 #[test]
-fn hundred_who_ask_at_once_are_one_question() {
+fn hundred_concurrent_requests_are_one_hook_request() {
     const CLIENTS: usize = 100;
     let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Silence);
-    let hub = asking(&directory, &backend, "hook_timeout = \"20s\"");
+    let hub = hub_with_hook(&directory, &backend, "hook_timeout = \"20s\"");
     let (name, value) = bearer(&token("u"));
     let mut connections: Vec<HttpConnection> = (0..CLIENTS).map(|_| hub.connect()).collect();
     for connection in &mut connections {
@@ -258,10 +258,10 @@ fn hundred_who_ask_at_once_are_one_question() {
 }
 
 #[test]
-fn answers_are_kept_for_their_time_and_their_absence_is_not() {
+fn answers_are_cached_for_their_ttl_and_failures_are_not() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Status(500, ""));
-    let hub = asking(&directory, &backend, "hook_ttl = \"3s\"\nhook_timeout = \"500ms\"");
+    let hub = hub_with_hook(&directory, &backend, "hook_ttl = \"3s\"\nhook_timeout = \"500ms\"");
     let path = "/api/v1/channels/user.u/events";
     let status = |credential: &str| hub.get_as(credential, path).head.status;
     let u = token("u");
@@ -270,74 +270,80 @@ fn answers_are_kept_for_their_time_and_their_absence_is_not() {
     backend.set_reply(ALLOW);
     assert_eq!(status(&u), 200);
     backend.set_reply(DENY);
-    // Another token of the same user is the same question, another action or channel is not.
+    // Another token of the same user has the same cache entry; another action or channel has its own.
     assert_eq!(status(&token_for("u", &["x"])), 200);
     assert_eq!(backend.take_bodies().len(), 1);
     hub.get_as(&u, "/api/v1/channels/user.u.a/events").assert_access_denied();
     assert_eq!(backend.take_bodies().len(), 1);
-    eventually("the yes is forgotten", || status(&u) == 403);
+    eventually("the cached permission has expired", || status(&u) == 403);
     backend.set_reply(ALLOW);
     assert_eq!(status(&u), 403);
-    eventually("the no is forgotten", || status(&u) == 200);
+    eventually("the cached denial has expired", || status(&u) == 200);
     assert_eq!(backend.take_bodies().len(), 2);
 }
 
 #[test]
-fn hook_that_says_no_later_ends_the_stream_as_revoked() {
+fn later_denial_of_the_hook_ends_the_stream_as_revoked() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = asking(&directory, &backend, "hook_recheck = \"300ms\"\nhook_ttl = \"0s\"");
+    let hub = hub_with_hook(&directory, &backend, "hook_recheck = \"300ms\"\nhook_ttl = \"0s\"");
     let mut connection = Http2::connect(&hub);
     let mut over_1 = hub.subscribe_as(&token("u"), OWN);
     let mut over_2 = connection.open("/api/v1/events/user.v.**", &token("v"), None).unwrap();
     let mut anonymous = hub.subscribe("/api/v1/events/open.a");
     let mut of_key = hub.subscribe_as(KEY, OWN);
-    hub.tell("user.u", "before");
+    hub.publish_as_backend("user.u", "before");
     assert_eq!(over_1.data(), "before");
     let id = over_1.last_event_id().to_owned();
     backend.take_bodies();
-    // Yes again and again changes nothing.
+    // Repeated permissions change nothing.
     backend.wait_for_requests(9);
     backend.set_reply(DENY);
     over_1.assert_end("revoked", false);
     over_2.assert_end("revoked", false);
     anonymous.assert_end("revoked", false);
-    hub.tell("user.u", "secret event");
+    hub.publish_as_backend("user.u", "secret event");
     assert_eq!(of_key.data_of_next(2), ["before", "secret event"]);
     let (name, value) = bearer(&token("u"));
     let answer = hub.request("GET", OWN, &[(name, &value), ("Last-Event-ID", &id)], b"");
     answer.assert_access_denied();
     let asked = backend.take_bodies();
     assert!(asked.contains(&pattern(&json!({"user": "v"}), "user.v.**")), "{asked:?}");
-    assert!(asked.contains(&question(&Value::Null, "subscribe", "open.a")), "{asked:?}");
+    assert!(asked.contains(&access_request(&Value::Null, "subscribe", "open.a")), "{asked:?}");
 }
 
 #[test]
-fn hook_that_does_not_answer_later_takes_no_stream_away() {
+fn later_failure_of_the_hook_ends_no_stream() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub =
-        asking(&directory, &backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"100ms\"");
+    let hub = hub_with_hook(
+        &directory,
+        &backend,
+        "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"100ms\"",
+    );
     let mut reader = hub.subscribe_as(&token("u"), OWN);
     reader.position();
     for reply in [HookReply::Status(500, ""), HookReply::Close, HookReply::Silence] {
         backend.set_reply(reply);
         backend.take_bodies();
         backend.wait_for_requests(3);
-        hub.tell("user.u", "still");
+        hub.publish_as_backend("user.u", "still");
         assert_eq!(reader.data(), "still");
     }
-    // It is asked again once the backend is back.
+    // The hub asks again when the backend has returned.
     backend.set_reply(DENY);
     reader.assert_end("revoked", false);
 }
 
 #[test]
-fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
+fn stalled_hook_delays_only_the_clients_it_is_asked_about() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub =
-        asking(&directory, &backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"20s\"");
+    let hub = hub_with_hook(
+        &directory,
+        &backend,
+        "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"20s\"",
+    );
     let mut open = hub.subscribe_as(&token("u"), OWN);
     let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.**");
     backend.set_reply(HookReply::Silence);
@@ -350,10 +356,10 @@ fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
             connection
         })
         .collect();
-    // As many as may be asked at once are with the hook.
+    // The hook has as many requests as may be sent at once.
     backend.wait_for_requests(64);
     for number in 0..50 {
-        hub.tell("user.u", number.to_string());
+        hub.publish_as_backend("user.u", number.to_string());
         assert_eq!((open.data(), of_key.data()), (number.to_string(), number.to_string()));
     }
     hub.get("/readyz").assert_status(200);
@@ -365,10 +371,10 @@ fn stalled_hook_holds_up_nobody_but_those_it_is_asked_about() {
 }
 
 #[test]
-fn hub_ends_in_time_while_the_hook_is_stalled() {
+fn hub_shuts_down_in_time_while_the_hook_is_stalled() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Silence);
-    let hub = asking(&directory, &backend, "hook_timeout = \"30s\"");
+    let hub = hub_with_hook(&directory, &backend, "hook_timeout = \"30s\"");
     let (name, value) = bearer(&token("u"));
     let mut connection = hub.connect();
     connection.send(hub.encode_request("GET", OWN, &[(name, &value)], b""));
@@ -379,7 +385,7 @@ fn hub_ends_in_time_while_the_hook_is_stalled() {
 }
 
 #[test]
-fn hook_is_read_again_with_the_settings() {
+fn hook_is_reloaded_with_the_settings() {
     let directory = TempDirectory::create();
     let (yes, no) = (HookBackend::start(ALLOW), HookBackend::start(DENY));
     let lines = |backend: &HookBackend| {
@@ -389,7 +395,7 @@ fn hook_is_read_again_with_the_settings() {
     let mut reader = hub.subscribe_as(&token("u"), OWN);
     reader.position();
     hub.reload(&directory, &lines(&no));
-    // What the other one answered is forgotten with it.
+    // Cached answers of the other hook are dropped with it.
     reader.assert_end("revoked", false);
     hub.get_as(&token("u"), OWN).assert_access_denied();
     hub.reload(&directory, &format!("secret = {SECRET:?}"));
@@ -397,10 +403,10 @@ fn hook_is_read_again_with_the_settings() {
 }
 
 #[test]
-fn history_names_only_channels_that_the_hook_was_asked_about_and_all_to_keys() {
+fn history_names_only_channels_that_the_hook_allows_and_all_to_api_keys() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = asking(&directory, &backend, HASTY);
+    let hub = hub_with_hook(&directory, &backend, UNCACHED);
     let event = json!({"channels": ["user.u", "user.u.a"], "data": "x"});
     hub.request_as("POST", "/api/v1/publish", KEY, &JSON, event.to_string().as_bytes()).assert_status(200);
     let path = "/api/v1/channels/user.u/events";
@@ -412,11 +418,11 @@ fn history_names_only_channels_that_the_hook_was_asked_about_and_all_to_keys() {
 }
 
 #[test]
-fn rights_that_end_while_the_hook_is_asked_are_gone() {
+fn rights_that_end_during_a_hook_request_do_not_count() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Silence);
-    let hub = asking(&directory, &backend, "hook_timeout = \"20s\"\nhook_ttl = \"0s\"");
-    hub.tell("user.u", "secret event");
+    let hub = hub_with_hook(&directory, &backend, "hook_timeout = \"20s\"\nhook_ttl = \"0s\"");
+    hub.publish_as_backend("user.u", "secret event");
     let (name, value) = bearer(&token_with("u", &json!({"tidings": {"publish": ["user.u"]}})));
     let mut connections: Vec<HttpConnection> = [
         ("GET", "/api/v1/channels/user.u/events"),
@@ -428,7 +434,7 @@ fn rights_that_end_while_the_hook_is_asked_are_gone() {
     .map(|(number, (method, path))| {
         let mut connection = hub.connect();
         connection.send(hub.encode_request(method, path, &[(name, &value)], b"x"));
-        // To read is one question, to publish another.
+        // A read is one hook request, a publish another.
         backend.wait_for_requests(if number < 2 { 1 } else { 2 });
         connection
     })
@@ -445,10 +451,10 @@ fn rights_that_end_while_the_hook_is_asked_are_gone() {
 }
 
 #[test]
-fn refusal_tells_the_operator_what_refused_which_channel_to_whom() {
+fn denial_is_logged_with_its_reason_channel_and_principal() {
     let directory = TempDirectory::create();
     let backend = HookBackend::start(DENY);
-    let lines = format!("secret = {SECRET:?}\n{}{HASTY}\n", backend.setting_line());
+    let lines = format!("secret = {SECRET:?}\n{}{UNCACHED}\n", backend.setting_line());
     let mut hub = protected_with(&directory, &lines, &[("RUST_LOG", "tidings=debug")]);
     let token = writer();
     let denied =
@@ -460,7 +466,7 @@ fn refusal_tells_the_operator_what_refused_which_channel_to_whom() {
     hub.get_as(&token, "/api/v1/events?channel=chat.1&channel=chat.*").assert_access_denied();
     hub.post_as(&token, "/api/v1/events/chat.2", "x").assert_access_denied();
     assert_eq!((denied("pattern"), denied("hook")), (2.0, 2.0));
-    // A caller without credentials gets 401, and a denial without a channel is not counted.
+    // A client without credentials gets 401, and a denial without a channel is not counted.
     hub.get("/api/v1/events/user.v").assert_problem(401, "credentials_missing");
     hub.get_as(&token, "/metrics").assert_access_denied();
     assert_eq!((denied("pattern"), denied("hook")), (2.0, 2.0));

@@ -1,4 +1,4 @@
-//! The shell around the routes: heads and bodies that are no HTTP, too large or too slow, and peers that vanish.
+//! HTTP hardening: malformed, oversized and slow requests, and peers that vanish.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -13,11 +13,11 @@ use crate::hub::{RunTidings, TestHub};
 
 const CHANNEL: &str = "/api/v1/events/a";
 
-/// Sends bytes, reads to the end of the connection, and answers the statuses that came and the last answer's text.
+/// Sends bytes, reads to the end of the connection, and returns the statuses of the responses and the last response's text.
 #[track_caller]
 fn statuses(hub: &TestHub, bytes: &[u8]) -> (Vec<u16>, String) {
     let mut connection = hub.connect();
-    // The hub may have closed before all is sent.
+    // The hub may have closed the connection before everything is sent.
     let _sent = connection.socket.write_all(bytes);
     let text = String::from_utf8(connection.read_to_end()).unwrap();
     let answers: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
@@ -25,14 +25,14 @@ fn statuses(hub: &TestHub, bytes: &[u8]) -> (Vec<u16>, String) {
     (statuses, text)
 }
 
-/// What an attacker would like to be taken for a request of its own.
+/// A request that an attacker tries to smuggle in.
 fn smuggled(hub: &TestHub) -> Vec<u8> {
     hub.encode_request("POST", "/api/v1/events/smuggled", &[], b"x")
 }
 
-/// Fails if anything was published.
+/// Asserts that no event was published.
 #[track_caller]
-fn has_stored_nothing(hub: &TestHub) {
+fn assert_nothing_stored(hub: &TestHub) {
     for channel in ["a", "smuggled"] {
         let page = hub.get(&format!("/api/v1/channels/{channel}/events")).json();
         assert_eq!(page["events"], json!([]), "{channel}");
@@ -40,7 +40,7 @@ fn has_stored_nothing(hub: &TestHub) {
     hub.assert_healthy();
 }
 
-/// Headers of a `POST` that no two readers could be trusted to read alike.
+/// Headers of a `POST` that two HTTP parsers may read differently.
 const MALFORMED: &[&str] = &[
     "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
@@ -110,18 +110,18 @@ fn malformed_heads_get_400_and_the_connection_closes() {
         let (statuses, text) = statuses(&hub, request.as_bytes());
         assert_eq!(statuses, [400], "{request:?}: {text}");
     }
-    has_stored_nothing(&hub);
+    assert_nothing_stored(&hub);
 }
 
 #[test]
-fn malformed_head_is_refused_before_it_is_whole() {
+fn malformed_head_is_refused_before_it_is_complete() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for part in
         ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \0", "GET / HTTP/1.1\r\nX: a\r\n ", "\n"]
     {
         let mut connection = hub.connect();
-        // The rest never comes, and is not waited for; the head comes byte by byte.
+        // The hub does not wait for the rest. The head arrives byte by byte.
         for byte in part.bytes() {
             connection.send([byte]);
         }
@@ -137,7 +137,7 @@ fn request_without_a_host_is_refused() {
     let hub = TestHub::in_memory(&directory, &[]);
     let request = format!("POST {CHANNEL} HTTP/1.1\r\nContent-Length: 1\r\n\r\nx");
     hub.send_raw(request).assert_problem(400, "bad_header");
-    has_stored_nothing(&hub);
+    assert_nothing_stored(&hub);
 }
 
 #[test]
@@ -193,17 +193,17 @@ fn malformed_chunks_get_400_and_the_connection_closes() {
             assert_eq!(statuses, [400], "{body:?}: {text}");
             assert!(text.contains("\"code\":\"bad_request\""), "{body:?}: {text}");
         }
-        // A route that reads no body is answered; what follows the body still is no request.
+        // A route that reads no body is answered; the bytes after the body are still no request.
         let mut request = format!("GET /healthz HTTP/1.1\r\n{host}{body}").into_bytes();
         request.extend_from_slice(&smuggled(&hub));
         let (statuses, text) = statuses(&hub, &request);
         assert_eq!(statuses.len(), 1, "{body:?}: {text}");
     }
-    has_stored_nothing(&hub);
+    assert_nothing_stored(&hub);
 }
 
 #[test]
-fn heads_beyond_their_bounds_are_refused_and_the_connection_closes() {
+fn heads_beyond_their_limits_are_refused_and_the_connection_closes() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let host = format!("Host: {}\r\n", hub.authority());
@@ -219,21 +219,21 @@ fn heads_beyond_their_bounds_are_refused_and_the_connection_closes() {
 }
 
 #[test]
-fn refused_client_that_still_sends_is_not_reset() {
+fn refused_client_that_is_still_sending_is_not_reset() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for _ in 0..20 {
         let mut connection = hub.connect();
         connection.send(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(1 << 20)));
         connection.read_response().assert_problem(431, "head_too_large");
-        // A reset may destroy the answer on its way; a client that is done gets an orderly end.
+        // A reset may destroy the response in transit; the hub shuts down its side first.
         connection.socket.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(connection.socket.read(&mut [0; 100]).unwrap(), 0);
     }
 }
 
 #[test]
-fn connection_that_says_too_little_is_closed_at_its_deadline() {
+fn connection_without_a_complete_head_is_closed_at_its_deadline() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
     let beginnings = [
@@ -265,8 +265,8 @@ fn connection_that_says_too_little_is_closed_at_its_deadline() {
     hub.assert_healthy();
 }
 
-/// Reads for so long; fails if the hub closes the connection before, or says something.
-fn stays_open(connection: &mut HttpConnection, time: Duration) {
+/// Asserts that the hub neither closes the connection nor sends bytes during this time.
+fn assert_stays_open(connection: &mut HttpConnection, time: Duration) {
     connection.socket.set_read_timeout(Some(time)).unwrap();
     let kind = connection.socket.read(&mut [0]).map_err(|error| error.kind());
     assert!(matches!(kind, Err(ErrorKind::WouldBlock)), "{kind:?}");
@@ -274,7 +274,7 @@ fn stays_open(connection: &mut HttpConnection, time: Duration) {
 }
 
 #[test]
-fn idle_connection_is_kept_past_what_it_was_told_and_its_end_is_no_cut() {
+fn idle_connection_is_kept_beyond_its_keep_alive_hint_and_its_end_is_not_counted() {
     let directory = TempDirectory::create();
     let settings = [("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms"), ("TIDINGS_SERVER_IDLE_TIMEOUT", "1s")];
     let hub = TestHub::in_memory(&directory, &settings);
@@ -287,8 +287,8 @@ fn idle_connection_is_kept_past_what_it_was_told_and_its_end_is_no_cut() {
     for way in WAYS {
         let mut connection = way.connect(&hub);
         publish(&mut connection);
-        // A client that believes what it was told asks until then.
-        stays_open(&mut connection, Duration::from_secs(1));
+        // A client that follows the hint sends requests until then.
+        assert_stays_open(&mut connection, Duration::from_secs(1));
         publish(&mut connection);
         assert_eq!((connection.read_to_end(), cuts()), (Vec::new(), 0.0), "{way:?}");
     }
@@ -297,12 +297,12 @@ fn idle_connection_is_kept_past_what_it_was_told_and_its_end_is_no_cut() {
         publish(&mut connection);
         connection.send("POST /api");
         assert!(connection.read_to_end().is_empty());
-        eventually("half a head counts", || cuts() == count);
+        eventually("the unfinished head is counted", || cuts() == count);
     }
 }
 
 #[test]
-fn client_that_closes_behind_its_answer_is_not_told_of_a_timeout() {
+fn client_that_closes_after_its_response_gets_no_timeout_response() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for way in WAYS {
@@ -310,17 +310,17 @@ fn client_that_closes_behind_its_answer_is_not_told_of_a_timeout() {
         connection.send(hub.encode_request("POST", CHANNEL, &[("Connection", "close")], b"text"));
         assert_eq!(connection.read_response().assert_status(200).head.header("keep-alive"), None);
         let mut stream = way.ask(&hub, CHANNEL, &[]);
-        assert_eq!(stream.read_head().header("keep-alive"), None, "nothing follows a stream");
+        assert_eq!(stream.read_head().header("keep-alive"), None, "no request can follow a stream");
     }
 }
 
 #[test]
-fn head_that_trickles_in_is_cut_at_its_deadline() {
+fn head_that_trickles_in_is_cut_off_at_its_deadline() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
     let mut connection = hub.connect();
     let begun = Instant::now();
-    // All of it would take 15 s.
+    // The whole head would take 15 s.
     let head = hub.encode_request("GET", "/healthz", &[("X", &"x".repeat(300))], b"");
     let is_cut = head.iter().any(|byte| {
         std::thread::sleep(Duration::from_millis(50));
@@ -350,17 +350,17 @@ fn body_that_trickles_in_gets_408() {
         assert!(connection.read_to_end().is_empty());
         trickle.join().unwrap();
     }
-    has_stored_nothing(&hub);
+    assert_nothing_stored(&hub);
 }
 
 #[test]
-fn large_bodies_pass_whole() {
+fn large_bodies_are_delivered_unchanged() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_EVENT_BYTES", "4MiB")]);
     let body: String = (0..4 << 20).map(|n: u32| char::from(b'a' + (n % 23) as u8)).collect();
     let mut reader = hub.subscribe(CHANNEL);
     hub.publish("a", &body);
-    assert!(reader.data() == body, "the body came as it was sent");
+    assert!(reader.data() == body, "the body is unchanged");
     let mut connection = hub.connect();
     connection.send(format!(
         "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -373,8 +373,8 @@ fn large_bodies_pass_whole() {
     }
     connection.send("0\r\nX-Sum: 1\r\n\r\n");
     connection.read_response().assert_status(200);
-    assert!(reader.data() == body, "the chunks came as they were sent");
-    // A client that waits to be asked for its body is asked.
+    assert!(reader.data() == body, "the chunked body is unchanged");
+    // A client that sends `Expect: 100-continue` gets the interim response.
     connection.send(format!(
         "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
         hub.authority()
@@ -388,7 +388,7 @@ fn large_bodies_pass_whole() {
 }
 
 #[test]
-fn last_event_id_of_garbage_is_told_and_a_huge_one_gets_431() {
+fn malformed_last_event_id_gives_a_gap_and_a_huge_one_gets_431() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let id = hub.publish("a", "1");
@@ -411,7 +411,7 @@ fn last_event_id_of_garbage_is_told_and_a_huge_one_gets_431() {
     hub.assert_healthy();
 }
 
-/// Opens a stream over a socket that takes little; its client reads up to its position and nothing more.
+/// Opens a stream over a socket with a small buffer; its client reads through its position only.
 fn never_reading(hub: &TestHub) -> SseReader {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(8 << 10).unwrap();
@@ -425,7 +425,7 @@ fn never_reading(hub: &TestHub) -> SseReader {
 }
 
 #[test]
-fn clients_that_never_read_cost_little_memory_are_dropped_and_resume() {
+fn clients_that_never_read_cost_little_memory_are_disconnected_and_resume() {
     const READERS: usize = 100;
     const EVENTS: usize = 20_000;
     const GROWTH_MAX: u64 = 64 << 20;
@@ -447,7 +447,7 @@ fn clients_that_never_read_cost_little_memory_are_dropped_and_resume() {
     }
     let grown = hub.resident_bytes().saturating_sub(before);
     assert!(grown < GROWTH_MAX, "the hub grew by {grown} bytes for {READERS} clients that read nothing");
-    eventually("all of them are dropped", || hub.connections("a") == 0);
+    eventually("all of them are disconnected", || hub.connections("a") == 0);
     assert_eq!(hub.metric("tidings_write_timeouts_total"), READERS as f64);
     let mut resumed = hub.resume(CHANNEL, readers[0].last_event_id());
     for n in 0..EVENTS {
@@ -456,7 +456,7 @@ fn clients_that_never_read_cost_little_memory_are_dropped_and_resume() {
     }
 }
 
-/// Connections of a process's own network that are established at this port of it.
+/// Number of connections in the network namespace that are established at this port.
 fn established(hub: &TestHub, port: u16) -> usize {
     let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", hub.id())).unwrap();
     let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -467,7 +467,7 @@ fn established(hub: &TestHub, port: u16) -> usize {
 #[test]
 fn peer_that_vanished_is_noticed() {
     let directory = TempDirectory::create();
-    // A network of its own, whose one link can be cut.
+    // A network namespace whose only link can be cut.
     let script = "ip link set lo up && exec \"$0\" serve --listen 127.0.0.1:0 --memory";
     let program = directory.command(&[]);
     let path = ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
@@ -497,15 +497,15 @@ fn peer_that_vanished_is_noticed() {
     eventually("the stream is open", || established(&hub, port) == 1);
     assert!(inside(&["ip", "link", "set", "lo", "down"]).status().unwrap().success());
     let begun = Instant::now();
-    eventually("the stream is given up", || established(&hub, port) == 0);
-    // The kernel's own deadline for bytes that nobody acknowledges is 10 s at least.
+    eventually("the stream is closed", || established(&hub, port) == 0);
+    // The kernel's deadline for unacknowledged bytes is 10 s at least.
     assert!(begun.elapsed() < Duration::from_secs(18), "{:?}", begun.elapsed());
     client.kill().unwrap();
     client.wait().unwrap();
 }
 
 #[test]
-fn what_clients_are_cut_off_for_is_counted() {
+fn disconnects_are_counted_by_their_reason() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
     let cut = |reason: &str| hub.metric(&format!("tidings_connections_aborted_total{{reason=\"{reason}\"}}"));

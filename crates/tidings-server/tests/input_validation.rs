@@ -1,10 +1,10 @@
-//! Bad input: each is refused with its status and code, and the hub goes on.
+//! Bad input: each case is refused with its status and code, and the hub keeps serving.
 
 use tidings_testkit::TempDirectory;
 
 use crate::hub::TestHub;
 
-/// Names as they stand in a path, each with the status and code of its refusal.
+/// Names as they stand in a path, with the status and code of the refusal.
 const NAMES: &[(&str, u16, &str)] = &[
     ("", 400, "bad_channel"),
     (".", 400, "bad_channel"),
@@ -36,7 +36,7 @@ const NAMES: &[(&str, u16, &str)] = &[
     ("$user.1", 403, "reserved_channel"),
 ];
 
-/// Patterns outside the grammar; the first two are good ones, where a pattern may stand.
+/// Patterns outside the grammar; the first two are valid where a pattern is allowed.
 const PATTERNS: &[(&str, bool)] = &[
     ("a.*", true),
     ("a.**", true),
@@ -54,7 +54,7 @@ fn hub(directory: &TempDirectory) -> TestHub {
 }
 
 #[test]
-fn bad_names_are_refused_to_publish_subscribe_and_read() {
+fn bad_names_are_refused_by_publish_subscribe_and_history() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     let long = "n".repeat(201);
@@ -65,7 +65,7 @@ fn bad_names_are_refused_to_publish_subscribe_and_read() {
         let answer = hub.get(&format!("/api/v1/events/{name}"));
         let detail = answer.assert_problem(status, code).json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.len() < 600 && !detail.contains(char::is_control), "{detail:?}");
-        // What is not UTF-8 in a query is outside the grammar, as is a plus, which is a space there.
+        // In a query, bytes that are not UTF-8 are outside the grammar; so is a plus, which means a space there.
         let code_in_query = if status == 403 { code } else { "bad_channel" };
         hub.get(&format!("/api/v1/events?channel=good&channel={name}")).assert_problem(status, code_in_query);
         hub.get(&format!("/api/v1/channels/{name}/events")).assert_problem(status, code);
@@ -97,7 +97,7 @@ fn pattern_is_for_subscribing_only() {
 }
 
 #[test]
-fn bad_event_names_are_refused_at_the_door() {
+fn bad_event_names_are_refused() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     let long = "e".repeat(256);
@@ -174,7 +174,7 @@ fn broken_and_deep_json_is_refused() {
 }
 
 #[test]
-fn requests_that_are_no_requests_are_refused() {
+fn malformed_requests_are_refused() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     let host = format!("Host: {}\r\n", hub.authority());
@@ -206,14 +206,18 @@ fn request_with_two_kinds_of_length_smuggles_nothing() {
         connection.send(format!("{head}0\r\n\r\n{smuggled}"));
         let answer = String::from_utf8(connection.read_to_end()).unwrap();
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "the connection is closed after it: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1").count(),
+            1,
+            "the connection is closed after the response: {answer}"
+        );
     }
     let events = hub.get("/api/v1/channels/smuggled/events").json();
     assert_eq!(events["events"], serde_json::json!([]));
 }
 
 #[test]
-fn unknown_routes_and_methods_are_problems_too() {
+fn unknown_routes_and_methods_get_problem_documents() {
     let directory = TempDirectory::create();
     let hub = hub(&directory);
     for path in ["/api/v1/nothing", "/api", "/api/v1/channels/a", "/api/v1/channels/a/b/c", "/%00", "//"] {

@@ -1,4 +1,4 @@
-//! Keys of an identity provider, which is late, gone, broken, or changes them.
+//! Keys of an identity provider that is slow, unreachable, broken, or rotates them.
 
 use std::{
     net::TcpListener,
@@ -32,7 +32,7 @@ fn history(hub: &TestHub, token: &str) -> HttpResponse {
 }
 
 #[test]
-fn tokens_are_verified_with_the_keys_that_their_names_name() {
+fn tokens_are_verified_with_the_key_of_their_key_id() {
     let directory = TempDirectory::create();
     let mut bound = SECOND.jwk("bound");
     bound["alg"] = "RS512".into();
@@ -52,7 +52,7 @@ fn tokens_are_verified_with_the_keys_that_their_names_name() {
     }
     history(&hub, &token_of(FIRST, "bound")).assert_problem(401, "bad_credentials");
     assert_eq!(provider.request_count(), 1);
-    // Names that no key has wait for the next fetch, all of them for the same.
+    // Tokens with an unknown key id wait for the next fetch, all of them for the same one.
     let unknown = ["encryption", "broken", "First", "unknown", "", "../first", "first\0"];
     let unknown = unknown.map(|name| token_of(SECOND, name)).into_iter();
     let unknown = unknown.chain(["unknown", "FIRST", "first "].map(|name| token_of(FIRST, name)));
@@ -68,7 +68,7 @@ fn tokens_are_verified_with_the_keys_that_their_names_name() {
 }
 
 #[test]
-fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_come_back() {
+fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_are_put_off() {
     let directory = TempDirectory::create();
     let provider = JwksProvider::start(&[FIRST.jwk("first")]);
     let hub = hub(&directory, &provider);
@@ -79,7 +79,7 @@ fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_come_back() {
             .map(|number| {
                 let hub = &hub;
                 scope.spawn(move || {
-                    // One signature for all of them: what is measured is the hub.
+                    // One constant signature: the test measures the hub.
                     let header = header("RS256", json!({"kid": number.to_string()}));
                     let token = crate::tokens::sealed(&header, &claims("u"), |_| vec![7; 256]);
                     let answer = history(hub, &token);
@@ -104,15 +104,15 @@ fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_come_back() {
 }
 
 #[test]
-fn hub_without_keys_says_so_on_every_route() {
+fn hub_without_keys_gives_503_on_every_route() {
     let directory = TempDirectory::create();
-    // Nobody listens there any more.
+    // The listener is closed.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut hub = protected(&directory, &format!("jwks_url = \"http://{address}/keys?secret=s3cret\""));
     hub.read_log_through("keys could not be fetched");
     hub.get("/readyz").assert_status(200);
-    says_that_it_has_no_keys(&hub);
-    // What no key could verify is refused as ever, and API keys need no provider.
+    assert_keys_unavailable(&hub);
+    // Tokens that no key could verify are refused as usual, and API keys need no provider.
     for bad in ["garbage".to_owned(), by_secret(SECRET.as_bytes(), &header("HS256", json!({})), &claims("u"))]
     {
         history(&hub, &bad).assert_problem(401, "bad_credentials");
@@ -124,7 +124,7 @@ fn hub_without_keys_says_so_on_every_route() {
 }
 
 #[track_caller]
-fn says_that_it_has_no_keys(hub: &TestHub) {
+fn assert_keys_unavailable(hub: &TestHub) {
     for (route, answer) in on_every_route(hub, &token_of(FIRST, "first")) {
         assert_eq!(answer.head.status, 503, "{route}: {}", answer.text());
         answer.assert_problem(503, "keys_unavailable");
@@ -133,24 +133,24 @@ fn says_that_it_has_no_keys(hub: &TestHub) {
     }
 }
 
-/// Waits until something holds, and asks so rarely that other tests have the machine to themselves meanwhile.
+/// Waits until a condition holds. It checks rarely and leaves the machine to other tests.
 #[track_caller]
-fn at_last(what: &str, mut holds: impl FnMut() -> bool) {
+fn eventually_checked_rarely(what: &str, mut holds: impl FnMut() -> bool) {
     eventually(what, || {
         std::thread::sleep(Duration::from_millis(250));
         holds()
     });
 }
 
-/// Fetches are ten seconds apart, so all that comes of a second one is watched here at once.
+/// The hub fetches every ten seconds at most, so this test covers all cases of a second fetch at once.
 #[test]
-fn second_fetch_brings_new_keys_and_a_failed_one_takes_none_away() {
+fn second_fetch_adds_keys_and_a_failed_one_removes_none() {
     let bait = TcpListener::bind("127.0.0.1:0").unwrap();
     let elsewhere = format!("Location: http://{}/keys\r\n", bait.local_addr().unwrap());
     let large = json!({"keys": [FIRST.jwk("first")], "more": "x".repeat(1 << 20)}).to_string();
     std::thread::scope(|scope| {
-        scope.spawn(late_keys_are_taken);
-        scope.spawn(rotated_keys_are_taken_and_end_streams);
+        scope.spawn(late_keys_are_used);
+        scope.spawn(rotated_keys_are_used_and_end_streams);
         for (status, header, body) in [
             ("500 Internal Server Error", "", "{}"),
             ("404 Not Found", "", "{\"keys\":[]}"),
@@ -170,16 +170,16 @@ fn second_fetch_brings_new_keys_and_a_failed_one_takes_none_away() {
     assert!(bait.accept().is_err(), "a redirect was followed");
 }
 
-fn late_keys_are_taken() {
+fn late_keys_are_used() {
     let directory = TempDirectory::create();
     let provider = JwksProvider::start_unavailable();
     provider.set_reply("503 Service Unavailable", "", "");
     let begun = Instant::now();
     let hub = hub(&directory, &provider);
-    says_that_it_has_no_keys(&hub);
+    assert_keys_unavailable(&hub);
     provider.publish(&[FIRST.jwk("first")]);
     let token = token_of(FIRST, "first");
-    at_last("the late keys are taken", || {
+    eventually_checked_rarely("the late keys are taken", || {
         let answer = history(&hub, &token);
         assert!(matches!(answer.head.status, 200 | 503), "{}", answer.text());
         answer.head.status == 200
@@ -189,7 +189,7 @@ fn late_keys_are_taken() {
     hub.subscribe_as(&token, "/api/v1/events/user.u");
 }
 
-fn rotated_keys_are_taken_and_end_streams() {
+fn rotated_keys_are_used_and_end_streams() {
     let directory = TempDirectory::create();
     let provider = JwksProvider::start(&[FIRST.jwk("first")]);
     let hub = hub(&directory, &provider);
@@ -207,7 +207,7 @@ fn rotated_keys_are_taken_and_end_streams() {
     assert_eq!(of_key.data(), "still here");
 }
 
-/// Keeps its keys although the next fetch brings this.
+/// Asserts that the hub keeps its keys after a fetch with this response.
 fn keys_are_kept_after(status: &str, header: &str, body: &str) {
     let directory = TempDirectory::create();
     let provider = JwksProvider::start(&[FIRST.jwk("first")]);
@@ -216,7 +216,7 @@ fn keys_are_kept_after(status: &str, header: &str, body: &str) {
     let mut stream = hub.subscribe_as(&token, "/api/v1/events/user.u");
     provider.set_reply(status, header, body);
     let unknown = token_of(SECOND, "unknown");
-    // It waits for the fetch, which fails: the next one may bring its key.
+    // This token waits for the fetch, which fails: a later one may bring its key.
     let answer = history(&hub, &unknown);
     answer.assert_problem(503, "keys_unavailable");
     assert!(answer.head.header("retry-after").is_some());
@@ -229,7 +229,7 @@ fn keys_are_kept_after(status: &str, header: &str, body: &str) {
 }
 
 #[test]
-fn keys_over_http_beyond_this_machine_are_refused_at_start() {
+fn jwks_over_plain_http_is_refused_beyond_loopback() {
     let directory = TempDirectory::create();
     for url in [
         "http://id.example.com/keys",

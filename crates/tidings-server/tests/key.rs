@@ -44,7 +44,7 @@ fn key_is_printed_once_with_settings_that_the_hub_reads() {
 }
 
 #[test]
-fn every_key_is_another() {
+fn every_key_is_unique() {
     let directory = TempDirectory::create();
     let draw = || directory.run(&["key", "--name", "n", "--publish", "**"], &[]);
     let (one, other) = (draw(), draw());
@@ -70,7 +70,7 @@ fn key_without_right_or_with_a_bad_one_is_refused() {
 }
 
 #[test]
-fn right_without_patterns_is_warned_of() {
+fn right_without_patterns_gives_a_warning() {
     let outcome = TempDirectory::create().run(&["key", "--name", "n", "--right", "publish"], &[]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains("the right publish grants nothing without patterns"), "{outcome:?}");

@@ -19,20 +19,20 @@ fn limited(directory: &TempDirectory, variables: &[(&str, &str)]) -> TestHub {
 }
 
 impl TestHub {
-    /// How often a limit was met.
+    /// Number of refusals by a limit.
     fn refused(&self, limit: &str) -> f64 {
         self.counter(&format!("tidings_limit_refused_total{{limit=\"{limit}\"}}"))
     }
 
-    /// Waits until no more streams than these are open.
+    /// Waits until exactly this many streams are open.
     fn wait_for_streams(&self, streams: u32) {
-        eventually("a stream is gone", || self.counter("tidings_streams_open") == f64::from(streams));
+        eventually("a stream is closed", || self.counter("tidings_streams_open") == f64::from(streams));
     }
 }
 
-/// Fails unless it is a problem document that names the setting, and says when to come back where that helps.
+/// Asserts a problem document that names the setting, with `Retry-After` for 429 and 503.
 #[track_caller]
-fn names_limit(answer: &HttpResponse, status: u16, code: &str, limit: &str) {
+fn assert_limit(answer: &HttpResponse, status: u16, code: &str, limit: &str) {
     let json = answer.assert_problem(status, code).json();
     assert_eq!(json["limit"], limit, "{json}");
     let wait = answer.head.header("retry-after").map(|wait| wait.parse::<u32>().unwrap());
@@ -40,7 +40,7 @@ fn names_limit(answer: &HttpResponse, status: u16, code: &str, limit: &str) {
 }
 
 #[test]
-fn user_with_all_its_streams_gets_429_and_nobody_else_does() {
+fn user_at_its_stream_limit_gets_429_and_others_do_not() {
     const LIMIT: &str = "connections_per_user";
     let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS_PER_USER", "3")]);
@@ -50,13 +50,13 @@ fn user_with_all_its_streams_gets_429_and_nobody_else_does() {
         hub.subscribe_as(&token_with("u", &json!({"jti": "another device"})), "/api/v1/events/user.u.a");
     let mut connection = Http2::connect(&hub);
     let mut third = connection.open(OWN, &u, None).unwrap();
-    let full = |answer: &HttpResponse| names_limit(answer, 429, "user_connections_full", LIMIT);
+    let full = |answer: &HttpResponse| assert_limit(answer, 429, "user_connections_full", LIMIT);
     full(&hub.get_as(&u, OWN));
     assert_eq!(connection.open(OWN, &u, None).err(), Some(429));
     let ticket = hub.post_as(&u, "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     full(&hub.get(&format!("{OWN}?ticket={}", ticket["ticket"].as_str().unwrap())));
     assert_eq!(hub.refused(LIMIT), 3.0);
-    // Others, keys and those without a name are not counted with it, and it may do all else.
+    // Other users, API keys and anonymous clients are not counted with it, and its other requests are served.
     let others = [
         hub.subscribe_as(&token("v"), "/api/v1/events/user.v"),
         hub.subscribe_as(KEY, OWN),
@@ -69,13 +69,13 @@ fn user_with_all_its_streams_gets_429_and_nobody_else_does() {
     drop(second);
     hub.wait_for_streams(5);
     let mut in_its_place = hub.subscribe_as(&u, OWN);
-    hub.tell("user.u", "room");
+    hub.publish_as_backend("user.u", "room");
     assert_eq!(in_its_place.data(), "room");
     full(&hub.get_as(&u, OWN));
     drop(others);
 }
 
-/// Asks for a stream as somebody whom proxies forwarded; the stream stays open as long as what is returned.
+/// Opens a stream with `X-Forwarded-For`; it stays open as long as the returned connection.
 fn forwarded(hub: &TestHub, hops: &[&str]) -> (u16, HttpConnection) {
     let mut connection = hub.connect();
     let headers: Vec<(&str, &str)> = hops.iter().map(|hop| ("X-Forwarded-For", *hop)).collect();
@@ -84,11 +84,11 @@ fn forwarded(hub: &TestHub, hops: &[&str]) -> (u16, HttpConnection) {
 }
 
 #[test]
-fn address_with_all_its_streams_gets_429_whatever_it_claims_to_be() {
+fn address_at_its_stream_limit_gets_429_whatever_it_forwards() {
     const LIMIT: &str = "connections_per_address";
     let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS_PER_ADDRESS", "2")]);
-    // Nobody who is not trusted is believed.
+    // The hub ignores headers of untrusted peers.
     let (first, connection) = forwarded(&hub, &["203.0.113.7"]);
     let (second, _other) = forwarded(&hub, &["203.0.113.8"]);
     assert_eq!((first, second), (200, 200));
@@ -96,12 +96,12 @@ fn address_with_all_its_streams_gets_429_whatever_it_claims_to_be() {
         let headers =
             [("X-Forwarded-For", hop), ("Forwarded", "for=198.51.100.1"), ("X-Real-IP", "198.51.100.1")];
         let answer = hub.request("GET", "/api/v1/events/open", &headers, b"");
-        names_limit(&answer, 429, "address_connections_full", LIMIT);
+        assert_limit(&answer, 429, "address_connections_full", LIMIT);
     }
-    names_limit(&hub.get_as(&token("u"), OWN), 429, "address_connections_full", LIMIT);
-    names_limit(&hub.get_as(KEY, OWN), 429, "address_connections_full", LIMIT);
+    assert_limit(&hub.get_as(&token("u"), OWN), 429, "address_connections_full", LIMIT);
+    assert_limit(&hub.get_as(KEY, OWN), 429, "address_connections_full", LIMIT);
     assert_eq!(hub.refused(LIMIT), 6.0);
-    hub.tell("open", "publishing goes on");
+    hub.publish_as_backend("open", "publishing goes on");
     hub.get_as(&token("u"), "/api/v1/channels/user.u/events").assert_status(200);
     drop(connection);
     hub.wait_for_streams(1);
@@ -109,7 +109,7 @@ fn address_with_all_its_streams_gets_429_whatever_it_claims_to_be() {
 }
 
 #[test]
-fn address_that_a_trusted_proxy_names_is_the_one_that_counts() {
+fn address_named_by_a_trusted_proxy_is_counted() {
     let directory = TempDirectory::create();
     let variables = [
         ("TIDINGS_LIMITS_CONNECTIONS_PER_ADDRESS", "1"),
@@ -117,12 +117,12 @@ fn address_that_a_trusted_proxy_names_is_the_one_that_counts() {
     ];
     let hub = limited(&directory, &variables);
     let mut open = Vec::new();
-    // What came, whether there was room for it.
+    // Addresses, and whether the limit had room for them.
     for (hops, has_room) in [
         (&["203.0.113.7"][..], true),
         (&["203.0.113.7"], false),
         (&["203.0.113.8"], true),
-        // What the client wrote itself stands before what the proxy wrote.
+        // The header of the client comes before that of the proxy.
         (&["198.51.100.1, 203.0.113.7"], false),
         (&["10.0.0.9, 203.0.113.7"], false),
         (&["198.51.100.1", "203.0.113.7"], false),
@@ -131,16 +131,16 @@ fn address_that_a_trusted_proxy_names_is_the_one_that_counts() {
         (&["203.0.113.7, 10.1.2.3"], false),
         (&["203.0.113.9, fd00::1", "10.1.2.3"], true),
         (&["203.0.113.9"], false),
-        // The same address in other words.
+        // Another spelling of the same address.
         (&["203.0.113.7:4711"], false),
         (&["::ffff:203.0.113.7"], false),
         (&["[::ffff:203.0.113.7]:80"], false),
-        // An IPv6 client has a /64 to itself.
+        // An IPv6 client is counted by its /64.
         (&["2001:db8:1:2::1"], true),
         (&["2001:db8:1:2:ffff:ffff:ffff:ffff"], false),
         (&["[2001:db8:1:2::7]:4711"], false),
         (&["2001:db8:1:3::1"], true),
-        // What is no address is the proxy's own.
+        // A header without an address counts as the proxy's own.
         (&["unknown"], true),
         (&[], false),
         (&["203.0.113.77, unknown"], false),
@@ -156,18 +156,18 @@ fn address_that_a_trusted_proxy_names_is_the_one_that_counts() {
 }
 
 #[test]
-fn full_hub_refuses_new_streams_with_503_evicts_nobody_and_goes_on_publishing() {
+fn full_hub_refuses_new_streams_with_503_and_keeps_open_ones() {
     let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
     let mut first = hub.subscribe_as(&token("u"), OWN);
     let second = hub.subscribe("/api/v1/events/open");
     for answer in [hub.get_as(&token("u"), OWN), hub.get_as(KEY, OWN), hub.get("/api/v1/events/open")] {
-        names_limit(&answer, 503, "connections_full", "connections");
+        assert_limit(&answer, 503, "connections_full", "connections");
     }
     assert_eq!(hub.refused("connections"), 3.0);
-    // Who may not is told that, not that it is full.
+    // A client without rights gets 403, and does not learn that the hub is full.
     hub.get_as(&token("v"), OWN).assert_access_denied();
-    hub.tell("user.u", "still");
+    hub.publish_as_backend("user.u", "still");
     assert_eq!(first.data(), "still");
     drop(second);
     hub.wait_for_streams(1);
@@ -183,9 +183,9 @@ fn too_many_channels_are_refused_before_the_hook_is_asked() {
     let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "2")]);
     let u = token("u");
     let three = hub.get_as(&u, "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u.b");
-    names_limit(&three, 400, "too_many_channels", LIMIT);
+    assert_limit(&three, 400, "too_many_channels", LIMIT);
     let body = "{\"channels\":[\"user.u\",\"user.u.a\",\"user.u.b\"]}";
-    names_limit(&hub.post_as(&u, "/api/v1/tickets", body), 400, "too_many_channels", LIMIT);
+    assert_limit(&hub.post_as(&u, "/api/v1/tickets", body), 400, "too_many_channels", LIMIT);
     assert_eq!(hub.refused(LIMIT), 2.0);
     assert_eq!(backend.request_count(), 0);
     hub.subscribe_as(&u, "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u").position();
@@ -199,7 +199,7 @@ fn batch(events: usize) -> String {
 }
 
 #[test]
-fn key_past_its_rate_gets_429_and_a_batch_counts_its_events() {
+fn key_beyond_its_rate_gets_429_and_a_batch_counts_its_events() {
     const LIMIT: &str = "publishes_per_second";
     let (other, lines) = api_key(1, "rights = [\"publish\"]\npublish = [\"a\"]");
     let directory = TempDirectory::create();
@@ -209,26 +209,26 @@ fn key_past_its_rate_gets_429_and_a_batch_counts_its_events() {
     let publish = |key: &str, events: usize| {
         hub.request_as("POST", "/api/v1/publish", key, &ndjson, batch(events).as_bytes())
     };
-    names_limit(&publish(KEY, 21), 413, "batch_too_large", LIMIT);
-    // Nothing of it counted, nor what was not allowed.
+    assert_limit(&publish(KEY, 21), 413, "batch_too_large", LIMIT);
+    // Neither the refused batch nor the denied publish was counted.
     hub.post_as(&other, "/api/v1/events/b", "x").assert_access_denied();
     publish(KEY, 20).assert_status(200);
-    names_limit(&publish(KEY, 20), 429, "too_many_publishes", LIMIT);
+    assert_limit(&publish(KEY, 20), 429, "too_many_publishes", LIMIT);
     publish(&other, 20).assert_status(200);
-    // Users have a rate of their own each.
+    // Each user has a rate of its own.
     for user in ["u", "v"] {
         let writer = token_with(user, &json!({"tidings": {"publish": ["a"]}}));
         publish(&writer, 20).assert_status(200);
-        names_limit(&publish(&writer, 20), 429, "too_many_publishes", LIMIT);
+        assert_limit(&publish(&writer, 20), 429, "too_many_publishes", LIMIT);
     }
     assert_eq!(hub.refused(LIMIT), 4.0);
-    eventually("there is room again", || publish(KEY, 20).head.status == 200);
+    eventually("the rate allows a batch again", || publish(KEY, 20).head.status == 200);
     let page = hub.get_as(KEY, "/api/v1/channels/a/events?limit=1000").json();
-    assert_eq!(page["events"].as_array().unwrap().len(), 100, "what was refused was not stored");
+    assert_eq!(page["events"].as_array().unwrap().len(), 100, "refused events were not stored");
 }
 
 #[test]
-fn user_who_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
+fn user_that_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
     let directory = TempDirectory::create();
     let rules = format!("secret = {SECRET:?}\nanonymous.subscribe = [\"open\"]");
     let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_STREAMS_PER_SECOND", "2")]);
@@ -237,7 +237,7 @@ fn user_who_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
         for _ in 0..5 {
             hub.request_as("HEAD", path, token, &[("Connection", "close")], b"").assert_status(200);
         }
-        // The limit is each user's own.
+        // The limit holds for each user.
         let open = || {
             let (name, value) = bearer(token);
             let mut connection = hub.connect();
@@ -247,10 +247,10 @@ fn user_who_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
         let mut connections = [open(), open()];
         assert_eq!(connections.each_mut().map(|connection| connection.read_head().status), [200, 200]);
         let answer = open().read_response();
-        names_limit(&answer, 429, "too_many_streams", "streams_per_second");
-        eventually("there is room again", || open().read_head().status == 200);
+        assert_limit(&answer, 429, "too_many_streams", "streams_per_second");
+        eventually("the rate allows a stream again", || open().read_head().status == 200);
     }
-    // Anonymous clients count by their address.
+    // Anonymous clients are counted by their address.
     let streams = [0; 3].map(|_| {
         let mut connection = hub.connect();
         connection.send(hub.encode_request("GET", "/api/v1/events/open", &[], b""));
@@ -263,35 +263,37 @@ fn user_who_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
 fn single_publishes_are_counted_too() {
     let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "1")]);
-    hub.tell("a", "one");
+    hub.publish_as_backend("a", "one");
     let answer = hub.post_as(KEY, "/api/v1/events/a", "two");
-    names_limit(&answer, 429, "too_many_publishes", "publishes_per_second");
-    eventually("there is room again", || hub.post_as(KEY, "/api/v1/events/a", "two").head.status == 200);
+    assert_limit(&answer, 429, "too_many_publishes", "publishes_per_second");
+    eventually("the rate allows a publish again", || {
+        hub.post_as(KEY, "/api/v1/events/a", "two").head.status == 200
+    });
 }
 
 #[test]
-fn events_and_bodies_have_their_bytes() {
+fn events_and_bodies_are_limited_in_bytes() {
     let directory = TempDirectory::create();
     let variables = [("TIDINGS_LIMITS_EVENT_BYTES", "100"), ("TIDINGS_LIMITS_BODY_BYTES", "1000")];
     let hub = limited(&directory, &variables);
-    hub.tell("a", "x".repeat(100));
+    hub.publish_as_backend("a", "x".repeat(100));
     let answer = hub.post_as(KEY, "/api/v1/events/a", "x".repeat(101));
-    names_limit(&answer, 413, "event_too_large", "event_bytes");
+    assert_limit(&answer, 413, "event_too_large", "event_bytes");
     let batch = json!([{"channels": ["a"], "data": "x"}, {"channels": ["a"], "data": "x".repeat(101)}]);
     let answer = hub.request_as("POST", "/api/v1/publish", KEY, &JSON, batch.to_string().as_bytes());
-    names_limit(&answer, 413, "event_too_large", "event_bytes");
+    assert_limit(&answer, 413, "event_too_large", "event_bytes");
     assert_eq!(answer.json()["index"], 1);
     for path in ["/api/v1/events/a", "/api/v1/publish", "/api/v1/tickets", "/api/v1/revocations"] {
         let large = "{".repeat(1001);
         let answer = hub.request_as("POST", path, KEY, &JSON, large.as_bytes());
-        names_limit(&answer, 413, "body_too_large", "body_bytes");
+        assert_limit(&answer, 413, "body_too_large", "body_bytes");
         let (name, value) = bearer(KEY);
         let authority = hub.authority();
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {authority}\r\n{name}: {value}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
         );
         let answer = hub.send_raw(format!("{head}3e9\r\n{large}\r\n0\r\n\r\n"));
-        names_limit(&answer, 413, "body_too_large", "body_bytes");
+        assert_limit(&answer, 413, "body_too_large", "body_bytes");
     }
     assert_eq!((hub.refused("event_bytes"), hub.refused("body_bytes")), (2.0, 8.0));
     let page = hub.get_as(KEY, "/api/v1/channels/a/events").json();
@@ -299,20 +301,20 @@ fn events_and_bodies_have_their_bytes() {
 }
 
 #[test]
-fn idempotency_keys_have_their_number() {
+fn idempotency_keys_are_limited_in_number() {
     let directory = TempDirectory::create();
     let hub = limited(&directory, &[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
     let publish =
         |key: &str| hub.request_as("POST", "/api/v1/events/a", KEY, &[("Idempotency-Key", key)], b"x");
     publish("1").assert_status(200);
     publish("2").assert_status(200);
-    names_limit(&publish("3"), 429, "idempotency_keys_full", "idempotency_keys");
+    assert_limit(&publish("3"), 429, "idempotency_keys_full", "idempotency_keys");
     publish("2").assert_status(200);
-    hub.tell("a", "without a key");
+    hub.publish_as_backend("a", "without a key");
 }
 
 #[test]
-fn stream_past_the_limit_gets_503_and_nobody_is_evicted() {
+fn stream_beyond_the_limit_gets_503_and_no_open_one_ends() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
     let mut one = hub.subscribe("/api/v1/events/a");
@@ -327,7 +329,7 @@ fn stream_past_the_limit_gets_503_and_nobody_is_evicted() {
     hub.publish("a", "still published");
     assert_eq!(one.data(), "still published");
     drop(two);
-    eventually("its place is free", || hub.connections("b") == 0);
+    eventually("its stream is closed", || hub.connections("b") == 0);
     hub.subscribe("/api/v1/events/c").position();
 }
 
@@ -338,7 +340,7 @@ fn stream_of_too_many_channels_is_refused() {
     let answer = hub.get("/api/v1/events?channel=a&channel=b&channel=c&channel=d");
     assert_eq!(answer.assert_problem(400, "too_many_channels").json()["limit"], "channels_per_connection");
     assert_eq!(hub.metric("tidings_limit_refused_total{limit=\"channels_per_connection\"}"), 1.0);
-    // The same channel twice is one.
+    // A repeated channel counts once.
     let mut reader = hub.subscribe("/api/v1/events?channel=a&channel=b&channel=c&channel=a");
     hub.publish("a", "once");
     hub.publish("b", "then");
@@ -346,13 +348,13 @@ fn stream_of_too_many_channels_is_refused() {
 }
 
 #[test]
-fn connection_that_was_refused_or_closed_gives_its_place_back() {
+fn refused_or_closed_connection_releases_its_permit() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
     for _ in 0..20 {
         hub.get("/api/v1/events/a?history=x").assert_problem(400, "bad_query");
         hub.subscribe("/api/v1/events/a").position();
-        eventually("its place is free", || hub.connections("a") == 0);
+        eventually("its stream is closed", || hub.connections("a") == 0);
     }
 }
 
@@ -361,7 +363,7 @@ fn one_http_1_connection_serves_many_requests() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut connection = hub.connect();
-    // Sent without waiting for any answer.
+    // Pipelined requests.
     for n in 0..50 {
         connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], n.to_string().as_bytes()));
     }

@@ -1,4 +1,4 @@
-//! A hub whose log takes long to open. The failpoint that holds the opening is in builds with debug assertions only.
+//! A hub whose log opens slowly. The failpoint that delays the opening exists in builds with debug assertions only.
 
 use std::thread;
 
@@ -15,20 +15,20 @@ const HISTORY: &str = "/api/v1/channels/a/events";
 /// While this file exists, the opening waits.
 const FILE: &str = "hold";
 
-/// A hub with stored events, started again, whose log is not opened before the test says so.
-struct Held {
+/// A restarted hub with stored events. Its log opens when the test says so.
+struct OpeningHub {
     directory: TempDirectory,
     hub: TestHub,
-    /// Of the events `one`, `two` and `three`.
+    /// Ids of the events `one`, `two` and `three`.
     ids: Vec<String>,
 }
 
-impl Held {
+impl OpeningHub {
     fn start() -> Self {
         Self::start_after(|_| {})
     }
 
-    /// As `start`, in a directory that is changed before.
+    /// As [`OpeningHub::start`], after a change to the directory.
     fn start_after(change: impl FnOnce(&TempDirectory)) -> Self {
         let directory = TempDirectory::create();
         let hub = TestHub::serve(&directory, &[]);
@@ -44,7 +44,7 @@ impl Held {
         std::fs::remove_file(self.directory.path().join(FILE)).unwrap();
     }
 
-    /// Opens a stream over each way, and waits until it has begun without an id.
+    /// Opens a stream over each transport, and waits until it has begun without an id.
     fn streams(&self, query: &str, headers: &[(&str, &str)]) -> Vec<SseReader> {
         let begun = WAYS.map(|way| {
             let mut reader =
@@ -57,9 +57,9 @@ impl Held {
     }
 }
 
-/// Fails unless it may be asked again soon.
+/// Asserts that the client may retry soon.
 #[track_caller]
-fn is_put_off(answer: &HttpResponse, code: &str) {
+fn assert_retry_soon(answer: &HttpResponse, code: &str) {
     answer.assert_problem(503, code);
     assert_eq!(answer.head.header("retry-after"), Some("1"));
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
@@ -68,10 +68,10 @@ fn is_put_off(answer: &HttpResponse, code: &str) {
 
 #[test]
 fn hub_that_opens_its_log_is_alive_and_not_ready() {
-    let held = Held::start();
+    let held = OpeningHub::start();
     assert_eq!(held.hub.get("/healthz").assert_status(200).json(), json!({"status": "alive"}));
-    eventually("the hub says how far it is", || held.hub.get("/readyz").text().contains("0 of 1"));
-    is_put_off(&held.hub.get("/readyz"), "unavailable");
+    eventually("the hub reports its progress", || held.hub.get("/readyz").text().contains("0 of 1"));
+    assert_retry_soon(&held.hub.get("/readyz"), "unavailable");
     held.hub.get("/metrics").assert_status(200);
     held.open();
     held.hub.wait_until_ready();
@@ -79,8 +79,8 @@ fn hub_that_opens_its_log_is_alive_and_not_ready() {
 }
 
 #[test]
-fn stream_that_came_before_the_log_was_open_begins_where_its_client_asked() {
-    let held = Held::start();
+fn stream_requested_before_the_log_is_open_begins_where_its_client_asked() {
+    let held = OpeningHub::start();
     let foreign = "0123456789abcdef-1-00000001";
     let mut from_now = held.streams("", &[]);
     let mut resumed = held.streams("", &[("Last-Event-ID", &held.ids[0])]);
@@ -90,7 +90,7 @@ fn stream_that_came_before_the_log_was_open_begins_where_its_client_asked() {
     held.open();
     held.hub.publish("a", "four");
     for reader in &mut from_now {
-        // Its place is where the log was opened, so what came since is not missed.
+        // Its position is the head at the opening, so it misses no later event.
         assert_eq!((reader.position().split('-').nth(1), reader.data().as_str()), (Some("3"), "four"));
     }
     for reader in &mut resumed {
@@ -114,11 +114,11 @@ fn stream_that_came_before_the_log_was_open_begins_where_its_client_asked() {
 
 #[test]
 fn publish_and_history_wait_for_the_log() {
-    let held = Held::start();
+    let held = OpeningHub::start();
     thread::scope(|scope| {
         let publish = scope.spawn(|| held.hub.post(PATH, "four"));
         let history = scope.spawn(|| held.hub.get(HISTORY));
-        // Each is asked before the log is opened, or waits for nothing.
+        // Each request comes before the log opens, or waits for nothing.
         held.streams("", &[]);
         held.open();
         publish.join().unwrap().assert_status(200);
@@ -130,12 +130,12 @@ fn publish_and_history_wait_for_the_log() {
 
 #[test]
 fn publish_and_history_that_waited_too_long_are_refused() {
-    let held = Held::start();
+    let held = OpeningHub::start();
     thread::scope(|scope| {
         let publish = scope.spawn(|| held.hub.post(PATH, "four"));
         let history = scope.spawn(|| held.hub.get(HISTORY));
-        is_put_off(&publish.join().unwrap(), "not_stored");
-        is_put_off(&history.join().unwrap(), "unavailable");
+        assert_retry_soon(&publish.join().unwrap(), "not_stored");
+        assert_retry_soon(&history.join().unwrap(), "unavailable");
     });
     held.open();
     let kept = held.hub.get(HISTORY).assert_status(200).json();
@@ -145,7 +145,7 @@ fn publish_and_history_that_waited_too_long_are_refused() {
 
 #[test]
 fn signal_ends_a_hub_that_opens_its_log() {
-    let held = Held::start();
+    let held = OpeningHub::start();
     let streams = held.streams("", &[]);
     let refused = thread::scope(|scope| {
         let publish = scope.spawn(|| held.hub.post(PATH, "four"));
@@ -167,9 +167,9 @@ fn signal_ends_a_hub_that_opens_its_log() {
 }
 
 #[test]
-fn log_that_cannot_be_opened_ends_the_process() {
-    let held = Held::start_after(|directory| {
-        // A file that cannot be read: root reads any other.
+fn unreadable_log_ends_the_process() {
+    let held = OpeningHub::start_after(|directory| {
+        // A directory in place of the file: root may read any file.
         std::fs::create_dir(directory.path().join("data/segments/00000000000000000002.log")).unwrap();
     });
     let mut streams = held.streams("", &[]);

@@ -94,7 +94,7 @@ fn revocation_taken_by_one_node_holds_at_the_other_and_in_its_journal() {
         assert!(nodes[0].refuses_token(token));
         assert!(nodes[1].refuses_token(token));
     }
-    nodes[0].hub.tell("all", "still");
+    nodes[0].hub.publish_as_backend("all", "still");
     assert_eq!(open.data(), "still");
     nodes[1].hub.get_as(&kept, HISTORY).assert_status(200);
     eventually("the other node keeps them", || {

@@ -122,7 +122,7 @@ fn every_name_of_a_user_is_one_segment_of_its_own() {
         }
     }
     let mut reader = hub.subscribe_as(&token("a@b.c"), "/api/v1/events/user.a~40b~2ec");
-    hub.tell("user.a~40b~2ec", "to a@b.c");
+    hub.publish_as_backend("user.a~40b~2ec", "to a@b.c");
     assert_eq!(reader.data(), "to a@b.c");
 }
 
@@ -325,7 +325,7 @@ fn names_of_the_hubs_own_are_403_for_everyone() {
         hub.request("POST", "/api/v1/tickets", &headers, body).assert_problem(403, "reserved_channel");
     }
     let mut everyone = hub.subscribe("/api/v1/events/**");
-    hub.tell("a", "not the hub's own");
+    hub.publish_as_backend("a", "not the hub's own");
     assert_eq!(everyone.data(), "not the hub's own");
 }
 

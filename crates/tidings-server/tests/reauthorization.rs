@@ -33,15 +33,15 @@ fn token_that_expires_ends_its_stream_and_a_new_one_resumes_without_a_hole() {
     let old = token_until("u", end);
     let mut reader = hub.subscribe_as(&old, OWN);
     let mut other = hub.subscribe_as(&token("other"), "/api/v1/events/user.other");
-    hub.tell("user.u", "before");
+    hub.publish_as_backend("user.u", "before");
     assert_eq!(reader.data(), "before");
     reader.assert_end("token_expired", true);
     is_within_a_second_of(end);
-    hub.tell("user.u", "between");
-    hub.tell("user.other", "for another");
+    hub.publish_as_backend("user.u", "between");
+    hub.publish_as_backend("user.other", "for another");
     hub.get_as(&old, OWN).assert_problem(401, "token_expired");
     let mut reader = hub.resume_as(&token("u"), OWN, reader.last_event_id());
-    hub.tell("user.u", "after");
+    hub.publish_as_backend("user.u", "after");
     assert_eq!(reader.data_of_next(2), ["between", "after"]);
     assert_eq!(other.data(), "for another");
 }
@@ -65,16 +65,16 @@ fn token_that_expires_ends_its_stream_over_http_2_and_no_other_on_the_connection
     let old = token_until("u", end);
     let mut reader = connection.open(OWN, &old, None).unwrap();
     let mut other = connection.open("/api/v1/events/user.other", &token("other"), None).unwrap();
-    hub.tell("user.u", "before");
+    hub.publish_as_backend("user.u", "before");
     assert_eq!(reader.data(), "before");
     reader.assert_end("token_expired", true);
     is_within_a_second_of(end);
-    hub.tell("user.u", "between");
+    hub.publish_as_backend("user.u", "between");
     assert_eq!(connection.open(OWN, &old, None).err(), Some(401));
     let mut reader = connection.open(OWN, &token("u"), Some(&reader.last_event_id())).unwrap();
-    hub.tell("user.u", "after");
+    hub.publish_as_backend("user.u", "after");
     assert_eq!([reader.data(), reader.data()], ["between", "after"]);
-    hub.tell("user.other", "for another");
+    hub.publish_as_backend("user.other", "for another");
     assert_eq!(other.data(), "for another");
 }
 
@@ -90,11 +90,11 @@ fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
     let mut bystander = hub.subscribe_as(&token_until("u", end), "/api/v1/events/user.u.alive");
     let padding = "x".repeat(BYTES);
     for number in 0..EVENTS {
-        hub.tell("user.u", format!("{number} {padding}"));
+        hub.publish_as_backend("user.u", format!("{number} {padding}"));
     }
     eventually("the socket is full", || hub.counter("tidings_socket_backpressure_total") >= 1.0);
     bystander.assert_end("token_expired", true);
-    hub.tell("user.u", "late");
+    hub.publish_as_backend("user.u", "late");
     let mut got = Vec::new();
     let event = loop {
         let event = unread.event();
@@ -124,10 +124,10 @@ fn stream_whose_window_is_full_when_its_token_expires_gets_nothing_more() {
     let mut bystander = hub.subscribe_as(&token_until("u", end), "/api/v1/events/user.u.alive");
     let padding = "x".repeat(50_000);
     for number in 0..EVENTS {
-        hub.tell("user.u", format!("{number} {padding}"));
+        hub.publish_as_backend("user.u", format!("{number} {padding}"));
     }
     bystander.assert_end("token_expired", true);
-    hub.tell("user.u", "late");
+    hub.publish_as_backend("user.u", "late");
     let mut got = 0;
     let end = loop {
         let event = unread.next().unwrap();
@@ -181,7 +181,7 @@ fn new_token_without_the_pattern_gets_403_and_no_old_event() {
     let mut reader = hub.subscribe_as(&token_for("u", &["orders.*"]), "/api/v1/events/orders.1");
     reader.position();
     let id = reader.last_event_id().to_owned();
-    hub.tell("orders.1", "secret event 1");
+    hub.publish_as_backend("orders.1", "secret event 1");
     assert_eq!(reader.data(), "secret event 1");
     let lesser = token_for("u", &["invoices.*"]);
     gets_nothing_old(&hub, Some(&lesser), "orders.1", &id, (403, "access_denied"));
@@ -235,14 +235,14 @@ fn rights_that_a_hang_up_takes_end_streams_as_revoked_and_nothing_old_is_read() 
         let mut reader = hub.subscribe_with("/api/v1/events/feed.u", &headers);
         reader.position();
         let id = reader.last_event_id().to_owned();
-        hub.tell("feed.u", "secret event");
+        hub.publish_as_backend("feed.u", "secret event");
         assert_eq!(reader.data(), "secret event", "{name}");
         let base = if name == "the secret" { base.replace(SECRET, own_secret) } else { base.clone() };
         hub.reload(&directory, &format!("{base}\n{after}"));
         reader.assert_end("revoked", false);
-        hub.tell("feed.u", "secret event, later");
+        hub.publish_as_backend("feed.u", "secret event, later");
         gets_nothing_old(&hub, credential, "feed.u", &id, refusal);
-        hub.tell("kept", "still");
+        hub.publish_as_backend("kept", "still");
         assert_eq!(kept.data(), "still", "{name}");
     }
 }
@@ -257,7 +257,7 @@ fn rights_that_a_hang_up_takes_end_streams_over_http_2() {
     hub.reload(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"b\"]", strict()));
     reader.assert_end("revoked", false);
     assert_eq!(connection.open("/api/v1/events/feed", &token("u"), None).err(), Some(403));
-    hub.tell("b", "still");
+    hub.publish_as_backend("b", "still");
     assert_eq!(kept.data(), "still");
 }
 
@@ -265,7 +265,7 @@ fn rights_that_a_hang_up_takes_end_streams_over_http_2() {
 fn key_that_a_hang_up_removes_publishes_nothing_more() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, &strict());
-    hub.tell("a", "before");
+    hub.publish_as_backend("a", "before");
     hub.reload_whole(&directory, &strict());
     hub.post_as(KEY, "/api/v1/events/a", "after").assert_problem(401, "bad_credentials");
     hub.reload(&directory, &strict());
@@ -281,7 +281,7 @@ fn broken_file_at_a_hang_up_takes_no_rights() {
     directory.write("tidings.toml", "[auth]\nsecret = \"another\"\n[auth.user]\nsubscribe = [\"{\"]\n");
     hub.signal(rustix::process::Signal::HUP);
     hub.read_log_through("nothing has changed");
-    hub.tell("user.u", "still");
+    hub.publish_as_backend("user.u", "still");
     assert_eq!(reader.data(), "still");
     hub.subscribe_as(&token("u"), OWN).position();
 }

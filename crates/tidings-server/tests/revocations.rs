@@ -61,7 +61,7 @@ fn revoked_user_loses_streams_and_tokens_and_comes_back_with_a_fresh_login() {
     over_2.assert_end("revoked", false);
     let late = now_millis() - revoked_at;
     assert!(late < 1000 + LATE_MAX, "the streams ended {late} ms late");
-    hub.tell("all", "secret event");
+    hub.publish_as_backend("all", "secret event");
     assert_eq!((other_over_1.data(), other_over_2.data()), ("secret event".into(), "secret event".into()));
     for token in [&old, &undated] {
         for path in [STREAM, "/api/v1/events/all?history=all", HISTORY, "/api/v1/channels", "/metrics"] {
@@ -96,7 +96,7 @@ fn revoked_token_is_refused_and_no_other_of_its_user() {
     hub.revoke(&json!({"session": "u"})).assert_status(204);
     hub.takes(&kept);
     hub.takes(&token("u"));
-    hub.tell("all", "still");
+    hub.publish_as_backend("all", "still");
     assert_eq!(open.data(), "still");
 }
 
@@ -174,7 +174,7 @@ fn revocation_that_says_no_one_thing_is_refused_and_does_nothing() {
     }
     hub.get_as(KEY, PATH).assert_problem(405, "method_not_allowed");
     hub.takes(&token("u"));
-    hub.tell("all", "still");
+    hub.publish_as_backend("all", "still");
     assert_eq!(reader.data(), "still");
 }
 

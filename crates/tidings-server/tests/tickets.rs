@@ -95,7 +95,7 @@ fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
         "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u&channel=user.u.**",
     ] {
         let mut reader = hub.subscribe(&with(path, &hub.ticket(&u, &three)));
-        hub.tell("user.u", "hello");
+        hub.publish_as_backend("user.u", "hello");
         assert_eq!(reader.data(), "hello");
     }
     for path in [OWN, "/api/v1/events?channel=user.u", "/api/v1/events/user%2eu"] {
@@ -129,7 +129,7 @@ fn stream_without_channels_has_those_of_its_ticket() {
     channels.extend(["user.u", "user.u.**"]);
     let hears = |reader: &mut SseReader| {
         for name in [names[253].as_str(), "user.u", "user.u.any.of.them"] {
-            hub.tell(name, name);
+            hub.publish_as_backend(name, name);
             assert_eq!(reader.data(), name);
         }
     };
@@ -219,7 +219,7 @@ fn head_leaves_the_ticket(hub: &TestHub) {
 fn ticket_used_for_anything_but_a_stream_is_refused_and_spent() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
-    hub.tell("user.u", "secret event");
+    hub.publish_as_backend("user.u", "secret event");
     let may_all = json!({"tidings": {"publish": ["**"], "subscribe": ["**"]}});
     for maker in [token_with("u", &may_all), KEY.to_owned()] {
         for (method, path, body) in [
@@ -271,7 +271,7 @@ fn ticket_and_its_stream_end_with_the_makers_token() {
     assert_eq!(millis(&answer.assert_status(201).json()["expiresAt"]), end * 1000);
     let unused = answer.json()["ticket"].as_str().unwrap().to_owned();
     let mut reader = hub.subscribe(&with(OWN, &hub.ticket(&maker, &["user.u"])));
-    hub.tell("user.u", "before");
+    hub.publish_as_backend("user.u", "before");
     assert_eq!(reader.data(), "before");
     reader.assert_end("token_expired", true);
     let late = now_millis().checked_sub(end * 1000).expect("it ended early");
@@ -302,17 +302,17 @@ fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
     ];
     let ticket = hub.ticket(&token("u"), &["user.u"]);
     let mut reader = hub.subscribe_with(&with(OWN, &ticket), &browser);
-    hub.tell("user.u", "first");
+    hub.publish_as_backend("user.u", "first");
     assert_eq!(reader.data(), "first");
     let id = reader.last_event_id().to_owned();
     drop(reader);
-    hub.tell("user.u", "missed");
+    hub.publish_as_backend("user.u", "missed");
     // By itself it would come back with the spent one.
     let headers = [&browser[..], &[("Last-Event-ID", id.as_str())]].concat();
     hub.request("GET", &with(OWN, &ticket), &headers, b"").assert_problem(401, "bad_credentials");
     let ticket = hub.ticket(&token("u"), &["user.u"]);
     let mut reader = hub.subscribe_with(&format!("{OWN}?ticket={ticket}&lastEventId={id}"), &browser);
-    hub.tell("user.u", "live");
+    hub.publish_as_backend("user.u", "live");
     assert_eq!(reader.data_of_next(2), ["missed", "live"]);
 }
 
@@ -449,7 +449,7 @@ fn ticket_opens_one_stream_at_whichever_node_of_one_redis() {
         let ticket = hubs[0].ticket(&credential, &["user.u", "user.u.**"]);
         let mut reader = hubs[1].subscribe(&with(SEVERAL, &ticket));
         for channel in ["user.u", "user.u.x"] {
-            hubs[0].tell(channel, channel);
+            hubs[0].publish_as_backend(channel, channel);
             assert_eq!(reader.data(), channel);
         }
         hubs[0].is_spent(SEVERAL, &ticket);

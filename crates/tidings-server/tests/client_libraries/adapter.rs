@@ -1,4 +1,4 @@
-//! A running adapter: its lines, and what is wrong with them.
+//! A running adapter: the lines that it prints, and the faults in them.
 
 use std::process::{Child, Stdio};
 use std::sync::mpsc::Receiver;
@@ -8,35 +8,35 @@ use tidings_testkit::read_lines;
 
 use super::libraries::Library;
 
-/// Events that the hub itself sends when it ends; a library may hand them to its application.
+/// Event that the hub sends when it ends a stream; a library may deliver it to its application.
 const END: &str = "tidings.end";
-/// How many of the last remarks stand in a report.
+/// Number of the newest remarks in a report.
 const REMARKS_SHOWN: usize = 4;
 const SHOWN_BYTES: usize = 60;
 
-/// A message that a library handed to its application.
-struct Message {
+/// A message that a library delivered to its application.
+struct LibraryMessage {
     name: String,
-    /// None is a library's null.
+    /// `None` is a null of the library.
     data: Option<String>,
 }
 
-impl Message {
+impl LibraryMessage {
     fn is_empty(&self) -> bool {
         self.data.as_deref().is_none_or(str::is_empty)
     }
 }
 
-/// A library that reads, and is killed with the test.
+/// A library that reads a stream. It is killed when it is dropped.
 pub(super) struct Adapter {
     library: &'static Library,
     child: Child,
     output: Receiver<String>,
     errors: Receiver<String>,
-    /// That have opened.
+    /// Number of streams that have opened.
     streams: usize,
-    messages: Vec<Message>,
-    /// Faults that it told, and its standard error.
+    messages: Vec<LibraryMessage>,
+    /// Faults that the adapter printed, and its standard error.
     remarks: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Adapter {
         Self { library, child, output, errors, streams, messages, remarks }
     }
 
-    /// Takes the lines that have come.
+    /// Parses the lines that the adapter has printed.
     pub(super) fn take_lines(&mut self) {
         for line in self.output.try_iter() {
             let line = line.trim_end();
@@ -60,7 +60,7 @@ impl Adapter {
             } else if let Some(event) = line.strip_prefix("event ") {
                 let event: Value = serde_json::from_str(event).unwrap();
                 let name = event["name"].as_str().unwrap().to_owned();
-                self.messages.push(Message { name, data: event["data"].as_str().map(str::to_owned) });
+                self.messages.push(LibraryMessage { name, data: event["data"].as_str().map(str::to_owned) });
             } else {
                 self.remarks.push(line.to_owned());
             }
@@ -72,7 +72,7 @@ impl Adapter {
         self.streams > 0
     }
 
-    /// Messages that a publisher may have sent.
+    /// Messages that may be events of a publisher.
     pub(super) fn heard(&self) -> impl Iterator<Item = &str> {
         let published = self.messages.iter().filter(|it| !it.name.starts_with("tidings.") && !it.is_empty());
         published.filter_map(|it| it.data.as_deref())
@@ -87,7 +87,7 @@ impl Adapter {
                 self.messages.iter().filter(|it| it.is_empty()).map(|it| it.name.as_str()).take(3).collect();
             faults.push(format!("{empty} empty messages, {names:?} first"));
         }
-        let own = |it: &&Message| it.name.starts_with("tidings.") && it.name != END && !it.is_empty();
+        let own = |it: &&LibraryMessage| it.name.starts_with("tidings.") && it.name != END && !it.is_empty();
         faults.extend(self.messages.iter().filter(own).map(|it| format!("{} {:?}", it.name, it.data)));
         let heard = self.messages.iter().filter(|it| !it.name.starts_with("tidings.") && !it.is_empty());
         let heard: Vec<(&str, &str)> =
@@ -113,7 +113,7 @@ impl Adapter {
     }
 }
 
-/// The beginning of a text that may be long.
+/// The beginning of a text.
 fn cut(text: &str) -> &str {
     let end = (0..=SHOWN_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or_default()]

@@ -1,9 +1,9 @@
-//! The libraries that are tried, the versions that their manifests pin, and what each does to data by a fault of its own.
+//! The tested libraries, the versions that their manifests pin, and the known faults of each.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where a library comes from.
+/// Registry of a library.
 #[derive(Clone, Copy)]
 pub(super) enum Registry {
     Npm,
@@ -15,14 +15,14 @@ pub(super) enum Registry {
 
 /// A library, and its adapter in `tests/clients`.
 pub(super) struct Library {
-    /// As its registry names it, without an owner.
+    /// Name in the registry, without an owner.
     pub(super) name: &'static str,
     pub(super) version: &'static str,
     registry: Registry,
     adapter: &'static str,
-    /// Faults of its own, which the manual names: nothing that a server sends can help.
+    /// Known faults, which the manual names. No server can prevent them.
     keeps_last_line_only: bool,
-    /// Hands out an empty message where a stream ends or breaks: the rest of a block, or the framing of HTTP.
+    /// The library delivers an empty message when a stream ends or breaks: a partial block, or the framing of HTTP.
     hands_out_ends: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) const NPM: &[Library] = &[
     },
 ];
 
-/// Those that need a page.
+/// Libraries that run in a page.
 pub(super) const NPM_IN_CHROMIUM: &[Library] = &[library(Npm, "sse.js", "2.8.0", "sse")];
 
 pub(super) const PYPI: &[Library] = &[
@@ -86,7 +86,7 @@ pub(super) const CRATES: &[Library] = &[
 ];
 
 impl Library {
-    /// The adapter with its URL, which `cargo xtask` has installed and built.
+    /// Command of the adapter, with the URL to read. `cargo xtask` has installed and built it.
     pub(super) fn command(&self, url: &str) -> Command {
         let sources = root().join("tests/clients");
         let built = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients");
@@ -97,7 +97,7 @@ impl Library {
                 command
             }
             PyPi => {
-                // The modules of both are called `sseclient`.
+                // Both libraries have a module `sseclient`.
                 let mut command = crate::python::python(if self.name == "sseclient" {
                     "clients-sseclient"
                 } else {
@@ -124,17 +124,17 @@ impl Library {
         command
     }
 
-    /// Text as the library hands it to the application.
+    /// Text as the library delivers it to the application.
     pub(super) fn hands_out<'t>(&self, text: &'t str) -> &'t str {
         if self.keeps_last_line_only { text.rsplit('\n').next().unwrap_or_default() } else { text }
     }
 
-    /// How many empty messages it makes up by itself, of so many streams.
+    /// Number of empty messages that the library adds, of so many streams.
     pub(super) fn empty_messages_of(&self, streams: usize) -> usize {
         if self.hands_out_ends { streams } else { 0 }
     }
 
-    /// Whether the manifest names this version, and no other would do.
+    /// Whether the manifest pins exactly this version.
     pub(super) fn is_pinned(&self) -> bool {
         let Self { name, version, .. } = self;
         let (file, lines) = match self.registry {
@@ -161,7 +161,7 @@ impl Library {
     }
 }
 
-/// The folder of the workspace.
+/// The root of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
