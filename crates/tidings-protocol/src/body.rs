@@ -1,24 +1,29 @@
-//! JSON on the wire: what publishers send, and what the hub answers and announces.
+//! JSON bodies: publishes, answers of the hub, and the data of its control events.
 
+mod error;
 mod json;
 mod members;
+mod message;
 mod publish;
 mod split;
+mod values;
 
 use serde::{Deserialize, Serialize};
 
+use crate::words::words;
+
+pub use error::BodyError;
 pub use json::parse_object;
-pub use publish::{
-    BATCH_MESSAGES_MAX, BodyError, JSON_DEPTH_MAX, KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, PublishBody,
-    PublishMessage, TTL_MAX, ValueError, check_key, parse_publish, parse_publish_with, parse_ttl,
-};
+pub use message::{JSON_DEPTH_MAX, MESSAGE_CHANNELS_MAX, PublishMessage};
+pub use publish::{BATCH_MESSAGES_MAX, PublishBody, parse_publish, parse_publish_with};
+pub use values::{KEY_BYTES_MAX, TTL_MAX, ValueError, check_key, parse_ttl};
 
 /// The answer to a publish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishAnswer {
-    /// An id that resumes after the event; null where the event is not stored.
+    /// An id that resumes after the event; null if the event is not stored.
     pub id: Option<String>,
-    /// The event's offset, where it is stored.
+    /// The event's offset, if it is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
 }
@@ -27,178 +32,134 @@ pub struct PublishAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TicketAnswer {
-    /// For `?ticket=`, once.
+    /// The value of `?ticket=`, for one request.
     pub ticket: String,
-    /// Until when it may be used, ISO 8601.
+    /// The end of its validity, ISO 8601.
     pub expires_at: String,
 }
 
-/// The data of a `tidings.gap` event: something is missing.
+/// The data of a `tidings.gap` event: events are missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GapNotice {
-    /// The channels that lost something, or the subscriptions as asked where that is not known.
+    /// The channels that lost events, or the requested subscriptions if the channels are unknown.
     pub channels: Vec<String>,
-    /// Why.
+    /// The reason.
     pub reason: GapReason,
-    /// The id that the client came with; null where it could not be read.
+    /// The id of the request; null if it could not be read.
     pub requested: Option<String>,
-    /// The latest id from which nothing of what follows is missed.
+    /// The latest id from which the stream is complete.
     pub resumed_at: String,
 }
 
-/// Why events are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum GapReason {
-    /// Retention removed them.
-    Trimmed,
-    /// The id is of a log that this hub does not know.
-    Epoch,
-    /// The entry at the id is another one.
-    Diverged,
-    /// The id is beyond the end of its log.
-    Ahead,
-    /// The id cannot be read.
-    Malformed,
-    /// The connection fell too far behind.
-    Lagged,
-}
-
-impl GapReason {
-    /// Every reason there is.
-    pub const ALL: [Self; 6] =
-        [Self::Trimmed, Self::Epoch, Self::Diverged, Self::Ahead, Self::Malformed, Self::Lagged];
-
-    /// Returns the word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Trimmed => "trimmed",
-            Self::Epoch => "epoch",
-            Self::Diverged => "diverged",
-            Self::Ahead => "ahead",
-            Self::Malformed => "malformed",
-            Self::Lagged => "lagged",
-        }
+words! {
+    /// The reason of a gap.
+    #[non_exhaustive]
+    pub enum GapReason {
+        /// Retention removed the events.
+        Trimmed = "trimmed",
+        /// The id is of a log that this hub does not know.
+        Epoch = "epoch",
+        /// The log has another entry at the id.
+        Diverged = "diverged",
+        /// The id is beyond the end of its log.
+        Ahead = "ahead",
+        /// The id cannot be read.
+        Malformed = "malformed",
+        /// The connection fell too far behind.
+        Lagged = "lagged",
     }
 }
 
 /// The data of a `tidings.end` event: the hub closes the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndNotice {
-    /// Why.
+    /// The reason.
     pub reason: EndReason,
-    /// Whether a reconnect makes sense.
+    /// Whether the client should reconnect.
     pub reconnect: bool,
 }
 
-/// Why the hub closes a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EndReason {
-    /// The token ran out.
-    TokenExpired,
-    /// The session ended.
-    SessionEnded,
-    /// The rights were taken back.
-    Revoked,
-    /// The node shuts down.
-    Shutdown,
-    /// There is nothing more to say.
-    Finished,
-    /// The connection fell too far behind.
-    Lagged,
-    /// The stream reached `stream.max_age`.
-    MaxAge,
-}
-
-impl EndReason {
-    /// Every reason there is.
-    pub const ALL: [Self; 7] = [
-        Self::TokenExpired,
-        Self::SessionEnded,
-        Self::Revoked,
-        Self::Shutdown,
-        Self::Finished,
-        Self::Lagged,
-        Self::MaxAge,
-    ];
-
-    /// Returns the word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TokenExpired => "token_expired",
-            Self::SessionEnded => "session_ended",
-            Self::Revoked => "revoked",
-            Self::Shutdown => "shutdown",
-            Self::Finished => "finished",
-            Self::Lagged => "lagged",
-            Self::MaxAge => "max_age",
-        }
+words! {
+    /// The reason why the hub closes a stream.
+    #[non_exhaustive]
+    pub enum EndReason {
+        /// The token expired.
+        TokenExpired = "token_expired",
+        /// The session ended.
+        SessionEnded = "session_ended",
+        /// The authorization was revoked.
+        Revoked = "revoked",
+        /// The node shuts down.
+        Shutdown = "shutdown",
+        /// The stream is complete.
+        Finished = "finished",
+        /// The connection fell too far behind.
+        Lagged = "lagged",
+        /// The stream reached `stream.max_age`.
+        MaxAge = "max_age",
     }
 }
 
-/// The data of a `tidings.open` event, first on a stream that asked for it.
+/// The data of a `tidings.open` event, the first of a stream that asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenNotice {
     /// The connection's id.
     pub connection_id: String,
-    /// The channels and patterns that it is subscribed to.
+    /// The channels and patterns of its subscriptions.
     pub channels: Vec<String>,
-    /// The cursor that the stream starts from; null where a gap that follows brings it, or where it is not known yet.
+    /// The cursor at the start of the stream; null if a following gap brings it, or if it is not known yet.
     pub position: Option<String>,
     /// The node's clock, ISO 8601.
     pub now: String,
-    /// `stream.keep_alive` in seconds: how long the stream may be silent.
+    /// `stream.keep_alive` in seconds.
     pub keep_alive: serde_json::Number,
-    /// The node that serves the stream, by a name that it draws at each start.
+    /// The node that serves the stream, by a name that it generates at each start.
     pub node: String,
-    /// The end of the credential, ISO 8601; absent where it has none.
+    /// The end of the credential, ISO 8601; absent if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
 }
 
-/// A page of a channel's history, oldest first.
+/// A page of a channel's history, oldest event first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryPage {
     /// The events.
     pub events: Vec<HistoryEvent>,
-    /// The id to ask the next page after; null at the end.
+    /// The id to request the next page after; null at the end.
     pub next: Option<String>,
-    /// What a stream would say is missing.
+    /// The gap that a stream would report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<GapNotice>,
 }
 
-/// A stored event as history tells it.
+/// A stored event in the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEvent {
     /// An id that resumes after the event.
     pub id: String,
-    /// Its place in the log.
+    /// Its offset in the log.
     pub offset: u64,
-    /// Those of its channels that the asker may read.
+    /// Those of its channels that the client may read.
     pub channels: Vec<String>,
-    /// Its name; null where it has none.
+    /// Its name; null if it has none.
     pub event: Option<String>,
-    /// Its text.
+    /// Its data.
     pub data: String,
-    /// When it was stored, ISO 8601.
+    /// The time at which it was stored, ISO 8601.
     pub published_at: String,
 }
 
 /// The channels that have connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelList {
-    /// One entry per channel or pattern, as it was asked.
+    /// One entry per channel or pattern, as requested.
     pub channels: Vec<ChannelCount>,
 }
 
-/// A channel or pattern, and how many connections ask for it.
+/// The number of connections of a channel or pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelCount {
     /// The channel or pattern.

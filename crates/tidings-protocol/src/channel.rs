@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::quote::quoted;
 use crate::text::text_traits;
 
-/// Length of a channel name, and of a pattern.
+/// Bytes of a channel name or a pattern, at most.
 pub const CHANNEL_BYTES_MAX: usize = 200;
 
-/// The name of a channel, known to be in the grammar and not one of the hub's own.
+/// The name of a channel: within the grammar, and not reserved for the hub.
 ///
 /// ```
 /// use tidings_protocol::ChannelName;
@@ -27,7 +27,7 @@ pub const CHANNEL_BYTES_MAX: usize = 200;
 pub struct ChannelName(Arc<str>);
 
 impl ChannelName {
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// [`ChannelNameError`] when the text is outside the grammar, holds a `*`, or begins with `$`.
@@ -50,18 +50,18 @@ impl Borrow<str> for ChannelName {
     }
 }
 
-/// Why a text is no channel name, or no pattern.
+/// Error of a text that is no channel name, or no pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChannelNameError {
-    /// There is no text.
+    /// The text is empty.
     Empty,
     /// The text is longer than [`CHANNEL_BYTES_MAX`].
     TooLong {
         /// Length of the text.
         bytes: usize,
     },
-    /// The text begins with `$`: such names are the hub's own.
+    /// The text begins with `$`: such names are reserved for the hub.
     Reserved {
         /// The text, as messages show it.
         name: String,
@@ -72,29 +72,29 @@ pub enum ChannelNameError {
         name: String,
         /// The first such character.
         character: char,
-        /// Its place in bytes from 0.
+        /// Its offset in bytes.
         at: usize,
     },
     /// Two separators meet, or one begins or ends the text.
     EmptySegment {
         /// The text, as messages show it.
         name: String,
-        /// Place of the empty segment in bytes from 0.
+        /// Offset of the empty segment in bytes.
         at: usize,
     },
-    /// A `*` where only the name of one channel is taken.
+    /// A pattern in place of a channel name.
     NotOneChannel {
         /// The text, as messages show it.
         name: String,
     },
-    /// A `*` that is part of a segment, or three and more of them.
+    /// A `*` that is part of a segment, or three or more of them.
     PartialWildcard {
         /// The text, as messages show it.
         name: String,
         /// The segment that holds it, as messages show it.
         segment: String,
     },
-    /// A `**` that is not the last segment.
+    /// A `**` before the last segment.
     WildcardNotLast {
         /// The text, as messages show it.
         name: String,
@@ -102,7 +102,7 @@ pub enum ChannelNameError {
 }
 
 impl ChannelNameError {
-    /// Returns whether the name is one of the hub's own, which is forbidden rather than malformed.
+    /// Returns whether the name is reserved for the hub: forbidden, not malformed.
     pub fn is_reserved(&self) -> bool {
         matches!(self, Self::Reserved { .. })
     }
@@ -142,14 +142,14 @@ impl fmt::Display for ChannelNameError {
 
 impl std::error::Error for ChannelNameError {}
 
-/// Whether `*` and `**` are taken as segments.
+/// Whether `*` and `**` may be segments.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wildcards {
     Refused,
     Allowed,
 }
 
-/// Checks a name, or a pattern where wildcards are allowed.
+/// Checks a name, or a pattern if wildcards are allowed.
 pub(crate) fn check(text: &str, wildcards: Wildcards) -> Result<(), ChannelNameError> {
     if text.is_empty() {
         return Err(ChannelNameError::Empty);

@@ -1,4 +1,4 @@
-//! Event names that a publisher may use.
+//! Names of events.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use crate::quote::quoted;
 use crate::text::text_traits;
 
-/// The name of an event: 1 to 255 bytes on one line, and none of the hub's own.
+/// The name of an event: 1 to 255 bytes on one line, and not reserved for the hub.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventName(Arc<str>);
 
 impl EventName {
-    /// Length of a name.
+    /// Bytes of a name, at most.
     pub const BYTES_MAX: usize = 255;
 
-    /// What the hub's own names begin with.
+    /// Prefix of the names that are reserved for the hub.
     pub const RESERVED_PREFIX: &str = "tidings.";
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// [`EventNameError`] when the text is empty, too long, reserved, or has CR, LF or NUL, which a stream cannot carry.
@@ -45,11 +45,11 @@ impl EventName {
 
 text_traits!(EventName, EventNameError);
 
-/// Why a text is no event name.
+/// Error of a text that is no event name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventNameError {
-    /// There is no text.
+    /// The text is empty.
     Empty,
     /// The text is longer than [`EventName::BYTES_MAX`].
     TooLong {

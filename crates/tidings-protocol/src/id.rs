@@ -1,4 +1,4 @@
-//! Event ids: an entry's place in the log, and what of later entries was already sent.
+//! Event ids: a cursor into the log, and the later entries that were sent already.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,17 +7,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::quote::quoted;
 
-/// One incarnation of a log: 64 random bits, written as 16 lowercase hex digits.
+/// An incarnation of a log: 64 random bits, written as 16 lowercase hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
 /// A random mark of an entry, written as 8 lowercase hex digits.
 ///
-/// `Tag(0)` means that no entry is known there; it is never compared.
+/// `Tag(0)` stands for an unknown entry, and is never compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tag(pub u32);
 
-/// An entry above the cursor that was sent ahead of its turn, and that a resume leaves out.
+/// An entry above the cursor that was sent early. A resume skips it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Skip {
     /// Offset of the entry in the log, above the cursor's.
@@ -26,34 +26,34 @@ pub struct Skip {
     pub tag: Tag,
 }
 
-/// A cursor into the log as clients carry it; opaque to them.
+/// A cursor into the log, which is opaque to clients.
 ///
-/// Its text is `<epoch>-<offset>-<tag>`, then `.<distance>-<tag>` for each skip, where a distance counts from the
-/// id's own offset. Every id has exactly one spelling. The type does not check itself: whoever builds one keeps the
-/// skips ascending, above `offset`, and within [`EventId::SKIPS_MAX`] and [`EventId::DISTANCE_MAX`].
+/// Its text is `<epoch>-<offset>-<tag>`, then `.<distance>-<tag>` for each skip. A distance counts from the id's own
+/// offset. Every id has exactly one spelling. The type checks no invariant: its creator keeps the skips ascending, above
+/// `offset`, and within [`EventId::SKIPS_MAX`] and [`EventId::DISTANCE_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventId {
     /// Incarnation of the log that `offset` belongs to.
     pub epoch: Epoch,
-    /// Offset up to which everything was sent.
+    /// Offset of the cursor: every entry up to it was sent.
     pub offset: u64,
     /// Tag of the entry at `offset`.
     pub tag: Tag,
-    /// What overtook: sent although above `offset`; ascending by offset.
+    /// Entries above `offset` that were sent, too; ascending by offset.
     pub skips: Vec<Skip>,
 }
 
 impl EventId {
-    /// Skips that an id can hold.
+    /// Skips of an id, at most.
     pub const SKIPS_MAX: usize = 8;
 
-    /// Length of an id's text that is read at all.
+    /// Bytes of an id's text, at most.
     pub const BYTES_MAX: usize = 256;
 
-    /// How far above the cursor a skip can lie.
+    /// Distance of a skip from the cursor, at most.
     pub const DISTANCE_MAX: u64 = u32::MAX as u64;
 
-    /// Returns the id of a cursor that nothing overtook.
+    /// Returns the id of a cursor without skips.
     pub fn new(epoch: Epoch, offset: u64, tag: Tag) -> Self {
         Self { epoch, offset, tag, skips: Vec::new() }
     }
@@ -76,7 +76,7 @@ impl EventId {
     }
 }
 
-/// The lowest digits of a number. Every event has an id, so it is written without the machinery of `fmt`.
+/// Returns the lowest digits of a number. It does not use `fmt`, because every event has an id.
 fn lowercase_hex<const DIGITS: usize>(number: u64) -> [u8; DIGITS] {
     std::array::from_fn(|at| b"0123456789abcdef"[(number >> (4 * (DIGITS - 1 - at)) & 15) as usize])
 }
@@ -95,10 +95,10 @@ fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// Epoch, offset and tag at their longest, with their two hyphens.
+/// Bytes of epoch, offset, tag and their two hyphens, at most.
 const CURSOR_BYTES_MAX: usize = 16 + 1 + u64::MAX.ilog10() as usize + 1 + 1 + 8;
 
-/// Dot, distance, hyphen and tag of a skip at their longest.
+/// Bytes of a skip with its dot and hyphen, at most.
 const SKIP_BYTES_MAX: usize = 1 + EventId::DISTANCE_MAX.ilog10() as usize + 1 + 1 + 8;
 
 const _: () = assert!(CURSOR_BYTES_MAX + EventId::SKIPS_MAX * SKIP_BYTES_MAX <= EventId::BYTES_MAX);
@@ -119,12 +119,12 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::with_capacity(CURSOR_BYTES_MAX);
         self.write(&mut text);
-        // It is ASCII, so this changes and copies nothing.
+        // The text is ASCII, so this neither changes nor copies it.
         f.pad(&String::from_utf8_lossy(&text))
     }
 }
 
-/// Text that is not an event id in its one spelling.
+/// Error of a text that is no event id in its one spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventIdError {
     value: String,
@@ -220,13 +220,13 @@ fn tag_of(text: &str) -> Result<Tag, &'static str> {
         .ok_or("has a tag that is not 8 lowercase hex digits")
 }
 
-/// Reads exactly `digits` lowercase hex digits.
+/// Parses exactly `digits` lowercase hex digits.
 fn hex(text: &str, digits: usize) -> Option<u64> {
     let plain = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     plain.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
-/// Reads digits alone, without a sign and without leading zeros.
+/// Parses digits, without a sign or leading zeros.
 fn decimal(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     plain.then(|| text.parse().ok()).flatten()

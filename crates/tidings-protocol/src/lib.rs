@@ -44,6 +44,7 @@ mod problem;
 mod quote;
 mod text;
 mod user;
+mod words;
 
 pub mod body;
 pub mod sse;

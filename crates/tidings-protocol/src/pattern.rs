@@ -1,19 +1,19 @@
-//! Patterns over channel names, and what a subscriber asks for: one channel or a pattern.
+//! Patterns over channel names, and subscriptions.
 
 use std::sync::Arc;
 
 use crate::channel::{CHANNEL_BYTES_MAX, ChannelName, ChannelNameError, Wildcards, check};
 use crate::text::text_traits;
 
-/// A set of channel names: `*` stands for one segment, `**` as the last segment for one or more.
+/// A set of channel names: `*` matches one segment; `**`, the last segment, matches one or more.
 ///
-/// A separator matches itself only; what `**` covers may hold either. A text without a wildcard is the pattern of that
-/// one name. No pattern matches a name that begins with `$`.
+/// A separator matches itself only; segments of a `**` may have either separator. A text without a wildcard matches that
+/// name. No pattern matches a name that begins with `$`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Arc<str>);
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     /// [`ChannelNameError`] when the text is outside the grammar or begins with `$`.
@@ -27,13 +27,13 @@ impl Pattern {
         &self.0
     }
 
-    /// Returns the text that every matching name begins with, so that a sorted set of names is searched from there.
+    /// Returns the common prefix of all matching names, at which a search in sorted names begins.
     pub fn literal_prefix(&self) -> &str {
         let end = memchr::memchr(b'*', self.0.as_bytes()).unwrap_or(self.0.len());
         &self.0[..end]
     }
 
-    /// Returns whether the pattern stands for this name.
+    /// Returns whether the pattern matches this name.
     pub fn matches(&self, name: &str) -> bool {
         matches(&self.0, name)
     }
@@ -41,7 +41,7 @@ impl Pattern {
 
 text_traits!(Pattern, ChannelNameError);
 
-/// What a subscriber asks for.
+/// A subscription: one channel or a pattern.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subscription {
     /// One channel.
@@ -51,7 +51,7 @@ pub enum Subscription {
 }
 
 impl Subscription {
-    /// Reads a name, or a pattern where the text has a `*`.
+    /// Parses a name, or a pattern if the text has a `*`.
     ///
     /// # Errors
     /// [`ChannelNameError`] when the text is outside the grammar or begins with `$`.
@@ -63,7 +63,7 @@ impl Subscription {
         }
     }
 
-    /// Returns the text as it was asked.
+    /// Returns the text of the channel or pattern.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Channel(name) => name.as_str(),
@@ -71,7 +71,7 @@ impl Subscription {
         }
     }
 
-    /// Returns whether the subscription asks for this channel.
+    /// Returns whether the subscription matches this channel.
     pub fn matches(&self, name: &str) -> bool {
         match self {
             Self::Channel(channel) => channel.as_str() == name,
@@ -79,7 +79,7 @@ impl Subscription {
         }
     }
 
-    /// Returns whether every name that `other` can match is matched by this.
+    /// Returns whether it matches every name that `other` matches.
     pub fn covers(&self, other: &Subscription) -> bool {
         covers(self.as_str(), other.as_str())
     }
@@ -134,7 +134,7 @@ fn covers(mut wide: &str, narrow: &str) -> bool {
         let (wanted, wanted_separator, wide_rest) = first_segment(wide);
         let (found, found_separator, narrow_rest) = first_segment(rest);
         if found == "**" {
-            // Two segments take three bytes. Where a name has no room for them, `**` is no more than one `*`.
+            // Two segments take three bytes. If a name has no room for them, `**` matches one segment only.
             let room_bytes = CHANNEL_BYTES_MAX - (narrow.len() - found.len());
             return wanted == "*" && wanted_separator.is_none() && room_bytes < 3;
         }
@@ -148,7 +148,7 @@ fn covers(mut wide: &str, narrow: &str) -> bool {
     }
 }
 
-/// Splits off the first segment, with the separator after it.
+/// Splits off the first segment and the separator after it.
 fn first_segment(text: &str) -> (&str, Option<u8>, &str) {
     match memchr::memchr2(b'.', b':', text.as_bytes()) {
         Some(end) => (&text[..end], Some(text.as_bytes()[end]), &text[end + 1..]),

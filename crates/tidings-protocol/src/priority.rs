@@ -1,44 +1,28 @@
-//! How urgent an event is to a connection that is behind.
+//! The priority of an event on a connection that is behind.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::quote::{quoted, suggestion};
+use crate::words::words;
 
-/// What may happen to an event on a connection that is behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Priority {
-    /// May be skipped.
-    Low,
-    /// Waits its turn.
-    #[default]
-    Normal,
-    /// Overtakes what is pending.
-    High,
-    /// Overtakes what is pending.
-    Critical,
-}
-
-const WORDS: [&str; 4] = ["low", "normal", "high", "critical"];
-
-impl Priority {
-    /// Returns the word on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        WORDS[self as usize]
+words! {
+    /// The priority of an event on a connection that is behind.
+    #[derive(Default, PartialOrd, Ord)]
+    pub enum Priority {
+        /// The hub may skip the event.
+        Low = "low",
+        /// The event is sent in order.
+        #[default]
+        Normal = "normal",
+        /// The event overtakes pending events.
+        High = "high",
+        /// The event overtakes pending events.
+        Critical = "critical",
     }
 }
 
-impl fmt::Display for Priority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// A word that names no priority.
+/// Error of a word that names no priority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriorityError {
     value: String,
@@ -57,13 +41,8 @@ impl FromStr for Priority {
     type Err = PriorityError;
 
     fn from_str(text: &str) -> Result<Self, PriorityError> {
-        match text {
-            "low" => Ok(Self::Low),
-            "normal" => Ok(Self::Normal),
-            "high" => Ok(Self::High),
-            "critical" => Ok(Self::Critical),
-            _ => Err(PriorityError { value: quoted(text), suggestion: suggestion(text, &WORDS) }),
-        }
+        let found = Self::ALL.into_iter().find(|priority| priority.as_str() == text);
+        found.ok_or_else(|| PriorityError { value: quoted(text), suggestion: suggestion(text, Self::WORDS) })
     }
 }
 

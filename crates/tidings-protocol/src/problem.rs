@@ -1,30 +1,30 @@
-//! Refusals as RFC 9457 problem documents.
+//! Problem documents. Source: RFC 9457.
 
 use serde::{Deserialize, Serialize};
 
 use crate::code::Code;
 
-/// A refusal as the body of an `application/problem+json` answer.
+/// A problem document: the body of an `application/problem+json` answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Always `about:blank`: the status says the kind, `code` the rest.
+    /// Always `about:blank`: `status` and `code` name the problem.
     #[serde(rename = "type", default = "about_blank")]
     pub type_: String,
-    /// The status in words.
+    /// The status as text.
     pub title: String,
     /// HTTP status of the answer.
     pub status: u16,
-    /// What went wrong, for programs.
+    /// The error, for programs.
     pub code: Code,
-    /// What went wrong, for people: the value, the bound, the way out.
+    /// The error, for people: value, bound, advice.
     pub detail: String,
-    /// Place of the first bad message in a batch, from 0.
+    /// Index of the first bad message of a batch, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
-    /// The channel or pattern that is at fault, of several that were asked for.
+    /// The channel or pattern that caused the error, if the request names several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
-    /// Name of the setting that was reached.
+    /// Name of the setting whose limit was reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
 }

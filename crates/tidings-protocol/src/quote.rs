@@ -1,33 +1,20 @@
-//! Puts values that strangers chose into messages: quoted, escaped, shortened, and with the nearest known word.
-
-use std::fmt;
+//! Values of clients in messages: quoted, escaped, shortened, and with the nearest known word.
 
 /// Characters of a value that a message shows.
 const CHARACTERS_SHOWN_MAX: usize = 40;
 
-/// Longer words are not compared: the distance costs the product of both lengths.
+/// Bytes of a word that is compared with known words, at most: the distance costs the product of both lengths.
 const COMPARED_BYTES_MAX: usize = 64;
 
-/// Shows a value between quotes, with its control characters escaped and its tail cut.
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"")?;
-        let mut characters = self.0.chars();
-        for character in characters.by_ref().take(CHARACTERS_SHOWN_MAX) {
-            write!(f, "{}", character.escape_debug())?;
-        }
-        f.write_str(if characters.next().is_some() { "…\"" } else { "\"" })
-    }
-}
-
-/// Returns the value as a message shows it.
+/// Returns a value as a message shows it: between quotes, control characters escaped, the tail cut.
 pub(crate) fn quoted(value: &str) -> String {
-    Quoted(value).to_string()
+    let mut characters = value.chars();
+    let shown: String = characters.by_ref().take(CHARACTERS_SHOWN_MAX).flat_map(char::escape_debug).collect();
+    let end = if characters.next().is_some() { "…" } else { "" };
+    format!("\"{shown}{end}\"")
 }
 
-/// Returns the way out for a misspelt word: the nearest of `known`, or all of them where none is near.
+/// Returns advice for an unknown word: the nearest of `known`, or all of them if none is near.
 pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()

@@ -1,4 +1,4 @@
-//! Server-Sent Events as bytes: what a stream is written with, and what reads it back.
+//! The codec of Server-Sent Events: an encoder and a parser.
 
 mod encode;
 mod parse;

@@ -1,6 +1,6 @@
-//! The traits of a type that is a text within a grammar, so that all such types have the same.
+//! Traits of types that are a text within a grammar.
 
-/// Implements the traits of a text for a type with `parse(&str)` and `as_str()`: `str::parse`, [`TryFrom`] and serde read it,
+/// Implements them for a type with `parse(&str)` and `as_str()`: `str::parse`, [`TryFrom`] and serde parse it,
 /// `Display` and serde write its text, and it compares with `str`.
 macro_rules! text_traits {
     ($name:ident, $error:ident) => {
@@ -84,7 +84,7 @@ mod tests {
 
     use crate::{ChannelName, EventId, EventName, Pattern, Priority, Subscription};
 
-    /// Every way reads a text to the same value and writes it as it was; every way refuses a text outside the grammar.
+    /// Checks that every way parses a text to the same value and writes the same text, and refuses a bad text.
     fn check<T>(text: &str, bad: &str)
     where
         T: FromStr<Err: Debug> + for<'a> TryFrom<&'a str> + Serialize + DeserializeOwned,

@@ -1,8 +1,8 @@
-//! A user's name as one segment of a channel's name.
+//! User names as segments of channel names.
 
 /// Returns the name as one segment: bytes outside `A-Za-z0-9_-` become `~` and two hexadecimal digits.
 ///
-/// Two names never become one segment. An empty name has none.
+/// Different names have different segments. The segment of an empty name is empty.
 ///
 /// ```
 /// assert_eq!(tidings_protocol::user_segment("a@b.c"), "a~40b~2ec");

@@ -1,10 +1,10 @@
-//! JSON text kept as its sender spelt it.
+//! JSON text, in the spelling of its publisher.
 
 use serde::{Deserialize, de::Error as _};
 
 use super::split::{is_blank, string_end};
 
-/// Returns what kind of value the text is, with its article.
+/// Returns the kind of a JSON value, with its article.
 pub(super) fn kind(json: &str) -> &'static str {
     match json.as_bytes().first() {
         Some(b'{') => "an object",
@@ -17,10 +17,10 @@ pub(super) fn kind(json: &str) -> &'static str {
     }
 }
 
-/// Reads a JSON object. Serde reads a list as a struct, too; this does not.
+/// Parses a JSON object. Unlike serde, it does not accept a list in place of a struct.
 ///
 /// # Errors
-/// Where the text is no JSON, no object, or not of the shape.
+/// Any text that is no JSON object of this shape.
 pub fn parse_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
     if json.trim_ascii_start().first() != Some(&b'{') {
         return Err(serde_json::Error::custom("it is no object"));
@@ -28,14 +28,14 @@ pub fn parse_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Resul
     serde_json::from_slice(json)
 }
 
-/// Reads a JSON value whose text is valid; none where it is of another type, or a string has a lone surrogate.
+/// Parses valid JSON; `None` if it is of another type, or if a string has a lone surrogate.
 pub(super) fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
     serde_json::from_str(json).ok()
 }
 
-/// Removes the blanks between the tokens of valid JSON; numbers, strings and the order of members stay as they are.
+/// Removes blanks between the tokens of valid JSON. Numbers, strings and the order of members stay.
 ///
-/// Returns nothing where a string has a lone surrogate, which no UTF-8 text can hold.
+/// Returns `None` if a string has a lone surrogate, which no UTF-8 text can hold.
 pub(super) fn compact(json: &str) -> Option<String> {
     let bytes = json.as_bytes();
     let mut compacted = String::with_capacity(json.len());
@@ -73,7 +73,7 @@ fn has_lone_surrogate(mut string: &[u8]) -> bool {
     false
 }
 
-/// Reads the `\uXXXX` that the text begins with.
+/// Parses the `\uXXXX` at the start of the text.
 fn escaped_unit(text: &[u8]) -> Option<u16> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

@@ -1,4 +1,4 @@
-//! The members of one message, each still as its JSON text.
+//! The members of one message, each as its JSON text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,52 +6,33 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A member that a message may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Member {
-    Channels,
-    Users,
-    Sessions,
-    All,
-    Where,
-    Event,
-    Data,
-    Priority,
-    Key,
-    Ttl,
-    Store,
-    IdempotencyKey,
-}
+use crate::words::words;
 
-/// The members' names, in the order of [`Member`].
-pub(super) const NAMES: [&str; 12] = [
-    "channels",
-    "users",
-    "sessions",
-    "all",
-    "where",
-    "event",
-    "data",
-    "priority",
-    "key",
-    "ttl",
-    "store",
-    "idempotencyKey",
-];
-
-impl Member {
-    pub(super) fn name(self) -> &'static str {
-        NAMES[self as usize]
+words! {
+    /// A member that a message may have.
+    pub(super) enum Member {
+        Channels = "channels",
+        Users = "users",
+        Sessions = "sessions",
+        All = "all",
+        Where = "where",
+        Event = "event",
+        Data = "data",
+        Priority = "priority",
+        Key = "key",
+        Ttl = "ttl",
+        Store = "store",
+        IdempotencyKey = "idempotencyKey",
     }
 }
 
 /// A message whose text is valid JSON.
 #[derive(Default)]
 pub(super) struct Members<'a> {
-    values: [Option<&'a str>; NAMES.len()],
+    values: [Option<&'a str>; Member::ALL.len()],
     /// The first member that no message has.
     pub(super) unknown: Option<Cow<'a, str>>,
-    /// The first member that stands twice.
+    /// The first repeated member.
     pub(super) repeated: Option<&'static str>,
 }
 
@@ -61,7 +42,7 @@ impl<'a> Members<'a> {
         self.values[member as usize]
     }
 
-    /// Returns the member's JSON; null is as good as left out.
+    /// Returns the member's JSON; `null` counts as absent.
     pub(super) fn value(&self, member: Member) -> Option<&'a str> {
         self.text(member).filter(|json| *json != "null")
     }
@@ -89,9 +70,9 @@ impl<'de> Visitor<'de> for MembersVisitor {
         let mut members = Members::default();
         while let Some(MemberName(name)) = map.next_key()? {
             let value: &RawValue = map.next_value()?;
-            match NAMES.iter().position(|known| *known == name) {
+            match Member::WORDS.iter().position(|known| *known == name) {
                 Some(known) if members.values[known].is_some() => {
-                    members.repeated.get_or_insert(NAMES[known]);
+                    members.repeated.get_or_insert(Member::WORDS[known]);
                 }
                 Some(known) => members.values[known] = Some(value.get()),
                 None => {

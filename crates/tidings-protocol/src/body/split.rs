@@ -1,6 +1,6 @@
-//! Cuts a batch into its messages before any of them is parsed, so that a fault has an index.
+//! Splits a batch into messages before they are parsed, so that each error has an index.
 
-/// Bytes that JSON allows between its tokens.
+/// Returns whether JSON allows the byte between tokens.
 pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -20,15 +20,15 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Where a JSON value ends, and how deep it nests. Brackets are only counted here, not paired.
+/// The end and the depth of a JSON value. Brackets are counted, not paired.
 pub(super) struct Extent {
-    /// Place of the comma or bracket that ends the value from outside, or the length of the text.
+    /// Offset of the comma or bracket after the value, or the length of the text.
     pub(super) end: usize,
-    /// Brackets that were open at once.
+    /// Brackets that are open at once, at most.
     pub(super) depth: usize,
 }
 
-/// Measures the value at the start of the text, in one pass and without recursion.
+/// Measures the value at the start of the text, without recursion.
 pub(super) fn extent(text: &[u8]) -> Extent {
     let (mut open, mut depth, mut at) = (0_usize, 0, 0);
     while let Some(byte) = text.get(at) {
@@ -47,7 +47,7 @@ pub(super) fn extent(text: &[u8]) -> Extent {
     Extent { end: text.len(), depth }
 }
 
-/// Returns the place after the quote that ends a string whose text begins at `at`.
+/// Returns the offset after the quote that ends a string whose text begins at `at`.
 pub(super) fn string_end(text: &[u8], mut at: usize) -> usize {
     while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         if text[at + found] == b'"' {
@@ -58,18 +58,18 @@ pub(super) fn string_end(text: &[u8], mut at: usize) -> usize {
     text.len()
 }
 
-/// One piece of a batch.
+/// An element of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BatchElement<'a> {
-    /// The text of one message, which may still be anything.
+    /// The text of one message, not yet parsed.
     Message(&'a [u8]),
     /// The list has no `]`.
     Unclosed,
-    /// Something follows the `]`.
+    /// Text follows the `]`.
     Trailing,
 }
 
-/// The elements of a JSON list, in order; a fault of the list itself comes last.
+/// The elements of a JSON list, in order; an error of the list itself comes last.
 pub(super) struct Elements<'a> {
     rest: Rest<'a>,
     is_first: bool,
@@ -83,7 +83,7 @@ enum Rest<'a> {
     Nothing,
 }
 
-/// Returns the elements of the JSON list whose text, after its `[`, is `rest`.
+/// Returns the elements of a JSON list from its text after the `[`.
 pub(super) fn elements(rest: &[u8]) -> Elements<'_> {
     Elements { rest: Rest::Element(rest), is_first: true }
 }

@@ -3,14 +3,14 @@ use serde_json::{json, to_value};
 use super::*;
 
 #[test]
-fn an_answer_leaves_out_the_offset_of_what_is_not_stored() {
+fn answer_for_a_transient_event_has_no_offset() {
     assert_eq!(to_value(PublishAnswer { id: None, offset: None }).unwrap(), json!({"id": null}));
     let stored = PublishAnswer { id: Some("i".into()), offset: Some(7) };
     assert_eq!(to_value(stored).unwrap(), json!({"id": "i", "offset": 7}));
 }
 
 #[test]
-fn a_gap_is_told_in_the_contracts_words() {
+fn a_gap_has_camel_case_members() {
     let gap = GapNotice {
         channels: vec!["a".into()],
         reason: GapReason::Malformed,
@@ -24,22 +24,13 @@ fn a_gap_is_told_in_the_contracts_words() {
 
 #[test]
 fn reasons_are_the_same_words_in_json_and_in_text() {
-    use {EndReason as End, GapReason as Gap};
-    for reason in [Gap::Trimmed, Gap::Epoch, Gap::Diverged, Gap::Ahead, Gap::Malformed, Gap::Lagged] {
+    for reason in GapReason::ALL {
         assert_eq!(to_value(reason).unwrap(), reason.as_str());
     }
-    for reason in [
-        End::TokenExpired,
-        End::SessionEnded,
-        End::Revoked,
-        End::Shutdown,
-        End::Finished,
-        End::Lagged,
-        End::MaxAge,
-    ] {
+    for reason in EndReason::ALL {
         assert_eq!(to_value(reason).unwrap(), reason.as_str());
     }
-    let end = EndNotice { reason: End::TokenExpired, reconnect: true };
+    let end = EndNotice { reason: EndReason::TokenExpired, reconnect: true };
     assert_eq!(to_value(end).unwrap(), json!({"reason": "token_expired", "reconnect": true}));
 }
 

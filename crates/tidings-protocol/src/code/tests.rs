@@ -11,8 +11,8 @@ fn every_code_has_its_own_snake_case_word_and_reads_back() {
             code.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'8')),
             "{code}"
         );
-        let json = serde_json::to_string(code).unwrap();
-        assert_eq!(serde_json::from_str::<Code>(&json).unwrap(), *code);
+        let json = serde_json::to_string(&code).unwrap();
+        assert_eq!(serde_json::from_str::<Code>(&json).unwrap(), code);
     }
 }
 

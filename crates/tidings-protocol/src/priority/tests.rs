@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn words_are_read_exactly_and_written_back() {
     for (word, priority) in
-        WORDS.iter().zip([Priority::Low, Priority::Normal, Priority::High, Priority::Critical])
+        Priority::WORDS.iter().zip([Priority::Low, Priority::Normal, Priority::High, Priority::Critical])
     {
         assert_eq!(word.parse(), Ok(priority));
         assert_eq!(priority.as_str(), *word);

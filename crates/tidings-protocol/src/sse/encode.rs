@@ -1,15 +1,14 @@
-//! Writes the fields of a stream: name, colon, one space, value, LF; an empty value is the name and its colon.
+//! Encodes fields: name, colon, one space, value, LF. An empty value has no space.
 
 use std::time::Duration;
 
 use crate::id::EventId;
 
-/// Appends an event's name, if it has one, and its data, one line per line of text.
+/// Appends an event's name, if it has one, and its data, one field per line.
 ///
-/// CR, LF and CRLF all end a line of `data`; empty data is one empty line. Neither the id nor the blank line that ends
-/// the event is written: the same lines go to every connection, each with its own id. A name is checked by
-/// [`EventName`](crate::EventName); should one arrive here with CR, LF or NUL, it is written with spaces in their
-/// place, so that no text can smuggle a field.
+/// CR, LF and CRLF end a line of `data`; empty data is one empty line. It writes neither the id nor the blank line that
+/// ends the event, because connections may get the same lines with different ids. [`EventName`](crate::EventName) checks
+/// a name; this function writes spaces in place of CR, LF and NUL, so that no text can add a field.
 pub fn write_event_lines(out: &mut Vec<u8>, event: Option<&str>, data: &str) {
     out.reserve(data.len() + event.map_or(0, str::len) + 24);
     if let Some(name) = event {
@@ -34,7 +33,7 @@ pub fn write_retry(out: &mut Vec<u8>, delay: Duration) {
     out.extend_from_slice(format!("retry: {}\n", delay.as_millis()).as_bytes());
 }
 
-/// Appends a comment, one line per line of text.
+/// Appends a comment, one comment line per line of text.
 pub fn write_comment(out: &mut Vec<u8>, text: &str) {
     for_each_line(text, |line| write_field(out, "", line));
 }
@@ -54,7 +53,7 @@ fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.push(b'\n');
 }
 
-/// Calls `with` for each line of the text, without its end; a text that ends in a line end has an empty last line.
+/// Calls `with` for each line of the text, without its end. A text that ends in a line end has an empty last line.
 fn for_each_line(text: &str, mut with: impl FnMut(&[u8])) {
     let mut rest = text.as_bytes();
     while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {

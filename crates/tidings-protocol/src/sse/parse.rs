@@ -1,36 +1,36 @@
-//! Reads a stream back, byte by byte if need be, as the HTML Standard says (9.2.6 "Interpreting an event stream").
+//! Parses a stream, in portions of any size. Source: HTML Standard, 9.2.6 "Interpreting an event stream".
 
 use std::fmt;
 use std::mem;
 
-/// One thing that a stream said.
+/// An item of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamItem {
     /// An event.
     Event(MessageEvent),
-    /// A block without data that carried an id: the cursor moved to it.
+    /// An id without data: the cursor moved to it.
     Position(String),
-    /// How long to wait before a reconnect, in milliseconds.
+    /// The reconnection time in milliseconds.
     Retry(u64),
     /// A comment, such as a keep-alive.
     Comment(String),
 }
 
-/// An event as a client sees it.
+/// An event as the standard dispatches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageEvent {
-    /// Its name; `message` if it was sent without one.
+    /// Its name; `message` by default.
     pub name: String,
-    /// Its text, with LF between lines.
+    /// Its data, with LF between lines.
     pub data: String,
-    /// The id that a resume names after this event: its own, or the last one before it.
+    /// The id to resume from after this event: its own, or the last one before it.
     pub last_event_id: String,
 }
 
-/// An event or line that is larger than the parser's bound.
+/// Error of an event or a line that exceeds the parser's bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventTooLarge {
-    /// The bound that was reached.
+    /// The bound.
     pub event_bytes_max: usize,
 }
 
@@ -46,29 +46,29 @@ impl fmt::Display for EventTooLarge {
 
 impl std::error::Error for EventTooLarge {}
 
-/// An incremental reader of one stream.
+/// An incremental parser of one stream.
 ///
-/// Bytes come in any portions. Bad UTF-8 becomes U+FFFD, one byte order mark at the start is dropped, and what is
-/// unfinished when the stream ends is never told.
+/// Invalid UTF-8 becomes U+FFFD. One byte order mark at the start is dropped. An event without its blank line is never
+/// dispatched.
 #[derive(Clone, Debug)]
 pub struct Parser {
     event_bytes_max: usize,
-    /// Set for good by the first event that was too large.
+    /// Whether an event was too large; never reset.
     is_failed: bool,
-    /// Bytes of a byte order mark seen at the start; `BOM.len()` once the start is over.
+    /// Bytes of a byte order mark at the start; `BOM.len()` after the start.
     bom_bytes: usize,
-    /// The last line ended in CR: an LF that follows belongs to it.
+    /// Whether the last line ended in CR: a following LF belongs to it.
     is_after_cr: bool,
-    /// A line whose end has not come yet.
+    /// The current line, so far.
     line: Vec<u8>,
-    block: FieldBuffers,
+    buffers: FieldBuffers,
     last_event_id: String,
 }
 
-/// What the lines since the last blank line have said.
+/// Buffers of the event that the current lines describe.
 #[derive(Clone, Debug, Default)]
 struct FieldBuffers {
-    /// Bytes of these lines, comments left out.
+    /// Bytes of these lines, without comments.
     bytes: usize,
     name: String,
     data: Option<String>,
@@ -84,7 +84,7 @@ impl Default for Parser {
 }
 
 impl Parser {
-    /// Bound of a parser made by [`Parser::new`]: 16 MiB.
+    /// Bound of [`Parser::new`]: 16 MiB.
     pub const EVENT_BYTES_MAX: usize = 16 << 20;
 
     /// Returns a parser at the start of a stream, bounded by [`Parser::EVENT_BYTES_MAX`].
@@ -92,9 +92,9 @@ impl Parser {
         Self::with_event_bytes_max(Self::EVENT_BYTES_MAX)
     }
 
-    /// Returns a parser at the start of a stream that takes events of up to so many bytes.
+    /// Returns a parser at the start of a stream that accepts events of up to so many bytes.
     ///
-    /// The lines of an event count as they are sent, with field names and without line ends; a comment counts alone.
+    /// The lines of an event count with their field names and without their line ends. A comment counts alone.
     pub fn with_event_bytes_max(event_bytes_max: usize) -> Self {
         Self {
             event_bytes_max,
@@ -102,27 +102,27 @@ impl Parser {
             bom_bytes: 0,
             is_after_cr: false,
             line: Vec::new(),
-            block: FieldBuffers::default(),
+            buffers: FieldBuffers::default(),
             last_event_id: String::new(),
         }
     }
 
-    /// Sets the id to go on from, for the stream of a reconnect: it holds until the stream names another.
+    /// Sets the last id, for a stream that resumes from it.
     #[must_use]
     pub fn with_last_event_id(mut self, id: &str) -> Self {
         self.last_event_id = id.into();
         self
     }
 
-    /// Returns the id to resume from: that of the last finished block that had one.
+    /// Returns the last id, to resume from.
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
     }
 
-    /// Reads the next bytes of the stream and tells what they complete, in order.
+    /// Parses the next bytes of the stream, and calls `on_item` for each item that they complete.
     ///
     /// # Errors
-    /// [`EventTooLarge`] when an event or a line passes the bound; what came before it was told, and every later call fails.
+    /// [`EventTooLarge`] if an event or a line exceeds the bound. Items before it are reported, and every later call fails.
     pub fn feed(&mut self, bytes: &[u8], on_item: &mut dyn FnMut(StreamItem)) -> Result<(), EventTooLarge> {
         if self.is_failed {
             return Err(self.too_large());
@@ -146,7 +146,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Drops a byte order mark at the start of the stream, in whatever portions it comes.
+    /// Drops a byte order mark at the start of the stream, in portions of any size.
     fn skip_bom<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
         while self.bom_bytes < BOM.len() {
             let Some((first, rest)) = bytes.split_first() else { break };
@@ -175,13 +175,13 @@ impl Parser {
         Ok(())
     }
 
-    /// Fails where the line so far, with its block unless it is a comment, passes the bound with these bytes more.
+    /// Fails if the current line with `more` exceeds the bound; its event counts, too, unless the line is a comment.
     fn check(&mut self, more: &[u8]) -> Result<(), EventTooLarge> {
         let first = self.line.first().or(more.first());
-        let block_bytes = if first == Some(&b':') { 0 } else { self.block.bytes };
-        if block_bytes + self.line.len() + more.len() > self.event_bytes_max {
+        let event_bytes = if first == Some(&b':') { 0 } else { self.buffers.bytes };
+        if event_bytes + self.line.len() + more.len() > self.event_bytes_max {
             self.is_failed = true;
-            (self.line, self.block) = (Vec::new(), FieldBuffers::default());
+            (self.line, self.buffers) = (Vec::new(), FieldBuffers::default());
             return Err(self.too_large());
         }
         Ok(())
@@ -193,7 +193,7 @@ impl Parser {
 
     fn read_line(&mut self, line: &[u8], on_item: &mut dyn FnMut(StreamItem)) {
         if line.is_empty() {
-            return self.finish_block(on_item);
+            return self.dispatch(on_item);
         }
         let (name, value) = match memchr::memchr(b':', line) {
             Some(colon) => (&line[..colon], &line[colon + 1..]),
@@ -203,17 +203,17 @@ impl Parser {
         if name.is_empty() {
             return on_item(StreamItem::Comment(text(value)));
         }
-        self.block.bytes += line.len();
+        self.buffers.bytes += line.len();
         match name {
-            b"data" => match &mut self.block.data {
+            b"data" => match &mut self.buffers.data {
                 Some(data) => {
                     data.push('\n');
                     data.push_str(&String::from_utf8_lossy(value));
                 }
-                None => self.block.data = Some(text(value)),
+                None => self.buffers.data = Some(text(value)),
             },
-            b"event" => self.block.name = text(value),
-            b"id" if memchr::memchr(0, value).is_none() => self.block.id = Some(text(value)),
+            b"event" => self.buffers.name = text(value),
+            b"id" if memchr::memchr(0, value).is_none() => self.buffers.id = Some(text(value)),
             b"retry" => {
                 if let Some(delay_ms) = digits(value) {
                     on_item(StreamItem::Retry(delay_ms));
@@ -223,14 +223,14 @@ impl Parser {
         }
     }
 
-    fn finish_block(&mut self, on_item: &mut dyn FnMut(StreamItem)) {
-        let block = mem::take(&mut self.block);
-        let has_id = block.id.is_some();
-        if let Some(id) = block.id {
+    fn dispatch(&mut self, on_item: &mut dyn FnMut(StreamItem)) {
+        let buffers = mem::take(&mut self.buffers);
+        let has_id = buffers.id.is_some();
+        if let Some(id) = buffers.id {
             self.last_event_id = id;
         }
-        if let Some(data) = block.data {
-            let name = if block.name.is_empty() { "message".into() } else { block.name };
+        if let Some(data) = buffers.data {
+            let name = if buffers.name.is_empty() { "message".into() } else { buffers.name };
             on_item(StreamItem::Event(MessageEvent {
                 name,
                 data,
@@ -246,7 +246,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Reads ASCII digits alone; a number past 64 bits is the largest one.
+/// Parses ASCII digits; a number above 64 bits becomes the largest one.
 fn digits(value: &[u8]) -> Option<u64> {
     let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     is_number.then(|| {

@@ -17,7 +17,7 @@ fn event(name: &str, data: &str, last_event_id: &str) -> StreamItem {
 }
 
 #[test]
-fn the_first_block_of_a_stream_says_delay_comment_and_position() {
+fn stream_begins_with_retry_comment_and_position() {
     let mut out = Vec::new();
     write_retry(&mut out, Duration::from_millis(2500));
     write_comment(&mut out, "tidings");
@@ -43,7 +43,7 @@ fn a_comment_of_several_lines_stays_a_comment() {
 }
 
 #[test]
-fn a_name_cannot_smuggle_a_field() {
+fn event_name_cannot_add_a_field() {
     let mut out = Vec::new();
     write_event_lines(&mut out, Some("a\r\ndata: b\0"), "c");
     assert_eq!(out, b"event: a  data: b \ndata: c\n");
@@ -83,7 +83,7 @@ fn a_reconnect_goes_on_from_the_id_it_asked_with() {
     let mut parser = Parser::new().with_last_event_id("7");
     assert_eq!(read(&mut parser, "data: x\n\n").0, [event("message", "x", "7")]);
     assert_eq!(read(&mut parser, "id: 8\ndata: y\n").0, []);
-    assert_eq!(parser.last_event_id(), "7", "the block has not ended");
+    assert_eq!(parser.last_event_id(), "7", "the event has not ended");
     assert_eq!(read(&mut parser, "\n").0, [event("message", "y", "8")]);
     assert_eq!(parser.last_event_id(), "8");
 }

@@ -1,4 +1,4 @@
-//! What holds for every input.
+//! Properties of every input.
 
 use std::sync::LazyLock;
 
@@ -115,7 +115,8 @@ proptest! {
             });
         }
         let (items, last) = parse(&cut(&bytes, &cuts));
-        let found: Vec<_> = items.iter().filter_map(|item| if let StreamItem::Event(event) = item { Some(event.clone()) } else { None }).collect();
+        let events_of = |item: &StreamItem| if let StreamItem::Event(event) = item { Some(event.clone()) } else { None };
+        let found: Vec<_> = items.iter().filter_map(events_of).collect();
         prop_assert_eq!(found, wanted);
         prop_assert_eq!(last, last_event_id);
         let lines = items.iter().filter(|item| matches!(item, StreamItem::Comment(_))).count();
