@@ -13,13 +13,13 @@ use crate::{
     hub::TestHub,
     jwks::JwksProvider,
     tokens::{
-        self, KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hmac_of, key_lines,
+        self, KEY, KeyPair, SECRET, bearer, by_pair, by_secret, claims, header, hmac_of, key_lines,
         lines_of_key, merged, now, reload, sealed,
     },
 };
 
-const OURS: Pair = Pair("rsa");
-const STRANGERS: Pair = Pair("stranger");
+const OURS: KeyPair = KeyPair("rsa");
+const STRANGERS: KeyPair = KeyPair("stranger");
 /// An API key that was removed from the settings.
 const REMOVED_KEY: &str = "tk_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
 const SEED: &str = "only for u";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tidings_testkit::{RedisConnection, RedisReply, RedisServer, SseReader, TempDirectory, eventually};
 
-use super::redis_publishers::{ALL, Task, until_heard};
+use super::redis_publishers::{ALL, PythonPublisher, until_heard};
 use crate::hub::TestHub;
 
 const PATH: &str = "/api/v1/events/project.42";
@@ -121,14 +121,14 @@ fn captured_message_gets_an_id_and_is_resumed_at_any_node() {
 fn messages_of_python_published_while_a_client_was_away_are_delivered_later() {
     let nodes = CaptureNodes::start(&CAPTURE);
     let before = nodes.hub(0).publish("project.123", "before");
-    let task = Task::new();
+    let task = PythonPublisher::new();
     task.run("redis-5", &nodes.redis);
     let mut reader = nodes.hub(1).resume("/api/v1/events/project.123", &before);
-    task.is_told_to(&mut reader);
+    task.assert_received(&mut reader);
     let middle = reader.last_event_id().to_owned();
     task.run("redis-8", &nodes.redis);
-    task.is_told_to(&mut reader);
-    task.is_told_to(&mut nodes.hub(0).resume("/api/v1/events/project.123", &middle));
+    task.assert_received(&mut reader);
+    task.assert_received(&mut nodes.hub(0).resume("/api/v1/events/project.123", &middle));
 }
 
 #[test]

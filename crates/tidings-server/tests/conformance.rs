@@ -9,7 +9,7 @@ use tidings_protocol::sse::{Parser, StreamItem};
 use tidings_testkit::{HttpResponse, TempDirectory};
 
 use crate::hub::TestHub;
-use crate::transports::{Told, both, same_to_the_end};
+use crate::transports::{StreamTranscript, assert_same_body, request_both};
 
 fn cases(file: &str) -> Value {
     let path = format!("{}/../../conformance/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -41,14 +41,14 @@ fn quiet_hub(directory: &TempDirectory) -> TestHub {
     TestHub::in_memory(directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "1h"), ("TIDINGS_SHUTDOWN_WINDOW", "1s")])
 }
 
-type Pairs = Vec<(String, [Told; 2])>;
+type Pairs = Vec<(String, [StreamTranscript; 2])>;
 
 /// Terminates the hub, and asserts that both streams of each pair have the same bytes from first to last.
 fn end_and_compare(hub: TestHub, pairs: &mut Pairs) -> BTreeMap<String, String> {
     hub.signal(Signal::TERM);
     let mut bodies = BTreeMap::new();
     for (what, pair) in pairs {
-        let body = same_to_the_end(what, pair);
+        let body = assert_same_body(what, pair);
         assert!(body.contains("event: tidings.end\n"), "{what}: {body}");
         bodies.insert(what.clone(), body);
     }
@@ -59,8 +59,8 @@ fn end_and_compare(hub: TestHub, pairs: &mut Pairs) -> BTreeMap<String, String> 
 
 /// Asserts that both transports refuse with the same response.
 #[track_caller]
-fn both_refused(what: &str, status: u16, code: &str, pair: &mut [Told; 2]) {
-    let body: Value = serde_json::from_str(&same_to_the_end(what, pair)).unwrap();
+fn both_refused(what: &str, status: u16, code: &str, pair: &mut [StreamTranscript; 2]) {
+    let body: Value = serde_json::from_str(&assert_same_body(what, pair)).unwrap();
     assert_eq!((&body["status"], &body["code"]), (&json!(status), &json!(code)), "{what}");
 }
 
@@ -83,7 +83,7 @@ fn names_and_patterns_are_accepted_or_refused_alike_by_both_transports() {
             hub.publish(&concrete, format!("before {name}"));
             published.push(concrete);
             for target in targets(name) {
-                let pair = both(&hub, &target, &[]);
+                let pair = request_both(&hub, &target, &[]);
                 assert!(pair[0].is_stream(), "{target}: {}", pair[0].head);
                 pairs.push((target, pair));
                 subscriptions.push(name);
@@ -94,7 +94,7 @@ fn names_and_patterns_are_accepted_or_refused_alike_by_both_transports() {
         let names = rows(&case["matches"]).chain(rows(&case["other"])).map(|name| name.as_str().unwrap());
         published.extend(names.filter(|name| !name.starts_with('$')).map(str::to_owned));
         let target = format!("/api/v1/events/{}", escaped(text(case, "pattern")));
-        let pair = both(&hub, &target, &[]);
+        let pair = request_both(&hub, &target, &[]);
         pairs.push((target, pair));
         subscriptions.push(text(case, "pattern"));
     }
@@ -103,12 +103,12 @@ fn names_and_patterns_are_accepted_or_refused_alike_by_both_transports() {
         let is_pattern = channels["good_patterns"].as_array().unwrap().contains(&json!(name));
         let is_reserved = case["reserved"] == true;
         for target in targets(name).iter().filter(|_| !is_pattern && !name.is_empty()) {
-            let mut pair = both(&hub, target, &[]);
+            let mut pair = request_both(&hub, target, &[]);
             let expected = if is_reserved { "HTTP/1.1 403 " } else { "HTTP/1.1 400 " };
             // A name that cannot stand in a path leads to a route that does not exist.
             let is_elsewhere = name.contains('/') && pair[0].head.starts_with("HTTP/1.1 404 ");
             assert!(is_elsewhere || pair[0].head.starts_with(expected), "{target}: {}", pair[0].head);
-            same_to_the_end(target, &mut pair);
+            assert_same_body(target, &mut pair);
         }
     }
     let named = |name: &String| json!({"channels": [name], "data": format!("to {name}")});
@@ -116,7 +116,7 @@ fn names_and_patterns_are_accepted_or_refused_alike_by_both_transports() {
     for ((_, pair), subscription) in pairs.iter_mut().zip(subscriptions) {
         let subscription = Subscription::parse(subscription).unwrap();
         let last = published.iter().rfind(|name| subscription.matches(name)).unwrap();
-        pair.iter_mut().for_each(|told| told.until(&format!("data: to {last}\n")));
+        pair.iter_mut().for_each(|transcript| transcript.read_through(&format!("data: to {last}\n")));
     }
     let bodies = end_and_compare(hub, &mut pairs);
     for case in rows(&channels["matches"]) {
@@ -140,17 +140,20 @@ fn ids_resume_or_get_a_gap_alike_on_both_transports() {
     for id in &ids {
         for member in ["lastEventId", "last_event_id", "Last-Event-ID"] {
             let target = format!("/api/v1/events/a?history=2&{member}={}", escaped(id));
-            let pair = both(&hub, &target, &[]);
+            let pair = request_both(&hub, &target, &[]);
             pairs.push((target, pair));
         }
         // A value that no header can hold is refused as a malformed head.
         if id.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)) {
-            let pair = both(&hub, "/api/v1/events/a?hello=true", &[("Last-Event-ID", id)]);
+            let pair = request_both(&hub, "/api/v1/events/a?hello=true", &[("Last-Event-ID", id)]);
             pairs.push((format!("header {id:?}"), pair));
         }
     }
     hub.publish("a", "live");
-    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: live\n"));
+    pairs
+        .iter_mut()
+        .flat_map(|(_, pair)| pair)
+        .for_each(|transcript| transcript.read_through("data: live\n"));
     let bodies = end_and_compare(hub, &mut pairs);
     for case in rows(&cases["bad"]).filter(|case| !text(case, "text").is_empty()) {
         let body =
@@ -182,7 +185,7 @@ fn published_bodies_are_delivered_alike_by_both_transports() {
     let hub = quiet_hub(&directory);
     let first = hub.publish("a", "first");
     let open = |hub: &TestHub, path: &str, headers: &[(&str, &str)]| {
-        let pair = both(hub, path, headers);
+        let pair = request_both(hub, path, headers);
         (format!("{path} {headers:?}"), pair)
     };
     let mut pairs: Pairs =
@@ -191,7 +194,10 @@ fn published_bodies_are_delivered_alike_by_both_transports() {
             .into();
     // These streams are not behind, so they also get transient events.
     hub.publish("a", "begin");
-    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: begin\n"));
+    pairs
+        .iter_mut()
+        .flat_map(|(_, pair)| pair)
+        .for_each(|transcript| transcript.read_through("data: begin\n"));
     let cases = cases("publish-bodies.json");
     let mut expected = 0;
     for case in rows(&cases) {
@@ -205,7 +211,7 @@ fn published_bodies_are_delivered_alike_by_both_transports() {
         }
     }
     hub.publish("a", "end");
-    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: end\n"));
+    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|transcript| transcript.read_through("data: end\n"));
     // Events of the log, by history and by id. The bodies with a `ttl` of 5 s may expire between the two of a pair.
     let is_brief = |body: &str| body.contains("event: created\n");
     for (path, headers) in [
@@ -213,13 +219,13 @@ fn published_bodies_are_delivered_alike_by_both_transports() {
         ("/api/v1/events/a?history=10", &[]),
         ("/api/v1/events/a", &[("Last-Event-ID", &*first)]),
     ] {
-        let mut pair = both(&hub, path, headers);
-        pair.iter_mut().for_each(|told| told.until("data: end\n"));
-        let told = pair.each_ref().map(|told| {
-            let body = told.body();
+        let mut pair = request_both(&hub, path, headers);
+        pair.iter_mut().for_each(|transcript| transcript.read_through("data: end\n"));
+        let transcript = pair.each_ref().map(|transcript| {
+            let body = transcript.body();
             body.split("\n\n").filter(|block| !is_brief(block)).collect::<Vec<_>>().join("\n\n")
         });
-        assert_eq!(told[0], told[1], "{path}");
+        assert_eq!(transcript[0], transcript[1], "{path}");
     }
     let bodies = end_and_compare(hub, &mut pairs);
     let all = &bodies["/api/v1/events/** []"];
@@ -234,11 +240,14 @@ fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() 
     let hub = quiet_hub(&directory);
     let mut pairs = Pairs::new();
     for path in ["/api/v1/events/a", "/api/v1/events/a?position=event"] {
-        let pair = both(&hub, path, &[]);
+        let pair = request_both(&hub, path, &[]);
         pairs.push((path.to_owned(), pair));
     }
     hub.publish("a", "begin");
-    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: begin\n"));
+    pairs
+        .iter_mut()
+        .flat_map(|(_, pair)| pair)
+        .for_each(|transcript| transcript.read_through("data: begin\n"));
     let (mut expected, mut expected_events) = (String::new(), Vec::new());
     let mut publish = |event: Option<&str>, data: &str, is_stored: bool| -> Option<String> {
         let event = event.filter(|event| *event != "message");
@@ -265,23 +274,23 @@ fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() 
     }
     assert!(encoded > 10 && expected_events.len() > encoded + 30, "the cases were read");
     hub.publish("a", "end");
-    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: end\n"));
+    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|transcript| transcript.read_through("data: end\n"));
     // The same events from the log.
-    let mut replayed = both(&hub, "/api/v1/events/a?history=all", &[]);
-    replayed.iter_mut().for_each(|told| told.until("data: end\n"));
+    let mut replayed = request_both(&hub, "/api/v1/events/a?history=all", &[]);
+    replayed.iter_mut().for_each(|transcript| transcript.read_through("data: end\n"));
     assert_eq!(replayed[0].body(), replayed[1].body());
     let bodies = end_and_compare(hub, &mut pairs);
     for body in bodies.values() {
         assert!(body.contains(&expected), "{body}");
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         let mut take = |item| match item {
             StreamItem::Event(event) if !event.name.starts_with("tidings.") => {
-                told.push((event.name, event.data))
+                received.push((event.name, event.data))
             }
             _ => {}
         };
         Parser::new().feed(body.as_bytes(), &mut take).unwrap();
-        let own: Vec<_> = told[1..told.len() - 1].to_vec();
+        let own: Vec<_> = received[1..received.len() - 1].to_vec();
         let split =
             |(name, data): &(String, String)| (name.clone(), data.replace("\r\n", "\n").replace('\r', "\n"));
         assert_eq!(own, expected_events.iter().map(split).collect::<Vec<_>>());
@@ -311,7 +320,7 @@ fn stream_requests_get_the_responses_of_their_cases_on_both_transports() {
             .map(|header| (header[0].as_str().unwrap(), filled(header[1].as_str().unwrap())))
             .collect::<Vec<_>>();
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let mut pair = both(&hub, &filled(text(case, "path")), &headers);
+        let mut pair = request_both(&hub, &filled(text(case, "path")), &headers);
         if let Some(code) = case["code"].as_str() {
             both_refused(&name, u16::try_from(case["status"].as_u64().unwrap()).unwrap(), code, &mut pair);
         } else {
@@ -326,7 +335,7 @@ fn stream_requests_get_the_responses_of_their_cases_on_both_transports() {
         // The values of the open event differ between streams; its text is complete once its end has come.
         let last = body.trim_end().lines().last().filter(|line| !line.contains("NODE")).unwrap_or_default();
         let last = format!("{last}{end}");
-        pair.iter_mut().for_each(|told| told.until(&last));
+        pair.iter_mut().for_each(|transcript| transcript.read_through(&last));
     }
     let bodies = end_and_compare(hub, &mut pairs);
     for case in rows(&cases).filter(|case| case["code"].is_null()) {
@@ -335,7 +344,7 @@ fn stream_requests_get_the_responses_of_their_cases_on_both_transports() {
         let body = &bodies[name];
         // Every stream of this hub ends alike.
         let end = "retry: N\nevent: tidings.end\n";
-        let told = body.find(end).map_or(body.as_str(), |at| &body[..at]);
-        assert_eq!(told, expected, "{name}");
+        let delivered = body.find(end).map_or(body.as_str(), |at| &body[..at]);
+        assert_eq!(delivered, expected, "{name}");
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     auth_matrix::on_every_route,
     hub::TestHub,
     tokens::{
-        KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, key_lines, lines_of_key,
+        KEY, KeyPair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, key_lines, lines_of_key,
         merged, now, protected, reload, token,
     },
 };
@@ -27,7 +27,7 @@ fn tokens_of_every_algorithm_are_accepted() {
         ("p384", &["ES384"]),
         ("ed25519", &["EdDSA"]),
     ] {
-        let pair = Pair(pair);
+        let pair = KeyPair(pair);
         let directory = TempDirectory::create();
         let hub = protected(&directory, &format!("key_file = {:?}", pair.public()));
         for algorithm in algorithms {
@@ -122,8 +122,8 @@ fn changed_secret_ends_streams_and_tickets_of_the_old_one() {
 
 #[test]
 fn replaced_key_file_ends_streams_of_removed_keys() {
-    let (first, second) = (Pair("rsa"), Pair("stranger"));
-    let pem = |pair: Pair| std::fs::read_to_string(pair.public()).unwrap();
+    let (first, second) = (KeyPair("rsa"), KeyPair("stranger"));
+    let pem = |pair: KeyPair| std::fs::read_to_string(pair.public()).unwrap();
     let directory = TempDirectory::create();
     directory.write("keys.pem", &pem(first));
     let mut hub = protected(&directory, "key_file = \"keys.pem\"");
@@ -160,8 +160,8 @@ fn unusable_files_at_a_reload_change_nothing_and_are_logged() {
     let directory = TempDirectory::create();
     directory.write("keys.pem", &good_key);
     let mut hub = protected(&directory, "key_file = \"keys.pem\"");
-    let ours = by_pair(Pair("rsa"), &header("RS256", json!({})), &claims("u"));
-    let strangers = by_pair(Pair("stranger"), &header("RS256", json!({})), &claims("u"));
+    let ours = by_pair(KeyPair("rsa"), &header("RS256", json!({})), &claims("u"));
+    let strangers = by_pair(KeyPair("stranger"), &header("RS256", json!({})), &claims("u"));
     let mut stream = hub.subscribe_as(&ours, STREAM);
     let mut of_key = hub.subscribe_as(KEY, STREAM);
     let renamed = good_settings.replace("keys.pem", "missing.pem");

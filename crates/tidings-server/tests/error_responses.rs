@@ -5,20 +5,20 @@ use std::io::Write as _;
 use tidings_testkit::{SseReader, TempDirectory};
 
 use crate::hub::TestHub;
-use crate::{proxy::Proxy, transports::WAYS};
+use crate::{proxy::Proxy, transports::TRANSPORTS};
 
 /// Sends bytes over both transports, and asserts the status, code and text of the refusal, and the end of the connection.
 #[track_caller]
 fn refuses(hub: &TestHub, bytes: &[u8], status: u16, code: &str, says: &str) {
     let name: String = String::from_utf8_lossy(bytes).escape_debug().take(80).collect();
-    for way in WAYS {
-        let mut connection = way.connect(hub);
+    for transport in TRANSPORTS {
+        let mut connection = transport.connect(hub);
         // The hub may close a refused connection before the client has sent everything.
         let _is_cut = connection.socket.write_all(bytes);
         let answer = connection.read_response();
-        assert_eq!(answer.head.status, status, "{way:?}: {name}: {answer:?}");
+        assert_eq!(answer.head.status, status, "{transport:?}: {name}: {answer:?}");
         let json = answer.assert_problem(status, code).json();
-        assert!(json["detail"].as_str().unwrap().contains(says), "{way:?}: {name}: {json}");
+        assert!(json["detail"].as_str().unwrap().contains(says), "{transport:?}: {name}: {json}");
         assert_eq!(answer.head.header("x-content-type-options"), Some("nosniff"), "{name}");
         assert_eq!(answer.head.header("cache-control"), Some("no-store"), "{name}");
         assert!(answer.head.header("date").is_some(), "{name}");

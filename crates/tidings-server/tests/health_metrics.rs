@@ -4,7 +4,7 @@ use serde_json::json;
 use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
 
 use super::tokens::SECRET;
-use super::transports::WAYS;
+use super::transports::TRANSPORTS;
 use crate::hub::TestHub;
 
 #[test]
@@ -84,13 +84,13 @@ fn durations_of_each_step_are_counted_once() {
 
 #[test]
 fn delivery_lag_is_that_of_live_events_and_not_of_history() {
-    for way in WAYS {
+    for transport in TRANSPORTS {
         let directory = TempDirectory::create();
         let hub = TestHub::in_memory(&directory, &[]);
         hub.publish("a", "old");
-        let mut reader = SseReader::open(way.ask(&hub, "/api/v1/events/a?history=all", &[]));
+        let mut reader = SseReader::open(transport.ask(&hub, "/api/v1/events/a?history=all", &[]));
         assert_eq!(reader.data(), "old");
-        assert_eq!(hub.metric("tidings_delivery_lag_seconds_count"), 0.0, "{way:?}");
+        assert_eq!(hub.metric("tidings_delivery_lag_seconds_count"), 0.0, "{transport:?}");
         hub.publish("a", "new");
         assert_eq!(reader.data(), "new");
         // A shard counts after the last write of a broadcast; the client may see the event before.

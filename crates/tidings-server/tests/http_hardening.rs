@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, with_position};
 
-use super::transports::WAYS;
+use super::transports::TRANSPORTS;
 use crate::hub::{RunTidings, TestHub};
 
 const CHANNEL: &str = "/api/v1/events/a";
@@ -284,16 +284,16 @@ fn idle_connection_is_kept_beyond_its_keep_alive_hint_and_its_end_is_not_counted
         let answer = connection.read_response();
         assert_eq!(answer.assert_status(200).head.header("keep-alive"), Some("timeout=1"));
     };
-    for way in WAYS {
-        let mut connection = way.connect(&hub);
+    for transport in TRANSPORTS {
+        let mut connection = transport.connect(&hub);
         publish(&mut connection);
         // A client that follows the hint sends requests until then.
         assert_stays_open(&mut connection, Duration::from_secs(1));
         publish(&mut connection);
-        assert_eq!((connection.read_to_end(), cuts()), (Vec::new(), 0.0), "{way:?}");
+        assert_eq!((connection.read_to_end(), cuts()), (Vec::new(), 0.0), "{transport:?}");
     }
-    for (way, count) in WAYS.into_iter().zip([1.0, 2.0]) {
-        let mut connection = way.connect(&hub);
+    for (transport, count) in TRANSPORTS.into_iter().zip([1.0, 2.0]) {
+        let mut connection = transport.connect(&hub);
         publish(&mut connection);
         connection.send("POST /api");
         assert!(connection.read_to_end().is_empty());
@@ -305,11 +305,11 @@ fn idle_connection_is_kept_beyond_its_keep_alive_hint_and_its_end_is_not_counted
 fn client_that_closes_after_its_response_gets_no_timeout_response() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    for way in WAYS {
-        let mut connection = way.connect(&hub);
+    for transport in TRANSPORTS {
+        let mut connection = transport.connect(&hub);
         connection.send(hub.encode_request("POST", CHANNEL, &[("Connection", "close")], b"text"));
         assert_eq!(connection.read_response().assert_status(200).head.header("keep-alive"), None);
-        let mut stream = way.ask(&hub, CHANNEL, &[]);
+        let mut stream = transport.ask(&hub, CHANNEL, &[]);
         assert_eq!(stream.read_head().header("keep-alive"), None, "no request can follow a stream");
     }
 }

@@ -12,18 +12,18 @@ use tidings_testkit::{HttpResponse, StubReply, StubServer, TempDirectory, eventu
 use crate::{
     auth_matrix::on_every_route,
     hub::{RunTidings, TestHub},
-    tokens::{KEY, Pair, SECRET, by_pair, by_secret, claims, header, protected},
+    tokens::{KEY, KeyPair, SECRET, by_pair, by_secret, claims, header, protected},
 };
 
-const FIRST: Pair = Pair("rsa");
-const SECOND: Pair = Pair("stranger");
+const FIRST: KeyPair = KeyPair("rsa");
+const SECOND: KeyPair = KeyPair("stranger");
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 
 fn hub(directory: &TempDirectory, provider: &JwksProvider) -> TestHub {
     protected(directory, &format!("jwks_url = {:?}", provider.url()))
 }
 
-fn token_of(pair: Pair, key_id: &str) -> String {
+fn token_of(pair: KeyPair, key_id: &str) -> String {
     by_pair(pair, &header("RS256", json!({"kid": key_id})), &claims("u"))
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tidings_protocol::sse::StreamItem;
 use tidings_testkit::{HttpResponse, SseReader, TempDirectory, eventually, with_position};
 
-use super::transports::WAYS;
+use super::transports::TRANSPORTS;
 use crate::hub::{RunTidings, TestHub};
 
 const PATH: &str = "/api/v1/events/a";
@@ -46,9 +46,9 @@ impl OpeningHub {
 
     /// Opens a stream over each transport, and waits until it has begun without an id.
     fn streams(&self, query: &str, headers: &[(&str, &str)]) -> Vec<SseReader> {
-        let begun = WAYS.map(|way| {
+        let begun = TRANSPORTS.map(|transport| {
             let mut reader =
-                SseReader::open(way.ask(&self.hub, &with_position(&format!("{PATH}{query}")), headers));
+                SseReader::open(transport.ask(&self.hub, &with_position(&format!("{PATH}{query}")), headers));
             assert!(matches!(reader.next_item(), Some(StreamItem::Retry(_))));
             assert!(matches!(reader.next_item(), Some(StreamItem::Comment(_))));
             reader

@@ -1,4 +1,4 @@
-//! Tables of the manual against what a hub answers: no route, header or metric is missing there.
+//! Tables of the manual hold every route, header and metric of a hub.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -10,7 +10,7 @@ use crate::tokens::{SECRET, protected_with};
 const PAGE: &str = "http://localhost:3000";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// The rows of the table below a heading of a page, each as its cells.
+/// Cells of the table's rows below a heading of a page.
 fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual").join(page);
     let text = fs::read_to_string(path).unwrap();
@@ -30,7 +30,7 @@ fn head(hub: &TestHub, method: &str, path: &str, headers: &[(&str, &str)], body:
     connection.read_head()
 }
 
-/// One answer of each kind.
+/// A response of each kind.
 fn answers() -> Vec<HttpHead> {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
@@ -71,14 +71,14 @@ fn answers() -> Vec<HttpHead> {
 }
 
 #[test]
-fn headers_of_answers_are_those_of_the_manual() {
+fn headers_of_responses_are_those_of_the_manual() {
     let rows = table("http.md", "Headers of answers");
     let answers = answers();
     for (name, value) in answers.iter().flat_map(|head| &head.headers) {
         let of_name = rows.iter().filter(|row| quoted(&row[0]).eq([name.as_str()]));
         let told: Vec<&str> = of_name.map(|row| row[2].as_str()).collect();
         assert!(!told.is_empty(), "the manual has no header {name}: {value}");
-        // A cell that is more than one quoted value is prose.
+        // A cell with more than a quoted value is prose.
         let is_prose = |cell: &&str| !(cell.starts_with('`') && cell.matches('`').count() == 2);
         let is_script = name == "content-type" && value.starts_with("text/javascript");
         assert!(
@@ -120,7 +120,7 @@ fn routes_are_those_of_the_manual() {
         let methods = methods.as_object().unwrap().keys();
         methods.map(move |method| format!("{} {path}", method.to_ascii_uppercase()))
     });
-    // The page is for people, and in no document for tools.
+    // The start page is for people, and in no document for tools.
     let served: BTreeSet<String> = served.chain(["GET /".to_owned()]).collect();
     let rows = table("http.md", "Routes");
     let told: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! Revocations with several nodes: one that a node takes holds at all of them, also at those that did not hear of it.
+//! Revocations with several nodes: a revocation at one node holds at all nodes, also at those that missed its message.
 
 use serde_json::{Value, json};
 use tidings_testkit::{HttpResponse, RedisReply, RedisServer, TempDirectory, eventually};
@@ -14,12 +14,12 @@ const HISTORY: &str = "/api/v1/channels/all/events";
 const ROWS: &str = "{tidings}:state:revocations";
 
 /// A node with a directory of its own, in which it keeps its revocations.
-struct Node {
+struct RevocationNode {
     directory: TempDirectory,
     hub: TestHub,
 }
 
-impl Node {
+impl RevocationNode {
     fn start(redis: &RedisServer) -> Self {
         let node = Self::start_in(TempDirectory::create(), redis);
         node.hub.wait_until_ready();
@@ -34,7 +34,7 @@ impl Node {
         Self { directory, hub }
     }
 
-    /// Ends it without any warning, and leaves its directory.
+    /// Kills the node, and returns its directory.
     fn kill(self) -> TempDirectory {
         self.hub.kill();
         self.directory
@@ -58,11 +58,11 @@ impl Node {
     }
 }
 
-fn two(redis: &RedisServer) -> [Node; 2] {
-    [Node::start(redis), Node::start(redis)]
+fn two(redis: &RedisServer) -> [RevocationNode; 2] {
+    [RevocationNode::start(redis), RevocationNode::start(redis)]
 }
 
-/// A token that a revocation of now refuses, whenever it is shown.
+/// A token that a revocation made now refuses.
 fn old(user: &str) -> String {
     token_with(user, &json!({"iat": now() - 60}))
 }
@@ -71,7 +71,7 @@ fn in_seconds(seconds: i64) -> String {
     (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string()
 }
 
-/// What Redis has of a subject.
+/// Row of a subject in Redis.
 fn row(redis: &RedisServer, name: &str) -> Option<Value> {
     match redis.command(&["HGET", ROWS, name]) {
         RedisReply::Null => None,
@@ -80,7 +80,7 @@ fn row(redis: &RedisServer, name: &str) -> Option<Value> {
 }
 
 #[test]
-fn revocation_taken_by_one_node_holds_at_the_other_and_in_its_journal() {
+fn revocation_at_one_node_holds_at_the_other_and_in_its_journal() {
     let redis = RedisServer::start();
     let nodes = two(&redis);
     let (old, lost, kept) = (token("u"), token_with("v", &json!({"jti": "lost"})), token("v"));
@@ -97,19 +97,19 @@ fn revocation_taken_by_one_node_holds_at_the_other_and_in_its_journal() {
     nodes[0].hub.publish_as_backend("all", "still");
     assert_eq!(open.data(), "still");
     nodes[1].hub.get_as(&kept, HISTORY).assert_status(200);
-    eventually("the other node keeps them", || {
+    eventually("the journal of the other node has all revocations", || {
         [r#""user":"u""#, r#""jti":"lost""#, r#""session":"s""#]
             .iter()
             .all(|text| nodes[1].journal().contains(text))
     });
     let names = ["user:u", "jti:lost", "session:s"];
     assert!(names.iter().all(|name| row(&redis, name).is_some()));
-    // A node that hears of what it said itself has nothing more to keep.
+    // A node does not record again the revocation that it published itself.
     assert_eq!(nodes[0].journal().lines().count(), 3);
 }
 
 #[test]
-fn revocation_reaches_a_node_whose_ears_were_cut_at_that_moment() {
+fn revocation_reaches_a_node_whose_pubsub_connection_was_just_closed() {
     let redis = RedisServer::start();
     let nodes = two(&redis);
     for round in 0..5 {
@@ -123,12 +123,12 @@ fn revocation_reaches_a_node_whose_ears_were_cut_at_that_moment() {
 }
 
 #[test]
-fn revocation_that_no_message_tells_of_is_found_by_its_version() {
+fn revocation_without_a_message_is_found_by_its_version() {
     let redis = RedisServer::start();
     let nodes = two(&redis);
     let token = token("u");
     let mut reader = nodes[1].hub.subscribe_as(&token, STREAM);
-    // From here on nobody may publish to a channel, or hear one.
+    // From here on Redis denies PUBLISH and SUBSCRIBE.
     redis.command(&["ACL", "SETUSER", "default", "resetchannels"]);
     nodes[0].revoke(&json!({"user": "u"})).assert_status(204);
     reader.assert_end("revoked", false);
@@ -136,37 +136,37 @@ fn revocation_that_no_message_tells_of_is_found_by_its_version() {
 }
 
 #[test]
-fn node_that_starts_later_refuses_from_the_moment_that_it_is_ready() {
+fn late_node_refuses_revoked_tokens_as_soon_as_it_is_ready() {
     let redis = RedisServer::start();
-    let early = Node::start(&redis);
+    let early = RevocationNode::start(&redis);
     let users: Vec<String> = (0..300).map(|number| format!("u{number}")).collect();
     for user in &users {
         early.revoke(&json!({"user": user})).assert_status(204);
     }
-    let late = Node::start(&redis);
+    let late = RevocationNode::start(&redis);
     for user in [&users[0], &users[299]] {
         assert!(late.refuses_token(&old(user)));
     }
     late.hub.get_as(&old("v"), HISTORY).assert_status(200);
-    eventually("it keeps them itself", || late.journal().lines().count() == 300);
+    eventually("its journal has all revocations", || late.journal().lines().count() == 300);
 }
 
 #[test]
-fn node_that_starts_while_redis_is_away_refuses_whom_it_has_heard_of() {
+fn node_started_without_redis_refuses_the_tokens_in_its_journal() {
     let redis = RedisServer::start();
     let [first, other] = two(&redis);
     let token = token("u");
     first.revoke(&json!({"user": "u"})).assert_status(204);
-    eventually("the other node keeps it", || other.journal().contains("\"u\""));
+    eventually("the journal of the other node has it", || other.journal().contains("\"u\""));
     let directory = other.kill();
     redis.kill();
-    let other = Node::start_in(directory, &redis);
+    let other = RevocationNode::start_in(directory, &redis);
     assert_eq!(other.hub.get("/readyz").head.status, 503);
     assert!(other.refuses_token(&token));
 }
 
 #[test]
-fn redis_that_lost_everything_is_told_again_whom_the_nodes_refuse() {
+fn nodes_restore_revocations_that_redis_lost() {
     let redis = RedisServer::start();
     let nodes = two(&redis);
     let users: Vec<String> = (0..250).map(|number| format!("u{number}")).collect();
@@ -174,30 +174,30 @@ fn redis_that_lost_everything_is_told_again_whom_the_nodes_refuse() {
         nodes[number % 2].revoke(&json!({"user": user})).assert_status(204);
     }
     redis.command(&["FLUSHALL"]);
-    eventually("Redis has them again", || redis.command(&["HLEN", ROWS]).integer() == 250);
-    let late = Node::start(&redis);
+    eventually("Redis has the revocations again", || redis.command(&["HLEN", ROWS]).integer() == 250);
+    let late = RevocationNode::start(&redis);
     for node in [&nodes[0], &nodes[1], &late] {
         assert!(users.iter().all(|user| node.refuses_token(&old(user))));
     }
 }
 
 #[test]
-fn node_tells_the_others_of_what_only_its_journal_has() {
+fn node_publishes_revocations_that_only_its_journal_has() {
     let redis = RedisServer::start();
-    let node = Node::start(&redis);
+    let node = RevocationNode::start(&redis);
     node.revoke(&json!({"user": "u"})).assert_status(204);
     let directory = node.kill();
     redis.restart_empty();
-    let other = Node::start(&redis);
+    let other = RevocationNode::start(&redis);
     let token = old("u");
     let mut reader = other.hub.subscribe_as(&token, STREAM);
-    let _again = Node::start_in(directory, &redis);
+    let _again = RevocationNode::start_in(directory, &redis);
     reader.assert_end("revoked", false);
     assert!(other.refuses_token(&token));
 }
 
 #[test]
-fn two_nodes_that_revoke_the_same_at_once_lose_neither() {
+fn concurrent_revocations_of_one_subject_are_merged() {
     let redis = RedisServer::start();
     let nodes = two(&redis);
     for round in 0..10 {
@@ -216,7 +216,7 @@ fn two_nodes_that_revoke_the_same_at_once_lose_neither() {
 }
 
 #[test]
-fn revocation_that_redis_does_not_take_holds_here_and_is_told_when_it_is_back() {
+fn revocation_that_redis_did_not_apply_holds_locally_and_is_replicated_later() {
     let redis = RedisServer::start_durable();
     let nodes = two(&redis);
     let tokens = [token("paused"), token("killed")];
@@ -230,7 +230,7 @@ fn revocation_that_redis_does_not_take_holds_here_and_is_told_when_it_is_back() 
     redis.resume();
     readers[0].assert_end("revoked", false);
     redis.kill();
-    // The first call may find a connection that it does not know to be dead.
+    // The first call may use a connection that Redis has closed.
     let said = nodes[0].revoke(&json!({"user": "killed"}));
     assert_eq!(said.head.status, 503, "{}", said.text());
     nodes[0].revoke(&json!({"user": "killed"})).assert_problem(503, "not_stored");
@@ -244,7 +244,7 @@ fn revocation_that_redis_does_not_take_holds_here_and_is_told_when_it_is_back() 
 }
 
 #[test]
-fn revocation_is_gone_from_redis_when_its_time_is_over() {
+fn expired_revocation_is_removed_from_redis() {
     let redis = RedisServer::start();
     let nodes = two(&redis);
     let token = token_with("u", &json!({"jti": "brief"}));
@@ -252,8 +252,8 @@ fn revocation_is_gone_from_redis_when_its_time_is_over() {
     assert!(row(&redis, "jti:brief").is_some());
     eventually("the other node refuses it", || nodes[1].refuses_token(&token));
     nodes[0].revoke(&json!({"jti": "long", "until": in_seconds(600)})).assert_status(204);
-    eventually("it is gone", || row(&redis, "jti:brief").is_none());
-    eventually("it is over", || !nodes[1].refuses_token(&token));
+    eventually("the expired row is removed", || row(&redis, "jti:brief").is_none());
+    eventually("the revocation has expired", || !nodes[1].refuses_token(&token));
     assert!(row(&redis, "jti:long").is_some());
     assert_eq!(redis.command(&["ZCARD", &format!("{ROWS}:ends")]).integer(), 1);
 }

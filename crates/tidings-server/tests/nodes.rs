@@ -1,11 +1,11 @@
-//! Several nodes with one log in a real Redis.
+//! Several nodes with one log in Redis.
 
 use serde_json::json;
 use tidings_testkit::{RedisReply, RedisServer, TcpProxy, TempDirectory, eventually};
 
 use crate::hub::TestHub;
 
-/// Two nodes that have read the log.
+/// Two ready nodes.
 fn two(redis: &RedisServer, directories: &[TempDirectory; 2]) -> [TestHub; 2] {
     let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, redis, &[]));
     hubs.iter().for_each(|hub| hub.wait_until_ready());
@@ -28,7 +28,7 @@ fn event_published_at_one_node_is_read_at_both_with_the_same_id() {
 }
 
 #[test]
-fn client_goes_from_node_to_node_and_misses_nothing() {
+fn client_moves_between_nodes_and_misses_nothing() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut id = hubs[0].publish("a", "0");
@@ -42,7 +42,7 @@ fn client_goes_from_node_to_node_and_misses_nothing() {
 }
 
 #[test]
-fn node_that_starts_later_has_what_was_published_before() {
+fn late_node_has_the_events_published_before_its_start() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let early = TestHub::with_redis(&directories[0], &redis, &[]);
     early.wait_until_ready();
@@ -61,14 +61,14 @@ fn node_that_starts_later_has_what_was_published_before() {
 }
 
 #[test]
-fn events_that_are_not_stored_take_few_round_trips_and_follow_what_their_publish_stored() {
+fn transient_events_take_few_round_trips_and_follow_their_stored_event() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     let reads = || redis.info("total_reads_processed").parse::<u64>().unwrap();
     let before = reads();
-    // One in ten is stored. Of the others a stream takes at most 64 at once.
+    // One event in ten is stored. A stream takes at most 64 of the others at once.
     let lines = (0..1000).map(|number| {
         let store = number % 10 == 0;
         let channel = if store || number % 20 == 1 { "a" } else { "b" };
@@ -93,7 +93,7 @@ fn events_that_are_not_stored_take_few_round_trips_and_follow_what_their_publish
 
 /// Redis has one set of Pub/Sub channels for all databases.
 #[test]
-fn hubs_in_two_databases_hear_nothing_of_each_other() {
+fn hubs_in_two_databases_are_independent() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let settings = [("TIDINGS_REDIS_CAPTURE", "captured.*"), ("TIDINGS_REDIS_MIRROR", "mirrored.*")];
     let hubs = [0, 1].map(|database| {
@@ -120,7 +120,7 @@ fn hubs_in_two_databases_hear_nothing_of_each_other() {
 }
 
 #[test]
-fn events_that_are_not_stored_reach_both_nodes() {
+fn transient_events_reach_both_nodes() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
@@ -129,7 +129,7 @@ fn events_that_are_not_stored_reach_both_nodes() {
         hubs[0].publish("a", format!("stored {number}"));
         hubs[0].post("/api/v1/events/a?store=false", format!("unstored {number}")).assert_status(200);
     }
-    // They come over two connections: one may be ahead of the other.
+    // They arrive over two connections: one may be ahead of the other.
     for reader in &mut readers {
         let (stored, unstored): (Vec<_>, Vec<_>) =
             reader.data_of_next(40).into_iter().partition(|text| text.starts_with("stored"));
@@ -139,7 +139,7 @@ fn events_that_are_not_stored_reach_both_nodes() {
 }
 
 #[test]
-fn repeat_at_another_node_gets_the_answer_of_the_first() {
+fn repeated_publish_at_another_node_gets_the_first_result() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let publish = |hub: &TestHub, text: &str| {
@@ -154,7 +154,7 @@ fn repeat_at_another_node_gets_the_answer_of_the_first() {
 }
 
 #[test]
-fn message_of_another_program_reaches_the_readers_of_every_node_once() {
+fn message_of_another_program_reaches_clients_of_every_node_once() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut readers: Vec<_> = hubs
@@ -164,7 +164,7 @@ fn message_of_another_program_reaches_the_readers_of_every_node_once() {
         })
         .collect();
     readers.iter_mut().for_each(|reader| drop(reader.position()));
-    heard_by(&redis, "project.42", 2);
+    wait_for_subscribers(&redis, "project.42", 2);
     redis.command(&["PUBLISH", "project.42", r#"{"type":"t","object":{}}"#]);
     hubs[0].publish("project.42", "behind it");
     for reader in &mut readers {
@@ -174,17 +174,17 @@ fn message_of_another_program_reaches_the_readers_of_every_node_once() {
     }
 }
 
-/// Waits until so many nodes hear a channel.
+/// Waits until so many nodes are subscribed to a channel.
 #[track_caller]
-fn heard_by(redis: &RedisServer, channel: &str, nodes: i64) {
+fn wait_for_subscribers(redis: &RedisServer, channel: &str, nodes: i64) {
     eventually(
-        "the nodes hear the channel",
+        "the nodes are subscribed to the channel",
         || matches!(&redis.command(&["PUBSUB", "NUMSUB", channel]), RedisReply::List(list) if matches!(list.last(), Some(RedisReply::Integer(count)) if *count == nodes)),
     );
 }
 
 #[test]
-fn nothing_is_heard_that_is_not_listed_nor_what_redis_says_of_its_keys() {
+fn nodes_receive_neither_unlisted_channels_nor_keyspace_notifications() {
     let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
     let hub = TestHub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_LISTEN", "open.**")]);
@@ -195,7 +195,7 @@ fn nothing_is_heard_that_is_not_listed_nor_what_redis_says_of_its_keys() {
     keys.position();
     open.position();
     closed.position();
-    heard_by(&redis, "open.a", 1);
+    wait_for_subscribers(&redis, "open.a", 1);
     redis.command(&["PUBLISH", "closed.a", "not heard"]);
     redis.command(&["PUBLISH", "open.a", "heard"]);
     redis.command(&["SET", "key", "value"]);
@@ -208,7 +208,7 @@ fn nothing_is_heard_that_is_not_listed_nor_what_redis_says_of_its_keys() {
 }
 
 #[test]
-fn streams_outlive_an_outage_and_go_on_without_a_hole() {
+fn streams_survive_an_outage_and_continue_without_a_hole() {
     let (redis, directories) =
         (RedisServer::start_durable(), [TempDirectory::create(), TempDirectory::create()]);
     let settings = [("TIDINGS_REDIS_DEADLINE", "1s")];
@@ -231,7 +231,7 @@ fn streams_outlive_an_outage_and_go_on_without_a_hole() {
 }
 
 #[test]
-fn loss_of_everything_is_told_and_streams_go_on() {
+fn loss_of_all_data_gives_a_gap_and_streams_continue() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
@@ -251,14 +251,14 @@ fn loss_of_everything_is_told_and_streams_go_on() {
     assert_eq!(late.data(), "new");
 }
 
-/// A Redis and its replica, behind one address.
-struct Pair {
+/// A Redis and its replica behind one address.
+struct ReplicatedRedis {
     primary: RedisServer,
     replica: RedisServer,
     gate: TcpProxy,
 }
 
-impl Pair {
+impl ReplicatedRedis {
     fn start() -> Self {
         let primary = RedisServer::start();
         let replica = RedisServer::start_replica_of(&primary);
@@ -266,14 +266,14 @@ impl Pair {
         Self { primary, replica, gate }
     }
 
-    /// Waits until the replica has what the primary has.
+    /// Waits until the replica has the data of the primary.
     #[track_caller]
     fn agree(&self) {
         let offset = |redis: &RedisServer| redis.info("master_repl_offset");
-        eventually("the replica has it", || offset(&self.replica) == offset(&self.primary));
+        eventually("the replica has the data", || offset(&self.replica) == offset(&self.primary));
     }
 
-    /// Kills the primary, and leads to the replica.
+    /// Kills the primary, and leads the address to the replica.
     fn fail_over(&self) {
         self.primary.kill();
         self.gate.redirect_to(self.replica.address());
@@ -281,8 +281,8 @@ impl Pair {
 }
 
 #[test]
-fn failover_that_lost_nothing_is_told_to_nobody() {
-    let (redis, directory) = (Pair::start(), TempDirectory::create());
+fn failover_without_loss_gives_no_gap() {
+    let (redis, directory) = (ReplicatedRedis::start(), TempDirectory::create());
     let hub = TestHub::with_redis_at(&directory, &redis.gate.redis_url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
@@ -292,14 +292,14 @@ fn failover_that_lost_nothing_is_told_to_nobody() {
     redis.agree();
     redis.replica.promote();
     redis.fail_over();
-    eventually("publishes are taken again", || hub.post("/api/v1/events/a", "second").head.status == 200);
+    eventually("publishes are accepted again", || hub.post("/api/v1/events/a", "second").head.status == 200);
     assert_eq!(reader.data(), "second");
     assert_eq!(hub.resume("/api/v1/events/a", &first).data(), "second");
 }
 
 #[test]
-fn failover_that_lost_an_event_is_told_to_who_had_it_and_to_who_had_not() {
-    let (redis, directory) = (Pair::start(), TempDirectory::create());
+fn failover_that_lost_an_event_gives_a_gap_to_clients_with_and_without_it() {
+    let (redis, directory) = (ReplicatedRedis::start(), TempDirectory::create());
     let hub = TestHub::with_redis_at(&directory, &redis.gate.redis_url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
@@ -313,7 +313,7 @@ fn failover_that_lost_an_event_is_told_to_who_had_it_and_to_who_had_not() {
     let lost = hub.publish("a", "lost");
     assert_eq!(reader.data(), "lost");
     redis.fail_over();
-    eventually("publishes are taken again", || hub.post("/api/v1/events/a", "new").head.status == 200);
+    eventually("publishes are accepted again", || hub.post("/api/v1/events/a", "new").head.status == 200);
     reader.control_event("tidings.gap");
     assert_eq!(reader.data(), "new");
     for id in [&kept, &lost] {
@@ -326,8 +326,8 @@ fn failover_that_lost_an_event_is_told_to_who_had_it_and_to_who_had_not() {
 }
 
 #[test]
-fn events_of_an_epoch_that_the_replica_never_had_are_told_as_lost_after_a_flush_too() {
-    let (redis, directory) = (Pair::start(), TempDirectory::create());
+fn lost_epoch_of_a_failover_gives_a_gap_after_a_flush_too() {
+    let (redis, directory) = (ReplicatedRedis::start(), TempDirectory::create());
     let hub = TestHub::with_redis_at(&directory, &redis.gate.redis_url(), &[]);
     hub.wait_until_ready();
     hub.publish("a", "flushed");
@@ -344,7 +344,7 @@ fn events_of_an_epoch_that_the_replica_never_had_are_told_as_lost_after_a_flush_
         epoch(&hub.publish("a", "lost")) != epoch(&kept)
     });
     redis.fail_over();
-    eventually("publishes are taken again", || hub.post("/api/v1/events/a", "new").head.status == 200);
+    eventually("publishes are accepted again", || hub.post("/api/v1/events/a", "new").head.status == 200);
     let mut back = hub.resume("/api/v1/events/a", &kept);
     back.control_event("tidings.gap");
     assert_eq!(back.data(), "new");

@@ -1,4 +1,4 @@
-//! A hub without credentials: open to programs of this machine, closed to the web.
+//! A hub without `[auth]`: open to programs of its machine, closed to foreign pages.
 
 use tidings_testkit::{HttpResponse, TempDirectory};
 
@@ -63,7 +63,7 @@ fn host_must_be_a_loopback_name() {
 }
 
 #[test]
-fn host_must_stand_once_and_agree_with_the_target() {
+fn host_must_occur_once_and_match_the_target() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     asked(&hub, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost").assert_status(400);
@@ -88,7 +88,7 @@ fn pages_of_loopback_origins_are_allowed_with_credentials() {
         allows(hub.request("POST", CHANNEL, &headers, b"x").assert_status(200), origin);
         let stream = hub.subscribe_with(CHANNEL, &headers);
         allows(&HttpResponse { head: stream.head.clone(), body: Vec::new() }, origin);
-        // Refusals can be read by the page that meets them.
+        // The page can read the refusal, too.
         allows(
             hub.request("GET", "/api/v1/events/a..b", &headers, b"").assert_problem(400, "bad_channel"),
             origin,
@@ -192,7 +192,7 @@ fn preflight_names_what_pages_may_send() {
 }
 
 #[test]
-fn pages_may_read_the_headers_of_problems_and_empty_answers_too() {
+fn pages_may_read_headers_of_problems_and_empty_responses() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
     let origin = "http://localhost:3000";
@@ -211,7 +211,7 @@ fn pages_may_read_the_headers_of_problems_and_empty_answers_too() {
 }
 
 #[test]
-fn what_is_no_name_of_a_header_is_refused_at_start() {
+fn malformed_header_name_is_refused_at_start() {
     let directory = TempDirectory::create();
     directory.write("tidings.toml", "[cors]\nheaders = [\"X-Request-Id\", \"X Tenant\"]\n");
     let outcome = directory.run(&["check"], &[]);
@@ -220,7 +220,7 @@ fn what_is_no_name_of_a_header_is_refused_at_start() {
 }
 
 #[test]
-fn answer_without_an_origin_still_varies_by_it() {
+fn response_without_an_origin_varies_by_it() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let answer = hub.get("/api/v1/channels");
@@ -229,7 +229,7 @@ fn answer_without_an_origin_still_varies_by_it() {
 }
 
 #[test]
-fn insecure_hub_answers_to_every_host_and_still_to_no_foreign_page() {
+fn insecure_hub_accepts_every_host_and_no_foreign_page() {
     let directory = TempDirectory::create();
     let command = directory.command(&["serve", "--memory", "--insecure", "--listen", "0.0.0.0:0"]);
     let hub = TestHub::start(command);

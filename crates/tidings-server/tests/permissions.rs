@@ -1,4 +1,4 @@
-//! What rights reach: patterns, the names of users, keys, lists, and what nobody needs a right for.
+//! Scope of rights: patterns, user names, API keys, lists, and routes that need no right.
 
 use serde_json::{Value, json};
 use tidings_protocol::user_segment;
@@ -15,7 +15,7 @@ fn rules() -> String {
 }
 
 #[test]
-fn list_with_one_foreign_channel_is_refused_as_a_whole() {
+fn list_with_a_foreign_channel_is_refused_as_a_whole() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let u = token("u");
@@ -31,7 +31,7 @@ fn list_with_one_foreign_channel_is_refused_as_a_whole() {
 }
 
 #[test]
-fn pattern_wider_than_ones_rights_is_refused() {
+fn pattern_wider_than_the_rights_is_refused() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let limited = token_for("u", &["orders.eu.*", "news.**"]);
@@ -63,7 +63,7 @@ fn pattern_wider_than_ones_rights_is_refused() {
     }
 }
 
-/// Names that would be several segments, wildcards or the hub's own, if they were not escaped.
+/// Names that would be several segments, wildcards or names of the hub if they were not escaped.
 fn names() -> Vec<String> {
     let plain = [
         "u",
@@ -101,7 +101,7 @@ fn names() -> Vec<String> {
 }
 
 #[test]
-fn every_name_of_a_user_is_one_segment_of_its_own() {
+fn every_user_name_is_one_segment() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let names = names();
@@ -127,7 +127,7 @@ fn every_name_of_a_user_is_one_segment_of_its_own() {
 }
 
 #[test]
-fn name_too_long_for_a_channel_owns_none_and_is_somebody_all_the_same() {
+fn user_name_too_long_for_a_channel_owns_none_and_is_still_a_principal() {
     let directory = TempDirectory::create();
     let hub =
         protected(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"user.{{sub}}\", \"all\"]", rules()));
@@ -154,7 +154,7 @@ fn listed(answer: &HttpResponse) -> Vec<Value> {
 }
 
 #[test]
-fn list_of_channels_shows_ones_own_connections_only() {
+fn list_of_channels_shows_only_the_principals_connections() {
     let directory = TempDirectory::create();
     let (reader_key, lines) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"**\"]");
     let hub =
@@ -184,7 +184,7 @@ fn list_of_channels_shows_ones_own_connections_only() {
 
 /// Publishes one event to several channels.
 #[track_caller]
-fn tell_all(hub: &TestHub, channels: &[&str], data: &str) -> String {
+fn publish_to_all(hub: &TestHub, channels: &[&str], data: &str) -> String {
     let body = json!({"channels": channels, "data": data}).to_string();
     let (name, value) = bearer(KEY);
     let headers = [(name, value.as_str()), ("Content-Type", "application/json")];
@@ -196,7 +196,7 @@ fn tell_all(hub: &TestHub, channels: &[&str], data: &str) -> String {
 fn history_names_readable_channels_only() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
-    tell_all(&hub, &["user.u", "user.u.more", "user.v", "admin.secret"], "x");
+    publish_to_all(&hub, &["user.u", "user.u.more", "user.v", "admin.secret"], "x");
     let path = "/api/v1/channels/user.u/events";
     let channels = |credential: &str| {
         hub.get_as(credential, path).assert_status(200).json()["events"][0]["channels"].clone()
@@ -207,12 +207,12 @@ fn history_names_readable_channels_only() {
 }
 
 #[test]
-fn gaps_and_greetings_name_no_foreign_channel() {
+fn gaps_and_open_events_name_no_foreign_channel() {
     let directory = TempDirectory::create();
     let hub = protected_with(&directory, &rules(), &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
-    let first = tell_all(&hub, &["user.u", "user.u.a", "user.v", "admin.secret"], "first");
+    let first = publish_to_all(&hub, &["user.u", "user.u.a", "user.v", "admin.secret"], "first");
     for number in 0..40 {
-        tell_all(&hub, &["user.u", "user.u.a", "user.v", "admin.secret"], &number.to_string());
+        publish_to_all(&hub, &["user.u", "user.u.a", "user.v", "admin.secret"], &number.to_string());
     }
     let path = "/api/v1/channels/user.u/events";
     let page = |query: &str| hub.get_as(&token("u"), &format!("{path}{query}")).assert_status(200).json();
@@ -228,9 +228,9 @@ fn gaps_and_greetings_name_no_foreign_channel() {
     }
 }
 
-/// Fails unless the answer has this status, or tells nothing where there is none.
+/// Asserts this status, or a refusal without a reason if there is none.
 #[track_caller]
-fn judge(answer: &HttpResponse, status: Option<u16>) {
+fn assert_result(answer: &HttpResponse, status: Option<u16>) {
     match status {
         Some(status) => assert_eq!(answer.head.status, status),
         None => answer.assert_access_denied(),
@@ -238,7 +238,7 @@ fn judge(answer: &HttpResponse, status: Option<u16>) {
 }
 
 #[test]
-fn rights_and_patterns_of_a_key_are_both_needed() {
+fn api_key_needs_both_right_and_pattern() {
     let patterns = "subscribe = [\"a.**\"]\npublish = [\"b.**\"]";
     let (reads, one) = api_key(1, &format!("rights = [\"subscribe\"]\n{patterns}"));
     let (writes, two) = api_key(2, &format!("rights = [\"publish\"]\n{patterns}"));
@@ -247,7 +247,7 @@ fn rights_and_patterns_of_a_key_are_both_needed() {
     let (both, five) = api_key(5, &format!("rights = [\"subscribe\", \"publish\"]\n{patterns}"));
     let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("{}\n{one}{two}{three}{four}{five}", rules()));
-    // What each may do: read a.x, write b.x, manage.
+    // Rights of each key: read a.x, write b.x, manage.
     for (key, allowed) in [
         (reads, [true, false, false]),
         (writes, [false, true, false]),
@@ -261,9 +261,9 @@ fn rights_and_patterns_of_a_key_are_both_needed() {
             hub.get_as(&key, "/metrics"),
         ];
         for (answer, may) in answers.iter().zip(allowed) {
-            judge(answer, may.then_some(200));
+            assert_result(answer, may.then_some(200));
         }
-        // Reading is not writing, and a prefix is not the pattern.
+        // The right to read does not include writing, and a prefix does not match the pattern.
         for channel in ["b.x", "a", "ab.x", "c"] {
             hub.get_as(&key, &format!("/api/v1/channels/{channel}/events")).assert_access_denied();
         }
@@ -271,12 +271,12 @@ fn rights_and_patterns_of_a_key_are_both_needed() {
             hub.post_as(&key, &format!("/api/v1/events/{channel}"), "x").assert_access_denied();
         }
         let revocation = hub.post_as(&key, "/api/v1/revocations", "{\"jti\":\"x\"}");
-        judge(&revocation, allowed[2].then_some(204));
+        assert_result(&revocation, allowed[2].then_some(204));
     }
 }
 
 #[test]
-fn token_that_may_publish_publishes_to_its_patterns_and_no_batch_goes_beyond() {
+fn token_publishes_to_its_patterns_only_also_in_a_batch() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let writer = token_with("u", &json!({"tidings": {"publish": ["chat.u.**"]}}));
@@ -293,12 +293,12 @@ fn token_that_may_publish_publishes_to_its_patterns_and_no_batch_goes_beyond() {
         .assert_access_denied();
     let page = hub.get_as(KEY, "/api/v1/channels/chat.u.1/events").json();
     assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
-    // Who may write may not read for that.
+    // The right to write does not include reading.
     hub.get_as(&writer, "/api/v1/channels/chat.u.1/events").assert_access_denied();
 }
 
 #[test]
-fn names_of_the_hubs_own_are_403_for_everyone() {
+fn names_of_the_hub_give_403_to_every_principal() {
     let directory = TempDirectory::create();
     let everything = json!({"tidings": {"subscribe": ["**"], "publish": ["**"]}});
     let hub = protected(&directory, &format!("{}\n[auth.anonymous]\nsubscribe = [\"**\"]", rules()));

@@ -1,4 +1,4 @@
-//! `POST /api/v1/stream`: a stream whose channels stand in the body, over a shard, hyper and HTTP/2.
+//! `POST /api/v1/stream`: a stream whose channels are in the body, over a shard, hyper and HTTP/2.
 
 use serde_json::{Value, json};
 use tidings_testkit::{HttpResponse, SseReader, TempDirectory, eventually};
@@ -7,7 +7,7 @@ use crate::{
     clients::{Http2, token_for},
     hub::TestHub,
     tokens::{KEY, SECRET, bearer, protected, token},
-    transports::{WAYS, Way},
+    transports::{TRANSPORTS, Transport},
 };
 
 const PATH: &str = "/api/v1/stream";
@@ -15,8 +15,8 @@ const PAGE: &str = "https://app.example.com";
 
 impl TestHub {
     #[track_caller]
-    fn open_by(&self, way: Way, body: &Value, headers: &[(&str, &str)]) -> SseReader {
-        let mut connection = way.connect(self);
+    fn open_by(&self, transport: Transport, body: &Value, headers: &[(&str, &str)]) -> SseReader {
+        let mut connection = transport.connect(self);
         connection.send(self.encode_request("POST", PATH, headers, body.to_string().as_bytes()));
         let reader = SseReader::open(connection);
         assert_eq!(reader.head.status, 200);
@@ -32,9 +32,9 @@ impl TestHub {
 fn posted_stream_has_every_channel_of_its_body() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    for way in WAYS {
-        let mut reader = hub.open_by(way, &json!({"channels": ["a", "b.*", "a"]}), &[]);
-        assert_eq!(reader.head.header("cache-control"), Some("no-cache, no-transform"), "{way:?}");
+    for transport in TRANSPORTS {
+        let mut reader = hub.open_by(transport, &json!({"channels": ["a", "b.*", "a"]}), &[]);
+        assert_eq!(reader.head.header("cache-control"), Some("no-cache, no-transform"), "{transport:?}");
         assert_eq!(reader.head.header("x-accel-buffering"), Some("no"));
         assert_eq!(reader.head.header("tidings-connection").map(str::len), Some(32));
         hub.publish("c", "not for it");
@@ -42,24 +42,24 @@ fn posted_stream_has_every_channel_of_its_body() {
             json!({"channels": ["a", "b.x"], "data": "both"}),
             json!({"channels": ["b.y"], "data": "pattern"}),
         ]);
-        assert_eq!(reader.data_of_next(2), ["both", "pattern"], "{way:?}");
-        assert_eq!((hub.connections("a"), hub.connections("b.*")), (1, 1), "{way:?}");
+        assert_eq!(reader.data_of_next(2), ["both", "pattern"], "{transport:?}");
+        assert_eq!((hub.connections("a"), hub.connections("b.*")), (1, 1), "{transport:?}");
         drop(reader);
-        eventually("the stream is gone", || hub.connections("a") == 0);
+        eventually("the stream is closed", || hub.connections("a") == 0);
     }
 }
 
 #[test]
-fn as_many_channels_as_a_stream_may_have_fit_a_body() {
+fn body_holds_as_many_channels_as_a_stream_may_have() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let name = |n: usize| format!("{n}.{}", "x".repeat(196 - n.to_string().len()));
     let names: Vec<String> = (0..256).map(name).collect();
-    for way in WAYS {
-        let mut reader = hub.open_by(way, &json!({"channels": names}), &[]);
+    for transport in TRANSPORTS {
+        let mut reader = hub.open_by(transport, &json!({"channels": names}), &[]);
         for name in [&names[0], &names[255]] {
             hub.publish(name, name);
-            assert_eq!(reader.data(), *name, "{way:?}");
+            assert_eq!(reader.data(), *name, "{transport:?}");
         }
     }
     let too_many: Vec<String> = (0..257).map(name).collect();
@@ -85,21 +85,21 @@ fn header_wins_over_the_id_of_the_body_and_an_id_over_history() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let ids: Vec<String> = ["1", "2", "3"].iter().map(|data| hub.publish("a", data)).collect();
-    for way in WAYS {
+    for transport in TRANSPORTS {
         let by = |more: Value, headers: &[(&str, &str)]| {
             let mut body = json!({"channels": ["a"]});
             body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            hub.open_by(way, &body, headers).data()
+            hub.open_by(transport, &body, headers).data()
         };
         let first = ("Last-Event-ID", ids[0].as_str());
-        assert_eq!(by(json!({"lastEventId": ids[1]}), &[]), "3", "{way:?}");
-        assert_eq!(by(json!({"lastEventId": ids[1]}), &[first]), "2", "{way:?}");
-        assert_eq!(by(json!({"lastEventId": ids[1]}), &[("Last-Event-ID", "")]), "3", "{way:?}");
-        assert_eq!(by(json!({"lastEventId": ids[1], "history": "all"}), &[]), "3", "{way:?}");
-        assert_eq!(by(json!({"lastEventId": "", "history": 2}), &[]), "2", "{way:?}");
-        assert_eq!(by(json!({"lastEventId": null, "history": "all"}), &[]), "1", "{way:?}");
+        assert_eq!(by(json!({"lastEventId": ids[1]}), &[]), "3", "{transport:?}");
+        assert_eq!(by(json!({"lastEventId": ids[1]}), &[first]), "2", "{transport:?}");
+        assert_eq!(by(json!({"lastEventId": ids[1]}), &[("Last-Event-ID", "")]), "3", "{transport:?}");
+        assert_eq!(by(json!({"lastEventId": ids[1], "history": "all"}), &[]), "3", "{transport:?}");
+        assert_eq!(by(json!({"lastEventId": "", "history": 2}), &[]), "2", "{transport:?}");
+        assert_eq!(by(json!({"lastEventId": null, "history": "all"}), &[]), "1", "{transport:?}");
     }
-    let mut reader = hub.open_by(Way::Shard, &json!({"channels": ["a"], "lastEventId": "no id"}), &[]);
+    let mut reader = hub.open_by(Transport::Shard, &json!({"channels": ["a"], "lastEventId": "no id"}), &[]);
     assert_eq!(reader.control_event("tidings.gap").1["reason"], "malformed");
     let two = [("Last-Event-ID", ids[0].as_str()), ("Last-Event-ID", ids[1].as_str())];
     let body = json!({"channels": ["a"]}).to_string();
@@ -107,7 +107,7 @@ fn header_wins_over_the_id_of_the_body_and_an_id_over_history() {
 }
 
 #[test]
-fn positions_are_left_out_unless_the_body_asks_for_them() {
+fn positions_are_sent_only_if_the_body_asks_for_them() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let browser = [
@@ -115,35 +115,35 @@ fn positions_are_left_out_unless_the_body_asks_for_them() {
         ("Pragma", "no-cache"),
         ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
     ];
-    for way in WAYS {
+    for transport in TRANSPORTS {
         let first = |position: Value| {
             let body = json!({"channels": ["a"], "position": position});
-            let mut reader = hub.open_by(way, &body, &browser);
+            let mut reader = hub.open_by(transport, &body, &browser);
             String::from_utf8(reader.connection.read_chunk().unwrap()).unwrap()
         };
         for none in [json!(null), json!("none")] {
             let block = first(none);
-            assert!(!block.contains("id:") && !block.contains("event:"), "{way:?}: {block:?}");
+            assert!(!block.contains("id:") && !block.contains("event:"), "{transport:?}: {block:?}");
         }
-        assert!(first(json!("id")).contains("\nid: "), "{way:?}");
-        assert!(first(json!("event")).contains("event: tidings.position\ndata:\nid: "), "{way:?}");
+        assert!(first(json!("id")).contains("\nid: "), "{transport:?}");
+        assert!(first(json!("event")).contains("event: tidings.position\ndata:\nid: "), "{transport:?}");
     }
 }
 
 #[test]
-fn hello_of_the_body_opens_with_the_channels() {
+fn open_event_of_a_posted_stream_names_its_channels() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    for way in WAYS {
-        let mut reader = hub.open_by(way, &json!({"channels": ["a", "b.*"], "hello": true}), &[]);
+    for transport in TRANSPORTS {
+        let mut reader = hub.open_by(transport, &json!({"channels": ["a", "b.*"], "hello": true}), &[]);
         let (_, open) = reader.control_event("tidings.open");
-        assert_eq!(open["channels"], json!(["a", "b.*"]), "{way:?}");
+        assert_eq!(open["channels"], json!(["a", "b.*"]), "{transport:?}");
         assert_eq!(open["connectionId"], reader.head.header("tidings-connection").unwrap());
     }
 }
 
 #[test]
-fn bodies_that_ask_for_no_stream_are_refused_and_say_why() {
+fn invalid_stream_bodies_are_refused_with_a_reason() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for (body, says) in [
@@ -177,7 +177,7 @@ fn bodies_that_ask_for_no_stream_are_refused_and_say_why() {
 }
 
 #[test]
-fn bad_one_of_several_channels_is_named() {
+fn invalid_channel_of_several_is_named() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for (bad, status, code) in
@@ -210,12 +210,12 @@ fn rights_hold_for_every_channel_of_a_body() {
         let by_get = format!("/api/v1/events?channel=user.u&channel={foreign}&channel=user.w");
         assert_eq!(hub.get_as(&u, &by_get).assert_problem(403, "access_denied").json()["channel"], foreign);
     }
-    for way in WAYS {
+    for transport in TRANSPORTS {
         let (name, value) = bearer(&u);
         let body = json!({"channels": ["user.u", "news.*"]});
-        let mut reader = hub.open_by(way, &body, &[(name, &value)]);
+        let mut reader = hub.open_by(transport, &body, &[(name, &value)]);
         hub.post_as(KEY, "/api/v1/events/news.x", "hello").assert_status(200);
-        assert_eq!(reader.data(), "hello", "{way:?}");
+        assert_eq!(reader.data(), "hello", "{transport:?}");
     }
 }
 
@@ -227,14 +227,14 @@ fn limits_of_a_user_hold_for_posted_streams() {
     let hub = TestHub::in_memory(&directory, &[]);
     let (name, value) = bearer(&token("u"));
     let body = json!({"channels": ["user.u"]});
-    let _reader = hub.open_by(Way::Shard, &body, &[(name, &value)]);
+    let _reader = hub.open_by(Transport::Shard, &body, &[(name, &value)]);
     let refusal = hub.post_as(&token("u"), PATH, body.to_string());
     assert_eq!(refusal.assert_problem(429, "user_connections_full").json()["limit"], "connections_per_user");
     assert!(refusal.head.header("retry-after").is_some());
 }
 
 #[test]
-fn pages_of_listed_origins_may_post_for_a_stream_and_others_may_not() {
+fn listed_pages_may_post_for_a_stream_and_others_may_not() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", PAGE)]);
     let preflight = [
@@ -245,9 +245,9 @@ fn pages_of_listed_origins_may_post_for_a_stream_and_others_may_not() {
     let answer = hub.request("OPTIONS", PATH, &preflight, b"");
     assert_eq!(answer.assert_status(204).head.header("access-control-allow-origin"), Some(PAGE));
     let body = json!({"channels": ["a"]});
-    for way in WAYS {
-        let reader = hub.open_by(way, &body, &[("Origin", PAGE)]);
-        assert_eq!(reader.head.header("access-control-allow-origin"), Some(PAGE), "{way:?}");
+    for transport in TRANSPORTS {
+        let reader = hub.open_by(transport, &body, &[("Origin", PAGE)]);
+        assert_eq!(reader.head.header("access-control-allow-origin"), Some(PAGE), "{transport:?}");
     }
     let stranger =
         hub.request("POST", PATH, &[("Origin", "https://evil.example")], body.to_string().as_bytes());

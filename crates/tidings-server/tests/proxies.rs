@@ -1,4 +1,4 @@
-//! Each proxy of the manual hands events on as they come, and leaves a quiet stream open. `restart` has the hub go away behind them.
+//! Each proxy of the manual forwards events at once, and keeps a quiet stream open. Module `restart` restarts the hub behind them.
 
 use tidings_protocol::sse::StreamItem;
 use tidings_testkit::{SseReader, TempDirectory};
@@ -7,37 +7,37 @@ use super::proxy::{Changes, Proxy};
 use crate::hub::TestHub;
 
 const STREAM: &str = "/api/v1/events/a";
-/// Events that are published one by one.
+/// Number of events that are published one by one.
 const EVENTS: usize = 20;
 
-type Start = fn(&str, Changes<'_>) -> Proxy;
+type StartProxy = fn(&str, Changes<'_>) -> Proxy;
 
-/// A proxy of the manual, and how it is told to cut a stream that is silent for two seconds, if it ever cuts one by itself.
-struct Case {
+/// A proxy of the manual, and its setting for a timeout of two seconds on silent streams, if it has one.
+struct ProxyCase {
     name: &'static str,
-    start: Start,
+    start: StartProxy,
     impatience: Option<Changes<'static>>,
 }
 
-const CASES: &[Case] = &[
-    Case {
+const CASES: &[ProxyCase] = &[
+    ProxyCase {
         name: "nginx",
         start: Proxy::nginx,
         impatience: Some(&[("proxy_read_timeout 1h;", "proxy_read_timeout 2s;")]),
     },
-    Case {
+    ProxyCase {
         name: "HAProxy",
         start: Proxy::haproxy,
         impatience: Some(&[("timeout server  1h", "timeout server  2s")]),
     },
-    Case { name: "Caddy", start: Proxy::caddy, impatience: None },
-    Case { name: "Apache", start: Proxy::apache, impatience: Some(&[("timeout=3600", "timeout=2")]) },
-    Case {
+    ProxyCase { name: "Caddy", start: Proxy::caddy, impatience: None },
+    ProxyCase { name: "Apache", start: Proxy::apache, impatience: Some(&[("timeout=3600", "timeout=2")]) },
+    ProxyCase {
         name: "Varnish",
         start: Proxy::varnish,
         impatience: Some(&[(".between_bytes_timeout = 60s;", ".between_bytes_timeout = 2s;")]),
     },
-    Case { name: "Traefik", start: Proxy::traefik, impatience: None },
+    ProxyCase { name: "Traefik", start: Proxy::traefik, impatience: None },
 ];
 
 fn hub(directory: &TempDirectory, keep_alive: &str) -> TestHub {
@@ -47,7 +47,7 @@ fn hub(directory: &TempDirectory, keep_alive: &str) -> TestHub {
     )
 }
 
-/// Opens a stream, of which something must come before any event.
+/// Opens a stream whose first bytes come before any event.
 #[track_caller]
 fn open(proxy: &Proxy) -> SseReader {
     let mut reader = proxy.subscribe(STREAM);
@@ -71,7 +71,7 @@ fn first_byte_and_each_event_arrive_while_the_stream_is_open() {
 }
 
 #[test]
-fn keep_alives_hold_a_quiet_stream_open_beyond_the_timeout_of_the_proxy() {
+fn keep_alives_keep_a_quiet_stream_open_beyond_the_timeout_of_the_proxy() {
     // Together three times the proxy's two seconds, whatever the jitter.
     const KEEP_ALIVES: usize = 16;
     let directory = TempDirectory::create();
@@ -81,7 +81,7 @@ fn keep_alives_hold_a_quiet_stream_open_beyond_the_timeout_of_the_proxy() {
         let mut reader = open(&proxy);
         let mut left = KEEP_ALIVES;
         while left > 0 {
-            let item = reader.next_item().unwrap_or_else(|| panic!("{} cut the stream", case.name));
+            let item = reader.next_item().unwrap_or_else(|| panic!("{} closed the stream", case.name));
             left -= usize::from(matches!(item, StreamItem::Comment(_)));
         }
         hub.publish("a", case.name);
@@ -90,7 +90,7 @@ fn keep_alives_hold_a_quiet_stream_open_beyond_the_timeout_of_the_proxy() {
 }
 
 #[test]
-fn silent_stream_is_cut_by_a_proxy_with_a_timeout() {
+fn silent_stream_is_closed_by_a_proxy_with_a_timeout() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "1h");
     for (case, changes) in CASES.iter().filter_map(|case| Some((case, case.impatience?))) {
@@ -105,7 +105,7 @@ fn silent_stream_is_cut_by_a_proxy_with_a_timeout() {
 }
 
 #[test]
-fn names_that_fit_no_url_pass_each_proxy_in_a_body() {
+fn channels_that_fit_no_url_pass_each_proxy_in_a_body() {
     const NAMES: usize = 256;
     let directory = TempDirectory::create();
     let hub = hub(&directory, "1h");

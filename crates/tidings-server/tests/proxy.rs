@@ -1,4 +1,4 @@
-//! Proxies before a hub, with the settings of the manual and of `deploy/`.
+//! Proxies in front of a hub, with the settings of the manual and of `deploy/`.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -8,10 +8,10 @@ use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, free
 
 const MANUAL: &str = include_str!("../../../docs/manual/running.md");
 const DEPLOYED: &str = include_str!("../../../deploy/nginx.conf");
-/// The hub in the manual.
+/// Address of the hub in the manual.
 const HUB: &str = "127.0.0.1:8000";
 
-/// A proxy that runs, and is killed with the test.
+/// A running proxy. It is killed when it is dropped.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     child: Child,
@@ -19,7 +19,7 @@ pub(crate) struct Proxy {
     _directory: TempDirectory,
 }
 
-/// The code of the manual that follows this text.
+/// The code block of the manual after this heading.
 pub(crate) fn recipe(heading: &str) -> &'static str {
     let (_, after) = MANUAL.split_once(heading).expect(heading);
     let (_, block) = after.split_once("\n```").expect(heading);
@@ -27,15 +27,15 @@ pub(crate) fn recipe(heading: &str) -> &'static str {
     block.split_once("```").expect(heading).0
 }
 
-/// A recipe with a test's hub in the place of the manual's, and these changes besides.
+/// A recipe with the address of a test's hub, and further changes.
 fn recipe_with(heading: &str, hub: &str, changes: Changes<'_>) -> String {
     replace(&replace(recipe(heading), &[(HUB, hub)]), changes)
 }
 
-/// Texts of a recipe, and what a test has in their place.
+/// Texts of a recipe, with their replacements.
 pub(crate) type Changes<'c> = &'c [(&'c str, &'c str)];
 
-/// Replaces what must be there.
+/// Replaces texts that must occur.
 fn replace(text: &str, pairs: Changes<'_>) -> String {
     pairs.iter().fold(text.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "{from}");
@@ -43,7 +43,7 @@ fn replace(text: &str, pairs: Changes<'_>) -> String {
     })
 }
 
-/// Paths below the folder for what nginx writes.
+/// Directives that put the files of nginx into this folder.
 fn paths(folder: &str) -> String {
     ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"]
         .map(|kind| format!("{kind}_temp_path {folder}/{kind};"))
@@ -67,7 +67,7 @@ impl Proxy {
         Self::run_nginx(directory, port)
     }
 
-    /// nginx as in `deploy/`, before two hubs.
+    /// nginx as in `deploy/`, in front of two hubs.
     pub(crate) fn deployed_nginx(hubs: [&str; 2]) -> Self {
         let (directory, port) = (TempDirectory::create(), free_port());
         let folder = directory.path().display().to_string();
@@ -79,7 +79,7 @@ impl Proxy {
             ("/dev/stderr", &format!("{folder}/error.log")),
             ("access_log /dev/stdout", &format!("access_log {folder}/access.log")),
             ("http {", &format!("http {{ {}", paths(&folder))),
-            // So many descriptors only root may ask for, and a test does not need them.
+            // Only root may raise the limit of descriptors, and a test does not need it.
             ("worker_rlimit_nofile 65536;", ""),
             ("worker_connections 32768;", "worker_connections 1024;"),
         ];
@@ -94,7 +94,7 @@ impl Proxy {
             command
         };
         checked(command().arg("-t"));
-        // One process, so that killing it leaves nothing behind.
+        // A single process: killing it leaves nothing behind.
         let mut command = command();
         command.args(["-g", "daemon off; master_process off;"]);
         Self::run(command, directory, port)
@@ -118,7 +118,7 @@ impl Proxy {
         let (directory, port) = (TempDirectory::create(), free_port());
         let site = format!("http://127.0.0.1:{port}");
         let text = replace(&recipe_with("**Caddy** (", hub, changes), &[("events.example.com", &site)]);
-        // Without the port on which it is administered.
+        // Without the administration port.
         directory.write("Caddyfile", &format!("{{\n\tadmin off\n}}\n{text}"));
         let mut command = Command::new("caddy");
         command.args(["run", "--adapter", "caddyfile", "--config"]).arg(directory.path().join("Caddyfile"));
@@ -151,7 +151,7 @@ impl Proxy {
         );
         let file = directory.path().join("apache.conf");
         checked(Command::new(system("apache2")).arg("-t").arg("-f").arg(&file));
-        // One process, so that killing it leaves nothing behind.
+        // A single process: killing it leaves nothing behind.
         let mut command = Command::new(system("apache2"));
         command.arg("-X").arg("-f").arg(file);
         Self::run(command, directory, port)
@@ -180,10 +180,10 @@ impl Proxy {
         let mut command = Command::new(program);
         command.arg(format!("--entrypoints.web.address=127.0.0.1:{port}"));
         command.arg("--providers.file.filename=tidings.yaml");
-        // It must ask no one but the hub.
+        // It must contact no server but the hub.
         command.args(["--global.checknewversion=false", "--global.sendanonymoususage=false"]);
         let proxy = Self::run(command, directory, port);
-        // It listens before it has read its routes.
+        // Traefik listens before it has read its routes.
         eventually("Traefik has its routes", || {
             proxy.request("GET", "/api/v1/channels", "").read_head().status != 404
         });
@@ -225,13 +225,13 @@ impl Drop for Proxy {
     }
 }
 
-/// A program that Debian keeps from the search path of users.
+/// Path of a program that Debian installs outside the search path of users.
 fn system(name: &str) -> String {
     let path = format!("/usr/sbin/{name}");
     if Path::new(&path).is_file() { path } else { name.to_owned() }
 }
 
-/// Has a program check its settings.
+/// Runs a program's check of its settings.
 fn checked(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

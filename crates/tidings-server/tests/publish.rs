@@ -1,4 +1,4 @@
-//! Publishing: what is taken, what is answered, and what subscribers get of it.
+//! Publishing: accepted requests, their responses, and the events that subscribers get.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn stored(hub: &TestHub, channel: &str) -> Vec<String> {
 }
 
 #[test]
-fn body_is_the_data_verbatim_and_nothing_in_it_is_a_line_of_the_stream() {
+fn body_is_the_data_verbatim_and_cannot_inject_lines_into_the_stream() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe("/api/v1/events/*");
@@ -55,11 +55,11 @@ fn body_is_the_data_verbatim_and_nothing_in_it_is_a_line_of_the_stream() {
         assert_eq!(reader.event().data, expected.data);
         assert_eq!(reader.last_event_id(), answer["id"]);
     }
-    assert_eq!(stored(&hub, "a"), texts, "history keeps the line ends");
+    assert_eq!(stored(&hub, "a"), texts, "history keeps the line breaks");
 }
 
 #[test]
-fn answer_is_an_id_that_resumes_after_the_event() {
+fn response_is_an_id_that_resumes_after_the_event() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let answer = hub.post(CHANNEL, "one").assert_status(200).clone();
@@ -127,7 +127,7 @@ fn object_array_and_ndjson_are_published_in_order() {
     let array = messages(&hub, &json!([of(2), of(3)])).assert_status(200).json();
     assert_eq!(array.as_array().unwrap().len(), 2);
     let alone = messages(&hub, &json!([of(4)])).assert_status(200).json();
-    assert_eq!(alone.as_array().unwrap().len(), 1, "an array is answered by an array");
+    assert_eq!(alone.as_array().unwrap().len(), 1, "an array gets an array");
     let lines = format!("\n{}\r\n\n{}\n\n", of(5), of(6));
     let lines = with(&hub, "/api/v1/publish", &[("Content-Type", "application/x-ndjson")], &lines);
     let offsets: Vec<u64> = lines
@@ -143,7 +143,7 @@ fn object_array_and_ndjson_are_published_in_order() {
 }
 
 #[test]
-fn data_that_is_no_string_is_sent_as_compact_json() {
+fn data_other_than_a_string_is_sent_as_compact_json() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe(CHANNEL);
@@ -163,7 +163,7 @@ fn data_that_is_no_string_is_sent_as_compact_json() {
 }
 
 #[test]
-fn batch_is_refused_as_a_whole_with_the_index_of_its_first_fault() {
+fn batch_is_refused_as_a_whole_with_the_index_of_its_first_error() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let good = json!({"channels": ["a"], "data": "good"}).to_string();
@@ -218,7 +218,7 @@ fn event_of_several_channels_reaches_a_connection_once() {
 }
 
 #[test]
-fn unstored_event_reaches_live_streams_only_and_has_no_id() {
+fn transient_event_reaches_live_streams_only_and_has_no_id() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe(CHANNEL);
@@ -250,7 +250,7 @@ fn expired_event_is_neither_replayed_nor_a_gap() {
 }
 
 #[test]
-fn repeat_with_the_same_key_gets_the_answer_of_the_first() {
+fn repeat_with_the_same_key_gets_the_first_result() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &[]);
     let key = [("Idempotency-Key", "order 7")];
@@ -284,7 +284,7 @@ fn repeat_with_the_same_key_gets_the_answer_of_the_first() {
 }
 
 #[test]
-fn repeats_at_the_same_time_make_one_event() {
+fn concurrent_repeats_make_one_event() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &[("TIDINGS_LOG_DURABILITY", "fsync")]);
     let offsets: Vec<Value> = std::thread::scope(|scope| {
@@ -323,7 +323,7 @@ fn idempotency_key_that_cannot_be_kept_is_refused() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_with_the_bound() {
+fn oversized_request_is_refused_with_the_bound() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_BODY_BYTES", "1MiB")]);
     let large = "x".repeat(300 << 10);
@@ -344,7 +344,7 @@ fn what_is_too_large_is_refused_with_the_bound() {
         connection.send(format!("{:x}\r\n{}\r\n", 64 << 10, "x".repeat(64 << 10)));
     }
     connection.read_response().assert_problem(413, "body_too_large");
-    // What says that it is too large is refused before it is sent.
+    // A body whose announced length is too large is refused before it is sent.
     let mut connection = hub.connect();
     connection.send(format!("{head}Content-Length: 99999999999\r\n\r\n"));
     connection.read_response().assert_problem(413, "body_too_large");
@@ -352,7 +352,7 @@ fn what_is_too_large_is_refused_with_the_bound() {
 }
 
 #[test]
-fn chunked_body_without_a_length_is_data_like_any_other() {
+fn chunked_body_without_a_length_is_accepted() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
@@ -374,7 +374,7 @@ fn compressed_body_is_refused() {
 }
 
 #[test]
-fn body_that_does_not_come_in_time_is_refused() {
+fn slow_body_is_refused() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "300ms")]);
     let mut connection = hub.connect();
@@ -385,7 +385,7 @@ fn body_that_does_not_come_in_time_is_refused() {
 }
 
 #[test]
-fn head_that_does_not_come_in_time_closes_the_connection() {
+fn slow_head_closes_the_connection() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
     let mut connection = hub.connect();
@@ -396,9 +396,9 @@ fn head_that_does_not_come_in_time_closes_the_connection() {
     hub.assert_healthy();
 }
 
-/// Each pair of faults of different kinds, in both orders, as a list and as lines: the first message at fault is told.
+/// Each pair of errors of different kinds in both orders, as a list and as lines: the response names the first.
 #[test]
-fn first_fault_of_a_batch_is_told_whatever_its_kind() {
+fn first_error_of_a_batch_is_named_whatever_its_kind() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
     let message = |channel: &str, object: &str| {

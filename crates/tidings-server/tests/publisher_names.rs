@@ -1,4 +1,4 @@
-//! How long the names of publishers may be. A publisher's name is stored beside its idempotency keys.
+//! Length of publisher names. The log stores the name of a publisher beside its idempotency keys.
 
 use serde_json::{Value, json};
 use tidings_testkit::{HttpResponse, TempDirectory};
@@ -14,7 +14,7 @@ fn stored(directory: &TempDirectory, durability: &str, lines: &str) -> TestHub {
     TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
 }
 
-/// A token whose user has this name and may publish everything.
+/// A token of a user with this name and the right to publish everything.
 fn publisher(name: &Value) -> String {
     hs256(&merged(claims("u"), json!({"sub": name, "tidings": {"publish": ["**"]}})))
 }
@@ -24,7 +24,7 @@ fn publish_keyed(hub: &TestHub, credential: &str, key: &str) -> HttpResponse {
 }
 
 #[test]
-fn long_name_of_a_user_is_refused_and_stops_no_publish() {
+fn long_user_name_is_refused_and_blocks_no_publish() {
     // With `fsync` the writer thread appends, otherwise the thread that serves the publisher.
     for durability in ["fsync", "interval"] {
         let directory = TempDirectory::create();
@@ -40,7 +40,7 @@ fn long_name_of_a_user_is_refused_and_stops_no_publish() {
         }
         hub.get("/readyz").assert_status(200);
         hub.terminate();
-        // The longest name is read back: its repeat has the first's answer.
+        // The log restores the longest name: its repeat has the first result.
         let hub = stored(&directory, durability, "");
         publish_keyed(&hub, &publisher(&json!("x".repeat(250))), "k").assert_status(200);
         assert_eq!(
@@ -54,7 +54,7 @@ fn long_name_of_a_user_is_refused_and_stops_no_publish() {
 }
 
 #[test]
-fn name_of_a_user_is_a_text_or_a_whole_number() {
+fn user_name_is_a_string_or_an_integer() {
     let directory = TempDirectory::create();
     let hub = stored(&directory, "interval", "");
     for (number, name) in [json!(0), json!(42), json!(-7), json!(u64::MAX), json!(i64::MIN), json!("42")]

@@ -1,11 +1,11 @@
-//! A node that may not hear all that its readers want, and one that hears nothing.
+//! Nodes to which Redis denies subscriptions, and nodes without any.
 
 use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
 
 use crate::hub::TestHub;
 
-/// A hub whose user in Redis may hear so much besides what is the hub's own.
-fn hub_that_may_hear(redis: &RedisServer, directory: &TempDirectory, channels: &[&str]) -> TestHub {
+/// A hub whose Redis user may subscribe to these channels besides the hub's own.
+fn hub_that_may_subscribe(redis: &RedisServer, directory: &TempDirectory, channels: &[&str]) -> TestHub {
     hub_with(redis, directory, channels, &[])
 }
 
@@ -22,16 +22,18 @@ fn hub_with(
 }
 
 #[test]
-fn channel_that_redis_refuses_is_the_only_one_that_is_not_heard() {
+fn denied_channel_is_the_only_one_without_messages() {
     let (redis, directory) = (RedisServer::start(), TempDirectory::create());
-    let hub = hub_that_may_hear(&redis, &directory, &["&{tidings}:*", "&may.*"]);
+    let hub = hub_that_may_subscribe(&redis, &directory, &["&{tidings}:*", "&may.*"]);
     hub.wait_until_ready();
     let mut refused = hub.subscribe("/api/v1/events/other");
     let mut heard = hub.subscribe("/api/v1/events?channel=may.1&channel=other");
     refused.position();
     heard.position();
-    eventually("it is refused", || hub.metric("tidings_redis_subscriptions_denied_total") > 0.0);
-    eventually("the other is heard", || redis.command(&["PUBLISH", "may.1", "heard"]).integer() == 1);
+    eventually("the subscription is denied", || hub.metric("tidings_redis_subscriptions_denied_total") > 0.0);
+    eventually("the other channel is subscribed", || {
+        redis.command(&["PUBLISH", "may.1", "heard"]).integer() == 1
+    });
     assert_eq!(redis.command(&["PUBLISH", "other", "unheard"]).integer(), 0);
     hub.post("/api/v1/events/other?store=false", "live").assert_status(200);
     assert_eq!(heard.data_of_next(2), ["heard", "live"]);
@@ -40,10 +42,10 @@ fn channel_that_redis_refuses_is_the_only_one_that_is_not_heard() {
 }
 
 #[test]
-fn node_that_hears_nothing_is_not_ready_and_says_why() {
+fn node_without_subscriptions_is_not_ready_and_says_why() {
     let (redis, directory) = (RedisServer::start(), TempDirectory::create());
-    let hub = hub_that_may_hear(&redis, &directory, &["&may.*"]);
-    eventually("it says why", || {
+    let hub = hub_that_may_subscribe(&redis, &directory, &["&may.*"]);
+    eventually("the readiness names the reason", || {
         let answer = hub.get("/readyz");
         answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("NOPERM")
     });
@@ -55,9 +57,9 @@ fn node_that_hears_nothing_is_not_ready_and_says_why() {
 fn node_whose_user_lacks_a_command_is_not_ready_and_names_the_rule() {
     let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     for command in ["info", "evalsha", "xread"] {
-        let mut hub = hub_that_may_hear(&redis, &directory, &["&*", &format!("-{command}")]);
+        let mut hub = hub_that_may_subscribe(&redis, &directory, &["&*", &format!("-{command}")]);
         let reason = format!("'{command}' command; give the user of redis.url the ACL rule +{command}");
-        eventually("it says why", || {
+        eventually("the readiness names the rule", || {
             let answer = hub.get("/readyz");
             answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains(&reason)
         });
@@ -69,7 +71,7 @@ fn node_whose_user_lacks_a_command_is_not_ready_and_names_the_rule() {
 
 /// Redis compares a pattern with those of its ACL byte by byte.
 #[test]
-fn narrower_pattern_than_the_acl_has_is_heard_by_that_of_the_setting() {
+fn pattern_narrower_than_the_acl_is_received_by_the_pattern_of_the_setting() {
     let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     let listen = [("TIDINGS_REDIS_LISTEN", "project.**,*.news")];
     let hub = hub_with(&redis, &directory, &["&{tidings}:*", "&project.*", "&*.news"], &listen);
@@ -79,7 +81,7 @@ fn narrower_pattern_than_the_acl_has_is_heard_by_that_of_the_setting() {
         reader.position();
         reader
     });
-    eventually("they are heard", || {
+    eventually("the patterns are subscribed", || {
         let copies = |channel| redis.command(&["PUBLISH", channel, "early"]).integer();
         copies("project.42.early") == 1 && copies("early.news") == 1
     });
@@ -106,20 +108,20 @@ fn narrower_pattern_than_the_acl_has_is_heard_by_that_of_the_setting() {
 }
 
 #[test]
-fn capture_that_redis_refuses_makes_a_node_unready_until_it_is_granted() {
+fn denied_capture_makes_a_node_unready_until_it_is_granted() {
     let (redis, directory) = (RedisServer::start(), TempDirectory::create());
     let settings = [("TIDINGS_REDIS_LISTEN", "project.**"), ("TIDINGS_REDIS_CAPTURE", "project.jobs.*")];
     let hub = hub_with(&redis, &directory, &["&{tidings}:*"], &settings);
-    eventually("it says why", || {
+    eventually("the readiness names the reason", || {
         let answer = hub.get("/readyz");
         answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("project.jobs.*")
     });
-    // No connection ends by what is granted.
+    // Granting a right closes no connection.
     redis.command(&["ACL", "SETUSER", "hub", "&project.*"]);
     hub.wait_until_ready();
     redis.command(&["PUBLISH", "project.others.1", "not captured"]);
     redis.command(&["PUBLISH", "project.jobs.1", "captured"]);
-    eventually("it is in the log", || {
+    eventually("the message is in the log", || {
         let history = hub.get("/api/v1/channels/project.jobs.1/events").assert_status(200).json();
         history["events"].as_array().is_some_and(|events| events.len() == 1)
     });

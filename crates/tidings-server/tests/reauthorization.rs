@@ -1,4 +1,4 @@
-//! Rights that end: with a token, by a hang-up, while a stream is open or a body is on its way.
+//! Rights that end: with a token, by a reload, while a stream is open or a body is received.
 
 use serde_json::json;
 use tidings_testkit::{HttpConnection, HttpResponse, TempDirectory, eventually};
@@ -10,19 +10,19 @@ use crate::{
 };
 
 const OWN: &str = "/api/v1/events/user.u";
-/// A machine with other things to do may be late by so much, in milliseconds.
+/// Longest delay of a busy machine, in milliseconds.
 const LATE_MAX: u64 = 1000;
 
-/// `[auth]` where clocks do not differ.
+/// `[auth]` without leeway between clocks.
 fn strict() -> String {
     format!("secret = {SECRET:?}\nleeway = \"0s\"")
 }
 
-/// Fails unless it is this second now, or the next.
+/// Asserts that the time is within this second or the next.
 #[track_caller]
-fn is_within_a_second_of(second: u64) {
-    let late = now_millis().checked_sub(second * 1000).expect("it ended early");
-    assert!(late < 1000 + LATE_MAX, "it ended {late} ms late");
+fn assert_within_a_second_of(second: u64) {
+    let late = now_millis().checked_sub(second * 1000).expect("the stream ended early");
+    assert!(late < 1000 + LATE_MAX, "the stream ended {late} ms late");
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn token_that_expires_ends_its_stream_and_a_new_one_resumes_without_a_hole() {
     hub.publish_as_backend("user.u", "before");
     assert_eq!(reader.data(), "before");
     reader.assert_end("token_expired", true);
-    is_within_a_second_of(end);
+    assert_within_a_second_of(end);
     hub.publish_as_backend("user.u", "between");
     hub.publish_as_backend("user.other", "for another");
     hub.get_as(&old, OWN).assert_problem(401, "token_expired");
@@ -47,17 +47,17 @@ fn token_that_expires_ends_its_stream_and_a_new_one_resumes_without_a_hole() {
 }
 
 #[test]
-fn leeway_is_given_to_open_streams_too() {
+fn leeway_holds_for_open_streams_too() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("secret = {SECRET:?}\nleeway = \"2s\""));
     let end = now() + 1;
     let mut reader = hub.subscribe_as(&token_until("u", end), OWN);
     reader.assert_end("token_expired", true);
-    is_within_a_second_of(end + 2);
+    assert_within_a_second_of(end + 2);
 }
 
 #[test]
-fn token_that_expires_ends_its_stream_over_http_2_and_no_other_on_the_connection() {
+fn expired_token_ends_its_stream_over_http_2_and_no_other_of_the_connection() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &strict());
     let end = now() + 3;
@@ -68,7 +68,7 @@ fn token_that_expires_ends_its_stream_over_http_2_and_no_other_on_the_connection
     hub.publish_as_backend("user.u", "before");
     assert_eq!(reader.data(), "before");
     reader.assert_end("token_expired", true);
-    is_within_a_second_of(end);
+    assert_within_a_second_of(end);
     hub.publish_as_backend("user.u", "between");
     assert_eq!(connection.open(OWN, &old, None).err(), Some(401));
     let mut reader = connection.open(OWN, &token("u"), Some(&reader.last_event_id())).unwrap();
@@ -79,7 +79,7 @@ fn token_that_expires_ends_its_stream_over_http_2_and_no_other_on_the_connection
 }
 
 #[test]
-fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
+fn stream_with_a_full_socket_gets_nothing_after_its_token_expires() {
     const EVENTS: usize = 200;
     const BYTES: usize = 100_000;
     let directory = TempDirectory::create();
@@ -106,7 +106,7 @@ fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
     assert_eq!(event.data, "{\"reason\":\"token_expired\",\"reconnect\":true}");
     assert!(unread.next_item().is_none());
     assert!(got.len() < EVENTS, "the socket was never full");
-    // What it did not get then, it gets with a new token: all of it, once.
+    // A new token gets the events that are missing, once.
     let mut reader = hub.resume_as(&token("u"), OWN, unread.last_event_id());
     got.extend((got.len()..=EVENTS).map(|_| reader.data().split(' ').next().unwrap().to_owned()));
     let numbers: Vec<String> = (0..EVENTS).map(|number| number.to_string()).collect();
@@ -114,7 +114,7 @@ fn stream_whose_socket_is_full_when_its_token_expires_gets_nothing_more() {
 }
 
 #[test]
-fn stream_whose_window_is_full_when_its_token_expires_gets_nothing_more() {
+fn stream_with_a_full_window_gets_nothing_after_its_token_expires() {
     const EVENTS: usize = 50;
     let directory = TempDirectory::create();
     let hub = protected(&directory, &strict());
@@ -147,9 +147,15 @@ fn stream_whose_window_is_full_when_its_token_expires_gets_nothing_more() {
     assert_eq!(reader.data(), "late");
 }
 
-/// Every way to what a channel holds already, refused; no answer holds the old event.
+/// Asserts that every read of the channel's stored events is refused, and that no response holds one.
 #[track_caller]
-fn gets_nothing_old(hub: &TestHub, credential: Option<&str>, channel: &str, id: &str, refusal: (u16, &str)) {
+fn assert_no_old_event(
+    hub: &TestHub,
+    credential: Option<&str>,
+    channel: &str,
+    id: &str,
+    refusal: (u16, &str),
+) {
     let stream = format!("/api/v1/events/{channel}");
     let history = format!("/api/v1/channels/{channel}/events");
     let paths = [
@@ -184,12 +190,12 @@ fn new_token_without_the_pattern_gets_403_and_no_old_event() {
     hub.publish_as_backend("orders.1", "secret event 1");
     assert_eq!(reader.data(), "secret event 1");
     let lesser = token_for("u", &["invoices.*"]);
-    gets_nothing_old(&hub, Some(&lesser), "orders.1", &id, (403, "access_denied"));
+    assert_no_old_event(&hub, Some(&lesser), "orders.1", &id, (403, "access_denied"));
     hub.resume_as(&token_for("u", &["orders.1"]), "/api/v1/events/orders.1", &id).data();
 }
 
-/// Settings that take a right from somebody, and what becomes of who comes back.
-struct Case<'a> {
+/// Settings that remove a right of a principal, and the response to its return.
+struct RemovedRight<'a> {
     name: &'static str,
     before: String,
     after: String,
@@ -198,7 +204,7 @@ struct Case<'a> {
 }
 
 #[test]
-fn rights_that_a_hang_up_takes_end_streams_as_revoked_and_nothing_old_is_read() {
+fn rights_removed_by_a_reload_end_streams_as_revoked_and_no_old_event_is_read() {
     let own_secret = "another secret of thirty-two bytes or more";
     let (key, key_block) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"feed.**\"]");
     let (_, narrowed) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"feed.other\"]");
@@ -207,7 +213,7 @@ fn rights_that_a_hang_up_takes_end_streams_as_revoked_and_nothing_old_is_read() 
     let u = token("u");
     let denied = (403, "access_denied");
     let bad = (401, "bad_credentials");
-    let case = |name, before: &str, after: &str, credential, refusal| Case {
+    let case = |name, before: &str, after: &str, credential, refusal| RemovedRight {
         name,
         before: before.to_owned(),
         after: after.to_owned(),
@@ -218,7 +224,7 @@ fn rights_that_a_hang_up_takes_end_streams_as_revoked_and_nothing_old_is_read() 
     let by_anyone = |patterns: &str| format!("[auth.anonymous]\nsubscribe = {patterns}");
     let (both, one) = (r#"["feed.*", "b"]"#, r#"["b"]"#);
     let missing = (401, "credentials_missing");
-    for Case { name, before, after, credential, refusal } in [
+    for RemovedRight { name, before, after, credential, refusal } in [
         case("patterns of users", &by_user(r#"["feed.{sub}"]"#), &by_user(one), Some(&u), denied),
         case("patterns of anyone", &by_anyone(both), &by_anyone(one), None, missing),
         case("a key", &key_block, "", Some(&key), bad),
@@ -241,14 +247,14 @@ fn rights_that_a_hang_up_takes_end_streams_as_revoked_and_nothing_old_is_read() 
         hub.reload(&directory, &format!("{base}\n{after}"));
         reader.assert_end("revoked", false);
         hub.publish_as_backend("feed.u", "secret event, later");
-        gets_nothing_old(&hub, credential, "feed.u", &id, refusal);
+        assert_no_old_event(&hub, credential, "feed.u", &id, refusal);
         hub.publish_as_backend("kept", "still");
         assert_eq!(kept.data(), "still", "{name}");
     }
 }
 
 #[test]
-fn rights_that_a_hang_up_takes_end_streams_over_http_2() {
+fn rights_removed_by_a_reload_end_streams_over_http_2() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"feed\", \"b\"]", strict()));
     let mut connection = Http2::connect(&hub);
@@ -262,7 +268,7 @@ fn rights_that_a_hang_up_takes_end_streams_over_http_2() {
 }
 
 #[test]
-fn key_that_a_hang_up_removes_publishes_nothing_more() {
+fn key_removed_by_a_reload_publishes_nothing_more() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, &strict());
     hub.publish_as_backend("a", "before");
@@ -274,7 +280,7 @@ fn key_that_a_hang_up_removes_publishes_nothing_more() {
 }
 
 #[test]
-fn broken_file_at_a_hang_up_takes_no_rights() {
+fn unusable_file_at_a_reload_removes_no_rights() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, &strict());
     let mut reader = hub.subscribe_as(&token("u"), OWN);
@@ -287,7 +293,7 @@ fn broken_file_at_a_hang_up_takes_no_rights() {
 }
 
 #[test]
-fn stream_that_is_opened_while_rights_are_taken_ends_too() {
+fn stream_opened_while_rights_are_removed_ends_too() {
     let directory = TempDirectory::create();
     let with = format!("{}\n[auth.user]\nsubscribe = [\"feed\"]", strict());
     let without = format!("{}\n[auth.user]\nsubscribe = [\"b\"]", strict());
@@ -299,7 +305,7 @@ fn stream_that_is_opened_while_rights_are_taken_ends_too() {
             connection.send(hub.encode_request("GET", "/api/v1/events/feed", &[(name, &value)], b""));
         }
         hub.reload(&directory, &without);
-        // Each was refused, or opened and ended: none is left open.
+        // Each stream was refused, or opened and ended.
         for mut connection in connections {
             let head = connection.read_head();
             assert!(matches!(head.status, 200 | 403), "{head:?}");
@@ -313,17 +319,17 @@ fn stream_that_is_opened_while_rights_are_taken_ends_too() {
         }
         hub.reload(&directory, &with);
     }
-    eventually("no stream is left", || hub.counter("tidings_streams_open") == 0.0);
+    eventually("every stream is closed", || hub.counter("tidings_streams_open") == 0.0);
 }
 
-/// Requests whose bodies are still on their way.
-struct Waiting {
+/// Requests whose bodies the client has not sent yet.
+struct UnfinishedRequest {
     connection: HttpConnection,
     body: &'static str,
 }
 
-impl Waiting {
-    /// Sends heads, and waits until the hub asks for the bodies: by then it has looked at the credential.
+impl UnfinishedRequest {
+    /// Sends heads, and waits for `100 Continue`: by then the hub has checked the credential.
     fn all(hub: &TestHub, credential: &str) -> Vec<Self> {
         let mut waiting: Vec<Self> = Vec::new();
         for (path, body) in [
@@ -356,7 +362,7 @@ impl Waiting {
 }
 
 #[test]
-fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
+fn credentials_that_end_while_the_body_is_received_have_no_effect() {
     let directory = TempDirectory::create();
     let all = json!({"tidings": {"subscribe": ["late"], "publish": ["late"]}});
     let key_lines =
@@ -366,17 +372,18 @@ fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
     let (_, without) = api_key(2, "rights = []");
     let mut hub = protected(&directory, &format!("{}\n{lines}{narrowed_lines}", strict()));
     let end = now() + 3;
-    let of_expiring = Waiting::all(&hub, &token_with("u", &json!({"exp": end, "tidings": all["tidings"]})));
-    let of_revoked = Waiting::all(&hub, &token_with("v", &all));
-    let of_kept = Waiting::all(&hub, &token_with("w", &all));
-    let revocation = |key: &str| Waiting::one(&hub, key, "/api/v1/revocations", "{\"user\":\"w\"}");
-    let mut of_removed = Waiting::all(&hub, &removed);
+    let of_expiring =
+        UnfinishedRequest::all(&hub, &token_with("u", &json!({"exp": end, "tidings": all["tidings"]})));
+    let of_revoked = UnfinishedRequest::all(&hub, &token_with("v", &all));
+    let of_kept = UnfinishedRequest::all(&hub, &token_with("w", &all));
+    let revocation = |key: &str| UnfinishedRequest::one(&hub, key, "/api/v1/revocations", "{\"user\":\"w\"}");
+    let mut of_removed = UnfinishedRequest::all(&hub, &removed);
     of_removed.push(revocation(&removed));
-    let mut of_narrowed = Waiting::all(&hub, &narrowed);
+    let mut of_narrowed = UnfinishedRequest::all(&hub, &narrowed);
     of_narrowed.push(revocation(&narrowed));
     hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"v\"}").assert_status(204);
     hub.reload(&directory, &format!("{}\n{without}", strict()));
-    eventually("the token's time is over", || now_millis() > end * 1000);
+    eventually("the token has expired", || now_millis() > end * 1000);
     for (waiting, status, code) in [
         (of_expiring, 401, "token_expired"),
         (of_revoked, 401, "revoked"),
@@ -389,7 +396,7 @@ fn credentials_that_end_while_the_body_is_on_its_way_do_nothing() {
     }
     let page = hub.get_as(KEY, "/api/v1/channels/late/events").json();
     assert_eq!(page["events"], json!([]));
-    // Who has lost nothing is served.
+    // A principal that kept its rights is served.
     let statuses: Vec<u16> = of_kept.into_iter().map(|request| request.finish().head.status).collect();
     assert_eq!(statuses, [200, 200, 201]);
 }

@@ -1,4 +1,4 @@
-//! Nodes whose Redis pauses, hangs, forgets, and comes back.
+//! Nodes whose Redis pauses, hangs, loses data, and returns.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,18 @@ use tidings_testkit::{HttpResponse, RedisServer, SseReader, TcpProxy, TempDirect
 use crate::hub::TestHub;
 
 const PATH: &str = "/api/v1/events/a";
-/// What a paused or half-open Redis may cost at most.
+/// Longest time that a paused or half-open Redis may cost.
 const FOUND_WITHIN: Duration = Duration::from_secs(10);
 const SOON: [(&str, &str); 1] = [("TIDINGS_REDIS_DEADLINE", "1s")];
 
-/// Nodes that have read the log, and give up on Redis soon.
+/// Ready nodes with a short deadline for Redis.
 fn nodes<const N: usize>(redis: &RedisServer, directories: &[TempDirectory; N]) -> [TestHub; N] {
     let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, redis, &SOON));
     hubs.iter().for_each(|hub| hub.wait_until_ready());
     hubs
 }
 
-/// A stream that stands at its position.
+/// A stream that has reached its position.
 #[track_caller]
 fn reader(hub: &TestHub) -> SseReader {
     let mut reader = hub.subscribe(PATH);
@@ -30,13 +30,13 @@ fn publish_once(hub: &TestHub, key: &str, text: &str) -> HttpResponse {
     hub.request("POST", PATH, &[("Idempotency-Key", key)], text.as_bytes())
 }
 
-/// Publishes until it is taken.
+/// Publishes until the event is accepted.
 #[track_caller]
-fn publish_until_taken(hub: &TestHub, key: &str, text: &str) -> HttpResponse {
+fn publish_until_accepted(hub: &TestHub, key: &str, text: &str) -> HttpResponse {
     let mut answer = publish_once(hub, key, text);
-    eventually("the publish is taken", || {
+    eventually("the publish is accepted", || {
         if answer.head.status != 200 {
-            says_that_it_may_be_retried(&answer);
+            assert_retryable(&answer);
             answer = publish_once(hub, key, text);
         }
         answer.head.status == 200
@@ -45,28 +45,28 @@ fn publish_until_taken(hub: &TestHub, key: &str, text: &str) -> HttpResponse {
 }
 
 #[track_caller]
-fn says_that_it_may_be_retried(answer: &HttpResponse) {
+fn assert_retryable(answer: &HttpResponse) {
     assert_eq!(answer.head.status, 503, "{}", answer.text());
     let code = answer.json()["code"].clone();
     assert!(code == "outcome_unknown" || code == "not_stored", "{code}");
 }
 
 #[test]
-fn paused_redis_is_seen_and_a_retry_lands_once() {
+fn paused_redis_is_detected_and_a_retry_is_stored_once() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     hubs[0].publish("a", "before");
     redis.pause();
     let begun = Instant::now();
-    says_that_it_may_be_retried(&publish_once(&hubs[0], "k", "once"));
+    assert_retryable(&publish_once(&hubs[0], "k", "once"));
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     eventually("the nodes are not ready", || hubs.iter().all(|hub| hub.get("/readyz").head.status == 503));
     assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
     assert!(hubs.iter().all(|hub| hub.get("/healthz").head.status == 200));
     redis.resume();
     hubs.iter().for_each(|hub| hub.wait_until_ready());
-    let answers = hubs.each_ref().map(|hub| publish_until_taken(hub, "k", "once").json());
+    let answers = hubs.each_ref().map(|hub| publish_until_accepted(hub, "k", "once").json());
     assert_eq!(answers[0], answers[1]);
     hubs[1].publish("a", "after");
     for reader in &mut readers {
@@ -75,7 +75,7 @@ fn paused_redis_is_seen_and_a_retry_lands_once() {
 }
 
 #[test]
-fn half_open_connection_is_found_by_the_position_check() {
+fn half_open_connection_is_detected_by_the_position_check() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let gate = TcpProxy::start(redis.address());
     let hubs = [
@@ -110,7 +110,7 @@ fn long_deadline_does_not_hide_a_redis_that_hangs() {
 }
 
 #[test]
-fn cut_connections_and_a_sleeping_redis_lose_and_repeat_nothing() {
+fn closed_connections_and_a_sleeping_redis_lose_and_repeat_nothing() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
@@ -121,7 +121,7 @@ fn cut_connections_and_a_sleeping_redis_lose_and_repeat_nothing() {
         } else if number > 100 && number % 10 == 0 || number % 10 == 5 {
             redis.client_kill("normal");
         }
-        publish_until_taken(&hubs[number % 2], &format!("{number}"), &format!("{number}"));
+        publish_until_accepted(&hubs[number % 2], &format!("{number}"), &format!("{number}"));
     }
     let expected: Vec<String> = (0..200).map(|number| number.to_string()).collect();
     for reader in &mut readers {
@@ -130,7 +130,7 @@ fn cut_connections_and_a_sleeping_redis_lose_and_repeat_nothing() {
 }
 
 #[test]
-fn flush_is_found_where_nobody_publishes() {
+fn flush_is_detected_without_publishes() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
@@ -156,7 +156,7 @@ fn flush_is_found_where_nobody_publishes() {
 }
 
 #[test]
-fn redis_that_followed_another_and_came_back_empty_is_found() {
+fn redis_that_replicated_an_empty_server_is_detected() {
     let (redis, empty) = (RedisServer::start(), RedisServer::start());
     let directories = [TempDirectory::create(), TempDirectory::create()];
     let hubs = nodes(&redis, &directories);
@@ -170,7 +170,7 @@ fn redis_that_followed_another_and_came_back_empty_is_found() {
     for reader in &mut readers {
         reader.control_event("tidings.gap");
     }
-    publish_until_taken(&hubs[1], "k", "new");
+    publish_until_accepted(&hubs[1], "k", "new");
     for reader in &mut readers {
         assert_eq!(reader.data(), "new");
     }
@@ -180,21 +180,21 @@ fn redis_that_followed_another_and_came_back_empty_is_found() {
 }
 
 #[test]
-fn redis_that_followed_its_replica_and_came_back_whole_is_told_to_nobody() {
+fn redis_that_replicated_its_own_replica_gives_no_gap() {
     let redis = RedisServer::start();
     let replica = RedisServer::start_replica_of(&redis);
     let directories = [TempDirectory::create(), TempDirectory::create()];
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     let first = hubs[0].publish("a", "first");
-    eventually("the replica has it", || {
+    eventually("the replica has the data", || {
         replica.info("master_repl_offset") == redis.info("master_repl_offset")
     });
     replica.promote();
     redis.replicate(&replica);
     eventually("a publish is refused", || publish_once(&hubs[0], "k", "second").head.status == 503);
     redis.promote();
-    publish_until_taken(&hubs[0], "k", "second");
+    publish_until_accepted(&hubs[0], "k", "second");
     for reader in &mut readers {
         assert_eq!(reader.data_of_next(2), ["first", "second"]);
     }
@@ -205,7 +205,7 @@ fn redis_that_followed_its_replica_and_came_back_whole_is_told_to_nobody() {
 }
 
 #[test]
-fn restart_with_data_makes_no_gap_for_those_who_are_there_nor_for_those_who_return() {
+fn restart_with_data_gives_no_gap_to_open_and_resumed_streams() {
     let (redis, directories) =
         (RedisServer::start_durable(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
@@ -213,7 +213,7 @@ fn restart_with_data_makes_no_gap_for_those_who_are_there_nor_for_those_who_retu
     let first = hubs[0].publish("a", "first");
     let second = hubs[1].publish("a", "second");
     redis.restart();
-    publish_until_taken(&hubs[0], "k", "third");
+    publish_until_accepted(&hubs[0], "k", "third");
     for (reader, hub) in readers.iter_mut().zip(&hubs) {
         assert_eq!(reader.data_of_next(3), ["first", "second", "third"]);
         assert_eq!(hub.resume(PATH, &first).data_of_next(2), ["second", "third"]);
@@ -222,7 +222,7 @@ fn restart_with_data_makes_no_gap_for_those_who_are_there_nor_for_those_who_retu
 }
 
 #[test]
-fn client_that_is_further_than_its_new_node_waits_for_it() {
+fn client_ahead_of_its_new_node_waits_for_the_node() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let gate = TcpProxy::start(redis.address());
     let late = TestHub::with_redis_at(&directories[0], &gate.redis_url(), &SOON);
@@ -234,7 +234,7 @@ fn client_that_is_further_than_its_new_node_waits_for_it() {
     let newer = early.publish("a", "newer");
     let mut connection = late.connect();
     connection.send(late.encode_request("GET", PATH, &[("Last-Event-ID", &newer)], b""));
-    eventually("the node has lost sight of redis", || late.get("/readyz").head.status == 503);
+    eventually("the node is disconnected from Redis", || late.get("/readyz").head.status == 503);
     early.publish("a", "after");
     gate.resume();
     let mut moved = SseReader::open(connection);
@@ -244,7 +244,7 @@ fn client_that_is_further_than_its_new_node_waits_for_it() {
 }
 
 #[test]
-fn full_redis_refuses_publishes_and_is_read_all_the_same() {
+fn full_redis_refuses_publishes_and_serves_reads() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = [TestHub::with_redis(&directories[0], &redis, &SOON)];
     hubs[0].wait_until_ready();
@@ -252,7 +252,7 @@ fn full_redis_refuses_publishes_and_is_read_all_the_same() {
     hubs[0].publish("a", "second");
     let mut open = reader(&hubs[0]);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
-    // Nobody publishes: the node finds it by itself. One that starts now reads what there is.
+    // Without publishes the node detects it by itself. A node that starts now reads the existing events.
     let late = TestHub::with_redis(&directories[1], &redis, &SOON);
     for hub in [&hubs[0], &late] {
         eventually("the node is not ready", || {
@@ -279,7 +279,7 @@ fn full_redis_refuses_publishes_and_is_read_all_the_same() {
 }
 
 #[test]
-fn full_redis_that_is_another_server_now_is_read_and_takes_nothing_before_its_epoch() {
+fn full_redis_on_another_server_serves_reads_and_no_publish_before_its_epoch() {
     let (redis, directory) = (RedisServer::start_durable(), TempDirectory::create());
     let hub = TestHub::with_redis(&directory, &redis, &SOON);
     hub.wait_until_ready();
@@ -291,31 +291,31 @@ fn full_redis_that_is_another_server_now_is_read_and_takes_nothing_before_its_ep
     assert_eq!(hub.resume(PATH, &first).data(), "second");
     reader(&hub);
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
-    let id = publish_until_taken(&hub, "k", "third").json()["id"].as_str().unwrap().to_owned();
+    let id = publish_until_accepted(&hub, "k", "third").json()["id"].as_str().unwrap().to_owned();
     let epoch = |id: &str| id.split('-').next().map(str::to_owned);
     assert_ne!(epoch(&id), epoch(&second));
     assert_eq!(hub.resume(PATH, &first).data_of_next(2), ["second", "third"]);
 }
 
 #[test]
-fn log_that_lost_one_key_begins_anew_and_is_told_to_clients() {
+fn log_that_lost_a_key_begins_anew_with_a_gap() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = nodes(&redis, &directories);
     let mut readers = hubs.each_ref().map(reader);
     for (number, key) in ["{tidings}:epochs", "{tidings}:meta"].into_iter().enumerate() {
-        let old = publish_until_taken(&hubs[0], &format!("old {number}"), "old").json();
+        let old = publish_until_accepted(&hubs[0], &format!("old {number}"), "old").json();
         for reader in &mut readers {
             assert_eq!(reader.data(), "old");
         }
         redis.command(&["DEL", key]);
-        publish_until_taken(&hubs[1], &format!("new {number}"), "new");
+        publish_until_accepted(&hubs[1], &format!("new {number}"), "new");
         for reader in &mut readers {
             reader.control_event("tidings.gap");
             assert_eq!(reader.data(), "new");
         }
         hubs.iter().for_each(|hub| hub.wait_until_ready());
-        // The key of a lost event is gone with it.
-        let again = publish_until_taken(&hubs[0], &format!("old {number}"), "old").json();
+        // The idempotency key of a lost event is lost with it.
+        let again = publish_until_accepted(&hubs[0], &format!("old {number}"), "old").json();
         assert_ne!(again["id"], old["id"]);
         for reader in &mut readers {
             assert_eq!(reader.data(), "old");
@@ -324,10 +324,12 @@ fn log_that_lost_one_key_begins_anew_and_is_told_to_clients() {
 }
 
 #[test]
-fn policy_that_lets_redis_evict_the_log_is_told() {
+fn eviction_policy_of_redis_is_reported() {
     let redis = RedisServer::options().arguments(["--maxmemory-policy", "allkeys-lru"]).start();
     let directory = TempDirectory::create();
     let hub = TestHub::with_redis(&directory, &redis, &SOON);
     hub.wait_until_ready();
-    eventually("a metric tells of it", || hub.get("/metrics").text().contains("tidings_broker_evicts 1"));
+    eventually("a metric reports the policy", || {
+        hub.get("/metrics").text().contains("tidings_broker_evicts 1")
+    });
 }

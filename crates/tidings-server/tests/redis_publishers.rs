@@ -1,4 +1,4 @@
-//! Programs that publish in Redis themselves, as the guides' do, and what two nodes make of it.
+//! Programs that publish in Redis themselves, and their messages at two nodes.
 
 use serde_json::{Value, json};
 use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
@@ -6,13 +6,13 @@ use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
 use crate::hub::TestHub;
 
 /// Two nodes over one Redis.
-struct Nodes {
+struct RedisNodes {
     redis: RedisServer,
     _directories: [TempDirectory; 2],
     hubs: [TestHub; 2],
 }
 
-impl Nodes {
+impl RedisNodes {
     fn start(settings: &[(&str, &str)]) -> Self {
         let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
         let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, &redis, settings));
@@ -22,18 +22,18 @@ impl Nodes {
         Self { redis, _directories: directories, hubs }
     }
 
-    /// A stream at each node.
+    /// Opens a stream at each node.
     #[track_caller]
     fn readers(&self, path: &str) -> [SseReader; 2] {
         self.hubs.each_ref().map(|hub| reader(hub, path))
     }
 
     #[track_caller]
-    fn hear(&self, expected: [(i64, i64); 2]) {
+    fn wait_for_subscriptions(&self, expected: [(i64, i64); 2]) {
         until_heard(&self.redis, expected);
     }
 
-    /// Publishes as other programs do; answers how many copies Redis sent.
+    /// Publishes as other programs do; returns the number of Redis subscribers that received the message.
     #[track_caller]
     fn publish(&self, channel: &str, payload: &str) -> i64 {
         self.redis.command(&["PUBLISH", channel, payload]).integer()
@@ -44,7 +44,7 @@ impl Nodes {
     }
 }
 
-/// Waits until each node has so many channels, besides the hub's own, and patterns in Redis.
+/// Waits until each node has this number of channels, besides the hub's own, and patterns in Redis.
 #[track_caller]
 pub(crate) fn until_heard(redis: &RedisServer, mut expected: [(i64, i64); 2]) {
     expected.sort_unstable();
@@ -58,7 +58,7 @@ pub(crate) fn until_heard(redis: &RedisServer, mut expected: [(i64, i64); 2]) {
         counts.sort_unstable();
         counts
     };
-    eventually(&format!("the nodes hear {expected:?}"), || subscriptions() == expected);
+    eventually(&format!("the subscriptions of the nodes are {expected:?}"), || subscriptions() == expected);
 }
 
 #[track_caller]
@@ -68,15 +68,15 @@ fn reader(hub: &TestHub, path: &str) -> SseReader {
     reader
 }
 
-/// Globs and names that all channels take, but for those that begin with `__key`.
+/// Globs and names that match all channels except those that begin with `__key`.
 pub(crate) const ALL: (i64, i64) = (4, 5);
 
 #[test]
-fn pattern_hears_what_it_matches_on_every_node_and_nothing_else() {
-    let nodes = Nodes::start(&[]);
+fn pattern_receives_matching_channels_on_every_node_and_no_others() {
+    let nodes = RedisNodes::start(&[]);
     let mut of_projects = nodes.readers("/api/v1/events/project.*");
     let mut of_all = reader(&nodes.hubs[0], "/api/v1/events/**");
-    nodes.hear([(ALL.0, 1 + ALL.1), (0, 1)]);
+    nodes.wait_for_subscriptions([(ALL.0, 1 + ALL.1), (0, 1)]);
     for (channel, payload) in
         [("project.42", "1"), ("project.4.2", "2"), ("file.1", "3"), ("project.43", "4")]
     {
@@ -90,10 +90,10 @@ fn pattern_hears_what_it_matches_on_every_node_and_nothing_else() {
 }
 
 #[test]
-fn pattern_of_all_channels_hears_all_but_those_of_redis_and_of_the_hub() {
-    let nodes = Nodes::start(&[]);
+fn pattern_of_all_channels_excludes_those_of_redis_and_of_the_hub() {
+    let nodes = RedisNodes::start(&[]);
     let mut readers = nodes.readers("/api/v1/events/**");
-    nodes.hear([ALL, ALL]);
+    nodes.wait_for_subscriptions([ALL, ALL]);
     nodes.redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
     nodes.redis.command(&["SET", "key", "value"]);
     for unheard in ["__keyevent@0__:del", "__keyspace@0__:a", "__key", "$hub", "{other}:live", "é"] {
@@ -110,11 +110,11 @@ fn pattern_of_all_channels_hears_all_but_those_of_redis_and_of_the_hub() {
 }
 
 #[test]
-fn pattern_hears_only_what_the_setting_lists() {
-    let nodes = Nodes::start(&[("TIDINGS_REDIS_LISTEN", "open.**,*.news")]);
+fn pattern_receives_only_channels_that_the_setting_lists() {
+    let nodes = RedisNodes::start(&[("TIDINGS_REDIS_LISTEN", "open.**,*.news")]);
     let mut readers = nodes.readers("/api/v1/events/*.*");
     let mut closed = reader(&nodes.hubs[0], "/api/v1/events/closed.**");
-    nodes.hear([(5, 6), (4, 6)]);
+    nodes.wait_for_subscriptions([(5, 6), (4, 6)]);
     assert_eq!(nodes.publish("closed.a", "not listed"), 0);
     nodes.publish("closed.a.news", "not listed, though Redis takes it for *.news");
     for channel in ["open.a", "closed.news", "_.news", "open.news"] {
@@ -128,8 +128,8 @@ fn pattern_hears_only_what_the_setting_lists() {
 }
 
 #[test]
-fn overlapping_subscriptions_get_one_copy() {
-    let nodes = Nodes::start(&[]);
+fn overlapping_subscriptions_get_a_single_copy() {
+    let nodes = RedisNodes::start(&[]);
     let queries = [
         "channel=project.42",
         "channel=project.*",
@@ -141,10 +141,10 @@ fn overlapping_subscriptions_get_one_copy() {
     ];
     let mut readers: Vec<SseReader> =
         queries.iter().flat_map(|query| nodes.readers(&format!("/api/v1/events?{query}"))).collect();
-    // `*.42` takes one channel and glob for each that `**` takes.
+    // `*.42` has a channel and glob for each that `**` has.
     let each = (1 + ALL.0 + 4, 1 + ALL.1 + 5);
-    nodes.hear([each, each]);
-    // The name and `project.*`, and what hears letters of each of the other two.
+    nodes.wait_for_subscriptions([each, each]);
+    // The name and `project.*`, and the subscriptions for the letters of each of the other two.
     assert_eq!(nodes.publish("project.42", "1"), 2 * 4);
     let copies = (2..=20).map(|number| nodes.publish("project.42", &number.to_string()));
     assert!(copies.into_iter().all(|copies| copies == 2 * 4));
@@ -154,35 +154,35 @@ fn overlapping_subscriptions_get_one_copy() {
 }
 
 #[test]
-fn what_the_last_reader_leaves_is_not_heard_any_more() {
-    let nodes = Nodes::start(&[]);
+fn channel_without_clients_is_unsubscribed() {
+    let nodes = RedisNodes::start(&[]);
     let [first, second] = nodes.readers("/api/v1/events/project.*");
     let mut one = nodes.readers("/api/v1/events/project.42");
     let other = reader(&nodes.hubs[0], "/api/v1/events/project.*");
-    nodes.hear([(1, 1), (1, 1)]);
+    nodes.wait_for_subscriptions([(1, 1), (1, 1)]);
     drop((first, second));
-    nodes.hear([(1, 1), (1, 0)]);
+    nodes.wait_for_subscriptions([(1, 1), (1, 0)]);
     drop(other);
-    nodes.hear([(1, 0), (1, 0)]);
-    // What came by the pattern comes by the name now.
+    nodes.wait_for_subscriptions([(1, 0), (1, 0)]);
+    // The message that came by the pattern comes by the name now.
     assert_eq!(nodes.publish("project.42", "one"), 2);
     for reader in &mut one {
         assert_eq!(reader.data(), "one");
     }
     drop(one);
-    nodes.hear([(0, 0), (0, 0)]);
+    nodes.wait_for_subscriptions([(0, 0), (0, 0)]);
     assert_eq!(nodes.publish("project.42", "nobody"), 0);
 }
 
 #[test]
-fn streams_outlive_the_loss_of_the_connection_that_hears() {
-    let nodes = Nodes::start(&[]);
+fn streams_survive_the_loss_of_the_pubsub_connection() {
+    let nodes = RedisNodes::start(&[]);
     let mut readers: Vec<SseReader> = ["project.42", "project.*"]
         .iter()
         .flat_map(|path| nodes.readers(&format!("/api/v1/events/{path}")))
         .collect();
     for round in 0..3 {
-        nodes.hear([(1, 1), (1, 1)]);
+        nodes.wait_for_subscriptions([(1, 1), (1, 1)]);
         assert_eq!(nodes.publish("project.42", &round.to_string()), 4);
         for reader in &mut readers {
             assert_eq!(reader.data(), round.to_string());
@@ -192,11 +192,11 @@ fn streams_outlive_the_loss_of_the_connection_that_hears() {
 }
 
 #[test]
-fn message_that_is_not_fit_is_dropped_and_counted_once() {
-    let nodes = Nodes::start(&[("TIDINGS_LIMITS_EVENT_BYTES", "100")]);
+fn unfit_message_is_dropped_and_counted_once() {
+    let nodes = RedisNodes::start(&[("TIDINGS_LIMITS_EVENT_BYTES", "100")]);
     let mut of_all = nodes.readers("/api/v1/events?channel=project.*&channel=project.42");
-    nodes.hear([(1, 1), (1, 1)]);
-    // Somewhat too large, and so large that it is not even read.
+    nodes.wait_for_subscriptions([(1, 1), (1, 1)]);
+    // Slightly too large, and too large to be read at all.
     nodes.publish("project.42", &"x".repeat(101));
     nodes.publish("project.42", &"x".repeat(5 << 20));
     nodes.publish("project.43", &"x".repeat(5 << 20));
@@ -214,7 +214,7 @@ fn message_that_is_not_fit_is_dropped_and_counted_once() {
     assert_eq!(nodes.dropped(), [10.0; 2]);
 }
 
-/// The guides' Python, each file where they say that it is.
+/// Python files of a `broadcaster` pipeline, with their paths.
 const PUBSUB: &str = r#"from broadcaster import Broadcast
 from config import settings
 
@@ -271,7 +271,7 @@ async def send_notification(project_id: str, message: str):
             message=json.dumps(event_data)
         )
 "#;
-/// What of pydantic the guides' messages use.
+/// The part of pydantic that the messages use.
 const PYDANTIC: &str = r#"import json
 
 class BaseModel:
@@ -308,24 +308,24 @@ asyncio.run(some_task("123"))
 "#;
 
 #[test]
-fn python_of_the_guides_is_heard_unchanged_on_both_nodes() {
-    let nodes = Nodes::start(&[]);
+fn messages_of_python_are_delivered_unchanged_on_both_nodes() {
+    let nodes = RedisNodes::start(&[]);
     let mut readers: Vec<SseReader> = ["project.123", "project.*"]
         .iter()
         .flat_map(|path| nodes.readers(&format!("/api/v1/events/{path}")))
         .collect();
-    nodes.hear([(1, 1), (1, 1)]);
-    let task = Task::new();
+    nodes.wait_for_subscriptions([(1, 1), (1, 1)]);
+    let task = PythonPublisher::new();
     for packages in ["redis-5", "redis-8"] {
         task.run(packages, &nodes.redis);
-        readers.iter_mut().for_each(|reader| task.is_told_to(reader));
+        readers.iter_mut().for_each(|reader| task.assert_received(reader));
     }
 }
 
-/// What the guides' Python does.
-pub(crate) struct Task(TempDirectory);
+/// The Python pipeline in a directory.
+pub(crate) struct PythonPublisher(TempDirectory);
 
-impl Task {
+impl PythonPublisher {
     pub(crate) fn new() -> Self {
         let directory = TempDirectory::create();
         for folder in ["pipeline/core", "pipeline/services", "pipeline/schemas/services", "pipeline/enums"] {
@@ -347,7 +347,7 @@ impl Task {
         Self(directory)
     }
 
-    /// Publishes, with the client of Redis of this age.
+    /// Publishes with this version of the Redis client.
     #[track_caller]
     pub(crate) fn run(&self, packages: &str, redis: &RedisServer) {
         let mut task = crate::python::python(packages);
@@ -356,9 +356,9 @@ impl Task {
         assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Reads what it sent.
+    /// Asserts the messages of [`PythonPublisher::run`].
     #[track_caller]
-    pub(crate) fn is_told_to(&self, reader: &mut SseReader) {
+    pub(crate) fn assert_received(&self, reader: &mut SseReader) {
         let first = reader.event();
         let hello = r#"{"type": "notification", "object": {"message": "Hello World!", "timestamp": "2024-01-01T00:00:00Z"}}"#;
         assert_eq!((first.name.as_str(), first.data.as_str()), ("message", hello));

@@ -1,4 +1,4 @@
-//! A log that goes from one Redis to another: within a cluster, at a failover by Sentinels, behind several addresses.
+//! A log that moves between servers: within a cluster, at a failover by Sentinels, behind several addresses.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,10 +8,10 @@ use tidings_testkit::{RedisReply, RedisServer, SseReader, TempDirectory, eventua
 
 use crate::hub::{RunTidings, TestHub};
 
-/// The log's key, which tells its slot.
+/// The log's key, which determines its slot.
 const LOG: &str = "{tidings}:log";
 
-/// Publishes numbers, each with a key, until it is told to end; answers how many. Each is repeated until it is stored.
+/// Publishes numbers with idempotency keys until `ends` is set, each until it is stored; returns the next number.
 fn publish(hub: &TestHub, from: usize, ends: &AtomicBool) -> usize {
     for number in from.. {
         if ends.load(Ordering::Relaxed) {
@@ -24,7 +24,7 @@ fn publish(hub: &TestHub, from: usize, ends: &AtomicBool) -> usize {
 
 fn publish_one(hub: &TestHub, number: usize) {
     let key = format!("key-{number}");
-    eventually("it is stored", || {
+    eventually("the number is stored", || {
         let headers = [("Idempotency-Key", key.as_str())];
         hub.request("POST", "/api/v1/events/a", &headers, number.to_string().as_bytes()).head.status == 200
     });
@@ -37,8 +37,8 @@ fn reads(reader: &mut SseReader, from: usize, to: usize) {
     }
 }
 
-/// Publishes and reads while something happens; answers how many there are then.
-fn while_published(hub: &TestHub, reader: &mut SseReader, from: usize, act: impl FnOnce()) -> usize {
+/// Publishes and reads during `act`; returns the next number.
+fn publish_during(hub: &TestHub, reader: &mut SseReader, from: usize, act: impl FnOnce()) -> usize {
     let ends = AtomicBool::new(false);
     let to = thread::scope(|scope| {
         let publisher = scope.spawn(|| publish(hub, from, &ends));
@@ -53,21 +53,21 @@ fn while_published(hub: &TestHub, reader: &mut SseReader, from: usize, act: impl
     to + 5
 }
 
-/// Waits until a replica has what its primary has.
+/// Waits until a replica has the data of its primary.
 #[track_caller]
-fn agree(primary: &RedisServer, replica: &RedisServer) {
-    eventually("the replica has it", || {
+fn wait_for_replica(primary: &RedisServer, replica: &RedisServer) {
+    eventually("the replica has the data", || {
         replica.info("master_link_status") == "up"
             && replica.info("master_repl_offset") == primary.info("master_repl_offset")
     });
 }
 
 /// Three primaries with a third of the slots each.
-struct Cluster {
+struct RedisCluster {
     nodes: Vec<RedisServer>,
 }
 
-impl Cluster {
+impl RedisCluster {
     fn start() -> Self {
         let mut cluster = Self { nodes: (0..3).map(|_| Self::node()).collect() };
         for (number, node) in cluster.nodes.iter().enumerate() {
@@ -77,8 +77,8 @@ impl Cluster {
             node.command(&words.collect::<Vec<_>>());
             node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
         }
-        cluster.agree();
-        let place = cluster.place_of_log();
+        cluster.wait_for_replica();
+        let place = cluster.node_of_log();
         cluster.nodes.rotate_left(place);
         cluster
     }
@@ -86,16 +86,16 @@ impl Cluster {
     fn node() -> RedisServer {
         let bus = free_port().to_string();
         let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
-        // Before, it is the port plus 10,000.
+        // Before Redis 7.0 the bus port is the port plus 10,000.
         if tidings_testkit::redis::version().has_cluster_port() {
             arguments.extend(["--cluster-port", &bus]);
         }
         RedisServer::options().arguments(&arguments).start()
     }
 
-    /// Makes all know each other, and waits until they do.
+    /// Introduces all nodes to each other, and waits until the cluster is up.
     #[track_caller]
-    fn agree(&self) {
+    fn wait_for_replica(&self) {
         for node in &self.nodes[1..] {
             let (port, bus) =
                 (node.port().to_string(), node.command(&["CONFIG", "GET", "cluster-port"]).list());
@@ -112,31 +112,31 @@ impl Cluster {
         }
     }
 
-    fn place_of_log(&self) -> usize {
+    fn node_of_log(&self) -> usize {
         let found =
             self.nodes.iter().position(|node| node.command(&["EXISTS", LOG]) == RedisReply::Integer(0));
-        found.expect("one of them has the slot")
+        found.expect("a node has the slot")
     }
 
     /// Adds a replica of the node that has the log.
     #[track_caller]
     fn add_replica(&mut self) {
         self.nodes.push(Self::node());
-        self.agree();
+        self.wait_for_replica();
         let primary = self.nodes[0].command(&["CLUSTER", "MYID"]).text();
         let replica = &self.nodes[3];
-        eventually("it becomes a replica", || {
+        eventually("the node becomes a replica", || {
             !matches!(replica.command(&["CLUSTER", "REPLICATE", &primary]), RedisReply::Error(_))
         });
-        agree(&self.nodes[0], replica);
-        eventually("all know it", || {
+        wait_for_replica(&self.nodes[0], replica);
+        eventually("all nodes know the replica", || {
             self.nodes
                 .iter()
                 .all(|node| node.command(&["CLUSTER", "NODES"]).text().contains(&format!("slave {primary}")))
         });
     }
 
-    /// Moves the log's slot with all that is in it from one node to another.
+    /// Moves the log's slot with its keys from one node to another.
     #[track_caller]
     fn move_slot(&self, from: usize, to: usize) {
         let slot = self.begin_move(from, to);
@@ -144,7 +144,7 @@ impl Cluster {
         self.end_move(from, to, &slot);
     }
 
-    /// Moves all keys that are left; they may end meanwhile.
+    /// Moves all remaining keys; they may expire meanwhile.
     #[track_caller]
     fn migrate_rest(&self, from: usize, to: usize, slot: &str) {
         loop {
@@ -157,7 +157,7 @@ impl Cluster {
         }
     }
 
-    /// Marks the log's slot as on its way.
+    /// Marks the log's slot as migrating.
     #[track_caller]
     fn begin_move(&self, from: usize, to: usize) -> String {
         let [from, to] = [&self.nodes[from], &self.nodes[to]];
@@ -191,22 +191,22 @@ impl Cluster {
     }
 }
 
-/// A node of a cluster answers for no key of such a slot that is not there.
+/// A node of a cluster does not answer for a missing key of a migrating slot.
 #[test]
-fn slot_that_is_only_marked_keeps_no_node_from_being_ready() {
+fn marked_slot_keeps_no_node_from_being_ready() {
     let (cluster, directories) =
-        (Cluster::start(), [TempDirectory::create(), TempDirectory::create(), TempDirectory::create()]);
+        (RedisCluster::start(), [TempDirectory::create(), TempDirectory::create(), TempDirectory::create()]);
     let start = |number: usize, settings: &[(&str, &str)]| {
         let hub = TestHub::with_redis_at(&directories[number], &cluster.nodes[0].url(), settings);
         hub.wait_until_ready();
         hub
     };
-    // Nothing was published, and no state is shared.
+    // No event was published, and no table is shared.
     let early = start(0, &[]);
     let mut reader = early.subscribe("/api/v1/events/a");
     reader.position();
     let slot = cluster.begin_move(0, 2);
-    // Each looks the log over at its start.
+    // Each node compares its log at its start.
     let late = start(1, &[]);
     early.publish("a", "0");
     late.publish("a", "1");
@@ -222,9 +222,9 @@ fn slot_that_is_only_marked_keeps_no_node_from_being_ready() {
 }
 
 #[test]
-fn readers_go_on_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
-    let (cluster, directory) = (Cluster::start(), TempDirectory::create());
-    // A publish waits for longer than a node takes to compare its log.
+fn reads_continue_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
+    let (cluster, directory) = (RedisCluster::start(), TempDirectory::create());
+    // A publish waits longer than a node takes to compare its log.
     let settings = [("TIDINGS_REDIS_DEADLINE", "4s")];
     let hub = TestHub::with_redis_at(&directory, &cluster.nodes[0].url(), &settings);
     hub.wait_until_ready();
@@ -236,7 +236,7 @@ fn readers_go_on_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
     let refused = hub.post("/api/v1/events/a", "refused").assert_status(503).json();
     assert_eq!(refused["code"], "not_stored");
     hub.post("/api/v1/events/a?store=false", "live").assert_status(200);
-    // What a publish needs is at the other node now, and not all that a look at the head needs.
+    // Keys that a publish needs are at the other node now, and some that the check of the head needs are not.
     cluster.migrate(0, 2, &["{tidings}:meta", "{tidings}:epochs"]);
     hub.publish("a", "1");
     assert_eq!(reader.data_of_next(3), ["0", "live", "1"]);
@@ -255,18 +255,18 @@ fn readers_go_on_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
 }
 
 #[test]
-fn slot_of_the_log_moves_between_nodes_and_nothing_is_lost_or_doubled() {
-    let (cluster, directory) = (Cluster::start(), TempDirectory::create());
-    // The node that the URL names does not have the log.
+fn slot_of_the_log_moves_without_loss_or_duplicates() {
+    let (cluster, directory) = (RedisCluster::start(), TempDirectory::create());
+    // The node in the URL does not have the log.
     let hub = TestHub::with_redis_at(&directory, &cluster.nodes[1].url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     let start = reader.position();
-    let first = while_published(&hub, &mut reader, 0, || cluster.move_slot(0, 2));
-    let second = while_published(&hub, &mut reader, first, || cluster.move_slot(2, 1));
+    let first = publish_during(&hub, &mut reader, 0, || cluster.move_slot(0, 2));
+    let second = publish_during(&hub, &mut reader, first, || cluster.move_slot(2, 1));
     reads(&mut hub.resume("/api/v1/events/a", &start), 0, second);
-    // What other programs publish is heard wherever they do.
-    eventually("it is heard", || {
+    // Messages of other programs are received from any node.
+    eventually("the message is received", || {
         cluster.nodes[0].command(&["PUBLISH", "a", "heard"]);
         let [at, _] = [1, 0].map(|node| &cluster.nodes[node]);
         at.command(&["PUBSUB", "NUMSUB", "a"]).list()[1].integer() == 1
@@ -276,30 +276,30 @@ fn slot_of_the_log_moves_between_nodes_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
-fn replica_of_a_cluster_takes_over_and_nothing_is_lost_or_doubled() {
-    let (mut cluster, directory) = (Cluster::start(), TempDirectory::create());
+fn replica_of_a_cluster_takes_over_without_loss_or_duplicates() {
+    let (mut cluster, directory) = (RedisCluster::start(), TempDirectory::create());
     cluster.add_replica();
     let [primary, replica] = [&cluster.nodes[0], &cluster.nodes[3]];
     let hub = TestHub::with_redis_at(&directory, &primary.url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
-    let first = while_published(&hub, &mut reader, 0, || {
+    let first = publish_during(&hub, &mut reader, 0, || {
         replica.command(&["CLUSTER", "FAILOVER"]);
-        eventually("it took over", || replica.info("role") == "master");
-        eventually("the other is its replica", || {
+        eventually("the replica is the primary", || replica.info("role") == "master");
+        eventually("the old primary is its replica", || {
             primary.info("role") == "slave" && primary.info("master_link_status") == "up"
         });
     });
-    // Of all nodes, the hub's URL names the one that dies now, after the log has come back to it.
-    eventually("it has it again", || {
-        // The others vote for no second failover within two of their timeouts.
+    // The node in the hub's URL is the next one to fail, once it has the log again.
+    eventually("the node has the log again", || {
+        // The other primaries vote for no second failover within two of their timeouts.
         primary.command(&["CLUSTER", "FAILOVER"]);
         primary.info("role") == "master" && replica.info("role") == "slave"
     });
-    agree(primary, replica);
-    let second = while_published(&hub, &mut reader, first, || ());
-    agree(primary, replica);
+    wait_for_replica(primary, replica);
+    let second = publish_during(&hub, &mut reader, first, || ());
+    wait_for_replica(primary, replica);
     primary.kill();
     for number in second..second + 10 {
         publish_one(&hub, number);
@@ -310,10 +310,10 @@ fn replica_of_a_cluster_takes_over_and_nothing_is_lost_or_doubled() {
 
 #[test]
 fn database_of_a_cluster_is_refused_with_the_reason() {
-    let (cluster, directory) = (Cluster::start(), TempDirectory::create());
+    let (cluster, directory) = (RedisCluster::start(), TempDirectory::create());
     let url = format!("{}3", cluster.nodes[0].url());
     let hub = TestHub::with_redis_at(&directory, &url, &[]);
-    eventually("it says why", || {
+    eventually("the readiness names the reason", || {
         hub.get("/readyz").json()["detail"]
             .as_str()
             .is_some_and(|detail| detail.contains("a cluster has only database 0"))
@@ -321,7 +321,7 @@ fn database_of_a_cluster_is_refused_with_the_reason() {
 }
 
 #[test]
-fn of_several_addresses_the_primary_is_taken_and_then_who_was_promoted() {
+fn primary_of_several_addresses_is_used_also_after_a_promotion() {
     let (primary, directory) = (RedisServer::start(), TempDirectory::create());
     let replica = RedisServer::start_replica_of(&primary);
     let gone = free_port().to_string();
@@ -330,32 +330,32 @@ fn of_several_addresses_the_primary_is_taken_and_then_who_was_promoted() {
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
-    let first = while_published(&hub, &mut reader, 0, || ());
-    agree(&primary, &replica);
+    let first = publish_during(&hub, &mut reader, 0, || ());
+    wait_for_replica(&primary, &replica);
     replica.promote();
     primary.kill();
-    let second = while_published(&hub, &mut reader, first, || ());
-    // One that is demoted where it stands is left, though it could be read on.
+    let second = publish_during(&hub, &mut reader, first, || ());
+    // The hub leaves a demoted server, although it could still be read.
     primary.restart_empty();
     primary.replicate(&replica);
-    agree(&replica, &primary);
+    wait_for_replica(&replica, &primary);
     primary.promote();
     replica.replicate(&primary);
-    while_published(&hub, &mut reader, second, || ());
-    eventually("live events are heard there", || {
+    publish_during(&hub, &mut reader, second, || ());
+    eventually("the hub is subscribed at the new primary", || {
         primary.command(&["PUBSUB", "NUMSUB", "{tidings}:live"]).list()[1].integer() == 1
     });
     hub.wait_until_ready();
 }
 
-/// A Sentinel that watches one service, `main`; killed if the test forgets it.
-struct Sentinel {
+/// A RedisSentinel of one service, `main`. It is killed when it is dropped.
+struct RedisSentinel {
     process: Child,
     port: String,
     _directory: TempDirectory,
 }
 
-impl Sentinel {
+impl RedisSentinel {
     fn start(primary: &RedisServer, further: &str) -> Self {
         let (directory, port) = (TempDirectory::create(), free_port().to_string());
         let settings = format!(
@@ -385,7 +385,7 @@ impl Sentinel {
         String::from_utf8_lossy(&client.output().unwrap().stdout).into_owned()
     }
 
-    /// Waits until it knows the replica: before that it cannot promote it.
+    /// Waits until the RedisSentinel knows the replica: before that it cannot promote it.
     #[track_caller]
     fn knows(&self, replica: &RedisServer) {
         let port = replica.port().to_string();
@@ -398,13 +398,13 @@ impl Sentinel {
     #[track_caller]
     fn names(&self, primary: &RedisServer) {
         let port = primary.port().to_string();
-        eventually("the sentinel names it", || {
+        eventually("the RedisSentinel names the new primary", || {
             self.asks(&["SENTINEL", "get-master-addr-by-name", "main"]).contains(&port)
         });
     }
 }
 
-impl Drop for Sentinel {
+impl Drop for RedisSentinel {
     fn drop(&mut self) {
         let _ended = self.process.kill();
         let _status = self.process.wait();
@@ -412,10 +412,10 @@ impl Drop for Sentinel {
 }
 
 #[test]
-fn sentinel_leads_to_who_is_the_primary_now_and_nothing_is_lost_or_doubled() {
+fn sentinel_failover_loses_and_duplicates_nothing() {
     let (primary, directory) = (RedisServer::start(), TempDirectory::create());
     let replica = RedisServer::start_replica_of(&primary);
-    let sentinel = Sentinel::start(&primary, "requirepass sesame");
+    let sentinel = RedisSentinel::start(&primary, "requirepass sesame");
     sentinel.knows(&replica);
     let url = format!(
         "redis+sentinel://127.0.0.1:{},{}/main?sentinel_password=sesame",
@@ -426,16 +426,16 @@ fn sentinel_leads_to_who_is_the_primary_now_and_nothing_is_lost_or_doubled() {
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
-    let first = while_published(&hub, &mut reader, 0, || ());
-    agree(&primary, &replica);
+    let first = publish_during(&hub, &mut reader, 0, || ());
+    wait_for_replica(&primary, &replica);
     assert!(sentinel.asks(&["SENTINEL", "failover", "main"]).contains("OK"));
     sentinel.names(&replica);
-    eventually("the other follows it", || {
+    eventually("the old primary is its replica", || {
         primary.info("role") == "slave" && primary.info("master_link_status") == "up"
     });
-    let second = while_published(&hub, &mut reader, first, || ());
+    let second = publish_during(&hub, &mut reader, first, || ());
     sentinel.knows(&primary);
-    agree(&replica, &primary);
+    wait_for_replica(&replica, &primary);
     replica.kill();
     for number in second..second + 10 {
         publish_one(&hub, number);
@@ -447,17 +447,17 @@ fn sentinel_leads_to_who_is_the_primary_now_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
-fn sentinels_are_learned_from_each_other_and_asked_as_their_user() {
+fn further_sentinels_are_discovered_and_asked_with_their_user() {
     let (primary, directory) = (RedisServer::start(), TempDirectory::create());
     let replica = RedisServer::start_replica_of(&primary);
-    // A Sentinel that watches, and asks its like, needs their password, too.
+    // A RedisSentinel also needs the password of the other Sentinels.
     let users = "requirepass sesame\nsentinel sentinel-pass sesame\n\
                  user hub on >open -@all +auth +sentinel|get-master-addr-by-name +sentinel|sentinels";
-    let first = Sentinel::start(&primary, users);
-    let second = Sentinel::start(&primary, users);
+    let first = RedisSentinel::start(&primary, users);
+    let second = RedisSentinel::start(&primary, users);
     for (one, other) in [(&first, &second), (&second, &first)] {
         one.knows(&replica);
-        eventually("they know each other", || {
+        eventually("the Sentinels know each other", || {
             one.asks(&["SENTINEL", "sentinels", "main"]).contains(&other.port)
         });
     }
@@ -468,12 +468,12 @@ fn sentinels_are_learned_from_each_other_and_asked_as_their_user() {
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     publish_one(&hub, 0);
-    agree(&primary, &replica);
-    // The only one that the URL names is gone; the hub has heard of the other.
+    wait_for_replica(&primary, &replica);
+    // The only RedisSentinel in the URL is gone; the hub has discovered the other.
     drop(first);
     assert!(second.asks(&["SENTINEL", "failover", "main"]).contains("OK"));
     second.names(&replica);
-    eventually("the other follows it", || {
+    eventually("the old primary is its replica", || {
         primary.info("role") == "slave" && primary.info("master_link_status") == "up"
     });
     primary.kill();
@@ -485,19 +485,19 @@ fn sentinels_are_learned_from_each_other_and_asked_as_their_user() {
 }
 
 #[test]
-fn sentinel_that_knows_no_such_service_is_said() {
+fn unknown_service_of_a_sentinel_is_reported() {
     let (primary, directory) = (RedisServer::start(), TempDirectory::create());
-    let sentinel = Sentinel::start(&primary, "");
+    let sentinel = RedisSentinel::start(&primary, "");
     sentinel.names(&primary);
     let url = format!("redis+sentinel://{}/other", sentinel.authority());
     let hub = TestHub::with_redis_at(&directory, &url, &[]);
-    eventually("it says why", || {
+    eventually("the readiness names the reason", || {
         hub.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("knows no primary"))
     });
 }
 
 #[test]
-fn redis_with_an_authority_of_its_own_is_trusted_by_its_file() {
+fn redis_with_a_private_authority_is_trusted_by_its_file() {
     let file = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
     let (cert, key, ca) = (file("first.cert.pem"), file("first.key.pem"), file("ca.pem"));
     let port = free_port().to_string();
@@ -512,13 +512,13 @@ fn redis_with_an_authority_of_its_own_is_trusted_by_its_file() {
     hub.publish("a", "over TLS");
     assert_eq!(reader.data(), "over TLS");
     let stranger = TestHub::with_redis_at(&directory, &url, &[]);
-    eventually("it says why", || {
+    eventually("the readiness names the reason", || {
         stranger.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("certificate"))
     });
 }
 
 #[test]
-fn redis_that_asks_for_a_certificate_is_shown_one() {
+fn redis_that_requires_a_client_certificate_gets_it() {
     let file = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
     let (cert, key, clients) = (file("first.cert.pem"), file("first.key.pem"), file("clients-ca.pem"));
     let port = free_port().to_string();
@@ -536,7 +536,7 @@ fn redis_that_asks_for_a_certificate_is_shown_one() {
     hub.publish("a", "as a client that is known");
     assert_eq!(reader.data(), "as a client that is known");
     let stranger = TestHub::with_redis_at(&directory, &url, &[trust]);
-    eventually("it says why", || {
+    eventually("the readiness names the reason", || {
         let answer = stranger.get("/readyz");
         answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("ertificate")
     });
@@ -547,14 +547,14 @@ fn redis_that_asks_for_a_certificate_is_shown_one() {
         let said = format!("{:?}", directory.run(&["check"], &variables));
         assert!(said.contains(&format!("without {other}")), "{said}");
     }
-    // The key is another certificate's.
+    // The key belongs to another certificate.
     let variables = [("REDIS_URL", url.as_str()), shown[1], ("TIDINGS_REDIS_KEY_FILE", &key)];
     let said = format!("{:?}", directory.run(&["serve", "--listen", "127.0.0.1:0", "--memory"], &variables));
     assert!(said.contains("redis.key_file") && said.contains("first.key.pem"), "{said}");
 }
 
 #[test]
-fn file_of_authorities_that_is_none_ends_the_start_with_its_name() {
+fn invalid_authority_file_ends_the_start_with_its_name() {
     let directory = TempDirectory::create();
     let serve = ["serve", "--listen", "127.0.0.1:0", "--memory"];
     directory.write("empty.pem", "");

@@ -1,5 +1,4 @@
-//! Heads of requests as bytes that a careless, an odd or a hostile client sends: whoever gets the connection, a shard or
-//! hyper, the answer is the same.
+//! Heads of requests as bytes of careless, odd or hostile clients. Both transports give the same response.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -7,39 +6,39 @@ use std::io::Write as _;
 use tidings_testkit::{HttpConnection, TempDirectory, eventually};
 
 use crate::hub::TestHub;
-use crate::transports::{Told, WAYS, Way};
+use crate::transports::{StreamTranscript, TRANSPORTS, Transport};
 
 const PATH: &str = "/api/v1/events/a";
 
-/// Sends the same bytes on both ways, and fails unless the same comes back: head, body, what is published next on a
-/// stream, and whether the connection goes on. Answers the first line.
+/// Sends the same bytes over both transports, and asserts the same head, body and next event, and whether the connection
+/// continues. Returns the status line.
 #[track_caller]
-fn same_answer(hub: &TestHub, name: &str, bytes: &[u8]) -> String {
-    let mut told = WAYS.map(|way| {
-        let mut connection = way.connect(hub);
-        // What is refused may be closed before all was sent.
+fn assert_same_response(hub: &TestHub, name: &str, bytes: &[u8]) -> String {
+    let mut transcripts = TRANSPORTS.map(|transport| {
+        let mut connection = transport.connect(hub);
+        // The hub may close a refused connection before everything is sent.
         let _is_cut = connection.socket.write_all(bytes);
-        Told::by(connection)
+        StreamTranscript::read(connection)
     });
-    assert_eq!(told[0].head, told[1].head, "{name}");
-    let first_line = told[0].head.lines().next().unwrap().to_owned();
+    assert_eq!(transcripts[0].head, transcripts[1].head, "{name}");
+    let first_line = transcripts[0].head.lines().next().unwrap().to_owned();
     if bytes.starts_with(b"HEAD ") {
-        let is_last = told.each_mut().map(|told| told.is_last(hub));
+        let is_last = transcripts.each_mut().map(|transcript| transcript.is_closed_after_response(hub));
         assert_eq!(is_last[0], is_last[1], "{name}: the connection goes on after one of them");
-    } else if told[0].is_stream() {
+    } else if transcripts[0].is_stream() {
         hub.publish("a", name);
-        told.iter_mut().for_each(|told| told.until(&format!("data: {name}\n")));
-        assert_eq!(told[0].body(), told[1].body(), "{name}");
+        transcripts.iter_mut().for_each(|transcript| transcript.read_through(&format!("data: {name}\n")));
+        assert_eq!(transcripts[0].body(), transcripts[1].body(), "{name}");
     } else {
-        let bodies = told.each_mut().map(Told::whole);
+        let bodies = transcripts.each_mut().map(StreamTranscript::read_to_end);
         assert_eq!(bodies[0], bodies[1], "{name}");
-        let is_last = told.each_mut().map(|told| told.is_last(hub));
+        let is_last = transcripts.each_mut().map(|transcript| transcript.is_closed_after_response(hub));
         assert_eq!(is_last[0], is_last[1], "{name}: the connection goes on after one of them");
     }
     first_line
 }
 
-/// Header lines of a request for a stream, each to be answered with this status.
+/// Header lines of a stream request, each with the expected status.
 fn odd_headers() -> Vec<(String, u16)> {
     let long = |bytes: usize| format!("X: {}\r\n", "x".repeat(bytes));
     let many = |count: usize| "X: y\r\n".repeat(count);
@@ -81,28 +80,28 @@ fn odd_headers() -> Vec<(String, u16)> {
         ("Transfer-Encoding: gzip\r\n", 400),
     ];
     let mut all: Vec<_> = all.map(|(headers, status)| (headers.to_owned(), status)).into();
-    // Beyond what a shard's door reads itself, and beyond what anybody reads: between 128 and 256 KiB it depends on how
-    // the bytes come whether hyper sees the end of the head before it counts them.
+    // Beyond the limit of a shard, and beyond that of hyper: between 128 and 256 KiB it depends on the arrival of the
+    // bytes whether hyper sees the end of the head before it counts them.
     all.extend([(long(15 << 10), 200), (long(17 << 10), 200), (long(100 << 10), 200), (long(1 << 20), 431)]);
     all.extend([(many(98), 200), (many(99), 200), (many(100), 431), (many(250), 431)]);
     all
 }
 
 #[test]
-fn odd_headers_are_answered_alike() {
+fn odd_headers_get_the_same_response() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for (headers, status) in odd_headers() {
         let request = format!("GET {PATH} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", hub.authority());
         let name = format!("{} bytes of {:.60}", headers.len(), headers.escape_debug().to_string());
-        let line = same_answer(&hub, &name, request.as_bytes());
+        let line = assert_same_response(&hub, &name, request.as_bytes());
         assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {line}");
     }
     hub.assert_healthy();
 }
 
 #[test]
-fn odd_request_lines_are_answered_alike() {
+fn odd_request_lines_get_the_same_response() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let host = format!("Host: {}\r\n", hub.authority());
@@ -149,14 +148,14 @@ fn odd_request_lines_are_answered_alike() {
     let special = [(absolute, "200"), (without_host, "400"), (long, "414"), (medium, "200")];
     for (request, status) in requests.chain(special) {
         let name: String = request.escape_debug().take(60).collect();
-        let line = same_answer(&hub, &name, request.as_bytes());
+        let line = assert_same_response(&hub, &name, request.as_bytes());
         assert!(line.contains(&format!(" {status}")), "{name}: {line}");
     }
     hub.assert_healthy();
 }
 
 #[test]
-fn what_follows_the_head_of_a_get_is_answered_alike() {
+fn bytes_after_the_head_of_a_get_get_the_same_response() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let head = |path: &str, headers: &str| {
@@ -176,16 +175,16 @@ fn what_follows_the_head_of_a_get_is_answered_alike() {
         ("a body of a refused one", head("/api/v1/events/a..b", "Content-Length: 3\r\n") + "abc"),
         ("a request behind a refused one", head("/api/v1/events/a..b", "") + &next),
     ] {
-        same_answer(&hub, name, request.as_bytes());
+        assert_same_response(&hub, name, request.as_bytes());
     }
     hub.assert_healthy();
 }
 
-/// Waits until the hub has read all that was sent to it.
-fn wait_until_taken(connection: &HttpConnection) {
+/// Waits until the hub has read all bytes.
+fn wait_until_read(connection: &HttpConnection) {
     let client = connection.socket.local_addr().unwrap().port();
     let suffix = format!(":{client:04X}");
-    eventually("the hub reads what came", || {
+    eventually("the hub reads all bytes", || {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
         let mut mine = rows.filter(|row| row[1].ends_with(&suffix) || row[2].ends_with(&suffix));
@@ -194,40 +193,42 @@ fn wait_until_taken(connection: &HttpConnection) {
 }
 
 #[test]
-fn head_in_two_parts_is_answered_alike_wherever_it_is_cut() {
+fn head_in_two_parts_gets_the_same_response_wherever_it_is_cut() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let request =
         hub.encode_request("GET", PATH, &[("Last-Event-ID", "x"), ("Connection", "keep-alive")], b"");
     for at in 1..request.len() {
-        let mut told = WAYS.map(|way| {
-            let mut connection = way.connect(&hub);
+        let mut transcripts = TRANSPORTS.map(|transport| {
+            let mut connection = transport.connect(&hub);
             connection.send(&request[..at]);
-            wait_until_taken(&connection);
+            wait_until_read(&connection);
             connection.send(&request[at..]);
-            Told::by(connection)
+            StreamTranscript::read(connection)
         });
-        assert_eq!(told[0].head, told[1].head, "cut at {at}");
+        assert_eq!(transcripts[0].head, transcripts[1].head, "cut at {at}");
         hub.publish("a", format!("cut at {at}"));
-        told.iter_mut().for_each(|told| told.until(&format!("data: cut at {at}\n")));
-        assert_eq!(told[0].body(), told[1].body(), "cut at {at}");
+        transcripts
+            .iter_mut()
+            .for_each(|transcript| transcript.read_through(&format!("data: cut at {at}\n")));
+        assert_eq!(transcripts[0].body(), transcripts[1].body(), "cut at {at}");
     }
 }
 
 #[test]
-fn stream_of_a_shard_takes_its_connection_with_it_and_one_of_hyper_does_not() {
+fn stream_of_a_shard_closes_its_connection_and_one_of_hyper_does_not() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "500ms")]);
-    // This is how the other tests know which way is which.
-    for (way, is_last) in [(Way::Shard, true), (Way::Hyper, false)] {
-        let mut told = Told::by(way.ask(&hub, PATH, &[]));
-        assert!(told.whole().contains("\"reason\":\"max_age\""));
-        assert_eq!(told.is_last(&hub), is_last, "{way:?}");
+    // Other tests rely on this difference between the transports.
+    for (transport, is_last) in [(Transport::Shard, true), (Transport::Hyper, false)] {
+        let mut transcripts = StreamTranscript::read(transport.ask(&hub, PATH, &[]));
+        assert!(transcripts.read_to_end().contains("\"reason\":\"max_age\""));
+        assert_eq!(transcripts.is_closed_after_response(&hub), is_last, "{transport:?}");
     }
 }
 
 #[test]
-fn clients_that_leave_at_any_byte_leave_nothing_behind() {
+fn clients_that_leave_at_any_byte_leave_no_stream_or_socket() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let sockets = || {
@@ -236,16 +237,16 @@ fn clients_that_leave_at_any_byte_leave_nothing_behind() {
         names.filter(|name| name.to_string_lossy().starts_with("socket:")).count()
     };
     hub.assert_healthy();
-    eventually("all is over that came before", || hub.metric("tidings_streams_open") == 0.0);
+    eventually("all earlier streams are closed", || hub.metric("tidings_streams_open") == 0.0);
     let before = sockets();
     let request = hub.encode_request("GET", PATH, &[], b"");
     let mut open = Vec::new();
     for at in 0..=request.len() {
-        for (index, way) in WAYS.into_iter().enumerate() {
-            let mut connection = way.connect(&hub);
+        for (index, transport) in TRANSPORTS.into_iter().enumerate() {
+            let mut connection = transport.connect(&hub);
             connection.send(&request[..at]);
             match (at + index) % 3 {
-                // A reset, the end of what is sent, and a close.
+                // A reset, a half-close, and a close.
                 0 => {
                     socket2::SockRef::from(&connection.socket)
                         .set_linger(Some(std::time::Duration::ZERO))
@@ -268,7 +269,7 @@ fn clients_that_leave_at_any_byte_leave_nothing_behind() {
     });
     assert!(!left.contains(" 500 "), "{left}");
     drop(open);
-    eventually("no stream is left", || hub.metric("tidings_streams_open") == 0.0);
-    eventually("no socket is left", || sockets() <= before);
+    eventually("every stream is closed", || hub.metric("tidings_streams_open") == 0.0);
+    eventually("every socket is closed", || sockets() <= before);
     hub.assert_healthy();
 }

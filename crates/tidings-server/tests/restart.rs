@@ -1,5 +1,4 @@
-//! A hub that is restarted behind each proxy of the manual, and clients that give up at any status but 200, as a browser's
-//! `EventSource` does.
+//! A hub that restarts behind each proxy of the manual, and clients that give up at any status but 200, as `EventSource` does.
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};
@@ -16,18 +15,18 @@ use crate::hub::{RunTidings, TestHub};
 
 const CLIENTS: usize = 80;
 const ORIGIN: &str = "http://page.example";
-/// Some come back as soon as this, whatever the hub asks for: so there is one at each moment.
+/// Some clients reconnect after this delay, whatever the hub asks for: so there is a client at each moment.
 const HASTE: Duration = Duration::from_millis(200);
-/// How long the hub is away, in most tests.
+/// Downtime of the hub in most tests.
 const AWAY: Duration = Duration::from_secs(6);
 
-/// A hub that can be started again at its address, with its log.
-struct Restartable {
+/// A hub that can restart at its address with its log.
+struct RestartableHub {
     directory: TempDirectory,
     address: SocketAddr,
 }
 
-impl Restartable {
+impl RestartableHub {
     fn new() -> Self {
         Self { directory: TempDirectory::create(), address: SocketAddr::from(([127, 0, 0, 1], fixed_port())) }
     }
@@ -41,22 +40,22 @@ impl Restartable {
     }
 }
 
-/// What the clients of a test have in common.
-struct Clients {
+/// State shared by the clients of a test.
+struct ReconnectingClients {
     port: u16,
     events: usize,
-    /// Those that have had the first event.
+    /// Number of clients that have had the first event.
     begun: AtomicUsize,
-    /// Those that have had all.
+    /// Number of clients that have had all events.
     finished: AtomicUsize,
     is_over: AtomicBool,
 }
 
-impl Clients {
-    /// Reads events, one stream after another, until all have come.
+impl ReconnectingClients {
+    /// Reads events, stream after stream, until all have come.
     ///
     /// # Errors
-    /// What ended it for good.
+    /// The response or gap that ended it for good.
     fn read(&self, is_hasty: bool) -> Result<(), String> {
         let (mut last_id, mut delay) = (String::new(), Duration::from_secs(3));
         let mut seen = Vec::new();
@@ -108,12 +107,12 @@ impl Clients {
     }
 }
 
-/// Restarts a hub behind a proxy; every client comes back, and has each event once.
+/// Restarts a hub behind a proxy. Every client reconnects, and gets each event once.
 fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
-    let restartable = Restartable::new();
+    let restartable = RestartableHub::new();
     let hub = restartable.start();
     let proxy = proxy(hub.authority());
-    let clients = Clients {
+    let clients = ReconnectingClients {
         port: proxy.port,
         events: 10,
         begun: AtomicUsize::new(0),
@@ -125,15 +124,15 @@ fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
         let begin = |number| scope.spawn(move || clients.read(number % 2 == 0));
         let threads: Vec<_> = (0..CLIENTS).map(begin).collect();
         eventually("all streams are open", || hub.connections("a") == CLIENTS as u64);
-        // What the hub itself refuses is not hidden by the proxy.
+        // The proxy does not hide refusals of the hub.
         proxy.request("GET", "/api/v1/events/a", "").read_response().assert_problem(503, "connections_full");
         (0..5).for_each(|number| drop(hub.publish("a", number.to_string())));
-        eventually("all have begun", || clients.begun.load(Ordering::Relaxed) == CLIENTS);
+        eventually("all clients have the first event", || clients.begun.load(Ordering::Relaxed) == CLIENTS);
         hub.signal(Signal::TERM);
         let (status, log) = hub.wait_for_exit();
         assert!(status.success(), "{log}");
         if !away.is_zero() {
-            // A publish hears that it failed.
+            // A publisher gets an error.
             let refused =
                 scope.spawn(|| proxy.request("POST", "/api/v1/events/a", "lost").read_head().status);
             sleep(away);
@@ -144,7 +143,7 @@ fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
         let is_over = || {
             clients.finished.load(Ordering::Relaxed) == CLIENTS || threads.iter().all(|it| it.is_finished())
         };
-        eventually("all come back", is_over);
+        eventually("all clients have all events", is_over);
         clients.is_over.store(true, Ordering::Relaxed);
         threads.into_iter().map(|it| it.join().unwrap()).collect()
     });
@@ -154,47 +153,47 @@ fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
 }
 
 #[test]
-fn every_client_behind_nginx_comes_back_after_a_restart_at_once() {
+fn every_client_behind_nginx_reconnects_after_a_restart_at_once() {
     restart_behind(|hub| Proxy::nginx(hub, &[]), Duration::ZERO);
 }
 
 #[test]
-fn every_client_behind_nginx_comes_back_after_six_seconds() {
+fn every_client_behind_nginx_reconnects_after_six_seconds() {
     restart_behind(|hub| Proxy::nginx(hub, &[]), AWAY);
 }
 
 #[test]
-fn every_client_behind_the_nginx_of_deploy_comes_back_after_six_seconds() {
+fn every_client_behind_the_nginx_of_deploy_reconnects_after_six_seconds() {
     restart_behind(|hub| Proxy::deployed_nginx([hub, hub]), AWAY);
 }
 
 #[test]
-fn every_client_behind_haproxy_comes_back_after_six_seconds() {
+fn every_client_behind_haproxy_reconnects_after_six_seconds() {
     restart_behind(|hub| Proxy::haproxy(hub, &[]), AWAY);
 }
 
 #[test]
-fn every_client_behind_caddy_comes_back_after_six_seconds() {
+fn every_client_behind_caddy_reconnects_after_six_seconds() {
     restart_behind(|hub| Proxy::caddy(hub, &[]), AWAY);
 }
 
 #[test]
-fn every_client_behind_apache_comes_back_after_six_seconds() {
+fn every_client_behind_apache_reconnects_after_six_seconds() {
     restart_behind(|hub| Proxy::apache(hub, &[]), AWAY);
 }
 
 #[test]
-fn every_client_behind_varnish_comes_back_after_six_seconds() {
+fn every_client_behind_varnish_reconnects_after_six_seconds() {
     restart_behind(|hub| Proxy::varnish(hub, &[]), AWAY);
 }
 
 #[test]
-fn every_client_behind_traefik_comes_back_after_six_seconds() {
+fn every_client_behind_traefik_reconnects_after_six_seconds() {
     restart_behind(|hub| Proxy::traefik(hub, &[]), AWAY);
 }
 
 #[test]
-fn every_nginx_in_the_documents_bridges_the_absence_alike() {
+fn every_nginx_in_the_documents_bridges_the_restart_alike() {
     let location = |text: &str| {
         let (_, after) = text.split_once("location @tidings_away {").expect("a location for the absence");
         let (block, _) = after.split_once("\n").map(|(_, after)| after).unwrap().split_once("\";\n").unwrap();

@@ -1,4 +1,4 @@
-//! Coming back with an id: everything once and in order, or a gap that says why.
+//! Resume by an id: every event once and in order, or a gap with its reason.
 
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
@@ -13,21 +13,21 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
 
-/// Publishes numbers to a channel and answers their ids.
+/// Publishes numbers to a channel and returns their ids.
 fn publish(hub: &TestHub, channel: &str, range: std::ops::Range<usize>) -> Vec<String> {
     hub.publish_batch(range.map(|n| json!({"channels": [channel], "data": n.to_string()})))
 }
 
-/// Reads the first block and the gap after it, which must be the first thing that carries an id.
+/// Reads the first block and the gap after it, which must be the first block with an id.
 #[track_caller]
 fn gap(reader: &mut SseReader) -> serde_json::Value {
     loop {
         match reader.next_item().expect("the stream ended without a gap") {
-            StreamItem::Position(id) => panic!("an id before the gap: {id}"),
+            StreamItem::Position(id) => panic!("an id came before the gap: {id}"),
             StreamItem::Event(event) => {
                 assert_eq!(event.name, "tidings.gap", "{event:?}");
                 let gap: serde_json::Value = serde_json::from_str(&event.data).unwrap();
-                assert_eq!(gap["resumedAt"], event.last_event_id, "the frame's own id is resumedAt");
+                assert_eq!(gap["resumedAt"], event.last_event_id, "the id of the frame is resumedAt");
                 return gap;
             }
             _ => {}
@@ -35,9 +35,9 @@ fn gap(reader: &mut SseReader) -> serde_json::Value {
     }
 }
 
-/// Fails unless the stream tells these texts next, then what is published now, and nothing between.
+/// Asserts that the stream delivers these texts next, then an event published now.
 #[track_caller]
-fn tells(hub: &TestHub, reader: &mut SseReader, channel: &str, expected: &[String]) {
+fn assert_delivers_then_live(hub: &TestHub, reader: &mut SseReader, channel: &str, expected: &[String]) {
     hub.publish(channel, "mark");
     assert_eq!(reader.data_of_next(expected.len()), expected);
     assert_eq!(reader.data(), "mark");
@@ -48,7 +48,7 @@ fn offset(id: &str) -> u64 {
 }
 
 #[test]
-fn id_is_taken_from_the_header_and_from_every_spelling_of_the_query() {
+fn id_is_read_from_the_header_and_from_every_spelling_of_the_query() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..4);
@@ -63,7 +63,7 @@ fn id_is_taken_from_the_header_and_from_every_spelling_of_the_query() {
 }
 
 #[test]
-fn header_wins_over_the_query_and_what_is_empty_is_none() {
+fn header_wins_over_the_query_and_an_empty_value_is_none() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..4);
@@ -88,7 +88,7 @@ fn two_ids_in_headers_are_refused() {
 }
 
 #[test]
-fn history_replays_as_many_as_were_asked_for_and_an_id_wins() {
+fn history_replays_the_requested_number_of_events_and_an_id_wins() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..4);
@@ -103,14 +103,14 @@ fn history_replays_as_many_as_were_asked_for_and_an_id_wins() {
         numbers(1..4)
     );
     let mut none = hub.subscribe(&format!("{both}&history=0"));
-    tells(&hub, &mut none, "a", &[]);
+    assert_delivers_then_live(&hub, &mut none, "a", &[]);
     for bad in ["-1", "1.5", "x", "ALL", "%2B1", "99999999999999999999"] {
         hub.get(&format!("{CHANNEL}?history={bad}")).assert_problem(400, "bad_query");
     }
 }
 
 #[test]
-fn client_that_was_cut_before_its_first_event_misses_nothing() {
+fn client_cut_off_before_its_first_event_misses_nothing() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     publish(&hub, "a", 0..2);
@@ -121,11 +121,11 @@ fn client_that_was_cut_before_its_first_event_misses_nothing() {
     publish(&hub, "a", 2..4);
     let mut reader = hub.resume(CHANNEL, &id);
     assert_eq!(reader.position(), id);
-    tells(&hub, &mut reader, "a", &numbers(2..4));
+    assert_delivers_then_live(&hub, &mut reader, "a", &numbers(2..4));
 }
 
 #[test]
-fn resume_after_trim_tells_a_gap_only_to_those_who_lost_something() {
+fn resume_after_a_trim_gives_a_gap_only_for_channels_with_a_loss() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "10")]);
     let start = hub.publish("quiet", "first");
@@ -155,17 +155,17 @@ fn resume_after_trim_tells_a_gap_only_to_those_who_lost_something() {
         assert_eq!(reader.data_of_next(10), numbers(30..40));
     }
 
-    // A channel that lost nothing stays whole beside one that did.
+    // A channel without a loss stays complete beside one with a loss.
     let mut both = hub.resume("/api/v1/events/*", &start);
     assert_eq!(gap(&mut both)["channels"], json!(["busy"]));
     assert_eq!(both.data(), "second");
     assert_eq!(both.data_of_next(10), numbers(30..40));
     let id = both.last_event_id().to_owned();
     drop(both);
-    // Told once: whoever has read what follows hears no more of it.
+    // A client that has read the events after the gap gets it no more.
     let mut again = hub.resume("/api/v1/events/*", &id);
     again.position();
-    tells(&hub, &mut again, "busy", &[]);
+    assert_delivers_then_live(&hub, &mut again, "busy", &[]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn resume_after_a_clean_restart_and_after_a_kill_is_exact() {
             let mut reader = hub.resume(CHANNEL, id);
             let first: EventId = reader.position().parse().unwrap();
             let now: EventId = hub.publish("other", "x").parse().unwrap();
-            assert_eq!(first.epoch, now.epoch, "ids are written in the newest epoch");
+            assert_eq!(first.epoch, now.epoch, "ids have the newest epoch");
             assert_eq!(reader.data_of_next(expected.len()), numbers(expected));
         }
         hub.terminate();
@@ -203,7 +203,7 @@ fn resume_after_a_clean_restart_and_after_a_kill_is_exact() {
 }
 
 #[test]
-fn id_of_another_hub_is_told_and_everything_kept_comes() {
+fn id_of_another_hub_gives_a_gap_and_all_stored_events() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     publish(&hub, "a", 0..3);
@@ -212,11 +212,11 @@ fn id_of_another_hub_is_told_and_everything_kept_comes() {
     let gap = gap(&mut reader);
     assert_eq!((&gap["reason"], &gap["requested"]), (&json!("epoch"), &json!(foreign)));
     assert_eq!(gap["channels"], json!(["a", "b.*"]));
-    tells(&hub, &mut reader, "a", &numbers(0..3));
+    assert_delivers_then_live(&hub, &mut reader, "a", &numbers(0..3));
 }
 
 #[test]
-fn id_ahead_of_the_log_is_told_and_the_stream_goes_on_from_the_end() {
+fn id_ahead_of_the_log_gives_a_gap_and_the_stream_continues_from_the_end() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..3);
@@ -227,11 +227,11 @@ fn id_ahead_of_the_log_is_told_and_the_stream_goes_on_from_the_end() {
     let gap = gap(&mut reader);
     assert_eq!((&gap["reason"], &gap["requested"]), (&json!("ahead"), &json!(ahead)));
     assert_eq!(offset(reader.last_event_id()), offset(&ids[2]));
-    tells(&hub, &mut reader, "a", &[]);
+    assert_delivers_then_live(&hub, &mut reader, "a", &[]);
 }
 
 #[test]
-fn id_whose_tag_is_of_another_entry_is_told_and_everything_kept_comes() {
+fn id_with_the_tag_of_another_entry_gives_a_gap_and_all_stored_events() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..3);
@@ -241,11 +241,11 @@ fn id_whose_tag_is_of_another_entry_is_told_and_everything_kept_comes() {
     let mut reader = hub.resume(CHANNEL, &other);
     let gap = gap(&mut reader);
     assert_eq!((&gap["reason"], &gap["requested"]), (&json!("diverged"), &json!(other)));
-    tells(&hub, &mut reader, "a", &numbers(0..3));
+    assert_delivers_then_live(&hub, &mut reader, "a", &numbers(0..3));
 }
 
 #[test]
-fn id_that_cannot_be_read_is_told_and_the_stream_begins_now_or_by_history() {
+fn malformed_id_gives_a_gap_and_the_stream_begins_now_or_by_history() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..3);
@@ -265,14 +265,14 @@ fn id_that_cannot_be_read_is_told_and_the_stream_begins_now_or_by_history() {
     assert_eq!(reader.data_of_next(2), ["1", "2"]);
     let mut reader = hub.subscribe(&format!("{CHANNEL}?history=all&lastEventId=garbage"));
     assert_eq!(gap(&mut reader)["reason"], "malformed");
-    tells(&hub, &mut reader, "a", &numbers(0..3));
+    assert_delivers_then_live(&hub, &mut reader, "a", &numbers(0..3));
     let mut reader = hub.subscribe(&format!("{CHANNEL}?lastEventId={}", "y".repeat(60_000)));
     assert_eq!(gap(&mut reader)["reason"], "malformed");
-    tells(&hub, &mut reader, "a", &[]);
+    assert_delivers_then_live(&hub, &mut reader, "a", &[]);
 }
 
 #[test]
-fn memory_durability_forgets_all_at_a_restart_and_says_so() {
+fn memory_durability_gives_a_gap_after_a_restart() {
     let directory = TempDirectory::create();
     let variables = [("TIDINGS_LOG_DURABILITY", "memory")];
     let hub = TestHub::serve(&directory, &variables);
@@ -290,19 +290,19 @@ fn memory_durability_forgets_all_at_a_restart_and_says_so() {
     for id in told {
         let mut reader = hub.resume(CHANNEL, &id);
         reader.position();
-        assert_eq!(reader.data_of_next(2), ["3", "4"], "told once, then it is an id like any other");
+        assert_eq!(reader.data_of_next(2), ["3", "4"], "the gap comes once, then the id is valid");
     }
 }
 
 #[test]
-fn stream_that_is_cut_at_any_byte_resumes_without_a_hole() {
+fn stream_cut_at_any_byte_resumes_without_a_hole() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut first = hub.subscribe(CHANNEL);
     let start = first.position();
     publish(&hub, "a", 0..4);
     first.data_of_next(4);
-    // Every prefix of the bytes leaves an id that the rest follows from.
+    // The rest of the events follows the id of any prefix of the bytes.
     let mut bytes = Vec::new();
     let mut replay = hub.resume(CHANNEL, &start);
     while !bytes.windows(8).any(|window| window == b"data: 3\n") || !bytes.ends_with(b"\n\n") {
@@ -325,7 +325,7 @@ fn stream_that_is_cut_at_any_byte_resumes_without_a_hole() {
 }
 
 #[test]
-fn history_counts_what_it_delivers() {
+fn history_counts_delivered_events() {
     let both = "/api/v1/events?channel=a&channel=*";
     for (path, expected) in [
         (format!("{CHANNEL}?history=0"), &[][..]),
@@ -344,17 +344,17 @@ fn history_counts_what_it_delivers() {
         }
         hub.post(&format!("{CHANNEL}?ttl=1"), "brief").assert_status(200);
         hub.publish("b", "other");
-        eventually("the brief event is over", || {
+        eventually("the short-lived event has expired", || {
             !hub.get("/api/v1/channels/a/events?limit=1000").assert_status(200).text().contains("brief")
         });
         let mut reader = hub.subscribe(&path);
         let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
-        tells(&hub, &mut reader, "a", &expected);
+        assert_delivers_then_live(&hub, &mut reader, "a", &expected);
     }
 }
 
 #[test]
-fn open_event_has_no_position_where_a_gap_comes_first() {
+fn open_event_has_no_position_before_a_gap() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let ids = publish(&hub, "a", 0..2);

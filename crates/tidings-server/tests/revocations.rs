@@ -1,4 +1,4 @@
-//! Revocations: whom they refuse, what they end, how long they last, and that a restart forgets none.
+//! Revocations: the credentials that they refuse, the streams that they end, their duration, and their storage.
 
 use serde_json::{Value, json};
 use tidings_testkit::{HttpResponse, TempDirectory, eventually};
@@ -12,10 +12,10 @@ use crate::{
 const PATH: &str = "/api/v1/revocations";
 const STREAM: &str = "/api/v1/events/all";
 const HISTORY: &str = "/api/v1/channels/all/events";
-/// A machine with other things to do may be late by so much, in milliseconds.
+/// Longest delay of a busy machine, in milliseconds.
 const LATE_MAX: u64 = 1000;
 
-/// `[auth]` where every user reads `all`.
+/// `[auth]` in which every user may read `all`.
 fn rules() -> String {
     format!("secret = {SECRET:?}\n[auth.user]\nsubscribe = [\"all\"]")
 }
@@ -31,18 +31,18 @@ impl TestHub {
     }
 
     #[track_caller]
-    fn takes(&self, credential: &str) {
+    fn assert_accepts(&self, credential: &str) {
         self.get_as(credential, HISTORY).assert_status(200);
     }
 }
 
-/// So many seconds from now, as ISO 8601.
+/// A time this number of seconds from now.
 fn in_seconds(seconds: i64) -> jiff::Timestamp {
     jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)
 }
 
 #[test]
-fn revoked_user_loses_streams_and_tokens_and_comes_back_with_a_fresh_login() {
+fn revoked_user_loses_streams_and_tokens_until_a_fresh_login() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let old = token("u");
@@ -73,9 +73,9 @@ fn revoked_user_loses_streams_and_tokens_and_comes_back_with_a_fresh_login() {
         hub.post_as(token, "/api/v1/tickets", "{\"channels\":[\"all\"]}").assert_problem(401, "revoked");
         assert_eq!(connection.open(STREAM, token, None).err(), Some(401));
     }
-    // Issuers write whole seconds: a login of the next one is a fresh one.
+    // Issuers write whole seconds: a login in the next second is a fresh one.
     let fresh = token_with("u", &json!({"iat": now() + 1}));
-    hub.takes(&fresh);
+    hub.assert_accepts(&fresh);
     hub.subscribe_as(&fresh, STREAM).position();
 }
 
@@ -90,18 +90,18 @@ fn revoked_token_is_refused_and_no_other_of_its_user() {
     hub.revoke(&json!({"jti": "lost"})).assert_status(204);
     ended.assert_end("revoked", false);
     hub.refuses_as_revoked(&lost);
-    // The user has the name of a token, and the token that of a user.
+    // The user has the name of a token, and the token has that of a user.
     hub.revoke(&json!({"jti": "u"})).assert_status(204);
     hub.revoke(&json!({"user": "kept"})).assert_status(204);
     hub.revoke(&json!({"session": "u"})).assert_status(204);
-    hub.takes(&kept);
-    hub.takes(&token("u"));
+    hub.assert_accepts(&kept);
+    hub.assert_accepts(&token("u"));
     hub.publish_as_backend("all", "still");
     assert_eq!(open.data(), "still");
 }
 
 #[test]
-fn revocation_lasts_until_its_time() {
+fn revocation_lasts_until_its_expiry() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let token = token_with("u", &json!({"jti": "x"}));
@@ -111,25 +111,25 @@ fn revocation_lasts_until_its_time() {
     assert!(until.ends_with("+02:00"), "{until}");
     hub.revoke(&json!({"jti": "x", "until": until})).assert_status(204);
     hub.refuses_as_revoked(&token);
-    eventually("it is over", || hub.get_as(&token, HISTORY).head.status == 200);
-    // A shorter one takes nothing from a longer one.
+    eventually("the revocation has expired", || hub.get_as(&token, HISTORY).head.status == 200);
+    // A shorter revocation does not shorten a longer one.
     hub.revoke(&json!({"jti": "x", "until": in_seconds(60).to_string()})).assert_status(204);
     let short = in_seconds(1);
     hub.revoke(&json!({"jti": "x", "until": short.to_string()})).assert_status(204);
-    eventually("the shorter one is over", || jiff::Timestamp::now() > short);
+    eventually("the shorter revocation has expired", || jiff::Timestamp::now() > short);
     hub.refuses_as_revoked(&token);
 }
 
 #[test]
-fn revocation_without_a_time_lasts_as_long_as_a_token_may() {
+fn revocation_without_an_expiry_lasts_as_long_as_a_token_may() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("token_max_age = \"2s\"\nleeway = \"0s\"\n{}", rules()));
     let token = || token_with("u", &json!({"jti": "x", "exp": now() + 2}));
-    hub.takes(&token());
+    hub.assert_accepts(&token());
     hub.revoke(&json!({"jti": "x"})).assert_status(204);
     let revoked_at = now_millis();
     hub.refuses_as_revoked(&token());
-    eventually("it is over", || hub.get_as(&token(), HISTORY).head.status == 200);
+    eventually("the revocation has expired", || hub.get_as(&token(), HISTORY).head.status == 200);
     assert!(now_millis() - revoked_at > 1900);
     // No token may outlast a revocation.
     let longer = token_with("u", &json!({"exp": now() + 4}));
@@ -137,7 +137,7 @@ fn revocation_without_a_time_lasts_as_long_as_a_token_may() {
 }
 
 #[test]
-fn revocation_that_says_no_one_thing_is_refused_and_does_nothing() {
+fn revocation_of_no_single_subject_is_refused_and_has_no_effect() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let mut reader = hub.subscribe_as(&token("u"), STREAM);
@@ -173,7 +173,7 @@ fn revocation_that_says_no_one_thing_is_refused_and_does_nothing() {
         hub.post_as(KEY, PATH, body).assert_problem(400, "malformed_body");
     }
     hub.get_as(KEY, PATH).assert_problem(405, "method_not_allowed");
-    hub.takes(&token("u"));
+    hub.assert_accepts(&token("u"));
     hub.publish_as_backend("all", "still");
     assert_eq!(reader.data(), "still");
 }
@@ -185,7 +185,7 @@ fn revocation_needs_the_right_to_manage() {
         api_key(1, "rights = [\"subscribe\", \"publish\"]\nsubscribe = [\"**\"]\npublish = [\"**\"]");
     let hub = protected(&directory, &format!("{}\n{lines}", rules()));
     let everything = json!({"tidings": {"subscribe": ["**"], "publish": ["**"], "manage": true}});
-    // Who may not is told so before the body is looked at.
+    // A client without the right is refused before the hub reads the body.
     for body in ["{\"user\":\"u\"}", "nonsense"] {
         hub.post(PATH, body).assert_problem(401, "credentials_missing");
         hub.post_as("nonsense", PATH, body).assert_problem(401, "bad_credentials");
@@ -193,17 +193,17 @@ fn revocation_needs_the_right_to_manage() {
         hub.post_as(&token_with("v", &everything), PATH, body).assert_access_denied();
         hub.post_as(&key, PATH, body).assert_access_denied();
     }
-    hub.takes(&token("u"));
+    hub.assert_accepts(&token("u"));
 }
 
-/// Starts a hub with `[auth]` that keeps its data.
+/// Starts a hub with `[auth]` that stores its data.
 fn kept(directory: &TempDirectory, durability: &str) -> TestHub {
     directory.write("tidings.toml", &format!("[auth]\n{}\n{}", rules(), key_lines()));
     TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
 }
 
 #[test]
-fn no_restart_and_no_kill_forgets_a_revocation() {
+fn restarts_and_kills_lose_no_revocation() {
     for durability in ["interval", "fsync", "memory"] {
         let directory = TempDirectory::create();
         let (old, lost) = (token("u"), token_with("v", &json!({"jti": "lost"})));
@@ -217,9 +217,9 @@ fn no_restart_and_no_kill_forgets_a_revocation() {
         let hub = kept(&directory, durability);
         hub.refuses_as_revoked(&old);
         hub.revoke(&json!({"jti": "lost", "until": in_seconds(3600).to_string()})).assert_status(204);
-        // Kept by the time that it was answered.
+        // The revocation was stored when it was acknowledged.
         hub.kill();
-        eventually("the brief one is over", || jiff::Timestamp::now() > brief_until);
+        eventually("the short revocation has expired", || jiff::Timestamp::now() > brief_until);
         let hub = kept(&directory, durability);
         for token in [&old, &lost] {
             hub.refuses_as_revoked(token);
@@ -228,15 +228,15 @@ fn no_restart_and_no_kill_forgets_a_revocation() {
                     == 401
             );
         }
-        hub.takes(&brief);
-        hub.takes(&token("v"));
-        hub.takes(&token_with("u", &json!({"iat": now() + 1})));
+        hub.assert_accepts(&brief);
+        hub.assert_accepts(&token("v"));
+        hub.assert_accepts(&token_with("u", &json!({"iat": now() + 1})));
         hub.terminate();
     }
 }
 
 #[test]
-fn hub_without_a_directory_forgets_and_writes_nothing() {
+fn hub_without_a_directory_writes_no_revocation() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let old = token("u");
@@ -247,11 +247,11 @@ fn hub_without_a_directory_forgets_and_writes_nothing() {
         std::fs::read_dir(directory.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(files, ["tidings.toml"]);
     let hub = protected(&directory, &rules());
-    hub.takes(&old);
+    hub.assert_accepts(&old);
 }
 
 #[test]
-fn second_hub_in_one_directory_is_refused_whatever_it_keeps_there() {
+fn second_hub_in_one_directory_is_refused_whatever_it_stores_there() {
     for (first, second) in [("memory", "memory"), ("memory", "interval"), ("interval", "memory")] {
         let directory = TempDirectory::create();
         let hub = kept(&directory, first);
@@ -265,7 +265,7 @@ fn second_hub_in_one_directory_is_refused_whatever_it_keeps_there() {
             "{}",
             outcome.stderr
         );
-        // The one that runs keeps what it has, and what comes.
+        // The running hub keeps its revocations, and accepts further ones.
         hub.revoke(&json!({"user": "v"})).assert_status(204);
         hub.kill();
         let hub = kept(&directory, first);
@@ -275,7 +275,7 @@ fn second_hub_in_one_directory_is_refused_whatever_it_keeps_there() {
 }
 
 #[test]
-fn damaged_revocations_stop_the_start() {
+fn damaged_revocations_prevent_the_start() {
     let directory = TempDirectory::create();
     let hub = kept(&directory, "interval");
     let old = token("v");
@@ -290,9 +290,9 @@ fn damaged_revocations_stop_the_start() {
     let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"], &[]);
     assert_ne!(outcome.code, Some(0));
     assert!(outcome.stderr.contains("line 2 is damaged"), "{}", outcome.stderr);
-    // The last line may have been cut by a kill before it was answered.
+    // A kill may have cut the last line before it was acknowledged.
     std::fs::write(&path, &text[..text.len() - 5]).unwrap();
     let hub = kept(&directory, "interval");
     hub.refuses_as_revoked(&old);
-    hub.takes(&token("w"));
+    hub.assert_accepts(&token("w"));
 }

@@ -1,4 +1,4 @@
-//! `tidings serve`: the greeting, the address, the signals.
+//! `tidings serve`: the banner, the address, the signals.
 
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
@@ -24,7 +24,7 @@ fn first_line_holds_the_bound_address_and_no_colour() {
 }
 
 #[test]
-fn hub_ends_with_0_after_terminate_and_after_interrupt() {
+fn hub_exits_with_0_after_sigterm_and_after_sigint() {
     let directory = TempDirectory::create();
     for (signal, command) in [(Signal::TERM, None), (Signal::INT, Some("serve"))] {
         let arguments: Vec<&str> = command.into_iter().chain(FREE_PORT).collect();
@@ -36,7 +36,7 @@ fn hub_ends_with_0_after_terminate_and_after_interrupt() {
 }
 
 #[test]
-fn hub_says_once_that_it_is_open() {
+fn hub_logs_once_that_it_is_open() {
     let directory = TempDirectory::create();
     let hub = TestHub::start(directory.command(&FREE_PORT));
     hub.signal(Signal::TERM);
@@ -46,7 +46,7 @@ fn hub_says_once_that_it_is_open() {
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// A hub with the settings that the directory holds.
+/// A hub with these settings in its directory.
 fn protected(directory: &TempDirectory, text: &str) -> TestHub {
     directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n{text}"));
     TestHub::start(directory.command(&FREE_PORT))
@@ -60,7 +60,7 @@ fn log_of(hub: TestHub) -> String {
 }
 
 #[test]
-fn protected_hub_says_how_to_get_a_token_and_not_that_it_is_open() {
+fn protected_hub_prints_how_to_get_a_token_and_not_that_it_is_open() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, "");
     let lines =
@@ -73,7 +73,7 @@ fn protected_hub_says_how_to_get_a_token_and_not_that_it_is_open() {
 }
 
 #[test]
-fn hang_up_reads_the_settings_again() {
+fn sighup_reloads_the_settings() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, "leeway = \"1s\"\n");
     directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\nleeway = \"2s\"\n"));
@@ -85,7 +85,7 @@ fn hang_up_reads_the_settings_again() {
 }
 
 #[test]
-fn broken_settings_at_a_hang_up_change_nothing_and_are_all_told() {
+fn invalid_settings_at_a_reload_change_nothing_and_are_all_logged() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, "");
     directory.write("tidings.toml", "[auth]\nsecrt = \"s3cret\"\n[stream]\nkeep_alive = \"1ms\"\n");
@@ -137,7 +137,7 @@ fn no_token_is_ever_logged() {
             (format!("{stream}?access_token={carried}"), "X-Other: 1".to_owned()),
             (format!("{stream}?ticket={carried}"), "X-Other: 1".to_owned()),
             (format!("{stream}?sessionId={carried}"), "X-Other: 1".to_owned()),
-            // What is refused before it is understood.
+            // Requests that are refused before they are parsed.
             (format!("{stream}?ticket={carried}"), format!("Authorization {carried}")),
             (format!("{stream}?ticket={carried} x"), format!("Authorization: Bearer {carried}")),
         ] {
@@ -153,12 +153,12 @@ fn no_token_is_ever_logged() {
         }
     }
     let log = log_of(hub);
-    // What cannot be told from a hub that logs nothing would prove nothing.
+    // The hub logs requests at this level: without them, the test would prove nothing.
     assert!(log.contains("DEBUG") && log.contains("h2 is logged at info at most"), "{log}");
     assert!(!log.contains("t0ken") && !log.contains(signature) && !log.contains(SECRET), "{log}");
 }
 
-/// The bytes of an HTTP/2 connection with one request, nothing of it compressed. Source: RFC 9113, 4.1; RFC 7541, 5 and 6.2.2.
+/// Bytes of an HTTP/2 connection with one uncompressed request. Source: RFC 9113, 4.1; RFC 7541, 5 and 6.2.2.
 fn http2_request(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| {
         let mut bytes = vec![u8::try_from(text.len().min(127)).unwrap()];
@@ -189,7 +189,7 @@ fn http2_request(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// Reads frames until one answers or resets the stream, or ends the connection.
+/// Reads frames until a frame answers or resets the stream, or ends the connection.
 fn await_http2_answer(socket: &mut TcpStream) {
     const ANSWERS: [u8; 3] = [0x1, 0x3, 0x7];
     let mut head = [0; 9];
@@ -200,7 +200,7 @@ fn await_http2_answer(socket: &mut TcpStream) {
 }
 
 #[test]
-fn address_in_use_is_named_with_a_way_out() {
+fn address_in_use_is_named_with_a_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let outcome = TempDirectory::create().run(&["--memory", "--listen", &address], &[]);
@@ -211,7 +211,7 @@ fn address_in_use_is_named_with_a_way_out() {
 }
 
 #[test]
-fn data_directory_that_cannot_be_used_is_named_with_a_way_out() {
+fn unusable_data_directory_is_named_with_a_remedy() {
     let directory = TempDirectory::create();
     directory.write("file", "");
     for (path, way_out) in [
@@ -228,7 +228,7 @@ fn data_directory_that_cannot_be_used_is_named_with_a_way_out() {
 }
 
 #[test]
-fn node_that_starts_without_its_redis_says_so() {
+fn node_started_without_its_redis_logs_it() {
     let directory = TempDirectory::create();
     // The port is closed once the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Settings that are refused, and which source wins.
+//! Invalid settings, and the precedence of their sources.
 
 use tidings_testkit::TempDirectory;
 
@@ -30,7 +30,7 @@ fn effective(directory: &TempDirectory, arguments: &[&str], variables: &[(&str, 
 }
 
 #[test]
-fn misspelt_key_in_the_file_is_refused_with_its_place_and_the_nearest() {
+fn misspelt_key_in_the_file_is_refused_with_its_position_and_a_suggestion() {
     let directory = TempDirectory::create();
     directory.write("tidings.toml", "[log]\n  retenton_age = \"1h\"\n");
     let expected = "tidings.toml:2:3: log.retenton_age is not a setting; did you mean log.retention_age?";
@@ -38,7 +38,7 @@ fn misspelt_key_in_the_file_is_refused_with_its_place_and_the_nearest() {
 }
 
 #[test]
-fn misspelt_variable_is_refused_with_the_nearest() {
+fn misspelt_variable_is_refused_with_a_suggestion() {
     let variables = [("TIDINGS_LOG_RETENTION_AEG", "1h")];
     let expected = "TIDINGS_LOG_RETENTION_AEG: not a setting; did you mean TIDINGS_LOG_RETENTION_AGE?";
     refused(&TempDirectory::create(), &[], &variables, &[expected]);
@@ -50,7 +50,7 @@ fn misspelt_flag_is_refused() {
 }
 
 #[test]
-fn client_variables_are_no_error() {
+fn variables_of_the_client_commands_are_no_error() {
     let variables = [("TIDINGS_URL", "http://127.0.0.1:1"), ("TIDINGS_TOKEN", "t")];
     effective(&TempDirectory::create(), &[], &variables, "stream.keep_alive = \"15s\"");
 }
@@ -71,7 +71,7 @@ fn environment_wins_over_the_file_and_flags_win_over_both() {
 }
 
 #[test]
-fn named_file_is_read_instead_and_has_to_exist() {
+fn file_given_by_a_flag_is_read_instead_and_has_to_exist() {
     let directory = TempDirectory::create();
     directory.write("tidings.toml", "nonsense");
     directory.write("other.toml", "data_dir = \"other\"");
@@ -81,7 +81,7 @@ fn named_file_is_read_instead_and_has_to_exist() {
 }
 
 #[test]
-fn all_faults_are_reported_at_once() {
+fn all_errors_are_reported_at_once() {
     let directory = TempDirectory::create();
     directory.write("tidings.toml", "[stream]\nkeep_alive = \"1ms\"\nwrite_timeout = \"soon\"\n");
     let expected = [
@@ -113,7 +113,7 @@ fn settings_of_later_versions_are_refused() {
 }
 
 #[test]
-fn redis_is_named_by_flag_then_own_variable_then_file_then_that_of_the_machine() {
+fn redis_url_comes_from_flag_then_own_variable_then_file_then_common_variable() {
     let directory = TempDirectory::create();
     let shared = ("REDIS_URL", "redis://shared");
     let own = ("TIDINGS_REDIS_URL", "redis://own");
@@ -128,7 +128,7 @@ fn redis_is_named_by_flag_then_own_variable_then_file_then_that_of_the_machine()
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
-fn credentials_are_set_by_file_and_by_environment() {
+fn credentials_are_set_in_the_file_and_by_variables() {
     let directory = TempDirectory::create();
     directory.write(
         "tidings.toml",
@@ -160,14 +160,14 @@ fn credentials_are_set_by_file_and_by_environment() {
 }
 
 #[test]
-fn misspelt_member_of_a_key_is_refused_with_its_line_and_the_nearest() {
+fn misspelt_member_of_a_key_is_refused_with_its_line_and_a_suggestion() {
     let directory = TempDirectory::create();
     directory.write("tidings.toml", "[[auth.keys]]\nname = \"a\"\nhsh = \"sha256:00\"\n");
     refused(&directory, &[], &[], &["tidings.toml:3:1: auth.keys has no hsh; did you mean hash?"]);
 }
 
 #[test]
-fn keys_are_refused_in_the_environment_with_the_way_out() {
+fn keys_in_the_environment_are_refused_with_a_remedy() {
     let expected = ["TIDINGS_AUTH_KEYS: not a setting of the environment", "`tidings key --name N`"];
     refused(&TempDirectory::create(), &[], &[("TIDINGS_AUTH_KEYS", "tk_s3cret")], &expected);
 }
@@ -188,7 +188,7 @@ fn insecure_has_no_effect_beside_credentials() {
 }
 
 #[test]
-fn no_message_shows_a_secret_that_is_out_of_place() {
+fn no_message_shows_a_misplaced_secret() {
     let directory = TempDirectory::create();
     for text in [
         "[auth]\nsecret = [\"s3cret\"]\n",
@@ -206,7 +206,7 @@ fn no_message_shows_a_secret_that_is_out_of_place() {
 }
 
 #[test]
-fn test_mode_is_honoured() {
+fn test_mode_is_read_from_the_environment() {
     effective(&TempDirectory::create(), &[], &[("TEST_MODE", "true")], "# test_mode = true");
     effective(&TempDirectory::create(), &[], &[("TEST_MODE", "False")], "# test_mode = false");
     refused(

@@ -1,15 +1,15 @@
-//! Publishes that a shard answers, beside the same publishes through hyper.
+//! Publishes to a shard, compared with the same publishes through hyper.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidings_testkit::{HttpConnection, SseReader, TempDirectory};
 
-use super::transports::{WAYS, Way};
+use super::transports::{TRANSPORTS, Transport};
 use crate::hub::TestHub;
 
-type Request<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
+type RawRequest<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
 
-/// What was answered, without what differs from one to the next.
+/// A response without the values that differ between publishes.
 fn answer(connection: &mut HttpConnection) -> (String, Value) {
     let head = connection.read_raw_head();
     let mut lines: Vec<&str> = head.split("\r\n").filter(|line| !line.starts_with("date: ")).collect();
@@ -19,18 +19,18 @@ fn answer(connection: &mut HttpConnection) -> (String, Value) {
     if body.get("id").is_some_and(Value::is_string) {
         body["id"] = json!("an id");
         body["offset"] = json!(0);
-        // Offsets of two digits make it longer.
+        // Offsets of two digits make the body longer.
         lines.retain(|line| !line.starts_with("content-length: "));
     }
     (lines.join("\n"), body)
 }
 
 #[test]
-fn publishes_are_answered_alike_by_a_shard_and_through_hyper() {
+fn publishes_get_the_same_response_from_a_shard_and_through_hyper() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
     let json_type = [("Content-Type", "application/json")];
-    let requests: [Request<'_>; 14] = [
+    let requests: [RawRequest<'_>; 14] = [
         ("POST", "/api/v1/events/a", &[], b"text"),
         ("POST", "/api/v1/events/a", &[], b""),
         ("POST", "/api/v1/events/a?event=named&priority=high&ttl=5s", &[], b"text"),
@@ -46,7 +46,7 @@ fn publishes_are_answered_alike_by_a_shard_and_through_hyper() {
         ("POST", "/api/v1/publish", &[("Content-Type", "text/plain")], b"{}"),
         ("GET", "/api/v1/publish", &[], b""),
     ];
-    let mut connections = WAYS.map(|way| way.connect(&hub));
+    let mut connections = TRANSPORTS.map(|transport| transport.connect(&hub));
     for (method, path, headers, body) in requests {
         let answers = connections.each_mut().map(|connection| {
             connection.send(hub.encode_request(method, path, headers, body));
@@ -57,10 +57,10 @@ fn publishes_are_answered_alike_by_a_shard_and_through_hyper() {
 }
 
 #[test]
-fn connection_publishes_again_and_again_and_then_asks_for_a_stream() {
+fn connection_publishes_repeatedly_and_then_opens_a_stream() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    let mut connection = Way::Shard.connect(&hub);
+    let mut connection = Transport::Shard.connect(&hub);
     for number in 1..=100 {
         connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"text"));
         let (_, body) = answer(&mut connection);
@@ -75,16 +75,16 @@ fn connection_publishes_again_and_again_and_then_asks_for_a_stream() {
 }
 
 #[test]
-fn publish_that_comes_byte_by_byte_or_with_more_behind_it_is_answered() {
+fn publish_that_arrives_byte_by_byte_or_pipelined_is_answered() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let publish = hub.encode_request("POST", "/api/v1/events/a", &[], b"slowly");
-    let mut slow = Way::Shard.connect(&hub);
+    let mut slow = Transport::Shard.connect(&hub);
     for byte in &publish {
         slow.send([*byte]);
     }
     assert_eq!(slow.read_response().head.status, 200);
-    let mut many = Way::Shard.connect(&hub);
+    let mut many = Transport::Shard.connect(&hub);
     many.send(publish.repeat(50));
     for _ in 0..50 {
         assert_eq!(many.read_response().head.status, 200);
@@ -94,12 +94,12 @@ fn publish_that_comes_byte_by_byte_or_with_more_behind_it_is_answered() {
 }
 
 #[test]
-fn publishes_of_every_size_are_kept_whole() {
+fn publishes_of_every_size_are_stored_unchanged() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
-    let mut connection = Way::Shard.connect(&hub);
+    let mut connection = Transport::Shard.connect(&hub);
     for bytes in [1, 1_000, 2_000, 4_096, 60_000, 65_000, 70_000, 200_000, 10] {
         let text = "x".repeat(bytes);
         connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], text.as_bytes()));
@@ -109,26 +109,26 @@ fn publishes_of_every_size_are_kept_whole() {
 }
 
 #[test]
-fn body_of_the_largest_length_that_a_head_can_name_is_refused_and_ends_nothing() {
+fn body_with_the_largest_length_in_a_head_is_refused_and_ends_nothing() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    for way in WAYS {
+    for transport in TRANSPORTS {
         for length in [1 << 53, u64::MAX >> 1, u64::MAX - 2] {
-            let mut connection = way.connect(&hub);
+            let mut connection = transport.connect(&hub);
             connection.send(format!(
                 "POST /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\ntext"
             ));
-            assert_eq!(connection.read_response().head.status, 413, "{way:?} {length}");
+            assert_eq!(connection.read_response().head.status, 413, "{transport:?} {length}");
         }
     }
     hub.assert_healthy();
 }
 
 #[test]
-fn body_that_never_comes_is_answered_408() {
+fn missing_body_gets_408() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "1s")]);
-    let mut connection = Way::Shard.connect(&hub);
+    let mut connection = Transport::Shard.connect(&hub);
     connection.send("POST /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfive!");
     let answer = connection.read_response();
     assert_eq!(answer.head.status, 408);
@@ -136,16 +136,16 @@ fn body_that_never_comes_is_answered_408() {
 }
 
 #[test]
-fn idle_connection_is_let_go_when_the_hub_ends() {
+fn idle_connection_is_closed_at_shutdown() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
-    let mut idle = Way::Shard.connect(&hub);
+    let mut idle = Transport::Shard.connect(&hub);
     idle.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"text"));
     assert_eq!(idle.read_response().head.status, 200);
     let mut stream = hub.subscribe("/api/v1/events/a");
     stream.position();
     hub.signal(Signal::TERM);
-    assert!(idle.read_to_end().is_empty(), "it is closed without another word");
+    assert!(idle.read_to_end().is_empty(), "the hub closes it without bytes");
     drop(stream);
     assert!(hub.wait_for_exit().0.success());
 }

@@ -1,4 +1,4 @@
-//! Streams whose sockets a shard owns, beside the same streams through hyper.
+//! Streams of a shard, compared with the same streams through hyper.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -8,7 +8,7 @@ use serde_json::json;
 use tidings_testkit::{SseReader, TempDirectory, eventually};
 
 use crate::hub::TestHub;
-use crate::transports::{both, same_to_the_end};
+use crate::transports::{assert_same_body, request_both};
 
 #[test]
 fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
@@ -35,7 +35,7 @@ fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
         ("/api/v1/events/c?history=all", &[("Connection", "keep-alive")]),
     ];
     let mut pairs: Vec<_> =
-        requests.iter().map(|(path, headers)| (path, both(&hub, path, headers))).collect();
+        requests.iter().map(|(path, headers)| (path, request_both(&hub, path, headers))).collect();
     for text in ["live", "and\nmore"] {
         hub.publish_batch(["a", "b", "c"].map(|channel| json!({"channels": [channel], "data": text})));
     }
@@ -43,28 +43,31 @@ fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
         hub.post(&format!("/api/v1/events/{channel}?store=false"), "unstored").assert_status(200);
     }
     hub.publish_batch([json!({"channels": ["a", "b", "c"], "data": "all is said"})]);
-    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|told| told.until("data: all is said\n"));
+    pairs
+        .iter_mut()
+        .flat_map(|(_, pair)| pair)
+        .for_each(|transcript| transcript.read_through("data: all is said\n"));
     hub.signal(Signal::TERM);
     for (path, pair) in &mut pairs {
-        assert!(same_to_the_end(path, pair).contains("event: tidings.end\n"), "{path}");
+        assert!(assert_same_body(path, pair).contains("event: tidings.end\n"), "{path}");
     }
     assert!(hub.wait_for_exit().0.success());
 }
 
 #[test]
-fn refusals_are_the_same_before_a_shard_and_through_hyper() {
+fn refusals_are_the_same_from_a_shard_and_through_hyper() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for path in ["/api/v1/events/a..b", "/api/v1/events", "/api/v1/events/$x", "/nowhere", "/healthz"] {
-        let mut pair = both(&hub, path, &[]);
-        same_to_the_end(path, &mut pair);
-        // And the connection goes on.
-        assert!(!pair[0].is_last(&hub), "{path}");
+        let mut pair = request_both(&hub, path, &[]);
+        assert_same_body(path, &mut pair);
+        // The connection continues.
+        assert!(!pair[0].is_closed_after_response(&hub), "{path}");
     }
 }
 
 #[test]
-fn head_that_comes_byte_by_byte_opens_a_stream() {
+fn head_that_arrives_byte_by_byte_opens_a_stream() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut connection = hub.connect();
@@ -78,7 +81,7 @@ fn head_that_comes_byte_by_byte_opens_a_stream() {
 }
 
 #[test]
-fn request_with_more_behind_it_is_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut connection = hub.connect();
@@ -93,25 +96,25 @@ fn request_with_more_behind_it_is_answered_in_order() {
 }
 
 #[test]
-fn client_that_ends_its_half_or_talks_on_and_on_is_gone() {
+fn stream_closes_when_its_client_half_closes_or_keeps_sending() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut half = hub.subscribe("/api/v1/events/half");
     half.position();
     half.connection.socket.shutdown(Shutdown::Write).unwrap();
-    eventually("the half-closed stream is gone", || hub.connections("half") == 0);
+    eventually("the half-closed stream is closed", || hub.connections("half") == 0);
     let mut chatty = hub.subscribe("/api/v1/events/chatty");
     chatty.position();
     chatty.connection.send("GET / HTTP/1.1\r\n");
     hub.publish("chatty", "a little is read away");
     assert_eq!(chatty.data(), "a little is read away");
     let _cut_meanwhile = chatty.connection.socket.write_all(&vec![b'x'; 1 << 20]);
-    eventually("the chatty stream is gone", || hub.connections("chatty") == 0);
+    eventually("the stream of the sending client is closed", || hub.connections("chatty") == 0);
     hub.assert_healthy();
 }
 
 #[test]
-fn thousand_streams_come_and_go_and_leave_nothing() {
+fn thousand_streams_open_and_close_and_leave_nothing() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for round in 0..3 {
@@ -124,6 +127,6 @@ fn thousand_streams_come_and_go_and_leave_nothing() {
             assert_eq!(reader.data(), format!("round {round}"));
         }
         drop(readers);
-        eventually("all are gone", || hub.connections("many") == 0);
+        eventually("all streams are closed", || hub.connections("many") == 0);
     }
 }

@@ -1,4 +1,4 @@
-//! How a hub ends: every stream is told, the window is kept, the exit code says so.
+//! Shutdown of a hub: every stream gets its end, the hub keeps to the window, and the exit code is 0.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,20 +12,20 @@ use tidings_protocol::sse::StreamItem;
 use tidings_testkit::{SseReader, TempDirectory, eventually, read_lines};
 
 use super::clients::Http2;
-use super::transports::WAYS;
+use super::transports::TRANSPORTS;
 use crate::hub::{RunTidings, TestHub};
 
-/// Reads to the end of a stream that is being shut down, and answers its `retry`.
+/// Reads a stream through its end by a shutdown, and returns its `retry`.
 #[track_caller]
-fn is_told(reader: &mut SseReader) -> u64 {
+fn read_shutdown(reader: &mut SseReader) -> u64 {
     let mut retry = None;
     loop {
-        match reader.next_item().expect("the stream ended without a word") {
+        match reader.next_item().expect("the stream ended without an event") {
             StreamItem::Retry(delay_ms) => retry = Some(delay_ms),
             StreamItem::Event(event) if event.name == "tidings.end" => {
                 let end: serde_json::Value = serde_json::from_str(&event.data).unwrap();
                 assert_eq!(end, json!({"reason": "shutdown", "reconnect": true}));
-                assert_eq!(reader.next_item(), None, "nothing follows");
+                assert_eq!(reader.next_item(), None, "nothing follows the end");
                 return retry.expect("retry comes before the end");
             }
             _ => retry = None,
@@ -34,7 +34,7 @@ fn is_told(reader: &mut SseReader) -> u64 {
 }
 
 #[test]
-fn thousand_streams_are_told_and_gone_within_the_window() {
+fn thousand_streams_end_within_the_window() {
     const STREAMS: usize = 1000;
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "3s")]);
@@ -48,7 +48,7 @@ fn thousand_streams_are_told_and_gone_within_the_window() {
     let begun = Instant::now();
     hub.signal(Signal::TERM);
     let mut retries: Vec<u64> = Vec::with_capacity(STREAMS);
-    retries.extend(readers.iter_mut().map(is_told));
+    retries.extend(readers.iter_mut().map(read_shutdown));
     let (status, log) = hub.wait_for_exit();
     let took = begun.elapsed();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -59,7 +59,7 @@ fn thousand_streams_are_told_and_gone_within_the_window() {
 }
 
 #[test]
-fn reader_that_never_reads_does_not_hold_up_the_end() {
+fn client_that_never_reads_does_not_delay_the_shutdown() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
     let mut stuck = hub.connect();
@@ -79,7 +79,7 @@ fn reader_that_never_reads_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn hub_without_streams_ends_at_once() {
+fn hub_without_streams_exits_at_once() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &[]);
     hub.publish("a", "x");
@@ -88,8 +88,8 @@ fn hub_without_streams_ends_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
-/// A hub that shuts down for as long as the test needs it.
-struct Draining {
+/// A hub with a shutdown window longer than the test.
+struct DrainingHub {
     hub: TestHub,
     begun: Instant,
     _streams: Vec<SseReader>,
@@ -98,8 +98,8 @@ struct Draining {
 
 const WINDOW_MS: u64 = 60_000;
 
-impl Draining {
-    /// Shuts a hub down once `connect` has made its connections, and answers both.
+impl DrainingHub {
+    /// Connects by `connect`, begins the shutdown, and returns the hub and the connections.
     fn hub<Made>(connect: impl FnOnce(&TestHub) -> Made) -> (Self, Made) {
         let directory = TempDirectory::create();
         let window = format!("{WINDOW_MS}ms");
@@ -114,9 +114,9 @@ impl Draining {
         (Self { hub, begun, _streams: streams, _directory: directory }, made)
     }
 
-    /// Fails unless the client is to come back after the window.
+    /// Asserts that the client reconnects after the window.
     #[track_caller]
-    fn is_after_the_window(&self, retry_ms: u64) {
+    fn assert_after_the_window(&self, retry_ms: u64) {
         let left = WINDOW_MS.saturating_sub(self.begun.elapsed().as_millis() as u64);
         assert!((left..=WINDOW_MS + 4000).contains(&retry_ms), "retry {retry_ms}, left {left}");
     }
@@ -126,9 +126,9 @@ const STREAMS: [&str; 3] =
     ["/api/v1/events/a", "/api/v1/events?channel=a&channel=b.*", "/api/v1/events/a?history=all"];
 
 #[test]
-fn stream_that_is_asked_for_during_shutdown_is_answered_with_its_end() {
-    let connect = |hub: &TestHub| WAYS.map(|way| STREAMS.map(|_| way.connect(hub)));
-    let (draining, connections) = Draining::hub(connect);
+fn stream_request_during_shutdown_opens_a_stream_with_its_end() {
+    let connect = |hub: &TestHub| TRANSPORTS.map(|transport| STREAMS.map(|_| transport.connect(hub)));
+    let (draining, connections) = DrainingHub::hub(connect);
     let fresh = STREAMS.map(|_| draining.hub.connect());
     let mut retries = Vec::new();
     for connections in connections.into_iter().chain([fresh]) {
@@ -144,23 +144,23 @@ fn stream_that_is_asked_for_during_shutdown_is_answered_with_its_end() {
             assert_eq!(header, Some("text/event-stream; charset=utf-8"));
             let allowed = reader.head.header("access-control-allow-origin");
             assert_eq!(allowed, Some("http://page.example"), "{:?}", reader.head);
-            retries.push(is_told(&mut reader));
-            draining.is_after_the_window(*retries.last().unwrap());
+            retries.push(read_shutdown(&mut reader));
+            draining.assert_after_the_window(*retries.last().unwrap());
         }
     }
     retries.dedup();
-    assert!(retries.len() > 1, "each client gets a delay of its own: {retries:?}");
+    assert!(retries.len() > 1, "clients get different delays: {retries:?}");
 }
 
 #[test]
-fn stream_over_http_2_that_is_asked_for_during_shutdown_is_answered_with_its_end() {
-    let (draining, ()) = Draining::hub(|_| ());
+fn stream_request_over_http_2_during_shutdown_opens_a_stream_with_its_end() {
+    let (draining, ()) = DrainingHub::hub(|_| ());
     Http2::connect(&draining.hub).open(STREAMS[0], "", None).unwrap().assert_end("shutdown", true);
 }
 
 #[test]
-fn draining_hub_says_that_it_is_not_ready_and_stores_nothing() {
-    let (draining, mut kept) = Draining::hub(|hub| {
+fn draining_hub_is_not_ready_and_stores_nothing() {
+    let (draining, mut kept) = DrainingHub::hub(|hub| {
         let mut connection = hub.connect();
         connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"before"));
         connection.read_response().assert_status(200);
@@ -174,7 +174,7 @@ fn draining_hub_says_that_it_is_not_ready_and_stores_nothing() {
     hub.post("/api/v1/publish", r#"[{"channels":["a"],"data":1}]"#).assert_problem(503, "not_stored");
     let history = hub.get("/api/v1/channels/a/events").assert_status(200).json();
     assert_eq!(history["events"].as_array().unwrap().len(), 1, "{history}");
-    // A connection that was kept alive is answered, and told that this was the last time.
+    // A request on a kept connection gets a response with `Connection: close`.
     kept.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"late"));
     let answer = kept.read_response();
     answer.assert_problem(503, "not_stored");
@@ -183,41 +183,41 @@ fn draining_hub_says_that_it_is_not_ready_and_stores_nothing() {
     assert_eq!(kept.read_some(), None);
 }
 
-/// How one request ended, seen by a client.
+/// End of a request, as a client sees it.
 #[derive(Debug, PartialEq, Eq)]
-enum ShutdownOutcome {
+enum RequestOutcome {
     Answered(Vec<u8>),
-    /// The connection was refused, or reset before the hub can have read anything.
+    /// The connection was refused, or reset before the hub can have read a byte.
     TurnedAway,
 }
 
-/// Sends a request on a connection of its own, and reads to the end of the answer.
-fn outcome(address: &str, request: &[u8]) -> ShutdownOutcome {
-    let Ok(mut socket) = TcpStream::connect(address) else { return ShutdownOutcome::TurnedAway };
+/// Sends a request over a connection of its own, and reads to the end of the response.
+fn outcome(address: &str, request: &[u8]) -> RequestOutcome {
+    let Ok(mut socket) = TcpStream::connect(address) else { return RequestOutcome::TurnedAway };
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut answer = Vec::new();
     let outcome = socket.write_all(request).and_then(|()| socket.read_to_end(&mut answer));
     match outcome {
-        Ok(_) if !answer.is_empty() => ShutdownOutcome::Answered(answer),
+        Ok(_) if !answer.is_empty() => RequestOutcome::Answered(answer),
         Err(error) if !answer.is_empty() => panic!("{error} after {}", String::from_utf8_lossy(&answer)),
-        _ => ShutdownOutcome::TurnedAway,
+        _ => RequestOutcome::TurnedAway,
     }
 }
 
-/// Asks until the hub is gone, and answers how often it was answered. Between the kernel's last look at the queue of a
-/// listener and its closing one connection may be reset: then the next must be refused.
-fn ask_to_the_end(address: &str, request: &[u8], judge: impl Fn(&str)) -> usize {
+/// Sends requests until the hub has exited; returns the number of responses. The kernel may reset a single connection between
+/// the hub's last accept and the close of the listener: then the next connection must be refused.
+fn request_until_exit(address: &str, request: &[u8], judge: impl Fn(&str)) -> usize {
     let mut answered = 0;
-    while let ShutdownOutcome::Answered(answer) = outcome(address, request) {
+    while let RequestOutcome::Answered(answer) = outcome(address, request) {
         judge(&String::from_utf8_lossy(&answer));
         answered += 1;
     }
-    assert!(TcpStream::connect(address).is_err(), "turned away by a hub that is there");
+    assert!(TcpStream::connect(address).is_err(), "a running hub refused a connection");
     answered
 }
 
 #[test]
-fn every_request_during_a_shutdown_is_answered_until_the_process_is_gone() {
+fn every_request_during_a_shutdown_is_answered_until_the_exit() {
     let directory = TempDirectory::create();
     let mut hub = TestHub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
     let _open: Vec<SseReader> = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
@@ -231,22 +231,22 @@ fn every_request_during_a_shutdown_is_answered_until_the_process_is_gone() {
         assert!(answer.ends_with("\r\n0\r\n\r\n"), "{answer}");
     };
     let answered = std::thread::scope(|scope| {
-        // Streams that are asked for around the signal: some are open when the ends begin.
-        let racers = [(); 2].map(|()| scope.spawn(|| ask_to_the_end(&address, &request, is_end)));
+        // Streams requested around the signal: some are open when the ends begin.
+        let racers = [(); 2].map(|()| scope.spawn(|| request_until_exit(&address, &request, is_end)));
         let heads = scope.spawn(|| {
-            ask_to_the_end(&address, &head, |answer| {
+            request_until_exit(&address, &head, |answer| {
                 assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
             })
         });
         let publishes = scope.spawn(|| {
-            ask_to_the_end(&address, &publish, |answer| {
+            request_until_exit(&address, &publish, |answer| {
                 let is_refused = answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"not_stored\"");
                 assert!(is_refused || answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
             })
         });
         hub.signal(Signal::TERM);
         hub.read_log_through("shutting down connections");
-        let later = scope.spawn(|| ask_to_the_end(&address, &request, is_end));
+        let later = scope.spawn(|| request_until_exit(&address, &request, is_end));
         let [one, other] = racers.map(|racer| racer.join().unwrap());
         [one, other, heads.join().unwrap(), publishes.join().unwrap(), later.join().unwrap()]
     });
@@ -276,7 +276,7 @@ fn second_signal_ends_the_hub_at_once() {
 #[test]
 fn signal_ends_a_hub_that_is_still_starting() {
     let directory = TempDirectory::create();
-    // The start waits for a writer of that pipe.
+    // The start waits for a writer of this pipe.
     let key = directory.path().join("key.pem");
     mkfifoat(CWD, &key, Mode::RUSR | Mode::WUSR).unwrap();
     for signal in [Signal::TERM, Signal::INT] {
@@ -299,13 +299,13 @@ fn signal_ends_a_hub_that_is_still_starting() {
 }
 
 #[test]
-fn client_without_positions_goes_on_from_the_end_of_a_stream_that_had_no_event() {
+fn client_without_positions_continues_from_the_end_of_a_stream_without_events() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
     hub.publish("a", "before");
     let mut reader = hub.subscribe("/api/v1/events/a?position=none");
     hub.signal(Signal::TERM);
-    is_told(&mut reader);
+    read_shutdown(&mut reader);
     let id = reader.last_event_id().to_owned();
     let (status, log) = hub.wait_for_exit();
     assert!(status.success(), "{log}");

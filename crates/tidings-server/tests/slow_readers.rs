@@ -1,4 +1,4 @@
-//! Connections whose clients read slowly or not at all: what overtakes, what is left out, and who pays.
+//! Clients that read slowly or not at all: overtaking events, superseded events, and the isolation of other clients.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use crate::hub::TestHub;
 /// Text that makes an event about this large.
 const PADDING: usize = 1000;
 
-/// Opens a stream over a socket that takes little, and reads no further than its head.
-fn held_back(hub: &TestHub, path: &str) -> SseReader {
+/// Opens a stream over a socket with a small buffer, and reads its head only.
+fn open_slow_stream(hub: &TestHub, path: &str) -> SseReader {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(8 << 10).unwrap();
     let address: std::net::SocketAddr = hub.authority().parse().unwrap();
@@ -24,8 +24,8 @@ fn held_back(hub: &TestHub, path: &str) -> SseReader {
     reader
 }
 
-/// Lets a reader read as fast as it can: with a small buffer the kernel would deal out the bytes slowly.
-fn let_go(reader: &SseReader) {
+/// Lets a client read at full speed: with a small buffer the kernel would deliver the bytes slowly.
+fn restore_buffer(reader: &SseReader) {
     socket2::SockRef::from(&reader.connection.socket).set_recv_buffer_size(1 << 20).unwrap();
 }
 
@@ -37,7 +37,7 @@ fn message(name: &str) -> Value {
     json!({"channels": ["a"], "data": padded(name)})
 }
 
-/// Publishes as much as no socket takes unread, named by its number.
+/// Publishes more events than a socket holds unread, named by their numbers.
 fn fill(hub: &TestHub, range: std::ops::Range<usize>) {
     for start in range.clone().step_by(2000) {
         hub.publish_batch((start..range.end.min(start + 2000)).map(|n| message(&n.to_string())));
@@ -49,14 +49,14 @@ fn name(data: &str) -> &str {
     data.split(' ').next().unwrap()
 }
 
-/// Waits until a reader's socket takes no more.
-fn wait_until_refused(hub: &TestHub, readers: usize) {
+/// Waits until the sockets of so many clients refuse bytes.
+fn wait_for_backpressure(hub: &TestHub, readers: usize) {
     eventually("the sockets refuse bytes", || {
         hub.metric("tidings_socket_backpressure_total") >= readers as f64
     });
 }
 
-/// Bytes on their way in the kernel, in both sockets of a connection.
+/// Bytes in the kernel, in both sockets of a connection.
 fn in_kernel(reader: &SseReader) -> usize {
     let client = reader.connection.socket.local_addr().unwrap().port();
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -74,12 +74,12 @@ fn in_kernel(reader: &SseReader) -> usize {
 fn critical_event_overtakes_ten_thousand_pending_ones() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    let mut reader = held_back(&hub, "/api/v1/events/a");
+    let mut reader = open_slow_stream(&hub, "/api/v1/events/a");
     fill(&hub, 0..10_000);
-    wait_until_refused(&hub, 1);
+    wait_for_backpressure(&hub, 1);
     hub.post("/api/v1/events/a?priority=critical", "critical").assert_status(200);
     let queued = in_kernel(&reader);
-    let_go(&reader);
+    restore_buffer(&reader);
     let (mut bytes, mut before) = (0, 0);
     loop {
         let data = reader.data();
@@ -89,7 +89,7 @@ fn critical_event_overtakes_ten_thousand_pending_ones() {
         bytes += data.len();
         before += 1;
     }
-    // What the kernel held, one chunk that was half written, and the first chunk that was read from the log anew.
+    // Bytes in the kernel, a chunk that was half written, and the first chunk that was read from the log again.
     let bytes_max = queued + (128 << 10);
     assert!(bytes <= bytes_max, "{bytes} bytes came before it; {queued} were in the kernel");
     assert!(before < 1000, "{before} events came before it");
@@ -98,17 +98,17 @@ fn critical_event_overtakes_ten_thousand_pending_ones() {
     let expected: Vec<String> = (before..10_000).map(|n| n.to_string()).collect();
     assert_eq!(rest, expected);
     hub.publish("a", "end");
-    assert_eq!(reader.data(), "end", "nothing comes twice");
+    assert_eq!(reader.data(), "end", "no event comes twice");
 }
 
 #[test]
-fn reader_that_is_behind_gets_the_newest_of_a_key_and_no_low_events() {
+fn client_that_is_behind_gets_the_newest_event_of_a_key_and_no_low_events() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    let mut reader = held_back(&hub, "/api/v1/events/a");
+    let mut reader = open_slow_stream(&hub, "/api/v1/events/a");
     let mut prompt = hub.subscribe("/api/v1/events/a");
     fill(&hub, 0..4000);
-    wait_until_refused(&hub, 1);
+    wait_for_backpressure(&hub, 1);
     prompt.data_of_next(4000);
     for n in 0..20 {
         let about = |kind: &str| format!("{kind}{n}");
@@ -123,7 +123,7 @@ fn reader_that_is_behind_gets_the_newest_of_a_key_and_no_low_events() {
     }
     assert_eq!(hub.metric("tidings_transient_events_dropped_total"), 20.0);
     hub.publish("a", "end");
-    let_go(&reader);
+    restore_buffer(&reader);
     let mut seen = Vec::new();
     while seen.last().is_none_or(|last| last != "end") {
         seen.push(name(&reader.data()).to_owned());
@@ -134,19 +134,20 @@ fn reader_that_is_behind_gets_the_newest_of_a_key_and_no_low_events() {
     assert_eq!(seen, expected);
     assert_eq!(hub.metric("tidings_events_superseded_total"), 19.0);
     assert_eq!(hub.metric("tidings_events_skipped_total"), 20.0);
-    // At the head again it is like any other.
+    // When it is not behind any more, it gets every event.
     hub.post("/api/v1/events/a?store=false", "past the log").assert_status(200);
     assert_eq!(reader.data(), "past the log");
 }
 
 #[test]
-fn stream_that_overtook_resumes_with_everything_once() {
+fn stream_with_overtaking_events_resumes_with_everything_once() {
     const READERS: usize = 4;
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
-    let mut readers: Vec<SseReader> = (0..READERS).map(|_| held_back(&hub, "/api/v1/events/a")).collect();
+    let mut readers: Vec<SseReader> =
+        (0..READERS).map(|_| open_slow_stream(&hub, "/api/v1/events/a")).collect();
     fill(&hub, 0..3000);
-    wait_until_refused(&hub, READERS);
+    wait_for_backpressure(&hub, READERS);
     for n in 0..12 {
         let priority = if n % 2 == 0 { "critical" } else { "high" };
         hub.post(&format!("/api/v1/events/a?priority={priority}"), format!("urgent{n}")).assert_status(200);
@@ -154,13 +155,13 @@ fn stream_that_overtook_resumes_with_everything_once() {
     let mut expected: Vec<String> = (0..3000).map(|n| n.to_string()).collect();
     expected.extend((0..12).map(|n| format!("urgent{n}")));
     for (index, mut reader) in readers.drain(..).enumerate() {
-        // Each is cut a little later after the first that overtook.
-        let_go(&reader);
+        // Each is closed a little later after the first overtaking event.
+        restore_buffer(&reader);
         let mut seen = Vec::new();
         while seen.last().is_none_or(|last| last != "urgent0") {
             seen.push(name(&reader.data()).to_owned());
         }
-        assert!(seen.len() < 3000, "it overtook");
+        assert!(seen.len() < 3000, "a critical event overtook");
         for _ in 0..index * 150 {
             seen.push(name(&reader.data()).to_owned());
         }
@@ -188,23 +189,23 @@ fn stream_that_overtook_resumes_with_everything_once() {
 }
 
 #[test]
-fn reader_that_takes_nothing_is_closed_at_its_deadline_and_others_do_not_wait() {
+fn client_that_reads_nothing_is_closed_at_the_write_timeout_and_others_do_not_wait() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
-    let stuck = held_back(&hub, "/api/v1/events/a");
+    let stuck = open_slow_stream(&hub, "/api/v1/events/a");
     let mut prompt = hub.subscribe("/api/v1/events/a");
     for start in (0..1000).step_by(50) {
         fill(&hub, start..start + 50);
         prompt.data_of_next(50);
     }
-    wait_until_refused(&hub, 1);
+    wait_for_backpressure(&hub, 1);
     let begun = Instant::now();
     let mut n = 1000;
     while hub.connections("a") == 2 {
         fill(&hub, n..n + 1);
         assert_eq!(name(&prompt.data()), n.to_string());
         n += 1;
-        assert!(begun.elapsed() < Duration::from_secs(10), "it is never closed");
+        assert!(begun.elapsed() < Duration::from_secs(10), "the write timeout closed no stream");
     }
     assert_eq!(hub.metric("tidings_write_timeouts_total"), 1.0);
     drop(stuck);
@@ -213,13 +214,13 @@ fn reader_that_takes_nothing_is_closed_at_its_deadline_and_others_do_not_wait() 
 }
 
 #[test]
-fn slow_reader_that_takes_a_little_is_not_closed() {
+fn client_that_reads_slowly_is_not_closed() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
-    let mut slow = held_back(&hub, "/api/v1/events/a");
+    let mut slow = open_slow_stream(&hub, "/api/v1/events/a");
     fill(&hub, 0..3000);
-    wait_until_refused(&hub, 1);
-    let_go(&slow);
+    wait_for_backpressure(&hub, 1);
+    restore_buffer(&slow);
     let begun = Instant::now();
     for n in 0..3000 {
         assert_eq!(name(&slow.data()), n.to_string());
@@ -227,11 +228,11 @@ fn slow_reader_that_takes_a_little_is_not_closed() {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    assert!(begun.elapsed() > Duration::from_secs(2), "it was slower than the deadline");
+    assert!(begun.elapsed() > Duration::from_secs(2), "the client was not slower than the write timeout");
     assert_eq!(hub.metric("tidings_write_timeouts_total"), 0.0);
 }
 
-/// One connection of HTTP/2 carries several streams, each with its own deadline.
+/// An HTTP/2 connection carries several streams, each with its own write timeout.
 mod http2 {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -239,7 +240,7 @@ mod http2 {
     use super::{Duration, TempDirectory, TestHub, eventually, fill};
 
     #[test]
-    fn stuck_stream_is_reset_alone() {
+    fn stalled_stream_over_http_2_is_reset_alone() {
         let directory = TempDirectory::create();
         let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
         let runtime =
@@ -263,7 +264,7 @@ mod http2 {
             let mut stuck = open("a").await;
             let mut prompt = open("b").await;
             fill(&hub, 0..400);
-            eventually("the stuck stream is gone", || hub.connections("a") == 0);
+            eventually("the stalled stream is closed", || hub.connections("a") == 0);
             let id = hub.publish("b", "well");
             let frame = tokio::time::timeout(Duration::from_secs(10), prompt.frame()).await.unwrap();
             let frame = frame.unwrap().unwrap().into_data().unwrap();
@@ -277,7 +278,7 @@ mod http2 {
                 }
             };
             let end = tokio::time::timeout(Duration::from_secs(10), end).await.unwrap();
-            assert!(end.is_some(), "the client learns that the stream was cut, not finished");
+            assert!(end.is_some(), "the stream was reset, not finished");
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Streams: their head, their first bytes, their frames, what keeps them open and what ends them.
+//! Streams: their head, first bytes, frames, keep-alives and ends.
 
 use std::collections::BTreeSet;
 use std::net::Shutdown;
@@ -7,7 +7,7 @@ use serde_json::json;
 use tidings_protocol::sse::StreamItem;
 use tidings_testkit::{SseReader, TempDirectory, eventually};
 
-use super::transports::{Told, WAYS};
+use super::transports::{StreamTranscript, TRANSPORTS};
 use crate::hub::TestHub;
 
 const FIREFOX: &[(&str, &str)] = &[
@@ -17,7 +17,7 @@ const FIREFOX: &[(&str, &str)] = &[
     ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
 ];
 
-/// The first chunk of a stream, as text, with the values that differ from one to the next taken out.
+/// The first chunk of a stream as text, without the values that differ between streams.
 fn beginning(hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> String {
     let mut connection = hub.connect();
     connection.send(hub.encode_request("GET", path, headers, b""));
@@ -38,7 +38,7 @@ fn beginning(hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn head_of_a_stream_is_what_the_contract_names() {
+fn head_of_a_stream_has_the_documented_headers() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     for path in ["/api/v1/events/a", "/api/v1/events?channel=a", "/api/v1/events/a.*", "/api/v1/events/**"] {
@@ -57,7 +57,7 @@ fn head_of_a_stream_is_what_the_contract_names() {
 }
 
 #[test]
-fn beginning_is_one_chunk_in_the_form_that_the_client_keeps() {
+fn beginning_is_one_chunk_in_the_form_of_the_position_parameter() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let (without, as_id, as_event) = (
@@ -93,7 +93,7 @@ fn beginning_is_one_chunk_in_the_form_that_the_client_keeps() {
 }
 
 #[test]
-fn hello_names_the_connection_its_channels_and_its_position_first() {
+fn open_event_names_the_connection_its_channels_and_its_position_first() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     hub.publish("a", "before");
@@ -141,7 +141,7 @@ fn each_event_is_one_chunk_of_exact_bytes() {
 }
 
 #[test]
-fn quiet_stream_is_kept_alive_and_its_position_renewed() {
+fn quiet_stream_gets_keep_alives_and_positions() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "200ms")]);
     let mut reader = hub.subscribe("/api/v1/events/quiet");
@@ -159,14 +159,14 @@ fn quiet_stream_is_kept_alive_and_its_position_renewed() {
 }
 
 #[test]
-fn stream_that_hears_only_unstored_events_gets_its_position_all_the_same() {
+fn stream_with_transient_events_only_gets_its_position() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "300ms")]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     let newest = hub.publish("other", "1");
     let mut heard = 0;
-    // Each event is followed by the next one at once: the stream is never silent for long.
+    // Each event follows the last one at once: the stream is never silent for long.
     while reader.last_event_id() != newest {
         hub.post("/api/v1/events/a?store=false", "tick").assert_status(200);
         assert_eq!(reader.data(), "tick");
@@ -176,24 +176,24 @@ fn stream_that_hears_only_unstored_events_gets_its_position_all_the_same() {
 }
 
 #[test]
-fn quiet_stream_without_positions_is_sent_comments_and_no_blank_line() {
+fn quiet_stream_without_positions_gets_comments_and_no_blank_line() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "100ms")]);
-    for way in WAYS {
-        let mut told = Told::by(way.ask(&hub, "/api/v1/events/quiet", &[]));
+    for transport in TRANSPORTS {
+        let mut transcripts = StreamTranscript::read(transport.ask(&hub, "/api/v1/events/quiet", &[]));
         hub.publish("busy", "1");
         let silence = "retry: N\n: tidings\n: keep-alive\n: keep-alive\n: keep-alive\n";
-        told.until(": keep-alive\n: keep-alive\n: keep-alive\n");
+        transcripts.read_through(": keep-alive\n: keep-alive\n: keep-alive\n");
         let id = hub.publish("quiet", "now");
-        told.until(&format!("id: {id}\n\n: keep-alive\n"));
-        let body = told.body();
+        transcripts.read_through(&format!("id: {id}\n\n: keep-alive\n"));
+        let body = transcripts.body();
         assert!(body.starts_with(silence), "{body}");
         assert_eq!(body.matches("\n\n").count(), 1, "{body}");
     }
 }
 
 #[test]
-fn disabled_streams_answer_204() {
+fn disabled_streams_give_204() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
     hub.get("/api/v1/events/a").assert_status(204);
@@ -202,14 +202,14 @@ fn disabled_streams_answer_204() {
 }
 
 #[test]
-fn stream_ends_at_its_greatest_age_and_says_so() {
+fn stream_ends_at_its_maximum_age() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     let (_, end) = reader.control_event("tidings.end");
     assert_eq!(end, json!({"reason": "max_age", "reconnect": true}));
     assert_eq!(reader.next_item(), None);
-    eventually("the connection is gone", || hub.connections("a") == 0);
+    eventually("the connection is closed", || hub.connections("a") == 0);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn http_1_0_client_gets_the_stream_unchunked_until_the_connection_closes() {
 }
 
 #[test]
-fn head_request_gets_the_head_alone_and_opens_nothing() {
+fn head_request_gets_the_head_alone_and_opens_no_stream() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut connection = hub.connect();
@@ -242,21 +242,21 @@ fn head_request_gets_the_head_alone_and_opens_nothing() {
 }
 
 #[test]
-fn connection_is_gone_when_its_client_closes_or_half_closes() {
+fn connection_is_removed_when_its_client_closes_or_half_closes() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let half = hub.subscribe("/api/v1/events/a");
     let whole = hub.subscribe("/api/v1/events?channel=a&channel=b.**");
     assert_eq!((hub.connections("a"), hub.connections("b.**")), (2, 1));
     half.connection.socket.shutdown(Shutdown::Write).unwrap();
-    eventually("the half-closed one is gone", || hub.connections("a") == 1);
+    eventually("the half-closed stream is closed", || hub.connections("a") == 1);
     drop(whole);
-    eventually("the closed one is gone", || hub.connections("a") == 0 && hub.connections("b.**") == 0);
+    eventually("the closed stream is removed", || hub.connections("a") == 0 && hub.connections("b.**") == 0);
     assert_eq!(hub.metric("tidings_streams_open"), 0.0);
 }
 
 #[test]
-fn wide_connection_gets_each_event_once_and_in_order() {
+fn connection_of_many_channels_gets_each_event_once_and_in_order() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let channels = (0..64).map(|n| format!("room.{n}"));
@@ -281,13 +281,13 @@ fn wide_connection_gets_each_event_once_and_in_order() {
     hub.publish_batch((50..300).map(publish));
     let expected: Vec<String> = (0..300).map(|n| n.to_string()).collect();
     assert_eq!(reader.data_of_next(300), expected);
-    // The same again as a replay.
+    // The same events as a replay.
     let mut replay = hub.subscribe(&format!("/api/v1/events?history=all&{}", query.join("&")));
     assert_eq!(replay.data_of_next(300), expected);
 }
 
 #[test]
-fn pattern_crosses_no_segment_and_no_separator() {
+fn pattern_matches_within_segments_and_separators() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let mut one = hub.subscribe("/api/v1/events/a.*");
@@ -300,7 +300,7 @@ fn pattern_crosses_no_segment_and_no_separator() {
     assert_eq!(more.data_of_next(3), ["a:b", "a:b.c", "end"]);
 }
 
-/// Speaks HTTP/2 from the first byte.
+/// Sends HTTP/2 from the first byte.
 mod http2 {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -350,7 +350,7 @@ mod http2 {
             }
             assert_eq!(hub.connections("a"), 3);
             streams.pop();
-            eventually("one stream was reset alone", || hub.connections("a") == 2);
+            eventually("only one stream was reset", || hub.connections("a") == 2);
         });
     }
 }

@@ -1,4 +1,4 @@
-//! A thread, task or request that panics. The failpoints are in builds with debug assertions only.
+//! A thread, task or request that panics. The failpoints exist in builds with debug assertions only.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,20 +10,20 @@ use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
 use crate::hub::TestHub;
 
 const PATH: &str = "/api/v1/events/a";
-/// The failpoint's file, in the directory of a hub.
+/// Name of the failpoint's file in the directory of a hub.
 const FILE: &str = "fail";
 const SOON: (&str, &str) = ("TIDINGS_SHUTDOWN_WINDOW", "500ms");
 
-/// A hub in a directory of its own, one of whose threads is to fail.
-struct Failing {
+/// A hub with a failpoint in one of its threads or tasks.
+struct FailingHub {
     name: &'static str,
     directory: TempDirectory,
     hub: TestHub,
-    /// It outlives the hub.
+    /// Dropped after the hub.
     _redis: Option<RedisServer>,
 }
 
-impl Failing {
+impl FailingHub {
     /// A hub with its log on disk.
     fn on_disk(name: &'static str, settings: &[(&str, &str)]) -> Self {
         let directory = TempDirectory::create();
@@ -39,7 +39,7 @@ impl Failing {
         Self { name, directory, hub, _redis: Some(redis) }
     }
 
-    /// Has the thread fail, which `poke` wakes.
+    /// Makes the thread panic; `poke` wakes it.
     fn fail(&self, mut poke: impl FnMut(&TestHub)) {
         self.directory.write(FILE, "");
         let file = self.directory.path().join(FILE);
@@ -49,35 +49,35 @@ impl Failing {
         });
     }
 
-    /// Has the thread fail while a stream is open. The stream must be told to come back, and the process must end.
+    /// Makes the thread panic while a stream is open. The stream must end with `reconnect`, and the process must exit.
     fn assert_end(self, poke: impl FnMut(&TestHub)) {
         let mut stream = self.hub.subscribe("/api/v1/events/told");
         stream.position();
         self.fail(poke);
-        // A shard takes the sockets of its streams with it.
-        let is_told = stream_is_told(&mut stream);
+        // A shard closes the sockets of its streams when it panics.
+        let is_told = has_shutdown_event(&mut stream);
         assert!(is_told || self.name == "tidings-shard", "{}: the stream was not told", self.name);
         assert_eq!(stream.next_event(), None, "{}", self.name);
-        self.until_over();
+        self.assert_exit();
     }
 
-    /// Waits until the process has ended, and looks at how.
-    fn until_over(self) {
+    /// Waits for the exit, and checks the exit code and the log.
+    fn assert_exit(self) {
         let (status, log) = self.hub.wait_for_exit();
         assert_eq!(status.code(), Some(1), "{}: {log}", self.name);
         assert!(log.contains(&format!("thread {}", self.name)) && log.contains("panicked"), "{log}");
     }
 }
 
-/// The environment of a hub with a failpoint.
+/// Environment of a hub with a failpoint.
 fn variables<'a>(name: &'static str, settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let failpoint: &'static str = format!("{name}@{FILE}").leak();
     [&[SOON, ("TEST_FAILPOINT", failpoint)], settings].concat()
 }
 
-/// Reads the next event, which must be that of a shutdown; false where the stream has ended without a word.
+/// Reads the next event, which must be the end by a shutdown; false if the stream has ended without an event.
 #[track_caller]
-fn stream_is_told(stream: &mut SseReader) -> bool {
+fn has_shutdown_event(stream: &mut SseReader) -> bool {
     let Some(end) = stream.next_event() else { return false };
     assert_eq!(end.name, "tidings.end", "{end:?}");
     let end: serde_json::Value = serde_json::from_str(&end.data).unwrap();
@@ -85,7 +85,7 @@ fn stream_is_told(stream: &mut SseReader) -> bool {
     true
 }
 
-/// Sends a request on a connection of its own, and reads to its end; less where the hub has gone.
+/// Sends a request, and reads to the end of the connection or of the hub.
 fn ask(hub: &TestHub, path: &str) -> String {
     let mut answer = String::new();
     let Ok(mut socket) = TcpStream::connect(hub.authority()) else { return answer };
@@ -94,8 +94,8 @@ fn ask(hub: &TestHub, path: &str) -> String {
     answer
 }
 
-/// Runs cases side by side: each mostly waits.
-fn side_by_side(cases: &[&(dyn Fn() + Sync)]) {
+/// Runs cases concurrently: each mostly waits.
+fn run_concurrently(cases: &[&(dyn Fn() + Sync)]) {
     thread::scope(|scope| {
         let running: Vec<_> = cases.iter().map(|case| scope.spawn(case)).collect();
         for case in running {
@@ -107,19 +107,19 @@ fn side_by_side(cases: &[&(dyn Fn() + Sync)]) {
 }
 
 #[test]
-fn each_thread_ends_the_process_after_the_streams_were_told() {
+fn panic_of_a_thread_ends_the_process_after_the_streams() {
     let connect = |hub: &TestHub| drop(ask(hub, "/healthz"));
-    side_by_side(&[
+    run_concurrently(&[
         &|| {
-            let failing = Failing::on_disk("tidings-writer", &[("TIDINGS_LOG_DURABILITY", "fsync")]);
+            let failing = FailingHub::on_disk("tidings-writer", &[("TIDINGS_LOG_DURABILITY", "fsync")]);
             failing.assert_end(|hub| drop(hub.post(PATH, "x")));
         },
-        &|| Failing::on_disk("tidings-sync", &[]).assert_end(|_| {}),
-        &|| Failing::on_disk("tidings-trim", &[("TIDINGS_LOG_RETENTION_AGE", "1s")]).assert_end(|_| {}),
-        &|| Failing::on_disk("tidings-accept", &[]).assert_end(connect),
-        &|| Failing::on_disk("tidings-shard", &[]).assert_end(connect),
+        &|| FailingHub::on_disk("tidings-sync", &[]).assert_end(|_| {}),
+        &|| FailingHub::on_disk("tidings-trim", &[("TIDINGS_LOG_RETENTION_AGE", "1s")]).assert_end(|_| {}),
+        &|| FailingHub::on_disk("tidings-accept", &[]).assert_end(connect),
+        &|| FailingHub::on_disk("tidings-shard", &[]).assert_end(connect),
         &|| {
-            let failing = Failing::on_disk("tidings-reader", &[("TIDINGS_LOG_CACHE_BYTES", "4KiB")]);
+            let failing = FailingHub::on_disk("tidings-reader", &[("TIDINGS_LOG_CACHE_BYTES", "4KiB")]);
             let first = failing.hub.publish("a", "first");
             (0..20).for_each(|_| drop(failing.hub.publish("a", "x".repeat(1000))));
             failing.assert_end(|hub| {
@@ -132,56 +132,56 @@ fn each_thread_ends_the_process_after_the_streams_were_told() {
 }
 
 #[test]
-fn each_task_ends_the_process_after_the_streams_were_told() {
+fn panic_of_a_task_ends_the_process_after_the_streams() {
     let nothing = |_: &TestHub| {};
-    side_by_side(&[
-        &|| Failing::on_disk("tidings-review", &[]).assert_end(nothing),
-        &|| Failing::on_disk("tidings-keys", &[]).assert_end(nothing),
-        &|| Failing::on_disk("tidings-hook", &[]).assert_end(nothing),
-        &|| Failing::over_redis("tidings-appender", &[]).assert_end(nothing),
-        &|| Failing::over_redis("tidings-follower", &[]).assert_end(nothing),
-        &|| Failing::over_redis("tidings-hearer", &[]).assert_end(nothing),
-        &|| Failing::over_redis("tidings-trimmer", &[]).assert_end(nothing),
+    run_concurrently(&[
+        &|| FailingHub::on_disk("tidings-review", &[]).assert_end(nothing),
+        &|| FailingHub::on_disk("tidings-keys", &[]).assert_end(nothing),
+        &|| FailingHub::on_disk("tidings-hook", &[]).assert_end(nothing),
+        &|| FailingHub::over_redis("tidings-appender", &[]).assert_end(nothing),
+        &|| FailingHub::over_redis("tidings-follower", &[]).assert_end(nothing),
+        &|| FailingHub::over_redis("tidings-hearer", &[]).assert_end(nothing),
+        &|| FailingHub::over_redis("tidings-trimmer", &[]).assert_end(nothing),
         &|| {
-            Failing::over_redis("tidings-capturer", &[("TIDINGS_REDIS_CAPTURE", "old.*")])
+            FailingHub::over_redis("tidings-capturer", &[("TIDINGS_REDIS_CAPTURE", "old.*")])
                 .assert_end(nothing);
         },
-        &|| Failing::over_redis("tidings-revocations", &[]).assert_end(nothing),
+        &|| FailingHub::over_redis("tidings-revocations", &[]).assert_end(nothing),
     ]);
 }
 
 #[test]
-fn thread_that_fails_at_the_start_ends_the_process() {
+fn panic_of_a_thread_at_the_start_ends_the_process() {
     let directory = TempDirectory::create();
     directory.write(FILE, "");
     let hub = TestHub::start_without_log(&directory, &variables("tidings-open", &[]));
-    Failing { name: "tidings-open", directory, hub, _redis: None }.until_over();
+    FailingHub { name: "tidings-open", directory, hub, _redis: None }.assert_exit();
 }
 
 #[test]
-fn hub_whose_thread_failed_is_not_ready_and_says_which() {
-    let failing = Failing::on_disk("tidings-review", &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
-    // A client that reads nothing keeps the window open, which is 2 s at most after a failure.
+fn hub_with_a_panicked_thread_is_not_ready_and_names_it() {
+    let failing = FailingHub::on_disk("tidings-review", &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
+    // A client that reads nothing keeps the window open, which is 2 s at most after a panic.
     let mut stuck = failing.hub.connect();
     stuck.send(failing.hub.encode_request("GET", PATH, &[], b""));
     stuck.read_head();
     let large = "x".repeat(250_000);
     (0..40).for_each(|_| drop(failing.hub.publish("a", &large)));
     failing.fail(|_| {});
-    eventually("the hub says which thread", || {
+    eventually("the hub names the thread", || {
         let answer = ask(&failing.hub, "/readyz");
         answer.starts_with("HTTP/1.1 503 ") && answer.contains("thread tidings-review ended")
     });
     let metrics = ask(&failing.hub, "/metrics");
     assert!(metrics.contains("tidings_thread_panics_total{thread=\"tidings-review\"} 1\n"), "{metrics}");
-    // A stream that comes now is told to come back.
+    // A stream opened now ends with `reconnect`.
     let stream = ask(&failing.hub, PATH);
     assert!(stream.starts_with("HTTP/1.1 200 ") && stream.contains("\nevent: tidings.end\n"), "{stream}");
-    failing.until_over();
+    failing.assert_exit();
 }
 
 #[test]
-fn request_that_panics_is_answered_with_500_and_harms_no_other() {
+fn panic_in_a_request_gives_500_and_affects_no_other() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve(&directory, &variables("request", &[]));
     let mut stream = hub.subscribe(PATH);

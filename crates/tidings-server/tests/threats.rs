@@ -1,4 +1,4 @@
-//! What attackers try with credentials and names, and what comes of it.
+//! Attacks with credentials and names.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use tidings_testkit::{HttpConnection, HttpResponse, TempDirectory};
 
 use crate::hub::{RunTidings, TestHub};
 use crate::tokens::{
-    KEY, Pair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, lines_of_key, merged, now,
+    KEY, KeyPair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, lines_of_key, merged, now,
     protected, protected_with, sealed, token,
 };
 
@@ -25,10 +25,10 @@ fn saying(changes: Value) -> String {
 }
 
 #[test]
-fn signatures_that_verify_by_a_fault_of_the_arithmetic_are_none() {
+fn signatures_that_exploit_arithmetic_faults_are_refused() {
     let good = claims("u");
     let zeros = |bytes: usize| vec![0; bytes];
-    // The order of P-256, which is as good as nought. Source: FIPS 186-4, D.1.2.3.
+    // The order of P-256, which is equal to zero. Source: FIPS 186-4, D.1.2.3.
     let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
     let order: Vec<u8> =
         (0..32).map(|at| u8::from_str_radix(&order[2 * at..2 * at + 2], 16).unwrap()).collect();
@@ -51,7 +51,7 @@ fn signatures_that_verify_by_a_fault_of_the_arithmetic_are_none() {
         ("rsa", "RS256", vec![zeros(256), [zeros(255), vec![1]].concat(), vec![0xff; 256], Vec::new()]),
         ("rsa", "PS256", vec![zeros(256), [zeros(255), vec![1]].concat(), Vec::new()]),
     ] {
-        let pair = Pair(pair);
+        let pair = KeyPair(pair);
         let directory = TempDirectory::create();
         let hub = protected(&directory, &format!("key_file = {:?}", pair.public()));
         let header = header(algorithm, json!({}));
@@ -67,7 +67,7 @@ fn signatures_that_verify_by_a_fault_of_the_arithmetic_are_none() {
 }
 
 #[test]
-fn name_of_a_user_never_reaches_beyond_its_segment() {
+fn user_name_never_matches_beyond_its_segment() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     hub.ask(KEY, "POST", "/api/v1/events/user.admin.mail", "private").assert_status(200);
@@ -110,7 +110,7 @@ fn name_of_a_user_never_reaches_beyond_its_segment() {
 }
 
 #[test]
-fn name_of_a_channel_is_decoded_once_and_matched_by_segments() {
+fn channel_name_is_decoded_once_and_matched_by_segments() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     let token = saying(json!({"tidings": {"subscribe": ["team.a.*"], "publish": ["team.a.*"]}}));
@@ -153,7 +153,7 @@ fn name_of_a_channel_is_decoded_once_and_matched_by_segments() {
         let publish = hub.ask(&token, "POST", &path, "x").head.status;
         assert_eq!([connection.read_head().status, publish], statuses, "{channel}");
     }
-    // Neither are the hub's own names for who may do everything.
+    // The hub's reserved names for a principal with all rights do not match either.
     for name in ["$sys", "$SYS.x"] {
         hub.ask(KEY, "GET", &format!("/api/v1/events/{name}"), "").assert_problem(403, "reserved_channel");
         hub.ask(KEY, "GET", &format!("/api/v1/channels/{name}/events"), "")
@@ -165,7 +165,7 @@ fn name_of_a_channel_is_decoded_once_and_matched_by_segments() {
 }
 
 #[test]
-fn history_of_others_is_refused_and_does_not_say_whether_there_is_any() {
+fn history_of_others_is_refused_without_revealing_whether_it_exists() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     let id = hub.ask(KEY, "POST", "/api/v1/events/user.v", "private").assert_status(200).json()["id"].clone();
@@ -185,7 +185,7 @@ fn history_of_others_is_refused_and_does_not_say_whether_there_is_any() {
         ] {
             let answer = hub.ask(&token("u"), "GET", &path, "");
             let mut told = answer.assert_problem(403, "access_denied").json();
-            // Of several channels it names the one that is not allowed, as the client wrote it.
+            // The response names the forbidden one of several channels as the client wrote it.
             if let Some(named) = told.as_object_mut().unwrap().remove("channel") {
                 assert_eq!(named, channel);
             }
@@ -193,7 +193,7 @@ fn history_of_others_is_refused_and_does_not_say_whether_there_is_any() {
         }
     }
     assert_eq!(bodies.len(), 1, "{bodies:?}");
-    // An id of somebody else's event opens nothing but one's own channels, and a page has its bound.
+    // The id of another principal's event opens only the client's own channels, and a page is bounded.
     let (name, value) = bearer(&token("u"));
     let mut stream = hub.subscribe_with(STREAM, &[(name, &value), ("Last-Event-ID", id)]);
     hub.ask(KEY, "POST", STREAM, "mine").assert_status(200);
@@ -206,7 +206,7 @@ fn history_of_others_is_refused_and_does_not_say_whether_there_is_any() {
 }
 
 #[test]
-fn key_does_what_its_rights_say_and_nothing_beside() {
+fn api_key_has_its_rights_and_no_others() {
     let directory = TempDirectory::create();
     let key = |letter: &str| format!("tk_{}", letter.repeat(43));
     let only = |name: &str, right: &str, letter: &str| {
@@ -239,7 +239,7 @@ fn key_does_what_its_rights_say_and_nothing_beside() {
 }
 
 #[test]
-fn token_never_manages_whatever_it_says() {
+fn token_never_manages_whatever_it_claims() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     for rights in [
@@ -255,7 +255,7 @@ fn token_never_manages_whatever_it_says() {
 }
 
 #[test]
-fn list_shows_ones_own_connections_only() {
+fn list_shows_the_principals_own_connections_only() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "anonymous.subscribe = [\"public\"]");
     let of_v = saying(json!({"sub": "v"}));
@@ -278,7 +278,7 @@ fn list_shows_ones_own_connections_only() {
 }
 
 #[test]
-fn ticket_shown_by_many_at_once_opens_one_stream() {
+fn ticket_sent_by_many_at_once_opens_one_stream() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     for _ in 0..5 {
@@ -308,10 +308,10 @@ fn ticket_shown_by_many_at_once_opens_one_stream() {
 }
 
 #[test]
-fn idempotency_keys_of_one_publisher_say_nothing_to_another() {
+fn idempotency_keys_of_a_publisher_reveal_nothing_to_another() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "");
-    // Names that are alike but for what they name.
+    // Names that differ only in the kind of principal.
     let user = |name: &str| saying(json!({"sub": name, "tidings": {"publish": ["a"]}}));
     let publishers = [KEY.to_owned(), user("backend"), user("key:backend"), user("user:backend")];
     let mut ids = HashSet::new();
@@ -339,7 +339,7 @@ const FOREIGN: [&str; 9] = [
 ];
 
 #[test]
-fn page_of_another_origin_does_nothing_with_its_visitors_cookie() {
+fn page_of_another_origin_cannot_use_its_visitors_cookie() {
     let directory = TempDirectory::create();
     let variables = [("TIDINGS_CORS_ORIGINS", "https://app.example.com")];
     let hub = protected_with(&directory, &format!("secret = {SECRET:?}\ncookie = \"session\""), &variables);
@@ -357,7 +357,7 @@ fn page_of_another_origin_does_nothing_with_its_visitors_cookie() {
         for origin in FOREIGN {
             let headers = [("Cookie", cookie.as_str()), ("Origin", origin)];
             assert_eq!(ask(method, path, &headers).status, 403, "{method} {path} {origin}");
-            // Who shows a credential that no browser sends by itself is believed from anywhere.
+            // A credential that no browser adds by itself is accepted from any origin.
             let headers = [("Authorization", &*format!("Bearer {token}")), ("Origin", origin)];
             let head = ask(method, path, &headers);
             assert_eq!(head.status, status, "{method} {path} {origin}");
@@ -381,7 +381,7 @@ fn page_of_another_origin_does_nothing_with_its_visitors_cookie() {
 }
 
 #[test]
-fn answers_may_be_read_by_listed_pages_only() {
+fn responses_may_be_read_by_listed_pages_only() {
     let directory = TempDirectory::create();
     let variables = [("TIDINGS_CORS_ORIGINS", "https://app.example.com")];
     let hub = protected_with(&directory, &format!("secret = {SECRET:?}\ncookie = \"session\""), &variables);
@@ -403,7 +403,7 @@ fn answers_may_be_read_by_listed_pages_only() {
         assert_eq!(head.header("access-control-allow-origin"), Some("https://app.example.com"));
         assert_eq!(head.header("access-control-allow-credentials"), Some("true"));
     }
-    // A page that is listed may read why it was refused.
+    // A listed page may read the reason of a refusal.
     let refused = hub.request("GET", HISTORY, &[("Origin", "https://app.example.com")], b"");
     assert_eq!(
         refused.assert_problem(401, "credentials_missing").head.header("access-control-allow-origin"),
@@ -424,9 +424,9 @@ fn cookie_and_every_origin_refuse_to_start() {
 }
 
 #[test]
-fn nothing_that_is_sent_writes_a_line_of_the_log() {
+fn no_request_can_write_a_line_of_the_log() {
     let directory = TempDirectory::create();
-    // A hook that nobody answers makes the hub log every request of a user.
+    // An unreachable hook makes the hub log every request of a user.
     let lines = format!(
         "secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true\nhook = \"http://127.0.0.1:1/hook\""
     );
@@ -461,7 +461,7 @@ fn nothing_that_is_sent_writes_a_line_of_the_log() {
     }
     let until = json!({"user": "x", "until": plain}).to_string();
     hub.ask(KEY, "POST", "/api/v1/revocations", until).assert_problem(400, "malformed_body");
-    // Headers take neither line ends nor escapes; bytes above ASCII they do.
+    // Headers accept neither line breaks nor escapes; they accept bytes above ASCII.
     for bytes in ["\u{1b}[31mforged", "\u{9b}31mforged", "x\nforged: 1", "x\rforged", "\u{202e}forged"] {
         for name in
             ["Authorization: Bearer", "Cookie: session=", "X-Session-Id:", "Last-Event-ID:", "Origin:", "X:"]
@@ -476,14 +476,17 @@ fn nothing_that_is_sent_writes_a_line_of_the_log() {
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("request failed") && log.contains("credentials refused"), "{log}");
     for line in log.lines() {
-        assert!(line.starts_with("20") && line.as_bytes()[10] == b'T', "a line of somebody else's: {line:?}");
+        assert!(
+            line.starts_with("20") && line.as_bytes()[10] == b'T',
+            "a line that the hub did not write: {line:?}"
+        );
         assert!(!line.contains("ERROR"), "{line:?}");
         assert!(!line.contains(|letter: char| letter.is_control() || letter == '\u{202e}'), "{line:?}");
     }
 }
 
 #[test]
-fn token_beyond_its_bounds_is_refused_like_any_other() {
+fn token_beyond_its_limits_is_refused_like_any_other() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "");
     let patterns = |count: usize| -> Vec<String> { (0..count).map(|at| format!("a{at}.*")).collect() };
@@ -491,7 +494,7 @@ fn token_beyond_its_bounds_is_refused_like_any_other() {
     hub.ask(&granting(1000), "GET", "/api/v1/channels/a999.x/events", "").assert_status(200);
     hub.ask(&granting(1001), "GET", "/api/v1/channels/a999.x/events", "")
         .assert_problem(401, "bad_credentials");
-    // JSON that is nested beyond reason, and numbers beyond all.
+    // Deeply nested JSON, and very large numbers.
     let nested = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
     for claims in [
         format!("{{\"sub\":\"u\",\"exp\":{},\"x\":{nested}}}", now() + 60),
@@ -514,7 +517,7 @@ fn token_beyond_its_bounds_is_refused_like_any_other() {
 }
 
 #[test]
-fn answer_that_depends_on_who_asks_is_kept_by_no_cache() {
+fn response_that_depends_on_the_principal_is_not_cacheable() {
     let directory = TempDirectory::create();
     let hub = hub(&directory, "cookie = \"session\"");
     hub.ask(KEY, "POST", STREAM, "private").assert_status(200);
@@ -535,6 +538,6 @@ fn answer_that_depends_on_who_asks_is_kept_by_no_cache() {
     hub.get(HISTORY).assert_problem(401, "credentials_missing");
     let metrics = hub.ask(KEY, "GET", "/metrics", "");
     assert_eq!(metrics.assert_status(200).head.header("cache-control"), Some("no-store"));
-    // What is everyone's says itself how long it may be kept.
+    // A public response names its own cache lifetime.
     assert_eq!(hub.get("/page/main.js").assert_status(200).head.header("cache-control"), Some("no-cache"));
 }

@@ -1,4 +1,4 @@
-//! Tickets: what an `EventSource` puts into its URL.
+//! Tickets: credentials in the URL of an `EventSource`.
 
 use serde_json::{Value, json};
 use tidings_testkit::{
@@ -9,7 +9,7 @@ use crate::{
     clients::{api_key, now_millis, token_for, token_until, token_with},
     hub::TestHub,
     tokens::{KEY, SECRET, bearer, now, protected, protected_with, token},
-    transports::WAYS,
+    transports::TRANSPORTS,
 };
 
 const PATH: &str = "/api/v1/tickets";
@@ -32,7 +32,7 @@ impl TestHub {
     }
 
     #[track_caller]
-    fn is_spent(&self, path: &str, ticket: &str) {
+    fn assert_spent(&self, path: &str, ticket: &str) {
         self.get(&with(path, ticket)).assert_problem(401, "bad_credentials");
     }
 }
@@ -48,7 +48,7 @@ fn millis(at: &Value) -> u64 {
 }
 
 #[test]
-fn ticket_is_made_for_a_minute_and_is_not_to_be_stored() {
+fn ticket_is_valid_for_a_minute_and_not_cacheable() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let before = now_millis();
@@ -67,7 +67,7 @@ fn ticket_is_made_for_a_minute_and_is_not_to_be_stored() {
 }
 
 #[test]
-fn ticket_opens_one_stream_however_many_ask_at_once() {
+fn ticket_opens_one_stream_however_many_requests_use_it_at_once() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     for _ in 0..5 {
@@ -113,7 +113,7 @@ fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
     ] {
         let ticket = hub.ticket(&u, &three);
         hub.get(&with(other, &ticket)).assert_access_denied();
-        hub.is_spent(exact, &ticket);
+        hub.assert_spent(exact, &ticket);
     }
 }
 
@@ -133,14 +133,14 @@ fn stream_without_channels_has_those_of_its_ticket() {
             assert_eq!(reader.data(), name);
         }
     };
-    for way in WAYS {
+    for transport in TRANSPORTS {
         let path = with(SEVERAL, &hub.ticket(&token("u"), &channels));
         assert!(path.len() < 100, "{path}");
-        let mut reader = SseReader::open(way.ask(&hub, &path, &[]));
+        let mut reader = SseReader::open(transport.ask(&hub, &path, &[]));
         hears(&mut reader);
         hub.get(&path).assert_problem(401, "bad_credentials");
         for body in ["{}", "{\"channels\":[]}"] {
-            let mut connection = way.connect(&hub);
+            let mut connection = transport.connect(&hub);
             let path = with(POSTED, &hub.ticket(&token("u"), &channels));
             connection.send(hub.encode_request("POST", &path, &[], body.as_bytes()));
             hears(&mut SseReader::open(connection));
@@ -149,7 +149,7 @@ fn stream_without_channels_has_those_of_its_ticket() {
 }
 
 #[test]
-fn posted_stream_takes_a_ticket_for_exactly_its_channels() {
+fn posted_stream_accepts_a_ticket_for_exactly_its_channels() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let post = |ticket: &str, channels: &[&str]| {
@@ -159,8 +159,8 @@ fn posted_stream_takes_a_ticket_for_exactly_its_channels() {
     let ticket = hub.ticket(&token("u"), &["user.u", "user.u.a"]);
     post(&ticket, &["user.u"]).assert_access_denied();
     post(&ticket, &["user.u", "user.u.a"]).assert_problem(401, "bad_credentials");
-    hub.is_spent(SEVERAL, &ticket);
-    // A request that shows no ticket, or a better credential, has to name its channels.
+    hub.assert_spent(SEVERAL, &ticket);
+    // A request without a ticket, or with a stronger credential, has to name its channels.
     hub.get_as(&token("u"), SEVERAL).assert_problem(400, "bad_query");
     let unused = hub.ticket(&token("u"), &["user.u"]);
     hub.get_as(&token("u"), &with(SEVERAL, &unused)).assert_problem(400, "bad_query");
@@ -169,7 +169,7 @@ fn posted_stream_takes_a_ticket_for_exactly_its_channels() {
 }
 
 #[test]
-fn page_of_an_open_hub_streams_by_ticket_as_it_would_elsewhere() {
+fn page_of_an_open_hub_may_use_a_ticket() {
     let directory = TempDirectory::create();
     let hub = TestHub::in_memory(&directory, &[]);
     let ticket = || {
@@ -187,7 +187,7 @@ fn page_of_an_open_hub_streams_by_ticket_as_it_would_elsewhere() {
 }
 
 #[test]
-fn head_does_not_use_up_a_ticket() {
+fn head_request_does_not_spend_a_ticket() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     head_leaves_the_ticket(&hub);
@@ -209,14 +209,14 @@ fn head_leaves_the_ticket(hub: &TestHub) {
         head.status
     };
     assert_eq!([0; 3].map(|_| head(OWN)), [200; 3]);
-    assert_eq!(head("/api/v1/events/user.v"), 403, "a HEAD is judged as the GET");
+    assert_eq!(head("/api/v1/events/user.v"), 403, "a HEAD is authorized as the GET");
     hub.subscribe(&with(OWN, &ticket)).position();
     assert_eq!(head(OWN), 401);
-    hub.is_spent(OWN, &ticket);
+    hub.assert_spent(OWN, &ticket);
 }
 
 #[test]
-fn ticket_used_for_anything_but_a_stream_is_refused_and_spent() {
+fn ticket_for_anything_but_a_stream_is_refused_and_spent() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     hub.publish_as_backend("user.u", "secret event");
@@ -235,9 +235,9 @@ fn ticket_used_for_anything_but_a_stream_is_refused_and_spent() {
             let headers = [("Content-Type", "application/json")];
             let answer = hub.request(method, &with(path, &ticket), &headers, body.as_bytes());
             answer.assert_access_denied();
-            hub.is_spent(OWN, &ticket);
+            hub.assert_spent(OWN, &ticket);
         }
-        // It is for the query alone.
+        // A ticket is valid in the query alone.
         let ticket = hub.ticket(&maker, &["user.u"]);
         hub.get_as(&ticket, OWN).assert_problem(401, "bad_credentials");
         hub.get(&format!("{OWN}?access_token={ticket}")).assert_problem(401, "credentials_missing");
@@ -247,7 +247,7 @@ fn ticket_used_for_anything_but_a_stream_is_refused_and_spent() {
 }
 
 #[test]
-fn ticket_that_stands_beside_a_better_credential_is_not_looked_at() {
+fn ticket_beside_a_stronger_credential_is_ignored() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let ticket = hub.ticket(&token("u"), &["user.u"]);
@@ -257,7 +257,7 @@ fn ticket_that_stands_beside_a_better_credential_is_not_looked_at() {
     hub.get(&with(&path, &ticket)).assert_problem(400, "bad_query");
     hub.subscribe(&path).position();
     for none in ["", "ti_", "nonsense", &ticket, &format!("{ticket}x"), "%00", "ti_%ff"] {
-        hub.is_spent(OWN, none);
+        hub.assert_spent(OWN, none);
     }
 }
 
@@ -274,20 +274,20 @@ fn ticket_and_its_stream_end_with_the_makers_token() {
     hub.publish_as_backend("user.u", "before");
     assert_eq!(reader.data(), "before");
     reader.assert_end("token_expired", true);
-    let late = now_millis().checked_sub(end * 1000).expect("it ended early");
+    let late = now_millis().checked_sub(end * 1000).expect("the stream ended early");
     assert!(late < 2000, "{late} ms late");
-    hub.is_spent(OWN, &unused);
+    hub.assert_spent(OWN, &unused);
 }
 
 #[test]
-fn leeway_lengthens_no_ticket() {
+fn leeway_extends_no_ticket() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &format!("{}\nleeway = \"1m\"", rules()));
     let end = now() + 2;
     let maker = token_until("u", end);
     let ticket = hub.ticket(&maker, &["user.u"]);
-    eventually("the token's time is over", || now_millis() > end * 1000);
-    hub.is_spent(OWN, &ticket);
+    eventually("the token has expired", || now_millis() > end * 1000);
+    hub.assert_spent(OWN, &ticket);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
     let id = reader.last_event_id().to_owned();
     drop(reader);
     hub.publish_as_backend("user.u", "missed");
-    // By itself it would come back with the spent one.
+    // `EventSource` by itself reconnects with the spent ticket.
     let headers = [&browser[..], &[("Last-Event-ID", id.as_str())]].concat();
     hub.request("GET", &with(OWN, &ticket), &headers, b"").assert_problem(401, "bad_credentials");
     let ticket = hub.ticket(&token("u"), &["user.u"]);
@@ -330,7 +330,7 @@ fn ticket_of_a_revoked_maker_is_refused_and_its_stream_ends() {
 }
 
 #[test]
-fn ticket_has_the_rights_that_its_maker_has_when_it_is_used() {
+fn ticket_has_the_rights_of_its_maker_at_its_use() {
     let directory = TempDirectory::create();
     let (key, lines) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"feed\"]");
     let user = |channel: &str| format!("{}\n[auth.user]\nsubscribe = [{channel:?}]", rules());
@@ -346,14 +346,14 @@ fn ticket_has_the_rights_that_its_maker_has_when_it_is_used() {
 }
 
 #[test]
-fn user_makes_a_hundred_tickets_a_minute_and_no_more() {
+fn user_makes_at_most_a_hundred_tickets_a_minute() {
     let directory = TempDirectory::create();
     let hub = protected(&directory, &rules());
     let u = token("u");
     for number in 0..100 {
         let ticket = hub.ticket(&u, &["user.u"]);
         if number % 2 == 0 {
-            // Those that are spent count as well.
+            // Spent tickets count as well.
             hub.subscribe(&with(OWN, &ticket)).position();
         }
     }
@@ -366,7 +366,7 @@ fn user_makes_a_hundred_tickets_a_minute_and_no_more() {
 }
 
 #[test]
-fn ticket_is_for_what_its_maker_may_read() {
+fn ticket_holds_only_channels_that_its_maker_may_read() {
     let directory = TempDirectory::create();
     let variables = [("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "3")];
     let anyone = "[auth.anonymous]\nsubscribe = [\"open\"]";
@@ -418,7 +418,7 @@ fn listed_page_makes_and_uses_tickets() {
     assert_eq!(refused.head.header("access-control-allow-origin"), Some(PAGE));
 }
 
-/// Two protected nodes that have read the log in a Redis.
+/// Two protected nodes that have read the log in Redis.
 fn two(redis: &RedisServer, directories: &[TempDirectory; 2]) -> [TestHub; 2] {
     let url = redis.url();
     let variables = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_DEADLINE", "1s")];
@@ -430,7 +430,7 @@ fn two(redis: &RedisServer, directories: &[TempDirectory; 2]) -> [TestHub; 2] {
 }
 
 #[test]
-fn ticket_opens_one_stream_at_whichever_node_of_one_redis() {
+fn ticket_opens_one_stream_at_any_node_of_one_redis() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     for (round, credential) in [token("u"), KEY.to_owned(), token("u"), KEY.to_owned()].iter().enumerate() {
@@ -444,7 +444,7 @@ fn ticket_opens_one_stream_at_whichever_node_of_one_redis() {
         let of = |status: u16| statuses.iter().filter(|it| **it == status).count();
         assert_eq!((of(200), of(401)), (1, 19), "{statuses:?}");
     }
-    // It has its channels with it, at another node as well.
+    // The ticket carries its channels to another node.
     for credential in [token("u"), KEY.to_owned()] {
         let ticket = hubs[0].ticket(&credential, &["user.u", "user.u.**"]);
         let mut reader = hubs[1].subscribe(&with(SEVERAL, &ticket));
@@ -452,16 +452,16 @@ fn ticket_opens_one_stream_at_whichever_node_of_one_redis() {
             hubs[0].publish_as_backend(channel, channel);
             assert_eq!(reader.data(), channel);
         }
-        hubs[0].is_spent(SEVERAL, &ticket);
+        hubs[0].assert_spent(SEVERAL, &ticket);
     }
-    // Exactly its channels, there as well.
+    // Exactly its channels at another node, too.
     let ticket = hubs[0].ticket(&token("u"), &["user.u", "user.u.**"]);
     hubs[1].get(&with(OWN, &ticket)).assert_problem(403, "access_denied");
-    hubs[0].is_spent(OWN, &ticket);
+    hubs[0].assert_spent(OWN, &ticket);
 }
 
 #[test]
-fn redis_has_of_a_ticket_nothing_that_could_be_used() {
+fn ticket_in_redis_holds_nothing_usable() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let hubs = two(&redis, &directories);
     let token = token("u");
@@ -474,9 +474,9 @@ fn redis_has_of_a_ticket_nothing_that_could_be_used() {
     assert!(!name.contains(&ticket));
     let life = redis.command(&["PTTL", &name]).integer();
     assert!((1..=60_000).contains(&life), "{life}");
-    // What somebody else puts there lets nobody in.
+    // A row that another program writes there gives no access.
     redis.command(&["SET", &name, "{\"credential\":\"x\",\"channels\":[\"user.u\"]}"]);
-    hubs[1].is_spent(OWN, &ticket);
+    hubs[1].assert_spent(OWN, &ticket);
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn ticket_that_redis_cannot_keep_is_not_made() {
 }
 
 #[test]
-fn ticket_of_an_open_hub_is_good_at_every_node() {
+fn ticket_of_an_open_hub_is_valid_at_every_node() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let url = redis.url();
     let hubs =

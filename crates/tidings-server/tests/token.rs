@@ -19,7 +19,7 @@ fn refused(outcome: &ProgramOutput, expected: &[&str]) {
     }
 }
 
-/// Base64url without padding, as a token's parts have it.
+/// Decodes base64url without padding.
 fn decoded(part: &str) -> Vec<u8> {
     const SYMBOLS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = Vec::new();
@@ -41,7 +41,7 @@ fn json(part: &str) -> Value {
 }
 
 #[test]
-fn token_stands_alone_on_standard_output_and_what_it_allows_beside_it() {
+fn token_is_printed_alone_to_standard_output_and_its_rights_to_standard_error() {
     let arguments =
         ["token", "--sub", "a@b.c", "--subscribe", "news.*", "--publish", "chat.1", "--expires", "10m"];
     let outcome = TempDirectory::create().run(&arguments, &[SECRET]);
@@ -66,7 +66,7 @@ fn token_stands_alone_on_standard_output_and_what_it_allows_beside_it() {
 }
 
 #[test]
-fn token_is_signed_as_the_file_says() {
+fn token_is_signed_by_the_settings_of_the_file() {
     let directory = TempDirectory::create();
     directory.write(
         "hub.toml",
@@ -86,7 +86,7 @@ fn token_is_signed_as_the_file_says() {
 }
 
 #[test]
-fn token_longer_than_the_hub_takes_is_refused_with_both_times() {
+fn token_longer_than_the_maximum_age_is_refused_with_both_times() {
     let outcome = TempDirectory::create().run(&["token", "--sub", "u", "--expires", "48h"], &[SECRET]);
     refused(&outcome, &["--expires is 2d", "auth.token_max_age, which is 24h"]);
     let variables = [SECRET, ("TIDINGS_AUTH_TOKEN_MAX_AGE", "3d")];
@@ -95,7 +95,7 @@ fn token_longer_than_the_hub_takes_is_refused_with_both_times() {
 }
 
 #[test]
-fn token_without_a_secret_says_what_to_do() {
+fn token_without_a_secret_prints_a_remedy() {
     let directory = TempDirectory::create();
     refused(&directory.run(&["token", "--sub", "u"], &[]), &["no auth.secret", "TIDINGS_AUTH_SECRET"]);
     let variables = [("TIDINGS_AUTH_JWKS_URL", "https://id.example.com/keys")];
@@ -116,7 +116,7 @@ fn bad_usage_of_token_is_refused() {
     refused(&directory.run(&["token", "--sub", "u"], &[]), &["tidings.toml:2:1: auth.secrt"]);
 }
 
-/// The URL of what answers one request with this status and code, as a hub with credentials does.
+/// URL of a server that refuses one request with this status and code, as a hub with `[auth]` does.
 fn refusing(status: u16, code: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -129,14 +129,14 @@ fn refusing(status: u16, code: &str) -> String {
         let (mut socket, _) = listener.accept().unwrap();
         let _request = socket.read(&mut [0; 4096]).unwrap();
         socket.write_all(answer.as_bytes()).unwrap();
-        // Until the client has read it and closes.
+        // Until the client has read the response and closes.
         let _end = socket.read(&mut [0; 4096]);
     });
     url
 }
 
 #[test]
-fn publish_and_subscribe_say_how_to_get_a_token() {
+fn publish_and_subscribe_print_how_to_get_a_token() {
     let directory = TempDirectory::create();
     let run = |arguments: &[&str], status, code, token: &str| {
         let variables = [("TIDINGS_URL", &*refusing(status, code)), ("TIDINGS_TOKEN", token)];

@@ -1,4 +1,4 @@
-//! Tokens as an identity provider signs them, good and bad, and hubs that take them.
+//! Valid and invalid tokens of an identity provider, and hubs that accept the valid ones.
 
 use std::path::PathBuf;
 
@@ -9,21 +9,21 @@ use tidings_testkit::TempDirectory;
 
 use crate::hub::TestHub;
 
-/// The secret of the hubs that have one.
+/// The secret of hubs with `auth.secret`.
 pub(crate) const SECRET: &str = "a secret of thirty-two bytes or more";
-/// The API key that may do everything, and its hash.
+/// The API key with all rights.
 pub(crate) const KEY: &str = "tk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// One of the key pairs beside this file.
+/// Name of a key pair in `tests/keys`.
 #[derive(Clone, Copy)]
-pub(crate) struct Pair(pub(crate) &'static str);
+pub(crate) struct KeyPair(pub(crate) &'static str);
 
-impl Pair {
+impl KeyPair {
     pub(crate) fn public(self) -> PathBuf {
         path(&format!("{}.pub.pem", self.0))
     }
 
-    /// Its public half as an identity provider publishes it. RSA only.
+    /// The public key as an identity provider publishes it. RSA only.
     pub(crate) fn jwk(self, id: &str) -> Value {
         let key = signature::RsaKeyPair::from_pkcs8(&self.private()).unwrap();
         let public = signature::RsaPublicKeyComponents::<Vec<u8>>::from(key.public());
@@ -47,12 +47,12 @@ pub(crate) fn now() -> u64 {
     std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
-/// What a token says that is good for a minute.
+/// Claims of a token that is valid for a minute.
 pub(crate) fn claims(user: &str) -> Value {
     json!({"sub": user, "iat": now(), "exp": now() + 60})
 }
 
-/// A token of a user that is good for a minute, signed with the secret.
+/// A token of a user for a minute, signed with the secret.
 pub(crate) fn token(user: &str) -> String {
     hs256(&claims(user))
 }
@@ -61,12 +61,12 @@ pub(crate) fn hs256(claims: &Value) -> String {
     by_secret(SECRET.as_bytes(), &json!({"alg": "HS256", "typ": "JWT"}), claims)
 }
 
-/// A header with these members besides.
+/// A header with these additional members.
 pub(crate) fn header(algorithm: &str, more: Value) -> Value {
     merged(json!({"alg": algorithm, "typ": "JWT"}), more)
 }
 
-/// An object with the members of another in place of its own; null leaves one out.
+/// Returns an object with members of another in place of its own; null removes a member.
 pub(crate) fn merged(mut object: Value, changes: Value) -> Value {
     let members = object.as_object_mut().unwrap();
     let Value::Object(changes) = changes else { panic!("no object: {changes}") };
@@ -79,13 +79,13 @@ pub(crate) fn merged(mut object: Value, changes: Value) -> Value {
     object
 }
 
-/// Signs with HMAC, whatever the header says.
+/// Signs with HMAC whatever algorithm the header names.
 pub(crate) fn by_secret(secret: &[u8], header: &Value, claims: &Value) -> String {
     let algorithm = header["alg"].as_str().unwrap_or_default();
     sealed(header, claims, |signed| hmac_of(secret, algorithm, signed))
 }
 
-/// The signature of a secret; of an algorithm that is no HMAC it is that of HS256.
+/// The HMAC of the secret; an algorithm other than HMAC counts as HS256.
 pub(crate) fn hmac_of(secret: &[u8], algorithm: &str, signed: &[u8]) -> Vec<u8> {
     let algorithm = match algorithm {
         "HS384" => hmac::HMAC_SHA384,
@@ -96,12 +96,12 @@ pub(crate) fn hmac_of(secret: &[u8], algorithm: &str, signed: &[u8]) -> Vec<u8> 
 }
 
 /// Signs with a private key, by the algorithm that the header names.
-pub(crate) fn by_pair(pair: Pair, header: &Value, claims: &Value) -> String {
+pub(crate) fn by_pair(pair: KeyPair, header: &Value, claims: &Value) -> String {
     sealed(header, claims, |signed| signature_of(pair, header["alg"].as_str().unwrap(), signed))
 }
 
 /// The signature of a private key.
-pub(crate) fn signature_of(pair: Pair, algorithm: &str, signed: &[u8]) -> Vec<u8> {
+pub(crate) fn signature_of(pair: KeyPair, algorithm: &str, signed: &[u8]) -> Vec<u8> {
     let random = SystemRandom::new();
     let key = pair.private();
     let rsa = |padding: &'static dyn signature::RsaEncoding| {
@@ -127,11 +127,11 @@ pub(crate) fn signature_of(pair: Pair, algorithm: &str, signed: &[u8]) -> Vec<u8
             let key = signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(&key).unwrap();
             key.sign(signed).as_ref().to_vec()
         }
-        other => panic!("nothing here signs {other}"),
+        other => panic!("unknown algorithm {other}"),
     }
 }
 
-/// Puts a token together.
+/// Encodes and signs a token.
 pub(crate) fn sealed(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
     let signature = URL_SAFE_NO_PAD.encode(sign(signed.as_bytes()));
@@ -143,12 +143,12 @@ pub(crate) fn bearer(credential: &str) -> (&'static str, String) {
     ("Authorization", format!("Bearer {credential}"))
 }
 
-/// The lines of [`KEY`] in a settings file: it may do everything.
+/// The lines of [`KEY`] in a settings file: it has all rights.
 pub(crate) fn key_lines() -> String {
     lines_of_key("backend", KEY)
 }
 
-/// The lines of another key that may do everything.
+/// The lines of an API key with all rights.
 pub(crate) fn lines_of_key(name: &str, key: &str) -> String {
     let hash = hash_of(key);
     format!(
@@ -157,25 +157,25 @@ pub(crate) fn lines_of_key(name: &str, key: &str) -> String {
     )
 }
 
-/// What a settings file has of a key.
+/// The hash of an API key, as in a settings file.
 pub(crate) fn hash_of(key: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
     let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{digits}")
 }
 
-/// A hub in memory with `[auth]`: these lines of the section, and [`KEY`].
+/// A hub in memory with these lines of `[auth]`, and [`KEY`].
 pub(crate) fn protected(directory: &TempDirectory, lines: &str) -> TestHub {
     protected_with(directory, lines, &[])
 }
 
-/// Has the hub read its settings again, and waits until it has taken them.
+/// Reloads the settings, and waits until they are in force.
 pub(crate) fn reload(hub: &mut TestHub) {
     hub.signal(rustix::process::Signal::HUP);
     hub.read_log_through("settings reloaded");
 }
 
-/// As [`protected`], with variables of the environment besides.
+/// As [`protected`], with environment variables.
 pub(crate) fn protected_with(directory: &TempDirectory, lines: &str, variables: &[(&str, &str)]) -> TestHub {
     directory.write("tidings.toml", &format!("[auth]\n{lines}\n{}", key_lines()));
     TestHub::in_memory(directory, variables)

@@ -1,4 +1,4 @@
-//! The two ways on which a stream leaves a hub, so that a test can ask for the same on both.
+//! The two transports of a stream over HTTP/1.1, so that a test can compare them.
 
 use std::io::Read;
 
@@ -6,19 +6,19 @@ use tidings_testkit::HttpConnection;
 
 use crate::hub::TestHub;
 
-/// What a stream is served by.
+/// Transport of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// A shard, which owns the socket: where the first request of a connection is a plain one for a stream.
+pub(crate) enum Transport {
+    /// A shard, which owns the socket: if the first request of a connection is a plain request for a stream.
     Shard,
-    /// hyper: a connection on which something else was asked for before stays with it.
+    /// hyper: a connection that began with another request stays with it.
     Hyper,
 }
 
-pub(crate) const WAYS: [Way; 2] = [Way::Shard, Way::Hyper];
+pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Shard, Transport::Hyper];
 
-impl Way {
-    /// A connection whose next request goes this way.
+impl Transport {
+    /// Opens a connection whose next request uses this transport.
     pub(crate) fn connect(self, hub: &TestHub) -> HttpConnection {
         let mut connection = hub.connect();
         if self == Self::Hyper {
@@ -28,7 +28,7 @@ impl Way {
         connection
     }
 
-    /// Asks for a stream.
+    /// Requests a stream.
     pub(crate) fn ask(self, hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> HttpConnection {
         let mut connection = self.connect(hub);
         connection.send(hub.encode_request("GET", path, headers, b""));
@@ -36,20 +36,20 @@ impl Way {
     }
 }
 
-/// A stream, or whatever else the answer is, with what differs from one to the next taken out.
-pub(crate) struct Told {
+/// A stream, or any other response, without the values that differ between responses.
+pub(crate) struct StreamTranscript {
     pub(crate) connection: HttpConnection,
-    /// The head but for its date, with the connection's name left out.
+    /// The head without its date, and with a placeholder for the connection id.
     pub(crate) head: String,
-    /// What was read of the body, as it came.
+    /// Bytes of the body so far.
     body: Vec<u8>,
     is_at_end: bool,
 }
 
-impl Told {
+impl StreamTranscript {
     /// Reads the head.
     #[track_caller]
-    pub(crate) fn by(mut connection: HttpConnection) -> Self {
+    pub(crate) fn read(mut connection: HttpConnection) -> Self {
         let head = connection.read_raw_head();
         let lines = head.split("\r\n").filter(|line| !line.starts_with("date: "));
         let lines = lines.map(|line| match line.strip_prefix("tidings-connection: ") {
@@ -74,27 +74,27 @@ impl Told {
 
     /// Reads until the body holds the text.
     #[track_caller]
-    pub(crate) fn until(&mut self, text: &str) {
+    pub(crate) fn read_through(&mut self, text: &str) {
         let mut looked_at = 0;
         while !self.body[looked_at..].windows(text.len()).any(|window| window == text.as_bytes()) {
             looked_at = self.body.len().saturating_sub(text.len());
-            assert!(self.more(), "the end came before {text:?}: {}", String::from_utf8_lossy(&self.body));
+            assert!(self.more(), "the body ended before {text:?}: {}", String::from_utf8_lossy(&self.body));
         }
     }
 
-    /// Reads to the end of the body, and answers all of it.
-    pub(crate) fn whole(&mut self) -> String {
+    /// Reads to the end of the body, and returns all of it.
+    pub(crate) fn read_to_end(&mut self) -> String {
         while self.more() {}
         self.body()
     }
 
-    /// What was read of the body.
+    /// The body so far, with placeholders.
     pub(crate) fn body(&self) -> String {
         let text = std::str::from_utf8(&self.body).expect("a body is UTF-8");
         let mut is_end = false;
         let lines = text.split('\n').map(|line| {
             let mut line = line.to_owned();
-            // Nothing wakes a stream for events of others: how far it has looked when it ends is by chance.
+            // Events of other channels do not wake a stream: its position at the end depends on timing.
             is_end |= line == "event: tidings.end";
             if is_end && line.starts_with("id: ") {
                 "id: END".clone_into(&mut line);
@@ -133,8 +133,8 @@ impl Told {
         !self.is_at_end
     }
 
-    /// Whether the hub has closed the connection behind this answer, or still serves it.
-    pub(crate) fn is_last(&mut self, hub: &TestHub) -> bool {
+    /// Whether the hub has closed the connection after this response.
+    pub(crate) fn is_closed_after_response(&mut self, hub: &TestHub) -> bool {
         let request = hub.encode_request("HEAD", "/healthz", &[], b"");
         let is_sent = std::io::Write::write_all(&mut self.connection.socket, &request).is_ok();
         let mut bytes = [0; 15];
@@ -144,18 +144,18 @@ impl Told {
     }
 }
 
-/// Asks for the same on both ways.
+/// Sends the same request over both transports.
 #[track_caller]
-pub(crate) fn both(hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> [Told; 2] {
-    let told = WAYS.map(|way| Told::by(way.ask(hub, path, headers)));
-    assert_eq!(told[0].head, told[1].head, "{path} {headers:?}");
-    told
+pub(crate) fn request_both(hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> [StreamTranscript; 2] {
+    let transcripts = TRANSPORTS.map(|transport| StreamTranscript::read(transport.ask(hub, path, headers)));
+    assert_eq!(transcripts[0].head, transcripts[1].head, "{path} {headers:?}");
+    transcripts
 }
 
-/// Fails unless both were told the same to their ends; answers what.
+/// Asserts that both bodies are the same to their ends, and returns them.
 #[track_caller]
-pub(crate) fn same_to_the_end(what: &str, told: &mut [Told; 2]) -> String {
-    let [one, other] = told.each_mut().map(Told::whole);
+pub(crate) fn assert_same_body(what: &str, transcripts: &mut [StreamTranscript; 2]) -> String {
+    let [one, other] = transcripts.each_mut().map(StreamTranscript::read_to_end);
     assert_eq!(one, other, "{what}");
     one
 }
