@@ -1,36 +1,33 @@
 //! Credentials in, a permit out: subscribing, publishing and managing take a permit, so code that forgot to ask has
 //! nothing to pass.
 
-mod board;
-mod caller;
+mod authorizer;
 mod denial;
-mod fetch;
-mod gate;
 mod hook;
+mod identity;
 mod jwks;
+mod permissions;
 mod permit;
+mod policy;
 mod revocations;
-mod rights;
-mod rules;
-mod shelf;
 mod tickets;
 mod token;
 
-#[cfg(feature = "redis")]
-pub(crate) use self::board::{Note, PutUp};
 pub use self::hook::{Action, Hook, HookError, Question, Who};
+#[cfg(feature = "redis")]
+pub(crate) use self::revocations::replication::{Note, PutUp};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::token::fuzz;
 pub(crate) use self::{
-    board::{Board, News, tell_again},
-    caller::{Caller, PUBLISHER_BYTES_MAX, Principal},
+    authorizer::Gate,
     denial::{denied, denied_at},
-    gate::Gate,
     hook::Asker,
+    identity::{Caller, PUBLISHER_BYTES_MAX, Principal},
     permit::{ManagePermit, PublishPermit, SubscribePermit},
+    revocations::replication::{Board, News, tell_again},
     revocations::{Revocations, Subject},
-    shelf::Shelf,
     tickets::Ticket,
+    tickets::store::Shelf,
 };
 use crate::{
     config::Secret,

@@ -1,9 +1,9 @@
 //! One open stream: a principal's subscriptions and a cursor into the log. Replay and live are one loop; what a
 //! connection has not been sent costs a number, not a queue.
 
-mod frames;
-mod lists;
-mod seat;
+mod control_frames;
+mod handle;
+mod subscription_index;
 
 use std::{
     sync::{Arc, Weak},
@@ -16,20 +16,20 @@ use tidings_protocol::{
     body::{EndNotice, EndReason, GapNotice, GapReason, OpenNotice},
 };
 
-pub use self::seat::ConnectionId;
+pub use self::handle::ConnectionId;
 pub(crate) use self::{
-    lists::Lists,
-    seat::{Ending, Seat},
+    handle::{Ending, Seat},
+    subscription_index::Lists,
 };
-pub use crate::log::attach::Start;
+pub use crate::log::resume::Start;
 use crate::{
     limits::ConnectionSlot,
     log::{
         Log,
-        attach::{Attached, Gap, as_asked},
         entry::{Entry, Millis},
-        page::{Ask, Page, Step},
+        read::{Ask, Page, Step},
         replica::{Found, Waiter},
+        resume::{Attached, Gap, as_asked},
     },
     metrics::Metrics,
 };
@@ -232,9 +232,9 @@ impl Connection {
         }
         let position = self.position();
         let frame = match self.gap.take() {
-            Some(gap) => frames::gap(&notice(gap, &position), &position),
+            Some(gap) => control_frames::gap(&notice(gap, &position), &position),
             None if !self.has_positions() => return Turn::Send { frames: Vec::new(), has_id: false },
-            None => frames::keep_alive(false, Some(&position), self.positions),
+            None => control_frames::keep_alive(false, Some(&position), self.positions),
         };
         Turn::Send { frames: vec![Bytes::from(frame)], has_id: true }
     }
@@ -274,10 +274,10 @@ impl Connection {
             node,
             expires_at,
         });
-        let first = frames::Opening { retry, position: position_known, style: self.positions, hello };
-        let mut out = frames::opening(&first);
+        let first = control_frames::Opening { retry, position: position_known, style: self.positions, hello };
+        let mut out = control_frames::opening(&first);
         if let Some(gap) = gap {
-            out.extend_from_slice(&frames::gap(&notice(gap, &position), &position));
+            out.extend_from_slice(&control_frames::gap(&notice(gap, &position), &position));
         }
         Bytes::from(out)
     }
@@ -466,20 +466,20 @@ impl Connection {
         (self.told, self.seen, self.newest) = (page.told, page.seen, page.newest);
         let gap = Gap { channels: page.lost.into_iter().collect(), reason, requested: Some(requested) };
         let position = self.position();
-        Bytes::from(frames::gap(&notice(gap, &position), &position))
+        Bytes::from(control_frames::gap(&notice(gap, &position), &position))
     }
 
     /// The comment of a silent stream, the position of one whose last id is old, or both. Never empty.
     pub(crate) fn keep_alive(&self, due: Due) -> Bytes {
         let has_position = due.position && self.has_positions() && self.waits.is_none();
         let position = has_position.then(|| self.position());
-        Bytes::from(frames::keep_alive(due.comment, position.as_ref(), self.positions))
+        Bytes::from(control_frames::keep_alive(due.comment, position.as_ref(), self.positions))
     }
 
     /// The last frame. `retry` says when to come back, where that is not the stream's own value.
     pub(crate) fn ending(&self, reason: EndReason, reconnect: bool, retry: Option<Duration>) -> Bytes {
         let position = self.waits.is_none().then(|| self.position());
-        Bytes::from(frames::end(&EndNotice { reason, reconnect }, retry, position.as_ref()))
+        Bytes::from(control_frames::end(&EndNotice { reason, reconnect }, retry, position.as_ref()))
     }
 }
 

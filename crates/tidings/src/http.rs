@@ -3,18 +3,18 @@
 mod body;
 mod channels;
 mod credentials;
+mod demo_page;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod guard;
+mod health;
 mod openapi;
-mod operating;
-mod page;
+mod origin_check;
 mod parameters;
+mod peer;
 mod publish;
-mod remote;
 mod revocations;
-mod streams;
+mod subscribe;
 mod tickets;
 
 use axum::{
@@ -31,7 +31,7 @@ use crate::{
 
 /// Answers a request that was refused before a route was reached.
 pub(crate) fn refuse(hub: &Hub, error: Error) -> Response {
-    guard::refused(hub, error)
+    origin_check::refused(hub, error)
 }
 
 impl Hub {
@@ -70,18 +70,18 @@ impl Hub {
     fn guarded(&self, routes: Router<Hub>) -> Router {
         routes
             .method_not_allowed_fallback(other_method)
-            .layer(middleware::from_fn_with_state(self.clone(), guard::guard))
+            .layer(middleware::from_fn_with_state(self.clone(), origin_check::guard))
             .with_state(self.clone())
     }
 }
 
 fn channel_routes() -> Router<Hub> {
-    let channel = get(streams::one).post(publish::one);
+    let channel = get(subscribe::one).post(publish::one);
     Router::new()
-        .route("/api/v1/events", get(streams::several))
+        .route("/api/v1/events", get(subscribe::several))
         .route("/api/v1/events/", channel.clone())
         .route("/api/v1/events/{*channel}", channel)
-        .route("/api/v1/stream", post(streams::posted))
+        .route("/api/v1/stream", post(subscribe::posted))
         .route("/api/v1/publish", post(publish::messages))
         .route("/api/v1/tickets", post(tickets::make))
         .route("/api/v1/revocations", post(revocations::revoke))
@@ -92,11 +92,11 @@ fn channel_routes() -> Router<Hub> {
 fn own_routes() -> Router<Hub> {
     Router::new()
         // Load balancers probe with OPTIONS, too.
-        .route("/healthz", get(operating::alive).options(operating::alive))
-        .route("/readyz", get(operating::ready).options(operating::ready))
-        .route("/metrics", get(operating::metrics))
+        .route("/healthz", get(health::alive).options(health::alive))
+        .route("/readyz", get(health::ready).options(health::ready))
+        .route("/metrics", get(health::metrics))
         .route("/openapi.json", get(openapi::document))
-        .merge(page::routes())
+        .merge(demo_page::routes())
 }
 
 async fn nothing(uri: http::Uri) -> Refusal {

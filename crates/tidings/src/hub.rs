@@ -30,7 +30,7 @@ use crate::{
     metrics::{Levels, Metrics},
     publish::{Checked, Publication, Publisher},
     sync::{Mutex, RwLock},
-    transport::{hyper::EventBody, local::EventStream, socket::Pressure},
+    transport::{event_stream::EventBody, local::EventStream, socket::Pressure},
 };
 
 /// What a client waits before it comes back, at least; each stream draws as much again, so that not all come at once.

@@ -59,6 +59,7 @@ mod auth;
 mod broker;
 pub mod config;
 mod connection;
+mod deferred_wake;
 mod error;
 mod failpoint;
 mod files;
@@ -73,11 +74,11 @@ mod metrics;
 // Owns every task and thread.
 #[allow(clippy::disallowed_methods)]
 mod node;
+mod outbound_http;
 mod publish;
 #[allow(clippy::disallowed_types)]
 mod sync;
 mod transport;
-mod wake;
 
 pub use tidings_protocol as protocol;
 pub use tidings_protocol::{
@@ -95,7 +96,7 @@ pub use self::{
     node::{HubBuilder, serve, serve_with},
     publish::Publication,
     transport::{
-        hyper::EventBody,
+        event_stream::EventBody,
         local::{Delivery, EventStream},
     },
 };

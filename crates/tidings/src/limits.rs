@@ -1,11 +1,11 @@
 //! Bounds that are held while something lives.
 
+mod client_address;
 mod connections;
-mod place;
-mod rates;
+mod rate_limiter;
 
 pub(crate) use self::{
+    client_address::{Place, TrustedProxies},
     connections::{Claimant, ConnectionSlot, Connections},
-    place::{Place, TrustedProxies},
-    rates::{Excess, Rates},
+    rate_limiter::{Excess, Rates},
 };

@@ -1,10 +1,10 @@
 //! The one totally ordered sequence of stored events. Channels are labels on its entries; every read goes by
 //! channel and offset, replay and live alike.
 
-pub(crate) mod attach;
-mod breaks;
 pub(crate) mod checkpoint;
+pub(crate) mod chunk_cache;
 pub(crate) mod entry;
+mod entry_cache;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(any(test, fuzzing))]
@@ -13,12 +13,12 @@ pub(crate) mod history;
 pub(crate) mod idempotency;
 mod index;
 pub(crate) mod open;
-pub(crate) mod page;
+pub(crate) mod read;
 pub(crate) mod replica;
-mod ring;
-pub(crate) mod runs;
+pub(crate) mod resume;
 mod served;
 pub(crate) mod store;
+mod transitions;
 
 use std::sync::{
     Arc, OnceLock,
@@ -29,17 +29,17 @@ use tidings_protocol::{Epoch, EventId, Tag};
 use tokio::sync::watch;
 
 use self::{
-    breaks::{Breaks, Cut},
     checkpoint::{Checkpoint, EpochRow},
+    chunk_cache::Runs,
     entry::{Draft, Entry, Millis, millis},
+    entry_cache::Ring,
     idempotency::Keys,
     index::Index,
     open::Opening,
     replica::Unknowns,
-    ring::Ring,
-    runs::Runs,
     served::ServedLogs,
     store::{Store, StoreError, unopened::Unopened},
+    transitions::{Breaks, Cut},
 };
 use crate::{
     config::LogSettings,

@@ -1,15 +1,15 @@
 //! One running hub: builds the parts, starts every long-lived task, and ends them in order.
 
+mod backend;
 mod certificate;
-mod keeper;
+mod maintenance;
 mod opener;
-mod order;
+mod reauthorization;
 mod reload;
 mod serve;
 mod shards;
 mod supervisor;
 mod tls;
-mod warden;
 
 use std::{
     fmt,
@@ -127,7 +127,7 @@ impl HubBuilder {
             .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?;
         let threads = Threads::new(metrics.clone());
         let supervisor = Supervisor::new(threads.clone());
-        let order = order::start(&settings, &log, unread, seats.clone(), &metrics, &supervisor)?;
+        let order = backend::start(&settings, &log, unread, seats.clone(), &metrics, &supervisor)?;
         if let Some(shelf) = order.shelf {
             gate.share_tickets(shelf);
         }
@@ -152,7 +152,7 @@ impl HubBuilder {
             close: Mutex::new(Lock::Close, Some(order.end)),
             settings,
         });
-        warden::start(&hub, &supervisor);
+        reauthorization::start(&hub, &supervisor);
         certificate::start(&hub, &supervisor);
         supervisor::end_with(&hub);
         Ok(hub)

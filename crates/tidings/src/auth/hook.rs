@@ -1,12 +1,12 @@
 //! The hook: a backend that has the last word about who may do what, after the patterns have allowed it.
 
-mod answers;
-mod asker;
+mod cache;
+mod client;
 mod http;
 
 use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc};
 
-pub(crate) use self::asker::Asker;
+pub(crate) use self::client::Asker;
 
 /// What the hook is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

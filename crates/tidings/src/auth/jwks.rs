@@ -12,9 +12,9 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
-    auth::fetch::{Answer, NoAnswer, Outgoing, Reach, Target},
     error::{Code, Error},
     metrics::Metrics,
+    outbound_http::{Answer, NoAnswer, Outgoing, Reach, Target},
     sync::{Lock, Mutex, MutexGuard},
 };
 

@@ -33,7 +33,7 @@ impl SubscribePermit {
     /// Leave that nobody was asked for.
     #[cfg(test)]
     pub(crate) fn for_test(subscriptions: Arc<[Subscription]>) -> Self {
-        Self::new(Arc::new(super::gate::local(super::caller::Basis::Process)), subscriptions, false)
+        Self::new(Arc::new(super::authorizer::local(super::identity::Basis::Process)), subscriptions, false)
     }
 
     /// Who was permitted.

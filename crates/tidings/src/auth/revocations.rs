@@ -1,6 +1,7 @@
 //! Revocations: which users, sessions and tokens are refused, and until when. Kept across restarts.
 
 mod journal;
+pub(super) mod replication;
 
 use std::{collections::HashMap, path::Path, time::Duration};
 

@@ -3,6 +3,8 @@
 //! They live in this node's memory. Where several nodes share a broker they lie on its shelf (`auth/shelf`), and are only
 //! counted here.
 
+pub(super) mod store;
+
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
@@ -13,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::Rng;
 use tidings_protocol::Subscription;
 
-use super::{caller::Caller, rules::hash};
+use super::{identity::Caller, policy::hash};
 use crate::{
     config::Secret,
     error::{Code, Error},

@@ -18,6 +18,7 @@ use tracing::error;
 use super::{Audience, Item, KeysUnderWay, Published, not_stored, shutting_down};
 use crate::{
     config::bounds::BODY_BYTES,
+    deferred_wake::{self, Ring},
     error::{Code, Error},
     failpoint,
     log::{
@@ -28,7 +29,6 @@ use crate::{
     },
     metrics::{Metrics, Timing},
     sync::{self, Lock, Mutex},
-    wake::{self, Ring},
 };
 
 /// How long a publish may take before its fate counts as unknown.
@@ -115,7 +115,7 @@ impl Drop for PanicWatch<'_> {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.queue = None;
-        wake::ring(&self.bell);
+        deferred_wake::ring(&self.bell);
     }
 }
 
@@ -136,7 +136,7 @@ impl Broker {
         };
         let due = tokio::time::Instant::now() + DEADLINE;
         match tokio::time::timeout_at(due, queue.send(publish)).await {
-            Ok(Ok(())) => wake::ring(&self.bell),
+            Ok(Ok(())) => deferred_wake::ring(&self.bell),
             Ok(Err(_)) => return Err(shutting_down()),
             Err(_) => return Err(not_stored("the log takes no more publishes now; try again")),
         }
@@ -158,7 +158,7 @@ impl Broker {
             return Some(publish);
         }
         let _watch = PanicWatch(&self.bell);
-        wake::together(|| {
+        deferred_wake::together(|| {
             let Some(committer) = self.committer.try_lock() else { return Some(publish) };
             if self.committer.is_poisoned() {
                 drop(committer);
@@ -225,7 +225,7 @@ impl Writer {
         let _ = self.bell.0.set(thread::current());
         while let Some(first) = self.next() {
             failpoint::hit("tidings-writer");
-            wake::together(|| send(self.commit_with_all_that_wait(first)));
+            deferred_wake::together(|| send(self.commit_with_all_that_wait(first)));
             if self.committer.is_poisoned() {
                 return;
             }

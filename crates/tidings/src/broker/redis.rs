@@ -3,49 +3,49 @@
 //! Nothing here runs by itself: each future belongs to whoever awaits it, and a connection breaks with the future that was
 //! using it. A connection that failed is never used again; the next use opens another.
 
-mod append;
+mod append_call;
 mod appender;
 mod capture;
+mod commands;
 mod connection;
-mod door;
-mod ears;
+mod connector;
 mod epochs;
-mod fault;
-mod follow;
+mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod hear;
-mod link;
-mod live;
+mod live_events;
 mod mirror;
+mod node_messages;
 mod page_size;
+mod pubsub;
 mod record;
-mod script;
+mod replicator;
+mod resp;
+mod scripts;
 mod server;
-mod sight;
-mod state;
-mod tail;
+mod shared_table;
+mod stream_reader;
+mod sync_state;
 mod transient;
-mod wire;
 
 use std::sync::Arc;
 
 use self::capture::Line;
 pub(crate) use self::{
-    append::{Append, AppendError, Appended, NewEvent, Outcome, Witness},
+    append_call::{Append, AppendError, Appended, NewEvent, Outcome, Witness},
     appender::{Appender, Broker},
     capture::Capturer,
-    ears::{Ears, Heard},
+    commands::{Link, Options},
     epochs::{Begun, EpochRow, Head, Loss, NewEpoch},
-    fault::Fault,
-    follow::Follower,
-    hear::Hearer,
-    link::{Link, Options},
+    error::Fault,
+    live_events::Hearer,
+    pubsub::{Ears, Heard},
     record::Stored,
+    replicator::Follower,
     server::TlsFiles,
-    sight::Sight,
-    state::{Changed, News, Put, Row, Version, View},
-    tail::Tail,
+    shared_table::{Changed, News, Put, Row, Version, View},
+    stream_reader::Tail,
+    sync_state::Sight,
 };
 use crate::{
     broker::Audience,
@@ -98,7 +98,7 @@ pub(crate) fn parts(
         round_trips: metrics.broker_round_trips(),
     })?);
     let sight = Arc::new(Sight::new());
-    let revocations = state::Table::new(link.clone(), "revocations", random);
+    let revocations = shared_table::Table::new(link.clone(), "revocations", random);
     let revocations = Arc::new(View::new(revocations, sight.clone()));
     let (broker, appender) =
         appender::appender(link.clone(), sight.clone(), metrics.clone(), redis.deadline, random);
@@ -237,6 +237,6 @@ impl Keys {
 }
 
 #[cfg(test)]
-use self::append::Refused;
+use self::append_call::Refused;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, Method, header, request::Parts};
 
-use super::{error::Refusal, guard, parameters::Query};
+use super::{error::Refusal, origin_check, parameters::Query};
 use crate::{
     auth::{Caller, Credential, denied},
     config::{AuthSettings, Secret},
@@ -64,7 +64,7 @@ impl FromRequestParts<Hub> for Admitted {
             _ => hub.gate().admit(credential.as_ref()).await?,
         };
         let origins = &hub.settings().cors.origins;
-        let cookie_fault = is_cookie.then(|| guard::cookie_fault(parts, origins, is_tls)).flatten();
+        let cookie_fault = is_cookie.then(|| origin_check::cookie_fault(parts, origins, is_tls)).flatten();
         Ok(Self { caller, credential, cookie_fault })
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::{
     broker::{Audience, Wanted},
     connection::{Connection, Leave, Listener, Lists, Seat, StreamOptions},
+    deferred_wake,
     limits::ConnectionSlot,
     log::{
         Log,
@@ -19,7 +20,6 @@ use crate::{
     },
     metrics::Metrics,
     sync::{Lock, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    wake,
 };
 
 /// All open connections of a node, by what they subscribe to.
@@ -161,7 +161,7 @@ impl Leave for Seats {
 impl Audience for Seats {
     fn stored(&self, entries: &[Arc<Entry>]) {
         // Wakers run once the lists are free again.
-        wake::together(|| {
+        deferred_wake::together(|| {
             self.shards.read().iter().for_each(|shard| shard.clone().news());
             // A batch of one busy channel wakes its connections once.
             let channels: BTreeSet<&ChannelName> = entries.iter().flat_map(|entry| &entry.channels).collect();
@@ -185,7 +185,7 @@ impl Audience for Seats {
     }
 
     fn wake(&self, channels: &[ChannelName]) {
-        wake::together(|| {
+        deferred_wake::together(|| {
             let lists = self.lists();
             for channel in channels {
                 lists.each(channel, &mut |seat| seat.wake());

@@ -14,10 +14,10 @@ use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Subscription, Tag}
 
 use super::{
     Log, World,
-    attach::Start,
     entry::{Draft, Entry, Idempotency, Millis},
     history::Wanted,
     open::Recovered,
+    resume::Start,
 };
 use crate::config::LogSettings;
 

@@ -6,9 +6,9 @@ use tidings_protocol::{Epoch, EventId, Skip, Subscription};
 
 use super::{
     Log, State,
-    attach::{Gap, Start, Verdict, as_asked},
     entry::{Entry, Millis},
-    page::Ask,
+    read::Ask,
+    resume::{Gap, Start, Verdict, as_asked},
 };
 
 /// Request for one page of history.

@@ -11,12 +11,12 @@ use tidings_protocol::{ChannelName, Pattern, Priority, Subscription, Tag};
 
 use super::entry::{Filing, Millis};
 
-mod row;
-mod table;
+mod channel;
+mod entries;
 
-use row::Urgent;
-pub(crate) use row::{Row, Trim};
-use table::{Kept, SEVERAL, Table};
+use channel::Urgent;
+pub(crate) use channel::{Row, Trim};
+use entries::{Kept, SEVERAL, Table};
 
 /// How many channels without entries are remembered for what they lost; those beyond leave one offset together.
 pub(crate) const EMPTY_ROWS_MAX: usize = 100_000;

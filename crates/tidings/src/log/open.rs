@@ -16,10 +16,10 @@ use super::{
     EPOCHS_MAX, Log, Retention, State, World,
     checkpoint::{Checkpoint, EpochRow, Lost},
     entry::millis,
+    entry_cache::Ring,
     idempotency::Keys,
     index::Index,
     replica::Unknowns,
-    ring::Ring,
     served::ServedLogs,
     store::{
         Store, StoreError,

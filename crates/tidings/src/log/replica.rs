@@ -10,12 +10,12 @@ use tidings_protocol::{Epoch, EventId, Subscription, Tag};
 
 use super::{
     Log, State, World,
-    attach::{Attached, Start},
-    breaks::Cut,
     checkpoint::EpochRow,
     entry::{Draft, Entry},
+    resume::{Attached, Start},
     served::ServedLogs,
     store::StoreError,
+    transitions::Cut,
 };
 use crate::{
     config::LogSettings,

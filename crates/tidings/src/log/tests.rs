@@ -5,13 +5,13 @@ use std::{fs, os::unix::fs::FileExt, time::Duration};
 use tidings_protocol::Subscription;
 
 use super::{
-    attach::Start,
     checkpoint::Lost,
     fixture::{
         TestDir, TestWorld, append_each, disk_log, draft, idempotent, keyed, memory_log, subscriptions,
         wanted,
     },
     idempotency::Known,
+    resume::Start,
     *,
 };
 use crate::config::Durability;
@@ -287,7 +287,7 @@ fn a_start_brings_the_newest_entries_back_into_memory() {
     let (log, _) = disk_log(&settings(10), &directory, &world);
     let all = subscriptions(&["**"]);
     let told = || log.attach(&Start::WholeHistory, &all).told;
-    let ask = |cursor| page::Ask {
+    let ask = |cursor| read::Ask {
         subscriptions: &all,
         cursor,
         skips: &[],
@@ -327,7 +327,7 @@ fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
     let all = subscriptions(&["**"]);
     let attached = log.attach(&Start::Now, &all);
     append_each(&log, [draft("a", "before")]);
-    let ask = page::Ask {
+    let ask = read::Ask {
         subscriptions: &all,
         cursor: attached.cursor,
         skips: &[],

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{error, info, warn};
 
-use super::{supervisor::Supervisor, tls, warden::until_end};
+use super::{reauthorization::until_end, supervisor::Supervisor, tls};
 use crate::hub::{Hub, WeakHub};
 
 /// How often the files are read.

@@ -40,11 +40,11 @@ use crate::{
     hub::{Hub, Stage},
     sync::{Lock, Mutex},
     transport::{
-        direct::{Doors, Forwarded, Onward},
-        hyper::watched,
+        event_stream::watched,
         idle::{Activity, Answering, Idle, Observer},
+        shard::{Doors, Forwarded, Onward},
         socket::{Arrival, Pressure, Socket},
-        strict::{HEAD_BYTES_MAX, Refused, Strict, head_too_large},
+        strict_io::{HEAD_BYTES_MAX, Refused, Strict, head_too_large},
     },
 };
 

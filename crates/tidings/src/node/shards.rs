@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, task, time::timeout};
 use super::supervisor::Supervisor;
 use crate::{
     hub::Hub,
-    transport::direct::{Doors, Onward, Reader, Shard},
+    transport::shard::{Doors, Onward, Reader, Shard},
 };
 
 /// Threads that read: as many as may wait for a disk at once. What is in memory, one of them reads.

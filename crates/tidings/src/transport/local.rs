@@ -16,7 +16,7 @@ use tidings_protocol::{
     sse::{MessageEvent, Parser, StreamItem},
 };
 
-use super::hyper::EventBody;
+use super::event_stream::EventBody;
 use crate::connection::ConnectionId;
 
 /// One thing that a stream has to say.

@@ -21,9 +21,9 @@ use tokio::{
 };
 
 use crate::{
+    deferred_wake,
     metrics::Metrics,
     sync::{AtomicBool, Lock, Mutex},
-    wake,
 };
 
 /// How long what a peer still sends is read away after the last answer, so that the answer is not lost with it.
@@ -91,7 +91,7 @@ impl Pressure {
     pub(crate) fn give_way(&self) {
         if self.is_refusing.swap(false, Ordering::AcqRel) {
             let waiting = std::mem::take(&mut *self.waiting.lock());
-            waiting.into_iter().for_each(wake::wake);
+            waiting.into_iter().for_each(deferred_wake::wake);
         }
     }
 }

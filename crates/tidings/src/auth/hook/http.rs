@@ -7,8 +7,8 @@ use tracing::warn;
 
 use super::{Action, Hook, HookError, Question, Who};
 use crate::{
-    auth::fetch::{Outgoing, Reach, Target},
     config::AuthSettings,
+    outbound_http::{Outgoing, Reach, Target},
 };
 
 /// Asks by `POST`; only 200 with `{"allow":true}` is yes.

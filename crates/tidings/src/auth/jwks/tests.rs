@@ -3,7 +3,7 @@
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::*;
-use crate::auth::fetch::tests::backend::{Backend, Reply, answer};
+use crate::outbound_http::tests::backend::{Backend, Reply, answer};
 
 /// Where no test waits for it.
 const LONG: Duration = Duration::from_secs(600);

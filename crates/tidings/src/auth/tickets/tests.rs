@@ -1,7 +1,7 @@
 //! Tickets are spent once, within a minute, and nobody can make all of them.
 
 use super::*;
-use crate::auth::{caller::Basis, caller::Principal, rights::Rights};
+use crate::auth::{identity::Basis, identity::Principal, permissions::Rights};
 
 fn user(name: &str) -> Arc<Caller> {
     let (principal, basis) = (Principal::User(name.into()), Basis::Nothing);

@@ -11,9 +11,9 @@ use tracing::warn;
 
 use super::{
     Append, AppendError, Appended, Link, NewEvent, Outcome, Witness,
-    fault::Fault,
-    live::Live,
-    sight::Sight,
+    error::Fault,
+    node_messages::Live,
+    sync_state::Sight,
     transient::{Transient, transient_publisher},
 };
 use crate::{

@@ -4,7 +4,7 @@
 //! says with each call up to which [`Place`] it has come; the script refuses it where it holds the lease no more, or somebody
 //! else has come further. So whoever takes over knows where to go on, and a call that comes late does nothing.
 
-mod line;
+mod buffer;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -14,13 +14,13 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-pub(super) use self::line::Line;
-use self::line::{Place, Standing};
+pub(super) use self::buffer::Line;
+use self::buffer::{Place, Standing};
 use super::{
     Append, AppendError, Appended, Fault, Link, NewEvent, Witness,
-    append::{Capture, Refused},
-    live::Word,
-    sight::Sight,
+    append_call::{Capture, Refused},
+    node_messages::Word,
+    sync_state::Sight,
 };
 use crate::metrics::Metrics;
 

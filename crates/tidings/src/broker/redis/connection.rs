@@ -12,9 +12,9 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    fault::refused,
+    error::refused,
+    resp::{Command, Decoder, Reply},
     server::{self, Server},
-    wire::{Command, Decoder, Reply},
 };
 use crate::config::{RedisHost, Secret};
 

@@ -5,12 +5,12 @@ use tidings_protocol::{ChannelName, Epoch, Tag};
 
 use super::{
     Keys,
-    fault::Fault,
+    error::Fault,
     record,
     record::hex,
-    script::Script,
-    state::{self, Version},
-    wire::{Command, Reply},
+    resp::{Command, Reply},
+    scripts::Script,
+    shared_table::{self, Version},
 };
 use crate::log::entry::offset_within;
 

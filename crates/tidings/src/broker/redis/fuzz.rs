@@ -4,11 +4,11 @@ use bytes::Bytes;
 use tidings_protocol::Tag;
 
 use super::{
-    append::{self, Append, NewEvent},
+    append_call::{self, Append, NewEvent},
     epochs,
-    live::Word,
+    node_messages::Word,
     record,
-    wire::{Decoder, NotRedis, Reply},
+    resp::{Decoder, NotRedis, Reply},
 };
 
 /// So small that texts are passed over, too.

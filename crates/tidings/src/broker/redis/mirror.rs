@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tidings_protocol::{ChannelName, Pattern};
 use tracing::{info, warn};
 
-use super::wire::Reply;
+use super::resp::Reply;
 use crate::config::is_of_key_events;
 
 /// Which channels are mirrored.

@@ -10,7 +10,7 @@
 
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag, body::MESSAGE_CHANNELS_MAX};
 
-use super::{fault::Fault, wire::Reply};
+use super::{error::Fault, resp::Reply};
 use crate::log::entry::{Draft, offset_within};
 
 /// An entry of the stream.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::{Fault, Link, live::Live};
+use super::{Fault, Link, node_messages::Live};
 use crate::{broker::Published, error::Error};
 
 /// Publishes that may wait for a round trip.

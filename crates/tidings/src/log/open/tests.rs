@@ -5,9 +5,9 @@ use std::sync::{
 
 use super::*;
 use crate::log::{
-    attach::{Attached, Start},
     fixture::{TestDir, TestWorld, append_each, disk_log, draft, subscriptions},
     replica::{Found, Waiter},
+    resume::{Attached, Start},
 };
 
 /// A stream that waits.

@@ -12,7 +12,7 @@ use crate::log::{
     fixture::{
         TestWorld, append_each, channel, draft, keyed, memory_log, seeded, subscriptions, urgent, wanted,
     },
-    page::Ask,
+    read::Ask,
 };
 
 const FIRST: Epoch = Epoch(11);

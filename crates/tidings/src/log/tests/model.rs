@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     log::{
         fixture::START,
-        page::{Ask, Page},
+        read::{Ask, Page},
     },
     sync::model,
 };

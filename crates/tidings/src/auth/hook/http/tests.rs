@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::auth::fetch::{
+use crate::outbound_http::{
     BODY_BYTES_MAX,
     tests::backend::{Backend, Reply, answer},
 };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::broker::redis::wire::Reply;
+use crate::broker::redis::resp::Reply;
 
 #[tokio::test]
 async fn events_take_offsets_without_holes() {

@@ -1,7 +1,7 @@
 //! A Redis that lost one key of the log, or several, and kept the others.
 
 use super::{
-    super::state::Table,
+    super::shared_table::Table,
     losses::{append, losses, node},
     *,
 };

@@ -47,7 +47,7 @@ pub(super) async fn node_in(redis: &Process, world: Arc<TestWorld>) -> Follower 
 pub(super) fn follower(link: Link, world: Arc<TestWorld>) -> Follower {
     let log = Log::replica(&LogSettings::default(), None, world).unwrap();
     let (link, sight) = (Arc::new(link), Arc::new(Sight::new()));
-    let table = crate::broker::redis::state::Table::new(link.clone(), "table", rand::random);
+    let table = crate::broker::redis::shared_table::Table::new(link.clone(), "table", rand::random);
     Follower {
         link,
         log: Arc::new(log),

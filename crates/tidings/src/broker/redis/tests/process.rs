@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::{
     connection::Connection,
+    resp::{Command as Ask, Reply, TEXT_BYTES_MAX},
     server::{Server, TlsFiles},
-    wire::{Command as Ask, Reply, TEXT_BYTES_MAX},
 };
 
 /// Killed when it is dropped, and its files removed.

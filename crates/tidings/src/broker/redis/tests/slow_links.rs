@@ -1,6 +1,6 @@
 //! Links over which a large answer does not arrive.
 
-use super::{super::state::Table, losses::follower, relay::Relay, *};
+use super::{super::shared_table::Table, losses::follower, relay::Relay, *};
 use crate::log::fixture::TestWorld;
 
 /// What one connection brings: fewer than five of the events.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::broker::redis::wire::Reply;
+use crate::broker::redis::resp::Reply;
 
 #[tokio::test]
 async fn a_value_is_taken_once() {

@@ -1,6 +1,6 @@
 //! Tables of small state, and who keeps up with them.
 
-use super::{super::state::Table, *};
+use super::{super::shared_table::Table, *};
 
 /// Milliseconds since 1970, to the tests.
 const NOW: u64 = 1_000_000;
@@ -35,7 +35,7 @@ struct Node {
 impl Node {
     async fn start(redis: &Process) -> Self {
         let link = begun_or_there(redis).await;
-        let mut ears = link.ears(super::super::ears::Wish::Name(b"{test}:changes".to_vec()), 1 << 20);
+        let mut ears = link.ears(super::super::pubsub::Wish::Name(b"{test}:changes".to_vec()), 1 << 20);
         while ears.next().await != Heard::Back {}
         Self { link, ears, view: View::new(table(redis), Arc::new(Sight::new())) }
     }

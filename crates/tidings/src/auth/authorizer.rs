@@ -1,0 +1,583 @@
+//! The gate: judges credentials, hands out permits, and says again and again whether they still hold.
+
+mod by_ticket;
+
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use futures_util::{TryStreamExt, stream::FuturesOrdered};
+use tidings_protocol::{ChannelName, Subscription, body::EndReason};
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::{
+    Action, Asker, Board, Caller, Credential, Flaw, ManagePermit, News, Principal, PublishPermit, Question,
+    Reading, Revocations, Shelf, Subject, SubscribePermit, Who,
+    denial::{By, Wanted, denied_at, denied_by, denied_of},
+    identity::{Asked, Basis, until},
+    permissions::Rights,
+    policy::{Provider, Refused, Rules},
+    revocations::{
+        Revocation,
+        replication::{self, Telling, Untold},
+    },
+    tickets::Tickets,
+    token::Key,
+};
+use crate::{
+    config::{AuthSettings, Settings},
+    error::{Code, Error},
+    limits::{Excess, Rates},
+    metrics::Metrics,
+    sync::{Lock, RwLock},
+};
+
+/// Tells the time: milliseconds since 1970.
+pub(crate) type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
+/// Decides who may do what.
+pub(crate) struct Gate {
+    /// `None` where the hub is open.
+    rules: Option<RwLock<Arc<Rules>>>,
+    /// A hook of the hub's own process; it stays when the settings are read again.
+    own_hook: Option<Arc<Asker>>,
+    /// Whoever reaches an open hub.
+    anybody: Arc<Caller>,
+    revocations: Revocations,
+    tickets: Tickets,
+    /// Where tickets are kept that are good at other nodes, too.
+    shelf: OnceLock<Arc<dyn Shelf>>,
+    /// Where all nodes learn of revocations.
+    board: OnceLock<Arc<dyn Board>>,
+    rates: Rates<Arc<str>>,
+    channels_max: u64,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    /// Counts what may take rights from streams that are open.
+    changes: watch::Sender<u64>,
+}
+
+impl Gate {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a key file cannot be used.
+    pub(crate) fn new(
+        settings: &Settings,
+        own_hook: Option<Arc<Asker>>,
+        revocations: Revocations,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let rules = settings.auth.as_ref().map(|auth| Rules::read(auth, None, &metrics)).transpose()?;
+        Ok(Self {
+            rules: rules.map(|rules| RwLock::new(Lock::AuthRules, Arc::new(rules))),
+            own_hook,
+            anybody: Arc::new(local(Basis::OpenHub)),
+            revocations,
+            tickets: Tickets::default(),
+            shelf: OnceLock::new(),
+            board: OnceLock::new(),
+            rates: Rates::new(settings.limits.publishes_per_second, Lock::PublishRates),
+            channels_max: settings.limits.channels_per_connection,
+            metrics,
+            clock,
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// Has tickets kept where other nodes find them, from now on.
+    pub(crate) fn share_tickets(&self, shelf: Arc<dyn Shelf>) {
+        let _ = self.shelf.set(shelf);
+    }
+
+    /// Has revocations hold at all nodes that look there, from now on.
+    pub(crate) fn share_revocations(&self, board: Arc<dyn Board>) {
+        let _ = self.board.set(board);
+    }
+
+    /// Where revocations of all nodes are, where there may be others.
+    pub(crate) fn board(&self) -> Option<Arc<dyn Board>> {
+        self.board.get().cloned()
+    }
+
+    /// The settings in force; `None` where the hub is open.
+    pub(crate) fn settings(&self) -> Option<impl std::ops::Deref<Target = AuthSettings>> {
+        self.rules().map(SettingsOf)
+    }
+
+    /// Reads settings that are to replace those in force; nothing changes before [`Gate::put`].
+    ///
+    /// # Errors
+    /// When a key file cannot be used, or the hub was open and is not to be, or the other way round.
+    pub(crate) fn prepare(&self, settings: Option<&AuthSettings>) -> Result<Prepared, Error> {
+        match (self.rules(), settings) {
+            (None, None) => Ok(Prepared(None)),
+            (Some(before), Some(settings)) => {
+                Ok(Prepared(Some(Arc::new(Rules::read(settings, Some(&before), &self.metrics)?))))
+            }
+            _ => Err(Error::new(
+                Code::BadRequest,
+                "[auth] cannot be turned on or off in a running hub; restart it",
+            )),
+        }
+    }
+
+    /// Puts settings in force, and has every open stream judged by them.
+    pub(crate) fn put(&self, prepared: Prepared) {
+        if let (Some(rules), Prepared(Some(new))) = (&self.rules, prepared) {
+            rules.replace(new);
+            self.changed();
+        }
+    }
+
+    /// Hears of everything that may take rights from open streams.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Fetches the identity provider's keys, where there is one, and has streams judged where they changed.
+    pub(crate) async fn keep_fresh(&self) {
+        let Some(jwks) = self.rules().and_then(|rules| rules.jwks.clone()) else { return };
+        let before = jwks.newest();
+        jwks.keep_fresh().await;
+        self.changed_from(before.as_ref(), &jwks);
+    }
+
+    /// Whether streams that are open have to be asked about again, and how often.
+    pub(crate) fn recheck_interval(&self) -> Option<Duration> {
+        let rules = self.rules();
+        let settings = rules.as_ref().map(|rules| rules.settings.hook_recheck);
+        let interval = settings.unwrap_or(AuthSettings::default().hook_recheck);
+        self.hook(rules.as_deref()).map(|_| interval)
+    }
+
+    /// Authenticates the caller of a request. A ticket is spent.
+    ///
+    /// # Errors
+    /// 401 where the credentials are not good, 503 where that cannot be told.
+    pub(crate) async fn admit(&self, credential: Option<&Credential>) -> Result<Arc<Caller>, Error> {
+        self.judge(credential, false).await
+    }
+
+    /// Authenticates the caller of a `HEAD`: a ticket stays good.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub(crate) async fn look_at(&self, credential: Option<&Credential>) -> Result<Arc<Caller>, Error> {
+        self.judge(credential, true).await
+    }
+
+    async fn judge(&self, credential: Option<&Credential>, only_looks: bool) -> Result<Arc<Caller>, Error> {
+        let admitted_at = *self.changes.borrow();
+        let Some(rules) = self.rules() else { return Ok(self.anybody.clone()) };
+        let keys = rules.jwks.as_ref().and_then(|jwks| jwks.newest());
+        let found = self.identify(&rules, credential, only_looks).await;
+        // An unknown key's name may have brought new keys, and taken old ones away.
+        if let Some(jwks) = &rules.jwks {
+            self.changed_from(keys.as_ref(), jwks);
+        }
+        let (principal, basis) = match found {
+            Ok(found) => found,
+            Err(Refused::Flaw(flaw)) => return Err(self.refused(flaw)),
+            Err(Refused::Error(error)) => return Err(error),
+        };
+        rules.check(&basis, &self.revocations, self.now()).map_err(|flaw| self.refused(flaw))?;
+        let rights = rules.rights(&basis);
+        Ok(Arc::new(Caller { principal, rights, basis, admitted_at }))
+    }
+
+    async fn identify(
+        &self,
+        rules: &Rules,
+        credential: Option<&Credential>,
+        only_looks: bool,
+    ) -> Result<(Principal, Basis), Refused> {
+        match credential {
+            None => Ok((Principal::Anonymous, Basis::Nothing)),
+            Some(Credential::Bearer(secret)) if secret.reveal().starts_with("tk_") => {
+                Ok(rules.api_key(secret.reveal())?)
+            }
+            Some(Credential::Bearer(secret) | Credential::Token(secret)) => {
+                rules.token(secret.reveal()).await
+            }
+            Some(Credential::Ticket(secret)) => {
+                let (maker, subscriptions) = self.redeem(rules, secret.reveal(), only_looks).await?;
+                Ok((maker.principal.clone(), Basis::Ticket { maker, subscriptions }))
+            }
+            // No session can be alive: nothing makes them yet.
+            Some(Credential::Session) => Err(Flaw::Session.into()),
+        }
+    }
+
+    /// The hub's own process.
+    pub(crate) fn process(&self) -> Arc<Caller> {
+        Arc::new(local(Basis::Process))
+    }
+
+    /// Leave to read what all of `subscriptions` match. Each counts once.
+    ///
+    /// # Errors
+    /// 400 for too many, 401 or 403 where one of them is not the caller's to read, 503 where the hook does not answer.
+    pub(crate) async fn subscribe(
+        &self,
+        caller: &Arc<Caller>,
+        subscriptions: Vec<Subscription>,
+        reading: Reading,
+    ) -> Result<SubscribePermit, Error> {
+        let subscriptions = self.once(subscriptions)?;
+        self.check_ticket(caller, &subscriptions, reading)?;
+        self.check_subscribe(caller, &subscriptions)?;
+        let rules = self.rules();
+        let hook = self.hook(rules.as_deref());
+        self.ask(hook.as_ref(), caller, Action::Subscribe, &subscriptions)
+            .await
+            .map_err(|(at, error)| denied_of(error, &subscriptions, at))?;
+        let is_narrowed = hook.is_some() && matches!(caller.who(), Asked::As(_));
+        if is_narrowed {
+            // It may have taken its time.
+            self.check_subscribe(caller, &subscriptions)?;
+        }
+        Ok(SubscribePermit::new(caller.clone(), subscriptions.into(), is_narrowed))
+    }
+
+    /// Leave to read these channels for the hub's own process, which is not asked about.
+    ///
+    /// # Errors
+    /// 400 for too many.
+    pub(crate) fn subscribe_process(
+        &self,
+        subscriptions: Vec<Subscription>,
+    ) -> Result<SubscribePermit, Error> {
+        Ok(SubscribePermit::new(self.process(), self.once(subscriptions)?.into(), false))
+    }
+
+    /// Whether the caller's rights allow to publish to every one of `channels`; the hook is not asked.
+    ///
+    /// # Errors
+    /// 401 or 403 where one of them is not the caller's to publish to.
+    pub(crate) fn check_publish(&self, caller: &Caller, channels: &[ChannelName]) -> Result<(), Error> {
+        let is_ticket = caller.is_ticket();
+        self.check(caller, |rights| {
+            let lacked = channels.iter().find(|channel| is_ticket || !rights.publish.has(channel));
+            let lacked = lacked.map(|channel| Wanted::Publish(channel.as_str()));
+            lacked.or(is_ticket.then_some(Wanted::Publish("")))
+        })
+    }
+
+    /// Leave to publish a batch of events, of which each goes to its channels.
+    ///
+    /// # Errors
+    /// 401 or 403 where one of them is not the caller's to publish to, 503 where the hook does not answer, 429 or 413
+    /// past `limits.publishes_per_second`. Denied access names the first such event by its index.
+    pub(crate) async fn publish<'a>(
+        &self,
+        caller: &Arc<Caller>,
+        batch: impl IntoIterator<Item = &'a [ChannelName]>,
+    ) -> Result<PublishPermit, Error> {
+        let batch: Vec<&[ChannelName]> = batch.into_iter().collect();
+        let may_all = || {
+            let denied_at = |(index, channels): (usize, &&[ChannelName])| {
+                self.check_publish(caller, channels).map_err(|error| denied_at(error, index))
+            };
+            batch.iter().enumerate().try_for_each(denied_at)
+        };
+        may_all()?;
+        let rules = self.rules();
+        let hook = self.hook(rules.as_deref());
+        if hook.is_some() {
+            let mut seen = HashSet::new();
+            let each = batch.iter().enumerate();
+            let each =
+                each.flat_map(|(index, channels)| channels.iter().map(move |channel| (index, channel)));
+            let asked: Vec<(usize, Subscription)> = each
+                .filter(|(_, channel)| seen.insert(*channel))
+                .map(|(index, channel)| (index, Subscription::Channel(channel.clone())))
+                .collect();
+            let channels = asked.iter().map(|(_, channel)| channel);
+            let outcome = self.ask(hook.as_ref(), caller, Action::Publish, channels).await;
+            outcome.map_err(|(at, error)| denied_at(error, asked[at].0))?;
+            // It may have taken its time.
+            may_all()?;
+        }
+        let publisher = caller.principal.publisher();
+        let events = batch.len() as u64;
+        self.rates.take(&publisher, events).map_err(|excess| too_fast(events, excess))?;
+        Ok(PublishPermit::new(publisher))
+    }
+
+    /// Leave to publish for the hub's own process, which is not asked about.
+    pub(crate) fn publish_process(&self) -> PublishPermit {
+        PublishPermit::new(Principal::Local.publisher())
+    }
+
+    /// Leave to look after the hub.
+    ///
+    /// # Errors
+    /// 401 or 403 where the caller may not.
+    pub(crate) fn manage(&self, caller: &Caller) -> Result<ManagePermit, Error> {
+        let is_ticket = caller.is_ticket();
+        self.check(caller, |rights| (is_ticket || !rights.manage).then_some(Wanted::Manage))?;
+        Ok(ManagePermit::new())
+    }
+
+    /// Refuses somebody from now on, until then or for as long as a token may last, and ends what they have open; what it
+    /// answers tells the other nodes. Must be called where blocking is allowed.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub(crate) fn revoke(
+        &self,
+        _: &ManagePermit,
+        subject: Subject,
+        until: Option<f64>,
+    ) -> Result<Telling, Error> {
+        let now = self.now();
+        let settings = self.settings();
+        let longest = settings.map_or(AuthSettings::default().token_max_age, |auth| auth.token_max_age);
+        let until = until.unwrap_or(now + longest.as_secs_f64());
+        let revocation = Revocation { subject, at: now as u64, until };
+        self.revocations.add(&revocation, now)?;
+        self.changed();
+        let kept = self.revocations.keep(std::slice::from_ref(&revocation), now);
+        Ok(Telling::new(self.board.get(), revocation, kept))
+    }
+
+    /// Refuses whom other nodes refuse, and ends what they have open; answers what those nodes do not know. Must be called
+    /// where blocking is allowed.
+    pub(crate) fn hear(&self, news: News) -> Vec<Untold> {
+        let now = self.now();
+        let (notes, is_all) = match news {
+            News::All(notes) => (notes, true),
+            News::One(name, text) => (vec![(name, String::new(), text)], false),
+            News::Nothing => return Vec::new(),
+        };
+        let theirs = notes.iter().filter_map(|(name, _, text)| replication::read(name, text)).collect();
+        let new = self.revocations.add_others(theirs, now);
+        if !new.is_empty() {
+            self.changed();
+            if let Err(error) = self.revocations.keep(&new, now) {
+                warn!(%error, revocations = new.len(), "revocations of other nodes are in force, but not kept");
+            }
+        }
+        if is_all { self.untold(notes, now) } else { Vec::new() }
+    }
+
+    /// What is in force here beyond what these notes say.
+    fn untold(&self, notes: Vec<(String, String, String)>, now: f64) -> Vec<Untold> {
+        let mut notes: HashMap<_, _> =
+            notes.into_iter().map(|(name, version, text)| (name, (version, text))).collect();
+        let here = self.revocations.all(now).into_iter();
+        let untold =
+            here.filter_map(|revocation| match notes.remove(&replication::name_of(&revocation.subject)) {
+                Some((version, text)) => replication::beyond(revocation, version, &text),
+                None => Some(Untold { revocation, version: String::new() }),
+            });
+        untold.collect()
+    }
+
+    /// Judges a stream that is open again, by everything but the hook.
+    ///
+    /// # Errors
+    /// Why it has to end.
+    pub(crate) fn review(&self, caller: &Caller, subscriptions: &[Subscription]) -> Result<(), EndReason> {
+        let Some(rules) = self.rules() else { return Ok(()) };
+        rules.check(&caller.basis, &self.revocations, self.now()).map_err(|flaw| match flaw {
+            Flaw::Expired => EndReason::TokenExpired,
+            Flaw::Session => EndReason::SessionEnded,
+            _ => EndReason::Revoked,
+        })?;
+        let rights = rules.rights(&caller.basis);
+        let keeps = subscriptions.iter().all(|held| rights.subscribe.covers(held));
+        if keeps { Ok(()) } else { Err(EndReason::Revoked) }
+    }
+
+    /// As [`Gate::review`], for a stream that was being opened meanwhile: free where nothing has changed.
+    pub(crate) fn review_new(
+        &self,
+        caller: &Caller,
+        subscriptions: &[Subscription],
+    ) -> Result<(), EndReason> {
+        let has_changed = *self.changes.borrow() != caller.admitted_at;
+        if has_changed { self.review(caller, subscriptions) } else { Ok(()) }
+    }
+
+    /// Asks the hook about a stream that is open; no answer keeps it.
+    pub(crate) async fn is_refused_by_hook(&self, caller: &Caller, subscriptions: &[Subscription]) -> bool {
+        let rules = self.rules();
+        let Some(hook) = self.hook(rules.as_deref()) else { return false };
+        let Asked::As(principal) = caller.who() else { return false };
+        for subscription in subscriptions {
+            let question = question(principal.clone(), Action::Subscribe, subscription);
+            if hook.ask_again(&question).await == Some(false) {
+                debug!(principal = ?caller.principal, channel = %subscription, "hook ends a stream");
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How long until the caller's credentials end.
+    pub(crate) fn time_left(&self, caller: &Caller) -> Option<Duration> {
+        let leeway = self.settings().map(|auth| auth.leeway).unwrap_or_default();
+        caller.expires_at().map(|at| until(at + leeway.as_secs_f64(), (self.clock)()))
+    }
+
+    /// When the caller's credentials end, in milliseconds since 1970; none where they have no end.
+    pub(crate) fn expires_at(&self, caller: &Caller) -> Option<u64> {
+        caller.expires_at().map(|seconds| (seconds * 1000.0) as u64)
+    }
+
+    /// Fails unless the caller's rights cover all of them; denied access names the first that they do not cover.
+    fn check_subscribe(&self, caller: &Caller, subscriptions: &[Subscription]) -> Result<(), Error> {
+        let foreign = Cell::new(0);
+        let lacks = |rights: &Rights| {
+            let at = subscriptions.iter().position(|asked| !rights.subscribe.covers(asked))?;
+            foreign.set(at);
+            Some(Wanted::Subscribe(subscriptions[at].as_str()))
+        };
+        self.check(caller, lacks).map_err(|error| denied_of(error, subscriptions, foreign.get()))
+    }
+
+    /// Fails if the caller lacks a right, now: since it was admitted its body may have been long on the way.
+    fn check<'a>(&self, caller: &Caller, lacks: impl Fn(&Rights) -> Option<Wanted<'a>>) -> Result<(), Error> {
+        let lacked = match self.rules() {
+            None => lacks(&caller.rights),
+            Some(rules) => {
+                let checked = rules.check(&caller.basis, &self.revocations, self.now());
+                checked.map_err(|flaw| self.refused(flaw))?;
+                let has_changed = *self.changes.borrow() != caller.admitted_at;
+                let lacks_now = || has_changed.then(|| lacks(&rules.rights(&caller.basis))).flatten();
+                lacks(&caller.rights).or_else(lacks_now)
+            }
+        };
+        lacked.map_or(Ok(()), |wanted| Err(denied_by(By::Pattern, caller, wanted, &self.metrics)))
+    }
+
+    /// The subscriptions without repeats, within their bound.
+    fn once(&self, subscriptions: Vec<Subscription>) -> Result<Vec<Subscription>, Error> {
+        let mut seen = HashSet::with_capacity(subscriptions.len());
+        let once: Vec<_> =
+            subscriptions.into_iter().filter(|subscription| seen.insert(subscription.clone())).collect();
+        let (channels, channels_max) = (once.len() as u64, self.channels_max);
+        if channels > channels_max {
+            return Err(Error::new(
+                Code::TooManyChannels,
+                format!("{channels} channels are asked for; limit is {channels_max} (limits.channels_per_connection); use a pattern or a second stream"),
+            )
+            .limit("channels_per_connection"));
+        }
+        Ok(once)
+    }
+
+    /// Asks the hook about all of them at once; the first no, or the first that it does not answer, decides.
+    async fn ask<'a>(
+        &self,
+        hook: Option<&Arc<Asker>>,
+        caller: &Caller,
+        action: Action,
+        subscriptions: impl IntoIterator<Item = &'a Subscription>,
+    ) -> Result<(), (usize, Error)> {
+        let (Some(hook), Asked::As(principal)) = (hook, caller.who()) else { return Ok(()) };
+        let answers = subscriptions.into_iter().enumerate().map(async |(at, subscription)| {
+            match hook.allow(&question(principal.clone(), action, subscription)).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err((at, subscription, None)),
+                Err(error) => Err((at, subscription, Some(error))),
+            }
+        });
+        // All are asked at once, and the first refusal in their order counts.
+        let answered = answers.collect::<FuturesOrdered<_>>().try_collect().await;
+        answered.map_err(|(at, subscription, unanswered): (usize, &Subscription, Option<Error>)| {
+            let wanted = match action {
+                Action::Subscribe => Wanted::Subscribe(subscription.as_str()),
+                Action::Publish => Wanted::Publish(subscription.as_str()),
+            };
+            (at, unanswered.unwrap_or_else(|| denied_by(By::Hook, caller, wanted, &self.metrics)))
+        })
+    }
+
+    fn hook(&self, rules: Option<&Rules>) -> Option<Arc<Asker>> {
+        self.own_hook.clone().or_else(|| rules?.hook.clone())
+    }
+
+    fn rules(&self) -> Option<Arc<Rules>> {
+        let rules = self.rules.as_ref()?;
+        Some(rules.read().clone())
+    }
+
+    fn changed_from(&self, before: Option<&Arc<Vec<Key>>>, jwks: &Provider) {
+        let now = jwks.newest();
+        let is_other = before.zip(now.as_ref()).is_some_and(|(before, now)| !Arc::ptr_eq(before, now));
+        if is_other {
+            self.changed();
+        }
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Seconds since 1970.
+    fn now(&self) -> f64 {
+        (self.clock)() as f64 / 1000.0
+    }
+
+    fn refused(&self, flaw: Flaw) -> Error {
+        debug!(?flaw, "credentials refused");
+        self.metrics.credentials_refused(flaw.word());
+        flaw.said()
+    }
+}
+
+fn too_fast(events: u64, excess: Excess) -> Error {
+    const LIMIT: &str = "publishes_per_second";
+    match excess {
+        Excess::Batch(rate) => Error::new(
+            Code::BatchTooLarge,
+            format!(
+                "{events} events at once; limit is {rate} a second (limits.{LIMIT}); send smaller batches"
+            ),
+        )
+        .limit(LIMIT),
+        Excess::Rate { rate, wait } => Error::new(
+            Code::TooManyPublishes,
+            format!("limit is {rate} events a second (limits.{LIMIT}); try again in {wait:.0?}"),
+        )
+        .limit(LIMIT)
+        .retry_after(wait),
+    }
+}
+
+/// Settings that were read and are not in force yet.
+pub(crate) struct Prepared(Option<Arc<Rules>>);
+
+struct SettingsOf(Arc<Rules>);
+
+impl std::ops::Deref for SettingsOf {
+    type Target = AuthSettings;
+
+    fn deref(&self) -> &AuthSettings {
+        &self.0.settings
+    }
+}
+
+pub(super) fn local(basis: Basis) -> Caller {
+    Caller { principal: Principal::Local, rights: Rights::EVERYTHING, basis, admitted_at: 0 }
+}
+
+fn question(principal: Option<Who>, action: Action, subscription: &Subscription) -> Question {
+    Question {
+        principal,
+        action,
+        channel: subscription.as_str().to_owned(),
+        is_pattern: matches!(subscription, Subscription::Pattern(_)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Opens connections to where the log is: at the primary, in the node of a cluster that has its slot.
+
+pub(super) mod cluster;
+mod sentinel;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    connection::{Broken, Connection},
+    error::{ErrorReply, refused},
+    resp::{Command, Reply},
+    server::Server,
+};
+use crate::{
+    config::RedisHost,
+    sync::{Lock, Mutex},
+};
+
+/// How often a node of a cluster may name another for the log before it is given up.
+const MOVES_MAX: usize = 4;
+/// What a server says that cannot serve anybody now.
+const UNABLE: [&str; 3] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN"];
+
+/// Opens connections, and counts them.
+#[derive(Debug)]
+pub(super) struct Door {
+    server: Server,
+    /// The name of the log, which a node of a cluster is asked for.
+    log: String,
+    deadline: Duration,
+    opened: AtomicU64,
+    /// Where the log was when the newest connection was opened.
+    found: watch::Sender<Option<RedisHost>>,
+    /// What was learned besides the URL: the nodes of the cluster, where it is one, those that hold the log's slot first; or
+    /// Sentinels, the one first that led to the log.
+    learned: Mutex<Vec<RedisHost>>,
+}
+
+impl Door {
+    pub(super) fn new(server: Server, log: &str, deadline: Duration) -> Self {
+        Self {
+            server,
+            log: log.to_owned(),
+            deadline,
+            opened: AtomicU64::new(0),
+            found: watch::Sender::new(None),
+            learned: Mutex::new(Lock::RedisHosts, Vec::new()),
+        }
+    }
+
+    /// How long one call may take.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// When a call that begins now has to be over.
+    pub(super) fn due(&self) -> Instant {
+        Instant::now() + self.deadline
+    }
+
+    /// Connections opened since the start.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Where the log is, as far as is known: who is connected elsewhere opens another connection.
+    pub(super) fn found(&self) -> watch::Receiver<Option<RedisHost>> {
+        self.found.subscribe()
+    }
+
+    /// Whether a connection leads to where the log is.
+    pub(super) fn leads(&self, connection: &Connection) -> bool {
+        self.found.borrow().as_ref() == Some(connection.host())
+    }
+
+    /// What is said of a server that took too long.
+    pub(super) fn late(&self, what: &str) -> Broken {
+        let place = match &*self.found.borrow() {
+            Some(host) => host.to_string(),
+            None => self.server.address.to_string(),
+        };
+        Broken(format!("redis at {place} {what} within {:?}", self.deadline))
+    }
+
+    /// Opens a connection that takes texts up to so many bytes.
+    pub(super) async fn open(&self, due: Instant, text_bytes_max: usize) -> Result<Connection, Broken> {
+        let opening = async {
+            match &self.server.address.sentinel {
+                None => self.open_one_of(self.hosts(), due, text_bytes_max).await,
+                Some(sentinel) => self.open_by_sentinel(sentinel, due, text_bytes_max).await,
+            }
+        };
+        let opened = timeout_at(due, opening).await;
+        let connection = opened.map_err(|_| self.late("could not be reached"))??;
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.found.send_if_modified(|found| {
+            let host = Some(connection.host().clone());
+            std::mem::replace(found, host) != Some(connection.host().clone())
+        });
+        Ok(connection)
+    }
+
+    /// Hosts in the order in which they are tried: where the log was, then those of the URL, then others of the cluster.
+    fn hosts(&self) -> Vec<RedisHost> {
+        let nodes = self.learned.lock();
+        let found = self.found.borrow();
+        let mut hosts: Vec<RedisHost> = Vec::new();
+        for host in found.iter().chain(&self.server.address.hosts).chain(&*nodes) {
+            if !hosts.contains(host) {
+                hosts.push(host.clone());
+            }
+        }
+        hosts
+    }
+
+    async fn open_one_of(
+        &self,
+        hosts: Vec<RedisHost>,
+        due: Instant,
+        text_bytes_max: usize,
+    ) -> Result<Connection, Broken> {
+        let mut faults = Vec::new();
+        for (number, host) in hosts.iter().enumerate() {
+            let share = share(due, hosts.len() - number);
+            match timeout_at(share, self.open_from(host, text_bytes_max)).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(Broken(fault))) if hosts.len() == 1 => return Err(Broken(fault)),
+                Ok(Err(Broken(fault))) => faults.push(format!("{host}: {fault}")),
+                Err(_) => faults.push(format!("{host}: it does not answer")),
+            }
+        }
+        Err(Broken(format!("no redis was found that has the log; {}", faults.join("; "))))
+    }
+
+    /// Goes to a host, and from there to where it says that the log is.
+    async fn open_from(&self, host: &RedisHost, text_bytes_max: usize) -> Result<Connection, Broken> {
+        let mut host = host.clone();
+        for _ in 0..MOVES_MAX {
+            match self.open_at(&host, text_bytes_max).await? {
+                Opened::Here(connection) => return Ok(connection),
+                Opened::Elsewhere(other) => host = other,
+            }
+        }
+        Err(Broken(format!(
+            "the nodes of the cluster do not agree on which has the log; the last named {host}"
+        )))
+    }
+
+    /// Opens a connection to a node that another has named for this once: see [`cluster::asked`].
+    pub(super) async fn open_named(
+        &self,
+        host: &RedisHost,
+        due: Instant,
+        text_bytes_max: usize,
+    ) -> Result<Connection, Broken> {
+        let opened = timeout_at(due, self.introduced(host, text_bytes_max)).await;
+        let connection = opened.map_err(|_| self.late("could not be reached"))??;
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(connection)
+    }
+
+    async fn open_at(&self, host: &RedisHost, text_bytes_max: usize) -> Result<Opened, Broken> {
+        let mut connection = self.introduced(host, text_bytes_max).await?;
+        if let Some(other) = self.look_for_log(&mut connection).await? {
+            return Ok(Opened::Elsewhere(other));
+        }
+        Ok(Opened::Here(connection))
+    }
+
+    /// Opens a connection to a host, and says there who and where we are.
+    async fn introduced(&self, host: &RedisHost, text_bytes_max: usize) -> Result<Connection, Broken> {
+        let address = &self.server.address;
+        let login = (address.user.as_deref(), address.password.as_ref());
+        let mut connection = Connection::open(&self.server, host, login, text_bytes_max).await?;
+        let mut introduction = vec![Command::new("CLIENT").arg("SETNAME").arg("tidings")];
+        if address.database != 0 {
+            introduction.push(Command::new("SELECT").arg(address.database.to_string()));
+        }
+        for reply in connection.ask(&introduction).await? {
+            if let Reply::Error(error) = reply {
+                let hint = if error.contains("cluster") {
+                    "; a cluster has only database 0, name no other"
+                } else if error.contains("out of range") {
+                    // Valkey 9 may give a cluster more than one.
+                    "; name a smaller number: a cluster has only database 0, unless it was given more"
+                } else {
+                    ""
+                };
+                return Err(Broken(format!("{}{hint}", refused(&error))));
+            }
+        }
+        Ok(connection)
+    }
+
+    /// Asks a server whether it has the log: where it does not, who else has it.
+    async fn look_for_log(&self, connection: &mut Connection) -> Result<Option<RedisHost>, Broken> {
+        let info = |section| Command::new("INFO").arg(section);
+        let questions = [Command::new("EXISTS").arg(&self.log), info("replication"), info("cluster")];
+        let replies = connection.ask(&questions).await?;
+        let says = |at: usize, line| replies[at].str().is_some_and(|text| text.lines().any(|it| it == line));
+        let is_in_cluster = says(2, "cluster_enabled:1");
+        // A replica within a cluster names its primary; one that is alone may be promoted where it is.
+        if says(1, "role:slave") && !is_in_cluster && self.server.has_others() {
+            return Err(Broken(format!("redis at {} is a replica now", connection.host())));
+        }
+        // A failover would go unnoticed.
+        if let Reply::Error(error) = &replies[1] {
+            return Err(Broken(refused(error)));
+        }
+        let error = if let Reply::Error(error) = &replies[0] { error } else { "" };
+        // Whatever else it says of this key, it may do what it is asked for then.
+        if UNABLE.contains(&ErrorReply::parse(error).code) {
+            return Err(Broken(refused(error)));
+        }
+        let moved_to = cluster::moved(error, connection.host());
+        if is_in_cluster {
+            // The others are for the day when this one is gone.
+            let here = moved_to.clone().unwrap_or_else(|| connection.host().clone());
+            if let Some(nodes) = cluster::nodes(connection, &here).await? {
+                *self.learned.lock() = nodes;
+            }
+        }
+        Ok(moved_to)
+    }
+}
+
+/// Where an attempt ended.
+enum Opened {
+    Here(Connection),
+    Elsewhere(RedisHost),
+}
+
+/// When the first of so many attempts has to be over, so that those after it have as long.
+fn share(due: Instant, attempts: usize) -> Instant {
+    let now = Instant::now();
+    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX).max(1);
+    now + due.saturating_duration_since(now) / attempts
+}

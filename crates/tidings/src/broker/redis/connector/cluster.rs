@@ -1,0 +1,88 @@
+//! What the nodes of a cluster say of each other.
+
+use super::super::{
+    connection::{Broken, Connection},
+    resp::{Command, Reply},
+};
+use crate::config::RedisHost;
+
+const ASKING: &str = "ASKING";
+/// Nodes that are remembered: each gets a share of the time when a connection is opened.
+const NODES_MAX: usize = 8;
+
+/// Who has a slot, in `MOVED 3999 host:port`; one without a host means the host that says so.
+pub(super) fn moved(error: &str, by: &RedisHost) -> Option<RedisHost> {
+    named(error.strip_prefix("MOVED ")?, by)
+}
+
+/// Which node is to be asked this once, in `ASK 3999 host:port`: the slot is on its way there, and the key is not here.
+pub(in crate::broker::redis) fn asked(error: &str, by: &RedisHost) -> Option<RedisHost> {
+    named(error.strip_prefix("ASK ")?, by)
+}
+
+/// The node in `3999 host:port`.
+fn named(slot_and_host: &str, by: &RedisHost) -> Option<RedisHost> {
+    let (_slot, to) = slot_and_host.split_once(' ')?;
+    let (name, port) = to.rsplit_once(':')?;
+    Some(RedisHost { name: name_or(name, by), port: port.parse().ok()? })
+}
+
+/// Commands for a node that `ASK` named: without a word before them it sends back to the one that said so. In a transaction one
+/// word counts for all.
+pub(in crate::broker::redis) fn asking(commands: &[Command]) -> Vec<Command> {
+    let mut with_words = Vec::with_capacity(2 * commands.len());
+    let mut is_within = false;
+    for command in commands {
+        if !is_within {
+            with_words.push(Command::new(ASKING));
+        }
+        is_within = (is_within || command.is("MULTI")) && !command.is("EXEC");
+        with_words.push(command.clone());
+    }
+    with_words
+}
+
+/// The replies to the commands, without those to the words before them.
+pub(in crate::broker::redis) fn without_asking(sent: &[Command], replies: Vec<Reply>) -> Vec<Reply> {
+    let replies = sent.iter().zip(replies).filter(|(command, _)| !command.is(ASKING));
+    replies.map(|(_, reply)| reply).collect()
+}
+
+/// All nodes that a node knows, those that hold slots together with `first` first. None where it does not say.
+pub(super) async fn nodes(
+    connection: &mut Connection,
+    first: &RedisHost,
+) -> Result<Option<Vec<RedisHost>>, Broken> {
+    let reply = connection.ask(&[Command::new("CLUSTER").arg("SLOTS")]).await?.remove(0);
+    Ok(reply.array().map(|ranges| read(ranges, first, connection.host())))
+}
+
+fn read(ranges: &[Reply], first: &RedisHost, by: &RedisHost) -> Vec<RedisHost> {
+    let nodes_of = |range: &Reply| -> Vec<RedisHost> {
+        let Some([_from, _to, nodes @ ..]) = range.array() else { return Vec::new() };
+        let nodes = nodes.iter().filter_map(|node| match node.array()? {
+            [name, port, ..] => {
+                let name = name_or(name.str().unwrap_or_default(), by);
+                Some(RedisHost { name, port: port.number()?.try_into().ok()? })
+            }
+            _ => None,
+        });
+        nodes.collect()
+    };
+    let (holders, others): (Vec<_>, Vec<_>) =
+        ranges.iter().map(nodes_of).partition(|nodes| nodes.contains(first));
+    let mut hosts = Vec::new();
+    for host in holders.into_iter().chain(others).flatten() {
+        if !hosts.contains(&host) && hosts.len() < NODES_MAX {
+            hosts.push(host);
+        }
+    }
+    hosts
+}
+
+fn name_or(name: &str, by: &RedisHost) -> String {
+    if name.is_empty() || name == "?" { by.name.clone() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Why a call to Redis has no answer, and what is known of its effect.
+
+mod error_reply;
+
+use std::fmt;
+
+pub(super) use self::error_reply::ErrorReply;
+use super::resp::Reply;
+use crate::error::{Code, Error};
+
+/// What went wrong, sorted by what it means for the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It was not asked, or it refused: surely nothing was done.
+    NotDone(String),
+    /// It refused, since keys of the log's slot are on their way to another node of the cluster: surely nothing was done.
+    Moving(String),
+    /// It was asked and did not answer: nobody knows.
+    Unknown(String),
+    /// It holds what no hub writes there; an offset says where, if one is known.
+    Damaged { offset: Option<u64>, fault: String },
+}
+
+/// Codes of refusals where the server did nothing at all. A script gets those that refuse a write at its first one.
+const REFUSALS: &[&str] = &[
+    "NOSCRIPT",
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "BUSY",
+    "NOREPLICAS",
+    "NOAUTH",
+    "NOPERM",
+    "WRONGPASS",
+    "WRONGTYPE",
+    "MOVED",
+    "CLUSTERDOWN",
+    "EXECABORT",
+];
+/// Refusals without a code of their own, which a script returns from its first write.
+const REFUSALS_OF_WRITES: &[&str] = &[
+    "The user executing the script can't",
+    "ACL failure in script",
+    "The ID specified in XADD is equal or smaller",
+];
+/// A script that has written cannot be killed.
+const KILLED: &str = "Script killed by user";
+
+impl Fault {
+    /// Sorts the text of an error reply.
+    pub(super) fn of_reply(text: &str) -> Self {
+        let error = ErrorReply::parse(text);
+        let fact = error.text.strip_prefix("ERR ").unwrap_or(error.text);
+        let begins = |refusal: &&str| fact.starts_with(*refusal);
+        let is_refusal = REFUSALS.contains(&error.code)
+            || begins(&KILLED)
+            || !error.ended_script && REFUSALS_OF_WRITES.iter().any(begins);
+        if matches!(error.code, "ASK" | "TRYAGAIN") {
+            Self::Moving(format!(
+                "redis refused: {text}; the log is on its way to another node of the cluster"
+            ))
+        } else if is_refusal {
+            let why = match error.code {
+                "MOVED" => "; the nodes of the cluster do not agree on which has the log",
+                "READONLY" => "; it is a replica",
+                _ => "",
+            };
+            Self::NotDone(format!("{}{why}", refused(text)))
+        } else {
+            Self::Unknown(format!("redis failed: {text}"))
+        }
+    }
+
+    pub(super) fn damaged(fault: impl Into<String>) -> Self {
+        Self::Damaged { offset: None, fault: fault.into() }
+    }
+
+    pub(super) fn damaged_at(offset: u64, fault: impl Into<String>) -> Self {
+        Self::Damaged { offset: Some(offset), fault: fault.into() }
+    }
+
+    /// The same as an error for a publisher.
+    pub(crate) fn into_error(self) -> Error {
+        let (code, detail) = match &self {
+            Self::NotDone(_) | Self::Moving(_) | Self::Damaged { .. } => (
+                Code::NotStored,
+                "Redis, which has the log, takes no events now; nothing was stored; try again",
+            ),
+            Self::Unknown(_) => (
+                Code::OutcomeUnknown,
+                "Redis, which has the log, did not answer; the event may be stored; a retry with the same Idempotency-Key is safe",
+            ),
+        };
+        Error::new(code, detail).retry_after(std::time::Duration::from_secs(1)).caused_by(self)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDone(fact) | Self::Moving(fact) | Self::Unknown(fact) => f.write_str(fact),
+            Self::Damaged { offset: Some(offset), fault } => {
+                write!(f, "event {offset} in redis cannot be read: {fault}")
+            }
+            Self::Damaged { offset: None, fault } => write!(f, "redis holds what no hub writes: {fault}"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Says that Redis refused something, with the ACL rule that its user lacks if Redis names the command.
+pub(super) fn refused(error: &str) -> String {
+    match ErrorReply::parse(error).denied_command() {
+        Some(command) => {
+            format!("redis refused: {error}; give the user of redis.url the ACL rule +{command}")
+        }
+        None => format!("redis refused: {error}"),
+    }
+}
+
+/// A reply that is no error.
+pub(super) fn whole(reply: Reply) -> Result<Reply, Fault> {
+    match reply {
+        Reply::Error(error) => Err(Fault::of_reply(&error)),
+        other => Ok(other),
+    }
+}
+
+#[cfg(test)]
+mod tests;

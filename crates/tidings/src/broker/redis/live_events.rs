@@ -1,0 +1,294 @@
+//! Hears what is not in the log: events that nodes do not store, and what other programs publish.
+
+mod capture_subscriptions;
+mod debounce;
+mod subscriptions;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tidings_protocol::{ChannelName, EventName, Priority};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use self::{
+    capture_subscriptions::CaptureSubscriptions,
+    debounce::Turns,
+    subscriptions::{Refusal, Turn, Wishes},
+};
+use super::{
+    Heard, Line, Link, View,
+    node_messages::{Live, Word},
+    pubsub::Wish,
+    sync_state::Sight,
+};
+use crate::{
+    broker::Audience,
+    config::RedisSettings,
+    log::{
+        Log,
+        entry::{Draft, Unstored, frame_without_id},
+    },
+    metrics::Metrics,
+};
+
+/// How long an event waits for what is stored before it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often Redis is asked again for what capture needs and it refused.
+const RETRY: Duration = Duration::from_secs(1);
+/// What JSON adds to the text of an event, at most: escapes, and the names of its channels.
+const ENVELOPE_BYTES: usize = 64 << 10;
+
+/// Hears for one node.
+pub(crate) struct Hearer {
+    pub(super) link: Arc<Link>,
+    pub(super) log: Arc<Log>,
+    pub(super) sight: Arc<Sight>,
+    pub(super) audience: Arc<dyn Audience>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) settings: RedisSettings,
+    pub(super) event_bytes_max: usize,
+    /// Where messages go that are captured.
+    pub(super) line: Option<Arc<Line>>,
+    pub(super) random: fn() -> u64,
+    pub(super) shared: Arc<View>,
+}
+
+/// What it knows of the connection.
+struct Hearing {
+    /// The hub's own channel.
+    live: Vec<u8>,
+    /// That of small state.
+    changes: Vec<u8>,
+    is_away: bool,
+    /// Whether the connection hears all that it was asked for when it was opened.
+    is_back: bool,
+    wishes: Wishes,
+    capture: CaptureSubscriptions,
+    /// Whether the capturer was told that all it needs is heard.
+    is_capture_told: bool,
+    retry_at: Instant,
+    /// What Redis does not let it hear, as far as that was said.
+    refused: BTreeSet<Wish>,
+    /// The channel of the next message, where the hub sends that itself: its readers have it from the log.
+    mirrored: Option<String>,
+}
+
+impl Hearer {
+    /// Hears until it is dropped.
+    pub(crate) async fn run(self) {
+        let live = self.link.live_channel().as_bytes().to_vec();
+        let changes = self.link.keys().changes.as_bytes().to_vec();
+        let mut ears = self.link.ears(Wish::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
+        ears.subscribe([Wish::Name(changes.clone())]).await;
+        // What is captured is heard before anybody wants anything.
+        let wishes = Wishes::new(self.settings.clone());
+        ears.subscribe(wishes.globs_and_names()).await;
+        let mut turns = Turns::new(self.audience.interest());
+        let mut hearing = Hearing {
+            live,
+            changes,
+            is_away: false,
+            is_back: false,
+            wishes,
+            capture: CaptureSubscriptions::new(&self.settings),
+            is_capture_told: false,
+            retry_at: Instant::now(),
+            refused: BTreeSet::new(),
+            mirrored: None,
+        };
+        loop {
+            let refused = hearing.capture.refused();
+            tokio::select! {
+                heard = ears.next() => {
+                    if let Some(Turn { new, old }) = self.take(heard, &mut hearing).await {
+                        ears.subscribe(new).await;
+                        ears.unsubscribe(old).await;
+                    }
+                }
+                () = sleep_until(hearing.retry_at), if !refused.is_empty() => {
+                    hearing.retry_at = Instant::now() + RETRY;
+                    ears.ask_again(refused).await;
+                }
+                is_turn = turns.next() => {
+                    if !is_turn {
+                        return;
+                    }
+                    let began = Instant::now();
+                    let Turn { new, old } = hearing.wishes.turn(self.audience.wanted());
+                    // What takes the place of another is there before that goes: nothing is lost in between.
+                    ears.subscribe(new).await;
+                    ears.unsubscribe(old).await;
+                    hearing.refused.retain(|wish| hearing.wishes.has(wish));
+                    turns.end(began);
+                }
+            }
+        }
+    }
+
+    /// Takes what was heard; answers what is to be asked for then.
+    async fn take(&self, heard: Heard, hearing: &mut Hearing) -> Option<Turn> {
+        // A mirrored message follows its word at once, or is not heard here.
+        let mirrored = hearing.mirrored.take();
+        let is_own = |channel: &Bytes| mirrored.as_deref().is_some_and(|own| own.as_bytes() == channel);
+        match heard {
+            Heard::Message { channel, payload } if channel == hearing.live => {
+                hearing.mirrored = self.word(&payload).await;
+            }
+            Heard::Message { channel, payload } if channel == hearing.changes => self.shared.heard(&payload),
+            Heard::Message { channel, .. } | Heard::TooLarge { channel, .. } if is_own(&channel) => {}
+            Heard::Message { channel, payload } => self.message(&channel, Ok(&payload)),
+            Heard::TooLarge { channel, bytes } => self.message(&channel, Err(format!("it is {bytes} bytes"))),
+            Heard::Subscribed { wish } => {
+                hearing.refused.remove(&wish);
+                hearing.capture.subscribed(&wish);
+                self.tell_capturer(hearing);
+                return hearing.wishes.grant(&wish);
+            }
+            Heard::Refused { wish, reason } => return Some(self.refused(&wish, &reason, hearing)),
+            Heard::Away { reason } => self.away(&reason, hearing),
+            Heard::Back => {
+                self.sight.is_heard();
+                self.shared.was_deaf();
+                if std::mem::take(&mut hearing.is_away) {
+                    info!("the connection for Pub/Sub to redis is back");
+                }
+                hearing.is_back = true;
+                self.tell_capturer(hearing);
+            }
+        }
+        None
+    }
+
+    /// Redis does not let the hub hear something; answers what to ask for instead.
+    fn refused(&self, wish: &Wish, reason: &str, hearing: &mut Hearing) -> Turn {
+        hearing.capture.refuse(wish);
+        hearing.retry_at = Instant::now() + RETRY;
+        let Refusal { turn, is_unheard } = hearing.wishes.refuse(wish);
+        if !is_unheard {
+            debug!(%wish, reason, "redis refuses a pattern; the hub hears more by redis.listen, and passes over it");
+            return turn;
+        }
+        self.metrics.broker_refused();
+        self.tell_capturer(hearing);
+        if hearing.refused.insert(wish.clone()) {
+            warn!(%wish, reason, "redis does not let the hub hear what its readers want");
+        }
+        turn
+    }
+
+    fn away(&self, reason: &str, hearing: &mut Hearing) {
+        self.sight.is_not_heard(reason.to_owned());
+        if !std::mem::replace(&mut hearing.is_away, true) {
+            warn!(
+                reason,
+                "no connection for Pub/Sub to redis; the hub misses what other programs PUBLISH there meanwhile, and tries again"
+            );
+        }
+        hearing.capture.disconnected();
+        (hearing.is_back, hearing.is_capture_told) = (false, false);
+        if let Some(line) = &self.line {
+            line.away();
+            self.sight.is_not_captured("redis.capture has missed what was published".to_owned());
+        }
+    }
+
+    /// Has the capturer begin once all that it needs is heard; until then the node is not ready.
+    fn tell_capturer(&self, hearing: &mut Hearing) {
+        let Some(line) = self.line.as_ref().filter(|_| hearing.is_back && !hearing.is_capture_told) else {
+            return;
+        };
+        match hearing.capture.missing() {
+            None => {
+                hearing.is_capture_told = true;
+                line.back((self.random)());
+            }
+            Some(wish) => self.sight.is_not_captured(format!(
+                "redis does not let the hub hear what redis.capture lists: {wish}; \
+                 allow its user this channel or pattern as it stands, or one of redis.listen"
+            )),
+        }
+    }
+
+    /// Takes what a node said; answers the channel of the next message, where the hub sends that.
+    async fn word(&self, payload: &[u8]) -> Option<String> {
+        match Word::decode(payload) {
+            Some(Word::Event(live)) => self.live(live).await,
+            Some(Word::Mark(mark)) => self.line.iter().for_each(|line| line.mark(mark)),
+            Some(Word::Free) => self.line.iter().for_each(|line| line.freed()),
+            Some(Word::Mirrored(channel)) => return Some(channel),
+            None => self.drop_message("it is not what a hub sends to its like"),
+        }
+        None
+    }
+
+    async fn live(&self, live: Live) {
+        let _placed_or_late = timeout(PATIENCE, self.sight.placed(live.after)).await;
+        self.deliver(&live.channels, live.event.as_ref(), &live.data, live.after);
+    }
+
+    /// A message of another program, on the channel of the same name.
+    fn message(&self, channel: &Bytes, payload: Result<&Bytes, String>) {
+        if !subscriptions::may_be_heard(channel) {
+            return;
+        }
+        let name = std::str::from_utf8(channel).ok().and_then(|name| ChannelName::parse(name).ok());
+        let Some(channel) = name else { return self.drop_message("its channel is none of the hub's") };
+        if !self.settings.listens_to(channel.as_str()) {
+            // A glob of Redis's takes in more than the pattern that it stands for.
+            return;
+        }
+        let line = self.line.as_ref().filter(|_| self.settings.captures(channel.as_str()));
+        match (self.fit(payload), line) {
+            (Ok(data), Some(line)) => self.wait_in(line, Some(self.draft(channel, data))),
+            (Ok(data), None) => self.deliver(&[channel], None, data, u64::MAX),
+            (Err(why), line) => {
+                line.into_iter().for_each(|line| self.wait_in(line, None));
+                self.drop_message(&why);
+            }
+        }
+    }
+
+    fn fit<'a>(&self, payload: Result<&'a Bytes, String>) -> Result<&'a str, String> {
+        let data = std::str::from_utf8(payload?).map_err(|_| "it is not UTF-8")?;
+        if data.len() > self.event_bytes_max {
+            return Err("it is larger than limits.event_bytes".to_owned());
+        }
+        Ok(data)
+    }
+
+    /// Leaves a message to be captured; of one that is not fit, that it was there.
+    fn wait_in(&self, line: &Line, draft: Option<Draft>) {
+        let lost = line.push(draft);
+        if lost > 0 {
+            self.metrics.uncaptured(lost);
+            tracing::debug!(lost, "messages of redis.capture wait too long for the log, and were dropped");
+        }
+    }
+
+    fn draft(&self, channel: ChannelName, data: &str) -> Draft {
+        Draft {
+            channels: Box::new([channel]),
+            event: None,
+            data: data.into(),
+            priority: Priority::Normal,
+            key: None,
+            published_at: self.log.now(),
+            expires_at: None,
+            idempotency: None,
+        }
+    }
+
+    /// Leaves an event with its readers, behind what is stored up to `after`, as far as that is here.
+    fn deliver(&self, channels: &[ChannelName], event: Option<&EventName>, data: &str, after: u64) {
+        let after = after.min(self.log.head().offset);
+        let frame = frame_without_id(event, data);
+        let missed = self.audience.unstored(channels, &Unstored { after, frame });
+        self.metrics.unstored(missed);
+    }
+
+    fn drop_message(&self, why: &str) {
+        self.metrics.message_dropped();
+        tracing::debug!(why, "a message in redis was dropped");
+    }
+}

@@ -1,0 +1,61 @@
+//! Whether a node hears all that `redis.capture` lists.
+
+use std::collections::BTreeSet;
+
+use super::subscriptions::{Substitutes, of_captured};
+use crate::{broker::redis::pubsub::Wish, config::RedisSettings};
+
+/// What capture has to hear, and what of it is heard on this connection.
+pub(super) struct CaptureSubscriptions {
+    needed: Substitutes,
+    active: BTreeSet<Wish>,
+    /// Of what is needed, or stands for it.
+    refused: BTreeSet<Wish>,
+}
+
+impl CaptureSubscriptions {
+    pub(super) fn new(settings: &RedisSettings) -> Self {
+        Self { needed: of_captured(settings), active: BTreeSet::new(), refused: BTreeSet::new() }
+    }
+
+    /// Redis confirmed a subscription.
+    pub(super) fn subscribed(&mut self, wish: &Wish) {
+        self.refused.remove(wish);
+        if self.is_needed(wish) {
+            self.active.insert(wish.clone());
+        }
+    }
+
+    /// Redis refused one.
+    pub(super) fn refuse(&mut self, wish: &Wish) {
+        if self.is_needed(wish) {
+            self.refused.insert(wish.clone());
+        }
+    }
+
+    /// The connection is gone, and all subscriptions with it.
+    pub(super) fn disconnected(&mut self) {
+        self.active.clear();
+        self.refused.clear();
+    }
+
+    /// What is not heard, if anything.
+    pub(super) fn missing(&self) -> Option<&Wish> {
+        let is_heard = |(wish, substitutes): &(&Wish, &BTreeSet<Wish>)| {
+            self.active.contains(wish) || !substitutes.is_disjoint(&self.active)
+        };
+        self.needed.iter().find(|needed| !is_heard(needed)).map(|(wish, _)| wish)
+    }
+
+    /// What Redis refused though it is missing: it may be granted later.
+    pub(super) fn refused(&self) -> Vec<Wish> {
+        if self.missing().is_none() { Vec::new() } else { self.refused.iter().cloned().collect() }
+    }
+
+    fn is_needed(&self, wish: &Wish) -> bool {
+        self.needed.iter().any(|(it, substitutes)| it == wish || substitutes.contains(wish))
+    }
+}
+
+#[cfg(test)]
+mod tests;

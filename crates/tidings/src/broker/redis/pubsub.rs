@@ -1,0 +1,378 @@
+//! Hears what is published on Redis's own channels, and subscribes again to all of them after each loss of the connection.
+
+mod glob;
+mod pending;
+
+use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use self::pending::{Asked, Question};
+use super::{
+    connection::{Broken, Connection},
+    connector::Door,
+    error::{ErrorReply, refused},
+    resp::Reply,
+};
+use crate::config::RedisHost;
+
+/// Silence after which the server is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(3);
+/// How long it waits before it connects again: first, and at most.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How a refusal begins that is about what the user may hear.
+const NO_PERMISSION: &str = "NOPERM";
+
+type Opening = Pin<Box<dyn Future<Output = Result<Connection, Broken>> + Send>>;
+
+/// What Redis is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wish {
+    /// One channel.
+    Name(Vec<u8>),
+    /// Every channel that matches: `*` stands for any bytes, also none; `[…]` for one byte of a set.
+    Glob(Vec<u8>),
+}
+
+impl Wish {
+    /// The channel or the glob.
+    pub(super) fn text(&self) -> &[u8] {
+        let (Self::Name(text) | Self::Glob(text)) = self;
+        text
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.text()))
+    }
+}
+
+/// What was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Somebody published. It is said once, however many wishes it fits.
+    Message { channel: Bytes, payload: Bytes },
+    /// Somebody published more bytes than are taken here.
+    TooLarge { channel: Bytes, bytes: u64 },
+    /// What is published on this channel, or on those that match, is heard from now on.
+    Subscribed { wish: Wish },
+    /// The server's user may not hear this; the reason is for the log. Tried, and said, again on each connection.
+    Refused { wish: Wish, reason: String },
+    /// Nothing is heard, until [`Heard::Back`]; the reason is for the log. Said again by each attempt to connect that fails.
+    Away { reason: String },
+    /// All wishes are heard (again), but for those that were refused; what was published since [`Heard::Away`] is lost.
+    Back,
+}
+
+/// Hears, on one connection however many channels there are. Works only while [`Ears::next`] is awaited.
+pub(crate) struct Ears {
+    door: Arc<Door>,
+    payload_bytes_max: usize,
+    /// Heard on every connection before anything else; where it is refused, nothing is heard.
+    first: Wish,
+    /// The others.
+    wishes: BTreeSet<Wish>,
+    /// Those of them that were refused when last asked for: a command is refused as a whole, so each goes in its own.
+    refused: BTreeSet<Wish>,
+    connection: Option<Connection>,
+    /// Where the log is: messages are heard there.
+    found: watch::Receiver<Option<RedisHost>>,
+    /// A connection on its way. It is kept, so that calls of [`Ears::next`] which are cut short get there, too.
+    opening: Option<Opening>,
+    /// Whether a connection was opened since the last [`Heard::Away`].
+    is_up: bool,
+    /// Wishes that are not answered since the connection was opened; none once that was said.
+    unanswered: Option<BTreeSet<Wish>>,
+    /// What the server has of this connection at the point up to which its replies were read.
+    standing: BTreeSet<Wish>,
+    /// What this connection was asked and did not answer yet.
+    asked: Asked,
+    /// When the server has to have taken what waits to be sent.
+    send_due: Instant,
+    heard_at: Instant,
+    is_asked: bool,
+    pause: Duration,
+    connect_at: Instant,
+}
+
+impl Ears {
+    /// Ears that hear `first` before all else, from the first moment of each connection.
+    pub(super) fn new(door: Arc<Door>, first: Wish, payload_bytes_max: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            found: door.found(),
+            door,
+            payload_bytes_max,
+            first,
+            wishes: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            connection: None,
+            opening: None,
+            is_up: false,
+            unanswered: None,
+            standing: BTreeSet::new(),
+            asked: Asked::default(),
+            send_due: now,
+            heard_at: now,
+            is_asked: false,
+            pause: PAUSE,
+            connect_at: now,
+        }
+    }
+
+    /// Adds wishes; each is answered by [`Heard::Subscribed`] or [`Heard::Refused`]. Where there is no connection, the next
+    /// has them.
+    pub(crate) async fn subscribe(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+        let mut new = Vec::new();
+        for wish in wishes {
+            if wish != self.first && self.wishes.insert(wish.clone()) {
+                new.push(wish);
+            }
+        }
+        self.ask_for(new);
+        self.send_now().await;
+    }
+
+    /// Asks again for wishes that were refused; each is answered as by [`Ears::subscribe`].
+    pub(crate) async fn ask_again(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+        let refused: Vec<_> = wishes.into_iter().filter(|wish| self.refused.contains(wish)).collect();
+        self.ask_for(refused);
+        self.send_now().await;
+    }
+
+    /// Gives wishes up, but for the first. A message that was under way may still be heard.
+    pub(crate) async fn unsubscribe(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+        let old: Vec<_> = wishes.into_iter().filter(|wish| self.wishes.remove(wish)).collect();
+        for wish in &old {
+            self.refused.remove(wish);
+            if let Some(unanswered) = &mut self.unanswered {
+                unanswered.remove(wish);
+            }
+        }
+        self.put(Question::unsubscribe(old));
+        self.send_now().await;
+    }
+
+    /// The next thing that is heard; connects where it has to. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Heard {
+        loop {
+            if self.connection.is_none() && self.is_up {
+                return self.away(Broken("the connection to redis failed while a command was sent".into()));
+            }
+            if self.connection.is_none()
+                && let Err(broken) = self.connect().await
+            {
+                return self.away(broken);
+            }
+            if self.unanswered.as_ref().is_some_and(BTreeSet::is_empty) {
+                self.unanswered = None;
+                self.pause = PAUSE;
+                return Heard::Back;
+            }
+            match self.listen().await {
+                Ok(Some(heard)) => return heard,
+                Ok(None) => {}
+                Err(broken) => return self.away(broken),
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Broken> {
+        let opening = match &mut self.opening {
+            Some(opening) => opening,
+            None => {
+                sleep_until(self.connect_at).await;
+                let (door, payload_bytes_max) = (self.door.clone(), self.payload_bytes_max);
+                let opening = Box::pin(async move { door.open(door.due(), payload_bytes_max).await });
+                self.opening.insert(opening)
+            }
+        };
+        let opened = opening.await;
+        self.opening = None;
+        self.connection = Some(opened?);
+        self.is_up = true;
+        self.standing.clear();
+        self.asked = Asked::default();
+        self.heard_at = Instant::now();
+        self.is_asked = false;
+        let all = self.wishes.iter().chain([&self.first]).cloned();
+        self.unanswered = Some(all.collect());
+        self.put(Question::subscribe(vec![self.first.clone()]));
+        self.ask_for(self.wishes.iter().cloned().collect());
+        Ok(())
+    }
+
+    fn away(&mut self, broken: Broken) -> Heard {
+        self.connection = None;
+        self.is_up = false;
+        self.unanswered = None;
+        self.connect_at = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        Heard::Away { reason: broken.0 }
+    }
+
+    /// Asks for wishes; for those that were refused before, for each by itself.
+    fn ask_for(&mut self, wishes: Vec<Wish>) {
+        let (refused, others) = wishes.into_iter().partition(|wish| self.refused.contains(wish));
+        self.put(Question::subscribe(others));
+        Vec::into_iter(refused).for_each(|wish| self.put(Question::subscribe(vec![wish])));
+    }
+
+    /// Puts questions behind what waits to be sent, where there is a connection.
+    fn put(&mut self, questions: Vec<Question>) {
+        let Some(connection) = &mut self.connection else { return };
+        for question in questions {
+            if !connection.has_to_send() {
+                self.send_due = self.door.due();
+            }
+            connection.put(&question.command());
+            self.asked.push(question);
+        }
+    }
+
+    /// Sends what waits; a connection that does not take it is given up, and [`Ears::next`] says so.
+    async fn send_now(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        if !matches!(timeout_at(self.send_due, connection.send_put()).await, Ok(Ok(()))) {
+            self.connection = None;
+        }
+    }
+
+    async fn listen(&mut self) -> Result<Option<Heard>, Broken> {
+        let connection = self.connection.as_mut().expect("it was opened");
+        if connection.has_to_send() {
+            let sent = timeout_at(self.send_due, connection.send_put()).await;
+            sent.unwrap_or_else(|_| Err(self.door.late("did not take subscriptions")))?;
+        }
+        let quiet = if self.is_asked { SILENCE + self.door.deadline() } else { SILENCE };
+        let received = tokio::select! {
+            // What came is read first: in order, and with what was published before the log went elsewhere.
+            biased;
+            received = timeout_at(self.heard_at + quiet, connection.receive()) => received,
+            _ = self.found.changed() => {
+                if self.found.borrow().as_ref().is_some_and(|found| found != connection.host()) {
+                    return Err(Broken("the log is at another redis now".into()));
+                }
+                return Ok(None);
+            }
+        };
+        match received {
+            Ok(reply) => {
+                self.heard_at = Instant::now();
+                self.is_asked = false;
+                self.understand(reply?)
+            }
+            Err(_) if self.is_asked => Err(self.door.late("kept silent")),
+            Err(_) => {
+                self.is_asked = true;
+                self.put(vec![Question::Ping]);
+                Ok(None)
+            }
+        }
+    }
+
+    fn understand(&mut self, reply: Reply) -> Result<Option<Heard>, Broken> {
+        let parts = match reply {
+            Reply::Error(error) => return self.was_refused(&error),
+            Reply::Array(parts) => parts,
+            // Where nothing is subscribed to, PING is answered with a word.
+            _ => {
+                self.asked.has_answered();
+                return Ok(None);
+            }
+        };
+        let mut parts = parts.into_iter();
+        let (Some(kind), Some(Reply::Text(subject))) = (parts.next(), parts.next()) else { return Ok(None) };
+        let kind = kind.text().unwrap_or_default();
+        if !matches!(kind, b"message" | b"pmessage") {
+            self.asked.has_answered();
+        }
+        Ok(match kind {
+            b"message" => parts.next().and_then(|payload| message(subject, payload)),
+            b"pmessage" => match (parts.next(), parts.next()) {
+                (Some(Reply::Text(channel)), Some(payload)) if self.is_chosen(&subject, &channel) => {
+                    message(channel, payload)
+                }
+                _ => None,
+            },
+            b"subscribe" => Some(self.confirmed(Wish::Name(subject.into()))),
+            b"psubscribe" => Some(self.confirmed(Wish::Glob(subject.into()))),
+            b"unsubscribe" => self.ended(&Wish::Name(subject.into())),
+            b"punsubscribe" => self.ended(&Wish::Glob(subject.into())),
+            _ => None,
+        })
+    }
+
+    /// A command was refused as a whole: asks for its halves, until the wish that is refused is alone.
+    fn was_refused(&mut self, error: &str) -> Result<Option<Heard>, Broken> {
+        let reason = refused(error);
+        let wishes = match self.asked.next() {
+            Some(Question::Subscribe(wishes)) if ErrorReply::parse(error).code == NO_PERMISSION => wishes,
+            // It is heard on, and nobody wants it.
+            Some(Question::Unsubscribe(_)) if ErrorReply::parse(error).code == NO_PERMISSION => {
+                return Ok(None);
+            }
+            _ => return Err(Broken(reason)),
+        };
+        if wishes.contains(&self.first) {
+            return Err(Broken(reason));
+        }
+        // Those that were given up meanwhile are not asked for again.
+        let mut wishes: Vec<_> = wishes.into_iter().filter(|wish| self.wishes.contains(wish)).collect();
+        if wishes.len() > 1 {
+            let half = wishes.split_off(wishes.len() / 2);
+            self.put(Question::subscribe(wishes));
+            self.put(Question::subscribe(half));
+            return Ok(None);
+        }
+        let Some(wish) = wishes.pop() else { return Ok(None) };
+        self.refused.insert(wish.clone());
+        self.answered(&wish);
+        Ok(Some(Heard::Refused { wish, reason }))
+    }
+
+    /// Whether a message counts that came by a glob: the server sends a copy for the name and for each glob that
+    /// matches, and of these the name's counts, or else the first glob's.
+    fn is_chosen(&self, glob: &[u8], channel: &[u8]) -> bool {
+        if self.standing.contains(&Wish::Name(channel.into())) {
+            return false;
+        }
+        let globs = self.standing.iter().rev().map_while(|wish| match wish {
+            Wish::Glob(glob) => Some(&glob[..]),
+            Wish::Name(_) => None,
+        });
+        !globs.filter(|other| *other < glob).any(|other| glob::matches(other, channel))
+    }
+
+    fn confirmed(&mut self, wish: Wish) -> Heard {
+        self.refused.remove(&wish);
+        self.answered(&wish);
+        self.standing.insert(wish.clone());
+        Heard::Subscribed { wish }
+    }
+
+    fn answered(&mut self, wish: &Wish) {
+        if let Some(unanswered) = &mut self.unanswered {
+            unanswered.remove(wish);
+        }
+    }
+
+    fn ended(&mut self, wish: &Wish) -> Option<Heard> {
+        self.standing.remove(wish);
+        None
+    }
+}
+
+fn message(channel: Bytes, payload: Reply) -> Option<Heard> {
+    match payload {
+        Reply::Text(payload) => Some(Heard::Message { channel, payload }),
+        Reply::TooLarge(bytes) => Some(Heard::TooLarge { channel, bytes }),
+        _ => None,
+    }
+}

@@ -1,0 +1,319 @@
+//! Small state that all nodes share: tables of rows, each a hash in Redis, with a version that every change renews.
+//!
+//! A version is a random name and no number: what was lost and written anew is never taken for what was there. A change is
+//! one step: the row, its end, the table's version, and the message that tells the nodes.
+
+mod replica;
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    Link,
+    error::{Fault, whole},
+    record::hex,
+    resp::{Command, Reply},
+    scripts::Script,
+};
+
+pub(crate) use self::replica::{News, View};
+
+/// Rows of a table.
+const ROWS_MAX: u64 = 100_000;
+/// Rows that are read at once, about: half a megabyte of revocations.
+const PAGE_ROWS: &str = "2000";
+/// How often such a part is asked for before the read is given up.
+const PAGE_ATTEMPTS: usize = 3;
+/// Changes on their way at once.
+const CHANGES_AT_ONCE: usize = 100;
+/// Rows whose time is over that one change takes away, and one sweep.
+const SWEPT_BY_CHANGE: u64 = 10;
+const SWEPT_MAX: u64 = 1000;
+
+/// Changes a row.
+///
+/// `KEYS`: the rows, their ends, the versions of all tables. `ARGV`: the table, the channel, the row's key, the version that it
+/// must have, nothing where there must be none, `*` for any; the new version; the row, or nothing where it is to go; when it
+/// ends, or nothing; now; rows whose time is over to take away; rows that there may be.
+/// Answers `{'ok'}`, `{'other', row}` where the row is another, and empty where there is none, `{'full'}`.
+/// The message comes last and may fail: whoever misses it sees the version.
+const CHANGE: &str = r"
+local rows, ends, versions = KEYS[1], KEYS[2], KEYS[3]
+local name, key, row = ARGV[1], ARGV[3], ARGV[6]
+local before = redis.call('EXISTS', rows) == 1 and redis.call('HGET', versions, name) or ''
+for _, over in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', ARGV[8], 'LIMIT', 0, ARGV[9])) do
+  redis.call('HDEL', rows, over)
+  redis.call('ZREM', ends, over)
+end
+local there = redis.call('HGET', rows, key)
+if ARGV[4] ~= '*' and (there and string.sub(there, 1, 16) or '') ~= ARGV[4] then return {'other', there or ''} end
+if row == '' then
+  if not there then return {'ok'} end
+  redis.call('HDEL', rows, key)
+else
+  if not there and redis.call('HLEN', rows) >= tonumber(ARGV[10]) then return {'full'} end
+  redis.call('HSET', rows, key, row)
+end
+if row ~= '' and ARGV[7] ~= '' then redis.call('ZADD', ends, ARGV[7], key) else redis.call('ZREM', ends, key) end
+local after = redis.call('EXISTS', rows) == 1 and ARGV[5] or ''
+redis.call('HSET', versions, name, after)
+redis.pcall('PUBLISH', ARGV[2], cjson.encode({name, before, after, key, row}))
+return {'ok'}
+";
+
+/// Takes away rows whose time is over; that is no change: they counted for nothing since then. Mends a table of which Redis
+/// has evicted the ends, or the version: rows say when they end.
+///
+/// `KEYS`: the rows, their ends, the versions of all tables. `ARGV`: now, rows at most, the table, a new version. Answers how
+/// many rows it took away.
+const SWEEP: &str = r"
+local rows, ends, versions = KEYS[1], KEYS[2], KEYS[3]
+if redis.call('EXISTS', rows) == 1 then
+  if redis.call('HEXISTS', versions, ARGV[3]) == 0 then redis.call('HSET', versions, ARGV[3], ARGV[4]) end
+  if redis.call('EXISTS', ends) == 0 then
+    local all = redis.call('HGETALL', rows)
+    for at = 1, #all, 2 do
+      local until_ms = string.match(all[at + 1], '^%x+@(%d+) ')
+      if until_ms then redis.call('ZADD', ends, until_ms, all[at]) end
+    end
+  end
+end
+local over = redis.call('ZRANGEBYSCORE', ends, '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, key in ipairs(over) do
+  redis.call('HDEL', rows, key)
+  redis.call('ZREM', ends, key)
+end
+return #over
+";
+
+/// Reads some rows of a table and the version that the table is.
+///
+/// Only reads: Redis runs it when it is full, or a replica.
+/// `KEYS`: the versions of all tables, the rows. `ARGV`: the table, from where on, about how many rows.
+/// Answers the version, from where to go on (0 at the end), the rows.
+const PAGE: &str = r"
+local found = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
+local version = redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HGET', KEYS[1], ARGV[1])
+return {version, found[1], found[2]}
+";
+
+/// The name of what a row, or a table, was at one time. That of a table without rows is 0: a table whose rows were evicted
+/// has another version than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Version(u64);
+
+impl Version {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() { Some(Self(0)) } else { hex(text, 16).map(Self) }
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 == 0 { Ok(()) } else { write!(f, "{:016x}", self.0) }
+    }
+}
+
+/// A row that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) key: String,
+    pub(crate) version: Version,
+    pub(crate) value: String,
+}
+
+impl Row {
+    fn parse(key: &str, text: &str) -> Option<Self> {
+        let (head, value) = text.split_once(' ')?;
+        let version = head.split_once('@').map_or(head, |(version, _until)| version);
+        Some(Self { key: key.to_owned(), version: Version::parse(version)?, value: value.to_owned() })
+    }
+}
+
+/// A row to put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Put {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    /// When it ends, in milliseconds since 1970; none where it does not.
+    pub(crate) until: Option<u64>,
+    /// What is to be there: 0 for nothing.
+    pub(crate) expected: Version,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Changed {
+    Done,
+    /// This is there instead, and stays.
+    Other(Option<Row>),
+    /// There is no room for another row.
+    Full,
+}
+
+/// One table.
+pub(crate) struct Table {
+    link: Arc<Link>,
+    name: &'static str,
+    pub(super) rows_max: u64,
+    random: fn() -> u64,
+    page: Script,
+    change: Script,
+    sweep: Script,
+}
+
+impl Table {
+    pub(super) fn new(link: Arc<Link>, name: &'static str, random: fn() -> u64) -> Self {
+        let (page, change, sweep) = (Script::new(PAGE), Script::new(CHANGE), Script::new(SWEEP));
+        Self { link, name, rows_max: ROWS_MAX, random, page, change, sweep }
+    }
+
+    /// Puts rows, each if what is there is as expected. Milliseconds since 1970 say which rows are over.
+    ///
+    /// # Errors
+    /// [`Fault::NotDone`] only when no row was put.
+    pub(crate) async fn put_if(&self, puts: &[Put], now: u64) -> Result<Vec<Changed>, Fault> {
+        let mut outcomes = Vec::with_capacity(puts.len());
+        match self.put_all(puts, now, &mut outcomes).await {
+            Ok(()) => Ok(outcomes),
+            Err(Fault::NotDone(fact)) if outcomes.contains(&Changed::Done) => Err(Fault::Unknown(fact)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn put_all(&self, puts: &[Put], now: u64, outcomes: &mut Vec<Changed>) -> Result<(), Fault> {
+        for puts in puts.chunks(CHANGES_AT_ONCE) {
+            let commands = puts.iter().map(|put| self.command(put, &put.expected.to_string(), now));
+            let replies = self.link.run(&self.change, commands.collect()).await?;
+            let mut failed = Ok(());
+            for (reply, put) in replies.into_iter().zip(puts) {
+                match outcome(reply, &put.key) {
+                    Ok(outcome) => outcomes.push(outcome),
+                    Err(fault) => failed = Err(fault),
+                }
+            }
+            failed?;
+        }
+        Ok(())
+    }
+
+    /// Puts a row, whatever is there.
+    #[cfg(test)]
+    pub(super) async fn put(&self, put: &Put, now: u64) -> Result<Changed, Fault> {
+        self.change(put, "*", now).await
+    }
+
+    /// Takes a row away, whatever it is.
+    #[cfg(test)]
+    pub(super) async fn remove(&self, key: &str, now: u64) -> Result<Changed, Fault> {
+        let nothing = Put { key: key.into(), value: String::new(), until: None, expected: Version(0) };
+        self.change(&nothing, "*", now).await
+    }
+
+    #[cfg(test)]
+    async fn change(&self, put: &Put, expected: &str, now: u64) -> Result<Changed, Fault> {
+        let replies = self.link.run(&self.change, vec![self.command(put, expected, now)]).await?;
+        outcome(replies.into_iter().next().expect("each command has its reply"), &put.key)
+    }
+
+    fn command(&self, put: &Put, expected: &str, now: u64) -> Command {
+        let keys = self.link.keys();
+        let version = Version((self.random)().max(1));
+        let until = put.until.map(|at| format!("@{at}")).unwrap_or_default();
+        let row =
+            if put.value.is_empty() { String::new() } else { format!("{version}{until} {}", put.value) };
+        let mut command = self.change.call(3);
+        for key in [&keys.state(self.name), &keys.ends(self.name), &keys.versions] {
+            command.push(key);
+        }
+        for argument in [self.name, &keys.changes, &put.key, expected, &version.to_string(), &row] {
+            command.push(argument);
+        }
+        command.push(put.until.map(|at| at.to_string()).unwrap_or_default());
+        command.push_number(now);
+        command.push_number(SWEPT_BY_CHANGE);
+        command.push_number(self.rows_max);
+        command
+    }
+
+    /// All rows, and the version that the table was when this began to read: what changed since shows by another version.
+    pub(crate) async fn all(&self) -> Result<(Version, Vec<Row>), Fault> {
+        let (version, mut from, mut rows) = self.page("0").await?;
+        while from != "0" {
+            let (_, next, more) = self.page(&from).await?;
+            rows.extend(more);
+            from = next;
+        }
+        Ok((version, rows.into_values().collect()))
+    }
+
+    /// The version, from where to go on, and some rows by their keys: a row may come twice. Other connections go on where one
+    /// broke, so a link that brings no table at once brings it in parts.
+    async fn page(&self, from: &str) -> Result<(Version, String, HashMap<String, Row>), Fault> {
+        let keys = self.link.keys();
+        let mut command = self.page.call(2).arg(&keys.versions).arg(keys.state(self.name));
+        for argument in [self.name, from, PAGE_ROWS] {
+            command.push(argument);
+        }
+        let mut attempts = 1;
+        let reply = loop {
+            match self.link.run_one(&self.page, command.clone()).await {
+                Err(Fault::Unknown(_)) if attempts < PAGE_ATTEMPTS => attempts += 1,
+                other => break other?,
+            }
+        };
+        let Some([version, next, rows]) = reply.array() else {
+            return Err(Fault::damaged("the script that reads a table answered something else"));
+        };
+        let next = next.str().ok_or_else(|| Fault::damaged("a table says not where it goes on"))?.to_owned();
+        let rows = pairs(rows)?.filter_map(|(key, row)| Some((key.to_owned(), Row::parse(key, row)?)));
+        Ok((version_of(version)?, next, rows.collect()))
+    }
+
+    /// Takes away rows whose time is over.
+    pub(super) async fn sweep(&self, now: u64) -> Result<(), Fault> {
+        let keys = self.link.keys();
+        let mut command = self.sweep.call(3);
+        for key in [&keys.state(self.name), &keys.ends(self.name), &keys.versions] {
+            command.push(key);
+        }
+        command.push_number(now);
+        command.push_number(SWEPT_MAX);
+        command.push(self.name);
+        command.push(Version((self.random)().max(1)).to_string());
+        let replies = self.link.run(&self.sweep, vec![command]).await?;
+        replies.into_iter().try_for_each(|reply| whole(reply).map(drop))
+    }
+}
+
+fn outcome(reply: Reply, key: &str) -> Result<Changed, Fault> {
+    let reply = whole(reply)?;
+    let parts = reply.array().unwrap_or_default();
+    match (parts.first().and_then(Reply::str), parts.get(1).and_then(Reply::str)) {
+        (Some("ok"), _) => Ok(Changed::Done),
+        (Some("full"), _) => Ok(Changed::Full),
+        (Some("other"), Some(row)) => Ok(Changed::Other(Row::parse(key, row))),
+        _ => Err(Fault::damaged("the script that changes a row answered something else")),
+    }
+}
+
+/// Reads the versions of all tables.
+pub(super) fn versions(reply: &Reply) -> Result<Vec<(String, Version)>, Fault> {
+    let versions = pairs(reply)?.filter_map(|(name, text)| Some((name.to_owned(), Version::parse(text)?)));
+    Ok(versions.collect())
+}
+
+fn version_of(reply: &Reply) -> Result<Version, Fault> {
+    match reply {
+        Reply::Nil => Ok(Version(0)),
+        reply => {
+            let version = reply.str().and_then(Version::parse);
+            version.ok_or_else(|| Fault::damaged("the version of a table cannot be read"))
+        }
+    }
+}
+
+/// Names and values of a hash. What is not text is no hub's, and passed over.
+fn pairs(reply: &Reply) -> Result<impl Iterator<Item = (&str, &str)>, Fault> {
+    let texts = reply.array().ok_or_else(|| Fault::damaged("the state is no hash"))?;
+    Ok(texts.chunks(2).filter_map(|pair| Some((pair.first()?.str()?, pair.get(1)?.str()?))))
+}

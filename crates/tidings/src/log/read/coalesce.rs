@@ -1,0 +1,221 @@
+//! Stretches as runs: what readers who may be sent everything as it is share, and what the store is asked for many at once.
+
+use std::collections::{HashMap, hash_map::Entry as Slot};
+
+use tidings_protocol::{ChannelName, Subscription};
+
+use super::{Ask, Log, NEAR, PAGE_BYTES, Page, Stretch};
+use crate::log::{
+    State,
+    chunk_cache::{Joiner, Part, RUN_BYTES, RUN_ENTRIES, Run},
+    index::Row,
+    store::{Glimpse, Wanted},
+};
+
+impl Page {
+    /// Whether something of it must be read from the store first; see [`Log::complete`].
+    pub(crate) fn must_be_read(&self) -> bool {
+        !self.to_join.is_empty() || self.steps.iter().any(|step| step.entry.is_none())
+    }
+
+    /// Empties a page that was made before the order broke: the reader asks again.
+    fn void_unless(&mut self, seen: u64) {
+        if self.seen != seen {
+            self.parts.clear();
+            self.steps.clear();
+            self.to_join.clear();
+            (self.end, self.is_last) = (None, false);
+        }
+    }
+
+    /// Takes what was read of the entries to join.
+    fn take(&mut self, part: Part) {
+        if self.to_join.last() != Some(&part.end.0) {
+            (self.end, self.is_last) = (Some(part.end), false);
+        }
+        self.to_join.clear();
+        self.parts.push(part);
+    }
+}
+
+impl Log {
+    /// The page of a reader of one channel that takes it in runs; none where it has to look at each entry.
+    pub(super) fn page_of_runs(&self, state: &State, ask: &Ask<'_>, through: u64, told: u64) -> Option<Page> {
+        let [Subscription::Channel(channel)] = ask.subscriptions else { return None };
+        let row = state.index.row(channel.as_str())?;
+        let is_hurried = row.urgent_above(ask.cursor).next().is_some_and(|urgent| urgent.offset <= through);
+        if !may_join(ask, through) || (is_hurried && ask.overtaking_max > 0) {
+            return None;
+        }
+        let mut page = Page { is_last: false, ..state.empty_page(ask, told) };
+        let (mut cursor, mut bytes) = (ask.cursor, 0);
+        while let Some(first) = row.above(cursor).next().copied().filter(|first| *first <= through) {
+            let Some(part) = self.part_at_hand(state, row, first, through) else {
+                if !page.parts.is_empty() {
+                    return Some(page);
+                }
+                let offsets = row.above(cursor).copied().take_while(|offset| *offset <= through);
+                let stretch = Stretch { offsets: offsets.take(RUN_ENTRIES + 1).collect(), end: through };
+                page.shared_by = Some(channel.clone());
+                return state.to_join(stretch, page);
+            };
+            bytes += part.frames.len();
+            if bytes > PAGE_BYTES as usize && !page.parts.is_empty() {
+                return Some(page);
+            }
+            cursor = part.end.0;
+            page.end = Some(part.end);
+            page.parts.push(part);
+        }
+        (page.end, page.is_last) = (Some((through, state.tag_at(through))), through == state.head);
+        Some(page)
+    }
+
+    /// The page of a reader of several channels that takes it in runs.
+    pub(super) fn page_to_join(
+        &self,
+        state: &State,
+        ask: &Ask<'_>,
+        through: u64,
+        stretch: &Stretch,
+        told: u64,
+    ) -> Option<Page> {
+        let is_single = matches!(ask.subscriptions, [Subscription::Channel(_)]);
+        if is_single || !may_join(ask, through) || stretch.offsets.is_empty() {
+            return None;
+        }
+        if ask.overtaking_max > 0 && !state.urgent(ask, through).is_empty() {
+            return None;
+        }
+        let stretch = Stretch { offsets: stretch.offsets.clone(), end: stretch.end };
+        state.to_join(stretch, state.empty_page(ask, told))
+    }
+
+    /// A part that is kept, or that can be joined of what is in memory.
+    fn part_at_hand(&self, state: &State, row: &Row, first: u64, through: u64) -> Option<Part> {
+        if let Some(part) = self.runs().get(&row.name, first, through) {
+            return Some(part);
+        }
+        state.ring.get(first)?;
+        let mut joiner = Joiner::new(state.newest());
+        for offset in row.above(first - 1).take(RUN_ENTRIES) {
+            let Some(entry) = state.ring.get(*offset) else { break };
+            joiner.push(Some(Glimpse::Entry(entry)));
+            if joiner.is_over() {
+                break;
+            }
+        }
+        let run = joiner.finish()?;
+        self.runs().keep(&row.name, &run);
+        run.part(first, through)
+    }
+
+    /// Reads what pages miss; those that miss the same share it. It may read the disk.
+    ///
+    /// An entry that cannot be read back is given up, and its channels have lost it.
+    pub(crate) fn complete(&self, pages: &mut [Page]) {
+        self.join(pages);
+        for page in &mut *pages {
+            if !page.to_join.is_empty() {
+                self.name_each(page);
+            }
+            let missing = page.missing();
+            if !missing.is_empty() {
+                page.fill(self.read(&missing, page.newest));
+            }
+        }
+        let seen = self.state().breaks.serial();
+        pages.iter_mut().for_each(|page| page.void_unless(seen));
+    }
+
+    fn join(&self, pages: &mut [Page]) {
+        let (newest, seen) = {
+            let state = self.state();
+            (state.newest(), state.breaks.serial())
+        };
+        pages.iter_mut().for_each(|page| page.void_unless(seen));
+        let mut joiners: Vec<Joiner> = Vec::new();
+        let mut wanted = Vec::new();
+        let mut known: HashMap<(ChannelName, u64), usize> = HashMap::new();
+        let mut joiner_of = vec![None; pages.len()];
+        for (page, joiner_of) in pages.iter_mut().zip(&mut joiner_of) {
+            let (Some(first), Some(last)) = (page.to_join.first(), page.to_join.last()) else { continue };
+            if let Some(channel) = &page.shared_by {
+                // Somebody may have read it meanwhile.
+                if let Some(part) = self.runs().get(channel, *first, *last) {
+                    page.take(part);
+                    continue;
+                }
+                match known.entry((channel.clone(), *first)) {
+                    Slot::Occupied(slot) => {
+                        *joiner_of = Some(*slot.get());
+                        continue;
+                    }
+                    Slot::Vacant(slot) => slot.insert(joiners.len()),
+                };
+            }
+            *joiner_of = Some(joiners.len());
+            let by = joiners.len() as u32;
+            wanted.extend(page.to_join.iter().map(|offset| Wanted { offset: *offset, by }));
+            joiners.push(Joiner::new(newest));
+        }
+        wanted.sort_unstable();
+        self.store().glance(&wanted, newest, RUN_BYTES, &mut |by, glimpse| joiners[by].push(glimpse));
+        let runs: Vec<Option<Run>> = joiners.into_iter().map(Joiner::finish).collect();
+        // What was read before the order broke is for nobody.
+        let state = self.state();
+        for ((channel, _), joiner) in known {
+            if let Some(run) = runs[joiner].as_ref().filter(|_| state.breaks.serial() == seen) {
+                self.runs().keep(&channel, run);
+            }
+        }
+        drop(state);
+        for (page, joiner) in pages.iter_mut().zip(joiner_of) {
+            let (Some(joiner), Some(first)) = (joiner, page.to_join.first()) else { continue };
+            let last = page.to_join[page.to_join.len() - 1];
+            if let Some(part) = runs[joiner].as_ref().and_then(|run| run.part(*first, last)) {
+                page.take(part);
+            }
+        }
+    }
+
+    /// Turns a page whose first entry belongs to no run into one of single entries.
+    fn name_each(&self, page: &mut Page) {
+        let state = self.state();
+        let offsets = std::mem::take(&mut page.to_join);
+        let count = offsets.len();
+        let Some(last) = offsets.last().copied() else { return };
+        let stretch = state.within_bytes(Stretch { offsets, end: last });
+        if stretch.offsets.len() < count {
+            (page.end, page.is_last) = (Some((stretch.end, state.tag_at(stretch.end))), false);
+        }
+        page.steps = stretch.offsets.iter().map(|offset| state.step(*offset, false)).collect();
+    }
+}
+
+impl State {
+    /// Names what of a stretch is to be read and joined; none where it begins with what is at hand, or with what is not
+    /// for everybody as it is.
+    fn to_join(&self, mut stretch: Stretch, page: Page) -> Option<Page> {
+        let first = *stretch.offsets.first()?;
+        if self.ring.get(first).is_some() || !self.index.is_plain(first) {
+            return None;
+        }
+        let at_hand = stretch.offsets.iter().position(|offset| self.ring.get(*offset).is_some());
+        let count = at_hand.unwrap_or(stretch.offsets.len()).min(RUN_ENTRIES);
+        if count < stretch.offsets.len() {
+            stretch.offsets.truncate(count);
+            stretch.end = stretch.offsets[count - 1];
+        }
+        let end = Some((stretch.end, self.tag_at(stretch.end)));
+        Some(Page { is_last: stretch.end == self.head, end, to_join: stretch.offsets, ..page })
+    }
+}
+
+/// Whether the reader may be sent every plain entry as it is, and there is so much of them that it is worth it.
+fn may_join(ask: &Ask<'_>, through: u64) -> bool {
+    ask.may_join && ask.skips.is_empty() && through - ask.cursor > NEAR
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! Where a stream begins: an id, a piece of history, or now; and what it must be told first.
+
+use std::collections::BTreeSet;
+
+use tidings_protocol::{Epoch, EventId, Skip, Subscription, Tag, body::GapReason};
+
+use super::{Log, State, checkpoint::Lost, entry::Millis, index::Row, read::wants};
+
+/// How many channel names a gap lists before it falls back to the subscriptions as asked.
+const GAP_CHANNELS_MAX: usize = 256;
+
+/// Where a client asks to begin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// With what is published from now on.
+    #[default]
+    Now,
+    /// After the event with this id, as the client sent it.
+    After(String),
+    /// With the newest stored events of its channels, so many in all.
+    History(u64),
+    /// With everything stored of its channels.
+    WholeHistory,
+    /// As [`Start::History`], but a gap comes first: the client had an id that cannot be read.
+    HistoryAfterMalformed(u64),
+}
+
+/// A place in the log that a stream goes on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attached {
+    pub(crate) cursor: u64,
+    pub(crate) tag: Tag,
+    /// Events above the cursor that the client has already.
+    pub(crate) skips: Vec<Skip>,
+    pub(crate) gap: Option<Gap>,
+    /// Trims up to here are told.
+    pub(crate) told: u64,
+    /// The client asked for everything up to here.
+    pub(crate) asked_through: u64,
+    /// Breaks up to here are told, and ids are written in the epoch that was newest then.
+    pub(crate) seen: u64,
+    pub(crate) newest: Epoch,
+}
+
+/// Something that the client should have had and cannot get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) channels: Vec<String>,
+    pub(crate) reason: GapReason,
+    pub(crate) requested: Option<String>,
+}
+
+/// What an id is worth.
+pub(super) struct Verdict {
+    /// Replay goes on above this.
+    pub(super) from: u64,
+    pub(super) skips: Vec<Skip>,
+    /// Nothing before the gap counts; what is kept from `from` on does.
+    pub(super) reason: Option<GapReason>,
+}
+
+impl Log {
+    /// Finds where a stream begins, by what this log knows.
+    #[cfg(test)]
+    pub(crate) fn attach(&self, start: &Start, subscriptions: &[Subscription]) -> Attached {
+        self.state().attached(start, subscriptions, self.now())
+    }
+}
+
+impl State {
+    pub(super) fn attached(&self, start: &Start, subscriptions: &[Subscription], now: Millis) -> Attached {
+        match start {
+            Start::Now => self.attached_at(self.head),
+            Start::History(events) => {
+                self.at_history(subscriptions, usize::try_from(*events).unwrap_or(usize::MAX), now)
+            }
+            Start::HistoryAfterMalformed(events) => {
+                let events = usize::try_from(*events).unwrap_or(usize::MAX);
+                Attached {
+                    gap: self.malformed(subscriptions).gap,
+                    ..self.at_history(subscriptions, events, now)
+                }
+            }
+            Start::WholeHistory => self.at(self.before_next(0, subscriptions), Vec::new(), None, self.head),
+            Start::After(text) => match text.parse::<EventId>() {
+                Ok(id) => self.after(&id, text, subscriptions),
+                Err(_) => self.malformed(subscriptions),
+            },
+        }
+    }
+
+    /// A place that was the head once.
+    pub(super) fn attached_at(&self, cursor: u64) -> Attached {
+        self.at(cursor, Vec::new(), None, 0)
+    }
+
+    fn at(&self, cursor: u64, mut skips: Vec<Skip>, gap: Option<Gap>, asked_through: u64) -> Attached {
+        // After a gap the cursor may stand above events that had overtaken.
+        skips.retain(|skip| skip.offset > cursor);
+        Attached {
+            cursor,
+            tag: self.tag_at(cursor),
+            skips,
+            gap,
+            told: self.index.trim_serial(),
+            asked_through,
+            seen: self.breaks.serial(),
+            newest: self.newest(),
+        }
+    }
+
+    fn malformed(&self, subscriptions: &[Subscription]) -> Attached {
+        let gap = Gap { channels: as_asked(subscriptions), reason: GapReason::Malformed, requested: None };
+        self.at(self.head, Vec::new(), Some(gap), 0)
+    }
+
+    /// Before the newest `events` entries that are delivered: the publisher no longer wants expired and superseded ones to be.
+    fn at_history(&self, subscriptions: &[Subscription], events: usize, now: Millis) -> Attached {
+        let is_delivered =
+            |offset| !self.index.is_over(offset, now, &|channel| wants(subscriptions, channel));
+        let oldest = self.oldest_of_newest(subscriptions, events, &is_delivered);
+        self.at(oldest.map_or(self.head, |oldest| oldest - 1), Vec::new(), None, self.head)
+    }
+
+    /// The oldest of the newest `events` entries that are wanted.
+    pub(super) fn oldest_of_newest(
+        &self,
+        subscriptions: &[Subscription],
+        events: usize,
+        is_wanted: &dyn Fn(u64) -> bool,
+    ) -> Option<u64> {
+        let mut newest = BTreeSet::new();
+        for row in subscriptions.iter().flat_map(|subscription| self.index.selected(subscription)) {
+            for offset in row.newest_first() {
+                if newest.len() >= events && newest.first().is_none_or(|oldest| offset < *oldest) {
+                    break;
+                }
+                if !is_wanted(offset) {
+                    continue;
+                }
+                newest.insert(offset);
+                if newest.len() > events {
+                    newest.pop_first();
+                }
+            }
+        }
+        newest.first().copied()
+    }
+
+    fn after(&self, id: &EventId, text: &str, subscriptions: &[Subscription]) -> Attached {
+        let verdict = self.judge(id);
+        let mut lost = self.lost_above(verdict.from, subscriptions);
+        let crossed = verdict.reason.is_none().then(|| self.lost_after(id.epoch, subscriptions));
+        let crossed = crossed.unwrap_or_default();
+        let across = (!crossed.is_empty()).then_some(GapReason::Epoch);
+        lost.extend(crossed);
+        let reason = verdict.reason.or(across).or_else(|| (!lost.is_empty()).then_some(GapReason::Trimmed));
+        let Some(reason) = reason else {
+            return Attached {
+                tag: if verdict.from == id.offset { id.tag } else { self.tag_at(verdict.from) },
+                ..self.at(verdict.from, verdict.skips, None, self.head)
+            };
+        };
+        let channels = match reason {
+            GapReason::Trimmed if lost.len() <= GAP_CHANNELS_MAX => lost.into_iter().collect(),
+            GapReason::Epoch if across.is_some() && lost.len() <= GAP_CHANNELS_MAX => {
+                lost.into_iter().collect()
+            }
+            _ => as_asked(subscriptions),
+        };
+        let gap = Gap { channels, reason, requested: Some(text.to_owned()) };
+        self.at(self.before_next(verdict.from, subscriptions), verdict.skips, Some(gap), self.head)
+    }
+
+    /// Judges an id by its epoch, its place and its tag.
+    pub(super) fn judge(&self, id: &EventId) -> Verdict {
+        let Some(end) = self.end_of(id.epoch) else {
+            return Verdict { from: 0, skips: Vec::new(), reason: Some(GapReason::Epoch) };
+        };
+        let mut reason = None;
+        let mut skips = Vec::with_capacity(id.skips.len());
+        for skip in &id.skips {
+            // A skip is a cursor of its own: one that is not good is dropped, and something was lost.
+            if skip.offset > end {
+                reason = Some(GapReason::Ahead);
+            } else if self.differs(skip.offset, skip.tag) {
+                reason = reason.or(Some(GapReason::Diverged));
+            } else {
+                skips.push(*skip);
+            }
+        }
+        if id.offset > end {
+            return Verdict { from: end, skips: Vec::new(), reason: Some(GapReason::Ahead) };
+        }
+        if self.differs(id.offset, id.tag) {
+            // Where the two histories parted is not known: everything kept comes again.
+            return Verdict { from: 0, skips: Vec::new(), reason: Some(GapReason::Diverged) };
+        }
+        Verdict { from: id.offset, skips, reason }
+    }
+
+    pub(super) fn differs(&self, offset: u64, tag: Tag) -> bool {
+        let held = self.tag_at(offset);
+        held != Tag(0) && tag != Tag(0) && held != tag
+    }
+
+    /// What epochs after this one began without, of what the subscriptions name.
+    fn lost_after(&self, epoch: Epoch, subscriptions: &[Subscription]) -> BTreeSet<String> {
+        let later = self.epochs.iter().skip_while(|row| row.epoch() != epoch).skip(1);
+        let lossy = later.filter(|row| row.lost != Lost::None);
+        lossy.flat_map(|row| row.lost.of(subscriptions)).collect()
+    }
+
+    /// The latest cursor from which nothing that follows `from` is missed.
+    pub(super) fn before_next(&self, from: u64, subscriptions: &[Subscription]) -> u64 {
+        subscriptions
+            .iter()
+            .flat_map(|subscription| self.index.selected(subscription))
+            .filter_map(|row| row.above(from).next().copied())
+            .min()
+            .map_or(self.head, |next| next - 1)
+    }
+
+    /// The names that lost something above `cursor`, or the subscriptions where names are not known any more.
+    pub(super) fn lost_above(&self, cursor: u64, subscriptions: &[Subscription]) -> BTreeSet<String> {
+        let mut lost = BTreeSet::new();
+        if self.index.highest_trim() <= cursor {
+            return lost;
+        }
+        let floor = self.index.floor().offset;
+        let has_lost = |row: &&Row| row.trim().offset > cursor;
+        for subscription in subscriptions {
+            let is_unlisted = match subscription {
+                Subscription::Channel(name) => self.index.row(name.as_str()).is_none(),
+                Subscription::Pattern(_) => true,
+            };
+            if is_unlisted && floor > cursor {
+                lost.insert(subscription.as_str().to_owned());
+            }
+            lost.extend(self.index.selected(subscription).filter(has_lost).map(|row| row.name.to_string()));
+        }
+        lost
+    }
+}
+
+/// The subscriptions as the client wrote them.
+pub(crate) fn as_asked(subscriptions: &[Subscription]) -> Vec<String> {
+    subscriptions.iter().map(|subscription| subscription.as_str().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests;

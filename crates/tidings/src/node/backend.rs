@@ -1,0 +1,124 @@
+//! What gives the log of a node its order, and keeps it: the node itself, or a Redis that it shares with others.
+
+use std::sync::Arc;
+
+use crate::{
+    auth::{Board, Shelf},
+    broker::{Audience, Broker, embedded},
+    config::Settings,
+    error::{Code, Error},
+    log::{Log, open::Unread},
+    metrics::Metrics,
+};
+
+use super::{maintenance::Keeper, supervisor::Supervisor};
+
+#[cfg(feature = "redis")]
+mod redis_revocations;
+#[cfg(feature = "redis")]
+mod redis_tickets;
+
+/// The way into the log, and what stands behind it.
+pub(super) struct Order {
+    pub(super) broker: Broker,
+    /// Whether the order can be had now: `Err` says why not.
+    pub(super) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Where tickets are kept for all nodes, where there are others.
+    pub(super) shelf: Option<Arc<dyn Shelf>>,
+    /// Where all nodes learn whom to refuse, where there are others.
+    pub(super) board: Option<Arc<dyn Board>>,
+    /// Ends what runs, once nothing more is published, and makes the log safe.
+    pub(super) end: Box<dyn FnOnce() + Send>,
+}
+
+/// Starts what the settings ask for.
+pub(super) fn start(
+    settings: &Settings,
+    log: &Arc<Log>,
+    unread: Option<Unread>,
+    audience: Arc<dyn Audience>,
+    metrics: &Arc<Metrics>,
+    supervisor: &Supervisor,
+) -> Result<Order, Error> {
+    if settings.redis.is_some() {
+        return shared(settings, log, &audience, metrics, supervisor);
+    }
+    let (broker, writer) = embedded::embedded(log.clone(), audience, metrics.clone());
+    let keeper = keeper(log, unread, Some(writer), settings, supervisor)?;
+    let kept = log.clone();
+    Ok(Order {
+        broker: Broker::Embedded(broker),
+        standing: Box::new(|| Ok(())),
+        shelf: None,
+        board: None,
+        end: Box::new(move || keeper.end(&kept)),
+    })
+}
+
+fn keeper(
+    log: &Arc<Log>,
+    unread: Option<Unread>,
+    writer: Option<embedded::Writer>,
+    settings: &Settings,
+    supervisor: &Supervisor,
+) -> Result<Keeper, Error> {
+    Keeper::start(log, unread, writer, settings, supervisor)
+        .map_err(|error| Error::new(Code::Internal, "a thread could not be started").caused_by(error))
+}
+
+#[cfg(feature = "redis")]
+fn shared(
+    settings: &Settings,
+    log: &Arc<Log>,
+    audience: &Arc<dyn Audience>,
+    metrics: &Arc<Metrics>,
+    supervisor: &Supervisor,
+) -> Result<Order, Error> {
+    use tokio::{runtime::Handle, sync::watch, task::JoinSet};
+
+    let parts = crate::broker::redis::parts(settings, log, audience, metrics, rand::random)?;
+    let keeper = keeper(log, None, None, settings, supervisor)?;
+    let sight = parts.sight.clone();
+    log.when_unsure(Box::new(move || sight.ask()));
+    let appender = tokio::spawn(supervisor.watch("tidings-appender", parts.appender.run()));
+    let mut followers = JoinSet::new();
+    followers.spawn(supervisor.watch("tidings-follower", parts.follower.run()));
+    followers.spawn(supervisor.watch("tidings-hearer", parts.hearer.run()));
+    followers.spawn(supervisor.watch("tidings-trimmer", parts.trimmer.run()));
+    let (stop, stopped) = watch::channel(false);
+    let capture = |capturer: crate::broker::redis::Capturer| {
+        tokio::spawn(supervisor.watch("tidings-capturer", capturer.run(stopped)))
+    };
+    let capturer = parts.capturer.map(capture);
+    let (kept, runtime, sight) = (log.clone(), Handle::current(), parts.sight);
+    let revocations = parts.revocations.clone();
+    Ok(Order {
+        broker: Broker::Redis(parts.broker),
+        // Who is ready refuses whom the others refuse.
+        standing: Box::new(move || sight.standing().and_then(|()| revocations.standing())),
+        shelf: Some(Arc::new(redis_tickets::RedisShelf(parts.link))),
+        board: Some(Arc::new(redis_revocations::RedisBoard { view: parts.revocations, log: log.clone() })),
+        end: Box::new(move || {
+            // They answer all that was published, append all that was heard, and end; what follows is dropped then.
+            let _ = stop.send(true);
+            let _ = runtime.block_on(appender);
+            capturer.map(|capturer| runtime.block_on(capturer));
+            drop(followers);
+            keeper.end(&kept);
+        }),
+    })
+}
+
+#[cfg(not(feature = "redis"))]
+fn shared(
+    _settings: &Settings,
+    _log: &Arc<Log>,
+    _audience: &Arc<dyn Audience>,
+    _metrics: &Arc<Metrics>,
+    _supervisor: &Supervisor,
+) -> Result<Order, Error> {
+    Err(Error::new(
+        Code::BadRequest,
+        "[redis] is set, and this build has no redis; build with the feature `redis`",
+    ))
+}

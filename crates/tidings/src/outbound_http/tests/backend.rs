@@ -1,0 +1,145 @@
+//! A server made by hand, which answers as no decent one would, and counts.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::{JoinHandle, JoinSet},
+};
+
+/// What it does with a request.
+#[derive(Clone)]
+pub(crate) enum Reply {
+    /// Sends these bytes and waits for the next request.
+    Bytes(Vec<u8>),
+    /// Sends these bytes and closes.
+    Last(Vec<u8>),
+    /// Sends one of these bytes each few milliseconds.
+    Drip(Vec<u8>),
+    /// Says nothing, and keeps the connection.
+    Silence,
+    /// Sends these bytes once the semaphore has a place, which it takes.
+    When(Arc<Semaphore>, Vec<u8>),
+}
+
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Seen>,
+    accepting: JoinHandle<()>,
+}
+
+struct Seen {
+    connections: AtomicUsize,
+    requests: watch::Sender<Vec<String>>,
+}
+
+impl Backend {
+    /// Starts one; `reply` is given how many requests came before.
+    pub(crate) async fn start(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen =
+            Arc::new(Seen { connections: AtomicUsize::new(0), requests: watch::Sender::new(Vec::new()) });
+        let (reply, kept) = (Arc::new(reply), seen.clone());
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                kept.connections.fetch_add(1, Ordering::SeqCst);
+                connections.spawn(serve(socket, kept.clone(), reply.clone()));
+            }
+        });
+        Self { address, seen, accepting }
+    }
+
+    /// One that always answers the same.
+    pub(crate) async fn always(reply: Reply) -> Self {
+        Self::start(move |_| reply.clone()).await
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/path", self.address)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    /// Every request as it came, head and body.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.seen.requests.borrow().clone()
+    }
+
+    /// Waits until so many requests have come.
+    pub(crate) async fn requested(&self, count: usize) {
+        self.seen.requests.subscribe().wait_for(|requests| requests.len() >= count).await.unwrap();
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// A whole answer.
+pub(crate) fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+async fn serve(mut socket: TcpStream, seen: Arc<Seen>, reply: Arc<impl Fn(usize) -> Reply>) {
+    while let Some(request) = read(&mut socket).await {
+        let mut before = 0;
+        seen.requests.send_modify(|requests| {
+            before = requests.len();
+            requests.push(request);
+        });
+        // A client that has gone is none of its business.
+        match reply(before) {
+            Reply::Bytes(bytes) => drop(socket.write_all(&bytes).await),
+            Reply::Last(bytes) => return drop(socket.write_all(&bytes).await),
+            Reply::Drip(bytes) => {
+                for byte in bytes {
+                    drop(socket.write_all(&[byte]).await);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            Reply::Silence => std::future::pending().await,
+            Reply::When(places, bytes) => {
+                places.acquire().await.unwrap().forget();
+                drop(socket.write_all(&bytes).await);
+            }
+        }
+    }
+}
+
+async fn read(socket: &mut TcpStream) -> Option<String> {
+    let mut request = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&request).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_ascii_lowercase().lines().find_map(|line| {
+                line.strip_prefix("content-length: ").map(|length| length.parse::<usize>().unwrap())
+            });
+            if body.len() >= length.unwrap_or(0) {
+                return Some(text);
+            }
+        }
+        let mut bytes = [0; 4096];
+        match socket.read(&mut bytes).await {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => request.extend_from_slice(&bytes[..count]),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The read side of a connection. hyper gets heads that it will not refuse; a refused one is answered by the hub itself.
+
+mod whole;
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, LazyLock, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::Uri;
+use rand::RngExt;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep, sleep_until},
+};
+use tracing::debug;
+
+pub(crate) use self::whole::{HEAD_BYTES_MAX, head_too_large};
+use self::whole::{check, malformed, too_large};
+use super::{
+    http1_framing::{Fed, Judge, Place},
+    idle::Activity,
+};
+use crate::error::Error;
+
+/// The path of the request that stands in for a refused one. No client can know it.
+static STAND_IN: LazyLock<String> = LazyLock::new(|| format!("/{:032x}", rand::rng().random::<u128>()));
+
+/// A connection of HTTP/1 or HTTP/2 whose first head must be whole at a deadline, and each later one of HTTP/1 soon after
+/// its first byte.
+///
+/// Heads pass when they are whole, bodies as they come. In place of a head that is at fault stands a request of the hub's
+/// own, which [`Refused::of`] knows; in place of a body that is at fault, bytes that hyper refuses. Requests before it get
+/// their answers, and nothing behind it is read.
+pub(crate) struct Strict<Io> {
+    io: Io,
+    judge: Judge,
+    /// Of a head that is not whole; at most [`HEAD_BYTES_MAX`] and one read.
+    held: BytesMut,
+    /// To be read before anything else.
+    ready: Bytes,
+    end: End,
+    /// When the head that is awaited, or has begun, must be whole.
+    head_due: Option<Pin<Box<Sleep>>>,
+    head_timeout: Duration,
+    activity: Activity,
+    refused: Refused,
+}
+
+/// Source of the bytes behind those that are ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Bytes from the client.
+    Open,
+    /// The end of the connection.
+    Closed,
+    /// No byte and no end: at an end hyper closes without the answer.
+    Silent,
+}
+
+/// Why a head was refused; the read side says it, and whatever answers requests tells it.
+#[derive(Clone, Default)]
+pub(crate) struct Refused(Arc<OnceLock<Error>>);
+
+impl Refused {
+    /// The refusal, where this is the request that stands in for the refused one.
+    pub(crate) fn of(&self, uri: &Uri) -> Option<Error> {
+        let error = self.0.get().filter(|_| uri.path() == *STAND_IN)?;
+        Some(Error::new(error.code(), error.to_string()))
+    }
+}
+
+/// A head was not whole in time.
+#[derive(Debug)]
+pub(crate) struct HeadTimeout(Duration);
+
+impl fmt::Display for HeadTimeout {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "no whole request came within {:?}", self.0)
+    }
+}
+
+impl std::error::Error for HeadTimeout {}
+
+impl<Io> Strict<Io> {
+    /// A connection that was opened so long before `deadline`.
+    pub(crate) fn new(
+        io: Io,
+        head_timeout: Duration,
+        deadline: Instant,
+        activity: Activity,
+        refused: Refused,
+    ) -> Self {
+        Self {
+            io,
+            judge: Judge::new(),
+            held: BytesMut::new(),
+            ready: Bytes::new(),
+            end: End::Open,
+            head_due: Some(Box::pin(sleep_until(deadline))),
+            head_timeout,
+            activity,
+            refused,
+        }
+    }
+
+    fn poll_head_due(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(head_due) = &mut self.head_due else { return Poll::Pending };
+        head_due.as_mut().poll(context).map(|()| {
+            self.activity.head_is_late();
+            Err(io::Error::new(io::ErrorKind::TimedOut, HeadTimeout(self.head_timeout)))
+        })
+    }
+
+    /// Judges what was read behind the first `before` bytes, and leaves there what hyper may see.
+    fn take(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let read = &buffer.filled()[before..];
+        let judged = self.held.len();
+        let instead = if judged == 0 {
+            let (good, instead) = self.judge(read, 0);
+            self.held.extend_from_slice(&read[good..]);
+            buffer.set_filled(before + good);
+            instead
+        } else {
+            self.held.extend_from_slice(read);
+            buffer.set_filled(before);
+            let mut bytes = self.held.split();
+            let (good, instead) = self.judge(&bytes, judged);
+            self.ready = bytes.split_to(good).freeze();
+            self.held = bytes;
+            instead
+        };
+        if let Some(instead) = instead {
+            self.held = BytesMut::new();
+            self.ready = [&self.ready[..], &instead[..]].concat().into();
+        }
+        self.watch_head();
+    }
+
+    /// Sets the deadline of a head that has begun behind the first one.
+    fn watch_head(&mut self) {
+        let awaits_head = self.judge.is_opening() || self.judge.is_in_head();
+        if self.end != End::Open || !awaits_head {
+            self.head_due = None;
+        } else if self.head_due.is_none() {
+            self.head_due = Some(Box::pin(sleep(self.head_timeout)));
+            self.activity.head_begins();
+        }
+    }
+
+    /// Judges bytes of which the first `judged` were judged before. Answers how many of them hyper may see, and what it
+    /// sees in place of the rest, where that is at fault.
+    fn judge(&mut self, bytes: &[u8], judged: usize) -> (usize, Option<Bytes>) {
+        let mut at = judged;
+        while at < bytes.len() {
+            match self.judge.feed_head(&bytes[at..]) {
+                Err(fault) => {
+                    at += fault.at;
+                    debug!(fault = fault.what, "a malformed request was refused");
+                    let Some(instead) = refused_at(fault.place) else {
+                        let begin = at + 1 - self.judge.head_bytes();
+                        return (begin, Some(self.refuse(malformed(fault.what))));
+                    };
+                    self.end = End::Closed;
+                    return (at, Some(Bytes::from_static(instead)));
+                }
+                Ok(Fed { taken, head_bytes }) => {
+                    at += taken;
+                    if head_bytes.is_some() {
+                        self.head_due = None;
+                    }
+                    let begin = head_bytes.map_or(at, |head_bytes| at - head_bytes);
+                    if begin < at
+                        && let Err(error) = check(&bytes[begin..at])
+                    {
+                        debug!(%error, "a request was refused");
+                        return (begin, Some(self.refuse(error)));
+                    }
+                }
+            }
+        }
+        let begin = bytes.len() - self.judge.head_bytes();
+        let is_too_large = self.judge.head_bytes() > HEAD_BYTES_MAX;
+        (begin, is_too_large.then(|| self.refuse(too_large(&bytes[begin..]))))
+    }
+
+    /// The request that stands in for a refused one.
+    fn refuse(&mut self, error: Error) -> Bytes {
+        self.end = End::Silent;
+        // Nothing is read after the first.
+        let _ = self.refused.0.set(error);
+        format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", *STAND_IN).into()
+    }
+}
+
+/// Bytes that hyper refuses at a place behind a head, and does not wait behind for more.
+fn refused_at(place: Place) -> Option<&'static [u8]> {
+    match place {
+        Place::Head => None,
+        // Trailers are looked at when they are whole.
+        Place::Trailer => Some(b"\0\r\n\r\n"),
+        Place::Chunk => Some(b"\0"),
+        Place::Extension => Some(b"\n"),
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if !this.ready.is_empty() {
+                let now = this.ready.split_to(this.ready.len().min(buffer.remaining()));
+                buffer.put_slice(&now);
+                return Poll::Ready(Ok(()));
+            }
+            match this.end {
+                End::Open if buffer.remaining() > 0 => {}
+                End::Open | End::Closed => return Poll::Ready(Ok(())),
+                End::Silent => return Poll::Pending,
+            }
+            let before = buffer.filled().len();
+            match Pin::new(&mut this.io).poll_read(context, buffer) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => return this.poll_head_due(context),
+                failed => return failed,
+            }
+            if buffer.filled().len() == before {
+                // hyper decides how it treats half a head.
+                (this.end, this.ready) = (End::Closed, this.held.split().freeze());
+                continue;
+            }
+            this.take(buffer, before);
+            if buffer.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Strict<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests;
