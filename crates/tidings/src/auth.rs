@@ -13,21 +13,21 @@ mod revocations;
 mod tickets;
 mod token;
 
-pub use self::hook::{Action, Hook, HookError, Question, Who};
+pub use self::hook::{AccessRequest, Action, Hook, HookError, Subject};
 #[cfg(feature = "redis")]
-pub(crate) use self::revocations::replication::{Note, PutUp};
+pub(crate) use self::revocations::replication::{ReplicationOutcome, StoredRevocation};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::token::fuzz;
 pub(crate) use self::{
-    authorizer::Gate,
+    authorizer::Authorizer,
     denial::{denied, denied_at},
-    hook::Asker,
-    identity::{Caller, PUBLISHER_BYTES_MAX, Principal},
+    hook::HookClient,
+    identity::{Identity, PUBLISHER_BYTES_MAX, Principal},
     permit::{ManagePermit, PublishPermit, SubscribePermit},
-    revocations::replication::{Board, News, tell_again},
-    revocations::{Revocations, Subject},
+    revocations::replication::{RevocationChange, RevocationStore, retry_unreplicated},
+    revocations::{Revocations, RevokedSubject},
     tickets::Ticket,
-    tickets::store::Shelf,
+    tickets::store::TicketStore,
 };
 use crate::{
     config::Secret,
@@ -49,7 +49,7 @@ pub(crate) enum Credential {
 
 /// Why credentials are not good. Only the log and the metrics hear which it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flaw {
+pub(crate) enum CredentialError {
     /// It is no token at all, or lacks what a token needs.
     Shape,
     /// An algorithm that is not taken.
@@ -71,16 +71,16 @@ pub(crate) enum Flaw {
 
 /// What a subscription is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub(crate) enum ReadKind {
     /// An open stream.
     Stream,
     /// Stored events, asked for once.
     History,
 }
 
-impl Flaw {
+impl CredentialError {
     /// What the client is told. All that a forger could probe is one.
-    fn said(self) -> Error {
+    fn client_error(self) -> Error {
         match self {
             Self::Expired => Error::new(Code::TokenExpired, "the token has expired; get a new one"),
             Self::Revoked => Error::new(Code::Revoked, "the token was revoked; sign in again"),
@@ -89,7 +89,7 @@ impl Flaw {
     }
 
     /// What the operator is told.
-    fn word(self) -> &'static str {
+    fn reason(self) -> &'static str {
         match self {
             Self::Shape => "shape",
             Self::Algorithm => "algorithm",

@@ -11,14 +11,14 @@ use tokio::sync::watch;
 
 use crate::{
     error::{Code, Error},
-    log::entry::{Draft, Entry, Unstored},
+    log::entry::{Entry, NewEntry, TransientEvent},
 };
 
 /// Puts what is published where the log is.
 pub(crate) enum Broker {
-    Embedded(embedded::Broker),
+    Embedded(embedded::EmbeddedBroker),
     #[cfg(feature = "redis")]
-    Redis(redis::Broker),
+    Redis(redis::RedisBroker),
 }
 
 impl Broker {
@@ -26,7 +26,7 @@ impl Broker {
     ///
     /// # Errors
     /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows in time.
-    pub(crate) async fn append(&self, items: Vec<Item>) -> Result<Vec<Published>, Error> {
+    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> Result<Vec<PublishOutcome>, Error> {
         match self {
             Self::Embedded(broker) => broker.append(items).await,
             #[cfg(feature = "redis")]
@@ -36,25 +36,25 @@ impl Broker {
 }
 
 /// Who is told of new entries, once they are kept.
-pub(crate) trait Audience: Send + Sync {
+pub(crate) trait DeliverySink: Send + Sync {
     /// Entries stand in the log.
-    fn stored(&self, entries: &[Arc<Entry>]);
+    fn on_appended(&self, entries: &[Arc<Entry>]);
     /// An event that is in no log is left with those who want it; they send it when they have what was stored before
     /// it. Returns how many were behind and did not get it.
-    fn unstored(&self, channels: &[ChannelName], unstored: &Unstored) -> usize;
+    fn deliver_transient(&self, channels: &[ChannelName], unstored: &TransientEvent) -> usize;
     /// What such an event waited for stands in the log.
     fn wake(&self, channels: &[ChannelName]);
     /// The log has another past than before, or its ids are written otherwise: everybody looks.
-    fn changed(&self);
+    fn wake_all(&self);
     /// The channels and patterns that somebody wants, for the one who asks: all of them, or what has changed since he asked.
-    fn wanted(&self) -> Wanted;
+    fn take_interest_changes(&self) -> InterestChange;
     /// Counts the times that these have changed.
     fn interest(&self) -> watch::Receiver<u64>;
 }
 
 /// Channels and patterns that somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum InterestChange {
     All(Vec<Subscription>),
     /// With each whether it is wanted now.
     Changes(Vec<(Subscription, bool)>),
@@ -62,16 +62,16 @@ pub(crate) enum Wanted {
 
 /// The idempotency keys of publishes that go into the log together: a repeat waits until its first is there.
 #[derive(Default)]
-struct KeysUnderWay(HashSet<(Arc<str>, Arc<str>)>);
+struct InFlightKeys(HashSet<(Arc<str>, Arc<str>)>);
 
-impl KeysUnderWay {
-    fn add(&mut self, draft: &Draft) {
+impl InFlightKeys {
+    fn add(&mut self, draft: &NewEntry) {
         if let Some(it) = &draft.idempotency {
             self.0.insert((it.publisher.clone(), it.key.clone()));
         }
     }
 
-    fn has_one_of(&self, items: &[Item]) -> bool {
+    fn contains_any_of(&self, items: &[PendingEvent]) -> bool {
         let keys = items.iter().filter_map(|item| item.draft.idempotency.as_ref());
         keys.into_iter().any(|it| self.0.contains(&(it.publisher.clone(), it.key.clone())))
     }
@@ -93,21 +93,21 @@ pub(crate) fn shutting_down() -> Error {
 
 /// One event on its way into the log, or past it.
 #[derive(Debug)]
-pub(crate) struct Item {
-    pub(crate) draft: Draft,
+pub(crate) struct PendingEvent {
+    pub(crate) draft: NewEntry,
     pub(crate) is_stored: bool,
 }
 
 /// What became of a published event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Published {
+pub enum PublishOutcome {
     /// It stands in the log; the id resumes after it.
     Stored(EventId),
     /// It went to those who were there.
     NotStored,
 }
 
-impl Published {
+impl PublishOutcome {
     /// The id of a stored event.
     #[must_use]
     pub fn id(&self) -> Option<&EventId> {

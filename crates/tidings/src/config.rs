@@ -134,7 +134,7 @@ pub struct LimitSettings {
     pub connections_per_user: u64,
     /// How many streams one address (IPv6: one /64) may have open; `None` does not count. Default: none.
     pub connections_per_address: Option<u64>,
-    /// Proxies, as CIDRs, whose `X-Forwarded-For` is believed. Default: empty.
+    /// Proxies, as CIDRs, whose `X-ForwardedConnection-For` is believed. Default: empty.
     pub trusted_proxies: Vec<String>,
     /// How many events per second one API key or user may publish; `None` does not count. Default: none.
     pub publishes_per_second: Option<u64>,
@@ -193,7 +193,7 @@ pub enum Envelope {
 
 /// A setting that a hub cannot run with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct SettingError {
     /// The setting's name, for example `limits.body_bytes`.
     pub setting: &'static str,
     /// What is wrong with it, with its value and the bound: `is 10 bytes; at least 64KiB`.
@@ -223,7 +223,7 @@ impl Default for Settings {
 
 impl Settings {
     /// Every fault of these settings: values out of their [`bounds`], and values that contradict each other. None is good.
-    pub fn faults(&self) -> Vec<Fault> {
+    pub fn validate(&self) -> Vec<SettingError> {
         bounds::faults(self)
     }
 }
@@ -377,13 +377,13 @@ impl fmt::Display for UnknownWord {
 
 impl std::error::Error for UnknownWord {}
 
-impl fmt::Display for Fault {
+impl fmt::Display for SettingError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} {}", self.setting, self.problem)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for SettingError {}
 
 #[cfg(test)]
 mod tests;

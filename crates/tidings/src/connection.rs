@@ -18,18 +18,18 @@ use tidings_protocol::{
 
 pub use self::handle::ConnectionId;
 pub(crate) use self::{
-    handle::{Ending, Seat},
-    subscription_index::Lists,
+    handle::{ConnectionHandle, Termination},
+    subscription_index::SubscriptionIndex,
 };
 pub use crate::log::resume::Start;
 use crate::{
-    limits::ConnectionSlot,
+    limits::ConnectionPermit,
     log::{
         Log,
         entry::{Entry, Millis},
-        read::{Ask, Page, Step},
-        replica::{Found, Waiter},
-        resume::{Attached, Gap, as_asked},
+        read::{Page, PageEntry, ReadRequest},
+        replica::{OffsetLookup, Waiter},
+        resume::{Gap, ResumePoint, subscription_texts},
     },
     metrics::Metrics,
 };
@@ -57,25 +57,25 @@ pub struct StreamOptions {
     /// How positions are written. Default: not at all.
     pub positions: PositionStyle,
     /// Whether `tidings.open` comes first. Default: no.
-    pub hello: bool,
+    pub open_event: bool,
 }
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self { start: Start::Now, positions: PositionStyle::default(), hello: false }
+        Self { start: Start::Now, positions: PositionStyle::default(), open_event: false }
     }
 }
 
 /// A connection that no transport has yet.
-pub(crate) struct Opened {
+pub(crate) struct NewConnection {
     pub(crate) connection: Connection,
-    pub(crate) times: Times,
+    pub(crate) times: StreamTimers,
     /// There if `tidings.open` is to come first.
-    pub(crate) greeting: Option<Greeting>,
+    pub(crate) greeting: Option<OpenEvent>,
 }
 
 /// Members of `tidings.open` about the node and the client's credential.
-pub(crate) struct Greeting {
+pub(crate) struct OpenEvent {
     /// ISO 8601.
     pub(crate) now: String,
     /// Seconds.
@@ -87,7 +87,7 @@ pub(crate) struct Greeting {
 
 /// Keep-alives that are due for a caught-up stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Due {
+pub(crate) struct KeepAliveDue {
     /// Nothing was sent for as long as `stream.keep_alive` says.
     pub(crate) comment: bool,
     /// No id was sent for so long.
@@ -96,7 +96,7 @@ pub(crate) struct Due {
 
 /// The times that a stream keeps to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
+pub(crate) struct StreamTimers {
     /// Silence at which a comment is sent, and age of the last id at which the position is; jittered already.
     pub(crate) keep_alive: Duration,
     pub(crate) max_age: Option<Duration>,
@@ -106,7 +106,7 @@ pub(crate) struct Times {
     pub(crate) retry: Duration,
 }
 
-impl Times {
+impl StreamTimers {
     /// How long until it ends by itself, and why it will.
     pub(crate) fn ends_in(&self) -> Option<(Duration, EndReason)> {
         let max_age = self.max_age.map(|age| (age, EndReason::MaxAge));
@@ -116,45 +116,45 @@ impl Times {
 }
 
 /// Where a connection has its seat.
-pub(crate) trait Leave: Send + Sync {
+pub(crate) trait Unregister: Send + Sync {
     /// Takes the seat away.
-    fn leave(&self, seat: &Arc<Seat>);
+    fn unregister(&self, seat: &Arc<ConnectionHandle>);
 }
 
 /// Hears that something was stored, and reads it when it comes to it.
-pub(crate) trait Listener: Send + Sync {
+pub(crate) trait LogObserver: Send + Sync {
     /// Says that the log has grown.
-    fn news(self: Arc<Self>);
+    fn on_append(self: Arc<Self>);
 }
 
 /// One open stream.
 pub(crate) struct Connection {
     log: Arc<Log>,
-    hub: Arc<dyn Leave>,
+    hub: Arc<dyn Unregister>,
     metrics: Arc<Metrics>,
-    seat: Arc<Seat>,
+    handle: Arc<ConnectionHandle>,
     subscriptions: Arc<[Subscription]>,
     positions: PositionStyle,
     cursor: u64,
     tag: Tag,
     /// Events above the cursor that the client has, ascending.
     skips: Vec<Skip>,
-    told: u64,
-    asked_through: u64,
+    gaps_reported_to: u64,
+    replay_until: u64,
     /// Breaks of the log's order that it was told of, and the epoch that its ids are written in.
-    seen: u64,
+    transitions_applied: u64,
     newest: Epoch,
     /// Where it asked to begin, and the question that must be answered first; none when it has a place.
-    waits: Option<(Start, u64)>,
+    pending_start: Option<(Start, u64)>,
     /// It has not yet been at the head.
     is_replaying: bool,
     gap: Option<Gap>,
     /// What it counts for among all connections, until it is gone.
-    _slot: ConnectionSlot,
+    _slot: ConnectionPermit,
 }
 
 /// What to do next for a connection.
-pub(crate) enum Turn {
+pub(crate) enum Step {
     /// Send these; maybe none, and look again. `has_id` says that an id is among them.
     Send { frames: Vec<Bytes>, has_id: bool },
     /// Read what the page misses, then [`Connection::deliver`] it.
@@ -167,28 +167,28 @@ impl Connection {
     /// Finds the place to begin. The seat is taken already: entries that come meanwhile are read by the same loop.
     pub(crate) fn open(
         log: Arc<Log>,
-        hub: Arc<dyn Leave>,
+        hub: Arc<dyn Unregister>,
         metrics: Arc<Metrics>,
-        slot: ConnectionSlot,
-        seat: Arc<Seat>,
+        slot: ConnectionPermit,
+        handle: Arc<ConnectionHandle>,
         options: &StreamOptions,
     ) -> Self {
-        let subscriptions = seat.subscriptions().clone();
+        let subscriptions = handle.subscriptions().clone();
         let mut connection = Self {
             log,
             hub,
             metrics,
-            seat,
+            handle: handle,
             subscriptions,
             positions: options.positions,
             cursor: 0,
             tag: Tag(0),
             skips: Vec::new(),
-            told: 0,
-            asked_through: 0,
-            seen: 0,
+            gaps_reported_to: 0,
+            replay_until: 0,
+            transitions_applied: 0,
             newest: Epoch(0),
-            waits: None,
+            pending_start: None,
             is_replaying: true,
             gap: None,
             _slot: slot,
@@ -200,47 +200,47 @@ impl Connection {
     /// Begins where it asked to, or goes on waiting for the answer that says where that is.
     fn begin(&mut self, start: Start, waited_for: Option<u64>) {
         let attached = match self.log.find(&start, &self.subscriptions, waited_for) {
-            Found::At(attached) => *attached,
-            Found::Unsure(question) => {
-                self.waits = Some((start, question));
+            OffsetLookup::At(attached) => *attached,
+            OffsetLookup::Unsure(question) => {
+                self.pending_start = Some((start, question));
                 if waited_for != Some(question) {
-                    let seat: Weak<dyn Waiter> = Arc::downgrade(&(self.seat.clone() as Arc<dyn Waiter>));
-                    self.log.wait_for(question, seat);
+                    let handle: Weak<dyn Waiter> = Arc::downgrade(&(self.handle.clone() as Arc<dyn Waiter>));
+                    self.log.wait_for(question, handle);
                 }
                 return;
             }
         };
-        let Attached { cursor, tag, skips, gap, told, asked_through, seen, newest } = attached;
+        let ResumePoint { cursor, tag, skips, gap, told, asked_through, seen, newest } = attached;
         if let Some(gap) = &gap {
             self.metrics.gap(gap.reason);
         }
         (self.cursor, self.tag, self.skips) = (cursor, tag, skips);
-        (self.gap, self.told, self.asked_through) = (gap, told, asked_through);
-        (self.seen, self.newest) = (seen, newest);
+        (self.gap, self.gaps_reported_to, self.replay_until) = (gap, told, asked_through);
+        (self.transitions_applied, self.newest) = (seen, newest);
         // Who begins at the head gets from now on what is not stored, too.
         let is_behind = cursor < self.log.head().offset;
-        self.metrics.unstored_missed(self.seat.set_behind(is_behind));
+        self.metrics.transient_dropped(self.handle.set_behind(is_behind));
     }
 
     /// Looks whether it has a place by now; says so to the client where it has.
-    fn begin_late(&mut self) -> Turn {
-        if let Some((start, question)) = self.waits.take() {
+    fn begin_late(&mut self) -> Step {
+        if let Some((start, question)) = self.pending_start.take() {
             self.begin(start, Some(question));
         }
-        if self.waits.is_some() {
-            return Turn::Idle;
+        if self.pending_start.is_some() {
+            return Step::Idle;
         }
         let position = self.position();
         let frame = match self.gap.take() {
             Some(gap) => control_frames::gap(&notice(gap, &position), &position),
-            None if !self.has_positions() => return Turn::Send { frames: Vec::new(), has_id: false },
+            None if !self.has_positions() => return Step::Send { frames: Vec::new(), has_id: false },
             None => control_frames::keep_alive(false, Some(&position), self.positions),
         };
-        Turn::Send { frames: vec![Bytes::from(frame)], has_id: true }
+        Step::Send { frames: vec![Bytes::from(frame)], has_id: true }
     }
 
-    pub(crate) fn seat(&self) -> &Arc<Seat> {
-        &self.seat
+    pub(crate) fn handle(&self) -> &Arc<ConnectionHandle> {
+        &self.handle
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -261,21 +261,22 @@ impl Connection {
 
     /// The first bytes: they leave at once, so that the client knows that it is connected. With a greeting they begin with
     /// `tidings.open`.
-    pub(crate) fn opening(&mut self, retry: Duration, greeting: Option<Greeting>) -> Bytes {
+    pub(crate) fn open_frames(&mut self, retry: Duration, greeting: Option<OpenEvent>) -> Bytes {
         let gap = self.gap.take();
         let position = self.position();
-        let position_known = (gap.is_none() && self.waits.is_none()).then_some(&position);
-        let hello = greeting.map(|Greeting { now, keep_alive, node, expires_at }| OpenNotice {
-            connection_id: self.seat.id().to_string(),
-            channels: as_asked(&self.subscriptions),
+        let position_known = (gap.is_none() && self.pending_start.is_none()).then_some(&position);
+        let hello = greeting.map(|OpenEvent { now, keep_alive, node, expires_at }| OpenNotice {
+            connection_id: self.handle.id().to_string(),
+            channels: subscription_texts(&self.subscriptions),
             position: position_known.map(EventId::to_string),
             now,
             keep_alive,
             node,
             expires_at,
         });
-        let first = control_frames::Opening { retry, position: position_known, style: self.positions, hello };
-        let mut out = control_frames::opening(&first);
+        let first =
+            control_frames::OpenFrames { retry, position: position_known, style: self.positions, hello };
+        let mut out = control_frames::open_frames(&first);
         if let Some(gap) = gap {
             out.extend_from_slice(&control_frames::gap(&notice(gap, &position), &position));
         }
@@ -284,8 +285,8 @@ impl Connection {
 
     /// Takes an entry that has just been stored, for a connection that was idle when the log ended before it; says whether
     /// it is to be sent: not where it was, and not where nobody wants it any more.
-    pub(crate) fn take_new(&mut self, entry: &Entry, now: Millis) -> bool {
-        if entry.offset <= self.cursor || self.waits.is_some() {
+    pub(crate) fn accept_live(&mut self, entry: &Entry, now: Millis) -> bool {
+        if entry.offset <= self.cursor || self.pending_start.is_some() {
             return false;
         }
         (self.cursor, self.tag) = (entry.offset, entry.tag);
@@ -298,31 +299,31 @@ impl Connection {
     }
 
     /// What to do next. `is_pressed` says that the client's socket has refused bytes since it was last at the head.
-    pub(crate) fn turn(&mut self, is_pressed: bool) -> Turn {
-        if self.waits.is_some() {
+    pub(crate) fn next_step(&mut self, is_pressed: bool) -> Step {
+        if self.pending_start.is_some() {
             return self.begin_late();
         }
         let is_behind = is_pressed || self.is_replaying;
-        let unstored_after = self.seat.next_unstored();
-        let ask = Ask {
+        let unstored_after = self.handle.next_transient();
+        let ask = ReadRequest {
             subscriptions: &self.subscriptions,
             cursor: self.cursor,
             skips: &self.skips,
-            told: self.told,
-            seen: self.seen,
+            gaps_reported_to: self.gaps_reported_to,
+            transitions_applied: self.transitions_applied,
             through: unstored_after.unwrap_or(u64::MAX),
             overtaking_max: if is_behind { EventId::SKIPS_MAX - self.skips.len() } else { 0 },
             may_join: true,
         };
         let page = self.log.page(&ask);
-        if page.seen != self.seen {
-            return self.cross(page);
+        if page.seen != self.transitions_applied {
+            return self.apply_transition(page);
         }
         if !page.lost.is_empty() {
-            return Turn::Send { frames: vec![self.lose(page, GapReason::Lagged)], has_id: true };
+            return Step::Send { frames: vec![self.report_gap(page, GapReason::Lagged)], has_id: true };
         }
-        if page.must_be_read() {
-            return Turn::Read(page);
+        if page.needs_store() {
+            return Step::Read(page);
         }
         let is_moving = !page.is_last;
         let mut frames = self.deliver(page, is_pressed);
@@ -330,9 +331,9 @@ impl Connection {
         if let Some(after) = unstored_after.filter(|after| self.cursor >= *after) {
             let bytes: usize = frames.iter().map(Bytes::len).sum();
             let bytes_left = WRITE_BYTES_MAX.saturating_sub(bytes);
-            frames.extend(self.seat.take_unstored(after, bytes_left, !has_id));
+            frames.extend(self.handle.take_transient(after, bytes_left, !has_id));
         }
-        if frames.is_empty() && !is_moving { Turn::Idle } else { Turn::Send { frames, has_id } }
+        if frames.is_empty() && !is_moving { Step::Idle } else { Step::Send { frames, has_id } }
     }
 
     /// Sends steps of a page and moves the cursor over them. What does not fit one write is left in the log, so that
@@ -350,13 +351,13 @@ impl Connection {
             out.push(part.frames);
         }
         let joined = out.len();
-        for Step { offset, overtakes, entry } in page.steps {
+        for PageEntry { offset, overtakes, entry } in page.steps {
             let Some(entry) = entry else { break };
             let is_wanted = self.is_wanted(&entry, is_behind, is_pressed, now);
             let sent = match (overtakes, is_wanted) {
                 (true, false) => continue,
                 (true, true) => Some(self.frame_ahead(&entry, page.newest)),
-                (false, true) => self.frame_in_turn(&entry, page.newest),
+                (false, true) => self.frame_in_order(&entry, page.newest),
                 (false, false) => None,
             };
             if let Some(frame) = sent {
@@ -380,11 +381,11 @@ impl Connection {
         if let Some((end, tag)) = page.end {
             (self.cursor, self.tag) = (end, tag);
             self.pass_skips();
-            self.told = page.told;
+            self.gaps_reported_to = page.told;
         }
         if page.is_last && self.is_replaying {
             self.is_replaying = false;
-            self.seat.set_behind(is_pressed);
+            self.handle.set_behind(is_pressed);
         }
         self.metrics.delivered(out.len() - joined);
         out
@@ -397,7 +398,7 @@ impl Connection {
     }
 
     /// The frame of the event that the cursor moves to, unless the client has it already.
-    fn frame_in_turn(&self, entry: &Entry, newest: Epoch) -> Option<Bytes> {
+    fn frame_in_order(&self, entry: &Entry, newest: Epoch) -> Option<Bytes> {
         let passed = self.skips.partition_point(|skip| skip.offset <= entry.offset);
         let is_had = passed.checked_sub(1).is_some_and(|last| self.skips[last].offset == entry.offset);
         (!is_had).then(|| entry.frame(newest, &self.skips[passed..]))
@@ -416,7 +417,7 @@ impl Connection {
             self.metrics.expired();
             return false;
         }
-        if is_pressed && entry.priority == Priority::Low && entry.offset > self.asked_through {
+        if is_pressed && entry.priority == Priority::Low && entry.offset > self.replay_until {
             self.metrics.skipped_low();
             return false;
         }
@@ -433,24 +434,24 @@ impl Connection {
     }
 
     /// Goes on over a break of the log's order.
-    fn cross(&mut self, page: Page) -> Turn {
+    fn apply_transition(&mut self, page: Page) -> Step {
         let (seen, newest) = (page.seen, page.newest);
         self.skips.retain(|skip| skip.offset <= page.ceiling);
         if self.cursor > page.ceiling {
             // What waits for an end that is no more would wait for long.
-            self.metrics.unstored_missed(self.seat.set_behind(true));
+            self.metrics.transient_dropped(self.handle.set_behind(true));
         }
         if page.lost.is_empty() {
-            self.go_to(&page);
-            (self.seen, self.newest) = (seen, newest);
-            return Turn::Send { frames: Vec::new(), has_id: false };
+            self.move_cursor(&page);
+            (self.transitions_applied, self.newest) = (seen, newest);
+            return Step::Send { frames: Vec::new(), has_id: false };
         }
-        let frame = self.lose(page, GapReason::Epoch);
-        Turn::Send { frames: vec![frame], has_id: true }
+        let frame = self.report_gap(page, GapReason::Epoch);
+        Step::Send { frames: vec![frame], has_id: true }
     }
 
     /// Moves the cursor to the end of a page without steps, be it back.
-    fn go_to(&mut self, page: &Page) {
+    fn move_cursor(&mut self, page: &Page) {
         let Some((end, tag)) = page.end else { return };
         if end != self.cursor {
             (self.cursor, self.tag) = (end, tag);
@@ -459,33 +460,33 @@ impl Connection {
     }
 
     /// Tells of what was lost before this connection read it.
-    fn lose(&mut self, page: Page, reason: GapReason) -> Bytes {
+    fn report_gap(&mut self, page: Page, reason: GapReason) -> Bytes {
         self.metrics.gap(reason);
         let requested = self.position().to_string();
-        self.go_to(&page);
-        (self.told, self.seen, self.newest) = (page.told, page.seen, page.newest);
+        self.move_cursor(&page);
+        (self.gaps_reported_to, self.transitions_applied, self.newest) = (page.told, page.seen, page.newest);
         let gap = Gap { channels: page.lost.into_iter().collect(), reason, requested: Some(requested) };
         let position = self.position();
         Bytes::from(control_frames::gap(&notice(gap, &position), &position))
     }
 
     /// The comment of a silent stream, the position of one whose last id is old, or both. Never empty.
-    pub(crate) fn keep_alive(&self, due: Due) -> Bytes {
-        let has_position = due.position && self.has_positions() && self.waits.is_none();
+    pub(crate) fn keep_alive(&self, due: KeepAliveDue) -> Bytes {
+        let has_position = due.position && self.has_positions() && self.pending_start.is_none();
         let position = has_position.then(|| self.position());
         Bytes::from(control_frames::keep_alive(due.comment, position.as_ref(), self.positions))
     }
 
     /// The last frame. `retry` says when to come back, where that is not the stream's own value.
-    pub(crate) fn ending(&self, reason: EndReason, reconnect: bool, retry: Option<Duration>) -> Bytes {
-        let position = self.waits.is_none().then(|| self.position());
+    pub(crate) fn end_frame(&self, reason: EndReason, reconnect: bool, retry: Option<Duration>) -> Bytes {
+        let position = self.pending_start.is_none().then(|| self.position());
         Bytes::from(control_frames::end(&EndNotice { reason, reconnect }, retry, position.as_ref()))
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.hub.leave(&self.seat);
+        self.hub.unregister(&self.handle);
     }
 }
 

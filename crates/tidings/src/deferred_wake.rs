@@ -6,32 +6,32 @@ use std::{cell::RefCell, sync::Arc, task::Waker};
 use crate::sync;
 
 /// A thread that waits to be woken.
-pub(crate) trait Ring: Send + Sync {
+pub(crate) trait Wakeable: Send + Sync {
     /// Has it look at what was left for it, if it sleeps.
-    fn ring(&self);
+    fn wake(&self);
 }
 
 /// Wake-ups that are put off.
 #[derive(Default)]
-struct Later {
+struct DeferredWakes {
     /// Bounded by the connections of the hub.
     wakers: Vec<Waker>,
     /// Bounded by the threads of the hub.
-    bells: Vec<Arc<dyn Ring>>,
+    bells: Vec<Arc<dyn Wakeable>>,
 }
 
 thread_local! {
     /// None where nothing is put off.
-    static LATER: RefCell<Option<Later>> = const { RefCell::new(None) };
+    static LATER: RefCell<Option<DeferredWakes>> = const { RefCell::new(None) };
 }
 
 #[cfg(test)]
 loom::thread_local! {
     /// As `LATER`: the threads of a model share a thread of the system.
-    static MODELLED_LATER: RefCell<Option<Later>> = RefCell::new(None);
+    static MODELLED_LATER: RefCell<Option<DeferredWakes>> = RefCell::new(None);
 }
 
-fn with_later<T>(act: impl FnOnce(&mut Option<Later>) -> T) -> T {
+fn with_later<T>(act: impl FnOnce(&mut Option<DeferredWakes>) -> T) -> T {
     #[cfg(test)]
     if sync::model::is_running() {
         return MODELLED_LATER.with(|later| act(&mut later.borrow_mut()));
@@ -40,9 +40,9 @@ fn with_later<T>(act: impl FnOnce(&mut Option<Later>) -> T) -> T {
 }
 
 /// Wakes a thread, or notes that it is to be woken.
-pub(crate) fn ring<R: Ring + 'static>(bell: &Arc<R>) {
+pub(crate) fn wake_or_defer<R: Wakeable + 'static>(bell: &Arc<R>) {
     let is_later = with_later(|later| {
-        let Some(Later { bells, .. }) = later else { return false };
+        let Some(DeferredWakes { bells, .. }) = later else { return false };
         let address = Arc::as_ptr(bell).cast::<()>();
         if !bells.iter().any(|other| Arc::as_ptr(other).cast::<()>() == address) {
             bells.push(bell.clone());
@@ -50,7 +50,7 @@ pub(crate) fn ring<R: Ring + 'static>(bell: &Arc<R>) {
         true
     });
     if !is_later {
-        bell.ring();
+        bell.wake();
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn ring<R: Ring + 'static>(bell: &Arc<R>) {
 /// application, so a thread that holds a lock calls this within [`together`], and lets go of the lock within it, too.
 pub(crate) fn wake(waker: Waker) {
     let now = with_later(|later| match later {
-        Some(Later { wakers, .. }) => {
+        Some(DeferredWakes { wakers, .. }) => {
             wakers.push(waker);
             None
         }
@@ -71,14 +71,14 @@ pub(crate) fn wake(waker: Waker) {
 }
 
 /// Does some work, and wakes then whom it would have woken.
-pub(crate) fn together<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn batch_wakes<T>(work: impl FnOnce() -> T) -> T {
     /// Also after a panic: who was to be woken would sleep for ever.
     struct Release;
     impl Drop for Release {
         fn drop(&mut self) {
-            let Later { wakers, bells } = with_later(Option::take).unwrap_or_default();
+            let DeferredWakes { wakers, bells } = with_later(Option::take).unwrap_or_default();
             wakers.into_iter().for_each(wake);
-            bells.into_iter().for_each(|bell| bell.ring());
+            bells.into_iter().for_each(|bell| bell.wake());
         }
     }
     let is_outermost = with_later(|later| {

@@ -10,9 +10,9 @@ use tidings_protocol::{ChannelNameError, EventNameError};
 ///
 /// [`Error::code`] is stable and is what `code` of a problem document shows; the text names the value, the
 /// bound and the way out. What the operator should know besides is in [`source`](std::error::Error::source).
-pub struct Error(Box<Parts>);
+pub struct Error(Box<ErrorParts>);
 
-struct Parts {
+struct ErrorParts {
     code: Code,
     detail: Cow<'static, str>,
     index: Option<usize>,
@@ -26,7 +26,7 @@ impl Error {
     /// An error with a stable code and a lowercase fact.
     pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
-        Self(Box::new(Parts {
+        Self(Box::new(ErrorParts {
             code,
             detail,
             index: None,

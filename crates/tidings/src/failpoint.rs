@@ -16,11 +16,11 @@ mod armed {
     /// How often a task or thread looks for the file.
     const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-    static ARMED: Setting = LazyLock::new(|| setting("TEST_FAILPOINT"));
-    static HELD: Setting = LazyLock::new(|| setting("TEST_HOLD"));
+    static ARMED: FailpointSetting = LazyLock::new(|| setting("TEST_FAILPOINT"));
+    static HELD: FailpointSetting = LazyLock::new(|| setting("TEST_HOLD"));
 
     /// A name, and the file to look for.
-    type Setting = LazyLock<Option<(String, String)>>;
+    type FailpointSetting = LazyLock<Option<(String, String)>>;
 
     fn setting(variable: &str) -> Option<(String, String)> {
         let text = std::env::var(variable).ok()?;

@@ -23,7 +23,7 @@ use axum::{
     routing::{get, post},
 };
 
-use self::error::Refusal;
+use self::error::ErrorResponse;
 use crate::{
     error::{Code, Error},
     hub::Hub,
@@ -64,7 +64,7 @@ impl Hub {
 
     /// Every route of a hub that has a port of its own.
     pub(crate) fn whole_router(&self) -> Router {
-        self.guarded(channel_routes().merge(own_routes()).fallback(nothing))
+        self.guarded(channel_routes().merge(own_routes()).fallback(not_found))
     }
 
     fn guarded(&self, routes: Router<Hub>) -> Router {
@@ -99,7 +99,7 @@ fn own_routes() -> Router<Hub> {
         .merge(demo_page::routes())
 }
 
-async fn nothing(uri: http::Uri) -> Refusal {
+async fn not_found(uri: http::Uri) -> ErrorResponse {
     let path = uri.path();
     let routes = if path.starts_with("/api") {
         format!("the routes are {}", openapi::api_routes())
@@ -107,10 +107,13 @@ async fn nothing(uri: http::Uri) -> Refusal {
         "the routes for publishers and subscribers begin with /api/v1/, for example /api/v1/events/{channel}"
             .to_owned()
     };
-    Refusal(Error::new(Code::NotFound, format!("nothing is at {path}; {routes}; /openapi.json has them all")))
+    ErrorResponse(Error::new(
+        Code::NotFound,
+        format!("nothing is at {path}; {routes}; /openapi.json has them all"),
+    ))
 }
 
-async fn other_method(method: http::Method, uri: http::Uri) -> Refusal {
+async fn other_method(method: http::Method, uri: http::Uri) -> ErrorResponse {
     let detail = format!("{} does not take {method}; the header `Allow` names what it does", uri.path());
-    Refusal(Error::new(Code::MethodNotAllowed, detail))
+    ErrorResponse(Error::new(Code::MethodNotAllowed, detail))
 }

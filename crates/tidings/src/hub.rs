@@ -1,7 +1,7 @@
 //! The hub: the one door through which everything else publishes, subscribes and reads.
 
 mod history;
-mod seats;
+mod subscribers;
 mod threads;
 
 use std::{
@@ -18,19 +18,22 @@ use tidings_protocol::{
 use tokio::{sync::watch, time::Instant};
 
 pub use self::{history::HistoryRequest, threads::ThreadEnded};
-pub(crate) use self::{history::iso_8601, seats::Seats, threads::Threads};
+pub(crate) use self::{history::iso_8601, subscribers::Subscribers, threads::ThreadRegistry};
 use crate::{
-    auth::{Caller, Gate, PublishPermit, SubscribePermit},
-    broker::{self, Published},
+    auth::{Authorizer, Identity, PublishPermit, SubscribePermit},
+    broker::{self, PublishOutcome},
     config::{Settings, TlsSettings},
-    connection::{ConnectionId, Ending, Greeting, Opened, PositionStyle, Seat, Start, StreamOptions, Times},
+    connection::{
+        ConnectionHandle, ConnectionId, NewConnection, OpenEvent, PositionStyle, Start, StreamOptions,
+        StreamTimers, Termination,
+    },
     error::{Code, Error},
-    limits::{self, Claimant, Place, TrustedProxies},
-    log::{Log, history::Wanted, open::Opening, store::disk::OpenError},
-    metrics::{Levels, Metrics},
-    publish::{Checked, Publication, Publisher},
+    limits::{self, ClientAddress, PermitHolder, TrustedProxies},
+    log::{Log, history::HistoryRange, open::OpenProgress, store::disk::OpenError},
+    metrics::{GaugeValues, Metrics},
+    publish::{CheckedMessage, Publication, Publisher},
     sync::{Mutex, RwLock},
-    transport::{event_stream::EventBody, local::EventStream, socket::Pressure},
+    transport::{event_stream::EventBody, local::EventStream, socket::Backpressure},
 };
 
 /// What a client waits before it comes back, at least; each stream draws as much again, so that not all come at once.
@@ -41,42 +44,42 @@ const RETRY_SPREAD: Duration = Duration::from_secs(4);
 
 /// A running hub. Clones are the same hub, and cheap: a handler takes one as its state.
 #[derive(Clone)]
-pub struct Hub(Arc<Parts>);
+pub struct Hub(Arc<HubInner>);
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("stage", &*self.0.stage.borrow())
-            .field("connections", &self.0.seats.count())
+            .field("stage", &*self.0.lifecycle.borrow())
+            .field("connections", &self.0.subscribers.count())
             .finish_non_exhaustive()
     }
 }
 
 /// A hub that may have gone: what looks after a hub must not keep it.
 #[derive(Clone)]
-pub(crate) struct WeakHub(Weak<Parts>);
+pub(crate) struct WeakHub(Weak<HubInner>);
 
 /// What a hub is made of; `node` builds it and ends it.
-pub(crate) struct Parts {
+pub(crate) struct HubInner {
     pub(crate) settings: Settings,
     /// Names the running node to clients; drawn at its start.
     pub(crate) node_name: String,
-    pub(crate) gate: Gate,
+    pub(crate) gate: Authorizer,
     pub(crate) log: Arc<Log>,
-    pub(crate) seats: Arc<Seats>,
-    pub(crate) slots: Arc<limits::Connections>,
+    pub(crate) subscribers: Arc<Subscribers>,
+    pub(crate) connection_permits: Arc<limits::ConnectionLimits>,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) metrics: Arc<Metrics>,
     /// Which threads and tasks ended before the hub.
-    pub(crate) threads: Arc<Threads>,
+    pub(crate) threads: Arc<ThreadRegistry>,
     pub(crate) publisher: Publisher,
     /// What new connections are greeted with; none where the hub speaks plain HTTP.
     pub(crate) tls: Option<RwLock<Certificate>>,
-    pub(crate) stage: watch::Sender<Stage>,
+    pub(crate) lifecycle: watch::Sender<Lifecycle>,
     /// The end of `shutdown.window`; set before the stage says that the hub shuts down.
     pub(crate) drain_deadline: OnceLock<Instant>,
     /// Whether what orders the log can be reached.
-    pub(crate) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub(crate) backend_health: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Ends the threads and makes the log safe; taken by the one who shuts down.
     pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -89,7 +92,7 @@ pub(crate) struct Certificate {
     pub(crate) digest: [u8; 32],
 }
 
-impl Drop for Parts {
+impl Drop for HubInner {
     /// A hub that is dropped lets go of its threads.
     fn drop(&mut self) {
         self.threads.may_end();
@@ -98,7 +101,7 @@ impl Drop for Parts {
 
 /// How far a hub is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub(crate) enum Lifecycle {
     /// It serves.
     Ready,
     /// It stores nothing new for clients. Open streams are being ended, and new ones end at once.
@@ -108,7 +111,7 @@ pub(crate) enum Stage {
 }
 
 impl Hub {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: HubInner) -> Self {
         Self(Arc::new(parts))
     }
 
@@ -116,7 +119,7 @@ impl Hub {
         WeakHub(Arc::downgrade(&self.0))
     }
 
-    pub(crate) fn parts(&self) -> &Parts {
+    pub(crate) fn inner(&self) -> &HubInner {
         &self.0
     }
 
@@ -144,10 +147,10 @@ impl Hub {
     ///
     /// # Errors
     /// See [`Error::code`]: `event_too_large`, `not_stored`, `outcome_unknown` and their like.
-    pub async fn publish(&self, publication: Publication) -> Result<Published, Error> {
+    pub async fn publish(&self, publication: Publication) -> Result<PublishOutcome, Error> {
         let message = publication.into_message();
         let message = self.0.publisher.check(message)?;
-        let permit = self.0.gate.publish_process();
+        let permit = self.0.gate.publish_host();
         let published = self.0.publisher.publish(&permit, vec![message]).await;
         let mut published = published.map_err(Error::alone)?;
         Ok(published.pop().expect("one message has one answer"))
@@ -188,7 +191,7 @@ impl Hub {
         S: TryInto<Subscription>,
         Error: From<S::Error>,
     {
-        let options = StreamOptions { start, positions: PositionStyle::Event, hello: false };
+        let options = StreamOptions { start, positions: PositionStyle::Event, open_event: false };
         self.body(subscriptions, &options).map(EventStream::new)
     }
 
@@ -213,7 +216,7 @@ impl Hub {
         if subscriptions.is_empty() {
             return Err(Error::new(Code::BadQuery, "no channel is subscribed to; name at least one"));
         }
-        let permit = self.0.gate.subscribe_process(subscriptions)?;
+        let permit = self.0.gate.subscribe_host(subscriptions)?;
         let opened = self.open(&permit, options, None, false)?;
         Ok(self.stream(opened, None))
     }
@@ -244,24 +247,24 @@ impl Hub {
     /// not open within 5 s.
     pub async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, Error> {
         let channel = Subscription::from(&request.channel);
-        let permit = self.0.gate.subscribe_process(vec![channel])?;
+        let permit = self.0.gate.subscribe_host(vec![channel])?;
         self.history_permitted(&permit, request.wanted()?).await
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
+    pub(crate) fn gate(&self) -> &Authorizer {
         &self.0.gate
     }
 
     /// Holds a message against the limits, before leave to publish it is asked for.
-    pub(crate) fn check_message(&self, message: PublishMessage) -> Result<Checked, Error> {
+    pub(crate) fn check_message(&self, message: PublishMessage) -> Result<CheckedMessage, Error> {
         self.0.publisher.check(message)
     }
 
     pub(crate) async fn publish_permitted(
         &self,
         permit: &PublishPermit,
-        messages: Vec<Checked>,
-    ) -> Result<Vec<Published>, Error> {
+        messages: Vec<CheckedMessage>,
+    ) -> Result<Vec<PublishOutcome>, Error> {
         if let Some(left) = self.drain_time_left() {
             return Err(broker::shutting_down().retry_after(left));
         }
@@ -269,7 +272,7 @@ impl Hub {
     }
 
     /// Makes an HTTP body of a connection; `pressure` is that of the socket that it will be sent over.
-    pub(crate) fn stream(&self, opened: Opened, pressure: Option<Arc<Pressure>>) -> EventBody {
+    pub(crate) fn stream(&self, opened: NewConnection, pressure: Option<Arc<Backpressure>>) -> EventBody {
         EventBody::new(opened, self.0.metrics.clone(), pressure)
     }
 
@@ -279,31 +282,32 @@ impl Hub {
         &self,
         permit: &SubscribePermit,
         options: &StreamOptions,
-        place: Option<Place>,
+        place: Option<ClientAddress>,
         is_fed: bool,
-    ) -> Result<Opened, Error> {
+    ) -> Result<NewConnection, Error> {
         let node = &self.0;
         let caller = permit.caller();
         let slot = if self.is_draining() {
             // It ends at once: a refusal would be final for an `EventSource`.
-            node.slots.take_beyond()
+            node.connection_permits.acquire_beyond_limits()
         } else {
-            node.slots.take(Claimant { user: caller.user().cloned(), place })?
+            node.connection_permits.acquire(PermitHolder { user: caller.user().cloned(), place })?
         };
         let mut random = rand::rng();
         let id = ConnectionId(random.random());
-        let seat = Seat::new(id, permit, is_fed);
-        let connection = node.seats.attach(&node.log, &node.metrics, slot, seat.clone(), options);
+        let seat = ConnectionHandle::new(id, permit, is_fed);
+        let connection =
+            node.subscribers.open_connection(&node.log, &node.metrics, slot, seat.clone(), options);
         // Whoever looked over the seats while this one was not yet among them has missed it.
-        if let Err(reason) = node.gate.review_new(caller, permit.subscriptions()) {
-            seat.end(Ending::of_rights(reason));
+        if let Err(reason) = node.gate.reauthorize_new(caller, permit.subscriptions()) {
+            seat.end(Termination::of_rights(reason));
         }
         // For the same reason the hub's own end is looked for only now.
-        if let Some(ending) = self.shutdown_ending() {
+        if let Some(ending) = self.shutdown_termination() {
             seat.end(ending);
         }
         let stream = &node.settings.stream;
-        let times = Times {
+        let times = StreamTimers {
             // Jitter shortens: nobody waits longer than was promised.
             keep_alive: stream.keep_alive.mul_f64(random.random_range(0.8..1.0)),
             time_left: node.gate.time_left(caller),
@@ -311,14 +315,14 @@ impl Hub {
             retry: RETRY + RETRY.mul_f64(random.random_range(0.0..1.0)),
         };
         node.metrics.stream_opened();
-        Ok(Opened { connection, times, greeting: options.hello.then(|| self.greeting(caller)) })
+        Ok(NewConnection { connection, times, greeting: options.open_event.then(|| self.open_event(caller)) })
     }
 
-    fn greeting(&self, caller: &Caller) -> Greeting {
+    fn open_event(&self, caller: &Identity) -> OpenEvent {
         let node = &self.0;
         let seconds = node.settings.stream.keep_alive.as_secs_f64();
         let fraction = || serde_json::Number::from_f64(seconds).expect("a duration is finite");
-        Greeting {
+        OpenEvent {
             now: iso_8601(node.log.own_now()),
             keep_alive: if seconds.fract() == 0.0 { (seconds as u64).into() } else { fraction() },
             node: node.node_name.clone(),
@@ -333,10 +337,10 @@ impl Hub {
     pub(crate) async fn history_permitted(
         &self,
         permit: &SubscribePermit,
-        wanted: Wanted,
+        wanted: HistoryRange,
     ) -> Result<HistoryPage, Error> {
         self.0.log.opened_soon().await.map_err(|opening| unopened(&opening))?;
-        if !self.0.log.is_in_sight() {
+        if !self.0.log.is_synced() {
             let detail = "Redis, which has the log, does not answer this node, so the newest events may be missing here; try again, or ask another node";
             return Err(Error::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1)));
         }
@@ -356,16 +360,16 @@ impl Hub {
     /// How many connections each channel or pattern has, as it was asked for.
     #[must_use]
     pub fn channels(&self) -> Vec<(String, usize)> {
-        self.0.seats.subscriptions(&|_| true).into_iter().collect()
+        self.0.subscribers.subscriptions(&|_| true).into_iter().collect()
     }
 
     /// As [`Hub::channels`]; those who do not manage the hub see their own connections only.
-    pub(crate) fn channels_of(&self, caller: &Caller) -> Vec<(String, usize)> {
+    pub(crate) fn channels_of(&self, caller: &Identity) -> Vec<(String, usize)> {
         if self.0.gate.manage(caller).is_ok() {
             return self.channels();
         }
-        let is_own = |seat: &Seat| caller.is_owner_of(seat.caller().principal());
-        self.0.seats.subscriptions(&is_own).into_iter().collect()
+        let is_own = |seat: &ConnectionHandle| caller.is_owner_of(seat.caller().principal());
+        self.0.subscribers.subscriptions(&is_own).into_iter().collect()
     }
 
     /// Whether the hub shuts down.
@@ -380,10 +384,10 @@ impl Hub {
 
     /// How a stream ends while the hub shuts down; none while the hub serves. The client comes back after the window, at a
     /// time of its own.
-    pub(crate) fn shutdown_ending(&self) -> Option<Ending> {
+    pub(crate) fn shutdown_termination(&self) -> Option<Termination> {
         let left = self.drain_time_left()?;
         let retry = left.max(RETRY) + RETRY_SPREAD.mul_f64(rand::rng().random_range(0.0..1.0));
-        Some(Ending { reason: EndReason::Shutdown, reconnect: true, retry: Some(retry) })
+        Some(Termination { reason: EndReason::Shutdown, reconnect: true, retry: Some(retry) })
     }
 
     pub(crate) fn trusted_proxies(&self) -> &TrustedProxies {
@@ -408,7 +412,7 @@ impl Hub {
         if !self.0.log.is_open() {
             return Err(unopened(&self.0.log.opening()));
         }
-        (self.0.standing)().map_err(|why| Error::new(Code::Unavailable, why))?;
+        (self.0.backend_health)().map_err(|why| Error::new(Code::Unavailable, why))?;
         self.0.log.writable().map_err(|error| Error::new(Code::Unavailable, error.to_string()))
     }
 
@@ -420,13 +424,13 @@ impl Hub {
     #[must_use]
     pub fn metrics_text(&self) -> String {
         let usage = self.0.log.usage();
-        self.0.metrics.text(Levels {
-            connections: self.0.seats.count() as u64,
+        self.0.metrics.text(GaugeValues {
+            connections: self.0.subscribers.count() as u64,
             head: usage.head,
             log_bytes: usage.bytes,
             disk_bytes: usage.disk_bytes,
             cache_bytes: usage.cache_bytes,
-            runs_bytes: usage.runs_bytes,
+            runs_bytes: usage.chunk_cache_bytes,
             channels: usage.channels,
             idempotency_keys: usage.idempotency_keys,
         })
@@ -443,14 +447,14 @@ impl Hub {
     /// Whether the log could be opened, or was not read to its end since the hub ended.
     pub(crate) fn check_opened(&self) -> Result<(), Error> {
         match self.0.log.opening() {
-            Opening::Failed(error) if !matches!(*error, OpenError::Ended) => Err(cannot_open(error)),
+            OpenProgress::Failed(error) if !matches!(*error, OpenError::Ended) => Err(cannot_open(error)),
             _ => Ok(()),
         }
     }
 
     /// The newest place in the log; the place before everything until the log is open.
     #[must_use]
-    pub fn position(&self) -> EventId {
+    pub fn head(&self) -> EventId {
         self.0.log.head()
     }
 
@@ -463,12 +467,12 @@ impl Hub {
     /// Names the thread or task that ended before the hub.
     pub async fn closed(&self) -> Result<(), ThreadEnded> {
         // The sender is the hub's, so the channel stays open.
-        let _ = self.stage().wait_for(|stage| *stage == Stage::Ended).await;
+        let _ = self.lifecycle().wait_for(|stage| *stage == Lifecycle::Ended).await;
         self.0.threads.first().map_or(Ok(()), Err)
     }
 
-    pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
-        self.0.stage.subscribe()
+    pub(crate) fn lifecycle(&self) -> watch::Receiver<Lifecycle> {
+        self.0.lifecycle.subscribe()
     }
 }
 
@@ -482,7 +486,7 @@ fn cannot_open(error: Arc<OpenError>) -> Error {
     Error::new(Code::Unavailable, error.to_string()).caused_by(error)
 }
 
-fn unopened(opening: &Opening) -> Error {
+fn unopened(opening: &OpenProgress) -> Error {
     Error::new(Code::Unavailable, opening.to_string()).retry_after(Duration::from_secs(1))
 }
 

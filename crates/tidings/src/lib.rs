@@ -88,8 +88,8 @@ pub use tidings_protocol::{
 };
 
 pub use self::{
-    auth::{Action, Hook, HookError, Question, Who},
-    broker::Published,
+    auth::{AccessRequest, Action, Hook, HookError, Subject},
+    broker::PublishOutcome,
     connection::{ConnectionId, PositionStyle, Start, StreamOptions},
     error::{Code, Error},
     hub::{HistoryRequest, Hub, ThreadEnded},

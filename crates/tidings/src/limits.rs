@@ -5,7 +5,7 @@ mod connections;
 mod rate_limiter;
 
 pub(crate) use self::{
-    client_address::{Place, TrustedProxies},
-    connections::{Claimant, ConnectionSlot, Connections},
-    rate_limiter::{Excess, Rates},
+    client_address::{ClientAddress, TrustedProxies},
+    connections::{ConnectionLimits, ConnectionPermit, PermitHolder},
+    rate_limiter::{Excess, RateLimiter},
 };

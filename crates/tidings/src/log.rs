@@ -30,16 +30,16 @@ use tokio::sync::watch;
 
 use self::{
     checkpoint::{Checkpoint, EpochRow},
-    chunk_cache::Runs,
-    entry::{Draft, Entry, Millis, millis},
-    entry_cache::Ring,
-    idempotency::Keys,
+    chunk_cache::ChunkCache,
+    entry::{Entry, Millis, NewEntry, millis},
+    entry_cache::EntryCache,
+    idempotency::IdempotencyKeys,
     index::Index,
-    open::Opening,
-    replica::Unknowns,
+    open::OpenProgress,
+    replica::ReadBarriers,
     served::ServedLogs,
     store::{Store, StoreError, unopened::Unopened},
-    transitions::{Breaks, Cut},
+    transitions::{EpochTransitions, TruncatedTail},
 };
 use crate::{
     config::LogSettings,
@@ -51,7 +51,7 @@ use crate::{
 const EPOCHS_MAX: usize = 10_000;
 
 /// Where the time and chance of a log come from, so that a test can give both.
-pub(crate) trait World: Send + Sync {
+pub(crate) trait Environment: Send + Sync {
     /// The wall clock.
     fn now(&self) -> Millis;
     /// 64 random bits.
@@ -60,34 +60,34 @@ pub(crate) trait World: Send + Sync {
 
 /// The log of one node.
 pub(crate) struct Log {
-    state: RwLock<State>,
+    state: RwLock<LogState>,
     /// None before the log is open.
     store: OnceLock<Box<dyn Store>>,
     /// The store until then.
     unopened: Unopened,
-    opening: watch::Sender<Opening>,
+    opening: watch::Sender<OpenProgress>,
     /// The same as `opening` says, for those who ask often.
     is_open: AtomicBool,
-    keys: Mutex<Keys>,
-    runs: Mutex<Runs>,
-    retention: Retention,
-    world: Arc<dyn World>,
+    keys: Mutex<IdempotencyKeys>,
+    runs: Mutex<ChunkCache>,
+    retention: RetentionBounds,
+    world: Arc<dyn Environment>,
     /// Milliseconds that the broker's clock is ahead of this machine's: the log goes by the broker's.
     clock_ahead: AtomicI64,
     /// Of a log whose order a broker gives, and of one that is being opened.
-    unknowns: Option<Unknowns>,
+    unknowns: Option<ReadBarriers>,
     /// Of such a log, too.
     served: Mutex<ServedLogs>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Retention {
+struct RetentionBounds {
     age: Millis,
     bytes: u64,
     events: u64,
 }
 
-impl Retention {
+impl RetentionBounds {
     fn of(settings: &LogSettings) -> Self {
         Self {
             age: millis(settings.retention_age),
@@ -97,23 +97,32 @@ impl Retention {
     }
 }
 
-struct State {
+struct LogState {
     head: u64,
     head_tag: Tag,
     /// Oldest first; empty only where a broker's have not come yet, and before the log is open.
     epochs: Vec<EpochRow>,
     index: Index,
-    ring: Ring,
-    breaks: Breaks,
+    ring: EntryCache,
+    breaks: EpochTransitions,
     /// An end that was cut off and that nobody was told of yet.
-    cut: Option<Cut>,
+    cut: Option<TruncatedTail>,
     /// The head when the log was opened, of a log that streams waited for.
     opened_at: Option<u64>,
 }
 
-impl State {
-    fn new((head, head_tag): (u64, Tag), epochs: Vec<EpochRow>, index: Index, ring: Ring) -> Self {
-        Self { head, head_tag, epochs, index, ring, breaks: Breaks::default(), cut: None, opened_at: None }
+impl LogState {
+    fn new((head, head_tag): (u64, Tag), epochs: Vec<EpochRow>, index: Index, ring: EntryCache) -> Self {
+        Self {
+            head,
+            head_tag,
+            epochs,
+            index,
+            ring,
+            breaks: EpochTransitions::default(),
+            cut: None,
+            opened_at: None,
+        }
     }
 
     fn newest(&self) -> Epoch {
@@ -135,7 +144,7 @@ impl State {
 }
 
 /// What was stored since somebody looked.
-pub(crate) struct Newer {
+pub(crate) struct NewEntries {
     pub(crate) entries: Option<Vec<Arc<entry::Entry>>>,
     pub(crate) head: u64,
     /// Ids are written in this epoch.
@@ -147,21 +156,25 @@ pub(crate) struct Newer {
 impl Log {
     /// A log in memory that keeps its entries in a store of the test's own.
     #[cfg(test)]
-    pub(crate) fn with_store(settings: &LogSettings, store: Box<dyn Store>, world: Arc<dyn World>) -> Self {
+    pub(crate) fn with_store(
+        settings: &LogSettings,
+        store: Box<dyn Store>,
+        world: Arc<dyn Environment>,
+    ) -> Self {
         let log = Self::in_memory(settings, None, world, ServedLogs::serve_memory);
         let log = log.expect("a log in memory opens");
         Self { store: OnceLock::from(store), ..log }
     }
 
     fn new(
-        state: State,
+        state: LogState,
         store: Option<Box<dyn Store>>,
-        keys: Keys,
-        retention: Retention,
-        world: Arc<dyn World>,
+        keys: IdempotencyKeys,
+        retention: RetentionBounds,
+        world: Arc<dyn Environment>,
     ) -> Self {
         let is_open = store.is_some();
-        let opening = if is_open { Opening::Done } else { Opening::default() };
+        let opening = if is_open { OpenProgress::Done } else { OpenProgress::default() };
         Self {
             state: RwLock::new(Lock::LogState, state),
             store: store.map(OnceLock::from).unwrap_or_default(),
@@ -169,7 +182,7 @@ impl Log {
             opening: watch::Sender::new(opening),
             is_open: AtomicBool::new(is_open),
             keys: Mutex::new(Lock::Keys, keys),
-            runs: Mutex::new(Lock::Runs, Runs::default()),
+            runs: Mutex::new(Lock::ChunkCache, ChunkCache::default()),
             retention,
             world,
             clock_ahead: AtomicI64::new(0),
@@ -179,7 +192,7 @@ impl Log {
     }
 
     #[cfg(test)]
-    pub(crate) fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Arc<Entry>>, StoreError> {
+    pub(crate) fn append(&self, drafts: Vec<NewEntry>) -> Result<Vec<Arc<Entry>>, StoreError> {
         self.append_with(drafts, &mut || ())
     }
 
@@ -192,7 +205,7 @@ impl Log {
     /// What the store says; then no reader sees any of them.
     pub(crate) fn append_with(
         &self,
-        drafts: Vec<Draft>,
+        drafts: Vec<NewEntry>,
         once_kept: &mut dyn FnMut(),
     ) -> Result<Vec<Arc<Entry>>, StoreError> {
         self.check_whole()?;
@@ -213,9 +226,9 @@ impl Log {
         once_kept();
         {
             let mut keys = self.keys();
-            entries.iter().for_each(|entry| keys.remember(&entry.filing()));
+            entries.iter().for_each(|entry| keys.remember(&entry.meta()));
         }
-        self.file(&entries);
+        self.make_visible(&entries);
         Ok(entries)
     }
 
@@ -224,12 +237,12 @@ impl Log {
     }
 
     /// Lets readers see entries that are kept.
-    fn file(&self, entries: &[Arc<Entry>]) {
+    fn make_visible(&self, entries: &[Arc<Entry>]) {
         let Some(last) = entries.last() else { return };
         let now = self.now();
         let mut state = self.state_mut();
         for entry in entries {
-            state.index.append(&entry.filing());
+            state.index.append(&entry.meta());
             state.index.trim_channels(&entry.channels, self.retention.events, now);
             state.ring.push(entry.clone());
         }
@@ -239,15 +252,15 @@ impl Log {
     }
 
     /// Lets the store know what nothing holds any more.
-    fn release(&self, mut state: RwLockWriteGuard<'_, State>) {
+    fn release(&self, mut state: RwLockWriteGuard<'_, LogState>) {
         let released = state.index.take_released();
         drop(state);
         self.store().release(&released);
     }
 
     /// Whether an append waits for nothing now, not even for the disk.
-    pub(crate) fn appends_at_once(&self) -> bool {
-        self.store().appends_at_once()
+    pub(crate) fn can_append_without_blocking(&self) -> bool {
+        self.store().can_append_without_blocking()
     }
 
     fn new_tag(&self) -> Tag {
@@ -264,14 +277,14 @@ impl Log {
         self.keys().forget_old(now);
     }
 
-    fn trim_state(&self, state: &mut State, now: Millis) {
+    fn trim_state(&self, state: &mut LogState, now: Millis) {
         let not_before = now.saturating_sub(self.retention.age);
         state.index.trim_log(self.retention.bytes, not_before, now);
     }
 
     /// Brings some of the newest entries back into memory after a start, so that clients who resume share them.
     /// Returns whether there is more to bring; entries that come meanwhile have the first right to the room.
-    pub(crate) fn warm(&self) -> bool {
+    pub(crate) fn warm_cache(&self) -> bool {
         const ENTRIES_AT_ONCE: usize = 256;
         let (offsets, newest): (Vec<u64>, Epoch) = {
             let state = self.state();
@@ -281,7 +294,7 @@ impl Log {
         let read = self.read(&offsets, newest);
         let mut state = self.state_mut();
         // One that went meanwhile leaves a hole, which the ring may have.
-        !offsets.is_empty() && read.into_iter().flatten().all(|entry| state.ring.push_older(entry))
+        !offsets.is_empty() && read.into_iter().flatten().all(|entry| state.ring.prepend(entry))
     }
 
     /// Takes back room on disk.
@@ -292,7 +305,7 @@ impl Log {
         match self.store().maintain(&|is_kept| self.checkpoint(is_kept)) {
             Err(StoreError::Damaged { offset, fault }) => {
                 // Given up, it no longer keeps its file from being written anew, which is tried again soon.
-                self.give_up(&StoreError::Damaged { offset, fault });
+                self.drop_damaged(&StoreError::Damaged { offset, fault });
                 Ok(())
             }
             other => other,
@@ -354,11 +367,13 @@ impl Log {
     fn checkpoint(&self, is_kept: &dyn Fn(u64) -> bool) -> Checkpoint {
         let keys = self.keys().rows(is_kept);
         let state = self.state();
-        let trims = state.index.rows_to_restore();
+        let trims = state.index.channels_to_restore();
         Checkpoint {
             epochs: state.epochs.clone(),
-            trims: trims.map(|row| (row.name.to_string(), row.trim().offset, row.gone())).collect(),
-            floor: state.index.floor().offset,
+            trims: trims
+                .map(|row| (row.name.to_string(), row.trim().offset, row.removed_through()))
+                .collect(),
+            floor: state.index.default_trim().offset,
             keys,
             dropped: Vec::new(),
             number: 0,
@@ -372,14 +387,14 @@ impl Log {
 
     /// The entries above an offset, at most so many: none where one of them is not at hand, or where the order broke since
     /// `seen`.
-    pub(crate) fn newer(&self, offset: u64, seen: u64, count_max: usize) -> Newer {
+    pub(crate) fn entries_after(&self, offset: u64, seen: u64, count_max: usize) -> NewEntries {
         let state = self.state();
         if self.is_half_changed() {
-            return Newer { entries: Some(Vec::new()), head: offset, newest: state.newest(), seen };
+            return NewEntries { entries: Some(Vec::new()), head: offset, newest: state.newest(), seen };
         }
         let follows = state.breaks.serial() == seen;
         let entries = follows.then(|| state.ring.above(offset, count_max)).flatten();
-        Newer {
+        NewEntries {
             entries: entries.map(|entries| entries.cloned().collect()),
             head: state.head,
             newest: state.newest(),
@@ -401,18 +416,18 @@ impl Log {
         match self.store().read(offsets, newest) {
             Ok(entries) => entries,
             Err(error) => {
-                self.give_up(&error);
+                self.drop_damaged(&error);
                 vec![None; offsets.len()]
             }
         }
     }
 
-    fn give_up(&self, error: &StoreError) {
+    fn drop_damaged(&self, error: &StoreError) {
         tracing::error!(%error, "a stored event was lost");
         let StoreError::Damaged { offset, .. } = error else { return };
         let mut state = self.state_mut();
-        state.index.lose(*offset);
-        self.runs().clear();
+        state.index.mark_lost(*offset);
+        self.chunk_cache().clear();
         self.release(state);
     }
 
@@ -420,22 +435,22 @@ impl Log {
     pub(crate) fn usage(&self) -> Usage {
         // Read before the state is locked: a publish locks the keys first, and none of these is held beside another.
         let idempotency_keys = self.keys().len() as u64;
-        let runs_bytes = self.runs().bytes() as u64;
+        let runs_bytes = self.chunk_cache().bytes() as u64;
         let disk_bytes = self.store().disk_bytes();
         let state = self.state();
         Usage {
             head: state.head,
             bytes: state.index.bytes(),
             cache_bytes: state.ring.bytes() as u64,
-            runs_bytes,
-            channels: state.index.channels() as u64,
+            chunk_cache_bytes: runs_bytes,
+            channels: state.index.channel_count() as u64,
             disk_bytes,
             idempotency_keys,
         }
     }
 
     /// The keys of the last window. Held for the time of a look only.
-    pub(crate) fn keys(&self) -> MutexGuard<'_, Keys> {
+    pub(crate) fn keys(&self) -> MutexGuard<'_, IdempotencyKeys> {
         self.keys.lock()
     }
 
@@ -458,16 +473,16 @@ impl Log {
         }
     }
 
-    fn runs(&self) -> MutexGuard<'_, Runs> {
+    fn chunk_cache(&self) -> MutexGuard<'_, ChunkCache> {
         self.runs.lock()
     }
 
     // A panic under these locks is not passed on to every thread that reads: see `is_half_changed`.
-    fn state(&self) -> RwLockReadGuard<'_, State> {
+    fn state(&self) -> RwLockReadGuard<'_, LogState> {
         self.state.read()
     }
 
-    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+    fn state_mut(&self) -> RwLockWriteGuard<'_, LogState> {
         self.state.write()
     }
 }
@@ -478,7 +493,7 @@ pub(crate) struct Usage {
     pub(crate) head: u64,
     pub(crate) bytes: u64,
     pub(crate) cache_bytes: u64,
-    pub(crate) runs_bytes: u64,
+    pub(crate) chunk_cache_bytes: u64,
     pub(crate) channels: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) idempotency_keys: u64,

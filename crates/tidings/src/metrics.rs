@@ -20,42 +20,42 @@ use tidings_protocol::{
 pub(crate) use self::histogram::{Histogram, Timing};
 
 /// A number that goes up and down.
-type Level = Gauge<u64, AtomicU64>;
+type UnsignedGauge = Gauge<u64, AtomicU64>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Limit {
+struct LimitLabel {
     limit: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusalCode {
+struct CodeLabel {
     code: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabel {
     reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Thread {
+struct ThreadLabel {
     thread: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DeniedBy {
+struct DeniedByLabel {
     by: &'static str,
 }
 
 /// Refusals of credentials and of channels, and the questions to the hook.
-struct Access {
-    credentials: Family<Reason, Counter>,
-    denials: Family<DeniedBy, Counter>,
+struct AuthMetrics {
+    credentials: Family<ReasonLabel, Counter>,
+    denials: Family<DeniedByLabel, Counter>,
     hook_questions: Counter,
     hook_failures: Counter,
 }
 
-impl Access {
+impl AuthMetrics {
     fn new(it: &mut Registry) -> Self {
         Self {
             credentials: family(it, "auth_failures", "Credentials that were not good, by reason"),
@@ -89,24 +89,24 @@ pub(crate) struct Metrics {
     skipped_low: Counter,
     write_timeouts: Counter,
     sockets_pressed: Counter,
-    gaps: Family<Reason, Counter>,
-    ends: Family<Reason, Counter>,
-    access: Access,
+    gaps: Family<ReasonLabel, Counter>,
+    ends: Family<ReasonLabel, Counter>,
+    access: AuthMetrics,
     jwks_fetches: Counter,
     jwks_failures: Counter,
-    refusals: Family<RefusalCode, Counter>,
-    early: Early,
-    limits: Family<Limit, Counter>,
-    connections: Level,
-    head: Level,
-    log_bytes: Level,
-    disk_bytes: Level,
-    cache_bytes: Level,
-    runs_bytes: Level,
-    channels: Level,
-    idempotency_keys: Level,
+    refusals: Family<CodeLabel, Counter>,
+    early: AbortMetrics,
+    limits: Family<LimitLabel, Counter>,
+    connections: UnsignedGauge,
+    head: UnsignedGauge,
+    log_bytes: UnsignedGauge,
+    disk_bytes: UnsignedGauge,
+    cache_bytes: UnsignedGauge,
+    runs_bytes: UnsignedGauge,
+    channels: UnsignedGauge,
+    idempotency_keys: UnsignedGauge,
     durations: Durations,
-    broker: Broker,
+    broker: BrokerMetrics,
 }
 
 /// How long each step of an event takes on this node.
@@ -140,13 +140,13 @@ impl Durations {
 }
 
 /// Of what ended early.
-struct Early {
-    connections: Family<Reason, Counter>,
-    threads: Family<Thread, Counter>,
+struct AbortMetrics {
+    connections: Family<ReasonLabel, Counter>,
+    threads: Family<ThreadLabel, Counter>,
     requests: Counter,
 }
 
-impl Early {
+impl AbortMetrics {
     fn new(it: &mut Registry) -> Self {
         Self {
             connections: family(
@@ -165,15 +165,15 @@ impl Early {
 }
 
 /// Of a log that a broker orders.
-struct Broker {
+struct BrokerMetrics {
     losses: Counter,
     refills: Counter,
     forks: Counter,
-    lag: Level,
+    lag: UnsignedGauge,
     round_trips: Histogram,
     connections: Counter,
-    evicts: Level,
-    clock_apart: Level,
+    evicts: UnsignedGauge,
+    clock_apart: UnsignedGauge,
     refused: Counter,
     messages_dropped: Counter,
     captured: Counter,
@@ -181,7 +181,7 @@ struct Broker {
     unmirrored: Counter,
 }
 
-impl Broker {
+impl BrokerMetrics {
     fn new(it: &mut Registry) -> Self {
         Self {
             losses: counter(it, "broker_disconnects", "Times the broker went out of sight"),
@@ -247,7 +247,7 @@ impl Broker {
 
 /// What is read off the hub at the moment of asking.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Levels {
+pub(crate) struct GaugeValues {
     pub(crate) connections: u64,
     pub(crate) head: u64,
     pub(crate) log_bytes: u64,
@@ -300,11 +300,11 @@ impl Metrics {
             sockets_pressed: counter(it, "socket_backpressure", "Times a socket refused bytes"),
             gaps: family(it, "gaps", "Gaps told to clients, by reason"),
             ends: family(it, "streams_ended", "Streams ended by the hub, by reason"),
-            access: Access::new(it),
+            access: AuthMetrics::new(it),
             jwks_fetches: counter(it, "jwks_fetches", "Times the keys of auth.jwks_url were fetched"),
             jwks_failures: counter(it, "jwks_failures", "Fetches of auth.jwks_url that brought no keys"),
             refusals: family(it, "http_errors", "Requests answered with a problem document, by its code"),
-            early: Early::new(it),
+            early: AbortMetrics::new(it),
             limits: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
             connections: level(it, "streams_open", "Open streams"),
             head: level(it, "log_head", "Offset of the newest event"),
@@ -323,13 +323,13 @@ impl Metrics {
             channels: level(it, "log_channels", "Channels with events or a known loss"),
             idempotency_keys: level(it, "idempotency_keys", "Idempotency keys remembered"),
             durations: Durations::new(it, fsyncs),
-            broker: Broker::new(it),
+            broker: BrokerMetrics::new(it),
             registry,
         }
     }
 
     /// The text that Prometheus reads.
-    pub(crate) fn text(&self, levels: Levels) -> String {
+    pub(crate) fn text(&self, levels: GaugeValues) -> String {
         self.connections.set(levels.connections);
         self.head.set(levels.head);
         self.log_bytes.set(levels.log_bytes);
@@ -347,12 +347,12 @@ impl Metrics {
         self.stored.inc_by(events as u64);
     }
 
-    pub(crate) fn unstored(&self, missed: usize) {
+    pub(crate) fn transient(&self, missed: usize) {
         self.unstored.inc();
         self.unstored_missed.inc_by(missed as u64);
     }
 
-    pub(crate) fn unstored_missed(&self, missed: usize) {
+    pub(crate) fn transient_dropped(&self, missed: usize) {
         self.unstored_missed.inc_by(missed as u64);
     }
 
@@ -376,15 +376,15 @@ impl Metrics {
         self.broker.round_trips.clone()
     }
 
-    pub(crate) fn broker_lost(&self) {
+    pub(crate) fn broker_disconnected(&self) {
         self.broker.losses.inc();
     }
 
-    pub(crate) fn broker_refilled(&self) {
+    pub(crate) fn broker_resynced(&self) {
         self.broker.refills.inc();
     }
 
-    pub(crate) fn broker_forked(&self) {
+    pub(crate) fn broker_data_lost(&self) {
         self.broker.forks.inc();
     }
 
@@ -404,22 +404,22 @@ impl Metrics {
         self.broker.evicts.set(u64::from(evicts));
     }
 
-    pub(crate) fn broker_refused(&self) {
+    pub(crate) fn redis_subscription_denied(&self) {
         self.broker.refused.inc();
     }
 
-    pub(crate) fn message_dropped(&self) {
+    pub(crate) fn capture_rejected(&self) {
         self.broker.messages_dropped.inc();
     }
 
     /// Messages of other programs were put into the log.
-    pub(crate) fn captured(&self, messages: usize) {
+    pub(crate) fn capture_appended(&self, messages: usize) {
         self.broker.captured.inc_by(messages as u64);
         self.stored(messages);
     }
 
     /// Messages that should have been, were not kept here.
-    pub(crate) fn uncaptured(&self, messages: usize) {
+    pub(crate) fn capture_dropped(&self, messages: usize) {
         self.broker.capture_lost.inc_by(messages as u64);
     }
 
@@ -440,7 +440,7 @@ impl Metrics {
     }
 
     pub(crate) fn stream_ended(&self, reason: EndReason) {
-        self.ends.get_or_create(&Reason { reason: word(reason) }).inc();
+        self.ends.get_or_create(&ReasonLabel { reason: word(reason) }).inc();
     }
 
     pub(crate) fn expired(&self) {
@@ -459,24 +459,24 @@ impl Metrics {
         self.write_timeouts.inc();
     }
 
-    pub(crate) fn socket_pressed(&self) {
+    pub(crate) fn socket_backpressure(&self) {
         self.sockets_pressed.inc();
     }
 
     pub(crate) fn gap(&self, reason: GapReason) {
-        self.gaps.get_or_create(&Reason { reason: word(reason) }).inc();
+        self.gaps.get_or_create(&ReasonLabel { reason: word(reason) }).inc();
     }
 
-    pub(crate) fn credentials_refused(&self, reason: &str) {
-        self.access.credentials.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    pub(crate) fn auth_failed(&self, reason: &str) {
+        self.access.credentials.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
     }
 
     /// A channel was refused by the patterns of the credentials, or by the hook.
     pub(crate) fn access_denied(&self, by: &'static str) {
-        self.access.denials.get_or_create(&DeniedBy { by }).inc();
+        self.access.denials.get_or_create(&DeniedByLabel { by }).inc();
     }
 
-    pub(crate) fn hook_question(&self) {
+    pub(crate) fn hook_request(&self) {
         self.access.hook_questions.inc();
     }
 
@@ -492,24 +492,24 @@ impl Metrics {
         self.jwks_failures.inc();
     }
 
-    pub(crate) fn request_refused(&self, code: Code) {
-        self.refusals.get_or_create(&RefusalCode { code: code.to_string() }).inc();
+    pub(crate) fn http_error(&self, code: Code) {
+        self.refusals.get_or_create(&CodeLabel { code: code.to_string() }).inc();
     }
 
     pub(crate) fn thread_ended(&self, thread: &str) {
-        self.early.threads.get_or_create(&Thread { thread: thread.to_owned() }).inc();
+        self.early.threads.get_or_create(&ThreadLabel { thread: thread.to_owned() }).inc();
     }
 
     pub(crate) fn request_panicked(&self) {
         self.early.requests.inc();
     }
 
-    pub(crate) fn connection_cut(&self, reason: &str) {
-        self.early.connections.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    pub(crate) fn connection_aborted(&self, reason: &str) {
+        self.early.connections.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
     }
 
     pub(crate) fn limit_refused(&self, limit: &str) {
-        self.limits.get_or_create(&Limit { limit: limit.to_owned() }).inc();
+        self.limits.get_or_create(&LimitLabel { limit: limit.to_owned() }).inc();
     }
 }
 
@@ -525,8 +525,8 @@ fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     counter
 }
 
-fn level(registry: &mut Registry, name: &str, help: &str) -> Level {
-    let level = Level::default();
+fn level(registry: &mut Registry, name: &str, help: &str) -> UnsignedGauge {
+    let level = UnsignedGauge::default();
     registry.register(name, help, level.clone());
     level
 }

@@ -25,13 +25,13 @@ use tracing::{info, warn};
 pub use self::serve::{serve, serve_with};
 use self::supervisor::Supervisor;
 use crate::{
-    auth::{Asker, Gate, Hook, Revocations},
+    auth::{Authorizer, Hook, HookClient, Revocations},
     config::{AuthSettings, Durability, Settings},
-    connection::Seat,
+    connection::ConnectionHandle,
     error::{Code, Error},
-    hub::{Hub, Parts, Seats, Stage, Threads},
+    hub::{Hub, HubInner, Lifecycle, Subscribers, ThreadRegistry},
     limits::{self, TrustedProxies},
-    log::{Log, World, entry::Millis, open::Unread},
+    log::{Environment, Log, entry::Millis, open::UnreadLog},
     metrics::Metrics,
     publish::Publisher,
     sync::{Lock, Mutex, RwLock},
@@ -45,7 +45,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 #[must_use = "a hub runs when `build` is awaited"]
 pub struct HubBuilder {
     settings: Settings,
-    hook: Option<HookMaker>,
+    hook: Option<HookClientBuilder>,
 }
 
 /// Secrets are masked, as they are wherever settings are shown.
@@ -59,7 +59,7 @@ impl fmt::Debug for HubBuilder {
 }
 
 /// Makes the asker of a hook once the settings are known.
-type HookMaker = Box<dyn FnOnce(&AuthSettings, Arc<Metrics>) -> Asker + Send>;
+type HookClientBuilder = Box<dyn FnOnce(&AuthSettings, Arc<Metrics>) -> HookClient + Send>;
 
 impl HubBuilder {
     /// All settings at once. Default: those of the manual.
@@ -84,7 +84,7 @@ impl HubBuilder {
     /// Has this hook asked, after the rights have allowed, about everyone but API keys and the process itself; it takes the
     /// place of `auth.hook`. Default: none.
     pub fn hook(mut self, hook: impl Hook) -> Self {
-        self.hook = Some(Box::new(move |settings, metrics| Asker::of(hook, settings, metrics)));
+        self.hook = Some(Box::new(move |settings, metrics| HookClient::of(hook, settings, metrics)));
         self
     }
 
@@ -108,7 +108,7 @@ impl HubBuilder {
     /// When a setting is out of its bounds, a file of TLS cannot be used, or the directory cannot be used or is in use.
     pub async fn start(self) -> Result<Hub, Error> {
         let settings = self.settings;
-        if let Some(fault) = settings.faults().first() {
+        if let Some(fault) = settings.validate().first() {
             return Err(Error::new(Code::BadRequest, fault.to_string()));
         }
         let tls = settings
@@ -121,11 +121,11 @@ impl HubBuilder {
         let (log, unread) = begin_log(&settings).await?;
         let log = Arc::new(log);
         let metrics = Arc::new(Metrics::with_fsyncs(log.fsyncs()));
-        let seats = Arc::new(Seats::default());
+        let seats = Arc::new(Subscribers::default());
         let gate = gate(&settings, self.hook, &log, &metrics).await?;
         let trusted_proxies = TrustedProxies::parse(&settings.limits.trusted_proxies)
             .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?;
-        let threads = Threads::new(metrics.clone());
+        let threads = ThreadRegistry::new(metrics.clone());
         let supervisor = Supervisor::new(threads.clone());
         let order = backend::start(&settings, &log, unread, seats.clone(), &metrics, &supervisor)?;
         if let Some(shelf) = order.shelf {
@@ -135,20 +135,20 @@ impl HubBuilder {
             gate.share_revocations(board);
         }
         let clock = log.clone();
-        let hub = Hub::new(Parts {
+        let hub = Hub::new(HubInner {
             node_name: format!("{:016x}", rand::random::<u64>()),
             publisher: Publisher::new(order.broker, metrics.clone(), &settings, move || clock.now()),
-            slots: limits::Connections::new(&settings.limits),
+            connection_permits: limits::ConnectionLimits::new(&settings.limits),
             trusted_proxies,
             gate,
             log,
-            seats,
+            subscribers: seats,
             metrics,
             threads,
             tls,
-            stage: watch::Sender::new(Stage::Ready),
+            lifecycle: watch::Sender::new(Lifecycle::Ready),
             drain_deadline: OnceLock::new(),
-            standing: order.standing,
+            backend_health: order.health,
             close: Mutex::new(Lock::Close, Some(order.end)),
             settings,
         });
@@ -160,14 +160,17 @@ impl HubBuilder {
 }
 
 /// Takes the directory of the log, or begins a log that needs none.
-async fn begin_log(settings: &Settings) -> Result<(Log, Option<Unread>), Error> {
+async fn begin_log(settings: &Settings) -> Result<(Log, Option<UnreadLog>), Error> {
     let (log_settings, directory) = (settings.log.clone(), settings.data_dir.clone());
     let is_shared = settings.redis.is_some();
     let beginning = tokio::task::spawn_blocking(move || {
         if is_shared {
-            return Ok((Log::replica(&log_settings, directory.as_deref(), Arc::new(Machine))?, None));
+            return Ok((
+                Log::replica(&log_settings, directory.as_deref(), Arc::new(SystemEnvironment))?,
+                None,
+            ));
         }
-        Log::begin(&log_settings, directory.as_deref(), Arc::new(Machine))
+        Log::begin(&log_settings, directory.as_deref(), Arc::new(SystemEnvironment))
     });
     let begun = beginning
         .await
@@ -186,10 +189,10 @@ async fn begin_log(settings: &Settings) -> Result<(Log, Option<Unread>), Error> 
 /// Reads who may do what, and who was refused before.
 async fn gate(
     settings: &Settings,
-    hook: Option<HookMaker>,
+    hook: Option<HookClientBuilder>,
     log: &Arc<Log>,
     metrics: &Arc<Metrics>,
-) -> Result<Gate, Error> {
+) -> Result<Authorizer, Error> {
     let settings = settings.clone();
     let own_hook =
         hook.map(|make| Arc::new(make(&settings.auth.clone().unwrap_or_default(), metrics.clone())));
@@ -200,7 +203,7 @@ async fn gate(
             Some(directory) => Revocations::open(directory, now as f64 / 1000.0)?,
             None => Revocations::in_memory(),
         };
-        Gate::new(&settings, own_hook, revocations, metrics, Box::new(move || clock.own_now()))
+        Authorizer::new(&settings, own_hook, revocations, metrics, Box::new(move || clock.own_now()))
     });
     opening.await.map_err(|error| Error::new(Code::Internal, "reading [auth] panicked").caused_by(error))?
 }
@@ -222,25 +225,25 @@ impl Hub {
     }
 
     async fn shutdown_within(&self, window: Duration) {
-        if self.parts().drain_deadline.set(Instant::now() + window).is_ok() {
+        if self.inner().drain_deadline.set(Instant::now() + window).is_ok() {
             let hub = self.clone();
             tokio::spawn(async move {
                 // If the drain panics, calls of `shutdown` must still return.
                 Supervisor::of(&hub).watch("tidings-shutdown", hub.drain(window)).await;
-                hub.parts().stage.send_replace(Stage::Ended);
+                hub.inner().lifecycle.send_replace(Lifecycle::Ended);
                 info!("shut down");
             });
         }
         // The sender is the hub's, so the channel stays open.
-        let _ = self.stage().wait_for(|stage| *stage == Stage::Ended).await;
+        let _ = self.lifecycle().wait_for(|stage| *stage == Lifecycle::Ended).await;
     }
 
     /// Ends the streams, then the threads, and makes the log safe.
     async fn drain(&self, window: Duration) {
-        let node = self.parts();
+        let node = self.inner();
         node.threads.may_end();
-        node.stage.send_replace(Stage::Draining);
-        info!(connections = node.seats.count(), ?window, "shutting down");
+        node.lifecycle.send_replace(Lifecycle::Draining);
+        info!(connections = node.subscribers.count(), ?window, "shutting down");
         self.end_streams(window.mul_f64(0.8)).await;
         node.publisher.close();
         let close = node.close.lock().take();
@@ -261,24 +264,25 @@ impl Hub {
     async fn end_streams(&self, window: Duration) {
         let begun = Instant::now();
         let draw = |seat| (window.mul_f64(0.75 * rand::rng().random_range(0.0..1.0)), seat);
-        let mut due: Vec<(Duration, Arc<Seat>)> = self.parts().seats.all().into_iter().map(draw).collect();
+        let mut due: Vec<(Duration, Arc<ConnectionHandle>)> =
+            self.inner().subscribers.all().into_iter().map(draw).collect();
         due.sort_by_key(|(at, _)| *at);
         for (at, seat) in due {
             tokio::time::sleep_until(begun + at).await;
-            if let Some(ending) = self.shutdown_ending() {
+            if let Some(ending) = self.shutdown_termination() {
                 seat.end(ending);
             }
         }
-        while self.parts().seats.count() > 0 && begun.elapsed() < window {
+        while self.inner().subscribers.count() > 0 && begun.elapsed() < window {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
 
 /// The clock and the chance of this machine.
-struct Machine;
+struct SystemEnvironment;
 
-impl World for Machine {
+impl Environment for SystemEnvironment {
     fn now(&self) -> Millis {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)

@@ -16,7 +16,7 @@ use hyper_util::{
 };
 
 use self::resolver::Resolver;
-pub(crate) use self::{address_policy::Reach, target::Target};
+pub(crate) use self::{address_policy::AddressPolicy, target::Target};
 
 /// A longer answer is not read to its end.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
@@ -33,7 +33,7 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tidings/", env
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// One server that is asked again and again, over a few kept connections.
-pub(crate) struct Outgoing {
+pub(crate) struct HttpClient {
     client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     target: Target,
     deadline: Duration,
@@ -41,7 +41,7 @@ pub(crate) struct Outgoing {
 
 /// What a server answered, whatever its status: a redirect is an answer like any other.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct FetchedResponse {
     pub(crate) status: StatusCode,
     /// Empty unless the status is 200: nothing else is read.
     pub(crate) body: Bytes,
@@ -49,12 +49,12 @@ pub(crate) struct Answer {
 
 /// Why there is no answer, for the log of the operator: it names neither the URL nor what was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NoAnswer(String);
+pub(crate) struct FetchError(String);
 
-impl Outgoing {
+impl HttpClient {
     /// Asks `target`, where `reach` lets it, with `deadline` for each exchange from the look-up of the name to
     /// the last byte of the body.
-    pub(crate) fn new(target: Target, reach: Reach, deadline: Duration) -> Self {
+    pub(crate) fn new(target: Target, reach: AddressPolicy, deadline: Duration) -> Self {
         Self::with_resolver(target, Resolver::new(reach), deadline)
     }
 
@@ -85,12 +85,12 @@ impl Outgoing {
     }
 
     /// Fetches what is there.
-    pub(crate) async fn get(&self) -> Result<Answer, NoAnswer> {
+    pub(crate) async fn get(&self) -> Result<FetchedResponse, FetchError> {
         self.exchange(self.request(Method::GET, Bytes::new())).await
     }
 
     /// Sends a JSON document.
-    pub(crate) async fn post(&self, json: Vec<u8>) -> Result<Answer, NoAnswer> {
+    pub(crate) async fn post(&self, json: Vec<u8>) -> Result<FetchedResponse, FetchError> {
         let mut request = self.request(Method::POST, json.into());
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
         self.exchange(request).await
@@ -109,33 +109,33 @@ impl Outgoing {
         request
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, NoAnswer> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<FetchedResponse, FetchError> {
         let answer = tokio::time::timeout(self.deadline, self.unbounded_exchange(request)).await;
-        answer.unwrap_or_else(|_| Err(NoAnswer(format!("no answer within {:?}", self.deadline))))
+        answer.unwrap_or_else(|_| Err(FetchError(format!("no answer within {:?}", self.deadline))))
     }
 
-    async fn unbounded_exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, NoAnswer> {
+    async fn unbounded_exchange(&self, request: Request<Full<Bytes>>) -> Result<FetchedResponse, FetchError> {
         let response = self.client.request(request).await.map_err(|fault| {
             let what = if fault.is_connect() { "no connection" } else { "no answer" };
-            NoAnswer(format!("{what}: {}", root_cause(&fault)))
+            FetchError(format!("{what}: {}", root_cause(&fault)))
         })?;
         let (head, body) = response.into_parts();
         if head.status != StatusCode::OK {
-            return Ok(Answer { status: head.status, body: Bytes::new() });
+            return Ok(FetchedResponse { status: head.status, body: Bytes::new() });
         }
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
-        let body = body.map_err(|fault| NoAnswer(format!("answer broke off: {}", root_cause(&*fault))))?;
-        Ok(Answer { status: head.status, body: body.to_bytes() })
+        let body = body.map_err(|fault| FetchError(format!("answer broke off: {}", root_cause(&*fault))))?;
+        Ok(FetchedResponse { status: head.status, body: body.to_bytes() })
     }
 }
 
-impl fmt::Display for NoAnswer {
+impl fmt::Display for FetchError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
-impl StdError for NoAnswer {}
+impl StdError for FetchError {}
 
 /// The innermost cause says what happened; those around it say who noticed.
 fn root_cause(fault: &(dyn StdError + 'static)) -> String {

@@ -12,11 +12,11 @@ use tokio::sync::Semaphore;
 
 use crate::{
     auth::{PUBLISHER_BYTES_MAX, PublishPermit},
-    broker::{self, Broker, Item, Published},
+    broker::{self, Broker, PendingEvent, PublishOutcome},
     config::{Envelope, Settings},
     error::{Code, Error},
     log::{
-        entry::{Draft, Idempotency, Millis, millis},
+        entry::{Idempotency, Millis, NewEntry, millis},
         store::SHORT_BYTES_MAX,
     },
     metrics::Metrics,
@@ -68,10 +68,11 @@ impl Publisher {
     pub(crate) async fn publish(
         &self,
         permit: &PublishPermit,
-        messages: Vec<Checked>,
-    ) -> Result<Vec<Published>, Error> {
+        messages: Vec<CheckedMessage>,
+    ) -> Result<Vec<PublishOutcome>, Error> {
         let now = (self.now)();
-        let items: Vec<Item> = messages.into_iter().map(|message| message.item(permit, now)).collect();
+        let items: Vec<PendingEvent> =
+            messages.into_iter().map(|message| message.item(permit, now)).collect();
         let bytes = items.iter().map(|item| item.draft.record_bytes()).sum();
         let outcome = self.metrics.publishes().time(self.append(items, bytes)).await;
         if outcome.is_err() {
@@ -81,7 +82,7 @@ impl Publisher {
     }
 
     /// Hands checked events with so many bytes of text to the broker, once there is room for them.
-    async fn append(&self, items: Vec<Item>, bytes: usize) -> Result<Vec<Published>, Error> {
+    async fn append(&self, items: Vec<PendingEvent>, bytes: usize) -> Result<Vec<PublishOutcome>, Error> {
         let kib = (bytes >> 10).clamp(1, WAITING_KIB_MAX) as u32;
         let _room = tokio::time::timeout(DEADLINE, self.waiting.acquire_many(kib)).await.map_err(|_| {
             Error::new(Code::NotStored, "too much text waits for the log; try again")
@@ -101,7 +102,7 @@ impl Publisher {
     ///
     /// # Errors
     /// Its first fault.
-    pub(crate) fn check(&self, message: PublishMessage) -> Result<Checked, Error> {
+    pub(crate) fn check(&self, message: PublishMessage) -> Result<CheckedMessage, Error> {
         if message.data.len() as u64 > self.event_bytes_max {
             return Err(Error::new(
                 Code::EventTooLarge,
@@ -133,18 +134,18 @@ impl Publisher {
         if self.envelope == Envelope::Strict {
             self.check_envelope(&message.data)?;
         }
-        Ok(Checked(message))
+        Ok(CheckedMessage(message))
     }
 
     /// Holds data against the envelope of the guides: `type` and `object`, nothing else.
     fn check_envelope(&self, data: &str) -> Result<(), Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Message {
+        struct EnvelopeMessage {
             r#type: String,
             object: serde_json::Value,
         }
-        let message: Message = parse_object(data.as_bytes()).map_err(|error| {
+        let message: EnvelopeMessage = parse_object(data.as_bytes()).map_err(|error| {
             Error::new(
                 Code::Envelope,
                 format!("data is not {{\"type\": string, \"object\": object or string}}: {error} (channels.envelope = \"strict\")"),
@@ -168,15 +169,15 @@ impl Publisher {
 
 /// A message that is within the limits; [`Publisher::check`] alone makes one.
 #[derive(Debug)]
-pub(crate) struct Checked(PublishMessage);
+pub(crate) struct CheckedMessage(PublishMessage);
 
-impl Checked {
+impl CheckedMessage {
     /// Where it goes.
     pub(crate) fn channels(&self) -> &[ChannelName] {
         &self.0.channels
     }
 
-    fn item(self, permit: &PublishPermit, now: Millis) -> Item {
+    fn item(self, permit: &PublishPermit, now: Millis) -> PendingEvent {
         let Self(message) = self;
         let idempotency = message.idempotency_key.map(|key| Idempotency {
             publisher: permit.publisher().clone(),
@@ -184,7 +185,7 @@ impl Checked {
             fingerprint: fingerprint(&message.channels, message.event.as_ref(), &message.data),
         });
         let expires_at = message.ttl.map(|ttl| now.saturating_add(millis(ttl)));
-        let draft = Draft {
+        let draft = NewEntry {
             channels: message.channels.into(),
             event: message.event,
             data: message.data.into(),
@@ -194,7 +195,7 @@ impl Checked {
             expires_at,
             idempotency,
         };
-        Item { draft, is_stored: message.store }
+        PendingEvent { draft, is_stored: message.store }
     }
 }
 

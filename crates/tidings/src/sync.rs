@@ -25,12 +25,12 @@ use std::sync as base;
 #[cfg(not(test))]
 pub(crate) use std::sync::atomic::AtomicBool;
 
-use self::held::{Held, Name};
+use self::held::{HeldLock, LockName};
 pub(crate) use self::{held::assert_none_held, order::Lock};
 
 /// A value that one thread at a time uses.
 pub(crate) struct Mutex<T> {
-    name: Name,
+    name: LockName,
     inner: base::Mutex<T>,
 }
 
@@ -38,12 +38,12 @@ pub(crate) struct Mutex<T> {
 pub(crate) struct MutexGuard<'a, T> {
     // Fields are dropped in this order: the lock is free before it is noted as free.
     inner: base::MutexGuard<'a, T>,
-    held: Held,
+    held: HeldLock,
 }
 
 impl<T> Mutex<T> {
     pub(crate) fn new(lock: Lock, value: T) -> Self {
-        Self { name: Name::new(lock), inner: base::Mutex::new(value) }
+        Self { name: LockName::new(lock), inner: base::Mutex::new(value) }
     }
 
     /// Waits for the lock.
@@ -96,25 +96,25 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 /// A value that many threads read, or one changes. A thread that reads it does not read it again before it lets go: a
 /// reader waits while a writer waits.
 pub(crate) struct RwLock<T> {
-    name: Name,
+    name: LockName,
     inner: base::RwLock<T>,
 }
 
 /// Shared access to the value of an [`RwLock`].
 pub(crate) struct RwLockReadGuard<'a, T> {
     inner: base::RwLockReadGuard<'a, T>,
-    _held: Held,
+    _held: HeldLock,
 }
 
 /// Sole access to the value of an [`RwLock`].
 pub(crate) struct RwLockWriteGuard<'a, T> {
     inner: base::RwLockWriteGuard<'a, T>,
-    _held: Held,
+    _held: HeldLock,
 }
 
 impl<T> RwLock<T> {
     pub(crate) fn new(lock: Lock, value: T) -> Self {
-        Self { name: Name::new(lock), inner: base::RwLock::new(value) }
+        Self { name: LockName::new(lock), inner: base::RwLock::new(value) }
     }
 
     /// Waits until no thread changes the value or waits to change it.

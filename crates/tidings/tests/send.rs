@@ -4,7 +4,8 @@ use std::net::TcpListener;
 
 use axum::Router;
 use tidings::{
-    Error, EventBody, EventStream, HistoryRequest, Hub, HubBuilder, Publication, Published, config::Settings,
+    Error, EventBody, EventStream, HistoryRequest, Hub, HubBuilder, Publication, PublishOutcome,
+    config::Settings,
 };
 
 const fn send<T: Send>() {}
@@ -13,7 +14,7 @@ const fn shared<T: Send + Sync>() {}
 const _: () = {
     shared::<Hub>();
     shared::<Error>();
-    shared::<Published>();
+    shared::<PublishOutcome>();
     shared::<Settings>();
     send::<HubBuilder>();
     send::<EventStream>();

@@ -185,7 +185,7 @@ impl SettingsLoader {
         let is_empty = |path: &std::path::Path| path.as_os_str().is_empty();
         tls.take_if(|tls| is_empty(&tls.cert_file) && is_empty(&tls.key_file));
         self.drop_redis_without_url();
-        for error in self.loaded.settings.faults() {
+        for error in self.loaded.settings.validate() {
             let origin = self.loaded.origin(error.setting).clone();
             self.report(error.setting, &origin, &error.problem);
         }

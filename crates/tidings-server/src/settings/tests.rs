@@ -56,7 +56,7 @@ fn every_example_and_default_reads_back_as_it_is_shown() {
                 settings.redis = None;
             }
             if alone {
-                assert_eq!(settings.faults(), [], "{}", setting.name);
+                assert_eq!(settings.validate(), [], "{}", setting.name);
             }
         }
     }

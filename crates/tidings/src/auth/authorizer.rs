@@ -15,23 +15,24 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::{
-    Action, Asker, Board, Caller, Credential, Flaw, ManagePermit, News, Principal, PublishPermit, Question,
-    Reading, Revocations, Shelf, Subject, SubscribePermit, Who,
-    denial::{By, Wanted, denied_at, denied_by, denied_of},
-    identity::{Asked, Basis, until},
-    permissions::Rights,
-    policy::{Provider, Refused, Rules},
+    AccessRequest, Action, Credential, CredentialError, HookClient, Identity, ManagePermit, Principal,
+    PublishPermit, ReadKind, RevocationChange, RevocationStore, Revocations, RevokedSubject, Subject,
+    SubscribePermit, TicketStore,
+    denial::{DeniedAction, DeniedBy, denied_at, denied_by, denied_of},
+    identity::{AuthMethod, SubjectOwned, until},
+    permissions::Permissions,
+    policy::{Policy, PolicyError, ProviderKeys},
     revocations::{
         Revocation,
-        replication::{self, Telling, Untold},
+        replication::{self, Replication, Unreplicated},
     },
     tickets::Tickets,
-    token::Key,
+    token::VerificationKey,
 };
 use crate::{
     config::{AuthSettings, Settings},
     error::{Code, Error},
-    limits::{Excess, Rates},
+    limits::{Excess, RateLimiter},
     metrics::Metrics,
     sync::{Lock, RwLock},
 };
@@ -40,20 +41,20 @@ use crate::{
 pub(crate) type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// Decides who may do what.
-pub(crate) struct Gate {
+pub(crate) struct Authorizer {
     /// `None` where the hub is open.
-    rules: Option<RwLock<Arc<Rules>>>,
+    rules: Option<RwLock<Arc<Policy>>>,
     /// A hook of the hub's own process; it stays when the settings are read again.
-    own_hook: Option<Arc<Asker>>,
+    own_hook: Option<Arc<HookClient>>,
     /// Whoever reaches an open hub.
-    anybody: Arc<Caller>,
+    anybody: Arc<Identity>,
     revocations: Revocations,
     tickets: Tickets,
     /// Where tickets are kept that are good at other nodes, too.
-    shelf: OnceLock<Arc<dyn Shelf>>,
+    shelf: OnceLock<Arc<dyn TicketStore>>,
     /// Where all nodes learn of revocations.
-    board: OnceLock<Arc<dyn Board>>,
-    rates: Rates<Arc<str>>,
+    board: OnceLock<Arc<dyn RevocationStore>>,
+    rates: RateLimiter<Arc<str>>,
     channels_max: u64,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -61,28 +62,28 @@ pub(crate) struct Gate {
     changes: watch::Sender<u64>,
 }
 
-impl Gate {
+impl Authorizer {
     /// Reads the settings.
     ///
     /// # Errors
     /// When a key file cannot be used.
     pub(crate) fn new(
         settings: &Settings,
-        own_hook: Option<Arc<Asker>>,
+        own_hook: Option<Arc<HookClient>>,
         revocations: Revocations,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let rules = settings.auth.as_ref().map(|auth| Rules::read(auth, None, &metrics)).transpose()?;
+        let rules = settings.auth.as_ref().map(|auth| Policy::read(auth, None, &metrics)).transpose()?;
         Ok(Self {
             rules: rules.map(|rules| RwLock::new(Lock::AuthRules, Arc::new(rules))),
             own_hook,
-            anybody: Arc::new(local(Basis::OpenHub)),
+            anybody: Arc::new(local(AuthMethod::OpenHub)),
             revocations,
             tickets: Tickets::default(),
             shelf: OnceLock::new(),
             board: OnceLock::new(),
-            rates: Rates::new(settings.limits.publishes_per_second, Lock::PublishRates),
+            rates: RateLimiter::new(settings.limits.publishes_per_second, Lock::PublishRates),
             channels_max: settings.limits.channels_per_connection,
             metrics,
             clock,
@@ -91,34 +92,34 @@ impl Gate {
     }
 
     /// Has tickets kept where other nodes find them, from now on.
-    pub(crate) fn share_tickets(&self, shelf: Arc<dyn Shelf>) {
+    pub(crate) fn share_tickets(&self, shelf: Arc<dyn TicketStore>) {
         let _ = self.shelf.set(shelf);
     }
 
     /// Has revocations hold at all nodes that look there, from now on.
-    pub(crate) fn share_revocations(&self, board: Arc<dyn Board>) {
+    pub(crate) fn share_revocations(&self, board: Arc<dyn RevocationStore>) {
         let _ = self.board.set(board);
     }
 
     /// Where revocations of all nodes are, where there may be others.
-    pub(crate) fn board(&self) -> Option<Arc<dyn Board>> {
+    pub(crate) fn revocation_store(&self) -> Option<Arc<dyn RevocationStore>> {
         self.board.get().cloned()
     }
 
     /// The settings in force; `None` where the hub is open.
     pub(crate) fn settings(&self) -> Option<impl std::ops::Deref<Target = AuthSettings>> {
-        self.rules().map(SettingsOf)
+        self.policy().map(SettingsOf)
     }
 
-    /// Reads settings that are to replace those in force; nothing changes before [`Gate::put`].
+    /// Reads settings that are to replace those in force; nothing changes before [`Authorizer::put`].
     ///
     /// # Errors
     /// When a key file cannot be used, or the hub was open and is not to be, or the other way round.
-    pub(crate) fn prepare(&self, settings: Option<&AuthSettings>) -> Result<Prepared, Error> {
-        match (self.rules(), settings) {
-            (None, None) => Ok(Prepared(None)),
+    pub(crate) fn prepare(&self, settings: Option<&AuthSettings>) -> Result<PreparedPolicy, Error> {
+        match (self.policy(), settings) {
+            (None, None) => Ok(PreparedPolicy(None)),
             (Some(before), Some(settings)) => {
-                Ok(Prepared(Some(Arc::new(Rules::read(settings, Some(&before), &self.metrics)?))))
+                Ok(PreparedPolicy(Some(Arc::new(Policy::read(settings, Some(&before), &self.metrics)?))))
             }
             _ => Err(Error::new(
                 Code::BadRequest,
@@ -128,8 +129,8 @@ impl Gate {
     }
 
     /// Puts settings in force, and has every open stream judged by them.
-    pub(crate) fn put(&self, prepared: Prepared) {
-        if let (Some(rules), Prepared(Some(new))) = (&self.rules, prepared) {
+    pub(crate) fn install(&self, prepared: PreparedPolicy) {
+        if let (Some(rules), PreparedPolicy(Some(new))) = (&self.rules, prepared) {
             rules.replace(new);
             self.changed();
         }
@@ -142,7 +143,7 @@ impl Gate {
 
     /// Fetches the identity provider's keys, where there is one, and has streams judged where they changed.
     pub(crate) async fn keep_fresh(&self) {
-        let Some(jwks) = self.rules().and_then(|rules| rules.jwks.clone()) else { return };
+        let Some(jwks) = self.policy().and_then(|rules| rules.jwks.clone()) else { return };
         let before = jwks.newest();
         jwks.keep_fresh().await;
         self.changed_from(before.as_ref(), &jwks);
@@ -150,7 +151,7 @@ impl Gate {
 
     /// Whether streams that are open have to be asked about again, and how often.
     pub(crate) fn recheck_interval(&self) -> Option<Duration> {
-        let rules = self.rules();
+        let rules = self.policy();
         let settings = rules.as_ref().map(|rules| rules.settings.hook_recheck);
         let interval = settings.unwrap_or(AuthSettings::default().hook_recheck);
         self.hook(rules.as_deref()).map(|_| interval)
@@ -160,21 +161,28 @@ impl Gate {
     ///
     /// # Errors
     /// 401 where the credentials are not good, 503 where that cannot be told.
-    pub(crate) async fn admit(&self, credential: Option<&Credential>) -> Result<Arc<Caller>, Error> {
-        self.judge(credential, false).await
+    pub(crate) async fn authenticate(&self, credential: Option<&Credential>) -> Result<Arc<Identity>, Error> {
+        self.authenticate_with(credential, false).await
     }
 
     /// Authenticates the caller of a `HEAD`: a ticket stays good.
     ///
     /// # Errors
-    /// As [`Gate::admit`].
-    pub(crate) async fn look_at(&self, credential: Option<&Credential>) -> Result<Arc<Caller>, Error> {
-        self.judge(credential, true).await
+    /// As [`Authorizer::admit`].
+    pub(crate) async fn authenticate_readonly(
+        &self,
+        credential: Option<&Credential>,
+    ) -> Result<Arc<Identity>, Error> {
+        self.authenticate_with(credential, true).await
     }
 
-    async fn judge(&self, credential: Option<&Credential>, only_looks: bool) -> Result<Arc<Caller>, Error> {
+    async fn authenticate_with(
+        &self,
+        credential: Option<&Credential>,
+        only_looks: bool,
+    ) -> Result<Arc<Identity>, Error> {
         let admitted_at = *self.changes.borrow();
-        let Some(rules) = self.rules() else { return Ok(self.anybody.clone()) };
+        let Some(rules) = self.policy() else { return Ok(self.anybody.clone()) };
         let keys = rules.jwks.as_ref().and_then(|jwks| jwks.newest());
         let found = self.identify(&rules, credential, only_looks).await;
         // An unknown key's name may have brought new keys, and taken old ones away.
@@ -183,22 +191,22 @@ impl Gate {
         }
         let (principal, basis) = match found {
             Ok(found) => found,
-            Err(Refused::Flaw(flaw)) => return Err(self.refused(flaw)),
-            Err(Refused::Error(error)) => return Err(error),
+            Err(PolicyError::Flaw(flaw)) => return Err(self.credential_error(flaw)),
+            Err(PolicyError::Error(error)) => return Err(error),
         };
-        rules.check(&basis, &self.revocations, self.now()).map_err(|flaw| self.refused(flaw))?;
-        let rights = rules.rights(&basis);
-        Ok(Arc::new(Caller { principal, rights, basis, admitted_at }))
+        rules.check(&basis, &self.revocations, self.now()).map_err(|flaw| self.credential_error(flaw))?;
+        let rights = rules.permissions(&basis);
+        Ok(Arc::new(Identity { principal, rights, basis, admitted_at }))
     }
 
     async fn identify(
         &self,
-        rules: &Rules,
+        rules: &Policy,
         credential: Option<&Credential>,
         only_looks: bool,
-    ) -> Result<(Principal, Basis), Refused> {
+    ) -> Result<(Principal, AuthMethod), PolicyError> {
         match credential {
-            None => Ok((Principal::Anonymous, Basis::Nothing)),
+            None => Ok((Principal::Anonymous, AuthMethod::Nothing)),
             Some(Credential::Bearer(secret)) if secret.reveal().starts_with("tk_") => {
                 Ok(rules.api_key(secret.reveal())?)
             }
@@ -207,16 +215,16 @@ impl Gate {
             }
             Some(Credential::Ticket(secret)) => {
                 let (maker, subscriptions) = self.redeem(rules, secret.reveal(), only_looks).await?;
-                Ok((maker.principal.clone(), Basis::Ticket { maker, subscriptions }))
+                Ok((maker.principal.clone(), AuthMethod::Ticket { maker, subscriptions }))
             }
             // No session can be alive: nothing makes them yet.
-            Some(Credential::Session) => Err(Flaw::Session.into()),
+            Some(Credential::Session) => Err(CredentialError::Session.into()),
         }
     }
 
     /// The hub's own process.
-    pub(crate) fn process(&self) -> Arc<Caller> {
-        Arc::new(local(Basis::Process))
+    pub(crate) fn host_identity(&self) -> Arc<Identity> {
+        Arc::new(local(AuthMethod::Process))
     }
 
     /// Leave to read what all of `subscriptions` match. Each counts once.
@@ -225,19 +233,19 @@ impl Gate {
     /// 400 for too many, 401 or 403 where one of them is not the caller's to read, 503 where the hook does not answer.
     pub(crate) async fn subscribe(
         &self,
-        caller: &Arc<Caller>,
+        caller: &Arc<Identity>,
         subscriptions: Vec<Subscription>,
-        reading: Reading,
+        reading: ReadKind,
     ) -> Result<SubscribePermit, Error> {
         let subscriptions = self.once(subscriptions)?;
         self.check_ticket(caller, &subscriptions, reading)?;
         self.check_subscribe(caller, &subscriptions)?;
-        let rules = self.rules();
+        let rules = self.policy();
         let hook = self.hook(rules.as_deref());
-        self.ask(hook.as_ref(), caller, Action::Subscribe, &subscriptions)
+        self.check_hook(hook.as_ref(), caller, Action::Subscribe, &subscriptions)
             .await
             .map_err(|(at, error)| denied_of(error, &subscriptions, at))?;
-        let is_narrowed = hook.is_some() && matches!(caller.who(), Asked::As(_));
+        let is_narrowed = hook.is_some() && matches!(caller.subject(), SubjectOwned::As(_));
         if is_narrowed {
             // It may have taken its time.
             self.check_subscribe(caller, &subscriptions)?;
@@ -249,23 +257,20 @@ impl Gate {
     ///
     /// # Errors
     /// 400 for too many.
-    pub(crate) fn subscribe_process(
-        &self,
-        subscriptions: Vec<Subscription>,
-    ) -> Result<SubscribePermit, Error> {
-        Ok(SubscribePermit::new(self.process(), self.once(subscriptions)?.into(), false))
+    pub(crate) fn subscribe_host(&self, subscriptions: Vec<Subscription>) -> Result<SubscribePermit, Error> {
+        Ok(SubscribePermit::new(self.host_identity(), self.once(subscriptions)?.into(), false))
     }
 
     /// Whether the caller's rights allow to publish to every one of `channels`; the hook is not asked.
     ///
     /// # Errors
     /// 401 or 403 where one of them is not the caller's to publish to.
-    pub(crate) fn check_publish(&self, caller: &Caller, channels: &[ChannelName]) -> Result<(), Error> {
+    pub(crate) fn check_publish(&self, caller: &Identity, channels: &[ChannelName]) -> Result<(), Error> {
         let is_ticket = caller.is_ticket();
         self.check(caller, |rights| {
             let lacked = channels.iter().find(|channel| is_ticket || !rights.publish.has(channel));
-            let lacked = lacked.map(|channel| Wanted::Publish(channel.as_str()));
-            lacked.or(is_ticket.then_some(Wanted::Publish("")))
+            let lacked = lacked.map(|channel| DeniedAction::Publish(channel.as_str()));
+            lacked.or(is_ticket.then_some(DeniedAction::Publish("")))
         })
     }
 
@@ -276,7 +281,7 @@ impl Gate {
     /// past `limits.publishes_per_second`. Denied access names the first such event by its index.
     pub(crate) async fn publish<'a>(
         &self,
-        caller: &Arc<Caller>,
+        caller: &Arc<Identity>,
         batch: impl IntoIterator<Item = &'a [ChannelName]>,
     ) -> Result<PublishPermit, Error> {
         let batch: Vec<&[ChannelName]> = batch.into_iter().collect();
@@ -287,7 +292,7 @@ impl Gate {
             batch.iter().enumerate().try_for_each(denied_at)
         };
         may_all()?;
-        let rules = self.rules();
+        let rules = self.policy();
         let hook = self.hook(rules.as_deref());
         if hook.is_some() {
             let mut seen = HashSet::new();
@@ -299,7 +304,7 @@ impl Gate {
                 .map(|(index, channel)| (index, Subscription::Channel(channel.clone())))
                 .collect();
             let channels = asked.iter().map(|(_, channel)| channel);
-            let outcome = self.ask(hook.as_ref(), caller, Action::Publish, channels).await;
+            let outcome = self.check_hook(hook.as_ref(), caller, Action::Publish, channels).await;
             outcome.map_err(|(at, error)| denied_at(error, asked[at].0))?;
             // It may have taken its time.
             may_all()?;
@@ -311,7 +316,7 @@ impl Gate {
     }
 
     /// Leave to publish for the hub's own process, which is not asked about.
-    pub(crate) fn publish_process(&self) -> PublishPermit {
+    pub(crate) fn publish_host(&self) -> PublishPermit {
         PublishPermit::new(Principal::Local.publisher())
     }
 
@@ -319,9 +324,9 @@ impl Gate {
     ///
     /// # Errors
     /// 401 or 403 where the caller may not.
-    pub(crate) fn manage(&self, caller: &Caller) -> Result<ManagePermit, Error> {
+    pub(crate) fn manage(&self, caller: &Identity) -> Result<ManagePermit, Error> {
         let is_ticket = caller.is_ticket();
-        self.check(caller, |rights| (is_ticket || !rights.manage).then_some(Wanted::Manage))?;
+        self.check(caller, |rights| (is_ticket || !rights.manage).then_some(DeniedAction::Manage))?;
         Ok(ManagePermit::new())
     }
 
@@ -333,9 +338,9 @@ impl Gate {
     pub(crate) fn revoke(
         &self,
         _: &ManagePermit,
-        subject: Subject,
+        subject: RevokedSubject,
         until: Option<f64>,
-    ) -> Result<Telling, Error> {
+    ) -> Result<Replication, Error> {
         let now = self.now();
         let settings = self.settings();
         let longest = settings.map_or(AuthSettings::default().token_max_age, |auth| auth.token_max_age);
@@ -344,17 +349,17 @@ impl Gate {
         self.revocations.add(&revocation, now)?;
         self.changed();
         let kept = self.revocations.keep(std::slice::from_ref(&revocation), now);
-        Ok(Telling::new(self.board.get(), revocation, kept))
+        Ok(Replication::new(self.board.get(), revocation, kept))
     }
 
     /// Refuses whom other nodes refuse, and ends what they have open; answers what those nodes do not know. Must be called
     /// where blocking is allowed.
-    pub(crate) fn hear(&self, news: News) -> Vec<Untold> {
+    pub(crate) fn apply_remote(&self, news: RevocationChange) -> Vec<Unreplicated> {
         let now = self.now();
         let (notes, is_all) = match news {
-            News::All(notes) => (notes, true),
-            News::One(name, text) => (vec![(name, String::new(), text)], false),
-            News::Nothing => return Vec::new(),
+            RevocationChange::All(notes) => (notes, true),
+            RevocationChange::One(name, text) => (vec![(name, String::new(), text)], false),
+            RevocationChange::Nothing => return Vec::new(),
         };
         let theirs = notes.iter().filter_map(|(name, _, text)| replication::read(name, text)).collect();
         let new = self.revocations.add_others(theirs, now);
@@ -364,18 +369,18 @@ impl Gate {
                 warn!(%error, revocations = new.len(), "revocations of other nodes are in force, but not kept");
             }
         }
-        if is_all { self.untold(notes, now) } else { Vec::new() }
+        if is_all { self.unreplicated(notes, now) } else { Vec::new() }
     }
 
     /// What is in force here beyond what these notes say.
-    fn untold(&self, notes: Vec<(String, String, String)>, now: f64) -> Vec<Untold> {
+    fn unreplicated(&self, notes: Vec<(String, String, String)>, now: f64) -> Vec<Unreplicated> {
         let mut notes: HashMap<_, _> =
             notes.into_iter().map(|(name, version, text)| (name, (version, text))).collect();
         let here = self.revocations.all(now).into_iter();
         let untold =
             here.filter_map(|revocation| match notes.remove(&replication::name_of(&revocation.subject)) {
-                Some((version, text)) => replication::beyond(revocation, version, &text),
-                None => Some(Untold { revocation, version: String::new() }),
+                Some((version, text)) => replication::if_stronger(revocation, version, &text),
+                None => Some(Unreplicated { revocation, version: String::new() }),
             });
         untold.collect()
     }
@@ -384,36 +389,40 @@ impl Gate {
     ///
     /// # Errors
     /// Why it has to end.
-    pub(crate) fn review(&self, caller: &Caller, subscriptions: &[Subscription]) -> Result<(), EndReason> {
-        let Some(rules) = self.rules() else { return Ok(()) };
+    pub(crate) fn reauthorize(
+        &self,
+        caller: &Identity,
+        subscriptions: &[Subscription],
+    ) -> Result<(), EndReason> {
+        let Some(rules) = self.policy() else { return Ok(()) };
         rules.check(&caller.basis, &self.revocations, self.now()).map_err(|flaw| match flaw {
-            Flaw::Expired => EndReason::TokenExpired,
-            Flaw::Session => EndReason::SessionEnded,
+            CredentialError::Expired => EndReason::TokenExpired,
+            CredentialError::Session => EndReason::SessionEnded,
             _ => EndReason::Revoked,
         })?;
-        let rights = rules.rights(&caller.basis);
+        let rights = rules.permissions(&caller.basis);
         let keeps = subscriptions.iter().all(|held| rights.subscribe.covers(held));
         if keeps { Ok(()) } else { Err(EndReason::Revoked) }
     }
 
-    /// As [`Gate::review`], for a stream that was being opened meanwhile: free where nothing has changed.
-    pub(crate) fn review_new(
+    /// As [`Authorizer::review`], for a stream that was being opened meanwhile: free where nothing has changed.
+    pub(crate) fn reauthorize_new(
         &self,
-        caller: &Caller,
+        caller: &Identity,
         subscriptions: &[Subscription],
     ) -> Result<(), EndReason> {
         let has_changed = *self.changes.borrow() != caller.admitted_at;
-        if has_changed { self.review(caller, subscriptions) } else { Ok(()) }
+        if has_changed { self.reauthorize(caller, subscriptions) } else { Ok(()) }
     }
 
     /// Asks the hook about a stream that is open; no answer keeps it.
-    pub(crate) async fn is_refused_by_hook(&self, caller: &Caller, subscriptions: &[Subscription]) -> bool {
-        let rules = self.rules();
+    pub(crate) async fn is_refused_by_hook(&self, caller: &Identity, subscriptions: &[Subscription]) -> bool {
+        let rules = self.policy();
         let Some(hook) = self.hook(rules.as_deref()) else { return false };
-        let Asked::As(principal) = caller.who() else { return false };
+        let SubjectOwned::As(principal) = caller.subject() else { return false };
         for subscription in subscriptions {
-            let question = question(principal.clone(), Action::Subscribe, subscription);
-            if hook.ask_again(&question).await == Some(false) {
+            let question = access_request(principal.clone(), Action::Subscribe, subscription);
+            if hook.recheck(&question).await == Some(false) {
                 debug!(principal = ?caller.principal, channel = %subscription, "hook ends a stream");
                 return true;
             }
@@ -422,40 +431,44 @@ impl Gate {
     }
 
     /// How long until the caller's credentials end.
-    pub(crate) fn time_left(&self, caller: &Caller) -> Option<Duration> {
+    pub(crate) fn time_left(&self, caller: &Identity) -> Option<Duration> {
         let leeway = self.settings().map(|auth| auth.leeway).unwrap_or_default();
         caller.expires_at().map(|at| until(at + leeway.as_secs_f64(), (self.clock)()))
     }
 
     /// When the caller's credentials end, in milliseconds since 1970; none where they have no end.
-    pub(crate) fn expires_at(&self, caller: &Caller) -> Option<u64> {
+    pub(crate) fn expires_at(&self, caller: &Identity) -> Option<u64> {
         caller.expires_at().map(|seconds| (seconds * 1000.0) as u64)
     }
 
     /// Fails unless the caller's rights cover all of them; denied access names the first that they do not cover.
-    fn check_subscribe(&self, caller: &Caller, subscriptions: &[Subscription]) -> Result<(), Error> {
+    fn check_subscribe(&self, caller: &Identity, subscriptions: &[Subscription]) -> Result<(), Error> {
         let foreign = Cell::new(0);
-        let lacks = |rights: &Rights| {
+        let lacks = |rights: &Permissions| {
             let at = subscriptions.iter().position(|asked| !rights.subscribe.covers(asked))?;
             foreign.set(at);
-            Some(Wanted::Subscribe(subscriptions[at].as_str()))
+            Some(DeniedAction::Subscribe(subscriptions[at].as_str()))
         };
         self.check(caller, lacks).map_err(|error| denied_of(error, subscriptions, foreign.get()))
     }
 
     /// Fails if the caller lacks a right, now: since it was admitted its body may have been long on the way.
-    fn check<'a>(&self, caller: &Caller, lacks: impl Fn(&Rights) -> Option<Wanted<'a>>) -> Result<(), Error> {
-        let lacked = match self.rules() {
+    fn check<'a>(
+        &self,
+        caller: &Identity,
+        lacks: impl Fn(&Permissions) -> Option<DeniedAction<'a>>,
+    ) -> Result<(), Error> {
+        let lacked = match self.policy() {
             None => lacks(&caller.rights),
             Some(rules) => {
                 let checked = rules.check(&caller.basis, &self.revocations, self.now());
-                checked.map_err(|flaw| self.refused(flaw))?;
+                checked.map_err(|flaw| self.credential_error(flaw))?;
                 let has_changed = *self.changes.borrow() != caller.admitted_at;
-                let lacks_now = || has_changed.then(|| lacks(&rules.rights(&caller.basis))).flatten();
+                let lacks_now = || has_changed.then(|| lacks(&rules.permissions(&caller.basis))).flatten();
                 lacks(&caller.rights).or_else(lacks_now)
             }
         };
-        lacked.map_or(Ok(()), |wanted| Err(denied_by(By::Pattern, caller, wanted, &self.metrics)))
+        lacked.map_or(Ok(()), |wanted| Err(denied_by(DeniedBy::Pattern, caller, wanted, &self.metrics)))
     }
 
     /// The subscriptions without repeats, within their bound.
@@ -475,16 +488,16 @@ impl Gate {
     }
 
     /// Asks the hook about all of them at once; the first no, or the first that it does not answer, decides.
-    async fn ask<'a>(
+    async fn check_hook<'a>(
         &self,
-        hook: Option<&Arc<Asker>>,
-        caller: &Caller,
+        hook: Option<&Arc<HookClient>>,
+        caller: &Identity,
         action: Action,
         subscriptions: impl IntoIterator<Item = &'a Subscription>,
     ) -> Result<(), (usize, Error)> {
-        let (Some(hook), Asked::As(principal)) = (hook, caller.who()) else { return Ok(()) };
+        let (Some(hook), SubjectOwned::As(principal)) = (hook, caller.subject()) else { return Ok(()) };
         let answers = subscriptions.into_iter().enumerate().map(async |(at, subscription)| {
-            match hook.allow(&question(principal.clone(), action, subscription)).await {
+            match hook.allow(&access_request(principal.clone(), action, subscription)).await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err((at, subscription, None)),
                 Err(error) => Err((at, subscription, Some(error))),
@@ -494,23 +507,23 @@ impl Gate {
         let answered = answers.collect::<FuturesOrdered<_>>().try_collect().await;
         answered.map_err(|(at, subscription, unanswered): (usize, &Subscription, Option<Error>)| {
             let wanted = match action {
-                Action::Subscribe => Wanted::Subscribe(subscription.as_str()),
-                Action::Publish => Wanted::Publish(subscription.as_str()),
+                Action::Subscribe => DeniedAction::Subscribe(subscription.as_str()),
+                Action::Publish => DeniedAction::Publish(subscription.as_str()),
             };
-            (at, unanswered.unwrap_or_else(|| denied_by(By::Hook, caller, wanted, &self.metrics)))
+            (at, unanswered.unwrap_or_else(|| denied_by(DeniedBy::Hook, caller, wanted, &self.metrics)))
         })
     }
 
-    fn hook(&self, rules: Option<&Rules>) -> Option<Arc<Asker>> {
+    fn hook(&self, rules: Option<&Policy>) -> Option<Arc<HookClient>> {
         self.own_hook.clone().or_else(|| rules?.hook.clone())
     }
 
-    fn rules(&self) -> Option<Arc<Rules>> {
+    fn policy(&self) -> Option<Arc<Policy>> {
         let rules = self.rules.as_ref()?;
         Some(rules.read().clone())
     }
 
-    fn changed_from(&self, before: Option<&Arc<Vec<Key>>>, jwks: &Provider) {
+    fn changed_from(&self, before: Option<&Arc<Vec<VerificationKey>>>, jwks: &ProviderKeys) {
         let now = jwks.newest();
         let is_other = before.zip(now.as_ref()).is_some_and(|(before, now)| !Arc::ptr_eq(before, now));
         if is_other {
@@ -527,10 +540,10 @@ impl Gate {
         (self.clock)() as f64 / 1000.0
     }
 
-    fn refused(&self, flaw: Flaw) -> Error {
+    fn credential_error(&self, flaw: CredentialError) -> Error {
         debug!(?flaw, "credentials refused");
-        self.metrics.credentials_refused(flaw.word());
-        flaw.said()
+        self.metrics.auth_failed(flaw.reason());
+        flaw.client_error()
     }
 }
 
@@ -554,9 +567,9 @@ fn too_fast(events: u64, excess: Excess) -> Error {
 }
 
 /// Settings that were read and are not in force yet.
-pub(crate) struct Prepared(Option<Arc<Rules>>);
+pub(crate) struct PreparedPolicy(Option<Arc<Policy>>);
 
-struct SettingsOf(Arc<Rules>);
+struct SettingsOf(Arc<Policy>);
 
 impl std::ops::Deref for SettingsOf {
     type Target = AuthSettings;
@@ -566,12 +579,12 @@ impl std::ops::Deref for SettingsOf {
     }
 }
 
-pub(super) fn local(basis: Basis) -> Caller {
-    Caller { principal: Principal::Local, rights: Rights::EVERYTHING, basis, admitted_at: 0 }
+pub(super) fn local(basis: AuthMethod) -> Identity {
+    Identity { principal: Principal::Local, rights: Permissions::EVERYTHING, basis, admitted_at: 0 }
 }
 
-fn question(principal: Option<Who>, action: Action, subscription: &Subscription) -> Question {
-    Question {
+fn access_request(principal: Option<Subject>, action: Action, subscription: &Subscription) -> AccessRequest {
+    AccessRequest {
         principal,
         action,
         channel: subscription.as_str().to_owned(),

@@ -3,7 +3,7 @@
 use tidings_protocol::Subscription;
 use tracing::debug;
 
-use super::{Caller, Principal};
+use super::{Identity, Principal};
 use crate::{
     error::{Code, Error},
     metrics::Metrics,
@@ -11,7 +11,7 @@ use crate::{
 
 /// Action that a caller asks for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Wanted<'a> {
+pub(super) enum DeniedAction<'a> {
     /// Read this channel or pattern.
     Subscribe(&'a str),
     /// Publish to this channel.
@@ -21,14 +21,14 @@ pub(super) enum Wanted<'a> {
 
 /// Rule that denies an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum DeniedBy {
     /// No pattern of the credentials takes in the channel.
     Pattern,
     /// The patterns do, and the hook said no.
     Hook,
 }
 
-impl By {
+impl DeniedBy {
     fn word(self) -> &'static str {
         match self {
             Self::Pattern => "pattern",
@@ -39,15 +39,20 @@ impl By {
 
 /// Returns the error that denies an action. A 403 about a channel is logged and counted with the rule that denied it; the
 /// client does not learn the rule, since it would tell what patterns and the backend allow to others.
-pub(super) fn denied_by(by: By, caller: &Caller, wanted: Wanted<'_>, metrics: &Metrics) -> Error {
+pub(super) fn denied_by(
+    by: DeniedBy,
+    caller: &Identity,
+    wanted: DeniedAction<'_>,
+    metrics: &Metrics,
+) -> Error {
     let error = match by {
-        By::Pattern => denied(caller),
-        By::Hook => denied_by_name(),
+        DeniedBy::Pattern => denied(caller),
+        DeniedBy::Hook => denied_by_name(),
     };
     let (action, channel) = match wanted {
-        Wanted::Subscribe(channel) => ("subscribe", channel),
-        Wanted::Publish(channel) => ("publish", channel),
-        Wanted::Manage => return error,
+        DeniedAction::Subscribe(channel) => ("subscribe", channel),
+        DeniedAction::Publish(channel) => ("publish", channel),
+        DeniedAction::Manage => return error,
     };
     if error.code() == Code::AccessDenied {
         // A name from a token may hold anything, so it is quoted.
@@ -58,7 +63,7 @@ pub(super) fn denied_by(by: By, caller: &Caller, wanted: Wanted<'_>, metrics: &M
 }
 
 /// Returns 401 for a caller without credentials, since credentials may help; 403 for any other.
-pub(crate) fn denied(caller: &Caller) -> Error {
+pub(crate) fn denied(caller: &Identity) -> Error {
     if *caller.principal() == Principal::Anonymous {
         return Error::new(
             Code::CredentialsMissing,

@@ -6,13 +6,13 @@ mod http;
 
 use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc};
 
-pub(crate) use self::client::Asker;
+pub(crate) use self::client::HookClient;
 
 /// What the hook is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Question {
+pub struct AccessRequest {
     /// Who wants it; `None` is somebody without credentials.
-    pub principal: Option<Who>,
+    pub principal: Option<Subject>,
     /// What is wanted.
     pub action: Action,
     /// The channel it is wanted of, or the pattern.
@@ -24,7 +24,7 @@ pub struct Question {
 /// Whom credentials name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Who {
+pub enum Subject {
     /// A user, by the name in the token.
     User(Arc<str>),
     /// A session, by its id.
@@ -44,7 +44,7 @@ pub enum Action {
 /// A backend in the same process that has the last word.
 ///
 /// It can only narrow what patterns allow, and API keys are not asked about. Its answers, but not their absence, are
-/// kept for `auth.hook_ttl`; it has `auth.hook_timeout` for each. Closures that take a [`Question`] are hooks too:
+/// kept for `auth.hook_ttl`; it has `auth.hook_timeout` for each. Closures that take a [`AccessRequest`] are hooks too:
 ///
 /// ```
 /// use tidings::{Action, Hook, HookError, Question};
@@ -67,15 +67,15 @@ pub trait Hook: Send + Sync + 'static {
     /// # Errors
     /// Any error means that there is no answer: the one who wanted it is told to ask again (503), and an open stream
     /// stays open. A panic counts as one.
-    fn allow(&self, question: &Question) -> impl Future<Output = Result<bool, HookError>> + Send;
+    fn allow(&self, question: &AccessRequest) -> impl Future<Output = Result<bool, HookError>> + Send;
 }
 
 impl<F, Fut> Hook for F
 where
-    F: Fn(Question) -> Fut + Send + Sync + 'static,
+    F: Fn(AccessRequest) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<bool, HookError>> + Send,
 {
-    fn allow(&self, question: &Question) -> impl Future<Output = Result<bool, HookError>> + Send {
+    fn allow(&self, question: &AccessRequest) -> impl Future<Output = Result<bool, HookError>> + Send {
         self(question.clone())
     }
 }
@@ -109,15 +109,15 @@ impl fmt::Debug for HookError {
     }
 }
 
-type Answering<'a> = Pin<Box<dyn Future<Output = Result<bool, HookError>> + Send + 'a>>;
+type HookFuture<'a> = Pin<Box<dyn Future<Output = Result<bool, HookError>> + Send + 'a>>;
 
 /// A hook whose type is forgotten: methods that return `impl Future` make no trait object.
 trait AnyHook: Send + Sync {
-    fn allow<'a>(&'a self, question: &'a Question) -> Answering<'a>;
+    fn allow<'a>(&'a self, question: &'a AccessRequest) -> HookFuture<'a>;
 }
 
 impl<H: Hook> AnyHook for H {
-    fn allow<'a>(&'a self, question: &'a Question) -> Answering<'a> {
+    fn allow<'a>(&'a self, question: &'a AccessRequest) -> HookFuture<'a> {
         // Inside the future, so that a panic before the first await is one of the future.
         Box::pin(async move { Hook::allow(self, question).await })
     }

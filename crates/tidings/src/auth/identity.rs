@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tidings_protocol::Subscription;
 
 use super::{
-    hook::Who,
-    permissions::Rights,
-    token::{Claims, Mark},
+    hook::Subject,
+    permissions::Permissions,
+    token::{Claims, KeyFingerprint},
 };
 use crate::config::{
     Algorithm,
@@ -38,17 +38,17 @@ pub(crate) enum Principal {
 
 /// Somebody who was admitted.
 #[derive(Debug)]
-pub(crate) struct Caller {
+pub(crate) struct Identity {
     pub(super) principal: Principal,
-    pub(super) rights: Rights,
-    pub(super) basis: Basis,
+    pub(super) rights: Permissions,
+    pub(super) basis: AuthMethod,
     /// How often the rules had changed by then.
     pub(super) admitted_at: u64,
 }
 
 /// What somebody was admitted on.
 #[derive(Debug, Clone)]
-pub(super) enum Basis {
+pub(super) enum AuthMethod {
     /// The call comes from within the process.
     Process,
     /// The hub is open.
@@ -58,9 +58,9 @@ pub(super) enum Basis {
     /// An API key, by the hash of its secret.
     Key([u8; 32]),
     /// A token, and the key that signed it.
-    Token { claims: Box<Claims>, algorithm: Algorithm, key: Mark },
+    Token { claims: Box<Claims>, algorithm: Algorithm, key: KeyFingerprint },
     /// A ticket for exactly these subscriptions.
-    Ticket { maker: Arc<Caller>, subscriptions: Vec<Subscription> },
+    Ticket { maker: Arc<Identity>, subscriptions: Vec<Subscription> },
 }
 
 impl Principal {
@@ -74,7 +74,7 @@ impl Principal {
     }
 }
 
-impl Caller {
+impl Identity {
     pub(crate) fn principal(&self) -> &Principal {
         &self.principal
     }
@@ -94,32 +94,32 @@ impl Caller {
 
     /// Whether it was admitted on a ticket, which is for a stream and nothing else.
     pub(crate) fn is_ticket(&self) -> bool {
-        matches!(self.basis, Basis::Ticket { .. })
+        matches!(self.basis, AuthMethod::Ticket { .. })
     }
 
     /// When what it was admitted on ends, in seconds since 1970.
     pub(super) fn expires_at(&self) -> Option<f64> {
         match &self.basis {
-            Basis::Token { claims, .. } => Some(claims.expires_at),
-            Basis::Ticket { maker, .. } => maker.expires_at(),
+            AuthMethod::Token { claims, .. } => Some(claims.expires_at),
+            AuthMethod::Ticket { maker, .. } => maker.expires_at(),
             _ => None,
         }
     }
 
     /// How the hook is told of it; API keys and the process itself are not asked about.
-    pub(super) fn who(&self) -> Asked {
+    pub(super) fn subject(&self) -> SubjectOwned {
         match (&self.principal, &self.basis) {
-            (Principal::User(name), _) => Asked::As(Some(Who::User(name.clone()))),
-            (_, Basis::Nothing | Basis::OpenHub) => Asked::As(None),
-            _ => Asked::Not,
+            (Principal::User(name), _) => SubjectOwned::As(Some(Subject::User(name.clone()))),
+            (_, AuthMethod::Nothing | AuthMethod::OpenHub) => SubjectOwned::As(None),
+            _ => SubjectOwned::Not,
         }
     }
 }
 
 /// Whether the hook is asked about somebody, and by what name.
-pub(super) enum Asked {
+pub(super) enum SubjectOwned {
     Not,
-    As(Option<Who>),
+    As(Option<Subject>),
 }
 
 /// How long until a time in seconds since 1970; nothing where it has passed.

@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::{
     error::{Code, Error},
     metrics::Metrics,
-    outbound_http::{Answer, NoAnswer, Outgoing, Reach, Target},
+    outbound_http::{AddressPolicy, FetchError, FetchedResponse, HttpClient, Target},
     sync::{Lock, Mutex, MutexGuard},
 };
 
@@ -30,17 +30,17 @@ const WAITING_MAX: usize = 64;
 
 /// The keys behind one URL.
 pub(crate) struct Jwks<Keys> {
-    provider: Arc<Outgoing>,
+    provider: Arc<HttpClient>,
     parse: fn(&[u8]) -> Result<Keys, String>,
     interval: Duration,
-    kept: Mutex<Option<Kept<Keys>>>,
-    fetching: AsyncMutex<Fetching>,
+    kept: Mutex<Option<CachedKeys<Keys>>>,
+    fetching: AsyncMutex<FetchState>,
     /// For requests that wait for a fetch because of a key's name.
     places: Semaphore,
     metrics: Arc<Metrics>,
 }
 
-struct Kept<Keys> {
+struct CachedKeys<Keys> {
     keys: Arc<Keys>,
     /// What they were read from: the same document again is nothing new.
     document: Bytes,
@@ -49,20 +49,20 @@ struct Kept<Keys> {
 /// Whoever holds it moves the fetch on; where its caller goes away the next one takes it up, so nobody can keep a
 /// fetch from ending by asking for it and leaving.
 #[derive(Default)]
-struct Fetching {
+struct FetchState {
     began: Option<Instant>,
     under_way: Option<Fetch>,
     /// The last one that ended.
-    ended: Option<Ended>,
+    ended: Option<FetchResult>,
 }
 
 #[derive(Clone, Copy)]
-struct Ended {
+struct FetchResult {
     began: Instant,
     went_well: bool,
 }
 
-type Fetch = Pin<Box<dyn Future<Output = Result<Answer, NoAnswer>> + Send>>;
+type Fetch = Pin<Box<dyn Future<Output = Result<FetchedResponse, FetchError>> + Send>>;
 
 impl<Keys> Jwks<Keys> {
     /// Keys from `url`: https, or http to loopback; the error says what is wrong with it, as the fault of a setting.
@@ -74,15 +74,15 @@ impl<Keys> Jwks<Keys> {
     ) -> Result<Self, String> {
         let target = Target::parse(url)?;
         // Over https the certificate says who answers, wherever that is.
-        let reach = if target.is_https() { Reach::Anywhere } else { Reach::Loopback };
+        let reach = if target.is_https() { AddressPolicy::Anywhere } else { AddressPolicy::Loopback };
         if let Some(address) = target.address() {
-            reach.judge_address(address).map_err(|fault| format!("is http, and {fault}; use https"))?;
+            reach.check_address(address).map_err(|fault| format!("is http, and {fault}; use https"))?;
         }
-        Ok(Self::over(Outgoing::new(target, reach, DEADLINE), parse, INTERVAL_MIN, metrics))
+        Ok(Self::over(HttpClient::new(target, reach, DEADLINE), parse, INTERVAL_MIN, metrics))
     }
 
     fn over(
-        provider: Outgoing,
+        provider: HttpClient,
         parse: fn(&[u8]) -> Result<Keys, String>,
         interval: Duration,
         metrics: Arc<Metrics>,
@@ -156,7 +156,7 @@ impl<Keys> Jwks<Keys> {
     }
 
     /// For how long no fetch may begin. One that is under way may go on.
-    fn wait(&self, fetching: &Fetching) -> Duration {
+    fn wait(&self, fetching: &FetchState) -> Duration {
         let due = fetching.began.map(|began| began + self.interval);
         match due {
             Some(due) if fetching.under_way.is_none() => due.saturating_duration_since(Instant::now()),
@@ -164,7 +164,7 @@ impl<Keys> Jwks<Keys> {
         }
     }
 
-    async fn fetch_if_due(&self, fetching: &mut Fetching) {
+    async fn fetch_if_due(&self, fetching: &mut FetchState) {
         let was_left_behind = fetching.under_way.is_some();
         if self.wait(fetching).is_zero() && !self.fetch(fetching).await {
             // Nobody moved it on, so its time was over before it was taken up.
@@ -175,7 +175,7 @@ impl<Keys> Jwks<Keys> {
     }
 
     /// Begins a fetch, or takes up the one that was left behind, and says whether it went well.
-    async fn fetch(&self, fetching: &mut Fetching) -> bool {
+    async fn fetch(&self, fetching: &mut FetchState) -> bool {
         let under_way = fetching.under_way.get_or_insert_with(|| {
             fetching.began = Some(Instant::now());
             self.metrics.jwks_fetch();
@@ -185,7 +185,7 @@ impl<Keys> Jwks<Keys> {
         let answer = under_way.await;
         fetching.under_way = None;
         let taken = self.take(answer);
-        let ended = |began| Ended { began, went_well: taken.is_ok() };
+        let ended = |began| FetchResult { began, went_well: taken.is_ok() };
         fetching.ended = fetching.began.map(ended);
         if let Err(fault) = &taken {
             self.metrics.jwks_failure();
@@ -194,8 +194,8 @@ impl<Keys> Jwks<Keys> {
         taken.is_ok()
     }
 
-    fn take(&self, answer: Result<Answer, NoAnswer>) -> Result<(), String> {
-        let Answer { status, body } = answer.map_err(|fault| fault.to_string())?;
+    fn take(&self, answer: Result<FetchedResponse, FetchError>) -> Result<(), String> {
+        let FetchedResponse { status, body } = answer.map_err(|fault| fault.to_string())?;
         if status != StatusCode::OK {
             return Err(format!("the answer is {status}; only 200 counts, and a redirect is not followed"));
         }
@@ -203,11 +203,11 @@ impl<Keys> Jwks<Keys> {
             return Ok(());
         }
         let keys = Arc::new((self.parse)(&body)?);
-        *self.kept() = Some(Kept { keys, document: body });
+        *self.kept() = Some(CachedKeys { keys, document: body });
         Ok(())
     }
 
-    fn kept(&self) -> MutexGuard<'_, Option<Kept<Keys>>> {
+    fn kept(&self) -> MutexGuard<'_, Option<CachedKeys<Keys>>> {
         self.kept.lock()
     }
 }

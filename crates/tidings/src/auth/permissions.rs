@@ -4,29 +4,33 @@ use tidings_protocol::{ChannelName, Subscription, user_segment};
 
 /// What somebody may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rights {
-    pub(super) subscribe: Reach,
-    pub(super) publish: Reach,
+pub(crate) struct Permissions {
+    pub(super) subscribe: ChannelScope,
+    pub(super) publish: ChannelScope,
     pub(super) manage: bool,
 }
 
 /// Which channels a right is good for; none are the hub's own, `$…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum ChannelScope {
     All,
     Patterns(Vec<Subscription>),
 }
 
-impl Rights {
+impl Permissions {
     /// Those of a program that nobody questions.
-    pub(super) const EVERYTHING: Self = Self { subscribe: Reach::All, publish: Reach::All, manage: true };
+    pub(super) const EVERYTHING: Self =
+        Self { subscribe: ChannelScope::All, publish: ChannelScope::All, manage: true };
 
     /// Those of somebody who may do nothing.
-    pub(super) const NOTHING: Self =
-        Self { subscribe: Reach::Patterns(Vec::new()), publish: Reach::Patterns(Vec::new()), manage: false };
+    pub(super) const NOTHING: Self = Self {
+        subscribe: ChannelScope::Patterns(Vec::new()),
+        publish: ChannelScope::Patterns(Vec::new()),
+        manage: false,
+    };
 }
 
-impl Reach {
+impl ChannelScope {
     /// Whether all that is asked for lies within one pattern.
     pub(super) fn covers(&self, asked: &Subscription) -> bool {
         match self {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tidings_protocol::{ChannelName, Subscription};
 
-use super::Caller;
+use super::Identity;
 
 /// Leave to read these channels.
 #[derive(Debug, Clone)]
 pub(crate) struct SubscribePermit {
-    caller: Arc<Caller>,
+    caller: Arc<Identity>,
     subscriptions: Arc<[Subscription]>,
     /// A hook had a word: nothing is known of channels that it was not asked about.
     is_narrowed: bool,
@@ -26,18 +26,22 @@ pub(crate) struct PublishPermit {
 pub(crate) struct ManagePermit(());
 
 impl SubscribePermit {
-    pub(super) fn new(caller: Arc<Caller>, subscriptions: Arc<[Subscription]>, is_narrowed: bool) -> Self {
+    pub(super) fn new(caller: Arc<Identity>, subscriptions: Arc<[Subscription]>, is_narrowed: bool) -> Self {
         Self { caller, subscriptions, is_narrowed }
     }
 
     /// Leave that nobody was asked for.
     #[cfg(test)]
     pub(crate) fn for_test(subscriptions: Arc<[Subscription]>) -> Self {
-        Self::new(Arc::new(super::authorizer::local(super::identity::Basis::Process)), subscriptions, false)
+        Self::new(
+            Arc::new(super::authorizer::local(super::identity::AuthMethod::Process)),
+            subscriptions,
+            false,
+        )
     }
 
     /// Who was permitted.
-    pub(crate) fn caller(&self) -> &Arc<Caller> {
+    pub(crate) fn caller(&self) -> &Arc<Identity> {
         &self.caller
     }
 

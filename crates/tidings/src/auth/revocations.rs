@@ -20,7 +20,7 @@ const REVOCATIONS_MAX: usize = 100_000;
 /// Whom or what to refuse.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Subject {
+pub(crate) enum RevokedSubject {
     /// Every token of a user that was issued until then.
     User(String),
     /// A session.
@@ -34,20 +34,20 @@ pub(crate) enum Subject {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Revocation {
     #[serde(flatten)]
-    pub(super) subject: Subject,
+    pub(super) subject: RevokedSubject,
     pub(super) at: u64,
     pub(super) until: f64,
 }
 
 /// All revocations that are in force.
 pub(crate) struct Revocations {
-    standing: Mutex<HashMap<Subject, Standing>>,
+    standing: Mutex<HashMap<RevokedSubject, ActiveRevocation>>,
     /// Taken after `standing` was let go: the disk is not waited for by those who ask.
     journal: Mutex<Option<Journal>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Standing {
+struct ActiveRevocation {
     at: u64,
     until: f64,
 }
@@ -138,33 +138,36 @@ impl Revocations {
     }
 
     /// Whether a token with these claims is refused.
-    pub(super) fn have(&self, claims: &Claims, now: f64) -> bool {
+    pub(super) fn covers(&self, claims: &Claims, now: f64) -> bool {
         let standing = self.standing();
         if standing.is_empty() {
             return false;
         }
-        let user = standing.get(&Subject::User(claims.user.clone()));
+        let user = standing.get(&RevokedSubject::User(claims.user.clone()));
         // Whole seconds, as most issuers write them: a token of the very second counts as issued before.
         let is_older = |at: u64| claims.issued_at.is_none_or(|issued_at| issued_at.floor() <= at as f64);
         if user.is_some_and(|it| it.until > now && is_older(it.at)) {
             return true;
         }
-        let token = claims.token_id.clone().and_then(|id| standing.get(&Subject::Token(id)));
+        let token = claims.token_id.clone().and_then(|id| standing.get(&RevokedSubject::Token(id)));
         token.is_some_and(|it| it.until > now)
     }
 
-    fn standing(&self) -> MutexGuard<'_, HashMap<Subject, Standing>> {
+    fn standing(&self) -> MutexGuard<'_, HashMap<RevokedSubject, ActiveRevocation>> {
         self.standing.lock()
     }
 }
 
 /// Two revocations of one subject make one that covers both. Answers whether that says more than before.
-fn add(standing: &mut HashMap<Subject, Standing>, Revocation { subject, at, until }: Revocation) -> bool {
+fn add(
+    standing: &mut HashMap<RevokedSubject, ActiveRevocation>,
+    Revocation { subject, at, until }: Revocation,
+) -> bool {
     let Some(known) = standing.get_mut(&subject) else {
-        standing.insert(subject, Standing { at, until });
+        standing.insert(subject, ActiveRevocation { at, until });
         return true;
     };
-    let both = Standing { at: known.at.max(at), until: known.until.max(until) };
+    let both = ActiveRevocation { at: known.at.max(at), until: known.until.max(until) };
     std::mem::replace(known, both) != both
 }
 

@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::Rng;
 use tidings_protocol::Subscription;
 
-use super::{identity::Caller, policy::hash};
+use super::{identity::Identity, policy::hash};
 use crate::{
     config::Secret,
     error::{Code, Error},
@@ -39,27 +39,27 @@ pub(crate) struct Ticket {
 
 /// Tickets that wait to be used.
 #[derive(Debug)]
-pub(super) struct Tickets(Mutex<Table>);
+pub(super) struct Tickets(Mutex<TicketTable>);
 
 #[derive(Debug, Default)]
-struct Table {
+struct TicketTable {
     /// By the hash of their text.
-    waiting: HashMap<[u8; 32], Waiting>,
+    waiting: HashMap<[u8; 32], StoredTicket>,
     /// Every ticket of the last minute, spent or not, oldest first.
-    made: VecDeque<Made>,
+    made: VecDeque<IssuedAt>,
     /// How many of those each user made.
     by_user: HashMap<Arc<str>, usize>,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    maker: Arc<Caller>,
+struct StoredTicket {
+    maker: Arc<Identity>,
     subscriptions: Vec<Subscription>,
     expires_at: u64,
 }
 
 #[derive(Debug)]
-struct Made {
+struct IssuedAt {
     hash: [u8; 32],
     user: Option<Arc<str>>,
     counts_until: u64,
@@ -67,7 +67,7 @@ struct Made {
 
 impl Default for Tickets {
     fn default() -> Self {
-        Self(Mutex::new(Lock::Tickets, Table::default()))
+        Self(Mutex::new(Lock::Tickets, TicketTable::default()))
     }
 }
 
@@ -78,12 +78,12 @@ impl Tickets {
     /// Where too many were made within a minute.
     pub(super) fn make(
         &self,
-        maker: &Arc<Caller>,
+        maker: &Arc<Identity>,
         subscriptions: Vec<Subscription>,
         now: u64,
     ) -> Result<Ticket, Error> {
-        let ticket = self.draw(maker, now)?;
-        let waiting = Waiting { maker: maker.clone(), subscriptions, expires_at: ticket.expires_at };
+        let ticket = self.issue(maker, now)?;
+        let waiting = StoredTicket { maker: maker.clone(), subscriptions, expires_at: ticket.expires_at };
         self.table().waiting.insert(hash(ticket.text.reveal()), waiting);
         Ok(ticket)
     }
@@ -92,7 +92,7 @@ impl Tickets {
     ///
     /// # Errors
     /// Where too many were made within a minute.
-    pub(super) fn draw(&self, maker: &Caller, now: u64) -> Result<Ticket, Error> {
+    pub(super) fn issue(&self, maker: &Identity, now: u64) -> Result<Ticket, Error> {
         let mut random = [0; 32];
         rand::rng().fill_bytes(&mut random);
         let text = format!("ti_{}", URL_SAFE_NO_PAD.encode(random));
@@ -116,29 +116,29 @@ impl Tickets {
         if let Some(user) = &user {
             *table.by_user.entry(user.clone()).or_default() += 1;
         }
-        table.made.push_back(Made { hash, user, counts_until });
+        table.made.push_back(IssuedAt { hash, user, counts_until });
         Ok(Ticket { text: Secret::new(text), expires_at })
     }
 
     /// Looks at a ticket, which stays.
-    pub(super) fn look(&self, text: &str, now: u64) -> Option<(Arc<Caller>, Vec<Subscription>)> {
+    pub(super) fn look(&self, text: &str, now: u64) -> Option<(Arc<Identity>, Vec<Subscription>)> {
         let table = self.table();
         let waiting = table.waiting.get(&hash(text)).filter(|waiting| waiting.expires_at > now)?;
         Some((waiting.maker.clone(), waiting.subscriptions.clone()))
     }
 
     /// Takes a ticket out: it is spent, whatever it is then good for.
-    pub(super) fn spend(&self, text: &str, now: u64) -> Option<(Arc<Caller>, Vec<Subscription>)> {
+    pub(super) fn redeem(&self, text: &str, now: u64) -> Option<(Arc<Identity>, Vec<Subscription>)> {
         let spent = self.table().waiting.remove(&hash(text))?;
         (spent.expires_at > now).then_some((spent.maker, spent.subscriptions))
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, TicketTable> {
         self.0.lock()
     }
 }
 
-impl Table {
+impl TicketTable {
     fn forget_old(&mut self, now: u64) {
         while let Some(old) = self.made.pop_front_if(|made| made.counts_until <= now) {
             self.waiting.remove(&old.hash);

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tidings_protocol::Subscription;
 
-pub(super) use self::keys::{Key, Mark, from_jwks};
-use super::Flaw;
+pub(super) use self::keys::{KeyFingerprint, VerificationKey, from_jwks};
+use super::CredentialError;
 use crate::config::{Algorithm, AuthSettings, bounds::user_name_fault};
 
 /// The longest token. Identity providers that put groups into tokens stay below it; nobody needs more.
@@ -46,8 +46,8 @@ pub(crate) struct Claims {
 ///
 /// # Errors
 /// What is wrong with the key file.
-pub(super) fn keys_at_hand(settings: &AuthSettings) -> Result<Vec<Key>, String> {
-    let mut found: Vec<Key> = settings.secret.iter().map(Key::of_secret).collect();
+pub(super) fn static_keys(settings: &AuthSettings) -> Result<Vec<VerificationKey>, String> {
+    let mut found: Vec<VerificationKey> = settings.secret.iter().map(VerificationKey::of_secret).collect();
     if let Some(path) = &settings.key_file {
         let failed = |why: String| format!("auth.key_file {}: {why}", path.display());
         let text = std::fs::read(path).map_err(|error| failed(format!("it cannot be read: {error}")))?;
@@ -58,7 +58,7 @@ pub(super) fn keys_at_hand(settings: &AuthSettings) -> Result<Vec<Key>, String> 
 
 impl<'a> Token<'a> {
     /// Takes a token apart.
-    pub(super) fn parse(text: &'a str) -> Result<Self, Flaw> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, CredentialError> {
         #[derive(Deserialize)]
         struct Header {
             alg: String,
@@ -66,23 +66,23 @@ impl<'a> Token<'a> {
             crit: Option<Value>,
         }
         if text.len() > TOKEN_BYTES_MAX {
-            return Err(Flaw::Shape);
+            return Err(CredentialError::Shape);
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(Flaw::Shape)?;
-        let (header, claims) = signed.split_once('.').ok_or(Flaw::Shape)?;
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Flaw::Shape)?;
-        let header: Header = serde_json::from_slice(&header).map_err(|_| Flaw::Shape)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(CredentialError::Shape)?;
+        let (header, claims) = signed.split_once('.').ok_or(CredentialError::Shape)?;
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| CredentialError::Shape)?;
+        let header: Header = serde_json::from_slice(&header).map_err(|_| CredentialError::Shape)?;
         if header.crit.is_some() {
             // Whatever it is, it was said to be critical, and is not understood here. RFC 7515, 4.1.11.
-            return Err(Flaw::Shape);
+            return Err(CredentialError::Shape);
         }
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Flaw::Shape)?;
-        let algorithm = header.alg.parse().map_err(|_| Flaw::Algorithm)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| CredentialError::Shape)?;
+        let algorithm = header.alg.parse().map_err(|_| CredentialError::Algorithm)?;
         Ok(Self { algorithm, key_id: header.kid, signed, claims, signature })
     }
 
     /// Whether the key may be the one that signed it.
-    pub(super) fn may_be_of(&self, key: &Key) -> bool {
+    pub(super) fn may_be_of(&self, key: &VerificationKey) -> bool {
         let is_named = match (key.id(), self.key_id.as_deref()) {
             (Some(has), Some(wanted)) => has == wanted,
             _ => true,
@@ -91,18 +91,18 @@ impl<'a> Token<'a> {
     }
 
     /// Whether the key signed it.
-    pub(super) fn is_signed_by(&self, key: &Key) -> bool {
+    pub(super) fn is_signed_by(&self, key: &VerificationKey) -> bool {
         self.may_be_of(key) && key.verifies(self.algorithm, self.signed.as_bytes(), &self.signature)
     }
 
     /// What it says. To be asked after its signature was verified.
-    pub(super) fn claims(&self, user_claim: &str) -> Result<Claims, Flaw> {
-        let text = URL_SAFE_NO_PAD.decode(self.claims).map_err(|_| Flaw::Shape)?;
-        let claims: Map<String, Value> = serde_json::from_slice(&text).map_err(|_| Flaw::Shape)?;
+    pub(super) fn claims(&self, user_claim: &str) -> Result<Claims, CredentialError> {
+        let text = URL_SAFE_NO_PAD.decode(self.claims).map_err(|_| CredentialError::Shape)?;
+        let claims: Map<String, Value> = serde_json::from_slice(&text).map_err(|_| CredentialError::Shape)?;
         let ours = claims.get("tidings");
         Ok(Claims {
-            user: user(claims.get(user_claim)).ok_or(Flaw::Shape)?,
-            expires_at: time(&claims, "exp")?.ok_or(Flaw::Shape)?,
+            user: user(claims.get(user_claim)).ok_or(CredentialError::Shape)?,
+            expires_at: time(&claims, "exp")?.ok_or(CredentialError::Shape)?,
             not_before: time(&claims, "nbf")?,
             issued_at: time(&claims, "iat")?,
             token_id: text_of(claims.get("jti"))?,
@@ -124,35 +124,36 @@ fn user(claim: Option<&Value>) -> Option<String> {
     user_name_fault(&name).is_none().then_some(name)
 }
 
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Flaw> {
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, CredentialError> {
     match claims.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => value.as_f64().filter(|at| at.is_finite()).map(Some).ok_or(Flaw::Shape),
+        Some(value) => value.as_f64().filter(|at| at.is_finite()).map(Some).ok_or(CredentialError::Shape),
     }
 }
 
-fn text_of(claim: Option<&Value>) -> Result<Option<String>, Flaw> {
+fn text_of(claim: Option<&Value>) -> Result<Option<String>, CredentialError> {
     match claim {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(Flaw::Shape),
+        Some(_) => Err(CredentialError::Shape),
     }
 }
 
-fn texts(claim: Option<&Value>) -> Result<Vec<String>, Flaw> {
+fn texts(claim: Option<&Value>) -> Result<Vec<String>, CredentialError> {
     match claim {
-        Some(Value::Array(values)) => {
-            values.iter().map(|value| value.as_str().map(str::to_owned).ok_or(Flaw::Shape)).collect()
-        }
+        Some(Value::Array(values)) => values
+            .iter()
+            .map(|value| value.as_str().map(str::to_owned).ok_or(CredentialError::Shape))
+            .collect(),
         other => Ok(text_of(other)?.into_iter().collect()),
     }
 }
 
 /// Patterns that cannot be read grant nothing; the others still do.
-fn patterns(claim: Option<&Value>) -> Result<Vec<Subscription>, Flaw> {
+fn patterns(claim: Option<&Value>) -> Result<Vec<Subscription>, CredentialError> {
     let patterns = texts(claim)?;
     if patterns.len() > PATTERNS_MAX {
-        return Err(Flaw::Shape);
+        return Err(CredentialError::Shape);
     }
     Ok(patterns.iter().filter_map(|pattern| Subscription::parse(pattern).ok()).collect())
 }

@@ -15,16 +15,16 @@ use tokio::sync::{
 };
 use tracing::error;
 
-use super::{Audience, Item, KeysUnderWay, Published, not_stored, shutting_down};
+use super::{DeliverySink, InFlightKeys, PendingEvent, PublishOutcome, not_stored, shutting_down};
 use crate::{
     config::bounds::BODY_BYTES,
-    deferred_wake::{self, Ring},
+    deferred_wake::{self, Wakeable},
     error::{Code, Error},
     failpoint,
     log::{
         Log,
-        entry::{Draft, Entry, Unstored},
-        idempotency::Known,
+        entry::{Entry, NewEntry, TransientEvent},
+        idempotency::KeyLookup,
         store::{RECORD_BYTES_BESIDE_TEXT_MAX, StoreError, disk::SEGMENT_BYTES_MAX},
     },
     metrics::{Metrics, Timing},
@@ -49,100 +49,101 @@ const PUBLISH_BYTES_MAX: u64 =
 const _: () = assert!(SEGMENT_BYTES_MAX + COMMIT_BYTES_MAX as u64 + PUBLISH_BYTES_MAX <= u32::MAX as u64);
 
 /// One publish: its events are stored together or not at all.
-struct Publish {
-    items: Vec<Item>,
-    answer: oneshot::Sender<Result<Vec<Published>, Error>>,
+struct QueuedPublish {
+    items: Vec<PendingEvent>,
+    answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
 /// Hands publishes to the writer.
-pub(crate) struct Broker {
+pub(crate) struct EmbeddedBroker {
     /// None when it goes: the writer is to see that nobody is left.
-    queue: Option<mpsc::Sender<Publish>>,
-    bell: Arc<Bell>,
+    queue: Option<mpsc::Sender<QueuedPublish>>,
+    bell: Arc<WriterWaker>,
     log: Arc<Log>,
     committer: Arc<Mutex<Committer>>,
 }
 
 /// Takes them on its own thread.
 pub(crate) struct Writer {
-    queue: mpsc::Receiver<Publish>,
-    bell: Arc<Bell>,
+    queue: mpsc::Receiver<QueuedPublish>,
+    bell: Arc<WriterWaker>,
     committer: Arc<Mutex<Committer>>,
 }
 
 /// Puts publishes into the log, one group at a time, whichever thread it is on.
 struct Committer {
     log: Arc<Log>,
-    audience: Arc<dyn Audience>,
+    audience: Arc<dyn DeliverySink>,
     metrics: Arc<Metrics>,
 }
 
 /// Makes a broker and its writer. The writer ends when the last broker is gone.
 pub(crate) fn embedded(
     log: Arc<Log>,
-    audience: Arc<dyn Audience>,
+    audience: Arc<dyn DeliverySink>,
     metrics: Arc<Metrics>,
-) -> (Broker, Writer) {
+) -> (EmbeddedBroker, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
-    let bell = Arc::new(Bell::default());
+    let bell = Arc::new(WriterWaker::default());
     let committer = Committer { log: log.clone(), audience, metrics };
     let committer = Arc::new(Mutex::new(Lock::Committer, committer));
-    let broker = Broker { queue: Some(sender), bell: bell.clone(), log, committer: committer.clone() };
+    let broker =
+        EmbeddedBroker { queue: Some(sender), bell: bell.clone(), log, committer: committer.clone() };
     (broker, Writer { queue, bell, committer })
 }
 
 /// Wakes the writer's thread, once that is known: before it sleeps for the first time it looks.
 #[derive(Default)]
-struct Bell(OnceLock<Thread>);
+struct WriterWaker(OnceLock<Thread>);
 
-impl Ring for Bell {
-    fn ring(&self) {
+impl Wakeable for WriterWaker {
+    fn wake(&self) {
         self.0.get().inspect(|thread| thread.unpark());
     }
 }
 
 /// Wakes the writer if an append panics on the thread that brought it, so that the writer ends and the hub with it.
-struct PanicWatch<'a>(&'a Arc<Bell>);
+struct PanicWatch<'a>(&'a Arc<WriterWaker>);
 
 impl Drop for PanicWatch<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.ring();
+            self.0.wake();
         }
     }
 }
 
-impl Drop for Broker {
+impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
         self.queue = None;
-        deferred_wake::ring(&self.bell);
+        deferred_wake::wake_or_defer(&self.bell);
     }
 }
 
-impl Broker {
+impl EmbeddedBroker {
     /// Appends events and waits until they are kept. Dropping the future does not take them back.
     ///
     /// # Errors
     /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows within `deadline`.
-    pub(crate) async fn append(&self, items: Vec<Item>) -> Result<Vec<Published>, Error> {
+    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> Result<Vec<PublishOutcome>, Error> {
         if let Err(opening) = self.log.opened_soon().await {
             return Err(not_stored(format!("{opening}; nothing was stored; try again")));
         }
         let (answer, mut answered) = oneshot::channel();
         let queue = self.queue.as_ref().expect("it is there until the broker goes");
-        let publish = Publish { items, answer };
-        let Some(publish) = self.append_now(queue, publish) else {
-            return answered.try_recv().unwrap_or_else(|_| Err(gone()));
+        let publish = QueuedPublish { items, answer };
+        let Some(publish) = self.try_append_inline(queue, publish) else {
+            return answered.try_recv().unwrap_or_else(|_| Err(closed_error()));
         };
         let due = tokio::time::Instant::now() + DEADLINE;
         match tokio::time::timeout_at(due, queue.send(publish)).await {
-            Ok(Ok(())) => deferred_wake::ring(&self.bell),
+            Ok(Ok(())) => deferred_wake::wake_or_defer(&self.bell),
             Ok(Err(_)) => return Err(shutting_down()),
             Err(_) => return Err(not_stored("the log takes no more publishes now; try again")),
         }
         match tokio::time::timeout_at(due, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(gone()),
+            Ok(Err(_)) => Err(closed_error()),
             Err(_) => Err(unknown(
                 "the log did not answer in time; the event may be stored; a retry with the same Idempotency-Key is safe",
             )),
@@ -150,29 +151,33 @@ impl Broker {
     }
 }
 
-impl Broker {
+impl EmbeddedBroker {
     /// Appends a small publish on this thread, where that waits for nothing: no other thread has to be woken for it, and
     /// none for its answer. Gives it back otherwise.
-    fn append_now(&self, queue: &mpsc::Sender<Publish>, publish: Publish) -> Option<Publish> {
+    fn try_append_inline(
+        &self,
+        queue: &mpsc::Sender<QueuedPublish>,
+        publish: QueuedPublish,
+    ) -> Option<QueuedPublish> {
         if publish.items.len() > APPENDED_NOW_MAX || queue.capacity() < QUEUE_MAX {
             return Some(publish);
         }
         let _watch = PanicWatch(&self.bell);
-        deferred_wake::together(|| {
+        deferred_wake::batch_wakes(|| {
             let Some(committer) = self.committer.try_lock() else { return Some(publish) };
             if self.committer.is_poisoned() {
                 drop(committer);
-                send(vec![(publish.answer, Err(panicked()))]);
+                send_replies(vec![(publish.answer, Err(panicked()))]);
                 return None;
             }
-            if !committer.log.appends_at_once() {
+            if !committer.log.can_append_without_blocking() {
                 return Some(publish);
             }
-            let mut group = Group::default();
-            committer.take(publish, &mut group);
+            let mut group = CommitBatch::default();
+            committer.add_publish(publish, &mut group);
             let answers = committer.commit(group, committer.metrics.appends().begin_sampled());
             drop(committer);
-            send(answers);
+            send_replies(answers);
             None
         })
     }
@@ -180,19 +185,19 @@ impl Broker {
 
 /// Publishes that are committed together.
 #[derive(Default)]
-struct Group {
-    drafts: Vec<Draft>,
-    keys: KeysUnderWay,
-    waiting: Vec<Waiting>,
+struct CommitBatch {
+    drafts: Vec<NewEntry>,
+    keys: InFlightKeys,
+    waiting: Vec<CommitWaiter>,
     /// Of publishes that are refused.
-    refused: Vec<Answer>,
+    refused: Vec<PublishReply>,
     bytes: usize,
 }
 
 /// What a publisher is answered. Its waker runs where the answer is sent, so no lock is held then.
-type Answer = (oneshot::Sender<Result<Vec<Published>, Error>>, Result<Vec<Published>, Error>);
+type PublishReply = (oneshot::Sender<Result<Vec<PublishOutcome>, Error>>, Result<Vec<PublishOutcome>, Error>);
 
-fn send(answers: Vec<Answer>) {
+fn send_replies(answers: Vec<PublishReply>) {
     sync::assert_none_held("a publisher is answered");
     for (to, answer) in answers {
         let _ = to.send(answer);
@@ -200,32 +205,32 @@ fn send(answers: Vec<Answer>) {
 }
 
 /// A publish whose events are in the group.
-struct Waiting {
-    slots: Vec<Slot>,
-    answer: oneshot::Sender<Result<Vec<Published>, Error>>,
+struct CommitWaiter {
+    slots: Vec<EventResult>,
+    answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
 /// What will be answered for one event.
-enum Slot {
+enum EventResult {
     /// It is the draft at this index of the group.
     Draft(usize),
     Repeat(EventId),
     /// It goes out after so many drafts of the group.
     Unstored {
         after_drafts: usize,
-        draft: Box<Draft>,
+        draft: Box<NewEntry>,
     },
 }
 
 impl Writer {
-    /// Serves until every [`Broker`] is gone and its publishes are answered.
+    /// Serves until every [`EmbeddedBroker`] is gone and its publishes are answered.
     ///
     /// Returns early if an append has panicked on another thread: the log's state may be half changed then.
     pub(crate) fn run(mut self) {
         let _ = self.bell.0.set(thread::current());
         while let Some(first) = self.next() {
             failpoint::hit("tidings-writer");
-            deferred_wake::together(|| send(self.commit_with_all_that_wait(first)));
+            deferred_wake::batch_wakes(|| send_replies(self.commit_with_all_that_wait(first)));
             if self.committer.is_poisoned() {
                 return;
             }
@@ -233,21 +238,21 @@ impl Writer {
     }
 
     /// Commits a publish, with those that came meanwhile. The answers are sent without the lock.
-    fn commit_with_all_that_wait(&mut self, first: Publish) -> Vec<Answer> {
+    fn commit_with_all_that_wait(&mut self, first: QueuedPublish) -> Vec<PublishReply> {
         let committer = self.committer.lock();
         if self.committer.is_poisoned() {
             return vec![(first.answer, Err(panicked()))];
         }
-        let (mut group, mut answers) = (Group::default(), Vec::new());
+        let (mut group, mut answers) = (CommitBatch::default(), Vec::new());
         let mut next = Some(first);
         while let Some(publish) = next {
-            if group.keys.has_one_of(&publish.items) {
+            if group.keys.contains_any_of(&publish.items) {
                 // Its first is under way in this very group: the repeat waits for it.
                 answers.extend(
                     committer.commit(std::mem::take(&mut group), committer.metrics.appends().begin()),
                 );
             }
-            committer.take(publish, &mut group);
+            committer.add_publish(publish, &mut group);
             let publishes = group.waiting.len() + group.refused.len();
             if publishes >= COMMIT_PUBLISHES_MAX || group.bytes >= COMMIT_BYTES_MAX {
                 break;
@@ -259,7 +264,7 @@ impl Writer {
     }
 
     /// Waits for the next publish; none when nobody is left to bring one, or when an append has panicked.
-    fn next(&mut self) -> Option<Publish> {
+    fn next(&mut self) -> Option<QueuedPublish> {
         loop {
             match self.queue.try_recv() {
                 Ok(publish) => return Some(publish),
@@ -273,8 +278,8 @@ impl Writer {
 
 impl Committer {
     /// Puts a publish into the group, with the refusal where its keys do not allow it.
-    fn take(&self, publish: Publish, group: &mut Group) {
-        let Publish { items, answer } = publish;
+    fn add_publish(&self, publish: QueuedPublish, group: &mut CommitBatch) {
+        let QueuedPublish { items, answer } = publish;
         let known = match self.look_up(&items, group.keys.len()) {
             Ok(known) => known,
             Err(error) => {
@@ -283,11 +288,11 @@ impl Committer {
             }
         };
         let slots = items.into_iter().zip(known).map(|(item, known)| group.add(item, known)).collect();
-        group.waiting.push(Waiting { slots, answer });
+        group.waiting.push(CommitWaiter { slots, answer });
     }
 
     /// What is known of each event's key.
-    fn look_up(&self, items: &[Item], under_way: usize) -> Result<Vec<Option<EventId>>, Error> {
+    fn look_up(&self, items: &[PendingEvent], under_way: usize) -> Result<Vec<Option<EventId>>, Error> {
         let newest = self.log.newest();
         let mut keys = self.log.keys();
         keys.forget_old(self.log.now());
@@ -295,8 +300,8 @@ impl Committer {
         let known = items.iter().enumerate().map(|(index, item)| {
             let Some(idempotency) = &item.draft.idempotency else { return Ok(None) };
             match keys.look_up(idempotency) {
-                Known::Repeat(answered) => Ok(Some(EventId::new(newest, answered.offset, answered.tag))),
-                Known::Conflict => Err(Error::new(
+                KeyLookup::Repeat(answered) => Ok(Some(EventId::new(newest, answered.offset, answered.tag))),
+                KeyLookup::Conflict => Err(Error::new(
                     Code::IdempotencyConflict,
                     format!(
                         "idempotency key {:?} was used with other channels, event or data; use a new key for a new event",
@@ -304,7 +309,7 @@ impl Committer {
                     ),
                 )
                 .at(index)),
-                Known::New => {
+                KeyLookup::New => {
                     new += 1;
                     Ok(None)
                 }
@@ -323,12 +328,12 @@ impl Committer {
     }
 
     /// Appends the group and tells the hub. Returns what its publishers are to be answered.
-    fn commit(&self, group: Group, timing: Timing) -> Vec<Answer> {
-        let Group { drafts, waiting, refused: mut answers, .. } = group;
+    fn commit(&self, group: CommitBatch, timing: Timing) -> Vec<PublishReply> {
+        let CommitBatch { drafts, waiting, refused: mut answers, .. } = group;
         let head = self.log.head().offset;
         let is_empty = drafts.is_empty();
         // What is not stored is left with its readers before they can see what was stored after it.
-        let outcome = self.log.append_with(drafts, &mut || self.leave_unstored(&waiting, head));
+        let outcome = self.log.append_with(drafts, &mut || self.deliver_transient(&waiting, head));
         if !is_empty {
             self.metrics.appends().end(timing);
         }
@@ -342,57 +347,59 @@ impl Committer {
             }
         };
         self.metrics.stored(entries.len());
-        self.audience.stored(&entries);
+        self.audience.on_appended(&entries);
         for (_, draft) in unstored(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
             self.audience.wake(&draft.channels);
         }
-        answers.extend(waiting.into_iter().map(|Waiting { slots, answer }| {
+        answers.extend(waiting.into_iter().map(|CommitWaiter { slots, answer }| {
             (answer, Ok(slots.into_iter().map(|slot| settle(slot, &entries)).collect()))
         }));
         answers
     }
 
-    fn leave_unstored(&self, waiting: &[Waiting], head: u64) {
+    fn deliver_transient(&self, waiting: &[CommitWaiter], head: u64) {
         for (after_drafts, draft) in unstored(waiting) {
             let after = head + after_drafts as u64;
-            let missed =
-                self.audience.unstored(&draft.channels, &Unstored { after, frame: draft.frame_without_id() });
-            self.metrics.unstored(missed);
+            let missed = self.audience.deliver_transient(
+                &draft.channels,
+                &TransientEvent { after, frame: draft.frame_without_id() },
+            );
+            self.metrics.transient(missed);
         }
     }
 }
 
 /// The events that are not to be stored, with how many drafts of the group come before each.
-fn unstored(waiting: &[Waiting]) -> impl Iterator<Item = (usize, &Draft)> {
+fn unstored(waiting: &[CommitWaiter]) -> impl Iterator<Item = (usize, &NewEntry)> {
     waiting.iter().flat_map(|waiting| &waiting.slots).filter_map(|slot| match slot {
-        Slot::Unstored { after_drafts, draft } => Some((*after_drafts, &**draft)),
-        Slot::Draft(_) | Slot::Repeat(_) => None,
+        EventResult::Unstored { after_drafts, draft } => Some((*after_drafts, &**draft)),
+        EventResult::Draft(_) | EventResult::Repeat(_) => None,
     })
 }
 
-fn settle(slot: Slot, entries: &[Arc<Entry>]) -> Published {
+fn settle(slot: EventResult, entries: &[Arc<Entry>]) -> PublishOutcome {
     match slot {
-        Slot::Draft(index) => {
+        EventResult::Draft(index) => {
             let entry = &entries[index];
-            Published::Stored(EventId::new(entry.epoch, entry.offset, entry.tag))
+            PublishOutcome::Stored(EventId::new(entry.epoch, entry.offset, entry.tag))
         }
-        Slot::Repeat(id) => Published::Stored(id),
-        Slot::Unstored { .. } => Published::NotStored,
+        EventResult::Repeat(id) => PublishOutcome::Stored(id),
+        EventResult::Unstored { .. } => PublishOutcome::NotStored,
     }
 }
 
-impl Group {
-    fn add(&mut self, item: Item, known: Option<EventId>) -> Slot {
+impl CommitBatch {
+    fn add(&mut self, item: PendingEvent, known: Option<EventId>) -> EventResult {
         if let Some(id) = known {
-            return Slot::Repeat(id);
+            return EventResult::Repeat(id);
         }
         if !item.is_stored {
-            return Slot::Unstored { after_drafts: self.drafts.len(), draft: Box::new(item.draft) };
+            return EventResult::Unstored { after_drafts: self.drafts.len(), draft: Box::new(item.draft) };
         }
         self.bytes += item.draft.record_bytes();
         self.keys.add(&item.draft);
         self.drafts.push(item.draft);
-        Slot::Draft(self.drafts.len() - 1)
+        EventResult::Draft(self.drafts.len() - 1)
     }
 }
 
@@ -419,7 +426,7 @@ fn panicked() -> Error {
         .retry_after(Duration::from_secs(60))
 }
 
-fn gone() -> Error {
+fn closed_error() -> Error {
     unknown("the writer of the log is gone; the event may be stored; the hub must be restarted")
 }
 

@@ -30,25 +30,25 @@ mod transient;
 
 use std::sync::Arc;
 
-use self::capture::Line;
+use self::capture::CaptureBuffer;
 pub(crate) use self::{
-    append_call::{Append, AppendError, Appended, NewEvent, Outcome, Witness},
-    appender::{Appender, Broker},
+    append_call::{Append, AppendError, AppendOutcome, Appended, LastSeen, NewEvent},
+    appender::{Appender, RedisBroker},
     capture::Capturer,
-    commands::{Link, Options},
-    epochs::{Begun, EpochRow, Head, Loss, NewEpoch},
-    error::Fault,
-    live_events::Hearer,
-    pubsub::{Ears, Heard},
-    record::Stored,
-    replicator::Follower,
+    commands::{RedisLog, RedisOptions},
+    epochs::{BeginOutcome, EpochLoss, NewEpoch, RedisEpoch, RedisHead},
+    error::RedisError,
+    live_events::LiveEventReceiver,
+    pubsub::{PubsubConnection, PubsubEvent},
+    record::RedisEntry,
+    replicator::Replicator,
     server::TlsFiles,
-    shared_table::{Changed, News, Put, Row, Version, View},
-    stream_reader::Tail,
-    sync_state::Sight,
+    shared_table::{ConditionalPut, PutOutcome, RowVersion, TableChange, TableReplica, TableRow},
+    stream_reader::StreamReader,
+    sync_state::SyncState,
 };
 use crate::{
-    broker::Audience,
+    broker::DeliverySink,
     config::{Secret, Settings},
     error::{Code, Error},
     log::Log,
@@ -56,18 +56,18 @@ use crate::{
 };
 
 /// What a node has for Redis: each part runs until it is dropped.
-pub(crate) struct Parts {
-    pub(crate) link: Arc<Link>,
-    pub(crate) broker: Broker,
+pub(crate) struct RedisParts {
+    pub(crate) link: Arc<RedisLog>,
+    pub(crate) broker: RedisBroker,
     pub(crate) appender: Appender,
-    pub(crate) follower: Follower,
-    pub(crate) hearer: Hearer,
+    pub(crate) follower: Replicator,
+    pub(crate) hearer: LiveEventReceiver,
     /// None where nothing is to be captured.
     pub(crate) capturer: Option<Capturer>,
     pub(crate) trimmer: Trimmer,
-    pub(crate) sight: Arc<Sight>,
+    pub(crate) sight: Arc<SyncState>,
     /// Whom all nodes refuse.
-    pub(crate) revocations: Arc<View>,
+    pub(crate) revocations: Arc<TableReplica>,
 }
 
 /// Makes the parts of a node whose log is in Redis.
@@ -77,14 +77,14 @@ pub(crate) struct Parts {
 pub(crate) fn parts(
     settings: &Settings,
     log: &Arc<Log>,
-    audience: &Arc<dyn Audience>,
+    audience: &Arc<dyn DeliverySink>,
     metrics: &Arc<Metrics>,
     random: fn() -> u64,
-) -> Result<Parts, Error> {
+) -> Result<RedisParts, Error> {
     let Some(redis) = settings.redis.clone() else {
         return Err(Error::new(Code::Internal, "no redis is set"));
     };
-    let link = Arc::new(Link::new(&Options {
+    let link = Arc::new(RedisLog::new(&RedisOptions {
         url: Secret::new(redis.url.reveal()),
         tls_files: TlsFiles {
             ca: redis.ca_file.clone(),
@@ -97,12 +97,12 @@ pub(crate) fn parts(
         mirror: redis.mirror.clone(),
         round_trips: metrics.broker_round_trips(),
     })?);
-    let sight = Arc::new(Sight::new());
-    let revocations = shared_table::Table::new(link.clone(), "revocations", random);
-    let revocations = Arc::new(View::new(revocations, sight.clone()));
+    let sight = Arc::new(SyncState::new());
+    let revocations = shared_table::SharedTable::new(link.clone(), "revocations", random);
+    let revocations = Arc::new(TableReplica::new(revocations, sight.clone()));
     let (broker, appender) =
         appender::appender(link.clone(), sight.clone(), metrics.clone(), redis.deadline, random);
-    let follower = Follower {
+    let follower = Replicator {
         link: link.clone(),
         log: log.clone(),
         sight: sight.clone(),
@@ -114,7 +114,7 @@ pub(crate) fn parts(
     let capturer = (!redis.capture.is_empty()).then(|| {
         sight.is_not_captured("no node is known to capture yet".to_owned());
         Capturer {
-            line: Arc::new(Line::new(redis.of_captured())),
+            line: Arc::new(CaptureBuffer::new(redis.of_captured())),
             link: link.clone(),
             sight: sight.clone(),
             metrics: metrics.clone(),
@@ -122,7 +122,7 @@ pub(crate) fn parts(
             lease: redis.lease,
         }
     });
-    let hearer = Hearer {
+    let hearer = LiveEventReceiver {
         line: capturer.as_ref().map(|capturer| capturer.line.clone()),
         random,
         link: link.clone(),
@@ -143,17 +143,17 @@ pub(crate) fn parts(
         retention,
         shared: revocations.clone(),
     };
-    Ok(Parts { link, broker, appender, follower, hearer, capturer, trimmer, sight, revocations })
+    Ok(RedisParts { link, broker, appender, follower, hearer, capturer, trimmer, sight, revocations })
 }
 
 /// Lets go of what is too old or too much in Redis. Every node does; it is done once.
 pub(crate) struct Trimmer {
-    link: Arc<Link>,
+    link: Arc<RedisLog>,
     log: Arc<Log>,
-    sight: Arc<Sight>,
+    sight: Arc<SyncState>,
     /// Age in milliseconds, and bytes.
     retention: (u64, u64),
-    shared: Arc<View>,
+    shared: Arc<TableReplica>,
 }
 
 /// How often Redis is trimmed.
@@ -174,7 +174,7 @@ impl Trimmer {
     }
 
     /// Trims once. Two clocks must agree before anything goes by its age: a wrong one would empty the log.
-    async fn trim(&self) -> Result<(), Fault> {
+    async fn trim(&self) -> Result<(), RedisError> {
         let age_ms = self.sight.is_in_time().then_some(self.retention.0);
         self.link.trim(age_ms, self.retention.1).await.map(drop)
     }
@@ -183,7 +183,7 @@ impl Trimmer {
 /// The names of the hub's keys: the prefix in braces puts them all into one slot of a cluster. Those of Pub/Sub channels name
 /// the database, too, unless it is 0: Redis has one set of channels for all databases.
 #[derive(Debug, Clone)]
-struct Keys {
+struct RedisKeys {
     log: String,
     meta: String,
     epochs: String,
@@ -201,7 +201,7 @@ struct Keys {
     prefix: String,
 }
 
-impl Keys {
+impl RedisKeys {
     fn new(prefix: &str, database: u32) -> Self {
         let of_database = if database == 0 { String::new() } else { format!(":{database}") };
         Self {
@@ -226,17 +226,17 @@ impl Keys {
     }
 
     /// A key of small state that is no part of the log.
-    fn state(&self, key: &str) -> String {
+    fn shared_table(&self, key: &str) -> String {
         format!("{{{}}}:state:{key}", self.prefix)
     }
 
     /// When the rows of a table end.
     fn ends(&self, table: &str) -> String {
-        self.state(&format!("{table}:ends"))
+        self.shared_table(&format!("{table}:ends"))
     }
 }
 
 #[cfg(test)]
-use self::append_call::Refused;
+use self::append_call::AppendRefusal;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Fault, Settings, network};
+use super::{SettingError, Settings, network};
 
 pub use self::auth::{
     HOOK_RECHECK, HOOK_TIMEOUT, HOOK_TTL, KEY_NAME_BYTES_MAX, LEEWAY, SECRET_BYTES_ADVISED, TOKEN_MAX_AGE,
@@ -93,7 +93,7 @@ pub fn size_text(bytes: u64) -> String {
     }
 }
 
-pub(super) fn faults(settings: &Settings) -> Vec<Fault> {
+pub(super) fn faults(settings: &Settings) -> Vec<SettingError> {
     let Settings { log, stream, server, limits, shutdown, .. } = settings;
     let durations = [
         ("log.retention_age", Some(log.retention_age), RETENTION_AGE),
@@ -146,21 +146,21 @@ fn out_of_bound<T: PartialOrd + Copy, D: Display>(
     value: T,
     bound: &RangeInclusive<T>,
     text: fn(T) -> D,
-) -> Option<Fault> {
+) -> Option<SettingError> {
     let (low, high) = (*bound.start(), *bound.end());
     let side = match () {
         () if value < low => format!("at least {}", text(low)),
         () if value > high => format!("at most {}", text(high)),
         () => return None,
     };
-    Some(Fault { setting, problem: format!("is {}; {side}", text(value)) })
+    Some(SettingError { setting, problem: format!("is {}; {side}", text(value)) })
 }
 
-fn list_faults(settings: &Settings) -> Vec<Fault> {
+fn list_faults(settings: &Settings) -> Vec<SettingError> {
     let mut faults = Vec::new();
     if settings.listen.is_empty() {
         let problem = "is empty; at least one address, for example 127.0.0.1:8000".to_owned();
-        faults.push(Fault { setting: "listen", problem });
+        faults.push(SettingError { setting: "listen", problem });
     }
     let lengths = [
         ("listen", settings.listen.len()),
@@ -173,24 +173,24 @@ fn list_faults(settings: &Settings) -> Vec<Fault> {
     for name in &settings.cors.headers {
         if name.parse::<http::HeaderName>().is_err() {
             let problem = format!("has {name:?}, which is no name of a header; for example X-Request-Id");
-            faults.push(Fault { setting: "cors.headers", problem });
+            faults.push(SettingError { setting: "cors.headers", problem });
         }
     }
     for text in &settings.limits.trusted_proxies {
         let fault = network(text).err();
-        faults.extend(fault.map(|problem| Fault { setting: "limits.trusted_proxies", problem }));
+        faults.extend(fault.map(|problem| SettingError { setting: "limits.trusted_proxies", problem }));
     }
     faults
 }
 
-fn too_many(setting: &'static str, length: usize) -> Option<Fault> {
+fn too_many(setting: &'static str, length: usize) -> Option<SettingError> {
     let problem = format!("has {length} entries; at most {LIST_ENTRIES_MAX}");
-    (length > LIST_ENTRIES_MAX).then_some(Fault { setting, problem })
+    (length > LIST_ENTRIES_MAX).then_some(SettingError { setting, problem })
 }
 
-fn relation_faults(settings: &Settings) -> Vec<Fault> {
+fn relation_faults(settings: &Settings) -> Vec<SettingError> {
     let limits = &settings.limits;
-    let body = (limits.event_bytes > limits.body_bytes).then(|| Fault {
+    let body = (limits.event_bytes > limits.body_bytes).then(|| SettingError {
         setting: "limits.event_bytes",
         problem: format!(
             "is {}; at most limits.body_bytes, which is {}",
@@ -205,7 +205,7 @@ fn relation_faults(settings: &Settings) -> Vec<Fault> {
         ]
     });
     let missing = files.into_iter().flatten().filter(|(_, path, _)| path.as_os_str().is_empty());
-    let missing = missing.map(|(setting, _, other)| Fault {
+    let missing = missing.map(|(setting, _, other)| SettingError {
         setting,
         problem: format!("is missing beside {other}; TLS takes both files, so give both or neither"),
     });

@@ -6,7 +6,7 @@ use super::*;
 fn faults(change: fn(&mut Settings)) -> Vec<String> {
     let mut settings = Settings::default();
     change(&mut settings);
-    settings.faults().iter().map(ToString::to_string).collect()
+    settings.validate().iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn origins_that_no_browser_sends_are_faults() {
             cors: CorsSettings { origins: vec![origin.to_owned()], ..CorsSettings::default() },
             ..Settings::default()
         };
-        settings.faults().first().map(|fault| fault.problem.clone())
+        settings.validate().first().map(|fault| fault.problem.clone())
     };
     for good in
         ["https://app.example.com", "http://localhost:3000", "http://[::1]:5173", "capacitor://localhost"]
@@ -150,7 +150,7 @@ fn faults_of_redis_are_named_without_its_password() {
         let mut redis = RedisSettings::new("redis://:s3cret@h");
         change(&mut redis);
         let settings = Settings { redis: Some(redis), ..Settings::default() };
-        settings.faults().iter().map(ToString::to_string).collect::<Vec<_>>()
+        settings.validate().iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let pattern = |text: &str| vec![tidings_protocol::Pattern::parse(text).unwrap()];
     assert_eq!(check(|_| ()), Vec::<String>::new());
@@ -177,9 +177,10 @@ fn faults_of_redis_are_named_without_its_password() {
     for (text, refused) in [("__key.a", true), ("__keyevent@0__:del", true), ("__k", false), ("**", false)] {
         let redis = RedisSettings { listen: pattern(text), ..RedisSettings::new("redis://h") };
         let settings = Settings { redis: Some(redis), ..Settings::default() };
-        assert_eq!(!settings.faults().is_empty(), refused, "{text}");
+        assert_eq!(!settings.validate().is_empty(), refused, "{text}");
     }
-    let faults = |redis: RedisSettings| Settings { redis: Some(redis), ..Settings::default() }.faults().len();
+    let faults =
+        |redis: RedisSettings| Settings { redis: Some(redis), ..Settings::default() }.validate().len();
     let url = || RedisSettings::new("redis://h");
     for (listen, capture, refused) in
         [("**", "a", 0), ("a.**", "a.*", 0), ("a.**", "**", 1), ("a.*", "a.**", 1), ("**", "__key", 1)]

@@ -14,7 +14,7 @@ use tidings_protocol::{
 use super::PositionStyle;
 
 /// How a stream begins.
-pub(super) struct Opening<'a> {
+pub(super) struct OpenFrames<'a> {
     pub(super) retry: Duration,
     /// None where a gap comes first: the gap brings it.
     pub(super) position: Option<&'a EventId>,
@@ -22,8 +22,8 @@ pub(super) struct Opening<'a> {
     pub(super) hello: Option<OpenNotice>,
 }
 
-pub(super) fn opening(opening: &Opening<'_>) -> Vec<u8> {
-    let Opening { retry, position, style, hello } = opening;
+pub(super) fn open_frames(opening: &OpenFrames<'_>) -> Vec<u8> {
+    let OpenFrames { retry, position, style, hello } = opening;
     let mut out = Vec::with_capacity(256);
     sse::write_retry(&mut out, *retry);
     sse::write_comment(&mut out, "tidings");

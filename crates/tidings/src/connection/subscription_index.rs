@@ -5,21 +5,21 @@ use std::collections::HashMap;
 use tidings_protocol::{ChannelName, Pattern, Subscription};
 
 /// Subscribers of any kind, by what they subscribe to.
-pub(crate) struct Lists<Subscriber> {
+pub(crate) struct SubscriptionIndex<Subscriber> {
     channels: HashMap<ChannelName, Vec<Subscriber>>,
     /// By their first segment, or by nothing where that is a wildcard: a publish looks at two groups only.
     patterns: HashMap<String, HashMap<Pattern, Vec<Subscriber>>>,
 }
 
-impl<Subscriber> Default for Lists<Subscriber> {
+impl<Subscriber> Default for SubscriptionIndex<Subscriber> {
     fn default() -> Self {
         Self { channels: HashMap::new(), patterns: HashMap::new() }
     }
 }
 
-impl<Subscriber> Lists<Subscriber> {
+impl<Subscriber> SubscriptionIndex<Subscriber> {
     /// Acts on everyone who wants a channel; on some more than once, where several subscriptions match.
-    pub(crate) fn each(&self, channel: &ChannelName, act: &mut dyn FnMut(&Subscriber)) {
+    pub(crate) fn for_each_match(&self, channel: &ChannelName, act: &mut dyn FnMut(&Subscriber)) {
         if let Some(of) = self.channels.get(channel) {
             of.iter().for_each(&mut *act);
         }
@@ -55,7 +55,7 @@ impl<Subscriber> Lists<Subscriber> {
 
     /// Adds a subscriber; answers whether it is the first of this subscription.
     pub(crate) fn add(&mut self, subscription: &Subscription, subscriber: Subscriber) -> bool {
-        let of = self.of_mut(subscription);
+        let of = self.entry_mut(subscription);
         of.push(subscriber);
         of.len() == 1
     }
@@ -66,7 +66,7 @@ impl<Subscriber> Lists<Subscriber> {
         subscription: &Subscription,
         is_it: impl Fn(&Subscriber) -> bool,
     ) -> bool {
-        let of = self.of_mut(subscription);
+        let of = self.entry_mut(subscription);
         if let Some(at) = of.iter().position(is_it) {
             of.swap_remove(at);
         }
@@ -77,7 +77,7 @@ impl<Subscriber> Lists<Subscriber> {
         is_over
     }
 
-    fn of_mut(&mut self, subscription: &Subscription) -> &mut Vec<Subscriber> {
+    fn entry_mut(&mut self, subscription: &Subscription) -> &mut Vec<Subscriber> {
         match subscription {
             Subscription::Channel(name) => self.channels.entry(name.clone()).or_default(),
             Subscription::Pattern(pattern) => self

@@ -21,8 +21,8 @@ use super::*;
 use crate::{
     auth::SubscribePermit,
     config::{Durability, LogSettings},
-    limits::{Claimant, Connections},
-    log::{World, entry::Draft},
+    limits::{ConnectionLimits, PermitHolder},
+    log::{Environment, entry::NewEntry},
 };
 
 /// A clock that is moved by hand, and chance from a seed.
@@ -41,7 +41,7 @@ impl Toy {
     }
 }
 
-impl World for Toy {
+impl Environment for Toy {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
@@ -54,8 +54,8 @@ impl World for Toy {
 /// Nobody counts the seats.
 struct Nowhere;
 
-impl Leave for Nowhere {
-    fn leave(&self, _seat: &Arc<Seat>) {}
+impl Unregister for Nowhere {
+    fn unregister(&self, _seat: &Arc<ConnectionHandle>) {}
 }
 
 pub(crate) fn open_log(settings: &LogSettings, directory: Option<&Path>, world: &Arc<Toy>) -> Arc<Log> {
@@ -78,8 +78,8 @@ pub(crate) fn subscriptions(texts: &[&str]) -> Arc<[Subscription]> {
 }
 
 /// An unnamed event of normal priority.
-pub(crate) fn draft(channel: &str, data: &str) -> Draft {
-    Draft {
+pub(crate) fn draft(channel: &str, data: &str) -> NewEntry {
+    NewEntry {
         channels: Box::new([name(channel)]),
         event: None,
         data: data.into(),
@@ -96,25 +96,25 @@ pub(crate) fn connect(
     subscriptions: Arc<[Subscription]>,
     options: &StreamOptions,
 ) -> Connection {
-    let slot = Connections::up_to(10).take(Claimant::default()).unwrap();
-    let seat = Seat::new(ConnectionId(0xabc), &SubscribePermit::for_test(subscriptions), false);
+    let slot = ConnectionLimits::up_to(10).acquire(PermitHolder::default()).unwrap();
+    let seat = ConnectionHandle::new(ConnectionId(0xabc), &SubscribePermit::for_test(subscriptions), false);
     Connection::open(log.clone(), Arc::new(Nowhere), Arc::new(Metrics::new()), slot, seat, options)
 }
 
 /// Reads what a page misses, as a transport does.
 pub(crate) fn read(log: &Log, mut page: Page) -> Page {
-    log.complete(std::slice::from_mut(&mut page));
+    log.load(std::slice::from_mut(&mut page));
     page
 }
 
 /// The frames of one write; none when there is nothing to send.
 pub(crate) fn write(connection: &mut Connection, is_pressed: bool) -> Option<Vec<Bytes>> {
-    match connection.turn(is_pressed) {
-        Turn::Send { frames, .. } => Some(frames),
-        Turn::Read(page) => {
+    match connection.next_step(is_pressed) {
+        Step::Send { frames, .. } => Some(frames),
+        Step::Read(page) => {
             let page = read(&connection.log().clone(), page);
             Some(connection.deliver(page, is_pressed))
         }
-        Turn::Idle => None,
+        Step::Idle => None,
     }
 }

@@ -10,18 +10,18 @@ use std::{
     },
 };
 
-use super::{Ring, ring, together};
+use super::{Wakeable, batch_wakes, wake_or_defer};
 
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct CountedWakeable(AtomicUsize);
 
-impl Ring for Bell {
-    fn ring(&self) {
+impl Wakeable for CountedWakeable {
+    fn wake(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Bell {
+impl CountedWakeable {
     fn rung(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -29,18 +29,18 @@ impl Bell {
 
 #[test]
 fn bell_rings_at_once_where_nothing_is_put_off() {
-    let bell = Arc::new(Bell::default());
-    ring(&bell);
-    ring(&bell);
+    let bell = Arc::new(CountedWakeable::default());
+    wake_or_defer(&bell);
+    wake_or_defer(&bell);
     assert_eq!(bell.rung(), 2);
 }
 
 #[test]
 fn bells_ring_once_each_when_the_work_is_done() {
-    let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
-    together(|| {
+    let bells = [Arc::new(CountedWakeable::default()), Arc::new(CountedWakeable::default())];
+    batch_wakes(|| {
         for _ in 0..3 {
-            together(|| bells.iter().for_each(ring));
+            batch_wakes(|| bells.iter().for_each(wake_or_defer));
         }
         assert_eq!(bells[0].rung() + bells[1].rung(), 0);
     });
@@ -49,15 +49,15 @@ fn bells_ring_once_each_when_the_work_is_done() {
 
 #[test]
 fn bells_ring_after_work_that_panics() {
-    let bell = Arc::new(Bell::default());
+    let bell = Arc::new(CountedWakeable::default());
     let work = || {
-        together(|| {
-            ring(&bell);
+        batch_wakes(|| {
+            wake_or_defer(&bell);
             panic!("on purpose");
         });
     };
     assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
     assert_eq!(bell.rung(), 1);
-    ring(&bell);
+    wake_or_defer(&bell);
     assert_eq!(bell.rung(), 2);
 }

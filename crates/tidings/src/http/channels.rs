@@ -8,21 +8,24 @@ use tidings_protocol::{
 };
 
 use super::{
-    credentials::Admitted,
-    error::Refusal,
-    nothing,
+    credentials::Authenticated,
+    error::ErrorResponse,
+    not_found,
     parameters::{self, Query},
 };
 use crate::{
-    auth::Reading,
+    auth::ReadKind,
     connection::Start,
     error::{Code, Error},
     hub::{HistoryRequest, Hub},
-    log::history::Wanted,
+    log::history::HistoryRange,
 };
 
 /// Lists channels and patterns with connections.
-pub(super) async fn list(State(hub): State<Hub>, admitted: Admitted) -> Result<Json<ChannelList>, Refusal> {
+pub(super) async fn list(
+    State(hub): State<Hub>,
+    admitted: Authenticated,
+) -> Result<Json<ChannelList>, ErrorResponse> {
     let channels = hub.channels_of(&*admitted.for_reading()?).into_iter();
     let channels = channels.map(|(channel, connections)| ChannelCount { channel, connections });
     Ok(Json(ChannelList { channels: channels.collect() }))
@@ -31,22 +34,22 @@ pub(super) async fn list(State(hub): State<Hub>, admitted: Admitted) -> Result<J
 /// Reads stored events of one channel.
 pub(super) async fn history(
     State(hub): State<Hub>,
-    admitted: Admitted,
+    admitted: Authenticated,
     uri: Uri,
-) -> Result<Json<HistoryPage>, Refusal> {
+) -> Result<Json<HistoryPage>, ErrorResponse> {
     let caller = admitted.for_reading()?;
     let path = uri.path().strip_prefix("/api/v1/channels/").unwrap_or_default();
-    let Some(name) = path.strip_suffix("/events") else { return Err(nothing(uri).await) };
+    let Some(name) = path.strip_suffix("/events") else { return Err(not_found(uri).await) };
     let channel = parameters::channel(&parameters::decoded(name)?)?;
     let query = Query::of(&uri);
     query.only(&["after", "until", "last", "limit"])?;
     let wanted = wanted(&query)?;
     let permit =
-        hub.gate().subscribe(&caller, vec![Subscription::Channel(channel)], Reading::History).await?;
+        hub.gate().subscribe(&caller, vec![Subscription::Channel(channel)], ReadKind::History).await?;
     Ok(Json(hub.history_permitted(&permit, wanted).await?))
 }
 
-fn wanted(query: &Query) -> Result<Wanted, Error> {
+fn wanted(query: &Query) -> Result<HistoryRange, Error> {
     let (last, limit) = (number(query, "last")?, number(query, "limit")?);
     if last.is_some() && limit.is_some() {
         let detail = "`last` and `limit` stand side by side; `last` says how many events by itself";
@@ -59,7 +62,7 @@ fn wanted(query: &Query) -> Result<Wanted, Error> {
         };
         text.parse::<EventId>().map_err(unreadable)
     });
-    Ok(Wanted {
+    Ok(HistoryRange {
         start: query.one("after")?.map_or(Start::WholeHistory, |after| Start::After(after.to_owned())),
         until: until.transpose()?,
         limit: last.or(limit).unwrap_or(HistoryRequest::LIMIT_DEFAULT),

@@ -5,29 +5,29 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, Method, header, request::Parts};
 
-use super::{error::Refusal, origin_check, parameters::Query};
+use super::{error::ErrorResponse, origin_check, parameters::Query};
 use crate::{
-    auth::{Caller, Credential, denied},
+    auth::{Credential, Identity, denied},
     config::{AuthSettings, Secret},
     error::{Code, Error},
     hub::Hub,
-    transport::socket::Arrival,
+    transport::socket::PeerInfo,
 };
 
 /// Somebody whose credentials were good, or who has none.
-pub(super) struct Admitted {
-    caller: Arc<Caller>,
+pub(super) struct Authenticated {
+    caller: Arc<Identity>,
     credential: Option<Credential>,
     /// What speaks against doing anything with a cookie alone.
     cookie_fault: Option<Error>,
 }
 
-impl Admitted {
+impl Authenticated {
     /// The caller, to open a stream.
     ///
     /// # Errors
     /// 403 for a page of somebody else that has nothing but the cookie of its visitor.
-    pub(super) fn for_stream(self) -> Result<Arc<Caller>, Error> {
+    pub(super) fn for_stream(self) -> Result<Arc<Identity>, Error> {
         self.cookie_fault.map_or(Ok(self.caller), Err)
     }
 
@@ -40,28 +40,28 @@ impl Admitted {
     ///
     /// # Errors
     /// 403 for a ticket: it is for a stream.
-    pub(super) fn for_reading(self) -> Result<Arc<Caller>, Error> {
+    pub(super) fn for_reading(self) -> Result<Arc<Identity>, Error> {
         if self.caller.is_ticket() { Err(denied(&self.caller)) } else { Ok(self.caller) }
     }
 
     /// The caller, to change something.
     ///
     /// # Errors
-    /// Those of [`Admitted::for_stream`] and [`Admitted::for_reading`].
-    pub(super) fn for_writing(mut self) -> Result<Arc<Caller>, Error> {
+    /// Those of [`Authenticated::for_stream`] and [`Authenticated::for_reading`].
+    pub(super) fn for_writing(mut self) -> Result<Arc<Identity>, Error> {
         self.cookie_fault.take().map_or_else(|| self.for_reading(), Err)
     }
 }
 
-impl FromRequestParts<Hub> for Admitted {
-    type Rejection = Refusal;
+impl FromRequestParts<Hub> for Authenticated {
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Refusal> {
-        let Carried { credential, is_cookie } = carried(hub.gate().settings().as_deref(), parts)?;
-        let is_tls = parts.extensions.get().is_some_and(|arrival: &Arrival| arrival.is_tls);
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, ErrorResponse> {
+        let CarriedCredential { credential, is_cookie } = carried(hub.gate().settings().as_deref(), parts)?;
+        let is_tls = parts.extensions.get().is_some_and(|arrival: &PeerInfo| arrival.is_tls);
         let caller = match parts.method {
-            Method::HEAD => hub.gate().look_at(credential.as_ref()).await?,
-            _ => hub.gate().admit(credential.as_ref()).await?,
+            Method::HEAD => hub.gate().authenticate_readonly(credential.as_ref()).await?,
+            _ => hub.gate().authenticate(credential.as_ref()).await?,
         };
         let origins = &hub.settings().cors.origins;
         let cookie_fault = is_cookie.then(|| origin_check::cookie_fault(parts, origins, is_tls)).flatten();
@@ -69,16 +69,18 @@ impl FromRequestParts<Hub> for Admitted {
     }
 }
 
-struct Carried {
+struct CarriedCredential {
     credential: Option<Credential>,
     is_cookie: bool,
 }
 
 /// The first credential that is present decides, whatever else is there. An open hub looks at none.
-fn carried(settings: Option<&AuthSettings>, parts: &Parts) -> Result<Carried, Error> {
-    let by = |credential| Ok(Carried { credential: Some(credential), is_cookie: false });
+fn carried(settings: Option<&AuthSettings>, parts: &Parts) -> Result<CarriedCredential, Error> {
+    let by = |credential| Ok(CarriedCredential { credential: Some(credential), is_cookie: false });
     let authorization = authorization(&parts.headers)?;
-    let Some(settings) = settings else { return Ok(Carried { credential: None, is_cookie: false }) };
+    let Some(settings) = settings else {
+        return Ok(CarriedCredential { credential: None, is_cookie: false });
+    };
     let query = Query::of(&parts.uri);
     if let Some(bearer) = authorization {
         return by(Credential::Bearer(bearer));
@@ -91,14 +93,14 @@ fn carried(settings: Option<&AuthSettings>, parts: &Parts) -> Result<Carried, Er
         return by(Credential::Ticket(ticket));
     }
     if let Some(token) = settings.cookie.as_ref().and_then(|name| cookie(&parts.headers, name)) {
-        return Ok(Carried { credential: Some(Credential::Token(token)), is_cookie: true });
+        return Ok(CarriedCredential { credential: Some(Credential::Token(token)), is_cookie: true });
     }
     if settings.query_token
         && let Some(token) = only_parameter(&query, "access_token")?
     {
         return by(Credential::Token(token));
     }
-    Ok(Carried { credential: None, is_cookie: false })
+    Ok(CarriedCredential { credential: None, is_cookie: false })
 }
 
 /// What follows `Bearer`; a header with anything else is there and is no good.

@@ -10,16 +10,16 @@ use crate::error::{Code, Error};
 
 /// An error on its way to the client.
 #[derive(Debug)]
-pub(super) struct Refusal(pub(super) Error);
+pub(super) struct ErrorResponse(pub(super) Error);
 
 /// What a refusal is counted by, with the setting whose bound was met; the guard counts it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counted {
+pub(super) struct ErrorCounted {
     pub(super) code: Code,
     pub(super) limit: Option<&'static str>,
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         Self(error)
     }
@@ -69,11 +69,11 @@ fn status(code: Code) -> (StatusCode, &'static str) {
 /// their code and a problem document.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        Refusal(self).into_response()
+        ErrorResponse(self).into_response()
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let Self(error) = self;
         let (status, title) = status(error.code());
@@ -95,7 +95,7 @@ impl IntoResponse for Refusal {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response.extensions_mut().insert(Counted { code: error.code(), limit: error.limit_name() });
+        response.extensions_mut().insert(ErrorCounted { code: error.code(), limit: error.limit_name() });
         response
     }
 }

@@ -6,7 +6,7 @@ use axum::{
 };
 use http::header;
 
-use super::{credentials::Admitted, error::Refusal};
+use super::{credentials::Authenticated, error::ErrorResponse};
 use crate::hub::Hub;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,16 +19,16 @@ pub(super) async fn alive() -> Response {
 }
 
 /// The hub can serve: its log can be written, and it is not shutting down.
-pub(super) async fn ready(State(hub): State<Hub>) -> Result<Response, Refusal> {
+pub(super) async fn ready(State(hub): State<Hub>) -> Result<Response, ErrorResponse> {
     hub.readiness()?;
     Ok((JSON, "{\"status\":\"ready\"}").into_response())
 }
 
 /// All metrics, for those who manage the hub, or for everyone where the settings say so.
-pub(super) async fn metrics(State(hub): State<Hub>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn metrics(State(hub): State<Hub>, request: Request) -> Result<Response, ErrorResponse> {
     if !hub.settings().metrics.public {
         let (mut parts, _) = request.into_parts();
-        let caller = Admitted::from_request_parts(&mut parts, &hub).await?.for_reading()?;
+        let caller = Authenticated::from_request_parts(&mut parts, &hub).await?.for_reading()?;
         hub.gate().manage(&caller)?;
     }
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], hub.metrics_text()).into_response())

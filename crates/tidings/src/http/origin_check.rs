@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts};
 use tracing::error;
 
-use super::error::{Counted, Refusal};
+use super::error::{ErrorCounted, ErrorResponse};
 use crate::{
     error::{Code, Error},
     failpoint,
@@ -49,7 +49,7 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
         run(&hub, request, next).await
     };
     count(&hub, &response);
-    if let Some(Page { origin, has_credentials }) = page {
+    if let Some(AllowedOrigin { origin, has_credentials }) = page {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         if has_credentials {
@@ -64,7 +64,7 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
 
 /// Answers a request that no route may see.
 pub(super) fn refused(hub: &Hub, error: Error) -> Response {
-    let mut response = Refusal(error).into_response();
+    let mut response = ErrorResponse(error).into_response();
     count(hub, &response);
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     vary(response)
@@ -87,29 +87,29 @@ async fn run(hub: &Hub, request: Request, next: Next) -> Response {
         error!("answering a request panicked");
         hub.metrics().request_panicked();
         let detail = "the hub failed at this request; its log says why";
-        return Refusal(Error::new(Code::Internal, detail)).into_response();
+        return ErrorResponse(Error::new(Code::Internal, detail)).into_response();
     };
     response
 }
 
 fn count(hub: &Hub, response: &Response) {
-    let Some(Counted { code, limit }) = response.extensions().get() else { return };
-    hub.metrics().request_refused(*code);
+    let Some(ErrorCounted { code, limit }) = response.extensions().get() else { return };
+    hub.metrics().http_error(*code);
     if let Some(limit) = limit {
         hub.metrics().limit_refused(limit);
     }
 }
 
 /// A page that may read the answer.
-struct Page {
+struct AllowedOrigin {
     /// As it is to be named.
     origin: HeaderValue,
     /// Whether its requests may carry its visitor's cookies.
     has_credentials: bool,
 }
 
-fn with_credentials(origin: HeaderValue) -> Page {
-    Page { origin, has_credentials: true }
+fn with_credentials(origin: HeaderValue) -> AllowedOrigin {
+    AllowedOrigin { origin, has_credentials: true }
 }
 
 /// What every answer says of itself.
@@ -158,15 +158,19 @@ fn check_open(request: &Request, insecure: bool, listed: &[String]) -> Result<Op
 }
 
 /// A hub with credentials answers to any name, and to pages that are not listed, too: they cannot read it.
-fn check_protected(request: &Request, listed: &[String], has_cookie: bool) -> Result<Option<Page>, Error> {
+fn check_protected(
+    request: &Request,
+    listed: &[String],
+    has_cookie: bool,
+) -> Result<Option<AllowedOrigin>, Error> {
     host(request.uri(), request.headers())?;
     let Some(origin) = only_origin(request.headers()) else { return Ok(None) };
     if listed.iter().any(|it| it == origin) {
         let origin = HeaderValue::from_str(origin).expect("it came as a header");
-        return Ok(Some(Page { origin, has_credentials: has_cookie }));
+        return Ok(Some(AllowedOrigin { origin, has_credentials: has_cookie }));
     }
     let is_any = listed.iter().any(|it| it == "*");
-    Ok(is_any.then_some(Page { origin: HeaderValue::from_static("*"), has_credentials: false }))
+    Ok(is_any.then_some(AllowedOrigin { origin: HeaderValue::from_static("*"), has_credentials: false }))
 }
 
 /// What speaks against acting on nothing but a cookie, which a browser sends along for any page: the page has to be one's

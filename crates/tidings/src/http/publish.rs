@@ -16,30 +16,30 @@ use tidings_protocol::{
 
 use super::{
     body::read,
-    credentials::Admitted,
-    error::Refusal,
+    credentials::Authenticated,
+    error::ErrorResponse,
     parameters::{self, Query},
 };
 use crate::{
-    auth::{self, Caller},
-    broker::Published,
+    auth::{self, Identity},
+    broker::PublishOutcome,
     error::{Code, Error},
     hub::Hub,
-    publish::Checked,
+    publish::CheckedMessage,
 };
 
 /// Publishes the body, as it is, to the channel in the path.
 pub(super) async fn one(
     State(hub): State<Hub>,
-    admitted: Admitted,
+    admitted: Authenticated,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<PublishAnswer>, Refusal> {
+) -> Result<Json<PublishAnswer>, ErrorResponse> {
     let caller = admitted.for_writing()?;
     let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
     let channel = parameters::channel(&parameters::decoded(path)?)?;
-    let given = Given { query: Query::of(&uri), headers: &headers };
+    let given = EventParameters { query: Query::of(&uri), headers: &headers };
     given.query.only(&["event", "priority", "key", "ttl", "store"])?;
     let store = given.store()?;
     let mut message = PublishMessage {
@@ -66,10 +66,10 @@ pub(super) async fn one(
 /// Publishes one JSON object, an array, or NDJSON.
 pub(super) async fn messages(
     State(hub): State<Hub>,
-    admitted: Admitted,
+    admitted: Authenticated,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let caller = admitted.for_writing()?;
     let text = read(&headers, body, hub.settings()).await?;
     let content_type = parameters::header(&headers, header::CONTENT_TYPE.as_str())?;
@@ -78,7 +78,7 @@ pub(super) async fn messages(
         let checked = hub.check_message(message).map_err(|error| index.into_iter().fold(error, Error::at))?;
         let allowed = hub.gate().check_publish(&caller, checked.channels());
         allowed.map_err(|error| index.into_iter().fold(error, auth::denied_at))?;
-        Ok::<_, Fault>(checked)
+        Ok::<_, PublishError>(checked)
     };
     match body::parse_publish_with(content_type.as_deref(), &text, &mut check).map_err(|fault| fault.0)? {
         PublishBody::One(message) => Ok(Json(publish_alone(&hub, &caller, message).await?).into_response()),
@@ -93,15 +93,15 @@ pub(super) async fn messages(
 }
 
 /// Why a body of messages is refused.
-struct Fault(Error);
+struct PublishError(Error);
 
-impl From<Error> for Fault {
+impl From<Error> for PublishError {
     fn from(error: Error) -> Self {
         Self(error)
     }
 }
 
-impl From<BodyError> for Fault {
+impl From<BodyError> for PublishError {
     fn from(fault: BodyError) -> Self {
         let error = Error::new(fault.code, fault.detail);
         Self(fault.index.into_iter().fold(error, Error::at))
@@ -121,22 +121,26 @@ fn with_key_of_header(mut message: PublishMessage, headers: &HeaderMap) -> Resul
 }
 
 /// Publishes an event that is in no list, so that a fault of it has no index.
-async fn publish_alone(hub: &Hub, caller: &Arc<Caller>, message: Checked) -> Result<PublishAnswer, Error> {
+async fn publish_alone(
+    hub: &Hub,
+    caller: &Arc<Identity>,
+    message: CheckedMessage,
+) -> Result<PublishAnswer, Error> {
     let mut answers = publish(hub, caller, vec![message]).await.map_err(Error::alone)?;
     Ok(answers.pop().expect("one message has one answer"))
 }
 
 async fn publish(
     hub: &Hub,
-    caller: &Arc<Caller>,
-    messages: Vec<Checked>,
+    caller: &Arc<Identity>,
+    messages: Vec<CheckedMessage>,
 ) -> Result<Vec<PublishAnswer>, Error> {
-    let permit = hub.gate().publish(caller, messages.iter().map(Checked::channels)).await?;
+    let permit = hub.gate().publish(caller, messages.iter().map(CheckedMessage::channels)).await?;
     let published = hub.publish_permitted(&permit, messages).await?;
     Ok(published.iter().map(answer).collect())
 }
 
-fn answer(published: &Published) -> PublishAnswer {
+fn answer(published: &PublishOutcome) -> PublishAnswer {
     let id = published.id();
     PublishAnswer { id: id.map(ToString::to_string), offset: id.map(|id| id.offset) }
 }
@@ -153,12 +157,12 @@ fn idempotency_key(headers: &HeaderMap, store: bool) -> Result<Option<String>, E
 }
 
 /// What a request says of its event beside the body.
-struct Given<'a> {
+struct EventParameters<'a> {
     query: Query,
     headers: &'a HeaderMap,
 }
 
-impl Given<'_> {
+impl EventParameters<'_> {
     /// The value of a parameter, from the query or from its header.
     fn value(&self, name: &str) -> Result<Option<Cow<'_, str>>, Error> {
         let header = parameters::header(self.headers, &format!("tidings-{name}"))?;

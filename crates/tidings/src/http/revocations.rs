@@ -4,9 +4,9 @@ use axum::{body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::{body, credentials::Admitted, error::Refusal};
+use super::{body, credentials::Authenticated, error::ErrorResponse};
 use crate::{
-    auth::Subject,
+    auth::RevokedSubject,
     error::{Code, Error},
     hub::Hub,
 };
@@ -17,7 +17,7 @@ const NAME_BYTES_MAX: usize = 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct RevokeRequest {
     user: Option<String>,
     session: Option<String>,
     jti: Option<String>,
@@ -27,13 +27,13 @@ struct Asked {
 /// Refuses whom the body names.
 pub(super) async fn revoke(
     State(hub): State<Hub>,
-    admitted: Admitted,
+    admitted: Authenticated,
     headers: HeaderMap,
     body: Body,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ErrorResponse> {
     let caller = admitted.for_writing()?;
     hub.gate().manage(&caller)?;
-    let asked: Asked = body::json(&headers, body, hub.settings(), SHAPE).await?;
+    let asked: RevokeRequest = body::json(&headers, body, hub.settings(), SHAPE).await?;
     let until = asked.until.as_deref().map(seconds).transpose()?;
     let subject = subject(asked)?;
     // Again: the right may have gone while the body was on its way.
@@ -44,18 +44,18 @@ pub(super) async fn revoke(
     let revoked = revoking.await;
     let telling = revoked
         .map_err(|error| Error::new(Code::Internal, "keeping the revocation panicked").caused_by(error))??;
-    telling.tell().await?;
+    telling.run().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn subject(asked: Asked) -> Result<Subject, Error> {
+fn subject(asked: RevokeRequest) -> Result<RevokedSubject, Error> {
     let subject = match (asked.user, asked.session, asked.jti) {
-        (Some(name), None, None) => Subject::User(name),
-        (None, Some(id), None) => Subject::Session(id),
-        (None, None, Some(id)) => Subject::Token(id),
+        (Some(name), None, None) => RevokedSubject::User(name),
+        (None, Some(id), None) => RevokedSubject::Session(id),
+        (None, None, Some(id)) => RevokedSubject::Token(id),
         _ => return Err(Error::new(Code::MalformedBody, format!("exactly one subject is revoked: {SHAPE}"))),
     };
-    let (Subject::User(name) | Subject::Session(name) | Subject::Token(name)) = &subject;
+    let (RevokedSubject::User(name) | RevokedSubject::Session(name) | RevokedSubject::Token(name)) = &subject;
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         let length = name.len();
         let detail =

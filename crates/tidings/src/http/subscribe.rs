@@ -14,19 +14,19 @@ use tidings_protocol::{EventId, Subscription};
 
 pub(super) use self::posted::posted;
 use super::{
-    credentials::Admitted,
-    error::Refusal,
+    credentials::Authenticated,
+    error::ErrorResponse,
     parameters::{self, Query},
-    peer::Remote,
+    peer::Peer,
 };
 use crate::{
-    auth::{Caller, Reading, SubscribePermit},
+    auth::{Identity, ReadKind, SubscribePermit},
     connection::{ConnectionId, PositionStyle, Start, StreamOptions},
     error::{Code, Error},
     hub::Hub,
     transport::{
         event_stream::EventBody,
-        shard::{Elsewhere, Handover},
+        shard::{DetachedBody, StreamHandoff},
     },
 };
 
@@ -37,11 +37,11 @@ const TEST_EVENT: &str = "data: {\"type\":\"test\",\"message\":\"SSE endpoint wo
 /// Subscribes to the channel or pattern in the path.
 pub(super) async fn one(
     State(hub): State<Hub>,
-    admitted: Admitted,
+    admitted: Authenticated,
     uri: Uri,
     headers: HeaderMap,
-    remote: Remote,
-) -> Result<Response, Refusal> {
+    remote: Peer,
+) -> Result<Response, ErrorResponse> {
     let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
     let subscription = parameters::subscription(&parameters::decoded(path)?)?;
     let permit = permit(&hub, &admitted.for_stream()?, vec![subscription]).await?;
@@ -54,11 +54,11 @@ pub(super) async fn one(
 /// Subscribes to every `channel` of the query.
 pub(super) async fn several(
     State(hub): State<Hub>,
-    admitted: Admitted,
+    admitted: Authenticated,
     uri: Uri,
     headers: HeaderMap,
-    remote: Remote,
-) -> Result<Response, Refusal> {
+    remote: Peer,
+) -> Result<Response, ErrorResponse> {
     let query = Query::of(&uri);
     let named = parameters::subscriptions(query.all("channel"))?;
     let caller = admitted.for_stream()?;
@@ -73,7 +73,7 @@ pub(super) async fn several(
 /// The channels that a request names, or else those of its ticket; none where it has neither.
 async fn named_or_of_ticket(
     hub: &Hub,
-    caller: &Caller,
+    caller: &Identity,
     query: &Query,
     named: Vec<Subscription>,
     only_looks: bool,
@@ -86,18 +86,18 @@ async fn named_or_of_ticket(
 
 async fn permit(
     hub: &Hub,
-    caller: &Arc<Caller>,
+    caller: &Arc<Identity>,
     subscriptions: Vec<Subscription>,
 ) -> Result<SubscribePermit, Error> {
-    hub.gate().subscribe(caller, subscriptions, Reading::Stream).await
+    hub.gate().subscribe(caller, subscriptions, ReadKind::Stream).await
 }
 
 fn stream(
     hub: &Hub,
     permit: &SubscribePermit,
     options: impl FnOnce() -> Result<StreamOptions, Error>,
-    remote: Remote,
-) -> Result<Response, Refusal> {
+    remote: Peer,
+) -> Result<Response, ErrorResponse> {
     if !hub.settings().stream.enabled {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
@@ -109,8 +109,8 @@ fn stream(
     if !remote.is_direct {
         return Ok(hub.stream(opened, remote.pressure).into_response());
     }
-    let mut response = with_connection_id(response(Body::new(Elsewhere)), opened.connection.seat().id());
-    response.extensions_mut().insert(Handover::new(opened));
+    let mut response = with_connection_id(response(Body::new(DetachedBody)), opened.connection.handle().id());
+    response.extensions_mut().insert(StreamHandoff::new(opened));
     Ok(response)
 }
 
@@ -145,7 +145,7 @@ fn options(query: &Query, headers: &HeaderMap) -> Result<StreamOptions, Error> {
     Ok(StreamOptions {
         start: start(id, query.one("history")?.map(history).transpose()?),
         positions: positions(query, headers)?,
-        hello: flag(query, "hello")?,
+        open_event: flag(query, "hello")?,
     })
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use tidings_protocol::body::TicketAnswer;
 
-use super::{body, credentials::Admitted, error::Refusal, parameters};
+use super::{body, credentials::Authenticated, error::ErrorResponse, parameters};
 use crate::{
     error::{Code, Error},
     hub::{Hub, iso_8601},
@@ -18,20 +18,21 @@ use crate::{
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct TicketRequest {
     channels: Vec<String>,
 }
 
 /// Makes a ticket for a stream of the channels in the body.
 pub(super) async fn make(
     State(hub): State<Hub>,
-    mut admitted: Admitted,
+    mut admitted: Authenticated,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let credential = admitted.take_credential();
     let caller = admitted.for_writing()?;
-    let asked: Asked = body::json(&headers, body, hub.settings(), "{\"channels\":[\"a\",\"b.*\"]}").await?;
+    let asked: TicketRequest =
+        body::json(&headers, body, hub.settings(), "{\"channels\":[\"a\",\"b.*\"]}").await?;
     if asked.channels.is_empty() {
         return Err(Error::new(Code::MalformedBody, "`channels` is empty; name one or more").into());
     }

@@ -9,7 +9,7 @@ use crate::{
     auth::SubscribePermit,
     connection::Start,
     error::{Code, Error},
-    log::{Log, entry::Millis, history::Wanted},
+    log::{Log, entry::Millis, history::HistoryRange},
 };
 
 /// Which stored events of a channel to read: by default the oldest 100.
@@ -17,7 +17,7 @@ use crate::{
 #[must_use = "`Hub::history` reads what a request asks for"]
 pub struct HistoryRequest {
     pub(super) channel: ChannelName,
-    wanted: Wanted,
+    wanted: HistoryRange,
 }
 
 impl HistoryRequest {
@@ -29,8 +29,12 @@ impl HistoryRequest {
 
     /// Asks for the oldest events that the channel has.
     pub fn new(channel: ChannelName) -> Self {
-        let wanted =
-            Wanted { start: Start::WholeHistory, until: None, limit: Self::LIMIT_DEFAULT, is_newest: false };
+        let wanted = HistoryRange {
+            start: Start::WholeHistory,
+            until: None,
+            limit: Self::LIMIT_DEFAULT,
+            is_newest: false,
+        };
         Self { channel, wanted }
     }
 
@@ -59,7 +63,7 @@ impl HistoryRequest {
     }
 
     /// Holds the limit against its bounds.
-    pub(super) fn wanted(self) -> Result<Wanted, Error> {
+    pub(super) fn wanted(self) -> Result<HistoryRange, Error> {
         let (limit, bound) = (self.wanted.limit, Self::LIMIT_MAX);
         if !(1..=bound).contains(&limit) {
             let detail = format!("limit is {limit}; it may be 1 to {bound}; read further pages by `after`");
@@ -70,7 +74,7 @@ impl HistoryRequest {
 }
 
 /// Reads a page; it may read the disk.
-pub(super) fn read(log: &Log, permit: &SubscribePermit, wanted: &Wanted) -> HistoryPage {
+pub(super) fn read(log: &Log, permit: &SubscribePermit, wanted: &HistoryRange) -> HistoryPage {
     let history = log.history(wanted, permit.subscriptions());
     let names = |channels: &[ChannelName]| {
         let readable = channels.iter().filter(|channel| permit.may_name(channel));

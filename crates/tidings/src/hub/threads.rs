@@ -45,7 +45,7 @@ impl fmt::Display for ThreadEnded {
 impl std::error::Error for ThreadEnded {}
 
 /// The record, shared by all threads and tasks of a hub.
-pub(crate) struct Threads {
+pub(crate) struct ThreadRegistry {
     /// The first that ended before the hub.
     first: watch::Sender<Option<ThreadEnded>>,
     /// The hub ends, so that its threads may, too.
@@ -53,7 +53,7 @@ pub(crate) struct Threads {
     metrics: Arc<Metrics>,
 }
 
-impl Threads {
+impl ThreadRegistry {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { first: watch::Sender::new(None), may_end: AtomicBool::new(false), metrics })
     }

@@ -8,13 +8,13 @@ use crate::config::network;
 
 /// One client's place on the network: an IPv4 address, or the /64 that an IPv6 client has to itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Place(IpAddr);
+pub(crate) struct ClientAddress(IpAddr);
 
 /// Proxies whose word on where a request came from is taken.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TrustedProxies(Vec<IpNet>);
 
-impl Place {
+impl ClientAddress {
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) => {
@@ -36,7 +36,7 @@ impl TrustedProxies {
     }
 
     /// The client's address: that of the last hop that no trusted proxy vouches for. `forwarded` are the values of
-    /// `X-Forwarded-For`, in order.
+    /// `X-ForwardedConnection-For`, in order.
     pub(crate) fn client<'a>(
         &self,
         peer: IpAddr,

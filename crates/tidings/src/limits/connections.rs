@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Excess, Place, Rates};
+use super::{ClientAddress, Excess, RateLimiter};
 use crate::{
     config::LimitSettings,
     error::{Code, Error},
@@ -19,11 +19,11 @@ use crate::{
 
 /// Counts open streams against their bounds.
 #[derive(Debug)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionLimits {
     open: AtomicU64,
-    by_user: Counts<Arc<str>>,
-    by_place: Counts<Place>,
-    openings: Rates<Opener>,
+    by_user: PermitCounts<Arc<str>>,
+    by_place: PermitCounts<ClientAddress>,
+    openings: RateLimiter<StreamOpener>,
     max: u64,
     max_per_user: u64,
     max_per_place: Option<u64>,
@@ -31,33 +31,33 @@ pub(crate) struct Connections {
 
 /// Whose stream it is to be.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Claimant {
+pub(crate) struct PermitHolder {
     pub(crate) user: Option<Arc<str>>,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<ClientAddress>,
 }
 
 /// Subject by which `limits.streams_per_second` counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Opener {
+enum StreamOpener {
     User(Arc<str>),
-    Place(Place),
+    Place(ClientAddress),
 }
 
 /// A stream's share of the bounds; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct ConnectionSlot {
-    of: Arc<Connections>,
+pub(crate) struct ConnectionPermit {
+    of: Arc<ConnectionLimits>,
     /// What it counts for beside the whole.
-    claimant: Claimant,
+    claimant: PermitHolder,
 }
 
-impl Connections {
+impl ConnectionLimits {
     pub(crate) fn new(limits: &LimitSettings) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicU64::new(0),
-            by_user: Counts::default(),
-            by_place: Counts::default(),
-            openings: Rates::new(limits.streams_per_second, Lock::StreamRates),
+            by_user: PermitCounts::default(),
+            by_place: PermitCounts::default(),
+            openings: RateLimiter::new(limits.streams_per_second, Lock::StreamRates),
             max: limits.connections,
             max_per_user: limits.connections_per_user,
             max_per_place: limits.connections_per_address,
@@ -75,14 +75,14 @@ impl Connections {
     /// # Errors
     /// `connections_full` where all are taken, `user_connections_full` and `address_connections_full` where one's own
     /// are; `too_many_streams` past `limits.streams_per_second`. No stream is evicted.
-    pub(crate) fn take(self: &Arc<Self>, claimant: Claimant) -> Result<ConnectionSlot, Error> {
+    pub(crate) fn acquire(self: &Arc<Self>, claimant: PermitHolder) -> Result<ConnectionPermit, Error> {
         self.count_opening(&claimant)?;
         let taken = self
             .open
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < self.max).then_some(open + 1));
         taken.map_err(|open| full(open, self.max))?;
         // From here on dropping it gives back what was taken, and no more.
-        let mut slot = ConnectionSlot { of: self.clone(), claimant: Claimant::default() };
+        let mut slot = ConnectionPermit { of: self.clone(), claimant: PermitHolder::default() };
         if let Some(user) = claimant.user {
             self.by_user.take(user.clone(), self.max_per_user).map_err(|open| {
                 own_full(open, self.max_per_user, Code::UserConnectionsFull, "connections_per_user", "you")
@@ -99,11 +99,11 @@ impl Connections {
     }
 
     /// Counts one more stream of a user, or where there is none of an address.
-    fn count_opening(&self, claimant: &Claimant) -> Result<(), Error> {
+    fn count_opening(&self, claimant: &PermitHolder) -> Result<(), Error> {
         const LIMIT: &str = "streams_per_second";
         let (opener, whose) = match (&claimant.user, claimant.place) {
-            (Some(user), _) => (Opener::User(user.clone()), "this user"),
-            (None, Some(place)) => (Opener::Place(place), "this address"),
+            (Some(user), _) => (StreamOpener::User(user.clone()), "this user"),
+            (None, Some(place)) => (StreamOpener::Place(place), "this address"),
             (None, None) => return Ok(()),
         };
         self.openings.take(&opener, 1).map_err(|excess| {
@@ -119,20 +119,20 @@ impl Connections {
     }
 
     /// Takes a share of the whole although none may be left: for a stream that ends at once.
-    pub(crate) fn take_beyond(self: &Arc<Self>) -> ConnectionSlot {
+    pub(crate) fn acquire_beyond_limits(self: &Arc<Self>) -> ConnectionPermit {
         self.open.fetch_add(1, Ordering::AcqRel);
-        ConnectionSlot { of: self.clone(), claimant: Claimant::default() }
+        ConnectionPermit { of: self.clone(), claimant: PermitHolder::default() }
     }
 }
 
-impl Drop for ConnectionSlot {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.of.open.fetch_sub(1, Ordering::AcqRel);
         if let Some(user) = self.claimant.user.take() {
-            self.of.by_user.give_back(user);
+            self.of.by_user.release(user);
         }
         if let Some(place) = self.claimant.place.take() {
-            self.of.by_place.give_back(place);
+            self.of.by_place.release(place);
         }
     }
 }
@@ -151,17 +151,17 @@ fn own_full(open: u64, max: u64, code: Code, setting: &'static str, whose: &str)
 
 /// Counts by key; a key without a count is not held.
 #[derive(Debug)]
-struct Counts<Key>(Mutex<HashMap<Key, u64>>);
+struct PermitCounts<VerificationKey>(Mutex<HashMap<VerificationKey, u64>>);
 
-impl<Key> Default for Counts<Key> {
+impl<VerificationKey> Default for PermitCounts<VerificationKey> {
     fn default() -> Self {
         Self(Mutex::new(Lock::StreamCounts, HashMap::new()))
     }
 }
 
-impl<Key: Hash + Eq> Counts<Key> {
+impl<VerificationKey: Hash + Eq> PermitCounts<VerificationKey> {
     /// Counts one more, or says how many there are where that is all there may be.
-    fn take(&self, key: Key, max: u64) -> Result<(), u64> {
+    fn take(&self, key: VerificationKey, max: u64) -> Result<(), u64> {
         let mut counts = self.counts();
         let count = counts.entry(key).or_default();
         if *count >= max {
@@ -171,7 +171,7 @@ impl<Key: Hash + Eq> Counts<Key> {
         Ok(())
     }
 
-    fn give_back(&self, key: Key) {
+    fn release(&self, key: VerificationKey) {
         if let Entry::Occupied(mut count) = self.counts().entry(key) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -180,7 +180,7 @@ impl<Key: Hash + Eq> Counts<Key> {
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<Key, u64>> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<VerificationKey, u64>> {
         self.0.lock()
     }
 }

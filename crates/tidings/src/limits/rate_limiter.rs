@@ -13,16 +13,16 @@ const REMEMBERED_MIN: usize = 1024;
 ///
 /// `governor` does the same, with nine crates and a second `hashbrown`; this is one number for each key.
 #[derive(Debug)]
-pub(crate) struct Rates<Key> {
+pub(crate) struct RateLimiter<VerificationKey> {
     /// How many a second; `None` does not count.
     rate: Option<u64>,
-    counted: Mutex<Counted<Key>>,
+    counted: Mutex<RateWindow<VerificationKey>>,
 }
 
 #[derive(Debug)]
-struct Counted<Key> {
+struct RateWindow<VerificationKey> {
     /// When each has rested enough to have nothing counted against it.
-    rested_at: HashMap<Key, Instant>,
+    rested_at: HashMap<VerificationKey, Instant>,
     remembered_max: usize,
 }
 
@@ -35,9 +35,9 @@ pub(crate) enum Excess {
     Rate { rate: u64, wait: Duration },
 }
 
-impl<Key: Hash + Eq + Clone> Rates<Key> {
+impl<VerificationKey: Hash + Eq + Clone> RateLimiter<VerificationKey> {
     pub(crate) fn new(rate: Option<u64>, lock: Lock) -> Self {
-        let counted = Counted { rested_at: HashMap::new(), remembered_max: REMEMBERED_MIN };
+        let counted = RateWindow { rested_at: HashMap::new(), remembered_max: REMEMBERED_MIN };
         Self { rate, counted: Mutex::new(lock, counted) }
     }
 
@@ -45,7 +45,7 @@ impl<Key: Hash + Eq + Clone> Rates<Key> {
     ///
     /// # Errors
     /// Where there is no room for all of them; none is counted then.
-    pub(crate) fn take(&self, key: &Key, count: u64) -> Result<(), Excess> {
+    pub(crate) fn take(&self, key: &VerificationKey, count: u64) -> Result<(), Excess> {
         let Some(rate) = self.rate else { return Ok(()) };
         if count > rate {
             return Err(Excess::Batch(rate));
@@ -53,7 +53,7 @@ impl<Key: Hash + Eq + Clone> Rates<Key> {
         let now = Instant::now();
         let cost = Duration::from_secs_f64(count as f64 / rate as f64);
         let mut counted = self.counted.lock();
-        counted.forget_rested(now);
+        counted.drop_idle(now);
         let rested_at = counted.rested_at.entry(key.clone()).or_insert(now);
         let would_rest_at = (*rested_at).max(now) + cost;
         let wait = would_rest_at.saturating_duration_since(now + Duration::from_secs(1));
@@ -66,8 +66,8 @@ impl<Key: Hash + Eq + Clone> Rates<Key> {
     }
 }
 
-impl<Key: Hash + Eq> Counted<Key> {
-    fn forget_rested(&mut self, now: Instant) {
+impl<VerificationKey: Hash + Eq> RateWindow<VerificationKey> {
+    fn drop_idle(&mut self, now: Instant) {
         if self.rested_at.len() >= self.remembered_max {
             self.rested_at.retain(|_, rested_at| *rested_at > now);
             self.remembered_max = (2 * self.rested_at.len()).max(REMEMBERED_MIN);

@@ -30,7 +30,7 @@ pub(crate) struct EpochRow {
     /// The head when it began: it ended the one before there.
     pub(crate) begins_after: u64,
     /// What whoever comes from an earlier epoch has missed.
-    pub(crate) lost: Lost,
+    pub(crate) lost: LostChannels,
 }
 
 impl EpochRow {
@@ -42,7 +42,7 @@ impl EpochRow {
 /// What an epoch began without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Lost {
+pub(crate) enum LostChannels {
     /// Nothing: ids of the one before are as good as new.
     None,
     /// Something of these channels.

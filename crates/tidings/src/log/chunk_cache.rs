@@ -9,29 +9,29 @@ use std::{
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, Epoch, EventId, Tag, sse};
 
-use super::store::Glimpse;
+use super::store::RawEntry;
 
 /// Bytes of frames in a run, unless one alone is larger: what a stream that replays alone holds in memory.
-pub(crate) const RUN_BYTES: usize = 8 << 10;
+pub(crate) const CHUNK_BYTES: usize = 8 << 10;
 /// Entries in a run.
-pub(crate) const RUN_ENTRIES: usize = 128;
+pub(crate) const CHUNK_ENTRIES: usize = 128;
 /// Bytes of the runs that are kept, with what they are found by.
-pub(crate) const KEPT_BYTES_MAX: usize = 3 << 20;
+pub(crate) const CACHE_BYTES_MAX: usize = 3 << 20;
 
 /// What a kept run costs beside its frames and their ends; near enough for a bound.
-const RUN_COST: usize = 256;
+const CHUNK_COST: usize = 256;
 
 /// Frames of entries that anybody may be sent as they are, one behind another, with ids that nothing overtook.
 #[derive(Debug, Clone)]
-pub(crate) struct Run {
+pub(crate) struct Chunk {
     frames: Bytes,
     /// Ascending; never empty.
-    ends: Arc<[End]>,
+    ends: Arc<[FrameEnd]>,
 }
 
 /// Where the frame of an entry ends.
 #[derive(Debug, Clone, Copy)]
-struct End {
+struct FrameEnd {
     offset: u64,
     tag: Tag,
     at: u32,
@@ -39,21 +39,21 @@ struct End {
 
 /// What one reader takes of a run.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct ChunkSlice {
     pub(crate) frames: Bytes,
     pub(crate) events: usize,
     /// The last of its entries, and the tag there.
     pub(crate) end: (u64, Tag),
 }
 
-impl Run {
+impl Chunk {
     /// The entries from `first`, which is one of them, up to `through`.
-    pub(crate) fn part(&self, first: u64, through: u64) -> Option<Part> {
+    pub(crate) fn slice(&self, first: u64, through: u64) -> Option<ChunkSlice> {
         let from = self.ends.binary_search_by_key(&first, |end| end.offset).ok()?;
         let until = self.ends.partition_point(|end| end.offset <= through);
         let last = self.ends.get(from..until)?.last()?;
         let start = from.checked_sub(1).map_or(0, |before| self.ends[before].at);
-        Some(Part {
+        Some(ChunkSlice {
             frames: self.frames.slice(start as usize..last.at as usize),
             events: until - from,
             end: (last.offset, last.tag),
@@ -65,19 +65,19 @@ impl Run {
     }
 
     fn cost(&self) -> usize {
-        self.frames.len() + self.ends.len() * size_of::<End>() + RUN_COST
+        self.frames.len() + self.ends.len() * size_of::<FrameEnd>() + CHUNK_COST
     }
 }
 
 /// Joins entries into a run, until one does not belong to it.
-pub(crate) struct Joiner {
+pub(crate) struct ChunkBuilder {
     newest: Epoch,
     frames: Vec<u8>,
-    ends: Vec<End>,
+    ends: Vec<FrameEnd>,
     is_over: bool,
 }
 
-impl Joiner {
+impl ChunkBuilder {
     /// `newest` is the epoch that ids are written in.
     pub(crate) fn new(newest: Epoch) -> Self {
         Self { newest, frames: Vec::new(), ends: Vec::new(), is_over: false }
@@ -88,83 +88,83 @@ impl Joiner {
     }
 
     /// Adds the next entry; none where it cannot be read. The first that is not for everybody as it is ends the run.
-    pub(crate) fn push(&mut self, glimpse: Option<Glimpse<'_>>) {
+    pub(crate) fn push(&mut self, glimpse: Option<RawEntry<'_>>) {
         let Some(glimpse) = glimpse.filter(|glimpse| !self.is_over && glimpse.is_plain()) else {
             self.is_over = true;
             return;
         };
         if self.frames.is_empty() {
-            self.frames.reserve_exact(RUN_BYTES);
-            self.ends.reserve_exact(RUN_ENTRIES);
-        } else if self.frames.len() + glimpse.frame_bytes_min() > RUN_BYTES {
+            self.frames.reserve_exact(CHUNK_BYTES);
+            self.ends.reserve_exact(CHUNK_ENTRIES);
+        } else if self.frames.len() + glimpse.frame_bytes_min() > CHUNK_BYTES {
             // Known before it is written, so that the room need not grow.
             self.is_over = true;
             return;
         }
         let before = self.frames.len();
         let (offset, tag) = match glimpse {
-            Glimpse::Entry(entry) => {
+            RawEntry::Entry(entry) => {
                 self.frames.extend_from_slice(&entry.frame(self.newest, &[]));
                 (entry.offset, entry.tag)
             }
-            Glimpse::Record(text) => {
+            RawEntry::Record(text) => {
                 sse::write_event_lines(&mut self.frames, text.event, text.data);
                 sse::write_id_line(&mut self.frames, &EventId::new(self.newest, text.offset, text.tag));
                 sse::write_end(&mut self.frames);
                 (text.offset, text.tag)
             }
         };
-        if self.frames.len() > RUN_BYTES && !self.ends.is_empty() {
+        if self.frames.len() > CHUNK_BYTES && !self.ends.is_empty() {
             self.frames.truncate(before);
             self.is_over = true;
             return;
         }
-        self.ends.push(End { offset, tag, at: self.frames.len() as u32 });
+        self.ends.push(FrameEnd { offset, tag, at: self.frames.len() as u32 });
     }
 
     /// The run; none where not even the first entry belonged to one.
-    pub(crate) fn finish(mut self) -> Option<Run> {
+    pub(crate) fn finish(mut self) -> Option<Chunk> {
         // Else room would be held that is not used.
         self.frames.shrink_to_fit();
-        (!self.ends.is_empty()).then(|| Run { frames: self.frames.into(), ends: self.ends.into() })
+        (!self.ends.is_empty()).then(|| Chunk { frames: self.frames.into(), ends: self.ends.into() })
     }
 }
 
 /// The runs that are kept: those of single channels, the ones that were asked for again longest.
 #[derive(Debug, Default)]
-pub(crate) struct Runs {
-    by_channel: HashMap<ChannelName, BTreeMap<u64, Kept>>,
+pub(crate) struct ChunkCache {
+    by_channel: HashMap<ChannelName, BTreeMap<u64, CachedChunk>>,
     /// In the order in which they were kept, or passed over because they had been of use.
     order: VecDeque<(ChannelName, u64)>,
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Kept {
-    run: Run,
+struct CachedChunk {
+    run: Chunk,
     /// It was asked for since it was last looked at.
     is_used: bool,
 }
 
-impl Runs {
+impl ChunkCache {
     /// What is kept of a channel from `first`, which the channel holds, up to `through`.
-    pub(crate) fn get(&mut self, channel: &ChannelName, first: u64, through: u64) -> Option<Part> {
+    pub(crate) fn get(&mut self, channel: &ChannelName, first: u64, through: u64) -> Option<ChunkSlice> {
         let (_, kept) = self.by_channel.get_mut(channel)?.range_mut(..=first).next_back()?;
-        let part = kept.run.part(first, through)?;
+        let part = kept.run.slice(first, through)?;
         kept.is_used = true;
         Some(part)
     }
 
     /// Keeps a run of a channel: all that the channel holds between its first and its last entry.
-    pub(crate) fn keep(&mut self, channel: &ChannelName, run: &Run) {
+    pub(crate) fn insert(&mut self, channel: &ChannelName, run: &Chunk) {
         let of_channel = self.by_channel.entry(channel.clone()).or_default();
-        let kept = Kept { run: run.clone(), is_used: false };
+        let kept = CachedChunk { run: run.clone(), is_used: false };
         self.bytes += run.cost();
         match of_channel.insert(run.first(), kept) {
             Some(replaced) => self.bytes -= replaced.run.cost(),
             None => self.order.push_back((channel.clone(), run.first())),
         }
-        while self.bytes > KEPT_BYTES_MAX {
+        while self.bytes > CACHE_BYTES_MAX {
             self.drop_one();
         }
     }

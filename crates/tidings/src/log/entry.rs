@@ -23,7 +23,7 @@ pub(crate) fn millis(duration: Duration) -> Millis {
 
 /// What a publisher asked for, checked and stamped with the time, before it has a place in the log.
 #[derive(Debug, Clone)]
-pub(crate) struct Draft {
+pub(crate) struct NewEntry {
     pub(crate) channels: Box<[ChannelName]>,
     pub(crate) event: Option<EventName>,
     pub(crate) data: Box<str>,
@@ -71,7 +71,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// Gives a draft its place and encodes it. `newest` is the epoch that ids are written in.
-    pub(crate) fn new(draft: Draft, offset: u64, epoch: Epoch, tag: Tag, newest: Epoch) -> Self {
+    pub(crate) fn new(draft: NewEntry, offset: u64, epoch: Epoch, tag: Tag, newest: Epoch) -> Self {
         let name = draft.event.as_ref().map(EventName::as_str);
         let mut frame = Vec::with_capacity(draft.data.len() + name.map_or(0, str::len) + 80);
         sse::write_event_lines(&mut frame, name, &draft.data);
@@ -160,8 +160,8 @@ impl Entry {
     }
 
     /// What it is filed by.
-    pub(crate) fn filing(&self) -> Filing<'_> {
-        Filing {
+    pub(crate) fn meta(&self) -> EntryMeta<'_> {
+        EntryMeta {
             offset: self.offset,
             tag: self.tag,
             channels: &self.channels,
@@ -187,7 +187,7 @@ impl Entry {
 
 /// What an entry is filed by: all of it but the text.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Filing<'a> {
+pub(crate) struct EntryMeta<'a> {
     pub(crate) offset: u64,
     pub(crate) tag: Tag,
     pub(crate) channels: &'a [ChannelName],
@@ -201,7 +201,7 @@ pub(crate) struct Filing<'a> {
 
 /// An event that is in no log: it goes to those who are not behind, after what was stored before it.
 #[derive(Debug, Clone)]
-pub(crate) struct Unstored {
+pub(crate) struct TransientEvent {
     pub(crate) after: u64,
     pub(crate) frame: Bytes,
 }
@@ -230,7 +230,7 @@ fn record_bytes(
     FIXED_BYTES + names + event + key + idempotency + data_len
 }
 
-impl Draft {
+impl NewEntry {
     /// What the store will keep of it, in bytes: its record there.
     pub(crate) fn record_bytes(&self) -> usize {
         let Self { channels, event, key, idempotency, data, .. } = self;

@@ -6,13 +6,13 @@ use super::entry::Entry;
 
 /// Entries by offset, ascending, the newest at the end; within a bound of bytes.
 #[derive(Debug)]
-pub(crate) struct Ring {
+pub(crate) struct EntryCache {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     bytes_max: usize,
 }
 
-impl Ring {
+impl EntryCache {
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self {
             entries: VecDeque::new(),
@@ -33,7 +33,7 @@ impl Ring {
     }
 
     /// Brings back an entry that is older than all others; `false` where there is no room for it.
-    pub(crate) fn push_older(&mut self, entry: Arc<Entry>) -> bool {
+    pub(crate) fn prepend(&mut self, entry: Arc<Entry>) -> bool {
         let bytes = self.bytes + entry.memory_bytes();
         let is_older = self.entries.front().is_none_or(|oldest| entry.offset < oldest.offset);
         if bytes > self.bytes_max || !is_older {
@@ -64,7 +64,7 @@ impl Ring {
     }
 
     /// Lets the entries above an offset go.
-    pub(crate) fn cut(&mut self, to: u64) {
+    pub(crate) fn truncate(&mut self, to: u64) {
         while let Some(newest) = self.entries.pop_back_if(|newest| newest.offset > to) {
             self.bytes -= newest.memory_bytes();
         }

@@ -13,9 +13,9 @@ use proptest::test_runner::{Config, RngSeed};
 use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Subscription, Tag};
 
 use super::{
-    Log, World,
-    entry::{Draft, Entry, Idempotency, Millis},
-    history::Wanted,
+    Environment, Log,
+    entry::{Entry, Idempotency, Millis, NewEntry},
+    history::HistoryRange,
     open::Recovered,
     resume::Start,
 };
@@ -118,7 +118,7 @@ impl TestWorld {
     }
 }
 
-impl World for TestWorld {
+impl Environment for TestWorld {
     fn now(&self) -> Millis {
         self.now.load(Ordering::Relaxed)
     }
@@ -142,8 +142,8 @@ pub(crate) fn subscriptions(texts: &[&str]) -> Vec<Subscription> {
 }
 
 /// A draft on channels that are separated by spaces.
-pub(crate) fn draft(channels: &str, data: &str) -> Draft {
-    Draft {
+pub(crate) fn draft(channels: &str, data: &str) -> NewEntry {
+    NewEntry {
         channels: channels.split(' ').map(channel).collect(),
         event: None,
         data: data.into(),
@@ -155,27 +155,27 @@ pub(crate) fn draft(channels: &str, data: &str) -> Draft {
     }
 }
 
-pub(crate) fn keyed(channels: &str, key: &str) -> Draft {
-    Draft { key: Some(key.into()), ..draft(channels, "keyed") }
+pub(crate) fn keyed(channels: &str, key: &str) -> NewEntry {
+    NewEntry { key: Some(key.into()), ..draft(channels, "keyed") }
 }
 
-pub(crate) fn urgent(channels: &str, priority: Priority) -> Draft {
-    Draft { priority, ..draft(channels, priority.as_str()) }
+pub(crate) fn urgent(channels: &str, priority: Priority) -> NewEntry {
+    NewEntry { priority, ..draft(channels, priority.as_str()) }
 }
 
-pub(crate) fn idempotent(channels: &str, key: &str) -> Draft {
+pub(crate) fn idempotent(channels: &str, key: &str) -> NewEntry {
     let idempotency = Idempotency { publisher: "p".into(), key: key.into(), fingerprint: [7; 16] };
-    Draft { idempotency: Some(idempotency), ..draft(channels, "once") }
+    NewEntry { idempotency: Some(idempotency), ..draft(channels, "once") }
 }
 
 /// An entry that did not come from a log.
-pub(crate) fn entry(draft: Draft, offset: u64) -> Arc<Entry> {
+pub(crate) fn entry(draft: NewEntry, offset: u64) -> Arc<Entry> {
     Arc::new(Entry::new(draft, offset, Epoch(1), Tag(offset as u32 ^ 0x5555_0000), Epoch(1)))
 }
 
 /// The oldest events of a page from there.
-pub(crate) fn wanted(start: &Start, limit: usize) -> Wanted {
-    Wanted { start: start.clone(), until: None, limit, is_newest: false }
+pub(crate) fn wanted(start: &Start, limit: usize) -> HistoryRange {
+    HistoryRange { start: start.clone(), until: None, limit, is_newest: false }
 }
 
 /// A log in memory.
@@ -192,7 +192,7 @@ pub(crate) fn disk_log(
 }
 
 /// Appends one by one and returns the ids.
-pub(crate) fn append_each(log: &Log, drafts: impl IntoIterator<Item = Draft>) -> Vec<EventId> {
+pub(crate) fn append_each(log: &Log, drafts: impl IntoIterator<Item = NewEntry>) -> Vec<EventId> {
     drafts
         .into_iter()
         .map(|mut draft| {

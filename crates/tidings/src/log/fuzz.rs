@@ -13,8 +13,8 @@ use tidings_protocol::{ChannelName, Priority};
 
 pub use super::store::fuzz::record;
 use super::{
-    Log, World,
-    entry::{Draft, Millis},
+    Environment, Log,
+    entry::{Millis, NewEntry},
 };
 use crate::config::LogSettings;
 
@@ -24,7 +24,7 @@ const BATCH_EVENTS_MAX: usize = 8;
 /// A clock that stands, and chance that is the same each time.
 struct Still(AtomicU64);
 
-impl World for Still {
+impl Environment for Still {
     fn now(&self) -> Millis {
         NOW
     }
@@ -90,9 +90,9 @@ fn opened(
     (entries.map(|entry| (entry.offset, entry.data())).collect(), recovered.lost)
 }
 
-fn draft(channel: u8, length: u16) -> Draft {
+fn draft(channel: u8, length: u16) -> NewEntry {
     let name = ChannelName::parse(&format!("c.{}", channel % 16)).expect("it is in the grammar");
-    Draft {
+    NewEntry {
         channels: [name].into(),
         event: None,
         data: format!("{channel}-{length}-{}", "x".repeat(length.into())).into(),

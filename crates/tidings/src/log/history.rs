@@ -5,15 +5,15 @@ use std::sync::Arc;
 use tidings_protocol::{Epoch, EventId, Skip, Subscription};
 
 use super::{
-    Log, State,
+    Log, LogState,
     entry::{Entry, Millis},
-    read::Ask,
-    resume::{Gap, Start, Verdict, as_asked},
+    read::ReadRequest,
+    resume::{Gap, IdCheck, Start, subscription_texts},
 };
 
 /// Request for one page of history.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct HistoryRange {
     pub(crate) start: Start,
     /// Nothing after this id.
     pub(crate) until: Option<EventId>,
@@ -24,7 +24,7 @@ pub(crate) struct Wanted {
 
 /// Stored events, oldest first.
 #[derive(Debug)]
-pub(crate) struct History {
+pub(crate) struct HistoryRead {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Goes on after the last entry, where there are more.
     pub(crate) next: Option<EventId>,
@@ -32,7 +32,7 @@ pub(crate) struct History {
     pub(crate) newest: Epoch,
 }
 
-impl History {
+impl HistoryRead {
     /// The id that goes on after the last entry.
     fn last(&self) -> Option<EventId> {
         self.entries.last().map(|last| EventId::new(self.newest, last.offset, last.tag))
@@ -80,7 +80,7 @@ impl Range {
 
 impl Log {
     /// Reads stored events oldest first; it may read the disk.
-    pub(crate) fn history(&self, wanted: &Wanted, subscriptions: &[Subscription]) -> History {
+    pub(crate) fn history(&self, wanted: &HistoryRange, subscriptions: &[Subscription]) -> HistoryRead {
         loop {
             let range = self.state().range(wanted, subscriptions, self.now());
             // If entries were lost before any was read, the next attempt finds the loss.
@@ -95,17 +95,17 @@ impl Log {
         mut range: Range,
         subscriptions: &[Subscription],
         limit: usize,
-    ) -> Option<History> {
+    ) -> Option<HistoryRead> {
         let now = self.now();
         let gap = range.gap.take();
-        let mut history = History { entries: Vec::new(), next: None, gap, newest: range.newest };
+        let mut history = HistoryRead { entries: Vec::new(), next: None, gap, newest: range.newest };
         while range.cursor < range.through {
-            let ask = Ask {
+            let ask = ReadRequest {
                 subscriptions,
                 cursor: range.cursor,
                 skips: &[],
-                told: range.told,
-                seen: range.seen,
+                gaps_reported_to: range.told,
+                transitions_applied: range.seen,
                 through: range.through,
                 overtaking_max: 0,
                 may_join: false,
@@ -116,7 +116,7 @@ impl Log {
                 history.next = history.last();
                 return history.next.is_some().then_some(history);
             }
-            let read = self.read(&page.missing(), page.newest);
+            let read = self.read(&page.missing_offsets(), page.newest);
             page.fill(read);
             for entry in page.steps.into_iter().filter_map(|step| step.entry) {
                 range.cursor = entry.offset;
@@ -138,9 +138,9 @@ impl Log {
     }
 }
 
-impl State {
-    fn range(&self, wanted: &Wanted, subscriptions: &[Subscription], now: Millis) -> Range {
-        let attached = self.attached(&wanted.start, subscriptions, now);
+impl LogState {
+    fn range(&self, wanted: &HistoryRange, subscriptions: &[Subscription], now: Millis) -> Range {
+        let attached = self.resume_point(&wanted.start, subscriptions, now);
         let mut range = Range {
             gap: attached.gap.map(|gap| (gap, EventId::new(attached.newest, attached.cursor, attached.tag))),
             cursor: attached.cursor,
@@ -165,13 +165,14 @@ impl State {
 
     /// Ends a range where a stream that resumes from the id would begin, so that the two have everything once.
     fn end_at(&self, range: &mut Range, id: &EventId, subscriptions: &[Subscription]) {
-        let Verdict { from, skips, reason } = self.judge(id);
+        let IdCheck { from, skips, reason } = self.check_id(id);
         range.through = from;
         let ahead = skips.iter().map(|skip| skip.offset).filter(|offset| *offset > from);
         range.ahead = ahead.filter(|offset| self.is_held_for(*offset, subscriptions)).collect();
         range.ahead.sort_unstable();
         if let Some(reason) = reason.filter(|_| range.gap.is_none()) {
-            let gap = Gap { channels: as_asked(subscriptions), reason, requested: Some(id.to_string()) };
+            let gap =
+                Gap { channels: subscription_texts(subscriptions), reason, requested: Some(id.to_string()) };
             range.gap = Some((gap, EventId::new(range.newest, from, self.tag_at(from))));
         }
     }

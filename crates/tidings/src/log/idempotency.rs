@@ -9,23 +9,23 @@ use tidings_protocol::Tag;
 
 use super::{
     checkpoint::KeyRow,
-    entry::{Filing, Idempotency, Millis},
+    entry::{EntryMeta, Idempotency, Millis},
 };
 
 /// The place that a first publish got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Answered {
+pub(crate) struct RememberedAnswer {
     pub(crate) offset: u64,
     pub(crate) tag: Tag,
 }
 
 /// What is known of a key.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum KeyLookup {
     /// Nothing: publish.
     New,
     /// The same was published before.
-    Repeat(Answered),
+    Repeat(RememberedAnswer),
     /// Something else was published under it.
     Conflict,
 }
@@ -33,23 +33,23 @@ pub(crate) enum Known {
 #[derive(Debug)]
 struct Remembered {
     fingerprint: [u8; 16],
-    answered: Answered,
+    answered: RememberedAnswer,
     published_at: Millis,
 }
 
-type Name = (Arc<str>, Arc<str>);
+type KeyName = (Arc<str>, Arc<str>);
 
 /// Keys of the last window, by publisher.
 #[derive(Debug)]
-pub(crate) struct Keys {
-    known: HashMap<Name, Remembered>,
+pub(crate) struct IdempotencyKeys {
+    known: HashMap<KeyName, Remembered>,
     /// In the order they came; an older use of a key that was used again is passed over.
-    by_age: VecDeque<(Millis, Name)>,
+    by_age: VecDeque<(Millis, KeyName)>,
     window: Millis,
     keys_max: usize,
 }
 
-impl Keys {
+impl IdempotencyKeys {
     pub(crate) fn new(window: Millis, keys_max: u64) -> Self {
         Self {
             known: HashMap::new(),
@@ -60,29 +60,29 @@ impl Keys {
     }
 
     /// Looks a key up.
-    pub(crate) fn look_up(&self, idempotency: &Idempotency) -> Known {
+    pub(crate) fn look_up(&self, idempotency: &Idempotency) -> KeyLookup {
         let name = (idempotency.publisher.clone(), idempotency.key.clone());
         match self.known.get(&name) {
-            None => Known::New,
-            Some(known) if known.fingerprint == idempotency.fingerprint => Known::Repeat(known.answered),
-            Some(_) => Known::Conflict,
+            None => KeyLookup::New,
+            Some(known) if known.fingerprint == idempotency.fingerprint => KeyLookup::Repeat(known.answered),
+            Some(_) => KeyLookup::Conflict,
         }
     }
 
     /// Remembers the key of a stored entry.
-    pub(crate) fn remember(&mut self, entry: &Filing<'_>) {
+    pub(crate) fn remember(&mut self, entry: &EntryMeta<'_>) {
         let Some(idempotency) = entry.idempotency else { return };
         self.insert(
             (idempotency.publisher.clone(), idempotency.key.clone()),
             Remembered {
                 fingerprint: idempotency.fingerprint,
-                answered: Answered { offset: entry.offset, tag: entry.tag },
+                answered: RememberedAnswer { offset: entry.offset, tag: entry.tag },
                 published_at: entry.published_at,
             },
         );
     }
 
-    fn insert(&mut self, name: Name, remembered: Remembered) {
+    fn insert(&mut self, name: KeyName, remembered: Remembered) {
         self.by_age.push_back((remembered.published_at, name.clone()));
         self.known.insert(name, remembered);
     }
@@ -134,7 +134,7 @@ impl Keys {
             (row.publisher.as_str().into(), row.key.as_str().into()),
             Remembered {
                 fingerprint: row.fingerprint,
-                answered: Answered { offset: row.offset, tag: Tag(row.tag) },
+                answered: RememberedAnswer { offset: row.offset, tag: Tag(row.tag) },
                 published_at: row.published_at,
             },
         );

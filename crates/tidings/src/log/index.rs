@@ -9,17 +9,17 @@ use std::{
 
 use tidings_protocol::{ChannelName, Pattern, Priority, Subscription, Tag};
 
-use super::entry::{Filing, Millis};
+use super::entry::{EntryMeta, Millis};
 
 mod channel;
 mod entries;
 
 use channel::Urgent;
-pub(crate) use channel::{Row, Trim};
-use entries::{Kept, SEVERAL, Table};
+pub(crate) use channel::{ChannelIndex, Trim};
+use entries::{EntryTable, IndexedEntry, MANY_CHANNELS};
 
 /// How many channels without entries are remembered for what they lost; those beyond leave one offset together.
-pub(crate) const EMPTY_ROWS_MAX: usize = 100_000;
+pub(crate) const EMPTY_CHANNELS_MAX: usize = 100_000;
 /// What an entry costs beside its record, in bytes: here, in its channel's list and in the store's table.
 pub(crate) const INDEX_BYTES_PER_ENTRY: u64 = 40;
 /// How many urgent entries of the whole log are at hand for readers that scan it.
@@ -29,15 +29,19 @@ const RECENT_TRIMS_MAX: usize = 4096;
 
 /// How much of what is over is remembered.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct IndexBounds {
     pub(crate) empty_rows: usize,
     pub(crate) recent_urgent: usize,
     pub(crate) recent_trims: usize,
 }
 
-impl Default for Bounds {
+impl Default for IndexBounds {
     fn default() -> Self {
-        Self { empty_rows: EMPTY_ROWS_MAX, recent_urgent: RECENT_URGENT_MAX, recent_trims: RECENT_TRIMS_MAX }
+        Self {
+            empty_rows: EMPTY_CHANNELS_MAX,
+            recent_urgent: RECENT_URGENT_MAX,
+            recent_trims: RECENT_TRIMS_MAX,
+        }
     }
 }
 
@@ -45,10 +49,10 @@ impl Default for Bounds {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     names: BTreeMap<ChannelName, u32>,
-    rows: Vec<Row>,
+    rows: Vec<ChannelIndex>,
     free: Vec<u32>,
-    table: Table,
-    bounds: Bounds,
+    table: EntryTable,
+    bounds: IndexBounds,
     several: HashMap<u64, Box<[u32]>>,
     expires: HashMap<u64, Millis>,
     /// Of the kept entries, with their index.
@@ -76,8 +80,8 @@ impl Index {
     /// Files an entry under its channels.
     ///
     /// Offsets come in ascending order; those left out count as gone.
-    pub(crate) fn append(&mut self, entry: &Filing<'_>) {
-        let mut rows: Vec<u32> = entry.channels.iter().map(|channel| self.row_of(channel)).collect();
+    pub(crate) fn append(&mut self, entry: &EntryMeta<'_>) {
+        let mut rows: Vec<u32> = entry.channels.iter().map(|channel| self.channel_id(channel)).collect();
         // A channel that had let this entry go before a restart does not get it back.
         rows.retain(|id| self.rows[*id as usize].gone < entry.offset);
         if rows.len() > 1 {
@@ -97,9 +101,9 @@ impl Index {
                 return;
             }
             [only] => only,
-            _ => SEVERAL,
+            _ => MANY_CHANNELS,
         };
-        let kept = Kept {
+        let kept = IndexedEntry {
             published_at: entry.published_at,
             bytes: entry.record_bytes,
             tag: entry.tag,
@@ -124,11 +128,11 @@ impl Index {
         }
     }
 
-    fn row_of(&mut self, channel: &ChannelName) -> u32 {
+    fn channel_id(&mut self, channel: &ChannelName) -> u32 {
         if let Some(id) = self.names.get(channel) {
             return *id;
         }
-        let row = Row::new(channel.clone(), self.floor);
+        let row = ChannelIndex::new(channel.clone(), self.floor);
         let id = if let Some(id) = self.free.pop() {
             self.rows[id as usize] = row;
             id
@@ -158,15 +162,15 @@ impl Index {
                 break;
             }
             // The oldest entry of the log is the oldest of each of its channels.
-            for id in self.rows_at(offset, oldest.channel) {
+            for id in self.channels_at(offset, oldest.channel) {
                 self.trim_oldest(id, now);
             }
         }
     }
 
-    fn rows_at(&self, offset: u64, channel: u32) -> Box<[u32]> {
+    fn channels_at(&self, offset: u64, channel: u32) -> Box<[u32]> {
         match channel {
-            SEVERAL => self.several.get(&offset).cloned().unwrap_or_default(),
+            MANY_CHANNELS => self.several.get(&offset).cloned().unwrap_or_default(),
             only => Box::new([only]),
         }
     }
@@ -181,9 +185,9 @@ impl Index {
         if !has_expired && !is_replaced {
             self.note_trim(id, offset);
         }
-        self.let_go(offset, id);
+        self.drop_label(offset, id);
         if self.rows[id as usize].offsets.is_empty() {
-            self.leave_empty(id);
+            self.keep_empty_channel(id);
         }
     }
 
@@ -200,7 +204,7 @@ impl Index {
     }
 
     /// One channel fewer holds the entry.
-    fn let_go(&mut self, offset: u64, id: u32) {
+    fn drop_label(&mut self, offset: u64, id: u32) {
         let Some(kept) = self.table.get_mut(offset) else { return };
         kept.labels -= 1;
         self.bytes -= 8;
@@ -216,10 +220,10 @@ impl Index {
     }
 
     /// Keeps what an empty channel has lost, within the bound.
-    fn leave_empty(&mut self, id: u32) {
+    fn keep_empty_channel(&mut self, id: u32) {
         let row = &mut self.rows[id as usize];
         if row.trim.offset == 0 {
-            self.remove_row(id);
+            self.remove_channel(id);
             return;
         }
         row.is_listed_empty = true;
@@ -237,31 +241,31 @@ impl Index {
             self.floor =
                 Trim { offset: self.floor.offset.max(offset), serial: self.floor.serial.max(serial) };
             self.empty_rows -= 1;
-            self.remove_row(id);
+            self.remove_channel(id);
         }
     }
 
-    fn remove_row(&mut self, id: u32) {
+    fn remove_channel(&mut self, id: u32) {
         let row = std::mem::take(&mut self.rows[id as usize]);
         self.names.remove(&row.name);
         self.free.push(id);
     }
 
     /// Gives up an entry that can no longer be read: every channel that has it has lost it.
-    pub(crate) fn lose(&mut self, offset: u64) {
+    pub(crate) fn mark_lost(&mut self, offset: u64) {
         let Some(kept) = self.table.get(offset).copied() else { return };
-        for id in self.rows_at(offset, kept.channel) {
+        for id in self.channels_at(offset, kept.channel) {
             self.rows[id as usize].remove(offset);
             self.note_trim(id, offset);
-            self.let_go(offset, id);
+            self.drop_label(offset, id);
             if self.rows[id as usize].offsets.is_empty() {
-                self.leave_empty(id);
+                self.keep_empty_channel(id);
             }
         }
     }
 
     /// Every channel has lost what is not held at or below an offset.
-    pub(crate) fn lose_through(&mut self, offset: u64) {
+    pub(crate) fn mark_lost_through(&mut self, offset: u64) {
         self.serial += 1;
         let trim = Trim { offset, serial: self.serial };
         (self.floor, self.highest_trim) = (trim, self.highest_trim.max(offset));
@@ -269,20 +273,20 @@ impl Index {
     }
 
     /// Takes out every entry above an offset, as if it had never been; `key_of` tells the key of one that is left.
-    pub(crate) fn cut(&mut self, to: u64, key_of: &dyn Fn(u64) -> Option<Arc<str>>) {
+    pub(crate) fn truncate(&mut self, to: u64, key_of: &dyn Fn(u64) -> Option<Arc<str>>) {
         self.lower_trims(to);
         let cut: Vec<u64> = self.above(to).collect();
         let mut rekeyed = BTreeSet::new();
         for offset in cut {
             let Some(kept) = self.table.get(offset).copied() else { continue };
-            for id in self.rows_at(offset, kept.channel) {
+            for id in self.channels_at(offset, kept.channel) {
                 self.rows[id as usize].remove(offset);
-                self.let_go(offset, id);
+                self.drop_label(offset, id);
                 if kept.is_keyed {
                     rekeyed.insert(id);
                 }
                 if self.rows[id as usize].offsets.is_empty() {
-                    self.leave_empty(id);
+                    self.keep_empty_channel(id);
                 }
             }
         }
@@ -306,14 +310,14 @@ impl Index {
         self.highest_trim = self.highest_trim.min(to);
     }
 
-    fn change_trims(&mut self, change: &mut dyn FnMut(&mut Row)) {
+    fn change_trims(&mut self, change: &mut dyn FnMut(&mut ChannelIndex)) {
         let mut empty = std::mem::take(&mut self.empty);
         empty.retain(|(name, trimmed)| {
-            self.row(name.as_str()).is_some_and(|row| row.is_listed_empty && row.trim.offset == *trimmed)
+            self.channel(name.as_str()).is_some_and(|row| row.is_listed_empty && row.trim.offset == *trimmed)
         });
         self.rows.iter_mut().for_each(change);
         for (name, trimmed) in &mut empty {
-            *trimmed = self.row(name.as_str()).map_or(0, |row| row.trim.offset);
+            *trimmed = self.channel(name.as_str()).map_or(0, |row| row.trim.offset);
         }
         self.empty = empty;
         // Whoever was told of less looks at the channels themselves.
@@ -322,8 +326,8 @@ impl Index {
 
     /// Restores what a channel had lost, and let go, before a restart; entries are filed after that, and after the
     /// floor was restored.
-    pub(crate) fn restore_row(&mut self, channel: &ChannelName, lost: u64, gone: u64) {
-        let id = self.row_of(channel);
+    pub(crate) fn restore_channel(&mut self, channel: &ChannelName, lost: u64, gone: u64) {
+        let id = self.channel_id(channel);
         let row = &mut self.rows[id as usize];
         // The floor does not count for a channel that is known.
         row.trim.offset = lost;
@@ -337,13 +341,13 @@ impl Index {
     }
 
     /// The rows that [`Index::restore_row`] needs: none of a channel for which the floor says the same.
-    pub(crate) fn rows_to_restore(&self) -> impl Iterator<Item = &Row> {
+    pub(crate) fn channels_to_restore(&self) -> impl Iterator<Item = &ChannelIndex> {
         let floor = self.floor.offset;
-        self.rows().filter(move |row| row.trim.offset > 0 || row.gone > 0 || floor > 0)
+        self.channel_indexes().filter(move |row| row.trim.offset > 0 || row.gone > 0 || floor > 0)
     }
 
     /// Restores the offset that counts for every channel without a row.
-    pub(crate) fn restore_floor(&mut self, offset: u64) {
+    pub(crate) fn restore_default_trim(&mut self, offset: u64) {
         self.floor.offset = self.floor.offset.max(offset);
         self.highest_trim = self.highest_trim.max(offset);
     }
@@ -384,7 +388,7 @@ impl Index {
             return true;
         }
         let Some(kept) = self.table.get(offset).filter(|kept| kept.is_keyed) else { return false };
-        let rows = self.rows_at(offset, kept.channel).into_iter().map(|id| &self.rows[id as usize]);
+        let rows = self.channels_at(offset, kept.channel).into_iter().map(|id| &self.rows[id as usize]);
         rows.filter(|row| wants(&row.name)).all(|row| !row.is_newest_of_its_key(offset))
     }
 
@@ -395,7 +399,8 @@ impl Index {
 
     /// The channels that hold an entry.
     pub(crate) fn channels_of(&self, offset: u64) -> impl Iterator<Item = &ChannelName> {
-        let rows = self.table.get(offset).map(|kept| self.rows_at(offset, kept.channel)).unwrap_or_default();
+        let rows =
+            self.table.get(offset).map(|kept| self.channels_at(offset, kept.channel)).unwrap_or_default();
         rows.into_iter().map(|id| &self.rows[id as usize].name)
     }
 
@@ -409,19 +414,19 @@ impl Index {
         self.table.above(cursor).map(|(offset, _)| offset)
     }
 
-    pub(crate) fn row(&self, channel: &str) -> Option<&Row> {
+    pub(crate) fn channel(&self, channel: &str) -> Option<&ChannelIndex> {
         self.names.get(channel).map(|id| &self.rows[*id as usize])
     }
 
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {
+    pub(crate) fn channel_indexes(&self) -> impl Iterator<Item = &ChannelIndex> {
         self.names.values().map(|id| &self.rows[*id as usize])
     }
 
-    pub(crate) fn channels(&self) -> usize {
+    pub(crate) fn channel_count(&self) -> usize {
         self.names.len()
     }
 
-    pub(crate) fn floor(&self) -> Trim {
+    pub(crate) fn default_trim(&self) -> Trim {
         self.floor
     }
 
@@ -454,14 +459,14 @@ impl Index {
     pub(crate) fn selected<'a>(
         &'a self,
         subscription: &'a Subscription,
-    ) -> Box<dyn Iterator<Item = &'a Row> + 'a> {
+    ) -> Box<dyn Iterator<Item = &'a ChannelIndex> + 'a> {
         match subscription {
-            Subscription::Channel(name) => Box::new(self.row(name.as_str()).into_iter()),
+            Subscription::Channel(name) => Box::new(self.channel(name.as_str()).into_iter()),
             Subscription::Pattern(pattern) => Box::new(self.matching(pattern)),
         }
     }
 
-    fn matching<'a>(&'a self, pattern: &'a Pattern) -> impl Iterator<Item = &'a Row> {
+    fn matching<'a>(&'a self, pattern: &'a Pattern) -> impl Iterator<Item = &'a ChannelIndex> {
         let literal = pattern.literal_prefix();
         self.names
             .range::<str, _>((Bound::Included(literal), Bound::Unbounded))

@@ -13,18 +13,18 @@ use tidings_protocol::{ChannelName, Epoch, Tag};
 use tokio::time::timeout;
 
 use super::{
-    EPOCHS_MAX, Log, Retention, State, World,
-    checkpoint::{Checkpoint, EpochRow, Lost},
+    EPOCHS_MAX, Environment, Log, LogState, RetentionBounds,
+    checkpoint::{Checkpoint, EpochRow, LostChannels},
     entry::millis,
-    entry_cache::Ring,
-    idempotency::Keys,
+    entry_cache::EntryCache,
+    idempotency::IdempotencyKeys,
     index::Index,
-    replica::Unknowns,
+    replica::ReadBarriers,
     served::ServedLogs,
     store::{
         Store, StoreError,
         disk::{self, Layout, OpenError},
-        memory::{Held, MemoryStore},
+        memory::{DirectoryLock, MemoryStore},
     },
 };
 use crate::{
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How far the opening of a log is.
 #[derive(Debug, Clone)]
-pub(crate) enum Opening {
+pub(crate) enum OpenProgress {
     /// So many of its files are read.
     Reading {
         files_read: usize,
@@ -49,7 +49,7 @@ pub(crate) enum Opening {
     Failed(Arc<OpenError>),
 }
 
-impl fmt::Display for Opening {
+impl fmt::Display for OpenProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reading { files_read, files } => {
@@ -62,18 +62,18 @@ impl fmt::Display for Opening {
     }
 }
 
-impl Default for Opening {
+impl Default for OpenProgress {
     fn default() -> Self {
         Self::Reading { files_read: 0, files: 0 }
     }
 }
 
 /// A directory that is taken, and whose log is to be read.
-pub(crate) struct Unread {
+pub(crate) struct UnreadLog {
     directory: PathBuf,
     lock: File,
     settings: LogSettings,
-    world: Arc<dyn World>,
+    world: Arc<dyn Environment>,
     fsyncs: Histogram,
 }
 
@@ -95,17 +95,18 @@ impl Log {
     pub(crate) fn begin(
         settings: &LogSettings,
         directory: Option<&Path>,
-        world: Arc<dyn World>,
-    ) -> Result<(Self, Option<Unread>), OpenError> {
+        world: Arc<dyn Environment>,
+    ) -> Result<(Self, Option<UnreadLog>), OpenError> {
         let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
             return Ok((Self::in_memory(settings, directory, world, ServedLogs::serve_memory)?, None));
         };
-        let lock = disk::take(directory)?;
-        let state = State::new((0, Tag(0)), Vec::new(), Index::default(), Ring::new(settings.cache_bytes));
-        let log = Self::new(state, None, keys(settings), Retention::of(settings), world.clone());
-        let log = Self { unknowns: Some(Unknowns::new()), ..log };
+        let lock = disk::lock_directory(directory)?;
+        let state =
+            LogState::new((0, Tag(0)), Vec::new(), Index::default(), EntryCache::new(settings.cache_bytes));
+        let log = Self::new(state, None, keys(settings), RetentionBounds::of(settings), world.clone());
+        let log = Self { unknowns: Some(ReadBarriers::new()), ..log };
         let (directory, settings, fsyncs) = (directory.to_owned(), settings.clone(), log.fsyncs());
-        Ok((log, Some(Unread { directory, lock, settings, world, fsyncs })))
+        Ok((log, Some(UnreadLog { directory, lock, settings, world, fsyncs })))
     }
 
     /// Opens the log in `directory`, or a new one in memory, and begins an epoch at its head.
@@ -116,7 +117,7 @@ impl Log {
     pub(crate) fn open(
         settings: &LogSettings,
         directory: Option<&Path>,
-        world: Arc<dyn World>,
+        world: Arc<dyn Environment>,
     ) -> Result<(Self, Recovered), OpenError> {
         match Self::begin(settings, directory, world)? {
             (_, Some(unread)) => unread.read(&mut |_, _| true),
@@ -129,22 +130,25 @@ impl Log {
     pub(super) fn in_memory(
         settings: &LogSettings,
         directory: Option<&Path>,
-        world: Arc<dyn World>,
+        world: Arc<dyn Environment>,
         serve: fn(&mut ServedLogs) -> io::Result<()>,
     ) -> Result<Self, OpenError> {
         let mut held = None;
         let mut served = ServedLogs::default();
         if let Some(directory) = directory {
-            held = Some(Held { _lock: disk::take(directory)?, reserve: Reserve::of(directory) });
+            held = Some(DirectoryLock {
+                _lock: disk::lock_directory(directory)?,
+                reserve: Reserve::of(directory),
+            });
             let fail = |error| OpenError::Io(directory.to_owned(), error);
             served = ServedLogs::read(directory).map_err(fail)?;
             serve(&mut served).map_err(fail)?;
         }
-        let epochs = vec![EpochRow { epoch: world.random(), begins_after: 0, lost: Lost::None }];
-        let ring = Ring::new(settings.cache_bytes);
-        let state = State::new((0, Tag(0)), epochs, Index::default(), ring);
+        let epochs = vec![EpochRow { epoch: world.random(), begins_after: 0, lost: LostChannels::None }];
+        let ring = EntryCache::new(settings.cache_bytes);
+        let state = LogState::new((0, Tag(0)), epochs, Index::default(), ring);
         let store: Box<dyn Store> = Box::new(MemoryStore::holding(held));
-        let log = Self::new(state, Some(store), keys(settings), Retention::of(settings), world);
+        let log = Self::new(state, Some(store), keys(settings), RetentionBounds::of(settings), world);
         Ok(Self { served: Mutex::new(Lock::ServedLogs, served), ..log })
     }
 
@@ -161,27 +165,27 @@ impl Log {
         state.opened_at = Some(state.head);
         self.state.replace(state);
         // This log gives the order itself: it has no more questions.
-        self.answer(u64::MAX);
+        self.complete_barrier(u64::MAX);
         self.is_open.store(true, Ordering::Release);
-        self.opening.send_replace(Opening::Done);
+        self.opening.send_replace(OpenProgress::Done);
     }
 
     /// Says that the log cannot be opened.
     pub(crate) fn fail(&self, error: OpenError) {
-        self.opening.send_replace(Opening::Failed(Arc::new(error)));
+        self.opening.send_replace(OpenProgress::Failed(Arc::new(error)));
     }
 
     /// Notes how far the opening is.
     pub(crate) fn note_read(&self, files_read: usize, files: usize) {
         // Those who wait for the end are not woken.
         self.opening.send_if_modified(|opening| {
-            *opening = Opening::Reading { files_read, files };
+            *opening = OpenProgress::Reading { files_read, files };
             false
         });
     }
 
     /// How far the opening is.
-    pub(crate) fn opening(&self) -> Opening {
+    pub(crate) fn opening(&self) -> OpenProgress {
         self.opening.borrow().clone()
     }
 
@@ -194,7 +198,7 @@ impl Log {
     ///
     /// # Errors
     /// How far the opening is.
-    pub(crate) async fn opened_soon(&self) -> Result<(), Opening> {
+    pub(crate) async fn opened_soon(&self) -> Result<(), OpenProgress> {
         if self.is_open() {
             return Ok(());
         }
@@ -209,18 +213,18 @@ impl Log {
     pub(crate) fn opened(&self) -> impl Future<Output = Result<(), Arc<OpenError>>> + Send + use<> {
         let mut opening = self.opening.subscribe();
         async move {
-            let ended = opening.wait_for(|opening| !matches!(opening, Opening::Reading { .. })).await;
+            let ended = opening.wait_for(|opening| !matches!(opening, OpenProgress::Reading { .. })).await;
             match ended.as_deref() {
-                Ok(Opening::Done) => Ok(()),
-                Ok(Opening::Failed(error)) => Err(error.clone()),
+                Ok(OpenProgress::Done) => Ok(()),
+                Ok(OpenProgress::Failed(error)) => Err(error.clone()),
                 // The log went.
-                Ok(Opening::Reading { .. }) | Err(_) => Err(Arc::new(OpenError::Ended)),
+                Ok(OpenProgress::Reading { .. }) | Err(_) => Err(Arc::new(OpenError::Ended)),
             }
         }
     }
 }
 
-impl Unread {
+impl UnreadLog {
     /// Reads the log, and begins an epoch at its head. `on_file` is told before each file how many of how many are read; false
     /// ends the reading.
     ///
@@ -247,10 +251,10 @@ impl Unread {
         })?;
         keys.forget_old(now);
         let (epochs, lost) = epochs(before.epochs, &opened, &served, Epoch(world.random()));
-        let ring = Ring::new(settings.cache_bytes);
-        let state = State::new((opened.head, opened.head_tag), epochs, index, ring);
+        let ring = EntryCache::new(settings.cache_bytes);
+        let state = LogState::new((opened.head, opened.head_tag), epochs, index, ring);
         let store: Box<dyn Store> = Box::new(opened.store.with_fsyncs(fsyncs));
-        let log = Log::new(state, Some(store), keys, Retention::of(&settings), world);
+        let log = Log::new(state, Some(store), keys, RetentionBounds::of(&settings), world);
         log.trim();
         let recovered = Recovered { entries: log.state().index.entries(), head: opened.head, lost };
         match log.store().write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset))) {
@@ -263,14 +267,14 @@ impl Unread {
     }
 }
 
-fn keys(settings: &LogSettings) -> Keys {
-    Keys::new(millis(settings.idempotency_window), settings.idempotency_keys)
+fn keys(settings: &LogSettings) -> IdempotencyKeys {
+    IdempotencyKeys::new(millis(settings.idempotency_window), settings.idempotency_keys)
 }
 
 /// The epochs of a log with one more that begins at its head, and why that one may lack events.
 fn epochs(
     mut epochs: Vec<EpochRow>,
-    opened: &disk::Opened,
+    opened: &disk::OpenedStore,
     served: &ServedLogs,
     newest: Epoch,
 ) -> (Vec<EpochRow>, Option<String>) {
@@ -285,18 +289,18 @@ fn epochs(
     }
     // Lost ends are cut off: an epoch cannot have ended above the head that is left.
     epochs.iter_mut().for_each(|row| row.begins_after = row.begins_after.min(opened.head));
-    let lost = if lost_because.is_some() { Lost::All } else { Lost::None };
+    let lost = if lost_because.is_some() { LostChannels::All } else { LostChannels::None };
     epochs.push(EpochRow { epoch: newest.0, begins_after: opened.head, lost });
     let surplus = epochs.len().saturating_sub(EPOCHS_MAX);
     epochs.drain(..surplus);
     (epochs, lost_because)
 }
 
-fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut Keys) {
-    index.restore_floor(checkpoint.floor);
+fn restore(checkpoint: &Checkpoint, index: &mut Index, keys: &mut IdempotencyKeys) {
+    index.restore_default_trim(checkpoint.floor);
     for (channel, lost, gone) in &checkpoint.trims {
         if let Ok(channel) = ChannelName::parse(channel) {
-            index.restore_row(&channel, *lost, *gone);
+            index.restore_channel(&channel, *lost, *gone);
         }
     }
     checkpoint.keys.iter().for_each(|row| keys.restore(row));

@@ -11,8 +11,8 @@ use std::{
 use tidings_protocol::{ChannelName, Epoch, EventId, Skip, Subscription, Tag};
 
 use super::{
-    Log, State,
-    chunk_cache::Part,
+    Log, LogState,
+    chunk_cache::ChunkSlice,
     entry::{Entry, Millis},
 };
 
@@ -29,14 +29,14 @@ const SCANNED_MAX: usize = 4096;
 
 /// What a connection asks of the log.
 #[derive(Debug)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct ReadRequest<'a> {
     pub(crate) subscriptions: &'a [Subscription],
     pub(crate) cursor: u64,
     pub(crate) skips: &'a [Skip],
     /// Trims up to here are told.
-    pub(crate) told: u64,
+    pub(crate) gaps_reported_to: u64,
     /// Breaks up to here are told.
-    pub(crate) seen: u64,
+    pub(crate) transitions_applied: u64,
     /// Nothing above this is wanted yet.
     pub(crate) through: u64,
     /// How many entries may overtake; 0 for a connection that is not behind.
@@ -52,8 +52,8 @@ pub(crate) struct Page {
     /// the latest cursor from which nothing that follows is missed.
     pub(crate) lost: BTreeSet<String>,
     /// What is sent as it is, before the steps; there are none of one where there are some of the other.
-    pub(crate) parts: Vec<Part>,
-    pub(crate) steps: Vec<Step>,
+    pub(crate) parts: Vec<ChunkSlice>,
+    pub(crate) steps: Vec<PageEntry>,
     /// The offsets of entries that are to be read and joined.
     to_join: Vec<u64>,
     /// What is joined is all that this channel holds there.
@@ -75,12 +75,12 @@ pub(crate) struct Page {
 
 impl Page {
     /// The offsets that are not at hand and must be read from the store.
-    pub(crate) fn missing(&self) -> Vec<u64> {
+    pub(crate) fn missing_offsets(&self) -> Vec<u64> {
         self.steps.iter().filter(|step| step.entry.is_none()).map(|step| step.offset).collect()
     }
 
     /// Fills in what an earlier page had read, so that it need not be read again.
-    pub(crate) fn recall(&mut self, earlier: Vec<Step>) {
+    pub(crate) fn recall(&mut self, earlier: Vec<PageEntry>) {
         let mut known: HashMap<u64, _> =
             earlier.into_iter().filter_map(|step| Some((step.offset, step.entry?))).collect();
         for step in self.steps.iter_mut().filter(|step| step.entry.is_none()) {
@@ -108,50 +108,54 @@ impl Page {
 
 /// One entry of a page.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub(crate) struct PageEntry {
     pub(crate) offset: u64,
     pub(crate) overtakes: bool,
     pub(crate) entry: Option<Arc<Entry>>,
 }
 
 /// The offsets of a stretch, and how far it goes.
-struct Stretch {
+struct OffsetRange {
     offsets: Vec<u64>,
     end: u64,
 }
 
 impl Log {
     /// Reads the next stretch for a connection. What is not at hand is named only; see [`Page::missing`].
-    pub(crate) fn page(&self, ask: &Ask<'_>) -> Page {
+    pub(crate) fn page(&self, ask: &ReadRequest<'_>) -> Page {
         let state = self.state();
         if self.is_half_changed() {
-            return Page { is_last: true, seen: ask.seen, ..state.empty_page(ask, ask.told) };
+            return Page {
+                is_last: true,
+                seen: ask.transitions_applied,
+                ..state.empty_page(ask, ask.gaps_reported_to)
+            };
         }
-        if ask.seen != state.breaks.serial() {
-            return state.page_over_break(ask);
+        if ask.transitions_applied != state.breaks.serial() {
+            return state.page_over_transition(ask);
         }
         let through = ask.through.min(state.head);
         let told = state.index.trim_serial();
         if ask.cursor >= through {
             // What was trimmed above a reader that is held back is told when it goes on.
-            let told = if ask.cursor >= state.head { told } else { ask.told };
+            let told = if ask.cursor >= state.head { told } else { ask.gaps_reported_to };
             return state.empty_page(ask, told);
         }
         let lost = state.newly_lost(ask);
         if !lost.is_empty() {
-            let resumed = state.before_next(ask.cursor, ask.subscriptions);
+            let resumed = state.latest_safe_cursor(ask.cursor, ask.subscriptions);
             let end = Some((resumed, state.tag_at(resumed)));
             return Page { lost, end, is_last: false, ..state.empty_page(ask, told) };
         }
-        if let Some(page) = self.page_of_runs(&state, ask, through, told) {
+        if let Some(page) = self.page_of_chunks(&state, ask, through, told) {
             return page;
         }
-        let stretch = state.within_bytes(state.stretch(ask, through));
-        if let Some(page) = self.page_to_join(&state, ask, through, &stretch, told) {
+        let stretch = state.within_bytes(state.offset_range(ask, through));
+        if let Some(page) = self.page_to_coalesce(&state, ask, through, &stretch, told) {
             return page;
         }
         let steps = if ask.overtaking_max == 0 {
-            stretch.offsets.iter().map(|offset| state.step(*offset, false)).collect()
+            stretch.offsets.iter().map(|offset| state.page_entry(*offset, false)).collect()
         } else {
             state.with_overtaking(ask, &stretch, through, self.now())
         };
@@ -172,8 +176,8 @@ impl Log {
     }
 }
 
-impl State {
-    pub(super) fn empty_page(&self, ask: &Ask<'_>, told: u64) -> Page {
+impl LogState {
+    pub(super) fn empty_page(&self, ask: &ReadRequest<'_>, told: u64) -> Page {
         Page {
             is_last: ask.cursor >= self.head,
             lost: BTreeSet::new(),
@@ -192,23 +196,23 @@ impl State {
     fn is_superseded(&self, entry: &Entry, subscriptions: &[Subscription]) -> bool {
         let Some(key) = &entry.key else { return false };
         let has_newer = |channel: &ChannelName| {
-            self.index.row(channel.as_str()).is_some_and(|row| row.has_newer(key, entry.offset))
+            self.index.channel(channel.as_str()).is_some_and(|row| row.has_newer(key, entry.offset))
         };
         let mut mine = entry.channels.iter().filter(|channel| wants(subscriptions, channel)).peekable();
         mine.peek().is_some() && mine.all(has_newer)
     }
 
-    fn step(&self, offset: u64, overtakes: bool) -> Step {
-        Step { offset, overtakes, entry: self.ring.get(offset).cloned() }
+    fn page_entry(&self, offset: u64, overtakes: bool) -> PageEntry {
+        PageEntry { offset, overtakes, entry: self.ring.get(offset).cloned() }
     }
 
     /// The channels of the asker that lost something above its cursor and that it was not told of.
-    pub(super) fn newly_lost(&self, ask: &Ask<'_>) -> BTreeSet<String> {
-        if self.index.trim_serial() == ask.told || self.index.highest_trim() <= ask.cursor {
+    pub(super) fn newly_lost(&self, ask: &ReadRequest<'_>) -> BTreeSet<String> {
+        if self.index.trim_serial() == ask.gaps_reported_to || self.index.highest_trim() <= ask.cursor {
             return BTreeSet::new();
         }
         let is_had = |offset: u64| ask.skips.iter().any(|skip| skip.offset == offset);
-        match self.index.trims_after(ask.told) {
+        match self.index.trims_after(ask.gaps_reported_to) {
             Some(trims) => trims
                 .filter(|(trim, _)| trim.offset > ask.cursor && !is_had(trim.offset))
                 .filter(|(_, name)| wants(ask.subscriptions, name))
@@ -217,17 +221,20 @@ impl State {
             None => {
                 let rows =
                     ask.subscriptions.iter().flat_map(|subscription| self.index.selected(subscription));
-                let lost = rows.filter(|row| row.trim().offset > ask.cursor && row.trim().serial > ask.told);
+                let lost = rows
+                    .filter(|row| row.trim().offset > ask.cursor && row.trim().serial > ask.gaps_reported_to);
                 let mut lost: BTreeSet<String> = lost.map(|row| row.name.to_string()).collect();
-                if self.index.floor().offset > ask.cursor && self.index.floor().serial > ask.told {
-                    lost.extend(super::resume::as_asked(ask.subscriptions));
+                if self.index.default_trim().offset > ask.cursor
+                    && self.index.default_trim().serial > ask.gaps_reported_to
+                {
+                    lost.extend(super::resume::subscription_texts(ask.subscriptions));
                 }
                 lost
             }
         }
     }
 
-    fn stretch(&self, ask: &Ask<'_>, through: u64) -> Stretch {
+    fn offset_range(&self, ask: &ReadRequest<'_>, through: u64) -> OffsetRange {
         if through - ask.cursor <= NEAR {
             return self.scan(ask, through);
         }
@@ -245,7 +252,7 @@ impl State {
     }
 
     /// Ends a stretch where its records are enough for one page.
-    fn within_bytes(&self, mut stretch: Stretch) -> Stretch {
+    fn within_bytes(&self, mut stretch: OffsetRange) -> OffsetRange {
         let mut bytes = 0;
         for (index, offset) in stretch.offsets.iter().enumerate() {
             bytes += self.index.record_bytes(*offset);
@@ -259,7 +266,7 @@ impl State {
     }
 
     /// Walks the lists of a few channels side by side.
-    fn merge(&self, mut heads: BinaryHeap<Reverse<(u64, &str)>>, through: u64) -> Stretch {
+    fn merge(&self, mut heads: BinaryHeap<Reverse<(u64, &str)>>, through: u64) -> OffsetRange {
         let mut lists: HashMap<&str, _> = HashMap::with_capacity(heads.len());
         let mut offsets: Vec<u64> = Vec::new();
         while let Some(Reverse((offset, name))) = heads.pop() {
@@ -268,12 +275,12 @@ impl State {
             }
             if offsets.last() != Some(&offset) {
                 if offsets.len() == PAGE_ENTRIES {
-                    return Stretch { end: offsets[PAGE_ENTRIES - 1], offsets };
+                    return OffsetRange { end: offsets[PAGE_ENTRIES - 1], offsets };
                 }
                 offsets.push(offset);
             }
             let list = lists.entry(name).or_insert_with(|| {
-                let mut list = self.index.row(name).expect("the row was just read").above(offset - 1);
+                let mut list = self.index.channel(name).expect("the row was just read").above(offset - 1);
                 list.next();
                 list
             });
@@ -281,11 +288,11 @@ impl State {
                 heads.push(Reverse((*next, name)));
             }
         }
-        Stretch { offsets, end: through }
+        OffsetRange { offsets, end: through }
     }
 
     /// Looks at every entry, by its labels.
-    fn scan(&self, ask: &Ask<'_>, through: u64) -> Stretch {
+    fn scan(&self, ask: &ReadRequest<'_>, through: u64) -> OffsetRange {
         let mut offsets = Vec::new();
         let mut entries = self.index.above(ask.cursor).take_while(|offset| *offset <= through);
         let mut end = through;
@@ -298,7 +305,7 @@ impl State {
                 break;
             }
         }
-        Stretch { offsets, end }
+        OffsetRange { offsets, end }
     }
 
     pub(super) fn is_held_for(&self, offset: u64, subscriptions: &[Subscription]) -> bool {
@@ -306,7 +313,13 @@ impl State {
     }
 
     /// Puts the urgent entries of all that is pending before the stretch.
-    fn with_overtaking(&self, ask: &Ask<'_>, stretch: &Stretch, through: u64, now: Millis) -> Vec<Step> {
+    fn with_overtaking(
+        &self,
+        ask: &ReadRequest<'_>,
+        stretch: &OffsetRange,
+        through: u64,
+        now: Millis,
+    ) -> Vec<PageEntry> {
         // Those that will not be sent leave the room in ids to others.
         let is_needless = |offset: u64| {
             self.ring
@@ -326,24 +339,24 @@ impl State {
             }
             if pending.peek() == Some(&urgent) {
                 pending.next();
-                steps.push(self.step(urgent, false));
+                steps.push(self.page_entry(urgent, false));
             } else if is_needless(urgent) {
                 continue;
             } else if overtaken.len() < ask.overtaking_max && urgent - ask.cursor <= EventId::DISTANCE_MAX {
                 overtaken.insert(urgent);
-                steps.push(self.step(urgent, true));
+                steps.push(self.page_entry(urgent, true));
             } else {
                 break;
             }
         }
         steps.extend(
-            pending.filter(|offset| !overtaken.contains(offset)).map(|offset| self.step(offset, false)),
+            pending.filter(|offset| !overtaken.contains(offset)).map(|offset| self.page_entry(offset, false)),
         );
         steps
     }
 
     /// Urgent offsets above the cursor: critical ones first, each kind in order.
-    fn urgent(&self, ask: &Ask<'_>, through: u64) -> Vec<u64> {
+    fn urgent(&self, ask: &ReadRequest<'_>, through: u64) -> Vec<u64> {
         let rows_max = MERGED_ROWS_MAX;
         let mut found = BTreeSet::new();
         let rows = ask.subscriptions.iter().flat_map(|subscription| self.index.selected(subscription));

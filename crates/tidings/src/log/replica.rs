@@ -9,13 +9,13 @@ use std::{
 use tidings_protocol::{Epoch, EventId, Subscription, Tag};
 
 use super::{
-    Log, State, World,
+    Environment, Log, LogState,
     checkpoint::EpochRow,
-    entry::{Draft, Entry},
-    resume::{Attached, Start},
+    entry::{Entry, NewEntry},
+    resume::{ResumePoint, Start},
     served::ServedLogs,
     store::StoreError,
-    transitions::Cut,
+    transitions::TruncatedTail,
 };
 use crate::{
     config::LogSettings,
@@ -28,18 +28,18 @@ const WAITING_MIN: usize = 64;
 
 /// An event with the place that the broker gave it.
 #[derive(Debug, Clone)]
-pub(crate) struct Placed {
+pub(crate) struct ReplicatedEntry {
     pub(crate) offset: u64,
     pub(crate) epoch: Epoch,
     pub(crate) tag: Tag,
-    pub(crate) draft: Draft,
+    pub(crate) draft: NewEntry,
 }
 
 /// Why a batch was not placed; nothing of it was.
 #[derive(Debug)]
-pub(crate) enum Misplaced {
+pub(crate) enum ApplyError {
     /// The next must be `expected`: what is between is to be read first.
-    Hole { expected: u64, got: u64 },
+    MissingBefore { expected: u64, got: u64 },
     /// Its epoch is not known: the rows are to be read first.
     UnknownEpoch { offset: u64, epoch: Epoch },
     /// Another entry is held there: what is held is of a past that the broker does not have.
@@ -48,10 +48,12 @@ pub(crate) enum Misplaced {
     NotKept(StoreError),
 }
 
-impl fmt::Display for Misplaced {
+impl fmt::Display for ApplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hole { expected, got } => write!(f, "event {got} came where {expected} was expected"),
+            Self::MissingBefore { expected, got } => {
+                write!(f, "event {got} came where {expected} was expected")
+            }
             Self::UnknownEpoch { offset, epoch } => {
                 write!(f, "event {offset} is of the unknown epoch {:016x}", epoch.0)
             }
@@ -63,8 +65,8 @@ impl fmt::Display for Misplaced {
 
 /// Whether a start has a place yet.
 #[derive(Debug)]
-pub(crate) enum Found {
-    At(Box<Attached>),
+pub(crate) enum OffsetLookup {
+    At(Box<ResumePoint>),
     /// Nobody knows before this question to the broker is answered.
     Unsure(u64),
 }
@@ -72,18 +74,18 @@ pub(crate) enum Found {
 /// Who waits for the answer to a question.
 pub(crate) trait Waiter: Send + Sync {
     /// Says that it is there.
-    fn answered(&self);
+    fn on_barrier(&self);
 }
 
 /// What a replica does not know by itself.
-pub(super) struct Unknowns {
-    questions: Mutex<Questions>,
+pub(super) struct ReadBarriers {
+    questions: Mutex<BarrierState>,
     on_question: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Questions to the broker, by number: each asks how it is now.
 #[derive(Default)]
-struct Questions {
+struct BarrierState {
     begun: u64,
     answered: u64,
     /// Before this one is answered nothing is known at all.
@@ -95,26 +97,26 @@ struct Questions {
     waiting_max: usize,
 }
 
-impl Unknowns {
+impl ReadBarriers {
     pub(super) fn new() -> Self {
-        let questions = Questions { blind_until: 1, ..Questions::default() };
-        Self { questions: Mutex::new(Lock::Questions, questions), on_question: OnceLock::new() }
+        let questions = BarrierState { blind_until: 1, ..BarrierState::default() };
+        Self { questions: Mutex::new(Lock::BarrierState, questions), on_question: OnceLock::new() }
     }
 
-    fn questions(&self) -> MutexGuard<'_, Questions> {
+    fn barrier_state(&self) -> MutexGuard<'_, BarrierState> {
         self.questions.lock()
     }
 
     /// The question that must be answered before a start has a place. `waited_for` is the one that it was given before.
-    fn question_for(&self, state: &State, start: &Start, waited_for: Option<u64>) -> Option<u64> {
-        let questions = self.questions();
+    fn barrier_for(&self, state: &LogState, start: &Start, waited_for: Option<u64>) -> Option<u64> {
+        let questions = self.barrier_state();
         if questions.answered < questions.blind_until {
             // One that has begun may have been answered by the broker before the client got its id.
             let least = if matches!(start, Start::After(_)) { questions.begun + 1 } else { 0 };
             return Some(questions.blind_until.max(waited_for.unwrap_or(least)));
         }
         let question = waited_for.unwrap_or(questions.begun + 1);
-        (question > questions.answered && state.is_doubtful(start)).then_some(question)
+        (question > questions.answered && state.needs_barrier(start)).then_some(question)
     }
 }
 
@@ -127,11 +129,11 @@ impl Log {
     pub(crate) fn replica(
         settings: &LogSettings,
         directory: Option<&std::path::Path>,
-        world: Arc<dyn World>,
+        world: Arc<dyn Environment>,
     ) -> Result<Self, OpenError> {
         let log = Self::in_memory(settings, directory, world, ServedLogs::await_broker)?;
         log.state_mut().epochs.clear();
-        Ok(Self { unknowns: Some(Unknowns::new()), ..log })
+        Ok(Self { unknowns: Some(ReadBarriers::new()), ..log })
     }
 
     /// Whether another log took events in the node's directory since that of the broker, known by its epochs, served there.
@@ -155,7 +157,7 @@ impl Log {
     /// broker does not have: it is cut off and returned, as by [`Log::rewind`].
     ///
     /// Everyone who is open must be woken after this: they are told what the new epochs began without.
-    pub(crate) fn adopt(&self, rows: Vec<EpochRow>) -> Vec<Arc<Entry>> {
+    pub(crate) fn install_epochs(&self, rows: Vec<EpochRow>) -> Vec<Arc<Entry>> {
         let mut state = self.state_mut();
         let Some(last) = rows.last().filter(|_| rows != state.epochs) else { return Vec::new() };
         if state.epochs.is_empty() {
@@ -166,14 +168,14 @@ impl Log {
         let new: Vec<EpochRow> = rows.iter().filter(is_new).cloned().collect();
         let moves = new.is_empty() && last.epoch() != state.newest();
         let fork = new.iter().map(|row| row.begins_after).min().unwrap_or(u64::MAX);
-        let dropped = self.cut(&mut state, fork);
+        let dropped = self.truncate(&mut state, fork);
         state.epochs = rows;
-        state.began(&new);
+        state.note_epochs(&new);
         if moves {
             let head = state.head;
-            state.broke_at(head);
+            state.note_truncation(head);
         }
-        self.runs().clear();
+        self.chunk_cache().clear();
         self.release(state);
         dropped
     }
@@ -182,35 +184,35 @@ impl Log {
     ///
     /// # Errors
     /// Why nothing was placed.
-    pub(crate) fn place(&self, placed: Vec<Placed>) -> Result<Vec<Arc<Entry>>, Misplaced> {
-        self.check_whole().map_err(Misplaced::NotKept)?;
+    pub(crate) fn apply(&self, placed: Vec<ReplicatedEntry>) -> Result<Vec<Arc<Entry>>, ApplyError> {
+        self.check_whole().map_err(ApplyError::NotKept)?;
         let (new, newest) = {
             let state = self.state();
             (state.new_of(placed)?, state.newest())
         };
         let entries: Vec<Arc<Entry>> = new
             .into_iter()
-            .map(|Placed { offset, epoch, tag, draft }| {
+            .map(|ReplicatedEntry { offset, epoch, tag, draft }| {
                 Arc::new(Entry::new(draft, offset, epoch, tag, newest))
             })
             .collect();
         if !entries.is_empty() {
-            self.store().append(&entries).map_err(Misplaced::NotKept)?;
-            self.state_mut().tell_cut();
-            self.file(&entries);
+            self.store().append(&entries).map_err(ApplyError::NotKept)?;
+            self.state_mut().report_truncated_tail();
+            self.make_visible(&entries);
         }
         Ok(entries)
     }
 
     /// Begins at the oldest entry that the broker keeps, or goes on there where it has let go of what is missing here:
     /// every channel counts as having lost what is below. `before` is the tag of the entry below, if it is known.
-    pub(crate) fn begin_at(&self, oldest: u64, before: Tag) {
+    pub(crate) fn reset_to(&self, oldest: u64, before: Tag) {
         let mut state = self.state_mut();
         let begins_after = oldest.saturating_sub(1);
         if begins_after <= state.head {
             return;
         }
-        state.index.lose_through(begins_after);
+        state.index.mark_lost_through(begins_after);
         // What is new must not be handed on as if it followed what was.
         state.ring.clear();
         (state.head, state.head_tag) = (begins_after, before);
@@ -221,14 +223,14 @@ impl Log {
     ///
     /// Cursors above go down when they are looked at. They are told with the epochs that are adopted next; what those do
     /// not name is told before anything is placed.
-    pub(crate) fn rewind(&self, to: u64) -> Vec<Arc<Entry>> {
+    pub(crate) fn truncate_after(&self, to: u64) -> Vec<Arc<Entry>> {
         let mut state = self.state_mut();
-        let dropped = self.cut(&mut state, to);
+        let dropped = self.truncate(&mut state, to);
         self.release(state);
         dropped
     }
 
-    fn cut(&self, state: &mut State, to: u64) -> Vec<Arc<Entry>> {
+    fn truncate(&self, state: &mut LogState, to: u64) -> Vec<Arc<Entry>> {
         if to >= state.head {
             return Vec::new();
         }
@@ -237,13 +239,13 @@ impl Log {
         let read = |offsets: &[u64]| self.store().read(offsets, newest).unwrap_or_default();
         let dropped: Vec<Arc<Entry>> = read(&offsets).into_iter().flatten().collect();
         let key_of = |offset| read(&[offset]).pop()??.key.clone();
-        state.index.cut(to, &key_of);
-        state.ring.cut(to);
-        self.runs().clear();
-        let cut = state.cut.get_or_insert_with(Cut::default);
+        state.index.truncate(to, &key_of);
+        state.ring.truncate(to);
+        self.chunk_cache().clear();
+        let cut = state.cut.get_or_insert_with(TruncatedTail::default);
         dropped.iter().for_each(|entry| cut.add(&entry.channels));
         (state.head, state.head_tag) = (to, state.index.tag(to).unwrap_or(Tag(0)));
-        state.broke_at(to);
+        state.note_truncation(to);
         dropped
     }
 
@@ -259,19 +261,19 @@ impl Log {
         start: &Start,
         subscriptions: &[Subscription],
         waited_for: Option<u64>,
-    ) -> Found {
+    ) -> OffsetLookup {
         let state = self.state();
         let unknowns = self.unknowns.as_ref();
-        match unknowns.and_then(|unknowns| unknowns.question_for(&state, start, waited_for)) {
-            Some(question) => Found::Unsure(question),
+        match unknowns.and_then(|unknowns| unknowns.barrier_for(&state, start, waited_for)) {
+            Some(question) => OffsetLookup::Unsure(question),
             None => {
                 // Whatever was published since the log was opened follows.
                 let opened_at = state.opened_at.filter(|_| waited_for.is_some() && *start == Start::Now);
                 let attached = match opened_at {
-                    Some(head) => state.attached_at(head),
-                    None => state.attached(start, subscriptions, self.now()),
+                    Some(head) => state.resume_point_at(head),
+                    None => state.resume_point(start, subscriptions, self.now()),
                 };
-                Found::At(Box::new(attached))
+                OffsetLookup::At(Box::new(attached))
             }
         }
     }
@@ -279,10 +281,10 @@ impl Log {
     /// Has somebody told when a question is answered. It may come at once, and more than once.
     pub(crate) fn wait_for(&self, question: u64, waiter: Weak<dyn Waiter>) {
         let Some(unknowns) = &self.unknowns else { return };
-        let mut questions = unknowns.questions();
+        let mut questions = unknowns.barrier_state();
         if question <= questions.answered {
             drop(questions);
-            waiter.upgrade().inspect(|waiter| waiter.answered());
+            waiter.upgrade().inspect(|waiter| waiter.on_barrier());
             return;
         }
         if questions.waiting.len() >= questions.waiting_max {
@@ -305,71 +307,71 @@ impl Log {
 
     /// Whether somebody waits for a question that was not begun.
     #[cfg(test)]
-    pub(crate) fn has_question(&self) -> bool {
+    pub(crate) fn has_open_barrier(&self) -> bool {
         self.unknowns.as_ref().is_some_and(|unknowns| {
-            let questions = unknowns.questions();
+            let questions = unknowns.barrier_state();
             questions.wanted > questions.begun
         })
     }
 
     /// Begins a question, before the broker is asked for its epochs and its head. When the rows are adopted and everything
     /// up to that head is placed, [`Log::answer`] it.
-    pub(crate) fn begin_question(&self) -> u64 {
+    pub(crate) fn begin_barrier(&self) -> u64 {
         self.unknowns.as_ref().map_or(0, |unknowns| {
-            let mut questions = unknowns.questions();
+            let mut questions = unknowns.barrier_state();
             questions.begun += 1;
             questions.begun
         })
     }
 
     /// Says that the log knows everything that the broker knew when this question began.
-    pub(crate) fn answer(&self, question: u64) {
+    pub(crate) fn complete_barrier(&self, question: u64) {
         let Some(unknowns) = &self.unknowns else { return };
-        let mut questions = unknowns.questions();
+        let mut questions = unknowns.barrier_state();
         questions.answered = questions.answered.max(question);
         let answered = questions.answered;
         let told: Vec<_> = questions.waiting.extract_if(.., |(number, _)| *number <= answered).collect();
         drop(questions);
-        told.iter().filter_map(|(_, waiter)| waiter.upgrade()).for_each(|waiter| waiter.answered());
+        told.iter().filter_map(|(_, waiter)| waiter.upgrade()).for_each(|waiter| waiter.on_barrier());
     }
 
     /// Says that the broker is out of sight: nobody gets a place until a question that begins after this is answered.
-    pub(crate) fn lose_sight(&self) {
+    pub(crate) fn mark_disconnected(&self) {
         let Some(unknowns) = &self.unknowns else { return };
-        let mut questions = unknowns.questions();
+        let mut questions = unknowns.barrier_state();
         questions.blind_until = questions.begun + 1;
     }
 
     /// Whether streams get a place now.
-    pub(crate) fn is_in_sight(&self) -> bool {
+    pub(crate) fn is_synced(&self) -> bool {
         self.unknowns.as_ref().is_none_or(|unknowns| {
-            let questions = unknowns.questions();
+            let questions = unknowns.barrier_state();
             questions.answered >= questions.blind_until
         })
     }
 }
 
-impl State {
+impl LogState {
     /// Those of a batch that are not held.
-    fn new_of(&self, placed: Vec<Placed>) -> Result<Vec<Placed>, Misplaced> {
+    fn new_of(&self, placed: Vec<ReplicatedEntry>) -> Result<Vec<ReplicatedEntry>, ApplyError> {
         let mut new = Vec::with_capacity(placed.len());
         let mut expected = self.head + 1;
         for it in placed {
             if it.offset < expected {
-                let held = match new.iter().rev().find(|other: &&Placed| other.offset == it.offset) {
+                let held = match new.iter().rev().find(|other: &&ReplicatedEntry| other.offset == it.offset) {
                     Some(other) => other.tag,
                     None => self.tag_at(it.offset),
                 };
                 if held != Tag(0) && held != it.tag {
-                    return Err(Misplaced::Diverged { offset: it.offset });
+                    return Err(ApplyError::Diverged { offset: it.offset });
                 }
                 continue;
             }
             if it.offset > expected {
-                return Err(Misplaced::Hole { expected, got: it.offset });
+                return Err(ApplyError::MissingBefore { expected, got: it.offset });
             }
             if self.epochs.iter().rev().all(|row| row.epoch() != it.epoch) {
-                return Err(Misplaced::UnknownEpoch { offset: it.offset, epoch: it.epoch });
+                return Err(ApplyError::UnknownEpoch { offset: it.offset, epoch: it.epoch });
             }
             expected += 1;
             new.push(it);
@@ -378,7 +380,7 @@ impl State {
     }
 
     /// Whether the broker may know better than this log what a start is worth.
-    fn is_doubtful(&self, start: &Start) -> bool {
+    fn needs_barrier(&self, start: &Start) -> bool {
         let Start::After(text) = start else { return false };
         let Ok(id) = text.parse::<EventId>() else { return false };
         let Some(end) = self.end_of(id.epoch) else { return true };

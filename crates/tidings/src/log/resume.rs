@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidings_protocol::{Epoch, EventId, Skip, Subscription, Tag, body::GapReason};
 
-use super::{Log, State, checkpoint::Lost, entry::Millis, index::Row, read::wants};
+use super::{Log, LogState, checkpoint::LostChannels, entry::Millis, index::ChannelIndex, read::wants};
 
 /// How many channel names a gap lists before it falls back to the subscriptions as asked.
 const GAP_CHANNELS_MAX: usize = 256;
@@ -28,7 +28,7 @@ pub enum Start {
 
 /// A place in the log that a stream goes on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Attached {
+pub(crate) struct ResumePoint {
     pub(crate) cursor: u64,
     pub(crate) tag: Tag,
     /// Events above the cursor that the client has already.
@@ -52,7 +52,7 @@ pub(crate) struct Gap {
 }
 
 /// What an id is worth.
-pub(super) struct Verdict {
+pub(super) struct IdCheck {
     /// Replay goes on above this.
     pub(super) from: u64,
     pub(super) skips: Vec<Skip>,
@@ -63,26 +63,33 @@ pub(super) struct Verdict {
 impl Log {
     /// Finds where a stream begins, by what this log knows.
     #[cfg(test)]
-    pub(crate) fn attach(&self, start: &Start, subscriptions: &[Subscription]) -> Attached {
-        self.state().attached(start, subscriptions, self.now())
+    pub(crate) fn resume(&self, start: &Start, subscriptions: &[Subscription]) -> ResumePoint {
+        self.state().resume_point(start, subscriptions, self.now())
     }
 }
 
-impl State {
-    pub(super) fn attached(&self, start: &Start, subscriptions: &[Subscription], now: Millis) -> Attached {
+impl LogState {
+    pub(super) fn resume_point(
+        &self,
+        start: &Start,
+        subscriptions: &[Subscription],
+        now: Millis,
+    ) -> ResumePoint {
         match start {
-            Start::Now => self.attached_at(self.head),
+            Start::Now => self.resume_point_at(self.head),
             Start::History(events) => {
                 self.at_history(subscriptions, usize::try_from(*events).unwrap_or(usize::MAX), now)
             }
             Start::HistoryAfterMalformed(events) => {
                 let events = usize::try_from(*events).unwrap_or(usize::MAX);
-                Attached {
+                ResumePoint {
                     gap: self.malformed(subscriptions).gap,
                     ..self.at_history(subscriptions, events, now)
                 }
             }
-            Start::WholeHistory => self.at(self.before_next(0, subscriptions), Vec::new(), None, self.head),
+            Start::WholeHistory => {
+                self.at(self.latest_safe_cursor(0, subscriptions), Vec::new(), None, self.head)
+            }
             Start::After(text) => match text.parse::<EventId>() {
                 Ok(id) => self.after(&id, text, subscriptions),
                 Err(_) => self.malformed(subscriptions),
@@ -91,14 +98,14 @@ impl State {
     }
 
     /// A place that was the head once.
-    pub(super) fn attached_at(&self, cursor: u64) -> Attached {
+    pub(super) fn resume_point_at(&self, cursor: u64) -> ResumePoint {
         self.at(cursor, Vec::new(), None, 0)
     }
 
-    fn at(&self, cursor: u64, mut skips: Vec<Skip>, gap: Option<Gap>, asked_through: u64) -> Attached {
+    fn at(&self, cursor: u64, mut skips: Vec<Skip>, gap: Option<Gap>, asked_through: u64) -> ResumePoint {
         // After a gap the cursor may stand above events that had overtaken.
         skips.retain(|skip| skip.offset > cursor);
-        Attached {
+        ResumePoint {
             cursor,
             tag: self.tag_at(cursor),
             skips,
@@ -110,13 +117,17 @@ impl State {
         }
     }
 
-    fn malformed(&self, subscriptions: &[Subscription]) -> Attached {
-        let gap = Gap { channels: as_asked(subscriptions), reason: GapReason::Malformed, requested: None };
+    fn malformed(&self, subscriptions: &[Subscription]) -> ResumePoint {
+        let gap = Gap {
+            channels: subscription_texts(subscriptions),
+            reason: GapReason::Malformed,
+            requested: None,
+        };
         self.at(self.head, Vec::new(), Some(gap), 0)
     }
 
     /// Before the newest `events` entries that are delivered: the publisher no longer wants expired and superseded ones to be.
-    fn at_history(&self, subscriptions: &[Subscription], events: usize, now: Millis) -> Attached {
+    fn at_history(&self, subscriptions: &[Subscription], events: usize, now: Millis) -> ResumePoint {
         let is_delivered =
             |offset| !self.index.is_over(offset, now, &|channel| wants(subscriptions, channel));
         let oldest = self.oldest_of_newest(subscriptions, events, &is_delivered);
@@ -148,8 +159,8 @@ impl State {
         newest.first().copied()
     }
 
-    fn after(&self, id: &EventId, text: &str, subscriptions: &[Subscription]) -> Attached {
-        let verdict = self.judge(id);
+    fn after(&self, id: &EventId, text: &str, subscriptions: &[Subscription]) -> ResumePoint {
+        let verdict = self.check_id(id);
         let mut lost = self.lost_above(verdict.from, subscriptions);
         let crossed = verdict.reason.is_none().then(|| self.lost_after(id.epoch, subscriptions));
         let crossed = crossed.unwrap_or_default();
@@ -157,7 +168,7 @@ impl State {
         lost.extend(crossed);
         let reason = verdict.reason.or(across).or_else(|| (!lost.is_empty()).then_some(GapReason::Trimmed));
         let Some(reason) = reason else {
-            return Attached {
+            return ResumePoint {
                 tag: if verdict.from == id.offset { id.tag } else { self.tag_at(verdict.from) },
                 ..self.at(verdict.from, verdict.skips, None, self.head)
             };
@@ -167,16 +178,16 @@ impl State {
             GapReason::Epoch if across.is_some() && lost.len() <= GAP_CHANNELS_MAX => {
                 lost.into_iter().collect()
             }
-            _ => as_asked(subscriptions),
+            _ => subscription_texts(subscriptions),
         };
         let gap = Gap { channels, reason, requested: Some(text.to_owned()) };
-        self.at(self.before_next(verdict.from, subscriptions), verdict.skips, Some(gap), self.head)
+        self.at(self.latest_safe_cursor(verdict.from, subscriptions), verdict.skips, Some(gap), self.head)
     }
 
     /// Judges an id by its epoch, its place and its tag.
-    pub(super) fn judge(&self, id: &EventId) -> Verdict {
+    pub(super) fn check_id(&self, id: &EventId) -> IdCheck {
         let Some(end) = self.end_of(id.epoch) else {
-            return Verdict { from: 0, skips: Vec::new(), reason: Some(GapReason::Epoch) };
+            return IdCheck { from: 0, skips: Vec::new(), reason: Some(GapReason::Epoch) };
         };
         let mut reason = None;
         let mut skips = Vec::with_capacity(id.skips.len());
@@ -191,13 +202,13 @@ impl State {
             }
         }
         if id.offset > end {
-            return Verdict { from: end, skips: Vec::new(), reason: Some(GapReason::Ahead) };
+            return IdCheck { from: end, skips: Vec::new(), reason: Some(GapReason::Ahead) };
         }
         if self.differs(id.offset, id.tag) {
             // Where the two histories parted is not known: everything kept comes again.
-            return Verdict { from: 0, skips: Vec::new(), reason: Some(GapReason::Diverged) };
+            return IdCheck { from: 0, skips: Vec::new(), reason: Some(GapReason::Diverged) };
         }
-        Verdict { from: id.offset, skips, reason }
+        IdCheck { from: id.offset, skips, reason }
     }
 
     pub(super) fn differs(&self, offset: u64, tag: Tag) -> bool {
@@ -208,12 +219,12 @@ impl State {
     /// What epochs after this one began without, of what the subscriptions name.
     fn lost_after(&self, epoch: Epoch, subscriptions: &[Subscription]) -> BTreeSet<String> {
         let later = self.epochs.iter().skip_while(|row| row.epoch() != epoch).skip(1);
-        let lossy = later.filter(|row| row.lost != Lost::None);
+        let lossy = later.filter(|row| row.lost != LostChannels::None);
         lossy.flat_map(|row| row.lost.of(subscriptions)).collect()
     }
 
     /// The latest cursor from which nothing that follows `from` is missed.
-    pub(super) fn before_next(&self, from: u64, subscriptions: &[Subscription]) -> u64 {
+    pub(super) fn latest_safe_cursor(&self, from: u64, subscriptions: &[Subscription]) -> u64 {
         subscriptions
             .iter()
             .flat_map(|subscription| self.index.selected(subscription))
@@ -228,11 +239,11 @@ impl State {
         if self.index.highest_trim() <= cursor {
             return lost;
         }
-        let floor = self.index.floor().offset;
-        let has_lost = |row: &&Row| row.trim().offset > cursor;
+        let floor = self.index.default_trim().offset;
+        let has_lost = |row: &&ChannelIndex| row.trim().offset > cursor;
         for subscription in subscriptions {
             let is_unlisted = match subscription {
-                Subscription::Channel(name) => self.index.row(name.as_str()).is_none(),
+                Subscription::Channel(name) => self.index.channel(name.as_str()).is_none(),
                 Subscription::Pattern(_) => true,
             };
             if is_unlisted && floor > cursor {
@@ -245,7 +256,7 @@ impl State {
 }
 
 /// The subscriptions as the client wrote them.
-pub(crate) fn as_asked(subscriptions: &[Subscription]) -> Vec<String> {
+pub(crate) fn subscription_texts(subscriptions: &[Subscription]) -> Vec<String> {
     subscriptions.iter().map(|subscription| subscription.as_str().to_owned()).collect()
 }
 

@@ -22,12 +22,12 @@ const BROKER_LOGS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct ServedLogs {
     directory: Option<PathBuf>,
-    record: Record,
+    record: ServedRecord,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Record {
+struct ServedRecord {
     disk_is_behind: bool,
     /// The one that served last comes last.
     #[serde(default)]
@@ -42,7 +42,7 @@ struct BrokerLog {
     is_behind: bool,
 }
 
-impl Record {
+impl ServedRecord {
     /// No log of a broker serves: all are behind.
     fn without_brokers(&self, disk_is_behind: bool) -> Self {
         let behind = |log: &BrokerLog| BrokerLog { is_behind: true, ..*log };
@@ -57,10 +57,10 @@ impl ServedLogs {
     /// Those of the file system. A record that cannot be parsed counts the log on disk as behind.
     pub(crate) fn read(directory: &Path) -> io::Result<Self> {
         let record = match files::read(directory, FILE_NAME)? {
-            None => Record::default(),
+            None => ServedRecord::default(),
             Some(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 warn!(%error, "logs.json cannot be read; the log counts as behind another one");
-                Record { disk_is_behind: true, ..Record::default() }
+                ServedRecord { disk_is_behind: true, ..ServedRecord::default() }
             }),
         };
         Ok(Self { directory: Some(directory.to_owned()), record })
@@ -92,7 +92,7 @@ impl ServedLogs {
     /// # Errors
     /// Those of the file system; the record is then as before.
     pub(crate) fn await_broker(&mut self) -> io::Result<()> {
-        self.put(Record { disk_is_behind: true, ..self.record.clone() })
+        self.put(ServedRecord { disk_is_behind: true, ..self.record.clone() })
     }
 
     /// Whether another log took events since the broker's log with these epochs served here last.
@@ -114,7 +114,7 @@ impl ServedLogs {
         self.put(record)
     }
 
-    fn put(&mut self, record: Record) -> io::Result<()> {
+    fn put(&mut self, record: ServedRecord) -> io::Result<()> {
         let Some(directory) = self.directory.as_ref().filter(|_| self.record != record) else {
             return Ok(());
         };

@@ -26,7 +26,7 @@ pub(crate) trait Store: Send + Sync {
     fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError>;
 
     /// Whether an append waits for nothing now: a copy in memory, that of the kernel at most.
-    fn appends_at_once(&self) -> bool;
+    fn can_append_without_blocking(&self) -> bool;
 
     /// Makes everything appended so far survive the machine.
     fn sync(&self) -> Result<(), StoreError>;
@@ -41,17 +41,17 @@ pub(crate) trait Store: Send + Sync {
 
     /// Gives what is wanted, which is ascending, as it stands: to each asker its entries in order, until their records
     /// are more than `bytes_max`, but one at least; `None` for one that is no longer kept or cannot be read.
-    fn glance(
+    fn read_raw(
         &self,
-        wanted: &[Wanted],
+        wanted: &[StoredOffset],
         newest: Epoch,
         bytes_max: usize,
-        each: &mut dyn FnMut(usize, Option<Glimpse<'_>>),
+        each: &mut dyn FnMut(usize, Option<RawEntry<'_>>),
     ) {
         let _ = bytes_max;
-        for Wanted { offset, by } in wanted {
+        for StoredOffset { offset, by } in wanted {
             let read = self.read(&[*offset], newest).ok().and_then(|mut read| read.pop()).flatten();
-            each(*by as usize, read.as_deref().map(Glimpse::Entry));
+            each(*by as usize, read.as_deref().map(RawEntry::Entry));
         }
     }
 
@@ -84,18 +84,18 @@ pub(crate) trait Store: Send + Sync {
 
 /// An entry, and the number of the one who asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Wanted {
+pub(crate) struct StoredOffset {
     pub(crate) offset: u64,
     pub(crate) by: u32,
 }
 
 /// An entry as a store finds it.
-pub(crate) enum Glimpse<'a> {
+pub(crate) enum RawEntry<'a> {
     Entry(&'a Entry),
-    Record(record::Text<'a>),
+    Record(record::RecordText<'a>),
 }
 
-impl Glimpse<'_> {
+impl RawEntry<'_> {
     /// See [`Entry::is_plain`].
     pub(crate) fn is_plain(&self) -> bool {
         match self {

@@ -5,12 +5,12 @@ use std::{fs, os::unix::fs::FileExt, time::Duration};
 use tidings_protocol::Subscription;
 
 use super::{
-    checkpoint::Lost,
+    checkpoint::LostChannels,
     fixture::{
         TestDir, TestWorld, append_each, disk_log, draft, idempotent, keyed, memory_log, subscriptions,
         wanted,
     },
-    idempotency::Known,
+    idempotency::KeyLookup,
     resume::Start,
     *,
 };
@@ -28,7 +28,7 @@ fn kept(log: &Log) -> Vec<(u64, String)> {
 }
 
 fn reason(log: &Log, id: &EventId, channel: &str) -> Option<tidings_protocol::body::GapReason> {
-    log.attach(&Start::After(id.to_string()), &subscriptions(&[channel])).gap.map(|gap| gap.reason)
+    log.resume(&Start::After(id.to_string()), &subscriptions(&[channel])).gap.map(|gap| gap.reason)
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn reopening_gives_back_entries_losses_and_keys() {
         assert_eq!(reason(&log, &ids[1], "a"), None);
         assert_eq!(reason(&log, &ids[0], "b"), None);
         let once = idempotent("d", "once").idempotency.unwrap();
-        assert!(matches!(log.keys().look_up(&once), Known::Repeat(answered) if answered.offset == 8));
+        assert!(matches!(log.keys().look_up(&once), KeyLookup::Repeat(answered) if answered.offset == 8));
     }
 }
 
@@ -149,7 +149,7 @@ fn losses_and_keys_outlive_the_files_of_their_entries() {
     assert_eq!(reason(&log, &ids[2], "gone"), None);
     assert_eq!(reason(&log, &ids[0], "never"), None);
     let once = idempotent("busy", "once").idempotency.unwrap();
-    assert!(matches!(log.keys().look_up(&once), Known::Repeat(answered) if answered.offset == 2));
+    assert!(matches!(log.keys().look_up(&once), KeyLookup::Repeat(answered) if answered.offset == 2));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn epochs_are_bounded_and_the_oldest_are_forgotten_first() {
     let (log, _) = disk_log(&settings(100), &directory, &world);
     let mut checkpoint = log.checkpoint(&|_| true);
     drop(log);
-    let row = |epoch| EpochRow { epoch, begins_after: 0, lost: Lost::None };
+    let row = |epoch| EpochRow { epoch, begins_after: 0, lost: LostChannels::None };
     checkpoint.epochs = (1..=EPOCHS_MAX as u64).map(row).collect();
     checkpoint.number = 1 << 52;
     fs::write(directory.path().join("checkpoint"), checkpoint.encode()).unwrap();
@@ -286,25 +286,25 @@ fn a_start_brings_the_newest_entries_back_into_memory() {
     drop(log);
     let (log, _) = disk_log(&settings(10), &directory, &world);
     let all = subscriptions(&["**"]);
-    let told = || log.attach(&Start::WholeHistory, &all).told;
-    let ask = |cursor| read::Ask {
+    let told = || log.resume(&Start::WholeHistory, &all).told;
+    let ask = |cursor| read::ReadRequest {
         subscriptions: &all,
         cursor,
         skips: &[],
-        told: told(),
-        seen: 0,
+        gaps_reported_to: told(),
+        transitions_applied: 0,
         through: u64::MAX,
         overtaking_max: 0,
         may_join: false,
     };
-    assert_eq!(log.page(&ask(0)).missing().len(), before.len());
+    assert_eq!(log.page(&ask(0)).missing_offsets().len(), before.len());
     // What comes first stays; the rest is brought in below it.
     append_each(&log, [draft("busy", "new")]);
-    while log.warm() {}
+    while log.warm_cache() {}
     let page = log.page(&ask(0));
-    assert_eq!(page.missing(), Vec::<u64>::new());
+    assert_eq!(page.missing_offsets(), Vec::<u64>::new());
     assert_eq!(page.steps.len(), kept(&log).len());
-    assert!(!log.warm(), "there is nothing more to bring");
+    assert!(!log.warm_cache(), "there is nothing more to bring");
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_ring_that_is_full_is_warm() {
     drop(log);
     let small = LogSettings { cache_bytes: 32 << 10, ..settings(1000) };
     let (log, _) = disk_log(&small, &directory, &world);
-    while log.warm() {}
+    while log.warm_cache() {}
     let bytes = log.usage().cache_bytes;
     assert!(bytes <= 32 << 10 && bytes > 30 << 10, "{bytes}");
 }
@@ -325,20 +325,20 @@ fn a_ring_that_is_full_is_warm() {
 fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
     let log = memory_log(&settings(100), &TestWorld::new(1));
     let all = subscriptions(&["**"]);
-    let attached = log.attach(&Start::Now, &all);
+    let attached = log.resume(&Start::Now, &all);
     append_each(&log, [draft("a", "before")]);
-    let ask = read::Ask {
+    let ask = read::ReadRequest {
         subscriptions: &all,
         cursor: attached.cursor,
         skips: &[],
-        told: attached.told,
-        seen: attached.seen,
+        gaps_reported_to: attached.told,
+        transitions_applied: attached.seen,
         through: u64::MAX,
         overtaking_max: 0,
         may_join: true,
     };
     assert_eq!(log.page(&ask).steps.len(), 1);
-    assert_eq!(log.newer(0, attached.seen, 10).entries.unwrap().len(), 1);
+    assert_eq!(log.entries_after(0, attached.seen, 10).entries.unwrap().len(), 1);
 
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _state = log.state_mut();
@@ -349,6 +349,6 @@ fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
     assert!(log.writable().is_err());
     let page = log.page(&ask);
     assert!(page.steps.is_empty() && page.is_last && page.end.unwrap().0 == ask.cursor);
-    let newer = log.newer(0, attached.seen, 10);
+    let newer = log.entries_after(0, attached.seen, 10);
     assert_eq!((newer.entries.unwrap().len(), newer.head), (0, 0));
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use crate::{
-    auth::{Board, Shelf},
-    broker::{Audience, Broker, embedded},
+    auth::{RevocationStore, TicketStore},
+    broker::{Broker, DeliverySink, embedded},
     config::Settings,
     error::{Code, Error},
-    log::{Log, open::Unread},
+    log::{Log, open::UnreadLog},
     metrics::Metrics,
 };
 
-use super::{maintenance::Keeper, supervisor::Supervisor};
+use super::{maintenance::MaintenanceThreads, supervisor::Supervisor};
 
 #[cfg(feature = "redis")]
 mod redis_revocations;
@@ -19,14 +19,14 @@ mod redis_revocations;
 mod redis_tickets;
 
 /// The way into the log, and what stands behind it.
-pub(super) struct Order {
+pub(super) struct Backend {
     pub(super) broker: Broker,
     /// Whether the order can be had now: `Err` says why not.
-    pub(super) standing: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub(super) health: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Where tickets are kept for all nodes, where there are others.
-    pub(super) shelf: Option<Arc<dyn Shelf>>,
+    pub(super) shelf: Option<Arc<dyn TicketStore>>,
     /// Where all nodes learn whom to refuse, where there are others.
-    pub(super) board: Option<Arc<dyn Board>>,
+    pub(super) board: Option<Arc<dyn RevocationStore>>,
     /// Ends what runs, once nothing more is published, and makes the log safe.
     pub(super) end: Box<dyn FnOnce() + Send>,
 }
@@ -35,34 +35,34 @@ pub(super) struct Order {
 pub(super) fn start(
     settings: &Settings,
     log: &Arc<Log>,
-    unread: Option<Unread>,
-    audience: Arc<dyn Audience>,
+    unread: Option<UnreadLog>,
+    audience: Arc<dyn DeliverySink>,
     metrics: &Arc<Metrics>,
     supervisor: &Supervisor,
-) -> Result<Order, Error> {
+) -> Result<Backend, Error> {
     if settings.redis.is_some() {
         return shared(settings, log, &audience, metrics, supervisor);
     }
     let (broker, writer) = embedded::embedded(log.clone(), audience, metrics.clone());
-    let keeper = keeper(log, unread, Some(writer), settings, supervisor)?;
+    let keeper = start_maintenance(log, unread, Some(writer), settings, supervisor)?;
     let kept = log.clone();
-    Ok(Order {
+    Ok(Backend {
         broker: Broker::Embedded(broker),
-        standing: Box::new(|| Ok(())),
+        health: Box::new(|| Ok(())),
         shelf: None,
         board: None,
         end: Box::new(move || keeper.end(&kept)),
     })
 }
 
-fn keeper(
+fn start_maintenance(
     log: &Arc<Log>,
-    unread: Option<Unread>,
+    unread: Option<UnreadLog>,
     writer: Option<embedded::Writer>,
     settings: &Settings,
     supervisor: &Supervisor,
-) -> Result<Keeper, Error> {
-    Keeper::start(log, unread, writer, settings, supervisor)
+) -> Result<MaintenanceThreads, Error> {
+    MaintenanceThreads::start(log, unread, writer, settings, supervisor)
         .map_err(|error| Error::new(Code::Internal, "a thread could not be started").caused_by(error))
 }
 
@@ -70,16 +70,16 @@ fn keeper(
 fn shared(
     settings: &Settings,
     log: &Arc<Log>,
-    audience: &Arc<dyn Audience>,
+    audience: &Arc<dyn DeliverySink>,
     metrics: &Arc<Metrics>,
     supervisor: &Supervisor,
-) -> Result<Order, Error> {
+) -> Result<Backend, Error> {
     use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
     let parts = crate::broker::redis::parts(settings, log, audience, metrics, rand::random)?;
-    let keeper = keeper(log, None, None, settings, supervisor)?;
+    let keeper = start_maintenance(log, None, None, settings, supervisor)?;
     let sight = parts.sight.clone();
-    log.when_unsure(Box::new(move || sight.ask()));
+    log.when_unsure(Box::new(move || sight.request_reconcile()));
     let appender = tokio::spawn(supervisor.watch("tidings-appender", parts.appender.run()));
     let mut followers = JoinSet::new();
     followers.spawn(supervisor.watch("tidings-follower", parts.follower.run()));
@@ -92,12 +92,15 @@ fn shared(
     let capturer = parts.capturer.map(capture);
     let (kept, runtime, sight) = (log.clone(), Handle::current(), parts.sight);
     let revocations = parts.revocations.clone();
-    Ok(Order {
+    Ok(Backend {
         broker: Broker::Redis(parts.broker),
         // Who is ready refuses whom the others refuse.
-        standing: Box::new(move || sight.standing().and_then(|()| revocations.standing())),
-        shelf: Some(Arc::new(redis_tickets::RedisShelf(parts.link))),
-        board: Some(Arc::new(redis_revocations::RedisBoard { view: parts.revocations, log: log.clone() })),
+        health: Box::new(move || sight.health().and_then(|()| revocations.health())),
+        shelf: Some(Arc::new(redis_tickets::RedisTickets(parts.link))),
+        board: Some(Arc::new(redis_revocations::RedisRevocations {
+            view: parts.revocations,
+            log: log.clone(),
+        })),
         end: Box::new(move || {
             // They answer all that was published, append all that was heard, and end; what follows is dropped then.
             let _ = stop.send(true);
@@ -113,10 +116,10 @@ fn shared(
 fn shared(
     _settings: &Settings,
     _log: &Arc<Log>,
-    _audience: &Arc<dyn Audience>,
+    _audience: &Arc<dyn DeliverySink>,
     _metrics: &Arc<Metrics>,
     _supervisor: &Supervisor,
-) -> Result<Order, Error> {
+) -> Result<Backend, Error> {
     Err(Error::new(
         Code::BadRequest,
         "[redis] is set, and this build has no redis; build with the feature `redis`",

@@ -13,7 +13,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Starts the task, which ends with the hub. A hub without TLS needs none.
 pub(super) fn start(hub: &Hub, supervisor: &Supervisor) {
-    if hub.parts().tls.is_some() {
+    if hub.inner().tls.is_some() {
         tokio::spawn(supervisor.watch("tidings-certificate", until_end(hub, follow(hub.downgrade()))));
     }
 }
@@ -47,7 +47,7 @@ fn news(outcome: Result<(), String>, told: &mut Option<String>) -> Option<String
 
 /// Takes what the files hold, if it is something else than before.
 fn renew(hub: &Hub) -> Result<(), String> {
-    let Some(current) = &hub.parts().tls else { return Ok(()) };
+    let Some(current) = &hub.inner().tls else { return Ok(()) };
     let files = current.read().files.clone();
     let new = tls::load(&files).map_err(|error| error.to_string())?;
     let mut held = current.write();

@@ -18,7 +18,7 @@ use crate::{
     broker::embedded::Writer,
     config::{Durability, Settings},
     failpoint,
-    log::{Log, open::Unread},
+    log::{Log, open::UnreadLog},
 };
 
 /// How often a log that does not make each batch safe is made safe as a whole.
@@ -27,16 +27,16 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const TRIM_INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Owns the threads, from start to end.
-pub(super) struct Keeper {
+pub(super) struct MaintenanceThreads {
     /// None where another orders the log.
     writer: Option<JoinHandle<()>>,
     tickers: Vec<(SyncSender<()>, JoinHandle<()>)>,
 }
 
-impl Keeper {
+impl MaintenanceThreads {
     pub(super) fn start(
         log: &Arc<Log>,
-        unread: Option<Unread>,
+        unread: Option<UnreadLog>,
         writer: Option<Writer>,
         settings: &Settings,
         supervisor: &Supervisor,

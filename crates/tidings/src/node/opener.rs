@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::supervisor::Supervisor;
 use crate::{
     failpoint,
-    log::{Log, open::Unread, store::disk::OpenError},
+    log::{Log, open::UnreadLog, store::disk::OpenError},
 };
 
 const NAME: &str = "tidings-open";
@@ -23,7 +23,7 @@ const NAME: &str = "tidings-open";
 pub(super) fn start(
     supervisor: &Supervisor,
     log: &Arc<Log>,
-    unread: Option<Unread>,
+    unread: Option<UnreadLog>,
     event_bytes_max: u64,
 ) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
     let (stop, stopped) = sync_channel(0);
@@ -35,12 +35,12 @@ pub(super) fn start(
         {
             return log.fail(error);
         }
-        while goes_on(&stopped) && log.warm() {}
+        while goes_on(&stopped) && log.warm_cache() {}
     })?;
     Ok((stop, thread))
 }
 
-fn open(log: &Log, unread: Unread, event_bytes_max: u64, stopped: &Receiver<()>) -> Result<(), OpenError> {
+fn open(log: &Log, unread: UnreadLog, event_bytes_max: u64, stopped: &Receiver<()>) -> Result<(), OpenError> {
     let (read, recovered) = unread.read(&mut |files_read, files| {
         log.note_read(files_read, files);
         failpoint::hold(NAME, || goes_on(stopped));

@@ -11,9 +11,9 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    auth::{Board, tell_again},
-    connection::{ConnectionId, Ending},
-    hub::{Hub, Stage, WeakHub},
+    auth::{RevocationStore, retry_unreplicated},
+    connection::{ConnectionId, Termination},
+    hub::{Hub, Lifecycle, WeakHub},
 };
 
 use super::supervisor::Supervisor;
@@ -23,15 +23,20 @@ const KEYS_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is looked which streams the hook is to be asked about, at most and at least.
 const LOOK_INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 /// Streams that the hook is asked about at once.
-const QUESTIONS_MAX: usize = 16;
+const RECHECKS_MAX: usize = 16;
 
 /// Starts the tasks, which end with the hub.
 pub(super) fn start(hub: &Hub, supervisor: &Supervisor) {
-    tokio::spawn(supervisor.watch("tidings-review", until_end(hub, review(hub.downgrade()))));
-    tokio::spawn(supervisor.watch("tidings-keys", until_end(hub, renew_keys(hub.downgrade()))));
-    tokio::spawn(supervisor.watch("tidings-hook", until_end(hub, ask_again(hub.downgrade()))));
-    if let Some(board) = hub.gate().board() {
-        tokio::spawn(supervisor.watch("tidings-revocations", until_end(hub, hear(hub.downgrade(), board))));
+    tokio::spawn(supervisor.watch("tidings-review", until_end(hub, reauthorize_streams(hub.downgrade()))));
+    tokio::spawn(supervisor.watch("tidings-keys", until_end(hub, refresh_jwks(hub.downgrade()))));
+    tokio::spawn(supervisor.watch("tidings-hook", until_end(hub, recheck_hook(hub.downgrade()))));
+    if let Some(board) = hub.gate().revocation_store() {
+        tokio::spawn(
+            supervisor.watch(
+                "tidings-revocations",
+                until_end(hub, apply_remote_revocations(hub.downgrade(), board)),
+            ),
+        );
     }
 }
 
@@ -40,12 +45,12 @@ pub(super) fn until_end<Work>(hub: &Hub, work: Work) -> impl Future<Output = ()>
 where
     Work: Future<Output = Option<()>>,
 {
-    let (weak, mut stage) = (hub.downgrade(), hub.stage());
+    let (weak, mut stage) = (hub.downgrade(), hub.lifecycle());
     async move {
         tokio::select! {
             _ = work => {}
             // An error says that the hub was dropped.
-            _ = stage.wait_for(|stage| *stage == Stage::Ended) => return,
+            _ = stage.wait_for(|stage| *stage == Lifecycle::Ended) => return,
         }
         if weak.upgrade().is_none() {
             // The work saw that the hub goes; here it has gone.
@@ -55,15 +60,15 @@ where
 }
 
 /// Judges every open stream whenever something may have taken rights.
-async fn review(weak: WeakHub) -> Option<()> {
+async fn reauthorize_streams(weak: WeakHub) -> Option<()> {
     let mut changes = weak.upgrade()?.gate().changes();
     loop {
         changes.changed().await.ok()?;
         let hub = weak.upgrade()?;
         let mut ended = 0;
-        for seat in hub.parts().seats.all() {
-            if let Err(reason) = hub.gate().review(seat.caller(), seat.subscriptions()) {
-                seat.end(Ending::of_rights(reason));
+        for seat in hub.inner().subscribers.all() {
+            if let Err(reason) = hub.gate().reauthorize(seat.caller(), seat.subscriptions()) {
+                seat.end(Termination::of_rights(reason));
                 ended += 1;
             }
         }
@@ -74,20 +79,20 @@ async fn review(weak: WeakHub) -> Option<()> {
 }
 
 /// Refuses whom other nodes refuse, and tells them of those that they do not know.
-async fn hear(weak: WeakHub, board: Arc<dyn Board>) -> Option<()> {
+async fn apply_remote_revocations(weak: WeakHub, board: Arc<dyn RevocationStore>) -> Option<()> {
     loop {
-        let news = board.news().await;
+        let news = board.next_change().await;
         let hub = weak.upgrade()?;
         // They are written to disk here, too.
-        let hearing = spawn_blocking(move || hub.gate().hear(news)).await;
+        let hearing = spawn_blocking(move || hub.gate().apply_remote(news)).await;
         match hearing {
-            Ok(untold) => tell_again(&board, untold).await,
+            Ok(untold) => retry_unreplicated(&board, untold).await,
             Err(error) => error!(%error, "hearing of a revocation panicked"),
         }
     }
 }
 
-async fn renew_keys(weak: WeakHub) -> Option<()> {
+async fn refresh_jwks(weak: WeakHub) -> Option<()> {
     loop {
         weak.upgrade()?.gate().keep_fresh().await;
         sleep(jittered(KEYS_INTERVAL)).await;
@@ -95,7 +100,7 @@ async fn renew_keys(weak: WeakHub) -> Option<()> {
 }
 
 /// Asks the hook about each open stream once in `auth.hook_recheck`.
-async fn ask_again(weak: WeakHub) -> Option<()> {
+async fn recheck_hook(weak: WeakHub) -> Option<()> {
     let mut changes = weak.upgrade()?.gate().changes();
     let mut due: HashMap<ConnectionId, Instant> = HashMap::new();
     loop {
@@ -106,15 +111,15 @@ async fn ask_again(weak: WeakHub) -> Option<()> {
             changes.changed().await.ok()?;
             continue;
         };
-        ask_about_due(&hub, &mut due, interval).await;
+        recheck_due(&hub, &mut due, interval).await;
         drop(hub);
         sleep((interval / 10).clamp(LOOK_INTERVALS.0, LOOK_INTERVALS.1)).await;
     }
 }
 
-async fn ask_about_due(hub: &Hub, due: &mut HashMap<ConnectionId, Instant>, interval: Duration) {
+async fn recheck_due(hub: &Hub, due: &mut HashMap<ConnectionId, Instant>, interval: Duration) {
     let now = Instant::now();
-    let seats = hub.parts().seats.all();
+    let seats = hub.inner().subscribers.all();
     let mut next = HashMap::with_capacity(seats.len());
     let mut asking = JoinSet::new();
     for seat in seats {
@@ -124,13 +129,13 @@ async fn ask_about_due(hub: &Hub, due: &mut HashMap<ConnectionId, Instant>, inte
             continue;
         }
         next.insert(seat.id(), now + jittered(interval));
-        if asking.len() >= QUESTIONS_MAX {
+        if asking.len() >= RECHECKS_MAX {
             asking.join_next().await;
         }
         let hub = hub.clone();
         asking.spawn(async move {
             if hub.gate().is_refused_by_hook(seat.caller(), seat.subscriptions()).await {
-                seat.end(Ending::of_rights(EndReason::Revoked));
+                seat.end(Termination::of_rights(EndReason::Revoked));
             }
         });
     }

@@ -24,10 +24,10 @@ impl Hub {
     /// When a setting is out of its bounds, a file cannot be used, or TLS or credentials are to be turned on or
     /// off, which takes a restart. Nothing has changed then.
     pub fn reload(&self, settings: Settings) -> Result<(), Error> {
-        if let Some(fault) = settings.faults().first() {
+        if let Some(fault) = settings.validate().first() {
             return Err(Error::new(Code::BadRequest, fault.to_string()));
         }
-        let parts = self.parts();
+        let parts = self.inner();
         let auth = parts.gate.prepare(settings.auth.as_ref())?;
         let tls = match (&parts.tls, settings.server.tls) {
             (Some(current), Some(files)) => Some((current, tls::load(&files)?)),
@@ -40,7 +40,7 @@ impl Hub {
             current.replace(new);
             info!("certificate read again");
         }
-        parts.gate.put(auth);
+        parts.gate.install(auth);
         Ok(())
     }
 }

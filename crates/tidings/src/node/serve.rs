@@ -33,18 +33,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use self::acceptor::Acceptor;
-use super::{shards::Shards, supervisor::Supervisor, tls};
+use super::{shards::ShardThreads, supervisor::Supervisor, tls};
 use crate::{
     error::{Code, Error},
     http as http_routes,
-    hub::{Hub, Stage},
+    hub::{Hub, Lifecycle},
     sync::{Lock, Mutex},
     transport::{
-        event_stream::watched,
-        idle::{Activity, Answering, Idle, Observer},
-        shard::{Doors, Forwarded, Onward},
-        socket::{Arrival, Pressure, Socket},
-        strict_io::{HEAD_BYTES_MAX, Refused, Strict, head_too_large},
+        event_stream::with_stream_deadline,
+        idle::{Activity, ActivityObserver, AnsweringGuard, IdleTimeout},
+        shard::{ForwardToHyper, ForwardedConnection, Shards},
+        socket::{Backpressure, PeerInfo, Socket},
+        strict_io::{HEAD_BYTES_MAX, RefusedHead, StrictIo, head_too_large},
     },
 };
 
@@ -100,15 +100,18 @@ pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
 /// When a listener cannot be used, when a thread or task has ended before the hub (see [`Hub::closed`]), or when the log cannot
 /// be opened.
 pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -> Result<(), Error> {
-    let site = Site { hub, router, connections: TaskTracker::new(), closing: CancellationToken::new() };
-    let shards = Shards::start(&site.hub, &site.router, &onward(&site))
+    let site =
+        ServeContext { hub, router, connections: TaskTracker::new(), closing: CancellationToken::new() };
+    let shards = ShardThreads::start(&site.hub, &site.router, &forward_to_hyper(&site))
         .map_err(|error| Error::new(Code::Internal, "a shard could not be started").caused_by(error))?;
-    let acceptor = Acceptor::start(&Supervisor::of(&site.hub), listeners, welcome(&site, shards.doors()))
-        .map_err(|error| Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error))?;
-    reached(&mut site.hub.stage(), Stage::Draining).await;
+    let acceptor = Acceptor::start(&Supervisor::of(&site.hub), listeners, on_accept(&site, shards.doors()))
+        .map_err(|error| {
+        Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error)
+    })?;
+    reached(&mut site.hub.lifecycle(), Lifecycle::Draining).await;
     shards.doors().drain();
     // Connections are taken until the hub has done everything else: a proxy answers 502 where it is refused one.
-    reached(&mut site.hub.stage(), Stage::Ended).await;
+    reached(&mut site.hub.lifecycle(), Lifecycle::Ended).await;
     acceptor.end().await;
     site.closing.cancel();
     shards.end(GOODBYE).await;
@@ -120,7 +123,7 @@ pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -
 
 /// What every connection is served with.
 #[derive(Clone)]
-struct Site {
+struct ServeContext {
     hub: Hub,
     router: Router,
     /// Those that are not a shard's.
@@ -130,21 +133,24 @@ struct Site {
 }
 
 /// What becomes of a new connection: a shard has those without TLS, the one with the fewest the next.
-fn welcome(site: &Site, doors: Arc<Doors>) -> impl Fn(mio::net::TcpStream, SocketAddr) + Send + 'static {
+fn on_accept(
+    site: &ServeContext,
+    doors: Arc<Shards>,
+) -> impl Fn(mio::net::TcpStream, SocketAddr) + Send + 'static {
     let (site, runtime) = (site.clone(), Handle::current());
-    let is_tls = site.hub.parts().tls.is_some();
+    let is_tls = site.hub.inner().tls.is_some();
     move |socket, peer| {
         tune(&socket, site.hub.settings().stream.write_timeout);
         if is_tls {
             site.connections.spawn_on(tls_connection(site.clone(), socket, peer), &runtime);
         } else {
-            doors.welcome(socket, peer);
+            doors.assign(socket, peer);
         }
     }
 }
 
 /// Serves what shards pass on.
-fn onward(site: &Site) -> Onward {
+fn forward_to_hyper(site: &ServeContext) -> ForwardToHyper {
     let (site, runtime) = (site.clone(), Handle::current());
     Arc::new(move |forwarded| {
         let connection = forwarded_connection(site.clone(), forwarded);
@@ -152,8 +158,8 @@ fn onward(site: &Site) -> Onward {
     })
 }
 
-async fn forwarded_connection(site: Site, forwarded: Forwarded) {
-    let Forwarded { socket, peer, read, answered, head_due } = forwarded;
+async fn forwarded_connection(site: ServeContext, forwarded: ForwardedConnection) {
+    let ForwardedConnection { socket, peer, read, answered, head_due } = forwarded;
     let socket = match TcpStream::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -162,15 +168,15 @@ async fn forwarded_connection(site: Site, forwarded: Forwarded) {
     };
     let settings = site.hub.settings();
     let socket = Socket::with_read(socket, read, settings.stream.write_timeout, site.hub.metrics().clone());
-    let arrival = Arrival { peer, is_tls: false };
-    let told = Told::default();
+    let arrival = PeerInfo { peer, is_tls: false };
+    let told = ConnectionActivity::default();
     let requests = requests(&site, socket.pressure().clone(), arrival, answered, told.clone());
     serve_http(&site, socket, requests, head_due.into(), &told).await;
 }
 
-async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAddr) {
+async fn tls_connection(site: ServeContext, socket: mio::net::TcpStream, peer: SocketAddr) {
     let hub = &site.hub;
-    let Some(tls) = &hub.parts().tls else { return };
+    let Some(tls) = &hub.inner().tls else { return };
     let stream = match TcpStream::from_std(socket.into()) {
         Ok(stream) => stream,
         Err(error) => return warn!(%error, "a socket could not be watched; its client comes back by itself"),
@@ -181,54 +187,54 @@ async fn tls_connection(site: Site, socket: mio::net::TcpStream, peer: SocketAdd
     let tls = tls.read().config.clone();
     let greeted = tokio::select! {
         greeted = timeout_at(deadline, tls::accept(tls, socket)) => greeted,
-        () = goodbye(&site.closing) => return,
+        () = closing_grace(&site.closing) => return,
     };
     match greeted {
         Ok(Ok(Some(stream))) => {
-            let told = Told::default();
-            let arrival = Arrival { peer, is_tls: true };
+            let told = ConnectionActivity::default();
+            let arrival = PeerInfo { peer, is_tls: true };
             let requests = requests(&site, pressure, arrival, None, told.clone());
             let deadline = Instant::now() + hub.settings().server.head_timeout;
             serve_http(&site, stream, requests, deadline, &told).await;
         }
         Ok(Ok(None)) => {
             debug!(%peer, "plain HTTP was refused on a port that speaks TLS");
-            hub.metrics().connection_cut("plain_http");
+            hub.metrics().connection_aborted("plain_http");
         }
         Ok(Err(error)) => {
             debug!(%peer, %error, "a TLS handshake failed");
-            hub.metrics().connection_cut("tls");
+            hub.metrics().connection_aborted("tls");
         }
         Err(_) => {
             debug!(%peer, "a TLS handshake did not end in time");
-            hub.metrics().connection_cut("tls_timeout");
+            hub.metrics().connection_aborted("tls_timeout");
         }
     }
 }
 
 /// State that the reader, the responder and the end of a connection share.
 #[derive(Clone, Default)]
-struct Told {
+struct ConnectionActivity {
     activity: Activity,
-    refused: Refused,
+    refused: RefusedHead,
 }
 
 /// Hands requests to the routes, with what is known of where they came from, and notes them in `told`. The first may have
 /// been answered before hyper saw it.
 fn requests(
-    site: &Site,
-    pressure: Arc<Pressure>,
-    arrival: Arrival,
+    site: &ServeContext,
+    pressure: Arc<Backpressure>,
+    arrival: PeerInfo,
     answered: Option<Response>,
-    told: Told,
+    told: ConnectionActivity,
 ) -> impl Service<
     Request<Incoming>,
-    Response = http::Response<Passing>,
+    Response = http::Response<HeldBody>,
     Error = Infallible,
     Future: Send + 'static,
 > + use<> {
     let (hub, router) = (site.hub.clone(), TowerToHyperService::new(site.router.clone()));
-    let idle = Idle::new(hub.settings().server.idle_timeout);
+    let idle = IdleTimeout::new(hub.settings().server.idle_timeout);
     let answered = Mutex::new(Lock::EarlyResponse, answered);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let refused = told.refused.of(request.uri()).inspect(|error| count_cut(&hub, error));
@@ -250,9 +256,9 @@ fn requests(
             if hub.is_draining() && version < Version::HTTP_2 {
                 response.headers_mut().insert(header::CONNECTION, CLOSE);
             } else if may_stay {
-                idle.tell(response.headers_mut());
+                idle.announce(response.headers_mut());
             }
-            Ok(response.map(|body| Passing { body, _answering: answering }))
+            Ok(response.map(|body| HeldBody { body, _answering: answering }))
         }
     })
 }
@@ -260,7 +266,7 @@ fn requests(
 /// Counts a connection of HTTP/1 that ends with a refused head.
 fn count_cut(hub: &Hub, error: &Error) {
     let reason = if error.code() == Code::BadRequest { "malformed" } else { "head_too_large" };
-    hub.metrics().connection_cut(reason);
+    hub.metrics().connection_aborted(reason);
 }
 
 /// Returns the fault of an HTTP/2 request head: hyper takes larger ones, so that they are answered in words.
@@ -291,12 +297,12 @@ fn wants_close(headers: &HeaderMap) -> bool {
 }
 
 /// The body of an answer; while it is there, the connection is not idle.
-struct Passing {
+struct HeldBody {
     body: Body,
-    _answering: Answering,
+    _answering: AnsweringGuard,
 }
 
-impl http_body::Body for Passing {
+impl http_body::Body for HeldBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -317,16 +323,21 @@ impl http_body::Body for Passing {
 }
 
 /// Speaks HTTP/1.1 or HTTP/2 over a connection, whichever its client begins with, until one of the two ends it.
-async fn serve_http<Io, Requests>(site: &Site, io: Io, requests: Requests, deadline: Instant, told: &Told)
-where
+async fn serve_http<Io, Requests>(
+    site: &ServeContext,
+    io: Io,
+    requests: Requests,
+    deadline: Instant,
+    told: &ConnectionActivity,
+) where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
-    Requests: Service<Request<Incoming>, Response = http::Response<Passing>, Error = Infallible>,
+    Requests: Service<Request<Incoming>, Response = http::Response<HeldBody>, Error = Infallible>,
     Requests::Future: Send + 'static,
 {
     let (hub, settings) = (&site.hub, site.hub.settings());
     let head_timeout = settings.server.head_timeout;
     let mut builder = auto::Builder::new(StreamExecutor { write_timeout: settings.stream.write_timeout });
-    // `Strict` keeps the deadlines of heads: hyper's begin while a connection is idle.
+    // `StrictIo` keeps the deadlines of heads: hyper's begin while a connection is idle.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
     builder
         .http2()
@@ -337,10 +348,10 @@ where
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let Told { activity, refused } = told.clone();
+    let ConnectionActivity { activity, refused } = told.clone();
     let observer = activity.observer();
     let ended = observer.clone();
-    let io = TokioIo::new(Strict::new(io, head_timeout, deadline, activity, refused));
+    let io = TokioIo::new(StrictIo::new(io, head_timeout, deadline, activity, refused));
     let mut serving = pin!(builder.serve_connection(io, requests));
     // Bytes that have come are read before an idle connection is closed.
     let outcome = tokio::select! {
@@ -350,7 +361,7 @@ where
             serving.as_mut().graceful_shutdown();
             tokio::select! {
                 outcome = &mut serving => outcome,
-                () = goodbye(&site.closing) => Ok(()),
+                () = closing_grace(&site.closing) => Ok(()),
             }
         }
     };
@@ -361,7 +372,7 @@ where
         outcome.err().and_then(|error| cut_for(&*error))
     };
     if let Some(reason) = reason {
-        hub.metrics().connection_cut(reason);
+        hub.metrics().connection_aborted(reason);
     }
 }
 
@@ -377,7 +388,7 @@ fn cut_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
 }
 
 /// Waits until the hub is that far in its life, or gone.
-async fn reached(stage: &mut watch::Receiver<Stage>, least: Stage) {
+async fn reached(stage: &mut watch::Receiver<Lifecycle>, least: Lifecycle) {
     let _ = stage.wait_for(|stage| *stage >= least).await;
 }
 
@@ -386,23 +397,23 @@ async fn reached(stage: &mut watch::Receiver<Stage>, least: Stage) {
 /// HTTP/2 says which requests it no longer takes, so its connections end as soon as the hub shuts down. HTTP/1.1 cannot
 /// say it, so the connection stays until the listeners are closed. One that has not asked yet gets a moment more: its
 /// first request may be on its way.
-async fn idle_end(site: &Site, mut observer: Observer) {
+async fn idle_end(site: &ServeContext, mut observer: ActivityObserver) {
     let (mut idle, patience) =
-        (observer.clone(), Idle::new(site.hub.settings().server.idle_timeout).patience);
+        (observer.clone(), IdleTimeout::new(site.hub.settings().server.idle_timeout).patience);
     let has_asked = async {
         match observer.first_version().await {
-            Some(Version::HTTP_2) => reached(&mut site.hub.stage(), Stage::Draining).await,
+            Some(Version::HTTP_2) => reached(&mut site.hub.lifecycle(), Lifecycle::Draining).await,
             _ => site.closing.cancelled().await,
         }
     };
     tokio::select! {
         () = has_asked => {}
         () = idle.idle_for(patience) => {}
-        () = goodbye(&site.closing) => {}
+        () = closing_grace(&site.closing) => {}
     }
 }
 
-async fn goodbye(closing: &CancellationToken) {
+async fn closing_grace(closing: &CancellationToken) {
     closing.cancelled().await;
     tokio::time::sleep(GOODBYE).await;
 }
@@ -432,7 +443,7 @@ where
     Work::Output: Send + 'static,
 {
     fn execute(&self, work: Work) {
-        tokio::spawn(watched(work, self.write_timeout));
+        tokio::spawn(with_stream_deadline(work, self.write_timeout));
     }
 }
 

@@ -13,29 +13,29 @@ use tokio::{runtime::Handle, task, time::timeout};
 use super::supervisor::Supervisor;
 use crate::{
     hub::Hub,
-    transport::shard::{Doors, Onward, Reader, Shard},
+    transport::shard::{DiskReaders, ForwardToHyper, Shard, Shards},
 };
 
 /// Threads that read: as many as may wait for a disk at once. What is in memory, one of them reads.
 const READERS: usize = 4;
 
 /// Owns the threads, from start to end.
-pub(super) struct Shards {
-    doors: Arc<Doors>,
-    reader: Arc<Reader>,
+pub(super) struct ShardThreads {
+    doors: Arc<Shards>,
+    reader: Arc<DiskReaders>,
     threads: Vec<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
 }
 
-impl Shards {
+impl ShardThreads {
     /// Starts them. They answer by these routes, and pass on what is not theirs.
-    pub(super) fn start(hub: &Hub, router: &Router, onward: &Onward) -> io::Result<Self> {
+    pub(super) fn start(hub: &Hub, router: &Router, onward: &ForwardToHyper) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let parts = hub.parts();
+        let parts = hub.inner();
         let (mut doors, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
         let mut readers = Vec::with_capacity(READERS);
         let supervisor = Supervisor::of(hub);
-        let reader = Reader::new(parts.log.clone(), parts.metrics.clone());
+        let reader = DiskReaders::new(parts.log.clone(), parts.metrics.clone());
         for number in 0..READERS {
             let reader = reader.clone();
             readers.push(supervisor.start(format!("tidings-reader-{number}"), move || reader.run())?);
@@ -45,13 +45,13 @@ impl Shards {
             let (router, runtime) = (router.clone(), Handle::current());
             let (shard, door) = Shard::new(shared, &parts.settings, router, runtime, onward.clone())?;
             threads.push(supervisor.start(format!("tidings-shard-{number}"), move || shard.run())?);
-            parts.seats.tell(door.clone());
+            parts.subscribers.add_shard(door.clone());
             doors.push(door);
         }
-        Ok(Self { doors: Arc::new(Doors::new(doors)), reader, threads, readers })
+        Ok(Self { doors: Arc::new(Shards::new(doors)), reader, threads, readers })
     }
 
-    pub(super) fn doors(&self) -> Arc<Doors> {
+    pub(super) fn doors(&self) -> Arc<Shards> {
         self.doors.clone()
     }
 

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 
 use crate::{
     failpoint,
-    hub::{Hub, Stage, Threads},
+    hub::{Hub, Lifecycle, ThreadRegistry},
 };
 
 /// The window of a shutdown after a thread has ended, at most. What is left of the hub may not work.
@@ -20,16 +20,16 @@ const FAULT_WINDOW: Duration = Duration::from_secs(2);
 
 /// Starts threads and tasks, and notes how each ends.
 #[derive(Clone)]
-pub(super) struct Supervisor(Arc<Threads>);
+pub(super) struct Supervisor(Arc<ThreadRegistry>);
 
 impl Supervisor {
-    pub(super) fn new(threads: Arc<Threads>) -> Self {
+    pub(super) fn new(threads: Arc<ThreadRegistry>) -> Self {
         Self(threads)
     }
 
     /// The one that started the threads of a hub.
     pub(super) fn of(hub: &Hub) -> Self {
-        Self(hub.parts().threads.clone())
+        Self(hub.inner().threads.clone())
     }
 
     /// Starts a thread that lasts as long as the hub.
@@ -89,14 +89,14 @@ impl Supervisor {
 
 /// Ends the hub when one of its threads or tasks has ended before it, or when its log cannot be opened.
 pub(super) fn end_with(hub: &Hub) {
-    let (threads, weak, mut stage) = (hub.parts().threads.clone(), hub.downgrade(), hub.stage());
-    let opened = hub.parts().log.opened();
+    let (threads, weak, mut stage) = (hub.inner().threads.clone(), hub.downgrade(), hub.lifecycle());
+    let opened = hub.inner().log.opened();
     tokio::spawn(async move {
         let has_failed = tokio::select! {
             () = threads.failed() => true,
             Err(_) = opened => true,
             // An error says that the hub was dropped.
-            _ = stage.wait_for(|stage| *stage == Stage::Ended) => false,
+            _ = stage.wait_for(|stage| *stage == Lifecycle::Ended) => false,
         };
         if let Some(hub) = weak.upgrade().filter(|_| has_failed) {
             hub.shutdown_within(hub.settings().shutdown.window.min(FAULT_WINDOW)).await;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where names may lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum AddressPolicy {
     /// Names lead anywhere.
     Anywhere,
     /// Names lead to public addresses only. A host written as an address, and `localhost`, are what was meant.
@@ -13,10 +13,10 @@ pub(crate) enum Reach {
     Loopback,
 }
 
-impl Reach {
+impl AddressPolicy {
     /// Judges what `name` resolved to: one bad address among good ones refuses the name, since nobody can say which
     /// of them the next connection takes.
-    pub(super) fn judge_name(self, name: &str, addresses: &[IpAddr]) -> Result<(), String> {
+    pub(super) fn check_name(self, name: &str, addresses: &[IpAddr]) -> Result<(), String> {
         let is_localhost = name.eq_ignore_ascii_case("localhost");
         let is_good = |address: &&IpAddr| match self {
             Self::Anywhere => true,
@@ -35,7 +35,7 @@ impl Reach {
     }
 
     /// Judges a host that is written as an address: its writer knew it.
-    pub(crate) fn judge_address(self, address: IpAddr) -> Result<(), String> {
+    pub(crate) fn check_address(self, address: IpAddr) -> Result<(), String> {
         match self {
             Self::Loopback if !is_loopback(address) => Err(format!("{address} is not loopback")),
             Self::Anywhere | Self::Public | Self::Loopback => Ok(()),

@@ -13,7 +13,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-use super::Reach;
+use super::AddressPolicy;
 
 /// A look-up holds a thread of the runtime until the system gives up, deadline or not, and reads of the log need
 /// those threads too.
@@ -22,20 +22,20 @@ const LOOKUPS_MAX: usize = 2;
 /// The way from names to addresses; tests give their own.
 pub(super) type Lookup = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
-/// Resolves for one [`super::Outgoing`]. Hosts that are written as addresses do not come here.
+/// Resolves for one [`super::HttpClient`]. Hosts that are written as addresses do not come here.
 #[derive(Clone)]
 pub(super) struct Resolver {
-    reach: Reach,
+    reach: AddressPolicy,
     lookup: Lookup,
     room: Arc<Semaphore>,
 }
 
 impl Resolver {
-    pub(super) fn new(reach: Reach) -> Self {
+    pub(super) fn new(reach: AddressPolicy) -> Self {
         Self::with_lookup(reach, Arc::new(ask_system))
     }
 
-    pub(super) fn with_lookup(reach: Reach, lookup: Lookup) -> Self {
+    pub(super) fn with_lookup(reach: AddressPolicy, lookup: Lookup) -> Self {
         Self { reach, lookup, room: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 
@@ -51,7 +51,7 @@ impl Resolver {
         if addresses.is_empty() {
             return Err(io::Error::other("the name resolves to nothing"));
         }
-        self.reach.judge_name(name.as_str(), &addresses).map_err(io::Error::other)?;
+        self.reach.check_name(name.as_str(), &addresses).map_err(io::Error::other)?;
         // The connector sets the port.
         let addresses: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
         Ok(addresses.into_iter())

@@ -28,9 +28,9 @@ fn ok() -> Reply {
 fn by_name(
     backend: &Backend,
     name: &str,
-    reach: Reach,
+    reach: AddressPolicy,
     lookup: impl Fn(usize) -> Vec<&'static str> + Send + Sync + 'static,
-) -> (Outgoing, Arc<AtomicUsize>) {
+) -> (HttpClient, Arc<AtomicUsize>) {
     let lookups = Arc::new(AtomicUsize::new(0));
     let counted = lookups.clone();
     let lookup = move |_: &str| -> io::Result<Vec<IpAddr>> {
@@ -39,11 +39,11 @@ fn by_name(
     };
     let resolver = Resolver::with_lookup(reach, Arc::new(lookup));
     let target = Target::parse(&format!("http://{name}:{}/", backend.address.port())).unwrap();
-    (Outgoing::with_resolver(target, resolver, LONG), lookups)
+    (HttpClient::with_resolver(target, resolver, LONG), lookups)
 }
 
-fn by_address(backend: &Backend, deadline: Duration) -> Outgoing {
-    Outgoing::new(Target::parse(&backend.url()).unwrap(), Reach::Public, deadline)
+fn by_address(backend: &Backend, deadline: Duration) -> HttpClient {
+    HttpClient::new(Target::parse(&backend.url()).unwrap(), AddressPolicy::Public, deadline)
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn name_that_resolves_to_an_address_that_is_not_public_is_not_connected_to
     let addresses =
         ["127.0.0.1", "169.254.169.254", "10.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fd00::1"];
     for address in addresses {
-        let (outgoing, _) = by_name(&backend, "evil.example", Reach::Public, move |_| vec![address]);
+        let (outgoing, _) = by_name(&backend, "evil.example", AddressPolicy::Public, move |_| vec![address]);
         let fault = outgoing.get().await.unwrap_err().to_string();
         assert!(fault.contains("is not a public address; auth.hook_private = true allows it"), "{fault}");
         assert!(fault.contains(address), "{fault}");
@@ -64,7 +64,8 @@ async fn name_that_resolves_to_an_address_that_is_not_public_is_not_connected_to
 async fn one_private_address_among_public_ones_refuses_the_name() {
     let backend = Backend::always(ok()).await;
     for addresses in [["8.8.8.8", "127.0.0.1"], ["127.0.0.1", "8.8.8.8"]] {
-        let (outgoing, _) = by_name(&backend, "evil.example", Reach::Public, move |_| addresses.to_vec());
+        let (outgoing, _) =
+            by_name(&backend, "evil.example", AddressPolicy::Public, move |_| addresses.to_vec());
         assert!(outgoing.get().await.unwrap_err().to_string().contains("127.0.0.1"));
     }
     assert_eq!(backend.connections(), 0);
@@ -73,7 +74,7 @@ async fn one_private_address_among_public_ones_refuses_the_name() {
 #[tokio::test]
 async fn name_of_a_private_address_is_connected_to_where_that_is_allowed() {
     let backend = Backend::always(ok()).await;
-    let (outgoing, _) = by_name(&backend, "backend.internal", Reach::Anywhere, |_| vec!["127.0.0.1"]);
+    let (outgoing, _) = by_name(&backend, "backend.internal", AddressPolicy::Anywhere, |_| vec!["127.0.0.1"]);
     assert_eq!(outgoing.get().await.unwrap().body, "fine");
 }
 
@@ -82,7 +83,7 @@ async fn name_of_a_private_address_is_connected_to_where_that_is_allowed() {
 async fn rebound_name_is_refused_and_a_connection_takes_one_lookup() {
     let backend = Backend::always(Reply::Last(answer("200 OK", "Connection: close\r\n", "fine"))).await;
     let resolved = |before| vec![if before == 0 { "127.0.0.1" } else { "169.254.169.254" }];
-    let (outgoing, lookups) = by_name(&backend, "rebinds.example", Reach::Loopback, resolved);
+    let (outgoing, lookups) = by_name(&backend, "rebinds.example", AddressPolicy::Loopback, resolved);
     assert_eq!(outgoing.get().await.unwrap().body, "fine");
     assert_eq!(lookups.load(Ordering::SeqCst), 1);
     let fault = outgoing.get().await.unwrap_err().to_string();
@@ -94,12 +95,12 @@ async fn rebound_name_is_refused_and_a_connection_takes_one_lookup() {
 #[tokio::test]
 async fn localhost_and_addresses_are_what_was_meant() {
     let backend = Backend::always(ok()).await;
-    let (outgoing, _) = by_name(&backend, "localhost", Reach::Public, |_| vec!["::1", "127.0.0.1"]);
+    let (outgoing, _) = by_name(&backend, "localhost", AddressPolicy::Public, |_| vec!["::1", "127.0.0.1"]);
     assert_eq!(outgoing.get().await.unwrap().body, "fine");
-    let (outgoing, lookups) = by_name(&backend, "127.0.0.1", Reach::Public, |_| vec![]);
+    let (outgoing, lookups) = by_name(&backend, "127.0.0.1", AddressPolicy::Public, |_| vec![]);
     assert_eq!(outgoing.get().await.unwrap().body, "fine");
     assert_eq!(lookups.load(Ordering::SeqCst), 0);
-    let (outgoing, _) = by_name(&backend, "localhost", Reach::Public, |_| vec!["10.0.0.1"]);
+    let (outgoing, _) = by_name(&backend, "localhost", AddressPolicy::Public, |_| vec!["10.0.0.1"]);
     assert!(outgoing.get().await.unwrap_err().to_string().contains("not loopback"));
 }
 
@@ -109,7 +110,7 @@ async fn address_in_disguise_is_judged_as_a_name() {
     for host in ["2130706433", "0x7f000001", "127.1"] {
         let target = Target::parse(&format!("http://{host}:1/")).unwrap();
         assert_eq!(target.address(), None);
-        let fault = Outgoing::new(target, Reach::Public, LONG).get().await.unwrap_err().to_string();
+        let fault = HttpClient::new(target, AddressPolicy::Public, LONG).get().await.unwrap_err().to_string();
         assert!(fault.contains("127.0.0.1, which is not a public address"), "{host}: {fault}");
     }
 }
@@ -155,7 +156,7 @@ async fn deadline_holds_for_silence_a_dripped_head_and_a_dripped_body() {
 async fn https_is_never_asked_in_the_clear() {
     let backend = Backend::always(ok()).await;
     let target = Target::parse(&backend.url().replace("http:", "https:")).unwrap();
-    Outgoing::new(target, Reach::Public, SHORT).get().await.unwrap_err();
+    HttpClient::new(target, AddressPolicy::Public, SHORT).get().await.unwrap_err();
     assert_eq!((backend.connections(), backend.requests().len()), (1, 0));
 }
 
@@ -184,7 +185,7 @@ async fn connection_is_kept_and_cookies_are_not() {
 async fn user_and_password_of_the_url_go_as_basic_credentials() {
     let backend = Backend::always(ok()).await;
     let target = Target::parse(&format!("http://me:p%40ss@{}/x?key=1", backend.address)).unwrap();
-    Outgoing::new(target, Reach::Public, LONG).get().await.unwrap();
+    HttpClient::new(target, AddressPolicy::Public, LONG).get().await.unwrap();
     let request = backend.requests().remove(0);
     assert!(request.starts_with("GET /x?key=1 HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("authorization: Basic bWU6cEBzcw==\r\n"), "{request}");
@@ -202,9 +203,9 @@ async fn lookups_that_hang_hold_two_threads_however_many_ask() {
         drop(shut.1.wait_while(open, |open| !*open).unwrap());
         Err(io::Error::other("gone"))
     };
-    let resolver = Resolver::with_lookup(Reach::Public, Arc::new(lookup));
+    let resolver = Resolver::with_lookup(AddressPolicy::Public, Arc::new(lookup));
     let target = Target::parse("http://slow.example/").unwrap();
-    let outgoing = Arc::new(Outgoing::with_resolver(target, resolver, SHORT));
+    let outgoing = Arc::new(HttpClient::with_resolver(target, resolver, SHORT));
     let mut asking = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let outgoing = outgoing.clone();

@@ -3,29 +3,29 @@
 use super::Lock;
 
 /// The name of a lock; a release build does not keep it.
-pub(super) struct Name {
+pub(super) struct LockName {
     #[cfg(debug_assertions)]
     lock: Lock,
 }
 
 /// Notes that this thread holds a lock, until it is dropped.
-pub(super) struct Held {
+pub(super) struct HeldLock {
     #[cfg(debug_assertions)]
     lock: Option<Lock>,
 }
 
 #[cfg(not(debug_assertions))]
-impl Name {
+impl LockName {
     pub(super) fn new(_lock: Lock) -> Self {
         Self {}
     }
 
-    pub(super) fn hold(&self) -> Held {
-        Held {}
+    pub(super) fn hold(&self) -> HeldLock {
+        HeldLock {}
     }
 
-    pub(super) fn hold_unordered(&self) -> Held {
-        Held {}
+    pub(super) fn hold_unordered(&self) -> HeldLock {
+        HeldLock {}
     }
 }
 
@@ -40,20 +40,20 @@ pub(crate) use self::checked::assert_none_held;
 mod checked {
     use std::cell::RefCell;
 
-    use super::{Held, Lock, Name};
+    use super::{HeldLock, Lock, LockName};
 
     thread_local! {
         /// In the order in which they were taken.
         static HELD: RefCell<Vec<Lock>> = const { RefCell::new(Vec::new()) };
     }
 
-    impl Name {
+    impl LockName {
         pub(in crate::sync) fn new(lock: Lock) -> Self {
             Self { lock }
         }
 
         /// Notes that this thread waits for the lock. Panics where the order forbids that.
-        pub(in crate::sync) fn hold(&self) -> Held {
+        pub(in crate::sync) fn hold(&self) -> HeldLock {
             let lock = self.lock;
             let forbidden = with_held(|held| held.iter().copied().find(|held| !held.allows(lock))).flatten();
             if let Some(held) = forbidden.filter(|_| !std::thread::panicking()) {
@@ -65,13 +65,13 @@ mod checked {
         }
 
         /// Notes that this thread has the lock.
-        pub(in crate::sync) fn hold_unordered(&self) -> Held {
+        pub(in crate::sync) fn hold_unordered(&self) -> HeldLock {
             let noted = with_held(|held| held.push(self.lock));
-            Held { lock: noted.map(|()| self.lock) }
+            HeldLock { lock: noted.map(|()| self.lock) }
         }
     }
 
-    impl Drop for Held {
+    impl Drop for HeldLock {
         fn drop(&mut self) {
             let Some(lock) = self.lock else { return };
             with_held(|held| {

@@ -29,16 +29,16 @@ locks! {
     /// `Committer`: the embedded log has one writer at a time.
     Committer => [
         Keys, LogState, ActiveFile, Segments, UnsyncedFiles, RefusedAppend, ReadOnly, Watermark,
-        MemoryEntries, Shards, Seats, Seat
+        MemoryEntries, ShardThreads, Subscribers, ConnectionHandle
     ];
     /// `Log::keys`: the idempotency keys of the last window.
     Keys => [LogState, Segments];
     /// `Log::state`: head, epochs, index, newest entries.
-    LogState => [Questions, Runs, MemoryEntries];
-    /// `Unknowns::questions`: what a replica asked its broker.
-    Questions => [];
+    LogState => [BarrierState, ChunkCache, MemoryEntries];
+    /// `ReadBarriers::questions`: what a replica asked its broker.
+    BarrierState => [];
     /// `Log::runs`: joined entries that readers share.
-    Runs => [];
+    ChunkCache => [];
     /// `Log::served`: which logs served from the data directory.
     ServedLogs => [];
     /// `DiskStore::begin`: what a run still has to do before it takes events.
@@ -60,23 +60,23 @@ locks! {
     /// `MemoryStore::entries`.
     MemoryEntries => [];
 
-    /// `Seats::shards`: the shards that are told of new entries.
-    Shards => [];
-    /// `Seats::lists`: connections by subscription.
-    Seats => [Seat];
-    /// `Seats::stirred`: subscriptions that came or went.
+    /// `Subscribers::shards`: the shards that are told of new entries.
+    ShardThreads => [];
+    /// `Subscribers::lists`: connections by subscription.
+    Subscribers => [ConnectionHandle];
+    /// `Subscribers::stirred`: subscriptions that came or went.
     InterestChanges => [];
-    /// `Seat::waiting`: what is left for one connection.
-    Seat => [];
+    /// `ConnectionHandle::waiting`: what is left for one connection.
+    ConnectionHandle => [];
 
     /// `Door::waiting`: what other threads leave for a shard.
     ShardMailbox => [];
     /// `Reader::waiting`: pages to be read from the store.
     ReaderQueue => [];
-    /// `Pressure::waiting`: wakers of streams whose socket is full.
+    /// `Backpressure::waiting`: wakers of streams whose socket is full.
     SocketWaiters => [];
-    /// `Handover`: a stream on its way from its route to its shard.
-    Handover => [];
+    /// `StreamHandoff`: a stream on its way from its route to its shard.
+    StreamHandoff => [];
     /// The response that a shard gives hyper with a connection.
     EarlyResponse => [];
 
@@ -87,7 +87,7 @@ locks! {
     /// `Parts::close`: what shutdown does last.
     Close => [];
 
-    /// `Gate::rules`: the `[auth]` that is in force.
+    /// `Authorizer::rules`: the `[auth]` that is in force.
     AuthRules => [];
     /// `Revocations::standing`.
     Revocations => [];
@@ -97,22 +97,22 @@ locks! {
     Tickets => [];
     /// `Jwks::kept`: the keys of the identity provider.
     ProviderKeys => [];
-    /// `Asker::state`: answers of the hook, and questions under way.
+    /// `HookClient::state`: answers of the hook, and questions under way.
     HookAnswers => [];
-    /// `limits::Connections`: streams by user, or by address.
+    /// `limits::ConnectionLimits`: streams by user, or by address.
     StreamCounts => [];
-    /// `Rates::counted` of publishers.
+    /// `RateLimiter::counted` of publishers.
     PublishRates => [];
-    /// `Rates::counted` of streams.
+    /// `RateLimiter::counted` of streams.
     StreamRates => [];
 
-    /// `broker::redis::Sight`: what was seen of the log in Redis.
+    /// `broker::redis::SyncState`: what was seen of the log in Redis.
     RedisSight => [];
-    /// `broker::redis::View`: what a node knows of a shared table.
+    /// `broker::redis::TableReplica`: what a node knows of a shared table.
     RedisTable => [];
     /// `broker::redis::capture::Line`: messages to be captured.
     CaptureLine => [];
-    /// `broker::redis::link::Pool::idle`: open connections.
+    /// `broker::redis::link::ConnectionPool::idle`: open connections.
     RedisIdle => [];
     /// `broker::redis::Door::nodes`: hosts of a cluster.
     RedisHosts => [];

@@ -18,10 +18,12 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{keep_alive::KeepAlive, socket::Pressure};
+use super::{keep_alive::KeepAlive, socket::Backpressure};
 use crate::{
-    connection::{Connection, ConnectionId, Ending, Greeting, Opened, Seat, Times, Turn},
-    log::read::{Page, Step},
+    connection::{
+        Connection, ConnectionHandle, ConnectionId, NewConnection, OpenEvent, Step, StreamTimers, Termination,
+    },
+    log::read::{Page, PageEntry},
     metrics::Metrics,
 };
 
@@ -39,24 +41,24 @@ const TURNS_MAX: usize = 16;
 pub struct EventBody {
     connection: Connection,
     metrics: Arc<Metrics>,
-    pressure: Option<Arc<Pressure>>,
-    times: Times,
+    backpressure: Option<Arc<Backpressure>>,
+    timers: StreamTimers,
     /// Refusals of the socket that are over: the stream has been at the head since.
     refusals_seen: u64,
     has_stalled: bool,
     /// The socket is to be tried before it is given more.
     must_flush: bool,
-    state: State,
+    state: BodyState,
     /// Entries that were read for a page that was given up.
-    spare: Vec<Step>,
+    spare: Vec<PageEntry>,
     timer: Pin<Box<Sleep>>,
     keep_alive: KeepAlive<Instant>,
     /// When it ends by itself, and why.
     ends_at: Option<(Instant, EndReason)>,
 }
 
-enum State {
-    Opening(Option<Box<Greeting>>),
+enum BodyState {
+    Opening(Option<Box<OpenEvent>>),
     Open,
     /// Of a page that was asked for after so many refusals.
     Reading(JoinHandle<Page>, u64),
@@ -65,25 +67,25 @@ enum State {
 
 impl EventBody {
     pub(crate) fn new(
-        Opened { connection, times, greeting }: Opened,
+        NewConnection { connection, times, greeting }: NewConnection,
         metrics: Arc<Metrics>,
-        pressure: Option<Arc<Pressure>>,
+        backpressure: Option<Arc<Backpressure>>,
     ) -> Self {
         let now = Instant::now();
         // On HTTP/2 the task that sends this stream is watched from outside.
-        let _ = SENT_BY.try_with(|sent| sent.set(connection.seat().clone()));
+        let _ = SENT_BY.try_with(|sent| sent.set(connection.handle().clone()));
         let ends_at = times.ends_in().map(|(left, reason)| (now + left, reason));
         let keep_alive = KeepAlive::new(times.keep_alive, connection.has_positions(), now);
         let keep_alive_at = keep_alive.due();
         Self {
             connection,
             metrics,
-            refusals_seen: pressure.as_ref().map_or(0, |pressure| pressure.refusals()),
-            pressure,
-            times,
+            refusals_seen: backpressure.as_ref().map_or(0, |pressure| pressure.refusals()),
+            backpressure: backpressure,
+            timers: times,
             has_stalled: false,
             must_flush: false,
-            state: State::Opening(greeting.map(Box::new)),
+            state: BodyState::Opening(greeting.map(Box::new)),
             spare: Vec::new(),
             timer: Box::pin(sleep_until(ends_at.map_or(keep_alive_at, |(at, _)| at.min(keep_alive_at)))),
             keep_alive,
@@ -93,11 +95,11 @@ impl EventBody {
 
     /// Names this connection.
     pub fn connection_id(&self) -> ConnectionId {
-        self.connection.seat().id()
+        self.connection.handle().id()
     }
 
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(pressure) = &self.pressure
+        if let Some(pressure) = &self.backpressure
             && pressure.is_refusing(context.waker())
         {
             // Nothing is read from the log for a socket that takes nothing: the cursor waits.
@@ -110,20 +112,20 @@ impl EventBody {
         }
         for _ in 0..TURNS_MAX {
             match &mut self.state {
-                State::Ended => return Poll::Ready(None),
-                State::Opening(greeting) => {
+                BodyState::Ended => return Poll::Ready(None),
+                BodyState::Opening(greeting) => {
                     let greeting = greeting.take().map(|greeting| *greeting);
-                    self.state = State::Open;
-                    let opening = self.connection.opening(self.times.retry, greeting);
-                    return Poll::Ready(Some(self.sent(opening, true)));
+                    self.state = BodyState::Open;
+                    let opening = self.connection.open_frames(self.timers.retry, greeting);
+                    return Poll::Ready(Some(self.note_sent(opening, true)));
                 }
-                State::Reading(reading, refusals) => {
+                BodyState::Reading(reading, refusals) => {
                     let refusals = *refusals;
                     let page = ready!(Pin::new(reading).poll(context));
-                    self.state = State::Open;
+                    self.state = BodyState::Open;
                     // A reader that panicked would do so again: the client comes back by itself.
                     let Ok(page) = page else {
-                        self.state = State::Ended;
+                        self.state = BodyState::Ended;
                         return Poll::Ready(None);
                     };
                     if refusals != self.refusals() || self.is_over() {
@@ -137,7 +139,7 @@ impl EventBody {
                         return Poll::Ready(Some(self.join(frames, true)));
                     }
                 }
-                State::Open => {
+                BodyState::Open => {
                     if let Some(outcome) = self.poll_open(context) {
                         return outcome;
                     }
@@ -151,34 +153,34 @@ impl EventBody {
 
     /// Takes one turn; `None` where there is to be another.
     fn poll_open(&mut self, context: &mut Context<'_>) -> Option<Poll<Option<Bytes>>> {
-        if self.connection.seat().unheard_for() >= STALLED_AFTER {
+        if self.connection.handle().unpolled_for() >= STALLED_AFTER {
             self.has_stalled = true;
             self.fall_behind();
         }
-        self.connection.seat().listen(context.waker());
-        if let Some(Ending { reason, reconnect, retry }) = self.ending(context) {
-            self.state = State::Ended;
+        self.connection.handle().register_waker(context.waker());
+        if let Some(Termination { reason, reconnect, retry }) = self.poll_termination(context) {
+            self.state = BodyState::Ended;
             self.metrics.stream_ended(reason);
-            return Some(Poll::Ready(Some(self.connection.ending(reason, reconnect, retry))));
+            return Some(Poll::Ready(Some(self.connection.end_frame(reason, reconnect, retry))));
         }
-        match self.connection.turn(self.is_pressed()) {
-            Turn::Send { frames, .. } if frames.is_empty() => None,
-            Turn::Send { frames, has_id } => Some(Poll::Ready(Some(self.join(frames, has_id)))),
-            Turn::Read(mut page) => {
+        match self.connection.next_step(self.is_pressed()) {
+            Step::Send { frames, .. } if frames.is_empty() => None,
+            Step::Send { frames, has_id } => Some(Poll::Ready(Some(self.join(frames, has_id)))),
+            Step::Read(mut page) => {
                 page.recall(std::mem::take(&mut self.spare));
-                self.state = State::Reading(self.read(page), self.refusals());
+                self.state = BodyState::Reading(self.read(page), self.refusals());
                 None
             }
-            Turn::Idle => {
+            Step::Idle => {
                 (self.refusals_seen, self.has_stalled) = (self.refusals(), false);
-                self.connection.seat().set_behind(false);
+                self.connection.handle().set_behind(false);
                 Some(self.poll_keep_alive(context).map(Some))
             }
         }
     }
 
     fn refusals(&self) -> u64 {
-        self.pressure.as_ref().map_or(0, |pressure| pressure.refusals())
+        self.backpressure.as_ref().map_or(0, |pressure| pressure.refusals())
     }
 
     /// Whether bytes were refused since the stream was last at the head.
@@ -187,30 +189,31 @@ impl EventBody {
     }
 
     fn fall_behind(&self) {
-        let missed = self.connection.seat().set_behind(true);
-        self.metrics.unstored_missed(missed);
+        let missed = self.connection.handle().set_behind(true);
+        self.metrics.transient_dropped(missed);
     }
 
     /// The disk is read off the threads that serve sockets.
     fn read(&self, mut page: Page) -> JoinHandle<Page> {
         let log = self.connection.log().clone();
         tokio::task::spawn_blocking(move || {
-            log.complete(std::slice::from_mut(&mut page));
+            log.load(std::slice::from_mut(&mut page));
             page
         })
     }
 
     fn is_over(&self) -> bool {
-        self.ends_at.is_some_and(|(at, _)| at <= Instant::now()) || self.connection.seat().ending().is_some()
+        self.ends_at.is_some_and(|(at, _)| at <= Instant::now())
+            || self.connection.handle().termination().is_some()
     }
 
-    fn ending(&mut self, context: &mut Context<'_>) -> Option<Ending> {
+    fn poll_termination(&mut self, context: &mut Context<'_>) -> Option<Termination> {
         if let Some((_, reason)) = self.ends_at.filter(|(at, _)| *at <= Instant::now()) {
-            return Some(Ending { reason, reconnect: true, retry: None });
+            return Some(Termination { reason, reconnect: true, retry: None });
         }
         // Makes sure that the timer wakes this task, whatever it waits for next.
         let _ = self.poll_timer(context);
-        self.connection.seat().ending()
+        self.connection.handle().termination()
     }
 
     fn due(&self) -> Instant {
@@ -233,7 +236,7 @@ impl EventBody {
         ready!(self.poll_timer(context));
         let Some(due) = self.keep_alive.take_due(Instant::now()) else { return Poll::Pending };
         let bytes = self.connection.keep_alive(due);
-        let sent = self.sent(bytes, due.position);
+        let sent = self.note_sent(bytes, due.position);
         let due = self.due();
         self.timer.as_mut().reset(due);
         // The timer must be armed for the next one.
@@ -241,10 +244,10 @@ impl EventBody {
         Poll::Ready(sent)
     }
 
-    fn sent(&mut self, bytes: Bytes, with_id: bool) -> Bytes {
+    fn note_sent(&mut self, bytes: Bytes, with_id: bool) -> Bytes {
         self.keep_alive.sent(Instant::now(), with_id);
         self.must_flush = self.is_pressed();
-        self.connection.seat().expect_look();
+        self.connection.handle().note_handed_over();
         bytes
     }
 
@@ -258,23 +261,23 @@ impl EventBody {
                 chunk.freeze()
             }
         };
-        self.sent(chunk, with_id)
+        self.note_sent(chunk, with_id)
     }
 }
 
 tokio::task_local! {
     /// The connection that the task at hand sends.
-    static SENT_BY: Arc<OnceLock<Arc<Seat>>>;
+    static SENT_BY: Arc<OnceLock<Arc<ConnectionHandle>>>;
 }
 
 /// Runs the task of one HTTP/2 stream, and drops it, which resets that stream alone, when its peer has taken nothing
 /// for `write_timeout`. A body whose window is full is never polled, so this cannot be done inside it.
-pub(crate) async fn watched(work: impl Future, write_timeout: Duration) {
-    let sent: Arc<OnceLock<Arc<Seat>>> = Arc::default();
+pub(crate) async fn with_stream_deadline(work: impl Future, write_timeout: Duration) {
+    let sent: Arc<OnceLock<Arc<ConnectionHandle>>> = Arc::default();
     let watch = async {
         loop {
             tokio::time::sleep(write_timeout / 4).await;
-            if sent.get().is_some_and(|seat| seat.unheard_for() >= write_timeout) {
+            if sent.get().is_some_and(|seat| seat.unpolled_for() >= write_timeout) {
                 return;
             }
         }

@@ -17,21 +17,21 @@ const BODY_BYTES_MAX: u64 = u64::MAX - 2;
 
 /// What stands where it must not, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct FramingError {
     /// How many bytes of those that were fed come before the one at fault.
     pub(crate) at: usize,
-    pub(crate) place: Place,
+    pub(crate) place: MessagePart,
     /// A lowercase fact.
     pub(crate) what: &'static str,
 }
 
 /// The part of a request that a fault is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum MessagePart {
     /// The request line and the headers.
     Head,
     /// The frame of a chunk: its size, and the line ends around it.
-    Chunk,
+    Run,
     /// What may stand behind a chunk's size.
     Extension,
     /// The headers behind the last chunk.
@@ -40,16 +40,16 @@ pub(crate) enum Place {
 
 /// Follows one connection from its first byte on.
 #[derive(Debug)]
-pub(crate) struct Judge {
-    state: State,
+pub(crate) struct FramingValidator {
+    state: FramingState,
     /// How much of HTTP/2's preface has come; none once something else has.
     preface: Option<u8>,
     /// Whether no head has been whole yet.
     is_opening: bool,
-    head: Head,
+    head: HeadState,
     in_trailers: bool,
-    name: Name,
-    value: Value,
+    name: FieldName,
+    value: ValueKind,
     /// Bytes of the head that is not whole.
     head_bytes: usize,
     /// The length of a head that has just become whole.
@@ -58,7 +58,7 @@ pub(crate) struct Judge {
 
 /// How far a feed went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fed {
+pub(crate) struct HeadProgress {
     /// Bytes that were taken.
     pub(crate) taken: usize,
     /// The length of the head that ends behind them, where one does.
@@ -66,7 +66,7 @@ pub(crate) struct Fed {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum FramingState {
     /// Between requests, where empty lines may stand.
     Start,
     StartLf,
@@ -92,12 +92,12 @@ enum State {
     DataLf,
     /// HTTP/2: nothing is judged any more.
     Off,
-    Failed(Place, &'static str),
+    Failed(MessagePart, &'static str),
 }
 
 /// What the headers so far say of the request's framing.
 #[derive(Debug, Default)]
-struct Head {
+struct HeadState {
     /// The last eight bytes of the request line.
     version: u64,
     length: Option<u64>,
@@ -107,14 +107,14 @@ struct Head {
 
 /// A header's name in lower case, as far as it matters.
 #[derive(Debug, Default)]
-struct Name {
+struct FieldName {
     bytes: [u8; NAME_BYTES],
     length: usize,
 }
 
 /// A header's value, as far as it matters.
 #[derive(Debug, Clone, Copy)]
-enum Value {
+enum ValueKind {
     Any,
     /// Of `Content-Length`: none before the first digit.
     Length {
@@ -128,16 +128,16 @@ enum Value {
     },
 }
 
-impl Judge {
+impl FramingValidator {
     pub(crate) fn new() -> Self {
         Self {
-            state: State::Start,
+            state: FramingState::Start,
             preface: Some(0),
             is_opening: true,
-            head: Head::default(),
+            head: HeadState::default(),
             in_trailers: false,
-            name: Name::default(),
-            value: Value::Any,
+            name: FieldName::default(),
+            value: ValueKind::Any,
             head_bytes: 0,
             ended_head: None,
         }
@@ -156,8 +156,12 @@ impl Judge {
     /// Whether a head has begun and is not whole.
     pub(crate) fn is_in_head(&self) -> bool {
         match self.state {
-            State::RequestLine | State::RequestLineLf => true,
-            State::Field | State::Name | State::Value | State::ValueLf | State::EndLf => !self.in_trailers,
+            FramingState::RequestLine | FramingState::RequestLineLf => true,
+            FramingState::Field
+            | FramingState::Name
+            | FramingState::Value
+            | FramingState::ValueLf
+            | FramingState::EndLf => !self.in_trailers,
             _ => false,
         }
     }
@@ -166,8 +170,8 @@ impl Judge {
     pub(crate) fn body_left(&self) -> Option<u64> {
         match self.state {
             _ if self.is_opening() => None,
-            State::Start => Some(0),
-            State::Body(left) => Some(left),
+            FramingState::Start => Some(0),
+            FramingState::Body(left) => Some(left),
             _ => None,
         }
     }
@@ -176,49 +180,49 @@ impl Judge {
     ///
     /// # Errors
     /// At the first byte that is at fault; whatever comes after it is at fault, too.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         let mut at = 0;
         while at < bytes.len() {
             let fed = self.feed_head(&bytes[at..]);
-            at += fed.map_err(|fault| Fault { at: at + fault.at, ..fault })?.taken;
+            at += fed.map_err(|fault| FramingError { at: at + fault.at, ..fault })?.taken;
         }
         Ok(())
     }
 
-    /// As [`Judge::feed`], but no further than the end of a head.
+    /// As [`FramingValidator::feed`], but no further than the end of a head.
     ///
     /// # Errors
-    /// As [`Judge::feed`].
-    pub(crate) fn feed_head(&mut self, bytes: &[u8]) -> Result<Fed, Fault> {
+    /// As [`FramingValidator::feed`].
+    pub(crate) fn feed_head(&mut self, bytes: &[u8]) -> Result<HeadProgress, FramingError> {
         let mut at = 0;
         while at < bytes.len() && self.ended_head.is_none() {
             match self.take(&bytes[at..]) {
                 Ok(taken) => at += taken,
                 Err((place, what)) => {
-                    self.state = State::Failed(place, what);
-                    return Err(Fault { at, place, what });
+                    self.state = FramingState::Failed(place, what);
+                    return Err(FramingError { at, place, what });
                 }
             }
         }
-        Ok(Fed { taken: at, head_bytes: self.ended_head.take() })
+        Ok(HeadProgress { taken: at, head_bytes: self.ended_head.take() })
     }
 
     /// Takes one byte or more; answers how many.
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, (Place, &'static str)> {
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, (MessagePart, &'static str)> {
         match self.state {
-            State::Off => return Ok(bytes.len()),
-            State::Failed(place, what) => return Err((place, what)),
-            State::Body(left) => {
+            FramingState::Off => return Ok(bytes.len()),
+            FramingState::Failed(place, what) => return Err((place, what)),
+            FramingState::Body(left) => {
                 let (taken, left) = skip(bytes, left);
-                self.state = if left == 0 { State::Start } else { State::Body(left) };
+                self.state = if left == 0 { FramingState::Start } else { FramingState::Body(left) };
                 return Ok(taken);
             }
-            State::Data(left) => {
+            FramingState::Data(left) => {
                 let (taken, left) = skip(bytes, left);
-                self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                self.state = if left == 0 { FramingState::DataCr } else { FramingState::Data(left) };
                 return Ok(taken);
             }
-            State::Value if matches!(self.value, Value::Any) => {
+            FramingState::Value if matches!(self.value, ValueKind::Any) => {
                 // Most bytes of a head are here.
                 let taken = bytes.iter().position(|byte| !is_text(*byte)).unwrap_or(bytes.len());
                 if taken > 0 {
@@ -236,23 +240,23 @@ impl Judge {
         Ok(1)
     }
 
-    fn count(&mut self, place: Place, bytes: usize) {
-        if place == Place::Head {
+    fn count(&mut self, place: MessagePart, bytes: usize) {
+        if place == MessagePart::Head {
             self.head_bytes += bytes;
         }
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> MessagePart {
         match self.state {
-            State::Extension(_) => Place::Extension,
-            State::Size
-            | State::SizeDigits(_)
-            | State::SizeBlank(_)
-            | State::SizeLf(_)
-            | State::DataCr
-            | State::DataLf => Place::Chunk,
-            _ if self.in_trailers => Place::Trailer,
-            _ => Place::Head,
+            FramingState::Extension(_) => MessagePart::Extension,
+            FramingState::Size
+            | FramingState::SizeDigits(_)
+            | FramingState::SizeBlank(_)
+            | FramingState::SizeLf(_)
+            | FramingState::DataCr
+            | FramingState::DataLf => MessagePart::Run,
+            _ if self.in_trailers => MessagePart::Trailer,
+            _ => MessagePart::Head,
         }
     }
 
@@ -264,57 +268,58 @@ impl Judge {
             return Err(OTHER_VERSION);
         }
         if matched + 1 == PREFACE.len() && self.preface.is_some() {
-            (self.state, self.preface, self.is_opening, self.head_bytes) = (State::Off, None, false, 0);
+            (self.state, self.preface, self.is_opening, self.head_bytes) =
+                (FramingState::Off, None, false, 0);
         }
         Ok(())
     }
 
     /// What comes after this byte.
-    fn step(&mut self, byte: u8) -> Result<State, &'static str> {
+    fn step(&mut self, byte: u8) -> Result<FramingState, &'static str> {
         match self.state {
-            State::Start if byte == b'\r' => Ok(State::StartLf),
-            State::StartLf => {
+            FramingState::Start if byte == b'\r' => Ok(FramingState::StartLf),
+            FramingState::StartLf => {
                 self.head_bytes = 0;
-                line_feed(byte, State::Start)
+                line_feed(byte, FramingState::Start)
             }
-            State::Start | State::RequestLine => self.request_line(byte),
-            State::RequestLineLf => line_feed(byte, State::Field),
-            State::Field => self.field(byte),
-            State::Name => self.name(byte),
-            State::Value => self.value(byte),
-            State::ValueLf => line_feed(byte, State::Field),
-            State::EndLf => line_feed(byte, State::Start).map(|_| self.end()),
-            State::Size => hex(byte).map(State::SizeDigits).ok_or("a chunk without a size"),
-            State::SizeDigits(size) => size_digit(size, byte),
-            State::SizeBlank(size) => match byte {
-                b' ' | b'\t' => Ok(State::SizeBlank(size)),
-                b';' => Ok(State::Extension(size)),
+            FramingState::Start | FramingState::RequestLine => self.request_line(byte),
+            FramingState::RequestLineLf => line_feed(byte, FramingState::Field),
+            FramingState::Field => self.field(byte),
+            FramingState::Name => self.name(byte),
+            FramingState::Value => self.value(byte),
+            FramingState::ValueLf => line_feed(byte, FramingState::Field),
+            FramingState::EndLf => line_feed(byte, FramingState::Start).map(|_| self.end()),
+            FramingState::Size => hex(byte).map(FramingState::SizeDigits).ok_or("a chunk without a size"),
+            FramingState::SizeDigits(size) => size_digit(size, byte),
+            FramingState::SizeBlank(size) => match byte {
+                b' ' | b'\t' => Ok(FramingState::SizeBlank(size)),
+                b';' => Ok(FramingState::Extension(size)),
                 _ => Err("a blank behind the size of a chunk"),
             },
-            State::Extension(size) => match byte {
-                b'\r' => Ok(State::SizeLf(size)),
-                _ => text(byte, State::Extension(size)),
+            FramingState::Extension(size) => match byte {
+                b'\r' => Ok(FramingState::SizeLf(size)),
+                _ => text(byte, FramingState::Extension(size)),
             },
-            State::SizeLf(0) => {
+            FramingState::SizeLf(0) => {
                 self.in_trailers = true;
-                line_feed(byte, State::Field)
+                line_feed(byte, FramingState::Field)
             }
-            State::SizeLf(size) => line_feed(byte, State::Data(size)),
-            State::DataCr if byte == b'\r' => Ok(State::DataLf),
-            State::DataCr => Err("a chunk that is longer than its size"),
-            State::DataLf => line_feed(byte, State::Size),
-            State::Body(_) | State::Data(_) | State::Off | State::Failed(..) => {
+            FramingState::SizeLf(size) => line_feed(byte, FramingState::Data(size)),
+            FramingState::DataCr if byte == b'\r' => Ok(FramingState::DataLf),
+            FramingState::DataCr => Err("a chunk that is longer than its size"),
+            FramingState::DataLf => line_feed(byte, FramingState::Size),
+            FramingState::Body(_) | FramingState::Data(_) | FramingState::Off | FramingState::Failed(..) => {
                 unreachable!("these take bytes without a look at them")
             }
         }
     }
 
-    fn request_line(&mut self, byte: u8) -> Result<State, &'static str> {
+    fn request_line(&mut self, byte: u8) -> Result<FramingState, &'static str> {
         if byte == b'\r' {
             let is_known = KNOWN_VERSIONS.contains(&self.head.version.to_be_bytes());
             // The preface of HTTP/2 names that version.
             return if is_known || self.preface.is_some() {
-                Ok(State::RequestLineLf)
+                Ok(FramingState::RequestLineLf)
             } else {
                 Err(OTHER_VERSION)
             };
@@ -322,41 +327,41 @@ impl Judge {
         self.head.version = self.head.version << 8 | u64::from(byte);
         match byte {
             b'\t' => Err("a control character"),
-            _ => text(byte, State::RequestLine),
+            _ => text(byte, FramingState::RequestLine),
         }
     }
 
-    fn field(&mut self, byte: u8) -> Result<State, &'static str> {
+    fn field(&mut self, byte: u8) -> Result<FramingState, &'static str> {
         match byte {
-            b'\r' => Ok(State::EndLf),
+            b'\r' => Ok(FramingState::EndLf),
             b' ' | b'\t' => Err("a header that goes on in the next line"),
             b':' => Err("a header without a name"),
             _ => {
-                self.name = Name::default();
+                self.name = FieldName::default();
                 self.name(byte)
             }
         }
     }
 
-    fn name(&mut self, byte: u8) -> Result<State, &'static str> {
+    fn name(&mut self, byte: u8) -> Result<FramingState, &'static str> {
         match byte {
             b':' => {
-                self.value = self.meant()?;
-                Ok(State::Value)
+                self.value = self.value_kind()?;
+                Ok(FramingState::Value)
             }
             b' ' | b'\t' => Err("a blank between a header's name and its colon"),
             b'\n' => Err(BARE_LF),
             b'\r' => Err("a header without a colon"),
             _ if is_token(byte) => {
                 self.name.push(byte);
-                Ok(State::Name)
+                Ok(FramingState::Name)
             }
             _ => Err("a header's name with a character that none may have"),
         }
     }
 
     /// What the value of the header that was named is to be.
-    fn meant(&mut self) -> Result<Value, &'static str> {
+    fn value_kind(&mut self) -> Result<ValueKind, &'static str> {
         let head = &mut self.head;
         let meant = match self.name.as_bytes() {
             b"content-length" if head.is_chunked => return Err(TWO_FRAMINGS),
@@ -367,67 +372,70 @@ impl Judge {
                 return Err("Transfer-Encoding in HTTP/1.0");
             }
             b"host" if head.has_host => return Err("two Host headers"),
-            b"content-length" => Value::Length { number: None, is_over: false },
-            b"transfer-encoding" => Value::Coding { matched: 0, is_over: false },
+            b"content-length" => ValueKind::Length { number: None, is_over: false },
+            b"transfer-encoding" => ValueKind::Coding { matched: 0, is_over: false },
             b"host" => {
                 head.has_host = true;
-                Value::Any
+                ValueKind::Any
             }
-            _ => return Ok(Value::Any),
+            _ => return Ok(ValueKind::Any),
         };
         if self.in_trailers { Err("a header behind the body that belongs before it") } else { Ok(meant) }
     }
 
-    fn value(&mut self, byte: u8) -> Result<State, &'static str> {
+    fn value(&mut self, byte: u8) -> Result<FramingState, &'static str> {
         match (&mut self.value, byte) {
-            (Value::Any, b'\r') => {}
-            (Value::Any, _) => return text(byte, State::Value),
-            (Value::Length { number: None, .. } | Value::Coding { matched: 0, .. }, b' ' | b'\t') => {}
-            (Value::Length { is_over, .. } | Value::Coding { is_over, .. }, b' ' | b'\t') => *is_over = true,
-            (Value::Length { number, .. }, b'\r') => {
+            (ValueKind::Any, b'\r') => {}
+            (ValueKind::Any, _) => return text(byte, FramingState::Value),
+            (ValueKind::Length { number: None, .. } | ValueKind::Coding { matched: 0, .. }, b' ' | b'\t') => {
+            }
+            (ValueKind::Length { is_over, .. } | ValueKind::Coding { is_over, .. }, b' ' | b'\t') => {
+                *is_over = true
+            }
+            (ValueKind::Length { number, .. }, b'\r') => {
                 self.head.length = Some(number.ok_or("an empty Content-Length")?);
             }
-            (Value::Coding { matched, .. }, b'\r') if *matched == CHUNKED.len() => {
+            (ValueKind::Coding { matched, .. }, b'\r') if *matched == CHUNKED.len() => {
                 self.head.is_chunked = true;
             }
-            (Value::Length { number, is_over: false }, b'0'..=b'9') => {
+            (ValueKind::Length { number, is_over: false }, b'0'..=b'9') => {
                 let digit = u64::from(byte - b'0');
                 let longer = number.unwrap_or(0).checked_mul(10).and_then(|tens| tens.checked_add(digit));
                 let longer = longer.filter(|length| *length <= BODY_BYTES_MAX);
                 *number = Some(longer.ok_or("a Content-Length beyond all bounds")?);
             }
-            (Value::Coding { matched, is_over: false }, _)
+            (ValueKind::Coding { matched, is_over: false }, _)
                 if CHUNKED.get(*matched) == Some(&byte.to_ascii_lowercase()) =>
             {
                 *matched += 1;
             }
             (_, b'\n') => return Err(BARE_LF),
-            (Value::Length { .. }, _) => return Err("a Content-Length that is no plain number"),
-            (Value::Coding { .. }, _) => return Err("a Transfer-Encoding other than chunked"),
+            (ValueKind::Length { .. }, _) => return Err("a Content-Length that is no plain number"),
+            (ValueKind::Coding { .. }, _) => return Err("a Transfer-Encoding other than chunked"),
         }
-        Ok(if byte == b'\r' { State::ValueLf } else { State::Value })
+        Ok(if byte == b'\r' { FramingState::ValueLf } else { FramingState::Value })
     }
 
     /// A head, or the trailers, are whole.
-    fn end(&mut self) -> State {
+    fn end(&mut self) -> FramingState {
         self.is_opening = false;
         let head = std::mem::take(&mut self.head);
         if std::mem::take(&mut self.in_trailers) {
-            return State::Start;
+            return FramingState::Start;
         }
         // Half of HTTP/2's preface is no head.
         if self.preface.is_none() {
             self.ended_head = Some(std::mem::take(&mut self.head_bytes));
         }
         match head.length {
-            _ if head.is_chunked => State::Size,
-            Some(length) if length > 0 => State::Body(length),
-            _ => State::Start,
+            _ if head.is_chunked => FramingState::Size,
+            Some(length) if length > 0 => FramingState::Body(length),
+            _ => FramingState::Start,
         }
     }
 }
 
-impl Name {
+impl FieldName {
     /// What is longer than any name that is looked for is cut, and is none of them.
     fn push(&mut self, byte: u8) {
         if let Some(place) = self.bytes.get_mut(self.length) {
@@ -445,11 +453,11 @@ const BARE_LF: &str = "a line feed without a carriage return";
 const OTHER_VERSION: &str = "a version of HTTP other than 1.0 and 1.1";
 const TWO_FRAMINGS: &str = "Content-Length beside Transfer-Encoding";
 
-fn line_feed(byte: u8, next: State) -> Result<State, &'static str> {
+fn line_feed(byte: u8, next: FramingState) -> Result<FramingState, &'static str> {
     if byte == b'\n' { Ok(next) } else { Err("a carriage return without a line feed") }
 }
 
-fn text(byte: u8, next: State) -> Result<State, &'static str> {
+fn text(byte: u8, next: FramingState) -> Result<FramingState, &'static str> {
     match byte {
         b'\n' => Err(BARE_LF),
         _ if is_text(byte) => Ok(next),
@@ -457,15 +465,15 @@ fn text(byte: u8, next: State) -> Result<State, &'static str> {
     }
 }
 
-fn size_digit(size: u64, byte: u8) -> Result<State, &'static str> {
+fn size_digit(size: u64, byte: u8) -> Result<FramingState, &'static str> {
     match byte {
-        b'\r' => Ok(State::SizeLf(size)),
-        b';' => Ok(State::Extension(size)),
-        b' ' | b'\t' => Ok(State::SizeBlank(size)),
+        b'\r' => Ok(FramingState::SizeLf(size)),
+        b';' => Ok(FramingState::Extension(size)),
+        b' ' | b'\t' => Ok(FramingState::SizeBlank(size)),
         _ => {
             let digit = hex(byte).ok_or("a chunk whose size is no number")?;
             let size = size.checked_mul(16).ok_or("a chunk beyond all bounds")?;
-            Ok(State::SizeDigits(size | digit))
+            Ok(FramingState::SizeDigits(size | digit))
         }
     }
 }

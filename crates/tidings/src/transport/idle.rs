@@ -11,20 +11,20 @@ const KEEP_ALIVE: &str = "keep-alive";
 
 /// Effect of `server.idle_timeout`.
 #[derive(Debug, Clone)]
-pub(crate) struct Idle {
+pub(crate) struct IdleTimeout {
     /// After this an idle connection is closed.
     pub(crate) patience: Duration,
     told: HeaderValue,
 }
 
-impl Idle {
+impl IdleTimeout {
     pub(crate) fn new(timeout: Duration) -> Self {
         let told = HeaderValue::try_from(format!("timeout={}", timeout.as_secs()));
         Self { patience: timeout + GRACE, told: told.expect("a number is a header's value") }
     }
 
     /// Tells the client of an HTTP/1.1 connection that stays open. Behind a stream nothing follows.
-    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+    pub(crate) fn announce(&self, headers: &mut HeaderMap) {
         let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_stream = content_type.is_some_and(|value| value.starts_with(b"text/event-stream"));
         if !is_stream && !headers.contains_key(header::CONNECTION) {
@@ -35,14 +35,14 @@ impl Idle {
 
 /// Records the activity of a connection that hyper serves.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Activity(watch::Sender<Stand>);
+pub(crate) struct Activity(watch::Sender<ActivityState>);
 
 /// Observes the activity of a connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Observer(watch::Receiver<Stand>);
+pub(crate) struct ActivityObserver(watch::Receiver<ActivityState>);
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Stand {
+struct ActivityState {
     /// Of its requests; none before the first.
     version: Option<Version>,
     /// Requests whose answers were not passed on whole.
@@ -55,11 +55,11 @@ struct Stand {
 
 /// A request that is being answered; dropped with the answer's body.
 #[derive(Debug)]
-pub(crate) struct Answering(Activity);
+pub(crate) struct AnsweringGuard(Activity);
 
 impl Activity {
-    pub(crate) fn observer(&self) -> Observer {
-        Observer(self.0.subscribe())
+    pub(crate) fn observer(&self) -> ActivityObserver {
+        ActivityObserver(self.0.subscribe())
     }
 
     /// Notes the first bytes of a head.
@@ -73,23 +73,23 @@ impl Activity {
     }
 
     /// Notes a request.
-    pub(crate) fn request(&self, version: Version) -> Answering {
+    pub(crate) fn request(&self, version: Version) -> AnsweringGuard {
         self.0.send_modify(|stand| {
             stand.version = Some(version);
             stand.answering += 1;
             stand.has_begun = false;
         });
-        Answering(self.clone())
+        AnsweringGuard(self.clone())
     }
 }
 
-impl Drop for Answering {
+impl Drop for AnsweringGuard {
     fn drop(&mut self) {
         self.0.0.send_modify(|stand| stand.answering -= 1);
     }
 }
 
-impl Observer {
+impl ActivityObserver {
     /// Whether the connection ends because a head was not whole in time. hyper tells it only of the first one.
     pub(crate) fn saw_late_head(&self) -> bool {
         self.0.borrow().is_late

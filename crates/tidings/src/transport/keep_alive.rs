@@ -2,7 +2,7 @@
 
 use std::{ops::Add, time::Duration};
 
-use crate::connection::Due;
+use crate::connection::KeepAliveDue;
 
 /// The clock of one stream. `I` is the transport's kind of instant.
 pub(super) struct KeepAlive<I> {
@@ -37,9 +37,9 @@ impl<I: Copy + Ord + Add<Duration, Output = I>> KeepAlive<I> {
     }
 
     /// Returns the keep-alives that are due now, which then count as sent; `None` if none is due.
-    pub(super) fn take_due(&mut self, now: I) -> Option<Due> {
+    pub(super) fn take_due(&mut self, now: I) -> Option<KeepAliveDue> {
         let is_due = |at: I| at + self.interval() <= now;
-        let due = Due { comment: is_due(self.sent_at), position: self.id_at.is_some_and(is_due) };
+        let due = KeepAliveDue { comment: is_due(self.sent_at), position: self.id_at.is_some_and(is_due) };
         (due.comment || due.position).then(|| {
             self.sent(now, due.position);
             due

@@ -27,35 +27,35 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-pub(crate) use self::{disk_readers::Reader, event_loop::Shard, mailbox::Doors};
+pub(crate) use self::{disk_readers::DiskReaders, event_loop::Shard, mailbox::Shards};
 use crate::{
-    connection::Opened,
+    connection::NewConnection,
     sync::{Lock, Mutex},
 };
 
 /// Says that a shard has the socket that this request came by; among the request's extensions.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Offer;
+pub(crate) struct ShardOffer;
 
 /// A stream on its way from a route to its shard, among the response's extensions.
 #[derive(Clone)]
-pub(crate) struct Handover(Arc<Mutex<Option<Opened>>>);
+pub(crate) struct StreamHandoff(Arc<Mutex<Option<NewConnection>>>);
 
-impl Handover {
-    pub(crate) fn new(opened: Opened) -> Self {
-        Self(Arc::new(Mutex::new(Lock::Handover, Some(opened))))
+impl StreamHandoff {
+    pub(crate) fn new(opened: NewConnection) -> Self {
+        Self(Arc::new(Mutex::new(Lock::StreamHandoff, Some(opened))))
     }
 
     /// Takes the stream out; the first who asks gets it.
-    pub(crate) fn take(&self) -> Option<Opened> {
+    pub(crate) fn take(&self) -> Option<NewConnection> {
         self.0.lock().take()
     }
 }
 
 /// The body of a response whose stream goes another way: it has no length that a router could put into the head.
-pub(crate) struct Elsewhere;
+pub(crate) struct DetachedBody;
 
-impl Body for Elsewhere {
+impl Body for DetachedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -68,7 +68,7 @@ impl Body for Elsewhere {
 }
 
 /// A connection that is hyper's from now on.
-pub(crate) struct Forwarded {
+pub(crate) struct ForwardedConnection {
     pub(crate) socket: TcpStream,
     pub(crate) peer: SocketAddr,
     /// What was read of it, to be read again.
@@ -80,4 +80,4 @@ pub(crate) struct Forwarded {
 }
 
 /// Takes connections that are hyper's.
-pub(crate) type Onward = Arc<dyn Fn(Forwarded) + Send + Sync>;
+pub(crate) type ForwardToHyper = Arc<dyn Fn(ForwardedConnection) + Send + Sync>;

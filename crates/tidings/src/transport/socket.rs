@@ -31,7 +31,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Where a request came from; every request of a served connection has it among its extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Arrival {
+pub(crate) struct PeerInfo {
     /// The other end of the connection: the client, or a proxy before it.
     pub(crate) peer: SocketAddr,
     /// Whether this hub speaks TLS on the connection.
@@ -40,14 +40,14 @@ pub(crate) struct Arrival {
 
 /// What the streams of a socket know of it.
 #[derive(Debug)]
-pub(crate) struct Pressure {
+pub(crate) struct Backpressure {
     is_refusing: AtomicBool,
     /// How often the socket has begun to refuse bytes: each stream keeps what it knows of.
     refusals: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
 }
 
-impl Default for Pressure {
+impl Default for Backpressure {
     fn default() -> Self {
         Self {
             is_refusing: AtomicBool::new(false),
@@ -57,7 +57,7 @@ impl Default for Pressure {
     }
 }
 
-impl Pressure {
+impl Backpressure {
     /// Whether the socket takes no bytes now; the waker is called when it does again.
     pub(crate) fn is_refusing(&self, waker: &Waker) -> bool {
         if !self.is_refusing.load(Ordering::Acquire) {
@@ -78,7 +78,7 @@ impl Pressure {
     }
 
     /// Notes that it refuses bytes; says whether it did not before.
-    pub(crate) fn refuse(&self) -> bool {
+    pub(crate) fn pause(&self) -> bool {
         // The count comes last: whoever has seen it sees that the socket refuses, unless that is over.
         let begins = !self.is_refusing.swap(true, Ordering::AcqRel);
         if begins {
@@ -88,7 +88,7 @@ impl Pressure {
     }
 
     /// Notes that it takes bytes again.
-    pub(crate) fn give_way(&self) {
+    pub(crate) fn resume(&self) {
         if self.is_refusing.swap(false, Ordering::AcqRel) {
             let waiting = std::mem::take(&mut *self.waiting.lock());
             waiting.into_iter().for_each(deferred_wake::wake);
@@ -99,7 +99,7 @@ impl Pressure {
 /// A socket with a deadline for writing.
 pub(crate) struct Socket {
     stream: TcpStream,
-    pressure: Arc<Pressure>,
+    pressure: Arc<Backpressure>,
     metrics: Arc<Metrics>,
     write_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -136,7 +136,7 @@ impl Socket {
         }
     }
 
-    pub(crate) fn pressure(&self) -> &Arc<Pressure> {
+    pub(crate) fn pressure(&self) -> &Arc<Backpressure> {
         &self.pressure
     }
 
@@ -153,12 +153,12 @@ impl Socket {
         match outcome {
             Poll::Ready(_) => {
                 self.deadline = None;
-                self.pressure.give_way();
+                self.pressure.resume();
                 outcome
             }
             Poll::Pending => {
-                if self.pressure.refuse() {
-                    self.metrics.socket_pressed();
+                if self.pressure.pause() {
+                    self.metrics.socket_backpressure();
                 }
                 let write_timeout = self.write_timeout;
                 let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(write_timeout)));

@@ -24,38 +24,39 @@ use tracing::debug;
 pub(crate) use self::whole::{HEAD_BYTES_MAX, head_too_large};
 use self::whole::{check, malformed, too_large};
 use super::{
-    http1_framing::{Fed, Judge, Place},
+    http1_framing::{FramingValidator, HeadProgress, MessagePart},
     idle::Activity,
 };
 use crate::error::Error;
 
 /// The path of the request that stands in for a refused one. No client can know it.
-static STAND_IN: LazyLock<String> = LazyLock::new(|| format!("/{:032x}", rand::rng().random::<u128>()));
+static REPLACEMENT_TARGET: LazyLock<String> =
+    LazyLock::new(|| format!("/{:032x}", rand::rng().random::<u128>()));
 
 /// A connection of HTTP/1 or HTTP/2 whose first head must be whole at a deadline, and each later one of HTTP/1 soon after
 /// its first byte.
 ///
 /// Heads pass when they are whole, bodies as they come. In place of a head that is at fault stands a request of the hub's
-/// own, which [`Refused::of`] knows; in place of a body that is at fault, bytes that hyper refuses. Requests before it get
+/// own, which [`RefusedHead::of`] knows; in place of a body that is at fault, bytes that hyper refuses. Requests before it get
 /// their answers, and nothing behind it is read.
-pub(crate) struct Strict<Io> {
+pub(crate) struct StrictIo<Io> {
     io: Io,
-    judge: Judge,
+    judge: FramingValidator,
     /// Of a head that is not whole; at most [`HEAD_BYTES_MAX`] and one read.
     held: BytesMut,
     /// To be read before anything else.
     ready: Bytes,
-    end: End,
+    end: ReadEnd,
     /// When the head that is awaited, or has begun, must be whole.
     head_due: Option<Pin<Box<Sleep>>>,
     head_timeout: Duration,
     activity: Activity,
-    refused: Refused,
+    refused: RefusedHead,
 }
 
 /// Source of the bytes behind those that are ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum ReadEnd {
     /// Bytes from the client.
     Open,
     /// The end of the connection.
@@ -66,12 +67,12 @@ enum End {
 
 /// Why a head was refused; the read side says it, and whatever answers requests tells it.
 #[derive(Clone, Default)]
-pub(crate) struct Refused(Arc<OnceLock<Error>>);
+pub(crate) struct RefusedHead(Arc<OnceLock<Error>>);
 
-impl Refused {
+impl RefusedHead {
     /// The refusal, where this is the request that stands in for the refused one.
     pub(crate) fn of(&self, uri: &Uri) -> Option<Error> {
-        let error = self.0.get().filter(|_| uri.path() == *STAND_IN)?;
+        let error = self.0.get().filter(|_| uri.path() == *REPLACEMENT_TARGET)?;
         Some(Error::new(error.code(), error.to_string()))
     }
 }
@@ -88,21 +89,21 @@ impl fmt::Display for HeadTimeout {
 
 impl std::error::Error for HeadTimeout {}
 
-impl<Io> Strict<Io> {
+impl<Io> StrictIo<Io> {
     /// A connection that was opened so long before `deadline`.
     pub(crate) fn new(
         io: Io,
         head_timeout: Duration,
         deadline: Instant,
         activity: Activity,
-        refused: Refused,
+        refused: RefusedHead,
     ) -> Self {
         Self {
             io,
-            judge: Judge::new(),
+            judge: FramingValidator::new(),
             held: BytesMut::new(),
             ready: Bytes::new(),
-            end: End::Open,
+            end: ReadEnd::Open,
             head_due: Some(Box::pin(sleep_until(deadline))),
             head_timeout,
             activity,
@@ -123,7 +124,7 @@ impl<Io> Strict<Io> {
         let read = &buffer.filled()[before..];
         let judged = self.held.len();
         let instead = if judged == 0 {
-            let (good, instead) = self.judge(read, 0);
+            let (good, instead) = self.validate(read, 0);
             self.held.extend_from_slice(&read[good..]);
             buffer.set_filled(before + good);
             instead
@@ -131,7 +132,7 @@ impl<Io> Strict<Io> {
             self.held.extend_from_slice(read);
             buffer.set_filled(before);
             let mut bytes = self.held.split();
-            let (good, instead) = self.judge(&bytes, judged);
+            let (good, instead) = self.validate(&bytes, judged);
             self.ready = bytes.split_to(good).freeze();
             self.held = bytes;
             instead
@@ -146,7 +147,7 @@ impl<Io> Strict<Io> {
     /// Sets the deadline of a head that has begun behind the first one.
     fn watch_head(&mut self) {
         let awaits_head = self.judge.is_opening() || self.judge.is_in_head();
-        if self.end != End::Open || !awaits_head {
+        if self.end != ReadEnd::Open || !awaits_head {
             self.head_due = None;
         } else if self.head_due.is_none() {
             self.head_due = Some(Box::pin(sleep(self.head_timeout)));
@@ -156,7 +157,7 @@ impl<Io> Strict<Io> {
 
     /// Judges bytes of which the first `judged` were judged before. Answers how many of them hyper may see, and what it
     /// sees in place of the rest, where that is at fault.
-    fn judge(&mut self, bytes: &[u8], judged: usize) -> (usize, Option<Bytes>) {
+    fn validate(&mut self, bytes: &[u8], judged: usize) -> (usize, Option<Bytes>) {
         let mut at = judged;
         while at < bytes.len() {
             match self.judge.feed_head(&bytes[at..]) {
@@ -167,10 +168,10 @@ impl<Io> Strict<Io> {
                         let begin = at + 1 - self.judge.head_bytes();
                         return (begin, Some(self.refuse(malformed(fault.what))));
                     };
-                    self.end = End::Closed;
+                    self.end = ReadEnd::Closed;
                     return (at, Some(Bytes::from_static(instead)));
                 }
-                Ok(Fed { taken, head_bytes }) => {
+                Ok(HeadProgress { taken, head_bytes }) => {
                     at += taken;
                     if head_bytes.is_some() {
                         self.head_due = None;
@@ -192,25 +193,25 @@ impl<Io> Strict<Io> {
 
     /// The request that stands in for a refused one.
     fn refuse(&mut self, error: Error) -> Bytes {
-        self.end = End::Silent;
+        self.end = ReadEnd::Silent;
         // Nothing is read after the first.
         let _ = self.refused.0.set(error);
-        format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", *STAND_IN).into()
+        format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", *REPLACEMENT_TARGET).into()
     }
 }
 
 /// Bytes that hyper refuses at a place behind a head, and does not wait behind for more.
-fn refused_at(place: Place) -> Option<&'static [u8]> {
+fn refused_at(place: MessagePart) -> Option<&'static [u8]> {
     match place {
-        Place::Head => None,
+        MessagePart::Head => None,
         // Trailers are looked at when they are whole.
-        Place::Trailer => Some(b"\0\r\n\r\n"),
-        Place::Chunk => Some(b"\0"),
-        Place::Extension => Some(b"\n"),
+        MessagePart::Trailer => Some(b"\0\r\n\r\n"),
+        MessagePart::Run => Some(b"\0"),
+        MessagePart::Extension => Some(b"\n"),
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
+impl<Io: AsyncRead + Unpin> AsyncRead for StrictIo<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -224,9 +225,9 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
                 return Poll::Ready(Ok(()));
             }
             match this.end {
-                End::Open if buffer.remaining() > 0 => {}
-                End::Open | End::Closed => return Poll::Ready(Ok(())),
-                End::Silent => return Poll::Pending,
+                ReadEnd::Open if buffer.remaining() > 0 => {}
+                ReadEnd::Open | ReadEnd::Closed => return Poll::Ready(Ok(())),
+                ReadEnd::Silent => return Poll::Pending,
             }
             let before = buffer.filled().len();
             match Pin::new(&mut this.io).poll_read(context, buffer) {
@@ -236,7 +237,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
             }
             if buffer.filled().len() == before {
                 // hyper decides how it treats half a head.
-                (this.end, this.ready) = (End::Closed, this.held.split().freeze());
+                (this.end, this.ready) = (ReadEnd::Closed, this.held.split().freeze());
                 continue;
             }
             this.take(buffer, before);
@@ -247,7 +248,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Strict<Io> {
+impl<Io: AsyncWrite + Unpin> AsyncWrite for StrictIo<Io> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

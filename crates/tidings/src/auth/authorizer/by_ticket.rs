@@ -4,13 +4,13 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tidings_protocol::Subscription;
 
-use super::Gate;
+use super::Authorizer;
 use crate::{
     auth::{
-        Caller, Credential, Flaw, Principal, Reading, Ticket,
-        denial::{By, Wanted, denied, denied_by},
-        identity::Basis,
-        policy::{Refused, Rules},
+        Credential, CredentialError, Identity, Principal, ReadKind, Ticket,
+        denial::{DeniedAction, DeniedBy, denied, denied_by},
+        identity::AuthMethod,
+        policy::{Policy, PolicyError},
         tickets::store,
     },
     config::Secret,
@@ -18,29 +18,29 @@ use crate::{
 };
 
 /// A ticket that was spent.
-enum Taken {
+enum RedeemedTicket {
     /// Issued at this node, with the caller that it was issued to.
-    Here(Arc<Caller>, Vec<Subscription>),
+    Here(Arc<Identity>, Vec<Subscription>),
     /// Made at any node, on a credential.
     Shared(Secret, Vec<Subscription>),
 }
 
-impl Gate {
+impl Authorizer {
     /// Makes a ticket for a stream of exactly these channels; `credential` is what the caller was admitted on.
     ///
     /// # Errors
-    /// As [`Gate::subscribe`]; 429 for too many, 503 where it could not be kept. A ticket makes no ticket, and who has no
+    /// As [`Authorizer::subscribe`]; 429 for too many, 503 where it could not be kept. A ticket makes no ticket, and who has no
     /// credentials needs none.
     pub(crate) async fn ticket(
         &self,
-        caller: &Arc<Caller>,
+        caller: &Arc<Identity>,
         credential: Option<&Credential>,
         subscriptions: Vec<Subscription>,
     ) -> Result<Ticket, Error> {
         if caller.is_ticket() || caller.principal == Principal::Anonymous {
             return Err(denied(caller));
         }
-        let permit = self.subscribe(caller, subscriptions, Reading::Stream).await?;
+        let permit = self.subscribe(caller, subscriptions, ReadKind::Stream).await?;
         let now = (self.clock)();
         let Some(shelf) = self.shelf.get() else {
             return self.tickets.make(caller, permit.subscriptions().to_vec(), now);
@@ -50,7 +50,7 @@ impl Gate {
             // An open hub asks for none, and a hub with `[auth]` takes an empty one for none.
             _ => Secret::new(""),
         };
-        let ticket = self.tickets.draw(caller, now)?;
+        let ticket = self.tickets.issue(caller, now)?;
         let text = ticket.text.reveal();
         let sealed = store::seal(text, &secret, permit.subscriptions());
         let life = Duration::from_millis(ticket.expires_at.saturating_sub(now));
@@ -61,36 +61,36 @@ impl Gate {
     /// Takes a ticket out, or only looks at it: who made it, and what it is for.
     pub(super) async fn redeem(
         &self,
-        rules: &Rules,
+        rules: &Policy,
         text: &str,
         only_looks: bool,
-    ) -> Result<(Arc<Caller>, Vec<Subscription>), Refused> {
+    ) -> Result<(Arc<Identity>, Vec<Subscription>), PolicyError> {
         let admitted_at = *self.changes.borrow();
         let (credential, subscriptions) = match self.take_ticket(text, only_looks).await? {
-            Taken::Here(maker, subscriptions) => return Ok((maker, subscriptions)),
-            Taken::Shared(credential, subscriptions) => (credential, subscriptions),
+            RedeemedTicket::Here(maker, subscriptions) => return Ok((maker, subscriptions)),
+            RedeemedTicket::Shared(credential, subscriptions) => (credential, subscriptions),
         };
         let (principal, basis) = match credential.reveal() {
             key if key.starts_with("tk_") => rules.api_key(key)?,
             token => rules.token(token).await?,
         };
-        let rights = rules.rights(&basis);
-        Ok((Arc::new(Caller { principal, rights, basis, admitted_at }), subscriptions))
+        let rights = rules.permissions(&basis);
+        Ok((Arc::new(Identity { principal, rights, basis, admitted_at }), subscriptions))
     }
 
     /// Takes a ticket from where it lies, so that it is spent, or only looks at it.
-    async fn take_ticket(&self, text: &str, only_looks: bool) -> Result<Taken, Refused> {
+    async fn take_ticket(&self, text: &str, only_looks: bool) -> Result<RedeemedTicket, PolicyError> {
         let Some(shelf) = self.shelf.get() else {
             let (tickets, now) = (&self.tickets, (self.clock)());
-            let found = if only_looks { tickets.look(text, now) } else { tickets.spend(text, now) };
-            let (maker, subscriptions) = found.ok_or(Flaw::Ticket)?;
-            return Ok(Taken::Here(maker, subscriptions));
+            let found = if only_looks { tickets.look(text, now) } else { tickets.redeem(text, now) };
+            let (maker, subscriptions) = found.ok_or(CredentialError::Ticket)?;
+            return Ok(RedeemedTicket::Here(maker, subscriptions));
         };
         let name = store::name(text);
         let sealed = if only_looks { shelf.look(name).await? } else { shelf.take(name).await? };
         let opened = sealed.and_then(|sealed| store::open(text, sealed));
-        let (credential, subscriptions) = opened.ok_or(Flaw::Ticket)?;
-        Ok(Taken::Shared(credential, subscriptions))
+        let (credential, subscriptions) = opened.ok_or(CredentialError::Ticket)?;
+        Ok(RedeemedTicket::Shared(credential, subscriptions))
     }
 
     /// Returns the channels of a stream that names none: those of its caller's ticket. An open hub admits nobody on a
@@ -100,35 +100,37 @@ impl Gate {
     /// 401 for a ticket that is none or is spent, 503 where that cannot be told.
     pub(crate) async fn ticket_channels(
         &self,
-        caller: &Caller,
+        caller: &Identity,
         shown: Option<&str>,
         only_looks: bool,
     ) -> Result<Option<Vec<Subscription>>, Error> {
-        if let Basis::Ticket { subscriptions, .. } = &caller.basis {
+        if let AuthMethod::Ticket { subscriptions, .. } = &caller.basis {
             return Ok(Some(subscriptions.clone()));
         }
         let Some(text) = shown.filter(|_| self.rules.is_none()) else { return Ok(None) };
         match self.take_ticket(text, only_looks).await {
-            Ok(Taken::Here(_, subscriptions) | Taken::Shared(_, subscriptions)) => Ok(Some(subscriptions)),
-            Err(Refused::Flaw(flaw)) => Err(self.refused(flaw)),
-            Err(Refused::Error(error)) => Err(error),
+            Ok(RedeemedTicket::Here(_, subscriptions) | RedeemedTicket::Shared(_, subscriptions)) => {
+                Ok(Some(subscriptions))
+            }
+            Err(PolicyError::Flaw(flaw)) => Err(self.credential_error(flaw)),
+            Err(PolicyError::Error(error)) => Err(error),
         }
     }
 
     /// Refuses a ticket for anything but a stream of exactly its channels.
     pub(super) fn check_ticket(
         &self,
-        caller: &Caller,
+        caller: &Identity,
         asked: &[Subscription],
-        reading: Reading,
+        reading: ReadKind,
     ) -> Result<(), Error> {
-        let Basis::Ticket { subscriptions, .. } = &caller.basis else { return Ok(()) };
+        let AuthMethod::Ticket { subscriptions, .. } = &caller.basis else { return Ok(()) };
         let is_exact = asked.iter().collect::<HashSet<_>>() == subscriptions.iter().collect();
-        if is_exact && reading == Reading::Stream {
+        if is_exact && reading == ReadKind::Stream {
             return Ok(());
         }
         let foreign = asked.iter().find(|asked| !subscriptions.contains(asked)).or(asked.first());
-        let wanted = Wanted::Subscribe(foreign.map_or("", Subscription::as_str));
-        Err(denied_by(By::Pattern, caller, wanted, &self.metrics))
+        let wanted = DeniedAction::Subscribe(foreign.map_or("", Subscription::as_str));
+        Err(denied_by(DeniedBy::Pattern, caller, wanted, &self.metrics))
     }
 }

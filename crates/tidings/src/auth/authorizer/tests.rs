@@ -57,7 +57,7 @@ fn auth() -> AuthSettings {
 }
 
 struct Desk {
-    gate: Gate,
+    gate: Authorizer,
     now: Arc<AtomicU64>,
 }
 
@@ -66,7 +66,7 @@ impl Desk {
         let now = Arc::new(AtomicU64::new(NOW * 1000));
         let clock = now.clone();
         let settings = Settings { auth: Some(auth), ..Settings::default() };
-        let gate = Gate::new(
+        let gate = Authorizer::new(
             &settings,
             None,
             Revocations::in_memory(),
@@ -81,19 +81,19 @@ impl Desk {
     }
 
     async fn code(&self, credential: Credential) -> Option<Code> {
-        self.gate.admit(Some(&credential)).await.err().map(|error| error.code())
+        self.gate.authenticate(Some(&credential)).await.err().map(|error| error.code())
     }
 
-    async fn caller(&self, credential: Credential) -> Arc<Caller> {
-        self.gate.admit(Some(&credential)).await.unwrap()
+    async fn caller(&self, credential: Credential) -> Arc<Identity> {
+        self.gate.authenticate(Some(&credential)).await.unwrap()
     }
 
-    async fn subscribe(&self, caller: &Arc<Caller>, names: &[&str]) -> Option<Code> {
-        let permit = self.gate.subscribe(caller, subscriptions(names), Reading::Stream).await;
+    async fn subscribe(&self, caller: &Arc<Identity>, names: &[&str]) -> Option<Code> {
+        let permit = self.gate.subscribe(caller, subscriptions(names), ReadKind::Stream).await;
         permit.err().map(|error| error.code())
     }
 
-    async fn publish(&self, caller: &Arc<Caller>, name: &str) -> Option<Code> {
+    async fn publish(&self, caller: &Arc<Identity>, name: &str) -> Option<Code> {
         let channel = ChannelName::parse(name).unwrap();
         self.gate.publish(caller, [std::slice::from_ref(&channel)]).await.err().map(|error| error.code())
     }
@@ -133,7 +133,7 @@ async fn user_reads_what_the_settings_and_the_token_grant() {
 #[tokio::test]
 async fn nobody_reads_what_is_public_and_is_asked_who_he_is_for_the_rest() {
     let desk = Desk::new(auth());
-    let nobody = desk.gate.admit(None).await.unwrap();
+    let nobody = desk.gate.authenticate(None).await.unwrap();
     assert_eq!(desk.subscribe(&nobody, &["public.a", "public.b.c"]).await, None);
     assert_eq!(desk.subscribe(&nobody, &["public.a", "room.1"]).await, Some(Code::CredentialsMissing));
     assert_eq!(desk.publish(&nobody, "public.a").await, Some(Code::CredentialsMissing));
@@ -202,7 +202,7 @@ async fn refusal_of_what_a_forger_could_probe_says_one_thing() {
     for credential in
         [forged, unsigned, key("other"), Credential::Session, Credential::Ticket(Secret::new("ti_x"))]
     {
-        let error = desk.gate.admit(Some(&credential)).await.unwrap_err();
+        let error = desk.gate.authenticate(Some(&credential)).await.unwrap_err();
         assert_eq!(error.code(), Code::BadCredentials);
         said.insert(error.to_string());
     }
@@ -231,7 +231,7 @@ async fn ticket_is_for_one_stream_of_exactly_its_channels() {
         }))
         .await;
     assert_eq!(desk.code(ticket).await, Some(Code::BadCredentials), "it is spent");
-    let history = desk.gate.subscribe(&caller, asked(), Reading::History).await;
+    let history = desk.gate.subscribe(&caller, asked(), ReadKind::History).await;
     assert_eq!(history.err().map(|error| error.code()), Some(Code::AccessDenied));
     assert_eq!(desk.publish(&caller, "user.u").await, Some(Code::AccessDenied));
     assert!(desk.gate.ticket(&caller, None, asked()).await.is_err());
@@ -256,14 +256,14 @@ async fn revocation_ends_streams_and_refuses_tokens_but_not_a_fresh_login() {
     let ticket = desk.gate.ticket(&caller, None, subscriptions(&["user.u"])).await.unwrap();
     let mut changes = desk.gate.changes();
     let held = subscriptions(&["user.u"]);
-    assert_eq!(desk.gate.review(&caller, &held), Ok(()));
+    assert_eq!(desk.gate.reauthorize(&caller, &held), Ok(()));
     let manager = desk.caller(key("all")).await;
     let permit = desk.gate.manage(&manager).unwrap();
-    desk.gate.revoke(&permit, Subject::User("u".into()), None).unwrap();
+    desk.gate.revoke(&permit, RevokedSubject::User("u".into()), None).unwrap();
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
-    assert_eq!(desk.gate.review(&caller, &held), Err(EndReason::Revoked));
-    assert_eq!(desk.gate.review_new(&caller, &held), Err(EndReason::Revoked));
+    assert_eq!(desk.gate.reauthorize(&caller, &held), Err(EndReason::Revoked));
+    assert_eq!(desk.gate.reauthorize_new(&caller, &held), Err(EndReason::Revoked));
     assert_eq!(desk.code(user("u")).await, Some(Code::Revoked));
     assert_eq!(desk.code(Credential::Ticket(ticket.text)).await, Some(Code::Revoked));
     assert_eq!(desk.code(user("v")).await, None);
@@ -278,10 +278,10 @@ async fn settings_read_again_take_keys_and_rights_away() {
     let (reader, user, nobody) = (
         desk.caller(key("reader")).await,
         desk.caller(user("u")).await,
-        desk.gate.admit(None).await.unwrap(),
+        desk.gate.authenticate(None).await.unwrap(),
     );
-    let put = |auth: &AuthSettings| desk.gate.put(desk.gate.prepare(Some(auth)).unwrap());
-    let judge = |caller: &Caller, name: &str| desk.gate.review(caller, &subscriptions(&[name]));
+    let put = |auth: &AuthSettings| desk.gate.install(desk.gate.prepare(Some(auth)).unwrap());
+    let judge = |caller: &Identity, name: &str| desk.gate.reauthorize(caller, &subscriptions(&[name]));
     put(&auth());
     for (caller, name) in [(&reader, "news.1"), (&user, "user.u"), (&nobody, "public.a")] {
         assert_eq!(judge(caller, name), Ok(()), "{name}");
@@ -305,13 +305,13 @@ async fn stream_ends_when_its_token_has() {
     assert_eq!(desk.gate.time_left(&caller), Some(Duration::from_secs(65)));
     desk.at(NOW + 65);
     assert_eq!(desk.gate.time_left(&caller), Some(Duration::ZERO));
-    assert_eq!(desk.gate.review(&caller, &subscriptions(&["user.u"])), Err(EndReason::TokenExpired));
+    assert_eq!(desk.gate.reauthorize(&caller, &subscriptions(&["user.u"])), Err(EndReason::TokenExpired));
 }
 
 #[tokio::test]
 async fn too_many_channels_are_refused_before_anybody_is_asked() {
     let desk = Desk::new(auth());
-    let nobody = desk.gate.admit(None).await.unwrap();
+    let nobody = desk.gate.authenticate(None).await.unwrap();
     let names: Vec<String> = (0..257).map(|index| format!("room.{index}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     assert_eq!(desk.subscribe(&nobody, &names).await, Some(Code::TooManyChannels));
@@ -327,14 +327,14 @@ async fn revocation_of_another_node_ends_streams_and_is_no_news_twice() {
     let caller = desk.caller(user("u")).await;
     let mut changes = desk.gate.changes();
     let (name, _, text) = note("user:u", NOW, NOW + 100);
-    assert!(desk.gate.hear(News::One(name.clone(), text.clone())).is_empty());
+    assert!(desk.gate.apply_remote(RevocationChange::One(name.clone(), text.clone())).is_empty());
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
-    assert_eq!(desk.gate.review(&caller, &subscriptions(&["user.u"])), Err(EndReason::Revoked));
+    assert_eq!(desk.gate.reauthorize(&caller, &subscriptions(&["user.u"])), Err(EndReason::Revoked));
     assert_eq!(desk.code(user("u")).await, Some(Code::Revoked));
-    desk.gate.hear(News::One(name, text));
+    desk.gate.apply_remote(RevocationChange::One(name, text));
     for (name, _, text) in [note("user:v", NOW, NOW), note("group:v", NOW, NOW + 100)] {
-        desk.gate.hear(News::One(name, text));
+        desk.gate.apply_remote(RevocationChange::One(name, text));
     }
     assert!(!changes.has_changed().unwrap(), "known, over, or of a later version");
     assert_eq!(desk.code(user("v")).await, None);
@@ -346,7 +346,7 @@ async fn what_other_nodes_do_not_know_is_told_with_what_they_do() {
     let manager = desk.caller(key("all")).await;
     let permit = desk.gate.manage(&manager).unwrap();
     let revoke = |user: &str, until: u64| {
-        drop(desk.gate.revoke(&permit, Subject::User(user.into()), Some(until as f64)).unwrap());
+        drop(desk.gate.revoke(&permit, RevokedSubject::User(user.into()), Some(until as f64)).unwrap());
     };
     [("known", 100), ("longer", 100), ("unknown", 100), ("over", 1)]
         .iter()
@@ -357,11 +357,13 @@ async fn what_other_nodes_do_not_know_is_told_with_what_they_do() {
         note("user:longer", NOW + 1, NOW + 50),
         note("user:theirs", NOW, NOW + 100),
     ];
-    let mut untold = desk.gate.hear(News::All(notes.into()));
+    let mut untold = desk.gate.apply_remote(RevocationChange::All(notes.into()));
     untold.sort_by_key(|it| it.version.clone());
     let untold = untold.iter().map(|it| (&it.revocation.subject, it.revocation.at, &*it.version));
-    let expected =
-        [(Subject::User("unknown".into()), NOW, ""), (Subject::User("longer".into()), NOW + 1, "v1")];
+    let expected = [
+        (RevokedSubject::User("unknown".into()), NOW, ""),
+        (RevokedSubject::User("longer".into()), NOW + 1, "v1"),
+    ];
     assert_eq!(
         untold.collect::<Vec<_>>(),
         expected.iter().map(|(subject, at, version)| (subject, *at, *version)).collect::<Vec<_>>()

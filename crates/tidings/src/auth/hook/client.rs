@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{AnyHook, Hook, HookError, Question, cache::Answers, http::HttpHook};
+use super::{AccessRequest, AnyHook, Hook, HookError, cache::AnswerCache, http::HttpHook};
 use crate::{
     config::AuthSettings,
     error::{Code, Error},
@@ -30,35 +30,35 @@ const FLIGHTS_MAX: usize = 64;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The one way to a hook.
-pub(crate) struct Asker {
+pub(crate) struct HookClient {
     hook: Box<dyn AnyHook>,
     timeout: Duration,
-    state: Mutex<State>,
+    state: Mutex<ClientState>,
     room: Semaphore,
     metrics: Arc<Metrics>,
 }
 
-struct State {
-    answers: Answers,
+struct ClientState {
+    answers: AnswerCache,
     /// Questions that somebody waits for; each goes with the last who does.
-    flights: HashMap<Arc<Question>, Arc<Flight>>,
+    flights: HashMap<Arc<AccessRequest>, Arc<Flight>>,
 }
 
 /// One asking. Whoever holds the lock and finds no outcome asks; where its caller goes away the next one does.
-type Flight = AsyncMutex<Option<Outcome>>;
+type Flight = AsyncMutex<Option<HookOutcome>>;
 
 /// An answer, or why there is none.
-type Outcome = Result<bool, Arc<str>>;
+type HookOutcome = Result<bool, Arc<str>>;
 
 /// One who waits for a flight.
-struct Waiting<'a> {
-    asker: &'a Asker,
-    question: Arc<Question>,
+struct FlightWaiter<'a> {
+    asker: &'a HookClient,
+    question: Arc<AccessRequest>,
     /// Always there until it is dropped.
     flight: Option<Arc<Flight>>,
 }
 
-impl Asker {
+impl HookClient {
     /// Asks the backend at `url`; the error says what is wrong with the URL, as the fault of a setting.
     pub(crate) fn http(url: &str, settings: &AuthSettings, metrics: Arc<Metrics>) -> Result<Self, String> {
         Ok(Self::of(HttpHook::new(url, settings)?, settings, metrics))
@@ -66,7 +66,7 @@ impl Asker {
 
     /// Asks a hook in this process.
     pub(crate) fn of(hook: impl Hook, settings: &AuthSettings, metrics: Arc<Metrics>) -> Self {
-        let state = State { answers: Answers::new(settings.hook_ttl), flights: HashMap::new() };
+        let state = ClientState { answers: AnswerCache::new(settings.hook_ttl), flights: HashMap::new() };
         Self {
             hook: Box::new(hook),
             timeout: settings.hook_timeout,
@@ -80,7 +80,7 @@ impl Asker {
     ///
     /// # Errors
     /// [`Code::HookUnavailable`] where there is no answer; the cause is for the log.
-    pub(crate) async fn allow(&self, question: &Question) -> Result<bool, Error> {
+    pub(crate) async fn allow(&self, question: &AccessRequest) -> Result<bool, Error> {
         self.outcome(question).await.map_err(|cause| {
             Error::new(Code::HookUnavailable, "the backend that decides on this did not answer; ask again")
                 .retry_after(RETRY_AFTER)
@@ -89,15 +89,15 @@ impl Asker {
     }
 
     /// Whether the hook still allows what it did, by a fresh answer or a new one; `None` where there is no answer,
-    /// which takes nothing away. Cancel safe, as [`Asker::allow`].
-    pub(crate) async fn ask_again(&self, question: &Question) -> Option<bool> {
+    /// which takes nothing away. Cancel safe, as [`HookClient::allow`].
+    pub(crate) async fn recheck(&self, question: &AccessRequest) -> Option<bool> {
         self.outcome(question).await.ok()
     }
 
-    async fn outcome(&self, question: &Question) -> Outcome {
+    async fn outcome(&self, question: &AccessRequest) -> HookOutcome {
         let waiting = match self.find(question) {
-            Found::Fresh(allowed) => return Ok(allowed),
-            Found::Flight(waiting) => waiting,
+            CacheLookup::Fresh(allowed) => return Ok(allowed),
+            CacheLookup::Flight(waiting) => waiting,
         };
         let deadline = Instant::now() + self.timeout;
         let Ok(mut outcome) = timeout_at(deadline, waiting.flight().lock()).await else {
@@ -108,15 +108,15 @@ impl Asker {
         }
         let found = self.ask(&waiting.question, deadline).await;
         // Before the lock goes: who comes from here on finds the answer, or a new flight.
-        self.land(&waiting, &found);
+        self.finish_flight(&waiting, &found);
         *outcome = Some(found.clone());
         found
     }
 
-    fn find(&self, question: &Question) -> Found<'_> {
+    fn find(&self, question: &AccessRequest) -> CacheLookup<'_> {
         let mut state = self.state();
         if let Some(allowed) = state.answers.fresh(question, Instant::now()) {
-            return Found::Fresh(allowed);
+            return CacheLookup::Fresh(allowed);
         }
         let (question, flight) = match state.flights.get_key_value(question) {
             Some((question, flight)) => (question.clone(), flight.clone()),
@@ -126,15 +126,15 @@ impl Asker {
                 (question, flight)
             }
         };
-        Found::Flight(Waiting { asker: self, question, flight: Some(flight) })
+        CacheLookup::Flight(FlightWaiter { asker: self, question, flight: Some(flight) })
     }
 
-    async fn ask(&self, question: &Question, deadline: Instant) -> Outcome {
+    async fn ask(&self, question: &AccessRequest, deadline: Instant) -> HookOutcome {
         let asking = async {
             // Half of the time is the hook's own: what is asked with none left only adds to what holds it up.
             let place = timeout_at(deadline - self.timeout / 2, self.room.acquire()).await;
             let _place = place.map_err(|_| HookError::new("too many other questions wait"))??;
-            self.metrics.hook_question();
+            self.metrics.hook_request();
             self.ask_unless_it_panics(question).await
         };
         let outcome = match timeout_at(deadline, asking).await {
@@ -147,7 +147,7 @@ impl Asker {
         outcome
     }
 
-    async fn ask_unless_it_panics(&self, question: &Question) -> Result<bool, HookError> {
+    async fn ask_unless_it_panics(&self, question: &AccessRequest) -> Result<bool, HookError> {
         let mut answering = pin!(self.hook.allow(question));
         // Nothing of the hook is looked at after it panicked; it answers for its own state.
         std::future::poll_fn(|context| {
@@ -157,7 +157,7 @@ impl Asker {
         .await
     }
 
-    fn land(&self, waiting: &Waiting<'_>, outcome: &Outcome) {
+    fn finish_flight(&self, waiting: &FlightWaiter<'_>, outcome: &HookOutcome) {
         let mut state = self.state();
         if let Ok(allowed) = outcome {
             state.answers.keep(&waiting.question, *allowed, Instant::now());
@@ -169,17 +169,17 @@ impl Asker {
         format!("no answer within {:?}", self.timeout).into()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ClientState> {
         self.state.lock()
     }
 }
 
-enum Found<'a> {
+enum CacheLookup<'a> {
     Fresh(bool),
-    Flight(Waiting<'a>),
+    Flight(FlightWaiter<'a>),
 }
 
-impl Waiting<'_> {
+impl FlightWaiter<'_> {
     fn flight(&self) -> &Flight {
         self.flight.as_ref().expect("a flight is there until it is dropped")
     }
@@ -189,7 +189,7 @@ impl Waiting<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for FlightWaiter<'_> {
     /// The last one who waits takes the flight along: nobody is left to make it.
     fn drop(&mut self) {
         let mut state = self.asker.state();

@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 use tidings_protocol::body::parse_object;
 use tracing::warn;
 
-use super::{Action, Hook, HookError, Question, Who};
+use super::{AccessRequest, Action, Hook, HookError, Subject};
 use crate::{
     config::AuthSettings,
-    outbound_http::{Outgoing, Reach, Target},
+    outbound_http::{AddressPolicy, HttpClient, Target},
 };
 
 /// Asks by `POST`; only 200 with `{"allow":true}` is yes.
 pub(super) struct HttpHook {
-    backend: Outgoing,
+    backend: HttpClient,
 }
 
 #[derive(Serialize)]
-struct Asked<'a> {
-    principal: Option<Principal<'a>>,
+struct HookRequest<'a> {
+    principal: Option<HookPrincipal<'a>>,
     action: &'static str,
     channel: &'a str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -27,32 +27,32 @@ struct Asked<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Principal<'a> {
+enum HookPrincipal<'a> {
     User(&'a str),
     Session(&'a str),
 }
 
 /// Other members are the backend's own affair.
 #[derive(Deserialize)]
-struct Verdict {
+struct HookResponse {
     allow: bool,
 }
 
 impl HttpHook {
     /// The error says what is wrong with the URL, as the fault of a setting.
     pub(super) fn new(url: &str, settings: &AuthSettings) -> Result<Self, String> {
-        let reach = if settings.hook_private { Reach::Anywhere } else { Reach::Public };
-        Ok(Self::over(Outgoing::new(Target::parse(url)?, reach, settings.hook_timeout)))
+        let reach = if settings.hook_private { AddressPolicy::Anywhere } else { AddressPolicy::Public };
+        Ok(Self::over(HttpClient::new(Target::parse(url)?, reach, settings.hook_timeout)))
     }
 
-    fn over(backend: Outgoing) -> Self {
+    fn over(backend: HttpClient) -> Self {
         Self { backend }
     }
 }
 
 impl Hook for HttpHook {
-    async fn allow(&self, question: &Question) -> Result<bool, HookError> {
-        let asked = serde_json::to_vec(&Asked::from(question))?;
+    async fn allow(&self, question: &AccessRequest) -> Result<bool, HookError> {
+        let asked = serde_json::to_vec(&HookRequest::from(question))?;
         let answer = self.backend.post(asked).await?;
         let status = answer.status;
         if status.is_server_error() {
@@ -77,19 +77,19 @@ fn verdict(status: StatusCode, body: &[u8]) -> Result<bool, String> {
     const WANTED: &str = "send 200 with {\"allow\":true} or {\"allow\":false}";
     match status {
         StatusCode::OK => parse_object(body)
-            .map(|Verdict { allow }| allow)
+            .map(|HookResponse { allow }| allow)
             .map_err(|_| format!("status 200, and a body of another shape; {WANTED}")),
         StatusCode::FORBIDDEN => Ok(false),
         other => Err(format!("status {}; {WANTED}", other.as_u16())),
     }
 }
 
-impl<'a> From<&'a Question> for Asked<'a> {
-    fn from(question: &'a Question) -> Self {
+impl<'a> From<&'a AccessRequest> for HookRequest<'a> {
+    fn from(question: &'a AccessRequest) -> Self {
         Self {
             principal: question.principal.as_ref().map(|who| match who {
-                Who::User(name) => Principal::User(name),
-                Who::Session(id) => Principal::Session(id),
+                Subject::User(name) => HookPrincipal::User(name),
+                Subject::Session(id) => HookPrincipal::Session(id),
             }),
             action: match question.action {
                 Action::Subscribe => "subscribe",

@@ -22,7 +22,7 @@ fn jwks(backend: &Backend, interval: Duration) -> Provider {
 
 fn jwks_with(backend: &Backend, interval: Duration, metrics: Arc<Metrics>) -> Provider {
     let target = Target::parse(&backend.url()).unwrap();
-    let provider = Outgoing::new(target, Reach::Loopback, Duration::from_secs(20));
+    let provider = HttpClient::new(target, AddressPolicy::Loopback, Duration::from_secs(20));
     Arc::new(Jwks::over(provider, parse, interval, metrics))
 }
 
@@ -134,7 +134,7 @@ async fn keys_are_kept_when_a_fetch_fails() {
         assert_eq!(backend.requests().len(), fetches);
     }
     assert!(jwks.look_up(is("{3}")).await.unwrap().is_some());
-    let text = metrics.text(crate::metrics::Levels::default());
+    let text = metrics.text(crate::metrics::GaugeValues::default());
     assert!(text.contains("tidings_jwks_fetches_total 8\n"), "{text}");
     assert!(text.contains("tidings_jwks_failures_total 6\n"), "{text}");
 }
@@ -187,7 +187,7 @@ async fn fetch_that_was_left_behind_too_long_ago_is_begun_anew() {
     let replies = [Reply::Silence, ok("{1}")];
     let backend = Backend::start(move |before| replies[before].clone()).await;
     let target = Target::parse(&backend.url()).unwrap();
-    let provider = Outgoing::new(target, Reach::Loopback, Duration::from_millis(100));
+    let provider = HttpClient::new(target, AddressPolicy::Loopback, Duration::from_millis(100));
     let interval = Duration::from_millis(100);
     let jwks = Arc::new(Jwks::over(provider, parse, interval, Arc::new(Metrics::new())));
     let stranger = tokio::spawn({

@@ -8,24 +8,27 @@ use std::{pin::Pin, sync::Arc};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{Revocation, Subject, too_many};
+use super::{Revocation, RevokedSubject, too_many};
 use crate::error::{Code, Error};
 
-type Doing<'a, Done> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;
+type StoreFuture<'a, Done> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;
 
 /// Where all nodes look.
-pub(crate) trait Board: Send + Sync {
+pub(crate) trait RevocationStore: Send + Sync {
     /// Puts notes up, each if what is up under its name is of this version, which is empty for nothing.
-    fn put_up<'a>(&'a self, notes: &'a [Note]) -> Doing<'a, Result<Vec<PutUp>, Error>>;
+    fn replicate<'a>(
+        &'a self,
+        notes: &'a [StoredRevocation],
+    ) -> StoreFuture<'a, Result<Vec<ReplicationOutcome>, Error>>;
     /// Waits for what is new; to ask again says that what came before was taken in.
-    fn news(&self) -> Doing<'_, News>;
-    /// Says that something may not be up that should be: all is read again, and the news are [`News::All`].
-    fn distrust(&self);
+    fn next_change(&self) -> StoreFuture<'_, RevocationChange>;
+    /// Says that something may not be up that should be: all is read again, and the news are [`RevocationChange::All`].
+    fn mark_stale(&self);
 }
 
 /// What is up, or is to be, for one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Note {
+pub(crate) struct StoredRevocation {
     pub(crate) name: String,
     /// Of what was there when this was written.
     pub(crate) version: String,
@@ -37,7 +40,7 @@ pub(crate) struct Note {
 /// What came of a note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only a broker of several nodes has a board"))]
-pub(crate) enum PutUp {
+pub(crate) enum ReplicationOutcome {
     Done,
     /// This is up instead, as a version and a text, or nothing is.
     Other(Option<(String, String)>),
@@ -47,7 +50,7 @@ pub(crate) enum PutUp {
 /// What is new, as names and versions and texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only a broker of several nodes has a board"))]
-pub(crate) enum News {
+pub(crate) enum RevocationChange {
     All(Vec<(String, String, String)>),
     One(String, String),
     /// Something that asks nothing of anybody.
@@ -55,8 +58,8 @@ pub(crate) enum News {
 }
 
 /// A revocation that is in force here, and that others have to be told of.
-pub(crate) struct Telling {
-    doubt: Option<Doubt>,
+pub(crate) struct Replication {
+    doubt: Option<ResyncOnDrop>,
     revocation: Revocation,
     /// What came of keeping it here.
     kept: Result<(), Error>,
@@ -64,52 +67,56 @@ pub(crate) struct Telling {
 
 /// A revocation, and the version of the note that it is to take the place of.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Untold {
+pub(crate) struct Unreplicated {
     pub(in crate::auth) revocation: Revocation,
     pub(in crate::auth) version: String,
 }
 
 /// Whether there was room for all of them. Where there was none, another look brings none.
 #[derive(Debug, PartialEq, Eq)]
-enum Room {
+enum StoreCapacity {
     Enough,
     None,
 }
 
 /// Where it is dropped before all was told, the board is read again, and gets what it lacks.
-struct Doubt(Option<Arc<dyn Board>>);
+struct ResyncOnDrop(Option<Arc<dyn RevocationStore>>);
 
-impl Drop for Doubt {
+impl Drop for ResyncOnDrop {
     fn drop(&mut self) {
         if let Some(board) = &self.0 {
-            board.distrust();
+            board.mark_stale();
         }
     }
 }
 
-impl Telling {
+impl Replication {
     pub(in crate::auth) fn new(
-        board: Option<&Arc<dyn Board>>,
+        board: Option<&Arc<dyn RevocationStore>>,
         revocation: Revocation,
         kept: Result<(), Error>,
     ) -> Self {
-        Self { doubt: board.cloned().map(|board| Doubt(Some(board))), revocation, kept }
+        Self { doubt: board.cloned().map(|board| ResyncOnDrop(Some(board))), revocation, kept }
     }
 
     /// Tells the other nodes, where there may be others; answers when all is kept.
     ///
     /// # Errors
     /// When it could not be kept here, or there. It is in force here, and they are told as soon as they can be.
-    pub(crate) async fn tell(self) -> Result<(), Error> {
+    pub(crate) async fn run(self) -> Result<(), Error> {
         let Some(mut doubt) = self.doubt else { return self.kept };
         let board = doubt.0.clone().expect("nothing was told yet");
-        let told = tell(&*board, vec![Untold { revocation: self.revocation, version: String::new() }]).await;
+        let told = replicate_until_done(
+            &*board,
+            vec![Unreplicated { revocation: self.revocation, version: String::new() }],
+        )
+        .await;
         match (self.kept, told) {
-            (kept, Ok(Room::Enough)) => {
+            (kept, Ok(StoreCapacity::Enough)) => {
                 doubt.0 = None;
                 kept
             }
-            (_, Ok(Room::None)) => {
+            (_, Ok(StoreCapacity::None)) => {
                 doubt.0 = None;
                 Err(too_many("for all nodes: it is in force at this node alone"))
             }
@@ -124,12 +131,12 @@ impl Telling {
 }
 
 /// Tells the other nodes of all these; what went wrong is done again after the next look.
-pub(crate) async fn tell_again(board: &Arc<dyn Board>, untold: Vec<Untold>) {
-    let mut doubt = Doubt(Some(board.clone()));
-    match tell(&**board, untold).await {
+pub(crate) async fn retry_unreplicated(board: &Arc<dyn RevocationStore>, untold: Vec<Unreplicated>) {
+    let mut doubt = ResyncOnDrop(Some(board.clone()));
+    match replicate_until_done(&**board, untold).await {
         Ok(room) => {
             doubt.0 = None;
-            if room == Room::None {
+            if room == StoreCapacity::None {
                 warn!("other nodes were not told of all revocations: there are too many");
             }
         }
@@ -137,20 +144,23 @@ pub(crate) async fn tell_again(board: &Arc<dyn Board>, untold: Vec<Untold>) {
     }
 }
 
-async fn tell(board: &dyn Board, mut untold: Vec<Untold>) -> Result<Room, Error> {
-    let mut room = Room::Enough;
+async fn replicate_until_done(
+    board: &dyn RevocationStore,
+    mut untold: Vec<Unreplicated>,
+) -> Result<StoreCapacity, Error> {
+    let mut room = StoreCapacity::Enough;
     // Each round in which somebody else was faster has brought the board nearer to what all of them say.
     while !untold.is_empty() {
         let notes: Vec<_> = untold.iter().map(note_of).collect();
-        let outcomes = board.put_up(&notes).await?;
+        let outcomes = board.replicate(&notes).await?;
         let left = untold.into_iter().zip(outcomes).filter_map(|(it, outcome)| match outcome {
-            PutUp::Done => None,
-            PutUp::Full => {
-                room = Room::None;
+            ReplicationOutcome::Done => None,
+            ReplicationOutcome::Full => {
+                room = StoreCapacity::None;
                 None
             }
-            PutUp::Other(None) => Some(Untold { version: String::new(), ..it }),
-            PutUp::Other(Some((version, text))) => beyond(it.revocation, version, &text),
+            ReplicationOutcome::Other(None) => Some(Unreplicated { version: String::new(), ..it }),
+            ReplicationOutcome::Other(Some((version, text))) => if_stronger(it.revocation, version, &text),
         });
         untold = left.collect();
     }
@@ -158,27 +168,31 @@ async fn tell(board: &dyn Board, mut untold: Vec<Untold>) -> Result<Room, Error>
 }
 
 /// What has to be put up so that the note which is there covers this revocation, too.
-pub(in crate::auth) fn beyond(mut revocation: Revocation, version: String, text: &str) -> Option<Untold> {
-    if let Ok(there) = serde_json::from_str::<Text>(text) {
+pub(in crate::auth) fn if_stronger(
+    mut revocation: Revocation,
+    version: String,
+    text: &str,
+) -> Option<Unreplicated> {
+    if let Ok(there) = serde_json::from_str::<RevocationText>(text) {
         if there.at >= revocation.at && there.until >= revocation.until {
             return None;
         }
         revocation.at = revocation.at.max(there.at);
         revocation.until = revocation.until.max(there.until);
     }
-    Some(Untold { revocation, version })
+    Some(Unreplicated { revocation, version })
 }
 
 /// What a note says of its subject.
 #[derive(Serialize, Deserialize)]
-struct Text {
+struct RevocationText {
     at: u64,
     until: f64,
 }
 
-fn note_of(Untold { revocation, version }: &Untold) -> Note {
-    let text = Text { at: revocation.at, until: revocation.until };
-    Note {
+fn note_of(Unreplicated { revocation, version }: &Unreplicated) -> StoredRevocation {
+    let text = RevocationText { at: revocation.at, until: revocation.until };
+    StoredRevocation {
         name: name_of(&revocation.subject),
         version: version.clone(),
         text: serde_json::to_string(&text).expect("numbers are JSON"),
@@ -187,23 +201,23 @@ fn note_of(Untold { revocation, version }: &Untold) -> Note {
 }
 
 /// A note's name: `user:`, `session:` or `jti:`, and the subject's own.
-pub(in crate::auth) fn name_of(subject: &Subject) -> String {
+pub(in crate::auth) fn name_of(subject: &RevokedSubject) -> String {
     match subject {
-        Subject::User(name) => format!("user:{name}"),
-        Subject::Session(id) => format!("session:{id}"),
-        Subject::Token(id) => format!("jti:{id}"),
+        RevokedSubject::User(name) => format!("user:{name}"),
+        RevokedSubject::Session(id) => format!("session:{id}"),
+        RevokedSubject::Token(id) => format!("jti:{id}"),
     }
 }
 
 /// The revocation of a note; none where a later version wrote it, or no hub.
 pub(in crate::auth) fn read(name: &str, text: &str) -> Option<Revocation> {
     let subject = match name.split_once(':')? {
-        ("user", name) => Subject::User(name.to_owned()),
-        ("session", id) => Subject::Session(id.to_owned()),
-        ("jti", id) => Subject::Token(id.to_owned()),
+        ("user", name) => RevokedSubject::User(name.to_owned()),
+        ("session", id) => RevokedSubject::Session(id.to_owned()),
+        ("jti", id) => RevokedSubject::Token(id.to_owned()),
         _ => return None,
     };
-    let Text { at, until } = serde_json::from_str(text).ok()?;
+    let RevocationText { at, until } = serde_json::from_str(text).ok()?;
     Some(Revocation { subject, at, until })
 }
 

@@ -22,7 +22,7 @@ impl Drop for Directory {
 }
 
 impl Revocations {
-    fn revoke(&self, subject: Subject, until: f64, now: f64) -> Result<(), Error> {
+    fn revoke(&self, subject: RevokedSubject, until: f64, now: f64) -> Result<(), Error> {
         let revocation = Revocation { subject, at: now as u64, until };
         self.add(&revocation, now)?;
         self.keep(&[revocation], now)
@@ -46,31 +46,31 @@ fn claims(user: &str, issued_at: Option<f64>, token_id: Option<&str>) -> Claims 
 #[test]
 fn user_is_refused_with_older_tokens_until_then() {
     let revocations = Revocations::in_memory();
-    revocations.revoke(Subject::User("u".into()), 200.0, 100.7).unwrap();
-    let refused = |issued_at, now| revocations.have(&claims("u", issued_at, None), now);
+    revocations.revoke(RevokedSubject::User("u".into()), 200.0, 100.7).unwrap();
+    let refused = |issued_at, now| revocations.covers(&claims("u", issued_at, None), now);
     assert!(refused(Some(99.0), 101.0));
     assert!(refused(Some(100.0), 101.0), "issued in the same second");
     assert!(refused(None, 101.0), "nobody knows when it was issued");
     assert!(!refused(Some(101.0), 101.0), "a fresh login");
     assert!(!refused(Some(99.0), 200.0), "its time is over");
-    assert!(!revocations.have(&claims("v", Some(99.0), None), 101.0));
+    assert!(!revocations.covers(&claims("v", Some(99.0), None), 101.0));
 }
 
 #[test]
 fn token_is_refused_by_its_id() {
     let revocations = Revocations::in_memory();
-    revocations.revoke(Subject::Token("j".into()), 200.0, 100.0).unwrap();
-    assert!(revocations.have(&claims("u", Some(150.0), Some("j")), 151.0));
-    assert!(!revocations.have(&claims("u", Some(50.0), Some("k")), 151.0));
-    assert!(!revocations.have(&claims("u", Some(50.0), None), 151.0));
+    revocations.revoke(RevokedSubject::Token("j".into()), 200.0, 100.0).unwrap();
+    assert!(revocations.covers(&claims("u", Some(150.0), Some("j")), 151.0));
+    assert!(!revocations.covers(&claims("u", Some(50.0), Some("k")), 151.0));
+    assert!(!revocations.covers(&claims("u", Some(50.0), None), 151.0));
 }
 
 #[test]
 fn second_revocation_never_shortens_the_first() {
     let revocations = Revocations::in_memory();
-    revocations.revoke(Subject::User("u".into()), 500.0, 100.0).unwrap();
-    revocations.revoke(Subject::User("u".into()), 300.0, 200.0).unwrap();
-    assert!(revocations.have(&claims("u", Some(200.0), None), 499.0));
+    revocations.revoke(RevokedSubject::User("u".into()), 500.0, 100.0).unwrap();
+    revocations.revoke(RevokedSubject::User("u".into()), 300.0, 200.0).unwrap();
+    assert!(revocations.covers(&claims("u", Some(200.0), None), 499.0));
 }
 
 #[test]
@@ -78,18 +78,18 @@ fn revocations_survive_a_restart_and_a_torn_end() {
     let directory = Directory::new("restart");
     let open = || Revocations::open(&directory.0, 150.0);
     let revocations = open().unwrap();
-    revocations.revoke(Subject::User("u".into()), 200.0, 100.0).unwrap();
-    revocations.revoke(Subject::Token("j".into()), 300.0, 100.0).unwrap();
-    revocations.revoke(Subject::User("over".into()), 120.0, 100.0).unwrap();
+    revocations.revoke(RevokedSubject::User("u".into()), 200.0, 100.0).unwrap();
+    revocations.revoke(RevokedSubject::Token("j".into()), 300.0, 100.0).unwrap();
+    revocations.revoke(RevokedSubject::User("over".into()), 120.0, 100.0).unwrap();
     drop(revocations);
     let file = directory.0.join("revocations.log");
     let text = fs::read(&file).unwrap();
     fs::write(&file, [&text[..], b"12345678 {\"user\":\"half"].concat()).unwrap();
     let revocations = open().unwrap();
-    assert!(revocations.have(&claims("u", Some(99.0), None), 150.0));
-    assert!(revocations.have(&claims("v", Some(99.0), Some("j")), 150.0));
+    assert!(revocations.covers(&claims("u", Some(99.0), None), 150.0));
+    assert!(revocations.covers(&claims("v", Some(99.0), Some("j")), 150.0));
     assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 2, "what is over is not kept");
-    revocations.revoke(Subject::Session("s".into()), 300.0, 150.0).unwrap();
+    revocations.revoke(RevokedSubject::Session("s".into()), 300.0, 150.0).unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 3);
 }
 
@@ -98,7 +98,7 @@ fn damage_in_the_middle_is_said_not_skipped() {
     let directory = Directory::new("damage");
     let revocations = Revocations::open(&directory.0, 100.0).unwrap();
     for user in ["u", "v"] {
-        revocations.revoke(Subject::User(user.into()), 200.0, 100.0).unwrap();
+        revocations.revoke(RevokedSubject::User(user.into()), 200.0, 100.0).unwrap();
     }
     drop(revocations);
     let file = directory.0.join("revocations.log");
@@ -112,12 +112,12 @@ fn damage_in_the_middle_is_said_not_skipped() {
 fn failed_append_leaves_no_half_line() {
     let directory = Directory::new("half");
     let revocations = Revocations::open(&directory.0, 100.0).unwrap();
-    revocations.revoke(Subject::User("u".into()), 200.0, 100.0).unwrap();
+    revocations.revoke(RevokedSubject::User("u".into()), 200.0, 100.0).unwrap();
     let file = directory.0.join("revocations.log");
     let good = fs::read(&file).unwrap();
     fs::write(&file, [&good[..], b"half a line of a full disk"].concat()).unwrap();
-    revocations.revoke(Subject::User("v".into()), 200.0, 100.0).unwrap();
+    revocations.revoke(RevokedSubject::User("v".into()), 200.0, 100.0).unwrap();
     drop(revocations);
     let revocations = Revocations::open(&directory.0, 100.0).unwrap();
-    assert!(revocations.have(&claims("v", Some(99.0), None), 150.0));
+    assert!(revocations.covers(&claims("v", Some(99.0), None), 150.0));
 }

@@ -12,21 +12,21 @@ use tidings_protocol::Subscription;
 
 use crate::{config::Secret, error::Error};
 
-type Doing<'a, Done> = Pin<Box<dyn Future<Output = Result<Done, Error>> + Send + 'a>>;
+type TicketFuture<'a, Done> = Pin<Box<dyn Future<Output = Result<Done, Error>> + Send + 'a>>;
 
 /// What all nodes share.
-pub(crate) trait Shelf: Send + Sync {
+pub(crate) trait TicketStore: Send + Sync {
     /// Keeps something for so long.
-    fn put(&self, name: String, sealed: Vec<u8>, life: Duration) -> Doing<'_, ()>;
+    fn put(&self, name: String, sealed: Vec<u8>, life: Duration) -> TicketFuture<'_, ()>;
     /// Reads it, and leaves it there.
-    fn look(&self, name: String) -> Doing<'_, Option<Vec<u8>>>;
+    fn look(&self, name: String) -> TicketFuture<'_, Option<Vec<u8>>>;
     /// Takes it away: of all who ask, one gets it.
-    fn take(&self, name: String) -> Doing<'_, Option<Vec<u8>>>;
+    fn take(&self, name: String) -> TicketFuture<'_, Option<Vec<u8>>>;
 }
 
 /// What a ticket stands for.
 #[derive(Serialize, Deserialize)]
-struct Pledge {
+struct TicketContents {
     credential: String,
     channels: Vec<String>,
 }
@@ -44,7 +44,7 @@ pub(in crate::auth) fn name(text: &str) -> String {
 /// What is kept for a ticket.
 pub(in crate::auth) fn seal(text: &str, credential: &Secret, subscriptions: &[Subscription]) -> Vec<u8> {
     let channels = subscriptions.iter().map(|it| it.as_str().to_owned()).collect();
-    let pledge = Pledge { credential: credential.reveal().to_owned(), channels };
+    let pledge = TicketContents { credential: credential.reveal().to_owned(), channels };
     let mut sealed = serde_json::to_vec(&pledge).expect("texts are JSON");
     let outcome = key(text).seal_in_place_append_tag(nonce(), Aad::empty(), &mut sealed);
     outcome.expect("it is shorter than the cipher's bound");
@@ -54,7 +54,7 @@ pub(in crate::auth) fn seal(text: &str, credential: &Secret, subscriptions: &[Su
 /// The credential and the channels; none where it was not sealed for this ticket.
 pub(in crate::auth) fn open(text: &str, mut sealed: Vec<u8>) -> Option<(Secret, Vec<Subscription>)> {
     let opened = key(text).open_in_place(nonce(), Aad::empty(), &mut sealed).ok()?;
-    let pledge: Pledge = serde_json::from_slice(opened).ok()?;
+    let pledge: TicketContents = serde_json::from_slice(opened).ok()?;
     let channels = pledge.channels.iter().map(|name| Subscription::parse(name));
     Some((Secret::new(pledge.credential), channels.collect::<Result<_, _>>().ok()?))
 }

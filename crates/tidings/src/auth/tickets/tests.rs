@@ -1,11 +1,11 @@
 //! Tickets are spent once, within a minute, and nobody can make all of them.
 
 use super::*;
-use crate::auth::{identity::Basis, identity::Principal, permissions::Rights};
+use crate::auth::{identity::AuthMethod, identity::Principal, permissions::Permissions};
 
-fn user(name: &str) -> Arc<Caller> {
-    let (principal, basis) = (Principal::User(name.into()), Basis::Nothing);
-    Arc::new(Caller { principal, rights: Rights::NOTHING, basis, admitted_at: 0 })
+fn user(name: &str) -> Arc<Identity> {
+    let (principal, basis) = (Principal::User(name.into()), AuthMethod::Nothing);
+    Arc::new(Identity { principal, rights: Permissions::NOTHING, basis, admitted_at: 0 })
 }
 
 fn channels() -> Vec<Subscription> {
@@ -18,12 +18,12 @@ fn ticket_is_good_once_and_for_a_minute() {
     let first = tickets.make(&user("u"), channels(), 1_000).unwrap();
     assert_eq!(first.expires_at, 61_000);
     assert!(first.text.reveal().starts_with("ti_"));
-    let (maker, subscriptions) = tickets.spend(first.text.reveal(), 60_999).unwrap();
+    let (maker, subscriptions) = tickets.redeem(first.text.reveal(), 60_999).unwrap();
     assert_eq!((maker.principal.clone(), subscriptions), (Principal::User("u".into()), channels()));
-    assert!(tickets.spend(first.text.reveal(), 60_999).is_none());
+    assert!(tickets.redeem(first.text.reveal(), 60_999).is_none());
     let second = tickets.make(&user("u"), channels(), 1_000).unwrap();
-    assert!(tickets.spend(second.text.reveal(), 61_000).is_none());
-    assert!(tickets.spend("ti_nonsense", 0).is_none());
+    assert!(tickets.redeem(second.text.reveal(), 61_000).is_none());
+    assert!(tickets.redeem("ti_nonsense", 0).is_none());
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn one_user_makes_a_hundred_tickets_a_minute_and_leaves_room_for_others() {
     for _ in 0..TICKETS_PER_USER_MAX {
         let ticket = tickets.make(&user("u"), channels(), 0).unwrap();
         // Spent or not, it counts.
-        assert!(tickets.spend(ticket.text.reveal(), 1).is_some());
+        assert!(tickets.redeem(ticket.text.reveal(), 1).is_some());
     }
     let error = tickets.make(&user("u"), channels(), 59_999).unwrap_err();
     assert_eq!((error.code(), error.limit_name()), (Code::TooMany, Some("tickets")));

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     Claims, PATTERNS_MAX, Token,
-    keys::{Key, from_jwks, from_pem},
+    keys::{VerificationKey, from_jwks, from_pem},
 };
 use crate::config::Secret;
 
@@ -13,7 +13,7 @@ use crate::config::Secret;
 /// # Panics
 /// Where a signature is taken for that of a key which did not sign, or claims break their bounds.
 pub fn jwt(text: &str, header: &str, claims: &str) {
-    let key = Key::of_secret(&Secret::new("not the key that signed"));
+    let key = VerificationKey::of_secret(&Secret::new("not the key that signed"));
     let parts = [header, claims, "signature"].map(|part| URL_SAFE_NO_PAD.encode(part));
     for text in [text, &parts.join(".")] {
         let Ok(token) = Token::parse(text) else { continue };
@@ -39,7 +39,7 @@ pub fn jwks(text: &[u8], token: &str) {
     let keys = [from_jwks(text), from_pem(text)].into_iter().flatten().flatten();
     let token = Token::parse(token).ok();
     for key in keys {
-        let _ = key.mark();
+        let _ = key.fingerprint();
         if let Some(token) = &token {
             assert!(!token.is_signed_by(&key) || token.signature.len() >= 64);
         }

@@ -24,18 +24,18 @@ const RSA_BITS_MAX: usize = 8192;
 
 /// One key.
 #[derive(Clone)]
-pub(crate) struct Key {
+pub(crate) struct VerificationKey {
     material: Material,
     /// Its name in a JWKS.
     id: Option<String>,
     /// The one algorithm that a JWKS binds it to.
     algorithm: Option<Algorithm>,
-    mark: Mark,
+    mark: KeyFingerprint,
 }
 
 /// Tells keys apart without holding them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Mark([u8; 16]);
+pub(crate) struct KeyFingerprint([u8; 16]);
 
 #[derive(Clone)]
 enum Material {
@@ -46,7 +46,7 @@ enum Material {
     Ed25519(Vec<u8>),
 }
 
-impl Key {
+impl VerificationKey {
     /// The key of HS256, HS384 and HS512.
     pub(super) fn of_secret(secret: &Secret) -> Self {
         let bytes = secret.reveal().as_bytes();
@@ -56,23 +56,23 @@ impl Key {
             material: Material::Secret(Box::new(keys)),
             id: None,
             algorithm: None,
-            mark: mark(b"hmac", &[bytes]),
+            mark: fingerprint(b"hmac", &[bytes]),
         }
     }
 
     fn public(material: Material) -> Self {
         let mark = match &material {
-            Material::Rsa { n, e } => mark(b"rsa", &[n, e]),
-            Material::P256(point) => mark(b"p256", &[point]),
-            Material::P384(point) => mark(b"p384", &[point]),
-            Material::Ed25519(point) => mark(b"ed25519", &[point]),
+            Material::Rsa { n, e } => fingerprint(b"rsa", &[n, e]),
+            Material::P256(point) => fingerprint(b"p256", &[point]),
+            Material::P384(point) => fingerprint(b"p384", &[point]),
+            Material::Ed25519(point) => fingerprint(b"ed25519", &[point]),
             Material::Secret(_) => unreachable!("a secret is no public key"),
         };
         Self { material, id: None, algorithm: None, mark }
     }
 
     /// Tells it from other keys.
-    pub(crate) fn mark(&self) -> Mark {
+    pub(crate) fn fingerprint(&self) -> KeyFingerprint {
         self.mark
     }
 
@@ -130,20 +130,20 @@ fn rsa(algorithm: Algorithm) -> &'static signature::RsaParameters {
     }
 }
 
-fn mark(kind: &[u8], parts: &[&[u8]]) -> Mark {
+fn fingerprint(kind: &[u8], parts: &[&[u8]]) -> KeyFingerprint {
     let mut hash = Sha256::new();
     for part in [kind].iter().chain(parts) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    Mark(hash.finalize()[..16].try_into().expect("a SHA-256 digest has 32 bytes"))
+    KeyFingerprint(hash.finalize()[..16].try_into().expect("a SHA-256 digest has 32 bytes"))
 }
 
 /// Reads the public keys of a PEM file.
 ///
 /// # Errors
 /// What is wrong with the text, and how to get what is needed.
-pub(super) fn from_pem(text: &[u8]) -> Result<Vec<Key>, String> {
+pub(super) fn from_pem(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     let mut rest = text;
     let mut keys = Vec::new();
     loop {
@@ -175,7 +175,7 @@ fn not_a_public_key(kind: SectionKind) -> String {
     }
 }
 
-fn from_spki(der: &[u8]) -> Result<Key, String> {
+fn from_spki(der: &[u8]) -> Result<VerificationKey, String> {
     let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| "a key in it is damaged".to_owned())?;
     let bytes = info.subject_public_key.as_bytes().ok_or("a key in it is damaged")?;
     let material = match info.algorithm.oid {
@@ -191,7 +191,7 @@ fn from_spki(der: &[u8]) -> Result<Key, String> {
         ED25519 => point(bytes, 32).map(Material::Ed25519)?,
         other => return Err(format!("a key of kind {other} is not taken; RSA, EC and Ed25519 are")),
     };
-    Ok(Key::public(material))
+    Ok(VerificationKey::public(material))
 }
 
 fn rsa_of_pkcs1(der: &[u8]) -> Result<Material, String> {
@@ -223,7 +223,7 @@ fn point(bytes: &[u8], length: usize) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// Where it is no JWKS.
-pub(crate) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
+pub(crate) fn from_jwks(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,
@@ -247,7 +247,7 @@ struct Jwk {
     y: Option<String>,
 }
 
-fn from_jwk(jwk: Jwk) -> Option<Key> {
+fn from_jwk(jwk: Jwk) -> Option<VerificationKey> {
     let is_for_signatures = jwk.usage.as_deref().is_none_or(|usage| usage == "sig");
     let may_verify = jwk.key_ops.as_ref().is_none_or(|uses| uses.iter().any(|it| it == "verify"));
     if !is_for_signatures || !may_verify {
@@ -268,5 +268,5 @@ fn from_jwk(jwk: Jwk) -> Option<Key> {
     };
     // A key that is bound to an algorithm of somebody else verifies nothing here.
     let algorithm = jwk.alg.map(|alg| alg.parse()).transpose().ok()?;
-    Some(Key { id: jwk.kid, algorithm, ..Key::public(material) })
+    Some(VerificationKey { id: jwk.kid, algorithm, ..VerificationKey::public(material) })
 }

@@ -18,14 +18,14 @@ fn hs256(claims: &str) -> String {
     signed(r#"{"alg":"HS256"}"#, claims)
 }
 
-fn claims(text: &str) -> Result<Claims, Flaw> {
+fn claims(text: &str) -> Result<Claims, CredentialError> {
     let token = hs256(text);
     let token = Token::parse(&token)?;
-    assert!(token.is_signed_by(&Key::of_secret(&Secret::new(SECRET))));
+    assert!(token.is_signed_by(&VerificationKey::of_secret(&Secret::new(SECRET))));
     token.claims("sub")
 }
 
-fn jwk(text: &str) -> Key {
+fn jwk(text: &str) -> VerificationKey {
     from_jwks(format!(r#"{{"keys":[{text}]}}"#).as_bytes()).unwrap().pop().unwrap()
 }
 
@@ -38,7 +38,7 @@ const EDDSA: &str = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hg
 
 #[test]
 fn examples_of_the_rfcs_verify_with_their_key_and_no_other() {
-    let keys = [jwk(P256), jwk(ED25519), Key::of_secret(&Secret::new(SECRET))];
+    let keys = [jwk(P256), jwk(ED25519), VerificationKey::of_secret(&Secret::new(SECRET))];
     for (text, signer) in [(ES256, 0), (EDDSA, 1), (&hs256("{}"), 2)] {
         let token = Token::parse(text).unwrap();
         let found: Vec<bool> = keys.iter().map(|key| token.is_signed_by(key)).collect();
@@ -96,15 +96,15 @@ fn what_is_no_token_is_refused_before_any_key_is_asked() {
     let critical = signed(r#"{"alg":"HS256","crit":["exp"]}"#, "{}");
     let padded = hs256("{}") + "=";
     for text in ["", ".", "..", "a.b", "a.b.c", "a.b.c.d", "e30.e30.AA", &huge, &critical, &padded] {
-        assert_eq!(Token::parse(text).err(), Some(Flaw::Shape), "{text:.40}");
+        assert_eq!(Token::parse(text).err(), Some(CredentialError::Shape), "{text:.40}");
     }
     for algorithm in ["none", "None", "NONE", "hs256", "ES512", "", "HS1"] {
         let text = signed(&format!(r#"{{"alg":"{algorithm}"}}"#), "{}");
-        assert_eq!(Token::parse(&text).err(), Some(Flaw::Algorithm), "{algorithm}");
+        assert_eq!(Token::parse(&text).err(), Some(CredentialError::Algorithm), "{algorithm}");
     }
     let unsigned =
         format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode("{}"));
-    assert_eq!(Token::parse(&unsigned).err(), Some(Flaw::Algorithm));
+    assert_eq!(Token::parse(&unsigned).err(), Some(CredentialError::Algorithm));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn claims_of_a_wrong_type_are_refused() {
         "[]",
         "nothing",
     ] {
-        assert_eq!(claims(text).err(), Some(Flaw::Shape), "{text:.60}");
+        assert_eq!(claims(text).err(), Some(CredentialError::Shape), "{text:.60}");
     }
 }
 

@@ -31,7 +31,7 @@ struct Fragile {
 }
 
 impl Store for Fragile {
-    fn appends_at_once(&self) -> bool {
+    fn can_append_without_blocking(&self) -> bool {
         false
     }
 
@@ -87,23 +87,23 @@ impl Heard {
     }
 }
 
-impl Audience for Heard {
-    fn changed(&self) {}
+impl DeliverySink for Heard {
+    fn wake_all(&self) {}
 
-    fn wanted(&self) -> crate::broker::Wanted {
-        crate::broker::Wanted::All(Vec::new())
+    fn take_interest_changes(&self) -> crate::broker::InterestChange {
+        crate::broker::InterestChange::All(Vec::new())
     }
 
     fn interest(&self) -> tokio::sync::watch::Receiver<u64> {
         tokio::sync::watch::Sender::new(0).subscribe()
     }
 
-    fn stored(&self, entries: &[Arc<Entry>]) {
+    fn on_appended(&self, entries: &[Arc<Entry>]) {
         let offsets: Vec<u64> = entries.iter().map(|entry| entry.offset).collect();
         self.note(&format!("stored {offsets:?}"));
     }
 
-    fn unstored(&self, _channels: &[ChannelName], unstored: &Unstored) -> usize {
+    fn deliver_transient(&self, _channels: &[ChannelName], unstored: &TransientEvent) -> usize {
         self.note(&format!("unstored after {}", unstored.after));
         0
     }
@@ -115,7 +115,7 @@ impl Audience for Heard {
 
 /// A writer that has not begun: what is published meanwhile makes one group.
 struct Bench {
-    broker: Broker,
+    broker: EmbeddedBroker,
     writer: Option<Writer>,
     thread: Option<std::thread::JoinHandle<()>>,
     log: Arc<Log>,
@@ -135,10 +135,10 @@ impl Bench {
     }
 
     /// Publishes before the writer looks, or while it runs. The answer comes later.
-    fn publish(&self, items: Vec<Item>) -> oneshot::Receiver<Result<Vec<Published>, Error>> {
+    fn publish(&self, items: Vec<PendingEvent>) -> oneshot::Receiver<Result<Vec<PublishOutcome>, Error>> {
         let (answer, answered) = oneshot::channel();
         assert!(
-            self.broker.queue.as_ref().unwrap().try_send(Publish { items, answer }).is_ok(),
+            self.broker.queue.as_ref().unwrap().try_send(QueuedPublish { items, answer }).is_ok(),
             "the queue has room"
         );
         answered
@@ -156,22 +156,22 @@ impl Bench {
     }
 }
 
-fn stored(data: &str) -> Item {
-    Item { draft: draft("a", data), is_stored: true }
+fn stored(data: &str) -> PendingEvent {
+    PendingEvent { draft: draft("a", data), is_stored: true }
 }
 
-fn passing(channel: &str) -> Item {
-    Item { draft: draft(channel, "u"), is_stored: false }
+fn passing(channel: &str) -> PendingEvent {
+    PendingEvent { draft: draft(channel, "u"), is_stored: false }
 }
 
-fn keyed(key: &str, data: &str) -> Item {
+fn keyed(key: &str, data: &str) -> PendingEvent {
     let mut fingerprint = [0; 16];
     fingerprint[..data.len()].copy_from_slice(data.as_bytes());
     let idempotency = Some(Idempotency { publisher: "p".into(), key: key.into(), fingerprint });
-    Item { draft: Draft { idempotency, ..draft("a", data) }, is_stored: true }
+    PendingEvent { draft: NewEntry { idempotency, ..draft("a", data) }, is_stored: true }
 }
 
-fn offsets(outcome: Result<Vec<Published>, Error>) -> Vec<Option<u64>> {
+fn offsets(outcome: Result<Vec<PublishOutcome>, Error>) -> Vec<Option<u64>> {
     outcome.unwrap().iter().map(|it| it.id().map(|id| id.offset)).collect()
 }
 

@@ -5,14 +5,14 @@ use std::fmt;
 use tidings_protocol::{ChannelName, Epoch, Tag};
 
 use super::{
-    Keys,
-    error::Fault,
+    RedisKeys,
+    error::RedisError,
     mirror::Mirror,
     record::{self, hex},
-    resp::{Command, Reply},
+    resp::{RedisCommand, RedisReply},
     scripts::Script,
 };
-use crate::log::entry::{Draft, offset_within};
+use crate::log::entry::{NewEntry, offset_within};
 
 /// One publish: its events are appended together or not at all.
 #[derive(Debug, Clone)]
@@ -23,14 +23,14 @@ pub(crate) struct Append {
 /// An event without a place.
 #[derive(Debug, Clone)]
 pub(crate) struct NewEvent {
-    pub(crate) draft: Draft,
+    pub(crate) draft: NewEntry,
     /// Random, never 0.
     pub(crate) tag: Tag,
 }
 
 impl NewEvent {
     /// Draws the tag.
-    pub(super) fn new(draft: Draft, random: fn() -> u64) -> Self {
+    pub(super) fn new(draft: NewEntry, random: fn() -> u64) -> Self {
         // Zero is the tag that compares with none.
         Self { draft, tag: Tag((random() as u32).max(1)) }
     }
@@ -38,7 +38,7 @@ impl NewEvent {
 
 /// What the appender knows of the log: the newest epoch, and the newest entry that it has seen or had acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Witness {
+pub(crate) struct LastSeen {
     pub(crate) epoch: Epoch,
     /// 0 where it has seen none.
     pub(crate) offset: u64,
@@ -56,7 +56,7 @@ pub(crate) struct Appended {
 
 /// What became of a publish in a batch that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum AppendOutcome {
     /// One for each of its events.
     Appended(Vec<Appended>),
     /// Nothing of it was appended: the key of this event, from 0, was used for something else.
@@ -65,7 +65,7 @@ pub(crate) enum Outcome {
 
 /// Why nothing of a batch was appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum AppendRefusal {
     /// Another epoch is the newest; none where the log is not there at all.
     OldEpoch { newest: Option<Epoch> },
     /// The log does not hold what the appender knows to have been in it.
@@ -76,7 +76,7 @@ pub(crate) enum Refused {
 
 /// Who captures what he appends, from which place to which.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Capture<'a> {
+pub(super) struct CaptureAppend<'a> {
     pub(super) holder: &'a str,
     /// As Redis has it.
     pub(super) from: &'a str,
@@ -86,12 +86,12 @@ pub(super) struct Capture<'a> {
 /// Why a batch has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AppendError {
-    Refused(Refused),
-    Fault(Fault),
+    Refused(AppendRefusal),
+    Fault(RedisError),
 }
 
-impl From<Fault> for AppendError {
-    fn from(fault: Fault) -> Self {
+impl From<RedisError> for AppendError {
+    fn from(fault: RedisError) -> Self {
         Self::Fault(fault)
     }
 }
@@ -99,14 +99,14 @@ impl From<Fault> for AppendError {
 impl fmt::Display for AppendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(Refused::OldEpoch { newest: Some(newest) }) => {
+            Self::Refused(AppendRefusal::OldEpoch { newest: Some(newest) }) => {
                 write!(f, "the newest epoch in redis is {newest}")
             }
-            Self::Refused(Refused::OldEpoch { newest: None }) => f.write_str("redis holds no log"),
-            Self::Refused(Refused::Diverged { head }) => {
+            Self::Refused(AppendRefusal::OldEpoch { newest: None }) => f.write_str("redis holds no log"),
+            Self::Refused(AppendRefusal::Diverged { head }) => {
                 write!(f, "redis, at {head}, does not hold an event that it had")
             }
-            Self::Refused(Refused::Uncaptured) => f.write_str("another node captures"),
+            Self::Refused(AppendRefusal::Uncaptured) => f.write_str("another node captures"),
             Self::Fault(fault) => fault.fmt(f),
         }
     }
@@ -115,20 +115,20 @@ impl fmt::Display for AppendError {
 impl std::error::Error for AppendError {}
 
 /// What a call is made of besides its publishes.
-pub(super) struct Call<'a> {
+pub(super) struct AppendCall<'a> {
     pub(super) script: &'a Script,
-    pub(super) keys: &'a Keys,
-    pub(super) witness: Witness,
+    pub(super) keys: &'a RedisKeys,
+    pub(super) witness: LastSeen,
     pub(super) window_ms: u64,
     /// None where publishes of this node are appended.
-    pub(super) capture: Option<Capture<'a>>,
+    pub(super) capture: Option<CaptureAppend<'a>>,
     /// Of what other programs are told; none where they have heard it.
     pub(super) mirror: Option<&'a Mirror>,
 }
 
-impl Call<'_> {
+impl AppendCall<'_> {
     /// The call for a batch.
-    pub(super) fn command(&self, batch: &[Append]) -> Command {
+    pub(super) fn command(&self, batch: &[Append]) -> RedisCommand {
         let events = || batch.iter().flat_map(|publish| &publish.events);
         let idempotencies = || events().filter_map(|it| it.draft.idempotency.as_ref());
         let keys_of_capture = if self.capture.is_some() { 2 } else { 0 };
@@ -147,7 +147,8 @@ impl Call<'_> {
         command.push_number(self.witness.offset);
         command.push(self.witness.tag.to_string());
         command.push_number(self.window_ms.max(1));
-        let Capture { holder, from, to } = self.capture.unwrap_or(Capture { holder: "", from: "", to: "" });
+        let CaptureAppend { holder, from, to } =
+            self.capture.unwrap_or(CaptureAppend { holder: "", from: "", to: "" });
         for text in [holder, from, to, &self.keys.live] {
             command.push(text);
         }
@@ -164,7 +165,7 @@ impl Call<'_> {
         command
     }
 
-    fn push_event(&self, event: &NewEvent, before: Tag, key_index: &mut u64, command: &mut Command) {
+    fn push_event(&self, event: &NewEvent, before: Tag, key_index: &mut u64, command: &mut RedisCommand) {
         let NewEvent { draft, tag } = event;
         let mirrored: Vec<&str> = match self.mirror {
             Some(mirror) => {
@@ -203,54 +204,55 @@ impl Call<'_> {
 
 /// Reads the answer to a batch, and what follows that.
 pub(super) fn outcomes(
-    reply: &Reply,
+    reply: &RedisReply,
     batch: &[Append],
-) -> Result<(Vec<Outcome>, Option<Reply>), AppendError> {
-    let (word, answers) = reply.array().and_then(|parts| parts.split_first()).ok_or_else(strange)?;
+) -> Result<(Vec<AppendOutcome>, Option<RedisReply>), AppendError> {
+    let (word, answers) = reply.array().and_then(|parts| parts.split_first()).ok_or_else(unexpected_reply)?;
     match word.text() {
         Some(b"ok") => {}
         Some(b"epoch") => {
-            let newest = answers.first().and_then(Reply::str).and_then(|text| hex(text, 16)).map(Epoch);
-            return Err(AppendError::Refused(Refused::OldEpoch { newest }));
+            let newest = answers.first().and_then(RedisReply::str).and_then(|text| hex(text, 16)).map(Epoch);
+            return Err(AppendError::Refused(AppendRefusal::OldEpoch { newest }));
         }
         Some(b"diverged") => {
-            let head = answers.first().and_then(Reply::number).ok_or_else(strange)?;
-            return Err(AppendError::Refused(Refused::Diverged { head }));
+            let head = answers.first().and_then(RedisReply::number).ok_or_else(unexpected_reply)?;
+            return Err(AppendError::Refused(AppendRefusal::Diverged { head }));
         }
-        Some(b"uncaptured") => return Err(AppendError::Refused(Refused::Uncaptured)),
-        _ => return Err(strange().into()),
+        Some(b"uncaptured") => return Err(AppendError::Refused(AppendRefusal::Uncaptured)),
+        _ => return Err(unexpected_reply().into()),
     }
     let mut answers = answers.iter().peekable();
     let outcomes = batch.iter().map(|publish| {
-        let conflict = |reply: &&Reply| reply.str().is_some_and(|text| text.starts_with('!'));
+        let conflict = |reply: &&RedisReply| reply.str().is_some_and(|text| text.starts_with('!'));
         if let Some(reply) = answers.next_if(conflict) {
-            let index = reply.str().and_then(|text| text[1..].parse().ok()).ok_or_else(strange)?;
-            return Ok(Outcome::Conflict { index });
+            let index = reply.str().and_then(|text| text[1..].parse().ok()).ok_or_else(unexpected_reply)?;
+            return Ok(AppendOutcome::Conflict { index });
         }
         let appended = publish.events.iter().map(|event| place(answers.next(), event.tag));
-        Ok(Outcome::Appended(appended.collect::<Result<_, Fault>>()?))
+        Ok(AppendOutcome::Appended(appended.collect::<Result<_, RedisError>>()?))
     });
-    let outcomes = outcomes.collect::<Result<_, Fault>>()?;
+    let outcomes = outcomes.collect::<Result<_, RedisError>>()?;
     Ok((outcomes, answers.next().cloned()))
 }
 
-fn place(answer: Option<&Reply>, tag: Tag) -> Result<Appended, Fault> {
+fn place(answer: Option<&RedisReply>, tag: Tag) -> Result<Appended, RedisError> {
     match answer {
-        Some(reply @ Reply::Number(_)) => {
-            let offset = reply.number().and_then(offset_within).ok_or_else(strange)?;
+        Some(reply @ RedisReply::Number(_)) => {
+            let offset = reply.number().and_then(offset_within).ok_or_else(unexpected_reply)?;
             Ok(Appended { offset, tag, is_repeat: false })
         }
         Some(reply) => {
-            let (offset, tag) = reply.str().and_then(|text| text.split_once(' ')).ok_or_else(strange)?;
-            let offset = offset.parse().ok().and_then(offset_within).ok_or_else(strange)?;
-            let tag = hex(tag, 8).and_then(|tag| u32::try_from(tag).ok()).ok_or_else(strange)?;
+            let (offset, tag) =
+                reply.str().and_then(|text| text.split_once(' ')).ok_or_else(unexpected_reply)?;
+            let offset = offset.parse().ok().and_then(offset_within).ok_or_else(unexpected_reply)?;
+            let tag = hex(tag, 8).and_then(|tag| u32::try_from(tag).ok()).ok_or_else(unexpected_reply)?;
             Ok(Appended { offset, tag: Tag(tag), is_repeat: true })
         }
-        None => Err(strange()),
+        None => Err(unexpected_reply()),
     }
 }
 
 /// The batch was taken, and the answer to it tells nothing.
-fn strange() -> Fault {
-    Fault::Unknown("redis answered an append with what the script does not say".into())
+fn unexpected_reply() -> RedisError {
+    RedisError::OutcomeUnknown("redis answered an append with what the script does not say".into())
 }

@@ -10,14 +10,14 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Append, AppendError, Appended, Link, NewEvent, Outcome, Witness,
-    error::Fault,
-    node_messages::Live,
-    sync_state::Sight,
-    transient::{Transient, transient_publisher},
+    Append, AppendError, AppendOutcome, Appended, LastSeen, NewEvent, RedisLog,
+    error::RedisError,
+    node_messages::LiveEvent,
+    sync_state::SyncState,
+    transient::{TransientPublish, transient_publisher},
 };
 use crate::{
-    broker::{Item, KeysUnderWay, Published, not_stored, shutting_down},
+    broker::{InFlightKeys, PendingEvent, PublishOutcome, not_stored, shutting_down},
     error::{Code, Error},
     metrics::Metrics,
 };
@@ -35,51 +35,51 @@ const PLACED_PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// One publish: its events are appended together or not at all.
-struct Publish {
-    items: Vec<Item>,
+struct QueuedAppend {
+    items: Vec<PendingEvent>,
     due: Instant,
-    answer: oneshot::Sender<Result<Vec<Published>, Error>>,
+    answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
 /// Hands publishes to the appender.
-pub(crate) struct Broker {
-    queue: mpsc::Sender<Publish>,
+pub(crate) struct RedisBroker {
+    queue: mpsc::Sender<QueuedAppend>,
     deadline: Duration,
-    sight: Arc<Sight>,
+    sight: Arc<SyncState>,
 }
 
 /// Takes them, one call to Redis after the other.
 pub(crate) struct Appender {
-    queue: mpsc::Receiver<Publish>,
-    link: Arc<Link>,
-    sight: Arc<Sight>,
+    queue: mpsc::Receiver<QueuedAppend>,
+    link: Arc<RedisLog>,
+    sight: Arc<SyncState>,
     metrics: Arc<Metrics>,
     random: fn() -> u64,
 }
 
 pub(super) fn appender(
-    link: Arc<Link>,
-    sight: Arc<Sight>,
+    link: Arc<RedisLog>,
+    sight: Arc<SyncState>,
     metrics: Arc<Metrics>,
     deadline: Duration,
     random: fn() -> u64,
-) -> (Broker, Appender) {
+) -> (RedisBroker, Appender) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     (
-        Broker { queue: sender, deadline, sight: sight.clone() },
+        RedisBroker { queue: sender, deadline, sight: sight.clone() },
         Appender { queue, link, sight, metrics, random },
     )
 }
 
-impl Broker {
+impl RedisBroker {
     /// Appends events and waits until Redis has them. Dropping the future does not take them back.
     ///
     /// # Errors
     /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows within `redis.deadline`.
-    pub(crate) async fn append(&self, items: Vec<Item>) -> Result<Vec<Published>, Error> {
+    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> Result<Vec<PublishOutcome>, Error> {
         let (answer, answered) = oneshot::channel();
         let due = Instant::now() + self.deadline;
-        match timeout_at(due, self.queue.send(Publish { items, due, answer })).await {
+        match timeout_at(due, self.queue.send(QueuedAppend { items, due, answer })).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(shutting_down()),
             Err(_) => return Err(not_stored("too many publishes wait for redis; try again")),
@@ -87,10 +87,10 @@ impl Broker {
         // The appender answers by then; it is waited for a moment longer, so that its word counts.
         let published = match timeout_at(due + PAUSE, answered).await {
             Ok(Ok(outcome)) => outcome?,
-            _ => return Err(Fault::Unknown("redis did not answer in time".into()).into_error()),
+            _ => return Err(RedisError::OutcomeUnknown("redis did not answer in time".into()).into_error()),
         };
-        if let Some(newest) = published.iter().filter_map(Published::id).map(|id| id.offset).max() {
-            let _placed_or_late = timeout(PLACED_PATIENCE, self.sight.placed(newest)).await;
+        if let Some(newest) = published.iter().filter_map(PublishOutcome::id).map(|id| id.offset).max() {
+            let _placed_or_late = timeout(PLACED_PATIENCE, self.sight.wait_applied(newest)).await;
         }
         Ok(published)
     }
@@ -98,38 +98,38 @@ impl Broker {
 
 /// Publishes of one call.
 #[derive(Default)]
-struct Batch {
+struct AppendBatch {
     appends: Vec<Append>,
     /// Those that have something to store, in the order of `appends`.
-    stored: Vec<Waiting>,
+    stored: Vec<AppendWaiter>,
     /// Those that have nothing to store.
-    live: Vec<Waiting>,
-    keys: KeysUnderWay,
+    live: Vec<AppendWaiter>,
+    keys: InFlightKeys,
     events: usize,
     bytes: usize,
 }
 
-struct Waiting {
+struct AppendWaiter {
     /// What is not stored, by its place among the publish's events.
-    live: Vec<(usize, Item)>,
+    live: Vec<(usize, PendingEvent)>,
     due: Instant,
-    answer: oneshot::Sender<Result<Vec<Published>, Error>>,
+    answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
 impl Appender {
-    /// Serves until the [`Broker`] is gone and its publishes are answered.
+    /// Serves until the [`RedisBroker`] is gone and its publishes are answered.
     pub(crate) async fn run(self) {
         let (transient, publisher) = transient_publisher(self.link.clone());
         tokio::join!(self.append_all(transient), publisher.run());
     }
 
-    /// Serves until the [`Broker`] is gone; hands on what is not stored.
-    async fn append_all(mut self, transient: mpsc::Sender<Transient>) {
+    /// Serves until the [`RedisBroker`] is gone; hands on what is not stored.
+    async fn append_all(mut self, transient: mpsc::Sender<TransientPublish>) {
         while let Some(first) = self.queue.recv().await {
             let mut next = Some(first);
-            let mut batch = Batch::default();
+            let mut batch = AppendBatch::default();
             while let Some(publish) = next {
-                if batch.keys.has_one_of(&publish.items) {
+                if batch.keys.contains_any_of(&publish.items) {
                     // Its first is under way in this very batch: the repeat waits for it.
                     self.append(std::mem::take(&mut batch), &transient).await;
                 }
@@ -140,10 +140,13 @@ impl Appender {
         }
     }
 
-    async fn append(&self, batch: Batch, transient: &mpsc::Sender<Transient>) {
-        let Batch { appends, stored, live, .. } = batch;
-        let outcomes =
-            if appends.is_empty() { Ok((Epoch(0), Vec::new())) } else { self.ask(&appends, &stored).await };
+    async fn append(&self, batch: AppendBatch, transient: &mpsc::Sender<TransientPublish>) {
+        let AppendBatch { appends, stored, live, .. } = batch;
+        let outcomes = if appends.is_empty() {
+            Ok((Epoch(0), Vec::new()))
+        } else {
+            self.send_appends(&appends, &stored).await
+        };
         match outcomes {
             Ok((epoch, outcomes)) => {
                 for (waiting, outcome) in stored.into_iter().zip(outcomes) {
@@ -152,39 +155,43 @@ impl Appender {
             }
             Err(fault) => {
                 self.metrics.append_failed();
-                for Waiting { answer, .. } in stored {
+                for AppendWaiter { answer, .. } in stored {
                     let _ = answer.send(Err(fault.clone().into_error()));
                 }
             }
         }
         for waiting in live {
-            let nothing = Outcome::Appended(Vec::new());
-            self.settle(waiting, self.sight.witness().epoch, nothing, transient).await;
+            let nothing = AppendOutcome::Appended(Vec::new());
+            self.settle(waiting, self.sight.last_seen().epoch, nothing, transient).await;
         }
     }
 
     /// Asks until Redis has answered, or the first of them is due. Answers in which epoch they were appended, too.
-    async fn ask(&self, appends: &[Append], waiting: &[Waiting]) -> Result<(Epoch, Vec<Outcome>), Fault> {
+    async fn send_appends(
+        &self,
+        appends: &[Append],
+        waiting: &[AppendWaiter],
+    ) -> Result<(Epoch, Vec<AppendOutcome>), RedisError> {
         let due = waiting.iter().map(|waiting| waiting.due).min().unwrap_or_else(Instant::now);
         loop {
-            let witness = self.sight.witness();
+            let witness = self.sight.last_seen();
             let failed = match self.metrics.appends().time(self.link.append(appends, witness)).await {
                 Ok(outcomes) => {
                     self.sight.is_written();
                     return Ok((witness.epoch, outcomes));
                 }
                 Err(AppendError::Refused(refused)) => {
-                    let looked = timeout_at(due, self.sight.look_over()).await;
+                    let looked = timeout_at(due, self.sight.reconcile()).await;
                     if looked.is_ok() {
                         continue;
                     }
-                    Fault::NotDone(AppendError::Refused(refused).to_string())
+                    RedisError::NotApplied(AppendError::Refused(refused).to_string())
                 }
                 Err(AppendError::Fault(fault)) => fault,
             };
             self.sight.is_not_written(failed.to_string());
-            let may_try_again =
-                matches!(failed, Fault::NotDone(_) | Fault::Moving(_)) && Instant::now() + PAUSE < due;
+            let may_try_again = matches!(failed, RedisError::NotApplied(_) | RedisError::Moving(_))
+                && Instant::now() + PAUSE < due;
             if !may_try_again {
                 warn!(%failed, publishes = waiting.len(), "redis did not take what was published");
                 return Err(failed);
@@ -196,25 +203,25 @@ impl Appender {
     /// Answers one publish; where something of it is not stored, hands it on, to be answered when that was sent.
     async fn settle(
         &self,
-        waiting: Waiting,
+        waiting: AppendWaiter,
         epoch: Epoch,
-        outcome: Outcome,
-        transient: &mpsc::Sender<Transient>,
+        outcome: AppendOutcome,
+        transient: &mpsc::Sender<TransientPublish>,
     ) {
-        let Waiting { live, answer, .. } = waiting;
+        let AppendWaiter { live, answer, .. } = waiting;
         let appended = match outcome {
-            Outcome::Appended(appended) => appended,
-            Outcome::Conflict { index } => {
+            AppendOutcome::Appended(appended) => appended,
+            AppendOutcome::Conflict { index } => {
                 let detail = "the idempotency key was used with other channels, event or data; use a new key for a new event";
                 let _ = answer.send(Err(Error::new(Code::IdempotencyConflict, detail).at(index)));
                 return;
             }
         };
-        let published = |it: &Appended| Published::Stored(EventId::new(epoch, it.offset, it.tag));
-        let answers: Vec<Published> = appended.iter().map(published).collect();
+        let published = |it: &Appended| PublishOutcome::Stored(EventId::new(epoch, it.offset, it.tag));
+        let answers: Vec<PublishOutcome> = appended.iter().map(published).collect();
         // A repeat, too: what this node has answered for it tells of if it is lost.
         if let Some(newest) = appended.iter().max_by_key(|it| it.offset) {
-            self.sight.has_seen(Witness { epoch, offset: newest.offset, tag: newest.tag });
+            self.sight.observe(LastSeen { epoch, offset: newest.offset, tag: newest.tag });
         }
         let stored = appended.iter().filter(|it| !it.is_repeat).count();
         self.metrics.stored(stored);
@@ -222,22 +229,23 @@ impl Appender {
             let _ = answer.send(Ok(answers));
             return;
         }
-        let after = self.sight.witness().offset;
-        let events = live.into_iter().map(|(place, item)| (place, Live::new(&item.draft, after))).collect();
+        let after = self.sight.last_seen().offset;
+        let events =
+            live.into_iter().map(|(place, item)| (place, LiveEvent::new(&item.draft, after))).collect();
         // It is gone only where this whole task is.
-        let _ = transient.send(Transient { stored: answers, events, answer }).await;
+        let _ = transient.send(TransientPublish { stored: answers, events, answer }).await;
     }
 }
 
-impl Batch {
+impl AppendBatch {
     fn is_full(&self) -> bool {
         self.appends.len() >= BATCH_PUBLISHES_MAX
             || self.events >= BATCH_EVENTS_MAX
             || self.bytes >= BATCH_BYTES_MAX
     }
 
-    fn add(&mut self, publish: Publish, random: fn() -> u64) {
-        let Publish { items, due, answer } = publish;
+    fn add(&mut self, publish: QueuedAppend, random: fn() -> u64) {
+        let QueuedAppend { items, due, answer } = publish;
         let (mut events, mut live) = (Vec::with_capacity(items.len()), Vec::new());
         for (place, item) in items.into_iter().enumerate() {
             self.bytes += item.draft.record_bytes();
@@ -249,7 +257,7 @@ impl Batch {
             events.push(NewEvent::new(item.draft, random));
         }
         self.events += events.len();
-        let waiting = Waiting { live, due, answer };
+        let waiting = AppendWaiter { live, due, answer };
         if events.is_empty() {
             self.live.push(waiting);
         } else {

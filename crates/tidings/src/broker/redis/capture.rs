@@ -14,13 +14,13 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-pub(super) use self::buffer::Line;
-use self::buffer::{Place, Standing};
+pub(super) use self::buffer::CaptureBuffer;
+use self::buffer::{BufferStatus, CapturePosition};
 use super::{
-    Append, AppendError, Appended, Fault, Link, NewEvent, Witness,
-    append_call::{Capture, Refused},
-    node_messages::Word,
-    sync_state::Sight,
+    Append, AppendError, Appended, LastSeen, NewEvent, RedisError, RedisLog,
+    append_call::{AppendRefusal, CaptureAppend},
+    node_messages::NodeMessage,
+    sync_state::SyncState,
 };
 use crate::metrics::Metrics;
 
@@ -41,16 +41,16 @@ const END_PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Captures, or is ready to.
 pub(crate) struct Capturer {
-    pub(super) line: Arc<Line>,
-    pub(super) link: Arc<Link>,
-    pub(super) sight: Arc<Sight>,
+    pub(super) line: Arc<CaptureBuffer>,
+    pub(super) link: Arc<RedisLog>,
+    pub(super) sight: Arc<SyncState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) random: fn() -> u64,
     pub(super) lease: Duration,
 }
 
 /// What it knows of who captures.
-struct Turn {
+struct CaptureCycle {
     /// Its name while it misses nothing.
     me: String,
     /// The place that Redis has, while the lease is its own as far as it knows.
@@ -67,20 +67,20 @@ impl Capturer {
     /// Works until it is told to stop, and then leaves nothing that it has heard.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let (me, now) = (self.name(), Instant::now());
-        let mut turn = Turn { me, from: None, holes: 0, ask_at: now, told_at: now };
+        let mut turn = CaptureCycle { me, from: None, holes: 0, ask_at: now, told_at: now };
         tokio::select! {
-            never = self.work(&mut turn) => match never {},
+            never = self.run_cycle(&mut turn) => match never {},
             _ = stop.wait_for(|stop| *stop) => {}
         }
         let patience = (self.lease + END_PATIENCE).min(END_PATIENCE_MAX);
-        let _left_or_late = timeout(patience, self.leave(&mut turn)).await;
+        let _left_or_late = timeout(patience, self.release_lease(&mut turn)).await;
     }
 
     fn name(&self) -> String {
         format!("{:016x}", (self.random)())
     }
 
-    async fn work(&self, turn: &mut Turn) -> Infallible {
+    async fn run_cycle(&self, turn: &mut CaptureCycle) -> Infallible {
         loop {
             if let Err(fault) = self.step(turn).await {
                 debug!(%fault, "capturing was interrupted");
@@ -94,23 +94,23 @@ impl Capturer {
     }
 
     /// Does what is to be done, or waits for it.
-    async fn step(&self, turn: &mut Turn) -> Result<(), Fault> {
-        if turn.holes != self.line.holes() && turn.from.take().is_some() {
+    async fn step(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
+        if turn.holes != self.line.gap_count() && turn.from.take().is_some() {
             info!("something was not heard of redis; a node that has heard it may capture");
             turn.ask_at = Instant::now();
             // Under its old name it captures no more, also where Redis does not hear of this.
             let old = std::mem::replace(&mut turn.me, self.name());
-            self.link.release(&old).await?;
+            self.link.release_lease(&old).await?;
         }
-        match self.line.standing() {
-            Standing::Away => self.line.changed().await,
-            Standing::Unmarked(mark) => {
-                self.link.say(&Word::Mark(mark)).await?;
+        match self.line.status() {
+            BufferStatus::Away => self.line.changed().await,
+            BufferStatus::Unmarked(mark) => {
+                self.link.send_node_message(&NodeMessage::Mark(mark)).await?;
                 let _ = timeout(MARK_PATIENCE, self.line.changed()).await;
             }
-            Standing::Marked => {
+            BufferStatus::Marked => {
                 if Instant::now() >= turn.ask_at {
-                    self.claim(turn).await?;
+                    self.acquire_lease(turn).await?;
                 }
                 let holds = turn.from.is_some();
                 if !holds || !self.append_next(turn).await? {
@@ -126,15 +126,15 @@ impl Capturer {
         Ok(())
     }
 
-    async fn claim(&self, turn: &mut Turn) -> Result<(), Fault> {
+    async fn acquire_lease(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
         let interval = (self.lease / ASKED_WITHIN_LEASE).min(ASKED_WITHIN);
         turn.ask_at = Instant::now() + interval;
-        let (marks, holes) = self.line.marks();
+        let (marks, holes) = self.line.markers();
         // Whoever has heard more asks within one interval.
-        let (is_mine, place) = self.link.claim(&turn.me, self.lease, 2 * interval, &marks).await?;
+        let (is_mine, place) = self.link.acquire_lease(&turn.me, self.lease, 2 * interval, &marks).await?;
         turn.holes = holes;
-        self.line.settle(Place::read(&place));
-        if holes == self.line.holes() {
+        self.line.acknowledge(CapturePosition::read(&place));
+        if holes == self.line.gap_count() {
             self.sight.is_captured();
         }
         turn.told_at = Instant::now();
@@ -148,39 +148,39 @@ impl Capturer {
     }
 
     /// Appends some of what waits; false where there is nothing.
-    async fn append_next(&self, turn: &mut Turn) -> Result<bool, Fault> {
+    async fn append_next(&self, turn: &mut CaptureCycle) -> Result<bool, RedisError> {
         let Some((drafts, place)) = self.line.next(MESSAGES_MAX, BYTES_MAX, turn.holes) else {
             return Ok(false);
         };
         if drafts.is_empty() {
             // Nothing of these goes into the log.
-            self.line.settle(Some(place));
+            self.line.acknowledge(Some(place));
             return Ok(true);
         }
         let (count, to) = (drafts.len(), place.to_string());
         let events = drafts.into_iter().map(|draft| NewEvent::new(draft, self.random));
         let messages = Append { events: events.collect() };
-        let witness = self.sight.witness();
+        let witness = self.sight.last_seen();
         let from = turn.from.as_deref().unwrap_or_default();
-        let capture = Capture { holder: &turn.me, from, to: &to };
+        let capture = CaptureAppend { holder: &turn.me, from, to: &to };
         match self.link.append_captured(messages, witness, capture).await {
             Ok(newest) => {
                 self.sight.is_written();
                 let Appended { offset, tag, .. } = newest;
-                self.sight.has_seen(Witness { epoch: witness.epoch, offset, tag });
-                self.metrics.captured(count);
-                self.line.settle(Some(place));
+                self.sight.observe(LastSeen { epoch: witness.epoch, offset, tag });
+                self.metrics.capture_appended(count);
+                self.line.acknowledge(Some(place));
                 turn.from = Some(to);
                 Ok(true)
             }
-            Err(AppendError::Refused(Refused::Uncaptured)) => {
+            Err(AppendError::Refused(AppendRefusal::Uncaptured)) => {
                 turn.ask_at = Instant::now();
                 turn.from = None;
                 Ok(true)
             }
             Err(AppendError::Refused(refused)) => {
-                let _ = timeout(ASKED_WITHIN, self.sight.look_over()).await;
-                Err(Fault::NotDone(AppendError::Refused(refused).to_string()))
+                let _ = timeout(ASKED_WITHIN, self.sight.reconcile()).await;
+                Err(RedisError::NotApplied(AppendError::Refused(refused).to_string()))
             }
             Err(AppendError::Fault(fault)) => {
                 self.metrics.append_failed();
@@ -190,10 +190,10 @@ impl Capturer {
     }
 
     /// Leaves nothing that it has heard: somebody has appended it, or it does so itself.
-    async fn leave(&self, turn: &mut Turn) -> Result<(), Fault> {
+    async fn release_lease(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
         while !self.line.is_empty() {
             if turn.from.is_none() {
-                self.claim(turn).await?;
+                self.acquire_lease(turn).await?;
             }
             if turn.from.is_none() {
                 sleep(PAUSE).await;
@@ -201,6 +201,6 @@ impl Capturer {
                 break;
             }
         }
-        self.link.release(&turn.me).await
+        self.link.release_lease(&turn.me).await
     }
 }

@@ -13,8 +13,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     error::refused,
-    resp::{Command, Decoder, Reply},
-    server::{self, Server},
+    resp::{RedisCommand, RedisReply, ReplyDecoder},
+    server::{self, RedisEndpoint},
 };
 use crate::config::{RedisHost, Secret};
 
@@ -23,28 +23,28 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Why a connection is of no more use.
 #[derive(Debug)]
-pub(super) struct Broken(pub(super) String);
+pub(super) struct ConnectionError(pub(super) String);
 
-impl fmt::Display for Broken {
+impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl From<io::Error> for Broken {
+impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         Self(format!("the connection to redis failed: {error}"))
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+trait RedisStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     fn socket(&self) -> &TcpStream;
 
     /// Whether the server's end may send what is no reply.
     fn is_tls(&self) -> bool;
 }
 
-impl Stream for TcpStream {
+impl RedisStream for TcpStream {
     fn socket(&self) -> &TcpStream {
         self
     }
@@ -54,7 +54,7 @@ impl Stream for TcpStream {
     }
 }
 
-impl Stream for TlsStream<TcpStream> {
+impl RedisStream for TlsStream<TcpStream> {
     fn socket(&self) -> &TcpStream {
         self.get_ref().0
     }
@@ -65,9 +65,9 @@ impl Stream for TlsStream<TcpStream> {
 }
 
 /// A connection that is introduced. Whoever gets an error from it, or drops a call, does not use it again.
-pub(super) struct Connection {
-    stream: Box<dyn Stream>,
-    decoder: Decoder,
+pub(super) struct RedisConnection {
+    stream: Box<dyn RedisStream>,
+    decoder: ReplyDecoder,
     /// What was put and is not written.
     out: BytesMut,
     /// Whether what was written may wait on this side still.
@@ -75,38 +75,38 @@ pub(super) struct Connection {
     host: RedisHost,
 }
 
-impl Connection {
+impl RedisConnection {
     /// Connects to a host and logs in there. The rest of the introduction is the caller's.
     pub(super) async fn open(
-        server: &Server,
+        server: &RedisEndpoint,
         host: &RedisHost,
         login: (Option<&str>, Option<&Secret>),
         text_bytes_max: usize,
-    ) -> Result<Self, Broken> {
+    ) -> Result<Self, ConnectionError> {
         let socket = TcpStream::connect((host.name.as_str(), host.port)).await?;
         socket.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = match &server.tls {
+        let stream: Box<dyn RedisStream> = match &server.tls {
             None => Box::new(socket),
             Some(config) => {
                 let name = server::name(host)
-                    .ok_or_else(|| Broken(format!("no certificate can name redis at {host}")))?;
+                    .ok_or_else(|| ConnectionError(format!("no certificate can name redis at {host}")))?;
                 Box::new(TlsConnector::from(config.clone()).connect(name, socket).await?)
             }
         };
         let mut connection = Self {
             stream,
-            decoder: Decoder::new(text_bytes_max),
+            decoder: ReplyDecoder::new(text_bytes_max),
             out: BytesMut::new(),
             is_flushed: true,
             host: host.clone(),
         };
         let (user, password) = login;
         let Some(password) = password else { return Ok(connection) };
-        let mut auth = Command::new("AUTH");
+        let mut auth = RedisCommand::new("AUTH");
         user.iter().for_each(|user| auth.push(user));
         auth.push(password.reveal());
-        match &connection.ask(&[auth]).await?[0] {
-            Reply::Error(error) => Err(Broken(refused(error))),
+        match &connection.request(&[auth]).await?[0] {
+            RedisReply::Error(error) => Err(ConnectionError(refused(error))),
             _ => Ok(connection),
         }
     }
@@ -117,19 +117,22 @@ impl Connection {
     }
 
     /// Sends commands and waits for their replies.
-    pub(super) async fn ask(&mut self, commands: &[Command]) -> Result<Vec<Reply>, Broken> {
+    pub(super) async fn request(
+        &mut self,
+        commands: &[RedisCommand],
+    ) -> Result<Vec<RedisReply>, ConnectionError> {
         self.send(commands).await?;
         self.receive_all(commands.len()).await
     }
 
     /// Sends commands together. A failure means that the last of them was not handed over whole.
-    pub(super) async fn send(&mut self, commands: &[Command]) -> Result<(), Broken> {
-        commands.iter().for_each(|command| self.put(command));
-        self.send_put().await
+    pub(super) async fn send(&mut self, commands: &[RedisCommand]) -> Result<(), ConnectionError> {
+        commands.iter().for_each(|command| self.enqueue(command));
+        self.flush().await
     }
 
     /// Puts a command behind those that wait to be sent.
-    pub(super) fn put(&mut self, command: &Command) {
+    pub(super) fn enqueue(&mut self, command: &RedisCommand) {
         command.write(&mut self.out);
         self.is_flushed = false;
     }
@@ -140,12 +143,12 @@ impl Connection {
     }
 
     /// Whether something waits to be sent.
-    pub(super) fn has_to_send(&self) -> bool {
+    pub(super) fn has_unsent(&self) -> bool {
         !self.is_flushed
     }
 
     /// Sends what was put. Cancel-safe: the next call goes on where this one was.
-    pub(super) async fn send_put(&mut self) -> Result<(), Broken> {
+    pub(super) async fn flush(&mut self) -> Result<(), ConnectionError> {
         while !self.out.is_empty() {
             if self.stream.write_buf(&mut self.out).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
@@ -157,7 +160,7 @@ impl Connection {
     }
 
     /// So many replies.
-    pub(super) async fn receive_all(&mut self, count: usize) -> Result<Vec<Reply>, Broken> {
+    pub(super) async fn receive_all(&mut self, count: usize) -> Result<Vec<RedisReply>, ConnectionError> {
         let mut replies = Vec::with_capacity(count);
         for _ in 0..count {
             replies.push(self.receive().await?);
@@ -166,12 +169,12 @@ impl Connection {
     }
 
     /// The next reply. Cancel-safe: what has arrived is kept.
-    pub(super) async fn receive(&mut self) -> Result<Reply, Broken> {
+    pub(super) async fn receive(&mut self) -> Result<RedisReply, ConnectionError> {
         loop {
             match self.decoder.next() {
                 Ok(Some(reply)) => return Ok(reply),
                 Ok(None) => self.read().await?,
-                Err(fault) => return Err(Broken(format!("redis sent {}", fault.0))),
+                Err(fault) => return Err(ConnectionError(format!("redis sent {}", fault.0))),
             }
         }
     }
@@ -190,11 +193,11 @@ impl Connection {
         }
     }
 
-    async fn read(&mut self) -> Result<(), Broken> {
+    async fn read(&mut self) -> Result<(), ConnectionError> {
         let buffer = self.decoder.buffer();
         buffer.reserve(READ_BYTES);
         match self.stream.read_buf(buffer).await? {
-            0 => Err(Broken("redis closed the connection".into())),
+            0 => Err(ConnectionError("redis closed the connection".into())),
             _ => Ok(()),
         }
     }

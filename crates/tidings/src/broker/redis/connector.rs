@@ -14,10 +14,10 @@ use tokio::{
 };
 
 use super::{
-    connection::{Broken, Connection},
+    connection::{ConnectionError, RedisConnection},
     error::{ErrorReply, refused},
-    resp::{Command, Reply},
-    server::Server,
+    resp::{RedisCommand, RedisReply},
+    server::RedisEndpoint,
 };
 use crate::{
     config::RedisHost,
@@ -31,8 +31,8 @@ const UNABLE: [&str; 3] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN"];
 
 /// Opens connections, and counts them.
 #[derive(Debug)]
-pub(super) struct Door {
-    server: Server,
+pub(super) struct Connector {
+    server: RedisEndpoint,
     /// The name of the log, which a node of a cluster is asked for.
     log: String,
     deadline: Duration,
@@ -44,8 +44,8 @@ pub(super) struct Door {
     learned: Mutex<Vec<RedisHost>>,
 }
 
-impl Door {
-    pub(super) fn new(server: Server, log: &str, deadline: Duration) -> Self {
+impl Connector {
+    pub(super) fn new(server: RedisEndpoint, log: &str, deadline: Duration) -> Self {
         Self {
             server,
             log: log.to_owned(),
@@ -67,7 +67,7 @@ impl Door {
     }
 
     /// Connections opened since the start.
-    pub(super) fn opened(&self) -> u64 {
+    pub(super) fn connections_opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
@@ -77,21 +77,25 @@ impl Door {
     }
 
     /// Whether a connection leads to where the log is.
-    pub(super) fn leads(&self, connection: &Connection) -> bool {
+    pub(super) fn is_current(&self, connection: &RedisConnection) -> bool {
         self.found.borrow().as_ref() == Some(connection.host())
     }
 
     /// What is said of a server that took too long.
-    pub(super) fn late(&self, what: &str) -> Broken {
+    pub(super) fn deadline_error(&self, what: &str) -> ConnectionError {
         let place = match &*self.found.borrow() {
             Some(host) => host.to_string(),
             None => self.server.address.to_string(),
         };
-        Broken(format!("redis at {place} {what} within {:?}", self.deadline))
+        ConnectionError(format!("redis at {place} {what} within {:?}", self.deadline))
     }
 
     /// Opens a connection that takes texts up to so many bytes.
-    pub(super) async fn open(&self, due: Instant, text_bytes_max: usize) -> Result<Connection, Broken> {
+    pub(super) async fn open(
+        &self,
+        due: Instant,
+        text_bytes_max: usize,
+    ) -> Result<RedisConnection, ConnectionError> {
         let opening = async {
             match &self.server.address.sentinel {
                 None => self.open_one_of(self.hosts(), due, text_bytes_max).await,
@@ -99,7 +103,7 @@ impl Door {
             }
         };
         let opened = timeout_at(due, opening).await;
-        let connection = opened.map_err(|_| self.late("could not be reached"))??;
+        let connection = opened.map_err(|_| self.deadline_error("could not be reached"))??;
         self.opened.fetch_add(1, Ordering::Relaxed);
         self.found.send_if_modified(|found| {
             let host = Some(connection.host().clone());
@@ -126,30 +130,34 @@ impl Door {
         hosts: Vec<RedisHost>,
         due: Instant,
         text_bytes_max: usize,
-    ) -> Result<Connection, Broken> {
+    ) -> Result<RedisConnection, ConnectionError> {
         let mut faults = Vec::new();
         for (number, host) in hosts.iter().enumerate() {
             let share = share(due, hosts.len() - number);
             match timeout_at(share, self.open_from(host, text_bytes_max)).await {
                 Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(Broken(fault))) if hosts.len() == 1 => return Err(Broken(fault)),
-                Ok(Err(Broken(fault))) => faults.push(format!("{host}: {fault}")),
+                Ok(Err(ConnectionError(fault))) if hosts.len() == 1 => return Err(ConnectionError(fault)),
+                Ok(Err(ConnectionError(fault))) => faults.push(format!("{host}: {fault}")),
                 Err(_) => faults.push(format!("{host}: it does not answer")),
             }
         }
-        Err(Broken(format!("no redis was found that has the log; {}", faults.join("; "))))
+        Err(ConnectionError(format!("no redis was found that has the log; {}", faults.join("; "))))
     }
 
     /// Goes to a host, and from there to where it says that the log is.
-    async fn open_from(&self, host: &RedisHost, text_bytes_max: usize) -> Result<Connection, Broken> {
+    async fn open_from(
+        &self,
+        host: &RedisHost,
+        text_bytes_max: usize,
+    ) -> Result<RedisConnection, ConnectionError> {
         let mut host = host.clone();
         for _ in 0..MOVES_MAX {
             match self.open_at(&host, text_bytes_max).await? {
-                Opened::Here(connection) => return Ok(connection),
-                Opened::Elsewhere(other) => host = other,
+                OpenAttempt::Here(connection) => return Ok(connection),
+                OpenAttempt::Elsewhere(other) => host = other,
             }
         }
-        Err(Broken(format!(
+        Err(ConnectionError(format!(
             "the nodes of the cluster do not agree on which has the log; the last named {host}"
         )))
     }
@@ -160,32 +168,36 @@ impl Door {
         host: &RedisHost,
         due: Instant,
         text_bytes_max: usize,
-    ) -> Result<Connection, Broken> {
-        let opened = timeout_at(due, self.introduced(host, text_bytes_max)).await;
-        let connection = opened.map_err(|_| self.late("could not be reached"))??;
+    ) -> Result<RedisConnection, ConnectionError> {
+        let opened = timeout_at(due, self.handshake(host, text_bytes_max)).await;
+        let connection = opened.map_err(|_| self.deadline_error("could not be reached"))??;
         self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(connection)
     }
 
-    async fn open_at(&self, host: &RedisHost, text_bytes_max: usize) -> Result<Opened, Broken> {
-        let mut connection = self.introduced(host, text_bytes_max).await?;
-        if let Some(other) = self.look_for_log(&mut connection).await? {
-            return Ok(Opened::Elsewhere(other));
+    async fn open_at(&self, host: &RedisHost, text_bytes_max: usize) -> Result<OpenAttempt, ConnectionError> {
+        let mut connection = self.handshake(host, text_bytes_max).await?;
+        if let Some(other) = self.find_log_host(&mut connection).await? {
+            return Ok(OpenAttempt::Elsewhere(other));
         }
-        Ok(Opened::Here(connection))
+        Ok(OpenAttempt::Here(connection))
     }
 
     /// Opens a connection to a host, and says there who and where we are.
-    async fn introduced(&self, host: &RedisHost, text_bytes_max: usize) -> Result<Connection, Broken> {
+    async fn handshake(
+        &self,
+        host: &RedisHost,
+        text_bytes_max: usize,
+    ) -> Result<RedisConnection, ConnectionError> {
         let address = &self.server.address;
         let login = (address.user.as_deref(), address.password.as_ref());
-        let mut connection = Connection::open(&self.server, host, login, text_bytes_max).await?;
-        let mut introduction = vec![Command::new("CLIENT").arg("SETNAME").arg("tidings")];
+        let mut connection = RedisConnection::open(&self.server, host, login, text_bytes_max).await?;
+        let mut introduction = vec![RedisCommand::new("CLIENT").arg("SETNAME").arg("tidings")];
         if address.database != 0 {
-            introduction.push(Command::new("SELECT").arg(address.database.to_string()));
+            introduction.push(RedisCommand::new("SELECT").arg(address.database.to_string()));
         }
-        for reply in connection.ask(&introduction).await? {
-            if let Reply::Error(error) = reply {
+        for reply in connection.request(&introduction).await? {
+            if let RedisReply::Error(error) = reply {
                 let hint = if error.contains("cluster") {
                     "; a cluster has only database 0, name no other"
                 } else if error.contains("out of range") {
@@ -194,31 +206,34 @@ impl Door {
                 } else {
                     ""
                 };
-                return Err(Broken(format!("{}{hint}", refused(&error))));
+                return Err(ConnectionError(format!("{}{hint}", refused(&error))));
             }
         }
         Ok(connection)
     }
 
     /// Asks a server whether it has the log: where it does not, who else has it.
-    async fn look_for_log(&self, connection: &mut Connection) -> Result<Option<RedisHost>, Broken> {
-        let info = |section| Command::new("INFO").arg(section);
-        let questions = [Command::new("EXISTS").arg(&self.log), info("replication"), info("cluster")];
-        let replies = connection.ask(&questions).await?;
+    async fn find_log_host(
+        &self,
+        connection: &mut RedisConnection,
+    ) -> Result<Option<RedisHost>, ConnectionError> {
+        let info = |section| RedisCommand::new("INFO").arg(section);
+        let questions = [RedisCommand::new("EXISTS").arg(&self.log), info("replication"), info("cluster")];
+        let replies = connection.request(&questions).await?;
         let says = |at: usize, line| replies[at].str().is_some_and(|text| text.lines().any(|it| it == line));
         let is_in_cluster = says(2, "cluster_enabled:1");
         // A replica within a cluster names its primary; one that is alone may be promoted where it is.
         if says(1, "role:slave") && !is_in_cluster && self.server.has_others() {
-            return Err(Broken(format!("redis at {} is a replica now", connection.host())));
+            return Err(ConnectionError(format!("redis at {} is a replica now", connection.host())));
         }
         // A failover would go unnoticed.
-        if let Reply::Error(error) = &replies[1] {
-            return Err(Broken(refused(error)));
+        if let RedisReply::Error(error) = &replies[1] {
+            return Err(ConnectionError(refused(error)));
         }
-        let error = if let Reply::Error(error) = &replies[0] { error } else { "" };
+        let error = if let RedisReply::Error(error) = &replies[0] { error } else { "" };
         // Whatever else it says of this key, it may do what it is asked for then.
         if UNABLE.contains(&ErrorReply::parse(error).code) {
-            return Err(Broken(refused(error)));
+            return Err(ConnectionError(refused(error)));
         }
         let moved_to = cluster::moved(error, connection.host());
         if is_in_cluster {
@@ -233,8 +248,8 @@ impl Door {
 }
 
 /// Where an attempt ended.
-enum Opened {
-    Here(Connection),
+enum OpenAttempt {
+    Here(RedisConnection),
     Elsewhere(RedisHost),
 }
 

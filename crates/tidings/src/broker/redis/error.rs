@@ -5,20 +5,20 @@ mod error_reply;
 use std::fmt;
 
 pub(super) use self::error_reply::ErrorReply;
-use super::resp::Reply;
+use super::resp::RedisReply;
 use crate::error::{Code, Error};
 
 /// What went wrong, sorted by what it means for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum RedisError {
     /// It was not asked, or it refused: surely nothing was done.
-    NotDone(String),
+    NotApplied(String),
     /// It refused, since keys of the log's slot are on their way to another node of the cluster: surely nothing was done.
     Moving(String),
     /// It was asked and did not answer: nobody knows.
-    Unknown(String),
+    OutcomeUnknown(String),
     /// It holds what no hub writes there; an offset says where, if one is known.
-    Damaged { offset: Option<u64>, fault: String },
+    Corrupt { offset: Option<u64>, fault: String },
 }
 
 /// Codes of refusals where the server did nothing at all. A script gets those that refuse a write at its first one.
@@ -48,7 +48,7 @@ const REFUSALS_OF_WRITES: &[&str] = &[
 /// A script that has written cannot be killed.
 const KILLED: &str = "Script killed by user";
 
-impl Fault {
+impl RedisError {
     /// Sorts the text of an error reply.
     pub(super) fn of_reply(text: &str) -> Self {
         let error = ErrorReply::parse(text);
@@ -67,28 +67,28 @@ impl Fault {
                 "READONLY" => "; it is a replica",
                 _ => "",
             };
-            Self::NotDone(format!("{}{why}", refused(text)))
+            Self::NotApplied(format!("{}{why}", refused(text)))
         } else {
-            Self::Unknown(format!("redis failed: {text}"))
+            Self::OutcomeUnknown(format!("redis failed: {text}"))
         }
     }
 
-    pub(super) fn damaged(fault: impl Into<String>) -> Self {
-        Self::Damaged { offset: None, fault: fault.into() }
+    pub(super) fn corrupt(fault: impl Into<String>) -> Self {
+        Self::Corrupt { offset: None, fault: fault.into() }
     }
 
-    pub(super) fn damaged_at(offset: u64, fault: impl Into<String>) -> Self {
-        Self::Damaged { offset: Some(offset), fault: fault.into() }
+    pub(super) fn corrupt_at(offset: u64, fault: impl Into<String>) -> Self {
+        Self::Corrupt { offset: Some(offset), fault: fault.into() }
     }
 
     /// The same as an error for a publisher.
     pub(crate) fn into_error(self) -> Error {
         let (code, detail) = match &self {
-            Self::NotDone(_) | Self::Moving(_) | Self::Damaged { .. } => (
+            Self::NotApplied(_) | Self::Moving(_) | Self::Corrupt { .. } => (
                 Code::NotStored,
                 "Redis, which has the log, takes no events now; nothing was stored; try again",
             ),
-            Self::Unknown(_) => (
+            Self::OutcomeUnknown(_) => (
                 Code::OutcomeUnknown,
                 "Redis, which has the log, did not answer; the event may be stored; a retry with the same Idempotency-Key is safe",
             ),
@@ -97,19 +97,19 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RedisError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotDone(fact) | Self::Moving(fact) | Self::Unknown(fact) => f.write_str(fact),
-            Self::Damaged { offset: Some(offset), fault } => {
+            Self::NotApplied(fact) | Self::Moving(fact) | Self::OutcomeUnknown(fact) => f.write_str(fact),
+            Self::Corrupt { offset: Some(offset), fault } => {
                 write!(f, "event {offset} in redis cannot be read: {fault}")
             }
-            Self::Damaged { offset: None, fault } => write!(f, "redis holds what no hub writes: {fault}"),
+            Self::Corrupt { offset: None, fault } => write!(f, "redis holds what no hub writes: {fault}"),
         }
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for RedisError {}
 
 /// Says that Redis refused something, with the ACL rule that its user lacks if Redis names the command.
 pub(super) fn refused(error: &str) -> String {
@@ -122,9 +122,9 @@ pub(super) fn refused(error: &str) -> String {
 }
 
 /// A reply that is no error.
-pub(super) fn whole(reply: Reply) -> Result<Reply, Fault> {
+pub(super) fn into_result(reply: RedisReply) -> Result<RedisReply, RedisError> {
     match reply {
-        Reply::Error(error) => Err(Fault::of_reply(&error)),
+        RedisReply::Error(error) => Err(RedisError::of_reply(&error)),
         other => Ok(other),
     }
 }

@@ -6,9 +6,9 @@ use tidings_protocol::Tag;
 use super::{
     append_call::{self, Append, NewEvent},
     epochs,
-    node_messages::Word,
+    node_messages::NodeMessage,
     record,
-    resp::{Decoder, NotRedis, Reply},
+    resp::{ProtocolError, RedisReply, ReplyDecoder},
 };
 
 /// So small that texts are passed over, too.
@@ -29,8 +29,8 @@ pub fn resp(bytes: &[u8]) {
     }
 }
 
-fn replies(portions: &[&[u8]]) -> (Vec<Reply>, Option<NotRedis>) {
-    let mut decoder = Decoder::new(TEXT_BYTES_MAX);
+fn replies(portions: &[&[u8]]) -> (Vec<RedisReply>, Option<ProtocolError>) {
+    let mut decoder = ReplyDecoder::new(TEXT_BYTES_MAX);
     let mut replies = Vec::new();
     for portion in portions {
         decoder.buffer().extend_from_slice(portion);
@@ -45,28 +45,28 @@ fn replies(portions: &[&[u8]]) -> (Vec<Reply>, Option<NotRedis>) {
     (replies, None)
 }
 
-fn is_bounded(reply: &Reply) {
+fn is_bounded(reply: &RedisReply) {
     match reply {
-        Reply::Text(text) => assert!(text.len() <= TEXT_BYTES_MAX),
-        Reply::TooLarge(bytes) => assert!(*bytes > TEXT_BYTES_MAX as u64),
-        Reply::Array(replies) => replies.iter().for_each(is_bounded),
-        Reply::Word(_) | Reply::Error(_) | Reply::Number(_) | Reply::Nil => {}
+        RedisReply::Text(text) => assert!(text.len() <= TEXT_BYTES_MAX),
+        RedisReply::TooLarge(bytes) => assert!(*bytes > TEXT_BYTES_MAX as u64),
+        RedisReply::Array(replies) => replies.iter().for_each(is_bounded),
+        RedisReply::Word(_) | RedisReply::Error(_) | RedisReply::Number(_) | RedisReply::Nil => {}
     }
 }
 
-fn understand(reply: &Reply) {
+fn understand(reply: &RedisReply) {
     if let Ok(stored) = record::decode_all(reply) {
         stored.iter().for_each(survives_its_fields);
         if let Some(first) = stored.first() {
             let events = vec![NewEvent { draft: first.draft.clone(), tag: Tag(1) }];
-            let _ = append::outcomes(reply, &[Append { events }]);
+            let _ = append_call::outcomes(reply, &[Append { events }]);
         }
     }
-    let _ = append::outcomes(reply, &[]);
+    let _ = append_call::outcomes(reply, &[]);
     let _ = epochs::head(reply);
     let _ = epochs::begun(reply);
-    if let Some(word) = reply.text().and_then(Word::decode) {
-        let again = Word::decode(&word.encode());
+    if let Some(word) = reply.text().and_then(NodeMessage::decode) {
+        let again = NodeMessage::decode(&word.encode());
         assert_eq!(format!("{again:?}"), format!("{:?}", Some(word)));
     }
     reply.array().unwrap_or_default().iter().for_each(understand);
@@ -83,12 +83,12 @@ pub fn redis_entry(id: &[u8], fields: &[(&[u8], &[u8])]) {
     }
 }
 
-fn entry<'a>(id: &[u8], texts: impl Iterator<Item = &'a [u8]>) -> Reply {
-    let text = |bytes: &[u8]| Reply::Text(Bytes::copy_from_slice(bytes));
-    Reply::Array(vec![Reply::Array(vec![text(id), Reply::Array(texts.map(text).collect())])])
+fn entry<'a>(id: &[u8], texts: impl Iterator<Item = &'a [u8]>) -> RedisReply {
+    let text = |bytes: &[u8]| RedisReply::Text(Bytes::copy_from_slice(bytes));
+    RedisReply::Array(vec![RedisReply::Array(vec![text(id), RedisReply::Array(texts.map(text).collect())])])
 }
 
-fn survives_its_fields(stored: &record::Stored) {
+fn survives_its_fields(stored: &record::RedisEntry) {
     let draft = &stored.draft;
     assert!(!draft.channels.is_empty() && stored.tag != Tag(0));
     let header = record::header(stored.epoch, stored.tag, stored.before, draft);

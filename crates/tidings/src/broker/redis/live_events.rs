@@ -13,21 +13,21 @@ use tracing::{debug, info, warn};
 
 use self::{
     capture_subscriptions::CaptureSubscriptions,
-    debounce::Turns,
-    subscriptions::{Refusal, Turn, Wishes},
+    debounce::Debounce,
+    subscriptions::{PubsubSubscriptions, RefusalOutcome, SubscriptionDelta},
 };
 use super::{
-    Heard, Line, Link, View,
-    node_messages::{Live, Word},
-    pubsub::Wish,
-    sync_state::Sight,
+    CaptureBuffer, PubsubEvent, RedisLog, TableReplica,
+    node_messages::{LiveEvent, NodeMessage},
+    pubsub::PubsubTarget,
+    sync_state::SyncState,
 };
 use crate::{
-    broker::Audience,
+    broker::DeliverySink,
     config::RedisSettings,
     log::{
         Log,
-        entry::{Draft, Unstored, frame_without_id},
+        entry::{NewEntry, TransientEvent, frame_without_id},
     },
     metrics::Metrics,
 };
@@ -40,22 +40,22 @@ const RETRY: Duration = Duration::from_secs(1);
 const ENVELOPE_BYTES: usize = 64 << 10;
 
 /// Hears for one node.
-pub(crate) struct Hearer {
-    pub(super) link: Arc<Link>,
+pub(crate) struct LiveEventReceiver {
+    pub(super) link: Arc<RedisLog>,
     pub(super) log: Arc<Log>,
-    pub(super) sight: Arc<Sight>,
-    pub(super) audience: Arc<dyn Audience>,
+    pub(super) sight: Arc<SyncState>,
+    pub(super) audience: Arc<dyn DeliverySink>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: RedisSettings,
     pub(super) event_bytes_max: usize,
     /// Where messages go that are captured.
-    pub(super) line: Option<Arc<Line>>,
+    pub(super) line: Option<Arc<CaptureBuffer>>,
     pub(super) random: fn() -> u64,
-    pub(super) shared: Arc<View>,
+    pub(super) shared: Arc<TableReplica>,
 }
 
 /// What it knows of the connection.
-struct Hearing {
+struct ReceiverState {
     /// The hub's own channel.
     live: Vec<u8>,
     /// That of small state.
@@ -63,29 +63,30 @@ struct Hearing {
     is_away: bool,
     /// Whether the connection hears all that it was asked for when it was opened.
     is_back: bool,
-    wishes: Wishes,
+    wishes: PubsubSubscriptions,
     capture: CaptureSubscriptions,
     /// Whether the capturer was told that all it needs is heard.
     is_capture_told: bool,
     retry_at: Instant,
     /// What Redis does not let it hear, as far as that was said.
-    refused: BTreeSet<Wish>,
+    refused: BTreeSet<PubsubTarget>,
     /// The channel of the next message, where the hub sends that itself: its readers have it from the log.
     mirrored: Option<String>,
 }
 
-impl Hearer {
+impl LiveEventReceiver {
     /// Hears until it is dropped.
     pub(crate) async fn run(self) {
         let live = self.link.live_channel().as_bytes().to_vec();
         let changes = self.link.keys().changes.as_bytes().to_vec();
-        let mut ears = self.link.ears(Wish::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
-        ears.subscribe([Wish::Name(changes.clone())]).await;
+        let mut ears =
+            self.link.pubsub(PubsubTarget::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
+        ears.subscribe([PubsubTarget::Name(changes.clone())]).await;
         // What is captured is heard before anybody wants anything.
-        let wishes = Wishes::new(self.settings.clone());
+        let wishes = PubsubSubscriptions::new(self.settings.clone());
         ears.subscribe(wishes.globs_and_names()).await;
-        let mut turns = Turns::new(self.audience.interest());
-        let mut hearing = Hearing {
+        let mut turns = Debounce::new(self.audience.interest());
+        let mut hearing = ReceiverState {
             live,
             changes,
             is_away: false,
@@ -101,83 +102,97 @@ impl Hearer {
             let refused = hearing.capture.refused();
             tokio::select! {
                 heard = ears.next() => {
-                    if let Some(Turn { new, old }) = self.take(heard, &mut hearing).await {
+                    if let Some(SubscriptionDelta { new, old }) = self.handle_event(heard, &mut hearing).await {
                         ears.subscribe(new).await;
                         ears.unsubscribe(old).await;
                     }
                 }
                 () = sleep_until(hearing.retry_at), if !refused.is_empty() => {
                     hearing.retry_at = Instant::now() + RETRY;
-                    ears.ask_again(refused).await;
+                    ears.resubscribe(refused).await;
                 }
                 is_turn = turns.next() => {
                     if !is_turn {
                         return;
                     }
                     let began = Instant::now();
-                    let Turn { new, old } = hearing.wishes.turn(self.audience.wanted());
+                    let SubscriptionDelta { new, old } = hearing.wishes.update(self.audience.take_interest_changes());
                     // What takes the place of another is there before that goes: nothing is lost in between.
                     ears.subscribe(new).await;
                     ears.unsubscribe(old).await;
                     hearing.refused.retain(|wish| hearing.wishes.has(wish));
-                    turns.end(began);
+                    turns.finish(began);
                 }
             }
         }
     }
 
     /// Takes what was heard; answers what is to be asked for then.
-    async fn take(&self, heard: Heard, hearing: &mut Hearing) -> Option<Turn> {
+    async fn handle_event(
+        &self,
+        heard: PubsubEvent,
+        hearing: &mut ReceiverState,
+    ) -> Option<SubscriptionDelta> {
         // A mirrored message follows its word at once, or is not heard here.
         let mirrored = hearing.mirrored.take();
         let is_own = |channel: &Bytes| mirrored.as_deref().is_some_and(|own| own.as_bytes() == channel);
         match heard {
-            Heard::Message { channel, payload } if channel == hearing.live => {
-                hearing.mirrored = self.word(&payload).await;
+            PubsubEvent::Message { channel, payload } if channel == hearing.live => {
+                hearing.mirrored = self.handle_node_message(&payload).await;
             }
-            Heard::Message { channel, payload } if channel == hearing.changes => self.shared.heard(&payload),
-            Heard::Message { channel, .. } | Heard::TooLarge { channel, .. } if is_own(&channel) => {}
-            Heard::Message { channel, payload } => self.message(&channel, Ok(&payload)),
-            Heard::TooLarge { channel, bytes } => self.message(&channel, Err(format!("it is {bytes} bytes"))),
-            Heard::Subscribed { wish } => {
+            PubsubEvent::Message { channel, payload } if channel == hearing.changes => {
+                self.shared.heard(&payload)
+            }
+            PubsubEvent::Message { channel, .. } | PubsubEvent::TooLarge { channel, .. }
+                if is_own(&channel) => {}
+            PubsubEvent::Message { channel, payload } => self.handle_message(&channel, Ok(&payload)),
+            PubsubEvent::TooLarge { channel, bytes } => {
+                self.handle_message(&channel, Err(format!("it is {bytes} bytes")))
+            }
+            PubsubEvent::Subscribed { wish } => {
                 hearing.refused.remove(&wish);
                 hearing.capture.subscribed(&wish);
-                self.tell_capturer(hearing);
+                self.update_capture_status(hearing);
                 return hearing.wishes.grant(&wish);
             }
-            Heard::Refused { wish, reason } => return Some(self.refused(&wish, &reason, hearing)),
-            Heard::Away { reason } => self.away(&reason, hearing),
-            Heard::Back => {
+            PubsubEvent::Refused { wish, reason } => return Some(self.on_refused(&wish, &reason, hearing)),
+            PubsubEvent::Away { reason } => self.on_disconnect(&reason, hearing),
+            PubsubEvent::Back => {
                 self.sight.is_heard();
-                self.shared.was_deaf();
+                self.shared.on_resubscribed();
                 if std::mem::take(&mut hearing.is_away) {
                     info!("the connection for Pub/Sub to redis is back");
                 }
                 hearing.is_back = true;
-                self.tell_capturer(hearing);
+                self.update_capture_status(hearing);
             }
         }
         None
     }
 
     /// Redis does not let the hub hear something; answers what to ask for instead.
-    fn refused(&self, wish: &Wish, reason: &str, hearing: &mut Hearing) -> Turn {
+    fn on_refused(
+        &self,
+        wish: &PubsubTarget,
+        reason: &str,
+        hearing: &mut ReceiverState,
+    ) -> SubscriptionDelta {
         hearing.capture.refuse(wish);
         hearing.retry_at = Instant::now() + RETRY;
-        let Refusal { turn, is_unheard } = hearing.wishes.refuse(wish);
+        let RefusalOutcome { turn, is_unheard } = hearing.wishes.refuse(wish);
         if !is_unheard {
             debug!(%wish, reason, "redis refuses a pattern; the hub hears more by redis.listen, and passes over it");
             return turn;
         }
-        self.metrics.broker_refused();
-        self.tell_capturer(hearing);
+        self.metrics.redis_subscription_denied();
+        self.update_capture_status(hearing);
         if hearing.refused.insert(wish.clone()) {
             warn!(%wish, reason, "redis does not let the hub hear what its readers want");
         }
         turn
     }
 
-    fn away(&self, reason: &str, hearing: &mut Hearing) {
+    fn on_disconnect(&self, reason: &str, hearing: &mut ReceiverState) {
         self.sight.is_not_heard(reason.to_owned());
         if !std::mem::replace(&mut hearing.is_away, true) {
             warn!(
@@ -194,7 +209,7 @@ impl Hearer {
     }
 
     /// Has the capturer begin once all that it needs is heard; until then the node is not ready.
-    fn tell_capturer(&self, hearing: &mut Hearing) {
+    fn update_capture_status(&self, hearing: &mut ReceiverState) {
         let Some(line) = self.line.as_ref().filter(|_| hearing.is_back && !hearing.is_capture_told) else {
             return;
         };
@@ -211,45 +226,45 @@ impl Hearer {
     }
 
     /// Takes what a node said; answers the channel of the next message, where the hub sends that.
-    async fn word(&self, payload: &[u8]) -> Option<String> {
-        match Word::decode(payload) {
-            Some(Word::Event(live)) => self.live(live).await,
-            Some(Word::Mark(mark)) => self.line.iter().for_each(|line| line.mark(mark)),
-            Some(Word::Free) => self.line.iter().for_each(|line| line.freed()),
-            Some(Word::Mirrored(channel)) => return Some(channel),
-            None => self.drop_message("it is not what a hub sends to its like"),
+    async fn handle_node_message(&self, payload: &[u8]) -> Option<String> {
+        match NodeMessage::decode(payload) {
+            Some(NodeMessage::Event(live)) => self.deliver_live(live).await,
+            Some(NodeMessage::Mark(mark)) => self.line.iter().for_each(|line| line.mark(mark)),
+            Some(NodeMessage::Free) => self.line.iter().for_each(|line| line.freed()),
+            Some(NodeMessage::Mirrored(channel)) => return Some(channel),
+            None => self.reject_message("it is not what a hub sends to its like"),
         }
         None
     }
 
-    async fn live(&self, live: Live) {
-        let _placed_or_late = timeout(PATIENCE, self.sight.placed(live.after)).await;
+    async fn deliver_live(&self, live: LiveEvent) {
+        let _placed_or_late = timeout(PATIENCE, self.sight.wait_applied(live.after)).await;
         self.deliver(&live.channels, live.event.as_ref(), &live.data, live.after);
     }
 
     /// A message of another program, on the channel of the same name.
-    fn message(&self, channel: &Bytes, payload: Result<&Bytes, String>) {
-        if !subscriptions::may_be_heard(channel) {
+    fn handle_message(&self, channel: &Bytes, payload: Result<&Bytes, String>) {
+        if !subscriptions::is_receivable(channel) {
             return;
         }
         let name = std::str::from_utf8(channel).ok().and_then(|name| ChannelName::parse(name).ok());
-        let Some(channel) = name else { return self.drop_message("its channel is none of the hub's") };
+        let Some(channel) = name else { return self.reject_message("its channel is none of the hub's") };
         if !self.settings.listens_to(channel.as_str()) {
             // A glob of Redis's takes in more than the pattern that it stands for.
             return;
         }
         let line = self.line.as_ref().filter(|_| self.settings.captures(channel.as_str()));
-        match (self.fit(payload), line) {
-            (Ok(data), Some(line)) => self.wait_in(line, Some(self.draft(channel, data))),
+        match (self.check_payload(payload), line) {
+            (Ok(data), Some(line)) => self.push_captured(line, Some(self.draft(channel, data))),
             (Ok(data), None) => self.deliver(&[channel], None, data, u64::MAX),
             (Err(why), line) => {
-                line.into_iter().for_each(|line| self.wait_in(line, None));
-                self.drop_message(&why);
+                line.into_iter().for_each(|line| self.push_captured(line, None));
+                self.reject_message(&why);
             }
         }
     }
 
-    fn fit<'a>(&self, payload: Result<&'a Bytes, String>) -> Result<&'a str, String> {
+    fn check_payload<'a>(&self, payload: Result<&'a Bytes, String>) -> Result<&'a str, String> {
         let data = std::str::from_utf8(payload?).map_err(|_| "it is not UTF-8")?;
         if data.len() > self.event_bytes_max {
             return Err("it is larger than limits.event_bytes".to_owned());
@@ -258,16 +273,16 @@ impl Hearer {
     }
 
     /// Leaves a message to be captured; of one that is not fit, that it was there.
-    fn wait_in(&self, line: &Line, draft: Option<Draft>) {
+    fn push_captured(&self, line: &CaptureBuffer, draft: Option<NewEntry>) {
         let lost = line.push(draft);
         if lost > 0 {
-            self.metrics.uncaptured(lost);
+            self.metrics.capture_dropped(lost);
             tracing::debug!(lost, "messages of redis.capture wait too long for the log, and were dropped");
         }
     }
 
-    fn draft(&self, channel: ChannelName, data: &str) -> Draft {
-        Draft {
+    fn draft(&self, channel: ChannelName, data: &str) -> NewEntry {
+        NewEntry {
             channels: Box::new([channel]),
             event: None,
             data: data.into(),
@@ -283,12 +298,12 @@ impl Hearer {
     fn deliver(&self, channels: &[ChannelName], event: Option<&EventName>, data: &str, after: u64) {
         let after = after.min(self.log.head().offset);
         let frame = frame_without_id(event, data);
-        let missed = self.audience.unstored(channels, &Unstored { after, frame });
-        self.metrics.unstored(missed);
+        let missed = self.audience.deliver_transient(channels, &TransientEvent { after, frame });
+        self.metrics.transient(missed);
     }
 
-    fn drop_message(&self, why: &str) {
-        self.metrics.message_dropped();
+    fn reject_message(&self, why: &str) {
+        self.metrics.capture_rejected();
         tracing::debug!(why, "a message in redis was dropped");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tidings_protocol::{ChannelName, Pattern};
 use tracing::{info, warn};
 
-use super::resp::Reply;
+use super::resp::RedisReply;
 use crate::config::is_of_key_events;
 
 /// Which channels are mirrored.
@@ -27,11 +27,11 @@ impl Mirror {
     }
 
     /// What Redis said of it, where it said something.
-    pub(super) fn look_at(&self, reply: Option<&Reply>) {
+    pub(super) fn note_reply(&self, reply: Option<&RedisReply>) {
         if self.patterns.is_empty() {
             return;
         }
-        let Some(Reply::Error(error)) = reply else {
+        let Some(RedisReply::Error(error)) = reply else {
             if self.is_refused.swap(false, Ordering::Relaxed) {
                 info!("redis mirrors again");
             }
@@ -47,7 +47,7 @@ impl Mirror {
     }
 
     /// Calls of which something was refused.
-    pub(super) fn refused(&self) -> u64 {
+    pub(super) fn denied_count(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 }

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 use tidings_protocol::{ChannelName, EventName};
 
 use super::record::hex;
-use crate::log::entry::Draft;
+use crate::log::entry::NewEntry;
 
 /// One word of a node to all nodes. Each hears all of them, and the messages of other programs between them, in one order.
 #[derive(Debug)]
-pub(super) enum Word {
+pub(super) enum NodeMessage {
     /// An event that is in no log.
-    Event(Live),
+    Event(LiveEvent),
     /// A place to count messages from, of a random name.
     Mark(u64),
     /// The next message is a copy of what the hub has in its log, for other programs.
@@ -21,14 +21,14 @@ pub(super) enum Word {
 
 /// What a mirrored message's word begins with; its channel follows. Scripts say it, too.
 pub(super) const MIRRORED: &str = "mirrored ";
-const MARK: &str = "mark ";
+const MARKER: &str = "mark ";
 const FREE: &str = "free";
 
-impl Word {
+impl NodeMessage {
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Event(live) => live.encode(),
-            Self::Mark(mark) => format!("{MARK}{mark:016x}").into_bytes(),
+            Self::Mark(mark) => format!("{MARKER}{mark:016x}").into_bytes(),
             Self::Mirrored(channel) => format!("{MIRRORED}{channel}").into_bytes(),
             Self::Free => FREE.into(),
         }
@@ -39,7 +39,7 @@ impl Word {
         if let Some(channel) = text.strip_prefix(MIRRORED) {
             return Some(Self::Mirrored(channel.to_owned()));
         }
-        if let Some(mark) = text.strip_prefix(MARK) {
+        if let Some(mark) = text.strip_prefix(MARKER) {
             return hex(mark, 16).map(Self::Mark);
         }
         match text {
@@ -51,7 +51,7 @@ impl Word {
 
 /// An event with `store: false`, as it goes over Pub/Sub.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Live {
+pub(super) struct LiveEvent {
     /// The newest entry that the publisher's node knew: what is stored up to there comes first.
     pub(super) after: u64,
     pub(super) channels: Vec<ChannelName>,
@@ -60,8 +60,8 @@ pub(super) struct Live {
     pub(super) data: String,
 }
 
-impl Live {
-    pub(super) fn new(draft: &Draft, after: u64) -> Self {
+impl LiveEvent {
+    pub(super) fn new(draft: &NewEntry, after: u64) -> Self {
         Self {
             after,
             channels: draft.channels.to_vec(),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::record::Stored;
+use super::record::RedisEntry;
 
 /// Entries in one answer at most.
 const ENTRIES_MAX: usize = 500;
@@ -33,7 +33,7 @@ impl PageSize {
 
     /// An answer to `asked` entries came after so long: more are asked for next time where it was full, small and quick, fewer
     /// where it was large or slow. A wait for entries counts as no time.
-    pub(super) fn answered(&self, asked: usize, stored: &[Stored], took: Duration) {
+    pub(super) fn answered(&self, asked: usize, stored: &[RedisEntry], took: Duration) {
         let bytes: usize = stored.iter().map(|stored| stored.draft.data.len()).sum();
         if bytes > ANSWER_BYTES || took > ANSWER_TIME {
             self.set(asked / 2);

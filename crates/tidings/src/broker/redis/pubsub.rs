@@ -11,12 +11,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use self::pending::{Asked, Question};
+use self::pending::{PendingCommand, PendingCommands};
 use super::{
-    connection::{Broken, Connection},
-    connector::Door,
+    connection::{ConnectionError, RedisConnection},
+    connector::Connector,
     error::{ErrorReply, refused},
-    resp::Reply,
+    resp::RedisReply,
 };
 use crate::config::RedisHost;
 
@@ -28,18 +28,18 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How a refusal begins that is about what the user may hear.
 const NO_PERMISSION: &str = "NOPERM";
 
-type Opening = Pin<Box<dyn Future<Output = Result<Connection, Broken>> + Send>>;
+type ConnectionFuture = Pin<Box<dyn Future<Output = Result<RedisConnection, ConnectionError>> + Send>>;
 
 /// What Redis is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wish {
+pub(crate) enum PubsubTarget {
     /// One channel.
     Name(Vec<u8>),
     /// Every channel that matches: `*` stands for any bytes, also none; `[…]` for one byte of a set.
     Glob(Vec<u8>),
 }
 
-impl Wish {
+impl PubsubTarget {
     /// The channel or the glob.
     pub(super) fn text(&self) -> &[u8] {
         let (Self::Name(text) | Self::Glob(text)) = self;
@@ -47,7 +47,7 @@ impl Wish {
     }
 }
 
-impl fmt::Display for Wish {
+impl fmt::Display for PubsubTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.text()))
     }
@@ -55,44 +55,44 @@ impl fmt::Display for Wish {
 
 /// What was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum PubsubEvent {
     /// Somebody published. It is said once, however many wishes it fits.
     Message { channel: Bytes, payload: Bytes },
     /// Somebody published more bytes than are taken here.
     TooLarge { channel: Bytes, bytes: u64 },
     /// What is published on this channel, or on those that match, is heard from now on.
-    Subscribed { wish: Wish },
+    Subscribed { wish: PubsubTarget },
     /// The server's user may not hear this; the reason is for the log. Tried, and said, again on each connection.
-    Refused { wish: Wish, reason: String },
-    /// Nothing is heard, until [`Heard::Back`]; the reason is for the log. Said again by each attempt to connect that fails.
+    Refused { wish: PubsubTarget, reason: String },
+    /// Nothing is heard, until [`PubsubEvent::Back`]; the reason is for the log. Said again by each attempt to connect that fails.
     Away { reason: String },
-    /// All wishes are heard (again), but for those that were refused; what was published since [`Heard::Away`] is lost.
+    /// All wishes are heard (again), but for those that were refused; what was published since [`PubsubEvent::Away`] is lost.
     Back,
 }
 
-/// Hears, on one connection however many channels there are. Works only while [`Ears::next`] is awaited.
-pub(crate) struct Ears {
-    door: Arc<Door>,
+/// Hears, on one connection however many channels there are. Works only while [`PubsubConnection::next`] is awaited.
+pub(crate) struct PubsubConnection {
+    door: Arc<Connector>,
     payload_bytes_max: usize,
     /// Heard on every connection before anything else; where it is refused, nothing is heard.
-    first: Wish,
+    first: PubsubTarget,
     /// The others.
-    wishes: BTreeSet<Wish>,
+    wishes: BTreeSet<PubsubTarget>,
     /// Those of them that were refused when last asked for: a command is refused as a whole, so each goes in its own.
-    refused: BTreeSet<Wish>,
-    connection: Option<Connection>,
+    refused: BTreeSet<PubsubTarget>,
+    connection: Option<RedisConnection>,
     /// Where the log is: messages are heard there.
     found: watch::Receiver<Option<RedisHost>>,
-    /// A connection on its way. It is kept, so that calls of [`Ears::next`] which are cut short get there, too.
-    opening: Option<Opening>,
-    /// Whether a connection was opened since the last [`Heard::Away`].
+    /// A connection on its way. It is kept, so that calls of [`PubsubConnection::next`] which are cut short get there, too.
+    opening: Option<ConnectionFuture>,
+    /// Whether a connection was opened since the last [`PubsubEvent::Away`].
     is_up: bool,
     /// Wishes that are not answered since the connection was opened; none once that was said.
-    unanswered: Option<BTreeSet<Wish>>,
+    unanswered: Option<BTreeSet<PubsubTarget>>,
     /// What the server has of this connection at the point up to which its replies were read.
-    standing: BTreeSet<Wish>,
+    standing: BTreeSet<PubsubTarget>,
     /// What this connection was asked and did not answer yet.
-    asked: Asked,
+    asked: PendingCommands,
     /// When the server has to have taken what waits to be sent.
     send_due: Instant,
     heard_at: Instant,
@@ -101,9 +101,9 @@ pub(crate) struct Ears {
     connect_at: Instant,
 }
 
-impl Ears {
+impl PubsubConnection {
     /// Ears that hear `first` before all else, from the first moment of each connection.
-    pub(super) fn new(door: Arc<Door>, first: Wish, payload_bytes_max: usize) -> Self {
+    pub(super) fn new(door: Arc<Connector>, first: PubsubTarget, payload_bytes_max: usize) -> Self {
         let now = Instant::now();
         Self {
             found: door.found(),
@@ -117,7 +117,7 @@ impl Ears {
             is_up: false,
             unanswered: None,
             standing: BTreeSet::new(),
-            asked: Asked::default(),
+            asked: PendingCommands::default(),
             send_due: now,
             heard_at: now,
             is_asked: false,
@@ -126,28 +126,28 @@ impl Ears {
         }
     }
 
-    /// Adds wishes; each is answered by [`Heard::Subscribed`] or [`Heard::Refused`]. Where there is no connection, the next
+    /// Adds wishes; each is answered by [`PubsubEvent::Subscribed`] or [`PubsubEvent::Refused`]. Where there is no connection, the next
     /// has them.
-    pub(crate) async fn subscribe(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+    pub(crate) async fn subscribe(&mut self, wishes: impl IntoIterator<Item = PubsubTarget>) {
         let mut new = Vec::new();
         for wish in wishes {
             if wish != self.first && self.wishes.insert(wish.clone()) {
                 new.push(wish);
             }
         }
-        self.ask_for(new);
+        self.enqueue_subscribe(new);
         self.send_now().await;
     }
 
-    /// Asks again for wishes that were refused; each is answered as by [`Ears::subscribe`].
-    pub(crate) async fn ask_again(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+    /// Asks again for wishes that were refused; each is answered as by [`PubsubConnection::subscribe`].
+    pub(crate) async fn resubscribe(&mut self, wishes: impl IntoIterator<Item = PubsubTarget>) {
         let refused: Vec<_> = wishes.into_iter().filter(|wish| self.refused.contains(wish)).collect();
-        self.ask_for(refused);
+        self.enqueue_subscribe(refused);
         self.send_now().await;
     }
 
     /// Gives wishes up, but for the first. A message that was under way may still be heard.
-    pub(crate) async fn unsubscribe(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+    pub(crate) async fn unsubscribe(&mut self, wishes: impl IntoIterator<Item = PubsubTarget>) {
         let old: Vec<_> = wishes.into_iter().filter(|wish| self.wishes.remove(wish)).collect();
         for wish in &old {
             self.refused.remove(wish);
@@ -155,35 +155,37 @@ impl Ears {
                 unanswered.remove(wish);
             }
         }
-        self.put(Question::unsubscribe(old));
+        self.enqueue(PendingCommand::unsubscribe(old));
         self.send_now().await;
     }
 
     /// The next thing that is heard; connects where it has to. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> PubsubEvent {
         loop {
             if self.connection.is_none() && self.is_up {
-                return self.away(Broken("the connection to redis failed while a command was sent".into()));
+                return self.on_disconnect(ConnectionError(
+                    "the connection to redis failed while a command was sent".into(),
+                ));
             }
             if self.connection.is_none()
                 && let Err(broken) = self.connect().await
             {
-                return self.away(broken);
+                return self.on_disconnect(broken);
             }
             if self.unanswered.as_ref().is_some_and(BTreeSet::is_empty) {
                 self.unanswered = None;
                 self.pause = PAUSE;
-                return Heard::Back;
+                return PubsubEvent::Back;
             }
-            match self.listen().await {
+            match self.receive().await {
                 Ok(Some(heard)) => return heard,
                 Ok(None) => {}
-                Err(broken) => return self.away(broken),
+                Err(broken) => return self.on_disconnect(broken),
             }
         }
     }
 
-    async fn connect(&mut self) -> Result<(), Broken> {
+    async fn connect(&mut self) -> Result<(), ConnectionError> {
         let opening = match &mut self.opening {
             Some(opening) => opening,
             None => {
@@ -198,57 +200,57 @@ impl Ears {
         self.connection = Some(opened?);
         self.is_up = true;
         self.standing.clear();
-        self.asked = Asked::default();
+        self.asked = PendingCommands::default();
         self.heard_at = Instant::now();
         self.is_asked = false;
         let all = self.wishes.iter().chain([&self.first]).cloned();
         self.unanswered = Some(all.collect());
-        self.put(Question::subscribe(vec![self.first.clone()]));
-        self.ask_for(self.wishes.iter().cloned().collect());
+        self.enqueue(PendingCommand::subscribe(vec![self.first.clone()]));
+        self.enqueue_subscribe(self.wishes.iter().cloned().collect());
         Ok(())
     }
 
-    fn away(&mut self, broken: Broken) -> Heard {
+    fn on_disconnect(&mut self, broken: ConnectionError) -> PubsubEvent {
         self.connection = None;
         self.is_up = false;
         self.unanswered = None;
         self.connect_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
-        Heard::Away { reason: broken.0 }
+        PubsubEvent::Away { reason: broken.0 }
     }
 
     /// Asks for wishes; for those that were refused before, for each by itself.
-    fn ask_for(&mut self, wishes: Vec<Wish>) {
+    fn enqueue_subscribe(&mut self, wishes: Vec<PubsubTarget>) {
         let (refused, others) = wishes.into_iter().partition(|wish| self.refused.contains(wish));
-        self.put(Question::subscribe(others));
-        Vec::into_iter(refused).for_each(|wish| self.put(Question::subscribe(vec![wish])));
+        self.enqueue(PendingCommand::subscribe(others));
+        Vec::into_iter(refused).for_each(|wish| self.enqueue(PendingCommand::subscribe(vec![wish])));
     }
 
     /// Puts questions behind what waits to be sent, where there is a connection.
-    fn put(&mut self, questions: Vec<Question>) {
+    fn enqueue(&mut self, questions: Vec<PendingCommand>) {
         let Some(connection) = &mut self.connection else { return };
         for question in questions {
-            if !connection.has_to_send() {
+            if !connection.has_unsent() {
                 self.send_due = self.door.due();
             }
-            connection.put(&question.command());
+            connection.enqueue(&question.command());
             self.asked.push(question);
         }
     }
 
-    /// Sends what waits; a connection that does not take it is given up, and [`Ears::next`] says so.
+    /// Sends what waits; a connection that does not take it is given up, and [`PubsubConnection::next`] says so.
     async fn send_now(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        if !matches!(timeout_at(self.send_due, connection.send_put()).await, Ok(Ok(()))) {
+        if !matches!(timeout_at(self.send_due, connection.flush()).await, Ok(Ok(()))) {
             self.connection = None;
         }
     }
 
-    async fn listen(&mut self) -> Result<Option<Heard>, Broken> {
+    async fn receive(&mut self) -> Result<Option<PubsubEvent>, ConnectionError> {
         let connection = self.connection.as_mut().expect("it was opened");
-        if connection.has_to_send() {
-            let sent = timeout_at(self.send_due, connection.send_put()).await;
-            sent.unwrap_or_else(|_| Err(self.door.late("did not take subscriptions")))?;
+        if connection.has_unsent() {
+            let sent = timeout_at(self.send_due, connection.flush()).await;
+            sent.unwrap_or_else(|_| Err(self.door.deadline_error("did not take subscriptions")))?;
         }
         let quiet = if self.is_asked { SILENCE + self.door.deadline() } else { SILENCE };
         let received = tokio::select! {
@@ -257,7 +259,7 @@ impl Ears {
             received = timeout_at(self.heard_at + quiet, connection.receive()) => received,
             _ = self.found.changed() => {
                 if self.found.borrow().as_ref().is_some_and(|found| found != connection.host()) {
-                    return Err(Broken("the log is at another redis now".into()));
+                    return Err(ConnectionError("the log is at another redis now".into()));
                 }
                 return Ok(None);
             }
@@ -266,113 +268,119 @@ impl Ears {
             Ok(reply) => {
                 self.heard_at = Instant::now();
                 self.is_asked = false;
-                self.understand(reply?)
+                self.on_reply(reply?)
             }
-            Err(_) if self.is_asked => Err(self.door.late("kept silent")),
+            Err(_) if self.is_asked => Err(self.door.deadline_error("kept silent")),
             Err(_) => {
                 self.is_asked = true;
-                self.put(vec![Question::Ping]);
+                self.enqueue(vec![PendingCommand::Ping]);
                 Ok(None)
             }
         }
     }
 
-    fn understand(&mut self, reply: Reply) -> Result<Option<Heard>, Broken> {
+    fn on_reply(&mut self, reply: RedisReply) -> Result<Option<PubsubEvent>, ConnectionError> {
         let parts = match reply {
-            Reply::Error(error) => return self.was_refused(&error),
-            Reply::Array(parts) => parts,
+            RedisReply::Error(error) => return self.on_error_reply(&error),
+            RedisReply::Array(parts) => parts,
             // Where nothing is subscribed to, PING is answered with a word.
             _ => {
-                self.asked.has_answered();
+                self.asked.note_reply();
                 return Ok(None);
             }
         };
         let mut parts = parts.into_iter();
-        let (Some(kind), Some(Reply::Text(subject))) = (parts.next(), parts.next()) else { return Ok(None) };
+        let (Some(kind), Some(RedisReply::Text(subject))) = (parts.next(), parts.next()) else {
+            return Ok(None);
+        };
         let kind = kind.text().unwrap_or_default();
         if !matches!(kind, b"message" | b"pmessage") {
-            self.asked.has_answered();
+            self.asked.note_reply();
         }
         Ok(match kind {
             b"message" => parts.next().and_then(|payload| message(subject, payload)),
             b"pmessage" => match (parts.next(), parts.next()) {
-                (Some(Reply::Text(channel)), Some(payload)) if self.is_chosen(&subject, &channel) => {
+                (Some(RedisReply::Text(channel)), Some(payload))
+                    if self.is_covered_by_earlier_glob(&subject, &channel) =>
+                {
                     message(channel, payload)
                 }
                 _ => None,
             },
-            b"subscribe" => Some(self.confirmed(Wish::Name(subject.into()))),
-            b"psubscribe" => Some(self.confirmed(Wish::Glob(subject.into()))),
-            b"unsubscribe" => self.ended(&Wish::Name(subject.into())),
-            b"punsubscribe" => self.ended(&Wish::Glob(subject.into())),
+            b"subscribe" => Some(self.on_subscribed(PubsubTarget::Name(subject.into()))),
+            b"psubscribe" => Some(self.on_subscribed(PubsubTarget::Glob(subject.into()))),
+            b"unsubscribe" => self.on_unsubscribed(&PubsubTarget::Name(subject.into())),
+            b"punsubscribe" => self.on_unsubscribed(&PubsubTarget::Glob(subject.into())),
             _ => None,
         })
     }
 
     /// A command was refused as a whole: asks for its halves, until the wish that is refused is alone.
-    fn was_refused(&mut self, error: &str) -> Result<Option<Heard>, Broken> {
+    fn on_error_reply(&mut self, error: &str) -> Result<Option<PubsubEvent>, ConnectionError> {
         let reason = refused(error);
         let wishes = match self.asked.next() {
-            Some(Question::Subscribe(wishes)) if ErrorReply::parse(error).code == NO_PERMISSION => wishes,
+            Some(PendingCommand::Subscribe(wishes)) if ErrorReply::parse(error).code == NO_PERMISSION => {
+                wishes
+            }
             // It is heard on, and nobody wants it.
-            Some(Question::Unsubscribe(_)) if ErrorReply::parse(error).code == NO_PERMISSION => {
+            Some(PendingCommand::Unsubscribe(_)) if ErrorReply::parse(error).code == NO_PERMISSION => {
                 return Ok(None);
             }
-            _ => return Err(Broken(reason)),
+            _ => return Err(ConnectionError(reason)),
         };
         if wishes.contains(&self.first) {
-            return Err(Broken(reason));
+            return Err(ConnectionError(reason));
         }
         // Those that were given up meanwhile are not asked for again.
         let mut wishes: Vec<_> = wishes.into_iter().filter(|wish| self.wishes.contains(wish)).collect();
         if wishes.len() > 1 {
             let half = wishes.split_off(wishes.len() / 2);
-            self.put(Question::subscribe(wishes));
-            self.put(Question::subscribe(half));
+            self.enqueue(PendingCommand::subscribe(wishes));
+            self.enqueue(PendingCommand::subscribe(half));
             return Ok(None);
         }
         let Some(wish) = wishes.pop() else { return Ok(None) };
         self.refused.insert(wish.clone());
-        self.answered(&wish);
-        Ok(Some(Heard::Refused { wish, reason }))
+        self.note_answered(&wish);
+        Ok(Some(PubsubEvent::Refused { wish, reason }))
     }
 
     /// Whether a message counts that came by a glob: the server sends a copy for the name and for each glob that
     /// matches, and of these the name's counts, or else the first glob's.
-    fn is_chosen(&self, glob: &[u8], channel: &[u8]) -> bool {
-        if self.standing.contains(&Wish::Name(channel.into())) {
+    fn is_covered_by_earlier_glob(&self, glob: &[u8], channel: &[u8]) -> bool {
+        if self.standing.contains(&PubsubTarget::Name(channel.into())) {
             return false;
         }
         let globs = self.standing.iter().rev().map_while(|wish| match wish {
-            Wish::Glob(glob) => Some(&glob[..]),
-            Wish::Name(_) => None,
+            PubsubTarget::Glob(glob) => Some(&glob[..]),
+            PubsubTarget::Name(_) => None,
         });
         !globs.filter(|other| *other < glob).any(|other| glob::matches(other, channel))
     }
 
-    fn confirmed(&mut self, wish: Wish) -> Heard {
+    fn on_subscribed(&mut self, wish: PubsubTarget) -> PubsubEvent {
         self.refused.remove(&wish);
-        self.answered(&wish);
+        self.note_answered(&wish);
         self.standing.insert(wish.clone());
-        Heard::Subscribed { wish }
+        PubsubEvent::Subscribed { wish }
     }
 
-    fn answered(&mut self, wish: &Wish) {
+    fn note_answered(&mut self, wish: &PubsubTarget) {
         if let Some(unanswered) = &mut self.unanswered {
             unanswered.remove(wish);
         }
     }
 
-    fn ended(&mut self, wish: &Wish) -> Option<Heard> {
+    fn on_unsubscribed(&mut self, wish: &PubsubTarget) -> Option<PubsubEvent> {
         self.standing.remove(wish);
         None
     }
 }
 
-fn message(channel: Bytes, payload: Reply) -> Option<Heard> {
+fn message(channel: Bytes, payload: RedisReply) -> Option<PubsubEvent> {
     match payload {
-        Reply::Text(payload) => Some(Heard::Message { channel, payload }),
-        Reply::TooLarge(bytes) => Some(Heard::TooLarge { channel, bytes }),
+        RedisReply::Text(payload) => Some(PubsubEvent::Message { channel, payload }),
+        RedisReply::TooLarge(bytes) => Some(PubsubEvent::TooLarge { channel, bytes }),
         _ => None,
     }
 }

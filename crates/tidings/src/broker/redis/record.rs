@@ -10,12 +10,12 @@
 
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag, body::MESSAGE_CHANNELS_MAX};
 
-use super::{error::Fault, resp::Reply};
-use crate::log::entry::{Draft, offset_within};
+use super::{error::RedisError, resp::RedisReply};
+use crate::log::entry::{NewEntry, offset_within};
 
 /// An entry of the stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub(crate) struct RedisEntry {
     pub(crate) offset: u64,
     /// The epoch it was appended in.
     pub(crate) epoch: Epoch,
@@ -23,11 +23,11 @@ pub(crate) struct Stored {
     /// Of the entry before it, or the tag that compares with none: who holds another one there is of another past.
     pub(crate) before: Tag,
     /// Without its idempotency: Redis keeps that elsewhere.
-    pub(crate) draft: Draft,
+    pub(crate) draft: NewEntry,
 }
 
 /// What every event has, as one text: Redis pays for each text of an entry.
-pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, draft: &Draft) -> String {
+pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, draft: &NewEntry) -> String {
     let mut header = format!("{epoch} {tag} {before} {}", draft.published_at);
     for channel in &draft.channels {
         header.push(' ');
@@ -37,7 +37,7 @@ pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, draft: &Draft) -> Stri
 }
 
 /// What an event has besides header and data: names with values; mostly none.
-pub(super) fn further_fields(draft: &Draft) -> Vec<(&'static str, String)> {
+pub(super) fn further_fields(draft: &NewEntry) -> Vec<(&'static str, String)> {
     let priority = (draft.priority != Priority::Normal).then(|| draft.priority.as_str());
     let fields = [
         ("n", draft.event.as_ref().map(|name| name.as_str().to_owned())),
@@ -49,33 +49,33 @@ pub(super) fn further_fields(draft: &Draft) -> Vec<(&'static str, String)> {
 }
 
 /// Reads what `XRANGE` answers.
-pub(super) fn decode_all(reply: &Reply) -> Result<Vec<Stored>, Fault> {
-    let entries = reply.array().ok_or_else(|| Fault::damaged("the log is no stream"))?;
+pub(super) fn decode_all(reply: &RedisReply) -> Result<Vec<RedisEntry>, RedisError> {
+    let entries = reply.array().ok_or_else(|| RedisError::corrupt("the log is no stream"))?;
     entries.iter().map(decode).collect()
 }
 
 /// The offset of an entry: all of its id but the `-0`.
-pub(super) fn offset(entry: &Reply) -> Result<u64, Fault> {
-    let id = entry.array().and_then(|parts| parts.first()).and_then(Reply::str).unwrap_or_default();
+pub(super) fn offset(entry: &RedisReply) -> Result<u64, RedisError> {
+    let id = entry.array().and_then(|parts| parts.first()).and_then(RedisReply::str).unwrap_or_default();
     offset_of(id)
 }
 
 /// The offset in an entry's id.
-pub(super) fn offset_of(id: &str) -> Result<u64, Fault> {
+pub(super) fn offset_of(id: &str) -> Result<u64, RedisError> {
     let offset = id.strip_suffix("-0").and_then(|digits| digits.parse().ok()).and_then(offset_within);
-    offset.ok_or_else(|| Fault::damaged(format!("the log has an entry with the id {id:?}")))
+    offset.ok_or_else(|| RedisError::corrupt(format!("the log has an entry with the id {id:?}")))
 }
 
-fn decode(entry: &Reply) -> Result<Stored, Fault> {
+fn decode(entry: &RedisReply) -> Result<RedisEntry, RedisError> {
     let offset = offset(entry)?;
-    let fields = entry.array().and_then(|parts| parts.get(1)).and_then(Reply::array).unwrap_or_default();
-    let fields = Fields::collect(fields).map_err(|fault| Fault::damaged_at(offset, fault))?;
-    fields.decode(offset).map_err(|fault| Fault::damaged_at(offset, fault))
+    let fields = entry.array().and_then(|parts| parts.get(1)).and_then(RedisReply::array).unwrap_or_default();
+    let fields = RecordFields::collect(fields).map_err(|fault| RedisError::corrupt_at(offset, fault))?;
+    fields.decode(offset).map_err(|fault| RedisError::corrupt_at(offset, fault))
 }
 
 /// The values by name.
 #[derive(Default)]
-struct Fields<'a> {
+struct RecordFields<'a> {
     header: Option<&'a str>,
     before: Option<&'a str>,
     data: Option<&'a str>,
@@ -85,8 +85,8 @@ struct Fields<'a> {
     expires_at: Option<&'a str>,
 }
 
-impl<'a> Fields<'a> {
-    fn collect(texts: &'a [Reply]) -> Result<Self, String> {
+impl<'a> RecordFields<'a> {
+    fn collect(texts: &'a [RedisReply]) -> Result<Self, String> {
         let mut fields = Self::default();
         for pair in texts.chunks(2) {
             let [name, value] = pair else { return Err("a field has no value".into()) };
@@ -109,7 +109,7 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    fn decode(&self, offset: u64) -> Result<Stored, String> {
+    fn decode(&self, offset: u64) -> Result<RedisEntry, String> {
         let mut words = required("m", self.header)?.split(' ');
         let epoch = words.next().and_then(|word| hex(word, 16)).ok_or("field m has no epoch")?;
         let tag_of = |word| hex(word, 8).and_then(|tag| u32::try_from(tag).ok()).map(Tag);
@@ -131,7 +131,7 @@ impl<'a> Fields<'a> {
         }
         let event = self.event.map(EventName::parse).transpose();
         let priority = self.priority.map_or(Ok(Priority::Normal), str::parse);
-        let draft = Draft {
+        let draft = NewEntry {
             channels,
             event: event.map_err(|error| format!("field n: {error}"))?,
             data: required("d", self.data)?.into(),
@@ -141,7 +141,7 @@ impl<'a> Fields<'a> {
             expires_at: self.expires_at.map(millis).transpose()?,
             idempotency: None,
         };
-        Ok(Stored { offset, epoch: Epoch(epoch), tag, before, draft })
+        Ok(RedisEntry { offset, epoch: Epoch(epoch), tag, before, draft })
     }
 }
 

@@ -10,14 +10,17 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Begun, EpochRow, Fault, Head, Link, Loss, NewEpoch, Stored, View, Witness, sync_state::Sight};
+use super::{
+    BeginOutcome, EpochLoss, LastSeen, NewEpoch, RedisEntry, RedisEpoch, RedisError, RedisHead, RedisLog,
+    TableReplica, sync_state::SyncState,
+};
 use crate::{
-    broker::Audience,
+    broker::DeliverySink,
     log::{
         Log,
-        checkpoint::{self, Lost},
+        checkpoint::{self, LostChannels},
         entry::Entry,
-        replica::{Misplaced, Placed},
+        replica::{ApplyError, ReplicatedEntry},
     },
     metrics::Metrics,
 };
@@ -35,35 +38,35 @@ const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 const LOST_CHANNELS_MAX: usize = 1000;
 
 /// Keeps a node's log the same as that in Redis.
-pub(crate) struct Follower {
-    pub(super) link: Arc<Link>,
+pub(crate) struct Replicator {
+    pub(super) link: Arc<RedisLog>,
     pub(super) log: Arc<Log>,
-    pub(super) sight: Arc<Sight>,
-    pub(super) audience: Arc<dyn Audience>,
+    pub(super) sight: Arc<SyncState>,
+    pub(super) audience: Arc<dyn DeliverySink>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) random: fn() -> u64,
-    pub(super) shared: Arc<View>,
+    pub(super) shared: Arc<TableReplica>,
 }
 
 /// Why following ended.
 #[derive(Debug)]
-pub(super) enum Ended {
-    Fault(Fault),
+pub(super) enum ReplicationEnd {
+    Fault(RedisError),
     /// Redis has more, and nothing of it comes.
     StoodStill {
         at: u64,
         head: u64,
     },
-    Misplaced(Misplaced),
+    Misplaced(ApplyError),
 }
 
-impl From<Fault> for Ended {
-    fn from(fault: Fault) -> Self {
+impl From<RedisError> for ReplicationEnd {
+    fn from(fault: RedisError) -> Self {
         Self::Fault(fault)
     }
 }
 
-impl std::fmt::Display for Ended {
+impl std::fmt::Display for ReplicationEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fault(fault) => fault.fmt(f),
@@ -75,20 +78,20 @@ impl std::fmt::Display for Ended {
     }
 }
 
-impl Follower {
+impl Replicator {
     /// Follows until it is dropped.
     pub(crate) async fn run(self) {
-        let mut asked = self.sight.asked();
+        let mut asked = self.sight.reconcile_requests();
         let mut pause = PAUSES.0;
         let mut is_first = true;
         loop {
             let begun = Instant::now();
             let Err(ended) = self.follow(&mut asked).await;
-            self.link.distrust();
-            self.log.lose_sight();
+            self.link.drop_idle();
+            self.log.mark_disconnected();
             let was_read = self.sight.is_not_read(ended.to_string());
             if was_read {
-                self.metrics.broker_lost();
+                self.metrics.broker_disconnected();
             }
             // A node that starts without its Redis has lost nothing, and has to say why nothing works.
             if was_read || is_first {
@@ -103,9 +106,12 @@ impl Follower {
         }
     }
 
-    async fn follow(&self, asked: &mut watch::Receiver<u64>) -> Result<std::convert::Infallible, Ended> {
-        let mut tail = self.link.tail();
-        self.look_over().await?;
+    async fn follow(
+        &self,
+        asked: &mut watch::Receiver<u64>,
+    ) -> Result<std::convert::Infallible, ReplicationEnd> {
+        let mut tail = self.link.stream_reader();
+        self.reconcile().await?;
         self.prove_writable().await;
         self.check_eviction().await;
         let mut checked = Instant::now();
@@ -113,26 +119,26 @@ impl Follower {
         loop {
             // What nobody looked over since the connection was opened may be another server's: it is not placed.
             if !tail.is_connected() {
-                self.heard(tail.next(self.log.head().offset, Duration::from_millis(1))).await?;
-                self.look_over().await?;
+                self.within_silence(tail.next(self.log.head().offset, Duration::from_millis(1))).await?;
+                self.reconcile().await?;
             }
             // Who asks must not cost the wait, and with it the connection.
             let mut coming = pin!(timeout(BLOCK + SILENCE, tail.next(self.log.head().offset, BLOCK)));
             let stored = loop {
                 tokio::select! {
-                    came = &mut coming => break came.map_err(|_| silent())??,
-                    _ = asked.changed() => drop(self.look_over_unless_moving().await?),
+                    came = &mut coming => break came.map_err(|_| silence_error())??,
+                    _ = asked.changed() => drop(self.reconcile_unless_moving().await?),
                 }
             };
-            self.place(stored).await?;
+            self.apply(stored).await?;
             if checked.elapsed() >= CHECK {
-                let head = self.look_over_unless_moving().await?;
+                let head = self.reconcile_unless_moving().await?;
                 let now_at = self.log.head().offset;
                 if let Some(head) = head
                     && now_at < head
                     && now_at == at
                 {
-                    return Err(Ended::StoodStill { at, head });
+                    return Err(ReplicationEnd::StoodStill { at, head });
                 }
                 (checked, at) = (Instant::now(), now_at);
                 self.prove_writable().await;
@@ -140,53 +146,57 @@ impl Follower {
         }
     }
 
-    pub(super) async fn place(&self, stored: Vec<Stored>) -> Result<(), Ended> {
+    pub(super) async fn apply(&self, stored: Vec<RedisEntry>) -> Result<(), ReplicationEnd> {
         if stored.is_empty() {
             return Ok(());
         }
-        match self.try_place(stored) {
+        match self.try_apply(stored) {
             Ok(()) => Ok(()),
             // Looking over reads what is between, and the rows.
-            Err(Misplaced::Hole { .. } | Misplaced::UnknownEpoch { .. } | Misplaced::Diverged { .. }) => {
-                self.metrics.broker_refilled();
-                self.look_over().await
+            Err(
+                ApplyError::MissingBefore { .. }
+                | ApplyError::UnknownEpoch { .. }
+                | ApplyError::Diverged { .. },
+            ) => {
+                self.metrics.broker_resynced();
+                self.reconcile().await
             }
-            Err(misplaced) => Err(Ended::Misplaced(misplaced)),
+            Err(misplaced) => Err(ReplicationEnd::Misplaced(misplaced)),
         }
     }
 
-    fn try_place(&self, stored: Vec<Stored>) -> Result<(), Misplaced> {
+    fn try_apply(&self, stored: Vec<RedisEntry>) -> Result<(), ApplyError> {
         let here = self.log.head();
         // Offsets alone slide over a fork.
-        let follows = |it: &&Stored| it.offset == here.offset + 1;
+        let follows = |it: &&RedisEntry| it.offset == here.offset + 1;
         let before = stored.iter().find(follows).map_or(Tag(0), |next| next.before);
         if before != Tag(0) && here.tag != Tag(0) && before != here.tag {
-            return Err(Misplaced::Diverged { offset: here.offset });
+            return Err(ApplyError::Diverged { offset: here.offset });
         }
-        let placed = stored.into_iter().map(|it| Placed {
+        let placed = stored.into_iter().map(|it| ReplicatedEntry {
             offset: it.offset,
             epoch: it.epoch,
             tag: it.tag,
             draft: it.draft,
         });
-        let entries = self.log.place(placed.collect())?;
+        let entries = self.log.apply(placed.collect())?;
         if let Some(last) = entries.last() {
-            self.sight.has_seen(Witness { epoch: last.epoch, offset: last.offset, tag: last.tag });
-            self.audience.stored(&entries);
-            self.sight.has_placed(last.offset);
+            self.sight.observe(LastSeen { epoch: last.epoch, offset: last.offset, tag: last.tag });
+            self.audience.on_appended(&entries);
+            self.sight.note_applied(last.offset);
         }
         Ok(())
     }
 
-    pub(super) async fn look_over(&self) -> Result<(), Ended> {
-        self.look_over_to().await.map(drop)
+    pub(super) async fn reconcile(&self) -> Result<(), ReplicationEnd> {
+        self.reconcile_to().await.map(drop)
     }
 
     /// As [`Self::look_over_to`]; none while keys of the log's slot are on their way between two nodes of a cluster, so that
     /// neither has all. What comes meanwhile is placed all the same: each entry names the one before it.
-    async fn look_over_unless_moving(&self) -> Result<Option<u64>, Ended> {
-        match self.look_over_to().await {
-            Err(Ended::Fault(Fault::Moving(why))) => {
+    async fn reconcile_unless_moving(&self) -> Result<Option<u64>, ReplicationEnd> {
+        match self.reconcile_to().await {
+            Err(ReplicationEnd::Fault(RedisError::Moving(why))) => {
                 debug!(why, "the log was not compared with redis");
                 Ok(None)
             }
@@ -195,12 +205,12 @@ impl Follower {
     }
 
     /// Compares what is here with what is there, sets right what differs, and reads what is lacking. Answers the head.
-    async fn look_over_to(&self) -> Result<u64, Ended> {
-        let question = self.log.begin_question();
-        let (head, is_settled) = self.settled_head().await?;
+    async fn reconcile_to(&self) -> Result<u64, ReplicationEnd> {
+        let question = self.log.begin_barrier();
+        let (head, is_settled) = self.fenced_head().await?;
         self.shared.found(&head.versions);
         let rows = head.epochs.iter().map(row_of).collect();
-        let dropped = self.log.adopt(rows);
+        let dropped = self.log.install_epochs(rows);
         if !dropped.is_empty() {
             warn!(
                 events = dropped.len(),
@@ -209,86 +219,87 @@ impl Follower {
         }
         let newest = head.newest().map_or(Epoch(0), |row| row.epoch);
         if newest != self.sight.newest() {
-            self.audience.changed();
+            self.audience.wake_all();
         }
-        self.fill(&head).await?;
+        self.backfill(&head).await?;
         let here = self.log.head();
-        self.sight.looked(Witness { epoch: newest, offset: here.offset, tag: here.tag }, is_settled);
-        self.log.answer(question);
+        self.sight
+            .note_reconciled(LastSeen { epoch: newest, offset: here.offset, tag: here.tag }, is_settled);
+        self.log.complete_barrier(question);
         self.sight.is_read();
         let lag = head.offset.saturating_sub(here.offset);
-        self.metrics.broker_compared(lag, self.link.connections_opened(), self.link.unmirrored());
+        self.metrics.broker_compared(lag, self.link.connections_opened(), self.link.mirror_denied());
         Ok(head.offset)
     }
 
     /// Reads what Redis has up to this head and is not here.
-    async fn fill(&self, head: &Head) -> Result<(), Ended> {
+    async fn backfill(&self, head: &RedisHead) -> Result<(), ReplicationEnd> {
         let oldest = head.oldest.unwrap_or(head.offset + 1);
         if self.log.head().offset + 1 < oldest {
             let before = if oldest > head.offset { head.tag } else { Tag(0) };
-            self.log.begin_at(oldest, before);
+            self.log.reset_to(oldest, before);
         }
         while self.log.head().offset < head.offset {
             let at = self.log.head().offset;
             let stored = self.page(at + 1, usize::MAX).await?;
             let Some(first) = stored.first().map(|it| it.offset) else {
-                return Err(Ended::StoodStill { at, head: head.offset });
+                return Err(ReplicationEnd::StoodStill { at, head: head.offset });
             };
             if first > at + 1 {
                 // It was trimmed meanwhile.
-                self.log.begin_at(first, Tag(0));
+                self.log.reset_to(first, Tag(0));
             }
-            self.try_place(stored).map_err(Ended::Misplaced)?;
+            self.try_apply(stored).map_err(ReplicationEnd::Misplaced)?;
         }
         Ok(())
     }
 
     /// The head, and whether the newest epoch is of the server that Redis is now. Redis gets an epoch for that here, unless it
     /// refuses: a Redis that can be read only is read.
-    async fn settled_head(&self) -> Result<(Head, bool), Fault> {
+    async fn fenced_head(&self) -> Result<(RedisHead, bool), RedisError> {
         loop {
             let seen = self.sight.seen();
             let asked = self.log.own_now();
-            let head = self.heard(self.link.head()).await?;
+            let head = self.within_silence(self.link.head()).await?;
             self.compare_clocks(head.now, asked.midpoint(self.log.own_now()));
             // The first row names the epoch: other nodes that lost entries of it find that told.
             let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
             if let Some(part) = head.lacks {
                 warn!(part, "redis has lost a part of the log; the log begins anew, and clients get a gap");
-                self.metrics.broker_forked();
-                self.link.begin_anew(self.new_epoch(Loss::All, &head), lost).await?;
+                self.metrics.broker_data_lost();
+                self.link.begin_anew(self.new_epoch(EpochLoss::All, &head), lost).await?;
                 continue;
             }
             let Some(newest) = head.newest() else {
-                let loss = if lost.is_some() { Loss::All } else { Loss::None };
+                let loss = if lost.is_some() { EpochLoss::All } else { EpochLoss::None };
                 self.link.begin_log(self.new_epoch(loss, &head), lost).await?;
                 continue;
             };
             if self.has_lost(seen, &head).await? {
-                let lost = untold(self.loss(seen, &head).await?, seen.epoch, &head);
+                let lost = unreported_loss(self.loss(seen, &head).await?, seen.epoch, &head);
                 warn!(
                     seen = seen.offset,
                     head = head.offset,
                     "redis has lost events; clients that resume are told"
                 );
-                self.metrics.broker_forked();
-                if lost == Loss::None {
+                self.metrics.broker_data_lost();
+                if lost == EpochLoss::None {
                     self.sight.forget(seen);
                     continue;
                 }
                 let new = self.new_epoch(lost, &head);
                 match self.link.report_loss(newest.epoch, (seen.epoch, seen.offset), new).await? {
-                    Begun::Now(_) | Begun::Known => self.sight.forget(seen),
-                    Begun::Other { .. } => {}
+                    BeginOutcome::Now(_) | BeginOutcome::Known => self.sight.forget(seen),
+                    BeginOutcome::Other { .. } => {}
                 }
                 continue;
             }
             if head.replid != head.epoch_replid && !head.replid.is_empty() {
-                match self.link.begin_epoch(newest.epoch, self.new_epoch(Loss::None, &head)).await {
+                match self.link.begin_epoch(newest.epoch, self.new_epoch(EpochLoss::None, &head)).await {
                     Ok(_) => {
                         info!(head = head.offset, "redis is another server than before; a new epoch begins");
                     }
-                    Err(Fault::NotDone(why) | Fault::Moving(why)) => {
+                    Err(RedisError::NotApplied(why) | RedisError::Moving(why)) => {
                         self.sight.is_not_written(why);
                         return Ok((head, false));
                     }
@@ -299,7 +310,7 @@ impl Follower {
             match self.note_served(&head, newest.epoch).await {
                 Ok(true) => return Ok((head, true)),
                 Ok(false) => {}
-                Err(Fault::NotDone(why)) => {
+                Err(RedisError::NotApplied(why)) => {
                     self.sight.is_not_written(why);
                     return Ok((head, false));
                 }
@@ -310,14 +321,14 @@ impl Follower {
 
     /// Puts on record that this log serves. Where another one took events meanwhile, an epoch tells that first; false is then
     /// returned, as the head has changed.
-    async fn note_served(&self, head: &Head, newest: Epoch) -> Result<bool, Fault> {
+    async fn note_served(&self, head: &RedisHead, newest: Epoch) -> Result<bool, RedisError> {
         let mut epochs: Vec<Epoch> = head.epochs.iter().map(|row| row.epoch).collect();
         let is_behind = self.log.is_behind(&epochs);
         if is_behind {
             warn!("another log took events in this directory since redis served; clients get a gap");
-            match self.link.begin_epoch(newest, self.new_epoch(Loss::All, head)).await? {
-                Begun::Now(row) => epochs.push(row.epoch),
-                Begun::Known | Begun::Other { .. } => return Ok(false),
+            match self.link.begin_epoch(newest, self.new_epoch(EpochLoss::All, head)).await? {
+                BeginOutcome::Now(row) => epochs.push(row.epoch),
+                BeginOutcome::Known | BeginOutcome::Other { .. } => return Ok(false),
             }
         }
         // A small file, and only where the newest epoch is another than before.
@@ -329,12 +340,12 @@ impl Follower {
         Ok(!is_behind)
     }
 
-    fn new_epoch(&self, lost: Loss, head: &Head) -> NewEpoch {
+    fn new_epoch(&self, lost: EpochLoss, head: &RedisHead) -> NewEpoch {
         NewEpoch { epoch: Epoch((self.random)()), lost, replid: head.replid.clone() }
     }
 
     /// Whether the newest entry that was seen is not there.
-    async fn has_lost(&self, witness: Witness, head: &Head) -> Result<bool, Fault> {
+    async fn has_lost(&self, witness: LastSeen, head: &RedisHead) -> Result<bool, RedisError> {
         if witness.offset == 0 {
             return Ok(false);
         }
@@ -345,37 +356,37 @@ impl Follower {
         if head.oldest.is_none_or(|oldest| witness.offset < oldest) {
             return Ok(false);
         }
-        let there = self.heard(self.link.range(witness.offset, 1)).await?;
+        let there = self.within_silence(self.link.range(witness.offset, 1)).await?;
         Ok(there.first().is_some_and(|it| it.offset == witness.offset && it.tag != witness.tag))
     }
 
     /// Drops what is here and not there; names its channels.
-    pub(super) async fn loss(&self, witness: Witness, head: &Head) -> Result<Loss, Fault> {
+    pub(super) async fn loss(&self, witness: LastSeen, head: &RedisHead) -> Result<EpochLoss, RedisError> {
         if end_of(head, witness.epoch).is_none() {
-            self.log.rewind(0);
-            return Ok(Loss::All);
+            self.log.truncate_after(0);
+            return Ok(EpochLoss::All);
         }
         let here = self.log.head().offset;
         let was_held = self.log.tag_at(witness.offset) == witness.tag;
         // Not only up to the end of its epoch: an answer may be late, and what came after that epoch be here.
-        let common = self.common(here.min(head.offset), head.oldest).await?;
-        let dropped = self.log.rewind(common);
+        let common = self.common_offset(here.min(head.offset), head.oldest).await?;
+        let dropped = self.log.truncate_after(common);
         let all_known = was_held && dropped.len() as u64 == here - common;
         let channels: BTreeSet<ChannelName> =
             dropped.iter().flat_map(|entry: &Arc<Entry>| entry.channels.iter().cloned()).collect();
         Ok(if all_known && channels.len() <= LOST_CHANNELS_MAX {
-            Loss::Channels(channels.into_iter().collect())
+            EpochLoss::Channels(channels.into_iter().collect())
         } else {
-            Loss::All
+            EpochLoss::All
         })
     }
 
     /// The newest offset, not above `to`, at which the entry here is the one there.
-    async fn common(&self, mut to: u64, oldest: Option<u64>) -> Result<u64, Fault> {
+    async fn common_offset(&self, mut to: u64, oldest: Option<u64>) -> Result<u64, RedisError> {
         while to > 0 && oldest.is_some_and(|oldest| to >= oldest) {
             let from = to.saturating_sub(self.link.page_size().entries() as u64 - 1).max(1);
             let there = self.page(from, usize::try_from(to - from + 1).unwrap_or(usize::MAX)).await?;
-            let same = |it: &&Stored| it.offset <= to && self.log.tag_at(it.offset) == it.tag;
+            let same = |it: &&RedisEntry| it.offset <= to && self.log.tag_at(it.offset) == it.tag;
             if let Some(common) = there.iter().rev().find(same) {
                 return Ok(common.offset);
             }
@@ -386,18 +397,23 @@ impl Follower {
 
     /// Reads entries from an offset on, at most so many, and as many as come in time. After a failure the next page is smaller:
     /// what was placed before it stays.
-    async fn page(&self, from: u64, entries_max: usize) -> Result<Vec<Stored>, Fault> {
+    async fn page(&self, from: u64, entries_max: usize) -> Result<Vec<RedisEntry>, RedisError> {
         let page_size = self.link.page_size();
         let (asked, begun) = (page_size.entries().min(entries_max), Instant::now());
-        let stored =
-            self.heard(self.link.range(from, asked)).await.inspect_err(|_| page_size.failed(asked))?;
+        let stored = self
+            .within_silence(self.link.range(from, asked))
+            .await
+            .inspect_err(|_| page_size.failed(asked))?;
         page_size.answered(asked, &stored, begun.elapsed());
         Ok(stored)
     }
 
     /// What a call answers, unless Redis is silent.
-    async fn heard<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        timeout(SILENCE, call).await.map_err(|_| silent())?
+    async fn within_silence<T>(
+        &self,
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisError> {
+        timeout(SILENCE, call).await.map_err(|_| silence_error())?
     }
 
     /// Goes by the clock of Redis, which was `theirs` when this machine's was `ours`, and says so where they are far apart.
@@ -444,40 +460,42 @@ impl Follower {
     }
 }
 
-fn silent() -> Fault {
-    Fault::Unknown(format!("redis is silent for {SILENCE:?}"))
+fn silence_error() -> RedisError {
+    RedisError::OutcomeUnknown(format!("redis is silent for {SILENCE:?}"))
 }
 
 /// The part of a loss that no row tells yet.
 ///
 /// Only a row whose `of` names the epoch tells of its losses. That another row stands behind the epoch proves nothing: a
 /// primary that was cut off may have acknowledged events after that row began.
-fn untold(lost: Loss, epoch: Epoch, head: &Head) -> Loss {
-    let tells = |row: &&EpochRow| row.of.is_some_and(|(of, _)| of == epoch);
-    let rows: Vec<&EpochRow> = head.epochs.iter().filter(tells).collect();
-    if rows.iter().any(|row| row.lost == Loss::All) {
-        return Loss::None;
+fn unreported_loss(lost: EpochLoss, epoch: Epoch, head: &RedisHead) -> EpochLoss {
+    let tells = |row: &&RedisEpoch| row.of.is_some_and(|(of, _)| of == epoch);
+    let rows: Vec<&RedisEpoch> = head.epochs.iter().filter(tells).collect();
+    if rows.iter().any(|row| row.lost == EpochLoss::All) {
+        return EpochLoss::None;
     }
-    let Loss::Channels(mut channels) = lost else { return lost };
+    let EpochLoss::Channels(mut channels) = lost else { return lost };
     for row in rows {
-        if let Loss::Channels(told) = &row.lost {
+        if let EpochLoss::Channels(told) = &row.lost {
             channels.retain(|channel| !told.contains(channel));
         }
     }
-    if channels.is_empty() { Loss::None } else { Loss::Channels(channels) }
+    if channels.is_empty() { EpochLoss::None } else { EpochLoss::Channels(channels) }
 }
 
 /// Where an epoch ended, or how far the newest has come.
-fn end_of(head: &Head, epoch: Epoch) -> Option<u64> {
+fn end_of(head: &RedisHead, epoch: Epoch) -> Option<u64> {
     let index = head.epochs.iter().position(|row| row.epoch == epoch)?;
     Some(head.epochs.get(index + 1).map_or(head.offset, |next| next.after))
 }
 
-fn row_of(row: &EpochRow) -> checkpoint::EpochRow {
+fn row_of(row: &RedisEpoch) -> checkpoint::EpochRow {
     let lost = match &row.lost {
-        Loss::None => Lost::None,
-        Loss::Channels(channels) => Lost::Channels(channels.iter().map(ToString::to_string).collect()),
-        Loss::All => Lost::All,
+        EpochLoss::None => LostChannels::None,
+        EpochLoss::Channels(channels) => {
+            LostChannels::Channels(channels.iter().map(ToString::to_string).collect())
+        }
+        EpochLoss::All => LostChannels::All,
     };
     checkpoint::EpochRow { epoch: row.epoch.0, begins_after: row.after, lost }
 }

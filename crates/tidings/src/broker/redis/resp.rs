@@ -16,12 +16,12 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// One command with its arguments, encoded.
 #[derive(Debug, Clone)]
-pub(super) struct Command {
+pub(super) struct RedisCommand {
     arguments: usize,
     body: Vec<u8>,
 }
 
-impl Command {
+impl RedisCommand {
     pub(super) fn new(name: &str) -> Self {
         Self { arguments: 0, body: Vec::new() }.arg(name)
     }
@@ -65,7 +65,7 @@ impl Command {
 
 /// One reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum RedisReply {
     /// A word of the server's own.
     Word(Bytes),
     /// It refused, or failed.
@@ -73,12 +73,12 @@ pub(super) enum Reply {
     Number(i64),
     Text(Bytes),
     Nil,
-    Array(Vec<Reply>),
+    Array(Vec<RedisReply>),
     /// A text of so many bytes, larger than is read here; it was passed over.
     TooLarge(u64),
 }
 
-impl Reply {
+impl RedisReply {
     pub(super) fn text(&self) -> Option<&[u8]> {
         match self {
             Self::Word(bytes) | Self::Text(bytes) => Some(bytes),
@@ -98,7 +98,7 @@ impl Reply {
         }
     }
 
-    pub(super) fn array(&self) -> Option<&[Reply]> {
+    pub(super) fn array(&self) -> Option<&[RedisReply]> {
         match self {
             Self::Array(replies) => Some(replies),
             _ => None,
@@ -108,10 +108,10 @@ impl Reply {
 
 /// Puts replies together from what arrives. Remembers where it is: what was read once is not read again.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(super) struct ReplyDecoder {
     buffer: BytesMut,
     /// Arrays that are not complete, outermost first, each with how many elements it lacks.
-    open: Vec<(Vec<Reply>, usize)>,
+    open: Vec<(Vec<RedisReply>, usize)>,
     text_bytes_max: usize,
     /// Bytes of a text that is passed over, which are still to come, and how many it has.
     passing: Option<(u64, u64)>,
@@ -119,9 +119,9 @@ pub(super) struct Decoder {
 
 /// Bytes that are not the protocol.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotRedis(pub(super) &'static str);
+pub(super) struct ProtocolError(pub(super) &'static str);
 
-impl Decoder {
+impl ReplyDecoder {
     pub(super) fn new(text_bytes_max: usize) -> Self {
         Self { buffer: BytesMut::new(), open: Vec::new(), text_bytes_max, passing: None }
     }
@@ -137,7 +137,7 @@ impl Decoder {
     }
 
     /// The next whole reply; none until more has arrived.
-    pub(super) fn next(&mut self) -> Result<Option<Reply>, NotRedis> {
+    pub(super) fn next(&mut self) -> Result<Option<RedisReply>, ProtocolError> {
         while let Some(reply) = self.scalar()? {
             let mut complete = Some(reply);
             while let Some(reply) = complete.take() {
@@ -145,7 +145,7 @@ impl Decoder {
                 elements.push(reply);
                 *lacking -= 1;
                 if *lacking == 0 {
-                    complete = self.open.pop().map(|(elements, _)| Reply::Array(elements));
+                    complete = self.open.pop().map(|(elements, _)| RedisReply::Array(elements));
                 }
             }
         }
@@ -153,7 +153,7 @@ impl Decoder {
     }
 
     /// The next reply that is no array with elements: such a one is opened, and its first element follows.
-    fn scalar(&mut self) -> Result<Option<Reply>, NotRedis> {
+    fn scalar(&mut self) -> Result<Option<RedisReply>, ProtocolError> {
         loop {
             if let Some((lacking, bytes)) = self.passing {
                 let here = lacking.min(self.buffer.len() as u64);
@@ -163,27 +163,27 @@ impl Decoder {
                     return Ok(None);
                 }
                 self.passing = None;
-                return Ok(Some(Reply::TooLarge(bytes)));
+                return Ok(Some(RedisReply::TooLarge(bytes)));
             }
             let Some(line_bytes) = self.line()? else { return Ok(None) };
             let rest = &self.buffer[1..line_bytes];
             let reply = match self.buffer[0] {
-                b'+' => Reply::Word(Bytes::copy_from_slice(rest)),
-                b'-' => Reply::Error(String::from_utf8_lossy(rest).into_owned()),
-                b':' => Reply::Number(number(rest)?),
+                b'+' => RedisReply::Word(Bytes::copy_from_slice(rest)),
+                b'-' => RedisReply::Error(String::from_utf8_lossy(rest).into_owned()),
+                b':' => RedisReply::Number(number(rest)?),
                 b'$' => match self.bulk(number(rest)?, line_bytes)? {
-                    Bulk::Whole(reply) => return Ok(Some(reply)),
-                    Bulk::NotYet => return Ok(None),
-                    Bulk::Passing => continue,
+                    BulkString::Whole(reply) => return Ok(Some(reply)),
+                    BulkString::NotYet => return Ok(None),
+                    BulkString::Passing => continue,
                 },
                 b'*' => match number(rest)? {
-                    -1 => Reply::Nil,
-                    0 => Reply::Array(Vec::new()),
+                    -1 => RedisReply::Nil,
+                    0 => RedisReply::Array(Vec::new()),
                     count => {
-                        let count =
-                            usize::try_from(count).map_err(|_| NotRedis("an array of a negative size"))?;
+                        let count = usize::try_from(count)
+                            .map_err(|_| ProtocolError("an array of a negative size"))?;
                         if count > ELEMENTS_MAX || self.open.len() >= DEPTH_MAX {
-                            return Err(NotRedis(
+                            return Err(ProtocolError(
                                 "an array that is larger or deeper than any the hub asks for",
                             ));
                         }
@@ -192,7 +192,7 @@ impl Decoder {
                         continue;
                     }
                 },
-                _ => return Err(NotRedis("a reply of an unknown type")),
+                _ => return Err(ProtocolError("a reply of an unknown type")),
             };
             self.buffer.advance(line_bytes + 2);
             return Ok(Some(reply));
@@ -200,54 +200,54 @@ impl Decoder {
     }
 
     /// Bytes of the first line without its end; none where that has not arrived.
-    fn line(&self) -> Result<Option<usize>, NotRedis> {
+    fn line(&self) -> Result<Option<usize>, ProtocolError> {
         match memchr::memchr(b'\r', &self.buffer) {
-            Some(0) => Err(NotRedis("an empty line")),
+            Some(0) => Err(ProtocolError("an empty line")),
             Some(end) if self.buffer.len() > end + 1 => match self.buffer[end + 1] {
                 b'\n' => Ok(Some(end)),
-                _ => Err(NotRedis("a line that does not end")),
+                _ => Err(ProtocolError("a line that does not end")),
             },
-            None if self.buffer.len() > LINE_BYTES_MAX => Err(NotRedis("a line without an end")),
+            None if self.buffer.len() > LINE_BYTES_MAX => Err(ProtocolError("a line without an end")),
             _ => Ok(None),
         }
     }
 
-    fn bulk(&mut self, bytes: i64, line_bytes: usize) -> Result<Bulk, NotRedis> {
+    fn bulk(&mut self, bytes: i64, line_bytes: usize) -> Result<BulkString, ProtocolError> {
         let head = line_bytes + 2;
         if bytes == -1 {
             self.buffer.advance(head);
-            return Ok(Bulk::Whole(Reply::Nil));
+            return Ok(BulkString::Whole(RedisReply::Nil));
         }
-        let bytes = usize::try_from(bytes).map_err(|_| NotRedis("a text of a negative size"))?;
+        let bytes = usize::try_from(bytes).map_err(|_| ProtocolError("a text of a negative size"))?;
         if bytes > self.text_bytes_max {
             self.buffer.advance(head);
             self.passing = Some((bytes as u64 + 2, bytes as u64));
-            return Ok(Bulk::Passing);
+            return Ok(BulkString::Passing);
         }
         if self.buffer.len() < head + bytes + 2 {
             self.buffer.reserve(head + bytes + 2 - self.buffer.len());
-            return Ok(Bulk::NotYet);
+            return Ok(BulkString::NotYet);
         }
         if self.buffer[head + bytes..head + bytes + 2] != *b"\r\n" {
-            return Err(NotRedis("a text that is longer than it says"));
+            return Err(ProtocolError("a text that is longer than it says"));
         }
         self.buffer.advance(head);
         let text = self.buffer.split_to(bytes).freeze();
         self.buffer.advance(2);
-        Ok(Bulk::Whole(Reply::Text(text)))
+        Ok(BulkString::Whole(RedisReply::Text(text)))
     }
 }
 
 /// What became of a text.
-enum Bulk {
-    Whole(Reply),
+enum BulkString {
+    Whole(RedisReply),
     NotYet,
     Passing,
 }
 
-fn number(digits: &[u8]) -> Result<i64, NotRedis> {
+fn number(digits: &[u8]) -> Result<i64, ProtocolError> {
     let text = std::str::from_utf8(digits).ok();
-    text.and_then(|text| text.parse().ok()).ok_or(NotRedis("a number that is none"))
+    text.and_then(|text| text.parse().ok()).ok_or(ProtocolError("a number that is none"))
 }
 
 #[cfg(test)]

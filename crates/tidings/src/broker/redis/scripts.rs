@@ -2,7 +2,7 @@
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use super::resp::Command;
+use super::resp::RedisCommand;
 
 /// A script, and the name that Redis knows it by.
 #[derive(Debug, Clone)]
@@ -19,13 +19,13 @@ impl Script {
     }
 
     /// A call by name; keys and then arguments are pushed to it.
-    pub(super) fn call(&self, keys: usize) -> Command {
-        Command::new("EVALSHA").arg(&self.sha).arg(keys.to_string())
+    pub(super) fn call(&self, keys: usize) -> RedisCommand {
+        RedisCommand::new("EVALSHA").arg(&self.sha).arg(keys.to_string())
     }
 
     /// Makes the script known.
-    pub(super) fn load(&self) -> Command {
-        Command::new("SCRIPT").arg("LOAD").arg(self.text)
+    pub(super) fn load(&self) -> RedisCommand {
+        RedisCommand::new("SCRIPT").arg("LOAD").arg(self.text)
     }
 }
 
@@ -149,7 +149,7 @@ return answers
 ///
 /// `ARGV`: the hub's own channel, the word, data, the channels that the data is mirrored on.
 /// Answers a list: empty, or the error with which Redis refused to publish what is mirrored.
-pub(super) const SAY: &str = r"
+pub(super) const PUBLISH_MIRRORED: &str = r"
 redis.call('PUBLISH', ARGV[1], ARGV[2])
 local unmirrored
 for channel = 4, #ARGV do
@@ -167,7 +167,7 @@ return {unmirrored}
 /// `KEYS`: lease, place, who asked in vain; its age says since when. `ARGV`: who asks, milliseconds of the lease and of that
 /// while, the hub's own channel, marks since which the one who asks has heard all.
 /// Answers 1 where he captures and 0 where not, and the place up to which messages are in the log, or nothing.
-pub(super) const CLAIM: &str = r"
+pub(super) const ACQUIRE_LEASE: &str = r"
 local holder, place = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]) or ''
 local mine = holder == ARGV[1]
 if not holder then
@@ -192,7 +192,7 @@ return {mine and 1 or 0, place}
 /// Captures no more, and says so.
 ///
 /// `KEYS`: lease. `ARGV`: who asks, the hub's own channel, the word.
-pub(super) const RELEASE: &str = r"
+pub(super) const RELEASE_LEASE: &str = r"
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('DEL', KEYS[1])
   redis.call('PUBLISH', ARGV[2], ARGV[3])

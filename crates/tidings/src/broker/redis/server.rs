@@ -21,7 +21,7 @@ use crate::{
 
 /// What a URL says, and whom to trust.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct RedisEndpoint {
     pub(super) address: RedisAddress,
     /// How certificates are judged, where there are any.
     pub(super) tls: Option<Arc<ClientConfig>>,
@@ -36,7 +36,7 @@ pub(crate) struct TlsFiles {
     pub(crate) client: Option<(PathBuf, PathBuf)>,
 }
 
-impl Server {
+impl RedisEndpoint {
     /// Reads a URL, and the files where it asks for TLS.
     ///
     /// # Errors

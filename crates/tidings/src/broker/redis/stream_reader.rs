@@ -5,60 +5,60 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout_at;
 
 use super::{
-    connection::Connection,
-    connector::{Door, cluster},
-    error::{Fault, whole},
+    connection::RedisConnection,
+    connector::{Connector, cluster},
+    error::{RedisError, into_result},
     page_size::PageSize,
-    record::{self, Stored},
-    resp::{Command, Reply, TEXT_BYTES_MAX},
+    record::{self, RedisEntry},
+    resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
 };
 use crate::config::RedisHost;
 
 /// Waits for entries, on a connection of its own. After an error the next call opens another.
-pub(crate) struct Tail {
-    door: Arc<Door>,
+pub(crate) struct StreamReader {
+    door: Arc<Connector>,
     log: String,
-    connection: Option<Connection>,
+    connection: Option<RedisConnection>,
     /// One to the node of a cluster that the log's slot is on its way to.
-    named: Option<Connection>,
+    named: Option<RedisConnection>,
     page_size: Arc<PageSize>,
 }
 
-impl Tail {
-    pub(super) fn new(door: Arc<Door>, log: String, page_size: Arc<PageSize>) -> Self {
+impl StreamReader {
+    pub(super) fn new(door: Arc<Connector>, log: String, page_size: Arc<PageSize>) -> Self {
         Self { door, log, connection: None, named: None, page_size }
     }
 
     /// Whether the next call goes on where the last one ended, on its connection. Where it does not, another server may answer:
     /// look at the head first. A connection to where the log is no more is let go.
     pub(crate) fn is_connected(&mut self) -> bool {
-        self.connection = self.connection.take().filter(|connection| self.door.leads(connection));
+        self.connection = self.connection.take().filter(|connection| self.door.is_current(connection));
         self.connection.is_some()
     }
 
     /// Waits up to `block` for entries after an offset; oldest first, empty if none came. Says nothing of entries that are
     /// gone: the first may be further on. A dropped call costs the connection.
-    pub(crate) async fn next(&mut self, after: u64, block: Duration) -> Result<Vec<Stored>, Fault> {
+    pub(crate) async fn next(&mut self, after: u64, block: Duration) -> Result<Vec<RedisEntry>, RedisError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
                 let opened = self.door.open(self.door.due(), TEXT_BYTES_MAX).await;
-                opened.map_err(|broken| Fault::NotDone(broken.to_string()))?
+                opened.map_err(|broken| RedisError::NotApplied(broken.to_string()))?
             }
         };
         let count = self.page_size.entries();
         // 0 would wait for ever.
         let block = block.max(Duration::from_millis(1));
-        let command = Command::new("XREAD").arg("BLOCK").arg(block.as_millis().to_string());
+        let command = RedisCommand::new("XREAD").arg("BLOCK").arg(block.as_millis().to_string());
         let command = command.arg("COUNT").arg(count.to_string()).arg("STREAMS").arg(&self.log);
         let command = command.arg(format!("{after}-0"));
-        let answered = self.ask_where_it_is(&mut connection, &[command], block).await;
+        let answered = self.request_and_follow(&mut connection, &[command], block).await;
         let reply = answered.inspect_err(|fault| {
-            if matches!(fault, Fault::Unknown(_)) {
+            if matches!(fault, RedisError::OutcomeUnknown(_)) {
                 self.page_size.failed(count);
             }
         })?;
-        let reply = whole(reply)?;
+        let reply = into_result(reply)?;
         self.connection = Some(connection);
         let stored = entries(&reply)?;
         self.page_size.answered(count, &stored, Duration::ZERO);
@@ -66,64 +66,64 @@ impl Tail {
     }
 
     /// Asks at the node that has the log's slot, or at the one that it sends to.
-    async fn ask_where_it_is(
+    async fn request_and_follow(
         &mut self,
-        connection: &mut Connection,
-        commands: &[Command],
+        connection: &mut RedisConnection,
+        commands: &[RedisCommand],
         block: Duration,
-    ) -> Result<Reply, Fault> {
-        let reply = self.ask(connection, commands, block).await?;
+    ) -> Result<RedisReply, RedisError> {
+        let reply = self.request(connection, commands, block).await?;
         match &reply {
-            Reply::Error(error) => match cluster::asked(error, connection.host()) {
-                Some(named) => self.ask_named(&named, commands, block).await,
+            RedisReply::Error(error) => match cluster::asked(error, connection.host()) {
+                Some(named) => self.request_at(&named, commands, block).await,
                 None => Ok(reply),
             },
             _ => Ok(reply),
         }
     }
 
-    async fn ask(
+    async fn request(
         &self,
-        connection: &mut Connection,
-        commands: &[Command],
+        connection: &mut RedisConnection,
+        commands: &[RedisCommand],
         block: Duration,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<RedisReply, RedisError> {
         let due = self.door.due() + block;
-        let answered = timeout_at(due, connection.ask(commands)).await;
+        let answered = timeout_at(due, connection.request(commands)).await;
         let mut replies = answered
-            .unwrap_or_else(|_| Err(self.door.late("kept silent")))
-            .map_err(|broken| Fault::Unknown(broken.to_string()))?;
-        replies.pop().ok_or_else(|| Fault::damaged("a command has no reply"))
+            .unwrap_or_else(|_| Err(self.door.deadline_error("kept silent")))
+            .map_err(|broken| RedisError::OutcomeUnknown(broken.to_string()))?;
+        replies.pop().ok_or_else(|| RedisError::corrupt("a command has no reply"))
     }
 
     /// Asks the node that the log's slot is on its way to: the log is there, and the slot is not yet.
-    async fn ask_named(
+    async fn request_at(
         &mut self,
         host: &RedisHost,
-        commands: &[Command],
+        commands: &[RedisCommand],
         block: Duration,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<RedisReply, RedisError> {
         let mut connection = match self.named.take().filter(|named| named.host() == host) {
             Some(connection) => connection,
             None => {
                 let opened = self.door.open_named(host, self.door.due(), TEXT_BYTES_MAX).await;
-                opened.map_err(|broken| Fault::NotDone(broken.to_string()))?
+                opened.map_err(|broken| RedisError::NotApplied(broken.to_string()))?
             }
         };
-        let reply = self.ask(&mut connection, &cluster::asking(commands), block).await?;
+        let reply = self.request(&mut connection, &cluster::asking(commands), block).await?;
         self.named = Some(connection);
         Ok(reply)
     }
 }
 
 /// What `XREAD` answers for its one stream.
-fn entries(reply: &Reply) -> Result<Vec<Stored>, Fault> {
+fn entries(reply: &RedisReply) -> Result<Vec<RedisEntry>, RedisError> {
     match reply {
-        Reply::Nil => Ok(Vec::new()),
-        Reply::Array(streams) => {
-            let stream = streams.first().and_then(Reply::array).and_then(|stream| stream.get(1));
-            record::decode_all(stream.unwrap_or(&Reply::Nil))
+        RedisReply::Nil => Ok(Vec::new()),
+        RedisReply::Array(streams) => {
+            let stream = streams.first().and_then(RedisReply::array).and_then(|stream| stream.get(1));
+            record::decode_all(stream.unwrap_or(&RedisReply::Nil))
         }
-        _ => Err(Fault::damaged("the log is no stream")),
+        _ => Err(RedisError::corrupt("the log is no stream")),
     }
 }

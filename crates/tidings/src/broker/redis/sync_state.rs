@@ -3,12 +3,12 @@
 use tidings_protocol::{Epoch, Tag};
 use tokio::sync::watch;
 
-use super::Witness;
+use super::LastSeen;
 use crate::sync::{Lock, Mutex, MutexGuard};
 
 /// Shared by what appends and what follows.
-pub(crate) struct Sight {
-    state: Mutex<State>,
+pub(crate) struct SyncState {
+    state: Mutex<SyncStateInner>,
     /// The newest entry that the node's log has.
     placed: watch::Sender<u64>,
     /// Counts the times that the log was looked over.
@@ -18,11 +18,11 @@ pub(crate) struct Sight {
 }
 
 #[derive(Debug)]
-struct State {
+struct SyncStateInner {
     /// The newest epoch that is known.
     newest: Epoch,
     /// The newest entry that was seen or acknowledged, and an epoch in which it was there.
-    seen: Witness,
+    seen: LastSeen,
     /// Why nothing can be read or followed, while that is so; before the first look nothing was read.
     unread: Option<String>,
     /// Why nothing is heard of what is not stored; before the first connection nothing was.
@@ -37,12 +37,12 @@ struct State {
     uncaptured: Option<String>,
 }
 
-impl Sight {
+impl SyncState {
     pub(super) fn new() -> Self {
-        let seen = Witness { epoch: Epoch(0), offset: 0, tag: Tag(0) };
+        let seen = LastSeen { epoch: Epoch(0), offset: 0, tag: Tag(0) };
         let unread = Some("the log was not read from redis yet".to_owned());
         let unheard = Some("redis is not heard yet".to_owned());
-        let state = State {
+        let state = SyncStateInner {
             newest: Epoch(0),
             seen,
             unread,
@@ -61,7 +61,7 @@ impl Sight {
     }
 
     /// Whether the node holds all that Redis has, hears what is sent past the log, and Redis takes more: `Err` says why not.
-    pub(crate) fn standing(&self) -> Result<(), String> {
+    pub(crate) fn health(&self) -> Result<(), String> {
         let state = self.state();
         let faults = [&state.unread, &state.unheard, &state.unwritten, &state.uncaptured];
         faults.into_iter().find_map(Clone::clone).map_or(Ok(()), Err)
@@ -69,10 +69,10 @@ impl Sight {
 
     /// What an append shows: the newest epoch, and the newest entry that was seen. Where Redis is another server than the one
     /// that the epoch began with, the epoch is 0, which Redis refuses.
-    pub(super) fn witness(&self) -> Witness {
+    pub(super) fn last_seen(&self) -> LastSeen {
         let state = self.state();
         let epoch = if state.is_settled { state.newest } else { Epoch(0) };
-        Witness { epoch, ..state.seen }
+        LastSeen { epoch, ..state.seen }
     }
 
     /// The newest epoch that is known.
@@ -82,12 +82,12 @@ impl Sight {
 
     /// The newest entry that was seen, in an epoch that had it. Whoever compares it with a head takes it before he asks for
     /// the head: what is acknowledged in between is not lost.
-    pub(super) fn seen(&self) -> Witness {
+    pub(super) fn seen(&self) -> LastSeen {
         self.state().seen
     }
 
     /// An entry was seen, or its append was acknowledged, in this epoch.
-    pub(super) fn has_seen(&self, entry: Witness) {
+    pub(super) fn observe(&self, entry: LastSeen) {
         let seen = &mut self.state().seen;
         if entry.offset > seen.offset {
             *seen = entry;
@@ -95,18 +95,18 @@ impl Sight {
     }
 
     /// The node's log goes up to there.
-    pub(super) fn has_placed(&self, offset: u64) {
+    pub(super) fn note_applied(&self, offset: u64) {
         self.placed.send_replace(offset);
     }
 
     /// Waits until the node's log goes up to there.
-    pub(super) async fn placed(&self, offset: u64) {
+    pub(super) async fn wait_applied(&self, offset: u64) {
         let _ = self.placed.subscribe().wait_for(|placed| *placed >= offset).await;
     }
 
     /// The log was looked over: this is its newest epoch, and the newest entry that is there and was seen. `is_settled` says
     /// that the epoch is of the server that Redis is now.
-    pub(super) fn looked(&self, there: Witness, is_settled: bool) {
+    pub(super) fn note_reconciled(&self, there: LastSeen, is_settled: bool) {
         let mut state = self.state();
         (state.newest, state.is_settled) = (there.epoch, is_settled);
         // What was acknowledged meanwhile stays: whether it is lost is seen at the next look.
@@ -114,12 +114,12 @@ impl Sight {
             state.seen = there;
         }
         drop(state);
-        self.has_placed(there.offset);
+        self.note_applied(there.offset);
         self.looks.send_modify(|looks| *looks += 1);
     }
 
     /// This is no more, and that was told.
-    pub(super) fn forget(&self, lost: Witness) {
+    pub(super) fn forget(&self, lost: LastSeen) {
         let seen = &mut self.state().seen;
         if *seen == lost {
             (seen.offset, seen.tag) = (0, Tag(0));
@@ -170,23 +170,23 @@ impl Sight {
     }
 
     /// Asks for the log to be looked over, and waits until it was.
-    pub(super) async fn look_over(&self) {
+    pub(super) async fn reconcile(&self) {
         let mut looks = self.looks.subscribe();
         looks.mark_unchanged();
-        self.ask();
+        self.request_reconcile();
         let _ = looks.changed().await;
     }
 
     /// Asks for the log to be looked over.
-    pub(crate) fn ask(&self) {
+    pub(crate) fn request_reconcile(&self) {
         self.asked.send_modify(|asked| *asked += 1);
     }
 
-    pub(super) fn asked(&self) -> watch::Receiver<u64> {
+    pub(super) fn reconcile_requests(&self) -> watch::Receiver<u64> {
         self.asked.subscribe()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SyncStateInner> {
         self.state.lock()
     }
 }

@@ -20,14 +20,14 @@ use self::process::Process;
 use super::*;
 use crate::{
     config::Secret,
-    log::entry::{Draft, Idempotency},
+    log::entry::{Idempotency, NewEntry},
     metrics::Histogram,
 };
 
 const EPOCH: Epoch = Epoch(7);
 
-pub(super) fn options(redis: &Process) -> Options {
-    Options {
+pub(super) fn options(redis: &Process) -> RedisOptions {
+    RedisOptions {
         url: Secret::new(redis.url()),
         tls_files: TlsFiles::default(),
         prefix: "test".into(),
@@ -39,23 +39,23 @@ pub(super) fn options(redis: &Process) -> Options {
     }
 }
 
-fn link(redis: &Process) -> Link {
-    Link::new(&options(redis)).unwrap()
+fn link(redis: &Process) -> RedisLog {
+    RedisLog::new(&options(redis)).unwrap()
 }
 
 /// A link to a log that has begun.
-pub(super) async fn begun(redis: &Process) -> Link {
+pub(super) async fn begun(redis: &Process) -> RedisLog {
     let link = link(redis);
-    assert!(matches!(link.begin(new_epoch(EPOCH)).await, Ok(Begun::Now(_))));
+    assert!(matches!(link.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(_))));
     link
 }
 
 fn new_epoch(epoch: Epoch) -> NewEpoch {
-    NewEpoch { epoch, lost: Loss::None, replid: "r1".into() }
+    NewEpoch { epoch, lost: EpochLoss::None, replid: "r1".into() }
 }
 
-fn draft(data: &str) -> Draft {
-    Draft {
+fn draft(data: &str) -> NewEntry {
+    NewEntry {
         channels: [ChannelName::parse("news").unwrap()].into(),
         event: None,
         data: data.into(),
@@ -94,22 +94,22 @@ fn repeat(offset: u64, tag: u32) -> Appended {
     Appended { is_repeat: true, ..stored(offset, tag) }
 }
 
-fn seen(offset: u64, tag: u32) -> Witness {
-    Witness { epoch: EPOCH, offset, tag: Tag(tag) }
+fn seen(offset: u64, tag: u32) -> LastSeen {
+    LastSeen { epoch: EPOCH, offset, tag: Tag(tag) }
 }
 
-pub(super) const NOTHING_SEEN: Witness = Witness { epoch: EPOCH, offset: 0, tag: Tag(0) };
+pub(super) const NOTHING_SEEN: LastSeen = LastSeen { epoch: EPOCH, offset: 0, tag: Tag(0) };
 
 /// Appends one event for each text, tagged by the offset that it should get.
-pub(super) async fn fill(link: &Link, texts: &[&str]) {
+pub(super) async fn fill(link: &RedisLog, texts: &[&str]) {
     for text in texts {
         let head = link.head().await.unwrap().offset;
         let batch = [publish([event(text, head as u32 + 1)])];
         let outcomes = link.append(&batch, NOTHING_SEEN).await.unwrap();
-        assert_eq!(outcomes, [Outcome::Appended(vec![stored(head + 1, head as u32 + 1)])]);
+        assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(head + 1, head as u32 + 1)])]);
     }
 }
 
-fn texts(stored: &[Stored]) -> Vec<&str> {
+fn texts(stored: &[RedisEntry]) -> Vec<&str> {
     stored.iter().map(|stored| &*stored.draft.data).collect()
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::{Fault, Link, node_messages::Live};
-use crate::{broker::Published, error::Error};
+use super::{RedisError, RedisLog, node_messages::LiveEvent};
+use crate::{broker::PublishOutcome, error::Error};
 
 /// Publishes that may wait for a round trip.
 const QUEUE_MAX: usize = 512;
@@ -15,21 +15,23 @@ const PUBLISHES_MAX: usize = 512;
 const BYTES_MAX: usize = 2 << 20;
 
 /// A publish whose stored events are in the log, and whose others are sent now.
-pub(super) struct Transient {
+pub(super) struct TransientPublish {
     /// Of the stored ones, in their order.
-    pub(super) stored: Vec<Published>,
+    pub(super) stored: Vec<PublishOutcome>,
     /// The others, each with its place among all.
-    pub(super) events: Vec<(usize, Live)>,
-    pub(super) answer: oneshot::Sender<Result<Vec<Published>, Error>>,
+    pub(super) events: Vec<(usize, LiveEvent)>,
+    pub(super) answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
 /// Takes publishes in their order, one round trip after the other: what is stored does not wait behind them.
 pub(super) struct TransientPublisher {
-    queue: mpsc::Receiver<Transient>,
-    link: Arc<Link>,
+    queue: mpsc::Receiver<TransientPublish>,
+    link: Arc<RedisLog>,
 }
 
-pub(super) fn transient_publisher(link: Arc<Link>) -> (mpsc::Sender<Transient>, TransientPublisher) {
+pub(super) fn transient_publisher(
+    link: Arc<RedisLog>,
+) -> (mpsc::Sender<TransientPublish>, TransientPublisher) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     (sender, TransientPublisher { queue, link })
 }
@@ -52,15 +54,15 @@ impl TransientPublisher {
         }
     }
 
-    async fn send(&self, mut publishes: Vec<Transient>) {
-        let events: Vec<&Live> =
+    async fn send(&self, mut publishes: Vec<TransientPublish>) {
+        let events: Vec<&LiveEvent> =
             publishes.iter().flat_map(|publish| publish.events.iter().map(|(_, live)| live)).collect();
         let sent = if events.is_empty() { Ok(Vec::new()) } else { self.link.publish_live(&events).await };
         let (mut outcomes, unsent) = match sent {
             Ok(outcomes) => (outcomes.into_iter(), None),
             Err(fault) => (Vec::new().into_iter(), Some(fault)),
         };
-        for Transient { mut stored, events, answer } in publishes.drain(..) {
+        for TransientPublish { mut stored, events, answer } in publishes.drain(..) {
             let has_stored = !stored.is_empty();
             let mut failed = None;
             for (place, _) in events {
@@ -72,9 +74,9 @@ impl TransientPublisher {
                     }
                     Err(fault) => failed = failed.or(Some(fault)),
                 }
-                stored.insert(place.min(stored.len()), Published::NotStored);
+                stored.insert(place.min(stored.len()), PublishOutcome::NotStored);
             }
-            let _ = answer.send(failed.map_or(Ok(stored), |fault: Fault| Err(fault.into_error())));
+            let _ = answer.send(failed.map_or(Ok(stored), |fault: RedisError| Err(fault.into_error())));
         }
     }
 }

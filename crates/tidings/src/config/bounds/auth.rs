@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Uri;
 use tidings_protocol::Pattern;
 
-use super::super::{Algorithm, AuthSettings, Fault, KeySettings};
+use super::super::{Algorithm, AuthSettings, KeySettings, SettingError};
 use super::{duration_text, out_of_bound, too_many};
 
 /// `auth.leeway`.
@@ -73,7 +73,7 @@ pub fn pattern_fault(pattern: &str, with_user: bool) -> Option<String> {
     }
 }
 
-pub(super) fn faults(auth: &AuthSettings) -> Vec<Fault> {
+pub(super) fn faults(auth: &AuthSettings) -> Vec<SettingError> {
     let durations = [
         ("auth.leeway", auth.leeway, LEEWAY),
         ("auth.hook_timeout", auth.hook_timeout, HOOK_TIMEOUT),
@@ -92,9 +92,10 @@ pub(super) fn faults(auth: &AuthSettings) -> Vec<Fault> {
         .into_iter()
         .filter_map(|(setting, value, bound)| out_of_bound(setting, value, &bound, duration_text));
     let lengths = lengths.into_iter().filter_map(|(setting, length)| too_many(setting, length));
-    let mut faults: Vec<Fault> = token_faults(auth).into_iter().chain(durations).chain(lengths).collect();
+    let mut faults: Vec<SettingError> =
+        token_faults(auth).into_iter().chain(durations).chain(lengths).collect();
     let mut add = |setting: &'static str, problem: Option<String>| {
-        faults.extend(problem.map(|problem| Fault { setting, problem }));
+        faults.extend(problem.map(|problem| SettingError { setting, problem }));
     };
     add("auth.cookie", auth.cookie.as_deref().and_then(cookie_fault));
     add("auth.user_claim", claim_fault(&auth.user_claim));
@@ -112,9 +113,9 @@ pub(super) fn faults(auth: &AuthSettings) -> Vec<Fault> {
 }
 
 /// What is wrong with the ways in which tokens are verified.
-fn token_faults(auth: &AuthSettings) -> Vec<Fault> {
+fn token_faults(auth: &AuthSettings) -> Vec<SettingError> {
     let mut faults = Vec::new();
-    let mut add = |setting: &'static str, problem: String| faults.push(Fault { setting, problem });
+    let mut add = |setting: &'static str, problem: String| faults.push(SettingError { setting, problem });
     if auth.secret.as_ref().is_some_and(|secret| secret.reveal().is_empty()) {
         add("auth.secret", "is empty; make one with `openssl rand -base64 48`".to_owned());
     }

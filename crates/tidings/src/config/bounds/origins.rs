@@ -1,14 +1,14 @@
 //! What `cors.origins` may list.
 
-use super::super::{Fault, Settings};
+use super::super::{SettingError, Settings};
 
-pub(super) fn faults(settings: &Settings) -> Vec<Fault> {
+pub(super) fn faults(settings: &Settings) -> Vec<SettingError> {
     let origins = &settings.cors.origins;
     let problems = origins.iter().filter_map(|origin| match origin.as_str() {
         "*" => any_fault(settings),
         _ => fault(origin),
     });
-    problems.map(|problem| Fault { setting: "cors.origins", problem }).collect()
+    problems.map(|problem| SettingError { setting: "cors.origins", problem }).collect()
 }
 
 /// `*` is every page of the web: never together with credentials that a browser adds by itself.

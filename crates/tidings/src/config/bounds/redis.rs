@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidings_protocol::{Pattern, Subscription};
 
-use super::super::{Fault, RedisSettings, redis::is_of_key_events};
+use super::super::{RedisSettings, SettingError, redis::is_of_key_events};
 use super::{duration_text, out_of_bound, too_many};
 
 /// `redis.deadline`.
@@ -17,16 +17,16 @@ pub const REDIS_REPLICAS_MIN: RangeInclusive<u64> = 0..=32;
 /// How long `redis.prefix` may be.
 pub const REDIS_PREFIX_BYTES_MAX: usize = 64;
 
-pub(super) fn faults(redis: &RedisSettings) -> Vec<Fault> {
+pub(super) fn faults(redis: &RedisSettings) -> Vec<SettingError> {
     let durations =
         [("redis.deadline", redis.deadline, REDIS_DEADLINE), ("redis.lease", redis.lease, REDIS_LEASE)];
     let durations = durations
         .into_iter()
         .filter_map(|(setting, value, bound)| out_of_bound(setting, value, &bound, duration_text));
     let replicas = out_of_bound("redis.replicas_min", redis.replicas_min, &REDIS_REPLICAS_MIN, |count| count);
-    let mut faults: Vec<Fault> = durations.chain(replicas).collect();
+    let mut faults: Vec<SettingError> = durations.chain(replicas).collect();
     let mut add = |setting: &'static str, problem: Option<String>| {
-        faults.extend(problem.map(|problem| Fault { setting, problem }));
+        faults.extend(problem.map(|problem| SettingError { setting, problem }));
     };
     add("redis.url", url_fault(redis));
     for (setting, file) in [

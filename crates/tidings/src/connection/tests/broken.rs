@@ -12,20 +12,20 @@ use super::{super::*, Toy, connect, draft, read, subscriptions, write};
 use crate::{
     config::LogSettings,
     log::{
-        checkpoint::{EpochRow, Lost},
-        replica::Placed,
+        checkpoint::{EpochRow, LostChannels},
+        replica::ReplicatedEntry,
     },
 };
 
 const FIRST: u64 = 0x11;
 const SECOND: u64 = 0x22;
 
-fn row(epoch: u64, begins_after: u64, lost: Lost) -> EpochRow {
+fn row(epoch: u64, begins_after: u64, lost: LostChannels) -> EpochRow {
     EpochRow { epoch, begins_after, lost }
 }
 
-fn of(names: &[&str]) -> Lost {
-    Lost::Channels(names.iter().map(ToString::to_string).collect())
+fn of(names: &[&str]) -> LostChannels {
+    LostChannels::Channels(names.iter().map(ToString::to_string).collect())
 }
 
 /// A replica that has not heard from its broker.
@@ -35,8 +35,8 @@ fn blind() -> Arc<Log> {
 
 fn replica() -> Arc<Log> {
     let log = blind();
-    log.adopt(vec![row(FIRST, 0, Lost::None)]);
-    log.answer(log.begin_question());
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
+    log.complete_barrier(log.begin_barrier());
     log
 }
 
@@ -45,13 +45,13 @@ fn tag(offset: u64, epoch: u64) -> Tag {
 }
 
 fn place(log: &Log, epoch: u64, events: &[(u64, &str)]) {
-    let placed = |(offset, channel): &(u64, &str)| Placed {
+    let placed = |(offset, channel): &(u64, &str)| ReplicatedEntry {
         offset: *offset,
         epoch: Epoch(epoch),
         tag: tag(*offset, epoch),
         draft: draft(channel, &format!("{offset}@{epoch:x}")),
     };
-    log.place(events.iter().map(placed).collect()).unwrap();
+    log.apply(events.iter().map(placed).collect()).unwrap();
 }
 
 fn id(epoch: u64, offset: u64) -> String {
@@ -64,14 +64,14 @@ fn sent(connection: &mut Connection) -> String {
     while let Some(more) = write(connection, false) {
         frames.extend(more);
     }
-    connection.seat().set_behind(false);
+    connection.handle().set_behind(false);
     String::from_utf8(frames.concat()).unwrap()
 }
 
 fn opened(log: &Arc<Log>, channels: &[&str], start: Start) -> (Connection, String) {
-    let options = StreamOptions { start, positions: PositionStyle::Id, hello: false };
+    let options = StreamOptions { start, positions: PositionStyle::Id, open_event: false };
     let mut connection = connect(log, subscriptions(channels), &options);
-    let opening = connection.opening(Duration::from_secs(1), None).to_vec();
+    let opening = connection.open_frames(Duration::from_secs(1), None).to_vec();
     (connection, String::from_utf8(opening).unwrap())
 }
 
@@ -88,13 +88,13 @@ fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
     assert_eq!(opening, "retry: 1000\n: tidings\n");
     assert_eq!(sent(&mut connection), "");
     for comment in [false, true] {
-        assert_eq!(connection.keep_alive(Due { comment, position: true }), ": keep-alive\n");
+        assert_eq!(connection.keep_alive(KeepAliveDue { comment, position: true }), ": keep-alive\n");
     }
-    let question = log.begin_question();
-    log.adopt(vec![row(FIRST, 0, Lost::None)]);
+    let question = log.begin_barrier();
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     assert_eq!(sent(&mut connection), "");
-    log.answer(question);
+    log.complete_barrier(question);
     assert_eq!(sent(&mut connection), format!("id: {}\n\n", id(FIRST, 2)));
     place(&log, FIRST, &[(3, "a")]);
     assert_eq!(sent(&mut connection), format!("data: 3@11\nid: {}\n\n", id(FIRST, 3)));
@@ -104,12 +104,12 @@ fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
 fn a_stream_that_waits_is_fed_nothing() {
     let log = blind();
     let (mut connection, _) = opened(&log, &["a"], Start::Now);
-    let question = log.begin_question();
-    log.adopt(vec![row(FIRST, 0, Lost::None)]);
+    let question = log.begin_barrier();
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
     place(&log, FIRST, &[(1, "a")]);
-    let newer = log.newer(0, 0, 9).entries.unwrap();
-    assert!(!connection.take_new(&newer[0], log.now()));
-    log.answer(question);
+    let newer = log.entries_after(0, 0, 9).entries.unwrap();
+    assert!(!connection.accept_live(&newer[0], log.now()));
+    log.complete_barrier(question);
     assert_eq!(sent(&mut connection), format!("id: {}\n\n", id(FIRST, 1)));
 }
 
@@ -119,10 +119,10 @@ fn an_id_that_a_lagging_node_does_not_know_yet_is_no_gap() {
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     let (mut connection, opening) = opened(&log, &["a"], Start::After(id(FIRST, 4)));
     assert_eq!((opening.as_str(), sent(&mut connection).as_str()), ("retry: 1000\n: tidings\n", ""));
-    assert!(log.has_question());
-    let question = log.begin_question();
+    assert!(log.has_open_barrier());
+    let question = log.begin_barrier();
     place(&log, FIRST, &[(3, "a"), (4, "a"), (5, "a")]);
-    log.answer(question);
+    log.complete_barrier(question);
     let (four, five) = (id(FIRST, 4), id(FIRST, 5));
     let expected = format!("id: {four}\n\ndata: 5@11\nid: {five}\n\n");
     assert_eq!(sent(&mut connection), expected);
@@ -133,11 +133,11 @@ fn an_id_that_the_broker_does_not_know_either_is_ahead() {
     let log = replica();
     place(&log, FIRST, &[(1, "a")]);
     let (mut connection, _) = opened(&log, &["a"], Start::After(id(FIRST, 4)));
-    log.answer(log.begin_question());
+    log.complete_barrier(log.begin_barrier());
     assert_eq!(sent(&mut connection), gap("\"a\"", "ahead", &id(FIRST, 4), &id(FIRST, 1)));
     let (mut foreign, _) = opened(&log, &["a"], Start::After(id(SECOND, 1)));
     assert_eq!(sent(&mut foreign), "");
-    log.answer(log.begin_question());
+    log.complete_barrier(log.begin_barrier());
     let resumed = EventId::new(Epoch(FIRST), 0, Tag(0)).to_string();
     let expected = gap("\"a\"", "epoch", &id(SECOND, 1), &resumed);
     assert!(sent(&mut foreign).starts_with(&expected));
@@ -149,7 +149,7 @@ fn an_open_stream_moves_to_a_new_epoch_without_a_gap_where_nothing_was_lost() {
     let (mut connection, _) = opened(&log, &["a"], Start::Now);
     place(&log, FIRST, &[(1, "a")]);
     sent(&mut connection);
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 1, of(&["b"]))]);
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["b"]))]);
     assert_eq!(connection.position().to_string(), id(FIRST, 1), "it has not looked yet");
     assert_eq!(sent(&mut connection), "");
     let position = EventId::new(Epoch(SECOND), 1, tag(1, FIRST));
@@ -164,7 +164,7 @@ fn an_open_stream_is_told_what_an_epoch_began_without_before_it_goes_on() {
     let (mut connection, _) = opened(&log, &["a.*", "b"], Start::Now);
     place(&log, FIRST, &[(1, "b"), (2, "b")]);
     sent(&mut connection);
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 2, of(&["a.x", "c"]))]);
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 2, of(&["a.x", "c"]))]);
     place(&log, SECOND, &[(3, "b")]);
     let resumed = EventId::new(Epoch(SECOND), 2, tag(2, FIRST)).to_string();
     let told = gap("\"a.x\"", "epoch", &id(FIRST, 2), &resumed);
@@ -180,8 +180,8 @@ fn a_cursor_above_an_end_that_was_cut_off_goes_down_and_is_told_once() {
     place(&log, FIRST, &[(1, "a"), (2, "a"), (3, "a")]);
     assert!(sent(&mut connection).ends_with(&format!("id: {}\n\n", id(FIRST, 3))));
     assert_eq!(sent(&mut quiet), "");
-    assert_eq!(log.rewind(1).len(), 2);
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 1, of(&["a"]))]);
+    assert_eq!(log.truncate_after(1).len(), 2);
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["a"]))]);
     place(&log, SECOND, &[(2, "a"), (3, "quiet"), (4, "a")]);
     let resumed = EventId::new(Epoch(SECOND), 1, tag(1, FIRST)).to_string();
     let told = gap("\"a\"", "epoch", &id(FIRST, 3), &resumed);
@@ -197,9 +197,9 @@ fn an_end_that_no_epoch_accounts_for_is_told_before_anything_takes_its_place() {
     let (mut connection, _) = opened(&log, &["a"], Start::Now);
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     sent(&mut connection);
-    log.rewind(1);
+    log.truncate_after(1);
     assert_eq!(sent(&mut connection), "");
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 1, of(&["b"]))]);
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["b"]))]);
     assert_eq!(sent(&mut connection), "");
     place(&log, SECOND, &[(2, "b")]);
     let text = sent(&mut connection);
@@ -214,13 +214,13 @@ fn a_page_that_was_made_before_the_end_was_cut_off_is_not_taken_for_what_came_af
     let log = Arc::new(
         Log::replica(&LogSettings { cache_bytes: 0, ..LogSettings::default() }, None, Toy::new(7)).unwrap(),
     );
-    log.adopt(vec![row(FIRST, 0, Lost::None)]);
-    log.answer(log.begin_question());
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
+    log.complete_barrier(log.begin_barrier());
     place(&log, FIRST, &[(1, "a"), (2, "a"), (3, "a")]);
     let (mut connection, _) = opened(&log, &["a"], Start::WholeHistory);
-    let Turn::Read(page) = connection.turn(false) else { panic!("it is read from the store") };
-    log.rewind(1);
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 1, of(&["a"]))]);
+    let Step::Read(page) = connection.next_step(false) else { panic!("it is read from the store") };
+    log.truncate_after(1);
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["a"]))]);
     place(&log, SECOND, &[(2, "b"), (3, "a")]);
     let page = read(&log, page);
     assert!(connection.deliver(page, false).is_empty());
@@ -293,9 +293,9 @@ impl Stage {
     fn new(cache_bytes: u64) -> Self {
         let settings = LogSettings { cache_bytes, ..LogSettings::default() };
         let log = Arc::new(Log::replica(&settings, None, Toy::new(7)).unwrap());
-        let broker = Broker { rows: vec![row(1, 0, Lost::None)], ..Broker::default() };
-        log.adopt(broker.rows.clone());
-        log.answer(log.begin_question());
+        let broker = Broker { rows: vec![row(1, 0, LostChannels::None)], ..Broker::default() };
+        log.install_epochs(broker.rows.clone());
+        log.complete_barrier(log.begin_barrier());
         let client = |asked: &&[&str]| Client {
             parser: Parser::new(),
             asked: subscriptions(asked),
@@ -315,15 +315,15 @@ impl Stage {
         let id = it.parser.last_event_id().to_owned();
         let start = if id.is_empty() { Start::WholeHistory } else { Start::After(id) };
         let (connection, opening) = {
-            let options = StreamOptions { start, positions: PositionStyle::Id, hello: false };
+            let options = StreamOptions { start, positions: PositionStyle::Id, open_event: false };
             let mut connection = connect(&self.log, it.asked.clone(), &options);
-            let opening = connection.opening(Duration::from_secs(1), None);
+            let opening = connection.open_frames(Duration::from_secs(1), None);
             (connection, opening)
         };
         it.parser = Parser::new().with_last_event_id(it.parser.last_event_id());
         (it.connection, it.is_idle) = (Some(connection), false);
         // The broker is asked where the replica is not sure; it is as it was.
-        self.log.answer(self.log.begin_question());
+        self.log.complete_barrier(self.log.begin_barrier());
         self.send(client, &opening);
     }
 
@@ -357,15 +357,15 @@ impl Stage {
             self.broker.log.push((number, CHANNELS[*channel]));
             let offset = self.broker.log.len() as u64;
             let draft = draft(CHANNELS[*channel], &number.to_string());
-            batch.push(Placed { offset, epoch: Epoch(epoch), tag: Tag(number as u32), draft });
+            batch.push(ReplicatedEntry { offset, epoch: Epoch(epoch), tag: Tag(number as u32), draft });
         }
-        self.log.place(batch).unwrap();
+        self.log.apply(batch).unwrap();
     }
 
-    fn begin(&mut self, lost: Lost) {
+    fn begin(&mut self, lost: LostChannels) {
         let row = row(self.broker.rows.len() as u64 + 1, self.broker.log.len() as u64, lost);
         self.broker.rows.push(row);
-        self.log.adopt(self.broker.rows.clone());
+        self.log.install_epochs(self.broker.rows.clone());
     }
 
     fn lose(&mut self, count: u64) {
@@ -373,26 +373,28 @@ impl Stage {
         let lost = self.broker.log.split_off(to as usize);
         let dropped: Vec<String> = self
             .log
-            .rewind(to)
+            .truncate_after(to)
             .iter()
             .flat_map(|entry| entry.channels.iter().map(ToString::to_string))
             .collect();
         assert_eq!(dropped, lost.iter().map(|(_, channel)| (*channel).to_owned()).collect::<Vec<_>>());
         self.broker.lost.extend(lost);
-        self.begin(Lost::Channels(dropped.into_iter().collect::<BTreeSet<_>>().into_iter().collect()));
+        self.begin(LostChannels::Channels(
+            dropped.into_iter().collect::<BTreeSet<_>>().into_iter().collect(),
+        ));
     }
 
     /// Does one turn; says whether there was anything to do.
     fn turn(&mut self, client: usize, meanwhile: Option<&Act>) -> bool {
         let connection = self.clients[client].connection.as_mut().unwrap();
-        let frames = match connection.turn(false) {
-            Turn::Send { frames, .. } => frames,
-            Turn::Read(page) => {
+        let frames = match connection.next_step(false) {
+            Step::Send { frames, .. } => frames,
+            Step::Read(page) => {
                 meanwhile.into_iter().for_each(|act| self.act(act));
                 let page = read(&self.log, page);
                 self.clients[client].connection.as_mut().unwrap().deliver(page, false)
             }
-            Turn::Idle => {
+            Step::Idle => {
                 self.clients[client].is_idle = true;
                 return false;
             }
@@ -404,7 +406,7 @@ impl Stage {
 
     /// What is new goes to everyone who is at the head, as a shard does it.
     fn feed(&mut self) {
-        let newer = self.log.newer(self.fed, self.seen, 64);
+        let newer = self.log.entries_after(self.fed, self.seen, 64);
         let Some(entries) = newer.entries else {
             (self.fed, self.seen) = (newer.head, newer.seen);
             (0..self.clients.len()).for_each(|client| while self.turn(client, None) {});
@@ -419,7 +421,7 @@ impl Stage {
                     continue;
                 }
                 let connection = it.connection.as_mut().unwrap();
-                if it.is_idle && connection.take_new(&entry, 0) {
+                if it.is_idle && connection.accept_live(&entry, 0) {
                     self.send(client, &entry.frame(newer.newest, &[]));
                 }
             }
@@ -430,7 +432,7 @@ impl Stage {
         match act {
             Act::Publish(channels) => self.publish(channels),
             Act::Lose(count) => self.lose(*count),
-            Act::Begin => self.begin(Lost::None),
+            Act::Begin => self.begin(LostChannels::None),
             Act::Turn(_, true) => self.feed(),
             Act::Turn(client, false) => drop(self.turn(*client, None)),
             Act::SlowTurn(client, act) => drop(self.turn(*client, Some(act))),

@@ -8,9 +8,9 @@ fn text(bytes: &Bytes) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-const SILENT: Due = Due { comment: true, position: false };
-const OLD_ID: Due = Due { comment: false, position: true };
-const BOTH: Due = Due { comment: true, position: true };
+const SILENT: KeepAliveDue = KeepAliveDue { comment: true, position: false };
+const OLD_ID: KeepAliveDue = KeepAliveDue { comment: false, position: true };
+const BOTH: KeepAliveDue = KeepAliveDue { comment: true, position: true };
 
 fn with(positions: PositionStyle) -> StreamOptions {
     StreamOptions { positions, ..StreamOptions::default() }
@@ -21,13 +21,13 @@ fn beginning(options: &StreamOptions) -> (String, String) {
     let log = memory_log();
     log.append(vec![draft("a", "1")]).unwrap();
     let mut connection = connect(&log, subscriptions(&["a", "b.*"]), options);
-    let greeting = options.hello.then(|| Greeting {
+    let greeting = options.open_event.then(|| OpenEvent {
         now: "2026-01-02T03:04:05.006Z".into(),
         keep_alive: 15.into(),
         node: "00c0ffee".into(),
         expires_at: None,
     });
-    let opening = connection.opening(RETRY, greeting);
+    let opening = connection.open_frames(RETRY, greeting);
     (text(&opening).to_owned(), log.head().to_string())
 }
 
@@ -55,7 +55,7 @@ fn a_stream_with_positions_begins_with_its_cursor() {
 #[test]
 fn hello_comes_first_and_brings_the_only_id() {
     for positions in [PositionStyle::Id, PositionStyle::Event] {
-        let (beginning, id) = beginning(&StreamOptions { hello: true, ..with(positions) });
+        let (beginning, id) = beginning(&StreamOptions { open_event: true, ..with(positions) });
         let open = open(&format!("\"{id}\""));
         assert_eq!(beginning, format!("retry: 1500\n: tidings\n{open}id: {id}\n\n"));
     }
@@ -63,7 +63,7 @@ fn hello_comes_first_and_brings_the_only_id() {
 
 #[test]
 fn hello_without_positions_tells_the_cursor_but_has_no_id() {
-    let (beginning, id) = beginning(&StreamOptions { hello: true, ..StreamOptions::default() });
+    let (beginning, id) = beginning(&StreamOptions { open_event: true, ..StreamOptions::default() });
     assert_eq!(beginning, format!("retry: 1500\n: tidings\n{}\n", open(&format!("\"{id}\""))));
 }
 
@@ -72,7 +72,7 @@ fn a_gap_comes_first_and_brings_the_only_id() {
     for positions in [PositionStyle::Id, PositionStyle::Event, PositionStyle::None] {
         for hello in [false, true] {
             let start = Start::After("nonsense".into());
-            let (beginning, id) = beginning(&StreamOptions { start, positions, hello });
+            let (beginning, id) = beginning(&StreamOptions { start, positions, open_event: hello });
             let gap = format!(
                 r#"{{"channels":["a","b.*"],"reason":"malformed","requested":null,"resumedAt":"{id}"}}"#
             );
@@ -104,7 +104,7 @@ fn a_keep_alive_is_a_comment_for_silence_and_a_position_for_an_old_id() {
 fn the_last_frame_says_why_and_at_shutdown_when_to_come_back() {
     let log = memory_log();
     let connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
-    let shutdown = connection.ending(EndReason::Shutdown, true, Some(Duration::from_millis(3210)));
+    let shutdown = connection.end_frame(EndReason::Shutdown, true, Some(Duration::from_millis(3210)));
     let id = connection.position();
     assert_eq!(
         text(&shutdown),
@@ -112,7 +112,7 @@ fn the_last_frame_says_why_and_at_shutdown_when_to_come_back() {
             "retry: 3210\nevent: tidings.end\ndata: {{\"reason\":\"shutdown\",\"reconnect\":true}}\nid: {id}\n\n"
         )
     );
-    let old = connection.ending(EndReason::MaxAge, true, None);
+    let old = connection.end_frame(EndReason::MaxAge, true, None);
     let expected =
         format!("event: tidings.end\ndata: {{\"reason\":\"max_age\",\"reconnect\":true}}\nid: {id}\n\n");
     assert_eq!(text(&old), expected);
@@ -123,7 +123,7 @@ fn an_event_carries_the_id_that_resumes_after_it() {
     let log = memory_log();
     let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     assert!(write(&mut connection, false).is_none());
-    let named = crate::log::entry::Draft {
+    let named = crate::log::entry::NewEntry {
         event: Some(tidings_protocol::EventName::parse("news").unwrap()),
         ..draft("a", "1\r\n2\r\n")
     };

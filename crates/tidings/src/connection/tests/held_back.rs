@@ -1,12 +1,12 @@
 //! A reader that was held back and reads again.
 
 use super::{super::*, connect, draft, memory_log, read, subscriptions, write};
-use crate::log::entry::Draft;
+use crate::log::entry::NewEntry;
 
 const PENDING: usize = 10_000;
 
-fn critical(channel: &str, data: &str) -> Draft {
-    Draft { priority: Priority::Critical, ..draft(channel, data) }
+fn critical(channel: &str, data: &str) -> NewEntry {
+    NewEntry { priority: Priority::Critical, ..draft(channel, data) }
 }
 
 /// A connection at the head, then so many events that it has not read.
@@ -42,7 +42,7 @@ fn what_becomes_urgent_between_two_writes_is_in_the_second() {
 fn critical_events_go_before_high_ones() {
     let log = memory_log();
     let mut connection = held_back(&log, "pending");
-    let high = Draft { priority: Priority::High, ..draft("a", "soon") };
+    let high = NewEntry { priority: Priority::High, ..draft("a", "soon") };
     log.append(vec![high; 10]).unwrap();
     log.append(vec![critical("b.c", "now")]).unwrap();
     let frames = write(&mut connection, true).unwrap();
@@ -55,7 +55,7 @@ fn critical_events_go_before_high_ones() {
 fn critical_events_that_are_superseded_leave_room_for_the_newest() {
     let log = memory_log();
     let mut connection = held_back(&log, "pending");
-    let state = |number: usize| Draft { key: Some("state".into()), ..critical("a", &number.to_string()) };
+    let state = |number: usize| NewEntry { key: Some("state".into()), ..critical("a", &number.to_string()) };
     log.append((0..20).map(state).collect()).unwrap();
     let frames = write(&mut connection, true).unwrap();
     assert!(frames[0].starts_with(b"data: 19\n"), "{:?}", frames[0]);
@@ -65,7 +65,7 @@ fn critical_events_that_are_superseded_leave_room_for_the_newest() {
 fn critical_events_that_have_expired_leave_room_for_others() {
     let log = memory_log();
     let mut connection = held_back(&log, "pending");
-    log.append(vec![Draft { expires_at: Some(1), ..critical("a", "over") }; 20]).unwrap();
+    log.append(vec![NewEntry { expires_at: Some(1), ..critical("a", "over") }; 20]).unwrap();
     log.append(vec![critical("a", "now")]).unwrap();
     let frames = write(&mut connection, true).unwrap();
     assert!(frames[0].starts_with(b"data: now\n"), "{:?}", frames[0]);
@@ -88,7 +88,7 @@ fn a_connection_that_is_not_behind_gets_everything_in_order() {
 #[test]
 fn low_events_are_skipped_only_under_pressure_and_never_in_an_asked_for_replay() {
     let log = memory_log();
-    let low = Draft { priority: Priority::Low, ..draft("a", "low") };
+    let low = NewEntry { priority: Priority::Low, ..draft("a", "low") };
     let mut live = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     assert!(write(&mut live, false).is_none());
     log.append(vec![low, draft("a", "normal")]).unwrap();
@@ -122,8 +122,8 @@ fn trims_while_an_unstored_event_is_awaited_are_told_afterwards() {
     let log = super::open_log(&settings, None, &super::Toy::new(1));
     let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     assert!(write(&mut connection, false).is_none());
-    let unstored = crate::log::entry::Unstored { after: 0, frame: "data: u\n\n".into() };
-    assert!(connection.seat().offer(&unstored));
+    let unstored = crate::log::entry::TransientEvent { after: 0, frame: "data: u\n\n".into() };
+    assert!(connection.handle().push_transient(&unstored));
     log.append((0..5).map(|_| draft("a", "x")).collect()).unwrap();
     assert_eq!(write(&mut connection, false).unwrap(), ["data: u\n\n"]);
     let frames = write(&mut connection, false).unwrap();
@@ -137,8 +137,8 @@ fn unstored_events_are_bounded_by_the_write() {
     assert!(write(&mut connection, false).is_none());
     let frame = Bytes::from(vec![b'x'; 40 << 10]);
     for _ in 0..3 {
-        let unstored = crate::log::entry::Unstored { after: 0, frame: frame.clone() };
-        assert!(connection.seat().offer(&unstored));
+        let unstored = crate::log::entry::TransientEvent { after: 0, frame: frame.clone() };
+        assert!(connection.handle().push_transient(&unstored));
     }
     for _ in 0..3 {
         assert_eq!(write(&mut connection, false).unwrap().len(), 1);
@@ -156,7 +156,7 @@ fn a_page_from_the_disk_is_delivered_like_one_from_memory() {
     };
     let log = super::open_log(&settings, None, &super::Toy::new(1));
     let mut connection = held_back(&log, "pending");
-    let Turn::Read(page) = connection.turn(true) else { panic!("the ring holds one event") };
+    let Step::Read(page) = connection.next_step(true) else { panic!("the ring holds one event") };
     let frames = connection.deliver(read(&log, page), true);
     let text = String::from_utf8(frames.concat()).unwrap();
     assert!(text.matches("data: pending\n").count() > 64, "{text}");

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     config::{Durability, LogSettings},
     log::{
-        World,
-        entry::{Draft, Unstored},
+        Environment,
+        entry::{NewEntry, TransientEvent},
     },
 };
 
@@ -181,11 +181,11 @@ impl Stage {
 
     fn connect(&mut self, client: usize, start: Start) {
         let log = self.log().clone();
-        let options = StreamOptions { start, positions: PositionStyle::Id, hello: false };
+        let options = StreamOptions { start, positions: PositionStyle::Id, open_event: false };
         let place = &mut self.seats[client];
         let mut connection = connect(&log, place.client.subscriptions.clone(), &options);
         place.client.lost_then = self.model.lost.len();
-        let opening = connection.opening(Duration::from_secs(1), None);
+        let opening = connection.open_frames(Duration::from_secs(1), None);
         place.connection = Some(connection);
         self.send(client, &[opening]);
     }
@@ -227,12 +227,12 @@ impl Stage {
         it.was_behind |= is_pressed;
         if is_pressed {
             // What waited for it past the log is dropped.
-            connection.seat().set_behind(true);
+            connection.handle().set_behind(true);
             it.unstored.clear();
         }
-        let frames = match connection.turn(is_pressed) {
-            Turn::Send { frames, .. } => frames,
-            Turn::Read(page) => {
+        let frames = match connection.next_step(is_pressed) {
+            Step::Send { frames, .. } => frames,
+            Step::Read(page) => {
                 let page = if meanwhile.is_empty() {
                     read(self.log(), page)
                 } else {
@@ -241,8 +241,8 @@ impl Stage {
                 };
                 self.seats[client].connection.as_mut().unwrap().deliver(page, is_pressed)
             }
-            Turn::Idle => {
-                connection.seat().set_behind(false);
+            Step::Idle => {
+                connection.handle().set_behind(false);
                 return false;
             }
         };
@@ -255,7 +255,8 @@ impl Stage {
     fn drain(&mut self, client: usize) {
         while self.turn(client, false, &[]) {}
         let place = &mut self.seats[client];
-        let keep_alive = place.connection.as_ref().unwrap().keep_alive(Due { comment: true, position: true });
+        let keep_alive =
+            place.connection.as_ref().unwrap().keep_alive(KeepAliveDue { comment: true, position: true });
         place.client.feed(&self.model, &keep_alive);
         place.client.is_at_head(&self.model);
     }
@@ -265,7 +266,7 @@ impl Stage {
         let mut drafts = Vec::new();
         for (shape, offset) in shapes.iter().zip(self.model.head() + 1..) {
             let expires_at = shape.ttl.map(|ttl| now + ttl);
-            drafts.push(Draft {
+            drafts.push(NewEntry {
                 channels: shape.channels.iter().map(|channel| name(channel)).collect(),
                 event: None,
                 data: format!("{offset}\n{}", "x".repeat(shape.padding)).into(),
@@ -288,11 +289,11 @@ impl Stage {
         let mut frame = Vec::new();
         tidings_protocol::sse::write_event_lines(&mut frame, None, &format!("u{}", self.unstored));
         tidings_protocol::sse::write_end(&mut frame);
-        let unstored = Unstored { after: self.model.head(), frame: frame.into() };
+        let unstored = TransientEvent { after: self.model.head(), frame: frame.into() };
         for place in &mut self.seats {
             let wants = place.client.subscriptions.iter().any(|it| it.matches(channel));
-            let seat = place.connection.as_ref().unwrap().seat();
-            if wants && seat.offer(&unstored) {
+            let seat = place.connection.as_ref().unwrap().handle();
+            if wants && seat.push_transient(&unstored) {
                 place.client.unstored.insert(self.unstored, unstored.after);
             }
         }

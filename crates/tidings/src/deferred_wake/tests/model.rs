@@ -30,7 +30,7 @@ impl Taker {
 
     fn put(self: &Arc<Self>, number: u32) {
         self.left.lock().push(number);
-        ring(self);
+        wake_or_defer(self);
     }
 
     /// Takes until it has so many.
@@ -48,8 +48,8 @@ impl Taker {
     }
 }
 
-impl Ring for Taker {
-    fn ring(&self) {
+impl Wakeable for Taker {
+    fn wake(&self) {
         if self.is_asleep.swap(false, Ordering::AcqRel) {
             self.sleeper.clone().wake();
         }
@@ -63,9 +63,9 @@ fn a_thread_gets_what_one_left_at_once_and_another_together() {
         let (one, two) = (taker.clone(), taker.clone());
         let threads = [
             model::spawn(move || {
-                together(|| {
+                batch_wakes(|| {
                     one.put(1);
-                    together(|| one.put(2));
+                    batch_wakes(|| one.put(2));
                 });
             }),
             // Its wake-up is not put off by what the other thread does.
@@ -86,13 +86,13 @@ fn a_task_is_woken_after_the_work_is_done_and_one_after_a_panic() {
         let (wakers, works) = ([first.clone(), second.clone()], is_at_work.clone());
         let waking = model::spawn(move || {
             let [first, second] = wakers.map(Waker::from);
-            together(|| {
+            batch_wakes(|| {
                 works.store(true, Ordering::Release);
                 wake(first);
                 works.store(false, Ordering::Release);
             });
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                together(|| {
+                batch_wakes(|| {
                     wake(second);
                     std::panic::resume_unwind(Box::new("on purpose"));
                 });

@@ -18,7 +18,7 @@ const STREAM_EXAMPLE: &str = "retry: 1500\n: tidings\nevent: created\n\
     data: {\"id\":7}\nid: 9c1f6a2e8b3d4705-42-5eedf00d\n\n";
 
 /// One kind of refusal: its status, its name among the components, what it means, and the codes that it comes with.
-pub(super) struct Kind {
+pub(super) struct ErrorKindDoc {
     pub(super) status: u16,
     name: &'static str,
     meaning: &'static str,
@@ -26,8 +26,8 @@ pub(super) struct Kind {
 }
 
 /// Every kind of refusal.
-pub(super) const REFUSALS: [Kind; 14] = [
-    Kind {
+pub(super) const REFUSALS: [ErrorKindDoc; 14] = [
+    ErrorKindDoc {
         status: 400,
         name: "BadRequest",
         meaning: "The request is malformed: a name, parameter, header or body that cannot be used.",
@@ -51,63 +51,63 @@ pub(super) const REFUSALS: [Kind; 14] = [
             Code::BadRequest,
         ],
     },
-    Kind {
+    ErrorKindDoc {
         status: 401,
         name: "Unauthorized",
         meaning: "There are no credentials where some are needed, or those there are no longer, or never were, good.",
         codes: &[Code::CredentialsMissing, Code::BadCredentials, Code::TokenExpired, Code::Revoked],
     },
-    Kind {
+    ErrorKindDoc {
         status: 403,
         name: "Forbidden",
         meaning: "The credentials are good, and do not allow this; or the hub's own name; or a `Host` or `Origin` that \
             is not allowed.",
         codes: &[Code::ReservedChannel, Code::ForbiddenHost, Code::ForbiddenOrigin, Code::AccessDenied],
     },
-    Kind { status: 404, name: "NotFound", meaning: "Nothing is there.", codes: &[Code::NotFound] },
-    Kind {
+    ErrorKindDoc { status: 404, name: "NotFound", meaning: "Nothing is there.", codes: &[Code::NotFound] },
+    ErrorKindDoc {
         status: 405,
         name: "MethodNotAllowed",
         meaning: "The route does not know this method; `Allow` names those it does.",
         codes: &[Code::MethodNotAllowed],
     },
-    Kind {
+    ErrorKindDoc {
         status: 408,
         name: "RequestTimeout",
         meaning: "The body did not arrive within `server.body_timeout`.",
         codes: &[Code::BodyTimeout],
     },
-    Kind {
+    ErrorKindDoc {
         status: 409,
         name: "Conflict",
         meaning: "The idempotency key was used with other channels, event or data.",
         codes: &[Code::IdempotencyConflict],
     },
-    Kind {
+    ErrorKindDoc {
         status: 413,
         name: "TooLarge",
         meaning: "The event, the body or the batch is too large.",
         codes: &[Code::EventTooLarge, Code::BodyTooLarge, Code::BatchTooLarge],
     },
-    Kind {
+    ErrorKindDoc {
         status: 414,
         name: "UriTooLong",
         meaning: "The target is too long; `POST /api/v1/stream` has its channels in a body.",
         codes: &[Code::UriTooLong],
     },
-    Kind {
+    ErrorKindDoc {
         status: 415,
         name: "UnsupportedMediaType",
         meaning: "The content type, charset or content encoding is not taken.",
         codes: &[Code::UnsupportedMediaType],
     },
-    Kind {
+    ErrorKindDoc {
         status: 422,
         name: "NotTheEnvelope",
         meaning: "The data is not the envelope that `channels.envelope` asks for.",
         codes: &[Code::Envelope, Code::UnknownType],
     },
-    Kind {
+    ErrorKindDoc {
         status: 429,
         name: "TooManyRequests",
         meaning: "This user, address, key or hub has as much of it as it may; `limit` names the bound.",
@@ -120,13 +120,13 @@ pub(super) const REFUSALS: [Kind; 14] = [
             Code::TooMany,
         ],
     },
-    Kind {
+    ErrorKindDoc {
         status: 431,
         name: "HeadTooLarge",
         meaning: "The head is too large, or has too many headers.",
         codes: &[Code::HeadTooLarge],
     },
-    Kind {
+    ErrorKindDoc {
         status: 503,
         name: "ServiceUnavailable",
         meaning: "The hub cannot do it now; `code` tells whether a publish may have happened.",
@@ -144,7 +144,7 @@ pub(super) const REFUSALS: [Kind; 14] = [
 
 /// Adds the refusals that an operation is likely to meet, and the form of all others, to its answers.
 pub(super) fn with_refusals(mut answers: Value, statuses: &[u16]) -> Value {
-    for Kind { status, name, .. } in REFUSALS.iter().filter(|kind| statuses.contains(&kind.status)) {
+    for ErrorKindDoc { status, name, .. } in REFUSALS.iter().filter(|kind| statuses.contains(&kind.status)) {
         answers[status.to_string()] = json!({ "$ref": format!("#/components/responses/{name}") });
     }
     answers["default"] = json!({ "$ref": "#/components/responses/Refusal" });
@@ -154,7 +154,7 @@ pub(super) fn with_refusals(mut answers: Value, statuses: &[u16]) -> Value {
 /// All refusals by name.
 pub(super) fn refusals() -> Value {
     let mut all = Map::new();
-    for Kind { status, name, meaning, codes } in REFUSALS {
+    for ErrorKindDoc { status, name, meaning, codes } in REFUSALS {
         let codes: Vec<_> = codes.iter().map(|code| format!("`{code}`")).collect();
         let description = format!("{meaning} `code` is {}.", codes.join(", "));
         let mut refusal = answer(&description, Problem::CONTENT_TYPE, &schema("Problem"));

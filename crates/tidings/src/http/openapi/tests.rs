@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::{AuthSettings, Secret, Settings},
     error::{Code, Error},
-    http::error::Refusal,
+    http::error::ErrorResponse,
     hub::Hub,
 };
 
@@ -224,7 +224,7 @@ fn problem_codes_are_all_codes_in_order() {
 #[test]
 fn refusals_have_the_statuses_that_their_codes_have() {
     let status_of = |code: Code| {
-        axum::response::IntoResponse::into_response(Refusal(Error::new(code, ""))).status().as_u16()
+        axum::response::IntoResponse::into_response(ErrorResponse(Error::new(code, ""))).status().as_u16()
     };
     let mut documented = Vec::new();
     for kind in REFUSALS {

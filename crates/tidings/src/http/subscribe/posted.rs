@@ -11,10 +11,10 @@ use crate::{
     error::{Code, Error},
     http::{
         body,
-        credentials::Admitted,
-        error::Refusal,
+        credentials::Authenticated,
+        error::ErrorResponse,
         parameters::{self, Query},
-        peer::Remote,
+        peer::Peer,
     },
     hub::Hub,
 };
@@ -25,7 +25,7 @@ const SHAPE: &str =
 /// The body. A member that is null is as good as left out.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Asked {
+struct StreamRequest {
     channels: Option<Vec<String>>,
     last_event_id: Option<String>,
     history: Option<Value>,
@@ -36,16 +36,16 @@ struct Asked {
 /// Subscribes to every channel of the body.
 pub(in crate::http) async fn posted(
     State(hub): State<Hub>,
-    admitted: Admitted,
+    admitted: Authenticated,
     uri: Uri,
     headers: HeaderMap,
-    remote: Remote,
+    remote: Peer,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let caller = admitted.for_stream()?;
     let query = Query::of(&uri);
     query.only(&[])?;
-    let mut asked: Asked = body::json(&headers, body, hub.settings(), SHAPE).await?;
+    let mut asked: StreamRequest = body::json(&headers, body, hub.settings(), SHAPE).await?;
     let channels = asked.channels.take().unwrap_or_default();
     let named = parameters::subscriptions(channels.iter().map(String::as_str))?;
     let Some(subscriptions) = named_or_of_ticket(&hub, &caller, &query, named, false).await? else {
@@ -56,7 +56,7 @@ pub(in crate::http) async fn posted(
     stream(&hub, &permit, || asked.options(&headers), remote)
 }
 
-impl Asked {
+impl StreamRequest {
     /// Options beside the channels. The header wins over the body.
     fn options(self, headers: &HeaderMap) -> Result<StreamOptions, Error> {
         let id = last_event_id(headers)?.or(self.last_event_id.filter(|id| !id.is_empty()));
@@ -69,7 +69,7 @@ impl Asked {
         Ok(StreamOptions {
             start: start(id, history.transpose().map_err(|error| of_body(&error))?),
             positions: position.transpose().map_err(|error| of_body(&error))?.unwrap_or(PositionStyle::None),
-            hello: self.hello.unwrap_or_default(),
+            open_event: self.hello.unwrap_or_default(),
         })
     }
 }

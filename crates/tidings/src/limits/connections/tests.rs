@@ -2,56 +2,56 @@
 
 use super::*;
 
-fn limits(user: u64, address: Option<u64>) -> Arc<Connections> {
+fn limits(user: u64, address: Option<u64>) -> Arc<ConnectionLimits> {
     let limits = LimitSettings {
         connections: 3,
         connections_per_user: user,
         connections_per_address: address,
         ..LimitSettings::default()
     };
-    Connections::new(&limits)
+    ConnectionLimits::new(&limits)
 }
 
-fn claimant(user: Option<&str>, address: &str) -> Claimant {
-    Claimant { user: user.map(Into::into), place: Some(Place::of(address.parse().unwrap())) }
+fn claimant(user: Option<&str>, address: &str) -> PermitHolder {
+    PermitHolder { user: user.map(Into::into), place: Some(ClientAddress::of(address.parse().unwrap())) }
 }
 
 #[test]
 fn user_has_so_many_streams_and_others_theirs() {
     let connections = limits(1, None);
-    let first = connections.take(claimant(Some("u"), "1.1.1.1")).unwrap();
-    let error = connections.take(claimant(Some("u"), "2.2.2.2")).unwrap_err();
+    let first = connections.acquire(claimant(Some("u"), "1.1.1.1")).unwrap();
+    let error = connections.acquire(claimant(Some("u"), "2.2.2.2")).unwrap_err();
     assert_eq!((error.code(), error.limit_name()), (Code::UserConnectionsFull, Some("connections_per_user")));
-    let _other = connections.take(claimant(Some("v"), "1.1.1.1")).unwrap();
-    let _nobody = connections.take(claimant(None, "1.1.1.1")).unwrap();
+    let _other = connections.acquire(claimant(Some("v"), "1.1.1.1")).unwrap();
+    let _nobody = connections.acquire(claimant(None, "1.1.1.1")).unwrap();
     drop(first);
-    let _again = connections.take(claimant(Some("u"), "1.1.1.1")).unwrap();
+    let _again = connections.acquire(claimant(Some("u"), "1.1.1.1")).unwrap();
 }
 
 #[test]
 fn address_has_so_many_streams_whoever_asks() {
     let connections = limits(100, Some(1));
-    let first = connections.take(claimant(Some("u"), "2001:db8:1:2::1")).unwrap();
-    let error = connections.take(claimant(Some("v"), "2001:db8:1:2:ffff::9")).unwrap_err();
+    let first = connections.acquire(claimant(Some("u"), "2001:db8:1:2::1")).unwrap();
+    let error = connections.acquire(claimant(Some("v"), "2001:db8:1:2:ffff::9")).unwrap_err();
     assert_eq!(error.limit_name(), Some("connections_per_address"));
-    let _neighbour = connections.take(claimant(Some("v"), "2001:db8:1:3::1")).unwrap();
+    let _neighbour = connections.acquire(claimant(Some("v"), "2001:db8:1:3::1")).unwrap();
     drop(first);
-    connections.take(claimant(Some("v"), "2001:db8:1:2:ffff::9")).unwrap();
+    connections.acquire(claimant(Some("v"), "2001:db8:1:2:ffff::9")).unwrap();
 }
 
 #[test]
 fn refused_streams_take_nothing_of_any_bound() {
     let connections = limits(1, Some(1));
-    let _first = connections.take(claimant(Some("u"), "1.1.1.1")).unwrap();
+    let _first = connections.acquire(claimant(Some("u"), "1.1.1.1")).unwrap();
     for _ in 0..10 {
-        connections.take(claimant(Some("u"), "2.2.2.2")).unwrap_err();
-        connections.take(claimant(Some("v"), "1.1.1.1")).unwrap_err();
+        connections.acquire(claimant(Some("u"), "2.2.2.2")).unwrap_err();
+        connections.acquire(claimant(Some("v"), "1.1.1.1")).unwrap_err();
     }
-    let second = connections.take(claimant(Some("v"), "2.2.2.2")).unwrap();
-    let _third = connections.take(claimant(Some("w"), "3.3.3.3")).unwrap();
-    assert_eq!(connections.take(claimant(None, "4.4.4.4")).unwrap_err().code(), Code::ConnectionsFull);
+    let second = connections.acquire(claimant(Some("v"), "2.2.2.2")).unwrap();
+    let _third = connections.acquire(claimant(Some("w"), "3.3.3.3")).unwrap();
+    assert_eq!(connections.acquire(claimant(None, "4.4.4.4")).unwrap_err().code(), Code::ConnectionsFull);
     drop(second);
-    drop(connections.take(claimant(None, "4.4.4.4")).unwrap());
+    drop(connections.acquire(claimant(None, "4.4.4.4")).unwrap());
     assert_eq!(connections.by_user.counts().len(), 2);
     assert_eq!(connections.by_place.counts().len(), 2);
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn rates(rate: Option<u64>) -> Rates<usize> {
-    Rates::new(rate, Lock::PublishRates)
+fn rates(rate: Option<u64>) -> RateLimiter<usize> {
+    RateLimiter::new(rate, Lock::PublishRates)
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,10 +2,10 @@ use super::*;
 use crate::log::fixture::{channel, draft, entry};
 
 /// A run of entries `first`, `first + 2`, and so on.
-fn run(first: u64, count: u64, data_bytes: usize) -> Run {
-    let mut joiner = Joiner::new(Epoch(1));
+fn run(first: u64, count: u64, data_bytes: usize) -> Chunk {
+    let mut joiner = ChunkBuilder::new(Epoch(1));
     for offset in (first..).step_by(2).take(count as usize) {
-        joiner.push(Some(Glimpse::Entry(&entry(draft("a", &"x".repeat(data_bytes)), offset))));
+        joiner.push(Some(RawEntry::Entry(&entry(draft("a", &"x".repeat(data_bytes)), offset))));
     }
     joiner.finish().unwrap()
 }
@@ -14,34 +14,34 @@ fn run(first: u64, count: u64, data_bytes: usize) -> Run {
 fn a_part_begins_and_ends_between_frames() {
     let run = run(1, 5, 3);
     let frame = |offset| entry(draft("a", "xxx"), offset).frame(Epoch(1), &[]);
-    let part = run.part(3, 8).unwrap();
+    let part = run.slice(3, 8).unwrap();
     assert_eq!(part.frames, [frame(3), frame(5), frame(7)].concat());
     assert_eq!((part.events, part.end.0), (3, 7));
-    assert_eq!(run.part(1, u64::MAX).unwrap().events, 5);
-    assert!(run.part(4, 8).is_none() && run.part(11, 20).is_none() && run.part(5, 4).is_none());
+    assert_eq!(run.slice(1, u64::MAX).unwrap().events, 5);
+    assert!(run.slice(4, 8).is_none() && run.slice(11, 20).is_none() && run.slice(5, 4).is_none());
 }
 
 #[test]
 fn a_run_ends_where_it_is_full_but_holds_one_entry_at_least() {
-    let large = run(1, 3, RUN_BYTES);
-    assert_eq!(large.part(1, u64::MAX).unwrap().events, 1);
+    let large = run(1, 3, CHUNK_BYTES);
+    assert_eq!(large.slice(1, u64::MAX).unwrap().events, 1);
     let small = run(1, 1000, 100);
-    let part = small.part(1, u64::MAX).unwrap();
-    assert!(part.frames.len() <= RUN_BYTES && part.events > 40 && part.events < 1000);
+    let part = small.slice(1, u64::MAX).unwrap();
+    assert!(part.frames.len() <= CHUNK_BYTES && part.events > 40 && part.events < 1000);
 }
 
 #[test]
 fn what_is_kept_is_bounded_and_what_is_asked_for_stays() {
-    let mut runs = Runs::default();
+    let mut runs = ChunkCache::default();
     let (asked_for, one) = (channel("asked-for"), run(1, 10, 1000));
-    runs.keep(&asked_for, &one);
-    let many = 3 * KEPT_BYTES_MAX / one.cost();
+    runs.insert(&asked_for, &one);
+    let many = 3 * CACHE_BYTES_MAX / one.cost();
     for number in 0..many {
         assert!(runs.get(&asked_for, 1, u64::MAX).is_some(), "after {number}");
-        runs.keep(&channel(&format!("other.{number}")), &one);
-        assert!(runs.bytes() <= KEPT_BYTES_MAX);
+        runs.insert(&channel(&format!("other.{number}")), &one);
+        assert!(runs.bytes() <= CACHE_BYTES_MAX);
     }
-    assert!(runs.bytes() + one.cost() > KEPT_BYTES_MAX);
+    assert!(runs.bytes() + one.cost() > CACHE_BYTES_MAX);
     assert_eq!(runs.order.len(), runs.by_channel.len());
     assert!(runs.get(&channel("other.0"), 1, u64::MAX).is_none());
     runs.clear();

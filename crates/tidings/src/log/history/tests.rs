@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     config::LogSettings,
     log::{
-        entry::Draft,
+        entry::NewEntry,
         fixture::{TestWorld, append_each, draft, memory_log, seeded, subscriptions, wanted},
     },
 };
@@ -23,7 +23,7 @@ fn history(log: &Log, start: &Start, asked: &[&str], limit: usize) -> (Vec<u64>,
 }
 
 /// The offsets, that of `next`, and whether there is a gap.
-fn told(history: &History) -> (Vec<u64>, Option<u64>, bool) {
+fn told(history: &HistoryRead) -> (Vec<u64>, Option<u64>, bool) {
     let offsets = history.entries.iter().map(|entry| entry.offset).collect();
     (offsets, history.next.as_ref().map(|id| id.offset), history.gap.is_some())
 }
@@ -47,7 +47,7 @@ fn history_is_read_oldest_first_within_its_limit() {
 fn history_leaves_out_what_has_expired() {
     let world = TestWorld::new(2);
     let log = memory_log(&settings(100), &world);
-    let brief = Draft { expires_at: Some(log.now() + 5), ..draft("a", "x") };
+    let brief = NewEntry { expires_at: Some(log.now() + 5), ..draft("a", "x") };
     append_each(&log, [draft("a", "x"), brief.clone(), draft("a", "x"), brief]);
     assert_eq!(history(&log, &Start::WholeHistory, &["a"], 9).0, [1, 2, 3, 4]);
     world.advance(5);
@@ -57,7 +57,7 @@ fn history_leaves_out_what_has_expired() {
 
 /// The newest of a channel up to an id.
 fn newest_of(log: &Log, start: &Start, until: Option<&EventId>, count: usize) -> Vec<u64> {
-    let wanted = Wanted { until: until.cloned(), is_newest: true, ..wanted(start, count) };
+    let wanted = HistoryRange { until: until.cloned(), is_newest: true, ..wanted(start, count) };
     let (offsets, next, _) = told(&log.history(&wanted, &subscriptions(&["a"])));
     assert_eq!(next, None, "nothing is newer");
     offsets
@@ -82,7 +82,7 @@ fn newest_events_are_those_up_to_the_end_that_is_asked_for() {
 fn newest_events_count_without_those_that_have_expired() {
     let world = TestWorld::new(2);
     let log = memory_log(&settings(100), &world);
-    let brief = Draft { expires_at: Some(log.now() + 5), ..draft("a", "x") };
+    let brief = NewEntry { expires_at: Some(log.now() + 5), ..draft("a", "x") };
     append_each(&log, [draft("a", "x"), draft("a", "x"), brief.clone(), draft("a", "x"), brief]);
     assert_eq!(newest_of(&log, &Start::WholeHistory, None, 2), [4, 5]);
     world.advance(5);
@@ -94,7 +94,7 @@ fn pages_end_at_the_id_and_the_last_of_them_says_so() {
     let log = log_of(1000);
     let ids = append_each(&log, (1..=10).map(|_| draft("a", "x")));
     let page = |start: &Start, limit| {
-        let wanted = Wanted { until: Some(ids[5].clone()), ..wanted(start, limit) };
+        let wanted = HistoryRange { until: Some(ids[5].clone()), ..wanted(start, limit) };
         told(&log.history(&wanted, &subscriptions(&["a"])))
     };
     assert_eq!(page(&Start::WholeHistory, 4), (vec![1, 2, 3, 4], Some(4), false));
@@ -113,7 +113,7 @@ fn end_that_the_log_does_not_know_is_told_as_a_stream_would_tell_it() {
         (EventId::new(newest, 9, Tag(0)), vec![1, 2, 3], "ahead"),
         (EventId::new(newest, 2, Tag(ids[1].tag.0 ^ 1)), vec![], "diverged"),
     ] {
-        let wanted = Wanted { until: Some(until.clone()), ..wanted(&Start::WholeHistory, 9) };
+        let wanted = HistoryRange { until: Some(until.clone()), ..wanted(&Start::WholeHistory, 9) };
         let history = log.history(&wanted, &subscriptions(&["a"]));
         assert_eq!(told(&history), (offsets, None, true));
         let (gap, _) = history.gap.unwrap();
@@ -133,7 +133,7 @@ proptest! {
         limit in 1_usize..8,
     ) {
         let log = log_of(1000);
-        let drafts = channels.iter().map(|names| Draft { priority: Priority::High, ..draft(names, "x") });
+        let drafts = channels.iter().map(|names| NewEntry { priority: Priority::High, ..draft(names, "x") });
         let ids = append_each(&log, drafts);
         let at = at.index(ids.len());
         let skips: Vec<Skip> = overtaken.into_iter().filter(|index| (at + 1..ids.len()).contains(index))
@@ -142,7 +142,7 @@ proptest! {
         let mut all = Vec::new();
         let mut start = Start::WholeHistory;
         loop {
-            let wanted = Wanted { until: Some(id.clone()), ..wanted(&start, limit) };
+            let wanted = HistoryRange { until: Some(id.clone()), ..wanted(&start, limit) };
             let history = log.history(&wanted, &subscriptions(&["a"]));
             all.extend(history.entries.iter().map(|entry| entry.offset));
             let Some(next) = history.next else { break };
@@ -150,7 +150,7 @@ proptest! {
             start = Start::After(next.to_string());
         }
         prop_assert!(all.is_sorted());
-        let newest = Wanted { until: Some(id.clone()), is_newest: true, ..wanted(&Start::WholeHistory, limit) };
+        let newest = HistoryRange { until: Some(id.clone()), is_newest: true, ..wanted(&Start::WholeHistory, limit) };
         let (newest, _, _) = told(&log.history(&newest, &subscriptions(&["a"])));
         prop_assert_eq!(&newest[..], &all[all.len().saturating_sub(limit)..]);
         let rest = log.history(&wanted(&Start::After(id.to_string()), usize::MAX), &subscriptions(&["a"]));

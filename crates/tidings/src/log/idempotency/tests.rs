@@ -1,12 +1,12 @@
 use super::*;
 use crate::log::{
-    entry::Draft,
+    entry::NewEntry,
     fixture::{START, entry, idempotent},
 };
 
-fn remembered(keys_max: u64) -> Keys {
-    let mut keys = Keys::new(1000, keys_max);
-    keys.remember(&entry(idempotent("a", "k"), 5).filing());
+fn remembered(keys_max: u64) -> IdempotencyKeys {
+    let mut keys = IdempotencyKeys::new(1000, keys_max);
+    keys.remember(&entry(idempotent("a", "k"), 5).meta());
     keys
 }
 
@@ -17,11 +17,11 @@ fn of(key: &str) -> Idempotency {
 #[test]
 fn repeat_gets_the_first_answer_and_other_content_is_a_conflict() {
     let keys = remembered(10);
-    let answered = Answered { offset: 5, tag: entry(idempotent("a", "k"), 5).tag };
-    assert_eq!(keys.look_up(&of("k")), Known::Repeat(answered));
-    assert_eq!(keys.look_up(&of("other")), Known::New);
-    assert_eq!(keys.look_up(&Idempotency { fingerprint: [0; 16], ..of("k") }), Known::Conflict);
-    assert_eq!(keys.look_up(&Idempotency { publisher: "q".into(), ..of("k") }), Known::New);
+    let answered = RememberedAnswer { offset: 5, tag: entry(idempotent("a", "k"), 5).tag };
+    assert_eq!(keys.look_up(&of("k")), KeyLookup::Repeat(answered));
+    assert_eq!(keys.look_up(&of("other")), KeyLookup::New);
+    assert_eq!(keys.look_up(&Idempotency { fingerprint: [0; 16], ..of("k") }), KeyLookup::Conflict);
+    assert_eq!(keys.look_up(&Idempotency { publisher: "q".into(), ..of("k") }), KeyLookup::New);
 }
 
 #[test]
@@ -30,10 +30,10 @@ fn key_is_forgotten_after_the_window_and_may_be_used_again() {
     keys.forget_old(START + 999);
     assert_eq!(keys.len(), 1);
     keys.forget_old(START + 1000);
-    assert_eq!((keys.len(), keys.look_up(&of("k"))), (0, Known::New));
-    keys.remember(&entry(Draft { published_at: START + 1500, ..idempotent("a", "k") }, 9).filing());
+    assert_eq!((keys.len(), keys.look_up(&of("k"))), (0, KeyLookup::New));
+    keys.remember(&entry(NewEntry { published_at: START + 1500, ..idempotent("a", "k") }, 9).meta());
     keys.forget_old(START + 2000);
-    assert!(matches!(keys.look_up(&of("k")), Known::Repeat(answered) if answered.offset == 9));
+    assert!(matches!(keys.look_up(&of("k")), KeyLookup::Repeat(answered) if answered.offset == 9));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn keys_of_entries_that_are_gone_are_restored() {
     let keys = remembered(3);
     assert_eq!(keys.rows(&|offset| offset == 5), []);
     let rows = keys.rows(&|_| false);
-    let mut again = Keys::new(1000, 3);
+    let mut again = IdempotencyKeys::new(1000, 3);
     rows.iter().for_each(|row| again.restore(row));
     assert_eq!(again.look_up(&of("k")), keys.look_up(&of("k")));
     again.forget_old(START + 1000);

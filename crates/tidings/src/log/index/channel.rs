@@ -25,7 +25,7 @@ pub(crate) struct Urgent {
 
 /// One channel.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct ChannelIndex {
     pub(crate) name: ChannelName,
     /// Offsets of the entries that carry the channel, ascending.
     pub(super) offsets: VecDeque<u64>,
@@ -47,14 +47,14 @@ struct Newest {
     keys: HashMap<u64, Arc<str>>,
 }
 
-impl Default for Row {
+impl Default for ChannelIndex {
     fn default() -> Self {
         // The name of a freed row; no reader sees it.
         Self::new(ChannelName::parse("-").expect("a dash is a channel name"), Trim::default())
     }
 }
 
-impl Row {
+impl ChannelIndex {
     pub(super) fn new(name: ChannelName, trim: Trim) -> Self {
         Self {
             name,
@@ -154,7 +154,7 @@ impl Row {
         self.newest.as_ref().and_then(|newest| newest.by_key.get(key)).is_some_and(|newest| *newest > offset)
     }
 
-    pub(crate) fn gone(&self) -> u64 {
+    pub(crate) fn removed_through(&self) -> u64 {
         self.gone
     }
 

@@ -8,20 +8,20 @@ use tidings_protocol::Tag;
 use crate::log::entry::Millis;
 
 /// No channel holds the entry any more.
-const NOBODY: u32 = u32::MAX;
+const NO_CHANNEL: u32 = u32::MAX;
 /// Several channels hold the entry; they stand in a table.
-pub(super) const SEVERAL: u32 = u32::MAX - 1;
+pub(super) const MANY_CHANNELS: u32 = u32::MAX - 1;
 
 /// Offsets that share a block.
 const BLOCK_OFFSETS: u64 = 512;
 
 /// What is known of an entry without reading it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kept {
+pub(super) struct IndexedEntry {
     pub(super) published_at: Millis,
     pub(super) bytes: u32,
     pub(super) tag: Tag,
-    /// The row of the one channel that holds it, or `SEVERAL`.
+    /// The row of the one channel that holds it, or `MANY_CHANNELS`.
     pub(super) channel: u32,
     /// How many channels hold it.
     pub(super) labels: u16,
@@ -30,15 +30,15 @@ pub(super) struct Kept {
 
 /// Kept entries, ascending.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    blocks: BTreeMap<u64, Block>,
+pub(super) struct EntryTable {
+    blocks: BTreeMap<u64, EntryBlock>,
     living: usize,
 }
 
 #[derive(Debug, Default)]
-struct Block {
+struct EntryBlock {
     /// Ascending by place in the block; those taken out are marked, and left out once they are the most.
-    slots: Vec<(u16, Kept)>,
+    slots: Vec<(u16, IndexedEntry)>,
     /// The first that is not taken out.
     from: usize,
     living: usize,
@@ -48,9 +48,9 @@ fn place_of(offset: u64) -> (u64, u16) {
     (offset / BLOCK_OFFSETS, (offset % BLOCK_OFFSETS) as u16)
 }
 
-impl Table {
+impl EntryTable {
     /// Adds an entry above all others.
-    pub(super) fn push(&mut self, offset: u64, kept: Kept) {
+    pub(super) fn push(&mut self, offset: u64, kept: IndexedEntry) {
         let (number, place) = place_of(offset);
         let block = self.blocks.entry(number).or_default();
         block.slots.push((place, kept));
@@ -58,13 +58,13 @@ impl Table {
         self.living += 1;
     }
 
-    pub(super) fn get(&self, offset: u64) -> Option<&Kept> {
+    pub(super) fn get(&self, offset: u64) -> Option<&IndexedEntry> {
         let (number, place) = place_of(offset);
         let block = self.blocks.get(&number)?;
         block.find(place).map(|index| &block.slots[index].1)
     }
 
-    pub(super) fn get_mut(&mut self, offset: u64) -> Option<&mut Kept> {
+    pub(super) fn get_mut(&mut self, offset: u64) -> Option<&mut IndexedEntry> {
         let (number, place) = place_of(offset);
         let block = self.blocks.get_mut(&number)?;
         block.find(place).map(|index| &mut block.slots[index].1)
@@ -74,7 +74,7 @@ impl Table {
         let (number, place) = place_of(offset);
         let Some(block) = self.blocks.get_mut(&number) else { return };
         let Some(index) = block.find(place) else { return };
-        block.slots[index].1.channel = NOBODY;
+        block.slots[index].1.channel = NO_CHANNEL;
         block.living -= 1;
         self.living -= 1;
         if block.living == 0 {
@@ -94,18 +94,18 @@ impl Table {
     }
 
     /// The oldest entry.
-    pub(super) fn first(&self) -> Option<(u64, &Kept)> {
+    pub(super) fn first(&self) -> Option<(u64, &IndexedEntry)> {
         let (number, block) = self.blocks.first_key_value()?;
         let (place, kept) = block.slots.get(block.from)?;
         Some((number * BLOCK_OFFSETS + u64::from(*place), kept))
     }
 
     /// The entries above `cursor`, ascending.
-    pub(super) fn above(&self, cursor: u64) -> impl Iterator<Item = (u64, &Kept)> {
+    pub(super) fn above(&self, cursor: u64) -> impl Iterator<Item = (u64, &IndexedEntry)> {
         self.blocks
             .range(cursor / BLOCK_OFFSETS..)
             .flat_map(|(number, block)| {
-                let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NOBODY);
+                let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NO_CHANNEL);
                 living.map(move |(place, kept)| (number * BLOCK_OFFSETS + u64::from(*place), kept))
             })
             .skip_while(move |(offset, _)| *offset <= cursor)
@@ -117,7 +117,7 @@ impl Table {
             .range(..=offset / BLOCK_OFFSETS)
             .rev()
             .flat_map(|(number, block)| {
-                let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NOBODY);
+                let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NO_CHANNEL);
                 living.rev().map(move |(place, _)| number * BLOCK_OFFSETS + u64::from(*place))
             })
             .skip_while(move |other| *other >= offset)
@@ -134,7 +134,7 @@ impl Table {
     }
 }
 
-impl Block {
+impl EntryBlock {
     fn find(&self, place: u16) -> Option<usize> {
         // Nearly always nothing is left out before it.
         let guess = usize::from(place);
@@ -142,16 +142,16 @@ impl Block {
             Some((found, _)) if *found == place => guess,
             _ => self.slots.binary_search_by_key(&place, |(place, _)| *place).ok()?,
         };
-        (self.slots[index].1.channel != NOBODY).then_some(index)
+        (self.slots[index].1.channel != NO_CHANNEL).then_some(index)
     }
 
     fn tidy(&mut self) {
         if self.living * 2 < self.slots.len() {
-            self.slots.retain(|(_, kept)| kept.channel != NOBODY);
+            self.slots.retain(|(_, kept)| kept.channel != NO_CHANNEL);
             self.slots.shrink_to(self.living * 2);
             self.from = 0;
         }
-        while self.slots[self.from].1.channel == NOBODY {
+        while self.slots[self.from].1.channel == NO_CHANNEL {
             self.from += 1;
         }
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::log::{
-    entry::{Draft, Entry},
+    entry::{Entry, NewEntry},
     fixture::{START, channel, draft, entry, keyed, seeded, subscriptions, urgent},
 };
 
@@ -107,14 +107,16 @@ const PRIORITIES: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::Hi
 /// An index as it is after a restart: from what the checkpoint keeps, and every entry that is in a file.
 fn restarted(index: &Index, model: &Model) -> Index {
     let mut again = Index { bounds: index.bounds, ..Index::default() };
-    again.restore_floor(index.floor().offset);
-    let rows: Vec<_> =
-        index.rows_to_restore().map(|row| (row.name.clone(), row.trim().offset, row.gone())).collect();
+    again.restore_default_trim(index.default_trim().offset);
+    let rows: Vec<_> = index
+        .channels_to_restore()
+        .map(|row| (row.name.clone(), row.trim().offset, row.removed_through()))
+        .collect();
     for (name, lost, gone) in rows {
-        again.restore_row(&name, lost, gone);
+        again.restore_channel(&name, lost, gone);
     }
     for (entry, _) in model.entries.values() {
-        again.append(&entry.filing());
+        again.append(&entry.meta());
     }
     again
 }
@@ -126,14 +128,14 @@ fn check_same(index: &Index, model: &Model, now_names: &[ChannelName]) -> Result
     for name in now_names {
         let offsets: Vec<u64> = model.of(name).map(|entry| entry.offset).collect();
         let lost = model.lost.get(name).copied().unwrap_or(0);
-        let Some(row) = index.row(name.as_str()) else {
+        let Some(row) = index.channel(name.as_str()) else {
             prop_assert!(offsets.is_empty(), "{} has no row", name);
-            prop_assert!(index.floor().offset >= lost, "a loss of {} is forgotten", name);
+            prop_assert!(index.default_trim().offset >= lost, "a loss of {} is forgotten", name);
             continue;
         };
         prop_assert_eq!(row.above(0).copied().collect::<Vec<_>>(), offsets);
         prop_assert!(row.trim().offset >= lost, "a loss of {} is forgotten", name);
-        prop_assert!(row.trim().offset == lost || index.floor().offset > 0, "{} lost less", name);
+        prop_assert!(row.trim().offset == lost || index.default_trim().offset > 0, "{} lost less", name);
         let urgent: Vec<(u64, bool)> = model
             .of(name)
             .filter(|entry| entry.priority >= Priority::High)
@@ -161,7 +163,7 @@ fn check_same(index: &Index, model: &Model, now_names: &[ChannelName]) -> Result
     Ok(())
 }
 
-fn check_steps(steps: Vec<Step>, events_max: u64, bounds: Bounds) -> Result<(), TestCaseError> {
+fn check_steps(steps: Vec<Step>, events_max: u64, bounds: IndexBounds) -> Result<(), TestCaseError> {
     let mut index = Index { bounds, ..Index::default() };
     let mut model = Model::default();
     let (mut offset, mut now) = (0, START);
@@ -172,7 +174,7 @@ fn check_steps(steps: Vec<Step>, events_max: u64, bounds: Bounds) -> Result<(), 
             Step::Append { names: chosen, priority, key, ttl, jump } => {
                 offset += jump;
                 let text = chosen.iter().map(|index| NAMES[*index]).collect::<Vec<_>>().join(" ");
-                let draft = Draft {
+                let draft = NewEntry {
                     priority: PRIORITIES[usize::from(priority)],
                     key: key.map(|key| key.to_string().into()),
                     expires_at: ttl.map(|ttl| now + ttl),
@@ -180,7 +182,7 @@ fn check_steps(steps: Vec<Step>, events_max: u64, bounds: Bounds) -> Result<(), 
                     ..draft(&text, "data")
                 };
                 let entry = entry(draft, offset);
-                index.append(&entry.filing());
+                index.append(&entry.meta());
                 model.append(&entry);
                 index.trim_channels(&entry.channels, events_max, now);
                 model.trim_channels(&entry.channels, events_max, now);
@@ -196,7 +198,7 @@ fn check_steps(steps: Vec<Step>, events_max: u64, bounds: Bounds) -> Result<(), 
             }
             Step::Lose(which) => {
                 let Some(offset) = model.entries.keys().nth(which).copied() else { continue };
-                index.lose(offset);
+                index.mark_lost(offset);
                 for name in model.entries[&offset].1.clone() {
                     model.take_out(&name, offset, now, false);
                 }
@@ -224,41 +226,42 @@ proptest! {
 
     #[test]
     fn index_agrees_with_a_model(steps in prop::collection::vec(step(), 1..120), events_max in 1..8_u64) {
-        check_steps(steps, events_max, Bounds::default())?;
+        check_steps(steps, events_max, IndexBounds::default())?;
     }
 
     #[test]
     fn losses_of_forgotten_channels_count_for_all(steps in prop::collection::vec(step(), 1..120), rows in 0..3_usize) {
-        check_steps(steps, 3, Bounds { empty_rows: rows, ..Bounds::default() })?;
+        check_steps(steps, 3, IndexBounds { empty_rows: rows, ..IndexBounds::default() })?;
     }
 }
 
-fn filled(drafts: Vec<Draft>) -> Index {
+fn filled(drafts: Vec<NewEntry>) -> Index {
     let mut index = Index::default();
     for (offset, draft) in (1..).zip(drafts) {
         let entry = entry(draft, offset);
-        index.append(&entry.filing());
+        index.append(&entry.meta());
     }
     index
 }
 
 #[test]
 fn floor_is_the_highest_loss_of_the_forgotten_and_no_others_loss() {
-    let mut index = Index { bounds: Bounds { empty_rows: 2, ..Bounds::default() }, ..Index::default() };
+    let mut index =
+        Index { bounds: IndexBounds { empty_rows: 2, ..IndexBounds::default() }, ..Index::default() };
     for (offset, name) in (1..).zip(["a", "b", "c", "d", "quiet"]) {
         let entry = entry(draft(name, "x"), offset);
-        index.append(&entry.filing());
+        index.append(&entry.meta());
     }
     for name in ["b", "a", "c", "d"] {
         index.trim_channels(&[channel(name)], 0, START);
     }
-    assert_eq!(index.floor().offset, 2);
-    assert_eq!(index.channels(), 3);
-    assert_eq!(index.row("quiet").unwrap().trim().offset, 0);
+    assert_eq!(index.default_trim().offset, 2);
+    assert_eq!(index.channel_count(), 3);
+    assert_eq!(index.channel("quiet").unwrap().trim().offset, 0);
     // A channel that comes back may be one of the forgotten.
     let entry = entry(draft("new", "x"), 6);
-    index.append(&entry.filing());
-    assert_eq!(index.row("new").unwrap().trim().offset, 2);
+    index.append(&entry.meta());
+    assert_eq!(index.channel("new").unwrap().trim().offset, 2);
 }
 
 #[test]
@@ -266,7 +269,7 @@ fn old_entry_of_a_quiet_channel_does_not_keep_room_for_those_behind_it() {
     let mut index = filled(vec![draft("quiet", "x")]);
     for offset in 2..=50_000 {
         let entry = entry(draft("busy", "x"), offset);
-        index.append(&entry.filing());
+        index.append(&entry.meta());
         index.trim_channels(&entry.channels, 100, START);
     }
     assert_eq!(index.entries(), 101);
@@ -304,11 +307,12 @@ fn pattern_selects_the_rows_it_matches() {
 
 #[test]
 fn recent_urgent_entries_are_bounded_and_ascending() {
-    let mut index = Index { bounds: Bounds { recent_urgent: 3, ..Bounds::default() }, ..Index::default() };
+    let mut index =
+        Index { bounds: IndexBounds { recent_urgent: 3, ..IndexBounds::default() }, ..Index::default() };
     for offset in 1..=10 {
         let priority = if offset % 2 == 0 { Priority::High } else { Priority::Normal };
         let entry = entry(urgent("a", priority), offset);
-        index.append(&entry.filing());
+        index.append(&entry.meta());
     }
     assert_eq!(index.recent_urgent_above(6).map(|entry| entry.offset).collect::<Vec<_>>(), [8, 10]);
     assert_eq!(index.recent_urgent_above(0).map(|entry| entry.offset).collect::<Vec<_>>(), [6, 8, 10]);
@@ -316,11 +320,11 @@ fn recent_urgent_entries_are_bounded_and_ascending() {
 
 #[test]
 fn replaced_and_expired_entries_are_not_missed() {
-    let brief = Draft { expires_at: Some(START + 5), ..draft("c", "brief") };
+    let brief = NewEntry { expires_at: Some(START + 5), ..draft("c", "brief") };
     let mut index = filled(vec![keyed("a b", "k"), keyed("a", "k"), brief]);
     index.trim_log(0, 0, START + 5);
     // Newer in one channel is not newer in the other.
-    assert_eq!(index.row("b").unwrap().trim().offset, 1);
-    assert_eq!(index.row("a").unwrap().trim().offset, 2);
-    assert!(index.row("c").is_none());
+    assert_eq!(index.channel("b").unwrap().trim().offset, 1);
+    assert_eq!(index.channel("a").unwrap().trim().offset, 2);
+    assert!(index.channel("c").is_none());
 }

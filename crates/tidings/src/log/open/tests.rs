@@ -6,8 +6,8 @@ use std::sync::{
 use super::*;
 use crate::log::{
     fixture::{TestDir, TestWorld, append_each, disk_log, draft, subscriptions},
-    replica::{Found, Waiter},
-    resume::{Attached, Start},
+    replica::{OffsetLookup, Waiter},
+    resume::{ResumePoint, Start},
 };
 
 /// A stream that waits.
@@ -15,13 +15,13 @@ use crate::log::{
 struct Stream(AtomicUsize);
 
 impl Waiter for Stream {
-    fn answered(&self) {
+    fn on_barrier(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// A directory with the events `a` and `b`, and its log, which was not read yet.
-fn unread() -> (TestDir, Log, Unread) {
+fn unread() -> (TestDir, Log, UnreadLog) {
     let (directory, world) = (TestDir::new(), TestWorld::new(1));
     let (log, _) = disk_log(&LogSettings::default(), &directory, &world);
     append_each(&log, [draft("a", "first"), draft("b", "second")]);
@@ -33,15 +33,15 @@ fn unread() -> (TestDir, Log, Unread) {
 
 fn unsure(log: &Log, start: &Start) -> u64 {
     match log.find(start, &subscriptions(&["**"]), None) {
-        Found::Unsure(question) => question,
-        Found::At(attached) => panic!("a place in a log that is not open: {attached:?}"),
+        OffsetLookup::Unsure(question) => question,
+        OffsetLookup::At(attached) => panic!("a place in a log that is not open: {attached:?}"),
     }
 }
 
-fn found(log: &Log, start: &Start, question: Option<u64>) -> Attached {
+fn found(log: &Log, start: &Start, question: Option<u64>) -> ResumePoint {
     match log.find(start, &subscriptions(&["**"]), question) {
-        Found::At(attached) => *attached,
-        Found::Unsure(question) => panic!("question {question} of a log that is open"),
+        OffsetLookup::At(attached) => *attached,
+        OffsetLookup::Unsure(question) => panic!("question {question} of a log that is open"),
     }
 }
 
@@ -54,7 +54,7 @@ fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
     let stream = Arc::new(Stream::default());
     let waiter: Weak<dyn Waiter> = Arc::downgrade(&(stream.clone() as Arc<dyn Waiter>));
     questions.iter().for_each(|question| log.wait_for(*question, waiter.clone()));
-    assert!(!log.is_open() && !log.is_in_sight() && log.writable().is_err());
+    assert!(!log.is_open() && !log.is_synced() && log.writable().is_err());
 
     let (read, recovered) = unread.read(&mut |_, _| true).unwrap();
     assert_eq!((recovered.entries, recovered.head, recovered.lost), (2, 2, None));
@@ -67,7 +67,7 @@ fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
     // A stream that comes now waits for nothing.
     assert_eq!(found(&log, &Start::Now, None).cursor, 3);
     assert!(found(&log, &after_foreign, None).gap.is_some());
-    assert!(log.is_open() && log.is_in_sight() && log.writable().is_ok());
+    assert!(log.is_open() && log.is_synced() && log.writable().is_ok());
 }
 
 #[test]

@@ -1,20 +1,20 @@
 //! Stretches as runs: what readers who may be sent everything as it is share, and what the store is asked for many at once.
 
-use std::collections::{HashMap, hash_map::Entry as Slot};
+use std::collections::{HashMap, hash_map::Entry as EventResult};
 
 use tidings_protocol::{ChannelName, Subscription};
 
-use super::{Ask, Log, NEAR, PAGE_BYTES, Page, Stretch};
+use super::{Log, NEAR, OffsetRange, PAGE_BYTES, Page, ReadRequest};
 use crate::log::{
-    State,
-    chunk_cache::{Joiner, Part, RUN_BYTES, RUN_ENTRIES, Run},
-    index::Row,
-    store::{Glimpse, Wanted},
+    LogState,
+    chunk_cache::{CHUNK_BYTES, CHUNK_ENTRIES, Chunk, ChunkBuilder, ChunkSlice},
+    index::ChannelIndex,
+    store::{RawEntry, StoredOffset},
 };
 
 impl Page {
     /// Whether something of it must be read from the store first; see [`Log::complete`].
-    pub(crate) fn must_be_read(&self) -> bool {
+    pub(crate) fn needs_store(&self) -> bool {
         !self.to_join.is_empty() || self.steps.iter().any(|step| step.entry.is_none())
     }
 
@@ -29,7 +29,7 @@ impl Page {
     }
 
     /// Takes what was read of the entries to join.
-    fn take(&mut self, part: Part) {
+    fn take(&mut self, part: ChunkSlice) {
         if self.to_join.last() != Some(&part.end.0) {
             (self.end, self.is_last) = (Some(part.end), false);
         }
@@ -40,9 +40,15 @@ impl Page {
 
 impl Log {
     /// The page of a reader of one channel that takes it in runs; none where it has to look at each entry.
-    pub(super) fn page_of_runs(&self, state: &State, ask: &Ask<'_>, through: u64, told: u64) -> Option<Page> {
+    pub(super) fn page_of_chunks(
+        &self,
+        state: &LogState,
+        ask: &ReadRequest<'_>,
+        through: u64,
+        told: u64,
+    ) -> Option<Page> {
         let [Subscription::Channel(channel)] = ask.subscriptions else { return None };
-        let row = state.index.row(channel.as_str())?;
+        let row = state.index.channel(channel.as_str())?;
         let is_hurried = row.urgent_above(ask.cursor).next().is_some_and(|urgent| urgent.offset <= through);
         if !may_join(ask, through) || (is_hurried && ask.overtaking_max > 0) {
             return None;
@@ -50,12 +56,13 @@ impl Log {
         let mut page = Page { is_last: false, ..state.empty_page(ask, told) };
         let (mut cursor, mut bytes) = (ask.cursor, 0);
         while let Some(first) = row.above(cursor).next().copied().filter(|first| *first <= through) {
-            let Some(part) = self.part_at_hand(state, row, first, through) else {
+            let Some(part) = self.cached_slice(state, row, first, through) else {
                 if !page.parts.is_empty() {
                     return Some(page);
                 }
                 let offsets = row.above(cursor).copied().take_while(|offset| *offset <= through);
-                let stretch = Stretch { offsets: offsets.take(RUN_ENTRIES + 1).collect(), end: through };
+                let stretch =
+                    OffsetRange { offsets: offsets.take(CHUNK_ENTRIES + 1).collect(), end: through };
                 page.shared_by = Some(channel.clone());
                 return state.to_join(stretch, page);
             };
@@ -72,12 +79,12 @@ impl Log {
     }
 
     /// The page of a reader of several channels that takes it in runs.
-    pub(super) fn page_to_join(
+    pub(super) fn page_to_coalesce(
         &self,
-        state: &State,
-        ask: &Ask<'_>,
+        state: &LogState,
+        ask: &ReadRequest<'_>,
         through: u64,
-        stretch: &Stretch,
+        stretch: &OffsetRange,
         told: u64,
     ) -> Option<Page> {
         let is_single = matches!(ask.subscriptions, [Subscription::Channel(_)]);
@@ -87,39 +94,45 @@ impl Log {
         if ask.overtaking_max > 0 && !state.urgent(ask, through).is_empty() {
             return None;
         }
-        let stretch = Stretch { offsets: stretch.offsets.clone(), end: stretch.end };
+        let stretch = OffsetRange { offsets: stretch.offsets.clone(), end: stretch.end };
         state.to_join(stretch, state.empty_page(ask, told))
     }
 
     /// A part that is kept, or that can be joined of what is in memory.
-    fn part_at_hand(&self, state: &State, row: &Row, first: u64, through: u64) -> Option<Part> {
-        if let Some(part) = self.runs().get(&row.name, first, through) {
+    fn cached_slice(
+        &self,
+        state: &LogState,
+        row: &ChannelIndex,
+        first: u64,
+        through: u64,
+    ) -> Option<ChunkSlice> {
+        if let Some(part) = self.chunk_cache().get(&row.name, first, through) {
             return Some(part);
         }
         state.ring.get(first)?;
-        let mut joiner = Joiner::new(state.newest());
-        for offset in row.above(first - 1).take(RUN_ENTRIES) {
+        let mut joiner = ChunkBuilder::new(state.newest());
+        for offset in row.above(first - 1).take(CHUNK_ENTRIES) {
             let Some(entry) = state.ring.get(*offset) else { break };
-            joiner.push(Some(Glimpse::Entry(entry)));
+            joiner.push(Some(RawEntry::Entry(entry)));
             if joiner.is_over() {
                 break;
             }
         }
         let run = joiner.finish()?;
-        self.runs().keep(&row.name, &run);
-        run.part(first, through)
+        self.chunk_cache().insert(&row.name, &run);
+        run.slice(first, through)
     }
 
     /// Reads what pages miss; those that miss the same share it. It may read the disk.
     ///
     /// An entry that cannot be read back is given up, and its channels have lost it.
-    pub(crate) fn complete(&self, pages: &mut [Page]) {
-        self.join(pages);
+    pub(crate) fn load(&self, pages: &mut [Page]) {
+        self.coalesce(pages);
         for page in &mut *pages {
             if !page.to_join.is_empty() {
                 self.name_each(page);
             }
-            let missing = page.missing();
+            let missing = page.missing_offsets();
             if !missing.is_empty() {
                 page.fill(self.read(&missing, page.newest));
             }
@@ -128,13 +141,13 @@ impl Log {
         pages.iter_mut().for_each(|page| page.void_unless(seen));
     }
 
-    fn join(&self, pages: &mut [Page]) {
+    fn coalesce(&self, pages: &mut [Page]) {
         let (newest, seen) = {
             let state = self.state();
             (state.newest(), state.breaks.serial())
         };
         pages.iter_mut().for_each(|page| page.void_unless(seen));
-        let mut joiners: Vec<Joiner> = Vec::new();
+        let mut joiners: Vec<ChunkBuilder> = Vec::new();
         let mut wanted = Vec::new();
         let mut known: HashMap<(ChannelName, u64), usize> = HashMap::new();
         let mut joiner_of = vec![None; pages.len()];
@@ -142,38 +155,38 @@ impl Log {
             let (Some(first), Some(last)) = (page.to_join.first(), page.to_join.last()) else { continue };
             if let Some(channel) = &page.shared_by {
                 // Somebody may have read it meanwhile.
-                if let Some(part) = self.runs().get(channel, *first, *last) {
+                if let Some(part) = self.chunk_cache().get(channel, *first, *last) {
                     page.take(part);
                     continue;
                 }
                 match known.entry((channel.clone(), *first)) {
-                    Slot::Occupied(slot) => {
+                    EventResult::Occupied(slot) => {
                         *joiner_of = Some(*slot.get());
                         continue;
                     }
-                    Slot::Vacant(slot) => slot.insert(joiners.len()),
+                    EventResult::Vacant(slot) => slot.insert(joiners.len()),
                 };
             }
             *joiner_of = Some(joiners.len());
             let by = joiners.len() as u32;
-            wanted.extend(page.to_join.iter().map(|offset| Wanted { offset: *offset, by }));
-            joiners.push(Joiner::new(newest));
+            wanted.extend(page.to_join.iter().map(|offset| StoredOffset { offset: *offset, by }));
+            joiners.push(ChunkBuilder::new(newest));
         }
         wanted.sort_unstable();
-        self.store().glance(&wanted, newest, RUN_BYTES, &mut |by, glimpse| joiners[by].push(glimpse));
-        let runs: Vec<Option<Run>> = joiners.into_iter().map(Joiner::finish).collect();
+        self.store().read_raw(&wanted, newest, CHUNK_BYTES, &mut |by, glimpse| joiners[by].push(glimpse));
+        let runs: Vec<Option<Chunk>> = joiners.into_iter().map(ChunkBuilder::finish).collect();
         // What was read before the order broke is for nobody.
         let state = self.state();
         for ((channel, _), joiner) in known {
             if let Some(run) = runs[joiner].as_ref().filter(|_| state.breaks.serial() == seen) {
-                self.runs().keep(&channel, run);
+                self.chunk_cache().insert(&channel, run);
             }
         }
         drop(state);
         for (page, joiner) in pages.iter_mut().zip(joiner_of) {
             let (Some(joiner), Some(first)) = (joiner, page.to_join.first()) else { continue };
             let last = page.to_join[page.to_join.len() - 1];
-            if let Some(part) = runs[joiner].as_ref().and_then(|run| run.part(*first, last)) {
+            if let Some(part) = runs[joiner].as_ref().and_then(|run| run.slice(*first, last)) {
                 page.take(part);
             }
         }
@@ -185,24 +198,24 @@ impl Log {
         let offsets = std::mem::take(&mut page.to_join);
         let count = offsets.len();
         let Some(last) = offsets.last().copied() else { return };
-        let stretch = state.within_bytes(Stretch { offsets, end: last });
+        let stretch = state.within_bytes(OffsetRange { offsets, end: last });
         if stretch.offsets.len() < count {
             (page.end, page.is_last) = (Some((stretch.end, state.tag_at(stretch.end))), false);
         }
-        page.steps = stretch.offsets.iter().map(|offset| state.step(*offset, false)).collect();
+        page.steps = stretch.offsets.iter().map(|offset| state.page_entry(*offset, false)).collect();
     }
 }
 
-impl State {
+impl LogState {
     /// Names what of a stretch is to be read and joined; none where it begins with what is at hand, or with what is not
     /// for everybody as it is.
-    fn to_join(&self, mut stretch: Stretch, page: Page) -> Option<Page> {
+    fn to_join(&self, mut stretch: OffsetRange, page: Page) -> Option<Page> {
         let first = *stretch.offsets.first()?;
         if self.ring.get(first).is_some() || !self.index.is_plain(first) {
             return None;
         }
         let at_hand = stretch.offsets.iter().position(|offset| self.ring.get(*offset).is_some());
-        let count = at_hand.unwrap_or(stretch.offsets.len()).min(RUN_ENTRIES);
+        let count = at_hand.unwrap_or(stretch.offsets.len()).min(CHUNK_ENTRIES);
         if count < stretch.offsets.len() {
             stretch.offsets.truncate(count);
             stretch.end = stretch.offsets[count - 1];
@@ -213,7 +226,7 @@ impl State {
 }
 
 /// Whether the reader may be sent every plain entry as it is, and there is so much of them that it is worth it.
-fn may_join(ask: &Ask<'_>, through: u64) -> bool {
+fn may_join(ask: &ReadRequest<'_>, through: u64) -> bool {
     ask.may_join && ask.skips.is_empty() && through - ask.cursor > NEAR
 }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     config::LogSettings,
     log::{
-        entry::Draft,
+        entry::NewEntry,
         fixture::{
             TestDir, TestWorld, append_each, disk_log, draft, memory_log, seeded, subscriptions, urgent,
         },
@@ -21,23 +21,23 @@ fn log_of(retention_events: u64) -> Log {
 }
 
 /// An ask of a connection that is told of everything so far.
-fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> Ask<'a> {
+fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> ReadRequest<'a> {
     let told = log.state().index.trim_serial();
-    Ask {
+    ReadRequest {
         subscriptions,
         cursor,
         skips: &[],
-        told,
-        seen: 0,
+        gaps_reported_to: told,
+        transitions_applied: 0,
         through: u64::MAX,
         overtaking_max: 0,
         may_join: false,
     }
 }
 
-fn page(log: &Log, ask: &Ask<'_>) -> Page {
+fn page(log: &Log, ask: &ReadRequest<'_>) -> Page {
     let mut page = log.page(ask);
-    let read = log.read(&page.missing(), page.newest);
+    let read = log.read(&page.missing_offsets(), page.newest);
     page.fill(read);
     page
 }
@@ -51,7 +51,7 @@ fn offsets(page: &Page) -> Vec<u64> {
 fn read_all(log: &Log, asked: &[Subscription], from: u64, through: u64) -> Vec<u64> {
     let (mut cursor, mut all) = (from, Vec::new());
     for _ in 0..10_000 {
-        let page = page(log, &Ask { through, ..ask(log, asked, cursor) });
+        let page = page(log, &ReadRequest { through, ..ask(log, asked, cursor) });
         assert!(page.lost.is_empty());
         assert!(page.steps.len() <= PAGE_ENTRIES);
         all.extend(offsets(&page));
@@ -163,20 +163,24 @@ fn loss_is_told_once_to_those_who_had_not_read_so_far() {
     let told = log.page(&before);
     assert_eq!(told.lost, BTreeSet::from(["a".to_owned()]));
     assert!(told.steps.is_empty() && !told.is_last);
-    let after = Ask { told: told.told, ..ask(&log, &asked, 0) };
+    let after = ReadRequest { gaps_reported_to: told.told, ..ask(&log, &asked, 0) };
     assert_eq!(offsets(&page(&log, &after)), [2, 3, 4]);
     // Who had read it, or reads another channel, is not told.
-    assert!(log.page(&Ask { cursor: 1, ..before }).lost.is_empty());
+    assert!(log.page(&ReadRequest { cursor: 1, ..before }).lost.is_empty());
     let others = subscriptions(&["b", "c.*"]);
-    assert!(log.page(&Ask { subscriptions: &others, told: 0, ..ask(&log, &others, 0) }).lost.is_empty());
+    assert!(
+        log.page(&ReadRequest { subscriptions: &others, gaps_reported_to: 0, ..ask(&log, &others, 0) })
+            .lost
+            .is_empty()
+    );
     // Who had it ahead of its turn has not lost it.
     let skips = [Skip { offset: 1, tag: Tag(0) }];
-    let had = Ask {
+    let had = ReadRequest {
         subscriptions: &asked,
         cursor: 0,
         skips: &skips,
-        seen: 0,
-        told: 0,
+        transitions_applied: 0,
+        gaps_reported_to: 0,
         through: u64::MAX,
         overtaking_max: 0,
         may_join: false,
@@ -189,12 +193,12 @@ fn loss_above_an_unstored_event_that_is_waited_for_is_told_all_the_same() {
     let log = log_of(2);
     append_each(&log, (0..5).map(|_| draft("a", "x")));
     let asked = subscriptions(&["a"]);
-    let waiting = Ask { through: 5, ..ask(&log, &asked, 5) };
+    let waiting = ReadRequest { through: 5, ..ask(&log, &asked, 5) };
     append_each(&log, (0..5).map(|_| draft("a", "x")));
     let first = log.page(&waiting);
     assert!(!first.is_last, "there is more above");
     let told = if first.lost.is_empty() { first.told } else { return };
-    let second = log.page(&Ask { told, ..ask(&log, &asked, 5) });
+    let second = log.page(&ReadRequest { gaps_reported_to: told, ..ask(&log, &asked, 5) });
     assert_eq!(second.lost, BTreeSet::from(["a".to_owned()]), "lost silently");
 }
 
@@ -210,14 +214,14 @@ fn losses_beyond_those_at_hand_are_found_by_channel() {
     append_each(&log, [draft("a", "x"), draft("b", "x"), draft("b", "x"), draft("b", "x")]);
     assert_eq!(log.page(&before).lost, BTreeSet::from(["a".to_owned()]));
     let all = subscriptions(&["*"]);
-    let lost = log.page(&Ask { subscriptions: &all, ..before }).lost;
+    let lost = log.page(&ReadRequest { subscriptions: &all, ..before }).lost;
     assert_eq!(lost, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
 }
 
 fn steps(log: &Log, asked: &[&str], cursor: u64, skips: &[u64], overtaking_max: usize) -> Vec<(u64, bool)> {
     let asked = subscriptions(asked);
     let skips: Vec<Skip> = skips.iter().map(|offset| Skip { offset: *offset, tag: Tag(0) }).collect();
-    let page = page(log, &Ask { skips: &skips, overtaking_max, ..ask(log, &asked, cursor) });
+    let page = page(log, &ReadRequest { skips: &skips, overtaking_max, ..ask(log, &asked, cursor) });
     page.steps.iter().map(|step| (step.offset, step.overtakes)).collect()
 }
 
@@ -247,7 +251,7 @@ fn urgent_event_overtakes_all_that_is_pending_however_far_ahead() {
     assert_eq!(steps(&log, &["a"], 0, &[], 8)[0], (10_001, true));
     assert_eq!(steps(&log, &["a"], 0, &[10_001], 7)[0], (1, false));
     let asked = subscriptions(&["a"]);
-    let through = Ask { through: 10_000, overtaking_max: 8, ..ask(&log, &asked, 0) };
+    let through = ReadRequest { through: 10_000, overtaking_max: 8, ..ask(&log, &asked, 0) };
     assert_eq!(offsets(&page(&log, &through))[0], 1);
 }
 
@@ -259,7 +263,7 @@ fn urgent_event_that_is_gone_does_not_hold_up_a_reader_of_very_many_channels() {
     log.append((0..=MERGED_ROWS_MAX).map(|n| draft(&format!("c.{n}"), "x")).collect()).unwrap();
     append_each(&log, [urgent("c.7", Priority::Critical), draft("c.7", "x"), urgent("c.8", Priority::High)]);
     let asked = subscriptions(&["**"]);
-    let behind = Ask { overtaking_max: 8, ..ask(&log, &asked, 0) };
+    let behind = ReadRequest { overtaking_max: 8, ..ask(&log, &asked, 0) };
     let first = page(&log, &behind);
     assert!(first.end.is_some(), "it would ask for the same again and again");
     let head = log.head().offset;
@@ -294,7 +298,7 @@ fn page_ends_before_an_entry_that_cannot_be_read_and_its_channels_have_lost_it()
 #[test]
 fn superseded_is_what_is_newer_in_every_channel_of_the_reader() {
     let log = log_of(100);
-    let keyed = |names: &str, key: &str| Draft { key: Some(key.into()), ..draft(names, "x") };
+    let keyed = |names: &str, key: &str| NewEntry { key: Some(key.into()), ..draft(names, "x") };
     let both = log.append(vec![keyed("a b", "k")]).unwrap().remove(0);
     let is_superseded = |asked: &[&str]| log.is_superseded(&both, &subscriptions(asked));
     assert!(!is_superseded(&["a", "b"]));

@@ -8,18 +8,18 @@ use tidings_protocol::{
 
 use super::*;
 use crate::log::{
-    checkpoint::Lost,
+    checkpoint::LostChannels,
     fixture::{
         TestWorld, append_each, channel, draft, keyed, memory_log, seeded, subscriptions, urgent, wanted,
     },
-    read::Ask,
+    read::ReadRequest,
 };
 
 const FIRST: Epoch = Epoch(11);
 const SECOND: Epoch = Epoch(22);
 const THIRD: Epoch = Epoch(33);
 
-fn row(epoch: Epoch, begins_after: u64, lost: Lost) -> EpochRow {
+fn row(epoch: Epoch, begins_after: u64, lost: LostChannels) -> EpochRow {
     EpochRow { epoch: epoch.0, begins_after, lost }
 }
 
@@ -31,22 +31,22 @@ fn tag(offset: u64) -> Tag {
     Tag(offset as u32 + 0x7000)
 }
 
-fn placed(offset: u64, epoch: Epoch, draft: Draft) -> Placed {
-    Placed { offset, epoch, tag: tag(offset), draft }
+fn placed(offset: u64, epoch: Epoch, draft: NewEntry) -> ReplicatedEntry {
+    ReplicatedEntry { offset, epoch, tag: tag(offset), draft }
 }
 
 /// A replica of one epoch that knows its broker.
 fn replica(retention_events: u64) -> Log {
     let log = Log::replica(&settings(retention_events), None, TestWorld::new(3)).unwrap();
-    assert!(log.adopt(vec![row(FIRST, 0, Lost::None)]).is_empty());
-    log.answer(log.begin_question());
+    assert!(log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]).is_empty());
+    log.complete_barrier(log.begin_barrier());
     log
 }
 
 /// Entries on one channel.
 fn fill(log: &Log, offsets: std::ops::RangeInclusive<u64>, epoch: Epoch, name: &str) {
     let batch = offsets.map(|offset| placed(offset, epoch, draft(name, &offset.to_string())));
-    log.place(batch.collect()).unwrap();
+    log.apply(batch.collect()).unwrap();
 }
 
 fn id(epoch: Epoch, offset: u64) -> EventId {
@@ -55,7 +55,7 @@ fn id(epoch: Epoch, offset: u64) -> EventId {
 
 /// Reason, channels and cursor of who resumes.
 fn resume(log: &Log, id: &EventId, asked: &[&str]) -> (Option<GapReason>, Vec<String>, u64) {
-    let attached = log.attach(&Start::After(id.to_string()), &subscriptions(asked));
+    let attached = log.resume(&Start::After(id.to_string()), &subscriptions(asked));
     let (reason, channels) = attached.gap.map_or((None, Vec::new()), |gap| (Some(gap.reason), gap.channels));
     (reason, channels, attached.cursor)
 }
@@ -78,30 +78,30 @@ fn entries_are_placed_in_order_without_holes_and_what_is_held_is_passed_over() {
     let log = replica(100);
     fill(&log, 1..=5, FIRST, "a");
     let overlap = (3..=7).map(|offset| placed(offset, FIRST, draft("a", "x"))).collect();
-    let new: Vec<u64> = log.place(overlap).unwrap().iter().map(|entry| entry.offset).collect();
+    let new: Vec<u64> = log.apply(overlap).unwrap().iter().map(|entry| entry.offset).collect();
     assert_eq!(new, [6, 7]);
     let hole = vec![placed(8, FIRST, draft("a", "x")), placed(10, FIRST, draft("a", "x"))];
-    assert!(matches!(log.place(hole), Err(Misplaced::Hole { expected: 9, got: 10 })));
+    assert!(matches!(log.apply(hole), Err(ApplyError::MissingBefore { expected: 9, got: 10 })));
     let foreign = vec![placed(8, FIRST, draft("a", "x")), placed(9, SECOND, draft("a", "x"))];
-    let refused = log.place(foreign);
-    assert!(matches!(refused, Err(Misplaced::UnknownEpoch { offset: 9, epoch: SECOND })));
-    let other = Placed { tag: Tag(1), ..placed(6, FIRST, draft("a", "x")) };
-    let diverged = log.place(vec![other, placed(8, FIRST, draft("a", "x"))]);
-    assert!(matches!(diverged, Err(Misplaced::Diverged { offset: 6 })));
+    let refused = log.apply(foreign);
+    assert!(matches!(refused, Err(ApplyError::UnknownEpoch { offset: 9, epoch: SECOND })));
+    let other = ReplicatedEntry { tag: Tag(1), ..placed(6, FIRST, draft("a", "x")) };
+    let diverged = log.apply(vec![other, placed(8, FIRST, draft("a", "x"))]);
+    assert!(matches!(diverged, Err(ApplyError::Diverged { offset: 6 })));
     assert_eq!((log.head(), kept(&log, &["a"])), (id(FIRST, 7), (1..=7).collect()));
 }
 
 #[test]
 fn an_idempotency_key_is_the_brokers_business() {
     let log = replica(100);
-    log.place(vec![placed(1, FIRST, crate::log::fixture::idempotent("a", "once"))]).unwrap();
+    log.apply(vec![placed(1, FIRST, crate::log::fixture::idempotent("a", "once"))]).unwrap();
     assert_eq!(log.usage().idempotency_keys, 0);
 }
 
 #[test]
 fn who_resumes_below_the_oldest_entry_of_the_broker_is_told() {
     let log = replica(100);
-    log.begin_at(41, Tag(0));
+    log.reset_to(41, Tag(0));
     assert_eq!(log.head().offset, 40);
     fill(&log, 41..=45, FIRST, "a");
     for (offset, asked) in [(10, ["a"]), (39, ["b"]), (39, ["c.*"])] {
@@ -118,16 +118,16 @@ fn what_the_broker_let_go_before_it_came_here_is_lost_in_every_channel() {
     fill(&log, 1..=5, FIRST, "a");
     let (seen, asked) = (log.state().breaks.serial(), subscriptions(&["a", "quiet"]));
     let told = log.state().index.trim_serial();
-    log.begin_at(21, Tag(0));
-    assert!(log.newer(5, seen, 10).entries.is_none_or(|entries| entries.is_empty()));
+    log.reset_to(21, Tag(0));
+    assert!(log.entries_after(5, seen, 10).entries.is_none_or(|entries| entries.is_empty()));
     fill(&log, 21..=22, FIRST, "a");
-    assert!(log.newer(5, seen, 10).entries.is_none(), "the hole is not passed over");
-    let ask = Ask {
+    assert!(log.entries_after(5, seen, 10).entries.is_none(), "the hole is not passed over");
+    let ask = ReadRequest {
         subscriptions: &asked,
         cursor: 5,
         skips: &[],
-        told,
-        seen,
+        gaps_reported_to: told,
+        transitions_applied: seen,
         through: u64::MAX,
         overtaking_max: 0,
         may_join: false,
@@ -142,7 +142,7 @@ fn what_the_broker_let_go_before_it_came_here_is_lost_in_every_channel() {
 fn ids_of_an_ended_epoch_are_good_up_to_its_end_and_lossless_epochs_are_no_gap() {
     let log = replica(100);
     fill(&log, 1..=5, FIRST, "a");
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 5, Lost::None)]);
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 5, LostChannels::None)]);
     fill(&log, 6..=9, SECOND, "a");
     assert_eq!(resume(&log, &id(FIRST, 3), &["a"]), good(3));
     assert_eq!(resume(&log, &id(FIRST, 5), &["a"]), good(5));
@@ -155,23 +155,27 @@ fn ids_of_an_ended_epoch_are_good_up_to_its_end_and_lossless_epochs_are_no_gap()
 fn a_loss_is_told_to_those_whose_channels_it_names() {
     let log = replica(100);
     fill(&log, 1..=4, FIRST, "a");
-    let lost = Lost::Channels(vec!["a".into(), "b.x".into()]);
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 4, lost), row(THIRD, 4, Lost::None)]);
+    let lost = LostChannels::Channels(vec!["a".into(), "b.x".into()]);
+    log.install_epochs(vec![
+        row(FIRST, 0, LostChannels::None),
+        row(SECOND, 4, lost),
+        row(THIRD, 4, LostChannels::None),
+    ]);
     fill(&log, 5..=6, THIRD, "a");
     assert_eq!(resume(&log, &id(FIRST, 2), &["a", "c"]), gap(GapReason::Epoch, &["a"], 2));
     assert_eq!(resume(&log, &id(FIRST, 2), &["b.*"]), gap(GapReason::Epoch, &["b.x"], 6));
     assert_eq!(resume(&log, &id(FIRST, 2), &["c", "b.y"]), good(2));
     assert_eq!(resume(&log, &id(SECOND, 4), &["a"]), good(4), "it was told already");
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 6, Lost::All)]);
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 6, LostChannels::All)]);
     assert_eq!(resume(&log, &id(FIRST, 2), &["c"]), gap(GapReason::Epoch, &["c"], 6));
 }
 
 #[test]
 fn rows_stay_readable() {
     let rows = [
-        row(FIRST, 0, Lost::None),
-        row(SECOND, 4, Lost::Channels(vec!["a".into()])),
-        row(THIRD, 5, Lost::All),
+        row(FIRST, 0, LostChannels::None),
+        row(SECOND, 4, LostChannels::Channels(vec!["a".into()])),
+        row(THIRD, 5, LostChannels::All),
     ];
     let json = serde_json::to_string(&rows).unwrap();
     assert_eq!(
@@ -185,7 +189,7 @@ fn rows_stay_readable() {
 fn an_end_that_is_cut_off_is_as_if_it_had_never_been() {
     let log = replica(3);
     let twin = replica(3);
-    let batch = |offsets: std::ops::RangeInclusive<u64>| -> Vec<Placed> {
+    let batch = |offsets: std::ops::RangeInclusive<u64>| -> Vec<ReplicatedEntry> {
         let draft_of = |offset: u64| match offset % 4 {
             0 => keyed("a b", "k"),
             1 => urgent("a", Priority::Critical),
@@ -194,17 +198,20 @@ fn an_end_that_is_cut_off_is_as_if_it_had_never_been() {
         };
         offsets.map(|offset| placed(offset, FIRST, draft_of(offset))).collect()
     };
-    log.place(batch(1..=7)).unwrap();
-    twin.place(batch(1..=7)).unwrap();
+    log.apply(batch(1..=7)).unwrap();
+    twin.apply(batch(1..=7)).unwrap();
     let later = vec![placed(8, FIRST, keyed("d", "k")), placed(9, FIRST, urgent("d", Priority::High))];
-    log.place(later).unwrap();
-    let dropped: Vec<u64> = log.rewind(7).iter().map(|entry| entry.offset).collect();
+    log.apply(later).unwrap();
+    let dropped: Vec<u64> = log.truncate_after(7).iter().map(|entry| entry.offset).collect();
     assert_eq!(dropped, [8, 9]);
     for log in [&log, &twin] {
-        log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 7, Lost::All)]);
-        let again =
-            |offset| Placed { epoch: SECOND, tag: Tag(offset as u32), ..batch(offset..=offset).remove(0) };
-        log.place((8..=13).map(again).collect()).unwrap();
+        log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 7, LostChannels::All)]);
+        let again = |offset| ReplicatedEntry {
+            epoch: SECOND,
+            tag: Tag(offset as u32),
+            ..batch(offset..=offset).remove(0)
+        };
+        log.apply((8..=13).map(again).collect()).unwrap();
     }
     assert_eq!(log.head(), twin.head());
     assert_eq!((log.usage().bytes, log.usage().cache_bytes), (twin.usage().bytes, twin.usage().cache_bytes));
@@ -221,10 +228,10 @@ fn an_end_that_is_cut_off_is_as_if_it_had_never_been() {
 #[test]
 fn an_older_event_of_a_key_is_its_newest_again_when_the_newer_is_cut_off() {
     let log = replica(100);
-    log.place((1..=3).map(|offset| placed(offset, FIRST, keyed("a", "k"))).collect()).unwrap();
-    log.rewind(2);
+    log.apply((1..=3).map(|offset| placed(offset, FIRST, keyed("a", "k"))).collect()).unwrap();
+    log.truncate_after(2);
     let state = log.state();
-    let row = state.index.row("a").unwrap();
+    let row = state.index.channel("a").unwrap();
     assert!(row.has_newer("k", 1) && !row.has_newer("k", 2));
 }
 
@@ -232,10 +239,11 @@ fn an_older_event_of_a_key_is_its_newest_again_when_the_newer_is_cut_off() {
 fn trims_of_an_end_that_was_cut_off_do_not_speak_of_what_takes_its_place() {
     let log = replica(2);
     fill(&log, 1..=10, FIRST, "a");
-    assert_eq!(log.rewind(4).len(), 2, "the others had been trimmed");
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 4, Lost::All)]);
-    let again = (5..=6).map(|offset| Placed { tag: Tag(9), ..placed(offset, SECOND, draft("a", "x")) });
-    log.place(again.collect()).unwrap();
+    assert_eq!(log.truncate_after(4).len(), 2, "the others had been trimmed");
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 4, LostChannels::All)]);
+    let again =
+        (5..=6).map(|offset| ReplicatedEntry { tag: Tag(9), ..placed(offset, SECOND, draft("a", "x")) });
+    log.apply(again.collect()).unwrap();
     assert_eq!(kept(&log, &["a"]), [5, 6]);
     assert_eq!(resume(&log, &EventId::new(SECOND, 4, Tag(0)), &["a"]), good(4));
     assert_eq!(resume(&log, &EventId::new(SECOND, 3, Tag(0)), &["a"]), gap(Trimmed, &["a"], 4));
@@ -245,42 +253,42 @@ fn trims_of_an_end_that_was_cut_off_do_not_speak_of_what_takes_its_place() {
 fn an_epoch_that_began_below_the_head_cuts_off_what_is_above() {
     let log = replica(100);
     fill(&log, 1..=5, FIRST, "a");
-    let rows = vec![row(FIRST, 0, Lost::None), row(SECOND, 3, Lost::None)];
-    let dropped: Vec<u64> = log.adopt(rows.clone()).iter().map(|entry| entry.offset).collect();
+    let rows = vec![row(FIRST, 0, LostChannels::None), row(SECOND, 3, LostChannels::None)];
+    let dropped: Vec<u64> = log.install_epochs(rows.clone()).iter().map(|entry| entry.offset).collect();
     assert_eq!((dropped, log.head()), (vec![4, 5], id(SECOND, 3)));
-    assert!(log.adopt(rows).is_empty());
+    assert!(log.install_epochs(rows).is_empty());
 }
 
 struct Woken(std::sync::atomic::AtomicUsize);
 
 impl Waiter for Woken {
-    fn answered(&self) {
+    fn on_barrier(&self) {
         self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     }
 }
 
 fn question(log: &Log, start: &Start, waited_for: Option<u64>) -> Option<u64> {
     match log.find(start, &subscriptions(&["a"]), waited_for) {
-        Found::At(_) => None,
-        Found::Unsure(question) => Some(question),
+        OffsetLookup::At(_) => None,
+        OffsetLookup::Unsure(question) => Some(question),
     }
 }
 
 #[test]
 fn nobody_has_a_place_before_the_broker_was_asked() {
     let log = Log::replica(&settings(100), None, TestWorld::new(3)).unwrap();
-    assert!(!log.is_in_sight());
+    assert!(!log.is_synced());
     assert_eq!(question(&log, &Start::Now, None), Some(1));
-    assert_eq!(log.begin_question(), 1);
-    log.adopt(vec![row(FIRST, 0, Lost::None)]);
+    assert_eq!(log.begin_barrier(), 1);
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
     assert_eq!(question(&log, &Start::WholeHistory, None), Some(1));
-    log.answer(1);
-    assert!(log.is_in_sight() && question(&log, &Start::Now, None).is_none());
-    let begun = log.begin_question();
-    log.lose_sight();
-    log.answer(begun);
+    log.complete_barrier(1);
+    assert!(log.is_synced() && question(&log, &Start::Now, None).is_none());
+    let begun = log.begin_barrier();
+    log.mark_disconnected();
+    log.complete_barrier(begun);
     assert_eq!(question(&log, &Start::Now, None), Some(3), "that question began before");
-    log.answer(log.begin_question());
+    log.complete_barrier(log.begin_barrier());
     assert_eq!(question(&log, &Start::Now, None), None);
 }
 
@@ -290,7 +298,7 @@ fn ids_that_may_be_good_elsewhere_wait_for_a_question_that_begins_after_them() {
     fill(&log, 1..=5, FIRST, "a");
     let with_skip = EventId { skips: vec![Skip { offset: 6, tag: tag(6) }], ..id(FIRST, 4) };
     let differs = EventId::new(FIRST, 4, Tag(1));
-    let under_way = log.begin_question();
+    let under_way = log.begin_barrier();
     for doubtful in [id(FIRST, 6), id(SECOND, 2), differs.clone(), with_skip] {
         let start = Start::After(doubtful.to_string());
         assert_eq!(question(&log, &start, None), Some(under_way + 1), "{doubtful}");
@@ -300,16 +308,16 @@ fn ids_that_may_be_good_elsewhere_wait_for_a_question_that_begins_after_them() {
         assert_eq!(question(&log, &Start::After(sure), None), None);
     }
     let ahead = Start::After(id(FIRST, 7).to_string());
-    log.answer(under_way);
+    log.complete_barrier(under_way);
     assert_eq!(question(&log, &ahead, Some(under_way + 1)), Some(under_way + 1));
     // A lagging node is not a gap.
     fill(&log, 6..=7, FIRST, "a");
     assert_eq!(question(&log, &ahead, Some(under_way + 1)), None);
     assert_eq!(resume(&log, &id(FIRST, 7), &["a"]), good(7));
-    log.answer(log.begin_question());
+    log.complete_barrier(log.begin_barrier());
     assert_eq!(question(&log, &Start::After(differs.to_string()), Some(under_way + 1)), None);
     assert_eq!(resume(&log, &differs, &["a"]), gap(Diverged, &["a"], 0));
-    log.adopt(vec![row(FIRST, 0, Lost::None), row(SECOND, 7, Lost::None)]);
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 7, LostChannels::None)]);
     let beyond_its_end = Start::After(id(FIRST, 8).to_string());
     assert_eq!(question(&log, &beyond_its_end, None), None, "an epoch that ended does not grow");
 }
@@ -319,39 +327,39 @@ fn who_waits_is_told_once_the_question_is_answered() {
     let log = replica(100);
     let asked = Arc::new(Woken(0.into()));
     let hook = asked.clone();
-    log.when_unsure(Box::new(move || hook.answered()));
+    log.when_unsure(Box::new(move || hook.on_barrier()));
     let (one, two) = (Arc::new(Woken(0.into())), Arc::new(Woken(0.into())));
     let weak =
         |woken: &Arc<Woken>| -> Weak<dyn Waiter> { Arc::downgrade(&(woken.clone() as Arc<dyn Waiter>)) };
     let count = |woken: &Woken| woken.0.load(std::sync::atomic::Ordering::SeqCst);
-    assert!(!log.has_question());
+    assert!(!log.has_open_barrier());
     log.wait_for(2, weak(&one));
-    assert!(log.has_question());
-    assert_eq!(log.begin_question(), 2);
-    assert!(!log.has_question());
+    assert!(log.has_open_barrier());
+    assert_eq!(log.begin_barrier(), 2);
+    assert!(!log.has_open_barrier());
     log.wait_for(3, weak(&two));
     assert_eq!(count(&asked), 2);
-    log.answer(2);
+    log.complete_barrier(2);
     assert_eq!((count(&one), count(&two)), (1, 0));
     log.wait_for(2, weak(&one));
     assert_eq!(count(&one), 2, "it is there already");
-    assert_eq!(log.begin_question(), 3);
-    log.answer(3);
+    assert_eq!(log.begin_barrier(), 3);
+    log.complete_barrier(3);
     assert_eq!((count(&one), count(&two)), (2, 1));
     // Those who went do not stay.
     (0..10_000).for_each(|_| log.wait_for(4, weak(&Arc::new(Woken(0.into())))));
-    let waiting = log.unknowns.as_ref().unwrap().questions().waiting.len();
+    let waiting = log.unknowns.as_ref().unwrap().barrier_state().waiting.len();
     assert!(waiting <= WAITING_MIN, "{waiting}");
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c.x", "c.y", "d:z"];
 const ASKED: [&[&str]; 5] = [&["a"], &["a", "b"], &["c.*"], &["**"], &["never", "d:*"]];
 
-fn any_draft() -> impl Strategy<Value = Draft> {
+fn any_draft() -> impl Strategy<Value = NewEntry> {
     let names = prop::sample::subsequence(NAMES.to_vec(), 1..=3);
     let priority = prop_oneof![5 => Just(Priority::Normal), 1 => Just(Priority::High)];
     (names, priority, prop::option::weighted(0.3, 0_u8..3), 0_usize..200).prop_map(
-        |(names, priority, key, padding)| Draft {
+        |(names, priority, key, padding)| NewEntry {
             channels: names.into_iter().map(channel).collect(),
             key: key.map(|key| key.to_string().into()),
             priority,
@@ -363,22 +371,22 @@ fn any_draft() -> impl Strategy<Value = Draft> {
 /// Reads as a connection does: what it is sent and told, by page.
 fn read(log: &Log, start: &Start, asked: &[&str], overtaking_max: usize) -> Vec<(u64, BTreeSet<String>)> {
     let asked = subscriptions(asked);
-    let attached = log.attach(start, &asked);
+    let attached = log.resume(start, &asked);
     let first = attached.gap.map_or_else(BTreeSet::new, |gap| gap.channels.into_iter().collect());
     let (mut cursor, mut all) = (attached.cursor, vec![(attached.cursor, first)]);
     loop {
-        let ask = Ask {
+        let ask = ReadRequest {
             subscriptions: &asked,
             cursor,
             skips: &[],
-            told: attached.told,
-            seen: attached.seen,
+            gaps_reported_to: attached.told,
+            transitions_applied: attached.seen,
             through: u64::MAX,
             overtaking_max,
             may_join: false,
         };
         let mut page = log.page(&ask);
-        log.complete(std::slice::from_mut(&mut page));
+        log.load(std::slice::from_mut(&mut page));
         all.extend(page.steps.iter().map(|step| (step.offset, page.lost.clone())));
         cursor = page.end.unwrap().0;
         if page.is_last {
@@ -404,10 +412,10 @@ proptest! {
         let lone = memory_log(&settings(retention_events), &TestWorld::new(8));
         append_each(&lone, drafts.clone());
         let twin = Log::replica(&settings(retention_events), None, world).unwrap();
-        twin.adopt(vec![row(epoch, 0, Lost::None)]);
+        twin.install_epochs(vec![row(epoch, 0, LostChannels::None)]);
         let of = |offset: u64| {
             let at = offset as usize - 1;
-            Placed { offset, epoch, tag: ids[at].tag, draft: drafts[at].clone() }
+            ReplicatedEntry { offset, epoch, tag: ids[at].tag, draft: drafts[at].clone() }
         };
         let last = drafts.len() as u64;
         // Batches overlap what is held already; now and then the end is cut off and comes again, but never below what
@@ -419,11 +427,11 @@ proptest! {
             }
             let from = head.saturating_sub(*overlap) + 1;
             let through = (head + count).min(last);
-            let placed = twin.place((from..=through).map(of).collect()).unwrap();
+            let placed = twin.apply((from..=through).map(of).collect()).unwrap();
             prop_assert_eq!(placed.len() as u64, through - head);
             if let Some((_, back)) = rewinds.iter().find(|(at, _)| *at == number && retention_events == 1000) {
                 let to = through.saturating_sub(*back);
-                let dropped: Vec<u64> = twin.rewind(to).iter().map(|entry| entry.offset).collect();
+                let dropped: Vec<u64> = twin.truncate_after(to).iter().map(|entry| entry.offset).collect();
                 prop_assert_eq!(dropped, (to + 1..=through).collect::<Vec<_>>());
             }
         }

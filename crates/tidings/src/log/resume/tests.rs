@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     config::LogSettings,
     log::{
-        entry::Draft,
+        entry::NewEntry,
         fixture::{TestDir, TestWorld, append_each, disk_log, draft, keyed, memory_log, subscriptions},
     },
 };
@@ -21,7 +21,7 @@ struct Told {
 }
 
 fn resume(log: &Log, id: &str, asked: &[&str]) -> Told {
-    let attached = log.attach(&Start::After(id.to_owned()), &subscriptions(asked));
+    let attached = log.resume(&Start::After(id.to_owned()), &subscriptions(asked));
     let (reason, channels) = match attached.gap {
         Some(gap) => {
             let requested = (gap.reason != GapReason::Malformed).then(|| id.to_owned());
@@ -139,7 +139,7 @@ fn replaced_and_expired_events_are_no_gap() {
     let start = log.head().to_string();
     append_each(&log, [keyed("a", "k"), keyed("a", "k")]);
     assert_eq!(resume(&log, &start, &["a"]), good(0));
-    let brief = Draft { expires_at: Some(log.now() + 10), ..draft("b", "x") };
+    let brief = NewEntry { expires_at: Some(log.now() + 10), ..draft("b", "x") };
     append_each(&log, [brief]);
     world.advance(11);
     append_each(&log, [draft("b", "x")]);
@@ -190,7 +190,7 @@ fn resumed_at_is_the_latest_cursor_that_misses_nothing() {
 fn history_begins_before_the_newest_events_of_all_channels() {
     let (log, _) = ten(100);
     let begin = |start: Start, asked: &[&str]| {
-        let attached = log.attach(&start, &subscriptions(asked));
+        let attached = log.resume(&start, &subscriptions(asked));
         assert_eq!((attached.gap, attached.skips), (None, Vec::new()));
         attached.cursor
     };
@@ -229,7 +229,7 @@ fn ids_of_earlier_epochs_are_as_good_as_new() {
         let expected = gap(GapReason::Ahead, &["a", "b"], end);
         assert_eq!(resume(&log, &above.to_string(), &["a", "b"]), expected);
     }
-    assert_eq!(log.attach(&Start::After(ids[0].to_string()), &[]).tag, ids[0].tag);
+    assert_eq!(log.resume(&Start::After(ids[0].to_string()), &[]).tag, ids[0].tag);
 }
 
 #[test]

@@ -25,9 +25,9 @@ use std::{
 use tidings_protocol::{Epoch, Tag};
 
 use super::{
-    CheckpointSource, Glimpse, Store, StoreError, Wanted,
-    record::{self, Placed},
-    segment::{self, HEADER_BYTES, Header},
+    CheckpointSource, RawEntry, Store, StoreError, StoredOffset,
+    record::{self, RecordPosition},
+    segment::{self, HEADER_BYTES, SegmentHeader},
 };
 use crate::{
     files::{Reserve, is_full, sync_directory},
@@ -43,9 +43,9 @@ mod room;
 mod run;
 mod watermark;
 
-use begin::Begin;
-pub(crate) use open::{OpenError, Opened, open, take};
-use run::Standing;
+use begin::RunStart;
+pub(crate) use open::{OpenError, OpenedStore, lock_directory, open};
+use run::RunState;
 #[cfg(test)]
 pub(in crate::log) use run::adopt_copy;
 use watermark::Watermark;
@@ -94,7 +94,7 @@ pub(crate) struct DiskStore {
     reserve: Reserve,
     watermark: Mutex<Watermark>,
     /// None once the run takes events.
-    begin: Mutex<Option<Begin>>,
+    begin: Mutex<Option<RunStart>>,
     takes_events: AtomicBool,
     fsyncs: Histogram,
     /// Held for as long as the store lives; nobody else may write.
@@ -113,7 +113,7 @@ struct Segment {
     live_bytes: u64,
     live: usize,
     /// Ascending; only of the records that are in the file.
-    slots: Vec<Slot>,
+    slots: Vec<RecordSlot>,
     is_active: bool,
     /// It was written anew and grows no more.
     is_rewritten: bool,
@@ -121,7 +121,7 @@ struct Segment {
 
 /// Where the record of an entry stands.
 #[derive(Clone, Copy)]
-struct Slot {
+struct RecordSlot {
     /// Its offset, from the first of the file.
     relative: u32,
     position: u32,
@@ -139,11 +139,11 @@ struct Active {
 
 impl Segment {
     fn new(
-        header: &Header,
+        header: &SegmentHeader,
         file: Arc<File>,
         file_bytes: u64,
         last: u64,
-        places: &[Placed],
+        places: &[RecordPosition],
         is_active: bool,
     ) -> Self {
         let mut segment = Self {
@@ -163,10 +163,10 @@ impl Segment {
         segment
     }
 
-    fn fill(&mut self, places: &[Placed]) {
+    fn fill(&mut self, places: &[RecordPosition]) {
         for placed in places {
             let relative = (placed.offset - self.first) as u32;
-            self.slots.push(Slot { relative, position: placed.position, bytes: placed.bytes });
+            self.slots.push(RecordSlot { relative, position: placed.position, bytes: placed.bytes });
             self.live += 1;
             self.live_bytes += u64::from(placed.bytes);
             self.record_bytes += u64::from(placed.bytes);
@@ -184,7 +184,7 @@ impl Segment {
         (self.slots[index].bytes != DEAD).then_some(index)
     }
 
-    fn slot(&self, offset: u64) -> Option<Slot> {
+    fn slot(&self, offset: u64) -> Option<RecordSlot> {
         self.index_of(offset).map(|index| self.slots[index])
     }
 
@@ -195,9 +195,9 @@ impl Segment {
         self.live_bytes -= u64::from(bytes);
     }
 
-    fn kept(&self) -> Vec<Placed> {
+    fn kept(&self) -> Vec<RecordPosition> {
         let kept = self.slots.iter().filter(|slot| slot.bytes != DEAD);
-        kept.map(|slot| Placed {
+        kept.map(|slot| RecordPosition {
             offset: self.first + u64::from(slot.relative),
             position: slot.position,
             bytes: slot.bytes,
@@ -227,7 +227,7 @@ impl DiskStore {
 
     /// Closes the active file and opens the next.
     fn roll(&self, active: &mut Active) -> io::Result<()> {
-        let header = Header { first: active.last + 1, last: None, tag_before: active.last_tag };
+        let header = SegmentHeader { first: active.last + 1, last: None, tag_before: active.last_tag };
         let folder = self.directory.join("segments");
         let path = segment::path(&folder, header.first);
         let created = segment::create(&path, &header).and_then(|file| file.sync_data().map(|()| file));
@@ -311,7 +311,7 @@ impl DiskStore {
 
     /// The files to be rewritten, where dead bytes in all are too many: those with most of them, until the rest is
     /// few enough.
-    fn wasteful(&self, is_full: bool) -> Vec<Rewrite> {
+    fn compaction_candidates(&self, is_full: bool) -> Vec<Compaction> {
         const SLACK_BYTES: u64 = 32 << 20;
         let segments = self.segments();
         let mut closed: Vec<&Segment> = segments.iter().filter(|it| !it.is_active && it.live > 0).collect();
@@ -328,8 +328,8 @@ impl DiskStore {
                 break;
             }
             dead -= segment.dead_bytes();
-            chosen.push(Rewrite {
-                header: Header {
+            chosen.push(Compaction {
+                header: SegmentHeader {
                     first: segment.first,
                     last: Some(segment.last),
                     tag_before: segment.tag_before,
@@ -356,8 +356,8 @@ impl DiskStore {
         Ok(())
     }
 
-    fn rewrite(&self, rewrite: &Rewrite) -> Result<(), StoreError> {
-        let Rewrite { header, file, kept } = rewrite;
+    fn compact(&self, rewrite: &Compaction) -> Result<(), StoreError> {
+        let Compaction { header, file, kept } = rewrite;
         let path = segment::path(&self.directory.join("segments"), header.first);
         let (file, places, file_bytes) = segment::rewrite(&path, header, file, kept)?;
         let mut segments = self.segments_mut();
@@ -375,10 +375,10 @@ impl DiskStore {
 }
 
 /// A file to be written anew, with what is kept of it as of now: of what is let go later no checkpoint tells yet.
-struct Rewrite {
-    header: Header,
+struct Compaction {
+    header: SegmentHeader,
     file: Arc<File>,
-    kept: Vec<Placed>,
+    kept: Vec<RecordPosition>,
 }
 
 impl DiskStore {
@@ -406,7 +406,7 @@ impl Store for DiskStore {
     }
 
     /// Without a sync of its own, in a file that has room, and not while that is being made safe.
-    fn appends_at_once(&self) -> bool {
+    fn can_append_without_blocking(&self) -> bool {
         !self.layout.sync_each_batch
             && !self.is_syncing.load(Ordering::Acquire)
             && self.takes_events.load(Ordering::Acquire)
@@ -435,12 +435,12 @@ impl Store for DiskStore {
     }
 
     fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
-        let wanted = |(by, offset): (usize, &u64)| Wanted { offset: *offset, by: by as u32 };
-        let mut wanted: Vec<Wanted> = offsets.iter().enumerate().map(wanted).collect();
+        let wanted = |(by, offset): (usize, &u64)| StoredOffset { offset: *offset, by: by as u32 };
+        let mut wanted: Vec<StoredOffset> = offsets.iter().enumerate().map(wanted).collect();
         wanted.sort_unstable();
         let mut read = vec![None; offsets.len()];
         let mut damaged = None;
-        self.records(&wanted, &mut |_, _| true, &mut |Wanted { offset, by }, record| {
+        self.records(&wanted, &mut |_, _| true, &mut |StoredOffset { offset, by }, record| {
             let Some(record) = record else { return };
             let entry = record.and_then(|bytes| record::decode_record(bytes, newest));
             match entry.and_then(|entry| in_its_place(offset, entry.offset).map(|()| entry)) {
@@ -453,12 +453,12 @@ impl Store for DiskStore {
         damaged.map_or(Ok(read), Err)
     }
 
-    fn glance(
+    fn read_raw(
         &self,
-        wanted: &[Wanted],
+        wanted: &[StoredOffset],
         _newest: Epoch,
         bytes_max: usize,
-        each: &mut dyn FnMut(usize, Option<Glimpse<'_>>),
+        each: &mut dyn FnMut(usize, Option<RawEntry<'_>>),
     ) {
         let askers = wanted.iter().map(|wanted| wanted.by as usize + 1).max().unwrap_or(0);
         let mut given = vec![0; askers];
@@ -468,10 +468,10 @@ impl Store for DiskStore {
             *given += bytes as usize;
             is_first || *given <= bytes_max
         };
-        self.records(wanted, &mut is_admitted, &mut |Wanted { offset, by }, record| {
+        self.records(wanted, &mut is_admitted, &mut |StoredOffset { offset, by }, record| {
             let text = record.and_then(|record| record.and_then(record::decode_text).ok());
             let text = text.filter(|text| text.offset == offset);
-            each(by as usize, text.map(Glimpse::Record));
+            each(by as usize, text.map(RawEntry::Record));
         });
     }
 
@@ -519,7 +519,7 @@ impl Store for DiskStore {
             // What the start found is not on record: the next one is to find it again.
             return Ok(());
         }
-        let standing = Standing::Clean { head: lock(&self.active).last };
+        let standing = RunState::Clean { head: lock(&self.active).last };
         self.reserve.with_room(|| self.write_run(&standing)).map_err(StoreError::NotStored)
     }
 

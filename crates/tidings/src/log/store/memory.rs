@@ -14,11 +14,11 @@ use crate::{
 /// Entries by offset.
 pub(crate) struct MemoryStore {
     entries: RwLock<HashMap<u64, Arc<Entry>>>,
-    directory: Option<Held>,
+    directory: Option<DirectoryLock>,
 }
 
 /// The directory that holds what is kept beside a log in memory.
-pub(crate) struct Held {
+pub(crate) struct DirectoryLock {
     pub(crate) _lock: File,
     pub(crate) reserve: Reserve,
 }
@@ -31,13 +31,13 @@ impl Default for MemoryStore {
 
 impl MemoryStore {
     /// An empty store, which holds a directory.
-    pub(crate) fn holding(directory: Option<Held>) -> Self {
+    pub(crate) fn holding(directory: Option<DirectoryLock>) -> Self {
         Self { entries: RwLock::new(Lock::MemoryEntries, HashMap::new()), directory }
     }
 }
 
 impl Store for MemoryStore {
-    fn appends_at_once(&self) -> bool {
+    fn can_append_without_blocking(&self) -> bool {
         true
     }
 

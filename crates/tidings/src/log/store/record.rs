@@ -19,7 +19,7 @@ use tidings_protocol::{
 };
 
 use super::StoreError;
-use crate::log::entry::{Draft, Entry, Filing, Idempotency, Millis, offset_within};
+use crate::log::entry::{Entry, EntryMeta, Idempotency, Millis, NewEntry, offset_within};
 
 /// How a batch begins: `TDB1`.
 pub(crate) const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"TDB1");
@@ -48,7 +48,7 @@ const HAS_IDEMPOTENCY: u8 = 4;
 
 /// Where a record stands: from its length field, with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Placed {
+pub(crate) struct RecordPosition {
     pub(crate) offset: u64,
     pub(crate) position: u32,
     pub(crate) bytes: u32,
@@ -61,7 +61,7 @@ pub(crate) struct Placed {
 pub(crate) fn encode_batch(
     entries: &[Arc<Entry>],
     position: u64,
-) -> Result<(Vec<u8>, Vec<Placed>), StoreError> {
+) -> Result<(Vec<u8>, Vec<RecordPosition>), StoreError> {
     let mut out = vec![0; BATCH_HEADER_BYTES];
     let mut places = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -73,7 +73,7 @@ pub(crate) fn encode_batch(
         let crc = crc32fast::hash(payload);
         out[start..start + 4].copy_from_slice(&length.to_le_bytes());
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-        places.push(Placed {
+        places.push(RecordPosition {
             offset: entry.offset,
             position: position_at(position, start)?,
             bytes: narrow("a stored event", out.len() - start)?,
@@ -106,9 +106,9 @@ fn too_long(name: &str, length: u64, field_bytes: usize) -> StoreError {
 /// [`StoreError::Damaged`] names the entry that cannot be read back.
 pub(crate) fn copy_batch(
     file: &File,
-    records: &[Placed],
+    records: &[RecordPosition],
     position: u64,
-) -> Result<(Vec<u8>, Vec<Placed>), StoreError> {
+) -> Result<(Vec<u8>, Vec<RecordPosition>), StoreError> {
     let mut out = vec![0; BATCH_HEADER_BYTES];
     let mut places = Vec::with_capacity(records.len());
     for placed in records {
@@ -118,11 +118,11 @@ pub(crate) fn copy_batch(
         file.read_exact_at(&mut out[start..], u64::from(placed.position))
             .map_err(|error| damaged(error.to_string()))?;
         let (payload, _) = checked_payload(&out[start..]).map_err(damaged)?;
-        match Cursor(payload).u64() {
+        match FieldReader(payload).u64() {
             Some(offset) if offset == placed.offset => {}
             other => return Err(damaged(format!("event {other:?} stands in its place"))),
         }
-        places.push(Placed { position: position_at(position, start)?, ..*placed });
+        places.push(RecordPosition { position: position_at(position, start)?, ..*placed });
     }
     let first = records.first().map_or(0, |placed| placed.offset);
     write_batch_header(&mut out, records.len(), first)?;
@@ -155,7 +155,7 @@ pub(crate) struct BatchHeader {
 
 /// Reads a batch header; `None` if it is not one.
 pub(crate) fn decode_batch_header(bytes: &[u8]) -> Option<BatchHeader> {
-    let mut cursor = Cursor(bytes.get(..BATCH_HEADER_BYTES)?);
+    let mut cursor = FieldReader(bytes.get(..BATCH_HEADER_BYTES)?);
     let header = BatchHeader {
         body_bytes: {
             if cursor.u32()? != BATCH_MAGIC {
@@ -235,14 +235,14 @@ pub(crate) fn decode_fields<'a>(
 ///
 /// # Errors
 /// Says in words what is wrong with it.
-pub(crate) fn decode_text(bytes: &[u8]) -> Result<Text<'_>, String> {
+pub(crate) fn decode_text(bytes: &[u8]) -> Result<RecordText<'_>, String> {
     let (payload, _) = checked_payload(bytes)?;
     Ok(decode_text_fields(payload).ok_or(MALFORMED)?)
 }
 
 /// Of a record, what leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Text<'a> {
+pub(crate) struct RecordText<'a> {
     pub(crate) offset: u64,
     pub(crate) tag: Tag,
     /// See [`Entry::is_plain`].
@@ -251,8 +251,8 @@ pub(crate) struct Text<'a> {
     pub(crate) data: &'a str,
 }
 
-fn decode_text_fields(payload: &[u8]) -> Option<Text<'_>> {
-    let mut cursor = Cursor(payload);
+fn decode_text_fields(payload: &[u8]) -> Option<RecordText<'_>> {
+    let mut cursor = FieldReader(payload);
     let offset = cursor.u64()?;
     let _epoch = cursor.u64()?;
     let tag = Tag(cursor.u32()?);
@@ -273,7 +273,7 @@ fn decode_text_fields(payload: &[u8]) -> Option<Text<'_>> {
         cursor.skip_short()?;
         cursor.take(16)?;
     }
-    Some(Text { offset, tag, is_plain, event, data: std::str::from_utf8(cursor.0).ok()? })
+    Some(RecordText { offset, tag, is_plain, event, data: std::str::from_utf8(cursor.0).ok()? })
 }
 
 const MALFORMED: &str = "its fields are malformed";
@@ -294,8 +294,8 @@ pub(crate) struct Decoded<'a> {
 }
 
 impl Decoded<'_> {
-    pub(crate) fn filing(&self, record_bytes: u32) -> Filing<'_> {
-        Filing {
+    pub(crate) fn filing(&self, record_bytes: u32) -> EntryMeta<'_> {
+        EntryMeta {
             offset: self.offset,
             tag: self.tag,
             channels: &self.channels,
@@ -313,7 +313,7 @@ impl Decoded<'_> {
             Some(event) => Some(EventName::parse(event).ok()?),
             None => None,
         };
-        let draft = Draft {
+        let draft = NewEntry {
             channels: self.channels,
             event,
             data: self.data.into(),
@@ -329,7 +329,7 @@ impl Decoded<'_> {
 
 /// The payload of the record that begins here, and where the next begins.
 fn checked_payload(bytes: &[u8]) -> Result<(&[u8], usize), String> {
-    let mut cursor = Cursor(bytes);
+    let mut cursor = FieldReader(bytes);
     let (Some(length), Some(crc)) = (cursor.u32(), cursor.u32()) else {
         return Err("its header is cut short".into());
     };
@@ -347,7 +347,7 @@ fn decode_payload<'a>(
     payload: &'a [u8],
     parse: &mut dyn FnMut(&str) -> Option<ChannelName>,
 ) -> Option<Decoded<'a>> {
-    let mut cursor = Cursor(payload);
+    let mut cursor = FieldReader(payload);
     let offset = offset_within(cursor.u64()?)?;
     let epoch = Epoch(cursor.u64()?);
     let tag = Tag(cursor.u32()?);
@@ -391,9 +391,9 @@ fn decode_payload<'a>(
 }
 
 /// The bytes not read yet.
-pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Cursor<'a> {
+impl<'a> FieldReader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;

@@ -17,9 +17,9 @@ use tidings_protocol::{ChannelName, Tag};
 
 use super::{
     StoreError,
-    record::{self, BATCH_HEADER_BYTES, Cursor, Decoded, Placed, RECORD_HEADER_BYTES},
+    record::{self, BATCH_HEADER_BYTES, Decoded, FieldReader, RECORD_HEADER_BYTES, RecordPosition},
 };
-use crate::log::entry::{Filing, offset_within};
+use crate::log::entry::{EntryMeta, offset_within};
 
 const MAGIC: &[u8; 8] = b"TIDINGS1";
 /// Bytes before the first batch.
@@ -36,14 +36,14 @@ const SPAN_MAX: u64 = u32::MAX as u64;
 
 /// What a segment's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct SegmentHeader {
     pub(crate) first: u64,
     /// The last offset that it stands for; known in advance only where it was rewritten.
     pub(crate) last: Option<u64>,
     pub(crate) tag_before: Tag,
 }
 
-impl Header {
+impl SegmentHeader {
     fn encode(&self) -> [u8; HEADER_BYTES as usize] {
         let mut out = [0; HEADER_BYTES as usize];
         out[..8].copy_from_slice(MAGIC);
@@ -58,7 +58,7 @@ impl Header {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..HEADER_BYTES as usize)?;
-        let mut cursor = Cursor(bytes.strip_prefix(MAGIC)?);
+        let mut cursor = FieldReader(bytes.strip_prefix(MAGIC)?);
         let (flags, tag_before) = (cursor.u32()?, Tag(cursor.u32()?));
         let (first, last) = (offset_within(cursor.u64()?)?, offset_within(cursor.u64()?)?);
         let is_true = crc32fast::hash(&bytes[..32]) == cursor.u32()?;
@@ -73,7 +73,7 @@ pub(crate) fn path(directory: &Path, first: u64) -> PathBuf {
 }
 
 /// Creates an empty segment.
-pub(crate) fn create(path: &Path, header: &Header) -> io::Result<File> {
+pub(crate) fn create(path: &Path, header: &SegmentHeader) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
     file.write_all_at(&header.encode(), 0)?;
     Ok(file)
@@ -81,11 +81,11 @@ pub(crate) fn create(path: &Path, header: &Header) -> io::Result<File> {
 
 /// What a scan of one file found.
 pub(crate) struct Scan {
-    pub(crate) header: Header,
-    pub(crate) places: Vec<Placed>,
+    pub(crate) header: SegmentHeader,
+    pub(crate) places: Vec<RecordPosition>,
     /// Where the good part ends, if nothing good comes after a bad part.
     pub(crate) good_bytes: u64,
-    pub(crate) end: End,
+    pub(crate) end: SegmentEnd,
     /// Bad bytes stand before good ones: the file must be rewritten.
     pub(crate) has_hole: bool,
     pub(crate) file: File,
@@ -93,7 +93,7 @@ pub(crate) struct Scan {
 
 /// How a file ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum SegmentEnd {
     /// With a whole batch.
     Whole,
     /// With a part of a batch, as a killed process leaves it; nobody was told that it is kept.
@@ -104,9 +104,9 @@ pub(crate) enum End {
 
 /// Channel names that were met: each is parsed and allocated once.
 #[derive(Default)]
-pub(crate) struct Names(HashSet<ChannelName>);
+pub(crate) struct ChannelNames(HashSet<ChannelName>);
 
-impl Names {
+impl ChannelNames {
     fn parse(&mut self, name: &str) -> Option<ChannelName> {
         if let Some(known) = self.0.get(name) {
             return Some(known.clone());
@@ -126,8 +126,8 @@ pub(crate) type NoSegment = &'static str;
 /// Those of the file system.
 pub(crate) fn scan(
     path: &Path,
-    names: &mut Names,
-    on_entry: &mut dyn FnMut(&Filing<'_>),
+    names: &mut ChannelNames,
+    on_entry: &mut dyn FnMut(&EntryMeta<'_>),
 ) -> io::Result<Result<Scan, NoSegment>> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let file_bytes = file.metadata()?.len();
@@ -136,9 +136,15 @@ pub(crate) fn scan(
     }
     let mut bytes = vec![0; usize::try_from(file_bytes).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
-    let Some(header) = Header::decode(&bytes) else { return Ok(Err("has no true header")) };
-    let mut scan =
-        Scan { header, places: Vec::new(), good_bytes: HEADER_BYTES, end: End::Whole, has_hole: false, file };
+    let Some(header) = SegmentHeader::decode(&bytes) else { return Ok(Err("has no true header")) };
+    let mut scan = Scan {
+        header,
+        places: Vec::new(),
+        good_bytes: HEADER_BYTES,
+        end: SegmentEnd::Whole,
+        has_hole: false,
+        file,
+    };
     let mut at = HEADER_BYTES as usize;
     let mut skipped_from = None;
     while at < bytes.len() {
@@ -169,7 +175,7 @@ pub(crate) fn scan(
     Ok(Ok(scan))
 }
 
-type Batch<'a> = (Vec<Decoded<'a>>, Vec<Placed>, usize);
+type DecodedBatch<'a> = (Vec<Decoded<'a>>, Vec<RecordPosition>, usize);
 
 /// Which offsets may come next.
 #[derive(Debug, Clone, Copy)]
@@ -191,8 +197,8 @@ fn read_batch<'a>(
     bytes: &'a [u8],
     at: usize,
     mut expected: Expected,
-    names: &mut Names,
-) -> Option<Batch<'a>> {
+    names: &mut ChannelNames,
+) -> Option<DecodedBatch<'a>> {
     let header = record::decode_batch_header(&bytes[at..])?;
     let start = at + BATCH_HEADER_BYTES;
     let body = bytes.get(start..start.checked_add(header.body_bytes)?)?;
@@ -209,7 +215,7 @@ fn read_batch<'a>(
             return None;
         }
         expected.next = entry.offset + 1;
-        places.push(Placed {
+        places.push(RecordPosition {
             offset: entry.offset,
             position: (start + position) as u32,
             bytes: length as u32,
@@ -231,11 +237,15 @@ fn next_batch(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Tells a write that a kill cut short from damage, for a tail that begins at `from`.
-fn how_it_ends(bytes: &[u8], from: usize) -> End {
+fn how_it_ends(bytes: &[u8], from: usize) -> SegmentEnd {
     let tail = &bytes[from..];
     let promised = record::decode_batch_header(tail).map(|header| BATCH_HEADER_BYTES + header.body_bytes);
     let is_short = tail.len() < BATCH_HEADER_BYTES || promised.is_some_and(|promised| tail.len() < promised);
-    if is_short && (bytes.len() as u64).is_multiple_of(PAGE_BYTES) { End::CutByKill } else { End::Damaged }
+    if is_short && (bytes.len() as u64).is_multiple_of(PAGE_BYTES) {
+        SegmentEnd::CutByKill
+    } else {
+        SegmentEnd::Damaged
+    }
 }
 
 /// Writes a segment anew with some of its records, beside the old one, and puts it in its place.
@@ -244,10 +254,10 @@ fn how_it_ends(bytes: &[u8], from: usize) -> End {
 /// Those of the file system, and a record that cannot be read back; the old file then still stands.
 pub(crate) fn rewrite(
     path: &Path,
-    header: &Header,
+    header: &SegmentHeader,
     old: &File,
-    kept: &[Placed],
-) -> Result<(File, Vec<Placed>, u64), StoreError> {
+    kept: &[RecordPosition],
+) -> Result<(File, Vec<RecordPosition>, u64), StoreError> {
     let beside = path.with_extension("new");
     let outcome = copy_records(&beside, header, old, kept)
         .and_then(|copied| std::fs::rename(&beside, path).map(|()| copied).map_err(StoreError::NotStored));
@@ -260,10 +270,10 @@ pub(crate) fn rewrite(
 
 fn copy_records(
     path: &Path,
-    header: &Header,
+    header: &SegmentHeader,
     old: &File,
-    kept: &[Placed],
-) -> Result<(File, Vec<Placed>, u64), StoreError> {
+    kept: &[RecordPosition],
+) -> Result<(File, Vec<RecordPosition>, u64), StoreError> {
     const BATCH_RECORDS: usize = 256;
     let file = create(path, header).map_err(StoreError::NotStored)?;
     let mut bytes = HEADER_BYTES;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::log::{
     checkpoint::Checkpoint,
-    entry::{Draft, Entry},
+    entry::{Entry, NewEntry},
     fixture::{START, TestDir, draft, entry, idempotent},
 };
 
@@ -22,7 +22,7 @@ fn check_store(case: &dyn Fn(&dyn Store)) {
 
 fn disk_store(directory: &TestDir) -> disk::DiskStore {
     let layout = Layout { segment_bytes: 2048, sync_each_batch: false };
-    let opened = disk::open(directory.path(), disk::take(directory.path()).unwrap(), layout)
+    let opened = disk::open(directory.path(), disk::lock_directory(directory.path()).unwrap(), layout)
         .and_then(|opening| opening.scan(&mut |_, _| true, &mut |_| {}))
         .unwrap();
     assert_eq!((opened.head, opened.lost), (0, None));
@@ -45,20 +45,22 @@ fn check_read(store: &dyn Store, entries: &[Arc<Entry>]) {
     }
 }
 
-fn rich() -> Vec<Draft> {
+fn rich() -> Vec<NewEntry> {
     let texts =
         ["", "plain", "a\nb", "a\rb", "a\r\nb", "\n", "\r", "\r\n\r\n", "\n\n", "end\n", "ünï 🌊", "TDB1"];
-    let mut drafts: Vec<Draft> = texts.iter().map(|text| draft("a", text)).collect();
+    let mut drafts: Vec<NewEntry> = texts.iter().map(|text| draft("a", text)).collect();
     drafts.extend(
-        texts.iter().map(|text| Draft { event: Some(EventName::parse("ev").unwrap()), ..draft("b", text) }),
+        texts
+            .iter()
+            .map(|text| NewEntry { event: Some(EventName::parse("ev").unwrap()), ..draft("b", text) }),
     );
     drafts.push(draft("a", &"x".repeat(256 << 10)));
     drafts.push(draft(&(0..200).map(|n| format!("many.{n}")).collect::<Vec<_>>().join(" "), "many"));
-    drafts.push(Draft { key: Some("k".repeat(255).into()), ..draft("a", "keyed") });
-    drafts.push(Draft { expires_at: Some(START + 1), ..draft("a", "brief") });
+    drafts.push(NewEntry { key: Some("k".repeat(255).into()), ..draft("a", "keyed") });
+    drafts.push(NewEntry { expires_at: Some(START + 1), ..draft("a", "brief") });
     drafts.push(idempotent(&"n".repeat(200), &"i".repeat(255)));
     for priority in [Priority::Low, Priority::High, Priority::Critical] {
-        drafts.push(Draft {
+        drafts.push(NewEntry {
             priority,
             event: Some(EventName::parse("event: x").unwrap()),
             ..draft("a b", "p")
@@ -67,7 +69,7 @@ fn rich() -> Vec<Draft> {
     drafts
 }
 
-fn entries(first: u64, drafts: Vec<Draft>) -> Vec<Arc<Entry>> {
+fn entries(first: u64, drafts: Vec<NewEntry>) -> Vec<Arc<Entry>> {
     (first..).zip(drafts).map(|(offset, draft)| entry(draft, offset)).collect()
 }
 

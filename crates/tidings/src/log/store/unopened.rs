@@ -22,7 +22,7 @@ impl Store for Unopened {
         Err(StoreError::Unopened)
     }
 
-    fn appends_at_once(&self) -> bool {
+    fn can_append_without_blocking(&self) -> bool {
         false
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     log::{
         fixture::START,
-        read::{Ask, Page},
+        read::{Page, ReadRequest},
     },
     sync::model,
 };
@@ -17,18 +17,18 @@ fn small_log(world: &Arc<TestWorld>) -> Arc<Log> {
 /// Reads a page as a shard and its readers do.
 fn page(log: &Log, cursor: u64) -> Page {
     let asked = subscriptions(&["a"]);
-    let ask = Ask {
+    let ask = ReadRequest {
         subscriptions: &asked,
         cursor,
         skips: &[],
-        told: 0,
-        seen: 0,
+        gaps_reported_to: 0,
+        transitions_applied: 0,
         through: u64::MAX,
         overtaking_max: 0,
         may_join: false,
     };
     let mut pages = [log.page(&ask)];
-    log.complete(&mut pages);
+    log.load(&mut pages);
     let [page] = pages;
     page
 }
@@ -48,11 +48,11 @@ fn a_reader_sees_what_is_stored_whole_and_in_order() {
             let log = log.clone();
             move || log.usage().head
         });
-        let first = log.newer(0, 0, 10);
+        let first = log.entries_after(0, 0, 10);
         let entries: Vec<u64> = first.entries.expect("all is at hand").iter().map(|it| it.offset).collect();
         assert_eq!(entries, (1..=first.head).collect::<Vec<_>>());
         assert_ne!(first.head, 1, "half a batch is seen");
-        let next = log.newer(first.head, 0, 10);
+        let next = log.entries_after(first.head, 0, 10);
         assert!(next.head >= first.head);
         assert_ne!(scraper.join().expect("it ends"), 1);
         appender.join().expect("it ends");
@@ -73,10 +73,10 @@ fn appending_trimming_and_counting_do_not_stop_each_other() {
                 let keys = log.keys();
                 assert!(matches!(
                     keys.look_up(idempotent("a", "k").idempotency.as_ref().unwrap()),
-                    Known::Repeat(_)
+                    KeyLookup::Repeat(_)
                 ));
                 drop(keys);
-                log.append(vec![Draft { published_at: START + 10_000, ..idempotent("a", "l") }]).unwrap();
+                log.append(vec![NewEntry { published_at: START + 10_000, ..idempotent("a", "l") }]).unwrap();
             }
         });
         let trimmer = model::spawn({
@@ -99,7 +99,7 @@ fn a_page_that_is_read_while_the_log_is_trimmed_has_no_silent_hole() {
         let log = small_log(&world);
         log.append(vec![draft("a", "old")]).unwrap();
         world.advance(10_000);
-        let young = Draft { published_at: START + 10_000, ..draft("a", "young") };
+        let young = NewEntry { published_at: START + 10_000, ..draft("a", "young") };
         let trimmer = model::spawn({
             let log = log.clone();
             move || log.append(vec![young]).map(drop).unwrap()

@@ -1,8 +1,10 @@
 use super::*;
 
-fn breaks(places: impl IntoIterator<Item = u64>) -> Breaks {
-    let mut breaks = Breaks::default();
-    places.into_iter().for_each(|place| breaks.push(place, Lost::Channels(vec![format!("at.{place}")])));
+fn breaks(places: impl IntoIterator<Item = u64>) -> EpochTransitions {
+    let mut breaks = EpochTransitions::default();
+    places
+        .into_iter()
+        .for_each(|place| breaks.push(place, LostChannels::Channels(vec![format!("at.{place}")])));
     breaks
 }
 

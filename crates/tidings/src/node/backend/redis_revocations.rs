@@ -5,23 +5,23 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use tracing::warn;
 
 use crate::{
-    auth::{Board, News, Note, PutUp},
-    broker::redis::{self, Changed, Fault, Put, Row, Version, View},
+    auth::{ReplicationOutcome, RevocationChange, RevocationStore, StoredRevocation},
+    broker::redis::{self, ConditionalPut, PutOutcome, RedisError, RowVersion, TableReplica, TableRow},
     error::{Code, Error},
     log::Log,
 };
 
 /// The board of all nodes of one Redis.
-pub(super) struct RedisBoard {
-    pub(super) view: Arc<View>,
+pub(super) struct RedisRevocations {
+    pub(super) view: Arc<TableReplica>,
     pub(super) log: Arc<Log>,
 }
 
-impl Board for RedisBoard {
-    fn put_up<'a>(
+impl RevocationStore for RedisRevocations {
+    fn replicate<'a>(
         &'a self,
-        notes: &'a [Note],
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<PutUp>, Error>> + Send + 'a>> {
+        notes: &'a [StoredRevocation],
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<ReplicationOutcome>, Error>> + Send + 'a>> {
         Box::pin(async move {
             let puts: Vec<_> = notes.iter().map(put).collect();
             let outcomes = self.view.put_if(&puts, self.log.now()).await.map_err(|fault| away(&fault))?;
@@ -29,47 +29,47 @@ impl Board for RedisBoard {
         })
     }
 
-    fn news(&self) -> Pin<Box<dyn Future<Output = News> + Send + '_>> {
+    fn next_change(&self) -> Pin<Box<dyn Future<Output = RevocationChange> + Send + '_>> {
         Box::pin(async move {
-            match self.view.news().await {
-                redis::News::All(rows) => News::All(
+            match self.view.next_change().await {
+                redis::TableChange::All(rows) => RevocationChange::All(
                     rows.into_iter().map(|row| (row.key, row.version.to_string(), row.value)).collect(),
                 ),
-                redis::News::Put(row) => News::One(row.key, row.value),
+                redis::TableChange::Put(row) => RevocationChange::One(row.key, row.value),
                 // A revocation ends with its time, and not before.
-                redis::News::Removed(_) => News::Nothing,
+                redis::TableChange::Removed(_) => RevocationChange::Nothing,
             }
         })
     }
 
-    fn distrust(&self) {
-        self.view.distrust();
+    fn mark_stale(&self) {
+        self.view.mark_stale();
     }
 }
 
-fn put(note: &Note) -> Put {
-    Put {
+fn put(note: &StoredRevocation) -> ConditionalPut {
+    ConditionalPut {
         key: note.name.clone(),
         value: note.text.clone(),
         until: Some(note.until),
-        expected: Version::parse(&note.version).unwrap_or_default(),
+        expected: RowVersion::parse(&note.version).unwrap_or_default(),
     }
 }
 
-fn put_up(outcome: Changed) -> PutUp {
+fn put_up(outcome: PutOutcome) -> ReplicationOutcome {
     match outcome {
-        Changed::Done => PutUp::Done,
-        Changed::Other(row) => {
-            PutUp::Other(row.map(|Row { version, value, .. }| (version.to_string(), value)))
+        PutOutcome::Done => ReplicationOutcome::Done,
+        PutOutcome::Other(row) => {
+            ReplicationOutcome::Other(row.map(|TableRow { version, value, .. }| (version.to_string(), value)))
         }
-        Changed::Full => PutUp::Full,
+        PutOutcome::Full => ReplicationOutcome::Full,
     }
 }
 
-fn away(fault: &Fault) -> Error {
+fn away(fault: &RedisError) -> Error {
     warn!(%fault, "other nodes could not be told of a revocation");
     let (code, detail) = match fault {
-        Fault::Unknown(_) => (
+        RedisError::OutcomeUnknown(_) => (
             Code::OutcomeUnknown,
             "the revocation is in force at this node and kept here, but redis did not answer: the other nodes may not know of it yet; send it again",
         ),

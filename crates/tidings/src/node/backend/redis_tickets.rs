@@ -5,15 +5,15 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use tracing::warn;
 
 use crate::{
-    auth::Shelf,
-    broker::redis::{Fault, Link},
+    auth::TicketStore,
+    broker::redis::{RedisError, RedisLog},
     error::{Code, Error},
 };
 
 /// The shelf of all nodes of one Redis.
-pub(super) struct RedisShelf(pub(super) Arc<Link>);
+pub(super) struct RedisTickets(pub(super) Arc<RedisLog>);
 
-impl Shelf for RedisShelf {
+impl TicketStore for RedisTickets {
     fn put(
         &self,
         name: String,
@@ -44,7 +44,7 @@ impl Shelf for RedisShelf {
     }
 }
 
-fn away(fault: &Fault) -> Error {
+fn away(fault: &RedisError) -> Error {
     warn!(%fault, "a ticket could not be kept or looked up");
     Error::new(Code::Unavailable, "tickets are kept in redis, which does not answer; make a new one, later")
         .retry_after(Duration::from_secs(1))

@@ -26,7 +26,7 @@ async fn pair_that_does_not_fit_is_told_once_and_one_that_fits_is_taken() {
     settings.log.durability = Durability::Memory;
     settings.server.tls = Some(TlsSettings { cert_file, key_file });
     let hub = Hub::builder().settings(settings).build().await.unwrap();
-    let digest = || hub.parts().tls.as_ref().unwrap().read().digest;
+    let digest = || hub.inner().tls.as_ref().unwrap().read().digest;
     let first = digest();
     let mut told = None;
     let mut look = || news(renew(&hub), &mut told);

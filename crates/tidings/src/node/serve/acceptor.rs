@@ -15,7 +15,7 @@ use crate::{failpoint, node::supervisor::Supervisor};
 
 /// How long to wait after the system could not give another socket.
 const PAUSE: Duration = Duration::from_millis(100);
-const BELL: Token = Token(usize::MAX);
+const WAKE_TOKEN: Token = Token(usize::MAX);
 
 /// Owns the thread, from start to end.
 pub(super) struct Acceptor {
@@ -31,13 +31,13 @@ impl Acceptor {
         welcome: impl Fn(TcpStream, SocketAddr) + Send + 'static,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let bell = Waker::new(poll.registry(), BELL)?;
+        let bell = Waker::new(poll.registry(), WAKE_TOKEN)?;
         let mut doors = Vec::with_capacity(listeners.len());
         for (number, listener) in listeners.into_iter().enumerate() {
             listener.set_nonblocking(true)?;
             let mut listener = mio::net::TcpListener::from_std(listener);
             poll.registry().register(&mut listener, Token(number), Interest::READABLE)?;
-            doors.push(Door { listener, may_have_more: false });
+            doors.push(AcceptorListener { listener, may_have_more: false });
         }
         let thread = supervisor.start("tidings-accept", move || run(poll, doors, &welcome))?;
         Ok(Self { bell, thread })
@@ -54,13 +54,13 @@ impl Acceptor {
     }
 }
 
-struct Door {
+struct AcceptorListener {
     listener: mio::net::TcpListener,
     /// It has not yet said that nobody waits.
     may_have_more: bool,
 }
 
-fn run(mut poll: Poll, mut doors: Vec<Door>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
+fn run(mut poll: Poll, mut doors: Vec<AcceptorListener>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
     let mut events = Events::with_capacity(16);
     loop {
         let is_pausing = doors.iter().any(|door| door.may_have_more);
@@ -73,7 +73,7 @@ fn run(mut poll: Poll, mut doors: Vec<Door>, welcome: &dyn Fn(TcpStream, SocketA
         failpoint::hit("tidings-accept");
         for event in &events {
             match event.token() {
-                BELL => return close(doors, welcome),
+                WAKE_TOKEN => return close(doors, welcome),
                 Token(number) => doors[number].may_have_more = true,
             }
         }
@@ -85,13 +85,13 @@ fn run(mut poll: Poll, mut doors: Vec<Door>, welcome: &dyn Fn(TcpStream, SocketA
 
 /// Takes the connections that the kernel has completed, then closes each listener. The kernel resets whatever is still in a
 /// listener's queue when the listener closes.
-fn close(doors: Vec<Door>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
+fn close(doors: Vec<AcceptorListener>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
     for door in doors {
         door.empty(welcome);
     }
 }
 
-impl Door {
+impl AcceptorListener {
     /// Takes all who wait; false where the system could not give a socket.
     fn empty(&self, welcome: &dyn Fn(TcpStream, SocketAddr)) -> bool {
         loop {

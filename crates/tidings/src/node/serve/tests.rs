@@ -32,7 +32,7 @@ where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
     let hub = Hub::builder().settings(settings(tls)).build().await.unwrap();
-    let say = async |Extension(Arrival { peer, is_tls }): Extension<Arrival>| format!("{peer} {is_tls}");
+    let say = async |Extension(PeerInfo { peer, is_tls }): Extension<PeerInfo>| format!("{peer} {is_tls}");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn(serve_with(hub.clone(), Router::new().route("/", get(say)), vec![listener]));
@@ -90,7 +90,7 @@ async fn a_connection_over_tls_that_comes_during_shutdown_is_answered() {
         let hub = hub.clone();
         async move { hub.shutdown().await }
     });
-    reached(&mut hub.stage(), Stage::Draining).await;
+    reached(&mut hub.lifecycle(), Lifecycle::Draining).await;
     let mut io = greet(TcpStream::connect(address).await.unwrap()).await;
     io.write_all(b"GET /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();

@@ -3,8 +3,8 @@
 use super::*;
 use crate::metrics::Metrics;
 
-fn supervisor() -> (Supervisor, Arc<Threads>) {
-    let threads = Threads::new(Arc::new(Metrics::new()));
+fn supervisor() -> (Supervisor, Arc<ThreadRegistry>) {
+    let threads = ThreadRegistry::new(Arc::new(Metrics::new()));
     (Supervisor::new(threads.clone()), threads)
 }
 
@@ -70,8 +70,8 @@ async fn hub_that_is_shut_down_has_lost_no_thread() {
 #[tokio::test]
 async fn hub_that_is_dropped_has_lost_no_thread() {
     let hub = Hub::builder().memory().build().await.unwrap();
-    let threads = hub.parts().threads.clone();
-    let mut stage = hub.stage();
+    let threads = hub.inner().threads.clone();
+    let mut stage = hub.lifecycle();
     drop(hub);
     // The threads hold the record until they have ended.
     assert!(stage.wait_for(|_| false).await.is_err());

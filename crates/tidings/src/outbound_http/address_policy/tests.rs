@@ -52,11 +52,15 @@ fn loopback_is_loopback_however_it_is_written() {
         ("8.8.8.8", false),
     ] {
         let address: IpAddr = address.parse().unwrap();
-        assert_eq!(Reach::Loopback.judge_address(address).is_ok(), expected, "{address}");
-        assert_eq!(Reach::Loopback.judge_name("a.example", &[address]).is_ok(), expected, "{address}");
-        assert_eq!(Reach::Public.judge_name("localhost", &[address]).is_ok(), expected, "{address}");
-        Reach::Public.judge_address(address).unwrap();
-        Reach::Anywhere.judge_name("a.example", &[address]).unwrap();
+        assert_eq!(AddressPolicy::Loopback.check_address(address).is_ok(), expected, "{address}");
+        assert_eq!(
+            AddressPolicy::Loopback.check_name("a.example", &[address]).is_ok(),
+            expected,
+            "{address}"
+        );
+        assert_eq!(AddressPolicy::Public.check_name("localhost", &[address]).is_ok(), expected, "{address}");
+        AddressPolicy::Public.check_address(address).unwrap();
+        AddressPolicy::Anywhere.check_name("a.example", &[address]).unwrap();
     }
 }
 
@@ -65,7 +69,7 @@ fn loopback_is_loopback_however_it_is_written() {
 fn names_that_look_like_localhost_are_judged_as_names() {
     let loopback = ["127.0.0.1".parse().unwrap()];
     for name in ["localhost.", "localhost.example", "my.localhost", "localhost6", "127.1"] {
-        Reach::Public.judge_name(name, &loopback).unwrap_err();
+        AddressPolicy::Public.check_name(name, &loopback).unwrap_err();
     }
-    Reach::Public.judge_name("LocalHost", &loopback).unwrap();
+    AddressPolicy::Public.check_name("LocalHost", &loopback).unwrap();
 }

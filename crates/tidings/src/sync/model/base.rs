@@ -122,12 +122,12 @@ pub(crate) struct RwLock<T> {
 
 pub(crate) struct RwLockReadGuard<'a, T> {
     real: std::sync::RwLockReadGuard<'a, T>,
-    _admitted: Option<Admitted<'a>>,
+    _admitted: Option<TurnstileGuard<'a>>,
 }
 
 pub(crate) struct RwLockWriteGuard<'a, T> {
     real: std::sync::RwLockWriteGuard<'a, T>,
-    _admitted: Option<Admitted<'a>>,
+    _admitted: Option<TurnstileGuard<'a>>,
 }
 
 impl<T> RwLock<T> {
@@ -197,7 +197,7 @@ struct Admissions {
     writers_waiting: usize,
 }
 
-struct Admitted<'a>(&'a Turnstile);
+struct TurnstileGuard<'a>(&'a Turnstile);
 
 impl Default for Turnstile {
     fn default() -> Self {
@@ -206,16 +206,16 @@ impl Default for Turnstile {
 }
 
 impl Turnstile {
-    fn admit_reader(&self) -> Admitted<'_> {
+    fn admit_reader(&self) -> TurnstileGuard<'_> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.is_written || state.writers_waiting > 0 {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.readers += 1;
-        Admitted(self)
+        TurnstileGuard(self)
     }
 
-    fn admit_writer(&self) -> Admitted<'_> {
+    fn admit_writer(&self) -> TurnstileGuard<'_> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.writers_waiting += 1;
         while state.is_written || state.readers > 0 {
@@ -223,11 +223,11 @@ impl Turnstile {
         }
         state.writers_waiting -= 1;
         state.is_written = true;
-        Admitted(self)
+        TurnstileGuard(self)
     }
 }
 
-impl Drop for Admitted<'_> {
+impl Drop for TurnstileGuard<'_> {
     fn drop(&mut self) {
         // A model that panics has failed: nothing more is to be found in it.
         if std::thread::panicking() {

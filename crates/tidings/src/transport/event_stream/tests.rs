@@ -14,16 +14,16 @@ use tidings_protocol::{
 use super::*;
 use crate::{
     auth::SubscribePermit,
-    broker::Audience,
+    broker::DeliverySink,
     connection::{
         PositionStyle, Start, StreamOptions,
         tests::{Toy, draft, memory_log, name, open_log, subscriptions},
     },
-    hub::Seats,
-    limits::{Claimant, Connections},
+    hub::Subscribers,
+    limits::{ConnectionLimits, PermitHolder},
     log::{
         Log,
-        entry::{Draft, Unstored},
+        entry::{NewEntry, TransientEvent},
     },
 };
 
@@ -32,15 +32,19 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A log, and seats that are told of what is appended.
 struct Desk {
     log: Arc<Log>,
-    seats: Arc<Seats>,
+    seats: Arc<Subscribers>,
     metrics: Arc<Metrics>,
-    times: Times,
+    times: StreamTimers,
 }
 
 impl Desk {
     fn new(log: Arc<Log>) -> Self {
-        let times =
-            Times { keep_alive: KEEP_ALIVE, max_age: None, time_left: None, retry: Duration::from_secs(1) };
+        let times = StreamTimers {
+            keep_alive: KEEP_ALIVE,
+            max_age: None,
+            time_left: None,
+            retry: Duration::from_secs(1),
+        };
         Self { log, seats: Arc::default(), metrics: Arc::new(Metrics::new()), times }
     }
 
@@ -48,18 +52,18 @@ impl Desk {
         &self,
         asked: &[&str],
         options: &StreamOptions,
-        pressure: Option<Arc<Pressure>>,
+        pressure: Option<Arc<Backpressure>>,
     ) -> EventBody {
         let subscriptions: Arc<[Subscription]> = subscriptions(asked);
-        let seat = Seat::new(
+        let seat = ConnectionHandle::new(
             ConnectionId(self.seats.count() as u128),
             &SubscribePermit::for_test(subscriptions),
             false,
         );
-        let slot = Connections::up_to(100).take(Claimant::default()).unwrap();
-        let connection = self.seats.attach(&self.log, &self.metrics, slot, seat, options);
+        let slot = ConnectionLimits::up_to(100).acquire(PermitHolder::default()).unwrap();
+        let connection = self.seats.open_connection(&self.log, &self.metrics, slot, seat, options);
         EventBody::new(
-            Opened { connection, times: self.times, greeting: None },
+            NewConnection { connection, times: self.times, greeting: None },
             self.metrics.clone(),
             pressure,
         )
@@ -73,14 +77,14 @@ impl Desk {
         )
     }
 
-    fn publish(&self, drafts: Vec<Draft>) {
+    fn publish(&self, drafts: Vec<NewEntry>) {
         let entries = self.log.append(drafts).unwrap();
-        self.seats.stored(&entries);
+        self.seats.on_appended(&entries);
     }
 
     fn pass_unstored(&self, channel: &str) -> usize {
         let after = self.log.head().offset;
-        self.seats.unstored(&[name(channel)], &Unstored { after, frame: "data: u\n\n".into() })
+        self.seats.deliver_transient(&[name(channel)], &TransientEvent { after, frame: "data: u\n\n".into() })
     }
 }
 
@@ -205,7 +209,7 @@ async fn a_stream_that_is_old_enough_says_so_and_ends() {
 
 impl Desk {
     fn metrics_text(&self) -> String {
-        self.metrics.text(crate::metrics::Levels {
+        self.metrics.text(crate::metrics::GaugeValues {
             connections: 0,
             head: 0,
             log_bytes: 0,
@@ -227,7 +231,7 @@ async fn a_stream_that_is_asked_to_end_does_so_at_once() {
     let asking = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let retry = Some(Duration::from_secs(2));
-        seat.end(Ending { reason: EndReason::Shutdown, reconnect: true, retry });
+        seat.end(Termination { reason: EndReason::Shutdown, reconnect: true, retry });
     };
     let (end, ()) = tokio::join!(next(&mut stream), asking);
     assert!(end.unwrap().starts_with("retry: 2000\nevent: tidings.end\n"));
@@ -241,7 +245,7 @@ async fn frames_are_joined_in_order_and_none_is_lost() {
     let bell = Arc::new(Bell::default());
     settle(&mut stream, &bell);
     let text = |number: usize| format!("{number} {}", "x".repeat(number * 37 % 5000));
-    let drafts: Vec<Draft> = (0..1000).map(|number| draft("a", &text(number))).collect();
+    let drafts: Vec<NewEntry> = (0..1000).map(|number| draft("a", &text(number))).collect();
     desk.publish(drafts);
     assert_eq!(bell.0.load(Ordering::Relaxed), 1);
     let chunks = settle(&mut stream, &bell);
@@ -253,19 +257,19 @@ async fn frames_are_joined_in_order_and_none_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_refuses_bytes_is_given_none_until_it_gives_way() {
     let desk = Desk::new(memory_log());
-    let pressure = Arc::new(Pressure::default());
+    let pressure = Arc::new(Backpressure::default());
     let mut stream = desk.open_with(&["a"], &StreamOptions::default(), Some(pressure.clone()));
     let bell = Arc::new(Bell::default());
     settle(&mut stream, &bell);
     assert_eq!(desk.pass_unstored("a"), 0);
-    assert!(pressure.refuse());
+    assert!(pressure.pause());
     desk.publish(vec![draft("a", "pending"); 1000]);
     assert_eq!(settle(&mut stream, &bell), Vec::<Bytes>::new());
     assert_eq!(desk.pass_unstored("a"), 1, "it is behind");
-    let critical = Draft { priority: tidings_protocol::Priority::Critical, ..draft("a", "now") };
+    let critical = NewEntry { priority: tidings_protocol::Priority::Critical, ..draft("a", "now") };
     desk.publish(vec![critical]);
     assert_eq!(bell.0.swap(0, Ordering::Relaxed), 0, "it waits for the socket alone");
-    pressure.give_way();
+    pressure.resume();
     assert_eq!(bell.0.load(Ordering::Relaxed), 1);
     let first = next(&mut stream).await.unwrap();
     assert!(first.starts_with("data: now\n"), "{}", &first[..60]);
@@ -277,13 +281,13 @@ async fn a_socket_that_refuses_bytes_is_given_none_until_it_gives_way() {
 #[tokio::test(start_paused = true)]
 async fn under_pressure_the_socket_is_tried_after_every_chunk() {
     let desk = Desk::new(memory_log());
-    let pressure = Arc::new(Pressure::default());
+    let pressure = Arc::new(Backpressure::default());
     let mut stream = desk.open_with(&["a"], &StreamOptions::default(), Some(pressure.clone()));
     let bell = Arc::new(Bell::default());
     settle(&mut stream, &bell);
     desk.publish(vec![draft("a", &"x".repeat(1000)); 500]);
-    pressure.refuse();
-    pressure.give_way();
+    pressure.pause();
+    pressure.resume();
     let waker = Waker::from(bell.clone());
     let mut context = Context::from_waker(&waker);
     assert!(stream.poll_chunk(&mut context).is_ready());
@@ -296,7 +300,7 @@ async fn under_pressure_the_socket_is_tried_after_every_chunk() {
 #[tokio::test(start_paused = true)]
 async fn streams_of_one_socket_do_not_forget_its_refusals_for_each_other() {
     let desk = Desk::new(memory_log());
-    let pressure = Arc::new(Pressure::default());
+    let pressure = Arc::new(Backpressure::default());
     let options = StreamOptions::default();
     let mut busy = desk.open_with(&["a"], &options, Some(pressure.clone()));
     let mut quiet = desk.open_with(&["b"], &options, Some(pressure.clone()));
@@ -304,10 +308,10 @@ async fn streams_of_one_socket_do_not_forget_its_refusals_for_each_other() {
     settle(&mut busy, &bell);
     settle(&mut quiet, &bell);
     desk.publish(vec![draft("a", "pending"); 1000]);
-    pressure.refuse();
-    pressure.give_way();
+    pressure.pause();
+    pressure.resume();
     settle(&mut quiet, &bell);
-    desk.publish(vec![Draft { priority: tidings_protocol::Priority::High, ..draft("a", "soon") }]);
+    desk.publish(vec![NewEntry { priority: tidings_protocol::Priority::High, ..draft("a", "soon") }]);
     assert!(next(&mut busy).await.unwrap().starts_with("data: soon\n"));
 }
 
@@ -318,7 +322,7 @@ async fn a_stream_that_nobody_polled_for_long_is_behind() {
     let bell = Arc::new(Bell::default());
     settle(&mut stream, &bell);
     desk.publish(vec![draft("a", "pending"); 1000]);
-    desk.publish(vec![Draft { priority: tidings_protocol::Priority::Critical, ..draft("a", "now") }]);
+    desk.publish(vec![NewEntry { priority: tidings_protocol::Priority::Critical, ..draft("a", "now") }]);
     tokio::time::advance(STALLED_AFTER).await;
     assert!(next(&mut stream).await.unwrap().starts_with("data: now\n"));
 }
@@ -356,15 +360,15 @@ async fn what_is_not_in_memory_is_read_off_the_thread_and_arrives() {
     let desk = Desk::new(open_log(&settings, None, &Toy::new(1)));
     desk.publish((0..1000).map(|number| draft("a", &number.to_string())).collect());
     let options = StreamOptions { start: Start::WholeHistory, ..StreamOptions::default() };
-    let pressure = Arc::new(Pressure::default());
+    let pressure = Arc::new(Backpressure::default());
     let mut stream = desk.open_with(&["a"], &options, Some(pressure.clone()));
     let mut chunks = Vec::new();
     for round in 0.. {
         // The socket refuses now and then while a page is read.
         let at_hand = (round % 3 == 1).then(|| at_hand(&mut stream)).flatten().map(Bytes::from);
         if round % 3 == 1 && at_hand.is_none() {
-            pressure.refuse();
-            pressure.give_way();
+            pressure.pause();
+            pressure.resume();
         }
         chunks.push(match at_hand {
             // The page was read before it was asked for.
@@ -409,7 +413,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 async fn a_stream_of_many_on_a_socket_that_takes_nothing_is_dropped() {
     let desk = Arc::new(Desk::new(memory_log()));
     let inner = desk.clone();
-    let task = tokio::spawn(watched(
+    let task = tokio::spawn(with_stream_deadline(
         async move {
             let mut stream = inner.open(&["a"]);
             next(&mut stream).await;
@@ -440,7 +444,7 @@ async fn a_stream_whose_last_chunk_was_never_passed_on_is_dropped() {
         drop(stream);
     };
     let begun = Instant::now();
-    watched(work, WRITE_TIMEOUT).await;
+    with_stream_deadline(work, WRITE_TIMEOUT).await;
     assert!(begun.elapsed() >= WRITE_TIMEOUT && begun.elapsed() <= WRITE_TIMEOUT.mul_f64(1.3));
     assert_eq!(desk.seats.count(), 0);
 }
@@ -449,7 +453,7 @@ async fn a_stream_whose_last_chunk_was_never_passed_on_is_dropped() {
 async fn a_stream_that_is_read_is_never_dropped() {
     let desk = Arc::new(Desk::new(memory_log()));
     let inner = desk.clone();
-    let reading = watched(
+    let reading = with_stream_deadline(
         async move {
             let mut stream = inner.open(&["a"]);
             while next(&mut stream).await.is_some() {}

@@ -5,14 +5,14 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::*;
 
 /// The verdict on one input: the offset, place and text of its fault.
-type Verdict = Result<(), (usize, Place, &'static str)>;
+type Verdict = Result<(), (usize, MessagePart, &'static str)>;
 
 fn whole(input: &[u8]) -> Verdict {
-    Judge::new().feed(input).map_err(|fault| (fault.at, fault.place, fault.what))
+    FramingValidator::new().feed(input).map_err(|fault| (fault.at, fault.place, fault.what))
 }
 
 fn in_portions(input: &[u8], cuts: &[usize]) -> Verdict {
-    let mut judge = Judge::new();
+    let mut judge = FramingValidator::new();
     let mut begin = 0;
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
     ends.push(input.len());
@@ -27,15 +27,15 @@ fn in_portions(input: &[u8], cuts: &[usize]) -> Verdict {
 /// Passes, and a request may come next.
 #[track_caller]
 fn passes(input: &str) {
-    let mut judge = Judge::new();
+    let mut judge = FramingValidator::new();
     let verdict = judge.feed(input.as_bytes());
     assert_eq!(verdict, Ok(()), "{input:?}");
-    assert_eq!(judge.state, State::Start, "{input:?}");
+    assert_eq!(judge.state, FramingState::Start, "{input:?}");
 }
 
 /// Is refused at the last byte of what is given, and at none before it.
 #[track_caller]
-fn fails_at_its_end(input: &[u8], place: Place) {
+fn fails_at_its_end(input: &[u8], place: MessagePart) {
     let text = String::from_utf8_lossy(input);
     match whole(input) {
         Ok(()) => panic!("{text:?} passes"),
@@ -106,9 +106,9 @@ fn faults_of_lines_and_names_are_found_where_they_are() {
         "GET / HTTP/1.1\r\nX: a\r\n\r\n\n",
         "GET / HTTP/1.1\r\nHost: a\r\nhOsT:",
     ] {
-        fails_at_its_end(input.as_bytes(), Place::Head);
+        fails_at_its_end(input.as_bytes(), MessagePart::Head);
     }
-    fails_at_its_end(b"GET / HTTP/1.1\r\nX\xff", Place::Head);
+    fails_at_its_end(b"GET / HTTP/1.1\r\nX\xff", MessagePart::Head);
 }
 
 #[test]
@@ -138,11 +138,11 @@ fn lengths_that_are_not_one_plain_number_are_refused() {
         "Transfer-Encoding:\r",
         "Transfer-Encoding: chunked\n",
     ] {
-        fails_at_its_end(with(lengths).as_bytes(), Place::Head);
+        fails_at_its_end(with(lengths).as_bytes(), MessagePart::Head);
     }
-    fails_at_its_end(b"POST / HTTP/1.0\r\nTransfer-Encoding:", Place::Head);
+    fails_at_its_end(b"POST / HTTP/1.0\r\nTransfer-Encoding:", MessagePart::Head);
     passes("POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\nx");
-    let mut judge = Judge::new();
+    let mut judge = FramingValidator::new();
     judge.feed(with("Content-Length: 18446744073709551613\r\n\r\nmuch more").as_bytes()).unwrap();
 }
 
@@ -167,10 +167,10 @@ fn faults_of_chunks_are_found_where_they_are() {
         "3\r\nabc\rd",
         "3\r\nabc\r\n\r",
     ] {
-        fails(body, Place::Chunk);
+        fails(body, MessagePart::Run);
     }
     for body in ["3;a\n", "3;\0"] {
-        fails(body, Place::Extension);
+        fails(body, MessagePart::Extension);
     }
     for body in [
         "0\r\n\n",
@@ -183,15 +183,15 @@ fn faults_of_chunks_are_found_where_they_are() {
         "0\r\nHost:",
         "0\r\n\rX",
     ] {
-        fails(body, Place::Trailer);
+        fails(body, MessagePart::Trailer);
     }
 }
 
 #[test]
 fn nothing_passes_behind_a_fault() {
-    let mut judge = Judge::new();
+    let mut judge = FramingValidator::new();
     let first = judge.feed(b"GET / HTTP/1.1\nHost: a\r\n\r\n").unwrap_err();
-    assert_eq!((first.at, first.place), (14, Place::Head));
+    assert_eq!((first.at, first.place), (14, MessagePart::Head));
     let later = judge.feed(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
     assert_eq!((later.at, later.what), (0, first.what));
     assert_eq!(judge.feed(b""), Ok(()));
@@ -199,25 +199,25 @@ fn nothing_passes_behind_a_fault() {
 
 #[test]
 fn preface_of_http_2_ends_the_judging_at_the_beginning_only() {
-    let mut judge = Judge::new();
+    let mut judge = FramingValidator::new();
     judge.feed(&PREFACE[..23]).unwrap();
     assert!(judge.is_opening());
     judge.feed(&PREFACE[23..]).unwrap();
     assert!(!judge.is_opening());
     judge.feed(b"\0\n\r anything").unwrap();
 
-    let mut later = Judge::new();
+    let mut later = FramingValidator::new();
     later.feed(b"\r\n").unwrap();
     assert!(later.feed(PREFACE).is_err(), "it is no preface there");
 
-    let mut other = Judge::new();
+    let mut other = FramingValidator::new();
     assert!(other.feed(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\0").is_err());
-    assert!(Judge::new().feed(b"PRI * HTTP/2.0\r\nHost: a\r\n\r\n").is_err());
+    assert!(FramingValidator::new().feed(b"PRI * HTTP/2.0\r\nHost: a\r\n\r\n").is_err());
 }
 
 #[test]
 fn opening_is_over_when_the_first_head_is_whole() {
-    let mut judge = Judge::new();
+    let mut judge = FramingValidator::new();
     judge.feed(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r").unwrap();
     assert!(judge.is_opening());
     judge.feed(b"\n").unwrap();

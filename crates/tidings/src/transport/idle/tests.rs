@@ -6,10 +6,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn clients_are_told_less_than_the_hub_waits_and_nothing_behind_a_stream() {
-    let idle = Idle::new(Duration::from_millis(75_900));
+    let idle = IdleTimeout::new(Duration::from_millis(75_900));
     let told = |name: header::HeaderName, value: &'static str| {
         let mut headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
-        idle.tell(&mut headers);
+        idle.announce(&mut headers);
         headers.remove(KEEP_ALIVE)
     };
     assert_eq!(told(header::CONTENT_TYPE, "application/json").unwrap(), "timeout=75");
@@ -22,8 +22,9 @@ fn clients_are_told_less_than_the_hub_waits_and_nothing_behind_a_stream() {
 async fn idleness_begins_behind_the_last_answer_and_ends_with_the_next_head() {
     let activity = Activity::default();
     let mut observer = activity.observer();
-    let is_idle =
-        async |observer: &mut Observer| timeout(2 * PATIENCE, observer.idle_for(PATIENCE)).await.is_ok();
+    let is_idle = async |observer: &mut ActivityObserver| {
+        timeout(2 * PATIENCE, observer.idle_for(PATIENCE)).await.is_ok()
+    };
     assert!(!is_idle(&mut observer).await, "it has not asked yet");
     let (one, two) = (activity.request(Version::HTTP_2), activity.request(Version::HTTP_2));
     assert_eq!(observer.first_version().await, Some(Version::HTTP_2));

@@ -13,9 +13,9 @@ impl Add<Duration> for At {
 }
 
 const INTERVAL: Duration = Duration::from_millis(10);
-const BOTH: Due = Due { comment: true, position: true };
-const COMMENT: Due = Due { comment: true, position: false };
-const POSITION: Due = Due { comment: false, position: true };
+const BOTH: KeepAliveDue = KeepAliveDue { comment: true, position: true };
+const COMMENT: KeepAliveDue = KeepAliveDue { comment: true, position: false };
+const POSITION: KeepAliveDue = KeepAliveDue { comment: false, position: true };
 
 #[test]
 fn a_silent_stream_is_due_for_both_once_per_interval() {

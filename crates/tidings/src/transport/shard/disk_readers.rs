@@ -10,7 +10,7 @@ use std::{
 
 use tracing::error;
 
-use super::mailbox::Door;
+use super::mailbox::Mailbox;
 use crate::{
     failpoint,
     log::{Log, read::Page},
@@ -25,8 +25,8 @@ const TOGETHER_MAX: usize = 256;
 const SLOW_AFTER: Duration = Duration::from_millis(50);
 
 /// A stretch to be read for a stream.
-pub(super) struct Request {
-    pub(super) door: Arc<Door>,
+pub(super) struct ReadJob {
+    pub(super) mailbox: Arc<Mailbox>,
     pub(super) place: usize,
     /// Tells the stream from those that had its place before.
     pub(super) serial: u64,
@@ -34,16 +34,16 @@ pub(super) struct Request {
 }
 
 /// What waits to be read; each stream asks for one stretch at a time.
-pub(crate) struct Reader {
+pub(crate) struct DiskReaders {
     log: Arc<Log>,
     metrics: Arc<Metrics>,
-    waiting: Mutex<Waiting>,
-    bell: Condvar,
+    queue: Mutex<ReadQueue>,
+    job_added: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
-    requests: Vec<Request>,
+struct ReadQueue {
+    requests: Vec<ReadJob>,
     /// Threads at work.
     busy: usize,
     /// When one last took requests.
@@ -51,13 +51,13 @@ struct Waiting {
     is_closed: bool,
 }
 
-impl Reader {
+impl DiskReaders {
     pub(crate) fn new(log: Arc<Log>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             log,
             metrics,
-            waiting: Mutex::new(Lock::ReaderQueue, Waiting::default()),
-            bell: Condvar::default(),
+            queue: Mutex::new(Lock::ReaderQueue, ReadQueue::default()),
+            job_added: Condvar::default(),
         })
     }
 
@@ -67,33 +67,33 @@ impl Reader {
         while self.take(&mut requests) {
             failpoint::hit(thread::current().name().unwrap_or_default());
             self.read(&mut requests);
-            self.waiting().busy -= 1;
+            self.queue().busy -= 1;
         }
     }
 
     /// Has every thread end.
     pub(crate) fn close(&self) {
-        self.waiting().is_closed = true;
-        self.bell.notify_all();
+        self.queue().is_closed = true;
+        self.job_added.notify_all();
     }
 
-    pub(super) fn ask(&self, requests: &mut Vec<Request>) {
+    pub(super) fn submit(&self, requests: &mut Vec<ReadJob>) {
         if requests.is_empty() {
             return;
         }
-        let mut waiting = self.waiting();
+        let mut waiting = self.queue();
         waiting.requests.append(requests);
         let is_slow = waiting.taken_at.is_some_and(|at| at.elapsed() > SLOW_AFTER);
         let must_wake = waiting.busy == 0 || is_slow;
         drop(waiting);
         if must_wake {
-            self.bell.notify_one();
+            self.job_added.notify_one();
         }
     }
 
     /// Waits for requests, and takes the oldest; false where there will be no more.
-    fn take(&self, taken: &mut Vec<Request>) -> bool {
-        let mut waiting = self.waiting();
+    fn take(&self, taken: &mut Vec<ReadJob>) -> bool {
+        let mut waiting = self.queue();
         loop {
             if waiting.is_closed {
                 return false;
@@ -105,18 +105,18 @@ impl Reader {
                 waiting.taken_at = Some(Instant::now());
                 return true;
             }
-            waiting = self.bell.wait(waiting);
+            waiting = self.job_added.wait(waiting);
         }
     }
 
-    fn read(&self, requests: &mut Vec<Request>) {
+    fn read(&self, requests: &mut Vec<ReadJob>) {
         let (mut pages, mut askers) =
             (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
-        for Request { door, place, serial, page } in requests.drain(..) {
+        for ReadJob { mailbox: door, place, serial, page } in requests.drain(..) {
             pages.push(page);
             askers.push((door, place, serial));
         }
-        let is_read = catch_unwind(AssertUnwindSafe(|| self.log.complete(&mut pages))).is_ok();
+        let is_read = catch_unwind(AssertUnwindSafe(|| self.log.load(&mut pages))).is_ok();
         if !is_read {
             error!(streams = askers.len(), "reading the log panicked; the streams that asked are closed");
             self.metrics.request_panicked();
@@ -125,7 +125,7 @@ impl Reader {
         while let Some(((door, ..), _)) = answers.peek() {
             let door = door.clone();
             // Those of one shard stand together: it asks for all at once.
-            door.put(|waiting| {
+            door.deliver(|waiting| {
                 while let Some(((_, place, serial), page)) =
                     answers.next_if(|((other, ..), _)| Arc::ptr_eq(other, &door))
                 {
@@ -135,7 +135,7 @@ impl Reader {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock()
+    fn queue(&self) -> MutexGuard<'_, ReadQueue> {
+        self.queue.lock()
     }
 }

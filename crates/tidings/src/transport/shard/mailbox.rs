@@ -14,65 +14,65 @@ use mio::net::TcpStream;
 
 use super::event_loop;
 use crate::{
-    connection::Listener,
-    deferred_wake::{self, Ring},
+    connection::LogObserver,
+    deferred_wake::{self, Wakeable},
     log::read::Page,
     sync::{AtomicBool, Lock, Mutex, MutexGuard},
 };
 
 /// The doors of all shards of a hub.
-pub(crate) struct Doors(Vec<Arc<Door>>);
+pub(crate) struct Shards(Vec<Arc<Mailbox>>);
 
-impl Doors {
-    pub(crate) fn new(doors: Vec<Arc<Door>>) -> Self {
+impl Shards {
+    pub(crate) fn new(doors: Vec<Arc<Mailbox>>) -> Self {
         Self(doors)
     }
 
     /// Gives a connection to the shard that has the fewest.
-    pub(crate) fn welcome(&self, socket: TcpStream, peer: SocketAddr) {
-        let living = self.0.iter().filter(|door| !door.is_left.load(Ordering::Relaxed));
-        let Some(door) = living.min_by_key(|door| door.guests.load(Ordering::Relaxed)) else { return };
-        door.guests.fetch_add(1, Ordering::Relaxed);
-        door.put(|waiting| waiting.newcomers.push((socket, peer)));
+    pub(crate) fn assign(&self, socket: TcpStream, peer: SocketAddr) {
+        let living = self.0.iter().filter(|door| !door.is_closed.load(Ordering::Relaxed));
+        let Some(door) = living.min_by_key(|door| door.connections.load(Ordering::Relaxed)) else { return };
+        door.connections.fetch_add(1, Ordering::Relaxed);
+        door.deliver(|waiting| waiting.accepted.push((socket, peer)));
     }
 
     /// Has every shard close each connection behind its next answer.
     pub(crate) fn drain(&self) {
-        self.0.iter().for_each(|door| door.put(|waiting| waiting.is_draining = true));
+        self.0.iter().for_each(|door| door.deliver(|waiting| waiting.is_draining = true));
     }
 
     /// Has every shard close the connections that wait for another request, and end when it has no connection left. No
     /// connection may be given to it after this.
     pub(crate) fn finish(&self) {
-        self.0.iter().for_each(|door| door.put(|waiting| waiting.is_finishing = true));
+        self.0.iter().for_each(|door| door.deliver(|waiting| waiting.is_finishing = true));
     }
 
     /// Has every shard close what is still open, and end.
     pub(crate) fn close(&self) {
-        self.0.iter().for_each(|door| door.put(|waiting| waiting.is_closed = true));
+        self.0.iter().for_each(|door| door.deliver(|waiting| waiting.is_closed = true));
     }
 }
 
 /// The door of one shard. What waits is bounded by the number of its connections.
-pub(crate) struct Door {
-    waiting: Mutex<Waiting>,
+pub(crate) struct Mailbox {
+    inbox: Mutex<Inbox>,
     /// How many connections the shard has, those that wait to be taken among them.
-    pub(super) guests: AtomicUsize,
+    pub(super) connections: AtomicUsize,
     /// The shard has ended: nothing is put here any more. Set while `waiting` is held.
-    is_left: AtomicBool,
+    is_closed: AtomicBool,
     /// The shard looks at what waits before it sleeps; whoever finds this set has to wake it.
     is_asleep: AtomicBool,
     /// Ends the shard's sleep.
-    bell: Box<dyn Fn() + Send + Sync>,
+    wake_shard: Box<dyn Fn() + Send + Sync>,
     /// The log has grown.
-    pub(super) has_news: AtomicBool,
+    pub(super) has_new_entries: AtomicBool,
     /// There are streams that want to hear of it.
     pub(super) has_streams: AtomicBool,
 }
 
 #[derive(Default)]
-pub(super) struct Waiting {
-    pub(super) newcomers: Vec<(TcpStream, SocketAddr)>,
+pub(super) struct Inbox {
+    pub(super) accepted: Vec<(TcpStream, SocketAddr)>,
     /// Streams whose seats were woken, and connections whose answers go on.
     pub(super) woken: Vec<usize>,
     /// Stretches of the log that were read for a stream, by its place and serial number; none where that failed.
@@ -82,9 +82,9 @@ pub(super) struct Waiting {
     pub(super) is_closed: bool,
 }
 
-impl Waiting {
+impl Inbox {
     pub(super) fn is_empty(&self) -> bool {
-        self.newcomers.is_empty()
+        self.accepted.is_empty()
             && self.woken.is_empty()
             && self.pages.is_empty()
             && !self.is_draining
@@ -93,102 +93,102 @@ impl Waiting {
     }
 }
 
-impl Door {
-    fn new(bell: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+impl Mailbox {
+    fn new(wake_shard: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
-            waiting: Mutex::new(Lock::ShardMailbox, Waiting::default()),
-            guests: AtomicUsize::new(0),
-            is_left: AtomicBool::new(false),
+            inbox: Mutex::new(Lock::ShardMailbox, Inbox::default()),
+            connections: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
             is_asleep: AtomicBool::new(false),
-            bell: Box::new(bell),
-            has_news: AtomicBool::new(false),
+            wake_shard: Box::new(wake_shard),
+            has_new_entries: AtomicBool::new(false),
             has_streams: AtomicBool::new(false),
         })
     }
 
-    pub(super) fn put(self: &Arc<Self>, put: impl FnOnce(&mut Waiting)) {
-        let mut waiting = self.waiting();
-        if !self.is_left.load(Ordering::Relaxed) {
+    pub(super) fn deliver(self: &Arc<Self>, put: impl FnOnce(&mut Inbox)) {
+        let mut waiting = self.inbox();
+        if !self.is_closed.load(Ordering::Relaxed) {
             put(&mut waiting);
         }
         drop(waiting);
-        deferred_wake::ring(self);
+        deferred_wake::wake_or_defer(self);
     }
 
     /// The shard has ended. Closes the connections that it has not taken.
-    pub(super) fn leave(&self) {
-        let mut waiting = self.waiting();
-        self.is_left.store(true, Ordering::Relaxed);
+    pub(super) fn close(&self) {
+        let mut waiting = self.inbox();
+        self.is_closed.store(true, Ordering::Relaxed);
         let left = std::mem::take(&mut *waiting);
         drop(waiting);
         drop(left);
     }
 
     /// Takes what waits; where nothing does, whoever puts something next rings.
-    pub(super) fn take(&self, taken: &mut Waiting) {
-        std::mem::swap(&mut *self.waiting(), taken);
+    pub(super) fn take(&self, taken: &mut Inbox) {
+        std::mem::swap(&mut *self.inbox(), taken);
     }
 
     /// Whether the shard may sleep now. It is said before it is looked: whoever puts something after the look rings.
     pub(super) fn may_sleep(&self) -> bool {
         self.is_asleep.swap(true, Ordering::SeqCst);
-        let may_sleep = self.waiting().is_empty() && !self.has_news.load(Ordering::SeqCst);
+        let may_sleep = self.inbox().is_empty() && !self.has_new_entries.load(Ordering::SeqCst);
         if !may_sleep {
             self.is_awake();
         }
         may_sleep
     }
 
-    /// Swapped, as in [`Door::may_sleep`], not stored: a ring that found the shard awake has then happened before this, and so
+    /// Swapped, as in [`Mailbox::may_sleep`], not stored: a ring that found the shard awake has then happened before this, and so
     /// before the next look.
     pub(super) fn is_awake(&self) {
         self.is_asleep.swap(false, Ordering::SeqCst);
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock()
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock()
     }
 }
 
-impl Ring for Door {
-    fn ring(&self) {
+impl Wakeable for Mailbox {
+    fn wake(&self) {
         if self.is_asleep.swap(false, Ordering::SeqCst) {
-            (self.bell)();
+            (self.wake_shard)();
         }
     }
 }
 
-impl Listener for Door {
-    fn news(self: Arc<Self>) {
-        if self.has_streams.load(Ordering::SeqCst) && !self.has_news.swap(true, Ordering::SeqCst) {
-            deferred_wake::ring(&self);
+impl LogObserver for Mailbox {
+    fn on_append(self: Arc<Self>) {
+        if self.has_streams.load(Ordering::SeqCst) && !self.has_new_entries.swap(true, Ordering::SeqCst) {
+            deferred_wake::wake_or_defer(&self);
         }
     }
 }
 
 /// Wakes one connection of a shard.
-pub(super) struct Bell {
-    pub(super) door: Arc<Door>,
+pub(super) struct SlotWaker {
+    pub(super) mailbox: Arc<Mailbox>,
     pub(super) place: usize,
 }
 
-impl Wake for Bell {
+impl Wake for SlotWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.door.put(|waiting| waiting.woken.push(self.place));
+        self.mailbox.deliver(|waiting| waiting.woken.push(self.place));
     }
 }
 
 /// Makes the event queue of a shard.
-pub(super) fn queue() -> io::Result<(mio::Poll, Arc<Door>)> {
+pub(super) fn event_queue() -> io::Result<(mio::Poll, Arc<Mailbox>)> {
     let poll = mio::Poll::new()?;
-    let bell = mio::Waker::new(poll.registry(), event_loop::BELL)?;
+    let bell = mio::Waker::new(poll.registry(), event_loop::WAKE_TOKEN)?;
     // It fails where the system has no room for one more count: then the bell has rung.
     let ring = move || drop(bell.wake());
-    Ok((poll, Door::new(ring)))
+    Ok((poll, Mailbox::new(ring)))
 }
 
 #[cfg(test)]

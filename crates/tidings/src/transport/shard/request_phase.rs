@@ -16,13 +16,13 @@ use tower_service::Service;
 use tracing::error;
 
 use super::{
-    Offer,
+    ShardOffer,
     request_parser::{REQUEST_BYTES_MAX, may_be_ours, parse},
-    response::{Answer, answer},
+    response::{RoutedResponse, route},
     response_head::{Framing, write_head},
-    slot::{Common, Next, Watch},
+    slot::{Action, ShardContext, SlotState},
 };
-use crate::transport::{http1_framing::Judge, socket::Arrival};
+use crate::transport::{http1_framing::FramingValidator, socket::PeerInfo};
 
 /// Read at once; what most requests fit.
 const READ_BYTES: usize = 2 << 10;
@@ -30,9 +30,9 @@ const READ_BYTES: usize = 2 << 10;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A connection and the request that it is at.
-pub(super) struct Visitor {
+pub(super) struct RequestPhase {
     pub(super) socket: TcpStream,
-    pub(super) watch: Watch,
+    pub(super) watch: SlotState,
     pub(super) peer: SocketAddr,
     /// When a head must be whole; while the connection is idle, when it is closed.
     pub(super) head_due: Instant,
@@ -40,13 +40,13 @@ pub(super) struct Visitor {
     may_read: bool,
     /// A request of it was answered.
     has_answered: bool,
-    judge: Judge,
+    framing: FramingValidator,
     /// What was read of a request.
     read: BytesMut,
-    state: State,
+    state: RequestState,
 }
 
-enum State {
+enum RequestState {
     Head,
     /// The head is whole, the body is not.
     Body {
@@ -54,7 +54,7 @@ enum State {
     },
     Answering {
         request: Bytes,
-        answering: Pin<Box<dyn Future<Output = Answer> + Send>>,
+        answering: Pin<Box<dyn Future<Output = RoutedResponse> + Send>>,
     },
     Writing {
         unsent: Bytes,
@@ -63,8 +63,8 @@ enum State {
     },
 }
 
-impl Visitor {
-    pub(super) fn new(socket: TcpStream, peer: SocketAddr, watch: Watch, head_due: Instant) -> Self {
+impl RequestPhase {
+    pub(super) fn new(socket: TcpStream, peer: SocketAddr, watch: SlotState, head_due: Instant) -> Self {
         Self {
             socket,
             watch,
@@ -72,35 +72,37 @@ impl Visitor {
             head_due,
             may_read: true,
             has_answered: false,
-            judge: Judge::new(),
+            framing: FramingValidator::new(),
             read: BytesMut::new(),
-            state: State::Head,
+            state: RequestState::Head,
         }
     }
 
     /// When it is to be looked at though nothing else happens; none while only its answer is waited for.
-    pub(super) fn due(&self, common: &Common) -> Option<Instant> {
+    pub(super) fn due(&self, common: &ShardContext) -> Option<Instant> {
         match &self.state {
-            State::Head => Some(self.head_due),
-            State::Body { patience_ends } => Some(*patience_ends),
-            State::Answering { .. } => None,
-            State::Writing { refused_since, .. } => refused_since.map(|since| since + common.write_timeout),
+            RequestState::Head => Some(self.head_due),
+            RequestState::Body { patience_ends } => Some(*patience_ends),
+            RequestState::Answering { .. } => None,
+            RequestState::Writing { refused_since, .. } => {
+                refused_since.map(|since| since + common.write_timeout)
+            }
         }
     }
 
     /// Its socket has something to read.
-    pub(super) fn readable(&mut self, common: &mut Common) -> Next {
+    pub(super) fn readable(&mut self, common: &mut ShardContext) -> Action {
         self.may_read = true;
         self.serve(common)
     }
 
     /// Goes on as far as it can.
-    pub(super) fn serve(&mut self, common: &mut Common) -> Next {
+    pub(super) fn serve(&mut self, common: &mut ShardContext) -> Action {
         loop {
             let step = match &mut self.state {
-                State::Head | State::Body { .. } => self.take(common),
-                State::Answering { .. } => self.poll_answer(common),
-                State::Writing { .. } => self.write(common),
+                RequestState::Head | RequestState::Body { .. } => self.read_request(common),
+                RequestState::Answering { .. } => self.poll_answer(common),
+                RequestState::Writing { .. } => self.write(common),
             };
             if let Some(next) = step {
                 return next;
@@ -109,39 +111,39 @@ impl Visitor {
     }
 
     /// Looks at it because of the time.
-    pub(super) fn tick(&mut self, common: &mut Common, now: Instant) -> Next {
+    pub(super) fn tick(&mut self, common: &mut ShardContext, now: Instant) -> Action {
         if self.due(common).is_none_or(|due| due > now) {
-            return Next::Wait;
+            return Action::Wait;
         }
         match self.state {
             // A request may have come since the socket was last looked at.
-            State::Head if self.is_idle() => self.finish(common),
-            State::Head => {
-                common.metrics.connection_cut("head_timeout");
-                Next::Close
+            RequestState::Head if self.is_idle() => self.finish(common),
+            RequestState::Head => {
+                common.metrics.connection_aborted("head_timeout");
+                Action::Close
             }
-            State::Body { .. } => self.forward(),
-            State::Answering { .. } => Next::Wait,
-            State::Writing { .. } => {
+            RequestState::Body { .. } => self.forward(),
+            RequestState::Answering { .. } => Action::Wait,
+            RequestState::Writing { .. } => {
                 common.metrics.write_timeout();
-                Next::Close
+                Action::Close
             }
         }
     }
 
     /// Answers what has come, and closes a kept-alive connection on which nothing has. The first request of a connection
     /// may still be on its way.
-    pub(super) fn finish(&mut self, common: &mut Common) -> Next {
+    pub(super) fn finish(&mut self, common: &mut ShardContext) -> Action {
         self.may_read = true;
         match self.serve(common) {
-            Next::Wait if self.is_idle() => Next::Close,
+            Action::Wait if self.is_idle() => Action::Close,
             next => next,
         }
     }
 
     /// Whether it waits for another request.
     fn is_idle(&self) -> bool {
-        self.has_answered && self.read.is_empty() && matches!(self.state, State::Head)
+        self.has_answered && self.read.is_empty() && matches!(self.state, RequestState::Head)
     }
 
     /// Whether its client may have sent something that was not looked at.
@@ -150,39 +152,39 @@ impl Visitor {
     }
 
     /// Reads, and asks the routes once a request is whole. None where it is to go on at once.
-    fn take(&mut self, common: &mut Common) -> Option<Next> {
+    fn read_request(&mut self, common: &mut ShardContext) -> Option<Action> {
         if !self.may_read {
-            return Some(Next::Wait);
+            return Some(Action::Wait);
         }
         let judged = self.read.len();
         let was_idle = self.is_idle();
         match self.read_more() {
-            Ok(0) if self.read.is_empty() => return Some(Next::Close),
+            Ok(0) if self.read.is_empty() => return Some(Action::Close),
             // What hyper says of a request that ends early is its own business.
             Ok(0) => return Some(self.forward()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.may_read = false;
-                return Some(Next::Wait);
+                return Some(Action::Wait);
             }
-            Err(_) => return Some(Next::Close),
+            Err(_) => return Some(Action::Close),
         }
         if was_idle {
             self.head_due = Instant::now() + common.head_timeout;
         }
-        let is_good = self.judge.feed(&self.read[judged..]).is_ok() && may_be_ours(&self.read);
+        let is_good = self.framing.feed(&self.read[judged..]).is_ok() && may_be_ours(&self.read);
         if !is_good || self.read.len() > REQUEST_BYTES_MAX {
             return Some(self.forward());
         }
-        if self.judge.is_opening() {
+        if self.framing.is_opening() {
             return None;
         }
-        match self.judge.body_left() {
+        match self.framing.body_left() {
             Some(0) => {}
             // The bytes that were read are within the bound; the length that a head names may be nearly any number.
             Some(left) if left <= (REQUEST_BYTES_MAX - self.read.len()) as u64 => {
-                if let State::Head = self.state {
-                    self.state = State::Body { patience_ends: Instant::now() + PATIENCE };
+                if let RequestState::Head = self.state {
+                    self.state = RequestState::Body { patience_ends: Instant::now() + PATIENCE };
                 }
                 return None;
             }
@@ -190,11 +192,11 @@ impl Visitor {
         }
         let bytes = self.read.split().freeze();
         self.read = BytesMut::new();
-        let Some(mut request) = parse(&bytes) else { return Some(Next::Forward(bytes, None)) };
-        request.extensions_mut().insert(Arrival { peer: self.peer, is_tls: false });
-        request.extensions_mut().insert(Offer);
-        let answering = Box::pin(answer(common.router.call(request)));
-        self.state = State::Answering { request: bytes, answering };
+        let Some(mut request) = parse(&bytes) else { return Some(Action::Forward(bytes, None)) };
+        request.extensions_mut().insert(PeerInfo { peer: self.peer, is_tls: false });
+        request.extensions_mut().insert(ShardOffer);
+        let answering = Box::pin(route(common.router.call(request)));
+        self.state = RequestState::Answering { request: bytes, answering };
         None
     }
 
@@ -215,41 +217,43 @@ impl Visitor {
         }
     }
 
-    fn poll_answer(&mut self, common: &mut Common) -> Option<Next> {
-        let State::Answering { request, answering } = &mut self.state else { return Some(Next::Wait) };
+    fn poll_answer(&mut self, common: &mut ShardContext) -> Option<Action> {
+        let RequestState::Answering { request, answering } = &mut self.state else {
+            return Some(Action::Wait);
+        };
         let mut context = Context::from_waker(&self.watch.waker);
         // A panic ends the connection that it was for, as it does where each has a task.
         let polled = catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(&mut context)));
         let Ok(polled) = polled else {
             error!("answering a request panicked; its connection is closed");
             common.metrics.request_panicked();
-            return Some(Next::Close);
+            return Some(Action::Close);
         };
-        let Poll::Ready(answer) = polled else { return Some(Next::Wait) };
+        let Poll::Ready(answer) = polled else { return Some(Action::Wait) };
         let request = std::mem::take(request);
         match answer {
-            Answer::Stream(head, opened) => Some(Next::Stream(head, opened)),
-            Answer::Other(response) => Some(Next::Forward(request, Some(response))),
-            Answer::Whole(mut parts, body) => {
+            RoutedResponse::Stream(head, opened) => Some(Action::Stream(head, opened)),
+            RoutedResponse::Other(response) => Some(Action::Forward(request, Some(response))),
+            RoutedResponse::Whole(mut parts, body) => {
                 let is_last = common.is_draining;
                 if !is_last {
-                    common.idle.tell(&mut parts.headers);
+                    common.idle.announce(&mut parts.headers);
                 }
                 let framing = Framing::Whole { body: &body, is_last };
                 let unsent = write_head(parts.status, &parts.headers, framing);
-                self.state = State::Writing { unsent, refused_since: None, is_last };
+                self.state = RequestState::Writing { unsent, refused_since: None, is_last };
                 None
             }
         }
     }
 
-    fn write(&mut self, common: &Common) -> Option<Next> {
-        let State::Writing { unsent, refused_since, is_last } = &mut self.state else {
-            return Some(Next::Wait);
+    fn write(&mut self, common: &ShardContext) -> Option<Action> {
+        let RequestState::Writing { unsent, refused_since, is_last } = &mut self.state else {
+            return Some(Action::Wait);
         };
         while !unsent.is_empty() {
             match self.socket.write(unsent) {
-                Ok(0) => return Some(Next::Close),
+                Ok(0) => return Some(Action::Close),
                 Ok(written) => {
                     *unsent = unsent.slice(written..);
                     *refused_since = None;
@@ -258,25 +262,25 @@ impl Visitor {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if refused_since.is_none() {
                         *refused_since = Some(Instant::now());
-                        common.metrics.socket_pressed();
+                        common.metrics.socket_backpressure();
                     }
-                    return Some(Next::Wait);
+                    return Some(Action::Wait);
                 }
-                Err(_) => return Some(Next::Close),
+                Err(_) => return Some(Action::Close),
             }
         }
         if *is_last {
             let _ = self.socket.shutdown(Shutdown::Write);
-            return Some(Next::Close);
+            return Some(Action::Close);
         }
-        (self.judge, self.has_answered) = (Judge::new(), true);
-        self.state = State::Head;
+        (self.framing, self.has_answered) = (FramingValidator::new(), true);
+        self.state = RequestState::Head;
         self.head_due = Instant::now() + common.idle.patience;
         None
     }
 
     /// Leaves it to hyper, with what was read.
-    fn forward(&mut self) -> Next {
-        Next::Forward(self.read.split().freeze(), None)
+    fn forward(&mut self) -> Action {
+        Action::Forward(self.read.split().freeze(), None)
     }
 }

@@ -9,18 +9,18 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use super::{
-    Handover,
+    StreamHandoff,
     response_head::{Framing, write_head},
 };
-use crate::connection::Opened;
+use crate::connection::NewConnection;
 
 /// A body that is larger is written by hyper.
 const BODY_BYTES_MAX: u64 = 64 << 10;
 
 /// The answer to one request.
-pub(super) enum Answer {
+pub(super) enum RoutedResponse {
     /// A stream begins, with this head.
-    Stream(Bytes, Box<Opened>),
+    Stream(Bytes, Box<NewConnection>),
     /// Head and body are at hand.
     Whole(Box<Parts>, Bytes),
     /// It is not one that a shard can write.
@@ -28,24 +28,24 @@ pub(super) enum Answer {
 }
 
 /// Waits for the answer of a route.
-pub(super) async fn answer(routing: impl Future<Output = Result<Response, Infallible>>) -> Answer {
+pub(super) async fn route(routing: impl Future<Output = Result<Response, Infallible>>) -> RoutedResponse {
     let Ok(mut response) = routing.await;
-    let handover: Option<Handover> = response.extensions_mut().remove();
+    let handover: Option<StreamHandoff> = response.extensions_mut().remove();
     if let Some(opened) = handover.and_then(|handover| handover.take()) {
         // A layer around the routes may have meant to encode a body that goes another way.
         response.headers_mut().remove(header::CONTENT_ENCODING);
-        return Answer::Stream(
+        return RoutedResponse::Stream(
             write_head(response.status(), response.headers(), Framing::Chunked),
             Box::new(opened),
         );
     }
     if !is_plain(&response) {
-        return Answer::Other(Box::new(response));
+        return RoutedResponse::Other(Box::new(response));
     }
     let (parts, body) = response.into_parts();
     match body.collect().await {
-        Ok(collected) => Answer::Whole(Box::new(parts), collected.to_bytes()),
-        Err(_) => Answer::Other(Box::new(Response::from_parts(parts, Body::empty()))),
+        Ok(collected) => RoutedResponse::Whole(Box::new(parts), collected.to_bytes()),
+        Err(_) => RoutedResponse::Other(Box::new(Response::from_parts(parts, Body::empty()))),
     }
 }
 

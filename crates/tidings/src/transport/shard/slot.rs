@@ -10,20 +10,20 @@ use axum::{Router, response::Response};
 use bytes::Bytes;
 use mio::{event::Event, net::TcpStream};
 
-use super::{request_phase::Visitor, stream_phase::Stream};
-use crate::{connection::Opened, log::read::Page, metrics::Metrics, transport::idle::Idle};
+use super::{request_phase::RequestPhase, stream_phase::StreamPhase};
+use crate::{connection::NewConnection, log::read::Page, metrics::Metrics, transport::idle::IdleTimeout};
 
 /// A place is looked at this often though it waits for nothing but others.
-const UNHURRIED: Duration = Duration::from_secs(60);
+const NO_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Each on its own: a slab that grows would hold twice the room.
-pub(super) enum Guest {
-    Visitor(Box<Visitor>),
-    Stream(Box<Stream>),
+pub(super) enum Slot {
+    Request(Box<RequestPhase>),
+    Stream(Box<StreamPhase>),
 }
 
 /// What the shard keeps of each.
-pub(super) struct Watch {
+pub(super) struct SlotState {
     /// Tells it from those that had its place before.
     pub(super) serial: u64,
     /// What its place on the wheel is known by, and when that is; older places are void.
@@ -34,7 +34,7 @@ pub(super) struct Watch {
 }
 
 /// What to do with a guest after it was looked at.
-pub(super) enum Next {
+pub(super) enum Action {
     /// It waits: for its seat, its socket, its answer or its time.
     Wait,
     /// Others first, then again.
@@ -42,7 +42,7 @@ pub(super) enum Next {
     /// Read this for it.
     Read(Page),
     /// It is a stream from now on.
-    Stream(Bytes, Box<Opened>),
+    Stream(Bytes, Box<NewConnection>),
     /// It is hyper's, with what was read of it, and the answer where there is one.
     Forward(Bytes, Option<Box<Response>>),
     /// It is over.
@@ -50,69 +50,69 @@ pub(super) enum Next {
 }
 
 /// What a shard has that its guests use.
-pub(super) struct Common {
+pub(super) struct ShardContext {
     pub(super) metrics: Arc<Metrics>,
     pub(super) router: Router,
     pub(super) write_timeout: Duration,
     pub(super) head_timeout: Duration,
-    pub(super) idle: Idle,
+    pub(super) idle: IdleTimeout,
     /// The hub shuts down: a connection ends with its next answer.
     pub(super) is_draining: bool,
 }
 
-impl Guest {
+impl Slot {
     pub(super) fn socket(&mut self) -> &mut TcpStream {
         match self {
-            Self::Visitor(visitor) => &mut visitor.socket,
+            Self::Request(visitor) => &mut visitor.socket,
             Self::Stream(stream) => &mut stream.socket,
         }
     }
 
-    pub(super) fn watch(&self) -> &Watch {
+    pub(super) fn state(&self) -> &SlotState {
         match self {
-            Self::Visitor(visitor) => &visitor.watch,
+            Self::Request(visitor) => &visitor.watch,
             Self::Stream(stream) => &stream.watch,
         }
     }
 
-    pub(super) fn watch_mut(&mut self) -> &mut Watch {
+    pub(super) fn state_mut(&mut self) -> &mut SlotState {
         match self {
-            Self::Visitor(visitor) => &mut visitor.watch,
+            Self::Request(visitor) => &mut visitor.watch,
             Self::Stream(stream) => &mut stream.watch,
         }
     }
 
-    pub(super) fn stream(&mut self) -> Option<&mut Stream> {
+    pub(super) fn stream(&mut self) -> Option<&mut StreamPhase> {
         match self {
             Self::Stream(stream) => Some(stream),
-            Self::Visitor(_) => None,
+            Self::Request(_) => None,
         }
     }
 
-    pub(super) fn due(&self, common: &Common) -> Instant {
+    pub(super) fn due(&self, common: &ShardContext) -> Instant {
         match self {
-            Self::Visitor(visitor) => visitor.due(common).unwrap_or_else(|| Instant::now() + UNHURRIED),
+            Self::Request(visitor) => visitor.due(common).unwrap_or_else(|| Instant::now() + NO_DEADLINE),
             Self::Stream(stream) => stream.due(common),
         }
     }
 
-    pub(super) fn serve(&mut self, common: &mut Common) -> Next {
+    pub(super) fn serve(&mut self, common: &mut ShardContext) -> Action {
         match self {
-            Self::Visitor(visitor) => visitor.serve(common),
+            Self::Request(visitor) => visitor.serve(common),
             Self::Stream(stream) => stream.serve(common),
         }
     }
 
-    pub(super) fn readable(&mut self, common: &mut Common) -> Next {
+    pub(super) fn readable(&mut self, common: &mut ShardContext) -> Action {
         match self {
-            Self::Visitor(visitor) => visitor.readable(common),
-            Self::Stream(stream) => stream.read_away(),
+            Self::Request(visitor) => visitor.readable(common),
+            Self::Stream(stream) => stream.discard_input(),
         }
     }
 
-    pub(super) fn tick(&mut self, common: &mut Common, now: Instant) -> Next {
+    pub(super) fn tick(&mut self, common: &mut ShardContext, now: Instant) -> Action {
         match self {
-            Self::Visitor(visitor) => visitor.tick(common, now),
+            Self::Request(visitor) => visitor.tick(common, now),
             Self::Stream(stream) => stream.tick(common, now),
         }
     }

@@ -11,9 +11,9 @@ use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 use tidings_protocol::{Subscription, body::EndReason};
 
-use super::slot::{Common, Next, Watch};
+use super::slot::{Action, ShardContext, SlotState};
 use crate::{
-    connection::{Connection, Ending, Opened, Turn, WRITE_BYTES_MAX},
+    connection::{Connection, NewConnection, Step, Termination, WRITE_BYTES_MAX},
     log::{
         entry::{Entry, Millis},
         read::Page,
@@ -32,16 +32,16 @@ const UNASKED_BYTES_MAX: u32 = 64 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A stream in its place.
-pub(super) struct Stream {
+pub(super) struct StreamPhase {
     pub(super) socket: TcpStream,
-    pub(super) watch: Watch,
+    pub(super) watch: SlotState,
     connection: Connection,
-    unsent: Option<Unsent>,
+    unsent: Option<ChunkWriter>,
     /// Since when its socket takes nothing.
     refused_since: Option<Instant>,
     /// Its socket has refused bytes since it was last at the head.
     is_pressed: bool,
-    state: State,
+    state: StreamState,
     /// It has been at the head, and nothing has come between since.
     is_idle: bool,
     /// Chunks that it was left.
@@ -53,7 +53,7 @@ pub(super) struct Stream {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum StreamState {
     Open,
     /// The log is being read for it.
     Reading,
@@ -64,29 +64,29 @@ enum State {
 }
 
 /// What is the same for all that are fed with an entry.
-pub(super) struct Feed {
+pub(super) struct BroadcastTick {
     pub(super) now: Instant,
     pub(super) now_millis: Millis,
 }
 
-impl Stream {
+impl StreamPhase {
     pub(super) fn new(
         socket: TcpStream,
         head: Bytes,
-        Opened { mut connection, times, greeting }: Opened,
-        watch: Watch,
+        NewConnection { mut connection, times, greeting }: NewConnection,
+        watch: SlotState,
     ) -> Self {
         let now = Instant::now();
         let keep_alive = KeepAlive::new(times.keep_alive, connection.has_positions(), now);
-        let opening = connection.opening(times.retry, greeting);
+        let opening = connection.open_frames(times.retry, greeting);
         Self {
             socket,
-            unsent: Some(Unsent::first(head, opening)),
+            unsent: Some(ChunkWriter::first(head, opening)),
             watch,
             connection,
             refused_since: None,
             is_pressed: false,
-            state: State::Open,
+            state: StreamState::Open,
             is_idle: false,
             queued: Vec::new(),
             queued_bytes: 0,
@@ -97,12 +97,12 @@ impl Stream {
     }
 
     pub(super) fn subscriptions(&self) -> Arc<[Subscription]> {
-        self.connection.seat().subscriptions().clone()
+        self.connection.handle().subscriptions().clone()
     }
 
     /// When it is to be looked at though nothing else happens.
-    pub(super) fn due(&self, common: &Common) -> Instant {
-        if let State::Lingering(until) = self.state {
+    pub(super) fn due(&self, common: &ShardContext) -> Instant {
+        if let StreamState::Lingering(until) = self.state {
             return until;
         }
         let own = match self.refused_since {
@@ -113,7 +113,7 @@ impl Stream {
     }
 
     /// Looks what there is to do, and does it as far as the socket goes along.
-    pub(super) fn serve(&mut self, common: &Common) -> Next {
+    pub(super) fn serve(&mut self, common: &ShardContext) -> Action {
         self.is_idle = false;
         if !self.queued.is_empty() {
             self.keep_alive.sent(Instant::now(), true);
@@ -123,52 +123,52 @@ impl Stream {
             if self.unsent.is_some() {
                 match self.flush(common) {
                     Ok(true) => {}
-                    Ok(false) => return Next::Wait,
-                    Err(_) => return Next::Close,
+                    Ok(false) => return Action::Wait,
+                    Err(_) => return Action::Close,
                 }
             }
             match self.state {
-                State::Reading | State::Lingering(_) => return Next::Wait,
-                State::Ending => {
+                StreamState::Reading | StreamState::Lingering(_) => return Action::Wait,
+                StreamState::Ending => {
                     let _ = self.socket.shutdown(Shutdown::Write);
-                    self.state = State::Lingering(Instant::now() + LINGER);
-                    return self.read_away();
+                    self.state = StreamState::Lingering(Instant::now() + LINGER);
+                    return self.discard_input();
                 }
-                State::Open => {}
+                StreamState::Open => {}
             }
-            self.connection.seat().listen(&self.watch.waker);
-            if let Some(ending) = self.ending() {
+            self.connection.handle().register_waker(&self.watch.waker);
+            if let Some(ending) = self.termination() {
                 self.end(common, ending);
                 continue;
             }
-            match self.connection.turn(self.is_pressed) {
-                Turn::Send { frames, .. } if frames.is_empty() => {}
-                Turn::Send { frames, has_id } => self.send(frames, has_id),
-                Turn::Read(page) => {
-                    self.state = State::Reading;
-                    return Next::Read(page);
+            match self.connection.next_step(self.is_pressed) {
+                Step::Send { frames, .. } if frames.is_empty() => {}
+                Step::Send { frames, has_id } => self.send(frames, has_id),
+                Step::Read(page) => {
+                    self.state = StreamState::Reading;
+                    return Action::Read(page);
                 }
-                Turn::Idle => {
+                Step::Idle => {
                     (self.is_pressed, self.is_idle) = (false, true);
-                    self.connection.seat().set_behind(false);
-                    return Next::Wait;
+                    self.connection.handle().set_behind(false);
+                    return Action::Wait;
                 }
             }
         }
-        Next::Again
+        Action::Again
     }
 
     /// Leaves an entry that has just been stored, and its chunk, if it is wanted and the stream waits for it; says whether it
     /// is the first.
-    pub(super) fn queue(&mut self, entry: &Entry, chunk: &Bytes, feed: &Feed) -> bool {
+    pub(super) fn enqueue(&mut self, entry: &Entry, chunk: &Bytes, feed: &BroadcastTick) -> bool {
         let is_over = self.ends_at.is_some_and(|(at, _)| at <= feed.now);
-        let is_waiting = self.is_idle && !is_over && !self.connection.seat().must_look();
+        let is_waiting = self.is_idle && !is_over && !self.connection.handle().has_pending_control();
         // What has no room is read by the stream itself.
         if !is_waiting || self.queued_bytes >= WRITE_BYTES_MAX {
             self.is_idle = false;
             return false;
         }
-        if !self.connection.take_new(entry, feed.now_millis) {
+        if !self.connection.accept_live(entry, feed.now_millis) {
             return false;
         }
         self.queued_bytes += chunk.len();
@@ -177,54 +177,54 @@ impl Stream {
     }
 
     /// Sends what was left for it.
-    pub(super) fn send_queued(&mut self, feed: &Feed, common: &Common) -> Next {
+    pub(super) fn send_queued(&mut self, feed: &BroadcastTick, common: &ShardContext) -> Action {
         if self.queued.len() > 1 {
             self.keep_alive.sent(feed.now, true);
             self.unsent = Some(self.take_queued());
-            return self.flush_fed(common);
+            return self.flush_broadcast(common);
         }
         // It was sent already where something else made it look. The room for one is kept.
-        let Some(chunk) = self.queued.pop() else { return Next::Wait };
+        let Some(chunk) = self.queued.pop() else { return Action::Wait };
         self.queued_bytes = 0;
         self.keep_alive.sent(feed.now, true);
         let written = match self.socket.write(&chunk) {
-            Ok(written) if written == chunk.len() => return self.fed(common),
+            Ok(written) if written == chunk.len() => return self.after_broadcast(common),
             Ok(written) => written,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
-            Err(_) => return Next::Close,
+            Err(_) => return Action::Close,
         };
-        let mut unsent = Unsent::new(vec![chunk]);
-        unsent.pass(written);
+        let mut unsent = ChunkWriter::new(vec![chunk]);
+        unsent.advance(written);
         self.unsent = Some(unsent);
         self.serve(common)
     }
 
-    fn take_queued(&mut self) -> Unsent {
+    fn take_queued(&mut self) -> ChunkWriter {
         self.queued_bytes = 0;
-        Unsent::new(std::mem::take(&mut self.queued))
+        ChunkWriter::new(std::mem::take(&mut self.queued))
     }
 
-    fn flush_fed(&mut self, common: &Common) -> Next {
+    fn flush_broadcast(&mut self, common: &ShardContext) -> Action {
         match self.flush(common) {
-            Ok(true) => self.fed(common),
+            Ok(true) => self.after_broadcast(common),
             Ok(false) => {
                 self.is_idle = false;
-                Next::Wait
+                Action::Wait
             }
-            Err(_) => Next::Close,
+            Err(_) => Action::Close,
         }
     }
 
     /// Goes on after it was fed: one that was left less than there is reads the rest itself.
-    fn fed(&mut self, common: &Common) -> Next {
-        if self.is_idle { Next::Wait } else { self.serve(common) }
+    fn after_broadcast(&mut self, common: &ShardContext) -> Action {
+        if self.is_idle { Action::Wait } else { self.serve(common) }
     }
 
     /// Takes what was read for it; none where reading failed, which would fail again: the client comes back by itself.
-    pub(super) fn read(&mut self, page: Option<Page>, common: &Common) -> Next {
-        let Some(page) = page else { return Next::Close };
-        self.state = State::Open;
-        if self.ending().is_none() {
+    pub(super) fn on_page_read(&mut self, page: Option<Page>, common: &ShardContext) -> Action {
+        let Some(page) = page else { return Action::Close };
+        self.state = StreamState::Open;
+        if self.termination().is_none() {
             let frames = self.connection.deliver(page, self.is_pressed);
             if !frames.is_empty() {
                 self.send(frames, true);
@@ -234,25 +234,25 @@ impl Stream {
     }
 
     /// Looks at it because of the time.
-    pub(super) fn tick(&mut self, common: &Common, now: Instant) -> Next {
-        if let State::Lingering(until) = self.state {
-            return if until <= now { Next::Close } else { Next::Wait };
+    pub(super) fn tick(&mut self, common: &ShardContext, now: Instant) -> Action {
+        if let StreamState::Lingering(until) = self.state {
+            return if until <= now { Action::Close } else { Action::Wait };
         }
         if let Some(since) = self.refused_since {
             if since + common.write_timeout > now {
-                return Next::Wait;
+                return Action::Wait;
             }
             common.metrics.write_timeout();
-            return Next::Close;
+            return Action::Close;
         }
         // First it looks at the log, which moves its cursor to the head: the position that it is given is the newest.
         match self.serve(common) {
-            Next::Wait if self.is_idle => match self.keep_alive.take_due(now) {
+            Action::Wait if self.is_idle => match self.keep_alive.take_due(now) {
                 Some(due) => {
-                    self.unsent = Some(Unsent::frames(vec![self.connection.keep_alive(due)]));
+                    self.unsent = Some(ChunkWriter::frames(vec![self.connection.keep_alive(due)]));
                     self.serve(common)
                 }
-                None => Next::Wait,
+                None => Action::Wait,
             },
             next => next,
         }
@@ -260,41 +260,41 @@ impl Stream {
 
     /// Reads away what the client sends unasked, and notices when it has gone. A client that has said all it has to say
     /// counts as gone.
-    pub(super) fn read_away(&mut self) -> Next {
+    pub(super) fn discard_input(&mut self) -> Action {
         let mut bytes = [0; 2048];
         loop {
             match self.socket.read(&mut bytes) {
-                Ok(0) => return Next::Close,
+                Ok(0) => return Action::Close,
                 Ok(count) => self.unasked_bytes += u32::try_from(count).unwrap_or(UNASKED_BYTES_MAX),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Wait,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Action::Wait,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Next::Close,
+                Err(_) => return Action::Close,
             }
             if self.unasked_bytes > UNASKED_BYTES_MAX {
-                return Next::Close;
+                return Action::Close;
             }
         }
     }
 
-    fn ending(&self) -> Option<Ending> {
+    fn termination(&self) -> Option<Termination> {
         let by_time = self.ends_at.filter(|(at, _)| *at <= Instant::now());
-        let by_time = by_time.map(|(_, reason)| Ending { reason, reconnect: true, retry: None });
-        by_time.or_else(|| self.connection.seat().ending())
+        let by_time = by_time.map(|(_, reason)| Termination { reason, reconnect: true, retry: None });
+        by_time.or_else(|| self.connection.handle().termination())
     }
 
-    fn end(&mut self, common: &Common, Ending { reason, reconnect, retry }: Ending) {
+    fn end(&mut self, common: &ShardContext, Termination { reason, reconnect, retry }: Termination) {
         common.metrics.stream_ended(reason);
-        self.unsent = Some(Unsent::last(self.connection.ending(reason, reconnect, retry)));
-        self.state = State::Ending;
+        self.unsent = Some(ChunkWriter::last(self.connection.end_frame(reason, reconnect, retry)));
+        self.state = StreamState::Ending;
     }
 
     fn send(&mut self, frames: Vec<Bytes>, has_id: bool) {
         self.keep_alive.sent(Instant::now(), has_id);
-        self.unsent = Some(Unsent::frames(frames));
+        self.unsent = Some(ChunkWriter::frames(frames));
     }
 
     /// Writes what is unsent; false where the socket has taken but a part.
-    fn flush(&mut self, common: &Common) -> io::Result<bool> {
+    fn flush(&mut self, common: &ShardContext) -> io::Result<bool> {
         let Some(unsent) = &mut self.unsent else { return Ok(true) };
         loop {
             match unsent.write(&mut self.socket) {
@@ -312,16 +312,16 @@ impl Stream {
         }
         if self.refused_since.is_none() {
             self.refused_since = Some(Instant::now());
-            common.metrics.socket_pressed();
+            common.metrics.socket_backpressure();
         }
         self.is_pressed = true;
-        common.metrics.unstored_missed(self.connection.seat().set_behind(true));
+        common.metrics.transient_dropped(self.connection.handle().set_behind(true));
         Ok(false)
     }
 }
 
 /// Bytes on their way out: whole HTTP/1.1 chunks in their parts, before the first the head of the response.
-struct Unsent {
+struct ChunkWriter {
     parts: Vec<Bytes>,
     /// Parts that were sent whole.
     sent: usize,
@@ -341,7 +341,7 @@ pub(super) fn chunk_of(frame: &[u8]) -> Bytes {
     chunk.freeze()
 }
 
-impl Unsent {
+impl ChunkWriter {
     fn new(parts: Vec<Bytes>) -> Self {
         Self { parts, sent: 0, sent_bytes: 0 }
     }
@@ -376,7 +376,7 @@ impl Unsent {
         let few = self.parts.len() - self.sent <= PARTS.0;
         let written =
             if few { self.gather::<{ PARTS.0 }>(socket) } else { self.gather::<{ PARTS.1 }>(socket) }?;
-        self.pass(written);
+        self.advance(written);
         Ok(written)
     }
 
@@ -390,7 +390,7 @@ impl Unsent {
         socket.write_vectored(&slices[..unsent.len().min(PARTS)])
     }
 
-    fn pass(&mut self, mut written: usize) {
+    fn advance(&mut self, mut written: usize) {
         while let Some(part) = self.parts.get(self.sent) {
             let left = part.len() - self.sent_bytes;
             if written < left {

@@ -8,7 +8,7 @@ const TICK: Duration = Duration::from_millis(64);
 const TICKS: usize = 1024;
 
 /// A ring of ticks with the streams that are due in each.
-pub(super) struct Wheel {
+pub(super) struct TimerWheel {
     ticks: Vec<Vec<(usize, u64)>>,
     begun: Instant,
     /// Ticks that were looked at.
@@ -16,7 +16,7 @@ pub(super) struct Wheel {
     armed: usize,
 }
 
-impl Wheel {
+impl TimerWheel {
     pub(super) fn new(now: Instant) -> Self {
         Self { ticks: (0..TICKS).map(|_| Vec::new()).collect(), begun: now, passed: 0, armed: 0 }
     }
@@ -42,7 +42,7 @@ impl Wheel {
     }
 
     /// Takes the streams that are to be looked at by now.
-    pub(super) fn turn(&mut self, now: Instant, due: &mut Vec<(usize, u64)>) {
+    pub(super) fn expire(&mut self, now: Instant, due: &mut Vec<(usize, u64)>) {
         let reached = (now.saturating_duration_since(self.begun).as_nanos() / TICK.as_nanos()) as u64;
         // After a long pause one turn of the wheel has them all.
         let from = self.passed.max(reached.saturating_sub(TICKS as u64));

@@ -69,14 +69,14 @@ fn whoever_waits_for_a_socket_is_woken_once_when_it_gives_way() {
         }
     }
 
-    let pressure = Pressure::default();
+    let pressure = Backpressure::default();
     let bell = Arc::new(Bell::default());
     let waker = Waker::from(bell.clone());
-    assert!(pressure.refuse());
-    assert!(!pressure.refuse(), "it refuses already");
+    assert!(pressure.pause());
+    assert!(!pressure.pause(), "it refuses already");
     assert!(pressure.is_refusing(&waker) && pressure.is_refusing(&waker));
-    pressure.give_way();
-    pressure.give_way();
+    pressure.resume();
+    pressure.resume();
     assert_eq!(bell.0.load(Ordering::Relaxed), 1);
     assert!(!pressure.is_refusing(&waker));
     assert_eq!(pressure.refusals(), 1);

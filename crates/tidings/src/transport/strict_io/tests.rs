@@ -11,14 +11,14 @@ use crate::error::Code;
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-fn pair() -> (DuplexStream, Strict<DuplexStream>) {
+fn pair() -> (DuplexStream, StrictIo<DuplexStream>) {
     let (client, server) = duplex(1 << 20);
     let deadline = Instant::now() + HEAD_TIMEOUT;
-    (client, Strict::new(server, HEAD_TIMEOUT, deadline, Activity::default(), Refused::default()))
+    (client, StrictIo::new(server, HEAD_TIMEOUT, deadline, Activity::default(), RefusedHead::default()))
 }
 
 /// Everything that is read, at most `portion` bytes at a time.
-async fn read(strict: &mut Strict<DuplexStream>, portion: usize) -> Vec<u8> {
+async fn read(strict: &mut StrictIo<DuplexStream>, portion: usize) -> Vec<u8> {
     let mut read = Vec::new();
     let mut buffer = vec![0; portion];
     loop {
@@ -30,7 +30,7 @@ async fn read(strict: &mut Strict<DuplexStream>, portion: usize) -> Vec<u8> {
 }
 
 /// Reads on behind `read`, through the request that stands in for another: behind that nothing is read, not even an end.
-async fn read_stand_in(strict: &mut Strict<DuplexStream>, mut read: Vec<u8>) -> Vec<u8> {
+async fn read_stand_in(strict: &mut StrictIo<DuplexStream>, mut read: Vec<u8>) -> Vec<u8> {
     let mut buffer = vec![0; 1000];
     while !read.ends_with(b"Connection: close\r\n\r\n") {
         let bytes = strict.read(&mut buffer).await.unwrap();

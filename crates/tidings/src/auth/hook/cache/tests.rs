@@ -5,14 +5,14 @@ use crate::auth::hook::Action;
 
 const TTL: Duration = Duration::from_secs(10);
 
-fn question(channel: usize) -> Arc<Question> {
+fn question(channel: usize) -> Arc<AccessRequest> {
     let channel = channel.to_string();
-    Arc::new(Question { principal: None, action: Action::Subscribe, channel, is_pattern: false })
+    Arc::new(AccessRequest { principal: None, action: Action::Subscribe, channel, is_pattern: false })
 }
 
 #[test]
 fn answer_is_fresh_until_its_time_is_over() {
-    let (mut answers, now) = (Answers::new(TTL), Instant::now());
+    let (mut answers, now) = (AnswerCache::new(TTL), Instant::now());
     answers.keep(&question(1), true, now);
     answers.keep(&question(2), false, now);
     for (after, yes, no) in [
@@ -28,7 +28,7 @@ fn answer_is_fresh_until_its_time_is_over() {
 
 #[test]
 fn newer_answer_replaces_an_older_one_and_outlives_it() {
-    let (mut answers, now) = (Answers::new(TTL), Instant::now());
+    let (mut answers, now) = (AnswerCache::new(TTL), Instant::now());
     answers.keep(&question(1), true, now);
     answers.keep(&question(1), false, now + TTL / 2);
     assert_eq!(answers.fresh(&question(1), now + TTL / 2), Some(false));
@@ -39,7 +39,7 @@ fn newer_answer_replaces_an_older_one_and_outlives_it() {
 
 #[test]
 fn full_memory_forgets_the_oldest_answer() {
-    let (mut answers, now) = (Answers::new(TTL), Instant::now());
+    let (mut answers, now) = (AnswerCache::new(TTL), Instant::now());
     for channel in 0..=ANSWERS_MAX {
         answers.keep(&question(channel), true, now);
     }
@@ -51,12 +51,12 @@ fn full_memory_forgets_the_oldest_answer() {
 
 #[test]
 fn one_question_over_and_over_takes_no_more_room() {
-    let (mut answers, now) = (Answers::new(TTL), Instant::now());
+    let (mut answers, now) = (AnswerCache::new(TTL), Instant::now());
     for _ in 0..3 * ANSWERS_MAX {
         answers.keep(&question(1), true, now);
     }
     assert!(answers.by_age.len() <= ANSWERS_MAX);
-    let mut answers = Answers::new(Duration::ZERO);
+    let mut answers = AnswerCache::new(Duration::ZERO);
     answers.keep(&question(1), true, now);
     assert_eq!((answers.by_question.len(), answers.by_age.len()), (0, 0));
 }

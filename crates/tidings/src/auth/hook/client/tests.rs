@@ -16,8 +16,13 @@ use crate::{
 /// Where nothing waits for it.
 const LONG: Duration = Duration::from_secs(20);
 
-fn question(channel: &str) -> Question {
-    Question { principal: None, action: Action::Subscribe, channel: channel.to_owned(), is_pattern: false }
+fn question(channel: &str) -> AccessRequest {
+    AccessRequest {
+        principal: None,
+        action: Action::Subscribe,
+        channel: channel.to_owned(),
+        is_pattern: false,
+    }
 }
 
 fn settings(timeout: Duration) -> AuthSettings {
@@ -54,7 +59,7 @@ impl Scripted {
 }
 
 impl Hook for Arc<Scripted> {
-    async fn allow(&self, _: &Question) -> Result<bool, HookError> {
+    async fn allow(&self, _: &AccessRequest) -> Result<bool, HookError> {
         let before = self.asked();
         self.asked.send_modify(|asked| *asked += 1);
         match (self.script)(before) {
@@ -70,12 +75,12 @@ impl Hook for Arc<Scripted> {
     }
 }
 
-fn asker(hook: &Arc<Scripted>, timeout: Duration) -> Arc<Asker> {
-    Arc::new(Asker::of(hook.clone(), &settings(timeout), Arc::new(Metrics::new())))
+fn asker(hook: &Arc<Scripted>, timeout: Duration) -> Arc<HookClient> {
+    Arc::new(HookClient::of(hook.clone(), &settings(timeout), Arc::new(Metrics::new())))
 }
 
 /// Starts `count` callers of one question.
-fn callers(asker: &Arc<Asker>, count: usize) -> JoinSet<Result<bool, Error>> {
+fn callers(asker: &Arc<HookClient>, count: usize) -> JoinSet<Result<bool, Error>> {
     let mut callers = JoinSet::new();
     for _ in 0..count {
         let asker = asker.clone();
@@ -84,7 +89,7 @@ fn callers(asker: &Arc<Asker>, count: usize) -> JoinSet<Result<bool, Error>> {
     callers
 }
 
-fn assert_left_nothing(asker: &Asker) {
+fn assert_left_nothing(asker: &HookClient) {
     assert!(asker.state().flights.is_empty());
     assert_eq!(asker.room.available_permits(), FLIGHTS_MAX);
 }
@@ -94,11 +99,11 @@ async fn yes_and_no_are_kept_for_their_time_and_questions_apart() {
     for said in [true, false] {
         let hook = Scripted::new(move |_| Step::Say(said));
         let asker = asker(&hook, LONG);
-        let other = Question { action: Action::Publish, ..question("a") };
+        let other = AccessRequest { action: Action::Publish, ..question("a") };
         for (wait, asked) in [(0, 1), (9_999, 1), (1, 3), (0, 3)] {
             advance(Duration::from_millis(wait)).await;
             assert_eq!(asker.allow(&question("a")).await.unwrap(), said);
-            assert_eq!(asker.ask_again(&question("a")).await, Some(said));
+            assert_eq!(asker.recheck(&question("a")).await, Some(said));
             if asked > 1 {
                 assert_eq!(asker.allow(&other).await.unwrap(), said);
             }
@@ -123,7 +128,7 @@ async fn absence_of_an_answer_is_not_kept_and_says_when_to_ask_again() {
 #[tokio::test]
 async fn recheck_without_an_answer_takes_nothing_away() {
     let asker = asker(&Scripted::new(|_| Step::Fail), LONG);
-    assert_eq!(asker.ask_again(&question("a")).await, None);
+    assert_eq!(asker.recheck(&question("a")).await, None);
 }
 
 #[tokio::test]
@@ -132,7 +137,7 @@ async fn hundred_callers_at_once_are_one_request() {
     let reply = Reply::When(places.clone(), answer("200 OK", "", r#"{"allow":true}"#));
     let backend = Backend::always(reply).await;
     let metrics = Arc::new(Metrics::new());
-    let asker = Arc::new(Asker::http(&backend.url(), &settings(LONG), metrics).unwrap());
+    let asker = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
     let callers = callers(&asker, 100);
     backend.requested(1).await;
     places.add_permits(1);
@@ -147,7 +152,7 @@ async fn hundred_callers_share_the_absence_of_an_answer() {
     let places = Arc::new(Semaphore::new(0));
     let backend = Backend::always(Reply::When(places.clone(), answer("500 Oops", "", ""))).await;
     let metrics = Arc::new(Metrics::new());
-    let asker = Arc::new(Asker::http(&backend.url(), &settings(LONG), metrics).unwrap());
+    let asker = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
     let callers = callers(&asker, 100);
     backend.requested(1).await;
     places.add_permits(1);
@@ -243,12 +248,12 @@ async fn hook_that_panics_gives_no_answer_and_is_asked_again() {
 
 #[tokio::test]
 async fn closure_that_panics_before_its_future_gives_no_answer() {
-    let panics = |question: Question| {
+    let panics = |question: AccessRequest| {
         assert!(question.is_pattern, "the hook of a test panics");
         std::future::ready(Ok(true))
     };
-    let asker = Asker::of(panics, &settings(LONG), Arc::new(Metrics::new()));
-    assert_eq!(asker.ask_again(&question("a")).await, None);
+    let asker = HookClient::of(panics, &settings(LONG), Arc::new(Metrics::new()));
+    assert_eq!(asker.recheck(&question("a")).await, None);
 }
 
 #[tokio::test]
@@ -259,11 +264,11 @@ async fn questions_and_failures_are_counted() {
         let before = count.fetch_add(1, Ordering::SeqCst);
         async move { if before == 0 { Err(HookError::new("out of order")) } else { Ok(true) } }
     };
-    let asker = Asker::of(hook, &settings(LONG), metrics.clone());
+    let asker = HookClient::of(hook, &settings(LONG), metrics.clone());
     for _ in 0..3 {
         let _ = asker.allow(&question("a")).await;
     }
-    let text = metrics.text(crate::metrics::Levels::default());
+    let text = metrics.text(crate::metrics::GaugeValues::default());
     assert!(text.contains("tidings_hook_requests_total 2\n"), "{text}");
     assert!(text.contains("tidings_hook_failures_total 1\n"), "{text}");
 }
@@ -271,5 +276,5 @@ async fn questions_and_failures_are_counted() {
 #[test]
 fn url_that_is_none_is_a_fault_of_the_setting() {
     let metrics = Arc::new(Metrics::new());
-    assert!(Asker::http("backend.example", &settings(LONG), metrics).is_err());
+    assert!(HookClient::http("backend.example", &settings(LONG), metrics).is_err());
 }

@@ -8,9 +8,9 @@ use crate::outbound_http::{
     tests::backend::{Backend, Reply, answer},
 };
 
-fn question() -> Question {
-    let principal = Some(Who::User("u".into()));
-    Question { principal, action: Action::Subscribe, channel: "a.b".to_owned(), is_pattern: false }
+fn question() -> AccessRequest {
+    let principal = Some(Subject::User("u".into()));
+    AccessRequest { principal, action: Action::Subscribe, channel: "a.b".to_owned(), is_pattern: false }
 }
 
 fn hook(backend: &Backend) -> HttpHook {
@@ -97,9 +97,9 @@ async fn backend_that_is_not_there_gives_no_answer() {
 async fn question_is_one_json_document() {
     let backend = Backend::always(Reply::Bytes(answer("200 OK", "", r#"{"allow":true}"#))).await;
     let hook = hook(&backend);
-    let session = Question { principal: Some(Who::Session("s\"1".into())), ..question() };
-    let nobody = Question { principal: None, action: Action::Publish, ..question() };
-    let pattern = Question { channel: "a.**".to_owned(), is_pattern: true, ..question() };
+    let session = AccessRequest { principal: Some(Subject::Session("s\"1".into())), ..question() };
+    let nobody = AccessRequest { principal: None, action: Action::Publish, ..question() };
+    let pattern = AccessRequest { channel: "a.**".to_owned(), is_pattern: true, ..question() };
     for (question, expected) in [
         (question(), r#"{"principal":{"user":"u"},"action":"subscribe","channel":"a.b"}"#),
         (session, r#"{"principal":{"session":"s\"1"},"action":"subscribe","channel":"a.b"}"#),

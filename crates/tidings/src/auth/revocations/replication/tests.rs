@@ -15,7 +15,7 @@ use super::*;
 struct Wall {
     notes: Mutex<BTreeMap<String, (String, String)>>,
     /// What others put up just before the next calls.
-    before: Mutex<VecDeque<Note>>,
+    before: Mutex<VecDeque<StoredRevocation>>,
     calls: AtomicUsize,
     distrusts: AtomicUsize,
     is_away: bool,
@@ -23,24 +23,24 @@ struct Wall {
 }
 
 impl Wall {
-    fn put(&self, note: &Note) -> PutUp {
+    fn put(&self, note: &StoredRevocation) -> ReplicationOutcome {
         let mut notes = self.notes.lock().unwrap();
         let there = notes.get(&note.name).cloned();
         if there.as_ref().map(|it| it.0.clone()).unwrap_or_default() != note.version {
-            return PutUp::Other(there);
+            return ReplicationOutcome::Other(there);
         }
         let version = format!("after {}", note.version);
         notes.insert(note.name.clone(), (version, note.text.clone()));
-        PutUp::Done
+        ReplicationOutcome::Done
     }
 
     fn says(&self, name: &str) -> Option<Revocation> {
         read(name, &self.notes.lock().unwrap().get(name)?.1)
     }
 
-    fn all(&self) -> News {
+    fn all(&self) -> RevocationChange {
         let notes = self.notes.lock().unwrap();
-        News::All(
+        RevocationChange::All(
             notes
                 .iter()
                 .map(|(name, (version, text))| (name.clone(), version.clone(), text.clone()))
@@ -53,40 +53,43 @@ impl Wall {
     }
 }
 
-impl Board for Wall {
-    fn put_up<'a>(&'a self, notes: &'a [Note]) -> Doing<'a, Result<Vec<PutUp>, Error>> {
+impl RevocationStore for Wall {
+    fn replicate<'a>(
+        &'a self,
+        notes: &'a [StoredRevocation],
+    ) -> StoreFuture<'a, Result<Vec<ReplicationOutcome>, Error>> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if let Some(note) = self.before.lock().unwrap().pop_front() {
             self.put(&note);
         }
         let outcome = match (self.is_away, self.is_full) {
             (true, _) => Err(Error::new(Code::NotStored, "away")),
-            (_, true) => Ok(notes.iter().map(|_| PutUp::Full).collect()),
+            (_, true) => Ok(notes.iter().map(|_| ReplicationOutcome::Full).collect()),
             _ => Ok(notes.iter().map(|note| self.put(note)).collect()),
         };
         Box::pin(async { outcome })
     }
 
-    fn news(&self) -> Doing<'_, News> {
+    fn next_change(&self) -> StoreFuture<'_, RevocationChange> {
         Box::pin(async { self.all() })
     }
 
-    fn distrust(&self) {
+    fn mark_stale(&self) {
         self.distrusts.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 fn of(user: &str, at: u64, until: f64) -> Revocation {
-    Revocation { subject: Subject::User(user.into()), at, until }
+    Revocation { subject: RevokedSubject::User(user.into()), at, until }
 }
 
-fn new(user: &str, at: u64, until: f64) -> Untold {
-    Untold { revocation: of(user, at, until), version: String::new() }
+fn new(user: &str, at: u64, until: f64) -> Unreplicated {
+    Unreplicated { revocation: of(user, at, until), version: String::new() }
 }
 
 async fn telling(wall: &Arc<Wall>, revocation: Revocation) -> Result<(), Error> {
-    let board: Arc<dyn Board> = wall.clone();
-    Telling::new(Some(&board), revocation, Ok(())).tell().await
+    let board: Arc<dyn RevocationStore> = wall.clone();
+    Replication::new(Some(&board), revocation, Ok(())).run().await
 }
 
 #[tokio::test]
@@ -105,7 +108,7 @@ async fn whoever_is_overtaken_again_and_again_loses_nothing_and_takes_nothing() 
     let wall = Arc::new(Wall::default());
     let others = [("", 30, 100.0), ("after ", 30, 600.0), ("after after ", 40, 700.0)];
     for (version, at, until) in others {
-        let note = note_of(&Untold { version: version.into(), ..new("u", at, until) });
+        let note = note_of(&Unreplicated { version: version.into(), ..new("u", at, until) });
         wall.before.lock().unwrap().push_back(note);
     }
     telling(&wall, of("u", 35, 650.0)).await.unwrap();
@@ -115,13 +118,13 @@ async fn whoever_is_overtaken_again_and_again_loses_nothing_and_takes_nothing() 
 #[tokio::test]
 async fn names_of_users_sessions_and_tokens_stay_apart() {
     for subject in [
-        Subject::User("a:b".into()),
-        Subject::Session("user:a".into()),
-        Subject::Token("é\n".into()),
-        Subject::User(String::new()),
+        RevokedSubject::User("a:b".into()),
+        RevokedSubject::Session("user:a".into()),
+        RevokedSubject::Token("é\n".into()),
+        RevokedSubject::User(String::new()),
     ] {
         let revocation = Revocation { subject, at: 7, until: 8.25 };
-        let note = note_of(&Untold { revocation: revocation.clone(), version: String::new() });
+        let note = note_of(&Unreplicated { revocation: revocation.clone(), version: String::new() });
         assert_eq!(note.until, 8250);
         assert_eq!(read(&note.name, &note.text), Some(revocation));
     }
@@ -136,13 +139,13 @@ async fn what_is_not_told_is_said_and_the_board_not_trusted() {
     assert_eq!(telling(&away, of("u", 1, 2.0)).await.unwrap_err().code(), Code::NotStored);
     assert_eq!(away.distrusts(), 1);
     // Who asked may go away before it was told.
-    let board: Arc<dyn Board> = away.clone();
-    drop(Telling::new(Some(&board), of("u", 1, 2.0), Ok(())));
+    let board: Arc<dyn RevocationStore> = away.clone();
+    drop(Replication::new(Some(&board), of("u", 1, 2.0), Ok(())));
     assert_eq!(away.distrusts(), 2);
-    let board: Arc<dyn Board> = away.clone();
-    tell_again(&board, vec![new("u", 1, 2.0)]).await;
+    let board: Arc<dyn RevocationStore> = away.clone();
+    retry_unreplicated(&board, vec![new("u", 1, 2.0)]).await;
     assert_eq!(away.distrusts(), 3);
-    tell_again(&board, Vec::new()).await;
+    retry_unreplicated(&board, Vec::new()).await;
     assert_eq!(away.distrusts(), 3);
 }
 
@@ -151,8 +154,8 @@ async fn revocation_that_is_told_but_not_kept_here_is_not_answered_as_kept() {
     let kept = || Err(Error::new(Code::NotStored, "the disk is full"));
     for (wall, distrusts) in [(Wall::default(), 0), (Wall { is_away: true, ..Wall::default() }, 1)] {
         let wall = Arc::new(wall);
-        let board: Arc<dyn Board> = wall.clone();
-        let error = Telling::new(Some(&board), of("u", 1, 2.0), kept()).tell().await.unwrap_err();
+        let board: Arc<dyn RevocationStore> = wall.clone();
+        let error = Replication::new(Some(&board), of("u", 1, 2.0), kept()).run().await.unwrap_err();
         assert_eq!(error.code(), Code::NotStored);
         assert_eq!(wall.distrusts(), distrusts, "{error}");
     }
@@ -162,7 +165,7 @@ async fn revocation_that_is_told_but_not_kept_here_is_not_answered_as_kept() {
 async fn board_without_room_is_said_and_not_asked_again() {
     let wall = Arc::new(Wall { is_full: true, ..Wall::default() });
     assert_eq!(telling(&wall, of("u", 1, 2.0)).await.unwrap_err().code(), Code::TooMany);
-    let board: Arc<dyn Board> = wall.clone();
-    tell_again(&board, vec![new("u", 1, 2.0)]).await;
+    let board: Arc<dyn RevocationStore> = wall.clone();
+    retry_unreplicated(&board, vec![new("u", 1, 2.0)]).await;
     assert_eq!((wall.calls.load(Ordering::Relaxed), wall.distrusts()), (2, 0));
 }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::{
     broker::redis::record::hex,
-    log::entry::Draft,
+    log::entry::NewEntry,
     sync::{Lock, Mutex, MutexGuard},
 };
 
@@ -17,18 +17,18 @@ use crate::{
 const BYTES_MAX: usize = 64 << 20;
 const MESSAGE_BYTES: usize = 200;
 /// Marks that are known besides those of what waits.
-const MARKS_MAX: usize = 64;
+const MARKERS_MAX: usize = 64;
 
 /// Up to where messages are in the log: as many as `count` after this mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::broker::redis) struct Place {
+pub(in crate::broker::redis) struct CapturePosition {
     /// Of the settings that say which messages count. A place of other settings says nothing here.
     pub(super) settings: u64,
     pub(super) mark: u64,
     pub(super) count: u64,
 }
 
-impl Place {
+impl CapturePosition {
     pub(in crate::broker::redis) fn read(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         let (settings, mark, count) = (parts.next()?, parts.next()?, parts.next()?);
@@ -36,7 +36,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for CapturePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x} {:016x} {}", self.settings, self.mark, self.count)
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Place {
 
 /// How this node stands with what is said in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum BufferStatus {
     /// It hears nothing.
     Away,
     /// It hears, and does not know where it is: this mark is to be set.
@@ -54,8 +54,8 @@ pub(super) enum Standing {
 }
 
 /// Shared by who hears and who appends.
-pub(in crate::broker::redis) struct Line {
-    state: Mutex<State>,
+pub(in crate::broker::redis) struct CaptureBuffer {
+    state: Mutex<BufferState>,
     settings: u64,
     /// The standing is another, or the lease may be free.
     changed: Notify,
@@ -63,8 +63,8 @@ pub(in crate::broker::redis) struct Line {
     heard: Notify,
 }
 
-struct State {
-    standing: Standing,
+struct BufferState {
+    standing: BufferStatus,
     /// Marks that were heard, oldest first; the newest is that which `count` counts from.
     marks: VecDeque<u64>,
     /// The number of the first of `marks`, of all that were heard.
@@ -74,29 +74,29 @@ struct State {
     /// How often something was missed.
     holes: u64,
     count: u64,
-    waiting: VecDeque<Message>,
+    waiting: VecDeque<BufferedMessage>,
     bytes: usize,
 }
 
 /// A message that was heard.
-struct Message {
+struct BufferedMessage {
     /// The number of its mark.
     mark: u64,
     count: u64,
     /// None for one that is not fit: it counts all the same.
-    draft: Option<Draft>,
+    draft: Option<NewEntry>,
 }
 
-impl Message {
+impl BufferedMessage {
     fn bytes(&self) -> usize {
         MESSAGE_BYTES + self.draft.as_ref().map_or(0, |draft| draft.data.len())
     }
 }
 
-impl Line {
+impl CaptureBuffer {
     pub(in crate::broker::redis) fn new(settings: u64) -> Self {
-        let state = State {
-            standing: Standing::Away,
+        let state = BufferState {
+            standing: BufferStatus::Away,
             marks: VecDeque::new(),
             first_mark: 0,
             whole_since: 0,
@@ -115,14 +115,14 @@ impl Line {
 
     /// Everything that is said is heard from now on; this mark tells where that is.
     pub(in crate::broker::redis) fn back(&self, mark: u64) {
-        self.state().standing = Standing::Unmarked(mark);
+        self.state().standing = BufferStatus::Unmarked(mark);
         self.changed.notify_one();
     }
 
     /// Nothing is heard any more. What was heard stays.
     pub(in crate::broker::redis) fn away(&self) {
         let mut state = self.state();
-        state.standing = Standing::Away;
+        state.standing = BufferStatus::Away;
         state.holes += 1;
         drop(state);
         self.changed.notify_one();
@@ -131,29 +131,29 @@ impl Line {
     /// A mark was heard.
     pub(in crate::broker::redis) fn mark(&self, mark: u64) {
         let mut state = self.state();
-        if state.standing == Standing::Away {
+        if state.standing == BufferStatus::Away {
             return;
         }
-        if state.standing != Standing::Marked {
-            state.standing = Standing::Marked;
+        if state.standing != BufferStatus::Marked {
+            state.standing = BufferStatus::Marked;
             state.whole_since = state.first_mark + state.marks.len() as u64;
         }
         state.marks.push_back(mark);
         state.count = 0;
-        state.forget_marks();
+        state.drop_old_markers();
         drop(state);
         self.changed.notify_one();
     }
 
     /// A message was heard. Before the first mark its place is not known, and it counts as not heard. Answers how many that
     /// waited had to go.
-    pub(in crate::broker::redis) fn push(&self, draft: Option<Draft>) -> usize {
+    pub(in crate::broker::redis) fn push(&self, draft: Option<NewEntry>) -> usize {
         let mut state = self.state();
-        if state.standing != Standing::Marked {
+        if state.standing != BufferStatus::Marked {
             return 0;
         }
         state.count += 1;
-        let message = Message { mark: state.newest_mark(), count: state.count, draft };
+        let message = BufferedMessage { mark: state.newest_marker(), count: state.count, draft };
         state.bytes += message.bytes();
         let was_empty = state.waiting.is_empty();
         state.waiting.push_back(message);
@@ -190,16 +190,16 @@ impl Line {
     }
 
     /// How often something was missed.
-    pub(super) fn holes(&self) -> u64 {
+    pub(super) fn gap_count(&self) -> u64 {
         self.state().holes
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn status(&self) -> BufferStatus {
         self.state().standing
     }
 
     /// The marks since any of which all was heard, and how often something was missed before.
-    pub(super) fn marks(&self) -> (Vec<u64>, u64) {
+    pub(super) fn markers(&self) -> (Vec<u64>, u64) {
         let state = self.state();
         let missed =
             usize::try_from(state.whole_since.saturating_sub(state.first_mark)).unwrap_or(usize::MAX);
@@ -207,7 +207,7 @@ impl Line {
     }
 
     /// What is up to there is in the log. A mark that is not known here was before all that waits here.
-    pub(super) fn settle(&self, place: Option<Place>) {
+    pub(super) fn acknowledge(&self, place: Option<CapturePosition>) {
         let Some(place) = place else { return };
         let mut state = self.state();
         if place.settings != self.settings {
@@ -220,12 +220,17 @@ impl Line {
         while state.waiting.front().is_some_and(|it| (it.mark, it.count) <= (mark, place.count)) {
             state.pop();
         }
-        state.forget_marks();
+        state.drop_old_markers();
     }
 
     /// The next messages that are fit, of so many or so many bytes of text at most, and the place behind them. They wait on.
     /// None where something was missed since: another may have heard it.
-    pub(super) fn next(&self, count_max: usize, bytes_max: usize, holes: u64) -> Option<(Vec<Draft>, Place)> {
+    pub(super) fn next(
+        &self,
+        count_max: usize,
+        bytes_max: usize,
+        holes: u64,
+    ) -> Option<(Vec<NewEntry>, CapturePosition)> {
         let state = self.state();
         if state.holes != holes {
             return None;
@@ -241,30 +246,30 @@ impl Line {
         }
         let (mark, count) = last?;
         let index = usize::try_from(mark - state.first_mark).expect("marks are few");
-        Some((drafts, Place { settings: self.settings, mark: state.marks[index], count }))
+        Some((drafts, CapturePosition { settings: self.settings, mark: state.marks[index], count }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BufferState> {
         self.state.lock()
     }
 }
 
-impl State {
+impl BufferState {
     /// Zero where there was none.
-    fn newest_mark(&self) -> u64 {
+    fn newest_marker(&self) -> u64 {
         (self.first_mark + self.marks.len() as u64).saturating_sub(1)
     }
 
-    fn pop(&mut self) -> Option<Message> {
+    fn pop(&mut self) -> Option<BufferedMessage> {
         let message = self.waiting.pop_front()?;
         self.bytes -= message.bytes();
         Some(message)
     }
 
     /// Forgets old marks, but for those of what waits.
-    fn forget_marks(&mut self) {
-        let oldest = self.waiting.front().map_or_else(|| self.newest_mark(), |it| it.mark);
-        while self.first_mark < oldest && self.marks.len() > MARKS_MAX {
+    fn drop_old_markers(&mut self) {
+        let oldest = self.waiting.front().map_or_else(|| self.newest_marker(), |it| it.mark);
+        while self.first_mark < oldest && self.marks.len() > MARKERS_MAX {
             self.marks.pop_front();
             self.first_mark += 1;
         }

@@ -9,10 +9,10 @@ use tokio::{
 
 use crate::{
     broker::redis::{
-        connection::{Broken, Connection},
-        connector::{Door, cluster},
-        error::{ErrorReply, Fault},
-        resp::{Command, Reply, TEXT_BYTES_MAX},
+        connection::{ConnectionError, RedisConnection},
+        connector::{Connector, cluster},
+        error::{ErrorReply, RedisError},
+        resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
     },
     config::RedisHost,
     metrics::Histogram,
@@ -27,29 +27,29 @@ const MOVES_MAX: usize = 4;
 const ELSEWHERE: &[&str] = &["MOVED", "READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN"];
 
 /// Opens connections as they are needed.
-pub(super) struct Pool {
-    pub(super) door: Arc<Door>,
+pub(super) struct ConnectionPool {
+    pub(super) door: Arc<Connector>,
     /// One for each connection that may be open.
     permits: Semaphore,
-    idle: Mutex<Idle>,
+    idle: Mutex<IdleConnection>,
     round_trips: Histogram,
 }
 
 /// Connections without a call.
 #[derive(Default)]
-struct Idle {
+struct IdleConnection {
     /// To where the log is; [`CONNECTIONS_MAX`] at most.
-    here: Vec<Connection>,
+    here: Vec<RedisConnection>,
     /// To the node of a cluster that the log's slot is on its way to, if that was asked.
-    named: Option<Connection>,
+    named: Option<RedisConnection>,
 }
 
-impl Pool {
-    pub(super) fn new(door: Arc<Door>, round_trips: Histogram) -> Self {
+impl ConnectionPool {
+    pub(super) fn new(door: Arc<Connector>, round_trips: Histogram) -> Self {
         Self {
             door,
             permits: Semaphore::new(CONNECTIONS_MAX),
-            idle: Mutex::new(Lock::RedisIdle, Idle::default()),
+            idle: Mutex::new(Lock::RedisIdle, IdleConnection::default()),
             round_trips,
         }
     }
@@ -62,15 +62,19 @@ impl Pool {
     /// # Errors
     /// [`Fault::NotDone`] when the connection failed before the command behind the preparations was handed over whole;
     /// [`Fault::Unknown`] when it failed later.
-    pub(super) async fn ask(&self, commands: &[Command], preparations: usize) -> Result<Vec<Reply>, Fault> {
+    pub(super) async fn request(
+        &self,
+        commands: &[RedisCommand],
+        preparations: usize,
+    ) -> Result<Vec<RedisReply>, RedisError> {
         let due = self.door.due();
         let permit = timeout_at(due, self.permits.acquire()).await;
         let _permit = permit
-            .map_err(|_| not_done(&self.door.late("had no free connection")))?
+            .map_err(|_| not_applied(&self.door.deadline_error("had no free connection")))?
             .expect("the semaphore is never closed");
         let mut moves = 0;
         loop {
-            let replies = self.ask_once(commands, preparations, due).await?;
+            let replies = self.request_once(commands, preparations, due).await?;
             let has_moved = replies.iter().any(|reply| has_code(reply, &["MOVED"]));
             if has_moved && moves < MOVES_MAX {
                 moves += 1;
@@ -80,31 +84,34 @@ impl Pool {
         }
     }
 
-    async fn ask_once(
+    async fn request_once(
         &self,
-        commands: &[Command],
+        commands: &[RedisCommand],
         preparations: usize,
         due: Instant,
-    ) -> Result<Vec<Reply>, Fault> {
+    ) -> Result<Vec<RedisReply>, RedisError> {
         let connection = match self.idle_connection() {
             Some(connection) => connection,
-            None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_done(&broken))?,
+            None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_applied(&broken))?,
         };
         let host = connection.host().clone();
         let answered = self.exchange(connection, commands, preparations, due).await;
-        let replies = self.keep(answered)?;
+        let replies = self.put_back(answered)?;
         let named = replies.iter().find_map(|reply| match reply {
-            Reply::Error(error) => cluster::asked(error, &host),
+            RedisReply::Error(error) => cluster::asked(error, &host),
             _ => None,
         });
         match named {
-            Some(named) => self.ask_named(&named, commands, preparations, due).await,
+            Some(named) => self.request_at(&named, commands, preparations, due).await,
             None => Ok(replies),
         }
     }
 
     /// Keeps a connection that was asked, where it may be asked again.
-    fn keep(&self, answered: Result<(Vec<Reply>, Connection), Fault>) -> Result<Vec<Reply>, Fault> {
+    fn put_back(
+        &self,
+        answered: Result<(Vec<RedisReply>, RedisConnection), RedisError>,
+    ) -> Result<Vec<RedisReply>, RedisError> {
         let here = &mut self.idle.lock().here;
         match answered {
             // Another server may be the one to ask; whoever opens the next connection finds it.
@@ -117,7 +124,7 @@ impl Pool {
                 Ok(replies)
             }
             Err(fault) => {
-                if matches!(fault, Fault::Unknown(_)) {
+                if matches!(fault, RedisError::OutcomeUnknown(_)) {
                     // The others go to the same server, and may be as dead without showing it.
                     here.clear();
                 }
@@ -127,19 +134,19 @@ impl Pool {
     }
 
     /// Asks the node that another has named for this once.
-    async fn ask_named(
+    async fn request_at(
         &self,
         host: &RedisHost,
-        commands: &[Command],
+        commands: &[RedisCommand],
         preparations: usize,
         due: Instant,
-    ) -> Result<Vec<Reply>, Fault> {
+    ) -> Result<Vec<RedisReply>, RedisError> {
         let kept = self.idle.lock().named.take();
-        let connection = match kept.filter(|kept| kept.host() == host).and_then(quiet) {
+        let connection = match kept.filter(|kept| kept.host() == host).and_then(if_quiet) {
             Some(kept) => kept,
             None => {
                 let opened = self.door.open_named(host, due, TEXT_BYTES_MAX).await;
-                opened.map_err(|broken| not_done(&broken))?
+                opened.map_err(|broken| not_applied(&broken))?
             }
         };
         let sent = cluster::asking(commands);
@@ -153,36 +160,40 @@ impl Pool {
     /// Sends commands and waits for their replies on a connection, which is of no more use if that fails.
     async fn exchange(
         &self,
-        mut connection: Connection,
-        commands: &[Command],
+        mut connection: RedisConnection,
+        commands: &[RedisCommand],
         preparations: usize,
         due: Instant,
-    ) -> Result<(Vec<Reply>, Connection), Fault> {
+    ) -> Result<(Vec<RedisReply>, RedisConnection), RedisError> {
         let begun = Instant::now();
         let sent = timeout_at(due, connection.send(commands)).await;
-        if let Err(broken) = sent.unwrap_or_else(|_| Err(self.door.late("did not take the call"))) {
+        if let Err(broken) = sent.unwrap_or_else(|_| Err(self.door.deadline_error("did not take the call"))) {
             // A failure means that the last command was not handed over whole.
-            let behind: usize = commands.iter().skip(preparations + 1).map(Command::wire_bytes).sum();
+            let behind: usize = commands.iter().skip(preparations + 1).map(RedisCommand::wire_bytes).sum();
             let may_be_done = behind > 0 && connection.unsent_bytes() <= behind;
-            return Err(if may_be_done { Fault::Unknown(broken.to_string()) } else { not_done(&broken) });
+            return Err(if may_be_done {
+                RedisError::OutcomeUnknown(broken.to_string())
+            } else {
+                not_applied(&broken)
+            });
         }
         let answered = timeout_at(due, connection.receive_all(commands.len())).await;
         self.round_trips.observe(begun.elapsed());
-        let answered = answered.unwrap_or_else(|_| Err(self.door.late("did not answer")));
-        let replies = answered.map_err(|broken| Fault::Unknown(broken.to_string()))?;
+        let answered = answered.unwrap_or_else(|_| Err(self.door.deadline_error("did not answer")));
+        let replies = answered.map_err(|broken| RedisError::OutcomeUnknown(broken.to_string()))?;
         Ok((replies, connection))
     }
 
     /// Lets go of connections that nobody is using: they may be dead without showing it.
-    pub(super) fn distrust(&self) {
+    pub(super) fn drop_idle(&self) {
         self.idle.lock().here.clear();
     }
 
     /// A connection to where the log is that is open as far as can be seen; the others go.
-    fn idle_connection(&self) -> Option<Connection> {
+    fn idle_connection(&self) -> Option<RedisConnection> {
         let here = &mut self.idle.lock().here;
         while let Some(mut connection) = here.pop() {
-            if self.door.leads(&connection) && connection.is_quiet() {
+            if self.door.is_current(&connection) && connection.is_quiet() {
                 return Some(connection);
             }
         }
@@ -191,16 +202,16 @@ impl Pool {
 }
 
 /// A connection that is open as far as can be seen.
-fn quiet(mut connection: Connection) -> Option<Connection> {
+fn if_quiet(mut connection: RedisConnection) -> Option<RedisConnection> {
     connection.is_quiet().then_some(connection)
 }
 
-fn has_code(reply: &Reply, words: &[&str]) -> bool {
-    matches!(reply, Reply::Error(error) if words.contains(&ErrorReply::parse(error).code))
+fn has_code(reply: &RedisReply, words: &[&str]) -> bool {
+    matches!(reply, RedisReply::Error(error) if words.contains(&ErrorReply::parse(error).code))
 }
 
-fn not_done(broken: &Broken) -> Fault {
-    Fault::NotDone(broken.to_string())
+fn not_applied(broken: &ConnectionError) -> RedisError {
+    RedisError::NotApplied(broken.to_string())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio::io::ReadBuf;
 
 use super::*;
 
-impl Connection {
+impl RedisConnection {
     /// Fails after the socket has taken so many more bytes; the socket has sent those.
     pub(in crate::broker::redis) fn cut_after(self, bytes: usize) -> Self {
         let stream = Cut { stream: self.stream, left: bytes };
@@ -18,11 +18,11 @@ impl Connection {
 }
 
 struct Cut {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn RedisStream>,
     left: usize,
 }
 
-impl Stream for Cut {
+impl RedisStream for Cut {
     fn socket(&self) -> &TcpStream {
         self.stream.socket()
     }

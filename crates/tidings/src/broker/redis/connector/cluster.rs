@@ -1,8 +1,8 @@
 //! What the nodes of a cluster say of each other.
 
 use super::super::{
-    connection::{Broken, Connection},
-    resp::{Command, Reply},
+    connection::{ConnectionError, RedisConnection},
+    resp::{RedisCommand, RedisReply},
 };
 use crate::config::RedisHost;
 
@@ -29,12 +29,12 @@ fn named(slot_and_host: &str, by: &RedisHost) -> Option<RedisHost> {
 
 /// Commands for a node that `ASK` named: without a word before them it sends back to the one that said so. In a transaction one
 /// word counts for all.
-pub(in crate::broker::redis) fn asking(commands: &[Command]) -> Vec<Command> {
+pub(in crate::broker::redis) fn asking(commands: &[RedisCommand]) -> Vec<RedisCommand> {
     let mut with_words = Vec::with_capacity(2 * commands.len());
     let mut is_within = false;
     for command in commands {
         if !is_within {
-            with_words.push(Command::new(ASKING));
+            with_words.push(RedisCommand::new(ASKING));
         }
         is_within = (is_within || command.is("MULTI")) && !command.is("EXEC");
         with_words.push(command.clone());
@@ -43,22 +43,25 @@ pub(in crate::broker::redis) fn asking(commands: &[Command]) -> Vec<Command> {
 }
 
 /// The replies to the commands, without those to the words before them.
-pub(in crate::broker::redis) fn without_asking(sent: &[Command], replies: Vec<Reply>) -> Vec<Reply> {
+pub(in crate::broker::redis) fn without_asking(
+    sent: &[RedisCommand],
+    replies: Vec<RedisReply>,
+) -> Vec<RedisReply> {
     let replies = sent.iter().zip(replies).filter(|(command, _)| !command.is(ASKING));
     replies.map(|(_, reply)| reply).collect()
 }
 
 /// All nodes that a node knows, those that hold slots together with `first` first. None where it does not say.
 pub(super) async fn nodes(
-    connection: &mut Connection,
+    connection: &mut RedisConnection,
     first: &RedisHost,
-) -> Result<Option<Vec<RedisHost>>, Broken> {
-    let reply = connection.ask(&[Command::new("CLUSTER").arg("SLOTS")]).await?.remove(0);
+) -> Result<Option<Vec<RedisHost>>, ConnectionError> {
+    let reply = connection.request(&[RedisCommand::new("CLUSTER").arg("SLOTS")]).await?.remove(0);
     Ok(reply.array().map(|ranges| read(ranges, first, connection.host())))
 }
 
-fn read(ranges: &[Reply], first: &RedisHost, by: &RedisHost) -> Vec<RedisHost> {
-    let nodes_of = |range: &Reply| -> Vec<RedisHost> {
+fn read(ranges: &[RedisReply], first: &RedisHost, by: &RedisHost) -> Vec<RedisHost> {
+    let nodes_of = |range: &RedisReply| -> Vec<RedisHost> {
         let Some([_from, _to, nodes @ ..]) = range.array() else { return Vec::new() };
         let nodes = nodes.iter().filter_map(|node| match node.array()? {
             [name, port, ..] => {

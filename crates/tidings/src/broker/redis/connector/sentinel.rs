@@ -4,24 +4,24 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     super::{
-        connection::{Broken, Connection},
-        resp::{Command, Reply, TEXT_BYTES_MAX},
+        connection::{ConnectionError, RedisConnection},
+        resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
     },
-    Door, share,
+    Connector, share,
 };
 use crate::config::{RedisHost, RedisSentinel};
 
 /// Sentinels that are tried, those of the URL included: each gets a share of the time when a connection is opened.
 const SENTINELS_MAX: usize = 16;
 
-impl Door {
+impl Connector {
     /// Asks the Sentinels in turn: the one that led to the log last, those of the URL, then those that others named.
     pub(super) async fn open_by_sentinel(
         &self,
         sentinel: &RedisSentinel,
         due: Instant,
         text_bytes_max: usize,
-    ) -> Result<Connection, Broken> {
+    ) -> Result<RedisConnection, ConnectionError> {
         let sentinels = self.sentinels();
         let mut faults = Vec::new();
         for (number, at) in sentinels.iter().enumerate() {
@@ -35,11 +35,15 @@ impl Door {
                     *self.learned.lock() = [vec![at.clone()], others].concat();
                     return Ok(connection);
                 }
-                Ok(Err(Broken(fault))) => faults.push(format!("{at}: {fault}")),
+                Ok(Err(ConnectionError(fault))) => faults.push(format!("{at}: {fault}")),
                 Err(_) => faults.push(format!("{at}: no answer")),
             }
         }
-        Err(Broken(format!("no sentinel led to the primary of {}; {}", sentinel.service, faults.join("; "))))
+        Err(ConnectionError(format!(
+            "no sentinel led to the primary of {}; {}",
+            sentinel.service,
+            faults.join("; ")
+        )))
     }
 
     fn sentinels(&self) -> Vec<RedisHost> {
@@ -59,36 +63,37 @@ impl Door {
         &self,
         sentinel: &RedisSentinel,
         at: &RedisHost,
-    ) -> Result<(RedisHost, Vec<RedisHost>), Broken> {
+    ) -> Result<(RedisHost, Vec<RedisHost>), ConnectionError> {
         let login = (sentinel.user.as_deref(), sentinel.password.as_ref());
-        let mut connection = Connection::open(&self.server, at, login, TEXT_BYTES_MAX).await?;
+        let mut connection = RedisConnection::open(&self.server, at, login, TEXT_BYTES_MAX).await?;
         let questions = ["get-master-addr-by-name", "sentinels"]
-            .map(|question| Command::new("SENTINEL").arg(question).arg(&sentinel.service));
-        let replies = connection.ask(&questions).await?;
+            .map(|question| RedisCommand::new("SENTINEL").arg(question).arg(&sentinel.service));
+        let replies = connection.request(&questions).await?;
         let [primary, others] = &replies[..] else {
-            return Err(Broken("the sentinel did not answer".into()));
+            return Err(ConnectionError("the sentinel did not answer".into()));
         };
-        if let Reply::Error(error) = primary {
-            return Err(Broken(format!("the sentinel refused: {error}")));
+        if let RedisReply::Error(error) = primary {
+            return Err(ConnectionError(format!("the sentinel refused: {error}")));
         }
         let host = match primary.array() {
             Some([name, port]) => read(name, port),
             _ => None,
         };
-        let host = host.ok_or_else(|| Broken("the sentinel knows no primary of this name".into()))?;
+        let host =
+            host.ok_or_else(|| ConnectionError("the sentinel knows no primary of this name".into()))?;
         Ok((host, others.array().unwrap_or_default().iter().filter_map(described).collect()))
     }
 }
 
 /// A Sentinel in the words of another: names and values in turn.
-fn described(sentinel: &Reply) -> Option<RedisHost> {
+fn described(sentinel: &RedisReply) -> Option<RedisHost> {
     let fields = sentinel.array()?;
     let field =
         |name: &str| fields.chunks_exact(2).find(|pair| pair[0].str() == Some(name)).map(|pair| &pair[1]);
     read(field("ip")?, field("port")?)
 }
 
-fn read(name: &Reply, port: &Reply) -> Option<RedisHost> {
+fn read(name: &RedisReply, port: &RedisReply) -> Option<RedisHost> {
     let name = name.str().filter(|name| !name.is_empty())?;
     Some(RedisHost { name: name.to_owned(), port: port.number()?.try_into().ok()? })
 }

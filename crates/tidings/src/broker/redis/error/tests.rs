@@ -1,10 +1,10 @@
 use super::*;
 
 fn is_not_done(reply: &str) -> bool {
-    match Fault::of_reply(reply) {
-        Fault::NotDone(_) | Fault::Moving(_) => true,
-        Fault::Unknown(_) => false,
-        Fault::Damaged { .. } => panic!("{reply}"),
+    match RedisError::of_reply(reply) {
+        RedisError::NotApplied(_) | RedisError::Moving(_) => true,
+        RedisError::OutcomeUnknown(_) => false,
+        RedisError::Corrupt { .. } => panic!("{reply}"),
     }
 }
 
@@ -87,7 +87,7 @@ fn errors_that_end_a_script_after_a_write_are_unknown() {
 #[test]
 fn slot_that_is_on_its_way_is_told_apart() {
     for reply in ["ASK 3999 127.0.0.1:6381", "TRYAGAIN Multiple keys request during rehashing of slot"] {
-        assert!(matches!(Fault::of_reply(reply), Fault::Moving(_)), "{reply}");
+        assert!(matches!(RedisError::of_reply(reply), RedisError::Moving(_)), "{reply}");
     }
-    assert!(matches!(Fault::of_reply("MOVED 3999 127.0.0.1:6381"), Fault::NotDone(_)));
+    assert!(matches!(RedisError::of_reply("MOVED 3999 127.0.0.1:6381"), RedisError::NotApplied(_)));
 }

@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use super::subscriptions::{Substitutes, of_captured};
-use crate::{broker::redis::pubsub::Wish, config::RedisSettings};
+use super::subscriptions::{Substitutes, captured_substitutes};
+use crate::{broker::redis::pubsub::PubsubTarget, config::RedisSettings};
 
 /// What capture has to hear, and what of it is heard on this connection.
 pub(super) struct CaptureSubscriptions {
     needed: Substitutes,
-    active: BTreeSet<Wish>,
+    active: BTreeSet<PubsubTarget>,
     /// Of what is needed, or stands for it.
-    refused: BTreeSet<Wish>,
+    refused: BTreeSet<PubsubTarget>,
 }
 
 impl CaptureSubscriptions {
     pub(super) fn new(settings: &RedisSettings) -> Self {
-        Self { needed: of_captured(settings), active: BTreeSet::new(), refused: BTreeSet::new() }
+        Self { needed: captured_substitutes(settings), active: BTreeSet::new(), refused: BTreeSet::new() }
     }
 
     /// Redis confirmed a subscription.
-    pub(super) fn subscribed(&mut self, wish: &Wish) {
+    pub(super) fn subscribed(&mut self, wish: &PubsubTarget) {
         self.refused.remove(wish);
         if self.is_needed(wish) {
             self.active.insert(wish.clone());
@@ -27,7 +27,7 @@ impl CaptureSubscriptions {
     }
 
     /// Redis refused one.
-    pub(super) fn refuse(&mut self, wish: &Wish) {
+    pub(super) fn refuse(&mut self, wish: &PubsubTarget) {
         if self.is_needed(wish) {
             self.refused.insert(wish.clone());
         }
@@ -40,19 +40,19 @@ impl CaptureSubscriptions {
     }
 
     /// What is not heard, if anything.
-    pub(super) fn missing(&self) -> Option<&Wish> {
-        let is_heard = |(wish, substitutes): &(&Wish, &BTreeSet<Wish>)| {
+    pub(super) fn missing(&self) -> Option<&PubsubTarget> {
+        let is_heard = |(wish, substitutes): &(&PubsubTarget, &BTreeSet<PubsubTarget>)| {
             self.active.contains(wish) || !substitutes.is_disjoint(&self.active)
         };
         self.needed.iter().find(|needed| !is_heard(needed)).map(|(wish, _)| wish)
     }
 
     /// What Redis refused though it is missing: it may be granted later.
-    pub(super) fn refused(&self) -> Vec<Wish> {
+    pub(super) fn refused(&self) -> Vec<PubsubTarget> {
         if self.missing().is_none() { Vec::new() } else { self.refused.iter().cloned().collect() }
     }
 
-    fn is_needed(&self, wish: &Wish) -> bool {
+    fn is_needed(&self, wish: &PubsubTarget) -> bool {
         self.needed.iter().any(|(it, substitutes)| it == wish || substitutes.contains(wish))
     }
 }

@@ -14,13 +14,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 const REST: u32 = 2;
 
 /// Waits for changes.
-pub(super) struct Turns {
+pub(super) struct Debounce {
     interest: watch::Receiver<u64>,
     has_changed: bool,
     not_before: Instant,
 }
 
-impl Turns {
+impl Debounce {
     /// The first turn is now.
     pub(super) fn new(interest: watch::Receiver<u64>) -> Self {
         Self { interest, has_changed: true, not_before: Instant::now() }
@@ -42,7 +42,7 @@ impl Turns {
     }
 
     /// A turn is over that began then.
-    pub(super) fn end(&mut self, began: Instant) {
+    pub(super) fn finish(&mut self, began: Instant) {
         let now = Instant::now();
         self.not_before = now + PAUSE.max((now - began) * REST);
     }

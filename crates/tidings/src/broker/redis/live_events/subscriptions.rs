@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidings_protocol::{Pattern, Subscription};
 
 use crate::{
-    broker::{Wanted, redis::pubsub::Wish},
+    broker::{InterestChange, redis::pubsub::PubsubTarget},
     config::RedisSettings,
 };
 
@@ -18,43 +18,43 @@ const FIRST: &str = "[-0-9A-Za-z~@]";
 const OTHERS: [(&str, &str); 4] = [("_", "[^_]"), ("__", "[^k]"), ("__k", "[^e]"), ("__ke", "[^y]")];
 
 /// What this node asks Redis for.
-pub(super) struct Wishes {
+pub(super) struct PubsubSubscriptions {
     settings: RedisSettings,
     /// Patterns that somebody wants.
     patterns: BTreeSet<String>,
     /// What they, and what is captured, take.
     of_patterns: Substitutes,
     /// Channels that somebody wants by name.
-    of_names: BTreeSet<Wish>,
+    of_names: BTreeSet<PubsubTarget>,
     /// Globs that Redis refuses. It compares a glob with those of its ACL byte by byte: a narrower one is refused, too.
-    refused: BTreeSet<Wish>,
+    refused: BTreeSet<PubsubTarget>,
     /// What is asked for in their place.
-    in_their_place: BTreeSet<Wish>,
+    in_their_place: BTreeSet<PubsubTarget>,
 }
 
 /// Wishes, and with each the globs of `redis.listen` that take it in: one of them is asked for where Redis refuses it.
-pub(super) type Substitutes = BTreeMap<Wish, BTreeSet<Wish>>;
+pub(super) type Substitutes = BTreeMap<PubsubTarget, BTreeSet<PubsubTarget>>;
 
 /// How wishes change: what takes the place of another is asked for before that is given up.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Turn {
-    pub(super) new: Vec<Wish>,
-    pub(super) old: Vec<Wish>,
+pub(super) struct SubscriptionDelta {
+    pub(super) new: Vec<PubsubTarget>,
+    pub(super) old: Vec<PubsubTarget>,
 }
 
 /// What a refusal means.
-pub(super) struct Refusal {
+pub(super) struct RefusalOutcome {
     /// What is asked for instead, if anything is left.
-    pub(super) turn: Turn,
+    pub(super) turn: SubscriptionDelta,
     /// Something is not heard that readers or capture want.
     pub(super) is_unheard: bool,
 }
 
-impl Wishes {
+impl PubsubSubscriptions {
     /// Those for what is captured: nobody has to want that.
     pub(super) fn new(settings: RedisSettings) -> Self {
         Self {
-            of_patterns: of(&BTreeSet::new(), &settings),
+            of_patterns: substitutes_of(&BTreeSet::new(), &settings),
             settings,
             patterns: BTreeSet::new(),
             of_names: BTreeSet::new(),
@@ -65,64 +65,67 @@ impl Wishes {
 
     /// All of them.
     #[cfg(test)]
-    pub(super) fn all(&self) -> Vec<Wish> {
+    pub(super) fn all(&self) -> Vec<PubsubTarget> {
         self.globs_and_names().union(&self.of_names).cloned().collect()
     }
 
     /// What patterns and capture take.
-    pub(super) fn globs_and_names(&self) -> BTreeSet<Wish> {
+    pub(super) fn globs_and_names(&self) -> BTreeSet<PubsubTarget> {
         self.of_patterns.keys().chain(&self.in_their_place).cloned().collect()
     }
 
-    pub(super) fn has(&self, wish: &Wish) -> bool {
+    pub(super) fn has(&self, wish: &PubsubTarget) -> bool {
         self.of_patterns.contains_key(wish)
             || self.of_names.contains(wish)
             || self.in_their_place.contains(wish)
     }
 
     /// Redis refuses a wish: works out what is asked for in its place.
-    pub(super) fn refuse(&mut self, wish: &Wish) -> Refusal {
-        if matches!(wish, Wish::Name(_)) {
-            return Refusal { turn: Turn::default(), is_unheard: self.has(wish) };
+    pub(super) fn refuse(&mut self, wish: &PubsubTarget) -> RefusalOutcome {
+        if matches!(wish, PubsubTarget::Name(_)) {
+            return RefusalOutcome { turn: SubscriptionDelta::default(), is_unheard: self.has(wish) };
         }
         self.refused.insert(wish.clone());
         let turn = self.replace();
-        let concerns = |it: &Wish, substitutes: &BTreeSet<Wish>| it == wish || substitutes.contains(wish);
+        let concerns = |it: &PubsubTarget, substitutes: &BTreeSet<PubsubTarget>| {
+            it == wish || substitutes.contains(wish)
+        };
         let is_unheard = self.of_patterns.iter().any(|(it, substitutes)| {
             concerns(it, substitutes) && self.refused.contains(it) && self.open(substitutes).is_none()
         });
-        Refusal { turn, is_unheard }
+        RefusalOutcome { turn, is_unheard }
     }
 
     /// Redis grants a wish. Answers what stands in its place no more.
-    pub(super) fn grant(&mut self, wish: &Wish) -> Option<Turn> {
+    pub(super) fn grant(&mut self, wish: &PubsubTarget) -> Option<SubscriptionDelta> {
         self.refused.remove(wish).then(|| self.replace())
     }
 
     /// Works out what stands in the place of what is refused.
-    fn replace(&mut self) -> Turn {
+    fn replace(&mut self) -> SubscriptionDelta {
         let refused = self.refused.iter().filter_map(|wish| self.of_patterns.get(wish));
         // One that is refused, too, stays asked for: it may be granted later.
         let substitutes = refused.filter_map(|it| self.open(it).or(it.first()));
         let in_their_place = substitutes.cloned().collect();
         let before = std::mem::replace(&mut self.in_their_place, in_their_place);
-        let is_other = |it: &&Wish| !self.of_patterns.contains_key(it) && !self.of_names.contains(*it);
-        Turn {
+        let is_other =
+            |it: &&PubsubTarget| !self.of_patterns.contains_key(it) && !self.of_names.contains(*it);
+        SubscriptionDelta {
             new: self.in_their_place.difference(&before).filter(is_other).cloned().collect(),
             old: before.difference(&self.in_their_place).filter(is_other).cloned().collect(),
         }
     }
 
     /// One that Redis does not refuse, as far as is known.
-    fn open<'a>(&self, substitutes: &'a BTreeSet<Wish>) -> Option<&'a Wish> {
+    fn open<'a>(&self, substitutes: &'a BTreeSet<PubsubTarget>) -> Option<&'a PubsubTarget> {
         substitutes.iter().find(|it| !self.refused.contains(it))
     }
 
     /// Works out what changes with what is wanted.
-    pub(super) fn turn(&mut self, wanted: Wanted) -> Turn {
+    pub(super) fn update(&mut self, wanted: InterestChange) -> SubscriptionDelta {
         let changes = match wanted {
-            Wanted::Changes(changes) => changes,
-            Wanted::All(all) => self.changes_to(all),
+            InterestChange::Changes(changes) => changes,
+            InterestChange::All(all) => self.changes_to(all),
         };
         let mut touched = Vec::new();
         let mut has_pattern_changed = false;
@@ -140,8 +143,8 @@ impl Wishes {
         }
         if has_pattern_changed {
             let before = self.globs_and_names();
-            self.of_patterns = of(&self.patterns, &self.settings);
-            let is_asked = |wish: &Wish| {
+            self.of_patterns = substitutes_of(&self.patterns, &self.settings);
+            let is_asked = |wish: &PubsubTarget| {
                 self.of_patterns.iter().any(|(it, substitutes)| it == wish || substitutes.contains(wish))
             };
             self.refused.retain(is_asked);
@@ -151,7 +154,7 @@ impl Wishes {
             touched.extend(changed.into_iter().filter(|wish| !self.of_names.contains(wish)));
         }
         let (new, old) = touched.into_iter().partition(|wish| self.has(wish));
-        Turn { new, old }
+        SubscriptionDelta { new, old }
     }
 
     /// What changes where this is all that is wanted.
@@ -165,9 +168,9 @@ impl Wishes {
     }
 
     /// One channel; answers its wish where that is another than before.
-    fn name(&mut self, channel: &Subscription, is_wanted: bool) -> Option<Wish> {
+    fn name(&mut self, channel: &Subscription, is_wanted: bool) -> Option<PubsubTarget> {
         let channel = channel.as_str();
-        let wish = Wish::Name(channel.into());
+        let wish = PubsubTarget::Name(channel.into());
         // What is captured is delivered from the log.
         let is_heard = || self.settings.listens_to(channel) && !self.settings.captures(channel);
         let has_changed = match is_wanted && is_heard() {
@@ -181,21 +184,21 @@ impl Wishes {
 
 /// Whether a channel begins as those of other programs do. A glob of `redis.listen` that stands in the place of others may
 /// take in more.
-pub(super) fn may_be_heard(channel: &[u8]) -> bool {
+pub(super) fn is_receivable(channel: &[u8]) -> bool {
     matches!(channel, [b'-' | b'_' | b'~' | b'@' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z', ..])
 }
 
 /// The wishes for patterns that are wanted, and for what is captured, whoever wants it. Where what is wanted takes too many
 /// globs, those of `redis.listen` stand for all of it.
-fn of(patterns: &BTreeSet<String>, settings: &RedisSettings) -> Substitutes {
+fn substitutes_of(patterns: &BTreeSet<String>, settings: &RedisSettings) -> Substitutes {
     let (mut wishes, mut globs) = (Substitutes::new(), 0);
     let parsed = patterns.iter().filter_map(|pattern| Subscription::parse(pattern).ok());
     'patterns: for pattern in parsed.filter(|pattern| !is_captured(pattern, settings)) {
         for listened in settings.listen.iter().map(Pattern::as_str) {
-            let Some(common) = common(pattern.as_str(), listened) else { continue };
+            let Some(common) = intersection(pattern.as_str(), listened) else { continue };
             globs += add(&common, listened, settings, &mut wishes);
             if globs > GLOBS_MAX {
-                wishes.retain(|wish, _| matches!(wish, Wish::Name(_)));
+                wishes.retain(|wish, _| matches!(wish, PubsubTarget::Name(_)));
                 for all in &settings.listen {
                     add(all.as_str(), all.as_str(), settings, &mut wishes);
                 }
@@ -203,16 +206,16 @@ fn of(patterns: &BTreeSet<String>, settings: &RedisSettings) -> Substitutes {
             }
         }
     }
-    wishes.extend(of_captured(settings));
+    wishes.extend(captured_substitutes(settings));
     wishes
 }
 
 /// The wishes for what is captured.
-pub(super) fn of_captured(settings: &RedisSettings) -> Substitutes {
+pub(super) fn captured_substitutes(settings: &RedisSettings) -> Substitutes {
     let mut wishes = Substitutes::new();
     for captured in &settings.capture {
         for listened in settings.listen.iter().map(Pattern::as_str) {
-            if let Some(common) = common(captured.as_str(), listened) {
+            if let Some(common) = intersection(captured.as_str(), listened) {
                 add(&common, listened, settings, &mut wishes);
             }
         }
@@ -233,8 +236,8 @@ fn add(pattern: &str, listened: &str, settings: &RedisSettings, wishes: &mut Sub
         return 0;
     }
     let wish = |glob: String| match glob.contains('*') {
-        true => Wish::Glob(glob.into()),
-        false => Wish::Name(glob.into()),
+        true => PubsubTarget::Glob(glob.into()),
+        false => PubsubTarget::Name(glob.into()),
     };
     // No byte of a channel's name means anything in a glob, and `*` crosses separators there.
     let glob = pattern.replace("**", "*");
@@ -251,7 +254,7 @@ fn add(pattern: &str, listened: &str, settings: &RedisSettings, wishes: &mut Sub
     let mut globs = 0;
     for asked in asked {
         // Redis compares a name with what its ACL's globs match: no other wish brings what it refuses then.
-        let is_glob = matches!(asked, Wish::Glob(_));
+        let is_glob = matches!(asked, PubsubTarget::Glob(_));
         let substitute = (is_glob && asked != listened).then(|| listened.clone());
         globs += usize::from(is_glob && !wishes.contains_key(&asked));
         wishes.entry(asked).or_default().extend(substitute);
@@ -260,7 +263,7 @@ fn add(pattern: &str, listened: &str, settings: &RedisSettings, wishes: &mut Sub
 }
 
 /// The pattern of what two patterns both match, or the name if it is one; none if that is nothing.
-fn common(mut one: &str, mut other: &str) -> Option<String> {
+fn intersection(mut one: &str, mut other: &str) -> Option<String> {
     let mut both = String::new();
     loop {
         if one == "**" || other == "**" {

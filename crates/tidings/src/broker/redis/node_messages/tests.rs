@@ -2,9 +2,14 @@ use super::*;
 
 #[test]
 fn words_are_read_as_they_were_said() {
-    let live = Live { after: 7, channels: Vec::new(), event: None, data: "mark of {".into() };
-    for word in [Word::Event(live), Word::Mark(0xab), Word::Mirrored("a.b".into()), Word::Free] {
-        let read = Word::decode(&word.encode()).unwrap();
+    let live = LiveEvent { after: 7, channels: Vec::new(), event: None, data: "mark of {".into() };
+    for word in [
+        NodeMessage::Event(live),
+        NodeMessage::Mark(0xab),
+        NodeMessage::Mirrored("a.b".into()),
+        NodeMessage::Free,
+    ] {
+        let read = NodeMessage::decode(&word.encode()).unwrap();
         assert_eq!(format!("{read:?}"), format!("{word:?}"));
     }
 }
@@ -12,7 +17,7 @@ fn words_are_read_as_they_were_said() {
 #[test]
 fn what_no_node_says_is_no_word() {
     for text in ["", "freed", "mark", "mark ", "mark 12", "mark 00000000000000AB", "{", "{}", "[]"] {
-        assert!(Word::decode(text.as_bytes()).is_none(), "{text}");
+        assert!(NodeMessage::decode(text.as_bytes()).is_none(), "{text}");
     }
-    assert!(Word::decode(b"mirrored \xff").is_none());
+    assert!(NodeMessage::decode(b"mirrored \xff").is_none());
 }

@@ -15,7 +15,7 @@ pub(super) fn matches(glob: &[u8], channel: &[u8]) -> bool {
         if at == glob.len() && place == channel.len() {
             return true;
         }
-        if let Some(next) = channel.get(place).and_then(|byte| one(glob, at, *byte)) {
+        if let Some(next) = channel.get(place).and_then(|byte| matches_class(glob, at, *byte)) {
             (at, place) = (next, place + 1);
             continue;
         }
@@ -30,21 +30,21 @@ pub(super) fn matches(glob: &[u8], channel: &[u8]) -> bool {
 }
 
 /// Matches one byte at this place of a glob; answers the place behind it.
-fn one(glob: &[u8], at: usize, byte: u8) -> Option<usize> {
+fn matches_class(glob: &[u8], at: usize, byte: u8) -> Option<usize> {
     match glob.get(at)? {
         b'[' => {
             let end = at + glob[at..].iter().position(|byte| *byte == b']')?;
-            is_in(&glob[at + 1..end], byte).then_some(end + 1)
+            is_in_set(&glob[at + 1..end], byte).then_some(end + 1)
         }
         literal => (*literal == byte).then_some(at + 1),
     }
 }
 
-fn is_in(set: &[u8], byte: u8) -> bool {
+fn is_in_set(set: &[u8], byte: u8) -> bool {
     match set {
-        [b'^', set @ ..] => !is_in(set, byte),
-        [first, b'-', last, rest @ ..] => (*first..=*last).contains(&byte) || is_in(rest, byte),
-        [first, rest @ ..] => *first == byte || is_in(rest, byte),
+        [b'^', set @ ..] => !is_in_set(set, byte),
+        [first, b'-', last, rest @ ..] => (*first..=*last).contains(&byte) || is_in_set(rest, byte),
+        [first, rest @ ..] => *first == byte || is_in_set(rest, byte),
         [] => false,
     }
 }

@@ -2,44 +2,45 @@
 
 use std::collections::VecDeque;
 
-use super::Wish;
-use crate::broker::redis::resp::Command;
+use super::PubsubTarget;
+use crate::broker::redis::resp::RedisCommand;
 
 /// Names or globs in one command.
-const WISHES_AT_ONCE: usize = 1000;
+const TARGETS_PER_COMMAND_MAX: usize = 1000;
 
 /// One command, about names only or globs only.
 #[derive(Debug)]
-pub(super) enum Question {
-    Subscribe(Vec<Wish>),
-    Unsubscribe(Vec<Wish>),
+pub(super) enum PendingCommand {
+    Subscribe(Vec<PubsubTarget>),
+    Unsubscribe(Vec<PubsubTarget>),
     Ping,
 }
 
-impl Question {
-    pub(super) fn subscribe(wishes: Vec<Wish>) -> Vec<Self> {
+impl PendingCommand {
+    pub(super) fn subscribe(wishes: Vec<PubsubTarget>) -> Vec<Self> {
         split(wishes).into_iter().map(Self::Subscribe).collect()
     }
 
-    pub(super) fn unsubscribe(wishes: Vec<Wish>) -> Vec<Self> {
+    pub(super) fn unsubscribe(wishes: Vec<PubsubTarget>) -> Vec<Self> {
         split(wishes).into_iter().map(Self::Unsubscribe).collect()
     }
 
-    pub(super) fn command(&self) -> Command {
+    pub(super) fn command(&self) -> RedisCommand {
         let (names, globs, wishes) = match self {
             Self::Subscribe(wishes) => ("SUBSCRIBE", "PSUBSCRIBE", wishes),
             Self::Unsubscribe(wishes) => ("UNSUBSCRIBE", "PUNSUBSCRIBE", wishes),
-            Self::Ping => return Command::new("PING"),
+            Self::Ping => return RedisCommand::new("PING"),
         };
-        let mut command = Command::new(if matches!(wishes[..], [Wish::Glob(_), ..]) { globs } else { names });
-        for Wish::Name(text) | Wish::Glob(text) in wishes {
+        let mut command =
+            RedisCommand::new(if matches!(wishes[..], [PubsubTarget::Glob(_), ..]) { globs } else { names });
+        for PubsubTarget::Name(text) | PubsubTarget::Glob(text) in wishes {
             command.push(text);
         }
         command
     }
 
     /// How many replies it gets, if it is not refused.
-    fn answers(&self) -> usize {
+    fn reply_count(&self) -> usize {
         match self {
             Self::Subscribe(wishes) | Self::Unsubscribe(wishes) => wishes.len(),
             Self::Ping => 1,
@@ -48,35 +49,37 @@ impl Question {
 }
 
 /// Names apart from globs, and not too many together.
-fn split(wishes: Vec<Wish>) -> Vec<Vec<Wish>> {
-    let (names, globs): (Vec<_>, Vec<_>) = wishes.into_iter().partition(|wish| matches!(wish, Wish::Name(_)));
-    let chunks = [&names, &globs].map(|wishes| wishes.chunks(WISHES_AT_ONCE).map(<[Wish]>::to_vec));
+fn split(wishes: Vec<PubsubTarget>) -> Vec<Vec<PubsubTarget>> {
+    let (names, globs): (Vec<_>, Vec<_>) =
+        wishes.into_iter().partition(|wish| matches!(wish, PubsubTarget::Name(_)));
+    let chunks =
+        [&names, &globs].map(|wishes| wishes.chunks(TARGETS_PER_COMMAND_MAX).map(<[PubsubTarget]>::to_vec));
     chunks.into_iter().flatten().collect()
 }
 
 /// Questions without all their answers.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
-    questions: VecDeque<Question>,
+pub(super) struct PendingCommands {
+    questions: VecDeque<PendingCommand>,
     /// Answers that the first of them has.
     answers: usize,
 }
 
-impl Asked {
-    pub(super) fn push(&mut self, question: Question) {
+impl PendingCommands {
+    pub(super) fn push(&mut self, question: PendingCommand) {
         self.questions.push_back(question);
     }
 
     /// One more answer came.
-    pub(super) fn has_answered(&mut self) {
+    pub(super) fn note_reply(&mut self) {
         self.answers += 1;
-        if self.questions.front().is_none_or(|first| self.answers >= first.answers()) {
+        if self.questions.front().is_none_or(|first| self.answers >= first.reply_count()) {
             self.next();
         }
     }
 
     /// Takes the question that is answered next.
-    pub(super) fn next(&mut self) -> Option<Question> {
+    pub(super) fn next(&mut self) -> Option<PendingCommand> {
         self.answers = 0;
         self.questions.pop_front()
     }

@@ -13,13 +13,13 @@ const WHOLE: &[(&str, &str)] = &[
     ("later", "unknown"),
 ];
 
-fn text(text: &str) -> Reply {
-    Reply::Text(Bytes::copy_from_slice(text.as_bytes()))
+fn text(text: &str) -> RedisReply {
+    RedisReply::Text(Bytes::copy_from_slice(text.as_bytes()))
 }
 
-fn entry(id: &str, fields: &[(&str, &str)]) -> Reply {
+fn entry(id: &str, fields: &[(&str, &str)]) -> RedisReply {
     let texts = fields.iter().flat_map(|(name, value)| [text(name), text(value)]).collect();
-    Reply::Array(vec![text(id), Reply::Array(texts)])
+    RedisReply::Array(vec![text(id), RedisReply::Array(texts)])
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_field_that_does_not_parse_names_the_offset() {
         let fields: Vec<_> =
             WHOLE.iter().map(|field| if field.0 == name { (name, value) } else { *field }).collect();
         let fault = decode(&entry("42-0", &fields)).expect_err(name);
-        assert!(matches!(fault, Fault::Damaged { offset: Some(42), .. }), "{name}={value:?}: {fault}");
+        assert!(matches!(fault, RedisError::Corrupt { offset: Some(42), .. }), "{name}={value:?}: {fault}");
     }
 }
 
@@ -75,7 +75,7 @@ fn a_field_that_is_missing_or_stands_twice_is_refused() {
 fn an_id_that_no_hub_gives_is_refused() {
     for id in ["1700000000000-1", "x-0", "7", ""] {
         let fault = decode(&entry(id, WHOLE)).expect_err(id);
-        assert!(matches!(fault, Fault::Damaged { offset: None, .. }), "{fault}");
+        assert!(matches!(fault, RedisError::Corrupt { offset: None, .. }), "{fault}");
     }
 }
 

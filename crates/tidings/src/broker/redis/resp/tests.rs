@@ -1,7 +1,7 @@
 use super::*;
 
-fn decode(bytes: &[u8], step: usize, text_bytes_max: usize) -> Result<Vec<Reply>, NotRedis> {
-    let mut decoder = Decoder::new(text_bytes_max);
+fn decode(bytes: &[u8], step: usize, text_bytes_max: usize) -> Result<Vec<RedisReply>, ProtocolError> {
+    let mut decoder = ReplyDecoder::new(text_bytes_max);
     let mut replies = Vec::new();
     for part in bytes.chunks(step) {
         decoder.buffer().extend_from_slice(part);
@@ -13,8 +13,8 @@ fn decode(bytes: &[u8], step: usize, text_bytes_max: usize) -> Result<Vec<Reply>
     Ok(replies)
 }
 
-fn text(text: &'static str) -> Reply {
-    Reply::Text(Bytes::from_static(text.as_bytes()))
+fn text(text: &'static str) -> RedisReply {
+    RedisReply::Text(Bytes::from_static(text.as_bytes()))
 }
 
 #[test]
@@ -22,14 +22,14 @@ fn replies_are_put_together_however_they_are_cut() {
     let bytes =
         b"+OK\r\n-ERR no\r\n:-7\r\n$-1\r\n$0\r\n\r\n*-1\r\n*0\r\n*2\r\n*1\r\n$4\r\na\r\nb\r\n:1\r\n$2\r\nhi\r\n";
     let expected = vec![
-        Reply::Word(Bytes::from_static(b"OK")),
-        Reply::Error("ERR no".into()),
-        Reply::Number(-7),
-        Reply::Nil,
+        RedisReply::Word(Bytes::from_static(b"OK")),
+        RedisReply::Error("ERR no".into()),
+        RedisReply::Number(-7),
+        RedisReply::Nil,
         text(""),
-        Reply::Nil,
-        Reply::Array(Vec::new()),
-        Reply::Array(vec![Reply::Array(vec![text("a\r\nb")]), Reply::Number(1)]),
+        RedisReply::Nil,
+        RedisReply::Array(Vec::new()),
+        RedisReply::Array(vec![RedisReply::Array(vec![text("a\r\nb")]), RedisReply::Number(1)]),
         text("hi"),
     ];
     for step in 1..bytes.len() {
@@ -40,7 +40,7 @@ fn replies_are_put_together_however_they_are_cut() {
 #[test]
 fn a_text_above_the_bound_is_passed_over_and_the_next_is_read() {
     let bytes = b"*2\r\n$5\r\nhello\r\n$2\r\nhi\r\n:3\r\n";
-    let expected = vec![Reply::Array(vec![Reply::TooLarge(5), text("hi")]), Reply::Number(3)];
+    let expected = vec![RedisReply::Array(vec![RedisReply::TooLarge(5), text("hi")]), RedisReply::Number(3)];
     for step in 1..bytes.len() {
         assert_eq!(decode(bytes, step, 4), Ok(expected.clone()), "in steps of {step}");
     }
@@ -65,6 +65,6 @@ fn what_is_not_the_protocol_is_refused() {
 #[test]
 fn a_command_is_an_array_of_texts() {
     let mut out = BytesMut::new();
-    Command::new("SET").arg("a").arg([0, b'\r']).write(&mut out);
+    RedisCommand::new("SET").arg("a").arg([0, b'\r']).write(&mut out);
     assert_eq!(&out[..], b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\n\0\r\r\n");
 }

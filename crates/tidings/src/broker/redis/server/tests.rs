@@ -3,12 +3,12 @@ use super::*;
 #[test]
 fn certificate_has_to_name_what_the_url_names() {
     let server =
-        Server::parse("rediss://ann:p%40ss@redis.example:7000,[::1]/3", &TlsFiles::default()).unwrap();
+        RedisEndpoint::parse("rediss://ann:p%40ss@redis.example:7000,[::1]/3", &TlsFiles::default()).unwrap();
     let names: Vec<_> = server.address.hosts.iter().map(|host| name(host).unwrap()).collect();
     assert_eq!(names[0], ServerName::try_from("redis.example").unwrap());
     assert!(matches!(names[1], ServerName::IpAddress(_)));
     assert!(server.tls.is_some());
-    assert!(Server::parse("redis://a", &TlsFiles::default()).unwrap().tls.is_none());
+    assert!(RedisEndpoint::parse("redis://a", &TlsFiles::default()).unwrap().tls.is_none());
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn a_bad_url_is_refused_without_telling_its_password() {
         "redis://secret@host",
         "redis+sentinel://host/s?password=secret",
     ] {
-        let error = Server::parse(url, &TlsFiles::default()).expect_err(url);
+        let error = RedisEndpoint::parse(url, &TlsFiles::default()).expect_err(url);
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }
@@ -32,10 +32,10 @@ fn a_file_without_authorities_is_refused_by_name() {
     for file in ["Cargo.toml", "no.pem"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let files = TlsFiles { ca: Some(path.clone()), client: None };
-        let error = Server::parse("rediss://host", &files).expect_err(file).to_string();
+        let error = RedisEndpoint::parse("rediss://host", &files).expect_err(file).to_string();
         assert!(error.contains("redis.ca_file") && error.contains(file), "{error}");
         let files = TlsFiles { ca: None, client: Some((path.clone(), path)) };
-        let error = Server::parse("rediss://host", &files).expect_err(file).to_string();
+        let error = RedisEndpoint::parse("rediss://host", &files).expect_err(file).to_string();
         assert!(error.contains("redis.cert_file") && error.contains(file), "{error}");
     }
 }

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::{Changed, Put, Row, Table, Version};
+use super::{ConditionalPut, PutOutcome, RowVersion, SharedTable, TableRow};
 use crate::{
-    broker::redis::{Fault, Sight},
+    broker::redis::{RedisError, SyncState},
     sync::{Lock, Mutex, MutexGuard},
 };
 
@@ -17,29 +17,29 @@ const MESSAGES_MAX: usize = 1000;
 
 /// What is new in a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum TableChange {
     /// This is all that is there.
-    All(Vec<Row>),
-    Put(Row),
+    All(Vec<TableRow>),
+    Put(TableRow),
     Removed(String),
 }
 
 /// Keeps up with one table, for one reader.
-pub(crate) struct View {
-    table: Table,
-    pub(in crate::broker::redis) sight: Arc<Sight>,
-    state: Mutex<State>,
+pub(crate) struct TableReplica {
+    table: SharedTable,
+    pub(in crate::broker::redis) sight: Arc<SyncState>,
+    state: Mutex<ReplicaState>,
     /// Rings when there may be something to do.
     bell: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct ReplicaState {
     /// What the reader knows; none where that is not sure.
-    known: Option<Version>,
+    known: Option<RowVersion>,
     /// What the last look found, until it is compared.
-    found: Option<Version>,
-    messages: VecDeque<Message>,
+    found: Option<RowVersion>,
+    messages: VecDeque<ChangeMessage>,
     /// A look was asked for, and has not come.
     has_asked: bool,
     /// The reader was given the table as a whole, and has come back since.
@@ -47,25 +47,25 @@ struct State {
     is_read: bool,
 }
 
-impl State {
+impl ReplicaState {
     fn taken(&mut self) {
         self.is_read |= self.is_given;
     }
 
     /// The first message that follows on what is known, and whether another was missed.
-    fn next_message(&mut self) -> (Option<News>, bool) {
+    fn next_message(&mut self) -> (Option<TableChange>, bool) {
         let mut must_look = false;
-        while let Some(Message(_, before, after, key, row)) = self.messages.pop_front() {
-            let (Some(before), Some(after)) = (Version::parse(&before), Version::parse(&after)) else {
+        while let Some(ChangeMessage(_, before, after, key, row)) = self.messages.pop_front() {
+            let (Some(before), Some(after)) = (RowVersion::parse(&before), RowVersion::parse(&after)) else {
                 continue;
             };
             if self.known == Some(before) {
                 self.known = Some(after);
                 if row.is_empty() {
-                    return (Some(News::Removed(key)), must_look);
+                    return (Some(TableChange::Removed(key)), must_look);
                 }
-                match Row::parse(&key, &row) {
-                    Some(row) => return (Some(News::Put(row)), must_look),
+                match TableRow::parse(&key, &row) {
+                    Some(row) => return (Some(TableChange::Put(row)), must_look),
                     None => continue,
                 }
             }
@@ -77,15 +77,20 @@ impl State {
 
 /// A change as it goes over Pub/Sub: the table, its version before and after, the row's key, the row or nothing.
 #[derive(Debug, Deserialize)]
-struct Message(String, String, String, String, String);
+struct ChangeMessage(String, String, String, String, String);
 
-impl View {
-    pub(in crate::broker::redis) fn new(table: Table, sight: Arc<Sight>) -> Self {
-        Self { table, sight, state: Mutex::new(Lock::RedisTable, State::default()), bell: Notify::new() }
+impl TableReplica {
+    pub(in crate::broker::redis) fn new(table: SharedTable, sight: Arc<SyncState>) -> Self {
+        Self {
+            table,
+            sight,
+            state: Mutex::new(Lock::RedisTable, ReplicaState::default()),
+            bell: Notify::new(),
+        }
     }
 
     /// What is new since the last call, whose news are taken for done. Whoever drops the call loses nothing but time.
-    pub(crate) async fn news(&self) -> News {
+    pub(crate) async fn next_change(&self) -> TableChange {
         self.state().taken();
         loop {
             let bell = self.bell.notified();
@@ -95,12 +100,13 @@ impl View {
             if let Some(found) = self.has_to_read() {
                 // A table without a version has no rows. It has no keys either, for which a node of a cluster would not answer
                 // while it marks their slot as on its way.
-                let read = if found == Version(0) { Ok((found, Vec::new())) } else { self.table.all().await };
+                let read =
+                    if found == RowVersion(0) { Ok((found, Vec::new())) } else { self.table.all().await };
                 match read {
                     Ok((version, rows)) => {
                         let mut state = self.state();
                         (state.known, state.is_given) = (Some(version), true);
-                        return News::All(rows);
+                        return TableChange::All(rows);
                     }
                     // The next look asks again.
                     Err(fault) => warn!(%fault, "what all nodes share was not read from redis"),
@@ -111,24 +117,28 @@ impl View {
     }
 
     /// Puts rows, each if what is there is as expected.
-    pub(crate) async fn put_if(&self, puts: &[Put], now: u64) -> Result<Vec<Changed>, Fault> {
+    pub(crate) async fn put_if(
+        &self,
+        puts: &[ConditionalPut],
+        now: u64,
+    ) -> Result<Vec<PutOutcome>, RedisError> {
         self.table.put_if(puts, now).await
     }
 
     /// Has the table read as a whole at the next look.
-    pub(crate) fn distrust(&self) {
+    pub(crate) fn mark_stale(&self) {
         self.state().known = None;
     }
 
     /// Whether the table was read: `Err` says that it was not.
-    pub(crate) fn standing(&self) -> Result<(), String> {
+    pub(crate) fn health(&self) -> Result<(), String> {
         let is_read = self.state().is_read;
         if is_read { Ok(()) } else { Err("what all nodes share was not read from redis yet".to_owned()) }
     }
 
     /// A message was heard.
     pub(in crate::broker::redis) fn heard(&self, payload: &[u8]) {
-        let Ok(message) = serde_json::from_slice::<Message>(payload) else { return };
+        let Ok(message) = serde_json::from_slice::<ChangeMessage>(payload) else { return };
         if message.0 != self.table.name {
             return;
         }
@@ -144,12 +154,12 @@ impl View {
     }
 
     /// Messages may have been missed.
-    pub(in crate::broker::redis) fn was_deaf(&self) {
-        self.sight.ask();
+    pub(in crate::broker::redis) fn on_resubscribed(&self) {
+        self.sight.request_reconcile();
     }
 
     /// Redis was looked over, and has these versions.
-    pub(in crate::broker::redis) fn found(&self, versions: &[(String, Version)]) {
+    pub(in crate::broker::redis) fn found(&self, versions: &[(String, RowVersion)]) {
         let version = versions.iter().find(|(name, _)| name == self.table.name);
         let mut state = self.state();
         state.found = Some(version.map(|(_, version)| *version).unwrap_or_default());
@@ -159,28 +169,28 @@ impl View {
     }
 
     /// Takes away rows whose time is over.
-    pub(in crate::broker::redis) async fn sweep(&self, now: u64) -> Result<(), Fault> {
+    pub(in crate::broker::redis) async fn sweep(&self, now: u64) -> Result<(), RedisError> {
         self.table.sweep(now).await
     }
 
     /// The first message that follows on what is known. One that does not, and does not lead there either, says that
     /// another was missed.
-    fn next_message(&self) -> Option<News> {
+    fn next_message(&self) -> Option<TableChange> {
         let (news, must_look) = self.state().next_message();
         if must_look {
-            self.sight.ask();
+            self.sight.request_reconcile();
         }
         news
     }
 
     /// The version that was found, where it is another than is known.
-    fn has_to_read(&self) -> Option<Version> {
+    fn has_to_read(&self) -> Option<RowVersion> {
         let mut state = self.state();
         let found = state.found.take();
         found.filter(|_| found != state.known)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReplicaState> {
         self.state.lock()
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::broker::redis::resp::Reply;
+use crate::broker::redis::resp::RedisReply;
 
 #[tokio::test]
 async fn events_take_offsets_without_holes() {
@@ -9,10 +9,13 @@ async fn events_take_offsets_without_holes() {
     let outcomes = link.append(&batch, NOTHING_SEEN).await.unwrap();
     assert_eq!(
         outcomes,
-        [Outcome::Appended(vec![stored(1, 11), stored(2, 12)]), Outcome::Appended(vec![stored(3, 13)])]
+        [
+            AppendOutcome::Appended(vec![stored(1, 11), stored(2, 12)]),
+            AppendOutcome::Appended(vec![stored(3, 13)])
+        ]
     );
     let outcomes = link.append(&[publish([event("d", 14)])], seen(3, 13)).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![stored(4, 14)])]);
+    assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(4, 14)])]);
     let head = link.head().await.unwrap();
     assert_eq!((head.offset, head.tag, head.oldest), (4, Tag(14), Some(1)));
     assert_eq!(texts(&link.range(1, 10).await.unwrap()), ["a", "b", "c", "d"]);
@@ -27,12 +30,12 @@ async fn a_retry_with_a_key_lands_once() {
     assert_eq!(
         outcomes,
         [
-            Outcome::Appended(vec![stored(1, 11), stored(2, 12)]),
-            Outcome::Appended(vec![repeat(1, 11), stored(3, 12)])
+            AppendOutcome::Appended(vec![stored(1, 11), stored(2, 12)]),
+            AppendOutcome::Appended(vec![repeat(1, 11), stored(3, 12)])
         ]
     );
     let outcomes = link.append(&[publish([keyed("a", 99, "ann", "k1")])], seen(3, 12)).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![repeat(1, 11)])]);
+    assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(1, 11)])]);
     assert_eq!(link.head().await.unwrap().offset, 3);
 }
 
@@ -49,9 +52,9 @@ async fn a_conflict_refuses_its_publish_alone() {
     assert_eq!(
         outcomes,
         [
-            Outcome::Appended(vec![stored(1, 11)]),
-            Outcome::Conflict { index: 1 },
-            Outcome::Appended(vec![stored(2, 14)])
+            AppendOutcome::Appended(vec![stored(1, 11)]),
+            AppendOutcome::Conflict { index: 1 },
+            AppendOutcome::Appended(vec![stored(2, 14)])
         ]
     );
     assert_eq!(texts(&link.range(1, 10).await.unwrap()), ["a", "c"]);
@@ -63,7 +66,10 @@ async fn keys_of_two_publishers_never_meet() {
     let link = begun(&redis).await;
     let batch = [publish([keyed("a", 11, "a", "b:c")]), publish([keyed("b", 12, "a:b", "c")])];
     let outcomes = link.append(&batch, NOTHING_SEEN).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![stored(1, 11)]), Outcome::Appended(vec![stored(2, 12)])]);
+    assert_eq!(
+        outcomes,
+        [AppendOutcome::Appended(vec![stored(1, 11)]), AppendOutcome::Appended(vec![stored(2, 12)])]
+    );
 }
 
 #[tokio::test]
@@ -71,7 +77,7 @@ async fn a_key_is_known_for_its_window_only() {
     let redis = Process::start();
     let link = begun(&redis).await;
     link.append(&[publish([keyed("a", 11, "ann", "k1")])], NOTHING_SEEN).await.unwrap();
-    let Reply::Number(left) = redis.ask("PTTL {test}:key:ann:k1").await else { panic!("no number") };
+    let RedisReply::Number(left) = redis.ask("PTTL {test}:key:ann:k1").await else { panic!("no number") };
     assert!((1..=60_000).contains(&left), "{left} ms");
 }
 
@@ -84,7 +90,7 @@ async fn a_batch_at_its_bounds_is_appended() {
     let large = (0..16).map(|number| publish([event(&large, 2000 + number)]));
     let batch: Vec<_> = [publish(small)].into_iter().chain(large).collect();
     let outcomes = link.append(&batch, NOTHING_SEEN).await.unwrap();
-    assert_eq!(outcomes.last(), Some(&Outcome::Appended(vec![stored(1016, 2015)])));
+    assert_eq!(outcomes.last(), Some(&AppendOutcome::Appended(vec![stored(1016, 2015)])));
     assert_eq!(link.range(1016, 1).await.unwrap()[0].draft.data.len(), 256 << 10);
 }
 
@@ -111,10 +117,10 @@ async fn an_appender_of_an_old_epoch_is_refused() {
     let link = begun(&redis).await;
     link.begin_epoch(EPOCH, new_epoch(Epoch(8))).await.unwrap();
     let refused = link.append(&[publish([event("a", 11)])], NOTHING_SEEN).await;
-    assert_eq!(refused, Err(AppendError::Refused(Refused::OldEpoch { newest: Some(Epoch(8)) })));
+    assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: Some(Epoch(8)) })));
     redis.tell("FLUSHALL").await;
     let refused = link.append(&[publish([event("a", 11)])], NOTHING_SEEN).await;
-    assert_eq!(refused, Err(AppendError::Refused(Refused::OldEpoch { newest: None })));
+    assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None })));
     assert_eq!(link.head().await.unwrap().offset, 0);
 }
 
@@ -127,15 +133,15 @@ async fn an_appender_that_saw_what_was_rolled_back_is_refused() {
     fill(&link, &["c"]).await;
     redis.tell("DEBUG RELOAD NOSAVE").await;
     assert_eq!(link.head().await.unwrap().offset, 2);
-    let refused = Err(AppendError::Refused(Refused::Diverged { head: 2 }));
+    let refused = Err(AppendError::Refused(AppendRefusal::Diverged { head: 2 }));
     assert_eq!(link.append(&[publish([event("d", 14)])], seen(3, 3)).await, refused);
 
     // Somebody who did not see it goes on, and takes its offset for another entry.
     link.append(&[publish([event("other", 21)])], seen(2, 2)).await.unwrap();
-    let refused = Err(AppendError::Refused(Refused::Diverged { head: 3 }));
+    let refused = Err(AppendError::Refused(AppendRefusal::Diverged { head: 3 }));
     assert_eq!(link.append(&[publish([event("d", 14)])], seen(3, 3)).await, refused);
     link.append(&[publish([event("more", 22)])], seen(3, 21)).await.unwrap();
-    let refused = Err(AppendError::Refused(Refused::Diverged { head: 4 }));
+    let refused = Err(AppendError::Refused(AppendRefusal::Diverged { head: 4 }));
     assert_eq!(link.append(&[publish([event("d", 14)])], seen(3, 3)).await, refused);
     link.append(&[publish([event("last", 23)])], seen(3, 21)).await.unwrap();
     assert_eq!(texts(&link.range(1, 10).await.unwrap()), ["a", "b", "other", "more", "last"]);
@@ -155,7 +161,7 @@ async fn a_witness_below_what_was_trimmed_is_taken() {
     redis.tell("XADD {test}:log 7-0 m 00000007").await;
     redis.tell("HSET {test}:meta head 7 tag 00000007").await;
     let refused = link.append(&[publish([event("x", 15)])], seen(6, 6)).await;
-    assert_eq!(refused, Err(AppendError::Refused(Refused::Diverged { head: 7 })));
+    assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::Diverged { head: 7 })));
 }
 
 #[tokio::test]
@@ -175,7 +181,10 @@ async fn a_foreign_value_at_an_idempotency_key_is_replaced() {
     redis.tell("LPUSH {test}:key:ann:k1 x").await;
     let batch = [publish([event("a", 11)]), publish([keyed("b", 12, "ann", "k1")])];
     let outcomes = link.append(&batch, NOTHING_SEEN).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![stored(1, 11)]), Outcome::Appended(vec![stored(2, 12)])]);
+    assert_eq!(
+        outcomes,
+        [AppendOutcome::Appended(vec![stored(1, 11)]), AppendOutcome::Appended(vec![stored(2, 12)])]
+    );
     let outcomes = link.append(&[publish([keyed("b", 13, "ann", "k1")])], seen(2, 12)).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![repeat(2, 12)])]);
+    assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(2, 12)])]);
 }

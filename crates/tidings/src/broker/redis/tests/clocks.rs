@@ -18,7 +18,7 @@ fn clock(ahead_ms: i64) -> Arc<TestWorld> {
     world
 }
 
-fn trimmer(node: &Follower) -> Trimmer {
+fn trimmer(node: &Replicator) -> Trimmer {
     Trimmer {
         link: node.link.clone(),
         log: node.log.clone(),
@@ -39,7 +39,7 @@ async fn node_with_a_wrong_clock_trims_nothing_by_age() {
             append(&right, "text", tag).await;
         }
         for node in [&ahead, &right] {
-            node.look_over().await.unwrap();
+            node.reconcile().await.unwrap();
             trimmer(node).trim().await.unwrap();
             node.log.trim();
             // Its own copy of the log goes by that clock, too.
@@ -69,6 +69,6 @@ async fn clock_that_was_set_right_is_gone_by_again() {
     let one = node_in(&redis, world.clone()).await;
     assert!(!one.sight.is_in_time());
     world.advance(25 * HOUR);
-    one.look_over().await.unwrap();
+    one.reconcile().await.unwrap();
     assert!(one.sight.is_in_time());
 }

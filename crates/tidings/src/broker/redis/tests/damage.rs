@@ -1,7 +1,7 @@
 //! A Redis that lost one key of the log, or several, and kept the others.
 
 use super::{
-    super::shared_table::Table,
+    super::shared_table::SharedTable,
     losses::{append, losses, node},
     *,
 };
@@ -24,18 +24,18 @@ async fn log_that_lacks_a_part_begins_anew_with_a_gap_for_all() {
         let nodes = [node(&redis).await, node(&redis).await];
         append(&nodes[0], "lost", 1).await;
         for one in &nodes {
-            one.look_over().await.unwrap();
+            one.reconcile().await.unwrap();
         }
         redis.tell(part).await;
         let late = node(&redis).await;
         for one in nodes.iter().chain([&late]) {
-            one.look_over().await.unwrap();
+            one.reconcile().await.unwrap();
             assert_eq!(one.log.head().offset, 0, "{part}");
         }
-        assert!(losses(&late).await.iter().all(|loss| *loss == Loss::All), "{part}");
+        assert!(losses(&late).await.iter().all(|loss| *loss == EpochLoss::All), "{part}");
         append(&late, "new", 2).await;
         for one in nodes.iter().chain([&late]) {
-            one.look_over().await.unwrap();
+            one.reconcile().await.unwrap();
             assert_eq!((one.log.head().offset, one.log.head().tag), (1, Tag(2)), "{part}");
         }
     }
@@ -48,9 +48,9 @@ async fn log_without_its_epochs_takes_nothing() {
     fill(&link, &["a"]).await;
     redis.tell("DEL {test}:epochs").await;
     let refused = link.append(&[publish([event("b", 2)])], seen(1, 1)).await;
-    assert_eq!(refused, Err(AppendError::Refused(Refused::OldEpoch { newest: None })));
+    assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None })));
     // Nor is an epoch begun as if there had been none before it.
-    assert_eq!(link.begin_epoch(EPOCH, new_epoch(Epoch(8))).await, Ok(Begun::Other { newest: None }));
+    assert_eq!(link.begin_epoch(EPOCH, new_epoch(Epoch(8))).await, Ok(BeginOutcome::Other { newest: None }));
 }
 
 #[tokio::test]
@@ -58,7 +58,10 @@ async fn log_that_is_whole_does_not_begin_anew() {
     let redis = Process::start();
     let link = begun(&redis).await;
     fill(&link, &["a"]).await;
-    assert_eq!(link.begin_anew(new_epoch(Epoch(8)), None).await, Ok(Begun::Other { newest: Some(EPOCH) }));
+    assert_eq!(
+        link.begin_anew(new_epoch(Epoch(8)), None).await,
+        Ok(BeginOutcome::Other { newest: Some(EPOCH) })
+    );
     assert_eq!(texts(&link.range(1, 10).await.unwrap()), ["a"]);
 }
 
@@ -69,12 +72,12 @@ async fn retry_of_an_event_that_is_gone_with_its_log_is_stored() {
     let retried = |tag| [publish([keyed("a", tag, "ann", "k1")])];
     link.append(&retried(11), NOTHING_SEEN).await.unwrap();
     redis.tell("DEL {test}:epochs").await;
-    assert!(matches!(link.begin_anew(new_epoch(Epoch(8)), None).await, Ok(Begun::Now(_))));
-    let nothing_seen = Witness { epoch: Epoch(8), ..NOTHING_SEEN };
+    assert!(matches!(link.begin_anew(new_epoch(Epoch(8)), None).await, Ok(BeginOutcome::Now(_))));
+    let nothing_seen = LastSeen { epoch: Epoch(8), ..NOTHING_SEEN };
     let outcomes = link.append(&retried(12), nothing_seen).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![stored(1, 12)])]);
+    assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(1, 12)])]);
     let outcomes = link.append(&retried(13), nothing_seen).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![repeat(1, 12)])]);
+    assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(1, 12)])]);
 }
 
 #[tokio::test]
@@ -84,44 +87,44 @@ async fn log_whose_entries_are_gone_goes_on_at_its_head() {
     for tag in [1, 2] {
         append(&old, "here", tag).await;
     }
-    old.look_over().await.unwrap();
+    old.reconcile().await.unwrap();
     redis.tell("DEL {test}:log").await;
     let late = node(&redis).await;
     for one in [&old, &late] {
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
         assert_eq!((one.log.head().offset, one.log.head().tag), (2, Tag(2)));
     }
     assert_eq!(old.log.tag_at(1), Tag(1), "a node that has them keeps them");
     append(&late, "next", 3).await;
     for one in [&old, &late] {
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
         assert_eq!((one.log.head().offset, one.log.head().tag), (3, Tag(3)));
     }
-    assert_eq!(losses(&old).await, [Loss::None]);
+    assert_eq!(losses(&old).await, [EpochLoss::None]);
 }
 
 /// A table with one row, and a view that has read it.
-async fn table(redis: &Process) -> (Table, View, Link) {
-    let table = || Table::new(Arc::new(link(redis)), "people", rand::random);
+async fn table(redis: &Process) -> (SharedTable, TableReplica, RedisLog) {
+    let table = || SharedTable::new(Arc::new(link(redis)), "people", rand::random);
     let link = begun(redis).await;
     table().put(&row("a", 2_000), 1_000).await.unwrap();
-    let view = View::new(table(), Arc::new(Sight::new()));
+    let view = TableReplica::new(table(), Arc::new(SyncState::new()));
     look(&view, &link).await;
-    assert!(matches!(news(&view).await, Some(News::All(rows)) if rows.len() == 1));
+    assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));
     (table(), view, link)
 }
 
-fn row(key: &str, until: u64) -> Put {
-    Put { key: key.into(), value: "x".into(), until: Some(until), expected: Version::default() }
+fn row(key: &str, until: u64) -> ConditionalPut {
+    ConditionalPut { key: key.into(), value: "x".into(), until: Some(until), expected: RowVersion::default() }
 }
 
-async fn look(view: &View, link: &Link) {
+async fn look(view: &TableReplica, link: &RedisLog) {
     view.found(&link.head().await.unwrap().versions);
 }
 
 /// News that are there without waiting for a message.
-async fn news(view: &View) -> Option<News> {
-    tokio::time::timeout(Duration::from_millis(200), view.news()).await.ok()
+async fn news(view: &TableReplica) -> Option<TableChange> {
+    tokio::time::timeout(Duration::from_millis(200), view.next_change()).await.ok()
 }
 
 #[tokio::test]
@@ -130,13 +133,13 @@ async fn rows_that_are_gone_alone_are_missed() {
     let (table, view, link) = table(&redis).await;
     redis.tell("DEL {test}:state:people").await;
     look(&view, &link).await;
-    assert_eq!(news(&view).await, Some(News::All(Vec::new())));
+    assert_eq!(news(&view).await, Some(TableChange::All(Vec::new())));
     look(&view, &link).await;
     assert_eq!(news(&view).await, None, "it was read already");
     // What the nodes tell again is there again.
     table.put(&row("a", 2_000), 1_000).await.unwrap();
     look(&view, &link).await;
-    assert!(matches!(news(&view).await, Some(News::All(rows)) if rows.len() == 1));
+    assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));
 }
 
 #[tokio::test]
@@ -146,10 +149,10 @@ async fn rows_are_missed_also_where_their_version_went_before_them() {
     redis.tell("DEL {test}:state").await;
     table.sweep(1_000).await.unwrap();
     look(&view, &link).await;
-    assert!(matches!(news(&view).await, Some(News::All(rows)) if rows.len() == 1));
+    assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));
     redis.tell("DEL {test}:state:people").await;
     look(&view, &link).await;
-    assert_eq!(news(&view).await, Some(News::All(Vec::new())));
+    assert_eq!(news(&view).await, Some(TableChange::All(Vec::new())));
 }
 
 #[tokio::test]

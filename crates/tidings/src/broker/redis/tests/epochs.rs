@@ -5,9 +5,9 @@ async fn of_two_that_begin_the_log_one_does() {
     let redis = Process::start();
     let (one, other) = (link(&redis), link(&redis));
     assert_eq!(one.head().await.unwrap().newest(), None);
-    let row = EpochRow { epoch: EPOCH, after: 0, lost: Loss::None, of: None };
-    assert_eq!(one.begin(new_epoch(EPOCH)).await, Ok(Begun::Now(row.clone())));
-    assert_eq!(other.begin(new_epoch(Epoch(8))).await, Ok(Begun::Other { newest: Some(EPOCH) }));
+    let row = RedisEpoch { epoch: EPOCH, after: 0, lost: EpochLoss::None, of: None };
+    assert_eq!(one.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(row.clone())));
+    assert_eq!(other.begin(new_epoch(Epoch(8))).await, Ok(BeginOutcome::Other { newest: Some(EPOCH) }));
     let head = other.head().await.unwrap();
     assert_eq!((head.epochs, head.offset, head.tag, head.oldest), (vec![row], 0, Tag(0), None));
     assert_eq!((head.epoch_replid.as_str(), head.replid.len()), ("r1", 40));
@@ -19,7 +19,7 @@ async fn a_log_without_its_meta_is_not_begun_again() {
     let link = begun(&redis).await;
     fill(&link, &["a"]).await;
     redis.tell("DEL {test}:meta").await;
-    assert_eq!(link.begin(new_epoch(Epoch(8))).await, Ok(Begun::Other { newest: None }));
+    assert_eq!(link.begin(new_epoch(Epoch(8))).await, Ok(BeginOutcome::Other { newest: None }));
     assert!(link.head().await.unwrap().lacks.is_some());
 }
 
@@ -29,9 +29,9 @@ async fn an_epoch_begins_at_the_head_for_one_who_knows_the_newest() {
     let link = begun(&redis).await;
     fill(&link, &["a", "b"]).await;
     let new = NewEpoch { replid: "r2".into(), ..new_epoch(Epoch(u64::MAX)) };
-    let row = EpochRow { epoch: Epoch(u64::MAX), after: 2, lost: Loss::None, of: None };
-    assert_eq!(link.begin_epoch(EPOCH, new.clone()).await, Ok(Begun::Now(row.clone())));
-    assert_eq!(link.begin_epoch(EPOCH, new).await, Ok(Begun::Other { newest: Some(Epoch(u64::MAX)) }));
+    let row = RedisEpoch { epoch: Epoch(u64::MAX), after: 2, lost: EpochLoss::None, of: None };
+    assert_eq!(link.begin_epoch(EPOCH, new.clone()).await, Ok(BeginOutcome::Now(row.clone())));
+    assert_eq!(link.begin_epoch(EPOCH, new).await, Ok(BeginOutcome::Other { newest: Some(Epoch(u64::MAX)) }));
     let head = link.head().await.unwrap();
     assert_eq!((head.newest(), head.epochs.len(), head.epoch_replid.as_str()), (Some(&row), 2, "r2"));
 }
@@ -42,18 +42,20 @@ async fn a_loss_is_told_once() {
     let link = begun(&redis).await;
     fill(&link, &["a"]).await;
     let channels = vec![ChannelName::parse("a.b").unwrap(), ChannelName::parse("c").unwrap()];
-    let new = NewEpoch { lost: Loss::Channels(channels), ..new_epoch(Epoch(8)) };
+    let new = NewEpoch { lost: EpochLoss::Channels(channels), ..new_epoch(Epoch(8)) };
     let lost = (EPOCH, 1 << 52);
-    let Ok(Begun::Now(row)) = link.report_loss(EPOCH, lost, new.clone()).await else { panic!("not begun") };
+    let Ok(BeginOutcome::Now(row)) = link.report_loss(EPOCH, lost, new.clone()).await else {
+        panic!("not begun")
+    };
     assert_eq!((row.after, &row.lost, row.of), (1, &new.lost, Some(lost)));
-    let again = NewEpoch { epoch: Epoch(9), lost: Loss::All, ..new };
-    assert_eq!(link.report_loss(EPOCH, lost, again.clone()).await, Ok(Begun::Known));
-    assert_eq!(link.report_loss(Epoch(8), lost, again.clone()).await, Ok(Begun::Known));
+    let again = NewEpoch { epoch: Epoch(9), lost: EpochLoss::All, ..new };
+    assert_eq!(link.report_loss(EPOCH, lost, again.clone()).await, Ok(BeginOutcome::Known));
+    assert_eq!(link.report_loss(Epoch(8), lost, again.clone()).await, Ok(BeginOutcome::Known));
     let higher = (EPOCH, (1 << 52) + 1);
-    assert!(matches!(link.report_loss(Epoch(8), higher, again).await, Ok(Begun::Now(_))));
+    assert!(matches!(link.report_loss(Epoch(8), higher, again).await, Ok(BeginOutcome::Now(_))));
     let rows = link.head().await.unwrap().epochs;
     assert_eq!(rows.iter().map(|row| row.epoch.0).collect::<Vec<_>>(), [7, 8, 9]);
-    assert_eq!((&rows[1], &rows[2].lost), (&row, &Loss::All));
+    assert_eq!((&rows[1], &rows[2].lost), (&row, &EpochLoss::All));
 }
 
 #[tokio::test]
@@ -63,10 +65,12 @@ async fn offsets_above_those_that_a_short_number_holds_are_exact() {
     let head = 1 << 52;
     redis.tell(&format!("HSET {{test}}:meta head {head} tag 00000001")).await;
     let outcomes = link.append(&[publish([keyed("a", 2, "ann", "k")])], NOTHING_SEEN).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![stored(head + 1, 2)])]);
+    assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(head + 1, 2)])]);
     let outcomes = link.append(&[publish([keyed("a", 3, "ann", "k")])], NOTHING_SEEN).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![repeat(head + 1, 2)])]);
-    let Ok(Begun::Now(row)) = link.begin_epoch(EPOCH, new_epoch(Epoch(8))).await else { panic!("not begun") };
+    assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(head + 1, 2)])]);
+    let Ok(BeginOutcome::Now(row)) = link.begin_epoch(EPOCH, new_epoch(Epoch(8))).await else {
+        panic!("not begun")
+    };
     assert_eq!((row.after, link.head().await.unwrap().offset), (head + 1, head + 1));
 }
 
@@ -79,7 +83,10 @@ async fn another_servers_data_shows_by_its_replication_id() {
     one.follow(&other).await;
     let refused = link.append(&[publish([event("b", 2)])], seen(1, 1)).await;
     // It is empty, and read-only.
-    assert!(matches!(refused, Err(AppendError::Refused(Refused::OldEpoch { newest: None }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None }))),
+        "{refused:?}"
+    );
     one.tell("REPLICAOF NO ONE").await;
     let after = link.head().await.unwrap();
     assert_ne!(before.replid, after.replid);

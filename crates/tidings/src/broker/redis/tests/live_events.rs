@@ -3,42 +3,42 @@ use std::collections::BTreeSet;
 use futures_util::FutureExt;
 
 use super::{
-    super::{node_messages::Word, pubsub::Wish},
+    super::{node_messages::NodeMessage, pubsub::PubsubTarget},
     *,
 };
 
 const FIRST: &str = "first";
 
-async fn until(ears: &mut Ears, wanted: &Heard) {
+async fn until(ears: &mut PubsubConnection, wanted: &PubsubEvent) {
     while ears.next().await != *wanted {}
 }
 
-fn name(name: &str) -> Wish {
-    Wish::Name(name.into())
+fn name(name: &str) -> PubsubTarget {
+    PubsubTarget::Name(name.into())
 }
 
-fn glob(glob: &str) -> Wish {
-    Wish::Glob(glob.into())
+fn glob(glob: &str) -> PubsubTarget {
+    PubsubTarget::Glob(glob.into())
 }
 
-fn subscribed(channel: &str) -> Heard {
-    Heard::Subscribed { wish: name(channel) }
+fn subscribed(channel: &str) -> PubsubEvent {
+    PubsubEvent::Subscribed { wish: name(channel) }
 }
 
-fn message(channel: &'static str, payload: &'static [u8]) -> Heard {
-    Heard::Message { channel: channel.into(), payload: payload.into() }
+fn message(channel: &'static str, payload: &'static [u8]) -> PubsubEvent {
+    PubsubEvent::Message { channel: channel.into(), payload: payload.into() }
 }
 
 #[tokio::test]
 async fn ears_hear_what_they_subscribed_to() {
     let redis = Process::start();
     let link = begun(&redis).await;
-    let mut ears = link.ears(name(link.live_channel()), 1000);
+    let mut ears = link.pubsub(name(link.live_channel()), 1000);
     assert_eq!(ears.next().await, subscribed("{test}:live"));
-    assert_eq!(ears.next().await, Heard::Back);
+    assert_eq!(ears.next().await, PubsubEvent::Back);
     ears.subscribe([name("old")]).await;
     assert_eq!(ears.next().await, subscribed("old"));
-    link.say(&Word::Mark(7)).await.unwrap();
+    link.send_node_message(&NodeMessage::Mark(7)).await.unwrap();
     redis.tell("PUBLISH old hello").await;
     assert_eq!(ears.next().await, message("{test}:live", b"mark 0000000000000007"));
     assert_eq!(ears.next().await, message("old", b"hello"));
@@ -53,15 +53,15 @@ async fn ears_hear_what_they_subscribed_to() {
 #[tokio::test]
 async fn ears_say_that_they_were_away_and_hear_all_again() {
     let redis = Process::start();
-    let mut ears = link(&redis).ears(name(FIRST), 1000);
+    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
     // More than fit into one command.
     let names: Vec<_> = (0..2500).map(|number| name(&format!("channel.{number}"))).collect();
     ears.subscribe(names).await;
-    until(&mut ears, &Heard::Back).await;
+    until(&mut ears, &PubsubEvent::Back).await;
     for round in 0..3 {
         redis.tell("CLIENT KILL TYPE pubsub").await;
-        assert!(matches!(ears.next().await, Heard::Away { .. }), "round {round}");
-        until(&mut ears, &Heard::Back).await;
+        assert!(matches!(ears.next().await, PubsubEvent::Away { .. }), "round {round}");
+        until(&mut ears, &PubsubEvent::Back).await;
         redis.tell("PUBLISH channel.0 first").await;
         redis.tell("PUBLISH channel.2499 last").await;
         assert_eq!(ears.next().await, message("channel.0", b"first"));
@@ -72,14 +72,14 @@ async fn ears_say_that_they_were_away_and_hear_all_again() {
 #[tokio::test]
 async fn a_command_on_a_dead_connection_is_said_as_away() {
     let redis = Process::start();
-    let mut ears = link(&redis).ears(name(FIRST), 1000);
+    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
     ears.subscribe([name("a")]).await;
-    until(&mut ears, &Heard::Back).await;
+    until(&mut ears, &PubsubEvent::Back).await;
     redis.tell("CLIENT KILL TYPE pubsub").await;
     ears.subscribe([name("b")]).await;
     ears.subscribe([name("c")]).await;
-    assert!(matches!(ears.next().await, Heard::Away { .. }));
-    until(&mut ears, &Heard::Back).await;
+    assert!(matches!(ears.next().await, PubsubEvent::Away { .. }));
+    until(&mut ears, &PubsubEvent::Back).await;
     redis.tell("PUBLISH c now").await;
     assert_eq!(ears.next().await, message("c", b"now"));
 }
@@ -87,34 +87,34 @@ async fn a_command_on_a_dead_connection_is_said_as_away() {
 #[tokio::test]
 async fn a_payload_above_the_bound_is_said_and_passed_over() {
     let redis = Process::start();
-    let mut ears = link(&redis).ears(name(FIRST), 1000);
+    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
     ears.subscribe([name("a")]).await;
-    until(&mut ears, &Heard::Back).await;
+    until(&mut ears, &PubsubEvent::Back).await;
     redis.tell(&format!("PUBLISH a {}", "x".repeat(1_000_000))).await;
     redis.tell("PUBLISH a small").await;
-    assert_eq!(ears.next().await, Heard::TooLarge { channel: "a".into(), bytes: 1_000_000 });
+    assert_eq!(ears.next().await, PubsubEvent::TooLarge { channel: "a".into(), bytes: 1_000_000 });
     assert_eq!(ears.next().await, message("a", b"small"));
 }
 
 #[tokio::test]
 async fn a_silent_server_is_asked_and_given_up() {
     let redis = Process::start();
-    let options = Options { deadline: Duration::from_millis(300), ..options(&redis) };
-    let mut ears = Link::new(&options).unwrap().ears(name(FIRST), 1000);
+    let options = RedisOptions { deadline: Duration::from_millis(300), ..options(&redis) };
+    let mut ears = RedisLog::new(&options).unwrap().pubsub(name(FIRST), 1000);
     ears.subscribe([name("a")]).await;
-    until(&mut ears, &Heard::Back).await;
+    until(&mut ears, &PubsubEvent::Back).await;
     redis.stop();
-    assert!(matches!(ears.next().await, Heard::Away { .. }));
+    assert!(matches!(ears.next().await, PubsubEvent::Away { .. }));
     redis.go_on();
-    until(&mut ears, &Heard::Back).await;
+    until(&mut ears, &PubsubEvent::Back).await;
 }
 
 #[tokio::test]
 async fn ears_get_there_though_each_wait_is_cut_short() {
     let redis = Process::start();
-    let mut ears = link(&redis).ears(name(FIRST), 1000);
+    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
     ears.subscribe([name("a")]).await;
-    while ears.next().now_or_never() != Some(Heard::Back) {
+    while ears.next().now_or_never() != Some(PubsubEvent::Back) {
         tokio::task::yield_now().await;
     }
     redis.tell("PUBLISH a now").await;
@@ -124,9 +124,9 @@ async fn ears_get_there_though_each_wait_is_cut_short() {
 #[tokio::test]
 async fn a_message_is_heard_once_however_many_wishes_it_fits() {
     let redis = Process::start();
-    let mut ears = link(&redis).ears(name(FIRST), 1000);
+    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
     ears.subscribe([glob("a.*"), name("a.b"), glob("*.b"), glob("[a-b]*")]).await;
-    until(&mut ears, &Heard::Back).await;
+    until(&mut ears, &PubsubEvent::Back).await;
     for channel in ["a.b", "a.c", "c.b", "b", "c", "a.b"] {
         redis.tell(&format!("PUBLISH {channel} now")).await;
     }
@@ -138,9 +138,9 @@ async fn a_message_is_heard_once_however_many_wishes_it_fits() {
 #[tokio::test]
 async fn a_message_is_heard_once_while_wishes_come_and_go() {
     let redis = Process::start();
-    let mut ears = link(&redis).ears(name(FIRST), 1000);
+    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
     ears.subscribe([name("a.b"), name("last")]).await;
-    until(&mut ears, &Heard::Back).await;
+    until(&mut ears, &PubsubEvent::Back).await;
     let changes = [
         (vec![glob("a.*"), glob("*.b")], vec![name("a.b")]),
         (vec![], vec![glob("*.b")]),
@@ -161,9 +161,11 @@ async fn a_message_is_heard_once_while_wishes_come_and_go() {
             let mut heard = Vec::new();
             loop {
                 match ears.next().await {
-                    Heard::Message { channel, .. } if &channel[..] == b"last" => return heard,
-                    Heard::Message { payload, .. } => heard.push(String::from_utf8(payload.into()).unwrap()),
-                    Heard::Subscribed { .. } => {}
+                    PubsubEvent::Message { channel, .. } if &channel[..] == b"last" => return heard,
+                    PubsubEvent::Message { payload, .. } => {
+                        heard.push(String::from_utf8(payload.into()).unwrap())
+                    }
+                    PubsubEvent::Subscribed { .. } => {}
                     other => panic!("{other:?}"),
                 }
             }
@@ -174,33 +176,33 @@ async fn a_message_is_heard_once_while_wishes_come_and_go() {
 }
 
 /// What is heard up to [`Heard::Back`]: what stands and what was refused, in order of name.
-async fn answers(ears: &mut Ears) -> (Vec<Wish>, Vec<Wish>) {
+async fn answers(ears: &mut PubsubConnection) -> (Vec<PubsubTarget>, Vec<PubsubTarget>) {
     let (mut heard, mut refused) = (BTreeSet::new(), BTreeSet::new());
     loop {
         match ears.next().await {
-            Heard::Subscribed { wish } => assert!(heard.insert(wish)),
-            Heard::Refused { wish, reason } => {
+            PubsubEvent::Subscribed { wish } => assert!(heard.insert(wish)),
+            PubsubEvent::Refused { wish, reason } => {
                 assert!(reason.contains("NOPERM") && refused.insert(wish), "{reason}");
             }
-            Heard::Back => return (heard.into_iter().collect(), refused.into_iter().collect()),
+            PubsubEvent::Back => return (heard.into_iter().collect(), refused.into_iter().collect()),
             other => panic!("{other:?}"),
         }
     }
 }
 
 /// A user who may hear `may.…`, and the first wish.
-async fn restricted() -> (Process, Link) {
+async fn restricted() -> (Process, RedisLog) {
     let redis = Process::start();
     redis.tell("ACL SETUSER ann resetchannels on >word ~* &may.* &first +@all").await;
     let url = Secret::new(format!("redis://ann:word@127.0.0.1:{}", redis.port()));
-    let link = Link::new(&Options { url, ..options(&redis) }).unwrap();
+    let link = RedisLog::new(&RedisOptions { url, ..options(&redis) }).unwrap();
     (redis, link)
 }
 
 #[tokio::test]
 async fn wish_that_is_refused_is_the_only_one_that_is_not_heard() {
     let (redis, link) = restricted().await;
-    let mut ears = link.ears(name(FIRST), 1000);
+    let mut ears = link.pubsub(name(FIRST), 1000);
     let names = |from, to| (from..to).map(|number| name(&format!("may.{number:04}")));
     let refused = [name("may"), name("other.1"), name("other.2"), glob("*"), glob("may*")];
     let allowed: Vec<_> = [name(FIRST)].into_iter().chain(names(0, 1500)).chain([glob("may.*")]).collect();
@@ -211,7 +213,7 @@ async fn wish_that_is_refused_is_the_only_one_that_is_not_heard() {
         redis.tell("PUBLISH may.1499 heard").await;
         assert_eq!(ears.next().await, message("may.1499", b"heard"));
         redis.tell("CLIENT KILL TYPE pubsub").await;
-        assert!(matches!(ears.next().await, Heard::Away { .. }));
+        assert!(matches!(ears.next().await, PubsubEvent::Away { .. }));
     }
     redis.tell("ACL SETUSER ann &other.*").await;
     let (heard, refused) = answers(&mut ears).await;
@@ -222,7 +224,7 @@ async fn wish_that_is_refused_is_the_only_one_that_is_not_heard() {
 #[tokio::test]
 async fn wish_that_comes_and_goes_around_a_refused_one_is_heard() {
     let (redis, link) = restricted().await;
-    let mut ears = link.ears(name(FIRST), 1000);
+    let mut ears = link.pubsub(name(FIRST), 1000);
     assert_eq!(answers(&mut ears).await, (vec![name(FIRST)], vec![]));
     for _ in 0..20 {
         ears.subscribe([name("may.a"), name("may.b"), name("other")]).await;
@@ -244,14 +246,14 @@ async fn wish_that_comes_and_goes_around_a_refused_one_is_heard() {
 #[tokio::test]
 async fn without_the_first_wish_nothing_is_heard() {
     let (redis, link) = restricted().await;
-    let mut ears = link.ears(name("other"), 1000);
+    let mut ears = link.pubsub(name("other"), 1000);
     ears.subscribe([name("may.a")]).await;
     for _ in 0..3 {
-        let Heard::Away { reason } = ears.next().await else { panic!("it was let in") };
+        let PubsubEvent::Away { reason } = ears.next().await else { panic!("it was let in") };
         assert!(reason.contains("NOPERM"), "{reason}");
     }
     redis.tell("ACL SETUSER ann &other").await;
     while ears.next().await != subscribed("other") {}
     assert_eq!(ears.next().await, subscribed("may.a"));
-    assert_eq!(ears.next().await, Heard::Back);
+    assert_eq!(ears.next().await, PubsubEvent::Back);
 }

@@ -4,26 +4,26 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    broker::{Item, Unstored},
+    broker::{PendingEvent, TransientEvent},
     config::LogSettings,
     log::{entry::Entry, fixture::TestWorld},
 };
 
 struct Nobody;
 
-impl Audience for Nobody {
-    fn stored(&self, _entries: &[Arc<Entry>]) {}
+impl DeliverySink for Nobody {
+    fn on_appended(&self, _entries: &[Arc<Entry>]) {}
 
-    fn unstored(&self, _channels: &[ChannelName], _unstored: &Unstored) -> usize {
+    fn deliver_transient(&self, _channels: &[ChannelName], _unstored: &TransientEvent) -> usize {
         0
     }
 
     fn wake(&self, _channels: &[ChannelName]) {}
 
-    fn changed(&self) {}
+    fn wake_all(&self) {}
 
-    fn wanted(&self) -> crate::broker::Wanted {
-        crate::broker::Wanted::All(Vec::new())
+    fn take_interest_changes(&self) -> crate::broker::InterestChange {
+        crate::broker::InterestChange::All(Vec::new())
     }
 
     fn interest(&self) -> watch::Receiver<u64> {
@@ -32,48 +32,48 @@ impl Audience for Nobody {
 }
 
 /// A node that has looked at Redis.
-pub(super) async fn node(redis: &Process) -> Follower {
+pub(super) async fn node(redis: &Process) -> Replicator {
     node_in(redis, TestWorld::new(1)).await
 }
 
 /// A node with a clock of its own.
-pub(super) async fn node_in(redis: &Process, world: Arc<TestWorld>) -> Follower {
+pub(super) async fn node_in(redis: &Process, world: Arc<TestWorld>) -> Replicator {
     let follower = follower(link(redis), world);
-    follower.look_over().await.unwrap();
+    follower.reconcile().await.unwrap();
     follower
 }
 
 /// A node that has not looked at Redis yet.
-pub(super) fn follower(link: Link, world: Arc<TestWorld>) -> Follower {
+pub(super) fn follower(link: RedisLog, world: Arc<TestWorld>) -> Replicator {
     let log = Log::replica(&LogSettings::default(), None, world).unwrap();
-    let (link, sight) = (Arc::new(link), Arc::new(Sight::new()));
-    let table = crate::broker::redis::shared_table::Table::new(link.clone(), "table", rand::random);
-    Follower {
+    let (link, sight) = (Arc::new(link), Arc::new(SyncState::new()));
+    let table = crate::broker::redis::shared_table::SharedTable::new(link.clone(), "table", rand::random);
+    Replicator {
         link,
         log: Arc::new(log),
         sight: sight.clone(),
         audience: Arc::new(Nobody),
         metrics: Arc::new(Metrics::new()),
         random: rand::random,
-        shared: Arc::new(View::new(table, sight)),
+        shared: Arc::new(TableReplica::new(table, sight)),
     }
 }
 
-pub(super) async fn append(node: &Follower, text: &str, tag: u32) {
+pub(super) async fn append(node: &Replicator, text: &str, tag: u32) {
     let head = node.link.head().await.unwrap();
     let epoch = head.newest().unwrap().epoch;
-    let witness = Witness { epoch, offset: head.offset, tag: head.tag };
+    let witness = LastSeen { epoch, offset: head.offset, tag: head.tag };
     let mut event = event(text, tag);
     event.draft.published_at = node.log.now();
     node.link.append(&[publish([event])], witness).await.unwrap();
 }
 
-pub(super) async fn losses(node: &Follower) -> Vec<Loss> {
+pub(super) async fn losses(node: &Replicator) -> Vec<EpochLoss> {
     node.link.head().await.unwrap().epochs.into_iter().map(|row| row.lost).collect()
 }
 
-fn news() -> Loss {
-    Loss::Channels(vec![ChannelName::parse("news").unwrap()])
+fn news() -> EpochLoss {
+    EpochLoss::Channels(vec![ChannelName::parse("news").unwrap()])
 }
 
 #[tokio::test]
@@ -82,20 +82,20 @@ async fn loss_of_everything_is_told_once_however_far_the_nodes_were() {
     let nodes = [node(&redis).await, node(&redis).await, node(&redis).await];
     for (tag, one) in (1..).zip(&nodes) {
         append(one, "text", tag).await;
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
     }
     redis.tell("FLUSHALL").await;
     for one in &nodes {
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
     }
-    assert_eq!(losses(&nodes[0]).await, [Loss::All]);
+    assert_eq!(losses(&nodes[0]).await, [EpochLoss::All]);
     // What comes after it is lost to nobody.
     append(&nodes[0], "new", 9).await;
     for one in &nodes {
-        one.look_over().await.unwrap();
-        assert_eq!((one.log.head().offset, one.sight.witness().offset), (1, 1));
+        one.reconcile().await.unwrap();
+        assert_eq!((one.log.head().offset, one.sight.last_seen().offset), (1, 1));
     }
-    assert_eq!(losses(&nodes[0]).await, [Loss::All]);
+    assert_eq!(losses(&nodes[0]).await, [EpochLoss::All]);
 }
 
 #[tokio::test]
@@ -104,15 +104,15 @@ async fn channels_of_a_loss_are_named_by_the_first_who_knows() {
     let nodes = [node(&redis).await, node(&redis).await];
     for (tag, one) in (1..).zip(&nodes) {
         append(one, "text", tag).await;
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
     }
     // As a replica that never had them.
     redis.tell("DEL {test}:log").await;
     redis.tell("HSET {test}:meta head 0 tag 00000000").await;
     for one in &nodes {
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
     }
-    assert_eq!(losses(&nodes[0]).await, [Loss::None, news()]);
+    assert_eq!(losses(&nodes[0]).await, [EpochLoss::None, news()]);
 }
 
 #[tokio::test]
@@ -121,34 +121,34 @@ async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_h
     let nodes = [node(&redis).await, node(&redis).await];
     for (tag, one) in (1..).zip(&nodes) {
         append(one, "flushed", tag).await;
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
     }
     redis.tell("FLUSHALL").await;
     for one in &nodes {
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
     }
     append(&nodes[0], "kept", 3).await;
     redis.tell("SAVE").await;
     // The primary gets an epoch that its replica, cut off, never has.
     redis.tell("DEBUG CHANGE-REPL-ID").await;
     for (tag, one) in (4..).zip(&nodes) {
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
         append(one, "acknowledged", tag).await;
     }
     for one in &nodes {
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
     }
     let lost = nodes[0].sight.seen();
     // As if the replica were promoted.
     redis.tell("DEBUG RELOAD NOSAVE").await;
     for one in &nodes {
-        one.look_over().await.unwrap();
+        one.reconcile().await.unwrap();
         assert_eq!(one.log.head().offset, 1);
     }
     let rows = nodes[0].link.head().await.unwrap().epochs;
     let told: Vec<_> = rows.iter().filter(|row| row.of == Some((lost.epoch, lost.offset))).collect();
-    assert_eq!(told.iter().map(|row| (row.after, &row.lost)).collect::<Vec<_>>(), [(1, &Loss::All)]);
-    assert_eq!(rows.iter().filter(|row| row.lost == Loss::All).count(), 2, "{rows:?}");
+    assert_eq!(told.iter().map(|row| (row.after, &row.lost)).collect::<Vec<_>>(), [(1, &EpochLoss::All)]);
+    assert_eq!(rows.iter().filter(|row| row.lost == EpochLoss::All).count(), 2, "{rows:?}");
 }
 
 #[tokio::test]
@@ -156,19 +156,19 @@ async fn loss_of_everything_in_a_later_epoch_hides_no_loss_of_an_earlier_one() {
     let redis = Process::start();
     let one = node(&redis).await;
     append(&one, "kept", 1).await;
-    one.look_over().await.unwrap();
+    one.reconcile().await.unwrap();
     let first = one.sight.seen().epoch;
     // Another primary took over; a node there told of a loss of its own.
     let head = one.link.head().await.unwrap();
     let new = |lost, epoch| NewEpoch { lost, replid: head.replid.clone(), ..new_epoch(Epoch(epoch)) };
-    one.link.begin_epoch(first, new(Loss::None, 71)).await.unwrap();
-    one.link.report_loss(Epoch(71), (Epoch(70), 1), new(Loss::All, 72)).await.unwrap();
+    one.link.begin_epoch(first, new(EpochLoss::None, 71)).await.unwrap();
+    one.link.report_loss(Epoch(71), (Epoch(70), 1), new(EpochLoss::All, 72)).await.unwrap();
     // The old primary, which this node still reached, acknowledged another event since.
-    one.sight.has_seen(Witness { epoch: first, offset: 2, tag: Tag(9) });
-    one.look_over().await.unwrap();
+    one.sight.observe(LastSeen { epoch: first, offset: 2, tag: Tag(9) });
+    one.reconcile().await.unwrap();
     let rows = one.link.head().await.unwrap().epochs;
     assert_eq!(rows.last().unwrap().of, Some((first, 2)), "{rows:?}");
-    assert_ne!(rows.last().unwrap().lost, Loss::None);
+    assert_ne!(rows.last().unwrap().lost, EpochLoss::None);
 }
 
 #[tokio::test]
@@ -181,11 +181,11 @@ async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_
     one.link.begin_epoch(first, NewEpoch { replid: head.replid, ..new_epoch(EPOCH) }).await.unwrap();
     append(&one, "kept, too", 2).await;
     append(&one, "and this", 3).await;
-    one.look_over().await.unwrap();
+    one.reconcile().await.unwrap();
     // Another primary had taken it before this one took over.
-    let late = Witness { epoch: first, offset: 2, tag: Tag(9) };
+    let late = LastSeen { epoch: first, offset: 2, tag: Tag(9) };
     let head = one.link.head().await.unwrap();
-    assert_eq!(one.loss(late, &head).await, Ok(Loss::All));
+    assert_eq!(one.loss(late, &head).await, Ok(EpochLoss::All));
     assert_eq!(one.log.head().offset, 3);
 }
 
@@ -196,16 +196,16 @@ async fn entries_that_follow_others_than_those_that_are_here_are_not_placed() {
     for tag in [1, 2] {
         append(&one, "text", tag).await;
     }
-    one.look_over().await.unwrap();
+    one.reconcile().await.unwrap();
     // The same server, behind the same connections, with another past: another node that had seen nothing of the loss went on.
     redis.tell("DEL {test}:log").await;
     redis.tell("HSET {test}:meta head 0 tag 00000000").await;
     for tag in [1, 22, 23] {
         append(&one, "other", tag).await;
     }
-    one.place(one.link.range(3, 10).await.unwrap()).await.unwrap();
+    one.apply(one.link.range(3, 10).await.unwrap()).await.unwrap();
     assert_eq!([1, 2, 3].map(|offset| one.log.tag_at(offset)), [1, 22, 23].map(Tag));
-    assert_eq!(losses(&one).await, [Loss::None, news()]);
+    assert_eq!(losses(&one).await, [EpochLoss::None, news()]);
 }
 
 #[tokio::test]
@@ -216,11 +216,11 @@ async fn node_that_answered_a_repeat_knows_of_the_event() {
         let (sight, metrics) = (one.sight.clone(), one.metrics.clone());
         let deadline = Duration::from_secs(20);
         let (broker, appender) = appender::appender(one.link.clone(), sight, metrics, deadline, rand::random);
-        let item = Item { draft: keyed("once", 1, "ann", "k").draft, is_stored: true };
+        let item = PendingEvent { draft: keyed("once", 1, "ann", "k").draft, is_stored: true };
         tokio::select! {
             answer = broker.append(vec![item]) => drop(answer.unwrap()),
             () = appender.run() => unreachable!("the broker is there"),
         }
-        assert_eq!(one.sight.witness().offset, 1);
+        assert_eq!(one.sight.last_seen().offset, 1);
     }
 }

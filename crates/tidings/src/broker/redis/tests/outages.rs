@@ -15,16 +15,16 @@ async fn idle_connections_that_were_closed_are_replaced_without_a_failure() {
 async fn a_server_that_hangs_leaves_the_outcome_unknown() {
     let redis = Process::start();
     let patient = begun(&redis).await;
-    let options = Options { deadline: Duration::from_millis(300), ..options(&redis) };
-    let link = Link::new(&options).unwrap();
+    let options = RedisOptions { deadline: Duration::from_millis(300), ..options(&redis) };
+    let link = RedisLog::new(&options).unwrap();
     fill(&link, &["a"]).await;
     redis.stop();
     let outcome = link.append(&[publish([keyed("b", 2, "ann", "k1")])], seen(1, 1)).await;
-    assert!(matches!(outcome, Err(AppendError::Fault(Fault::Unknown(_)))), "{outcome:?}");
+    assert!(matches!(outcome, Err(AppendError::Fault(RedisError::OutcomeUnknown(_)))), "{outcome:?}");
     redis.go_on();
     // It was stored after all, and a retry with its key finds it.
     let outcomes = patient.append(&[publish([keyed("b", 3, "ann", "k1")])], seen(1, 1)).await.unwrap();
-    assert_eq!(outcomes, [Outcome::Appended(vec![repeat(2, 2)])]);
+    assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(2, 2)])]);
 }
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn without_a_server_surely_nothing_is_done() {
     let link = begun(&redis).await;
     drop(redis);
     let outcome = link.append(&[publish([event("a", 1)])], NOTHING_SEEN).await;
-    assert!(matches!(outcome, Err(AppendError::Fault(Fault::NotDone(_)))), "{outcome:?}");
+    assert!(matches!(outcome, Err(AppendError::Fault(RedisError::NotApplied(_)))), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -44,11 +44,11 @@ async fn a_server_that_may_not_write_refuses_the_whole_batch() {
     let batch = [publish([event("b", 2), event("c", 3)])];
     redis.tell("CONFIG SET maxmemory 1").await;
     let outcome = link.append(&batch, seen(1, 1)).await;
-    assert!(matches!(outcome, Err(AppendError::Fault(Fault::NotDone(_)))), "{outcome:?}");
+    assert!(matches!(outcome, Err(AppendError::Fault(RedisError::NotApplied(_)))), "{outcome:?}");
     redis.tell("CONFIG SET maxmemory 0").await;
     redis.tell("REPLICAOF 127.0.0.1 1").await;
     let outcome = link.append(&batch, seen(1, 1)).await;
-    assert!(matches!(outcome, Err(AppendError::Fault(Fault::NotDone(_)))), "{outcome:?}");
+    assert!(matches!(outcome, Err(AppendError::Fault(RedisError::NotApplied(_)))), "{outcome:?}");
     redis.tell("REPLICAOF NO ONE").await;
     assert_eq!(link.head().await.unwrap().offset, 1);
     link.append(&batch, seen(1, 1)).await.unwrap();
@@ -58,13 +58,13 @@ async fn a_server_that_may_not_write_refuses_the_whole_batch() {
 async fn a_batch_that_too_few_replicas_hold_is_unknown() {
     let (redis, replica) = (Process::start(), Process::start());
     begun(&redis).await;
-    let short = Options { replicas_min: 1, deadline: Duration::from_millis(300), ..options(&redis) };
-    let outcome = Link::new(&short).unwrap().append(&[publish([event("a", 1)])], NOTHING_SEEN).await;
-    assert!(matches!(outcome, Err(AppendError::Fault(Fault::Unknown(_)))), "{outcome:?}");
+    let short = RedisOptions { replicas_min: 1, deadline: Duration::from_millis(300), ..options(&redis) };
+    let outcome = RedisLog::new(&short).unwrap().append(&[publish([event("a", 1)])], NOTHING_SEEN).await;
+    assert!(matches!(outcome, Err(AppendError::Fault(RedisError::OutcomeUnknown(_)))), "{outcome:?}");
     replica.tell(&format!("REPLICAOF 127.0.0.1 {}", redis.port())).await;
-    let patient = Options { replicas_min: 1, ..options(&redis) };
-    let outcomes = Link::new(&patient).unwrap().append(&[publish([event("b", 2)])], NOTHING_SEEN).await;
-    assert_eq!(outcomes, Ok(vec![Outcome::Appended(vec![stored(2, 2)])]));
+    let patient = RedisOptions { replicas_min: 1, ..options(&redis) };
+    let outcomes = RedisLog::new(&patient).unwrap().append(&[publish([event("b", 2)])], NOTHING_SEEN).await;
+    assert_eq!(outcomes, Ok(vec![AppendOutcome::Appended(vec![stored(2, 2)])]));
 }
 
 #[tokio::test]
@@ -86,13 +86,13 @@ async fn user_password_and_database_are_those_of_the_url() {
     let redis = Process::start_with(&["--requirepass", "p@ss"]).with_password("p%40ss");
     redis.tell("ACL SETUSER ann on >word ~* &* +@all").await;
     let url = format!("redis://ann:word@127.0.0.1:{}/3", redis.port());
-    let link = Link::new(&Options { url: Secret::new(url), ..options(&redis) }).unwrap();
+    let link = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
     link.begin(new_epoch(EPOCH)).await.unwrap();
     fill(&link, &["a"]).await;
-    assert_eq!(redis.ask("DBSIZE").await, wire::Reply::Number(0));
+    assert_eq!(redis.ask("DBSIZE").await, resp::RedisReply::Number(0));
     let url = format!("redis://ann:wrong@127.0.0.1:{}", redis.port());
-    let link = Link::new(&Options { url: Secret::new(url), ..options(&redis) }).unwrap();
-    let Err(Fault::NotDone(fact)) = link.head().await else { panic!("it was let in") };
+    let link = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
+    let Err(RedisError::NotApplied(fact)) = link.head().await else { panic!("it was let in") };
     assert!(fact.contains("WRONGPASS") && !fact.contains("wrong@"), "{fact}");
 }
 
@@ -105,12 +105,12 @@ async fn a_server_with_tls_is_spoken_to_if_its_authority_is_known() {
     let redis = Process::start_with(&[&listen[..], &files].concat());
     let url = Secret::new(format!("rediss://localhost:{}", redis.port()));
     let secure =
-        Options { url, tls_files: TlsFiles { ca: Some(ca.into()), client: None }, ..options(&redis) };
-    let link = Link::new(&secure).unwrap();
+        RedisOptions { url, tls_files: TlsFiles { ca: Some(ca.into()), client: None }, ..options(&redis) };
+    let link = RedisLog::new(&secure).unwrap();
     link.begin(new_epoch(EPOCH)).await.unwrap();
     fill(&link, &["a", &"x".repeat(256 << 10)]).await;
     assert_eq!(link.range(2, 1).await.unwrap()[0].draft.data.len(), 256 << 10);
     assert_eq!(link.connections_opened(), 1);
-    let stranger = Link::new(&Options { tls_files: TlsFiles::default(), ..secure }).unwrap();
-    assert!(matches!(stranger.head().await, Err(Fault::NotDone(_))));
+    let stranger = RedisLog::new(&RedisOptions { tls_files: TlsFiles::default(), ..secure }).unwrap();
+    assert!(matches!(stranger.head().await, Err(RedisError::NotApplied(_))));
 }

@@ -12,9 +12,9 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::{
-    connection::Connection,
-    resp::{Command as Ask, Reply, TEXT_BYTES_MAX},
-    server::{Server, TlsFiles},
+    connection::RedisConnection,
+    resp::{RedisCommand as ReadRequest, RedisReply, TEXT_BYTES_MAX},
+    server::{RedisEndpoint, TlsFiles},
 };
 
 /// Killed when it is dropped, and its files removed.
@@ -86,27 +86,27 @@ impl Process {
     }
 
     /// Asks on a connection of its own.
-    pub(in crate::broker::redis) async fn ask(&self, words: &str) -> Reply {
+    pub(in crate::broker::redis) async fn ask(&self, words: &str) -> RedisReply {
         let mut words = words.split(' ');
-        let first = Ask::new(words.next().unwrap());
+        let first = ReadRequest::new(words.next().unwrap());
         let command = words.fold(first, |command, word| command.arg(word));
-        let server = Server::parse(&self.url(), &TlsFiles::default()).unwrap();
+        let server = RedisEndpoint::parse(&self.url(), &TlsFiles::default()).unwrap();
         let address = &server.address;
         let login = (None, address.password.as_ref());
-        let opening = Connection::open(&server, &address.hosts[0], login, TEXT_BYTES_MAX);
-        opening.await.unwrap().ask(&[command]).await.unwrap().remove(0)
+        let opening = RedisConnection::open(&server, &address.hosts[0], login, TEXT_BYTES_MAX);
+        opening.await.unwrap().request(&[command]).await.unwrap().remove(0)
     }
 
     /// Asks what must not be refused.
     pub(in crate::broker::redis) async fn tell(&self, words: &str) {
         let reply = self.ask(words).await;
-        assert!(!matches!(reply, Reply::Error(_)), "{words}: {reply:?}");
+        assert!(!matches!(reply, RedisReply::Error(_)), "{words}: {reply:?}");
     }
 
     /// Makes it a replica of another, and waits until it has all that the other has.
     pub(in crate::broker::redis) async fn follow(&self, primary: &Self) {
         self.tell(&format!("REPLICAOF 127.0.0.1 {}", primary.port)).await;
-        let is_up = |info: Reply| info.str().is_some_and(|text| text.contains("master_link_status:up"));
+        let is_up = |info: RedisReply| info.str().is_some_and(|text| text.contains("master_link_status:up"));
         while !is_up(self.ask("INFO replication").await) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }

@@ -7,7 +7,7 @@ const BLOCK: Duration = Duration::from_secs(60);
 async fn a_tail_waits_for_what_comes_next() {
     let redis = Process::start();
     let link = begun(&redis).await;
-    let mut tail = link.tail();
+    let mut tail = link.stream_reader();
     assert!(tail.next(0, Duration::from_millis(1)).await.unwrap().is_empty());
     let (stored, ()) = tokio::join!(tail.next(0, BLOCK), fill(&link, &["a"]));
     assert_eq!(texts(&stored.unwrap()), ["a"]);
@@ -25,7 +25,7 @@ async fn a_tail_asks_for_as_much_as_fits() {
     let large: Vec<_> = (0..40).map(|number| event(&large, 2000 + number)).collect();
     link.append(&[publish(small)], NOTHING_SEEN).await.unwrap();
     link.append(&[publish(large)], NOTHING_SEEN).await.unwrap();
-    let (mut tail, mut after, mut sizes) = (link.tail(), 0, Vec::new());
+    let (mut tail, mut after, mut sizes) = (link.stream_reader(), 0, Vec::new());
     while after < 1040 {
         let stored = tail.next(after, BLOCK).await.unwrap();
         assert_eq!(stored[0].offset, after + 1);
@@ -42,7 +42,7 @@ async fn a_tail_that_lost_its_connection_says_so_and_goes_on() {
     let redis = Process::start();
     let link = begun(&redis).await;
     fill(&link, &["a"]).await;
-    let mut tail = link.tail();
+    let mut tail = link.stream_reader();
     assert_eq!(texts(&tail.next(0, BLOCK).await.unwrap()), ["a"]);
     assert!(tail.is_connected());
     redis.tell("CLIENT KILL TYPE normal").await;
@@ -56,11 +56,11 @@ async fn a_tail_that_lost_its_connection_says_so_and_goes_on() {
 async fn a_tail_of_a_server_that_hangs_ends_at_the_deadline() {
     let redis = Process::start();
     begun(&redis).await;
-    let options = Options { deadline: Duration::from_millis(300), ..options(&redis) };
-    let mut tail = Link::new(&options).unwrap().tail();
+    let options = RedisOptions { deadline: Duration::from_millis(300), ..options(&redis) };
+    let mut tail = RedisLog::new(&options).unwrap().stream_reader();
     tail.next(0, Duration::from_millis(1)).await.unwrap();
     redis.stop();
-    assert!(matches!(tail.next(0, Duration::from_millis(1)).await, Err(Fault::Unknown(_))));
+    assert!(matches!(tail.next(0, Duration::from_millis(1)).await, Err(RedisError::OutcomeUnknown(_))));
     redis.go_on();
 }
 
@@ -70,8 +70,10 @@ async fn an_entry_that_no_hub_wrote_is_an_error_that_names_it() {
     let link = begun(&redis).await;
     fill(&link, &["a"]).await;
     redis.tell("XADD {test}:log 2-0 d text").await;
-    for fault in [link.range(1, 10).await.unwrap_err(), link.tail().next(0, BLOCK).await.unwrap_err()] {
-        assert!(matches!(fault, Fault::Damaged { offset: Some(2), .. }), "{fault}");
+    for fault in
+        [link.range(1, 10).await.unwrap_err(), link.stream_reader().next(0, BLOCK).await.unwrap_err()]
+    {
+        assert!(matches!(fault, RedisError::Corrupt { offset: Some(2), .. }), "{fault}");
     }
 }
 
@@ -106,7 +108,7 @@ async fn time_is_told_where_an_acl_forbids_the_command() {
     let redis = Process::start();
     redis.tell("ACL SETUSER ann on >word ~* &* +@all -time").await;
     let url = format!("redis://ann:word@127.0.0.1:{}", redis.port());
-    let link = Link::new(&Options { url: Secret::new(url), ..options(&redis) }).unwrap();
+    let link = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
     link.begin(new_epoch(EPOCH)).await.unwrap();
     let told = link.head().await.unwrap().now.unwrap();
     let now = begun_or_there(&redis).await.head().await.unwrap().now.unwrap();

@@ -1,6 +1,6 @@
 //! Links over which a large answer does not arrive.
 
-use super::{super::shared_table::Table, losses::follower, relay::Relay, *};
+use super::{super::shared_table::SharedTable, losses::follower, relay::Relay, *};
 use crate::log::fixture::TestWorld;
 
 /// What one connection brings: fewer than five of the events.
@@ -11,7 +11,7 @@ const EVENTS: u32 = 40;
 const ATTEMPTS_MAX: usize = 2 * EVENTS as usize + 20;
 
 /// A log of large events.
-async fn large_log(redis: &Process) -> Link {
+async fn large_log(redis: &Process) -> RedisLog {
     let link = begun(redis).await;
     let now = link.head().await.unwrap().now.unwrap();
     let text = "x".repeat(EVENT_BYTES);
@@ -26,8 +26,8 @@ async fn large_log(redis: &Process) -> Link {
     link
 }
 
-fn link_through(relay: &Relay, redis: &Process) -> Link {
-    Link::new(&Options { url: Secret::new(relay.url()), ..options(redis) }).unwrap()
+fn link_through(relay: &Relay, redis: &Process) -> RedisLog {
+    RedisLog::new(&RedisOptions { url: Secret::new(relay.url()), ..options(redis) }).unwrap()
 }
 
 #[tokio::test]
@@ -37,10 +37,10 @@ async fn node_reads_a_log_of_which_no_connection_brings_a_large_part() {
     let relay = Relay::start(&redis, CONNECTION_BYTES).await;
     let node = follower(link_through(&relay, &redis), TestWorld::new(1));
     let mut attempts = 0;
-    while node.look_over().await.is_err() {
+    while node.reconcile().await.is_err() {
         attempts += 1;
         assert!(attempts < ATTEMPTS_MAX, "only {} events are here", node.log.head().offset);
-        node.link.distrust();
+        node.link.drop_idle();
     }
     assert_eq!((node.log.head().offset, node.log.head().tag), (u64::from(EVENTS), Tag(EVENTS)));
 }
@@ -52,12 +52,12 @@ async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
     let relay = Relay::start(&redis, CONNECTION_BYTES).await;
     let link = link_through(&relay, &redis);
     let (mut after, mut attempts) = (0, 0);
-    let mut tail = link.tail();
+    let mut tail = link.stream_reader();
     while after < u64::from(EVENTS) {
         match tail.next(after, Duration::from_secs(60)).await {
             Ok(stored) => after = stored.last().unwrap().offset,
             // As the follower does.
-            Err(_) => tail = link.tail(),
+            Err(_) => tail = link.stream_reader(),
         }
         attempts += 1;
         assert!(attempts < ATTEMPTS_MAX, "only {after} events came");
@@ -68,15 +68,15 @@ async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
 async fn table_of_which_no_connection_brings_all_is_read() {
     const ROWS: usize = 10_000;
     let redis = Process::start();
-    let table = |link| Table::new(Arc::new(link), "people", rand::random);
+    let table = |link| SharedTable::new(Arc::new(link), "people", rand::random);
     let value = "x".repeat(300);
-    let row = |number: usize| Put {
+    let row = |number: usize| ConditionalPut {
         key: number.to_string(),
         value: value.clone(),
         until: None,
-        expected: Version::default(),
+        expected: RowVersion::default(),
     };
-    let rows: Vec<Put> = (0..ROWS).map(row).collect();
+    let rows: Vec<ConditionalPut> = (0..ROWS).map(row).collect();
     let direct = table(link(&redis));
     direct.put_if(&rows, 1).await.unwrap();
     let relay = Relay::start(&redis, CONNECTION_BYTES).await;

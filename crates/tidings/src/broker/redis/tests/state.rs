@@ -1,5 +1,5 @@
 use super::*;
-use crate::broker::redis::resp::Reply;
+use crate::broker::redis::resp::RedisReply;
 
 #[tokio::test]
 async fn a_value_is_taken_once() {
@@ -17,6 +17,6 @@ async fn a_value_is_taken_once() {
 async fn a_value_ends_with_its_time() {
     let redis = Process::start();
     link(&redis).set("session", b"1", Duration::from_secs(60)).await.unwrap();
-    let Reply::Number(left) = redis.ask("PTTL {test}:state:session").await else { panic!("no number") };
+    let RedisReply::Number(left) = redis.ask("PTTL {test}:state:session").await else { panic!("no number") };
     assert!((1..=60_000).contains(&left), "{left} ms");
 }

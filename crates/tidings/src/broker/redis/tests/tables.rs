@@ -1,43 +1,44 @@
 //! Tables of small state, and who keeps up with them.
 
-use super::{super::shared_table::Table, *};
+use super::{super::shared_table::SharedTable, *};
 
 /// Milliseconds since 1970, to the tests.
 const NOW: u64 = 1_000_000;
 
-fn table(redis: &Process) -> Table {
-    Table::new(Arc::new(link(redis)), "people", rand::random)
+fn table(redis: &Process) -> SharedTable {
+    SharedTable::new(Arc::new(link(redis)), "people", rand::random)
 }
 
-fn put(key: &str, value: &str, expected: Version) -> Put {
-    Put { key: key.into(), value: value.into(), until: None, expected }
+fn put(key: &str, value: &str, expected: RowVersion) -> ConditionalPut {
+    ConditionalPut { key: key.into(), value: value.into(), until: None, expected }
 }
 
-async fn rows(table: &Table) -> Vec<(String, String)> {
+async fn rows(table: &SharedTable) -> Vec<(String, String)> {
     let (_, rows) = table.all().await.unwrap();
     let mut rows: Vec<_> = rows.into_iter().map(|row| (row.key, row.value)).collect();
     rows.sort();
     rows
 }
 
-async fn row(table: &Table, key: &str) -> Row {
+async fn row(table: &SharedTable, key: &str) -> TableRow {
     let (_, rows) = table.all().await.unwrap();
     rows.into_iter().find(|row| row.key == key).unwrap()
 }
 
 /// A view, and what of its work the hearer and the follower do in a node.
 struct Node {
-    link: Link,
-    ears: Ears,
-    view: View,
+    link: RedisLog,
+    ears: PubsubConnection,
+    view: TableReplica,
 }
 
 impl Node {
     async fn start(redis: &Process) -> Self {
         let link = begun_or_there(redis).await;
-        let mut ears = link.ears(super::super::pubsub::Wish::Name(b"{test}:changes".to_vec()), 1 << 20);
-        while ears.next().await != Heard::Back {}
-        Self { link, ears, view: View::new(table(redis), Arc::new(Sight::new())) }
+        let mut ears =
+            link.pubsub(super::super::pubsub::PubsubTarget::Name(b"{test}:changes".to_vec()), 1 << 20);
+        while ears.next().await != PubsubEvent::Back {}
+        Self { link, ears, view: TableReplica::new(table(redis), Arc::new(SyncState::new())) }
     }
 
     async fn look(&self) {
@@ -47,26 +48,26 @@ impl Node {
     /// Hears one message.
     async fn hear(&mut self) {
         loop {
-            if let Heard::Message { payload, .. } = self.ears.next().await {
+            if let PubsubEvent::Message { payload, .. } = self.ears.next().await {
                 return self.view.heard(&payload);
             }
         }
     }
 
     /// News that are there without waiting for a message.
-    async fn news(&self) -> Option<News> {
-        tokio::time::timeout(Duration::from_millis(200), self.view.news()).await.ok()
+    async fn news(&self) -> Option<TableChange> {
+        tokio::time::timeout(Duration::from_millis(200), self.view.next_change()).await.ok()
     }
 }
 
-pub(super) async fn begun_or_there(redis: &Process) -> Link {
+pub(super) async fn begun_or_there(redis: &Process) -> RedisLog {
     let link = link(redis);
     let _ = link.begin(new_epoch(EPOCH)).await.unwrap();
     link
 }
 
-fn all(news: Option<News>) -> Vec<String> {
-    let Some(News::All(rows)) = news else { panic!("{news:?}") };
+fn all(news: Option<TableChange>) -> Vec<String> {
+    let Some(TableChange::All(rows)) = news else { panic!("{news:?}") };
     let mut values: Vec<_> = rows.into_iter().map(|row| row.value).collect();
     values.sort();
     values
@@ -76,19 +77,19 @@ fn all(news: Option<News>) -> Vec<String> {
 async fn a_row_is_put_only_where_what_is_there_is_as_expected() {
     let redis = Process::start();
     let table = table(&redis);
-    let absent = Version::default();
+    let absent = RowVersion::default();
     let both = [put("a", "one", absent), put("b", "ü\n\"x\"", absent)];
-    assert_eq!(table.put_if(&both, NOW).await.unwrap(), [Changed::Done, Changed::Done]);
+    assert_eq!(table.put_if(&both, NOW).await.unwrap(), [PutOutcome::Done, PutOutcome::Done]);
     let there = row(&table, "a").await;
     let late = table.put_if(&[put("a", "two", absent)], NOW).await.unwrap();
-    assert_eq!(late, [Changed::Other(Some(there.clone()))]);
-    assert_eq!(table.put_if(&[put("a", "two", there.version)], NOW).await.unwrap(), [Changed::Done]);
+    assert_eq!(late, [PutOutcome::Other(Some(there.clone()))]);
+    assert_eq!(table.put_if(&[put("a", "two", there.version)], NOW).await.unwrap(), [PutOutcome::Done]);
     assert!(matches!(
         &table.put_if(&[put("a", "three", there.version)], NOW).await.unwrap()[..],
-        [Changed::Other(Some(row))] if row.value == "two"
+        [PutOutcome::Other(Some(row))] if row.value == "two"
     ));
     let gone = table.put_if(&[put("c", "x", there.version)], NOW).await.unwrap();
-    assert_eq!(gone, [Changed::Other(None)]);
+    assert_eq!(gone, [PutOutcome::Other(None)]);
     let expected = [("a".to_owned(), "two".to_owned()), ("b".to_owned(), "ü\n\"x\"".to_owned())];
     assert_eq!(rows(&table).await, expected);
 }
@@ -99,10 +100,10 @@ async fn of_two_who_put_at_once_one_learns_of_the_other() {
     let (one, other) = (table(&redis), table(&redis));
     for number in 0..50 {
         let key = number.to_string();
-        let puts = [put(&key, "one", Version::default()), put(&key, "other", Version::default())];
+        let puts = [put(&key, "one", RowVersion::default()), put(&key, "other", RowVersion::default())];
         let (first, second) = tokio::join!(one.put_if(&puts[..1], NOW), other.put_if(&puts[1..], NOW));
         let outcomes = [first.unwrap().remove(0), second.unwrap().remove(0)];
-        assert_eq!(outcomes.iter().filter(|it| **it == Changed::Done).count(), 1, "{outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|it| **it == PutOutcome::Done).count(), 1, "{outcomes:?}");
     }
 }
 
@@ -110,14 +111,15 @@ async fn of_two_who_put_at_once_one_learns_of_the_other() {
 async fn a_row_goes_when_it_is_removed_and_when_its_time_is_over() {
     let redis = Process::start();
     let table = table(&redis);
-    let until = |key: &str, until| Put { until: Some(until), ..put(key, "x", Version::default()) };
+    let until =
+        |key: &str, until| ConditionalPut { until: Some(until), ..put(key, "x", RowVersion::default()) };
     table.put(&until("short", NOW + 10), NOW).await.unwrap();
     table.put(&until("prolonged", NOW + 10), NOW).await.unwrap();
     table.put(&until("prolonged", NOW + 20), NOW).await.unwrap();
-    table.put(&put("kept", "x", Version::default()), NOW).await.unwrap();
+    table.put(&put("kept", "x", RowVersion::default()), NOW).await.unwrap();
     table.put(&until("removed", NOW + 10), NOW).await.unwrap();
     table.remove("removed", NOW).await.unwrap();
-    assert_eq!(table.remove("never", NOW).await.unwrap(), Changed::Done);
+    assert_eq!(table.remove("never", NOW).await.unwrap(), PutOutcome::Done);
     let (version, _) = table.all().await.unwrap();
     table.sweep(NOW + 9).await.unwrap();
     assert_eq!(rows(&table).await.len(), 3);
@@ -125,9 +127,9 @@ async fn a_row_goes_when_it_is_removed_and_when_its_time_is_over() {
     assert_eq!(rows(&table).await.iter().map(|row| &*row.0).collect::<Vec<_>>(), ["kept", "prolonged"]);
     assert_eq!(table.all().await.unwrap().0, version, "what was over counted for nothing");
     // Whoever writes sweeps, too.
-    table.put(&put("next", "x", Version::default()), NOW + 20).await.unwrap();
+    table.put(&put("next", "x", RowVersion::default()), NOW + 20).await.unwrap();
     assert_eq!(rows(&table).await.iter().map(|row| &*row.0).collect::<Vec<_>>(), ["kept", "next"]);
-    assert_eq!(redis.ask("ZCARD {test}:state:people:ends").await, wire::Reply::Number(0));
+    assert_eq!(redis.ask("ZCARD {test}:state:people:ends").await, resp::RedisReply::Number(0));
 }
 
 #[tokio::test]
@@ -136,10 +138,10 @@ async fn a_table_that_is_full_takes_changes_of_what_it_has_and_no_more() {
     let mut table = table(&redis);
     table.rows_max = 2;
     for key in ["a", "b"] {
-        assert_eq!(table.put(&put(key, "1", Version::default()), NOW).await.unwrap(), Changed::Done);
+        assert_eq!(table.put(&put(key, "1", RowVersion::default()), NOW).await.unwrap(), PutOutcome::Done);
     }
-    assert_eq!(table.put(&put("c", "1", Version::default()), NOW).await.unwrap(), Changed::Full);
-    assert_eq!(table.put(&put("a", "2", Version::default()), NOW).await.unwrap(), Changed::Done);
+    assert_eq!(table.put(&put("c", "1", RowVersion::default()), NOW).await.unwrap(), PutOutcome::Full);
+    assert_eq!(table.put(&put("a", "2", RowVersion::default()), NOW).await.unwrap(), PutOutcome::Done);
     assert_eq!(rows(&table).await.len(), 2);
 }
 
@@ -147,19 +149,19 @@ async fn a_table_that_is_full_takes_changes_of_what_it_has_and_no_more() {
 async fn a_view_hears_each_change_and_reads_nothing_twice() {
     let redis = Process::start();
     let mut node = Node::start(&redis).await;
-    assert!(node.view.standing().is_err());
+    assert!(node.view.health().is_err());
     node.look().await;
     assert!(all(node.news().await).is_empty());
-    assert!(node.view.standing().is_err(), "nobody knows yet whether that was taken");
+    assert!(node.view.health().is_err(), "nobody knows yet whether that was taken");
     assert_eq!(node.news().await, None);
-    assert_eq!(node.view.standing(), Ok(()));
+    assert_eq!(node.view.health(), Ok(()));
     let table = table(&redis);
-    table.put(&put("a", "1", Version::default()), NOW).await.unwrap();
+    table.put(&put("a", "1", RowVersion::default()), NOW).await.unwrap();
     node.hear().await;
-    assert_eq!(node.news().await, Some(News::Put(row(&table, "a").await)));
+    assert_eq!(node.news().await, Some(TableChange::Put(row(&table, "a").await)));
     table.remove("a", NOW).await.unwrap();
     node.hear().await;
-    assert_eq!(node.news().await, Some(News::Removed("a".into())));
+    assert_eq!(node.news().await, Some(TableChange::Removed("a".into())));
     node.look().await;
     assert_eq!(node.news().await, None);
 }
@@ -171,23 +173,23 @@ async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
     node.look().await;
     all(node.news().await);
     let table = table(&redis);
-    let mut asked = node.view.sight.asked();
+    let mut asked = node.view.sight.reconcile_requests();
     asked.mark_unchanged();
-    table.put(&put("a", "missed", Version::default()), NOW).await.unwrap();
-    while !matches!(node.ears.next().await, Heard::Message { .. }) {}
-    table.put(&put("b", "heard", Version::default()), NOW).await.unwrap();
+    table.put(&put("a", "missed", RowVersion::default()), NOW).await.unwrap();
+    while !matches!(node.ears.next().await, PubsubEvent::Message { .. }) {}
+    table.put(&put("b", "heard", RowVersion::default()), NOW).await.unwrap();
     node.hear().await;
     assert_eq!(node.news().await, None, "it follows on something that is not known");
     assert!(asked.has_changed().unwrap(), "a look is asked for at once");
     node.look().await;
     assert_eq!(all(node.news().await), ["heard", "missed"]);
     // One that was not heard at all is seen, too; and so is the loss of everything, also where as much was written since.
-    table.put(&put("c", "unheard", Version::default()), NOW).await.unwrap();
+    table.put(&put("c", "unheard", RowVersion::default()), NOW).await.unwrap();
     node.look().await;
     assert_eq!(all(node.news().await), ["heard", "missed", "unheard"]);
     redis.tell("FLUSHALL").await;
     for key in ["d", "e", "f"] {
-        table.put(&put(key, "new", Version::default()), NOW).await.unwrap();
+        table.put(&put(key, "new", RowVersion::default()), NOW).await.unwrap();
     }
     node.look().await;
     assert_eq!(all(node.news().await), ["new"; 3]);
@@ -201,7 +203,7 @@ async fn a_view_that_is_told_too_much_at_once_reads_all() {
     all(node.news().await);
     let table = table(&redis);
     for number in 0..=1000 {
-        table.put(&put(&number.to_string(), "1", Version::default()), NOW).await.unwrap();
+        table.put(&put(&number.to_string(), "1", RowVersion::default()), NOW).await.unwrap();
         node.hear().await;
     }
     assert_eq!(node.news().await, None);
@@ -215,7 +217,7 @@ async fn a_view_that_is_not_to_be_trusted_reads_all_though_nothing_has_changed()
     let node = Node::start(&redis).await;
     node.look().await;
     all(node.news().await);
-    node.view.distrust();
+    node.view.mark_stale();
     assert_eq!(node.news().await, None);
     node.look().await;
     assert!(all(node.news().await).is_empty());

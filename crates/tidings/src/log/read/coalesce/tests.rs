@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     config::LogSettings,
     log::{
-        entry::Draft,
+        entry::NewEntry,
         fixture::{START, TestDir, TestWorld, append_each, disk_log, draft, keyed, seeded, subscriptions},
         store::StoreError,
     },
@@ -17,19 +17,28 @@ fn log_of(directory: &TestDir, cache_bytes: u64) -> Log {
     disk_log(&settings, directory, &TestWorld::new(5)).0
 }
 
-fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: bool) -> Ask<'a> {
+fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: bool) -> ReadRequest<'a> {
     let told = log.state().index.trim_serial();
-    Ask { subscriptions, cursor, skips: &[], told, seen: 0, through: u64::MAX, overtaking_max: 8, may_join }
+    ReadRequest {
+        subscriptions,
+        cursor,
+        skips: &[],
+        gaps_reported_to: told,
+        transitions_applied: 0,
+        through: u64::MAX,
+        overtaking_max: 8,
+        may_join,
+    }
 }
 
 /// All that a reader is sent, and how many events that is, page by page.
 fn sent(log: &Log, asked: &[Subscription], from: u64, through: u64, may_join: bool) -> (Vec<u8>, usize) {
     let (mut cursor, mut bytes, mut events) = (from, Vec::new(), 0);
     loop {
-        let mut page = log.page(&Ask { through, ..ask(log, asked, cursor, may_join) });
+        let mut page = log.page(&ReadRequest { through, ..ask(log, asked, cursor, may_join) });
         assert!(page.lost.is_empty());
-        log.complete(std::slice::from_mut(&mut page));
-        assert!(!page.must_be_read());
+        log.load(std::slice::from_mut(&mut page));
+        assert!(!page.needs_store());
         for part in &page.parts {
             bytes.extend_from_slice(&part.frames);
             events += part.events;
@@ -50,15 +59,17 @@ fn sent(log: &Log, asked: &[Subscription], from: u64, through: u64, may_join: bo
     }
 }
 
-fn kind() -> impl Strategy<Value = Draft> {
+fn kind() -> impl Strategy<Value = NewEntry> {
     let text =
         prop_oneof![Just(String::new()), "[a-z\n\r]{0,40}", Just("x".repeat(1000)), Just("\n".repeat(2000))];
     let labels = prop::sample::select(vec!["a", "b", "a b", "a.c", "a.d a"]);
     (labels, text, prop::num::u8::ANY).prop_map(|(labels, text, kind)| match kind {
-        0..10 => Draft { data: text.into(), ..keyed(labels, "k") },
-        10..20 => Draft { expires_at: Some(START + 1_000_000), ..draft(labels, &text) },
-        20..30 => Draft { priority: Priority::Low, ..draft(labels, &text) },
-        30..60 => Draft { event: tidings_protocol::EventName::parse("named").ok(), ..draft(labels, &text) },
+        0..10 => NewEntry { data: text.into(), ..keyed(labels, "k") },
+        10..20 => NewEntry { expires_at: Some(START + 1_000_000), ..draft(labels, &text) },
+        20..30 => NewEntry { priority: Priority::Low, ..draft(labels, &text) },
+        30..60 => {
+            NewEntry { event: tidings_protocol::EventName::parse("named").ok(), ..draft(labels, &text) }
+        }
         _ => draft(labels, &text),
     })
 }
@@ -104,7 +115,7 @@ fn who_reads_what_another_read_reads_no_disk() {
     assert_eq!(first.1, 400);
     for cursor in [0, 7, 200] {
         let page = log.page(&ask(&log, &asked, cursor, true));
-        assert!(!page.parts.is_empty() && !page.must_be_read());
+        assert!(!page.parts.is_empty() && !page.needs_store());
         assert!(page.parts[0].frames.starts_with(format!("data: {cursor}\n").as_bytes()));
     }
 }
@@ -117,8 +128,8 @@ fn those_who_ask_for_the_same_at_once_share_what_is_read() {
     let (a, both) = (subscriptions(&["a"]), subscriptions(&["a", "b"]));
     let mut pages: Vec<Page> =
         [&a, &a, &both, &a].iter().map(|asked| log.page(&ask(&log, asked, 0, true))).collect();
-    assert!(pages.iter().all(Page::must_be_read));
-    log.complete(&mut pages);
+    assert!(pages.iter().all(Page::needs_store));
+    log.load(&mut pages);
     let frames: Vec<_> = pages.iter().map(|page| &page.parts[0].frames).collect();
     assert!(frames.iter().all(|other| *other == frames[0]));
     assert_eq!(frames[0].as_ptr(), frames[1].as_ptr());
@@ -132,7 +143,7 @@ fn an_urgent_event_is_not_hidden_in_what_is_joined() {
     append_each(&log, (0..200).map(|number| draft("a", &number.to_string())));
     let asked = subscriptions(&["a"]);
     assert!(!log.page(&ask(&log, &asked, 0, true)).parts.is_empty());
-    append_each(&log, [Draft { priority: Priority::Critical, ..draft("a", "now") }]);
+    append_each(&log, [NewEntry { priority: Priority::Critical, ..draft("a", "now") }]);
     let page = log.page(&ask(&log, &asked, 0, true));
     assert!(page.parts.is_empty() && page.steps[0].overtakes);
 }
@@ -158,8 +169,8 @@ fn what_was_given_up_is_in_nothing_that_is_kept() {
     append_each(&log, (0..200).map(|number| draft("a", &number.to_string())));
     let asked = subscriptions(&["a"]);
     assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 200);
-    assert!(log.usage().runs_bytes > 0);
-    log.give_up(&StoreError::Damaged { offset: 100, fault: "a test says so".into() });
-    assert_eq!(log.usage().runs_bytes, 0);
+    assert!(log.usage().chunk_cache_bytes > 0);
+    log.drop_damaged(&StoreError::Damaged { offset: 100, fault: "a test says so".into() });
+    assert_eq!(log.usage().chunk_cache_bytes, 0);
     assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 199);
 }

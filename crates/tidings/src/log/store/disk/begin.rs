@@ -5,13 +5,13 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 use tracing::{info, warn};
 
 use super::{
-    DiskStore, Rewrite, lock,
-    run::{self, Standing},
+    Compaction, DiskStore, lock,
+    run::{self, RunState},
     watermark::Marks,
 };
 use crate::{
     files::{is_full, sync_directory},
-    log::store::{CheckpointSource, Store, StoreError, segment::Header},
+    log::store::{CheckpointSource, Store, StoreError, segment::SegmentHeader},
 };
 
 /// A change that a start needs.
@@ -29,7 +29,7 @@ pub(super) enum Repair {
 
 /// A run that takes no event yet.
 #[derive(Debug)]
-pub(super) struct Begin {
+pub(super) struct RunStart {
     /// Made from the last to the first: they do not depend on one another.
     pub(super) repairs: Vec<Repair>,
     /// Why acknowledged entries may be missing; no checkpoint tells of it yet.
@@ -71,13 +71,13 @@ impl DiskStore {
 
     fn try_begin(&self) -> io::Result<()> {
         let mut begin = lock(&self.begin);
-        let Some(Begin { repairs, lost, has_begun }) = &mut *begin else { return Ok(()) };
+        let Some(RunStart { repairs, lost, has_begun }) = &mut *begin else { return Ok(()) };
         if *has_begun {
             return Ok(());
         }
         // On record first: the repairs remove the traces by which a loss was found.
         if let Some(lost) = lost {
-            self.write_run(&Standing::Running { untold: Some(lost) })?;
+            self.write_run(&RunState::Running { untold: Some(lost) })?;
         }
         while let Some(repair) = repairs.last() {
             self.repair(repair)?;
@@ -91,7 +91,7 @@ impl DiskStore {
         let mut watermark = lock(&self.watermark);
         let checkpoint = watermark.checkpoint();
         watermark.begin(&self.directory, Marks { segment, head: active.last, checkpoint })?;
-        self.write_run(&Standing::Running { untold: lost.as_deref() })?;
+        self.write_run(&RunState::Running { untold: lost.as_deref() })?;
         *has_begun = true;
         Ok(())
     }
@@ -109,17 +109,17 @@ impl DiskStore {
         let rewrite = {
             let segments = self.segments();
             let Some(segment) = segments.iter().find(|segment| segment.first == first) else { return Ok(()) };
-            let header = Header { first, last: Some(segment.last), tag_before: segment.tag_before };
-            Rewrite { header, file: segment.file.clone(), kept: segment.kept() }
+            let header = SegmentHeader { first, last: Some(segment.last), tag_before: segment.tag_before };
+            Compaction { header, file: segment.file.clone(), kept: segment.kept() }
         };
-        self.rewrite(&rewrite).map_err(|error| match error {
+        self.compact(&rewrite).map_err(|error| match error {
             StoreError::NotStored(error) => error,
             other => io::Error::other(other),
         })?;
         sync_directory(&self.directory.join("segments"))
     }
 
-    pub(super) fn write_run(&self, standing: &Standing<'_>) -> io::Result<()> {
+    pub(super) fn write_run(&self, standing: &RunState<'_>) -> io::Result<()> {
         run::write(&self.directory, self.layout.sync_each_batch, standing)
     }
 }

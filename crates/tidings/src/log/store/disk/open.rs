@@ -18,9 +18,9 @@ use tracing::warn;
 
 use super::{
     Active, DiskStore, Layout, Segment,
-    begin::{Begin, Repair},
+    begin::{Repair, RunStart},
     drop_ranges,
-    run::{self, Run},
+    run::{self, RunRecord},
     segment,
     watermark::{self, Marks, Watermark},
 };
@@ -28,10 +28,10 @@ use crate::{
     files::{self, Reserve, is_full},
     log::{
         checkpoint::Checkpoint,
-        entry::Filing,
+        entry::EntryMeta,
         store::{
             StoreError,
-            segment::{End, Names, Scan},
+            segment::{ChannelNames, Scan, SegmentEnd},
         },
     },
     metrics::Histogram,
@@ -92,17 +92,17 @@ fn way_out(refusal: io::ErrorKind) -> &'static str {
 impl std::error::Error for OpenError {}
 
 /// A directory that is locked, with what was kept beside the entries.
-pub(crate) struct Opening {
+pub(crate) struct FoundLog {
     directory: PathBuf,
     layout: Layout,
     lock: File,
     checkpoint: Option<Checkpoint>,
-    last_run: Option<Run>,
+    last_run: Option<RunRecord>,
     marks: Option<Marks>,
 }
 
 /// A store that is ready to append.
-pub(crate) struct Opened {
+pub(crate) struct OpenedStore {
     pub(crate) store: DiskStore,
     pub(crate) head: u64,
     pub(crate) head_tag: Tag,
@@ -114,21 +114,21 @@ pub(crate) struct Opened {
 ///
 /// # Errors
 /// Those of the file system.
-pub(crate) fn open(directory: &Path, lock: File, layout: Layout) -> Result<Opening, OpenError> {
+pub(crate) fn open(directory: &Path, lock: File, layout: Layout) -> Result<FoundLog, OpenError> {
     let fail = |error| OpenError::Io(directory.to_owned(), error);
     fs::create_dir_all(directory.join("segments")).map_err(fail)?;
     let read = |name: &str| files::read(directory, name).map_err(fail);
     let checkpoint = read("checkpoint")?.and_then(|bytes| Checkpoint::decode(&bytes));
     let last_run = run::read(directory).map_err(fail)?;
     let marks = watermark::read(directory).map_err(fail)?;
-    Ok(Opening { directory: directory.to_owned(), layout, lock, checkpoint, last_run, marks })
+    Ok(FoundLog { directory: directory.to_owned(), layout, lock, checkpoint, last_run, marks })
 }
 
 /// Makes sure that no other process has the directory, for as long as the file is open. Makes a directory where there is none.
 ///
 /// # Errors
 /// [`OpenError::InUse`] while another process has it; what the file system says.
-pub(crate) fn take(directory: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock_directory(directory: &Path) -> Result<File, OpenError> {
     let fail = |error| OpenError::Io(directory.to_owned(), error);
     fs::create_dir_all(directory).map_err(fail)?;
     let lock = OpenOptions::new()
@@ -144,7 +144,7 @@ pub(crate) fn take(directory: &Path) -> Result<File, OpenError> {
     Ok(lock)
 }
 
-impl Opening {
+impl FoundLog {
     /// What was kept beside the entries, if it was and is whole.
     pub(crate) fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
@@ -155,22 +155,22 @@ impl Opening {
     /// read; false ends the scan, which has changed nothing then.
     ///
     /// # Errors
-    /// Those of the file system; [`OpenError::Ended`] where `on_file` said so. Damage is no error: it is cut out, and [`Opened::lost`] tells of it.
+    /// Those of the file system; [`OpenError::Ended`] where `on_file` said so. Damage is no error: it is cut out, and [`OpenedStore::lost`] tells of it.
     ///
     /// [`Store::maintain`]: crate::log::store::Store::maintain
     pub(crate) fn scan(
         self,
         on_file: &mut dyn FnMut(usize, usize) -> bool,
-        on_entry: &mut dyn FnMut(&Filing<'_>),
-    ) -> Result<Opened, OpenError> {
+        on_entry: &mut dyn FnMut(&EntryMeta<'_>),
+    ) -> Result<OpenedStore, OpenError> {
         let directory = self.directory.clone();
         let fail = move |error| OpenError::Io(directory.clone(), error);
         let dropped = self.checkpoint.as_ref().map(|checkpoint| checkpoint.dropped.clone());
-        let mut walk = Walk {
+        let mut walk = Recovery {
             folder: self.directory.join("segments"),
             dropped: dropped.unwrap_or_default(),
             segments: VecDeque::new(),
-            names: Names::default(),
+            names: ChannelNames::default(),
             head: 0,
             head_tag: Tag(0),
             faults: Vec::new(),
@@ -198,17 +198,17 @@ impl Opening {
         let (head, head_tag) = (walk.head, walk.head_tag);
         let store = self.store(walk, lost.clone());
         store.begin_run().map_err(&fail)?;
-        Ok(Opened { store, head, head_tag, lost })
+        Ok(OpenedStore { store, head, head_tag, lost })
     }
 
-    fn store(self, mut walk: Walk, lost: Option<String>) -> DiskStore {
+    fn store(self, mut walk: Recovery, lost: Option<String>) -> DiskStore {
         let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.number);
         let (file, good_bytes) = match walk.may_grow(self.layout) {
             Some(last) => (Some(last.file.clone()), last.file_bytes),
             None => (None, 0),
         };
         let active = Active { file, good_bytes, last: walk.head, last_tag: walk.head_tag };
-        let begin = Begin { repairs: walk.repairs, lost, has_begun: false };
+        let begin = RunStart { repairs: walk.repairs, lost, has_begun: false };
         DiskStore {
             reserve: Reserve::of(&self.directory),
             directory: self.directory,
@@ -240,7 +240,7 @@ impl Opening {
     }
 
     /// A file that ends at a whole batch, or is gone, looks like a log that ended there.
-    fn fault_of_marks(&self, walk: &Walk) -> Option<String> {
+    fn fault_of_marks(&self, walk: &Recovery) -> Option<String> {
         let marks = self.marks?;
         let newest = walk.segments.back().map_or(0, |segment| segment.first);
         if newest < marks.segment && !walk.is_dropped(marks.segment, marks.segment) {
@@ -257,18 +257,18 @@ impl Opening {
 }
 
 /// Goes through the files in order. It changes nothing: what is to be changed are its repairs.
-struct Walk {
+struct Recovery {
     folder: PathBuf,
     dropped: Vec<(u64, u64)>,
     segments: VecDeque<Segment>,
-    names: Names,
+    names: ChannelNames,
     head: u64,
     head_tag: Tag,
     faults: Vec<String>,
     repairs: Vec<Repair>,
 }
 
-impl Walk {
+impl Recovery {
     fn list(&self) -> io::Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
         for file in fs::read_dir(&self.folder)? {
@@ -284,26 +284,31 @@ impl Walk {
         Ok(paths)
     }
 
-    fn file(&mut self, path: &Path, is_last: bool, on_entry: &mut dyn FnMut(&Filing<'_>)) -> io::Result<()> {
+    fn file(
+        &mut self,
+        path: &Path,
+        is_last: bool,
+        on_entry: &mut dyn FnMut(&EntryMeta<'_>),
+    ) -> io::Result<()> {
         // A kill between creating a file and writing its header leaves it empty.
         if is_last && fs::metadata(path)?.len() == 0 {
             self.repairs.push(Repair::Remove(path.to_owned()));
             return Ok(());
         }
         let mut last_tag = None;
-        let mut remember = |entry: &Filing<'_>| {
+        let mut remember = |entry: &EntryMeta<'_>| {
             last_tag = Some((entry.offset, entry.tag));
             on_entry(entry);
         };
         let scan = match segment::scan(path, &mut self.names, &mut remember)? {
             Ok(scan) => scan,
             Err(why) => {
-                self.set_aside(path, why);
+                self.quarantine(path, why);
                 return Ok(());
             }
         };
         if scan.header.first <= self.head {
-            self.set_aside(path, "stands for events that another file has");
+            self.quarantine(path, "stands for events that another file has");
             return Ok(());
         }
         if !self.is_dropped(self.head + 1, scan.header.first - 1) {
@@ -312,16 +317,25 @@ impl Walk {
             // From now on nobody expects them.
             drop_ranges(&mut self.dropped, &[missing]);
         }
-        self.take(path, is_last, scan, last_tag)
+        self.add_scan(path, is_last, scan, last_tag)
     }
 
-    fn take(&mut self, path: &Path, is_last: bool, scan: Scan, last: Option<(u64, Tag)>) -> io::Result<()> {
+    fn add_scan(
+        &mut self,
+        path: &Path,
+        is_last: bool,
+        scan: Scan,
+        last: Option<(u64, Tag)>,
+    ) -> io::Result<()> {
         let header = scan.header;
         let last_kept = last.map_or(header.first - 1, |(offset, _)| offset);
         let last_offset = header.last.map_or(last_kept, |promised| promised.max(last_kept));
         // What was rewritten was safe before it took its place: no kill cuts it.
         let may_be_cut = is_last && header.last.is_none();
-        if scan.end == End::Damaged || scan.has_hole || (scan.end == End::CutByKill && !may_be_cut) {
+        if scan.end == SegmentEnd::Damaged
+            || scan.has_hole
+            || (scan.end == SegmentEnd::CutByKill && !may_be_cut)
+        {
             self.fault(format!("{} is damaged; what could not be read of it is cut out", path.display()));
         }
         let file = Arc::new(scan.file);
@@ -344,7 +358,7 @@ impl Walk {
         Ok(())
     }
 
-    fn set_aside(&mut self, path: &Path, why: &str) {
+    fn quarantine(&mut self, path: &Path, why: &str) {
         self.fault(format!("{} {why} and was set aside", path.display()));
         self.repairs.push(Repair::SetAside(path.to_owned()));
     }

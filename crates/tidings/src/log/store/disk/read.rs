@@ -2,17 +2,17 @@
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
-use super::{DiskStore, Wanted};
+use super::{DiskStore, StoredOffset};
 
 /// Gives a record, or why it cannot be read; none of what is no longer kept.
-type OnRecord<'a> = dyn FnMut(Wanted, Option<Result<&[u8], String>>) + 'a;
+type OnRecord<'a> = dyn FnMut(StoredOffset, Option<Result<&[u8], String>>) + 'a;
 
 impl DiskStore {
     /// Reads the records of what is wanted, which is ascending; those that stand near each other at once.
     /// `is_admitted` is told the bytes of each before it is read.
     pub(super) fn records(
         &self,
-        wanted: &[Wanted],
+        wanted: &[StoredOffset],
         is_admitted: &mut dyn FnMut(u32, u32) -> bool,
         on_record: &mut OnRecord<'_>,
     ) {
@@ -32,10 +32,10 @@ impl DiskStore {
 
     fn places(
         &self,
-        wanted: &[Wanted],
+        wanted: &[StoredOffset],
         is_admitted: &mut dyn FnMut(u32, u32) -> bool,
         on_record: &mut OnRecord<'_>,
-    ) -> (Vec<Arc<File>>, Vec<Stand>) {
+    ) -> (Vec<Arc<File>>, Vec<RecordLocation>) {
         let (mut files, mut places) = (Vec::new(), Vec::with_capacity(wanted.len()));
         let mut gone = Vec::new();
         let segments = self.segments();
@@ -53,7 +53,7 @@ impl DiskStore {
             }
             if is_admitted(wanted.by, slot.bytes) {
                 let (from, until) = (u64::from(slot.position), u64::from(slot.position + slot.bytes));
-                places.push(Stand { wanted: *wanted, file: files.len() - 1, from, until });
+                places.push(RecordLocation { wanted: *wanted, file: files.len() - 1, from, until });
             }
         }
         drop(segments);
@@ -63,19 +63,19 @@ impl DiskStore {
 }
 
 /// Where a record that is wanted stands.
-struct Stand {
-    wanted: Wanted,
+struct RecordLocation {
+    wanted: StoredOffset,
     file: usize,
     from: u64,
     until: u64,
 }
 
 /// How many of the first stand so near each other that it is cheaper to read what lies between than to ask again.
-fn near_each_other(places: &[Stand]) -> usize {
+fn near_each_other(places: &[RecordLocation]) -> usize {
     const BETWEEN_BYTES_MAX: u64 = 4 << 10;
     const AT_ONCE_BYTES_MAX: u64 = 64 << 10;
     let first = &places[0];
-    let is_near = |pair: &&[Stand]| {
+    let is_near = |pair: &&[RecordLocation]| {
         pair[1].file == first.file
             && pair[1].from <= pair[0].until + BETWEEN_BYTES_MAX
             && pair[1].until <= first.from + AT_ONCE_BYTES_MAX
@@ -83,7 +83,7 @@ fn near_each_other(places: &[Stand]) -> usize {
     1 + places.windows(2).take_while(is_near).count()
 }
 
-fn read_near(file: &File, places: &[Stand], buffer: &mut Vec<u8>, on_record: &mut OnRecord<'_>) {
+fn read_near(file: &File, places: &[RecordLocation], buffer: &mut Vec<u8>, on_record: &mut OnRecord<'_>) {
     let (from, until) = (places[0].from, places[places.len() - 1].until);
     buffer.resize(buffer.len().max((until - from) as usize), 0);
     match file.read_exact_at(&mut buffer[..(until - from) as usize], from) {

@@ -2,7 +2,7 @@
 
 use std::{io, sync::atomic::Ordering};
 
-use super::{DiskStore, copy, drop_ranges, lock, run::Standing};
+use super::{DiskStore, copy, drop_ranges, lock, run::RunState};
 use crate::{
     files::{self, Reserve, is_full, replace},
     log::{
@@ -22,7 +22,7 @@ impl DiskStore {
             self.retire_active();
         }
         let empty = self.empty();
-        let wasteful = self.wasteful(is_disk_full);
+        let wasteful = self.compaction_candidates(is_disk_full);
         if empty.is_empty() && wasteful.is_empty() {
             return Ok(());
         }
@@ -36,7 +36,7 @@ impl DiskStore {
             other => other.and_then(|()| self.remove(&empty).map_err(StoreError::NotStored))?,
         }
         // One that does not fit now may fit after the others.
-        wasteful.iter().map(|rewrite| self.rewrite(rewrite)).fold(Ok(()), Result::and)
+        wasteful.iter().map(|rewrite| self.compact(rewrite)).fold(Ok(()), Result::and)
     }
 
     /// Removes files that hold nothing before any checkpoint tells of that. After a crash the next start finds them missing
@@ -81,7 +81,7 @@ impl DiskStore {
         let _ = lock(&self.watermark).put_checkpoint(number);
         let Some(begun) = &*begin else { return Ok(()) };
         if begun.lost.is_some() {
-            self.write_run(&Standing::Running { untold: None })?;
+            self.write_run(&RunState::Running { untold: None })?;
         }
         *begin = None;
         self.takes_events.store(true, Ordering::Release);

@@ -16,7 +16,7 @@ const FILE_NAME: &str = "run.json";
 /// The record of the last run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Run {
+pub(super) struct RunRecord {
     boot_id: String,
     sync_each_batch: bool,
     clean: bool,
@@ -33,7 +33,7 @@ pub(super) struct Run {
 }
 
 /// How a run stands.
-pub(super) enum Standing<'a> {
+pub(super) enum RunState<'a> {
     /// It has begun, or goes on; what it found missing is not on record yet.
     Running { untold: Option<&'a str> },
     /// It has ended, with this head.
@@ -41,27 +41,34 @@ pub(super) enum Standing<'a> {
 }
 
 /// Records how this run stands.
-pub(super) fn write(directory: &Path, sync_each_batch: bool, standing: &Standing<'_>) -> io::Result<()> {
+pub(super) fn write(directory: &Path, sync_each_batch: bool, standing: &RunState<'_>) -> io::Result<()> {
     let (clean, head, untold) = match standing {
-        Standing::Running { untold } => (false, None, untold.map(str::to_owned)),
-        Standing::Clean { head } => (true, Some(*head), None),
+        RunState::Running { untold } => (false, None, untold.map(str::to_owned)),
+        RunState::Clean { head } => (true, Some(*head), None),
     };
-    let run =
-        Run { boot_id: boot_id(), sync_each_batch, clean, head, untold, created_at: None, is_copy: false };
+    let run = RunRecord {
+        boot_id: boot_id(),
+        sync_each_batch,
+        clean,
+        head,
+        untold,
+        created_at: None,
+        is_copy: false,
+    };
     put(directory, &run)
 }
 
-fn put(directory: &Path, run: &Run) -> io::Result<()> {
+fn put(directory: &Path, run: &RunRecord) -> io::Result<()> {
     replace_with(directory, FILE_NAME, &|file: &File| {
-        let run = Run { created_at: created_at(&file.metadata()?), ..run.clone() };
+        let run = RunRecord { created_at: created_at(&file.metadata()?), ..run.clone() };
         serde_json::to_vec(&run).map_err(io::Error::other)
     })
 }
 
 /// Reads the record; `None` if there is none, or none that can be read.
-pub(super) fn read(directory: &Path) -> io::Result<Option<Run>> {
+pub(super) fn read(directory: &Path) -> io::Result<Option<RunRecord>> {
     let Some(bytes) = files::read(directory, FILE_NAME)? else { return Ok(None) };
-    let Ok(mut run) = serde_json::from_slice::<Run>(&bytes) else { return Ok(None) };
+    let Ok(mut run) = serde_json::from_slice::<RunRecord>(&bytes) else { return Ok(None) };
     let created_at = created_at(&fs::metadata(directory.join(FILE_NAME))?);
     run.is_copy = run.created_at.zip(created_at).is_some_and(|(then, now)| then != now);
     Ok(Some(run))
@@ -75,7 +82,7 @@ pub(in crate::log) fn adopt_copy(directory: &Path) {
     }
 }
 
-impl Run {
+impl RunRecord {
     /// Why acknowledged entries may be missing from a log that ends at `head`.
     pub(super) fn fault(&self, head: u64) -> Option<String> {
         if let Some(untold) = &self.untold {

@@ -9,7 +9,7 @@ use tidings_protocol::{Epoch, Tag};
 
 use super::*;
 use crate::log::{
-    checkpoint::{EpochRow, Lost},
+    checkpoint::{EpochRow, LostChannels},
     fixture::{TestDir, draft, entry},
 };
 
@@ -32,7 +32,7 @@ impl Found {
 
 fn open_with(directory: &Path, layout: Layout) -> (DiskStore, Found) {
     let mut entries = Vec::new();
-    let opening = open(directory, take(directory).unwrap(), layout).unwrap();
+    let opening = open(directory, lock_directory(directory).unwrap(), layout).unwrap();
     let checkpoint = opening.checkpoint().cloned().unwrap_or_default();
     let opened = opening
         .scan(&mut |_, _| true, &mut |entry| entries.push((entry.offset, entry.tag, entry.record_bytes)))
@@ -118,7 +118,7 @@ fn reopening_gives_the_same_entries_and_head() {
 fn new_directory_has_lost_nothing_even_if_killed_before_its_first_checkpoint() {
     let directory = TestDir::new();
     drop(
-        open(directory.path(), take(directory.path()).unwrap(), SMALL)
+        open(directory.path(), lock_directory(directory.path()).unwrap(), SMALL)
             .unwrap()
             .scan(&mut |_, _| true, &mut |_| {})
             .unwrap()
@@ -205,7 +205,7 @@ fn loss_is_told_even_if_the_start_that_found_it_was_killed_before_it_was_on_reco
         let copy = directory.copy();
         flip(&copy.segments()[2], at, 0);
         // No checkpoint is written here: the process dies first.
-        let opening = open(copy.path(), take(copy.path()).unwrap(), SMALL).unwrap();
+        let opening = open(copy.path(), lock_directory(copy.path()).unwrap(), SMALL).unwrap();
         let opened = opening.scan(&mut |_, _| true, &mut |_| {}).unwrap();
         assert!(opened.lost.is_some(), "{}", file.display());
         drop(opened.store);
@@ -253,9 +253,9 @@ fn file_left_by_an_unfinished_rewrite_is_removed() {
 fn second_process_is_refused() {
     let directory = TestDir::new();
     let (store, _) = start(&directory);
-    assert!(matches!(take(directory.path()), Err(OpenError::InUse(_))));
+    assert!(matches!(lock_directory(directory.path()), Err(OpenError::InUse(_))));
     drop(store);
-    assert!(open(directory.path(), take(directory.path()).unwrap(), SMALL).is_ok());
+    assert!(open(directory.path(), lock_directory(directory.path()).unwrap(), SMALL).is_ok());
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn kill_while_the_next_file_was_begun_loses_nothing() {
     let next = segment::path(&directory.path().join("segments"), 41);
     fs::write(&next, b"").unwrap();
     assert_eq!(start(&directory.copy()).1, expected);
-    segment::create(&next, &Header { first: 41, last: None, tag_before: expected.head_tag }).unwrap();
+    segment::create(&next, &SegmentHeader { first: 41, last: None, tag_before: expected.head_tag }).unwrap();
     check_told_once(&directory, &expected, "header alone");
 }
 
@@ -376,7 +376,7 @@ fn checkpoint_comes_back_as_it_was_written() {
     let directory = TestDir::new();
     let (store, _) = start(&directory);
     let checkpoint = Checkpoint {
-        epochs: vec![EpochRow { epoch: u64::MAX, begins_after: 7, lost: Lost::All }],
+        epochs: vec![EpochRow { epoch: u64::MAX, begins_after: 7, lost: LostChannels::All }],
         floor: 5,
         ..Checkpoint::default()
     };
@@ -384,7 +384,7 @@ fn checkpoint_comes_back_as_it_was_written() {
     drop(store);
     let numbered = Checkpoint { number: 2, ..checkpoint };
     assert_eq!(
-        open(directory.path(), take(directory.path()).unwrap(), SMALL).unwrap().checkpoint(),
+        open(directory.path(), lock_directory(directory.path()).unwrap(), SMALL).unwrap().checkpoint(),
         Some(&numbered)
     );
 }

@@ -2,12 +2,12 @@ use tidings_protocol::Epoch;
 
 use super::{BATCH_HEADER_BYTES, StoreError, decode_batch_header, decode_record, encode_batch};
 use crate::log::{
-    entry::{Draft, Idempotency, OFFSET_MAX},
+    entry::{Idempotency, NewEntry, OFFSET_MAX},
     fixture::{draft, entry},
 };
 
 #[track_caller]
-fn is_refused(draft: Draft, position: u64, text: &str) {
+fn is_refused(draft: NewEntry, position: u64, text: &str) {
     let error = encode_batch(&[entry(draft, 1)], position).unwrap_err();
     assert!(matches!(error, StoreError::NotStored(_)), "{error:?}");
     assert!(error.to_string().contains(text), "{error}");
@@ -17,14 +17,21 @@ fn is_refused(draft: Draft, position: u64, text: &str) {
 fn length_that_its_field_cannot_hold_is_an_error() {
     let key = |publisher: usize, key: usize| {
         let (publisher, key) = ("p".repeat(publisher).into(), "k".repeat(key).into());
-        Draft { idempotency: Some(Idempotency { publisher, key, fingerprint: [7; 16] }), ..draft("a", "x") }
+        NewEntry {
+            idempotency: Some(Idempotency { publisher, key, fingerprint: [7; 16] }),
+            ..draft("a", "x")
+        }
     };
     encode_batch(&[entry(key(255, 255), 1)], 0).unwrap();
     is_refused(key(256, 1), 0, "a publisher's name is too long: 256");
     is_refused(key(1, 256), 0, "an idempotency key is too long: 256");
-    is_refused(Draft { key: Some("k".repeat(256).into()), ..draft("a", "x") }, 0, "a key is too long: 256");
+    is_refused(
+        NewEntry { key: Some("k".repeat(256).into()), ..draft("a", "x") },
+        0,
+        "a key is too long: 256",
+    );
     let many = vec![draft("a", "").channels[0].clone(); 65_536].into();
-    is_refused(Draft { channels: many, ..draft("a", "x") }, 0, "count of channels is too long: 65536");
+    is_refused(NewEntry { channels: many, ..draft("a", "x") }, 0, "count of channels is too long: 65536");
 }
 
 #[test]
@@ -35,7 +42,8 @@ fn position_beyond_what_a_file_may_hold_is_an_error() {
 
 #[test]
 fn draft_counts_as_many_bytes_as_its_record_takes() {
-    for draft in [draft("a", "text"), draft("a b c", ""), Draft { key: Some("k".into()), ..draft("a", "x") }]
+    for draft in
+        [draft("a", "text"), draft("a b c", ""), NewEntry { key: Some("k".into()), ..draft("a", "x") }]
     {
         let (_, places) = encode_batch(&[entry(draft.clone(), 1)], 0).unwrap();
         assert_eq!(draft.record_bytes(), places[0].bytes as usize);

@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::*;
-use crate::{hub::Threads, metrics::Metrics};
+use crate::{hub::ThreadRegistry, metrics::Metrics};
 
 fn supervisor() -> Supervisor {
-    Supervisor::new(Threads::new(Arc::new(Metrics::new())))
+    Supervisor::new(ThreadRegistry::new(Arc::new(Metrics::new())))
 }
 
 #[test]

@@ -3,23 +3,23 @@
 use super::*;
 use crate::sync::model::{self, Sleeper};
 
-fn door() -> (Arc<Door>, Arc<Sleeper>) {
+fn door() -> (Arc<Mailbox>, Arc<Sleeper>) {
     let sleeper = Sleeper::new();
     let bell = sleeper.clone();
-    (Door::new(move || bell.clone().wake()), sleeper)
+    (Mailbox::new(move || bell.clone().wake()), sleeper)
 }
 
 /// Serves as a shard's thread does, until `is_done` says so of what was taken; its last argument tells whether the log has
 /// grown.
-fn serve(door: &Door, sleeper: &Sleeper, mut is_done: impl FnMut(&mut Waiting, bool) -> bool) {
-    let mut taken = Waiting::default();
+fn serve(door: &Mailbox, sleeper: &Sleeper, mut is_done: impl FnMut(&mut Inbox, bool) -> bool) {
+    let mut taken = Inbox::default();
     loop {
         if door.may_sleep() {
             sleeper.sleep();
         }
         door.is_awake();
         door.take(&mut taken);
-        let has_news = door.has_news.swap(false, Ordering::SeqCst);
+        let has_news = door.has_new_entries.swap(false, Ordering::SeqCst);
         if is_done(&mut taken, has_news) {
             break;
         }
@@ -32,7 +32,7 @@ fn a_shard_takes_all_that_others_leave() {
         let (door, sleeper) = door();
         let putters = [1, 2].map(|place| {
             let door = door.clone();
-            model::spawn(move || door.put(|waiting| waiting.woken.push(place)))
+            model::spawn(move || door.deliver(|waiting| waiting.woken.push(place)))
         });
         let mut woken = Vec::new();
         serve(&door, &sleeper, |taken, _| {
@@ -55,7 +55,7 @@ fn a_shard_hears_of_all_that_is_stored() {
             let (door, head) = (door.clone(), head.clone());
             model::spawn(move || {
                 *head.lock() += 1;
-                door.news();
+                door.on_append();
             })
         });
         let mut seen = 0;
@@ -78,7 +78,7 @@ fn the_first_stream_of_a_shard_misses_nothing_that_is_stored_as_it_begins() {
             let (door, head) = (door.clone(), head.clone());
             move || {
                 *head.lock() = 1;
-                door.news();
+                door.on_append();
             }
         });
         door.has_streams.store(true, Ordering::SeqCst);
@@ -102,10 +102,10 @@ fn a_shard_is_rung_once_for_all_that_one_thread_leaves_together() {
         let putter = model::spawn({
             let door = door.clone();
             move || {
-                deferred_wake::together(|| {
-                    door.put(|waiting| waiting.woken.push(1));
-                    door.clone().news();
-                    door.put(|waiting| waiting.is_closed = true);
+                deferred_wake::batch_wakes(|| {
+                    door.deliver(|waiting| waiting.woken.push(1));
+                    door.clone().on_append();
+                    door.deliver(|waiting| waiting.is_closed = true);
                 });
             }
         });

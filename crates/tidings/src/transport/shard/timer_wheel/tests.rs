@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn fire(wheel: &mut Wheel, now: Instant) -> Vec<(usize, u64)> {
+fn fire(wheel: &mut TimerWheel, now: Instant) -> Vec<(usize, u64)> {
     let mut due = Vec::new();
-    wheel.turn(now, &mut due);
+    wheel.expire(now, &mut due);
     due.sort_unstable();
     due
 }
@@ -14,7 +14,7 @@ fn fire(wheel: &mut Wheel, now: Instant) -> Vec<(usize, u64)> {
 #[test]
 fn timer_fires_once_within_a_tick_of_its_time() {
     let begun = Instant::now();
-    let mut wheel = Wheel::new(begun);
+    let mut wheel = TimerWheel::new(begun);
     let due = begun + Duration::from_millis(1000);
     wheel.arm(7, 1, due);
     assert_eq!(fire(&mut wheel, due - Duration::from_millis(1)), []);
@@ -27,7 +27,7 @@ fn timer_fires_once_within_a_tick_of_its_time() {
 #[test]
 fn what_is_overdue_fires_at_the_next_tick() {
     let begun = Instant::now();
-    let mut wheel = Wheel::new(begun);
+    let mut wheel = TimerWheel::new(begun);
     let now = begun + Duration::from_secs(10);
     assert_eq!(fire(&mut wheel, now), []);
     wheel.arm(1, 1, begun);
@@ -37,7 +37,7 @@ fn what_is_overdue_fires_at_the_next_tick() {
 #[test]
 fn what_is_due_after_a_turn_of_the_wheel_is_looked_at_before() {
     let begun = Instant::now();
-    let mut wheel = Wheel::new(begun);
+    let mut wheel = TimerWheel::new(begun);
     let due = begun + TICK * (3 * TICKS as u32);
     wheel.arm(1, 1, due);
     let mut looks = 0;
@@ -59,7 +59,7 @@ proptest! {
         steps in proptest::collection::vec(1_u64..20_000, 1..50),
     ) {
         let begun = Instant::now();
-        let mut wheel = Wheel::new(begun);
+        let mut wheel = TimerWheel::new(begun);
         let at = |millis: u64| begun + Duration::from_millis(millis);
         for (place, due) in timers.iter().enumerate() {
             wheel.arm(place, place as u64, at(*due));
@@ -69,7 +69,7 @@ proptest! {
         for step in steps.into_iter().chain([200_000]) {
             now += step;
             let mut due = Vec::new();
-            wheel.turn(at(now), &mut due);
+            wheel.expire(at(now), &mut due);
             for (place, timer) in due {
                 prop_assert_eq!(place as u64, timer);
                 prop_assert!(timers[place] <= now, "early");

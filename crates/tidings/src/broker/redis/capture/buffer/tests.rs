@@ -2,8 +2,8 @@ use super::*;
 
 const SETTINGS: u64 = 7;
 
-fn draft(text: &str) -> Option<Draft> {
-    Some(Draft {
+fn draft(text: &str) -> Option<NewEntry> {
+    Some(NewEntry {
         channels: Box::new([]),
         event: None,
         data: text.into(),
@@ -16,54 +16,56 @@ fn draft(text: &str) -> Option<Draft> {
 }
 
 /// A line that heard the mark 1.
-fn line() -> Line {
-    let line = Line::new(SETTINGS);
+fn line() -> CaptureBuffer {
+    let line = CaptureBuffer::new(SETTINGS);
     line.back(1);
     line.mark(1);
     line
 }
 
-fn push(line: &Line, texts: &[&str]) {
+fn push(line: &CaptureBuffer, texts: &[&str]) {
     texts.iter().for_each(|text| assert_eq!(line.push(draft(text)), 0));
 }
 
-fn place(mark: u64, count: u64) -> Option<Place> {
-    Some(Place { settings: SETTINGS, mark, count })
+fn place(mark: u64, count: u64) -> Option<CapturePosition> {
+    Some(CapturePosition { settings: SETTINGS, mark, count })
 }
 
 /// What waits, and the place behind it.
-fn waiting(line: &Line) -> (Vec<String>, Option<Place>) {
-    let Some((drafts, place)) = line.next(100, usize::MAX, line.holes()) else { return (Vec::new(), None) };
+fn waiting(line: &CaptureBuffer) -> (Vec<String>, Option<CapturePosition>) {
+    let Some((drafts, place)) = line.next(100, usize::MAX, line.gap_count()) else {
+        return (Vec::new(), None);
+    };
     (drafts.iter().map(|draft| draft.data.to_string()).collect(), Some(place))
 }
 
 #[test]
 fn place_is_read_as_it_was_written() {
     let written = place(0xfe, 12).unwrap();
-    assert_eq!(Place::read(&written.to_string()), Some(written));
+    assert_eq!(CapturePosition::read(&written.to_string()), Some(written));
     for text in ["", "7", "0000000000000007 00000000000000fe", "0000000000000007 00000000000000fe x"] {
-        assert_eq!(Place::read(text), None, "{text:?}");
+        assert_eq!(CapturePosition::read(text), None, "{text:?}");
     }
 }
 
 #[test]
 fn before_the_first_mark_nothing_is_heard() {
-    let line = Line::new(SETTINGS);
+    let line = CaptureBuffer::new(SETTINGS);
     push(&line, &["away"]);
     line.back(9);
-    assert_eq!(line.standing(), Standing::Unmarked(9));
+    assert_eq!(line.status(), BufferStatus::Unmarked(9));
     push(&line, &["unmarked"]);
     line.mark(5);
-    assert_eq!(line.standing(), Standing::Marked);
+    assert_eq!(line.status(), BufferStatus::Marked);
     push(&line, &["a"]);
     assert_eq!(waiting(&line), (vec!["a".to_owned()], place(5, 1)));
 }
 
 #[test]
 fn marks_count_for_nobody_who_is_away() {
-    let line = Line::new(SETTINGS);
+    let line = CaptureBuffer::new(SETTINGS);
     line.mark(5);
-    assert_eq!(line.standing(), Standing::Away);
+    assert_eq!(line.status(), BufferStatus::Away);
 }
 
 #[test]
@@ -72,11 +74,11 @@ fn what_is_in_the_log_waits_no_more() {
     push(&line, &["a", "b"]);
     line.mark(2);
     push(&line, &["c", "d"]);
-    line.settle(place(1, 1));
+    line.acknowledge(place(1, 1));
     assert_eq!(waiting(&line), (vec!["b".to_owned(), "c".to_owned(), "d".to_owned()], place(2, 2)));
-    line.settle(place(2, 1));
+    line.acknowledge(place(2, 1));
     assert_eq!(waiting(&line).0, ["d"]);
-    line.settle(place(2, 2));
+    line.acknowledge(place(2, 2));
     assert_eq!(waiting(&line), (vec![], None));
 }
 
@@ -84,8 +86,8 @@ fn what_is_in_the_log_waits_no_more() {
 fn what_was_appended_before_this_node_came_is_none_of_what_waits() {
     let line = line();
     push(&line, &["a"]);
-    line.settle(place(99, 1000));
-    line.settle(None);
+    line.acknowledge(place(99, 1000));
+    line.acknowledge(None);
     assert_eq!(waiting(&line).0, ["a"]);
 }
 
@@ -93,7 +95,7 @@ fn what_was_appended_before_this_node_came_is_none_of_what_waits() {
 fn place_of_other_settings_leaves_nothing() {
     let line = line();
     push(&line, &["a"]);
-    line.settle(Some(Place { settings: SETTINGS + 1, mark: 1, count: 0 }));
+    line.acknowledge(Some(CapturePosition { settings: SETTINGS + 1, mark: 1, count: 0 }));
     assert_eq!(waiting(&line).0, [""; 0]);
     push(&line, &["b"]);
     assert_eq!(waiting(&line), (vec!["b".to_owned()], place(1, 2)));
@@ -118,10 +120,10 @@ fn what_was_heard_outlives_the_connection() {
     line.back(3);
     line.mark(3);
     push(&line, &["b"]);
-    assert_eq!(line.marks(), (vec![3], 1));
+    assert_eq!(line.markers(), (vec![3], 1));
     assert!(line.next(100, usize::MAX, 0).is_none(), "another may have heard what was missed");
     assert_eq!(waiting(&line), (vec!["a".to_owned(), "b".to_owned()], place(3, 1)));
-    line.settle(place(1, 1));
+    line.acknowledge(place(1, 1));
     assert_eq!(waiting(&line).0, ["b"]);
 }
 
@@ -130,11 +132,11 @@ fn marks_are_kept_while_something_waits_behind_them_and_else_few() {
     let line = line();
     push(&line, &["a"]);
     (2..100).for_each(|mark| line.mark(mark));
-    assert_eq!(line.marks().0.len(), 99);
-    line.settle(place(1, 1));
-    assert_eq!(line.marks().0.len(), MARKS_MAX);
+    assert_eq!(line.markers().0.len(), 99);
+    line.acknowledge(place(1, 1));
+    assert_eq!(line.markers().0.len(), MARKERS_MAX);
     (100..200).for_each(|mark| line.mark(mark));
-    assert_eq!(line.marks().0.len(), MARKS_MAX);
+    assert_eq!(line.markers().0.len(), MARKERS_MAX);
     push(&line, &["b"]);
     assert_eq!(waiting(&line), (vec!["b".to_owned()], place(199, 1)));
 }

@@ -2,14 +2,14 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::broker::redis::{
-    Fault, Link, Options,
+    RedisError, RedisLog, RedisOptions,
     append_call::AppendError,
-    shared_table::{Put, Table, Version},
+    shared_table::{ConditionalPut, RowVersion, SharedTable},
     tests::{NOTHING_SEEN, begun, event, fill, options, process::Process, publish},
 };
 
 /// Opens the pool's only connection, and cuts it after so many bytes of the next call.
-async fn cut_next_call_after(pool: &Pool, bytes: usize) {
+async fn cut_next_call_after(pool: &ConnectionPool, bytes: usize) {
     let connection = pool.door.open(pool.door.due(), TEXT_BYTES_MAX).await.unwrap();
     pool.idle.lock().here = vec![connection.cut_after(bytes)];
 }
@@ -21,24 +21,24 @@ async fn connections_are_gone(redis: &Process) {
     }
 }
 
-fn increments(keys: &[&str]) -> Vec<Command> {
-    keys.iter().map(|key| Command::new("INCR").arg(key)).collect()
+fn increments(keys: &[&str]) -> Vec<RedisCommand> {
+    keys.iter().map(|key| RedisCommand::new("INCR").arg(key)).collect()
 }
 
 /// Cuts a call at each of its bytes, and compares the answers with the numbers that Redis then has at `keys`.
-async fn cut_at_each_byte(commands: &[Command], preparations: usize, keys: &[&str]) {
+async fn cut_at_each_byte(commands: &[RedisCommand], preparations: usize, keys: &[&str]) {
     let redis = Process::start();
-    let pool = Link::new(&options(&redis)).unwrap().pool;
-    let bytes: usize = commands.iter().map(Command::wire_bytes).sum();
+    let pool = RedisLog::new(&options(&redis)).unwrap().pool;
+    let bytes: usize = commands.iter().map(RedisCommand::wire_bytes).sum();
     let mut outcomes = [0, 0];
     for cut in 0..bytes {
         cut_next_call_after(&pool, cut).await;
-        let answer = pool.ask(commands, preparations).await;
+        let answer = pool.request(commands, preparations).await;
         connections_are_gone(&redis).await;
         let was_done = redis.ask(&format!("EXISTS {}", keys.join(" "))).await.number() > Some(0);
         match answer {
-            Err(Fault::NotDone(_)) => assert!(!was_done, "cut after {cut} of {bytes} bytes"),
-            Err(Fault::Unknown(_)) => assert!(was_done, "cut after {cut} of {bytes} bytes"),
+            Err(RedisError::NotApplied(_)) => assert!(!was_done, "cut after {cut} of {bytes} bytes"),
+            Err(RedisError::OutcomeUnknown(_)) => assert!(was_done, "cut after {cut} of {bytes} bytes"),
             other => panic!("cut after {cut} of {bytes} bytes: {other:?}"),
         }
         outcomes[usize::from(was_done)] += 1;
@@ -59,7 +59,7 @@ async fn commands_cut_behind_the_first_are_unknown() {
 
 #[tokio::test]
 async fn a_call_cut_behind_its_preparation_is_not_done() {
-    let load = Command::new("SCRIPT").arg("LOAD").arg("return 1");
+    let load = RedisCommand::new("SCRIPT").arg("LOAD").arg("return 1");
     let commands = [vec![load], increments(&["a"])].concat();
     cut_at_each_byte(&commands, 1, &["a"]).await;
 }
@@ -69,8 +69,8 @@ async fn an_append_is_unknown_where_the_connection_is_cut_inside_wait() {
     let redis = Process::start();
     let patient = begun(&redis).await;
     fill(&patient, &["a"]).await;
-    let short = Options { replicas_min: 1, deadline: Duration::from_millis(500), ..options(&redis) };
-    let link = Link::new(&short).unwrap();
+    let short = RedisOptions { replicas_min: 1, deadline: Duration::from_millis(500), ..options(&redis) };
+    let link = RedisLog::new(&short).unwrap();
     drop(patient);
     let (mut head, mut stored) = (1, 0);
     for cut in 0.. {
@@ -83,7 +83,11 @@ async fn an_append_is_unknown_where_the_connection_is_cut_inside_wait() {
         connections_are_gone(&redis).await;
         let now = redis.ask("XLEN {test}:log").await.number().unwrap();
         let was_stored = now > head;
-        assert_eq!(matches!(fault, Fault::Unknown(_)), was_stored, "cut after {cut} bytes: {fault}");
+        assert_eq!(
+            matches!(fault, RedisError::OutcomeUnknown(_)),
+            was_stored,
+            "cut after {cut} bytes: {fault}"
+        );
         head = now;
         stored += usize::from(was_stored);
     }
@@ -94,13 +98,13 @@ async fn an_append_is_unknown_where_the_connection_is_cut_inside_wait() {
 #[tokio::test]
 async fn rows_of_which_some_were_put_are_unknown() {
     let redis = Process::start();
-    let link = Arc::new(Link::new(&options(&redis)).unwrap());
-    let table = Table::new(link.clone(), "people", rand::random);
-    let put = |number| Put {
+    let link = Arc::new(RedisLog::new(&options(&redis)).unwrap());
+    let table = SharedTable::new(link.clone(), "people", rand::random);
+    let put = |number| ConditionalPut {
         key: format!("row {number}"),
         value: "x".repeat(100),
         until: None,
-        expected: Version::default(),
+        expected: RowVersion::default(),
     };
     // More than are sent at once.
     let puts: Vec<_> = (0..150).map(put).collect();
@@ -116,7 +120,7 @@ async fn rows_of_which_some_were_put_are_unknown() {
         }
         connections_are_gone(&redis).await;
         let rows = redis.ask("HLEN {test}:state:people").await.number().unwrap();
-        assert_eq!(matches!(answer, Err(Fault::Unknown(_))), rows > 0, "{rows} rows, {answer:?}");
+        assert_eq!(matches!(answer, Err(RedisError::OutcomeUnknown(_))), rows > 0, "{rows} rows, {answer:?}");
         *(if rows > 0 { &mut some } else { &mut none }) += 1;
         redis.tell("DEL {test}:state:people").await;
     }

@@ -2,8 +2,8 @@ use tidings_protocol::Pattern;
 
 use super::*;
 
-fn glob(glob: &str) -> Wish {
-    Wish::Glob(glob.into())
+fn glob(glob: &str) -> PubsubTarget {
+    PubsubTarget::Glob(glob.into())
 }
 
 fn subscriptions(capture: &[&str]) -> CaptureSubscriptions {
@@ -15,8 +15,8 @@ fn subscriptions(capture: &[&str]) -> CaptureSubscriptions {
 #[test]
 fn every_pattern_of_capture_is_needed_or_that_of_listen_which_takes_it_in() {
     let mut capture = subscriptions(&["a.x.*", "a.y", "b.**"]);
-    assert_eq!(capture.missing(), Some(&Wish::Name("a.y".into())));
-    capture.subscribed(&Wish::Name("a.y".into()));
+    assert_eq!(capture.missing(), Some(&PubsubTarget::Name("a.y".into())));
+    capture.subscribed(&PubsubTarget::Name("a.y".into()));
     assert_eq!(capture.missing(), Some(&glob("a.x.*")));
     capture.subscribed(&glob("a.*"));
     assert_eq!(capture.missing(), Some(&glob("b.*.c")));

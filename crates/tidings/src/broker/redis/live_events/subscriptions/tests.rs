@@ -7,18 +7,18 @@ fn wishes(wanted: &[&str], listen: &[&str]) -> Vec<String> {
     let settings = RedisSettings { listen, ..RedisSettings::new("redis://h") };
     let wanted = wanted.iter().map(|wanted| Subscription::parse(wanted).unwrap()).collect();
     let text = |wish| match wish {
-        Wish::Name(name) => format!("name {}", String::from_utf8(name).unwrap()),
-        Wish::Glob(glob) => format!("glob {}", String::from_utf8(glob).unwrap()),
+        PubsubTarget::Name(name) => format!("name {}", String::from_utf8(name).unwrap()),
+        PubsubTarget::Glob(glob) => format!("glob {}", String::from_utf8(glob).unwrap()),
     };
-    let mut wishes = Wishes::new(settings);
-    wishes.turn(Wanted::All(wanted));
+    let mut wishes = PubsubSubscriptions::new(settings);
+    wishes.update(InterestChange::All(wanted));
     wishes.all().into_iter().map(text).collect()
 }
 
-fn changes(wishes: &mut Wishes, changes: &[(&str, bool)]) -> (Vec<String>, Vec<String>) {
+fn changes(wishes: &mut PubsubSubscriptions, changes: &[(&str, bool)]) -> (Vec<String>, Vec<String>) {
     let changes = changes.iter().map(|(text, is_wanted)| (Subscription::parse(text).unwrap(), *is_wanted));
-    let Turn { new, old } = wishes.turn(Wanted::Changes(changes.collect()));
-    let texts = |wishes: Vec<Wish>| {
+    let SubscriptionDelta { new, old } = wishes.update(InterestChange::Changes(changes.collect()));
+    let texts = |wishes: Vec<PubsubTarget>| {
         let mut texts: Vec<_> = wishes.iter().map(ToString::to_string).collect();
         texts.sort();
         texts
@@ -28,7 +28,7 @@ fn changes(wishes: &mut Wishes, changes: &[(&str, bool)]) -> (Vec<String>, Vec<S
 
 #[test]
 fn changes_ask_for_what_is_new_and_give_up_what_nobody_wants() {
-    let mut wishes = Wishes::new(RedisSettings::new("redis://h"));
+    let mut wishes = PubsubSubscriptions::new(RedisSettings::new("redis://h"));
     let none: [&str; 0] = [];
     assert_eq!(changes(&mut wishes, &[("a", true), ("b", true)]), (vec!["a".into(), "b".into()], vec![]));
     assert_eq!(changes(&mut wishes, &[("a", true), ("b", false)]), (vec![], vec!["b".into()]));
@@ -42,7 +42,8 @@ fn changes_ask_for_what_is_new_and_give_up_what_nobody_wants() {
     assert_eq!(changes(&mut wishes, &[("_", false)]).1, ["_"]);
     assert!(changes(&mut wishes, &[("**", true), ("_", true)]).0.contains(&"_".to_owned()));
     assert_eq!(changes(&mut wishes, &[("_", false)]).1, none);
-    let Turn { new, old } = wishes.turn(Wanted::All(vec![Subscription::parse("c").unwrap()]));
+    let SubscriptionDelta { new, old } =
+        wishes.update(InterestChange::All(vec![Subscription::parse("c").unwrap()]));
     assert_eq!((new.len(), old.len()), (1, wishes_of_all() + 2));
     assert_eq!(wishes.all().len(), 1);
 }
@@ -55,8 +56,8 @@ fn wishes_of_all() -> usize {
 #[test]
 fn what_is_captured_is_heard_whoever_wants_it() {
     let capture = vec![Pattern::parse("p.*").unwrap()];
-    let mut wishes = Wishes::new(RedisSettings { capture, ..RedisSettings::new("redis://h") });
-    assert_eq!(wishes.all(), [Wish::Glob("p.*".into())]);
+    let mut wishes = PubsubSubscriptions::new(RedisSettings { capture, ..RedisSettings::new("redis://h") });
+    assert_eq!(wishes.all(), [PubsubTarget::Glob("p.*".into())]);
     assert_eq!(changes(&mut wishes, &[("p.1", true), ("p.*", true)]), (vec![], vec![]));
     assert_eq!(changes(&mut wishes, &[("p.1", false), ("p.*", false), ("q", true)]).1, [""; 0]);
 }
@@ -101,8 +102,8 @@ fn more_globs_than_redis_should_look_at_become_those_of_the_setting() {
 }
 
 /// Refuses a glob; answers what is asked for then, and whether something is not heard.
-fn refuse(wishes: &mut Wishes, glob: &str) -> (Vec<String>, bool) {
-    let Refusal { turn, is_unheard } = wishes.refuse(&Wish::Glob(glob.into()));
+fn refuse(wishes: &mut PubsubSubscriptions, glob: &str) -> (Vec<String>, bool) {
+    let RefusalOutcome { turn, is_unheard } = wishes.refuse(&PubsubTarget::Glob(glob.into()));
     assert_eq!(turn.old, []);
     (turn.new.iter().map(ToString::to_string).collect(), is_unheard)
 }
@@ -116,14 +117,17 @@ fn patterns_of_the_setting_stand_in_the_place_of_those_that_redis_refuses() {
     assert_eq!(refuse(&mut wishes, "a.*"), (vec![], true));
     // What is asked for and its substitute are the same.
     assert_eq!(refuse(&mut wishes, "b.*"), (vec![], true));
-    assert!(wishes.refuse(&Wish::Name("b.1".into())).is_unheard);
-    assert!(!wishes.refuse(&Wish::Name("b.2".into())).is_unheard);
+    assert!(wishes.refuse(&PubsubTarget::Name("b.1".into())).is_unheard);
+    assert!(!wishes.refuse(&PubsubTarget::Name("b.2".into())).is_unheard);
     // It stays asked for: Redis may grant it later.
-    assert!(wishes.has(&Wish::Glob("a.*".into())));
-    assert_eq!(wishes.grant(&Wish::Glob("a.*".into())), Some(Turn::default()));
+    assert!(wishes.has(&PubsubTarget::Glob("a.*".into())));
+    assert_eq!(wishes.grant(&PubsubTarget::Glob("a.*".into())), Some(SubscriptionDelta::default()));
     // It is given up with the last that it stands for.
     assert_eq!(changes(&mut wishes, &[("a.1.*", false)]), (vec![], vec!["a.1.*".into()]));
-    assert_eq!(wishes.grant(&Wish::Glob("a.2.*".into())).unwrap().old, [Wish::Glob("a.*".into())]);
+    assert_eq!(
+        wishes.grant(&PubsubTarget::Glob("a.2.*".into())).unwrap().old,
+        [PubsubTarget::Glob("a.*".into())]
+    );
     assert_eq!(refuse(&mut wishes, "a.2.*").0, ["a.*"]);
     assert_eq!(changes(&mut wishes, &[("a.2.*", false)]).1, ["a.*", "a.2.*"]);
 }
@@ -133,12 +137,15 @@ fn of_two_patterns_of_the_setting_the_one_that_redis_grants_stands_in() {
     let mut wishes = listening(&["a.*.**", "*.*.c"]);
     changes(&mut wishes, &[("a.*.c", true)]);
     assert_eq!(refuse(&mut wishes, "a.*.c").0, ["*.*.c"]);
-    let Refusal { turn, is_unheard } = wishes.refuse(&Wish::Glob("*.*.c".into()));
-    assert_eq!((turn.new, turn.old), (vec![Wish::Glob("a.*.*".into())], vec![Wish::Glob("*.*.c".into())]));
+    let RefusalOutcome { turn, is_unheard } = wishes.refuse(&PubsubTarget::Glob("*.*.c".into()));
+    assert_eq!(
+        (turn.new, turn.old),
+        (vec![PubsubTarget::Glob("a.*.*".into())], vec![PubsubTarget::Glob("*.*.c".into())])
+    );
     assert!(!is_unheard);
 }
 
-fn listening(listen: &[&str]) -> Wishes {
+fn listening(listen: &[&str]) -> PubsubSubscriptions {
     let listen = listen.iter().map(|pattern| Pattern::parse(pattern).unwrap()).collect();
-    Wishes::new(RedisSettings { listen, ..RedisSettings::new("redis://h") })
+    PubsubSubscriptions::new(RedisSettings { listen, ..RedisSettings::new("redis://h") })
 }

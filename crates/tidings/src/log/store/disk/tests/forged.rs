@@ -17,7 +17,7 @@ fn directory_with(rewritten_to: Option<u64>, offsets: &[u64], forge: impl FnOnce
     let entries: Vec<_> = offsets.iter().map(|offset| entry(draft("a", "text"), *offset)).collect();
     let (mut batch, _) = record::encode_batch(&entries, HEADER_BYTES).unwrap();
     forge(&mut batch);
-    let header = Header { first: 1, last: rewritten_to, tag_before: Tag(0) };
+    let header = SegmentHeader { first: 1, last: rewritten_to, tag_before: Tag(0) };
     let file = segment::create(&last(&directory), &header).unwrap();
     file.write_all_at(&batch, HEADER_BYTES).unwrap();
     directory
@@ -83,7 +83,7 @@ fn checkpoint_with_a_number_beyond_all_bounds_counts_as_damaged() {
         tag: 1,
         published_at: u64::MAX,
     };
-    let row = EpochRow { epoch: 1, begins_after: u64::MAX, lost: Lost::None };
+    let row = EpochRow { epoch: 1, begins_after: u64::MAX, lost: LostChannels::None };
     let none = Checkpoint::default;
     for checkpoint in [
         Checkpoint { dropped: vec![(1, u64::MAX)], ..none() },
