@@ -9,7 +9,7 @@ use std::{
 };
 
 use tidings::{
-    Action, ChannelName, Delivery, Hook, HookError, Hub, Publication, Question, Start,
+    AccessRequest, Action, ChannelName, Delivery, Hook, HookError, Hub, Publication, Start,
     config::{AuthSettings, Durability, Settings},
 };
 use tokio::time::timeout;
@@ -44,9 +44,9 @@ fn channel(name: &str) -> ChannelName {
 
 #[tokio::test]
 async fn closure_is_asked_about_clients_and_not_about_the_host_application() {
-    let asked: Arc<Mutex<Vec<Question>>> = Arc::default();
+    let asked: Arc<Mutex<Vec<AccessRequest>>> = Arc::default();
     let kept = asked.clone();
-    let served = start(settings(), move |question: Question| {
+    let served = start(settings(), move |question: AccessRequest| {
         kept.lock().unwrap().push(question.clone());
         async move { Ok::<_, HookError>(question.channel.starts_with("open")) }
     })
@@ -55,7 +55,7 @@ async fn closure_is_asked_about_clients_and_not_about_the_host_application() {
     served.hub.publish(Publication::new(channel("closed"), "x")).await.unwrap();
     assert!(matches!(timeout(DEADLINE, own.next()).await, Ok(Some(Delivery::Event(_)))));
     assert_eq!(*asked.lock().unwrap(), []);
-    let question = |channel: &str, is_pattern| Question {
+    let question = |channel: &str, is_pattern| AccessRequest {
         principal: None,
         action: Action::Subscribe,
         channel: channel.to_owned(),
@@ -86,7 +86,7 @@ struct SwitchedHook {
 }
 
 impl Hook for SwitchedHook {
-    async fn allow(&self, _: &Question) -> Result<bool, HookError> {
+    async fn allow(&self, _: &AccessRequest) -> Result<bool, HookError> {
         if !self.is_available.load(Ordering::SeqCst) {
             return Err(HookError::new("the hook is not available"));
         }
@@ -114,7 +114,7 @@ async fn hook_that_denies_ends_the_stream_and_one_that_fails_does_not() {
 
 #[tokio::test]
 async fn hook_that_panics_or_never_answers_gives_503() {
-    let served = start(settings(), |question: Question| async move {
+    let served = start(settings(), |question: AccessRequest| async move {
         assert_ne!(question.channel, "panic");
         if question.channel == "never" {
             std::future::pending::<()>().await;
@@ -131,7 +131,7 @@ async fn hook_that_panics_or_never_answers_gives_503() {
 #[tokio::test]
 async fn open_hub_asks_the_hook_of_its_host_application() {
     let settings = Settings { auth: None, ..settings() };
-    let served = start(settings, |question: Question| async move {
+    let served = start(settings, |question: AccessRequest| async move {
         assert_eq!(question.principal, None);
         Ok::<_, HookError>(question.action == Action::Subscribe)
     })
