@@ -41,7 +41,7 @@ pub(crate) trait DeliverySink: Send + Sync {
     fn on_appended(&self, entries: &[Arc<Entry>]);
     /// An event that is in no log is left with those who want it; they send it when they have what was stored before
     /// it. Returns how many were behind and did not get it.
-    fn deliver_transient(&self, channels: &[ChannelName], unstored: &TransientEvent) -> usize;
+    fn deliver_transient(&self, channels: &[ChannelName], transient: &TransientEvent) -> usize;
     /// What such an event waited for stands in the log.
     fn wake(&self, channels: &[ChannelName]);
     /// The log has another past than before, or its ids are written otherwise: everybody looks.

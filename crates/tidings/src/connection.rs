@@ -201,22 +201,31 @@ impl Connection {
     fn begin(&mut self, start: Start, waited_for: Option<u64>) {
         let attached = match self.log.find(&start, &self.subscriptions, waited_for) {
             OffsetLookup::At(attached) => *attached,
-            OffsetLookup::Unsure(question) => {
-                self.pending_start = Some((start, question));
-                if waited_for != Some(question) {
+            OffsetLookup::Unsure(barrier) => {
+                self.pending_start = Some((start, barrier));
+                if waited_for != Some(barrier) {
                     let handle: Weak<dyn Waiter> = Arc::downgrade(&(self.handle.clone() as Arc<dyn Waiter>));
-                    self.log.wait_for(question, handle);
+                    self.log.wait_for(barrier, handle);
                 }
                 return;
             }
         };
-        let ResumePoint { cursor, tag, skips, gap, told, asked_through, seen, newest } = attached;
+        let ResumePoint {
+            cursor,
+            tag,
+            skips,
+            gap,
+            gaps_reported_to,
+            replay_until,
+            transitions_applied,
+            newest,
+        } = attached;
         if let Some(gap) = &gap {
             self.metrics.gap(gap.reason);
         }
         (self.cursor, self.tag, self.skips) = (cursor, tag, skips);
-        (self.gap, self.gaps_reported_to, self.replay_until) = (gap, told, asked_through);
-        (self.transitions_applied, self.newest) = (seen, newest);
+        (self.gap, self.gaps_reported_to, self.replay_until) = (gap, gaps_reported_to, replay_until);
+        (self.transitions_applied, self.newest) = (transitions_applied, newest);
         // Who begins at the head gets from now on what is not stored, too.
         let is_behind = cursor < self.log.head().offset;
         self.metrics.transient_dropped(self.handle.set_behind(is_behind));
@@ -224,8 +233,8 @@ impl Connection {
 
     /// Looks whether it has a place by now; says so to the client where it has.
     fn begin_late(&mut self) -> Step {
-        if let Some((start, question)) = self.pending_start.take() {
-            self.begin(start, Some(question));
+        if let Some((start, barrier)) = self.pending_start.take() {
+            self.begin(start, Some(barrier));
         }
         if self.pending_start.is_some() {
             return Step::Idle;
@@ -316,7 +325,7 @@ impl Connection {
             may_join: true,
         };
         let page = self.log.page(&ask);
-        if page.seen != self.transitions_applied {
+        if page.transitions_applied != self.transitions_applied {
             return self.apply_transition(page);
         }
         if !page.lost.is_empty() {
@@ -381,7 +390,7 @@ impl Connection {
         if let Some((end, tag)) = page.end {
             (self.cursor, self.tag) = (end, tag);
             self.pass_skips();
-            self.gaps_reported_to = page.told;
+            self.gaps_reported_to = page.gaps_reported_to;
         }
         if page.is_last && self.is_replaying {
             self.is_replaying = false;
@@ -435,7 +444,7 @@ impl Connection {
 
     /// Goes on over a break of the log's order.
     fn apply_transition(&mut self, page: Page) -> Step {
-        let (seen, newest) = (page.seen, page.newest);
+        let (transitions_applied, newest) = (page.transitions_applied, page.newest);
         self.skips.retain(|skip| skip.offset <= page.ceiling);
         if self.cursor > page.ceiling {
             // What waits for an end that is no more would wait for long.
@@ -443,7 +452,7 @@ impl Connection {
         }
         if page.lost.is_empty() {
             self.move_cursor(&page);
-            (self.transitions_applied, self.newest) = (seen, newest);
+            (self.transitions_applied, self.newest) = (transitions_applied, newest);
             return Step::Send { frames: Vec::new(), has_id: false };
         }
         let frame = self.report_gap(page, GapReason::Epoch);
@@ -464,7 +473,8 @@ impl Connection {
         self.metrics.gap(reason);
         let requested = self.position().to_string();
         self.move_cursor(&page);
-        (self.gaps_reported_to, self.transitions_applied, self.newest) = (page.told, page.seen, page.newest);
+        (self.gaps_reported_to, self.transitions_applied, self.newest) =
+            (page.gaps_reported_to, page.transitions_applied, page.newest);
         let gap = Gap { channels: page.lost.into_iter().collect(), reason, requested: Some(requested) };
         let position = self.position();
         Bytes::from(control_frames::gap(&notice(gap, &position), &position))

@@ -64,7 +64,7 @@ pub(crate) struct HubInner {
     pub(crate) settings: Settings,
     /// Names the running node to clients; drawn at its start.
     pub(crate) node_name: String,
-    pub(crate) gate: Authorizer,
+    pub(crate) authorizer: Authorizer,
     pub(crate) log: Arc<Log>,
     pub(crate) subscribers: Arc<Subscribers>,
     pub(crate) connection_permits: Arc<limits::ConnectionLimits>,
@@ -150,7 +150,7 @@ impl Hub {
     pub async fn publish(&self, publication: Publication) -> Result<PublishOutcome, Error> {
         let message = publication.into_message();
         let message = self.0.publisher.check(message)?;
-        let permit = self.0.gate.publish_host();
+        let permit = self.0.authorizer.publish_host();
         let published = self.0.publisher.publish(&permit, vec![message]).await;
         let mut published = published.map_err(Error::alone)?;
         Ok(published.pop().expect("one message has one answer"))
@@ -216,7 +216,7 @@ impl Hub {
         if subscriptions.is_empty() {
             return Err(Error::new(Code::BadQuery, "no channel is subscribed to; name at least one"));
         }
-        let permit = self.0.gate.subscribe_host(subscriptions)?;
+        let permit = self.0.authorizer.subscribe_host(subscriptions)?;
         let opened = self.open(&permit, options, None, false)?;
         Ok(self.stream(opened, None))
     }
@@ -247,12 +247,12 @@ impl Hub {
     /// not open within 5 s.
     pub async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, Error> {
         let channel = Subscription::from(&request.channel);
-        let permit = self.0.gate.subscribe_host(vec![channel])?;
+        let permit = self.0.authorizer.subscribe_host(vec![channel])?;
         self.history_permitted(&permit, request.wanted()?).await
     }
 
-    pub(crate) fn gate(&self) -> &Authorizer {
-        &self.0.gate
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.0.authorizer
     }
 
     /// Holds a message against the limits, before leave to publish it is asked for.
@@ -286,39 +286,44 @@ impl Hub {
         is_fed: bool,
     ) -> Result<NewConnection, Error> {
         let node = &self.0;
-        let caller = permit.caller();
+        let identity = permit.identity();
         let slot = if self.is_draining() {
             // It ends at once: a refusal would be final for an `EventSource`.
             node.connection_permits.acquire_beyond_limits()
         } else {
-            node.connection_permits.acquire(PermitHolder { user: caller.user().cloned(), place })?
+            node.connection_permits
+                .acquire(PermitHolder { user: identity.user().cloned(), address: place })?
         };
         let mut random = rand::rng();
         let id = ConnectionId(random.random());
-        let seat = ConnectionHandle::new(id, permit, is_fed);
+        let handle = ConnectionHandle::new(id, permit, is_fed);
         let connection =
-            node.subscribers.open_connection(&node.log, &node.metrics, slot, seat.clone(), options);
+            node.subscribers.open_connection(&node.log, &node.metrics, slot, handle.clone(), options);
         // Whoever looked over the seats while this one was not yet among them has missed it.
-        if let Err(reason) = node.gate.reauthorize_new(caller, permit.subscriptions()) {
-            seat.end(Termination::of_rights(reason));
+        if let Err(reason) = node.authorizer.reauthorize_new(identity, permit.subscriptions()) {
+            handle.end(Termination::of_rights(reason));
         }
         // For the same reason the hub's own end is looked for only now.
         if let Some(ending) = self.shutdown_termination() {
-            seat.end(ending);
+            handle.end(ending);
         }
         let stream = &node.settings.stream;
         let times = StreamTimers {
             // Jitter shortens: nobody waits longer than was promised.
             keep_alive: stream.keep_alive.mul_f64(random.random_range(0.8..1.0)),
-            time_left: node.gate.time_left(caller),
+            time_left: node.authorizer.time_left(identity),
             max_age: stream.max_age.map(|age| age.mul_f64(random.random_range(0.9..1.0))),
             retry: RETRY + RETRY.mul_f64(random.random_range(0.0..1.0)),
         };
         node.metrics.stream_opened();
-        Ok(NewConnection { connection, times, greeting: options.open_event.then(|| self.open_event(caller)) })
+        Ok(NewConnection {
+            connection,
+            times,
+            greeting: options.open_event.then(|| self.open_event(identity)),
+        })
     }
 
-    fn open_event(&self, caller: &Identity) -> OpenEvent {
+    fn open_event(&self, identity: &Identity) -> OpenEvent {
         let node = &self.0;
         let seconds = node.settings.stream.keep_alive.as_secs_f64();
         let fraction = || serde_json::Number::from_f64(seconds).expect("a duration is finite");
@@ -326,7 +331,7 @@ impl Hub {
             now: iso_8601(node.log.own_now()),
             keep_alive: if seconds.fract() == 0.0 { (seconds as u64).into() } else { fraction() },
             node: node.node_name.clone(),
-            expires_at: node.gate.expires_at(caller).map(iso_8601),
+            expires_at: node.authorizer.expires_at(identity).map(iso_8601),
         }
     }
 
@@ -364,11 +369,11 @@ impl Hub {
     }
 
     /// As [`Hub::channels`]; those who do not manage the hub see their own connections only.
-    pub(crate) fn channels_of(&self, caller: &Identity) -> Vec<(String, usize)> {
-        if self.0.gate.manage(caller).is_ok() {
+    pub(crate) fn channels_of(&self, identity: &Identity) -> Vec<(String, usize)> {
+        if self.0.authorizer.manage(identity).is_ok() {
             return self.channels();
         }
-        let is_own = |seat: &ConnectionHandle| caller.is_owner_of(seat.caller().principal());
+        let is_own = |handle: &ConnectionHandle| identity.is_owner_of(handle.identity().principal());
         self.0.subscribers.subscriptions(&is_own).into_iter().collect()
     }
 

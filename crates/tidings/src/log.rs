@@ -69,9 +69,9 @@ pub(crate) struct Log {
     /// The same as `opening` says, for those who ask often.
     is_open: AtomicBool,
     keys: Mutex<IdempotencyKeys>,
-    runs: Mutex<ChunkCache>,
+    chunk_cache: Mutex<ChunkCache>,
     retention: RetentionBounds,
-    world: Arc<dyn Environment>,
+    environment: Arc<dyn Environment>,
     /// Milliseconds that the broker's clock is ahead of this machine's: the log goes by the broker's.
     clock_ahead: AtomicI64,
     /// Of a log whose order a broker gives, and of one that is being opened.
@@ -103,8 +103,8 @@ struct LogState {
     /// Oldest first; empty only where a broker's have not come yet, and before the log is open.
     epochs: Vec<EpochRow>,
     index: Index,
-    ring: EntryCache,
-    breaks: EpochTransitions,
+    entry_cache: EntryCache,
+    transitions: EpochTransitions,
     /// An end that was cut off and that nobody was told of yet.
     cut: Option<TruncatedTail>,
     /// The head when the log was opened, of a log that streams waited for.
@@ -112,14 +112,19 @@ struct LogState {
 }
 
 impl LogState {
-    fn new((head, head_tag): (u64, Tag), epochs: Vec<EpochRow>, index: Index, ring: EntryCache) -> Self {
+    fn new(
+        (head, head_tag): (u64, Tag),
+        epochs: Vec<EpochRow>,
+        index: Index,
+        entry_cache: EntryCache,
+    ) -> Self {
         Self {
             head,
             head_tag,
             epochs,
             index,
-            ring,
-            breaks: EpochTransitions::default(),
+            entry_cache,
+            transitions: EpochTransitions::default(),
             cut: None,
             opened_at: None,
         }
@@ -159,9 +164,9 @@ impl Log {
     pub(crate) fn with_store(
         settings: &LogSettings,
         store: Box<dyn Store>,
-        world: Arc<dyn Environment>,
+        environment: Arc<dyn Environment>,
     ) -> Self {
-        let log = Self::in_memory(settings, None, world, ServedLogs::serve_memory);
+        let log = Self::in_memory(settings, None, environment, ServedLogs::serve_memory);
         let log = log.expect("a log in memory opens");
         Self { store: OnceLock::from(store), ..log }
     }
@@ -171,7 +176,7 @@ impl Log {
         store: Option<Box<dyn Store>>,
         keys: IdempotencyKeys,
         retention: RetentionBounds,
-        world: Arc<dyn Environment>,
+        environment: Arc<dyn Environment>,
     ) -> Self {
         let is_open = store.is_some();
         let opening = if is_open { OpenProgress::Done } else { OpenProgress::default() };
@@ -181,10 +186,10 @@ impl Log {
             unopened: Unopened::default(),
             opening: watch::Sender::new(opening),
             is_open: AtomicBool::new(is_open),
-            keys: Mutex::new(Lock::Keys, keys),
-            runs: Mutex::new(Lock::ChunkCache, ChunkCache::default()),
+            keys: Mutex::new(Lock::IdempotencyKeys, keys),
+            chunk_cache: Mutex::new(Lock::ChunkCache, ChunkCache::default()),
             retention,
-            world,
+            environment,
             clock_ahead: AtomicI64::new(0),
             unknowns: None,
             served: Mutex::new(Lock::ServedLogs, ServedLogs::default()),
@@ -244,7 +249,7 @@ impl Log {
         for entry in entries {
             state.index.append(&entry.meta());
             state.index.trim_channels(&entry.channels, self.retention.events, now);
-            state.ring.push(entry.clone());
+            state.entry_cache.push(entry.clone());
         }
         (state.head, state.head_tag) = (last.offset, last.tag);
         self.trim_state(&mut state, now);
@@ -265,7 +270,7 @@ impl Log {
 
     fn new_tag(&self) -> Tag {
         // Zero is the tag that compares with none.
-        Tag((self.world.random() as u32).max(1))
+        Tag((self.environment.random() as u32).max(1))
     }
 
     /// Lets go of what is too old or too much, also when nothing is published.
@@ -288,13 +293,13 @@ impl Log {
         const ENTRIES_AT_ONCE: usize = 256;
         let (offsets, newest): (Vec<u64>, Epoch) = {
             let state = self.state();
-            let below = state.ring.oldest().unwrap_or(state.head + 1);
+            let below = state.entry_cache.oldest().unwrap_or(state.head + 1);
             (state.index.below(below).take(ENTRIES_AT_ONCE).collect(), state.newest())
         };
         let read = self.read(&offsets, newest);
         let mut state = self.state_mut();
         // One that went meanwhile leaves a hole, which the ring may have.
-        !offsets.is_empty() && read.into_iter().flatten().all(|entry| state.ring.prepend(entry))
+        !offsets.is_empty() && read.into_iter().flatten().all(|entry| state.entry_cache.prepend(entry))
     }
 
     /// Takes back room on disk.
@@ -392,13 +397,13 @@ impl Log {
         if self.is_half_changed() {
             return NewEntries { entries: Some(Vec::new()), head: offset, newest: state.newest(), seen };
         }
-        let follows = state.breaks.serial() == seen;
-        let entries = follows.then(|| state.ring.above(offset, count_max)).flatten();
+        let follows = state.transitions.serial() == seen;
+        let entries = follows.then(|| state.entry_cache.above(offset, count_max)).flatten();
         NewEntries {
             entries: entries.map(|entries| entries.cloned().collect()),
             head: state.head,
             newest: state.newest(),
-            seen: state.breaks.serial(),
+            seen: state.transitions.serial(),
         }
     }
 
@@ -441,7 +446,7 @@ impl Log {
         Usage {
             head: state.head,
             bytes: state.index.bytes(),
-            cache_bytes: state.ring.bytes() as u64,
+            cache_bytes: state.entry_cache.bytes() as u64,
             chunk_cache_bytes: runs_bytes,
             channels: state.index.channel_count() as u64,
             disk_bytes,
@@ -456,12 +461,12 @@ impl Log {
 
     /// The time that entries are stamped, expired and trimmed by: the broker's, where there is one.
     pub(crate) fn now(&self) -> Millis {
-        self.world.now().saturating_add_signed(self.clock_ahead.load(Ordering::Relaxed))
+        self.environment.now().saturating_add_signed(self.clock_ahead.load(Ordering::Relaxed))
     }
 
     /// The time of this machine: what other parties stamp is judged by it.
     pub(crate) fn own_now(&self) -> Millis {
-        self.world.now()
+        self.environment.now()
     }
 
     /// Goes by a clock that is ahead of this machine's by so many milliseconds. A difference that a slow answer explains
@@ -474,7 +479,7 @@ impl Log {
     }
 
     fn chunk_cache(&self) -> MutexGuard<'_, ChunkCache> {
-        self.runs.lock()
+        self.chunk_cache.lock()
     }
 
     // A panic under these locks is not passed on to every thread that reads: see `is_half_changed`.

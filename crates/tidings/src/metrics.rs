@@ -78,7 +78,7 @@ impl AuthMetrics {
 pub(crate) struct Metrics {
     registry: Registry,
     stored: Counter,
-    unstored: Counter,
+    transient: Counter,
     unstored_missed: Counter,
     append_failed: Counter,
     publish_refused: Counter,
@@ -271,7 +271,7 @@ impl Metrics {
         it.register("build", "Version of this build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self {
             stored: counter(it, "events_stored", "Events appended to the log"),
-            unstored: counter(it, "transient_events", "Events published with store=false"),
+            transient: counter(it, "transient_events", "Events published with store=false"),
             unstored_missed: counter(
                 it,
                 "transient_events_dropped",
@@ -348,7 +348,7 @@ impl Metrics {
     }
 
     pub(crate) fn transient(&self, missed: usize) {
-        self.unstored.inc();
+        self.transient.inc();
         self.unstored_missed.inc_by(missed as u64);
     }
 

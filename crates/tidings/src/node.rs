@@ -122,25 +122,25 @@ impl HubBuilder {
         let log = Arc::new(log);
         let metrics = Arc::new(Metrics::with_fsyncs(log.fsyncs()));
         let seats = Arc::new(Subscribers::default());
-        let gate = gate(&settings, self.hook, &log, &metrics).await?;
+        let authorizer = authorizer(&settings, self.hook, &log, &metrics).await?;
         let trusted_proxies = TrustedProxies::parse(&settings.limits.trusted_proxies)
             .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?;
         let threads = ThreadRegistry::new(metrics.clone());
         let supervisor = Supervisor::new(threads.clone());
-        let order = backend::start(&settings, &log, unread, seats.clone(), &metrics, &supervisor)?;
-        if let Some(shelf) = order.shelf {
-            gate.share_tickets(shelf);
+        let backend = backend::start(&settings, &log, unread, seats.clone(), &metrics, &supervisor)?;
+        if let Some(ticket_store) = backend.ticket_store {
+            authorizer.share_tickets(ticket_store);
         }
-        if let Some(board) = order.board {
-            gate.share_revocations(board);
+        if let Some(revocation_store) = backend.revocation_store {
+            authorizer.share_revocations(revocation_store);
         }
         let clock = log.clone();
         let hub = Hub::new(HubInner {
             node_name: format!("{:016x}", rand::random::<u64>()),
-            publisher: Publisher::new(order.broker, metrics.clone(), &settings, move || clock.now()),
+            publisher: Publisher::new(backend.broker, metrics.clone(), &settings, move || clock.now()),
             connection_permits: limits::ConnectionLimits::new(&settings.limits),
             trusted_proxies,
-            gate,
+            authorizer,
             log,
             subscribers: seats,
             metrics,
@@ -148,8 +148,8 @@ impl HubBuilder {
             tls,
             lifecycle: watch::Sender::new(Lifecycle::Ready),
             drain_deadline: OnceLock::new(),
-            backend_health: order.health,
-            close: Mutex::new(Lock::Close, Some(order.end)),
+            backend_health: backend.health,
+            close: Mutex::new(Lock::Close, Some(backend.end)),
             settings,
         });
         reauthorization::start(&hub, &supervisor);
@@ -187,7 +187,7 @@ async fn begin_log(settings: &Settings) -> Result<(Log, Option<UnreadLog>), Erro
 }
 
 /// Reads who may do what, and who was refused before.
-async fn gate(
+async fn authorizer(
     settings: &Settings,
     hook: Option<HookClientBuilder>,
     log: &Arc<Log>,
@@ -263,14 +263,14 @@ impl Hub {
     /// Ends every stream at a time of its own within `window`, and waits until they are gone or it is over.
     async fn end_streams(&self, window: Duration) {
         let begun = Instant::now();
-        let draw = |seat| (window.mul_f64(0.75 * rand::rng().random_range(0.0..1.0)), seat);
+        let draw = |handle| (window.mul_f64(0.75 * rand::rng().random_range(0.0..1.0)), handle);
         let mut due: Vec<(Duration, Arc<ConnectionHandle>)> =
             self.inner().subscribers.all().into_iter().map(draw).collect();
         due.sort_by_key(|(at, _)| *at);
-        for (at, seat) in due {
+        for (at, handle) in due {
             tokio::time::sleep_until(begun + at).await;
             if let Some(ending) = self.shutdown_termination() {
-                seat.end(ending);
+                handle.end(ending);
             }
         }
         while self.inner().subscribers.count() > 0 && begun.elapsed() < window {

@@ -51,9 +51,9 @@ pub(crate) struct Authorizer {
     revocations: Revocations,
     tickets: Tickets,
     /// Where tickets are kept that are good at other nodes, too.
-    shelf: OnceLock<Arc<dyn TicketStore>>,
+    ticket_store: OnceLock<Arc<dyn TicketStore>>,
     /// Where all nodes learn of revocations.
-    board: OnceLock<Arc<dyn RevocationStore>>,
+    revocation_store: OnceLock<Arc<dyn RevocationStore>>,
     rates: RateLimiter<Arc<str>>,
     channels_max: u64,
     metrics: Arc<Metrics>,
@@ -76,13 +76,13 @@ impl Authorizer {
     ) -> Result<Self, Error> {
         let rules = settings.auth.as_ref().map(|auth| Policy::read(auth, None, &metrics)).transpose()?;
         Ok(Self {
-            rules: rules.map(|rules| RwLock::new(Lock::AuthRules, Arc::new(rules))),
+            rules: rules.map(|rules| RwLock::new(Lock::AuthPolicy, Arc::new(rules))),
             own_hook,
             anybody: Arc::new(local(AuthMethod::OpenHub)),
             revocations,
             tickets: Tickets::default(),
-            shelf: OnceLock::new(),
-            board: OnceLock::new(),
+            ticket_store: OnceLock::new(),
+            revocation_store: OnceLock::new(),
             rates: RateLimiter::new(settings.limits.publishes_per_second, Lock::PublishRates),
             channels_max: settings.limits.channels_per_connection,
             metrics,
@@ -92,18 +92,18 @@ impl Authorizer {
     }
 
     /// Has tickets kept where other nodes find them, from now on.
-    pub(crate) fn share_tickets(&self, shelf: Arc<dyn TicketStore>) {
-        let _ = self.shelf.set(shelf);
+    pub(crate) fn share_tickets(&self, ticket_store: Arc<dyn TicketStore>) {
+        let _ = self.ticket_store.set(ticket_store);
     }
 
     /// Has revocations hold at all nodes that look there, from now on.
-    pub(crate) fn share_revocations(&self, board: Arc<dyn RevocationStore>) {
-        let _ = self.board.set(board);
+    pub(crate) fn share_revocations(&self, revocation_store: Arc<dyn RevocationStore>) {
+        let _ = self.revocation_store.set(revocation_store);
     }
 
     /// Where revocations of all nodes are, where there may be others.
     pub(crate) fn revocation_store(&self) -> Option<Arc<dyn RevocationStore>> {
-        self.board.get().cloned()
+        self.revocation_store.get().cloned()
     }
 
     /// The settings in force; `None` where the hub is open.
@@ -191,12 +191,14 @@ impl Authorizer {
         }
         let (principal, basis) = match found {
             Ok(found) => found,
-            Err(PolicyError::Flaw(flaw)) => return Err(self.credential_error(flaw)),
+            Err(PolicyError::Flaw(credential_error)) => return Err(self.credential_error(credential_error)),
             Err(PolicyError::Error(error)) => return Err(error),
         };
-        rules.check(&basis, &self.revocations, self.now()).map_err(|flaw| self.credential_error(flaw))?;
-        let rights = rules.permissions(&basis);
-        Ok(Arc::new(Identity { principal, rights, basis, admitted_at }))
+        rules
+            .check(&basis, &self.revocations, self.now())
+            .map_err(|credential_error| self.credential_error(credential_error))?;
+        let permissions = rules.permissions(&basis);
+        Ok(Arc::new(Identity { principal, permissions, basis, admitted_at }))
     }
 
     async fn identify(
@@ -233,24 +235,24 @@ impl Authorizer {
     /// 400 for too many, 401 or 403 where one of them is not the caller's to read, 503 where the hook does not answer.
     pub(crate) async fn subscribe(
         &self,
-        caller: &Arc<Identity>,
+        identity: &Arc<Identity>,
         subscriptions: Vec<Subscription>,
         reading: ReadKind,
     ) -> Result<SubscribePermit, Error> {
         let subscriptions = self.once(subscriptions)?;
-        self.check_ticket(caller, &subscriptions, reading)?;
-        self.check_subscribe(caller, &subscriptions)?;
+        self.check_ticket(identity, &subscriptions, reading)?;
+        self.check_subscribe(identity, &subscriptions)?;
         let rules = self.policy();
         let hook = self.hook(rules.as_deref());
-        self.check_hook(hook.as_ref(), caller, Action::Subscribe, &subscriptions)
+        self.check_hook(hook.as_ref(), identity, Action::Subscribe, &subscriptions)
             .await
             .map_err(|(at, error)| denied_of(error, &subscriptions, at))?;
-        let is_narrowed = hook.is_some() && matches!(caller.subject(), SubjectOwned::As(_));
+        let is_narrowed = hook.is_some() && matches!(identity.subject(), SubjectOwned::As(_));
         if is_narrowed {
             // It may have taken its time.
-            self.check_subscribe(caller, &subscriptions)?;
+            self.check_subscribe(identity, &subscriptions)?;
         }
-        Ok(SubscribePermit::new(caller.clone(), subscriptions.into(), is_narrowed))
+        Ok(SubscribePermit::new(identity.clone(), subscriptions.into(), is_narrowed))
     }
 
     /// Leave to read these channels for the hub's own process, which is not asked about.
@@ -265,10 +267,10 @@ impl Authorizer {
     ///
     /// # Errors
     /// 401 or 403 where one of them is not the caller's to publish to.
-    pub(crate) fn check_publish(&self, caller: &Identity, channels: &[ChannelName]) -> Result<(), Error> {
-        let is_ticket = caller.is_ticket();
-        self.check(caller, |rights| {
-            let lacked = channels.iter().find(|channel| is_ticket || !rights.publish.has(channel));
+    pub(crate) fn check_publish(&self, identity: &Identity, channels: &[ChannelName]) -> Result<(), Error> {
+        let is_ticket = identity.is_ticket();
+        self.check(identity, |permissions| {
+            let lacked = channels.iter().find(|channel| is_ticket || !permissions.publish.has(channel));
             let lacked = lacked.map(|channel| DeniedAction::Publish(channel.as_str()));
             lacked.or(is_ticket.then_some(DeniedAction::Publish("")))
         })
@@ -281,13 +283,13 @@ impl Authorizer {
     /// past `limits.publishes_per_second`. Denied access names the first such event by its index.
     pub(crate) async fn publish<'a>(
         &self,
-        caller: &Arc<Identity>,
+        identity: &Arc<Identity>,
         batch: impl IntoIterator<Item = &'a [ChannelName]>,
     ) -> Result<PublishPermit, Error> {
         let batch: Vec<&[ChannelName]> = batch.into_iter().collect();
         let may_all = || {
             let denied_at = |(index, channels): (usize, &&[ChannelName])| {
-                self.check_publish(caller, channels).map_err(|error| denied_at(error, index))
+                self.check_publish(identity, channels).map_err(|error| denied_at(error, index))
             };
             batch.iter().enumerate().try_for_each(denied_at)
         };
@@ -304,12 +306,12 @@ impl Authorizer {
                 .map(|(index, channel)| (index, Subscription::Channel(channel.clone())))
                 .collect();
             let channels = asked.iter().map(|(_, channel)| channel);
-            let outcome = self.check_hook(hook.as_ref(), caller, Action::Publish, channels).await;
+            let outcome = self.check_hook(hook.as_ref(), identity, Action::Publish, channels).await;
             outcome.map_err(|(at, error)| denied_at(error, asked[at].0))?;
             // It may have taken its time.
             may_all()?;
         }
-        let publisher = caller.principal.publisher();
+        let publisher = identity.principal.publisher();
         let events = batch.len() as u64;
         self.rates.take(&publisher, events).map_err(|excess| too_fast(events, excess))?;
         Ok(PublishPermit::new(publisher))
@@ -324,9 +326,11 @@ impl Authorizer {
     ///
     /// # Errors
     /// 401 or 403 where the caller may not.
-    pub(crate) fn manage(&self, caller: &Identity) -> Result<ManagePermit, Error> {
-        let is_ticket = caller.is_ticket();
-        self.check(caller, |rights| (is_ticket || !rights.manage).then_some(DeniedAction::Manage))?;
+    pub(crate) fn manage(&self, identity: &Identity) -> Result<ManagePermit, Error> {
+        let is_ticket = identity.is_ticket();
+        self.check(identity, |permissions| {
+            (is_ticket || !permissions.manage).then_some(DeniedAction::Manage)
+        })?;
         Ok(ManagePermit::new())
     }
 
@@ -349,7 +353,7 @@ impl Authorizer {
         self.revocations.add(&revocation, now)?;
         self.changed();
         let kept = self.revocations.keep(std::slice::from_ref(&revocation), now);
-        Ok(Replication::new(self.board.get(), revocation, kept))
+        Ok(Replication::new(self.revocation_store.get(), revocation, kept))
     }
 
     /// Refuses whom other nodes refuse, and ends what they have open; answers what those nodes do not know. Must be called
@@ -391,39 +395,45 @@ impl Authorizer {
     /// Why it has to end.
     pub(crate) fn reauthorize(
         &self,
-        caller: &Identity,
+        identity: &Identity,
         subscriptions: &[Subscription],
     ) -> Result<(), EndReason> {
         let Some(rules) = self.policy() else { return Ok(()) };
-        rules.check(&caller.basis, &self.revocations, self.now()).map_err(|flaw| match flaw {
-            CredentialError::Expired => EndReason::TokenExpired,
-            CredentialError::Session => EndReason::SessionEnded,
-            _ => EndReason::Revoked,
+        rules.check(&identity.basis, &self.revocations, self.now()).map_err(|credential_error| {
+            match credential_error {
+                CredentialError::Expired => EndReason::TokenExpired,
+                CredentialError::Session => EndReason::SessionEnded,
+                _ => EndReason::Revoked,
+            }
         })?;
-        let rights = rules.permissions(&caller.basis);
-        let keeps = subscriptions.iter().all(|held| rights.subscribe.covers(held));
+        let permissions = rules.permissions(&identity.basis);
+        let keeps = subscriptions.iter().all(|held| permissions.subscribe.covers(held));
         if keeps { Ok(()) } else { Err(EndReason::Revoked) }
     }
 
     /// As [`Authorizer::review`], for a stream that was being opened meanwhile: free where nothing has changed.
     pub(crate) fn reauthorize_new(
         &self,
-        caller: &Identity,
+        identity: &Identity,
         subscriptions: &[Subscription],
     ) -> Result<(), EndReason> {
-        let has_changed = *self.changes.borrow() != caller.admitted_at;
-        if has_changed { self.reauthorize(caller, subscriptions) } else { Ok(()) }
+        let has_changed = *self.changes.borrow() != identity.admitted_at;
+        if has_changed { self.reauthorize(identity, subscriptions) } else { Ok(()) }
     }
 
     /// Asks the hook about a stream that is open; no answer keeps it.
-    pub(crate) async fn is_refused_by_hook(&self, caller: &Identity, subscriptions: &[Subscription]) -> bool {
+    pub(crate) async fn is_refused_by_hook(
+        &self,
+        identity: &Identity,
+        subscriptions: &[Subscription],
+    ) -> bool {
         let rules = self.policy();
         let Some(hook) = self.hook(rules.as_deref()) else { return false };
-        let SubjectOwned::As(principal) = caller.subject() else { return false };
+        let SubjectOwned::As(principal) = identity.subject() else { return false };
         for subscription in subscriptions {
-            let question = access_request(principal.clone(), Action::Subscribe, subscription);
-            if hook.recheck(&question).await == Some(false) {
-                debug!(principal = ?caller.principal, channel = %subscription, "hook ends a stream");
+            let access_request = access_request(principal.clone(), Action::Subscribe, subscription);
+            if hook.recheck(&access_request).await == Some(false) {
+                debug!(principal = ?identity.principal, channel = %subscription, "hook ends a stream");
                 return true;
             }
         }
@@ -431,44 +441,44 @@ impl Authorizer {
     }
 
     /// How long until the caller's credentials end.
-    pub(crate) fn time_left(&self, caller: &Identity) -> Option<Duration> {
+    pub(crate) fn time_left(&self, identity: &Identity) -> Option<Duration> {
         let leeway = self.settings().map(|auth| auth.leeway).unwrap_or_default();
-        caller.expires_at().map(|at| until(at + leeway.as_secs_f64(), (self.clock)()))
+        identity.expires_at().map(|at| until(at + leeway.as_secs_f64(), (self.clock)()))
     }
 
     /// When the caller's credentials end, in milliseconds since 1970; none where they have no end.
-    pub(crate) fn expires_at(&self, caller: &Identity) -> Option<u64> {
-        caller.expires_at().map(|seconds| (seconds * 1000.0) as u64)
+    pub(crate) fn expires_at(&self, identity: &Identity) -> Option<u64> {
+        identity.expires_at().map(|seconds| (seconds * 1000.0) as u64)
     }
 
     /// Fails unless the caller's rights cover all of them; denied access names the first that they do not cover.
-    fn check_subscribe(&self, caller: &Identity, subscriptions: &[Subscription]) -> Result<(), Error> {
+    fn check_subscribe(&self, identity: &Identity, subscriptions: &[Subscription]) -> Result<(), Error> {
         let foreign = Cell::new(0);
-        let lacks = |rights: &Permissions| {
-            let at = subscriptions.iter().position(|asked| !rights.subscribe.covers(asked))?;
+        let lacks = |permissions: &Permissions| {
+            let at = subscriptions.iter().position(|asked| !permissions.subscribe.covers(asked))?;
             foreign.set(at);
             Some(DeniedAction::Subscribe(subscriptions[at].as_str()))
         };
-        self.check(caller, lacks).map_err(|error| denied_of(error, subscriptions, foreign.get()))
+        self.check(identity, lacks).map_err(|error| denied_of(error, subscriptions, foreign.get()))
     }
 
     /// Fails if the caller lacks a right, now: since it was admitted its body may have been long on the way.
     fn check<'a>(
         &self,
-        caller: &Identity,
+        identity: &Identity,
         lacks: impl Fn(&Permissions) -> Option<DeniedAction<'a>>,
     ) -> Result<(), Error> {
         let lacked = match self.policy() {
-            None => lacks(&caller.rights),
+            None => lacks(&identity.permissions),
             Some(rules) => {
-                let checked = rules.check(&caller.basis, &self.revocations, self.now());
-                checked.map_err(|flaw| self.credential_error(flaw))?;
-                let has_changed = *self.changes.borrow() != caller.admitted_at;
-                let lacks_now = || has_changed.then(|| lacks(&rules.permissions(&caller.basis))).flatten();
-                lacks(&caller.rights).or_else(lacks_now)
+                let checked = rules.check(&identity.basis, &self.revocations, self.now());
+                checked.map_err(|credential_error| self.credential_error(credential_error))?;
+                let has_changed = *self.changes.borrow() != identity.admitted_at;
+                let lacks_now = || has_changed.then(|| lacks(&rules.permissions(&identity.basis))).flatten();
+                lacks(&identity.permissions).or_else(lacks_now)
             }
         };
-        lacked.map_or(Ok(()), |wanted| Err(denied_by(DeniedBy::Pattern, caller, wanted, &self.metrics)))
+        lacked.map_or(Ok(()), |wanted| Err(denied_by(DeniedBy::Pattern, identity, wanted, &self.metrics)))
     }
 
     /// The subscriptions without repeats, within their bound.
@@ -491,11 +501,11 @@ impl Authorizer {
     async fn check_hook<'a>(
         &self,
         hook: Option<&Arc<HookClient>>,
-        caller: &Identity,
+        identity: &Identity,
         action: Action,
         subscriptions: impl IntoIterator<Item = &'a Subscription>,
     ) -> Result<(), (usize, Error)> {
-        let (Some(hook), SubjectOwned::As(principal)) = (hook, caller.subject()) else { return Ok(()) };
+        let (Some(hook), SubjectOwned::As(principal)) = (hook, identity.subject()) else { return Ok(()) };
         let answers = subscriptions.into_iter().enumerate().map(async |(at, subscription)| {
             match hook.allow(&access_request(principal.clone(), action, subscription)).await {
                 Ok(true) => Ok(()),
@@ -510,7 +520,7 @@ impl Authorizer {
                 Action::Subscribe => DeniedAction::Subscribe(subscription.as_str()),
                 Action::Publish => DeniedAction::Publish(subscription.as_str()),
             };
-            (at, unanswered.unwrap_or_else(|| denied_by(DeniedBy::Hook, caller, wanted, &self.metrics)))
+            (at, unanswered.unwrap_or_else(|| denied_by(DeniedBy::Hook, identity, wanted, &self.metrics)))
         })
     }
 
@@ -540,10 +550,10 @@ impl Authorizer {
         (self.clock)() as f64 / 1000.0
     }
 
-    fn credential_error(&self, flaw: CredentialError) -> Error {
-        debug!(?flaw, "credentials refused");
-        self.metrics.auth_failed(flaw.reason());
-        flaw.client_error()
+    fn credential_error(&self, credential_error: CredentialError) -> Error {
+        debug!(?credential_error, "credentials refused");
+        self.metrics.auth_failed(credential_error.reason());
+        credential_error.client_error()
     }
 }
 
@@ -580,7 +590,7 @@ impl std::ops::Deref for SettingsOf {
 }
 
 pub(super) fn local(basis: AuthMethod) -> Identity {
-    Identity { principal: Principal::Local, rights: Permissions::EVERYTHING, basis, admitted_at: 0 }
+    Identity { principal: Principal::Local, permissions: Permissions::EVERYTHING, basis, admitted_at: 0 }
 }
 
 fn access_request(principal: Option<Subject>, action: Action, subscription: &Subscription) -> AccessRequest {

@@ -41,12 +41,12 @@ impl DeniedBy {
 /// client does not learn the rule, since it would tell what patterns and the backend allow to others.
 pub(super) fn denied_by(
     by: DeniedBy,
-    caller: &Identity,
+    identity: &Identity,
     wanted: DeniedAction<'_>,
     metrics: &Metrics,
 ) -> Error {
     let error = match by {
-        DeniedBy::Pattern => denied(caller),
+        DeniedBy::Pattern => denied(identity),
         DeniedBy::Hook => denied_by_name(),
     };
     let (action, channel) = match wanted {
@@ -56,15 +56,15 @@ pub(super) fn denied_by(
     };
     if error.code() == Code::AccessDenied {
         // A name from a token may hold anything, so it is quoted.
-        debug!(by = by.word(), principal = ?caller.principal(), action, channel, "access denied");
+        debug!(by = by.word(), principal = ?identity.principal(), action, channel, "access denied");
         metrics.access_denied(by.word());
     }
     error
 }
 
 /// Returns 401 for a caller without credentials, since credentials may help; 403 for any other.
-pub(crate) fn denied(caller: &Identity) -> Error {
-    if *caller.principal() == Principal::Anonymous {
+pub(crate) fn denied(identity: &Identity) -> Error {
+    if *identity.principal() == Principal::Anonymous {
         return Error::new(
             Code::CredentialsMissing,
             "this needs credentials; send `Authorization: Bearer` with a token or an API key",

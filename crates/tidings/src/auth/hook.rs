@@ -67,7 +67,7 @@ pub trait Hook: Send + Sync + 'static {
     /// # Errors
     /// Any error means that there is no answer: the one who wanted it is told to ask again (503), and an open stream
     /// stays open. A panic counts as one.
-    fn allow(&self, question: &AccessRequest) -> impl Future<Output = Result<bool, HookError>> + Send;
+    fn allow(&self, request: &AccessRequest) -> impl Future<Output = Result<bool, HookError>> + Send;
 }
 
 impl<F, Fut> Hook for F
@@ -75,8 +75,8 @@ where
     F: Fn(AccessRequest) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<bool, HookError>> + Send,
 {
-    fn allow(&self, question: &AccessRequest) -> impl Future<Output = Result<bool, HookError>> + Send {
-        self(question.clone())
+    fn allow(&self, request: &AccessRequest) -> impl Future<Output = Result<bool, HookError>> + Send {
+        self(request.clone())
     }
 }
 
@@ -113,12 +113,12 @@ type HookFuture<'a> = Pin<Box<dyn Future<Output = Result<bool, HookError>> + Sen
 
 /// A hook whose type is forgotten: methods that return `impl Future` make no trait object.
 trait AnyHook: Send + Sync {
-    fn allow<'a>(&'a self, question: &'a AccessRequest) -> HookFuture<'a>;
+    fn allow<'a>(&'a self, request: &'a AccessRequest) -> HookFuture<'a>;
 }
 
 impl<H: Hook> AnyHook for H {
-    fn allow<'a>(&'a self, question: &'a AccessRequest) -> HookFuture<'a> {
+    fn allow<'a>(&'a self, request: &'a AccessRequest) -> HookFuture<'a> {
         // Inside the future, so that a panic before the first await is one of the future.
-        Box::pin(async move { Hook::allow(self, question).await })
+        Box::pin(async move { Hook::allow(self, request).await })
     }
 }

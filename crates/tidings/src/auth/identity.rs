@@ -40,7 +40,7 @@ pub(crate) enum Principal {
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(super) principal: Principal,
-    pub(super) rights: Permissions,
+    pub(super) permissions: Permissions,
     pub(super) basis: AuthMethod,
     /// How often the rules had changed by then.
     pub(super) admitted_at: u64,

@@ -9,7 +9,7 @@ use super::Identity;
 /// Leave to read these channels.
 #[derive(Debug, Clone)]
 pub(crate) struct SubscribePermit {
-    caller: Arc<Identity>,
+    identity: Arc<Identity>,
     subscriptions: Arc<[Subscription]>,
     /// A hook had a word: nothing is known of channels that it was not asked about.
     is_narrowed: bool,
@@ -26,8 +26,12 @@ pub(crate) struct PublishPermit {
 pub(crate) struct ManagePermit(());
 
 impl SubscribePermit {
-    pub(super) fn new(caller: Arc<Identity>, subscriptions: Arc<[Subscription]>, is_narrowed: bool) -> Self {
-        Self { caller, subscriptions, is_narrowed }
+    pub(super) fn new(
+        identity: Arc<Identity>,
+        subscriptions: Arc<[Subscription]>,
+        is_narrowed: bool,
+    ) -> Self {
+        Self { identity, subscriptions, is_narrowed }
     }
 
     /// Leave that nobody was asked for.
@@ -41,8 +45,8 @@ impl SubscribePermit {
     }
 
     /// Who was permitted.
-    pub(crate) fn caller(&self) -> &Arc<Identity> {
-        &self.caller
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
     /// What may be read.
@@ -53,7 +57,7 @@ impl SubscribePermit {
     /// Whether the caller may know that an event was on this channel, too.
     pub(crate) fn may_name(&self, channel: &ChannelName) -> bool {
         let is_asked = || self.subscriptions.iter().any(|asked| asked.matches(channel.as_str()));
-        is_asked() || !self.is_narrowed && self.caller.rights.subscribe.has(channel)
+        is_asked() || !self.is_narrowed && self.identity.permissions.subscribe.has(channel)
     }
 }
 

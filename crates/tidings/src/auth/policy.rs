@@ -35,7 +35,7 @@ pub(super) type ProviderKeys = Jwks<Vec<VerificationKey>>;
 
 struct ApiKey {
     name: Arc<str>,
-    rights: Permissions,
+    permissions: Permissions,
 }
 
 /// The hash by which an API key is known. It is random, so a slow hash would buy nothing, and a table of hashes tells by
@@ -66,9 +66,9 @@ impl Policy {
                     key.name
                 ))
             })?;
-            let rights =
+            let permissions =
                 rights_of(key).map_err(|why| fault(format!("auth.keys: the key {:?}: {why}", key.name)))?;
-            api_keys.insert(hash, ApiKey { name: key.name.as_str().into(), rights });
+            api_keys.insert(hash, ApiKey { name: key.name.as_str().into(), permissions });
         }
         let before = before.filter(|before| before.settings.jwks_url == settings.jwks_url);
         let jwks = match (before.and_then(|before| before.jwks.clone()), &settings.jwks_url) {
@@ -97,7 +97,7 @@ impl Policy {
         Ok((Principal::Key(key.name.clone()), AuthMethod::Key(hash)))
     }
 
-    /// Verifies a token; what it allows is [`Policy::rights`]' to say.
+    /// Verifies a token; what it allows is [`Policy::permissions`]' to say.
     ///
     /// # Errors
     /// What is wrong with it, or that the keys of the identity provider are not there.
@@ -174,7 +174,7 @@ impl Policy {
             AuthMethod::Process | AuthMethod::OpenHub => Permissions::EVERYTHING,
             AuthMethod::Nothing => self.anonymous.clone(),
             AuthMethod::Key(hash) => {
-                self.api_keys.get(hash).map_or(Permissions::NOTHING, |key| key.rights.clone())
+                self.api_keys.get(hash).map_or(Permissions::NOTHING, |key| key.permissions.clone())
             }
             AuthMethod::Token { claims, .. } => self.rights_of_user(claims),
             AuthMethod::Ticket { maker, .. } => self.permissions(&maker.basis),
@@ -233,8 +233,8 @@ pub(super) enum PolicyError {
 }
 
 impl From<CredentialError> for PolicyError {
-    fn from(flaw: CredentialError) -> Self {
-        Self::Flaw(flaw)
+    fn from(credential_error: CredentialError) -> Self {
+        Self::Flaw(credential_error)
     }
 }
 
@@ -248,7 +248,7 @@ impl From<Error> for PolicyError {
 fn rights_of(key: &KeySettings) -> Result<Permissions, String> {
     let reach = |right: Right, texts: &[String]| {
         let patterns = permissions::patterns(texts)?;
-        Ok::<_, String>(ChannelScope::Patterns(if key.rights.contains(&right) {
+        Ok::<_, String>(ChannelScope::Patterns(if key.permissions.contains(&right) {
             patterns
         } else {
             Vec::new()
@@ -257,6 +257,6 @@ fn rights_of(key: &KeySettings) -> Result<Permissions, String> {
     Ok(Permissions {
         subscribe: reach(Right::Subscribe, &key.subscribe)?,
         publish: reach(Right::Publish, &key.publish)?,
-        manage: key.rights.contains(&Right::Manage),
+        manage: key.permissions.contains(&Right::Manage),
     })
 }

@@ -41,8 +41,8 @@ pub(super) struct Revocation {
 
 /// All revocations that are in force.
 pub(crate) struct Revocations {
-    standing: Mutex<HashMap<RevokedSubject, ActiveRevocation>>,
-    /// Taken after `standing` was let go: the disk is not waited for by those who ask.
+    active: Mutex<HashMap<RevokedSubject, ActiveRevocation>>,
+    /// Taken after `active` was let go: the disk is not waited for by those who ask.
     journal: Mutex<Option<Journal>>,
 }
 
@@ -71,17 +71,17 @@ impl Revocations {
         };
         let (journal, kept) = Journal::open(directory, now).map_err(failed)?;
         let this = Self::with(Some(journal));
-        let mut standing = this.standing();
+        let mut active = this.active();
         for revocation in kept {
-            add(&mut standing, revocation);
+            add(&mut active, revocation);
         }
-        drop(standing);
+        drop(active);
         Ok(this)
     }
 
     fn with(journal: Option<Journal>) -> Self {
         Self {
-            standing: Mutex::new(Lock::Revocations, HashMap::new()),
+            active: Mutex::new(Lock::Revocations, HashMap::new()),
             journal: Mutex::new(Lock::RevocationJournal, journal),
         }
     }
@@ -91,33 +91,33 @@ impl Revocations {
     /// # Errors
     /// When there are too many.
     pub(super) fn add(&self, revocation: &Revocation, now: f64) -> Result<(), Error> {
-        let mut standing = self.standing();
-        if standing.len() >= REVOCATIONS_MAX && !standing.contains_key(&revocation.subject) {
-            standing.retain(|_, it| it.until > now);
-            if standing.len() >= REVOCATIONS_MAX {
+        let mut active = self.active();
+        if active.len() >= REVOCATIONS_MAX && !active.contains_key(&revocation.subject) {
+            active.retain(|_, it| it.until > now);
+            if active.len() >= REVOCATIONS_MAX {
                 return Err(too_many("here"));
             }
         }
-        add(&mut standing, revocation.clone());
+        add(&mut active, revocation.clone());
         Ok(())
     }
 
     /// Refuses from now on whom other nodes refuse; answers what is new in that. It is theirs to count them.
     pub(super) fn add_others(&self, revocations: Vec<Revocation>, now: f64) -> Vec<Revocation> {
-        let mut standing = self.standing();
-        if standing.len() + revocations.len() > REVOCATIONS_MAX {
-            standing.retain(|_, it| it.until > now);
+        let mut active = self.active();
+        if active.len() + revocations.len() > REVOCATIONS_MAX {
+            active.retain(|_, it| it.until > now);
         }
-        let is_new = |it: &Revocation| it.until > now && add(&mut standing, it.clone());
+        let is_new = |it: &Revocation| it.until > now && add(&mut active, it.clone());
         revocations.into_iter().filter(is_new).collect()
     }
 
     /// All that are in force.
     pub(super) fn all(&self, now: f64) -> Vec<Revocation> {
-        let standing = self.standing();
-        let standing = standing.iter().filter(|(_, it)| it.until > now);
+        let active = self.active();
+        let active = active.iter().filter(|(_, it)| it.until > now);
         let all =
-            standing.map(|(subject, it)| Revocation { subject: subject.clone(), at: it.at, until: it.until });
+            active.map(|(subject, it)| Revocation { subject: subject.clone(), at: it.at, until: it.until });
         all.collect()
     }
 
@@ -139,32 +139,32 @@ impl Revocations {
 
     /// Whether a token with these claims is refused.
     pub(super) fn covers(&self, claims: &Claims, now: f64) -> bool {
-        let standing = self.standing();
-        if standing.is_empty() {
+        let active = self.active();
+        if active.is_empty() {
             return false;
         }
-        let user = standing.get(&RevokedSubject::User(claims.user.clone()));
+        let user = active.get(&RevokedSubject::User(claims.user.clone()));
         // Whole seconds, as most issuers write them: a token of the very second counts as issued before.
         let is_older = |at: u64| claims.issued_at.is_none_or(|issued_at| issued_at.floor() <= at as f64);
         if user.is_some_and(|it| it.until > now && is_older(it.at)) {
             return true;
         }
-        let token = claims.token_id.clone().and_then(|id| standing.get(&RevokedSubject::Token(id)));
+        let token = claims.token_id.clone().and_then(|id| active.get(&RevokedSubject::Token(id)));
         token.is_some_and(|it| it.until > now)
     }
 
-    fn standing(&self) -> MutexGuard<'_, HashMap<RevokedSubject, ActiveRevocation>> {
-        self.standing.lock()
+    fn active(&self) -> MutexGuard<'_, HashMap<RevokedSubject, ActiveRevocation>> {
+        self.active.lock()
     }
 }
 
 /// Two revocations of one subject make one that covers both. Answers whether that says more than before.
 fn add(
-    standing: &mut HashMap<RevokedSubject, ActiveRevocation>,
+    active: &mut HashMap<RevokedSubject, ActiveRevocation>,
     Revocation { subject, at, until }: Revocation,
 ) -> bool {
-    let Some(known) = standing.get_mut(&subject) else {
-        standing.insert(subject, ActiveRevocation { at, until });
+    let Some(known) = active.get_mut(&subject) else {
+        active.insert(subject, ActiveRevocation { at, until });
         return true;
     };
     let both = ActiveRevocation { at: known.at.max(at), until: known.until.max(until) };

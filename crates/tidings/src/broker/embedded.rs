@@ -58,7 +58,7 @@ struct QueuedPublish {
 pub(crate) struct EmbeddedBroker {
     /// None when it goes: the writer is to see that nobody is left.
     queue: Option<mpsc::Sender<QueuedPublish>>,
-    bell: Arc<WriterWaker>,
+    waker: Arc<WriterWaker>,
     log: Arc<Log>,
     committer: Arc<Mutex<Committer>>,
 }
@@ -66,30 +66,30 @@ pub(crate) struct EmbeddedBroker {
 /// Takes them on its own thread.
 pub(crate) struct Writer {
     queue: mpsc::Receiver<QueuedPublish>,
-    bell: Arc<WriterWaker>,
+    waker: Arc<WriterWaker>,
     committer: Arc<Mutex<Committer>>,
 }
 
 /// Puts publishes into the log, one group at a time, whichever thread it is on.
 struct Committer {
     log: Arc<Log>,
-    audience: Arc<dyn DeliverySink>,
+    sink: Arc<dyn DeliverySink>,
     metrics: Arc<Metrics>,
 }
 
 /// Makes a broker and its writer. The writer ends when the last broker is gone.
 pub(crate) fn embedded(
     log: Arc<Log>,
-    audience: Arc<dyn DeliverySink>,
+    sink: Arc<dyn DeliverySink>,
     metrics: Arc<Metrics>,
 ) -> (EmbeddedBroker, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
-    let bell = Arc::new(WriterWaker::default());
-    let committer = Committer { log: log.clone(), audience, metrics };
+    let waker = Arc::new(WriterWaker::default());
+    let committer = Committer { log: log.clone(), sink, metrics };
     let committer = Arc::new(Mutex::new(Lock::Committer, committer));
     let broker =
-        EmbeddedBroker { queue: Some(sender), bell: bell.clone(), log, committer: committer.clone() };
-    (broker, Writer { queue, bell, committer })
+        EmbeddedBroker { queue: Some(sender), waker: waker.clone(), log, committer: committer.clone() };
+    (broker, Writer { queue, waker, committer })
 }
 
 /// Wakes the writer's thread, once that is known: before it sleeps for the first time it looks.
@@ -116,7 +116,7 @@ impl Drop for PanicWatch<'_> {
 impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
         self.queue = None;
-        deferred_wake::wake_or_defer(&self.bell);
+        deferred_wake::wake_or_defer(&self.waker);
     }
 }
 
@@ -137,7 +137,7 @@ impl EmbeddedBroker {
         };
         let due = tokio::time::Instant::now() + DEADLINE;
         match tokio::time::timeout_at(due, queue.send(publish)).await {
-            Ok(Ok(())) => deferred_wake::wake_or_defer(&self.bell),
+            Ok(Ok(())) => deferred_wake::wake_or_defer(&self.waker),
             Ok(Err(_)) => return Err(shutting_down()),
             Err(_) => return Err(not_stored("the log takes no more publishes now; try again")),
         }
@@ -162,7 +162,7 @@ impl EmbeddedBroker {
         if publish.items.len() > APPENDED_NOW_MAX || queue.capacity() < QUEUE_MAX {
             return Some(publish);
         }
-        let _watch = PanicWatch(&self.bell);
+        let _watch = PanicWatch(&self.waker);
         deferred_wake::batch_wakes(|| {
             let Some(committer) = self.committer.try_lock() else { return Some(publish) };
             if self.committer.is_poisoned() {
@@ -206,7 +206,7 @@ fn send_replies(answers: Vec<PublishReply>) {
 
 /// A publish whose events are in the group.
 struct CommitWaiter {
-    slots: Vec<EventResult>,
+    connection_permits: Vec<EventResult>,
     answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
@@ -227,7 +227,7 @@ impl Writer {
     ///
     /// Returns early if an append has panicked on another thread: the log's state may be half changed then.
     pub(crate) fn run(mut self) {
-        let _ = self.bell.0.set(thread::current());
+        let _ = self.waker.0.set(thread::current());
         while let Some(first) = self.next() {
             failpoint::hit("tidings-writer");
             deferred_wake::batch_wakes(|| send_replies(self.commit_with_all_that_wait(first)));
@@ -287,8 +287,9 @@ impl Committer {
                 return;
             }
         };
-        let slots = items.into_iter().zip(known).map(|(item, known)| group.add(item, known)).collect();
-        group.waiting.push(CommitWaiter { slots, answer });
+        let connection_permits =
+            items.into_iter().zip(known).map(|(item, known)| group.add(item, known)).collect();
+        group.waiting.push(CommitWaiter { connection_permits, answer });
     }
 
     /// What is known of each event's key.
@@ -347,20 +348,20 @@ impl Committer {
             }
         };
         self.metrics.stored(entries.len());
-        self.audience.on_appended(&entries);
-        for (_, draft) in unstored(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
-            self.audience.wake(&draft.channels);
+        self.sink.on_appended(&entries);
+        for (_, draft) in transient(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
+            self.sink.wake(&draft.channels);
         }
-        answers.extend(waiting.into_iter().map(|CommitWaiter { slots, answer }| {
-            (answer, Ok(slots.into_iter().map(|slot| settle(slot, &entries)).collect()))
+        answers.extend(waiting.into_iter().map(|CommitWaiter { connection_permits, answer }| {
+            (answer, Ok(connection_permits.into_iter().map(|slot| settle(slot, &entries)).collect()))
         }));
         answers
     }
 
     fn deliver_transient(&self, waiting: &[CommitWaiter], head: u64) {
-        for (after_drafts, draft) in unstored(waiting) {
+        for (after_drafts, draft) in transient(waiting) {
             let after = head + after_drafts as u64;
-            let missed = self.audience.deliver_transient(
+            let missed = self.sink.deliver_transient(
                 &draft.channels,
                 &TransientEvent { after, frame: draft.frame_without_id() },
             );
@@ -370,8 +371,8 @@ impl Committer {
 }
 
 /// The events that are not to be stored, with how many drafts of the group come before each.
-fn unstored(waiting: &[CommitWaiter]) -> impl Iterator<Item = (usize, &NewEntry)> {
-    waiting.iter().flat_map(|waiting| &waiting.slots).filter_map(|slot| match slot {
+fn transient(waiting: &[CommitWaiter]) -> impl Iterator<Item = (usize, &NewEntry)> {
+    waiting.iter().flat_map(|waiting| &waiting.connection_permits).filter_map(|slot| match slot {
         EventResult::Unstored { after_drafts, draft } => Some((*after_drafts, &**draft)),
         EventResult::Draft(_) | EventResult::Repeat(_) => None,
     })

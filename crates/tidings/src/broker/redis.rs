@@ -57,7 +57,7 @@ use crate::{
 
 /// What a node has for Redis: each part runs until it is dropped.
 pub(crate) struct RedisParts {
-    pub(crate) link: Arc<RedisLog>,
+    pub(crate) redis_log: Arc<RedisLog>,
     pub(crate) broker: RedisBroker,
     pub(crate) appender: Appender,
     pub(crate) follower: Replicator,
@@ -65,7 +65,7 @@ pub(crate) struct RedisParts {
     /// None where nothing is to be captured.
     pub(crate) capturer: Option<Capturer>,
     pub(crate) trimmer: Trimmer,
-    pub(crate) sight: Arc<SyncState>,
+    pub(crate) sync_state: Arc<SyncState>,
     /// Whom all nodes refuse.
     pub(crate) revocations: Arc<TableReplica>,
 }
@@ -77,14 +77,14 @@ pub(crate) struct RedisParts {
 pub(crate) fn parts(
     settings: &Settings,
     log: &Arc<Log>,
-    audience: &Arc<dyn DeliverySink>,
+    sink: &Arc<dyn DeliverySink>,
     metrics: &Arc<Metrics>,
     random: fn() -> u64,
 ) -> Result<RedisParts, Error> {
     let Some(redis) = settings.redis.clone() else {
         return Err(Error::new(Code::Internal, "no redis is set"));
     };
-    let link = Arc::new(RedisLog::new(&RedisOptions {
+    let redis_log = Arc::new(RedisLog::new(&RedisOptions {
         url: Secret::new(redis.url.reveal()),
         tls_files: TlsFiles {
             ca: redis.ca_file.clone(),
@@ -97,38 +97,38 @@ pub(crate) fn parts(
         mirror: redis.mirror.clone(),
         round_trips: metrics.broker_round_trips(),
     })?);
-    let sight = Arc::new(SyncState::new());
-    let revocations = shared_table::SharedTable::new(link.clone(), "revocations", random);
-    let revocations = Arc::new(TableReplica::new(revocations, sight.clone()));
+    let sync_state = Arc::new(SyncState::new());
+    let revocations = shared_table::SharedTable::new(redis_log.clone(), "revocations", random);
+    let revocations = Arc::new(TableReplica::new(revocations, sync_state.clone()));
     let (broker, appender) =
-        appender::appender(link.clone(), sight.clone(), metrics.clone(), redis.deadline, random);
+        appender::appender(redis_log.clone(), sync_state.clone(), metrics.clone(), redis.deadline, random);
     let follower = Replicator {
-        link: link.clone(),
+        redis_log: redis_log.clone(),
         log: log.clone(),
-        sight: sight.clone(),
-        audience: audience.clone(),
+        sync_state: sync_state.clone(),
+        sink: sink.clone(),
         metrics: metrics.clone(),
         random,
         shared: revocations.clone(),
     };
     let capturer = (!redis.capture.is_empty()).then(|| {
-        sight.is_not_captured("no node is known to capture yet".to_owned());
+        sync_state.is_not_captured("no node is known to capture yet".to_owned());
         Capturer {
-            line: Arc::new(CaptureBuffer::new(redis.of_captured())),
-            link: link.clone(),
-            sight: sight.clone(),
+            buffer: Arc::new(CaptureBuffer::new(redis.of_captured())),
+            redis_log: redis_log.clone(),
+            sync_state: sync_state.clone(),
             metrics: metrics.clone(),
             random,
             lease: redis.lease,
         }
     });
     let hearer = LiveEventReceiver {
-        line: capturer.as_ref().map(|capturer| capturer.line.clone()),
+        buffer: capturer.as_ref().map(|capturer| capturer.buffer.clone()),
         random,
-        link: link.clone(),
+        redis_log: redis_log.clone(),
         log: log.clone(),
-        sight: sight.clone(),
-        audience: audience.clone(),
+        sync_state: sync_state.clone(),
+        sink: sink.clone(),
         metrics: metrics.clone(),
         settings: redis,
         shared: revocations.clone(),
@@ -137,20 +137,30 @@ pub(crate) fn parts(
     let retention_age_ms = u64::try_from(settings.log.retention_age.as_millis()).unwrap_or(u64::MAX);
     let retention = (retention_age_ms, settings.log.retention_bytes);
     let trimmer = Trimmer {
-        link: link.clone(),
+        redis_log: redis_log.clone(),
         log: log.clone(),
-        sight: sight.clone(),
+        sync_state: sync_state.clone(),
         retention,
         shared: revocations.clone(),
     };
-    Ok(RedisParts { link, broker, appender, follower, hearer, capturer, trimmer, sight, revocations })
+    Ok(RedisParts {
+        redis_log,
+        broker,
+        appender,
+        follower,
+        hearer,
+        capturer,
+        trimmer,
+        sync_state,
+        revocations,
+    })
 }
 
 /// Lets go of what is too old or too much in Redis. Every node does; it is done once.
 pub(crate) struct Trimmer {
-    link: Arc<RedisLog>,
+    redis_log: Arc<RedisLog>,
     log: Arc<Log>,
-    sight: Arc<SyncState>,
+    sync_state: Arc<SyncState>,
     /// Age in milliseconds, and bytes.
     retention: (u64, u64),
     shared: Arc<TableReplica>,
@@ -175,8 +185,8 @@ impl Trimmer {
 
     /// Trims once. Two clocks must agree before anything goes by its age: a wrong one would empty the log.
     async fn trim(&self) -> Result<(), RedisError> {
-        let age_ms = self.sight.is_in_time().then_some(self.retention.0);
-        self.link.trim(age_ms, self.retention.1).await.map(drop)
+        let age_ms = self.sync_state.is_in_time().then_some(self.retention.0);
+        self.redis_log.trim(age_ms, self.retention.1).await.map(drop)
     }
 }
 

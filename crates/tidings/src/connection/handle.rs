@@ -50,7 +50,7 @@ impl Termination {
 /// A connection's place in the hub.
 pub(crate) struct ConnectionHandle {
     id: ConnectionId,
-    caller: Arc<Identity>,
+    identity: Arc<Identity>,
     /// A shard feeds it with what is stored; it is woken for all else.
     is_pushed: bool,
     /// It has to look before it is fed again: something unstored waits, or it is asked to end.
@@ -84,7 +84,7 @@ impl ConnectionHandle {
             id,
             is_pushed: is_pushed,
             has_pending_control: AtomicBool::new(false),
-            caller: permit.caller().clone(),
+            identity: permit.identity().clone(),
             subscriptions: permit.subscriptions().clone(),
             is_woken: AtomicBool::new(false),
             state: Mutex::new(Lock::ConnectionHandle, waiting),
@@ -106,8 +106,8 @@ impl ConnectionHandle {
     }
 
     /// Whose it is, and on what grounds.
-    pub(crate) fn caller(&self) -> &Arc<Identity> {
-        &self.caller
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
     pub(crate) fn subscriptions(&self) -> &Arc<[Subscription]> {
@@ -213,8 +213,8 @@ impl ConnectionHandle {
 
     /// Says outside the lock what is there to look at within.
     fn note_pending_control(&self, state: &HandleState) {
-        let must_look = state.ending.is_some() || !state.transient.is_empty();
-        self.has_pending_control.store(must_look, Ordering::Release);
+        let has_pending_control = state.ending.is_some() || !state.transient.is_empty();
+        self.has_pending_control.store(has_pending_control, Ordering::Release);
     }
 
     fn state(&self) -> MutexGuard<'_, HandleState> {

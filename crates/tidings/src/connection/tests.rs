@@ -58,8 +58,8 @@ impl Unregister for Nowhere {
     fn unregister(&self, _seat: &Arc<ConnectionHandle>) {}
 }
 
-pub(crate) fn open_log(settings: &LogSettings, directory: Option<&Path>, world: &Arc<Toy>) -> Arc<Log> {
-    Arc::new(Log::open(settings, directory, world.clone()).unwrap().0)
+pub(crate) fn open_log(settings: &LogSettings, directory: Option<&Path>, environment: &Arc<Toy>) -> Arc<Log> {
+    Arc::new(Log::open(settings, directory, environment.clone()).unwrap().0)
 }
 
 /// A log in memory that trims nothing here.
@@ -97,8 +97,8 @@ pub(crate) fn connect(
     options: &StreamOptions,
 ) -> Connection {
     let slot = ConnectionLimits::up_to(10).acquire(PermitHolder::default()).unwrap();
-    let seat = ConnectionHandle::new(ConnectionId(0xabc), &SubscribePermit::for_test(subscriptions), false);
-    Connection::open(log.clone(), Arc::new(Nowhere), Arc::new(Metrics::new()), slot, seat, options)
+    let handle = ConnectionHandle::new(ConnectionId(0xabc), &SubscribePermit::for_test(subscriptions), false);
+    Connection::open(log.clone(), Arc::new(Nowhere), Arc::new(Metrics::new()), slot, handle, options)
 }
 
 /// Reads what a page misses, as a transport does.

@@ -29,35 +29,35 @@ impl CountedWakeable {
 
 #[test]
 fn bell_rings_at_once_where_nothing_is_put_off() {
-    let bell = Arc::new(CountedWakeable::default());
-    wake_or_defer(&bell);
-    wake_or_defer(&bell);
-    assert_eq!(bell.rung(), 2);
+    let waker = Arc::new(CountedWakeable::default());
+    wake_or_defer(&waker);
+    wake_or_defer(&waker);
+    assert_eq!(waker.rung(), 2);
 }
 
 #[test]
 fn bells_ring_once_each_when_the_work_is_done() {
-    let bells = [Arc::new(CountedWakeable::default()), Arc::new(CountedWakeable::default())];
+    let wakers = [Arc::new(CountedWakeable::default()), Arc::new(CountedWakeable::default())];
     batch_wakes(|| {
         for _ in 0..3 {
-            batch_wakes(|| bells.iter().for_each(wake_or_defer));
+            batch_wakes(|| wakers.iter().for_each(wake_or_defer));
         }
-        assert_eq!(bells[0].rung() + bells[1].rung(), 0);
+        assert_eq!(wakers[0].rung() + wakers[1].rung(), 0);
     });
-    assert_eq!([bells[0].rung(), bells[1].rung()], [1, 1]);
+    assert_eq!([wakers[0].rung(), wakers[1].rung()], [1, 1]);
 }
 
 #[test]
 fn bells_ring_after_work_that_panics() {
-    let bell = Arc::new(CountedWakeable::default());
+    let waker = Arc::new(CountedWakeable::default());
     let work = || {
         batch_wakes(|| {
-            wake_or_defer(&bell);
+            wake_or_defer(&waker);
             panic!("on purpose");
         });
     };
     assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
-    assert_eq!(bell.rung(), 1);
-    wake_or_defer(&bell);
-    assert_eq!(bell.rung(), 2);
+    assert_eq!(waker.rung(), 1);
+    wake_or_defer(&waker);
+    assert_eq!(waker.rung(), 2);
 }

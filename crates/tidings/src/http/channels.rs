@@ -37,15 +37,17 @@ pub(super) async fn history(
     admitted: Authenticated,
     uri: Uri,
 ) -> Result<Json<HistoryPage>, ErrorResponse> {
-    let caller = admitted.for_reading()?;
+    let identity = admitted.for_reading()?;
     let path = uri.path().strip_prefix("/api/v1/channels/").unwrap_or_default();
     let Some(name) = path.strip_suffix("/events") else { return Err(not_found(uri).await) };
     let channel = parameters::channel(&parameters::decoded(name)?)?;
     let query = Query::of(&uri);
     query.only(&["after", "until", "last", "limit"])?;
     let wanted = wanted(&query)?;
-    let permit =
-        hub.gate().subscribe(&caller, vec![Subscription::Channel(channel)], ReadKind::History).await?;
+    let permit = hub
+        .authorizer()
+        .subscribe(&identity, vec![Subscription::Channel(channel)], ReadKind::History)
+        .await?;
     Ok(Json(hub.history_permitted(&permit, wanted).await?))
 }
 

@@ -16,7 +16,7 @@ use crate::{
 
 /// Somebody whose credentials were good, or who has none.
 pub(super) struct Authenticated {
-    caller: Arc<Identity>,
+    identity: Arc<Identity>,
     credential: Option<Credential>,
     /// What speaks against doing anything with a cookie alone.
     cookie_fault: Option<Error>,
@@ -28,7 +28,7 @@ impl Authenticated {
     /// # Errors
     /// 403 for a page of somebody else that has nothing but the cookie of its visitor.
     pub(super) fn for_stream(self) -> Result<Arc<Identity>, Error> {
-        self.cookie_fault.map_or(Ok(self.caller), Err)
+        self.cookie_fault.map_or(Ok(self.identity), Err)
     }
 
     /// What the caller was admitted on.
@@ -41,7 +41,7 @@ impl Authenticated {
     /// # Errors
     /// 403 for a ticket: it is for a stream.
     pub(super) fn for_reading(self) -> Result<Arc<Identity>, Error> {
-        if self.caller.is_ticket() { Err(denied(&self.caller)) } else { Ok(self.caller) }
+        if self.identity.is_ticket() { Err(denied(&self.identity)) } else { Ok(self.identity) }
     }
 
     /// The caller, to change something.
@@ -57,15 +57,16 @@ impl FromRequestParts<Hub> for Authenticated {
     type Rejection = ErrorResponse;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, ErrorResponse> {
-        let CarriedCredential { credential, is_cookie } = carried(hub.gate().settings().as_deref(), parts)?;
+        let CarriedCredential { credential, is_cookie } =
+            carried(hub.authorizer().settings().as_deref(), parts)?;
         let is_tls = parts.extensions.get().is_some_and(|arrival: &PeerInfo| arrival.is_tls);
-        let caller = match parts.method {
-            Method::HEAD => hub.gate().authenticate_readonly(credential.as_ref()).await?,
-            _ => hub.gate().authenticate(credential.as_ref()).await?,
+        let identity = match parts.method {
+            Method::HEAD => hub.authorizer().authenticate_readonly(credential.as_ref()).await?,
+            _ => hub.authorizer().authenticate(credential.as_ref()).await?,
         };
         let origins = &hub.settings().cors.origins;
         let cookie_fault = is_cookie.then(|| origin_check::cookie_fault(parts, origins, is_tls)).flatten();
-        Ok(Self { caller, credential, cookie_fault })
+        Ok(Self { identity, credential, cookie_fault })
     }
 }
 

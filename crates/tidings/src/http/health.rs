@@ -28,8 +28,8 @@ pub(super) async fn ready(State(hub): State<Hub>) -> Result<Response, ErrorRespo
 pub(super) async fn metrics(State(hub): State<Hub>, request: Request) -> Result<Response, ErrorResponse> {
     if !hub.settings().metrics.public {
         let (mut parts, _) = request.into_parts();
-        let caller = Authenticated::from_request_parts(&mut parts, &hub).await?.for_reading()?;
-        hub.gate().manage(&caller)?;
+        let identity = Authenticated::from_request_parts(&mut parts, &hub).await?.for_reading()?;
+        hub.authorizer().manage(&identity)?;
     }
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], hub.metrics_text()).into_response())
 }

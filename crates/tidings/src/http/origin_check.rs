@@ -32,7 +32,7 @@ const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");
 pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let settings = hub.settings();
     let origins = &settings.cors.origins;
-    let checked = match hub.gate().settings() {
+    let checked = match hub.authorizer().settings() {
         _ if is_probe(&request) => Ok(None),
         None => check_open(&request, settings.insecure, origins).map(|origin| origin.map(with_credentials)),
         Some(auth) => check_protected(&request, origins, auth.cookie.is_some()),

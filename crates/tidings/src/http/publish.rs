@@ -36,7 +36,7 @@ pub(super) async fn one(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<PublishAnswer>, ErrorResponse> {
-    let caller = admitted.for_writing()?;
+    let identity = admitted.for_writing()?;
     let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
     let channel = parameters::channel(&parameters::decoded(path)?)?;
     let given = EventParameters { query: Query::of(&uri), headers: &headers };
@@ -60,7 +60,7 @@ pub(super) async fn one(
             format!("data is not UTF-8 from byte {at} on; encode what is binary, as in base64"),
         )
     })?;
-    Ok(Json(publish_alone(&hub, &caller, hub.check_message(message)?).await?))
+    Ok(Json(publish_alone(&hub, &identity, hub.check_message(message)?).await?))
 }
 
 /// Publishes one JSON object, an array, or NDJSON.
@@ -70,24 +70,24 @@ pub(super) async fn messages(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let caller = admitted.for_writing()?;
+    let identity = admitted.for_writing()?;
     let text = read(&headers, body, hub.settings()).await?;
     let content_type = parameters::header(&headers, header::CONTENT_TYPE.as_str())?;
     let mut check = |index: Option<usize>, message: PublishMessage| {
         let message = if index.is_none() { with_key_of_header(message, &headers)? } else { message };
         let checked = hub.check_message(message).map_err(|error| index.into_iter().fold(error, Error::at))?;
-        let allowed = hub.gate().check_publish(&caller, checked.channels());
+        let allowed = hub.authorizer().check_publish(&identity, checked.channels());
         allowed.map_err(|error| index.into_iter().fold(error, auth::denied_at))?;
         Ok::<_, PublishError>(checked)
     };
     match body::parse_publish_with(content_type.as_deref(), &text, &mut check).map_err(|fault| fault.0)? {
-        PublishBody::One(message) => Ok(Json(publish_alone(&hub, &caller, message).await?).into_response()),
+        PublishBody::One(message) => Ok(Json(publish_alone(&hub, &identity, message).await?).into_response()),
         PublishBody::Batch(messages) => {
             if headers.contains_key("idempotency-key") {
                 let detail = "the header Idempotency-Key goes with one event; in a batch give each its `idempotencyKey`";
                 return Err(Error::new(Code::BadIdempotencyKey, detail).into());
             }
-            Ok(Json(publish(&hub, &caller, messages).await?).into_response())
+            Ok(Json(publish(&hub, &identity, messages).await?).into_response())
         }
     }
 }
@@ -123,19 +123,19 @@ fn with_key_of_header(mut message: PublishMessage, headers: &HeaderMap) -> Resul
 /// Publishes an event that is in no list, so that a fault of it has no index.
 async fn publish_alone(
     hub: &Hub,
-    caller: &Arc<Identity>,
+    identity: &Arc<Identity>,
     message: CheckedMessage,
 ) -> Result<PublishAnswer, Error> {
-    let mut answers = publish(hub, caller, vec![message]).await.map_err(Error::alone)?;
+    let mut answers = publish(hub, identity, vec![message]).await.map_err(Error::alone)?;
     Ok(answers.pop().expect("one message has one answer"))
 }
 
 async fn publish(
     hub: &Hub,
-    caller: &Arc<Identity>,
+    identity: &Arc<Identity>,
     messages: Vec<CheckedMessage>,
 ) -> Result<Vec<PublishAnswer>, Error> {
-    let permit = hub.gate().publish(caller, messages.iter().map(CheckedMessage::channels)).await?;
+    let permit = hub.authorizer().publish(identity, messages.iter().map(CheckedMessage::channels)).await?;
     let published = hub.publish_permitted(&permit, messages).await?;
     Ok(published.iter().map(answer).collect())
 }

@@ -31,16 +31,16 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ErrorResponse> {
-    let caller = admitted.for_writing()?;
-    hub.gate().manage(&caller)?;
+    let identity = admitted.for_writing()?;
+    hub.authorizer().manage(&identity)?;
     let asked: RevokeRequest = body::json(&headers, body, hub.settings(), SHAPE).await?;
     let until = asked.until.as_deref().map(seconds).transpose()?;
     let subject = subject(asked)?;
     // Again: the right may have gone while the body was on its way.
-    let permit = hub.gate().manage(&caller)?;
+    let permit = hub.authorizer().manage(&identity)?;
     let hub = hub.clone();
     // The answer waits for the disk, and for the other nodes' being told.
-    let revoking = tokio::task::spawn_blocking(move || hub.gate().revoke(&permit, subject, until));
+    let revoking = tokio::task::spawn_blocking(move || hub.authorizer().revoke(&permit, subject, until));
     let revoked = revoking.await;
     let telling = revoked
         .map_err(|error| Error::new(Code::Internal, "keeping the revocation panicked").caused_by(error))??;

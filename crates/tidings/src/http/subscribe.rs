@@ -61,35 +61,36 @@ pub(super) async fn several(
 ) -> Result<Response, ErrorResponse> {
     let query = Query::of(&uri);
     let named = parameters::subscriptions(query.all("channel"))?;
-    let caller = admitted.for_stream()?;
-    let Some(subscriptions) = named_or_of_ticket(&hub, &caller, &query, named, remote.is_head).await? else {
+    let identity = admitted.for_stream()?;
+    let Some(subscriptions) = named_or_of_ticket(&hub, &identity, &query, named, remote.is_head).await?
+    else {
         let detail = "no channel is asked for; name one or more, as in /api/v1/events?channel=a&channel=b.*, or show a ticket";
         return Err(Error::new(Code::BadQuery, detail).into());
     };
-    let permit = permit(&hub, &caller, subscriptions).await?;
+    let permit = permit(&hub, &identity, subscriptions).await?;
     stream(&hub, &permit, || options(&query, &headers), remote)
 }
 
 /// The channels that a request names, or else those of its ticket; none where it has neither.
 async fn named_or_of_ticket(
     hub: &Hub,
-    caller: &Identity,
+    identity: &Identity,
     query: &Query,
     named: Vec<Subscription>,
     only_looks: bool,
 ) -> Result<Option<Vec<Subscription>>, Error> {
     if named.is_empty() {
-        return hub.gate().ticket_channels(caller, query.one("ticket")?, only_looks).await;
+        return hub.authorizer().ticket_channels(identity, query.one("ticket")?, only_looks).await;
     }
     Ok(Some(named))
 }
 
 async fn permit(
     hub: &Hub,
-    caller: &Arc<Identity>,
+    identity: &Arc<Identity>,
     subscriptions: Vec<Subscription>,
 ) -> Result<SubscribePermit, Error> {
-    hub.gate().subscribe(caller, subscriptions, ReadKind::Stream).await
+    hub.authorizer().subscribe(identity, subscriptions, ReadKind::Stream).await
 }
 
 fn stream(

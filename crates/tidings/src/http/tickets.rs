@@ -30,14 +30,14 @@ pub(super) async fn make(
     body: Body,
 ) -> Result<Response, ErrorResponse> {
     let credential = admitted.take_credential();
-    let caller = admitted.for_writing()?;
+    let identity = admitted.for_writing()?;
     let asked: TicketRequest =
         body::json(&headers, body, hub.settings(), "{\"channels\":[\"a\",\"b.*\"]}").await?;
     if asked.channels.is_empty() {
         return Err(Error::new(Code::MalformedBody, "`channels` is empty; name one or more").into());
     }
     let subscriptions = parameters::subscriptions(asked.channels.iter().map(String::as_str))?;
-    let ticket = hub.gate().ticket(&caller, credential.as_ref(), subscriptions).await?;
+    let ticket = hub.authorizer().ticket(&identity, credential.as_ref(), subscriptions).await?;
     let answer =
         TicketAnswer { ticket: ticket.text.reveal().to_owned(), expires_at: iso_8601(ticket.expires_at) };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())

@@ -55,7 +55,7 @@ impl Default for Subscribers {
     fn default() -> Self {
         Self {
             registry: RwLock::new(Lock::Subscribers, Registry::default()),
-            shards: RwLock::new(Lock::ShardThreads, Vec::new()),
+            shards: RwLock::new(Lock::Shards, Vec::new()),
             interest: watch::Sender::default(),
             interest_changes: Mutex::new(Lock::InterestChanges, InterestChanges::default()),
         }
@@ -69,11 +69,11 @@ impl Subscribers {
         log: &Arc<Log>,
         metrics: &Arc<Metrics>,
         slot: ConnectionPermit,
-        seat: Arc<ConnectionHandle>,
+        handle: Arc<ConnectionHandle>,
         options: &StreamOptions,
     ) -> Connection {
-        self.register(&seat);
-        Connection::open(log.clone(), self.clone(), metrics.clone(), slot, seat, options)
+        self.register(&handle);
+        Connection::open(log.clone(), self.clone(), metrics.clone(), slot, handle, options)
     }
 
     /// Tells a shard of what is stored from now on.
@@ -81,12 +81,12 @@ impl Subscribers {
         self.shards.write().push(shard);
     }
 
-    fn register(&self, seat: &Arc<ConnectionHandle>) {
+    fn register(&self, handle: &Arc<ConnectionHandle>) {
         let mut lists = self.registry_mut();
         lists.count += 1;
-        let subscriptions = seat.subscriptions();
+        let subscriptions = handle.subscriptions();
         let new: Vec<_> =
-            subscriptions.iter().filter(|it| lists.index_mut(seat).add(it, seat.clone())).collect();
+            subscriptions.iter().filter(|it| lists.index_mut(handle).add(it, handle.clone())).collect();
         drop(lists);
         self.notify_interest(&new);
     }
@@ -96,13 +96,13 @@ impl Subscribers {
         if changed.is_empty() || self.interest.receiver_count() == 0 {
             return;
         }
-        let mut stirred = self.interest_changes();
-        if stirred.subscriptions.len() + changed.len() > INTEREST_CHANGES_MAX {
-            *stirred = InterestChanges::default();
-        } else if stirred.is_whole {
-            stirred.subscriptions.extend(changed.iter().copied().cloned());
+        let mut changes = self.interest_changes();
+        if changes.subscriptions.len() + changed.len() > INTEREST_CHANGES_MAX {
+            *changes = InterestChanges::default();
+        } else if changes.is_whole {
+            changes.subscriptions.extend(changed.iter().copied().cloned());
         }
-        drop(stirred);
+        drop(changes);
         self.interest.send_modify(|changes| *changes += 1);
     }
 
@@ -115,8 +115,8 @@ impl Subscribers {
     pub(crate) fn all(&self) -> Vec<Arc<ConnectionHandle>> {
         let lists = self.registry();
         let mut all: BTreeMap<_, Arc<ConnectionHandle>> = BTreeMap::new();
-        for seat in lists.all().flat_map(|(_, of)| of) {
-            all.entry(seat.id()).or_insert_with(|| seat.clone());
+        for handle in lists.all().flat_map(|(_, of)| of) {
+            all.entry(handle.id()).or_insert_with(|| handle.clone());
         }
         all.into_values().collect()
     }
@@ -128,7 +128,7 @@ impl Subscribers {
     ) -> BTreeMap<String, usize> {
         let mut numbers = BTreeMap::new();
         for (name, of) in self.registry().all() {
-            let number = of.iter().filter(|seat| counts(seat)).count();
+            let number = of.iter().filter(|handle| counts(handle)).count();
             if number > 0 {
                 *numbers.entry(name.to_owned()).or_default() += number;
             }
@@ -150,13 +150,13 @@ impl Subscribers {
 }
 
 impl Unregister for Subscribers {
-    fn unregister(&self, seat: &Arc<ConnectionHandle>) {
+    fn unregister(&self, handle: &Arc<ConnectionHandle>) {
         let mut lists = self.registry_mut();
         lists.count -= 1;
-        let subscriptions = seat.subscriptions();
-        let is_it = |other: &Arc<ConnectionHandle>| Arc::ptr_eq(other, seat);
+        let subscriptions = handle.subscriptions();
+        let is_it = |other: &Arc<ConnectionHandle>| Arc::ptr_eq(other, handle);
         let over: Vec<_> =
-            subscriptions.iter().filter(|it| lists.index_mut(seat).remove(it, is_it)).collect();
+            subscriptions.iter().filter(|it| lists.index_mut(handle).remove(it, is_it)).collect();
         drop(lists);
         self.notify_interest(&over);
     }
@@ -171,47 +171,47 @@ impl DeliverySink for Subscribers {
             let channels: BTreeSet<&ChannelName> = entries.iter().flat_map(|entry| &entry.channels).collect();
             let lists = self.registry();
             for channel in channels {
-                lists.polling.for_each_match(channel, &mut |seat| seat.wake());
+                lists.polling.for_each_match(channel, &mut |handle| handle.wake());
             }
         });
     }
 
-    fn deliver_transient(&self, channels: &[ChannelName], unstored: &TransientEvent) -> usize {
+    fn deliver_transient(&self, channels: &[ChannelName], transient: &TransientEvent) -> usize {
         let mut found: BTreeMap<_, Arc<ConnectionHandle>> = BTreeMap::new();
         let lists = self.registry();
         for channel in channels {
-            lists.for_each_match(channel, &mut |seat| {
-                found.entry(seat.id()).or_insert_with(|| seat.clone());
+            lists.for_each_match(channel, &mut |handle| {
+                found.entry(handle.id()).or_insert_with(|| handle.clone());
             });
         }
         drop(lists);
-        found.values().filter(|seat| !seat.push_transient(unstored)).count()
+        found.values().filter(|handle| !handle.push_transient(transient)).count()
     }
 
     fn wake(&self, channels: &[ChannelName]) {
         deferred_wake::batch_wakes(|| {
             let lists = self.registry();
             for channel in channels {
-                lists.for_each_match(channel, &mut |seat| seat.wake());
+                lists.for_each_match(channel, &mut |handle| handle.wake());
             }
         });
     }
 
     fn wake_all(&self) {
-        self.all().iter().for_each(|seat| seat.wake());
+        self.all().iter().for_each(|handle| handle.wake());
     }
 
     fn take_interest_changes(&self) -> InterestChange {
         let whole = InterestChanges { subscriptions: Vec::new(), is_whole: true };
-        let stirred = std::mem::replace(&mut *self.interest_changes(), whole);
+        let changes = std::mem::replace(&mut *self.interest_changes(), whole);
         // What changes from here on is told the next time, too.
         let lists = self.registry();
-        if stirred.is_whole {
+        if changes.is_whole {
             let with_want = |it: Subscription| {
                 let is_wanted = lists.has(&it);
                 (it, is_wanted)
             };
-            return InterestChange::Changes(stirred.subscriptions.into_iter().map(with_want).collect());
+            return InterestChange::Changes(changes.subscriptions.into_iter().map(with_want).collect());
         }
         let names: BTreeSet<&str> = lists.all().map(|(name, _)| name).collect();
         let parse = |name: &str| Subscription::parse(name).expect("it was asked for");
@@ -237,8 +237,8 @@ impl Registry {
         self.polling.all().chain(self.pushed.all())
     }
 
-    fn index_mut(&mut self, seat: &ConnectionHandle) -> &mut SubscriptionIndex<Arc<ConnectionHandle>> {
-        if seat.is_pushed() { &mut self.pushed } else { &mut self.polling }
+    fn index_mut(&mut self, handle: &ConnectionHandle) -> &mut SubscriptionIndex<Arc<ConnectionHandle>> {
+        if handle.is_pushed() { &mut self.pushed } else { &mut self.polling }
     }
 }
 

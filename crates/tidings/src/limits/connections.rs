@@ -33,7 +33,7 @@ pub(crate) struct ConnectionLimits {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PermitHolder {
     pub(crate) user: Option<Arc<str>>,
-    pub(crate) place: Option<ClientAddress>,
+    pub(crate) address: Option<ClientAddress>,
 }
 
 /// Subject by which `limits.streams_per_second` counts.
@@ -89,11 +89,11 @@ impl ConnectionLimits {
             })?;
             slot.claimant.user = Some(user);
         }
-        if let (Some(place), Some(max)) = (claimant.place, self.max_per_place) {
-            self.by_place.take(place, max).map_err(|open| {
+        if let (Some(address), Some(max)) = (claimant.address, self.max_per_place) {
+            self.by_place.take(address, max).map_err(|open| {
                 own_full(open, max, Code::AddressConnectionsFull, "connections_per_address", "your address")
             })?;
-            slot.claimant.place = Some(place);
+            slot.claimant.address = Some(address);
         }
         Ok(slot)
     }
@@ -101,9 +101,9 @@ impl ConnectionLimits {
     /// Counts one more stream of a user, or where there is none of an address.
     fn count_opening(&self, claimant: &PermitHolder) -> Result<(), Error> {
         const LIMIT: &str = "streams_per_second";
-        let (opener, whose) = match (&claimant.user, claimant.place) {
+        let (opener, whose) = match (&claimant.user, claimant.address) {
             (Some(user), _) => (StreamOpener::User(user.clone()), "this user"),
-            (None, Some(place)) => (StreamOpener::Place(place), "this address"),
+            (None, Some(address)) => (StreamOpener::Place(address), "this address"),
             (None, None) => return Ok(()),
         };
         self.openings.take(&opener, 1).map_err(|excess| {
@@ -131,8 +131,8 @@ impl Drop for ConnectionPermit {
         if let Some(user) = self.claimant.user.take() {
             self.of.by_user.release(user);
         }
-        if let Some(place) = self.claimant.place.take() {
-            self.of.by_place.release(place);
+        if let Some(address) = self.claimant.address.take() {
+            self.of.by_place.release(address);
         }
     }
 }

@@ -88,21 +88,21 @@ impl ChunkBuilder {
     }
 
     /// Adds the next entry; none where it cannot be read. The first that is not for everybody as it is ends the run.
-    pub(crate) fn push(&mut self, glimpse: Option<RawEntry<'_>>) {
-        let Some(glimpse) = glimpse.filter(|glimpse| !self.is_over && glimpse.is_plain()) else {
+    pub(crate) fn push(&mut self, raw: Option<RawEntry<'_>>) {
+        let Some(raw) = raw.filter(|raw| !self.is_over && raw.is_plain()) else {
             self.is_over = true;
             return;
         };
         if self.frames.is_empty() {
             self.frames.reserve_exact(CHUNK_BYTES);
             self.ends.reserve_exact(CHUNK_ENTRIES);
-        } else if self.frames.len() + glimpse.frame_bytes_min() > CHUNK_BYTES {
+        } else if self.frames.len() + raw.frame_bytes_min() > CHUNK_BYTES {
             // Known before it is written, so that the room need not grow.
             self.is_over = true;
             return;
         }
         let before = self.frames.len();
-        let (offset, tag) = match glimpse {
+        let (offset, tag) = match raw {
             RawEntry::Entry(entry) => {
                 self.frames.extend_from_slice(&entry.frame(self.newest, &[]));
                 (entry.offset, entry.tag)

@@ -179,16 +179,16 @@ pub(crate) fn wanted(start: &Start, limit: usize) -> HistoryRange {
 }
 
 /// A log in memory.
-pub(crate) fn memory_log(settings: &LogSettings, world: &Arc<TestWorld>) -> Log {
-    Log::open(settings, None, world.clone()).unwrap().0
+pub(crate) fn memory_log(settings: &LogSettings, environment: &Arc<TestWorld>) -> Log {
+    Log::open(settings, None, environment.clone()).unwrap().0
 }
 
 pub(crate) fn disk_log(
     settings: &LogSettings,
     directory: &TestDir,
-    world: &Arc<TestWorld>,
+    environment: &Arc<TestWorld>,
 ) -> (Log, Recovered) {
-    Log::open(settings, Some(directory.path()), world.clone()).unwrap()
+    Log::open(settings, Some(directory.path()), environment.clone()).unwrap()
 }
 
 /// Appends one by one and returns the ids.

@@ -76,10 +76,10 @@ pub fn recovery(directory: &Path, batches: &[Vec<(u8, u16)>], damage: &[Damage])
 /// Opens the log, and tells what it has after `then`, and what was missing.
 fn opened(
     directory: &Path,
-    world: &Arc<Still>,
+    environment: &Arc<Still>,
     then: impl FnOnce(&Log),
 ) -> (Vec<(u64, String)>, Option<String>) {
-    let (log, recovered) = Log::open(&LogSettings::default(), Some(directory), world.clone())
+    let (log, recovered) = Log::open(&LogSettings::default(), Some(directory), environment.clone())
         .expect("it opens, whatever is in it");
     then(&log);
     let head = log.head();

@@ -61,8 +61,8 @@ struct Range {
     /// Entries above `through` that are wanted, too, ascending: they overtook.
     ahead: Vec<u64>,
     gap: Option<(Gap, EventId)>,
-    told: u64,
-    seen: u64,
+    gaps_reported_to: u64,
+    transitions_applied: u64,
     newest: Epoch,
 }
 
@@ -104,14 +104,14 @@ impl Log {
                 subscriptions,
                 cursor: range.cursor,
                 skips: &[],
-                gaps_reported_to: range.told,
-                transitions_applied: range.seen,
+                gaps_reported_to: range.gaps_reported_to,
+                transitions_applied: range.transitions_applied,
                 through: range.through,
                 overtaking_max: 0,
                 may_join: false,
             };
             let mut page = self.page(&ask);
-            if !page.lost.is_empty() || page.seen != range.seen {
+            if !page.lost.is_empty() || page.transitions_applied != range.transitions_applied {
                 // A client that goes on from the last one is told.
                 history.next = history.last();
                 return history.next.is_some().then_some(history);
@@ -128,7 +128,7 @@ impl Log {
                 break;
             }
             if let Some((end, _)) = page.end {
-                (range.cursor, range.told) = (end, page.told);
+                (range.cursor, range.gaps_reported_to) = (end, page.gaps_reported_to);
             }
         }
         let ahead: Vec<u64> = range.ahead.iter().copied().filter(|offset| range.has(*offset)).collect();
@@ -140,16 +140,18 @@ impl Log {
 
 impl LogState {
     fn range(&self, wanted: &HistoryRange, subscriptions: &[Subscription], now: Millis) -> Range {
-        let attached = self.resume_point(&wanted.start, subscriptions, now);
+        let resume_point = self.resume_point(&wanted.start, subscriptions, now);
         let mut range = Range {
-            gap: attached.gap.map(|gap| (gap, EventId::new(attached.newest, attached.cursor, attached.tag))),
-            cursor: attached.cursor,
-            skips: attached.skips,
+            gap: resume_point
+                .gap
+                .map(|gap| (gap, EventId::new(resume_point.newest, resume_point.cursor, resume_point.tag))),
+            cursor: resume_point.cursor,
+            skips: resume_point.skips,
             through: u64::MAX,
             ahead: Vec::new(),
-            told: attached.told,
-            seen: attached.seen,
-            newest: attached.newest,
+            gaps_reported_to: resume_point.gaps_reported_to,
+            transitions_applied: resume_point.transitions_applied,
+            newest: resume_point.newest,
         };
         if let Some(id) = &wanted.until {
             self.end_at(&mut range, id, subscriptions);

@@ -73,7 +73,7 @@ pub(crate) struct UnreadLog {
     directory: PathBuf,
     lock: File,
     settings: LogSettings,
-    world: Arc<dyn Environment>,
+    environment: Arc<dyn Environment>,
     fsyncs: Histogram,
 }
 
@@ -95,18 +95,18 @@ impl Log {
     pub(crate) fn begin(
         settings: &LogSettings,
         directory: Option<&Path>,
-        world: Arc<dyn Environment>,
+        environment: Arc<dyn Environment>,
     ) -> Result<(Self, Option<UnreadLog>), OpenError> {
         let Some(directory) = directory.filter(|_| settings.durability != Durability::Memory) else {
-            return Ok((Self::in_memory(settings, directory, world, ServedLogs::serve_memory)?, None));
+            return Ok((Self::in_memory(settings, directory, environment, ServedLogs::serve_memory)?, None));
         };
         let lock = disk::lock_directory(directory)?;
         let state =
             LogState::new((0, Tag(0)), Vec::new(), Index::default(), EntryCache::new(settings.cache_bytes));
-        let log = Self::new(state, None, keys(settings), RetentionBounds::of(settings), world.clone());
+        let log = Self::new(state, None, keys(settings), RetentionBounds::of(settings), environment.clone());
         let log = Self { unknowns: Some(ReadBarriers::new()), ..log };
         let (directory, settings, fsyncs) = (directory.to_owned(), settings.clone(), log.fsyncs());
-        Ok((log, Some(UnreadLog { directory, lock, settings, world, fsyncs })))
+        Ok((log, Some(UnreadLog { directory, lock, settings, environment, fsyncs })))
     }
 
     /// Opens the log in `directory`, or a new one in memory, and begins an epoch at its head.
@@ -117,9 +117,9 @@ impl Log {
     pub(crate) fn open(
         settings: &LogSettings,
         directory: Option<&Path>,
-        world: Arc<dyn Environment>,
+        environment: Arc<dyn Environment>,
     ) -> Result<(Self, Recovered), OpenError> {
-        match Self::begin(settings, directory, world)? {
+        match Self::begin(settings, directory, environment)? {
             (_, Some(unread)) => unread.read(&mut |_, _| true),
             (log, None) => Ok((log, Recovered { entries: 0, head: 0, lost: None })),
         }
@@ -130,7 +130,7 @@ impl Log {
     pub(super) fn in_memory(
         settings: &LogSettings,
         directory: Option<&Path>,
-        world: Arc<dyn Environment>,
+        environment: Arc<dyn Environment>,
         serve: fn(&mut ServedLogs) -> io::Result<()>,
     ) -> Result<Self, OpenError> {
         let mut held = None;
@@ -144,11 +144,12 @@ impl Log {
             served = ServedLogs::read(directory).map_err(fail)?;
             serve(&mut served).map_err(fail)?;
         }
-        let epochs = vec![EpochRow { epoch: world.random(), begins_after: 0, lost: LostChannels::None }];
-        let ring = EntryCache::new(settings.cache_bytes);
-        let state = LogState::new((0, Tag(0)), epochs, Index::default(), ring);
+        let epochs =
+            vec![EpochRow { epoch: environment.random(), begins_after: 0, lost: LostChannels::None }];
+        let entry_cache = EntryCache::new(settings.cache_bytes);
+        let state = LogState::new((0, Tag(0)), epochs, Index::default(), entry_cache);
         let store: Box<dyn Store> = Box::new(MemoryStore::holding(held));
-        let log = Self::new(state, Some(store), keys(settings), RetentionBounds::of(settings), world);
+        let log = Self::new(state, Some(store), keys(settings), RetentionBounds::of(settings), environment);
         Ok(Self { served: Mutex::new(Lock::ServedLogs, served), ..log })
     }
 
@@ -234,7 +235,7 @@ impl UnreadLog {
         self,
         on_file: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<(Log, Recovered), OpenError> {
-        let Self { directory, lock, settings, world, fsyncs } = self;
+        let Self { directory, lock, settings, environment, fsyncs } = self;
         let fail = |error| OpenError::Io(directory.clone(), error);
         let layout =
             Layout::for_retention(settings.retention_bytes, settings.durability == Durability::Fsync);
@@ -243,18 +244,18 @@ impl UnreadLog {
         let before = opening.checkpoint().cloned().unwrap_or_default();
         let (mut index, mut keys) = (Index::default(), keys(&settings));
         restore(&before, &mut index, &mut keys);
-        let now = world.now();
+        let now = environment.now();
         let opened = opening.scan(on_file, &mut |entry| {
             keys.remember(entry);
             index.append(entry);
             index.trim_channels(entry.channels, settings.retention_events, now);
         })?;
         keys.forget_old(now);
-        let (epochs, lost) = epochs(before.epochs, &opened, &served, Epoch(world.random()));
-        let ring = EntryCache::new(settings.cache_bytes);
-        let state = LogState::new((opened.head, opened.head_tag), epochs, index, ring);
+        let (epochs, lost) = epochs(before.epochs, &opened, &served, Epoch(environment.random()));
+        let entry_cache = EntryCache::new(settings.cache_bytes);
+        let state = LogState::new((opened.head, opened.head_tag), epochs, index, entry_cache);
         let store: Box<dyn Store> = Box::new(opened.store.with_fsyncs(fsyncs));
-        let log = Log::new(state, Some(store), keys, RetentionBounds::of(&settings), world);
+        let log = Log::new(state, Some(store), keys, RetentionBounds::of(&settings), environment);
         log.trim();
         let recovered = Recovered { entries: log.state().index.entries(), head: opened.head, lost };
         match log.store().write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset))) {

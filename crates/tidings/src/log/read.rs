@@ -63,10 +63,10 @@ pub(crate) struct Page {
     /// The log had nothing above `end` that the asker wants.
     pub(crate) is_last: bool,
     /// Trims up to here are told after this page.
-    pub(crate) told: u64,
+    pub(crate) gaps_reported_to: u64,
     /// Breaks up to here are told after this page. Where that is more than were told before, the page has no steps, and
     /// ends where the cursor may stand.
-    pub(crate) seen: u64,
+    pub(crate) transitions_applied: u64,
     /// What the client has above this is no more.
     pub(crate) ceiling: u64,
     /// Ids are written in this epoch.
@@ -127,31 +127,32 @@ impl Log {
         if self.is_half_changed() {
             return Page {
                 is_last: true,
-                seen: ask.transitions_applied,
+                transitions_applied: ask.transitions_applied,
                 ..state.empty_page(ask, ask.gaps_reported_to)
             };
         }
-        if ask.transitions_applied != state.breaks.serial() {
+        if ask.transitions_applied != state.transitions.serial() {
             return state.page_over_transition(ask);
         }
         let through = ask.through.min(state.head);
-        let told = state.index.trim_serial();
+        let gaps_reported_to = state.index.trim_serial();
         if ask.cursor >= through {
             // What was trimmed above a reader that is held back is told when it goes on.
-            let told = if ask.cursor >= state.head { told } else { ask.gaps_reported_to };
-            return state.empty_page(ask, told);
+            let gaps_reported_to =
+                if ask.cursor >= state.head { gaps_reported_to } else { ask.gaps_reported_to };
+            return state.empty_page(ask, gaps_reported_to);
         }
         let lost = state.newly_lost(ask);
         if !lost.is_empty() {
             let resumed = state.latest_safe_cursor(ask.cursor, ask.subscriptions);
             let end = Some((resumed, state.tag_at(resumed)));
-            return Page { lost, end, is_last: false, ..state.empty_page(ask, told) };
+            return Page { lost, end, is_last: false, ..state.empty_page(ask, gaps_reported_to) };
         }
-        if let Some(page) = self.page_of_chunks(&state, ask, through, told) {
+        if let Some(page) = self.page_of_chunks(&state, ask, through, gaps_reported_to) {
             return page;
         }
         let stretch = state.within_bytes(state.offset_range(ask, through));
-        if let Some(page) = self.page_to_coalesce(&state, ask, through, &stretch, told) {
+        if let Some(page) = self.page_to_coalesce(&state, ask, through, &stretch, gaps_reported_to) {
             return page;
         }
         let steps = if ask.overtaking_max == 0 {
@@ -160,7 +161,7 @@ impl Log {
             state.with_overtaking(ask, &stretch, through, self.now())
         };
         let end = Some((stretch.end, state.tag_at(stretch.end)));
-        Page { steps, end, is_last: stretch.end == state.head, ..state.empty_page(ask, told) }
+        Page { steps, end, is_last: stretch.end == state.head, ..state.empty_page(ask, gaps_reported_to) }
     }
 
     /// Whether a newer event of its key makes this one needless for a reader of `subscriptions`: one in every
@@ -177,7 +178,7 @@ impl Log {
 }
 
 impl LogState {
-    pub(super) fn empty_page(&self, ask: &ReadRequest<'_>, told: u64) -> Page {
+    pub(super) fn empty_page(&self, ask: &ReadRequest<'_>, gaps_reported_to: u64) -> Page {
         Page {
             is_last: ask.cursor >= self.head,
             lost: BTreeSet::new(),
@@ -186,8 +187,8 @@ impl LogState {
             to_join: Vec::new(),
             shared_by: None,
             end: Some((ask.cursor, self.tag_at(ask.cursor))),
-            told,
-            seen: self.breaks.serial(),
+            gaps_reported_to,
+            transitions_applied: self.transitions.serial(),
             ceiling: u64::MAX,
             newest: self.newest(),
         }
@@ -203,7 +204,7 @@ impl LogState {
     }
 
     fn page_entry(&self, offset: u64, overtakes: bool) -> PageEntry {
-        PageEntry { offset, overtakes, entry: self.ring.get(offset).cloned() }
+        PageEntry { offset, overtakes, entry: self.entry_cache.get(offset).cloned() }
     }
 
     /// The channels of the asker that lost something above its cursor and that it was not told of.
@@ -322,7 +323,7 @@ impl LogState {
     ) -> Vec<PageEntry> {
         // Those that will not be sent leave the room in ids to others.
         let is_needless = |offset: u64| {
-            self.ring
+            self.entry_cache
                 .get(offset)
                 .is_some_and(|entry| entry.has_expired(now) || self.is_superseded(entry, ask.subscriptions))
         };

@@ -79,7 +79,7 @@ pub(crate) trait Waiter: Send + Sync {
 
 /// What a replica does not know by itself.
 pub(super) struct ReadBarriers {
-    questions: Mutex<BarrierState>,
+    barriers: Mutex<BarrierState>,
     on_question: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -99,24 +99,24 @@ struct BarrierState {
 
 impl ReadBarriers {
     pub(super) fn new() -> Self {
-        let questions = BarrierState { blind_until: 1, ..BarrierState::default() };
-        Self { questions: Mutex::new(Lock::BarrierState, questions), on_question: OnceLock::new() }
+        let barriers = BarrierState { blind_until: 1, ..BarrierState::default() };
+        Self { barriers: Mutex::new(Lock::ReadBarriers, barriers), on_question: OnceLock::new() }
     }
 
     fn barrier_state(&self) -> MutexGuard<'_, BarrierState> {
-        self.questions.lock()
+        self.barriers.lock()
     }
 
     /// The question that must be answered before a start has a place. `waited_for` is the one that it was given before.
     fn barrier_for(&self, state: &LogState, start: &Start, waited_for: Option<u64>) -> Option<u64> {
-        let questions = self.barrier_state();
-        if questions.answered < questions.blind_until {
+        let barriers = self.barrier_state();
+        if barriers.answered < barriers.blind_until {
             // One that has begun may have been answered by the broker before the client got its id.
-            let least = if matches!(start, Start::After(_)) { questions.begun + 1 } else { 0 };
-            return Some(questions.blind_until.max(waited_for.unwrap_or(least)));
+            let least = if matches!(start, Start::After(_)) { barriers.begun + 1 } else { 0 };
+            return Some(barriers.blind_until.max(waited_for.unwrap_or(least)));
         }
-        let question = waited_for.unwrap_or(questions.begun + 1);
-        (question > questions.answered && state.needs_barrier(start)).then_some(question)
+        let barrier = waited_for.unwrap_or(barriers.begun + 1);
+        (barrier > barriers.answered && state.needs_barrier(start)).then_some(barrier)
     }
 }
 
@@ -129,9 +129,9 @@ impl Log {
     pub(crate) fn replica(
         settings: &LogSettings,
         directory: Option<&std::path::Path>,
-        world: Arc<dyn Environment>,
+        environment: Arc<dyn Environment>,
     ) -> Result<Self, OpenError> {
-        let log = Self::in_memory(settings, directory, world, ServedLogs::await_broker)?;
+        let log = Self::in_memory(settings, directory, environment, ServedLogs::await_broker)?;
         log.state_mut().epochs.clear();
         Ok(Self { unknowns: Some(ReadBarriers::new()), ..log })
     }
@@ -214,7 +214,7 @@ impl Log {
         }
         state.index.mark_lost_through(begins_after);
         // What is new must not be handed on as if it followed what was.
-        state.ring.clear();
+        state.entry_cache.clear();
         (state.head, state.head_tag) = (begins_after, before);
     }
 
@@ -240,7 +240,7 @@ impl Log {
         let dropped: Vec<Arc<Entry>> = read(&offsets).into_iter().flatten().collect();
         let key_of = |offset| read(&[offset]).pop()??.key.clone();
         state.index.truncate(to, &key_of);
-        state.ring.truncate(to);
+        state.entry_cache.truncate(to);
         self.chunk_cache().clear();
         let cut = state.cut.get_or_insert_with(TruncatedTail::default);
         dropped.iter().for_each(|entry| cut.add(&entry.channels));
@@ -265,36 +265,36 @@ impl Log {
         let state = self.state();
         let unknowns = self.unknowns.as_ref();
         match unknowns.and_then(|unknowns| unknowns.barrier_for(&state, start, waited_for)) {
-            Some(question) => OffsetLookup::Unsure(question),
+            Some(barrier) => OffsetLookup::Unsure(barrier),
             None => {
                 // Whatever was published since the log was opened follows.
                 let opened_at = state.opened_at.filter(|_| waited_for.is_some() && *start == Start::Now);
-                let attached = match opened_at {
+                let resume_point = match opened_at {
                     Some(head) => state.resume_point_at(head),
                     None => state.resume_point(start, subscriptions, self.now()),
                 };
-                OffsetLookup::At(Box::new(attached))
+                OffsetLookup::At(Box::new(resume_point))
             }
         }
     }
 
     /// Has somebody told when a question is answered. It may come at once, and more than once.
-    pub(crate) fn wait_for(&self, question: u64, waiter: Weak<dyn Waiter>) {
+    pub(crate) fn wait_for(&self, barrier: u64, waiter: Weak<dyn Waiter>) {
         let Some(unknowns) = &self.unknowns else { return };
-        let mut questions = unknowns.barrier_state();
-        if question <= questions.answered {
-            drop(questions);
+        let mut barriers = unknowns.barrier_state();
+        if barrier <= barriers.answered {
+            drop(barriers);
             waiter.upgrade().inspect(|waiter| waiter.on_barrier());
             return;
         }
-        if questions.waiting.len() >= questions.waiting_max {
-            questions.waiting.retain(|(_, waiter)| waiter.strong_count() > 0);
-            questions.waiting_max = WAITING_MIN.max(2 * questions.waiting.len());
+        if barriers.waiting.len() >= barriers.waiting_max {
+            barriers.waiting.retain(|(_, waiter)| waiter.strong_count() > 0);
+            barriers.waiting_max = WAITING_MIN.max(2 * barriers.waiting.len());
         }
-        questions.waiting.push((question, waiter));
-        questions.wanted = questions.wanted.max(question);
-        let is_new = question > questions.begun;
-        drop(questions);
+        barriers.waiting.push((barrier, waiter));
+        barriers.wanted = barriers.wanted.max(barrier);
+        let is_new = barrier > barriers.begun;
+        drop(barriers);
         if let Some(on_question) = unknowns.on_question.get().filter(|_| is_new) {
             on_question();
         }
@@ -309,8 +309,8 @@ impl Log {
     #[cfg(test)]
     pub(crate) fn has_open_barrier(&self) -> bool {
         self.unknowns.as_ref().is_some_and(|unknowns| {
-            let questions = unknowns.barrier_state();
-            questions.wanted > questions.begun
+            let barriers = unknowns.barrier_state();
+            barriers.wanted > barriers.begun
         })
     }
 
@@ -318,35 +318,35 @@ impl Log {
     /// up to that head is placed, [`Log::answer`] it.
     pub(crate) fn begin_barrier(&self) -> u64 {
         self.unknowns.as_ref().map_or(0, |unknowns| {
-            let mut questions = unknowns.barrier_state();
-            questions.begun += 1;
-            questions.begun
+            let mut barriers = unknowns.barrier_state();
+            barriers.begun += 1;
+            barriers.begun
         })
     }
 
     /// Says that the log knows everything that the broker knew when this question began.
-    pub(crate) fn complete_barrier(&self, question: u64) {
+    pub(crate) fn complete_barrier(&self, barrier: u64) {
         let Some(unknowns) = &self.unknowns else { return };
-        let mut questions = unknowns.barrier_state();
-        questions.answered = questions.answered.max(question);
-        let answered = questions.answered;
-        let told: Vec<_> = questions.waiting.extract_if(.., |(number, _)| *number <= answered).collect();
-        drop(questions);
+        let mut barriers = unknowns.barrier_state();
+        barriers.answered = barriers.answered.max(barrier);
+        let answered = barriers.answered;
+        let told: Vec<_> = barriers.waiting.extract_if(.., |(number, _)| *number <= answered).collect();
+        drop(barriers);
         told.iter().filter_map(|(_, waiter)| waiter.upgrade()).for_each(|waiter| waiter.on_barrier());
     }
 
     /// Says that the broker is out of sight: nobody gets a place until a question that begins after this is answered.
     pub(crate) fn mark_disconnected(&self) {
         let Some(unknowns) = &self.unknowns else { return };
-        let mut questions = unknowns.barrier_state();
-        questions.blind_until = questions.begun + 1;
+        let mut barriers = unknowns.barrier_state();
+        barriers.blind_until = barriers.begun + 1;
     }
 
     /// Whether streams get a place now.
     pub(crate) fn is_synced(&self) -> bool {
         self.unknowns.as_ref().is_none_or(|unknowns| {
-            let questions = unknowns.barrier_state();
-            questions.answered >= questions.blind_until
+            let barriers = unknowns.barrier_state();
+            barriers.answered >= barriers.blind_until
         })
     }
 }

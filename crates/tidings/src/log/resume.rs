@@ -35,11 +35,11 @@ pub(crate) struct ResumePoint {
     pub(crate) skips: Vec<Skip>,
     pub(crate) gap: Option<Gap>,
     /// Trims up to here are told.
-    pub(crate) told: u64,
+    pub(crate) gaps_reported_to: u64,
     /// The client asked for everything up to here.
-    pub(crate) asked_through: u64,
+    pub(crate) replay_until: u64,
     /// Breaks up to here are told, and ids are written in the epoch that was newest then.
-    pub(crate) seen: u64,
+    pub(crate) transitions_applied: u64,
     pub(crate) newest: Epoch,
 }
 
@@ -102,7 +102,7 @@ impl LogState {
         self.at(cursor, Vec::new(), None, 0)
     }
 
-    fn at(&self, cursor: u64, mut skips: Vec<Skip>, gap: Option<Gap>, asked_through: u64) -> ResumePoint {
+    fn at(&self, cursor: u64, mut skips: Vec<Skip>, gap: Option<Gap>, replay_until: u64) -> ResumePoint {
         // After a gap the cursor may stand above events that had overtaken.
         skips.retain(|skip| skip.offset > cursor);
         ResumePoint {
@@ -110,9 +110,9 @@ impl LogState {
             tag: self.tag_at(cursor),
             skips,
             gap,
-            told: self.index.trim_serial(),
-            asked_through,
-            seen: self.breaks.serial(),
+            gaps_reported_to: self.index.trim_serial(),
+            replay_until,
+            transitions_applied: self.transitions.serial(),
             newest: self.newest(),
         }
     }
@@ -160,17 +160,17 @@ impl LogState {
     }
 
     fn after(&self, id: &EventId, text: &str, subscriptions: &[Subscription]) -> ResumePoint {
-        let verdict = self.check_id(id);
-        let mut lost = self.lost_above(verdict.from, subscriptions);
-        let crossed = verdict.reason.is_none().then(|| self.lost_after(id.epoch, subscriptions));
+        let id_check = self.check_id(id);
+        let mut lost = self.lost_above(id_check.from, subscriptions);
+        let crossed = id_check.reason.is_none().then(|| self.lost_after(id.epoch, subscriptions));
         let crossed = crossed.unwrap_or_default();
         let across = (!crossed.is_empty()).then_some(GapReason::Epoch);
         lost.extend(crossed);
-        let reason = verdict.reason.or(across).or_else(|| (!lost.is_empty()).then_some(GapReason::Trimmed));
+        let reason = id_check.reason.or(across).or_else(|| (!lost.is_empty()).then_some(GapReason::Trimmed));
         let Some(reason) = reason else {
             return ResumePoint {
-                tag: if verdict.from == id.offset { id.tag } else { self.tag_at(verdict.from) },
-                ..self.at(verdict.from, verdict.skips, None, self.head)
+                tag: if id_check.from == id.offset { id.tag } else { self.tag_at(id_check.from) },
+                ..self.at(id_check.from, id_check.skips, None, self.head)
             };
         };
         let channels = match reason {
@@ -181,7 +181,7 @@ impl LogState {
             _ => subscription_texts(subscriptions),
         };
         let gap = Gap { channels, reason, requested: Some(text.to_owned()) };
-        self.at(self.latest_safe_cursor(verdict.from, subscriptions), verdict.skips, Some(gap), self.head)
+        self.at(self.latest_safe_cursor(id_check.from, subscriptions), id_check.skips, Some(gap), self.head)
     }
 
     /// Judges an id by its epoch, its place and its tag.

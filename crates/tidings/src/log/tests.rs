@@ -46,8 +46,8 @@ fn batches_are_numbered_without_holes_and_tagged_apart() {
 #[test]
 fn reopening_gives_back_entries_losses_and_keys() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
-    let (log, recovered) = disk_log(&settings(3), &directory, &world);
+    let environment = TestWorld::new(1);
+    let (log, recovered) = disk_log(&settings(3), &directory, &environment);
     assert_eq!((recovered.entries, recovered.head, recovered.lost), (0, 0, None));
     let ids = append_each(&log, (0..5).map(|n| draft("a", &format!("{n}\r\n"))));
     append_each(&log, [draft("b", ""), keyed("c", "k"), idempotent("d", "once")]);
@@ -55,7 +55,7 @@ fn reopening_gives_back_entries_losses_and_keys() {
     log.close().unwrap();
     drop(log);
     for _ in 0..3 {
-        let (log, recovered) = disk_log(&settings(3), &directory, &world);
+        let (log, recovered) = disk_log(&settings(3), &directory, &environment);
         assert_eq!(recovered.lost, None);
         assert_eq!((kept(&log), log.head().offset, log.head().tag, log.usage().bytes), before);
         assert_eq!(reason(&log, &ids[0], "a"), Some(tidings_protocol::body::GapReason::Trimmed));
@@ -67,13 +67,13 @@ fn reopening_gives_back_entries_losses_and_keys() {
 }
 
 /// Runs the log of the directory once in another way, so that clients of the log on disk can miss events.
-fn serve_another(directory: &TestDir, world: &Arc<TestWorld>, is_of_a_broker: bool) -> Option<EventId> {
+fn serve_another(directory: &TestDir, environment: &Arc<TestWorld>, is_of_a_broker: bool) -> Option<EventId> {
     if is_of_a_broker {
-        Log::replica(&settings(3), Some(directory.path()), world.clone()).unwrap();
+        Log::replica(&settings(3), Some(directory.path()), environment.clone()).unwrap();
         return None;
     }
     let memory = LogSettings { durability: Durability::Memory, ..settings(3) };
-    let (log, _) = disk_log(&memory, directory, world);
+    let (log, _) = disk_log(&memory, directory, environment);
     append_each(&log, [draft("a", "meanwhile")]).pop()
 }
 
@@ -82,21 +82,21 @@ fn log_on_disk_tells_that_another_one_took_events_meanwhile() {
     use tidings_protocol::body::GapReason::Epoch;
     for is_of_a_broker in [false, true] {
         let directory = TestDir::new();
-        let world = TestWorld::new(1);
-        let (log, _) = disk_log(&settings(3), &directory, &world);
+        let environment = TestWorld::new(1);
+        let (log, _) = disk_log(&settings(3), &directory, &environment);
         let before = append_each(&log, [draft("a", "before")]).remove(0);
         log.close().unwrap();
         drop(log);
-        let other = serve_another(&directory, &world, is_of_a_broker);
+        let other = serve_another(&directory, &environment, is_of_a_broker);
 
-        let (log, recovered) = disk_log(&settings(3), &directory, &world);
+        let (log, recovered) = disk_log(&settings(3), &directory, &environment);
         assert!(recovered.lost.is_some_and(|why| why.contains("another log")));
         assert_eq!(reason(&log, &before, "a"), Some(Epoch), "of a broker: {is_of_a_broker}");
         let foreign = other.map(|id| reason(&log, &id, "a"));
         assert_eq!(foreign, (!is_of_a_broker).then_some(Some(Epoch)), "an id of the other log is unknown");
         let after = append_each(&log, [draft("a", "after")]).remove(0);
         drop(log);
-        let (log, recovered) = disk_log(&settings(3), &directory, &world);
+        let (log, recovered) = disk_log(&settings(3), &directory, &environment);
         assert_eq!(recovered.lost, None, "it is told once");
         assert_eq!(reason(&log, &after, "a"), None);
         assert_eq!(reason(&log, &before, "a"), Some(Epoch), "whenever a client comes");
@@ -106,20 +106,20 @@ fn log_on_disk_tells_that_another_one_took_events_meanwhile() {
 #[test]
 fn first_log_on_disk_after_one_in_memory_has_lost_nothing() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
-    serve_another(&directory, &world, false);
-    assert_eq!(disk_log(&settings(3), &directory, &world).1.lost, None);
-    assert_eq!(disk_log(&settings(3), &directory, &world).1.lost, None);
+    let environment = TestWorld::new(1);
+    serve_another(&directory, &environment, false);
+    assert_eq!(disk_log(&settings(3), &directory, &environment).1.lost, None);
+    assert_eq!(disk_log(&settings(3), &directory, &environment).1.lost, None);
 }
 
 #[test]
 fn change_between_interval_and_fsync_is_the_same_log() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
+    let environment = TestWorld::new(1);
     let mut before = None;
     for durability in [Durability::Interval, Durability::Fsync, Durability::Interval] {
         let settings = LogSettings { durability, ..settings(30) };
-        let (log, recovered) = disk_log(&settings, &directory, &world);
+        let (log, recovered) = disk_log(&settings, &directory, &environment);
         assert_eq!(recovered.lost, None, "{durability:?}");
         assert_eq!(before.and_then(|id| reason(&log, &id, "a")), None);
         before = append_each(&log, [draft("a", "x")]).pop();
@@ -129,10 +129,10 @@ fn change_between_interval_and_fsync_is_the_same_log() {
 #[test]
 fn losses_and_keys_outlive_the_files_of_their_entries() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
+    let environment = TestWorld::new(1);
     // Files of a mebibyte each.
     let settings = LogSettings { retention_bytes: 4 << 20, ..settings(10_000) };
-    let (log, _) = disk_log(&settings, &directory, &world);
+    let (log, _) = disk_log(&settings, &directory, &environment);
     let ids = append_each(&log, [draft("quiet", "x"), idempotent("busy", "once"), draft("gone", "x")]);
     let large = "x".repeat(100 << 10);
     for _ in 0..25 {
@@ -141,7 +141,7 @@ fn losses_and_keys_outlive_the_files_of_their_entries() {
     }
     assert!(directory.bytes() < 10 << 20, "{}", directory.bytes());
     drop(log);
-    let (log, recovered) = disk_log(&settings, &directory, &world);
+    let (log, recovered) = disk_log(&settings, &directory, &environment);
     assert_eq!(recovered.lost, None);
     assert_eq!(log.head().offset, 103);
     assert_eq!(reason(&log, &ids[0], "busy"), Some(tidings_protocol::body::GapReason::Trimmed));
@@ -155,9 +155,9 @@ fn losses_and_keys_outlive_the_files_of_their_entries() {
 #[test]
 fn directory_stays_within_its_bound_where_a_quiet_channel_has_entries_in_every_file() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
+    let environment = TestWorld::new(1);
     let settings = LogSettings { retention_bytes: 4 << 20, ..settings(100) };
-    let (log, _) = disk_log(&settings, &directory, &world);
+    let (log, _) = disk_log(&settings, &directory, &environment);
     let data = "x".repeat(2000);
     for round in 0..30_u32 {
         let busy = (0..500).map(|n| draft(&format!("busy.{}", n % 5), &data));
@@ -170,7 +170,7 @@ fn directory_stays_within_its_bound_where_a_quiet_channel_has_entries_in_every_f
     assert_eq!(kept(&log).iter().filter(|(_, data)| data == "x").count(), 30);
     let before = kept(&log);
     drop(log);
-    let (log, recovered) = disk_log(&settings, &directory, &world);
+    let (log, recovered) = disk_log(&settings, &directory, &environment);
     assert_eq!(recovered.lost, None);
     assert_eq!(kept(&log), before);
 }
@@ -178,9 +178,9 @@ fn directory_stays_within_its_bound_where_a_quiet_channel_has_entries_in_every_f
 #[test]
 fn record_that_cannot_be_read_does_not_stop_room_from_being_taken_back() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
+    let environment = TestWorld::new(1);
     let settings = LogSettings { retention_bytes: 4 << 20, cache_bytes: 1, ..settings(10) };
-    let (log, _) = disk_log(&settings, &directory, &world);
+    let (log, _) = disk_log(&settings, &directory, &environment);
     let ids = append_each(&log, [draft("quiet", "precious"), draft("quiet", "second")]);
     let path = directory.segments().remove(0);
     let at = fs::read(&path).unwrap().windows(8).position(|window| window == b"precious").unwrap();
@@ -205,35 +205,35 @@ fn record_that_cannot_be_read_does_not_stop_room_from_being_taken_back() {
 #[test]
 fn end_that_an_earlier_start_had_seen_and_that_is_gone_is_told() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
-    let (log, _) = disk_log(&settings(100), &directory, &world);
+    let environment = TestWorld::new(1);
+    let (log, _) = disk_log(&settings(100), &directory, &environment);
     let ids = append_each(&log, [draft("a", "x")]);
     let whole = fs::metadata(directory.segments().remove(0)).unwrap().len();
     append_each(&log, [draft("a", "x")]);
     drop(log);
-    drop(disk_log(&settings(100), &directory, &world));
+    drop(disk_log(&settings(100), &directory, &environment));
     fs::File::options().write(true).open(directory.segments().remove(0)).unwrap().set_len(whole).unwrap();
-    let (log, recovered) = disk_log(&settings(100), &directory, &world);
+    let (log, recovered) = disk_log(&settings(100), &directory, &environment);
     assert!(recovered.lost.is_some());
     assert_eq!(reason(&log, &ids[0], "a"), Some(tidings_protocol::body::GapReason::Epoch));
 }
 
 #[test]
 fn entries_go_by_age_and_by_bytes() {
-    let world = TestWorld::new(1);
+    let environment = TestWorld::new(1);
     let aged = LogSettings { retention_age: Duration::from_millis(100), ..settings(100) };
-    let log = memory_log(&aged, &world);
+    let log = memory_log(&aged, &environment);
     append_each(&log, [draft("a", "1"), draft("b", "2")]);
-    world.advance(60);
+    environment.advance(60);
     append_each(&log, [draft("a", "3")]);
-    world.advance(41);
+    environment.advance(41);
     log.trim();
     assert_eq!(kept(&log), [(3, "3".to_owned())]);
-    world.advance(60);
+    environment.advance(60);
     log.trim();
     assert_eq!((kept(&log), log.usage().bytes), (Vec::new(), 0));
     let small = LogSettings { retention_bytes: 2000, ..settings(100) };
-    let log = memory_log(&small, &world);
+    let log = memory_log(&small, &environment);
     append_each(&log, (0..100).map(|_| draft("a", "x")));
     assert!((1500..=2000).contains(&log.usage().bytes), "{}", log.usage().bytes);
 }
@@ -241,15 +241,15 @@ fn entries_go_by_age_and_by_bytes() {
 #[test]
 fn epochs_are_bounded_and_the_oldest_are_forgotten_first() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
-    let (log, _) = disk_log(&settings(100), &directory, &world);
+    let environment = TestWorld::new(1);
+    let (log, _) = disk_log(&settings(100), &directory, &environment);
     let mut checkpoint = log.checkpoint(&|_| true);
     drop(log);
     let row = |epoch| EpochRow { epoch, begins_after: 0, lost: LostChannels::None };
     checkpoint.epochs = (1..=EPOCHS_MAX as u64).map(row).collect();
     checkpoint.number = 1 << 52;
     fs::write(directory.path().join("checkpoint"), checkpoint.encode()).unwrap();
-    let (log, recovered) = disk_log(&settings(100), &directory, &world);
+    let (log, recovered) = disk_log(&settings(100), &directory, &environment);
     assert_eq!(recovered.lost, None);
     assert_eq!(log.state().epochs.len(), EPOCHS_MAX);
     let at_start = |epoch| EventId::new(Epoch(epoch), 0, Tag(0));
@@ -262,9 +262,9 @@ fn ring_ends_at_the_head_and_keeps_to_its_bound() {
     let log = memory_log(&LogSettings { cache_bytes: 10_000, ..settings(1000) }, &TestWorld::new(1));
     append_each(&log, (0..100).map(|_| draft("a", &"x".repeat(500))));
     let state = log.state();
-    assert!(state.ring.bytes() <= 10_000);
-    assert!(state.ring.get(100).is_some() && state.ring.get(101).is_none());
-    assert!(state.ring.get(1).is_none() && state.ring.get(0).is_none());
+    assert!(state.entry_cache.bytes() <= 10_000);
+    assert!(state.entry_cache.get(100).is_some() && state.entry_cache.get(101).is_none());
+    assert!(state.entry_cache.get(1).is_none() && state.entry_cache.get(0).is_none());
 }
 
 #[test]
@@ -278,20 +278,20 @@ fn duplicate_channels_of_an_event_count_once() {
 #[test]
 fn a_start_brings_the_newest_entries_back_into_memory() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
-    let (log, _) = disk_log(&settings(10), &directory, &world);
+    let environment = TestWorld::new(1);
+    let (log, _) = disk_log(&settings(10), &directory, &environment);
     // The channel `busy` is trimmed, so the log has holes.
     append_each(&log, (0..40).map(|n| draft(if n % 8 == 0 { "quiet" } else { "busy" }, &n.to_string())));
     let before = kept(&log);
     drop(log);
-    let (log, _) = disk_log(&settings(10), &directory, &world);
+    let (log, _) = disk_log(&settings(10), &directory, &environment);
     let all = subscriptions(&["**"]);
-    let told = || log.resume(&Start::WholeHistory, &all).told;
+    let gaps_reported_to = || log.resume(&Start::WholeHistory, &all).gaps_reported_to;
     let ask = |cursor| read::ReadRequest {
         subscriptions: &all,
         cursor,
         skips: &[],
-        gaps_reported_to: told(),
+        gaps_reported_to: gaps_reported_to(),
         transitions_applied: 0,
         through: u64::MAX,
         overtaking_max: 0,
@@ -310,12 +310,12 @@ fn a_start_brings_the_newest_entries_back_into_memory() {
 #[test]
 fn a_ring_that_is_full_is_warm() {
     let directory = TestDir::new();
-    let world = TestWorld::new(1);
-    let (log, _) = disk_log(&settings(1000), &directory, &world);
+    let environment = TestWorld::new(1);
+    let (log, _) = disk_log(&settings(1000), &directory, &environment);
     append_each(&log, (0..500).map(|n| draft("a", &n.to_string())));
     drop(log);
     let small = LogSettings { cache_bytes: 32 << 10, ..settings(1000) };
-    let (log, _) = disk_log(&small, &directory, &world);
+    let (log, _) = disk_log(&small, &directory, &environment);
     while log.warm_cache() {}
     let bytes = log.usage().cache_bytes;
     assert!(bytes <= 32 << 10 && bytes > 30 << 10, "{bytes}");
@@ -325,20 +325,20 @@ fn a_ring_that_is_full_is_warm() {
 fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
     let log = memory_log(&settings(100), &TestWorld::new(1));
     let all = subscriptions(&["**"]);
-    let attached = log.resume(&Start::Now, &all);
+    let resume_point = log.resume(&Start::Now, &all);
     append_each(&log, [draft("a", "before")]);
     let ask = read::ReadRequest {
         subscriptions: &all,
-        cursor: attached.cursor,
+        cursor: resume_point.cursor,
         skips: &[],
-        gaps_reported_to: attached.told,
-        transitions_applied: attached.seen,
+        gaps_reported_to: resume_point.gaps_reported_to,
+        transitions_applied: resume_point.transitions_applied,
         through: u64::MAX,
         overtaking_max: 0,
         may_join: true,
     };
     assert_eq!(log.page(&ask).steps.len(), 1);
-    assert_eq!(log.entries_after(0, attached.seen, 10).entries.unwrap().len(), 1);
+    assert_eq!(log.entries_after(0, resume_point.transitions_applied, 10).entries.unwrap().len(), 1);
 
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _state = log.state_mut();
@@ -349,6 +349,6 @@ fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
     assert!(log.writable().is_err());
     let page = log.page(&ask);
     assert!(page.steps.is_empty() && page.is_last && page.end.unwrap().0 == ask.cursor);
-    let newer = log.entries_after(0, attached.seen, 10);
+    let newer = log.entries_after(0, resume_point.transitions_applied, 10);
     assert_eq!((newer.entries.unwrap().len(), newer.head), (0, 0));
 }

@@ -53,24 +53,24 @@ impl EpochTransitions {
         self.serial += 1;
     }
 
-    /// Those after `seen`; none of them where some are not at hand.
-    fn after(&self, seen: u64) -> Option<impl Iterator<Item = &Transition>> {
-        let unseen = usize::try_from(self.serial.saturating_sub(seen)).unwrap_or(usize::MAX);
+    /// Those after `transitions_applied`; none of them where some are not at hand.
+    fn after(&self, transitions_applied: u64) -> Option<impl Iterator<Item = &Transition>> {
+        let unseen = usize::try_from(self.serial.saturating_sub(transitions_applied)).unwrap_or(usize::MAX);
         Some(self.recent.range(self.recent.len().checked_sub(unseen)?..))
     }
 
-    /// The highest place that a cursor may keep over everything after `seen`.
-    fn ceiling(&self, seen: u64) -> u64 {
-        let recent = match self.after(seen) {
-            Some(breaks) => return breaks.map(|it| it.truncate_to).min().unwrap_or(u64::MAX),
+    /// The highest place that a cursor may keep over everything after `transitions_applied`.
+    fn ceiling(&self, transitions_applied: u64) -> u64 {
+        let recent = match self.after(transitions_applied) {
+            Some(transitions) => return transitions.map(|it| it.truncate_to).min().unwrap_or(u64::MAX),
             None => self.recent.iter().map(|it| it.truncate_to).min(),
         };
         recent.into_iter().chain(self.forgotten).min().unwrap_or(u64::MAX)
     }
 
-    fn lost_since(&self, seen: u64, subscriptions: &[Subscription]) -> BTreeSet<String> {
-        match self.after(seen) {
-            Some(breaks) => breaks.flat_map(|it| it.lost.of(subscriptions)).collect(),
+    fn lost_since(&self, transitions_applied: u64, subscriptions: &[Subscription]) -> BTreeSet<String> {
+        match self.after(transitions_applied) {
+            Some(transitions) => transitions.flat_map(|it| it.lost.of(subscriptions)).collect(),
             None => subscription_texts(subscriptions).into_iter().collect(),
         }
     }
@@ -104,7 +104,7 @@ impl LogState {
     /// Notes epochs that began elsewhere.
     pub(super) fn note_epochs(&mut self, rows: &[EpochRow]) {
         for row in rows {
-            self.breaks.push(row.begins_after, row.lost.clone());
+            self.transitions.push(row.begins_after, row.lost.clone());
         }
         if self.cut.as_ref().is_some_and(|cut| cut.is_covered_by(rows)) {
             self.cut = None;
@@ -113,22 +113,22 @@ impl LogState {
 
     /// Notes that ids are written in another epoch, though none began, or that the end is now here.
     pub(super) fn note_truncation(&mut self, offset: u64) {
-        self.breaks.push(offset, LostChannels::None);
+        self.transitions.push(offset, LostChannels::None);
     }
 
     /// Tells of an end that was cut off, before anything takes its place, where no epoch has.
     pub(super) fn report_truncated_tail(&mut self) {
         if let Some(cut) = take(&mut self.cut).filter(|cut| !cut.channels.is_empty()) {
             let names = cut.channels.iter().map(ToString::to_string).collect();
-            self.breaks.push(u64::MAX, LostChannels::Channels(names));
+            self.transitions.push(u64::MAX, LostChannels::Channels(names));
         }
     }
 
     /// The page of a reader that has not seen the last break: it has no steps, and moves the cursor where it may stand.
     pub(super) fn page_over_transition(&self, ask: &ReadRequest<'_>) -> Page {
-        let ceiling = self.breaks.ceiling(ask.transitions_applied);
+        let ceiling = self.transitions.ceiling(ask.transitions_applied);
         let cursor = ask.cursor.min(ceiling).min(self.head);
-        let mut lost = self.breaks.lost_since(ask.transitions_applied, ask.subscriptions);
+        let mut lost = self.transitions.lost_since(ask.transitions_applied, ask.subscriptions);
         let ask = ReadRequest { cursor, ..*ask };
         let mut page = self.empty_page(&ask, ask.gaps_reported_to);
         (page.ceiling, page.is_last) = (ceiling, false);
@@ -136,7 +136,7 @@ impl LogState {
             lost.append(&mut self.newly_lost(&ask));
             let resumed = self.latest_safe_cursor(cursor, ask.subscriptions);
             page.end = Some((resumed, self.tag_at(resumed)));
-            (page.lost, page.told) = (lost, self.index.trim_serial());
+            (page.lost, page.gaps_reported_to) = (lost, self.index.trim_serial());
         }
         page
     }

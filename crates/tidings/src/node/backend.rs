@@ -24,9 +24,9 @@ pub(super) struct Backend {
     /// Whether the order can be had now: `Err` says why not.
     pub(super) health: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Where tickets are kept for all nodes, where there are others.
-    pub(super) shelf: Option<Arc<dyn TicketStore>>,
+    pub(super) ticket_store: Option<Arc<dyn TicketStore>>,
     /// Where all nodes learn whom to refuse, where there are others.
-    pub(super) board: Option<Arc<dyn RevocationStore>>,
+    pub(super) revocation_store: Option<Arc<dyn RevocationStore>>,
     /// Ends what runs, once nothing more is published, and makes the log safe.
     pub(super) end: Box<dyn FnOnce() + Send>,
 }
@@ -36,22 +36,22 @@ pub(super) fn start(
     settings: &Settings,
     log: &Arc<Log>,
     unread: Option<UnreadLog>,
-    audience: Arc<dyn DeliverySink>,
+    sink: Arc<dyn DeliverySink>,
     metrics: &Arc<Metrics>,
     supervisor: &Supervisor,
 ) -> Result<Backend, Error> {
     if settings.redis.is_some() {
-        return shared(settings, log, &audience, metrics, supervisor);
+        return shared(settings, log, &sink, metrics, supervisor);
     }
-    let (broker, writer) = embedded::embedded(log.clone(), audience, metrics.clone());
-    let keeper = start_maintenance(log, unread, Some(writer), settings, supervisor)?;
+    let (broker, writer) = embedded::embedded(log.clone(), sink, metrics.clone());
+    let maintenance = start_maintenance(log, unread, Some(writer), settings, supervisor)?;
     let kept = log.clone();
     Ok(Backend {
         broker: Broker::Embedded(broker),
         health: Box::new(|| Ok(())),
-        shelf: None,
-        board: None,
-        end: Box::new(move || keeper.end(&kept)),
+        ticket_store: None,
+        revocation_store: None,
+        end: Box::new(move || maintenance.end(&kept)),
     })
 }
 
@@ -70,16 +70,16 @@ fn start_maintenance(
 fn shared(
     settings: &Settings,
     log: &Arc<Log>,
-    audience: &Arc<dyn DeliverySink>,
+    sink: &Arc<dyn DeliverySink>,
     metrics: &Arc<Metrics>,
     supervisor: &Supervisor,
 ) -> Result<Backend, Error> {
     use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
-    let parts = crate::broker::redis::parts(settings, log, audience, metrics, rand::random)?;
-    let keeper = start_maintenance(log, None, None, settings, supervisor)?;
-    let sight = parts.sight.clone();
-    log.when_unsure(Box::new(move || sight.request_reconcile()));
+    let parts = crate::broker::redis::parts(settings, log, sink, metrics, rand::random)?;
+    let maintenance = start_maintenance(log, None, None, settings, supervisor)?;
+    let sync_state = parts.sync_state.clone();
+    log.when_unsure(Box::new(move || sync_state.request_reconcile()));
     let appender = tokio::spawn(supervisor.watch("tidings-appender", parts.appender.run()));
     let mut followers = JoinSet::new();
     followers.spawn(supervisor.watch("tidings-follower", parts.follower.run()));
@@ -90,14 +90,14 @@ fn shared(
         tokio::spawn(supervisor.watch("tidings-capturer", capturer.run(stopped)))
     };
     let capturer = parts.capturer.map(capture);
-    let (kept, runtime, sight) = (log.clone(), Handle::current(), parts.sight);
+    let (kept, runtime, sync_state) = (log.clone(), Handle::current(), parts.sync_state);
     let revocations = parts.revocations.clone();
     Ok(Backend {
         broker: Broker::Redis(parts.broker),
         // Who is ready refuses whom the others refuse.
-        health: Box::new(move || sight.health().and_then(|()| revocations.health())),
-        shelf: Some(Arc::new(redis_tickets::RedisTickets(parts.link))),
-        board: Some(Arc::new(redis_revocations::RedisRevocations {
+        health: Box::new(move || sync_state.health().and_then(|()| revocations.health())),
+        ticket_store: Some(Arc::new(redis_tickets::RedisTickets(parts.redis_log))),
+        revocation_store: Some(Arc::new(redis_revocations::RedisRevocations {
             view: parts.revocations,
             log: log.clone(),
         })),
@@ -107,7 +107,7 @@ fn shared(
             let _ = runtime.block_on(appender);
             capturer.map(|capturer| runtime.block_on(capturer));
             drop(followers);
-            keeper.end(&kept);
+            maintenance.end(&kept);
         }),
     })
 }

@@ -30,13 +30,11 @@ pub(super) fn start(hub: &Hub, supervisor: &Supervisor) {
     tokio::spawn(supervisor.watch("tidings-review", until_end(hub, reauthorize_streams(hub.downgrade()))));
     tokio::spawn(supervisor.watch("tidings-keys", until_end(hub, refresh_jwks(hub.downgrade()))));
     tokio::spawn(supervisor.watch("tidings-hook", until_end(hub, recheck_hook(hub.downgrade()))));
-    if let Some(board) = hub.gate().revocation_store() {
-        tokio::spawn(
-            supervisor.watch(
-                "tidings-revocations",
-                until_end(hub, apply_remote_revocations(hub.downgrade(), board)),
-            ),
-        );
+    if let Some(revocation_store) = hub.authorizer().revocation_store() {
+        tokio::spawn(supervisor.watch(
+            "tidings-revocations",
+            until_end(hub, apply_remote_revocations(hub.downgrade(), revocation_store)),
+        ));
     }
 }
 
@@ -61,14 +59,14 @@ where
 
 /// Judges every open stream whenever something may have taken rights.
 async fn reauthorize_streams(weak: WeakHub) -> Option<()> {
-    let mut changes = weak.upgrade()?.gate().changes();
+    let mut changes = weak.upgrade()?.authorizer().changes();
     loop {
         changes.changed().await.ok()?;
         let hub = weak.upgrade()?;
         let mut ended = 0;
-        for seat in hub.inner().subscribers.all() {
-            if let Err(reason) = hub.gate().reauthorize(seat.caller(), seat.subscriptions()) {
-                seat.end(Termination::of_rights(reason));
+        for handle in hub.inner().subscribers.all() {
+            if let Err(reason) = hub.authorizer().reauthorize(handle.identity(), handle.subscriptions()) {
+                handle.end(Termination::of_rights(reason));
                 ended += 1;
             }
         }
@@ -79,14 +77,14 @@ async fn reauthorize_streams(weak: WeakHub) -> Option<()> {
 }
 
 /// Refuses whom other nodes refuse, and tells them of those that they do not know.
-async fn apply_remote_revocations(weak: WeakHub, board: Arc<dyn RevocationStore>) -> Option<()> {
+async fn apply_remote_revocations(weak: WeakHub, revocation_store: Arc<dyn RevocationStore>) -> Option<()> {
     loop {
-        let news = board.next_change().await;
+        let news = revocation_store.next_change().await;
         let hub = weak.upgrade()?;
         // They are written to disk here, too.
-        let hearing = spawn_blocking(move || hub.gate().apply_remote(news)).await;
+        let hearing = spawn_blocking(move || hub.authorizer().apply_remote(news)).await;
         match hearing {
-            Ok(untold) => retry_unreplicated(&board, untold).await,
+            Ok(untold) => retry_unreplicated(&revocation_store, untold).await,
             Err(error) => error!(%error, "hearing of a revocation panicked"),
         }
     }
@@ -94,18 +92,18 @@ async fn apply_remote_revocations(weak: WeakHub, board: Arc<dyn RevocationStore>
 
 async fn refresh_jwks(weak: WeakHub) -> Option<()> {
     loop {
-        weak.upgrade()?.gate().keep_fresh().await;
+        weak.upgrade()?.authorizer().keep_fresh().await;
         sleep(jittered(KEYS_INTERVAL)).await;
     }
 }
 
 /// Asks the hook about each open stream once in `auth.hook_recheck`.
 async fn recheck_hook(weak: WeakHub) -> Option<()> {
-    let mut changes = weak.upgrade()?.gate().changes();
+    let mut changes = weak.upgrade()?.authorizer().changes();
     let mut due: HashMap<ConnectionId, Instant> = HashMap::new();
     loop {
         let hub = weak.upgrade()?;
-        let Some(interval) = hub.gate().recheck_interval() else {
+        let Some(interval) = hub.authorizer().recheck_interval() else {
             drop(hub);
             // There may be a hook after the settings were read again.
             changes.changed().await.ok()?;
@@ -119,23 +117,23 @@ async fn recheck_hook(weak: WeakHub) -> Option<()> {
 
 async fn recheck_due(hub: &Hub, due: &mut HashMap<ConnectionId, Instant>, interval: Duration) {
     let now = Instant::now();
-    let seats = hub.inner().subscribers.all();
-    let mut next = HashMap::with_capacity(seats.len());
+    let subscribers = hub.inner().subscribers.all();
+    let mut next = HashMap::with_capacity(subscribers.len());
     let mut asking = JoinSet::new();
-    for seat in seats {
-        let at = due.get(&seat.id()).copied().unwrap_or_else(|| now + jittered(interval));
+    for handle in subscribers {
+        let at = due.get(&handle.id()).copied().unwrap_or_else(|| now + jittered(interval));
         if at > now {
-            next.insert(seat.id(), at);
+            next.insert(handle.id(), at);
             continue;
         }
-        next.insert(seat.id(), now + jittered(interval));
+        next.insert(handle.id(), now + jittered(interval));
         if asking.len() >= RECHECKS_MAX {
             asking.join_next().await;
         }
         let hub = hub.clone();
         asking.spawn(async move {
-            if hub.gate().is_refused_by_hook(seat.caller(), seat.subscriptions()).await {
-                seat.end(Termination::of_rights(EndReason::Revoked));
+            if hub.authorizer().is_refused_by_hook(handle.identity(), handle.subscriptions()).await {
+                handle.end(Termination::of_rights(EndReason::Revoked));
             }
         });
     }

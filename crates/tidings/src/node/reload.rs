@@ -28,7 +28,7 @@ impl Hub {
             return Err(Error::new(Code::BadRequest, fault.to_string()));
         }
         let parts = self.inner();
-        let auth = parts.gate.prepare(settings.auth.as_ref())?;
+        let auth = parts.authorizer.prepare(settings.auth.as_ref())?;
         let tls = match (&parts.tls, settings.server.tls) {
             (Some(current), Some(files)) => Some((current, tls::load(&files)?)),
             (None, None) => None,
@@ -40,7 +40,7 @@ impl Hub {
             current.replace(new);
             info!("certificate read again");
         }
-        parts.gate.install(auth);
+        parts.authorizer.install(auth);
         Ok(())
     }
 }

@@ -104,12 +104,13 @@ pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -
         ServeContext { hub, router, connections: TaskTracker::new(), closing: CancellationToken::new() };
     let shards = ShardThreads::start(&site.hub, &site.router, &forward_to_hyper(&site))
         .map_err(|error| Error::new(Code::Internal, "a shard could not be started").caused_by(error))?;
-    let acceptor = Acceptor::start(&Supervisor::of(&site.hub), listeners, on_accept(&site, shards.doors()))
-        .map_err(|error| {
-        Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error)
-    })?;
+    let acceptor =
+        Acceptor::start(&Supervisor::of(&site.hub), listeners, on_accept(&site, shards.mailboxes()))
+            .map_err(|error| {
+                Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error)
+            })?;
     reached(&mut site.hub.lifecycle(), Lifecycle::Draining).await;
-    shards.doors().drain();
+    shards.mailboxes().drain();
     // Connections are taken until the hub has done everything else: a proxy answers 502 where it is refused one.
     reached(&mut site.hub.lifecycle(), Lifecycle::Ended).await;
     acceptor.end().await;
@@ -135,7 +136,7 @@ struct ServeContext {
 /// What becomes of a new connection: a shard has those without TLS, the one with the fewest the next.
 fn on_accept(
     site: &ServeContext,
-    doors: Arc<Shards>,
+    shards: Arc<Shards>,
 ) -> impl Fn(mio::net::TcpStream, SocketAddr) + Send + 'static {
     let (site, runtime) = (site.clone(), Handle::current());
     let is_tls = site.hub.inner().tls.is_some();
@@ -144,7 +145,7 @@ fn on_accept(
         if is_tls {
             site.connections.spawn_on(tls_connection(site.clone(), socket, peer), &runtime);
         } else {
-            doors.assign(socket, peer);
+            shards.assign(socket, peer);
         }
     }
 }

@@ -21,7 +21,7 @@ const READERS: usize = 4;
 
 /// Owns the threads, from start to end.
 pub(super) struct ShardThreads {
-    doors: Arc<Shards>,
+    mailboxes: Arc<Shards>,
     reader: Arc<DiskReaders>,
     threads: Vec<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
@@ -32,7 +32,7 @@ impl ShardThreads {
     pub(super) fn start(hub: &Hub, router: &Router, onward: &ForwardToHyper) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let parts = hub.inner();
-        let (mut doors, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
+        let (mut mailboxes, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
         let mut readers = Vec::with_capacity(READERS);
         let supervisor = Supervisor::of(hub);
         let reader = DiskReaders::new(parts.log.clone(), parts.metrics.clone());
@@ -43,24 +43,24 @@ impl ShardThreads {
         for number in 0..cores {
             let shared = (parts.log.clone(), parts.metrics.clone(), reader.clone());
             let (router, runtime) = (router.clone(), Handle::current());
-            let (shard, door) = Shard::new(shared, &parts.settings, router, runtime, onward.clone())?;
+            let (shard, mailbox) = Shard::new(shared, &parts.settings, router, runtime, onward.clone())?;
             threads.push(supervisor.start(format!("tidings-shard-{number}"), move || shard.run())?);
-            parts.subscribers.add_shard(door.clone());
-            doors.push(door);
+            parts.subscribers.add_shard(mailbox.clone());
+            mailboxes.push(mailbox);
         }
-        Ok(Self { doors: Arc::new(Shards::new(doors)), reader, threads, readers })
+        Ok(Self { mailboxes: Arc::new(Shards::new(mailboxes)), reader, threads, readers })
     }
 
-    pub(super) fn doors(&self) -> Arc<Shards> {
-        self.doors.clone()
+    pub(super) fn mailboxes(&self) -> Arc<Shards> {
+        self.mailboxes.clone()
     }
 
     /// Answers what has come, for at most `patience`. Then closes what is still open, and waits until every thread has ended.
     pub(super) async fn end(self, patience: Duration) {
-        self.doors.finish();
+        self.mailboxes.finish();
         let mut joining = join(self.threads);
         if timeout(patience, &mut joining).await.is_err() {
-            self.doors.close();
+            self.mailboxes.close();
             let _ = joining.await;
         }
         self.reader.close();

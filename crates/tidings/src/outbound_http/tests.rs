@@ -195,8 +195,9 @@ async fn user_and_password_of_the_url_go_as_basic_credentials() {
 /// Threads that wait for a name are lost to the reads of the log until the system gives the name up.
 #[tokio::test]
 async fn lookups_that_hang_hold_two_threads_however_many_ask() {
-    let (gate, started) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(AtomicUsize::new(0)));
-    let (shut, counted) = (gate.clone(), started.clone());
+    let (authorizer, started) =
+        (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(AtomicUsize::new(0)));
+    let (shut, counted) = (authorizer.clone(), started.clone());
     let lookup = move |_: &str| {
         counted.fetch_add(1, Ordering::SeqCst);
         let open = shut.0.lock().unwrap();
@@ -218,8 +219,8 @@ async fn lookups_that_hang_hold_two_threads_however_many_ask() {
     }
     faults.push(outgoing.get().await.unwrap_err().to_string());
     let lookups = started.load(Ordering::SeqCst);
-    *gate.0.lock().unwrap() = true;
-    gate.1.notify_all();
+    *authorizer.0.lock().unwrap() = true;
+    authorizer.1.notify_all();
     assert_eq!(lookups, 2);
     assert!(faults.iter().all(|fault| fault == "no answer within 150ms"), "{faults:?}");
 }

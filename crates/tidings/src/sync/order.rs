@@ -28,24 +28,24 @@ macro_rules! locks {
 locks! {
     /// `Committer`: the embedded log has one writer at a time.
     Committer => [
-        Keys, LogState, ActiveFile, Segments, UnsyncedFiles, RefusedAppend, ReadOnly, Watermark,
-        MemoryEntries, ShardThreads, Subscribers, ConnectionHandle
+        IdempotencyKeys, LogState, ActiveFile, Segments, UnsyncedFiles, RefusedAppend, ReadOnly, Watermark,
+        MemoryEntries, Shards, Subscribers, ConnectionHandle
     ];
     /// `Log::keys`: the idempotency keys of the last window.
-    Keys => [LogState, Segments];
+    IdempotencyKeys => [LogState, Segments];
     /// `Log::state`: head, epochs, index, newest entries.
-    LogState => [BarrierState, ChunkCache, MemoryEntries];
+    LogState => [ReadBarriers, ChunkCache, MemoryEntries];
     /// `ReadBarriers::questions`: what a replica asked its broker.
-    BarrierState => [];
-    /// `Log::runs`: joined entries that readers share.
+    ReadBarriers => [];
+    /// `Log::chunk_cache`: joined entries that readers share.
     ChunkCache => [];
     /// `Log::served`: which logs served from the data directory.
     ServedLogs => [];
-    /// `DiskStore::begin`: what a run still has to do before it takes events.
+    /// `DiskStore::begin`: work of a run before it takes events.
     RunBegin => [ActiveFile, Segments, DroppedRanges, Watermark];
     /// `DiskStore::active`: the file that grows.
     ActiveFile => [Segments, UnsyncedFiles, ReadOnly, Watermark];
-    /// `DiskStore::segments`: which record stands where.
+    /// `DiskStore::segments`: the place of each record.
     Segments => [];
     /// `DiskStore::unsynced`: files to be made safe.
     UnsyncedFiles => [];
@@ -61,7 +61,7 @@ locks! {
     MemoryEntries => [];
 
     /// `Subscribers::shards`: the shards that are told of new entries.
-    ShardThreads => [];
+    Shards => [];
     /// `Subscribers::lists`: connections by subscription.
     Subscribers => [ConnectionHandle];
     /// `Subscribers::stirred`: subscriptions that came or went.
@@ -69,10 +69,10 @@ locks! {
     /// `ConnectionHandle::waiting`: what is left for one connection.
     ConnectionHandle => [];
 
-    /// `Door::waiting`: what other threads leave for a shard.
+    /// `Mailbox::inbox`: messages of other threads to a shard.
     ShardMailbox => [];
-    /// `Reader::waiting`: pages to be read from the store.
-    ReaderQueue => [];
+    /// `DiskReaders::queue`: pages to be read from the store.
+    ReadQueue => [];
     /// `Backpressure::waiting`: wakers of streams whose socket is full.
     SocketWaiters => [];
     /// `StreamHandoff`: a stream on its way from its route to its shard.
@@ -82,20 +82,20 @@ locks! {
 
     /// `Publisher::broker`: none once the hub takes no more publishes.
     Broker => [];
-    /// `Parts::tls`: the certificate of new connections.
+    /// `HubInner::tls`: the certificate of new connections.
     Certificate => [];
-    /// `Parts::close`: what shutdown does last.
+    /// `HubInner::close`: the last step of shutdown.
     Close => [];
 
     /// `Authorizer::rules`: the `[auth]` that is in force.
-    AuthRules => [];
-    /// `Revocations::standing`.
+    AuthPolicy => [];
+    /// `Revocations::active`.
     Revocations => [];
     /// `Revocations::journal`: the file of revocations.
     RevocationJournal => [];
     /// `Tickets`.
     Tickets => [];
-    /// `Jwks::kept`: the keys of the identity provider.
+    /// `Jwks::cached`: the keys of the identity provider.
     ProviderKeys => [];
     /// `HookClient::state`: answers of the hook, and questions under way.
     HookAnswers => [];
@@ -106,15 +106,15 @@ locks! {
     /// `RateLimiter::counted` of streams.
     StreamRates => [];
 
-    /// `broker::redis::SyncState`: what was seen of the log in Redis.
-    RedisSight => [];
-    /// `broker::redis::TableReplica`: what a node knows of a shared table.
+    /// `broker::redis::SyncState`: the state of this node's copy of the log in Redis.
+    RedisSyncState => [];
+    /// `broker::redis::TableReplica`: this node's copy of a shared table.
     RedisTable => [];
-    /// `broker::redis::capture::Line`: messages to be captured.
-    CaptureLine => [];
-    /// `broker::redis::link::ConnectionPool::idle`: open connections.
+    /// `broker::redis::capture::CaptureBuffer`: messages to be captured.
+    CaptureBuffer => [];
+    /// `broker::redis::ConnectionPool::idle`: open connections.
     RedisIdle => [];
-    /// `broker::redis::Door::nodes`: hosts of a cluster.
+    /// `broker::redis::Connector::nodes`: hosts of a cluster.
     RedisHosts => [];
 }
 

@@ -16,7 +16,7 @@ fn panic_of(act: impl FnOnce()) -> Option<String> {
 
 #[test]
 fn a_lock_is_taken_within_one_that_allows_it() {
-    let (keys, state) = (Mutex::new(Lock::Keys, 1), RwLock::new(Lock::LogState, 2));
+    let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, 1), RwLock::new(Lock::LogState, 2));
     let keys = keys.lock();
     assert_eq!((*keys, *state.read()), (1, 2));
     *state.write() = 3;
@@ -25,7 +25,7 @@ fn a_lock_is_taken_within_one_that_allows_it() {
 
 #[test]
 fn a_lock_that_is_taken_against_the_order_panics_though_it_is_free() {
-    let (keys, state) = (Mutex::new(Lock::Keys, ()), RwLock::new(Lock::LogState, ()));
+    let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, ()), RwLock::new(Lock::LogState, ()));
     let panicked = panic_of(|| {
         let _state = state.read();
         let _keys = keys.lock();
@@ -50,7 +50,7 @@ fn a_value_is_not_read_twice_by_one_thread() {
 
 #[test]
 fn a_lock_that_is_only_tried_has_no_order() {
-    let (keys, state) = (Mutex::new(Lock::Keys, ()), RwLock::new(Lock::LogState, ()));
+    let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, ()), RwLock::new(Lock::LogState, ()));
     let _state = state.read();
     let tried = keys.try_lock();
     assert!(tried.is_some() && keys.try_lock().is_none());
@@ -58,7 +58,7 @@ fn a_lock_that_is_only_tried_has_no_order() {
 
 #[test]
 fn locks_that_are_let_go_in_any_order_are_free() {
-    let (keys, state) = (Mutex::new(Lock::Keys, ()), RwLock::new(Lock::LogState, ()));
+    let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, ()), RwLock::new(Lock::LogState, ()));
     let (outer, inner) = (keys.lock(), state.read());
     drop(outer);
     assert!(panic_of(|| assert_none_held("a waker is called")).is_some());
@@ -86,14 +86,14 @@ fn a_value_that_is_replaced_is_dropped_without_the_lock() {
         }
     }
     let other = Arc::new(Mutex::new(Lock::Tickets, ()));
-    let rules = RwLock::new(Lock::AuthRules, Some(Locks(other)));
+    let rules = RwLock::new(Lock::AuthPolicy, Some(Locks(other)));
     rules.replace(None);
     assert!(rules.read().is_none());
 }
 
 #[test]
 fn a_thread_that_waits_for_a_change_is_notified() {
-    let shared = Arc::new((Mutex::new(Lock::ReaderQueue, 0), Condvar::default()));
+    let shared = Arc::new((Mutex::new(Lock::ReadQueue, 0), Condvar::default()));
     let (waits, is_waiting) = sync_channel(0);
     let waiter = thread::spawn({
         let shared = shared.clone();
@@ -119,7 +119,7 @@ type Pair = (Mutex<()>, RwLock<()>);
 fn a_model_finds_that_readers_wait_behind_a_writer() {
     let outcome = catch_unwind(|| {
         model::check(2, || {
-            let (keys, state) = (Mutex::new(Lock::Keys, ()), RwLock::new(Lock::LogState, ()));
+            let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, ()), RwLock::new(Lock::LogState, ()));
             let locks = Arc::new((keys, state));
             let acts: [fn(&Pair); 3] = [
                 |(keys, state)| {

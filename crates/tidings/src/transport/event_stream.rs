@@ -277,7 +277,7 @@ pub(crate) async fn with_stream_deadline(work: impl Future, write_timeout: Durat
     let watch = async {
         loop {
             tokio::time::sleep(write_timeout / 4).await;
-            if sent.get().is_some_and(|seat| seat.unpolled_for() >= write_timeout) {
+            if sent.get().is_some_and(|handle| handle.unpolled_for() >= write_timeout) {
                 return;
             }
         }

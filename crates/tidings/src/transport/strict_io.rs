@@ -41,7 +41,7 @@ static REPLACEMENT_TARGET: LazyLock<String> =
 /// their answers, and nothing behind it is read.
 pub(crate) struct StrictIo<Io> {
     io: Io,
-    judge: FramingValidator,
+    framing: FramingValidator,
     /// Of a head that is not whole; at most [`HEAD_BYTES_MAX`] and one read.
     held: BytesMut,
     /// To be read before anything else.
@@ -100,7 +100,7 @@ impl<Io> StrictIo<Io> {
     ) -> Self {
         Self {
             io,
-            judge: FramingValidator::new(),
+            framing: FramingValidator::new(),
             held: BytesMut::new(),
             ready: Bytes::new(),
             end: ReadEnd::Open,
@@ -146,7 +146,7 @@ impl<Io> StrictIo<Io> {
 
     /// Sets the deadline of a head that has begun behind the first one.
     fn watch_head(&mut self) {
-        let awaits_head = self.judge.is_opening() || self.judge.is_in_head();
+        let awaits_head = self.framing.is_opening() || self.framing.is_in_head();
         if self.end != ReadEnd::Open || !awaits_head {
             self.head_due = None;
         } else if self.head_due.is_none() {
@@ -160,12 +160,12 @@ impl<Io> StrictIo<Io> {
     fn validate(&mut self, bytes: &[u8], judged: usize) -> (usize, Option<Bytes>) {
         let mut at = judged;
         while at < bytes.len() {
-            match self.judge.feed_head(&bytes[at..]) {
+            match self.framing.feed_head(&bytes[at..]) {
                 Err(fault) => {
                     at += fault.at;
                     debug!(fault = fault.what, "a malformed request was refused");
                     let Some(instead) = refused_at(fault.place) else {
-                        let begin = at + 1 - self.judge.head_bytes();
+                        let begin = at + 1 - self.framing.head_bytes();
                         return (begin, Some(self.refuse(malformed(fault.what))));
                     };
                     self.end = ReadEnd::Closed;
@@ -186,8 +186,8 @@ impl<Io> StrictIo<Io> {
                 }
             }
         }
-        let begin = bytes.len() - self.judge.head_bytes();
-        let is_too_large = self.judge.head_bytes() > HEAD_BYTES_MAX;
+        let begin = bytes.len() - self.framing.head_bytes();
+        let is_too_large = self.framing.head_bytes() > HEAD_BYTES_MAX;
         (begin, is_too_large.then(|| self.refuse(too_large(&bytes[begin..]))))
     }
 

@@ -33,28 +33,28 @@ impl Authorizer {
     /// credentials needs none.
     pub(crate) async fn ticket(
         &self,
-        caller: &Arc<Identity>,
+        identity: &Arc<Identity>,
         credential: Option<&Credential>,
         subscriptions: Vec<Subscription>,
     ) -> Result<Ticket, Error> {
-        if caller.is_ticket() || caller.principal == Principal::Anonymous {
-            return Err(denied(caller));
+        if identity.is_ticket() || identity.principal == Principal::Anonymous {
+            return Err(denied(identity));
         }
-        let permit = self.subscribe(caller, subscriptions, ReadKind::Stream).await?;
+        let permit = self.subscribe(identity, subscriptions, ReadKind::Stream).await?;
         let now = (self.clock)();
-        let Some(shelf) = self.shelf.get() else {
-            return self.tickets.make(caller, permit.subscriptions().to_vec(), now);
+        let Some(ticket_store) = self.ticket_store.get() else {
+            return self.tickets.make(identity, permit.subscriptions().to_vec(), now);
         };
         let secret = match credential {
             Some(Credential::Bearer(secret) | Credential::Token(secret)) => secret.clone(),
             // An open hub asks for none, and a hub with `[auth]` takes an empty one for none.
             _ => Secret::new(""),
         };
-        let ticket = self.tickets.issue(caller, now)?;
+        let ticket = self.tickets.issue(identity, now)?;
         let text = ticket.text.reveal();
         let sealed = store::seal(text, &secret, permit.subscriptions());
         let life = Duration::from_millis(ticket.expires_at.saturating_sub(now));
-        shelf.put(store::name(text), sealed, life).await?;
+        ticket_store.put(store::name(text), sealed, life).await?;
         Ok(ticket)
     }
 
@@ -74,20 +74,21 @@ impl Authorizer {
             key if key.starts_with("tk_") => rules.api_key(key)?,
             token => rules.token(token).await?,
         };
-        let rights = rules.permissions(&basis);
-        Ok((Arc::new(Identity { principal, rights, basis, admitted_at }), subscriptions))
+        let permissions = rules.permissions(&basis);
+        Ok((Arc::new(Identity { principal, permissions, basis, admitted_at }), subscriptions))
     }
 
     /// Takes a ticket from where it lies, so that it is spent, or only looks at it.
     async fn take_ticket(&self, text: &str, only_looks: bool) -> Result<RedeemedTicket, PolicyError> {
-        let Some(shelf) = self.shelf.get() else {
+        let Some(ticket_store) = self.ticket_store.get() else {
             let (tickets, now) = (&self.tickets, (self.clock)());
             let found = if only_looks { tickets.look(text, now) } else { tickets.redeem(text, now) };
             let (maker, subscriptions) = found.ok_or(CredentialError::Ticket)?;
             return Ok(RedeemedTicket::Here(maker, subscriptions));
         };
         let name = store::name(text);
-        let sealed = if only_looks { shelf.look(name).await? } else { shelf.take(name).await? };
+        let sealed =
+            if only_looks { ticket_store.look(name).await? } else { ticket_store.take(name).await? };
         let opened = sealed.and_then(|sealed| store::open(text, sealed));
         let (credential, subscriptions) = opened.ok_or(CredentialError::Ticket)?;
         Ok(RedeemedTicket::Shared(credential, subscriptions))
@@ -100,11 +101,11 @@ impl Authorizer {
     /// 401 for a ticket that is none or is spent, 503 where that cannot be told.
     pub(crate) async fn ticket_channels(
         &self,
-        caller: &Identity,
+        identity: &Identity,
         shown: Option<&str>,
         only_looks: bool,
     ) -> Result<Option<Vec<Subscription>>, Error> {
-        if let AuthMethod::Ticket { subscriptions, .. } = &caller.basis {
+        if let AuthMethod::Ticket { subscriptions, .. } = &identity.basis {
             return Ok(Some(subscriptions.clone()));
         }
         let Some(text) = shown.filter(|_| self.rules.is_none()) else { return Ok(None) };
@@ -112,7 +113,7 @@ impl Authorizer {
             Ok(RedeemedTicket::Here(_, subscriptions) | RedeemedTicket::Shared(_, subscriptions)) => {
                 Ok(Some(subscriptions))
             }
-            Err(PolicyError::Flaw(flaw)) => Err(self.credential_error(flaw)),
+            Err(PolicyError::Flaw(credential_error)) => Err(self.credential_error(credential_error)),
             Err(PolicyError::Error(error)) => Err(error),
         }
     }
@@ -120,17 +121,17 @@ impl Authorizer {
     /// Refuses a ticket for anything but a stream of exactly its channels.
     pub(super) fn check_ticket(
         &self,
-        caller: &Identity,
+        identity: &Identity,
         asked: &[Subscription],
         reading: ReadKind,
     ) -> Result<(), Error> {
-        let AuthMethod::Ticket { subscriptions, .. } = &caller.basis else { return Ok(()) };
+        let AuthMethod::Ticket { subscriptions, .. } = &identity.basis else { return Ok(()) };
         let is_exact = asked.iter().collect::<HashSet<_>>() == subscriptions.iter().collect();
         if is_exact && reading == ReadKind::Stream {
             return Ok(());
         }
         let foreign = asked.iter().find(|asked| !subscriptions.contains(asked)).or(asked.first());
         let wanted = DeniedAction::Subscribe(foreign.map_or("", Subscription::as_str));
-        Err(denied_by(DeniedBy::Pattern, caller, wanted, &self.metrics))
+        Err(denied_by(DeniedBy::Pattern, identity, wanted, &self.metrics))
     }
 }

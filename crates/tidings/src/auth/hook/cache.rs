@@ -32,27 +32,27 @@ impl AnswerCache {
     }
 
     /// The answer, if it is not older than the time that answers are kept.
-    pub(super) fn fresh(&self, question: &AccessRequest, now: Instant) -> Option<bool> {
-        let answer = self.by_question.get(question)?;
+    pub(super) fn fresh(&self, request: &AccessRequest, now: Instant) -> Option<bool> {
+        let answer = self.by_question.get(request)?;
         (now.saturating_duration_since(answer.at) < self.ttl).then_some(answer.allowed)
     }
 
-    pub(super) fn keep(&mut self, question: &Arc<AccessRequest>, allowed: bool, at: Instant) {
+    pub(super) fn keep(&mut self, request: &Arc<AccessRequest>, allowed: bool, at: Instant) {
         while self.by_age.front().is_some_and(|(oldest, _)| {
             self.by_age.len() >= ANSWERS_MAX || at.saturating_duration_since(*oldest) >= self.ttl
         }) {
             self.forget_oldest();
         }
         if !self.ttl.is_zero() {
-            self.by_question.insert(question.clone(), CachedAnswer { allowed, at });
-            self.by_age.push_back((at, question.clone()));
+            self.by_question.insert(request.clone(), CachedAnswer { allowed, at });
+            self.by_age.push_back((at, request.clone()));
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some((at, question)) = self.by_age.pop_front() else { return };
-        if self.by_question.get(&question).is_some_and(|answer| answer.at == at) {
-            self.by_question.remove(&question);
+        let Some((at, request)) = self.by_age.pop_front() else { return };
+        if self.by_question.get(&request).is_some_and(|answer| answer.at == at) {
+            self.by_question.remove(&request);
         }
     }
 }

@@ -52,8 +52,8 @@ type HookOutcome = Result<bool, Arc<str>>;
 
 /// One who waits for a flight.
 struct FlightWaiter<'a> {
-    asker: &'a HookClient,
-    question: Arc<AccessRequest>,
+    hook_client: &'a HookClient,
+    request: Arc<AccessRequest>,
     /// Always there until it is dropped.
     flight: Option<Arc<Flight>>,
 }
@@ -80,8 +80,8 @@ impl HookClient {
     ///
     /// # Errors
     /// [`Code::HookUnavailable`] where there is no answer; the cause is for the log.
-    pub(crate) async fn allow(&self, question: &AccessRequest) -> Result<bool, Error> {
-        self.outcome(question).await.map_err(|cause| {
+    pub(crate) async fn allow(&self, request: &AccessRequest) -> Result<bool, Error> {
+        self.outcome(request).await.map_err(|cause| {
             Error::new(Code::HookUnavailable, "the backend that decides on this did not answer; ask again")
                 .retry_after(RETRY_AFTER)
                 .caused_by(cause.to_string())
@@ -90,12 +90,12 @@ impl HookClient {
 
     /// Whether the hook still allows what it did, by a fresh answer or a new one; `None` where there is no answer,
     /// which takes nothing away. Cancel safe, as [`HookClient::allow`].
-    pub(crate) async fn recheck(&self, question: &AccessRequest) -> Option<bool> {
-        self.outcome(question).await.ok()
+    pub(crate) async fn recheck(&self, request: &AccessRequest) -> Option<bool> {
+        self.outcome(request).await.ok()
     }
 
-    async fn outcome(&self, question: &AccessRequest) -> HookOutcome {
-        let waiting = match self.find(question) {
+    async fn outcome(&self, request: &AccessRequest) -> HookOutcome {
+        let waiting = match self.find(request) {
             CacheLookup::Fresh(allowed) => return Ok(allowed),
             CacheLookup::Flight(waiting) => waiting,
         };
@@ -106,36 +106,36 @@ impl HookClient {
         if let Some(outcome) = &*outcome {
             return outcome.clone();
         }
-        let found = self.ask(&waiting.question, deadline).await;
+        let found = self.ask(&waiting.request, deadline).await;
         // Before the lock goes: who comes from here on finds the answer, or a new flight.
         self.finish_flight(&waiting, &found);
         *outcome = Some(found.clone());
         found
     }
 
-    fn find(&self, question: &AccessRequest) -> CacheLookup<'_> {
+    fn find(&self, request: &AccessRequest) -> CacheLookup<'_> {
         let mut state = self.state();
-        if let Some(allowed) = state.answers.fresh(question, Instant::now()) {
+        if let Some(allowed) = state.answers.fresh(request, Instant::now()) {
             return CacheLookup::Fresh(allowed);
         }
-        let (question, flight) = match state.flights.get_key_value(question) {
-            Some((question, flight)) => (question.clone(), flight.clone()),
+        let (request, flight) = match state.flights.get_key_value(request) {
+            Some((request, flight)) => (request.clone(), flight.clone()),
             None => {
-                let (question, flight) = (Arc::new(question.clone()), Arc::new(Flight::new(None)));
-                state.flights.insert(question.clone(), flight.clone());
-                (question, flight)
+                let (request, flight) = (Arc::new(request.clone()), Arc::new(Flight::new(None)));
+                state.flights.insert(request.clone(), flight.clone());
+                (request, flight)
             }
         };
-        CacheLookup::Flight(FlightWaiter { asker: self, question, flight: Some(flight) })
+        CacheLookup::Flight(FlightWaiter { hook_client: self, request, flight: Some(flight) })
     }
 
-    async fn ask(&self, question: &AccessRequest, deadline: Instant) -> HookOutcome {
+    async fn ask(&self, request: &AccessRequest, deadline: Instant) -> HookOutcome {
         let asking = async {
             // Half of the time is the hook's own: what is asked with none left only adds to what holds it up.
             let place = timeout_at(deadline - self.timeout / 2, self.room.acquire()).await;
             let _place = place.map_err(|_| HookError::new("too many other questions wait"))??;
             self.metrics.hook_request();
-            self.ask_unless_it_panics(question).await
+            self.ask_unless_it_panics(request).await
         };
         let outcome = match timeout_at(deadline, asking).await {
             Ok(answer) => answer.map_err(|fault| fault.to_string().into()),
@@ -147,8 +147,8 @@ impl HookClient {
         outcome
     }
 
-    async fn ask_unless_it_panics(&self, question: &AccessRequest) -> Result<bool, HookError> {
-        let mut answering = pin!(self.hook.allow(question));
+    async fn ask_unless_it_panics(&self, request: &AccessRequest) -> Result<bool, HookError> {
+        let mut answering = pin!(self.hook.allow(request));
         // Nothing of the hook is looked at after it panicked; it answers for its own state.
         std::future::poll_fn(|context| {
             catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context)))
@@ -160,9 +160,9 @@ impl HookClient {
     fn finish_flight(&self, waiting: &FlightWaiter<'_>, outcome: &HookOutcome) {
         let mut state = self.state();
         if let Ok(allowed) = outcome {
-            state.answers.keep(&waiting.question, *allowed, Instant::now());
+            state.answers.keep(&waiting.request, *allowed, Instant::now());
         }
-        state.flights.remove(&waiting.question);
+        state.flights.remove(&waiting.request);
     }
 
     fn too_late(&self) -> Arc<str> {
@@ -192,13 +192,13 @@ impl FlightWaiter<'_> {
 impl Drop for FlightWaiter<'_> {
     /// The last one who waits takes the flight along: nobody is left to make it.
     fn drop(&mut self) {
-        let mut state = self.asker.state();
-        let is_listed = state.flights.get(&self.question).is_some_and(|flight| self.is_of(flight));
+        let mut state = self.hook_client.state();
+        let is_listed = state.flights.get(&self.request).is_some_and(|flight| self.is_of(flight));
         // Under the lock, so that of two who leave at once one counts itself as the last.
         self.flight = None;
-        if is_listed && state.flights.get(&self.question).is_some_and(|flight| Arc::strong_count(flight) == 1)
+        if is_listed && state.flights.get(&self.request).is_some_and(|flight| Arc::strong_count(flight) == 1)
         {
-            state.flights.remove(&self.question);
+            state.flights.remove(&self.request);
         }
     }
 }

@@ -51,8 +51,8 @@ impl HttpHook {
 }
 
 impl Hook for HttpHook {
-    async fn allow(&self, question: &AccessRequest) -> Result<bool, HookError> {
-        let asked = serde_json::to_vec(&HookRequest::from(question))?;
+    async fn allow(&self, request: &AccessRequest) -> Result<bool, HookError> {
+        let asked = serde_json::to_vec(&HookRequest::from(request))?;
         let answer = self.backend.post(asked).await?;
         let status = answer.status;
         if status.is_server_error() {
@@ -62,7 +62,7 @@ impl Hook for HttpHook {
             Ok(allow) => Ok(allow),
             // A yes is never guessed. A backend that means yes and says it wrong hears of it here.
             Err(reason) => {
-                warn!(%reason, channel = %question.channel, "the hook's answer is no verdict and counts as no");
+                warn!(%reason, channel = %request.channel, "the hook's answer is no verdict and counts as no");
                 Ok(false)
             }
         }
@@ -85,18 +85,18 @@ fn verdict(status: StatusCode, body: &[u8]) -> Result<bool, String> {
 }
 
 impl<'a> From<&'a AccessRequest> for HookRequest<'a> {
-    fn from(question: &'a AccessRequest) -> Self {
+    fn from(request: &'a AccessRequest) -> Self {
         Self {
-            principal: question.principal.as_ref().map(|who| match who {
+            principal: request.principal.as_ref().map(|who| match who {
                 Subject::User(name) => HookPrincipal::User(name),
                 Subject::Session(id) => HookPrincipal::Session(id),
             }),
-            action: match question.action {
+            action: match request.action {
                 Action::Subscribe => "subscribe",
                 Action::Publish => "publish",
             },
-            channel: &question.channel,
-            pattern: question.is_pattern,
+            channel: &request.channel,
+            pattern: request.is_pattern,
         }
     }
 }

@@ -84,19 +84,23 @@ struct ResyncOnDrop(Option<Arc<dyn RevocationStore>>);
 
 impl Drop for ResyncOnDrop {
     fn drop(&mut self) {
-        if let Some(board) = &self.0 {
-            board.mark_stale();
+        if let Some(revocation_store) = &self.0 {
+            revocation_store.mark_stale();
         }
     }
 }
 
 impl Replication {
     pub(in crate::auth) fn new(
-        board: Option<&Arc<dyn RevocationStore>>,
+        revocation_store: Option<&Arc<dyn RevocationStore>>,
         revocation: Revocation,
         kept: Result<(), Error>,
     ) -> Self {
-        Self { doubt: board.cloned().map(|board| ResyncOnDrop(Some(board))), revocation, kept }
+        Self {
+            doubt: revocation_store.cloned().map(|revocation_store| ResyncOnDrop(Some(revocation_store))),
+            revocation,
+            kept,
+        }
     }
 
     /// Tells the other nodes, where there may be others; answers when all is kept.
@@ -105,9 +109,9 @@ impl Replication {
     /// When it could not be kept here, or there. It is in force here, and they are told as soon as they can be.
     pub(crate) async fn run(self) -> Result<(), Error> {
         let Some(mut doubt) = self.doubt else { return self.kept };
-        let board = doubt.0.clone().expect("nothing was told yet");
+        let revocation_store = doubt.0.clone().expect("nothing was told yet");
         let told = replicate_until_done(
-            &*board,
+            &*revocation_store,
             vec![Unreplicated { revocation: self.revocation, version: String::new() }],
         )
         .await;
@@ -131,9 +135,12 @@ impl Replication {
 }
 
 /// Tells the other nodes of all these; what went wrong is done again after the next look.
-pub(crate) async fn retry_unreplicated(board: &Arc<dyn RevocationStore>, untold: Vec<Unreplicated>) {
-    let mut doubt = ResyncOnDrop(Some(board.clone()));
-    match replicate_until_done(&**board, untold).await {
+pub(crate) async fn retry_unreplicated(
+    revocation_store: &Arc<dyn RevocationStore>,
+    untold: Vec<Unreplicated>,
+) {
+    let mut doubt = ResyncOnDrop(Some(revocation_store.clone()));
+    match replicate_until_done(&**revocation_store, untold).await {
         Ok(room) => {
             doubt.0 = None;
             if room == StoreCapacity::None {
@@ -145,14 +152,14 @@ pub(crate) async fn retry_unreplicated(board: &Arc<dyn RevocationStore>, untold:
 }
 
 async fn replicate_until_done(
-    board: &dyn RevocationStore,
+    revocation_store: &dyn RevocationStore,
     mut untold: Vec<Unreplicated>,
 ) -> Result<StoreCapacity, Error> {
     let mut room = StoreCapacity::Enough;
     // Each round in which somebody else was faster has brought the board nearer to what all of them say.
     while !untold.is_empty() {
         let notes: Vec<_> = untold.iter().map(note_of).collect();
-        let outcomes = board.replicate(&notes).await?;
+        let outcomes = revocation_store.replicate(&notes).await?;
         let left = untold.into_iter().zip(outcomes).filter_map(|(it, outcome)| match outcome {
             ReplicationOutcome::Done => None,
             ReplicationOutcome::Full => {

@@ -5,7 +5,7 @@ use crate::auth::{identity::AuthMethod, identity::Principal, permissions::Permis
 
 fn user(name: &str) -> Arc<Identity> {
     let (principal, basis) = (Principal::User(name.into()), AuthMethod::Nothing);
-    Arc::new(Identity { principal, rights: Permissions::NOTHING, basis, admitted_at: 0 })
+    Arc::new(Identity { principal, permissions: Permissions::NOTHING, basis, admitted_at: 0 })
 }
 
 fn channels() -> Vec<Subscription> {

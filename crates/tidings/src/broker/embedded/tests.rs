@@ -103,8 +103,8 @@ impl DeliverySink for Heard {
         self.note(&format!("stored {offsets:?}"));
     }
 
-    fn deliver_transient(&self, _channels: &[ChannelName], unstored: &TransientEvent) -> usize {
-        self.note(&format!("unstored after {}", unstored.after));
+    fn deliver_transient(&self, _channels: &[ChannelName], transient: &TransientEvent) -> usize {
+        self.note(&format!("unstored after {}", transient.after));
         0
     }
 
@@ -283,7 +283,7 @@ async fn panic_within_an_append_ends_the_writer_and_refuses_what_follows() {
     bench.broker.append(vec![stored("before")]).await.unwrap();
     // As an append does on the thread of a publisher.
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _watch = PanicWatch(&bench.broker.bell);
+        let _watch = PanicWatch(&bench.broker.waker);
         let _committer = bench.broker.committer.lock();
         panic!("in the middle of an append");
     }));

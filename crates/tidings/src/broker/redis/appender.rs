@@ -45,29 +45,29 @@ struct QueuedAppend {
 pub(crate) struct RedisBroker {
     queue: mpsc::Sender<QueuedAppend>,
     deadline: Duration,
-    sight: Arc<SyncState>,
+    sync_state: Arc<SyncState>,
 }
 
 /// Takes them, one call to Redis after the other.
 pub(crate) struct Appender {
     queue: mpsc::Receiver<QueuedAppend>,
-    link: Arc<RedisLog>,
-    sight: Arc<SyncState>,
+    redis_log: Arc<RedisLog>,
+    sync_state: Arc<SyncState>,
     metrics: Arc<Metrics>,
     random: fn() -> u64,
 }
 
 pub(super) fn appender(
-    link: Arc<RedisLog>,
-    sight: Arc<SyncState>,
+    redis_log: Arc<RedisLog>,
+    sync_state: Arc<SyncState>,
     metrics: Arc<Metrics>,
     deadline: Duration,
     random: fn() -> u64,
 ) -> (RedisBroker, Appender) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     (
-        RedisBroker { queue: sender, deadline, sight: sight.clone() },
-        Appender { queue, link, sight, metrics, random },
+        RedisBroker { queue: sender, deadline, sync_state: sync_state.clone() },
+        Appender { queue, redis_log, sync_state, metrics, random },
     )
 }
 
@@ -90,7 +90,7 @@ impl RedisBroker {
             _ => return Err(RedisError::OutcomeUnknown("redis did not answer in time".into()).into_error()),
         };
         if let Some(newest) = published.iter().filter_map(PublishOutcome::id).map(|id| id.offset).max() {
-            let _placed_or_late = timeout(PLACED_PATIENCE, self.sight.wait_applied(newest)).await;
+            let _placed_or_late = timeout(PLACED_PATIENCE, self.sync_state.wait_applied(newest)).await;
         }
         Ok(published)
     }
@@ -119,7 +119,7 @@ struct AppendWaiter {
 impl Appender {
     /// Serves until the [`RedisBroker`] is gone and its publishes are answered.
     pub(crate) async fn run(self) {
-        let (transient, publisher) = transient_publisher(self.link.clone());
+        let (transient, publisher) = transient_publisher(self.redis_log.clone());
         tokio::join!(self.append_all(transient), publisher.run());
     }
 
@@ -162,7 +162,7 @@ impl Appender {
         }
         for waiting in live {
             let nothing = AppendOutcome::Appended(Vec::new());
-            self.settle(waiting, self.sight.last_seen().epoch, nothing, transient).await;
+            self.settle(waiting, self.sync_state.last_seen().epoch, nothing, transient).await;
         }
     }
 
@@ -174,14 +174,14 @@ impl Appender {
     ) -> Result<(Epoch, Vec<AppendOutcome>), RedisError> {
         let due = waiting.iter().map(|waiting| waiting.due).min().unwrap_or_else(Instant::now);
         loop {
-            let witness = self.sight.last_seen();
-            let failed = match self.metrics.appends().time(self.link.append(appends, witness)).await {
+            let witness = self.sync_state.last_seen();
+            let failed = match self.metrics.appends().time(self.redis_log.append(appends, witness)).await {
                 Ok(outcomes) => {
-                    self.sight.is_written();
+                    self.sync_state.is_written();
                     return Ok((witness.epoch, outcomes));
                 }
                 Err(AppendError::Refused(refused)) => {
-                    let looked = timeout_at(due, self.sight.reconcile()).await;
+                    let looked = timeout_at(due, self.sync_state.reconcile()).await;
                     if looked.is_ok() {
                         continue;
                     }
@@ -189,7 +189,7 @@ impl Appender {
                 }
                 Err(AppendError::Fault(fault)) => fault,
             };
-            self.sight.is_not_written(failed.to_string());
+            self.sync_state.is_not_written(failed.to_string());
             let may_try_again = matches!(failed, RedisError::NotApplied(_) | RedisError::Moving(_))
                 && Instant::now() + PAUSE < due;
             if !may_try_again {
@@ -221,7 +221,7 @@ impl Appender {
         let answers: Vec<PublishOutcome> = appended.iter().map(published).collect();
         // A repeat, too: what this node has answered for it tells of if it is lost.
         if let Some(newest) = appended.iter().max_by_key(|it| it.offset) {
-            self.sight.observe(LastSeen { epoch, offset: newest.offset, tag: newest.tag });
+            self.sync_state.observe(LastSeen { epoch, offset: newest.offset, tag: newest.tag });
         }
         let stored = appended.iter().filter(|it| !it.is_repeat).count();
         self.metrics.stored(stored);
@@ -229,7 +229,7 @@ impl Appender {
             let _ = answer.send(Ok(answers));
             return;
         }
-        let after = self.sight.last_seen().offset;
+        let after = self.sync_state.last_seen().offset;
         let events =
             live.into_iter().map(|(place, item)| (place, LiveEvent::new(&item.draft, after))).collect();
         // It is gone only where this whole task is.

@@ -41,9 +41,9 @@ const END_PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Captures, or is ready to.
 pub(crate) struct Capturer {
-    pub(super) line: Arc<CaptureBuffer>,
-    pub(super) link: Arc<RedisLog>,
-    pub(super) sight: Arc<SyncState>,
+    pub(super) buffer: Arc<CaptureBuffer>,
+    pub(super) redis_log: Arc<RedisLog>,
+    pub(super) sync_state: Arc<SyncState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) random: fn() -> u64,
     pub(super) lease: Duration,
@@ -86,7 +86,7 @@ impl Capturer {
                 debug!(%fault, "capturing was interrupted");
                 turn.ask_at = Instant::now();
                 if turn.told_at.elapsed() > self.lease {
-                    self.sight.is_not_captured(format!("redis.capture stands still: {fault}"));
+                    self.sync_state.is_not_captured(format!("redis.capture stands still: {fault}"));
                 }
                 sleep(PAUSE).await;
             }
@@ -95,18 +95,18 @@ impl Capturer {
 
     /// Does what is to be done, or waits for it.
     async fn step(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
-        if turn.holes != self.line.gap_count() && turn.from.take().is_some() {
+        if turn.holes != self.buffer.gap_count() && turn.from.take().is_some() {
             info!("something was not heard of redis; a node that has heard it may capture");
             turn.ask_at = Instant::now();
             // Under its old name it captures no more, also where Redis does not hear of this.
             let old = std::mem::replace(&mut turn.me, self.name());
-            self.link.release_lease(&old).await?;
+            self.redis_log.release_lease(&old).await?;
         }
-        match self.line.status() {
-            BufferStatus::Away => self.line.changed().await,
+        match self.buffer.status() {
+            BufferStatus::Away => self.buffer.changed().await,
             BufferStatus::Unmarked(mark) => {
-                self.link.send_node_message(&NodeMessage::Mark(mark)).await?;
-                let _ = timeout(MARK_PATIENCE, self.line.changed()).await;
+                self.redis_log.send_node_message(&NodeMessage::Mark(mark)).await?;
+                let _ = timeout(MARK_PATIENCE, self.buffer.changed()).await;
             }
             BufferStatus::Marked => {
                 if Instant::now() >= turn.ask_at {
@@ -116,9 +116,9 @@ impl Capturer {
                 if !holds || !self.append_next(turn).await? {
                     tokio::select! {
                         () = sleep_until(turn.ask_at) => {}
-                        () = self.line.heard(), if holds => {}
+                        () = self.buffer.heard(), if holds => {}
                         // The lease may be free.
-                        () = self.line.changed() => turn.ask_at = Instant::now(),
+                        () = self.buffer.changed() => turn.ask_at = Instant::now(),
                     }
                 }
             }
@@ -129,13 +129,14 @@ impl Capturer {
     async fn acquire_lease(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
         let interval = (self.lease / ASKED_WITHIN_LEASE).min(ASKED_WITHIN);
         turn.ask_at = Instant::now() + interval;
-        let (marks, holes) = self.line.markers();
+        let (marks, holes) = self.buffer.markers();
         // Whoever has heard more asks within one interval.
-        let (is_mine, place) = self.link.acquire_lease(&turn.me, self.lease, 2 * interval, &marks).await?;
+        let (is_mine, place) =
+            self.redis_log.acquire_lease(&turn.me, self.lease, 2 * interval, &marks).await?;
         turn.holes = holes;
-        self.line.acknowledge(CapturePosition::read(&place));
-        if holes == self.line.gap_count() {
-            self.sight.is_captured();
+        self.buffer.acknowledge(CapturePosition::read(&place));
+        if holes == self.buffer.gap_count() {
+            self.sync_state.is_captured();
         }
         turn.told_at = Instant::now();
         match (is_mine, turn.from.is_some()) {
@@ -149,27 +150,27 @@ impl Capturer {
 
     /// Appends some of what waits; false where there is nothing.
     async fn append_next(&self, turn: &mut CaptureCycle) -> Result<bool, RedisError> {
-        let Some((drafts, place)) = self.line.next(MESSAGES_MAX, BYTES_MAX, turn.holes) else {
+        let Some((drafts, place)) = self.buffer.next(MESSAGES_MAX, BYTES_MAX, turn.holes) else {
             return Ok(false);
         };
         if drafts.is_empty() {
             // Nothing of these goes into the log.
-            self.line.acknowledge(Some(place));
+            self.buffer.acknowledge(Some(place));
             return Ok(true);
         }
         let (count, to) = (drafts.len(), place.to_string());
         let events = drafts.into_iter().map(|draft| NewEvent::new(draft, self.random));
         let messages = Append { events: events.collect() };
-        let witness = self.sight.last_seen();
+        let witness = self.sync_state.last_seen();
         let from = turn.from.as_deref().unwrap_or_default();
         let capture = CaptureAppend { holder: &turn.me, from, to: &to };
-        match self.link.append_captured(messages, witness, capture).await {
+        match self.redis_log.append_captured(messages, witness, capture).await {
             Ok(newest) => {
-                self.sight.is_written();
+                self.sync_state.is_written();
                 let Appended { offset, tag, .. } = newest;
-                self.sight.observe(LastSeen { epoch: witness.epoch, offset, tag });
+                self.sync_state.observe(LastSeen { epoch: witness.epoch, offset, tag });
                 self.metrics.capture_appended(count);
-                self.line.acknowledge(Some(place));
+                self.buffer.acknowledge(Some(place));
                 turn.from = Some(to);
                 Ok(true)
             }
@@ -179,7 +180,7 @@ impl Capturer {
                 Ok(true)
             }
             Err(AppendError::Refused(refused)) => {
-                let _ = timeout(ASKED_WITHIN, self.sight.reconcile()).await;
+                let _ = timeout(ASKED_WITHIN, self.sync_state.reconcile()).await;
                 Err(RedisError::NotApplied(AppendError::Refused(refused).to_string()))
             }
             Err(AppendError::Fault(fault)) => {
@@ -191,7 +192,7 @@ impl Capturer {
 
     /// Leaves nothing that it has heard: somebody has appended it, or it does so itself.
     async fn release_lease(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
-        while !self.line.is_empty() {
+        while !self.buffer.is_empty() {
             if turn.from.is_none() {
                 self.acquire_lease(turn).await?;
             }
@@ -201,6 +202,6 @@ impl Capturer {
                 break;
             }
         }
-        self.link.release_lease(&turn.me).await
+        self.redis_log.release_lease(&turn.me).await
     }
 }

@@ -102,12 +102,12 @@ impl RedisLog {
 
     /// Follows the log on a connection of its own.
     pub(crate) fn stream_reader(&self) -> StreamReader {
-        StreamReader::new(self.pool.door.clone(), self.keys.log.clone(), self.page_size.clone())
+        StreamReader::new(self.pool.connector.clone(), self.keys.log.clone(), self.page_size.clone())
     }
 
     /// Hears Pub/Sub on a connection of its own, `first` before all else; passes over payloads above so many bytes.
     pub(crate) fn pubsub(&self, first: PubsubTarget, payload_bytes_max: usize) -> PubsubConnection {
-        PubsubConnection::new(self.pool.door.clone(), first, payload_bytes_max)
+        PubsubConnection::new(self.pool.connector.clone(), first, payload_bytes_max)
     }
 
     /// The channel of events that are not stored.
@@ -121,7 +121,7 @@ impl RedisLog {
 
     /// Connections opened since the start, tails' and ears' too.
     pub(crate) fn connections_opened(&self) -> u64 {
-        self.pool.door.connections_opened()
+        self.pool.connector.connections_opened()
     }
 
     /// Appends a batch, whole, in one step: nobody sees a part of it, and nothing comes between. What is mirrored is
@@ -174,7 +174,7 @@ impl RedisLog {
         };
         let mut commands = vec![call.command(batch)];
         if self.replicas_min > 0 {
-            let wait_ms = (self.pool.door.deadline().as_millis() / 2).max(1);
+            let wait_ms = (self.pool.connector.deadline().as_millis() / 2).max(1);
             let wait = RedisCommand::new("WAIT").arg(self.replicas_min.to_string()).arg(wait_ms.to_string());
             commands.push(wait);
         }

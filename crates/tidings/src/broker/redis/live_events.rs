@@ -41,15 +41,15 @@ const ENVELOPE_BYTES: usize = 64 << 10;
 
 /// Hears for one node.
 pub(crate) struct LiveEventReceiver {
-    pub(super) link: Arc<RedisLog>,
+    pub(super) redis_log: Arc<RedisLog>,
     pub(super) log: Arc<Log>,
-    pub(super) sight: Arc<SyncState>,
-    pub(super) audience: Arc<dyn DeliverySink>,
+    pub(super) sync_state: Arc<SyncState>,
+    pub(super) sink: Arc<dyn DeliverySink>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: RedisSettings,
     pub(super) event_bytes_max: usize,
     /// Where messages go that are captured.
-    pub(super) line: Option<Arc<CaptureBuffer>>,
+    pub(super) buffer: Option<Arc<CaptureBuffer>>,
     pub(super) random: fn() -> u64,
     pub(super) shared: Arc<TableReplica>,
 }
@@ -63,7 +63,7 @@ struct ReceiverState {
     is_away: bool,
     /// Whether the connection hears all that it was asked for when it was opened.
     is_back: bool,
-    wishes: PubsubSubscriptions,
+    targets: PubsubSubscriptions,
     capture: CaptureSubscriptions,
     /// Whether the capturer was told that all it needs is heard.
     is_capture_told: bool,
@@ -77,21 +77,22 @@ struct ReceiverState {
 impl LiveEventReceiver {
     /// Hears until it is dropped.
     pub(crate) async fn run(self) {
-        let live = self.link.live_channel().as_bytes().to_vec();
-        let changes = self.link.keys().changes.as_bytes().to_vec();
-        let mut ears =
-            self.link.pubsub(PubsubTarget::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
-        ears.subscribe([PubsubTarget::Name(changes.clone())]).await;
+        let live = self.redis_log.live_channel().as_bytes().to_vec();
+        let changes = self.redis_log.keys().changes.as_bytes().to_vec();
+        let mut pubsub = self
+            .redis_log
+            .pubsub(PubsubTarget::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
+        pubsub.subscribe([PubsubTarget::Name(changes.clone())]).await;
         // What is captured is heard before anybody wants anything.
-        let wishes = PubsubSubscriptions::new(self.settings.clone());
-        ears.subscribe(wishes.globs_and_names()).await;
-        let mut turns = Debounce::new(self.audience.interest());
+        let targets = PubsubSubscriptions::new(self.settings.clone());
+        pubsub.subscribe(targets.globs_and_names()).await;
+        let mut turns = Debounce::new(self.sink.interest());
         let mut hearing = ReceiverState {
             live,
             changes,
             is_away: false,
             is_back: false,
-            wishes,
+            targets,
             capture: CaptureSubscriptions::new(&self.settings),
             is_capture_told: false,
             retry_at: Instant::now(),
@@ -101,26 +102,26 @@ impl LiveEventReceiver {
         loop {
             let refused = hearing.capture.refused();
             tokio::select! {
-                heard = ears.next() => {
+                heard = pubsub.next() => {
                     if let Some(SubscriptionDelta { new, old }) = self.handle_event(heard, &mut hearing).await {
-                        ears.subscribe(new).await;
-                        ears.unsubscribe(old).await;
+                        pubsub.subscribe(new).await;
+                        pubsub.unsubscribe(old).await;
                     }
                 }
                 () = sleep_until(hearing.retry_at), if !refused.is_empty() => {
                     hearing.retry_at = Instant::now() + RETRY;
-                    ears.resubscribe(refused).await;
+                    pubsub.resubscribe(refused).await;
                 }
                 is_turn = turns.next() => {
                     if !is_turn {
                         return;
                     }
                     let began = Instant::now();
-                    let SubscriptionDelta { new, old } = hearing.wishes.update(self.audience.take_interest_changes());
+                    let SubscriptionDelta { new, old } = hearing.targets.update(self.sink.take_interest_changes());
                     // What takes the place of another is there before that goes: nothing is lost in between.
-                    ears.subscribe(new).await;
-                    ears.unsubscribe(old).await;
-                    hearing.refused.retain(|wish| hearing.wishes.has(wish));
+                    pubsub.subscribe(new).await;
+                    pubsub.unsubscribe(old).await;
+                    hearing.refused.retain(|target| hearing.targets.has(target));
                     turns.finish(began);
                 }
             }
@@ -149,16 +150,18 @@ impl LiveEventReceiver {
             PubsubEvent::TooLarge { channel, bytes } => {
                 self.handle_message(&channel, Err(format!("it is {bytes} bytes")))
             }
-            PubsubEvent::Subscribed { wish } => {
-                hearing.refused.remove(&wish);
-                hearing.capture.subscribed(&wish);
+            PubsubEvent::Subscribed { target } => {
+                hearing.refused.remove(&target);
+                hearing.capture.subscribed(&target);
                 self.update_capture_status(hearing);
-                return hearing.wishes.grant(&wish);
+                return hearing.targets.grant(&target);
             }
-            PubsubEvent::Refused { wish, reason } => return Some(self.on_refused(&wish, &reason, hearing)),
+            PubsubEvent::Refused { target, reason } => {
+                return Some(self.on_refused(&target, &reason, hearing));
+            }
             PubsubEvent::Away { reason } => self.on_disconnect(&reason, hearing),
             PubsubEvent::Back => {
-                self.sight.is_heard();
+                self.sync_state.is_heard();
                 self.shared.on_resubscribed();
                 if std::mem::take(&mut hearing.is_away) {
                     info!("the connection for Pub/Sub to redis is back");
@@ -173,27 +176,27 @@ impl LiveEventReceiver {
     /// Redis does not let the hub hear something; answers what to ask for instead.
     fn on_refused(
         &self,
-        wish: &PubsubTarget,
+        target: &PubsubTarget,
         reason: &str,
         hearing: &mut ReceiverState,
     ) -> SubscriptionDelta {
-        hearing.capture.refuse(wish);
+        hearing.capture.refuse(target);
         hearing.retry_at = Instant::now() + RETRY;
-        let RefusalOutcome { turn, is_unheard } = hearing.wishes.refuse(wish);
+        let RefusalOutcome { turn, is_unheard } = hearing.targets.refuse(target);
         if !is_unheard {
-            debug!(%wish, reason, "redis refuses a pattern; the hub hears more by redis.listen, and passes over it");
+            debug!(%target, reason, "redis refuses a pattern; the hub hears more by redis.listen, and passes over it");
             return turn;
         }
         self.metrics.redis_subscription_denied();
         self.update_capture_status(hearing);
-        if hearing.refused.insert(wish.clone()) {
-            warn!(%wish, reason, "redis does not let the hub hear what its readers want");
+        if hearing.refused.insert(target.clone()) {
+            warn!(%target, reason, "redis does not let the hub hear what its readers want");
         }
         turn
     }
 
     fn on_disconnect(&self, reason: &str, hearing: &mut ReceiverState) {
-        self.sight.is_not_heard(reason.to_owned());
+        self.sync_state.is_not_heard(reason.to_owned());
         if !std::mem::replace(&mut hearing.is_away, true) {
             warn!(
                 reason,
@@ -202,24 +205,25 @@ impl LiveEventReceiver {
         }
         hearing.capture.disconnected();
         (hearing.is_back, hearing.is_capture_told) = (false, false);
-        if let Some(line) = &self.line {
-            line.away();
-            self.sight.is_not_captured("redis.capture has missed what was published".to_owned());
+        if let Some(buffer) = &self.buffer {
+            buffer.away();
+            self.sync_state.is_not_captured("redis.capture has missed what was published".to_owned());
         }
     }
 
     /// Has the capturer begin once all that it needs is heard; until then the node is not ready.
     fn update_capture_status(&self, hearing: &mut ReceiverState) {
-        let Some(line) = self.line.as_ref().filter(|_| hearing.is_back && !hearing.is_capture_told) else {
+        let Some(buffer) = self.buffer.as_ref().filter(|_| hearing.is_back && !hearing.is_capture_told)
+        else {
             return;
         };
         match hearing.capture.missing() {
             None => {
                 hearing.is_capture_told = true;
-                line.back((self.random)());
+                buffer.back((self.random)());
             }
-            Some(wish) => self.sight.is_not_captured(format!(
-                "redis does not let the hub hear what redis.capture lists: {wish}; \
+            Some(target) => self.sync_state.is_not_captured(format!(
+                "redis does not let the hub hear what redis.capture lists: {target}; \
                  allow its user this channel or pattern as it stands, or one of redis.listen"
             )),
         }
@@ -229,8 +233,8 @@ impl LiveEventReceiver {
     async fn handle_node_message(&self, payload: &[u8]) -> Option<String> {
         match NodeMessage::decode(payload) {
             Some(NodeMessage::Event(live)) => self.deliver_live(live).await,
-            Some(NodeMessage::Mark(mark)) => self.line.iter().for_each(|line| line.mark(mark)),
-            Some(NodeMessage::Free) => self.line.iter().for_each(|line| line.freed()),
+            Some(NodeMessage::Mark(mark)) => self.buffer.iter().for_each(|buffer| buffer.mark(mark)),
+            Some(NodeMessage::Free) => self.buffer.iter().for_each(|buffer| buffer.freed()),
             Some(NodeMessage::Mirrored(channel)) => return Some(channel),
             None => self.reject_message("it is not what a hub sends to its like"),
         }
@@ -238,7 +242,7 @@ impl LiveEventReceiver {
     }
 
     async fn deliver_live(&self, live: LiveEvent) {
-        let _placed_or_late = timeout(PATIENCE, self.sight.wait_applied(live.after)).await;
+        let _placed_or_late = timeout(PATIENCE, self.sync_state.wait_applied(live.after)).await;
         self.deliver(&live.channels, live.event.as_ref(), &live.data, live.after);
     }
 
@@ -253,12 +257,12 @@ impl LiveEventReceiver {
             // A glob of Redis's takes in more than the pattern that it stands for.
             return;
         }
-        let line = self.line.as_ref().filter(|_| self.settings.captures(channel.as_str()));
-        match (self.check_payload(payload), line) {
-            (Ok(data), Some(line)) => self.push_captured(line, Some(self.draft(channel, data))),
+        let buffer = self.buffer.as_ref().filter(|_| self.settings.captures(channel.as_str()));
+        match (self.check_payload(payload), buffer) {
+            (Ok(data), Some(buffer)) => self.push_captured(buffer, Some(self.draft(channel, data))),
             (Ok(data), None) => self.deliver(&[channel], None, data, u64::MAX),
-            (Err(why), line) => {
-                line.into_iter().for_each(|line| self.push_captured(line, None));
+            (Err(why), buffer) => {
+                buffer.into_iter().for_each(|buffer| self.push_captured(buffer, None));
                 self.reject_message(&why);
             }
         }
@@ -273,8 +277,8 @@ impl LiveEventReceiver {
     }
 
     /// Leaves a message to be captured; of one that is not fit, that it was there.
-    fn push_captured(&self, line: &CaptureBuffer, draft: Option<NewEntry>) {
-        let lost = line.push(draft);
+    fn push_captured(&self, buffer: &CaptureBuffer, draft: Option<NewEntry>) {
+        let lost = buffer.push(draft);
         if lost > 0 {
             self.metrics.capture_dropped(lost);
             tracing::debug!(lost, "messages of redis.capture wait too long for the log, and were dropped");
@@ -298,7 +302,7 @@ impl LiveEventReceiver {
     fn deliver(&self, channels: &[ChannelName], event: Option<&EventName>, data: &str, after: u64) {
         let after = after.min(self.log.head().offset);
         let frame = frame_without_id(event, data);
-        let missed = self.audience.deliver_transient(channels, &TransientEvent { after, frame });
+        let missed = self.sink.deliver_transient(channels, &TransientEvent { after, frame });
         self.metrics.transient(missed);
     }
 

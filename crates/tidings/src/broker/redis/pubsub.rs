@@ -61,9 +61,9 @@ pub(crate) enum PubsubEvent {
     /// Somebody published more bytes than are taken here.
     TooLarge { channel: Bytes, bytes: u64 },
     /// What is published on this channel, or on those that match, is heard from now on.
-    Subscribed { wish: PubsubTarget },
+    Subscribed { target: PubsubTarget },
     /// The server's user may not hear this; the reason is for the log. Tried, and said, again on each connection.
-    Refused { wish: PubsubTarget, reason: String },
+    Refused { target: PubsubTarget, reason: String },
     /// Nothing is heard, until [`PubsubEvent::Back`]; the reason is for the log. Said again by each attempt to connect that fails.
     Away { reason: String },
     /// All wishes are heard (again), but for those that were refused; what was published since [`PubsubEvent::Away`] is lost.
@@ -72,12 +72,12 @@ pub(crate) enum PubsubEvent {
 
 /// Hears, on one connection however many channels there are. Works only while [`PubsubConnection::next`] is awaited.
 pub(crate) struct PubsubConnection {
-    door: Arc<Connector>,
+    connector: Arc<Connector>,
     payload_bytes_max: usize,
     /// Heard on every connection before anything else; where it is refused, nothing is heard.
     first: PubsubTarget,
     /// The others.
-    wishes: BTreeSet<PubsubTarget>,
+    targets: BTreeSet<PubsubTarget>,
     /// Those of them that were refused when last asked for: a command is refused as a whole, so each goes in its own.
     refused: BTreeSet<PubsubTarget>,
     connection: Option<RedisConnection>,
@@ -103,14 +103,14 @@ pub(crate) struct PubsubConnection {
 
 impl PubsubConnection {
     /// Ears that hear `first` before all else, from the first moment of each connection.
-    pub(super) fn new(door: Arc<Connector>, first: PubsubTarget, payload_bytes_max: usize) -> Self {
+    pub(super) fn new(connector: Arc<Connector>, first: PubsubTarget, payload_bytes_max: usize) -> Self {
         let now = Instant::now();
         Self {
-            found: door.found(),
-            door,
+            found: connector.found(),
+            connector,
             payload_bytes_max,
             first,
-            wishes: BTreeSet::new(),
+            targets: BTreeSet::new(),
             refused: BTreeSet::new(),
             connection: None,
             opening: None,
@@ -128,11 +128,11 @@ impl PubsubConnection {
 
     /// Adds wishes; each is answered by [`PubsubEvent::Subscribed`] or [`PubsubEvent::Refused`]. Where there is no connection, the next
     /// has them.
-    pub(crate) async fn subscribe(&mut self, wishes: impl IntoIterator<Item = PubsubTarget>) {
+    pub(crate) async fn subscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
         let mut new = Vec::new();
-        for wish in wishes {
-            if wish != self.first && self.wishes.insert(wish.clone()) {
-                new.push(wish);
+        for target in targets {
+            if target != self.first && self.targets.insert(target.clone()) {
+                new.push(target);
             }
         }
         self.enqueue_subscribe(new);
@@ -140,19 +140,19 @@ impl PubsubConnection {
     }
 
     /// Asks again for wishes that were refused; each is answered as by [`PubsubConnection::subscribe`].
-    pub(crate) async fn resubscribe(&mut self, wishes: impl IntoIterator<Item = PubsubTarget>) {
-        let refused: Vec<_> = wishes.into_iter().filter(|wish| self.refused.contains(wish)).collect();
+    pub(crate) async fn resubscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
+        let refused: Vec<_> = targets.into_iter().filter(|target| self.refused.contains(target)).collect();
         self.enqueue_subscribe(refused);
         self.send_now().await;
     }
 
     /// Gives wishes up, but for the first. A message that was under way may still be heard.
-    pub(crate) async fn unsubscribe(&mut self, wishes: impl IntoIterator<Item = PubsubTarget>) {
-        let old: Vec<_> = wishes.into_iter().filter(|wish| self.wishes.remove(wish)).collect();
-        for wish in &old {
-            self.refused.remove(wish);
+    pub(crate) async fn unsubscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
+        let old: Vec<_> = targets.into_iter().filter(|target| self.targets.remove(target)).collect();
+        for target in &old {
+            self.refused.remove(target);
             if let Some(unanswered) = &mut self.unanswered {
-                unanswered.remove(wish);
+                unanswered.remove(target);
             }
         }
         self.enqueue(PendingCommand::unsubscribe(old));
@@ -190,8 +190,9 @@ impl PubsubConnection {
             Some(opening) => opening,
             None => {
                 sleep_until(self.connect_at).await;
-                let (door, payload_bytes_max) = (self.door.clone(), self.payload_bytes_max);
-                let opening = Box::pin(async move { door.open(door.due(), payload_bytes_max).await });
+                let (connector, payload_bytes_max) = (self.connector.clone(), self.payload_bytes_max);
+                let opening =
+                    Box::pin(async move { connector.open(connector.due(), payload_bytes_max).await });
                 self.opening.insert(opening)
             }
         };
@@ -203,10 +204,10 @@ impl PubsubConnection {
         self.asked = PendingCommands::default();
         self.heard_at = Instant::now();
         self.is_asked = false;
-        let all = self.wishes.iter().chain([&self.first]).cloned();
+        let all = self.targets.iter().chain([&self.first]).cloned();
         self.unanswered = Some(all.collect());
         self.enqueue(PendingCommand::subscribe(vec![self.first.clone()]));
-        self.enqueue_subscribe(self.wishes.iter().cloned().collect());
+        self.enqueue_subscribe(self.targets.iter().cloned().collect());
         Ok(())
     }
 
@@ -220,10 +221,10 @@ impl PubsubConnection {
     }
 
     /// Asks for wishes; for those that were refused before, for each by itself.
-    fn enqueue_subscribe(&mut self, wishes: Vec<PubsubTarget>) {
-        let (refused, others) = wishes.into_iter().partition(|wish| self.refused.contains(wish));
+    fn enqueue_subscribe(&mut self, targets: Vec<PubsubTarget>) {
+        let (refused, others) = targets.into_iter().partition(|target| self.refused.contains(target));
         self.enqueue(PendingCommand::subscribe(others));
-        Vec::into_iter(refused).for_each(|wish| self.enqueue(PendingCommand::subscribe(vec![wish])));
+        Vec::into_iter(refused).for_each(|target| self.enqueue(PendingCommand::subscribe(vec![target])));
     }
 
     /// Puts questions behind what waits to be sent, where there is a connection.
@@ -231,7 +232,7 @@ impl PubsubConnection {
         let Some(connection) = &mut self.connection else { return };
         for question in questions {
             if !connection.has_unsent() {
-                self.send_due = self.door.due();
+                self.send_due = self.connector.due();
             }
             connection.enqueue(&question.command());
             self.asked.push(question);
@@ -250,9 +251,9 @@ impl PubsubConnection {
         let connection = self.connection.as_mut().expect("it was opened");
         if connection.has_unsent() {
             let sent = timeout_at(self.send_due, connection.flush()).await;
-            sent.unwrap_or_else(|_| Err(self.door.deadline_error("did not take subscriptions")))?;
+            sent.unwrap_or_else(|_| Err(self.connector.deadline_error("did not take subscriptions")))?;
         }
-        let quiet = if self.is_asked { SILENCE + self.door.deadline() } else { SILENCE };
+        let quiet = if self.is_asked { SILENCE + self.connector.deadline() } else { SILENCE };
         let received = tokio::select! {
             // What came is read first: in order, and with what was published before the log went elsewhere.
             biased;
@@ -270,7 +271,7 @@ impl PubsubConnection {
                 self.is_asked = false;
                 self.on_reply(reply?)
             }
-            Err(_) if self.is_asked => Err(self.door.deadline_error("kept silent")),
+            Err(_) if self.is_asked => Err(self.connector.deadline_error("kept silent")),
             Err(_) => {
                 self.is_asked = true;
                 self.enqueue(vec![PendingCommand::Ping]);
@@ -318,9 +319,9 @@ impl PubsubConnection {
     /// A command was refused as a whole: asks for its halves, until the wish that is refused is alone.
     fn on_error_reply(&mut self, error: &str) -> Result<Option<PubsubEvent>, ConnectionError> {
         let reason = refused(error);
-        let wishes = match self.asked.next() {
-            Some(PendingCommand::Subscribe(wishes)) if ErrorReply::parse(error).code == NO_PERMISSION => {
-                wishes
+        let targets = match self.asked.next() {
+            Some(PendingCommand::Subscribe(targets)) if ErrorReply::parse(error).code == NO_PERMISSION => {
+                targets
             }
             // It is heard on, and nobody wants it.
             Some(PendingCommand::Unsubscribe(_)) if ErrorReply::parse(error).code == NO_PERMISSION => {
@@ -328,21 +329,22 @@ impl PubsubConnection {
             }
             _ => return Err(ConnectionError(reason)),
         };
-        if wishes.contains(&self.first) {
+        if targets.contains(&self.first) {
             return Err(ConnectionError(reason));
         }
         // Those that were given up meanwhile are not asked for again.
-        let mut wishes: Vec<_> = wishes.into_iter().filter(|wish| self.wishes.contains(wish)).collect();
-        if wishes.len() > 1 {
-            let half = wishes.split_off(wishes.len() / 2);
-            self.enqueue(PendingCommand::subscribe(wishes));
+        let mut targets: Vec<_> =
+            targets.into_iter().filter(|target| self.targets.contains(target)).collect();
+        if targets.len() > 1 {
+            let half = targets.split_off(targets.len() / 2);
+            self.enqueue(PendingCommand::subscribe(targets));
             self.enqueue(PendingCommand::subscribe(half));
             return Ok(None);
         }
-        let Some(wish) = wishes.pop() else { return Ok(None) };
-        self.refused.insert(wish.clone());
-        self.note_answered(&wish);
-        Ok(Some(PubsubEvent::Refused { wish, reason }))
+        let Some(target) = targets.pop() else { return Ok(None) };
+        self.refused.insert(target.clone());
+        self.note_answered(&target);
+        Ok(Some(PubsubEvent::Refused { target, reason }))
     }
 
     /// Whether a message counts that came by a glob: the server sends a copy for the name and for each glob that
@@ -351,28 +353,28 @@ impl PubsubConnection {
         if self.standing.contains(&PubsubTarget::Name(channel.into())) {
             return false;
         }
-        let globs = self.standing.iter().rev().map_while(|wish| match wish {
+        let globs = self.standing.iter().rev().map_while(|target| match target {
             PubsubTarget::Glob(glob) => Some(&glob[..]),
             PubsubTarget::Name(_) => None,
         });
         !globs.filter(|other| *other < glob).any(|other| glob::matches(other, channel))
     }
 
-    fn on_subscribed(&mut self, wish: PubsubTarget) -> PubsubEvent {
-        self.refused.remove(&wish);
-        self.note_answered(&wish);
-        self.standing.insert(wish.clone());
-        PubsubEvent::Subscribed { wish }
+    fn on_subscribed(&mut self, target: PubsubTarget) -> PubsubEvent {
+        self.refused.remove(&target);
+        self.note_answered(&target);
+        self.standing.insert(target.clone());
+        PubsubEvent::Subscribed { target }
     }
 
-    fn note_answered(&mut self, wish: &PubsubTarget) {
+    fn note_answered(&mut self, target: &PubsubTarget) {
         if let Some(unanswered) = &mut self.unanswered {
-            unanswered.remove(wish);
+            unanswered.remove(target);
         }
     }
 
-    fn on_unsubscribed(&mut self, wish: &PubsubTarget) -> Option<PubsubEvent> {
-        self.standing.remove(wish);
+    fn on_unsubscribed(&mut self, target: &PubsubTarget) -> Option<PubsubEvent> {
+        self.standing.remove(target);
         None
     }
 }

@@ -39,10 +39,10 @@ const LOST_CHANNELS_MAX: usize = 1000;
 
 /// Keeps a node's log the same as that in Redis.
 pub(crate) struct Replicator {
-    pub(super) link: Arc<RedisLog>,
+    pub(super) redis_log: Arc<RedisLog>,
     pub(super) log: Arc<Log>,
-    pub(super) sight: Arc<SyncState>,
-    pub(super) audience: Arc<dyn DeliverySink>,
+    pub(super) sync_state: Arc<SyncState>,
+    pub(super) sink: Arc<dyn DeliverySink>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) random: fn() -> u64,
     pub(super) shared: Arc<TableReplica>,
@@ -81,15 +81,15 @@ impl std::fmt::Display for ReplicationEnd {
 impl Replicator {
     /// Follows until it is dropped.
     pub(crate) async fn run(self) {
-        let mut asked = self.sight.reconcile_requests();
+        let mut asked = self.sync_state.reconcile_requests();
         let mut pause = PAUSES.0;
         let mut is_first = true;
         loop {
             let begun = Instant::now();
             let Err(ended) = self.follow(&mut asked).await;
-            self.link.drop_idle();
+            self.redis_log.drop_idle();
             self.log.mark_disconnected();
-            let was_read = self.sight.is_not_read(ended.to_string());
+            let was_read = self.sync_state.is_not_read(ended.to_string());
             if was_read {
                 self.metrics.broker_disconnected();
             }
@@ -110,7 +110,7 @@ impl Replicator {
         &self,
         asked: &mut watch::Receiver<u64>,
     ) -> Result<std::convert::Infallible, ReplicationEnd> {
-        let mut tail = self.link.stream_reader();
+        let mut tail = self.redis_log.stream_reader();
         self.reconcile().await?;
         self.prove_writable().await;
         self.check_eviction().await;
@@ -181,9 +181,9 @@ impl Replicator {
         });
         let entries = self.log.apply(placed.collect())?;
         if let Some(last) = entries.last() {
-            self.sight.observe(LastSeen { epoch: last.epoch, offset: last.offset, tag: last.tag });
-            self.audience.on_appended(&entries);
-            self.sight.note_applied(last.offset);
+            self.sync_state.observe(LastSeen { epoch: last.epoch, offset: last.offset, tag: last.tag });
+            self.sink.on_appended(&entries);
+            self.sync_state.note_applied(last.offset);
         }
         Ok(())
     }
@@ -218,17 +218,21 @@ impl Replicator {
             );
         }
         let newest = head.newest().map_or(Epoch(0), |row| row.epoch);
-        if newest != self.sight.newest() {
-            self.audience.wake_all();
+        if newest != self.sync_state.newest() {
+            self.sink.wake_all();
         }
         self.backfill(&head).await?;
         let here = self.log.head();
-        self.sight
+        self.sync_state
             .note_reconciled(LastSeen { epoch: newest, offset: here.offset, tag: here.tag }, is_settled);
         self.log.complete_barrier(question);
-        self.sight.is_read();
+        self.sync_state.is_read();
         let lag = head.offset.saturating_sub(here.offset);
-        self.metrics.broker_compared(lag, self.link.connections_opened(), self.link.mirror_denied());
+        self.metrics.broker_compared(
+            lag,
+            self.redis_log.connections_opened(),
+            self.redis_log.mirror_denied(),
+        );
         Ok(head.offset)
     }
 
@@ -258,21 +262,21 @@ impl Replicator {
     /// refuses: a Redis that can be read only is read.
     async fn fenced_head(&self) -> Result<(RedisHead, bool), RedisError> {
         loop {
-            let seen = self.sight.seen();
+            let seen = self.sync_state.seen();
             let asked = self.log.own_now();
-            let head = self.within_silence(self.link.head()).await?;
+            let head = self.within_silence(self.redis_log.head()).await?;
             self.compare_clocks(head.now, asked.midpoint(self.log.own_now()));
             // The first row names the epoch: other nodes that lost entries of it find that told.
             let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
             if let Some(part) = head.lacks {
                 warn!(part, "redis has lost a part of the log; the log begins anew, and clients get a gap");
                 self.metrics.broker_data_lost();
-                self.link.begin_anew(self.new_epoch(EpochLoss::All, &head), lost).await?;
+                self.redis_log.begin_anew(self.new_epoch(EpochLoss::All, &head), lost).await?;
                 continue;
             }
             let Some(newest) = head.newest() else {
                 let loss = if lost.is_some() { EpochLoss::All } else { EpochLoss::None };
-                self.link.begin_log(self.new_epoch(loss, &head), lost).await?;
+                self.redis_log.begin_log(self.new_epoch(loss, &head), lost).await?;
                 continue;
             };
             if self.has_lost(seen, &head).await? {
@@ -284,23 +288,23 @@ impl Replicator {
                 );
                 self.metrics.broker_data_lost();
                 if lost == EpochLoss::None {
-                    self.sight.forget(seen);
+                    self.sync_state.forget(seen);
                     continue;
                 }
                 let new = self.new_epoch(lost, &head);
-                match self.link.report_loss(newest.epoch, (seen.epoch, seen.offset), new).await? {
-                    BeginOutcome::Now(_) | BeginOutcome::Known => self.sight.forget(seen),
+                match self.redis_log.report_loss(newest.epoch, (seen.epoch, seen.offset), new).await? {
+                    BeginOutcome::Now(_) | BeginOutcome::Known => self.sync_state.forget(seen),
                     BeginOutcome::Other { .. } => {}
                 }
                 continue;
             }
             if head.replid != head.epoch_replid && !head.replid.is_empty() {
-                match self.link.begin_epoch(newest.epoch, self.new_epoch(EpochLoss::None, &head)).await {
+                match self.redis_log.begin_epoch(newest.epoch, self.new_epoch(EpochLoss::None, &head)).await {
                     Ok(_) => {
                         info!(head = head.offset, "redis is another server than before; a new epoch begins");
                     }
                     Err(RedisError::NotApplied(why) | RedisError::Moving(why)) => {
-                        self.sight.is_not_written(why);
+                        self.sync_state.is_not_written(why);
                         return Ok((head, false));
                     }
                     Err(fault) => return Err(fault),
@@ -311,7 +315,7 @@ impl Replicator {
                 Ok(true) => return Ok((head, true)),
                 Ok(false) => {}
                 Err(RedisError::NotApplied(why)) => {
-                    self.sight.is_not_written(why);
+                    self.sync_state.is_not_written(why);
                     return Ok((head, false));
                 }
                 Err(fault) => return Err(fault),
@@ -326,7 +330,7 @@ impl Replicator {
         let is_behind = self.log.is_behind(&epochs);
         if is_behind {
             warn!("another log took events in this directory since redis served; clients get a gap");
-            match self.link.begin_epoch(newest, self.new_epoch(EpochLoss::All, head)).await? {
+            match self.redis_log.begin_epoch(newest, self.new_epoch(EpochLoss::All, head)).await? {
                 BeginOutcome::Now(row) => epochs.push(row.epoch),
                 BeginOutcome::Known | BeginOutcome::Other { .. } => return Ok(false),
             }
@@ -356,7 +360,7 @@ impl Replicator {
         if head.oldest.is_none_or(|oldest| witness.offset < oldest) {
             return Ok(false);
         }
-        let there = self.within_silence(self.link.range(witness.offset, 1)).await?;
+        let there = self.within_silence(self.redis_log.range(witness.offset, 1)).await?;
         Ok(there.first().is_some_and(|it| it.offset == witness.offset && it.tag != witness.tag))
     }
 
@@ -384,7 +388,7 @@ impl Replicator {
     /// The newest offset, not above `to`, at which the entry here is the one there.
     async fn common_offset(&self, mut to: u64, oldest: Option<u64>) -> Result<u64, RedisError> {
         while to > 0 && oldest.is_some_and(|oldest| to >= oldest) {
-            let from = to.saturating_sub(self.link.page_size().entries() as u64 - 1).max(1);
+            let from = to.saturating_sub(self.redis_log.page_size().entries() as u64 - 1).max(1);
             let there = self.page(from, usize::try_from(to - from + 1).unwrap_or(usize::MAX)).await?;
             let same = |it: &&RedisEntry| it.offset <= to && self.log.tag_at(it.offset) == it.tag;
             if let Some(common) = there.iter().rev().find(same) {
@@ -398,10 +402,10 @@ impl Replicator {
     /// Reads entries from an offset on, at most so many, and as many as come in time. After a failure the next page is smaller:
     /// what was placed before it stays.
     async fn page(&self, from: u64, entries_max: usize) -> Result<Vec<RedisEntry>, RedisError> {
-        let page_size = self.link.page_size();
+        let page_size = self.redis_log.page_size();
         let (asked, begun) = (page_size.entries().min(entries_max), Instant::now());
         let stored = self
-            .within_silence(self.link.range(from, asked))
+            .within_silence(self.redis_log.range(from, asked))
             .await
             .inspect_err(|_| page_size.failed(asked))?;
         page_size.answered(asked, &stored, begun.elapsed());
@@ -424,7 +428,7 @@ impl Replicator {
         let apart = Duration::from_millis(ahead.unsigned_abs());
         self.metrics.broker_clock_apart(apart);
         let is_in_time = apart <= CLOCKS_APART_MAX;
-        let was_in_time = self.sight.set_in_time(is_in_time);
+        let was_in_time = self.sync_state.set_in_time(is_in_time);
         if !is_in_time && was_in_time != Some(false) {
             warn!(
                 ?apart,
@@ -438,7 +442,7 @@ impl Replicator {
 
     /// Says so where Redis may evict the log.
     async fn check_eviction(&self) {
-        let Ok(Ok(Some(policy))) = timeout(CHECK, self.link.eviction_policy()).await else { return };
+        let Ok(Ok(Some(policy))) = timeout(CHECK, self.redis_log.eviction_policy()).await else { return };
         let evicts = policy != "noeviction";
         self.metrics.broker_evicts(evicts);
         if evicts {
@@ -451,9 +455,9 @@ impl Replicator {
 
     /// Tries whether Redis can be written: a node where nobody publishes knows it, too.
     async fn prove_writable(&self) {
-        match timeout(CHECK, self.link.set("probe", b"1", CHECK)).await {
-            Ok(Ok(())) => self.sight.is_written(),
-            Ok(Err(fault)) => self.sight.is_not_written(fault.to_string()),
+        match timeout(CHECK, self.redis_log.set("probe", b"1", CHECK)).await {
+            Ok(Ok(())) => self.sync_state.is_written(),
+            Ok(Err(fault)) => self.sync_state.is_not_written(fault.to_string()),
             // Whether Redis is silent is seen by reading.
             Err(_) => {}
         }

@@ -152,7 +152,7 @@ pub(crate) enum PutOutcome {
 
 /// One table.
 pub(crate) struct SharedTable {
-    link: Arc<RedisLog>,
+    redis_log: Arc<RedisLog>,
     name: &'static str,
     pub(super) rows_max: u64,
     random: fn() -> u64,
@@ -162,9 +162,9 @@ pub(crate) struct SharedTable {
 }
 
 impl SharedTable {
-    pub(super) fn new(link: Arc<RedisLog>, name: &'static str, random: fn() -> u64) -> Self {
+    pub(super) fn new(redis_log: Arc<RedisLog>, name: &'static str, random: fn() -> u64) -> Self {
         let (page, change, sweep) = (Script::new(PAGE), Script::new(CHANGE), Script::new(SWEEP));
-        Self { link, name, rows_max: ROWS_MAX, random, page, change, sweep }
+        Self { redis_log, name, rows_max: ROWS_MAX, random, page, change, sweep }
     }
 
     /// Puts rows, each if what is there is as expected. Milliseconds since 1970 say which rows are over.
@@ -194,7 +194,7 @@ impl SharedTable {
     ) -> Result<(), RedisError> {
         for puts in puts.chunks(CHANGES_AT_ONCE) {
             let commands = puts.iter().map(|put| self.command(put, &put.expected.to_string(), now));
-            let replies = self.link.run(&self.change, commands.collect()).await?;
+            let replies = self.redis_log.run(&self.change, commands.collect()).await?;
             let mut failed = Ok(());
             for (reply, put) in replies.into_iter().zip(puts) {
                 match outcome(reply, &put.key) {
@@ -223,12 +223,12 @@ impl SharedTable {
 
     #[cfg(test)]
     async fn change(&self, put: &ConditionalPut, expected: &str, now: u64) -> Result<PutOutcome, RedisError> {
-        let replies = self.link.run(&self.change, vec![self.command(put, expected, now)]).await?;
+        let replies = self.redis_log.run(&self.change, vec![self.command(put, expected, now)]).await?;
         outcome(replies.into_iter().next().expect("each command has its reply"), &put.key)
     }
 
     fn command(&self, put: &ConditionalPut, expected: &str, now: u64) -> RedisCommand {
-        let keys = self.link.keys();
+        let keys = self.redis_log.keys();
         let version = RowVersion((self.random)().max(1));
         let until = put.until.map(|at| format!("@{at}")).unwrap_or_default();
         let row =
@@ -261,14 +261,14 @@ impl SharedTable {
     /// The version, from where to go on, and some rows by their keys: a row may come twice. Other connections go on where one
     /// broke, so a link that brings no table at once brings it in parts.
     async fn page(&self, from: &str) -> Result<(RowVersion, String, HashMap<String, TableRow>), RedisError> {
-        let keys = self.link.keys();
+        let keys = self.redis_log.keys();
         let mut command = self.page.call(2).arg(&keys.versions).arg(keys.shared_table(self.name));
         for argument in [self.name, from, PAGE_ROWS] {
             command.push(argument);
         }
         let mut attempts = 1;
         let reply = loop {
-            match self.link.run_one(&self.page, command.clone()).await {
+            match self.redis_log.run_one(&self.page, command.clone()).await {
                 Err(RedisError::OutcomeUnknown(_)) if attempts < PAGE_ATTEMPTS => attempts += 1,
                 other => break other?,
             }
@@ -284,7 +284,7 @@ impl SharedTable {
 
     /// Takes away rows whose time is over.
     pub(super) async fn sweep(&self, now: u64) -> Result<(), RedisError> {
-        let keys = self.link.keys();
+        let keys = self.redis_log.keys();
         let mut command = self.sweep.call(3);
         for key in [&keys.shared_table(self.name), &keys.ends(self.name), &keys.versions] {
             command.push(key);
@@ -293,7 +293,7 @@ impl SharedTable {
         command.push_number(SWEPT_MAX);
         command.push(self.name);
         command.push(RowVersion((self.random)().max(1)).to_string());
-        let replies = self.link.run(&self.sweep, vec![command]).await?;
+        let replies = self.redis_log.run(&self.sweep, vec![command]).await?;
         replies.into_iter().try_for_each(|reply| into_result(reply).map(drop))
     }
 }

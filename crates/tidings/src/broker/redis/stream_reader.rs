@@ -16,7 +16,7 @@ use crate::config::RedisHost;
 
 /// Waits for entries, on a connection of its own. After an error the next call opens another.
 pub(crate) struct StreamReader {
-    door: Arc<Connector>,
+    connector: Arc<Connector>,
     log: String,
     connection: Option<RedisConnection>,
     /// One to the node of a cluster that the log's slot is on its way to.
@@ -25,14 +25,14 @@ pub(crate) struct StreamReader {
 }
 
 impl StreamReader {
-    pub(super) fn new(door: Arc<Connector>, log: String, page_size: Arc<PageSize>) -> Self {
-        Self { door, log, connection: None, named: None, page_size }
+    pub(super) fn new(connector: Arc<Connector>, log: String, page_size: Arc<PageSize>) -> Self {
+        Self { connector, log, connection: None, named: None, page_size }
     }
 
     /// Whether the next call goes on where the last one ended, on its connection. Where it does not, another server may answer:
     /// look at the head first. A connection to where the log is no more is let go.
     pub(crate) fn is_connected(&mut self) -> bool {
-        self.connection = self.connection.take().filter(|connection| self.door.is_current(connection));
+        self.connection = self.connection.take().filter(|connection| self.connector.is_current(connection));
         self.connection.is_some()
     }
 
@@ -42,7 +42,7 @@ impl StreamReader {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let opened = self.door.open(self.door.due(), TEXT_BYTES_MAX).await;
+                let opened = self.connector.open(self.connector.due(), TEXT_BYTES_MAX).await;
                 opened.map_err(|broken| RedisError::NotApplied(broken.to_string()))?
             }
         };
@@ -88,10 +88,10 @@ impl StreamReader {
         commands: &[RedisCommand],
         block: Duration,
     ) -> Result<RedisReply, RedisError> {
-        let due = self.door.due() + block;
+        let due = self.connector.due() + block;
         let answered = timeout_at(due, connection.request(commands)).await;
         let mut replies = answered
-            .unwrap_or_else(|_| Err(self.door.deadline_error("kept silent")))
+            .unwrap_or_else(|_| Err(self.connector.deadline_error("kept silent")))
             .map_err(|broken| RedisError::OutcomeUnknown(broken.to_string()))?;
         replies.pop().ok_or_else(|| RedisError::corrupt("a command has no reply"))
     }
@@ -106,7 +106,7 @@ impl StreamReader {
         let mut connection = match self.named.take().filter(|named| named.host() == host) {
             Some(connection) => connection,
             None => {
-                let opened = self.door.open_named(host, self.door.due(), TEXT_BYTES_MAX).await;
+                let opened = self.connector.open_named(host, self.connector.due(), TEXT_BYTES_MAX).await;
                 opened.map_err(|broken| RedisError::NotApplied(broken.to_string()))?
             }
         };

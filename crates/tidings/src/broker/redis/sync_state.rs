@@ -53,7 +53,7 @@ impl SyncState {
             uncaptured: None,
         };
         Self {
-            state: Mutex::new(Lock::RedisSight, state),
+            state: Mutex::new(Lock::RedisSyncState, state),
             placed: watch::Sender::new(0),
             looks: watch::Sender::new(0),
             asked: watch::Sender::new(0),

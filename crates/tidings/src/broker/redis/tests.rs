@@ -39,15 +39,15 @@ pub(super) fn options(redis: &Process) -> RedisOptions {
     }
 }
 
-fn link(redis: &Process) -> RedisLog {
+fn redis_log(redis: &Process) -> RedisLog {
     RedisLog::new(&options(redis)).unwrap()
 }
 
 /// A link to a log that has begun.
 pub(super) async fn begun(redis: &Process) -> RedisLog {
-    let link = link(redis);
-    assert!(matches!(link.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(_))));
-    link
+    let redis_log = redis_log(redis);
+    assert!(matches!(redis_log.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(_))));
+    redis_log
 }
 
 fn new_epoch(epoch: Epoch) -> NewEpoch {
@@ -101,11 +101,11 @@ fn seen(offset: u64, tag: u32) -> LastSeen {
 pub(super) const NOTHING_SEEN: LastSeen = LastSeen { epoch: EPOCH, offset: 0, tag: Tag(0) };
 
 /// Appends one event for each text, tagged by the offset that it should get.
-pub(super) async fn fill(link: &RedisLog, texts: &[&str]) {
+pub(super) async fn fill(redis_log: &RedisLog, texts: &[&str]) {
     for text in texts {
-        let head = link.head().await.unwrap().offset;
+        let head = redis_log.head().await.unwrap().offset;
         let batch = [publish([event(text, head as u32 + 1)])];
-        let outcomes = link.append(&batch, NOTHING_SEEN).await.unwrap();
+        let outcomes = redis_log.append(&batch, NOTHING_SEEN).await.unwrap();
         assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(head + 1, head as u32 + 1)])]);
     }
 }

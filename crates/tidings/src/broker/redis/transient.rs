@@ -26,14 +26,14 @@ pub(super) struct TransientPublish {
 /// Takes publishes in their order, one round trip after the other: what is stored does not wait behind them.
 pub(super) struct TransientPublisher {
     queue: mpsc::Receiver<TransientPublish>,
-    link: Arc<RedisLog>,
+    redis_log: Arc<RedisLog>,
 }
 
 pub(super) fn transient_publisher(
-    link: Arc<RedisLog>,
+    redis_log: Arc<RedisLog>,
 ) -> (mpsc::Sender<TransientPublish>, TransientPublisher) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
-    (sender, TransientPublisher { queue, link })
+    (sender, TransientPublisher { queue, redis_log })
 }
 
 impl TransientPublisher {
@@ -57,7 +57,8 @@ impl TransientPublisher {
     async fn send(&self, mut publishes: Vec<TransientPublish>) {
         let events: Vec<&LiveEvent> =
             publishes.iter().flat_map(|publish| publish.events.iter().map(|(_, live)| live)).collect();
-        let sent = if events.is_empty() { Ok(Vec::new()) } else { self.link.publish_live(&events).await };
+        let sent =
+            if events.is_empty() { Ok(Vec::new()) } else { self.redis_log.publish_live(&events).await };
         let (mut outcomes, unsent) = match sent {
             Ok(outcomes) => (outcomes.into_iter(), None),
             Err(fault) => (Vec::new().into_iter(), Some(fault)),

@@ -90,11 +90,11 @@ fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
     for comment in [false, true] {
         assert_eq!(connection.keep_alive(KeepAliveDue { comment, position: true }), ": keep-alive\n");
     }
-    let question = log.begin_barrier();
+    let barrier = log.begin_barrier();
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     assert_eq!(sent(&mut connection), "");
-    log.complete_barrier(question);
+    log.complete_barrier(barrier);
     assert_eq!(sent(&mut connection), format!("id: {}\n\n", id(FIRST, 2)));
     place(&log, FIRST, &[(3, "a")]);
     assert_eq!(sent(&mut connection), format!("data: 3@11\nid: {}\n\n", id(FIRST, 3)));
@@ -104,12 +104,12 @@ fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
 fn a_stream_that_waits_is_fed_nothing() {
     let log = blind();
     let (mut connection, _) = opened(&log, &["a"], Start::Now);
-    let question = log.begin_barrier();
+    let barrier = log.begin_barrier();
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
     place(&log, FIRST, &[(1, "a")]);
     let newer = log.entries_after(0, 0, 9).entries.unwrap();
     assert!(!connection.accept_live(&newer[0], log.now()));
-    log.complete_barrier(question);
+    log.complete_barrier(barrier);
     assert_eq!(sent(&mut connection), format!("id: {}\n\n", id(FIRST, 1)));
 }
 
@@ -120,9 +120,9 @@ fn an_id_that_a_lagging_node_does_not_know_yet_is_no_gap() {
     let (mut connection, opening) = opened(&log, &["a"], Start::After(id(FIRST, 4)));
     assert_eq!((opening.as_str(), sent(&mut connection).as_str()), ("retry: 1000\n: tidings\n", ""));
     assert!(log.has_open_barrier());
-    let question = log.begin_barrier();
+    let barrier = log.begin_barrier();
     place(&log, FIRST, &[(3, "a"), (4, "a"), (5, "a")]);
-    log.complete_barrier(question);
+    log.complete_barrier(barrier);
     let (four, five) = (id(FIRST, 4), id(FIRST, 5));
     let expected = format!("id: {four}\n\ndata: 5@11\nid: {five}\n\n");
     assert_eq!(sent(&mut connection), expected);
@@ -167,8 +167,8 @@ fn an_open_stream_is_told_what_an_epoch_began_without_before_it_goes_on() {
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 2, of(&["a.x", "c"]))]);
     place(&log, SECOND, &[(3, "b")]);
     let resumed = EventId::new(Epoch(SECOND), 2, tag(2, FIRST)).to_string();
-    let told = gap("\"a.x\"", "epoch", &id(FIRST, 2), &resumed);
-    assert_eq!(sent(&mut connection), format!("{told}data: 3@22\nid: {}\n\n", id(SECOND, 3)));
+    let gaps_reported_to = gap("\"a.x\"", "epoch", &id(FIRST, 2), &resumed);
+    assert_eq!(sent(&mut connection), format!("{gaps_reported_to}data: 3@22\nid: {}\n\n", id(SECOND, 3)));
     assert_eq!(sent(&mut connection), "");
 }
 
@@ -184,9 +184,9 @@ fn a_cursor_above_an_end_that_was_cut_off_goes_down_and_is_told_once() {
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["a"]))]);
     place(&log, SECOND, &[(2, "a"), (3, "quiet"), (4, "a")]);
     let resumed = EventId::new(Epoch(SECOND), 1, tag(1, FIRST)).to_string();
-    let told = gap("\"a\"", "epoch", &id(FIRST, 3), &resumed);
+    let gaps_reported_to = gap("\"a\"", "epoch", &id(FIRST, 3), &resumed);
     let (two, four) = (id(SECOND, 2), id(SECOND, 4));
-    let expected = format!("{told}data: 2@22\nid: {two}\n\ndata: 4@22\nid: {four}\n\n");
+    let expected = format!("{gaps_reported_to}data: 2@22\nid: {two}\n\ndata: 4@22\nid: {four}\n\n");
     assert_eq!(sent(&mut connection), expected);
     assert_eq!(sent(&mut quiet), format!("data: 3@22\nid: {}\n\n", id(SECOND, 3)));
 }
@@ -278,7 +278,7 @@ struct Client {
     is_idle: bool,
     had: BTreeSet<u64>,
     /// Lost events that it was told of.
-    told: BTreeSet<u64>,
+    gaps_reported_to: BTreeSet<u64>,
 }
 
 struct Stage {
@@ -286,7 +286,7 @@ struct Stage {
     broker: Broker,
     clients: Vec<Client>,
     fed: u64,
-    seen: u64,
+    transitions_applied: u64,
 }
 
 impl Stage {
@@ -302,10 +302,10 @@ impl Stage {
             connection: None,
             is_idle: false,
             had: BTreeSet::new(),
-            told: BTreeSet::new(),
+            gaps_reported_to: BTreeSet::new(),
         };
         let clients = AUDIENCES.iter().map(client).collect();
-        let mut stage = Self { log, broker, clients, fed: 0, seen: 0 };
+        let mut stage = Self { log, broker, clients, fed: 0, transitions_applied: 0 };
         (0..AUDIENCES.len()).for_each(|client| stage.connect(client));
         stage
     }
@@ -339,8 +339,8 @@ impl Stage {
                 let named = |channel: &str| {
                     notice.channels.iter().any(|it| Subscription::parse(it).unwrap().matches(channel))
                 };
-                let told = self.broker.lost.iter().filter(|(_, channel)| named(channel));
-                it.told.extend(told.map(|(number, _)| *number));
+                let gaps_reported_to = self.broker.lost.iter().filter(|(_, channel)| named(channel));
+                it.gaps_reported_to.extend(gaps_reported_to.map(|(number, _)| *number));
             } else {
                 let number: u64 = event.data.parse().unwrap();
                 assert!(it.had.insert(number), "{number} came twice to {client}");
@@ -406,9 +406,9 @@ impl Stage {
 
     /// What is new goes to everyone who is at the head, as a shard does it.
     fn feed(&mut self) {
-        let newer = self.log.entries_after(self.fed, self.seen, 64);
+        let newer = self.log.entries_after(self.fed, self.transitions_applied, 64);
         let Some(entries) = newer.entries else {
-            (self.fed, self.seen) = (newer.head, newer.seen);
+            (self.fed, self.transitions_applied) = (newer.head, newer.seen);
             (0..self.clients.len()).for_each(|client| while self.turn(client, None) {});
             return;
         };
@@ -448,7 +448,7 @@ impl Stage {
                 assert!(it.had.contains(number), "{number} of {channel} was lost silently");
             }
             for (number, channel) in self.broker.lost.iter().filter(|(_, channel)| mine(channel)) {
-                let is_known = it.had.contains(number) || it.told.contains(number);
+                let is_known = it.had.contains(number) || it.gaps_reported_to.contains(number);
                 assert!(is_known, "{number} of {channel} was lost by the broker and not told");
             }
             let position = it.connection.as_ref().unwrap().position();

@@ -122,8 +122,8 @@ fn trims_while_an_unstored_event_is_awaited_are_told_afterwards() {
     let log = super::open_log(&settings, None, &super::Toy::new(1));
     let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     assert!(write(&mut connection, false).is_none());
-    let unstored = crate::log::entry::TransientEvent { after: 0, frame: "data: u\n\n".into() };
-    assert!(connection.handle().push_transient(&unstored));
+    let transient = crate::log::entry::TransientEvent { after: 0, frame: "data: u\n\n".into() };
+    assert!(connection.handle().push_transient(&transient));
     log.append((0..5).map(|_| draft("a", "x")).collect()).unwrap();
     assert_eq!(write(&mut connection, false).unwrap(), ["data: u\n\n"]);
     let frames = write(&mut connection, false).unwrap();
@@ -137,8 +137,8 @@ fn unstored_events_are_bounded_by_the_write() {
     assert!(write(&mut connection, false).is_none());
     let frame = Bytes::from(vec![b'x'; 40 << 10]);
     for _ in 0..3 {
-        let unstored = crate::log::entry::TransientEvent { after: 0, frame: frame.clone() };
-        assert!(connection.handle().push_transient(&unstored));
+        let transient = crate::log::entry::TransientEvent { after: 0, frame: frame.clone() };
+        assert!(connection.handle().push_transient(&transient));
     }
     for _ in 0..3 {
         assert_eq!(write(&mut connection, false).unwrap().len(), 1);

@@ -90,7 +90,7 @@ pub(super) struct Client {
     had: BTreeSet<u64>,
     last_in_order: u64,
     /// Lost events that it was told of, by channel.
-    told: BTreeSet<(u64, &'static str)>,
+    gaps_reported_to: BTreeSet<(u64, &'static str)>,
     /// Head when the connection at hand was opened: what it asked for.
     asked: u64,
     /// The connection at hand was behind at some time.
@@ -99,7 +99,7 @@ pub(super) struct Client {
     /// Losses when the bytes at hand were asked for.
     pub(super) lost_then: usize,
     pub(super) is_pressed: bool,
-    pub(super) unstored: BTreeMap<u64, u64>,
+    pub(super) transient: BTreeMap<u64, u64>,
     pub(super) gaps: usize,
     pub(super) early: usize,
 }
@@ -113,14 +113,14 @@ impl Client {
             cursor: head,
             had: BTreeSet::new(),
             last_in_order: 0,
-            told: BTreeSet::new(),
+            gaps_reported_to: BTreeSet::new(),
             asked: head,
             // It replays until it has been at the head.
             was_behind: true,
             was_pressed: false,
             lost_then: 0,
             is_pressed: false,
-            unstored: BTreeMap::new(),
+            transient: BTreeMap::new(),
             gaps: 0,
             early: 0,
         }
@@ -131,7 +131,7 @@ impl Client {
         let id = self.parser.last_event_id().to_owned();
         self.parser = Parser::new().with_last_event_id(&id);
         (self.asked, self.was_behind, self.was_pressed) = (model.head(), true, false);
-        self.unstored.clear();
+        self.transient.clear();
     }
 
     pub(super) fn feed(&mut self, model: &Model, bytes: &[u8]) {
@@ -140,7 +140,7 @@ impl Client {
         for item in items {
             match item {
                 StreamItem::Event(event) if event.name == "tidings.gap" => self.gap(model, &event),
-                StreamItem::Event(event) if event.data.starts_with('u') => self.unstored(&event),
+                StreamItem::Event(event) if event.data.starts_with('u') => self.transient(&event),
                 StreamItem::Event(event) => self.event(model, &event),
                 StreamItem::Position(id) => {
                     self.moved(model, &id);
@@ -178,7 +178,7 @@ impl Client {
         let mine = model.mine(lost, &self.subscriptions);
         mine.contains(&channel)
             && !self.had.contains(&lost)
-            && !self.told.contains(&(lost, channel))
+            && !self.gaps_reported_to.contains(&(lost, channel))
             && !model.has_expired(lost)
             && !self.may_skip(model, lost)
             // What is still held by another of its channels comes by that one.
@@ -214,7 +214,7 @@ impl Client {
             return;
         }
         for channel in mine {
-            let is_told = self.told.contains(&(offset, channel));
+            let is_told = self.gaps_reported_to.contains(&(offset, channel));
             let is_replaced = self.was_behind && model.has_newer(offset, channel);
             assert!(is_told || is_replaced, "event {offset} was lost silently in {channel}");
         }
@@ -234,21 +234,21 @@ impl Client {
                 .filter(|(lost, _)| notice.reason == GapReason::Trimmed || !self.had.contains(lost))
                 .collect();
             assert!(!lost.is_empty(), "{channel} lost nothing above {}: {notice:?}", self.cursor);
-            self.told.extend(lost);
+            self.gaps_reported_to.extend(lost);
         }
         self.gaps += 1;
         self.moved(model, &event.last_event_id);
     }
 
-    fn unstored(&mut self, event: &MessageEvent) {
+    fn transient(&mut self, event: &MessageEvent) {
         let number: u64 = event.data[1..].parse().unwrap();
-        let after = self.unstored.remove(&number).expect("it was offered once");
+        let after = self.transient.remove(&number).expect("it was offered once");
         assert!(self.last_in_order <= after, "unstored {number} came after {}", self.last_in_order);
     }
 
     /// Nothing is pending, and this is the position.
     pub(super) fn is_at_head(&self, model: &Model) {
         assert_eq!(self.cursor, model.head());
-        assert_eq!(self.unstored, BTreeMap::new());
+        assert_eq!(self.transient, BTreeMap::new());
     }
 }

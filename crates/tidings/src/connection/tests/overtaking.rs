@@ -128,12 +128,12 @@ fn story() -> impl Strategy<Value = Story> {
 struct Stage {
     settings: LogSettings,
     directory: Option<PathBuf>,
-    world: Arc<Toy>,
+    environment: Arc<Toy>,
     log: Option<Arc<Log>>,
     model: Model,
-    seats: Vec<Place>,
+    subscribers: Vec<Place>,
     cuts: std::vec::IntoIter<usize>,
-    unstored: u64,
+    transient: u64,
 }
 
 struct Place {
@@ -144,7 +144,7 @@ struct Place {
 
 impl Stage {
     fn new(story: &Story) -> Self {
-        let world = Toy::new(story.seed);
+        let environment = Toy::new(story.seed);
         let directory = story.is_on_disk.then(|| {
             let name = format!("tidings-overtaking-{}-{:016x}", std::process::id(), story.seed);
             std::env::temp_dir().join(name)
@@ -155,22 +155,23 @@ impl Stage {
             cache_bytes: story.cache_bytes,
             ..LogSettings::default()
         };
-        let log = open_log(&settings, directory.as_deref(), &world);
-        let model = Model { events_max: story.events_max as usize, now: world.now(), ..Model::default() };
+        let log = open_log(&settings, directory.as_deref(), &environment);
+        let model =
+            Model { events_max: story.events_max as usize, now: environment.now(), ..Model::default() };
         let mut stage = Self {
             settings,
             directory,
-            world,
+            environment,
             log: Some(log),
             model,
-            seats: Vec::new(),
+            subscribers: Vec::new(),
             cuts: story.cuts.clone().into_iter(),
-            unstored: 0,
+            transient: 0,
         };
-        for audience in story.audiences {
-            let client = Client::new(subscriptions(AUDIENCES[audience]), 0);
-            stage.seats.push(Place { client, connection: None, bytes_left: usize::MAX });
-            stage.connect(stage.seats.len() - 1, Start::Now);
+        for sink in story.audiences {
+            let client = Client::new(subscriptions(AUDIENCES[sink]), 0);
+            stage.subscribers.push(Place { client, connection: None, bytes_left: usize::MAX });
+            stage.connect(stage.subscribers.len() - 1, Start::Now);
         }
         stage
     }
@@ -182,7 +183,7 @@ impl Stage {
     fn connect(&mut self, client: usize, start: Start) {
         let log = self.log().clone();
         let options = StreamOptions { start, positions: PositionStyle::Id, open_event: false };
-        let place = &mut self.seats[client];
+        let place = &mut self.subscribers[client];
         let mut connection = connect(&log, place.client.subscriptions.clone(), &options);
         place.client.lost_then = self.model.lost.len();
         let opening = connection.open_frames(Duration::from_secs(1), None);
@@ -191,7 +192,7 @@ impl Stage {
     }
 
     fn reconnect(&mut self, client: usize) {
-        let place = &mut self.seats[client];
+        let place = &mut self.subscribers[client];
         place.connection = None;
         place.bytes_left = self.cuts.next().unwrap_or(usize::MAX);
         place.client.reconnect(&self.model);
@@ -207,7 +208,7 @@ impl Stage {
 
     /// Sends frames as far as the connection holds.
     fn send(&mut self, client: usize, frames: &[Bytes]) {
-        let place = &mut self.seats[client];
+        let place = &mut self.subscribers[client];
         let bytes = frames.concat();
         let sent = bytes.len().min(place.bytes_left);
         place.client.feed(&self.model, &bytes[..sent]);
@@ -219,7 +220,7 @@ impl Stage {
 
     /// Does one turn; says whether there was anything to do.
     fn turn(&mut self, client: usize, is_pressed: bool, meanwhile: &[Shape]) -> bool {
-        let place = &mut self.seats[client];
+        let place = &mut self.subscribers[client];
         let connection = place.connection.as_mut().unwrap();
         let it = &mut place.client;
         (it.is_pressed, it.lost_then) = (is_pressed, self.model.lost.len());
@@ -228,7 +229,7 @@ impl Stage {
         if is_pressed {
             // What waited for it past the log is dropped.
             connection.handle().set_behind(true);
-            it.unstored.clear();
+            it.transient.clear();
         }
         let frames = match connection.next_step(is_pressed) {
             Step::Send { frames, .. } => frames,
@@ -239,7 +240,7 @@ impl Stage {
                     self.publish(meanwhile);
                     read(self.log(), page)
                 };
-                self.seats[client].connection.as_mut().unwrap().deliver(page, is_pressed)
+                self.subscribers[client].connection.as_mut().unwrap().deliver(page, is_pressed)
             }
             Step::Idle => {
                 connection.handle().set_behind(false);
@@ -254,7 +255,7 @@ impl Stage {
 
     fn drain(&mut self, client: usize) {
         while self.turn(client, false, &[]) {}
-        let place = &mut self.seats[client];
+        let place = &mut self.subscribers[client];
         let keep_alive =
             place.connection.as_ref().unwrap().keep_alive(KeepAliveDue { comment: true, position: true });
         place.client.feed(&self.model, &keep_alive);
@@ -285,16 +286,16 @@ impl Stage {
     }
 
     fn publish_unstored(&mut self, channel: &str) {
-        self.unstored += 1;
+        self.transient += 1;
         let mut frame = Vec::new();
-        tidings_protocol::sse::write_event_lines(&mut frame, None, &format!("u{}", self.unstored));
+        tidings_protocol::sse::write_event_lines(&mut frame, None, &format!("u{}", self.transient));
         tidings_protocol::sse::write_end(&mut frame);
-        let unstored = TransientEvent { after: self.model.head(), frame: frame.into() };
-        for place in &mut self.seats {
+        let transient = TransientEvent { after: self.model.head(), frame: frame.into() };
+        for place in &mut self.subscribers {
             let wants = place.client.subscriptions.iter().any(|it| it.matches(channel));
-            let seat = place.connection.as_ref().unwrap().handle();
-            if wants && seat.push_transient(&unstored) {
-                place.client.unstored.insert(self.unstored, unstored.after);
+            let handle = place.connection.as_ref().unwrap().handle();
+            if wants && handle.push_transient(&transient) {
+                place.client.transient.insert(self.transient, transient.after);
             }
         }
     }
@@ -303,10 +304,10 @@ impl Stage {
         if self.directory.is_none() {
             return;
         }
-        self.seats.iter_mut().for_each(|place| place.connection = None);
+        self.subscribers.iter_mut().for_each(|place| place.connection = None);
         self.log = None;
-        self.log = Some(open_log(&self.settings, self.directory.as_deref(), &self.world));
-        (0..self.seats.len()).for_each(|client| self.reconnect(client));
+        self.log = Some(open_log(&self.settings, self.directory.as_deref(), &self.environment));
+        (0..self.subscribers.len()).for_each(|client| self.reconnect(client));
     }
 
     fn act(&mut self, act: &Act) {
@@ -323,8 +324,8 @@ impl Stage {
             Act::Drain(client) => self.drain(*client),
             Act::Cut(client) => self.reconnect(*client),
             Act::Pass(milliseconds) => {
-                self.world.pass(*milliseconds);
-                self.model.now = self.world.now();
+                self.environment.pass(*milliseconds);
+                self.model.now = self.environment.now();
             }
             Act::Restart => self.restart(),
         }
@@ -349,9 +350,9 @@ fn everything_wanted_arrives_once_or_is_told_as_lost() {
     let outcome = runner.run(&story(), |story| {
         let mut stage = Stage::new(&story);
         story.acts.iter().for_each(|act| stage.act(act));
-        (0..stage.seats.len()).for_each(|client| stage.drain(client));
-        gaps.set(gaps.get() + stage.seats.iter().map(|it| it.client.gaps).sum::<usize>());
-        early.set(early.get() + stage.seats.iter().map(|it| it.client.early).sum::<usize>());
+        (0..stage.subscribers.len()).for_each(|client| stage.drain(client));
+        gaps.set(gaps.get() + stage.subscribers.iter().map(|it| it.client.gaps).sum::<usize>());
+        early.set(early.get() + stage.subscribers.iter().map(|it| it.client.early).sum::<usize>());
         Ok(())
     });
     if let Err(failure) = outcome {

@@ -12,7 +12,7 @@ pub(super) fn parameters(names: &[&str]) -> Value {
 
 /// All parameters by name.
 pub(super) fn all() -> Value {
-    let groups = [audience(), streaming(), publishing(), publishing_by_header(), reading()];
+    let groups = [sink(), streaming(), publishing(), publishing_by_header(), reading()];
     Value::Object(
         groups.into_iter().flatten().map(|(name, parameter)| (name.to_owned(), parameter)).collect(),
     )
@@ -20,7 +20,7 @@ pub(super) fn all() -> Value {
 
 type Named = (&'static str, Value);
 
-fn audience() -> Vec<Named> {
+fn sink() -> Vec<Named> {
     let channel = json!({
         "name": "channel",
         "in": "path",

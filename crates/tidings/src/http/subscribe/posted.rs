@@ -42,17 +42,17 @@ pub(in crate::http) async fn posted(
     remote: Peer,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let caller = admitted.for_stream()?;
+    let identity = admitted.for_stream()?;
     let query = Query::of(&uri);
     query.only(&[])?;
     let mut asked: StreamRequest = body::json(&headers, body, hub.settings(), SHAPE).await?;
     let channels = asked.channels.take().unwrap_or_default();
     let named = parameters::subscriptions(channels.iter().map(String::as_str))?;
-    let Some(subscriptions) = named_or_of_ticket(&hub, &caller, &query, named, false).await? else {
+    let Some(subscriptions) = named_or_of_ticket(&hub, &identity, &query, named, false).await? else {
         let detail = format!("no channel is asked for; the body is {SHAPE}");
         return Err(Error::new(Code::MalformedBody, detail).into());
     };
-    let permit = permit(&hub, &caller, subscriptions).await?;
+    let permit = permit(&hub, &identity, subscriptions).await?;
     stream(&hub, &permit, || asked.options(&headers), remote)
 }
 

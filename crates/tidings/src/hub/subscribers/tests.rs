@@ -28,13 +28,13 @@ impl Bell {
     }
 }
 
-fn sit(seats: &Arc<Subscribers>, id: u128, asked: &[&str]) -> (Arc<ConnectionHandle>, Arc<Bell>) {
-    let seat =
+fn sit(subscribers: &Arc<Subscribers>, id: u128, asked: &[&str]) -> (Arc<ConnectionHandle>, Arc<Bell>) {
+    let handle =
         ConnectionHandle::new(ConnectionId(id), &SubscribePermit::for_test(subscriptions(asked)), false);
-    seats.register(&seat);
+    subscribers.register(&handle);
     let bell = Arc::new(Bell::default());
-    seat.register_waker(&Waker::from(bell.clone()));
-    (seat, bell)
+    handle.register_waker(&Waker::from(bell.clone()));
+    (handle, bell)
 }
 
 fn entry(channels: &[&str]) -> Arc<Entry> {
@@ -43,90 +43,91 @@ fn entry(channels: &[&str]) -> Arc<Entry> {
     memory_log().append(vec![draft]).unwrap().remove(0)
 }
 
-fn unstored(after: u64) -> TransientEvent {
+fn transient(after: u64) -> TransientEvent {
     TransientEvent { after, frame: "data: u\n\n".into() }
 }
 
 #[test]
 fn an_entry_wakes_those_who_want_it_and_each_once() {
-    let seats = Arc::new(Subscribers::default());
-    let both = sit(&seats, 1, &["a.b", "a.*", "*.b", "**"]).1;
-    let pattern = sit(&seats, 2, &["a.*"]).1;
-    let open = sit(&seats, 3, &["*.b"]).1;
-    let other = sit(&seats, 4, &["a", "b.*", "a.b.c"]).1;
+    let subscribers = Arc::new(Subscribers::default());
+    let both = sit(&subscribers, 1, &["a.b", "a.*", "*.b", "**"]).1;
+    let pattern = sit(&subscribers, 2, &["a.*"]).1;
+    let open = sit(&subscribers, 3, &["*.b"]).1;
+    let other = sit(&subscribers, 4, &["a", "b.*", "a.b.c"]).1;
     let rings = || [&both, &pattern, &open, &other].map(|bell| bell.rings());
-    seats.on_appended(&[entry(&["a.b", "a.c"]), entry(&["a.b"])]);
+    subscribers.on_appended(&[entry(&["a.b", "a.c"]), entry(&["a.b"])]);
     assert_eq!(rings(), [1, 1, 1, 0]);
-    seats.on_appended(&[entry(&["a.b"])]);
+    subscribers.on_appended(&[entry(&["a.b"])]);
     assert_eq!(rings(), [0; 4], "none has looked since");
 }
 
 #[test]
 fn a_seat_that_has_looked_is_woken_again() {
-    let seats = Arc::new(Subscribers::default());
-    let (seat, bell) = sit(&seats, 1, &["a"]);
+    let subscribers = Arc::new(Subscribers::default());
+    let (handle, bell) = sit(&subscribers, 1, &["a"]);
     for _ in 0..3 {
-        seats.on_appended(&[entry(&["a"])]);
+        subscribers.on_appended(&[entry(&["a"])]);
         assert_eq!(bell.rings(), 1);
-        seat.register_waker(&Waker::from(bell.clone()));
+        handle.register_waker(&Waker::from(bell.clone()));
     }
-    seats.wake(&[name("a")]);
+    subscribers.wake(&[name("a")]);
     assert_eq!(bell.rings(), 1);
 }
 
 #[test]
 fn an_unstored_event_goes_once_to_those_who_are_not_behind() {
-    let seats = Arc::new(Subscribers::default());
-    let (live, bell) = sit(&seats, 1, &["a", "b", "**"]);
-    let (behind, _) = sit(&seats, 2, &["a"]);
+    let subscribers = Arc::new(Subscribers::default());
+    let (live, bell) = sit(&subscribers, 1, &["a", "b", "**"]);
+    let (behind, _) = sit(&subscribers, 2, &["a"]);
     live.set_behind(false);
-    assert_eq!(seats.deliver_transient(&[name("a"), name("b")], &unstored(5)), 1, "one was behind");
+    assert_eq!(subscribers.deliver_transient(&[name("a"), name("b")], &transient(5)), 1, "one was behind");
     assert_eq!(bell.rings(), 1);
     assert_eq!(live.take_transient(4, 1000, true).len(), 0);
     assert_eq!(live.take_transient(5, 1000, true), ["data: u\n\n"]);
     assert_eq!(behind.next_transient(), None);
-    assert_eq!(seats.deliver_transient(&[name("c")], &unstored(5)), 0);
+    assert_eq!(subscribers.deliver_transient(&[name("c")], &transient(5)), 0);
     assert_eq!(live.next_transient(), Some(5));
 }
 
 #[test]
 fn unstored_events_for_one_connection_are_bounded_and_dropped_when_it_falls_behind() {
-    let seats = Arc::new(Subscribers::default());
-    let (seat, _) = sit(&seats, 1, &["a"]);
-    seat.set_behind(false);
-    let missed: usize = (0..70).map(|_| seats.deliver_transient(&[name("a")], &unstored(0))).sum();
+    let subscribers = Arc::new(Subscribers::default());
+    let (handle, _) = sit(&subscribers, 1, &["a"]);
+    handle.set_behind(false);
+    let missed: usize = (0..70).map(|_| subscribers.deliver_transient(&[name("a")], &transient(0))).sum();
     assert_eq!(missed, 6);
-    assert_eq!(seat.set_behind(true), 64);
-    assert_eq!(seat.next_transient(), None);
+    assert_eq!(handle.set_behind(true), 64);
+    assert_eq!(handle.next_transient(), None);
 }
 
 #[test]
 fn seats_are_listed_once_and_counted_by_what_was_asked() {
-    let seats = Arc::new(Subscribers::default());
-    let (first, _) = sit(&seats, 1, &["a", "a.*", "**"]);
-    let (second, _) = sit(&seats, 2, &["a", "b"]);
-    let counts = |seats: &Subscribers| seats.subscriptions(&|_| true).into_iter().collect::<Vec<_>>();
+    let subscribers = Arc::new(Subscribers::default());
+    let (first, _) = sit(&subscribers, 1, &["a", "a.*", "**"]);
+    let (second, _) = sit(&subscribers, 2, &["a", "b"]);
+    let counts =
+        |subscribers: &Subscribers| subscribers.subscriptions(&|_| true).into_iter().collect::<Vec<_>>();
     let expected = [("**", 1), ("a", 2), ("a.*", 1), ("b", 1)].map(|(name, count)| (name.to_owned(), count));
-    assert_eq!(counts(&seats), expected);
-    assert_eq!((seats.count(), seats.all().len()), (2, 2));
-    seats.unregister(&first);
+    assert_eq!(counts(&subscribers), expected);
+    assert_eq!((subscribers.count(), subscribers.all().len()), (2, 2));
+    subscribers.unregister(&first);
     let expected = [("a", 1), ("b", 1)].map(|(name, count)| (name.to_owned(), count));
-    assert_eq!(counts(&seats), expected);
-    seats.unregister(&second);
-    assert_eq!((counts(&seats), seats.count(), seats.all().len()), (Vec::new(), 0, 0));
-    assert!(seats.registry().all().next().is_none());
+    assert_eq!(counts(&subscribers), expected);
+    subscribers.unregister(&second);
+    assert_eq!((counts(&subscribers), subscribers.count(), subscribers.all().len()), (Vec::new(), 0, 0));
+    assert!(subscribers.registry().all().next().is_none());
 }
 
 #[test]
 fn the_first_reason_to_end_stays() {
     use crate::connection::Termination;
     use tidings_protocol::body::EndReason;
-    let seats = Arc::new(Subscribers::default());
-    let (seat, bell) = sit(&seats, 1, &["a"]);
+    let subscribers = Arc::new(Subscribers::default());
+    let (handle, bell) = sit(&subscribers, 1, &["a"]);
     let ending = |reason| Termination { reason, reconnect: true, retry: None };
-    seat.end(ending(EndReason::Revoked));
-    seat.end(ending(EndReason::Shutdown));
-    assert_eq!(seat.termination(), Some(ending(EndReason::Revoked)));
+    handle.end(ending(EndReason::Revoked));
+    handle.end(ending(EndReason::Shutdown));
+    assert_eq!(handle.termination(), Some(ending(EndReason::Revoked)));
     assert_eq!(bell.rings(), 1);
 }
 
@@ -142,7 +143,7 @@ impl Wake for Unpark {
 #[test]
 fn no_wake_is_lost_between_listening_and_looking() {
     const ROUNDS: u64 = 20_000;
-    let seat =
+    let handle =
         ConnectionHandle::new(ConnectionId(1), &SubscribePermit::for_test(subscriptions(&["a"])), false);
     let head = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -150,7 +151,7 @@ fn no_wake_is_lost_between_listening_and_looking() {
             let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
             let mut seen = 0;
             while seen < ROUNDS {
-                seat.register_waker(&waker);
+                handle.register_waker(&waker);
                 let now = head.load(Ordering::Acquire);
                 if now == seen {
                     let begun = std::time::Instant::now();
@@ -163,7 +164,7 @@ fn no_wake_is_lost_between_listening_and_looking() {
         });
         for number in 1..=ROUNDS {
             head.store(number, Ordering::Release);
-            seat.wake();
+            handle.wake();
             if number % 64 == 0 {
                 std::thread::yield_now();
             }

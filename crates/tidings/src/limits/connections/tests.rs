@@ -13,7 +13,7 @@ fn limits(user: u64, address: Option<u64>) -> Arc<ConnectionLimits> {
 }
 
 fn claimant(user: Option<&str>, address: &str) -> PermitHolder {
-    PermitHolder { user: user.map(Into::into), place: Some(ClientAddress::of(address.parse().unwrap())) }
+    PermitHolder { user: user.map(Into::into), address: Some(ClientAddress::of(address.parse().unwrap())) }
 }
 
 #[test]

@@ -3,11 +3,11 @@ use crate::log::fixture::{channel, draft, entry};
 
 /// A run of entries `first`, `first + 2`, and so on.
 fn run(first: u64, count: u64, data_bytes: usize) -> Chunk {
-    let mut joiner = ChunkBuilder::new(Epoch(1));
+    let mut builder = ChunkBuilder::new(Epoch(1));
     for offset in (first..).step_by(2).take(count as usize) {
-        joiner.push(Some(RawEntry::Entry(&entry(draft("a", &"x".repeat(data_bytes)), offset))));
+        builder.push(Some(RawEntry::Entry(&entry(draft("a", &"x".repeat(data_bytes)), offset))));
     }
-    joiner.finish().unwrap()
+    builder.finish().unwrap()
 }
 
 #[test]
@@ -32,18 +32,18 @@ fn a_run_ends_where_it_is_full_but_holds_one_entry_at_least() {
 
 #[test]
 fn what_is_kept_is_bounded_and_what_is_asked_for_stays() {
-    let mut runs = ChunkCache::default();
+    let mut chunk_cache = ChunkCache::default();
     let (asked_for, one) = (channel("asked-for"), run(1, 10, 1000));
-    runs.insert(&asked_for, &one);
+    chunk_cache.insert(&asked_for, &one);
     let many = 3 * CACHE_BYTES_MAX / one.cost();
     for number in 0..many {
-        assert!(runs.get(&asked_for, 1, u64::MAX).is_some(), "after {number}");
-        runs.insert(&channel(&format!("other.{number}")), &one);
-        assert!(runs.bytes() <= CACHE_BYTES_MAX);
+        assert!(chunk_cache.get(&asked_for, 1, u64::MAX).is_some(), "after {number}");
+        chunk_cache.insert(&channel(&format!("other.{number}")), &one);
+        assert!(chunk_cache.bytes() <= CACHE_BYTES_MAX);
     }
-    assert!(runs.bytes() + one.cost() > CACHE_BYTES_MAX);
-    assert_eq!(runs.order.len(), runs.by_channel.len());
-    assert!(runs.get(&channel("other.0"), 1, u64::MAX).is_none());
-    runs.clear();
-    assert!(runs.bytes() == 0 && runs.get(&asked_for, 1, u64::MAX).is_none());
+    assert!(chunk_cache.bytes() + one.cost() > CACHE_BYTES_MAX);
+    assert_eq!(chunk_cache.order.len(), chunk_cache.by_channel.len());
+    assert!(chunk_cache.get(&channel("other.0"), 1, u64::MAX).is_none());
+    chunk_cache.clear();
+    assert!(chunk_cache.bytes() == 0 && chunk_cache.get(&asked_for, 1, u64::MAX).is_none());
 }

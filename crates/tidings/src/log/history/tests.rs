@@ -19,11 +19,11 @@ fn log_of(retention_events: u64) -> Log {
 }
 
 fn history(log: &Log, start: &Start, asked: &[&str], limit: usize) -> (Vec<u64>, Option<u64>, bool) {
-    told(&log.history(&wanted(start, limit), &subscriptions(asked)))
+    gaps_reported_to(&log.history(&wanted(start, limit), &subscriptions(asked)))
 }
 
 /// The offsets, that of `next`, and whether there is a gap.
-fn told(history: &HistoryRead) -> (Vec<u64>, Option<u64>, bool) {
+fn gaps_reported_to(history: &HistoryRead) -> (Vec<u64>, Option<u64>, bool) {
     let offsets = history.entries.iter().map(|entry| entry.offset).collect();
     (offsets, history.next.as_ref().map(|id| id.offset), history.gap.is_some())
 }
@@ -45,12 +45,12 @@ fn history_is_read_oldest_first_within_its_limit() {
 
 #[test]
 fn history_leaves_out_what_has_expired() {
-    let world = TestWorld::new(2);
-    let log = memory_log(&settings(100), &world);
+    let environment = TestWorld::new(2);
+    let log = memory_log(&settings(100), &environment);
     let brief = NewEntry { expires_at: Some(log.now() + 5), ..draft("a", "x") };
     append_each(&log, [draft("a", "x"), brief.clone(), draft("a", "x"), brief]);
     assert_eq!(history(&log, &Start::WholeHistory, &["a"], 9).0, [1, 2, 3, 4]);
-    world.advance(5);
+    environment.advance(5);
     assert_eq!(history(&log, &Start::WholeHistory, &["a"], 9).0, [1, 3]);
     assert_eq!(history(&log, &Start::WholeHistory, &["a"], 2), (vec![1, 3], None, false));
 }
@@ -58,7 +58,7 @@ fn history_leaves_out_what_has_expired() {
 /// The newest of a channel up to an id.
 fn newest_of(log: &Log, start: &Start, until: Option<&EventId>, count: usize) -> Vec<u64> {
     let wanted = HistoryRange { until: until.cloned(), is_newest: true, ..wanted(start, count) };
-    let (offsets, next, _) = told(&log.history(&wanted, &subscriptions(&["a"])));
+    let (offsets, next, _) = gaps_reported_to(&log.history(&wanted, &subscriptions(&["a"])));
     assert_eq!(next, None, "nothing is newer");
     offsets
 }
@@ -80,12 +80,12 @@ fn newest_events_are_those_up_to_the_end_that_is_asked_for() {
 
 #[test]
 fn newest_events_count_without_those_that_have_expired() {
-    let world = TestWorld::new(2);
-    let log = memory_log(&settings(100), &world);
+    let environment = TestWorld::new(2);
+    let log = memory_log(&settings(100), &environment);
     let brief = NewEntry { expires_at: Some(log.now() + 5), ..draft("a", "x") };
     append_each(&log, [draft("a", "x"), draft("a", "x"), brief.clone(), draft("a", "x"), brief]);
     assert_eq!(newest_of(&log, &Start::WholeHistory, None, 2), [4, 5]);
-    world.advance(5);
+    environment.advance(5);
     assert_eq!(newest_of(&log, &Start::WholeHistory, None, 2), [2, 4]);
 }
 
@@ -95,7 +95,7 @@ fn pages_end_at_the_id_and_the_last_of_them_says_so() {
     let ids = append_each(&log, (1..=10).map(|_| draft("a", "x")));
     let page = |start: &Start, limit| {
         let wanted = HistoryRange { until: Some(ids[5].clone()), ..wanted(start, limit) };
-        told(&log.history(&wanted, &subscriptions(&["a"])))
+        gaps_reported_to(&log.history(&wanted, &subscriptions(&["a"])))
     };
     assert_eq!(page(&Start::WholeHistory, 4), (vec![1, 2, 3, 4], Some(4), false));
     assert_eq!(page(&Start::After(ids[3].to_string()), 4), (vec![5, 6], None, false));
@@ -115,7 +115,7 @@ fn end_that_the_log_does_not_know_is_told_as_a_stream_would_tell_it() {
     ] {
         let wanted = HistoryRange { until: Some(until.clone()), ..wanted(&Start::WholeHistory, 9) };
         let history = log.history(&wanted, &subscriptions(&["a"]));
-        assert_eq!(told(&history), (offsets, None, true));
+        assert_eq!(gaps_reported_to(&history), (offsets, None, true));
         let (gap, _) = history.gap.unwrap();
         assert_eq!((gap.reason.as_str(), gap.requested), (reason, Some(until.to_string())));
     }
@@ -151,7 +151,7 @@ proptest! {
         }
         prop_assert!(all.is_sorted());
         let newest = HistoryRange { until: Some(id.clone()), is_newest: true, ..wanted(&Start::WholeHistory, limit) };
-        let (newest, _, _) = told(&log.history(&newest, &subscriptions(&["a"])));
+        let (newest, _, _) = gaps_reported_to(&log.history(&newest, &subscriptions(&["a"])));
         prop_assert_eq!(&newest[..], &all[all.len().saturating_sub(limit)..]);
         let rest = log.history(&wanted(&Start::After(id.to_string()), usize::MAX), &subscriptions(&["a"]));
         all.extend(rest.entries.iter().map(|entry| entry.offset));

@@ -22,26 +22,26 @@ impl Waiter for Stream {
 
 /// A directory with the events `a` and `b`, and its log, which was not read yet.
 fn unread() -> (TestDir, Log, UnreadLog) {
-    let (directory, world) = (TestDir::new(), TestWorld::new(1));
-    let (log, _) = disk_log(&LogSettings::default(), &directory, &world);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
+    let (log, _) = disk_log(&LogSettings::default(), &directory, &environment);
     append_each(&log, [draft("a", "first"), draft("b", "second")]);
     log.close().unwrap();
     drop(log);
-    let (log, unread) = Log::begin(&LogSettings::default(), Some(directory.path()), world).unwrap();
+    let (log, unread) = Log::begin(&LogSettings::default(), Some(directory.path()), environment).unwrap();
     (directory, log, unread.unwrap())
 }
 
 fn unsure(log: &Log, start: &Start) -> u64 {
     match log.find(start, &subscriptions(&["**"]), None) {
-        OffsetLookup::Unsure(question) => question,
-        OffsetLookup::At(attached) => panic!("a place in a log that is not open: {attached:?}"),
+        OffsetLookup::Unsure(barrier) => barrier,
+        OffsetLookup::At(resume_point) => panic!("a place in a log that is not open: {resume_point:?}"),
     }
 }
 
-fn found(log: &Log, start: &Start, question: Option<u64>) -> ResumePoint {
-    match log.find(start, &subscriptions(&["**"]), question) {
-        OffsetLookup::At(attached) => *attached,
-        OffsetLookup::Unsure(question) => panic!("question {question} of a log that is open"),
+fn found(log: &Log, start: &Start, barrier: Option<u64>) -> ResumePoint {
+    match log.find(start, &subscriptions(&["**"]), barrier) {
+        OffsetLookup::At(resume_point) => *resume_point,
+        OffsetLookup::Unsure(barrier) => panic!("question {barrier} of a log that is open"),
     }
 }
 
@@ -50,10 +50,10 @@ fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
     let (_directory, log, unread) = unread();
     let after_foreign = Start::After("0123456789abcdef-9-00000001".into());
     let starts = [Start::Now, Start::WholeHistory, after_foreign.clone()];
-    let questions = starts.each_ref().map(|start| unsure(&log, start));
+    let barriers = starts.each_ref().map(|start| unsure(&log, start));
     let stream = Arc::new(Stream::default());
     let waiter: Weak<dyn Waiter> = Arc::downgrade(&(stream.clone() as Arc<dyn Waiter>));
-    questions.iter().for_each(|question| log.wait_for(*question, waiter.clone()));
+    barriers.iter().for_each(|barrier| log.wait_for(*barrier, waiter.clone()));
     assert!(!log.is_open() && !log.is_synced() && log.writable().is_err());
 
     let (read, recovered) = unread.read(&mut |_, _| true).unwrap();
@@ -61,7 +61,7 @@ fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
     log.take_over(read);
     assert_eq!(stream.0.load(Ordering::Relaxed), 3);
     append_each(&log, [draft("a", "third")]);
-    let places = [0, 1, 2].map(|index| found(&log, &starts[index], Some(questions[index])));
+    let places = [0, 1, 2].map(|index| found(&log, &starts[index], Some(barriers[index])));
     assert_eq!(places.each_ref().map(|place| place.cursor), [2, 0, 0]);
     assert_eq!(places.each_ref().map(|place| place.gap.is_some()), [false, false, true]);
     // A stream that comes now waits for nothing.

@@ -19,8 +19,8 @@ impl Page {
     }
 
     /// Empties a page that was made before the order broke: the reader asks again.
-    fn void_unless(&mut self, seen: u64) {
-        if self.seen != seen {
+    fn void_unless(&mut self, transitions_applied: u64) {
+        if self.transitions_applied != transitions_applied {
             self.parts.clear();
             self.steps.clear();
             self.to_join.clear();
@@ -45,7 +45,7 @@ impl Log {
         state: &LogState,
         ask: &ReadRequest<'_>,
         through: u64,
-        told: u64,
+        gaps_reported_to: u64,
     ) -> Option<Page> {
         let [Subscription::Channel(channel)] = ask.subscriptions else { return None };
         let row = state.index.channel(channel.as_str())?;
@@ -53,7 +53,7 @@ impl Log {
         if !may_join(ask, through) || (is_hurried && ask.overtaking_max > 0) {
             return None;
         }
-        let mut page = Page { is_last: false, ..state.empty_page(ask, told) };
+        let mut page = Page { is_last: false, ..state.empty_page(ask, gaps_reported_to) };
         let (mut cursor, mut bytes) = (ask.cursor, 0);
         while let Some(first) = row.above(cursor).next().copied().filter(|first| *first <= through) {
             let Some(part) = self.cached_slice(state, row, first, through) else {
@@ -85,7 +85,7 @@ impl Log {
         ask: &ReadRequest<'_>,
         through: u64,
         stretch: &OffsetRange,
-        told: u64,
+        gaps_reported_to: u64,
     ) -> Option<Page> {
         let is_single = matches!(ask.subscriptions, [Subscription::Channel(_)]);
         if is_single || !may_join(ask, through) || stretch.offsets.is_empty() {
@@ -95,7 +95,7 @@ impl Log {
             return None;
         }
         let stretch = OffsetRange { offsets: stretch.offsets.clone(), end: stretch.end };
-        state.to_join(stretch, state.empty_page(ask, told))
+        state.to_join(stretch, state.empty_page(ask, gaps_reported_to))
     }
 
     /// A part that is kept, or that can be joined of what is in memory.
@@ -109,16 +109,16 @@ impl Log {
         if let Some(part) = self.chunk_cache().get(&row.name, first, through) {
             return Some(part);
         }
-        state.ring.get(first)?;
-        let mut joiner = ChunkBuilder::new(state.newest());
+        state.entry_cache.get(first)?;
+        let mut builder = ChunkBuilder::new(state.newest());
         for offset in row.above(first - 1).take(CHUNK_ENTRIES) {
-            let Some(entry) = state.ring.get(*offset) else { break };
-            joiner.push(Some(RawEntry::Entry(entry)));
-            if joiner.is_over() {
+            let Some(entry) = state.entry_cache.get(*offset) else { break };
+            builder.push(Some(RawEntry::Entry(entry)));
+            if builder.is_over() {
                 break;
             }
         }
-        let run = joiner.finish()?;
+        let run = builder.finish()?;
         self.chunk_cache().insert(&row.name, &run);
         run.slice(first, through)
     }
@@ -137,16 +137,16 @@ impl Log {
                 page.fill(self.read(&missing, page.newest));
             }
         }
-        let seen = self.state().breaks.serial();
-        pages.iter_mut().for_each(|page| page.void_unless(seen));
+        let transitions_applied = self.state().transitions.serial();
+        pages.iter_mut().for_each(|page| page.void_unless(transitions_applied));
     }
 
     fn coalesce(&self, pages: &mut [Page]) {
-        let (newest, seen) = {
+        let (newest, transitions_applied) = {
             let state = self.state();
-            (state.newest(), state.breaks.serial())
+            (state.newest(), state.transitions.serial())
         };
-        pages.iter_mut().for_each(|page| page.void_unless(seen));
+        pages.iter_mut().for_each(|page| page.void_unless(transitions_applied));
         let mut joiners: Vec<ChunkBuilder> = Vec::new();
         let mut wanted = Vec::new();
         let mut known: HashMap<(ChannelName, u64), usize> = HashMap::new();
@@ -173,20 +173,22 @@ impl Log {
             joiners.push(ChunkBuilder::new(newest));
         }
         wanted.sort_unstable();
-        self.store().read_raw(&wanted, newest, CHUNK_BYTES, &mut |by, glimpse| joiners[by].push(glimpse));
-        let runs: Vec<Option<Chunk>> = joiners.into_iter().map(ChunkBuilder::finish).collect();
+        self.store().read_raw(&wanted, newest, CHUNK_BYTES, &mut |by, raw| joiners[by].push(raw));
+        let chunk_cache: Vec<Option<Chunk>> = joiners.into_iter().map(ChunkBuilder::finish).collect();
         // What was read before the order broke is for nobody.
         let state = self.state();
-        for ((channel, _), joiner) in known {
-            if let Some(run) = runs[joiner].as_ref().filter(|_| state.breaks.serial() == seen) {
+        for ((channel, _), builder) in known {
+            if let Some(run) =
+                chunk_cache[builder].as_ref().filter(|_| state.transitions.serial() == transitions_applied)
+            {
                 self.chunk_cache().insert(&channel, run);
             }
         }
         drop(state);
-        for (page, joiner) in pages.iter_mut().zip(joiner_of) {
-            let (Some(joiner), Some(first)) = (joiner, page.to_join.first()) else { continue };
+        for (page, builder) in pages.iter_mut().zip(joiner_of) {
+            let (Some(builder), Some(first)) = (builder, page.to_join.first()) else { continue };
             let last = page.to_join[page.to_join.len() - 1];
-            if let Some(part) = runs[joiner].as_ref().and_then(|run| run.slice(*first, last)) {
+            if let Some(part) = chunk_cache[builder].as_ref().and_then(|run| run.slice(*first, last)) {
                 page.take(part);
             }
         }
@@ -211,10 +213,10 @@ impl LogState {
     /// for everybody as it is.
     fn to_join(&self, mut stretch: OffsetRange, page: Page) -> Option<Page> {
         let first = *stretch.offsets.first()?;
-        if self.ring.get(first).is_some() || !self.index.is_plain(first) {
+        if self.entry_cache.get(first).is_some() || !self.index.is_plain(first) {
             return None;
         }
-        let at_hand = stretch.offsets.iter().position(|offset| self.ring.get(*offset).is_some());
+        let at_hand = stretch.offsets.iter().position(|offset| self.entry_cache.get(*offset).is_some());
         let count = at_hand.unwrap_or(stretch.offsets.len()).min(CHUNK_ENTRIES);
         if count < stretch.offsets.len() {
             stretch.offsets.truncate(count);

@@ -22,12 +22,12 @@ fn log_of(retention_events: u64) -> Log {
 
 /// An ask of a connection that is told of everything so far.
 fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> ReadRequest<'a> {
-    let told = log.state().index.trim_serial();
+    let gaps_reported_to = log.state().index.trim_serial();
     ReadRequest {
         subscriptions,
         cursor,
         skips: &[],
-        gaps_reported_to: told,
+        gaps_reported_to: gaps_reported_to,
         transitions_applied: 0,
         through: u64::MAX,
         overtaking_max: 0,
@@ -160,10 +160,10 @@ fn loss_is_told_once_to_those_who_had_not_read_so_far() {
     let asked = subscriptions(&["a", "b"]);
     let before = ask(&log, &asked, 0);
     append_each(&log, [draft("a", "x")]);
-    let told = log.page(&before);
-    assert_eq!(told.lost, BTreeSet::from(["a".to_owned()]));
-    assert!(told.steps.is_empty() && !told.is_last);
-    let after = ReadRequest { gaps_reported_to: told.told, ..ask(&log, &asked, 0) };
+    let gaps_reported_to = log.page(&before);
+    assert_eq!(gaps_reported_to.lost, BTreeSet::from(["a".to_owned()]));
+    assert!(gaps_reported_to.steps.is_empty() && !gaps_reported_to.is_last);
+    let after = ReadRequest { gaps_reported_to: gaps_reported_to.gaps_reported_to, ..ask(&log, &asked, 0) };
     assert_eq!(offsets(&page(&log, &after)), [2, 3, 4]);
     // Who had read it, or reads another channel, is not told.
     assert!(log.page(&ReadRequest { cursor: 1, ..before }).lost.is_empty());
@@ -197,8 +197,8 @@ fn loss_above_an_unstored_event_that_is_waited_for_is_told_all_the_same() {
     append_each(&log, (0..5).map(|_| draft("a", "x")));
     let first = log.page(&waiting);
     assert!(!first.is_last, "there is more above");
-    let told = if first.lost.is_empty() { first.told } else { return };
-    let second = log.page(&ReadRequest { gaps_reported_to: told, ..ask(&log, &asked, 5) });
+    let gaps_reported_to = if first.lost.is_empty() { first.gaps_reported_to } else { return };
+    let second = log.page(&ReadRequest { gaps_reported_to: gaps_reported_to, ..ask(&log, &asked, 5) });
     assert_eq!(second.lost, BTreeSet::from(["a".to_owned()]), "lost silently");
 }
 
@@ -275,9 +275,9 @@ fn urgent_event_that_is_gone_does_not_hold_up_a_reader_of_very_many_channels() {
 fn page_ends_before_an_entry_that_cannot_be_read_and_its_channels_have_lost_it() {
     use std::os::unix::fs::FileExt;
     let directory = TestDir::new();
-    let world = TestWorld::new(4);
+    let environment = TestWorld::new(4);
     let settings = LogSettings { cache_bytes: 1, ..settings(100) };
-    let (log, _) = disk_log(&settings, &directory, &world);
+    let (log, _) = disk_log(&settings, &directory, &environment);
     append_each(
         &log,
         [draft("a", "first"), draft("a b", "second"), draft("b", "third"), draft("a", "fourth")],

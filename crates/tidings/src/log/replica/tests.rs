@@ -55,9 +55,10 @@ fn id(epoch: Epoch, offset: u64) -> EventId {
 
 /// Reason, channels and cursor of who resumes.
 fn resume(log: &Log, id: &EventId, asked: &[&str]) -> (Option<GapReason>, Vec<String>, u64) {
-    let attached = log.resume(&Start::After(id.to_string()), &subscriptions(asked));
-    let (reason, channels) = attached.gap.map_or((None, Vec::new()), |gap| (Some(gap.reason), gap.channels));
-    (reason, channels, attached.cursor)
+    let resume_point = log.resume(&Start::After(id.to_string()), &subscriptions(asked));
+    let (reason, channels) =
+        resume_point.gap.map_or((None, Vec::new()), |gap| (Some(gap.reason), gap.channels));
+    (reason, channels, resume_point.cursor)
 }
 
 fn gap(reason: GapReason, channels: &[&str], cursor: u64) -> (Option<GapReason>, Vec<String>, u64) {
@@ -116,18 +117,18 @@ fn who_resumes_below_the_oldest_entry_of_the_broker_is_told() {
 fn what_the_broker_let_go_before_it_came_here_is_lost_in_every_channel() {
     let log = replica(100);
     fill(&log, 1..=5, FIRST, "a");
-    let (seen, asked) = (log.state().breaks.serial(), subscriptions(&["a", "quiet"]));
-    let told = log.state().index.trim_serial();
+    let (transitions_applied, asked) = (log.state().transitions.serial(), subscriptions(&["a", "quiet"]));
+    let gaps_reported_to = log.state().index.trim_serial();
     log.reset_to(21, Tag(0));
-    assert!(log.entries_after(5, seen, 10).entries.is_none_or(|entries| entries.is_empty()));
+    assert!(log.entries_after(5, transitions_applied, 10).entries.is_none_or(|entries| entries.is_empty()));
     fill(&log, 21..=22, FIRST, "a");
-    assert!(log.entries_after(5, seen, 10).entries.is_none(), "the hole is not passed over");
+    assert!(log.entries_after(5, transitions_applied, 10).entries.is_none(), "the hole is not passed over");
     let ask = ReadRequest {
         subscriptions: &asked,
         cursor: 5,
         skips: &[],
-        gaps_reported_to: told,
-        transitions_applied: seen,
+        gaps_reported_to: gaps_reported_to,
+        transitions_applied: transitions_applied,
         through: u64::MAX,
         overtaking_max: 0,
         may_join: false,
@@ -267,10 +268,10 @@ impl Waiter for Woken {
     }
 }
 
-fn question(log: &Log, start: &Start, waited_for: Option<u64>) -> Option<u64> {
+fn barrier(log: &Log, start: &Start, waited_for: Option<u64>) -> Option<u64> {
     match log.find(start, &subscriptions(&["a"]), waited_for) {
         OffsetLookup::At(_) => None,
-        OffsetLookup::Unsure(question) => Some(question),
+        OffsetLookup::Unsure(barrier) => Some(barrier),
     }
 }
 
@@ -278,18 +279,18 @@ fn question(log: &Log, start: &Start, waited_for: Option<u64>) -> Option<u64> {
 fn nobody_has_a_place_before_the_broker_was_asked() {
     let log = Log::replica(&settings(100), None, TestWorld::new(3)).unwrap();
     assert!(!log.is_synced());
-    assert_eq!(question(&log, &Start::Now, None), Some(1));
+    assert_eq!(barrier(&log, &Start::Now, None), Some(1));
     assert_eq!(log.begin_barrier(), 1);
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
-    assert_eq!(question(&log, &Start::WholeHistory, None), Some(1));
+    assert_eq!(barrier(&log, &Start::WholeHistory, None), Some(1));
     log.complete_barrier(1);
-    assert!(log.is_synced() && question(&log, &Start::Now, None).is_none());
+    assert!(log.is_synced() && barrier(&log, &Start::Now, None).is_none());
     let begun = log.begin_barrier();
     log.mark_disconnected();
     log.complete_barrier(begun);
-    assert_eq!(question(&log, &Start::Now, None), Some(3), "that question began before");
+    assert_eq!(barrier(&log, &Start::Now, None), Some(3), "that question began before");
     log.complete_barrier(log.begin_barrier());
-    assert_eq!(question(&log, &Start::Now, None), None);
+    assert_eq!(barrier(&log, &Start::Now, None), None);
 }
 
 #[test]
@@ -301,25 +302,25 @@ fn ids_that_may_be_good_elsewhere_wait_for_a_question_that_begins_after_them() {
     let under_way = log.begin_barrier();
     for doubtful in [id(FIRST, 6), id(SECOND, 2), differs.clone(), with_skip] {
         let start = Start::After(doubtful.to_string());
-        assert_eq!(question(&log, &start, None), Some(under_way + 1), "{doubtful}");
-        assert_eq!(question(&log, &start, Some(under_way + 1)), Some(under_way + 1));
+        assert_eq!(barrier(&log, &start, None), Some(under_way + 1), "{doubtful}");
+        assert_eq!(barrier(&log, &start, Some(under_way + 1)), Some(under_way + 1));
     }
     for sure in [id(FIRST, 5).to_string(), "garbage".into(), EventId::new(FIRST, 2, Tag(0)).to_string()] {
-        assert_eq!(question(&log, &Start::After(sure), None), None);
+        assert_eq!(barrier(&log, &Start::After(sure), None), None);
     }
     let ahead = Start::After(id(FIRST, 7).to_string());
     log.complete_barrier(under_way);
-    assert_eq!(question(&log, &ahead, Some(under_way + 1)), Some(under_way + 1));
+    assert_eq!(barrier(&log, &ahead, Some(under_way + 1)), Some(under_way + 1));
     // A lagging node is not a gap.
     fill(&log, 6..=7, FIRST, "a");
-    assert_eq!(question(&log, &ahead, Some(under_way + 1)), None);
+    assert_eq!(barrier(&log, &ahead, Some(under_way + 1)), None);
     assert_eq!(resume(&log, &id(FIRST, 7), &["a"]), good(7));
     log.complete_barrier(log.begin_barrier());
-    assert_eq!(question(&log, &Start::After(differs.to_string()), Some(under_way + 1)), None);
+    assert_eq!(barrier(&log, &Start::After(differs.to_string()), Some(under_way + 1)), None);
     assert_eq!(resume(&log, &differs, &["a"]), gap(Diverged, &["a"], 0));
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 7, LostChannels::None)]);
     let beyond_its_end = Start::After(id(FIRST, 8).to_string());
-    assert_eq!(question(&log, &beyond_its_end, None), None, "an epoch that ended does not grow");
+    assert_eq!(barrier(&log, &beyond_its_end, None), None, "an epoch that ended does not grow");
 }
 
 #[test]
@@ -371,16 +372,16 @@ fn any_draft() -> impl Strategy<Value = NewEntry> {
 /// Reads as a connection does: what it is sent and told, by page.
 fn read(log: &Log, start: &Start, asked: &[&str], overtaking_max: usize) -> Vec<(u64, BTreeSet<String>)> {
     let asked = subscriptions(asked);
-    let attached = log.resume(start, &asked);
-    let first = attached.gap.map_or_else(BTreeSet::new, |gap| gap.channels.into_iter().collect());
-    let (mut cursor, mut all) = (attached.cursor, vec![(attached.cursor, first)]);
+    let resume_point = log.resume(start, &asked);
+    let first = resume_point.gap.map_or_else(BTreeSet::new, |gap| gap.channels.into_iter().collect());
+    let (mut cursor, mut all) = (resume_point.cursor, vec![(resume_point.cursor, first)]);
     loop {
         let ask = ReadRequest {
             subscriptions: &asked,
             cursor,
             skips: &[],
-            gaps_reported_to: attached.told,
-            transitions_applied: attached.seen,
+            gaps_reported_to: resume_point.gaps_reported_to,
+            transitions_applied: resume_point.transitions_applied,
             through: u64::MAX,
             overtaking_max,
             may_join: false,
@@ -405,13 +406,13 @@ proptest! {
         retention_events in prop_oneof![Just(1000_u64), 1_u64..30],
         rewinds in prop::collection::vec((0_usize..60, 1_u64..12), 0..4),
     ) {
-        let world = TestWorld::new(8);
-        let log = memory_log(&settings(1000), &world);
+        let environment = TestWorld::new(8);
+        let log = memory_log(&settings(1000), &environment);
         let ids = append_each(&log, drafts.clone());
         let epoch = log.newest();
         let lone = memory_log(&settings(retention_events), &TestWorld::new(8));
         append_each(&lone, drafts.clone());
-        let twin = Log::replica(&settings(retention_events), None, world).unwrap();
+        let twin = Log::replica(&settings(retention_events), None, environment).unwrap();
         twin.install_epochs(vec![row(epoch, 0, LostChannels::None)]);
         let of = |offset: u64| {
             let at = offset as usize - 1;

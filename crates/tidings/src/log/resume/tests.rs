@@ -21,8 +21,8 @@ struct Told {
 }
 
 fn resume(log: &Log, id: &str, asked: &[&str]) -> Told {
-    let attached = log.resume(&Start::After(id.to_owned()), &subscriptions(asked));
-    let (reason, channels) = match attached.gap {
+    let resume_point = log.resume(&Start::After(id.to_owned()), &subscriptions(asked));
+    let (reason, channels) = match resume_point.gap {
         Some(gap) => {
             let requested = (gap.reason != GapReason::Malformed).then(|| id.to_owned());
             assert_eq!(gap.requested, requested);
@@ -30,12 +30,12 @@ fn resume(log: &Log, id: &str, asked: &[&str]) -> Told {
         }
         None => (None, Vec::new()),
     };
-    let skips = attached.skips.iter().map(|skip| skip.offset).collect();
+    let skips = resume_point.skips.iter().map(|skip| skip.offset).collect();
     // The position that is sent must be an id.
-    let mut position = log.id_at(attached.cursor, attached.tag);
-    position.skips = attached.skips;
+    let mut position = log.id_at(resume_point.cursor, resume_point.tag);
+    position.skips = resume_point.skips;
     assert_eq!(position.to_string().parse::<EventId>().as_ref(), Ok(&position));
-    Told { reason, channels, cursor: attached.cursor, skips }
+    Told { reason, channels, cursor: resume_point.cursor, skips }
 }
 
 fn good(cursor: u64) -> Told {
@@ -47,7 +47,7 @@ fn gap(reason: GapReason, channels: &[&str], cursor: u64) -> Told {
     Told { reason: Some(reason), channels, cursor, skips: Vec::new() }
 }
 
-fn world() -> Arc<TestWorld> {
+fn environment() -> Arc<TestWorld> {
     TestWorld::new(5)
 }
 
@@ -57,7 +57,7 @@ fn settings(retention_events: u64) -> LogSettings {
 
 /// Ten events, by turns on `a` and `b`.
 fn ten(retention_events: u64) -> (Log, Vec<EventId>) {
-    let log = memory_log(&settings(retention_events), &world());
+    let log = memory_log(&settings(retention_events), &environment());
     let ids = append_each(&log, (1..=10).map(|n| draft(if n % 2 == 1 { "a" } else { "b" }, "x")));
     (log, ids)
 }
@@ -111,7 +111,7 @@ fn malformed_id_goes_on_from_now() {
 
 #[test]
 fn trimmed_channels_are_named_and_no_others() {
-    let log = memory_log(&settings(2), &world());
+    let log = memory_log(&settings(2), &environment());
     let ids =
         append_each(&log, ["a", "a", "b", "a", "a", "c", "a b c", "b", "b"].map(|names| draft(names, "x")));
     let trimmed = |channels: &[&str], cursor| gap(GapReason::Trimmed, channels, cursor);
@@ -134,14 +134,14 @@ fn trimmed_channels_are_named_and_no_others() {
 
 #[test]
 fn replaced_and_expired_events_are_no_gap() {
-    let world = world();
-    let log = memory_log(&settings(1), &world);
+    let environment = environment();
+    let log = memory_log(&settings(1), &environment);
     let start = log.head().to_string();
     append_each(&log, [keyed("a", "k"), keyed("a", "k")]);
     assert_eq!(resume(&log, &start, &["a"]), good(0));
     let brief = NewEntry { expires_at: Some(log.now() + 10), ..draft("b", "x") };
     append_each(&log, [brief]);
-    world.advance(11);
+    environment.advance(11);
     append_each(&log, [draft("b", "x")]);
     assert_eq!(resume(&log, &start, &["b"]), good(0));
     append_each(&log, [draft("b", "x")]);
@@ -190,9 +190,9 @@ fn resumed_at_is_the_latest_cursor_that_misses_nothing() {
 fn history_begins_before_the_newest_events_of_all_channels() {
     let (log, _) = ten(100);
     let begin = |start: Start, asked: &[&str]| {
-        let attached = log.resume(&start, &subscriptions(asked));
-        assert_eq!((attached.gap, attached.skips), (None, Vec::new()));
-        attached.cursor
+        let resume_point = log.resume(&start, &subscriptions(asked));
+        assert_eq!((resume_point.gap, resume_point.skips), (None, Vec::new()));
+        resume_point.cursor
     };
     for (events, cursor) in [(0, 10), (1, 8), (2, 6), (5, 0), (6, 0), (u64::MAX, 0)] {
         assert_eq!(begin(Start::History(events), &["a"]), cursor, "{events}");
@@ -212,15 +212,15 @@ fn history_begins_before_the_newest_events_of_all_channels() {
 #[test]
 fn ids_of_earlier_epochs_are_as_good_as_new() {
     let directory = TestDir::new();
-    let world = world();
+    let environment = environment();
     let mut ids = Vec::new();
     for _ in 0..3 {
-        let (log, recovered) = disk_log(&settings(100), &directory, &world);
+        let (log, recovered) = disk_log(&settings(100), &directory, &environment);
         assert_eq!(recovered.lost, None);
         ids.extend(append_each(&log, [draft("a", "x"), draft("b", "x")]));
         ids.push(log.head());
     }
-    let (log, _) = disk_log(&settings(100), &directory, &world);
+    let (log, _) = disk_log(&settings(100), &directory, &environment);
     for id in &ids {
         assert_eq!(resume(&log, &id.to_string(), &["a", "b"]), good(id.offset));
         // Above its own end an id is ahead, however far the log has come since.
@@ -235,8 +235,8 @@ fn ids_of_earlier_epochs_are_as_good_as_new() {
 #[test]
 fn lossy_start_is_told_to_everyone_once() {
     let directory = TestDir::new();
-    let world = world();
-    let (log, _) = disk_log(&settings(100), &directory, &world);
+    let environment = environment();
+    let (log, _) = disk_log(&settings(100), &directory, &environment);
     let ids = append_each(&log, (0..4).map(|_| draft("a", "x")));
     drop(log);
     std::fs::write(
@@ -244,17 +244,21 @@ fn lossy_start_is_told_to_everyone_once() {
         r#"{"bootId":"x","syncEachBatch":false,"clean":false}"#,
     )
     .unwrap();
-    let (log, recovered) = disk_log(&settings(100), &directory, &world);
+    let (log, recovered) = disk_log(&settings(100), &directory, &environment);
     assert!(recovered.lost.is_some());
     for (index, id) in ids.iter().enumerate() {
-        let told = resume(&log, &id.to_string(), &["a"]);
-        assert_eq!(told, gap(GapReason::Epoch, &["a"], index as u64 + 1), "it goes on from where it was");
-        let resumed = EventId::new(log.newest(), told.cursor, Tag(0)).to_string();
-        assert_eq!(resume(&log, &resumed, &["a"]), good(told.cursor));
+        let gaps_reported_to = resume(&log, &id.to_string(), &["a"]);
+        assert_eq!(
+            gaps_reported_to,
+            gap(GapReason::Epoch, &["a"], index as u64 + 1),
+            "it goes on from where it was"
+        );
+        let resumed = EventId::new(log.newest(), gaps_reported_to.cursor, Tag(0)).to_string();
+        assert_eq!(resume(&log, &resumed, &["a"]), good(gaps_reported_to.cursor));
     }
     let after = append_each(&log, [draft("a", "x")]);
     drop(log);
-    let (log, recovered) = disk_log(&settings(100), &directory, &world);
+    let (log, recovered) = disk_log(&settings(100), &directory, &environment);
     assert_eq!(recovered.lost, None);
     assert_eq!(resume(&log, &after[0].to_string(), &["a"]), good(5));
     assert_eq!(resume(&log, &ids[3].to_string(), &["a"]).reason, Some(GapReason::Epoch));
@@ -262,7 +266,7 @@ fn lossy_start_is_told_to_everyone_once() {
 
 #[test]
 fn gap_of_very_many_channels_names_what_was_asked() {
-    let log = memory_log(&settings(1), &world());
+    let log = memory_log(&settings(1), &environment());
     let start = log.head().to_string();
     for _ in 0..2 {
         append_each(&log, (0..=GAP_CHANNELS_MAX).map(|n| draft(&format!("c.{n}"), "x")));

@@ -113,7 +113,7 @@ struct Segment {
     live_bytes: u64,
     live: usize,
     /// Ascending; only of the records that are in the file.
-    slots: Vec<RecordSlot>,
+    connection_permits: Vec<RecordSlot>,
     is_active: bool,
     /// It was written anew and grows no more.
     is_rewritten: bool,
@@ -155,7 +155,7 @@ impl Segment {
             record_bytes: 0,
             live_bytes: 0,
             live: 0,
-            slots: Vec::new(),
+            connection_permits: Vec::new(),
             is_active,
             is_rewritten: header.last.is_some(),
         };
@@ -166,7 +166,11 @@ impl Segment {
     fn fill(&mut self, places: &[RecordPosition]) {
         for placed in places {
             let relative = (placed.offset - self.first) as u32;
-            self.slots.push(RecordSlot { relative, position: placed.position, bytes: placed.bytes });
+            self.connection_permits.push(RecordSlot {
+                relative,
+                position: placed.position,
+                bytes: placed.bytes,
+            });
             self.live += 1;
             self.live_bytes += u64::from(placed.bytes);
             self.record_bytes += u64::from(placed.bytes);
@@ -177,26 +181,26 @@ impl Segment {
         let relative = u32::try_from(offset.checked_sub(self.first)?).ok()?;
         // Nearly always nothing is left out before it.
         let guess = relative as usize;
-        let index = match self.slots.get(guess) {
+        let index = match self.connection_permits.get(guess) {
             Some(slot) if slot.relative == relative => guess,
-            _ => self.slots.binary_search_by_key(&relative, |slot| slot.relative).ok()?,
+            _ => self.connection_permits.binary_search_by_key(&relative, |slot| slot.relative).ok()?,
         };
-        (self.slots[index].bytes != DEAD).then_some(index)
+        (self.connection_permits[index].bytes != DEAD).then_some(index)
     }
 
     fn slot(&self, offset: u64) -> Option<RecordSlot> {
-        self.index_of(offset).map(|index| self.slots[index])
+        self.index_of(offset).map(|index| self.connection_permits[index])
     }
 
     fn release(&mut self, offset: u64) {
         let Some(index) = self.index_of(offset) else { return };
-        let bytes = std::mem::replace(&mut self.slots[index].bytes, DEAD);
+        let bytes = std::mem::replace(&mut self.connection_permits[index].bytes, DEAD);
         self.live -= 1;
         self.live_bytes -= u64::from(bytes);
     }
 
     fn kept(&self) -> Vec<RecordPosition> {
-        let kept = self.slots.iter().filter(|slot| slot.bytes != DEAD);
+        let kept = self.connection_permits.iter().filter(|slot| slot.bytes != DEAD);
         kept.map(|slot| RecordPosition {
             offset: self.first + u64::from(slot.relative),
             position: slot.position,
@@ -519,8 +523,8 @@ impl Store for DiskStore {
             // What the start found is not on record: the next one is to find it again.
             return Ok(());
         }
-        let standing = RunState::Clean { head: lock(&self.active).last };
-        self.reserve.with_room(|| self.write_run(&standing)).map_err(StoreError::NotStored)
+        let run_state = RunState::Clean { head: lock(&self.active).last };
+        self.reserve.with_room(|| self.write_run(&run_state)).map_err(StoreError::NotStored)
     }
 
     fn disk_bytes(&self) -> u64 {

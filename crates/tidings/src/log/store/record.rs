@@ -294,7 +294,7 @@ pub(crate) struct Decoded<'a> {
 }
 
 impl Decoded<'_> {
-    pub(crate) fn filing(&self, record_bytes: u32) -> EntryMeta<'_> {
+    pub(crate) fn meta(&self, record_bytes: u32) -> EntryMeta<'_> {
         EntryMeta {
             offset: self.offset,
             tag: self.tag,

@@ -153,8 +153,8 @@ pub(crate) fn scan(
         let offsets = Expected { next: expected, last_max: header.first.saturating_add(SPAN_MAX), may_jump };
         match read_batch(&bytes, at, offsets, names) {
             Some((entries, places, next)) => {
-                let filings = entries.iter().zip(&places).map(|(entry, placed)| entry.filing(placed.bytes));
-                filings.for_each(|filing| on_entry(&filing));
+                let filings = entries.iter().zip(&places).map(|(entry, placed)| entry.meta(placed.bytes));
+                filings.for_each(|meta| on_entry(&meta));
                 scan.places.extend(places);
                 scan.has_hole |= skipped_from.take().is_some();
                 at = next;

@@ -9,9 +9,9 @@ use crate::{
     sync::model,
 };
 
-fn small_log(world: &Arc<TestWorld>) -> Arc<Log> {
+fn small_log(environment: &Arc<TestWorld>) -> Arc<Log> {
     let settings = LogSettings { retention_age: Duration::from_secs(1), ..LogSettings::default() };
-    Arc::new(memory_log(&settings, world))
+    Arc::new(memory_log(&settings, environment))
 }
 
 /// Reads a page as a shard and its readers do.
@@ -63,10 +63,10 @@ fn a_reader_sees_what_is_stored_whole_and_in_order() {
 #[test]
 fn appending_trimming_and_counting_do_not_stop_each_other() {
     model::check(2, || {
-        let world = TestWorld::new(1);
-        let log = small_log(&world);
+        let environment = TestWorld::new(1);
+        let log = small_log(&environment);
         log.append(vec![idempotent("a", "k")]).unwrap();
-        world.advance(10_000);
+        environment.advance(10_000);
         let appender = model::spawn({
             let log = log.clone();
             move || {
@@ -95,10 +95,10 @@ fn appending_trimming_and_counting_do_not_stop_each_other() {
 #[test]
 fn a_page_that_is_read_while_the_log_is_trimmed_has_no_silent_hole() {
     model::check(2, || {
-        let world = TestWorld::new(1);
-        let log = small_log(&world);
+        let environment = TestWorld::new(1);
+        let log = small_log(&environment);
         log.append(vec![draft("a", "old")]).unwrap();
-        world.advance(10_000);
+        environment.advance(10_000);
         let young = NewEntry { published_at: START + 10_000, ..draft("a", "young") };
         let trimmer = model::spawn({
             let log = log.clone();

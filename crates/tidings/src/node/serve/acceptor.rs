@@ -19,7 +19,7 @@ const WAKE_TOKEN: Token = Token(usize::MAX);
 
 /// Owns the thread, from start to end.
 pub(super) struct Acceptor {
-    bell: Waker,
+    waker: Waker,
     thread: JoinHandle<()>,
 }
 
@@ -31,23 +31,23 @@ impl Acceptor {
         welcome: impl Fn(TcpStream, SocketAddr) + Send + 'static,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let bell = Waker::new(poll.registry(), WAKE_TOKEN)?;
-        let mut doors = Vec::with_capacity(listeners.len());
+        let waker = Waker::new(poll.registry(), WAKE_TOKEN)?;
+        let mut shards = Vec::with_capacity(listeners.len());
         for (number, listener) in listeners.into_iter().enumerate() {
             listener.set_nonblocking(true)?;
             let mut listener = mio::net::TcpListener::from_std(listener);
             poll.registry().register(&mut listener, Token(number), Interest::READABLE)?;
-            doors.push(AcceptorListener { listener, may_have_more: false });
+            shards.push(AcceptorListener { listener, may_have_more: false });
         }
-        let thread = supervisor.start("tidings-accept", move || run(poll, doors, &welcome))?;
-        Ok(Self { bell, thread })
+        let thread = supervisor.start("tidings-accept", move || run(poll, shards, &welcome))?;
+        Ok(Self { waker, thread })
     }
 
     /// Takes what waits in the listeners' queues, closes them, and waits until the thread has ended.
     pub(super) async fn end(self) {
         let ending = tokio::task::spawn_blocking(move || {
             // It fails where the system has no room for one more count: then the bell has rung.
-            let _ = self.bell.wake();
+            let _ = self.waker.wake();
             let _ = self.thread.join();
         });
         let _ = ending.await;
@@ -60,10 +60,10 @@ struct AcceptorListener {
     may_have_more: bool,
 }
 
-fn run(mut poll: Poll, mut doors: Vec<AcceptorListener>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
+fn run(mut poll: Poll, mut shards: Vec<AcceptorListener>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
     let mut events = Events::with_capacity(16);
     loop {
-        let is_pausing = doors.iter().any(|door| door.may_have_more);
+        let is_pausing = shards.iter().any(|mailbox| mailbox.may_have_more);
         match poll.poll(&mut events, is_pausing.then_some(PAUSE)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 return error!(%error, "the event queue of the listeners failed");
@@ -73,21 +73,21 @@ fn run(mut poll: Poll, mut doors: Vec<AcceptorListener>, welcome: &dyn Fn(TcpStr
         failpoint::hit("tidings-accept");
         for event in &events {
             match event.token() {
-                WAKE_TOKEN => return close(doors, welcome),
-                Token(number) => doors[number].may_have_more = true,
+                WAKE_TOKEN => return close(shards, welcome),
+                Token(number) => shards[number].may_have_more = true,
             }
         }
-        for door in doors.iter_mut().filter(|door| door.may_have_more) {
-            door.may_have_more = !door.empty(welcome);
+        for mailbox in shards.iter_mut().filter(|mailbox| mailbox.may_have_more) {
+            mailbox.may_have_more = !mailbox.empty(welcome);
         }
     }
 }
 
 /// Takes the connections that the kernel has completed, then closes each listener. The kernel resets whatever is still in a
 /// listener's queue when the listener closes.
-fn close(doors: Vec<AcceptorListener>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
-    for door in doors {
-        door.empty(welcome);
+fn close(shards: Vec<AcceptorListener>, welcome: &dyn Fn(TcpStream, SocketAddr)) {
+    for mailbox in shards {
+        mailbox.empty(welcome);
     }
 }
 

@@ -32,7 +32,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A log, and seats that are told of what is appended.
 struct Desk {
     log: Arc<Log>,
-    seats: Arc<Subscribers>,
+    subscribers: Arc<Subscribers>,
     metrics: Arc<Metrics>,
     times: StreamTimers,
 }
@@ -45,7 +45,7 @@ impl Desk {
             time_left: None,
             retry: Duration::from_secs(1),
         };
-        Self { log, seats: Arc::default(), metrics: Arc::new(Metrics::new()), times }
+        Self { log, subscribers: Arc::default(), metrics: Arc::new(Metrics::new()), times }
     }
 
     fn open_with(
@@ -55,13 +55,13 @@ impl Desk {
         pressure: Option<Arc<Backpressure>>,
     ) -> EventBody {
         let subscriptions: Arc<[Subscription]> = subscriptions(asked);
-        let seat = ConnectionHandle::new(
-            ConnectionId(self.seats.count() as u128),
+        let handle = ConnectionHandle::new(
+            ConnectionId(self.subscribers.count() as u128),
             &SubscribePermit::for_test(subscriptions),
             false,
         );
         let slot = ConnectionLimits::up_to(100).acquire(PermitHolder::default()).unwrap();
-        let connection = self.seats.open_connection(&self.log, &self.metrics, slot, seat, options);
+        let connection = self.subscribers.open_connection(&self.log, &self.metrics, slot, handle, options);
         EventBody::new(
             NewConnection { connection, times: self.times, greeting: None },
             self.metrics.clone(),
@@ -79,12 +79,13 @@ impl Desk {
 
     fn publish(&self, drafts: Vec<NewEntry>) {
         let entries = self.log.append(drafts).unwrap();
-        self.seats.on_appended(&entries);
+        self.subscribers.on_appended(&entries);
     }
 
     fn pass_unstored(&self, channel: &str) -> usize {
         let after = self.log.head().offset;
-        self.seats.deliver_transient(&[name(channel)], &TransientEvent { after, frame: "data: u\n\n".into() })
+        self.subscribers
+            .deliver_transient(&[name(channel)], &TransientEvent { after, frame: "data: u\n\n".into() })
     }
 }
 
@@ -227,11 +228,11 @@ async fn a_stream_that_is_asked_to_end_does_so_at_once() {
     let desk = Desk::new(memory_log());
     let mut stream = desk.open(&["a"]);
     next(&mut stream).await;
-    let seat = desk.seats.all().remove(0);
+    let handle = desk.subscribers.all().remove(0);
     let asking = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let retry = Some(Duration::from_secs(2));
-        seat.end(Termination { reason: EndReason::Shutdown, reconnect: true, retry });
+        handle.end(Termination { reason: EndReason::Shutdown, reconnect: true, retry });
     };
     let (end, ()) = tokio::join!(next(&mut stream), asking);
     assert!(end.unwrap().starts_with("retry: 2000\nevent: tidings.end\n"));
@@ -386,9 +387,9 @@ async fn what_is_not_in_memory_is_read_off_the_thread_and_arrives() {
 async fn a_dropped_stream_leaves_its_seat() {
     let desk = Desk::new(memory_log());
     let stream = desk.open(&["a", "b.*"]);
-    assert_eq!(desk.seats.count(), 1);
+    assert_eq!(desk.subscribers.count(), 1);
     drop(stream);
-    assert_eq!((desk.seats.count(), desk.seats.subscriptions(&|_| true).len()), (0, 0));
+    assert_eq!((desk.subscribers.count(), desk.subscribers.subscriptions(&|_| true).len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -425,12 +426,12 @@ async fn a_stream_of_many_on_a_socket_that_takes_nothing_is_dropped() {
         WRITE_TIMEOUT,
     ));
     tokio::time::sleep(3 * WRITE_TIMEOUT).await;
-    assert_eq!(desk.seats.count(), 1, "nothing waits for it yet");
+    assert_eq!(desk.subscribers.count(), 1, "nothing waits for it yet");
     let begun = Instant::now();
     desk.publish(vec![draft("a", "x")]);
     task.await.unwrap();
     assert!(begun.elapsed() >= WRITE_TIMEOUT && begun.elapsed() <= WRITE_TIMEOUT.mul_f64(1.3));
-    assert_eq!(desk.seats.count(), 0);
+    assert_eq!(desk.subscribers.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -446,7 +447,7 @@ async fn a_stream_whose_last_chunk_was_never_passed_on_is_dropped() {
     let begun = Instant::now();
     with_stream_deadline(work, WRITE_TIMEOUT).await;
     assert!(begun.elapsed() >= WRITE_TIMEOUT && begun.elapsed() <= WRITE_TIMEOUT.mul_f64(1.3));
-    assert_eq!(desk.seats.count(), 0);
+    assert_eq!(desk.subscribers.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]

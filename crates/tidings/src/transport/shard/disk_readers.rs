@@ -56,7 +56,7 @@ impl DiskReaders {
         Arc::new(Self {
             log,
             metrics,
-            queue: Mutex::new(Lock::ReaderQueue, ReadQueue::default()),
+            queue: Mutex::new(Lock::ReadQueue, ReadQueue::default()),
             job_added: Condvar::default(),
         })
     }
@@ -112,9 +112,9 @@ impl DiskReaders {
     fn read(&self, requests: &mut Vec<ReadJob>) {
         let (mut pages, mut askers) =
             (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
-        for ReadJob { mailbox: door, place, serial, page } in requests.drain(..) {
+        for ReadJob { mailbox, place, serial, page } in requests.drain(..) {
             pages.push(page);
-            askers.push((door, place, serial));
+            askers.push((mailbox, place, serial));
         }
         let is_read = catch_unwind(AssertUnwindSafe(|| self.log.load(&mut pages))).is_ok();
         if !is_read {
@@ -122,12 +122,12 @@ impl DiskReaders {
             self.metrics.request_panicked();
         }
         let mut answers = askers.into_iter().zip(pages).peekable();
-        while let Some(((door, ..), _)) = answers.peek() {
-            let door = door.clone();
+        while let Some(((mailbox, ..), _)) = answers.peek() {
+            let mailbox = mailbox.clone();
             // Those of one shard stand together: it asks for all at once.
-            door.deliver(|waiting| {
+            mailbox.deliver(|waiting| {
                 while let Some(((_, place, serial), page)) =
-                    answers.next_if(|((other, ..), _)| Arc::ptr_eq(other, &door))
+                    answers.next_if(|((other, ..), _)| Arc::ptr_eq(other, &mailbox))
                 {
                     waiting.pages.push((place, serial, is_read.then_some(page)));
                 }

@@ -63,7 +63,7 @@ pub(crate) struct Shard {
     poll: mio::Poll,
     mailbox: Arc<Mailbox>,
     /// None while one becomes another.
-    slots: Slab<Option<Slot>>,
+    connection_permits: Slab<Option<Slot>>,
     streams: usize,
     /// Who wants what, by place.
     subscriptions: SubscriptionIndex<usize>,
@@ -105,11 +105,11 @@ impl Shard {
         runtime: Handle,
         forward_to_hyper: ForwardToHyper,
     ) -> io::Result<(Self, Arc<Mailbox>)> {
-        let (poll, door) = event_queue()?;
+        let (poll, mailbox) = event_queue()?;
         let shard = Self {
             poll,
-            mailbox: door.clone(),
-            slots: Slab::new(),
+            mailbox: mailbox.clone(),
+            connection_permits: Slab::new(),
             streams: 0,
             subscriptions: SubscriptionIndex::default(),
             broadcast_offset: 0,
@@ -135,7 +135,7 @@ impl Shard {
             runtime,
             forward_to_hyper: forward_to_hyper,
         };
-        Ok((shard, door))
+        Ok((shard, mailbox))
     }
 
     /// Serves until its door is closed, or until it has finished.
@@ -198,7 +198,7 @@ impl Shard {
             if count % POLLS_MAX == POLLS_MAX - 1 {
                 self.broadcast(again);
             }
-            self.poll_slot(place, again, |guest, common| match guest.stream() {
+            self.poll_slot(place, again, |slot, common| match slot.stream() {
                 Some(stream) if stream.watch.serial == serial => stream.on_page_read(page, common),
                 _ => Action::Wait,
             });
@@ -214,8 +214,8 @@ impl Shard {
     fn finish(&mut self, again: &mut Vec<usize>) {
         self.is_finishing = true;
         for place in self.occupied_slots() {
-            self.poll_slot(place, again, |guest, common| match guest {
-                Slot::Request(visitor) => visitor.finish(common),
+            self.poll_slot(place, again, |slot, common| match slot {
+                Slot::Request(request) => request.finish(common),
                 Slot::Stream(_) => Action::Wait,
             });
         }
@@ -223,11 +223,11 @@ impl Shard {
 
     /// Whether there is nothing left to do, and nothing will come.
     fn is_finished(&self) -> bool {
-        self.is_finishing && self.slots.is_empty()
+        self.is_finishing && self.connection_permits.is_empty()
     }
 
     fn occupied_slots(&self) -> Vec<usize> {
-        self.slots.iter().map(|(place, _)| place).collect()
+        self.connection_permits.iter().map(|(place, _)| place).collect()
     }
 
     /// Sends what is new to those who wait for it, to some of them at a time.
@@ -242,7 +242,7 @@ impl Shard {
         let later = self.dirty.len().saturating_sub(self.pacing.writes());
         let mut now = self.dirty.split_off(later);
         for place in now.drain(..) {
-            self.poll_slot(place, again, |guest, common| match guest.stream() {
+            self.poll_slot(place, again, |slot, common| match slot.stream() {
                 Some(stream) => stream.send_queued(&feed, common),
                 None => Action::Wait,
             });
@@ -267,7 +267,7 @@ impl Shard {
             // So much came at once that it is no longer at hand: each reads for itself.
             (self.broadcast_offset, self.transitions_applied) = (head, seen);
             for place in self.occupied_slots() {
-                self.poll_slot(place, again, |guest, common| match guest.stream() {
+                self.poll_slot(place, again, |slot, common| match slot.stream() {
                     Some(stream) => stream.serve(common),
                     None => Action::Wait,
                 });
@@ -288,7 +288,8 @@ impl Shard {
 
     /// Leaves an entry with everyone who wants it and waits for it.
     fn enqueue(&mut self, entry: &Entry, newest: Epoch, feed: &BroadcastTick) {
-        let Self { subscriptions: lists, slots: guests, dirty: touched, oldest_queued, .. } = self;
+        let Self { subscriptions: lists, connection_permits: guests, dirty: touched, oldest_queued, .. } =
+            self;
         // One for all, and none where nobody wants it.
         let mut chunk = None;
         for channel in &entry.channels {
@@ -305,7 +306,7 @@ impl Shard {
 
     /// Gives a new connection a place.
     fn accept(&mut self, mut socket: TcpStream, peer: SocketAddr) {
-        let entry = self.slots.vacant_entry();
+        let entry = self.connection_permits.vacant_entry();
         let place = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut socket, Token(place), interest) {
@@ -327,20 +328,23 @@ impl Shard {
 
     /// Makes a stream of a connection that asked for one.
     fn begin_stream(&mut self, place: usize, head: Bytes, opened: NewConnection, again: &mut Vec<usize>) {
-        let Some(Slot::Request(visitor)) = self.slots.get_mut(place).and_then(Option::take) else { return };
+        let Some(Slot::Request(request)) = self.connection_permits.get_mut(place).and_then(Option::take)
+        else {
+            return;
+        };
         if self.streams == 0 {
             // Nobody was there to hear of what came before.
             self.mailbox.has_streams.store(true, Ordering::SeqCst);
             self.broadcast_offset = self.log.head().offset;
         }
         self.streams += 1;
-        let may_read = visitor.may_read();
-        let RequestPhase { socket, watch, .. } = *visitor;
+        let may_read = request.may_read();
+        let RequestPhase { socket, watch, .. } = *request;
         let stream = StreamPhase::new(socket, head, opened, watch);
         for subscription in stream.subscriptions().iter() {
             self.subscriptions.add(subscription, place);
         }
-        self.slots[place] = Some(Slot::Stream(Box::new(stream)));
+        self.connection_permits[place] = Some(Slot::Stream(Box::new(stream)));
         self.poll_slot(place, again, Slot::serve);
         if may_read {
             self.poll_slot(place, again, Slot::readable);
@@ -356,9 +360,9 @@ impl Shard {
             return self.poll_slot(place, again, |_, _| Action::Close);
         }
         if event.is_readable() || event.is_read_closed() {
-            self.poll_slot(place, again, |guest, common| {
-                guest.state_mut().is_read_closed |= event.is_read_closed();
-                guest.readable(common)
+            self.poll_slot(place, again, |slot, common| {
+                slot.state_mut().is_read_closed |= event.is_read_closed();
+                slot.readable(common)
             });
         }
         if event.is_writable() {
@@ -369,7 +373,7 @@ impl Shard {
     fn tick(&mut self, place: usize, timer: u64, now: Instant, again: &mut Vec<usize>) {
         let Some(due) = self.due(place, timer) else { return };
         if due <= now {
-            self.poll_slot(place, again, |guest, common| guest.tick(common, now));
+            self.poll_slot(place, again, |slot, common| slot.tick(common, now));
         }
         if let Some(due) = self.due(place, timer) {
             self.arm(place, due);
@@ -378,15 +382,15 @@ impl Shard {
 
     /// When a guest is due, if this is its timer.
     fn due(&self, place: usize, timer: u64) -> Option<Instant> {
-        let guest = self.slots.get(place)?.as_ref()?;
-        (guest.state().timer.0 == timer).then(|| guest.due(&self.context))
+        let slot = self.connection_permits.get(place)?.as_ref()?;
+        (slot.state().timer.0 == timer).then(|| slot.due(&self.context))
     }
 
     fn arm(&mut self, place: usize, due: Instant) {
         self.timers += 1;
         let timer = self.timers;
-        if let Some(guest) = &mut self.slots[place] {
-            guest.state_mut().timer = (timer, due);
+        if let Some(slot) = &mut self.connection_permits[place] {
+            slot.state_mut().timer = (timer, due);
         }
         self.timer_wheel.arm(place, timer, due);
     }
@@ -397,9 +401,9 @@ impl Shard {
         again: &mut Vec<usize>,
         look: impl FnOnce(&mut Slot, &mut ShardContext) -> Action,
     ) {
-        let Some(guest) = self.slots.get_mut(place).and_then(Option::as_mut) else { return };
-        let next = look(guest, &mut self.context);
-        let (due, watch) = (guest.due(&self.context), guest.state());
+        let Some(slot) = self.connection_permits.get_mut(place).and_then(Option::as_mut) else { return };
+        let next = look(slot, &mut self.context);
+        let (due, watch) = (slot.due(&self.context), slot.state());
         let serial = watch.serial;
         if due < watch.timer.1 {
             self.arm(place, due);
@@ -408,8 +412,8 @@ impl Shard {
             Action::Wait => {}
             Action::Again => again.push(place),
             Action::Read(page) => {
-                let door = self.mailbox.clone();
-                self.requests.push(ReadJob { mailbox: door, place, serial, page });
+                let mailbox = self.mailbox.clone();
+                self.requests.push(ReadJob { mailbox: mailbox, place, serial, page });
             }
             Action::Stream(head, opened) => self.begin_stream(place, head, *opened, again),
             Action::Forward(read, answered) => self.forward(place, read, answered),
@@ -418,8 +422,8 @@ impl Shard {
     }
 
     fn forward(&mut self, place: usize, read: Bytes, answered: Option<Box<Response>>) {
-        let Some(Slot::Request(visitor)) = self.remove_slot(place) else { return };
-        let RequestPhase { socket, peer, head_due, .. } = *visitor;
+        let Some(Slot::Request(request)) = self.remove_slot(place) else { return };
+        let RequestPhase { socket, peer, head_due, .. } = *request;
         let answered = answered.map(|response| *response);
         (self.forward_to_hyper)(ForwardedConnection {
             socket: socket.into(),
@@ -432,9 +436,9 @@ impl Shard {
 
     /// Takes a guest from its place.
     fn remove_slot(&mut self, place: usize) -> Option<Slot> {
-        let mut guest = self.slots.try_remove(place).flatten()?;
-        let _ = self.poll.registry().deregister(guest.socket());
-        if let Some(stream) = guest.stream() {
+        let mut slot = self.connection_permits.try_remove(place).flatten()?;
+        let _ = self.poll.registry().deregister(slot.socket());
+        if let Some(stream) = slot.stream() {
             for subscription in stream.subscriptions().iter() {
                 self.subscriptions.remove(subscription, |other| *other == place);
             }
@@ -442,7 +446,7 @@ impl Shard {
             self.mailbox.has_streams.store(self.streams > 0, Ordering::SeqCst);
         }
         self.close_mailbox_if_empty();
-        Some(guest)
+        Some(slot)
     }
 
     /// One connection fewer.

@@ -24,32 +24,34 @@ use crate::{
 pub(crate) struct Shards(Vec<Arc<Mailbox>>);
 
 impl Shards {
-    pub(crate) fn new(doors: Vec<Arc<Mailbox>>) -> Self {
-        Self(doors)
+    pub(crate) fn new(mailboxes: Vec<Arc<Mailbox>>) -> Self {
+        Self(mailboxes)
     }
 
     /// Gives a connection to the shard that has the fewest.
     pub(crate) fn assign(&self, socket: TcpStream, peer: SocketAddr) {
-        let living = self.0.iter().filter(|door| !door.is_closed.load(Ordering::Relaxed));
-        let Some(door) = living.min_by_key(|door| door.connections.load(Ordering::Relaxed)) else { return };
-        door.connections.fetch_add(1, Ordering::Relaxed);
-        door.deliver(|waiting| waiting.accepted.push((socket, peer)));
+        let living = self.0.iter().filter(|mailbox| !mailbox.is_closed.load(Ordering::Relaxed));
+        let Some(mailbox) = living.min_by_key(|mailbox| mailbox.connections.load(Ordering::Relaxed)) else {
+            return;
+        };
+        mailbox.connections.fetch_add(1, Ordering::Relaxed);
+        mailbox.deliver(|waiting| waiting.accepted.push((socket, peer)));
     }
 
     /// Has every shard close each connection behind its next answer.
     pub(crate) fn drain(&self) {
-        self.0.iter().for_each(|door| door.deliver(|waiting| waiting.is_draining = true));
+        self.0.iter().for_each(|mailbox| mailbox.deliver(|waiting| waiting.is_draining = true));
     }
 
     /// Has every shard close the connections that wait for another request, and end when it has no connection left. No
     /// connection may be given to it after this.
     pub(crate) fn finish(&self) {
-        self.0.iter().for_each(|door| door.deliver(|waiting| waiting.is_finishing = true));
+        self.0.iter().for_each(|mailbox| mailbox.deliver(|waiting| waiting.is_finishing = true));
     }
 
     /// Has every shard close what is still open, and end.
     pub(crate) fn close(&self) {
-        self.0.iter().for_each(|door| door.deliver(|waiting| waiting.is_closed = true));
+        self.0.iter().for_each(|mailbox| mailbox.deliver(|waiting| waiting.is_closed = true));
     }
 }
 
@@ -185,9 +187,9 @@ impl Wake for SlotWaker {
 /// Makes the event queue of a shard.
 pub(super) fn event_queue() -> io::Result<(mio::Poll, Arc<Mailbox>)> {
     let poll = mio::Poll::new()?;
-    let bell = mio::Waker::new(poll.registry(), event_loop::WAKE_TOKEN)?;
+    let waker = mio::Waker::new(poll.registry(), event_loop::WAKE_TOKEN)?;
     // It fails where the system has no room for one more count: then the bell has rung.
-    let ring = move || drop(bell.wake());
+    let ring = move || drop(waker.wake());
     Ok((poll, Mailbox::new(ring)))
 }
 

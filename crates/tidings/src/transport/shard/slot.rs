@@ -63,21 +63,21 @@ pub(super) struct ShardContext {
 impl Slot {
     pub(super) fn socket(&mut self) -> &mut TcpStream {
         match self {
-            Self::Request(visitor) => &mut visitor.socket,
+            Self::Request(request) => &mut request.socket,
             Self::Stream(stream) => &mut stream.socket,
         }
     }
 
     pub(super) fn state(&self) -> &SlotState {
         match self {
-            Self::Request(visitor) => &visitor.watch,
+            Self::Request(request) => &request.watch,
             Self::Stream(stream) => &stream.watch,
         }
     }
 
     pub(super) fn state_mut(&mut self) -> &mut SlotState {
         match self {
-            Self::Request(visitor) => &mut visitor.watch,
+            Self::Request(request) => &mut request.watch,
             Self::Stream(stream) => &mut stream.watch,
         }
     }
@@ -91,28 +91,28 @@ impl Slot {
 
     pub(super) fn due(&self, common: &ShardContext) -> Instant {
         match self {
-            Self::Request(visitor) => visitor.due(common).unwrap_or_else(|| Instant::now() + NO_DEADLINE),
+            Self::Request(request) => request.due(common).unwrap_or_else(|| Instant::now() + NO_DEADLINE),
             Self::Stream(stream) => stream.due(common),
         }
     }
 
     pub(super) fn serve(&mut self, common: &mut ShardContext) -> Action {
         match self {
-            Self::Request(visitor) => visitor.serve(common),
+            Self::Request(request) => request.serve(common),
             Self::Stream(stream) => stream.serve(common),
         }
     }
 
     pub(super) fn readable(&mut self, common: &mut ShardContext) -> Action {
         match self {
-            Self::Request(visitor) => visitor.readable(common),
+            Self::Request(request) => request.readable(common),
             Self::Stream(stream) => stream.discard_input(),
         }
     }
 
     pub(super) fn tick(&mut self, common: &mut ShardContext, now: Instant) -> Action {
         match self {
-            Self::Request(visitor) => visitor.tick(common, now),
+            Self::Request(request) => request.tick(common, now),
             Self::Stream(stream) => stream.tick(common, now),
         }
     }

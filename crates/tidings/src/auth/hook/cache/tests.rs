@@ -5,7 +5,7 @@ use crate::auth::hook::Action;
 
 const TTL: Duration = Duration::from_secs(10);
 
-fn question(channel: usize) -> Arc<AccessRequest> {
+fn request(channel: usize) -> Arc<AccessRequest> {
     let channel = channel.to_string();
     Arc::new(AccessRequest { principal: None, action: Action::Subscribe, channel, is_pattern: false })
 }
@@ -13,39 +13,39 @@ fn question(channel: usize) -> Arc<AccessRequest> {
 #[test]
 fn answer_is_fresh_until_its_time_is_over() {
     let (mut answers, now) = (AnswerCache::new(TTL), Instant::now());
-    answers.keep(&question(1), true, now);
-    answers.keep(&question(2), false, now);
+    answers.keep(&request(1), true, now);
+    answers.keep(&request(2), false, now);
     for (after, yes, no) in [
         (Duration::ZERO, Some(true), Some(false)),
         (TTL - Duration::from_millis(1), Some(true), Some(false)),
         (TTL, None, None),
     ] {
-        assert_eq!(answers.fresh(&question(1), now + after), yes);
-        assert_eq!(answers.fresh(&question(2), now + after), no);
+        assert_eq!(answers.fresh(&request(1), now + after), yes);
+        assert_eq!(answers.fresh(&request(2), now + after), no);
     }
-    assert_eq!(answers.fresh(&question(3), now), None);
+    assert_eq!(answers.fresh(&request(3), now), None);
 }
 
 #[test]
 fn newer_answer_replaces_an_older_one_and_outlives_it() {
     let (mut answers, now) = (AnswerCache::new(TTL), Instant::now());
-    answers.keep(&question(1), true, now);
-    answers.keep(&question(1), false, now + TTL / 2);
-    assert_eq!(answers.fresh(&question(1), now + TTL / 2), Some(false));
+    answers.keep(&request(1), true, now);
+    answers.keep(&request(1), false, now + TTL / 2);
+    assert_eq!(answers.fresh(&request(1), now + TTL / 2), Some(false));
     // Sweeps out the first.
-    answers.keep(&question(2), true, now + TTL);
-    assert_eq!(answers.fresh(&question(1), now + TTL), Some(false));
+    answers.keep(&request(2), true, now + TTL);
+    assert_eq!(answers.fresh(&request(1), now + TTL), Some(false));
 }
 
 #[test]
 fn full_memory_forgets_the_oldest_answer() {
     let (mut answers, now) = (AnswerCache::new(TTL), Instant::now());
     for channel in 0..=ANSWERS_MAX {
-        answers.keep(&question(channel), true, now);
+        answers.keep(&request(channel), true, now);
     }
-    assert_eq!(answers.fresh(&question(0), now), None);
-    assert_eq!(answers.fresh(&question(1), now), Some(true));
-    assert_eq!(answers.fresh(&question(ANSWERS_MAX), now), Some(true));
+    assert_eq!(answers.fresh(&request(0), now), None);
+    assert_eq!(answers.fresh(&request(1), now), Some(true));
+    assert_eq!(answers.fresh(&request(ANSWERS_MAX), now), Some(true));
     assert_eq!((answers.by_question.len(), answers.by_age.len()), (ANSWERS_MAX, ANSWERS_MAX));
 }
 
@@ -53,10 +53,10 @@ fn full_memory_forgets_the_oldest_answer() {
 fn one_question_over_and_over_takes_no_more_room() {
     let (mut answers, now) = (AnswerCache::new(TTL), Instant::now());
     for _ in 0..3 * ANSWERS_MAX {
-        answers.keep(&question(1), true, now);
+        answers.keep(&request(1), true, now);
     }
     assert!(answers.by_age.len() <= ANSWERS_MAX);
     let mut answers = AnswerCache::new(Duration::ZERO);
-    answers.keep(&question(1), true, now);
+    answers.keep(&request(1), true, now);
     assert_eq!((answers.by_question.len(), answers.by_age.len()), (0, 0));
 }

@@ -16,7 +16,7 @@ use crate::{
 /// Where nothing waits for it.
 const LONG: Duration = Duration::from_secs(20);
 
-fn question(channel: &str) -> AccessRequest {
+fn request(channel: &str) -> AccessRequest {
     AccessRequest {
         principal: None,
         action: Action::Subscribe,
@@ -75,60 +75,60 @@ impl Hook for Arc<Scripted> {
     }
 }
 
-fn asker(hook: &Arc<Scripted>, timeout: Duration) -> Arc<HookClient> {
+fn hook_client(hook: &Arc<Scripted>, timeout: Duration) -> Arc<HookClient> {
     Arc::new(HookClient::of(hook.clone(), &settings(timeout), Arc::new(Metrics::new())))
 }
 
 /// Starts `count` callers of one question.
-fn callers(asker: &Arc<HookClient>, count: usize) -> JoinSet<Result<bool, Error>> {
+fn callers(hook_client: &Arc<HookClient>, count: usize) -> JoinSet<Result<bool, Error>> {
     let mut callers = JoinSet::new();
     for _ in 0..count {
-        let asker = asker.clone();
-        callers.spawn(async move { asker.allow(&question("a")).await });
+        let hook_client = hook_client.clone();
+        callers.spawn(async move { hook_client.allow(&request("a")).await });
     }
     callers
 }
 
-fn assert_left_nothing(asker: &HookClient) {
-    assert!(asker.state().flights.is_empty());
-    assert_eq!(asker.room.available_permits(), FLIGHTS_MAX);
+fn assert_left_nothing(hook_client: &HookClient) {
+    assert!(hook_client.state().flights.is_empty());
+    assert_eq!(hook_client.room.available_permits(), FLIGHTS_MAX);
 }
 
 #[tokio::test(start_paused = true)]
 async fn yes_and_no_are_kept_for_their_time_and_questions_apart() {
     for said in [true, false] {
         let hook = Scripted::new(move |_| Step::Say(said));
-        let asker = asker(&hook, LONG);
-        let other = AccessRequest { action: Action::Publish, ..question("a") };
+        let hook_client = hook_client(&hook, LONG);
+        let other = AccessRequest { action: Action::Publish, ..request("a") };
         for (wait, asked) in [(0, 1), (9_999, 1), (1, 3), (0, 3)] {
             advance(Duration::from_millis(wait)).await;
-            assert_eq!(asker.allow(&question("a")).await.unwrap(), said);
-            assert_eq!(asker.recheck(&question("a")).await, Some(said));
+            assert_eq!(hook_client.allow(&request("a")).await.unwrap(), said);
+            assert_eq!(hook_client.recheck(&request("a")).await, Some(said));
             if asked > 1 {
-                assert_eq!(asker.allow(&other).await.unwrap(), said);
+                assert_eq!(hook_client.allow(&other).await.unwrap(), said);
             }
             assert_eq!(hook.asked(), asked);
         }
-        assert_left_nothing(&asker);
+        assert_left_nothing(&hook_client);
     }
 }
 
 #[tokio::test]
 async fn absence_of_an_answer_is_not_kept_and_says_when_to_ask_again() {
     let hook = Scripted::new(|before| if before == 0 { Step::Fail } else { Step::Say(true) });
-    let asker = asker(&hook, LONG);
-    let fault = asker.allow(&question("a")).await.unwrap_err();
+    let hook_client = hook_client(&hook, LONG);
+    let fault = hook_client.allow(&request("a")).await.unwrap_err();
     assert_eq!(fault.code(), Code::HookUnavailable);
     assert_eq!(fault.retry_after_hint(), Some(RETRY_AFTER));
     assert_eq!(std::error::Error::source(&fault).unwrap().to_string(), "out of order");
-    assert!(asker.allow(&question("a")).await.unwrap());
-    assert_left_nothing(&asker);
+    assert!(hook_client.allow(&request("a")).await.unwrap());
+    assert_left_nothing(&hook_client);
 }
 
 #[tokio::test]
 async fn recheck_without_an_answer_takes_nothing_away() {
-    let asker = asker(&Scripted::new(|_| Step::Fail), LONG);
-    assert_eq!(asker.recheck(&question("a")).await, None);
+    let hook_client = hook_client(&Scripted::new(|_| Step::Fail), LONG);
+    assert_eq!(hook_client.recheck(&request("a")).await, None);
 }
 
 #[tokio::test]
@@ -137,14 +137,14 @@ async fn hundred_callers_at_once_are_one_request() {
     let reply = Reply::When(places.clone(), answer("200 OK", "", r#"{"allow":true}"#));
     let backend = Backend::always(reply).await;
     let metrics = Arc::new(Metrics::new());
-    let asker = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
-    let callers = callers(&asker, 100);
+    let hook_client = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
+    let callers = callers(&hook_client, 100);
     backend.requested(1).await;
     places.add_permits(1);
     let answers = callers.join_all().await;
     assert!(answers.into_iter().all(|answer| answer.unwrap()));
     assert_eq!((backend.requests().len(), backend.connections()), (1, 1));
-    assert_left_nothing(&asker);
+    assert_left_nothing(&hook_client);
 }
 
 #[tokio::test]
@@ -152,8 +152,8 @@ async fn hundred_callers_share_the_absence_of_an_answer() {
     let places = Arc::new(Semaphore::new(0));
     let backend = Backend::always(Reply::When(places.clone(), answer("500 Oops", "", ""))).await;
     let metrics = Arc::new(Metrics::new());
-    let asker = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
-    let callers = callers(&asker, 100);
+    let hook_client = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
+    let callers = callers(&hook_client, 100);
     backend.requested(1).await;
     places.add_permits(1);
     for answer in callers.join_all().await {
@@ -163,7 +163,7 @@ async fn hundred_callers_share_the_absence_of_an_answer() {
         assert!(!format!("{fault} {cause}").contains(&backend.address.to_string()));
     }
     assert_eq!(backend.requests().len(), 1);
-    assert_left_nothing(&asker);
+    assert_left_nothing(&hook_client);
 }
 
 #[tokio::test]
@@ -173,42 +173,42 @@ async fn caller_that_leaves_does_not_take_the_answer_along() {
         let places = places.clone();
         move |before| if before == 0 { Step::Never } else { Step::When(places.clone()) }
     });
-    let asker = asker(&hook, LONG);
-    let mut first = callers(&asker, 1);
+    let hook_client = hook_client(&hook, LONG);
+    let mut first = callers(&hook_client, 1);
     hook.asked_times(1).await;
-    let others = callers(&asker, 10);
+    let others = callers(&hook_client, 10);
     first.shutdown().await;
     // One of the others asks in its place.
     hook.asked_times(2).await;
     places.add_permits(1);
     assert!(others.join_all().await.into_iter().all(|answer| answer.unwrap()));
     assert_eq!(hook.asked(), 2);
-    assert_left_nothing(&asker);
+    assert_left_nothing(&hook_client);
 }
 
 #[tokio::test]
 async fn flight_ends_with_the_last_who_waits() {
     let hook = Scripted::new(|_| Step::Never);
-    let asker = asker(&hook, LONG);
-    let mut callers = callers(&asker, 10);
+    let hook_client = hook_client(&hook, LONG);
+    let mut callers = callers(&hook_client, 10);
     hook.asked_times(1).await;
     callers.shutdown().await;
-    assert_left_nothing(&asker);
+    assert_left_nothing(&hook_client);
 }
 
 #[tokio::test(start_paused = true)]
 async fn deadline_holds_for_a_hook_in_this_process() {
     let hook = Scripted::new(|_| Step::Never);
-    let asker = asker(&hook, Duration::from_secs(2));
+    let hook_client = hook_client(&hook, Duration::from_secs(2));
     let began = Instant::now();
-    for answer in callers(&asker, 10).join_all().await {
+    for answer in callers(&hook_client, 10).join_all().await {
         let fault = answer.unwrap_err();
         assert_eq!(fault.code(), Code::HookUnavailable);
         assert_eq!(std::error::Error::source(&fault).unwrap().to_string(), "no answer within 2s");
     }
     assert_eq!(began.elapsed().as_secs(), 2);
     assert_eq!(hook.asked(), 1);
-    assert_left_nothing(&asker);
+    assert_left_nothing(&hook_client);
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,11 +218,11 @@ async fn more_questions_than_have_room_wait_within_their_deadline() {
         let places = places.clone();
         move |_| Step::When(places.clone())
     });
-    let asker = asker(&hook, Duration::from_secs(2));
+    let hook_client = hook_client(&hook, Duration::from_secs(2));
     let mut asking = JoinSet::new();
     for channel in 0..FLIGHTS_MAX + 10 {
-        let asker = asker.clone();
-        asking.spawn(async move { asker.allow(&question(&channel.to_string())).await.ok() });
+        let hook_client = hook_client.clone();
+        asking.spawn(async move { hook_client.allow(&request(&channel.to_string())).await.ok() });
     }
     hook.asked_times(FLIGHTS_MAX).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -233,27 +233,27 @@ async fn more_questions_than_have_room_wait_within_their_deadline() {
     let answers = asking.join_all().await;
     assert_eq!(answers.iter().flatten().count(), 1);
     assert_eq!(hook.asked(), FLIGHTS_MAX + 1);
-    assert_left_nothing(&asker);
+    assert_left_nothing(&hook_client);
 }
 
 #[tokio::test]
 async fn hook_that_panics_gives_no_answer_and_is_asked_again() {
     let hook = Scripted::new(|before| if before == 0 { Step::Panic } else { Step::Say(true) });
-    let asker = asker(&hook, LONG);
-    let fault = asker.allow(&question("a")).await.unwrap_err();
+    let hook_client = hook_client(&hook, LONG);
+    let fault = hook_client.allow(&request("a")).await.unwrap_err();
     assert_eq!(fault.code(), Code::HookUnavailable);
-    assert!(asker.allow(&question("a")).await.unwrap());
-    assert_left_nothing(&asker);
+    assert!(hook_client.allow(&request("a")).await.unwrap());
+    assert_left_nothing(&hook_client);
 }
 
 #[tokio::test]
 async fn closure_that_panics_before_its_future_gives_no_answer() {
-    let panics = |question: AccessRequest| {
-        assert!(question.is_pattern, "the hook of a test panics");
+    let panics = |request: AccessRequest| {
+        assert!(request.is_pattern, "the hook of a test panics");
         std::future::ready(Ok(true))
     };
-    let asker = HookClient::of(panics, &settings(LONG), Arc::new(Metrics::new()));
-    assert_eq!(asker.recheck(&question("a")).await, None);
+    let hook_client = HookClient::of(panics, &settings(LONG), Arc::new(Metrics::new()));
+    assert_eq!(hook_client.recheck(&request("a")).await, None);
 }
 
 #[tokio::test]
@@ -264,9 +264,9 @@ async fn questions_and_failures_are_counted() {
         let before = count.fetch_add(1, Ordering::SeqCst);
         async move { if before == 0 { Err(HookError::new("out of order")) } else { Ok(true) } }
     };
-    let asker = HookClient::of(hook, &settings(LONG), metrics.clone());
+    let hook_client = HookClient::of(hook, &settings(LONG), metrics.clone());
     for _ in 0..3 {
-        let _ = asker.allow(&question("a")).await;
+        let _ = hook_client.allow(&request("a")).await;
     }
     let text = metrics.text(crate::metrics::GaugeValues::default());
     assert!(text.contains("tidings_hook_requests_total 2\n"), "{text}");

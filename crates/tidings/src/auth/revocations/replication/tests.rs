@@ -88,8 +88,8 @@ fn new(user: &str, at: u64, until: f64) -> Unreplicated {
 }
 
 async fn telling(wall: &Arc<Wall>, revocation: Revocation) -> Result<(), Error> {
-    let board: Arc<dyn RevocationStore> = wall.clone();
-    Replication::new(Some(&board), revocation, Ok(())).run().await
+    let revocation_store: Arc<dyn RevocationStore> = wall.clone();
+    Replication::new(Some(&revocation_store), revocation, Ok(())).run().await
 }
 
 #[tokio::test]
@@ -139,13 +139,13 @@ async fn what_is_not_told_is_said_and_the_board_not_trusted() {
     assert_eq!(telling(&away, of("u", 1, 2.0)).await.unwrap_err().code(), Code::NotStored);
     assert_eq!(away.distrusts(), 1);
     // Who asked may go away before it was told.
-    let board: Arc<dyn RevocationStore> = away.clone();
-    drop(Replication::new(Some(&board), of("u", 1, 2.0), Ok(())));
+    let revocation_store: Arc<dyn RevocationStore> = away.clone();
+    drop(Replication::new(Some(&revocation_store), of("u", 1, 2.0), Ok(())));
     assert_eq!(away.distrusts(), 2);
-    let board: Arc<dyn RevocationStore> = away.clone();
-    retry_unreplicated(&board, vec![new("u", 1, 2.0)]).await;
+    let revocation_store: Arc<dyn RevocationStore> = away.clone();
+    retry_unreplicated(&revocation_store, vec![new("u", 1, 2.0)]).await;
     assert_eq!(away.distrusts(), 3);
-    retry_unreplicated(&board, Vec::new()).await;
+    retry_unreplicated(&revocation_store, Vec::new()).await;
     assert_eq!(away.distrusts(), 3);
 }
 
@@ -154,8 +154,9 @@ async fn revocation_that_is_told_but_not_kept_here_is_not_answered_as_kept() {
     let kept = || Err(Error::new(Code::NotStored, "the disk is full"));
     for (wall, distrusts) in [(Wall::default(), 0), (Wall { is_away: true, ..Wall::default() }, 1)] {
         let wall = Arc::new(wall);
-        let board: Arc<dyn RevocationStore> = wall.clone();
-        let error = Replication::new(Some(&board), of("u", 1, 2.0), kept()).run().await.unwrap_err();
+        let revocation_store: Arc<dyn RevocationStore> = wall.clone();
+        let error =
+            Replication::new(Some(&revocation_store), of("u", 1, 2.0), kept()).run().await.unwrap_err();
         assert_eq!(error.code(), Code::NotStored);
         assert_eq!(wall.distrusts(), distrusts, "{error}");
     }
@@ -165,7 +166,7 @@ async fn revocation_that_is_told_but_not_kept_here_is_not_answered_as_kept() {
 async fn board_without_room_is_said_and_not_asked_again() {
     let wall = Arc::new(Wall { is_full: true, ..Wall::default() });
     assert_eq!(telling(&wall, of("u", 1, 2.0)).await.unwrap_err().code(), Code::TooMany);
-    let board: Arc<dyn RevocationStore> = wall.clone();
-    retry_unreplicated(&board, vec![new("u", 1, 2.0)]).await;
+    let revocation_store: Arc<dyn RevocationStore> = wall.clone();
+    retry_unreplicated(&revocation_store, vec![new("u", 1, 2.0)]).await;
     assert_eq!((wall.calls.load(Ordering::Relaxed), wall.distrusts()), (2, 0));
 }

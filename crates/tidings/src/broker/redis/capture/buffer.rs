@@ -106,7 +106,7 @@ impl CaptureBuffer {
             bytes: 0,
         };
         Self {
-            state: Mutex::new(Lock::CaptureLine, state),
+            state: Mutex::new(Lock::CaptureBuffer, state),
             settings,
             changed: Notify::new(),
             heard: Notify::new(),

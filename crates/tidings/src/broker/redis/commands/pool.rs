@@ -28,7 +28,7 @@ const ELSEWHERE: &[&str] = &["MOVED", "READONLY", "MASTERDOWN", "LOADING", "CLUS
 
 /// Opens connections as they are needed.
 pub(super) struct ConnectionPool {
-    pub(super) door: Arc<Connector>,
+    pub(super) connector: Arc<Connector>,
     /// One for each connection that may be open.
     permits: Semaphore,
     idle: Mutex<IdleConnection>,
@@ -45,9 +45,9 @@ struct IdleConnection {
 }
 
 impl ConnectionPool {
-    pub(super) fn new(door: Arc<Connector>, round_trips: Histogram) -> Self {
+    pub(super) fn new(connector: Arc<Connector>, round_trips: Histogram) -> Self {
         Self {
-            door,
+            connector,
             permits: Semaphore::new(CONNECTIONS_MAX),
             idle: Mutex::new(Lock::RedisIdle, IdleConnection::default()),
             round_trips,
@@ -67,10 +67,10 @@ impl ConnectionPool {
         commands: &[RedisCommand],
         preparations: usize,
     ) -> Result<Vec<RedisReply>, RedisError> {
-        let due = self.door.due();
+        let due = self.connector.due();
         let permit = timeout_at(due, self.permits.acquire()).await;
         let _permit = permit
-            .map_err(|_| not_applied(&self.door.deadline_error("had no free connection")))?
+            .map_err(|_| not_applied(&self.connector.deadline_error("had no free connection")))?
             .expect("the semaphore is never closed");
         let mut moves = 0;
         loop {
@@ -92,7 +92,7 @@ impl ConnectionPool {
     ) -> Result<Vec<RedisReply>, RedisError> {
         let connection = match self.idle_connection() {
             Some(connection) => connection,
-            None => self.door.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_applied(&broken))?,
+            None => self.connector.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_applied(&broken))?,
         };
         let host = connection.host().clone();
         let answered = self.exchange(connection, commands, preparations, due).await;
@@ -145,7 +145,7 @@ impl ConnectionPool {
         let connection = match kept.filter(|kept| kept.host() == host).and_then(if_quiet) {
             Some(kept) => kept,
             None => {
-                let opened = self.door.open_named(host, due, TEXT_BYTES_MAX).await;
+                let opened = self.connector.open_named(host, due, TEXT_BYTES_MAX).await;
                 opened.map_err(|broken| not_applied(&broken))?
             }
         };
@@ -167,7 +167,9 @@ impl ConnectionPool {
     ) -> Result<(Vec<RedisReply>, RedisConnection), RedisError> {
         let begun = Instant::now();
         let sent = timeout_at(due, connection.send(commands)).await;
-        if let Err(broken) = sent.unwrap_or_else(|_| Err(self.door.deadline_error("did not take the call"))) {
+        if let Err(broken) =
+            sent.unwrap_or_else(|_| Err(self.connector.deadline_error("did not take the call")))
+        {
             // A failure means that the last command was not handed over whole.
             let behind: usize = commands.iter().skip(preparations + 1).map(RedisCommand::wire_bytes).sum();
             let may_be_done = behind > 0 && connection.unsent_bytes() <= behind;
@@ -179,7 +181,7 @@ impl ConnectionPool {
         }
         let answered = timeout_at(due, connection.receive_all(commands.len())).await;
         self.round_trips.observe(begun.elapsed());
-        let answered = answered.unwrap_or_else(|_| Err(self.door.deadline_error("did not answer")));
+        let answered = answered.unwrap_or_else(|_| Err(self.connector.deadline_error("did not answer")));
         let replies = answered.map_err(|broken| RedisError::OutcomeUnknown(broken.to_string()))?;
         Ok((replies, connection))
     }
@@ -193,7 +195,7 @@ impl ConnectionPool {
     fn idle_connection(&self) -> Option<RedisConnection> {
         let here = &mut self.idle.lock().here;
         while let Some(mut connection) = here.pop() {
-            if self.door.is_current(&connection) && connection.is_quiet() {
+            if self.connector.is_current(&connection) && connection.is_quiet() {
                 return Some(connection);
             }
         }

@@ -19,17 +19,17 @@ impl CaptureSubscriptions {
     }
 
     /// Redis confirmed a subscription.
-    pub(super) fn subscribed(&mut self, wish: &PubsubTarget) {
-        self.refused.remove(wish);
-        if self.is_needed(wish) {
-            self.active.insert(wish.clone());
+    pub(super) fn subscribed(&mut self, target: &PubsubTarget) {
+        self.refused.remove(target);
+        if self.is_needed(target) {
+            self.active.insert(target.clone());
         }
     }
 
     /// Redis refused one.
-    pub(super) fn refuse(&mut self, wish: &PubsubTarget) {
-        if self.is_needed(wish) {
-            self.refused.insert(wish.clone());
+    pub(super) fn refuse(&mut self, target: &PubsubTarget) {
+        if self.is_needed(target) {
+            self.refused.insert(target.clone());
         }
     }
 
@@ -41,10 +41,10 @@ impl CaptureSubscriptions {
 
     /// What is not heard, if anything.
     pub(super) fn missing(&self) -> Option<&PubsubTarget> {
-        let is_heard = |(wish, substitutes): &(&PubsubTarget, &BTreeSet<PubsubTarget>)| {
-            self.active.contains(wish) || !substitutes.is_disjoint(&self.active)
+        let is_heard = |(target, substitutes): &(&PubsubTarget, &BTreeSet<PubsubTarget>)| {
+            self.active.contains(target) || !substitutes.is_disjoint(&self.active)
         };
-        self.needed.iter().find(|needed| !is_heard(needed)).map(|(wish, _)| wish)
+        self.needed.iter().find(|needed| !is_heard(needed)).map(|(target, _)| target)
     }
 
     /// What Redis refused though it is missing: it may be granted later.
@@ -52,8 +52,8 @@ impl CaptureSubscriptions {
         if self.missing().is_none() { Vec::new() } else { self.refused.iter().cloned().collect() }
     }
 
-    fn is_needed(&self, wish: &PubsubTarget) -> bool {
-        self.needed.iter().any(|(it, substitutes)| it == wish || substitutes.contains(wish))
+    fn is_needed(&self, target: &PubsubTarget) -> bool {
+        self.needed.iter().any(|(it, substitutes)| it == target || substitutes.contains(target))
     }
 }
 

@@ -74,21 +74,21 @@ impl PubsubSubscriptions {
         self.of_patterns.keys().chain(&self.in_their_place).cloned().collect()
     }
 
-    pub(super) fn has(&self, wish: &PubsubTarget) -> bool {
-        self.of_patterns.contains_key(wish)
-            || self.of_names.contains(wish)
-            || self.in_their_place.contains(wish)
+    pub(super) fn has(&self, target: &PubsubTarget) -> bool {
+        self.of_patterns.contains_key(target)
+            || self.of_names.contains(target)
+            || self.in_their_place.contains(target)
     }
 
     /// Redis refuses a wish: works out what is asked for in its place.
-    pub(super) fn refuse(&mut self, wish: &PubsubTarget) -> RefusalOutcome {
-        if matches!(wish, PubsubTarget::Name(_)) {
-            return RefusalOutcome { turn: SubscriptionDelta::default(), is_unheard: self.has(wish) };
+    pub(super) fn refuse(&mut self, target: &PubsubTarget) -> RefusalOutcome {
+        if matches!(target, PubsubTarget::Name(_)) {
+            return RefusalOutcome { turn: SubscriptionDelta::default(), is_unheard: self.has(target) };
         }
-        self.refused.insert(wish.clone());
+        self.refused.insert(target.clone());
         let turn = self.replace();
         let concerns = |it: &PubsubTarget, substitutes: &BTreeSet<PubsubTarget>| {
-            it == wish || substitutes.contains(wish)
+            it == target || substitutes.contains(target)
         };
         let is_unheard = self.of_patterns.iter().any(|(it, substitutes)| {
             concerns(it, substitutes) && self.refused.contains(it) && self.open(substitutes).is_none()
@@ -97,13 +97,13 @@ impl PubsubSubscriptions {
     }
 
     /// Redis grants a wish. Answers what stands in its place no more.
-    pub(super) fn grant(&mut self, wish: &PubsubTarget) -> Option<SubscriptionDelta> {
-        self.refused.remove(wish).then(|| self.replace())
+    pub(super) fn grant(&mut self, target: &PubsubTarget) -> Option<SubscriptionDelta> {
+        self.refused.remove(target).then(|| self.replace())
     }
 
     /// Works out what stands in the place of what is refused.
     fn replace(&mut self) -> SubscriptionDelta {
-        let refused = self.refused.iter().filter_map(|wish| self.of_patterns.get(wish));
+        let refused = self.refused.iter().filter_map(|target| self.of_patterns.get(target));
         // One that is refused, too, stays asked for: it may be granted later.
         let substitutes = refused.filter_map(|it| self.open(it).or(it.first()));
         let in_their_place = substitutes.cloned().collect();
@@ -144,23 +144,23 @@ impl PubsubSubscriptions {
         if has_pattern_changed {
             let before = self.globs_and_names();
             self.of_patterns = substitutes_of(&self.patterns, &self.settings);
-            let is_asked = |wish: &PubsubTarget| {
-                self.of_patterns.iter().any(|(it, substitutes)| it == wish || substitutes.contains(wish))
+            let is_asked = |target: &PubsubTarget| {
+                self.of_patterns.iter().any(|(it, substitutes)| it == target || substitutes.contains(target))
             };
             self.refused.retain(is_asked);
             self.replace();
             // What the names ask for stays as it is.
             let changed = &before ^ &self.globs_and_names();
-            touched.extend(changed.into_iter().filter(|wish| !self.of_names.contains(wish)));
+            touched.extend(changed.into_iter().filter(|target| !self.of_names.contains(target)));
         }
-        let (new, old) = touched.into_iter().partition(|wish| self.has(wish));
+        let (new, old) = touched.into_iter().partition(|target| self.has(target));
         SubscriptionDelta { new, old }
     }
 
     /// What changes where this is all that is wanted.
     fn changes_to(&self, all: Vec<Subscription>) -> Vec<(Subscription, bool)> {
         let names: BTreeSet<&str> = all.iter().map(Subscription::as_str).collect();
-        let known = self.of_names.iter().filter_map(|wish| std::str::from_utf8(wish.text()).ok());
+        let known = self.of_names.iter().filter_map(|target| std::str::from_utf8(target.text()).ok());
         let known = known.chain(self.patterns.iter().map(String::as_str));
         let gone = known.filter(|name| !names.contains(name)).filter_map(|it| Subscription::parse(it).ok());
         let gone: Vec<_> = gone.map(|it| (it, false)).collect();
@@ -170,15 +170,15 @@ impl PubsubSubscriptions {
     /// One channel; answers its wish where that is another than before.
     fn name(&mut self, channel: &Subscription, is_wanted: bool) -> Option<PubsubTarget> {
         let channel = channel.as_str();
-        let wish = PubsubTarget::Name(channel.into());
+        let target = PubsubTarget::Name(channel.into());
         // What is captured is delivered from the log.
         let is_heard = || self.settings.listens_to(channel) && !self.settings.captures(channel);
         let has_changed = match is_wanted && is_heard() {
-            true => self.of_names.insert(wish.clone()),
-            false => self.of_names.remove(&wish),
+            true => self.of_names.insert(target.clone()),
+            false => self.of_names.remove(&target),
         };
-        let is_asked = self.of_patterns.contains_key(&wish) || self.in_their_place.contains(&wish);
-        (has_changed && !is_asked).then_some(wish)
+        let is_asked = self.of_patterns.contains_key(&target) || self.in_their_place.contains(&target);
+        (has_changed && !is_asked).then_some(target)
     }
 }
 
@@ -191,36 +191,36 @@ pub(super) fn is_receivable(channel: &[u8]) -> bool {
 /// The wishes for patterns that are wanted, and for what is captured, whoever wants it. Where what is wanted takes too many
 /// globs, those of `redis.listen` stand for all of it.
 fn substitutes_of(patterns: &BTreeSet<String>, settings: &RedisSettings) -> Substitutes {
-    let (mut wishes, mut globs) = (Substitutes::new(), 0);
+    let (mut targets, mut globs) = (Substitutes::new(), 0);
     let parsed = patterns.iter().filter_map(|pattern| Subscription::parse(pattern).ok());
     'patterns: for pattern in parsed.filter(|pattern| !is_captured(pattern, settings)) {
         for listened in settings.listen.iter().map(Pattern::as_str) {
             let Some(common) = intersection(pattern.as_str(), listened) else { continue };
-            globs += add(&common, listened, settings, &mut wishes);
+            globs += add(&common, listened, settings, &mut targets);
             if globs > GLOBS_MAX {
-                wishes.retain(|wish, _| matches!(wish, PubsubTarget::Name(_)));
+                targets.retain(|target, _| matches!(target, PubsubTarget::Name(_)));
                 for all in &settings.listen {
-                    add(all.as_str(), all.as_str(), settings, &mut wishes);
+                    add(all.as_str(), all.as_str(), settings, &mut targets);
                 }
                 break 'patterns;
             }
         }
     }
-    wishes.extend(captured_substitutes(settings));
-    wishes
+    targets.extend(captured_substitutes(settings));
+    targets
 }
 
 /// The wishes for what is captured.
 pub(super) fn captured_substitutes(settings: &RedisSettings) -> Substitutes {
-    let mut wishes = Substitutes::new();
+    let mut targets = Substitutes::new();
     for captured in &settings.capture {
         for listened in settings.listen.iter().map(Pattern::as_str) {
             if let Some(common) = intersection(captured.as_str(), listened) {
-                add(&common, listened, settings, &mut wishes);
+                add(&common, listened, settings, &mut targets);
             }
         }
     }
-    wishes
+    targets
 }
 
 /// Whether all that a pattern stands for is captured: it is delivered from the log.
@@ -231,33 +231,33 @@ fn is_captured(wanted: &Subscription, settings: &RedisSettings) -> bool {
 
 /// Adds what hears all that a pattern matches, but for channels of Redis's own; this one of `redis.listen` takes it in.
 /// Answers how many globs are new.
-fn add(pattern: &str, listened: &str, settings: &RedisSettings, wishes: &mut Substitutes) -> usize {
+fn add(pattern: &str, listened: &str, settings: &RedisSettings, targets: &mut Substitutes) -> usize {
     if !settings.listens_to(pattern) {
         return 0;
     }
-    let wish = |glob: String| match glob.contains('*') {
+    let target = |glob: String| match glob.contains('*') {
         true => PubsubTarget::Glob(glob.into()),
         false => PubsubTarget::Name(glob.into()),
     };
     // No byte of a channel's name means anything in a glob, and `*` crosses separators there.
     let glob = pattern.replace("**", "*");
     let asked = match glob.strip_prefix('*') {
-        None => vec![wish(glob)],
+        None => vec![target(glob)],
         Some(rest) => {
             let others = OTHERS.iter().flat_map(|(begun, other)| {
-                [wish(format!("{begun}{other}*{rest}")), wish(format!("{begun}{rest}"))]
+                [target(format!("{begun}{other}*{rest}")), target(format!("{begun}{rest}"))]
             });
-            [wish(format!("{FIRST}*{rest}"))].into_iter().chain(others).collect()
+            [target(format!("{FIRST}*{rest}"))].into_iter().chain(others).collect()
         }
     };
-    let listened = wish(listened.replace("**", "*"));
+    let listened = target(listened.replace("**", "*"));
     let mut globs = 0;
     for asked in asked {
         // Redis compares a name with what its ACL's globs match: no other wish brings what it refuses then.
         let is_glob = matches!(asked, PubsubTarget::Glob(_));
         let substitute = (is_glob && asked != listened).then(|| listened.clone());
-        globs += usize::from(is_glob && !wishes.contains_key(&asked));
-        wishes.entry(asked).or_default().extend(substitute);
+        globs += usize::from(is_glob && !targets.contains_key(&asked));
+        targets.entry(asked).or_default().extend(substitute);
     }
     globs
 }

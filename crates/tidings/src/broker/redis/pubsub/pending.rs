@@ -17,23 +17,23 @@ pub(super) enum PendingCommand {
 }
 
 impl PendingCommand {
-    pub(super) fn subscribe(wishes: Vec<PubsubTarget>) -> Vec<Self> {
-        split(wishes).into_iter().map(Self::Subscribe).collect()
+    pub(super) fn subscribe(targets: Vec<PubsubTarget>) -> Vec<Self> {
+        split(targets).into_iter().map(Self::Subscribe).collect()
     }
 
-    pub(super) fn unsubscribe(wishes: Vec<PubsubTarget>) -> Vec<Self> {
-        split(wishes).into_iter().map(Self::Unsubscribe).collect()
+    pub(super) fn unsubscribe(targets: Vec<PubsubTarget>) -> Vec<Self> {
+        split(targets).into_iter().map(Self::Unsubscribe).collect()
     }
 
     pub(super) fn command(&self) -> RedisCommand {
-        let (names, globs, wishes) = match self {
-            Self::Subscribe(wishes) => ("SUBSCRIBE", "PSUBSCRIBE", wishes),
-            Self::Unsubscribe(wishes) => ("UNSUBSCRIBE", "PUNSUBSCRIBE", wishes),
+        let (names, globs, targets) = match self {
+            Self::Subscribe(targets) => ("SUBSCRIBE", "PSUBSCRIBE", targets),
+            Self::Unsubscribe(targets) => ("UNSUBSCRIBE", "PUNSUBSCRIBE", targets),
             Self::Ping => return RedisCommand::new("PING"),
         };
         let mut command =
-            RedisCommand::new(if matches!(wishes[..], [PubsubTarget::Glob(_), ..]) { globs } else { names });
-        for PubsubTarget::Name(text) | PubsubTarget::Glob(text) in wishes {
+            RedisCommand::new(if matches!(targets[..], [PubsubTarget::Glob(_), ..]) { globs } else { names });
+        for PubsubTarget::Name(text) | PubsubTarget::Glob(text) in targets {
             command.push(text);
         }
         command
@@ -42,18 +42,18 @@ impl PendingCommand {
     /// How many replies it gets, if it is not refused.
     fn reply_count(&self) -> usize {
         match self {
-            Self::Subscribe(wishes) | Self::Unsubscribe(wishes) => wishes.len(),
+            Self::Subscribe(targets) | Self::Unsubscribe(targets) => targets.len(),
             Self::Ping => 1,
         }
     }
 }
 
 /// Names apart from globs, and not too many together.
-fn split(wishes: Vec<PubsubTarget>) -> Vec<Vec<PubsubTarget>> {
+fn split(targets: Vec<PubsubTarget>) -> Vec<Vec<PubsubTarget>> {
     let (names, globs): (Vec<_>, Vec<_>) =
-        wishes.into_iter().partition(|wish| matches!(wish, PubsubTarget::Name(_)));
+        targets.into_iter().partition(|target| matches!(target, PubsubTarget::Name(_)));
     let chunks =
-        [&names, &globs].map(|wishes| wishes.chunks(TARGETS_PER_COMMAND_MAX).map(<[PubsubTarget]>::to_vec));
+        [&names, &globs].map(|targets| targets.chunks(TARGETS_PER_COMMAND_MAX).map(<[PubsubTarget]>::to_vec));
     chunks.into_iter().flatten().collect()
 }
 

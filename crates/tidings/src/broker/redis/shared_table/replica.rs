@@ -27,10 +27,10 @@ pub(crate) enum TableChange {
 /// Keeps up with one table, for one reader.
 pub(crate) struct TableReplica {
     table: SharedTable,
-    pub(in crate::broker::redis) sight: Arc<SyncState>,
+    pub(in crate::broker::redis) sync_state: Arc<SyncState>,
     state: Mutex<ReplicaState>,
     /// Rings when there may be something to do.
-    bell: Notify,
+    waker: Notify,
 }
 
 #[derive(Default)]
@@ -54,7 +54,7 @@ impl ReplicaState {
 
     /// The first message that follows on what is known, and whether another was missed.
     fn next_message(&mut self) -> (Option<TableChange>, bool) {
-        let mut must_look = false;
+        let mut has_pending_control = false;
         while let Some(ChangeMessage(_, before, after, key, row)) = self.messages.pop_front() {
             let (Some(before), Some(after)) = (RowVersion::parse(&before), RowVersion::parse(&after)) else {
                 continue;
@@ -62,16 +62,16 @@ impl ReplicaState {
             if self.known == Some(before) {
                 self.known = Some(after);
                 if row.is_empty() {
-                    return (Some(TableChange::Removed(key)), must_look);
+                    return (Some(TableChange::Removed(key)), has_pending_control);
                 }
                 match TableRow::parse(&key, &row) {
-                    Some(row) => return (Some(TableChange::Put(row)), must_look),
+                    Some(row) => return (Some(TableChange::Put(row)), has_pending_control),
                     None => continue,
                 }
             }
-            must_look |= self.known != Some(after) && !std::mem::replace(&mut self.has_asked, true);
+            has_pending_control |= self.known != Some(after) && !std::mem::replace(&mut self.has_asked, true);
         }
-        (None, must_look)
+        (None, has_pending_control)
     }
 }
 
@@ -80,12 +80,12 @@ impl ReplicaState {
 struct ChangeMessage(String, String, String, String, String);
 
 impl TableReplica {
-    pub(in crate::broker::redis) fn new(table: SharedTable, sight: Arc<SyncState>) -> Self {
+    pub(in crate::broker::redis) fn new(table: SharedTable, sync_state: Arc<SyncState>) -> Self {
         Self {
             table,
-            sight,
+            sync_state,
             state: Mutex::new(Lock::RedisTable, ReplicaState::default()),
-            bell: Notify::new(),
+            waker: Notify::new(),
         }
     }
 
@@ -93,7 +93,7 @@ impl TableReplica {
     pub(crate) async fn next_change(&self) -> TableChange {
         self.state().taken();
         loop {
-            let bell = self.bell.notified();
+            let waker = self.waker.notified();
             if let Some(news) = self.next_message() {
                 return news;
             }
@@ -112,7 +112,7 @@ impl TableReplica {
                     Err(fault) => warn!(%fault, "what all nodes share was not read from redis"),
                 }
             }
-            bell.await;
+            waker.await;
         }
     }
 
@@ -150,12 +150,12 @@ impl TableReplica {
             state.messages.clear();
         }
         drop(state);
-        self.bell.notify_one();
+        self.waker.notify_one();
     }
 
     /// Messages may have been missed.
     pub(in crate::broker::redis) fn on_resubscribed(&self) {
-        self.sight.request_reconcile();
+        self.sync_state.request_reconcile();
     }
 
     /// Redis was looked over, and has these versions.
@@ -165,7 +165,7 @@ impl TableReplica {
         state.found = Some(version.map(|(_, version)| *version).unwrap_or_default());
         state.has_asked = false;
         drop(state);
-        self.bell.notify_one();
+        self.waker.notify_one();
     }
 
     /// Takes away rows whose time is over.
@@ -176,9 +176,9 @@ impl TableReplica {
     /// The first message that follows on what is known. One that does not, and does not lead there either, says that
     /// another was missed.
     fn next_message(&self) -> Option<TableChange> {
-        let (news, must_look) = self.state().next_message();
-        if must_look {
-            self.sight.request_reconcile();
+        let (news, has_pending_control) = self.state().next_message();
+        if has_pending_control {
+            self.sync_state.request_reconcile();
         }
         news
     }

@@ -8,29 +8,29 @@ fn at(epoch: u64, offset: u64) -> LastSeen {
 
 #[test]
 fn what_is_acknowledged_while_the_log_is_looked_over_stays_seen() {
-    let sight = SyncState::new();
-    sight.note_reconciled(at(1, 5), true);
-    sight.observe(at(1, 9));
-    sight.note_reconciled(at(1, 6), true);
-    assert_eq!(sight.seen(), at(1, 9));
+    let sync_state = SyncState::new();
+    sync_state.note_reconciled(at(1, 5), true);
+    sync_state.observe(at(1, 9));
+    sync_state.note_reconciled(at(1, 6), true);
+    assert_eq!(sync_state.seen(), at(1, 9));
 }
 
 #[test]
 fn entry_of_an_epoch_that_is_not_adopted_yet_is_seen_in_its_own() {
-    let sight = SyncState::new();
-    sight.note_reconciled(at(1, 5), true);
-    sight.observe(at(2, 6));
-    assert_eq!(sight.seen(), at(2, 6));
-    assert_eq!(sight.last_seen(), at(1, 6));
+    let sync_state = SyncState::new();
+    sync_state.note_reconciled(at(1, 5), true);
+    sync_state.observe(at(2, 6));
+    assert_eq!(sync_state.seen(), at(2, 6));
+    assert_eq!(sync_state.last_seen(), at(1, 6));
 }
 
 #[test]
 fn report_of_a_loss_forgets_nothing_that_was_acknowledged_since() {
-    let sight = SyncState::new();
-    sight.observe(at(1, 5));
-    sight.observe(at(1, 6));
-    sight.forget(at(1, 5));
-    assert_eq!(sight.seen(), at(1, 6));
-    sight.forget(at(1, 6));
-    assert_eq!(sight.seen().offset, 0);
+    let sync_state = SyncState::new();
+    sync_state.observe(at(1, 5));
+    sync_state.observe(at(1, 6));
+    sync_state.forget(at(1, 5));
+    assert_eq!(sync_state.seen(), at(1, 6));
+    sync_state.forget(at(1, 6));
+    assert_eq!(sync_state.seen().offset, 0);
 }

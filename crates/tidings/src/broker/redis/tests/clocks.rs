@@ -12,17 +12,17 @@ const HOUR: u64 = 3_600_000;
 
 /// A clock that is right, but for this.
 fn clock(ahead_ms: i64) -> Arc<TestWorld> {
-    let world = TestWorld::new(1);
+    let environment = TestWorld::new(1);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-    world.advance(now.saturating_add_signed(ahead_ms).wrapping_sub(START));
-    world
+    environment.advance(now.saturating_add_signed(ahead_ms).wrapping_sub(START));
+    environment
 }
 
 fn trimmer(node: &Replicator) -> Trimmer {
     Trimmer {
-        link: node.link.clone(),
+        redis_log: node.redis_log.clone(),
         log: node.log.clone(),
-        sight: node.sight.clone(),
+        sync_state: node.sync_state.clone(),
         retention: (24 * HOUR, 1 << 30),
         shared: node.shared.clone(),
     }
@@ -34,7 +34,7 @@ async fn node_with_a_wrong_clock_trims_nothing_by_age() {
     for hours in [25, -25] {
         let ahead = node_in(&redis, clock(hours * HOUR as i64)).await;
         let right = node_in(&redis, clock(0)).await;
-        let before = right.link.head().await.unwrap().offset;
+        let before = right.redis_log.head().await.unwrap().offset;
         for tag in 1..=3 {
             append(&right, "text", tag).await;
         }
@@ -45,8 +45,8 @@ async fn node_with_a_wrong_clock_trims_nothing_by_age() {
             // Its own copy of the log goes by that clock, too.
             assert_eq!(node.log.tag_at(before + 1), Tag(1), "{hours} h");
         }
-        assert_eq!(right.link.range(before + 1, 10).await.unwrap().len(), 3, "{hours} h");
-        assert_eq!((ahead.sight.is_in_time(), right.sight.is_in_time()), (false, true));
+        assert_eq!(right.redis_log.range(before + 1, 10).await.unwrap().len(), 3, "{hours} h");
+        assert_eq!((ahead.sync_state.is_in_time(), right.sync_state.is_in_time()), (false, true));
     }
 }
 
@@ -65,10 +65,10 @@ async fn node_stamps_and_expires_by_the_clock_of_redis() {
 #[tokio::test]
 async fn clock_that_was_set_right_is_gone_by_again() {
     let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
-    let world = clock(-25 * HOUR as i64);
-    let one = node_in(&redis, world.clone()).await;
-    assert!(!one.sight.is_in_time());
-    world.advance(25 * HOUR);
+    let environment = clock(-25 * HOUR as i64);
+    let one = node_in(&redis, environment.clone()).await;
+    assert!(!one.sync_state.is_in_time());
+    environment.advance(25 * HOUR);
     one.reconcile().await.unwrap();
-    assert!(one.sight.is_in_time());
+    assert!(one.sync_state.is_in_time());
 }

@@ -44,39 +44,42 @@ async fn log_that_lacks_a_part_begins_anew_with_a_gap_for_all() {
 #[tokio::test]
 async fn log_without_its_epochs_takes_nothing() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    fill(&link, &["a"]).await;
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, &["a"]).await;
     redis.tell("DEL {test}:epochs").await;
-    let refused = link.append(&[publish([event("b", 2)])], seen(1, 1)).await;
+    let refused = redis_log.append(&[publish([event("b", 2)])], seen(1, 1)).await;
     assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None })));
     // Nor is an epoch begun as if there had been none before it.
-    assert_eq!(link.begin_epoch(EPOCH, new_epoch(Epoch(8))).await, Ok(BeginOutcome::Other { newest: None }));
+    assert_eq!(
+        redis_log.begin_epoch(EPOCH, new_epoch(Epoch(8))).await,
+        Ok(BeginOutcome::Other { newest: None })
+    );
 }
 
 #[tokio::test]
 async fn log_that_is_whole_does_not_begin_anew() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    fill(&link, &["a"]).await;
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, &["a"]).await;
     assert_eq!(
-        link.begin_anew(new_epoch(Epoch(8)), None).await,
+        redis_log.begin_anew(new_epoch(Epoch(8)), None).await,
         Ok(BeginOutcome::Other { newest: Some(EPOCH) })
     );
-    assert_eq!(texts(&link.range(1, 10).await.unwrap()), ["a"]);
+    assert_eq!(texts(&redis_log.range(1, 10).await.unwrap()), ["a"]);
 }
 
 #[tokio::test]
 async fn retry_of_an_event_that_is_gone_with_its_log_is_stored() {
     let redis = Process::start();
-    let link = begun(&redis).await;
+    let redis_log = begun(&redis).await;
     let retried = |tag| [publish([keyed("a", tag, "ann", "k1")])];
-    link.append(&retried(11), NOTHING_SEEN).await.unwrap();
+    redis_log.append(&retried(11), NOTHING_SEEN).await.unwrap();
     redis.tell("DEL {test}:epochs").await;
-    assert!(matches!(link.begin_anew(new_epoch(Epoch(8)), None).await, Ok(BeginOutcome::Now(_))));
+    assert!(matches!(redis_log.begin_anew(new_epoch(Epoch(8)), None).await, Ok(BeginOutcome::Now(_))));
     let nothing_seen = LastSeen { epoch: Epoch(8), ..NOTHING_SEEN };
-    let outcomes = link.append(&retried(12), nothing_seen).await.unwrap();
+    let outcomes = redis_log.append(&retried(12), nothing_seen).await.unwrap();
     assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(1, 12)])]);
-    let outcomes = link.append(&retried(13), nothing_seen).await.unwrap();
+    let outcomes = redis_log.append(&retried(13), nothing_seen).await.unwrap();
     assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(1, 12)])]);
 }
 
@@ -105,21 +108,21 @@ async fn log_whose_entries_are_gone_goes_on_at_its_head() {
 
 /// A table with one row, and a view that has read it.
 async fn table(redis: &Process) -> (SharedTable, TableReplica, RedisLog) {
-    let table = || SharedTable::new(Arc::new(link(redis)), "people", rand::random);
-    let link = begun(redis).await;
+    let table = || SharedTable::new(Arc::new(redis_log(redis)), "people", rand::random);
+    let redis_log = begun(redis).await;
     table().put(&row("a", 2_000), 1_000).await.unwrap();
     let view = TableReplica::new(table(), Arc::new(SyncState::new()));
-    look(&view, &link).await;
+    look(&view, &redis_log).await;
     assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));
-    (table(), view, link)
+    (table(), view, redis_log)
 }
 
 fn row(key: &str, until: u64) -> ConditionalPut {
     ConditionalPut { key: key.into(), value: "x".into(), until: Some(until), expected: RowVersion::default() }
 }
 
-async fn look(view: &TableReplica, link: &RedisLog) {
-    view.found(&link.head().await.unwrap().versions);
+async fn look(view: &TableReplica, redis_log: &RedisLog) {
+    view.found(&redis_log.head().await.unwrap().versions);
 }
 
 /// News that are there without waiting for a message.
@@ -130,28 +133,28 @@ async fn news(view: &TableReplica) -> Option<TableChange> {
 #[tokio::test]
 async fn rows_that_are_gone_alone_are_missed() {
     let redis = Process::start();
-    let (table, view, link) = table(&redis).await;
+    let (table, view, redis_log) = table(&redis).await;
     redis.tell("DEL {test}:state:people").await;
-    look(&view, &link).await;
+    look(&view, &redis_log).await;
     assert_eq!(news(&view).await, Some(TableChange::All(Vec::new())));
-    look(&view, &link).await;
+    look(&view, &redis_log).await;
     assert_eq!(news(&view).await, None, "it was read already");
     // What the nodes tell again is there again.
     table.put(&row("a", 2_000), 1_000).await.unwrap();
-    look(&view, &link).await;
+    look(&view, &redis_log).await;
     assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));
 }
 
 #[tokio::test]
 async fn rows_are_missed_also_where_their_version_went_before_them() {
     let redis = Process::start();
-    let (table, view, link) = table(&redis).await;
+    let (table, view, redis_log) = table(&redis).await;
     redis.tell("DEL {test}:state").await;
     table.sweep(1_000).await.unwrap();
-    look(&view, &link).await;
+    look(&view, &redis_log).await;
     assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));
     redis.tell("DEL {test}:state:people").await;
-    look(&view, &link).await;
+    look(&view, &redis_log).await;
     assert_eq!(news(&view).await, Some(TableChange::All(Vec::new())));
 }
 

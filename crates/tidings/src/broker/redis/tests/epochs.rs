@@ -3,7 +3,7 @@ use super::*;
 #[tokio::test]
 async fn of_two_that_begin_the_log_one_does() {
     let redis = Process::start();
-    let (one, other) = (link(&redis), link(&redis));
+    let (one, other) = (redis_log(&redis), redis_log(&redis));
     assert_eq!(one.head().await.unwrap().newest(), None);
     let row = RedisEpoch { epoch: EPOCH, after: 0, lost: EpochLoss::None, of: None };
     assert_eq!(one.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(row.clone())));
@@ -16,44 +16,47 @@ async fn of_two_that_begin_the_log_one_does() {
 #[tokio::test]
 async fn a_log_without_its_meta_is_not_begun_again() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    fill(&link, &["a"]).await;
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, &["a"]).await;
     redis.tell("DEL {test}:meta").await;
-    assert_eq!(link.begin(new_epoch(Epoch(8))).await, Ok(BeginOutcome::Other { newest: None }));
-    assert!(link.head().await.unwrap().lacks.is_some());
+    assert_eq!(redis_log.begin(new_epoch(Epoch(8))).await, Ok(BeginOutcome::Other { newest: None }));
+    assert!(redis_log.head().await.unwrap().lacks.is_some());
 }
 
 #[tokio::test]
 async fn an_epoch_begins_at_the_head_for_one_who_knows_the_newest() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    fill(&link, &["a", "b"]).await;
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, &["a", "b"]).await;
     let new = NewEpoch { replid: "r2".into(), ..new_epoch(Epoch(u64::MAX)) };
     let row = RedisEpoch { epoch: Epoch(u64::MAX), after: 2, lost: EpochLoss::None, of: None };
-    assert_eq!(link.begin_epoch(EPOCH, new.clone()).await, Ok(BeginOutcome::Now(row.clone())));
-    assert_eq!(link.begin_epoch(EPOCH, new).await, Ok(BeginOutcome::Other { newest: Some(Epoch(u64::MAX)) }));
-    let head = link.head().await.unwrap();
+    assert_eq!(redis_log.begin_epoch(EPOCH, new.clone()).await, Ok(BeginOutcome::Now(row.clone())));
+    assert_eq!(
+        redis_log.begin_epoch(EPOCH, new).await,
+        Ok(BeginOutcome::Other { newest: Some(Epoch(u64::MAX)) })
+    );
+    let head = redis_log.head().await.unwrap();
     assert_eq!((head.newest(), head.epochs.len(), head.epoch_replid.as_str()), (Some(&row), 2, "r2"));
 }
 
 #[tokio::test]
 async fn a_loss_is_told_once() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    fill(&link, &["a"]).await;
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, &["a"]).await;
     let channels = vec![ChannelName::parse("a.b").unwrap(), ChannelName::parse("c").unwrap()];
     let new = NewEpoch { lost: EpochLoss::Channels(channels), ..new_epoch(Epoch(8)) };
     let lost = (EPOCH, 1 << 52);
-    let Ok(BeginOutcome::Now(row)) = link.report_loss(EPOCH, lost, new.clone()).await else {
+    let Ok(BeginOutcome::Now(row)) = redis_log.report_loss(EPOCH, lost, new.clone()).await else {
         panic!("not begun")
     };
     assert_eq!((row.after, &row.lost, row.of), (1, &new.lost, Some(lost)));
     let again = NewEpoch { epoch: Epoch(9), lost: EpochLoss::All, ..new };
-    assert_eq!(link.report_loss(EPOCH, lost, again.clone()).await, Ok(BeginOutcome::Known));
-    assert_eq!(link.report_loss(Epoch(8), lost, again.clone()).await, Ok(BeginOutcome::Known));
+    assert_eq!(redis_log.report_loss(EPOCH, lost, again.clone()).await, Ok(BeginOutcome::Known));
+    assert_eq!(redis_log.report_loss(Epoch(8), lost, again.clone()).await, Ok(BeginOutcome::Known));
     let higher = (EPOCH, (1 << 52) + 1);
-    assert!(matches!(link.report_loss(Epoch(8), higher, again).await, Ok(BeginOutcome::Now(_))));
-    let rows = link.head().await.unwrap().epochs;
+    assert!(matches!(redis_log.report_loss(Epoch(8), higher, again).await, Ok(BeginOutcome::Now(_))));
+    let rows = redis_log.head().await.unwrap().epochs;
     assert_eq!(rows.iter().map(|row| row.epoch.0).collect::<Vec<_>>(), [7, 8, 9]);
     assert_eq!((&rows[1], &rows[2].lost), (&row, &EpochLoss::All));
 }
@@ -61,34 +64,34 @@ async fn a_loss_is_told_once() {
 #[tokio::test]
 async fn offsets_above_those_that_a_short_number_holds_are_exact() {
     let redis = Process::start();
-    let link = begun(&redis).await;
+    let redis_log = begun(&redis).await;
     let head = 1 << 52;
     redis.tell(&format!("HSET {{test}}:meta head {head} tag 00000001")).await;
-    let outcomes = link.append(&[publish([keyed("a", 2, "ann", "k")])], NOTHING_SEEN).await.unwrap();
+    let outcomes = redis_log.append(&[publish([keyed("a", 2, "ann", "k")])], NOTHING_SEEN).await.unwrap();
     assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(head + 1, 2)])]);
-    let outcomes = link.append(&[publish([keyed("a", 3, "ann", "k")])], NOTHING_SEEN).await.unwrap();
+    let outcomes = redis_log.append(&[publish([keyed("a", 3, "ann", "k")])], NOTHING_SEEN).await.unwrap();
     assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(head + 1, 2)])]);
-    let Ok(BeginOutcome::Now(row)) = link.begin_epoch(EPOCH, new_epoch(Epoch(8))).await else {
+    let Ok(BeginOutcome::Now(row)) = redis_log.begin_epoch(EPOCH, new_epoch(Epoch(8))).await else {
         panic!("not begun")
     };
-    assert_eq!((row.after, link.head().await.unwrap().offset), (head + 1, head + 1));
+    assert_eq!((row.after, redis_log.head().await.unwrap().offset), (head + 1, head + 1));
 }
 
 #[tokio::test]
 async fn another_servers_data_shows_by_its_replication_id() {
     let (one, other) = (Process::start(), Process::start());
-    let link = begun(&one).await;
-    fill(&link, &["a"]).await;
-    let before = link.head().await.unwrap();
+    let redis_log = begun(&one).await;
+    fill(&redis_log, &["a"]).await;
+    let before = redis_log.head().await.unwrap();
     one.follow(&other).await;
-    let refused = link.append(&[publish([event("b", 2)])], seen(1, 1)).await;
+    let refused = redis_log.append(&[publish([event("b", 2)])], seen(1, 1)).await;
     // It is empty, and read-only.
     assert!(
         matches!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None }))),
         "{refused:?}"
     );
     one.tell("REPLICAOF NO ONE").await;
-    let after = link.head().await.unwrap();
+    let after = redis_log.head().await.unwrap();
     assert_ne!(before.replid, after.replid);
     assert_eq!((after.offset, after.newest()), (0, None));
 }

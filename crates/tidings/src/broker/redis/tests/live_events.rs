@@ -9,8 +9,8 @@ use super::{
 
 const FIRST: &str = "first";
 
-async fn until(ears: &mut PubsubConnection, wanted: &PubsubEvent) {
-    while ears.next().await != *wanted {}
+async fn until(pubsub: &mut PubsubConnection, wanted: &PubsubEvent) {
+    while pubsub.next().await != *wanted {}
 }
 
 fn name(name: &str) -> PubsubTarget {
@@ -22,7 +22,7 @@ fn glob(glob: &str) -> PubsubTarget {
 }
 
 fn subscribed(channel: &str) -> PubsubEvent {
-    PubsubEvent::Subscribed { wish: name(channel) }
+    PubsubEvent::Subscribed { target: name(channel) }
 }
 
 fn message(channel: &'static str, payload: &'static [u8]) -> PubsubEvent {
@@ -32,115 +32,115 @@ fn message(channel: &'static str, payload: &'static [u8]) -> PubsubEvent {
 #[tokio::test]
 async fn ears_hear_what_they_subscribed_to() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    let mut ears = link.pubsub(name(link.live_channel()), 1000);
-    assert_eq!(ears.next().await, subscribed("{test}:live"));
-    assert_eq!(ears.next().await, PubsubEvent::Back);
-    ears.subscribe([name("old")]).await;
-    assert_eq!(ears.next().await, subscribed("old"));
-    link.send_node_message(&NodeMessage::Mark(7)).await.unwrap();
+    let redis_log = begun(&redis).await;
+    let mut pubsub = redis_log.pubsub(name(redis_log.live_channel()), 1000);
+    assert_eq!(pubsub.next().await, subscribed("{test}:live"));
+    assert_eq!(pubsub.next().await, PubsubEvent::Back);
+    pubsub.subscribe([name("old")]).await;
+    assert_eq!(pubsub.next().await, subscribed("old"));
+    redis_log.send_node_message(&NodeMessage::Mark(7)).await.unwrap();
     redis.tell("PUBLISH old hello").await;
-    assert_eq!(ears.next().await, message("{test}:live", b"mark 0000000000000007"));
-    assert_eq!(ears.next().await, message("old", b"hello"));
-    ears.unsubscribe([name("old")]).await;
-    ears.subscribe([name("last")]).await;
-    until(&mut ears, &subscribed("last")).await;
+    assert_eq!(pubsub.next().await, message("{test}:live", b"mark 0000000000000007"));
+    assert_eq!(pubsub.next().await, message("old", b"hello"));
+    pubsub.unsubscribe([name("old")]).await;
+    pubsub.subscribe([name("last")]).await;
+    until(&mut pubsub, &subscribed("last")).await;
     redis.tell("PUBLISH old unheard").await;
     redis.tell("PUBLISH last heard").await;
-    assert_eq!(ears.next().await, message("last", b"heard"));
+    assert_eq!(pubsub.next().await, message("last", b"heard"));
 }
 
 #[tokio::test]
 async fn ears_say_that_they_were_away_and_hear_all_again() {
     let redis = Process::start();
-    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
+    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     // More than fit into one command.
     let names: Vec<_> = (0..2500).map(|number| name(&format!("channel.{number}"))).collect();
-    ears.subscribe(names).await;
-    until(&mut ears, &PubsubEvent::Back).await;
+    pubsub.subscribe(names).await;
+    until(&mut pubsub, &PubsubEvent::Back).await;
     for round in 0..3 {
         redis.tell("CLIENT KILL TYPE pubsub").await;
-        assert!(matches!(ears.next().await, PubsubEvent::Away { .. }), "round {round}");
-        until(&mut ears, &PubsubEvent::Back).await;
+        assert!(matches!(pubsub.next().await, PubsubEvent::Away { .. }), "round {round}");
+        until(&mut pubsub, &PubsubEvent::Back).await;
         redis.tell("PUBLISH channel.0 first").await;
         redis.tell("PUBLISH channel.2499 last").await;
-        assert_eq!(ears.next().await, message("channel.0", b"first"));
-        assert_eq!(ears.next().await, message("channel.2499", b"last"));
+        assert_eq!(pubsub.next().await, message("channel.0", b"first"));
+        assert_eq!(pubsub.next().await, message("channel.2499", b"last"));
     }
 }
 
 #[tokio::test]
 async fn a_command_on_a_dead_connection_is_said_as_away() {
     let redis = Process::start();
-    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
-    ears.subscribe([name("a")]).await;
-    until(&mut ears, &PubsubEvent::Back).await;
+    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
+    pubsub.subscribe([name("a")]).await;
+    until(&mut pubsub, &PubsubEvent::Back).await;
     redis.tell("CLIENT KILL TYPE pubsub").await;
-    ears.subscribe([name("b")]).await;
-    ears.subscribe([name("c")]).await;
-    assert!(matches!(ears.next().await, PubsubEvent::Away { .. }));
-    until(&mut ears, &PubsubEvent::Back).await;
+    pubsub.subscribe([name("b")]).await;
+    pubsub.subscribe([name("c")]).await;
+    assert!(matches!(pubsub.next().await, PubsubEvent::Away { .. }));
+    until(&mut pubsub, &PubsubEvent::Back).await;
     redis.tell("PUBLISH c now").await;
-    assert_eq!(ears.next().await, message("c", b"now"));
+    assert_eq!(pubsub.next().await, message("c", b"now"));
 }
 
 #[tokio::test]
 async fn a_payload_above_the_bound_is_said_and_passed_over() {
     let redis = Process::start();
-    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
-    ears.subscribe([name("a")]).await;
-    until(&mut ears, &PubsubEvent::Back).await;
+    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
+    pubsub.subscribe([name("a")]).await;
+    until(&mut pubsub, &PubsubEvent::Back).await;
     redis.tell(&format!("PUBLISH a {}", "x".repeat(1_000_000))).await;
     redis.tell("PUBLISH a small").await;
-    assert_eq!(ears.next().await, PubsubEvent::TooLarge { channel: "a".into(), bytes: 1_000_000 });
-    assert_eq!(ears.next().await, message("a", b"small"));
+    assert_eq!(pubsub.next().await, PubsubEvent::TooLarge { channel: "a".into(), bytes: 1_000_000 });
+    assert_eq!(pubsub.next().await, message("a", b"small"));
 }
 
 #[tokio::test]
 async fn a_silent_server_is_asked_and_given_up() {
     let redis = Process::start();
     let options = RedisOptions { deadline: Duration::from_millis(300), ..options(&redis) };
-    let mut ears = RedisLog::new(&options).unwrap().pubsub(name(FIRST), 1000);
-    ears.subscribe([name("a")]).await;
-    until(&mut ears, &PubsubEvent::Back).await;
+    let mut pubsub = RedisLog::new(&options).unwrap().pubsub(name(FIRST), 1000);
+    pubsub.subscribe([name("a")]).await;
+    until(&mut pubsub, &PubsubEvent::Back).await;
     redis.stop();
-    assert!(matches!(ears.next().await, PubsubEvent::Away { .. }));
+    assert!(matches!(pubsub.next().await, PubsubEvent::Away { .. }));
     redis.go_on();
-    until(&mut ears, &PubsubEvent::Back).await;
+    until(&mut pubsub, &PubsubEvent::Back).await;
 }
 
 #[tokio::test]
 async fn ears_get_there_though_each_wait_is_cut_short() {
     let redis = Process::start();
-    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
-    ears.subscribe([name("a")]).await;
-    while ears.next().now_or_never() != Some(PubsubEvent::Back) {
+    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
+    pubsub.subscribe([name("a")]).await;
+    while pubsub.next().now_or_never() != Some(PubsubEvent::Back) {
         tokio::task::yield_now().await;
     }
     redis.tell("PUBLISH a now").await;
-    assert_eq!(ears.next().await, message("a", b"now"));
+    assert_eq!(pubsub.next().await, message("a", b"now"));
 }
 
 #[tokio::test]
 async fn a_message_is_heard_once_however_many_wishes_it_fits() {
     let redis = Process::start();
-    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
-    ears.subscribe([glob("a.*"), name("a.b"), glob("*.b"), glob("[a-b]*")]).await;
-    until(&mut ears, &PubsubEvent::Back).await;
+    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
+    pubsub.subscribe([glob("a.*"), name("a.b"), glob("*.b"), glob("[a-b]*")]).await;
+    until(&mut pubsub, &PubsubEvent::Back).await;
     for channel in ["a.b", "a.c", "c.b", "b", "c", "a.b"] {
         redis.tell(&format!("PUBLISH {channel} now")).await;
     }
     for channel in ["a.b", "a.c", "c.b", "b", "a.b"] {
-        assert_eq!(ears.next().await, message(channel, b"now"));
+        assert_eq!(pubsub.next().await, message(channel, b"now"));
     }
 }
 
 #[tokio::test]
 async fn a_message_is_heard_once_while_wishes_come_and_go() {
     let redis = Process::start();
-    let mut ears = link(&redis).pubsub(name(FIRST), 1000);
-    ears.subscribe([name("a.b"), name("last")]).await;
-    until(&mut ears, &PubsubEvent::Back).await;
+    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
+    pubsub.subscribe([name("a.b"), name("last")]).await;
+    until(&mut pubsub, &PubsubEvent::Back).await;
     let changes = [
         (vec![glob("a.*"), glob("*.b")], vec![name("a.b")]),
         (vec![], vec![glob("*.b")]),
@@ -156,11 +156,11 @@ async fn a_message_is_heard_once_while_wishes_come_and_go() {
             redis.tell("PUBLISH last end").await;
         };
         let hear = async {
-            ears.subscribe(more).await;
-            ears.unsubscribe(less).await;
+            pubsub.subscribe(more).await;
+            pubsub.unsubscribe(less).await;
             let mut heard = Vec::new();
             loop {
-                match ears.next().await {
+                match pubsub.next().await {
                     PubsubEvent::Message { channel, .. } if &channel[..] == b"last" => return heard,
                     PubsubEvent::Message { payload, .. } => {
                         heard.push(String::from_utf8(payload.into()).unwrap())
@@ -176,13 +176,13 @@ async fn a_message_is_heard_once_while_wishes_come_and_go() {
 }
 
 /// What is heard up to [`Heard::Back`]: what stands and what was refused, in order of name.
-async fn answers(ears: &mut PubsubConnection) -> (Vec<PubsubTarget>, Vec<PubsubTarget>) {
+async fn answers(pubsub: &mut PubsubConnection) -> (Vec<PubsubTarget>, Vec<PubsubTarget>) {
     let (mut heard, mut refused) = (BTreeSet::new(), BTreeSet::new());
     loop {
-        match ears.next().await {
-            PubsubEvent::Subscribed { wish } => assert!(heard.insert(wish)),
-            PubsubEvent::Refused { wish, reason } => {
-                assert!(reason.contains("NOPERM") && refused.insert(wish), "{reason}");
+        match pubsub.next().await {
+            PubsubEvent::Subscribed { target } => assert!(heard.insert(target)),
+            PubsubEvent::Refused { target, reason } => {
+                assert!(reason.contains("NOPERM") && refused.insert(target), "{reason}");
             }
             PubsubEvent::Back => return (heard.into_iter().collect(), refused.into_iter().collect()),
             other => panic!("{other:?}"),
@@ -195,65 +195,65 @@ async fn restricted() -> (Process, RedisLog) {
     let redis = Process::start();
     redis.tell("ACL SETUSER ann resetchannels on >word ~* &may.* &first +@all").await;
     let url = Secret::new(format!("redis://ann:word@127.0.0.1:{}", redis.port()));
-    let link = RedisLog::new(&RedisOptions { url, ..options(&redis) }).unwrap();
-    (redis, link)
+    let redis_log = RedisLog::new(&RedisOptions { url, ..options(&redis) }).unwrap();
+    (redis, redis_log)
 }
 
 #[tokio::test]
 async fn wish_that_is_refused_is_the_only_one_that_is_not_heard() {
-    let (redis, link) = restricted().await;
-    let mut ears = link.pubsub(name(FIRST), 1000);
+    let (redis, redis_log) = restricted().await;
+    let mut pubsub = redis_log.pubsub(name(FIRST), 1000);
     let names = |from, to| (from..to).map(|number| name(&format!("may.{number:04}")));
     let refused = [name("may"), name("other.1"), name("other.2"), glob("*"), glob("may*")];
     let allowed: Vec<_> = [name(FIRST)].into_iter().chain(names(0, 1500)).chain([glob("may.*")]).collect();
-    ears.subscribe(allowed[1..].iter().chain(&refused).cloned()).await;
+    pubsub.subscribe(allowed[1..].iter().chain(&refused).cloned()).await;
     for round in 0..2 {
-        assert_eq!(answers(&mut ears).await, (allowed.clone(), refused.to_vec()), "round {round}");
+        assert_eq!(answers(&mut pubsub).await, (allowed.clone(), refused.to_vec()), "round {round}");
         redis.tell("PUBLISH other.1 unheard").await;
         redis.tell("PUBLISH may.1499 heard").await;
-        assert_eq!(ears.next().await, message("may.1499", b"heard"));
+        assert_eq!(pubsub.next().await, message("may.1499", b"heard"));
         redis.tell("CLIENT KILL TYPE pubsub").await;
-        assert!(matches!(ears.next().await, PubsubEvent::Away { .. }));
+        assert!(matches!(pubsub.next().await, PubsubEvent::Away { .. }));
     }
     redis.tell("ACL SETUSER ann &other.*").await;
-    let (heard, refused) = answers(&mut ears).await;
+    let (heard, refused) = answers(&mut pubsub).await;
     assert!(heard.contains(&name("other.1")) && heard.contains(&name("other.2")));
     assert_eq!(refused, [name("may"), glob("*"), glob("may*")]);
 }
 
 #[tokio::test]
 async fn wish_that_comes_and_goes_around_a_refused_one_is_heard() {
-    let (redis, link) = restricted().await;
-    let mut ears = link.pubsub(name(FIRST), 1000);
-    assert_eq!(answers(&mut ears).await, (vec![name(FIRST)], vec![]));
+    let (redis, redis_log) = restricted().await;
+    let mut pubsub = redis_log.pubsub(name(FIRST), 1000);
+    assert_eq!(answers(&mut pubsub).await, (vec![name(FIRST)], vec![]));
     for _ in 0..20 {
-        ears.subscribe([name("may.a"), name("may.b"), name("other")]).await;
-        ears.unsubscribe([name("may.a"), name("other")]).await;
-        ears.subscribe([name("may.a"), name("may.c")]).await;
-        until(&mut ears, &subscribed("may.c")).await;
+        pubsub.subscribe([name("may.a"), name("may.b"), name("other")]).await;
+        pubsub.unsubscribe([name("may.a"), name("other")]).await;
+        pubsub.subscribe([name("may.a"), name("may.c")]).await;
+        until(&mut pubsub, &subscribed("may.c")).await;
         redis.tell("PUBLISH may.c end").await;
-        until(&mut ears, &message("may.c", b"end")).await;
+        until(&mut pubsub, &message("may.c", b"end")).await;
         for channel in ["may.a", "may.b", "may.c"] {
             redis.tell(&format!("PUBLISH {channel} now")).await;
         }
         for channel in ["may.a", "may.b", "may.c"] {
-            until(&mut ears, &message(channel, b"now")).await;
+            until(&mut pubsub, &message(channel, b"now")).await;
         }
-        ears.unsubscribe([name("may.a"), name("may.b"), name("may.c")]).await;
+        pubsub.unsubscribe([name("may.a"), name("may.b"), name("may.c")]).await;
     }
 }
 
 #[tokio::test]
 async fn without_the_first_wish_nothing_is_heard() {
-    let (redis, link) = restricted().await;
-    let mut ears = link.pubsub(name("other"), 1000);
-    ears.subscribe([name("may.a")]).await;
+    let (redis, redis_log) = restricted().await;
+    let mut pubsub = redis_log.pubsub(name("other"), 1000);
+    pubsub.subscribe([name("may.a")]).await;
     for _ in 0..3 {
-        let PubsubEvent::Away { reason } = ears.next().await else { panic!("it was let in") };
+        let PubsubEvent::Away { reason } = pubsub.next().await else { panic!("it was let in") };
         assert!(reason.contains("NOPERM"), "{reason}");
     }
     redis.tell("ACL SETUSER ann &other").await;
-    while ears.next().await != subscribed("other") {}
-    assert_eq!(ears.next().await, subscribed("may.a"));
-    assert_eq!(ears.next().await, PubsubEvent::Back);
+    while pubsub.next().await != subscribed("other") {}
+    assert_eq!(pubsub.next().await, subscribed("may.a"));
+    assert_eq!(pubsub.next().await, PubsubEvent::Back);
 }

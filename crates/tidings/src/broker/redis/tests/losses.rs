@@ -37,39 +37,40 @@ pub(super) async fn node(redis: &Process) -> Replicator {
 }
 
 /// A node with a clock of its own.
-pub(super) async fn node_in(redis: &Process, world: Arc<TestWorld>) -> Replicator {
-    let follower = follower(link(redis), world);
+pub(super) async fn node_in(redis: &Process, environment: Arc<TestWorld>) -> Replicator {
+    let follower = follower(redis_log(redis), environment);
     follower.reconcile().await.unwrap();
     follower
 }
 
 /// A node that has not looked at Redis yet.
-pub(super) fn follower(link: RedisLog, world: Arc<TestWorld>) -> Replicator {
-    let log = Log::replica(&LogSettings::default(), None, world).unwrap();
-    let (link, sight) = (Arc::new(link), Arc::new(SyncState::new()));
-    let table = crate::broker::redis::shared_table::SharedTable::new(link.clone(), "table", rand::random);
+pub(super) fn follower(redis_log: RedisLog, environment: Arc<TestWorld>) -> Replicator {
+    let log = Log::replica(&LogSettings::default(), None, environment).unwrap();
+    let (redis_log, sync_state) = (Arc::new(redis_log), Arc::new(SyncState::new()));
+    let table =
+        crate::broker::redis::shared_table::SharedTable::new(redis_log.clone(), "table", rand::random);
     Replicator {
-        link,
+        redis_log,
         log: Arc::new(log),
-        sight: sight.clone(),
-        audience: Arc::new(Nobody),
+        sync_state: sync_state.clone(),
+        sink: Arc::new(Nobody),
         metrics: Arc::new(Metrics::new()),
         random: rand::random,
-        shared: Arc::new(TableReplica::new(table, sight)),
+        shared: Arc::new(TableReplica::new(table, sync_state)),
     }
 }
 
 pub(super) async fn append(node: &Replicator, text: &str, tag: u32) {
-    let head = node.link.head().await.unwrap();
+    let head = node.redis_log.head().await.unwrap();
     let epoch = head.newest().unwrap().epoch;
     let witness = LastSeen { epoch, offset: head.offset, tag: head.tag };
     let mut event = event(text, tag);
     event.draft.published_at = node.log.now();
-    node.link.append(&[publish([event])], witness).await.unwrap();
+    node.redis_log.append(&[publish([event])], witness).await.unwrap();
 }
 
 pub(super) async fn losses(node: &Replicator) -> Vec<EpochLoss> {
-    node.link.head().await.unwrap().epochs.into_iter().map(|row| row.lost).collect()
+    node.redis_log.head().await.unwrap().epochs.into_iter().map(|row| row.lost).collect()
 }
 
 fn news() -> EpochLoss {
@@ -93,7 +94,7 @@ async fn loss_of_everything_is_told_once_however_far_the_nodes_were() {
     append(&nodes[0], "new", 9).await;
     for one in &nodes {
         one.reconcile().await.unwrap();
-        assert_eq!((one.log.head().offset, one.sight.last_seen().offset), (1, 1));
+        assert_eq!((one.log.head().offset, one.sync_state.last_seen().offset), (1, 1));
     }
     assert_eq!(losses(&nodes[0]).await, [EpochLoss::All]);
 }
@@ -138,14 +139,14 @@ async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_h
     for one in &nodes {
         one.reconcile().await.unwrap();
     }
-    let lost = nodes[0].sight.seen();
+    let lost = nodes[0].sync_state.seen();
     // As if the replica were promoted.
     redis.tell("DEBUG RELOAD NOSAVE").await;
     for one in &nodes {
         one.reconcile().await.unwrap();
         assert_eq!(one.log.head().offset, 1);
     }
-    let rows = nodes[0].link.head().await.unwrap().epochs;
+    let rows = nodes[0].redis_log.head().await.unwrap().epochs;
     let told: Vec<_> = rows.iter().filter(|row| row.of == Some((lost.epoch, lost.offset))).collect();
     assert_eq!(told.iter().map(|row| (row.after, &row.lost)).collect::<Vec<_>>(), [(1, &EpochLoss::All)]);
     assert_eq!(rows.iter().filter(|row| row.lost == EpochLoss::All).count(), 2, "{rows:?}");
@@ -157,16 +158,16 @@ async fn loss_of_everything_in_a_later_epoch_hides_no_loss_of_an_earlier_one() {
     let one = node(&redis).await;
     append(&one, "kept", 1).await;
     one.reconcile().await.unwrap();
-    let first = one.sight.seen().epoch;
+    let first = one.sync_state.seen().epoch;
     // Another primary took over; a node there told of a loss of its own.
-    let head = one.link.head().await.unwrap();
+    let head = one.redis_log.head().await.unwrap();
     let new = |lost, epoch| NewEpoch { lost, replid: head.replid.clone(), ..new_epoch(Epoch(epoch)) };
-    one.link.begin_epoch(first, new(EpochLoss::None, 71)).await.unwrap();
-    one.link.report_loss(Epoch(71), (Epoch(70), 1), new(EpochLoss::All, 72)).await.unwrap();
+    one.redis_log.begin_epoch(first, new(EpochLoss::None, 71)).await.unwrap();
+    one.redis_log.report_loss(Epoch(71), (Epoch(70), 1), new(EpochLoss::All, 72)).await.unwrap();
     // The old primary, which this node still reached, acknowledged another event since.
-    one.sight.observe(LastSeen { epoch: first, offset: 2, tag: Tag(9) });
+    one.sync_state.observe(LastSeen { epoch: first, offset: 2, tag: Tag(9) });
     one.reconcile().await.unwrap();
-    let rows = one.link.head().await.unwrap().epochs;
+    let rows = one.redis_log.head().await.unwrap().epochs;
     assert_eq!(rows.last().unwrap().of, Some((first, 2)), "{rows:?}");
     assert_ne!(rows.last().unwrap().lost, EpochLoss::None);
 }
@@ -175,16 +176,16 @@ async fn loss_of_everything_in_a_later_epoch_hides_no_loss_of_an_earlier_one() {
 async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_is_not() {
     let redis = Process::start();
     let one = node(&redis).await;
-    let first = one.link.head().await.unwrap().newest().unwrap().epoch;
+    let first = one.redis_log.head().await.unwrap().newest().unwrap().epoch;
     append(&one, "kept", 1).await;
-    let head = one.link.head().await.unwrap();
-    one.link.begin_epoch(first, NewEpoch { replid: head.replid, ..new_epoch(EPOCH) }).await.unwrap();
+    let head = one.redis_log.head().await.unwrap();
+    one.redis_log.begin_epoch(first, NewEpoch { replid: head.replid, ..new_epoch(EPOCH) }).await.unwrap();
     append(&one, "kept, too", 2).await;
     append(&one, "and this", 3).await;
     one.reconcile().await.unwrap();
     // Another primary had taken it before this one took over.
     let late = LastSeen { epoch: first, offset: 2, tag: Tag(9) };
-    let head = one.link.head().await.unwrap();
+    let head = one.redis_log.head().await.unwrap();
     assert_eq!(one.loss(late, &head).await, Ok(EpochLoss::All));
     assert_eq!(one.log.head().offset, 3);
 }
@@ -203,7 +204,7 @@ async fn entries_that_follow_others_than_those_that_are_here_are_not_placed() {
     for tag in [1, 22, 23] {
         append(&one, "other", tag).await;
     }
-    one.apply(one.link.range(3, 10).await.unwrap()).await.unwrap();
+    one.apply(one.redis_log.range(3, 10).await.unwrap()).await.unwrap();
     assert_eq!([1, 2, 3].map(|offset| one.log.tag_at(offset)), [1, 22, 23].map(Tag));
     assert_eq!(losses(&one).await, [EpochLoss::None, news()]);
 }
@@ -213,14 +214,15 @@ async fn node_that_answered_a_repeat_knows_of_the_event() {
     let redis = Process::start();
     let nodes = [node(&redis).await, node(&redis).await];
     for one in &nodes {
-        let (sight, metrics) = (one.sight.clone(), one.metrics.clone());
+        let (sync_state, metrics) = (one.sync_state.clone(), one.metrics.clone());
         let deadline = Duration::from_secs(20);
-        let (broker, appender) = appender::appender(one.link.clone(), sight, metrics, deadline, rand::random);
+        let (broker, appender) =
+            appender::appender(one.redis_log.clone(), sync_state, metrics, deadline, rand::random);
         let item = PendingEvent { draft: keyed("once", 1, "ann", "k").draft, is_stored: true };
         tokio::select! {
             answer = broker.append(vec![item]) => drop(answer.unwrap()),
             () = appender.run() => unreachable!("the broker is there"),
         }
-        assert_eq!(one.sight.last_seen().offset, 1);
+        assert_eq!(one.sync_state.last_seen().offset, 1);
     }
 }

@@ -3,12 +3,12 @@ use super::*;
 #[tokio::test]
 async fn idle_connections_that_were_closed_are_replaced_without_a_failure() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    fill(&link, &["a"]).await;
-    let opened = link.connections_opened();
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, &["a"]).await;
+    let opened = redis_log.connections_opened();
     redis.tell("CLIENT KILL TYPE normal").await;
-    fill(&link, &["b"]).await;
-    assert_eq!(link.connections_opened(), opened + 1);
+    fill(&redis_log, &["b"]).await;
+    assert_eq!(redis_log.connections_opened(), opened + 1);
 }
 
 #[tokio::test]
@@ -16,10 +16,10 @@ async fn a_server_that_hangs_leaves_the_outcome_unknown() {
     let redis = Process::start();
     let patient = begun(&redis).await;
     let options = RedisOptions { deadline: Duration::from_millis(300), ..options(&redis) };
-    let link = RedisLog::new(&options).unwrap();
-    fill(&link, &["a"]).await;
+    let redis_log = RedisLog::new(&options).unwrap();
+    fill(&redis_log, &["a"]).await;
     redis.stop();
-    let outcome = link.append(&[publish([keyed("b", 2, "ann", "k1")])], seen(1, 1)).await;
+    let outcome = redis_log.append(&[publish([keyed("b", 2, "ann", "k1")])], seen(1, 1)).await;
     assert!(matches!(outcome, Err(AppendError::Fault(RedisError::OutcomeUnknown(_)))), "{outcome:?}");
     redis.go_on();
     // It was stored after all, and a retry with its key finds it.
@@ -30,28 +30,28 @@ async fn a_server_that_hangs_leaves_the_outcome_unknown() {
 #[tokio::test]
 async fn without_a_server_surely_nothing_is_done() {
     let redis = Process::start();
-    let link = begun(&redis).await;
+    let redis_log = begun(&redis).await;
     drop(redis);
-    let outcome = link.append(&[publish([event("a", 1)])], NOTHING_SEEN).await;
+    let outcome = redis_log.append(&[publish([event("a", 1)])], NOTHING_SEEN).await;
     assert!(matches!(outcome, Err(AppendError::Fault(RedisError::NotApplied(_)))), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn a_server_that_may_not_write_refuses_the_whole_batch() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    fill(&link, &["a"]).await;
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, &["a"]).await;
     let batch = [publish([event("b", 2), event("c", 3)])];
     redis.tell("CONFIG SET maxmemory 1").await;
-    let outcome = link.append(&batch, seen(1, 1)).await;
+    let outcome = redis_log.append(&batch, seen(1, 1)).await;
     assert!(matches!(outcome, Err(AppendError::Fault(RedisError::NotApplied(_)))), "{outcome:?}");
     redis.tell("CONFIG SET maxmemory 0").await;
     redis.tell("REPLICAOF 127.0.0.1 1").await;
-    let outcome = link.append(&batch, seen(1, 1)).await;
+    let outcome = redis_log.append(&batch, seen(1, 1)).await;
     assert!(matches!(outcome, Err(AppendError::Fault(RedisError::NotApplied(_)))), "{outcome:?}");
     redis.tell("REPLICAOF NO ONE").await;
-    assert_eq!(link.head().await.unwrap().offset, 1);
-    link.append(&batch, seen(1, 1)).await.unwrap();
+    assert_eq!(redis_log.head().await.unwrap().offset, 1);
+    redis_log.append(&batch, seen(1, 1)).await.unwrap();
 }
 
 #[tokio::test]
@@ -70,15 +70,15 @@ async fn a_batch_that_too_few_replicas_hold_is_unknown() {
 #[tokio::test]
 async fn a_dropped_call_does_not_answer_the_next() {
     let redis = Process::start();
-    let link = Arc::new(begun(&redis).await);
-    link.set("a", b"1", Duration::from_secs(60)).await.unwrap();
+    let redis_log = Arc::new(begun(&redis).await);
+    redis_log.set("a", b"1", Duration::from_secs(60)).await.unwrap();
     redis.stop();
-    let mut call = Box::pin(link.get("a"));
+    let mut call = Box::pin(redis_log.get("a"));
     // It is sent, and waits for its reply.
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(call);
     redis.go_on();
-    assert_eq!(link.get("b").await, Ok(None));
+    assert_eq!(redis_log.get("b").await, Ok(None));
 }
 
 #[tokio::test]
@@ -86,13 +86,13 @@ async fn user_password_and_database_are_those_of_the_url() {
     let redis = Process::start_with(&["--requirepass", "p@ss"]).with_password("p%40ss");
     redis.tell("ACL SETUSER ann on >word ~* &* +@all").await;
     let url = format!("redis://ann:word@127.0.0.1:{}/3", redis.port());
-    let link = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
-    link.begin(new_epoch(EPOCH)).await.unwrap();
-    fill(&link, &["a"]).await;
+    let redis_log = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
+    redis_log.begin(new_epoch(EPOCH)).await.unwrap();
+    fill(&redis_log, &["a"]).await;
     assert_eq!(redis.ask("DBSIZE").await, resp::RedisReply::Number(0));
     let url = format!("redis://ann:wrong@127.0.0.1:{}", redis.port());
-    let link = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
-    let Err(RedisError::NotApplied(fact)) = link.head().await else { panic!("it was let in") };
+    let redis_log = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
+    let Err(RedisError::NotApplied(fact)) = redis_log.head().await else { panic!("it was let in") };
     assert!(fact.contains("WRONGPASS") && !fact.contains("wrong@"), "{fact}");
 }
 
@@ -106,11 +106,11 @@ async fn a_server_with_tls_is_spoken_to_if_its_authority_is_known() {
     let url = Secret::new(format!("rediss://localhost:{}", redis.port()));
     let secure =
         RedisOptions { url, tls_files: TlsFiles { ca: Some(ca.into()), client: None }, ..options(&redis) };
-    let link = RedisLog::new(&secure).unwrap();
-    link.begin(new_epoch(EPOCH)).await.unwrap();
-    fill(&link, &["a", &"x".repeat(256 << 10)]).await;
-    assert_eq!(link.range(2, 1).await.unwrap()[0].draft.data.len(), 256 << 10);
-    assert_eq!(link.connections_opened(), 1);
+    let redis_log = RedisLog::new(&secure).unwrap();
+    redis_log.begin(new_epoch(EPOCH)).await.unwrap();
+    fill(&redis_log, &["a", &"x".repeat(256 << 10)]).await;
+    assert_eq!(redis_log.range(2, 1).await.unwrap()[0].draft.data.len(), 256 << 10);
+    assert_eq!(redis_log.connections_opened(), 1);
     let stranger = RedisLog::new(&RedisOptions { tls_files: TlsFiles::default(), ..secure }).unwrap();
     assert!(matches!(stranger.head().await, Err(RedisError::NotApplied(_))));
 }

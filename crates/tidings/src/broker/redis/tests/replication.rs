@@ -6,12 +6,12 @@ const BLOCK: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn a_tail_waits_for_what_comes_next() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    let mut tail = link.stream_reader();
+    let redis_log = begun(&redis).await;
+    let mut tail = redis_log.stream_reader();
     assert!(tail.next(0, Duration::from_millis(1)).await.unwrap().is_empty());
-    let (stored, ()) = tokio::join!(tail.next(0, BLOCK), fill(&link, &["a"]));
+    let (stored, ()) = tokio::join!(tail.next(0, BLOCK), fill(&redis_log, &["a"]));
     assert_eq!(texts(&stored.unwrap()), ["a"]);
-    fill(&link, &["b", "c"]).await;
+    fill(&redis_log, &["b", "c"]).await;
     assert_eq!(texts(&tail.next(1, BLOCK).await.unwrap()), ["b", "c"]);
     assert_eq!(tail.next(1, BLOCK).await.unwrap()[0].offset, 2);
 }
@@ -19,13 +19,13 @@ async fn a_tail_waits_for_what_comes_next() {
 #[tokio::test]
 async fn a_tail_asks_for_as_much_as_fits() {
     let redis = Process::start();
-    let link = begun(&redis).await;
+    let redis_log = begun(&redis).await;
     let small: Vec<_> = (0..1000).map(|number| event("a", number + 1)).collect();
     let large = "x".repeat(256 << 10);
     let large: Vec<_> = (0..40).map(|number| event(&large, 2000 + number)).collect();
-    link.append(&[publish(small)], NOTHING_SEEN).await.unwrap();
-    link.append(&[publish(large)], NOTHING_SEEN).await.unwrap();
-    let (mut tail, mut after, mut sizes) = (link.stream_reader(), 0, Vec::new());
+    redis_log.append(&[publish(small)], NOTHING_SEEN).await.unwrap();
+    redis_log.append(&[publish(large)], NOTHING_SEEN).await.unwrap();
+    let (mut tail, mut after, mut sizes) = (redis_log.stream_reader(), 0, Vec::new());
     while after < 1040 {
         let stored = tail.next(after, BLOCK).await.unwrap();
         assert_eq!(stored[0].offset, after + 1);
@@ -40,15 +40,15 @@ async fn a_tail_asks_for_as_much_as_fits() {
 #[tokio::test]
 async fn a_tail_that_lost_its_connection_says_so_and_goes_on() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    fill(&link, &["a"]).await;
-    let mut tail = link.stream_reader();
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, &["a"]).await;
+    let mut tail = redis_log.stream_reader();
     assert_eq!(texts(&tail.next(0, BLOCK).await.unwrap()), ["a"]);
     assert!(tail.is_connected());
     redis.tell("CLIENT KILL TYPE normal").await;
     assert!(tail.next(1, BLOCK).await.is_err());
     assert!(!tail.is_connected());
-    fill(&link, &["b"]).await;
+    fill(&redis_log, &["b"]).await;
     assert_eq!(texts(&tail.next(1, BLOCK).await.unwrap()), ["b"]);
 }
 
@@ -67,12 +67,13 @@ async fn a_tail_of_a_server_that_hangs_ends_at_the_deadline() {
 #[tokio::test]
 async fn an_entry_that_no_hub_wrote_is_an_error_that_names_it() {
     let redis = Process::start();
-    let link = begun(&redis).await;
-    fill(&link, &["a"]).await;
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, &["a"]).await;
     redis.tell("XADD {test}:log 2-0 d text").await;
-    for fault in
-        [link.range(1, 10).await.unwrap_err(), link.stream_reader().next(0, BLOCK).await.unwrap_err()]
-    {
+    for fault in [
+        redis_log.range(1, 10).await.unwrap_err(),
+        redis_log.stream_reader().next(0, BLOCK).await.unwrap_err(),
+    ] {
         assert!(matches!(fault, RedisError::Corrupt { offset: Some(2), .. }), "{fault}");
     }
 }
@@ -81,26 +82,26 @@ async fn an_entry_that_no_hub_wrote_is_an_error_that_names_it() {
 async fn what_is_too_old_is_trimmed_but_never_the_newest() {
     const SECOND: u64 = 1000;
     let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
-    let link = begun(&redis).await;
-    let none = link.trim(Some(0), u64::MAX >> 12).await.unwrap();
+    let redis_log = begun(&redis).await;
+    let none = redis_log.trim(Some(0), u64::MAX >> 12).await.unwrap();
     assert_eq!((none.oldest, none.dropped), (None, 0));
     // Event n was published 100 - n minutes ago, by the clock of Redis.
-    let now = link.head().await.unwrap().now.unwrap();
+    let now = redis_log.head().await.unwrap().now.unwrap();
     let aged = |number: u32| {
         let mut event = event("a", number);
         event.draft.published_at = now - u64::from(100 - number) * 60 * SECOND;
         event
     };
-    link.append(&[publish((1..=50).map(aged).collect::<Vec<_>>())], NOTHING_SEEN).await.unwrap();
-    let trimmed = link.trim(Some(6000 * SECOND), 1 << 30).await.unwrap();
+    redis_log.append(&[publish((1..=50).map(aged).collect::<Vec<_>>())], NOTHING_SEEN).await.unwrap();
+    let trimmed = redis_log.trim(Some(6000 * SECOND), 1 << 30).await.unwrap();
     assert_eq!((trimmed.oldest, trimmed.dropped), (Some(1), 0));
-    let trimmed = link.trim(Some((69 * 60 + 30) * SECOND), 1 << 30).await.unwrap();
+    let trimmed = redis_log.trim(Some((69 * 60 + 30) * SECOND), 1 << 30).await.unwrap();
     assert_eq!((trimmed.oldest, trimmed.dropped), (Some(31), 30));
-    let trimmed = link.trim(None, 1 << 30).await.unwrap();
+    let trimmed = redis_log.trim(None, 1 << 30).await.unwrap();
     assert_eq!((trimmed.oldest, trimmed.dropped), (Some(31), 0));
-    let trimmed = link.trim(Some(SECOND), 1 << 30).await.unwrap();
+    let trimmed = redis_log.trim(Some(SECOND), 1 << 30).await.unwrap();
     assert_eq!((trimmed.oldest, trimmed.dropped), (Some(50), 19));
-    link.append(&[publish([event("b", 51)])], seen(50, 50)).await.unwrap();
+    redis_log.append(&[publish([event("b", 51)])], seen(50, 50)).await.unwrap();
 }
 
 #[tokio::test]
@@ -108,9 +109,9 @@ async fn time_is_told_where_an_acl_forbids_the_command() {
     let redis = Process::start();
     redis.tell("ACL SETUSER ann on >word ~* &* +@all -time").await;
     let url = format!("redis://ann:word@127.0.0.1:{}", redis.port());
-    let link = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
-    link.begin(new_epoch(EPOCH)).await.unwrap();
-    let told = link.head().await.unwrap().now.unwrap();
+    let redis_log = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
+    redis_log.begin(new_epoch(EPOCH)).await.unwrap();
+    let told = redis_log.head().await.unwrap().now.unwrap();
     let now = begun_or_there(&redis).await.head().await.unwrap().now.unwrap();
     assert!(now.abs_diff(told) < 60_000, "{told} {now}");
 }
@@ -118,13 +119,13 @@ async fn time_is_told_where_an_acl_forbids_the_command() {
 #[tokio::test]
 async fn what_takes_too_much_room_is_trimmed() {
     let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
-    let link = begun(&redis).await;
+    let redis_log = begun(&redis).await;
     let large = "x".repeat(10_000);
     let events: Vec<_> = (1..=100).map(|number| event(&large, number)).collect();
-    link.append(&[publish(events)], NOTHING_SEEN).await.unwrap();
-    let trimmed = link.trim(None, 500_000).await.unwrap();
+    redis_log.append(&[publish(events)], NOTHING_SEEN).await.unwrap();
+    let trimmed = redis_log.trim(None, 500_000).await.unwrap();
     assert!(trimmed.bytes > 900_000, "{trimmed:?}");
     let oldest = trimmed.oldest.unwrap();
     assert!((40..=70).contains(&oldest), "{trimmed:?}");
-    assert!(link.trim(None, 600_000).await.unwrap().bytes < 600_000);
+    assert!(redis_log.trim(None, 600_000).await.unwrap().bytes < 600_000);
 }

@@ -12,8 +12,8 @@ const ATTEMPTS_MAX: usize = 2 * EVENTS as usize + 20;
 
 /// A log of large events.
 async fn large_log(redis: &Process) -> RedisLog {
-    let link = begun(redis).await;
-    let now = link.head().await.unwrap().now.unwrap();
+    let redis_log = begun(redis).await;
+    let now = redis_log.head().await.unwrap().now.unwrap();
     let text = "x".repeat(EVENT_BYTES);
     for first in (1..=EVENTS).step_by(8) {
         let events = (first..first + 8).map(|tag| {
@@ -21,9 +21,9 @@ async fn large_log(redis: &Process) -> RedisLog {
             event.draft.published_at = now;
             event
         });
-        link.append(&[publish(events.collect::<Vec<_>>())], NOTHING_SEEN).await.unwrap();
+        redis_log.append(&[publish(events.collect::<Vec<_>>())], NOTHING_SEEN).await.unwrap();
     }
-    link
+    redis_log
 }
 
 fn link_through(relay: &Relay, redis: &Process) -> RedisLog {
@@ -40,7 +40,7 @@ async fn node_reads_a_log_of_which_no_connection_brings_a_large_part() {
     while node.reconcile().await.is_err() {
         attempts += 1;
         assert!(attempts < ATTEMPTS_MAX, "only {} events are here", node.log.head().offset);
-        node.link.drop_idle();
+        node.redis_log.drop_idle();
     }
     assert_eq!((node.log.head().offset, node.log.head().tag), (u64::from(EVENTS), Tag(EVENTS)));
 }
@@ -50,14 +50,14 @@ async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
     let redis = Process::start();
     large_log(&redis).await;
     let relay = Relay::start(&redis, CONNECTION_BYTES).await;
-    let link = link_through(&relay, &redis);
+    let redis_log = link_through(&relay, &redis);
     let (mut after, mut attempts) = (0, 0);
-    let mut tail = link.stream_reader();
+    let mut tail = redis_log.stream_reader();
     while after < u64::from(EVENTS) {
         match tail.next(after, Duration::from_secs(60)).await {
             Ok(stored) => after = stored.last().unwrap().offset,
             // As the follower does.
-            Err(_) => tail = link.stream_reader(),
+            Err(_) => tail = redis_log.stream_reader(),
         }
         attempts += 1;
         assert!(attempts < ATTEMPTS_MAX, "only {after} events came");
@@ -68,7 +68,7 @@ async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
 async fn table_of_which_no_connection_brings_all_is_read() {
     const ROWS: usize = 10_000;
     let redis = Process::start();
-    let table = |link| SharedTable::new(Arc::new(link), "people", rand::random);
+    let table = |redis_log| SharedTable::new(Arc::new(redis_log), "people", rand::random);
     let value = "x".repeat(300);
     let row = |number: usize| ConditionalPut {
         key: number.to_string(),
@@ -77,7 +77,7 @@ async fn table_of_which_no_connection_brings_all_is_read() {
         expected: RowVersion::default(),
     };
     let rows: Vec<ConditionalPut> = (0..ROWS).map(row).collect();
-    let direct = table(link(&redis));
+    let direct = table(redis_log(&redis));
     direct.put_if(&rows, 1).await.unwrap();
     let relay = Relay::start(&redis, CONNECTION_BYTES).await;
     let (version, read) = table(link_through(&relay, &redis)).all().await.unwrap();

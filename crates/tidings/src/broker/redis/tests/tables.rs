@@ -6,7 +6,7 @@ use super::{super::shared_table::SharedTable, *};
 const NOW: u64 = 1_000_000;
 
 fn table(redis: &Process) -> SharedTable {
-    SharedTable::new(Arc::new(link(redis)), "people", rand::random)
+    SharedTable::new(Arc::new(redis_log(redis)), "people", rand::random)
 }
 
 fn put(key: &str, value: &str, expected: RowVersion) -> ConditionalPut {
@@ -27,28 +27,28 @@ async fn row(table: &SharedTable, key: &str) -> TableRow {
 
 /// A view, and what of its work the hearer and the follower do in a node.
 struct Node {
-    link: RedisLog,
-    ears: PubsubConnection,
+    redis_log: RedisLog,
+    pubsub: PubsubConnection,
     view: TableReplica,
 }
 
 impl Node {
     async fn start(redis: &Process) -> Self {
-        let link = begun_or_there(redis).await;
-        let mut ears =
-            link.pubsub(super::super::pubsub::PubsubTarget::Name(b"{test}:changes".to_vec()), 1 << 20);
-        while ears.next().await != PubsubEvent::Back {}
-        Self { link, ears, view: TableReplica::new(table(redis), Arc::new(SyncState::new())) }
+        let redis_log = begun_or_there(redis).await;
+        let mut pubsub =
+            redis_log.pubsub(super::super::pubsub::PubsubTarget::Name(b"{test}:changes".to_vec()), 1 << 20);
+        while pubsub.next().await != PubsubEvent::Back {}
+        Self { redis_log, pubsub, view: TableReplica::new(table(redis), Arc::new(SyncState::new())) }
     }
 
     async fn look(&self) {
-        self.view.found(&self.link.head().await.unwrap().versions);
+        self.view.found(&self.redis_log.head().await.unwrap().versions);
     }
 
     /// Hears one message.
     async fn hear(&mut self) {
         loop {
-            if let PubsubEvent::Message { payload, .. } = self.ears.next().await {
+            if let PubsubEvent::Message { payload, .. } = self.pubsub.next().await {
                 return self.view.heard(&payload);
             }
         }
@@ -61,9 +61,9 @@ impl Node {
 }
 
 pub(super) async fn begun_or_there(redis: &Process) -> RedisLog {
-    let link = link(redis);
-    let _ = link.begin(new_epoch(EPOCH)).await.unwrap();
-    link
+    let redis_log = redis_log(redis);
+    let _ = redis_log.begin(new_epoch(EPOCH)).await.unwrap();
+    redis_log
 }
 
 fn all(news: Option<TableChange>) -> Vec<String> {
@@ -173,10 +173,10 @@ async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
     node.look().await;
     all(node.news().await);
     let table = table(&redis);
-    let mut asked = node.view.sight.reconcile_requests();
+    let mut asked = node.view.sync_state.reconcile_requests();
     asked.mark_unchanged();
     table.put(&put("a", "missed", RowVersion::default()), NOW).await.unwrap();
-    while !matches!(node.ears.next().await, PubsubEvent::Message { .. }) {}
+    while !matches!(node.pubsub.next().await, PubsubEvent::Message { .. }) {}
     table.put(&put("b", "heard", RowVersion::default()), NOW).await.unwrap();
     node.hear().await;
     assert_eq!(node.news().await, None, "it follows on something that is not known");

@@ -18,12 +18,12 @@ fn log_of(directory: &TestDir, cache_bytes: u64) -> Log {
 }
 
 fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: bool) -> ReadRequest<'a> {
-    let told = log.state().index.trim_serial();
+    let gaps_reported_to = log.state().index.trim_serial();
     ReadRequest {
         subscriptions,
         cursor,
         skips: &[],
-        gaps_reported_to: told,
+        gaps_reported_to: gaps_reported_to,
         transitions_applied: 0,
         through: u64::MAX,
         overtaking_max: 8,

@@ -119,7 +119,7 @@ impl DiskStore {
         sync_directory(&self.directory.join("segments"))
     }
 
-    pub(super) fn write_run(&self, standing: &RunState<'_>) -> io::Result<()> {
-        run::write(&self.directory, self.layout.sync_each_batch, standing)
+    pub(super) fn write_run(&self, run_state: &RunState<'_>) -> io::Result<()> {
+        run::write(&self.directory, self.layout.sync_each_batch, run_state)
     }
 }

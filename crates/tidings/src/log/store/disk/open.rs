@@ -166,7 +166,7 @@ impl FoundLog {
         let directory = self.directory.clone();
         let fail = move |error| OpenError::Io(directory.clone(), error);
         let dropped = self.checkpoint.as_ref().map(|checkpoint| checkpoint.dropped.clone());
-        let mut walk = Recovery {
+        let mut recovery = Recovery {
             folder: self.directory.join("segments"),
             dropped: dropped.unwrap_or_default(),
             segments: VecDeque::new(),
@@ -176,48 +176,48 @@ impl FoundLog {
             faults: Vec::new(),
             repairs: Vec::new(),
         };
-        let paths = walk.list().map_err(&fail)?;
+        let paths = recovery.list().map_err(&fail)?;
         for (index, path) in paths.iter().enumerate() {
             if !on_file(index, paths.len()) {
                 return Err(OpenError::Ended);
             }
-            walk.file(path, index + 1 == paths.len(), on_entry).map_err(&fail)?;
+            recovery.file(path, index + 1 == paths.len(), on_entry).map_err(&fail)?;
         }
-        walk.end_of_dropped();
+        recovery.end_of_dropped();
         // A kill before the first checkpoint leaves a directory as new as an empty one.
-        let is_new = self.checkpoint.is_none() && walk.head == 0 && walk.faults.is_empty();
+        let is_new = self.checkpoint.is_none() && recovery.head == 0 && recovery.faults.is_empty();
         if !is_new {
-            let is_dropped = |marks: Marks| walk.is_dropped(marks.segment, marks.segment);
+            let is_dropped = |marks: Marks| recovery.is_dropped(marks.segment, marks.segment);
             if paths.is_empty() && !self.marks.is_some_and(is_dropped) {
-                walk.faults.push("its files are gone".into());
+                recovery.faults.push("its files are gone".into());
             }
-            walk.faults.extend(self.fault_of_last_run(walk.head));
-            walk.faults.extend(self.fault_of_marks(&walk));
+            recovery.faults.extend(self.fault_of_last_run(recovery.head));
+            recovery.faults.extend(self.fault_of_marks(&recovery));
         }
-        let lost = (!walk.faults.is_empty()).then(|| walk.faults.join("; "));
-        let (head, head_tag) = (walk.head, walk.head_tag);
-        let store = self.store(walk, lost.clone());
+        let lost = (!recovery.faults.is_empty()).then(|| recovery.faults.join("; "));
+        let (head, head_tag) = (recovery.head, recovery.head_tag);
+        let store = self.store(recovery, lost.clone());
         store.begin_run().map_err(&fail)?;
         Ok(OpenedStore { store, head, head_tag, lost })
     }
 
-    fn store(self, mut walk: Recovery, lost: Option<String>) -> DiskStore {
+    fn store(self, mut recovery: Recovery, lost: Option<String>) -> DiskStore {
         let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.number);
-        let (file, good_bytes) = match walk.may_grow(self.layout) {
+        let (file, good_bytes) = match recovery.may_grow(self.layout) {
             Some(last) => (Some(last.file.clone()), last.file_bytes),
             None => (None, 0),
         };
-        let active = Active { file, good_bytes, last: walk.head, last_tag: walk.head_tag };
-        let begin = RunStart { repairs: walk.repairs, lost, has_begun: false };
+        let active = Active { file, good_bytes, last: recovery.head, last_tag: recovery.head_tag };
+        let begin = RunStart { repairs: recovery.repairs, lost, has_begun: false };
         DiskStore {
             reserve: Reserve::of(&self.directory),
             directory: self.directory,
             layout: self.layout,
-            segments: RwLock::new(Lock::Segments, walk.segments),
+            segments: RwLock::new(Lock::Segments, recovery.segments),
             active: Mutex::new(Lock::ActiveFile, active),
             unsynced: Mutex::new(Lock::UnsyncedFiles, Vec::new()),
             is_syncing: AtomicBool::new(false),
-            dropped: Mutex::new(Lock::DroppedRanges, walk.dropped),
+            dropped: Mutex::new(Lock::DroppedRanges, recovery.dropped),
             read_only: Mutex::new(Lock::ReadOnly, None),
             refused: Mutex::new(Lock::RefusedAppend, None),
             is_short: AtomicBool::new(false),
@@ -240,14 +240,14 @@ impl FoundLog {
     }
 
     /// A file that ends at a whole batch, or is gone, looks like a log that ended there.
-    fn fault_of_marks(&self, walk: &Recovery) -> Option<String> {
+    fn fault_of_marks(&self, recovery: &Recovery) -> Option<String> {
         let marks = self.marks?;
-        let newest = walk.segments.back().map_or(0, |segment| segment.first);
-        if newest < marks.segment && !walk.is_dropped(marks.segment, marks.segment) {
+        let newest = recovery.segments.back().map_or(0, |segment| segment.first);
+        if newest < marks.segment && !recovery.is_dropped(marks.segment, marks.segment) {
             return Some(format!("the newest file, from event {} on, is missing", marks.segment));
         }
-        if walk.head < marks.head {
-            let (from, to) = (walk.head + 1, marks.head);
+        if recovery.head < marks.head {
+            let (from, to) = (recovery.head + 1, marks.head);
             return Some(format!("events {from} to {to} are missing from the end"));
         }
         let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.number);
@@ -384,7 +384,7 @@ impl Recovery {
     fn may_grow(&mut self, layout: Layout) -> Option<&Segment> {
         let head = self.head;
         let last = self.segments.back_mut()?;
-        let has_room = last.file_bytes < layout.segment_bytes || last.slots.is_empty();
+        let has_room = last.file_bytes < layout.segment_bytes || last.connection_permits.is_empty();
         if last.last != head || last.is_rewritten || !has_room {
             return None;
         }

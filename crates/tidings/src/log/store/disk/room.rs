@@ -58,7 +58,9 @@ impl DiskStore {
     pub(super) fn retire_active(&self) {
         let mut active = lock(&self.active);
         let mut segments = self.segments_mut();
-        let Some(last) = segments.back_mut().filter(|last| last.is_active && !last.slots.is_empty()) else {
+        let Some(last) =
+            segments.back_mut().filter(|last| last.is_active && !last.connection_permits.is_empty())
+        else {
             return;
         };
         if last.live == 0 || last.dead_bytes() > last.live_bytes.max(self.room_bytes()) {

@@ -41,8 +41,8 @@ pub(super) enum RunState<'a> {
 }
 
 /// Records how this run stands.
-pub(super) fn write(directory: &Path, sync_each_batch: bool, standing: &RunState<'_>) -> io::Result<()> {
-    let (clean, head, untold) = match standing {
+pub(super) fn write(directory: &Path, sync_each_batch: bool, run_state: &RunState<'_>) -> io::Result<()> {
+    let (clean, head, untold) = match run_state {
         RunState::Running { untold } => (false, None, untold.map(str::to_owned)),
         RunState::Clean { head } => (true, Some(*head), None),
     };

@@ -28,8 +28,8 @@ fn connections_in_the_queue_are_taken_before_the_listener_closes() {
     let _busy = net::TcpStream::connect(busy).unwrap();
     let _taken = takes.recv().unwrap();
     let mut connections = [(); CONNECTIONS].map(|()| net::TcpStream::connect(queued).unwrap());
-    let Acceptor { bell, thread } = acceptor.unwrap();
-    bell.wake().unwrap();
+    let Acceptor { waker, thread } = acceptor.unwrap();
+    waker.wake().unwrap();
     drop(go_on);
     thread.join().unwrap();
     let sockets: Vec<_> = takes.iter().collect();

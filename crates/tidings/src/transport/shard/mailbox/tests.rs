@@ -3,23 +3,23 @@
 use super::*;
 use crate::sync::model::{self, Sleeper};
 
-fn door() -> (Arc<Mailbox>, Arc<Sleeper>) {
+fn mailbox() -> (Arc<Mailbox>, Arc<Sleeper>) {
     let sleeper = Sleeper::new();
-    let bell = sleeper.clone();
-    (Mailbox::new(move || bell.clone().wake()), sleeper)
+    let waker = sleeper.clone();
+    (Mailbox::new(move || waker.clone().wake()), sleeper)
 }
 
 /// Serves as a shard's thread does, until `is_done` says so of what was taken; its last argument tells whether the log has
 /// grown.
-fn serve(door: &Mailbox, sleeper: &Sleeper, mut is_done: impl FnMut(&mut Inbox, bool) -> bool) {
+fn serve(mailbox: &Mailbox, sleeper: &Sleeper, mut is_done: impl FnMut(&mut Inbox, bool) -> bool) {
     let mut taken = Inbox::default();
     loop {
-        if door.may_sleep() {
+        if mailbox.may_sleep() {
             sleeper.sleep();
         }
-        door.is_awake();
-        door.take(&mut taken);
-        let has_news = door.has_new_entries.swap(false, Ordering::SeqCst);
+        mailbox.is_awake();
+        mailbox.take(&mut taken);
+        let has_news = mailbox.has_new_entries.swap(false, Ordering::SeqCst);
         if is_done(&mut taken, has_news) {
             break;
         }
@@ -29,13 +29,13 @@ fn serve(door: &Mailbox, sleeper: &Sleeper, mut is_done: impl FnMut(&mut Inbox, 
 #[test]
 fn a_shard_takes_all_that_others_leave() {
     model::check(3, || {
-        let (door, sleeper) = door();
+        let (mailbox, sleeper) = mailbox();
         let putters = [1, 2].map(|place| {
-            let door = door.clone();
-            model::spawn(move || door.deliver(|waiting| waiting.woken.push(place)))
+            let mailbox = mailbox.clone();
+            model::spawn(move || mailbox.deliver(|waiting| waiting.woken.push(place)))
         });
         let mut woken = Vec::new();
-        serve(&door, &sleeper, |taken, _| {
+        serve(&mailbox, &sleeper, |taken, _| {
             woken.append(&mut taken.woken);
             woken.len() == 2
         });
@@ -48,18 +48,18 @@ fn a_shard_takes_all_that_others_leave() {
 #[test]
 fn a_shard_hears_of_all_that_is_stored() {
     model::check(3, || {
-        let (door, sleeper) = door();
-        door.has_streams.store(true, Ordering::SeqCst);
+        let (mailbox, sleeper) = mailbox();
+        mailbox.has_streams.store(true, Ordering::SeqCst);
         let head = Arc::new(Mutex::new(Lock::LogState, 0));
         let appenders = [(); 2].map(|()| {
-            let (door, head) = (door.clone(), head.clone());
+            let (mailbox, head) = (mailbox.clone(), head.clone());
             model::spawn(move || {
                 *head.lock() += 1;
-                door.on_append();
+                mailbox.on_append();
             })
         });
         let mut seen = 0;
-        serve(&door, &sleeper, |_, has_news| {
+        serve(&mailbox, &sleeper, |_, has_news| {
             if has_news {
                 seen = *head.lock();
             }
@@ -72,19 +72,19 @@ fn a_shard_hears_of_all_that_is_stored() {
 #[test]
 fn the_first_stream_of_a_shard_misses_nothing_that_is_stored_as_it_begins() {
     model::check(3, || {
-        let (door, sleeper) = door();
+        let (mailbox, sleeper) = mailbox();
         let head = Arc::new(Mutex::new(Lock::LogState, 0));
         let appender = model::spawn({
-            let (door, head) = (door.clone(), head.clone());
+            let (mailbox, head) = (mailbox.clone(), head.clone());
             move || {
                 *head.lock() = 1;
-                door.on_append();
+                mailbox.on_append();
             }
         });
-        door.has_streams.store(true, Ordering::SeqCst);
+        mailbox.has_streams.store(true, Ordering::SeqCst);
         let mut seen = *head.lock();
         if seen == 0 {
-            serve(&door, &sleeper, |_, has_news| {
+            serve(&mailbox, &sleeper, |_, has_news| {
                 if has_news {
                     seen = *head.lock();
                 }
@@ -98,19 +98,19 @@ fn the_first_stream_of_a_shard_misses_nothing_that_is_stored_as_it_begins() {
 #[test]
 fn a_shard_is_rung_once_for_all_that_one_thread_leaves_together() {
     model::check(3, || {
-        let (door, sleeper) = door();
+        let (mailbox, sleeper) = mailbox();
         let putter = model::spawn({
-            let door = door.clone();
+            let mailbox = mailbox.clone();
             move || {
                 deferred_wake::batch_wakes(|| {
-                    door.deliver(|waiting| waiting.woken.push(1));
-                    door.clone().on_append();
-                    door.deliver(|waiting| waiting.is_closed = true);
+                    mailbox.deliver(|waiting| waiting.woken.push(1));
+                    mailbox.clone().on_append();
+                    mailbox.deliver(|waiting| waiting.is_closed = true);
                 });
             }
         });
         let mut woken = 0;
-        serve(&door, &sleeper, |taken, _| {
+        serve(&mailbox, &sleeper, |taken, _| {
             woken += taken.woken.drain(..).count();
             taken.is_closed
         });

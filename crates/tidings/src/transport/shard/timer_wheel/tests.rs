@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn fire(wheel: &mut TimerWheel, now: Instant) -> Vec<(usize, u64)> {
+fn fire(timer_wheel: &mut TimerWheel, now: Instant) -> Vec<(usize, u64)> {
     let mut due = Vec::new();
-    wheel.expire(now, &mut due);
+    timer_wheel.expire(now, &mut due);
     due.sort_unstable();
     due
 }
@@ -14,39 +14,39 @@ fn fire(wheel: &mut TimerWheel, now: Instant) -> Vec<(usize, u64)> {
 #[test]
 fn timer_fires_once_within_a_tick_of_its_time() {
     let begun = Instant::now();
-    let mut wheel = TimerWheel::new(begun);
+    let mut timer_wheel = TimerWheel::new(begun);
     let due = begun + Duration::from_millis(1000);
-    wheel.arm(7, 1, due);
-    assert_eq!(fire(&mut wheel, due - Duration::from_millis(1)), []);
-    let sleep = wheel.sleep(due).unwrap();
+    timer_wheel.arm(7, 1, due);
+    assert_eq!(fire(&mut timer_wheel, due - Duration::from_millis(1)), []);
+    let sleep = timer_wheel.sleep(due).unwrap();
     assert!(sleep <= TICK, "{sleep:?}");
-    assert_eq!(fire(&mut wheel, due + sleep), [(7, 1)]);
-    assert_eq!((fire(&mut wheel, due + TICK * 4), wheel.sleep(due)), (vec![], None));
+    assert_eq!(fire(&mut timer_wheel, due + sleep), [(7, 1)]);
+    assert_eq!((fire(&mut timer_wheel, due + TICK * 4), timer_wheel.sleep(due)), (vec![], None));
 }
 
 #[test]
 fn what_is_overdue_fires_at_the_next_tick() {
     let begun = Instant::now();
-    let mut wheel = TimerWheel::new(begun);
+    let mut timer_wheel = TimerWheel::new(begun);
     let now = begun + Duration::from_secs(10);
-    assert_eq!(fire(&mut wheel, now), []);
-    wheel.arm(1, 1, begun);
-    assert_eq!(fire(&mut wheel, now + TICK), [(1, 1)]);
+    assert_eq!(fire(&mut timer_wheel, now), []);
+    timer_wheel.arm(1, 1, begun);
+    assert_eq!(fire(&mut timer_wheel, now + TICK), [(1, 1)]);
 }
 
 #[test]
 fn what_is_due_after_a_turn_of_the_wheel_is_looked_at_before() {
     let begun = Instant::now();
-    let mut wheel = TimerWheel::new(begun);
+    let mut timer_wheel = TimerWheel::new(begun);
     let due = begun + TICK * (3 * TICKS as u32);
-    wheel.arm(1, 1, due);
+    timer_wheel.arm(1, 1, due);
     let mut looks = 0;
     let mut now = begun;
     while now < due {
-        now += wheel.sleep(now).unwrap();
-        for (place, timer) in fire(&mut wheel, now) {
+        now += timer_wheel.sleep(now).unwrap();
+        for (place, timer) in fire(&mut timer_wheel, now) {
             looks += 1;
-            wheel.arm(place, timer, due);
+            timer_wheel.arm(place, timer, due);
         }
     }
     assert!((3..=5).contains(&looks), "{looks}");
@@ -59,17 +59,17 @@ proptest! {
         steps in proptest::collection::vec(1_u64..20_000, 1..50),
     ) {
         let begun = Instant::now();
-        let mut wheel = TimerWheel::new(begun);
+        let mut timer_wheel = TimerWheel::new(begun);
         let at = |millis: u64| begun + Duration::from_millis(millis);
         for (place, due) in timers.iter().enumerate() {
-            wheel.arm(place, place as u64, at(*due));
+            timer_wheel.arm(place, place as u64, at(*due));
         }
         let mut fired = vec![false; timers.len()];
         let mut now = 0;
         for step in steps.into_iter().chain([200_000]) {
             now += step;
             let mut due = Vec::new();
-            wheel.expire(at(now), &mut due);
+            timer_wheel.expire(at(now), &mut due);
             for (place, timer) in due {
                 prop_assert_eq!(place as u64, timer);
                 prop_assert!(timers[place] <= now, "early");

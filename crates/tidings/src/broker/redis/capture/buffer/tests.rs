@@ -16,15 +16,15 @@ fn draft(text: &str) -> Option<NewEntry> {
 }
 
 /// A line that heard the mark 1.
-fn line() -> CaptureBuffer {
-    let line = CaptureBuffer::new(SETTINGS);
-    line.back(1);
-    line.mark(1);
-    line
+fn buffer() -> CaptureBuffer {
+    let buffer = CaptureBuffer::new(SETTINGS);
+    buffer.back(1);
+    buffer.mark(1);
+    buffer
 }
 
-fn push(line: &CaptureBuffer, texts: &[&str]) {
-    texts.iter().for_each(|text| assert_eq!(line.push(draft(text)), 0));
+fn push(buffer: &CaptureBuffer, texts: &[&str]) {
+    texts.iter().for_each(|text| assert_eq!(buffer.push(draft(text)), 0));
 }
 
 fn place(mark: u64, count: u64) -> Option<CapturePosition> {
@@ -32,8 +32,8 @@ fn place(mark: u64, count: u64) -> Option<CapturePosition> {
 }
 
 /// What waits, and the place behind it.
-fn waiting(line: &CaptureBuffer) -> (Vec<String>, Option<CapturePosition>) {
-    let Some((drafts, place)) = line.next(100, usize::MAX, line.gap_count()) else {
+fn waiting(buffer: &CaptureBuffer) -> (Vec<String>, Option<CapturePosition>) {
+    let Some((drafts, place)) = buffer.next(100, usize::MAX, buffer.gap_count()) else {
         return (Vec::new(), None);
     };
     (drafts.iter().map(|draft| draft.data.to_string()).collect(), Some(place))
@@ -50,112 +50,112 @@ fn place_is_read_as_it_was_written() {
 
 #[test]
 fn before_the_first_mark_nothing_is_heard() {
-    let line = CaptureBuffer::new(SETTINGS);
-    push(&line, &["away"]);
-    line.back(9);
-    assert_eq!(line.status(), BufferStatus::Unmarked(9));
-    push(&line, &["unmarked"]);
-    line.mark(5);
-    assert_eq!(line.status(), BufferStatus::Marked);
-    push(&line, &["a"]);
-    assert_eq!(waiting(&line), (vec!["a".to_owned()], place(5, 1)));
+    let buffer = CaptureBuffer::new(SETTINGS);
+    push(&buffer, &["away"]);
+    buffer.back(9);
+    assert_eq!(buffer.status(), BufferStatus::Unmarked(9));
+    push(&buffer, &["unmarked"]);
+    buffer.mark(5);
+    assert_eq!(buffer.status(), BufferStatus::Marked);
+    push(&buffer, &["a"]);
+    assert_eq!(waiting(&buffer), (vec!["a".to_owned()], place(5, 1)));
 }
 
 #[test]
 fn marks_count_for_nobody_who_is_away() {
-    let line = CaptureBuffer::new(SETTINGS);
-    line.mark(5);
-    assert_eq!(line.status(), BufferStatus::Away);
+    let buffer = CaptureBuffer::new(SETTINGS);
+    buffer.mark(5);
+    assert_eq!(buffer.status(), BufferStatus::Away);
 }
 
 #[test]
 fn what_is_in_the_log_waits_no_more() {
-    let line = line();
-    push(&line, &["a", "b"]);
-    line.mark(2);
-    push(&line, &["c", "d"]);
-    line.acknowledge(place(1, 1));
-    assert_eq!(waiting(&line), (vec!["b".to_owned(), "c".to_owned(), "d".to_owned()], place(2, 2)));
-    line.acknowledge(place(2, 1));
-    assert_eq!(waiting(&line).0, ["d"]);
-    line.acknowledge(place(2, 2));
-    assert_eq!(waiting(&line), (vec![], None));
+    let buffer = buffer();
+    push(&buffer, &["a", "b"]);
+    buffer.mark(2);
+    push(&buffer, &["c", "d"]);
+    buffer.acknowledge(place(1, 1));
+    assert_eq!(waiting(&buffer), (vec!["b".to_owned(), "c".to_owned(), "d".to_owned()], place(2, 2)));
+    buffer.acknowledge(place(2, 1));
+    assert_eq!(waiting(&buffer).0, ["d"]);
+    buffer.acknowledge(place(2, 2));
+    assert_eq!(waiting(&buffer), (vec![], None));
 }
 
 #[test]
 fn what_was_appended_before_this_node_came_is_none_of_what_waits() {
-    let line = line();
-    push(&line, &["a"]);
-    line.acknowledge(place(99, 1000));
-    line.acknowledge(None);
-    assert_eq!(waiting(&line).0, ["a"]);
+    let buffer = buffer();
+    push(&buffer, &["a"]);
+    buffer.acknowledge(place(99, 1000));
+    buffer.acknowledge(None);
+    assert_eq!(waiting(&buffer).0, ["a"]);
 }
 
 #[test]
 fn place_of_other_settings_leaves_nothing() {
-    let line = line();
-    push(&line, &["a"]);
-    line.acknowledge(Some(CapturePosition { settings: SETTINGS + 1, mark: 1, count: 0 }));
-    assert_eq!(waiting(&line).0, [""; 0]);
-    push(&line, &["b"]);
-    assert_eq!(waiting(&line), (vec!["b".to_owned()], place(1, 2)));
+    let buffer = buffer();
+    push(&buffer, &["a"]);
+    buffer.acknowledge(Some(CapturePosition { settings: SETTINGS + 1, mark: 1, count: 0 }));
+    assert_eq!(waiting(&buffer).0, [""; 0]);
+    push(&buffer, &["b"]);
+    assert_eq!(waiting(&buffer), (vec!["b".to_owned()], place(1, 2)));
 }
 
 #[test]
 fn unfit_messages_count() {
-    let line = line();
-    assert_eq!(line.push(None), 0);
-    assert_eq!(waiting(&line), (vec![], place(1, 1)));
-    push(&line, &["a"]);
-    line.push(None);
-    assert_eq!(waiting(&line), (vec!["a".to_owned()], place(1, 3)));
+    let buffer = buffer();
+    assert_eq!(buffer.push(None), 0);
+    assert_eq!(waiting(&buffer), (vec![], place(1, 1)));
+    push(&buffer, &["a"]);
+    buffer.push(None);
+    assert_eq!(waiting(&buffer), (vec!["a".to_owned()], place(1, 3)));
 }
 
 #[test]
 fn what_was_heard_outlives_the_connection() {
-    let line = line();
-    push(&line, &["a"]);
-    line.away();
-    push(&line, &["nobody hears"]);
-    line.back(3);
-    line.mark(3);
-    push(&line, &["b"]);
-    assert_eq!(line.markers(), (vec![3], 1));
-    assert!(line.next(100, usize::MAX, 0).is_none(), "another may have heard what was missed");
-    assert_eq!(waiting(&line), (vec!["a".to_owned(), "b".to_owned()], place(3, 1)));
-    line.acknowledge(place(1, 1));
-    assert_eq!(waiting(&line).0, ["b"]);
+    let buffer = buffer();
+    push(&buffer, &["a"]);
+    buffer.away();
+    push(&buffer, &["nobody hears"]);
+    buffer.back(3);
+    buffer.mark(3);
+    push(&buffer, &["b"]);
+    assert_eq!(buffer.markers(), (vec![3], 1));
+    assert!(buffer.next(100, usize::MAX, 0).is_none(), "another may have heard what was missed");
+    assert_eq!(waiting(&buffer), (vec!["a".to_owned(), "b".to_owned()], place(3, 1)));
+    buffer.acknowledge(place(1, 1));
+    assert_eq!(waiting(&buffer).0, ["b"]);
 }
 
 #[test]
 fn marks_are_kept_while_something_waits_behind_them_and_else_few() {
-    let line = line();
-    push(&line, &["a"]);
-    (2..100).for_each(|mark| line.mark(mark));
-    assert_eq!(line.markers().0.len(), 99);
-    line.acknowledge(place(1, 1));
-    assert_eq!(line.markers().0.len(), MARKERS_MAX);
-    (100..200).for_each(|mark| line.mark(mark));
-    assert_eq!(line.markers().0.len(), MARKERS_MAX);
-    push(&line, &["b"]);
-    assert_eq!(waiting(&line), (vec!["b".to_owned()], place(199, 1)));
+    let buffer = buffer();
+    push(&buffer, &["a"]);
+    (2..100).for_each(|mark| buffer.mark(mark));
+    assert_eq!(buffer.markers().0.len(), 99);
+    buffer.acknowledge(place(1, 1));
+    assert_eq!(buffer.markers().0.len(), MARKERS_MAX);
+    (100..200).for_each(|mark| buffer.mark(mark));
+    assert_eq!(buffer.markers().0.len(), MARKERS_MAX);
+    push(&buffer, &["b"]);
+    assert_eq!(waiting(&buffer), (vec!["b".to_owned()], place(199, 1)));
 }
 
 #[test]
 fn a_call_has_its_bounds() {
-    let line = line();
-    push(&line, &["a", "b", "c"]);
-    let (drafts, behind) = line.next(2, usize::MAX, 0).unwrap();
+    let buffer = buffer();
+    push(&buffer, &["a", "b", "c"]);
+    let (drafts, behind) = buffer.next(2, usize::MAX, 0).unwrap();
     assert_eq!((drafts.len(), Some(behind)), (2, place(1, 2)));
-    let (drafts, behind) = line.next(100, 1, 0).unwrap();
+    let (drafts, behind) = buffer.next(100, 1, 0).unwrap();
     assert_eq!((drafts.len(), Some(behind)), (1, place(1, 1)));
 }
 
 #[test]
 fn too_much_costs_the_oldest() {
-    let line = line();
+    let buffer = buffer();
     let text = "x".repeat(BYTES_MAX / 4);
-    let lost: usize = (0..5).map(|_| line.push(draft(&text))).sum();
+    let lost: usize = (0..5).map(|_| buffer.push(draft(&text))).sum();
     assert_eq!(lost, 2);
-    assert_eq!(line.next(100, usize::MAX, 0).unwrap().1, place(1, 5).unwrap());
+    assert_eq!(buffer.next(100, usize::MAX, 0).unwrap().1, place(1, 5).unwrap());
 }

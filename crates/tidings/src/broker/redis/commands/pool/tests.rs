@@ -10,7 +10,7 @@ use crate::broker::redis::{
 
 /// Opens the pool's only connection, and cuts it after so many bytes of the next call.
 async fn cut_next_call_after(pool: &ConnectionPool, bytes: usize) {
-    let connection = pool.door.open(pool.door.due(), TEXT_BYTES_MAX).await.unwrap();
+    let connection = pool.connector.open(pool.connector.due(), TEXT_BYTES_MAX).await.unwrap();
     pool.idle.lock().here = vec![connection.cut_after(bytes)];
 }
 
@@ -70,12 +70,12 @@ async fn an_append_is_unknown_where_the_connection_is_cut_inside_wait() {
     let patient = begun(&redis).await;
     fill(&patient, &["a"]).await;
     let short = RedisOptions { replicas_min: 1, deadline: Duration::from_millis(500), ..options(&redis) };
-    let link = RedisLog::new(&short).unwrap();
+    let redis_log = RedisLog::new(&short).unwrap();
     drop(patient);
     let (mut head, mut stored) = (1, 0);
     for cut in 0.. {
-        cut_next_call_after(&link.pool, cut).await;
-        let answer = link.append(&[publish([event("b", 2)])], NOTHING_SEEN).await;
+        cut_next_call_after(&redis_log.pool, cut).await;
+        let answer = redis_log.append(&[publish([event("b", 2)])], NOTHING_SEEN).await;
         let Err(AppendError::Fault(fault)) = answer else { panic!("cut after {cut} bytes: {answer:?}") };
         if fault.to_string().contains("replicas hold the batch") {
             break;
@@ -98,8 +98,8 @@ async fn an_append_is_unknown_where_the_connection_is_cut_inside_wait() {
 #[tokio::test]
 async fn rows_of_which_some_were_put_are_unknown() {
     let redis = Process::start();
-    let link = Arc::new(RedisLog::new(&options(&redis)).unwrap());
-    let table = SharedTable::new(link.clone(), "people", rand::random);
+    let redis_log = Arc::new(RedisLog::new(&options(&redis)).unwrap());
+    let table = SharedTable::new(redis_log.clone(), "people", rand::random);
     let put = |number| ConditionalPut {
         key: format!("row {number}"),
         value: "x".repeat(100),
@@ -113,7 +113,7 @@ async fn rows_of_which_some_were_put_are_unknown() {
     redis.tell("DEL {test}:state:people").await;
     let (mut none, mut some) = (0, 0);
     for cut in (0..).step_by(1_000) {
-        cut_next_call_after(&link.pool, cut).await;
+        cut_next_call_after(&redis_log.pool, cut).await;
         let answer = table.put_if(&puts, 0).await;
         if answer.is_ok() {
             break;

@@ -29,8 +29,8 @@ fn every_pattern_of_capture_is_needed_or_that_of_listen_which_takes_it_in() {
 #[test]
 fn what_was_refused_is_named_while_something_is_missing() {
     let mut capture = subscriptions(&["a.x.*"]);
-    for wish in [glob("a.x.*"), glob("a.*"), glob("other.*")] {
-        capture.refuse(&wish);
+    for target in [glob("a.x.*"), glob("a.*"), glob("other.*")] {
+        capture.refuse(&target);
     }
     assert_eq!(capture.refused(), [glob("a.*"), glob("a.x.*")]);
     capture.subscribed(&glob("a.*"));
