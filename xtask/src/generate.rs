@@ -1,24 +1,35 @@
 //! `cargo xtask generate`: files of the repository that are written by a program, so that they cannot fall behind it.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
+use crate::public_api;
 use crate::tally::Tally;
 use crate::workspace::{Result, Workspace};
 
-/// A generated file: where it stands, relative to the root, and what makes its text.
+/// A generated file: its path, relative to the root, and the function that makes its text.
 pub(crate) struct Generated {
     pub(crate) path: &'static str,
-    pub(crate) text: fn(&Path) -> Result<String>,
+    pub(crate) text: fn(&Workspace) -> Result<String>,
 }
 
 /// Every generated file of the repository.
-const FILES: &[Generated] = &[Generated { path: "docs/settings.md", text: settings }];
+const FILES: &[Generated] = &[
+    Generated { path: "docs/settings.md", text: settings },
+    Generated { path: "crates/tidings/public-api.txt", text: |it| public_api::list(it, "tidings") },
+    Generated {
+        path: "crates/tidings-client/public-api.txt",
+        text: |it| public_api::list(it, "tidings-client"),
+    },
+    Generated {
+        path: "crates/tidings-protocol/public-api.txt",
+        text: |it| public_api::list(it, "tidings-protocol"),
+    },
+];
 
-/// The page of all settings, as the program itself knows them.
-fn settings(root: &Path) -> Result<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--locked", "--package", "tidings-server", "--", "check", "--markdown"])
-        .current_dir(root)
+/// The page of all settings, as the program itself prints it.
+fn settings(workspace: &Workspace) -> Result<String> {
+    let output = workspace
+        .cargo(&["run", "--quiet", "--locked", "--package", "tidings-server", "--", "check", "--markdown"])
         .output()
         .map_err(|error| format!("cargo cannot be run: {error}"))?;
     if !output.status.success() {
@@ -33,7 +44,7 @@ fn settings(root: &Path) -> Result<String> {
 
 /// Writes the files whose text has changed.
 pub(crate) fn write_all(workspace: &Workspace) -> Result<()> {
-    for path in write(&workspace.root, FILES)? {
+    for path in write(workspace, FILES)? {
         println!("wrote {path}");
     }
     Ok(())
@@ -41,18 +52,18 @@ pub(crate) fn write_all(workspace: &Workspace) -> Result<()> {
 
 /// Counts one check: that no file differs from what would be written.
 pub(crate) fn check_all(workspace: &Workspace, tally: &mut Tally) {
-    tally.check("generated files", || outdated(&workspace.root, FILES));
+    tally.check("generated files", || outdated(workspace, FILES));
 }
 
-fn write<'a>(root: &Path, files: &'a [Generated]) -> Result<Vec<&'a str>> {
+fn write<'a>(workspace: &Workspace, files: &'a [Generated]) -> Result<Vec<&'a str>> {
     let mut written = Vec::new();
     for file in files {
-        let text = (file.text)(root)?;
-        if is_current(root, file, &text) {
+        let text = (file.text)(workspace)?;
+        if is_current(&workspace.root, file, &text) {
             continue;
         }
-        let path = root.join(file.path);
-        let folder = path.parent().unwrap_or(root);
+        let path = workspace.root.join(file.path);
+        let folder = path.parent().unwrap_or(&workspace.root);
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&path, text))
             .map_err(|error| format!("{} cannot be written: {error}", file.path))?;
@@ -61,11 +72,11 @@ fn write<'a>(root: &Path, files: &'a [Generated]) -> Result<Vec<&'a str>> {
     Ok(written)
 }
 
-fn outdated(root: &Path, files: &[Generated]) -> Result<Vec<String>> {
+fn outdated(workspace: &Workspace, files: &[Generated]) -> Result<Vec<String>> {
     let mut outdated = Vec::new();
     for file in files {
-        let text = (file.text)(root)?;
-        if !is_current(root, file, &text) {
+        let text = (file.text)(workspace)?;
+        if !is_current(&workspace.root, file, &text) {
             outdated.push(format!("{} is out of date; run `cargo xtask generate`", file.path));
         }
     }

@@ -10,6 +10,7 @@ mod fuzz;
 mod generate;
 mod install;
 mod process;
+mod public_api;
 mod redis_versions;
 mod step_log;
 mod suite;
