@@ -1,42 +1,30 @@
-//! Just enough HTTP/1.1 over a plain socket, so that the checker decides at which byte a client is cut.
+//! HTTP/1.1 over a plain socket, so that a plan decides at which byte a client is cut.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidings_load::{ResponseHead, ResponseParser};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
-mod chunks;
-
-pub(crate) use chunks::Chunks;
-
-/// Longest response head that is read.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-
 /// Longest response body that is read as a whole.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
-/// One connection, with the bytes that were read and not yet taken.
-pub(crate) struct Wire {
+/// Bytes of one read.
+const READ_BYTES: usize = 64 << 10;
+
+/// One connection.
+pub(crate) struct RawConnection {
     stream: TcpStream,
-    unread: Vec<u8>,
+    response: ResponseParser,
+    /// Content that was parsed and not taken yet.
+    body: Vec<u8>,
 }
 
-/// Status and framing of a response.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) status: u16,
-    pub(crate) content_type: String,
-    pub(crate) body_bytes: Option<usize>,
-    pub(crate) is_chunked: bool,
-    /// The server closes after this response.
-    pub(crate) is_last: bool,
-}
-
-impl Wire {
-    /// Connects, with a receive buffer of so many bytes where one is given.
+impl RawConnection {
+    /// Connects; `receive_bytes` sets the size of the receive buffer.
     pub(crate) async fn connect(address: SocketAddr, receive_bytes: Option<u32>) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = receive_bytes {
@@ -44,7 +32,7 @@ impl Wire {
         }
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, unread: Vec::new() })
+        Ok(Self { stream, response: ResponseParser::default(), body: Vec::new() })
     }
 
     /// Sends bytes as they are.
@@ -52,138 +40,91 @@ impl Wire {
         self.stream.write_all(bytes).await
     }
 
-    /// Ends the sending side; answers can still be read.
+    /// Ends the sending side; responses can still be read.
     pub(crate) async fn half_close(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
     }
 
-    /// Has the connection reset instead of closed when it is dropped.
-    pub(crate) fn will_reset(&self) -> io::Result<()> {
+    /// Makes the drop of the connection reset it.
+    pub(crate) fn reset_on_drop(&self) -> io::Result<()> {
         self.stream.set_zero_linger()
     }
 
-    /// Reads so many bytes in small portions, with a pause before each; whoever reads next gets them.
+    /// Reads and parses `bytes` bytes in small portions, with a pause before each.
     pub(crate) async fn trickle(&mut self, bytes: usize, portion: usize, pause: Duration) -> io::Result<()> {
-        while self.unread.len() < bytes {
+        for _ in 0..bytes.div_ceil(portion) {
             sleep(pause).await;
-            let mut few = vec![0; portion];
-            match self.stream.read(&mut few).await? {
-                0 => break,
-                count => self.unread.extend_from_slice(&few[..count]),
+            if self.read(portion).await? == 0 {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Reads away what comes until the other side has ended.
+    /// Discards all bytes until the other side ends.
     pub(crate) async fn read_to_end(&mut self) {
         let mut portion = [0; 1024];
         while matches!(self.stream.read(&mut portion).await, Ok(1..)) {}
     }
 
-    /// Takes bytes that were read beyond the head, or reads up to `bytes_max` more. Empty is the end.
-    ///
-    /// Cancel safe: a cancelled call has taken nothing.
-    pub(crate) async fn read_some(&mut self, bytes_max: usize) -> io::Result<Vec<u8>> {
-        if self.unread.is_empty() {
-            let mut portion = vec![0; bytes_max];
-            let count = self.stream.read(&mut portion).await?;
-            portion.truncate(count);
-            return Ok(portion);
-        }
-        let rest = self.unread.split_off(self.unread.len().min(bytes_max));
-        Ok(std::mem::replace(&mut self.unread, rest))
-    }
-
-    /// Reads a response head.
-    pub(crate) async fn read_head(&mut self) -> io::Result<Head> {
+    /// Reads the head of the next response.
+    pub(crate) async fn read_head(&mut self) -> io::Result<ResponseHead> {
         loop {
-            if let Some(end) = find(&self.unread, b"\r\n\r\n") {
-                let rest = self.unread.split_off(end + 4);
-                let head = std::mem::replace(&mut self.unread, rest);
-                return parse_head(&head);
+            if let Some(head) = self.response.head() {
+                return Ok(head);
             }
-            if self.unread.len() > HEAD_BYTES_MAX {
-                return Err(io::Error::other("response head is longer than 65536 bytes"));
+            if self.read(READ_BYTES).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.read_more().await?;
         }
     }
 
-    /// Reads the whole body that follows `head`.
-    pub(crate) async fn read_body(&mut self, head: &Head) -> io::Result<Vec<u8>> {
-        if head.is_chunked {
-            return self.read_chunked().await;
+    /// Returns content of the body, reading `bytes_max` bytes at most. `None` is the end of the body or connection.
+    ///
+    /// Cancel-safe. An error of kind [`io::ErrorKind::InvalidData`] is broken framing.
+    pub(crate) async fn read_some(&mut self, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+        if self.body.is_empty() && (self.response.is_done() || self.read(bytes_max).await? == 0) {
+            return Ok(None);
         }
-        let bytes = head.body_bytes.unwrap_or(0);
-        if bytes > BODY_BYTES_MAX {
-            return Err(io::Error::other(format!("body is {bytes} bytes; limit is {BODY_BYTES_MAX}")));
-        }
-        while self.unread.len() < bytes {
-            self.read_more().await?;
-        }
-        let rest = self.unread.split_off(bytes);
-        Ok(std::mem::replace(&mut self.unread, rest))
+        let rest = self.body.split_off(self.body.len().min(bytes_max));
+        Ok(Some(std::mem::replace(&mut self.body, rest)))
     }
 
-    async fn read_chunked(&mut self) -> io::Result<Vec<u8>> {
-        let mut chunks = Chunks::default();
-        let mut body = Vec::new();
-        while !chunks.is_done() {
-            if self.unread.is_empty() {
-                self.read_more().await?;
+    /// Reads the next response as a whole.
+    pub(crate) async fn read_response(&mut self) -> io::Result<(ResponseHead, Vec<u8>)> {
+        let head = self.read_head().await?;
+        while !self.response.is_done() {
+            if self.read(READ_BYTES).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            chunks.feed(&std::mem::take(&mut self.unread), &mut body).map_err(io::Error::other)?;
-            if body.len() > BODY_BYTES_MAX {
-                return Err(io::Error::other("chunked body is longer than 67108864 bytes"));
+            if self.body.len() > BODY_BYTES_MAX {
+                return Err(io::Error::other(format!("body is longer than {BODY_BYTES_MAX} bytes")));
             }
         }
-        Ok(body)
+        self.response.renew();
+        Ok((head, std::mem::take(&mut self.body)))
     }
 
-    async fn read_more(&mut self) -> io::Result<()> {
-        if self.stream.read_buf(&mut self.unread).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    /// Reads once and parses; returns the number of bytes, 0 at the end of the connection.
+    async fn read(&mut self, bytes_max: usize) -> io::Result<usize> {
+        let mut portion = vec![0; bytes_max];
+        let count = self.stream.read(&mut portion).await?;
+        let broken = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
+        let body = &mut self.body;
+        let parsed = self.response.feed(&portion[..count], &mut |_, bytes| body.extend_from_slice(bytes));
+        match parsed {
+            Err(malformed) => Err(broken(malformed.text())),
+            Ok(parsed) if parsed < count => Err(broken("bytes follow the response")),
+            Ok(_) => Ok(count),
         }
-        Ok(())
     }
 }
 
-/// Asks for one page on a connection of its own.
+/// Requests one page over a connection of its own.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, Vec<u8>)> {
-    let mut wire = Wire::connect(address, None).await?;
-    wire.send(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
-        .await?;
-    let head = wire.read_head().await?;
-    let body = wire.read_body(&head).await?;
+    let mut connection = RawConnection::connect(address, None).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    connection.send(request.as_bytes()).await?;
+    let (head, body) = connection.read_response().await?;
     Ok((head.status, body))
 }
-
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
-}
-
-fn parse_head(bytes: &[u8]) -> io::Result<Head> {
-    let text = std::str::from_utf8(bytes).map_err(|_| io::Error::other("response head is not UTF-8"))?;
-    let mut lines = text.split("\r\n");
-    let first = lines.next().unwrap_or_default();
-    let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-    let status = status.ok_or_else(|| io::Error::other(format!("status line is {first:?}")))?;
-    let mut head =
-        Head { status, content_type: String::new(), body_bytes: None, is_chunked: false, is_last: false };
-    for line in lines {
-        let Some((name, value)) = line.split_once(':') else { continue };
-        let value = value.trim();
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => head.body_bytes = value.parse().ok(),
-            "content-type" => head.content_type = value.into(),
-            "transfer-encoding" => head.is_chunked = value.eq_ignore_ascii_case("chunked"),
-            "connection" => head.is_last = value.eq_ignore_ascii_case("close"),
-            _ => {}
-        }
-    }
-    Ok(head)
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,5 @@
-//! The checker: drives a real `tidings serve` with publishers, subscribers that are cut, and kills; tells every event
-//! that was lost, doubled, reordered or missing without a word.
+//! The checker: drives a real `tidings serve` with publishers, subscribers that are cut, and kills; reports every event
+//! that was lost, duplicated, reordered, or missing without a gap.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -8,65 +8,73 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-mod history;
+mod channel_history;
+mod channels;
+mod counters;
+mod disk;
 mod http;
 mod nodes;
+mod oracle;
 mod phase;
+mod publish_response;
 mod publisher;
+mod random;
 mod report;
 mod server;
+mod stream_decoder;
+mod stream_plan;
 mod subscriber;
-mod truth;
+mod violation;
 
-use nodes::{DirectoryPhase, DirectoryTrouble, Extra, NodesPhase};
+use nodes::{DirectoryFault, DirectoryPhase, ExtraFault, RedisPhase};
+use oracle::GapRule;
 use phase::Phase;
-use report::Report;
-use truth::Gaps;
+use report::CheckerReport;
 
-/// Newest events of a channel that are kept in the phase that trims.
+/// Retention of the phase that trims, in events of a channel.
 const RETENTION_EVENTS: usize = 60;
 
-/// Drives a real server and tells what the promise did not hold.
+/// Drives a real server and reports violations of its promise.
 #[derive(Debug, Parser)]
 #[command(name = "checker")]
-struct Arguments {
+struct CheckerArguments {
     /// The `tidings` binary to drive.
     #[arg(long)]
     server: PathBuf,
     /// Drives three nodes over one Redis with a replica, instead of one server.
     #[arg(long)]
     redis: bool,
-    /// Runs the phase `directory` alone, with these troubles; all of them where none is named.
+    /// Runs the phase `directory` alone, with these faults; all by default.
     #[arg(long, value_enum, value_delimiter = ',', num_args = 0.., conflicts_with = "redis")]
-    directory: Option<Vec<DirectoryTrouble>>,
-    /// Faults besides those that always come, with `--redis`.
+    directory: Option<Vec<DirectoryFault>>,
+    /// Further faults, with `--redis`.
     #[arg(long, value_enum, requires = "redis", value_delimiter = ',')]
-    with: Vec<Extra>,
-    /// Keeps logs and data where all is well, too.
+    with: Vec<ExtraFault>,
+    /// Keeps logs and data also without violations.
     #[arg(long)]
     keep: bool,
     /// Seconds of publishing, over all phases.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Seed of every choice; drawn and printed if not given.
+    /// Seed of every random choice; drawn and printed by default.
     #[arg(long)]
     seed: Option<u64>,
-    /// Which durability to check.
-    #[arg(long, value_enum, default_value_t = Durability::All)]
-    durability: Durability,
-    /// Publishers at the same time.
+    /// Durability to check.
+    #[arg(long, value_enum, default_value_t = CheckedDurability::All)]
+    durability: CheckedDurability,
+    /// Concurrent publishers.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
     publishers: u32,
-    /// Subscribers at the same time.
+    /// Concurrent subscribers.
     #[arg(long, default_value_t = 60)]
     subscribers: usize,
-    /// Channels; every third one takes priorities and keys.
+    /// Channels; every third one has priorities and keys.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     channels: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Durability {
+enum CheckedDurability {
     Interval,
     Fsync,
     Memory,
@@ -75,13 +83,13 @@ enum Durability {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = CheckerArguments::parse();
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("checker: seed {seed}");
     let server = match arguments.server.canonicalize() {
         Ok(server) => server,
         Err(error) => {
-            eprintln!("server {} cannot be run: {error}; build it first", arguments.server.display());
+            eprintln!("server not found: {}: {error}; build it first", arguments.server.display());
             return ExitCode::from(2);
         }
     };
@@ -99,18 +107,18 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn run(arguments: &Arguments, seed: u64, server: &Path, directory: &Path) -> Report {
-    let mut report = Report { phases: Vec::new() };
-    let show = std::io::stderr().is_terminal();
+async fn run(arguments: &CheckerArguments, seed: u64, server: &Path, directory: &Path) -> CheckerReport {
+    let mut report = CheckerReport { phases: Vec::new() };
+    let is_shown = std::io::stderr().is_terminal();
     if arguments.redis {
         for (name, loses) in [("redis", false), ("redis loses", true)] {
             let time = Duration::from_secs(arguments.seconds) / 2;
-            let phase = NodesPhase {
+            let phase = RedisPhase {
                 name,
                 time,
                 seed: seed.wrapping_add(loses.into()),
                 loses,
-                with: arguments.with.clone(),
+                extra_faults: arguments.with.clone(),
             };
             report.phases.push(phase.run(server, &directory.join(name.replace(' ', "-"))).await);
         }
@@ -118,7 +126,7 @@ async fn run(arguments: &Arguments, seed: u64, server: &Path, directory: &Path) 
     }
     let (phases, of_directory) = phases(arguments, seed);
     for phase in phases {
-        report.phases.push(phase.run(server, &directory.join(phase.name), show).await);
+        report.phases.push(phase.run(server, &directory.join(phase.name), is_shown).await);
     }
     if let Some(phase) = of_directory {
         report.phases.push(phase.run(server, &directory.join(phase.name)).await);
@@ -126,27 +134,27 @@ async fn run(arguments: &Arguments, seed: u64, server: &Path, directory: &Path) 
     report
 }
 
-/// Returns the phases to run: one per durability, a short one with little retention, and one where the durability changes
-/// unless a single one is to be checked.
-fn phases(arguments: &Arguments, seed: u64) -> (Vec<Phase>, Option<DirectoryPhase>) {
-    let of_directory = |time, troubles: &[DirectoryTrouble]| {
-        let troubles = if troubles.is_empty() { &DirectoryTrouble::ALL } else { troubles };
-        DirectoryPhase { name: "directory", time, seed, troubles: troubles.to_vec() }
+/// Returns the phases to run: one per durability, a short one with little retention, and the directory phase if every
+/// durability is checked.
+fn phases(arguments: &CheckerArguments, seed: u64) -> (Vec<Phase>, Option<DirectoryPhase>) {
+    let of_directory = |time, faults: &[DirectoryFault]| {
+        let faults = if faults.is_empty() { &DirectoryFault::ALL } else { faults };
+        DirectoryPhase { name: "directory", time, seed, faults: faults.to_vec() }
     };
     let time = Duration::from_secs(arguments.seconds);
-    if let Some(troubles) = &arguments.directory {
-        return (Vec::new(), Some(of_directory(time, troubles)));
+    if let Some(faults) = &arguments.directory {
+        return (Vec::new(), Some(of_directory(time, faults)));
     }
     let all = [
-        (Durability::Interval, "interval", Gaps::Never),
-        (Durability::Fsync, "fsync", Gaps::Never),
-        (Durability::Memory, "memory", Gaps::EachEpoch),
+        (CheckedDurability::Interval, "interval", GapRule::Never),
+        (CheckedDurability::Fsync, "fsync", GapRule::Never),
+        (CheckedDurability::Memory, "memory", GapRule::EachEpoch),
     ];
     let is_chosen =
-        |durability| arguments.durability == Durability::All || arguments.durability == durability;
+        |durability| arguments.durability == CheckedDurability::All || arguments.durability == durability;
     let chosen: Vec<_> = all.into_iter().filter(|(durability, ..)| is_chosen(*durability)).collect();
-    // The phase that trims is half as long as another, and so is that of the directory.
-    let is_all = arguments.durability == Durability::All;
+    // The retention and directory phases are half as long as the others.
+    let is_all = arguments.durability == CheckedDurability::All;
     let unit = time / (2 * u32::try_from(chosen.len()).unwrap_or(1) + 1 + u32::from(is_all));
     let phase = |name, durability, gaps, units: u32, has_restarts| Phase {
         name,
@@ -160,9 +168,9 @@ fn phases(arguments: &Arguments, seed: u64) -> (Vec<Phase>, Option<DirectoryPhas
         gaps,
     };
     let mut phases: Vec<_> = chosen.iter().map(|&(_, name, gaps)| phase(name, name, gaps, 2, true)).collect();
-    let gaps = Gaps::Trimmed { retention_events: RETENTION_EVENTS };
-    // In memory a restart loses all, which would hide what trimming does.
-    let (durability, has_restarts) = (chosen[0].1, chosen[0].0 != Durability::Memory);
+    let gaps = GapRule::Trimmed { retention_events: RETENTION_EVENTS };
+    // In memory a restart loses all events, which would hide the trimming.
+    let (durability, has_restarts) = (chosen[0].1, chosen[0].0 != CheckedDurability::Memory);
     phases.push(phase("retention", durability, gaps, 1, has_restarts));
     (phases, is_all.then(|| of_directory(unit, &[])))
 }

@@ -1,4 +1,4 @@
-//! One phase: a server, its publishers, subscribers and restarts, and the comparison at the end.
+//! A phase with one server: publishers, subscribers, restarts, and the comparison at the end.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,32 +7,43 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tidings_protocol::Subscription;
 use tidings_protocol::body::GapReason;
+use tidings_protocol::{EventId, Subscription};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::publisher::Publisher;
-use crate::report::{Fault, FaultKind, Figures, PhaseReport, add, get};
-use crate::server::Server;
-use crate::subscriber::{Act, Drain, Options, Stage, Subscriber};
-use crate::truth::{Gaps, Label, Log, Place, Record, Rules, Truth, compare_history, compare_record};
-use crate::{history, http};
+use crate::channel_history::{self, ChannelHistory};
+use crate::counters::{Counters, add, get};
+use crate::oracle::{
+    GapRule, LocatedEvent, LogPosition, Oracle, PhaseRules, ReconstructedLog, SubscriberHistory,
+    compare_history, compare_record, label_of,
+};
+use crate::publisher::NumberedPublisher;
+use crate::random::{derive_seed, millis};
+use crate::report::PhaseReport;
+use crate::server::HubServer;
+use crate::stream_plan::{ReaderAction, StreamStage};
+use crate::subscriber::{DrainTargets, Subscriber, SubscriberOptions};
+use crate::violation::{Violation, ViolationKind};
+use crate::{channels, http};
 
-/// How long subscribers may take to catch up once everything is published.
+/// Longest time in which subscribers catch up after the last publish, and in which a history is read.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Phases shorter than this need not have met every kind of trouble.
+/// Shortest phase that must meet every condition.
 const EXERCISED_MIN: Duration = Duration::from_secs(6);
 
-/// Phases with fewer subscribers need not have met trouble at every stage.
-const TROUBLED_MIN: usize = 40;
+/// Fewest subscribers that must inject a fault at every stage.
+const FAULTY_SUBSCRIBERS_MIN: usize = 40;
 
-/// How long the server may count streams whose readers have gone.
+/// Longest time in which the server may count streams of readers that have gone.
 const LEFT_OVER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What makes one phase.
+/// Events on a page of history.
+const PAGE_EVENTS: usize = 200;
+
+/// Settings of one phase.
 #[derive(Clone, Debug)]
 pub(crate) struct Phase {
     pub(crate) name: &'static str,
@@ -43,32 +54,36 @@ pub(crate) struct Phase {
     pub(crate) subscribers: usize,
     pub(crate) channels: usize,
     pub(crate) has_restarts: bool,
-    pub(crate) gaps: Gaps,
+    pub(crate) gaps: GapRule,
 }
 
-/// Whether only events without key and priority go to a channel.
-pub(crate) fn is_strict_channel(channel: usize) -> bool {
-    channel % 3 != 2
-}
-
-fn channel_name(channel: usize) -> String {
-    if is_strict_channel(channel) {
-        format!("check.strict.{channel}")
-    } else {
-        format!("check:loose:{channel}")
-    }
+/// Shared parts of a running phase.
+struct PhaseRun<'a> {
+    phase: &'a Phase,
+    address: SocketAddr,
+    oracle: Arc<Oracle>,
+    counters: Arc<Counters>,
 }
 
 impl Phase {
-    /// Runs the phase in a directory of its own; `show` is told the counts each second.
-    pub(crate) async fn run(&self, binary: &Path, directory: &Path, show: bool) -> PhaseReport {
-        let mut faults = Vec::new();
-        let figures = Arc::new(Figures::default());
-        match Server::start(binary, directory, &self.settings()).await {
-            Err(text) => faults.push(Fault::new(FaultKind::Restart, text)),
+    /// Runs the phase in a directory of its own; `is_shown` prints the counts each second.
+    pub(crate) async fn run(&self, binary: &Path, directory: &Path, is_shown: bool) -> PhaseReport {
+        let mut violations = Vec::new();
+        let counters = Arc::new(Counters::default());
+        match HubServer::start(binary, directory, &self.settings()).await {
+            Err(text) => violations.push(Violation::restart(text)),
             Ok(server) => {
-                let progress = show.then(|| tokio::spawn(show_progress(self.clone(), Arc::clone(&figures))));
-                faults = self.run_with(server, &figures).await;
+                let progress =
+                    is_shown.then(|| tokio::spawn(show_progress(self.clone(), Arc::clone(&counters))));
+                let names = (0..self.channels).map(channels::name).collect();
+                let is_memory = self.gaps == GapRule::EachEpoch;
+                let run = PhaseRun {
+                    phase: self,
+                    address: server.address(),
+                    oracle: Arc::new(Oracle::new(names, self.publishers as usize + 1, is_memory)),
+                    counters: Arc::clone(&counters),
+                };
+                violations = run.drive(server).await;
                 if let Some(progress) = progress {
                     progress.abort();
                     let _ = progress.await;
@@ -76,278 +91,278 @@ impl Phase {
                 }
             }
         }
-        faults.extend(self.not_exercised(&figures));
-        let figures = Arc::into_inner(figures).expect("every task of the phase has ended");
-        PhaseReport { name: self.name, figures, faults }
+        violations.extend(self.not_exercised(&counters));
+        let counters = Arc::into_inner(counters).expect("every task of the phase has ended");
+        PhaseReport { name: self.name, counters, violations }
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
         let retention_events = match self.gaps {
-            Gaps::Trimmed { retention_events } => retention_events,
-            Gaps::Never | Gaps::EachEpoch => 10_000_000,
+            GapRule::Trimmed { retention_events } => retention_events,
+            GapRule::Never | GapRule::EachEpoch => 10_000_000,
         };
         vec![
             ("TIDINGS_LOG_DURABILITY", self.durability.into()),
             ("TIDINGS_LOG_RETENTION_EVENTS", retention_events.to_string()),
             ("TIDINGS_LOG_RETENTION_BYTES", "8GiB".into()),
-            // Positions come often enough to be met by cuts.
+            // Frequent positions: cuts meet some of them.
             ("TIDINGS_STREAM_KEEP_ALIVE", "1s".into()),
         ]
     }
 
-    async fn run_with(&self, mut server: Server, figures: &Arc<Figures>) -> Vec<Fault> {
-        let address = server.address();
-        let names = (0..self.channels).map(channel_name).collect();
-        let is_memory = self.gaps == Gaps::EachEpoch;
-        let truth = Arc::new(Truth::new(names, self.publishers as usize + 1, is_memory));
+    fn not_exercised(&self, counters: &Counters) -> Vec<Violation> {
+        let mut needed = vec![
+            ("acknowledged events", get(&counters.acknowledged)),
+            ("deliveries", get(&counters.deliveries)),
+        ];
+        if self.time < EXERCISED_MIN {
+            return Violation::not_exercised(needed);
+        }
+        needed.push(("resumes", get(&counters.resumes)));
+        if self.has_restarts {
+            needed.push(("restarts", counters.restarts()));
+        }
+        match self.gaps {
+            GapRule::Never => {}
+            GapRule::EachEpoch => {
+                let gaps = counters.gaps(GapReason::Epoch) + counters.gaps(GapReason::Ahead);
+                needed.push(("gaps after restarts", gaps));
+            }
+            GapRule::Trimmed { .. } => needed.push(("gaps after trims", counters.gaps(GapReason::Trimmed))),
+        }
+        let stages = StreamStage::ALL.into_iter().filter(|stage| {
+            self.subscribers >= FAULTY_SUBSCRIBERS_MIN
+                && (*stage != StreamStage::Ending || get(&counters.graceful_restarts) > 0)
+        });
+        let faults: Vec<_> = stages
+            .map(|stage| {
+                let counts = ReaderAction::ALL.iter().map(|&action| counters.reader_faults(stage, action));
+                (format!("faults of readers at the stage {}", stage.as_str()), counts.sum::<u64>())
+            })
+            .collect();
+        needed.extend(faults.iter().map(|(condition, count)| (condition.as_str(), *count)));
+        Violation::not_exercised(needed)
+    }
+}
+
+impl PhaseRun<'_> {
+    /// Runs publishers, subscribers and restarts, and compares all observations with the oracle.
+    async fn drive(&self, mut server: HubServer) -> Vec<Violation> {
         let (drain, drained) = watch::channel(None);
         let (ending, _) = watch::channel(0);
         let mut subscribers = JoinSet::new();
-        for index in 0..self.subscribers {
-            let subscriber = Subscriber::new(
-                self.subscriber(index, address, &ending),
-                Arc::clone(&truth),
-                Arc::clone(figures),
-            );
-            subscribers.spawn(subscriber.run(drained.clone()));
+        for index in 0..self.phase.subscribers {
+            subscribers.spawn(self.subscriber(index, &ending).run(drained.clone()));
         }
         let (stop, stopped) = watch::channel(false);
         let mut publishers = JoinSet::new();
-        for index in 0..self.publishers {
-            let publisher = self.publisher(index, index % 3 == 0, address, &truth, figures);
-            publishers.spawn(publisher.run(stopped.clone()));
+        for index in 0..self.phase.publishers {
+            publishers.spawn(self.publisher(index, index % 3 == 0).run(stopped.clone()));
         }
-        let (mut faults, is_up) = self.trouble(&mut server, figures, &ending).await;
+        let (mut violations, is_up) = self.inject_restarts(&mut server, &ending).await;
         stop.send_replace(true);
         if !is_up {
             publishers.shutdown().await;
             subscribers.shutdown().await;
-            faults.extend(server.panic().map(restart_fault));
-            return faults;
+            violations.extend(server.panic().map(Violation::restart));
+            return violations;
         }
         while let Some(found) = publishers.join_next().await {
-            faults.extend(found.expect("publishers do not panic"));
+            violations.extend(found.expect("publishers do not panic"));
         }
-        faults.extend(self.publisher(self.publishers, true, address, &truth, figures).close().await);
-        let targets = Arc::new(self.targets(&truth));
-        drain.send_replace(Some(Drain {
-            targets: Arc::clone(&targets),
+        violations.extend(self.publisher(self.phase.publishers, true).close().await);
+        let targets = self.targets();
+        drain.send_replace(Some(DrainTargets {
+            targets: Arc::new(targets.clone()),
             deadline: Instant::now() + DRAIN_DEADLINE,
         }));
         let mut records = Vec::new();
         while let Some(done) = subscribers.join_next().await {
             let (record, found) = done.expect("subscribers do not panic");
             records.push(record);
-            faults.extend(found);
+            violations.extend(found);
         }
-        records.sort_by_key(|record: &Record| record.subscriber);
-        let rules = Rules { gaps: self.gaps, targets: targets.to_vec() };
-        faults.extend(left_over(address).await);
-        faults.extend(compare(address, &truth, &records, &rules).await);
-        faults.extend(server.unasked_end().or(server.terminate().await.err()).map(restart_fault));
-        faults.extend(server.panic().map(restart_fault));
-        faults
+        records.sort_by_key(|record: &SubscriberHistory| record.subscriber);
+        violations.extend(self.left_over().await);
+        violations.extend(self.compare(&records, &PhaseRules { gaps: self.phase.gaps, targets }).await);
+        violations.extend(server.unasked_end().or(server.terminate().await.err()).map(Violation::restart));
+        violations.extend(server.panic().map(Violation::restart));
+        violations
     }
 
-    /// Kills and restarts the server until the time is over, and returns whether it is up at the end.
-    async fn trouble(
+    /// Kills and restarts the server until the time is over; returns whether it is up at the end.
+    async fn inject_restarts(
         &self,
-        server: &mut Server,
-        figures: &Figures,
+        server: &mut HubServer,
         ending: &watch::Sender<u64>,
-    ) -> (Vec<Fault>, bool) {
-        let mut rng = StdRng::seed_from_u64(self.seed ^ 0x7e57);
-        let mut faults = Vec::new();
-        let end = Instant::now() + self.time;
+    ) -> (Vec<Violation>, bool) {
+        let mut rng = StdRng::seed_from_u64(self.phase.seed ^ 0x7e57);
+        let mut violations = Vec::new();
+        let end = Instant::now() + self.phase.time;
         loop {
-            let pause = Duration::from_millis(rng.random_range(1000..=4000));
-            if !self.has_restarts || Instant::now() + pause >= end {
-                tokio::time::sleep_until(end).await;
+            let pause = millis(&mut rng, 1000, 4000);
+            if !self.phase.has_restarts || Instant::now() + pause >= end {
+                sleep_until(end).await;
                 let ended = server.unasked_end();
                 let is_up = ended.is_none();
-                faults.extend(ended.map(restart_fault));
-                return (faults, is_up);
+                violations.extend(ended.map(Violation::restart));
+                return (violations, is_up);
             }
             sleep(pause).await;
-            faults.extend(server.unasked_end().map(restart_fault));
+            violations.extend(server.unasked_end().map(Violation::restart));
             let ended = if rng.random_bool(0.65) {
-                add(&figures.kills, 1);
+                add(&self.counters.kills, 1);
                 server.kill().await
             } else {
-                add(&figures.graceful_restarts, 1);
+                add(&self.counters.graceful_restarts, 1);
                 ending.send_modify(|count| *count += 1);
                 server.terminate().await
             };
-            faults.extend(ended.err().map(restart_fault));
-            sleep(Duration::from_millis(rng.random_range(0..=300))).await;
+            violations.extend(ended.err().map(Violation::restart));
+            sleep(millis(&mut rng, 0, 300)).await;
             if let Err(text) = server.restart().await {
-                faults.push(restart_fault(text));
-                return (faults, false);
+                violations.push(Violation::restart(text));
+                return (violations, false);
             }
         }
     }
 
-    fn subscriber(&self, index: usize, address: SocketAddr, ending: &watch::Sender<u64>) -> Options {
-        let seed = self.seed_of(1, index as u64);
+    fn subscriber(&self, index: usize, ending: &watch::Sender<u64>) -> Subscriber {
+        let seed = derive_seed(self.phase.seed, 1 << 32 | index as u64);
         let mut rng = StdRng::seed_from_u64(!seed);
-        let is_trimming = matches!(self.gaps, Gaps::Trimmed { .. });
+        let is_trimming = matches!(self.phase.gaps, GapRule::Trimmed { .. });
         let is_long_away = is_trimming && rng.random_bool(0.5);
-        Options {
+        let options = SubscriberOptions {
             index,
             subscriptions: self.subscriptions(&mut rng),
-            address,
+            address: self.address,
             seed,
-            wants_history: self.gaps == Gaps::Never && rng.random_bool(0.15),
+            wants_history: self.phase.gaps == GapRule::Never && rng.random_bool(0.15),
             absence_max: Duration::from_millis(if is_long_away { 4000 } else { 300 }),
             ending: ending.subscribe(),
-        }
+        };
+        Subscriber::new(options, Arc::clone(&self.oracle), Arc::clone(&self.counters))
     }
 
     fn subscriptions(&self, rng: &mut StdRng) -> Vec<Subscription> {
         let patterns = ["check.strict.*", "check.*.*", "check:loose:*", "check:**", "check.**"];
+        let channel = |rng: &mut StdRng| channels::name(rng.random_range(0..self.phase.channels));
         let mut texts = match rng.random_range(0..20) {
-            0..8 => vec![channel_name(rng.random_range(0..self.channels))],
-            8..13 => (0..rng.random_range(2..=4))
-                .map(|_| channel_name(rng.random_range(0..self.channels)))
-                .collect(),
-            13..15 => vec![
-                channel_name(rng.random_range(0..self.channels)),
-                patterns[rng.random_range(0..patterns.len())].to_owned(),
-            ],
+            0..8 => vec![channel(rng)],
+            8..13 => (0..rng.random_range(2..=4)).map(|_| channel(rng)).collect(),
+            13..15 => vec![channel(rng), patterns[rng.random_range(0..patterns.len())].to_owned()],
             15..18 => vec![patterns[rng.random_range(0..patterns.len())].to_owned()],
             _ => vec!["**".to_owned()],
         };
         texts.sort();
         texts.dedup();
-        texts
-            .iter()
-            .map(|text| Subscription::parse(text).expect("the names above are in the grammar"))
-            .collect()
+        texts.iter().map(|text| Subscription::parse(text).expect("these names are valid")).collect()
     }
 
-    fn publisher(
-        &self,
-        index: u32,
-        is_idempotent: bool,
-        address: SocketAddr,
-        truth: &Arc<Truth>,
-        figures: &Arc<Figures>,
-    ) -> Publisher {
-        let seed = self.seed_of(2, index.into());
-        Publisher::new(index, is_idempotent, address, seed, Arc::clone(truth), Arc::clone(figures))
+    fn publisher(&self, index: u32, is_idempotent: bool) -> NumberedPublisher {
+        let seed = derive_seed(self.phase.seed, 2 << 32 | u64::from(index));
+        let (oracle, counters) = (Arc::clone(&self.oracle), Arc::clone(&self.counters));
+        NumberedPublisher::new(index, is_idempotent, self.address, seed, oracle, counters)
     }
 
-    /// A seed of its own for each part, spread by an odd multiplier.
-    fn seed_of(&self, role: u64, index: u64) -> u64 {
-        (self.seed ^ (role << 32 | index)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
-
-    /// Where the last publisher's events are, by channel; at the very beginning where one was not acknowledged.
-    fn targets(&self, truth: &Truth) -> Vec<Place> {
-        let mut targets = vec![Place { life: 0, offset: 0 }; self.channels];
-        for message in truth.messages().get(self.publishers as usize).into_iter().flatten() {
-            if let Some(place) = message.places.last() {
-                message.channels.iter().for_each(|&channel| targets[channel] = *place);
+    /// Positions of the last publisher's events, by channel; the beginning for one that was not acknowledged.
+    fn targets(&self) -> Vec<LogPosition> {
+        let mut targets = vec![LogPosition { generation: 0, offset: 0 }; self.phase.channels];
+        for message in self.oracle.messages().get(self.phase.publishers as usize).into_iter().flatten() {
+            if let Some(position) = message.positions.last() {
+                message.channels.iter().for_each(|&channel| targets[channel] = *position);
             }
         }
         targets
     }
 
-    fn not_exercised(&self, figures: &Figures) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let mut need = |count: u64, what: &str| {
-            if count == 0 {
-                faults.push(Fault::new(FaultKind::NotExercised, format!("there were no {what}")));
-            }
-        };
-        need(get(&figures.acknowledged), "acknowledged events");
-        need(get(&figures.deliveries), "deliveries");
-        if self.time >= EXERCISED_MIN {
-            need(get(&figures.resumes), "resumes");
-            if self.has_restarts {
-                need(figures.restarts(), "restarts");
-            }
-            for stage in Stage::ALL.into_iter().filter(|_| self.subscribers >= TROUBLED_MIN) {
-                if stage != Stage::Ending || get(&figures.graceful_restarts) > 0 {
-                    let count = Act::ALL.iter().map(|&act| figures.troubles(stage, act)).sum();
-                    need(count, &format!("readers that made trouble at the stage {}", stage.as_str()));
-                }
-            }
-            match self.gaps {
-                Gaps::Never => {}
-                Gaps::EachEpoch => {
-                    need(
-                        figures.gaps(GapReason::Epoch) + figures.gaps(GapReason::Ahead),
-                        "gaps after restarts",
-                    );
-                }
-                Gaps::Trimmed { .. } => need(figures.gaps(GapReason::Trimmed), "gaps after trims"),
-            }
+    /// Compares all observations and the history of each channel with the oracle.
+    async fn compare(&self, records: &[SubscriberHistory], rules: &PhaseRules) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        let mut histories = Vec::new();
+        for name in &self.oracle.channels {
+            let reading = channel_history::read(self.address, name, PAGE_EVENTS);
+            let Ok(history) = timeout(DRAIN_DEADLINE, reading).await else {
+                let text = format!("history of {name} was not read in time");
+                violations.push(Violation::new(ViolationKind::Stuck, text));
+                histories.push(Vec::new());
+                continue;
+            };
+            histories.push(self.locate(name, history, &mut violations));
         }
-        faults
-    }
-}
-
-/// Compares everything that was seen with the truth.
-async fn compare(address: SocketAddr, truth: &Truth, records: &[Record], rules: &Rules) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let mut histories = Vec::new();
-    for channel in 0..truth.channels.len() {
-        let (told, found) = match timeout(DRAIN_DEADLINE, history::read(address, truth, channel)).await {
-            Ok(read) => read,
-            Err(_) => {
-                let text = format!("history of {} was not read in time", truth.channels[channel]);
-                (Vec::new(), vec![Fault::new(FaultKind::Stuck, text)])
-            }
-        };
-        faults.extend(found);
-        histories.push(told);
-    }
-    let told: Vec<(Label, Place)> = histories.concat();
-    let (log, found) = Log::build(truth, records, &told);
-    faults.extend(found);
-    for record in records {
-        faults.extend(compare_record(&log, record, rules));
-    }
-    for (channel, told) in histories.iter().enumerate() {
-        faults.extend(compare_history(&log, channel, told, rules));
-    }
-    faults
-}
-
-/// Waits until the server counts no stream any more: all subscribers have gone.
-async fn left_over(address: SocketAddr) -> Option<Fault> {
-    let deadline = Instant::now() + LEFT_OVER_DEADLINE;
-    loop {
-        let told = match http::get(address, "/metrics").await {
-            Ok((200, body)) => String::from_utf8_lossy(&body).into_owned(),
-            Ok((status, _)) => {
-                return Some(Fault::new(FaultKind::BrokenProtocol, format!("/metrics: {status}")));
-            }
-            Err(error) => return Some(Fault::new(FaultKind::BrokenProtocol, format!("/metrics: {error}"))),
-        };
-        let streams = told.lines().find_map(|line| line.strip_prefix("tidings_streams_open "));
-        if streams == Some("0") {
-            return None;
+        let (log, found) = ReconstructedLog::build(&self.oracle, records, &histories.concat());
+        violations.extend(found);
+        for record in records {
+            violations.extend(compare_record(&log, record, rules));
         }
-        if Instant::now() >= deadline {
-            let seconds = LEFT_OVER_DEADLINE.as_secs();
-            let text = format!("{streams:?} streams are counted {seconds} s after the last reader had gone");
-            return Some(Fault::new(FaultKind::LeftOver, text));
+        for (channel, history) in histories.iter().enumerate() {
+            violations.extend(compare_history(&log, channel, history, rules));
         }
-        sleep(Duration::from_millis(20)).await;
+        violations
+    }
+
+    /// Checks the content of a channel's history, and returns the positions of its events.
+    fn locate(
+        &self,
+        name: &str,
+        history: ChannelHistory,
+        violations: &mut Vec<Violation>,
+    ) -> Vec<LocatedEvent> {
+        let ChannelHistory { events, gaps, error } = history;
+        let mut report =
+            |kind, text| violations.push(Violation::new(kind, format!("history of {name}: {text}")));
+        error.into_iter().for_each(|text| report(ViolationKind::BrokenProtocol, text));
+        gaps.iter().for_each(|gap| {
+            report(ViolationKind::SpuriousGap, format!("{gap:?}; all events were published before"));
+        });
+        let mut located = Vec::new();
+        for event in events {
+            let id = event.id.parse::<EventId>().ok().filter(|id| id.offset == event.offset);
+            let label = label_of(&event.data).filter(|label| self.oracle.knows(*label));
+            let (Some(id), Some(label)) = (id, label) else {
+                report(ViolationKind::WrongContent, format!("{event:?}"));
+                continue;
+            };
+            if let Err(text) = self.oracle.check_content(label, event.event.as_deref(), &event.data) {
+                report(ViolationKind::WrongContent, text);
+            }
+            located.push((label, self.oracle.position(&id)));
+        }
+        located
+    }
+
+    /// Waits until the server counts no stream; all subscribers have gone.
+    async fn left_over(&self) -> Option<Violation> {
+        let deadline = Instant::now() + LEFT_OVER_DEADLINE;
+        loop {
+            let metrics = match http::get(self.address, "/metrics").await {
+                Ok((200, body)) => String::from_utf8_lossy(&body).into_owned(),
+                Ok((status, _)) => return Some(broken_metrics(status)),
+                Err(error) => return Some(broken_metrics(error)),
+            };
+            let streams = metrics.lines().find_map(|line| line.strip_prefix("tidings_streams_open "));
+            if streams == Some("0") {
+                return None;
+            }
+            if Instant::now() >= deadline {
+                let seconds = LEFT_OVER_DEADLINE.as_secs();
+                let text = format!("{streams:?} streams are counted {seconds} s after the last reader left");
+                return Some(Violation::new(ViolationKind::LeftOver, text));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
-fn restart_fault(text: String) -> Fault {
-    Fault::new(FaultKind::Restart, text)
+fn broken_metrics(outcome: impl std::fmt::Display) -> Violation {
+    Violation::new(ViolationKind::BrokenProtocol, format!("GET /metrics returned {outcome}"))
 }
 
-async fn show_progress(phase: Phase, figures: Arc<Figures>) {
+async fn show_progress(phase: Phase, counters: Arc<Counters>) {
     let begun = Instant::now();
     loop {
-        let (published, deliveries) = (get(&figures.published), get(&figures.deliveries));
-        let (resumes, restarts) = (get(&figures.resumes), figures.restarts());
+        let (published, deliveries) = (get(&counters.published), get(&counters.deliveries));
+        let (resumes, restarts) = (get(&counters.resumes), counters.restarts());
         let (name, seconds, all) = (phase.name, begun.elapsed().as_secs(), phase.time.as_secs());
         eprint!(
             "\r\x1b[K{name} {seconds}/{all} s: {published} published, {deliveries} deliveries, {resumes} resumes, \

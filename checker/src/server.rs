@@ -1,4 +1,4 @@
-//! The real `tidings serve` process: started, killed, asked to end, and started again on the same port and directory.
+//! The real `tidings serve` process: started, killed, terminated, and restarted on the same port and directory.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,43 +8,44 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tidings_testkit::HubCommand;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::disk::Disk;
 use crate::http;
-use crate::nodes::Disk;
 
-/// How long a start may take until it is ready.
+/// Longest time from the start to readiness.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Over this time a server that was asked to end lets its streams go.
+/// Time over which a server that got SIGTERM ends its streams.
 const SHUTDOWN_WINDOW: Duration = Duration::from_secs(1);
 
-/// How much later than its window it may exit.
+/// Longest time from the end of that window to the exit.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(3);
 
-/// Bytes of the server's log that a failed start is explained with.
+/// Bytes of the server's log in the error of a failed start.
 const LOG_TAIL_BYTES: usize = 2000;
 
-/// A server process and what it takes to start it again.
-pub(crate) struct Server {
+/// A server process and the parameters of its restarts.
+pub(crate) struct HubServer {
     binary: PathBuf,
     directory: PathBuf,
-    /// The disk that holds its data; none if that is in its directory.
+    /// Disk for its data; `None` if the data are in its directory.
     disk: Option<Disk>,
     address: SocketAddr,
     settings: Vec<(&'static str, String)>,
-    /// How far its clock is off, as `faketime` writes it, and the library that makes it so.
+    /// Offset of its wall clock, in the notation of `faketime`, and the library that applies it.
     clock: Option<(&'static str, PathBuf)>,
-    /// None while it is down.
+    /// `None` while the process is down.
     child: Option<Child>,
 }
 
-impl Server {
-    /// Starts a server with these settings, as environment variables, and waits until it is ready.
+impl HubServer {
+    /// Starts a server with these environment variables, and waits until it is ready.
     ///
     /// # Errors
-    /// Why it did not start, with the end of its log.
+    /// The server did not start; the text has the end of its log.
     pub(crate) async fn start(
         binary: &Path,
         directory: &Path,
@@ -53,7 +54,7 @@ impl Server {
         Self::start_on(None, binary, directory, settings).await
     }
 
-    /// The same, with its data on a disk of its own.
+    /// Starts a server with its data on a disk of its own.
     pub(crate) async fn start_on(
         disk: Option<Disk>,
         binary: &Path,
@@ -62,7 +63,7 @@ impl Server {
     ) -> Result<Self, String> {
         let describe = |error: io::Error| format!("{}: {error}", directory.display());
         std::fs::create_dir_all(directory).map_err(describe)?;
-        // The port is free once the listener is dropped, and is kept across restarts from then on.
+        // The port is free again, and stays the same across restarts.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(describe)?;
         let address = listener.local_addr().map_err(describe)?;
         drop(listener);
@@ -89,30 +90,30 @@ impl Server {
         self.disk.as_ref()
     }
 
-    /// Gives the disk away; the process has ended.
+    /// Returns the disk of an ended process.
     pub(crate) fn into_disk(self) -> Option<Disk> {
         self.disk
     }
 
-    /// Has it start with another value of a setting from its next start on.
+    /// Changes a setting from the next start on.
     pub(crate) fn set(&mut self, name: &'static str, value: &str) {
         self.settings.retain(|(other, _)| *other != name);
         self.settings.push((name, value.into()));
     }
 
-    /// Starts the process, which is down, and waits until it is ready.
+    /// Starts the process, and waits until it is ready.
     ///
     /// # Errors
-    /// Why it did not, with the end of its log.
+    /// The server did not start; the text has the end of its log.
     pub(crate) async fn restart(&mut self) -> Result<(), String> {
         self.start_again()?;
         self.until_ready().await
     }
 
-    /// Starts the process, which is down.
+    /// Starts the process without waiting.
     ///
     /// # Errors
-    /// Why it cannot be started.
+    /// The process cannot be spawned.
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
         let binary = self.binary.display();
         let child = self.spawn().map_err(|error| format!("{binary} cannot be started: {error}"))?;
@@ -120,18 +121,18 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until it is ready.
+    /// Waits until the server is ready.
     ///
     /// # Errors
-    /// That it is not, with the end of its log.
+    /// The server is not ready in time; the text has the end of its log.
     pub(crate) async fn until_ready(&mut self) -> Result<(), String> {
         self.until("/readyz", 200).await
     }
 
-    /// Waits until it answers this path with this status.
+    /// Waits until the server answers this path with this status.
     ///
     /// # Errors
-    /// That it does not, with the end of its log.
+    /// The server does not do so in time; the text has the end of its log.
     pub(crate) async fn until(&mut self, path: &str, status: u16) -> Result<(), String> {
         let binary = self.binary.display();
         let deadline = Instant::now() + READY_DEADLINE;
@@ -153,19 +154,19 @@ impl Server {
         Err(format!("{binary} did not answer {path} with {status} within {seconds} s; its log ends:\n{tail}"))
     }
 
-    /// Stops the process in the middle of whatever it does, or lets it go on.
+    /// Sends a signal, such as SIGSTOP or SIGCONT.
     ///
     /// # Errors
-    /// That it is not there.
+    /// The process has ended.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
         let pid = self.pid().ok_or("server process ended by itself")?;
         kill_process(pid, signal).map_err(|error| format!("server process cannot be signalled: {error}"))
     }
 
-    /// Has the process see another wall clock from its next start on. The clock that durations are measured by stays true.
+    /// Changes the wall clock of the process from its next start on. Its monotonic clock stays true.
     ///
     /// # Errors
-    /// That Debian's package `faketime` is missing.
+    /// Debian's package `faketime` is missing.
     pub(crate) fn set_clock_offset(&mut self, offset: &'static str) -> Result<(), String> {
         let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
         let library = folders
@@ -181,16 +182,16 @@ impl Server {
         self.child.as_ref().and_then(Child::id).and_then(|id| Pid::from_raw(id.try_into().ok()?))
     }
 
-    /// Kills the process with SIGKILL and waits for its end.
+    /// Kills the process with SIGKILL, and waits for its end.
     pub(crate) async fn kill(&mut self) -> Result<(), String> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         child.kill().await.map_err(|error| format!("server process cannot be killed: {error}"))
     }
 
-    /// Asks the process to end with SIGTERM.
+    /// Sends SIGTERM, and waits for the end.
     ///
     /// # Errors
-    /// How it ended, where that was not with exit code 0 in time.
+    /// The process did not end in time with exit code 0.
     pub(crate) async fn terminate(&mut self) -> Result<(), String> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
@@ -212,13 +213,13 @@ impl Server {
         }
     }
 
-    /// Returns how the process ended, where it did without being asked.
+    /// Returns the exit status of a process that ended by itself.
     pub(crate) fn unasked_end(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok()??;
         Some(format!("ended by itself with {status}; its log ends:\n{}", self.log_tail()))
     }
 
-    /// Returns the first panic in the server's log: a task that died may have hurt nobody, and is a fault all the same.
+    /// Returns the first panic in the server's log. A panic of any task is a violation.
     pub(crate) fn panic(&self) -> Option<String> {
         let log = std::fs::read(self.log_path()).ok()?;
         let log = String::from_utf8_lossy(&log);
@@ -230,35 +231,25 @@ impl Server {
 
     fn spawn(&self) -> io::Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        let (mut command, data) = match &self.disk {
-            None => (Command::new(&self.binary), self.directory.join("data")),
+        let (program, data) = match &self.disk {
+            None => (std::process::Command::new(&self.binary), self.directory.join("data")),
             Some(disk) => {
                 let mut command = disk.enter();
                 command.arg(&self.binary);
                 (command, disk.path().join("data"))
             }
         };
-        // Settings of whoever runs the checker are none of the server's.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("TIDINGS_") || matches!(&*text, "REDIS_URL" | "NATS_URL" | "TEST_MODE") {
-                command.env_remove(&name);
-            }
-        }
+        // The environment of the checker is cleared, and the working directory holds no tidings.toml.
+        let mut hub = HubCommand::from_command(program)
+            .listen(&self.address.to_string())
+            .data_dir(data)
+            .directory(&self.directory)
+            .variables(self.settings.iter().map(|(name, value)| (name, value)));
         if let Some((offset, library)) = &self.clock {
-            command
-                .env("LD_PRELOAD", library)
-                .env("FAKETIME", offset)
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            hub = hub.variables([("LD_PRELOAD", library.as_os_str())]);
+            hub = hub.variables([("FAKETIME", *offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]);
         }
-        command
-            .arg("serve")
-            .args(["--listen", &self.address.to_string()])
-            .arg("--data-dir")
-            .arg(data)
-            .envs(self.settings.iter().map(|(name, value)| (name, value)))
-            // The working directory holds no tidings.toml.
-            .current_dir(&self.directory)
+        Command::from(hub.into_command())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -1,101 +1,117 @@
-//! The publishers and readers of one phase: their start, their end, and what they saw.
+//! Publishers and readers of one phase: their start, their end, and their observations.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidings_protocol::Subscription;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::ledger::Ledger;
-use super::publisher::Publisher;
-use super::reader::{Closing, Options, Reader, Record};
-use super::trouble::Diary;
-use super::{CLOSING_DEADLINE, seed_of};
-use crate::report::{Fault, Figures};
+use super::history::OperationHistory;
+use super::publisher::RoamingPublisher;
+use super::reader::{ClosingEvents, ReaderHistory, ReaderOptions, RoamingReader};
+use crate::counters::Counters;
+use crate::random::derive_seed;
+use crate::violation::Violation;
 
-/// Clients of one phase.
+/// Longest time in which readers receive the rest after the last fault.
+pub(super) const CLOSING_DEADLINE: Duration = Duration::from_secs(40);
+
+const CHANNELS: usize = 6;
+
+/// Channels of all publishers.
+pub(super) fn channels() -> Vec<String> {
+    (0..CHANNELS).map(|channel| format!("nodes.{}.{channel}", ["a", "b"][channel % 2])).collect()
+}
+
+/// Settings of the clients of one phase.
 #[derive(Clone, Debug)]
-pub(super) struct Crowd {
+pub(super) struct ClientSettings {
     pub(super) nodes: Vec<SocketAddr>,
     pub(super) publishers: u32,
     pub(super) readers: usize,
-    /// Characters that pad an event, at most.
+    /// Most characters of an event's padding.
     pub(super) pad_max: usize,
     pub(super) seed: u64,
 }
 
-/// All who publish and read, and what ends them.
-pub(super) struct Clients {
-    crowd: Crowd,
-    ledger: Arc<Ledger>,
-    figures: Arc<Figures>,
-    publishers: JoinSet<Vec<Fault>>,
+/// All publishers and readers of a phase.
+pub(super) struct PhaseClients {
+    settings: ClientSettings,
+    history: Arc<OperationHistory>,
+    counters: Arc<Counters>,
+    publishers: JoinSet<Vec<Violation>>,
     stop: watch::Sender<bool>,
-    readers: JoinSet<(Vec<Record>, Vec<Fault>)>,
-    closing: watch::Sender<Option<Closing>>,
+    readers: JoinSet<(Vec<ReaderHistory>, Vec<Violation>)>,
+    closing: watch::Sender<Option<ClosingEvents>>,
 }
 
-impl Clients {
-    /// Starts all of them.
-    pub(super) fn start(crowd: Crowd, ledger: &Arc<Ledger>, figures: &Arc<Figures>) -> Self {
+impl PhaseClients {
+    /// Starts all clients.
+    pub(super) fn start(
+        settings: ClientSettings,
+        history: &Arc<OperationHistory>,
+        counters: &Arc<Counters>,
+    ) -> Self {
         let mut clients = Self {
-            crowd,
-            ledger: Arc::clone(ledger),
-            figures: Arc::clone(figures),
+            settings,
+            history: Arc::clone(history),
+            counters: Arc::clone(counters),
             publishers: JoinSet::new(),
             stop: watch::Sender::new(false),
             readers: JoinSet::new(),
             closing: watch::Sender::new(None),
         };
-        for index in 0..clients.crowd.readers {
+        for index in 0..clients.settings.readers {
             let reader = clients.reader(index);
             clients.readers.spawn(reader.run(clients.closing.subscribe()));
         }
-        for index in 0..clients.crowd.publishers {
+        for index in 0..clients.settings.publishers {
             let publisher = clients.publisher(index);
             clients.publishers.spawn(publisher.run(clients.stop.subscribe()));
         }
         clients
     }
 
-    /// Has the publishers come to an end, and the readers get what was published.
-    pub(super) async fn finish(&mut self, diary: &Diary) -> (Vec<Record>, Vec<Fault>) {
-        let mut faults = Vec::new();
+    /// Ends the publishers, and waits until the readers have received the last events.
+    pub(super) async fn finish(&mut self) -> (Vec<ReaderHistory>, Vec<Violation>) {
+        let mut violations = Vec::new();
         self.stop.send_replace(true);
         while let Some(found) = self.publishers.join_next().await {
-            faults.extend(found.expect("publishers do not panic"));
+            violations.extend(found.expect("publishers do not panic"));
         }
-        let (labels, found) = self.publisher(self.crowd.publishers).close().await;
-        faults.extend(found);
-        diary.note("everything is published");
+        let (labels, found) = self.publisher(self.settings.publishers).close().await;
+        violations.extend(found);
+        self.history.note("every event is published");
         let deadline = Instant::now() + CLOSING_DEADLINE;
-        self.closing.send_replace(Some(Closing { labels: Arc::new(labels), deadline }));
-        let mut records = Vec::new();
+        self.closing.send_replace(Some(ClosingEvents { labels: Arc::new(labels), deadline }));
+        let mut readers = Vec::new();
         while let Some(done) = self.readers.join_next().await {
-            let (record, found) = done.expect("readers do not panic");
-            records.extend(record);
-            faults.extend(found);
+            let (histories, found) = done.expect("readers do not panic");
+            readers.extend(histories);
+            violations.extend(found);
         }
-        records.sort_by_key(|record| record.reader);
-        (records, faults)
+        readers.sort_by_key(|history| history.reader);
+        (readers, violations)
     }
 
-    /// Ends those who still go on.
+    /// Aborts all clients.
     pub(super) async fn shut_down(&mut self) {
         self.publishers.shutdown().await;
         self.readers.shutdown().await;
     }
 
-    fn publisher(&self, index: u32) -> Publisher {
-        let seed = seed_of(self.crowd.seed, 10 + u64::from(index));
-        let (nodes, pad_max) = (self.crowd.nodes.clone(), self.crowd.pad_max);
-        Publisher::new(index, nodes, seed, pad_max, Arc::clone(&self.ledger), Arc::clone(&self.figures))
+    fn publisher(&self, index: u32) -> RoamingPublisher {
+        let seed = derive_seed(self.settings.seed, 10 + u64::from(index));
+        let (nodes, pad_max) = (self.settings.nodes.clone(), self.settings.pad_max);
+        let (history, counters) = (Arc::clone(&self.history), Arc::clone(&self.counters));
+        RoamingPublisher::new(index, nodes, seed, pad_max, history, counters)
     }
 
-    fn reader(&self, index: usize) -> Reader {
-        let channels = &self.ledger.channels;
+    fn reader(&self, index: usize) -> RoamingReader {
+        let channels = &self.history.channels;
         let name = |number: usize| channels[number % channels.len()].as_str();
         let texts = match index % 6 {
             0 | 1 => vec![name(index / 3)],
@@ -104,10 +120,14 @@ impl Clients {
             4 => vec![name(1), "nodes.a.*"],
             _ => vec!["nodes.**"],
         };
-        let parse = |text: &&str| Subscription::parse(text).expect("it is in the grammar");
-        let subscriptions = texts.iter().map(parse).collect();
-        let (nodes, seed) = (self.crowd.nodes.clone(), seed_of(self.crowd.seed, 100 + index as u64));
-        let options = Options { index, subscriptions, nodes, seed, wants_history: index % 4 != 3 };
-        Reader::new(options, Arc::clone(&self.ledger), Arc::clone(&self.figures))
+        let parse = |text: &&str| Subscription::parse(text).expect("these names are valid");
+        let options = ReaderOptions {
+            index,
+            subscriptions: texts.iter().map(parse).collect(),
+            nodes: self.settings.nodes.clone(),
+            seed: derive_seed(self.settings.seed, 100 + index as u64),
+            wants_history: index % 4 != 3,
+        };
+        RoamingReader::new(options, Arc::clone(&self.history), Arc::clone(&self.counters))
     }
 }

@@ -1,190 +1,220 @@
-//! Compares what readers saw with what was published, answered, lost and kept.
+//! Comparison of the readers' observations with publishes, responses, losses and the log.
 //!
-//! The log that is held at the end is the truth. A reader has each of its events once and in order. It may get one
-//! again only after a gap that names a channel of it. What was lost is missing everywhere, and every reader that had it, or
-//! should have got it, has a gap: unless each node that knew of it was killed before it could tell. A trim is told to readers
-//! that had not got what it took, and to no others but those whose id is from before it.
+//! The log at the end is the reference:
+//! - A reader receives each of its events once and in order. An event may repeat only after a gap that names one of
+//! its channels.
+//! - A lost event is missing everywhere. Every reader that had it, or was due to receive it, gets a gap, unless each
+//! node that knew the event was killed before it could report the loss.
+//! - A trim is reported to readers that had not received the removed entries, and otherwise only to ids from before
+//! the trim.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tidings_protocol::{EventId, Subscription};
 
-use super::ledger::{Absence, Fate, Loss, Moment, Place, Sent};
-use super::log::Entry;
-use super::reader::{Record, Seen};
-use crate::report::{Fault, FaultKind};
-use crate::truth::Label;
+use super::history::{
+    FinalResult, InjectedLoss, NodeOutage, OperationHistory, PhaseTime, PublishedEvent, TaggedOffset,
+};
+use super::reader::{NodeObservation, ReaderHistory};
+use super::redis_log::LogRecord;
+use crate::oracle::EventLabel;
+use crate::violation::{Violation, ViolationKind};
 
-/// A node that was not killed, nor stood still, for so long after a loss has looked at Redis, and told what it knew.
+/// Time after a loss in which a node that runs and keeps its memory notices the loss and reports it.
 const LOOKED_AFTER: Duration = Duration::from_secs(10);
-/// A gap may come so long after the loss was told otherwise: what one node did not know, another one tells later.
+/// Time after a loss in which a gap may repeat: a later node may report a loss that the first node did not know.
 const TOLD_AFTER: Duration = Duration::from_secs(10);
 
-/// All that is compared.
-pub(super) struct Truth {
+/// Facts to compare.
+pub(super) struct NodesOracle {
     pub(super) channels: Vec<String>,
-    pub(super) sent: BTreeMap<Label, Sent>,
-    pub(super) losses: Vec<Loss>,
-    pub(super) absences: Vec<Absence>,
-    pub(super) log: Vec<Entry>,
-    pub(super) records: Vec<Record>,
-    /// Whether there is one node, without Redis: its directory has it tell each loss to every reader, at once.
+    pub(super) published: BTreeMap<EventLabel, PublishedEvent>,
+    pub(super) losses: Vec<InjectedLoss>,
+    pub(super) outages: Vec<NodeOutage>,
+    pub(super) log: Vec<LogRecord>,
+    pub(super) readers: Vec<ReaderHistory>,
+    /// Whether the phase has a single node without Redis, which reports each loss at once to every reader.
     pub(super) is_alone: bool,
 }
 
-/// What came of it.
+/// Result of the comparison.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
-    pub(super) faults: Vec<Fault>,
-    /// Events that were acknowledged or delivered and that the log has not any more.
+pub(super) struct ComparisonResult {
+    pub(super) violations: Vec<Violation>,
+    /// Events that were acknowledged or delivered, and are not in the log.
     pub(super) lost: u64,
-    /// How often a reader had to be told of one.
+    /// Reports of lost events that were due to readers.
     pub(super) due: u64,
-    /// Gaps of losses that the reader was told of already: what one node did not know, another one told later.
+    /// Gaps that report a known loss again.
     pub(super) again: u64,
-    /// How often a reader got an event of a channel from after a loss before the gap that tells of the loss: another node
-    /// knew of it.
+    /// Events of a channel from after a loss that arrived before the gap: another node knew of the loss.
     pub(super) late: u64,
-    /// Where that was.
+    /// Descriptions of the repeated and late gaps.
     pub(super) notes: Vec<String>,
 }
 
-/// Who knew of an entry that is no more.
-struct Lost {
-    label: Label,
-    /// The nodes that delivered or acknowledged it, and when they first did.
-    known: Vec<(usize, Moment)>,
+/// An entry that is not in the log.
+struct LostEntry {
+    label: EventLabel,
+    /// Nodes that delivered or acknowledged it, with the first time.
+    known: Vec<(usize, PhaseTime)>,
 }
 
-impl Truth {
-    /// Returns everything that was not as promised.
-    pub(super) fn compare(&self) -> Findings {
-        let mut findings = Findings { faults: self.compare_log(), ..Findings::default() };
-        let places: HashMap<Place, &Entry> = self.log.iter().map(|entry| (entry.place, entry)).collect();
-        let lost = self.lost(&places);
-        findings.lost = lost.len() as u64;
-        for record in &self.records {
-            findings.faults.extend(self.compare_order(record));
-            self.compare_gaps(record, &mut findings);
-            findings.faults.extend(self.compare_kept(record));
-            if self.is_alone {
-                findings.faults.extend(self.compare_told(record));
-            }
-            self.compare_lost(record, &lost, &mut findings);
+impl NodesOracle {
+    pub(super) fn new(
+        history: &OperationHistory,
+        log: Vec<LogRecord>,
+        readers: Vec<ReaderHistory>,
+        is_alone: bool,
+    ) -> Self {
+        Self {
+            channels: history.channels.clone(),
+            published: history.published(),
+            losses: history.losses(),
+            outages: history.outages(),
+            log,
+            readers,
+            is_alone,
         }
-        findings
     }
 
-    /// Compares the log with what was answered.
-    fn compare_log(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let mut stored: HashMap<Label, Place> = HashMap::new();
-        let mut last: HashMap<u32, Label> = HashMap::new();
-        for Entry { place, label, .. } in &self.log {
+    /// Returns all violations and counts.
+    pub(super) fn compare(&self) -> ComparisonResult {
+        let mut result = ComparisonResult { violations: self.compare_log(), ..ComparisonResult::default() };
+        let places: HashMap<TaggedOffset, &LogRecord> =
+            self.log.iter().map(|entry| (entry.place, entry)).collect();
+        let lost = self.lost(&places);
+        result.lost = lost.len() as u64;
+        for record in &self.readers {
+            result.violations.extend(self.compare_order(record));
+            self.compare_gaps(record, &mut result);
+            result.violations.extend(self.compare_kept(record));
+            if self.is_alone {
+                result.violations.extend(self.compare_told(record));
+            }
+            self.compare_lost(record, &lost, &mut result);
+        }
+        result
+    }
+
+    /// Compares the log with the responses.
+    fn compare_log(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        let mut stored: HashMap<EventLabel, TaggedOffset> = HashMap::new();
+        let mut last: HashMap<u32, EventLabel> = HashMap::new();
+        for LogRecord { place, label, .. } in &self.log {
             if let Some(other) = stored.insert(*label, *place) {
                 let text = format!("the log has event {label} at {other} and at {place}");
-                faults.push(Fault::new(FaultKind::Duplicated, text));
+                violations.push(Violation::new(ViolationKind::Duplicated, text));
             }
-            // What nobody answered for may land late. So may a repeat whose first, with its key, was lost meanwhile.
-            let may_be_late = |sent: &Sent| {
-                sent.fate == Fate::Unknown
+            // An event without a certain result may be stored late. So may a retry if a loss took the first copy with
+            // its idempotency key.
+            let may_be_late = |sent: &PublishedEvent| {
+                sent.result == FinalResult::Unknown
                     || (sent.is_doubtful && self.losses_after(sent.begun).next().is_some())
             };
-            if self.sent.get(label).is_some_and(|sent| !may_be_late(sent)) {
+            if self.published.get(label).is_some_and(|sent| !may_be_late(sent)) {
                 if let Some(later) = last.get(&label.publisher).filter(|last| **last > *label) {
                     let text = format!("the log has event {label} at {place}, after {later}");
-                    faults.push(Fault::new(FaultKind::Reordered, text));
+                    violations.push(Violation::new(ViolationKind::Reordered, text));
                 }
                 last.insert(label.publisher, *label);
             }
         }
-        for (label, sent) in &self.sent {
-            match (sent.fate, stored.get(label)) {
-                (Fate::NotStored, Some(place)) => {
+        for (label, sent) in &self.published {
+            match (sent.result, stored.get(label)) {
+                (FinalResult::NotStored, Some(place)) => {
                     let text = format!("event {label} was answered with not_stored and is at {place}");
-                    faults.push(Fault::new(FaultKind::WrongContent, text));
+                    violations.push(Violation::new(ViolationKind::WrongContent, text));
                 }
-                (Fate::Acknowledged { place, at, .. }, None)
+                (FinalResult::Acknowledged { place, at, .. }, None)
                     if self.losses_after(sent.begun).next().is_none() =>
                 {
                     let text =
                         format!("event {label} was acknowledged as {place} at {at:?}, and is not in the log");
-                    faults.push(Fault::new(FaultKind::Lost, text));
+                    violations.push(Violation::new(ViolationKind::Lost, text));
                 }
-                (Fate::Acknowledged { place, .. }, Some(other))
+                (FinalResult::Acknowledged { place, .. }, Some(other))
                     if place != *other && self.losses_after(sent.begun).next().is_none() =>
                 {
                     let text = format!("event {label} was acknowledged as {place}, and is at {other}");
-                    faults.push(Fault::new(FaultKind::WrongContent, text));
+                    violations.push(Violation::new(ViolationKind::WrongContent, text));
                 }
                 _ => {}
             }
         }
-        faults
+        violations
     }
 
-    fn losses_after(&self, moment: Moment) -> impl Iterator<Item = &Loss> {
+    fn losses_after(&self, moment: PhaseTime) -> impl Iterator<Item = &InjectedLoss> {
         self.losses.iter().filter(move |loss| loss.ended >= moment)
     }
 
-    /// Within what no gap parts, offsets rise and nothing comes twice; an event comes again only after a gap of its own.
-    fn compare_order(&self, record: &Record) -> Vec<Fault> {
-        let mut faults = Vec::new();
+    /// Between two gaps offsets rise and no event repeats; an event repeats only after a gap of one of its channels.
+    fn compare_order(&self, record: &ReaderHistory) -> Vec<Violation> {
+        let mut violations = Vec::new();
         let mut above = None;
-        let mut had: HashMap<Label, (usize, Place)> = HashMap::new();
-        for (index, seen) in record.seen.iter().enumerate() {
-            let Seen::Event { label, place, at, node } = seen else {
+        let mut had: HashMap<EventLabel, (usize, TaggedOffset)> = HashMap::new();
+        for (index, observations) in record.observations.iter().enumerate() {
+            let NodeObservation::Event { label, place, at, node } = observations else {
                 above = None;
                 continue;
             };
-            let told = |kind, what: String| {
+            let report = |kind, text: String| {
                 let (seconds, name) = (at.as_secs_f64(), record.name());
                 let text =
-                    format!("{name}: event {label} at {place} from node {node} at {seconds:.3} s {what}");
-                Fault::new(kind, text)
+                    format!("{name}: event {label} at {place} from node {node} at {seconds:.3} s {text}");
+                Violation::new(kind, text)
             };
             if let Some((before, other)) = had.insert(*label, (index, *place)) {
                 let names = self.names(*label);
-                let between = &record.seen[before..index];
-                if !between.iter().any(|seen| names.iter().any(|name| seen.names(name))) {
-                    faults.push(told(
-                        FaultKind::Duplicated,
+                let between = &record.observations[before..index];
+                if !between.iter().any(|observations| names.iter().any(|name| observations.names(name))) {
+                    violations.push(report(
+                        ViolationKind::Duplicated,
                         format!("came before, at {other}, and no gap between"),
                     ));
                 }
             } else if above.is_some_and(|above| place.offset <= above) {
-                faults.push(told(FaultKind::Reordered, format!("came after {above:?}")));
+                violations.push(report(ViolationKind::Reordered, format!("came after {above:?}")));
             }
-            if self.sent.get(label).is_some_and(|sent| sent.fate == Fate::NotStored) {
-                faults.push(told(FaultKind::WrongContent, "was answered with not_stored".to_owned()));
+            if self.published.get(label).is_some_and(|sent| sent.result == FinalResult::NotStored) {
+                violations
+                    .push(report(ViolationKind::WrongContent, "was answered with not_stored".to_owned()));
             }
             above = Some(place.offset);
         }
-        faults
+        violations
     }
 
-    /// Each gap has a cause: a loss of which the reader was not told yet.
-    fn compare_gaps(&self, record: &Record, findings: &mut Findings) {
-        let mut told: HashMap<&str, Moment> = HashMap::new();
+    /// Each gap has a cause: a loss that was not reported to the reader before.
+    fn compare_gaps(&self, record: &ReaderHistory, result: &mut ComparisonResult) {
+        let mut told: HashMap<&str, PhaseTime> = HashMap::new();
         let told_after = if self.is_alone { Duration::ZERO } else { TOLD_AFTER };
-        for (index, seen) in record.seen.iter().enumerate() {
-            let Seen::Gap { reason, channels, requested, at, node } = seen else { continue };
-            // A client that was cut before it read what follows a gap is told again.
-            let is_repeated = index > 0 && matches!(record.seen[index - 1], Seen::Gap { .. });
-            let names = self.channels.iter().filter(|name| record.wants(name) && seen.names(name));
+        for (index, observations) in record.observations.iter().enumerate() {
+            let NodeObservation::Gap { reason, channels, requested, at, node } = observations else {
+                continue;
+            };
+            // A client that was cut after a gap gets it again.
+            let is_repeated =
+                index > 0 && matches!(record.observations[index - 1], NodeObservation::Gap { .. });
+            let names = self.channels.iter().filter(|name| record.wants(name) && observations.names(name));
             let (mut has_cause, mut is_new) = (false, false);
             for name in names {
                 let before = told.insert(name, *at).or(record.begun).unwrap_or_default();
-                let mut causes = self.losses.iter().filter(|loss| loss.begun <= *at && loss.explains(seen));
+                let mut causes =
+                    self.losses.iter().filter(|loss| loss.begun <= *at && loss.explains(observations));
                 is_new |= causes.clone().any(|loss| loss.ended >= before || loss.trimmed.is_some());
                 has_cause |= is_new
                     || causes.any(|loss| *at <= loss.ended + told_after || self.is_alone && is_repeated);
             }
             if has_cause && !is_new {
-                findings.again += 1;
+                result.again += 1;
                 let (name, seconds) = (record.name(), at.as_secs_f64());
-                findings.notes.push(format!("{name}: told again at {seconds:.3} s by node {node}: {seen:?}"));
+                result
+                    .notes
+                    .push(format!("{name}: told again at {seconds:.3} s by node {node}: {observations:?}"));
             }
             if !has_cause {
                 let (name, seconds) = (record.name(), at.as_secs_f64());
@@ -193,36 +223,37 @@ impl Truth {
                     reason.as_str(),
                     channels.join(", "),
                 );
-                findings.faults.push(Fault::new(FaultKind::SpuriousGap, text));
+                result.violations.push(Violation::new(ViolationKind::SpuriousGap, text));
             }
         }
     }
 
-    /// After each loss a reader that was there before is told before it gets anything else.
-    fn compare_told(&self, record: &Record) -> Vec<Fault> {
-        let mut faults = Vec::new();
+    /// After each loss, a reader with an id from before it gets a gap before any other item.
+    fn compare_told(&self, record: &ReaderHistory) -> Vec<Violation> {
+        let mut violations = Vec::new();
         for loss in &self.losses {
-            let first = record.seen.iter().find(|seen| seen.at() > loss.ended);
+            let first = record.observations.iter().find(|observations| observations.at() > loss.ended);
             let first = first.filter(|_| record.had_id_before(loss.begun));
-            if let Some(Seen::Event { label, at, .. }) = first {
+            if let Some(NodeObservation::Event { label, at, .. }) = first {
                 let (ended, at) = (loss.ended.as_secs_f64(), at.as_secs_f64());
-                let (name, what) = (record.name(), loss.what);
+                let (name, fault) = (record.name(), loss.fault);
                 let text = format!(
-                    "{name}: got event {label} at {at:.3} s, after {what} until {ended:.3} s, and no gap before"
+                    "{name}: got event {label} at {at:.3} s, after {fault} until {ended:.3} s, and no gap before"
                 );
-                faults.push(Fault::new(FaultKind::UnsignalledGap, text));
+                violations.push(Violation::new(ViolationKind::UnsignalledGap, text));
             }
         }
-        faults
+        violations
     }
 
-    /// What is in the log came to everyone who was there.
-    fn compare_kept(&self, record: &Record) -> Vec<Fault> {
+    /// Each event in the log was delivered to every reader that was due to receive it.
+    fn compare_kept(&self, record: &ReaderHistory) -> Vec<Violation> {
         let Some(begun) = record.begun.filter(|_| record.is_whole) else { return Vec::new() };
-        let had: BTreeSet<Place> = record.seen.iter().filter_map(Seen::place).collect();
-        let is_due = |entry: &&Entry| {
+        let had: BTreeSet<TaggedOffset> =
+            record.observations.iter().filter_map(NodeObservation::place).collect();
+        let is_due = |entry: &&LogRecord| {
             entry.channels.iter().any(|name| record.wants(name))
-                && self.sent.get(&entry.label).is_some_and(|sent| sent.begun >= begun)
+                && self.published.get(&entry.label).is_some_and(|sent| sent.begun >= begun)
         };
         let missing: Vec<_> =
             self.log.iter().filter(is_due).filter(|entry| !had.contains(&entry.place)).collect();
@@ -234,107 +265,121 @@ impl Truth {
             first.label,
             first.place,
             first.channels.join(", "),
-            self.sent[&first.label].begun.as_secs_f64()
+            self.published[&first.label].begun.as_secs_f64()
         );
-        vec![Fault::new(FaultKind::Lost, text)]
+        vec![Violation::new(ViolationKind::Lost, text)]
     }
 
-    /// What is not in the log any more, and who knew of it.
-    fn lost(&self, kept: &HashMap<Place, &Entry>) -> BTreeMap<Place, Lost> {
-        let mut lost: BTreeMap<Place, Lost> = BTreeMap::new();
-        let mut add = |place: Place, label: Label, node: usize, at: Moment| {
+    /// Entries that are not in the log, and the nodes that knew them.
+    fn lost(&self, kept: &HashMap<TaggedOffset, &LogRecord>) -> BTreeMap<TaggedOffset, LostEntry> {
+        let mut lost: BTreeMap<TaggedOffset, LostEntry> = BTreeMap::new();
+        let mut add = |place: TaggedOffset, label: EventLabel, node: usize, at: PhaseTime| {
             if !kept.contains_key(&place) {
-                let known = &mut lost.entry(place).or_insert(Lost { label, known: Vec::new() }).known;
+                let known = &mut lost.entry(place).or_insert(LostEntry { label, known: Vec::new() }).known;
                 match known.iter_mut().find(|(other, _)| *other == node) {
                     Some((_, first)) => *first = at.min(*first),
                     None => known.push((node, at)),
                 }
             }
         };
-        for (label, sent) in &self.sent {
-            if let Fate::Acknowledged { place, at, node } = sent.fate {
+        for (label, sent) in &self.published {
+            if let FinalResult::Acknowledged { place, at, node } = sent.result {
                 add(place, *label, node, at);
             }
         }
-        for seen in self.records.iter().flat_map(|record| &record.seen) {
-            if let Seen::Event { label, place, at, node } = seen {
+        for observations in self.readers.iter().flat_map(|record| &record.observations) {
+            if let NodeObservation::Event { label, place, at, node } = observations {
                 add(*place, *label, *node, *at);
             }
         }
         lost
     }
 
-    /// Who had what was lost, or was to get it, has a gap of its channels from after the loss.
-    fn compare_lost(&self, record: &Record, lost: &BTreeMap<Place, Lost>, findings: &mut Findings) {
+    /// A reader that had a lost event, or was due to receive it, has a gap of its channels after the loss.
+    fn compare_lost(
+        &self,
+        record: &ReaderHistory,
+        lost: &BTreeMap<TaggedOffset, LostEntry>,
+        result: &mut ComparisonResult,
+    ) {
         let Some(begun) = record.begun.filter(|_| record.is_whole) else { return };
-        let had: HashMap<Place, Moment> =
-            record.seen.iter().filter_map(|seen| Some((seen.place()?, seen.at()))).collect();
+        let had: HashMap<TaggedOffset, PhaseTime> = record
+            .observations
+            .iter()
+            .filter_map(|observations| Some((observations.place()?, observations.at())))
+            .collect();
         let mut late = BTreeSet::new();
         for (place, it) in lost {
-            let Some(sent) = self.sent.get(&it.label) else { continue };
+            let Some(sent) = self.published.get(&it.label) else { continue };
             let had_at = had.get(place);
-            let what = || format!("{}: event {} at {place}", record.name(), it.label);
+            let event = || format!("{}: event {} at {place}", record.name(), it.label);
             let Some(loss) = self.loss_of(*place, it, sent) else {
                 if had_at.is_some() {
-                    let text = format!("{} is not in the log, though nothing was lost", what());
-                    findings.faults.push(Fault::new(FaultKind::Lost, text));
+                    let text = format!("{} is not in the log, though no loss took it", event());
+                    result.violations.push(Violation::new(ViolationKind::Lost, text));
                 }
                 continue;
             };
             let is_due = match (had_at, loss.trimmed) {
                 (Some(_), trimmed) => trimmed.is_none(),
-                // The log itself tells of a trim, whatever the nodes knew. A reader without an id asked for no place in it.
+                // The log itself reports a trim, whatever the nodes know. A reader without an id has no position in
+                // it.
                 (None, Some(_)) => sent.begun >= begun && record.had_id_before(loss.begun),
-                (None, None) => sent.begun >= begun && self.is_remembered(it, loss),
+                (None, None) => sent.begun >= begun && self.keeps_memory(it, loss),
             };
             if !is_due {
                 continue;
             }
             let since = had_at.map_or(loss.begun, |at| loss.begun.max(*at));
             for name in self.names(it.label).into_iter().filter(|name| record.wants(name)) {
-                findings.due += 1;
-                if let Some(gap) = record.seen.iter().position(|seen| seen.at() >= since && seen.names(name))
+                result.due += 1;
+                if let Some(gap) = record
+                    .observations
+                    .iter()
+                    .position(|observations| observations.at() >= since && observations.names(name))
                 {
-                    late.extend(self.is_late(&record.seen[..gap], name, loss).then_some((loss.begun, name)));
+                    late.extend(
+                        self.is_late(&record.observations[..gap], name, loss).then_some((loss.begun, name)),
+                    );
                     continue;
                 }
                 let had = had_at.map(|at| format!("had at {:.3} s", at.as_secs_f64()));
                 let text = format!(
                     "{} of {name}, sent at {:.3} s, was lost by {} at {:.3} s; it was {}, and there is no gap",
-                    what(),
+                    event(),
                     sent.begun.as_secs_f64(),
-                    loss.what,
+                    loss.fault,
                     loss.begun.as_secs_f64(),
                     had.unwrap_or("due".into()),
                 );
-                findings.faults.push(Fault::new(FaultKind::UnsignalledGap, text));
+                result.violations.push(Violation::new(ViolationKind::UnsignalledGap, text));
             }
         }
-        findings.late += late.len() as u64;
-        let note = |(loss, name): &(Moment, &str)| {
+        result.late += late.len() as u64;
+        let note = |(loss, name): &(PhaseTime, &str)| {
             format!("{}: the loss of {name} at {:.3} s was told late", record.name(), loss.as_secs_f64())
         };
-        findings.notes.extend(late.iter().map(note));
+        result.notes.extend(late.iter().map(note));
     }
 
-    /// Whether an event of this channel that was sent after a loss came before its gap.
-    fn is_late(&self, before_gap: &[Seen], name: &str, loss: &Loss) -> bool {
-        let is_from_after = |seen: &Seen| {
-            let Seen::Event { label, .. } = seen else { return false };
-            self.names(*label).contains(&name) && self.sent[label].begun > loss.ended
+    /// Whether an event of this channel from after a loss arrived before the gap.
+    fn is_late(&self, before_gap: &[NodeObservation], name: &str, loss: &InjectedLoss) -> bool {
+        let is_from_after = |observations: &NodeObservation| {
+            let NodeObservation::Event { label, .. } = observations else { return false };
+            self.names(*label).contains(&name) && self.published[label].begun > loss.ended
         };
-        before_gap.iter().rev().take_while(|seen| seen.at() > loss.ended).any(is_from_after)
+        before_gap.iter().rev().take_while(|observations| observations.at() > loss.ended).any(is_from_after)
     }
 
-    /// The loss that took an entry: the first that did not keep it, after the last that did.
-    fn loss_of(&self, place: Place, lost: &Lost, sent: &Sent) -> Option<&Loss> {
+    /// Returns the loss that took an entry: the first that did not keep it, after the last that did.
+    fn loss_of(&self, place: TaggedOffset, lost: &LostEntry, sent: &PublishedEvent) -> Option<&InjectedLoss> {
         let kept = self.losses.iter().rposition(|loss| loss.kept.contains(&place));
         let known = lost.known.iter().map(|(_, at)| *at).min().unwrap_or_default();
         match kept {
             Some(kept) => self.losses.get(kept + 1),
             None => {
-                // The last one before which it may have been stored and that could have taken it.
-                let could = |loss: &&Loss| {
+                // Losses after its earliest store that could have taken it.
+                let could = |loss: &&InjectedLoss| {
                     loss.ended >= sent.begun && loss.trimmed.is_none_or(|trimmed| place.offset <= trimmed)
                 };
                 self.losses
@@ -346,44 +391,43 @@ impl Truth {
         }
     }
 
-    /// Whether a node that knew of an entry stayed until it must have told.
-    fn is_remembered(&self, lost: &Lost, loss: &Loss) -> bool {
+    /// Whether a node that knew the entry ran on until it had to report the loss.
+    fn keeps_memory(&self, lost: &LostEntry, loss: &InjectedLoss) -> bool {
         let until = loss.ended + LOOKED_AFTER;
         lost.known.iter().any(|(node, at)| {
-            let hurts = |absence: &&Absence| {
-                absence.node == *node
-                    && !absence.is_remembered
-                    && absence.begun >= *at
-                    && absence.begun <= until
+            let hurts = |outage: &&NodeOutage| {
+                outage.node == *node && !outage.keeps_memory && outage.begun >= *at && outage.begun <= until
             };
-            *at <= loss.ended && !self.absences.iter().any(|absence| hurts(&absence))
+            *at <= loss.ended && !self.outages.iter().any(|outage| hurts(&outage))
         })
     }
 
-    fn names(&self, label: Label) -> Vec<&str> {
-        let channels = self.sent.get(&label).map(|sent| &sent.channels[..]).unwrap_or_default();
+    fn names(&self, label: EventLabel) -> Vec<&str> {
+        let channels = self.published.get(&label).map(|sent| &sent.channels[..]).unwrap_or_default();
         channels.iter().map(|&channel| self.channels[channel].as_str()).collect()
     }
 }
 
-impl Loss {
-    /// Whether a gap may tell of it: one of a trim only if the reader's id is from before that.
-    fn explains(&self, gap: &Seen) -> bool {
-        let Seen::Gap { reason, requested, .. } = gap else { return false };
+impl InjectedLoss {
+    /// Whether a gap may report this loss; a trim only if the reader's id is from before it.
+    fn explains(&self, gap: &NodeObservation) -> bool {
+        let NodeObservation::Gap { reason, requested, .. } = gap else { return false };
         let offset = || requested.as_ref()?.parse::<EventId>().ok().map(|id| id.offset);
         self.reasons.contains(reason)
             && self.trimmed.is_none_or(|trimmed| offset().is_some_and(|offset| offset < trimmed))
     }
 }
 
-impl Record {
-    fn had_id_before(&self, moment: Moment) -> bool {
-        self.seen.iter().any(|seen| seen.place().is_some() && seen.at() < moment)
+impl ReaderHistory {
+    fn had_id_before(&self, moment: PhaseTime) -> bool {
+        self.observations
+            .iter()
+            .any(|observations| observations.place().is_some() && observations.at() < moment)
     }
 }
 
-impl Seen {
-    fn place(&self) -> Option<Place> {
+impl NodeObservation {
+    fn place(&self) -> Option<TaggedOffset> {
         match self {
             Self::Event { place, .. } => Some(*place),
             Self::Gap { .. } => None,

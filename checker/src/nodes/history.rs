@@ -1,100 +1,171 @@
-//! The history that a node tells: compared with the log in Redis, or taken as the log of a node that is alone.
+//! History of a phase: publishes, their results, losses and outages that the checker caused, and the schedule of faults.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use tidings_protocol::EventId;
-use tidings_protocol::body::{HistoryEvent, HistoryPage};
+use tidings_protocol::body::GapReason;
+use tokio::time::Instant;
 
-use super::ledger::{Loss, Place};
-use super::log::Entry;
-use crate::http;
-use crate::report::{Fault, FaultKind};
-use crate::truth::label_of;
+use crate::oracle::EventLabel;
 
-/// Events on a page.
-const PAGE_EVENTS: usize = 500;
+/// Time since the begin of the phase. It orders all operations and observations.
+pub(super) type PhaseTime = Duration;
 
-/// Reads every channel's history from a node, and returns where it is not the log.
-pub(super) async fn compare(
-    address: SocketAddr,
-    node: usize,
-    channels: &[String],
-    log: &[Entry],
-    losses: &[Loss],
-) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let kept: BTreeSet<Place> = log.iter().map(|entry| entry.place).collect();
-    let trimmed = trimmed(losses);
-    for channel in channels {
-        let expected: Vec<Place> =
-            log.iter().filter(|entry| entry.channels.contains(channel)).map(|entry| entry.place).collect();
-        let text = match read(address, channel).await {
-            Ok(told) => {
-                // A node that runs has in memory what only a trim took.
-                let is_due = |place: &Place| place.offset > trimmed || kept.contains(place);
-                let told: Vec<Place> = told.iter().map(|entry| entry.place).filter(is_due).collect();
-                if told == expected {
-                    continue;
-                }
-                let at = told.iter().zip(&expected).take_while(|(told, expected)| told == expected).count();
-                let (first, other) = (told.get(at), expected.get(at));
-                format!("differs from redis at {at} of {}: {first:?}, not {other:?}", expected.len())
-            }
-            Err(text) => text,
-        };
-        let text = format!("history of {channel} at node {node} {text}");
-        faults.push(Fault::new(FaultKind::WrongContent, text));
-    }
-    faults
+/// Offset and tag of an entry: after a loss offsets repeat, their tags do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct TaggedOffset {
+    pub(super) offset: u64,
+    pub(super) tag: u32,
 }
 
-/// The newest offset that a trim took, since all was lost; 0 if none did.
-fn trimmed(losses: &[Loss]) -> u64 {
-    let since = losses.iter().rev().take_while(|loss| loss.trimmed.is_some() || !loss.kept.is_empty());
-    since.filter_map(|loss| loss.trimmed).max().unwrap_or(0)
-}
-
-/// Reads all that a node holds of these channels, oldest first.
-///
-/// # Errors
-/// An answer that is no history of the checker's events.
-pub(super) async fn log(address: SocketAddr, channels: &[String]) -> Result<Vec<Entry>, String> {
-    let mut entries = BTreeMap::new();
-    for channel in channels {
-        let describe = |text| format!("history of {channel} {text}");
-        let told = read(address, channel).await.map_err(describe)?;
-        if let Some(pair) = told.windows(2).find(|pair| pair[0].place.offset >= pair[1].place.offset) {
-            return Err(describe(format!("has {:?} before {:?}", pair[0], pair[1])));
-        }
-        entries.extend(told.into_iter().map(|entry| (entry.place, entry)));
-    }
-    Ok(entries.into_values().collect())
-}
-
-async fn read(address: SocketAddr, channel: &str) -> Result<Vec<Entry>, String> {
-    let mut told = Vec::new();
-    let mut after = String::new();
-    loop {
-        let path = format!("/api/v1/channels/{channel}/events?limit={PAGE_EVENTS}{after}");
-        let (status, body) = http::get(address, &path).await.map_err(|error| error.to_string())?;
-        let page: HistoryPage = serde_json::from_slice(&body)
-            .map_err(|error| format!("is {status}: {error}: {}", String::from_utf8_lossy(&body)))?;
-        if let Some(gap) = page.gap {
-            return Err(format!("has {gap:?}"));
-        }
-        for event in page.events {
-            told.push(entry(event)?);
-        }
-        match page.next {
-            Some(next) => after = format!("&after={next}"),
-            None => return Ok(told),
-        }
+impl From<&EventId> for TaggedOffset {
+    fn from(id: &EventId) -> Self {
+        Self { offset: id.offset, tag: id.tag.0 }
     }
 }
 
-fn entry(event: HistoryEvent) -> Result<Entry, String> {
-    let id: EventId = event.id.parse().map_err(|error| format!("has an id: {error}"))?;
-    let label = label_of(&event.data).ok_or_else(|| format!("has {event:?}"))?;
-    Ok(Entry { place: Place::from(&id), channels: event.channels, label })
+impl fmt::Display for TaggedOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:08x}", self.offset, self.tag)
+    }
+}
+
+/// Result of a publish after all its attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FinalResult {
+    /// The event may be in the log.
+    Unknown,
+    /// The event is in the log, unless it was lost.
+    Acknowledged { place: TaggedOffset, at: PhaseTime, node: usize },
+    /// Every attempt was answered as not stored.
+    NotStored,
+}
+
+/// An event that was sent.
+#[derive(Clone, Debug)]
+pub(super) struct PublishedEvent {
+    pub(super) channels: Vec<usize>,
+    pub(super) data: String,
+    /// Before the first attempt.
+    pub(super) begun: PhaseTime,
+    pub(super) result: FinalResult,
+    /// Whether an attempt was not answered: it may be stored late, also a second time if a loss took the first.
+    pub(super) is_doubtful: bool,
+}
+
+/// A loss of entries that the checker caused.
+#[derive(Clone, Debug)]
+pub(super) struct InjectedLoss {
+    pub(super) fault: &'static str,
+    /// Reasons of gaps that may report it.
+    pub(super) reasons: &'static [GapReason],
+    /// Newest removed offset, if the loss is a trim: readers that had the removed entries get no gap.
+    pub(super) trimmed: Option<u64>,
+    /// Earliest time of the loss.
+    pub(super) begun: PhaseTime,
+    /// Entries stored after this time are not lost by it.
+    pub(super) ended: PhaseTime,
+    /// Remaining entries.
+    pub(super) kept: BTreeSet<TaggedOffset>,
+}
+
+/// A time in which a node was down or stopped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodeOutage {
+    pub(super) node: usize,
+    pub(super) begun: PhaseTime,
+    /// Whether the node kept its memory.
+    pub(super) keeps_memory: bool,
+}
+
+/// The history of one phase, while it grows.
+pub(super) struct OperationHistory {
+    begun: Instant,
+    pub(super) channels: Vec<String>,
+    records: Mutex<HistoryRecords>,
+}
+
+#[derive(Default)]
+struct HistoryRecords {
+    published: BTreeMap<EventLabel, PublishedEvent>,
+    losses: Vec<InjectedLoss>,
+    outages: Vec<NodeOutage>,
+    schedule: Vec<(PhaseTime, String)>,
+}
+
+impl OperationHistory {
+    pub(super) fn new(channels: Vec<String>) -> Self {
+        Self { begun: Instant::now(), channels, records: Mutex::default() }
+    }
+
+    pub(super) fn now(&self) -> PhaseTime {
+        self.begun.elapsed()
+    }
+
+    /// Records an event before its first attempt.
+    pub(super) fn begin_publish(&self, label: EventLabel, channels: Vec<usize>, data: String) {
+        let (begun, result) = (self.now(), FinalResult::Unknown);
+        let event = PublishedEvent { channels, data, begun, result, is_doubtful: false };
+        self.records().published.insert(label, event);
+    }
+
+    /// Records the result of a publish.
+    pub(super) fn complete_publish(&self, label: EventLabel, result: FinalResult, is_doubtful: bool) {
+        let mut records = self.records();
+        let event = records.published.get_mut(&label).expect("the event was recorded before");
+        (event.result, event.is_doubtful) = (result, is_doubtful);
+    }
+
+    pub(super) fn add_loss(&self, loss: InjectedLoss) {
+        self.records().losses.push(loss);
+    }
+
+    pub(super) fn add_outage(&self, outage: NodeOutage) {
+        self.records().outages.push(outage);
+    }
+
+    /// Compares received data with the data sent under a label.
+    pub(super) fn check_data(&self, label: EventLabel, data: &str) -> Result<(), String> {
+        match self.records().published.get(&label) {
+            None => Err(format!("event {label} was never sent")),
+            Some(event) if event.data != data => Err(format!("event {label} has data {data:?}")),
+            Some(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn published(&self) -> BTreeMap<EventLabel, PublishedEvent> {
+        self.records().published.clone()
+    }
+
+    pub(super) fn losses(&self) -> Vec<InjectedLoss> {
+        self.records().losses.clone()
+    }
+
+    pub(super) fn outages(&self) -> Vec<NodeOutage> {
+        self.records().outages.clone()
+    }
+
+    /// Adds a line to the schedule.
+    pub(super) fn note(&self, text: impl Into<String>) {
+        self.records().schedule.push((self.now(), text.into()));
+    }
+
+    /// Writes the schedule to a file and returns its path.
+    pub(super) fn write_schedule(&self, directory: &Path) -> PathBuf {
+        let path = directory.join("schedule.log");
+        let records = self.records();
+        let lines = records.schedule.iter().map(|(at, text)| format!("{:9.3} s {text}\n", at.as_secs_f64()));
+        if let Err(error) = std::fs::write(&path, lines.collect::<String>()) {
+            eprintln!("{} cannot be written: {error}", path.display());
+        }
+        path
+    }
+
+    fn records(&self) -> MutexGuard<'_, HistoryRecords> {
+        self.records.lock().expect("no holder panics")
+    }
 }

@@ -1,6 +1,7 @@
-//! A reader that comes to another node at each reconnect, is cut at random moments, and writes down what it saw.
+//! A reader that connects to any node at each reconnect, is cut at random times, and records its observations.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,164 +9,177 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidings_protocol::body::{GapNotice, GapReason};
-use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
+use tidings_protocol::sse::{MessageEvent, StreamItem};
 use tidings_protocol::{EventId, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::ledger::{Ledger, Moment, Place};
-use crate::http::{Chunks, Wire};
-use crate::report::{Fault, FaultKind, Figures, add};
-use crate::subscriber::{Cut, Plan};
-use crate::truth::{Label, label_of};
+use super::history::{OperationHistory, PhaseTime, TaggedOffset};
+use crate::counters::{Counters, add};
+use crate::http::RawConnection;
+use crate::oracle::{EventLabel, label_of};
+use crate::random::millis;
+use crate::stream_decoder::{StreamDecoder, StreamStep, read};
+use crate::stream_plan::StreamPlan;
+use crate::violation::{Violation, ViolationKind};
 
-/// How long a node may take to answer a stream: it may stand still.
+/// Longest time to the head of a stream; a node may be stopped meanwhile.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// How long it goes on after the last event, for what should not come.
+/// Time to read on after the last event, for events that must not arrive.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What was seen.
+/// One observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    Event { label: Label, place: Place, at: Moment, node: usize },
-    Gap { reason: GapReason, channels: Vec<String>, requested: Option<String>, at: Moment, node: usize },
+pub(super) enum NodeObservation {
+    Event { label: EventLabel, place: TaggedOffset, at: PhaseTime, node: usize },
+    Gap { reason: GapReason, channels: Vec<String>, requested: Option<String>, at: PhaseTime, node: usize },
 }
 
-/// All that a reader saw, from one beginning.
+/// Observations of a reader since it last began without an id.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(super) struct ReaderHistory {
     pub(super) reader: usize,
     pub(super) subscriptions: Vec<Subscription>,
-    /// When it had its first id; none where it had none. Who asks for all history begins with the phase.
-    pub(super) begun: Option<Moment>,
-    /// Whether it went on until it had the last events.
+    /// Time of its first id, if it has one; 0 for a reader that requests all history.
+    pub(super) begun: Option<PhaseTime>,
+    /// Whether the reader received the last events.
     pub(super) is_whole: bool,
-    pub(super) seen: Vec<Seen>,
+    pub(super) observations: Vec<NodeObservation>,
 }
 
-/// The last events, and when those who have not got them are stuck.
+/// The last events, and the deadline for their delivery.
 #[derive(Clone, Debug)]
-pub(super) struct Closing {
+pub(super) struct ClosingEvents {
     /// By channel.
-    pub(super) labels: Arc<Vec<Label>>,
+    pub(super) labels: Arc<Vec<EventLabel>>,
     pub(super) deadline: Instant,
 }
 
-/// What makes a reader.
-pub(super) struct Options {
+/// Options of one reader.
+pub(super) struct ReaderOptions {
     pub(super) index: usize,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) nodes: Vec<SocketAddr>,
     pub(super) seed: u64,
-    /// Begins with all history; others begin with now, and anew at times.
+    /// Begins with all history. Other readers begin at the head of the log, and sometimes begin again.
     pub(super) wants_history: bool,
 }
 
 /// A reader with its last id.
-pub(super) struct Reader {
-    options: Options,
+pub(super) struct RoamingReader {
+    options: ReaderOptions,
     rng: StdRng,
-    ledger: Arc<Ledger>,
-    figures: Arc<Figures>,
+    history: Arc<OperationHistory>,
+    counters: Arc<Counters>,
     last_event_id: String,
-    /// When its present stream was opened.
-    opened: Moment,
-    /// Of the last events, those that it is to get and has not got.
-    waits_for: Option<BTreeSet<Label>>,
-    record: Record,
-    before: Vec<Record>,
-    faults: Vec<Fault>,
+    /// Time at which the present stream was opened.
+    opened: PhaseTime,
+    /// Last events that the reader has not received yet.
+    missing: Option<BTreeSet<EventLabel>>,
+    present: ReaderHistory,
+    earlier: Vec<ReaderHistory>,
+    violations: Vec<Violation>,
 }
 
-impl Reader {
-    pub(super) fn new(options: Options, ledger: Arc<Ledger>, figures: Arc<Figures>) -> Self {
-        let rng = StdRng::seed_from_u64(options.seed);
-        let begun = options.wants_history.then_some(Moment::ZERO);
-        let record = Record {
+impl RoamingReader {
+    pub(super) fn new(
+        options: ReaderOptions,
+        history: Arc<OperationHistory>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let present = ReaderHistory {
             reader: options.index,
             subscriptions: options.subscriptions.clone(),
-            begun,
+            begun: options.wants_history.then_some(PhaseTime::ZERO),
             is_whole: false,
-            seen: Vec::new(),
+            observations: Vec::new(),
         };
-        let (last_event_id, waits_for, before, faults) = (String::new(), None, Vec::new(), Vec::new());
-        let opened = Moment::ZERO;
-        Self { options, rng, ledger, figures, last_event_id, opened, waits_for, record, before, faults }
+        Self {
+            rng: StdRng::seed_from_u64(options.seed),
+            options,
+            history,
+            counters,
+            last_event_id: String::new(),
+            opened: PhaseTime::ZERO,
+            missing: None,
+            present,
+            earlier: Vec::new(),
+            violations: Vec::new(),
+        }
     }
 
-    /// Reads until it has the last events.
+    /// Reads until it has received the last events.
     pub(super) async fn run(
         mut self,
-        mut closing: watch::Receiver<Option<Closing>>,
-    ) -> (Vec<Record>, Vec<Fault>) {
+        mut closing: watch::Receiver<Option<ClosingEvents>>,
+    ) -> (Vec<ReaderHistory>, Vec<Violation>) {
         loop {
             let present = closing.borrow_and_update().clone();
-            let mut plan = Plan::steady();
+            let mut plan = StreamPlan::steady();
             if let Some(present) = &present {
                 if self.is_done(present) {
-                    self.record.is_whole = true;
+                    self.present.is_whole = true;
                     break;
                 }
                 if Instant::now() >= present.deadline {
-                    self.is_stuck();
+                    self.report_stuck();
                     break;
                 }
             } else {
-                plan = Plan { trouble: None, ..Plan::draw(&mut self.rng) };
+                plan = StreamPlan { fault: None, ..StreamPlan::draw(&mut self.rng) };
                 if !self.options.wants_history && self.rng.random_bool(0.03) {
-                    self.begin_anew();
+                    self.begin_again();
                 }
             }
             self.stream(plan, &mut closing, present).await;
             let is_closing = closing.borrow().is_some();
-            sleep(self.absence(is_closing)).await;
+            sleep(self.draw_absence(is_closing)).await;
         }
-        self.before.push(self.record);
-        (self.before, self.faults)
+        self.earlier.push(self.present);
+        (self.earlier, self.violations)
     }
 
-    /// How long it is away; at times long enough to be below what was lost when it comes back.
-    fn absence(&mut self, is_closing: bool) -> Duration {
-        let most = if !is_closing && self.rng.random_bool(0.2) { 4000 } else { 300 };
-        Duration::from_millis(self.rng.random_range(0..=most))
+    /// Draws a time of absence. Some are so long that a loss passes the reader's last id.
+    fn draw_absence(&mut self, is_closing: bool) -> Duration {
+        let is_long = !is_closing && self.rng.random_bool(0.2);
+        millis(&mut self.rng, 0, if is_long { 4000 } else { 300 })
     }
 
-    fn begin_anew(&mut self) {
-        let fresh = Record { begun: None, seen: Vec::new(), ..self.record.clone() };
-        self.before.push(std::mem::replace(&mut self.record, fresh));
+    fn begin_again(&mut self) {
+        let fresh = ReaderHistory { begun: None, observations: Vec::new(), ..self.present.clone() };
+        self.earlier.push(std::mem::replace(&mut self.present, fresh));
         self.last_event_id.clear();
     }
 
     async fn stream(
         &mut self,
-        mut plan: Plan,
-        closing: &mut watch::Receiver<Option<Closing>>,
-        mut present: Option<Closing>,
+        mut plan: StreamPlan,
+        closing: &mut watch::Receiver<Option<ClosingEvents>>,
+        mut present: Option<ClosingEvents>,
     ) {
         let node = self.rng.random_range(0..self.options.nodes.len());
-        let Ok(mut wire) = Wire::connect(self.options.nodes[node], plan.receive_bytes).await else { return };
-        self.opened = self.ledger.now();
+        let connected = RawConnection::connect(self.options.nodes[node], plan.receive_bytes).await;
+        let Ok(mut connection) = connected else { return };
+        self.opened = self.history.now();
         let request = self.request(node);
-        if wire.send(request.as_bytes()).await.is_err() || !self.open(&mut wire, node).await {
+        if connection.send(request.as_bytes()).await.is_err() || !self.open(&mut connection, node).await {
             return;
         }
-        let mut parser = Parser::new().with_last_event_id(&self.last_event_id);
-        let mut chunks = Chunks::default();
+        let mut decoder = StreamDecoder::new(&self.last_event_id);
         let cut = Instant::now() + plan.time_max;
         let mut done_at = None;
         loop {
             let until = done_at.or(present.as_ref().map(|present| present.deadline)).unwrap_or(cut);
             tokio::select! {
-                bytes = read(&mut wire, &plan) => {
-                    let bytes = bytes.unwrap_or_default();
-                    if bytes.is_empty() || !self.take(&mut chunks, &mut parser, &mut plan, &bytes, node) {
+                body = read(&mut connection, &plan) => {
+                    if self.decode(&mut decoder, &mut plan, body, node) == StreamStep::Cut {
                         return;
                     }
                 }
                 () = sleep_until(until) => return,
                 _ = closing.changed(), if present.is_none() => {
                     present = closing.borrow_and_update().clone();
-                    plan = Plan::steady();
+                    plan = StreamPlan::steady();
                 }
             }
             if done_at.is_none() && present.as_ref().is_some_and(|present| self.is_done(present)) {
@@ -175,8 +189,8 @@ impl Reader {
     }
 
     fn request(&mut self, node: usize) -> String {
-        let names: Vec<_> = self.options.subscriptions.iter().map(Subscription::as_str).collect();
-        let mut query: Vec<_> = names.iter().map(|name| format!("channel={name}")).collect();
+        let names = self.options.subscriptions.iter().map(Subscription::as_str);
+        let mut query: Vec<_> = names.map(|name| format!("channel={name}")).collect();
         let mut header = String::new();
         if !self.last_event_id.is_empty() {
             header = format!("Last-Event-ID: {}\r\n", self.last_event_id);
@@ -188,64 +202,53 @@ impl Reader {
         format!("GET /api/v1/events?{query} HTTP/1.1\r\nHost: {address}\r\n{header}\r\n")
     }
 
-    /// Reads the head; whether a stream follows.
-    async fn open(&mut self, wire: &mut Wire, node: usize) -> bool {
-        match timeout(HEAD_DEADLINE, wire.read_head()).await {
+    /// Reads the head; returns whether a stream follows.
+    async fn open(&mut self, connection: &mut RawConnection, node: usize) -> bool {
+        match timeout(HEAD_DEADLINE, connection.read_head()).await {
             Ok(Ok(head)) if head.status == 200 => {
-                add(&self.figures.streams, 1);
-                add(&self.figures.resumes, usize::from(!self.last_event_id.is_empty()));
+                add(&self.counters.streams, 1);
+                add(&self.counters.resumes, usize::from(!self.last_event_id.is_empty()));
                 true
             }
-            // On its way down.
+            // The node is ending.
             Ok(Ok(head)) if head.status == 503 => false,
             Ok(Ok(head)) => {
                 let text = format!("stream of node {node} was answered with {head:?}");
-                self.fault(FaultKind::BrokenProtocol, &text);
+                self.violation(ViolationKind::BrokenProtocol, &text);
                 false
             }
-            // It was killed, or stands still.
+            // The node was killed or is stopped.
             Ok(Err(_)) | Err(_) => false,
         }
     }
 
-    /// Takes what came, as far as the plan reaches; whether to go on.
-    fn take(
+    /// Decodes content up to the cut of the plan, and records its items.
+    fn decode(
         &mut self,
-        chunks: &mut Chunks,
-        parser: &mut Parser,
-        plan: &mut Plan,
-        bytes: &[u8],
+        decoder: &mut StreamDecoder,
+        plan: &mut StreamPlan,
+        body: io::Result<Option<Vec<u8>>>,
         node: usize,
-    ) -> bool {
-        let mut body = Vec::new();
-        if let Err(broken) = chunks.feed(bytes, &mut body) {
-            self.fault(FaultKind::BrokenProtocol, &format!("stream's framing: {broken}"));
-            return false;
-        }
-        let mut goes_on = !chunks.is_done();
-        if let Cut::AfterBytes(left) = &mut plan.cut {
-            body.truncate(*left);
-            *left -= body.len();
-            goes_on &= *left > 0;
-        }
-        // Byte by byte where the cut comes right after a block.
-        let portion = if plan.cut == Cut::AfterFirstId { 1 } else { body.len().max(1) };
-        for portion in body.chunks(portion) {
-            let mut items = Vec::new();
-            if let Err(error) = parser.feed(portion, &mut |item| items.push(item)) {
-                self.fault(FaultKind::BrokenProtocol, &error.to_string());
-                return false;
+    ) -> StreamStep {
+        let body = match body {
+            Ok(Some(body)) => body,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.violation(ViolationKind::BrokenProtocol, &format!("framing of the stream: {error}"));
+                return StreamStep::Cut;
             }
-            items.into_iter().for_each(|item| self.item(item, node));
-            if parser.last_event_id() != self.last_event_id {
-                self.last_event_id = parser.last_event_id().into();
-                self.record.begun.get_or_insert_with(|| self.ledger.now());
-                if plan.cut == Cut::AfterFirstId {
-                    return false;
-                }
-            }
+            Ok(None) | Err(_) => return StreamStep::Cut,
+        };
+        let mut items = Vec::new();
+        let decoded = decoder.decode(plan, body, &mut items);
+        items.into_iter().for_each(|item| self.item(item, node));
+        if decoder.last_event_id() != self.last_event_id {
+            self.last_event_id = decoder.last_event_id().into();
+            self.present.begun.get_or_insert_with(|| self.history.now());
         }
-        goes_on
+        decoded.unwrap_or_else(|text| {
+            self.violation(ViolationKind::BrokenProtocol, &text);
+            StreamStep::Cut
+        })
     }
 
     fn item(&mut self, item: StreamItem, node: usize) {
@@ -259,77 +262,77 @@ impl Reader {
 
     fn gap(&mut self, event: &MessageEvent, node: usize) {
         let Ok(notice) = serde_json::from_str::<GapNotice>(&event.data) else {
-            return self.fault(FaultKind::WrongContent, &format!("gap is {:?}", event.data));
+            return self.violation(ViolationKind::WrongContent, &format!("gap is {:?}", event.data));
         };
-        self.figures.add_gap(notice.reason);
+        self.counters.add_gap(notice.reason);
         let GapNotice { channels, reason, requested, .. } = notice;
-        let at = self.moment();
-        self.record.seen.push(Seen::Gap { reason, channels, requested, at, node });
+        let at = self.time();
+        self.present.observations.push(NodeObservation::Gap { reason, channels, requested, at, node });
     }
 
     fn event(&mut self, event: &MessageEvent, node: usize) {
-        add(&self.figures.deliveries, 1);
+        add(&self.counters.deliveries, 1);
         let id = event.last_event_id.parse::<EventId>();
         let (Ok(id), Some(label)) = (id, label_of(&event.data)) else {
-            return self.fault(FaultKind::WrongContent, &format!("got {event:?}"));
+            return self.violation(ViolationKind::WrongContent, &format!("got {event:?}"));
         };
-        if let Err(text) = self.ledger.check(label, &event.data) {
-            return self.fault(FaultKind::WrongContent, &text);
+        if let Err(text) = self.history.check_data(label, &event.data) {
+            return self.violation(ViolationKind::WrongContent, &text);
         }
-        if let Some(waits_for) = &mut self.waits_for {
-            waits_for.remove(&label);
+        if let Some(missing) = &mut self.missing {
+            missing.remove(&label);
         }
-        let (place, at) = (Place::from(&id), self.moment());
-        self.record.seen.push(Seen::Event { label, place, at, node });
+        let (place, at) = (TaggedOffset::from(&id), self.time());
+        self.present.observations.push(NodeObservation::Event { label, place, at, node });
     }
 
-    /// When something was seen. What a node tells that is alone is as old as the stream: from before each of its ends that
-    /// came later, though a slow reader takes it after that.
-    fn moment(&self) -> Moment {
-        if self.options.nodes.len() == 1 { self.opened } else { self.ledger.now() }
+    /// Time of an observation. With a single node it is the start of the stream: all content of a stream is older than
+    /// the next end of the node, though a slow reader takes it later.
+    fn time(&self) -> PhaseTime {
+        if self.options.nodes.len() == 1 { self.opened } else { self.history.now() }
     }
 
-    fn is_done(&mut self, closing: &Closing) -> bool {
-        let waits_for = self.waits_for.get_or_insert_with(|| {
-            let channels = self.ledger.channels.iter().zip(&*closing.labels);
-            let own =
-                channels.filter(|(name, _)| self.options.subscriptions.iter().any(|it| it.matches(name)));
-            let seen: BTreeSet<Label> = self.record.seen.iter().filter_map(Seen::label).collect();
-            own.map(|(_, label)| *label).filter(|label| !seen.contains(label)).collect()
+    fn is_done(&mut self, closing: &ClosingEvents) -> bool {
+        let missing = self.missing.get_or_insert_with(|| {
+            let channels = self.history.channels.iter().zip(&*closing.labels);
+            let own = channels.filter(|(name, _)| self.present.wants(name)).map(|(_, label)| *label);
+            let received = self.present.observations.iter().filter_map(NodeObservation::label);
+            &own.collect::<BTreeSet<_>>() - &received.collect()
         });
-        waits_for.is_empty()
+        missing.is_empty()
     }
 
-    fn is_stuck(&mut self) {
+    fn report_stuck(&mut self) {
         let text = format!(
-            "did not get {:?} by the deadline; its last id is {:?}",
-            self.waits_for, self.last_event_id
+            "did not receive {:?} by the deadline; its last id is {:?}",
+            self.missing, self.last_event_id
         );
-        self.fault(FaultKind::Stuck, &text);
+        self.violation(ViolationKind::Stuck, &text);
     }
 
-    fn fault(&mut self, kind: FaultKind, text: &str) {
-        let text = format!("{} at {:.3} s: {text}", self.record.name(), self.ledger.now().as_secs_f64());
-        self.faults.push(Fault::new(kind, text));
+    fn violation(&mut self, kind: ViolationKind, text: &str) {
+        let seconds = self.history.now().as_secs_f64();
+        self.violations
+            .push(Violation::new(kind, format!("{} at {seconds:.3} s: {text}", self.present.name())));
     }
 }
 
-impl Seen {
-    fn label(&self) -> Option<Label> {
+impl NodeObservation {
+    fn label(&self) -> Option<EventLabel> {
         match self {
             Self::Event { label, .. } => Some(*label),
             Self::Gap { .. } => None,
         }
     }
 
-    pub(super) fn at(&self) -> Moment {
+    pub(super) fn at(&self) -> PhaseTime {
         match self {
             Self::Event { at, .. } | Self::Gap { at, .. } => *at,
         }
     }
 }
 
-impl Record {
+impl ReaderHistory {
     pub(super) fn name(&self) -> String {
         let names: Vec<_> = self.subscriptions.iter().map(Subscription::as_str).collect();
         format!("reader {} of {}", self.reader, names.join(", "))
@@ -338,12 +341,4 @@ impl Record {
     pub(super) fn wants(&self, channel: &str) -> bool {
         self.subscriptions.iter().any(|subscription| subscription.matches(channel))
     }
-}
-
-/// Reads what is there, after the pause of a slow reader.
-async fn read(wire: &mut Wire, plan: &Plan) -> std::io::Result<Vec<u8>> {
-    if !plan.pause.is_zero() {
-        sleep(plan.pause).await;
-    }
-    wire.read_some(plan.portion_bytes).await
 }

@@ -32,6 +32,8 @@ pub struct ResponseHead {
     pub status: u16,
     /// Whether the body is `text/event-stream`.
     pub is_event_stream: bool,
+    /// Whether the body is chunked.
+    pub is_chunked: bool,
     /// Whether the connection can be reused.
     pub keeps_alive: bool,
 }
@@ -57,10 +59,16 @@ enum ParserState {
     },
     /// In a chunk: bytes left.
     Chunk(u64),
-    /// After the chunk data, before its LF.
+    /// After the CR of a chunk size line: the size.
+    SizeEnd(u64),
+    /// After the chunk data, before its CR.
+    DataEnd,
+    /// Before the LF that ends a chunk.
     ChunkEnd,
     /// After the last chunk: bytes of the current trailer line.
     Trailer(u32),
+    /// Before the LF that ends the response.
+    LastEnd,
     Length(u64),
     UntilClose,
     Done,
@@ -159,7 +167,7 @@ impl ResponseParser {
                 let taken = up_to(bytes, left);
                 on_body(head, taken);
                 let left = left - taken.len() as u64;
-                self.state = if left == 0 { ParserState::ChunkEnd } else { ParserState::Chunk(left) };
+                self.state = if left == 0 { ParserState::DataEnd } else { ParserState::Chunk(left) };
                 return Ok(taken.len());
             }
             ParserState::Length(left) => {
@@ -174,17 +182,21 @@ impl ResponseParser {
                 return Ok(bytes.len());
             }
             ParserState::Size { value, digits, is_over } => self.state = size(first, value, digits, is_over)?,
-            ParserState::ChunkEnd => match first {
-                b'\r' => {}
-                b'\n' => self.state = SIZE,
-                _ => return Err(MalformedResponse("chunk is longer than its size says")),
-            },
-            ParserState::Trailer(length) => match (first, length) {
-                (b'\r', _) => {}
-                (b'\n', 0) => self.state = ParserState::Done,
-                (b'\n', _) => self.state = ParserState::Trailer(0),
-                _ => self.state = ParserState::Trailer(length.saturating_add(1)),
-            },
+            ParserState::SizeEnd(0) if first == b'\n' => self.state = ParserState::Trailer(0),
+            ParserState::SizeEnd(size) if first == b'\n' => self.state = ParserState::Chunk(size),
+            ParserState::DataEnd if first == b'\r' => self.state = ParserState::ChunkEnd,
+            ParserState::ChunkEnd if first == b'\n' => self.state = SIZE,
+            ParserState::Trailer(length) => {
+                self.state = match (first, length) {
+                    (b'\r', 0) => ParserState::LastEnd,
+                    (b'\n', 1..) => ParserState::Trailer(0),
+                    _ => ParserState::Trailer(length.saturating_add(1)),
+                };
+            }
+            ParserState::LastEnd if first == b'\n' => self.state = ParserState::Done,
+            ParserState::SizeEnd(_) | ParserState::DataEnd | ParserState::ChunkEnd | ParserState::LastEnd => {
+                return Err(MalformedResponse("chunk does not end in CR LF"));
+            }
             ParserState::Head | ParserState::Done => {}
         }
         Ok(1)
@@ -198,16 +210,14 @@ fn up_to(bytes: &[u8], left: u64) -> &[u8] {
 /// Returns the state after one more byte of a chunk size line.
 fn size(byte: u8, value: u64, digits: u8, is_over: bool) -> Result<ParserState, MalformedResponse> {
     Ok(match char::from(byte).to_digit(16) {
-        _ if byte == b'\n' && digits == 0 => return Err(MalformedResponse("chunk without a size")),
-        _ if byte == b'\n' && value == 0 => ParserState::Trailer(0),
-        _ if byte == b'\n' => ParserState::Chunk(value),
-        _ if matches!(byte, b'\r' | b';' | b' ' | b'\t') || is_over => {
+        _ if byte == b'\r' && digits > 0 => ParserState::SizeEnd(value),
+        _ if matches!(byte, b';' | b' ' | b'\t') && digits > 0 || is_over && byte != b'\n' => {
             ParserState::Size { value, digits, is_over: true }
         }
         Some(digit) if digits < 15 => {
             ParserState::Size { value: value << 4 | u64::from(digit), digits: digits + 1, is_over }
         }
-        _ => return Err(MalformedResponse("chunk size is no hex number of at most 15 digits")),
+        _ => return Err(MalformedResponse("chunk size is no hex number of at most 15 digits before CR LF")),
     })
 }
 
@@ -222,7 +232,7 @@ fn read_head(bytes: &[u8]) -> Result<(ResponseHead, ParserState), MalformedRespo
     }
     let status = first.get(9..12).and_then(|status| status.parse().ok());
     let status: u16 = status.ok_or(MalformedResponse("response without a status"))?;
-    let mut head = ResponseHead { status, is_event_stream: false, keeps_alive: is_new };
+    let mut head = ResponseHead { status, is_event_stream: false, is_chunked: false, keeps_alive: is_new };
     let mut state = ParserState::UntilClose;
     for line in lines {
         let Some((name, value)) = line.split_once(':') else { continue };
@@ -234,7 +244,7 @@ fn read_head(bytes: &[u8]) -> Result<(ResponseHead, ParserState), MalformedRespo
             "content-encoding" if value != "identity" => {
                 return Err(MalformedResponse("body is compressed although nothing was accepted"));
             }
-            "transfer-encoding" if value == "chunked" => state = SIZE,
+            "transfer-encoding" if value == "chunked" => (head.is_chunked, state) = (true, SIZE),
             "transfer-encoding" => return Err(MalformedResponse("transfer encoding is not chunked")),
             "content-length" if state != SIZE => {
                 state = ParserState::Length(

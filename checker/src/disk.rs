@@ -1,32 +1,32 @@
-//! A small disk of a node's own, which can be made full.
+//! A small disk of one node, which can be filled.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command as StdCommand, Stdio};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// Bytes of the disk, as `mount` reads them: more than a round publishes, and little memory.
+/// Size of the disk, in the notation of `mount`: larger than the events of a round, and small in memory.
 const SIZE: &str = "48m";
-/// The file that takes all room.
+/// File that takes all free space.
 const FILLER: &str = "filler";
 
-/// A file system in memory, in a mount namespace of its own. It goes when this is dropped.
+/// A tmpfs in a mount namespace of its own, which ends when this is dropped.
 pub(crate) struct Disk {
     path: PathBuf,
-    /// Holds the namespace until it ends.
+    /// Process that holds the namespace.
     holder: Child,
     holder_id: u32,
 }
 
 impl Disk {
-    /// Mounts one in this directory; none where the kernel or the user's rights do not allow it.
+    /// Mounts a tmpfs in this directory; `None` if the kernel or the user's rights do not allow it.
     ///
     /// # Errors
-    /// Why it was not mounted though it may be.
-    pub(super) async fn mount(directory: &Path) -> Result<Option<Self>, String> {
+    /// The mount failed though it is allowed.
+    pub(crate) async fn mount(directory: &Path) -> Result<Option<Self>, String> {
         let is_allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status().await;
         if !is_allowed.is_ok_and(|status| status.success()) {
             return Ok(None);
@@ -53,26 +53,26 @@ impl Disk {
         }
     }
 
-    /// The command that a process is started with to have the disk where [`Self::path`] says.
-    pub(crate) fn enter(&self) -> Command {
-        let mut command = Command::new("nsenter");
+    /// Returns a command that runs a program within the namespace, with the disk at [`Self::path`].
+    pub(crate) fn enter(&self) -> StdCommand {
+        let mut command = StdCommand::new("nsenter");
         command.args(["-m", "-t", &self.holder_id.to_string(), "--"]);
         command
     }
 
-    /// Where the disk is for those who entered.
+    /// Path of the disk within the namespace.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where it is for everyone else.
-    pub(super) fn outside(&self) -> PathBuf {
+    /// Path of the disk outside the namespace.
+    pub(crate) fn outside(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder_id));
         root.join(self.path.strip_prefix("/").unwrap_or(&self.path))
     }
 
-    /// Takes all room that is left, and what comes free on the way.
-    pub(super) fn fill(&self) -> Result<(), String> {
+    /// Takes all free space, also space that becomes free meanwhile.
+    pub(crate) fn fill(&self) -> Result<(), String> {
         let filled = || {
             let mut file = OpenOptions::new().create(true).append(true).open(self.outside().join(FILLER))?;
             for bytes in [64 << 10, 4 << 10] {
@@ -83,22 +83,14 @@ impl Disk {
         filled().map_err(|error| format!("{} cannot be filled: {error}", self.path.display()))
     }
 
-    /// Gives the room back.
-    pub(super) fn free(&self) -> Result<(), String> {
+    /// Frees the space.
+    pub(crate) fn free(&self) -> Result<(), String> {
         std::fs::remove_file(self.outside().join(FILLER))
             .map_err(|error| format!("room cannot be given back at {}: {error}", self.path.display()))
     }
 
-    /// Copies what it holds to where it stays when the disk is gone.
-    pub(super) async fn save(&self, to: &Path) {
-        let copied = Command::new("cp").arg("-a").arg(self.outside()).arg(to).status().await;
-        if !copied.is_ok_and(|status| status.success()) {
-            eprintln!("{} cannot be copied to {}", self.path.display(), to.display());
-        }
-    }
-
-    /// Ends the namespace, once no process is in it.
-    pub(super) async fn unmount(mut self) -> Result<(), String> {
+    /// Ends the namespace; no process may be in it.
+    pub(crate) async fn unmount(mut self) -> Result<(), String> {
         self.holder.kill().await.map_err(|error| format!("{} cannot be let go: {error}", self.path.display()))
     }
 }
@@ -110,5 +102,13 @@ fn write_until_full(file: &mut File, bytes: &[u8]) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Copies a directory to another path.
+pub(crate) async fn copy_directory(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().await;
+    if !copied.is_ok_and(|status| status.success()) {
+        eprintln!("{} cannot be copied to {}", from.display(), to.display());
     }
 }

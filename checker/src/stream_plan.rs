@@ -1,26 +1,28 @@
-//! How one stream is read, what its reader does to the server, and at which moment.
+//! Plan of one stream: how it is read, where it is cut, and which fault its reader injects.
 
 use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-/// What a reader does besides reading.
+use crate::random::millis;
+
+/// Faults of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
-    /// Takes nothing for a while, and goes on.
+pub(crate) enum ReaderAction {
+    /// Stops reading for a while.
     Stop,
-    /// Takes a few bytes at a time for a while, and goes on.
+    /// Reads a few bytes at a time for a while.
     Crawl,
     /// Resets the connection.
     Reset,
-    /// Says that it will send no more, and reads what still comes.
+    /// Ends its sending side and goes on reading.
     HalfClose,
-    /// Closes.
+    /// Closes the connection.
     Close,
 }
 
-impl Act {
+impl ReaderAction {
     pub(crate) const ALL: [Self; 5] = [Self::Stop, Self::Crawl, Self::Reset, Self::HalfClose, Self::Close];
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -34,28 +36,28 @@ impl Act {
     }
 }
 
-/// Where in the life of a stream a reader acts.
+/// Stage of a stream at which a reader injects its fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Connected, with no byte sent.
+pub(crate) enum StreamStage {
+    /// Connected, before the first byte of the request.
     Connected,
-    /// With a part of the request sent.
+    /// Within the request.
     Request,
-    /// With the request sent and no byte of the answer read.
+    /// After the request, before the first byte of the response.
     Asked,
-    /// Right after the head of the answer.
+    /// After the head of the response.
     Head,
-    /// After so many events and positions of those that it missed, or the first that come.
+    /// After some events and positions of the replay.
     Replay,
-    /// At the head of the log, after a while.
+    /// At the head of the log.
     Live,
-    /// Within a frame of which a kilobyte has come.
+    /// Within a frame, after a kilobyte of it.
     Frame,
-    /// While the hub is ending.
+    /// While the hub shuts down.
     Ending,
 }
 
-impl Stage {
+impl StreamStage {
     pub(crate) const ALL: [Self; 8] = [
         Self::Connected,
         Self::Request,
@@ -81,50 +83,50 @@ impl Stage {
     }
 }
 
-/// What is done, and where.
+/// A fault of a reader and its stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    pub(crate) act: Act,
-    pub(crate) stage: Stage,
-    /// Blocks that come before, where it is done among events.
+pub(crate) struct ReaderFault {
+    pub(crate) action: ReaderAction,
+    pub(crate) stage: StreamStage,
+    /// Events and positions before the fault, in [`StreamStage::Replay`].
     pub(crate) blocks: usize,
-    /// How long it takes where it has an end.
+    /// Duration, if the fault ends.
     pub(crate) time: Duration,
 }
 
-/// What cuts a stream, besides its time and its trouble.
+/// Cut of a stream, besides its time and its fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// After so many bytes of the body, mostly in the middle of a frame.
+pub(crate) enum CutPoint {
+    /// After this many bytes of the body, mostly within a frame.
     AfterBytes(usize),
-    /// With the block that brought the first new id.
+    /// After the block that brings the first new id.
     AfterFirstId,
-    /// After its time, which may be idle.
+    /// After `time_max`, perhaps while the stream is quiet.
     ByTime,
 }
 
-/// One stream's plan.
+/// Plan of one stream.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) cut: Cut,
+pub(crate) struct StreamPlan {
+    pub(crate) cut: CutPoint,
     pub(crate) time_max: Duration,
-    /// Wait before every read, for which the server has to hold back.
+    /// Pause before every read; the hub has to hold back meanwhile.
     pub(crate) pause: Duration,
     pub(crate) portion_bytes: usize,
     pub(crate) receive_bytes: Option<u32>,
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) fault: Option<ReaderFault>,
 }
 
-impl Plan {
-    /// Reads all there is and is never cut.
+impl StreamPlan {
+    /// A plan without pauses, cuts and faults.
     pub(crate) fn steady() -> Self {
         Self {
-            cut: Cut::ByTime,
+            cut: CutPoint::ByTime,
             time_max: Duration::from_secs(3600),
             pause: Duration::ZERO,
             portion_bytes: 64 << 10,
             receive_bytes: None,
-            trouble: None,
+            fault: None,
         }
     }
 
@@ -132,9 +134,9 @@ impl Plan {
     pub(crate) fn draw(rng: &mut StdRng) -> Self {
         let mut plan = Self { time_max: millis(rng, 50, 3000), ..Self::steady() };
         match rng.random_range(0..20) {
-            0 => plan.cut = Cut::AfterBytes(rng.random_range(1..=120)),
-            1..4 => plan.cut = Cut::AfterBytes(rng.random_range(1..=40_000)),
-            4 => plan.cut = Cut::AfterFirstId,
+            0 => plan.cut = CutPoint::AfterBytes(rng.random_range(1..=120)),
+            1..4 => plan.cut = CutPoint::AfterBytes(rng.random_range(1..=40_000)),
+            4 => plan.cut = CutPoint::AfterFirstId,
             5..7 => {
                 plan.receive_bytes = Some(4096);
                 plan.portion_bytes = 2048;
@@ -144,30 +146,26 @@ impl Plan {
                 plan.receive_bytes = Some(4096);
                 plan.pause = millis(rng, 500, 1500);
             }
-            8..17 => plan.draw_trouble(rng),
+            8..17 => plan.draw_fault(rng),
             _ => {}
         }
         plan
     }
 
-    fn draw_trouble(&mut self, rng: &mut StdRng) {
-        let act = Act::ALL[rng.random_range(0..Act::ALL.len())];
-        let stage = Stage::ALL[rng.random_range(0..Stage::ALL.len())];
-        if matches!(act, Act::Stop | Act::Crawl) {
+    fn draw_fault(&mut self, rng: &mut StdRng) {
+        let action = ReaderAction::ALL[rng.random_range(0..ReaderAction::ALL.len())];
+        let stage = StreamStage::ALL[rng.random_range(0..StreamStage::ALL.len())];
+        if matches!(action, ReaderAction::Stop | ReaderAction::Crawl) {
             self.receive_bytes = Some(4096);
         }
         match stage {
-            // A frame is met in its middle by those who read it in small portions.
-            Stage::Frame => self.portion_bytes = 600,
-            // It has to be there when the hub ends.
-            Stage::Ending => self.time_max = millis(rng, 2000, 10_000),
+            // Small portions stop the reader within a frame.
+            StreamStage::Frame => self.portion_bytes = 600,
+            // The stream must be open when the hub shuts down.
+            StreamStage::Ending => self.time_max = millis(rng, 2000, 10_000),
             _ => {}
         }
         let (blocks, time) = (rng.random_range(1..=8), millis(rng, 200, 1500));
-        self.trouble = Some(Trouble { act, stage, blocks, time });
+        self.fault = Some(ReaderFault { action, stage, blocks, time });
     }
-}
-
-fn millis(rng: &mut StdRng, from: u64, to: u64) -> Duration {
-    Duration::from_millis(rng.random_range(from..=to))
 }
