@@ -24,7 +24,7 @@ use crate::random::{derive_seed, millis};
 use crate::report::PhaseReport;
 use crate::server::HubServer;
 use crate::stream_plan::{ReaderAction, StreamStage};
-use crate::subscriber::{DrainTargets, Subscriber, SubscriberOptions};
+use crate::subscriber::{DrainTargets, FaultySubscriber, SubscriberOptions};
 use crate::violation::{Violation, ViolationKind};
 use crate::{channels, http};
 
@@ -227,7 +227,7 @@ impl PhaseRun<'_> {
         }
     }
 
-    fn subscriber(&self, index: usize, ending: &watch::Sender<u64>) -> Subscriber {
+    fn subscriber(&self, index: usize, ending: &watch::Sender<u64>) -> FaultySubscriber {
         let seed = derive_seed(self.phase.seed, 1 << 32 | index as u64);
         let mut rng = StdRng::seed_from_u64(!seed);
         let is_trimming = matches!(self.phase.gaps, GapRule::Trimmed { .. });
@@ -241,7 +241,7 @@ impl PhaseRun<'_> {
             absence_max: Duration::from_millis(if is_long_away { 4000 } else { 300 }),
             ending: ending.subscribe(),
         };
-        Subscriber::new(options, Arc::clone(&self.oracle), Arc::clone(&self.counters))
+        FaultySubscriber::new(options, Arc::clone(&self.oracle), Arc::clone(&self.counters))
     }
 
     fn subscriptions(&self, rng: &mut StdRng) -> Vec<Subscription> {

@@ -57,7 +57,7 @@ pub(crate) struct SubscriberOptions {
 }
 
 /// A subscriber: its last id, its random choices, and its observations.
-pub(crate) struct Subscriber {
+pub(crate) struct FaultySubscriber {
     options: SubscriberOptions,
     rng: StdRng,
     oracle: Arc<Oracle>,
@@ -68,7 +68,7 @@ pub(crate) struct Subscriber {
     violations: Vec<Violation>,
 }
 
-impl Subscriber {
+impl FaultySubscriber {
     pub(crate) fn new(options: SubscriberOptions, oracle: Arc<Oracle>, counters: Arc<Counters>) -> Self {
         Self {
             rng: StdRng::seed_from_u64(options.seed),
@@ -127,7 +127,7 @@ impl Subscriber {
         ending.borrow_and_update();
         let connected = RawConnection::connect(self.options.address, plan.receive_bytes).await;
         let Ok(connection) = connected else { return };
-        let mut stream = OpenStream::new(connection, &self.last_event_id, plan.time_max);
+        let mut stream = FaultyStream::new(connection, &self.last_event_id, plan.time_max);
         let request = self.request();
         if self.send_request(&mut stream, &mut plan, request.as_bytes()).await == StreamStep::Cut
             || !self.open(&mut stream.connection).await
@@ -164,7 +164,7 @@ impl Subscriber {
     /// Sends the request, with the faults of stages before its response.
     async fn send_request(
         &mut self,
-        stream: &mut OpenStream,
+        stream: &mut FaultyStream,
         plan: &mut StreamPlan,
         request: &[u8],
     ) -> StreamStep {
@@ -205,7 +205,7 @@ impl Subscriber {
     /// Handles content of the body, and injects the faults of its stage.
     async fn read(
         &mut self,
-        stream: &mut OpenStream,
+        stream: &mut FaultyStream,
         plan: &mut StreamPlan,
         body: io::Result<Option<Vec<u8>>>,
     ) -> StreamStep {
@@ -235,7 +235,7 @@ impl Subscriber {
     async fn reach(
         &mut self,
         stage: StreamStage,
-        stream: &mut OpenStream,
+        stream: &mut FaultyStream,
         plan: &mut StreamPlan,
     ) -> StreamStep {
         let Some(fault) = plan.fault.take_if(|fault| fault.stage == stage) else {
@@ -269,7 +269,7 @@ impl Subscriber {
     }
 
     /// Reports a half-closed stream that the hub did not end in time.
-    fn check_half_closed(&mut self, stream: &OpenStream, is_ended: bool) {
+    fn check_half_closed(&mut self, stream: &FaultyStream, is_ended: bool) {
         if stream.is_half_closed && !is_ended {
             let seconds = HALF_CLOSED_DEADLINE.as_secs();
             let text = format!("half-closed stream was still open after {seconds} s");
@@ -445,7 +445,7 @@ impl Subscriber {
 }
 
 /// One open stream.
-struct OpenStream {
+struct FaultyStream {
     connection: RawConnection,
     decoder: StreamDecoder,
     begun: Instant,
@@ -455,7 +455,7 @@ struct OpenStream {
     crawls_until: Option<Instant>,
 }
 
-impl OpenStream {
+impl FaultyStream {
     fn new(connection: RawConnection, last_event_id: &str, time_max: Duration) -> Self {
         let begun = Instant::now();
         let (decoder, until) = (StreamDecoder::new(last_event_id), begun + time_max);

@@ -28,7 +28,7 @@ pub(super) fn channels() -> Vec<String> {
 
 /// Settings of the clients of one phase.
 #[derive(Clone, Debug)]
-pub(super) struct ClientSettings {
+pub(super) struct PhaseClientSettings {
     pub(super) nodes: Vec<SocketAddr>,
     pub(super) publishers: u32,
     pub(super) readers: usize,
@@ -39,7 +39,7 @@ pub(super) struct ClientSettings {
 
 /// All publishers and readers of a phase.
 pub(super) struct PhaseClients {
-    settings: ClientSettings,
+    settings: PhaseClientSettings,
     history: Arc<OperationHistory>,
     counters: Arc<Counters>,
     publishers: JoinSet<Vec<Violation>>,
@@ -51,7 +51,7 @@ pub(super) struct PhaseClients {
 impl PhaseClients {
     /// Starts all clients.
     pub(super) fn start(
-        settings: ClientSettings,
+        settings: PhaseClientSettings,
         history: &Arc<OperationHistory>,
         counters: &Arc<Counters>,
     ) -> Self {

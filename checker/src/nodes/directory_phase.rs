@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use tidings_protocol::body::GapReason;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::clients::{CLOSING_DEADLINE, ClientSettings, PhaseClients, channels};
+use super::clients::{CLOSING_DEADLINE, PhaseClientSettings, PhaseClients, channels};
 use super::compare::NodesOracle;
 use super::history::{InjectedLoss, OperationHistory, PhaseTime};
 use super::node_history::read_log;
@@ -128,7 +128,7 @@ impl DirectoryPhase {
         let seed = derive_seed(self.seed, totals.rounds);
         let nodes = vec![node.server.address()];
         let settings =
-            ClientSettings { nodes, publishers: PUBLISHERS, readers: READERS, pad_max: PAD_MAX, seed };
+            PhaseClientSettings { nodes, publishers: PUBLISHERS, readers: READERS, pad_max: PAD_MAX, seed };
         let mut clients = PhaseClients::start(settings, &history, counters);
         if let Err(text) = node.drive(&mut clients, &self.faults, seed, totals).await {
             totals.violations.push(Violation::restart(text));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidings_testkit::{RedisServer, TcpProxy};
 use tokio::time::timeout;
 
-use super::clients::{CLOSING_DEADLINE, ClientSettings, PhaseClients, channels};
+use super::clients::{CLOSING_DEADLINE, PhaseClientSettings, PhaseClients, channels};
 use super::compare::NodesOracle;
 use super::history::OperationHistory;
 use super::node_faults::{ExtraFault, NodeFault, NodeSet};
@@ -76,7 +76,7 @@ impl RedisPhase {
         counters: &Arc<Counters>,
     ) -> Result<Vec<Violation>, String> {
         let (mut redis, mut nodes) = start(binary, directory, history, counters).await?;
-        let settings = ClientSettings {
+        let settings = PhaseClientSettings {
             nodes: redis.nodes.clone(),
             publishers: PUBLISHERS,
             readers: READERS,

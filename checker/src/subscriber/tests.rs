@@ -62,7 +62,7 @@ async fn violations_with(seed: u64, withheld: Vec<u64>) -> (Vec<ViolationKind>, 
         ending: watch::channel(0).1,
     };
     let counters = Arc::new(Counters::default());
-    let subscriber = Subscriber::new(options, Arc::clone(&oracle), Arc::clone(&counters));
+    let subscriber = FaultySubscriber::new(options, Arc::clone(&oracle), Arc::clone(&counters));
     let target = LogPosition { generation: 0, offset: events };
     let (drain, drained) = watch::channel(None);
     let running = tokio::spawn(subscriber.run(drained));
@@ -113,7 +113,7 @@ fn position_that_comes_with_the_open_notice_is_kept() {
         absence_max: Duration::ZERO,
         ending: watch::channel(0).1,
     };
-    let mut subscriber = Subscriber::new(options, oracle, Arc::default());
+    let mut subscriber = FaultySubscriber::new(options, oracle, Arc::default());
     let body = format!("event: tidings.open\ndata: {{}}\nid: {EPOCH}-7-00000001\n\n");
     let mut decoder = StreamDecoder::new("");
     assert_eq!(subscriber.decode(&mut decoder, &mut StreamPlan::steady(), body.into()), StreamStep::Continue);
