@@ -1,4 +1,4 @@
-//! The client: where the hub is, who we are, and the bounds of a request.
+//! The client: a hub's URL, a credential, and the limits of a request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::error::{Error, ErrorKind};
 use crate::transport::{Exchange, Transport};
-use crate::{Error, ErrorKind, Message, PublishAnswer, PublishRequest, SubscribeRequest};
 
-/// An answer to a batch is about 70 bytes an event, and a body of the hub's default bound holds some 280,000.
+/// Bytes of an answer, at most. An answer to a batch has about 70 bytes an event, and a batch at most 10,000 events.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A connection to one hub, shared by its clones.
+/// A client of one hub. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<ClientInner>,
@@ -31,7 +31,7 @@ struct ClientInner {
     settings: ClientSettings,
 }
 
-/// The bounds of a client, by the names of the builder's methods.
+/// Limits of a client, by the names of the builder's methods.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientSettings {
     pub(crate) timeout: Duration,
@@ -40,15 +40,16 @@ pub(crate) struct ClientSettings {
     pub(crate) attempts_max: u32,
 }
 
-/// ClientSettings of a [`Client`] before it is built.
+/// Builder of a [`Client`].
 #[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
 pub struct ClientBuilder {
     url: String,
     token: Option<String>,
     settings: ClientSettings,
 }
 
-/// The token is masked.
+/// Masks the token.
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
@@ -60,47 +61,41 @@ impl fmt::Debug for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// A JWT or an API key, sent as `Authorization: Bearer`. Default: none.
-    #[must_use]
+    /// Sets a JWT or an API key, sent as `Authorization: Bearer`. Default: none.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// How long a publish may take, each attempt by itself. Default: 30 s.
-    #[must_use]
+    /// Sets the time that each attempt of a publish may take. Default: 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
     }
 
-    /// A stream that is silent for so long is taken for dead; three keep-alives of the hub. Default: 45 s.
-    #[must_use]
+    /// Sets the time after which a silent stream is dead; use three keep-alives of the hub. Default: 45 s.
     pub fn idle_timeout(mut self, idle_timeout: Duration) -> Self {
         self.settings.idle_timeout = idle_timeout;
         self
     }
 
-    /// The largest event that a subscription accepts; a larger one is an error, as it cannot be skipped unseen.
-    /// Default: 1 MiB, four times the hub's default.
-    #[must_use]
+    /// Sets the size of the largest event that a subscriber accepts. A larger event is an error, because skipping it would
+    /// be a silent loss. Default: 1 MiB, four times the hub's default.
     pub fn event_bytes_max(mut self, bytes: usize) -> Self {
         self.settings.event_bytes_max = bytes;
         self
     }
 
-    /// How often a publish with an idempotency key is tried in all; at least once. Default: 5.
-    #[must_use]
+    /// Sets the number of attempts of a publish with an idempotency key, at least 1. Default: 5.
     pub fn attempts_max(mut self, attempts: u32) -> Self {
         self.settings.attempts_max = attempts.max(1);
         self
     }
 
-    /// Builds the client. It connects when it is first used.
+    /// Builds the client. It connects at its first request.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] when the URL is no `http` or `https` URL of a host, or the token cannot stand in a
-    /// header.
+    /// [`ErrorKind::Input`] if the URL is no `http` or `https` URL with a host, or if the token cannot stand in a header.
     pub fn build(self) -> Result<Client, Error> {
         let base = base_of(&self.url)?;
         let authorization = self.token.as_deref().map(authorization_of).transpose()?;
@@ -111,12 +106,12 @@ impl ClientBuilder {
     }
 }
 
-/// Checks the hub's URL and cuts the slash at its end.
+/// Checks the hub's URL and removes the slash at its end.
 fn base_of(url: &str) -> Result<String, Error> {
-    let bad = |fault: &str| Error::input(format!("url `{}` {fault}", shown(url)));
+    let bad = |problem: &str| Error::input(format!("url `{}` {problem}", shown(url)));
     let uri: Uri = url
         .parse()
-        .map_err(|fault| bad("is not a URL; write it like http://127.0.0.1:8000").with_source(fault))?;
+        .map_err(|error| bad("is not a URL; write it like http://127.0.0.1:8000").with_source(error))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(bad("has no scheme http or https; write it like http://127.0.0.1:8000"));
     }
@@ -132,7 +127,7 @@ fn base_of(url: &str) -> Result<String, Error> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// The URL as an error may show it: shortened, and without what stands before an `@`, which may be a password.
+/// Returns the URL for an error: at most 120 characters, and without user name and password.
 fn shown(url: &str) -> String {
     let shown: String = url.chars().take(120).flat_map(char::escape_debug).collect();
     match (shown.find("://"), shown.rfind('@')) {
@@ -148,7 +143,7 @@ fn authorization_of(token: &str) -> Result<HeaderValue, Error> {
         ));
     }
     let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|fault| Error::input("token cannot stand in a header").with_source(fault))?;
+        .map_err(|error| Error::input("token cannot stand in a header").with_source(error))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -165,34 +160,8 @@ impl Client {
         ClientBuilder { url: url.into(), token: None, settings }
     }
 
-    /// Begins an event for `channel`; [`PublishRequest::send`] publishes it.
-    pub fn publish(&self, channel: impl Into<String>) -> PublishRequest {
-        PublishRequest::new(self.clone(), Message::new(channel))
-    }
-
-    /// As [`Client::publish`], with a message that is built already; it may have several channels.
-    pub fn publish_message(&self, message: Message) -> PublishRequest {
-        PublishRequest::new(self.clone(), message)
-    }
-
-    /// Publishes several events as one batch: all are stored, next to each other, or none. One answer each.
-    ///
-    /// It is tried again only if every message has an idempotency key, as for [`PublishRequest::send`].
-    ///
-    /// # Errors
-    /// As for [`PublishRequest::send`]; [`Error::index`] names the first message at fault.
-    pub async fn publish_batch(&self, messages: Vec<Message>) -> Result<Vec<PublishAnswer>, Error> {
-        crate::publish::send_batch(self, &messages).await
-    }
-
-    /// Begins a subscription to channels and patterns; [`SubscribeRequest::start`] opens it. Channels that fit no URL of
-    /// 2 KiB are sent in a body.
-    pub fn subscribe<S: Into<String>>(&self, subscriptions: impl IntoIterator<Item = S>) -> SubscribeRequest {
-        SubscribeRequest::new(self.clone(), subscriptions.into_iter().map(Into::into).collect())
-    }
-
-    /// Asks for `path` (beginning with a slash) over a connection of its own and returns the answer, whatever its
-    /// status, as soon as its head is there. For tools that look at the way to a hub.
+    /// Gets `path` (which begins with a slash) over a connection of its own, for tools that check the way to a hub.
+    /// Returns the answer after its head, with any status.
     ///
     /// # Errors
     /// [`ErrorKind::Input`], [`ErrorKind::Connect`] or [`ErrorKind::Interrupted`].
@@ -200,7 +169,7 @@ impl Client {
         self.open(Method::GET, path, headers, Bytes::new()).await
     }
 
-    /// As [`Client::get`], by any method.
+    /// As [`Client::get`], with any method.
     pub(crate) async fn open(
         &self,
         method: Method,
@@ -216,9 +185,10 @@ impl Client {
         self.shared.settings
     }
 
-    /// The hub's URL, as errors name it.
-    pub(crate) fn base(&self) -> &str {
-        &self.shared.base
+    /// Returns the error of an answer that did not come within `limit`.
+    pub(crate) fn timeout_error(&self, limit: Duration) -> Error {
+        let text = format!("no answer of {} within {limit:?}", self.shared.base);
+        Error::new(ErrorKind::Interrupted, text)
     }
 
     /// Posts `body` and reads the JSON of a 200, within the client's timeout.
@@ -233,18 +203,15 @@ impl Client {
         let answer = timeout(limit, async {
             let mut exchange = self.shared.transport.send(request).await?;
             if exchange.status() != 200 {
-                return Err(exchange.refusal().await);
+                return Err(exchange.into_error().await);
             }
             exchange.rest(ANSWER_BYTES_MAX).await
         });
-        let body = answer.await.map_err(|_| {
-            let text = format!("no answer of {} within {limit:?}", self.base());
-            Error::new(ErrorKind::Interrupted, text)
-        })??;
-        serde_json::from_slice(&body).map_err(|fault| {
-            let base = self.base();
-            let text = format!("answer of {base} to a publish is not a hub's: {fault}; check the URL");
-            Error::new(ErrorKind::Protocol, text).with_source(fault)
+        let body = answer.await.map_err(|_| self.timeout_error(limit))??;
+        serde_json::from_slice(&body).map_err(|error| {
+            let base = &self.shared.base;
+            let text = format!("answer of {base} to a publish is not a hub's: {error}; check the URL");
+            Error::new(ErrorKind::Protocol, text).with_source(error)
         })
     }
 
@@ -263,7 +230,7 @@ impl Client {
             builder = builder.header(header::AUTHORIZATION, value);
         }
         for (name, value) in headers {
-            // Visible ASCII only: what a proxy or the hub would read otherwise must not be sent.
+            // Only visible ASCII, because proxies and the hub could read other bytes in different ways.
             if value.is_empty() || !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
                 let text = format!("{name} is empty or not visible ASCII, so it cannot be sent");
                 return Err(Error::input(text));
@@ -272,6 +239,6 @@ impl Client {
         }
         builder
             .body(Full::new(body))
-            .map_err(|fault| Error::input(format!("request cannot be built: {fault}")).with_source(fault))
+            .map_err(|error| Error::input(format!("request cannot be built: {error}")).with_source(error))
     }
 }

@@ -1,4 +1,4 @@
-//! The one error of this crate.
+//! The error of this crate.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// What kind of fault an [`Error`] is.
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// An argument cannot be sent: a bad URL, channel, name, token or id. Nothing was sent.
     Input,
-    /// No connection to the hub came about. Nothing was sent.
+    /// The client could not connect to the hub. Nothing was sent.
     Connect,
     /// The connection broke, or the time ran out, before the answer was complete: a publish may have happened.
     Interrupted,
@@ -21,16 +21,16 @@ pub enum ErrorKind {
     /// The hub, or a proxy before it, cannot serve now (429 or 5xx). After `outcome_unknown` and answers of a
     /// proxy a publish may have happened.
     Unavailable,
-    /// The answer is not what a hub sends, so something else answered, or changed it on the way.
+    /// The answer is not that of a hub: another server answered, or a proxy changed it.
     Protocol,
-    /// An event or an answer is larger than this client's bound.
+    /// An event or an answer is larger than this client's limit.
     TooLarge,
 }
 
-/// A fault, with what the hub said about it where it said anything.
+/// An error, with the hub's problem document if there is one.
 ///
-/// It is shown as one line that names the innermost cause, also by `{:?}`, so that a program whose `main` returns it ends
-/// with that line. Those around the innermost are in [`source`](StdError::source); `{:#?}` shows all members.
+/// `Display` and `{:?}` show one line with the innermost cause, for a program whose `main` returns the error.
+/// [`source`](StdError::source) has the other causes; `{:#?}` shows all members.
 ///
 /// ```
 /// let error = tidings_client::Client::builder("localhost:8000").build().unwrap_err();
@@ -54,7 +54,7 @@ struct ErrorInner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// The members of a problem document that the client reads; each may be missing, as a proxy may have written it.
+/// The members of a problem document that the client reads. Each may be missing, because a proxy may have written it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ProblemText {
@@ -66,7 +66,7 @@ pub(crate) struct ProblemText {
 }
 
 impl ProblemText {
-    /// Text of a refusal in plain text: its first line, shortened.
+    /// Returns an error text in plain text: its first line, at most 200 characters.
     pub(crate) fn plain(text: &str) -> Self {
         const SHOWN_MAX: usize = 200;
         let line = text.lines().next().unwrap_or_default().trim();
@@ -74,7 +74,7 @@ impl ProblemText {
         Self { detail: Some(shown).filter(|shown| !shown.is_empty()), ..Self::default() }
     }
 
-    /// What a redirect says; it is not followed, because a token must not travel to a host that nobody named.
+    /// Returns the text of a redirect. The client does not follow it, because a token must not reach another host.
     pub(crate) fn redirect(to: &str) -> Self {
         let detail = format!("redirected to {to}, which is not followed; give that address as the hub's URL");
         Self { detail: Some(detail), ..Self::default() }
@@ -82,56 +82,55 @@ impl ProblemText {
 }
 
 impl Error {
-    /// The kind of fault.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
-    /// The HTTP status of a refusal.
+    /// Returns the HTTP status of the hub's answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.inner.status
     }
 
-    /// The stable problem code that the hub gave, e.g. `event_too_large`.
+    /// Returns the hub's problem code, e.g. `event_too_large`.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.inner.problem.code.as_deref()
     }
 
-    /// The hub's own explanation.
+    /// Returns the hub's explanation.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         self.inner.problem.detail.as_deref()
     }
 
-    /// Which message of a batch was at fault, from 0.
+    /// Returns the index of the first bad message of a batch, from 0.
     #[must_use]
     pub fn index(&self) -> Option<usize> {
         self.inner.problem.index
     }
 
-    /// The hub's setting that was reached, e.g. `event_bytes`.
+    /// Returns the hub's setting whose limit was reached, e.g. `event_bytes`.
     #[must_use]
     pub fn limit(&self) -> Option<&str> {
         self.inner.problem.limit.as_deref()
     }
 
-    /// How long the hub asked to wait, by `Retry-After` in seconds. The form with a date is not read.
+    /// Returns the hub's `Retry-After` in seconds. A date is ignored.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.inner.retry_after
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let problem = ProblemText::default();
         Self {
             inner: Box::new(ErrorInner {
                 kind,
                 message: one_line(message.into()),
                 status: None,
-                problem,
+                problem: ProblemText::default(),
                 retry_after: None,
                 source: None,
             }),
@@ -142,19 +141,24 @@ impl Error {
         Self::new(ErrorKind::Input, message)
     }
 
+    /// Returns the error of an invalid argument.
+    pub(crate) fn invalid(source: impl StdError + Send + Sync + 'static) -> Self {
+        Self::input(source.to_string()).with_source(source)
+    }
+
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.inner.source = Some(source.into());
         self
     }
 
-    /// Names the message of a batch that is at fault.
+    /// Names the bad message of a batch.
     pub(crate) fn at(mut self, index: usize) -> Self {
         self.inner.problem.index = Some(index);
         self
     }
 
-    /// A status of the hub at `base` that is no success; the kind follows from it.
-    pub(crate) fn status_refused(
+    /// Returns the error of an unsuccessful status from the hub at `base`. The kind follows from the status.
+    pub(crate) fn of_status(
         base: &str,
         status: u16,
         problem: ProblemText,
@@ -177,8 +181,8 @@ impl Error {
         error
     }
 
-    /// Whether the same request may do better later.
-    pub(crate) fn is_passing(&self) -> bool {
+    /// Returns whether the same request may succeed later.
+    pub(crate) fn is_temporary(&self) -> bool {
         matches!(self.kind(), ErrorKind::Connect | ErrorKind::Interrupted | ErrorKind::Unavailable)
     }
 }
@@ -195,7 +199,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// A proxy may answer with a text of many lines: control characters are shown escaped.
+/// Escapes control characters: a proxy may answer with a text of many lines.
 fn one_line(message: String) -> String {
     if !message.contains(char::is_control) {
         return message;

@@ -16,7 +16,7 @@
 //!                 # return Ok(());
 //!             }
 //!             Notification::Gap(gap) => println!("events of {:?} were lost", gap.channels),
-//!             // Others tell of reconnects and positions.
+//!             // Other notifications report reconnects and positions.
 //!             _ => {}
 //!         }
 //!     }
@@ -35,10 +35,10 @@
 //! # }
 //! ```
 //!
-//! - A [`PublishRequest`] with an idempotency key is retried; [`PublishRequest::send`] tells the meaning of its errors.
-//! - A [`Subscriber`] resumes after a broken connection, is cancel safe, and is a [`Stream`](futures_core::Stream). Store [`Event::id`]
-//!   with the result of the event, and pass it to [`SubscribeRequest::last_event_id`] after a restart.
-//! - Every [`Error`] has a [kind](Error::kind) to branch on, and the [code](Error::code) that the hub gave.
+//! - A [`PublishRequest`] with an idempotency key is retried; [`PublishRequest::send`] explains its errors.
+//! - A [`Subscriber`] resumes after a broken connection, is cancel safe, and is a [`Stream`](futures_core::Stream). Store
+//!   [`Event::id`] with the result of the event, and pass it to [`SubscribeRequest::last_event_id`] after a restart.
+//! - Every [`Error`] has a [kind](Error::kind) to branch on, and the hub's [code](Error::code).
 
 #![warn(missing_debug_implementations)]
 

@@ -5,17 +5,18 @@ use std::time::Duration;
 use serde::Serialize;
 use tidings_protocol::{ChannelName, EventName, Priority};
 
-use crate::Error;
+use crate::error::Error;
 
-/// An event to publish, built up field by field.
+/// An event to publish, built field by field.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[must_use = "a message does nothing until it is published"]
 pub struct Message {
     pub(crate) channels: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) event: Option<String>,
     pub(crate) data: String,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "priority_word")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) priority: Option<Priority>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
@@ -27,8 +28,57 @@ pub struct Message {
     pub(crate) idempotency_key: Option<String>,
 }
 
+/// The setters of a message, for each type that holds one.
+macro_rules! message_setters {
+    ($self:ident, $message:expr) => {
+        /// Sets the event's name. Default: none, which subscribers see as `message`.
+        pub fn event(mut $self, name: impl Into<String>) -> Self {
+            $message.event = Some(name.into());
+            $self
+        }
+
+        /// Sets the event's data, sent verbatim. Default: empty.
+        pub fn data(mut $self, data: impl Into<String>) -> Self {
+            $message.data = data.into();
+            $self
+        }
+
+        /// Sets the event's priority on connections that are behind. Default: normal.
+        pub fn priority(mut $self, priority: tidings_protocol::Priority) -> Self {
+            $message.priority = Some(priority);
+            $self
+        }
+
+        /// Sets the event's key: a connection that is behind gets only the newest event of a key. Default: none.
+        pub fn key(mut $self, key: impl Into<String>) -> Self {
+            $message.key = Some(key.into());
+            $self
+        }
+
+        /// Sets the event's time to live, sent in whole milliseconds. Later the event is not delivered. Default: none.
+        pub fn ttl(mut $self, ttl: std::time::Duration) -> Self {
+            $message.ttl = Some(ttl);
+            $self
+        }
+
+        /// Sets whether the event is stored, so that clients that resume get it. Default: true.
+        pub fn store(mut $self, store: bool) -> Self {
+            $message.store = store;
+            $self
+        }
+
+        /// Sets a key that makes repeats harmless: the hub repeats the first answer, so the client retries. Default: none.
+        pub fn idempotency_key(mut $self, key: impl Into<String>) -> Self {
+            $message.idempotency_key = Some(key.into());
+            $self
+        }
+    };
+}
+
+pub(crate) use message_setters;
+
 impl Message {
-    /// An event without a name and with empty data for `channel`.
+    /// Creates an event for `channel`, without a name and with empty data.
     pub fn new(channel: impl Into<String>) -> Self {
         Self {
             channels: vec![channel.into()],
@@ -42,75 +92,26 @@ impl Message {
         }
     }
 
-    /// Sends the same event to a further channel; a connection gets it once.
-    #[must_use]
+    /// Adds a channel. A connection gets the event once.
     pub fn also_to(mut self, channel: impl Into<String>) -> Self {
         self.channels.push(channel.into());
         self
     }
 
-    /// The event's name. Default: none, which subscribers see as `message`.
-    #[must_use]
-    pub fn event(mut self, name: impl Into<String>) -> Self {
-        self.event = Some(name.into());
-        self
-    }
+    message_setters!(self, self);
 
-    /// The event's data, sent verbatim. Default: empty.
-    #[must_use]
-    pub fn data(mut self, data: impl Into<String>) -> Self {
-        self.data = data.into();
-        self
-    }
-
-    /// How the event competes on a connection that is behind. Default: normal.
-    #[must_use]
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = Some(priority);
-        self
-    }
-
-    /// On a connection that is behind, only the newest event of a key is sent. Default: none.
-    #[must_use]
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// After this time the event is not delivered any more. Sent in whole milliseconds. Default: none.
-    #[must_use]
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// Whether the event is kept for those who resume. Default: true.
-    #[must_use]
-    pub fn store(mut self, store: bool) -> Self {
-        self.store = store;
-        self
-    }
-
-    /// Makes a repeat harmless: the hub answers it as it answered the first. Default: none.
-    #[must_use]
-    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.idempotency_key = Some(key.into());
-        self
-    }
-
-    /// Refuses here what the hub would refuse, where the rule needs no setting of the hub.
+    /// Checks the rules of the hub that no setting changes.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for channel in &self.channels {
-            ChannelName::parse(channel)
-                .map_err(|fault| Error::input(fault.to_string()).with_source(fault))?;
+            ChannelName::parse(channel).map_err(Error::invalid)?;
         }
         if let Some(name) = &self.event {
-            EventName::parse(name).map_err(|fault| Error::input(fault.to_string()).with_source(fault))?;
+            EventName::parse(name).map_err(Error::invalid)?;
         }
         Ok(())
     }
 
-    /// The query of `POST /api/v1/events/{channel}`, with its question mark; empty where nothing is set.
+    /// Returns the query of `POST /api/v1/events/{channel}` with its question mark; empty if no parameter is set.
     pub(crate) fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         if let Some(name) = &self.event {
@@ -133,13 +134,9 @@ impl Message {
     }
 }
 
-/// Serde's signature for `skip_serializing_if`.
+/// Returns whether the value is true, in serde's signature of `skip_serializing_if`.
 fn is_true(value: &bool) -> bool {
     *value
-}
-
-fn priority_word<S: serde::Serializer>(value: &Option<Priority>, serializer: S) -> Result<S::Ok, S::Error> {
-    value.map(|priority| priority.as_str()).serialize(serializer)
 }
 
 fn milliseconds<S: serde::Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

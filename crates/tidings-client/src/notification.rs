@@ -1,26 +1,26 @@
-//! What a subscription hands to its caller.
+//! Notifications of a subscriber.
 
 use std::time::Duration;
 
 use tidings_protocol::body::{EndNotice, GapNotice};
 
-/// One thing that a subscription has to say.
+/// A notification of a [`Subscriber`](crate::Subscriber).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Notification {
     /// An event of one of the channels.
     Event(Event),
-    /// Events are missing and cannot be had any more; what can be had follows.
+    /// Events are lost; the stored ones follow.
     Gap(GapNotice),
-    /// The place that a resume would start from, told without an event.
+    /// The id to resume from, without an event.
     Position(String),
-    /// The hub ends the stream. With `reconnect` the subscription goes on by itself, otherwise it is over.
+    /// The hub ends the stream. With `reconnect` the subscriber reconnects, otherwise it ends.
     End(EndNotice),
-    /// The stream broke or could not be opened; the subscription tries again by itself.
+    /// The stream broke or did not open; the subscriber tries again.
     Reconnecting(Reconnecting),
 }
 
-/// An event as a publisher sent it.
+/// An event as its publisher sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
@@ -28,17 +28,17 @@ pub struct Event {
     pub name: String,
     /// The event's data.
     pub data: String,
-    /// Where to resume after this event. An event that is not stored carries the id of what came before it;
-    /// `None` where the stream has named no id yet.
+    /// The id to resume from after this event. A transient event has the id of the event before it. `None` if the stream
+    /// has named no id yet.
     pub id: Option<String>,
 }
 
-/// Why a subscription connects again, and when.
+/// Reason and time of a reconnect.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Reconnecting {
-    /// The fault in words, e.g. `hub closed the stream`.
+    /// The error as text, e.g. `hub closed the stream`.
     pub reason: String,
-    /// How long the subscription waits before the next attempt.
+    /// The delay before the next attempt.
     pub after: Duration,
 }

@@ -1,25 +1,25 @@
-//! The request that opens a stream: a URL where its channels fit one, a body where they do not.
+//! The request that opens a stream: a URL with its channels if they fit, otherwise a body.
 
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
 use tidings_protocol::Subscription;
 
-use crate::Error;
+use crate::error::Error;
 
-/// Channels whose path is longer go into a body. Proxies take at least 4 KiB by default, with a prefix of their own.
+/// Bytes of a path with channels, at most. Proxies accept at least 4 KiB by default, with a prefix of their own.
 const PATH_BYTES_MAX: usize = 2048;
 
-/// Where a stream is asked for.
+/// The route of a stream.
 #[derive(Clone, Debug)]
 pub(crate) enum SubscribeRoute {
-    /// A `GET` of this path, with its query open for more.
+    /// A `GET` of this path, to which the query appends a parameter.
     Path(String),
     /// `POST /api/v1/stream` with these channels.
     Body(Vec<String>),
 }
 
-/// Event to send.
+/// A request that opens a stream.
 pub(crate) struct StreamRequest {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -27,14 +27,13 @@ pub(crate) struct StreamRequest {
 }
 
 impl SubscribeRoute {
-    /// The route for these channels and patterns.
+    /// Returns the route for these channels and patterns.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Input`] where there is none, or one is outside the grammar.
+    /// [`crate::ErrorKind::Input`] if there is none, or if one is outside the grammar.
     pub(crate) fn of(subscriptions: Vec<String>) -> Result<Self, Error> {
         for subscription in &subscriptions {
-            Subscription::parse(subscription)
-                .map_err(|fault| Error::input(fault.to_string()).with_source(fault))?;
+            Subscription::parse(subscription).map_err(Error::invalid)?;
         }
         let path = match subscriptions.as_slice() {
             [] => return Err(Error::input("no channel to subscribe to; name at least one")),
@@ -49,16 +48,14 @@ impl SubscribeRoute {
         Ok(if path.len() > PATH_BYTES_MAX { Self::Body(subscriptions) } else { Self::Path(path) })
     }
 
-    /// The request; `history` is the value of that parameter.
-    pub(crate) fn ask(&self, history: Option<&str>) -> StreamRequest {
+    /// Returns the request. `history` is the value of that parameter.
+    pub(crate) fn request(&self, history: Option<&str>) -> StreamRequest {
         match self {
             Self::Path(path) => {
-                let mut path = path.clone();
-                match history {
-                    Some(history) => path.push_str(&format!("history={history}")),
-                    // Nothing follows the question mark or ampersand that the path was left open with.
-                    None => drop(path.pop()),
-                }
+                let path = match history {
+                    Some(history) => format!("{path}history={history}"),
+                    None => path.trim_end_matches('&').to_owned(),
+                };
                 StreamRequest { method: Method::GET, path, body: Bytes::new() }
             }
             Self::Body(channels) => {

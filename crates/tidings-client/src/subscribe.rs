@@ -1,4 +1,4 @@
-//! A subscription: one stream after the other, resumed from the last id, told as one sequence of deliveries.
+//! A subscriber: successive streams, each resumed from the last id, as one sequence of notifications.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -13,9 +13,11 @@ use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::notification::{Event, Notification, Reconnecting};
 use crate::stream_request::{StreamRequest, SubscribeRoute};
 use crate::transport::Exchange;
-use crate::{Client, Error, ErrorKind, Event, Notification, Reconnecting};
 
 /// A subscription before it is opened.
 #[derive(Clone, Debug)]
@@ -27,36 +29,45 @@ pub struct SubscribeRequest {
     history: Option<String>,
 }
 
-impl SubscribeRequest {
-    pub(crate) fn new(client: Client, subscriptions: Vec<String>) -> Self {
-        Self { client, subscriptions, last_event_id: String::new(), history: None }
+impl Client {
+    /// Begins a subscription to channels and patterns; [`SubscribeRequest::start`] opens it. If the channels do not fit a
+    /// URL of 2 KiB, the request sends them in a body.
+    pub fn subscribe<S: Into<String>>(&self, subscriptions: impl IntoIterator<Item = S>) -> SubscribeRequest {
+        SubscribeRequest {
+            client: self.clone(),
+            subscriptions: subscriptions.into_iter().map(Into::into).collect(),
+            last_event_id: String::new(),
+            history: None,
+        }
     }
+}
 
-    /// Resumes after this id. Default: none, so the stream starts at now.
+impl SubscribeRequest {
+    /// Resumes after this id. Default: none, so that the stream begins with the next event.
     pub fn last_event_id(mut self, id: impl Into<String>) -> Self {
         self.last_event_id = id.into();
         self
     }
 
-    /// First replays up to so many stored events, in all. An id wins over it. Default: none.
+    /// Replays up to so many stored events first, over all channels. An id takes precedence. Default: none.
     pub fn history(mut self, events: u64) -> Self {
         self.history = Some(events.to_string());
         self
     }
 
-    /// First replays everything that is kept. An id wins over it. Default: none.
+    /// Replays every stored event first. An id takes precedence. Default: none.
     pub fn history_all(mut self) -> Self {
         self.history = Some("all".to_owned());
         self
     }
 
-    /// Begins the subscription. It connects when [`Subscriber::next`] is first awaited; a fault of the
-    /// arguments is told there, too.
+    /// Starts the subscriber. It connects when [`Subscriber::next`] is first awaited, which also returns an error of the
+    /// arguments.
     pub fn start(self) -> Subscriber {
         let mut queue = VecDeque::new();
         let mut state = SubscriberState::Due(Instant::now());
-        let route = SubscribeRoute::of(self.subscriptions).unwrap_or_else(|fault| {
-            queue.push_back(QueuedItem::Notification(Err(fault)));
+        let route = SubscribeRoute::of(self.subscriptions).unwrap_or_else(|error| {
+            queue.push_back(QueuedItem::Notification(Err(error)));
             state = SubscriberState::Ended;
             SubscribeRoute::Body(Vec::new())
         });
@@ -68,28 +79,28 @@ impl SubscribeRequest {
             backoff: Backoff::new(),
             queue,
             state,
-            alarm: DeadlineTimer::default(),
+            timer: DeadlineTimer::default(),
         }
     }
 }
 
-/// An open subscription, as a [`Stream`] of deliveries. Dropping it closes the connection.
+/// An open subscription, as a [`Stream`] of notifications. Dropping it closes the connection.
 ///
-/// It keeps the last id that it has handed out and resumes from it, however often the stream breaks; it waits
-/// between attempts, and takes a stream for dead that is silent for [`crate::ClientBuilder::idle_timeout`].
-#[must_use = "a subscription connects when `next` is awaited"]
+/// It keeps the last id that it has returned, and resumes from it each time the stream breaks. It waits between attempts.
+/// A stream that is silent for [`crate::ClientBuilder::idle_timeout`] counts as broken.
+#[must_use = "a subscriber connects when `next` is awaited"]
 pub struct Subscriber {
     client: Client,
     route: SubscribeRoute,
-    /// The value of `history`, sent while no id is known.
+    /// The value of `history`, sent until an id is known.
     history: Option<String>,
-    /// What the caller has taken, not what was read: a resume repeats nothing and skips nothing.
+    /// The id of the last notification that was returned: a resume neither repeats nor skips one.
     last_event_id: String,
     backoff: Backoff,
-    /// Items that are read and not yet taken; bounded by one chunk of the body.
+    /// Items that are not returned yet; bounded by one chunk of the body.
     queue: VecDeque<QueuedItem>,
     state: SubscriberState,
-    alarm: DeadlineTimer,
+    timer: DeadlineTimer,
 }
 
 enum QueuedItem {
@@ -98,9 +109,9 @@ enum QueuedItem {
 }
 
 enum SubscriberState {
-    /// The next attempt is due then.
+    /// The next attempt begins at this time.
     Due(Instant),
-    /// Kept here rather than in `next`, so that `next` may be dropped at any time.
+    /// The attempt lives here, so that the future of `next` may be dropped at any time.
     Opening {
         answer: Pin<Box<dyn Future<Output = Result<Exchange, Error>> + Send>>,
         since: Instant,
@@ -109,20 +120,20 @@ enum SubscriberState {
     Ended,
 }
 
-/// One stream that is being read.
+/// A stream that is being read.
 struct OpenStream {
     exchange: Exchange,
     parser: Parser,
-    /// When its head or its last byte came.
-    heard_at: Instant,
+    /// Time at which its head or its last byte arrived.
+    received_at: Instant,
 }
 
-/// The timer of a subscription, for one moment at a time.
+/// The timer of a subscriber, for one deadline at a time.
 #[derive(Default)]
 struct DeadlineTimer(Option<Pin<Box<Sleep>>>);
 
 impl DeadlineTimer {
-    /// Waits until `at`; another moment takes the place of the one before.
+    /// Waits until `at`. Another deadline replaces the previous one.
     fn poll_at(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() != at {
@@ -132,12 +143,12 @@ impl DeadlineTimer {
     }
 }
 
-/// The same deliveries as those of [`Subscriber::next`].
+/// Yields the same notifications as [`Subscriber::next`].
 impl Stream for Subscriber {
     type Item = Result<Notification, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().poll_delivery(context)
+        self.get_mut().poll_notification(context)
     }
 }
 
@@ -151,62 +162,61 @@ impl std::fmt::Debug for Subscriber {
 }
 
 impl Subscriber {
-    /// The next delivery. `None` once the subscription is over: after an error, after an end without
-    /// `reconnect`, or when the hub has nothing more to say (204). Cancel safe.
+    /// Returns the next notification. `None` after an error, after an end without `reconnect`, and after a 204: the hub
+    /// has no more events. Cancel safe.
     ///
     /// # Errors
-    /// What a further attempt cannot mend, and only that: [`ErrorKind::Input`]; [`ErrorKind::Refused`] (other
-    /// 4xx than 429); [`ErrorKind::Protocol`] where something else than a hub answers; [`ErrorKind::TooLarge`]
-    /// for an event beyond [`crate::ClientBuilder::event_bytes_max`]. Afterwards the subscription is over;
-    /// [`Subscriber::last_event_id`] still says where to resume.
+    /// Only errors that another attempt cannot solve: [`ErrorKind::Input`]; [`ErrorKind::Refused`] (4xx except 429);
+    /// [`ErrorKind::Protocol`] if the answer is not that of a hub; [`ErrorKind::TooLarge`] for an event beyond
+    /// [`crate::ClientBuilder::event_bytes_max`]. The subscriber has then ended;
+    /// [`Subscriber::last_event_id`] still returns the id to resume from.
     pub async fn next(&mut self) -> Option<Result<Notification, Error>> {
-        poll_fn(|context| self.poll_delivery(context)).await
+        poll_fn(|context| self.poll_notification(context)).await
     }
 
-    fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Notification, Error>>> {
+    fn poll_notification(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Notification, Error>>> {
         let idle_timeout = self.client.settings().idle_timeout;
         loop {
             while let Some(queued) = self.queue.pop_front() {
-                let delivery = match queued {
-                    QueuedItem::Item(item) => self.take(item),
-                    QueuedItem::Notification(delivery) => Some(delivery),
+                let notification = match queued {
+                    QueuedItem::Item(item) => self.notify(item),
+                    QueuedItem::Notification(notification) => Some(notification),
                 };
-                if delivery.is_some() {
-                    return Poll::Ready(delivery);
+                if notification.is_some() {
+                    return Poll::Ready(notification);
                 }
             }
             match &mut self.state {
                 SubscriberState::Ended => return Poll::Ready(None),
                 SubscriberState::Due(at) => {
-                    ready!(self.alarm.poll_at(*at, context));
+                    ready!(self.timer.poll_at(*at, context));
                     self.connect();
                 }
                 SubscriberState::Opening { answer, since } => {
                     let Poll::Ready(answer) = answer.as_mut().poll(context) else {
-                        ready!(self.alarm.poll_at(*since + idle_timeout, context));
-                        let text = format!("no answer of {} within {idle_timeout:?}", self.client.base());
-                        self.answered(Err(Error::new(ErrorKind::Interrupted, text)));
+                        ready!(self.timer.poll_at(*since + idle_timeout, context));
+                        self.handle_answer(Err(self.client.timeout_error(idle_timeout)));
                         continue;
                     };
-                    self.answered(answer);
+                    self.handle_answer(answer);
                 }
                 SubscriberState::Open(stream) => {
                     let Poll::Ready(chunk) = stream.exchange.poll_chunk(context) else {
-                        ready!(self.alarm.poll_at(stream.heard_at + idle_timeout, context));
-                        self.lost(format!("stream was silent for {idle_timeout:?}"), None);
+                        ready!(self.timer.poll_at(stream.received_at + idle_timeout, context));
+                        self.reconnect(format!("stream was silent for {idle_timeout:?}"), None);
                         continue;
                     };
                     match chunk {
-                        Ok(Some(bytes)) => self.read(&bytes),
-                        Ok(None) => self.lost("hub closed the stream".to_owned(), None),
-                        Err(fault) => self.lost(fault.to_string(), None),
+                        Ok(Some(bytes)) => self.parse(&bytes),
+                        Ok(None) => self.reconnect("hub closed the stream".to_owned(), None),
+                        Err(error) => self.reconnect(error.to_string(), None),
                     }
                 }
             }
         }
     }
 
-    /// The id that a resume would start from: that of what [`Subscriber::next`] returned last. Empty if none.
+    /// Returns the id to resume from: that of the notification which [`Subscriber::next`] returned last. Empty if none.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
@@ -214,8 +224,8 @@ impl Subscriber {
 
     fn connect(&mut self) {
         let (client, id) = (self.client.clone(), self.last_event_id.clone());
-        let StreamRequest { method, path, body } =
-            self.route.ask(self.history.as_deref().filter(|_| id.is_empty()));
+        let history = self.history.as_deref().filter(|_| id.is_empty());
+        let StreamRequest { method, path, body } = self.route.request(history);
         let answer = Box::pin(async move {
             let mut headers = vec![("accept", "text/event-stream"), ("cache-control", "no-cache")];
             if !id.is_empty() {
@@ -225,85 +235,84 @@ impl Subscriber {
                 headers.push(("content-type", "application/json"));
             }
             let exchange = client.open(method, &path, &headers, body).await?;
-            if matches!(exchange.status(), 200 | 204) { Ok(exchange) } else { Err(exchange.refusal().await) }
+            match exchange.status() {
+                200 | 204 => Ok(exchange),
+                _ => Err(exchange.into_error().await),
+            }
         });
         self.state = SubscriberState::Opening { answer, since: Instant::now() };
     }
 
-    /// Looks at the head of an answer: the end, a stream, a fault that passes, or one for good.
-    fn answered(&mut self, answer: Result<Exchange, Error>) {
+    /// Handles the head of an answer: the end, a stream, a temporary error, or a final one.
+    fn handle_answer(&mut self, answer: Result<Exchange, Error>) {
         let checked = answer.and_then(|exchange| match exchange.status() {
             204 => Ok(None),
             _ => check_content_type(&exchange).map(|()| Some(exchange)),
         });
         match checked {
             Ok(None) => self.state = SubscriberState::Ended,
-            Ok(Some(exchange)) => self.open(exchange),
-            Err(fault) if fault.is_passing() => self.lost(fault.to_string(), fault.retry_after()),
-            Err(fault) => self.fail(fault),
+            Ok(Some(exchange)) => {
+                let bound = self.client.settings().event_bytes_max;
+                let parser = Parser::with_event_bytes_max(bound).with_last_event_id(&self.last_event_id);
+                let stream = OpenStream { exchange, parser, received_at: Instant::now() };
+                self.state = SubscriberState::Open(Box::new(stream));
+            }
+            Err(error) if error.is_temporary() => self.reconnect(error.to_string(), error.retry_after()),
+            Err(error) => self.fail(error),
         }
     }
 
-    fn open(&mut self, exchange: Exchange) {
-        let bound = self.client.settings().event_bytes_max;
-        let parser = Parser::with_event_bytes_max(bound).with_last_event_id(&self.last_event_id);
-        self.state =
-            SubscriberState::Open(Box::new(OpenStream { exchange, parser, heard_at: Instant::now() }));
-    }
-
-    fn read(&mut self, bytes: &[u8]) {
+    fn parse(&mut self, bytes: &[u8]) {
         let SubscriberState::Open(stream) = &mut self.state else { return };
-        stream.heard_at = Instant::now();
+        stream.received_at = Instant::now();
         let queue = &mut self.queue;
-        let fed = stream.parser.feed(bytes, &mut |item| queue.push_back(QueuedItem::Item(item)));
-        if let Err(fault) = fed {
-            let bound = fault.event_bytes_max;
+        let outcome = stream.parser.feed(bytes, &mut |item| queue.push_back(QueuedItem::Item(item)));
+        if let Err(error) = outcome {
+            let bound = error.event_bytes_max;
             let text = format!("event in the stream is larger than {bound} bytes; raise `event_bytes_max`");
-            self.fail(Error::new(ErrorKind::TooLarge, text).with_source(fault));
+            self.fail(Error::new(ErrorKind::TooLarge, text).with_source(error));
         }
     }
 
-    /// Ends the stream and plans the next attempt.
-    fn lost(&mut self, reason: String, retry_after: Option<Duration>) {
-        let after = self.backoff.failed(retry_after);
-        tracing::debug!(%reason, ?after, "subscription reconnects");
+    /// Closes the stream and schedules the next attempt.
+    fn reconnect(&mut self, reason: String, retry_after: Option<Duration>) {
+        let after = self.backoff.next_delay(retry_after);
+        tracing::debug!(%reason, ?after, "subscriber reconnects");
         self.state = SubscriberState::Due(Instant::now() + after);
-        self.queue.push_back(QueuedItem::Notification(Ok(Notification::Reconnecting(Reconnecting {
-            reason,
-            after,
-        }))));
+        let notification = Notification::Reconnecting(Reconnecting { reason, after });
+        self.queue.push_back(QueuedItem::Notification(Ok(notification)));
     }
 
-    /// Ends the subscription with an error, after what was read before it.
-    fn fail(&mut self, fault: Error) {
+    /// Ends the subscriber with an error, after the items before it.
+    fn fail(&mut self, error: Error) {
         self.state = SubscriberState::Ended;
-        self.queue.push_back(QueuedItem::Notification(Err(fault)));
+        self.queue.push_back(QueuedItem::Notification(Err(error)));
     }
 
-    /// Turns what was read into what is delivered, and moves the last id.
-    fn take(&mut self, item: StreamItem) -> Option<Result<Notification, Error>> {
+    /// Converts an item into a notification, and sets the last id.
+    fn notify(&mut self, item: StreamItem) -> Option<Result<Notification, Error>> {
         match item {
             StreamItem::Comment(_) => None,
             StreamItem::Retry(delay_ms) => {
-                self.backoff.rebase(Duration::from_millis(delay_ms));
+                self.backoff.set_base(Duration::from_millis(delay_ms));
                 None
             }
             StreamItem::Position(id) => {
-                self.moved(id.clone());
+                self.set_last_id(id.clone());
                 Some(Ok(Notification::Position(id)))
             }
-            StreamItem::Event(event) => self.take_event(event),
+            StreamItem::Event(event) => self.notify_event(event),
         }
     }
 
-    fn take_event(&mut self, event: MessageEvent) -> Option<Result<Notification, Error>> {
+    fn notify_event(&mut self, event: MessageEvent) -> Option<Result<Notification, Error>> {
         let MessageEvent { name, data, last_event_id: id } = event;
-        let delivery = match name.as_str() {
+        let notification = match name.as_str() {
             "tidings.gap" => notice(&name, &data).map(Notification::Gap),
             "tidings.end" => notice(&name, &data).map(Notification::End),
             "tidings.position" => Ok(Notification::Position(id.clone())),
             reserved if reserved.starts_with("tidings.") => {
-                self.moved(id);
+                self.set_last_id(id);
                 return None;
             }
             _ => {
@@ -311,45 +320,39 @@ impl Subscriber {
                 Ok(Notification::Event(Event { name, data, id }))
             }
         };
-        match delivery {
-            Ok(Notification::End(end)) => {
-                self.moved(id);
-                self.ended(&end);
-                Some(Ok(Notification::End(end)))
-            }
-            Ok(delivery) => {
-                self.moved(id);
-                Some(Ok(delivery))
-            }
-            // The id stays before a notice that cannot be read, so that a later reader is told again.
-            Err(fault) => {
-                self.queue.clear();
-                self.state = SubscriberState::Ended;
-                Some(Err(fault))
-            }
+        if notification.is_ok() {
+            self.set_last_id(id);
+        } else {
+            // The last id stays before an unreadable notice, so that a resume brings it again.
+            self.queue.clear();
+            self.state = SubscriberState::Ended;
         }
+        if let Ok(Notification::End(end)) = &notification {
+            self.end(end);
+        }
+        Some(notification)
     }
 
-    /// The hub closes the stream after this notice, and nothing of it counts any more.
-    fn ended(&mut self, end: &EndNotice) {
+    /// Handles the end of the stream. Items after the notice are dropped.
+    fn end(&mut self, end: &EndNotice) {
         self.queue.clear();
         if end.reconnect {
-            self.lost(format!("hub ended the stream: {}", end.reason.as_str()), None);
+            self.reconnect(format!("hub ended the stream: {}", end.reason.as_str()), None);
         } else {
             self.state = SubscriberState::Ended;
         }
     }
 
-    fn moved(&mut self, id: String) {
+    fn set_last_id(&mut self, id: String) {
         self.last_event_id = id;
-        self.backoff.succeeded();
+        self.backoff.reset();
     }
 }
 
 fn notice<N: DeserializeOwned>(name: &str, data: &str) -> Result<N, Error> {
-    serde_json::from_str(data).map_err(|fault| {
-        let text = format!("{name} cannot be read: {fault}; is this client older than the hub?");
-        Error::new(ErrorKind::Protocol, text).with_source(fault)
+    serde_json::from_str(data).map_err(|error| {
+        let text = format!("{name} cannot be read: {error}; is this client older than the hub?");
+        Error::new(ErrorKind::Protocol, text).with_source(error)
     })
 }
 

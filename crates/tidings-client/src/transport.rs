@@ -1,4 +1,4 @@
-//! Requests over HTTP/1.1 and HTTP/2, with or without TLS, and the answer as it arrives.
+//! Requests over HTTP/1.1 and HTTP/2, with or without TLS, and answers as they arrive.
 
 use std::error::Error as StdError;
 use std::future::poll_fn;
@@ -18,33 +18,33 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use tokio::time::timeout;
 
-use crate::error::ProblemText;
-use crate::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, ProblemText};
 
-/// A connection attempt that takes longer has failed.
+/// Time for a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Below `server.idle_timeout` of hubs and proxies, so that none closes a connection that is about to be used.
+/// Time for which an idle connection is kept. It is below `server.idle_timeout` of hubs and proxies, so that none closes a
+/// connection that is about to be used.
 const POOL_IDLE_MAX: Duration = Duration::from_secs(5);
 
-/// An HTTP/2 connection is asked so often whether it still lives, and has this long to answer.
+/// Interval of HTTP/2 pings, and time for each answer.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A refusal's text beyond this is not read.
+/// Bytes of an error's body that are read, at most.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
-/// A refusal's text that takes longer is not waited for.
+/// Time for the body of an error.
 const PROBLEM_TIMEOUT: Duration = Duration::from_secs(5);
 
 type HttpSender = HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// The two ways to send: over a kept connection, or over one of its own.
+/// Sends requests: over pooled connections, or each over its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
     /// The hub's URL, for errors.
     base: Arc<str>,
     pooled: HttpSender,
-    /// For streams: after a break the next attempt must not land on the same dead HTTP/2 connection.
+    /// Used for streams: after a break the next attempt must not use the same dead HTTP/2 connection.
     fresh: HttpSender,
 }
 
@@ -57,7 +57,7 @@ impl Transport {
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let https = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(Arc::new(rustls::crypto::ring::default_provider()))
-            .map_err(|fault| Error::input(format!("TLS cannot be set up: {fault}")).with_source(fault))?
+            .map_err(|error| Error::input(format!("TLS cannot be set up: {error}")).with_source(error))?
             .https_or_http()
             .enable_http1()
             .enable_http2()
@@ -69,44 +69,44 @@ impl Transport {
             .pool_idle_timeout(POOL_IDLE_MAX)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_INTERVAL)
-            // Only a request of which no byte was written is sent anew, so nothing is published twice.
+            // It retries only requests of which no byte was written, so no event is published twice.
             .retry_canceled_requests(true);
         let pooled = builder.build(https.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(https);
         Ok(Self { base: base.into(), pooled, fresh })
     }
 
-    /// Sends over a kept connection and waits for the head of the answer.
+    /// Sends over a pooled connection and waits for the head of the answer.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
-        self.head_of(&self.pooled, request).await
+        self.exchange(&self.pooled, request).await
     }
 
     /// Sends over a connection of its own and waits for the head of the answer.
     pub(crate) async fn send_fresh(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
-        self.head_of(&self.fresh, request).await
+        self.exchange(&self.fresh, request).await
     }
 
-    async fn head_of(&self, sender: &HttpSender, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
+    async fn exchange(&self, sender: &HttpSender, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
         match sender.request(request).await {
             Ok(response) => Ok(Exchange { base: self.base.clone(), response }),
-            Err(fault) => {
-                let (kind, what) = if fault.is_connect() {
+            Err(error) => {
+                let (kind, problem) = if error.is_connect() {
                     (ErrorKind::Connect, "no connection to")
                 } else {
                     (ErrorKind::Interrupted, "no answer before the connection broke from")
                 };
-                let (base, cause) = (&self.base, root_cause(&fault));
-                let hint = other_scheme(base, &fault).map_or_else(String::new, |hint| format!("; {hint}"));
-                Err(Error::new(kind, format!("{what} {base}: {cause}{hint}")).with_source(fault))
+                let (base, cause) = (&self.base, root_cause(&error));
+                let hint = other_scheme(base, &error).map_or_else(String::new, |hint| format!("; {hint}"));
+                Err(Error::new(kind, format!("{problem} {base}: {cause}{hint}")).with_source(error))
             }
         }
     }
 }
 
-/// Suggested URL if the fault shows that the port speaks the other scheme.
-fn other_scheme(base: &str, fault: &(dyn StdError + 'static)) -> Option<String> {
+/// Returns advice if the error shows that the port speaks the other scheme.
+fn other_scheme(base: &str, error: &(dyn StdError + 'static)) -> Option<String> {
     if let Some(place) = base.strip_prefix("https://") {
-        return causes(fault)
+        return causes(error)
             .any(is_plain_text)
             .then(|| format!("that port speaks no TLS; write http://{place} if it is the hub's own"));
     }
@@ -114,32 +114,32 @@ fn other_scheme(base: &str, fault: &(dyn StdError + 'static)) -> Option<String> 
     let is_no_http = |cause: &(dyn StdError + 'static)| {
         cause.downcast_ref::<hyper::Error>().is_some_and(|cause| cause.is_parse())
     };
-    causes(fault)
+    causes(error)
         .any(is_no_http)
         .then(|| format!("that port speaks no plain HTTP; write https://{place} if it speaks TLS"))
 }
 
-/// Whether a TLS handshake was answered in another protocol.
+/// Returns whether the answer to a TLS handshake was of another protocol.
 fn is_plain_text(cause: &(dyn StdError + 'static)) -> bool {
     if let Some(cause) = cause.downcast_ref::<rustls::Error>() {
         return matches!(cause, rustls::Error::InvalidMessage(_));
     }
-    // The error inside an `io::Error` is not its source.
+    // `source` does not return the error inside an `io::Error`.
     let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     inner.is_some_and(|inner| is_plain_text(inner))
 }
 
-/// A fault, then what caused it.
-fn causes<'a>(fault: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(fault), |cause| (*cause).source())
+/// Returns an error, then its causes.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |cause| (*cause).source())
 }
 
-/// The innermost cause says what happened; those around it say who noticed.
-fn root_cause(fault: &(dyn StdError + 'static)) -> String {
-    causes(fault).last().unwrap_or(fault).to_string()
+/// Returns the innermost cause, which names the event; the causes around it name the layers that reported it.
+fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    causes(error).last().unwrap_or(error).to_string()
 }
 
-/// One answer as it arrives: the head at once, the body chunk by chunk. For tools that look at the way to a hub.
+/// An answer as it arrives: its head, then its body chunk by chunk. For tools that check the way to a hub.
 #[derive(Debug)]
 pub struct Exchange {
     base: Arc<str>,
@@ -147,13 +147,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The HTTP status.
+    /// Returns the HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.response.status().as_u16()
     }
 
-    /// The HTTP version that was spoken, e.g. `HTTP/1.1`.
+    /// Returns the HTTP version, e.g. `HTTP/1.1`.
     #[must_use]
     pub fn version(&self) -> &'static str {
         match self.response.version() {
@@ -164,13 +164,13 @@ impl Exchange {
         }
     }
 
-    /// The first header of this name, if it is text.
+    /// Returns the first header of this name, if it is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// The next piece of the body as it came off the wire; `None` at its end. Cancel safe.
+    /// Returns the next chunk of the body as it arrived; `None` at its end. Cancel safe.
     ///
     /// # Errors
     /// [`ErrorKind::Interrupted`] when the connection breaks before the body's end.
@@ -183,20 +183,20 @@ impl Exchange {
             match ready!(Pin::new(self.response.body_mut()).poll_frame(context)) {
                 None => return Poll::Ready(Ok(None)),
                 Some(Ok(frame)) => {
-                    // Trailers say nothing here.
+                    // Trailers are ignored.
                     if let Ok(data) = frame.into_data() {
                         return Poll::Ready(Ok(Some(data)));
                     }
                 }
-                Some(Err(fault)) => {
-                    let text = format!("connection to {} broke: {}", self.base, root_cause(&fault));
-                    return Poll::Ready(Err(Error::new(ErrorKind::Interrupted, text).with_source(fault)));
+                Some(Err(error)) => {
+                    let text = format!("connection to {} broke: {}", self.base, root_cause(&error));
+                    return Poll::Ready(Err(Error::new(ErrorKind::Interrupted, text).with_source(error)));
                 }
             }
         }
     }
 
-    /// The whole rest of the body.
+    /// Returns the rest of the body.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] beyond `bytes_max`; [`ErrorKind::Interrupted`] as for [`Exchange::chunk`].
@@ -215,19 +215,19 @@ impl Exchange {
         Ok(body.freeze())
     }
 
-    /// Reads what the hub says about a status that is no success.
-    pub(crate) async fn refusal(mut self) -> Error {
+    /// Reads the error of an unsuccessful status.
+    pub(crate) async fn into_error(mut self) -> Error {
         let status = self.status();
         let retry_after = self
             .header(header::RETRY_AFTER.as_str())
             .and_then(|text| text.trim().parse().ok())
             .map(Duration::from_secs);
         if (300..400).contains(&status) {
-            let to = self.header(header::LOCATION.as_str()).unwrap_or("somewhere").to_owned();
+            let to = self.header(header::LOCATION.as_str()).unwrap_or("another address").to_owned();
             let problem = ProblemText::redirect(&to);
-            return Error::status_refused(&self.base, status, problem, retry_after);
+            return Error::of_status(&self.base, status, problem, retry_after);
         }
-        // A refusal without a readable text is still that refusal.
+        // An unreadable body does not change the error.
         let body = timeout(PROBLEM_TIMEOUT, self.rest(PROBLEM_BYTES_MAX)).await;
         let body = body.ok().and_then(Result::ok).unwrap_or_default();
         let is_text =
@@ -237,6 +237,6 @@ impl Exchange {
         } else {
             serde_json::from_slice(&body).unwrap_or_default()
         };
-        Error::status_refused(&self.base, status, problem, retry_after)
+        Error::of_status(&self.base, status, problem, retry_after)
     }
 }
