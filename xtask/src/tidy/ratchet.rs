@@ -1,14 +1,8 @@
 //! Ceilings of rules that the tree does not meet yet: a count may fall, never rise.
 
 /// Findings that a rule may have, by the rule's key. A rule without a row has a ceiling of 0.
-const CEILINGS: &[(&str, usize)] = &[
-    ("actors", 245),
-    ("circles", 138),
-    ("old-names", 1728),
-    ("openings", 860),
-    ("papers", 3),
-    ("type-names", 180),
-];
+const CEILINGS: &[(&str, usize)] =
+    &[("actors", 172), ("circles", 65), ("old-names", 80), ("openings", 587), ("type-names", 23)];
 
 /// Faults of the rule `key`: all of `findings` if its ceiling is 0, one line if they are above the ceiling, else none.
 pub(crate) fn faults(key: &str, findings: Vec<String>) -> Vec<String> {
