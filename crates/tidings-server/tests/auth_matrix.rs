@@ -137,7 +137,7 @@ fn hub(side: TokenKeys, directory: &TempDirectory, provider: &JwksProvider) -> T
         format!("[auth]\n{keys}\naudience = \"hub\"\nissuer = \"issuer\"\n{}{more}", key_lines())
     };
     directory.write("tidings.toml", &settings(&lines_of_key("old", REMOVED_KEY)));
-    let mut hub = TestHub::in_memory(directory, &[]);
+    let mut hub = TestHub::in_memory_in(directory, &[]);
     hub.ask(REMOVED_KEY, "GET", "/metrics", "").assert_status(200);
     directory.write("tidings.toml", &settings(""));
     reload(&mut hub);

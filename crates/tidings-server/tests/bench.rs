@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tidings_testkit::{TempDirectory, eventually, read_lines};
 
-use super::tokens::{KEY, protected};
+use super::tokens::{KEY, protected_in};
 use crate::hub::{ProgramOutput, RunTidings, TestHub};
 
 /// Runs a bench with the hub's URL and these arguments.
@@ -50,7 +50,7 @@ fn assert_clean(report: &Value) {
 #[test]
 fn every_event_reaches_every_stream_of_a_hub() {
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     let report = json(&bench(&directory, &hub, "-c 50 -r 100 -s 1 --warm-up 0.2 --json"), 0);
     assert_clean(&report);
     assert_eq!(count(&report, "/connections/opened"), 50);
@@ -74,7 +74,7 @@ fn every_event_reaches_every_stream_of_a_hub() {
 #[test]
 fn summary_names_result_and_figures() {
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     let outcome = bench(&directory, &hub, "-c 3 -r 20 -s 0.5 --warm-up 0");
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
     for words in
@@ -87,7 +87,7 @@ fn summary_names_result_and_figures() {
 #[test]
 fn batches_and_many_channels_are_counted_as_single_events_are() {
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     for arguments in
         ["--batch 10 --channels 20 --rate 500", "--channels 3 --rate max", "--batch 7 --rate max --size 500"]
     {
@@ -101,7 +101,7 @@ fn batches_and_many_channels_are_counted_as_single_events_are() {
 #[test]
 fn reconnect_storms_and_slow_readers_lose_nothing() {
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     let arguments = "-c 40 -r 200 -s 2 --warm-up 0 --storm 0.4 --storm-share 60 --slow 2 --stuck 2 --json";
     let report = json(&bench(&directory, &hub, arguments), 0);
     assert_clean(&report);
@@ -115,7 +115,7 @@ fn reconnect_storms_and_slow_readers_lose_nothing() {
 #[test]
 fn streams_without_events_are_measured() {
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     let report = json(&bench(&directory, &hub, "-c 20 -r 0 -s 0.3 --warm-up 0 --json"), 0);
     assert_eq!(count(&report, "/deliveries/expected"), 0);
     assert!(figure(&report, "/server/memoryKibPerConnection") >= 0.0);
@@ -154,7 +154,7 @@ impl Drop for BenchProcess {
 #[test]
 fn hub_that_dies_under_load_is_reported_as_a_fault() {
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     let bench = BenchProcess::start(&directory, &hub, "-c 10 -r 100 -s 60 --json");
     eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
     hub.kill();
@@ -169,7 +169,7 @@ fn hub_that_dies_under_load_is_reported_as_a_fault() {
 #[test]
 fn interrupted_bench_prints_its_figures_so_far() {
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     let bench = BenchProcess::start(&directory, &hub, "-c 10 -r 100 -s 600 --warm-up 0 --json");
     eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
     let process = rustix::process::Pid::from_child(&bench.child);
@@ -183,7 +183,7 @@ fn interrupted_bench_prints_its_figures_so_far() {
 #[test]
 fn refusal_is_printed_with_its_code_and_a_remedy() {
     let directory = TempDirectory::create();
-    let hub = protected(&directory, "");
+    let hub = protected_in(&directory, "");
     let outcome = bench(&directory, &hub, "-c 5 -s 1");
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     for words in ["none of 5 streams", "status 401 credentials_missing", "--token", "bench.*"] {
@@ -197,7 +197,7 @@ fn refusal_is_printed_with_its_code_and_a_remedy() {
 #[test]
 fn refused_stream_is_printed_and_reported_as_a_fault() {
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "7")]);
+    let hub = TestHub::in_memory_in(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "7")]);
     let report = json(&bench(&directory, &hub, "-c 10 -r 50 -s 0.3 --warm-up 0 --json"), 1);
     assert_eq!(count(&report, "/connections/opened"), 7);
     assert_eq!(count(&report, "/connections/failed"), 3);

@@ -20,10 +20,10 @@ enum LogKind {
 fn serve(directory: &TempDirectory, redis: &RedisServer, kind: LogKind) -> TestHub {
     let url = redis.url();
     let hub = match kind {
-        LogKind::Disk(durability) => TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)]),
-        LogKind::Memory => TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", "memory")]),
+        LogKind::Disk(durability) => TestHub::serve_in(directory, &[("TIDINGS_LOG_DURABILITY", durability)]),
+        LogKind::Memory => TestHub::serve_in(directory, &[("TIDINGS_LOG_DURABILITY", "memory")]),
         LogKind::Redis(prefix) => {
-            TestHub::serve(directory, &[("REDIS_URL", &*url), ("TIDINGS_REDIS_PREFIX", prefix)])
+            TestHub::serve_in(directory, &[("REDIS_URL", &*url), ("TIDINGS_REDIS_PREFIX", prefix)])
         }
     };
     hub.wait_until_ready();

@@ -11,7 +11,7 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
-use tidings_testkit::{HttpResponse, SseReader, TempDirectory, with_position};
+use tidings_testkit::{HttpResponse, SseReader, with_position};
 use tokio::{net::TcpStream, runtime, time::timeout};
 
 use crate::hub::TestHub;
@@ -107,14 +107,14 @@ impl TestHub {
 
     /// Replaces the lines of `[auth]` that [`protected`](crate::tokens::protected) wrote, and reloads the settings.
     #[track_caller]
-    pub(crate) fn reload(&mut self, directory: &TempDirectory, lines: &str) {
-        self.reload_whole(directory, &format!("{lines}\n{}", key_lines()));
+    pub(crate) fn reload(&mut self, lines: &str) {
+        self.reload_whole(&format!("{lines}\n{}", key_lines()));
     }
 
     /// As [`TestHub::reload`], without the API key that has all rights.
     #[track_caller]
-    pub(crate) fn reload_whole(&mut self, directory: &TempDirectory, lines: &str) {
-        directory.write("tidings.toml", &format!("[auth]\n{lines}"));
+    pub(crate) fn reload_whole(&mut self, lines: &str) {
+        std::fs::write(self.path().join("tidings.toml"), format!("[auth]\n{lines}")).unwrap();
         reload(self);
     }
 }

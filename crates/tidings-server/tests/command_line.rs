@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use rustix::process::{Pid, Signal, kill_process};
 use tidings_testkit::{TempDirectory, eventually};
 
-use super::tokens::protected;
+use super::tokens::protected_in;
 use crate::hub::{ProgramOutput, RunTidings, TestHub};
 
 /// An address without a listener.
@@ -59,7 +59,7 @@ fn invalid_value_is_printed_with_the_valid_ones() {
         let outcome = directory.run(&["publish", "a", "x", &format!("--ttl={ttl}")], &[]);
         says(&outcome, 2, &[&format!("ttl \"{ttl}\" is not a whole number of milliseconds from 1 to")]);
     }
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     let arguments = ["subscribe", "a", "--last-event-id", "xx", "--count", "1", "--url", &hub.url];
     let reader = std::thread::scope(|scope| {
         let reader = scope.spawn(|| directory.run(&arguments, &[]));
@@ -79,7 +79,7 @@ fn doctor_without_a_url_examines_the_hub_of_this_machine() {
     // Whether a hub runs there depends on the machine.
     let report = directory.run(&["doctor", "--wait", "0", "--json"], &[]);
     assert!(report.stdout.contains("\"url\":\"http://127.0.0.1:8000\""), "{report:?}");
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     let report = directory.run(&["doctor", "--wait", "0"], &[("TIDINGS_URL", &hub.url)]);
     assert!(report.code == Some(0), "{report:?}");
 }
@@ -117,7 +117,7 @@ fn error_names_the_url_and_a_remedy() {
     let doctor = directory.run(&["doctor", "--wait", "0", &url], &[]);
     assert!(doctor.stdout.contains(&format!("no connection to {url}: ")), "{doctor:?}");
 
-    let hub = protected(&directory, "secret = \"0123456789abcdef0123456789abcdef\"");
+    let hub = protected_in(&directory, "secret = \"0123456789abcdef0123456789abcdef\"");
     let base = hub.url.trim_end_matches('/');
     says(&publish_to(&directory, &hub.url), 1, &[&format!("{base} answered 401 credentials_missing: ")]);
     let elsewhere = format!("{base}/no-such-prefix");
@@ -127,7 +127,7 @@ fn error_names_the_url_and_a_remedy() {
 #[test]
 fn wrong_scheme_for_the_port_is_named() {
     let directory = TempDirectory::create();
-    let plain = TestHub::in_memory(&directory, &[]);
+    let plain = TestHub::in_memory_in(&directory, &[]);
     let place = plain.authority();
     let told = format!("no connection to https://{place}: ");
     let way_out = format!("that port speaks no TLS; write http://{place}");

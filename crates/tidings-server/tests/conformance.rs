@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidings_protocol::Subscription;
 use tidings_protocol::sse::{Parser, StreamItem};
-use tidings_testkit::{HttpResponse, TempDirectory};
+use tidings_testkit::HttpResponse;
 
 use crate::hub::TestHub;
 use crate::transports::{StreamTranscript, assert_same_body, request_both};
@@ -37,8 +37,8 @@ fn escaped(text: &str) -> String {
 }
 
 /// A hub whose streams send nothing by themselves during a test.
-fn quiet_hub(directory: &TempDirectory) -> TestHub {
-    TestHub::in_memory(directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "1h"), ("TIDINGS_SHUTDOWN_WINDOW", "1s")])
+fn quiet_hub() -> TestHub {
+    TestHub::in_memory(&[("TIDINGS_STREAM_KEEP_ALIVE", "1h"), ("TIDINGS_SHUTDOWN_WINDOW", "1s")])
 }
 
 type Pairs = Vec<(String, [StreamTranscript; 2])>;
@@ -72,8 +72,7 @@ fn targets(name: &str) -> [String; 2] {
 
 #[test]
 fn names_and_patterns_are_accepted_or_refused_alike_by_both_transports() {
-    let directory = TempDirectory::create();
-    let hub = quiet_hub(&directory);
+    let hub = quiet_hub();
     let channels = cases("channels.json");
     let (mut pairs, mut subscriptions) = (Pairs::new(), Vec::new());
     let mut published = Vec::new();
@@ -129,8 +128,7 @@ fn names_and_patterns_are_accepted_or_refused_alike_by_both_transports() {
 
 #[test]
 fn ids_resume_or_get_a_gap_alike_on_both_transports() {
-    let directory = TempDirectory::create();
-    let hub = quiet_hub(&directory);
+    let hub = quiet_hub();
     let mut own = (0..20).map(|n| hub.publish("a", format!("stored {n}"))).collect::<Vec<_>>();
     own.push(hub.publish("b", "of another channel"));
     let cases = cases("ids.json");
@@ -181,8 +179,7 @@ fn publish_body(hub: &TestHub, case: &Value) -> HttpResponse {
 
 #[test]
 fn published_bodies_are_delivered_alike_by_both_transports() {
-    let directory = TempDirectory::create();
-    let hub = quiet_hub(&directory);
+    let hub = quiet_hub();
     let first = hub.publish("a", "first");
     let open = |hub: &TestHub, path: &str, headers: &[(&str, &str)]| {
         let pair = request_both(hub, path, headers);
@@ -236,8 +233,7 @@ fn published_bodies_are_delivered_alike_by_both_transports() {
 
 #[test]
 fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() {
-    let directory = TempDirectory::create();
-    let hub = quiet_hub(&directory);
+    let hub = quiet_hub();
     let mut pairs = Pairs::new();
     for path in ["/api/v1/events/a", "/api/v1/events/a?position=event"] {
         let pair = request_both(&hub, path, &[]);
@@ -285,7 +281,7 @@ fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() 
         let mut received = Vec::new();
         let mut take = |item| match item {
             StreamItem::Event(event) if !event.name.starts_with("tidings.") => {
-                received.push((event.name, event.data))
+                received.push((event.name, event.data));
             }
             _ => {}
         };
@@ -304,8 +300,7 @@ fn expected_events_count(text: &str) -> usize {
 
 #[test]
 fn stream_requests_get_the_responses_of_their_cases_on_both_transports() {
-    let directory = TempDirectory::create();
-    let hub = quiet_hub(&directory);
+    let hub = quiet_hub();
     let stored: Vec<String> = ["one", "two", "three"].map(|data| hub.publish("stored", data)).into();
     let (epoch, _) = stored[0].split_once('-').unwrap();
     let ids = [&format!("{epoch}-0-00000000"), &stored[0], &stored[1], &stored[2]];

@@ -6,7 +6,7 @@ use tidings_testkit::{HttpResponse, TempDirectory};
 use crate::{
     clients::token_with,
     hub::{RunTidings, TestHub},
-    tokens::{KEY, SECRET, bearer, protected, protected_with, token},
+    tokens::{KEY, SECRET, bearer, protected, protected_with, protected_with_in, token},
 };
 
 const PAGE: &str = "https://app.example.com";
@@ -16,9 +16,9 @@ const ALLOWED: &str = "access-control-allow-origin";
 const CREDENTIALS: &str = "access-control-allow-credentials";
 
 /// A hub that accepts cookies, and lists one page.
-fn with_cookie(directory: &TempDirectory) -> TestHub {
+fn with_cookie() -> TestHub {
     let rules = format!("secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true");
-    protected_with(directory, &rules, &[("TIDINGS_CORS_ORIGINS", PAGE)])
+    protected_with(&rules, &[("TIDINGS_CORS_ORIGINS", PAGE)])
 }
 
 /// The cookie of a user who may read, publish, and make tickets.
@@ -67,8 +67,7 @@ fn assert_no_effect(hub: &TestHub) {
 
 #[test]
 fn cookie_from_a_foreign_page_has_no_effect() {
-    let directory = TempDirectory::create();
-    let hub = with_cookie(&directory);
+    let hub = with_cookie();
     let own_port = hub.authority().rsplit(':').next().unwrap().to_owned();
     let of_another_port = "http://127.0.0.1:1".to_owned();
     let of_another_name = format!("http://127.0.0.2:{own_port}");
@@ -120,8 +119,7 @@ fn cookie_from_a_foreign_page_has_no_effect() {
 
 #[test]
 fn cookie_from_the_same_or_a_listed_page_is_accepted() {
-    let directory = TempDirectory::create();
-    let hub = with_cookie(&directory);
+    let hub = with_cookie();
     let own = format!("http://{}", hub.authority());
     // A proxy in front of the hub speaks TLS and forwards the host name.
     let behind = [("Host", "hub.example.com"), ("Origin", "https://hub.example.com")];
@@ -145,8 +143,7 @@ fn cookie_from_the_same_or_a_listed_page_is_accepted() {
 
 #[test]
 fn unlisted_page_cannot_read_responses_to_a_cookie() {
-    let directory = TempDirectory::create();
-    let hub = with_cookie(&directory);
+    let hub = with_cookie();
     let cookie = cookie();
     for (origin, allowed) in [(PAGE, Some(PAGE)), ("https://evil-app.example.com", None), ("null", None)] {
         for path in [HISTORY, "/api/v1/channels"] {
@@ -159,8 +156,7 @@ fn unlisted_page_cannot_read_responses_to_a_cookie() {
 
 #[test]
 fn bearer_is_accepted_from_any_page_and_only_listed_pages_read_the_response() {
-    let directory = TempDirectory::create();
-    let hub = with_cookie(&directory);
+    let hub = with_cookie();
     let token = token_with("u", &json!({"tidings": {"publish": ["user.u"]}}));
     let (name, value) = bearer(&token);
     let cookie = cookie();
@@ -187,8 +183,7 @@ fn bearer_is_accepted_from_any_page_and_only_listed_pages_read_the_response() {
 
 #[test]
 fn bad_cookie_gets_401_and_two_of_one_name_are_refused() {
-    let directory = TempDirectory::create();
-    let hub = with_cookie(&directory);
+    let hub = with_cookie();
     let (u, v) = (token("u"), token("v"));
     let status = |headers: &[(&str, &str)], path: &str| hub.request("GET", path, headers, b"").head.status;
     let pair = |one: &str, other: &str| format!("session={one}; session={other}");
@@ -225,8 +220,7 @@ fn preflight(hub: &TestHub, path: &str, origin: &str) -> HttpResponse {
 
 #[test]
 fn preflight_allows_listed_pages_only() {
-    let directory = TempDirectory::create();
-    let hub = with_cookie(&directory);
+    let hub = with_cookie();
     for path in [STREAM, "/api/v1/publish", "/api/v1/tickets", "/api/v1/revocations", HISTORY] {
         let answer = preflight(&hub, path, PAGE);
         let header = |name: &str| answer.head.header(name).unwrap_or_default().to_ascii_lowercase();
@@ -263,9 +257,8 @@ fn preflight_allows_listed_pages_only() {
 
 #[test]
 fn credentials_are_allowed_with_a_cookie_only() {
-    let directory = TempDirectory::create();
     let rules = format!("secret = {SECRET:?}");
-    let hub = protected_with(&directory, &rules, &[("TIDINGS_CORS_ORIGINS", PAGE)]);
+    let hub = protected_with(&rules, &[("TIDINGS_CORS_ORIGINS", PAGE)]);
     let (name, value) = bearer(&token("u"));
     let headers = [(name, value.as_str()), ("Origin", PAGE)];
     for answer in [hub.request("GET", HISTORY, &headers, b""), preflight(&hub, STREAM, PAGE)] {
@@ -280,7 +273,7 @@ fn credentials_are_allowed_with_a_cookie_only() {
 fn any_origin_is_allowed_only_without_a_cookie_setting() {
     let directory = TempDirectory::create();
     let any = [("TIDINGS_CORS_ORIGINS", "*")];
-    let hub = protected_with(&directory, &format!("secret = {SECRET:?}"), &any);
+    let hub = protected_with_in(&directory, &format!("secret = {SECRET:?}"), &any);
     let (name, value) = bearer(&token("u"));
     for origin in ["https://evil.example", "null", PAGE] {
         let answer = hub.request("GET", HISTORY, &[(name, &value), ("Origin", origin)], b"");
@@ -297,13 +290,12 @@ fn any_origin_is_allowed_only_without_a_cookie_setting() {
 
 #[test]
 fn listed_page_reads_refusals_and_every_response_varies_by_origin() {
-    let directory = TempDirectory::create();
     let variables = [
         ("TIDINGS_CORS_ORIGINS", PAGE),
         ("TIDINGS_LIMITS_CONNECTIONS_PER_USER", "1"),
         ("TIDINGS_LIMITS_EVENT_BYTES", "10"),
     ];
-    let hub = protected_with(&directory, &format!("secret = {SECRET:?}"), &variables);
+    let hub = protected_with(&format!("secret = {SECRET:?}"), &variables);
     let of_user = bearer(&token_with("u", &json!({"tidings": {"publish": ["user.u"]}})));
     let of_user = (of_user.0, of_user.1.as_str());
     let _open = hub.subscribe_with(STREAM, &[of_user]);
@@ -336,8 +328,7 @@ fn listed_page_reads_refusals_and_every_response_varies_by_origin() {
 
 #[test]
 fn hub_with_credentials_accepts_any_host() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}"));
+    let hub = protected(&format!("secret = {SECRET:?}"));
     let (name, value) = bearer(&token("u"));
     for host in ["hub.example.com", "203.0.113.7:8000", "evil.example", "[2001:db8::1]"] {
         hub.request("GET", HISTORY, &[("Host", host), (name, &value)], b"").assert_status(200);

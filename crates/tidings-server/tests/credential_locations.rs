@@ -1,7 +1,7 @@
 //! Locations of credentials in a request: which location decides, and which credentials each accepts.
 
 use serde_json::json;
-use tidings_testkit::{HttpResponse, TempDirectory};
+use tidings_testkit::HttpResponse;
 
 use crate::hub::TestHub;
 use crate::tokens::{KEY, SECRET, claims, hs256, protected, token};
@@ -9,8 +9,8 @@ use crate::tokens::{KEY, SECRET, claims, hs256, protected, token};
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 
 /// A hub that accepts credentials in every location.
-fn hub(directory: &TempDirectory) -> TestHub {
-    protected(directory, &format!("secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true"))
+fn hub() -> TestHub {
+    protected(&format!("secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true"))
 }
 
 /// Requests history of `u`, with these headers unchanged.
@@ -37,8 +37,7 @@ fn is_taken(carrier: &str) -> bool {
 
 #[test]
 fn first_location_decides_whatever_the_later_ones_hold() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let good = token("u");
     for (name, query, header) in locations(&good) {
         let answer = asked(&hub, &format!("?{query}"), &header);
@@ -67,8 +66,7 @@ fn first_location_decides_whatever_the_later_ones_hold() {
 
 #[test]
 fn empty_credential_counts_and_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let good = token("u");
     let [authorization, .., cookie, query] = locations(&good);
     for (name, empty_query, empty_header) in locations("") {
@@ -87,8 +85,7 @@ fn empty_credential_counts_and_is_refused() {
 
 #[test]
 fn authorization_accepts_one_bearer_in_any_case() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let good = token("u");
     for header in ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  "] {
         asked(&hub, "", &format!("Authorization: {header} {good}\r\n")).assert_status(200);
@@ -118,8 +115,7 @@ fn authorization_accepts_one_bearer_in_any_case() {
 
 #[test]
 fn location_that_occurs_twice_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let good = token("u");
     let [authorization, session, session_query, ticket, cookie, query] = locations(&good);
     for (name, first, second) in [
@@ -152,8 +148,7 @@ fn location_that_occurs_twice_is_refused() {
 
 #[test]
 fn cookie_is_matched_by_its_exact_name() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let good = token("u");
     for header in [
         format!("session={good}"),
@@ -183,8 +178,7 @@ fn cookie_is_matched_by_its_exact_name() {
 
 #[test]
 fn cookie_and_query_carry_tokens_only_if_the_settings_say_so() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}"));
+    let hub = protected(&format!("secret = {SECRET:?}"));
     let good = token("u");
     for (_, query, header) in &locations(&good)[4..] {
         asked(&hub, &format!("?{query}"), header).assert_problem(401, "credentials_missing");
@@ -201,8 +195,7 @@ fn cookie_and_query_carry_tokens_only_if_the_settings_say_so() {
 
 #[test]
 fn api_key_is_accepted_in_authorization_only() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     for (name, query, header) in locations(KEY) {
         let answer = asked(&hub, &format!("?{query}"), &header);
         assert_eq!(answer.head.status, if name == "Authorization" { 200 } else { 401 }, "{name}");
@@ -225,8 +218,7 @@ fn api_key_is_accepted_in_authorization_only() {
 
 #[test]
 fn ticket_is_spent_by_any_request() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let good = token("u");
     for (method, path) in [
         ("GET", HISTORY),
@@ -250,8 +242,7 @@ fn ticket_is_spent_by_any_request() {
 
 #[test]
 fn user_claim_of_the_settings_names_the_user() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}\nuser_claim = \"email\""));
+    let hub = protected(&format!("secret = {SECRET:?}\nuser_claim = \"email\""));
     let mut said = claims("u");
     said["email"] = json!("a@b.c");
     let token = hs256(&said);
@@ -262,8 +253,7 @@ fn user_claim_of_the_settings_names_the_user() {
 
 #[test]
 fn open_hub_ignores_credentials() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for (_, query, header) in locations("bad") {
         asked(&hub, &format!("?{query}"), &header).assert_status(200);
     }
@@ -274,9 +264,8 @@ fn open_hub_ignores_credentials() {
 
 #[test]
 fn cookie_is_found_in_any_of_several_headers() {
-    let directory = TempDirectory::create();
     // HTTP/2 may split the header. Source: RFC 9113, 8.2.3.
-    let hub = protected(&directory, &format!("secret = {SECRET:?}\ncookie = \"session\""));
+    let hub = protected(&format!("secret = {SECRET:?}\ncookie = \"session\""));
     let good = token("u");
     asked(&hub, "", &format!("Cookie: a=b\r\nCookie: session={good}\r\nCookie: c=d\r\n")).assert_status(200);
 }

@@ -11,7 +11,7 @@ use crate::{
     hub::TestHub,
     tokens::{
         KEY, KeyPair, SECRET, bearer, by_pair, by_secret, claims, header, hs256, key_lines, lines_of_key,
-        merged, now, protected, reload, token,
+        merged, now, protected, protected_in, reload, token,
     },
 };
 
@@ -29,7 +29,7 @@ fn tokens_of_every_algorithm_are_accepted() {
     ] {
         let pair = KeyPair(pair);
         let directory = TempDirectory::create();
-        let hub = protected(&directory, &format!("key_file = {:?}", pair.public()));
+        let hub = protected_in(&directory, &format!("key_file = {:?}", pair.public()));
         for algorithm in algorithms {
             let token = by_pair(pair, &json!({"alg": algorithm}), &claims("u"));
             let (name, value) = bearer(&token);
@@ -38,7 +38,7 @@ fn tokens_of_every_algorithm_are_accepted() {
         }
     }
     let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}"));
+    let hub = protected_in(&directory, &format!("secret = {SECRET:?}"));
     for algorithm in ["HS256", "HS384", "HS512"] {
         let token = by_secret(SECRET.as_bytes(), &json!({"alg": algorithm}), &claims("u"));
         let (name, value) = bearer(&token);
@@ -48,8 +48,7 @@ fn tokens_of_every_algorithm_are_accepted() {
 
 #[test]
 fn user_streams_and_backend_publishes() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}"));
+    let hub = protected(&format!("secret = {SECRET:?}"));
     let (name, value) = bearer(&token("u"));
     let mut connection = hub.connect();
     connection.send(hub.encode_request("GET", "/api/v1/events/user.u", &[(name, &value)], b""));
@@ -93,7 +92,7 @@ fn assert_refused_on_every_route(hub: &TestHub, credential: &str) {
 #[test]
 fn changed_secret_ends_streams_and_tickets_of_the_old_one() {
     let directory = TempDirectory::create();
-    let mut hub = protected(&directory, &format!("secret = {SECRET:?}"));
+    let mut hub = protected_in(&directory, &format!("secret = {SECRET:?}"));
     let (old, new) =
         (token("u"), by_secret(OTHER_SECRET.as_bytes(), &header("HS256", json!({})), &claims("u")));
     let mut stream = hub.subscribe_as(&old, STREAM);
@@ -126,7 +125,7 @@ fn replaced_key_file_ends_streams_of_removed_keys() {
     let pem = |pair: KeyPair| std::fs::read_to_string(pair.public()).unwrap();
     let directory = TempDirectory::create();
     directory.write("keys.pem", &pem(first));
-    let mut hub = protected(&directory, "key_file = \"keys.pem\"");
+    let mut hub = protected_in(&directory, "key_file = \"keys.pem\"");
     let token = |pair| by_pair(pair, &header("RS256", json!({})), &claims("u"));
     let mut of_first = hub.subscribe_as(&token(first), STREAM);
     let mut of_key = hub.subscribe_as(KEY, STREAM);
@@ -159,7 +158,7 @@ fn unusable_files_at_a_reload_change_nothing_and_are_logged() {
     let private = pem("stranger.pem");
     let directory = TempDirectory::create();
     directory.write("keys.pem", &good_key);
-    let mut hub = protected(&directory, "key_file = \"keys.pem\"");
+    let mut hub = protected_in(&directory, "key_file = \"keys.pem\"");
     let ours = by_pair(KeyPair("rsa"), &header("RS256", json!({})), &claims("u"));
     let strangers = by_pair(KeyPair("stranger"), &header("RS256", json!({})), &claims("u"));
     let mut stream = hub.subscribe_as(&ours, STREAM);
@@ -205,7 +204,7 @@ fn removed_api_key_ends_only_its_streams() {
     const REMOVED: &str = "tk_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
     let directory = TempDirectory::create();
     let secret = format!("secret = {SECRET:?}\n");
-    let mut hub = protected(&directory, &format!("{secret}{}", lines_of_key("removed", REMOVED)));
+    let mut hub = protected_in(&directory, &format!("{secret}{}", lines_of_key("removed", REMOVED)));
     let mut of_removed = hub.subscribe_as(REMOVED, "/api/v1/events/**");
     let mut of_key = hub.subscribe_as(KEY, STREAM);
     let mut of_user = hub.subscribe_as(&token("u"), STREAM);
@@ -229,7 +228,7 @@ fn narrowed_settings_end_streams_that_need_the_removed_rights() {
         "user.subscribe = [\"user.{sub}.**\"]",
     ] {
         let directory = TempDirectory::create();
-        let mut hub = protected(&directory, &secret);
+        let mut hub = protected_in(&directory, &secret);
         let token = token("u");
         let mut stream = hub.subscribe_as(&token, STREAM);
         let mut of_key = hub.subscribe_as(KEY, STREAM);
@@ -252,8 +251,7 @@ fn narrowed_settings_end_streams_that_need_the_removed_rights() {
 
 #[test]
 fn expired_token_ends_its_stream_and_a_new_one_resumes_it() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}\nleeway = \"0s\""));
+    let hub = protected(&format!("secret = {SECRET:?}\nleeway = \"0s\""));
     let ends_at = now() + 2;
     let mut stream = hub.subscribe_as(&hs256(&merged(claims("u"), json!({"exp": ends_at}))), STREAM);
     assert_delivers(&hub, &mut stream, "1");
@@ -274,7 +272,7 @@ fn expired_token_ends_its_stream_and_a_new_one_resumes_it() {
 fn revocation_ends_streams_at_once_and_survives_a_restart() {
     let directory = TempDirectory::create();
     write(&directory, &format!("secret = {SECRET:?}"));
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     let old = hs256(&merged(claims("u"), json!({"iat": now() - 5})));
     let one = hs256(&merged(claims("v"), json!({"jti": "one", "tidings": {"subscribe": ["user.u"]}})));
     let another = hs256(&merged(claims("v"), json!({"jti": "two", "tidings": {"subscribe": ["user.u"]}})));
@@ -286,7 +284,7 @@ fn revocation_ends_streams_at_once_and_survives_a_restart() {
     assert_end(&mut of_one, "revoked", false);
     assert_delivers(&hub, &mut of_another, "still here");
     hub.kill();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     for revoked in [&old, &one] {
         for (route, answer) in on_every_route(&hub, revoked) {
             assert_eq!(answer.head.status, 401, "{route}");
@@ -303,7 +301,7 @@ fn revocation_ends_streams_at_once_and_survives_a_restart() {
 fn rights_that_end_while_a_body_is_received_do_not_count() {
     let directory = TempDirectory::create();
     let secret = format!("secret = {SECRET:?}\nleeway = \"0s\"\n");
-    let mut hub = protected(&directory, &secret);
+    let mut hub = protected_in(&directory, &secret);
     let saying =
         |changes| hs256(&merged(merged(claims("w"), json!({"tidings": {"publish": ["user.u"]}})), changes));
     let begun = |credential: &str, path: &str, body: &str| {

@@ -20,7 +20,7 @@ const MANUAL: &str = include_str!("../../../docs/manual/redis.md");
 #[test]
 fn events_pass_nginx_one_by_one_from_both_hubs() {
     let directories = [TempDirectory::create(), TempDirectory::create()];
-    let hubs = directories.each_ref().map(|directory| TestHub::in_memory(directory, &[]));
+    let hubs = directories.each_ref().map(|directory| TestHub::in_memory_in(directory, &[]));
     let nginx = Proxy::deployed_nginx([hubs[0].authority(), hubs[1].authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     for reader in &readers {
@@ -47,7 +47,7 @@ fn events_pass_nginx_one_by_one_from_both_hubs() {
 #[test]
 fn stream_through_nginx_moves_to_the_remaining_hub() {
     let directories = [TempDirectory::create(), TempDirectory::create()];
-    let [first, second] = directories.each_ref().map(|directory| TestHub::in_memory(directory, &[]));
+    let [first, second] = directories.each_ref().map(|directory| TestHub::in_memory_in(directory, &[]));
     let nginx = Proxy::deployed_nginx([first.authority(), second.authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     eventually("each hub has one stream", || first.connections("a") == 1 && second.connections("a") == 1);
@@ -74,8 +74,7 @@ fn health_check_of_the_image_asks_for_readiness() {
         let status = Command::new(&words[0]).args([&words[1], &script]).stderr(Stdio::null()).status();
         status.unwrap().success()
     };
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let port = hub.authority().rsplit(':').next().unwrap().to_owned();
     assert!(healthy(&port));
     hub.kill();
@@ -209,7 +208,7 @@ fn hubs_of_kubernetes_start_with_its_settings_and_have_time_to_shut_down() {
     let before = seconds(container["lifecycle"]["preStop"]["exec"]["command"][1].as_str().unwrap());
     assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > before + rest);
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     for (probe, path) in
         [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]
     {

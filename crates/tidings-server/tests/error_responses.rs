@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use tidings_testkit::{SseReader, TempDirectory};
+use tidings_testkit::SseReader;
 
 use crate::hub::TestHub;
 use crate::{proxy::Proxy, transports::TRANSPORTS};
@@ -31,8 +31,7 @@ fn head(hub: &TestHub, line: &str, headers: &str) -> Vec<u8> {
 
 #[test]
 fn malformed_request_gets_a_problem_document() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for (line, says) in [
         ("GET /healthz HTTP/1.2", "version"),
         ("GET /healthz HTTP/0.9", "version"),
@@ -71,8 +70,7 @@ fn malformed_request_gets_a_problem_document() {
 
 #[test]
 fn oversized_request_is_refused_with_its_bound_and_a_remedy() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let long = format!("GET /api/v1/events?channel={} HTTP/1.1", "x".repeat(70 << 10));
     let way_out = "65534 bytes; name channels in the body of POST /api/v1/stream";
     refuses(&hub, &head(&hub, &long, ""), 414, "uri_too_long", way_out);
@@ -92,8 +90,7 @@ fn oversized_request_is_refused_with_its_bound_and_a_remedy() {
 
 #[test]
 fn unknown_methods_and_paths_get_a_problem_document() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for method in ["TRACE", "CONNECT", "PATCH", "DELETE", "PUT", "OPTIONS", "FOO", "get"] {
         let line = format!("{method} /api/v1/events/a HTTP/1.1");
         refuses(&hub, &head(&hub, &line, ""), 405, "method_not_allowed", "Allow");
@@ -107,8 +104,7 @@ fn unknown_methods_and_paths_get_a_problem_document() {
 
 #[test]
 fn interrupted_bodies_get_a_problem_document() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for path in ["/api/v1/events/a", "/api/v1/publish", "/api/v1/stream", "/api/v1/tickets"] {
         let head = head(&hub, &format!("POST {path} HTTP/1.1"), "Transfer-Encoding: chunked\r\n");
         for body in [
@@ -127,8 +123,7 @@ fn interrupted_bodies_get_a_problem_document() {
 
 #[test]
 fn stream_of_256_names_passes_every_proxy_of_the_manual() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let names: Vec<String> = (0..256).map(|n| format!("{n:03}.{}", "x".repeat(196))).collect();
     let query: Vec<String> = names.iter().map(|name| format!("channel={name}")).collect();
     let path = format!("/api/v1/events?{}", query.join("&"));

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use tidings_testkit::{SseReader, TempDirectory, eventually};
+use tidings_testkit::{SseReader, eventually};
 
 use crate::hub::TestHub;
 use crate::many_clients::{StreamFleet, publish_numbered};
@@ -31,8 +31,7 @@ fn flood(hub: &TestHub, busy: &str, fleet: &StreamFleet, published: &AtomicU64, 
 /// have their events and one publish was answered within the flood.
 #[track_caller]
 fn assert_delivery_within_a_flood(streams: usize, publishes: usize) {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "10000000")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LOG_RETENTION_EVENTS", "10000000")]);
     let fleet = StreamFleet::open(&hub, "busy", streams);
     // Shards get connections in turn: with more streams than cores, every shard has some.
     let mut quiet: Vec<SseReader> = (0..32).map(|_| hub.subscribe("/api/v1/events/quiet")).collect();

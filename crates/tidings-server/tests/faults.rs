@@ -265,7 +265,7 @@ impl Drop for FailingSync {
 fn failing_sync_makes_the_log_read_only_until_a_restart() {
     let directory = TempDirectory::create();
     let variables = [("TIDINGS_LOG_DURABILITY", "fsync")];
-    let hub = TestHub::serve(&directory, &variables);
+    let hub = TestHub::serve_in(&directory, &variables);
     let mut reader = hub.subscribe(CHANNEL);
     let id = hub.publish("a", "kept");
     assert_eq!(reader.data(), "kept");
@@ -284,7 +284,7 @@ fn failing_sync_makes_the_log_read_only_until_a_restart() {
     hub.resume(CHANNEL, &id).position();
     hub.kill();
 
-    let hub = TestHub::serve(&directory, &variables);
+    let hub = TestHub::serve_in(&directory, &variables);
     hub.get("/readyz").assert_status(200);
     hub.publish("a", "again");
     let mut resumed = hub.resume(CHANNEL, &id);
@@ -298,7 +298,7 @@ fn failing_sync_makes_the_log_read_only_until_a_restart() {
 #[test]
 fn second_hub_on_a_directory_is_refused() {
     let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     hub.publish("a", "1");
     let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"], &[]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
@@ -322,7 +322,7 @@ fn segments(directory: &TempDirectory) -> Vec<PathBuf> {
 /// Restarts the hub on a damaged directory, and asserts that every client gets all missed events, or a gap.
 #[track_caller]
 fn assert_no_silent_loss(directory: &TempDirectory, ids: &[String], damage: &str) {
-    let hub = TestHub::serve(directory, &[]);
+    let hub = TestHub::serve_in(directory, &[]);
     for (seen, id) in ids.iter().enumerate() {
         let mut reader = hub.resume(CHANNEL, id);
         hub.publish("a", format!("end{seen}"));
@@ -350,7 +350,7 @@ fn damaged_records_always_give_a_gap() {
         ["torn tail", "torn record", "flipped byte at the start", "flipped byte in the middle", "zeroes"]
     {
         let directory = TempDirectory::create();
-        let hub = TestHub::serve(&directory, &[]);
+        let hub = TestHub::serve_in(&directory, &[]);
         let ids = hub.publish_batch((0..20).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
         hub.terminate();
         let files = segments(&directory);
@@ -435,7 +435,7 @@ fn acknowledged_events_survive_a_kill_once_each() {
     const PUBLISHERS: usize = 4;
     let directory = TempDirectory::create();
     for round in 0..2 {
-        let hub = TestHub::serve(&directory, &[]);
+        let hub = TestHub::serve_in(&directory, &[]);
         let process = rustix::process::Pid::from_raw(i32::try_from(hub.id()).unwrap()).unwrap();
         let acknowledged: Vec<String> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..PUBLISHERS)
@@ -452,7 +452,7 @@ fn acknowledged_events_survive_a_kill_once_each() {
         });
         drop(hub);
         assert!(acknowledged.len() > 200);
-        let hub = TestHub::serve(&directory, &[]);
+        let hub = TestHub::serve_in(&directory, &[]);
         let kept: Vec<String> = stored(&hub);
         for data in &acknowledged {
             assert_eq!(kept.iter().filter(|it| *it == data).count(), 1, "{data}");

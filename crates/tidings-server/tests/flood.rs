@@ -175,8 +175,7 @@ impl OtherClient {
 fn rapid_reset_ends_the_connection_and_affects_no_other_client() {
     const CONNECTIONS: usize = 20;
     const STREAMS: usize = 5000;
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut bystander = OtherClient::new(&hub);
     for path in [STREAM, "/healthz"].into_iter().cycle().take(CONNECTIONS) {
         let burst: Vec<u8> = (0..STREAMS)
@@ -196,8 +195,7 @@ fn rapid_reset_ends_the_connection_and_affects_no_other_client() {
 
 #[test]
 fn streams_that_are_opened_and_reset_repeatedly_leave_nothing_behind() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "500")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LIMITS_CONNECTIONS", "500")]);
     let bystander = OtherClient::new(&hub);
     let mut rude = RawHttp2Client::connect(&hub);
     let before = hub.metric("tidings_streams_opened_total");
@@ -230,8 +228,7 @@ fn streams_that_are_opened_and_reset_repeatedly_leave_nothing_behind() {
 #[test]
 fn client_that_makes_the_hub_reset_its_streams_is_disconnected() {
     const STREAMS: usize = 300;
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut bystander = OtherClient::new(&hub);
     type FrameFn = fn(u32) -> Vec<u8>;
     let faults: [(&str, u32, FrameFn); 4] = [
@@ -262,8 +259,7 @@ fn client_that_makes_the_hub_reset_its_streams_is_disconnected() {
 
 #[test]
 fn endless_head_is_cut_off() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut bystander = OtherClient::new(&hub);
     let literal = [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat();
     for payload in [literal, Vec::new()] {
@@ -280,8 +276,7 @@ fn endless_head_is_cut_off() {
 
 #[test]
 fn responses_to_control_frames_are_bounded_for_a_client_that_reads_none() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
     let mut bystander = OtherClient::new(&hub);
     for frame in [frame(PING, 0, 0, b"are you?"), frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])] {
         let mut rude = RawHttp2Client::connect(&hub);
@@ -304,7 +299,7 @@ mod heads {
     #[test]
     fn large_head_over_http_2_gets_431_and_the_connection_continues() {
         let directory = TempDirectory::create();
-        let hub = TestHub::in_memory(&directory, &[]);
+        let hub = TestHub::in_memory_in(&directory, &[]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {

@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use tidings_testkit::TempDirectory;
 
 use crate::hub::TestHub;
 
@@ -24,8 +23,7 @@ fn curl(hub: &TestHub, channel: &str) -> std::process::Child {
 
 #[test]
 fn curl_prints_events_in_the_form_that_existing_parsers_expect() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for channel in ["project.123", "test"] {
         let mut curl = curl(&hub, channel);
         let mut lines = BufReader::new(curl.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -42,8 +40,7 @@ fn curl_prints_events_in_the_form_that_existing_parsers_expect() {
 
 #[test]
 fn test_mode_sends_one_message_and_ends() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TEST_MODE", "true")]);
+    let hub = TestHub::in_memory(&[("TEST_MODE", "true")]);
     for channel in ["test", "project.123"] {
         let answer = hub.get(&format!("/api/v1/events/{channel}"));
         assert_eq!(
@@ -56,8 +53,7 @@ fn test_mode_sends_one_message_and_ends() {
 
 #[test]
 fn existing_channel_names_are_valid() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for channel in ["project.123", "user.42", "task.a-b_c", "user:123:messages", "global", "test"] {
         let mut reader = hub.subscribe(&format!("/api/v1/events/{channel}"));
         hub.publish(channel, NOTIFICATION);
@@ -68,8 +64,7 @@ fn existing_channel_names_are_valid() {
 
 #[test]
 fn strict_envelope_accepts_exactly_its_two_members() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
     for good in [NOTIFICATION, r#"{"object":"text","type":""}"#, r#" {"type":"t","object":{}} "#] {
         hub.publish("a", good);
     }
@@ -101,10 +96,9 @@ fn strict_envelope_accepts_exactly_its_two_members() {
 
 #[test]
 fn strict_envelope_accepts_listed_types_only() {
-    let directory = TempDirectory::create();
     let variables =
         [("TIDINGS_CHANNELS_ENVELOPE", "strict"), ("TIDINGS_CHANNELS_TYPES", "notification,progress")];
-    let hub = TestHub::in_memory(&directory, &variables);
+    let hub = TestHub::in_memory(&variables);
     hub.publish("a", NOTIFICATION);
     hub.publish("a", r#"{"type":"progress","object":{"progress":1}}"#);
     let answer = hub.post("/api/v1/events/a", r#"{"type":"status","object":{}}"#);
@@ -119,7 +113,6 @@ fn strict_envelope_accepts_listed_types_only() {
 
 #[test]
 fn strict_envelope_refuses_a_list_of_two_members() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
     hub.post("/api/v1/events/a", r#"["t",{}]"#).assert_problem(422, "envelope");
 }

@@ -9,16 +9,14 @@ use crate::hub::TestHub;
 
 #[test]
 fn hub_is_alive_and_ready() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve(&[]);
     assert_eq!(hub.get("/healthz").assert_status(200).json(), json!({"status": "alive"}));
     assert_eq!(hub.get("/readyz").assert_status(200).json(), json!({"status": "ready"}));
 }
 
 #[test]
 fn metrics_have_their_names_and_values() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve(&[]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     hub.publish("a", "1");
     hub.post("/api/v1/events/a?store=false", "2").assert_status(200);
@@ -59,16 +57,14 @@ fn metrics_have_their_names_and_values() {
 
 #[test]
 fn build_is_named_by_its_version() {
-    let directory = TempDirectory::create();
-    let text = TestHub::in_memory(&directory, &[]).get("/metrics").text();
+    let text = TestHub::in_memory(&[]).get("/metrics").text();
     let line = format!("tidings_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
     assert!(text.lines().any(|it| it == line), "{line:?} is not in {text}");
 }
 
 #[test]
 fn durations_of_each_step_are_counted_once() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[("TIDINGS_LOG_DURABILITY", "fsync")]);
+    let hub = TestHub::serve(&[("TIDINGS_LOG_DURABILITY", "fsync")]);
     hub.publish("a", "1");
     hub.post("/api/v1/events/a", "x".repeat(300_000)).assert_status(413);
     hub.post("/api/v1/publish", r#"[{"channels":["a"],"data":"2"},{"channels":["a"],"data":"3"}]"#)
@@ -85,8 +81,7 @@ fn durations_of_each_step_are_counted_once() {
 #[test]
 fn delivery_lag_is_that_of_live_events_and_not_of_history() {
     for transport in TRANSPORTS {
-        let directory = TempDirectory::create();
-        let hub = TestHub::in_memory(&directory, &[]);
+        let hub = TestHub::in_memory(&[]);
         hub.publish("a", "old");
         let mut reader = SseReader::open(transport.ask(&hub, "/api/v1/events/a?history=all", &[]));
         assert_eq!(reader.data(), "old");
@@ -117,8 +112,7 @@ fn exchanges_with_redis_are_counted_and_so_are_connections_to_it() {
 
 #[test]
 fn start_page_loads_nothing_from_other_hosts() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for (path, content_type) in
         [("/", "text/html"), ("/page/style.css", "text/css"), ("/page/main.js", "text/javascript")]
     {
@@ -136,8 +130,8 @@ fn start_page_loads_nothing_from_other_hosts() {
 #[test]
 fn load_balancer_may_probe_in_any_of_its_ways() {
     let directory = TempDirectory::create();
-    let open = TestHub::in_memory(&directory, &[]);
-    let protected = TestHub::in_memory(&directory, &[("TIDINGS_AUTH_SECRET", SECRET)]);
+    let open = TestHub::in_memory_in(&directory, &[]);
+    let protected = TestHub::in_memory_in(&directory, &[("TIDINGS_AUTH_SECRET", SECRET)]);
     for hub in [&open, &protected] {
         for path in ["/healthz", "/readyz"] {
             for method in ["GET", "HEAD", "OPTIONS"] {

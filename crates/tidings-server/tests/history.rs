@@ -16,8 +16,7 @@ fn data(page: &Value) -> Vec<&str> {
 
 #[test]
 fn event_has_the_documented_members() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let id = hub.publish("a", "plain");
     hub.publish_batch([json!({"channels": ["b", "a"], "event": "named", "data": {"n": 1}})]);
     let page = page(&hub, "");
@@ -38,8 +37,7 @@ fn event_has_the_documented_members() {
 
 #[test]
 fn pages_follow_one_another_to_the_end() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve(&[]);
     let message = |n: u32| json!({"channels": [if n.is_multiple_of(3) { "other" } else { "a" }], "data": n.to_string()});
     hub.publish_batch((0..30).map(message));
     let expected: Vec<String> = (0..30).filter(|n| n % 3 != 0).map(|n| n.to_string()).collect();
@@ -60,7 +58,7 @@ fn pages_follow_one_another_to_the_end() {
 #[test]
 fn after_accepts_every_id_that_a_stream_accepts() {
     let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     let ids = hub.publish_batch((0..5).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
     assert_eq!(data(&page(&hub, &format!("?after={}", ids[2]))), ["3", "4"]);
     assert_eq!(data(&page(&hub, &format!("?after={}", ids[4]))), Vec::<&str>::new());
@@ -68,14 +66,13 @@ fn after_accepts_every_id_that_a_stream_accepts() {
     let mut reader = hub.subscribe("/api/v1/events/a");
     assert_eq!(data(&page(&hub, &format!("?after={}", reader.position()))), Vec::<&str>::new());
     hub.terminate();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     assert_eq!(data(&page(&hub, &format!("?after={}", ids[2]))), ["3", "4"]);
 }
 
 #[test]
 fn bounds_of_a_page_are_checked() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for bad in ["limit=0", "limit=-1", "limit=x", "limit=1001", "limit=1.5", "limt=1", "limit=1&limit=2"] {
         hub.get(&format!("/api/v1/channels/a/events?{bad}")).assert_problem(400, "bad_query");
     }
@@ -84,8 +81,7 @@ fn bounds_of_a_page_are_checked() {
 
 #[test]
 fn last_is_the_newest_events_up_to_until() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve(&[]);
     let name = |n: u32| if n.is_multiple_of(2) { "a" } else { "b" };
     let ids = hub.publish_batch((0..20).map(|n| json!({"channels": [name(n)], "data": n.to_string()})));
     let read = |query: &str| {
@@ -110,8 +106,7 @@ fn last_is_the_newest_events_up_to_until() {
 /// A page shows history and then continues live: no event is missing between the two, and none occurs twice.
 #[test]
 fn history_until_the_position_of_a_stream_meets_the_stream() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve(&[]);
     hub.publish_batch((0..5).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
     let mut reader = hub.subscribe("/api/v1/events/a?position=id");
     let position = reader.position();
@@ -122,8 +117,7 @@ fn history_until_the_position_of_a_stream_meets_the_stream() {
 
 #[test]
 fn until_of_another_log_gives_a_gap_and_a_malformed_one_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve(&[]);
     let id = hub.publish("a", "x");
     for bad in [
         "until=garbage",
@@ -149,8 +143,7 @@ fn until_of_another_log_gives_a_gap_and_a_malformed_one_is_refused() {
 
 #[test]
 fn page_reports_the_gap_that_a_stream_would_report() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
     let ids = hub.publish_batch((0..20).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
     eventually("the channel is trimmed", || data(&page(&hub, "")).len() == 5);
     let trimmed = page(&hub, &format!("?after={}", ids[0]));
@@ -170,8 +163,7 @@ fn page_reports_the_gap_that_a_stream_would_report() {
 
 #[test]
 fn list_of_channels_counts_connections_by_their_subscriptions() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let list = || hub.get("/api/v1/channels").assert_status(200).json();
     assert_eq!(list(), json!({"channels": []}));
     hub.publish("silent", "x");

@@ -1,7 +1,7 @@
 //! The hook: its requests, the meaning of its answers, and its isolation from other clients.
 
 use serde_json::{Value, json};
-use tidings_testkit::{HttpConnection, StubRequest, TempDirectory, eventually};
+use tidings_testkit::{HttpConnection, StubRequest, eventually};
 
 use crate::{
     clients::{Http2, token_for, token_with},
@@ -14,9 +14,9 @@ const OWN: &str = "/api/v1/events/user.u";
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
 /// A hub that asks this backend; `lines` come before the other sections of `[auth]`.
-fn hub_with_hook(directory: &TempDirectory, backend: &HookBackend, lines: &str) -> TestHub {
+fn hub_with_hook(backend: &HookBackend, lines: &str) -> TestHub {
     let anyone = "[auth.anonymous]\nsubscribe = [\"open.**\"]";
-    protected(directory, &format!("secret = {SECRET:?}\n{}{lines}\n{anyone}", backend.setting_line()))
+    protected(&format!("secret = {SECRET:?}\n{}{lines}\n{anyone}", backend.setting_line()))
 }
 
 /// No answer is cached, and the timeout is short.
@@ -37,9 +37,8 @@ fn writer() -> String {
 
 #[test]
 fn hook_gets_principal_action_and_channel() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = hub_with_hook(&directory, &backend, UNCACHED);
+    let hub = hub_with_hook(&backend, UNCACHED);
     let user = json!({"user": "u"});
     hub.subscribe_as(&token("u"), OWN).position();
     let StubRequest { head, body } = backend.requests().remove(0);
@@ -77,9 +76,8 @@ fn hook_gets_principal_action_and_channel() {
 
 #[test]
 fn hook_is_asked_about_every_channel_of_a_batch_once() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = hub_with_hook(&directory, &backend, UNCACHED);
+    let hub = hub_with_hook(&backend, UNCACHED);
     let batch = json!([
         {"channels": ["chat.1", "chat.2"], "data": "a"},
         {"channels": ["chat.1"], "data": "b"},
@@ -96,9 +94,8 @@ fn hook_is_asked_about_every_channel_of_a_batch_once() {
 
 #[test]
 fn hook_is_asked_after_the_patterns_allowed_and_never_about_api_keys() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(DENY);
-    let hub = hub_with_hook(&directory, &backend, UNCACHED);
+    let hub = hub_with_hook(&backend, UNCACHED);
     hub.get_as(&token("u"), "/api/v1/events/user.v").assert_access_denied();
     hub.get_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.v").assert_access_denied();
     hub.get("/api/v1/events/user.u").assert_problem(401, "credentials_missing");
@@ -121,9 +118,8 @@ fn hook_is_asked_after_the_patterns_allowed_and_never_about_api_keys() {
 
 #[test]
 fn malformed_answer_of_the_hook_is_logged_for_the_operator() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Status(200, "{\"allow\":\"sesame\"}"));
-    let mut hub = hub_with_hook(&directory, &backend, UNCACHED);
+    let mut hub = hub_with_hook(&backend, UNCACHED);
     let read = |hub: &TestHub| hub.get_as(&token("u"), "/api/v1/channels/user.u/events");
     for (reply, reason) in [
         (
@@ -152,10 +148,9 @@ fn malformed_answer_of_the_hook_is_logged_for_the_operator() {
 
 #[test]
 fn only_allow_true_allows_and_a_missing_answer_gives_503() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
     let other = HookBackend::start(ALLOW);
-    let hub = hub_with_hook(&directory, &backend, UNCACHED);
+    let hub = hub_with_hook(&backend, UNCACHED);
     let status = |code: u16, body: &'static str| HookReply::Status(code, body);
     let no = Some((403, "access_denied"));
     let absent = Some((503, "hook_unavailable"));
@@ -224,9 +219,8 @@ fn only_allow_true_allows_and_a_missing_answer_gives_503() {
 
 #[test]
 fn unreachable_hook_gives_503_and_api_keys_are_served() {
-    let directory = TempDirectory::create();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}\nhook = \"http://{free}/\""));
+    let hub = protected(&format!("secret = {SECRET:?}\nhook = \"http://{free}/\""));
     hub.get_as(&token("u"), OWN).assert_problem(503, "hook_unavailable");
     hub.get("/readyz").assert_status(200);
     let mut reader = hub.subscribe_as(KEY, OWN);
@@ -237,9 +231,8 @@ fn unreachable_hook_gives_503_and_api_keys_are_served() {
 #[test]
 fn hundred_concurrent_requests_are_one_hook_request() {
     const CLIENTS: usize = 100;
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Silence);
-    let hub = hub_with_hook(&directory, &backend, "hook_timeout = \"20s\"");
+    let hub = hub_with_hook(&backend, "hook_timeout = \"20s\"");
     let (name, value) = bearer(&token("u"));
     let mut connections: Vec<HttpConnection> = (0..CLIENTS).map(|_| hub.connect()).collect();
     for connection in &mut connections {
@@ -259,9 +252,8 @@ fn hundred_concurrent_requests_are_one_hook_request() {
 
 #[test]
 fn answers_are_cached_for_their_ttl_and_failures_are_not() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Status(500, ""));
-    let hub = hub_with_hook(&directory, &backend, "hook_ttl = \"3s\"\nhook_timeout = \"500ms\"");
+    let hub = hub_with_hook(&backend, "hook_ttl = \"3s\"\nhook_timeout = \"500ms\"");
     let path = "/api/v1/channels/user.u/events";
     let status = |credential: &str| hub.get_as(credential, path).head.status;
     let u = token("u");
@@ -284,9 +276,8 @@ fn answers_are_cached_for_their_ttl_and_failures_are_not() {
 
 #[test]
 fn later_denial_of_the_hook_ends_the_stream_as_revoked() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = hub_with_hook(&directory, &backend, "hook_recheck = \"300ms\"\nhook_ttl = \"0s\"");
+    let hub = hub_with_hook(&backend, "hook_recheck = \"300ms\"\nhook_ttl = \"0s\"");
     let mut connection = Http2::connect(&hub);
     let mut over_1 = hub.subscribe_as(&token("u"), OWN);
     let mut over_2 = connection.open("/api/v1/events/user.v.**", &token("v"), None).unwrap();
@@ -314,13 +305,9 @@ fn later_denial_of_the_hook_ends_the_stream_as_revoked() {
 
 #[test]
 fn later_failure_of_the_hook_ends_no_stream() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = hub_with_hook(
-        &directory,
-        &backend,
-        "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"100ms\"",
-    );
+    let hub =
+        hub_with_hook(&backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"100ms\"");
     let mut reader = hub.subscribe_as(&token("u"), OWN);
     reader.position();
     for reply in [HookReply::Status(500, ""), HookReply::Close, HookReply::Silence] {
@@ -337,13 +324,8 @@ fn later_failure_of_the_hook_ends_no_stream() {
 
 #[test]
 fn stalled_hook_delays_only_the_clients_it_is_asked_about() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = hub_with_hook(
-        &directory,
-        &backend,
-        "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"20s\"",
-    );
+    let hub = hub_with_hook(&backend, "hook_recheck = \"100ms\"\nhook_ttl = \"0s\"\nhook_timeout = \"20s\"");
     let mut open = hub.subscribe_as(&token("u"), OWN);
     let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.**");
     backend.set_reply(HookReply::Silence);
@@ -372,9 +354,8 @@ fn stalled_hook_delays_only_the_clients_it_is_asked_about() {
 
 #[test]
 fn hub_shuts_down_in_time_while_the_hook_is_stalled() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Silence);
-    let hub = hub_with_hook(&directory, &backend, "hook_timeout = \"30s\"");
+    let hub = hub_with_hook(&backend, "hook_timeout = \"30s\"");
     let (name, value) = bearer(&token("u"));
     let mut connection = hub.connect();
     connection.send(hub.encode_request("GET", OWN, &[(name, &value)], b""));
@@ -386,27 +367,25 @@ fn hub_shuts_down_in_time_while_the_hook_is_stalled() {
 
 #[test]
 fn hook_is_reloaded_with_the_settings() {
-    let directory = TempDirectory::create();
     let (yes, no) = (HookBackend::start(ALLOW), HookBackend::start(DENY));
     let lines = |backend: &HookBackend| {
         format!("secret = {SECRET:?}\nhook_recheck = \"100ms\"\n{}", backend.setting_line())
     };
-    let mut hub = protected(&directory, &lines(&yes));
+    let mut hub = protected(&lines(&yes));
     let mut reader = hub.subscribe_as(&token("u"), OWN);
     reader.position();
-    hub.reload(&directory, &lines(&no));
+    hub.reload(&lines(&no));
     // Cached answers of the other hook are dropped with it.
     reader.assert_end("revoked", false);
     hub.get_as(&token("u"), OWN).assert_access_denied();
-    hub.reload(&directory, &format!("secret = {SECRET:?}"));
+    hub.reload(&format!("secret = {SECRET:?}"));
     hub.subscribe_as(&token("u"), OWN).position();
 }
 
 #[test]
 fn history_names_only_channels_that_the_hook_allows_and_all_to_api_keys() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
-    let hub = hub_with_hook(&directory, &backend, UNCACHED);
+    let hub = hub_with_hook(&backend, UNCACHED);
     let event = json!({"channels": ["user.u", "user.u.a"], "data": "x"});
     hub.request_as("POST", "/api/v1/publish", KEY, &JSON, event.to_string().as_bytes()).assert_status(200);
     let path = "/api/v1/channels/user.u/events";
@@ -419,9 +398,8 @@ fn history_names_only_channels_that_the_hook_allows_and_all_to_api_keys() {
 
 #[test]
 fn rights_that_end_during_a_hook_request_do_not_count() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(HookReply::Silence);
-    let hub = hub_with_hook(&directory, &backend, "hook_timeout = \"20s\"\nhook_ttl = \"0s\"");
+    let hub = hub_with_hook(&backend, "hook_timeout = \"20s\"\nhook_ttl = \"0s\"");
     hub.publish_as_backend("user.u", "secret event");
     let (name, value) = bearer(&token_with("u", &json!({"tidings": {"publish": ["user.u"]}})));
     let mut connections: Vec<HttpConnection> = [
@@ -452,10 +430,9 @@ fn rights_that_end_during_a_hook_request_do_not_count() {
 
 #[test]
 fn denial_is_logged_with_its_reason_channel_and_principal() {
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(DENY);
     let lines = format!("secret = {SECRET:?}\n{}{UNCACHED}\n", backend.setting_line());
-    let mut hub = protected_with(&directory, &lines, &[("RUST_LOG", "tidings=debug")]);
+    let mut hub = protected_with(&lines, &[("RUST_LOG", "tidings=debug")]);
     let token = writer();
     let denied =
         |by: &str| hub.get_as(KEY, "/metrics").metric(&format!("tidings_access_denied_total{{by=\"{by}\"}}"));

@@ -87,8 +87,7 @@ const MALFORMED: &[&str] = &[
 
 #[test]
 fn malformed_heads_get_400_and_the_connection_closes() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let line = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
     for headers in MALFORMED {
         let mut request = format!("{line}{headers}").into_bytes();
@@ -115,8 +114,7 @@ fn malformed_heads_get_400_and_the_connection_closes() {
 
 #[test]
 fn malformed_head_is_refused_before_it_is_complete() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for part in
         ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \0", "GET / HTTP/1.1\r\nX: a\r\n ", "\n"]
     {
@@ -133,8 +131,7 @@ fn malformed_head_is_refused_before_it_is_complete() {
 
 #[test]
 fn request_without_a_host_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let request = format!("POST {CHANNEL} HTTP/1.1\r\nContent-Length: 1\r\n\r\nx");
     hub.send_raw(request).assert_problem(400, "bad_header");
     assert_nothing_stored(&hub);
@@ -142,8 +139,7 @@ fn request_without_a_host_is_refused() {
 
 #[test]
 fn requests_before_a_malformed_one_are_answered_first() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let good = hub.encode_request("POST", CHANNEL, &[], b"good");
     let chunked = format!(
         "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n\r\n\r\n0\r\nX: y\r\n\r\n",
@@ -163,8 +159,7 @@ fn requests_before_a_malformed_one_are_answered_first() {
 
 #[test]
 fn malformed_chunks_get_400_and_the_connection_closes() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let host = format!("Host: {}\r\nTransfer-Encoding: chunked\r\n\r\n", hub.authority());
     for body in [
         "ZZ\r\nabc\r\n0\r\n\r\n",
@@ -204,8 +199,7 @@ fn malformed_chunks_get_400_and_the_connection_closes() {
 
 #[test]
 fn heads_beyond_their_limits_are_refused_and_the_connection_closes() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let host = format!("Host: {}\r\n", hub.authority());
     let large = format!("GET /healthz HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(1 << 20));
     let many = |count| format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(count));
@@ -220,8 +214,7 @@ fn heads_beyond_their_limits_are_refused_and_the_connection_closes() {
 
 #[test]
 fn refused_client_that_is_still_sending_is_not_reset() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for _ in 0..20 {
         let mut connection = hub.connect();
         connection.send(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(1 << 20)));
@@ -234,8 +227,7 @@ fn refused_client_that_is_still_sending_is_not_reset() {
 
 #[test]
 fn connection_without_a_complete_head_is_closed_at_its_deadline() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
     let beginnings = [
         "",
         "\r\n\r\n",
@@ -275,9 +267,8 @@ fn assert_stays_open(connection: &mut HttpConnection, time: Duration) {
 
 #[test]
 fn idle_connection_is_kept_beyond_its_keep_alive_hint_and_its_end_is_not_counted() {
-    let directory = TempDirectory::create();
     let settings = [("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms"), ("TIDINGS_SERVER_IDLE_TIMEOUT", "1s")];
-    let hub = TestHub::in_memory(&directory, &settings);
+    let hub = TestHub::in_memory(&settings);
     let cuts = || hub.metric("tidings_connections_aborted_total{reason=\"head_timeout\"}");
     let publish = |connection: &mut HttpConnection| {
         connection.send(hub.encode_request("POST", CHANNEL, &[], b"text"));
@@ -303,8 +294,7 @@ fn idle_connection_is_kept_beyond_its_keep_alive_hint_and_its_end_is_not_counted
 
 #[test]
 fn client_that_closes_after_its_response_gets_no_timeout_response() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for transport in TRANSPORTS {
         let mut connection = transport.connect(&hub);
         connection.send(hub.encode_request("POST", CHANNEL, &[("Connection", "close")], b"text"));
@@ -316,8 +306,7 @@ fn client_that_closes_after_its_response_gets_no_timeout_response() {
 
 #[test]
 fn head_that_trickles_in_is_cut_off_at_its_deadline() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
     let mut connection = hub.connect();
     let begun = Instant::now();
     // The whole head would take 15 s.
@@ -332,8 +321,7 @@ fn head_that_trickles_in_is_cut_off_at_its_deadline() {
 
 #[test]
 fn body_that_trickles_in_gets_408() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "500ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_SERVER_BODY_TIMEOUT", "500ms")]);
     let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
     for (framing, byte) in [("Content-Length: 1000", "x"), ("Transfer-Encoding: chunked", "1\r\nx\r\n")] {
         let mut connection = hub.connect();
@@ -355,8 +343,7 @@ fn body_that_trickles_in_gets_408() {
 
 #[test]
 fn large_bodies_are_delivered_unchanged() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_EVENT_BYTES", "4MiB")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LIMITS_EVENT_BYTES", "4MiB")]);
     let body: String = (0..4 << 20).map(|n: u32| char::from(b'a' + (n % 23) as u8)).collect();
     let mut reader = hub.subscribe(CHANNEL);
     hub.publish("a", &body);
@@ -389,8 +376,7 @@ fn large_bodies_are_delivered_unchanged() {
 
 #[test]
 fn malformed_last_event_id_gives_a_gap_and_a_huge_one_gets_431() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let id = hub.publish("a", "1");
     let (epoch, rest) = id.split_once('-').unwrap();
     let (offset, tag) = rest.split_once('-').unwrap();
@@ -429,15 +415,11 @@ fn clients_that_never_read_cost_little_memory_are_disconnected_and_resume() {
     const READERS: usize = 100;
     const EVENTS: usize = 20_000;
     const GROWTH_MAX: u64 = 64 << 20;
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(
-        &directory,
-        &[
-            ("TIDINGS_STREAM_WRITE_TIMEOUT", "2s"),
-            ("TIDINGS_LOG_CACHE_BYTES", "1MiB"),
-            ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
-        ],
-    );
+    let hub = TestHub::serve(&[
+        ("TIDINGS_STREAM_WRITE_TIMEOUT", "2s"),
+        ("TIDINGS_LOG_CACHE_BYTES", "1MiB"),
+        ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
+    ]);
     let readers: Vec<SseReader> = (0..READERS).map(|_| never_reading(&hub)).collect();
     let before = hub.resident_bytes();
     let padding = "x".repeat(1000);
@@ -506,8 +488,7 @@ fn peer_that_vanished_is_noticed() {
 
 #[test]
 fn disconnects_are_counted_by_their_reason() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
     let cut = |reason: &str| hub.metric(&format!("tidings_connections_aborted_total{{reason=\"{reason}\"}}"));
     let mut silent = hub.connect();
     silent.send("GET / HT");

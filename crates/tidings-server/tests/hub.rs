@@ -2,6 +2,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
 };
 
@@ -46,6 +47,10 @@ const BROKER: &str = "TIDINGS_TEST_BROKER";
 /// A hub that is killed when it is dropped.
 pub(crate) struct TestHub {
     process: HubProcess,
+    /// Working directory.
+    path: PathBuf,
+    /// The directory, unless a test owns it. It is removed after the exit.
+    _directory: Option<TempDirectory>,
     /// The broker that [`BROKER`] selected.
     _redis: Option<RedisServer>,
 }
@@ -64,45 +69,60 @@ impl DerefMut for TestHub {
     }
 }
 
-impl From<HubProcess> for TestHub {
-    fn from(process: HubProcess) -> Self {
-        Self { process, _redis: None }
-    }
-}
-
 impl TestHub {
+    fn new(process: HubProcess, path: &Path) -> Self {
+        Self { process, path: path.to_owned(), _directory: None, _redis: None }
+    }
+
+    /// Keeps the directory as long as the hub.
+    pub(crate) fn owning(self, directory: TempDirectory) -> Self {
+        Self { _directory: Some(directory), ..self }
+    }
+
     /// Starts a hub by any command, and waits until it prints its address.
     #[track_caller]
     pub(crate) fn start(command: Command) -> Self {
-        HubProcess::start(command).into()
+        let path = command.get_current_dir().expect("the command has a directory").to_owned();
+        Self::new(HubProcess::start(command), &path)
+    }
+
+    /// Starts a hub that keeps its log in a directory of its own.
+    #[track_caller]
+    pub(crate) fn serve(variables: &[(&str, &str)]) -> Self {
+        let directory = TempDirectory::create();
+        Self::serve_in(&directory, variables).owning(directory)
     }
 
     /// Starts a hub that keeps its log in `data` below the directory.
     #[track_caller]
-    pub(crate) fn serve(directory: &TempDirectory, variables: &[(&str, &str)]) -> Self {
-        command(directory, variables).data_dir("data").start().into()
+    pub(crate) fn serve_in(directory: &TempDirectory, variables: &[(&str, &str)]) -> Self {
+        Self::new(command(directory, variables).data_dir("data").start(), directory.path())
     }
 
-    /// As [`TestHub::serve`], without waiting until the log is open.
+    /// As [`TestHub::serve_in`], without waiting until the log is open.
     #[track_caller]
     pub(crate) fn start_without_log(directory: &TempDirectory, variables: &[(&str, &str)]) -> Self {
-        command(directory, variables).data_dir("data").start_without_log().into()
+        Self::new(command(directory, variables).data_dir("data").start_without_log(), directory.path())
     }
 
     /// Starts a hub that keeps nothing on disk, over the broker that [`BROKER`] selects.
     #[track_caller]
-    pub(crate) fn in_memory(directory: &TempDirectory, variables: &[(&str, &str)]) -> Self {
-        let command = command(directory, variables).memory();
-        match std::env::var(BROKER).as_deref() {
-            Err(_) => command.start().into(),
-            Ok("redis") => {
-                let redis = RedisServer::start();
-                let process = command.variables([("REDIS_URL", redis.url())]).start();
-                process.wait_until_ready();
-                Self { process, _redis: Some(redis) }
-            }
+    pub(crate) fn in_memory(variables: &[(&str, &str)]) -> Self {
+        let directory = TempDirectory::create();
+        Self::in_memory_in(&directory, variables).owning(directory)
+    }
+
+    /// As [`TestHub::in_memory`], in this directory.
+    #[track_caller]
+    pub(crate) fn in_memory_in(directory: &TempDirectory, variables: &[(&str, &str)]) -> Self {
+        let redis = match std::env::var(BROKER).as_deref() {
+            Err(_) => return Self::new(command(directory, variables).memory().start(), directory.path()),
+            Ok("redis") => RedisServer::start(),
             Ok(other) => panic!("{BROKER} is {other:?}; set it to redis, or unset it"),
-        }
+        };
+        let hub = Self::with_redis(directory, &redis, variables);
+        hub.wait_until_ready();
+        Self { _redis: Some(redis), ..hub }
     }
 
     /// Starts a hub whose log is in a Redis, and that keeps nothing on disk.
@@ -118,7 +138,13 @@ impl TestHub {
     /// As [`TestHub::with_redis`], by the URL.
     #[track_caller]
     pub(crate) fn with_redis_at(directory: &TempDirectory, url: &str, variables: &[(&str, &str)]) -> Self {
-        command(directory, &[&[("REDIS_URL", url)], variables].concat()).memory().start().into()
+        let variables = [variables, &[("REDIS_URL", url)]].concat();
+        Self::new(command(directory, &variables).memory().start(), directory.path())
+    }
+
+    /// The working directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Waits for the exit; returns the exit status and the unread log.

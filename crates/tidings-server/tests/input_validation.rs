@@ -1,7 +1,5 @@
 //! Bad input: each case is refused with its status and code, and the hub keeps serving.
 
-use tidings_testkit::TempDirectory;
-
 use crate::hub::TestHub;
 
 /// Names as they stand in a path, with the status and code of the refusal.
@@ -49,14 +47,13 @@ const PATTERNS: &[(&str, bool)] = &[
     ("a.*.", false),
 ];
 
-fn hub(directory: &TempDirectory) -> TestHub {
-    TestHub::in_memory(directory, &[])
+fn hub() -> TestHub {
+    TestHub::in_memory(&[])
 }
 
 #[test]
 fn bad_names_are_refused_by_publish_subscribe_and_history() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let long = "n".repeat(201);
     let longer = "n".repeat(10 << 10);
     let too_long = [(long.as_str(), 400, "bad_channel"), (longer.as_str(), 400, "bad_channel")];
@@ -78,8 +75,7 @@ fn bad_names_are_refused_by_publish_subscribe_and_history() {
 
 #[test]
 fn pattern_is_for_subscribing_only() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     for (pattern, is_good) in PATTERNS {
         hub.post(&format!("/api/v1/events/{pattern}"), "x").assert_problem(400, "bad_channel");
         let message = format!("{{\"channels\":[\"{pattern}\"],\"data\":1}}");
@@ -98,8 +94,7 @@ fn pattern_is_for_subscribing_only() {
 
 #[test]
 fn bad_event_names_are_refused() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let long = "e".repeat(256);
     let names =
         ["a%0Ab", "a%0Db", "a%0D%0Adata:%20x", "a%00b", "tidings.gap", "tidings.", "tidings.x", &long];
@@ -118,8 +113,7 @@ fn bad_event_names_are_refused() {
 
 #[test]
 fn text_that_is_not_utf_8_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     for bytes in [&b"\xff"[..], b"a\xc3", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80"] {
         hub.post("/api/v1/events/a", bytes).assert_problem(400, "invalid_utf8");
         let mut message = b"{\"channels\":[\"a\"],\"data\":\"".to_vec();
@@ -139,8 +133,7 @@ fn text_that_is_not_utf_8_is_refused() {
 
 #[test]
 fn broken_and_deep_json_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let nested = |depth: usize, open: &str, close: &str| {
         format!("{{\"channels\":[\"a\"],\"data\":{}1{}}}", open.repeat(depth), close.repeat(depth))
     };
@@ -175,8 +168,7 @@ fn broken_and_deep_json_is_refused() {
 
 #[test]
 fn malformed_requests_are_refused() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let host = format!("Host: {}\r\n", hub.authority());
     let two_lengths =
         format!("POST /api/v1/events/a HTTP/1.1\r\n{host}Content-Length: 1\r\nContent-Length: 2\r\n\r\nx");
@@ -193,8 +185,7 @@ fn malformed_requests_are_refused() {
 
 #[test]
 fn request_with_two_kinds_of_length_smuggles_nothing() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     let smuggled =
         String::from_utf8(hub.encode_request("POST", "/api/v1/events/smuggled", &[], b"x")).unwrap();
     for lengths in
@@ -218,8 +209,7 @@ fn request_with_two_kinds_of_length_smuggles_nothing() {
 
 #[test]
 fn unknown_routes_and_methods_get_problem_documents() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory);
+    let hub = hub();
     for path in ["/api/v1/nothing", "/api", "/api/v1/channels/a", "/api/v1/channels/a/b/c", "/%00", "//"] {
         hub.get(path).assert_problem(404, "not_found");
     }

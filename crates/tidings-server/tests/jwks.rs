@@ -19,8 +19,8 @@ const FIRST: KeyPair = KeyPair("rsa");
 const SECOND: KeyPair = KeyPair("stranger");
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 
-fn hub(directory: &TempDirectory, provider: &JwksProvider) -> TestHub {
-    protected(directory, &format!("jwks_url = {:?}", provider.url()))
+fn hub(provider: &JwksProvider) -> TestHub {
+    protected(&format!("jwks_url = {:?}", provider.url()))
 }
 
 fn token_of(pair: KeyPair, key_id: &str) -> String {
@@ -33,7 +33,6 @@ fn history(hub: &TestHub, token: &str) -> HttpResponse {
 
 #[test]
 fn tokens_are_verified_with_the_key_of_their_key_id() {
-    let directory = TempDirectory::create();
     let mut bound = SECOND.jwk("bound");
     bound["alg"] = "RS512".into();
     let mut for_encryption = SECOND.jwk("encryption");
@@ -41,7 +40,7 @@ fn tokens_are_verified_with_the_key_of_their_key_id() {
     let broken = json!({"kty": "RSA", "kid": "broken", "n": "!", "e": 3});
     let provider =
         JwksProvider::start(&[FIRST.jwk("first"), bound, for_encryption, broken, json!("nonsense")]);
-    let hub = hub(&directory, &provider);
+    let hub = hub(&provider);
     history(&hub, &token_of(FIRST, "first")).assert_status(200);
     let without_a_name = by_pair(FIRST, &header("RS256", json!({})), &claims("u"));
     history(&hub, &without_a_name).assert_status(200);
@@ -69,9 +68,8 @@ fn tokens_are_verified_with_the_key_of_their_key_id() {
 
 #[test]
 fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_are_put_off() {
-    let directory = TempDirectory::create();
     let provider = JwksProvider::start(&[FIRST.jwk("first")]);
-    let hub = hub(&directory, &provider);
+    let hub = hub(&provider);
     let good = token_of(FIRST, "first");
     history(&hub, &good).assert_status(200);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
@@ -105,10 +103,9 @@ fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_are_put_off() {
 
 #[test]
 fn hub_without_keys_gives_503_on_every_route() {
-    let directory = TempDirectory::create();
     // The listener is closed.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut hub = protected(&directory, &format!("jwks_url = \"http://{address}/keys?secret=s3cret\""));
+    let mut hub = protected(&format!("jwks_url = \"http://{address}/keys?secret=s3cret\""));
     hub.read_log_through("keys could not be fetched");
     hub.get("/readyz").assert_status(200);
     assert_keys_unavailable(&hub);
@@ -171,11 +168,10 @@ fn second_fetch_adds_keys_and_a_failed_one_removes_none() {
 }
 
 fn late_keys_are_used() {
-    let directory = TempDirectory::create();
     let provider = JwksProvider::start_unavailable();
     provider.set_reply("503 Service Unavailable", "", "");
     let begun = Instant::now();
-    let hub = hub(&directory, &provider);
+    let hub = hub(&provider);
     assert_keys_unavailable(&hub);
     provider.publish(&[FIRST.jwk("first")]);
     let token = token_of(FIRST, "first");
@@ -190,9 +186,8 @@ fn late_keys_are_used() {
 }
 
 fn rotated_keys_are_used_and_end_streams() {
-    let directory = TempDirectory::create();
     let provider = JwksProvider::start(&[FIRST.jwk("first")]);
-    let hub = hub(&directory, &provider);
+    let hub = hub(&provider);
     let (old, new) = (token_of(FIRST, "first"), token_of(SECOND, "second"));
     let mut stream = hub.subscribe_as(&old, "/api/v1/events/user.u");
     let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.u");
@@ -209,9 +204,8 @@ fn rotated_keys_are_used_and_end_streams() {
 
 /// Asserts that the hub keeps its keys after a fetch with this response.
 fn keys_are_kept_after(status: &str, header: &str, body: &str) {
-    let directory = TempDirectory::create();
     let provider = JwksProvider::start(&[FIRST.jwk("first")]);
-    let hub = hub(&directory, &provider);
+    let hub = hub(&provider);
     let token = token_of(FIRST, "first");
     let mut stream = hub.subscribe_as(&token, "/api/v1/events/user.u");
     provider.set_reply(status, header, body);

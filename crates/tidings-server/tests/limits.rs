@@ -1,7 +1,7 @@
 //! Limits of a hub: the refusal that each gives, the setting that it names, and the clients that it leaves alone.
 
 use serde_json::json;
-use tidings_testkit::{HttpConnection, HttpResponse, SseReader, TempDirectory, eventually};
+use tidings_testkit::{HttpConnection, HttpResponse, SseReader, eventually};
 
 use crate::{
     clients::{Http2, api_key, token_with},
@@ -13,9 +13,9 @@ use crate::{
 const OWN: &str = "/api/v1/events/user.u";
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
-fn limited(directory: &TempDirectory, variables: &[(&str, &str)]) -> TestHub {
+fn limited(variables: &[(&str, &str)]) -> TestHub {
     let anyone = "[auth.anonymous]\nsubscribe = [\"open\"]";
-    protected_with(directory, &format!("secret = {SECRET:?}\n{anyone}"), variables)
+    protected_with(&format!("secret = {SECRET:?}\n{anyone}"), variables)
 }
 
 impl TestHub {
@@ -42,8 +42,7 @@ fn assert_limit(answer: &HttpResponse, status: u16, code: &str, limit: &str) {
 #[test]
 fn user_at_its_stream_limit_gets_429_and_others_do_not() {
     const LIMIT: &str = "connections_per_user";
-    let directory = TempDirectory::create();
-    let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS_PER_USER", "3")]);
+    let hub = limited(&[("TIDINGS_LIMITS_CONNECTIONS_PER_USER", "3")]);
     let u = token("u");
     let mut first = hub.subscribe_as(&u, OWN);
     let second =
@@ -86,8 +85,7 @@ fn forwarded(hub: &TestHub, hops: &[&str]) -> (u16, HttpConnection) {
 #[test]
 fn address_at_its_stream_limit_gets_429_whatever_it_forwards() {
     const LIMIT: &str = "connections_per_address";
-    let directory = TempDirectory::create();
-    let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS_PER_ADDRESS", "2")]);
+    let hub = limited(&[("TIDINGS_LIMITS_CONNECTIONS_PER_ADDRESS", "2")]);
     // The hub ignores headers of untrusted peers.
     let (first, connection) = forwarded(&hub, &["203.0.113.7"]);
     let (second, _other) = forwarded(&hub, &["203.0.113.8"]);
@@ -110,12 +108,11 @@ fn address_at_its_stream_limit_gets_429_whatever_it_forwards() {
 
 #[test]
 fn address_named_by_a_trusted_proxy_is_counted() {
-    let directory = TempDirectory::create();
     let variables = [
         ("TIDINGS_LIMITS_CONNECTIONS_PER_ADDRESS", "1"),
         ("TIDINGS_LIMITS_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8,fd00::/8"),
     ];
-    let hub = limited(&directory, &variables);
+    let hub = limited(&variables);
     let mut open = Vec::new();
     // Addresses, and whether the limit had room for them.
     for (hops, has_room) in [
@@ -157,8 +154,7 @@ fn address_named_by_a_trusted_proxy_is_counted() {
 
 #[test]
 fn full_hub_refuses_new_streams_with_503_and_keeps_open_ones() {
-    let directory = TempDirectory::create();
-    let hub = limited(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
+    let hub = limited(&[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
     let mut first = hub.subscribe_as(&token("u"), OWN);
     let second = hub.subscribe("/api/v1/events/open");
     for answer in [hub.get_as(&token("u"), OWN), hub.get_as(KEY, OWN), hub.get("/api/v1/events/open")] {
@@ -177,10 +173,9 @@ fn full_hub_refuses_new_streams_with_503_and_keeps_open_ones() {
 #[test]
 fn too_many_channels_are_refused_before_the_hook_is_asked() {
     const LIMIT: &str = "channels_per_connection";
-    let directory = TempDirectory::create();
     let backend = HookBackend::start(ALLOW);
     let rules = format!("secret = {SECRET:?}\n{}", backend.setting_line());
-    let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "2")]);
+    let hub = protected_with(&rules, &[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "2")]);
     let u = token("u");
     let three = hub.get_as(&u, "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u.b");
     assert_limit(&three, 400, "too_many_channels", LIMIT);
@@ -202,9 +197,8 @@ fn batch(events: usize) -> String {
 fn key_beyond_its_rate_gets_429_and_a_batch_counts_its_events() {
     const LIMIT: &str = "publishes_per_second";
     let (other, lines) = api_key(1, "rights = [\"publish\"]\npublish = [\"a\"]");
-    let directory = TempDirectory::create();
     let rules = format!("secret = {SECRET:?}\n{lines}");
-    let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "20")]);
+    let hub = protected_with(&rules, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "20")]);
     let ndjson = [("Content-Type", "application/x-ndjson")];
     let publish = |key: &str, events: usize| {
         hub.request_as("POST", "/api/v1/publish", key, &ndjson, batch(events).as_bytes())
@@ -229,9 +223,8 @@ fn key_beyond_its_rate_gets_429_and_a_batch_counts_its_events() {
 
 #[test]
 fn user_that_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
-    let directory = TempDirectory::create();
     let rules = format!("secret = {SECRET:?}\nanonymous.subscribe = [\"open\"]");
-    let hub = protected_with(&directory, &rules, &[("TIDINGS_LIMITS_STREAMS_PER_SECOND", "2")]);
+    let hub = protected_with(&rules, &[("TIDINGS_LIMITS_STREAMS_PER_SECOND", "2")]);
     for user in ["u", "v"] {
         let (token, path) = (&token(user), &format!("/api/v1/events/user.{user}"));
         for _ in 0..5 {
@@ -261,8 +254,7 @@ fn user_that_opens_streams_too_fast_gets_429_and_heads_are_not_counted() {
 
 #[test]
 fn single_publishes_are_counted_too() {
-    let directory = TempDirectory::create();
-    let hub = limited(&directory, &[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "1")]);
+    let hub = limited(&[("TIDINGS_LIMITS_PUBLISHES_PER_SECOND", "1")]);
     hub.publish_as_backend("a", "one");
     let answer = hub.post_as(KEY, "/api/v1/events/a", "two");
     assert_limit(&answer, 429, "too_many_publishes", "publishes_per_second");
@@ -273,9 +265,8 @@ fn single_publishes_are_counted_too() {
 
 #[test]
 fn events_and_bodies_are_limited_in_bytes() {
-    let directory = TempDirectory::create();
     let variables = [("TIDINGS_LIMITS_EVENT_BYTES", "100"), ("TIDINGS_LIMITS_BODY_BYTES", "1000")];
-    let hub = limited(&directory, &variables);
+    let hub = limited(&variables);
     hub.publish_as_backend("a", "x".repeat(100));
     let answer = hub.post_as(KEY, "/api/v1/events/a", "x".repeat(101));
     assert_limit(&answer, 413, "event_too_large", "event_bytes");
@@ -302,8 +293,7 @@ fn events_and_bodies_are_limited_in_bytes() {
 
 #[test]
 fn idempotency_keys_are_limited_in_number() {
-    let directory = TempDirectory::create();
-    let hub = limited(&directory, &[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
+    let hub = limited(&[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
     let publish =
         |key: &str| hub.request_as("POST", "/api/v1/events/a", KEY, &[("Idempotency-Key", key)], b"x");
     publish("1").assert_status(200);
@@ -315,8 +305,7 @@ fn idempotency_keys_are_limited_in_number() {
 
 #[test]
 fn stream_beyond_the_limit_gets_503_and_no_open_one_ends() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LIMITS_CONNECTIONS", "2")]);
     let mut one = hub.subscribe("/api/v1/events/a");
     let two = hub.subscribe("/api/v1/events/b");
     for path in ["/api/v1/events/a", "/api/v1/events?channel=c"] {
@@ -335,8 +324,7 @@ fn stream_beyond_the_limit_gets_503_and_no_open_one_ends() {
 
 #[test]
 fn stream_of_too_many_channels_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "3")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "3")]);
     let answer = hub.get("/api/v1/events?channel=a&channel=b&channel=c&channel=d");
     assert_eq!(answer.assert_problem(400, "too_many_channels").json()["limit"], "channels_per_connection");
     assert_eq!(hub.metric("tidings_limit_refused_total{limit=\"channels_per_connection\"}"), 1.0);
@@ -349,8 +337,7 @@ fn stream_of_too_many_channels_is_refused() {
 
 #[test]
 fn refused_or_closed_connection_releases_its_permit() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
     for _ in 0..20 {
         hub.get("/api/v1/events/a?history=x").assert_problem(400, "bad_query");
         hub.subscribe("/api/v1/events/a").position();
@@ -360,8 +347,7 @@ fn refused_or_closed_connection_releases_its_permit() {
 
 #[test]
 fn one_http_1_connection_serves_many_requests() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut connection = hub.connect();
     // Pipelined requests.
     for n in 0..50 {

@@ -31,7 +31,7 @@ impl OpeningHub {
     /// As [`OpeningHub::start`], after a change to the directory.
     fn start_after(change: impl FnOnce(&TempDirectory)) -> Self {
         let directory = TempDirectory::create();
-        let hub = TestHub::serve(&directory, &[]);
+        let hub = TestHub::serve_in(&directory, &[]);
         let ids = ["one", "two", "three"].map(|data| hub.publish("a", data)).to_vec();
         hub.terminate();
         directory.write(FILE, "");
@@ -160,7 +160,7 @@ fn signal_ends_a_hub_that_opens_its_log() {
     let (status, log) = held.hub.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{log}");
     // The opening has changed nothing.
-    let hub = TestHub::serve(&held.directory, &[]);
+    let hub = TestHub::serve_in(&held.directory, &[]);
     let mut reader = hub.resume(PATH, &held.ids[0]);
     assert_eq!(reader.data_of_next(2), ["two", "three"]);
     hub.terminate();
@@ -185,7 +185,7 @@ fn unreadable_log_ends_the_process() {
 #[test]
 fn directory_of_another_process_ends_the_process_before_it_serves() {
     let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"], &[]);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
     assert!(

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use tidings_testkit::{HttpHead, RedisServer, TempDirectory};
 
 use crate::hub::TestHub;
-use crate::tokens::{SECRET, protected_with};
+use crate::tokens::{SECRET, protected_with_in};
 
 const PAGE: &str = "http://localhost:3000";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -33,7 +33,7 @@ fn head(hub: &TestHub, method: &str, path: &str, headers: &[(&str, &str)], body:
 /// A response of each kind.
 fn answers() -> Vec<HttpHead> {
     let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
+    let hub = TestHub::in_memory_in(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
     let origin = ("Origin", PAGE);
     let get = |path, headers: &[_]| head(&hub, "GET", path, headers, b"");
     let mut stream = hub.connect();
@@ -59,7 +59,7 @@ fn answers() -> Vec<HttpHead> {
     ];
     let directory = TempDirectory::create();
     let origins = [("TIDINGS_CORS_ORIGINS", "*")];
-    let hub = protected_with(&directory, &format!("secret = {SECRET:?}"), &origins);
+    let hub = protected_with_in(&directory, &format!("secret = {SECRET:?}"), &origins);
     heads.push(head(&hub, "GET", "/api/v1/events/a", &[origin], b""));
     let statuses: Vec<u16> = heads.iter().map(|head| head.status).collect();
     assert_eq!(
@@ -112,8 +112,7 @@ fn headers_that_a_page_may_send_are_those_of_the_manual() {
 
 #[test]
 fn routes_are_those_of_the_manual() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let document = hub.get("/openapi.json").assert_status(200).json();
     let paths = document["paths"].as_object().unwrap();
     let served = paths.iter().flat_map(|(path, methods)| {

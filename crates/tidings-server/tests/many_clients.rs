@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
-use tidings_testkit::{TempDirectory, eventually};
+use tidings_testkit::eventually;
 use tokio::{io::AsyncReadExt, net::TcpStream, runtime::Runtime};
 
 use crate::hub::TestHub;
@@ -133,14 +133,13 @@ fn two_hundred_stalled_clients_are_closed_at_the_write_timeout_and_five_hundred_
     const HEALTHY: u16 = 500;
     const EVENTS_A_ROUND: u64 = 20;
     const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
-    let directory = TempDirectory::create();
     let settings = [
         ("TIDINGS_STREAM_WRITE_TIMEOUT", "4s"),
         ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
         // Keep-alives would disturb clients that read slowly in this test.
         ("TIDINGS_STREAM_KEEP_ALIVE", "1h"),
     ];
-    let hub = TestHub::in_memory(&directory, &settings);
+    let hub = TestHub::in_memory(&settings);
     let healthy = StreamFleet::open(&hub, "a", HEALTHY.into());
     let open_stalled_stream: Vec<Socket> = (0..STUCK).map(|_| open_stalled_stream(&hub, "a")).collect();
     let streams = f64::from(STUCK + HEALTHY);

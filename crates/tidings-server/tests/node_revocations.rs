@@ -30,7 +30,7 @@ impl RevocationNode {
         let rules = format!("secret = {SECRET:?}\n[auth.user]\nsubscribe = [\"all\"]\n{}", key_lines());
         directory.write("tidings.toml", &format!("[auth]\n{rules}"));
         let url = redis.url();
-        let hub = TestHub::serve(&directory, &[("REDIS_URL", &url), ("TIDINGS_REDIS_DEADLINE", "1s")]);
+        let hub = TestHub::serve_in(&directory, &[("REDIS_URL", &url), ("TIDINGS_REDIS_DEADLINE", "1s")]);
         Self { directory, hub }
     }
 

@@ -26,8 +26,7 @@ fn varies(answer: &HttpResponse) -> bool {
 
 #[test]
 fn host_must_be_a_loopback_name() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for good in [
         "localhost",
         "LOCALHOST:1",
@@ -64,8 +63,7 @@ fn host_must_be_a_loopback_name() {
 
 #[test]
 fn host_must_occur_once_and_match_the_target() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     asked(&hub, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost").assert_status(400);
     asked(&hub, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example").assert_status(400);
     asked(&hub, "GET /healthz HTTP/1.1\r\nAccept: */*").assert_status(400);
@@ -77,8 +75,7 @@ fn host_must_occur_once_and_match_the_target() {
 
 #[test]
 fn pages_of_loopback_origins_are_allowed_with_credentials() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for origin in ["http://localhost:3000", "http://127.0.0.1:5173", "https://localhost", "http://[::1]:3000"]
     {
         let headers = [("Origin", origin)];
@@ -100,8 +97,7 @@ fn pages_of_loopback_origins_are_allowed_with_credentials() {
 
 #[test]
 fn pages_of_other_origins_are_refused() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for origin in [
         "https://evil.example",
         "http://localhost.evil.example",
@@ -134,9 +130,8 @@ fn pages_of_other_origins_are_refused() {
 
 #[test]
 fn listed_origins_are_allowed_exactly() {
-    let directory = TempDirectory::create();
     let variables = [("TIDINGS_CORS_ORIGINS", "https://app.example.com,http://other.example:81")];
-    let hub = TestHub::in_memory(&directory, &variables);
+    let hub = TestHub::in_memory(&variables);
     for origin in ["https://app.example.com", "http://other.example:81", "http://localhost:3000"] {
         allows(hub.request("GET", "/api/v1/channels", &[("Origin", origin)], b"").assert_status(200), origin);
     }
@@ -153,8 +148,7 @@ fn listed_origins_are_allowed_exactly() {
 
 #[test]
 fn preflight_names_what_pages_may_send() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_HEADERS", "X-Request-Id,X-Tenant")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_CORS_HEADERS", "X-Request-Id,X-Tenant")]);
     for path in [CHANNEL, "/api/v1/publish", "/api/v1/events?channel=a"] {
         let headers = [
             ("Origin", "http://localhost:3000"),
@@ -193,8 +187,7 @@ fn preflight_names_what_pages_may_send() {
 
 #[test]
 fn pages_may_read_headers_of_problems_and_empty_responses() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_ENABLED", "false")]);
     let origin = "http://localhost:3000";
     for (method, path, status) in [
         ("GET", CHANNEL, 204),
@@ -221,8 +214,7 @@ fn malformed_header_name_is_refused_at_start() {
 
 #[test]
 fn response_without_an_origin_varies_by_it() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let answer = hub.get("/api/v1/channels");
     assert!(varies(answer.assert_status(200)));
     assert_eq!(answer.head.header("access-control-allow-origin"), None);

@@ -7,7 +7,7 @@ use tidings_testkit::{HttpResponse, SseReader, TempDirectory, eventually};
 use crate::{
     clients::{api_key, token_for, token_with},
     hub::TestHub,
-    tokens::{KEY, SECRET, bearer, protected, protected_with, token},
+    tokens::{KEY, SECRET, bearer, protected, protected_in, protected_with, protected_with_in, token},
 };
 
 fn rules() -> String {
@@ -16,8 +16,7 @@ fn rules() -> String {
 
 #[test]
 fn list_with_a_foreign_channel_is_refused_as_a_whole() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let u = token("u");
     for list in [
         "channel=user.u&channel=user.other",
@@ -32,8 +31,7 @@ fn list_with_a_foreign_channel_is_refused_as_a_whole() {
 
 #[test]
 fn pattern_wider_than_the_rights_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let limited = token_for("u", &["orders.eu.*", "news.**"]);
     for wider in [
         "orders.*",
@@ -102,8 +100,7 @@ fn names() -> Vec<String> {
 
 #[test]
 fn every_user_name_is_one_segment() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let names = names();
     for name in &names {
         let mine = token(name);
@@ -128,9 +125,7 @@ fn every_user_name_is_one_segment() {
 
 #[test]
 fn user_name_too_long_for_a_channel_owns_none_and_is_still_a_principal() {
-    let directory = TempDirectory::create();
-    let hub =
-        protected(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"user.{{sub}}\", \"all\"]", rules()));
+    let hub = protected(&format!("{}\n[auth.user]\nsubscribe = [\"user.{{sub}}\", \"all\"]", rules()));
     // 195 bytes and `user.` are 200.
     for (name, status) in
         [("n".repeat(195), 200), ("n".repeat(196), 400), ("n".repeat(250), 400), ("é".repeat(125), 400)]
@@ -155,10 +150,8 @@ fn listed(answer: &HttpResponse) -> Vec<Value> {
 
 #[test]
 fn list_of_channels_shows_only_the_principals_connections() {
-    let directory = TempDirectory::create();
     let (reader_key, lines) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"**\"]");
-    let hub =
-        protected(&directory, &format!("{}\n[auth.anonymous]\nsubscribe = [\"open\"]\n{lines}", rules()));
+    let hub = protected(&format!("{}\n[auth.anonymous]\nsubscribe = [\"open\"]\n{lines}", rules()));
     let shared = token_for("u", &["shared"]);
     let streams: Vec<SseReader> = vec![
         hub.subscribe_as(&shared, "/api/v1/events?channel=user.u&channel=shared"),
@@ -194,8 +187,7 @@ fn publish_to_all(hub: &TestHub, channels: &[&str], data: &str) -> String {
 
 #[test]
 fn history_names_readable_channels_only() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     publish_to_all(&hub, &["user.u", "user.u.more", "user.v", "admin.secret"], "x");
     let path = "/api/v1/channels/user.u/events";
     let channels = |credential: &str| {
@@ -208,8 +200,7 @@ fn history_names_readable_channels_only() {
 
 #[test]
 fn gaps_and_open_events_name_no_foreign_channel() {
-    let directory = TempDirectory::create();
-    let hub = protected_with(&directory, &rules(), &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
+    let hub = protected_with(&rules(), &[("TIDINGS_LOG_RETENTION_EVENTS", "5")]);
     let first = publish_to_all(&hub, &["user.u", "user.u.a", "user.v", "admin.secret"], "first");
     for number in 0..40 {
         publish_to_all(&hub, &["user.u", "user.u.a", "user.v", "admin.secret"], &number.to_string());
@@ -245,8 +236,7 @@ fn api_key_needs_both_right_and_pattern() {
     let (manages, three) = api_key(3, &format!("rights = [\"manage\"]\n{patterns}"));
     let (nothing, four) = api_key(4, "rights = [\"publish\", \"subscribe\"]");
     let (both, five) = api_key(5, &format!("rights = [\"subscribe\", \"publish\"]\n{patterns}"));
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("{}\n{one}{two}{three}{four}{five}", rules()));
+    let hub = protected(&format!("{}\n{one}{two}{three}{four}{five}", rules()));
     // Rights of each key: read a.x, write b.x, manage.
     for (key, allowed) in [
         (reads, [true, false, false]),
@@ -277,8 +267,7 @@ fn api_key_needs_both_right_and_pattern() {
 
 #[test]
 fn token_publishes_to_its_patterns_only_also_in_a_batch() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let writer = token_with("u", &json!({"tidings": {"publish": ["chat.u.**"]}}));
     hub.post_as(&writer, "/api/v1/events/chat.u.1", "x").assert_status(200);
     for foreign in ["chat.v.1", "chat.u", "user.u"] {
@@ -299,9 +288,8 @@ fn token_publishes_to_its_patterns_only_also_in_a_batch() {
 
 #[test]
 fn names_of_the_hub_give_403_to_every_principal() {
-    let directory = TempDirectory::create();
     let everything = json!({"tidings": {"subscribe": ["**"], "publish": ["**"]}});
-    let hub = protected(&directory, &format!("{}\n[auth.anonymous]\nsubscribe = [\"**\"]", rules()));
+    let hub = protected(&format!("{}\n[auth.anonymous]\nsubscribe = [\"**\"]", rules()));
     let user = token_with("u", &everything);
     for credential in [None, Some(user.as_str()), Some(KEY)] {
         let authorization = credential.map(bearer);
@@ -332,7 +320,7 @@ fn names_of_the_hub_give_403_to_every_principal() {
 #[test]
 fn metrics_need_manage_unless_public_and_health_needs_nothing() {
     let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected_in(&directory, &rules());
     hub.get("/metrics").assert_problem(401, "credentials_missing");
     hub.get_as(&token_with("u", &json!({"tidings": {"subscribe": ["**"], "publish": ["**"]}})), "/metrics")
         .assert_access_denied();
@@ -343,6 +331,6 @@ fn metrics_need_manage_unless_public_and_health_needs_nothing() {
         hub.get_as("nonsense", path).assert_status(200);
     }
     drop(hub);
-    let hub = protected_with(&directory, &rules(), &[("TIDINGS_METRICS_PUBLIC", "true")]);
+    let hub = protected_with_in(&directory, &rules(), &[("TIDINGS_METRICS_PUBLIC", "true")]);
     hub.get("/metrics").assert_status(200);
 }

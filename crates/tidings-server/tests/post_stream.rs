@@ -30,8 +30,7 @@ impl TestHub {
 
 #[test]
 fn posted_stream_has_every_channel_of_its_body() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for transport in TRANSPORTS {
         let mut reader = hub.open_by(transport, &json!({"channels": ["a", "b.*", "a"]}), &[]);
         assert_eq!(reader.head.header("cache-control"), Some("no-cache, no-transform"), "{transport:?}");
@@ -51,8 +50,7 @@ fn posted_stream_has_every_channel_of_its_body() {
 
 #[test]
 fn body_holds_as_many_channels_as_a_stream_may_have() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let name = |n: usize| format!("{n}.{}", "x".repeat(196 - n.to_string().len()));
     let names: Vec<String> = (0..256).map(name).collect();
     for transport in TRANSPORTS {
@@ -69,8 +67,7 @@ fn body_holds_as_many_channels_as_a_stream_may_have() {
 
 #[test]
 fn posted_stream_over_http_2_has_as_many_channels() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let names: Vec<String> = (0..256).map(|n| format!("{n}.{}", "x".repeat(190))).collect();
     let mut client = Http2::connect(&hub);
     let mut reader = client.open_posted(&json!({"channels": names}));
@@ -82,8 +79,7 @@ fn posted_stream_over_http_2_has_as_many_channels() {
 
 #[test]
 fn header_wins_over_the_id_of_the_body_and_an_id_over_history() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let ids: Vec<String> = ["1", "2", "3"].iter().map(|data| hub.publish("a", data)).collect();
     for transport in TRANSPORTS {
         let by = |more: Value, headers: &[(&str, &str)]| {
@@ -108,8 +104,7 @@ fn header_wins_over_the_id_of_the_body_and_an_id_over_history() {
 
 #[test]
 fn positions_are_sent_only_if_the_body_asks_for_them() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let browser = [
         ("Accept", "text/event-stream"),
         ("Pragma", "no-cache"),
@@ -132,8 +127,7 @@ fn positions_are_sent_only_if_the_body_asks_for_them() {
 
 #[test]
 fn open_event_of_a_posted_stream_names_its_channels() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for transport in TRANSPORTS {
         let mut reader = hub.open_by(transport, &json!({"channels": ["a", "b.*"], "hello": true}), &[]);
         let (_, open) = reader.control_event("tidings.open");
@@ -144,8 +138,7 @@ fn open_event_of_a_posted_stream_names_its_channels() {
 
 #[test]
 fn invalid_stream_bodies_are_refused_with_a_reason() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for (body, says) in [
         ("", "it is no object"),
         ("[\"a\"]", "it is no object"),
@@ -178,8 +171,7 @@ fn invalid_stream_bodies_are_refused_with_a_reason() {
 
 #[test]
 fn invalid_channel_of_several_is_named() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for (bad, status, code) in
         [("a..b", 400, "bad_channel"), ("$all", 403, "reserved_channel"), ("a.**.b", 400, "bad_channel")]
     {
@@ -194,8 +186,7 @@ fn invalid_channel_of_several_is_named() {
 
 #[test]
 fn rights_hold_for_every_channel_of_a_body() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}"));
+    let hub = protected(&format!("secret = {SECRET:?}"));
     let u = token_for("u", &["news.*"]);
     let ask = |credential: &str, channels: Value| {
         hub.post_as(credential, PATH, json!({"channels": channels}).to_string())
@@ -224,7 +215,7 @@ fn limits_of_a_user_hold_for_posted_streams() {
     let directory = TempDirectory::create();
     directory
         .write("tidings.toml", &format!("[auth]\nsecret = {SECRET:?}\n[limits]\nconnections_per_user = 1\n"));
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory_in(&directory, &[]);
     let (name, value) = bearer(&token("u"));
     let body = json!({"channels": ["user.u"]});
     let _reader = hub.open_by(Transport::Shard, &body, &[(name, &value)]);
@@ -235,8 +226,7 @@ fn limits_of_a_user_hold_for_posted_streams() {
 
 #[test]
 fn listed_pages_may_post_for_a_stream_and_others_may_not() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", PAGE)]);
+    let hub = TestHub::in_memory(&[("TIDINGS_CORS_ORIGINS", PAGE)]);
     let preflight = [
         ("Origin", PAGE),
         ("Access-Control-Request-Method", "POST"),

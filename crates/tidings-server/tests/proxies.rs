@@ -41,7 +41,7 @@ const CASES: &[ProxyCase] = &[
 ];
 
 fn hub(directory: &TempDirectory, keep_alive: &str) -> TestHub {
-    TestHub::in_memory(
+    TestHub::in_memory_in(
         directory,
         &[("TIDINGS_STREAM_KEEP_ALIVE", keep_alive), ("TIDINGS_SHUTDOWN_WINDOW", "1s")],
     )

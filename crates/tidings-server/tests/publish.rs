@@ -28,8 +28,7 @@ fn stored(hub: &TestHub, channel: &str) -> Vec<String> {
 
 #[test]
 fn body_is_the_data_verbatim_and_cannot_inject_lines_into_the_stream() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut reader = hub.subscribe("/api/v1/events/*");
     let texts = [
         "",
@@ -60,8 +59,7 @@ fn body_is_the_data_verbatim_and_cannot_inject_lines_into_the_stream() {
 
 #[test]
 fn response_is_an_id_that_resumes_after_the_event() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let answer = hub.post(CHANNEL, "one").assert_status(200).clone();
     assert_eq!(answer.head.header("content-type"), Some("application/json"));
     let json = answer.json();
@@ -73,8 +71,7 @@ fn response_is_an_id_that_resumes_after_the_event() {
 
 #[test]
 fn name_is_given_by_query_header_or_member() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut reader = hub.subscribe(CHANNEL);
     with(&hub, &format!("{CHANNEL}?event=by%20query"), &[], "1").assert_status(200);
     with(&hub, CHANNEL, &[("Tidings-Event", "by header")], "2").assert_status(200);
@@ -89,8 +86,7 @@ fn name_is_given_by_query_header_or_member() {
 
 #[test]
 fn values_beside_the_body_are_checked_in_query_and_headers() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let long = "k".repeat(201);
     let bad = [
         ("priority", "urgent", "bad_priority"),
@@ -118,8 +114,7 @@ fn values_beside_the_body_are_checked_in_query_and_headers() {
 
 #[test]
 fn object_array_and_ndjson_are_published_in_order() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut reader = hub.subscribe(CHANNEL);
     let one = messages(&hub, &json!({"channels": ["a"], "data": "1"})).assert_status(200).json();
     assert!(one["id"].is_string() && one["offset"].is_u64(), "{one}");
@@ -144,8 +139,7 @@ fn object_array_and_ndjson_are_published_in_order() {
 
 #[test]
 fn data_other_than_a_string_is_sent_as_compact_json() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut reader = hub.subscribe(CHANNEL);
     let cases = [
         ("null", "null"),
@@ -164,8 +158,7 @@ fn data_other_than_a_string_is_sent_as_compact_json() {
 
 #[test]
 fn batch_is_refused_as_a_whole_with_the_index_of_its_first_error() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let good = json!({"channels": ["a"], "data": "good"}).to_string();
     let large = json!({"channels": ["a"], "data": "x".repeat(300_000)}).to_string();
     let faults = [
@@ -205,8 +198,7 @@ fn batch_is_refused_as_a_whole_with_the_index_of_its_first_error() {
 
 #[test]
 fn event_of_several_channels_reaches_a_connection_once() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut all = hub.subscribe("/api/v1/events?channel=a&channel=b&channel=*&channel=**");
     let mut one = hub.subscribe("/api/v1/events/b");
     messages(&hub, &json!({"channels": ["a", "b", "c", "a"], "data": "once"})).assert_status(200);
@@ -219,8 +211,7 @@ fn event_of_several_channels_reaches_a_connection_once() {
 
 #[test]
 fn transient_event_reaches_live_streams_only_and_has_no_id() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut reader = hub.subscribe(CHANNEL);
     let position = reader.position();
     assert_eq!(
@@ -238,8 +229,7 @@ fn transient_event_reaches_live_streams_only_and_has_no_id() {
 
 #[test]
 fn expired_event_is_neither_replayed_nor_a_gap() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let start = hub.publish("a", "0");
     hub.post(&format!("{CHANNEL}?ttl=50"), "short").assert_status(200);
     hub.publish("a", "1");
@@ -252,7 +242,7 @@ fn expired_event_is_neither_replayed_nor_a_gap() {
 #[test]
 fn repeat_with_the_same_key_gets_the_first_result() {
     let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     let key = [("Idempotency-Key", "order 7")];
     let first = with(&hub, CHANNEL, &key, "paid").assert_status(200).json();
     hub.publish("a", "between");
@@ -266,7 +256,7 @@ fn repeat_with_the_same_key_gets_the_first_result() {
     with(&hub, &format!("{CHANNEL}?event=e"), &key, "paid").assert_problem(409, "idempotency_conflict");
     hub.kill();
 
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     let again = with(&hub, CHANNEL, &key, "paid").assert_status(200).json();
     let id = |answer: &serde_json::Value| answer["id"].as_str().unwrap().parse::<EventId>().unwrap();
     let newest = hub.publish("b", "x").parse::<EventId>().unwrap().epoch;
@@ -278,15 +268,14 @@ fn repeat_with_the_same_key_gets_the_first_result() {
     );
     with(&hub, CHANNEL, &key, "refunded").assert_problem(409, "idempotency_conflict");
     hub.terminate();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     assert_eq!(with(&hub, CHANNEL, &key, "paid").assert_status(200).json()["offset"], first["offset"]);
     assert_eq!(stored(&hub, "a"), ["paid", "between"]);
 }
 
 #[test]
 fn concurrent_repeats_make_one_event() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[("TIDINGS_LOG_DURABILITY", "fsync")]);
+    let hub = TestHub::serve(&[("TIDINGS_LOG_DURABILITY", "fsync")]);
     let offsets: Vec<Value> = std::thread::scope(|scope| {
         let repeat = || {
             with(&hub, CHANNEL, &[("Idempotency-Key", "k")], "x").assert_status(200).json()["offset"].clone()
@@ -300,8 +289,7 @@ fn concurrent_repeats_make_one_event() {
 
 #[test]
 fn idempotency_key_that_cannot_be_kept_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
     let key = |name: &'static str| [("Idempotency-Key", name)];
     with(&hub, &format!("{CHANNEL}?store=false"), &key("k"), "x").assert_problem(400, "bad_idempotency_key");
     let unstored = json!({"channels": ["a"], "data": 1, "store": false, "idempotencyKey": "k"});
@@ -324,8 +312,7 @@ fn idempotency_key_that_cannot_be_kept_is_refused() {
 
 #[test]
 fn oversized_request_is_refused_with_the_bound() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_LIMITS_BODY_BYTES", "1MiB")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LIMITS_BODY_BYTES", "1MiB")]);
     let large = "x".repeat(300 << 10);
     let answer = hub.post(CHANNEL, &large);
     answer.assert_problem(413, "event_too_large");
@@ -353,8 +340,7 @@ fn oversized_request_is_refused_with_the_bound() {
 
 #[test]
 fn chunked_body_without_a_length_is_accepted() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
     hub.send_raw(format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\n\r\n\r\n0\r\n\r\n"))
         .assert_status(200);
@@ -363,8 +349,7 @@ fn chunked_body_without_a_length_is_accepted() {
 
 #[test]
 fn compressed_body_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for encoding in ["gzip", "br", "zstd"] {
         let headers = [("Content-Encoding", encoding)];
         with(&hub, CHANNEL, &headers, "x").assert_problem(415, "unsupported_media_type");
@@ -375,8 +360,7 @@ fn compressed_body_is_refused() {
 
 #[test]
 fn slow_body_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "300ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_SERVER_BODY_TIMEOUT", "300ms")]);
     let mut connection = hub.connect();
     let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nContent-Length: 5\r\n\r\n", hub.authority());
     connection.send(format!("{head}abc"));
@@ -386,8 +370,7 @@ fn slow_body_is_refused() {
 
 #[test]
 fn slow_head_closes_the_connection() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_SERVER_HEAD_TIMEOUT", "300ms")]);
     let mut connection = hub.connect();
     connection.send("GET /healthz HTTP/1.1\r\nHost: local");
     connection.socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -399,8 +382,7 @@ fn slow_head_closes_the_connection() {
 /// Each pair of errors of different kinds in both orders, as a list and as lines: the response names the first.
 #[test]
 fn first_error_of_a_batch_is_named_whatever_its_kind() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
     let message = |channel: &str, object: &str| {
         let data = json!({"type": "t", "object": object});
         json!({"channels": [channel], "data": data}).to_string()

@@ -11,7 +11,7 @@ const CHANNEL: &str = "/api/v1/events/a";
 /// A hub that stores its log on disk, with these lines in `[auth]`.
 fn stored(directory: &TempDirectory, durability: &str, lines: &str) -> TestHub {
     directory.write("tidings.toml", &format!("[auth]\nsecret = {SECRET:?}\n{lines}\n{}", key_lines()));
-    TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
+    TestHub::serve_in(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
 }
 
 /// A token of a user with this name and the right to publish everything.

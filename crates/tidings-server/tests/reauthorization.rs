@@ -6,7 +6,7 @@ use tidings_testkit::{HttpConnection, HttpResponse, TempDirectory, eventually};
 use crate::{
     clients::{Http2, api_key, now_millis, token_for, token_until, token_with},
     hub::TestHub,
-    tokens::{KEY, SECRET, bearer, now, protected, token},
+    tokens::{KEY, SECRET, bearer, now, protected, protected_in, token},
 };
 
 const OWN: &str = "/api/v1/events/user.u";
@@ -27,8 +27,7 @@ fn assert_within_a_second_of(second: u64) {
 
 #[test]
 fn token_that_expires_ends_its_stream_and_a_new_one_resumes_without_a_hole() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &strict());
+    let hub = protected(&strict());
     let end = now() + 3;
     let old = token_until("u", end);
     let mut reader = hub.subscribe_as(&old, OWN);
@@ -48,8 +47,7 @@ fn token_that_expires_ends_its_stream_and_a_new_one_resumes_without_a_hole() {
 
 #[test]
 fn leeway_holds_for_open_streams_too() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}\nleeway = \"2s\""));
+    let hub = protected(&format!("secret = {SECRET:?}\nleeway = \"2s\""));
     let end = now() + 1;
     let mut reader = hub.subscribe_as(&token_until("u", end), OWN);
     reader.assert_end("token_expired", true);
@@ -58,8 +56,7 @@ fn leeway_holds_for_open_streams_too() {
 
 #[test]
 fn expired_token_ends_its_stream_over_http_2_and_no_other_of_the_connection() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &strict());
+    let hub = protected(&strict());
     let end = now() + 3;
     let mut connection = Http2::connect(&hub);
     let old = token_until("u", end);
@@ -82,8 +79,7 @@ fn expired_token_ends_its_stream_over_http_2_and_no_other_of_the_connection() {
 fn stream_with_a_full_socket_gets_nothing_after_its_token_expires() {
     const EVENTS: usize = 200;
     const BYTES: usize = 100_000;
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &strict());
+    let hub = protected(&strict());
     let end = now() + 6;
     let mut unread = hub.subscribe_as(&token_until("u", end), OWN);
     unread.position();
@@ -116,8 +112,7 @@ fn stream_with_a_full_socket_gets_nothing_after_its_token_expires() {
 #[test]
 fn stream_with_a_full_window_gets_nothing_after_its_token_expires() {
     const EVENTS: usize = 50;
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &strict());
+    let hub = protected(&strict());
     let end = now() + 4;
     let mut connection = Http2::with_window(&hub, Some(64 << 10));
     let mut unread = connection.open(OWN, &token_until("u", end), None).unwrap();
@@ -182,8 +177,7 @@ fn assert_no_old_event(
 
 #[test]
 fn new_token_without_the_pattern_gets_403_and_no_old_event() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &strict());
+    let hub = protected(&strict());
     let mut reader = hub.subscribe_as(&token_for("u", &["orders.*"]), "/api/v1/events/orders.1");
     reader.position();
     let id = reader.last_event_id().to_owned();
@@ -232,8 +226,7 @@ fn rights_removed_by_a_reload_end_streams_as_revoked_and_no_old_event_is_read() 
         case("a right of a key", &key_block, &without_right, Some(&key), denied),
         case("the secret", &by_user(both), "", Some(&u), bad),
     ] {
-        let directory = TempDirectory::create();
-        let mut hub = protected(&directory, &format!("{base}\n{before}"));
+        let mut hub = protected(&format!("{base}\n{before}"));
         let mut kept = hub.subscribe_as(KEY, "/api/v1/events/kept");
         let authorization = credential.map(bearer);
         let headers: Vec<(&str, &str)> =
@@ -244,7 +237,7 @@ fn rights_removed_by_a_reload_end_streams_as_revoked_and_no_old_event_is_read() 
         hub.publish_as_backend("feed.u", "secret event");
         assert_eq!(reader.data(), "secret event", "{name}");
         let base = if name == "the secret" { base.replace(SECRET, own_secret) } else { base.clone() };
-        hub.reload(&directory, &format!("{base}\n{after}"));
+        hub.reload(&format!("{base}\n{after}"));
         reader.assert_end("revoked", false);
         hub.publish_as_backend("feed.u", "secret event, later");
         assert_no_old_event(&hub, credential, "feed.u", &id, refusal);
@@ -255,12 +248,11 @@ fn rights_removed_by_a_reload_end_streams_as_revoked_and_no_old_event_is_read() 
 
 #[test]
 fn rights_removed_by_a_reload_end_streams_over_http_2() {
-    let directory = TempDirectory::create();
-    let mut hub = protected(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"feed\", \"b\"]", strict()));
+    let mut hub = protected(&format!("{}\n[auth.user]\nsubscribe = [\"feed\", \"b\"]", strict()));
     let mut connection = Http2::connect(&hub);
     let mut reader = connection.open("/api/v1/events/feed", &token("u"), None).unwrap();
     let mut kept = connection.open("/api/v1/events/b", &token("u"), None).unwrap();
-    hub.reload(&directory, &format!("{}\n[auth.user]\nsubscribe = [\"b\"]", strict()));
+    hub.reload(&format!("{}\n[auth.user]\nsubscribe = [\"b\"]", strict()));
     reader.assert_end("revoked", false);
     assert_eq!(connection.open("/api/v1/events/feed", &token("u"), None).err(), Some(403));
     hub.publish_as_backend("b", "still");
@@ -269,12 +261,11 @@ fn rights_removed_by_a_reload_end_streams_over_http_2() {
 
 #[test]
 fn key_removed_by_a_reload_publishes_nothing_more() {
-    let directory = TempDirectory::create();
-    let mut hub = protected(&directory, &strict());
+    let mut hub = protected(&strict());
     hub.publish_as_backend("a", "before");
-    hub.reload_whole(&directory, &strict());
+    hub.reload_whole(&strict());
     hub.post_as(KEY, "/api/v1/events/a", "after").assert_problem(401, "bad_credentials");
-    hub.reload(&directory, &strict());
+    hub.reload(&strict());
     let page = hub.get_as(KEY, "/api/v1/channels/a/events").json();
     assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
 }
@@ -282,7 +273,7 @@ fn key_removed_by_a_reload_publishes_nothing_more() {
 #[test]
 fn unusable_file_at_a_reload_removes_no_rights() {
     let directory = TempDirectory::create();
-    let mut hub = protected(&directory, &strict());
+    let mut hub = protected_in(&directory, &strict());
     let mut reader = hub.subscribe_as(&token("u"), OWN);
     directory.write("tidings.toml", "[auth]\nsecret = \"another\"\n[auth.user]\nsubscribe = [\"{\"]\n");
     hub.signal(rustix::process::Signal::HUP);
@@ -294,17 +285,16 @@ fn unusable_file_at_a_reload_removes_no_rights() {
 
 #[test]
 fn stream_opened_while_rights_are_removed_ends_too() {
-    let directory = TempDirectory::create();
     let with = format!("{}\n[auth.user]\nsubscribe = [\"feed\"]", strict());
     let without = format!("{}\n[auth.user]\nsubscribe = [\"b\"]", strict());
-    let mut hub = protected(&directory, &with);
+    let mut hub = protected(&with);
     let (name, value) = bearer(&token("u"));
     for _ in 0..5 {
         let mut connections: Vec<HttpConnection> = (0..20).map(|_| hub.connect()).collect();
         for connection in &mut connections {
             connection.send(hub.encode_request("GET", "/api/v1/events/feed", &[(name, &value)], b""));
         }
-        hub.reload(&directory, &without);
+        hub.reload(&without);
         // Each stream was refused, or opened and ended.
         for mut connection in connections {
             let head = connection.read_head();
@@ -317,7 +307,7 @@ fn stream_opened_while_rights_are_removed_ends_too() {
                 assert!(String::from_utf8(all).unwrap().contains("\"reason\":\"revoked\""));
             }
         }
-        hub.reload(&directory, &with);
+        hub.reload(&with);
     }
     eventually("every stream is closed", || hub.counter("tidings_streams_open") == 0.0);
 }
@@ -363,14 +353,13 @@ impl UnfinishedRequest {
 
 #[test]
 fn credentials_that_end_while_the_body_is_received_have_no_effect() {
-    let directory = TempDirectory::create();
     let all = json!({"tidings": {"subscribe": ["late"], "publish": ["late"]}});
     let key_lines =
         "rights = [\"publish\", \"subscribe\", \"manage\"]\nsubscribe = [\"late\"]\npublish = [\"late\"]";
     let (removed, lines) = api_key(1, key_lines);
     let (narrowed, narrowed_lines) = api_key(2, key_lines);
     let (_, without) = api_key(2, "rights = []");
-    let mut hub = protected(&directory, &format!("{}\n{lines}{narrowed_lines}", strict()));
+    let mut hub = protected(&format!("{}\n{lines}{narrowed_lines}", strict()));
     let end = now() + 3;
     let of_expiring =
         UnfinishedRequest::all(&hub, &token_with("u", &json!({"exp": end, "tidings": all["tidings"]})));
@@ -382,7 +371,7 @@ fn credentials_that_end_while_the_body_is_received_have_no_effect() {
     let mut of_narrowed = UnfinishedRequest::all(&hub, &narrowed);
     of_narrowed.push(revocation(&narrowed));
     hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"v\"}").assert_status(204);
-    hub.reload(&directory, &format!("{}\n{without}", strict()));
+    hub.reload(&format!("{}\n{without}", strict()));
     eventually("the token has expired", || now_millis() > end * 1000);
     for (waiting, status, code) in [
         (of_expiring, 401, "token_expired"),
@@ -403,8 +392,7 @@ fn credentials_that_end_while_the_body_is_received_have_no_effect() {
 
 #[test]
 fn batch_that_is_not_allowed_names_its_first_event() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("secret = {SECRET:?}"));
+    let hub = protected(&format!("secret = {SECRET:?}"));
     let credential = token_with("u", &json!({"tidings": {"publish": ["own.**"]}}));
     let message = |channel: &str| json!({"channels": [channel], "data": 1});
     let cases = [

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use tidings_testkit::{HttpConnection, TempDirectory, eventually};
+use tidings_testkit::{HttpConnection, eventually};
 
 use crate::hub::TestHub;
 use crate::transports::{StreamTranscript, TRANSPORTS, Transport};
@@ -89,8 +89,7 @@ fn odd_headers() -> Vec<(String, u16)> {
 
 #[test]
 fn odd_headers_get_the_same_response() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for (headers, status) in odd_headers() {
         let request = format!("GET {PATH} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", hub.authority());
         let name = format!("{} bytes of {:.60}", headers.len(), headers.escape_debug().to_string());
@@ -102,8 +101,7 @@ fn odd_headers_get_the_same_response() {
 
 #[test]
 fn odd_request_lines_get_the_same_response() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let host = format!("Host: {}\r\n", hub.authority());
     let absolute = format!("GET http://{}{PATH} HTTP/1.1\r\n{host}\r\n", hub.authority());
     let lines = [
@@ -156,8 +154,7 @@ fn odd_request_lines_get_the_same_response() {
 
 #[test]
 fn bytes_after_the_head_of_a_get_get_the_same_response() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let head = |path: &str, headers: &str| {
         format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", hub.authority())
     };
@@ -194,8 +191,7 @@ fn wait_until_read(connection: &HttpConnection) {
 
 #[test]
 fn head_in_two_parts_gets_the_same_response_wherever_it_is_cut() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let request =
         hub.encode_request("GET", PATH, &[("Last-Event-ID", "x"), ("Connection", "keep-alive")], b"");
     for at in 1..request.len() {
@@ -217,8 +213,7 @@ fn head_in_two_parts_gets_the_same_response_wherever_it_is_cut() {
 
 #[test]
 fn stream_of_a_shard_closes_its_connection_and_one_of_hyper_does_not() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "500ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_MAX_AGE", "500ms")]);
     // Other tests rely on this difference between the transports.
     for (transport, is_last) in [(Transport::Shard, true), (Transport::Hyper, false)] {
         let mut transcripts = StreamTranscript::read(transport.ask(&hub, PATH, &[]));
@@ -229,8 +224,7 @@ fn stream_of_a_shard_closes_its_connection_and_one_of_hyper_does_not() {
 
 #[test]
 fn clients_that_leave_at_any_byte_leave_no_stream_or_socket() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let sockets = || {
         let files = std::fs::read_dir(format!("/proc/{}/fd", hub.id())).unwrap();
         let names = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());

@@ -49,8 +49,7 @@ fn offset(id: &str) -> u64 {
 
 #[test]
 fn id_is_read_from_the_header_and_from_every_spelling_of_the_query() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let ids = publish(&hub, "a", 0..4);
     for header in ["Last-Event-ID", "last-event-id", "LAST-EVENT-ID"] {
         assert_eq!(hub.subscribe_with(CHANNEL, &[(header, &ids[1])]).data_of_next(2), ["2", "3"]);
@@ -64,8 +63,7 @@ fn id_is_read_from_the_header_and_from_every_spelling_of_the_query() {
 
 #[test]
 fn header_wins_over_the_query_and_an_empty_value_is_none() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let ids = publish(&hub, "a", 0..4);
     let query = format!("{CHANNEL}?lastEventId={}", ids[0]);
     assert_eq!(hub.resume(&query, &ids[2]).data(), "3");
@@ -80,8 +78,7 @@ fn header_wins_over_the_query_and_an_empty_value_is_none() {
 
 #[test]
 fn two_ids_in_headers_are_refused() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let id = hub.publish("a", "1");
     let headers = [("Last-Event-ID", id.as_str()), ("Last-Event-ID", id.as_str())];
     hub.request("GET", CHANNEL, &headers, b"").assert_problem(400, "bad_header");
@@ -89,8 +86,7 @@ fn two_ids_in_headers_are_refused() {
 
 #[test]
 fn history_replays_the_requested_number_of_events_and_an_id_wins() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let ids = publish(&hub, "a", 0..4);
     publish(&hub, "b", 4..6);
     let both = "/api/v1/events?channel=a&channel=b";
@@ -111,8 +107,7 @@ fn history_replays_the_requested_number_of_events_and_an_id_wins() {
 
 #[test]
 fn client_cut_off_before_its_first_event_misses_nothing() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     publish(&hub, "a", 0..2);
     let mut reader = hub.subscribe(CHANNEL);
     reader.position();
@@ -126,8 +121,7 @@ fn client_cut_off_before_its_first_event_misses_nothing() {
 
 #[test]
 fn resume_after_a_trim_gives_a_gap_only_for_channels_with_a_loss() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[("TIDINGS_LOG_RETENTION_EVENTS", "10")]);
+    let hub = TestHub::serve(&[("TIDINGS_LOG_RETENTION_EVENTS", "10")]);
     let start = hub.publish("quiet", "first");
     hub.publish("quiet", "second");
     let busy = publish(&hub, "busy", 0..40);
@@ -173,14 +167,14 @@ fn resume_after_a_clean_restart_and_after_a_kill_is_exact() {
     let directory = TempDirectory::create();
     for durability in ["interval", "fsync"] {
         let variables = [("TIDINGS_LOG_DURABILITY", durability)];
-        let hub = TestHub::serve(&directory, &variables);
+        let hub = TestHub::serve_in(&directory, &variables);
         let mut reader = hub.subscribe(CHANNEL);
         let position = reader.position();
         let ids = publish(&hub, "a", 0..6);
         drop(reader);
         hub.terminate();
 
-        let hub = TestHub::serve(&directory, &variables);
+        let hub = TestHub::serve_in(&directory, &variables);
         for (id, expected) in [(&position, 0..6), (&ids[2], 3..6), (&ids[5], 6..6)] {
             let mut reader = hub.resume(CHANNEL, id);
             reader.position();
@@ -189,7 +183,7 @@ fn resume_after_a_clean_restart_and_after_a_kill_is_exact() {
         let later = publish(&hub, "a", 6..9);
         hub.kill();
 
-        let hub = TestHub::serve(&directory, &variables);
+        let hub = TestHub::serve_in(&directory, &variables);
         for (id, expected) in [(&position, 0..9), (&ids[2], 3..9), (&ids[5], 6..9), (&later[2], 9..9)] {
             let mut reader = hub.resume(CHANNEL, id);
             let first: EventId = reader.position().parse().unwrap();
@@ -204,8 +198,7 @@ fn resume_after_a_clean_restart_and_after_a_kill_is_exact() {
 
 #[test]
 fn id_of_another_hub_gives_a_gap_and_all_stored_events() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     publish(&hub, "a", 0..3);
     let foreign = EventId::new(Epoch(0x1234_5678_9abc_def0), 1, Tag(7)).to_string();
     let mut reader = hub.resume("/api/v1/events?channel=a&channel=b.*", &foreign);
@@ -217,8 +210,7 @@ fn id_of_another_hub_gives_a_gap_and_all_stored_events() {
 
 #[test]
 fn id_ahead_of_the_log_gives_a_gap_and_the_stream_continues_from_the_end() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let ids = publish(&hub, "a", 0..3);
     let mut ahead: EventId = ids[2].parse().unwrap();
     ahead.offset += 100;
@@ -232,8 +224,7 @@ fn id_ahead_of_the_log_gives_a_gap_and_the_stream_continues_from_the_end() {
 
 #[test]
 fn id_with_the_tag_of_another_entry_gives_a_gap_and_all_stored_events() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let ids = publish(&hub, "a", 0..3);
     let mut other: EventId = ids[1].parse().unwrap();
     other.tag = Tag(other.tag.0 ^ 0x10);
@@ -246,8 +237,7 @@ fn id_with_the_tag_of_another_entry_gives_a_gap_and_all_stored_events() {
 
 #[test]
 fn malformed_id_gives_a_gap_and_the_stream_begins_now_or_by_history() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let ids = publish(&hub, "a", 0..3);
     let upper = ids[1].to_uppercase();
     let long = "x".repeat(64 << 10);
@@ -275,10 +265,10 @@ fn malformed_id_gives_a_gap_and_the_stream_begins_now_or_by_history() {
 fn memory_durability_gives_a_gap_after_a_restart() {
     let directory = TempDirectory::create();
     let variables = [("TIDINGS_LOG_DURABILITY", "memory")];
-    let hub = TestHub::serve(&directory, &variables);
+    let hub = TestHub::serve_in(&directory, &variables);
     let ids = publish(&hub, "a", 0..3);
     hub.terminate();
-    let hub = TestHub::serve(&directory, &variables);
+    let hub = TestHub::serve_in(&directory, &variables);
     let mut told = Vec::new();
     for id in [&ids[0], &ids[2]] {
         let mut reader = hub.resume(CHANNEL, id);
@@ -296,8 +286,7 @@ fn memory_durability_gives_a_gap_after_a_restart() {
 
 #[test]
 fn stream_cut_at_any_byte_resumes_without_a_hole() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut first = hub.subscribe(CHANNEL);
     let start = first.position();
     publish(&hub, "a", 0..4);
@@ -334,8 +323,7 @@ fn history_counts_delivered_events() {
         (format!("{CHANNEL}?history=9"), &["1", "2", "3", "state 4"]),
         (format!("{both}&history=3"), &["3", "state 4", "other"]),
     ] {
-        let directory = TempDirectory::create();
-        let hub = TestHub::in_memory(&directory, &[]);
+        let hub = TestHub::in_memory(&[]);
         for data in ["1", "2", "3"] {
             hub.publish("a", data);
         }
@@ -355,8 +343,7 @@ fn history_counts_delivered_events() {
 
 #[test]
 fn open_event_has_no_position_before_a_gap() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let ids = publish(&hub, "a", 0..2);
     let open_of = |id: &str| {
         let mut reader = hub.resume(&format!("{CHANNEL}?hello=true"), id);

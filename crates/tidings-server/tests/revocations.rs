@@ -6,7 +6,7 @@ use tidings_testkit::{HttpResponse, TempDirectory, eventually};
 use crate::{
     clients::{Http2, api_key, now_millis, token_with},
     hub::{RunTidings, TestHub},
-    tokens::{KEY, SECRET, hs256, key_lines, now, protected, token},
+    tokens::{KEY, SECRET, hs256, key_lines, now, protected, protected_in, token},
 };
 
 const PATH: &str = "/api/v1/revocations";
@@ -43,8 +43,7 @@ fn in_seconds(seconds: i64) -> jiff::Timestamp {
 
 #[test]
 fn revoked_user_loses_streams_and_tokens_until_a_fresh_login() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let old = token("u");
     let undated = hs256(&json!({"sub": "u", "exp": now() + 60}));
     let mut connection = Http2::connect(&hub);
@@ -81,8 +80,7 @@ fn revoked_user_loses_streams_and_tokens_until_a_fresh_login() {
 
 #[test]
 fn revoked_token_is_refused_and_no_other_of_its_user() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let lost = token_with("u", &json!({"jti": "lost"}));
     let kept = token_with("u", &json!({"jti": "kept"}));
     let mut ended = hub.subscribe_as(&lost, STREAM);
@@ -102,8 +100,7 @@ fn revoked_token_is_refused_and_no_other_of_its_user() {
 
 #[test]
 fn revocation_lasts_until_its_expiry() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let token = token_with("u", &json!({"jti": "x"}));
     // Two hours ahead of Greenwich, and two seconds from now.
     let there = in_seconds(2).to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(2)));
@@ -122,8 +119,7 @@ fn revocation_lasts_until_its_expiry() {
 
 #[test]
 fn revocation_without_an_expiry_lasts_as_long_as_a_token_may() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("token_max_age = \"2s\"\nleeway = \"0s\"\n{}", rules()));
+    let hub = protected(&format!("token_max_age = \"2s\"\nleeway = \"0s\"\n{}", rules()));
     let token = || token_with("u", &json!({"jti": "x", "exp": now() + 2}));
     hub.assert_accepts(&token());
     hub.revoke(&json!({"jti": "x"})).assert_status(204);
@@ -138,8 +134,7 @@ fn revocation_without_an_expiry_lasts_as_long_as_a_token_may() {
 
 #[test]
 fn revocation_of_no_single_subject_is_refused_and_has_no_effect() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let mut reader = hub.subscribe_as(&token("u"), STREAM);
     let long = "u".repeat(1025);
     for body in [
@@ -180,10 +175,9 @@ fn revocation_of_no_single_subject_is_refused_and_has_no_effect() {
 
 #[test]
 fn revocation_needs_the_right_to_manage() {
-    let directory = TempDirectory::create();
     let (key, lines) =
         api_key(1, "rights = [\"subscribe\", \"publish\"]\nsubscribe = [\"**\"]\npublish = [\"**\"]");
-    let hub = protected(&directory, &format!("{}\n{lines}", rules()));
+    let hub = protected(&format!("{}\n{lines}", rules()));
     let everything = json!({"tidings": {"subscribe": ["**"], "publish": ["**"], "manage": true}});
     // A client without the right is refused before the hub reads the body.
     for body in ["{\"user\":\"u\"}", "nonsense"] {
@@ -199,7 +193,7 @@ fn revocation_needs_the_right_to_manage() {
 /// Starts a hub with `[auth]` that stores its data.
 fn kept(directory: &TempDirectory, durability: &str) -> TestHub {
     directory.write("tidings.toml", &format!("[auth]\n{}\n{}", rules(), key_lines()));
-    TestHub::serve(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
+    TestHub::serve_in(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
 }
 
 #[test]
@@ -238,7 +232,7 @@ fn restarts_and_kills_lose_no_revocation() {
 #[test]
 fn hub_without_a_directory_writes_no_revocation() {
     let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected_in(&directory, &rules());
     let old = token("u");
     hub.revoke(&json!({"user": "u"})).assert_status(204);
     hub.refuses_as_revoked(&old);
@@ -246,7 +240,7 @@ fn hub_without_a_directory_writes_no_revocation() {
     let files: Vec<_> =
         std::fs::read_dir(directory.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(files, ["tidings.toml"]);
-    let hub = protected(&directory, &rules());
+    let hub = protected_in(&directory, &rules());
     hub.assert_accepts(&old);
 }
 

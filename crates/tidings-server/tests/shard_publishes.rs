@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tidings_testkit::{HttpConnection, SseReader, TempDirectory};
+use tidings_testkit::{HttpConnection, SseReader};
 
 use super::transports::{TRANSPORTS, Transport};
 use crate::hub::TestHub;
@@ -27,8 +27,7 @@ fn answer(connection: &mut HttpConnection) -> (String, Value) {
 
 #[test]
 fn publishes_get_the_same_response_from_a_shard_and_through_hyper() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
     let json_type = [("Content-Type", "application/json")];
     let requests: [RawRequest<'_>; 14] = [
         ("POST", "/api/v1/events/a", &[], b"text"),
@@ -58,8 +57,7 @@ fn publishes_get_the_same_response_from_a_shard_and_through_hyper() {
 
 #[test]
 fn connection_publishes_repeatedly_and_then_opens_a_stream() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut connection = Transport::Shard.connect(&hub);
     for number in 1..=100 {
         connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"text"));
@@ -76,8 +74,7 @@ fn connection_publishes_repeatedly_and_then_opens_a_stream() {
 
 #[test]
 fn publish_that_arrives_byte_by_byte_or_pipelined_is_answered() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let publish = hub.encode_request("POST", "/api/v1/events/a", &[], b"slowly");
     let mut slow = Transport::Shard.connect(&hub);
     for byte in &publish {
@@ -95,8 +92,7 @@ fn publish_that_arrives_byte_by_byte_or_pipelined_is_answered() {
 
 #[test]
 fn publishes_of_every_size_are_stored_unchanged() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     let mut connection = Transport::Shard.connect(&hub);
@@ -110,8 +106,7 @@ fn publishes_of_every_size_are_stored_unchanged() {
 
 #[test]
 fn body_with_the_largest_length_in_a_head_is_refused_and_ends_nothing() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for transport in TRANSPORTS {
         for length in [1 << 53, u64::MAX >> 1, u64::MAX - 2] {
             let mut connection = transport.connect(&hub);
@@ -126,8 +121,7 @@ fn body_with_the_largest_length_in_a_head_is_refused_and_ends_nothing() {
 
 #[test]
 fn missing_body_gets_408() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SERVER_BODY_TIMEOUT", "1s")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_SERVER_BODY_TIMEOUT", "1s")]);
     let mut connection = Transport::Shard.connect(&hub);
     connection.send("POST /api/v1/events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfive!");
     let answer = connection.read_response();
@@ -137,8 +131,7 @@ fn missing_body_gets_408() {
 
 #[test]
 fn idle_connection_is_closed_at_shutdown() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
     let mut idle = Transport::Shard.connect(&hub);
     idle.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"text"));
     assert_eq!(idle.read_response().head.status, 200);

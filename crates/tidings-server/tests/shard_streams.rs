@@ -5,15 +5,14 @@ use std::net::Shutdown;
 
 use rustix::process::Signal;
 use serde_json::json;
-use tidings_testkit::{SseReader, TempDirectory, eventually};
+use tidings_testkit::{SseReader, eventually};
 
 use crate::hub::TestHub;
 use crate::transports::{assert_same_body, request_both};
 
 #[test]
 fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_CORS_ORIGINS", "http://page.example")]);
     let first = hub.publish("a", "one");
     hub.publish_batch([
         json!({"channels": ["a", "b"], "event": "named", "data": {"n": 1}, "priority": "high"}),
@@ -56,8 +55,7 @@ fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
 
 #[test]
 fn refusals_are_the_same_from_a_shard_and_through_hyper() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for path in ["/api/v1/events/a..b", "/api/v1/events", "/api/v1/events/$x", "/nowhere", "/healthz"] {
         let mut pair = request_both(&hub, path, &[]);
         assert_same_body(path, &mut pair);
@@ -68,8 +66,7 @@ fn refusals_are_the_same_from_a_shard_and_through_hyper() {
 
 #[test]
 fn head_that_arrives_byte_by_byte_opens_a_stream() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut connection = hub.connect();
     for byte in hub.encode_request("GET", "/api/v1/events/a?position=id", &[], b"") {
         connection.send([byte]);
@@ -82,8 +79,7 @@ fn head_that_arrives_byte_by_byte_opens_a_stream() {
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut connection = hub.connect();
     let two =
         ["/healthz", "/api/v1/events/a?position=id"].map(|path| hub.encode_request("GET", path, &[], b""));
@@ -97,8 +93,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn stream_closes_when_its_client_half_closes_or_keeps_sending() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut half = hub.subscribe("/api/v1/events/half");
     half.position();
     half.connection.socket.shutdown(Shutdown::Write).unwrap();
@@ -115,8 +110,7 @@ fn stream_closes_when_its_client_half_closes_or_keeps_sending() {
 
 #[test]
 fn thousand_streams_open_and_close_and_leave_nothing() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for round in 0..3 {
         let mut readers: Vec<SseReader> = (0..1000).map(|_| hub.subscribe("/api/v1/events/many")).collect();
         readers.iter_mut().for_each(|reader| {

@@ -36,8 +36,7 @@ fn read_shutdown(reader: &mut SseReader) -> u64 {
 #[test]
 fn thousand_streams_end_within_the_window() {
     const STREAMS: usize = 1000;
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "3s")]);
+    let hub = TestHub::serve(&[("TIDINGS_SHUTDOWN_WINDOW", "3s")]);
     let path = "/api/v1/events?channel=a&channel=b.*";
     let mut readers: Vec<SseReader> = (0..STREAMS).map(|_| hub.subscribe(path)).collect();
     let id = hub.publish("a", "last");
@@ -60,8 +59,7 @@ fn thousand_streams_end_within_the_window() {
 
 #[test]
 fn client_that_never_reads_does_not_delay_the_shutdown() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
     let mut stuck = hub.connect();
     stuck.send(hub.encode_request("GET", "/api/v1/events/a", &[], b""));
     stuck.read_head();
@@ -80,8 +78,7 @@ fn client_that_never_reads_does_not_delay_the_shutdown() {
 
 #[test]
 fn hub_without_streams_exits_at_once() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve(&[]);
     hub.publish("a", "x");
     let begun = Instant::now();
     hub.terminate();
@@ -104,7 +101,7 @@ impl DrainingHub {
         let directory = TempDirectory::create();
         let window = format!("{WINDOW_MS}ms");
         let origins = ("TIDINGS_CORS_ORIGINS", "http://page.example");
-        let mut hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", &window), origins]);
+        let mut hub = TestHub::in_memory_in(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", &window), origins]);
         // Their ends are spread over more than half of the window.
         let streams = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
         let made = connect(&hub);
@@ -218,8 +215,7 @@ fn request_until_exit(address: &str, request: &[u8], judge: impl Fn(&str)) -> us
 
 #[test]
 fn every_request_during_a_shutdown_is_answered_until_the_exit() {
-    let directory = TempDirectory::create();
-    let mut hub = TestHub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
+    let mut hub = TestHub::serve(&[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
     let _open: Vec<SseReader> = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
     let (address, request) = (hub.authority().to_owned(), hub.encode_request("GET", STREAMS[0], &[], b""));
     let head = hub.encode_request("HEAD", STREAMS[0], &[("Connection", "close")], b"");
@@ -257,9 +253,8 @@ fn every_request_during_a_shutdown_is_answered_until_the_exit() {
 
 #[test]
 fn second_signal_ends_the_hub_at_once() {
-    let directory = TempDirectory::create();
     for signal in [Signal::TERM, Signal::INT] {
-        let mut hub = TestHub::in_memory(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
+        let mut hub = TestHub::in_memory(&[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
         let _streams: Vec<SseReader> = (0..20).map(|_| hub.subscribe("/api/v1/events/a")).collect();
         hub.signal(signal);
         let log = hub.read_log_through("shutting down connections");
@@ -301,7 +296,7 @@ fn signal_ends_a_hub_that_is_still_starting() {
 #[test]
 fn client_without_positions_continues_from_the_end_of_a_stream_without_events() {
     let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
+    let hub = TestHub::serve_in(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
     hub.publish("a", "before");
     let mut reader = hub.subscribe("/api/v1/events/a?position=none");
     hub.signal(Signal::TERM);
@@ -309,7 +304,7 @@ fn client_without_positions_continues_from_the_end_of_a_stream_without_events() 
     let id = reader.last_event_id().to_owned();
     let (status, log) = hub.wait_for_exit();
     assert!(status.success(), "{log}");
-    let hub = TestHub::serve(&directory, &[]);
+    let hub = TestHub::serve_in(&directory, &[]);
     hub.publish("a", "meanwhile");
     assert_eq!(hub.resume("/api/v1/events/a", &id).data(), "meanwhile");
 }

@@ -72,8 +72,7 @@ fn in_kernel(reader: &SseReader) -> usize {
 
 #[test]
 fn critical_event_overtakes_ten_thousand_pending_ones() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut reader = open_slow_stream(&hub, "/api/v1/events/a");
     fill(&hub, 0..10_000);
     wait_for_backpressure(&hub, 1);
@@ -103,8 +102,7 @@ fn critical_event_overtakes_ten_thousand_pending_ones() {
 
 #[test]
 fn client_that_is_behind_gets_the_newest_event_of_a_key_and_no_low_events() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut reader = open_slow_stream(&hub, "/api/v1/events/a");
     let mut prompt = hub.subscribe("/api/v1/events/a");
     fill(&hub, 0..4000);
@@ -142,8 +140,7 @@ fn client_that_is_behind_gets_the_newest_event_of_a_key_and_no_low_events() {
 #[test]
 fn stream_with_overtaking_events_resumes_with_everything_once() {
     const READERS: usize = 4;
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut readers: Vec<SseReader> =
         (0..READERS).map(|_| open_slow_stream(&hub, "/api/v1/events/a")).collect();
     fill(&hub, 0..3000);
@@ -190,8 +187,7 @@ fn stream_with_overtaking_events_resumes_with_everything_once() {
 
 #[test]
 fn client_that_reads_nothing_is_closed_at_the_write_timeout_and_others_do_not_wait() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
     let stuck = open_slow_stream(&hub, "/api/v1/events/a");
     let mut prompt = hub.subscribe("/api/v1/events/a");
     for start in (0..1000).step_by(50) {
@@ -215,8 +211,7 @@ fn client_that_reads_nothing_is_closed_at_the_write_timeout_and_others_do_not_wa
 
 #[test]
 fn client_that_reads_slowly_is_not_closed() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
     let mut slow = open_slow_stream(&hub, "/api/v1/events/a");
     fill(&hub, 0..3000);
     wait_for_backpressure(&hub, 1);
@@ -242,7 +237,7 @@ mod http2 {
     #[test]
     fn stalled_stream_over_http_2_is_reset_alone() {
         let directory = TempDirectory::create();
-        let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+        let hub = TestHub::in_memory_in(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {

@@ -39,8 +39,7 @@ fn beginning(hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> String {
 
 #[test]
 fn head_of_a_stream_has_the_documented_headers() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for path in ["/api/v1/events/a", "/api/v1/events?channel=a", "/api/v1/events/a.*", "/api/v1/events/**"] {
         let head = hub.subscribe(path).head;
         assert_eq!(head.header("content-type"), Some("text/event-stream; charset=utf-8"));
@@ -58,8 +57,7 @@ fn head_of_a_stream_has_the_documented_headers() {
 
 #[test]
 fn beginning_is_one_chunk_in_the_form_of_the_position_parameter() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let (without, as_id, as_event) = (
         "retry: N\n: tidings\n",
         "retry: N\n: tidings\nid: ID\n\n",
@@ -94,8 +92,7 @@ fn beginning_is_one_chunk_in_the_form_of_the_position_parameter() {
 
 #[test]
 fn open_event_names_the_connection_its_channels_and_its_position_first() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     hub.publish("a", "before");
     let mut nodes = Vec::new();
     for suffix in ["", "&position=event"] {
@@ -119,8 +116,7 @@ fn open_event_names_the_connection_its_channels_and_its_position_first() {
 
 #[test]
 fn each_event_is_one_chunk_of_exact_bytes() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut connection = hub.connect();
     connection.send(hub.encode_request("GET", "/api/v1/events/a", &[], b""));
     connection.read_head();
@@ -142,8 +138,7 @@ fn each_event_is_one_chunk_of_exact_bytes() {
 
 #[test]
 fn quiet_stream_gets_keep_alives_and_positions() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "200ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_KEEP_ALIVE", "200ms")]);
     let mut reader = hub.subscribe("/api/v1/events/quiet");
     let mut browser = hub.subscribe_with("/api/v1/events/quiet?position=event", FIREFOX);
     reader.position();
@@ -160,8 +155,7 @@ fn quiet_stream_gets_keep_alives_and_positions() {
 
 #[test]
 fn stream_with_transient_events_only_gets_its_position() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "300ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_KEEP_ALIVE", "300ms")]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     let newest = hub.publish("other", "1");
@@ -177,8 +171,7 @@ fn stream_with_transient_events_only_gets_its_position() {
 
 #[test]
 fn quiet_stream_without_positions_gets_comments_and_no_blank_line() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_KEEP_ALIVE", "100ms")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_KEEP_ALIVE", "100ms")]);
     for transport in TRANSPORTS {
         let mut transcripts = StreamTranscript::read(transport.ask(&hub, "/api/v1/events/quiet", &[]));
         hub.publish("busy", "1");
@@ -194,8 +187,7 @@ fn quiet_stream_without_positions_gets_comments_and_no_blank_line() {
 
 #[test]
 fn disabled_streams_give_204() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_ENABLED", "false")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_ENABLED", "false")]);
     hub.get("/api/v1/events/a").assert_status(204);
     hub.get("/api/v1/events?channel=a").assert_status(204);
     hub.publish("a", "still taken");
@@ -203,8 +195,7 @@ fn disabled_streams_give_204() {
 
 #[test]
 fn stream_ends_at_its_maximum_age() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_MAX_AGE", "1s")]);
     let mut reader = hub.subscribe("/api/v1/events/a");
     let (_, end) = reader.control_event("tidings.end");
     assert_eq!(end, json!({"reason": "max_age", "reconnect": true}));
@@ -214,8 +205,7 @@ fn stream_ends_at_its_maximum_age() {
 
 #[test]
 fn http_1_0_client_gets_the_stream_unchunked_until_the_connection_closes() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[("TIDINGS_STREAM_MAX_AGE", "1s")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_MAX_AGE", "1s")]);
     let mut connection = hub.connect();
     connection
         .send(format!("GET /api/v1/events/a?position=id HTTP/1.0\r\nHost: {}\r\n\r\n", hub.authority()));
@@ -231,8 +221,7 @@ fn http_1_0_client_gets_the_stream_unchunked_until_the_connection_closes() {
 
 #[test]
 fn head_request_gets_the_head_alone_and_opens_no_stream() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut connection = hub.connect();
     connection.send(hub.encode_request("HEAD", "/api/v1/events/a", &[("Connection", "close")], b""));
     let head = connection.read_head();
@@ -243,8 +232,7 @@ fn head_request_gets_the_head_alone_and_opens_no_stream() {
 
 #[test]
 fn connection_is_removed_when_its_client_closes_or_half_closes() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let half = hub.subscribe("/api/v1/events/a");
     let whole = hub.subscribe("/api/v1/events?channel=a&channel=b.**");
     assert_eq!((hub.connections("a"), hub.connections("b.**")), (2, 1));
@@ -257,8 +245,7 @@ fn connection_is_removed_when_its_client_closes_or_half_closes() {
 
 #[test]
 fn connection_of_many_channels_gets_each_event_once_and_in_order() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let channels = (0..64).map(|n| format!("room.{n}"));
     let patterns = (0..62).map(|n| format!("room.{n}.**")).chain(["room.*".into(), "*:news".into()]);
     let query: Vec<String> = channels.chain(patterns).map(|name| format!("channel={name}")).collect();
@@ -288,8 +275,7 @@ fn connection_of_many_channels_gets_each_event_once_and_in_order() {
 
 #[test]
 fn pattern_matches_within_segments_and_separators() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let mut one = hub.subscribe("/api/v1/events/a.*");
     let mut more = hub.subscribe("/api/v1/events/a:**");
     for channel in ["a", "a.b", "a.b.c", "a:b", "a:b.c", "b.a", "a.c"] {
@@ -310,7 +296,7 @@ mod http2 {
     #[test]
     fn stream_over_http_2_is_the_same_without_a_connection_header() {
         let directory = TempDirectory::create();
-        let hub = TestHub::in_memory(&directory, &[]);
+        let hub = TestHub::in_memory_in(&directory, &[]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {

@@ -27,7 +27,7 @@ impl FailingHub {
     /// A hub with its log on disk.
     fn on_disk(name: &'static str, settings: &[(&str, &str)]) -> Self {
         let directory = TempDirectory::create();
-        let hub = TestHub::serve(&directory, &variables(name, settings));
+        let hub = TestHub::serve_in(&directory, &variables(name, settings));
         Self { name, directory, hub, _redis: None }
     }
 
@@ -183,7 +183,7 @@ fn hub_with_a_panicked_thread_is_not_ready_and_names_it() {
 #[test]
 fn panic_in_a_request_gives_500_and_affects_no_other() {
     let directory = TempDirectory::create();
-    let hub = TestHub::serve(&directory, &variables("request", &[]));
+    let hub = TestHub::serve_in(&directory, &variables("request", &[]));
     let mut stream = hub.subscribe(PATH);
     stream.position();
     directory.write(FILE, "");

@@ -16,8 +16,8 @@ use crate::tokens::{
 const STREAM: &str = "/api/v1/events/user.u";
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 
-fn hub(directory: &TempDirectory, lines: &str) -> TestHub {
-    protected(directory, &format!("secret = {SECRET:?}\n{lines}"))
+fn hub(lines: &str) -> TestHub {
+    protected(&format!("secret = {SECRET:?}\n{lines}"))
 }
 
 fn saying(changes: Value) -> String {
@@ -52,8 +52,7 @@ fn signatures_that_exploit_arithmetic_faults_are_refused() {
         ("rsa", "PS256", vec![zeros(256), [zeros(255), vec![1]].concat(), Vec::new()]),
     ] {
         let pair = KeyPair(pair);
-        let directory = TempDirectory::create();
-        let hub = protected(&directory, &format!("key_file = {:?}", pair.public()));
+        let hub = protected(&format!("key_file = {:?}", pair.public()));
         let header = header(algorithm, json!({}));
         hub.ask(&by_pair(pair, &header, &good), "GET", HISTORY, "").assert_status(200);
         for signature in signatures {
@@ -68,8 +67,7 @@ fn signatures_that_exploit_arithmetic_faults_are_refused() {
 
 #[test]
 fn user_name_never_matches_beyond_its_segment() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory, "");
+    let hub = hub("");
     hub.ask(KEY, "POST", "/api/v1/events/user.admin.mail", "private").assert_status(200);
     for name in [
         "*",
@@ -111,8 +109,7 @@ fn user_name_never_matches_beyond_its_segment() {
 
 #[test]
 fn channel_name_is_decoded_once_and_matched_by_segments() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory, "");
+    let hub = hub("");
     let token = saying(json!({"tidings": {"subscribe": ["team.a.*"], "publish": ["team.a.*"]}}));
     for (channel, statuses) in [
         ("team.a.x", [200, 200]),
@@ -166,8 +163,7 @@ fn channel_name_is_decoded_once_and_matched_by_segments() {
 
 #[test]
 fn history_of_others_is_refused_without_revealing_whether_it_exists() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory, "");
+    let hub = hub("");
     let id = hub.ask(KEY, "POST", "/api/v1/events/user.v", "private").assert_status(200).json()["id"].clone();
     hub.ask(KEY, "POST", "/api/v1/events/user.v", "private too").assert_status(200);
     let id = id.as_str().unwrap();
@@ -207,7 +203,6 @@ fn history_of_others_is_refused_without_revealing_whether_it_exists() {
 
 #[test]
 fn api_key_has_its_rights_and_no_others() {
-    let directory = TempDirectory::create();
     let key = |letter: &str| format!("tk_{}", letter.repeat(43));
     let only = |name: &str, right: &str, letter: &str| {
         lines_of_key(name, &key(letter))
@@ -215,7 +210,7 @@ fn api_key_has_its_rights_and_no_others() {
             .replace("[\"**\"]", "[\"a.*\"]")
     };
     let keys = [only("p", "publish", "p"), only("s", "subscribe", "s"), only("m", "manage", "m")].concat();
-    let hub = hub(&directory, &keys);
+    let hub = hub(&keys);
     for (method, path, body, [publisher, subscriber, manager]) in [
         ("POST", "/api/v1/events/a.x", "x", [200, 403, 403]),
         ("POST", "/api/v1/events/b.x", "x", [403, 403, 403]),
@@ -240,8 +235,7 @@ fn api_key_has_its_rights_and_no_others() {
 
 #[test]
 fn token_never_manages_whatever_it_claims() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory, "");
+    let hub = hub("");
     for rights in [
         json!({"manage": true}),
         json!({"rights": ["manage"]}),
@@ -256,8 +250,7 @@ fn token_never_manages_whatever_it_claims() {
 
 #[test]
 fn list_shows_the_principals_own_connections_only() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory, "anonymous.subscribe = [\"public\"]");
+    let hub = hub("anonymous.subscribe = [\"public\"]");
     let of_v = saying(json!({"sub": "v"}));
     let _streams = [
         hub.subscribe_as(&token("u"), STREAM),
@@ -279,8 +272,7 @@ fn list_shows_the_principals_own_connections_only() {
 
 #[test]
 fn ticket_sent_by_many_at_once_opens_one_stream() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory, "");
+    let hub = hub("");
     for _ in 0..5 {
         let made = hub
             .ask(&token("u"), "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}")
@@ -309,8 +301,7 @@ fn ticket_sent_by_many_at_once_opens_one_stream() {
 
 #[test]
 fn idempotency_keys_of_a_publisher_reveal_nothing_to_another() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory, "");
+    let hub = hub("");
     // Names that differ only in the kind of principal.
     let user = |name: &str| saying(json!({"sub": name, "tidings": {"publish": ["a"]}}));
     let publishers = [KEY.to_owned(), user("backend"), user("key:backend"), user("user:backend")];
@@ -340,9 +331,8 @@ const FOREIGN: [&str; 9] = [
 
 #[test]
 fn page_of_another_origin_cannot_use_its_visitors_cookie() {
-    let directory = TempDirectory::create();
     let variables = [("TIDINGS_CORS_ORIGINS", "https://app.example.com")];
-    let hub = protected_with(&directory, &format!("secret = {SECRET:?}\ncookie = \"session\""), &variables);
+    let hub = protected_with(&format!("secret = {SECRET:?}\ncookie = \"session\""), &variables);
     let token = saying(json!({"tidings": {"publish": ["user.u"]}}));
     let cookie = format!("session={token}");
     let ask = |method: &str, path: &str, headers: &[(&str, &str)]| {
@@ -382,9 +372,8 @@ fn page_of_another_origin_cannot_use_its_visitors_cookie() {
 
 #[test]
 fn responses_may_be_read_by_listed_pages_only() {
-    let directory = TempDirectory::create();
     let variables = [("TIDINGS_CORS_ORIGINS", "https://app.example.com")];
-    let hub = protected_with(&directory, &format!("secret = {SECRET:?}\ncookie = \"session\""), &variables);
+    let hub = protected_with(&format!("secret = {SECRET:?}\ncookie = \"session\""), &variables);
     let value = format!("Bearer {}", token("u"));
     let preflight = ("Access-Control-Request-Method", "GET");
     for (method, path) in
@@ -425,12 +414,11 @@ fn cookie_and_every_origin_refuse_to_start() {
 
 #[test]
 fn no_request_can_write_a_line_of_the_log() {
-    let directory = TempDirectory::create();
     // An unreachable hook makes the hub log every request of a user.
     let lines = format!(
         "secret = {SECRET:?}\ncookie = \"session\"\nquery_token = true\nhook = \"http://127.0.0.1:1/hook\""
     );
-    let hub = protected_with(&directory, &lines, &[("RUST_LOG", "trace")]);
+    let hub = protected_with(&lines, &[("RUST_LOG", "trace")]);
     let plain =
         "x\r\n2026-01-01T00:00:00.000000Z ERROR forged\n\u{1b}[2J\u{1b}]0;forged\u{7}\u{9b}31m\u{202e}";
     let encoded: String = plain.bytes().map(|byte| format!("%{byte:02x}")).collect();
@@ -487,8 +475,7 @@ fn no_request_can_write_a_line_of_the_log() {
 
 #[test]
 fn token_beyond_its_limits_is_refused_like_any_other() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory, "");
+    let hub = hub("");
     let patterns = |count: usize| -> Vec<String> { (0..count).map(|at| format!("a{at}.*")).collect() };
     let granting = |count: usize| saying(json!({"tidings": {"subscribe": patterns(count)}}));
     hub.ask(&granting(1000), "GET", "/api/v1/channels/a999.x/events", "").assert_status(200);
@@ -518,8 +505,7 @@ fn token_beyond_its_limits_is_refused_like_any_other() {
 
 #[test]
 fn response_that_depends_on_the_principal_is_not_cacheable() {
-    let directory = TempDirectory::create();
-    let hub = hub(&directory, "cookie = \"session\"");
+    let hub = hub("cookie = \"session\"");
     hub.ask(KEY, "POST", STREAM, "private").assert_status(200);
     let cookie = format!("session={}", token("u"));
     for (method, path, status) in [

@@ -8,7 +8,7 @@ use tidings_testkit::{
 use crate::{
     clients::{api_key, now_millis, token_for, token_until, token_with},
     hub::TestHub,
-    tokens::{KEY, SECRET, bearer, now, protected, protected_with, token},
+    tokens::{KEY, SECRET, bearer, now, protected, protected_in, protected_with, protected_with_in, token},
     transports::TRANSPORTS,
 };
 
@@ -49,8 +49,7 @@ fn millis(at: &Value) -> u64 {
 
 #[test]
 fn ticket_is_valid_for_a_minute_and_not_cacheable() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let before = now_millis();
     let answer = hub.ask_ticket(&token_with("u", &json!({"exp": now() + 600})), &["user.u"]);
     let after = now_millis();
@@ -68,8 +67,7 @@ fn ticket_is_valid_for_a_minute_and_not_cacheable() {
 
 #[test]
 fn ticket_opens_one_stream_however_many_requests_use_it_at_once() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     for _ in 0..5 {
         let path = with(OWN, &hub.ticket(&token("u"), &["user.u"]));
         let mut connections: Vec<HttpConnection> = (0..50).map(|_| hub.connect()).collect();
@@ -85,8 +83,7 @@ fn ticket_opens_one_stream_however_many_requests_use_it_at_once() {
 
 #[test]
 fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let u = token("u");
     let three = ["user.u", "user.u.a", "user.u.**"];
     for path in [
@@ -122,8 +119,7 @@ const POSTED: &str = "/api/v1/stream";
 
 #[test]
 fn stream_without_channels_has_those_of_its_ticket() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let names: Vec<String> = (0..254).map(|n| format!("user.u.{n}.{}", "x".repeat(180))).collect();
     let mut channels: Vec<&str> = names.iter().map(String::as_str).collect();
     channels.extend(["user.u", "user.u.**"]);
@@ -150,8 +146,7 @@ fn stream_without_channels_has_those_of_its_ticket() {
 
 #[test]
 fn posted_stream_accepts_a_ticket_for_exactly_its_channels() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let post = |ticket: &str, channels: &[&str]| {
         let body = json!({"channels": channels}).to_string();
         hub.request("POST", &with(POSTED, ticket), &[], body.as_bytes())
@@ -170,8 +165,7 @@ fn posted_stream_accepts_a_ticket_for_exactly_its_channels() {
 
 #[test]
 fn page_of_an_open_hub_may_use_a_ticket() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     let ticket = || {
         let answer = hub.post(PATH, "{\"channels\":[\"a\",\"b.*\"]}");
         answer.assert_status(201).json()["ticket"].as_str().unwrap().to_owned()
@@ -189,11 +183,11 @@ fn page_of_an_open_hub_may_use_a_ticket() {
 #[test]
 fn head_request_does_not_spend_a_ticket() {
     let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected_in(&directory, &rules());
     head_leaves_the_ticket(&hub);
     let redis = RedisServer::start();
     let directory = TempDirectory::create();
-    let hub = protected_with(&directory, &rules(), &[("REDIS_URL", &redis.url())]);
+    let hub = protected_with_in(&directory, &rules(), &[("REDIS_URL", &redis.url())]);
     hub.wait_until_ready();
     head_leaves_the_ticket(&hub);
 }
@@ -217,8 +211,7 @@ fn head_leaves_the_ticket(hub: &TestHub) {
 
 #[test]
 fn ticket_for_anything_but_a_stream_is_refused_and_spent() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     hub.publish_as_backend("user.u", "secret event");
     let may_all = json!({"tidings": {"publish": ["**"], "subscribe": ["**"]}});
     for maker in [token_with("u", &may_all), KEY.to_owned()] {
@@ -248,8 +241,7 @@ fn ticket_for_anything_but_a_stream_is_refused_and_spent() {
 
 #[test]
 fn ticket_beside_a_stronger_credential_is_ignored() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let ticket = hub.ticket(&token("u"), &["user.u"]);
     let path = with(OWN, &ticket);
     hub.get_as(&token("v"), &path).assert_access_denied();
@@ -263,8 +255,7 @@ fn ticket_beside_a_stronger_credential_is_ignored() {
 
 #[test]
 fn ticket_and_its_stream_end_with_the_makers_token() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("{}\nleeway = \"0s\"", rules()));
+    let hub = protected(&format!("{}\nleeway = \"0s\"", rules()));
     let end = now() + 3;
     let maker = token_until("u", end);
     let answer = hub.ask_ticket(&maker, &["user.u"]);
@@ -281,8 +272,7 @@ fn ticket_and_its_stream_end_with_the_makers_token() {
 
 #[test]
 fn leeway_extends_no_ticket() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &format!("{}\nleeway = \"1m\"", rules()));
+    let hub = protected(&format!("{}\nleeway = \"1m\"", rules()));
     let end = now() + 2;
     let maker = token_until("u", end);
     let ticket = hub.ticket(&maker, &["user.u"]);
@@ -292,8 +282,7 @@ fn leeway_extends_no_ticket() {
 
 #[test]
 fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let browser = [
         ("Accept", "text/event-stream"),
         ("Pragma", "no-cache"),
@@ -318,8 +307,7 @@ fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
 
 #[test]
 fn ticket_of_a_revoked_maker_is_refused_and_its_stream_ends() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let maker = token("u");
     let unused = hub.ticket(&maker, &["user.u"]);
     let mut reader = hub.subscribe(&with(OWN, &hub.ticket(&maker, &["user.u"])));
@@ -331,15 +319,14 @@ fn ticket_of_a_revoked_maker_is_refused_and_its_stream_ends() {
 
 #[test]
 fn ticket_has_the_rights_of_its_maker_at_its_use() {
-    let directory = TempDirectory::create();
     let (key, lines) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"feed\"]");
     let user = |channel: &str| format!("{}\n[auth.user]\nsubscribe = [{channel:?}]", rules());
-    let mut hub = protected(&directory, &format!("{}\n{lines}", user("feed")));
+    let mut hub = protected(&format!("{}\n{lines}", user("feed")));
     let feed = "/api/v1/events/feed";
     let of_user = hub.ticket(&token("u"), &["feed"]);
     let of_key = hub.ticket(&key, &["feed"]);
     let mut open = hub.subscribe(&with(feed, &hub.ticket(&key, &["feed"])));
-    hub.reload(&directory, &user("other"));
+    hub.reload(&user("other"));
     open.assert_end("revoked", false);
     hub.get(&with(feed, &of_user)).assert_access_denied();
     hub.get(&with(feed, &of_key)).assert_problem(401, "bad_credentials");
@@ -347,8 +334,7 @@ fn ticket_has_the_rights_of_its_maker_at_its_use() {
 
 #[test]
 fn user_makes_at_most_a_hundred_tickets_a_minute() {
-    let directory = TempDirectory::create();
-    let hub = protected(&directory, &rules());
+    let hub = protected(&rules());
     let u = token("u");
     for number in 0..100 {
         let ticket = hub.ticket(&u, &["user.u"]);
@@ -367,10 +353,9 @@ fn user_makes_at_most_a_hundred_tickets_a_minute() {
 
 #[test]
 fn ticket_holds_only_channels_that_its_maker_may_read() {
-    let directory = TempDirectory::create();
     let variables = [("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "3")];
     let anyone = "[auth.anonymous]\nsubscribe = [\"open\"]";
-    let hub = protected_with(&directory, &format!("{}\n{anyone}", rules()), &variables);
+    let hub = protected_with(&format!("{}\n{anyone}", rules()), &variables);
     let u = token_for("u", &["orders.*"]);
     for foreign in [&["user.v"][..], &["user.u", "user.v"], &["orders.**"], &["**"], &["open"]] {
         hub.ask_ticket(&u, foreign).assert_access_denied();
@@ -397,8 +382,7 @@ fn ticket_holds_only_channels_that_its_maker_may_read() {
 
 #[test]
 fn listed_page_makes_and_uses_tickets() {
-    let directory = TempDirectory::create();
-    let hub = protected_with(&directory, &rules(), &[("TIDINGS_CORS_ORIGINS", PAGE)]);
+    let hub = protected_with(&rules(), &[("TIDINGS_CORS_ORIGINS", PAGE)]);
     let preflight = [
         ("Origin", PAGE),
         ("Access-Control-Request-Method", "POST"),
@@ -422,7 +406,7 @@ fn listed_page_makes_and_uses_tickets() {
 fn two(redis: &RedisServer, directories: &[TempDirectory; 2]) -> [TestHub; 2] {
     let url = redis.url();
     let variables = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_DEADLINE", "1s")];
-    let hubs = directories.each_ref().map(|directory| protected_with(directory, &rules(), &variables));
+    let hubs = directories.each_ref().map(|directory| protected_with_in(directory, &rules(), &variables));
     for hub in &hubs {
         eventually("the node is ready", || hub.get("/readyz").head.status == 200);
     }
@@ -494,7 +478,7 @@ fn ticket_of_an_open_hub_is_valid_at_every_node() {
     let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
     let url = redis.url();
     let hubs =
-        directories.each_ref().map(|it| TestHub::in_memory(it, &[("TIDINGS_REDIS_URL", url.as_str())]));
+        directories.each_ref().map(|it| TestHub::in_memory_in(it, &[("TIDINGS_REDIS_URL", url.as_str())]));
     for hub in &hubs {
         eventually("the node is ready", || hub.get("/readyz").head.status == 200);
     }

@@ -165,18 +165,33 @@ pub(crate) fn hash_of(key: &str) -> String {
 }
 
 /// A hub in memory with these lines of `[auth]`, and [`KEY`].
-pub(crate) fn protected(directory: &TempDirectory, lines: &str) -> TestHub {
-    protected_with(directory, lines, &[])
+pub(crate) fn protected(lines: &str) -> TestHub {
+    protected_with(lines, &[])
+}
+
+/// As [`protected`], with environment variables.
+pub(crate) fn protected_with(lines: &str, variables: &[(&str, &str)]) -> TestHub {
+    let directory = TempDirectory::create();
+    protected_with_in(&directory, lines, variables).owning(directory)
+}
+
+/// As [`protected`], in this directory.
+pub(crate) fn protected_in(directory: &TempDirectory, lines: &str) -> TestHub {
+    protected_with_in(directory, lines, &[])
+}
+
+/// As [`protected_with`], in this directory.
+pub(crate) fn protected_with_in(
+    directory: &TempDirectory,
+    lines: &str,
+    variables: &[(&str, &str)],
+) -> TestHub {
+    directory.write("tidings.toml", &format!("[auth]\n{lines}\n{}", key_lines()));
+    TestHub::in_memory_in(directory, variables)
 }
 
 /// Reloads the settings, and waits until they are in force.
 pub(crate) fn reload(hub: &mut TestHub) {
     hub.signal(rustix::process::Signal::HUP);
     hub.read_log_through("settings reloaded");
-}
-
-/// As [`protected`], with environment variables.
-pub(crate) fn protected_with(directory: &TempDirectory, lines: &str, variables: &[(&str, &str)]) -> TestHub {
-    directory.write("tidings.toml", &format!("[auth]\n{lines}\n{}", key_lines()));
-    TestHub::in_memory(directory, variables)
 }
