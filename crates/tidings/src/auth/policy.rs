@@ -248,7 +248,7 @@ impl From<Error> for PolicyError {
 fn rights_of(key: &KeySettings) -> Result<Permissions, String> {
     let reach = |right: Right, texts: &[String]| {
         let patterns = permissions::patterns(texts)?;
-        Ok::<_, String>(ChannelScope::Patterns(if key.permissions.contains(&right) {
+        Ok::<_, String>(ChannelScope::Patterns(if key.rights.contains(&right) {
             patterns
         } else {
             Vec::new()
@@ -257,6 +257,6 @@ fn rights_of(key: &KeySettings) -> Result<Permissions, String> {
     Ok(Permissions {
         subscribe: reach(Right::Subscribe, &key.subscribe)?,
         publish: reach(Right::Publish, &key.publish)?,
-        manage: key.permissions.contains(&Right::Manage),
+        manage: key.rights.contains(&Right::Manage),
     })
 }

@@ -56,7 +56,7 @@ pub struct KeySettings {
     /// `sha256:` and the 64 hexadecimal digits of the hash of the whole secret.
     pub hash: String,
     /// What it may do.
-    pub permissions: Vec<Right>,
+    pub rights: Vec<Right>,
     /// Patterns that `subscribe` is good for.
     pub subscribe: Vec<String>,
     /// Patterns that `publish` is good for.
@@ -192,8 +192,8 @@ impl FromStr for Right {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        let permissions = [Self::Publish, Self::Subscribe, Self::Manage];
-        let found = permissions.into_iter().find(|right| right.as_str() == word);
+        let rights = [Self::Publish, Self::Subscribe, Self::Manage];
+        let found = rights.into_iter().find(|right| right.as_str() == word);
         found.ok_or_else(|| UnknownWord::new(word, Self::WORDS))
     }
 }

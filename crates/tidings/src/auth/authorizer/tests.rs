@@ -33,7 +33,7 @@ fn api_key(name: &str, permissions: &[Right]) -> KeySettings {
     KeySettings {
         name: name.to_owned(),
         hash: format!("sha256:{digits}"),
-        permissions: permissions.to_vec(),
+        rights: permissions.to_vec(),
         subscribe: vec!["news.*".to_owned()],
         publish: vec!["news.*".to_owned()],
     }
