@@ -8,31 +8,31 @@ use crate::numbers::count;
 #[derive(Debug, Clone)]
 pub(crate) struct ChartPanel {
     pub(crate) title: String,
-    /// Names and values, from the top.
+    /// Names and values, from top to bottom.
     pub(crate) bars: Vec<(String, f64)>,
-    /// What follows every value.
+    /// Suffix of every value.
     pub(crate) unit: &'static str,
-    /// A value that gets a line from top to bottom.
+    /// Value of a vertical line.
     pub(crate) reference: Option<f64>,
 }
 
 const WIDTH: f64 = 720.0;
 const MARGIN: f64 = 16.0;
 const NAME_WIDTH: f64 = 150.0;
-/// Right of the longest bar, for its value.
+/// Space for the value of the longest bar.
 const VALUE_WIDTH: f64 = 84.0;
 const TITLE_HEIGHT: f64 = 30.0;
 const BAR_PITCH: f64 = 21.0;
 const BAR_HEIGHT: f64 = 14.0;
 const PANEL_GAP: f64 = 22.0;
 
-/// Greys and a blue that stand out from white as well as from black, so that nothing depends on the page's colour.
+/// Greys and a blue with contrast on white and on black.
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#57606a}.title{font-weight:600;fill:#24292f}\
     .bar{fill:#8c959f}.own{fill:#0969da}.value{paint-order:stroke;stroke:#fff;stroke-width:4px}.line{stroke:#cf222e;stroke-width:1.5;stroke-dasharray:3 3}\
     @media(prefers-color-scheme:dark){.paper{fill:#0d1117}text{fill:#9ea7b3}.title{fill:#e6edf3}\
     .bar{fill:#6e7681}.own{fill:#4493f8}.value{stroke:#0d1117}.line{stroke:#ff7b72}}";
 
-/// Draws panels one below the other. A panel that would be empty is left out.
+/// Draws panels in a column, without empty ones.
 pub(crate) fn draw(panels: &[ChartPanel]) -> String {
     let panels: Vec<&ChartPanel> = panels.iter().filter(|panel| !panel.bars.is_empty()).collect();
     let height: f64 = MARGIN + panels.iter().map(|panel| panel_height(panel)).sum::<f64>();
@@ -89,7 +89,7 @@ fn draw_panel(svg: &mut String, panel: &ChartPanel, top: f64) {
     }
 }
 
-/// Three digits, or as many as it has before the point.
+/// Formats three digits, or all digits of the integer part.
 fn short(value: f64) -> String {
     match value {
         value if value < 10.0 => format!("{value:.2}"),

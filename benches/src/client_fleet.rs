@@ -1,4 +1,4 @@
-//! Many subscribers and a few publishers on one thread, with the hub's routes.
+//! Many subscribers and a few publishers on one thread, on the hub's routes.
 
 use std::{
     fmt,
@@ -12,28 +12,28 @@ use tidings_load::{FleetEvent, ReadPace, RequestFailure, Stamp, StampCodec};
 
 use crate::{
     event::{CHANNEL, EVENT_BYTES, RUN, data, stamp},
-    http::{NDJSON, request},
+    requests::{NDJSON, request},
     result::BenchResult,
     server::{BenchServer, PublishRoute},
 };
 
-/// Publishers of one channel at most: each counts for itself.
+/// Most publishers of one channel.
 const SOURCES: usize = 100;
 
-/// Connections that are made at once: below the backlog of every server that is measured.
+/// Connects in flight: below the backlog of every measured server.
 const CONNECTING_MAX: usize = 100;
 
-/// Pushpin answers 500 and 502 where hundreds ask at once: the queues between its parts overflow.
+/// Streams in flight to Pushpin, which answers 500 and 502 to hundreds: its internal queues overflow.
 const PUSHPIN_UNANSWERED_MAX: usize = 20;
 
-/// What subscribers saw, counted.
+/// Faults of the subscribers' streams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct DeliveryFaults {
     pub(crate) lost: u64,
     pub(crate) repeated: u64,
-    /// Gaps that the server told of.
+    /// Gaps received.
     pub(crate) gaps: u64,
-    /// Streams that the server closed.
+    /// Streams closed by the server.
     pub(crate) closed: u64,
 }
 
@@ -66,24 +66,24 @@ impl Add for DeliveryFaults {
     }
 }
 
-/// All connections of one measurement.
+/// All connections of one turn.
 pub(crate) struct BenchFleet {
     load: tidings_load::ClientFleet,
     address: SocketAddr,
     publishes: PublishRoute,
-    /// Streams that are asked for and not answered at once.
+    /// Most streams that wait for their head.
     unanswered_max: usize,
     codec: StampCodec,
-    /// Bytes of every event's data.
+    /// Size of an event's data, in bytes.
     pub(crate) event_bytes: usize,
     opened: usize,
-    /// Where streams are asked for as the second request of a connection, which the hub leaves to hyper.
+    /// Whether streams are the second request of their connections: the hub then serves them by hyper.
     pub(crate) is_kept_alive: bool,
     pub(crate) faults: DeliveryFaults,
-    /// Streams that were not read and that the server closed.
+    /// Stalled streams that the server closed.
     pub(crate) cut: u64,
     pub(crate) deliveries: u64,
-    /// The longest that it took to connect one client.
+    /// Longest connect of a client.
     pub(crate) slowest_connect: Duration,
 }
 
@@ -105,30 +105,40 @@ impl BenchFleet {
         })
     }
 
-    /// The same for a server that may take publishes in a form of its own.
+    /// Creates the fleet of a server, whose form of publishes it uses.
     pub(crate) fn of(server: &BenchServer) -> BenchResult<Self> {
         let is_pushpin = matches!(server.publishes, PublishRoute::AsItems(_));
         let unanswered_max = if is_pushpin { PUSHPIN_UNANSWERED_MAX } else { usize::MAX };
         Ok(Self { publishes: server.publishes, unanswered_max, ..Self::new(server.address)? })
     }
 
-    /// Goes to another node with whatever is opened from now on.
-    pub(crate) fn turn_to(&mut self, address: SocketAddr) {
+    /// Opens streams of one channel at a server.
+    pub(crate) fn subscribed(server: &BenchServer, channel: &str, streams: usize) -> BenchResult<Self> {
+        let mut fleet = Self::of(server)?;
+        for _ in 0..streams {
+            fleet.subscribe(channel, None)?;
+        }
+        fleet.open_all()?;
+        Ok(fleet)
+    }
+
+    /// Directs further streams and publishers to another node.
+    pub(crate) fn redirect_to(&mut self, address: SocketAddr) {
         self.address = address;
     }
 
-    /// Asks for one more stream, of which every publisher's events begin with 0.
+    /// Opens a stream; numbers of its events begin with 0.
     pub(crate) fn subscribe(&mut self, channel: &str, after: Option<&str>) -> BenchResult<()> {
         self.open(&format!("/api/v1/events/{channel}"), after, ReadPace::Eager)
     }
 
-    /// Asks for one more stream of several channels.
+    /// Opens a stream of several channels.
     pub(crate) fn subscribe_all(&mut self, channels: &[String]) -> BenchResult<()> {
         self.open(&format!("/api/v1/events?channel={}", channels.join("&channel=")), None, ReadPace::Eager)
     }
 
-    /// Asks for one more stream, and never reads more than its head.
-    pub(crate) fn subscribe_stuck(&mut self, channel: &str) -> BenchResult<()> {
+    /// Opens a stream that is not read after its head.
+    pub(crate) fn subscribe_stalled(&mut self, channel: &str) -> BenchResult<()> {
         self.open(&format!("/api/v1/events/{channel}"), None, ReadPace::Stalled)
     }
 
@@ -150,7 +160,7 @@ impl BenchFleet {
         Ok(())
     }
 
-    /// Opens one more connection to publish on.
+    /// Adds a publisher.
     pub(crate) fn add_publisher(&mut self) {
         let address = match self.publishes {
             PublishRoute::ByRoute => self.address,
@@ -163,18 +173,18 @@ impl BenchFleet {
         self.load.publishers()
     }
 
-    /// The publishers that have their answer.
+    /// Publishers without a request in flight.
     pub(crate) fn idle_publishers(&self) -> Vec<usize> {
         (0..self.publishers()).filter(|at| self.load.is_idle(*at)).collect()
     }
 
-    /// How many events the subscriber that is furthest behind has, of those that were not cut off.
+    /// Events received by the slowest open subscriber.
     pub(crate) fn received_min(&self) -> u64 {
         let open = (0..self.load.streams()).filter(|at| self.load.is_open(*at));
         open.map(|at| self.load.received(at)).min().unwrap_or(0)
     }
 
-    /// Forgets the latencies so far.
+    /// Discards the latencies so far.
     pub(crate) fn forget_latencies(&mut self) {
         self.load.latency.reset();
     }
@@ -184,12 +194,12 @@ impl BenchFleet {
         &self.load.latency
     }
 
-    /// An event of now.
+    /// Stamp of an event that is sent now.
     pub(crate) fn event(&self, producer: usize, number: u64) -> BenchResult<Stamp> {
         Ok(stamp(u16::try_from(producer)?, number, self.load.micros()))
     }
 
-    /// Sends one event; the answer is counted when it comes.
+    /// Publishes one event.
     pub(crate) fn publish(&mut self, publisher: usize, channel: &str, event: Stamp) {
         let text = data(&self.codec, event, self.event_bytes);
         let json = "Content-Type: application/json\r\n";
@@ -207,12 +217,12 @@ impl BenchFleet {
         self.load.send(publisher, &request);
     }
 
-    /// Sends a batch, whose answer counts as one.
+    /// Publishes a batch.
     pub(crate) fn publish_batch(&mut self, publisher: usize, lines: &str) {
         self.load.send(publisher, &request("POST", "/api/v1/publish", NDJSON, lines.as_bytes()));
     }
 
-    /// Reads whatever comes first within `timeout`, of at most 100 ms. False where nothing came.
+    /// Polls once, 100 ms at most; returns whether any socket was ready.
     pub(crate) fn poll(&mut self, timeout: Duration) -> BenchResult<bool> {
         let is_busy = self.load.poll(timeout)?;
         for notice in self.load.events() {
@@ -222,8 +232,8 @@ impl BenchFleet {
                     self.slowest_connect = self.slowest_connect.max(connected);
                 }
                 FleetEvent::Closed { failure: None, stream, .. } => {
-                    let is_stuck = self.load.reading(stream) == ReadPace::Stalled;
-                    *(if is_stuck { &mut self.cut } else { &mut self.faults.closed }) += 1;
+                    let is_stalled = self.load.reading(stream) == ReadPace::Stalled;
+                    *(if is_stalled { &mut self.cut } else { &mut self.faults.closed }) += 1;
                 }
                 FleetEvent::Closed { failure: Some(failure), .. } | FleetEvent::Refused { failure, .. } => {
                     return Err(format!("stream failed: {}", text(&failure)).into());
@@ -241,12 +251,12 @@ impl BenchFleet {
         Ok(is_busy)
     }
 
-    /// Waits until every stream was answered.
+    /// Waits until every stream has its head.
     pub(crate) fn open_all(&mut self) -> BenchResult<()> {
-        self.until("all streams were answered", |fleet| fleet.opened == fleet.load.streams())
+        self.until("every stream had its head", |fleet| fleet.opened == fleet.load.streams())
     }
 
-    /// Waits until every publisher has its answer and `deliveries` events came in all; what does not come is lost.
+    /// Waits until all publishes are answered and `deliveries` events have arrived; missing ones count as lost.
     pub(crate) fn drain(&mut self, deliveries: u64) -> BenchResult<()> {
         let mut quiet = 0;
         while self.deliveries < deliveries || (0..self.publishers()).any(|at| !self.load.is_idle(at)) {
@@ -255,30 +265,30 @@ impl BenchFleet {
                 break;
             }
         }
-        // Those lost within a stream were counted as they were missed.
+        // Losses within a stream are counted already.
         let missing = deliveries.saturating_sub(self.deliveries);
         self.faults.lost = self.faults.lost.max(missing);
         Ok(())
     }
 
-    /// Reads until something holds.
+    /// Polls until `holds` returns true.
     ///
     /// # Errors
-    /// Where nothing came for 30 s before that.
-    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> BenchResult<()> {
+    /// No socket was ready for 30 s.
+    pub(crate) fn until(&mut self, event: &str, mut holds: impl FnMut(&Self) -> bool) -> BenchResult<()> {
         let mut last = Instant::now();
         while !holds(self) {
             if self.poll(Duration::from_millis(100))? {
                 last = Instant::now();
             } else if last.elapsed() > Duration::from_secs(30) {
-                return Err(format!("nothing came for 30 s before {what}").into());
+                return Err(format!("no socket was ready for 30 s before {event}").into());
             }
         }
         Ok(())
     }
 }
 
-/// A failure with the answer that it was.
+/// Formats a failure with the body of its response.
 fn text(failure: &RequestFailure) -> String {
     match failure {
         RequestFailure::Status { status, body } => {

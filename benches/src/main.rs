@@ -7,9 +7,9 @@ mod benchmarks;
 mod chart;
 mod client_fleet;
 mod event;
-mod http;
 mod numbers;
 mod report;
+mod requests;
 mod result;
 mod server;
 

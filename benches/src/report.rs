@@ -1,30 +1,30 @@
-//! Tables of figures, as text or Markdown, and the machine that they come from.
+//! Tables of figures, as text or Markdown, and the description of the machine.
 
 use std::{fs, process::Command};
 
 use crate::{chart::ChartPanel, result::BenchResult};
 
-/// A target, and how far it was reached.
+/// A target and its measured figure.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetResult {
-    pub(crate) what: &'static str,
+    pub(crate) name: &'static str,
     pub(crate) target: &'static str,
     pub(crate) measured: String,
     pub(crate) is_met: bool,
 }
 
-/// One table, with what has to be said beside it.
+/// One table with its notes.
 #[derive(Debug, Default)]
 pub(crate) struct FigureTable {
     pub(crate) title: String,
     pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
     pub(crate) note: String,
-    /// Counts that are wrong.
+    /// Wrong counts.
     pub(crate) errors: Vec<String>,
-    /// What it says of the targets.
+    /// Compared targets.
     pub(crate) targets: Vec<TargetResult>,
-    /// What it shows in the chart.
+    /// Panels of the chart.
     pub(crate) panels: Vec<ChartPanel>,
 }
 
@@ -42,17 +42,17 @@ impl FigureTable {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Says how far a target was reached; nothing where it was not measured.
+    /// Compares a figure with a target, if it was measured.
     pub(crate) fn target(
         &mut self,
-        what: &'static str,
+        name: &'static str,
         target: &'static str,
         measured: Option<f64>,
         is_met: impl Fn(f64) -> bool,
     ) {
         let Some(figure) = measured else { return };
         self.targets.push(TargetResult {
-            what,
+            name,
             target,
             measured: format!("{figure:.2}"),
             is_met: is_met(figure),
@@ -85,7 +85,7 @@ impl FigureTable {
     }
 }
 
-/// Prints something between marks, by which it is found again where it is put into a page.
+/// Prints between two marks, which name the place of the figures in the page.
 pub(crate) fn in_block(
     is_markdown: bool,
     name: &str,
@@ -101,18 +101,18 @@ pub(crate) fn in_block(
     Ok(())
 }
 
-/// Prints all targets that were measured.
+/// Prints all measured targets.
 pub(crate) fn print_targets(targets: &[TargetResult]) {
     let mut table = FigureTable::new("", &["figure", "target", "measured", "reached"], "");
     for row in targets {
         let reached = if row.is_met { "yes" } else { "**no**" };
-        table.row([row.what.to_owned(), row.target.to_owned(), row.measured.clone(), reached.to_owned()]);
+        table.row([row.name.to_owned(), row.target.to_owned(), row.measured.clone(), reached.to_owned()]);
     }
     table.print_rows();
     println!();
 }
 
-/// Prints how this was started, and on what.
+/// Prints the command line and the machine.
 pub(crate) fn print_machine() -> BenchResult<()> {
     let command = command();
     let processors = fs::read_to_string("/proc/cpuinfo")?;
@@ -125,18 +125,18 @@ pub(crate) fn print_machine() -> BenchResult<()> {
     Ok(())
 }
 
-/// What a reader types to see the same.
+/// Command that repeats this run.
 fn command() -> String {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     format!("cargo run --release -p benches -- {arguments}")
 }
 
-/// Tasks that ran or waited in the last 1, 5 and 15 minutes.
+/// Load average of the last 1, 5 and 15 minutes.
 pub(crate) fn load() -> BenchResult<String> {
     Ok(fs::read_to_string("/proc/loadavg")?.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }
 
-/// Keeps this process off the servers' core.
+/// Moves this process to the second core; the servers run on the first.
 pub(crate) fn pin_to_second_core() -> BenchResult<()> {
     let id = std::process::id().to_string();
     let pinned = Command::new("taskset").args(["-pc", "1", &id]).output()?;

@@ -1,4 +1,4 @@
-//! Result of a program that only measures.
+//! Result of the benchmarks.
 
 /// Result with any error.
 pub(crate) type BenchResult<T> = Result<T, Box<dyn std::error::Error>>;

@@ -1,4 +1,4 @@
-//! A server under load: its processes, pinned to the first core, and what the kernel knows of them.
+//! A server under load: its processes on the first core, with their CPU time and memory.
 
 mod kind;
 mod others;
@@ -20,42 +20,35 @@ use rustix::process::{Pid, Signal, kill_process};
 use tidings_load::ProcessTree;
 
 use self::process::{free_address, spawn};
-pub(crate) use self::{
-    kind::ServerKind,
-    programs::Programs,
-    redis::{PinnedRedis, RedisCli},
-};
-use crate::{
-    http::{BlockingHttp, request},
-    result::BenchResult,
-};
+pub(crate) use self::{kind::ServerKind, programs::Programs, redis::PinnedRedis};
+use crate::{requests::request, result::BenchResult};
 
-/// How long a server may take to be ready.
+/// Longest time to readiness.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// One running server. Dropping it kills it, with all that it started.
+/// A running server. Dropping it kills all its processes.
 pub(crate) struct BenchServer {
-    /// The server first, then what it needs beside it.
+    /// The server, and then its backend.
     children: Vec<Child>,
     pub(crate) address: SocketAddr,
-    /// Where publishes go, in what form.
+    /// Route of publishes.
     pub(crate) publishes: PublishRoute,
-    /// From the start of the process to its first 200 of `/readyz`.
+    /// Time from the start of the process to readiness.
     pub(crate) ready_after: Duration,
     data: PathBuf,
 }
 
-/// How a server takes publishes.
+/// Form of a server's publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PublishRoute {
-    /// By the route of the channel.
+    /// A request to the channel's route.
     ByRoute,
-    /// As items for Pushpin, at an address of their own.
+    /// Items for Pushpin, at an address of their own.
     AsItems(SocketAddr),
 }
 
 impl BenchServer {
-    /// Starts one on the data that `name` has, and waits until it is ready. `settings` are environment variables.
+    /// Starts a server with the data of `name`, and waits until it is ready. `settings` are environment variables.
     pub(crate) fn start(
         programs: &Programs,
         kind: ServerKind,
@@ -88,13 +81,34 @@ impl BenchServer {
                 pushpin.server
             }
         };
+        let commands: Vec<Command> = [Some(command), beside].into_iter().flatten().collect();
+        let is_ready = |server: &Self| match kind {
+            ServerKind::Pushpin => server.listens_at(&needed) && server.answers("/api/v1/events/ready"),
+            _ if kind.is_ours() => server.answers("/readyz"),
+            _ => server.listens_at(&needed),
+        };
+        Self::start_commands(&commands, address, publishes, data, is_ready)
+    }
+
+    /// Starts a command with a free address, and waits until it listens there.
+    pub(crate) fn start_command(command: impl FnOnce(SocketAddr) -> Command) -> BenchResult<Self> {
+        let address = free_address()?;
+        let is_ready = |server: &Self| server.listens_at(&[address]);
+        let commands = [command(address)];
+        Self::start_commands(&commands, address, PublishRoute::ByRoute, PathBuf::new(), is_ready)
+    }
+
+    fn start_commands(
+        commands: &[Command],
+        address: SocketAddr,
+        publishes: PublishRoute,
+        data: PathBuf,
+        is_ready: impl Fn(&Self) -> bool,
+    ) -> BenchResult<Self> {
         let began = Instant::now();
-        let mut server =
-            Self { children: vec![spawn(&command)?], address, publishes, ready_after: Duration::ZERO, data };
-        if let Some(command) = beside {
-            server.children.push(spawn(&command)?);
-        }
-        while !server.is_ready(kind, &needed) {
+        let children = commands.iter().map(spawn).collect::<BenchResult<Vec<_>>>()?;
+        let mut server = Self { children, address, publishes, ready_after: Duration::ZERO, data };
+        while !is_ready(&server) {
             if let Some(status) = server.children[0].try_wait()? {
                 return Err(format!("server ended at its start: {status}").into());
             }
@@ -107,53 +121,37 @@ impl BenchServer {
         Ok(server)
     }
 
-    /// Starts what a command says with an address, and waits until it listens there.
-    pub(crate) fn start_with(command: impl FnOnce(SocketAddr) -> Command) -> BenchResult<Self> {
-        let address = free_address()?;
-        let children = vec![spawn(&command(address))?];
-        let began = Instant::now();
-        let publishes = PublishRoute::ByRoute;
-        let mut server =
-            Self { children, address, publishes, ready_after: Duration::ZERO, data: PathBuf::new() };
-        while TcpStream::connect(address).is_err() {
-            if let Some(status) = server.children[0].try_wait()? {
-                return Err(format!("server ended at its start: {status}").into());
-            }
-            if began.elapsed() > READY_WITHIN {
-                return Err(format!("server did not listen within {READY_WITHIN:?}").into());
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        server.ready_after = began.elapsed();
-        Ok(server)
+    fn listens_at(&self, addresses: &[SocketAddr]) -> bool {
+        addresses.iter().all(|address| TcpStream::connect(address).is_ok())
     }
 
-    fn is_ready(&self, kind: ServerKind, needed: &[SocketAddr]) -> bool {
-        if kind.is_ours() {
-            let mut http = BlockingHttp::connect(self.address);
-            return http.as_mut().is_ok_and(|http| http.send("GET", "/readyz", "", b"").is_ok());
-        }
-        let is_there = needed.iter().all(|address| TcpStream::connect(address).is_ok());
-        is_there && (kind != ServerKind::Pushpin || self.streams().unwrap_or(false))
+    /// Whether a request is answered with 200. The parts of Pushpin find each other after each of them listens.
+    fn answers(&self, path: &str) -> bool {
+        let read_status = || -> io::Result<[u8; 12]> {
+            let mut socket = TcpStream::connect(self.address)?;
+            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+            socket.write_all(&request("GET", path, "", b""))?;
+            let mut status = [0; 12];
+            socket.read_exact(&mut status)?;
+            Ok(status)
+        };
+        read_status().is_ok_and(|status| status == *b"HTTP/1.1 200")
     }
 
-    /// Whether it answers a stream with one. The parts of Pushpin find each other some time after each is there.
-    fn streams(&self) -> io::Result<bool> {
-        let mut socket = TcpStream::connect(self.address)?;
-        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        socket.write_all(&request("GET", "/api/v1/events/ready", "", b""))?;
-        let mut head = [0; 12];
-        socket.read_exact(&mut head)?;
-        Ok(head == *b"HTTP/1.1 200")
+    /// Kills the server and removes its data.
+    pub(crate) fn discard(self) {
+        let data = self.data.clone();
+        drop(self);
+        let _ = fs::remove_dir_all(data);
     }
 
-    /// CPU time used by all its processes so far.
+    /// CPU time of all its processes so far.
     pub(crate) fn cpu(&self) -> BenchResult<Duration> {
         let each = self.leaders().map(ProcessTree::cpu);
         Ok(each.sum::<Option<Duration>>().ok_or("server has gone")?)
     }
 
-    /// The proportional set size of all its processes, in KiB.
+    /// Proportional set size of all its processes, in KiB.
     pub(crate) fn pss_kib(&self) -> BenchResult<u64> {
         let each = self.leaders().map(ProcessTree::memory_kib);
         Ok(each.sum::<Option<u64>>().ok_or("server has gone")?)
@@ -168,12 +166,12 @@ impl BenchServer {
         self.leaders().flat_map(|leader| [vec![leader], leader.children()].concat()).collect()
     }
 
-    /// The most memory it had since [`BenchServer::forget_peak`], in KiB.
+    /// Peak resident memory since [`BenchServer::forget_peak`], in KiB.
     pub(crate) fn peak_kib(&self) -> BenchResult<u64> {
         field_kib(&self.proc("status"), "VmHWM:")
     }
 
-    /// The memory that it has now, in KiB.
+    /// Resident memory, in KiB.
     pub(crate) fn resident_kib(&self) -> BenchResult<u64> {
         field_kib(&self.proc("status"), "VmRSS:")
     }
@@ -182,12 +180,12 @@ impl BenchServer {
         Ok(fs::write(self.proc("clear_refs"), "5")?)
     }
 
-    /// Bytes of all files in its data directory.
+    /// Size of all files in its data directory, in bytes.
     pub(crate) fn data_bytes(&self) -> u64 {
         directory_bytes(&self.data)
     }
 
-    /// Ends it by SIGTERM and waits until it has gone.
+    /// Sends SIGTERM and waits for the end.
     pub(crate) fn terminate(mut self) -> BenchResult<()> {
         let server = &mut self.children[0];
         kill_process(Pid::from_child(server), Signal::TERM)?;
@@ -206,13 +204,13 @@ impl BenchServer {
 
 impl Drop for BenchServer {
     fn drop(&mut self) {
-        // Parts of a server make process groups of their own, so each is killed by its id.
+        // Parts of a server have process groups of their own, so each process is killed by its id.
         let processes = self.processes();
         for child in &mut self.children {
             let _ = child.kill();
         }
         for process in processes {
-            // One that was waited for has given its id away.
+            // The id of a process that was waited for may belong to another process.
             let is_own = self.children.iter().any(|child| child.id() == process.0);
             if let Some(id) = i32::try_from(process.0).ok().and_then(Pid::from_raw).filter(|_| !is_own) {
                 let _ = kill_process(id, Signal::KILL);
@@ -224,7 +222,7 @@ impl Drop for BenchServer {
     }
 }
 
-/// The hub's command. Nothing but the load at hand is to be measured, and no limit of its own in the way.
+/// Command of the hub, with limits and keep-alives out of the way of the load.
 fn hub(
     programs: &Programs,
     kind: ServerKind,
@@ -249,7 +247,7 @@ fn field_kib(file: &Path, field: &str) -> BenchResult<u64> {
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 
-/// Files that go while they are counted count nothing.
+/// Size of all files; files that disappear meanwhile count as 0.
 fn directory_bytes(directory: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     entries

@@ -1,9 +1,6 @@
-//! Deliveries: 1,000 subscribers of one channel, at 30 events/s and as fast as it goes.
+//! Deliveries: 1,000 subscribers of one channel, paced and saturated.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{server_rounds::Sample, server_rounds::ServerRounds};
 use crate::{
@@ -17,17 +14,16 @@ use crate::{
 
 const SUBSCRIBERS: usize = 1_000;
 const EVENTS_PER_SECOND: u32 = 30;
-/// Publishers where it goes as fast as it can.
+/// Publishers of the saturated load.
 const PUBLISHERS: usize = 8;
-/// The slowest subscriber is never more events behind than this, so that nothing has to be lost by anyone: the
-/// baseline holds 1,024.
+/// Most events that the slowest subscriber may be behind: the axum baseline buffers 1,024 and loses later ones.
 const WINDOW: u64 = 256;
-/// Pushpin cuts streams off that are this far behind.
+/// The same for Pushpin, which closes streams that are further behind.
 const PUSHPIN_WINDOW: u64 = 16;
 const WARM_UP: Duration = Duration::from_millis(500);
 const CHANNEL: &str = "project.1";
 
-/// The floor last: all others are its multiples.
+/// The epoll baseline is last: all others are its multiples.
 const KINDS: [ServerKind; 8] = [
     ServerKind::Memory,
     ServerKind::Before,
@@ -50,17 +46,17 @@ fn paced(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureT
         "From the publish to the receipt, each event of each subscriber. In parentheses: the median of the ratios to \
          the epoll baseline, round by round: one thread, one write for each subscriber, nothing else.",
     );
-    let turns =
+    let rounds =
         ServerRounds::take(&KINDS, arguments, |kind, round| slice(arguments, programs, kind, round, true))?;
-    turns.fill(&mut table);
-    let ours = |figure| turns.ratio(ServerKind::Interval, ServerKind::EpollBaseline, figure);
-    let what = "CPU per delivery, paced, 1,000 subscribers, × epoll baseline";
-    table.target(what, "≤ 1.1", ours(0), |ratio| ratio <= 1.1);
+    rounds.fill(&mut table);
+    let ours = |figure| rounds.ratio(ServerKind::Interval, ServerKind::EpollBaseline, figure);
+    let figure = "CPU per delivery, paced, 1,000 subscribers, × epoll baseline";
+    table.target(figure, "≤ 1.1", ours(0), |ratio| ratio <= 1.1);
     table.target("p99, paced, × epoll baseline", "≤ 1.2", ours(2), |ratio| ratio <= 1.2);
     table
         .panels
-        .push(turns.panel("Server CPU per delivery, 30 events/s to 1,000 subscribers: less is better", 0));
-    table.panels.push(turns.panel("p50 from publish to receipt, the same: less is better", 1));
+        .push(rounds.panel("Server CPU per delivery, 30 events/s to 1,000 subscribers: less is better", 0));
+    table.panels.push(rounds.panel("p50 from publish to receipt, the same: less is better", 1));
     Ok(table)
 }
 
@@ -72,24 +68,24 @@ fn saturated(arguments: &BenchArguments, programs: &Programs) -> BenchResult<Fig
          baseline silently loses what is more than 1,024 behind; for Pushpin 16, since it cuts off who is much further \
          behind. In parentheses: ratios to the epoll baseline.",
     );
-    let turns =
+    let rounds =
         ServerRounds::take(&KINDS, arguments, |kind, round| slice(arguments, programs, kind, round, false))?;
-    turns.fill(&mut table);
+    rounds.fill(&mut table);
     let others = [ServerKind::AxumBaseline, ServerKind::Nchan, ServerKind::Pushpin];
-    // What was lost was not delivered.
-    let is_sound = |kind: &ServerKind| turns.samples(*kind).iter().all(|sample| sample.faults.is_none());
+    // Lost events were not delivered.
+    let is_sound = |kind: &ServerKind| rounds.samples(*kind).iter().all(|sample| sample.faults.is_none());
     let sound = others.into_iter().filter(is_sound);
-    let rates = sound.filter_map(|kind| Some((turns.median(kind, 0)?, kind)));
+    let rates = sound.filter_map(|kind| Some((rounds.median(kind, 0)?, kind)));
     if let Some((_, best)) = rates.max_by(|one, other| one.0.total_cmp(&other.0)) {
-        let ours = |figure| turns.ratio(ServerKind::Interval, best, figure);
-        let what = "deliveries/s, saturated, one core, × the best of the others";
-        table.target(what, "≥ 3", ours(0), |ratio| ratio >= 3.0);
-        let what = "CPU per delivery, saturated, × the same";
-        table.target(what, "≤ 0.4", ours(2), |ratio| ratio <= 0.4);
+        let ours = |figure| rounds.ratio(ServerKind::Interval, best, figure);
+        let figure = "deliveries/s, saturated, one core, × the best of the others";
+        table.target(figure, "≥ 3", ours(0), |ratio| ratio >= 3.0);
+        let figure = "CPU per delivery, saturated, × the same";
+        table.target(figure, "≤ 0.4", ours(2), |ratio| ratio <= 0.4);
     }
     table
         .panels
-        .push(turns.panel("Deliveries/s to 1,000 subscribers, as fast as it goes: more is better", 0));
+        .push(rounds.panel("Deliveries/s to 1,000 subscribers, as fast as it goes: more is better", 0));
     Ok(table)
 }
 
@@ -102,11 +98,7 @@ fn slice(
 ) -> BenchResult<Sample> {
     let name = format!("fanout-{kind:?}-{round}-{is_paced}");
     let server = BenchServer::start(programs, kind, &name, &[])?;
-    let mut fleet = BenchFleet::of(&server)?;
-    for _ in 0..SUBSCRIBERS {
-        fleet.subscribe(CHANNEL, None)?;
-    }
-    fleet.open_all()?;
+    let mut fleet = BenchFleet::subscribed(&server, CHANNEL, SUBSCRIBERS)?;
     for _ in 0..if is_paced { 1 } else { PUBLISHERS } {
         fleet.add_publisher();
     }
@@ -135,17 +127,16 @@ fn slice(
         ]
     };
     fleet.drain(load.published() * SUBSCRIBERS as u64)?;
-    drop(server);
-    let _ = fs::remove_dir_all(programs.directory.join(name));
+    server.discard();
     Ok(Sample { figures, faults: fleet.faults })
 }
 
 /// Publishers of one channel.
 pub(super) struct OneChannelLoad {
     channel: &'static str,
-    /// Events that the slowest subscriber may be behind.
+    /// Most events that the slowest subscriber may be behind.
     window: u64,
-    /// The next number of each publisher.
+    /// Next number of each publisher.
     numbers: [u64; PUBLISHERS],
 }
 
@@ -166,7 +157,7 @@ impl OneChannelLoad {
         Ok(())
     }
 
-    /// One event of one publisher at every tick, and everything read between.
+    /// Publishes one event at every tick, and reads meanwhile.
     pub(super) fn paced(
         &mut self,
         fleet: &mut BenchFleet,
@@ -192,7 +183,7 @@ impl OneChannelLoad {
     }
 }
 
-/// Sends at every tick, and reads everything between. A tick whose predecessor was not answered yet waits for that.
+/// Publishes at every tick, and reads meanwhile. A tick waits until an earlier publish is answered.
 pub(super) fn pace(
     fleet: &mut BenchFleet,
     tick: Duration,

@@ -1,4 +1,4 @@
-//! What clients miss of the guides' own stack, and of two nodes, under the same load and the same faults.
+//! Losses of FastAPI, sse-starlette and broadcaster, and of two nodes, under the same load and the same faults.
 
 use std::{
     collections::VecDeque,
@@ -10,40 +10,41 @@ use std::{
 };
 
 use tidings_load::{ClientFleet, FleetEvent, ReadPace, Stamp, StampCodec};
+use tidings_testkit::{RedisConnection, RedisReply};
 
 use crate::{
     arguments::BenchArguments,
     event::{EVENT_BYTES, RUN},
-    http::request,
     numbers::{count, figure_text, micros},
     report::FigureTable,
+    requests::request,
     result::BenchResult,
-    server::{BenchServer, PinnedRedis, Programs, RedisCli, ServerKind},
+    server::{BenchServer, PinnedRedis, Programs, ServerKind},
 };
 
-/// The guides' server as they give it.
+/// A FastAPI route with sse-starlette and broadcaster.
 const APP: &str = include_str!("../../fastapi/app.py");
 const CHANNELS: u32 = 20;
 const SUBSCRIBERS_EACH: u32 = 10;
 const EVENTS_PER_SECOND: u32 = 100;
-/// How many turns a run takes: each fault comes twice.
+/// Turns of one run: each fault is injected twice.
 const SLICES: f64 = 5.0;
 const FAULTS: u32 = 4;
-/// Between two clients that lose their connection, and until each is back.
+/// Interval between two cuts of clients, and time until a client reconnects.
 const CUT_EVERY: Duration = Duration::from_millis(100);
 const BACK_AFTER: Duration = Duration::from_millis(500);
-/// Before a publish that failed is tried again.
+/// Pause before a failed publish is retried.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
-/// How long nothing may come before what is missing counts as lost.
+/// Time without a delivery after which missing events count as lost.
 const QUIET: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ServerStack {
-    /// Of the guides; who publishes does `PUBLISH`.
+    /// FastAPI; publishers send `PUBLISH`.
     FastApi,
-    /// Two nodes with `redis.capture`; who publishes does the same.
+    /// Two nodes with `redis.capture`; publishers send `PUBLISH`.
     Captured,
-    /// Two nodes; who publishes sends an idempotency key, and repeats it until it is answered.
+    /// Two nodes; publishers send idempotency keys, and retry until they get a response.
     Keyed,
 }
 
@@ -56,11 +57,11 @@ const STACKS: [(&str, ServerStack); 3] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InjectedFault {
     None,
-    /// One client after the other loses its connection and comes back.
+    /// Clients lose their connections in turn, and reconnect.
     Clients,
-    /// And one connection of Redis is killed, a Pub/Sub one and any other in turn.
+    /// Also a connection of Redis is killed: a Pub/Sub one and another one in turn.
     One,
-    /// And all of them are.
+    /// All connections of Redis are killed instead of one.
     All,
 }
 
@@ -112,7 +113,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
             match seen {
                 Ok(seen) => {
                     eprintln!("  {name}, {fault_name}: {seen:?}");
-                    // A key makes it sure; of Pub/Sub nothing is promised where nobody hears.
+                    // A key makes a publish certain. `PUBLISH` promises no delivery while no node is subscribed.
                     let is_sure = stack == ServerStack::Keyed
                         || stack == ServerStack::Captured && fault != InjectedFault::All;
                     if is_sure && seen.lost + seen.away + seen.doubled + seen.gaps > 0 {
@@ -131,7 +132,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
     Ok(table)
 }
 
-/// The Python that has the guides' libraries, where `cargo xtask compare` has put it.
+/// Python with the libraries of the route, if `cargo xtask compare` has installed it.
 fn python() -> BenchResult<Option<PathBuf>> {
     let this = std::env::current_exe()?;
     let target = this.ancestors().nth(2).ok_or("this program is in no target directory")?;
@@ -139,7 +140,7 @@ fn python() -> BenchResult<Option<PathBuf>> {
     Ok(python.exists().then_some(python))
 }
 
-/// What came of one run.
+/// Figures of one run.
 #[derive(Debug)]
 struct StackFigures {
     expected: u64,
@@ -180,16 +181,16 @@ struct StackRun {
     servers: [BenchServer; 2],
     stack: ServerStack,
     codec: StampCodec,
-    /// Who publishes by `PUBLISH`.
-    wire: Option<RedisCli>,
-    /// Requests of each publisher: the first is under way, or is tried again.
+    /// Connection for `PUBLISH`.
+    connection: Option<RedisConnection>,
+    /// Requests of each publisher; the first is in flight or waits for its retry.
     waiting: Vec<VecDeque<Vec<u8>>>,
     retry_at: Vec<Option<Instant>>,
-    /// Streams that are to be asked for again.
+    /// Streams to reopen, with the time for it.
     away: VecDeque<(Instant, usize)>,
     published: u64,
     directory: PathBuf,
-    /// Goes last.
+    /// The last field: it is dropped after the servers.
     redis: PinnedRedis,
 }
 
@@ -201,15 +202,15 @@ impl StackRun {
         fs::create_dir_all(&directory)?;
         fs::write(directory.join("app.py"), APP)?;
         let start = |at: usize| match (stack, python) {
-            (ServerStack::FastApi, Some(python)) => BenchServer::start_with(|address| {
+            (ServerStack::FastApi, Some(python)) => BenchServer::start_command(|address| {
                 let mut command = Command::new(python);
                 command.args(["-m", "uvicorn", "app:app", "--log-level", "critical", "--app-dir"]);
                 command.arg(&directory).args(["--host", &address.ip().to_string()]);
-                command.args(["--port", &address.port().to_string()]).env("REDIS_URL", redis.url());
+                command.args(["--port", &address.port().to_string()]).env("REDIS_URL", redis.server.url());
                 command
             }),
             _ => {
-                let url = redis.url();
+                let url = redis.server.url();
                 let capture = if stack == ServerStack::Captured { "project.*" } else { "" };
                 let settings = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_CAPTURE", capture)];
                 let settings = if capture.is_empty() { &settings[..1] } else { &settings };
@@ -221,7 +222,7 @@ impl StackRun {
             fleet: ClientFleet::new(RUN, CHANNELS as usize, 1)?,
             stack,
             codec: StampCodec::new(RUN),
-            wire: None,
+            connection: None,
             waiting: vec![VecDeque::new(); CHANNELS as usize],
             retry_at: vec![None; CHANNELS as usize],
             away: VecDeque::new(),
@@ -246,7 +247,7 @@ impl StackRun {
                 return Err("not every stream was answered within 30 s".into());
             }
         }
-        // The guides' server answers before it has subscribed.
+        // FastAPI sends the head before it subscribes.
         run.poll_for(Duration::from_millis(500))?;
         Ok(run)
     }
@@ -324,21 +325,21 @@ impl StackRun {
             return Ok(());
         }
         let text = String::from_utf8(text)?;
-        let mut wire = match self.wire.take() {
-            Some(wire) => wire,
-            None => RedisCli::connect(self.redis.address)?,
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.redis.server.connect(),
         };
-        match wire.ask(&["PUBLISH", &name, &text]) {
-            Ok(_) => self.wire = Some(wire),
-            // Its connection was killed: nobody knows whether this was published.
-            Err(_) => self.fleet.sequences.doubt(channel, 0, number),
+        match connection.try_command(&["PUBLISH", &name, &text]) {
+            Ok(RedisReply::Integer(_)) => self.connection = Some(connection),
+            // The connection was killed: the result is unknown.
+            _ => self.fleet.sequences.doubt(channel, 0, number),
         }
         Ok(())
     }
 
-    /// Cuts a client as a network does; it comes back.
+    /// Resets the connection of a client, which reconnects.
     fn cut(&mut self, cuts: usize) {
-        // No channel's clients in a row.
+        // Consecutive cuts meet different channels.
         let at = cuts * 7 % self.fleet.streams();
         if self.fleet.is_open(at) {
             self.fleet.cut(at);
@@ -348,22 +349,22 @@ impl StackRun {
 
     fn kill(&self, fault: InjectedFault, faults: usize) -> BenchResult<()> {
         let kind = if faults.is_multiple_of(2) { "pubsub" } else { "normal" };
-        let mut admin = self.redis.connect()?;
+        let mut admin = self.redis.server.connect();
         if fault == InjectedFault::All {
-            admin.ask(&["CLIENT", "KILL", "TYPE", kind])?;
+            admin.command(&["CLIENT", "KILL", "TYPE", kind]);
             return Ok(());
         }
-        let own = admin.ask(&["CLIENT", "ID"])?;
-        let list = admin.ask(&["CLIENT", "LIST", "TYPE", kind])?;
+        let own = admin.command(&["CLIENT", "ID"]).integer().to_string();
+        let list = admin.command(&["CLIENT", "LIST", "TYPE", kind]).text();
         let ids = list.lines().filter_map(|line| line.strip_prefix("id=")?.split_whitespace().next());
         let ids: Vec<&str> = ids.filter(|id| *id != own).collect();
         if let Some(id) = ids.get(faults / 2 % ids.len().max(1)) {
-            admin.ask(&["CLIENT", "KILL", "ID", id])?;
+            admin.command(&["CLIENT", "KILL", "ID", id]);
         }
         Ok(())
     }
 
-    /// Waits until all is there, or nothing comes any more; then counts.
+    /// Waits until every event has arrived or deliveries stop, and counts the missing ones.
     fn settle(&mut self) -> BenchResult<()> {
         let mut last = Instant::now();
         let mut received = self.fleet.counts.received;
@@ -390,7 +391,7 @@ impl StackRun {
         Ok(())
     }
 
-    /// Sends what waits, asks for streams again, and reads what came.
+    /// Sends requests that wait, reopens streams that are due, and polls once.
     fn poll(&mut self, timeout: Duration) -> BenchResult<()> {
         let now = Instant::now();
         while self.away.front().is_some_and(|(at, _)| *at <= now) {

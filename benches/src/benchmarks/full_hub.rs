@@ -2,20 +2,20 @@
 
 use crate::{
     arguments::BenchArguments,
-    http::BlockingHttp,
+    requests::fill,
     result::BenchResult,
     server::{BenchServer, Programs, ServerKind},
 };
 
-/// A hub on disk that holds events `0..` on each of the channels `busy.0` to `busy.999`, and an id from before them.
+/// Starts a hub on disk that holds events `0..` on each of the channels `busy.0` to `busy.999`. Returns an id from
+/// before them, too.
 pub(super) fn full_hub(
     arguments: &BenchArguments,
     programs: &Programs,
     name: &str,
 ) -> BenchResult<(BenchServer, String)> {
     let server = BenchServer::start(programs, ServerKind::Interval, name, &[])?;
-    let mut http = BlockingHttp::connect(server.address)?;
-    let first = http.fill([("start".to_owned(), 0)].into_iter())?;
-    http.fill((0..arguments.events).map(|at| (format!("busy.{}", at % 1_000), at / 1_000)))?;
+    let first = fill(server.address, [("start".to_owned(), 0)])?;
+    fill(server.address, (0..arguments.events).map(|at| (format!("busy.{}", at % 1_000), at / 1_000)))?;
     Ok((server, first))
 }

@@ -1,6 +1,6 @@
-//! How the hub's CPU per delivery grows with connections and with channels, beside the epoll's.
+//! Growth of the hub's CPU per delivery with connections and channels, beside that of the epoll baseline.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use tidings_load::StampCodec;
 
@@ -9,25 +9,25 @@ use crate::{
     arguments::BenchArguments,
     client_fleet::{BenchFleet, DeliveryFaults},
     event::{EVENT_BYTES, RUN, data},
-    http::{BlockingHttp, line},
     numbers::{count, figure_text, median, micros},
     report::FigureTable,
+    requests::{fill, line},
     result::BenchResult,
     server::{BenchServer, Programs, ServerKind},
 };
 
-/// The same for all settings, so that only what is asked about differs.
+/// The same rate in all cases.
 const DELIVERIES_PER_SECOND: usize = 30_000;
-/// Events of one batch at most: with more channels than that, batches take turns with them.
+/// Most events of one batch. With more channels, batches take turns with them.
 const BATCH_EVENTS_MAX: usize = 1_000;
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// Connections over channels.
+/// Numbers of connections and channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct GrowthCase {
     connections: usize,
     channels: usize,
-    /// Channels besides, each with one event and without a subscriber.
+    /// Further channels, each with one event and without a subscriber.
     quiet: usize,
 }
 
@@ -41,7 +41,7 @@ impl GrowthCase {
         self.channels.min(BATCH_EVENTS_MAX)
     }
 
-    /// The channels of one connection.
+    /// Channels of one connection.
     fn channels_of(self, connection: usize) -> Vec<String> {
         let own = (self.channels / self.connections).max(1);
         (0..own).map(|at| format!("grow.{}", (connection + at * self.connections) % self.channels)).collect()
@@ -53,7 +53,7 @@ impl GrowthCase {
     }
 }
 
-/// What all others are compared with.
+/// Reference of the ratios.
 const BASE: GrowthCase = GrowthCase::of(1_000, 1);
 const SETTINGS: [GrowthCase; 9] = [
     BASE,
@@ -67,7 +67,7 @@ const SETTINGS: [GrowthCase; 9] = [
     GrowthCase::of(1_000, 100_000),
 ];
 
-/// CPU per delivery of the hub and the epoll in one round, in µs.
+/// CPU per delivery of the hub and the epoll baseline in one round, in µs.
 struct GrowthSample {
     ours: f64,
     epoll: f64,
@@ -103,7 +103,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
         for ((setting, pairs), faults) in SETTINGS.iter().zip(&mut pairs).zip(&mut faults) {
             let (ours, seen) = slice(programs, ServerKind::Memory, *setting, time)?;
             let (epoll, _) = slice(programs, ServerKind::EpollBaseline, *setting, time)?;
-            eprintln!("  {setting:?}: {ours:.2} and {epoll:.2} µs, {}", seen.to_string());
+            eprintln!("  {setting:?}: {ours:.2} and {epoll:.2} µs, {seen}");
             pairs.push(GrowthSample { ours, epoll });
             *faults = *faults + seen;
         }
@@ -115,7 +115,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
     for ((setting, of), faults) in SETTINGS.iter().zip(&pairs).zip(&faults) {
         let number = |value: usize| count(value as f64);
         if !faults.is_none() {
-            table.errors.push(format!("{setting:?}: {}", faults.to_string()));
+            table.errors.push(format!("{setting:?}: {faults}"));
         }
         table.row([
             number(setting.connections),
@@ -132,14 +132,14 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
         let asked = SETTINGS.iter().zip(&pairs).filter(|(setting, _)| is_chosen(setting));
         asked.map(|(_, of)| growth(of)).reduce(f64::max)
     };
-    let what = "growth of CPU per delivery ÷ epoll baseline, 100 to 18,000 connections";
-    table.target(what, "≤ 1.15", worst(&|setting| setting.channels == 1), |growth| growth <= 1.15);
-    let what = "growth of CPU per delivery ÷ epoll baseline, 1 to 100,000 channels";
-    table.target(what, "≤ 1.15", worst(&|setting| setting.connections == 1_000), |growth| growth <= 1.15);
+    let figure = "growth of CPU per delivery ÷ epoll baseline, 100 to 18,000 connections";
+    table.target(figure, "≤ 1.15", worst(&|setting| setting.channels == 1), |growth| growth <= 1.15);
+    let figure = "growth of CPU per delivery ÷ epoll baseline, 1 to 100,000 channels";
+    table.target(figure, "≤ 1.15", worst(&|setting| setting.connections == 1_000), |growth| growth <= 1.15);
     Ok(table)
 }
 
-/// CPU per delivery in µs, and what was wrong.
+/// Returns CPU per delivery in µs, and the faults.
 fn slice(
     programs: &Programs,
     kind: ServerKind,
@@ -149,8 +149,7 @@ fn slice(
     let name = "growth";
     let server = BenchServer::start(programs, kind, name, &[])?;
     if kind.is_ours() && setting.quiet > 0 {
-        BlockingHttp::connect(server.address)?
-            .fill((0..setting.quiet).map(|at| (format!("quiet.{at}"), 0)))?;
+        fill(server.address, (0..setting.quiet).map(|at| (format!("quiet.{at}"), 0)))?;
     }
     let mut fleet = BenchFleet::of(&server)?;
     for connection in 0..setting.connections {
@@ -163,14 +162,13 @@ fn slice(
     fleet.add_publisher();
     let mut load = GrowthLoad { setting, batches: 0, codec: StampCodec::new(RUN) };
     load.run(&mut fleet, WARM_UP)?;
-    // What is still under way belongs to nobody.
+    // Deliveries in flight are not measured.
     fleet.drain(load.deliveries())?;
     let (delivered, cpu) = (fleet.deliveries, server.cpu()?);
     load.run(&mut fleet, time)?;
     fleet.drain(load.deliveries())?;
     let per_delivery = micros(server.cpu()? - cpu) / (fleet.deliveries - delivered) as f64;
-    drop(server);
-    let _ = fs::remove_dir_all(programs.directory.join(name));
+    server.discard();
     Ok((per_delivery, fleet.faults))
 }
 
@@ -190,7 +188,7 @@ impl GrowthLoad {
             / u32::try_from(DELIVERIES_PER_SECOND)?;
         pace(fleet, tick, time, &mut |fleet| {
             let GrowthCase { channels, .. } = self.setting;
-            // Every connection gets one event of each batch, so each has the batch's number.
+            // Every connection gets one event of each batch, so the event has the batch's number.
             let text = data(&self.codec, fleet.event(0, self.batches as u64)?, EVENT_BYTES);
             let batch = self.setting.batch();
             let first = self.batches * batch;

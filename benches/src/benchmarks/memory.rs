@@ -1,6 +1,6 @@
 //! Memory per idle connection: the growth of the proportional set size between a tenth of the connections and all.
 
-use std::{fs, ops::Range, thread, time::Duration};
+use std::{ops::Range, thread, time::Duration};
 
 use crate::{
     arguments::BenchArguments,
@@ -11,18 +11,18 @@ use crate::{
     server::{BenchServer, Programs, ServerKind},
 };
 
-/// How long a server is left alone before its memory is read.
+/// Time without load before memory is read.
 const REST: Duration = Duration::from_millis(1_500);
-/// Events that each connection gets before it is measured again.
+/// Events to each connection before memory is read again.
 const EVENTS: u64 = 3;
 
-/// One row.
+/// One row of the table.
 struct MemoryCase {
     kind: ServerKind,
     name: &'static str,
-    /// Whether all connections are on one channel, or each on its own.
+    /// Whether all connections have one channel, or each has its own.
     is_shared: bool,
-    /// Whether streams are the second request of their connections.
+    /// Whether each stream is the second request of its connection.
     is_kept_alive: bool,
 }
 
@@ -51,7 +51,7 @@ const CASES: [MemoryCase; 7] = [
     MemoryCase { kind: ServerKind::Pushpin, name: "Pushpin", is_shared: true, is_kept_alive: false },
 ];
 
-/// KiB for each connection.
+/// Memory per connection, in KiB.
 struct MemoryFigures {
     fresh: f64,
     after_events: Option<f64>,
@@ -64,7 +64,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
         "Memory per idle connection",
         &["server", "channels", "fresh, KiB", "after three events, KiB", "faults"],
         &format!(
-            "Proportional set size of all processes of the server: what it grew by from {few} to {many} connections, \
+            "Growth of the proportional set size of all processes of the server from {few} to {many} connections, \
              for each of them. Through hyper are streams that are the second request of their connection. Buffers of \
              the kernel are not in it."
         ),
@@ -84,7 +84,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
                 if case.kind.is_ours() && figures.faults != "none" {
                     table.errors.push(format!("{}: {}", case.name, figures.faults));
                 }
-                judge(&mut table, case, &figures);
+                compare_with_targets(&mut table, case, &figures);
                 if case.is_shared {
                     bars.push((case.name.to_owned(), figures.fresh));
                 }
@@ -99,16 +99,16 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
     Ok(table)
 }
 
-fn judge(table: &mut FigureTable, case: &MemoryCase, figures: &MemoryFigures) {
+fn compare_with_targets(table: &mut FigureTable, case: &MemoryCase, figures: &MemoryFigures) {
     let most = figures.after_events.map(|after| after.max(figures.fresh));
     match (case.kind, case.is_kept_alive) {
         (ServerKind::Interval, false) if case.is_shared => {
-            let what = "memory per idle connection, direct, fresh and after events, KiB";
-            table.target(what, "≤ 2", most, |kib| kib <= 2.0);
+            let figure = "memory per idle connection, direct, fresh and after events, KiB";
+            table.target(figure, "≤ 2", most, |kib| kib <= 2.0);
         }
         (ServerKind::Interval, true) => {
-            let what = "memory per idle connection, through hyper, KiB";
-            table.target(what, "≤ 12", most, |kib| kib <= 12.0);
+            let figure = "memory per idle connection, through hyper, KiB";
+            table.target(figure, "≤ 12", most, |kib| kib <= 12.0);
         }
         _ => {}
     }
@@ -124,8 +124,7 @@ fn measure_one(
     let name = format!("memory-{at}");
     let server = BenchServer::start(programs, case.kind, &name, &[])?;
     let figures = grow(&server, case, few, many);
-    drop(server);
-    let _ = fs::remove_dir_all(programs.directory.join(name));
+    server.discard();
     figures
 }
 
@@ -145,7 +144,7 @@ fn grow(server: &BenchServer, case: &MemoryCase, few: usize, many: usize) -> Ben
     let at_many = open(&mut fleet, few..many)?;
     let each = |kib: u64| kib.saturating_sub(at_few) as f64 / (many - few) as f64;
     let mut after_events = None;
-    // What three events on each of so many channels take is the log's, not the connections'.
+    // Stored events of so many channels would add the log's memory to that of the connections.
     if case.is_shared {
         fleet.add_publisher();
         for number in 0..EVENTS {

@@ -1,9 +1,6 @@
 //! Publishes/s: 2,000 channels with one subscriber each, single events and batches.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tidings_load::StampCodec;
 
@@ -12,24 +9,24 @@ use crate::{
     arguments::BenchArguments,
     client_fleet::BenchFleet,
     event::{EVENT_BYTES, RUN, data},
-    http::line,
     numbers::micros,
     report::FigureTable,
+    requests::line,
     result::BenchResult,
     server::{BenchServer, Programs, ServerKind},
 };
 
 pub(super) const CHANNELS: usize = 2_000;
-/// Keep-alive connections that publish, one request at a time each.
+/// Keep-alive connections that publish, each with one request at a time.
 pub(super) const PUBLISHERS: usize = 32;
-/// Those that publish batches.
+/// Connections that publish batches.
 pub(super) const BATCH_PUBLISHERS: usize = 4;
 /// Events of one NDJSON body.
 pub(super) const BATCH: usize = 100;
-/// Before anything is counted.
+/// Load before the measurement.
 pub(super) const WARM_UP: Duration = Duration::from_millis(500);
 
-/// The floor last: all others are its multiples.
+/// The epoll baseline is last: all others are its multiples.
 const SINGLE: [ServerKind; 6] = [
     ServerKind::Memory,
     ServerKind::Interval,
@@ -53,20 +50,20 @@ fn single(arguments: &BenchArguments, programs: &Programs) -> BenchResult<Figure
          parentheses: the median of the ratios to the epoll baseline, round by round. Pushpin is left out: it closes the \
          connection after every publish.",
     );
-    let turns =
+    let rounds =
         ServerRounds::take(&SINGLE, arguments, |kind, round| slice(arguments, programs, kind, round, 1))?;
-    turns.fill(&mut table);
-    let ours = |kind, figure| turns.ratio(kind, ServerKind::Nchan, figure);
-    let what = "deliveries/s, 2,000 channels of one subscriber, `memory`, × Nchan";
-    table.target(what, "≥ 1", ours(ServerKind::Memory, 1), |ratio| ratio >= 1.0);
-    let what = "CPU per publish, the same, `memory`, × Nchan";
-    table.target(what, "≤ 1", ours(ServerKind::Memory, 2), |ratio| ratio <= 1.0);
-    let what = "deliveries/s, the same, `interval`, × Nchan";
-    table.target(what, "≥ 0.8", ours(ServerKind::Interval, 1), |ratio| ratio >= 0.8);
-    let what = "CPU per publish, the same, `interval`, × Nchan";
-    table.target(what, "≤ 1.25", ours(ServerKind::Interval, 2), |ratio| ratio <= 1.25);
-    table.panels.push(turns.panel("Publishes/s on 2,000 channels of one subscriber: more is better", 0));
-    table.panels.push(turns.panel("Server CPU per publish, the same: less is better", 2));
+    rounds.fill(&mut table);
+    let ours = |kind, figure| rounds.ratio(kind, ServerKind::Nchan, figure);
+    let figure = "deliveries/s, 2,000 channels of one subscriber, `memory`, × Nchan";
+    table.target(figure, "≥ 1", ours(ServerKind::Memory, 1), |ratio| ratio >= 1.0);
+    let figure = "CPU per publish, the same, `memory`, × Nchan";
+    table.target(figure, "≤ 1", ours(ServerKind::Memory, 2), |ratio| ratio <= 1.0);
+    let figure = "deliveries/s, the same, `interval`, × Nchan";
+    table.target(figure, "≥ 0.8", ours(ServerKind::Interval, 1), |ratio| ratio >= 0.8);
+    let figure = "CPU per publish, the same, `interval`, × Nchan";
+    table.target(figure, "≤ 1.25", ours(ServerKind::Interval, 2), |ratio| ratio <= 1.25);
+    table.panels.push(rounds.panel("Publishes/s on 2,000 channels of one subscriber: more is better", 0));
+    table.panels.push(rounds.panel("Server CPU per publish, the same: less is better", 2));
     Ok(table)
 }
 
@@ -77,10 +74,10 @@ fn batched(arguments: &BenchArguments, programs: &Programs) -> BenchResult<Figur
         "The same channels and subscribers, NDJSON bodies of 100 events for 100 channels, over 4 connections. The \
          baseline has no batches: its row is that of single events, in the same rounds.",
     );
-    let turns = ServerRounds::take(&BATCHED, arguments, |kind, round| {
+    let rounds = ServerRounds::take(&BATCHED, arguments, |kind, round| {
         slice(arguments, programs, kind, round, if kind == ServerKind::AxumBaseline { 1 } else { BATCH })
     })?;
-    turns.fill(&mut table);
+    rounds.fill(&mut table);
     Ok(table)
 }
 
@@ -114,8 +111,7 @@ fn slice(
         micros(server.cpu()? - cpu) / published,
     ];
     fleet.drain(load.published)?;
-    drop(server);
-    let _ = fs::remove_dir_all(programs.directory.join(name));
+    server.discard();
     Ok(Sample { figures, faults: fleet.faults })
 }
 
@@ -123,13 +119,13 @@ pub(super) fn channel_name(channel: usize) -> String {
     format!("project.{channel}")
 }
 
-/// Publishers that send their next request as soon as the last was answered. Each has its own channels, so that the
-/// order of a channel's events is known.
+/// Publishers that send a request as soon as the previous one is answered. Each has channels of its own, so the order
+/// within a channel is known.
 pub(crate) struct ManyChannelLoad {
     batch: usize,
     pub(crate) published: u64,
-    /// How many requests each publisher made.
-    turns: Vec<usize>,
+    /// Number of events of each publisher.
+    rounds: Vec<usize>,
     numbers: Vec<u64>,
     codec: StampCodec,
 }
@@ -139,7 +135,7 @@ impl ManyChannelLoad {
         Self {
             batch,
             published: 0,
-            turns: Vec::new(),
+            rounds: Vec::new(),
             numbers: vec![0; CHANNELS],
             codec: StampCodec::new(RUN),
         }
@@ -147,7 +143,7 @@ impl ManyChannelLoad {
 
     pub(crate) fn run(&mut self, fleet: &mut BenchFleet, time: Duration) -> BenchResult<()> {
         let began = Instant::now();
-        self.turns.resize(fleet.publishers(), 0);
+        self.rounds.resize(fleet.publishers(), 0);
         while began.elapsed() < time {
             for publisher in fleet.idle_publishers() {
                 self.send(fleet, publisher)?;
@@ -162,8 +158,8 @@ impl ManyChannelLoad {
         let mut lines = String::new();
         for _ in 0..self.batch {
             let own = CHANNELS / publishers;
-            let channel = publisher + publishers * (self.turns[publisher] % own);
-            self.turns[publisher] += 1;
+            let channel = publisher + publishers * (self.rounds[publisher] % own);
+            self.rounds[publisher] += 1;
             let event = fleet.event(0, self.numbers[channel])?;
             self.numbers[channel] += 1;
             self.published += 1;

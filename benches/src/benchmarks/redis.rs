@@ -1,11 +1,9 @@
-//! Two nodes over one Redis: what they append and what it costs whom, beside what `redis-benchmark` does with the same Redis.
+//! Two nodes over one Redis: appends and their cost, beside `redis-benchmark` on the same Redis.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tidings_load::StampCodec;
+use tidings_testkit::RedisConnection;
 
 use super::{
     fanout,
@@ -18,25 +16,25 @@ use crate::{
     numbers::{figure_text, median, micros},
     report::FigureTable,
     result::BenchResult,
-    server::{BenchServer, PinnedRedis, Programs, RedisCli, ServerKind},
+    server::{BenchServer, PinnedRedis, Programs, ServerKind},
 };
 
-/// Events of one second where latency is measured.
+/// Events a second for latency.
 const PACE: u32 = 200;
-/// What `redis-benchmark` is given to do, as if it were so fast: about a turn's time.
+/// Assumed rates of `redis-benchmark`: they make its runs about one turn long.
 const SINGLE_RATE: f64 = 40_000.0;
 const PIPELINED_RATE: f64 = 200_000.0;
 
-/// What takes a turn.
+/// A workload of one turn.
 #[derive(Debug, Clone, Copy)]
 enum RedisWorkload {
-    /// So many connections publish at both nodes, so many events with each request.
+    /// Publishers at both nodes, and events of each request.
     Nodes { publishers: usize, batch: usize },
-    /// `redis-benchmark` with so many clients, and commands on their way in each.
+    /// `redis-benchmark` with this many clients, each with `pipeline` commands in flight.
     Benchmark { clients: usize, pipeline: usize, is_append: bool },
 }
 
-/// What all others are multiples of: who appends as often in one go.
+/// Index of the reference: it appends as many entries at once.
 const REFERENCE: usize = 4;
 const TURNS: [(&str, RedisWorkload); 6] = [
     ("two nodes, single events, 32 connections", RedisWorkload::Nodes { publishers: PUBLISHERS, batch: 1 }),
@@ -59,8 +57,8 @@ const TURNS: [(&str, RedisWorkload); 6] = [
     ),
 ];
 
-/// Events/s, CPU of Redis for each, events for each second of that; of nodes also events of each call, CPU of either for
-/// each event, and the connections that both have.
+/// Events/s; CPU of Redis per event; events per CPU second of Redis; and of nodes: events per call, CPU of each node
+/// per event, and connections to Redis.
 type RedisFigures = [f64; 7];
 
 pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<Vec<FigureTable>> {
@@ -71,7 +69,7 @@ fn rates(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureT
     let mut table = FigureTable::new(
         "Publishes over Redis: two nodes beside `redis-benchmark`",
         &[
-            "what",
+            "workload",
             "events/s",
             "Redis CPU per event, µs",
             "events per CPU second of Redis",
@@ -81,8 +79,7 @@ fn rates(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureT
             "faults",
         ],
         "One Redis and two nodes on the first core, the load on the second. 2,000 channels of one subscriber, half of them \
-         at the node that is not published at; single events, or NDJSON bodies of 100. CPU of Redis includes what the nodes \
-         read. \
+         at the node that is not published at; single events, or NDJSON bodies of 100. CPU of Redis includes the reads of the nodes. \
          `redis-benchmark` writes entries of the same two fields with the same bytes into a stream, or publishes the \
          same data without subscribers. In parentheses: the median of the ratios to `XADD -P 100`, round by round.",
     );
@@ -127,9 +124,9 @@ fn rates(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureT
     Ok(table)
 }
 
-/// Two nodes over a Redis.
+/// Starts two nodes over a Redis.
 fn nodes(programs: &Programs, redis: &PinnedRedis, name: &str) -> BenchResult<[BenchServer; 2]> {
-    let url = redis.url();
+    let url = redis.server.url();
     let start = |at: usize| {
         let settings = [("TIDINGS_REDIS_URL", url.as_str())];
         BenchServer::start(programs, ServerKind::Memory, &format!("{name}-{at}"), &settings)
@@ -148,30 +145,29 @@ fn publish(
     let nodes = nodes(programs, &redis, name)?;
     let mut fleet = BenchFleet::new(nodes[0].address)?;
     for channel in 0..CHANNELS {
-        // Publishers are at both nodes in turn, so this is the publisher's for half of the channels.
-        fleet.turn_to(nodes[channel / PUBLISHERS % 2].address);
+        // Publishers use both nodes in turn: half of the channels are subscribed at the publisher's node.
+        fleet.redirect_to(nodes[channel / PUBLISHERS % 2].address);
         fleet.subscribe(&channel_name(channel), None)?;
     }
     fleet.open_all()?;
     for publisher in 0..publishers {
-        fleet.turn_to(nodes[publisher % 2].address);
+        fleet.redirect_to(nodes[publisher % 2].address);
         fleet.add_publisher();
     }
     let mut load = ManyChannelLoad::new(batch);
     load.run(&mut fleet, WARM_UP)?;
     let cpu = || -> BenchResult<[Duration; 3]> { Ok([redis.cpu()?, nodes[0].cpu()?, nodes[1].cpu()?]) };
-    let mut wire = redis.connect()?;
+    let mut connection = redis.server.connect();
     let (before, calls_before, cpu_before, began) =
-        (load.published, calls(&mut wire)?, cpu()?, Instant::now());
+        (load.published, calls(&mut connection)?, cpu()?, Instant::now());
     load.run(&mut fleet, Duration::from_secs_f64(arguments.slice))?;
     let (seconds, cpu_after) = (began.elapsed().as_secs_f64(), cpu()?);
-    let calls = (calls(&mut wire)? - calls_before) as f64;
-    let connections = wire.ask(&["CLIENT", "LIST"])?.lines().count() - 1;
+    let calls = (calls(&mut connection)? - calls_before) as f64;
+    let connections = connection.command(&["CLIENT", "LIST"]).text().lines().count() - 1;
     let published = (load.published - before) as f64;
     let each = |at: usize| micros(cpu_after[at].saturating_sub(cpu_before[at])) / published;
     fleet.drain(load.published)?;
-    drop(nodes);
-    remove(programs, name);
+    nodes.into_iter().for_each(BenchServer::discard);
     let figures = [
         published / seconds,
         each(0),
@@ -184,18 +180,12 @@ fn publish(
     Ok((figures, fleet.faults))
 }
 
-/// Scripts that the nodes ran so far. A few of them do not append.
-fn calls(wire: &mut RedisCli) -> BenchResult<u64> {
-    let text = wire.ask(&["INFO", "commandstats"])?;
+/// Scripts run by the nodes so far. A few of them do not append.
+fn calls(connection: &mut RedisConnection) -> BenchResult<u64> {
+    let text = connection.command(&["INFO", "commandstats"]).text();
     let row = text.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
     let calls = row.and_then(|row| row.split(',').next()).and_then(|calls| calls.parse().ok());
     Ok(calls.ok_or("redis does not count scripts")?)
-}
-
-fn remove(programs: &Programs, name: &str) {
-    for at in 0..2 {
-        let _ = fs::remove_dir_all(programs.directory.join(format!("{name}-{at}")));
-    }
 }
 
 fn benchmark(
@@ -243,7 +233,7 @@ fn latencies(arguments: &BenchArguments, programs: &Programs) -> BenchResult<Fig
         let cell =
             |figure: usize| format!("{:.2}", median(samples[at].iter().map(|it: &[f64; 2]| it[figure])));
         if !faults[at].is_none() {
-            table.errors.push(format!("{way}: {}", faults[at].to_string()));
+            table.errors.push(format!("{way}: {}", faults[at]));
         }
         table.row([way.to_owned(), cell(0), cell(1), faults[at].to_string()]);
     }
@@ -265,7 +255,7 @@ fn latency(
     let mut fleet = BenchFleet::new(servers[0].address)?;
     fleet.subscribe("project.1", None)?;
     fleet.open_all()?;
-    fleet.turn_to(servers[if way == 1 { 1 } else { 0 }].address);
+    fleet.redirect_to(servers[if way == 1 { 1 } else { 0 }].address);
     fleet.add_publisher();
     let mut load = fanout::OneChannelLoad::new("project.1");
     load.paced(&mut fleet, PACE, WARM_UP)?;
@@ -274,7 +264,6 @@ fn latency(
     fleet.drain(load.published())?;
     let quantile = |at| fleet.latency().value_at_quantile(at) as f64 / 1e3;
     let figures = [quantile(0.5), quantile(0.99)];
-    drop(servers);
-    remove(programs, &name);
+    servers.into_iter().for_each(BenchServer::discard);
     Ok((figures, fleet.faults))
 }

@@ -1,4 +1,4 @@
-//! From the start of the process to its first 200 of `/readyz`, with many stored events.
+//! Time from the start of the process to the first 200 of `/readyz`, with many stored events.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
             fleet.subscribe("busy.500", Some(&first))?;
             fleet.drain(per_channel)?;
             if !fleet.faults.is_none() {
-                table.errors.push(format!("after a restart: {}", fleet.faults.to_string()));
+                table.errors.push(format!("after a restart: {}", fleet.faults));
             }
         }
     }
@@ -53,7 +53,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
     let baseline = BenchServer::start(programs, ServerKind::AxumBaseline, "", &[])?;
     row("`axum` + broadcast, empty", &[baseline.ready_after.as_secs_f64() * 1e3]);
     let slower = [&clean, &killed].map(|times| median(times.iter().copied())).into_iter().reduce(f64::max);
-    let what = "start with 1,000,000 stored events to ready, also after `kill -9`, s";
-    table.target(what, "≤ 1", slower.map(|ms| ms / 1e3), |seconds| seconds <= 1.0);
+    let figure = "start with 1,000,000 stored events to ready, also after `kill -9`, s";
+    table.target(figure, "≤ 1", slower.map(|ms| ms / 1e3), |seconds| seconds <= 1.0);
     Ok(table)
 }

@@ -1,4 +1,4 @@
-//! Many clients that come back at once, and clients of quiet channels on a hub full of busy ones.
+//! Many clients that resume at once, and clients of quiet channels on a hub full of busy ones.
 
 use std::{
     fs,
@@ -14,25 +14,25 @@ use super::{fanout::OneChannelLoad, full_hub::full_hub, server_rounds::alternate
 use crate::{
     arguments::BenchArguments,
     client_fleet::BenchFleet,
-    http::BlockingHttp,
     numbers::{count, median, micros},
     report::FigureTable,
+    requests::fill,
     result::BenchResult,
     server::{BenchServer, Programs, ServerKind},
 };
 
 /// Events that each client missed.
 const MISSED: u64 = 1_000;
-/// Channels of the full hub, so that each has [`MISSED`] events where it holds 1,000,000.
+/// Channels of the full hub: each has [`MISSED`] events if the hub holds 1,000,000.
 const CHANNELS: usize = 1_000;
-/// Where all read the same.
+/// All clients read the same events.
 const SHARED: &str = "one shared channel";
-/// Where each reads for itself.
+/// Each client reads events of its own.
 const OWN: &str = "1,000 clients, each its own channel";
 /// The channel of live streams.
 const LIVE: &str = "live";
 const LIVE_STREAMS: usize = 100;
-/// How long live streams are alone before a storm.
+/// Time in which live streams are measured before a storm.
 const QUIET_BEFORE: Duration = Duration::from_secs(2);
 const QUIET_CHANNELS: usize = 1_000;
 const QUIET_EVENTS: u64 = 10;
@@ -41,14 +41,13 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
     Ok(vec![storms(arguments, programs)?, quiet(arguments, programs)?])
 }
 
-/// Waits until a server that has just started does nothing any more: what it brings back into its own memory is no
-/// client's.
+/// Waits until a started server is idle: it loads its newest events into memory.
 fn settle(server: &BenchServer) -> BenchResult<()> {
     let mut before = server.cpu()?;
     loop {
         thread::sleep(Duration::from_millis(300));
         let now = server.cpu()?;
-        // The kernel counts in steps of 10 ms, and threads wake to look around.
+        // The kernel counts CPU in ticks of 10 ms, and idle threads wake now and then.
         if now.saturating_sub(before) <= Duration::from_millis(10) {
             return Ok(());
         }
@@ -56,20 +55,20 @@ fn settle(server: &BenchServer) -> BenchResult<()> {
     }
 }
 
-/// What one storm took.
+/// Figures of one storm.
 struct ResumeStorm {
     seconds: f64,
     cpu: Duration,
     events: u64,
     grown_kib: u64,
     slowest_connect: Duration,
-    /// Of streams of another channel meanwhile, in ms; the storm's CPU has theirs in it.
+    /// p99 of live streams of another channel, in ms. The storm's CPU includes theirs.
     live_p99: f64,
 }
 
 fn storms(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureTable> {
     let clients = arguments.clients;
-    let note = "All connect at once with a `Last-Event-ID` from before what they missed, and read to the last event; \
+    let note = "All connect at once with a `Last-Event-ID` from before the missed events, and read to the last event; \
                 each event's number and order is checked. What was just published is held in memory. Before the \
                 first storm of each other kind the server was restarted (events on disk, the newest in its memory); the \
                 second follows without a restart (`again`). Growth is of the peak \
@@ -93,9 +92,8 @@ fn storms(arguments: &BenchArguments, programs: &Programs) -> BenchResult<Figure
     let (server, first) = full_hub(arguments, programs, name)?;
     let kept = (arguments.events / CHANNELS as u64).min(MISSED);
     let fresh = |_: usize| "fresh.0".to_owned();
-    let mut http = BlockingHttp::connect(server.address)?;
-    let before = http.fill([("start".to_owned(), 1)].into_iter())?;
-    http.fill((0..MISSED).map(|number| (fresh(0), number)))?;
+    let before = fill(server.address, [("start".to_owned(), 1)])?;
+    fill(server.address, (0..MISSED).map(|number| (fresh(0), number)))?;
     match storm(&server, clients, &fresh, &before, MISSED) {
         Ok(storm) => table.row(storm_row("one shared channel, just published", clients, &storm)),
         Err(error) => table.errors.push(format!("just published: {error}")),
@@ -125,24 +123,24 @@ fn storms(arguments: &BenchArguments, programs: &Programs) -> BenchResult<Figure
         }
     }
     fs::remove_dir_all(programs.directory.join(name))?;
-    judge(&mut table, &stored);
-    let what = "slowest connect in a storm, ms (a dropped attempt is tried again after 1,000)";
-    table.target(what, "< 1,000", Some(slowest_connect.as_secs_f64() * 1e3), |ms| ms < 1e3);
-    let what = "p99 of live streams during a storm, × before it";
-    table.target(what, "≤ 2", Some(live_ratio), |ratio| ratio <= 2.0);
+    compare_with_targets(&mut table, &stored);
+    let figure = "slowest connect in a storm, ms (a dropped attempt is tried again after 1,000)";
+    table.target(figure, "< 1,000", Some(slowest_connect.as_secs_f64() * 1e3), |ms| ms < 1e3);
+    let figure = "p99 of live streams during a storm, × before it";
+    table.target(figure, "≤ 2", Some(live_ratio), |ratio| ratio <= 2.0);
     Ok(table)
 }
 
-/// Says what the slowest storms from disk reached: their text, events per CPU second, growth per client.
-fn judge(table: &mut FigureTable, stored: &[(&str, f64, f64)]) {
+/// Compares the slowest storms from disk with the targets: name, events per CPU second, growth per client.
+fn compare_with_targets(table: &mut FigureTable, stored: &[(&str, f64, f64)]) {
     let slowest = |text: &str| {
         let rates = stored.iter().filter(|(other, ..)| *other == text).map(|(_, rate, _)| rate / 1e6);
         rates.reduce(f64::min)
     };
-    let what = "million events per CPU second, clients resuming the same channel from disk";
-    table.target(what, "≥ 3", slowest(SHARED), |rate| rate >= 3.0);
-    let what = "million events per CPU second, each client its own channel";
-    table.target(what, "≥ 1", slowest(OWN), |rate| rate >= 1.0);
+    let figure = "million events per CPU second, clients resuming the same channel from disk";
+    table.target(figure, "≥ 3", slowest(SHARED), |rate| rate >= 3.0);
+    let figure = "million events per CPU second, each client its own channel";
+    table.target(figure, "≥ 1", slowest(OWN), |rate| rate >= 1.0);
     let most = stored.iter().map(|(_, _, grown)| *grown).reduce(f64::max);
     table.target("memory per resuming client, KiB", "≤ 16", most, |kib| kib <= 16.0);
 }
@@ -170,7 +168,7 @@ fn storm_row(text: &str, clients: usize, storm: &ResumeStorm) -> [String; 8] {
     ]
 }
 
-/// A storm beside live streams.
+/// Runs a storm beside live streams.
 fn storm(
     server: &BenchServer,
     clients: usize,
@@ -182,7 +180,7 @@ fn storm(
     Ok(ResumeStorm { live_p99, ..storm? })
 }
 
-/// Streams of a channel of their own while something goes on: its result, and their p99 in ms.
+/// Measures streams of another channel while `meanwhile` runs: its result, and their p99 in ms.
 fn live_p99<T>(server: &BenchServer, meanwhile: impl FnOnce() -> T) -> BenchResult<(T, f64)> {
     let (begun, ends) = (Barrier::new(2), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -197,7 +195,7 @@ fn live_p99<T>(server: &BenchServer, meanwhile: impl FnOnce() -> T) -> BenchResu
 
 fn live(server: &BenchServer, begun: &Barrier, ends: &AtomicBool) -> BenchResult<f64> {
     let opened = open_live(server);
-    // Also where it failed, since the other side waits there.
+    // Also after an error: the other thread waits here.
     begun.wait();
     let mut fleet = opened?;
     let mut load = OneChannelLoad::new(LIVE);
@@ -206,17 +204,13 @@ fn live(server: &BenchServer, begun: &Barrier, ends: &AtomicBool) -> BenchResult
     }
     fleet.drain(load.published() * LIVE_STREAMS as u64)?;
     if !fleet.faults.is_none() {
-        return Err(format!("live streams: {}", fleet.faults.to_string()).into());
+        return Err(format!("live streams: {}", fleet.faults).into());
     }
     Ok(fleet.latency().value_at_quantile(0.99) as f64 / 1e3)
 }
 
 fn open_live(server: &BenchServer) -> BenchResult<BenchFleet> {
-    let mut fleet = BenchFleet::of(server)?;
-    for _ in 0..LIVE_STREAMS {
-        fleet.subscribe(LIVE, None)?;
-    }
-    fleet.open_all()?;
+    let mut fleet = BenchFleet::subscribed(server, LIVE, LIVE_STREAMS)?;
     fleet.add_publisher();
     Ok(fleet)
 }
@@ -264,13 +258,15 @@ fn quiet(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureT
     let mut hubs = Vec::new();
     for (name, events) in [("quiet-busy", arguments.events), ("quiet-alone", 0)] {
         let server = BenchServer::start(programs, ServerKind::Interval, name, &[])?;
-        let mut http = BlockingHttp::connect(server.address)?;
-        let first = http.fill([("start".to_owned(), 0)].into_iter())?;
+        let first = fill(server.address, [("start".to_owned(), 0)])?;
         for round in 0..QUIET_EVENTS {
-            http.fill((0..QUIET_CHANNELS).map(|channel| (format!("quiet.{channel}"), round)))?;
+            fill(server.address, (0..QUIET_CHANNELS).map(|channel| (format!("quiet.{channel}"), round)))?;
             let each = events / QUIET_EVENTS;
             if each > 0 {
-                http.fill((round * each..(round + 1) * each).map(|at| (format!("busy.{}", at % 1_000), at)))?;
+                fill(
+                    server.address,
+                    (round * each..(round + 1) * each).map(|at| (format!("busy.{}", at % 1_000), at)),
+                )?;
             }
         }
         server.terminate()?;
@@ -279,7 +275,7 @@ fn quiet(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureT
         hubs.push((server, first));
     }
     let channel = |at: usize| format!("quiet.{at}");
-    // One turn is several storms, since the kernel counts CPU in steps of 10 ms.
+    // One turn has several storms: the kernel counts CPU in ticks of 10 ms.
     let samples = alternate(hubs.len(), arguments.rounds, |at| {
         let (server, first) = &hubs[at];
         let (mut cpu, mut seconds) = (Duration::ZERO, 0.0);
@@ -299,10 +295,10 @@ fn quiet(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureT
         };
         table.row([name, cell(0), cell(1)]);
     }
-    let what = "CPU of 1,000 clients of quiet channels resuming, × on a hub without busy ones";
+    let figure = "CPU of 1,000 clients of quiet channels resuming, × on a hub without busy ones";
     let pairs = samples[0].iter().zip(&samples[1]);
     let ratio = median(pairs.map(|(one, other)| one[0] / other[0]));
-    table.target(what, "≤ 1.1", Some(ratio), |ratio| ratio <= 1.1);
+    table.target(figure, "≤ 1.1", Some(ratio), |ratio| ratio <= 1.1);
     drop(hubs);
     Ok(table)
 }

@@ -1,4 +1,4 @@
-//! A hub that is at its retention limits beside a new one: publishes/s, and the size of its directory.
+//! A hub at its retention limits beside a new one: publishes/s, and the size of its directory.
 
 use std::{
     fs,
@@ -17,12 +17,12 @@ use crate::{
     server::{BenchServer, Programs, ServerKind},
 };
 
-/// Small, so that it is reached in seconds.
+/// Small, so the load reaches it in seconds.
 const RETENTION_MIB: u64 = 64;
 const SETTINGS: [(&str, &str); 1] = [("TIDINGS_LOG_RETENTION_BYTES", "64MiB")];
-/// What the contract allows the directory to have.
+/// Documented bound of the directory.
 const BOUND_MIB: u64 = RETENTION_MIB * 3 / 2 + 128;
-const OLD: &str = "limits-old";
+const OLD: &str = "retention-old";
 
 pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureTable> {
     let mut table = FigureTable::new(
@@ -86,14 +86,14 @@ fn take_turns(
             return both(arguments, old);
         }
         round += 1;
-        let name = format!("limits-new-{round}");
+        let name = format!("retention-new-{round}");
         let figures = both(arguments, &BenchServer::start(programs, ServerKind::Interval, &name, &SETTINGS)?);
         fs::remove_dir_all(programs.directory.join(name))?;
         figures
     })
 }
 
-/// Single publishes first: in so short a time they do not bring a new hub to its limits.
+/// Measures single publishes first: they are too few to bring a new hub to its limits.
 fn both(arguments: &BenchArguments, server: &BenchServer) -> BenchResult<[f64; 4]> {
     let time = Duration::from_secs_f64(arguments.slice);
     load(server, 1, time / 4)?;
@@ -103,7 +103,7 @@ fn both(arguments: &BenchArguments, server: &BenchServer) -> BenchResult<[f64; 4
     Ok([single, single_cpu, batched, batched_cpu])
 }
 
-/// Events/s, and CPU for each in µs.
+/// Returns events/s, and CPU per event in µs.
 fn load(server: &BenchServer, batch: usize, time: Duration) -> BenchResult<[f64; 2]> {
     let mut fleet = BenchFleet::new(server.address)?;
     for _ in 0..if batch == 1 { 32 } else { 4 } {

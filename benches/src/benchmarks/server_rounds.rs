@@ -1,4 +1,4 @@
-//! Turns of several servers: the medians of their figures, and of the ratios within each round.
+//! Rounds of several servers: medians of their figures, and of the ratios within each round.
 
 use crate::{
     arguments::BenchArguments,
@@ -10,21 +10,21 @@ use crate::{
     server::ServerKind,
 };
 
-/// The figures of one turn of one server; which they are is the part's affair.
+/// Figures of one turn of one server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sample {
     pub(crate) figures: Vec<f64>,
     pub(crate) faults: DeliveryFaults,
 }
 
-/// What came of all turns.
+/// Samples of all servers.
 pub(crate) struct ServerRounds {
-    /// Each server's samples in order, or why there are none.
+    /// Samples of each server in order, or the reason for their absence.
     runs: Vec<(ServerKind, Result<Vec<Sample>, String>)>,
 }
 
 impl ServerRounds {
-    /// Lets the servers take turns. One that is not ours and fails takes no further turns.
+    /// Measures the servers in turn. A foreign server that fails is not measured again.
     pub(crate) fn take(
         kinds: &[ServerKind],
         arguments: &BenchArguments,
@@ -55,19 +55,19 @@ impl ServerRounds {
         Ok(Self { runs })
     }
 
-    /// The samples of a server; none where it was not measured.
+    /// Samples of a server; empty if it was not measured.
     pub(crate) fn samples(&self, kind: ServerKind) -> &[Sample] {
         let run = self.runs.iter().find(|(other, _)| *other == kind);
         run.and_then(|(_, run)| run.as_deref().ok()).unwrap_or_default()
     }
 
-    /// The median of a figure.
+    /// Median of a figure.
     pub(crate) fn median(&self, kind: ServerKind, figure: usize) -> Option<f64> {
         let samples = self.samples(kind);
         (!samples.is_empty()).then(|| median(samples.iter().map(|sample| sample.figures[figure])))
     }
 
-    /// The median of the ratios of a figure to another server's in the same round.
+    /// Median of the ratios of a figure to another server's in the same round.
     pub(crate) fn ratio(&self, kind: ServerKind, to: ServerKind, figure: usize) -> Option<f64> {
         let (samples, others) = (self.samples(kind), self.samples(to));
         let ratios =
@@ -75,7 +75,7 @@ impl ServerRounds {
         (!samples.is_empty() && !others.is_empty()).then(|| median(ratios))
     }
 
-    /// One row for each server, with ratios to the last.
+    /// Adds one row for each server, with ratios to the last.
     pub(crate) fn fill(&self, table: &mut FigureTable) {
         let Some((last, _)) = self.runs.last() else { return };
         for (kind, run) in &self.runs {
@@ -99,13 +99,13 @@ impl ServerRounds {
             let faults = samples.iter().fold(DeliveryFaults::default(), |sum, sample| sum + sample.faults);
             row.push(faults.to_string());
             if kind.is_ours() && !faults.is_none() {
-                table.errors.push(format!("{}: {}", kind.name(), faults.to_string()));
+                table.errors.push(format!("{}: {}", kind.name(), faults));
             }
             table.row(row);
         }
     }
 
-    /// A figure of all servers as bars, as multiples of the last server's.
+    /// Bars of a figure of all servers, as multiples of the last server's.
     pub(crate) fn panel(&self, title: &str, figure: usize) -> ChartPanel {
         let last = self.runs.last().map_or(ServerKind::EpollBaseline, |(kind, _)| *kind);
         let bars = self.runs.iter().map(|(kind, _)| (*kind, self.ratio(*kind, last, figure)));
@@ -118,7 +118,7 @@ impl ServerRounds {
     }
 }
 
-/// Lets `count` things take turns, and gives the figures of each, in order.
+/// Measures `count` subjects in turn, and returns the figures of each.
 pub(super) fn alternate<const FIGURES: usize>(
     count: usize,
     rounds: usize,

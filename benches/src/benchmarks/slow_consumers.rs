@@ -1,9 +1,6 @@
-//! Subscribers that never read beside healthy ones: what they cost the healthy ones, and the server's memory.
+//! Subscribers that never read beside healthy ones: latency of the healthy ones, and memory of the server.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::fanout::OneChannelLoad;
 use crate::{
@@ -16,29 +13,29 @@ use crate::{
 };
 
 const HEALTHY: usize = 500;
-const STUCK: usize = 200;
+const STALLED: usize = 200;
 const EVENTS_PER_SECOND: u32 = 100;
 const EVENT_BYTES: usize = 2_048;
 const WARM_UP: Duration = Duration::from_millis(500);
-/// The longest stretch between two looks at memory.
+/// Interval between reads of memory.
 const LOOK: Duration = Duration::from_millis(500);
 const CHANNEL: &str = "project.1";
 const KINDS: [ServerKind; 3] = [ServerKind::Interval, ServerKind::AxumBaseline, ServerKind::Nchan];
 
-/// One turn of one server.
+/// Figures of one turn of one server.
 struct ConsumerSample {
     p99: f64,
     events_per_second: f64,
     peak_kib: f64,
-    /// What memory was at the end.
+    /// Memory at the end.
     last_kib: f64,
-    /// Stuck streams that the server closed.
+    /// Stalled streams that the server closed.
     cut: u64,
     faults: DeliveryFaults,
 }
 
 pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureTable> {
-    // Long enough that buffers of the kernel are full, and well within the 30 s of `write_timeout`.
+    // Buffers of the kernel fill up in this time, and `write_timeout` of 30 s does not pass.
     let time = Duration::from_secs_f64((arguments.slice * 2.5).clamp(3.0, 20.0));
     let mut table = FigureTable::new(
         "200 never-reading subscribers beside 500 healthy, 100 events/s of 2 KB",
@@ -49,15 +46,15 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
             "with ÷ without",
             "events/s with them",
             "peak memory, MiB",
-            "KiB per stuck client",
-            "stuck ones cut",
+            "KiB per stalled client",
+            "stalled clients cut",
             "faults",
         ],
         &format!(
-            "Each server runs {time:.0?} without the stuck ones and as long with them, in turns; medians. Peak memory is the \
-             largest proportional set size, read every {LOOK:?}. For each stuck client: what memory was at the end \
-             with them, less what it was without. `write_timeout` is 30 s, so none may be cut within the turn. DeliveryFaults are of \
-             the healthy ones. Pushpin is left out: 50,000 deliveries/s are more than it does here."
+            "Each server runs {time:.0?} without stalled clients and as long with them, in turns; medians. Peak memory is the \
+             largest proportional set size, read every {LOOK:?}. KiB per stalled client: memory at the end with them \
+             less memory without them. `write_timeout` is 30 s, so no stalled client may be cut within the turn. Faults \
+             are those of the healthy clients. Pushpin is left out: it cannot do 50,000 deliveries/s here."
         ),
     );
     for kind in KINDS.into_iter().filter(|kind| arguments.is_chosen(*kind)) {
@@ -75,7 +72,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
     Ok(table)
 }
 
-/// Pairs of turns: without stuck subscribers and with them.
+/// Measures pairs of turns: without stalled subscribers and with them.
 fn turns(
     arguments: &BenchArguments,
     programs: &Programs,
@@ -86,13 +83,13 @@ fn turns(
         return Err(reason.into());
     }
     let rounds = 0..arguments.rounds.min(3);
-    rounds.map(|_| Ok((turn(programs, kind, 0, time)?, turn(programs, kind, STUCK, time)?))).collect()
+    rounds.map(|_| Ok((turn(programs, kind, 0, time)?, turn(programs, kind, STALLED, time)?))).collect()
 }
 
 fn fill(table: &mut FigureTable, kind: ServerKind, turns: &[(ConsumerSample, ConsumerSample)]) {
     let of = |figure: &dyn Fn(&(ConsumerSample, ConsumerSample)) -> f64| median(turns.iter().map(figure));
     let ratio = of(&|(without, with)| with.p99 / without.p99);
-    let per_client = of(&|(without, with)| (with.last_kib - without.last_kib) / STUCK as f64);
+    let per_client = of(&|(without, with)| (with.last_kib - without.last_kib) / STALLED as f64);
     let cut: u64 = turns.iter().map(|(_, with)| with.cut).sum();
     let faults = turns
         .iter()
@@ -105,32 +102,37 @@ fn fill(table: &mut FigureTable, kind: ServerKind, turns: &[(ConsumerSample, Con
         figure_text(of(&|(_, with)| with.events_per_second)),
         figure_text(of(&|(_, with)| with.peak_kib) / 1024.0),
         figure_text(per_client),
-        format!("{cut} of {}", STUCK * turns.len()),
+        format!("{cut} of {}", STALLED * turns.len()),
         faults.to_string(),
     ]);
     if !kind.is_ours() {
         return;
     }
     if !faults.is_none() {
-        table.errors.push(format!("{}: {}", kind.name(), faults.to_string()));
+        table.errors.push(format!("{}: {}", kind.name(), faults));
     }
-    let what = "healthy p99 beside 200 never-reading subscribers, × without them";
-    table.target(what, "≤ 1.3", Some(ratio), |ratio| ratio <= 1.3);
-    table.target("memory per stuck client, KiB", "≤ 8", Some(per_client), |kib| kib <= 8.0);
-    let what = "stuck clients cut before `write_timeout`";
-    table.target(what, "0", Some(cut as f64), |cut| cut < 0.5);
+    let figure = "healthy p99 beside 200 never-reading subscribers, × without them";
+    table.target(figure, "≤ 1.3", Some(ratio), |ratio| ratio <= 1.3);
+    table.target("memory per stalled client, KiB", "≤ 8", Some(per_client), |kib| kib <= 8.0);
+    let figure = "stalled clients cut before `write_timeout`";
+    table.target(figure, "0", Some(cut as f64), |cut| cut < 0.5);
 }
 
-fn turn(programs: &Programs, kind: ServerKind, stuck: usize, time: Duration) -> BenchResult<ConsumerSample> {
-    let name = "stuck";
+fn turn(
+    programs: &Programs,
+    kind: ServerKind,
+    stalled: usize,
+    time: Duration,
+) -> BenchResult<ConsumerSample> {
+    let name = "slow-consumers";
     let server = BenchServer::start(programs, kind, name, &[])?;
     let mut fleet = BenchFleet::of(&server)?;
     fleet.event_bytes = EVENT_BYTES;
     for _ in 0..HEALTHY {
         fleet.subscribe(CHANNEL, None)?;
     }
-    for _ in 0..stuck {
-        fleet.subscribe_stuck(CHANNEL)?;
+    for _ in 0..stalled {
+        fleet.subscribe_stalled(CHANNEL)?;
     }
     fleet.open_all()?;
     fleet.add_publisher();
@@ -148,11 +150,10 @@ fn turn(programs: &Programs, kind: ServerKind, stuck: usize, time: Duration) -> 
     let events_per_second = events / began.elapsed().as_secs_f64();
     let p99 = fleet.latency().value_at_quantile(0.99) as f64 / 1e3;
     fleet.drain(load.published() * HEALTHY as u64)?;
-    drop(server);
-    let _ = fs::remove_dir_all(programs.directory.join(name));
+    server.discard();
     let cut = fleet.cut;
     eprintln!(
-        "  {}, {stuck} stuck: p99 {p99:.1} ms, {events_per_second:.1} events/s, {last} KiB",
+        "  {}, {stalled} stalled: p99 {p99:.1} ms, {events_per_second:.1} events/s, {last} KiB",
         kind.name()
     );
     Ok(ConsumerSample {

@@ -33,7 +33,7 @@ const KINDS: [ServerKind; 6] = [
     ServerKind::Pushpin,
     ServerKind::EpollBaseline,
 ];
-/// Calls that say something about how a server writes; the most frequent ones are named.
+/// Number of calls named in the table, the most frequent first.
 const NAMED: usize = 3;
 
 pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureTable> {
@@ -53,26 +53,26 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
                 let total = calls.per_delivery();
                 eprintln!("  {}: {total:.3}, {faults}", kind.name());
                 if kind == ServerKind::Interval {
-                    let what = "system calls per delivery, paced";
-                    table.target(what, "≤ 1.05", Some(total), |calls| calls <= 1.05);
+                    let figure = "system calls per delivery, paced";
+                    table.target(figure, "≤ 1.05", Some(total), |calls| calls <= 1.05);
                 }
                 table.row([kind.name().to_owned(), format!("{total:.3}"), calls.text(), faults]);
             }
-            // Where tracing is forbidden there is nothing to be told.
+            // Without the right to trace there is no figure.
             Err(error) => table.row([kind.name().to_owned(), "–".into(), "–".into(), error.to_string()]),
         }
     }
     Ok(table)
 }
 
-/// How often each call was made, the most frequent first.
+/// Number of each call, most frequent first.
 struct SyscallCounts {
     each: Vec<(String, u64)>,
     deliveries: u64,
 }
 
 impl SyscallCounts {
-    /// Reads the table that `strace -c` writes: share, seconds, µs, calls, errors where there were any, name.
+    /// Parses the table of `strace -c`: share, seconds, µs, calls, errors if any, name.
     fn read(text: &str, deliveries: u64) -> Self {
         let rows = text.lines().filter_map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -100,11 +100,7 @@ impl SyscallCounts {
 fn count_calls(programs: &Programs, kind: ServerKind) -> BenchResult<(SyscallCounts, String)> {
     let name = "calls";
     let server = BenchServer::start(programs, kind, name, &[])?;
-    let mut fleet = BenchFleet::of(&server)?;
-    for _ in 0..SUBSCRIBERS {
-        fleet.subscribe(CHANNEL, None)?;
-    }
-    fleet.open_all()?;
+    let mut fleet = BenchFleet::subscribed(&server, CHANNEL, SUBSCRIBERS)?;
     fleet.add_publisher();
     let mut load = OneChannelLoad::new(CHANNEL);
     each_by_itself(&mut load, &mut fleet)?;
@@ -115,8 +111,7 @@ fn count_calls(programs: &Programs, kind: ServerKind) -> BenchResult<(SyscallCou
     kill_process(Pid::from_child(&strace), Signal::INT)?;
     strace.wait()?;
     let calls = SyscallCounts::read(&fs::read_to_string(&file)?, fleet.deliveries - delivered);
-    drop(server);
-    let _ = fs::remove_dir_all(programs.directory.join(name));
+    server.discard();
     Ok((calls, fleet.faults.to_string()))
 }
 
@@ -128,7 +123,7 @@ fn each_by_itself(load: &mut OneChannelLoad, fleet: &mut BenchFleet) -> BenchRes
     Ok(())
 }
 
-/// Begins to count, and waits until every thread of the server is traced.
+/// Starts to count, and waits until every thread of the server is traced.
 fn attach(server: &BenchServer, file: &Path) -> BenchResult<Child> {
     let mut command = Command::new("strace");
     command.args(["-c", "-f", "-q", "-o"]).arg(file);

@@ -1,5 +1,5 @@
-//! The baseline: what a Rust developer writes in an afternoon with `axum` and `tokio::sync::broadcast`. No ids, no
-//! resume, no disk; who falls more than 1,024 events behind loses them silently.
+//! The axum baseline: `axum` with one `tokio::sync::broadcast` per channel. No ids, no resume, no disk; a subscriber
+//! that is more than 1,024 events behind loses them silently.
 
 use std::{
     collections::HashMap,

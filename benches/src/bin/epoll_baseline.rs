@@ -1,5 +1,5 @@
-//! The server: what the kernel charges. One thread with an event queue, one write for each subscriber of an event, and
-//! nothing else: no ids, no keep-alives, no bounds, no care for whoever is slow. It serves just the load of these benches.
+//! The epoll baseline: the cost of the kernel. One thread, one event queue, and one write for each delivery; no ids,
+//! keep-alives, bounds or slow clients. It serves only the load of these benchmarks.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ const PUBLISHED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 struct EpollClient {
     socket: TcpStream,
-    /// What came of a request that is not whole.
+    /// Bytes of an incomplete request.
     read: Vec<u8>,
 }
 
@@ -39,7 +39,7 @@ fn main() -> io::Result<()> {
     let mut server = EpollServer::default();
     loop {
         match poll.poll(&mut events, None) {
-            // Who counts its system calls interrupts it.
+            // `strace` interrupts the poll.
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
@@ -103,7 +103,7 @@ impl EpollServer {
         }
     }
 
-    /// Whoever does not take it whole is let go: the load of these benches always does.
+    /// Closes a client that does not accept all bytes at once; the load always does.
     fn write(&mut self, number: usize, bytes: &[u8]) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         if client.socket.write(bytes).ok() != Some(bytes.len()) {
@@ -118,13 +118,13 @@ impl EpollServer {
 }
 
 struct EpollRequest {
-    /// What is subscribed to.
+    /// Channels to subscribe to.
     channels: Vec<String>,
-    /// What is published, and where; a subscription publishes nothing.
+    /// Events to publish, with their channels; empty for a subscription.
     events: Vec<(String, Vec<u8>)>,
 }
 
-/// Takes one whole request off the front.
+/// Removes one complete request from the front.
 fn take(read: &mut Vec<u8>) -> Option<EpollRequest> {
     let end = read.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&read[..end]).into_owned();
@@ -153,7 +153,7 @@ fn take(read: &mut Vec<u8>) -> Option<EpollRequest> {
     Some(request)
 }
 
-/// The events of a batch, as these benches write it.
+/// Events of a batch, in the form that these benchmarks send.
 fn batch(body: &[u8]) -> Vec<(String, Vec<u8>)> {
     let text = String::from_utf8_lossy(body);
     let event = |line: &str| {

@@ -1,5 +1,4 @@
-//! The backend behind Pushpin: it tells it to hold every stream and to send what is published on the channel that the
-//! path ends with.
+//! The backend behind Pushpin: its responses make Pushpin hold every stream, on the channel that ends the path.
 
 use axum::{Router, extract::Path, routing::get};
 
@@ -9,7 +8,7 @@ async fn hold(Path(channel): Path<String>) -> ([(&'static str, String); 3], &'st
         ("grip-hold", "stream".to_owned()),
         ("grip-channel", channel),
     ];
-    // Pushpin sends no head before there is a body.
+    // Pushpin sends no head before the first byte of the body.
     (headers, ":\n\n")
 }
 

@@ -1,4 +1,4 @@
-//! The chart's geometry.
+//! Geometry of the chart.
 
 use super::{ChartPanel, draw, short};
 

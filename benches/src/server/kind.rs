@@ -1,19 +1,19 @@
-//! What is compared, and whether this machine has it.
+//! Compared servers, and their availability on this machine.
 
 use std::path::Path;
 
 use clap::ValueEnum;
 
-/// A server, as it is set.
+/// A server with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ServerKind {
-    /// The hub, events in memory only.
+    /// The hub with its log in memory.
     Memory,
-    /// Another build of the hub, which `--before` names; events in memory only.
+    /// Another build of the hub, from `--before`, with its log in memory.
     Before,
-    /// The hub, synced every second.
+    /// The hub, which syncs every second.
     Interval,
-    /// The hub, synced before the answer.
+    /// The hub, which syncs before the response.
     Fsync,
     /// axum + `tokio::sync::broadcast`.
     AxumBaseline,
@@ -21,18 +21,18 @@ pub(crate) enum ServerKind {
     Nchan,
     /// Pushpin, with an origin that holds every stream.
     Pushpin,
-    /// What the kernel charges.
+    /// One thread with epoll: the cost of the kernel.
     EpollBaseline,
 }
 
-/// Debian's module of nginx.
+/// Debian's module for nginx.
 pub(super) const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
-/// What Pushpin's own settings include.
+/// Internal settings of Pushpin.
 pub(super) const PUSHPIN_INTERNAL: &str = "/usr/lib/pushpin/internal.conf";
 
 impl ServerKind {
-    /// The word of a table or a chart.
+    /// Name in tables and charts.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Memory => "tidings, `memory`",
@@ -46,7 +46,7 @@ impl ServerKind {
         }
     }
 
-    /// How the hub keeps events; None where it is not the hub.
+    /// Durability of the hub; `None` for another server.
     pub(crate) fn durability(self) -> Option<&'static str> {
         match self {
             Self::Memory | Self::Before => Some("memory"),
@@ -56,12 +56,12 @@ impl ServerKind {
         }
     }
 
-    /// Whether it is the hub, whose faults are errors; the others promise less, so what they lose is a figure.
+    /// Whether this is the hub, whose faults are errors. Faults of other servers are figures.
     pub(crate) fn is_ours(self) -> bool {
         self.durability().is_some()
     }
 
-    /// Why it cannot be measured here.
+    /// Reason why the server cannot be measured here.
     pub(crate) fn missing(self) -> Option<&'static str> {
         match self {
             Self::Nchan if !Path::new(NCHAN_MODULE).exists() => Some("libnginx-mod-nchan is not installed"),

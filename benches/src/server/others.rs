@@ -1,4 +1,4 @@
-//! Servers that are not of this repository, each with settings of its own in a directory of its own.
+//! Foreign servers, each with settings of its own in a directory of its own.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
@@ -9,11 +9,10 @@ use super::{
 };
 use crate::result::BenchResult;
 
-/// Connections that one process may hold here, with some descriptors left for itself.
+/// Most connections of one process; some descriptors remain for itself.
 const CONNECTIONS: usize = 19_500;
 
-/// nginx with one worker and Nchan, on the hub's routes. It keeps as many events as the slowest stream may be behind
-/// in these benches, for as long as any of them lasts.
+/// nginx with one worker and Nchan, on the hub's routes. It keeps all events that the slowest stream may be behind.
 pub(super) fn nchan(directory: &Path, address: SocketAddr) -> BenchResult<Command> {
     let own = directory.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -34,26 +33,26 @@ pub(super) fn nchan(directory: &Path, address: SocketAddr) -> BenchResult<Comman
     let file = directory.join("nginx.conf");
     fs::write(&file, settings)?;
     let mut command = Command::new("nginx");
-    // Until it has read the settings it would log to the system's place.
+    // Without this, nginx logs to the system's file until it has read its settings.
     command.arg("-e").arg(directory.join("error.log")).arg("-c").arg(file);
     Ok(command)
 }
 
-/// Pushpin in front of an origin, and where it takes publishes.
+/// Pushpin with its origin, and its address for publishes.
 pub(super) struct Pushpin {
     pub(super) origin: Command,
     pub(super) server: Command,
     pub(super) publishes: SocketAddr,
-    /// Where the origin is.
+    /// Address of the origin.
     pub(super) behind: SocketAddr,
 }
 
-/// Pushpin with all its parts, which speak to each other over sockets in the directory. Its own limits on events a
-/// second are out of the way.
+/// Command of Pushpin with all its parts, which talk over sockets in the directory. Its limits on events a second are
+/// raised.
 pub(super) fn pushpin(programs: &Programs, directory: &Path, address: SocketAddr) -> BenchResult<Pushpin> {
     let own = directory.display();
     let (publishes, origin_address) = (free_address()?, free_address()?);
-    // Debian runs zurl as a service of its own; here it is one part more.
+    // Debian runs zurl as a separate service; here it is a part of Pushpin.
     let internal = fs::read_to_string(PUSHPIN_INTERNAL)?
         .replace("ipc:///var/run/zurl/zurl-", "ipc://{rundir}/{ipc_prefix}zurl-");
     fs::write(directory.join("internal.conf"), internal)?;

@@ -34,8 +34,8 @@ impl Programs {
             directory: arguments.directory.clone().unwrap_or_else(temporary),
         };
         let Self { server, before, axum_baseline, epoll_baseline, pushpin_origin, .. } = &programs;
-        let needed = [server, axum_baseline, epoll_baseline, pushpin_origin].into_iter().chain(before);
-        for program in needed.filter(|program| !program.exists()) {
+        let ours = [server, axum_baseline, epoll_baseline, pushpin_origin];
+        if let Some(program) = ours.into_iter().chain(before).find(|program| !program.exists()) {
             let hint = "run `cargo build --release -p tidings-server -p benches`";
             return Err(format!("program not found: {}; {hint}", program.display()).into());
         }

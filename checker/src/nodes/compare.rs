@@ -1,12 +1,12 @@
 //! Comparison of the readers' observations with publishes, responses, losses and the log.
 //!
 //! The log at the end is the reference:
-//! - A reader receives each of its events once and in order. An event may repeat only after a gap that names one of
-//! its channels.
-//! - A lost event is missing everywhere. Every reader that had it, or was due to receive it, gets a gap, unless each
-//! node that knew the event was killed before it could report the loss.
-//! - A trim is reported to readers that had not received the removed entries, and otherwise only to ids from before
-//! the trim.
+//! - A reader receives each of its events once and in order. An event may repeat only after a gap that names one of its
+//!   channels.
+//! - A lost event is missing everywhere. Every reader that had it, or was due to receive it, gets a gap, unless each node
+//!   that knew the event was killed before it could report the loss.
+//! - A trim is reported to readers that had not received the removed entries, and otherwise only to ids from before the
+//!   trim.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;

@@ -108,7 +108,7 @@ impl NodeSet {
                 server.set_clock_offset(offset)?;
             }
             NodeFault::Terminate => {
-                server.terminate().await.map_err(|error| format!("node {node} {error}"))?
+                server.terminate().await.map_err(|error| format!("node {node} {error}"))?;
             }
         }
         if !keeps_memory {

@@ -182,7 +182,7 @@ impl HistoryComparison<'_> {
         );
         match self.rules.gaps {
             GapRule::Never => {
-                self.violation(ViolationKind::SpuriousGap, &format!("{told}; nothing was missing"))
+                self.violation(ViolationKind::SpuriousGap, &format!("{told}; no event was missing"));
             }
             GapRule::EachEpoch => self.epoch_gap(gap, &told),
             GapRule::Trimmed { retention_events } => self.trimmed_gap(at, gap, retention_events, &told),

@@ -1,4 +1,4 @@
-//! The summary that `strace -c` writes.
+//! Summary of `strace -c`.
 
 use super::SyscallCounts;
 
