@@ -4,7 +4,7 @@ use crate::process::{self, CHECK_LIMIT};
 use crate::suite::{self, Part};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{features, generate, tidy, tools};
+use crate::{generate, tidy, tools};
 
 /// Runs the quick checks first, then the tests.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
@@ -18,7 +18,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     step("docs", docs);
 
-    features::run(workspace, tally);
+    tools::check_features(workspace, tally);
     tidy::run(workspace, tally);
     generate::check_all(workspace, tally);
     tools::check_dependencies(workspace, tally, false);

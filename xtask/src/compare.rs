@@ -11,17 +11,17 @@ use crate::workspace::{Result, Workspace};
 /// The page, whose text between the figures is written by hand.
 const PAGE: &str = "docs/benchmarks.md";
 const CHART: &str = "docs/benchmarks.svg";
-/// What is only whole where every part was measured.
+/// Block of figures that is whole only if every part was measured.
 const SUMMARY: &str = "targets";
 
 const MINUTES: Duration = Duration::from_secs(60);
 
-/// What is asked for on the command line.
+/// Arguments of the command line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// Parts of the benches; all where there is none.
+    /// Parts of the benches; all if the list is empty.
     parts: Vec<String>,
-    /// What is passed on to them.
+    /// Arguments that the benches get.
     passed_on: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ impl Choice {
     /// Reads `--parts a,b`, and passes everything else on.
     ///
     /// # Errors
-    /// Where `--parts` names none.
+    /// `--parts` has no names.
     pub(crate) fn read(words: &[&str]) -> Result<Self> {
         let mut choice = Self::default();
         let mut words = words.iter();
@@ -45,8 +45,7 @@ impl Choice {
     }
 }
 
-/// Installs and builds what is compared, measures, and writes the figures down, also those of a run in which a count
-/// was wrong.
+/// Installs and builds the servers, measures them, and writes the figures, also those of a run with a wrong count.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally, choice: &Choice) -> Result<()> {
     install::compared(workspace, tally);
     let packages = ["--package", "tidings-server", "--package", "benches"];

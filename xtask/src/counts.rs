@@ -1,6 +1,6 @@
 //! Reads the closing lines of test runners.
 
-/// Which runner's lines stand in a command's output.
+/// Test runner whose lines a command prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
     /// `cargo test`: one line for each test binary.
@@ -11,7 +11,7 @@ pub(crate) enum Runner {
     Checker,
 }
 
-/// What a runner's lines add up to.
+/// Sums of a runner's lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Adds what `line` says, where it is one of the runner's closing lines.
+    /// Adds the counts of `line` if it is a closing line of the runner.
     pub(crate) fn read(&mut self, runner: Runner, line: &str) {
         let line = without_colours(line);
         match runner {

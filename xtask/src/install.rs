@@ -1,4 +1,4 @@
-//! Installs what the tests need and the machine lacks.
+//! Installs programs and packages that the tests need and the machine lacks.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -46,7 +46,7 @@ const PROGRAMS: &[Program] = &[
 const TOOLCHAINS: &[Program] =
     &[Program { name: "javac", package: "default-jdk-headless" }, Program { name: "mvn", package: "maven" }];
 
-/// Where Debian puts programs that a user's search path may lack.
+/// Debian's folder of programs that a user's search path may lack.
 const SYSTEM_PROGRAMS: &str = "/usr/sbin";
 
 /// A Python with packages of its own, in this folder below cargo's `target/python`.
@@ -93,7 +93,7 @@ const TOOLS: Python = Python { folder: "tools", packages: Packages::Locked("xtas
 /// Has no packages: its `pip` installs elsewhere.
 const PLAIN: Python = Python { folder: "plain", packages: Packages::Named(&[]) };
 
-/// What the guides serve with: broadcaster hears nothing over a newer client of Redis.
+/// A FastAPI service to compare with: broadcaster receives nothing over a newer client of Redis.
 const GUIDES: Python = Python {
     folder: "guides",
     packages: Packages::Named(&[
@@ -105,7 +105,7 @@ const GUIDES: Python = Python {
     ]),
 };
 
-/// Servers that the hub is compared with, and what counts their system calls: a file that each package brings.
+/// Servers that the hub is compared with, and a counter of system calls: a file of each package, and the package.
 const COMPARED: &[(&str, &str)] = &[
     ("/usr/lib/nginx/modules/ngx_nchan_module.so", "libnginx-mod-nchan"),
     ("/usr/sbin/nginx", "nginx"),
@@ -115,7 +115,7 @@ const COMPARED: &[(&str, &str)] = &[
     ("/usr/bin/redis-benchmark", "redis-tools"),
 ];
 
-/// Asked by Debian's packages before they start a service; 101 forbids it.
+/// Program that Debian's packages run before they start a service; its exit code 101 forbids the start.
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// The folder of the tests in browsers, which has a `package.json`.
@@ -125,7 +125,7 @@ const NODE_CLIENTS: &str = "tests/clients/node";
 
 const MINUTES: Duration = Duration::from_secs(60);
 
-/// Installs the missing programs, Pythons and npm packages. A failed installation is counted; what needs it will fail by itself.
+/// Installs the missing programs, Pythons and npm packages. A failed installation counts as a failure; its tests fail, too.
 pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
     let mut missing = missing_of(PROGRAMS);
     if !can_make_pythons(workspace) {
@@ -149,13 +149,12 @@ pub(crate) fn toolchains(workspace: &Workspace, tally: &mut Tally) {
     install_quietly(workspace, tally, &missing_of(TOOLCHAINS));
 }
 
-/// The packages of the programs that are not there.
+/// Returns the packages of programs that are not installed.
 fn missing_of(programs: &[Program]) -> Vec<&'static str> {
     programs.iter().filter(|program| !is_installed(program.name)).map(|program| program.package).collect()
 }
 
-/// Installs the servers that the hub is compared with. None of them is started; where one cannot be installed, its
-/// rows say so.
+/// Installs the servers that the hub is compared with, and starts none. The rows of a server that is missing say so.
 pub(crate) fn compared(workspace: &Workspace, tally: &mut Tally) {
     let mut missing: Vec<&str> =
         COMPARED.iter().filter(|(file, _)| !is_file(Path::new(file))).map(|(_, package)| *package).collect();
@@ -166,14 +165,14 @@ pub(crate) fn compared(workspace: &Workspace, tally: &mut Tally) {
     make_python(workspace, tally, &GUIDES);
 }
 
-/// Whether this machine's Python can be given packages of its own. Debian keeps that in a package by itself.
+/// Whether this machine's Python can make environments, which Debian ships in a package of its own.
 fn can_make_pythons(workspace: &Workspace) -> bool {
     let mut command = workspace.command("python3");
     command.args(["-c", "import ensurepip, venv"]).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Answers the program that installs Python packages, out of a Python that has none.
+/// Returns the `pip` of a Python without packages.
 pub(crate) fn pip(workspace: &Workspace, tally: &mut Tally) -> Option<PathBuf> {
     make_python(workspace, tally, &PLAIN);
     Some(workspace.target.join("python").join(PLAIN.folder).join("bin/pip")).filter(|pip| is_file(pip))
@@ -185,7 +184,7 @@ pub(crate) fn tools(workspace: &Workspace, tally: &mut Tally) -> PathBuf {
     workspace.target.join("python").join(TOOLS.folder).join("bin")
 }
 
-/// Makes a Python with its packages, where it is not there in full.
+/// Makes a Python with its packages unless it is complete.
 fn make_python(workspace: &Workspace, tally: &mut Tally, python: &Python) {
     let folder = workspace.target.join("python").join(python.folder);
     let arguments = python.packages.arguments();
@@ -219,7 +218,7 @@ impl Packages {
         }
     }
 
-    /// All that decides what is installed. A file that cannot be read is told by pip.
+    /// Text that decides the installed packages. Pip reports a file that cannot be read.
     fn text(&self, workspace: &Workspace) -> String {
         match self {
             Self::Named(names) => names.join(" "),
@@ -233,7 +232,7 @@ fn install_quietly(workspace: &Workspace, tally: &mut Tally, missing: &[&str]) {
     if missing.is_empty() {
         return;
     }
-    // A policy that is there already is somebody's own.
+    // A policy that exists belongs to the machine's owner.
     let is_ours = !Path::new(SERVICE_POLICY).exists() && forbid_services();
     install_packages(workspace, tally, missing);
     if is_ours && let Err(error) = fs::remove_file(SERVICE_POLICY) {

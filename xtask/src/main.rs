@@ -5,7 +5,6 @@ mod ci;
 mod clients;
 mod compare;
 mod counts;
-mod features;
 mod fuzz;
 mod generate;
 mod install;
@@ -100,14 +99,14 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Says where the output of steps goes, and has it go there.
+/// Prints the folder for the output of steps, and sends it there.
 fn log_steps(workspace: &Workspace, tally: &mut Tally) {
     let folder = workspace.target.join("xtask");
     println!("each step writes to a file in {}; its output is shown if it fails", folder.display());
     tally.log_steps_in(folder);
 }
 
-/// Takes `--seconds N` out of `words`; 60 where it is not given.
+/// Takes `--seconds N` out of `words`; 60 without it.
 fn seconds<'a>(words: &[&'a str]) -> Result<(u64, Vec<&'a str>)> {
     let mut rest = words.to_vec();
     let Some(at) = rest.iter().position(|word| *word == "--seconds") else { return Ok((60, rest)) };

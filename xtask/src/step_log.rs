@@ -19,21 +19,21 @@ impl StepLog {
         Self { path: folder.join(format!("{number:02}-{}.log", name.trim_end_matches('-'))) }
     }
 
-    /// Makes the file anew. What is written to any copy of it is appended: output and errors share it.
+    /// Creates the file. Writes to any copy of it append, so output and errors share it.
     ///
     /// # Errors
     /// The file or its folder cannot be made.
     pub(crate) fn file(&self) -> Result<File> {
-        let told = |error| format!("its log {} cannot be made: {error}", self.path.display());
+        let failed = |error| format!("its log {} cannot be made: {error}", self.path.display());
         if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder).map_err(told)?;
+            fs::create_dir_all(folder).map_err(failed)?;
         }
         // Removes the file of an earlier run; an absent file is no fault.
         let _ = fs::remove_file(&self.path);
-        File::options().create(true).append(true).open(&self.path).map_err(told)
+        File::options().create(true).append(true).open(&self.path).map_err(failed)
     }
 
-    /// Prints all of it, and where it is.
+    /// Prints the whole file, and its path.
     pub(crate) fn print(&self) {
         match fs::read(&self.path) {
             Ok(output) => print!("{}", String::from_utf8_lossy(&output)),

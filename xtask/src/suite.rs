@@ -10,12 +10,12 @@ use crate::redis_versions;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-/// Tells browser tests where the Pythons with packages are.
+/// Folder of the Pythons with packages, for browser tests.
 const PYTHONS_VARIABLE: &str = "TIDINGS_PYTHONS";
-/// Tells browser tests which server to start.
+/// Server that browser tests start.
 const SERVER_VARIABLE: &str = "TIDINGS_BIN";
 
-/// Tests of what does not depend on where the log is, and the variable that has them run over Redis: one suite for all brokers.
+/// Tests that do not depend on the broker, and the variable that runs them over Redis: one suite for all brokers.
 const OF_ALL_BROKERS: &[&str] = &[
     "conformance::",
     "guide::",
@@ -32,8 +32,8 @@ const OF_ALL_BROKERS: &[&str] = &[
     "streams::",
 ];
 const OVER_REDIS: (&str, &str) = ("TIDINGS_TEST_BROKER", "redis");
-/// What the log of one node bounds, and Redis does not; and what counts on the order of stored and unstored events, which come
-/// to a node in two ways over Redis.
+/// Tests of bounds that Redis does not have, and of the order of stored and transient events, which reach a node in two ways
+/// over Redis.
 const OF_ONE_BROKER: &[&str] = &[
     "idempotency_key_that_cannot_be_kept_is_refused",
     "head_and_body_are_the_same_from_a_shard_and_through_hyper",

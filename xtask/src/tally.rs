@@ -7,31 +7,31 @@ use std::time::{Duration, Instant};
 
 use crate::step_log::StepLog;
 
-/// The sum of a run, and the names of what failed in it.
+/// Sum of a run, and the names of failed steps.
 #[derive(Default)]
 pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     failures: Vec<String>,
-    /// Where the output of steps goes; without it they write to our output.
+    /// Folder for the output of steps; without it they write to the terminal.
     logs: Option<PathBuf>,
     steps_logged: usize,
 }
 
 impl Tally {
-    /// Has each step from here on write its output to a file of its own in `folder`, and show it only if the step fails.
+    /// Makes each later step write its output to a file of its own in `folder`, which is shown if the step fails.
     pub(crate) fn log_steps_in(&mut self, folder: PathBuf) {
         self.logs = Some(folder);
     }
 
-    /// The log of the step that begins now; none where steps write to our output.
+    /// Opens the log of a step; `None` if steps write to the terminal.
     pub(crate) fn open_log(&mut self, step: &str) -> Option<StepLog> {
         let folder = self.logs.as_ref()?;
         self.steps_logged += 1;
         Some(StepLog::new(folder, self.steps_logged, step))
     }
 
-    /// Adds what a test runner counted. `name` is listed at the end where something failed.
+    /// Adds the counts of a test runner. `name` is listed at the end if a test failed.
     pub(crate) fn add(&mut self, name: &str, passed: u64, failed: u64) {
         self.passed += passed;
         self.failed += failed;
@@ -57,7 +57,7 @@ impl Tally {
         self.add(name, 1 - failed, failed);
     }
 
-    /// Prints what failed and the closing line; a run that counted nothing closes silently.
+    /// Prints the failed steps and the closing line; a run without counts prints nothing.
     pub(crate) fn close(self) -> ExitCode {
         if self.passed + self.failed == 0 {
             return ExitCode::SUCCESS;

@@ -1,11 +1,11 @@
-//! Programs that check the code and come in packages: cargo-deny, cargo-fuzz, actionlint.
+//! Programs that check the code and come in packages: cargo-deny, cargo-hack, cargo-fuzz, actionlint.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::install;
-use crate::process;
+use crate::process::{self, CHECK_LIMIT};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -27,6 +27,15 @@ pub(crate) fn check_dependencies(workspace: &Workspace, tally: &mut Tally, with_
     command.args(["--locked", "check", "-D", "unmatched-skip", "-D", "unnecessary-skip"]);
     command.args(["bans", "licenses", "sources"]).args(with_advisories.then_some("advisories"));
     process::check(tally, "dependencies", command, LIMIT);
+}
+
+/// Lints each crate that has features with none of them, with each alone and with all: the lints of the workspace turn on
+/// every feature that one crate asks for.
+pub(crate) fn check_features(workspace: &Workspace, tally: &mut Tally) {
+    let mut command = packaged(workspace, tally, "cargo-hack");
+    command.args(["hack", "clippy", "--locked", "--package", "tidings", "--package", "tidings-server"]);
+    command.args(["--each-feature", "--all-targets", "--", "-D", "warnings"]);
+    process::check(tally, "lints of each feature", command, CHECK_LIMIT);
 }
 
 /// Lints the workflows in `.github/`.

@@ -1,9 +1,7 @@
-//! Where the workspace stands on this machine, and which files belong to it.
+//! The folders of the workspace on this machine, and its files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use serde_json::Value;
 
 /// Result of a command; its error is a lowercase fact for the person at the terminal.
 pub(crate) type Result<T> = std::result::Result<T, String>;
@@ -12,12 +10,12 @@ pub(crate) type Result<T> = std::result::Result<T, String>;
 pub(crate) struct Workspace {
     /// The folder of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// Where cargo puts what it builds.
+    /// Cargo's folder of built files.
     pub(crate) target: PathBuf,
 }
 
 impl Workspace {
-    /// Finds the workspace from what `cargo run` tells its program, else from the current directory.
+    /// Finds the workspace from the variables of `cargo run`, else from the current directory.
     pub(crate) fn find() -> Result<Self> {
         let start = match std::env::var_os("CARGO_MANIFEST_DIR") {
             Some(manifest) => PathBuf::from(manifest),
@@ -35,35 +33,19 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    /// A command to be run at the root.
+    /// Returns a command that runs at the root.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
         command
     }
 
-    /// A cargo command: the cargo that runs this tool, so that both use one toolchain.
+    /// Returns a command of the cargo that runs this tool, so that both use one toolchain.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let mut command = self.command(&program);
         command.args(arguments);
         command
-    }
-
-    /// Reads `cargo metadata` of the workspace; `arguments` choose what it has.
-    ///
-    /// # Errors
-    /// Those of cargo, in its words.
-    pub(crate) fn metadata(&self, arguments: &[&str]) -> Result<Value> {
-        let output = self
-            .cargo(&["metadata", "--locked", "--format-version", "1"])
-            .args(arguments)
-            .output()
-            .map_err(|error| format!("cargo metadata does not start: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
-        }
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata is no JSON: {error}"))
     }
 
     /// The files of the repository, relative to the root and sorted: those that git tracks, and new ones that it would.
@@ -86,7 +68,7 @@ impl Workspace {
         Ok(files)
     }
 
-    /// The text of a file, or nothing where it is not text.
+    /// Returns the text of a file; `None` if it is not text.
     pub(crate) fn text(&self, file: &Path) -> Result<Option<String>> {
         let bytes = std::fs::read(self.root.join(file))
             .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;

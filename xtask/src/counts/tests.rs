@@ -1,4 +1,4 @@
-//! What is counted, and what is not.
+//! Lines that count, and lines that do not.
 
 use super::{Counts, Runner};
 
