@@ -135,12 +135,12 @@ fn panic_of_a_thread_ends_the_process_after_the_streams() {
 fn panic_of_a_task_ends_the_process_after_the_streams() {
     let nothing = |_: &TestHub| {};
     run_concurrently(&[
-        &|| FailingHub::on_disk("tidings-review", &[]).assert_end(nothing),
-        &|| FailingHub::on_disk("tidings-keys", &[]).assert_end(nothing),
+        &|| FailingHub::on_disk("tidings-reauthorization", &[]).assert_end(nothing),
+        &|| FailingHub::on_disk("tidings-jwks", &[]).assert_end(nothing),
         &|| FailingHub::on_disk("tidings-hook", &[]).assert_end(nothing),
         &|| FailingHub::over_redis("tidings-appender", &[]).assert_end(nothing),
-        &|| FailingHub::over_redis("tidings-follower", &[]).assert_end(nothing),
-        &|| FailingHub::over_redis("tidings-hearer", &[]).assert_end(nothing),
+        &|| FailingHub::over_redis("tidings-replicator", &[]).assert_end(nothing),
+        &|| FailingHub::over_redis("tidings-live-events", &[]).assert_end(nothing),
         &|| FailingHub::over_redis("tidings-trimmer", &[]).assert_end(nothing),
         &|| {
             FailingHub::over_redis("tidings-capturer", &[("TIDINGS_REDIS_CAPTURE", "old.*")])
@@ -160,7 +160,7 @@ fn panic_of_a_thread_at_the_start_ends_the_process() {
 
 #[test]
 fn hub_with_a_panicked_thread_is_not_ready_and_names_it() {
-    let failing = FailingHub::on_disk("tidings-review", &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
+    let failing = FailingHub::on_disk("tidings-reauthorization", &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
     // A client that reads nothing keeps the window open, which is 2 s at most after a panic.
     let mut stuck = failing.hub.connect();
     stuck.send(failing.hub.encode_request("GET", PATH, &[], b""));
@@ -170,10 +170,10 @@ fn hub_with_a_panicked_thread_is_not_ready_and_names_it() {
     failing.fail(|_| {});
     eventually("the hub names the thread", || {
         let answer = ask(&failing.hub, "/readyz");
-        answer.starts_with("HTTP/1.1 503 ") && answer.contains("thread tidings-review ended")
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("thread tidings-reauthorization ended")
     });
     let metrics = ask(&failing.hub, "/metrics");
-    assert!(metrics.contains("tidings_thread_panics_total{thread=\"tidings-review\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("tidings_thread_panics_total{thread=\"tidings-reauthorization\"} 1\n"), "{metrics}");
     // A stream opened now ends with `reconnect`.
     let stream = ask(&failing.hub, PATH);
     assert!(stream.starts_with("HTTP/1.1 200 ") && stream.contains("\nevent: tidings.end\n"), "{stream}");

@@ -37,7 +37,7 @@ use crate::{
     sync::{Lock, Mutex, RwLock},
 };
 
-/// How long the threads may take to end after one of them has panicked.
+/// Time that threads have to end after one of them panicked.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Builds a [`Hub`].
@@ -48,7 +48,7 @@ pub struct HubBuilder {
     hook: Option<HookClientBuilder>,
 }
 
-/// Secrets are masked, as they are wherever settings are shown.
+/// Masks secrets.
 impl fmt::Debug for HubBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubBuilder")
@@ -58,11 +58,11 @@ impl fmt::Debug for HubBuilder {
     }
 }
 
-/// Makes the asker of a hook once the settings are known.
+/// Builds the client of a hook from the settings.
 type HookClientBuilder = Box<dyn FnOnce(&AuthSettings, Arc<Metrics>) -> HookClient + Send>;
 
 impl HubBuilder {
-    /// All settings at once. Default: those of the manual.
+    /// Sets all settings. Default: those of the manual.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
@@ -74,38 +74,39 @@ impl HubBuilder {
         self
     }
 
-    /// Keeps everything in memory: a restart begins anew. Default: on disk.
+    /// Keeps the log in memory: it is lost at a restart. Default: on disk.
     pub fn memory(mut self) -> Self {
         self.settings.data_dir = None;
         self.settings.log.durability = Durability::Memory;
         self
     }
 
-    /// Has this hook asked, after the rights have allowed, about everyone but API keys and the process itself; it takes the
-    /// place of `auth.hook`. Default: none.
+    /// Sets the hook that decides after the patterns of a credential have allowed. It replaces `auth.hook`. API keys and calls of
+    /// the host application skip it. Default: none.
     pub fn hook(mut self, hook: impl Hook) -> Self {
         self.hook = Some(Box::new(move |settings, metrics| HookClient::of(hook, settings, metrics)));
         self
     }
 
-    /// Starts a hub, and waits until its log is open. Must be called within a tokio runtime.
+    /// Starts a hub and waits until its log is open. Call it within a tokio runtime.
     ///
     /// # Errors
-    /// Those of [`HubBuilder::start`]; why the log cannot be opened.
+    /// Those of [`HubBuilder::start`], and the reason if the log cannot be opened.
     pub async fn build(self) -> Result<Hub, Error> {
         let hub = self.start().await?;
         hub.opened().await?;
         Ok(hub)
     }
 
-    /// Starts a hub that opens its log while it serves. Reading a large log takes seconds. Must be called within a tokio runtime.
+    /// Starts a hub that opens its log while it serves. Reading a large log takes seconds. Call it within a tokio runtime.
     ///
-    /// Until [`Hub::opened`] returns, a stream is open and has comments only; then it begins where its client asked to. Publishes and
-    /// history wait for up to 5 s; then they are `not_stored` and `unavailable`. [`Hub::readiness`] is an error that says how far the
-    /// opening is.
+    /// Until [`Hub::opened`] returns:
+    /// - A stream is open and has comments only. Then it begins at the position that its client asked for.
+    /// - Publishes and history wait for up to 5 s. Then they are `not_stored` and `unavailable`.
+    /// - [`Hub::readiness`] is an error with the progress.
     ///
     /// # Errors
-    /// When a setting is out of its bounds, a file of TLS cannot be used, or the directory cannot be used or is in use.
+    /// If a setting is out of its bounds, if a TLS file cannot be used, or if the directory cannot be used or is in use.
     pub async fn start(self) -> Result<Hub, Error> {
         let settings = self.settings;
         if let Some(fault) = settings.validate().first() {
@@ -121,13 +122,13 @@ impl HubBuilder {
         let (log, unread) = begin_log(&settings).await?;
         let log = Arc::new(log);
         let metrics = Arc::new(Metrics::with_fsyncs(log.fsyncs()));
-        let seats = Arc::new(Subscribers::default());
+        let subscribers = Arc::new(Subscribers::default());
         let authorizer = authorizer(&settings, self.hook, &log, &metrics).await?;
         let trusted_proxies = TrustedProxies::parse(&settings.limits.trusted_proxies)
             .map_err(|why| Error::new(Code::BadRequest, format!("limits.trusted_proxies {why}")))?;
         let threads = ThreadRegistry::new(metrics.clone());
         let supervisor = Supervisor::new(threads.clone());
-        let backend = backend::start(&settings, &log, unread, seats.clone(), &metrics, &supervisor)?;
+        let backend = backend::start(&settings, &log, unread, subscribers.clone(), &metrics, &supervisor)?;
         if let Some(ticket_store) = backend.ticket_store {
             authorizer.share_tickets(ticket_store);
         }
@@ -142,7 +143,7 @@ impl HubBuilder {
             trusted_proxies,
             authorizer,
             log,
-            subscribers: seats,
+            subscribers,
             metrics,
             threads,
             tls,
@@ -159,7 +160,7 @@ impl HubBuilder {
     }
 }
 
-/// Takes the directory of the log, or begins a log that needs none.
+/// Locks the directory of the log, or creates a log without one.
 async fn begin_log(settings: &Settings) -> Result<(Log, Option<UnreadLog>), Error> {
     let (log_settings, directory) = (settings.log.clone(), settings.data_dir.clone());
     let is_shared = settings.redis.is_some();
@@ -186,7 +187,7 @@ async fn begin_log(settings: &Settings) -> Result<(Log, Option<UnreadLog>), Erro
     Ok(begun)
 }
 
-/// Reads who may do what, and who was refused before.
+/// Reads `[auth]` and the revocations of earlier runs.
 async fn authorizer(
     settings: &Settings,
     hook: Option<HookClientBuilder>,
@@ -209,17 +210,17 @@ async fn authorizer(
 }
 
 impl Hub {
-    /// Begins to build a hub.
+    /// Returns a builder with the default settings.
     pub fn builder() -> HubBuilder {
         HubBuilder::default()
     }
 
-    /// Ends the hub: stores no more publishes of clients, tells every stream to come back, spread over `shutdown.window`,
-    /// then makes the log safe. Returns when that is done.
+    /// Ends the hub and returns when the log is durable.
     ///
-    /// Every call waits for the same end, also one that comes second. A call that is dropped stops nothing: a task of the
-    /// hub does the work. Meanwhile requests are still answered: a stream says that it ends, and ends. [`serve`] closes its
-    /// listeners after this.
+    /// The hub refuses publishes, and ends every stream at a time of its own within `shutdown.window`; clients reconnect. Requests
+    /// are still answered. [`serve`] closes its listeners afterwards.
+    ///
+    /// Every call waits for the same end. Cancel-safe: a task of the hub does the work.
     pub async fn shutdown(&self) {
         self.shutdown_within(self.settings().shutdown.window).await;
     }
@@ -238,7 +239,7 @@ impl Hub {
         let _ = self.lifecycle().wait_for(|stage| *stage == Lifecycle::Ended).await;
     }
 
-    /// Ends the streams, then the threads, and makes the log safe.
+    /// Ends the streams, then the threads, and makes the log durable.
     async fn drain(&self, window: Duration) {
         let node = self.inner();
         node.threads.may_end();
@@ -248,7 +249,7 @@ impl Hub {
         node.publisher.close();
         let close = node.close.lock().take();
         if let Some(close) = close {
-            // A thread that panicked may have left others that wait for it.
+            // Other threads may wait for one that panicked.
             let is_late = async {
                 node.threads.failed().await;
                 tokio::time::sleep(CLOSE_PATIENCE).await;
@@ -260,7 +261,7 @@ impl Hub {
         }
     }
 
-    /// Ends every stream at a time of its own within `window`, and waits until they are gone or it is over.
+    /// Ends every stream at a time of its own within `window`. Waits until all are closed or the window is over.
     async fn end_streams(&self, window: Duration) {
         let begun = Instant::now();
         let draw = |handle| (window.mul_f64(0.75 * rand::rng().random_range(0.0..1.0)), handle);
@@ -279,7 +280,7 @@ impl Hub {
     }
 }
 
-/// The clock and the chance of this machine.
+/// Clock and random numbers of the operating system.
 struct SystemEnvironment;
 
 impl Environment for SystemEnvironment {

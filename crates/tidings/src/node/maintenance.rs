@@ -1,5 +1,4 @@
-//! The threads of a hub beside its runtime: the one that opens the log, the writer, the one that makes writes safe, and the one
-//! that trims.
+//! Threads of a hub beside its runtime: they open the log, append, sync and trim.
 
 use std::{
     io,
@@ -21,14 +20,14 @@ use crate::{
     log::{Log, open::UnreadLog},
 };
 
-/// How often a log that does not make each batch safe is made safe as a whole.
+/// Interval of fsyncs under durability `interval`.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the log is looked at for what is too old, at most and at least.
+/// Shortest and longest interval of trims by age.
 const TRIM_INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// Owns the threads, from start to end.
+/// Handles of the threads.
 pub(super) struct MaintenanceThreads {
-    /// None where another orders the log.
+    /// `None` if Redis orders the log.
     writer: Option<JoinHandle<()>>,
     tickers: Vec<(SyncSender<()>, JoinHandle<()>)>,
 }
@@ -48,7 +47,7 @@ impl MaintenanceThreads {
         if settings.log.durability == Durability::Interval && !is_shared {
             tickers.push(ticker(supervisor, log, "tidings-sync", SYNC_INTERVAL, |log| {
                 if let Err(error) = log.sync() {
-                    error!(%error, "the log is not safe and takes no more events");
+                    error!(%error, "the log cannot be synced and takes no more events");
                 }
             })?);
         }
@@ -56,13 +55,13 @@ impl MaintenanceThreads {
         tickers.push(ticker(supervisor, log, "tidings-trim", trim_interval, |log| {
             log.trim();
             if let Err(error) = log.maintain() {
-                error!(%error, "room on disk could not be taken back");
+                error!(%error, "disk space could not be freed");
             }
         })?);
         Ok(Self { writer, tickers })
     }
 
-    /// Ends every thread, the writer last, once it has answered all publishes, and makes the log safe.
+    /// Ends every thread and makes the log durable. The writer ends last, after it has answered all publishes.
     pub(super) fn end(self, log: &Log) {
         for (stop, thread) in self.tickers {
             drop(stop);
@@ -70,12 +69,12 @@ impl MaintenanceThreads {
         }
         self.writer.map(JoinHandle::join);
         if let Err(error) = log.close() {
-            error!(%error, "the log could not be closed clean");
+            error!(%error, "the log could not be closed");
         }
     }
 }
 
-/// A thread that acts on the log at an interval, once that is open, until its sender is dropped.
+/// Starts a thread that acts on an open log at an interval. It ends when its sender is dropped.
 fn ticker(
     supervisor: &Supervisor,
     log: &Arc<Log>,

@@ -1,4 +1,4 @@
-//! The thread that opens the log while the node serves already, and then brings the newest entries back into memory.
+//! The thread that opens the log while the node serves, and then reads the newest entries into the cache.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use crate::{
 
 const NAME: &str = "tidings-open";
 
-/// Starts the thread, which ends when all is done or when its sender is dropped.
+/// Starts the thread. It ends when the cache is filled or its sender is dropped.
 pub(super) fn start(
     supervisor: &Supervisor,
     log: &Arc<Log>,
@@ -35,7 +35,7 @@ pub(super) fn start(
         {
             return log.fail(error);
         }
-        while goes_on(&stopped) && log.warm_cache() {}
+        while is_running(&stopped) && log.warm_cache() {}
     })?;
     Ok((stop, thread))
 }
@@ -43,8 +43,8 @@ pub(super) fn start(
 fn open(log: &Log, unread: UnreadLog, event_bytes_max: u64, stopped: &Receiver<()>) -> Result<(), OpenError> {
     let (read, recovered) = unread.read(&mut |files_read, files| {
         log.note_read(files_read, files);
-        failpoint::hold(NAME, || goes_on(stopped));
-        goes_on(stopped)
+        failpoint::hold(NAME, || is_running(stopped));
+        is_running(stopped)
     })?;
     read.require_room(event_bytes_max);
     log.take_over(read);
@@ -55,6 +55,6 @@ fn open(log: &Log, unread: UnreadLog, event_bytes_max: u64, stopped: &Receiver<(
     Ok(())
 }
 
-fn goes_on(stopped: &Receiver<()>) -> bool {
+fn is_running(stopped: &Receiver<()>) -> bool {
     stopped.try_recv() == Err(TryRecvError::Empty)
 }

@@ -1,4 +1,4 @@
-//! New settings for a running hub: all that can be replaced is prepared first, then put in place.
+//! New settings for a running hub. Everything is prepared first, then installed.
 
 use tracing::info;
 
@@ -10,37 +10,36 @@ use crate::{
 };
 
 impl Hub {
-    /// Puts new settings in place of those that can be replaced while the hub runs:
+    /// Installs the settings that can change while the hub runs:
     ///
-    /// - `server.tls`: the files are read again, whether their names changed or not. New connections get the new
-    ///   certificate; those that are open keep what they have.
+    /// - `server.tls`: the hub reads the files again, also if their names are the same. New connections get the new certificate;
+    ///   open connections keep theirs.
+    /// - `auth`: keys, patterns and the hook. The hub authorizes open streams anew; a stream that fails ends as `revoked`.
     ///
-    /// - `auth`: keys, patterns and the hook. Open streams are judged anew: those that may no longer be end as `revoked`.
-    ///
-    /// Other settings are checked, and take effect with the next start; [`Hub::settings`] shows those the hub began
-    /// with. It reads files, so call it where that may block for a moment.
+    /// Other settings are checked and take effect at the next start. [`Hub::settings`] shows the settings of the start. The call
+    /// reads files, so it may block for a moment.
     ///
     /// # Errors
-    /// When a setting is out of its bounds, a file cannot be used, or TLS or credentials are to be turned on or
-    /// off, which takes a restart. Nothing has changed then.
+    /// If a setting is out of its bounds, if a file cannot be used, or if TLS or credentials are turned on or off, which takes a
+    /// restart. Nothing has changed then.
     pub fn reload(&self, settings: Settings) -> Result<(), Error> {
         if let Some(fault) = settings.validate().first() {
             return Err(Error::new(Code::BadRequest, fault.to_string()));
         }
-        let parts = self.inner();
-        let auth = parts.authorizer.prepare(settings.auth.as_ref())?;
-        let tls = match (&parts.tls, settings.server.tls) {
+        let inner = self.inner();
+        let auth = inner.authorizer.prepare(settings.auth.as_ref())?;
+        let tls = match (&inner.tls, settings.server.tls) {
             (Some(current), Some(files)) => Some((current, tls::load(&files)?)),
             (None, None) => None,
             (Some(_), None) => return Err(restart("off")),
             (None, Some(_)) => return Err(restart("on")),
         };
-        // All is prepared: from here on nothing fails.
+        // Nothing below fails.
         if let Some((current, new)) = tls {
             current.replace(new);
             info!("certificate read again");
         }
-        parts.authorizer.install(auth);
+        inner.authorizer.install(auth);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Starts the threads and tasks of a hub, and ends the hub when one of them ends before it.
+//! Starts the threads and tasks of a hub. The hub ends if one of them ends early.
 
 use std::{
     io,
@@ -15,10 +15,10 @@ use crate::{
     hub::{Hub, Lifecycle, ThreadRegistry},
 };
 
-/// The window of a shutdown after a thread has ended, at most. What is left of the hub may not work.
+/// Longest shutdown window after a thread has ended early: the rest of the hub may not work.
 const FAULT_WINDOW: Duration = Duration::from_secs(2);
 
-/// Starts threads and tasks, and notes how each ends.
+/// Starts threads and tasks, and records how each ends.
 #[derive(Clone)]
 pub(super) struct Supervisor(Arc<ThreadRegistry>);
 
@@ -27,7 +27,7 @@ impl Supervisor {
         Self(threads)
     }
 
-    /// The one that started the threads of a hub.
+    /// Returns the supervisor of a hub.
     pub(super) fn of(hub: &Hub) -> Self {
         Self(hub.inner().threads.clone())
     }
@@ -58,13 +58,13 @@ impl Supervisor {
     ) -> io::Result<JoinHandle<()>> {
         let threads = self.0.clone();
         thread::Builder::new().name(name.clone()).spawn(move || {
-            // What the work owned is dropped by then; `node` and the log say which shared state is used after a panic.
+            // The values of `work` are dropped by then.
             let outcome = catch_unwind(AssertUnwindSafe(work));
             threads.ended(&name, outcome, is_brief);
         })
     }
 
-    /// The work of a task that lasts as long as the hub.
+    /// Wraps the work of a task that lasts as long as the hub.
     pub(super) fn watch<Work>(
         &self,
         name: &'static str,
@@ -87,16 +87,16 @@ impl Supervisor {
     }
 }
 
-/// Ends the hub when one of its threads or tasks has ended before it, or when its log cannot be opened.
+/// Ends the hub if one of its threads or tasks ends early, or if its log cannot be opened.
 pub(super) fn end_with(hub: &Hub) {
-    let (threads, weak, mut stage) = (hub.inner().threads.clone(), hub.downgrade(), hub.lifecycle());
+    let (threads, weak, mut lifecycle) = (hub.inner().threads.clone(), hub.downgrade(), hub.lifecycle());
     let opened = hub.inner().log.opened();
     tokio::spawn(async move {
         let has_failed = tokio::select! {
             () = threads.failed() => true,
             Err(_) = opened => true,
-            // An error says that the hub was dropped.
-            _ = stage.wait_for(|stage| *stage == Lifecycle::Ended) => false,
+            // An error means that the hub was dropped.
+            _ = lifecycle.wait_for(|stage| *stage == Lifecycle::Ended) => false,
         };
         if let Some(hub) = weak.upgrade().filter(|_| has_failed) {
             hub.shutdown_within(hub.settings().shutdown.window.min(FAULT_WINDOW)).await;

@@ -30,8 +30,7 @@ fn a_lock_that_is_taken_against_the_order_panics_though_it_is_free() {
         let _state = state.read();
         let _keys = keys.lock();
     });
-    let expected =
-        "lock order broken: `IdempotencyKeys` is taken while `LogState` is held; see docs/locks.md for the order";
+    let expected = "lock order broken: `IdempotencyKeys` is taken while `LogState` is held; see docs/locks.md for the order";
     assert_eq!(panicked.as_deref(), Some(expected));
     // Nothing of it is left behind on this thread.
     let _keys = keys.lock();
