@@ -1,5 +1,4 @@
-//! The developers' commands: `cargo xtask test`, `ci`, `check`, `clients`, `compare`, `generate`, `tidy`, `fuzz` and
-//! `redis-versions`.
+//! The developers' commands; `cargo xtask` without arguments lists them.
 
 mod ci;
 mod clients;
@@ -35,6 +34,7 @@ cargo xtask compare [--parts a,b] [--rounds N] [--slice S]  measures the hub bes
 cargo xtask generate [--check]        writes the generated files, or names those that are out of date
 cargo xtask tidy [--list RULE]        checks names, prose, module rows, bounds, links; `--list` prints the findings of a rule
 cargo xtask dependencies [--advisories]  checks licences, versions and sources of dependencies; advisories need a network
+cargo xtask workflows                 lints `.github/`; needs Go
 cargo xtask clients                   plays one script to every client library; needs Go 1.26, and installs Java and Maven
 cargo xtask redis-versions [--quick]  runs the tests of Redis over other versions of Redis and Valkey; quick: as ci does
 cargo xtask fuzz [--seconds N] [target]  fuzzes each target, or one, for N seconds (60 unless given)";
@@ -84,6 +84,7 @@ fn run(arguments: &[String], tally: &mut Tally) -> Result<()> {
         ["redis-versions"] => redis_versions::run(&workspace, tally),
         ["redis-versions", "--quick"] => redis_versions::run_quick(&workspace, tally),
         ["dependencies"] => tools::check_dependencies(&workspace, tally, false),
+        ["workflows"] => tools::check_workflows(&workspace, tally),
         ["dependencies", "--advisories"] => tools::check_dependencies(&workspace, tally, true),
         ["fuzz", rest @ ..] => {
             let (seconds, rest) = seconds(rest)?;
