@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind};
-use crate::transport::{Exchange, Transport};
+use crate::transport::{Exchange, HttpTransport};
 
 /// Bytes of an answer, at most. An answer to a batch has about 70 bytes an event, and a batch at most 10,000 events.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -24,7 +24,7 @@ pub struct Client {
 
 #[derive(Debug)]
 struct ClientInner {
-    transport: Transport,
+    transport: HttpTransport,
     /// Scheme, host and path prefix, without a slash at the end.
     base: String,
     authorization: Option<HeaderValue>,
@@ -99,7 +99,7 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let base = base_of(&self.url)?;
         let authorization = self.token.as_deref().map(authorization_of).transpose()?;
-        let transport = Transport::new(&base)?;
+        let transport = HttpTransport::new(&base)?;
         Ok(Client {
             shared: Arc::new(ClientInner { transport, base, authorization, settings: self.settings }),
         })

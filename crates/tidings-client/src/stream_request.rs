@@ -20,7 +20,7 @@ pub(crate) enum SubscribeRoute {
 }
 
 /// A request that opens a stream.
-pub(crate) struct StreamRequest {
+pub(crate) struct RoutedRequest {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) body: Bytes,
@@ -49,14 +49,14 @@ impl SubscribeRoute {
     }
 
     /// Returns the request. `history` is the value of that parameter.
-    pub(crate) fn request(&self, history: Option<&str>) -> StreamRequest {
+    pub(crate) fn request(&self, history: Option<&str>) -> RoutedRequest {
         match self {
             Self::Path(path) => {
                 let path = match history {
                     Some(history) => format!("{path}history={history}"),
                     None => path.trim_end_matches('&').to_owned(),
                 };
-                StreamRequest { method: Method::GET, path, body: Bytes::new() }
+                RoutedRequest { method: Method::GET, path, body: Bytes::new() }
             }
             Self::Body(channels) => {
                 let mut body = json!({ "channels": channels, "position": "id" });
@@ -64,7 +64,7 @@ impl SubscribeRoute {
                     body["history"] = history.parse::<u64>().map_or_else(|_| history.into(), Into::into);
                 }
                 let path = "/api/v1/stream".to_owned();
-                StreamRequest { method: Method::POST, path, body: body.to_string().into() }
+                RoutedRequest { method: Method::POST, path, body: body.to_string().into() }
             }
         }
     }

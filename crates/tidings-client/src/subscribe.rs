@@ -16,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::notification::{Event, Notification, Reconnecting};
-use crate::stream_request::{StreamRequest, SubscribeRoute};
+use crate::stream_request::{RoutedRequest, SubscribeRoute};
 use crate::transport::Exchange;
 
 /// A subscription before it is opened.
@@ -225,7 +225,7 @@ impl Subscriber {
     fn connect(&mut self) {
         let (client, id) = (self.client.clone(), self.last_event_id.clone());
         let history = self.history.as_deref().filter(|_| id.is_empty());
-        let StreamRequest { method, path, body } = self.route.request(history);
+        let RoutedRequest { method, path, body } = self.route.request(history);
         let answer = Box::pin(async move {
             let mut headers = vec![("accept", "text/event-stream"), ("cache-control", "no-cache")];
             if !id.is_empty() {

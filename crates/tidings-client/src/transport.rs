@@ -40,7 +40,7 @@ type HttpSender = HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Sends requests: over pooled connections, or each over its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Transport {
+pub(crate) struct HttpTransport {
     /// The hub's URL, for errors.
     base: Arc<str>,
     pooled: HttpSender,
@@ -48,7 +48,7 @@ pub(crate) struct Transport {
     fresh: HttpSender,
 }
 
-impl Transport {
+impl HttpTransport {
     pub(crate) fn new(base: &str) -> Result<Self, Error> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);

@@ -52,91 +52,25 @@ impl Borrow<str> for ChannelName {
 
 /// Error of a text that is no channel name, or no pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ChannelNameError {
-    /// The text is empty.
-    Empty,
-    /// The text is longer than [`CHANNEL_BYTES_MAX`].
-    TooLong {
-        /// Length of the text.
-        bytes: usize,
-    },
-    /// The text begins with `$`: such names are reserved for the hub.
-    Reserved {
-        /// The text, as messages show it.
-        name: String,
-    },
-    /// A character outside the grammar.
-    Character {
-        /// The text, as messages show it.
-        name: String,
-        /// The first such character.
-        character: char,
-        /// Its offset in bytes.
-        at: usize,
-    },
-    /// Two separators meet, or one begins or ends the text.
-    EmptySegment {
-        /// The text, as messages show it.
-        name: String,
-        /// Offset of the empty segment in bytes.
-        at: usize,
-    },
-    /// A pattern in place of a channel name.
-    NotOneChannel {
-        /// The text, as messages show it.
-        name: String,
-    },
-    /// A `*` that is part of a segment, or three or more of them.
-    PartialWildcard {
-        /// The text, as messages show it.
-        name: String,
-        /// The segment that holds it, as messages show it.
-        segment: String,
-    },
-    /// A `**` before the last segment.
-    WildcardNotLast {
-        /// The text, as messages show it.
-        name: String,
-    },
+pub struct ChannelNameError {
+    message: String,
+    is_reserved: bool,
 }
 
 impl ChannelNameError {
+    fn new(message: String) -> Self {
+        Self { message, is_reserved: false }
+    }
+
     /// Returns whether the name is reserved for the hub: forbidden, not malformed.
     pub fn is_reserved(&self) -> bool {
-        matches!(self, Self::Reserved { .. })
+        self.is_reserved
     }
 }
 
 impl fmt::Display for ChannelNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => write!(f, "channel is empty; a name has 1 to {CHANNEL_BYTES_MAX} bytes"),
-            Self::TooLong { bytes } => write!(f, "channel is {bytes} bytes; limit is {CHANNEL_BYTES_MAX}"),
-            Self::Reserved { name } => {
-                write!(f, "channel {name} begins with \"$\"; such names are the hub's own, use another")
-            }
-            Self::Character { name, character, at } => write!(
-                f,
-                "channel {name} has {character:?} at byte {at}; allowed are A-Z a-z 0-9 _ - ~ @ and the separators . and :"
-            ),
-            Self::EmptySegment { name, at } => write!(
-                f,
-                "channel {name} has an empty segment at byte {at}; write one separator between two segments"
-            ),
-            Self::NotOneChannel { name } => {
-                write!(f, "channel {name} is a pattern; name one channel without \"*\"")
-            }
-            Self::PartialWildcard { name, segment } => {
-                write!(f, "pattern {name} has {segment} as a segment; \"*\" and \"**\" are whole segments")
-            }
-            Self::WildcardNotLast { name } => {
-                write!(
-                    f,
-                    "pattern {name} has \"**\" before its end; \"**\" is the last segment, use \"*\" within"
-                )
-            }
-        }
+        f.write_str(&self.message)
     }
 }
 
@@ -152,32 +86,47 @@ pub(crate) enum Wildcards {
 /// Checks a name, or a pattern if wildcards are allowed.
 pub(crate) fn check(text: &str, wildcards: Wildcards) -> Result<(), ChannelNameError> {
     if text.is_empty() {
-        return Err(ChannelNameError::Empty);
+        let message = format!("channel is empty; a name has 1 to {CHANNEL_BYTES_MAX} bytes");
+        return Err(ChannelNameError::new(message));
     }
     if text.starts_with('$') {
-        return Err(ChannelNameError::Reserved { name: quoted(text) });
+        let name = quoted(text);
+        let message = format!("channel {name} begins with \"$\"; such names are the hub's own, use another");
+        return Err(ChannelNameError { message, is_reserved: true });
     }
+    check_grammar(text, wildcards).map_err(ChannelNameError::new)
+}
+
+fn check_grammar(text: &str, wildcards: Wildcards) -> Result<(), String> {
+    let refused = |kind: &str, problem: &str| Err(format!("{kind} {} {problem}", quoted(text)));
     if text.len() > CHANNEL_BYTES_MAX {
-        return Err(ChannelNameError::TooLong { bytes: text.len() });
+        return Err(format!("channel is {} bytes; limit is {CHANNEL_BYTES_MAX}", text.len()));
     }
     if let Some((at, character)) = text.char_indices().find(|(_, character)| !is_allowed(*character)) {
-        return Err(ChannelNameError::Character { name: quoted(text), character, at });
+        let allowed = "allowed are A-Z a-z 0-9 _ - ~ @ and the separators . and :";
+        return refused("channel", &format!("has {character:?} at byte {at}; {allowed}"));
     }
     if wildcards == Wildcards::Refused && text.contains('*') {
-        return Err(ChannelNameError::NotOneChannel { name: quoted(text) });
+        return refused("channel", "is a pattern; name one channel without \"*\"");
     }
     let mut at = 0;
     for segment in text.split(['.', ':']) {
         let end = at + segment.len();
         match segment {
-            "" => return Err(ChannelNameError::EmptySegment { name: quoted(text), at }),
-            "**" if end < text.len() => return Err(ChannelNameError::WildcardNotLast { name: quoted(text) }),
+            "" => {
+                let problem =
+                    format!("has an empty segment at byte {at}; write one separator between two segments");
+                return refused("channel", &problem);
+            }
+            "**" if end < text.len() => {
+                let problem = "has \"**\" before its end; \"**\" is the last segment, use \"*\" within";
+                return refused("pattern", problem);
+            }
             "*" | "**" => {}
             _ if segment.contains('*') => {
-                return Err(ChannelNameError::PartialWildcard {
-                    name: quoted(text),
-                    segment: quoted(segment),
-                });
+                let segment = quoted(segment);
+                let problem = format!("has {segment} as a segment; \"*\" and \"**\" are whole segments");
+                return refused("pattern", &problem);
             }
             _ => {}
         }

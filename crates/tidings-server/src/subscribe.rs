@@ -28,7 +28,7 @@ pub(crate) struct Args {
     last_event_id: Option<String>,
     /// Number of stored events to replay first, or all.
     #[arg(long, value_name = "N|all", value_parser = parse_history)]
-    history: Option<HistoryRange>,
+    history: Option<HistoryArg>,
     /// Print one JSON object per line: events, gaps, positions and ends.
     #[arg(long)]
     json: bool,
@@ -39,15 +39,15 @@ pub(crate) struct Args {
 
 /// Stored events to replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HistoryRange {
+enum HistoryArg {
     All,
     Last(u64),
 }
 
-fn parse_history(text: &str) -> Result<HistoryRange, String> {
+fn parse_history(text: &str) -> Result<HistoryArg, String> {
     match text {
-        "all" => Ok(HistoryRange::All),
-        _ => text.parse().map(HistoryRange::Last).map_err(|_| "is neither a number nor all".to_owned()),
+        "all" => Ok(HistoryArg::All),
+        _ => text.parse().map(HistoryArg::Last).map_err(|_| "is neither a number nor all".to_owned()),
     }
 }
 
@@ -66,8 +66,8 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     }
     request = match args.history {
         None => request,
-        Some(HistoryRange::All) => request.history_all(),
-        Some(HistoryRange::Last(events)) => request.history(events),
+        Some(HistoryArg::All) => request.history_all(),
+        Some(HistoryArg::Last(events)) => request.history(events),
     };
     let patterns = args.channels.iter().map(|channel| format!("--subscribe '{channel}'"));
     let wanted = patterns.collect::<Vec<_>>().join(" ");

@@ -6,7 +6,9 @@ mod path;
 mod scalar;
 mod secret;
 
-pub(crate) use base::{Optional, RawValue, ValueFormat, mask_passwords, range, shortened, suggest_word};
+pub(crate) use base::{
+    Optional, RawValue, ValueFormat, mask_passwords, name_of, range, shortened, suggest_word,
+};
 pub(crate) use list::{AddressesFormat, AlgorithmsFormat, KeysFormat, PatternsFormat, TextsFormat};
 pub(crate) use path::{DirectoryFormat, PathFormat, TlsPathFormat};
 pub(crate) use scalar::{

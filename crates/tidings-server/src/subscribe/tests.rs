@@ -48,8 +48,8 @@ async fn notifications_are_printed_as_json_plain_text_and_notes() {
 
 #[test]
 fn history_is_a_number_or_all() {
-    assert_eq!(parse_history("all"), Ok(HistoryRange::All));
-    assert_eq!(parse_history("10"), Ok(HistoryRange::Last(10)));
+    assert_eq!(parse_history("all"), Ok(HistoryArg::All));
+    assert_eq!(parse_history("10"), Ok(HistoryArg::Last(10)));
     for bad in ["", "-1", "All", "1.5"] {
         assert!(parse_history(bad).is_err(), "{bad}");
     }

@@ -5,7 +5,7 @@ use tidings::config::{Algorithm, bounds};
 use super::super::value_format::{
     AddressesFormat, AlgorithmsFormat, BoolFormat, CountFormat, DirectoryFormat, DurabilityFormat,
     DurationFormat, EnvelopeFormat, KeysFormat, Optional, PathFormat, PatternsFormat, RedisUrlFormat,
-    SecretFormat, SizeFormat, TextFormat, TextsFormat, TlsPathFormat, ValueFormat, range,
+    SecretFormat, SizeFormat, TextFormat, TextsFormat, TlsPathFormat, ValueFormat, name_of, range,
 };
 use super::{AcceptedFrom, Setting};
 
@@ -24,7 +24,7 @@ macro_rules! settings {
         pub(crate) static SETTINGS: &[Setting] = &[$(Setting {
             name: settings!(@name [$($key)+] $($field $($name)?)?),
             accepted_from: settings!(@from $($from)?),
-            format: <$format as ValueFormat>::name,
+            format: name_of::<$format>,
             values: settings!(@values $($values)*),
             example: $example,
             doc: concat!($($doc),+),
@@ -89,7 +89,7 @@ settings! {
     /// Idempotency keys that are remembered. When they are used up, a publish with a key gets 429.
     log.idempotency_keys: CountFormat, [CountFormat in IDEMPOTENCY_KEYS], "1000000";
 
-    /// Whether streams are served. If not, stream routes answer 204, which stops an `EventSource`.
+    /// Serves streams. With `false` stream routes answer 204, which stops an `EventSource`.
     stream.enabled: BoolFormat, [], "true";
     /// Time for which a stream may be silent before the hub sends a keep-alive. Keep it below the shortest timeout of your
     /// proxies.
@@ -135,7 +135,7 @@ settings! {
     auth?.leeway: DurationFormat, [DurationFormat in LEEWAY], r#""5s""#;
     /// Cookie that may carry a token. Pages of `cors.origins` may then send it.
     auth?.cookie: Optional<TextFormat>, ["a cookie's name"], r#""session""#;
-    /// Whether `?access_token=` may carry a token. Proxies then write the token into their logs; prefer tickets.
+    /// Accepts a token as `?access_token=`. Proxies write such a token into their logs; prefer tickets.
     auth?.query_token: BoolFormat, [], "true";
     /// Claim of a token that holds the user's name.
     auth?.user_claim: TextFormat, [], r#""sub""#;
@@ -147,7 +147,7 @@ settings! {
     auth?.hook_ttl: DurationFormat, [DurationFormat in HOOK_TTL], r#""10s""#;
     /// Interval at which the hook is asked again for an open stream.
     auth?.hook_recheck: DurationFormat, [DurationFormat in HOOK_RECHECK], r#""1m""#;
-    /// Whether the host name of the hook may resolve to a private address. IP addresses and `localhost` are always allowed.
+    /// Lets the host name of the hook resolve to a private address. IP addresses and `localhost` are always allowed.
     auth?.hook_private: BoolFormat, [], "true";
     /// Longest life of a token; a token with a longer life is refused. It is also the life of a revocation without an end.
     auth?.token_max_age: DurationFormat, [DurationFormat in TOKEN_MAX_AGE], r#""24h""#;
@@ -185,7 +185,7 @@ settings! {
     /// Further request headers that pages of other origins may send. Those of the hub and of tracing libraries are always
     /// allowed.
     cors.headers: TextsFormat, ["names of headers"], r#"["X-Request-Id"]"#;
-    /// Whether a hub that asks for credentials serves `/metrics` without them.
+    /// Serves `/metrics` without credentials, on a hub that asks for them elsewhere.
     metrics.public: BoolFormat, [], "true";
 
     /// Redis that carries one log for several nodes. `none` is one node with a log of its own. If neither the file nor

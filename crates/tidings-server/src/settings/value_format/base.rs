@@ -27,8 +27,10 @@ pub(super) const NONE: &str = "none";
 pub(crate) trait ValueFormat {
     /// The type of a value that was read.
     type Value;
-    /// Name of the format in the manual.
-    fn name() -> String;
+    /// Name of the format in the manual, without `none`.
+    const NAME: &'static str;
+    /// Whether the format accepts `none`.
+    const IS_OPTIONAL: bool = false;
     /// Reads a value. The error continues the setting's name: `is "5 apples"; …`.
     fn read(raw: &RawValue) -> Result<Self::Value, String>;
     /// Shows a value as TOML.
@@ -40,10 +42,8 @@ pub(crate) struct Optional<F>(PhantomData<F>);
 
 impl<F: ValueFormat> ValueFormat for Optional<F> {
     type Value = Option<F::Value>;
-
-    fn name() -> String {
-        format!("{}, or `{NONE}`", F::name())
-    }
+    const NAME: &'static str = F::NAME;
+    const IS_OPTIONAL: bool = true;
 
     fn read(raw: &RawValue) -> Result<Self::Value, String> {
         match raw {
@@ -55,6 +55,11 @@ impl<F: ValueFormat> ValueFormat for Optional<F> {
     fn show(value: &Self::Value) -> String {
         value.as_ref().map_or_else(|| toml_text(NONE), F::show)
     }
+}
+
+/// Returns the name of a format in the manual.
+pub(crate) fn name_of<F: ValueFormat>() -> String {
+    if F::IS_OPTIONAL { format!("{}, or `{NONE}`", F::NAME) } else { F::NAME.to_owned() }
 }
 
 /// Returns a bound as text, in the format of its values.

@@ -15,10 +15,7 @@ pub(crate) struct KeysFormat;
 
 impl ValueFormat for AddressesFormat {
     type Value = Vec<SocketAddr>;
-
-    fn name() -> String {
-        "list of addresses".to_owned()
-    }
+    const NAME: &'static str = "list of addresses";
 
     fn read(raw: &RawValue) -> Result<Vec<SocketAddr>, String> {
         let mut addresses = Vec::new();
@@ -62,10 +59,7 @@ fn read_address(text: &str) -> Result<SocketAddr, String> {
 
 impl ValueFormat for TextsFormat {
     type Value = Vec<String>;
-
-    fn name() -> String {
-        "list of texts".to_owned()
-    }
+    const NAME: &'static str = "list of texts";
 
     fn read(raw: &RawValue) -> Result<Vec<String>, String> {
         list(raw)
@@ -78,10 +72,7 @@ impl ValueFormat for TextsFormat {
 
 impl ValueFormat for PatternsFormat {
     type Value = Vec<Pattern>;
-
-    fn name() -> String {
-        "list of patterns".to_owned()
-    }
+    const NAME: &'static str = "list of patterns";
 
     fn read(raw: &RawValue) -> Result<Vec<Pattern>, String> {
         let parse = |text: String| {
@@ -98,10 +89,7 @@ impl ValueFormat for PatternsFormat {
 
 impl ValueFormat for AlgorithmsFormat {
     type Value = Vec<Algorithm>;
-
-    fn name() -> String {
-        "list of algorithms".to_owned()
-    }
+    const NAME: &'static str = "list of algorithms";
 
     fn read(raw: &RawValue) -> Result<Vec<Algorithm>, String> {
         let mut algorithms = Vec::new();
@@ -132,10 +120,7 @@ impl ValueFormat for AlgorithmsFormat {
 
 impl ValueFormat for KeysFormat {
     type Value = Vec<KeySettings>;
-
-    fn name() -> String {
-        "list of tables".to_owned()
-    }
+    const NAME: &'static str = "list of tables";
 
     fn read(raw: &RawValue) -> Result<Vec<KeySettings>, String> {
         match raw {

@@ -12,10 +12,7 @@ pub(crate) struct TlsPathFormat;
 
 impl ValueFormat for DirectoryFormat {
     type Value = Option<PathBuf>;
-
-    fn name() -> String {
-        "path".to_owned()
-    }
+    const NAME: &'static str = "path";
 
     fn read(raw: &RawValue) -> Result<Option<PathBuf>, String> {
         match raw {
@@ -40,10 +37,7 @@ impl ValueFormat for DirectoryFormat {
 
 impl ValueFormat for PathFormat {
     type Value = PathBuf;
-
-    fn name() -> String {
-        "path".to_owned()
-    }
+    const NAME: &'static str = "path";
 
     fn read(raw: &RawValue) -> Result<PathBuf, String> {
         let text = TextFormat::read(raw)?;
@@ -60,10 +54,8 @@ impl ValueFormat for PathFormat {
 
 impl ValueFormat for TlsPathFormat {
     type Value = PathBuf;
-
-    fn name() -> String {
-        Optional::<PathFormat>::name()
-    }
+    const NAME: &'static str = PathFormat::NAME;
+    const IS_OPTIONAL: bool = true;
 
     fn read(raw: &RawValue) -> Result<PathBuf, String> {
         Optional::<PathFormat>::read(raw).map(Option::unwrap_or_default)

@@ -31,10 +31,7 @@ fn product(digits: &str, unit: u64) -> Option<u64> {
 
 impl ValueFormat for DurationFormat {
     type Value = Duration;
-
-    fn name() -> String {
-        "duration".to_owned()
-    }
+    const NAME: &'static str = "duration";
 
     fn read(raw: &RawValue) -> Result<Duration, String> {
         let text = scalar(raw, "a duration")?;
@@ -65,10 +62,7 @@ impl ValueFormat for DurationFormat {
 
 impl ValueFormat for SizeFormat {
     type Value = u64;
-
-    fn name() -> String {
-        "size".to_owned()
-    }
+    const NAME: &'static str = "size";
 
     fn read(raw: &RawValue) -> Result<u64, String> {
         let text = scalar(raw, "a size")?;
@@ -101,10 +95,7 @@ impl ValueFormat for SizeFormat {
 
 impl ValueFormat for CountFormat {
     type Value = u64;
-
-    fn name() -> String {
-        "number".to_owned()
-    }
+    const NAME: &'static str = "number";
 
     fn read(raw: &RawValue) -> Result<u64, String> {
         let text = scalar(raw, "a whole number")?;
@@ -124,10 +115,7 @@ impl ValueFormat for CountFormat {
 
 impl ValueFormat for BoolFormat {
     type Value = bool;
-
-    fn name() -> String {
-        "`true` or `false`".to_owned()
-    }
+    const NAME: &'static str = "`true` or `false`";
 
     fn read(raw: &RawValue) -> Result<bool, String> {
         let text = scalar(raw, "true or false")?;
@@ -145,10 +133,7 @@ impl ValueFormat for BoolFormat {
 
 impl ValueFormat for DurabilityFormat {
     type Value = Durability;
-
-    fn name() -> String {
-        "`memory`, `interval` or `fsync`".to_owned()
-    }
+    const NAME: &'static str = "`memory`, `interval` or `fsync`";
 
     fn read(raw: &RawValue) -> Result<Durability, String> {
         let word = scalar(raw, "a word")?;
@@ -162,10 +147,7 @@ impl ValueFormat for DurabilityFormat {
 
 impl ValueFormat for EnvelopeFormat {
     type Value = Envelope;
-
-    fn name() -> String {
-        "`any` or `strict`".to_owned()
-    }
+    const NAME: &'static str = "`any` or `strict`";
 
     fn read(raw: &RawValue) -> Result<Envelope, String> {
         let word = scalar(raw, "a word")?;
@@ -179,10 +161,7 @@ impl ValueFormat for EnvelopeFormat {
 
 impl ValueFormat for TextFormat {
     type Value = String;
-
-    fn name() -> String {
-        "text".to_owned()
-    }
+    const NAME: &'static str = "text";
 
     fn read(raw: &RawValue) -> Result<String, String> {
         match raw {

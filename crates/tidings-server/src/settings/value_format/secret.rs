@@ -12,10 +12,7 @@ const NOT_A_TEXT: &str = "is not one text in quotes; its value is not shown here
 
 impl ValueFormat for SecretFormat {
     type Value = Secret;
-
-    fn name() -> String {
-        "secret text".to_owned()
-    }
+    const NAME: &'static str = "secret text";
 
     fn read(raw: &RawValue) -> Result<Secret, String> {
         match raw {
@@ -36,10 +33,8 @@ impl ValueFormat for SecretFormat {
 
 impl ValueFormat for RedisUrlFormat {
     type Value = RedisUrl;
-
-    fn name() -> String {
-        format!("URL, or `{NONE}`")
-    }
+    const NAME: &'static str = "URL";
+    const IS_OPTIONAL: bool = true;
 
     fn read(raw: &RawValue) -> Result<RedisUrl, String> {
         match raw {
