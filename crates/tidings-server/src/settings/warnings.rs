@@ -26,7 +26,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     warnings.extend(secret_warning(auth));
     warnings.extend(auth.keys.iter().flat_map(key_warnings));
     let can_publish =
-        |key: &KeySettings| key.permissions.contains(&Right::Publish) && !key.publish.is_empty();
+        |key: &KeySettings| key.rights.contains(&Right::Publish) && !key.publish.is_empty();
     if !auth.takes_tokens() && !auth.keys.iter().any(can_publish) {
         warnings.push(
             "no client can publish: [auth] has neither a key with that right nor a key that verifies tokens; make a key with \
@@ -53,7 +53,7 @@ fn key_warnings(key: &KeySettings) -> Vec<String> {
     let pairs = [(Right::Subscribe, "subscribe", &key.subscribe), (Right::Publish, "publish", &key.publish)];
     let mut warnings = Vec::new();
     for (right, member, patterns) in pairs {
-        match (key.permissions.contains(&right), patterns.is_empty()) {
+        match (key.rights.contains(&right), patterns.is_empty()) {
             (true, true) => warnings.push(format!(
                 "auth.keys: {name:?} has the right {right} without patterns, which grants nothing; list them as \
                  {member} = [\"…\"]"
@@ -65,7 +65,7 @@ fn key_warnings(key: &KeySettings) -> Vec<String> {
             (true, false) | (false, true) => (),
         }
     }
-    if key.permissions.is_empty() && warnings.is_empty() {
+    if key.rights.is_empty() && warnings.is_empty() {
         warnings.push(format!("auth.keys: {name:?} has no rights and may do nothing"));
     }
     warnings

@@ -40,7 +40,7 @@ fn read_key(
     let mut key = KeySettings {
         name: String::new(),
         hash: String::new(),
-        permissions: vec![],
+        rights: vec![],
         subscribe: vec![],
         publish: vec![],
     };
@@ -54,7 +54,7 @@ fn read_key(
         let outcome = match name {
             "name" => read_text(value).map(|text| key.name = text),
             "hash" => read_text(value).map(|text| key.hash = text),
-            "rights" => read_rights(value).map(|rights| key.permissions = rights),
+            "rights" => read_rights(value).map(|rights| key.rights = rights),
             "subscribe" => read_texts(value).map(|patterns| key.subscribe = patterns),
             "publish" => read_texts(value).map(|patterns| key.publish = patterns),
             _ => {

@@ -60,7 +60,7 @@ fn keys_are_read_in_full() {
     assert_eq!(names, ["backend", "b"]);
     assert_eq!(auth.keys[0].hash, HASH);
     assert_eq!(
-        auth.keys[0].permissions,
+        auth.keys[0].rights,
         ["publish".parse().expect("a right"), "manage".parse().expect("a right")]
     );
     assert_eq!(auth.keys[0].publish, ["orders.**"]);

@@ -137,7 +137,7 @@ impl ValueFormat for KeysFormat {
         let show_key = |key: &KeySettings| {
             let mut members = vec![
                 format!("name = {}", toml_text(&key.name)),
-                format!("rights = {}", show_texts(&key.permissions)),
+                format!("rights = {}", show_texts(&key.rights)),
             ];
             for (member, patterns) in [("subscribe", &key.subscribe), ("publish", &key.publish)] {
                 if !patterns.is_empty() {
