@@ -6,8 +6,8 @@ use super::file::{TextFile, regex};
 
 /// Openings of sentences in comments and documents; a capital tells the opening.
 const OPENINGS: &str = r"\b(?:What|Who|Whoever|Whatever|Somebody|Someone|Nobody|Everybody|Where)\b|\bOne (?:that|who|which|whose|is|was|has|had|can|cannot|may|must|does|will|would|needs|of them)\b|\bThat (?:the|a|an|there|it|they|each|every|no|nothing|some|all|one|two|its|their|both|what|who)\b";
-/// "Whether …" is the noun phrase of a `bool`, at the start of a doc comment alone.
-const WHETHER: &str = r"\bWhether\b";
+/// "Whether …" is the noun phrase of a `bool` at the start of a doc comment or of a table's cell, and nowhere else.
+const WHETHER: &str = r"(?:^|[^ |] +)Whether\b";
 /// Actors without a name, anywhere in a sentence.
 const UNNAMED: &str =
     r"\b(?:[Ww]hoever|[Ss]omebody|[Nn]obody|[Aa]nybody|[Ee]verybody|[Hh]e|[Hh]is|[Hh]im|[Hh]imself)\b";
@@ -16,6 +16,9 @@ const ERROR_OPENINGS: &str =
     r"^(?:what|who|whoever|somebody|someone|nobody|where|whether|one that|that there|that the)\b.* .* ";
 /// Programs that a user of Tidings does not have.
 const INTERNAL_PAPERS: &str = r"\b[Tt]he (?:contract|guides?)\b";
+
+/// Other files with comments, after `#` or `//`.
+const COMMENTED: &[&str] = &[".js", ".py", ".go", ".java", ".toml", ".yml", ".yaml"];
 
 /// Returns banned openings of comments, documents and texts of errors and logs.
 pub(crate) fn openings(files: &[TextFile]) -> Vec<String> {
@@ -65,6 +68,7 @@ enum Sentence<'a> {
 }
 
 fn find(files: &[TextFile], check: impl Fn(Sentence<'_>) -> Option<String>) -> Vec<String> {
+    let marks = regex(r"(?:^|\s)(?:#|//)\s+(.*)");
     let literal = regex(r#""((?:[^"\\]|\\.)*)""#);
     let mut found = Vec::new();
     for file in files {
@@ -85,6 +89,12 @@ fn find(files: &[TextFile], check: impl Fn(Sentence<'_>) -> Option<String>) -> V
                     found.extend(texts.map(|words| report(number + 1, words)));
                 }
             }
+        } else if COMMENTED.iter().any(|end| file.path.ends_with(end)) {
+            let lines = file.text.lines().enumerate();
+            found.extend(lines.filter_map(|(number, line)| {
+                let words = without_code(marks.captures(line)?.get(1)?.as_str());
+                Some(report(number + 1, check(Sentence::Plain(&words))?))
+            }));
         }
     }
     found

@@ -22,6 +22,9 @@ fn headless_openings_are_found_in_comments_documents_and_texts() {
     check("a/tests.rs", "let a = \"where there is none\";", 0);
     check("a.md", "That there are two is wrong.\n```\nWhat\n```", 1);
     check("a.md", "That is right.", 0);
+    check("a.md", "| `a` | Whether it waits. |\nWhether it waits, is unknown.", 1);
+    check("a.js", "wait(); // What is kept.\n\"// what\"", 1);
+    check("a.toml", "a = 1 # Who asks waits.\n# A name.", 1);
     check("CHANGELOG.md", "## Unreleased\nWhat\n## 0.1\nWhat", 1);
 }
 
