@@ -173,7 +173,10 @@ fn hub_with_a_panicked_thread_is_not_ready_and_names_it() {
         answer.starts_with("HTTP/1.1 503 ") && answer.contains("thread tidings-reauthorization ended")
     });
     let metrics = ask(&failing.hub, "/metrics");
-    assert!(metrics.contains("tidings_thread_panics_total{thread=\"tidings-reauthorization\"} 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("tidings_thread_panics_total{thread=\"tidings-reauthorization\"} 1\n"),
+        "{metrics}"
+    );
     // A stream opened now ends with `reconnect`.
     let stream = ask(&failing.hub, PATH);
     assert!(stream.starts_with("HTTP/1.1 200 ") && stream.contains("\nevent: tidings.end\n"), "{stream}");

@@ -1,10 +1,11 @@
-//! Parses a request, gets a permit, calls one noun, shapes the answer.
+//! HTTP routes. A route parses the request, gets a permit, calls the hub and shapes the response.
 
 mod body;
 mod channels;
 mod credentials;
 mod demo_page;
 mod error;
+mod fallback;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod health;
@@ -23,22 +24,18 @@ use axum::{
     routing::{get, post},
 };
 
-use self::error::ErrorResponse;
-use crate::{
-    error::{Code, Error},
-    hub::Hub,
-};
+use crate::{error::Error, hub::Hub};
 
-/// Answers a request that was refused before a route was reached.
+/// Answers a request that is refused before its route.
 pub(crate) fn refuse(hub: &Hub, error: Error) -> Response {
     origin_check::refused(hub, error)
 }
 
 impl Hub {
-    /// The hub's routes for publishers and subscribers, all below `/api/v1/`, to be merged into a service of your own.
+    /// Returns the routes for publishers and subscribers, all below `/api/v1/`, to merge into the router of the host application.
     ///
-    /// Where `axum::serve` serves them, a stream knows less of its socket than under [`serve_with`](crate::serve_with): it
-    /// is behind once its reader has taken nothing for a second. The hub ends its streams, and axum then the connections:
+    /// Under `axum::serve` a stream counts as behind once its client has read nothing for a second;
+    /// [`serve_with`](crate::serve_with) sees the socket itself. The hub ends its streams, and axum then the connections:
     ///
     /// ```
     /// # async fn stopped() {}
@@ -56,20 +53,20 @@ impl Hub {
     /// # }
     /// ```
     ///
-    /// Its page, health and metrics are not among them: your service has its own. See [`Hub::readiness`] and
-    /// [`Hub::metrics_text`]; [`serve`](crate::serve) has everything.
+    /// The page, health and metrics are not included; see [`Hub::readiness`] and [`Hub::metrics_text`].
+    /// [`serve`](crate::serve) has every route.
     pub fn router(&self) -> Router {
         self.guarded(channel_routes())
     }
 
-    /// Every route of a hub that has a port of its own.
+    /// Returns every route, for a hub with a port of its own.
     pub(crate) fn whole_router(&self) -> Router {
-        self.guarded(channel_routes().merge(own_routes()).fallback(not_found))
+        self.guarded(channel_routes().merge(own_routes()).fallback(fallback::not_found))
     }
 
     fn guarded(&self, routes: Router<Hub>) -> Router {
         routes
-            .method_not_allowed_fallback(other_method)
+            .method_not_allowed_fallback(fallback::other_method)
             .layer(middleware::from_fn_with_state(self.clone(), origin_check::guard))
             .with_state(self.clone())
     }
@@ -97,23 +94,4 @@ fn own_routes() -> Router<Hub> {
         .route("/metrics", get(health::metrics))
         .route("/openapi.json", get(openapi::document))
         .merge(demo_page::routes())
-}
-
-async fn not_found(uri: http::Uri) -> ErrorResponse {
-    let path = uri.path();
-    let routes = if path.starts_with("/api") {
-        format!("the routes are {}", openapi::api_routes())
-    } else {
-        "the routes for publishers and subscribers begin with /api/v1/, for example /api/v1/events/{channel}"
-            .to_owned()
-    };
-    ErrorResponse(Error::new(
-        Code::NotFound,
-        format!("nothing is at {path}; {routes}; /openapi.json has them all"),
-    ))
-}
-
-async fn other_method(method: http::Method, uri: http::Uri) -> ErrorResponse {
-    let detail = format!("{} does not take {method}; the header `Allow` names what it does", uri.path());
-    ErrorResponse(Error::new(Code::MethodNotAllowed, detail))
 }

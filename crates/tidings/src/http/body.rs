@@ -17,8 +17,9 @@ use crate::{
 /// Reads the whole body.
 ///
 /// # Errors
-/// 413 where it is larger than `limits.body_bytes` (before it is read, where it says so itself), 408 where it does
-/// not arrive within `server.body_timeout`, 415 where it is compressed.
+/// - 413 if it is larger than `limits.body_bytes`; if `Content-Length` says so, before it is read.
+/// - 408 if it does not arrive within `server.body_timeout`.
+/// - 415 if it is compressed.
 pub(super) async fn read(headers: &HeaderMap, body: Body, settings: &Settings) -> Result<Bytes, Error> {
     let bytes_max = settings.limits.body_bytes;
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|it| *it != "identity") {
@@ -41,10 +42,10 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, settings: &Settings) -
     }
 }
 
-/// Reads a JSON object of a few members. `shape` shows what it looks like.
+/// Reads a JSON object of a few members. Errors show `shape`.
 ///
 /// # Errors
-/// Those of [`read`], and 400 for what is not of that shape.
+/// Those of [`read`], and 400 if the body has another shape.
 pub(super) async fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,

@@ -1,4 +1,4 @@
-//! `GET /api/v1/channels…`: which channels have connections, and what a channel holds.
+//! `GET /api/v1/channels…`: channels with connections, and the stored events of a channel.
 
 use axum::{Json, extract::State};
 use http::Uri;
@@ -10,7 +10,7 @@ use tidings_protocol::{
 use super::{
     credentials::Authenticated,
     error::ErrorResponse,
-    not_found,
+    fallback::not_found,
     parameters::{self, Query},
 };
 use crate::{
@@ -24,9 +24,9 @@ use crate::{
 /// Lists channels and patterns with connections.
 pub(super) async fn list(
     State(hub): State<Hub>,
-    admitted: Authenticated,
+    authenticated: Authenticated,
 ) -> Result<Json<ChannelList>, ErrorResponse> {
-    let channels = hub.channels_of(&*admitted.for_reading()?).into_iter();
+    let channels = hub.channels_of(&*authenticated.for_reading()?).into_iter();
     let channels = channels.map(|(channel, connections)| ChannelCount { channel, connections });
     Ok(Json(ChannelList { channels: channels.collect() }))
 }
@@ -34,10 +34,10 @@ pub(super) async fn list(
 /// Reads stored events of one channel.
 pub(super) async fn history(
     State(hub): State<Hub>,
-    admitted: Authenticated,
+    authenticated: Authenticated,
     uri: Uri,
 ) -> Result<Json<HistoryPage>, ErrorResponse> {
-    let identity = admitted.for_reading()?;
+    let identity = authenticated.for_reading()?;
     let path = uri.path().strip_prefix("/api/v1/channels/").unwrap_or_default();
     let Some(name) = path.strip_suffix("/events") else { return Err(not_found(uri).await) };
     let channel = parameters::channel(&parameters::decoded(name)?)?;
@@ -72,7 +72,7 @@ fn wanted(query: &Query) -> Result<HistoryRange, Error> {
     })
 }
 
-/// How many events a parameter asks for.
+/// Reads a count of events.
 fn number(query: &Query, name: &str) -> Result<Option<usize>, Error> {
     let Some(text) = query.one(name)? else { return Ok(None) };
     let number =

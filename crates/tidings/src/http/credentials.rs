@@ -1,4 +1,4 @@
-//! Who asks: finds what a request presents of itself, and has the gate judge it before anything else is looked at.
+//! Finds the credential of a request and has it authenticated before anything else is read.
 
 use std::sync::Arc;
 
@@ -14,37 +14,37 @@ use crate::{
     transport::socket::PeerInfo,
 };
 
-/// Somebody whose credentials were good, or who has none.
+/// A client whose credential was good, or that has none.
 pub(super) struct Authenticated {
     identity: Arc<Identity>,
     credential: Option<Credential>,
-    /// What speaks against doing anything with a cookie alone.
+    /// Set if the origin of the page forbids acting on its cookie alone.
     cookie_fault: Option<Error>,
 }
 
 impl Authenticated {
-    /// The caller, to open a stream.
+    /// Returns the identity for opening a stream.
     ///
     /// # Errors
-    /// 403 for a page of somebody else that has nothing but the cookie of its visitor.
+    /// 403 if a page of another origin has nothing but a cookie.
     pub(super) fn for_stream(self) -> Result<Arc<Identity>, Error> {
         self.cookie_fault.map_or(Ok(self.identity), Err)
     }
 
-    /// What the caller was admitted on.
+    /// Takes the credential of the request.
     pub(super) fn take_credential(&mut self) -> Option<Credential> {
         self.credential.take()
     }
 
-    /// The caller, to read something once. A page cannot read what is not said to be for it (CORS).
+    /// Returns the identity for one read. CORS keeps pages of other origins from the response.
     ///
     /// # Errors
-    /// 403 for a ticket: it is for a stream.
+    /// 403 for a ticket: it only opens streams.
     pub(super) fn for_reading(self) -> Result<Arc<Identity>, Error> {
         if self.identity.is_ticket() { Err(denied(&self.identity)) } else { Ok(self.identity) }
     }
 
-    /// The caller, to change something.
+    /// Returns the identity for a change.
     ///
     /// # Errors
     /// Those of [`Authenticated::for_stream`] and [`Authenticated::for_reading`].
@@ -75,7 +75,7 @@ struct CarriedCredential {
     is_cookie: bool,
 }
 
-/// The first credential that is present decides, whatever else is there. An open hub looks at none.
+/// Finds the credential. The first one present decides; later carriers are ignored. An open hub reads none.
 fn carried(settings: Option<&AuthSettings>, parts: &Parts) -> Result<CarriedCredential, Error> {
     let by = |credential| Ok(CarriedCredential { credential: Some(credential), is_cookie: false });
     let authorization = authorization(&parts.headers)?;
@@ -104,14 +104,14 @@ fn carried(settings: Option<&AuthSettings>, parts: &Parts) -> Result<CarriedCred
     Ok(CarriedCredential { credential: None, is_cookie: false })
 }
 
-/// What follows `Bearer`; a header with anything else is there and is no good.
+/// Returns the token after `Bearer`. Another scheme counts as an empty token.
 fn authorization(headers: &HeaderMap) -> Result<Option<Secret>, Error> {
     let Some(value) = only_header(headers, header::AUTHORIZATION.as_str())? else { return Ok(None) };
     let token = value.reveal().split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     Ok(Some(Secret::new(token.map_or("", |(_, token)| token.trim()))))
 }
 
-/// The value of a header that stands once. An empty one is there, too.
+/// Returns the value of a header that may appear once. An empty value is present.
 fn only_header(headers: &HeaderMap, name: &str) -> Result<Option<Secret>, Error> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -133,7 +133,7 @@ fn only_parameter(query: &Query, name: &str) -> Result<Option<Secret>, Error> {
     Ok(Some(Secret::new(value)))
 }
 
-/// The value of a cookie. Two of one name are two words for one thing: neither is taken, and nobody is let in.
+/// Returns the value of a cookie. Two different values of one name count as an empty value.
 pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<Secret> {
     let lines = headers.get_all(header::COOKIE).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
     let mut found: Option<String> = None;

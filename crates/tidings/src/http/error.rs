@@ -1,4 +1,4 @@
-//! Errors as problem documents (RFC 9457). Status codes are picked here and nowhere else.
+//! Errors as problem documents (RFC 9457). Only this file picks status codes.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::error::{Code, Error};
 #[derive(Debug)]
 pub(super) struct ErrorResponse(pub(super) Error);
 
-/// What a refusal is counted by, with the setting whose bound was met; the guard counts it.
+/// Labels by which `origin_check` counts an error: its code, and the setting of an exceeded limit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ErrorCounted {
     pub(super) code: Code,
@@ -25,7 +25,7 @@ impl From<Error> for ErrorResponse {
     }
 }
 
-/// The status and the title of a code.
+/// Returns the status and the title of a code.
 fn status(code: Code) -> (StatusCode, &'static str) {
     match code {
         Code::ReservedChannel | Code::AccessDenied | Code::ForbiddenHost | Code::ForbiddenOrigin => {
@@ -65,8 +65,8 @@ fn status(code: Code) -> (StatusCode, &'static str) {
     }
 }
 
-/// A handler of your own may return the hub's errors: they are answered as the hub's routes answer them, with the status of
-/// their code and a problem document.
+/// A handler of the host application may return errors of the hub. The response has the status of their code and a problem
+/// document, as on the hub's routes.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         ErrorResponse(self).into_response()

@@ -4,10 +4,10 @@ use http::{HeaderMap, HeaderValue, Uri, header::COOKIE};
 
 use super::{credentials, parameters, parameters::Query};
 
-/// Reads a text as the query of a request, and each value as everything that a query may hold.
+/// Reads a text as the query of a request, and each value as each kind of parameter.
 ///
 /// # Panics
-/// Where a value that may stand once is found twice.
+/// If a parameter that may appear once has two values.
 pub fn query(text: &str) {
     let Ok(uri) = Uri::try_from(format!("/api/v1/events?{text}")) else { return };
     let query = Query::of(&uri);
@@ -28,7 +28,7 @@ pub fn query(text: &str) {
 /// Reads lines of a request's cookies.
 ///
 /// # Panics
-/// Where what is found is not in a line, or two differing values are one.
+/// If the found value is in no line, or if two different values give one.
 pub fn cookie(lines: &[&[u8]]) {
     let mut headers = HeaderMap::new();
     for line in lines {

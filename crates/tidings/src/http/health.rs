@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz`, `/metrics`: for those who run the hub.
+//! `/healthz`, `/readyz` and `/metrics`, for operators.
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -13,18 +13,18 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const JSON: [(header::HeaderName, &str); 2] =
     [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
 
-/// The process answers.
+/// Answers 200 while the process runs.
 pub(super) async fn alive() -> Response {
     (JSON, "{\"status\":\"alive\"}").into_response()
 }
 
-/// The hub can serve: its log can be written, and it is not shutting down.
+/// Answers 200 while the hub can serve: its log is writable and it is not shutting down.
 pub(super) async fn ready(State(hub): State<Hub>) -> Result<Response, ErrorResponse> {
     hub.readiness()?;
     Ok((JSON, "{\"status\":\"ready\"}").into_response())
 }
 
-/// All metrics, for those who manage the hub, or for everyone where the settings say so.
+/// Answers with all metrics. The request needs the right `manage` unless `metrics.public` is set.
 pub(super) async fn metrics(State(hub): State<Hub>, request: Request) -> Result<Response, ErrorResponse> {
     if !hub.settings().metrics.public {
         let (mut parts, _) = request.into_parts();

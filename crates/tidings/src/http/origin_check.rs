@@ -1,4 +1,4 @@
-//! What every request passes: which host it asks, and from which page it comes.
+//! The first check of every request: its `Host`, and the `Origin` of its page.
 
 use std::{net::IpAddr, panic::AssertUnwindSafe};
 
@@ -19,16 +19,16 @@ use crate::{
 };
 
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
-/// The hub's own, and those that tracing libraries put on every request of a page.
+/// Headers of the hub, and those that tracing libraries set on every request of a page.
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Last-Event-ID, X-Session-Id, Idempotency-Key, Cache-Control, \
     Tidings-Event, Tidings-Priority, Tidings-Key, Tidings-Ttl, Tidings-Store, traceparent, tracestate, baggage, sentry-trace";
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Tidings-Connection, Retry-After, Date");
-/// Routes that say how the hub is, and nothing of anybody.
+/// Routes without private data.
 const PROBED: [&str; 2] = ["/healthz", "/readyz"];
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");
 
-/// Judges `Host` and `Origin` before the route is reached, and lets allowed pages read the answer.
+/// Checks `Host` and `Origin` before the route, and lets allowed pages read the response.
 pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let settings = hub.settings();
     let origins = &settings.cors.origins;
@@ -57,12 +57,12 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
         }
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
     }
-    // What a cookie was shown for must not be another's from a cache on the way; what may be kept says so itself.
+    // A shared cache must not give the response of one user to another. Cacheable responses set the header themselves.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(NO_STORE);
     vary(response)
 }
 
-/// Answers a request that no route may see.
+/// Answers a request that no route gets.
 pub(super) fn refused(hub: &Hub, error: Error) -> Response {
     let mut response = ErrorResponse(error).into_response();
     count(hub, &response);
@@ -70,14 +70,14 @@ pub(super) fn refused(hub: &Hub, error: Error) -> Response {
     vary(response)
 }
 
-/// Whether a load balancer asks for the state of the hub in HTTP/1.0, where requests need no Host. Browsers do not speak that.
+/// Whether a load balancer asks for the state of the hub over HTTP/1.0, which needs no Host. Browsers do not use HTTP/1.0.
 fn is_probe(request: &Request) -> bool {
     request.version() == Version::HTTP_10
         && !request.headers().contains_key(header::HOST)
         && PROBED.contains(&request.uri().path())
 }
 
-/// Has the routes answer. A panic is answered with 500: it must not end the thread that serves others, too.
+/// Runs the route. A panic is answered with 500, so that the thread goes on serving other requests.
 async fn run(hub: &Hub, request: Request, next: Next) -> Response {
     let answering = async {
         failpoint::hit("request");
@@ -100,11 +100,11 @@ fn count(hub: &Hub, response: &Response) {
     }
 }
 
-/// A page that may read the answer.
+/// The origin of a page that may read the response.
 struct AllowedOrigin {
-    /// As it is to be named.
+    /// Value of `Access-Control-Allow-Origin`.
     origin: HeaderValue,
-    /// Whether its requests may carry its visitor's cookies.
+    /// Whether its requests may carry cookies.
     has_credentials: bool,
 }
 
@@ -112,10 +112,10 @@ fn with_credentials(origin: HeaderValue) -> AllowedOrigin {
     AllowedOrigin { origin, has_credentials: true }
 }
 
-/// What every answer says of itself.
+/// Adds the headers of every response.
 fn vary(mut response: Response) -> Response {
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
-    // What an event says must not be taken for a page because it looks like one.
+    // A browser must not take the data of an event for a page.
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
@@ -131,8 +131,8 @@ fn preflight(more: &[String]) -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// An open hub: a program of this machine may do everything, a page of the web nothing. Returns the origin of an allowed
-/// page, none where no page asks.
+/// Checks a request to an open hub: programs of this machine may do everything, pages of other sites nothing. Returns the origin
+/// of an allowed page, `None` if no page asks.
 fn check_open(request: &Request, insecure: bool, listed: &[String]) -> Result<Option<HeaderValue>, Error> {
     let host = host(request.uri(), request.headers())?;
     if !insecure && !is_loopback(host) {
@@ -157,7 +157,8 @@ fn check_open(request: &Request, insecure: bool, listed: &[String]) -> Result<Op
     ))
 }
 
-/// A hub with credentials answers to any name, and to pages that are not listed, too: they cannot read it.
+/// Checks a request to a hub with credentials. It answers to any host name, and also to pages that are not listed: they cannot
+/// read the response.
 fn check_protected(
     request: &Request,
     listed: &[String],
@@ -173,8 +174,8 @@ fn check_protected(
     Ok(is_any.then_some(AllowedOrigin { origin: HeaderValue::from_static("*"), has_credentials: false }))
 }
 
-/// What speaks against acting on nothing but a cookie, which a browser sends along for any page: the page has to be one's
-/// own or listed, and where no page is named the browser must not say that it is another site's.
+/// Returns why a request may not act on its cookie alone, which browsers send for any page. The page must be of the hub's own
+/// origin or listed. Without an `Origin`, `Sec-Fetch-Site` must not be `cross-site`.
 pub(super) fn cookie_fault(request: &Parts, listed: &[String], is_tls: bool) -> Option<Error> {
     let headers = &request.headers;
     let is_allowed = if headers.contains_key(header::ORIGIN) {
@@ -194,14 +195,14 @@ pub(super) fn cookie_fault(request: &Parts, listed: &[String], is_tls: bool) -> 
     })
 }
 
-/// The origin, where there is just one.
+/// Returns the origin if there is exactly one.
 fn only_origin(headers: &HeaderMap) -> Option<&str> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next()?.to_str().ok()?;
     origins.next().is_none().then_some(origin)
 }
 
-/// Whether the page came from this very host. A proxy in front may have spoken TLS for a hub that does not.
+/// Whether the page came from the requested host. A proxy may have ended TLS in front of a hub without TLS.
 fn is_own(origin: &str, host: &str, is_tls: bool) -> bool {
     let Some((scheme, of_page)) = origin.split_once("://") else { return false };
     let default_port = if scheme == "https" { ":443" } else { ":80" };
@@ -211,7 +212,7 @@ fn is_own(origin: &str, host: &str, is_tls: bool) -> bool {
         && !host.is_empty()
 }
 
-/// The host that was asked for, with its port if it has one.
+/// Returns the requested host, with its port if it has one.
 fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let named = hosts.next();
@@ -221,7 +222,7 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> {
     let of_uri = uri.authority().map(http::uri::Authority::as_str);
     let of_header = named.map(|host| host.to_str().unwrap_or("\u{fffd}"));
     match (of_uri, of_header) {
-        // HTTP/2 has it in the target; where both are there they must not tell different stories.
+        // HTTP/2 has the host in the target. If both are present they must be equal.
         (Some(target), Some(header)) if target != header => Err(Error::new(
             Code::BadHeader,
             format!("the target names {target:?} and Host {header:?}; they must be one"),
@@ -231,7 +232,7 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> {
     }
 }
 
-/// The host without its port.
+/// Returns the host without its port.
 fn bare(host: &str) -> &str {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split_once(']').map_or(host, |(address, _)| address);
@@ -257,7 +258,7 @@ fn is_loopback_page(origin: &str) -> bool {
     host.is_some_and(|host| !host.contains(['/', '@', '?', '#']) && is_loopback(host))
 }
 
-/// Whether the page came from this very address. A name would not do: whoever owns one may point it here.
+/// Whether the page came from the requested address. A name is not enough: its owner may point it to any address.
 fn is_own_address(origin: &str, host: &str) -> bool {
     origin.split_once("://").is_some_and(|(_, of_page)| of_page == host)
         && bare(host).parse::<IpAddr>().is_ok()

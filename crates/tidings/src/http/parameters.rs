@@ -1,4 +1,4 @@
-//! What a request says in its path, query and headers, read once and checked.
+//! Parameters of a request in its path, query and headers.
 
 use std::{borrow::Cow, str::FromStr};
 
@@ -14,7 +14,7 @@ const CREDENTIALS: [&str; 3] = ["access_token", "ticket", "sessionId"];
 /// The parameters of a query, decoded, in order.
 pub(super) struct Query {
     pairs: Vec<(String, String)>,
-    /// Whether something in it was not UTF-8, and stands there with U+FFFD in its place.
+    /// Whether the query was not UTF-8. Invalid bytes became U+FFFD.
     is_lossy: bool,
 }
 
@@ -25,15 +25,15 @@ impl Query {
         Self { pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect(), is_lossy }
     }
 
-    /// Every value of a parameter.
+    /// Returns every value of a parameter.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.pairs.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of a parameter that may stand once; an empty one is none.
+    /// Returns the value of a parameter that may appear once. An empty value is `None`.
     ///
     /// # Errors
-    /// 400 where it stands twice with different values.
+    /// 400 if it appears twice with different values.
     pub(super) fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Error> {
         let mut values = self.all(name);
         let first = values.next();
@@ -46,10 +46,10 @@ impl Query {
         Ok(first.filter(|value| !value.is_empty()))
     }
 
-    /// Refuses parameters other than `known`, so that a misspelt one is not passed over, and what is no text.
+    /// Refuses parameters other than `known`, so that no misspelt one is ignored.
     ///
     /// # Errors
-    /// 400 with the names that the route knows, or where the query is not UTF-8.
+    /// 400 with the known names, or if the query is not UTF-8.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Error> {
         if self.is_lossy {
             return Err(Error::new(Code::InvalidUtf8, "the query is not UTF-8"));
@@ -69,10 +69,10 @@ impl Query {
     }
 }
 
-/// The value of a header that may stand once, as text; an empty one is none.
+/// Returns the text of a header that may appear once. An empty value is `None`.
 ///
 /// # Errors
-/// 400 where it stands twice or is not UTF-8.
+/// 400 if it appears twice or is not UTF-8.
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<Cow<'a, str>>, Error> {
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else { return Ok(None) };
@@ -86,25 +86,25 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<Co
     }
 }
 
-/// The rest of a path, decoded once.
+/// Decodes the rest of a path once.
 ///
 /// # Errors
-/// 400 where it is not UTF-8.
+/// 400 if it is not UTF-8.
 pub(super) fn decoded(path: &str) -> Result<Cow<'_, str>, Error> {
     percent_decode_str(path)
         .decode_utf8()
         .map_err(|_| Error::new(Code::InvalidUtf8, "the channel in the path is not UTF-8"))
 }
 
-/// A channel or pattern to read.
+/// Parses a channel or pattern to read.
 ///
 /// # Errors
-/// 400 outside the grammar, 403 for names of the hub's own.
+/// 400 outside the grammar, 403 for reserved names.
 pub(super) fn subscription(text: &str) -> Result<Subscription, Error> {
     Ok(Subscription::parse(text)?)
 }
 
-/// Channels and patterns to read. Of several, a fault names the first bad one.
+/// Parses channels and patterns to read. An error names the first bad one of several.
 ///
 /// # Errors
 /// Those of [`subscription`].
@@ -117,16 +117,16 @@ pub(super) fn subscriptions<'a>(texts: impl Iterator<Item = &'a str>) -> Result<
     parsed.collect()
 }
 
-/// Returns the number that a text of nothing but digits says; `None` for a sign, a space or a number out of range.
+/// Parses a number of digits only. `None` for a sign, a space or a number out of range.
 pub(super) fn whole_number<N: FromStr>(text: &str) -> Option<N> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_number)
 }
 
-/// One channel, where a pattern will not do.
+/// Parses a channel. Patterns are refused.
 ///
 /// # Errors
-/// 400 outside the grammar, 403 for names of the hub's own.
+/// 400 outside the grammar, 403 for reserved names.
 pub(super) fn channel(text: &str) -> Result<ChannelName, Error> {
     Ok(ChannelName::parse(text)?)
 }

@@ -1,4 +1,4 @@
-//! The other end of a request: the place that it counts for, and the ways to send it a stream.
+//! The peer of a request: its address for limits, and how a stream reaches it.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -14,15 +14,15 @@ use crate::{
     },
 };
 
-/// The other end, as far as it is known. Served by other means than the hub's own, a request has none.
+/// The peer of a request. A request that another server accepted has no address and no socket here.
 pub(super) struct Peer {
-    /// What it counts for among the streams of an address.
-    pub(super) place: Option<ClientAddress>,
-    /// Of the socket that it came by.
-    pub(super) pressure: Option<Arc<Backpressure>>,
-    /// Whether a shard may have the socket.
+    /// Address for the limits per address.
+    pub(super) address: Option<ClientAddress>,
+    /// Back-pressure of its socket.
+    pub(super) backpressure: Option<Arc<Backpressure>>,
+    /// Whether a shard owns the socket.
     pub(super) is_direct: bool,
-    /// It asks for the head alone: nothing is opened, counted or spent.
+    /// The method is HEAD: the hub opens, counts and redeems nothing.
     pub(super) is_head: bool,
 }
 
@@ -30,16 +30,16 @@ impl FromRequestParts<Hub> for Peer {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Infallible> {
-        let pressure: Option<&Arc<Backpressure>> = parts.extensions.get();
+        let backpressure: Option<&Arc<Backpressure>> = parts.extensions.get();
         let forwarded = parts.headers.get_all("x-forwarded-for").iter();
-        // What is no text ends the chain, as what is no address does.
+        // A value that is no text ends the chain, as a value that is no address does.
         let forwarded = forwarded.map(|value| value.to_str().unwrap_or("?"));
         let arrival: Option<&PeerInfo> = parts.extensions.get();
         let client = arrival.map(|arrival| hub.trusted_proxies().client(arrival.peer.ip(), forwarded));
         let is_direct = parts.extensions.get::<ShardOffer>().is_some();
         Ok(Self {
-            place: client.map(ClientAddress::of),
-            pressure: pressure.cloned(),
+            address: client.map(ClientAddress::of),
+            backpressure: backpressure.cloned(),
             is_direct,
             is_head: parts.method == Method::HEAD,
         })

@@ -28,15 +28,15 @@ use crate::{
     publish::CheckedMessage,
 };
 
-/// Publishes the body, as it is, to the channel in the path.
+/// Publishes the unchanged body to the channel in the path.
 pub(super) async fn one(
     State(hub): State<Hub>,
-    admitted: Authenticated,
+    authenticated: Authenticated,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<PublishAnswer>, ErrorResponse> {
-    let identity = admitted.for_writing()?;
+    let identity = authenticated.for_writing()?;
     let path = uri.path().strip_prefix("/api/v1/events/").unwrap_or_default();
     let channel = parameters::channel(&parameters::decoded(path)?)?;
     let given = EventParameters { query: Query::of(&uri), headers: &headers };
@@ -66,11 +66,11 @@ pub(super) async fn one(
 /// Publishes one JSON object, an array, or NDJSON.
 pub(super) async fn messages(
     State(hub): State<Hub>,
-    admitted: Authenticated,
+    authenticated: Authenticated,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let identity = admitted.for_writing()?;
+    let identity = authenticated.for_writing()?;
     let text = read(&headers, body, hub.settings()).await?;
     let content_type = parameters::header(&headers, header::CONTENT_TYPE.as_str())?;
     let mut check = |index: Option<usize>, message: PublishMessage| {
@@ -92,7 +92,7 @@ pub(super) async fn messages(
     }
 }
 
-/// Why a body of messages is refused.
+/// Reason to refuse a body of messages.
 struct PublishError(Error);
 
 impl From<Error> for PublishError {
@@ -108,7 +108,7 @@ impl From<BodyError> for PublishError {
     }
 }
 
-/// Gives a message that is in no list the key of the header.
+/// Sets the key of the header on a message outside a batch.
 fn with_key_of_header(mut message: PublishMessage, headers: &HeaderMap) -> Result<PublishMessage, Error> {
     if let Some(key) = idempotency_key(headers, message.store)? {
         if message.idempotency_key.as_ref().is_some_and(|other| *other != key) {
@@ -120,7 +120,7 @@ fn with_key_of_header(mut message: PublishMessage, headers: &HeaderMap) -> Resul
     Ok(message)
 }
 
-/// Publishes an event that is in no list, so that a fault of it has no index.
+/// Publishes an event outside a batch. Its errors have no index.
 async fn publish_alone(
     hub: &Hub,
     identity: &Arc<Identity>,
@@ -156,14 +156,14 @@ fn idempotency_key(headers: &HeaderMap, store: bool) -> Result<Option<String>, E
     Ok(Some(key.into_owned()))
 }
 
-/// What a request says of its event beside the body.
+/// Parameters of an event beside the body.
 struct EventParameters<'a> {
     query: Query,
     headers: &'a HeaderMap,
 }
 
 impl EventParameters<'_> {
-    /// The value of a parameter, from the query or from its header.
+    /// Returns the value of a parameter, from the query or from its header.
     fn value(&self, name: &str) -> Result<Option<Cow<'_, str>>, Error> {
         let header = parameters::header(self.headers, &format!("tidings-{name}"))?;
         // Names live as long as the request does; the query is asked by one of its own.

@@ -1,4 +1,4 @@
-//! `POST /api/v1/revocations`: refuses a user, a session or a token from now on.
+//! `POST /api/v1/revocations`: revokes a user, a session or a token.
 
 use axum::{body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const SHAPE: &str = "{\"user\":\"…\"}, {\"session\":\"…\"} or {\"jti\":\"…\"}, with \"until\" or without";
-/// The longest name of what is revoked.
+/// Longest name of a user, session or token, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 
 #[derive(Deserialize)]
@@ -24,32 +24,32 @@ struct RevokeRequest {
     until: Option<String>,
 }
 
-/// Refuses whom the body names.
+/// Revokes the subject of the body.
 pub(super) async fn revoke(
     State(hub): State<Hub>,
-    admitted: Authenticated,
+    authenticated: Authenticated,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ErrorResponse> {
-    let identity = admitted.for_writing()?;
+    let identity = authenticated.for_writing()?;
     hub.authorizer().manage(&identity)?;
-    let asked: RevokeRequest = body::json(&headers, body, hub.settings(), SHAPE).await?;
-    let until = asked.until.as_deref().map(seconds).transpose()?;
-    let subject = subject(asked)?;
-    // Again: the right may have gone while the body was on its way.
+    let request: RevokeRequest = body::json(&headers, body, hub.settings(), SHAPE).await?;
+    let until = request.until.as_deref().map(seconds).transpose()?;
+    let subject = subject(request)?;
+    // Checked again: the right may have ended while the body arrived.
     let permit = hub.authorizer().manage(&identity)?;
     let hub = hub.clone();
-    // The answer waits for the disk, and for the other nodes' being told.
+    // The response waits for the disk, and for the store of all nodes.
     let revoking = tokio::task::spawn_blocking(move || hub.authorizer().revoke(&permit, subject, until));
     let revoked = revoking.await;
-    let telling = revoked
+    let replication = revoked
         .map_err(|error| Error::new(Code::Internal, "keeping the revocation panicked").caused_by(error))??;
-    telling.run().await?;
+    replication.run().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn subject(asked: RevokeRequest) -> Result<RevokedSubject, Error> {
-    let subject = match (asked.user, asked.session, asked.jti) {
+fn subject(request: RevokeRequest) -> Result<RevokedSubject, Error> {
+    let subject = match (request.user, request.session, request.jti) {
         (Some(name), None, None) => RevokedSubject::User(name),
         (None, Some(id), None) => RevokedSubject::Session(id),
         (None, None, Some(id)) => RevokedSubject::Token(id),

@@ -1,4 +1,4 @@
-//! `POST /api/v1/tickets`: what an `EventSource` may put into its URL.
+//! `POST /api/v1/tickets`: issues a ticket that an `EventSource` puts into its URL.
 
 use axum::{
     Json,
@@ -22,21 +22,21 @@ struct TicketRequest {
     channels: Vec<String>,
 }
 
-/// Makes a ticket for a stream of the channels in the body.
+/// Issues a ticket for a stream of the channels in the body.
 pub(super) async fn make(
     State(hub): State<Hub>,
-    mut admitted: Authenticated,
+    mut authenticated: Authenticated,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let credential = admitted.take_credential();
-    let identity = admitted.for_writing()?;
-    let asked: TicketRequest =
+    let credential = authenticated.take_credential();
+    let identity = authenticated.for_writing()?;
+    let request: TicketRequest =
         body::json(&headers, body, hub.settings(), "{\"channels\":[\"a\",\"b.*\"]}").await?;
-    if asked.channels.is_empty() {
+    if request.channels.is_empty() {
         return Err(Error::new(Code::MalformedBody, "`channels` is empty; name one or more").into());
     }
-    let subscriptions = parameters::subscriptions(asked.channels.iter().map(String::as_str))?;
+    let subscriptions = parameters::subscriptions(request.channels.iter().map(String::as_str))?;
     let ticket = hub.authorizer().ticket(&identity, credential.as_ref(), subscriptions).await?;
     let answer =
         TicketAnswer { ticket: ticket.text.reveal().to_owned(), expires_at: iso_8601(ticket.expires_at) };

@@ -27,7 +27,9 @@ const RECHECKS_MAX: usize = 16;
 
 /// Starts the tasks, which end with the hub.
 pub(super) fn start(hub: &Hub, supervisor: &Supervisor) {
-    tokio::spawn(supervisor.watch("tidings-reauthorization", until_end(hub, reauthorize_streams(hub.downgrade()))));
+    tokio::spawn(
+        supervisor.watch("tidings-reauthorization", until_end(hub, reauthorize_streams(hub.downgrade()))),
+    );
     tokio::spawn(supervisor.watch("tidings-jwks", until_end(hub, refresh_jwks(hub.downgrade()))));
     tokio::spawn(supervisor.watch("tidings-hook", until_end(hub, recheck_hook(hub.downgrade()))));
     if let Some(revocation_store) = hub.authorizer().revocation_store() {

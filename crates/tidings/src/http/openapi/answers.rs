@@ -1,4 +1,4 @@
-//! What routes answer: JSON, streams, refusals.
+//! Responses of routes: JSON, streams and errors.
 
 use serde_json::{Map, Value, json};
 use tidings_protocol::Problem;
@@ -6,7 +6,7 @@ use tidings_protocol::Problem;
 use super::schemas::schema;
 use crate::error::Code;
 
-/// What a stream is, in words: OpenAPI has no schema for one.
+/// Description of a stream in words: OpenAPI has no schema for one.
 pub(super) const STREAM: &str = "The answer is a stream of Server-Sent Events (HTML Standard, 9.2) that stays open. \
     It begins at once with the lines `retry:` and a comment; every stored event carries an `id:`. A client that comes back with the last id it saw, as an `EventSource` does by itself, gets every \
     later event once and in order, or is told of a gap first. Comments keep a quiet stream alive. With `position` the \

@@ -1,9 +1,8 @@
-//! What requests say in their path, query and headers.
+//! Parameters of requests in path, query and headers.
 
 use serde_json::{Value, json};
-use tidings_protocol::body::{KEY_BYTES_MAX, TTL_MAX};
 
-use super::schemas::schema;
+use super::schemas::{history, key, position, schema, ttl};
 
 /// References to parameters by their names among the components.
 pub(super) fn parameters(names: &[&str]) -> Value {
@@ -87,16 +86,6 @@ fn streaming() -> Vec<Named> {
     ]
 }
 
-/// How much is replayed.
-pub(super) fn history() -> Value {
-    json!({ "oneOf": [{ "type": "integer", "minimum": 0 }, { "const": "all" }] })
-}
-
-/// How positions are written.
-pub(super) fn position() -> Value {
-    json!({ "type": "string", "enum": ["event", "id", "none"] })
-}
-
 const EVENT: &str = "The event's name; without one it is a `message`.";
 const PRIORITY: &str = "How urgent the event is; `high` and `critical` overtake, `low` may be skipped, where a \
     connection is behind.";
@@ -158,16 +147,6 @@ fn reading() -> Vec<Named> {
         ("Last", query("last", "The newest events, so many, up to `until`; not beside `limit`.", &last)),
         ("Limit", query("limit", "Events of one page.", &limit)),
     ]
-}
-
-/// A key: its bound counts bytes of UTF-8.
-pub(super) fn key() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX })
-}
-
-/// A time to live in milliseconds.
-pub(super) fn ttl() -> Value {
-    json!({ "type": "integer", "minimum": 1, "maximum": u64::try_from(TTL_MAX.as_millis()).expect("ten years fit") })
 }
 
 fn flag(default: bool) -> Value {

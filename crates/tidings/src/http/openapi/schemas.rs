@@ -3,10 +3,8 @@
 use serde_json::{Map, Value, json};
 use tidings_protocol::{
     CHANNEL_BYTES_MAX, Code, EventId, EventName, Priority,
-    body::{BATCH_MESSAGES_MAX, EndReason, GapReason, MESSAGE_CHANNELS_MAX},
+    body::{BATCH_MESSAGES_MAX, EndReason, GapReason, KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, TTL_MAX},
 };
-
-use super::parameters::{history, key, position, ttl};
 
 pub(super) const CHANNEL_PATTERN: &str = "^[A-Za-z0-9_~@-]+([.:][A-Za-z0-9_~@-]+)*$";
 pub(super) const SUBSCRIPTION_PATTERN: &str =
@@ -280,4 +278,24 @@ fn problem() -> Value {
         "limit": { "type": "string", "description": "The setting whose bound was met." },
     });
     object("A refusal (RFC 9457).", &properties, &["index", "channel", "limit"])
+}
+
+/// Amount of history to replay.
+pub(super) fn history() -> Value {
+    json!({ "oneOf": [{ "type": "integer", "minimum": 0 }, { "const": "all" }] })
+}
+
+/// Style of positions.
+pub(super) fn position() -> Value {
+    json!({ "type": "string", "enum": ["event", "id", "none"] })
+}
+
+/// A key: its bound counts bytes of UTF-8.
+pub(super) fn key() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX })
+}
+
+/// A time to live in milliseconds.
+pub(super) fn ttl() -> Value {
+    json!({ "type": "integer", "minimum": 1, "maximum": u64::try_from(TTL_MAX.as_millis()).expect("ten years fit") })
 }

@@ -1,11 +1,14 @@
-//! `POST /api/v1/stream`: the body says what a `GET` says in its query, so that many channels need no long URL.
+//! `POST /api/v1/stream`: a stream whose parameters are in the body, so that many channels need no long URL.
 
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{history, last_event_id, named_or_of_ticket, permit, position, start, stream};
+use super::{
+    options::{history, last_event_id, position, start},
+    stream::{named_or_of_ticket, permit, stream},
+};
 use crate::{
     connection::{PositionStyle, StreamOptions},
     error::{Code, Error},
@@ -22,7 +25,7 @@ use crate::{
 const SHAPE: &str =
     "{\"channels\":[\"a\",\"b.*\"]} with `lastEventId`, `history`, `hello` and `position` if wanted";
 
-/// The body. A member that is null is as good as left out.
+/// Body of the request. `null` equals an absent member.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct StreamRequest {
@@ -36,31 +39,31 @@ struct StreamRequest {
 /// Subscribes to every channel of the body.
 pub(in crate::http) async fn posted(
     State(hub): State<Hub>,
-    admitted: Authenticated,
+    authenticated: Authenticated,
     uri: Uri,
     headers: HeaderMap,
-    remote: Peer,
+    peer: Peer,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let identity = admitted.for_stream()?;
+    let identity = authenticated.for_stream()?;
     let query = Query::of(&uri);
     query.only(&[])?;
-    let mut asked: StreamRequest = body::json(&headers, body, hub.settings(), SHAPE).await?;
-    let channels = asked.channels.take().unwrap_or_default();
+    let mut request: StreamRequest = body::json(&headers, body, hub.settings(), SHAPE).await?;
+    let channels = request.channels.take().unwrap_or_default();
     let named = parameters::subscriptions(channels.iter().map(String::as_str))?;
     let Some(subscriptions) = named_or_of_ticket(&hub, &identity, &query, named, false).await? else {
         let detail = format!("no channel is asked for; the body is {SHAPE}");
         return Err(Error::new(Code::MalformedBody, detail).into());
     };
     let permit = permit(&hub, &identity, subscriptions).await?;
-    stream(&hub, &permit, || asked.options(&headers), remote)
+    stream(&hub, &permit, || request.options(&headers), peer)
 }
 
 impl StreamRequest {
-    /// Options beside the channels. The header wins over the body.
+    /// Reads the options beside the channels. The header wins over the body.
     fn options(self, headers: &HeaderMap) -> Result<StreamOptions, Error> {
         let id = last_event_id(headers)?.or(self.last_event_id.filter(|id| !id.is_empty()));
-        // A string of digits is no number here, as it is in a query.
+        // Unlike in a query, a string of digits is no number here.
         let history = self.history.map(|value| match value {
             Value::String(text) if text == "all" => history(&text),
             other => history(&other.to_string()),
@@ -74,7 +77,7 @@ impl StreamRequest {
     }
 }
 
-/// The fault of a value that the body has, where a query may have it, too.
+/// Turns an error of a query value into one of the body.
 fn of_body(error: &Error) -> Error {
     Error::new(Code::MalformedBody, error.to_string())
 }
