@@ -3,6 +3,7 @@
 mod file;
 mod load;
 mod markdown;
+mod setting;
 mod source;
 mod suggest;
 mod table;
@@ -11,8 +12,9 @@ mod warnings;
 
 pub(crate) use load::{Loaded, load};
 pub(crate) use markdown::markdown;
+pub(crate) use setting::Setting;
 pub(crate) use source::{Diagnostic, FlagValue, Sources};
-pub(crate) use table::{SETTINGS, Setting};
+pub(crate) use table::SETTINGS;
 pub(crate) use value_format::{RawValue, read_duration};
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::setting::{AcceptedFrom, Setting};
 use super::source::{Diagnostic, FileLocation};
 use super::suggest::unknown_key;
-use super::table::{AcceptedFrom, Setting, is_section, setting, unsupported};
+use super::table::{is_section, setting, unsupported};
 use super::value_format::RawValue;
 use toml_value::raw_value;
 

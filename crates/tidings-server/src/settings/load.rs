@@ -5,11 +5,10 @@ use std::ffi::{OsStr, OsString};
 
 use tidings::config::Settings;
 
+use super::setting::{AcceptedFrom, Setting, variable_of};
 use super::source::{Diagnostic, FlagValue, Origin, Sources};
 use super::suggest::unknown_variable;
-use super::table::{
-    AcceptedFrom, SETTINGS, SHARED_REDIS, Setting, UNSUPPORTED, UNSUPPORTED_VARIABLES, setting, variable_of,
-};
+use super::table::{SETTINGS, SHARED_REDIS, UNSUPPORTED, UNSUPPORTED_VARIABLES, setting};
 use super::value_format::{RawValue, mask_passwords};
 use super::{file, warnings};
 

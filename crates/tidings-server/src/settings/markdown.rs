@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use tidings::config::Settings;
 
-use super::table::{AcceptedFrom, SETTINGS, Setting, UNSUPPORTED, UNSUPPORTED_VARIABLES};
+use super::setting::{AcceptedFrom, Setting};
+use super::table::{SETTINGS, UNSUPPORTED, UNSUPPORTED_VARIABLES};
 
 const HEAD: &str = "\
 # Settings

@@ -1,6 +1,7 @@
 //! Messages for misspelt settings, with the nearest known name.
 
-use super::table::{AcceptedFrom, SETTINGS, Setting, UNSUPPORTED, variable_of};
+use super::setting::{AcceptedFrom, Setting, variable_of};
+use super::table::{SETTINGS, UNSUPPORTED};
 use super::value_format::shortened;
 
 /// Returns the message for a key that no setting of the file has.

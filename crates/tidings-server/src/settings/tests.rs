@@ -7,8 +7,9 @@ use std::path::Path;
 
 use tidings::config::Settings;
 
+use super::setting::AcceptedFrom;
 use super::source::Origin;
-use super::table::{AcceptedFrom, SETTINGS, UNSUPPORTED};
+use super::table::{SETTINGS, UNSUPPORTED};
 use super::value_format::{DurationFormat, SizeFormat, ValueFormat, mask_passwords};
 use super::*;
 

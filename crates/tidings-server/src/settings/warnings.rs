@@ -25,8 +25,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     }
     warnings.extend(secret_warning(auth));
     warnings.extend(auth.keys.iter().flat_map(key_warnings));
-    let can_publish =
-        |key: &KeySettings| key.rights.contains(&Right::Publish) && !key.publish.is_empty();
+    let can_publish = |key: &KeySettings| key.rights.contains(&Right::Publish) && !key.publish.is_empty();
     if !auth.takes_tokens() && !auth.keys.iter().any(can_publish) {
         warnings.push(
             "no client can publish: [auth] has neither a key with that right nor a key that verifies tokens; make a key with \

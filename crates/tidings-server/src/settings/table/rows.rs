@@ -2,12 +2,12 @@
 
 use tidings::config::{Algorithm, bounds};
 
+use super::super::setting::{AcceptedFrom, Setting};
 use super::super::value_format::{
     AddressesFormat, AlgorithmsFormat, BoolFormat, CountFormat, DirectoryFormat, DurabilityFormat,
     DurationFormat, EnvelopeFormat, KeysFormat, Optional, PathFormat, PatternsFormat, RedisUrlFormat,
     SecretFormat, SizeFormat, TextFormat, TextsFormat, TlsPathFormat, ValueFormat, name_of, range,
 };
-use super::{AcceptedFrom, Setting};
 
 /// Builds the table. A row is: doc, `{AcceptedFrom}` unless file and environment accept it, path, format, `[values]`, example.
 ///
