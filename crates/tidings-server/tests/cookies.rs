@@ -54,7 +54,7 @@ fn head_and_body(
     let mut connection = hub.connect();
     connection.send(hub.encode_request(method, path, headers, body.as_bytes()));
     let head = connection.read_head();
-    let body = connection.read_body(&head);
+    let body = connection.read_exact(head.content_length().unwrap_or_default()).unwrap();
     HttpResponse { head, body }
 }
 

@@ -82,7 +82,7 @@ impl TestHub {
     /// Starts a hub by any command, and waits until it prints its address.
     #[track_caller]
     pub(crate) fn start(command: Command) -> Self {
-        let path = command.get_current_dir().expect("the command has a directory").to_owned();
+        let path = command.get_current_dir().unwrap_or(Path::new(".")).to_owned();
         Self::new(HubProcess::start(command), &path)
     }
 
