@@ -178,7 +178,7 @@ impl Connection {
             log,
             hub,
             metrics,
-            handle: handle,
+            handle,
             subscriptions,
             positions: options.positions,
             cursor: 0,

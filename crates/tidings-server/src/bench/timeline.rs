@@ -141,7 +141,7 @@ impl Timeline {
         for notice in self.state.fleet.events() {
             match notice {
                 FleetEvent::Opened { stream, after, .. } => {
-                    self.state.streams.note_opened(&self.state.fleet, stream, after)
+                    self.state.streams.note_opened(&self.state.fleet, stream, after);
                 }
                 FleetEvent::Refused { stream, failure } => self.state.streams.note_refused(stream, &failure),
                 FleetEvent::Closed { stream, was_announced, .. } => {

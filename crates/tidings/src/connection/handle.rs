@@ -82,7 +82,7 @@ impl ConnectionHandle {
         };
         Arc::new(Self {
             id,
-            is_pushed: is_pushed,
+            is_pushed,
             has_pending_control: AtomicBool::new(false),
             identity: permit.identity().clone(),
             subscriptions: permit.subscriptions().clone(),

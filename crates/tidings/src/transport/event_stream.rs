@@ -81,7 +81,7 @@ impl EventBody {
             connection,
             metrics,
             refusals_seen: backpressure.as_ref().map_or(0, |pressure| pressure.refusals()),
-            backpressure: backpressure,
+            backpressure,
             timers: times,
             has_stalled: false,
             must_flush: false,

@@ -390,7 +390,7 @@ impl FramingValidator {
             (ValueKind::Length { number: None, .. } | ValueKind::Coding { matched: 0, .. }, b' ' | b'\t') => {
             }
             (ValueKind::Length { is_over, .. } | ValueKind::Coding { is_over, .. }, b' ' | b'\t') => {
-                *is_over = true
+                *is_over = true;
             }
             (ValueKind::Length { number, .. }, b'\r') => {
                 self.head.length = Some(number.ok_or("an empty Content-Length")?);

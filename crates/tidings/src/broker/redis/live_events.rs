@@ -142,13 +142,13 @@ impl LiveEventReceiver {
                 hearing.mirrored = self.handle_node_message(&payload).await;
             }
             PubsubEvent::Message { channel, payload } if channel == hearing.changes => {
-                self.shared.heard(&payload)
+                self.shared.heard(&payload);
             }
             PubsubEvent::Message { channel, .. } | PubsubEvent::TooLarge { channel, .. }
                 if is_own(&channel) => {}
             PubsubEvent::Message { channel, payload } => self.handle_message(&channel, Ok(&payload)),
             PubsubEvent::TooLarge { channel, bytes } => {
-                self.handle_message(&channel, Err(format!("it is {bytes} bytes")))
+                self.handle_message(&channel, Err(format!("it is {bytes} bytes")));
             }
             PubsubEvent::Subscribed { target } => {
                 hearing.refused.remove(&target);

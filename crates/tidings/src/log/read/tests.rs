@@ -27,7 +27,7 @@ fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> ReadReq
         subscriptions,
         cursor,
         skips: &[],
-        gaps_reported_to: gaps_reported_to,
+        gaps_reported_to,
         transitions_applied: 0,
         through: u64::MAX,
         overtaking_max: 0,
@@ -198,7 +198,7 @@ fn loss_above_an_unstored_event_that_is_waited_for_is_told_all_the_same() {
     let first = log.page(&waiting);
     assert!(!first.is_last, "there is more above");
     let gaps_reported_to = if first.lost.is_empty() { first.gaps_reported_to } else { return };
-    let second = log.page(&ReadRequest { gaps_reported_to: gaps_reported_to, ..ask(&log, &asked, 5) });
+    let second = log.page(&ReadRequest { gaps_reported_to, ..ask(&log, &asked, 5) });
     assert_eq!(second.lost, BTreeSet::from(["a".to_owned()]), "lost silently");
 }
 

@@ -133,7 +133,7 @@ impl Shard {
             reader,
             requests: Vec::new(),
             runtime,
-            forward_to_hyper: forward_to_hyper,
+            forward_to_hyper,
         };
         Ok((shard, mailbox))
     }
@@ -413,7 +413,7 @@ impl Shard {
             Action::Again => again.push(place),
             Action::Read(page) => {
                 let mailbox = self.mailbox.clone();
-                self.requests.push(ReadJob { mailbox: mailbox, place, serial, page });
+                self.requests.push(ReadJob { mailbox, place, serial, page });
             }
             Action::Stream(head, opened) => self.begin_stream(place, head, *opened, again),
             Action::Forward(read, answered) => self.forward(place, read, answered),

@@ -163,7 +163,7 @@ async fn a_message_is_heard_once_while_wishes_come_and_go() {
                 match pubsub.next().await {
                     PubsubEvent::Message { channel, .. } if &channel[..] == b"last" => return heard,
                     PubsubEvent::Message { payload, .. } => {
-                        heard.push(String::from_utf8(payload.into()).unwrap())
+                        heard.push(String::from_utf8(payload.into()).unwrap());
                     }
                     PubsubEvent::Subscribed { .. } => {}
                     other => panic!("{other:?}"),

@@ -23,7 +23,7 @@ fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: 
         subscriptions,
         cursor,
         skips: &[],
-        gaps_reported_to: gaps_reported_to,
+        gaps_reported_to,
         transitions_applied: 0,
         through: u64::MAX,
         overtaking_max: 8,
