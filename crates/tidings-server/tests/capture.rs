@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tidings_testkit::{RedisConnection, RedisReply, RedisServer, SseReader, TempDirectory, eventually};
+use tidings_testkit::{RedisConnection, RedisReply, RedisServer, SseReader, eventually};
 
 use super::redis_publishers::{ALL, PythonPublisher, until_heard};
 use crate::hub::TestHub;
@@ -21,7 +21,6 @@ const MIRROR: [(&str, &str); 1] = [("TIDINGS_REDIS_MIRROR", "project.**")];
 /// Two capturing nodes over one Redis.
 struct CaptureNodes {
     redis: RedisServer,
-    directories: [TempDirectory; 2],
     hubs: [Option<TestHub>; 2],
     settings: Vec<(&'static str, &'static str)>,
 }
@@ -32,10 +31,8 @@ impl CaptureNodes {
     }
 
     fn over(redis: RedisServer, settings: &[(&'static str, &'static str)]) -> Self {
-        let directories = [TempDirectory::create(), TempDirectory::create()];
-        let hubs =
-            directories.each_ref().map(|directory| Some(TestHub::with_redis(directory, &redis, settings)));
-        let nodes = Self { redis, directories, hubs, settings: settings.to_vec() };
+        let hubs = [(); 2].map(|()| Some(TestHub::with_redis(&redis, settings)));
+        let nodes = Self { redis, hubs, settings: settings.to_vec() };
         nodes.wait_until_ready();
         nodes
     }
@@ -50,7 +47,7 @@ impl CaptureNodes {
 
     /// Starts a node again.
     fn start_again(&mut self, number: usize) {
-        self.hubs[number] = Some(TestHub::with_redis(&self.directories[number], &self.redis, &self.settings));
+        self.hubs[number] = Some(TestHub::with_redis(&self.redis, &self.settings));
         self.wait_until_ready();
     }
 
@@ -170,7 +167,7 @@ fn new_node_leaves_the_lease_to_a_node_that_received_more_messages() {
     eventually("the lease has expired", || {
         nodes.redis.command(&["EXISTS", "{tidings}:capture:lease"]).integer() == 0
     });
-    let new = TestHub::with_redis(&nodes.directories[capturing_node], &nodes.redis, &nodes.settings);
+    let new = TestHub::with_redis(&nodes.redis, &nodes.settings);
     eventually("the node has asked for the lease", || {
         nodes.redis.command(&["EXISTS", "{tidings}:capture:free"]).integer() == 1
     });
@@ -279,16 +276,16 @@ fn inject_fault(
     number: usize,
     hubs: &mut [Option<TestHub>; 3],
     redis: &RedisServer,
-    start: &dyn Fn(usize) -> TestHub,
+    start: &dyn Fn() -> TestHub,
 ) {
     match kind {
         0 => {
             hubs[number].take().unwrap().kill();
-            hubs[number] = Some(start(number));
+            hubs[number] = Some(start());
         }
         1 => {
             hubs[number].take().unwrap().terminate();
-            hubs[number] = Some(start(number));
+            hubs[number] = Some(start());
         }
         2 => {
             hubs[number].as_ref().unwrap().signal(Signal::STOP);
@@ -318,9 +315,9 @@ fn faults_of_one_node_after_the_other_lose_and_duplicate_no_message() {
     let seed = std::env::var("TIDINGS_CHAOS_SEED")
         .map_or_else(|_| rand::random::<u64>(), |seed| seed.parse().unwrap());
     println!("TIDINGS_CHAOS_SEED={seed}");
-    let (redis, directories) = (RedisServer::start(), [(); 3].map(|()| TempDirectory::create()));
-    let start = |number: usize| TestHub::with_redis(&directories[number], &redis, &CAPTURE);
-    let mut hubs = [0, 1, 2].map(|number| Some(start(number)));
+    let redis = RedisServer::start();
+    let start = || TestHub::with_redis(&redis, &CAPTURE);
+    let mut hubs = [(); 3].map(|()| Some(start()));
     hubs.iter().flatten().for_each(|hub| hub.wait_until_ready());
     let first = hubs[0].as_ref().unwrap().publish("project.42", "first");
     let (sent, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -427,10 +424,9 @@ fn denied_mirror_does_not_keep_an_event_out_of_the_log() {
     let rules = ["resetchannels", "on", ">p", "~{tidings}:*", "&{tidings}:*", "+@all"];
     redis.command(&[&["ACL", "SETUSER", "hub"], &rules[..]].concat());
     let url = redis.url().replace("redis://", "redis://hub:p@");
-    let directory = TempDirectory::create();
     let mut settings = MIRROR.to_vec();
     settings.push(("TIDINGS_REDIS_LISTEN", ""));
-    let hub = TestHub::with_redis_at(&directory, &url, &settings);
+    let hub = TestHub::with_redis_at(&url, &settings);
     hub.wait_until_ready();
     let mut reader = hub.subscribe(PATH);
     reader.position();

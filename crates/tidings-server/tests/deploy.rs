@@ -19,8 +19,7 @@ const MANUAL: &str = include_str!("../../../docs/manual/redis.md");
 
 #[test]
 fn events_pass_nginx_one_by_one_from_both_hubs() {
-    let directories = [TempDirectory::create(), TempDirectory::create()];
-    let hubs = directories.each_ref().map(|directory| TestHub::in_memory_in(directory, &[]));
+    let hubs = [(); 2].map(|()| TestHub::in_memory(&[]));
     let nginx = Proxy::deployed_nginx([hubs[0].authority(), hubs[1].authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     for reader in &readers {
@@ -46,8 +45,7 @@ fn events_pass_nginx_one_by_one_from_both_hubs() {
 
 #[test]
 fn stream_through_nginx_moves_to_the_remaining_hub() {
-    let directories = [TempDirectory::create(), TempDirectory::create()];
-    let [first, second] = directories.each_ref().map(|directory| TestHub::in_memory_in(directory, &[]));
+    let [first, second] = [(); 2].map(|()| TestHub::in_memory(&[]));
     let nginx = Proxy::deployed_nginx([first.authority(), second.authority()]);
     let mut readers = [nginx.subscribe("/api/v1/events/a"), nginx.subscribe("/api/v1/events/a")];
     eventually("each hub has one stream", || first.connections("a") == 1 && second.connections("a") == 1);
@@ -292,12 +290,12 @@ fn redis_user_of_the_manual_has_the_rights_of_a_hub_and_no_others() {
 
 #[test]
 fn hub_works_as_the_redis_user_of_the_manual() {
-    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
+    let redis = RedisServer::start();
     let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
     assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
     let url = redis.url().replacen("redis://", "redis://tidings:password@", 1);
     // The Redis user may subscribe to these channels only.
-    let hub = TestHub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_LISTEN", "project.*")]);
+    let hub = TestHub::with_redis_at(&url, &[("TIDINGS_REDIS_LISTEN", "project.*")]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/project.42");
     drop(reader.position());

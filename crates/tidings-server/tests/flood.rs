@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tidings_testkit::{SseReader, TempDirectory, eventually};
+use tidings_testkit::{SseReader, eventually};
 
 use crate::hub::TestHub;
 
@@ -294,12 +294,11 @@ mod heads {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
-    use super::{TempDirectory, TestHub};
+    use super::TestHub;
 
     #[test]
     fn large_head_over_http_2_gets_431_and_the_connection_continues() {
-        let directory = TempDirectory::create();
-        let hub = TestHub::in_memory_in(&directory, &[]);
+        let hub = TestHub::in_memory(&[]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {

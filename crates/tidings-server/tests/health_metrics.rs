@@ -95,8 +95,8 @@ fn delivery_lag_is_that_of_live_events_and_not_of_history() {
 
 #[test]
 fn exchanges_with_redis_are_counted_and_so_are_connections_to_it() {
-    let (directory, redis) = (TempDirectory::create(), RedisServer::start());
-    let hub = TestHub::with_redis(&directory, &redis, &[]);
+    let redis = RedisServer::start();
+    let hub = TestHub::with_redis(&redis, &[]);
     hub.wait_until_ready();
     let before = hub.metric("tidings_broker_roundtrip_seconds_count");
     hub.publish("a", "1");

@@ -1,12 +1,11 @@
 //! HTTP hardening: malformed, oversized and slow requests, and peers that vanish.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, with_position};
+use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually};
 
 use super::transports::TRANSPORTS;
 use crate::hub::{RunTidings, TestHub};
@@ -397,19 +396,6 @@ fn malformed_last_event_id_gives_a_gap_and_a_huge_one_gets_431() {
     hub.assert_healthy();
 }
 
-/// Opens a stream over a socket with a small buffer; its client reads through its position only.
-fn never_reading(hub: &TestHub) -> SseReader {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(8 << 10).unwrap();
-    let address: std::net::SocketAddr = hub.authority().parse().unwrap();
-    socket.connect(&address.into()).unwrap();
-    let mut connection = HttpConnection::from_socket(TcpStream::from(socket));
-    connection.send(hub.encode_request("GET", &with_position(CHANNEL), &[], b""));
-    let mut reader = SseReader::open(connection);
-    reader.position();
-    reader
-}
-
 #[test]
 fn clients_that_never_read_cost_little_memory_are_disconnected_and_resume() {
     const READERS: usize = 100;
@@ -420,7 +406,7 @@ fn clients_that_never_read_cost_little_memory_are_disconnected_and_resume() {
         ("TIDINGS_LOG_CACHE_BYTES", "1MiB"),
         ("TIDINGS_LOG_RETENTION_EVENTS", "1000000"),
     ]);
-    let readers: Vec<SseReader> = (0..READERS).map(|_| never_reading(&hub)).collect();
+    let readers: Vec<SseReader> = (0..READERS).map(|_| hub.open_slow_stream(CHANNEL)).collect();
     let before = hub.resident_bytes();
     let padding = "x".repeat(1000);
     for first in (0..EVENTS).step_by(2000) {

@@ -1,12 +1,16 @@
 //! Runs the program `tidings` in the directory of a test.
 
 use std::{
+    net::SocketAddr,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
 };
 
-use tidings_testkit::{HubCommand, HubProcess, RedisServer, TempDirectory};
+use socket2::{Domain, Socket, Type};
+use tidings_testkit::{
+    HttpConnection, HubCommand, HubProcess, RedisServer, SseReader, TempDirectory, with_position,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tidings");
 
@@ -120,26 +124,46 @@ impl TestHub {
             Ok("redis") => RedisServer::start(),
             Ok(other) => panic!("{BROKER} is {other:?}; set it to redis, or unset it"),
         };
-        let hub = Self::with_redis(directory, &redis, variables);
+        let hub = Self::with_redis_in(directory, &redis.url(), variables);
         hub.wait_until_ready();
         Self { _redis: Some(redis), ..hub }
     }
 
     /// Starts a hub whose log is in a Redis, and that keeps nothing on disk.
     #[track_caller]
-    pub(crate) fn with_redis(
-        directory: &TempDirectory,
-        redis: &RedisServer,
-        variables: &[(&str, &str)],
-    ) -> Self {
-        Self::with_redis_at(directory, &redis.url(), variables)
+    pub(crate) fn with_redis(redis: &RedisServer, variables: &[(&str, &str)]) -> Self {
+        Self::with_redis_at(&redis.url(), variables)
     }
 
     /// As [`TestHub::with_redis`], by the URL.
     #[track_caller]
-    pub(crate) fn with_redis_at(directory: &TempDirectory, url: &str, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn with_redis_at(url: &str, variables: &[(&str, &str)]) -> Self {
+        let directory = TempDirectory::create();
+        Self::with_redis_in(&directory, url, variables).owning(directory)
+    }
+
+    #[track_caller]
+    fn with_redis_in(directory: &TempDirectory, url: &str, variables: &[(&str, &str)]) -> Self {
         let variables = [variables, &[("REDIS_URL", url)]].concat();
         Self::new(command(directory, &variables).memory().start(), directory.path())
+    }
+
+    /// Opens a connection whose socket receives few bytes that are not read.
+    pub(crate) fn connect_with_small_buffer(&self) -> HttpConnection {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        socket.connect(&self.authority().parse::<SocketAddr>().unwrap().into()).unwrap();
+        HttpConnection::from_socket(socket.into())
+    }
+
+    /// Opens a stream over [`TestHub::connect_with_small_buffer`], and reads through its position only.
+    #[track_caller]
+    pub(crate) fn open_slow_stream(&self, path: &str) -> SseReader {
+        let mut connection = self.connect_with_small_buffer();
+        connection.send(self.encode_request("GET", &with_position(path), &[], b""));
+        let mut reader = SseReader::open(connection);
+        reader.position();
+        reader
     }
 
     /// The working directory.

@@ -128,8 +128,8 @@ fn routes_are_those_of_the_manual() {
 
 #[test]
 fn metrics_are_in_the_manual() {
-    let (directory, redis) = (TempDirectory::create(), RedisServer::start());
-    let hub = TestHub::with_redis(&directory, &redis, &[]);
+    let redis = RedisServer::start();
+    let hub = TestHub::with_redis(&redis, &[]);
     let rows = table("running.md", "Metrics");
     // With its labels: `name{label}`.
     let told: BTreeSet<&str> =

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use socket2::{Domain, Socket, Type};
+use tidings_testkit::HttpConnection;
 use tidings_testkit::eventually;
 use tokio::{io::AsyncReadExt, net::TcpStream, runtime::Runtime};
 
@@ -117,14 +117,11 @@ pub(crate) fn publish_numbered(hub: &TestHub, channel: &str, numbers: std::ops::
     );
 }
 
-/// Opens a stream over a socket with a small buffer, and never reads from it.
-fn open_stalled_stream(hub: &TestHub, channel: &str) -> Socket {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4 << 10).unwrap();
-    let address: std::net::SocketAddr = hub.authority().parse().unwrap();
-    socket.connect(&address.into()).unwrap();
-    (&socket).write_all(&hub.encode_request("GET", &format!("/api/v1/events/{channel}"), &[], b"")).unwrap();
-    socket
+/// Opens a stream that is never read.
+fn open_stalled_stream(hub: &TestHub, channel: &str) -> HttpConnection {
+    let mut connection = hub.connect_with_small_buffer();
+    connection.send(hub.encode_request("GET", &format!("/api/v1/events/{channel}"), &[], b""));
+    connection
 }
 
 #[test]
@@ -141,7 +138,8 @@ fn two_hundred_stalled_clients_are_closed_at_the_write_timeout_and_five_hundred_
     ];
     let hub = TestHub::in_memory(&settings);
     let healthy = StreamFleet::open(&hub, "a", HEALTHY.into());
-    let open_stalled_stream: Vec<Socket> = (0..STUCK).map(|_| open_stalled_stream(&hub, "a")).collect();
+    let open_stalled_stream: Vec<HttpConnection> =
+        (0..STUCK).map(|_| open_stalled_stream(&hub, "a")).collect();
     let streams = f64::from(STUCK + HEALTHY);
     eventually("all streams are open", || hub.metric("tidings_streams_open") == streams);
     let cut = || hub.metric("tidings_write_timeouts_total");

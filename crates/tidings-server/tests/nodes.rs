@@ -1,21 +1,21 @@
 //! Several nodes with one log in Redis.
 
 use serde_json::json;
-use tidings_testkit::{RedisReply, RedisServer, TcpProxy, TempDirectory, eventually};
+use tidings_testkit::{RedisReply, RedisServer, TcpProxy, eventually};
 
 use crate::hub::TestHub;
 
 /// Two ready nodes.
-fn two(redis: &RedisServer, directories: &[TempDirectory; 2]) -> [TestHub; 2] {
-    let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, redis, &[]));
+fn two(redis: &RedisServer) -> [TestHub; 2] {
+    let hubs = [(); 2].map(|()| TestHub::with_redis(redis, &[]));
     hubs.iter().for_each(|hub| hub.wait_until_ready());
     hubs
 }
 
 #[test]
 fn event_published_at_one_node_is_read_at_both_with_the_same_id() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two(&redis);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     for number in 0..50 {
@@ -29,8 +29,8 @@ fn event_published_at_one_node_is_read_at_both_with_the_same_id() {
 
 #[test]
 fn client_moves_between_nodes_and_misses_nothing() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two(&redis);
     let mut id = hubs[0].publish("a", "0");
     for number in 1..40 {
         hubs[number % 2].publish("a", format!("{number}"));
@@ -43,14 +43,14 @@ fn client_moves_between_nodes_and_misses_nothing() {
 
 #[test]
 fn late_node_has_the_events_published_before_its_start() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let early = TestHub::with_redis(&directories[0], &redis, &[]);
+    let redis = RedisServer::start();
+    let early = TestHub::with_redis(&redis, &[]);
     early.wait_until_ready();
     let first = early.publish("a", "first");
     for number in 0..3 {
         early.publish_batch((0..400).map(|at| json!({"channels": ["a"], "data": format!("{number} {at}")})));
     }
-    let late = TestHub::with_redis(&directories[1], &redis, &[]);
+    let late = TestHub::with_redis(&redis, &[]);
     late.wait_until_ready();
     let mut reader = late.resume("/api/v1/events/a", &first);
     for number in 0..3 {
@@ -62,8 +62,8 @@ fn late_node_has_the_events_published_before_its_start() {
 
 #[test]
 fn transient_events_take_few_round_trips_and_follow_their_stored_event() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two(&redis);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     let reads = || redis.info("total_reads_processed").parse::<u64>().unwrap();
@@ -94,11 +94,11 @@ fn transient_events_take_few_round_trips_and_follow_their_stored_event() {
 /// Redis has one set of Pub/Sub channels for all databases.
 #[test]
 fn hubs_in_two_databases_are_independent() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
+    let redis = RedisServer::start();
     let settings = [("TIDINGS_REDIS_CAPTURE", "captured.*"), ("TIDINGS_REDIS_MIRROR", "mirrored.*")];
     let hubs = [0, 1].map(|database| {
         let url = format!("{}{database}", redis.url());
-        TestHub::with_redis_at(&directories[database], &url, &settings)
+        TestHub::with_redis_at(&url, &settings)
     });
     hubs.iter().for_each(|hub| hub.wait_until_ready());
     let own =
@@ -121,8 +121,8 @@ fn hubs_in_two_databases_are_independent() {
 
 #[test]
 fn transient_events_reach_both_nodes() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two(&redis);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     for number in 0..20 {
@@ -140,8 +140,8 @@ fn transient_events_reach_both_nodes() {
 
 #[test]
 fn repeated_publish_at_another_node_gets_the_first_result() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two(&redis);
     let publish = |hub: &TestHub, text: &str| {
         hub.request("POST", "/api/v1/events/a", &[("Idempotency-Key", "k")], text.as_bytes())
     };
@@ -155,8 +155,8 @@ fn repeated_publish_at_another_node_gets_the_first_result() {
 
 #[test]
 fn message_of_another_program_reaches_clients_of_every_node_once() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two(&redis);
     let mut readers: Vec<_> = hubs
         .iter()
         .flat_map(|hub| {
@@ -185,9 +185,9 @@ fn wait_for_subscribers(redis: &RedisServer, channel: &str, nodes: i64) {
 
 #[test]
 fn nodes_receive_neither_unlisted_channels_nor_keyspace_notifications() {
-    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
+    let redis = RedisServer::start();
     redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
-    let hub = TestHub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_LISTEN", "open.**")]);
+    let hub = TestHub::with_redis(&redis, &[("TIDINGS_REDIS_LISTEN", "open.**")]);
     hub.wait_until_ready();
     let mut open = hub.subscribe("/api/v1/events/open.a");
     let mut closed = hub.subscribe("/api/v1/events/closed.a");
@@ -209,10 +209,9 @@ fn nodes_receive_neither_unlisted_channels_nor_keyspace_notifications() {
 
 #[test]
 fn streams_survive_an_outage_and_continue_without_a_hole() {
-    let (redis, directories) =
-        (RedisServer::start_durable(), [TempDirectory::create(), TempDirectory::create()]);
+    let redis = RedisServer::start_durable();
     let settings = [("TIDINGS_REDIS_DEADLINE", "1s")];
-    let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, &redis, &settings));
+    let hubs = [(); 2].map(|()| TestHub::with_redis(&redis, &settings));
     hubs.iter().for_each(|hub| hub.wait_until_ready());
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
@@ -232,8 +231,8 @@ fn streams_survive_an_outage_and_continue_without_a_hole() {
 
 #[test]
 fn loss_of_all_data_gives_a_gap_and_streams_continue() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two(&redis);
     let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     let old = hubs[0].publish("a", "lost");
@@ -282,8 +281,8 @@ impl ReplicatedRedis {
 
 #[test]
 fn failover_without_loss_gives_no_gap() {
-    let (redis, directory) = (ReplicatedRedis::start(), TempDirectory::create());
-    let hub = TestHub::with_redis_at(&directory, &redis.gate.redis_url(), &[]);
+    let redis = ReplicatedRedis::start();
+    let hub = TestHub::with_redis_at(&redis.gate.redis_url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
@@ -299,8 +298,8 @@ fn failover_without_loss_gives_no_gap() {
 
 #[test]
 fn failover_that_lost_an_event_gives_a_gap_to_clients_with_and_without_it() {
-    let (redis, directory) = (ReplicatedRedis::start(), TempDirectory::create());
-    let hub = TestHub::with_redis_at(&directory, &redis.gate.redis_url(), &[]);
+    let redis = ReplicatedRedis::start();
+    let hub = TestHub::with_redis_at(&redis.gate.redis_url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     let mut other = hub.subscribe("/api/v1/events/b");
@@ -327,8 +326,8 @@ fn failover_that_lost_an_event_gives_a_gap_to_clients_with_and_without_it() {
 
 #[test]
 fn lost_epoch_of_a_failover_gives_a_gap_after_a_flush_too() {
-    let (redis, directory) = (ReplicatedRedis::start(), TempDirectory::create());
-    let hub = TestHub::with_redis_at(&directory, &redis.gate.redis_url(), &[]);
+    let redis = ReplicatedRedis::start();
+    let hub = TestHub::with_redis_at(&redis.gate.redis_url(), &[]);
     hub.wait_until_ready();
     hub.publish("a", "flushed");
     redis.primary.command(&["FLUSHALL"]);

@@ -1,30 +1,25 @@
 //! Nodes to which Redis denies subscriptions, and nodes without any.
 
-use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
+use tidings_testkit::{RedisServer, SseReader, eventually};
 
 use crate::hub::TestHub;
 
 /// A hub whose Redis user may subscribe to these channels besides the hub's own.
-fn hub_that_may_subscribe(redis: &RedisServer, directory: &TempDirectory, channels: &[&str]) -> TestHub {
-    hub_with(redis, directory, channels, &[])
+fn hub_that_may_subscribe(redis: &RedisServer, channels: &[&str]) -> TestHub {
+    hub_with(redis, channels, &[])
 }
 
-fn hub_with(
-    redis: &RedisServer,
-    directory: &TempDirectory,
-    channels: &[&str],
-    settings: &[(&str, &str)],
-) -> TestHub {
+fn hub_with(redis: &RedisServer, channels: &[&str], settings: &[(&str, &str)]) -> TestHub {
     let user = ["ACL", "SETUSER", "hub", "reset", "resetchannels", "on", ">word", "+@all", "~*"];
     redis.command(&[&user[..], channels].concat());
     let url = format!("redis://hub:word@{}", redis.address());
-    TestHub::with_redis_at(directory, &url, settings)
+    TestHub::with_redis_at(&url, settings)
 }
 
 #[test]
 fn denied_channel_is_the_only_one_without_messages() {
-    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
-    let hub = hub_that_may_subscribe(&redis, &directory, &["&{tidings}:*", "&may.*"]);
+    let redis = RedisServer::start();
+    let hub = hub_that_may_subscribe(&redis, &["&{tidings}:*", "&may.*"]);
     hub.wait_until_ready();
     let mut refused = hub.subscribe("/api/v1/events/other");
     let mut heard = hub.subscribe("/api/v1/events?channel=may.1&channel=other");
@@ -43,8 +38,8 @@ fn denied_channel_is_the_only_one_without_messages() {
 
 #[test]
 fn node_without_subscriptions_is_not_ready_and_says_why() {
-    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
-    let hub = hub_that_may_subscribe(&redis, &directory, &["&may.*"]);
+    let redis = RedisServer::start();
+    let hub = hub_that_may_subscribe(&redis, &["&may.*"]);
     eventually("the readiness names the reason", || {
         let answer = hub.get("/readyz");
         answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("NOPERM")
@@ -55,9 +50,9 @@ fn node_without_subscriptions_is_not_ready_and_says_why() {
 
 #[test]
 fn node_whose_user_lacks_a_command_is_not_ready_and_names_the_rule() {
-    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
+    let redis = RedisServer::start();
     for command in ["info", "evalsha", "xread"] {
-        let mut hub = hub_that_may_subscribe(&redis, &directory, &["&*", &format!("-{command}")]);
+        let mut hub = hub_that_may_subscribe(&redis, &["&*", &format!("-{command}")]);
         let reason = format!("'{command}' command; give the user of redis.url the ACL rule +{command}");
         eventually("the readiness names the rule", || {
             let answer = hub.get("/readyz");
@@ -72,9 +67,9 @@ fn node_whose_user_lacks_a_command_is_not_ready_and_names_the_rule() {
 /// Redis compares a pattern with those of its ACL byte by byte.
 #[test]
 fn pattern_narrower_than_the_acl_is_received_by_the_pattern_of_the_setting() {
-    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
+    let redis = RedisServer::start();
     let listen = [("TIDINGS_REDIS_LISTEN", "project.**,*.news")];
-    let hub = hub_with(&redis, &directory, &["&{tidings}:*", "&project.*", "&*.news"], &listen);
+    let hub = hub_with(&redis, &["&{tidings}:*", "&project.*", "&*.news"], &listen);
     hub.wait_until_ready();
     let mut readers = ["project.42.*", "project.42.a", "*.news"].map(|channels| {
         let mut reader = hub.subscribe(&format!("/api/v1/events/{channels}"));
@@ -109,9 +104,9 @@ fn pattern_narrower_than_the_acl_is_received_by_the_pattern_of_the_setting() {
 
 #[test]
 fn denied_capture_makes_a_node_unready_until_it_is_granted() {
-    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
+    let redis = RedisServer::start();
     let settings = [("TIDINGS_REDIS_LISTEN", "project.**"), ("TIDINGS_REDIS_CAPTURE", "project.jobs.*")];
-    let hub = hub_with(&redis, &directory, &["&{tidings}:*"], &settings);
+    let hub = hub_with(&redis, &["&{tidings}:*"], &settings);
     eventually("the readiness names the reason", || {
         let answer = hub.get("/readyz");
         answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("project.jobs.*")

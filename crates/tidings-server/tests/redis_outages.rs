@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidings_testkit::{HttpResponse, RedisServer, SseReader, TcpProxy, TempDirectory, eventually};
+use tidings_testkit::{HttpResponse, RedisServer, SseReader, TcpProxy, eventually};
 
 use crate::hub::TestHub;
 
@@ -12,8 +12,8 @@ const FOUND_WITHIN: Duration = Duration::from_secs(10);
 const SOON: [(&str, &str); 1] = [("TIDINGS_REDIS_DEADLINE", "1s")];
 
 /// Ready nodes with a short deadline for Redis.
-fn nodes<const N: usize>(redis: &RedisServer, directories: &[TempDirectory; N]) -> [TestHub; N] {
-    let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, redis, &SOON));
+fn nodes(redis: &RedisServer) -> [TestHub; 2] {
+    let hubs = [(); 2].map(|()| TestHub::with_redis(redis, &SOON));
     hubs.iter().for_each(|hub| hub.wait_until_ready());
     hubs
 }
@@ -53,8 +53,8 @@ fn assert_retryable(answer: &HttpResponse) {
 
 #[test]
 fn paused_redis_is_detected_and_a_retry_is_stored_once() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = nodes(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = nodes(&redis);
     let mut readers = hubs.each_ref().map(reader);
     hubs[0].publish("a", "before");
     redis.pause();
@@ -76,12 +76,9 @@ fn paused_redis_is_detected_and_a_retry_is_stored_once() {
 
 #[test]
 fn half_open_connection_is_detected_by_the_position_check() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
+    let redis = RedisServer::start();
     let gate = TcpProxy::start(redis.address());
-    let hubs = [
-        TestHub::with_redis_at(&directories[0], &gate.redis_url(), &[]),
-        TestHub::with_redis(&directories[1], &redis, &[]),
-    ];
+    let hubs = [TestHub::with_redis_at(&gate.redis_url(), &[]), TestHub::with_redis(&redis, &[])];
     hubs.iter().for_each(|hub| hub.wait_until_ready());
     let mut reader = reader(&hubs[0]);
     hubs[1].publish("a", "before");
@@ -98,8 +95,8 @@ fn half_open_connection_is_detected_by_the_position_check() {
 
 #[test]
 fn long_deadline_does_not_hide_a_redis_that_hangs() {
-    let (redis, directory) = (RedisServer::start(), TempDirectory::create());
-    let hub = TestHub::with_redis(&directory, &redis, &[("TIDINGS_REDIS_DEADLINE", "30s")]);
+    let redis = RedisServer::start();
+    let hub = TestHub::with_redis(&redis, &[("TIDINGS_REDIS_DEADLINE", "30s")]);
     hub.wait_until_ready();
     redis.pause();
     let begun = Instant::now();
@@ -111,8 +108,8 @@ fn long_deadline_does_not_hide_a_redis_that_hangs() {
 
 #[test]
 fn closed_connections_and_a_sleeping_redis_lose_and_repeat_nothing() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = nodes(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = nodes(&redis);
     let mut readers = hubs.each_ref().map(reader);
     let mut sleeping = redis.connect();
     for number in 0..200 {
@@ -131,8 +128,8 @@ fn closed_connections_and_a_sleeping_redis_lose_and_repeat_nothing() {
 
 #[test]
 fn flush_is_detected_without_publishes() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = nodes(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = nodes(&redis);
     let mut readers = hubs.each_ref().map(reader);
     for number in 0..5 {
         hubs[0].publish("a", format!("{number}"));
@@ -158,8 +155,7 @@ fn flush_is_detected_without_publishes() {
 #[test]
 fn redis_that_replicated_an_empty_server_is_detected() {
     let (redis, empty) = (RedisServer::start(), RedisServer::start());
-    let directories = [TempDirectory::create(), TempDirectory::create()];
-    let hubs = nodes(&redis, &directories);
+    let hubs = nodes(&redis);
     let mut readers = hubs.each_ref().map(reader);
     let old = hubs[0].publish("a", "lost");
     for reader in &mut readers {
@@ -183,8 +179,7 @@ fn redis_that_replicated_an_empty_server_is_detected() {
 fn redis_that_replicated_its_own_replica_gives_no_gap() {
     let redis = RedisServer::start();
     let replica = RedisServer::start_replica_of(&redis);
-    let directories = [TempDirectory::create(), TempDirectory::create()];
-    let hubs = nodes(&redis, &directories);
+    let hubs = nodes(&redis);
     let mut readers = hubs.each_ref().map(reader);
     let first = hubs[0].publish("a", "first");
     eventually("the replica has the data", || {
@@ -206,9 +201,8 @@ fn redis_that_replicated_its_own_replica_gives_no_gap() {
 
 #[test]
 fn restart_with_data_gives_no_gap_to_open_and_resumed_streams() {
-    let (redis, directories) =
-        (RedisServer::start_durable(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = nodes(&redis, &directories);
+    let redis = RedisServer::start_durable();
+    let hubs = nodes(&redis);
     let mut readers = hubs.each_ref().map(reader);
     let first = hubs[0].publish("a", "first");
     let second = hubs[1].publish("a", "second");
@@ -223,10 +217,10 @@ fn restart_with_data_gives_no_gap_to_open_and_resumed_streams() {
 
 #[test]
 fn client_ahead_of_its_new_node_waits_for_the_node() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
+    let redis = RedisServer::start();
     let gate = TcpProxy::start(redis.address());
-    let late = TestHub::with_redis_at(&directories[0], &gate.redis_url(), &SOON);
-    let early = TestHub::with_redis(&directories[1], &redis, &SOON);
+    let late = TestHub::with_redis_at(&gate.redis_url(), &SOON);
+    let early = TestHub::with_redis(&redis, &SOON);
     early.wait_until_ready();
     early.publish("a", "first");
     late.wait_until_ready();
@@ -245,15 +239,15 @@ fn client_ahead_of_its_new_node_waits_for_the_node() {
 
 #[test]
 fn full_redis_refuses_publishes_and_serves_reads() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = [TestHub::with_redis(&directories[0], &redis, &SOON)];
+    let redis = RedisServer::start();
+    let hubs = [TestHub::with_redis(&redis, &SOON)];
     hubs[0].wait_until_ready();
     let first = hubs[0].publish("a", "first");
     hubs[0].publish("a", "second");
     let mut open = reader(&hubs[0]);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
     // Without publishes the node detects it by itself. A node that starts now reads the existing events.
-    let late = TestHub::with_redis(&directories[1], &redis, &SOON);
+    let late = TestHub::with_redis(&redis, &SOON);
     for hub in [&hubs[0], &late] {
         eventually("the node is not ready", || {
             let answer = hub.get("/readyz");
@@ -280,8 +274,8 @@ fn full_redis_refuses_publishes_and_serves_reads() {
 
 #[test]
 fn full_redis_on_another_server_serves_reads_and_no_publish_before_its_epoch() {
-    let (redis, directory) = (RedisServer::start_durable(), TempDirectory::create());
-    let hub = TestHub::with_redis(&directory, &redis, &SOON);
+    let redis = RedisServer::start_durable();
+    let hub = TestHub::with_redis(&redis, &SOON);
     hub.wait_until_ready();
     let first = hub.publish("a", "first");
     let second = hub.publish("a", "second");
@@ -299,8 +293,8 @@ fn full_redis_on_another_server_serves_reads_and_no_publish_before_its_epoch() {
 
 #[test]
 fn log_that_lost_a_key_begins_anew_with_a_gap() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = nodes(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = nodes(&redis);
     let mut readers = hubs.each_ref().map(reader);
     for (number, key) in ["{tidings}:epochs", "{tidings}:meta"].into_iter().enumerate() {
         let old = publish_until_accepted(&hubs[0], &format!("old {number}"), "old").json();
@@ -326,8 +320,7 @@ fn log_that_lost_a_key_begins_anew_with_a_gap() {
 #[test]
 fn eviction_policy_of_redis_is_reported() {
     let redis = RedisServer::options().arguments(["--maxmemory-policy", "allkeys-lru"]).start();
-    let directory = TempDirectory::create();
-    let hub = TestHub::with_redis(&directory, &redis, &SOON);
+    let hub = TestHub::with_redis(&redis, &SOON);
     hub.wait_until_ready();
     eventually("a metric reports the policy", || {
         hub.get("/metrics").text().contains("tidings_broker_evicts 1")

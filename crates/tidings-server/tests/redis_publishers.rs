@@ -8,18 +8,17 @@ use crate::hub::TestHub;
 /// Two nodes over one Redis.
 struct RedisNodes {
     redis: RedisServer,
-    _directories: [TempDirectory; 2],
     hubs: [TestHub; 2],
 }
 
 impl RedisNodes {
     fn start(settings: &[(&str, &str)]) -> Self {
-        let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-        let hubs = directories.each_ref().map(|directory| TestHub::with_redis(directory, &redis, settings));
+        let redis = RedisServer::start();
+        let hubs = [(); 2].map(|()| TestHub::with_redis(&redis, settings));
         for hub in &hubs {
             hub.wait_until_ready();
         }
-        Self { redis, _directories: directories, hubs }
+        Self { redis, hubs }
     }
 
     /// Opens a stream at each node.

@@ -194,25 +194,24 @@ impl RedisCluster {
 /// A node of a cluster does not answer for a missing key of a migrating slot.
 #[test]
 fn marked_slot_keeps_no_node_from_being_ready() {
-    let (cluster, directories) =
-        (RedisCluster::start(), [TempDirectory::create(), TempDirectory::create(), TempDirectory::create()]);
-    let start = |number: usize, settings: &[(&str, &str)]| {
-        let hub = TestHub::with_redis_at(&directories[number], &cluster.nodes[0].url(), settings);
+    let cluster = RedisCluster::start();
+    let start = || {
+        let hub = TestHub::with_redis_at(&cluster.nodes[0].url(), &[]);
         hub.wait_until_ready();
         hub
     };
     // No event was published, and no table is shared.
-    let early = start(0, &[]);
+    let early = start();
     let mut reader = early.subscribe("/api/v1/events/a");
     reader.position();
     let slot = cluster.begin_move(0, 2);
     // Each node compares its log at its start.
-    let late = start(1, &[]);
+    let late = start();
     early.publish("a", "0");
     late.publish("a", "1");
     late.post("/api/v1/events/a?store=false", "live").assert_status(200);
     assert_eq!(reader.data_of_next(3), ["0", "1", "live"]);
-    start(2, &[]);
+    start();
     assert_eq!(early.get("/readyz").head.status, 200);
     cluster.migrate_rest(0, 2, &slot);
     cluster.end_move(0, 2, &slot);
@@ -223,10 +222,10 @@ fn marked_slot_keeps_no_node_from_being_ready() {
 
 #[test]
 fn reads_continue_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
-    let (cluster, directory) = (RedisCluster::start(), TempDirectory::create());
+    let cluster = RedisCluster::start();
     // A publish waits longer than a node takes to compare its log.
     let settings = [("TIDINGS_REDIS_DEADLINE", "4s")];
-    let hub = TestHub::with_redis_at(&directory, &cluster.nodes[0].url(), &settings);
+    let hub = TestHub::with_redis_at(&cluster.nodes[0].url(), &settings);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     let start = reader.position();
@@ -256,9 +255,9 @@ fn reads_continue_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
 
 #[test]
 fn slot_of_the_log_moves_without_loss_or_duplicates() {
-    let (cluster, directory) = (RedisCluster::start(), TempDirectory::create());
+    let cluster = RedisCluster::start();
     // The node in the URL does not have the log.
-    let hub = TestHub::with_redis_at(&directory, &cluster.nodes[1].url(), &[]);
+    let hub = TestHub::with_redis_at(&cluster.nodes[1].url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     let start = reader.position();
@@ -277,10 +276,10 @@ fn slot_of_the_log_moves_without_loss_or_duplicates() {
 
 #[test]
 fn replica_of_a_cluster_takes_over_without_loss_or_duplicates() {
-    let (mut cluster, directory) = (RedisCluster::start(), TempDirectory::create());
+    let mut cluster = RedisCluster::start();
     cluster.add_replica();
     let [primary, replica] = [&cluster.nodes[0], &cluster.nodes[3]];
-    let hub = TestHub::with_redis_at(&directory, &primary.url(), &[]);
+    let hub = TestHub::with_redis_at(&primary.url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
@@ -310,9 +309,9 @@ fn replica_of_a_cluster_takes_over_without_loss_or_duplicates() {
 
 #[test]
 fn database_of_a_cluster_is_refused_with_the_reason() {
-    let (cluster, directory) = (RedisCluster::start(), TempDirectory::create());
+    let cluster = RedisCluster::start();
     let url = format!("{}3", cluster.nodes[0].url());
-    let hub = TestHub::with_redis_at(&directory, &url, &[]);
+    let hub = TestHub::with_redis_at(&url, &[]);
     eventually("the readiness names the reason", || {
         hub.get("/readyz").json()["detail"]
             .as_str()
@@ -322,11 +321,11 @@ fn database_of_a_cluster_is_refused_with_the_reason() {
 
 #[test]
 fn primary_of_several_addresses_is_used_also_after_a_promotion() {
-    let (primary, directory) = (RedisServer::start(), TempDirectory::create());
+    let primary = RedisServer::start();
     let replica = RedisServer::start_replica_of(&primary);
     let gone = free_port().to_string();
     let url = format!("redis://127.0.0.1:{gone},{},{}", replica.address(), primary.address());
-    let hub = TestHub::with_redis_at(&directory, &url, &[]);
+    let hub = TestHub::with_redis_at(&url, &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
@@ -413,7 +412,7 @@ impl Drop for RedisSentinel {
 
 #[test]
 fn sentinel_failover_loses_and_duplicates_nothing() {
-    let (primary, directory) = (RedisServer::start(), TempDirectory::create());
+    let primary = RedisServer::start();
     let replica = RedisServer::start_replica_of(&primary);
     let sentinel = RedisSentinel::start(&primary, "requirepass sesame");
     sentinel.knows(&replica);
@@ -422,7 +421,7 @@ fn sentinel_failover_loses_and_duplicates_nothing() {
         free_port(),
         sentinel.authority()
     );
-    let mut hub = TestHub::with_redis_at(&directory, &url, &[]);
+    let mut hub = TestHub::with_redis_at(&url, &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
@@ -448,7 +447,7 @@ fn sentinel_failover_loses_and_duplicates_nothing() {
 
 #[test]
 fn further_sentinels_are_discovered_and_asked_with_their_user() {
-    let (primary, directory) = (RedisServer::start(), TempDirectory::create());
+    let primary = RedisServer::start();
     let replica = RedisServer::start_replica_of(&primary);
     // A RedisSentinel also needs the password of the other Sentinels.
     let users = "requirepass sesame\nsentinel sentinel-pass sesame\n\
@@ -463,7 +462,7 @@ fn further_sentinels_are_discovered_and_asked_with_their_user() {
     }
     let url =
         format!("redis+sentinel://{}/main?sentinel_username=hub&sentinel_password=open", first.authority());
-    let hub = TestHub::with_redis_at(&directory, &url, &[]);
+    let hub = TestHub::with_redis_at(&url, &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
@@ -486,11 +485,11 @@ fn further_sentinels_are_discovered_and_asked_with_their_user() {
 
 #[test]
 fn unknown_service_of_a_sentinel_is_reported() {
-    let (primary, directory) = (RedisServer::start(), TempDirectory::create());
+    let primary = RedisServer::start();
     let sentinel = RedisSentinel::start(&primary, "");
     sentinel.names(&primary);
     let url = format!("redis+sentinel://{}/other", sentinel.authority());
-    let hub = TestHub::with_redis_at(&directory, &url, &[]);
+    let hub = TestHub::with_redis_at(&url, &[]);
     eventually("the readiness names the reason", || {
         hub.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("knows no primary"))
     });
@@ -504,14 +503,14 @@ fn redis_with_a_private_authority_is_trusted_by_its_file() {
     let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
     let listen = ["--tls-port", &port, "--tls-auth-clients", "no"];
     let _redis = RedisServer::options().arguments([&listen[..], &files].concat()).start();
-    let (url, directory) = (format!("rediss://localhost:{port}"), TempDirectory::create());
-    let hub = TestHub::with_redis_at(&directory, &url, &[("TIDINGS_REDIS_CA_FILE", &ca)]);
+    let url = format!("rediss://localhost:{port}");
+    let hub = TestHub::with_redis_at(&url, &[("TIDINGS_REDIS_CA_FILE", &ca)]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     hub.publish("a", "over TLS");
     assert_eq!(reader.data(), "over TLS");
-    let stranger = TestHub::with_redis_at(&directory, &url, &[]);
+    let stranger = TestHub::with_redis_at(&url, &[]);
     eventually("the readiness names the reason", || {
         stranger.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("certificate"))
     });
@@ -529,13 +528,13 @@ fn redis_that_requires_a_client_certificate_gets_it() {
     let (ca, shown, of_shown) = (file("ca.pem"), file("client.cert.pem"), file("client.key.pem"));
     let trust = ("TIDINGS_REDIS_CA_FILE", ca.as_str());
     let shown = [trust, ("TIDINGS_REDIS_CERT_FILE", &shown), ("TIDINGS_REDIS_KEY_FILE", &of_shown)];
-    let hub = TestHub::with_redis_at(&directory, &url, &shown);
+    let hub = TestHub::with_redis_at(&url, &shown);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
     hub.publish("a", "as a client that is known");
     assert_eq!(reader.data(), "as a client that is known");
-    let stranger = TestHub::with_redis_at(&directory, &url, &[trust]);
+    let stranger = TestHub::with_redis_at(&url, &[trust]);
     eventually("the readiness names the reason", || {
         let answer = stranger.get("/readyz");
         answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("ertificate")

@@ -232,7 +232,7 @@ fn node_started_without_its_redis_logs_it() {
     let directory = TempDirectory::create();
     // The port is closed once the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut hub = TestHub::with_redis_at(&directory, &format!("redis://{address}"), &[]);
+    let mut hub = TestHub::with_redis_at(&format!("redis://{address}"), &[]);
     let log = hub.read_log_through(
         "redis does not answer; streams stay open, publishes fail, and the hub tries again",
     );

@@ -1,28 +1,14 @@
 //! Clients that read slowly or not at all: overtaking events, superseded events, and the isolation of other clients.
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, with_position};
+use tidings_testkit::{SseReader, eventually};
 
 use crate::hub::TestHub;
 
 /// Text that makes an event about this large.
 const PADDING: usize = 1000;
-
-/// Opens a stream over a socket with a small buffer, and reads its head only.
-fn open_slow_stream(hub: &TestHub, path: &str) -> SseReader {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(8 << 10).unwrap();
-    let address: std::net::SocketAddr = hub.authority().parse().unwrap();
-    socket.connect(&address.into()).unwrap();
-    let mut connection = HttpConnection::from_socket(TcpStream::from(socket));
-    connection.send(hub.encode_request("GET", &with_position(path), &[], b""));
-    let mut reader = SseReader::open(connection);
-    reader.position();
-    reader
-}
 
 /// Lets a client read at full speed: with a small buffer the kernel would deliver the bytes slowly.
 fn restore_buffer(reader: &SseReader) {
@@ -73,7 +59,7 @@ fn in_kernel(reader: &SseReader) -> usize {
 #[test]
 fn critical_event_overtakes_ten_thousand_pending_ones() {
     let hub = TestHub::in_memory(&[]);
-    let mut reader = open_slow_stream(&hub, "/api/v1/events/a");
+    let mut reader = hub.open_slow_stream("/api/v1/events/a");
     fill(&hub, 0..10_000);
     wait_for_backpressure(&hub, 1);
     hub.post("/api/v1/events/a?priority=critical", "critical").assert_status(200);
@@ -103,7 +89,7 @@ fn critical_event_overtakes_ten_thousand_pending_ones() {
 #[test]
 fn client_that_is_behind_gets_the_newest_event_of_a_key_and_no_low_events() {
     let hub = TestHub::in_memory(&[]);
-    let mut reader = open_slow_stream(&hub, "/api/v1/events/a");
+    let mut reader = hub.open_slow_stream("/api/v1/events/a");
     let mut prompt = hub.subscribe("/api/v1/events/a");
     fill(&hub, 0..4000);
     wait_for_backpressure(&hub, 1);
@@ -142,7 +128,7 @@ fn stream_with_overtaking_events_resumes_with_everything_once() {
     const READERS: usize = 4;
     let hub = TestHub::in_memory(&[]);
     let mut readers: Vec<SseReader> =
-        (0..READERS).map(|_| open_slow_stream(&hub, "/api/v1/events/a")).collect();
+        (0..READERS).map(|_| hub.open_slow_stream("/api/v1/events/a")).collect();
     fill(&hub, 0..3000);
     wait_for_backpressure(&hub, READERS);
     for n in 0..12 {
@@ -188,7 +174,7 @@ fn stream_with_overtaking_events_resumes_with_everything_once() {
 #[test]
 fn client_that_reads_nothing_is_closed_at_the_write_timeout_and_others_do_not_wait() {
     let hub = TestHub::in_memory(&[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
-    let stuck = open_slow_stream(&hub, "/api/v1/events/a");
+    let stuck = hub.open_slow_stream("/api/v1/events/a");
     let mut prompt = hub.subscribe("/api/v1/events/a");
     for start in (0..1000).step_by(50) {
         fill(&hub, start..start + 50);
@@ -212,7 +198,7 @@ fn client_that_reads_nothing_is_closed_at_the_write_timeout_and_others_do_not_wa
 #[test]
 fn client_that_reads_slowly_is_not_closed() {
     let hub = TestHub::in_memory(&[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
-    let mut slow = open_slow_stream(&hub, "/api/v1/events/a");
+    let mut slow = hub.open_slow_stream("/api/v1/events/a");
     fill(&hub, 0..3000);
     wait_for_backpressure(&hub, 1);
     restore_buffer(&slow);
@@ -232,12 +218,11 @@ mod http2 {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
-    use super::{Duration, TempDirectory, TestHub, eventually, fill};
+    use super::{Duration, TestHub, eventually, fill};
 
     #[test]
     fn stalled_stream_over_http_2_is_reset_alone() {
-        let directory = TempDirectory::create();
-        let hub = TestHub::in_memory_in(&directory, &[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+        let hub = TestHub::in_memory(&[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {

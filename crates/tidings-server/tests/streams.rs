@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::{SseReader, TempDirectory, eventually};
+use tidings_testkit::{SseReader, eventually};
 
 use super::transports::{StreamTranscript, TRANSPORTS};
 use crate::hub::TestHub;
@@ -291,12 +291,11 @@ mod http2 {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
-    use super::{TempDirectory, TestHub, eventually};
+    use super::{TestHub, eventually};
 
     #[test]
     fn stream_over_http_2_is_the_same_without_a_connection_header() {
-        let directory = TempDirectory::create();
-        let hub = TestHub::in_memory_in(&directory, &[]);
+        let hub = TestHub::in_memory(&[]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {

@@ -34,7 +34,7 @@ impl FailingHub {
     /// A hub with its log in Redis.
     fn over_redis(name: &'static str, settings: &[(&str, &str)]) -> Self {
         let (directory, redis) = (TempDirectory::create(), RedisServer::start());
-        let hub = TestHub::with_redis(&directory, &redis, &variables(name, settings));
+        let hub = TestHub::with_redis(&redis, &variables(name, settings));
         hub.wait_until_ready();
         Self { name, directory, hub, _redis: Some(redis) }
     }
