@@ -1,7 +1,7 @@
-//! `GET /openapi.json`: the routes that exist, as an OpenAPI 3.1 document for client generators and API browsers.
+//! `GET /openapi.json`: the routes as an OpenAPI 3.1 document, for client generators and API browsers.
 //!
-//! Written by hand, not derived with `utoipa`: its macros cost every build time for a dozen routes, and would bring
-//! derives into the protocol crate. Tests hold the document against the router, the parsers and the types instead.
+//! Bounds and patterns come from the parsers' constants, which the attributes of `utoipa` cannot take (`DESIGN.md`). Tests compare the
+//! document with the router, the parsers and the types.
 
 mod answers;
 mod parameters;
@@ -19,21 +19,20 @@ use serde_json::{Value, json};
 const HEADERS: [(HeaderName, &str); 2] =
     [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
 
-const ABOUT: &str = "Publish events to channels and read them as Server-Sent Events, live and from where a client \
-    left off. Every refusal is a problem document (RFC 9457) whose `code` programs may branch on. A hub with \
-    credentials judges the first that a request has, in the order `Authorization`, session, ticket, cookie, \
-    `access_token`; a bad one is 401, whatever else is there. A hub without any takes everyone, and answers 403 where \
-    `Host` or `Origin` is not one that it allows. Pages of allowed origins read `Tidings-Connection` and `Retry-After`, \
-    too.";
+const ABOUT: &str = "Publish events to channels and read them as Server-Sent Events: live, and from the last id of a client. Every error \
+    is a problem document (RFC 9457); programs branch on its `code`. A hub with credentials checks the first credential \
+    of a request, in the order `Authorization`, session, ticket, cookie, `access_token`. A bad one is 401, whatever \
+    follows. A hub without credentials accepts every client, and answers 403 if `Host` or `Origin` is not allowed. Pages \
+    of allowed origins can read `Tidings-Connection` and `Retry-After`.";
 
-/// The document; it is the same for the life of the process.
+/// Answers with the document. It never changes while the process runs.
 pub(super) async fn document() -> Response {
     static TEXT: OnceLock<Bytes> = OnceLock::new();
     let text = TEXT.get_or_init(|| description().to_string().into());
     (HEADERS, text.clone()).into_response()
 }
 
-/// The routes below `/api/` with their methods, as a list in words.
+/// Returns the routes below `/api/` with their methods, as text.
 pub(super) fn api_routes() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
@@ -59,9 +58,9 @@ fn description() -> Value {
         "tags": [
             { "name": "streams", "description": "Subscribe over Server-Sent Events." },
             { "name": "publish", "description": "Send events." },
-            { "name": "credentials", "description": "Tickets for streams, and taking rights back." },
-            { "name": "channels", "description": "What channels hold, and who listens." },
-            { "name": "operating", "description": "For those who run the hub." },
+            { "name": "credentials", "description": "Tickets for streams, and revocations." },
+            { "name": "channels", "description": "Stored events of channels, and their connections." },
+            { "name": "operating", "description": "For operators." },
         ],
         "security": security::security(&security::CARRIERS),
         "paths": routes::paths(),

@@ -7,17 +7,17 @@ use super::schemas::schema;
 use crate::error::Code;
 
 /// Description of a stream in words: OpenAPI has no schema for one.
-pub(super) const STREAM: &str = "The answer is a stream of Server-Sent Events (HTML Standard, 9.2) that stays open. \
-    It begins at once with the lines `retry:` and a comment; every stored event carries an `id:`. A client that comes back with the last id it saw, as an `EventSource` does by itself, gets every \
-    later event once and in order, or is told of a gap first. Comments keep a quiet stream alive. With `position` the \
-    stream also begins with an id, and renews it; a browser's `EventSource` gets that unasked. Three further events are \
-    the hub's own: `tidings.gap` (data: `GapNotice`), `tidings.end` (data: `EndNotice`), after which the stream \
-    closes (as where the token it was opened with expires, or is revoked), and, where `hello=true`, `tidings.open` (data: `OpenNotice`).";
+pub(super) const STREAM: &str = "The response is a stream of Server-Sent Events (HTML Standard, 9.2) that stays open. It begins with the \
+    lines `retry:` and a comment; every stored event has an `id:`. A client that reconnects with its last id, as an \
+    `EventSource` does, gets every later event once and in order, or a gap first. Comments keep a quiet stream alive. \
+    With `position` the stream begins with an id and renews it; a browser's `EventSource` gets that by default. The hub \
+    sends three events of its own: `tidings.gap` (data: `GapNotice`), `tidings.end` (data: `EndNotice`), after which it \
+    closes the stream, and with `hello=true` `tidings.open` (data: `OpenNotice`).";
 
 const STREAM_EXAMPLE: &str = "retry: 1500\n: tidings\nevent: created\n\
     data: {\"id\":7}\nid: 9c1f6a2e8b3d4705-42-5eedf00d\n\n";
 
-/// One kind of refusal: its status, its name among the components, what it means, and the codes that it comes with.
+/// Errors with one status: the status, the name among the components, the meaning and the codes.
 pub(super) struct ErrorKindDoc {
     pub(super) status: u16,
     name: &'static str,
@@ -25,12 +25,12 @@ pub(super) struct ErrorKindDoc {
     pub(super) codes: &'static [Code],
 }
 
-/// Every kind of refusal.
+/// All errors by status.
 pub(super) const REFUSALS: [ErrorKindDoc; 14] = [
     ErrorKindDoc {
         status: 400,
         name: "BadRequest",
-        meaning: "The request is malformed: a name, parameter, header or body that cannot be used.",
+        meaning: "The request is malformed: a name, parameter, header or the body is invalid.",
         codes: &[
             Code::MalformedBody,
             Code::UnknownMember,
@@ -54,21 +54,20 @@ pub(super) const REFUSALS: [ErrorKindDoc; 14] = [
     ErrorKindDoc {
         status: 401,
         name: "Unauthorized",
-        meaning: "There are no credentials where some are needed, or those there are no longer, or never were, good.",
+        meaning: "The request needs credentials and has none, or its credentials are not valid.",
         codes: &[Code::CredentialsMissing, Code::BadCredentials, Code::TokenExpired, Code::Revoked],
     },
     ErrorKindDoc {
         status: 403,
         name: "Forbidden",
-        meaning: "The credentials are good, and do not allow this; or the hub's own name; or a `Host` or `Origin` that \
-            is not allowed.",
+        meaning: "The credentials do not allow the request, a name is reserved, or the `Host` or `Origin` is not allowed.",
         codes: &[Code::ReservedChannel, Code::ForbiddenHost, Code::ForbiddenOrigin, Code::AccessDenied],
     },
-    ErrorKindDoc { status: 404, name: "NotFound", meaning: "Nothing is there.", codes: &[Code::NotFound] },
+    ErrorKindDoc { status: 404, name: "NotFound", meaning: "No such resource.", codes: &[Code::NotFound] },
     ErrorKindDoc {
         status: 405,
         name: "MethodNotAllowed",
-        meaning: "The route does not know this method; `Allow` names those it does.",
+        meaning: "The route does not support this method; `Allow` lists the methods.",
         codes: &[Code::MethodNotAllowed],
     },
     ErrorKindDoc {
@@ -92,25 +91,25 @@ pub(super) const REFUSALS: [ErrorKindDoc; 14] = [
     ErrorKindDoc {
         status: 414,
         name: "UriTooLong",
-        meaning: "The target is too long; `POST /api/v1/stream` has its channels in a body.",
+        meaning: "The target is too long; `POST /api/v1/stream` takes channels in a body.",
         codes: &[Code::UriTooLong],
     },
     ErrorKindDoc {
         status: 415,
         name: "UnsupportedMediaType",
-        meaning: "The content type, charset or content encoding is not taken.",
+        meaning: "The content type, charset or content encoding is not supported.",
         codes: &[Code::UnsupportedMediaType],
     },
     ErrorKindDoc {
         status: 422,
         name: "NotTheEnvelope",
-        meaning: "The data is not the envelope that `channels.envelope` asks for.",
+        meaning: "The data is not the envelope that `channels.envelope` requires.",
         codes: &[Code::Envelope, Code::UnknownType],
     },
     ErrorKindDoc {
         status: 429,
         name: "TooManyRequests",
-        meaning: "This user, address, key or hub has as much of it as it may; `limit` names the bound.",
+        meaning: "A limit of the user, address, key or hub is reached; `limit` names the setting.",
         codes: &[
             Code::IdempotencyKeysFull,
             Code::UserConnectionsFull,
@@ -129,7 +128,7 @@ pub(super) const REFUSALS: [ErrorKindDoc; 14] = [
     ErrorKindDoc {
         status: 503,
         name: "ServiceUnavailable",
-        meaning: "The hub cannot do it now; `code` tells whether a publish may have happened.",
+        meaning: "The hub cannot serve the request now; `code` says whether a publish may have happened.",
         codes: &[
             Code::NotStored,
             Code::OutcomeUnknown,
@@ -142,7 +141,7 @@ pub(super) const REFUSALS: [ErrorKindDoc; 14] = [
     },
 ];
 
-/// Adds the refusals that an operation is likely to meet, and the form of all others, to its answers.
+/// Adds the errors of an operation to its responses, and the shape of all other errors.
 pub(super) fn with_refusals(mut answers: Value, statuses: &[u16]) -> Value {
     for ErrorKindDoc { status, name, .. } in REFUSALS.iter().filter(|kind| statuses.contains(&kind.status)) {
         answers[status.to_string()] = json!({ "$ref": format!("#/components/responses/{name}") });
@@ -151,7 +150,7 @@ pub(super) fn with_refusals(mut answers: Value, statuses: &[u16]) -> Value {
     answers
 }
 
-/// All refusals by name.
+/// Returns all errors by name.
 pub(super) fn refusals() -> Value {
     let mut all = Map::new();
     for ErrorKindDoc { status, name, meaning, codes } in REFUSALS {
@@ -165,7 +164,7 @@ pub(super) fn refusals() -> Value {
         }
         all.insert(name.into(), refusal);
     }
-    all.insert("Refusal".into(), answer("Any other refusal.", Problem::CONTENT_TYPE, &schema("Problem")));
+    all.insert("Refusal".into(), answer("Any other error.", Problem::CONTENT_TYPE, &schema("Problem")));
     all.into()
 }
 
@@ -176,11 +175,11 @@ fn header_named(name: &str) -> Value {
 pub(super) fn headers() -> Value {
     json!({
         "WwwAuthenticate": {
-            "description": "How credentials are best sent.",
+            "description": "The scheme for credentials.",
             "schema": { "const": "Bearer" },
         },
         "RetryAfter": {
-            "description": "Seconds after which another try may do better.",
+            "description": "Seconds to wait before a retry.",
             "schema": { "type": "integer", "minimum": 1 },
         },
         "TidingsConnection": {
@@ -190,7 +189,7 @@ pub(super) fn headers() -> Value {
     })
 }
 
-/// The answers of a route that streams.
+/// Returns the responses of a route that streams.
 pub(super) fn stream_answer() -> Value {
     let events = json!({ "type": "string", "description": "Server-Sent Events, UTF-8, lines end in LF." });
     let mut stream = answer("A stream of events.", "text/event-stream", &events);
@@ -198,7 +197,7 @@ pub(super) fn stream_answer() -> Value {
     stream["headers"] = json!({ "Tidings-Connection": header_named("TidingsConnection") });
     json!({
         "200": stream,
-        "204": { "description": "There is nothing to stream, now or later; an `EventSource` stops asking." },
+        "204": { "description": "No stream, now or later; an `EventSource` stops reconnecting." },
     })
 }
 

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::schemas::{history, key, position, schema, ttl};
 
-/// References to parameters by their names among the components.
+/// Returns references to parameters among the components.
 pub(super) fn parameters(names: &[&str]) -> Value {
     names.iter().map(|name| json!({ "$ref": format!("#/components/parameters/{name}") })).collect()
 }
 
-/// All parameters by name.
+/// Returns all parameters by name.
 pub(super) fn all() -> Value {
-    let groups = [sink(), streaming(), publishing(), publishing_by_header(), reading()];
+    let groups = [channels(), streaming(), publishing(), publishing_by_header(), reading()];
     Value::Object(
         groups.into_iter().flatten().map(|(name, parameter)| (name.to_owned(), parameter)).collect(),
     )
@@ -19,7 +19,7 @@ pub(super) fn all() -> Value {
 
 type Named = (&'static str, Value);
 
-fn sink() -> Vec<Named> {
+fn channels() -> Vec<Named> {
     let channel = json!({
         "name": "channel",
         "in": "path",
@@ -40,7 +40,7 @@ fn sink() -> Vec<Named> {
         "name": "channel",
         "in": "query",
         "description": "Channels and patterns: the parameter is repeated, as in `?channel=a&channel=b.*`, at most \
-            `limits.channels_per_connection` times. Left out, the stream has the channels of its `ticket`.",
+            `limits.channels_per_connection` times. If absent, the stream has the channels of its `ticket`.",
         "schema": { "type": "array", "items": schema("Subscription"), "minItems": 1 },
         "style": "form",
         "explode": true,
@@ -56,7 +56,7 @@ fn streaming() -> Vec<Named> {
             "LastEventIdHeader",
             header(
                 "Last-Event-ID",
-                "Resume after this id. It wins over the query; one that cannot be read is a gap.",
+                "Resume after this id. It wins over the query; an unreadable id is a gap.",
                 &id,
             ),
         ),
@@ -64,34 +64,39 @@ fn streaming() -> Vec<Named> {
             "LastEventId",
             query(
                 "lastEventId",
-                "Resume after this id; `last_event_id` and `Last-Event-ID` are read, too.",
+                "Resume after this id; `last_event_id` and `Last-Event-ID` are aliases.",
                 &id,
             ),
         ),
         (
             "History",
-            query("history", "Without an id, first replay up to so many stored events, or all.", &history()),
+            query(
+                "history",
+                "Without an id, first replay at most this many stored events, or all.",
+                &history(),
+            ),
         ),
         ("Hello", query("hello", "Begin with a `tidings.open` event.", &flag(false))),
         (
             "Position",
             query(
                 "position",
-                "How the stream tells where it begins, and renews that: by `tidings.position` events with empty data, by \
-                 blocks of an `id:` alone, or not at all. Left out, a browser's own `EventSource` is known by its headers and \
-                 gets events; all others get none.",
+                "How the stream sends its position: as `tidings.position` events with empty data, as blocks of an `id:` \
+                 alone, or not at all. If absent, a browser's `EventSource`, recognized by its headers, gets events; \
+                 other clients get none.",
                 &position(),
             ),
         ),
     ]
 }
 
-const EVENT: &str = "The event's name; without one it is a `message`.";
-const PRIORITY: &str = "How urgent the event is; `high` and `critical` overtake, `low` may be skipped, where a \
-    connection is behind.";
+const EVENT: &str = "The event's name; without a name it is a `message`.";
+const PRIORITY: &str = "The event's priority. On a connection that is behind, `high` and `critical` overtake and `low` may be \
+    skipped.";
 const KEY: &str = "A connection that is behind gets only the newest pending event of each key.";
-const TTL: &str = "Milliseconds for which the event is worth sending.";
-const STORE: &str = "`false` sends the event to those who can take it now, without an id, and keeps nothing.";
+const TTL: &str = "Time to live in milliseconds: afterwards the event is not sent.";
+const STORE: &str =
+    "`false` sends the event without an id to connections that are not behind, and stores nothing.";
 
 fn publishing() -> Vec<Named> {
     vec![
@@ -114,8 +119,8 @@ fn publishing_by_header() -> Vec<Named> {
             "IdempotencyKey",
             header(
                 "Idempotency-Key",
-                "A repeat with this key within `log.idempotency_window` gets the first's answer; 409 with other \
-                 channels, event or data. Only for one event that is stored; in a batch each has its own \
+                "A repeat with this key within `log.idempotency_window` gets the first response; 409 with other \
+                 channels, event or data. Only for one stored event; in a batch each message has its own \
                  `idempotencyKey`.",
                 &key(),
             ),
@@ -124,7 +129,7 @@ fn publishing_by_header() -> Vec<Named> {
 }
 
 fn reading() -> Vec<Named> {
-    // The bounds are those of the route; a test asks it.
+    // A test compares these bounds with the route.
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 });
     let last = json!({ "type": "integer", "minimum": 1, "maximum": 1000 });
     vec![
@@ -132,7 +137,7 @@ fn reading() -> Vec<Named> {
             "After",
             query(
                 "after",
-                "Begin after this id; left out, with the oldest kept.",
+                "Begin after this id; if absent, with the oldest stored event.",
                 &json!({ "type": "string" }),
             ),
         ),
@@ -140,12 +145,15 @@ fn reading() -> Vec<Named> {
             "Until",
             query(
                 "until",
-                "Nothing after this id: a stream that resumes from it has the rest. One that cannot be read is 400.",
+                "End at this id: a stream that resumes from it has the rest. An unreadable id is 400.",
                 &json!({ "type": "string" }),
             ),
         ),
-        ("Last", query("last", "The newest events, so many, up to `until`; not beside `limit`.", &last)),
-        ("Limit", query("limit", "Events of one page.", &limit)),
+        (
+            "Last",
+            query("last", "The newest events, at most this many, up to `until`; not with `limit`.", &last),
+        ),
+        ("Limit", query("limit", "Events per page.", &limit)),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Paths and methods: what each takes and answers.
+//! Paths and methods, with their parameters and responses.
 
 use serde_json::{Value, json};
 
@@ -9,11 +9,11 @@ use super::{
     security::{STREAM_CARRIERS, security},
 };
 
-/// Refusals that a publish may meet.
+/// Errors of a publish.
 const PUBLISH_REFUSALS: [u16; 10] = [400, 401, 403, 408, 409, 413, 415, 422, 429, 503];
-/// Refusals that a stream may meet.
+/// Errors of a stream.
 const STREAM_REFUSALS: [u16; 5] = [400, 401, 403, 429, 503];
-/// Refusals that a stream may meet whose request has a body.
+/// Errors of a stream whose request has a body.
 const POSTED_STREAM_REFUSALS: [u16; 8] = [400, 401, 403, 408, 413, 415, 429, 503];
 
 pub(super) fn paths() -> Value {
@@ -39,8 +39,8 @@ fn subscribe_to_one() -> Value {
         "tags": ["streams"],
         "summary": "Subscribe to a channel or pattern",
         "description": format!(
-            "{STREAM} Where the hub runs with `TEST_MODE`, the stream is one unnamed event \
-             `{{\"type\":\"test\",\"message\":\"SSE endpoint working\"}}` and ends."
+            "{STREAM} Under `TEST_MODE` the stream is one unnamed event \
+             `{{\"type\":\"test\",\"message\":\"SSE endpoint working\"}}`, and ends."
         ),
         "security": security(&STREAM_CARRIERS),
         "parameters": stream_parameters("Subscription"),
@@ -53,7 +53,7 @@ fn subscribe_to_several() -> Value {
         "operationId": "subscribeToSeveral",
         "tags": ["streams"],
         "summary": "Subscribe to several channels and patterns over one connection",
-        "description": format!("An event that several of them ask for comes once. {STREAM}"),
+        "description": format!("An event on several of the channels is sent once. {STREAM}"),
         "security": security(&STREAM_CARRIERS),
         "parameters": stream_parameters("Subscriptions"),
         "responses": with_refusals(stream_answer(), &STREAM_REFUSALS),
@@ -64,10 +64,10 @@ fn open_stream() -> Value {
     json!({
         "operationId": "openStream",
         "tags": ["streams"],
-        "summary": "Subscribe to channels and patterns of a body",
+        "summary": "Subscribe to the channels and patterns in the body",
         "description": format!(
-            "As a `GET` of `/api/v1/events`, for clients that are no `EventSource`: many channels do not fit a URL. \
-             Positions are left out unless asked for. {STREAM}"
+            "Like `GET /api/v1/events`, for clients other than `EventSource`: many channels do not fit into a URL. \
+             The stream has no positions unless the body asks for them. {STREAM}"
         ),
         "security": security(&STREAM_CARRIERS),
         "parameters": parameters(&["LastEventIdHeader"]),
@@ -104,9 +104,8 @@ fn publish_body() -> Value {
         "operationId": "publish",
         "tags": ["publish"],
         "summary": "Publish the body to one channel",
-        "description": "The body, as it is, is the event's data; it is UTF-8 of any content type, and may be empty. \
-            What else there is to say of the event stands in the query or in `Tidings-` headers; where both are \
-            given they must be equal.",
+        "description": "The unchanged body is the event's data: UTF-8 of any content type, may be empty. The other members of \
+            the event are in the query or in `Tidings-` headers; if both are given they must be equal.",
         "parameters": parameters(&names),
         "requestBody": { "content": { "text/plain": text, "*/*": text } },
         "responses": publish_responses(&schema("PublishAnswer"), "The event was published."),
@@ -118,7 +117,7 @@ fn publish_messages() -> Value {
     let lines = json!({
         "schema": {
             "type": "string",
-            "description": "NDJSON: one `PublishMessage` a line; blank lines do not count.",
+            "description": "NDJSON: one `PublishMessage` per line; blank lines are ignored.",
         },
         "example": "{\"channels\":[\"project.42\"],\"data\":1}\n{\"channels\":[\"project.42\"],\"data\":2}\n",
     });
@@ -134,8 +133,8 @@ fn publish_messages() -> Value {
         "operationId": "publishMessages",
         "tags": ["publish"],
         "summary": "Publish one event, or a batch of them",
-        "description": "One JSON object is one event. An array or NDJSON is a batch: it is checked as a whole and \
-            stored as one, or refused as a whole with the `index` of its first bad message; it answers a list in \
+        "description": "One JSON object is one event. An array or NDJSON is a batch. The hub stores a batch as a whole, or \
+            refuses it as a whole with the `index` of the first bad message. The response of a batch is a list in \
             the same order. An event on several channels reaches a connection once.",
         "parameters": parameters(&["IdempotencyKey"]),
         "requestBody": {
@@ -147,7 +146,7 @@ fn publish_messages() -> Value {
                 "application/jsonl": lines,
             },
         },
-        "responses": publish_responses(&answers, "The event was, or all of the batch were, published."),
+        "responses": publish_responses(&answers, "The event, or every event of the batch, was published."),
     })
 }
 
@@ -160,11 +159,11 @@ fn make_ticket() -> Value {
     json!({
         "operationId": "makeTicket",
         "tags": ["credentials"],
-        "summary": "Make a ticket for an `EventSource`",
-        "description": "An `EventSource` can send no header, and a token does not belong into a URL. A ticket does: it is \
-            good once, for at most 60 s, for a stream of exactly these channels, with the rights of whoever made it. The stream \
-            need not name the channels: `/api/v1/events?ticket=…` has those of its ticket. \
-            The stream ends when the maker's token does. It is for those who have credentials.",
+        "summary": "Issue a ticket for an `EventSource`",
+        "description": "An `EventSource` cannot send headers, and a token does not belong into a URL. A ticket opens one stream \
+            of exactly these channels, within 60 s, with the rights of the credential that issued it. \
+            `/api/v1/events?ticket=…` without channels has those of the ticket. The stream ends when that credential \
+            ends. The request needs a credential.",
         "requestBody": { "required": true, "content": { "application/json": {
             "schema": schema("TicketRequest"),
             "example": { "channels": ["project.42", "user:7:**"] },
@@ -177,29 +176,29 @@ fn revoke() -> Value {
     json!({
         "operationId": "revoke",
         "tags": ["credentials"],
-        "summary": "Refuse a user, a session or a token from now on",
-        "description": "Needs the right `manage`. Ends the streams and refuses the tokens until then, at every node, also \
-            after a restart. A user's tokens are refused where they were issued (`iat`) at or before the revocation, so that \
-            a fresh login works.",
+        "summary": "Revoke a user, a session or a token",
+        "description": "Needs the right `manage`. Every node ends the streams and refuses the tokens until `until`, also after a \
+            restart. A user's tokens are refused if they were issued (`iat`) at or before the revocation, so that a new \
+            login works.",
         "requestBody": { "required": true, "content": { "application/json": {
             "schema": schema("RevocationRequest"),
             "example": { "user": "alice" },
         } } },
         "responses": with_refusals(
-            json!({ "204": { "description": "It is in force, and kept; with Redis, where every node learns of it." } }),
+            json!({ "204": { "description": "The revocation is in force and stored; with Redis, for every node." } }),
             &[400, 401, 403, 408, 413, 415, 429, 503],
         ),
     })
 }
 
 fn list_channels() -> Value {
-    let list = json_answer("The channels and patterns that have connections.", &schema("ChannelList"));
+    let list = json_answer("Channels and patterns with connections.", &schema("ChannelList"));
     json!({
         "operationId": "listChannels",
         "tags": ["channels"],
         "summary": "List channels with connections",
-        "description": "A pattern is listed as it was asked. Who does not manage the hub sees what their own streams \
-            ask for; who has no credentials sees nothing.",
+        "description": "A pattern is listed as requested. A client without the right `manage` sees the subscriptions of its own \
+            streams; a client without credentials sees none.",
         "responses": with_refusals(json!({ "200": list }), &[401, 403, 503]),
     })
 }
@@ -210,8 +209,8 @@ fn read_history() -> Value {
         "operationId": "readHistory",
         "tags": ["channels"],
         "summary": "Read the stored events of a channel",
-        "description": "Ask on with `after` set to the page's `next` until that is null. `gap` is there where a \
-            stream from the same id would tell of one.",
+        "description": "For the next page set `after` to `next`, until that is null. `gap` is present if a stream from the same \
+            id would report one.",
         "parameters": parameters(&["Channel", "After", "Until", "Last", "Limit"]),
         "responses": with_refusals(json!({ "200": page }), &[400, 401, 403, 503]),
     })
@@ -222,18 +221,18 @@ fn alive(operation: &str) -> Value {
         "operationId": operation,
         "tags": ["operating"],
         "security": [],
-        "summary": "Tell that the process answers",
+        "summary": "Check that the process answers",
         "responses": with_refusals(json!({ "200": health("alive", "The process answers.") }), &[403]),
     })
 }
 
 fn ready(operation: &str) -> Value {
-    let is_ready = health("ready", "The log is open and can be written, and the hub is not shutting down.");
+    let is_ready = health("ready", "The log is open and writable, and the hub is not shutting down.");
     json!({
         "operationId": operation,
         "tags": ["operating"],
         "security": [],
-        "summary": "Tell whether the hub can serve",
+        "summary": "Check that the hub can serve",
         "responses": with_refusals(json!({ "200": is_ready }), &[403, 503]),
     })
 }
@@ -253,7 +252,7 @@ fn metrics() -> Value {
         "operationId": "metrics",
         "tags": ["operating"],
         "summary": "Read all metrics in the text format of Prometheus",
-        "description": "Needs the right `manage` where the hub has credentials, unless `metrics.public` is set.",
+        "description": "Needs the right `manage` if the hub has credentials, unless `metrics.public` is set.",
         "responses": with_refusals(json!({ "200": text }), &[401, 403]),
     })
 }

@@ -1,4 +1,4 @@
-//! The JSON of requests and answers; the types are those of `tidings_protocol`.
+//! Schemas of the JSON types of `tidings_protocol`.
 
 use serde_json::{Map, Value, json};
 use tidings_protocol::{
@@ -12,12 +12,12 @@ pub(super) const SUBSCRIPTION_PATTERN: &str =
 
 const PRIORITIES: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
 
-/// A reference to a schema by its name among the components.
+/// Returns a reference to a schema among the components.
 pub(super) fn schema(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-/// All schemas by name.
+/// Returns all schemas by name.
 pub(super) fn all() -> Value {
     json!({
         "ChannelName": channel_name(),
@@ -65,7 +65,7 @@ fn event_name() -> Value {
     json!({
         "type": "string",
         "description": format!(
-            "At most {} bytes of UTF-8 without CR, LF and NUL. What begins with `{}` is the hub's own.",
+            "At most {} bytes of UTF-8 without CR, LF and NUL. Names that begin with `{}` are reserved.",
             EventName::BYTES_MAX,
             EventName::RESERVED_PREFIX
         ),
@@ -87,7 +87,7 @@ fn or_null(schema: &Value) -> Value {
     json!({ "oneOf": [schema, { "type": "null" }] })
 }
 
-/// An object that always has all its members but `optional`.
+/// Returns the schema of an object whose members are required unless they are in `optional`.
 fn object(description: &str, properties: &Value, optional: &[&str]) -> Value {
     let members = properties.as_object().map(Map::keys).into_iter().flatten();
     let required: Vec<_> = members.filter(|member| !optional.contains(&member.as_str())).collect();
@@ -100,10 +100,10 @@ fn publish_message() -> Value {
             "type": "array",
             "items": schema("ChannelName"),
             "minItems": 1,
-            "description": format!("Where the event goes: at most {MESSAGE_CHANNELS_MAX} channels, each counted once."),
+            "description": format!("The event's channels: at most {MESSAGE_CHANNELS_MAX}; a repeated one counts once."),
         },
         "event": schema("EventName"),
-        "data": { "description": "A string is sent as it is, anything else as compact JSON; null is the text `null`." },
+        "data": { "description": "A string is sent unchanged, any other value as compact JSON; null is the text `null`." },
         "priority": schema("Priority"),
         "key": key(),
         "ttl": ttl(),
@@ -112,7 +112,7 @@ fn publish_message() -> Value {
     });
     let optional = ["event", "priority", "key", "ttl", "store", "idempotencyKey"];
     let mut message = object(
-        "One event to publish. An optional member that is null is as good as left out.",
+        "One event to publish. An optional member that is null counts as absent.",
         &properties,
         &optional,
     );
@@ -127,14 +127,14 @@ fn publish_message() -> Value {
 fn publish_answer() -> Value {
     let properties = json!({ "id": or_null(&schema("EventId")), "offset": offset() });
     object(
-        "An id that resumes after the event; null, and no offset, where it is not stored.",
+        "An id that resumes after the event; null and without offset if the event is not stored.",
         &properties,
         &["offset"],
     )
 }
 
 fn offset() -> Value {
-    json!({ "type": "integer", "minimum": 0, "description": "The event's place in the log." })
+    json!({ "type": "integer", "minimum": 0, "description": "The event's offset in the log." })
 }
 
 fn stream_request() -> Value {
@@ -151,11 +151,11 @@ fn stream_request() -> Value {
     properties["channels"] = json!({
         "type": "array",
         "items": schema("Subscription"),
-        "description": "Left out or empty, the stream has the channels of its `ticket`.",
+        "description": "If absent or empty, the stream has the channels of its `ticket`.",
     });
     let mut optional: Vec<_> = optional.iter().map(String::as_str).collect();
     optional.push("channels");
-    let mut request = object("What a stream asks for.", &properties, &optional);
+    let mut request = object("Parameters of a stream.", &properties, &optional);
     request["additionalProperties"] = false.into();
     request
 }
@@ -164,15 +164,15 @@ fn ticket_request() -> Value {
     let properties = json!({
         "channels": { "type": "array", "items": schema("Subscription"), "minItems": 1 },
     });
-    let mut request = object("The channels and patterns that the stream will ask for.", &properties, &[]);
+    let mut request = object("Channels and patterns of the stream.", &properties, &[]);
     request["additionalProperties"] = false.into();
     request
 }
 
 fn ticket() -> Value {
     let properties = json!({
-        "ticket": { "type": "string", "description": "For the query parameter `ticket`, once." },
-        "expiresAt": time("Until when it may be used."),
+        "ticket": { "type": "string", "description": "Value of the query parameter `ticket`, for one request." },
+        "expiresAt": time("The end of its validity."),
     });
     object("A ticket.", &properties, &[])
 }
@@ -183,9 +183,9 @@ fn revocation_request() -> Value {
         "user": name,
         "session": name,
         "jti": name,
-        "until": or_null(&time("When it ends; left out, after `auth.token_max_age`.")),
+        "until": or_null(&time("The end of the revocation; if absent, after `auth.token_max_age`.")),
     });
-    let mut request = object("Whom to refuse.", &properties, &["user", "session", "jti", "until"]);
+    let mut request = object("The subject to revoke.", &properties, &["user", "session", "jti", "until"]);
     request["oneOf"] =
         json!([{ "required": ["user"] }, { "required": ["session"] }, { "required": ["jti"] }]);
     request["additionalProperties"] = false.into();
@@ -206,19 +206,23 @@ fn history_page() -> Value {
         "next": or_null(&schema("EventId")),
         "gap": schema("GapNotice"),
     });
-    object("A page of stored events; `next` is what to ask on after, null at the end.", &properties, &["gap"])
+    object(
+        "A page of stored events; `next` is the value of `after` for the next page, null at the end.",
+        &properties,
+        &["gap"],
+    )
 }
 
 fn history_event() -> Value {
     let properties = json!({
         "id": schema("EventId"),
         "offset": offset(),
-        "channels": texts("Those of its channels that the asker may read."),
+        "channels": texts("Those of its channels that the client may read."),
         "event": or_null(&json!({ "type": "string" })),
         "data": { "type": "string" },
         "publishedAt": { "type": "string", "format": "date-time" },
     });
-    object("A stored event; `event` is null where it has no name.", &properties, &[])
+    object("A stored event; `event` is null if it has no name.", &properties, &[])
 }
 
 fn channel_list() -> Value {
@@ -231,17 +235,17 @@ fn channel_count() -> Value {
         "channel": schema("Subscription"),
         "connections": { "type": "integer", "minimum": 0 },
     });
-    object("A channel or pattern as it was asked, and how many connections ask for it.", &properties, &[])
+    object("A channel or pattern as requested, and its number of connections.", &properties, &[])
 }
 
 fn gap_notice() -> Value {
     let properties = json!({
-        "channels": texts("Those that lost something, or the subscriptions as asked where that is not known."),
+        "channels": texts("The channels that lost events, or the requested subscriptions if the channels are unknown."),
         "reason": { "type": "string", "enum": GapReason::ALL.map(GapReason::as_str) },
-        "requested": or_null(&json!({ "type": "string", "description": "The id that the client came with." })),
+        "requested": or_null(&json!({ "type": "string", "description": "The id of the request." })),
         "resumedAt": schema("EventId"),
     });
-    object("Data of a `tidings.gap` event: events are missing before what follows.", &properties, &[])
+    object("Data of a `tidings.gap` event: events are missing before the next one.", &properties, &[])
 }
 
 fn end_notice() -> Value {
@@ -259,8 +263,8 @@ fn open_notice() -> Value {
         "position": or_null(&schema("EventId")),
         "now": { "type": "string", "format": "date-time", "description": "The node's clock." },
         "keepAlive": { "type": "number", "description": "`stream.keep_alive` in seconds." },
-        "node": { "type": "string", "description": "The node's name; each start draws another." },
-        "expiresAt": { "type": "string", "format": "date-time", "description": "The end of the credential; absent where it has none." },
+        "node": { "type": "string", "description": "The node's name; it changes at each start." },
+        "expiresAt": { "type": "string", "format": "date-time", "description": "The end of the credential; absent if it has none." },
     });
     object("Data of a `tidings.open` event: the stream has begun.", &properties, &["expiresAt"])
 }
@@ -271,13 +275,13 @@ fn problem() -> Value {
         "type": { "const": "about:blank" },
         "title": { "type": "string", "description": "The status in words." },
         "status": { "type": "integer", "minimum": 400, "maximum": 599 },
-        "code": { "type": "string", "enum": codes, "description": "What went wrong, for programs." },
-        "detail": { "type": "string", "description": "What went wrong, for people: value, bound, way out." },
+        "code": { "type": "string", "enum": codes, "description": "The error, for programs." },
+        "detail": { "type": "string", "description": "The error, for people: value, bound, advice." },
         "index": { "type": "integer", "minimum": 0, "description": "The first bad message of a batch." },
-        "channel": { "type": "string", "description": "The bad or foreign one of several channels of a stream." },
-        "limit": { "type": "string", "description": "The setting whose bound was met." },
+        "channel": { "type": "string", "description": "The channel or pattern that caused the error, if the request names several." },
+        "limit": { "type": "string", "description": "The setting whose limit was reached." },
     });
-    object("A refusal (RFC 9457).", &properties, &["index", "channel", "limit"])
+    object("An error (RFC 9457).", &properties, &["index", "channel", "limit"])
 }
 
 /// Amount of history to replay.
@@ -290,12 +294,12 @@ pub(super) fn position() -> Value {
     json!({ "type": "string", "enum": ["event", "id", "none"] })
 }
 
-/// A key: its bound counts bytes of UTF-8.
+/// Schema of a key; the bound counts bytes of UTF-8.
 pub(super) fn key() -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX })
 }
 
-/// A time to live in milliseconds.
+/// Schema of a time to live in milliseconds.
 pub(super) fn ttl() -> Value {
     json!({ "type": "integer", "minimum": 1, "maximum": u64::try_from(TTL_MAX.as_millis()).expect("ten years fit") })
 }
