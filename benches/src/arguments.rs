@@ -34,7 +34,7 @@ pub(crate) enum Benchmark {
 }
 
 /// Measures a hub beside axum + tokio::broadcast, Nchan, Pushpin and an epoll baseline.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 pub(crate) struct BenchArguments {
     /// Benchmarks to run; all by default.
     #[arg(value_enum)]

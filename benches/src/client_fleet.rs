@@ -225,8 +225,8 @@ impl BenchFleet {
     /// Polls once, 100 ms at most; returns whether any socket was ready.
     pub(crate) fn poll(&mut self, timeout: Duration) -> BenchResult<bool> {
         let is_busy = self.load.poll(timeout)?;
-        for notice in self.load.events() {
-            match notice {
+        for event in self.load.events() {
+            match event {
                 FleetEvent::Opened { connected, .. } => {
                     self.opened += 1;
                     self.slowest_connect = self.slowest_connect.max(connected);

@@ -35,7 +35,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &BenchArguments) -> BenchResult<()> {
-    let programs = Programs::find(arguments)?;
+    let BenchArguments { server, before, directory, .. } = arguments.clone();
+    let programs = Programs::find(server, before, directory)?;
     report::pin_to_second_core()?;
     std::fs::create_dir_all(&programs.directory)?;
     let measured = measure(arguments, &programs);

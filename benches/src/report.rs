@@ -42,6 +42,14 @@ impl FigureTable {
         self.rows.push(cells.into_iter().collect());
     }
 
+    /// Adds a row without figures: its first cells, and the reason in the last one.
+    pub(crate) fn row_without_figures(&mut self, first: &[&str], reason: String) {
+        let mut row: Vec<String> = first.iter().map(|cell| (*cell).to_owned()).collect();
+        row.resize(self.columns.len() - 1, "–".to_owned());
+        row.push(reason);
+        self.rows.push(row);
+    }
+
     /// Compares a figure with a target, if it was measured.
     pub(crate) fn target(
         &mut self,

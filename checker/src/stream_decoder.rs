@@ -40,16 +40,17 @@ impl StreamDecoder {
         self.parser.last_event_id() != self.first_id
     }
 
-    /// Parses a part of the body up to the cut of the plan, and appends its items.
+    /// Parses a part of the body up to the cut of the plan, and appends its items. `None` is the end of the body.
     ///
     /// # Errors
     /// The text of a syntax error.
     pub(crate) fn decode(
         &mut self,
         plan: &mut StreamPlan,
-        mut body: Vec<u8>,
+        body: Option<Vec<u8>>,
         items: &mut Vec<StreamItem>,
     ) -> Result<StreamStep, String> {
+        let Some(mut body) = body else { return Ok(StreamStep::Cut) };
         let mut step = StreamStep::Continue;
         if let CutPoint::AfterBytes(left) = &mut plan.cut {
             body.truncate(*left);
@@ -83,10 +84,21 @@ impl StreamDecoder {
     }
 }
 
-/// Reads the next content of a stream, after the pause of a slow reader. Cancel-safe.
-pub(crate) async fn read(connection: &mut RawConnection, plan: &StreamPlan) -> io::Result<Option<Vec<u8>>> {
+/// Reads the next content of a stream, after the pause of a slow reader; `None` at its end. Cancel-safe.
+///
+/// # Errors
+/// The text of a framing error. A broken connection is an end.
+pub(crate) async fn read(
+    connection: &mut RawConnection,
+    plan: &StreamPlan,
+) -> Result<Option<Vec<u8>>, String> {
     if !plan.pause.is_zero() {
         sleep(plan.pause).await;
     }
-    connection.read_some(plan.portion_bytes).await
+    match connection.read_some(plan.portion_bytes).await {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(format!("framing of the stream: {error}"))
+        }
+        outcome => Ok(outcome.unwrap_or_default()),
+    }
 }

@@ -1,6 +1,5 @@
 //! A subscriber that injects faults or is cut at random times, and resumes after the last id that its parser dispatched.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,16 +206,8 @@ impl FaultySubscriber {
         &mut self,
         stream: &mut FaultyStream,
         plan: &mut StreamPlan,
-        body: io::Result<Option<Vec<u8>>>,
+        body: Result<Option<Vec<u8>>, String>,
     ) -> StreamStep {
-        let body = match body {
-            Ok(Some(body)) => body,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                self.violation(ViolationKind::BrokenProtocol, &format!("framing of the stream: {error}"));
-                return StreamStep::Cut;
-            }
-            Ok(None) | Err(_) => return StreamStep::Cut,
-        };
         if self.decode(&mut stream.decoder, plan, body) == StreamStep::Cut {
             return StreamStep::Cut;
         }
@@ -332,9 +323,14 @@ impl FaultySubscriber {
     }
 
     /// Decodes content up to the cut of the plan, and records its items.
-    fn decode(&mut self, decoder: &mut StreamDecoder, plan: &mut StreamPlan, body: Vec<u8>) -> StreamStep {
+    fn decode(
+        &mut self,
+        decoder: &mut StreamDecoder,
+        plan: &mut StreamPlan,
+        body: Result<Option<Vec<u8>>, String>,
+    ) -> StreamStep {
         let mut items = Vec::new();
-        let decoded = decoder.decode(plan, body, &mut items);
+        let decoded = body.and_then(|body| decoder.decode(plan, body, &mut items));
         items.into_iter().for_each(|item| self.item(item));
         if decoder.last_event_id() != self.last_event_id {
             self.last_event_id = decoder.last_event_id().into();

@@ -411,8 +411,8 @@ impl StackRun {
         }
         let answered_before: Vec<bool> = (0..self.waiting.len()).map(|at| self.fleet.is_idle(at)).collect();
         self.fleet.poll(timeout)?;
-        for notice in self.fleet.events() {
-            match notice {
+        for event in self.fleet.events() {
+            match event {
                 FleetEvent::Opened { .. } => {}
                 FleetEvent::Closed { stream, .. } | FleetEvent::Refused { stream, .. } => {
                     self.away.push_back((Instant::now() + BACK_AFTER, stream));

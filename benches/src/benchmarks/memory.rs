@@ -91,7 +91,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
                 table.row(row([format!("{:.1}", figures.fresh), after, figures.faults]));
             }
             Err(error) if case.kind.is_ours() => return Err(error),
-            Err(error) => table.row(row(["–".into(), "–".into(), error.to_string()])),
+            Err(error) => table.row_without_figures(&[case.name, channels], error.to_string()),
         }
     }
     let title = format!("Memory per idle connection, of {many}: less is better");

@@ -83,9 +83,7 @@ impl ServerRounds {
             let samples = match run {
                 Ok(samples) => samples,
                 Err(reason) => {
-                    row.resize(table.columns.len() - 1, "–".to_owned());
-                    row.push(reason.clone());
-                    table.row(row);
+                    table.row_without_figures(&[kind.name()], reason.clone());
                     continue;
                 }
             };

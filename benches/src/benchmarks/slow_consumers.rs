@@ -61,12 +61,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
         match turns(arguments, programs, kind, time) {
             Ok(turns) => fill(&mut table, kind, &turns),
             Err(error) if kind.is_ours() => return Err(error),
-            Err(error) => {
-                let mut row = vec![kind.name().to_owned()];
-                row.resize(table.columns.len() - 1, "–".to_owned());
-                row.push(error.to_string());
-                table.row(row);
-            }
+            Err(error) => table.row_without_figures(&[kind.name()], error.to_string()),
         }
     }
     Ok(table)

@@ -59,7 +59,7 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
                 table.row([kind.name().to_owned(), format!("{total:.3}"), calls.text(), faults]);
             }
             // Without the right to trace there is no figure.
-            Err(error) => table.row([kind.name().to_owned(), "–".into(), "–".into(), error.to_string()]),
+            Err(error) => table.row_without_figures(&[kind.name()], error.to_string()),
         }
     }
     Ok(table)

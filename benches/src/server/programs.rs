@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{arguments::BenchArguments, result::BenchResult};
+use crate::result::BenchResult;
 
 /// Paths of the programs, and the directory of the servers' data.
 #[derive(Debug, Clone)]
@@ -18,20 +18,24 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Finds the programs: named by an argument, or beside this one.
+    /// Finds the programs: the given ones, and those beside this one.
     ///
     /// # Errors
     /// A program is missing.
-    pub(crate) fn find(arguments: &BenchArguments) -> BenchResult<Self> {
+    pub(crate) fn find(
+        server: Option<PathBuf>,
+        before: Option<PathBuf>,
+        directory: Option<PathBuf>,
+    ) -> BenchResult<Self> {
         let beside = |name: &str| std::env::current_exe().map(|this| this.with_file_name(name));
         let temporary = || std::env::temp_dir().join(format!("tidings-benches-{}", std::process::id()));
         let programs = Self {
-            server: arguments.server.clone().map_or_else(|| beside("tidings"), Ok)?,
-            before: arguments.before.clone(),
+            server: server.map_or_else(|| beside("tidings"), Ok)?,
+            before,
             axum_baseline: beside("axum_baseline")?,
             epoll_baseline: beside("epoll_baseline")?,
             pushpin_origin: beside("pushpin_origin")?,
-            directory: arguments.directory.clone().unwrap_or_else(temporary),
+            directory: directory.unwrap_or_else(temporary),
         };
         let Self { server, before, axum_baseline, epoll_baseline, pushpin_origin, .. } = &programs;
         let ours = [server, axum_baseline, epoll_baseline, pushpin_origin];

@@ -1,7 +1,6 @@
 //! A reader that connects to any node at each reconnect, is cut at random times, and records its observations.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,19 +226,11 @@ impl RoamingReader {
         &mut self,
         decoder: &mut StreamDecoder,
         plan: &mut StreamPlan,
-        body: io::Result<Option<Vec<u8>>>,
+        body: Result<Option<Vec<u8>>, String>,
         node: usize,
     ) -> StreamStep {
-        let body = match body {
-            Ok(Some(body)) => body,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                self.violation(ViolationKind::BrokenProtocol, &format!("framing of the stream: {error}"));
-                return StreamStep::Cut;
-            }
-            Ok(None) | Err(_) => return StreamStep::Cut,
-        };
         let mut items = Vec::new();
-        let decoded = decoder.decode(plan, body, &mut items);
+        let decoded = body.and_then(|body| decoder.decode(plan, body, &mut items));
         items.into_iter().for_each(|item| self.item(item, node));
         if decoder.last_event_id() != self.last_event_id {
             self.last_event_id = decoder.last_event_id().into();

@@ -263,11 +263,7 @@ impl HistoryComparison<'_> {
 
     fn miss(&mut self, view: &GenerationView, label: EventLabel, position: LogPosition) {
         let message = self.log.message(label);
-        let is_allowed = match message.kind {
-            DeliveryClass::Low => true,
-            DeliveryClass::Keyed(_) => self.log.is_superseded(label, position),
-            DeliveryClass::Strict | DeliveryClass::Urgent => false,
-        };
+        let is_allowed = self.log.may_be_missing(label, position);
         let channels = message.channels.iter().copied().filter(|&channel| self.wanted[channel]);
         if is_allowed || channels.clone().any(|channel| view.is_excused(channel, position.offset)) {
             return;
@@ -376,11 +372,7 @@ pub(crate) fn compare_history(
     };
     for &(offset, label) in &expected[trimmed.min(trimmed_max)..] {
         let position = LogPosition { generation: target.generation, offset };
-        let is_allowed = match log.message(label).kind {
-            DeliveryClass::Low => true,
-            DeliveryClass::Keyed(_) => log.is_superseded(label, position),
-            DeliveryClass::Strict | DeliveryClass::Urgent => false,
-        };
+        let is_allowed = log.may_be_missing(label, position);
         if !known.contains(&label) && !is_allowed {
             violation(
                 ViolationKind::Lost,

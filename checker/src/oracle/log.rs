@@ -159,8 +159,17 @@ impl ReconstructedLog {
             .filter(|(_, label)| self.message(*label).channels.iter().any(|&channel| wanted[channel]))
     }
 
-    /// Whether the event may be missing because a newer event has its channel and key.
-    pub(crate) fn is_superseded(&self, label: EventLabel, position: LogPosition) -> bool {
+    /// Whether the delivery class allows that the event is missing.
+    pub(crate) fn may_be_missing(&self, label: EventLabel, position: LogPosition) -> bool {
+        match self.message(label).kind {
+            DeliveryClass::Low => true,
+            DeliveryClass::Keyed(_) => self.is_superseded(label, position),
+            DeliveryClass::Strict | DeliveryClass::Urgent => false,
+        }
+    }
+
+    /// Whether a newer event has the event's channel and key.
+    fn is_superseded(&self, label: EventLabel, position: LogPosition) -> bool {
         let message = self.message(label);
         let later = self
             .generations

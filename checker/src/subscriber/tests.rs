@@ -116,7 +116,10 @@ fn position_that_comes_with_the_open_notice_is_kept() {
     let mut subscriber = FaultySubscriber::new(options, oracle, Arc::default());
     let body = format!("event: tidings.open\ndata: {{}}\nid: {EPOCH}-7-00000001\n\n");
     let mut decoder = StreamDecoder::new("");
-    assert_eq!(subscriber.decode(&mut decoder, &mut StreamPlan::steady(), body.into()), StreamStep::Continue);
+    assert_eq!(
+        subscriber.decode(&mut decoder, &mut StreamPlan::steady(), Ok(Some(body.into()))),
+        StreamStep::Continue
+    );
     assert_eq!(subscriber.cursor, Some(LogPosition { generation: 0, offset: 7 }));
     assert!(matches!(
         subscriber.observations[..],

@@ -138,8 +138,8 @@ impl Timeline {
     /// Polls once, and handles the events of streams and publishers.
     fn step(&mut self, idle: Duration, phase: &str, left: Option<Duration>) -> Result<(), String> {
         self.state.fleet.poll(idle).map_err(|error| format!("cannot wait for sockets: {error}"))?;
-        for notice in self.state.fleet.events() {
-            match notice {
+        for event in self.state.fleet.events() {
+            match event {
                 FleetEvent::Opened { stream, after, .. } => {
                     self.state.streams.note_opened(&self.state.fleet, stream, after);
                 }
