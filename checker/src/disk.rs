@@ -86,12 +86,15 @@ impl Disk {
     /// Frees the space.
     pub(crate) fn free(&self) -> Result<(), String> {
         std::fs::remove_file(self.outside().join(FILLER))
-            .map_err(|error| format!("room cannot be given back at {}: {error}", self.path.display()))
+            .map_err(|error| format!("space of {} cannot be freed: {error}", self.path.display()))
     }
 
     /// Ends the namespace; no process may be in it.
     pub(crate) async fn unmount(mut self) -> Result<(), String> {
-        self.holder.kill().await.map_err(|error| format!("{} cannot be let go: {error}", self.path.display()))
+        self.holder
+            .kill()
+            .await
+            .map_err(|error| format!("{} cannot be unmounted: {error}", self.path.display()))
     }
 }
 

@@ -214,7 +214,7 @@ impl NodesOracle {
                 let (name, seconds) = (record.name(), at.as_secs_f64());
                 result
                     .notes
-                    .push(format!("{name}: told again at {seconds:.3} s by node {node}: {observations:?}"));
+                    .push(format!("{name}: gap repeated at {seconds:.3} s by node {node}: {observations:?}"));
             }
             if !has_cause {
                 let (name, seconds) = (record.name(), at.as_secs_f64());
@@ -357,7 +357,7 @@ impl NodesOracle {
         }
         result.late += late.len() as u64;
         let note = |(loss, name): &(PhaseTime, &str)| {
-            format!("{}: the loss of {name} at {:.3} s was told late", record.name(), loss.as_secs_f64())
+            format!("{}: the loss of {name} at {:.3} s was reported late", record.name(), loss.as_secs_f64())
         };
         result.notes.extend(late.iter().map(note));
     }

@@ -105,7 +105,7 @@ impl DirectoryPhase {
         }
         counters.add_row("rounds", totals.rounds);
         counters.add_row("events lost", totals.lost);
-        counters.add_row("losses to be told", totals.due);
+        counters.add_row("losses to report", totals.due);
         if totals.violations.is_empty() {
             totals.violations.extend(self.not_exercised(&counters));
         }
@@ -242,7 +242,7 @@ impl DirectoryNode {
             self.check_read().await?;
         }
         self.server.disk().map_or(Ok(()), Disk::free)?;
-        self.history.note("there is room again");
+        self.history.note("the disk has free space again");
         self.server.until_ready().await?;
         self.count(DirectoryFault::Full);
         Ok(())
@@ -305,7 +305,7 @@ impl DirectoryNode {
         while self.newest_of_several()?.is_none() {
             if Instant::now() >= deadline {
                 let seconds = FILE_DEADLINE.as_secs();
-                return Err(format!("the log has not two files with events after {seconds} s"));
+                return Err(format!("the log has fewer than two files with events after {seconds} s"));
             }
             sleep(Duration::from_millis(20)).await;
         }

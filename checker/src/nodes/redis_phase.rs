@@ -127,9 +127,9 @@ impl RedisPhase {
         }
         let result = NodesOracle::new(&history, log, readers, false).compare();
         counters.add_row("events lost by redis", result.lost);
-        counters.add_row("losses to be told", result.due);
-        counters.add_row("gaps told again", result.again);
-        counters.add_row("gaps told late", result.late);
+        counters.add_row("losses to report", result.due);
+        counters.add_row("gaps repeated", result.again);
+        counters.add_row("gaps late", result.late);
         result.notes.iter().for_each(|note| history.note(note.as_str()));
         violations.extend(result.violations);
         Ok(violations)

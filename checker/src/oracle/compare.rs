@@ -67,7 +67,7 @@ pub(crate) fn compare_record(
         wanted,
         generation: None,
         views: HashMap::new(),
-        is_told: false,
+        is_after_gap: false,
         violations: Vec::new(),
     };
     for (at, observations) in record.observations.iter().enumerate() {
@@ -92,7 +92,7 @@ struct HistoryComparison<'a> {
     generation: Option<u64>,
     views: HashMap<u64, GenerationView>,
     /// Whether a gap was observed, and no later id since then.
-    is_told: bool,
+    is_after_gap: bool,
     violations: Vec<Violation>,
 }
 
@@ -119,7 +119,7 @@ impl HistoryComparison<'_> {
 
     fn event(&mut self, at: usize, label: EventLabel, position: LogPosition, skips: &[u64]) {
         self.enter(position);
-        self.is_told = false;
+        self.is_after_gap = false;
         let message = self.log.message(label);
         if !message.channels.iter().any(|&channel| self.wanted[channel]) {
             let text = format!(
@@ -169,12 +169,12 @@ impl HistoryComparison<'_> {
             self.violation(ViolationKind::Reordered, &text);
         }
         // The position of a gap may be repeated. A later one shows that the subscriber read what follows the gap.
-        self.is_told &= position.offset <= cursor;
+        self.is_after_gap &= position.offset <= cursor;
     }
 
     fn gap(&mut self, at: usize, gap: &ObservedGap) {
-        let told = format!(
-            "was told gap {} on [{}], requested {:?}, resumed at {}",
+        let description = format!(
+            "got gap {} on [{}], requested {:?}, resumed at {}",
             gap.reason.as_str(),
             gap.channels.join(", "),
             gap.requested,
@@ -182,37 +182,40 @@ impl HistoryComparison<'_> {
         );
         match self.rules.gaps {
             GapRule::Never => {
-                self.violation(ViolationKind::SpuriousGap, &format!("{told}; no event was missing"));
+                self.violation(ViolationKind::SpuriousGap, &format!("{description}; no event was missing"));
             }
-            GapRule::EachEpoch => self.epoch_gap(gap, &told),
-            GapRule::Trimmed { retention_events } => self.trimmed_gap(at, gap, retention_events, &told),
+            GapRule::EachEpoch => self.epoch_gap(gap, &description),
+            GapRule::Trimmed { retention_events } => {
+                self.trimmed_gap(at, gap, retention_events, &description)
+            }
         }
-        self.is_told = true;
+        self.is_after_gap = true;
         self.generation = Some(gap.resumed_at.generation);
         let view = self.views.entry(gap.resumed_at.generation).or_default();
         view.from.get_or_insert(0);
         view.cursor = view.cursor.max(gap.resumed_at.offset);
     }
 
-    fn epoch_gap(&mut self, gap: &ObservedGap, told: &str) {
+    fn epoch_gap(&mut self, gap: &ObservedGap, description: &str) {
         let text = match self.generation {
-            None => format!("{told}; it came without an id"),
-            Some(generation) if generation == gap.resumed_at.generation && !self.is_told => {
-                format!("{told}; it came with an id of that epoch")
+            None => format!("{description}; it came without an id"),
+            Some(generation) if generation == gap.resumed_at.generation && !self.is_after_gap => {
+                format!("{description}; it came with an id of that epoch")
             }
             Some(_) if !matches!(gap.reason, GapReason::Epoch | GapReason::Ahead) => {
-                format!("{told}; expected the reason epoch or ahead")
+                format!("{description}; expected the reason epoch or ahead")
             }
             Some(_) => return,
         };
         self.violation(ViolationKind::SpuriousGap, &text);
     }
 
-    fn trimmed_gap(&mut self, at: usize, gap: &ObservedGap, retention_events: usize, told: &str) {
+    fn trimmed_gap(&mut self, at: usize, gap: &ObservedGap, retention_events: usize, description: &str) {
         let generation = gap.resumed_at.generation;
         let cursor = self.views.get(&generation).filter(|view| view.from.is_some()).map(|view| view.cursor);
         let Some(cursor) = cursor else {
-            return self.violation(ViolationKind::SpuriousGap, &format!("{told}; it came without an id"));
+            return self
+                .violation(ViolationKind::SpuriousGap, &format!("{description}; it came without an id"));
         };
         let mut trimmed = HashMap::new();
         let mut is_undecided = false;
@@ -223,11 +226,11 @@ impl HistoryComparison<'_> {
             }
         }
         let has_lost = trimmed.values().any(|&offset| offset > cursor);
-        // An open stream is told `lagged` when its unsent entries are trimmed.
+        // An open stream gets a gap `lagged` when its unsent entries are trimmed.
         let is_reason = matches!(gap.reason, GapReason::Trimmed | GapReason::Lagged);
         if !is_reason || !has_lost && !is_undecided {
             let text = format!(
-                "{told}; its cursor was at offset {cursor}, and nothing above it can have been trimmed: {trimmed:?} \
+                "{description}; its cursor was at offset {cursor}, and no entry above it can have been trimmed: {trimmed:?} \
                  by channel"
             );
             self.violation(ViolationKind::SpuriousGap, &text);
@@ -282,7 +285,7 @@ impl HistoryComparison<'_> {
         };
         let text = format!(
             "missed event {label} at {position}, of channels {}, {:?}, {:?}; it is owed from offset {} and its cursor \
-             came to {}; {} gaps were told",
+             came to {}; {} gaps were received",
             names(self.log, &message.channels),
             message.kind,
             message.outcome,
@@ -331,7 +334,7 @@ fn trimmed_up_to(
 pub(crate) fn compare_history(
     log: &ReconstructedLog,
     channel: usize,
-    told: &[LocatedEvent],
+    history: &[LocatedEvent],
     rules: &PhaseRules,
 ) -> Vec<Violation> {
     let target = rules.targets[channel];
@@ -342,7 +345,7 @@ pub(crate) fn compare_history(
     let mut violation =
         |kind, text| violations.push(Violation::new(kind, format!("history of {name}: {text}")));
     let mut known = HashSet::new();
-    for pair in told.windows(2) {
+    for pair in history.windows(2) {
         if pair[0].1.offset >= pair[1].1.offset {
             violation(
                 ViolationKind::Reordered,
@@ -350,7 +353,7 @@ pub(crate) fn compare_history(
             );
         }
     }
-    for (label, position) in told {
+    for (label, position) in history {
         if !known.insert(label) {
             violation(ViolationKind::Duplicated, format!("event {label} at {position} comes twice"));
         }
@@ -362,7 +365,7 @@ pub(crate) fn compare_history(
         }
     }
     // Trimming begins with the oldest entry, and keeps the newest ones of the retention.
-    let oldest = told.first().map_or(u64::MAX, |(_, position)| position.offset);
+    let oldest = history.first().map_or(u64::MAX, |(_, position)| position.offset);
     let trimmed = expected.iter().filter(|(offset, _)| *offset < oldest).count();
     let trimmed_max = match rules.gaps {
         GapRule::Trimmed { retention_events } => {
@@ -376,7 +379,7 @@ pub(crate) fn compare_history(
         if !known.contains(&label) && !is_allowed {
             violation(
                 ViolationKind::Lost,
-                format!("event {label} at {position} is missing; {} others are there", told.len()),
+                format!("event {label} at {position} is missing; {} others are there", history.len()),
             );
         }
     }

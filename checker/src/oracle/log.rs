@@ -53,7 +53,7 @@ impl ReconstructedLog {
             let message = message_mut(&mut messages, *label);
             violations.extend(settle(message, *label, *position, "history").err());
         }
-        let mut told = HashSet::new();
+        let mut reported = HashSet::new();
         for (label, position, is_plain, subscriber) in streams {
             let message = message_mut(&mut messages, label);
             // An event that overtook has the id of the cursor, not of its own position.
@@ -62,7 +62,7 @@ impl ReconstructedLog {
             }
             if let Err(violation) =
                 settle(message, label, position, &format!("the stream of subscriber {subscriber}"))
-                && told.insert((label, position))
+                && reported.insert((label, position))
             {
                 violations.push(violation);
             }
