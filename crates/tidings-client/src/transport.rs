@@ -134,7 +134,7 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     std::iter::successors(Some(error), |cause| (*cause).source())
 }
 
-/// Returns the innermost cause, which names the event; the causes around it name the layers that reported it.
+/// Returns the innermost cause, the failure itself. Outer causes only name the layers that reported it.
 fn root_cause(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().unwrap_or(error).to_string()
 }

@@ -7,8 +7,8 @@ use crate::text::text_traits;
 
 /// A set of channel names: `*` matches one segment; `**`, the last segment, matches one or more.
 ///
-/// A separator matches itself only; segments of a `**` may have either separator. A text without a wildcard matches that
-/// name. No pattern matches a name that begins with `$`.
+/// A separator matches itself only, but the segments of a `**` may have either separator. A text without a wildcard
+/// matches the name that it spells. No pattern matches a name that begins with `$`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Arc<str>);
 

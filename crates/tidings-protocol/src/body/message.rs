@@ -68,7 +68,7 @@ pub(super) fn parse_message(text: &[u8], depth_outside: usize) -> Result<Publish
         return Err(BodyError::new(Code::UnknownMember, detail));
     }
     if let Some(repeated) = members.repeated {
-        return Err(malformed(format!("member \"{repeated}\" stands twice; send it once")));
+        return Err(malformed(format!("member \"{repeated}\" is repeated; send it once")));
     }
     let channels = read_channels(&members)?;
     let event = string(&members, Member::Event)?
@@ -86,7 +86,7 @@ pub(super) fn parse_message(text: &[u8], depth_outside: usize) -> Result<Publish
     let store = value(&members, Member::Store, "true or false")?.unwrap_or(true);
     let idempotency_key = read_key(&members, Member::IdempotencyKey, Code::BadIdempotencyKey)?;
     if !store && idempotency_key.is_some() {
-        let detail = "idempotencyKey goes with stored events only; leave it out or \"store\":false";
+        let detail = "idempotencyKey is for stored events only; leave it out or \"store\":false";
         return Err(BodyError::new(Code::BadIdempotencyKey, detail));
     }
     Ok(PublishMessage { channels, event, data, priority, key, ttl, store, idempotency_key })

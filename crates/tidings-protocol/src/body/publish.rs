@@ -70,7 +70,7 @@ fn body_format(content_type: Option<&str>, text: &[u8]) -> Result<BodyFormat, Bo
             .then(|| value.trim().trim_matches('"').to_ascii_lowercase())
     });
     if let Some(charset) = charset.filter(|charset| !matches!(&**charset, "utf-8" | "utf8" | "us-ascii")) {
-        let detail = format!("charset {} is not taken; send UTF-8", quoted(&charset));
+        let detail = format!("charset {} is not supported; send UTF-8", quoted(&charset));
         return Err(BodyError::new(Code::UnsupportedMediaType, detail));
     }
     match &*essence {
@@ -83,7 +83,7 @@ fn body_format(content_type: Option<&str>, text: &[u8]) -> Result<BodyFormat, Bo
         }
         _ => {
             let detail = format!(
-                "content type {} is not taken; send the header Content-Type: application/json, or application/x-ndjson",
+                "content type {} is not supported; send the header Content-Type: application/json, or application/x-ndjson",
                 quoted(content_type)
             );
             Err(BodyError::new(Code::UnsupportedMediaType, detail))
@@ -119,7 +119,7 @@ fn parse_batch<'a, Message, Error: From<BodyError>>(
             BatchElement::Message(text) => text,
             BatchElement::Unclosed => return Err(malformed("list in the body has no \"]\"")),
             BatchElement::Trailing => {
-                let detail = "body goes on after its list; send one list, or NDJSON with one object a line";
+                let detail = "body continues after its list; send one list, or NDJSON with one object a line";
                 return Err(malformed(detail));
             }
         };
@@ -133,7 +133,7 @@ fn parse_batch<'a, Message, Error: From<BodyError>>(
             && !idempotency_keys.insert(key.clone())
         {
             let detail = format!(
-                "idempotency key {} stands twice in the batch; give each message its own",
+                "idempotency key {} is repeated in the batch; give each message its own",
                 quoted(key)
             );
             return Err(BodyError::new(Code::DuplicateIdempotencyKey, detail).at(index).into());

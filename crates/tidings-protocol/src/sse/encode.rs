@@ -38,7 +38,7 @@ pub fn write_comment(out: &mut Vec<u8>, text: &str) {
     for_each_line(text, |line| write_field(out, "", line));
 }
 
-/// Appends the blank line that ends a block.
+/// Appends the blank line that ends an event.
 pub fn write_end(out: &mut Vec<u8>) {
     out.push(b'\n');
 }

@@ -1,7 +1,7 @@
-//! Our parser beside the one of `sse-stream`, on streams where that one follows the standard.
+//! Our parser and that of `sse-stream`, on streams that both read by the standard.
 //!
-//! It differs by design, so the streams here leave out: bad UTF-8 (it ends the stream, the standard says U+FFFD), ids
-//! with NUL and numbers past 64 bits. It tells raw blocks: the last id is carried on here.
+//! `sse-stream` differs by design for bad UTF-8 (it ends the stream; the standard decodes U+FFFD), for ids
+//! with NUL, and for numbers above 64 bits. It yields raw blocks, so this test carries the last id on.
 
 use futures_util::{FutureExt, StreamExt, stream};
 use proptest::prelude::*;

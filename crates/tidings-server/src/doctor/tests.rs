@@ -77,7 +77,7 @@ impl FakeHub {
         events.len()
     }
 
-    /// The number of the id that this stream goes on from.
+    /// Returns the number of the id that this stream resumes from.
     fn cursor(&self, head: &str) -> usize {
         let head = head.to_ascii_lowercase();
         let after = |mark: &str| {

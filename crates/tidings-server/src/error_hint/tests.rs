@@ -1,4 +1,4 @@
-//! Ways out of refusals.
+//! Advice for 401 and 403.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Settings: where they come from, what is refused, and in which words.
+//! Sources of settings, and errors with their texts.
 
 mod auth;
 mod redis;

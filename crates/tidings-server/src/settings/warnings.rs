@@ -40,8 +40,8 @@ fn secret_warning(auth: &AuthSettings) -> Option<String> {
     let bytes = auth.secret.as_ref()?.reveal().len();
     (bytes < SECRET_BYTES_ADVISED).then(|| {
         format!(
-            "auth.secret has {bytes} bytes, which can be guessed from one token; HS256 wants {SECRET_BYTES_ADVISED} \
-             random bytes, for example by `openssl rand -base64 48`"
+            "auth.secret has {bytes} bytes, which can be guessed from one token; HS256 needs {SECRET_BYTES_ADVISED} \
+             random bytes, for example from `openssl rand -base64 48`"
         )
     })
 }

@@ -1,4 +1,4 @@
-//! Tests of the printed lines, by way of a stream of raw bytes.
+//! Lines that the command prints for a stream of raw bytes.
 
 use tidings_client::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,4 +1,4 @@
-//! Tokens and what is said of them.
+//! Tokens and their explanations.
 
 use super::*;
 

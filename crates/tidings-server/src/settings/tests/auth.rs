@@ -1,4 +1,4 @@
-//! Settings of credentials: how they are read, what is warned of, and that no secret is in any message.
+//! Settings of credentials: values, warnings, and messages without secrets.
 
 use super::*;
 

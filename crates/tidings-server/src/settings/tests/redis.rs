@@ -1,4 +1,4 @@
-//! Settings of Redis: which source wins, what is refused, and that no password is in any message.
+//! Settings of Redis: precedence of sources, errors, and messages without passwords.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn from_flag(url: &str) -> Vec<FlagValue> {
     vec![FlagValue { setting: "redis.url", flag: "--redis", raw: RawValue::Text(url.to_owned()) }]
 }
 
-/// The Redis that these variables and flags make, and where it comes from.
+/// Returns the Redis of these variables and flags, and its origin.
 fn redis(variables: &[(&str, &str)], flags: Vec<FlagValue>) -> Option<(String, String)> {
     let loaded = load_with(variables, flags, None).expect("good settings");
     let redis = loaded.settings.redis.as_ref()?;
