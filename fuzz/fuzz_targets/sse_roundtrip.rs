@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidings_protocol::EventName;
-use tidings_protocol::sse::{self, StreamItem, Parser};
+use tidings_protocol::sse::{self, Parser, StreamItem};
 
 fn parse(portions: &[&[u8]], event_bytes_max: usize) -> (Vec<StreamItem>, bool, String) {
     let mut parser = Parser::with_event_bytes_max(event_bytes_max);

@@ -1,11 +1,12 @@
 //! The doctor, and a small hub behind proxies with one fault each.
 
-use std::sync::{Arc, Mutex};
+use std::io::{self, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 
 use tidings_client::Client;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tidings_testkit::{StubReply, StubRequest};
 
 use super::checks::Doctor;
 use super::report::{CheckStatus, DoctorReport};
@@ -33,47 +34,49 @@ struct ProxyFaults {
 struct FakeHub {
     faults: ProxyFaults,
     events: Mutex<Vec<String>>,
-    stored: watch::Sender<usize>,
+    stored: Condvar,
 }
 
 impl FakeHub {
-    async fn start(faults: ProxyFaults) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn start(faults: ProxyFaults) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let hub = Arc::new(Self { faults, events: Mutex::default(), stored: watch::Sender::new(0) });
-        tokio::spawn(async move {
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
+        let hub = Arc::new(Self { faults, events: Mutex::default(), stored: Condvar::new() });
+        thread::spawn(move || {
+            for socket in listener.incoming() {
                 let hub = Arc::clone(&hub);
-                // A client that goes away in between ends its connection and nothing else.
-                tokio::spawn(async move { hub.serve(socket).await.unwrap_or_default() });
+                // A client that closes its connection ends this thread only.
+                thread::spawn(move || hub.serve(&socket.unwrap()).unwrap_or_default());
             }
         });
         url
     }
 
-    async fn serve(&self, mut socket: TcpStream) -> std::io::Result<()> {
-        let (head, body) = read(&mut socket).await?;
-        let answer = |status: &str, body: &str| {
-            format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
-        };
-        let answer = match head.split(' ').next().unwrap_or_default() {
-            _ if head.starts_with("GET /healthz ") && self.faults.hides_health => answer("404 Not Found", ""),
-            _ if head.starts_with("GET /healthz ") => answer("200 OK", "ok"),
-            _ if self.faults.serves_pages => answer("200 OK\r\nContent-Type: text/html", "<h1>Hello</h1>"),
-            "POST" if self.faults.refuses_posts => {
-                answer("403 Forbidden", r#"{"code":"denied","detail":"Access denied"}"#)
+    fn serve(&self, mut socket: &TcpStream) -> io::Result<()> {
+        let Some(request) = StubRequest::read(&mut BufReader::new(socket)) else { return Ok(()) };
+        let reply = |status: &str, body: &str| StubReply::response(status, "Connection: close\r\n", body);
+        let reply = match request.line().split(' ').next().unwrap_or_default() {
+            _ if request.line().starts_with("GET /healthz ") && self.faults.hides_health => {
+                reply("404 Not Found", "")
             }
-            "POST" => answer("200 OK", &format!(r#"{{"id":"h-{0}","offset":{0}}}"#, self.store(body))),
-            _ => return self.stream(socket, &head).await,
+            _ if request.line().starts_with("GET /healthz ") => reply("200 OK", "ok"),
+            _ if self.faults.serves_pages => reply("200 OK\r\nContent-Type: text/html", "<h1>Hello</h1>"),
+            "POST" if self.faults.refuses_posts => {
+                reply("403 Forbidden", r#"{"code":"denied","detail":"Access denied"}"#)
+            }
+            "POST" => {
+                let offset = self.store(request.body);
+                reply("200 OK", &format!(r#"{{"id":"h-{offset}","offset":{offset}}}"#))
+            }
+            _ => return self.stream(socket, &request.head),
         };
-        socket.write_all(answer.as_bytes()).await
+        socket.write_all(&reply.bytes)
     }
 
     fn store(&self, data: String) -> usize {
         let mut events = self.events.lock().unwrap();
         events.push(data);
-        self.stored.send_replace(events.len());
+        self.stored.notify_all();
         events.len()
     }
 
@@ -89,7 +92,7 @@ impl FakeHub {
         header.or(query).unwrap_or_else(|| self.events.lock().unwrap().len())
     }
 
-    async fn stream(&self, mut socket: TcpStream, head: &str) -> std::io::Result<()> {
+    fn stream(&self, mut socket: &TcpStream, head: &str) -> io::Result<()> {
         let mut cursor = self.cursor(head);
         let mut answer = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n\
                           Connection: close\r\n"
@@ -105,17 +108,16 @@ impl FakeHub {
         if !self.faults.buffers {
             answer.push_str(&format!("retry: 1000\n: hello\nid: h-{cursor}\n\n"));
         }
-        socket.write_all(answer.as_bytes()).await?;
-        let mut stored = self.stored.subscribe();
+        socket.write_all(answer.as_bytes())?;
         let mut is_kept_alive = false;
+        let mut events = self.events.lock().unwrap();
         loop {
-            let count = *stored.borrow_and_update();
-            let waits = self.faults.buffers || (self.faults.clumps && cursor > 0 && count < cursor + 5);
+            let waits =
+                self.faults.buffers || (self.faults.clumps && cursor > 0 && events.len() < cursor + 5);
             if !waits {
-                let events: Vec<String> = self.events.lock().unwrap()[cursor..count].to_vec();
-                for data in events {
+                for data in &events[cursor..] {
                     cursor += 1;
-                    socket.write_all(format!("data: {data}\nid: h-{cursor}\n\n").as_bytes()).await?;
+                    socket.write_all(format!("data: {data}\nid: h-{cursor}\n\n").as_bytes())?;
                 }
             }
             if cursor == EVENTS_BEFORE_QUIET && self.faults.cuts_quiet {
@@ -123,30 +125,9 @@ impl FakeHub {
             }
             if cursor == EVENTS_BEFORE_QUIET && !self.faults.sends_no_keep_alive && !is_kept_alive {
                 is_kept_alive = true;
-                socket.write_all(b": keep-alive\n\n").await?;
+                socket.write_all(b": keep-alive\n\n")?;
             }
-            if stored.changed().await.is_err() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-async fn read(socket: &mut TcpStream) -> std::io::Result<(String, String)> {
-    let mut bytes = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let lower = head.to_ascii_lowercase();
-            let length = lower.split_once("content-length: ").map_or(0, |(_, rest)| {
-                rest.lines().next().and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0)
-            });
-            if body.len() >= length {
-                return Ok((head.to_owned(), body.to_owned()));
-            }
-        }
-        if socket.read_buf(&mut bytes).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
+            events = self.stored.wait(events).unwrap();
         }
     }
 }
@@ -172,7 +153,7 @@ async fn check_url(url: &str, timeouts: Timeouts) -> DoctorReport {
 
 /// Checks a hub with these faults: which checks fail, each with advice that contains this text.
 async fn assert_faults(faults: ProxyFaults, timeouts: Timeouts, expected: &[(&str, &str)]) -> DoctorReport {
-    let report = check_url(&FakeHub::start(faults).await, timeouts).await;
+    let report = check_url(&FakeHub::start(faults), timeouts).await;
     let failed: Vec<_> = report.results.iter().filter(|result| result.status == CheckStatus::Fail).collect();
     let names: Vec<_> = failed.iter().map(|result| result.name).collect();
     assert_eq!(names, expected.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{report:?}");
@@ -214,7 +195,7 @@ async fn proxy_that_sends_in_clumps_is_found() {
     let faults = ProxyFaults { clumps: true, sends_no_keep_alive: true, ..ProxyFaults::default() };
     // The event published while away waits for four more, too.
     let timeouts = Timeouts { keep_alive: SHORT, event: Duration::from_secs(1), ..LONG };
-    let report = check_url(&FakeHub::start(faults).await, timeouts).await;
+    let report = check_url(&FakeHub::start(faults), timeouts).await;
     assert_eq!(status(&report, "paced"), Some(CheckStatus::Fail), "{report:?}");
     let result = report.results.iter().find(|result| result.name == "paced").unwrap();
     assert!(result.detail.contains("in clumps"), "{result:?}");
@@ -281,7 +262,7 @@ async fn publish_that_is_refused_asks_for_a_token() {
 
 #[tokio::test]
 async fn hub_that_is_not_there_is_one_fault() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let report = check_url(&url, LONG).await;
