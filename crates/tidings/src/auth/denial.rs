@@ -9,7 +9,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Action that a caller asks for.
+/// Denied action.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum DeniedAction<'a> {
     /// Read this channel or pattern.
@@ -22,14 +22,14 @@ pub(super) enum DeniedAction<'a> {
 /// Rule that denies an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeniedBy {
-    /// No pattern of the credentials takes in the channel.
+    /// No pattern of the permissions covers the channel.
     Pattern,
-    /// The patterns do, and the hook said no.
+    /// The hook refuses the channel, which the patterns cover.
     Hook,
 }
 
 impl DeniedBy {
-    fn word(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::Pattern => "pattern",
             Self::Hook => "hook",
@@ -37,32 +37,33 @@ impl DeniedBy {
     }
 }
 
-/// Returns the error that denies an action. A 403 about a channel is logged and counted with the rule that denied it; the
-/// client does not learn the rule, since it would tell what patterns and the backend allow to others.
+/// Returns the error that denies an action. A 403 about a channel is logged and counted with the rule that denied it.
+///
+/// The error does not name the rule: the rule would reveal the permissions of others.
 pub(super) fn denied_by(
     by: DeniedBy,
     identity: &Identity,
-    wanted: DeniedAction<'_>,
+    denied_action: DeniedAction<'_>,
     metrics: &Metrics,
 ) -> Error {
     let error = match by {
         DeniedBy::Pattern => denied(identity),
         DeniedBy::Hook => denied_by_name(),
     };
-    let (action, channel) = match wanted {
+    let (action, channel) = match denied_action {
         DeniedAction::Subscribe(channel) => ("subscribe", channel),
         DeniedAction::Publish(channel) => ("publish", channel),
         DeniedAction::Manage => return error,
     };
     if error.code() == Code::AccessDenied {
-        // A name from a token may hold anything, so it is quoted.
-        debug!(by = by.word(), principal = ?identity.principal(), action, channel, "access denied");
-        metrics.access_denied(by.word());
+        // `Debug` escapes the name, which comes from a token.
+        debug!(by = by.label(), principal = ?identity.principal(), action, channel, "access denied");
+        metrics.access_denied(by.label());
     }
     error
 }
 
-/// Returns 401 for a caller without credentials, since credentials may help; 403 for any other.
+/// Returns 401 for a client without credentials, 403 for any other.
 pub(crate) fn denied(identity: &Identity) -> Error {
     if *identity.principal() == Principal::Anonymous {
         return Error::new(
@@ -73,12 +74,12 @@ pub(crate) fn denied(identity: &Identity) -> Error {
     denied_by_name()
 }
 
-/// Names the event of a batch that is not allowed. Faults of the caller have no index.
+/// Adds the index of the denied event in its batch.
 pub(crate) fn denied_at(error: Error, index: usize) -> Error {
     if error.code() == Code::AccessDenied { error.at(index) } else { error }
 }
 
-/// Names the one of several channels that is not allowed.
+/// Adds the denied channel, if several were requested.
 pub(super) fn denied_of(error: Error, subscriptions: &[Subscription], at: usize) -> Error {
     let is_of_several = error.code() == Code::AccessDenied && subscriptions.len() > 1;
     if is_of_several { error.channel(subscriptions[at].as_str()) } else { error }

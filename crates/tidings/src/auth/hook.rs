@@ -1,6 +1,7 @@
-//! The hook: a backend that has the last word about who may do what, after the patterns have allowed it.
+//! The hook: a backend that confirms or refuses what the patterns allow.
 
 mod cache;
+mod check;
 mod client;
 mod http;
 
@@ -8,20 +9,20 @@ use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc};
 
 pub(crate) use self::client::HookClient;
 
-/// What the hook is asked.
+/// Request to the hook.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AccessRequest {
-    /// Who wants it; `None` is somebody without credentials.
+    /// User or session; `None` for a client without credentials.
     pub principal: Option<Subject>,
-    /// What is wanted.
+    /// Action on the channel.
     pub action: Action,
-    /// The channel it is wanted of, or the pattern.
+    /// Channel or pattern.
     pub channel: String,
     /// Whether `channel` is a pattern.
     pub is_pattern: bool,
 }
 
-/// Whom credentials name.
+/// Subject of credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subject {
@@ -31,42 +32,41 @@ pub enum Subject {
     Session(Arc<str>),
 }
 
-/// What somebody wants to do with a channel.
+/// Action on a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Read it: live, replayed or its history.
+    /// Read it: live, replayed or as history.
     Subscribe,
     /// Publish to it.
     Publish,
 }
 
-/// A backend in the same process that has the last word.
+/// A hook in the host application.
 ///
-/// It can only narrow what patterns allow, and API keys are not asked about. Its answers, but not their absence, are
-/// kept for `auth.hook_ttl`; it has `auth.hook_timeout` for each. Closures that take a [`AccessRequest`] are hooks too:
+/// A hook can only narrow what patterns allow. Tidings does not ask it about API keys. It has `auth.hook_timeout` for each
+/// answer, and Tidings keeps answers for `auth.hook_ttl`. Closures that take an [`AccessRequest`] are hooks, too:
 ///
 /// ```
-/// use tidings::{Action, Hook, HookError, Question};
+/// use tidings::{AccessRequest, Action, Hook, HookError};
 ///
 /// fn is_hook(_: impl Hook) {}
-/// is_hook(|question: Question| async move { Ok::<_, HookError>(question.action == Action::Subscribe) });
+/// is_hook(|request: AccessRequest| async move { Ok::<_, HookError>(request.action == Action::Subscribe) });
 ///
 /// struct Members;
 ///
 /// impl Hook for Members {
-///     async fn allow(&self, question: &Question) -> Result<bool, HookError> {
-///         Ok(question.principal.is_some())
+///     async fn allow(&self, request: &AccessRequest) -> Result<bool, HookError> {
+///         Ok(request.principal.is_some())
 ///     }
 /// }
 /// is_hook(Members);
 /// ```
 pub trait Hook: Send + Sync + 'static {
-    /// Whether it is allowed. The future may be dropped at any await, when nobody waits for the answer any more.
+    /// Whether the request is allowed. Tidings drops the future when no client waits for the answer any more.
     ///
     /// # Errors
-    /// Any error means that there is no answer: the one who wanted it is told to ask again (503), and an open stream
-    /// stays open. A panic counts as one.
+    /// An error means no answer: the client gets 503 and retries, and an open stream stays open. A panic counts as an error.
     fn allow(&self, request: &AccessRequest) -> impl Future<Output = Result<bool, HookError>> + Send;
 }
 
@@ -80,17 +80,17 @@ where
     }
 }
 
-/// Why a hook has no answer. Its text goes to the log, never to the one who asked.
+/// Reason why a hook has no answer. Its text goes to the log, never to the client.
 pub struct HookError(Box<dyn StdError + Send + Sync>);
 
 impl HookError {
-    /// Says why there is no answer.
+    /// Makes an error from its cause.
     pub fn new(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(cause.into())
     }
 }
 
-/// So that `?` turns any error into the absence of an answer.
+/// Lets `?` turn any error into a missing answer.
 impl<E: StdError + Send + Sync + 'static> From<E> for HookError {
     fn from(cause: E) -> Self {
         Self(Box::new(cause))
@@ -111,14 +111,14 @@ impl fmt::Debug for HookError {
 
 type HookFuture<'a> = Pin<Box<dyn Future<Output = Result<bool, HookError>> + Send + 'a>>;
 
-/// A hook whose type is forgotten: methods that return `impl Future` make no trait object.
+/// Object-safe form of [`Hook`], whose method returns `impl Future`.
 trait AnyHook: Send + Sync {
     fn allow<'a>(&'a self, request: &'a AccessRequest) -> HookFuture<'a>;
 }
 
 impl<H: Hook> AnyHook for H {
     fn allow<'a>(&'a self, request: &'a AccessRequest) -> HookFuture<'a> {
-        // Inside the future, so that a panic before the first await is one of the future.
+        // Called inside the future, so that a panic before the first await is a panic of the future.
         Box::pin(async move { Hook::allow(self, request).await })
     }
 }

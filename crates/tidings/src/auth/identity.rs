@@ -1,4 +1,4 @@
-//! Who asks, what they may do, and what that rests on, so that it can be judged again while a stream is open.
+//! Identities: the principal of a request, its permissions, and how it authenticated.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,48 +23,48 @@ pub(crate) const PUBLISHER_BYTES_MAX: usize = {
     if user > key { user } else { key }
 };
 
-/// Who is on the other end.
+/// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Principal {
-    /// The hub's own process, or any program where the hub is open.
+    /// The host application, or any client of an open hub.
     Local,
-    /// Somebody whom nobody vouches for.
+    /// A client without credentials.
     Anonymous,
-    /// A user, by the name that the token has.
+    /// A user, by the name in the token.
     User(Arc<str>),
     /// A backend, by the name of its key.
     Key(Arc<str>),
 }
 
-/// Somebody who was admitted.
+/// An authenticated client.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(super) principal: Principal,
     pub(super) permissions: Permissions,
-    pub(super) basis: AuthMethod,
-    /// How often the rules had changed by then.
-    pub(super) admitted_at: u64,
+    pub(super) method: AuthMethod,
+    /// Number of changes that the authorizer had counted at authentication.
+    pub(super) generation: u64,
 }
 
-/// What somebody was admitted on.
+/// How a client authenticated. An open stream is checked again by it.
 #[derive(Debug, Clone)]
 pub(super) enum AuthMethod {
     /// The call comes from within the process.
     Process,
     /// The hub is open.
     OpenHub,
-    /// No credentials were there.
-    Nothing,
+    /// The request has no credentials.
+    Anonymous,
     /// An API key, by the hash of its secret.
     Key([u8; 32]),
     /// A token, and the key that signed it.
     Token { claims: Box<Claims>, algorithm: Algorithm, key: KeyFingerprint },
     /// A ticket for exactly these subscriptions.
-    Ticket { maker: Arc<Identity>, subscriptions: Vec<Subscription> },
+    Ticket { issuer: Arc<Identity>, subscriptions: Vec<Subscription> },
 }
 
 impl Principal {
-    /// Whose idempotency keys and rates these are.
+    /// Returns the name that idempotency keys and publish rates are counted by.
     pub(crate) fn publisher(&self) -> Arc<str> {
         match self {
             Self::Local | Self::Anonymous => "".into(),
@@ -75,11 +75,16 @@ impl Principal {
 }
 
 impl Identity {
+    /// Returns the identity of the host application, or of a client of an open hub.
+    pub(super) fn local(method: AuthMethod) -> Self {
+        Self { principal: Principal::Local, permissions: Permissions::EVERYTHING, method, generation: 0 }
+    }
+
     pub(crate) fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// The user whose streams are counted together.
+    /// Returns the user whose streams are counted together.
     pub(crate) fn user(&self) -> Option<&Arc<str>> {
         match &self.principal {
             Principal::User(name) => Some(name),
@@ -87,44 +92,46 @@ impl Identity {
         }
     }
 
-    /// Whether what belongs to the other belongs to this one, too. Anonymous clients own nothing by name.
+    /// Whether this identity is the principal `other`. Anonymous clients are no one principal.
     pub(crate) fn is_owner_of(&self, other: &Principal) -> bool {
         self.principal != Principal::Anonymous && self.principal == *other
     }
 
-    /// Whether it was admitted on a ticket, which is for a stream and nothing else.
+    /// Whether the client authenticated by a ticket, which permits only a stream.
     pub(crate) fn is_ticket(&self) -> bool {
-        matches!(self.basis, AuthMethod::Ticket { .. })
+        matches!(self.method, AuthMethod::Ticket { .. })
     }
 
-    /// When what it was admitted on ends, in seconds since 1970.
+    /// Returns the end of the credentials, in seconds since 1970.
     pub(super) fn expires_at(&self) -> Option<f64> {
-        match &self.basis {
+        match &self.method {
             AuthMethod::Token { claims, .. } => Some(claims.expires_at),
-            AuthMethod::Ticket { maker, .. } => maker.expires_at(),
+            AuthMethod::Ticket { issuer, .. } => issuer.expires_at(),
             _ => None,
         }
     }
 
-    /// How the hook is told of it; API keys and the process itself are not asked about.
-    pub(super) fn subject(&self) -> SubjectOwned {
-        match (&self.principal, &self.basis) {
-            (Principal::User(name), _) => SubjectOwned::As(Some(Subject::User(name.clone()))),
-            (_, AuthMethod::Nothing | AuthMethod::OpenHub) => SubjectOwned::As(None),
-            _ => SubjectOwned::Not,
+    /// Returns the subject for the hook, which is not asked about API keys and the host application.
+    pub(super) fn hook_subject(&self) -> HookSubject {
+        match (&self.principal, &self.method) {
+            (Principal::User(name), _) => HookSubject::Ask(Some(Subject::User(name.clone()))),
+            (_, AuthMethod::Anonymous | AuthMethod::OpenHub) => HookSubject::Ask(None),
+            _ => HookSubject::Skip,
         }
     }
 }
 
-/// Whether the hook is asked about somebody, and by what name.
-pub(super) enum SubjectOwned {
-    Not,
-    As(Option<Subject>),
+/// Subject of a hook request.
+pub(super) enum HookSubject {
+    /// The hook is not asked.
+    Skip,
+    /// `None` stands for a client without credentials.
+    Ask(Option<Subject>),
 }
 
-/// How long until a time in seconds since 1970; nothing where it has passed.
-pub(super) fn until(at: f64, now_millis: u64) -> Duration {
-    // A token of the year 10,000 is as good as one for ever.
+/// Returns the time until `at`, in seconds since 1970; zero if it has passed.
+pub(super) fn time_until(at: f64, now_millis: u64) -> Duration {
+    // The upper bound keeps the conversion from panicking for a far `exp`.
     const YEARS: f64 = 100.0 * 365.0 * 86_400.0;
     Duration::from_secs_f64((at - now_millis as f64 / 1000.0).clamp(0.0, YEARS))
 }

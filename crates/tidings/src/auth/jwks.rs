@@ -144,7 +144,7 @@ impl<Keys> Jwks<Keys> {
     }
 
     /// Fetches once, as soon as may be: for a caller that comes back now and then, and does not go away meanwhile.
-    pub(crate) async fn keep_fresh(&self) {
+    pub(crate) async fn refresh(&self) {
         let wait = self.wait(&*self.fetching.lock().await);
         sleep(wait).await;
         self.fetch_if_due(&mut *self.fetching.lock().await).await;

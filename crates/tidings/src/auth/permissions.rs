@@ -1,8 +1,8 @@
-//! What somebody may read and publish, as patterns.
+//! Permissions: the channels that an identity may read and publish to, as patterns.
 
 use tidings_protocol::{ChannelName, Subscription, user_segment};
 
-/// What somebody may do.
+/// Permissions of an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Permissions {
     pub(super) subscribe: ChannelScope,
@@ -10,7 +10,7 @@ pub(crate) struct Permissions {
     pub(super) manage: bool,
 }
 
-/// Which channels a right is good for; none are the hub's own, `$…`.
+/// Channels that a permission covers. No scope covers the hub's own channels, `$…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ChannelScope {
     All,
@@ -18,11 +18,11 @@ pub(super) enum ChannelScope {
 }
 
 impl Permissions {
-    /// Those of a program that nobody questions.
+    /// Permissions of the host application, and of clients of an open hub.
     pub(super) const EVERYTHING: Self =
         Self { subscribe: ChannelScope::All, publish: ChannelScope::All, manage: true };
 
-    /// Those of somebody who may do nothing.
+    /// No permission.
     pub(super) const NOTHING: Self = Self {
         subscribe: ChannelScope::Patterns(Vec::new()),
         publish: ChannelScope::Patterns(Vec::new()),
@@ -31,15 +31,15 @@ impl Permissions {
 }
 
 impl ChannelScope {
-    /// Whether all that is asked for lies within one pattern.
-    pub(super) fn covers(&self, asked: &Subscription) -> bool {
+    /// Whether one pattern covers the whole subscription.
+    pub(super) fn covers(&self, subscription: &Subscription) -> bool {
         match self {
             Self::All => true,
-            Self::Patterns(patterns) => patterns.iter().any(|pattern| pattern.covers(asked)),
+            Self::Patterns(patterns) => patterns.iter().any(|pattern| pattern.covers(subscription)),
         }
     }
 
-    /// Whether this channel lies within it.
+    /// Whether the scope has this channel.
     pub(super) fn has(&self, channel: &ChannelName) -> bool {
         match self {
             Self::All => true,
@@ -48,18 +48,17 @@ impl ChannelScope {
     }
 }
 
-/// The patterns of settings, with the user's name in its place. What is no pattern then (a name can be too long for
-/// one) grants nothing.
+/// Returns the patterns of settings with the user's name for `{sub}`. A pattern that is too long then grants nothing.
 pub(super) fn of_user(templates: &[String], user: &str) -> Vec<Subscription> {
     let segment = user_segment(user);
     let filled = templates.iter().map(|template| template.replace("{sub}", &segment));
     filled.filter_map(|pattern| Subscription::parse(&pattern).ok()).collect()
 }
 
-/// The patterns of settings.
+/// Parses the patterns of settings.
 ///
 /// # Errors
-/// Names the one that is none.
+/// The first text that is no pattern.
 pub(super) fn patterns(texts: &[String]) -> Result<Vec<Subscription>, String> {
     texts.iter().map(|text| Subscription::parse(text).map_err(|error| error.to_string())).collect()
 }

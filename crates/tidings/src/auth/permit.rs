@@ -1,27 +1,27 @@
-//! Permits: what later code must hold to do what was allowed.
+//! Permits: proofs of authorization that later code must hold.
 
 use std::sync::Arc;
 
 use tidings_protocol::{ChannelName, Subscription};
 
-use super::Identity;
+use super::identity::Identity;
 
-/// Leave to read these channels.
+/// Permission to read these channels.
 #[derive(Debug, Clone)]
 pub(crate) struct SubscribePermit {
     identity: Arc<Identity>,
     subscriptions: Arc<[Subscription]>,
-    /// A hook had a word: nothing is known of channels that it was not asked about.
+    /// The hook was asked, so nothing is known about other channels.
     is_narrowed: bool,
 }
 
-/// Leave to publish.
+/// Permission to publish.
 #[derive(Debug)]
 pub(crate) struct PublishPermit {
     publisher: Arc<str>,
 }
 
-/// Leave to look after the hub.
+/// Permission to manage the hub.
 #[derive(Debug)]
 pub(crate) struct ManagePermit(());
 
@@ -34,30 +34,26 @@ impl SubscribePermit {
         Self { identity, subscriptions, is_narrowed }
     }
 
-    /// Leave that nobody was asked for.
+    /// Returns a permit without a check.
     #[cfg(test)]
     pub(crate) fn for_test(subscriptions: Arc<[Subscription]>) -> Self {
-        Self::new(
-            Arc::new(super::authorizer::local(super::identity::AuthMethod::Process)),
-            subscriptions,
-            false,
-        )
+        Self::new(Arc::new(Identity::local(super::identity::AuthMethod::Process)), subscriptions, false)
     }
 
-    /// Who was permitted.
+    /// Returns the permitted identity.
     pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 
-    /// What may be read.
+    /// Returns the permitted subscriptions.
     pub(crate) fn subscriptions(&self) -> &Arc<[Subscription]> {
         &self.subscriptions
     }
 
-    /// Whether the caller may know that an event was on this channel, too.
+    /// Whether the client may learn that an event is also on this channel.
     pub(crate) fn may_name(&self, channel: &ChannelName) -> bool {
-        let is_asked = || self.subscriptions.iter().any(|asked| asked.matches(channel.as_str()));
-        is_asked() || !self.is_narrowed && self.identity.permissions.subscribe.has(channel)
+        let is_subscribed = || self.subscriptions.iter().any(|held| held.matches(channel.as_str()));
+        is_subscribed() || !self.is_narrowed && self.identity.permissions.subscribe.has(channel)
     }
 }
 
@@ -66,7 +62,7 @@ impl PublishPermit {
         Self { publisher }
     }
 
-    /// Whose idempotency keys these are.
+    /// Returns the name that the publisher's idempotency keys are kept under.
     pub(crate) fn publisher(&self) -> &Arc<str> {
         &self.publisher
     }

@@ -1,5 +1,6 @@
-//! Revocations: which users, sessions and tokens are refused, and until when. Kept across restarts.
+//! Revocations of users, sessions and tokens, each until a time. They survive restarts.
 
+mod apply;
 mod journal;
 pub(super) mod replication;
 
@@ -14,14 +15,14 @@ use crate::{
     sync::{Lock, Mutex, MutexGuard},
 };
 
-/// Revocations at one time.
+/// Revocations in force at one time.
 const REVOCATIONS_MAX: usize = 100_000;
 
-/// Whom or what to refuse.
+/// Subject of a revocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RevokedSubject {
-    /// Every token of a user that was issued until then.
+    /// Every token of a user that was issued before the revocation.
     User(String),
     /// A session.
     Session(String),
@@ -30,7 +31,7 @@ pub(crate) enum RevokedSubject {
     Token(String),
 }
 
-/// One revocation, as the journal keeps it. Times are seconds since 1970.
+/// Revocation as the journal stores it. Times are seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Revocation {
     #[serde(flatten)]
@@ -39,10 +40,10 @@ pub(super) struct Revocation {
     pub(super) until: f64,
 }
 
-/// All revocations that are in force.
+/// Revocations in force, and their journal.
 pub(crate) struct Revocations {
     active: Mutex<HashMap<RevokedSubject, ActiveRevocation>>,
-    /// Taken after `active` was let go: the disk is not waited for by those who ask.
+    /// Locked after `active` is released, so that checks do not wait for the disk.
     journal: Mutex<Option<Journal>>,
 }
 
@@ -53,15 +54,15 @@ struct ActiveRevocation {
 }
 
 impl Revocations {
-    /// Those of a hub without a directory: a restart forgets them.
+    /// Returns revocations that a restart forgets: those of a hub without `data_dir`.
     pub(crate) fn in_memory() -> Self {
         Self::with(None)
     }
 
-    /// Reads those that were kept, and keeps those to come.
+    /// Opens the journal in `directory` and reads its revocations.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or is damaged.
+    /// For a file that cannot be read or written, or is damaged.
     pub(crate) fn open(directory: &Path, now: f64) -> Result<Self, Error> {
         let failed = |error: std::io::Error| {
             Error::new(
@@ -73,7 +74,7 @@ impl Revocations {
         let this = Self::with(Some(journal));
         let mut active = this.active();
         for revocation in kept {
-            add(&mut active, revocation);
+            merge(&mut active, revocation);
         }
         drop(active);
         Ok(this)
@@ -86,10 +87,10 @@ impl Revocations {
         }
     }
 
-    /// Refuses from now on.
+    /// Adds a revocation, in memory.
     ///
     /// # Errors
-    /// When there are too many.
+    /// 429 for too many.
     pub(super) fn add(&self, revocation: &Revocation, now: f64) -> Result<(), Error> {
         let mut active = self.active();
         if active.len() >= REVOCATIONS_MAX && !active.contains_key(&revocation.subject) {
@@ -98,21 +99,20 @@ impl Revocations {
                 return Err(too_many("here"));
             }
         }
-        add(&mut active, revocation.clone());
+        merge(&mut active, revocation.clone());
         Ok(())
     }
 
-    /// Refuses from now on whom other nodes refuse; answers what is new in that. It is theirs to count them.
-    pub(super) fn add_others(&self, revocations: Vec<Revocation>, now: f64) -> Vec<Revocation> {
+    /// Adds revocations of other nodes, in memory; returns the new ones. The node that accepted them checked their number.
+    pub(super) fn add_remote(&self, revocations: Vec<Revocation>, now: f64) -> Vec<Revocation> {
         let mut active = self.active();
         if active.len() + revocations.len() > REVOCATIONS_MAX {
             active.retain(|_, it| it.until > now);
         }
-        let is_new = |it: &Revocation| it.until > now && add(&mut active, it.clone());
-        revocations.into_iter().filter(is_new).collect()
+        revocations.into_iter().filter(|it| it.until > now && merge(&mut active, it.clone())).collect()
     }
 
-    /// All that are in force.
+    /// Returns the revocations in force.
     pub(super) fn all(&self, now: f64) -> Vec<Revocation> {
         let active = self.active();
         let active = active.iter().filter(|(_, it)| it.until > now);
@@ -121,10 +121,10 @@ impl Revocations {
         all.collect()
     }
 
-    /// Returns when these are kept for the next start. Must be called where blocking is allowed.
+    /// Writes revocations to the journal. Blocks on the disk.
     ///
     /// # Errors
-    /// When they could not be kept: they hold until a restart then.
+    /// `not_stored` if the disk fails. They are in force until a restart then.
     pub(super) fn keep(&self, revocations: &[Revocation], now: f64) -> Result<(), Error> {
         let mut journal = self.journal.lock();
         let Some(journal) = &mut *journal else { return Ok(()) };
@@ -137,14 +137,14 @@ impl Revocations {
         })
     }
 
-    /// Whether a token with these claims is refused.
+    /// Whether a revocation covers a token with these claims.
     pub(super) fn covers(&self, claims: &Claims, now: f64) -> bool {
         let active = self.active();
         if active.is_empty() {
             return false;
         }
         let user = active.get(&RevokedSubject::User(claims.user.clone()));
-        // Whole seconds, as most issuers write them: a token of the very second counts as issued before.
+        // Most issuers write whole seconds, so a token of the same second counts as older.
         let is_older = |at: u64| claims.issued_at.is_none_or(|issued_at| issued_at.floor() <= at as f64);
         if user.is_some_and(|it| it.until > now && is_older(it.at)) {
             return true;
@@ -158,8 +158,8 @@ impl Revocations {
     }
 }
 
-/// Two revocations of one subject make one that covers both. Answers whether that says more than before.
-fn add(
+/// Merges a revocation: the later times win. Returns whether that changed anything.
+fn merge(
     active: &mut HashMap<RevokedSubject, ActiveRevocation>,
     Revocation { subject, at, until }: Revocation,
 ) -> bool {
@@ -167,11 +167,11 @@ fn add(
         active.insert(subject, ActiveRevocation { at, until });
         return true;
     };
-    let both = ActiveRevocation { at: known.at.max(at), until: known.until.max(until) };
-    std::mem::replace(known, both) != both
+    let merged = ActiveRevocation { at: known.at.max(at), until: known.until.max(until) };
+    std::mem::replace(known, merged) != merged
 }
 
-/// Why another one is not taken, and where.
+/// Returns the error for too many revocations; `place` names the full store.
 pub(super) fn too_many(place: &str) -> Error {
     Error::new(
         Code::TooMany,

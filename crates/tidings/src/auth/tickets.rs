@@ -1,8 +1,8 @@
-//! Tickets: what an `EventSource`, which can send no header, puts into its URL. Single use, for a minute at most.
+//! Tickets for the URL of an `EventSource`, which cannot send a header. A ticket is valid once, for at most a minute.
 //!
-//! They live in this node's memory. Where several nodes share a broker they lie on its shelf (`auth/shelf`), and are only
-//! counted here.
+//! A single node keeps its tickets in memory. Nodes that share Redis keep them there (`store`), and count them here.
 
+mod lifecycle;
 pub(super) mod store;
 
 use std::{
@@ -22,14 +22,14 @@ use crate::{
     sync::{Lock, Mutex, MutexGuard},
 };
 
-/// How long a ticket is good for.
+/// Time for which a ticket is valid.
 const LIFE: Duration = Duration::from_secs(60);
-/// Tickets that may be made within that time.
+/// Tickets that all clients together may get within [`LIFE`].
 const TICKETS_MAX: usize = 100_000;
-/// Of those, by one user.
+/// Tickets that one user may get within [`LIFE`].
 const TICKETS_PER_USER_MAX: usize = 100;
 
-/// A new ticket.
+/// An issued ticket.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) text: Secret,
@@ -37,23 +37,23 @@ pub(crate) struct Ticket {
     pub(crate) expires_at: u64,
 }
 
-/// Tickets that wait to be used.
+/// Tickets of this node that are not redeemed yet, and counts of issued tickets.
 #[derive(Debug)]
 pub(super) struct Tickets(Mutex<TicketTable>);
 
 #[derive(Debug, Default)]
 struct TicketTable {
-    /// By the hash of their text.
-    waiting: HashMap<[u8; 32], StoredTicket>,
-    /// Every ticket of the last minute, spent or not, oldest first.
-    made: VecDeque<IssuedAt>,
-    /// How many of those each user made.
+    /// Tickets by the hash of their text.
+    stored: HashMap<[u8; 32], StoredTicket>,
+    /// Every ticket of the last minute, also redeemed ones, oldest first.
+    issued: VecDeque<IssuedAt>,
+    /// Number of `issued` tickets of each user.
     by_user: HashMap<Arc<str>, usize>,
 }
 
 #[derive(Debug)]
 struct StoredTicket {
-    maker: Arc<Identity>,
+    issuer: Arc<Identity>,
     subscriptions: Vec<Subscription>,
     expires_at: u64,
 }
@@ -72,39 +72,39 @@ impl Default for Tickets {
 }
 
 impl Tickets {
-    /// Makes a ticket that ends with its maker's credentials at the latest, and keeps it.
+    /// Issues a ticket that ends with its issuer's credentials at the latest, and stores it.
     ///
     /// # Errors
-    /// Where too many were made within a minute.
-    pub(super) fn make(
+    /// 429 for too many tickets within a minute.
+    pub(super) fn issue(
         &self,
-        maker: &Arc<Identity>,
+        issuer: &Arc<Identity>,
         subscriptions: Vec<Subscription>,
         now: u64,
     ) -> Result<Ticket, Error> {
-        let ticket = self.issue(maker, now)?;
-        let waiting = StoredTicket { maker: maker.clone(), subscriptions, expires_at: ticket.expires_at };
-        self.table().waiting.insert(hash(ticket.text.reveal()), waiting);
+        let ticket = self.issue_shared(issuer, now)?;
+        let stored = StoredTicket { issuer: issuer.clone(), subscriptions, expires_at: ticket.expires_at };
+        self.table().stored.insert(hash(ticket.text.reveal()), stored);
         Ok(ticket)
     }
 
-    /// Makes a ticket that is kept elsewhere, and counts it.
+    /// Issues a ticket that the shared store keeps, and counts it.
     ///
     /// # Errors
-    /// Where too many were made within a minute.
-    pub(super) fn issue(&self, maker: &Identity, now: u64) -> Result<Ticket, Error> {
+    /// 429 for too many tickets within a minute.
+    pub(super) fn issue_shared(&self, issuer: &Identity, now: u64) -> Result<Ticket, Error> {
         let mut random = [0; 32];
         rand::rng().fill_bytes(&mut random);
         let text = format!("ti_{}", URL_SAFE_NO_PAD.encode(random));
-        let own_end = maker.expires_at().map_or(u64::MAX, |at| (at * 1000.0) as u64);
+        let own_end = issuer.expires_at().map_or(u64::MAX, |at| (at * 1000.0) as u64);
         let counts_until = now + LIFE.as_millis() as u64;
         let expires_at = counts_until.min(own_end);
-        let user = maker.user().cloned();
+        let user = issuer.user().cloned();
         let hash = hash(&text);
         let mut table = self.table();
-        table.forget_old(now);
+        table.remove_expired(now);
         let by_user = user.as_ref().and_then(|user| table.by_user.get(user)).copied().unwrap_or_default();
-        if table.made.len() >= TICKETS_MAX || by_user >= TICKETS_PER_USER_MAX {
+        if table.issued.len() >= TICKETS_MAX || by_user >= TICKETS_PER_USER_MAX {
             let seconds = LIFE.as_secs();
             return Err(Error::new(
                 Code::TooMany,
@@ -116,21 +116,21 @@ impl Tickets {
         if let Some(user) = &user {
             *table.by_user.entry(user.clone()).or_default() += 1;
         }
-        table.made.push_back(IssuedAt { hash, user, counts_until });
+        table.issued.push_back(IssuedAt { hash, user, counts_until });
         Ok(Ticket { text: Secret::new(text), expires_at })
     }
 
-    /// Looks at a ticket, which stays.
-    pub(super) fn look(&self, text: &str, now: u64) -> Option<(Arc<Identity>, Vec<Subscription>)> {
+    /// Finds a ticket without redeeming it.
+    pub(super) fn peek(&self, text: &str, now: u64) -> Option<(Arc<Identity>, Vec<Subscription>)> {
         let table = self.table();
-        let waiting = table.waiting.get(&hash(text)).filter(|waiting| waiting.expires_at > now)?;
-        Some((waiting.maker.clone(), waiting.subscriptions.clone()))
+        let stored = table.stored.get(&hash(text)).filter(|stored| stored.expires_at > now)?;
+        Some((stored.issuer.clone(), stored.subscriptions.clone()))
     }
 
-    /// Takes a ticket out: it is spent, whatever it is then good for.
+    /// Removes a ticket and returns it, unless it has expired.
     pub(super) fn redeem(&self, text: &str, now: u64) -> Option<(Arc<Identity>, Vec<Subscription>)> {
-        let spent = self.table().waiting.remove(&hash(text))?;
-        (spent.expires_at > now).then_some((spent.maker, spent.subscriptions))
+        let stored = self.table().stored.remove(&hash(text))?;
+        (stored.expires_at > now).then_some((stored.issuer, stored.subscriptions))
     }
 
     fn table(&self) -> MutexGuard<'_, TicketTable> {
@@ -139,9 +139,9 @@ impl Tickets {
 }
 
 impl TicketTable {
-    fn forget_old(&mut self, now: u64) {
-        while let Some(old) = self.made.pop_front_if(|made| made.counts_until <= now) {
-            self.waiting.remove(&old.hash);
+    fn remove_expired(&mut self, now: u64) {
+        while let Some(old) = self.issued.pop_front_if(|issued| issued.counts_until <= now) {
+            self.stored.remove(&old.hash);
             let Some(user) = old.user else { continue };
             if let Entry::Occupied(mut count) = self.by_user.entry(user) {
                 *count.get_mut() -= 1;

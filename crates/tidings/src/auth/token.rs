@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tidings_protocol::Subscription;
 
 pub(super) use self::keys::{KeyFingerprint, VerificationKey, from_jwks};
-use super::CredentialError;
+use super::credential::CredentialError;
 use crate::config::{Algorithm, AuthSettings, bounds::user_name_fault};
 
 /// The longest token. Identity providers that put groups into tokens stay below it; nobody needs more.
@@ -46,7 +46,7 @@ pub(crate) struct Claims {
 ///
 /// # Errors
 /// What is wrong with the key file.
-pub(super) fn static_keys(settings: &AuthSettings) -> Result<Vec<VerificationKey>, String> {
+pub(super) fn read_static_keys(settings: &AuthSettings) -> Result<Vec<VerificationKey>, String> {
     let mut found: Vec<VerificationKey> = settings.secret.iter().map(VerificationKey::of_secret).collect();
     if let Some(path) = &settings.key_file {
         let failed = |why: String| format!("auth.key_file {}: {why}", path.display());

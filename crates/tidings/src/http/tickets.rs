@@ -37,7 +37,7 @@ pub(super) async fn make(
         return Err(Error::new(Code::MalformedBody, "`channels` is empty; name one or more").into());
     }
     let subscriptions = parameters::subscriptions(request.channels.iter().map(String::as_str))?;
-    let ticket = hub.authorizer().ticket(&identity, credential.as_ref(), subscriptions).await?;
+    let ticket = hub.authorizer().issue_ticket(&identity, credential.as_ref(), subscriptions).await?;
     let answer =
         TicketAnswer { ticket: ticket.text.reveal().to_owned(), expires_at: iso_8601(ticket.expires_at) };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())

@@ -1,4 +1,4 @@
-//! Looks over open streams when rights may have changed, and ends those that may no longer be.
+//! Tasks that check open streams again after changes of permissions, and end those without permission.
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
@@ -18,11 +18,11 @@ use crate::{
 
 use super::supervisor::Supervisor;
 
-/// How often the identity provider's keys are fetched anew, about.
-const KEYS_INTERVAL: Duration = Duration::from_secs(60);
-/// How often it is looked which streams the hook is to be asked about, at most and at least.
-const LOOK_INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
-/// Streams that the hook is asked about at once.
+/// Interval at which the keys of the identity provider are fetched, before jitter.
+const JWKS_INTERVAL: Duration = Duration::from_secs(60);
+/// Bounds of the interval between two scans for streams whose hook recheck is due.
+const SCAN_INTERVALS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+/// Streams that are rechecked at the same time.
 const RECHECKS_MAX: usize = 16;
 
 /// Starts the tasks, which end with the hub.
@@ -40,26 +40,26 @@ pub(super) fn start(hub: &Hub, supervisor: &Supervisor) {
     }
 }
 
-/// The work of a task until the hub has ended or goes.
+/// Runs `work` until the hub ends or is dropped.
 pub(super) fn until_end<Work>(hub: &Hub, work: Work) -> impl Future<Output = ()> + use<Work>
 where
     Work: Future<Output = Option<()>>,
 {
-    let (weak, mut stage) = (hub.downgrade(), hub.lifecycle());
+    let (weak, mut lifecycle) = (hub.downgrade(), hub.lifecycle());
     async move {
         tokio::select! {
             _ = work => {}
-            // An error says that the hub was dropped.
-            _ = stage.wait_for(|stage| *stage == Lifecycle::Ended) => return,
+            // An error means that the hub was dropped.
+            _ = lifecycle.wait_for(|stage| *stage == Lifecycle::Ended) => return,
         }
         if weak.upgrade().is_none() {
-            // The work saw that the hub goes; here it has gone.
-            let _ = stage.wait_for(|_| false).await;
+            // The work saw the drop begin; this waits until it is complete.
+            let _ = lifecycle.wait_for(|_| false).await;
         }
     }
 }
 
-/// Judges every open stream whenever something may have taken rights.
+/// Reauthorizes every open stream after each change.
 async fn reauthorize_streams(weak: WeakHub) -> Option<()> {
     let mut changes = weak.upgrade()?.authorizer().changes();
     loop {
@@ -73,33 +73,32 @@ async fn reauthorize_streams(weak: WeakHub) -> Option<()> {
             }
         }
         if ended > 0 {
-            info!(streams = ended, "streams ended, for their rights have");
+            info!(streams = ended, "streams closed: authorization ended");
         }
     }
 }
 
-/// Refuses whom other nodes refuse, and tells them of those that they do not know.
+/// Applies revocations of other nodes, and replicates those that the store lacks.
 async fn apply_remote_revocations(weak: WeakHub, revocation_store: Arc<dyn RevocationStore>) -> Option<()> {
     loop {
-        let news = revocation_store.next_change().await;
+        let change = revocation_store.next_change().await;
         let hub = weak.upgrade()?;
-        // They are written to disk here, too.
-        let hearing = spawn_blocking(move || hub.authorizer().apply_remote(news)).await;
-        match hearing {
-            Ok(untold) => retry_unreplicated(&revocation_store, untold).await,
-            Err(error) => error!(%error, "hearing of a revocation panicked"),
+        // Blocking, since revocations are written to the disk.
+        match spawn_blocking(move || hub.authorizer().apply_remote(change)).await {
+            Ok(unreplicated) => retry_unreplicated(&revocation_store, unreplicated).await,
+            Err(error) => error!(%error, "applying a revocation panicked"),
         }
     }
 }
 
 async fn refresh_jwks(weak: WeakHub) -> Option<()> {
     loop {
-        weak.upgrade()?.authorizer().keep_fresh().await;
-        sleep(jittered(KEYS_INTERVAL)).await;
+        weak.upgrade()?.authorizer().refresh_jwks().await;
+        sleep(jittered(JWKS_INTERVAL)).await;
     }
 }
 
-/// Asks the hook about each open stream once in `auth.hook_recheck`.
+/// Asks the hook about each open stream once per `auth.hook_recheck`.
 async fn recheck_hook(weak: WeakHub) -> Option<()> {
     let mut changes = weak.upgrade()?.authorizer().changes();
     let mut due: HashMap<ConnectionId, Instant> = HashMap::new();
@@ -107,13 +106,13 @@ async fn recheck_hook(weak: WeakHub) -> Option<()> {
         let hub = weak.upgrade()?;
         let Some(interval) = hub.authorizer().recheck_interval() else {
             drop(hub);
-            // There may be a hook after the settings were read again.
+            // A reload may add a hook.
             changes.changed().await.ok()?;
             continue;
         };
         recheck_due(&hub, &mut due, interval).await;
         drop(hub);
-        sleep((interval / 10).clamp(LOOK_INTERVALS.0, LOOK_INTERVALS.1)).await;
+        sleep((interval / 10).clamp(SCAN_INTERVALS.0, SCAN_INTERVALS.1)).await;
     }
 }
 
@@ -121,7 +120,7 @@ async fn recheck_due(hub: &Hub, due: &mut HashMap<ConnectionId, Instant>, interv
     let now = Instant::now();
     let subscribers = hub.inner().subscribers.all();
     let mut next = HashMap::with_capacity(subscribers.len());
-    let mut asking = JoinSet::new();
+    let mut rechecks = JoinSet::new();
     for handle in subscribers {
         let at = due.get(&handle.id()).copied().unwrap_or_else(|| now + jittered(interval));
         if at > now {
@@ -129,21 +128,21 @@ async fn recheck_due(hub: &Hub, due: &mut HashMap<ConnectionId, Instant>, interv
             continue;
         }
         next.insert(handle.id(), now + jittered(interval));
-        if asking.len() >= RECHECKS_MAX {
-            asking.join_next().await;
+        if rechecks.len() >= RECHECKS_MAX {
+            rechecks.join_next().await;
         }
         let hub = hub.clone();
-        asking.spawn(async move {
+        rechecks.spawn(async move {
             if hub.authorizer().is_refused_by_hook(handle.identity(), handle.subscriptions()).await {
                 handle.end(Termination::of_rights(EndReason::Revoked));
             }
         });
     }
     *due = next;
-    while asking.join_next().await.is_some() {}
+    while rechecks.join_next().await.is_some() {}
 }
 
-/// Shortened, so that nobody waits longer than was promised.
+/// Shortens an interval at random, so that it stays within its bound.
 fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(rand::rng().random_range(0.7..0.9))
 }

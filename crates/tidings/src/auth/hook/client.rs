@@ -1,5 +1,4 @@
-//! Asks a hook on behalf of many: each question once at a time, within a deadline, and not again while its answer is
-//! fresh.
+//! Client of the hook: one call at a time for equal requests, a deadline for each, and a cache of answers.
 
 use std::{
     collections::HashMap,
@@ -23,28 +22,28 @@ use crate::{
     sync::{Lock, Mutex, MutexGuard},
 };
 
-/// So many questions are with the hook at once; the others wait, within their deadlines.
-const FLIGHTS_MAX: usize = 64;
+/// Calls of the hook at the same time. Further requests wait until their deadlines.
+const CALLS_MAX: usize = 64;
 
-/// Nothing is known of when the backend is back.
+/// `Retry-After` while the hook does not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The one way to a hook.
+/// Client of a hook.
 pub(crate) struct HookClient {
     hook: Box<dyn AnyHook>,
     timeout: Duration,
     state: Mutex<ClientState>,
-    room: Semaphore,
+    calls: Semaphore,
     metrics: Arc<Metrics>,
 }
 
 struct ClientState {
     answers: AnswerCache,
-    /// Questions that somebody waits for; each goes with the last who does.
+    /// Calls in flight. The last waiter removes the call.
     flights: HashMap<Arc<AccessRequest>, Arc<Flight>>,
 }
 
-/// One asking. Whoever holds the lock and finds no outcome asks; where its caller goes away the next one does.
+/// Call in flight. The waiter that holds the lock makes the call. If it is dropped, the next waiter calls.
 type Flight = AsyncMutex<Option<HookOutcome>>;
 
 /// An answer, or why there is none.
@@ -59,27 +58,27 @@ struct FlightWaiter<'a> {
 }
 
 impl HookClient {
-    /// Asks the backend at `url`; the error says what is wrong with the URL, as the fault of a setting.
+    /// Returns a client of the backend at `url`; the error is the reason why the setting is invalid.
     pub(crate) fn http(url: &str, settings: &AuthSettings, metrics: Arc<Metrics>) -> Result<Self, String> {
         Ok(Self::of(HttpHook::new(url, settings)?, settings, metrics))
     }
 
-    /// Asks a hook in this process.
+    /// Returns a client of a hook in this process.
     pub(crate) fn of(hook: impl Hook, settings: &AuthSettings, metrics: Arc<Metrics>) -> Self {
         let state = ClientState { answers: AnswerCache::new(settings.hook_ttl), flights: HashMap::new() };
         Self {
             hook: Box::new(hook),
             timeout: settings.hook_timeout,
             state: Mutex::new(Lock::HookAnswers, state),
-            room: Semaphore::new(FLIGHTS_MAX),
+            calls: Semaphore::new(CALLS_MAX),
             metrics,
         }
     }
 
-    /// Whether the hook allows it, by a fresh answer or a new one. Cancel safe: who waits for the same answer gets it.
+    /// Whether the hook allows the request, by a cached answer or a call. Cancel-safe: another waiter continues the call.
     ///
     /// # Errors
-    /// [`Code::HookUnavailable`] where there is no answer; the cause is for the log.
+    /// [`Code::HookUnavailable`] without an answer; the cause is for the log.
     pub(crate) async fn allow(&self, request: &AccessRequest) -> Result<bool, Error> {
         self.outcome(request).await.map_err(|cause| {
             Error::new(Code::HookUnavailable, "the backend that decides on this did not answer; ask again")
@@ -88,8 +87,7 @@ impl HookClient {
         })
     }
 
-    /// Whether the hook still allows what it did, by a fresh answer or a new one; `None` where there is no answer,
-    /// which takes nothing away. Cancel safe, as [`HookClient::allow`].
+    /// Whether the hook still allows the request; `None` without an answer. Cancel-safe, as [`HookClient::allow`].
     pub(crate) async fn recheck(&self, request: &AccessRequest) -> Option<bool> {
         self.outcome(request).await.ok()
     }
@@ -101,13 +99,13 @@ impl HookClient {
         };
         let deadline = Instant::now() + self.timeout;
         let Ok(mut outcome) = timeout_at(deadline, waiting.flight().lock()).await else {
-            return Err(self.too_late());
+            return Err(self.timeout_outcome());
         };
         if let Some(outcome) = &*outcome {
             return outcome.clone();
         }
-        let found = self.ask(&waiting.request, deadline).await;
-        // Before the lock goes: who comes from here on finds the answer, or a new flight.
+        let found = self.call(&waiting.request, deadline).await;
+        // Before the lock is released, so that later requests find the cached answer or start a new call.
         self.finish_flight(&waiting, &found);
         *outcome = Some(found.clone());
         found
@@ -129,17 +127,17 @@ impl HookClient {
         CacheLookup::Flight(FlightWaiter { hook_client: self, request, flight: Some(flight) })
     }
 
-    async fn ask(&self, request: &AccessRequest, deadline: Instant) -> HookOutcome {
-        let asking = async {
-            // Half of the time is the hook's own: what is asked with none left only adds to what holds it up.
-            let place = timeout_at(deadline - self.timeout / 2, self.room.acquire()).await;
-            let _place = place.map_err(|_| HookError::new("too many other questions wait"))??;
+    async fn call(&self, request: &AccessRequest, deadline: Instant) -> HookOutcome {
+        let calling = async {
+            // The hook itself gets at least half of the timeout, so waiting for a slot gets the other half.
+            let slot = timeout_at(deadline - self.timeout / 2, self.calls.acquire()).await;
+            let _slot = slot.map_err(|_| HookError::new("too many hook calls wait"))??;
             self.metrics.hook_request();
-            self.ask_unless_it_panics(request).await
+            self.call_catching_panics(request).await
         };
-        let outcome = match timeout_at(deadline, asking).await {
+        let outcome = match timeout_at(deadline, calling).await {
             Ok(answer) => answer.map_err(|fault| fault.to_string().into()),
-            Err(_) => Err(self.too_late()),
+            Err(_) => Err(self.timeout_outcome()),
         };
         if outcome.is_err() {
             self.metrics.hook_failure();
@@ -147,9 +145,9 @@ impl HookClient {
         outcome
     }
 
-    async fn ask_unless_it_panics(&self, request: &AccessRequest) -> Result<bool, HookError> {
+    async fn call_catching_panics(&self, request: &AccessRequest) -> Result<bool, HookError> {
         let mut answering = pin!(self.hook.allow(request));
-        // Nothing of the hook is looked at after it panicked; it answers for its own state.
+        // Unwind safe: after a panic this future reads no state of the hook.
         std::future::poll_fn(|context| {
             catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context)))
                 .unwrap_or_else(|_| Poll::Ready(Err(HookError::new("the hook panicked"))))
@@ -160,12 +158,12 @@ impl HookClient {
     fn finish_flight(&self, waiting: &FlightWaiter<'_>, outcome: &HookOutcome) {
         let mut state = self.state();
         if let Ok(allowed) = outcome {
-            state.answers.keep(&waiting.request, *allowed, Instant::now());
+            state.answers.insert(&waiting.request, *allowed, Instant::now());
         }
         state.flights.remove(&waiting.request);
     }
 
-    fn too_late(&self) -> Arc<str> {
+    fn timeout_outcome(&self) -> Arc<str> {
         format!("no answer within {:?}", self.timeout).into()
     }
 
@@ -181,7 +179,7 @@ enum CacheLookup<'a> {
 
 impl FlightWaiter<'_> {
     fn flight(&self) -> &Flight {
-        self.flight.as_ref().expect("a flight is there until it is dropped")
+        self.flight.as_ref().expect("only drop takes the flight")
     }
 
     fn is_of(&self, flight: &Arc<Flight>) -> bool {
@@ -190,11 +188,11 @@ impl FlightWaiter<'_> {
 }
 
 impl Drop for FlightWaiter<'_> {
-    /// The last one who waits takes the flight along: nobody is left to make it.
+    /// The last waiter removes the call.
     fn drop(&mut self) {
         let mut state = self.hook_client.state();
         let is_listed = state.flights.get(&self.request).is_some_and(|flight| self.is_of(flight));
-        // Under the lock, so that of two who leave at once one counts itself as the last.
+        // Under the lock, so that exactly one of two concurrent drops counts as the last.
         self.flight = None;
         if is_listed && state.flights.get(&self.request).is_some_and(|flight| Arc::strong_count(flight) == 1)
         {

@@ -1,4 +1,4 @@
-//! The hook that is a URL of the user's backend.
+//! The hook behind a URL, `auth.hook`.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::{
     outbound_http::{AddressPolicy, HttpClient, Target},
 };
 
-/// Asks by `POST`; only 200 with `{"allow":true}` is yes.
+/// Sends a request by `POST`; only 200 with `{"allow":true}` allows it.
 pub(super) struct HttpHook {
     backend: HttpClient,
 }
@@ -32,17 +32,17 @@ enum HookPrincipal<'a> {
     Session(&'a str),
 }
 
-/// Other members are the backend's own affair.
+/// Other members are ignored.
 #[derive(Deserialize)]
 struct HookResponse {
     allow: bool,
 }
 
 impl HttpHook {
-    /// The error says what is wrong with the URL, as the fault of a setting.
+    /// Returns the hook at `url`; the error is the reason why the setting is invalid.
     pub(super) fn new(url: &str, settings: &AuthSettings) -> Result<Self, String> {
-        let reach = if settings.hook_private { AddressPolicy::Anywhere } else { AddressPolicy::Public };
-        Ok(Self::over(HttpClient::new(Target::parse(url)?, reach, settings.hook_timeout)))
+        let policy = if settings.hook_private { AddressPolicy::Anywhere } else { AddressPolicy::Public };
+        Ok(Self::over(HttpClient::new(Target::parse(url)?, policy, settings.hook_timeout)))
     }
 
     fn over(backend: HttpClient) -> Self {
@@ -52,17 +52,16 @@ impl HttpHook {
 
 impl Hook for HttpHook {
     async fn allow(&self, request: &AccessRequest) -> Result<bool, HookError> {
-        let asked = serde_json::to_vec(&HookRequest::from(request))?;
-        let answer = self.backend.post(asked).await?;
+        let body = serde_json::to_vec(&HookRequest::from(request))?;
+        let answer = self.backend.post(body).await?;
         let status = answer.status;
         if status.is_server_error() {
             return Err(HookError::new(format!("the hook answered {status}")));
         }
         match verdict(status, &answer.body) {
             Ok(allow) => Ok(allow),
-            // A yes is never guessed. A backend that means yes and says it wrong hears of it here.
             Err(reason) => {
-                warn!(%reason, channel = %request.channel, "the hook's answer is no verdict and counts as no");
+                warn!(%reason, channel = %request.channel, "invalid hook answer; access denied");
                 Ok(false)
             }
         }
@@ -74,20 +73,20 @@ impl Hook for HttpHook {
 /// # Errors
 /// The reason why the answer is no verdict. The body stays out of it, since it may hold secrets.
 fn verdict(status: StatusCode, body: &[u8]) -> Result<bool, String> {
-    const WANTED: &str = "send 200 with {\"allow\":true} or {\"allow\":false}";
+    const EXPECTED: &str = "send 200 with {\"allow\":true} or {\"allow\":false}";
     match status {
         StatusCode::OK => parse_object(body)
             .map(|HookResponse { allow }| allow)
-            .map_err(|_| format!("status 200, and a body of another shape; {WANTED}")),
+            .map_err(|_| format!("status 200 with another body; {EXPECTED}")),
         StatusCode::FORBIDDEN => Ok(false),
-        other => Err(format!("status {}; {WANTED}", other.as_u16())),
+        other => Err(format!("status {}; {EXPECTED}", other.as_u16())),
     }
 }
 
 impl<'a> From<&'a AccessRequest> for HookRequest<'a> {
     fn from(request: &'a AccessRequest) -> Self {
         Self {
-            principal: request.principal.as_ref().map(|who| match who {
+            principal: request.principal.as_ref().map(|subject| match subject {
                 Subject::User(name) => HookPrincipal::User(name),
                 Subject::Session(id) => HookPrincipal::Session(id),
             }),

@@ -206,9 +206,9 @@ async fn keep_fresh_waits_for_its_turn_and_brings_what_is_new() {
     let interval = Duration::from_millis(50);
     let jwks = jwks(&backend, interval);
     let began = Instant::now();
-    jwks.keep_fresh().await;
+    jwks.refresh().await;
     assert_eq!(*jwks.newest().unwrap(), "{0}");
-    jwks.keep_fresh().await;
+    jwks.refresh().await;
     assert_eq!(*jwks.newest().unwrap(), "{1}");
     assert!(began.elapsed() >= interval);
     assert_eq!(backend.requests().len(), 2);

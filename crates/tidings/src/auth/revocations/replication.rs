@@ -1,7 +1,7 @@
-//! Revocations of all nodes: put up where every node looks, and heard of from there.
+//! Replication of revocations between nodes, through a store that all nodes share.
 //!
-//! Two for one subject are merged as they are at one node, whichever nodes they come from: who finds another there than he
-//! expected merges, and tries again.
+//! Concurrent revocations of one subject are merged: the later time and the later expiry win. A write that hits a version
+//! conflict merges and retries.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -13,73 +13,73 @@ use crate::error::{Code, Error};
 
 type StoreFuture<'a, Done> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;
 
-/// Where all nodes look.
+/// Store that all nodes share.
 pub(crate) trait RevocationStore: Send + Sync {
-    /// Puts notes up, each if what is up under its name is of this version, which is empty for nothing.
+    /// Writes each revocation if the row of its name has its `version`; an empty version expects no row.
     fn replicate<'a>(
         &'a self,
-        notes: &'a [StoredRevocation],
+        revocations: &'a [StoredRevocation],
     ) -> StoreFuture<'a, Result<Vec<ReplicationOutcome>, Error>>;
-    /// Waits for what is new; to ask again says that what came before was taken in.
+    /// Returns the next change. Calling it again acknowledges the previous one. Cancel-safe.
     fn next_change(&self) -> StoreFuture<'_, RevocationChange>;
-    /// Says that something may not be up that should be: all is read again, and the news are [`RevocationChange::All`].
+    /// Requests a resync: all rows are read again, and the next change is [`RevocationChange::All`].
     fn mark_stale(&self);
 }
 
-/// What is up, or is to be, for one subject.
+/// Row of one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredRevocation {
     pub(crate) name: String,
-    /// Of what was there when this was written.
+    /// Version of the row that this one replaces.
     pub(crate) version: String,
     pub(crate) text: String,
-    /// When it may be taken down, in milliseconds since 1970.
+    /// Time at which the row may be removed, in milliseconds since 1970.
     pub(crate) until: u64,
 }
 
-/// What came of a note.
+/// Outcome of one write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only a broker of several nodes has a board"))]
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only Redis has such a store"))]
 pub(crate) enum ReplicationOutcome {
     Done,
-    /// This is up instead, as a version and a text, or nothing is.
+    /// Version conflict: the version and the text of the row that is there, or no row.
     Other(Option<(String, String)>),
     Full,
 }
 
-/// What is new, as names and versions and texts.
+/// Change in the store: rows as name, version and text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only a broker of several nodes has a board"))]
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only Redis has such a store"))]
 pub(crate) enum RevocationChange {
     All(Vec<(String, String, String)>),
     One(String, String),
-    /// Something that asks nothing of anybody.
+    /// A change that needs no action.
     Nothing,
 }
 
-/// A revocation that is in force here, and that others have to be told of.
+/// A revocation that is in force at this node, and that the other nodes need.
 pub(crate) struct Replication {
-    doubt: Option<ResyncOnDrop>,
+    resync: Option<ResyncOnDrop>,
     revocation: Revocation,
-    /// What came of keeping it here.
+    /// Outcome of the write to this node's journal.
     kept: Result<(), Error>,
 }
 
-/// A revocation, and the version of the note that it is to take the place of.
+/// A revocation that the store lacks, and the version of the row that it replaces.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Unreplicated {
     pub(in crate::auth) revocation: Revocation,
     pub(in crate::auth) version: String,
 }
 
-/// Whether there was room for all of them. Where there was none, another look brings none.
+/// Whether the store had capacity. `None` is final: retrying will not help.
 #[derive(Debug, PartialEq, Eq)]
 enum StoreCapacity {
     Enough,
     None,
 }
 
-/// Where it is dropped before all was told, the board is read again, and gets what it lacks.
+/// Requests a resync when dropped before the replication is complete.
 struct ResyncOnDrop(Option<Arc<dyn RevocationStore>>);
 
 impl Drop for ResyncOnDrop {
@@ -91,95 +91,88 @@ impl Drop for ResyncOnDrop {
 }
 
 impl Replication {
-    pub(in crate::auth) fn new(
+    pub(super) fn new(
         revocation_store: Option<&Arc<dyn RevocationStore>>,
         revocation: Revocation,
         kept: Result<(), Error>,
     ) -> Self {
-        Self {
-            doubt: revocation_store.cloned().map(|revocation_store| ResyncOnDrop(Some(revocation_store))),
-            revocation,
-            kept,
-        }
+        Self { resync: revocation_store.cloned().map(|store| ResyncOnDrop(Some(store))), revocation, kept }
     }
 
-    /// Tells the other nodes, where there may be others; answers when all is kept.
+    /// Writes the revocation to the shared store, if there is one.
     ///
     /// # Errors
-    /// When it could not be kept here, or there. It is in force here, and they are told as soon as they can be.
+    /// For a failed write to the journal or to the store. The revocation is in force at this node; a resync replicates it
+    /// later.
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let Some(mut doubt) = self.doubt else { return self.kept };
-        let revocation_store = doubt.0.clone().expect("nothing was told yet");
-        let told = replicate_until_done(
+        let Some(mut resync) = self.resync else { return self.kept };
+        let revocation_store = resync.0.clone().expect("it is taken only below");
+        let replicated = replicate_until_done(
             &*revocation_store,
             vec![Unreplicated { revocation: self.revocation, version: String::new() }],
         )
         .await;
-        match (self.kept, told) {
+        match (self.kept, replicated) {
             (kept, Ok(StoreCapacity::Enough)) => {
-                doubt.0 = None;
+                resync.0 = None;
                 kept
             }
             (_, Ok(StoreCapacity::None)) => {
-                doubt.0 = None;
+                resync.0 = None;
                 Err(too_many("for all nodes: it is in force at this node alone"))
             }
             (Ok(()), Err(error)) => Err(error),
             (Err(kept), Err(_)) => Err(Error::new(
                 Code::NotStored,
-                "the revocation is in force at this node, but could be neither kept for its next start nor told to the other nodes; send it again",
+                "the revocation is in force at this node, but neither kept for its next start nor told to the other nodes; send it again",
             )
             .caused_by(kept)),
         }
     }
 }
 
-/// Tells the other nodes of all these; what went wrong is done again after the next look.
+/// Replicates these revocations. A resync retries after a failure.
 pub(crate) async fn retry_unreplicated(
     revocation_store: &Arc<dyn RevocationStore>,
-    untold: Vec<Unreplicated>,
+    unreplicated: Vec<Unreplicated>,
 ) {
-    let mut doubt = ResyncOnDrop(Some(revocation_store.clone()));
-    match replicate_until_done(&**revocation_store, untold).await {
-        Ok(room) => {
-            doubt.0 = None;
-            if room == StoreCapacity::None {
-                warn!("other nodes were not told of all revocations: there are too many");
+    let mut resync = ResyncOnDrop(Some(revocation_store.clone()));
+    match replicate_until_done(&**revocation_store, unreplicated).await {
+        Ok(capacity) => {
+            resync.0 = None;
+            if capacity == StoreCapacity::None {
+                warn!("revocations not replicated: the shared store is full");
             }
         }
-        Err(error) => warn!(%error, "other nodes were not told of all revocations"),
+        Err(error) => warn!(%error, "revocations not replicated"),
     }
 }
 
 async fn replicate_until_done(
     revocation_store: &dyn RevocationStore,
-    mut untold: Vec<Unreplicated>,
+    mut unreplicated: Vec<Unreplicated>,
 ) -> Result<StoreCapacity, Error> {
-    let mut room = StoreCapacity::Enough;
-    // Each round in which somebody else was faster has brought the board nearer to what all of them say.
-    while !untold.is_empty() {
-        let notes: Vec<_> = untold.iter().map(note_of).collect();
-        let outcomes = revocation_store.replicate(&notes).await?;
-        let left = untold.into_iter().zip(outcomes).filter_map(|(it, outcome)| match outcome {
+    let mut capacity = StoreCapacity::Enough;
+    // A round with a conflict made progress: another node's write has been merged.
+    while !unreplicated.is_empty() {
+        let rows: Vec<_> = unreplicated.iter().map(row_of).collect();
+        let outcomes = revocation_store.replicate(&rows).await?;
+        let left = unreplicated.into_iter().zip(outcomes).filter_map(|(it, outcome)| match outcome {
             ReplicationOutcome::Done => None,
             ReplicationOutcome::Full => {
-                room = StoreCapacity::None;
+                capacity = StoreCapacity::None;
                 None
             }
             ReplicationOutcome::Other(None) => Some(Unreplicated { version: String::new(), ..it }),
-            ReplicationOutcome::Other(Some((version, text))) => if_stronger(it.revocation, version, &text),
+            ReplicationOutcome::Other(Some((version, text))) => merge(it.revocation, version, &text),
         });
-        untold = left.collect();
+        unreplicated = left.collect();
     }
-    Ok(room)
+    Ok(capacity)
 }
 
-/// What has to be put up so that the note which is there covers this revocation, too.
-pub(in crate::auth) fn if_stronger(
-    mut revocation: Revocation,
-    version: String,
-    text: &str,
-) -> Option<Unreplicated> {
+/// Merges a revocation with the row of its subject; `None` if the row already covers it.
+pub(super) fn merge(mut revocation: Revocation, version: String, text: &str) -> Option<Unreplicated> {
     if let Ok(there) = serde_json::from_str::<RevocationText>(text) {
         if there.at >= revocation.at && there.until >= revocation.until {
             return None;
@@ -190,14 +183,14 @@ pub(in crate::auth) fn if_stronger(
     Some(Unreplicated { revocation, version })
 }
 
-/// What a note says of its subject.
+/// Text of a row.
 #[derive(Serialize, Deserialize)]
 struct RevocationText {
     at: u64,
     until: f64,
 }
 
-fn note_of(Unreplicated { revocation, version }: &Unreplicated) -> StoredRevocation {
+fn row_of(Unreplicated { revocation, version }: &Unreplicated) -> StoredRevocation {
     let text = RevocationText { at: revocation.at, until: revocation.until };
     StoredRevocation {
         name: name_of(&revocation.subject),
@@ -207,8 +200,8 @@ fn note_of(Unreplicated { revocation, version }: &Unreplicated) -> StoredRevocat
     }
 }
 
-/// A note's name: `user:`, `session:` or `jti:`, and the subject's own.
-pub(in crate::auth) fn name_of(subject: &RevokedSubject) -> String {
+/// Returns the name of a subject's row: `user:`, `session:` or `jti:`, then the subject's name.
+pub(super) fn name_of(subject: &RevokedSubject) -> String {
     match subject {
         RevokedSubject::User(name) => format!("user:{name}"),
         RevokedSubject::Session(id) => format!("session:{id}"),
@@ -216,8 +209,8 @@ pub(in crate::auth) fn name_of(subject: &RevokedSubject) -> String {
     }
 }
 
-/// The revocation of a note; none where a later version wrote it, or no hub.
-pub(in crate::auth) fn read(name: &str, text: &str) -> Option<Revocation> {
+/// Parses a row; `None` for a kind of subject that this version does not know.
+pub(super) fn parse(name: &str, text: &str) -> Option<Revocation> {
     let subject = match name.split_once(':')? {
         ("user", name) => RevokedSubject::User(name.to_owned()),
         ("session", id) => RevokedSubject::Session(id.to_owned()),

@@ -1,7 +1,7 @@
-//! Tickets that are good at every node: kept where all of them look, sealed so that only the ticket itself opens them.
+//! Shared tickets, valid at every node: a store keeps them sealed under a key that only the ticket's text yields.
 //!
-//! What is kept is the credential that the ticket was made with, and it is judged as if it were shown: whoever writes there
-//! makes nobody a user, and whoever reads there learns no token.
+//! A sealed ticket holds the credential of its issuer, which is checked at redemption. So write access to the store
+//! creates no identity, and read access reveals no token.
 
 use std::{pin::Pin, time::Duration};
 
@@ -14,24 +14,24 @@ use crate::{config::Secret, error::Error};
 
 type TicketFuture<'a, Done> = Pin<Box<dyn Future<Output = Result<Done, Error>> + Send + 'a>>;
 
-/// What all nodes share.
+/// Store that all nodes share.
 pub(crate) trait TicketStore: Send + Sync {
-    /// Keeps something for so long.
+    /// Stores a sealed ticket for `life`.
     fn put(&self, name: String, sealed: Vec<u8>, life: Duration) -> TicketFuture<'_, ()>;
-    /// Reads it, and leaves it there.
+    /// Reads a sealed ticket.
     fn look(&self, name: String) -> TicketFuture<'_, Option<Vec<u8>>>;
-    /// Takes it away: of all who ask, one gets it.
+    /// Removes a sealed ticket and returns it, to one caller only.
     fn take(&self, name: String) -> TicketFuture<'_, Option<Vec<u8>>>;
 }
 
-/// What a ticket stands for.
+/// Contents of a sealed ticket.
 #[derive(Serialize, Deserialize)]
 struct TicketContents {
     credential: String,
     channels: Vec<String>,
 }
 
-/// The name of a ticket on the shelf, which tells nothing of its text.
+/// Returns the name of a ticket in the store, which does not reveal its text.
 pub(in crate::auth) fn name(text: &str) -> String {
     use std::fmt::Write;
     let mut name = "ticket:".to_owned();
@@ -41,22 +41,22 @@ pub(in crate::auth) fn name(text: &str) -> String {
     name
 }
 
-/// What is kept for a ticket.
+/// Seals a ticket's contents for the store.
 pub(in crate::auth) fn seal(text: &str, credential: &Secret, subscriptions: &[Subscription]) -> Vec<u8> {
     let channels = subscriptions.iter().map(|it| it.as_str().to_owned()).collect();
-    let pledge = TicketContents { credential: credential.reveal().to_owned(), channels };
-    let mut sealed = serde_json::to_vec(&pledge).expect("texts are JSON");
+    let contents = TicketContents { credential: credential.reveal().to_owned(), channels };
+    let mut sealed = serde_json::to_vec(&contents).expect("texts are JSON");
     let outcome = key(text).seal_in_place_append_tag(nonce(), Aad::empty(), &mut sealed);
     outcome.expect("it is shorter than the cipher's bound");
     sealed
 }
 
-/// The credential and the channels; none where it was not sealed for this ticket.
+/// Opens a sealed ticket; `None` if it was sealed for another ticket.
 pub(in crate::auth) fn open(text: &str, mut sealed: Vec<u8>) -> Option<(Secret, Vec<Subscription>)> {
     let opened = key(text).open_in_place(nonce(), Aad::empty(), &mut sealed).ok()?;
-    let pledge: TicketContents = serde_json::from_slice(opened).ok()?;
-    let channels = pledge.channels.iter().map(|name| Subscription::parse(name));
-    Some((Secret::new(pledge.credential), channels.collect::<Result<_, _>>().ok()?))
+    let contents: TicketContents = serde_json::from_slice(opened).ok()?;
+    let channels = contents.channels.iter().map(|name| Subscription::parse(name));
+    Some((Secret::new(contents.credential), channels.collect::<Result<_, _>>().ok()?))
 }
 
 fn key(text: &str) -> LessSafeKey {
@@ -64,7 +64,7 @@ fn key(text: &str) -> LessSafeKey {
     LessSafeKey::new(key.expect("a digest is as long as a key"))
 }
 
-/// Each ticket is random and sealed once, so its key has no second use.
+/// A constant nonce: each ticket is random and sealed once, so its key has no second use.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }

@@ -4,8 +4,8 @@ use super::*;
 use crate::auth::{identity::AuthMethod, identity::Principal, permissions::Permissions};
 
 fn user(name: &str) -> Arc<Identity> {
-    let (principal, basis) = (Principal::User(name.into()), AuthMethod::Nothing);
-    Arc::new(Identity { principal, permissions: Permissions::NOTHING, basis, admitted_at: 0 })
+    let (principal, method) = (Principal::User(name.into()), AuthMethod::Anonymous);
+    Arc::new(Identity { principal, permissions: Permissions::NOTHING, method, generation: 0 })
 }
 
 fn channels() -> Vec<Subscription> {
@@ -15,13 +15,13 @@ fn channels() -> Vec<Subscription> {
 #[test]
 fn ticket_is_good_once_and_for_a_minute() {
     let tickets = Tickets::default();
-    let first = tickets.make(&user("u"), channels(), 1_000).unwrap();
+    let first = tickets.issue(&user("u"), channels(), 1_000).unwrap();
     assert_eq!(first.expires_at, 61_000);
     assert!(first.text.reveal().starts_with("ti_"));
     let (maker, subscriptions) = tickets.redeem(first.text.reveal(), 60_999).unwrap();
     assert_eq!((maker.principal.clone(), subscriptions), (Principal::User("u".into()), channels()));
     assert!(tickets.redeem(first.text.reveal(), 60_999).is_none());
-    let second = tickets.make(&user("u"), channels(), 1_000).unwrap();
+    let second = tickets.issue(&user("u"), channels(), 1_000).unwrap();
     assert!(tickets.redeem(second.text.reveal(), 61_000).is_none());
     assert!(tickets.redeem("ti_nonsense", 0).is_none());
 }
@@ -30,14 +30,14 @@ fn ticket_is_good_once_and_for_a_minute() {
 fn one_user_makes_a_hundred_tickets_a_minute_and_leaves_room_for_others() {
     let tickets = Tickets::default();
     for _ in 0..TICKETS_PER_USER_MAX {
-        let ticket = tickets.make(&user("u"), channels(), 0).unwrap();
+        let ticket = tickets.issue(&user("u"), channels(), 0).unwrap();
         // Spent or not, it counts.
         assert!(tickets.redeem(ticket.text.reveal(), 1).is_some());
     }
-    let error = tickets.make(&user("u"), channels(), 59_999).unwrap_err();
+    let error = tickets.issue(&user("u"), channels(), 59_999).unwrap_err();
     assert_eq!((error.code(), error.limit_name()), (Code::TooMany, Some("tickets")));
-    tickets.make(&user("v"), channels(), 59_999).unwrap();
-    tickets.make(&user("u"), channels(), 60_000).unwrap();
+    tickets.issue(&user("v"), channels(), 59_999).unwrap();
+    tickets.issue(&user("u"), channels(), 60_000).unwrap();
     let table = tickets.table();
-    assert_eq!((table.made.len(), table.by_user.len(), table.waiting.len()), (2, 2, 2));
+    assert_eq!((table.issued.len(), table.by_user.len(), table.stored.len()), (2, 2, 2));
 }

@@ -91,7 +91,7 @@ fn callers(hook_client: &Arc<HookClient>, count: usize) -> JoinSet<Result<bool, 
 
 fn assert_left_nothing(hook_client: &HookClient) {
     assert!(hook_client.state().flights.is_empty());
-    assert_eq!(hook_client.room.available_permits(), FLIGHTS_MAX);
+    assert_eq!(hook_client.calls.available_permits(), CALLS_MAX);
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,19 +220,19 @@ async fn more_questions_than_have_room_wait_within_their_deadline() {
     });
     let hook_client = hook_client(&hook, Duration::from_secs(2));
     let mut asking = JoinSet::new();
-    for channel in 0..FLIGHTS_MAX + 10 {
+    for channel in 0..CALLS_MAX + 10 {
         let hook_client = hook_client.clone();
         asking.spawn(async move { hook_client.allow(&request(&channel.to_string())).await.ok() });
     }
-    hook.asked_times(FLIGHTS_MAX).await;
+    hook.asked_times(CALLS_MAX).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(hook.asked(), FLIGHTS_MAX);
+    assert_eq!(hook.asked(), CALLS_MAX);
     // One answer makes room for one question; the rest run out of time, and are not asked when room comes too late.
     places.add_permits(1);
-    hook.asked_times(FLIGHTS_MAX + 1).await;
+    hook.asked_times(CALLS_MAX + 1).await;
     let answers = asking.join_all().await;
     assert_eq!(answers.iter().flatten().count(), 1);
-    assert_eq!(hook.asked(), FLIGHTS_MAX + 1);
+    assert_eq!(hook.asked(), CALLS_MAX + 1);
     assert_left_nothing(&hook_client);
 }
 

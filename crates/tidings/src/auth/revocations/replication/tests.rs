@@ -35,7 +35,7 @@ impl Wall {
     }
 
     fn says(&self, name: &str) -> Option<Revocation> {
-        read(name, &self.notes.lock().unwrap().get(name)?.1)
+        parse(name, &self.notes.lock().unwrap().get(name)?.1)
     }
 
     fn all(&self) -> RevocationChange {
@@ -108,7 +108,7 @@ async fn whoever_is_overtaken_again_and_again_loses_nothing_and_takes_nothing() 
     let wall = Arc::new(Wall::default());
     let others = [("", 30, 100.0), ("after ", 30, 600.0), ("after after ", 40, 700.0)];
     for (version, at, until) in others {
-        let note = note_of(&Unreplicated { version: version.into(), ..new("u", at, until) });
+        let note = row_of(&Unreplicated { version: version.into(), ..new("u", at, until) });
         wall.before.lock().unwrap().push_back(note);
     }
     telling(&wall, of("u", 35, 650.0)).await.unwrap();
@@ -124,12 +124,12 @@ async fn names_of_users_sessions_and_tokens_stay_apart() {
         RevokedSubject::User(String::new()),
     ] {
         let revocation = Revocation { subject, at: 7, until: 8.25 };
-        let note = note_of(&Unreplicated { revocation: revocation.clone(), version: String::new() });
+        let note = row_of(&Unreplicated { revocation: revocation.clone(), version: String::new() });
         assert_eq!(note.until, 8250);
-        assert_eq!(read(&note.name, &note.text), Some(revocation));
+        assert_eq!(parse(&note.name, &note.text), Some(revocation));
     }
     for (name, text) in [("user", "{}"), ("user:u", "{}"), ("group:g", r#"{"at":1,"until":2.0}"#)] {
-        assert_eq!(read(name, text), None);
+        assert_eq!(parse(name, text), None);
     }
 }
 
