@@ -20,7 +20,7 @@ use super::{
     pubsub::PubsubTarget,
     record::{self, RedisEntry},
     resp::{RedisCommand, RedisReply},
-    scripts::{ACQUIRE_LEASE, APPEND, BEGIN, HEAD, PUBLISH_MIRRORED, RELEASE_LEASE, Script, TRIM},
+    scripts::{ACQUIRE_LEASE, APPEND, BEGIN, HEAD, PUBLISH_TRANSIENT, RELEASE_LEASE, Script, TRIM},
     server::{RedisEndpoint, TlsFiles},
 };
 use crate::{config::Secret, error::Error, metrics::Histogram};
@@ -89,7 +89,7 @@ impl RedisLog {
             replicas_min: options.replicas_min,
             window_ms: u64::try_from(options.idempotency_window.as_millis()).unwrap_or(u64::MAX),
             append: Script::new(APPEND),
-            say: Script::new(PUBLISH_MIRRORED),
+            say: Script::new(PUBLISH_TRANSIENT),
             claim: Script::new(ACQUIRE_LEASE),
             release: Script::new(RELEASE_LEASE),
             head: Script::new(HEAD),

@@ -12,7 +12,7 @@ use super::{
     error::{RedisError, into_result},
     record::hex,
     resp::{RedisCommand, RedisReply},
-    scripts::Script,
+    scripts::{Script, TABLE_CHANGE, TABLE_PAGE, TABLE_SWEEP},
 };
 
 pub(crate) use self::replica::{TableChange, TableReplica};
@@ -28,73 +28,6 @@ const CHANGES_AT_ONCE: usize = 100;
 /// Rows whose time is over that one change takes away, and one sweep.
 const SWEPT_BY_CHANGE: u64 = 10;
 const SWEPT_MAX: u64 = 1000;
-
-/// Changes a row.
-///
-/// `KEYS`: the rows, their ends, the versions of all tables. `ARGV`: the table, the channel, the row's key, the version that it
-/// must have, nothing where there must be none, `*` for any; the new version; the row, or nothing where it is to go; when it
-/// ends, or nothing; now; rows whose time is over to take away; rows that there may be.
-/// Answers `{'ok'}`, `{'other', row}` where the row is another, and empty where there is none, `{'full'}`.
-/// The message comes last and may fail: whoever misses it sees the version.
-const CHANGE: &str = r"
-local rows, ends, versions = KEYS[1], KEYS[2], KEYS[3]
-local name, key, row = ARGV[1], ARGV[3], ARGV[6]
-local before = redis.call('EXISTS', rows) == 1 and redis.call('HGET', versions, name) or ''
-for _, over in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', ARGV[8], 'LIMIT', 0, ARGV[9])) do
-  redis.call('HDEL', rows, over)
-  redis.call('ZREM', ends, over)
-end
-local there = redis.call('HGET', rows, key)
-if ARGV[4] ~= '*' and (there and string.sub(there, 1, 16) or '') ~= ARGV[4] then return {'other', there or ''} end
-if row == '' then
-  if not there then return {'ok'} end
-  redis.call('HDEL', rows, key)
-else
-  if not there and redis.call('HLEN', rows) >= tonumber(ARGV[10]) then return {'full'} end
-  redis.call('HSET', rows, key, row)
-end
-if row ~= '' and ARGV[7] ~= '' then redis.call('ZADD', ends, ARGV[7], key) else redis.call('ZREM', ends, key) end
-local after = redis.call('EXISTS', rows) == 1 and ARGV[5] or ''
-redis.call('HSET', versions, name, after)
-redis.pcall('PUBLISH', ARGV[2], cjson.encode({name, before, after, key, row}))
-return {'ok'}
-";
-
-/// Takes away rows whose time is over; that is no change: they counted for nothing since then. Mends a table of which Redis
-/// has evicted the ends, or the version: rows say when they end.
-///
-/// `KEYS`: the rows, their ends, the versions of all tables. `ARGV`: now, rows at most, the table, a new version. Answers how
-/// many rows it took away.
-const SWEEP: &str = r"
-local rows, ends, versions = KEYS[1], KEYS[2], KEYS[3]
-if redis.call('EXISTS', rows) == 1 then
-  if redis.call('HEXISTS', versions, ARGV[3]) == 0 then redis.call('HSET', versions, ARGV[3], ARGV[4]) end
-  if redis.call('EXISTS', ends) == 0 then
-    local all = redis.call('HGETALL', rows)
-    for at = 1, #all, 2 do
-      local until_ms = string.match(all[at + 1], '^%x+@(%d+) ')
-      if until_ms then redis.call('ZADD', ends, until_ms, all[at]) end
-    end
-  end
-end
-local over = redis.call('ZRANGEBYSCORE', ends, '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
-for _, key in ipairs(over) do
-  redis.call('HDEL', rows, key)
-  redis.call('ZREM', ends, key)
-end
-return #over
-";
-
-/// Reads some rows of a table and the version that the table is.
-///
-/// Only reads: Redis runs it when it is full, or a replica.
-/// `KEYS`: the versions of all tables, the rows. `ARGV`: the table, from where on, about how many rows.
-/// Answers the version, from where to go on (0 at the end), the rows.
-const PAGE: &str = r"
-local found = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
-local version = redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HGET', KEYS[1], ARGV[1])
-return {version, found[1], found[2]}
-";
 
 /// The name of what a row, or a table, was at one time. That of a table without rows is 0: a table whose rows were evicted
 /// has another version than before.
@@ -163,7 +96,7 @@ pub(crate) struct SharedTable {
 
 impl SharedTable {
     pub(super) fn new(redis_log: Arc<RedisLog>, name: &'static str, random: fn() -> u64) -> Self {
-        let (page, change, sweep) = (Script::new(PAGE), Script::new(CHANGE), Script::new(SWEEP));
+        let (page, change, sweep) = (Script::new(TABLE_PAGE), Script::new(TABLE_CHANGE), Script::new(TABLE_SWEEP));
         Self { redis_log, name, rows_max: ROWS_MAX, random, page, change, sweep }
     }
 
