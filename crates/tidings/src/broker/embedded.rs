@@ -15,7 +15,7 @@ use tokio::sync::{
 };
 use tracing::error;
 
-use super::{DeliverySink, InFlightKeys, PendingEvent, PublishOutcome, not_stored, shutting_down};
+use super::api::{DeliverySink, InFlightKeys, PendingEvent, PublishOutcome, not_stored, shutting_down};
 use crate::{
     config::bounds::BODY_BYTES,
     deferred_wake::{self, Wakeable},

@@ -1,7 +1,7 @@
-//! A Redis that several nodes share: the log in a stream, appended to by one script, followed by each node.
+//! Redis broker: several nodes share the log, a Redis stream that one script appends to and every node replicates.
 //!
-//! Nothing here runs by itself: each future belongs to whoever awaits it, and a connection breaks with the future that was
-//! using it. A connection that failed is never used again; the next use opens another.
+//! No part starts a task: `node` runs their futures. A connection closes with the future that uses it. A connection that failed
+//! is never used again; the next call opens another.
 
 mod append_call;
 mod appender;
@@ -13,6 +13,7 @@ mod epochs;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod keys;
 mod live_events;
 mod mirror;
 mod node_messages;
@@ -21,59 +22,60 @@ mod pubsub;
 mod record;
 mod replicator;
 mod resp;
+mod revocations;
 mod scripts;
 mod server;
 mod shared_table;
 mod stream_reader;
 mod sync_state;
+mod tickets;
 mod transient;
+mod trimmer;
 
 use std::sync::Arc;
 
-use self::capture::CaptureBuffer;
 pub(crate) use self::{
-    append_call::{Append, AppendError, AppendOutcome, Appended, LastSeen, NewEvent},
     appender::{Appender, RedisBroker},
     capture::Capturer,
+};
+use self::{
+    capture::buffer::CaptureBuffer,
     commands::{RedisLog, RedisOptions},
-    epochs::{BeginOutcome, EpochLoss, NewEpoch, RedisEpoch, RedisHead},
-    error::RedisError,
     live_events::LiveEventReceiver,
-    pubsub::{PubsubConnection, PubsubEvent},
-    record::RedisEntry,
     replicator::Replicator,
+    revocations::RedisRevocations,
     server::TlsFiles,
-    shared_table::{ConditionalPut, PutOutcome, RowVersion, TableChange, TableReplica, TableRow},
-    stream_reader::StreamReader,
-    sync_state::SyncState,
+    shared_table::{SharedTable, replica::TableReplica},
+    sync_state::{SyncPart, SyncState},
+    tickets::RedisTickets,
+    trimmer::Trimmer,
 };
 use crate::{
-    broker::DeliverySink,
+    broker::api::DeliverySink,
     config::{Secret, Settings},
     error::{Code, Error},
     log::Log,
     metrics::Metrics,
 };
 
-/// What a node has for Redis: each part runs until it is dropped.
+/// Parts of a node for Redis. Each task runs until it is dropped.
 pub(crate) struct RedisParts {
-    pub(crate) redis_log: Arc<RedisLog>,
     pub(crate) broker: RedisBroker,
     pub(crate) appender: Appender,
     pub(crate) follower: Replicator,
     pub(crate) hearer: LiveEventReceiver,
-    /// None where nothing is to be captured.
+    /// None if `redis.capture` lists nothing.
     pub(crate) capturer: Option<Capturer>,
     pub(crate) trimmer: Trimmer,
     pub(crate) sync_state: Arc<SyncState>,
-    /// Whom all nodes refuse.
-    pub(crate) revocations: Arc<TableReplica>,
+    pub(crate) tickets: RedisTickets,
+    pub(crate) revocations: Arc<RedisRevocations>,
 }
 
-/// Makes the parts of a node whose log is in Redis.
+/// Builds the parts of a node whose log is in Redis.
 ///
 /// # Errors
-/// When the settings do not name a Redis.
+/// The settings name no Redis, or its URL or a TLS file cannot be used.
 pub(crate) fn parts(
     settings: &Settings,
     log: &Arc<Log>,
@@ -98,8 +100,8 @@ pub(crate) fn parts(
         round_trips: metrics.broker_round_trips(),
     })?);
     let sync_state = Arc::new(SyncState::new());
-    let revocations = shared_table::SharedTable::new(redis_log.clone(), "revocations", random);
-    let revocations = Arc::new(TableReplica::new(revocations, sync_state.clone()));
+    let table = SharedTable::new(redis_log.clone(), "revocations", random);
+    let revocations = Arc::new(TableReplica::new(table, sync_state.clone()));
     let (broker, appender) =
         appender::appender(redis_log.clone(), sync_state.clone(), metrics.clone(), redis.deadline, random);
     let follower = Replicator {
@@ -112,9 +114,9 @@ pub(crate) fn parts(
         shared: revocations.clone(),
     };
     let capturer = (!redis.capture.is_empty()).then(|| {
-        sync_state.is_not_captured("no node is known to capture yet".to_owned());
+        sync_state.mark_unhealthy(SyncPart::Capture, "no node is known to capture yet".to_owned());
         Capturer {
-            buffer: Arc::new(CaptureBuffer::new(redis.of_captured())),
+            buffer: Arc::new(CaptureBuffer::new(redis.capture_digest())),
             redis_log: redis_log.clone(),
             sync_state: sync_state.clone(),
             metrics: metrics.clone(),
@@ -144,7 +146,8 @@ pub(crate) fn parts(
         shared: revocations.clone(),
     };
     Ok(RedisParts {
-        redis_log,
+        tickets: RedisTickets(redis_log),
+        revocations: Arc::new(RedisRevocations { table: revocations, log: log.clone() }),
         broker,
         appender,
         follower,
@@ -152,101 +155,8 @@ pub(crate) fn parts(
         capturer,
         trimmer,
         sync_state,
-        revocations,
     })
 }
 
-/// Lets go of what is too old or too much in Redis. Every node does; it is done once.
-pub(crate) struct Trimmer {
-    redis_log: Arc<RedisLog>,
-    log: Arc<Log>,
-    sync_state: Arc<SyncState>,
-    /// Age in milliseconds, and bytes.
-    retention: (u64, u64),
-    shared: Arc<TableReplica>,
-}
-
-/// How often Redis is trimmed.
-const TRIM_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
-
-impl Trimmer {
-    /// Trims until it is dropped.
-    pub(crate) async fn run(self) {
-        loop {
-            tokio::time::sleep(TRIM_INTERVAL).await;
-            if let Err(fault) = self.trim().await {
-                tracing::debug!(%fault, "redis was not trimmed");
-            }
-            if let Err(fault) = self.shared.sweep(self.log.now()).await {
-                tracing::debug!(%fault, "what is over was not taken away");
-            }
-        }
-    }
-
-    /// Trims once. Two clocks must agree before anything goes by its age: a wrong one would empty the log.
-    async fn trim(&self) -> Result<(), RedisError> {
-        let age_ms = self.sync_state.is_in_time().then_some(self.retention.0);
-        self.redis_log.trim(age_ms, self.retention.1).await.map(drop)
-    }
-}
-
-/// The names of the hub's keys: the prefix in braces puts them all into one slot of a cluster. Those of Pub/Sub channels name
-/// the database, too, unless it is 0: Redis has one set of channels for all databases.
-#[derive(Debug, Clone)]
-struct RedisKeys {
-    log: String,
-    meta: String,
-    epochs: String,
-    live: String,
-    /// Who captures.
-    lease: String,
-    /// The place up to which messages are in the log.
-    captured: String,
-    /// Who asked to capture in vain since nobody does.
-    free: String,
-    /// The channel of changes to small state.
-    changes: String,
-    /// The versions of its tables.
-    versions: String,
-    prefix: String,
-}
-
-impl RedisKeys {
-    fn new(prefix: &str, database: u32) -> Self {
-        let of_database = if database == 0 { String::new() } else { format!(":{database}") };
-        Self {
-            log: format!("{{{prefix}}}:log"),
-            meta: format!("{{{prefix}}}:meta"),
-            epochs: format!("{{{prefix}}}:epochs"),
-            live: format!("{{{prefix}}}:live{of_database}"),
-            lease: format!("{{{prefix}}}:capture:lease"),
-            captured: format!("{{{prefix}}}:capture:place"),
-            free: format!("{{{prefix}}}:capture:free"),
-            changes: format!("{{{prefix}}}:changes{of_database}"),
-            versions: format!("{{{prefix}}}:state"),
-            prefix: prefix.to_owned(),
-        }
-    }
-
-    /// Where the answer to an idempotency key is kept. A colon of the publisher's is written otherwise: no two pairs share
-    /// a name.
-    fn idempotency(&self, publisher: &str, key: &str) -> String {
-        let publisher = publisher.replace('%', "%25").replace(':', "%3A");
-        format!("{{{}}}:key:{publisher}:{key}", self.prefix)
-    }
-
-    /// A key of small state that is no part of the log.
-    fn shared_table(&self, key: &str) -> String {
-        format!("{{{}}}:state:{key}", self.prefix)
-    }
-
-    /// When the rows of a table end.
-    fn ends(&self, table: &str) -> String {
-        self.shared_table(&format!("{table}:ends"))
-    }
-}
-
-#[cfg(test)]
-use self::append_call::AppendRefusal;
 #[cfg(test)]
 mod tests;

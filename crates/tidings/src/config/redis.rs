@@ -8,42 +8,42 @@ use tidings_protocol::Pattern;
 
 use super::Secret;
 
-/// The port of a Redis, and of a Sentinel, whose URL names none.
+/// Default ports of a Redis and of a Sentinel.
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
-/// Hosts of one URL.
+/// Hosts in one URL.
 const HOSTS_MAX: usize = 16;
-/// What a URL may say of Sentinels after `?`.
+/// Query parameters of a URL, for the login at Sentinels.
 const SENTINEL_USERNAME: &str = "sentinel_username";
 const SENTINEL_PASSWORD: &str = "sentinel_password";
 
-/// Channels of Redis's own, on which it tells what happens to its keys: they are never listened to.
+/// Prefix of the channels of keyspace notifications, which the hub never listens to.
 const KEY_EVENTS: &str = "__key";
 
-/// How a node speaks to Redis, and what it takes from there.
+/// Settings of a node whose log is in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// Where Redis is. Default: empty, with which no hub can be built.
+    /// URL of the Redis. Default: empty, which no hub accepts.
     pub url: RedisUrl,
-    /// Authorities that its certificate is judged by where the URL asks for TLS. Default: those of the web.
+    /// Certificate authorities of the server if the URL asks for TLS. Default: those of the web.
     pub ca_file: Option<PathBuf>,
-    /// The certificate by which the hub shows a Redis or Sentinel that asks for one who it is, with its chain. Default: none.
+    /// Client certificate with its chain, for a Redis or Sentinel that asks for one. Default: none.
     pub cert_file: Option<PathBuf>,
-    /// The private key of that certificate. Default: none.
+    /// Private key of that certificate. Default: none.
     pub key_file: Option<PathBuf>,
-    /// What the names of all keys begin with: nodes with the same one share a log. Default: `tidings`.
+    /// Prefix of all keys: nodes with the same prefix share a log. Default: `tidings`.
     pub prefix: String,
-    /// Channels on which what other programs `PUBLISH` is heard. Default: `**`.
+    /// Channels on which the hub receives messages that other programs `PUBLISH`. Default: `**`.
     pub listen: Vec<Pattern>,
-    /// Channels whose messages of other programs are put into the log. Default: empty.
+    /// Channels whose messages of other programs the hub appends to the log. Default: empty.
     pub capture: Vec<Pattern>,
-    /// Channels whose events are published for other programs to `SUBSCRIBE` to. Default: empty.
+    /// Channels whose events the hub also publishes for other programs to `SUBSCRIBE` to. Default: empty.
     pub mirror: Vec<Pattern>,
-    /// How long a publish may wait for Redis before it is refused. Default: 5 s.
+    /// Time that a publish may wait for Redis before the hub refuses it. Default: 5 s.
     pub deadline: Duration,
-    /// How long a node that captures keeps that task to itself without renewing it. Default: 5 s.
+    /// Time after which another node captures, if the capturing node does not renew its lease. Default: 5 s.
     pub lease: Duration,
-    /// How many replicas have to have a publish before it is answered. Default: 0.
+    /// Replicas that have to hold a publish before it is answered. Default: 0.
     pub replicas_min: u64,
 }
 
@@ -71,102 +71,102 @@ impl RedisSettings {
         Self { url: RedisUrl::new(url), ..Self::default() }
     }
 
-    /// Whether messages of other programs on this channel are put into the log.
+    /// Whether the hub appends messages of other programs on this channel to the log.
     pub fn captures(&self, channel: &str) -> bool {
         self.listens_to(channel) && self.capture.iter().any(|pattern| pattern.matches(channel))
     }
 
-    /// A number of the settings that say which messages are captured: nodes that have the same number say the same.
-    pub(crate) fn of_captured(&self) -> u64 {
+    /// Returns a digest of the settings that select captured messages.
+    pub(crate) fn capture_digest(&self) -> u64 {
         let mut digest = Sha256::new();
         for list in [&self.capture, &self.listen] {
             let patterns: BTreeSet<&str> = list.iter().map(Pattern::as_str).collect();
-            // Neither is a byte of a pattern.
+            // Patterns contain neither a space nor a line feed.
             patterns.iter().for_each(|pattern| digest.update(format!("{pattern} ")));
             digest.update("\n");
         }
         u64::from_be_bytes(digest.finalize()[..8].try_into().expect("it has 32 bytes"))
     }
 
-    /// Whether messages of other programs on this channel may be heard: it is listed, and none of Redis's own.
+    /// Whether `listen` lists this channel, and it is no channel of keyspace notifications.
     pub fn listens_to(&self, channel: &str) -> bool {
         !is_of_key_events(channel) && self.listen.iter().any(|pattern| pattern.matches(channel))
     }
 }
 
-/// Whether a name or a pattern can only stand for channels on which Redis tells what happens to its keys.
+/// Whether a name or a pattern matches channels of keyspace notifications only.
 pub(crate) fn is_of_key_events(name: &str) -> bool {
     name.starts_with(KEY_EVENTS)
 }
 
-/// The URL of a Redis, as it was given; what it prints as has no password.
+/// URL of a Redis as given. Its `Display` and `Debug` mask the password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RedisUrl(String);
 
-/// What a URL of a Redis says.
+/// Parts of a Redis URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisAddress {
-    /// Whether to speak TLS: `rediss`.
+    /// Whether the scheme asks for TLS: `rediss`.
     pub tls: bool,
-    /// Servers in the order in which they are tried, one at least; Sentinels where `sentinel` is given.
+    /// Servers in the order of attempts, at least one; Sentinels if `sentinel` is given.
     pub hosts: Vec<RedisHost>,
-    /// What the Sentinels are asked for; none where the hosts are servers themselves.
+    /// Service behind the Sentinels; `None` if the hosts are servers.
     pub sentinel: Option<RedisSentinel>,
-    /// The user; none logs in by password alone.
+    /// User; `None` for a login by password alone.
     pub user: Option<String>,
-    /// The password; none does not log in.
+    /// Password; `None` for no login.
     pub password: Option<Secret>,
-    /// The number of the database.
+    /// Number of the database.
     pub database: u32,
 }
 
-/// Where a server or a Sentinel listens.
+/// Address of a server or a Sentinel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisHost {
     /// Name or address, without brackets.
     pub name: String,
-    /// The port; 6379 where none is named, 26379 for a Sentinel.
+    /// Port. Default: 6379, or 26379 for a Sentinel.
     pub port: u16,
 }
 
-/// How Sentinels are asked for the primary.
+/// Service name and login for Sentinels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSentinel {
-    /// Their name for the primary and its replicas.
+    /// Name of the primary and its replicas at the Sentinels.
     pub service: String,
-    /// The user at the Sentinels themselves; none logs in by password alone.
+    /// User at the Sentinels; `None` for a login by password alone.
     pub user: Option<String>,
-    /// The password of the Sentinels themselves.
+    /// Password at the Sentinels.
     pub password: Option<Secret>,
 }
 
 impl RedisUrl {
-    /// Takes a URL as it is; [`RedisUrl::address`] says what is wrong with it.
+    /// Wraps a URL without a check; [`RedisUrl::address`] returns its errors.
     pub fn new(url: impl Into<String>) -> Self {
         Self(url.into())
     }
 
-    /// The URL with its password, for the one place that needs it.
+    /// Returns the URL with its password.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Whether the URL is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether it holds a password, or anything that may be one.
+    /// Whether the URL contains a password, or text that may be one.
     pub fn has_password(&self) -> bool {
         self.address().map_or(!self.is_empty(), |address| address.has_password())
     }
 
     /// Reads the URL: `redis://[[user]:password@]host[:port][,host[:port]…][/database]`, `rediss` for TLS; or
-    /// `redis+sentinel` or `rediss+sentinel`, with `/service[/database][?sentinel_username=…&sentinel_password=…]` behind the hosts. What is
-    /// escaped as `%2F` in user and passwords is unescaped.
+    /// `redis+sentinel` or `rediss+sentinel` with `/service[/database][?sentinel_username=…&sentinel_password=…]` after the
+    /// hosts. Escapes such as `%2F` in user and passwords are decoded.
     ///
     /// # Errors
-    /// What is wrong with it, to go on after the setting's name; never with any of its text, which may be a password.
+    /// A text to follow the name of the setting. It contains no part of the URL, which may be a password.
     pub fn address(&self) -> Result<RedisAddress, &'static str> {
         let (scheme, rest) = self.0.split_once("://").ok_or("is not a URL")?;
         let (tls, by_sentinel) = match scheme {
@@ -223,7 +223,7 @@ impl FromStr for RedisUrl {
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What cannot be read may have its password anywhere.
+        // A URL that cannot be read may have its password anywhere.
         let Ok(address) = self.address() else {
             return formatter.write_str(if self.is_empty() { "" } else { "***" });
         };
@@ -253,7 +253,7 @@ impl RedisAddress {
 }
 
 impl fmt::Display for RedisAddress {
-    /// Where it is: nothing of who logs in.
+    /// Writes the hosts without the login.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(sentinel) = &self.sentinel {
             write!(formatter, "{} by ", sentinel.service)?;
@@ -299,7 +299,7 @@ fn read_sentinel(service: &str, query: Option<&str>) -> Result<RedisSentinel, &'
 const QUERY_FAULT: &str = "has a query that is not sentinel_username=…&sentinel_password=…, or sentinel_password=… alone; \
                            write ? and & in a password as %3F and %26";
 
-/// A query with its question mark and without the password in it; nothing where there is none.
+/// Returns a query with its question mark and a masked password; empty for an empty query.
 fn masked(query: &str) -> String {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let pairs: Vec<String> = pairs

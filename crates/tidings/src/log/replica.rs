@@ -26,12 +26,16 @@ use crate::{
 /// How many who wait are held before those who went are looked for.
 const WAITING_MIN: usize = 64;
 
-/// An event with the place that the broker gave it.
+/// An event with the offset, epoch and tag that the broker gave it.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicatedEntry {
     pub(crate) offset: u64,
+    /// Epoch in which the event was appended.
     pub(crate) epoch: Epoch,
     pub(crate) tag: Tag,
+    /// Tag of the entry before it; 0 if the broker does not name it. Another tag at this node means another history.
+    pub(crate) before: Tag,
+    /// The event without its idempotency key, which the broker keeps elsewhere.
     pub(crate) draft: NewEntry,
 }
 
@@ -192,7 +196,7 @@ impl Log {
         };
         let entries: Vec<Arc<Entry>> = new
             .into_iter()
-            .map(|ReplicatedEntry { offset, epoch, tag, draft }| {
+            .map(|ReplicatedEntry { offset, epoch, tag, draft, .. }| {
                 Arc::new(Entry::new(draft, offset, epoch, tag, newest))
             })
             .collect();

@@ -1,4 +1,4 @@
-//! What gives the log of a node its order, and keeps it: the node itself, or a Redis that it shares with others.
+//! Backend of the log: the embedded broker of this node, or a Redis that several nodes share.
 
 use std::sync::Arc;
 
@@ -13,25 +13,20 @@ use crate::{
 
 use super::{maintenance::MaintenanceThreads, supervisor::Supervisor};
 
-#[cfg(feature = "redis")]
-mod redis_revocations;
-#[cfg(feature = "redis")]
-mod redis_tickets;
-
-/// The way into the log, and what stands behind it.
+/// Broker of the node, its stores, and its shutdown.
 pub(super) struct Backend {
     pub(super) broker: Broker,
-    /// Whether the order can be had now: `Err` says why not.
+    /// Whether the backend works now: `Err` says why not.
     pub(super) health: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// Where tickets are kept for all nodes, where there are others.
+    /// Tickets of all nodes, if nodes share a log.
     pub(super) ticket_store: Option<Arc<dyn TicketStore>>,
-    /// Where all nodes learn whom to refuse, where there are others.
+    /// Revocations of all nodes, if nodes share a log.
     pub(super) revocation_store: Option<Arc<dyn RevocationStore>>,
-    /// Ends what runs, once nothing more is published, and makes the log safe.
+    /// Ends the tasks after the last publish, and makes the log durable.
     pub(super) end: Box<dyn FnOnce() + Send>,
 }
 
-/// Starts what the settings ask for.
+/// Starts the backend that the settings name.
 pub(super) fn start(
     settings: &Settings,
     log: &Arc<Log>,
@@ -41,7 +36,7 @@ pub(super) fn start(
     supervisor: &Supervisor,
 ) -> Result<Backend, Error> {
     if settings.redis.is_some() {
-        return shared(settings, log, &sink, metrics, supervisor);
+        return start_redis(settings, log, &sink, metrics, supervisor);
     }
     let (broker, writer) = embedded::embedded(log.clone(), sink, metrics.clone());
     let maintenance = start_maintenance(log, unread, Some(writer), settings, supervisor)?;
@@ -67,7 +62,7 @@ fn start_maintenance(
 }
 
 #[cfg(feature = "redis")]
-fn shared(
+fn start_redis(
     settings: &Settings,
     log: &Arc<Log>,
     sink: &Arc<dyn DeliverySink>,
@@ -94,15 +89,12 @@ fn shared(
     let revocations = parts.revocations.clone();
     Ok(Backend {
         broker: Broker::Redis(parts.broker),
-        // Who is ready refuses whom the others refuse.
+        // A node is ready only if it knows the revocations of all nodes.
         health: Box::new(move || sync_state.health().and_then(|()| revocations.health())),
-        ticket_store: Some(Arc::new(redis_tickets::RedisTickets(parts.redis_log))),
-        revocation_store: Some(Arc::new(redis_revocations::RedisRevocations {
-            view: parts.revocations,
-            log: log.clone(),
-        })),
+        ticket_store: Some(Arc::new(parts.tickets)),
+        revocation_store: Some(parts.revocations),
         end: Box::new(move || {
-            // They answer all that was published, append all that was heard, and end; what follows is dropped then.
+            // Both tasks end after every publish is answered and every received message is appended.
             let _ = stop.send(true);
             let _ = runtime.block_on(appender);
             capturer.map(|capturer| runtime.block_on(capturer));
@@ -113,10 +105,10 @@ fn shared(
 }
 
 #[cfg(not(feature = "redis"))]
-fn shared(
+fn start_redis(
     _settings: &Settings,
     _log: &Arc<Log>,
-    _audience: &Arc<dyn DeliverySink>,
+    _sink: &Arc<dyn DeliverySink>,
     _metrics: &Arc<Metrics>,
     _supervisor: &Supervisor,
 ) -> Result<Backend, Error> {

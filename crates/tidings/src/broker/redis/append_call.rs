@@ -1,12 +1,12 @@
-//! What is appended, and what the script says of it.
+//! Calls of the append script: its arguments, and its answer.
 
 use std::fmt;
 
 use tidings_protocol::{ChannelName, Epoch, Tag};
 
 use super::{
-    RedisKeys,
     error::RedisError,
+    keys::RedisKeys,
     mirror::Mirror,
     record::{self, hex},
     resp::{RedisCommand, RedisReply},
@@ -20,7 +20,7 @@ pub(crate) struct Append {
     pub(crate) events: Vec<NewEvent>,
 }
 
-/// An event without a place.
+/// An event without an offset.
 #[derive(Debug, Clone)]
 pub(crate) struct NewEvent {
     pub(crate) draft: NewEntry,
@@ -29,61 +29,61 @@ pub(crate) struct NewEvent {
 }
 
 impl NewEvent {
-    /// Draws the tag.
+    /// Gives the event a random tag.
     pub(super) fn new(draft: NewEntry, random: fn() -> u64) -> Self {
-        // Zero is the tag that compares with none.
+        // Tag 0 means that the tag is unknown.
         Self { draft, tag: Tag((random() as u32).max(1)) }
     }
 }
 
-/// What the appender knows of the log: the newest epoch, and the newest entry that it has seen or had acknowledged.
+/// Newest epoch that a node knows, and the newest entry that it has read or that Redis acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LastSeen {
     pub(crate) epoch: Epoch,
-    /// 0 where it has seen none.
+    /// 0 if the node has seen no entry.
     pub(crate) offset: u64,
     pub(crate) tag: Tag,
 }
 
-/// The place of an event.
+/// Offset and tag of an appended event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Appended {
     pub(crate) offset: u64,
     pub(crate) tag: Tag,
-    /// It was published before under the same key, and this is where it stands since then.
+    /// The event was published before under the same idempotency key; offset and tag are those of that event.
     pub(crate) is_repeat: bool,
 }
 
-/// What became of a publish in a batch that was not refused.
+/// Outcome of a publish in a batch that Redis accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AppendOutcome {
-    /// One for each of its events.
+    /// One item for each event of the publish.
     Appended(Vec<Appended>),
-    /// Nothing of it was appended: the key of this event, from 0, was used for something else.
+    /// Redis appended no event of the publish: the idempotency key of the event at `index` was used for another event.
     Conflict { index: usize },
 }
 
-/// Why nothing of a batch was appended.
+/// Reason why Redis appended nothing of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AppendRefusal {
-    /// Another epoch is the newest; none where the log is not there at all.
+    /// Another epoch is the newest; `None` if Redis holds no log.
     OldEpoch { newest: Option<Epoch> },
-    /// The log does not hold what the appender knows to have been in it.
+    /// The log lacks an entry that the node has seen.
     Diverged { head: u64 },
-    /// It captures no more, or messages are in the log that it did not know of.
+    /// The node holds the capture lease no more, or another node has appended captured messages.
     Uncaptured,
 }
 
-/// Who captures what he appends, from which place to which.
+/// Holder of the capture lease, and the captured positions before and after the append.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CaptureAppend<'a> {
     pub(super) holder: &'a str,
-    /// As Redis has it.
+    /// Position that Redis holds.
     pub(super) from: &'a str,
     pub(super) to: &'a str,
 }
 
-/// Why a batch has no answer.
+/// Reason why a batch has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AppendError {
     Refused(AppendRefusal),
@@ -104,7 +104,7 @@ impl fmt::Display for AppendError {
             }
             Self::Refused(AppendRefusal::OldEpoch { newest: None }) => f.write_str("redis holds no log"),
             Self::Refused(AppendRefusal::Diverged { head }) => {
-                write!(f, "redis, at {head}, does not hold an event that it had")
+                write!(f, "redis lost an event that it had; its newest is {head}")
             }
             Self::Refused(AppendRefusal::Uncaptured) => f.write_str("another node captures"),
             Self::Fault(fault) => fault.fmt(f),
@@ -114,20 +114,20 @@ impl fmt::Display for AppendError {
 
 impl std::error::Error for AppendError {}
 
-/// What a call is made of besides its publishes.
+/// Arguments of an append call other than its publishes.
 pub(super) struct AppendCall<'a> {
     pub(super) script: &'a Script,
     pub(super) keys: &'a RedisKeys,
     pub(super) witness: LastSeen,
     pub(super) window_ms: u64,
-    /// None where publishes of this node are appended.
+    /// `None` if the call appends publishes of this node.
     pub(super) capture: Option<CaptureAppend<'a>>,
-    /// Of what other programs are told; none where they have heard it.
+    /// Channels that are mirrored; `None` for captured messages, which other programs have received already.
     pub(super) mirror: Option<&'a Mirror>,
 }
 
 impl AppendCall<'_> {
-    /// The call for a batch.
+    /// Returns the command for a batch.
     pub(super) fn command(&self, batch: &[Append]) -> RedisCommand {
         let events = || batch.iter().flat_map(|publish| &publish.events);
         let idempotencies = || events().filter_map(|it| it.draft.idempotency.as_ref());
@@ -202,7 +202,7 @@ impl AppendCall<'_> {
     }
 }
 
-/// Reads the answer to a batch, and what follows that.
+/// Reads the answer to a batch. Returns also the element after the outcomes, if any.
 pub(super) fn outcomes(
     reply: &RedisReply,
     batch: &[Append],
@@ -252,7 +252,7 @@ fn place(answer: Option<&RedisReply>, tag: Tag) -> Result<Appended, RedisError> 
     }
 }
 
-/// The batch was taken, and the answer to it tells nothing.
+/// Returns the error for an answer that cannot be read: the batch may be in the log.
 fn unexpected_reply() -> RedisError {
-    RedisError::OutcomeUnknown("redis answered an append with what the script does not say".into())
+    RedisError::OutcomeUnknown("the append script gave an unexpected answer".into())
 }

@@ -1,4 +1,4 @@
-//! Appends what is published on this node: whatever waits goes to Redis in one call.
+//! Appends the publishes of this node. All publishes that wait go to Redis in one call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,45 +10,46 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Append, AppendError, AppendOutcome, Appended, LastSeen, NewEvent, RedisLog,
+    append_call::{Append, AppendError, AppendOutcome, Appended, LastSeen, NewEvent},
+    commands::RedisLog,
     error::RedisError,
     node_messages::LiveEvent,
-    sync_state::SyncState,
+    sync_state::{SyncPart, SyncState},
     transient::{TransientPublish, transient_publisher},
 };
 use crate::{
-    broker::{InFlightKeys, PendingEvent, PublishOutcome, not_stored, shutting_down},
+    broker::api::{InFlightKeys, PendingEvent, PublishOutcome, not_stored, shutting_down},
     error::{Code, Error},
     metrics::Metrics,
 };
 
 /// Publishes that may wait for the appender.
 const QUEUE_MAX: usize = 4096;
-/// Publishes, events and text that go into one call, unless a single publish brings more: Redis serves nobody else meanwhile,
-/// some 5 µs for each event.
+/// Publishes, events and bytes of one call, unless a single publish has more. Redis serves no other client meanwhile: about
+/// 5 µs for each event.
 const BATCH_PUBLISHES_MAX: usize = 512;
 const BATCH_EVENTS_MAX: usize = 2048;
 const BATCH_BYTES_MAX: usize = 2 << 20;
-/// How long an answer waits for the node's own log to have what Redis has: who publishes and then reads, finds it.
+/// How long an answer waits for the node's own log, so that a publisher that reads afterwards finds its event.
 const PLACED_PATIENCE: Duration = Duration::from_millis(500);
-/// How long it waits before it asks again where Redis did nothing.
+/// Pause before a call is repeated that Redis did not apply.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// One publish: its events are appended together or not at all.
+/// A publish in the queue: its events are appended together or not at all.
 struct QueuedAppend {
     items: Vec<PendingEvent>,
     due: Instant,
     answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
-/// Hands publishes to the appender.
+/// Handle through which publishes reach the appender.
 pub(crate) struct RedisBroker {
     queue: mpsc::Sender<QueuedAppend>,
     deadline: Duration,
     sync_state: Arc<SyncState>,
 }
 
-/// Takes them, one call to Redis after the other.
+/// Task that appends publishes, one call to Redis after the other.
 pub(crate) struct Appender {
     queue: mpsc::Receiver<QueuedAppend>,
     redis_log: Arc<RedisLog>,
@@ -72,10 +73,10 @@ pub(super) fn appender(
 }
 
 impl RedisBroker {
-    /// Appends events and waits until Redis has them. Dropping the future does not take them back.
+    /// Appends events and waits until Redis has them. Dropping the future does not cancel the publish.
     ///
     /// # Errors
-    /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows within `redis.deadline`.
+    /// `not_stored` if the events are certainly not stored, `outcome_unknown` if Redis does not answer within `redis.deadline`.
     pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> Result<Vec<PublishOutcome>, Error> {
         let (answer, answered) = oneshot::channel();
         let due = Instant::now() + self.deadline;
@@ -84,7 +85,7 @@ impl RedisBroker {
             Ok(Err(_)) => return Err(shutting_down()),
             Err(_) => return Err(not_stored("too many publishes wait for redis; try again")),
         }
-        // The appender answers by then; it is waited for a moment longer, so that its word counts.
+        // The appender answers at `due`; the longer wait lets its answer arrive.
         let published = match timeout_at(due + PAUSE, answered).await {
             Ok(Ok(outcome)) => outcome?,
             _ => return Err(RedisError::OutcomeUnknown("redis did not answer in time".into()).into_error()),
@@ -100,9 +101,9 @@ impl RedisBroker {
 #[derive(Default)]
 struct AppendBatch {
     appends: Vec<Append>,
-    /// Those that have something to store, in the order of `appends`.
+    /// Publishes with events to store, in the order of `appends`.
     stored: Vec<AppendWaiter>,
-    /// Those that have nothing to store.
+    /// Publishes with transient events only.
     live: Vec<AppendWaiter>,
     keys: InFlightKeys,
     events: usize,
@@ -110,27 +111,27 @@ struct AppendBatch {
 }
 
 struct AppendWaiter {
-    /// What is not stored, by its place among the publish's events.
+    /// Transient events, each with its index in the publish.
     live: Vec<(usize, PendingEvent)>,
     due: Instant,
     answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
 impl Appender {
-    /// Serves until the [`RedisBroker`] is gone and its publishes are answered.
+    /// Appends until the [`RedisBroker`] is dropped and every publish is answered.
     pub(crate) async fn run(self) {
         let (transient, publisher) = transient_publisher(self.redis_log.clone());
         tokio::join!(self.append_all(transient), publisher.run());
     }
 
-    /// Serves until the [`RedisBroker`] is gone; hands on what is not stored.
+    /// Appends until the [`RedisBroker`] is dropped; passes transient events on.
     async fn append_all(mut self, transient: mpsc::Sender<TransientPublish>) {
         while let Some(first) = self.queue.recv().await {
             let mut next = Some(first);
             let mut batch = AppendBatch::default();
             while let Some(publish) = next {
                 if batch.keys.contains_any_of(&publish.items) {
-                    // Its first is under way in this very batch: the repeat waits for it.
+                    // The first publish with this key is in the batch: the repeat waits for it.
                     self.append(std::mem::take(&mut batch), &transient).await;
                 }
                 batch.add(publish, self.random);
@@ -166,7 +167,7 @@ impl Appender {
         }
     }
 
-    /// Asks until Redis has answered, or the first of them is due. Answers in which epoch they were appended, too.
+    /// Repeats the call until Redis applies it or the first publish is due. Returns also the epoch of the appended events.
     async fn send_appends(
         &self,
         appends: &[Append],
@@ -177,7 +178,7 @@ impl Appender {
             let witness = self.sync_state.last_seen();
             let failed = match self.metrics.appends().time(self.redis_log.append(appends, witness)).await {
                 Ok(outcomes) => {
-                    self.sync_state.is_written();
+                    self.sync_state.mark_healthy(SyncPart::Append);
                     return Ok((witness.epoch, outcomes));
                 }
                 Err(AppendError::Refused(refused)) => {
@@ -189,7 +190,7 @@ impl Appender {
                 }
                 Err(AppendError::Fault(fault)) => fault,
             };
-            self.sync_state.is_not_written(failed.to_string());
+            self.sync_state.mark_unhealthy(SyncPart::Append, failed.to_string());
             let may_try_again = matches!(failed, RedisError::NotApplied(_) | RedisError::Moving(_))
                 && Instant::now() + PAUSE < due;
             if !may_try_again {
@@ -200,7 +201,7 @@ impl Appender {
         }
     }
 
-    /// Answers one publish; where something of it is not stored, hands it on, to be answered when that was sent.
+    /// Answers one publish. A publish with transient events is passed on, and answered after Redis has sent them.
     async fn settle(
         &self,
         waiting: AppendWaiter,
@@ -219,7 +220,7 @@ impl Appender {
         };
         let published = |it: &Appended| PublishOutcome::Stored(EventId::new(epoch, it.offset, it.tag));
         let answers: Vec<PublishOutcome> = appended.iter().map(published).collect();
-        // A repeat, too: what this node has answered for it tells of if it is lost.
+        // Repeats count too: the node reports the loss of every event that it has acknowledged.
         if let Some(newest) = appended.iter().max_by_key(|it| it.offset) {
             self.sync_state.observe(LastSeen { epoch, offset: newest.offset, tag: newest.tag });
         }
@@ -232,7 +233,7 @@ impl Appender {
         let after = self.sync_state.last_seen().offset;
         let events =
             live.into_iter().map(|(place, item)| (place, LiveEvent::new(&item.draft, after))).collect();
-        // It is gone only where this whole task is.
+        // The receiver is dropped only together with this task.
         let _ = transient.send(TransientPublish { stored: answers, events, answer }).await;
     }
 }

@@ -1,10 +1,10 @@
-//! Puts what other programs publish into the log: one node at a time, and none twice.
+//! Appends messages of other programs to the log: one node at a time, each message once.
 //!
-//! Every node hears all messages and keeps them until it knows that they are in the log. One holds the lease, appends them, and
-//! says with each call up to which [`Place`] it has come; the script refuses it where it holds the lease no more, or somebody
-//! else has come further. So whoever takes over knows where to go on, and a call that comes late does nothing.
+//! Every node receives all messages, and keeps them until they are in the log. One node holds the lease and appends them. Each
+//! call names the [`CapturePosition`] before and after it. The script refuses the call if the node holds the lease no more, or
+//! if another node has moved the position. So the next holder knows where to continue, and a late call changes nothing.
 
-mod buffer;
+pub(super) mod buffer;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -14,32 +14,31 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-pub(super) use self::buffer::CaptureBuffer;
-use self::buffer::{BufferStatus, CapturePosition};
+use self::buffer::{BufferStatus, CaptureBuffer, CapturePosition};
 use super::{
-    Append, AppendError, Appended, LastSeen, NewEvent, RedisError, RedisLog,
-    append_call::{AppendRefusal, CaptureAppend},
+    append_call::{Append, AppendError, AppendRefusal, Appended, CaptureAppend, LastSeen, NewEvent},
+    commands::RedisLog,
+    error::RedisError,
     node_messages::NodeMessage,
-    sync_state::SyncState,
+    sync_state::{SyncPart, SyncState},
 };
 use crate::metrics::Metrics;
 
-/// Messages and bytes that go into one call.
+/// Messages and bytes of one call.
 const MESSAGES_MAX: usize = 512;
 const BYTES_MAX: usize = 2 << 20;
-/// How often the lease is asked for while it lasts, and after how long at most.
+/// How often a node asks for the lease within its duration, and the longest pause between two requests.
 const ASKED_WITHIN_LEASE: u32 = 4;
 const ASKED_WITHIN: Duration = Duration::from_secs(1);
-/// How long it waits before it tries again what failed.
+/// Pause before a failed step is repeated.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a node waits for a mark of its own before it sets another.
+/// How long a node waits for its own marker before it publishes another.
 const MARK_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a node that ends may take to see what it has heard in the log, besides the lease of one that was killed; and
-/// with it.
+/// How long a node that shuts down waits until its messages are in the log: beyond the lease of a killed node, and in all.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 const END_PATIENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Captures, or is ready to.
+/// Task that captures messages while the node holds the lease.
 pub(crate) struct Capturer {
     pub(super) buffer: Arc<CaptureBuffer>,
     pub(super) redis_log: Arc<RedisLog>,
@@ -49,22 +48,22 @@ pub(crate) struct Capturer {
     pub(super) lease: Duration,
 }
 
-/// What it knows of who captures.
+/// State of the capture lease, as the node knows it.
 struct CaptureCycle {
-    /// Its name while it misses nothing.
+    /// Name of the node as a holder; the node takes a new name after it missed messages.
     me: String,
-    /// The place that Redis has, while the lease is its own as far as it knows.
+    /// Captured position in Redis, while the node holds the lease as far as it knows.
     from: Option<String>,
-    /// How often something was missed when it asked for the lease.
+    /// Gap count when the node asked for the lease.
     holes: u64,
-    /// When the lease is to be asked for.
+    /// When the node asks for the lease next.
     ask_at: Instant,
-    /// When Redis last said who captures.
+    /// When Redis last answered a request for the lease.
     told_at: Instant,
 }
 
 impl Capturer {
-    /// Works until it is told to stop, and then leaves nothing that it has heard.
+    /// Captures until `stop` is set, then appends the messages that are left.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let (me, now) = (self.name(), Instant::now());
         let mut turn = CaptureCycle { me, from: None, holes: 0, ask_at: now, told_at: now };
@@ -86,19 +85,20 @@ impl Capturer {
                 debug!(%fault, "capturing was interrupted");
                 turn.ask_at = Instant::now();
                 if turn.told_at.elapsed() > self.lease {
-                    self.sync_state.is_not_captured(format!("redis.capture stands still: {fault}"));
+                    self.sync_state
+                        .mark_unhealthy(SyncPart::Capture, format!("redis.capture stands still: {fault}"));
                 }
                 sleep(PAUSE).await;
             }
         }
     }
 
-    /// Does what is to be done, or waits for it.
+    /// Runs the next step, or waits for work.
     async fn step(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
         if turn.holes != self.buffer.gap_count() && turn.from.take().is_some() {
-            info!("something was not heard of redis; a node that has heard it may capture");
+            info!("this node missed messages; a node that has them may capture");
             turn.ask_at = Instant::now();
-            // Under its old name it captures no more, also where Redis does not hear of this.
+            // The new name ends the capture even if Redis does not get the release.
             let old = std::mem::replace(&mut turn.me, self.name());
             self.redis_log.release_lease(&old).await?;
         }
@@ -117,7 +117,7 @@ impl Capturer {
                     tokio::select! {
                         () = sleep_until(turn.ask_at) => {}
                         () = self.buffer.heard(), if holds => {}
-                        // The lease may be free.
+                        // The lease may be free now.
                         () = self.buffer.changed() => turn.ask_at = Instant::now(),
                     }
                 }
@@ -130,13 +130,13 @@ impl Capturer {
         let interval = (self.lease / ASKED_WITHIN_LEASE).min(ASKED_WITHIN);
         turn.ask_at = Instant::now() + interval;
         let (marks, holes) = self.buffer.markers();
-        // Whoever has heard more asks within one interval.
+        // A node that has received more messages asks within one interval.
         let (is_mine, place) =
             self.redis_log.acquire_lease(&turn.me, self.lease, 2 * interval, &marks).await?;
         turn.holes = holes;
         self.buffer.acknowledge(CapturePosition::read(&place));
         if holes == self.buffer.gap_count() {
-            self.sync_state.is_captured();
+            self.sync_state.mark_healthy(SyncPart::Capture);
         }
         turn.told_at = Instant::now();
         match (is_mine, turn.from.is_some()) {
@@ -148,13 +148,13 @@ impl Capturer {
         Ok(())
     }
 
-    /// Appends some of what waits; false where there is nothing.
+    /// Appends some of the waiting messages. Returns false if none waits.
     async fn append_next(&self, turn: &mut CaptureCycle) -> Result<bool, RedisError> {
         let Some((drafts, place)) = self.buffer.next(MESSAGES_MAX, BYTES_MAX, turn.holes) else {
             return Ok(false);
         };
         if drafts.is_empty() {
-            // Nothing of these goes into the log.
+            // None of these messages is fit for the log.
             self.buffer.acknowledge(Some(place));
             return Ok(true);
         }
@@ -166,7 +166,7 @@ impl Capturer {
         let capture = CaptureAppend { holder: &turn.me, from, to: &to };
         match self.redis_log.append_captured(messages, witness, capture).await {
             Ok(newest) => {
-                self.sync_state.is_written();
+                self.sync_state.mark_healthy(SyncPart::Append);
                 let Appended { offset, tag, .. } = newest;
                 self.sync_state.observe(LastSeen { epoch: witness.epoch, offset, tag });
                 self.metrics.capture_appended(count);
@@ -190,7 +190,7 @@ impl Capturer {
         }
     }
 
-    /// Leaves nothing that it has heard: somebody has appended it, or it does so itself.
+    /// Waits until every message is in the log, appended by this node or another, then releases the lease.
     async fn release_lease(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
         while !self.buffer.is_empty() {
             if turn.from.is_none() {

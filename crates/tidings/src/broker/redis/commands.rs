@@ -1,4 +1,4 @@
-//! The calls that a node makes.
+//! Redis commands of the hub.
 
 mod pool;
 
@@ -9,53 +9,54 @@ use tidings_protocol::{ChannelName, Epoch, Pattern};
 
 use self::pool::ConnectionPool;
 use super::{
-    PubsubConnection, RedisKeys, StreamReader,
     append_call::{self, Append, AppendError, AppendOutcome, Appended, CaptureAppend, LastSeen},
     connector::Connector,
     epochs::{self, BeginOutcome, EpochStart, NewEpoch, RedisHead},
     error::{ErrorReply, RedisError, into_result},
+    keys::RedisKeys,
     mirror::Mirror,
     node_messages::{LiveEvent, NodeMessage},
     page_size::PageSize,
-    pubsub::PubsubTarget,
-    record::{self, RedisEntry},
+    pubsub::{PubsubConnection, target::PubsubTarget},
+    record,
     resp::{RedisCommand, RedisReply},
     scripts::{ACQUIRE_LEASE, APPEND, BEGIN, HEAD, PUBLISH_TRANSIENT, RELEASE_LEASE, Script, TRIM},
     server::{RedisEndpoint, TlsFiles},
+    stream_reader::StreamReader,
 };
-use crate::{config::Secret, error::Error, metrics::Histogram};
+use crate::{config::Secret, error::Error, log::replica::ReplicatedEntry, metrics::Histogram};
 
-/// How to speak to Redis.
+/// Options of the commands.
 #[derive(Debug, Clone)]
 pub(crate) struct RedisOptions {
     pub(crate) url: Secret,
-    /// Used where the URL asks for TLS.
+    /// Used if the URL asks for TLS.
     pub(crate) tls_files: TlsFiles,
-    /// Before the names of all keys.
+    /// Prefix of all keys.
     pub(crate) prefix: String,
-    /// How long one call may take.
+    /// Time limit of one call.
     pub(crate) deadline: Duration,
-    /// Replicas that hold a batch before it is answered.
+    /// Replicas that have to hold a batch before its publishes are answered.
     pub(crate) replicas_min: u32,
-    /// How long an idempotency key is known.
+    /// How long an idempotency key is kept.
     pub(crate) idempotency_window: Duration,
-    /// Channels whose events are published for other programs.
+    /// Channels whose events are also published for other programs.
     pub(crate) mirror: Vec<Pattern>,
-    /// Counts the durations of calls.
+    /// Durations of calls.
     pub(crate) round_trips: Histogram,
 }
 
-/// What a trim left.
+/// Result of a trim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trimmed {
-    /// None where the log is empty.
+    /// Oldest offset; `None` if the log is empty.
     pub(crate) oldest: Option<u64>,
-    /// What the log took before, as Redis estimates it.
+    /// Bytes of the log before the trim, as Redis estimates them.
     pub(crate) bytes: u64,
     pub(crate) dropped: u64,
 }
 
-/// Speaks to one Redis. Shared; opens connections as they are needed.
+/// Client of the log in one Redis. Opens connections as needed.
 pub(crate) struct RedisLog {
     keys: RedisKeys,
     replicas_min: u32,
@@ -73,10 +74,10 @@ pub(crate) struct RedisLog {
 }
 
 impl RedisLog {
-    /// Reads the options; connects with the first call.
+    /// Reads the options. The first call connects.
     ///
     /// # Errors
-    /// When the URL or the file is not good.
+    /// The URL or a TLS file cannot be used.
     pub(crate) fn new(options: &RedisOptions) -> Result<Self, Error> {
         let server = RedisEndpoint::parse(options.url.reveal(), &options.tls_files)?;
         let keys = RedisKeys::new(&options.prefix, server.address.database);
@@ -100,17 +101,17 @@ impl RedisLog {
         })
     }
 
-    /// Follows the log on a connection of its own.
+    /// Returns a reader of the log with a connection of its own.
     pub(crate) fn stream_reader(&self) -> StreamReader {
         StreamReader::new(self.pool.connector.clone(), self.keys.log.clone(), self.page_size.clone())
     }
 
-    /// Hears Pub/Sub on a connection of its own, `first` before all else; passes over payloads above so many bytes.
+    /// Returns a Pub/Sub connection that subscribes to `first` before other targets, and skips larger payloads.
     pub(crate) fn pubsub(&self, first: PubsubTarget, payload_bytes_max: usize) -> PubsubConnection {
         PubsubConnection::new(self.pool.connector.clone(), first, payload_bytes_max)
     }
 
-    /// The channel of events that are not stored.
+    /// Returns the Pub/Sub channel of node messages.
     pub(crate) fn live_channel(&self) -> &str {
         &self.keys.live
     }
@@ -119,17 +120,16 @@ impl RedisLog {
         &self.keys
     }
 
-    /// Connections opened since the start, tails' and ears' too.
+    /// Returns the number of connections opened since the start, with those of stream readers and Pub/Sub.
     pub(crate) fn connections_opened(&self) -> u64 {
         self.pool.connector.connections_opened()
     }
 
-    /// Appends a batch, whole, in one step: nobody sees a part of it, and nothing comes between. What is mirrored is
-    /// published in the same step.
+    /// Appends a batch in one step, and publishes its mirrored events in the same step.
     ///
     /// # Errors
-    /// [`AppendError::Refused`] where the appender's knowledge of the log is not the log's; else see [`Fault`]. Unknown also
-    /// where fewer replicas than asked for hold it in time.
+    /// [`AppendError::Refused`] if the log differs from the state that `witness` names; else see [`RedisError`]. The outcome is
+    /// unknown also if fewer than `replicas_min` replicas hold the batch in time.
     pub(crate) async fn append(
         &self,
         batch: &[Append],
@@ -138,8 +138,8 @@ impl RedisLog {
         self.append_as(batch, witness, None).await
     }
 
-    /// Appends captured messages, if he still captures who does this, and nobody else has appended any since. Answers the
-    /// place of the last.
+    /// Appends captured messages if the node holds the lease and no other node has moved the captured position. Returns the
+    /// last event.
     pub(super) async fn append_captured(
         &self,
         messages: Append,
@@ -151,9 +151,10 @@ impl RedisLog {
             Some(AppendOutcome::Appended(appended)) if !appended.is_empty() => {
                 Ok(appended[appended.len() - 1])
             }
-            _ => {
-                Err(RedisError::OutcomeUnknown("redis does not say where it appended messages".into()).into())
-            }
+            _ => Err(RedisError::OutcomeUnknown(
+                "redis does not say at which offset it appended messages".into(),
+            )
+            .into()),
         }
     }
 
@@ -169,7 +170,7 @@ impl RedisLog {
             witness,
             window_ms: self.window_ms,
             capture,
-            // Other programs have heard what is captured.
+            // Other programs have received captured messages already.
             mirror: if capture.is_none() { Some(&self.mirror) } else { None },
         };
         let mut commands = vec![call.command(batch)];
@@ -193,20 +194,20 @@ impl RedisLog {
         }
     }
 
-    /// Where the log stands, and which server it is on.
+    /// Reads the head of the log, and the server that holds it.
     pub(crate) async fn head(&self) -> Result<RedisHead, RedisError> {
         let command = epochs::head_command(&self.head, &self.keys);
         epochs::head(&self.run_one(&self.head, command).await?)
     }
 
-    /// Begins the log, where there is none.
+    /// Begins the log if Redis holds none.
     #[cfg(test)]
     pub(crate) async fn begin(&self, first: NewEpoch) -> Result<BeginOutcome, RedisError> {
         self.begin_log(first, None).await
     }
 
-    /// Begins the log, where there is none. With `lost`, the row tells of a loss: of `lost.0`, entries up to `lost.1` had been
-    /// seen.
+    /// Begins the log if Redis holds none. With `lost`, the row reports a loss: the node had seen entries of the epoch `lost.0`
+    /// up to the offset `lost.1`.
     pub(crate) async fn begin_log(
         &self,
         first: NewEpoch,
@@ -215,7 +216,7 @@ impl RedisLog {
         self.begin_at(EpochStart::Nothing, first, lost).await
     }
 
-    /// Begins a log anew that lacks a part, and removes what is left of it.
+    /// Begins a log that lacks a part again, and deletes the rest of it.
     pub(crate) async fn begin_anew(
         &self,
         first: NewEpoch,
@@ -224,7 +225,7 @@ impl RedisLog {
         self.begin_at(EpochStart::Remains, first, lost).await
     }
 
-    /// The policy by which Redis evicts keys where it is full; none where it does not say.
+    /// Returns the policy by which Redis evicts keys when its memory is full; `None` if it hides the policy.
     pub(crate) async fn eviction_policy(&self) -> Result<Option<String>, RedisError> {
         let info = self.request_one(RedisCommand::new("INFO").arg("memory")).await?;
         let policy = info.str().and_then(|text| {
@@ -233,7 +234,7 @@ impl RedisLog {
         Ok(policy.map(str::to_owned))
     }
 
-    /// Begins an epoch at the head, if `expected` is the newest.
+    /// Begins an epoch at the head if `expected` is the newest epoch.
     pub(crate) async fn begin_epoch(
         &self,
         expected: Epoch,
@@ -242,7 +243,7 @@ impl RedisLog {
         self.begin_at(EpochStart::HeadOf(expected), new, None).await
     }
 
-    /// Begins an epoch that tells of a loss: of `lost.0`, entries up to `lost.1` had been seen. Once for each such pair.
+    /// Begins an epoch that reports a loss, see [`Self::begin_log`]; one epoch for each value of `lost`.
     pub(crate) async fn report_loss(
         &self,
         expected: Epoch,
@@ -262,20 +263,20 @@ impl RedisLog {
         epochs::begun(&self.run_one(&self.begin, command).await?)
     }
 
-    /// Reads entries from an offset on, oldest first, at most so many.
-    pub(crate) async fn range(&self, from: u64, count: usize) -> Result<Vec<RedisEntry>, RedisError> {
+    /// Reads at most `count` entries from an offset on, oldest first.
+    pub(crate) async fn range(&self, from: u64, count: usize) -> Result<Vec<ReplicatedEntry>, RedisError> {
         let command = RedisCommand::new("XRANGE").arg(&self.keys.log).arg(format!("{from}-0")).arg("+");
         let reply = self.request_one(command.arg("COUNT").arg(count.to_string())).await?;
         record::decode_all(&reply)
     }
 
-    /// How many entries to ask for at once, as far as answers have told.
+    /// Returns the page size that earlier answers suggest.
     pub(super) fn page_size(&self) -> &PageSize {
         &self.page_size
     }
 
-    /// Drops entries that are older than `age_ms` by the clock of Redis, if an age is given, and the oldest above `bytes_max`;
-    /// roughly, and at most 100,000 at once.
+    /// Deletes entries older than `age_ms` by the clock of Redis, and the oldest entries of a log above `bytes_max`:
+    /// approximately, and at most 100,000 entries.
     pub(crate) async fn trim(&self, age_ms: Option<u64>, bytes_max: u64) -> Result<Trimmed, RedisError> {
         let mut command = self.trim.call(2);
         command.push(&self.keys.log);
@@ -286,13 +287,13 @@ impl RedisLog {
         let numbers: Vec<_> =
             reply.array().unwrap_or_default().iter().filter_map(RedisReply::number).collect();
         let [oldest, bytes, dropped] = numbers[..] else {
-            return Err(RedisError::corrupt("the script that trims answered something else"));
+            return Err(RedisError::corrupt("the trim script gave an unexpected answer"));
         };
         Ok(Trimmed { oldest: Some(oldest).filter(|oldest| *oldest > 0), bytes, dropped })
     }
 
-    /// Tells events that are not stored to every node, in their order and in one round trip, and to other programs where they
-    /// are mirrored. Answers for each whether Redis took it.
+    /// Publishes transient events to every node, in their order and in one round trip; mirrored events also to other programs.
+    /// Returns for each event whether Redis accepted it.
     pub(super) async fn publish_live(
         &self,
         events: &[&LiveEvent],
@@ -304,7 +305,7 @@ impl RedisLog {
         let mut commands = Vec::with_capacity(events.len() + 1);
         let needs_script = mirrored.iter().any(|channels| !channels.is_empty());
         if needs_script {
-            // A call that is refused for the lack of its script would come behind those that were sent after it.
+            // A call that Redis refuses for its unknown script would have to be sent again after the others.
             commands.push(self.say.load());
         }
         commands.extend(events.iter().zip(&mirrored).map(|(live, channels)| {
@@ -327,19 +328,19 @@ impl RedisLog {
         Ok(outcomes.collect())
     }
 
-    /// Says something to every node.
+    /// Publishes a message to every node.
     pub(super) async fn send_node_message(&self, word: &NodeMessage) -> Result<(), RedisError> {
         self.request_one(RedisCommand::new("PUBLISH").arg(&self.keys.live).arg(word.encode())).await?;
         Ok(())
     }
 
-    /// Times that Redis refused to publish what is mirrored.
+    /// Returns how often Redis refused to publish a mirrored event.
     pub(crate) fn mirror_denied(&self) -> u64 {
         self.mirror.denied_count()
     }
 
-    /// Asks to capture for so long, or to go on, for one who has heard all since any of these marks, and else waits for one who has: answers whether it is so, and
-    /// the place up to which messages are in the log.
+    /// Asks for the capture lease, or renews it. `marks` are the markers since which the node has received every message; a node
+    /// without a matching marker waits for `patience`. Returns whether the node holds the lease, and the captured position.
     pub(super) async fn acquire_lease(
         &self,
         holder: &str,
@@ -354,18 +355,18 @@ impl RedisLog {
         marks.iter().for_each(|mark| command.push(format!("{mark:016x}")));
         let reply = self.run_one(&self.claim, command).await?;
         let Some([mine, place]) = reply.array() else {
-            return Err(RedisError::corrupt("the script that captures answered something else"));
+            return Err(RedisError::corrupt("the lease script gave an unexpected answer"));
         };
         Ok((mine.number() == Some(1), place.str().unwrap_or_default().to_owned()))
     }
 
-    /// Captures no more, and says so.
+    /// Releases the capture lease, and tells the other nodes.
     pub(super) async fn release_lease(&self, holder: &str) -> Result<(), RedisError> {
         let command = self.release.call(1).arg(&self.keys.lease).arg(holder).arg(&self.keys.live);
         self.run_one(&self.release, command.arg(NodeMessage::Free.encode())).await.map(drop)
     }
 
-    /// Keeps a value for so long.
+    /// Keeps a value until `ttl` is over.
     pub(crate) async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), RedisError> {
         let command = RedisCommand::new("SET").arg(self.keys.shared_table(key)).arg(value);
         self.request_one(command.arg("PX").arg(ttl.as_millis().max(1).to_string())).await?;
@@ -377,7 +378,7 @@ impl RedisLog {
         Ok(value(self.request_one(RedisCommand::new("GET").arg(self.keys.shared_table(key))).await?))
     }
 
-    /// Reads a value and removes it: of all who take it, one gets it.
+    /// Reads a value and deletes it: only one of concurrent calls gets the value.
     pub(crate) async fn take(&self, key: &str) -> Result<Option<Bytes>, RedisError> {
         Ok(value(self.request_one(RedisCommand::new("GETDEL").arg(self.keys.shared_table(key))).await?))
     }
@@ -390,7 +391,7 @@ impl RedisLog {
         first(&mut self.run(script, vec![command]).await?.into_iter())
     }
 
-    /// Runs commands of which the first calls a script, which is made known to the server first where it is not.
+    /// Runs commands of which the first calls `script`. Loads the script if the server does not know it.
     pub(super) async fn run(
         &self,
         script: &Script,
@@ -410,12 +411,12 @@ impl RedisLog {
         first(&mut self.request(&[command]).await?.into_iter())
     }
 
-    /// Sends commands and waits for their replies: see [`ConnectionPool::ask`].
+    /// Sends commands and waits for their replies, see [`ConnectionPool::request`].
     pub(super) async fn request(&self, commands: &[RedisCommand]) -> Result<Vec<RedisReply>, RedisError> {
         self.pool.request(commands, 0).await
     }
 
-    /// Lets go of connections that nobody is using: they may be dead without showing it.
+    /// Closes idle connections: they may be broken without a visible error.
     pub(crate) fn drop_idle(&self) {
         self.pool.drop_idle();
     }

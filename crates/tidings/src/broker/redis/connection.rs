@@ -1,4 +1,4 @@
-//! One connection to Redis: opened, introduced, then bytes out and replies in.
+//! One connection to Redis: sends commands and receives replies.
 
 use std::{fmt, io};
 
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::config::{RedisHost, Secret};
 
-/// Bytes that are asked for with one read.
+/// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
 
-/// Why a connection is of no more use.
+/// Reason why a connection cannot be used any more.
 #[derive(Debug)]
 pub(super) struct ConnectionError(pub(super) String);
 
@@ -40,7 +40,7 @@ impl From<io::Error> for ConnectionError {
 trait RedisStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     fn socket(&self) -> &TcpStream;
 
-    /// Whether the server's end may send what is no reply.
+    /// Whether the server may send bytes that are no reply.
     fn is_tls(&self) -> bool;
 }
 
@@ -64,19 +64,19 @@ impl RedisStream for TlsStream<TcpStream> {
     }
 }
 
-/// A connection that is introduced. Whoever gets an error from it, or drops a call, does not use it again.
+/// A connection that is logged in. The caller must not use it again after an error or a dropped call.
 pub(super) struct RedisConnection {
     stream: Box<dyn RedisStream>,
     decoder: ReplyDecoder,
-    /// What was put and is not written.
+    /// Commands that the socket has not taken.
     out: BytesMut,
-    /// Whether what was written may wait on this side still.
+    /// Whether every written byte has left this side.
     is_flushed: bool,
     host: RedisHost,
 }
 
 impl RedisConnection {
-    /// Connects to a host and logs in there. The rest of the introduction is the caller's.
+    /// Connects to a host and logs in.
     pub(super) async fn open(
         server: &RedisEndpoint,
         host: &RedisHost,
@@ -111,7 +111,7 @@ impl RedisConnection {
         }
     }
 
-    /// Where it leads.
+    /// Returns the host of the server.
     pub(super) fn host(&self) -> &RedisHost {
         &self.host
     }
@@ -125,29 +125,29 @@ impl RedisConnection {
         self.receive_all(commands.len()).await
     }
 
-    /// Sends commands together. A failure means that the last of them was not handed over whole.
+    /// Sends commands together. An error means that the last command was not sent whole.
     pub(super) async fn send(&mut self, commands: &[RedisCommand]) -> Result<(), ConnectionError> {
         commands.iter().for_each(|command| self.enqueue(command));
         self.flush().await
     }
 
-    /// Puts a command behind those that wait to be sent.
+    /// Appends a command to the unsent ones.
     pub(super) fn enqueue(&mut self, command: &RedisCommand) {
         command.write(&mut self.out);
         self.is_flushed = false;
     }
 
-    /// Bytes of commands that the socket has not taken. TLS may hold back further bytes.
+    /// Returns the bytes of commands that the socket has not taken. TLS may hold back further bytes.
     pub(super) fn unsent_bytes(&self) -> usize {
         self.out.len()
     }
 
-    /// Whether something waits to be sent.
+    /// Whether bytes wait to be sent.
     pub(super) fn has_unsent(&self) -> bool {
         !self.is_flushed
     }
 
-    /// Sends what was put. Cancel-safe: the next call goes on where this one was.
+    /// Sends the unsent commands. Cancel-safe: the next call continues.
     pub(super) async fn flush(&mut self) -> Result<(), ConnectionError> {
         while !self.out.is_empty() {
             if self.stream.write_buf(&mut self.out).await? == 0 {
@@ -159,7 +159,7 @@ impl RedisConnection {
         Ok(())
     }
 
-    /// So many replies.
+    /// Receives `count` replies.
     pub(super) async fn receive_all(&mut self, count: usize) -> Result<Vec<RedisReply>, ConnectionError> {
         let mut replies = Vec::with_capacity(count);
         for _ in 0..count {
@@ -168,7 +168,7 @@ impl RedisConnection {
         Ok(replies)
     }
 
-    /// The next reply. Cancel-safe: what has arrived is kept.
+    /// Receives the next reply. Cancel-safe: bytes that have arrived are kept.
     pub(super) async fn receive(&mut self) -> Result<RedisReply, ConnectionError> {
         loop {
             match self.decoder.next() {
@@ -179,12 +179,12 @@ impl RedisConnection {
         }
     }
 
-    /// Whether it can still be asked, as far as can be seen without asking: nothing was said unasked, and it was not closed.
+    /// Whether the connection shows no end: the server sent no unexpected bytes and did not close it.
     pub(super) fn is_quiet(&mut self) -> bool {
         if !self.decoder.is_empty() || self.read().now_or_never().is_some() {
             return false;
         }
-        // The runtime learns of a closed socket when it next polls; the system knows now.
+        // The runtime notices a closed socket at its next poll; the kernel knows now.
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match rustix::net::recv(self.stream.socket(), &mut [0; 1], flags) {
             Ok((0, _)) => false,

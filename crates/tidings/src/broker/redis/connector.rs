@@ -1,4 +1,4 @@
-//! Opens connections to where the log is: at the primary, in the node of a cluster that has its slot.
+//! Opens connections to the server that holds the log: the primary, or the cluster node with its slot.
 
 pub(super) mod cluster;
 mod sentinel;
@@ -24,23 +24,23 @@ use crate::{
     sync::{Lock, Mutex},
 };
 
-/// How often a node of a cluster may name another for the log before it is given up.
+/// How many redirects of cluster nodes one attempt follows.
 const MOVES_MAX: usize = 4;
-/// What a server says that cannot serve anybody now.
+/// Error codes of a server that cannot serve any client now.
 const UNABLE: [&str; 3] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN"];
 
 /// Opens connections, and counts them.
 #[derive(Debug)]
 pub(super) struct Connector {
     server: RedisEndpoint,
-    /// The name of the log, which a node of a cluster is asked for.
+    /// Key of the log, whose slot a cluster node has to hold.
     log: String,
     deadline: Duration,
     opened: AtomicU64,
-    /// Where the log was when the newest connection was opened.
+    /// Host of the log when the newest connection was opened.
     found: watch::Sender<Option<RedisHost>>,
-    /// What was learned besides the URL: the nodes of the cluster, where it is one, those that hold the log's slot first; or
-    /// Sentinels, the one first that led to the log.
+    /// Hosts besides those of the URL. In a cluster: its nodes, those with the slot of the log first. With Sentinels: other
+    /// Sentinels, the last successful one first.
     learned: Mutex<Vec<RedisHost>>,
 }
 
@@ -56,32 +56,32 @@ impl Connector {
         }
     }
 
-    /// How long one call may take.
+    /// Returns the time limit of one call.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// When a call that begins now has to be over.
+    /// Returns the deadline of a call that begins now.
     pub(super) fn due(&self) -> Instant {
         Instant::now() + self.deadline
     }
 
-    /// Connections opened since the start.
+    /// Returns the number of connections opened since the start.
     pub(super) fn connections_opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Where the log is, as far as is known: who is connected elsewhere opens another connection.
+    /// Host of the log, as far as known. The user of a connection to another host has to open a new one.
     pub(super) fn found(&self) -> watch::Receiver<Option<RedisHost>> {
         self.found.subscribe()
     }
 
-    /// Whether a connection leads to where the log is.
+    /// Whether a connection leads to the host of the log.
     pub(super) fn is_current(&self, connection: &RedisConnection) -> bool {
         self.found.borrow().as_ref() == Some(connection.host())
     }
 
-    /// What is said of a server that took too long.
+    /// Returns the error for a server that took too long.
     pub(super) fn deadline_error(&self, what: &str) -> ConnectionError {
         let place = match &*self.found.borrow() {
             Some(host) => host.to_string(),
@@ -90,7 +90,7 @@ impl Connector {
         ConnectionError(format!("redis at {place} {what} within {:?}", self.deadline))
     }
 
-    /// Opens a connection that takes texts up to so many bytes.
+    /// Opens a connection that reads texts of at most `text_bytes_max`.
     pub(super) async fn open(
         &self,
         due: Instant,
@@ -112,7 +112,7 @@ impl Connector {
         Ok(connection)
     }
 
-    /// Hosts in the order in which they are tried: where the log was, then those of the URL, then others of the cluster.
+    /// Returns hosts in the order of attempts: the last host of the log, the hosts of the URL, other nodes of the cluster.
     fn hosts(&self) -> Vec<RedisHost> {
         let nodes = self.learned.lock();
         let found = self.found.borrow();
@@ -144,7 +144,7 @@ impl Connector {
         Err(ConnectionError(format!("no redis was found that has the log; {}", faults.join("; "))))
     }
 
-    /// Goes to a host, and from there to where it says that the log is.
+    /// Connects to a host, and follows its redirects to the host of the log.
     async fn open_from(
         &self,
         host: &RedisHost,
@@ -162,7 +162,7 @@ impl Connector {
         )))
     }
 
-    /// Opens a connection to a node that another has named for this once: see [`cluster::asked`].
+    /// Opens a connection to the cluster node that an `ASK` redirect named: see [`cluster::asked`].
     pub(super) async fn open_named(
         &self,
         host: &RedisHost,
@@ -183,7 +183,7 @@ impl Connector {
         Ok(OpenAttempt::Here(connection))
     }
 
-    /// Opens a connection to a host, and says there who and where we are.
+    /// Opens a connection to a host, names the client and selects the database.
     async fn handshake(
         &self,
         host: &RedisHost,
@@ -212,7 +212,7 @@ impl Connector {
         Ok(connection)
     }
 
-    /// Asks a server whether it has the log: where it does not, who else has it.
+    /// Asks a server whether it holds the log. Returns the host that it names otherwise.
     async fn find_log_host(
         &self,
         connection: &mut RedisConnection,
@@ -222,22 +222,22 @@ impl Connector {
         let replies = connection.request(&questions).await?;
         let says = |at: usize, line| replies[at].str().is_some_and(|text| text.lines().any(|it| it == line));
         let is_in_cluster = says(2, "cluster_enabled:1");
-        // A replica within a cluster names its primary; one that is alone may be promoted where it is.
+        // A replica in a cluster redirects to its primary. A replica without other hosts may be promoted in place.
         if says(1, "role:slave") && !is_in_cluster && self.server.has_others() {
             return Err(ConnectionError(format!("redis at {} is a replica now", connection.host())));
         }
-        // A failover would go unnoticed.
+        // Without this information a failover would stay unnoticed.
         if let RedisReply::Error(error) = &replies[1] {
             return Err(ConnectionError(refused(error)));
         }
         let error = if let RedisReply::Error(error) = &replies[0] { error } else { "" };
-        // Whatever else it says of this key, it may do what it is asked for then.
+        // Other errors for this key do not rule out that the server holds the log.
         if UNABLE.contains(&ErrorReply::parse(error).code) {
             return Err(ConnectionError(refused(error)));
         }
         let moved_to = cluster::moved(error, connection.host());
         if is_in_cluster {
-            // The others are for the day when this one is gone.
+            // The other nodes are used when this node fails.
             let here = moved_to.clone().unwrap_or_else(|| connection.host().clone());
             if let Some(nodes) = cluster::nodes(connection, &here).await? {
                 *self.learned.lock() = nodes;
@@ -247,13 +247,13 @@ impl Connector {
     }
 }
 
-/// Where an attempt ended.
+/// End of an attempt.
 enum OpenAttempt {
     Here(RedisConnection),
     Elsewhere(RedisHost),
 }
 
-/// When the first of so many attempts has to be over, so that those after it have as long.
+/// Returns the deadline of the first of `attempts` attempts that share the time until `due` equally.
 fn share(due: Instant, attempts: usize) -> Instant {
     let now = Instant::now();
     let attempts = u32::try_from(attempts).unwrap_or(u32::MAX).max(1);

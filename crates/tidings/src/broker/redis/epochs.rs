@@ -1,42 +1,31 @@
-//! The epochs of the log, and its head, as Redis keeps them.
+//! Epoch rows and head of the log in Redis.
 
 use serde::{Deserialize, Serialize};
 use tidings_protocol::{ChannelName, Epoch, Tag};
 
 use super::{
-    RedisKeys,
     error::RedisError,
+    keys::RedisKeys,
     record,
     record::hex,
     resp::{RedisCommand, RedisReply},
     scripts::Script,
-    shared_table::{self, RowVersion},
+    shared_table::row::{RowVersion, versions},
 };
-use crate::log::entry::offset_within;
+use crate::log::{
+    checkpoint::{EpochRow, LostChannels},
+    entry::offset_within,
+};
 
-/// Rows that are kept: ids of epochs before them are not known any more.
+/// Rows that are kept. Ids of older epochs are unknown.
 const ROWS_MAX: u64 = 1000;
 
-/// One epoch.
+/// An epoch row as Redis holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RedisEpoch {
-    pub(crate) epoch: Epoch,
-    /// The head when it began: the one before ended there.
-    pub(crate) after: u64,
-    pub(crate) lost: EpochLoss,
-    /// Of which epoch it tells that entries up to which offset were seen, and lost.
+    pub(crate) row: EpochRow,
+    /// Loss that the row reports: the epoch, and the newest of its offsets that a node had seen.
     pub(crate) of: Option<(Epoch, u64)>,
-}
-
-/// What whoever comes from an earlier epoch has missed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum EpochLoss {
-    None,
-    /// Entries of these channels.
-    Channels(Vec<ChannelName>),
-    /// Too many to name, or unknown.
-    All,
 }
 
 /// An epoch to begin.
@@ -44,41 +33,41 @@ pub(crate) enum EpochLoss {
 pub(crate) struct NewEpoch {
     /// Random.
     pub(crate) epoch: Epoch,
-    pub(crate) lost: EpochLoss,
-    /// The server's replication id that it begins with.
+    pub(crate) lost: LostChannels,
+    /// Replication id of the server at which the epoch begins.
     pub(crate) replid: String,
 }
 
-/// What came of it.
+/// Result of an attempt to begin an epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BeginOutcome {
-    /// It is the newest.
+    /// The epoch began.
     Now(RedisEpoch),
-    /// A row tells of that loss already.
+    /// A row reports the loss already.
     Known,
-    /// The newest was not the one that the caller knows; none where there is no log.
+    /// Another epoch than the expected one is the newest; `None` if Redis holds no log.
     Other { newest: Option<Epoch> },
 }
 
-/// Where the log stands.
+/// Head of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RedisHead {
-    /// Oldest first; none where there is no log.
+    /// Oldest first; empty if Redis holds no log.
     pub(crate) epochs: Vec<RedisEpoch>,
     pub(crate) offset: u64,
-    /// Of the entry there; 0 where none was ever appended.
+    /// Tag of the newest entry; 0 if the log never had one.
     pub(crate) tag: Tag,
-    /// None where nothing is kept.
+    /// Oldest offset; `None` if Redis keeps no entry.
     pub(crate) oldest: Option<u64>,
-    /// The server's replication id, empty where it tells none: another means that another server's data is, or may be, here.
+    /// Replication id of the server, empty if it hides the id. A new id means that the data may be that of another server.
     pub(crate) replid: String,
-    /// The one with which the newest epoch began.
+    /// Replication id with which the newest epoch began.
     pub(crate) epoch_replid: String,
-    /// The version of each table of small state.
+    /// Version of each shared table.
     pub(crate) versions: Vec<(String, RowVersion)>,
-    /// The part that is gone while others are there: a key was evicted or deleted, and nothing else of the head counts.
+    /// Part that is missing while others exist: Redis evicted or lost a key. The other fields do not count then.
     pub(crate) lacks: Option<&'static str>,
-    /// The server's time in milliseconds since 1970; none where an ACL hides it.
+    /// Time of the server in milliseconds since 1970; `None` if the ACL hides it.
     pub(crate) now: Option<u64>,
 }
 
@@ -88,20 +77,23 @@ impl RedisHead {
     }
 }
 
-/// A row as JSON. Epochs are text: a script's numbers are too short for them.
+/// A row as JSON. Epochs are text, because numbers of Lua have 53 bits.
 #[derive(Serialize, Deserialize)]
 struct EpochJson {
     epoch: String,
-    lost: EpochLoss,
+    lost: LostChannels,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     of: Option<String>,
-    /// The script adds it.
+    /// Added by the script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<u64>,
 }
 
 impl EpochJson {
     fn row(self) -> Option<RedisEpoch> {
+        if let LostChannels::Channels(names) = &self.lost {
+            names.iter().try_for_each(|name| ChannelName::parse(name).map(drop)).ok()?;
+        }
         let of = match self.of {
             None => None,
             Some(of) => {
@@ -109,12 +101,12 @@ impl EpochJson {
                 Some((Epoch(hex(epoch, 16)?), offset_within(highest.parse().ok()?)?))
             }
         };
-        Some(RedisEpoch {
-            epoch: Epoch(hex(&self.epoch, 16)?),
-            after: offset_within(self.after?)?,
+        let row = EpochRow {
+            epoch: hex(&self.epoch, 16)?,
+            begins_after: offset_within(self.after?)?,
             lost: self.lost,
-            of,
-        })
+        };
+        Some(RedisEpoch { row, of })
     }
 }
 
@@ -123,18 +115,18 @@ fn row(reply: &RedisReply) -> Result<RedisEpoch, RedisError> {
     json.and_then(EpochJson::row).ok_or_else(|| RedisError::corrupt("a row of the epochs cannot be read"))
 }
 
-/// Where an epoch begins.
+/// State of the log at which an epoch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EpochStart {
-    /// There is no log.
+    /// Redis holds no log.
     Nothing,
-    /// The log lacks a part: the rest of it goes.
+    /// The log lacks a part, and the script deletes the rest.
     Remains,
-    /// At the head of this epoch.
+    /// This epoch is the newest; the new one begins at its head.
     HeadOf(Epoch),
 }
 
-/// The call that begins an epoch.
+/// Returns the command that begins an epoch.
 pub(super) fn begin(
     script: &Script,
     keys: &RedisKeys,
@@ -160,7 +152,7 @@ pub(super) fn begin(
     command
 }
 
-/// Reads the answer to it.
+/// Reads the answer of [`begin`].
 pub(super) fn begun(reply: &RedisReply) -> Result<BeginOutcome, RedisError> {
     let parts = reply.array().unwrap_or_default();
     match (parts.first().and_then(RedisReply::str), parts.get(1)) {
@@ -169,11 +161,11 @@ pub(super) fn begun(reply: &RedisReply) -> Result<BeginOutcome, RedisError> {
         (Some("other"), Some(newest)) => {
             Ok(BeginOutcome::Other { newest: newest.str().and_then(|text| hex(text, 16)).map(Epoch) })
         }
-        _ => Err(RedisError::corrupt("the script that begins an epoch answered something else")),
+        _ => Err(RedisError::corrupt("the epoch script gave an unexpected answer")),
     }
 }
 
-/// The call that reads where the log stands.
+/// Returns the command that reads the head.
 pub(super) fn head_command(script: &Script, keys: &RedisKeys) -> RedisCommand {
     let mut command = script.call(4);
     for key in [&keys.log, &keys.meta, &keys.epochs, &keys.versions] {
@@ -183,17 +175,17 @@ pub(super) fn head_command(script: &Script, keys: &RedisKeys) -> RedisCommand {
     command
 }
 
-/// Reads the answer to it.
+/// Reads the answer of [`head_command`].
 pub(super) fn head(reply: &RedisReply) -> Result<RedisHead, RedisError> {
-    let Some([rows, meta, oldest, replid, versions, now]) = reply.array() else {
-        return Err(RedisError::corrupt("the script that reads the head answered something else"));
+    let Some([rows, meta, oldest, replid, table_versions, now]) = reply.array() else {
+        return Err(RedisError::corrupt("the head script gave an unexpected answer"));
     };
     let epochs = rows.array().unwrap_or_default().iter().map(row).collect::<Result<Vec<_>, _>>()?;
     let oldest = oldest.str().map(record::offset_of).transpose()?;
     let Some([head, tag, _, epoch_replid]) = meta.array() else {
         return Err(RedisError::corrupt("meta is no hash"));
     };
-    let versions = shared_table::versions(versions)?;
+    let versions = versions(table_versions)?;
     let now = now.number();
     let replid = replid.str().unwrap_or_default().to_owned();
     let lacks = missing_part(&epochs, meta.array().unwrap_or_default(), oldest);
@@ -210,10 +202,9 @@ pub(super) fn head(reply: &RedisReply) -> Result<RedisHead, RedisError> {
     Ok(RedisHead { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid, versions, lacks, now })
 }
 
-/// The part that a log lacks though others are there. A log without a stream lacks nothing: all of its entries are gone as if
-/// they had been trimmed.
+/// Returns the part that is missing while others exist. A missing stream counts as a log with all entries trimmed.
 fn missing_part(epochs: &[RedisEpoch], meta: &[RedisReply], oldest: Option<u64>) -> Option<&'static str> {
-    let Some(row) = epochs.last() else {
+    let Some(newest) = epochs.last() else {
         let is_there = oldest.is_some() || meta.iter().any(|part| *part != RedisReply::Nil);
         return is_there.then_some("the list of epochs");
     };
@@ -221,7 +212,7 @@ fn missing_part(epochs: &[RedisEpoch], meta: &[RedisReply], oldest: Option<u64>)
         return Some("the head, or a part of it");
     }
     let [head, _, epoch, _] = meta else { return None };
-    if epoch.str() != Some(row.epoch.to_string().as_str()) {
+    if epoch.str() != Some(newest.row.epoch().to_string().as_str()) {
         return Some("the newest epoch");
     }
     let is_above = head.number().is_some_and(|head| oldest.is_some_and(|oldest| oldest > head));

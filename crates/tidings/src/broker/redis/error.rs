@@ -1,4 +1,4 @@
-//! Why a call to Redis has no answer, and what is known of its effect.
+//! Errors of calls to Redis, by the effect that the call had.
 
 mod error_reply;
 
@@ -8,20 +8,20 @@ pub(super) use self::error_reply::ErrorReply;
 use super::resp::RedisReply;
 use crate::error::{Code, Error};
 
-/// What went wrong, sorted by what it means for the caller.
+/// Error of a call, by its effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RedisError {
-    /// It was not asked, or it refused: surely nothing was done.
+    /// Redis did not get the call, or refused it: the call had no effect.
     NotApplied(String),
-    /// It refused, since keys of the log's slot are on their way to another node of the cluster: surely nothing was done.
+    /// Redis refused the call because the slot of the log is moved to another cluster node: the call had no effect.
     Moving(String),
-    /// It was asked and did not answer: nobody knows.
+    /// Redis got the call and did not answer: the effect is unknown.
     OutcomeUnknown(String),
-    /// It holds what no hub writes there; an offset says where, if one is known.
+    /// Redis holds data that no hub writes; `offset` names the entry if it is known.
     Corrupt { offset: Option<u64>, fault: String },
 }
 
-/// Codes of refusals where the server did nothing at all. A script gets those that refuse a write at its first one.
+/// Error codes of calls without effect. A script gets the codes that refuse writes at its first write.
 const REFUSALS: &[&str] = &[
     "NOSCRIPT",
     "OOM",
@@ -39,7 +39,7 @@ const REFUSALS: &[&str] = &[
     "CLUSTERDOWN",
     "EXECABORT",
 ];
-/// Refusals without a code of their own, which a script returns from its first write.
+/// Error texts without a code, which a script returns from its first write.
 const REFUSALS_OF_WRITES: &[&str] = &[
     "The user executing the script can't",
     "ACL failure in script",
@@ -49,7 +49,7 @@ const REFUSALS_OF_WRITES: &[&str] = &[
 const KILLED: &str = "Script killed by user";
 
 impl RedisError {
-    /// Sorts the text of an error reply.
+    /// Classifies the text of an error reply.
     pub(super) fn of_reply(text: &str) -> Self {
         let error = ErrorReply::parse(text);
         let fact = error.text.strip_prefix("ERR ").unwrap_or(error.text);
@@ -59,7 +59,7 @@ impl RedisError {
             || !error.ended_script && REFUSALS_OF_WRITES.iter().any(begins);
         if matches!(error.code, "ASK" | "TRYAGAIN") {
             Self::Moving(format!(
-                "redis refused: {text}; the log is on its way to another node of the cluster"
+                "redis refused: {text}; the log is being moved to another node of the cluster"
             ))
         } else if is_refusal {
             let why = match error.code {
@@ -81,7 +81,7 @@ impl RedisError {
         Self::Corrupt { offset: Some(offset), fault: fault.into() }
     }
 
-    /// The same as an error for a publisher.
+    /// Converts to the error that a publisher gets.
     pub(crate) fn into_error(self) -> Error {
         let (code, detail) = match &self {
             Self::NotApplied(_) | Self::Moving(_) | Self::Corrupt { .. } => (
@@ -104,14 +104,16 @@ impl fmt::Display for RedisError {
             Self::Corrupt { offset: Some(offset), fault } => {
                 write!(f, "event {offset} in redis cannot be read: {fault}")
             }
-            Self::Corrupt { offset: None, fault } => write!(f, "redis holds what no hub writes: {fault}"),
+            Self::Corrupt { offset: None, fault } => {
+                write!(f, "redis holds data that no hub writes: {fault}")
+            }
         }
     }
 }
 
 impl std::error::Error for RedisError {}
 
-/// Says that Redis refused something, with the ACL rule that its user lacks if Redis names the command.
+/// Returns the text for a refused command, with the missing ACL rule if Redis names the command.
 pub(super) fn refused(error: &str) -> String {
     match ErrorReply::parse(error).denied_command() {
         Some(command) => {
@@ -121,7 +123,7 @@ pub(super) fn refused(error: &str) -> String {
     }
 }
 
-/// A reply that is no error.
+/// Converts an error reply to an error.
 pub(super) fn into_result(reply: RedisReply) -> Result<RedisReply, RedisError> {
     match reply {
         RedisReply::Error(error) => Err(RedisError::of_reply(&error)),

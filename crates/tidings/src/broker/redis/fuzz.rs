@@ -1,4 +1,4 @@
-//! Hooks for fuzzing: replies of Redis, and entries of its log.
+//! Fuzzing hooks: replies of Redis, and entries of its log.
 
 use bytes::Bytes;
 use tidings_protocol::Tag;
@@ -10,14 +10,15 @@ use super::{
     record,
     resp::{ProtocolError, RedisReply, ReplyDecoder},
 };
+use crate::log::replica::ReplicatedEntry;
 
-/// So small that texts are passed over, too.
+/// Small, so that the decoder also skips texts.
 const TEXT_BYTES_MAX: usize = 96;
 
-/// Reads bytes as replies, whole and in portions, and gives each reply to everything that reads one.
+/// Decodes bytes as replies, at once and in portions, and passes each reply to every function that reads one.
 ///
 /// # Panics
-/// Where portions make a difference, or a reply holds more than it may.
+/// If portions change the result, or a reply exceeds a bound.
 pub fn resp(bytes: &[u8]) {
     let whole = replies(&[bytes]);
     let portion = usize::from(bytes.last().copied().unwrap_or_default()).max(1);
@@ -75,7 +76,7 @@ fn understand(reply: &RedisReply) {
 /// Reads texts as the id and the fields of an entry of the log.
 ///
 /// # Panics
-/// Where what was read does not survive being written and read again.
+/// If an entry changes when it is written and read again.
 pub fn redis_entry(id: &[u8], fields: &[(&[u8], &[u8])]) {
     let texts = fields.iter().flat_map(|(name, value)| [*name, *value]);
     if let Ok(stored) = record::decode_all(&entry(id, texts)) {
@@ -88,7 +89,7 @@ fn entry<'a>(id: &[u8], texts: impl Iterator<Item = &'a [u8]>) -> RedisReply {
     RedisReply::Array(vec![RedisReply::Array(vec![text(id), RedisReply::Array(texts.map(text).collect())])])
 }
 
-fn survives_its_fields(stored: &record::RedisEntry) {
+fn survives_its_fields(stored: &ReplicatedEntry) {
     let draft = &stored.draft;
     assert!(!draft.channels.is_empty() && stored.tag != Tag(0));
     let header = record::header(stored.epoch, stored.tag, stored.before, draft);
@@ -97,6 +98,6 @@ fn survives_its_fields(stored: &record::RedisEntry) {
     further.iter().for_each(|(name, value)| texts.extend([*name, value.as_str()]));
     let id = format!("{}-0", stored.offset);
     let again = record::decode_all(&entry(id.as_bytes(), texts.into_iter().map(str::as_bytes)));
-    let again = again.expect("what was read can be written");
+    let again = again.expect("an entry that was read can be written");
     assert_eq!(format!("{again:?}"), format!("{:?}", [stored]));
 }

@@ -1,4 +1,4 @@
-//! Hears what is not in the log: events that nodes do not store, and what other programs publish.
+//! Receives transient events of nodes, and messages of other programs.
 
 mod capture_subscriptions;
 mod debounce;
@@ -17,13 +17,15 @@ use self::{
     subscriptions::{PubsubSubscriptions, RefusalOutcome, SubscriptionDelta},
 };
 use super::{
-    CaptureBuffer, PubsubEvent, RedisLog, TableReplica,
+    capture::buffer::CaptureBuffer,
+    commands::RedisLog,
     node_messages::{LiveEvent, NodeMessage},
-    pubsub::PubsubTarget,
-    sync_state::SyncState,
+    pubsub::{PubsubEvent, target::PubsubTarget},
+    shared_table::replica::TableReplica,
+    sync_state::{SyncPart, SyncState},
 };
 use crate::{
-    broker::DeliverySink,
+    broker::api::DeliverySink,
     config::RedisSettings,
     log::{
         Log,
@@ -32,14 +34,14 @@ use crate::{
     metrics::Metrics,
 };
 
-/// How long an event waits for what is stored before it.
+/// How long a transient event waits for the stored events before it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often Redis is asked again for what capture needs and it refused.
+/// Interval of attempts to subscribe to refused targets that capture needs.
 const RETRY: Duration = Duration::from_secs(1);
-/// What JSON adds to the text of an event, at most: escapes, and the names of its channels.
+/// Bytes that JSON adds to the text of an event, besides escapes.
 const ENVELOPE_BYTES: usize = 64 << 10;
 
-/// Hears for one node.
+/// Task that receives Pub/Sub messages for one node.
 pub(crate) struct LiveEventReceiver {
     pub(super) redis_log: Arc<RedisLog>,
     pub(super) log: Arc<Log>,
@@ -48,34 +50,34 @@ pub(crate) struct LiveEventReceiver {
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: RedisSettings,
     pub(super) event_bytes_max: usize,
-    /// Where messages go that are captured.
+    /// Buffer of captured messages; `None` if `redis.capture` lists nothing.
     pub(super) buffer: Option<Arc<CaptureBuffer>>,
     pub(super) random: fn() -> u64,
     pub(super) shared: Arc<TableReplica>,
 }
 
-/// What it knows of the connection.
+/// State of the Pub/Sub connection.
 struct ReceiverState {
-    /// The hub's own channel.
+    /// Channel of node messages.
     live: Vec<u8>,
-    /// That of small state.
+    /// Channel of changes to shared tables.
     changes: Vec<u8>,
     is_away: bool,
-    /// Whether the connection hears all that it was asked for when it was opened.
+    /// Whether the connection has all subscriptions that were requested when it was opened.
     is_back: bool,
     targets: PubsubSubscriptions,
     capture: CaptureSubscriptions,
-    /// Whether the capturer was told that all it needs is heard.
+    /// Whether the buffer was told that the node receives every message to capture.
     is_capture_told: bool,
     retry_at: Instant,
-    /// What Redis does not let it hear, as far as that was said.
+    /// Refused targets that the log has a warning for.
     refused: BTreeSet<PubsubTarget>,
-    /// The channel of the next message, where the hub sends that itself: its readers have it from the log.
+    /// Channel of the next message if it is a mirrored event, which subscribers get from the log.
     mirrored: Option<String>,
 }
 
 impl LiveEventReceiver {
-    /// Hears until it is dropped.
+    /// Receives until the future is dropped.
     pub(crate) async fn run(self) {
         let live = self.redis_log.live_channel().as_bytes().to_vec();
         let changes = self.redis_log.keys().changes.as_bytes().to_vec();
@@ -83,7 +85,7 @@ impl LiveEventReceiver {
             .redis_log
             .pubsub(PubsubTarget::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);
         pubsub.subscribe([PubsubTarget::Name(changes.clone())]).await;
-        // What is captured is heard before anybody wants anything.
+        // Subscriptions for capture do not wait for a subscriber.
         let targets = PubsubSubscriptions::new(self.settings.clone());
         pubsub.subscribe(targets.globs_and_names()).await;
         let mut turns = Debounce::new(self.sink.interest());
@@ -118,7 +120,7 @@ impl LiveEventReceiver {
                     }
                     let began = Instant::now();
                     let SubscriptionDelta { new, old } = hearing.targets.update(self.sink.take_interest_changes());
-                    // What takes the place of another is there before that goes: nothing is lost in between.
+                    // New targets come first, so that no message is lost in between.
                     pubsub.subscribe(new).await;
                     pubsub.unsubscribe(old).await;
                     hearing.refused.retain(|target| hearing.targets.has(target));
@@ -128,13 +130,13 @@ impl LiveEventReceiver {
         }
     }
 
-    /// Takes what was heard; answers what is to be asked for then.
+    /// Handles an event. Returns the subscriptions that change by it.
     async fn handle_event(
         &self,
         heard: PubsubEvent,
         hearing: &mut ReceiverState,
     ) -> Option<SubscriptionDelta> {
-        // A mirrored message follows its word at once, or is not heard here.
+        // A mirrored event follows its node message at once, or the node has no subscription to its channel.
         let mirrored = hearing.mirrored.take();
         let is_own = |channel: &Bytes| mirrored.as_deref().is_some_and(|own| own.as_bytes() == channel);
         match heard {
@@ -161,7 +163,7 @@ impl LiveEventReceiver {
             }
             PubsubEvent::Away { reason } => self.on_disconnect(&reason, hearing),
             PubsubEvent::Back => {
-                self.sync_state.is_heard();
+                self.sync_state.mark_healthy(SyncPart::Receive);
                 self.shared.on_resubscribed();
                 if std::mem::take(&mut hearing.is_away) {
                     info!("the connection for Pub/Sub to redis is back");
@@ -173,7 +175,7 @@ impl LiveEventReceiver {
         None
     }
 
-    /// Redis does not let the hub hear something; answers what to ask for instead.
+    /// Handles a refused target. Returns the subscriptions that replace it.
     fn on_refused(
         &self,
         target: &PubsubTarget,
@@ -184,34 +186,35 @@ impl LiveEventReceiver {
         hearing.retry_at = Instant::now() + RETRY;
         let RefusalOutcome { turn, is_unheard } = hearing.targets.refuse(target);
         if !is_unheard {
-            debug!(%target, reason, "redis refuses a pattern; the hub hears more by redis.listen, and passes over it");
+            debug!(%target, reason, "redis refuses a pattern; the hub subscribes to that of redis.listen and filters");
             return turn;
         }
         self.metrics.redis_subscription_denied();
         self.update_capture_status(hearing);
         if hearing.refused.insert(target.clone()) {
-            warn!(%target, reason, "redis does not let the hub hear what its readers want");
+            warn!(%target, reason, "redis refuses a channel or pattern that clients subscribe to");
         }
         turn
     }
 
     fn on_disconnect(&self, reason: &str, hearing: &mut ReceiverState) {
-        self.sync_state.is_not_heard(reason.to_owned());
+        self.sync_state.mark_unhealthy(SyncPart::Receive, reason.to_owned());
         if !std::mem::replace(&mut hearing.is_away, true) {
             warn!(
                 reason,
-                "no connection for Pub/Sub to redis; the hub misses what other programs PUBLISH there meanwhile, and tries again"
+                "no connection for Pub/Sub to redis; the hub misses messages of other programs meanwhile, and tries again"
             );
         }
         hearing.capture.disconnected();
         (hearing.is_back, hearing.is_capture_told) = (false, false);
         if let Some(buffer) = &self.buffer {
             buffer.away();
-            self.sync_state.is_not_captured("redis.capture has missed what was published".to_owned());
+            self.sync_state
+                .mark_unhealthy(SyncPart::Capture, "redis.capture has missed what was published".to_owned());
         }
     }
 
-    /// Has the capturer begin once all that it needs is heard; until then the node is not ready.
+    /// Lets the capturer begin once the node receives every message to capture. Until then the node is not ready.
     fn update_capture_status(&self, hearing: &mut ReceiverState) {
         let Some(buffer) = self.buffer.as_ref().filter(|_| hearing.is_back && !hearing.is_capture_told)
         else {
@@ -222,21 +225,24 @@ impl LiveEventReceiver {
                 hearing.is_capture_told = true;
                 buffer.back((self.random)());
             }
-            Some(target) => self.sync_state.is_not_captured(format!(
-                "redis does not let the hub hear what redis.capture lists: {target}; \
-                 allow its user this channel or pattern as it stands, or one of redis.listen"
-            )),
+            Some(target) => {
+                let reason = format!(
+                    "redis refuses a channel or pattern of redis.capture: {target}; \
+                     allow its user this channel or pattern as it stands, or one of redis.listen"
+                );
+                self.sync_state.mark_unhealthy(SyncPart::Capture, reason);
+            }
         }
     }
 
-    /// Takes what a node said; answers the channel of the next message, where the hub sends that.
+    /// Handles a node message. Returns the channel of the next message if that is a mirrored event.
     async fn handle_node_message(&self, payload: &[u8]) -> Option<String> {
         match NodeMessage::decode(payload) {
             Some(NodeMessage::Event(live)) => self.deliver_live(live).await,
-            Some(NodeMessage::Mark(mark)) => self.buffer.iter().for_each(|buffer| buffer.mark(mark)),
+            Some(NodeMessage::Mark(mark)) => self.buffer.iter().for_each(|buffer| buffer.note_marker(mark)),
             Some(NodeMessage::Free) => self.buffer.iter().for_each(|buffer| buffer.freed()),
             Some(NodeMessage::Mirrored(channel)) => return Some(channel),
-            None => self.reject_message("it is not what a hub sends to its like"),
+            None => self.reject_message("it is no node message"),
         }
         None
     }
@@ -246,15 +252,15 @@ impl LiveEventReceiver {
         self.deliver(&live.channels, live.event.as_ref(), &live.data, live.after);
     }
 
-    /// A message of another program, on the channel of the same name.
+    /// Handles a message of another program: an event on the channel of the same name.
     fn handle_message(&self, channel: &Bytes, payload: Result<&Bytes, String>) {
         if !subscriptions::is_receivable(channel) {
             return;
         }
         let name = std::str::from_utf8(channel).ok().and_then(|name| ChannelName::parse(name).ok());
-        let Some(channel) = name else { return self.reject_message("its channel is none of the hub's") };
+        let Some(channel) = name else { return self.reject_message("its channel has no valid name") };
         if !self.settings.listens_to(channel.as_str()) {
-            // A glob of Redis's takes in more than the pattern that it stands for.
+            // A glob matches more channels than the pattern that it stands for.
             return;
         }
         let buffer = self.buffer.as_ref().filter(|_| self.settings.captures(channel.as_str()));
@@ -276,7 +282,7 @@ impl LiveEventReceiver {
         Ok(data)
     }
 
-    /// Leaves a message to be captured; of one that is not fit, that it was there.
+    /// Adds a message to the capture buffer; `None` stands for a message that is not fit for the log.
     fn push_captured(&self, buffer: &CaptureBuffer, draft: Option<NewEntry>) {
         let lost = buffer.push(draft);
         if lost > 0 {
@@ -298,7 +304,7 @@ impl LiveEventReceiver {
         }
     }
 
-    /// Leaves an event with its readers, behind what is stored up to `after`, as far as that is here.
+    /// Hands a transient event to its subscribers, after the entries up to `after` that the node has.
     fn deliver(&self, channels: &[ChannelName], event: Option<&EventName>, data: &str, after: u64) {
         let after = after.min(self.log.head().offset);
         let frame = frame_without_id(event, data);

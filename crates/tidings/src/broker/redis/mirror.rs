@@ -1,4 +1,4 @@
-//! What the hub publishes for other programs besides: which channels, and whether Redis lets it.
+//! Channels whose events the hub also publishes for other programs, and refusals of Redis.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::resp::RedisReply;
 use crate::config::is_of_key_events;
 
-/// Which channels are mirrored.
+/// Mirrored channels.
 pub(super) struct Mirror {
     patterns: Vec<Pattern>,
     refused: AtomicU64,
@@ -20,13 +20,13 @@ impl Mirror {
         Self { patterns, refused: AtomicU64::new(0), is_refused: AtomicBool::new(false) }
     }
 
-    /// Whether other programs are told what is published there. Those that Redis speaks on are never spoken on.
+    /// Whether events of this channel are mirrored. Channels of keyspace notifications never are.
     pub(super) fn has(&self, channel: &ChannelName) -> bool {
         let name = channel.as_str();
         !is_of_key_events(name) && self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 
-    /// What Redis said of it, where it said something.
+    /// Notes the reply of Redis to the mirrored events of a call.
     pub(super) fn note_reply(&self, reply: Option<&RedisReply>) {
         if self.patterns.is_empty() {
             return;
@@ -46,7 +46,7 @@ impl Mirror {
         }
     }
 
-    /// Calls of which something was refused.
+    /// Returns the number of calls with a refused event.
     pub(super) fn denied_count(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What nodes say to one another past the log, on a Pub/Sub channel of the hub's own.
+//! Messages between nodes outside the log, on the live channel of the hub.
 
 use serde::{Deserialize, Serialize};
 use tidings_protocol::{ChannelName, EventName};
@@ -6,20 +6,20 @@ use tidings_protocol::{ChannelName, EventName};
 use super::record::hex;
 use crate::log::entry::NewEntry;
 
-/// One word of a node to all nodes. Each hears all of them, and the messages of other programs between them, in one order.
+/// Message of a node to all nodes. Every node receives them, and the messages of other programs, in the same order.
 #[derive(Debug)]
 pub(super) enum NodeMessage {
-    /// An event that is in no log.
+    /// A transient event.
     Event(LiveEvent),
-    /// A place to count messages from, of a random name.
+    /// Marker from which captured messages are counted: a random number.
     Mark(u64),
-    /// The next message is a copy of what the hub has in its log, for other programs.
+    /// The next message on this channel is a mirrored event, which nodes have from the log.
     Mirrored(String),
-    /// Whoever captured does so no more.
+    /// The holder of the capture lease released it.
     Free,
 }
 
-/// What a mirrored message's word begins with; its channel follows. Scripts say it, too.
+/// Prefix of [`NodeMessage::Mirrored`], before the channel. `scripts/mirror.lua` has it too.
 pub(super) const MIRRORED: &str = "mirrored ";
 const MARKER: &str = "mark ";
 const FREE: &str = "free";
@@ -49,10 +49,10 @@ impl NodeMessage {
     }
 }
 
-/// An event with `store: false`, as it goes over Pub/Sub.
+/// A transient event (`store: false`) as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LiveEvent {
-    /// The newest entry that the publisher's node knew: what is stored up to there comes first.
+    /// Newest offset that the publisher's node knew. Subscribers get the entries up to it first.
     pub(super) after: u64,
     pub(super) channels: Vec<ChannelName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ impl LiveEvent {
         }
     }
 
-    /// The word that tells of it.
+    /// Encodes the event as a node message.
     pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("names and text are JSON")
     }

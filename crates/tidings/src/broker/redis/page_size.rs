@@ -1,23 +1,23 @@
-//! How many entries to ask Redis for at once: Redis counts entries, and a link carries bytes.
+//! Page size of reads: Redis limits answers by entries, but a connection is limited by bytes.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use super::record::RedisEntry;
+use crate::log::replica::ReplicatedEntry;
 
-/// Entries in one answer at most.
+/// Entries of one answer.
 const ENTRIES_MAX: usize = 500;
-/// Entries in the first answer: nothing is known of their size then.
+/// Entries of the first answer, when their size is unknown.
 const ENTRIES_AT_FIRST: usize = 16;
-/// Text that an answer should not pass by much.
+/// Bytes of text that an answer should have at most, approximately.
 const ANSWER_BYTES: usize = 4 << 20;
-/// How long an answer should take at most, well below every deadline.
+/// Time that an answer should take at most, far below every deadline.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 
-/// Follows what answers held and how long they took. Shared by all who read entries over one link; kept across connections, so
-/// that a reader whose answers do not arrive in time asks for less until they do.
+/// Page size that adapts to the size and duration of answers. All readers of a node share it across connections, so that a
+/// reader on a slow connection asks for fewer entries until the answers arrive in time.
 #[derive(Debug)]
 pub(super) struct PageSize(AtomicUsize);
 
@@ -26,14 +26,14 @@ impl PageSize {
         Self(AtomicUsize::new(ENTRIES_AT_FIRST))
     }
 
-    /// How many entries to ask for.
+    /// Returns the number of entries to ask for.
     pub(super) fn entries(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// An answer to `asked` entries came after so long: more are asked for next time where it was full, small and quick, fewer
-    /// where it was large or slow. A wait for entries counts as no time.
-    pub(super) fn answered(&self, asked: usize, stored: &[RedisEntry], took: Duration) {
+    /// Notes an answer to a request for `asked` entries. The page grows if the answer was full, small and fast; it shrinks if the
+    /// answer was large or slow. `took` is without the time that Redis waited for entries.
+    pub(super) fn answered(&self, asked: usize, stored: &[ReplicatedEntry], took: Duration) {
         let bytes: usize = stored.iter().map(|stored| stored.draft.data.len()).sum();
         if bytes > ANSWER_BYTES || took > ANSWER_TIME {
             self.set(asked / 2);
@@ -42,7 +42,7 @@ impl PageSize {
         }
     }
 
-    /// No answer to `asked` entries came, or not all of it.
+    /// Notes that no whole answer to a request for `asked` entries came.
     pub(super) fn failed(&self, asked: usize) {
         self.set(asked / 2);
     }

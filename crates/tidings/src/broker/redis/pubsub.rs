@@ -1,9 +1,10 @@
-//! Hears what is published on Redis's own channels, and subscribes again to all of them after each loss of the connection.
+//! Pub/Sub connection that reconnects, and then subscribes to all of its targets again.
 
 mod glob;
 mod pending;
+pub(super) mod target;
 
-use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -11,7 +12,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use self::pending::{PendingCommand, PendingCommands};
+use self::{
+    pending::{PendingCommand, PendingCommands},
+    target::PubsubTarget,
+};
 use super::{
     connection::{ConnectionError, RedisConnection},
     connector::Connector,
@@ -20,80 +24,57 @@ use super::{
 };
 use crate::config::RedisHost;
 
-/// Silence after which the server is asked whether it is there.
+/// Silence after which the connection sends `PING`.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How long it waits before it connects again: first, and at most.
+/// Pause before a reconnect: the first one, and the longest.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// How a refusal begins that is about what the user may hear.
+/// Error code of a subscription that the ACL denies.
 const NO_PERMISSION: &str = "NOPERM";
 
 type ConnectionFuture = Pin<Box<dyn Future<Output = Result<RedisConnection, ConnectionError>> + Send>>;
 
-/// What Redis is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum PubsubTarget {
-    /// One channel.
-    Name(Vec<u8>),
-    /// Every channel that matches: `*` stands for any bytes, also none; `[…]` for one byte of a set.
-    Glob(Vec<u8>),
-}
-
-impl PubsubTarget {
-    /// The channel or the glob.
-    pub(super) fn text(&self) -> &[u8] {
-        let (Self::Name(text) | Self::Glob(text)) = self;
-        text
-    }
-}
-
-impl fmt::Display for PubsubTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(self.text()))
-    }
-}
-
-/// What was heard.
+/// Event of a Pub/Sub connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PubsubEvent {
-    /// Somebody published. It is said once, however many wishes it fits.
+    /// A published message; reported once, also if several targets match.
     Message { channel: Bytes, payload: Bytes },
-    /// Somebody published more bytes than are taken here.
+    /// A published message above the size limit.
     TooLarge { channel: Bytes, bytes: u64 },
-    /// What is published on this channel, or on those that match, is heard from now on.
+    /// Redis confirmed the subscription.
     Subscribed { target: PubsubTarget },
-    /// The server's user may not hear this; the reason is for the log. Tried, and said, again on each connection.
+    /// Redis refused the subscription. Each new connection tries, and reports, again.
     Refused { target: PubsubTarget, reason: String },
-    /// Nothing is heard, until [`PubsubEvent::Back`]; the reason is for the log. Said again by each attempt to connect that fails.
+    /// The connection failed, and no message arrives until [`PubsubEvent::Back`]. Reported for each failed attempt to connect.
     Away { reason: String },
-    /// All wishes are heard (again), but for those that were refused; what was published since [`PubsubEvent::Away`] is lost.
+    /// All subscriptions are confirmed or refused. Messages published since [`PubsubEvent::Away`] are lost.
     Back,
 }
 
-/// Hears, on one connection however many channels there are. Works only while [`PubsubConnection::next`] is awaited.
+/// One Pub/Sub connection for all targets. It works only while [`PubsubConnection::next`] is awaited.
 pub(crate) struct PubsubConnection {
     connector: Arc<Connector>,
     payload_bytes_max: usize,
-    /// Heard on every connection before anything else; where it is refused, nothing is heard.
+    /// First subscription of every connection; the connection fails if Redis refuses it.
     first: PubsubTarget,
-    /// The others.
+    /// Other targets.
     targets: BTreeSet<PubsubTarget>,
-    /// Those of them that were refused when last asked for: a command is refused as a whole, so each goes in its own.
+    /// Targets that Redis refused last. Each goes in its own command, because Redis refuses a command as a whole.
     refused: BTreeSet<PubsubTarget>,
     connection: Option<RedisConnection>,
-    /// Where the log is: messages are heard there.
+    /// Host of the log, where nodes publish.
     found: watch::Receiver<Option<RedisHost>>,
-    /// A connection on its way. It is kept, so that calls of [`PubsubConnection::next`] which are cut short get there, too.
+    /// Connection that is being opened; kept across cancelled calls of [`PubsubConnection::next`].
     opening: Option<ConnectionFuture>,
     /// Whether a connection was opened since the last [`PubsubEvent::Away`].
     is_up: bool,
-    /// Wishes that are not answered since the connection was opened; none once that was said.
+    /// Targets without an answer on this connection; `None` after [`PubsubEvent::Back`].
     unanswered: Option<BTreeSet<PubsubTarget>>,
-    /// What the server has of this connection at the point up to which its replies were read.
+    /// Subscriptions that the server has, as of the last reply read.
     standing: BTreeSet<PubsubTarget>,
-    /// What this connection was asked and did not answer yet.
+    /// Commands without a full answer.
     asked: PendingCommands,
-    /// When the server has to have taken what waits to be sent.
+    /// Deadline of the unsent commands.
     send_due: Instant,
     heard_at: Instant,
     is_asked: bool,
@@ -102,7 +83,7 @@ pub(crate) struct PubsubConnection {
 }
 
 impl PubsubConnection {
-    /// Ears that hear `first` before all else, from the first moment of each connection.
+    /// Creates a connection that subscribes to `first` before other targets.
     pub(super) fn new(connector: Arc<Connector>, first: PubsubTarget, payload_bytes_max: usize) -> Self {
         let now = Instant::now();
         Self {
@@ -126,8 +107,8 @@ impl PubsubConnection {
         }
     }
 
-    /// Adds wishes; each is answered by [`PubsubEvent::Subscribed`] or [`PubsubEvent::Refused`]. Where there is no connection, the next
-    /// has them.
+    /// Adds targets. Each gets [`PubsubEvent::Subscribed`] or [`PubsubEvent::Refused`], from the next connection if there is
+    /// none.
     pub(crate) async fn subscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
         let mut new = Vec::new();
         for target in targets {
@@ -139,14 +120,14 @@ impl PubsubConnection {
         self.send_now().await;
     }
 
-    /// Asks again for wishes that were refused; each is answered as by [`PubsubConnection::subscribe`].
+    /// Subscribes again to refused targets; each is answered as in [`PubsubConnection::subscribe`].
     pub(crate) async fn resubscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
         let refused: Vec<_> = targets.into_iter().filter(|target| self.refused.contains(target)).collect();
         self.enqueue_subscribe(refused);
         self.send_now().await;
     }
 
-    /// Gives wishes up, but for the first. A message that was under way may still be heard.
+    /// Removes targets, except the first. A message that is on its way may still arrive.
     pub(crate) async fn unsubscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
         let old: Vec<_> = targets.into_iter().filter(|target| self.targets.remove(target)).collect();
         for target in &old {
@@ -159,7 +140,7 @@ impl PubsubConnection {
         self.send_now().await;
     }
 
-    /// The next thing that is heard; connects where it has to. Cancel-safe.
+    /// Returns the next event; connects if needed. Cancel-safe.
     pub(crate) async fn next(&mut self) -> PubsubEvent {
         loop {
             if self.connection.is_none() && self.is_up {
@@ -220,14 +201,14 @@ impl PubsubConnection {
         PubsubEvent::Away { reason: broken.0 }
     }
 
-    /// Asks for wishes; for those that were refused before, for each by itself.
+    /// Subscribes to targets; to each refused one in a command of its own.
     fn enqueue_subscribe(&mut self, targets: Vec<PubsubTarget>) {
         let (refused, others) = targets.into_iter().partition(|target| self.refused.contains(target));
         self.enqueue(PendingCommand::subscribe(others));
         Vec::into_iter(refused).for_each(|target| self.enqueue(PendingCommand::subscribe(vec![target])));
     }
 
-    /// Puts questions behind what waits to be sent, where there is a connection.
+    /// Appends commands to the unsent ones, if there is a connection.
     fn enqueue(&mut self, questions: Vec<PendingCommand>) {
         let Some(connection) = &mut self.connection else { return };
         for question in questions {
@@ -239,7 +220,7 @@ impl PubsubConnection {
         }
     }
 
-    /// Sends what waits; a connection that does not take it is given up, and [`PubsubConnection::next`] says so.
+    /// Sends the unsent commands. Drops a connection that does not take them; [`PubsubConnection::next`] reports that.
     async fn send_now(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         if !matches!(timeout_at(self.send_due, connection.flush()).await, Ok(Ok(()))) {
@@ -255,7 +236,7 @@ impl PubsubConnection {
         }
         let quiet = if self.is_asked { SILENCE + self.connector.deadline() } else { SILENCE };
         let received = tokio::select! {
-            // What came is read first: in order, and with what was published before the log went elsewhere.
+            // Arrived messages first: they were published before the log moved to another host.
             biased;
             received = timeout_at(self.heard_at + quiet, connection.receive()) => received,
             _ = self.found.changed() => {
@@ -284,7 +265,7 @@ impl PubsubConnection {
         let parts = match reply {
             RedisReply::Error(error) => return self.on_error_reply(&error),
             RedisReply::Array(parts) => parts,
-            // Where nothing is subscribed to, PING is answered with a word.
+            // Redis answers `PING` with a simple string if the connection has no subscription.
             _ => {
                 self.asked.note_reply();
                 return Ok(None);
@@ -316,14 +297,14 @@ impl PubsubConnection {
         })
     }
 
-    /// A command was refused as a whole: asks for its halves, until the wish that is refused is alone.
+    /// Handles a refused command: subscribes to each half of its targets, until the refused target is alone.
     fn on_error_reply(&mut self, error: &str) -> Result<Option<PubsubEvent>, ConnectionError> {
         let reason = refused(error);
         let targets = match self.asked.next() {
             Some(PendingCommand::Subscribe(targets)) if ErrorReply::parse(error).code == NO_PERMISSION => {
                 targets
             }
-            // It is heard on, and nobody wants it.
+            // The subscription stays, and its messages are ignored.
             Some(PendingCommand::Unsubscribe(_)) if ErrorReply::parse(error).code == NO_PERMISSION => {
                 return Ok(None);
             }
@@ -332,7 +313,7 @@ impl PubsubConnection {
         if targets.contains(&self.first) {
             return Err(ConnectionError(reason));
         }
-        // Those that were given up meanwhile are not asked for again.
+        // Targets that were removed meanwhile are left out.
         let mut targets: Vec<_> =
             targets.into_iter().filter(|target| self.targets.contains(target)).collect();
         if targets.len() > 1 {
@@ -347,8 +328,8 @@ impl PubsubConnection {
         Ok(Some(PubsubEvent::Refused { target, reason }))
     }
 
-    /// Whether a message counts that came by a glob: the server sends a copy for the name and for each glob that
-    /// matches, and of these the name's counts, or else the first glob's.
+    /// Whether a message that came by a glob counts. The server sends a copy for the channel and one for each matching glob; the
+    /// copy for the channel counts, or else that of the first glob.
     fn is_covered_by_earlier_glob(&self, glob: &[u8], channel: &[u8]) -> bool {
         if self.standing.contains(&PubsubTarget::Name(channel.into())) {
             return false;

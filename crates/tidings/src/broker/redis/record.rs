@@ -1,32 +1,27 @@
-//! An entry as fields of the stream.
+//! An entry as fields of the stream. Scripts expect `m` and `d` first. Unknown fields come from a later version and are skipped.
 //!
-//! `m` what every event has, with spaces between: epoch (16 hex digits), tag (8), the tag of the entry before, as far as its
-//! publisher knew that (8), milliseconds since 1970, channels; `d` the text; where given `v` the tag of the entry before that
-//! counts instead, `n` the event's name, `p` priority, `k` key, `x` when it expires. `m` and `d` come first: scripts count on
-//! it. Fields of other names are a later version's, and passed over.
+//! | field | value |
+//! |---|---|
+//! | `m` | epoch (16 hex digits), tag (8), tag of the entry before as the publisher's node knew it (8), milliseconds since 1970, channels; separated by spaces |
+//! | `d` | data |
+//! | `v` | tag of the entry before, if it differs from that in `m` |
+//! | `n` | event name, if any |
+//! | `p` | priority, if it is not normal |
+//! | `k` | key, if any |
+//! | `x` | expiry time, if any |
 
-// Nothing that Redis answers may end a thread.
+// No reply of Redis may end a thread.
 #![deny(clippy::expect_used)]
 
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag, body::MESSAGE_CHANNELS_MAX};
 
 use super::{error::RedisError, resp::RedisReply};
-use crate::log::entry::{NewEntry, offset_within};
+use crate::log::{
+    entry::{NewEntry, offset_within},
+    replica::ReplicatedEntry,
+};
 
-/// An entry of the stream.
-#[derive(Debug, Clone)]
-pub(crate) struct RedisEntry {
-    pub(crate) offset: u64,
-    /// The epoch it was appended in.
-    pub(crate) epoch: Epoch,
-    pub(crate) tag: Tag,
-    /// Of the entry before it, or the tag that compares with none: who holds another one there is of another past.
-    pub(crate) before: Tag,
-    /// Without its idempotency: Redis keeps that elsewhere.
-    pub(crate) draft: NewEntry,
-}
-
-/// What every event has, as one text: Redis pays for each text of an entry.
+/// Returns the field `m`. It is one text, because Redis spends memory for each field of an entry.
 pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, draft: &NewEntry) -> String {
     let mut header = format!("{epoch} {tag} {before} {}", draft.published_at);
     for channel in &draft.channels {
@@ -36,7 +31,7 @@ pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, draft: &NewEntry) -> S
     header
 }
 
-/// What an event has besides header and data: names with values; mostly none.
+/// Returns the names and values of the other fields, mostly none.
 pub(super) fn further_fields(draft: &NewEntry) -> Vec<(&'static str, String)> {
     let priority = (draft.priority != Priority::Normal).then(|| draft.priority.as_str());
     let fields = [
@@ -48,32 +43,32 @@ pub(super) fn further_fields(draft: &NewEntry) -> Vec<(&'static str, String)> {
     fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// Reads what `XRANGE` answers.
-pub(super) fn decode_all(reply: &RedisReply) -> Result<Vec<RedisEntry>, RedisError> {
+/// Reads the answer to `XRANGE`.
+pub(super) fn decode_all(reply: &RedisReply) -> Result<Vec<ReplicatedEntry>, RedisError> {
     let entries = reply.array().ok_or_else(|| RedisError::corrupt("the log is no stream"))?;
     entries.iter().map(decode).collect()
 }
 
-/// The offset of an entry: all of its id but the `-0`.
+/// Returns the offset of an entry: its id without the `-0`.
 pub(super) fn offset(entry: &RedisReply) -> Result<u64, RedisError> {
     let id = entry.array().and_then(|parts| parts.first()).and_then(RedisReply::str).unwrap_or_default();
     offset_of(id)
 }
 
-/// The offset in an entry's id.
+/// Returns the offset in an id.
 pub(super) fn offset_of(id: &str) -> Result<u64, RedisError> {
     let offset = id.strip_suffix("-0").and_then(|digits| digits.parse().ok()).and_then(offset_within);
     offset.ok_or_else(|| RedisError::corrupt(format!("the log has an entry with the id {id:?}")))
 }
 
-fn decode(entry: &RedisReply) -> Result<RedisEntry, RedisError> {
+fn decode(entry: &RedisReply) -> Result<ReplicatedEntry, RedisError> {
     let offset = offset(entry)?;
     let fields = entry.array().and_then(|parts| parts.get(1)).and_then(RedisReply::array).unwrap_or_default();
     let fields = RecordFields::collect(fields).map_err(|fault| RedisError::corrupt_at(offset, fault))?;
     fields.decode(offset).map_err(|fault| RedisError::corrupt_at(offset, fault))
 }
 
-/// The values by name.
+/// Values of the fields.
 #[derive(Default)]
 struct RecordFields<'a> {
     header: Option<&'a str>,
@@ -109,7 +104,7 @@ impl<'a> RecordFields<'a> {
         Ok(fields)
     }
 
-    fn decode(&self, offset: u64) -> Result<RedisEntry, String> {
+    fn decode(&self, offset: u64) -> Result<ReplicatedEntry, String> {
         let mut words = required("m", self.header)?.split(' ');
         let epoch = words.next().and_then(|word| hex(word, 16)).ok_or("field m has no epoch")?;
         let tag_of = |word| hex(word, 8).and_then(|tag| u32::try_from(tag).ok()).map(Tag);
@@ -141,7 +136,7 @@ impl<'a> RecordFields<'a> {
             expires_at: self.expires_at.map(millis).transpose()?,
             idempotency: None,
         };
-        Ok(RedisEntry { offset, epoch: Epoch(epoch), tag, before, draft })
+        Ok(ReplicatedEntry { offset, epoch: Epoch(epoch), tag, before, draft })
     }
 }
 
@@ -153,7 +148,7 @@ fn millis(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "field x is no time".into())
 }
 
-/// Reads so many lowercase hex digits.
+/// Reads a number of exactly `digits` lowercase hex digits.
 pub(super) fn hex(text: &str, digits: usize) -> Option<u64> {
     let is_hex = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if is_hex { u64::from_str_radix(text, 16).ok() } else { None }

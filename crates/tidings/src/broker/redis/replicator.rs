@@ -1,4 +1,4 @@
-//! Follows the log in Redis: reads what it lacks, finds losses and forks, and hands on what comes.
+//! Replicates the log in Redis: reads missing entries, detects losses and forks, and passes new entries to the hub.
 
 use std::{collections::BTreeSet, io, pin::pin, sync::Arc, time::Duration};
 
@@ -11,33 +11,37 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    BeginOutcome, EpochLoss, LastSeen, NewEpoch, RedisEntry, RedisEpoch, RedisError, RedisHead, RedisLog,
-    TableReplica, sync_state::SyncState,
+    append_call::LastSeen,
+    commands::RedisLog,
+    epochs::{BeginOutcome, NewEpoch, RedisEpoch, RedisHead},
+    error::RedisError,
+    shared_table::replica::TableReplica,
+    sync_state::{SyncPart, SyncState},
 };
 use crate::{
-    broker::DeliverySink,
+    broker::api::DeliverySink,
     log::{
         Log,
-        checkpoint::{self, LostChannels},
+        checkpoint::LostChannels,
         entry::Entry,
         replica::{ApplyError, ReplicatedEntry},
     },
     metrics::Metrics,
 };
 
-/// How often the place is compared with that of Redis, and how long a wait for more may be.
+/// Interval of reconciliations, and the longest wait for new entries.
 const CHECK: Duration = Duration::from_secs(3);
 const BLOCK: Duration = Duration::from_secs(1);
-/// How long Redis may be silent, though a call may take longer, before it is out of sight.
+/// Silence after which the node counts as disconnected, even if a call may take longer.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long it waits before it connects again: first, and at most.
+/// Pause before a reconnect: the first one, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How far the clock of this machine may be from that of Redis before the node trims nothing by age.
+/// Difference of the clocks of this machine and Redis above which the node trims no entry by age.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
-/// Channels of a loss that are named before it counts for all.
+/// Channels that a loss names. A loss of more channels counts for all.
 const LOST_CHANNELS_MAX: usize = 1000;
 
-/// Keeps a node's log the same as that in Redis.
+/// Task that keeps a node's log equal to the log in Redis.
 pub(crate) struct Replicator {
     pub(super) redis_log: Arc<RedisLog>,
     pub(super) log: Arc<Log>,
@@ -48,11 +52,11 @@ pub(crate) struct Replicator {
     pub(super) shared: Arc<TableReplica>,
 }
 
-/// Why following ended.
+/// Reason why replication stopped.
 #[derive(Debug)]
 pub(super) enum ReplicationEnd {
     Fault(RedisError),
-    /// Redis has more, and nothing of it comes.
+    /// Redis has more entries, and none arrives.
     StoodStill {
         at: u64,
         head: u64,
@@ -79,7 +83,7 @@ impl std::fmt::Display for ReplicationEnd {
 }
 
 impl Replicator {
-    /// Follows until it is dropped.
+    /// Replicates until the future is dropped.
     pub(crate) async fn run(self) {
         let mut asked = self.sync_state.reconcile_requests();
         let mut pause = PAUSES.0;
@@ -89,11 +93,11 @@ impl Replicator {
             let Err(ended) = self.follow(&mut asked).await;
             self.redis_log.drop_idle();
             self.log.mark_disconnected();
-            let was_read = self.sync_state.is_not_read(ended.to_string());
+            let was_read = self.sync_state.mark_unhealthy(SyncPart::Read, ended.to_string());
             if was_read {
                 self.metrics.broker_disconnected();
             }
-            // A node that starts without its Redis has lost nothing, and has to say why nothing works.
+            // A node that starts without Redis has to say why it is not ready.
             if was_read || is_first {
                 warn!(reason = %ended, "redis does not answer; streams stay open, publishes fail, and the hub tries again");
             }
@@ -117,12 +121,12 @@ impl Replicator {
         let mut checked = Instant::now();
         let mut at = self.log.head().offset;
         loop {
-            // What nobody looked over since the connection was opened may be another server's: it is not placed.
+            // A new connection may lead to another server: reconcile before its entries are applied.
             if !tail.is_connected() {
                 self.within_silence(tail.next(self.log.head().offset, Duration::from_millis(1))).await?;
                 self.reconcile().await?;
             }
-            // Who asks must not cost the wait, and with it the connection.
+            // A request to reconcile must not cancel the read, which would cost the connection.
             let mut coming = pin!(timeout(BLOCK + SILENCE, tail.next(self.log.head().offset, BLOCK)));
             let stored = loop {
                 tokio::select! {
@@ -146,13 +150,13 @@ impl Replicator {
         }
     }
 
-    pub(super) async fn apply(&self, stored: Vec<RedisEntry>) -> Result<(), ReplicationEnd> {
+    pub(super) async fn apply(&self, stored: Vec<ReplicatedEntry>) -> Result<(), ReplicationEnd> {
         if stored.is_empty() {
             return Ok(());
         }
         match self.try_apply(stored) {
             Ok(()) => Ok(()),
-            // Looking over reads what is between, and the rows.
+            // Reconciliation reads the missing entries and the epoch rows.
             Err(
                 ApplyError::MissingBefore { .. }
                 | ApplyError::UnknownEpoch { .. }
@@ -165,21 +169,15 @@ impl Replicator {
         }
     }
 
-    fn try_apply(&self, stored: Vec<RedisEntry>) -> Result<(), ApplyError> {
+    fn try_apply(&self, stored: Vec<ReplicatedEntry>) -> Result<(), ApplyError> {
         let here = self.log.head();
-        // Offsets alone slide over a fork.
-        let follows = |it: &&RedisEntry| it.offset == here.offset + 1;
+        // Offsets alone do not show a fork.
+        let follows = |it: &&ReplicatedEntry| it.offset == here.offset + 1;
         let before = stored.iter().find(follows).map_or(Tag(0), |next| next.before);
         if before != Tag(0) && here.tag != Tag(0) && before != here.tag {
             return Err(ApplyError::Diverged { offset: here.offset });
         }
-        let placed = stored.into_iter().map(|it| ReplicatedEntry {
-            offset: it.offset,
-            epoch: it.epoch,
-            tag: it.tag,
-            draft: it.draft,
-        });
-        let entries = self.log.apply(placed.collect())?;
+        let entries = self.log.apply(stored)?;
         if let Some(last) = entries.last() {
             self.sync_state.observe(LastSeen { epoch: last.epoch, offset: last.offset, tag: last.tag });
             self.sink.on_appended(&entries);
@@ -192,8 +190,8 @@ impl Replicator {
         self.reconcile_to().await.map(drop)
     }
 
-    /// As [`Self::look_over_to`]; none while keys of the log's slot are on their way between two nodes of a cluster, so that
-    /// neither has all. What comes meanwhile is placed all the same: each entry names the one before it.
+    /// As [`Self::reconcile_to`]; `None` while the slot of the log is moved between two cluster nodes, so that neither has all
+    /// keys. New entries are applied meanwhile, because each names the tag of the entry before it.
     async fn reconcile_unless_moving(&self) -> Result<Option<u64>, ReplicationEnd> {
         match self.reconcile_to().await {
             Err(ReplicationEnd::Fault(RedisError::Moving(why))) => {
@@ -204,12 +202,12 @@ impl Replicator {
         }
     }
 
-    /// Compares what is here with what is there, sets right what differs, and reads what is lacking. Answers the head.
+    /// Compares the node's log with Redis, truncates entries that Redis lost, and reads missing ones. Returns the head.
     async fn reconcile_to(&self) -> Result<u64, ReplicationEnd> {
         let question = self.log.begin_barrier();
         let (head, is_settled) = self.fenced_head().await?;
         self.shared.found(&head.versions);
-        let rows = head.epochs.iter().map(row_of).collect();
+        let rows = head.epochs.iter().map(|epoch| epoch.row.clone()).collect();
         let dropped = self.log.install_epochs(rows);
         if !dropped.is_empty() {
             warn!(
@@ -217,7 +215,7 @@ impl Replicator {
                 "redis has lost events that were here; clients that resume are told"
             );
         }
-        let newest = head.newest().map_or(Epoch(0), |row| row.epoch);
+        let newest = head.newest().map_or(Epoch(0), |newest| newest.row.epoch());
         if newest != self.sync_state.newest() {
             self.sink.wake_all();
         }
@@ -226,7 +224,7 @@ impl Replicator {
         self.sync_state
             .note_reconciled(LastSeen { epoch: newest, offset: here.offset, tag: here.tag }, is_settled);
         self.log.complete_barrier(question);
-        self.sync_state.is_read();
+        self.sync_state.mark_healthy(SyncPart::Read);
         let lag = head.offset.saturating_sub(here.offset);
         self.metrics.broker_compared(
             lag,
@@ -236,7 +234,7 @@ impl Replicator {
         Ok(head.offset)
     }
 
-    /// Reads what Redis has up to this head and is not here.
+    /// Reads the entries up to this head that the node lacks.
     async fn backfill(&self, head: &RedisHead) -> Result<(), ReplicationEnd> {
         let oldest = head.oldest.unwrap_or(head.offset + 1);
         if self.log.head().offset + 1 < oldest {
@@ -250,7 +248,7 @@ impl Replicator {
                 return Err(ReplicationEnd::StoodStill { at, head: head.offset });
             };
             if first > at + 1 {
-                // It was trimmed meanwhile.
+                // Redis trimmed the entries meanwhile.
                 self.log.reset_to(first, Tag(0));
             }
             self.try_apply(stored).map_err(ReplicationEnd::Misplaced)?;
@@ -258,24 +256,24 @@ impl Replicator {
         Ok(())
     }
 
-    /// The head, and whether the newest epoch is of the server that Redis is now. Redis gets an epoch for that here, unless it
-    /// refuses: a Redis that can be read only is read.
+    /// Reads the head, and begins an epoch if Redis lost events or is another server. Returns also whether the newest epoch began
+    /// at this server; it did not if Redis refuses writes, and then the node only reads.
     async fn fenced_head(&self) -> Result<(RedisHead, bool), RedisError> {
         loop {
             let seen = self.sync_state.seen();
             let asked = self.log.own_now();
             let head = self.within_silence(self.redis_log.head()).await?;
             self.compare_clocks(head.now, asked.midpoint(self.log.own_now()));
-            // The first row names the epoch: other nodes that lost entries of it find that told.
+            // The first row names the lost epoch, so that other nodes see that the loss is reported.
             let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
             if let Some(part) = head.lacks {
                 warn!(part, "redis has lost a part of the log; the log begins anew, and clients get a gap");
                 self.metrics.broker_data_lost();
-                self.redis_log.begin_anew(self.new_epoch(EpochLoss::All, &head), lost).await?;
+                self.redis_log.begin_anew(self.new_epoch(LostChannels::All, &head), lost).await?;
                 continue;
             }
             let Some(newest) = head.newest() else {
-                let loss = if lost.is_some() { EpochLoss::All } else { EpochLoss::None };
+                let loss = if lost.is_some() { LostChannels::All } else { LostChannels::None };
                 self.redis_log.begin_log(self.new_epoch(loss, &head), lost).await?;
                 continue;
             };
@@ -287,35 +285,39 @@ impl Replicator {
                     "redis has lost events; clients that resume are told"
                 );
                 self.metrics.broker_data_lost();
-                if lost == EpochLoss::None {
+                if lost == LostChannels::None {
                     self.sync_state.forget(seen);
                     continue;
                 }
                 let new = self.new_epoch(lost, &head);
-                match self.redis_log.report_loss(newest.epoch, (seen.epoch, seen.offset), new).await? {
+                match self.redis_log.report_loss(newest.row.epoch(), (seen.epoch, seen.offset), new).await? {
                     BeginOutcome::Now(_) | BeginOutcome::Known => self.sync_state.forget(seen),
                     BeginOutcome::Other { .. } => {}
                 }
                 continue;
             }
             if head.replid != head.epoch_replid && !head.replid.is_empty() {
-                match self.redis_log.begin_epoch(newest.epoch, self.new_epoch(EpochLoss::None, &head)).await {
+                match self
+                    .redis_log
+                    .begin_epoch(newest.row.epoch(), self.new_epoch(LostChannels::None, &head))
+                    .await
+                {
                     Ok(_) => {
                         info!(head = head.offset, "redis is another server than before; a new epoch begins");
                     }
                     Err(RedisError::NotApplied(why) | RedisError::Moving(why)) => {
-                        self.sync_state.is_not_written(why);
+                        self.sync_state.mark_unhealthy(SyncPart::Append, why);
                         return Ok((head, false));
                     }
                     Err(fault) => return Err(fault),
                 }
                 continue;
             }
-            match self.note_served(&head, newest.epoch).await {
+            match self.note_served(&head, newest.row.epoch()).await {
                 Ok(true) => return Ok((head, true)),
                 Ok(false) => {}
                 Err(RedisError::NotApplied(why)) => {
-                    self.sync_state.is_not_written(why);
+                    self.sync_state.mark_unhealthy(SyncPart::Append, why);
                     return Ok((head, false));
                 }
                 Err(fault) => return Err(fault),
@@ -323,32 +325,32 @@ impl Replicator {
         }
     }
 
-    /// Puts on record that this log serves. Where another one took events meanwhile, an epoch tells that first; false is then
-    /// returned, as the head has changed.
+    /// Records in the data directory that this log serves. If another log took events since, it begins an epoch first. Returns
+    /// false if the head has changed by that.
     async fn note_served(&self, head: &RedisHead, newest: Epoch) -> Result<bool, RedisError> {
-        let mut epochs: Vec<Epoch> = head.epochs.iter().map(|row| row.epoch).collect();
+        let mut epochs: Vec<Epoch> = head.epochs.iter().map(|epoch| epoch.row.epoch()).collect();
         let is_behind = self.log.is_behind(&epochs);
         if is_behind {
             warn!("another log took events in this directory since redis served; clients get a gap");
-            match self.redis_log.begin_epoch(newest, self.new_epoch(EpochLoss::All, head)).await? {
-                BeginOutcome::Now(row) => epochs.push(row.epoch),
+            match self.redis_log.begin_epoch(newest, self.new_epoch(LostChannels::All, head)).await? {
+                BeginOutcome::Now(begun) => epochs.push(begun.row.epoch()),
                 BeginOutcome::Known | BeginOutcome::Other { .. } => return Ok(false),
             }
         }
-        // A small file, and only where the newest epoch is another than before.
+        // Writes a small file, only if the newest epoch has changed.
         let log = self.log.clone();
         let noting = spawn_blocking(move || log.note_served(&epochs)).await;
         if let Err(error) = noting.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            warn!(%error, "it could not be put on record that the log in redis serves; check the data directory");
+            warn!(%error, "the record of the log that serves was not written; check the data directory");
         }
         Ok(!is_behind)
     }
 
-    fn new_epoch(&self, lost: EpochLoss, head: &RedisHead) -> NewEpoch {
+    fn new_epoch(&self, lost: LostChannels, head: &RedisHead) -> NewEpoch {
         NewEpoch { epoch: Epoch((self.random)()), lost, replid: head.replid.clone() }
     }
 
-    /// Whether the newest entry that was seen is not there.
+    /// Whether Redis lacks the newest entry seen.
     async fn has_lost(&self, witness: LastSeen, head: &RedisHead) -> Result<bool, RedisError> {
         if witness.offset == 0 {
             return Ok(false);
@@ -364,33 +366,33 @@ impl Replicator {
         Ok(there.first().is_some_and(|it| it.offset == witness.offset && it.tag != witness.tag))
     }
 
-    /// Drops what is here and not there; names its channels.
-    pub(super) async fn loss(&self, witness: LastSeen, head: &RedisHead) -> Result<EpochLoss, RedisError> {
+    /// Drops the node's entries that Redis lacks. Returns their channels.
+    pub(super) async fn loss(&self, witness: LastSeen, head: &RedisHead) -> Result<LostChannels, RedisError> {
         if end_of(head, witness.epoch).is_none() {
             self.log.truncate_after(0);
-            return Ok(EpochLoss::All);
+            return Ok(LostChannels::All);
         }
         let here = self.log.head().offset;
         let was_held = self.log.tag_at(witness.offset) == witness.tag;
-        // Not only up to the end of its epoch: an answer may be late, and what came after that epoch be here.
+        // Not limited to that epoch: an answer may be late, and the node may hold entries of a later one.
         let common = self.common_offset(here.min(head.offset), head.oldest).await?;
         let dropped = self.log.truncate_after(common);
         let all_known = was_held && dropped.len() as u64 == here - common;
-        let channels: BTreeSet<ChannelName> =
-            dropped.iter().flat_map(|entry: &Arc<Entry>| entry.channels.iter().cloned()).collect();
+        let channels: BTreeSet<&ChannelName> =
+            dropped.iter().flat_map(|entry: &Arc<Entry>| &entry.channels).collect();
         Ok(if all_known && channels.len() <= LOST_CHANNELS_MAX {
-            EpochLoss::Channels(channels.into_iter().collect())
+            LostChannels::Channels(channels.iter().map(ToString::to_string).collect())
         } else {
-            EpochLoss::All
+            LostChannels::All
         })
     }
 
-    /// The newest offset, not above `to`, at which the entry here is the one there.
+    /// Returns the newest offset, at most `to`, at which the node and Redis have the same entry.
     async fn common_offset(&self, mut to: u64, oldest: Option<u64>) -> Result<u64, RedisError> {
         while to > 0 && oldest.is_some_and(|oldest| to >= oldest) {
             let from = to.saturating_sub(self.redis_log.page_size().entries() as u64 - 1).max(1);
             let there = self.page(from, usize::try_from(to - from + 1).unwrap_or(usize::MAX)).await?;
-            let same = |it: &&RedisEntry| it.offset <= to && self.log.tag_at(it.offset) == it.tag;
+            let same = |it: &&ReplicatedEntry| it.offset <= to && self.log.tag_at(it.offset) == it.tag;
             if let Some(common) = there.iter().rev().find(same) {
                 return Ok(common.offset);
             }
@@ -399,9 +401,8 @@ impl Replicator {
         Ok(to)
     }
 
-    /// Reads entries from an offset on, at most so many, and as many as come in time. After a failure the next page is smaller:
-    /// what was placed before it stays.
-    async fn page(&self, from: u64, entries_max: usize) -> Result<Vec<RedisEntry>, RedisError> {
+    /// Reads at most `entries_max` entries from an offset on. After a failure the next page is smaller; applied entries stay.
+    async fn page(&self, from: u64, entries_max: usize) -> Result<Vec<ReplicatedEntry>, RedisError> {
         let page_size = self.redis_log.page_size();
         let (asked, begun) = (page_size.entries().min(entries_max), Instant::now());
         let stored = self
@@ -412,7 +413,7 @@ impl Replicator {
         Ok(stored)
     }
 
-    /// What a call answers, unless Redis is silent.
+    /// Limits a call to [`SILENCE`].
     async fn within_silence<T>(
         &self,
         call: impl Future<Output = Result<T, RedisError>>,
@@ -420,7 +421,7 @@ impl Replicator {
         timeout(SILENCE, call).await.map_err(|_| silence_error())?
     }
 
-    /// Goes by the clock of Redis, which was `theirs` when this machine's was `ours`, and says so where they are far apart.
+    /// Sets the log's clock to that of Redis, which was `theirs` when this machine's was `ours`. Warns if they differ much.
     fn compare_clocks(&self, theirs: Option<u64>, ours: u64) {
         let Some(theirs) = theirs else { return };
         let ahead = i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub_unsigned(ours);
@@ -440,7 +441,7 @@ impl Replicator {
         }
     }
 
-    /// Says so where Redis may evict the log.
+    /// Warns if Redis may evict the log.
     async fn check_eviction(&self) {
         let Ok(Ok(Some(policy))) = timeout(CHECK, self.redis_log.eviction_policy()).await else { return };
         let evicts = policy != "noeviction";
@@ -453,12 +454,12 @@ impl Replicator {
         }
     }
 
-    /// Tries whether Redis can be written: a node where nobody publishes knows it, too.
+    /// Writes a probe, so that a node without publishers also notices that Redis refuses writes.
     async fn prove_writable(&self) {
         match timeout(CHECK, self.redis_log.set("probe", b"1", CHECK)).await {
-            Ok(Ok(())) => self.sync_state.is_written(),
-            Ok(Err(fault)) => self.sync_state.is_not_written(fault.to_string()),
-            // Whether Redis is silent is seen by reading.
+            Ok(Ok(())) => self.sync_state.mark_healthy(SyncPart::Append),
+            Ok(Err(fault)) => drop(self.sync_state.mark_unhealthy(SyncPart::Append, fault.to_string())),
+            // Reads detect a silent Redis.
             Err(_) => {}
         }
     }
@@ -468,38 +469,27 @@ fn silence_error() -> RedisError {
     RedisError::OutcomeUnknown(format!("redis is silent for {SILENCE:?}"))
 }
 
-/// The part of a loss that no row tells yet.
+/// Returns the part of a loss that no row reports yet.
 ///
-/// Only a row whose `of` names the epoch tells of its losses. That another row stands behind the epoch proves nothing: a
-/// primary that was cut off may have acknowledged events after that row began.
-fn unreported_loss(lost: EpochLoss, epoch: Epoch, head: &RedisHead) -> EpochLoss {
-    let tells = |row: &&RedisEpoch| row.of.is_some_and(|(of, _)| of == epoch);
-    let rows: Vec<&RedisEpoch> = head.epochs.iter().filter(tells).collect();
-    if rows.iter().any(|row| row.lost == EpochLoss::All) {
-        return EpochLoss::None;
+/// Only rows whose `of` names the epoch report its losses. A later row alone proves nothing: a primary that was cut off may
+/// have acknowledged events after that row began.
+fn unreported_loss(lost: LostChannels, epoch: Epoch, head: &RedisHead) -> LostChannels {
+    let reports = |it: &&RedisEpoch| it.of.is_some_and(|(of, _)| of == epoch);
+    let reported: Vec<&LostChannels> = head.epochs.iter().filter(reports).map(|it| &it.row.lost).collect();
+    if reported.contains(&&LostChannels::All) {
+        return LostChannels::None;
     }
-    let EpochLoss::Channels(mut channels) = lost else { return lost };
-    for row in rows {
-        if let EpochLoss::Channels(told) = &row.lost {
-            channels.retain(|channel| !told.contains(channel));
+    let LostChannels::Channels(mut channels) = lost else { return lost };
+    for lost in reported {
+        if let LostChannels::Channels(names) = lost {
+            channels.retain(|channel| !names.contains(channel));
         }
     }
-    if channels.is_empty() { EpochLoss::None } else { EpochLoss::Channels(channels) }
+    if channels.is_empty() { LostChannels::None } else { LostChannels::Channels(channels) }
 }
 
-/// Where an epoch ended, or how far the newest has come.
+/// Returns the last offset of an epoch; the head for the newest epoch.
 fn end_of(head: &RedisHead, epoch: Epoch) -> Option<u64> {
-    let index = head.epochs.iter().position(|row| row.epoch == epoch)?;
-    Some(head.epochs.get(index + 1).map_or(head.offset, |next| next.after))
-}
-
-fn row_of(row: &RedisEpoch) -> checkpoint::EpochRow {
-    let lost = match &row.lost {
-        EpochLoss::None => LostChannels::None,
-        EpochLoss::Channels(channels) => {
-            LostChannels::Channels(channels.iter().map(ToString::to_string).collect())
-        }
-        EpochLoss::All => LostChannels::All,
-    };
-    checkpoint::EpochRow { epoch: row.epoch.0, begins_after: row.after, lost }
+    let index = head.epochs.iter().position(|it| it.row.epoch() == epoch)?;
+    Some(head.epochs.get(index + 1).map_or(head.offset, |next| next.row.begins_after))
 }

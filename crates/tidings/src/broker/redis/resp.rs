@@ -1,11 +1,11 @@
-//! Redis's protocol (RESP2) as bytes: commands out, replies in.
+//! The Redis protocol (RESP2): encoder of commands, decoder of replies.
 
-// Nothing that Redis answers may end a thread.
+// No reply of Redis may end a thread.
 #![deny(clippy::expect_used)]
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Bytes of one text that a reply may hold; a larger one is passed over as it comes.
+/// Bytes of one text in a reply; a larger text is skipped as it arrives.
 pub(super) const TEXT_BYTES_MAX: usize = 64 << 20;
 /// Elements of one array.
 const ELEMENTS_MAX: usize = 1 << 20;
@@ -43,7 +43,7 @@ impl RedisCommand {
         self.push(number.to_string());
     }
 
-    /// Bytes that the command takes on the wire.
+    /// Returns the encoded size.
     pub(super) fn wire_bytes(&self) -> usize {
         self.head().len() + self.body.len()
     }
@@ -52,7 +52,7 @@ impl RedisCommand {
         format!("*{}\r\n", self.arguments)
     }
 
-    /// Whether this is its name.
+    /// Whether the command has this name.
     pub(super) fn is(&self, name: &str) -> bool {
         self.body.starts_with(format!("${}\r\n{name}\r\n", name.len()).as_bytes())
     }
@@ -66,15 +66,15 @@ impl RedisCommand {
 /// One reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RedisReply {
-    /// A word of the server's own.
+    /// A simple string.
     Word(Bytes),
-    /// It refused, or failed.
+    /// An error.
     Error(String),
     Number(i64),
     Text(Bytes),
     Nil,
     Array(Vec<RedisReply>),
-    /// A text of so many bytes, larger than is read here; it was passed over.
+    /// A text of this many bytes, which was skipped because it is above the limit.
     TooLarge(u64),
 }
 
@@ -90,7 +90,7 @@ impl RedisReply {
         std::str::from_utf8(self.text()?).ok()
     }
 
-    /// A number, also one written as text.
+    /// Returns a number, also if it is written as text.
     pub(super) fn number(&self) -> Option<u64> {
         match self {
             Self::Number(number) => u64::try_from(*number).ok(),
@@ -106,18 +106,18 @@ impl RedisReply {
     }
 }
 
-/// Puts replies together from what arrives. Remembers where it is: what was read once is not read again.
+/// Incremental decoder of replies: it reads no byte twice.
 #[derive(Debug)]
 pub(super) struct ReplyDecoder {
     buffer: BytesMut,
-    /// Arrays that are not complete, outermost first, each with how many elements it lacks.
+    /// Incomplete arrays, outermost first, each with the number of its missing elements.
     open: Vec<(Vec<RedisReply>, usize)>,
     text_bytes_max: usize,
-    /// Bytes of a text that is passed over, which are still to come, and how many it has.
+    /// Bytes that a skipped text still lacks, and its size.
     passing: Option<(u64, u64)>,
 }
 
-/// Bytes that are not the protocol.
+/// Violation of the protocol.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ProtocolError(pub(super) &'static str);
 
@@ -126,17 +126,17 @@ impl ReplyDecoder {
         Self { buffer: BytesMut::new(), open: Vec::new(), text_bytes_max, passing: None }
     }
 
-    /// Where to put what arrives.
+    /// Returns the buffer for arriving bytes.
     pub(super) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    /// Whether nothing has arrived that was not handed out.
+    /// Whether every byte that arrived belongs to a returned reply.
     pub(super) fn is_empty(&self) -> bool {
         self.buffer.is_empty() && self.open.is_empty() && self.passing.is_none()
     }
 
-    /// The next whole reply; none until more has arrived.
+    /// Returns the next reply; `None` until more bytes arrive.
     pub(super) fn next(&mut self) -> Result<Option<RedisReply>, ProtocolError> {
         while let Some(reply) = self.scalar()? {
             let mut complete = Some(reply);
@@ -152,7 +152,7 @@ impl ReplyDecoder {
         Ok(None)
     }
 
-    /// The next reply that is no array with elements: such a one is opened, and its first element follows.
+    /// Returns the next reply that is not a non-empty array. Opens such an array, and continues with its first element.
     fn scalar(&mut self) -> Result<Option<RedisReply>, ProtocolError> {
         loop {
             if let Some((lacking, bytes)) = self.passing {
@@ -199,7 +199,7 @@ impl ReplyDecoder {
         }
     }
 
-    /// Bytes of the first line without its end; none where that has not arrived.
+    /// Returns the size of the first line without its end; `None` if the end has not arrived.
     fn line(&self) -> Result<Option<usize>, ProtocolError> {
         match memchr::memchr(b'\r', &self.buffer) {
             Some(0) => Err(ProtocolError("an empty line")),
@@ -238,7 +238,7 @@ impl ReplyDecoder {
     }
 }
 
-/// What became of a text.
+/// Result of reading a text.
 enum BulkString {
     Whole(RedisReply),
     NotYet,

@@ -7,7 +7,8 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use super::resp::RedisCommand;
 
 /// Appends publishes.
-pub(super) const APPEND: &str = concat!(include_str!("scripts/mirror.lua"), include_str!("scripts/append.lua"));
+pub(super) const APPEND: &str =
+    concat!(include_str!("scripts/mirror.lua"), include_str!("scripts/append.lua"));
 /// Publishes a transient event that is mirrored.
 pub(super) const PUBLISH_TRANSIENT: &str =
     concat!(include_str!("scripts/mirror.lua"), include_str!("scripts/publish_transient.lua"));

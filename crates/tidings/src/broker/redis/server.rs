@@ -1,4 +1,4 @@
-//! Where Redis is and who we are there, read from its URL.
+//! Address, login and TLS configuration of a Redis, read from its URL and files.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,28 +19,28 @@ use crate::{
     error::{Code, Error},
 };
 
-/// What a URL says, and whom to trust.
+/// Address of a Redis, and its TLS configuration.
 #[derive(Debug)]
 pub(super) struct RedisEndpoint {
     pub(super) address: RedisAddress,
-    /// How certificates are judged, where there are any.
+    /// TLS configuration; `None` without TLS.
     pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
 /// The files of a TLS client.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TlsFiles {
-    /// What is trusted; the public authorities where there is none.
+    /// Trusted certificates; `None` for the public authorities.
     pub(crate) ca: Option<PathBuf>,
-    /// The certificate that is shown to a server that asks for one, and its key.
+    /// Client certificate and its key, for a server that asks for one.
     pub(crate) client: Option<(PathBuf, PathBuf)>,
 }
 
 impl RedisEndpoint {
-    /// Reads a URL, and the files where it asks for TLS.
+    /// Reads a URL, and the files if the URL asks for TLS.
     ///
     /// # Errors
-    /// When it is no such URL, or a file holds nothing of use. The text never has the password.
+    /// The URL or a file cannot be used. The text never contains the password.
     pub(super) fn parse(url: &str, files: &TlsFiles) -> Result<Self, Error> {
         let refused = |fault: &str| Error::new(Code::BadRequest, format!("redis.url {fault}"));
         let address = RedisUrl::new(url).address().map_err(refused)?;
@@ -48,13 +48,13 @@ impl RedisEndpoint {
         Ok(Self { address, tls })
     }
 
-    /// Whether a server that is found need not be the primary: there are others, and they change their parts.
+    /// Whether the URL names several servers, so that one of them may be a replica.
     pub(super) fn has_others(&self) -> bool {
         self.address.sentinel.is_some() || self.address.hosts.len() > 1
     }
 }
 
-/// What a certificate of this host has to name.
+/// Returns the name that a certificate of this host has to contain.
 pub(super) fn name(host: &RedisHost) -> Option<ServerName<'static>> {
     ServerName::try_from(host.name.clone()).ok()
 }
@@ -70,7 +70,7 @@ fn tls(files: &TlsFiles) -> Result<Arc<ClientConfig>, Error> {
             }
         }
     }
-    // The provider is named: a default of the whole process is not a library's to choose.
+    // The provider is explicit: a library must not set the default of the process.
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::new(Code::Internal, "TLS could not be set up").caused_by(error))?

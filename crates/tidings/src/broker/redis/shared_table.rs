@@ -1,89 +1,56 @@
-//! Small state that all nodes share: tables of rows, each a hash in Redis, with a version that every change renews.
+//! Tables that all nodes share. A table is a hash in Redis, with a version that every change replaces.
 //!
-//! A version is a random name and no number: what was lost and written anew is never taken for what was there. A change is
-//! one step: the row, its end, the table's version, and the message that tells the nodes.
+//! A version is random and not a counter, so that a table that was lost and written again has another version. A change is one
+//! step: the row, its expiry time, the version of the table, and the message to all nodes.
 
-mod replica;
+pub(super) mod replica;
+pub(super) mod row;
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    RedisLog,
+    commands::RedisLog,
     error::{RedisError, into_result},
-    record::hex,
     resp::{RedisCommand, RedisReply},
     scripts::{Script, TABLE_CHANGE, TABLE_PAGE, TABLE_SWEEP},
 };
 
-pub(crate) use self::replica::{TableChange, TableReplica};
+use self::row::{RowVersion, TableRow, pairs, version_of};
 
 /// Rows of a table.
 const ROWS_MAX: u64 = 100_000;
-/// Rows that are read at once, about: half a megabyte of revocations.
+/// Approximate number of rows of one read: half a megabyte of revocations.
 const PAGE_ROWS: &str = "2000";
-/// How often such a part is asked for before the read is given up.
+/// Attempts to read a part before the read fails.
 const PAGE_ATTEMPTS: usize = 3;
-/// Changes on their way at once.
+/// Changes in one round trip.
 const CHANGES_AT_ONCE: usize = 100;
-/// Rows whose time is over that one change takes away, and one sweep.
+/// Expired rows that one change deletes, and one sweep.
 const SWEPT_BY_CHANGE: u64 = 10;
 const SWEPT_MAX: u64 = 1000;
 
-/// The name of what a row, or a table, was at one time. That of a table without rows is 0: a table whose rows were evicted
-/// has another version than before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct RowVersion(u64);
-
-impl RowVersion {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        if text.is_empty() { Some(Self(0)) } else { hex(text, 16).map(Self) }
-    }
-}
-
-impl std::fmt::Display for RowVersion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0 == 0 { Ok(()) } else { write!(f, "{:016x}", self.0) }
-    }
-}
-
-/// A row that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TableRow {
-    pub(crate) key: String,
-    pub(crate) version: RowVersion,
-    pub(crate) value: String,
-}
-
-impl TableRow {
-    fn parse(key: &str, text: &str) -> Option<Self> {
-        let (head, value) = text.split_once(' ')?;
-        let version = head.split_once('@').map_or(head, |(version, _until)| version);
-        Some(Self { key: key.to_owned(), version: RowVersion::parse(version)?, value: value.to_owned() })
-    }
-}
-
-/// A row to put.
+/// A row to write if the existing row has the expected version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConditionalPut {
     pub(crate) key: String,
     pub(crate) value: String,
-    /// When it ends, in milliseconds since 1970; none where it does not.
+    /// Expiry time in milliseconds since 1970, if any.
     pub(crate) until: Option<u64>,
-    /// What is to be there: 0 for nothing.
+    /// Expected version of the row; 0 for a missing row.
     pub(crate) expected: RowVersion,
 }
 
-/// What came of it.
+/// Outcome of a conditional put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PutOutcome {
     Done,
-    /// This is there instead, and stays.
+    /// The row has another version, and stays; `None` if it is missing.
     Other(Option<TableRow>),
-    /// There is no room for another row.
+    /// The table has no room for another row.
     Full,
 }
 
-/// One table.
+/// Client of one table.
 pub(crate) struct SharedTable {
     redis_log: Arc<RedisLog>,
     name: &'static str,
@@ -96,14 +63,15 @@ pub(crate) struct SharedTable {
 
 impl SharedTable {
     pub(super) fn new(redis_log: Arc<RedisLog>, name: &'static str, random: fn() -> u64) -> Self {
-        let (page, change, sweep) = (Script::new(TABLE_PAGE), Script::new(TABLE_CHANGE), Script::new(TABLE_SWEEP));
+        let (page, change, sweep) =
+            (Script::new(TABLE_PAGE), Script::new(TABLE_CHANGE), Script::new(TABLE_SWEEP));
         Self { redis_log, name, rows_max: ROWS_MAX, random, page, change, sweep }
     }
 
-    /// Puts rows, each if what is there is as expected. Milliseconds since 1970 say which rows are over.
+    /// Writes rows, each if it has the expected version. `now` is in milliseconds since 1970.
     ///
     /// # Errors
-    /// [`Fault::NotDone`] only when no row was put.
+    /// [`RedisError::NotApplied`] only if no row was written.
     pub(crate) async fn put_if(
         &self,
         puts: &[ConditionalPut],
@@ -140,13 +108,13 @@ impl SharedTable {
         Ok(())
     }
 
-    /// Puts a row, whatever is there.
+    /// Writes a row of any version.
     #[cfg(test)]
     pub(super) async fn put(&self, put: &ConditionalPut, now: u64) -> Result<PutOutcome, RedisError> {
         self.change(put, "*", now).await
     }
 
-    /// Takes a row away, whatever it is.
+    /// Deletes a row of any version.
     #[cfg(test)]
     pub(super) async fn remove(&self, key: &str, now: u64) -> Result<PutOutcome, RedisError> {
         let nothing =
@@ -180,7 +148,7 @@ impl SharedTable {
         command
     }
 
-    /// All rows, and the version that the table was when this began to read: what changed since shows by another version.
+    /// Reads all rows, and the version at the start of the read. Later changes lead to another version.
     pub(crate) async fn all(&self) -> Result<(RowVersion, Vec<TableRow>), RedisError> {
         let (version, mut from, mut rows) = self.page("0").await?;
         while from != "0" {
@@ -191,8 +159,8 @@ impl SharedTable {
         Ok((version, rows.into_values().collect()))
     }
 
-    /// The version, from where to go on, and some rows by their keys: a row may come twice. Other connections go on where one
-    /// broke, so a link that brings no table at once brings it in parts.
+    /// Reads the version, the next cursor, and some rows by key; a row may come twice. A new connection continues at the cursor,
+    /// so that a slow connection can read a large table in parts.
     async fn page(&self, from: &str) -> Result<(RowVersion, String, HashMap<String, TableRow>), RedisError> {
         let keys = self.redis_log.keys();
         let mut command = self.page.call(2).arg(&keys.versions).arg(keys.shared_table(self.name));
@@ -207,15 +175,14 @@ impl SharedTable {
             }
         };
         let Some([version, next, rows]) = reply.array() else {
-            return Err(RedisError::corrupt("the script that reads a table answered something else"));
+            return Err(RedisError::corrupt("the table page script gave an unexpected answer"));
         };
-        let next =
-            next.str().ok_or_else(|| RedisError::corrupt("a table says not where it goes on"))?.to_owned();
+        let next = next.str().ok_or_else(|| RedisError::corrupt("a table page has no cursor"))?.to_owned();
         let rows = pairs(rows)?.filter_map(|(key, row)| Some((key.to_owned(), TableRow::parse(key, row)?)));
         Ok((version_of(version)?, next, rows.collect()))
     }
 
-    /// Takes away rows whose time is over.
+    /// Deletes expired rows.
     pub(super) async fn sweep(&self, now: u64) -> Result<(), RedisError> {
         let keys = self.redis_log.keys();
         let mut command = self.sweep.call(3);
@@ -238,28 +205,6 @@ fn outcome(reply: RedisReply, key: &str) -> Result<PutOutcome, RedisError> {
         (Some("ok"), _) => Ok(PutOutcome::Done),
         (Some("full"), _) => Ok(PutOutcome::Full),
         (Some("other"), Some(row)) => Ok(PutOutcome::Other(TableRow::parse(key, row))),
-        _ => Err(RedisError::corrupt("the script that changes a row answered something else")),
+        _ => Err(RedisError::corrupt("the table change script gave an unexpected answer")),
     }
-}
-
-/// Reads the versions of all tables.
-pub(super) fn versions(reply: &RedisReply) -> Result<Vec<(String, RowVersion)>, RedisError> {
-    let versions = pairs(reply)?.filter_map(|(name, text)| Some((name.to_owned(), RowVersion::parse(text)?)));
-    Ok(versions.collect())
-}
-
-fn version_of(reply: &RedisReply) -> Result<RowVersion, RedisError> {
-    match reply {
-        RedisReply::Nil => Ok(RowVersion(0)),
-        reply => {
-            let version = reply.str().and_then(RowVersion::parse);
-            version.ok_or_else(|| RedisError::corrupt("the version of a table cannot be read"))
-        }
-    }
-}
-
-/// Names and values of a hash. What is not text is no hub's, and passed over.
-fn pairs(reply: &RedisReply) -> Result<impl Iterator<Item = (&str, &str)>, RedisError> {
-    let texts = reply.array().ok_or_else(|| RedisError::corrupt("the state is no hash"))?;
-    Ok(texts.chunks(2).filter_map(|pair| Some((pair.first()?.str()?, pair.get(1)?.str()?))))
 }

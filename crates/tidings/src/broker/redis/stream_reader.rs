@@ -1,4 +1,4 @@
-//! Follows the log: waits for what comes after an offset.
+//! Reader that waits for new entries of the log.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,17 +9,17 @@ use super::{
     connector::{Connector, cluster},
     error::{RedisError, into_result},
     page_size::PageSize,
-    record::{self, RedisEntry},
+    record,
     resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
 };
-use crate::config::RedisHost;
+use crate::{config::RedisHost, log::replica::ReplicatedEntry};
 
-/// Waits for entries, on a connection of its own. After an error the next call opens another.
+/// Reader with a connection of its own. After an error the next call opens another connection.
 pub(crate) struct StreamReader {
     connector: Arc<Connector>,
     log: String,
     connection: Option<RedisConnection>,
-    /// One to the node of a cluster that the log's slot is on its way to.
+    /// Connection to the cluster node that the slot of the log is moved to.
     named: Option<RedisConnection>,
     page_size: Arc<PageSize>,
 }
@@ -29,16 +29,20 @@ impl StreamReader {
         Self { connector, log, connection: None, named: None, page_size }
     }
 
-    /// Whether the next call goes on where the last one ended, on its connection. Where it does not, another server may answer:
-    /// look at the head first. A connection to where the log is no more is let go.
+    /// Whether the next call uses the connection of the last one. If not, another server may answer: read the head first. Closes
+    /// a connection to a host that holds the log no more.
     pub(crate) fn is_connected(&mut self) -> bool {
         self.connection = self.connection.take().filter(|connection| self.connector.is_current(connection));
         self.connection.is_some()
     }
 
-    /// Waits up to `block` for entries after an offset; oldest first, empty if none came. Says nothing of entries that are
-    /// gone: the first may be further on. A dropped call costs the connection.
-    pub(crate) async fn next(&mut self, after: u64, block: Duration) -> Result<Vec<RedisEntry>, RedisError> {
+    /// Waits up to `block` for entries after an offset. Returns them oldest first; none if none arrived. If entries after the
+    /// offset were trimmed, the first one has a higher offset. A dropped call closes the connection.
+    pub(crate) async fn next(
+        &mut self,
+        after: u64,
+        block: Duration,
+    ) -> Result<Vec<ReplicatedEntry>, RedisError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -47,7 +51,7 @@ impl StreamReader {
             }
         };
         let count = self.page_size.entries();
-        // 0 would wait for ever.
+        // `BLOCK 0` waits without a limit.
         let block = block.max(Duration::from_millis(1));
         let command = RedisCommand::new("XREAD").arg("BLOCK").arg(block.as_millis().to_string());
         let command = command.arg("COUNT").arg(count.to_string()).arg("STREAMS").arg(&self.log);
@@ -65,7 +69,7 @@ impl StreamReader {
         Ok(stored)
     }
 
-    /// Asks at the node that has the log's slot, or at the one that it sends to.
+    /// Sends commands to the cluster node with the slot, and follows an `ASK` redirect.
     async fn request_and_follow(
         &mut self,
         connection: &mut RedisConnection,
@@ -96,7 +100,7 @@ impl StreamReader {
         replies.pop().ok_or_else(|| RedisError::corrupt("a command has no reply"))
     }
 
-    /// Asks the node that the log's slot is on its way to: the log is there, and the slot is not yet.
+    /// Sends commands to the cluster node that the slot is moved to, which has the log already.
     async fn request_at(
         &mut self,
         host: &RedisHost,
@@ -116,8 +120,8 @@ impl StreamReader {
     }
 }
 
-/// What `XREAD` answers for its one stream.
-fn entries(reply: &RedisReply) -> Result<Vec<RedisEntry>, RedisError> {
+/// Reads the answer to `XREAD` of one stream.
+fn entries(reply: &RedisReply) -> Result<Vec<ReplicatedEntry>, RedisError> {
     match reply {
         RedisReply::Nil => Ok(Vec::new()),
         RedisReply::Array(streams) => {

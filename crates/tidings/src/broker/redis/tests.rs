@@ -17,10 +17,25 @@ use std::{sync::Arc, time::Duration};
 use tidings_protocol::{ChannelName, Epoch, Priority, Tag};
 
 use self::process::Process;
-use super::*;
+use super::{
+    append_call::{Append, AppendError, AppendOutcome, AppendRefusal, Appended, LastSeen, NewEvent},
+    epochs::{BeginOutcome, NewEpoch, RedisEpoch},
+    error::RedisError,
+    pubsub::{PubsubConnection, PubsubEvent},
+    shared_table::{
+        ConditionalPut, PutOutcome,
+        replica::TableChange,
+        row::{RowVersion, TableRow},
+    },
+    *,
+};
 use crate::{
     config::Secret,
-    log::entry::{Idempotency, NewEntry},
+    log::{
+        checkpoint::LostChannels,
+        entry::{Idempotency, NewEntry},
+        replica::ReplicatedEntry,
+    },
     metrics::Histogram,
 };
 
@@ -43,7 +58,7 @@ fn redis_log(redis: &Process) -> RedisLog {
     RedisLog::new(&options(redis)).unwrap()
 }
 
-/// A link to a log that has begun.
+/// Client of a log that has begun.
 pub(super) async fn begun(redis: &Process) -> RedisLog {
     let redis_log = redis_log(redis);
     assert!(matches!(redis_log.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(_))));
@@ -51,7 +66,7 @@ pub(super) async fn begun(redis: &Process) -> RedisLog {
 }
 
 fn new_epoch(epoch: Epoch) -> NewEpoch {
-    NewEpoch { epoch, lost: EpochLoss::None, replid: "r1".into() }
+    NewEpoch { epoch, lost: LostChannels::None, replid: "r1".into() }
 }
 
 fn draft(data: &str) -> NewEntry {
@@ -71,7 +86,7 @@ pub(super) fn event(data: &str, tag: u32) -> NewEvent {
     NewEvent { draft: draft(data), tag: Tag(tag) }
 }
 
-/// An event with an idempotency key, whose fingerprint is its text's first byte.
+/// Event with an idempotency key; its fingerprint is the first byte of its text.
 fn keyed(data: &str, tag: u32, publisher: &str, key: &str) -> NewEvent {
     let mut event = event(data, tag);
     event.draft.idempotency = Some(Idempotency {
@@ -100,7 +115,7 @@ fn seen(offset: u64, tag: u32) -> LastSeen {
 
 pub(super) const NOTHING_SEEN: LastSeen = LastSeen { epoch: EPOCH, offset: 0, tag: Tag(0) };
 
-/// Appends one event for each text, tagged by the offset that it should get.
+/// Appends one event for each text; its tag is its expected offset.
 pub(super) async fn fill(redis_log: &RedisLog, texts: &[&str]) {
     for text in texts {
         let head = redis_log.head().await.unwrap().offset;
@@ -110,6 +125,6 @@ pub(super) async fn fill(redis_log: &RedisLog, texts: &[&str]) {
     }
 }
 
-fn texts(stored: &[RedisEntry]) -> Vec<&str> {
+fn texts(stored: &[ReplicatedEntry]) -> Vec<&str> {
     stored.iter().map(|stored| &*stored.draft.data).collect()
 }

@@ -1,29 +1,29 @@
-//! Tells all nodes of events that are not stored: of all that wait, in one round trip.
+//! Publishes transient events to all nodes: all events that wait, in one round trip.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::{RedisError, RedisLog, node_messages::LiveEvent};
-use crate::{broker::PublishOutcome, error::Error};
+use super::{commands::RedisLog, error::RedisError, node_messages::LiveEvent};
+use crate::{broker::api::PublishOutcome, error::Error};
 
 /// Publishes that may wait for a round trip.
 const QUEUE_MAX: usize = 512;
-/// Publishes and text that go into one, unless a single publish brings more.
+/// Publishes and bytes of one round trip, unless a single publish has more.
 const PUBLISHES_MAX: usize = 512;
 const BYTES_MAX: usize = 2 << 20;
 
-/// A publish whose stored events are in the log, and whose others are sent now.
+/// A publish whose stored events are in the log, and whose transient events are sent now.
 pub(super) struct TransientPublish {
-    /// Of the stored ones, in their order.
+    /// Outcomes of the stored events, in their order.
     pub(super) stored: Vec<PublishOutcome>,
-    /// The others, each with its place among all.
+    /// Transient events, each with its index in the publish.
     pub(super) events: Vec<(usize, LiveEvent)>,
     pub(super) answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
-/// Takes publishes in their order, one round trip after the other: what is stored does not wait behind them.
+/// Task that sends publishes in their order, one round trip after the other. Stored events do not wait for it.
 pub(super) struct TransientPublisher {
     queue: mpsc::Receiver<TransientPublish>,
     redis_log: Arc<RedisLog>,
@@ -37,12 +37,12 @@ pub(super) fn transient_publisher(
 }
 
 impl TransientPublisher {
-    /// Serves until the sender is gone and its publishes are answered.
+    /// Sends until the sender is dropped and every publish is answered.
     pub(super) async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
             let (mut publishes, mut bytes, mut next) = (Vec::new(), 0, Some(first));
             while let Some(publish) = next {
-                // Its publisher waits no more: it was told that the outcome is unknown.
+                // A closed answer means that the publisher was told that the outcome is unknown.
                 if !publish.answer.is_closed() {
                     bytes += publish.events.iter().map(|(_, live)| live.data.len()).sum::<usize>();
                     publishes.push(publish);
@@ -69,9 +69,9 @@ impl TransientPublisher {
             for (place, _) in events {
                 match outcomes.next().unwrap_or_else(|| unsent.clone().map_or(Ok(()), Err)) {
                     Ok(()) => {}
-                    // What stands in the log was published; what is not stored promises nothing.
+                    // The stored events are published; a transient event has no guarantee.
                     Err(fault) if has_stored => {
-                        warn!(%fault, "an event that is not stored went to nobody");
+                        warn!(%fault, "redis did not publish a transient event");
                     }
                     Err(fault) => failed = failed.or(Some(fault)),
                 }

@@ -1,4 +1,4 @@
-//! Where a Redis is, and what must not be seen of it.
+//! Redis URLs, and the parts of them that stay hidden.
 
 use super::*;
 

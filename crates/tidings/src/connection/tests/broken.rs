@@ -49,6 +49,7 @@ fn place(log: &Log, epoch: u64, events: &[(u64, &str)]) {
         offset: *offset,
         epoch: Epoch(epoch),
         tag: tag(*offset, epoch),
+        before: Tag(0),
         draft: draft(channel, &format!("{offset}@{epoch:x}")),
     };
     log.apply(events.iter().map(placed).collect()).unwrap();
@@ -357,7 +358,13 @@ impl Stage {
             self.broker.log.push((number, CHANNELS[*channel]));
             let offset = self.broker.log.len() as u64;
             let draft = draft(CHANNELS[*channel], &number.to_string());
-            batch.push(ReplicatedEntry { offset, epoch: Epoch(epoch), tag: Tag(number as u32), draft });
+            batch.push(ReplicatedEntry {
+                offset,
+                epoch: Epoch(epoch),
+                tag: Tag(number as u32),
+                before: Tag(0),
+                draft,
+            });
         }
         self.log.apply(batch).unwrap();
     }

@@ -32,7 +32,7 @@ fn tag(offset: u64) -> Tag {
 }
 
 fn placed(offset: u64, epoch: Epoch, draft: NewEntry) -> ReplicatedEntry {
-    ReplicatedEntry { offset, epoch, tag: tag(offset), draft }
+    ReplicatedEntry { offset, epoch, tag: tag(offset), before: Tag(0), draft }
 }
 
 /// A replica of one epoch that knows its broker.
@@ -416,7 +416,13 @@ proptest! {
         twin.install_epochs(vec![row(epoch, 0, LostChannels::None)]);
         let of = |offset: u64| {
             let at = offset as usize - 1;
-            ReplicatedEntry { offset, epoch, tag: ids[at].tag, draft: drafts[at].clone() }
+            ReplicatedEntry {
+                offset,
+                epoch,
+                tag: ids[at].tag,
+                before: Tag(0),
+                draft: drafts[at].clone(),
+            }
         };
         let last = drafts.len() as u64;
         // Batches overlap what is held already; now and then the end is cut off and comes again, but never below what

@@ -1,7 +1,7 @@
-//! The messages to capture, in the order in which every node hears them.
+//! Messages to capture, in the order in which every node receives them.
 //!
-//! All nodes hear the same messages and the same marks in one order. So a place, *the mark before it and the messages since
-//! then*, means the same to all, and whoever takes over goes on behind what the one before has appended.
+//! All nodes receive the same messages and markers in one order. A position (a marker and a number of messages after it)
+//! therefore means the same at every node, and the next holder of the lease continues after the messages that are appended.
 
 use std::{collections::VecDeque, fmt};
 
@@ -13,16 +13,16 @@ use crate::{
     sync::{Lock, Mutex, MutexGuard},
 };
 
-/// Bytes that may wait here, as they are counted: text, and what each message costs besides.
+/// Bytes that may wait: the text of the messages, and the overhead of each message.
 const BYTES_MAX: usize = 64 << 20;
 const MESSAGE_BYTES: usize = 200;
-/// Marks that are known besides those of what waits.
+/// Markers that are kept besides those of waiting messages.
 const MARKERS_MAX: usize = 64;
 
-/// Up to where messages are in the log: as many as `count` after this mark.
+/// Position up to which messages are in the log: `count` messages after a marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker::redis) struct CapturePosition {
-    /// Of the settings that say which messages count. A place of other settings says nothing here.
+    /// Digest of the settings that select messages. A position under other settings does not apply.
     pub(super) settings: u64,
     pub(super) mark: u64,
     pub(super) count: u64,
@@ -42,48 +42,48 @@ impl fmt::Display for CapturePosition {
     }
 }
 
-/// How this node stands with what is said in Redis.
+/// Whether this node receives messages, and knows their positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BufferStatus {
-    /// It hears nothing.
+    /// The node receives no messages.
     Away,
-    /// It hears, and does not know where it is: this mark is to be set.
+    /// The node receives messages and does not know their position; it has to publish this marker.
     Unmarked(u64),
-    /// It knows.
+    /// The node knows the position of each message.
     Marked,
 }
 
-/// Shared by who hears and who appends.
+/// Buffer between the live event receiver and the capturer.
 pub(in crate::broker::redis) struct CaptureBuffer {
     state: Mutex<BufferState>,
     settings: u64,
-    /// The standing is another, or the lease may be free.
+    /// Notified when the status changes or the lease may be free.
     changed: Notify,
-    /// Something waits.
+    /// Notified when a message waits.
     heard: Notify,
 }
 
 struct BufferState {
     standing: BufferStatus,
-    /// Marks that were heard, oldest first; the newest is that which `count` counts from.
+    /// Received markers, oldest first; `count` counts from the newest.
     marks: VecDeque<u64>,
-    /// The number of the first of `marks`, of all that were heard.
+    /// Number of the first of `marks` among all received markers.
     first_mark: u64,
-    /// The number of the first mark since which nothing was missed.
+    /// Number of the first marker since which no message was missed.
     whole_since: u64,
-    /// How often something was missed.
+    /// Number of gaps: times that messages may have been missed.
     holes: u64,
     count: u64,
     waiting: VecDeque<BufferedMessage>,
     bytes: usize,
 }
 
-/// A message that was heard.
+/// A received message.
 struct BufferedMessage {
-    /// The number of its mark.
+    /// Number of the marker before it.
     mark: u64,
     count: u64,
-    /// None for one that is not fit: it counts all the same.
+    /// `None` for a message that is not fit for the log; it counts all the same.
     draft: Option<NewEntry>,
 }
 
@@ -113,13 +113,13 @@ impl CaptureBuffer {
         }
     }
 
-    /// Everything that is said is heard from now on; this mark tells where that is.
+    /// Notes that the node receives every message from now on. `mark` is the marker to publish.
     pub(in crate::broker::redis) fn back(&self, mark: u64) {
         self.state().standing = BufferStatus::Unmarked(mark);
         self.changed.notify_one();
     }
 
-    /// Nothing is heard any more. What was heard stays.
+    /// Notes that the node receives no messages. Messages that wait stay.
     pub(in crate::broker::redis) fn away(&self) {
         let mut state = self.state();
         state.standing = BufferStatus::Away;
@@ -128,8 +128,8 @@ impl CaptureBuffer {
         self.changed.notify_one();
     }
 
-    /// A mark was heard.
-    pub(in crate::broker::redis) fn mark(&self, mark: u64) {
+    /// Notes a received marker.
+    pub(in crate::broker::redis) fn note_marker(&self, mark: u64) {
         let mut state = self.state();
         if state.standing == BufferStatus::Away {
             return;
@@ -145,8 +145,8 @@ impl CaptureBuffer {
         self.changed.notify_one();
     }
 
-    /// A message was heard. Before the first mark its place is not known, and it counts as not heard. Answers how many that
-    /// waited had to go.
+    /// Adds a received message; before the first marker its position is unknown, and it is ignored. Returns the number of
+    /// waiting messages that were dropped for it.
     pub(in crate::broker::redis) fn push(&self, draft: Option<NewEntry>) -> usize {
         let mut state = self.state();
         if state.standing != BufferStatus::Marked {
@@ -169,27 +169,27 @@ impl CaptureBuffer {
         lost
     }
 
-    /// Another node says that it captures no more.
+    /// Notes that another node released the lease.
     pub(in crate::broker::redis) fn freed(&self) {
         self.changed.notify_one();
     }
 
-    /// Waits until the standing is another or the lease may be free, since the last time.
+    /// Waits until the status has changed since the last call, or the lease may be free.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Waits until something waits here.
+    /// Waits until a message waits.
     pub(super) async fn heard(&self) {
         self.heard.notified().await;
     }
 
-    /// Whether nothing waits.
+    /// Whether no message waits.
     pub(super) fn is_empty(&self) -> bool {
         self.state().waiting.is_empty()
     }
 
-    /// How often something was missed.
+    /// Returns the number of gaps.
     pub(super) fn gap_count(&self) -> u64 {
         self.state().holes
     }
@@ -198,7 +198,7 @@ impl CaptureBuffer {
         self.state().standing
     }
 
-    /// The marks since any of which all was heard, and how often something was missed before.
+    /// Returns the markers since which no message was missed, and the number of gaps.
     pub(super) fn markers(&self) -> (Vec<u64>, u64) {
         let state = self.state();
         let missed =
@@ -206,12 +206,12 @@ impl CaptureBuffer {
         (state.marks.iter().skip(missed).copied().collect(), state.holes)
     }
 
-    /// What is up to there is in the log. A mark that is not known here was before all that waits here.
+    /// Removes the messages up to a position, which are in the log. An unknown marker is older than every waiting message.
     pub(super) fn acknowledge(&self, place: Option<CapturePosition>) {
         let Some(place) = place else { return };
         let mut state = self.state();
         if place.settings != self.settings {
-            // Nobody knows which of these are in the log.
+            // Positions under other settings do not tell which of these messages are in the log.
             while state.pop().is_some() {}
             return;
         }
@@ -223,8 +223,8 @@ impl CaptureBuffer {
         state.drop_old_markers();
     }
 
-    /// The next messages that are fit, of so many or so many bytes of text at most, and the place behind them. They wait on.
-    /// None where something was missed since: another may have heard it.
+    /// Returns the next messages that are fit for the log, within these bounds, and the position after them. They stay in the
+    /// buffer. Returns `None` if there is a new gap: another node may have received the missed messages.
     pub(super) fn next(
         &self,
         count_max: usize,
@@ -255,7 +255,7 @@ impl CaptureBuffer {
 }
 
 impl BufferState {
-    /// Zero where there was none.
+    /// Number of the newest marker; 0 if there is none.
     fn newest_marker(&self) -> u64 {
         (self.first_mark + self.marks.len() as u64).saturating_sub(1)
     }
@@ -266,7 +266,7 @@ impl BufferState {
         Some(message)
     }
 
-    /// Forgets old marks, but for those of what waits.
+    /// Forgets old markers, except those of waiting messages.
     fn drop_old_markers(&mut self) {
         let oldest = self.waiting.front().map_or_else(|| self.newest_marker(), |it| it.mark);
         while self.first_mark < oldest && self.marks.len() > MARKERS_MAX {

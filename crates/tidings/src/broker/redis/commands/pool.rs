@@ -1,4 +1,4 @@
-//! Connections for calls: a few, kept open, each used by one call at a time.
+//! Pool of connections, each used by one call at a time.
 
 use std::sync::Arc;
 
@@ -19,28 +19,28 @@ use crate::{
     sync::{Lock, Mutex},
 };
 
-/// Connections for calls: one batch may be on its way while another is being answered.
+/// Connections of the pool, so that one batch can be sent while another is answered.
 const CONNECTIONS_MAX: usize = 4;
-/// How often one call may be sent to another node of a cluster.
+/// How often one call may be redirected to another cluster node.
 const MOVES_MAX: usize = 4;
-/// Codes of refusals of a server that is not, or not now, the one to ask.
+/// Error codes of a server that cannot serve the log, or not now.
 const ELSEWHERE: &[&str] = &["MOVED", "READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN"];
 
-/// Opens connections as they are needed.
+/// Opens connections as needed.
 pub(super) struct ConnectionPool {
     pub(super) connector: Arc<Connector>,
-    /// One for each connection that may be open.
+    /// One permit for each connection.
     permits: Semaphore,
     idle: Mutex<IdleConnection>,
     round_trips: Histogram,
 }
 
-/// Connections without a call.
+/// Idle connections.
 #[derive(Default)]
 struct IdleConnection {
-    /// To where the log is; [`CONNECTIONS_MAX`] at most.
+    /// Connections to the server with the log; at most [`CONNECTIONS_MAX`].
     here: Vec<RedisConnection>,
-    /// To the node of a cluster that the log's slot is on its way to, if that was asked.
+    /// Connection to the cluster node that the slot of the log is moved to, if a call went there.
     named: Option<RedisConnection>,
 }
 
@@ -54,14 +54,14 @@ impl ConnectionPool {
         }
     }
 
-    /// Sends commands and waits for their replies. An error reply is a reply. Of commands that are sent together, one names
-    /// keys, or they are one transaction, or each may be done twice: where another node has the log, all are sent there.
+    /// Sends commands and waits for their replies. An error reply is a reply. If another cluster node has the log, all commands
+    /// are sent there; so only one of them names keys, or they are one transaction, or each may run twice.
     ///
     /// The first `preparations` commands change no data.
     ///
     /// # Errors
-    /// [`Fault::NotDone`] when the connection failed before the command behind the preparations was handed over whole;
-    /// [`Fault::Unknown`] when it failed later.
+    /// [`RedisError::NotApplied`] if the connection failed before it had sent the whole command after the preparations;
+    /// [`RedisError::OutcomeUnknown`] if it failed later.
     pub(super) async fn request(
         &self,
         commands: &[RedisCommand],
@@ -107,14 +107,14 @@ impl ConnectionPool {
         }
     }
 
-    /// Keeps a connection that was asked, where it may be asked again.
+    /// Returns a connection to the pool if another call may use it.
     fn put_back(
         &self,
         answered: Result<(Vec<RedisReply>, RedisConnection), RedisError>,
     ) -> Result<Vec<RedisReply>, RedisError> {
         let here = &mut self.idle.lock().here;
         match answered {
-            // Another server may be the one to ask; whoever opens the next connection finds it.
+            // Another server may have the log now; the next connection leads there.
             Ok((replies, _)) if replies.iter().any(|reply| has_code(reply, ELSEWHERE)) => {
                 here.clear();
                 Ok(replies)
@@ -125,7 +125,7 @@ impl ConnectionPool {
             }
             Err(fault) => {
                 if matches!(fault, RedisError::OutcomeUnknown(_)) {
-                    // The others go to the same server, and may be as dead without showing it.
+                    // The other connections lead to the same server, and may be broken too.
                     here.clear();
                 }
                 Err(fault)
@@ -133,7 +133,7 @@ impl ConnectionPool {
         }
     }
 
-    /// Asks the node that another has named for this once.
+    /// Sends one call to the cluster node that an `ASK` redirect named.
     async fn request_at(
         &self,
         host: &RedisHost,
@@ -150,14 +150,14 @@ impl ConnectionPool {
             }
         };
         let sent = cluster::asking(commands);
-        // The words change nothing, nor does that before the command behind the preparations.
+        // `ASKING` before each command changes no data either.
         let preparations = 2 * preparations + 1;
         let (replies, connection) = self.exchange(connection, &sent, preparations, due).await?;
         self.idle.lock().named = Some(connection);
         Ok(cluster::without_asking(&sent, replies))
     }
 
-    /// Sends commands and waits for their replies on a connection, which is of no more use if that fails.
+    /// Sends commands and waits for their replies. Drops the connection if that fails.
     async fn exchange(
         &self,
         mut connection: RedisConnection,
@@ -170,7 +170,7 @@ impl ConnectionPool {
         if let Err(broken) =
             sent.unwrap_or_else(|_| Err(self.connector.deadline_error("did not take the call")))
         {
-            // A failure means that the last command was not handed over whole.
+            // The failure proves that the last command was not sent whole.
             let behind: usize = commands.iter().skip(preparations + 1).map(RedisCommand::wire_bytes).sum();
             let may_be_done = behind > 0 && connection.unsent_bytes() <= behind;
             return Err(if may_be_done {
@@ -186,12 +186,12 @@ impl ConnectionPool {
         Ok((replies, connection))
     }
 
-    /// Lets go of connections that nobody is using: they may be dead without showing it.
+    /// Closes idle connections: they may be broken without a visible error.
     pub(super) fn drop_idle(&self) {
         self.idle.lock().here.clear();
     }
 
-    /// A connection to where the log is that is open as far as can be seen; the others go.
+    /// Returns an idle connection to the server with the log that shows no end; closes the others.
     fn idle_connection(&self) -> Option<RedisConnection> {
         let here = &mut self.idle.lock().here;
         while let Some(mut connection) = here.pop() {
@@ -203,7 +203,7 @@ impl ConnectionPool {
     }
 }
 
-/// A connection that is open as far as can be seen.
+/// Returns the connection if it shows no end.
 fn if_quiet(mut connection: RedisConnection) -> Option<RedisConnection> {
     connection.is_quiet().then_some(connection)
 }

@@ -1,4 +1,4 @@
-//! A connection that a test cuts at a byte of its choice.
+//! A connection that a test closes after a number of bytes.
 
 use std::{
     pin::Pin,
@@ -10,7 +10,7 @@ use tokio::io::ReadBuf;
 use super::*;
 
 impl RedisConnection {
-    /// Fails after the socket has taken so many more bytes; the socket has sent those.
+    /// Fails after the socket has sent this many more bytes.
     pub(in crate::broker::redis) fn cut_after(self, bytes: usize) -> Self {
         let stream = Cut { stream: self.stream, left: bytes };
         Self { stream: Box::new(stream), ..self }

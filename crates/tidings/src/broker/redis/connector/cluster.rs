@@ -1,4 +1,4 @@
-//! What the nodes of a cluster say of each other.
+//! Redirects and topology of a Redis cluster.
 
 use super::super::{
     connection::{ConnectionError, RedisConnection},
@@ -7,28 +7,27 @@ use super::super::{
 use crate::config::RedisHost;
 
 const ASKING: &str = "ASKING";
-/// Nodes that are remembered: each gets a share of the time when a connection is opened.
+/// Nodes that are kept. Each gets a share of the time to open a connection.
 const NODES_MAX: usize = 8;
 
-/// Who has a slot, in `MOVED 3999 host:port`; one without a host means the host that says so.
+/// Returns the holder of a slot in `MOVED 3999 host:port`; an empty host means `by`, which sent it.
 pub(super) fn moved(error: &str, by: &RedisHost) -> Option<RedisHost> {
     named(error.strip_prefix("MOVED ")?, by)
 }
 
-/// Which node is to be asked this once, in `ASK 3999 host:port`: the slot is on its way there, and the key is not here.
+/// Returns the node for this one call in `ASK 3999 host:port`: the slot is moved there, and the key is not at `by`.
 pub(in crate::broker::redis) fn asked(error: &str, by: &RedisHost) -> Option<RedisHost> {
     named(error.strip_prefix("ASK ")?, by)
 }
 
-/// The node in `3999 host:port`.
+/// Returns the node in `3999 host:port`.
 fn named(slot_and_host: &str, by: &RedisHost) -> Option<RedisHost> {
     let (_slot, to) = slot_and_host.split_once(' ')?;
     let (name, port) = to.rsplit_once(':')?;
     Some(RedisHost { name: name_or(name, by), port: port.parse().ok()? })
 }
 
-/// Commands for a node that `ASK` named: without a word before them it sends back to the one that said so. In a transaction one
-/// word counts for all.
+/// Adds `ASKING` to commands for a node that `ASK` named, which else redirects back. One `ASKING` covers a transaction.
 pub(in crate::broker::redis) fn asking(commands: &[RedisCommand]) -> Vec<RedisCommand> {
     let mut with_words = Vec::with_capacity(2 * commands.len());
     let mut is_within = false;
@@ -42,7 +41,7 @@ pub(in crate::broker::redis) fn asking(commands: &[RedisCommand]) -> Vec<RedisCo
     with_words
 }
 
-/// The replies to the commands, without those to the words before them.
+/// Removes the replies to `ASKING`.
 pub(in crate::broker::redis) fn without_asking(
     sent: &[RedisCommand],
     replies: Vec<RedisReply>,
@@ -51,7 +50,7 @@ pub(in crate::broker::redis) fn without_asking(
     replies.map(|(_, reply)| reply).collect()
 }
 
-/// All nodes that a node knows, those that hold slots together with `first` first. None where it does not say.
+/// Returns the nodes that a node knows, those that share slots with `first` first; `None` if it does not tell.
 pub(super) async fn nodes(
     connection: &mut RedisConnection,
     first: &RedisHost,

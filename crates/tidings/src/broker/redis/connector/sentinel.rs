@@ -1,4 +1,4 @@
-//! Asks Sentinels who the primary is, and who the other Sentinels are.
+//! Finds the primary, and other Sentinels, by asking Sentinels.
 
 use tokio::time::{Instant, timeout_at};
 
@@ -11,11 +11,11 @@ use super::{
 };
 use crate::config::{RedisHost, RedisSentinel};
 
-/// Sentinels that are tried, those of the URL included: each gets a share of the time when a connection is opened.
+/// Sentinels that are tried, with those of the URL. Each gets a share of the time to open a connection.
 const SENTINELS_MAX: usize = 16;
 
 impl Connector {
-    /// Asks the Sentinels in turn: the one that led to the log last, those of the URL, then those that others named.
+    /// Asks the Sentinels in turn: the last successful one, those of the URL, then those that other Sentinels named.
     pub(super) async fn open_by_sentinel(
         &self,
         sentinel: &RedisSentinel,
@@ -57,8 +57,7 @@ impl Connector {
         sentinels
     }
 
-    /// Who the primary is, as a Sentinel says, which may not know yet that it is another now; and the other Sentinels that it
-    /// knows, as far as it tells.
+    /// Asks a Sentinel for the primary and the other Sentinels. Its answer may be older than a failover.
     async fn ask_sentinel(
         &self,
         sentinel: &RedisSentinel,
@@ -85,7 +84,7 @@ impl Connector {
     }
 }
 
-/// A Sentinel in the words of another: names and values in turn.
+/// Reads the description of a Sentinel: names and values in turn.
 fn described(sentinel: &RedisReply) -> Option<RedisHost> {
     let fields = sentinel.array()?;
     let field =

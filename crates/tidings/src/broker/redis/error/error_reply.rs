@@ -1,13 +1,13 @@
-//! The text of an error reply, in the words of each version of Redis and Valkey.
+//! Texts of error replies in all versions of Redis and Valkey.
 
-/// An error reply without what the server put around it.
+/// An error reply without the context that the server adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker::redis) struct ErrorReply<'a> {
     /// The first word, such as `OOM`.
     pub(in crate::broker::redis) code: &'a str,
-    /// The error that a command, or the script, gave.
+    /// Error of the command or the script.
     pub(super) text: &'a str,
-    /// Whether an error of one command ended a script: what the script did before it stands.
+    /// Whether the error of one command ended a script: its earlier writes stay.
     pub(super) ended_script: bool,
 }
 
@@ -32,14 +32,14 @@ impl<'a> ErrorReply<'a> {
         Self { code: text.split(' ').next().unwrap_or_default(), text, ended_script }
     }
 
-    /// The command that the ACL keeps from the user, if the server names one.
+    /// Returns the command that the ACL denies, if the server names it.
     pub(super) fn denied_command(&self) -> Option<&'a str> {
         let (_, from_command) = self.text.split_once("permissions to run the '")?;
         from_command.split_once('\'').map(|(command, _)| command)
     }
 }
 
-/// What follows `@user_script: 55: ` or `@user_script:55: `.
+/// Returns the text after `@user_script: 55: ` or `@user_script:55: `.
 fn without_place(text: &str) -> Option<&str> {
     let (line, rest) = text.strip_prefix("@user_script:")?.split_once(": ")?;
     line.trim_start().bytes().all(|byte| byte.is_ascii_digit()).then_some(rest)

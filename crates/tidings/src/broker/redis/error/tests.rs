@@ -8,7 +8,7 @@ fn is_not_done(reply: &str) -> bool {
     }
 }
 
-/// One error in the words that a command, the script that returns it and the script that it ends answer, for each version.
+/// One error as a command, a script that returns it and a script that it ends report it, for each version.
 fn from_everywhere(error: &str) -> [String; 5] {
     let of_6_2 = format!("@user_script: 55: -{error}");
     [

@@ -1,15 +1,15 @@
-//! Whether a node hears all that `redis.capture` lists.
+//! Subscriptions that `redis.capture` needs, and those that Redis confirmed.
 
 use std::collections::BTreeSet;
 
 use super::subscriptions::{Substitutes, captured_substitutes};
-use crate::{broker::redis::pubsub::PubsubTarget, config::RedisSettings};
+use crate::{broker::redis::pubsub::target::PubsubTarget, config::RedisSettings};
 
-/// What capture has to hear, and what of it is heard on this connection.
+/// Targets that capture needs, and their state on this connection.
 pub(super) struct CaptureSubscriptions {
     needed: Substitutes,
     active: BTreeSet<PubsubTarget>,
-    /// Of what is needed, or stands for it.
+    /// Refused targets that are needed or are substitutes.
     refused: BTreeSet<PubsubTarget>,
 }
 
@@ -18,7 +18,7 @@ impl CaptureSubscriptions {
         Self { needed: captured_substitutes(settings), active: BTreeSet::new(), refused: BTreeSet::new() }
     }
 
-    /// Redis confirmed a subscription.
+    /// Notes a confirmed subscription.
     pub(super) fn subscribed(&mut self, target: &PubsubTarget) {
         self.refused.remove(target);
         if self.is_needed(target) {
@@ -26,20 +26,20 @@ impl CaptureSubscriptions {
         }
     }
 
-    /// Redis refused one.
+    /// Notes a refused subscription.
     pub(super) fn refuse(&mut self, target: &PubsubTarget) {
         if self.is_needed(target) {
             self.refused.insert(target.clone());
         }
     }
 
-    /// The connection is gone, and all subscriptions with it.
+    /// Notes the end of the connection and of its subscriptions.
     pub(super) fn disconnected(&mut self) {
         self.active.clear();
         self.refused.clear();
     }
 
-    /// What is not heard, if anything.
+    /// Returns a target that the node receives no messages of.
     pub(super) fn missing(&self) -> Option<&PubsubTarget> {
         let is_heard = |(target, substitutes): &(&PubsubTarget, &BTreeSet<PubsubTarget>)| {
             self.active.contains(target) || !substitutes.is_disjoint(&self.active)
@@ -47,7 +47,7 @@ impl CaptureSubscriptions {
         self.needed.iter().find(|needed| !is_heard(needed)).map(|(target, _)| target)
     }
 
-    /// What Redis refused though it is missing: it may be granted later.
+    /// Returns the refused targets while one is missing; Redis may accept them later.
     pub(super) fn refused(&self) -> Vec<PubsubTarget> {
         if self.missing().is_none() { Vec::new() } else { self.refused.iter().cloned().collect() }
     }

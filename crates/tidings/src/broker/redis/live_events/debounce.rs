@@ -1,4 +1,4 @@
-//! When wishes are worked out again: at once after a quiet time, and in a storm of changes only now and then.
+//! Debounce of subscription updates: at once after a quiet time, seldom during many changes.
 
 use std::time::Duration;
 
@@ -7,10 +7,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// The least time between two turns: a stream waits no longer for its channel, unless a turn takes long.
+/// Least time between two updates. A stream waits at most this long for its channel, unless an update takes longer.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How much longer than a turn took it rests, at least: turns cost as much as there is to hear, and changes come one by
-/// one.
+/// Pause after an update, as a multiple of its duration, which grows with the number of subscriptions.
 const REST: u32 = 2;
 
 /// Waits for changes.
@@ -21,13 +20,13 @@ pub(super) struct Debounce {
 }
 
 impl Debounce {
-    /// The first turn is now.
+    /// Starts with an update that is due now.
     pub(super) fn new(interest: watch::Receiver<u64>) -> Self {
         Self { interest, has_changed: true, not_before: Instant::now() }
     }
 
-    /// Waits for a change, and until it is time; false where there will be none. What changes after it has answered is for
-    /// the next turn. Cancel-safe.
+    /// Waits for a change, and for the end of the pause. Returns false if no change can come. Later changes count for the next
+    /// call. Cancel-safe.
     pub(super) async fn next(&mut self) -> bool {
         if !self.has_changed {
             if self.interest.changed().await.is_err() {
@@ -41,7 +40,7 @@ impl Debounce {
         true
     }
 
-    /// A turn is over that began then.
+    /// Notes the end of an update that began at `began`.
     pub(super) fn finish(&mut self, began: Instant) {
         let now = Instant::now();
         self.not_before = now + PAUSE.max((now - began) * REST);

@@ -1,57 +1,57 @@
-//! What a node asks Redis for, so that it hears what its readers want and `redis.listen` allows, and nothing of Redis's own.
+//! Pub/Sub targets of a node: the channels that its clients subscribe to and `redis.listen` allows, without keyspace
+//! notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_protocol::{Pattern, Subscription};
 
 use crate::{
-    broker::{InterestChange, redis::pubsub::PubsubTarget},
+    broker::{api::InterestChange, redis::pubsub::target::PubsubTarget},
     config::RedisSettings,
 };
 
-/// Globs of one node: for each message that is published in it, Redis looks at all globs of all its clients.
+/// Globs of one node. Redis compares each published message with all globs of all its clients.
 const GLOBS_MAX: usize = 256;
-/// Bytes that a channel of other programs begins with, but for `_`; so neither `$`, nor what the braces of a key begin.
+/// First bytes of channels of other programs, except `_`: neither `$`, nor the brace of the hub's own channels.
 const FIRST: &str = "[-0-9A-Za-z~@]";
-/// The other channels, but for those that begin with `__key`: what they begin with, and what one of these has instead
-/// of the next byte.
+/// Prefixes of the other channels, except `__key`, each with the set of bytes that may follow.
 const OTHERS: [(&str, &str); 4] = [("_", "[^_]"), ("__", "[^k]"), ("__k", "[^e]"), ("__ke", "[^y]")];
 
-/// What this node asks Redis for.
+/// Pub/Sub targets of this node.
 pub(super) struct PubsubSubscriptions {
     settings: RedisSettings,
-    /// Patterns that somebody wants.
+    /// Patterns that clients subscribe to.
     patterns: BTreeSet<String>,
-    /// What they, and what is captured, take.
+    /// Targets for these patterns and for capture.
     of_patterns: Substitutes,
-    /// Channels that somebody wants by name.
+    /// Channels that clients subscribe to by name.
     of_names: BTreeSet<PubsubTarget>,
-    /// Globs that Redis refuses. It compares a glob with those of its ACL byte by byte: a narrower one is refused, too.
+    /// Globs that Redis refuses. It compares a glob with those of its ACL byte by byte, so it refuses a narrower one too.
     refused: BTreeSet<PubsubTarget>,
-    /// What is asked for in their place.
+    /// Targets that replace refused globs.
     in_their_place: BTreeSet<PubsubTarget>,
 }
 
-/// Wishes, and with each the globs of `redis.listen` that take it in: one of them is asked for where Redis refuses it.
+/// Targets, each with the globs of `redis.listen` that contain it: one of them replaces it if Redis refuses it.
 pub(super) type Substitutes = BTreeMap<PubsubTarget, BTreeSet<PubsubTarget>>;
 
-/// How wishes change: what takes the place of another is asked for before that is given up.
+/// Change of the targets. The caller subscribes to `new` before it unsubscribes from `old`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SubscriptionDelta {
     pub(super) new: Vec<PubsubTarget>,
     pub(super) old: Vec<PubsubTarget>,
 }
 
-/// What a refusal means.
+/// Effect of a refusal.
 pub(super) struct RefusalOutcome {
-    /// What is asked for instead, if anything is left.
+    /// Targets that replace the refused one, if any.
     pub(super) turn: SubscriptionDelta,
-    /// Something is not heard that readers or capture want.
+    /// Whether clients or capture miss messages.
     pub(super) is_unheard: bool,
 }
 
 impl PubsubSubscriptions {
-    /// Those for what is captured: nobody has to want that.
+    /// Starts with the targets for capture.
     pub(super) fn new(settings: RedisSettings) -> Self {
         Self {
             of_patterns: substitutes_of(&BTreeSet::new(), &settings),
@@ -63,13 +63,13 @@ impl PubsubSubscriptions {
         }
     }
 
-    /// All of them.
+    /// Returns all targets.
     #[cfg(test)]
     pub(super) fn all(&self) -> Vec<PubsubTarget> {
         self.globs_and_names().union(&self.of_names).cloned().collect()
     }
 
-    /// What patterns and capture take.
+    /// Returns the targets for patterns and for capture.
     pub(super) fn globs_and_names(&self) -> BTreeSet<PubsubTarget> {
         self.of_patterns.keys().chain(&self.in_their_place).cloned().collect()
     }
@@ -80,7 +80,7 @@ impl PubsubSubscriptions {
             || self.in_their_place.contains(target)
     }
 
-    /// Redis refuses a wish: works out what is asked for in its place.
+    /// Notes a refused target, and computes its replacement.
     pub(super) fn refuse(&mut self, target: &PubsubTarget) -> RefusalOutcome {
         if matches!(target, PubsubTarget::Name(_)) {
             return RefusalOutcome { turn: SubscriptionDelta::default(), is_unheard: self.has(target) };
@@ -96,15 +96,15 @@ impl PubsubSubscriptions {
         RefusalOutcome { turn, is_unheard }
     }
 
-    /// Redis grants a wish. Answers what stands in its place no more.
+    /// Notes a confirmed target. Returns the replacements that are not needed any more.
     pub(super) fn grant(&mut self, target: &PubsubTarget) -> Option<SubscriptionDelta> {
         self.refused.remove(target).then(|| self.replace())
     }
 
-    /// Works out what stands in the place of what is refused.
+    /// Computes the replacements of refused targets.
     fn replace(&mut self) -> SubscriptionDelta {
         let refused = self.refused.iter().filter_map(|target| self.of_patterns.get(target));
-        // One that is refused, too, stays asked for: it may be granted later.
+        // A refused replacement stays requested: Redis may accept it later.
         let substitutes = refused.filter_map(|it| self.open(it).or(it.first()));
         let in_their_place = substitutes.cloned().collect();
         let before = std::mem::replace(&mut self.in_their_place, in_their_place);
@@ -116,12 +116,12 @@ impl PubsubSubscriptions {
         }
     }
 
-    /// One that Redis does not refuse, as far as is known.
+    /// Returns a substitute that Redis has not refused.
     fn open<'a>(&self, substitutes: &'a BTreeSet<PubsubTarget>) -> Option<&'a PubsubTarget> {
         substitutes.iter().find(|it| !self.refused.contains(it))
     }
 
-    /// Works out what changes with what is wanted.
+    /// Computes the change of the targets after a change of interest.
     pub(super) fn update(&mut self, wanted: InterestChange) -> SubscriptionDelta {
         let changes = match wanted {
             InterestChange::Changes(changes) => changes,
@@ -149,7 +149,7 @@ impl PubsubSubscriptions {
             };
             self.refused.retain(is_asked);
             self.replace();
-            // What the names ask for stays as it is.
+            // Targets that names need do not change.
             let changed = &before ^ &self.globs_and_names();
             touched.extend(changed.into_iter().filter(|target| !self.of_names.contains(target)));
         }
@@ -157,7 +157,7 @@ impl PubsubSubscriptions {
         SubscriptionDelta { new, old }
     }
 
-    /// What changes where this is all that is wanted.
+    /// Returns the difference between these subscriptions and the known ones.
     fn changes_to(&self, all: Vec<Subscription>) -> Vec<(Subscription, bool)> {
         let names: BTreeSet<&str> = all.iter().map(Subscription::as_str).collect();
         let known = self.of_names.iter().filter_map(|target| std::str::from_utf8(target.text()).ok());
@@ -167,11 +167,11 @@ impl PubsubSubscriptions {
         all.into_iter().map(|it| (it, true)).chain(gone).collect()
     }
 
-    /// One channel; answers its wish where that is another than before.
+    /// Adds or removes a channel. Returns its target if the target changes.
     fn name(&mut self, channel: &Subscription, is_wanted: bool) -> Option<PubsubTarget> {
         let channel = channel.as_str();
         let target = PubsubTarget::Name(channel.into());
-        // What is captured is delivered from the log.
+        // Captured messages are delivered from the log.
         let is_heard = || self.settings.listens_to(channel) && !self.settings.captures(channel);
         let has_changed = match is_wanted && is_heard() {
             true => self.of_names.insert(target.clone()),
@@ -182,14 +182,12 @@ impl PubsubSubscriptions {
     }
 }
 
-/// Whether a channel begins as those of other programs do. A glob of `redis.listen` that stands in the place of others may
-/// take in more.
+/// Whether a channel begins as those of other programs do. A replacement of `redis.listen` may match other channels.
 pub(super) fn is_receivable(channel: &[u8]) -> bool {
     matches!(channel, [b'-' | b'_' | b'~' | b'@' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z', ..])
 }
 
-/// The wishes for patterns that are wanted, and for what is captured, whoever wants it. Where what is wanted takes too many
-/// globs, those of `redis.listen` stand for all of it.
+/// Returns the targets for patterns and for capture. If the patterns need too many globs, those of `redis.listen` replace them.
 fn substitutes_of(patterns: &BTreeSet<String>, settings: &RedisSettings) -> Substitutes {
     let (mut targets, mut globs) = (Substitutes::new(), 0);
     let parsed = patterns.iter().filter_map(|pattern| Subscription::parse(pattern).ok());
@@ -210,7 +208,7 @@ fn substitutes_of(patterns: &BTreeSet<String>, settings: &RedisSettings) -> Subs
     targets
 }
 
-/// The wishes for what is captured.
+/// Returns the targets for capture.
 pub(super) fn captured_substitutes(settings: &RedisSettings) -> Substitutes {
     let mut targets = Substitutes::new();
     for captured in &settings.capture {
@@ -223,14 +221,14 @@ pub(super) fn captured_substitutes(settings: &RedisSettings) -> Substitutes {
     targets
 }
 
-/// Whether all that a pattern stands for is captured: it is delivered from the log.
+/// Whether capture covers a subscription, so that all of its messages come from the log.
 fn is_captured(wanted: &Subscription, settings: &RedisSettings) -> bool {
     let captures = settings.capture.iter().filter_map(|pattern| Subscription::parse(pattern.as_str()).ok());
     captures.into_iter().any(|captured| captured.covers(wanted))
 }
 
-/// Adds what hears all that a pattern matches, but for channels of Redis's own; this one of `redis.listen` takes it in.
-/// Answers how many globs are new.
+/// Adds the targets for all channels of a pattern, except keyspace notifications; `listened` of `redis.listen` contains the
+/// pattern. Returns the number of new globs.
 fn add(pattern: &str, listened: &str, settings: &RedisSettings, targets: &mut Substitutes) -> usize {
     if !settings.listens_to(pattern) {
         return 0;
@@ -239,7 +237,7 @@ fn add(pattern: &str, listened: &str, settings: &RedisSettings, targets: &mut Su
         true => PubsubTarget::Glob(glob.into()),
         false => PubsubTarget::Name(glob.into()),
     };
-    // No byte of a channel's name means anything in a glob, and `*` crosses separators there.
+    // Channel names need no escapes in a glob; `*` of a glob matches separators too.
     let glob = pattern.replace("**", "*");
     let asked = match glob.strip_prefix('*') {
         None => vec![target(glob)],
@@ -253,7 +251,7 @@ fn add(pattern: &str, listened: &str, settings: &RedisSettings, targets: &mut Su
     let listened = target(listened.replace("**", "*"));
     let mut globs = 0;
     for asked in asked {
-        // Redis compares a name with what its ACL's globs match: no other wish brings what it refuses then.
+        // Redis matches a name against the globs of its ACL, so no substitute helps if it refuses a name.
         let is_glob = matches!(asked, PubsubTarget::Glob(_));
         let substitute = (is_glob && asked != listened).then(|| listened.clone());
         globs += usize::from(is_glob && !targets.contains_key(&asked));
@@ -262,7 +260,7 @@ fn add(pattern: &str, listened: &str, settings: &RedisSettings, targets: &mut Su
     globs
 }
 
-/// The pattern of what two patterns both match, or the name if it is one; none if that is nothing.
+/// Returns the pattern, or the name, of the channels that two patterns both match; `None` if there is none.
 fn intersection(mut one: &str, mut other: &str) -> Option<String> {
     let mut both = String::new();
     loop {

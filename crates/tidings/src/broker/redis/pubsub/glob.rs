@@ -1,10 +1,9 @@
-//! Matches as Redis does, to know which copies of a message it sent.
+//! Glob matching as Redis does it, to know which copies of a message Redis sent.
 
-/// Whether a glob stands for this channel. Of Redis's language it knows what is used here: bytes, `*`, and sets with ranges
-/// and `^`, without escapes.
+/// Whether a glob matches a channel. Supports the globs that the hub uses: bytes, `*`, and sets with ranges and `^`; no escapes.
 pub(super) fn matches(glob: &[u8], channel: &[u8]) -> bool {
     let (mut at, mut place) = (0, 0);
-    // Where to go on if what follows the last `*` does not fit: that `*` takes one byte more.
+    // Position to return to if the rest after the last `*` does not match: that `*` takes one more byte.
     let mut back = None;
     loop {
         if glob.get(at) == Some(&b'*') {
@@ -29,7 +28,7 @@ pub(super) fn matches(glob: &[u8], channel: &[u8]) -> bool {
     }
 }
 
-/// Matches one byte at this place of a glob; answers the place behind it.
+/// Matches one byte at a position of a glob. Returns the next position.
 fn matches_class(glob: &[u8], at: usize, byte: u8) -> Option<usize> {
     match glob.get(at)? {
         b'[' => {

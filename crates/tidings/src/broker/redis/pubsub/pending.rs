@@ -1,14 +1,14 @@
-//! What a connection that hears was asked, in the order in which it will be answered.
+//! Commands of a Pub/Sub connection, in the order of their replies.
 
 use std::collections::VecDeque;
 
-use super::PubsubTarget;
+use super::target::PubsubTarget;
 use crate::broker::redis::resp::RedisCommand;
 
 /// Names or globs in one command.
 const TARGETS_PER_COMMAND_MAX: usize = 1000;
 
-/// One command, about names only or globs only.
+/// A command with names only or globs only.
 #[derive(Debug)]
 pub(super) enum PendingCommand {
     Subscribe(Vec<PubsubTarget>),
@@ -39,7 +39,7 @@ impl PendingCommand {
         command
     }
 
-    /// How many replies it gets, if it is not refused.
+    /// Returns the number of replies that Redis sends if it accepts the command.
     fn reply_count(&self) -> usize {
         match self {
             Self::Subscribe(targets) | Self::Unsubscribe(targets) => targets.len(),
@@ -48,7 +48,7 @@ impl PendingCommand {
     }
 }
 
-/// Names apart from globs, and not too many together.
+/// Splits targets into names and globs, and limits the number in each part.
 fn split(targets: Vec<PubsubTarget>) -> Vec<Vec<PubsubTarget>> {
     let (names, globs): (Vec<_>, Vec<_>) =
         targets.into_iter().partition(|target| matches!(target, PubsubTarget::Name(_)));
@@ -57,11 +57,11 @@ fn split(targets: Vec<PubsubTarget>) -> Vec<Vec<PubsubTarget>> {
     chunks.into_iter().flatten().collect()
 }
 
-/// Questions without all their answers.
+/// Commands without all of their replies.
 #[derive(Debug, Default)]
 pub(super) struct PendingCommands {
     questions: VecDeque<PendingCommand>,
-    /// Answers that the first of them has.
+    /// Number of replies to the first command.
     answers: usize,
 }
 
@@ -70,7 +70,7 @@ impl PendingCommands {
         self.questions.push_back(question);
     }
 
-    /// One more answer came.
+    /// Notes a reply.
     pub(super) fn note_reply(&mut self) {
         self.answers += 1;
         if self.questions.front().is_none_or(|first| self.answers >= first.reply_count()) {
@@ -78,7 +78,7 @@ impl PendingCommands {
         }
     }
 
-    /// Takes the question that is answered next.
+    /// Takes the command that is answered next.
     pub(super) fn next(&mut self) -> Option<PendingCommand> {
         self.answers = 0;
         self.questions.pop_front()

@@ -1,4 +1,4 @@
-//! What a node knows of a table, and what it learns: from messages at once, and from the table's version for certain.
+//! A node's copy of a shared table. Messages update it at once; the version of the table shows missed messages.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -6,44 +6,48 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::{ConditionalPut, PutOutcome, RowVersion, SharedTable, TableRow};
+use super::{
+    ConditionalPut, PutOutcome, SharedTable,
+    row::{RowVersion, TableRow},
+};
 use crate::{
-    broker::redis::{RedisError, SyncState},
+    broker::redis::{error::RedisError, sync_state::SyncState},
     sync::{Lock, Mutex, MutexGuard},
 };
 
-/// Messages that wait; past them the table is read as a whole.
+/// Messages that wait. If there are more, the whole table is read again.
 const MESSAGES_MAX: usize = 1000;
 
-/// What is new in a table.
+/// Change of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TableChange {
-    /// This is all that is there.
+    /// All rows of the table.
     All(Vec<TableRow>),
     Put(TableRow),
     Removed(String),
 }
 
-/// Keeps up with one table, for one reader.
+/// Copy of one table, for one reader.
 pub(crate) struct TableReplica {
     table: SharedTable,
     pub(in crate::broker::redis) sync_state: Arc<SyncState>,
     state: Mutex<ReplicaState>,
-    /// Rings when there may be something to do.
+    /// Notified when there may be a change.
     waker: Notify,
 }
 
 #[derive(Default)]
 struct ReplicaState {
-    /// What the reader knows; none where that is not sure.
+    /// Version that the reader has; `None` if it is unsure.
     known: Option<RowVersion>,
-    /// What the last look found, until it is compared.
+    /// Version that the last reconciliation found, until it is compared.
     found: Option<RowVersion>,
     messages: VecDeque<ChangeMessage>,
-    /// A look was asked for, and has not come.
+    /// A reconciliation was requested and has not run.
     has_asked: bool,
-    /// The reader was given the table as a whole, and has come back since.
+    /// The reader got the whole table.
     is_given: bool,
+    /// The reader has applied the whole table.
     is_read: bool,
 }
 
@@ -52,9 +56,9 @@ impl ReplicaState {
         self.is_read |= self.is_given;
     }
 
-    /// The first message that follows on what is known, and whether another was missed.
+    /// Returns the first message that continues the known version, and whether to request a reconciliation.
     fn next_message(&mut self) -> (Option<TableChange>, bool) {
-        let mut has_pending_control = false;
+        let mut needs_reconcile = false;
         while let Some(ChangeMessage(_, before, after, key, row)) = self.messages.pop_front() {
             let (Some(before), Some(after)) = (RowVersion::parse(&before), RowVersion::parse(&after)) else {
                 continue;
@@ -62,20 +66,20 @@ impl ReplicaState {
             if self.known == Some(before) {
                 self.known = Some(after);
                 if row.is_empty() {
-                    return (Some(TableChange::Removed(key)), has_pending_control);
+                    return (Some(TableChange::Removed(key)), needs_reconcile);
                 }
                 match TableRow::parse(&key, &row) {
-                    Some(row) => return (Some(TableChange::Put(row)), has_pending_control),
+                    Some(row) => return (Some(TableChange::Put(row)), needs_reconcile),
                     None => continue,
                 }
             }
-            has_pending_control |= self.known != Some(after) && !std::mem::replace(&mut self.has_asked, true);
+            needs_reconcile |= self.known != Some(after) && !std::mem::replace(&mut self.has_asked, true);
         }
-        (None, has_pending_control)
+        (None, needs_reconcile)
     }
 }
 
-/// A change as it goes over Pub/Sub: the table, its version before and after, the row's key, the row or nothing.
+/// A change as a Pub/Sub message: table, its version before and after, key of the row, row (empty if deleted).
 #[derive(Debug, Deserialize)]
 struct ChangeMessage(String, String, String, String, String);
 
@@ -89,7 +93,7 @@ impl TableReplica {
         }
     }
 
-    /// What is new since the last call, whose news are taken for done. Whoever drops the call loses nothing but time.
+    /// Returns the next change. Calling it again acknowledges the previous change. Cancel-safe.
     pub(crate) async fn next_change(&self) -> TableChange {
         self.state().taken();
         loop {
@@ -98,8 +102,7 @@ impl TableReplica {
                 return news;
             }
             if let Some(found) = self.has_to_read() {
-                // A table without a version has no rows. It has no keys either, for which a node of a cluster would not answer
-                // while it marks their slot as on its way.
+                // A table of version 0 has no rows and no keys. A cluster node refuses missing keys while their slot is moved.
                 let read =
                     if found == RowVersion(0) { Ok((found, Vec::new())) } else { self.table.all().await };
                 match read {
@@ -108,15 +111,15 @@ impl TableReplica {
                         (state.known, state.is_given) = (Some(version), true);
                         return TableChange::All(rows);
                     }
-                    // The next look asks again.
-                    Err(fault) => warn!(%fault, "what all nodes share was not read from redis"),
+                    // The next reconciliation tries again.
+                    Err(fault) => warn!(%fault, "a shared table was not read from redis"),
                 }
             }
             waker.await;
         }
     }
 
-    /// Puts rows, each if what is there is as expected.
+    /// Writes rows, each if it has the expected version.
     pub(crate) async fn put_if(
         &self,
         puts: &[ConditionalPut],
@@ -125,7 +128,7 @@ impl TableReplica {
         self.table.put_if(puts, now).await
     }
 
-    /// Has the table read as a whole at the next look.
+    /// Makes the next reconciliation read the whole table.
     pub(crate) fn mark_stale(&self) {
         self.state().known = None;
     }
@@ -133,10 +136,10 @@ impl TableReplica {
     /// Whether the table was read: `Err` says that it was not.
     pub(crate) fn health(&self) -> Result<(), String> {
         let is_read = self.state().is_read;
-        if is_read { Ok(()) } else { Err("what all nodes share was not read from redis yet".to_owned()) }
+        if is_read { Ok(()) } else { Err("a shared table was not read from redis yet".to_owned()) }
     }
 
-    /// A message was heard.
+    /// Notes a message of the change channel.
     pub(in crate::broker::redis) fn heard(&self, payload: &[u8]) {
         let Ok(message) = serde_json::from_slice::<ChangeMessage>(payload) else { return };
         if message.0 != self.table.name {
@@ -153,12 +156,12 @@ impl TableReplica {
         self.waker.notify_one();
     }
 
-    /// Messages may have been missed.
+    /// Requests a reconciliation, because messages may have been missed.
     pub(in crate::broker::redis) fn on_resubscribed(&self) {
         self.sync_state.request_reconcile();
     }
 
-    /// Redis was looked over, and has these versions.
+    /// Notes the versions that a reconciliation found.
     pub(in crate::broker::redis) fn found(&self, versions: &[(String, RowVersion)]) {
         let version = versions.iter().find(|(name, _)| name == self.table.name);
         let mut state = self.state();
@@ -168,22 +171,22 @@ impl TableReplica {
         self.waker.notify_one();
     }
 
-    /// Takes away rows whose time is over.
+    /// Deletes expired rows.
     pub(in crate::broker::redis) async fn sweep(&self, now: u64) -> Result<(), RedisError> {
         self.table.sweep(now).await
     }
 
-    /// The first message that follows on what is known. One that does not, and does not lead there either, says that
-    /// another was missed.
+    /// Returns the first message that continues the known version. Another message means that one was missed, unless it leads to
+    /// the known version.
     fn next_message(&self) -> Option<TableChange> {
-        let (news, has_pending_control) = self.state().next_message();
-        if has_pending_control {
+        let (news, needs_reconcile) = self.state().next_message();
+        if needs_reconcile {
             self.sync_state.request_reconcile();
         }
         news
     }
 
-    /// The version that was found, where it is another than is known.
+    /// Returns the version that a reconciliation found, if it differs from the known one.
     fn has_to_read(&self) -> Option<RowVersion> {
         let mut state = self.state();
         let found = state.found.take();

@@ -136,7 +136,7 @@ async fn an_appender_that_saw_what_was_rolled_back_is_refused() {
     let refused = Err(AppendError::Refused(AppendRefusal::Diverged { head: 2 }));
     assert_eq!(redis_log.append(&[publish([event("d", 14)])], seen(3, 3)).await, refused);
 
-    // Somebody who did not see it goes on, and takes its offset for another entry.
+    // A node that did not see it continues, and takes its offset for another entry.
     redis_log.append(&[publish([event("other", 21)])], seen(2, 2)).await.unwrap();
     let refused = Err(AppendError::Refused(AppendRefusal::Diverged { head: 3 }));
     assert_eq!(redis_log.append(&[publish([event("d", 14)])], seen(3, 3)).await, refused);

@@ -10,7 +10,7 @@ use crate::log::fixture::{START, TestWorld};
 
 const HOUR: u64 = 3_600_000;
 
-/// A clock that is right, but for this.
+/// Clock with a constant error.
 fn clock(ahead_ms: i64) -> Arc<TestWorld> {
     let environment = TestWorld::new(1);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
@@ -42,7 +42,7 @@ async fn node_with_a_wrong_clock_trims_nothing_by_age() {
             node.reconcile().await.unwrap();
             trimmer(node).trim().await.unwrap();
             node.log.trim();
-            // Its own copy of the log goes by that clock, too.
+            // The node's copy of the log uses that clock too.
             assert_eq!(node.log.tag_at(before + 1), Tag(1), "{hours} h");
         }
         assert_eq!(right.redis_log.range(before + 1, 10).await.unwrap().len(), 3, "{hours} h");
@@ -55,7 +55,7 @@ async fn node_stamps_and_expires_by_the_clock_of_redis() {
     let redis = Process::start();
     let (behind, right) = (node_in(&redis, clock(-120_000)).await, node_in(&redis, clock(0)).await);
     assert!(behind.log.now().abs_diff(right.log.now()) < 30_000);
-    // Those that are not apart by more than an answer may take go by their own clock: time does not jump.
+    // Clocks that differ by less than the duration of an answer are not adjusted: time does not jump.
     let little = node_in(&redis, clock(0)).await;
     let ours = little.log.own_now();
     little.log.go_by_clock(400);

@@ -1,4 +1,4 @@
-//! A Redis that lost one key of the log, or several, and kept the others.
+//! A Redis that lost some keys of the log and kept the others.
 
 use super::{
     super::shared_table::SharedTable,
@@ -32,7 +32,7 @@ async fn log_that_lacks_a_part_begins_anew_with_a_gap_for_all() {
             one.reconcile().await.unwrap();
             assert_eq!(one.log.head().offset, 0, "{part}");
         }
-        assert!(losses(&late).await.iter().all(|loss| *loss == EpochLoss::All), "{part}");
+        assert!(losses(&late).await.iter().all(|loss| *loss == LostChannels::All), "{part}");
         append(&late, "new", 2).await;
         for one in nodes.iter().chain([&late]) {
             one.reconcile().await.unwrap();
@@ -49,7 +49,7 @@ async fn log_without_its_epochs_takes_nothing() {
     redis.tell("DEL {test}:epochs").await;
     let refused = redis_log.append(&[publish([event("b", 2)])], seen(1, 1)).await;
     assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None })));
-    // Nor is an epoch begun as if there had been none before it.
+    // The log does not begin as if it were the first.
     assert_eq!(
         redis_log.begin_epoch(EPOCH, new_epoch(Epoch(8))).await,
         Ok(BeginOutcome::Other { newest: None })
@@ -103,10 +103,10 @@ async fn log_whose_entries_are_gone_goes_on_at_its_head() {
         one.reconcile().await.unwrap();
         assert_eq!((one.log.head().offset, one.log.head().tag), (3, Tag(3)));
     }
-    assert_eq!(losses(&old).await, [EpochLoss::None]);
+    assert_eq!(losses(&old).await, [LostChannels::None]);
 }
 
-/// A table with one row, and a view that has read it.
+/// A table with one row, and a replica that has read it.
 async fn table(redis: &Process) -> (SharedTable, TableReplica, RedisLog) {
     let table = || SharedTable::new(Arc::new(redis_log(redis)), "people", rand::random);
     let redis_log = begun(redis).await;
@@ -125,7 +125,7 @@ async fn look(view: &TableReplica, redis_log: &RedisLog) {
     view.found(&redis_log.head().await.unwrap().versions);
 }
 
-/// News that are there without waiting for a message.
+/// Change that is there without a further message.
 async fn news(view: &TableReplica) -> Option<TableChange> {
     tokio::time::timeout(Duration::from_millis(200), view.next_change()).await.ok()
 }
@@ -139,7 +139,7 @@ async fn rows_that_are_gone_alone_are_missed() {
     assert_eq!(news(&view).await, Some(TableChange::All(Vec::new())));
     look(&view, &redis_log).await;
     assert_eq!(news(&view).await, None, "it was read already");
-    // What the nodes tell again is there again.
+    // Rows that nodes write again are there again.
     table.put(&row("a", 2_000), 1_000).await.unwrap();
     look(&view, &redis_log).await;
     assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));

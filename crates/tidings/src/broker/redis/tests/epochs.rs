@@ -1,15 +1,20 @@
 use super::*;
+use crate::log::checkpoint::EpochRow;
+
+fn row(epoch: Epoch, begins_after: u64) -> EpochRow {
+    EpochRow { epoch: epoch.0, begins_after, lost: LostChannels::None }
+}
 
 #[tokio::test]
 async fn of_two_that_begin_the_log_one_does() {
     let redis = Process::start();
     let (one, other) = (redis_log(&redis), redis_log(&redis));
     assert_eq!(one.head().await.unwrap().newest(), None);
-    let row = RedisEpoch { epoch: EPOCH, after: 0, lost: EpochLoss::None, of: None };
-    assert_eq!(one.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(row.clone())));
+    let begun = RedisEpoch { row: row(EPOCH, 0), of: None };
+    assert_eq!(one.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(begun.clone())));
     assert_eq!(other.begin(new_epoch(Epoch(8))).await, Ok(BeginOutcome::Other { newest: Some(EPOCH) }));
     let head = other.head().await.unwrap();
-    assert_eq!((head.epochs, head.offset, head.tag, head.oldest), (vec![row], 0, Tag(0), None));
+    assert_eq!((head.epochs, head.offset, head.tag, head.oldest), (vec![begun], 0, Tag(0), None));
     assert_eq!((head.epoch_replid.as_str(), head.replid.len()), ("r1", 40));
 }
 
@@ -29,14 +34,14 @@ async fn an_epoch_begins_at_the_head_for_one_who_knows_the_newest() {
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a", "b"]).await;
     let new = NewEpoch { replid: "r2".into(), ..new_epoch(Epoch(u64::MAX)) };
-    let row = RedisEpoch { epoch: Epoch(u64::MAX), after: 2, lost: EpochLoss::None, of: None };
-    assert_eq!(redis_log.begin_epoch(EPOCH, new.clone()).await, Ok(BeginOutcome::Now(row.clone())));
+    let begun = RedisEpoch { row: row(Epoch(u64::MAX), 2), of: None };
+    assert_eq!(redis_log.begin_epoch(EPOCH, new.clone()).await, Ok(BeginOutcome::Now(begun.clone())));
     assert_eq!(
         redis_log.begin_epoch(EPOCH, new).await,
         Ok(BeginOutcome::Other { newest: Some(Epoch(u64::MAX)) })
     );
     let head = redis_log.head().await.unwrap();
-    assert_eq!((head.newest(), head.epochs.len(), head.epoch_replid.as_str()), (Some(&row), 2, "r2"));
+    assert_eq!((head.newest(), head.epochs.len(), head.epoch_replid.as_str()), (Some(&begun), 2, "r2"));
 }
 
 #[tokio::test]
@@ -44,21 +49,21 @@ async fn a_loss_is_told_once() {
     let redis = Process::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a"]).await;
-    let channels = vec![ChannelName::parse("a.b").unwrap(), ChannelName::parse("c").unwrap()];
-    let new = NewEpoch { lost: EpochLoss::Channels(channels), ..new_epoch(Epoch(8)) };
+    let channels = vec!["a.b".into(), "c".into()];
+    let new = NewEpoch { lost: LostChannels::Channels(channels), ..new_epoch(Epoch(8)) };
     let lost = (EPOCH, 1 << 52);
-    let Ok(BeginOutcome::Now(row)) = redis_log.report_loss(EPOCH, lost, new.clone()).await else {
+    let Ok(BeginOutcome::Now(begun)) = redis_log.report_loss(EPOCH, lost, new.clone()).await else {
         panic!("not begun")
     };
-    assert_eq!((row.after, &row.lost, row.of), (1, &new.lost, Some(lost)));
-    let again = NewEpoch { epoch: Epoch(9), lost: EpochLoss::All, ..new };
+    assert_eq!((begun.row.begins_after, &begun.row.lost, begun.of), (1, &new.lost, Some(lost)));
+    let again = NewEpoch { epoch: Epoch(9), lost: LostChannels::All, ..new };
     assert_eq!(redis_log.report_loss(EPOCH, lost, again.clone()).await, Ok(BeginOutcome::Known));
     assert_eq!(redis_log.report_loss(Epoch(8), lost, again.clone()).await, Ok(BeginOutcome::Known));
     let higher = (EPOCH, (1 << 52) + 1);
     assert!(matches!(redis_log.report_loss(Epoch(8), higher, again).await, Ok(BeginOutcome::Now(_))));
     let rows = redis_log.head().await.unwrap().epochs;
-    assert_eq!(rows.iter().map(|row| row.epoch.0).collect::<Vec<_>>(), [7, 8, 9]);
-    assert_eq!((&rows[1], &rows[2].lost), (&row, &EpochLoss::All));
+    assert_eq!(rows.iter().map(|it| it.row.epoch).collect::<Vec<_>>(), [7, 8, 9]);
+    assert_eq!((&rows[1], &rows[2].row.lost), (&begun, &LostChannels::All));
 }
 
 #[tokio::test]
@@ -71,10 +76,10 @@ async fn offsets_above_those_that_a_short_number_holds_are_exact() {
     assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(head + 1, 2)])]);
     let outcomes = redis_log.append(&[publish([keyed("a", 3, "ann", "k")])], NOTHING_SEEN).await.unwrap();
     assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(head + 1, 2)])]);
-    let Ok(BeginOutcome::Now(row)) = redis_log.begin_epoch(EPOCH, new_epoch(Epoch(8))).await else {
+    let Ok(BeginOutcome::Now(begun)) = redis_log.begin_epoch(EPOCH, new_epoch(Epoch(8))).await else {
         panic!("not begun")
     };
-    assert_eq!((row.after, redis_log.head().await.unwrap().offset), (head + 1, head + 1));
+    assert_eq!((begun.row.begins_after, redis_log.head().await.unwrap().offset), (head + 1, head + 1));
 }
 
 #[tokio::test]
@@ -85,7 +90,7 @@ async fn another_servers_data_shows_by_its_replication_id() {
     let before = redis_log.head().await.unwrap();
     one.follow(&other).await;
     let refused = redis_log.append(&[publish([event("b", 2)])], seen(1, 1)).await;
-    // It is empty, and read-only.
+    // The replica is empty and read-only.
     assert!(
         matches!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None }))),
         "{refused:?}"

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use futures_util::FutureExt;
 
 use super::{
-    super::{node_messages::NodeMessage, pubsub::PubsubTarget},
+    super::{node_messages::NodeMessage, pubsub::target::PubsubTarget},
     *,
 };
 
@@ -147,7 +147,7 @@ async fn a_message_is_heard_once_while_wishes_come_and_go() {
         (vec![name("a.b")], vec![]),
         (vec![glob("*b")], vec![name("a.b"), glob("a.*")]),
     ];
-    // The commands of the other connection fall somewhere between those of this one.
+    // The commands of the other connection come between those of this one.
     for (number, (more, less)) in changes.into_iter().enumerate() {
         let publish = async {
             for at in 0..50 {
@@ -175,7 +175,7 @@ async fn a_message_is_heard_once_while_wishes_come_and_go() {
     }
 }
 
-/// What is heard up to [`Heard::Back`]: what stands and what was refused, in order of name.
+/// Confirmed and refused targets up to [`PubsubEvent::Back`], in order of name.
 async fn answers(pubsub: &mut PubsubConnection) -> (Vec<PubsubTarget>, Vec<PubsubTarget>) {
     let (mut heard, mut refused) = (BTreeSet::new(), BTreeSet::new());
     loop {
@@ -190,7 +190,7 @@ async fn answers(pubsub: &mut PubsubConnection) -> (Vec<PubsubTarget>, Vec<Pubsu
     }
 }
 
-/// A user who may hear `may.…`, and the first wish.
+/// User with access to `may.…` and to the first target.
 async fn restricted() -> (Process, RedisLog) {
     let redis = Process::start();
     redis.tell("ACL SETUSER ann resetchannels on >word ~* &may.* &first +@all").await;

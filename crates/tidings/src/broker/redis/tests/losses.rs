@@ -1,12 +1,15 @@
-//! What several nodes make of one loss.
+//! Reports of one loss by several nodes.
 
 use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    broker::{PendingEvent, TransientEvent},
+    broker::PendingEvent,
     config::LogSettings,
-    log::{entry::Entry, fixture::TestWorld},
+    log::{
+        entry::{Entry, TransientEvent},
+        fixture::TestWorld,
+    },
 };
 
 struct Nobody;
@@ -31,7 +34,7 @@ impl DeliverySink for Nobody {
     }
 }
 
-/// A node that has looked at Redis.
+/// A node that has reconciled.
 pub(super) async fn node(redis: &Process) -> Replicator {
     node_in(redis, TestWorld::new(1)).await
 }
@@ -43,7 +46,7 @@ pub(super) async fn node_in(redis: &Process, environment: Arc<TestWorld>) -> Rep
     follower
 }
 
-/// A node that has not looked at Redis yet.
+/// A node that has not reconciled yet.
 pub(super) fn follower(redis_log: RedisLog, environment: Arc<TestWorld>) -> Replicator {
     let log = Log::replica(&LogSettings::default(), None, environment).unwrap();
     let (redis_log, sync_state) = (Arc::new(redis_log), Arc::new(SyncState::new()));
@@ -62,19 +65,19 @@ pub(super) fn follower(redis_log: RedisLog, environment: Arc<TestWorld>) -> Repl
 
 pub(super) async fn append(node: &Replicator, text: &str, tag: u32) {
     let head = node.redis_log.head().await.unwrap();
-    let epoch = head.newest().unwrap().epoch;
+    let epoch = head.newest().unwrap().row.epoch();
     let witness = LastSeen { epoch, offset: head.offset, tag: head.tag };
     let mut event = event(text, tag);
     event.draft.published_at = node.log.now();
     node.redis_log.append(&[publish([event])], witness).await.unwrap();
 }
 
-pub(super) async fn losses(node: &Replicator) -> Vec<EpochLoss> {
-    node.redis_log.head().await.unwrap().epochs.into_iter().map(|row| row.lost).collect()
+pub(super) async fn losses(node: &Replicator) -> Vec<LostChannels> {
+    node.redis_log.head().await.unwrap().epochs.into_iter().map(|it| it.row.lost).collect()
 }
 
-fn news() -> EpochLoss {
-    EpochLoss::Channels(vec![ChannelName::parse("news").unwrap()])
+fn news() -> LostChannels {
+    LostChannels::Channels(vec!["news".into()])
 }
 
 #[tokio::test]
@@ -89,14 +92,14 @@ async fn loss_of_everything_is_told_once_however_far_the_nodes_were() {
     for one in &nodes {
         one.reconcile().await.unwrap();
     }
-    assert_eq!(losses(&nodes[0]).await, [EpochLoss::All]);
-    // What comes after it is lost to nobody.
+    assert_eq!(losses(&nodes[0]).await, [LostChannels::All]);
+    // Later events are no part of the loss.
     append(&nodes[0], "new", 9).await;
     for one in &nodes {
         one.reconcile().await.unwrap();
         assert_eq!((one.log.head().offset, one.sync_state.last_seen().offset), (1, 1));
     }
-    assert_eq!(losses(&nodes[0]).await, [EpochLoss::All]);
+    assert_eq!(losses(&nodes[0]).await, [LostChannels::All]);
 }
 
 #[tokio::test]
@@ -107,13 +110,13 @@ async fn channels_of_a_loss_are_named_by_the_first_who_knows() {
         append(one, "text", tag).await;
         one.reconcile().await.unwrap();
     }
-    // As a replica that never had them.
+    // Redis is now like a replica that never had the events.
     redis.tell("DEL {test}:log").await;
     redis.tell("HSET {test}:meta head 0 tag 00000000").await;
     for one in &nodes {
         one.reconcile().await.unwrap();
     }
-    assert_eq!(losses(&nodes[0]).await, [EpochLoss::None, news()]);
+    assert_eq!(losses(&nodes[0]).await, [LostChannels::None, news()]);
 }
 
 #[tokio::test]
@@ -130,7 +133,7 @@ async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_h
     }
     append(&nodes[0], "kept", 3).await;
     redis.tell("SAVE").await;
-    // The primary gets an epoch that its replica, cut off, never has.
+    // The primary gets an epoch that its disconnected replica never gets.
     redis.tell("DEBUG CHANGE-REPL-ID").await;
     for (tag, one) in (4..).zip(&nodes) {
         one.reconcile().await.unwrap();
@@ -140,7 +143,7 @@ async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_h
         one.reconcile().await.unwrap();
     }
     let lost = nodes[0].sync_state.seen();
-    // As if the replica were promoted.
+    // Redis is now like the promoted replica.
     redis.tell("DEBUG RELOAD NOSAVE").await;
     for one in &nodes {
         one.reconcile().await.unwrap();
@@ -148,8 +151,11 @@ async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_h
     }
     let rows = nodes[0].redis_log.head().await.unwrap().epochs;
     let told: Vec<_> = rows.iter().filter(|row| row.of == Some((lost.epoch, lost.offset))).collect();
-    assert_eq!(told.iter().map(|row| (row.after, &row.lost)).collect::<Vec<_>>(), [(1, &EpochLoss::All)]);
-    assert_eq!(rows.iter().filter(|row| row.lost == EpochLoss::All).count(), 2, "{rows:?}");
+    assert_eq!(
+        told.iter().map(|row| (row.row.begins_after, &row.row.lost)).collect::<Vec<_>>(),
+        [(1, &LostChannels::All)]
+    );
+    assert_eq!(rows.iter().filter(|row| row.row.lost == LostChannels::All).count(), 2, "{rows:?}");
 }
 
 #[tokio::test]
@@ -159,34 +165,34 @@ async fn loss_of_everything_in_a_later_epoch_hides_no_loss_of_an_earlier_one() {
     append(&one, "kept", 1).await;
     one.reconcile().await.unwrap();
     let first = one.sync_state.seen().epoch;
-    // Another primary took over; a node there told of a loss of its own.
+    // Another primary took over, and a node there reported its own loss.
     let head = one.redis_log.head().await.unwrap();
     let new = |lost, epoch| NewEpoch { lost, replid: head.replid.clone(), ..new_epoch(Epoch(epoch)) };
-    one.redis_log.begin_epoch(first, new(EpochLoss::None, 71)).await.unwrap();
-    one.redis_log.report_loss(Epoch(71), (Epoch(70), 1), new(EpochLoss::All, 72)).await.unwrap();
-    // The old primary, which this node still reached, acknowledged another event since.
+    one.redis_log.begin_epoch(first, new(LostChannels::None, 71)).await.unwrap();
+    one.redis_log.report_loss(Epoch(71), (Epoch(70), 1), new(LostChannels::All, 72)).await.unwrap();
+    // The old primary, which this node still reached, acknowledged another event.
     one.sync_state.observe(LastSeen { epoch: first, offset: 2, tag: Tag(9) });
     one.reconcile().await.unwrap();
     let rows = one.redis_log.head().await.unwrap().epochs;
     assert_eq!(rows.last().unwrap().of, Some((first, 2)), "{rows:?}");
-    assert_ne!(rows.last().unwrap().lost, EpochLoss::None);
+    assert_ne!(rows.last().unwrap().row.lost, LostChannels::None);
 }
 
 #[tokio::test]
 async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_is_not() {
     let redis = Process::start();
     let one = node(&redis).await;
-    let first = one.redis_log.head().await.unwrap().newest().unwrap().epoch;
+    let first = one.redis_log.head().await.unwrap().newest().unwrap().row.epoch();
     append(&one, "kept", 1).await;
     let head = one.redis_log.head().await.unwrap();
     one.redis_log.begin_epoch(first, NewEpoch { replid: head.replid, ..new_epoch(EPOCH) }).await.unwrap();
     append(&one, "kept, too", 2).await;
     append(&one, "and this", 3).await;
     one.reconcile().await.unwrap();
-    // Another primary had taken it before this one took over.
+    // Another primary had accepted it before this one took over.
     let late = LastSeen { epoch: first, offset: 2, tag: Tag(9) };
     let head = one.redis_log.head().await.unwrap();
-    assert_eq!(one.loss(late, &head).await, Ok(EpochLoss::All));
+    assert_eq!(one.loss(late, &head).await, Ok(LostChannels::All));
     assert_eq!(one.log.head().offset, 3);
 }
 
@@ -198,7 +204,7 @@ async fn entries_that_follow_others_than_those_that_are_here_are_not_placed() {
         append(&one, "text", tag).await;
     }
     one.reconcile().await.unwrap();
-    // The same server, behind the same connections, with another past: another node that had seen nothing of the loss went on.
+    // The same server and connections, with another history: a node without knowledge of the loss continued.
     redis.tell("DEL {test}:log").await;
     redis.tell("HSET {test}:meta head 0 tag 00000000").await;
     for tag in [1, 22, 23] {
@@ -206,7 +212,7 @@ async fn entries_that_follow_others_than_those_that_are_here_are_not_placed() {
     }
     one.apply(one.redis_log.range(3, 10).await.unwrap()).await.unwrap();
     assert_eq!([1, 2, 3].map(|offset| one.log.tag_at(offset)), [1, 22, 23].map(Tag));
-    assert_eq!(losses(&one).await, [EpochLoss::None, news()]);
+    assert_eq!(losses(&one).await, [LostChannels::None, news()]);
 }
 
 #[tokio::test]

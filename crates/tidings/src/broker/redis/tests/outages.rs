@@ -22,7 +22,7 @@ async fn a_server_that_hangs_leaves_the_outcome_unknown() {
     let outcome = redis_log.append(&[publish([keyed("b", 2, "ann", "k1")])], seen(1, 1)).await;
     assert!(matches!(outcome, Err(AppendError::Fault(RedisError::OutcomeUnknown(_)))), "{outcome:?}");
     redis.go_on();
-    // It was stored after all, and a retry with its key finds it.
+    // Redis stored the event, and a retry with its key finds it.
     let outcomes = patient.append(&[publish([keyed("b", 3, "ann", "k1")])], seen(1, 1)).await.unwrap();
     assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(2, 2)])]);
 }
@@ -74,7 +74,7 @@ async fn a_dropped_call_does_not_answer_the_next() {
     redis_log.set("a", b"1", Duration::from_secs(60)).await.unwrap();
     redis.stop();
     let mut call = Box::pin(redis_log.get("a"));
-    // It is sent, and waits for its reply.
+    // The command is sent, and waits for its reply.
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(call);
     redis.go_on();

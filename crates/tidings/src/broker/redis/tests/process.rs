@@ -1,4 +1,4 @@
-//! A redis-server of a test's own.
+//! A redis-server for one test.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -17,7 +17,7 @@ use super::super::{
     server::{RedisEndpoint, TlsFiles},
 };
 
-/// Killed when it is dropped, and its files removed.
+/// Its drop kills the server and removes its files.
 pub(in crate::broker::redis) struct Process {
     child: Child,
     port: u16,
@@ -30,7 +30,7 @@ impl Process {
         Self::start_with(&[])
     }
 
-    /// Arguments may say `{port}`.
+    /// Starts a server; arguments may contain `{port}`.
     pub(in crate::broker::redis) fn start_with(arguments: &[&str]) -> Self {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -85,7 +85,7 @@ impl Process {
         }
     }
 
-    /// Asks on a connection of its own.
+    /// Sends a command on a new connection.
     pub(in crate::broker::redis) async fn ask(&self, words: &str) -> RedisReply {
         let mut words = words.split(' ');
         let first = ReadRequest::new(words.next().unwrap());
@@ -97,13 +97,13 @@ impl Process {
         opening.await.unwrap().request(&[command]).await.unwrap().remove(0)
     }
 
-    /// Asks what must not be refused.
+    /// Sends a command that must succeed.
     pub(in crate::broker::redis) async fn tell(&self, words: &str) {
         let reply = self.ask(words).await;
         assert!(!matches!(reply, RedisReply::Error(_)), "{words}: {reply:?}");
     }
 
-    /// Makes it a replica of another, and waits until it has all that the other has.
+    /// Makes the server a replica of another, and waits until it is in sync.
     pub(in crate::broker::redis) async fn follow(&self, primary: &Self) {
         self.tell(&format!("REPLICAOF 127.0.0.1 {}", primary.port)).await;
         let is_up = |info: RedisReply| info.str().is_some_and(|text| text.contains("master_link_status:up"));

@@ -1,4 +1,4 @@
-//! A way to a Redis that brings so many bytes on each connection, and then breaks.
+//! Relay to a Redis that closes each connection after a number of bytes.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
@@ -8,14 +8,14 @@ use tokio::{
 
 use super::Process;
 
-/// Ends when it is dropped; connections through it end with the test's runtime.
+/// Ends when it is dropped; its connections end with the runtime of the test.
 pub(super) struct Relay {
     port: u16,
     accepting: JoinHandle<()>,
 }
 
 impl Relay {
-    /// Each connection ends after the Redis has sent so many bytes over it.
+    /// Starts a relay that closes a connection after this many bytes of Redis.
     pub(super) async fn start(redis: &Process, bytes_max: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,6 +1,6 @@
 use super::{tables::begun_or_there, *};
 
-/// Long enough that a test which waits for it in vain fails by being slow, not by chance.
+/// So long that a test whose event never comes fails by its duration, not by chance.
 const BLOCK: Duration = Duration::from_secs(60);
 
 #[tokio::test]

@@ -1,13 +1,13 @@
-//! Links over which a large answer does not arrive.
+//! Connections over which a large answer does not arrive.
 
 use super::{super::shared_table::SharedTable, losses::follower, relay::Relay, *};
 use crate::log::fixture::TestWorld;
 
-/// What one connection brings: fewer than five of the events.
+/// Bytes of one connection: less than five events.
 const CONNECTION_BYTES: u64 = 1 << 20;
 const EVENT_BYTES: usize = 256 << 10;
 const EVENTS: u32 = 40;
-/// Each attempt but the first few brings an event at least.
+/// Attempts, each of which brings at least one event, except the first few.
 const ATTEMPTS_MAX: usize = 2 * EVENTS as usize + 20;
 
 /// A log of large events.
@@ -56,7 +56,7 @@ async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
     while after < u64::from(EVENTS) {
         match tail.next(after, Duration::from_secs(60)).await {
             Ok(stored) => after = stored.last().unwrap().offset,
-            // As the follower does.
+            // As the replicator does.
             Err(_) => tail = redis_log.stream_reader(),
         }
         attempts += 1;

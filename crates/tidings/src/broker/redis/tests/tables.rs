@@ -1,8 +1,8 @@
-//! Tables of small state, and who keeps up with them.
+//! Shared tables, and their replicas.
 
 use super::{super::shared_table::SharedTable, *};
 
-/// Milliseconds since 1970, to the tests.
+/// Current time of the tests, in milliseconds since 1970.
 const NOW: u64 = 1_000_000;
 
 fn table(redis: &Process) -> SharedTable {
@@ -25,7 +25,7 @@ async fn row(table: &SharedTable, key: &str) -> TableRow {
     rows.into_iter().find(|row| row.key == key).unwrap()
 }
 
-/// A view, and what of its work the hearer and the follower do in a node.
+/// A replica, with the parts of the live event receiver and the replicator that feed it.
 struct Node {
     redis_log: RedisLog,
     pubsub: PubsubConnection,
@@ -35,8 +35,8 @@ struct Node {
 impl Node {
     async fn start(redis: &Process) -> Self {
         let redis_log = begun_or_there(redis).await;
-        let mut pubsub =
-            redis_log.pubsub(super::super::pubsub::PubsubTarget::Name(b"{test}:changes".to_vec()), 1 << 20);
+        let mut pubsub = redis_log
+            .pubsub(super::super::pubsub::target::PubsubTarget::Name(b"{test}:changes".to_vec()), 1 << 20);
         while pubsub.next().await != PubsubEvent::Back {}
         Self { redis_log, pubsub, view: TableReplica::new(table(redis), Arc::new(SyncState::new())) }
     }
@@ -45,7 +45,7 @@ impl Node {
         self.view.found(&self.redis_log.head().await.unwrap().versions);
     }
 
-    /// Hears one message.
+    /// Receives one message.
     async fn hear(&mut self) {
         loop {
             if let PubsubEvent::Message { payload, .. } = self.pubsub.next().await {
@@ -54,7 +54,7 @@ impl Node {
         }
     }
 
-    /// News that are there without waiting for a message.
+    /// Change that is there without a further message.
     async fn news(&self) -> Option<TableChange> {
         tokio::time::timeout(Duration::from_millis(200), self.view.next_change()).await.ok()
     }
@@ -126,7 +126,7 @@ async fn a_row_goes_when_it_is_removed_and_when_its_time_is_over() {
     table.sweep(NOW + 10).await.unwrap();
     assert_eq!(rows(&table).await.iter().map(|row| &*row.0).collect::<Vec<_>>(), ["kept", "prolonged"]);
     assert_eq!(table.all().await.unwrap().0, version, "what was over counted for nothing");
-    // Whoever writes sweeps, too.
+    // A write deletes expired rows too.
     table.put(&put("next", "x", RowVersion::default()), NOW + 20).await.unwrap();
     assert_eq!(rows(&table).await.iter().map(|row| &*row.0).collect::<Vec<_>>(), ["kept", "next"]);
     assert_eq!(redis.ask("ZCARD {test}:state:people:ends").await, resp::RedisReply::Number(0));
@@ -183,7 +183,7 @@ async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
     assert!(asked.has_changed().unwrap(), "a look is asked for at once");
     node.look().await;
     assert_eq!(all(node.news().await), ["heard", "missed"]);
-    // One that was not heard at all is seen, too; and so is the loss of everything, also where as much was written since.
+    // A reconciliation finds a change without its message, and the loss of all rows even after as many new writes.
     table.put(&put("c", "unheard", RowVersion::default()), NOW).await.unwrap();
     node.look().await;
     assert_eq!(all(node.news().await), ["heard", "missed", "unheard"]);

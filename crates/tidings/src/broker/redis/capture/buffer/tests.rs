@@ -19,7 +19,7 @@ fn draft(text: &str) -> Option<NewEntry> {
 fn buffer() -> CaptureBuffer {
     let buffer = CaptureBuffer::new(SETTINGS);
     buffer.back(1);
-    buffer.mark(1);
+    buffer.note_marker(1);
     buffer
 }
 
@@ -31,7 +31,7 @@ fn place(mark: u64, count: u64) -> Option<CapturePosition> {
     Some(CapturePosition { settings: SETTINGS, mark, count })
 }
 
-/// What waits, and the place behind it.
+/// Waiting messages, and the position after them.
 fn waiting(buffer: &CaptureBuffer) -> (Vec<String>, Option<CapturePosition>) {
     let Some((drafts, place)) = buffer.next(100, usize::MAX, buffer.gap_count()) else {
         return (Vec::new(), None);
@@ -55,7 +55,7 @@ fn before_the_first_mark_nothing_is_heard() {
     buffer.back(9);
     assert_eq!(buffer.status(), BufferStatus::Unmarked(9));
     push(&buffer, &["unmarked"]);
-    buffer.mark(5);
+    buffer.note_marker(5);
     assert_eq!(buffer.status(), BufferStatus::Marked);
     push(&buffer, &["a"]);
     assert_eq!(waiting(&buffer), (vec!["a".to_owned()], place(5, 1)));
@@ -64,7 +64,7 @@ fn before_the_first_mark_nothing_is_heard() {
 #[test]
 fn marks_count_for_nobody_who_is_away() {
     let buffer = CaptureBuffer::new(SETTINGS);
-    buffer.mark(5);
+    buffer.note_marker(5);
     assert_eq!(buffer.status(), BufferStatus::Away);
 }
 
@@ -72,7 +72,7 @@ fn marks_count_for_nobody_who_is_away() {
 fn what_is_in_the_log_waits_no_more() {
     let buffer = buffer();
     push(&buffer, &["a", "b"]);
-    buffer.mark(2);
+    buffer.note_marker(2);
     push(&buffer, &["c", "d"]);
     buffer.acknowledge(place(1, 1));
     assert_eq!(waiting(&buffer), (vec!["b".to_owned(), "c".to_owned(), "d".to_owned()], place(2, 2)));
@@ -118,7 +118,7 @@ fn what_was_heard_outlives_the_connection() {
     buffer.away();
     push(&buffer, &["nobody hears"]);
     buffer.back(3);
-    buffer.mark(3);
+    buffer.note_marker(3);
     push(&buffer, &["b"]);
     assert_eq!(buffer.markers(), (vec![3], 1));
     assert!(buffer.next(100, usize::MAX, 0).is_none(), "another may have heard what was missed");
@@ -131,11 +131,11 @@ fn what_was_heard_outlives_the_connection() {
 fn marks_are_kept_while_something_waits_behind_them_and_else_few() {
     let buffer = buffer();
     push(&buffer, &["a"]);
-    (2..100).for_each(|mark| buffer.mark(mark));
+    (2..100).for_each(|mark| buffer.note_marker(mark));
     assert_eq!(buffer.markers().0.len(), 99);
     buffer.acknowledge(place(1, 1));
     assert_eq!(buffer.markers().0.len(), MARKERS_MAX);
-    (100..200).for_each(|mark| buffer.mark(mark));
+    (100..200).for_each(|mark| buffer.note_marker(mark));
     assert_eq!(buffer.markers().0.len(), MARKERS_MAX);
     push(&buffer, &["b"]);
     assert_eq!(waiting(&buffer), (vec!["b".to_owned()], place(199, 1)));

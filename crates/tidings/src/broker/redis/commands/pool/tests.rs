@@ -2,9 +2,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::broker::redis::{
-    RedisError, RedisLog, RedisOptions,
     append_call::AppendError,
-    shared_table::{ConditionalPut, RowVersion, SharedTable},
+    commands::{RedisLog, RedisOptions},
+    error::RedisError,
+    shared_table::{ConditionalPut, SharedTable, row::RowVersion},
     tests::{NOTHING_SEEN, begun, event, fill, options, process::Process, publish},
 };
 

@@ -48,7 +48,7 @@ fn changes_ask_for_what_is_new_and_give_up_what_nobody_wants() {
     assert_eq!(targets.all().len(), 1);
 }
 
-/// What the pattern of all channels takes.
+/// Number of targets for the pattern of all channels.
 fn wishes_of_all() -> usize {
     targets(&["**"], &["**"]).len()
 }
@@ -115,11 +115,11 @@ fn patterns_of_the_setting_stand_in_the_place_of_those_that_redis_refuses() {
     assert_eq!(refuse(&mut targets, "a.1.*"), (vec!["a.*".into()], false));
     assert_eq!(refuse(&mut targets, "a.2.*"), (vec![], false));
     assert_eq!(refuse(&mut targets, "a.*"), (vec![], true));
-    // What is asked for and its substitute are the same.
+    // The target and its substitute are the same.
     assert_eq!(refuse(&mut targets, "b.*"), (vec![], true));
     assert!(targets.refuse(&PubsubTarget::Name("b.1".into())).is_unheard);
     assert!(!targets.refuse(&PubsubTarget::Name("b.2".into())).is_unheard);
-    // It stays asked for: Redis may grant it later.
+    // It stays requested: Redis may accept it later.
     assert!(targets.has(&PubsubTarget::Glob("a.*".into())));
     assert_eq!(targets.grant(&PubsubTarget::Glob("a.*".into())), Some(SubscriptionDelta::default()));
     // It is given up with the last that it stands for.

@@ -1,20 +1,34 @@
-//! Revocations in Redis: one row for each subject, which goes when its time is over.
+//! Revocations in Redis: one row for each subject, which expires with its revocation.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tracing::warn;
 
+use super::{
+    error::RedisError,
+    shared_table::{
+        ConditionalPut, PutOutcome,
+        replica::{TableChange, TableReplica},
+        row::{RowVersion, TableRow},
+    },
+};
 use crate::{
     auth::{ReplicationOutcome, RevocationChange, RevocationStore, StoredRevocation},
-    broker::redis::{self, ConditionalPut, PutOutcome, RedisError, RowVersion, TableReplica, TableRow},
     error::{Code, Error},
     log::Log,
 };
 
-/// The board of all nodes of one Redis.
-pub(super) struct RedisRevocations {
-    pub(super) view: Arc<TableReplica>,
+/// Revocations of all nodes of one Redis.
+pub(crate) struct RedisRevocations {
+    pub(super) table: Arc<TableReplica>,
     pub(super) log: Arc<Log>,
+}
+
+impl RedisRevocations {
+    /// Whether the node has read the revocations: `Err` says why not.
+    pub(crate) fn health(&self) -> Result<(), String> {
+        self.table.health()
+    }
 }
 
 impl RevocationStore for RedisRevocations {
@@ -24,26 +38,27 @@ impl RevocationStore for RedisRevocations {
     ) -> Pin<Box<dyn Future<Output = Result<Vec<ReplicationOutcome>, Error>> + Send + 'a>> {
         Box::pin(async move {
             let puts: Vec<_> = notes.iter().map(put).collect();
-            let outcomes = self.view.put_if(&puts, self.log.now()).await.map_err(|fault| away(&fault))?;
-            Ok(outcomes.into_iter().map(put_up).collect())
+            let outcomes =
+                self.table.put_if(&puts, self.log.now()).await.map_err(|fault| not_replicated(&fault))?;
+            Ok(outcomes.into_iter().map(outcome).collect())
         })
     }
 
     fn next_change(&self) -> Pin<Box<dyn Future<Output = RevocationChange> + Send + '_>> {
         Box::pin(async move {
-            match self.view.next_change().await {
-                redis::TableChange::All(rows) => RevocationChange::All(
+            match self.table.next_change().await {
+                TableChange::All(rows) => RevocationChange::All(
                     rows.into_iter().map(|row| (row.key, row.version.to_string(), row.value)).collect(),
                 ),
-                redis::TableChange::Put(row) => RevocationChange::One(row.key, row.value),
-                // A revocation ends with its time, and not before.
-                redis::TableChange::Removed(_) => RevocationChange::Nothing,
+                TableChange::Put(row) => RevocationChange::One(row.key, row.value),
+                // Each node ends a revocation by its time, not by its row.
+                TableChange::Removed(_) => RevocationChange::Nothing,
             }
         })
     }
 
     fn mark_stale(&self) {
-        self.view.mark_stale();
+        self.table.mark_stale();
     }
 }
 
@@ -56,7 +71,7 @@ fn put(note: &StoredRevocation) -> ConditionalPut {
     }
 }
 
-fn put_up(outcome: PutOutcome) -> ReplicationOutcome {
+fn outcome(outcome: PutOutcome) -> ReplicationOutcome {
     match outcome {
         PutOutcome::Done => ReplicationOutcome::Done,
         PutOutcome::Other(row) => {
@@ -66,7 +81,7 @@ fn put_up(outcome: PutOutcome) -> ReplicationOutcome {
     }
 }
 
-fn away(fault: &RedisError) -> Error {
+fn not_replicated(fault: &RedisError) -> Error {
     warn!(%fault, "other nodes could not be told of a revocation");
     let (code, detail) = match fault {
         RedisError::OutcomeUnknown(_) => (

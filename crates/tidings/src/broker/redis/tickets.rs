@@ -1,17 +1,17 @@
-//! Tickets in Redis: one key for each, which goes with its ticket.
+//! Tickets in Redis: one key for each, which expires with its ticket.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tracing::warn;
 
+use super::{commands::RedisLog, error::RedisError};
 use crate::{
     auth::TicketStore,
-    broker::redis::{RedisError, RedisLog},
     error::{Code, Error},
 };
 
-/// The shelf of all nodes of one Redis.
-pub(super) struct RedisTickets(pub(super) Arc<RedisLog>);
+/// Tickets of all nodes of one Redis.
+pub(crate) struct RedisTickets(pub(super) Arc<RedisLog>);
 
 impl TicketStore for RedisTickets {
     fn put(
@@ -20,7 +20,7 @@ impl TicketStore for RedisTickets {
         sealed: Vec<u8>,
         life: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '_>> {
-        Box::pin(async move { self.0.set(&name, &sealed, life).await.map_err(|fault| away(&fault)) })
+        Box::pin(async move { self.0.set(&name, &sealed, life).await.map_err(|fault| unavailable(&fault)) })
     }
 
     fn look(
@@ -28,7 +28,7 @@ impl TicketStore for RedisTickets {
         name: String,
     ) -> Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, Error>> + Send + '_>> {
         Box::pin(async move {
-            let found = self.0.get(&name).await.map_err(|fault| away(&fault))?;
+            let found = self.0.get(&name).await.map_err(|fault| unavailable(&fault))?;
             Ok(found.map(|sealed| sealed.to_vec()))
         })
     }
@@ -38,13 +38,13 @@ impl TicketStore for RedisTickets {
         name: String,
     ) -> Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, Error>> + Send + '_>> {
         Box::pin(async move {
-            let taken = self.0.take(&name).await.map_err(|fault| away(&fault))?;
+            let taken = self.0.take(&name).await.map_err(|fault| unavailable(&fault))?;
             Ok(taken.map(|sealed| sealed.to_vec()))
         })
     }
 }
 
-fn away(fault: &RedisError) -> Error {
+fn unavailable(fault: &RedisError) -> Error {
     warn!(%fault, "a ticket could not be kept or looked up");
     Error::new(Code::Unavailable, "tickets are kept in redis, which does not answer; make a new one, later")
         .retry_after(Duration::from_secs(1))
