@@ -10,7 +10,7 @@ use std::{
 };
 
 use tidings_load::{ClientFleet, FleetEvent, ReadPace, Stamp, StampCodec};
-use tidings_testkit::{RedisConnection, RedisReply};
+use tidings_testkit::{RespConnection, RespReply};
 
 use crate::{
     arguments::BenchArguments,
@@ -182,7 +182,7 @@ struct StackRun {
     stack: ServerStack,
     codec: StampCodec,
     /// Connection for `PUBLISH`.
-    connection: Option<RedisConnection>,
+    connection: Option<RespConnection>,
     /// Requests of each publisher; the first is in flight or waits for its retry.
     waiting: Vec<VecDeque<Vec<u8>>>,
     retry_at: Vec<Option<Instant>>,
@@ -330,7 +330,7 @@ impl StackRun {
             None => self.redis.server.connect(),
         };
         match connection.try_command(&["PUBLISH", &name, &text]) {
-            Ok(RedisReply::Integer(_)) => self.connection = Some(connection),
+            Ok(RespReply::Integer(_)) => self.connection = Some(connection),
             // The connection was killed: the result is unknown.
             _ => self.fleet.sequences.doubt(channel, 0, number),
         }

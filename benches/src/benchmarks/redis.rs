@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tidings_load::StampCodec;
-use tidings_testkit::RedisConnection;
+use tidings_testkit::RespConnection;
 
 use super::{
     fanout,
@@ -181,7 +181,7 @@ fn publish(
 }
 
 /// Scripts run by the nodes so far. A few of them do not append.
-fn calls(connection: &mut RedisConnection) -> BenchResult<u64> {
+fn calls(connection: &mut RespConnection) -> BenchResult<u64> {
     let text = connection.command(&["INFO", "commandstats"]).text();
     let row = text.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
     let calls = row.and_then(|row| row.split(',').next()).and_then(|calls| calls.parse().ok());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidings_testkit::{RedisReply, RedisServer};
+use tidings_testkit::{RedisServer, RespReply};
 
 /// Runs calls of a redis-server on a blocking thread. A panic of the calls becomes an error.
 pub(super) async fn call_redis<T: Send + 'static>(
@@ -18,9 +18,9 @@ pub(super) async fn call_redis<T: Send + 'static>(
 ///
 /// # Panics
 /// On an error reply.
-pub(super) fn command(server: &RedisServer, words: &[&str]) -> RedisReply {
+pub(super) fn command(server: &RedisServer, words: &[&str]) -> RespReply {
     match server.command(words) {
-        RedisReply::Error(error) => panic!("{}: {error}", words.join(" ")),
+        RespReply::Error(error) => panic!("{}: {error}", words.join(" ")),
         reply => reply,
     }
 }

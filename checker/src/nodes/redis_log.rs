@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tidings_testkit::{RedisReply, RedisServer};
+use tidings_testkit::{RedisServer, RespReply};
 
 use super::history::TaggedOffset;
 use super::redis_calls::command;
@@ -55,13 +55,13 @@ pub(super) fn places(redis: &RedisServer) -> BTreeSet<TaggedOffset> {
     read(redis).iter().map(|record| record.place).collect()
 }
 
-fn decode(entry: &RedisReply) -> Option<LogRecord> {
-    let RedisReply::List(parts) = entry else { return None };
-    let [RedisReply::Text(id), RedisReply::List(fields)] = &parts[..] else { return None };
+fn decode(entry: &RespReply) -> Option<LogRecord> {
+    let RespReply::List(parts) = entry else { return None };
+    let [RespReply::Text(id), RespReply::List(fields)] = &parts[..] else { return None };
     let offset = id.strip_suffix("-0")?.parse().ok()?;
     let field = |name: &str| {
         fields.chunks(2).find_map(|pair| match pair {
-            [RedisReply::Text(key), RedisReply::Text(value)] if key == name => Some(value),
+            [RespReply::Text(key), RespReply::Text(value)] if key == name => Some(value),
             _ => None,
         })
     };

@@ -1,6 +1,6 @@
-//! The client against a real TCP server that says exactly what a test scripts.
+//! The client against a TCP server that sends the bytes of the test.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test whose client or server fails has failed")]
 
 mod publish;
 mod stub_server;

@@ -1,4 +1,4 @@
-//! Publishing: what is sent, what is answered, and when it is tried again.
+//! Publishing: requests, results, and retries.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn event_is_sent_verbatim_with_its_fields() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unstored_event_has_no_id() {
+async fn transient_event_has_no_id() {
     let server = AsyncStubServer::start(|_, _| closing(response("200 OK", r#"{"id":null}"#))).await;
     let got = client(&server).publish("a").store(false).send().await.unwrap();
     assert_eq!((got.id, got.offset), (None, None));
@@ -43,7 +43,7 @@ async fn unstored_event_has_no_id() {
 }
 
 #[tokio::test]
-async fn fault_names_the_url_and_the_other_scheme_where_that_is_the_ports() {
+async fn error_names_the_url_and_suggests_the_other_scheme() {
     const TLS_ALERT: &[u8] = b"\x15\x03\x03\x00\x02\x02\x16";
     let tls = AsyncStubServer::start(|_, _| closing(TLS_ALERT)).await;
     let fault = client(&tls).publish("a").send().await.unwrap_err();
@@ -61,7 +61,7 @@ async fn fault_names_the_url_and_the_other_scheme_where_that_is_the_ports() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn publish_without_a_key_is_tried_once() {
+async fn publish_without_an_idempotency_key_is_sent_once() {
     for reply in [Vec::new(), response("503 Later", r#"{"code":"outcome_unknown"}"#)] {
         let empty = reply.is_empty();
         let server = AsyncStubServer::start(move |_, _| closing(reply.clone())).await;
@@ -73,7 +73,7 @@ async fn publish_without_a_key_is_tried_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn publish_with_a_key_is_tried_again_until_it_is_answered() {
+async fn publish_with_an_idempotency_key_is_retried_until_it_is_answered() {
     let server = AsyncStubServer::start(|number, _| match number {
         0 => closing(""),
         1 => closing(response("503 Later\r\nRetry-After: 1", r#"{"code":"outcome_unknown"}"#)),
@@ -140,7 +140,7 @@ async fn batch_is_one_body_of_json_lines() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batch_names_the_message_at_fault() {
+async fn error_of_a_batch_has_the_index_of_the_message() {
     let server = AsyncStubServer::start(|_, _| {
         closing(response("400 Bad", r#"{"code":"bad_key","detail":"d","index":1}"#))
     })
@@ -156,14 +156,14 @@ async fn batch_names_the_message_at_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batch_with_fewer_answers_than_messages_is_an_error() {
+async fn batch_with_fewer_results_than_messages_is_an_error() {
     let server = AsyncStubServer::start(|_, _| closing(response("200 OK", "[]"))).await;
     let fault = client(&server).publish_batch(vec![Message::new("a")]).await.unwrap_err();
     assert_eq!(fault.kind(), ErrorKind::Protocol);
 }
 
 #[tokio::test]
-async fn hub_that_is_not_there_is_a_connect_error() {
+async fn unreachable_hub_is_a_connect_error() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -173,7 +173,7 @@ async fn hub_that_is_not_there_is_a_connect_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answer_that_is_no_hubs_is_a_protocol_error() {
+async fn response_of_another_server_is_a_protocol_error() {
     let server = AsyncStubServer::start(|_, _| closing(response("200 OK", "<h1>Welcome</h1>"))).await;
     let fault = client(&server).publish("a").send().await.unwrap_err();
     assert_eq!(fault.kind(), ErrorKind::Protocol, "{fault}");

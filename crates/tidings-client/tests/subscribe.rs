@@ -12,8 +12,8 @@ fn client(server: &AsyncStubServer) -> Client {
     Client::builder(&server.url).build().unwrap()
 }
 
-/// The next delivery that is not about connections and positions.
-async fn next_told(subscription: &mut Subscriber) -> Option<Result<Notification, Error>> {
+/// The next notification except reconnects and positions.
+async fn next_notification(subscription: &mut Subscriber) -> Option<Result<Notification, Error>> {
     loop {
         match subscription.next().await {
             Some(Ok(Notification::Reconnecting(_) | Notification::Position(_))) => {}
@@ -24,18 +24,18 @@ async fn next_told(subscription: &mut Subscriber) -> Option<Result<Notification,
 
 /// The data of the next event; anything else fails the test.
 async fn next_data(subscription: &mut Subscriber) -> String {
-    match next_told(subscription).await {
+    match next_notification(subscription).await {
         Some(Ok(Notification::Event(event))) => event.data,
-        other => panic!("an event was awaited, not {other:?}"),
+        other => panic!("not an event: {other:?}"),
     }
 }
 
 async fn next_fault(subscription: &mut Subscriber) -> Error {
-    let fault = match next_told(subscription).await {
+    let fault = match next_notification(subscription).await {
         Some(Err(fault)) => fault,
-        other => panic!("an error was awaited, not {other:?}"),
+        other => panic!("not an error: {other:?}"),
     };
-    assert!(subscription.next().await.is_none(), "a subscription is over after an error");
+    assert!(subscription.next().await.is_none(), "an error ends the subscription");
     fault
 }
 
@@ -50,7 +50,7 @@ fn events_after(id: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_resumes_exactly_after_a_cut_at_every_byte() {
+async fn client_resumes_exactly_after_a_disconnect_at_every_byte() {
     let whole_bytes = stream(&events_after("p0")).len();
     for cut in 0..=whole_bytes {
         let server = AsyncStubServer::start(move |number, request| {
@@ -98,7 +98,7 @@ async fn error_is_one_line_with_its_causes_as_sources() {
     assert_eq!(format!("{refused}"), format!("{} answered 502: one\\ntwo", server.url));
     assert_eq!(format!("{refused:?}"), format!("{refused}"));
     assert!(format!("{refused:#?}").contains("status: Some("));
-    // Nothing listens on port 1 of loopback.
+    // No server listens on port 1 of loopback.
     let unreached =
         Client::builder("http://127.0.0.1:1").build().unwrap().publish("a").send().await.unwrap_err();
     assert_eq!(unreached.kind(), ErrorKind::Connect);
@@ -110,14 +110,14 @@ async fn error_is_one_line_with_its_causes_as_sources() {
 async fn id_of_a_block_without_data_survives_every_reconnect() {
     let server = AsyncStubServer::start(|number, _| match number {
         0 => closing(stream("id: p7\n\n")),
-        1 => closing(stream("data: unstored\n\n")),
+        1 => closing(stream("data: transient\n\n")),
         2 => closing(stream("id: half")),
         3 => closing(""),
         _ => holding(stream("data: last\nid: e8\n\n")),
     })
     .await;
     let mut subscription = client(&server).subscribe(["a"]).start();
-    assert_eq!(next_data(&mut subscription).await, "unstored");
+    assert_eq!(next_data(&mut subscription).await, "transient");
     assert_eq!(subscription.last_event_id(), "p7");
     assert_eq!(next_data(&mut subscription).await, "last");
     let ids: Vec<_> =
@@ -171,12 +171,12 @@ async fn no_content_finishes_the_subscription() {
     .await;
     let mut subscription = client(&server).subscribe(["a"]).start();
     assert_eq!(next_data(&mut subscription).await, "only");
-    assert!(next_told(&mut subscription).await.is_none());
+    assert!(next_notification(&mut subscription).await.is_none());
     assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusal_ends_the_subscription_and_says_why() {
+async fn refusal_ends_the_subscription_with_its_reason() {
     for status in ["400", "401", "403", "404", "410"] {
         let head = format!("{status} No\r\nContent-Type: application/problem+json");
         let server = AsyncStubServer::start(move |_, _| {
@@ -202,7 +202,7 @@ async fn redirect_is_named_and_not_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn full_hub_is_asked_again_after_its_retry_after() {
+async fn full_hub_is_retried_after_its_retry_after() {
     for status in ["429", "503"] {
         let head = format!("{status} Later\r\nRetry-After: 7");
         let server = AsyncStubServer::start(move |number, _| match number {
@@ -228,15 +228,17 @@ async fn gap_is_delivered_and_its_id_is_kept() {
     })
     .await;
     let mut subscription = client(&server).subscribe(["a"]).last_event_id("x-1").start();
-    let Some(Ok(Notification::Gap(notice))) = next_told(&mut subscription).await else { panic!("no gap") };
+    let Some(Ok(Notification::Gap(notice))) = next_notification(&mut subscription).await else {
+        panic!("no gap")
+    };
     assert_eq!(notice.reason, GapReason::Trimmed);
     assert_eq!((notice.channels.as_slice(), notice.resumed_at.as_str()), (&["a".to_owned()][..], "x-9"));
-    assert!(next_told(&mut subscription).await.is_none());
+    assert!(next_notification(&mut subscription).await.is_none());
     assert_eq!(server.requests()[1].header("last-event-id"), Some("x-9"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn notice_that_cannot_be_read_is_an_error_before_it() {
+async fn malformed_gap_is_an_error_and_keeps_the_last_id() {
     let body = "id: x-1\n\nevent: tidings.gap\ndata: {\"reason\":\"new\"}\nid: x-9\n\n";
     let server = AsyncStubServer::start(|_, _| holding(stream(body))).await;
     let mut subscription = client(&server).subscribe(["a"]).start();
@@ -256,7 +258,7 @@ async fn end_without_reconnect_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn end_with_reconnect_goes_on_from_the_last_id() {
+async fn end_with_reconnect_resumes_from_the_last_id() {
     let end =
         "id: x-4\n\nretry: 900\nevent: tidings.end\ndata: {\"reason\":\"shutdown\",\"reconnect\":true}\n\n";
     let server = AsyncStubServer::start(move |number, _| match number {
@@ -314,7 +316,7 @@ async fn page_in_place_of_a_stream_is_an_error_with_a_hint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silent_stream_is_left_after_three_keep_alives() {
+async fn silent_stream_is_closed_after_three_keep_alive_intervals() {
     let server = AsyncStubServer::start(|number, _| match number {
         0 => holding(stream("id: x-1\n\n")),
         1 => holding(""),
@@ -326,7 +328,7 @@ async fn silent_stream_is_left_after_three_keep_alives() {
     for fault in ["silent for 45s", "within 45s"] {
         let began = Instant::now();
         let Some(Ok(Notification::Reconnecting(notice))) = subscription.next().await else {
-            panic!("not left")
+            panic!("no reconnect")
         };
         assert!(notice.reason.contains(fault), "{}", notice.reason);
         assert!(began.elapsed() >= Duration::from_secs(45), "left after {:?}", began.elapsed());
@@ -335,7 +337,7 @@ async fn silent_stream_is_left_after_three_keep_alives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn event_beyond_the_bound_is_a_loud_error_after_what_came_before_it() {
+async fn event_beyond_the_bound_is_an_error_after_the_events_before_it() {
     let body = format!("data: small\nid: e1\n\ndata: {}\nid: e2\n\n", "x".repeat(200));
     let server = AsyncStubServer::start(move |_, _| holding(stream(&body))).await;
     let client = Client::builder(&server.url).event_bytes_max(100).build().unwrap();
@@ -361,7 +363,7 @@ async fn next_may_be_dropped_at_any_time() {
     while seen.len() < 3 {
         match tokio::time::timeout(Duration::from_millis(1), subscription.next()).await {
             Ok(Some(Ok(Notification::Event(event)))) => seen.push(event.data),
-            Ok(None | Some(Err(_))) => panic!("the subscription is over"),
+            Ok(None | Some(Err(_))) => panic!("the subscription has ended"),
             _ => {}
         }
     }

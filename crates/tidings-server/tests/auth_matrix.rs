@@ -35,7 +35,7 @@ enum TokenKeys {
 
 /// Credential of a request.
 #[derive(Debug, Clone)]
-enum Credential {
+enum ShownCredential {
     Nothing,
     Bearer(String),
     Ticket(String),
@@ -117,7 +117,8 @@ fn check(side: TokenKeys) {
     assert_eq!(bodies.len(), 1, "a forger can publish_as_backend refusals apart: {bodies:?}");
     for route in &ROUTES {
         // A head over its limit is refused before the hub looks for credentials.
-        let answer = hub.ask(route, &Credential::Bearer(side.token(json!({"more": "x".repeat(100 << 10)}))));
+        let answer =
+            hub.ask(route, &ShownCredential::Bearer(side.token(json!({"more": "x".repeat(100 << 10)}))));
         answer.assert_problem(431, "head_too_large");
     }
     assert_no_effect(side, &hub);
@@ -150,14 +151,14 @@ fn send_bad_credentials(side: TokenKeys, hub: &AuthTarget, bait: &str) -> HashSe
     let rows = bad_tokens(side, bait)
         .into_iter()
         .chain(malformed_tokens(side))
-        .map(|(name, token)| (name, Credential::Bearer(token), "bad_credentials"))
-        .chain(bad_api_keys().map(|(name, key)| (name, Credential::Bearer(key), "bad_credentials")))
+        .map(|(name, token)| (name, ShownCredential::Bearer(token), "bad_credentials"))
+        .chain(bad_api_keys().map(|(name, key)| (name, ShownCredential::Bearer(key), "bad_credentials")))
         .chain([
-            ("ticket that is none", Credential::Ticket("ti_nonsense".to_owned()), "bad_credentials"),
-            ("ticket that is empty", Credential::Ticket(String::new()), "bad_credentials"),
-            ("ticket that is spent", Credential::Ticket(spent_ticket(hub)), "bad_credentials"),
+            ("ticket that is none", ShownCredential::Ticket("ti_nonsense".to_owned()), "bad_credentials"),
+            ("ticket that is empty", ShownCredential::Ticket(String::new()), "bad_credentials"),
+            ("ticket that is spent", ShownCredential::Ticket(spent_ticket(hub)), "bad_credentials"),
         ])
-        .chain(outdated_tokens(side).map(|(name, token, code)| (name, Credential::Bearer(token), code)));
+        .chain(outdated_tokens(side).map(|(name, token, code)| (name, ShownCredential::Bearer(token), code)));
     let mut heads: HashMap<&str, HashSet<Vec<(String, String)>>> = HashMap::new();
     let rows: Vec<_> = rows.collect();
     // A token of an unknown key waits for the next fetch. At most 64 may wait; these are fewer.
@@ -187,7 +188,7 @@ fn send_bad_credentials(side: TokenKeys, hub: &AuthTarget, bait: &str) -> HashSe
         assert_eq!(heads.len(), 1, "a forger can publish_as_backend heads apart: {route}, {heads:?}");
     }
     for route in &ROUTES {
-        let answer = hub.ask(route, &Credential::Nothing);
+        let answer = hub.ask(route, &ShownCredential::Nothing);
         assert_eq!(answer.head.status, route.statuses[0], "{}: {}", route.name, answer.text());
         if answer.head.status == 401 {
             answer.assert_problem(401, "credentials_missing");
@@ -223,10 +224,10 @@ fn send_good_credentials(side: TokenKeys, hub: &AuthTarget) {
             .json();
         let ticket = ticket["ticket"].as_str().unwrap().to_owned();
         for (name, shown, status) in [
-            ("token", Credential::Bearer(token.clone()), route.statuses[1]),
-            ("token with a list of audiences", Credential::Bearer(of_many.clone()), route.statuses[1]),
-            ("API key", Credential::Bearer(KEY.to_owned()), route.statuses[2]),
-            ("ticket", Credential::Ticket(ticket), route.statuses[3]),
+            ("token", ShownCredential::Bearer(token.clone()), route.statuses[1]),
+            ("token with a list of audiences", ShownCredential::Bearer(of_many.clone()), route.statuses[1]),
+            ("API key", ShownCredential::Bearer(KEY.to_owned()), route.statuses[2]),
+            ("ticket", ShownCredential::Ticket(ticket), route.statuses[3]),
         ] {
             let answer = hub.ask(route, &shown);
             let told = answer.text();
@@ -418,7 +419,7 @@ fn spent_ticket(hub: &AuthTarget) -> String {
     let ticket =
         hub.hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
     let ticket = ticket["ticket"].as_str().unwrap().to_owned();
-    assert_eq!(hub.ask(&ROUTES[0], &Credential::Ticket(ticket.clone())).head.status, 200);
+    assert_eq!(hub.ask(&ROUTES[0], &ShownCredential::Ticket(ticket.clone())).head.status, 200);
     ticket
 }
 
@@ -459,7 +460,7 @@ impl TokenKeys {
 
 /// Sends one credential to every route; each response comes with the route's name.
 pub(crate) fn on_every_route(hub: &TestHub, credential: &str) -> Vec<(&'static str, HttpResponse)> {
-    let shown = Credential::Bearer(credential.to_owned());
+    let shown = ShownCredential::Bearer(credential.to_owned());
     let ask = |route: &Route| {
         let (path, headers) = route.request("", &shown);
         (route.name, answer(hub, route, &path, &headers))
@@ -474,7 +475,7 @@ struct AuthTarget {
 }
 
 impl AuthTarget {
-    fn ask(&self, route: &Route, shown: &Credential) -> HttpResponse {
+    fn ask(&self, route: &Route, shown: &ShownCredential) -> HttpResponse {
         let (path, headers) = route.request(&self.seed, shown);
         answer(&self.hub, route, &path, &headers)
     }
@@ -482,13 +483,13 @@ impl AuthTarget {
 
 impl Route {
     /// Path and headers, with the credential in one of them.
-    fn request(&self, id: &str, shown: &Credential) -> (String, Vec<(&'static str, String)>) {
+    fn request(&self, id: &str, shown: &ShownCredential) -> (String, Vec<(&'static str, String)>) {
         let mut headers = Vec::new();
         let mut path = self.path.to_owned();
         match shown {
-            Credential::Nothing => {}
-            Credential::Bearer(credential) => headers.push(bearer(credential)),
-            Credential::Ticket(ticket) => {
+            ShownCredential::Nothing => {}
+            ShownCredential::Bearer(credential) => headers.push(bearer(credential)),
+            ShownCredential::Ticket(ticket) => {
                 path += if path.contains('?') { "&" } else { "?" };
                 path += &format!("ticket={ticket}");
             }

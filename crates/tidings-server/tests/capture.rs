@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tidings_testkit::{RedisConnection, RedisReply, RedisServer, SseReader, eventually};
+use tidings_testkit::{RedisServer, RespConnection, RespReply, SseReader, eventually};
 
 use super::redis_publishers::{ALL, PythonPublisher, until_heard};
 use crate::hub::TestHub;
@@ -355,16 +355,16 @@ fn faults_of_one_node_after_the_other_lose_and_duplicate_no_message() {
 }
 
 /// A connection subscribed to a channel of Redis, as that of another program.
-fn subscriber(redis: &RedisServer, channel: &str) -> RedisConnection {
+fn subscriber(redis: &RedisServer, channel: &str) -> RespConnection {
     let mut connection = redis.connect();
     connection.command(&["SUBSCRIBE", channel]);
     connection
 }
 
 #[track_caller]
-fn expect_message(subscriber: &mut RedisConnection, text: &str) {
+fn expect_message(subscriber: &mut RespConnection, text: &str) {
     let parts = subscriber.reply().list();
-    assert_eq!(parts.last(), Some(&RedisReply::Text(text.to_owned())));
+    assert_eq!(parts.last(), Some(&RespReply::Text(text.to_owned())));
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn event_of_several_channels_is_mirrored_to_each_listed_one() {
     nodes.hub(0).publish_batch([channels]);
     let mut heard = Vec::new();
     while heard.len() < 2 {
-        let parts: Vec<String> = old.reply().list().iter().map(RedisReply::text).collect();
+        let parts: Vec<String> = old.reply().list().iter().map(RespReply::text).collect();
         heard.extend((!parts[2].starts_with('{')).then(|| (parts[2].clone(), parts[3].clone())));
     }
     assert_eq!(heard, ["project.1", "project.2"].map(|channel| (channel.to_owned(), "once".to_owned())));

@@ -18,7 +18,7 @@ use crate::hub::{RunTidings, TestHub};
 
 const CHANNEL: &str = "room";
 /// The longest back-off of a library after several attempts.
-const PATIENCE: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
 const LARGE_BYTES: usize = 200 << 10;
 
 /// Event names and texts, in the order of their publishes.
@@ -69,7 +69,7 @@ impl LibraryRun {
             if holds(&mut self.adapters) {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}\n{}", self.report());
+            assert!(begun.elapsed() < BACKOFF_MAX, "not within {BACKOFF_MAX:?}: {what}\n{}", self.report());
             std::thread::sleep(Duration::from_millis(10));
         }
     }

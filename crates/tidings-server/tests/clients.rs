@@ -1,9 +1,6 @@
 //! Requests with credentials over HTTP/1.1 and HTTP/2.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, SystemTime},
-};
+use std::{collections::VecDeque, time::SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -11,13 +8,11 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
-use tidings_testkit::{HttpResponse, SseReader, with_position};
+use tidings_testkit::{DEADLINE, HttpResponse, SseReader, with_position};
 use tokio::{net::TcpStream, runtime, time::timeout};
 
 use crate::hub::TestHub;
 use crate::tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, now, reload};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Milliseconds since 1970.
 pub(crate) fn now_millis() -> u64 {
@@ -182,7 +177,7 @@ impl Http2 {
 
     fn send(&mut self, request: http::Request<Full<Bytes>>) -> http::Response<Incoming> {
         let answering = self.sender.send_request(request);
-        self.runtime.block_on(async { timeout(PATIENCE, answering).await.unwrap().unwrap() })
+        self.runtime.block_on(async { timeout(DEADLINE, answering).await.unwrap().unwrap() })
     }
 
     fn reader(&self, body: Incoming) -> Http2Reader {
@@ -195,7 +190,7 @@ impl Http2Reader {
     /// Returns the next event, or `None` at the end of the stream, which must be a regular one.
     pub(crate) fn next(&mut self) -> Option<MessageEvent> {
         while self.events.is_empty() {
-            let frame = self.runtime.block_on(async { timeout(PATIENCE, self.body.frame()).await.unwrap() });
+            let frame = self.runtime.block_on(async { timeout(DEADLINE, self.body.frame()).await.unwrap() });
             let bytes = frame?.unwrap().into_data().unwrap();
             let mut keep = |item| {
                 if let StreamItem::Event(event) = item {

@@ -76,7 +76,7 @@ fn doctor_without_a_url_examines_the_hub_of_this_machine() {
     let directory = TempDirectory::create();
     let help = directory.run(&["doctor", "--help"], &[]);
     assert!(help.stdout.contains("[default: http://127.0.0.1:8000]"), "{}", help.stdout);
-    // Whether a hub runs there depends on the machine.
+    // A hub may or may not run there.
     let report = directory.run(&["doctor", "--wait", "0", "--json"], &[]);
     assert!(report.stdout.contains("\"url\":\"http://127.0.0.1:8000\""), "{report:?}");
     let hub = TestHub::in_memory_in(&directory, &[]);

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tidings_testkit::{RedisReply, RedisServer, TempDirectory, eventually};
+use tidings_testkit::{RedisServer, RespReply, TempDirectory, eventually};
 
 use super::proxy::Proxy;
 use crate::hub::{RunTidings, TestHub};
@@ -267,7 +267,7 @@ fn redis_user_of_the_manual_has_the_rights_of_a_hub_and_no_others() {
     ];
     for words in may {
         let reply = connection.command(words);
-        assert!(!matches!(reply, RedisReply::Error(_)), "{words:?}: {reply:?}");
+        assert!(!matches!(reply, RespReply::Error(_)), "{words:?}: {reply:?}");
     }
     let may_not: &[&[&str]] = &[
         &["FLUSHALL"],
@@ -284,7 +284,7 @@ fn redis_user_of_the_manual_has_the_rights_of_a_hub_and_no_others() {
     ];
     for words in may_not {
         let reply = connection.command(words);
-        assert!(matches!(&reply, RedisReply::Error(text) if text.contains("NOPERM")), "{words:?}: {reply:?}");
+        assert!(matches!(&reply, RespReply::Error(text) if text.contains("NOPERM")), "{words:?}: {reply:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Revocations with several nodes: a revocation at one node holds at all nodes, also at those that missed its message.
 
 use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, RedisReply, RedisServer, TempDirectory, eventually};
+use tidings_testkit::{HttpResponse, RedisServer, RespReply, TempDirectory, eventually};
 
 use crate::{
     clients::token_with,
@@ -74,7 +74,7 @@ fn in_seconds(seconds: i64) -> String {
 /// Row of a subject in Redis.
 fn row(redis: &RedisServer, name: &str) -> Option<Value> {
     match redis.command(&["HGET", ROWS, name]) {
-        RedisReply::Null => None,
+        RespReply::Null => None,
         row => Some(serde_json::from_str(row.text().split_once(' ').unwrap().1).unwrap()),
     }
 }

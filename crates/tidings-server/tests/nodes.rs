@@ -1,7 +1,7 @@
 //! Several nodes with one log in Redis.
 
 use serde_json::json;
-use tidings_testkit::{RedisReply, RedisServer, TcpProxy, eventually};
+use tidings_testkit::{RedisServer, RespReply, TcpProxy, eventually};
 
 use crate::hub::TestHub;
 
@@ -72,7 +72,7 @@ fn transient_events_take_few_round_trips_and_follow_their_stored_event() {
     let lines = (0..1000).map(|number| {
         let store = number % 10 == 0;
         let channel = if store || number % 20 == 1 { "a" } else { "b" };
-        let data = format!("{} {number}", if store { "stored" } else { "unstored" });
+        let data = format!("{} {number}", if store { "stored" } else { "transient" });
         format!("{}\n", json!({"channels": [channel], "data": data, "store": store}))
     });
     let lines: String = lines.collect();
@@ -84,8 +84,8 @@ fn transient_events_take_few_round_trips_and_follow_their_stored_event() {
     let ids = answer.as_array().unwrap().iter().map(|answer| answer["id"].is_string());
     assert_eq!(ids.collect::<Vec<_>>(), (0..1000).map(|number| number % 10 == 0).collect::<Vec<_>>());
     let stored = (0..100).map(|number| format!("stored {}", 10 * number));
-    let unstored = (0..50).map(|number| format!("unstored {}", 20 * number + 1));
-    let expected: Vec<_> = stored.chain(unstored).collect();
+    let transient = (0..50).map(|number| format!("transient {}", 20 * number + 1));
+    let expected: Vec<_> = stored.chain(transient).collect();
     for reader in &mut readers {
         assert_eq!(reader.data_of_next(150), expected);
     }
@@ -102,7 +102,7 @@ fn hubs_in_two_databases_are_independent() {
     });
     hubs.iter().for_each(|hub| hub.wait_until_ready());
     let own =
-        |command: &[&str]| redis.command(command).list().iter().map(RedisReply::text).collect::<Vec<_>>();
+        |command: &[&str]| redis.command(command).list().iter().map(RespReply::text).collect::<Vec<_>>();
     let mut channels = own(&["PUBSUB", "CHANNELS", "{tidings}:*"]);
     channels.sort();
     assert_eq!(channels, ["{tidings}:changes", "{tidings}:changes:1", "{tidings}:live", "{tidings}:live:1"]);
@@ -127,14 +127,14 @@ fn transient_events_reach_both_nodes() {
     readers.iter_mut().for_each(|reader| drop(reader.position()));
     for number in 0..20 {
         hubs[0].publish("a", format!("stored {number}"));
-        hubs[0].post("/api/v1/events/a?store=false", format!("unstored {number}")).assert_status(200);
+        hubs[0].post("/api/v1/events/a?store=false", format!("transient {number}")).assert_status(200);
     }
     // They arrive over two connections: one may be ahead of the other.
     for reader in &mut readers {
-        let (stored, unstored): (Vec<_>, Vec<_>) =
+        let (stored, transient): (Vec<_>, Vec<_>) =
             reader.data_of_next(40).into_iter().partition(|text| text.starts_with("stored"));
         assert_eq!(stored, (0..20).map(|number| format!("stored {number}")).collect::<Vec<_>>());
-        assert_eq!(unstored, (0..20).map(|number| format!("unstored {number}")).collect::<Vec<_>>());
+        assert_eq!(transient, (0..20).map(|number| format!("transient {number}")).collect::<Vec<_>>());
     }
 }
 
@@ -179,7 +179,7 @@ fn message_of_another_program_reaches_clients_of_every_node_once() {
 fn wait_for_subscribers(redis: &RedisServer, channel: &str, nodes: i64) {
     eventually(
         "the nodes are subscribed to the channel",
-        || matches!(&redis.command(&["PUBSUB", "NUMSUB", channel]), RedisReply::List(list) if matches!(list.last(), Some(RedisReply::Integer(count)) if *count == nodes)),
+        || matches!(&redis.command(&["PUBSUB", "NUMSUB", channel]), RespReply::List(list) if matches!(list.last(), Some(RespReply::Integer(count)) if *count == nodes)),
     );
 }
 

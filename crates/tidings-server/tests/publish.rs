@@ -292,8 +292,8 @@ fn idempotency_key_that_cannot_be_kept_is_refused() {
     let hub = TestHub::in_memory(&[("TIDINGS_LOG_IDEMPOTENCY_KEYS", "2")]);
     let key = |name: &'static str| [("Idempotency-Key", name)];
     with(&hub, &format!("{CHANNEL}?store=false"), &key("k"), "x").assert_problem(400, "bad_idempotency_key");
-    let unstored = json!({"channels": ["a"], "data": 1, "store": false, "idempotencyKey": "k"});
-    messages(&hub, &unstored).assert_problem(400, "bad_idempotency_key");
+    let transient = json!({"channels": ["a"], "data": 1, "store": false, "idempotencyKey": "k"});
+    messages(&hub, &transient).assert_problem(400, "bad_idempotency_key");
     let twice = json!({"channels": ["a"], "data": 1, "idempotencyKey": "k"});
     messages(&hub, &json!([twice, twice])).assert_problem(400, "duplicate_idempotency_key");
     let headers = [("Idempotency-Key", "k"), ("Idempotency-Key", "l")];

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use tidings_testkit::{RedisReply, RedisServer, SseReader, TempDirectory, eventually, free_port};
+use tidings_testkit::{RedisServer, RespReply, SseReader, TempDirectory, eventually, free_port};
 
 use crate::hub::{RunTidings, TestHub};
 
@@ -99,7 +99,7 @@ impl RedisCluster {
         for node in &self.nodes[1..] {
             let (port, bus) =
                 (node.port().to_string(), node.command(&["CONFIG", "GET", "cluster-port"]).list());
-            let bus = bus.get(1).map(RedisReply::text);
+            let bus = bus.get(1).map(RespReply::text);
             let words = ["CLUSTER", "MEET", "127.0.0.1", &port].into_iter().chain(bus.as_deref());
             self.nodes[0].command(&words.collect::<Vec<_>>());
         }
@@ -114,7 +114,7 @@ impl RedisCluster {
 
     fn node_of_log(&self) -> usize {
         let found =
-            self.nodes.iter().position(|node| node.command(&["EXISTS", LOG]) == RedisReply::Integer(0));
+            self.nodes.iter().position(|node| node.command(&["EXISTS", LOG]) == RespReply::Integer(0));
         found.expect("a node has the slot")
     }
 
@@ -126,7 +126,7 @@ impl RedisCluster {
         let primary = self.nodes[0].command(&["CLUSTER", "MYID"]).text();
         let replica = &self.nodes[3];
         eventually("the node becomes a replica", || {
-            !matches!(replica.command(&["CLUSTER", "REPLICATE", &primary]), RedisReply::Error(_))
+            !matches!(replica.command(&["CLUSTER", "REPLICATE", &primary]), RespReply::Error(_))
         });
         wait_for_replica(&self.nodes[0], replica);
         eventually("all nodes know the replica", || {
@@ -152,7 +152,7 @@ impl RedisCluster {
             if keys.is_empty() {
                 return;
             }
-            let keys: Vec<String> = keys.iter().map(RedisReply::text).collect();
+            let keys: Vec<String> = keys.iter().map(RespReply::text).collect();
             self.migrate(from, to, &keys.iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
@@ -163,7 +163,7 @@ impl RedisCluster {
         let [from, to] = [&self.nodes[from], &self.nodes[to]];
         let slot = from.command(&["CLUSTER", "KEYSLOT", LOG]).integer().to_string();
         let ids = [from, to].map(|node| node.command(&["CLUSTER", "MYID"]).text());
-        let ok = RedisReply::Text("OK".into());
+        let ok = RespReply::Text("OK".into());
         assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]), ok);
         assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]), ok);
         slot
@@ -174,7 +174,7 @@ impl RedisCluster {
         let port = self.nodes[to].port().to_string();
         let command = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
         let reply = self.nodes[from].command(&[&command[..], keys].concat());
-        let is_done = matches!(&reply, RedisReply::Text(word) if word == "OK" || word == "NOKEY");
+        let is_done = matches!(&reply, RespReply::Text(word) if word == "OK" || word == "NOKEY");
         assert!(is_done, "{keys:?}: {reply:?}");
     }
 
@@ -185,7 +185,7 @@ impl RedisCluster {
         for node in [to, from].into_iter().chain(&self.nodes) {
             assert_eq!(
                 node.command(&["CLUSTER", "SETSLOT", slot, "NODE", &id]),
-                RedisReply::Text("OK".into())
+                RespReply::Text("OK".into())
             );
         }
     }
@@ -347,14 +347,14 @@ fn primary_of_several_addresses_is_used_also_after_a_promotion() {
     hub.wait_until_ready();
 }
 
-/// A RedisSentinel of one service, `main`. It is killed when it is dropped.
-struct RedisSentinel {
+/// A SentinelProcess of one service, `main`. It is killed when it is dropped.
+struct SentinelProcess {
     process: Child,
     port: String,
     _directory: TempDirectory,
 }
 
-impl RedisSentinel {
+impl SentinelProcess {
     fn start(primary: &RedisServer, further: &str) -> Self {
         let (directory, port) = (TempDirectory::create(), free_port().to_string());
         let settings = format!(
@@ -384,7 +384,7 @@ impl RedisSentinel {
         String::from_utf8_lossy(&client.output().unwrap().stdout).into_owned()
     }
 
-    /// Waits until the RedisSentinel knows the replica: before that it cannot promote it.
+    /// Waits until the SentinelProcess knows the replica: before that it cannot promote it.
     #[track_caller]
     fn knows(&self, replica: &RedisServer) {
         let port = replica.port().to_string();
@@ -397,13 +397,13 @@ impl RedisSentinel {
     #[track_caller]
     fn names(&self, primary: &RedisServer) {
         let port = primary.port().to_string();
-        eventually("the RedisSentinel names the new primary", || {
+        eventually("the SentinelProcess names the new primary", || {
             self.asks(&["SENTINEL", "get-master-addr-by-name", "main"]).contains(&port)
         });
     }
 }
 
-impl Drop for RedisSentinel {
+impl Drop for SentinelProcess {
     fn drop(&mut self) {
         let _ended = self.process.kill();
         let _status = self.process.wait();
@@ -414,7 +414,7 @@ impl Drop for RedisSentinel {
 fn sentinel_failover_loses_and_duplicates_nothing() {
     let primary = RedisServer::start();
     let replica = RedisServer::start_replica_of(&primary);
-    let sentinel = RedisSentinel::start(&primary, "requirepass sesame");
+    let sentinel = SentinelProcess::start(&primary, "requirepass sesame");
     sentinel.knows(&replica);
     let url = format!(
         "redis+sentinel://127.0.0.1:{},{}/main?sentinel_password=sesame",
@@ -449,11 +449,11 @@ fn sentinel_failover_loses_and_duplicates_nothing() {
 fn further_sentinels_are_discovered_and_asked_with_their_user() {
     let primary = RedisServer::start();
     let replica = RedisServer::start_replica_of(&primary);
-    // A RedisSentinel also needs the password of the other Sentinels.
+    // A SentinelProcess also needs the password of the other Sentinels.
     let users = "requirepass sesame\nsentinel sentinel-pass sesame\n\
                  user hub on >open -@all +auth +sentinel|get-master-addr-by-name +sentinel|sentinels";
-    let first = RedisSentinel::start(&primary, users);
-    let second = RedisSentinel::start(&primary, users);
+    let first = SentinelProcess::start(&primary, users);
+    let second = SentinelProcess::start(&primary, users);
     for (one, other) in [(&first, &second), (&second, &first)] {
         one.knows(&replica);
         eventually("the Sentinels know each other", || {
@@ -468,7 +468,7 @@ fn further_sentinels_are_discovered_and_asked_with_their_user() {
     reader.position();
     publish_one(&hub, 0);
     wait_for_replica(&primary, &replica);
-    // The only RedisSentinel in the URL is gone; the hub has discovered the other.
+    // The only SentinelProcess in the URL is gone; the hub has discovered the other.
     drop(first);
     assert!(second.asks(&["SENTINEL", "failover", "main"]).contains("OK"));
     second.names(&replica);
@@ -486,7 +486,7 @@ fn further_sentinels_are_discovered_and_asked_with_their_user() {
 #[test]
 fn unknown_service_of_a_sentinel_is_reported() {
     let primary = RedisServer::start();
-    let sentinel = RedisSentinel::start(&primary, "");
+    let sentinel = SentinelProcess::start(&primary, "");
     sentinel.names(&primary);
     let url = format!("redis+sentinel://{}/other", sentinel.authority());
     let hub = TestHub::with_redis_at(&url, &[]);

@@ -229,7 +229,6 @@ fn unusable_data_directory_is_named_with_a_remedy() {
 
 #[test]
 fn node_started_without_its_redis_logs_it() {
-    let directory = TempDirectory::create();
     // The port is closed once the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut hub = TestHub::with_redis_at(&format!("redis://{address}"), &[]);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidings_testkit::{
-    HttpConnection, HttpResponse, RedisReply, RedisServer, SseReader, TempDirectory, eventually,
+    HttpConnection, HttpResponse, RedisServer, RespReply, SseReader, TempDirectory, eventually,
 };
 
 use crate::{
@@ -454,7 +454,7 @@ fn ticket_in_redis_holds_nothing_usable() {
     let [name] = &names[..] else { panic!("{names:?}") };
     let name = name.text();
     let script = "return string.find(redis.call('GET', KEYS[1]), ARGV[1], 1, true)";
-    assert_eq!(redis.command(&["EVAL", script, "1", &name, &token[..20]]), RedisReply::Null);
+    assert_eq!(redis.command(&["EVAL", script, "1", &name, &token[..20]]), RespReply::Null);
     assert!(!name.contains(&ticket));
     let life = redis.command(&["PTTL", &name]).integer();
     assert!((1..=60_000).contains(&life), "{life}");

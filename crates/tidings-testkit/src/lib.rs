@@ -20,7 +20,7 @@ pub use self::{
     http::{HttpConnection, HttpHead, HttpResponse},
     hub::{HubCommand, HubProcess},
     process::{ChildProcess, read_lines},
-    redis::{RedisConnection, RedisOptions, RedisReply, RedisServer},
+    redis::{RedisServer, RedisServerOptions, RespConnection, RespReply},
     sse::{SseReader, with_position},
     stub::{StubReply, StubRequest, StubServer},
     tcp_proxy::TcpProxy,

@@ -13,7 +13,7 @@ use std::{
 use rustix::process::Signal;
 
 pub use self::{
-    connection::{RedisConnection, RedisReply},
+    connection::{RespConnection, RespReply},
     version::{PROGRAM_VARIABLE, RedisVersion, sentinel, server, version},
 };
 use crate::{
@@ -29,20 +29,20 @@ const PORTS_TRIED_MAX: usize = 20;
 pub struct RedisServer {
     directory: TempDirectory,
     port: u16,
-    options: RedisOptions,
+    options: RedisServerOptions,
     /// `None` while the server is down.
     process: Mutex<Option<ChildProcess>>,
 }
 
 /// Options of a [`RedisServer`].
 #[derive(Debug, Clone, Default)]
-pub struct RedisOptions {
+pub struct RedisServerOptions {
     is_durable: bool,
     arguments: Vec<String>,
     password: Option<String>,
 }
 
-impl RedisOptions {
+impl RedisServerOptions {
     /// Writes each command to disk before it is answered; a restart finds them. Default: a restart finds nothing.
     pub fn durable(mut self) -> Self {
         self.is_durable = true;
@@ -87,25 +87,25 @@ impl RedisServer {
     /// Starts a server that keeps nothing on disk.
     #[track_caller]
     pub fn start() -> Self {
-        RedisOptions::default().start()
+        RedisServerOptions::default().start()
     }
 
     /// Starts a server that finds its data after a restart.
     #[track_caller]
     pub fn start_durable() -> Self {
-        RedisOptions::default().durable().start()
+        RedisServerOptions::default().durable().start()
     }
 
     /// Starts a replica, and waits until it has the data of its primary.
     #[track_caller]
     pub fn start_replica_of(primary: &Self) -> Self {
         let port = primary.port.to_string();
-        let replica = RedisOptions::default().arguments(["--replicaof", "127.0.0.1", &port]).start();
+        let replica = RedisServerOptions::default().arguments(["--replicaof", "127.0.0.1", &port]).start();
         replica.wait_for_primary();
         replica
     }
-    pub fn options() -> RedisOptions {
-        RedisOptions::default()
+    pub fn options() -> RedisServerOptions {
+        RedisServerOptions::default()
     }
     pub fn port(&self) -> u16 {
         self.port
@@ -123,13 +123,13 @@ impl RedisServer {
         self.directory.path()
     }
     #[track_caller]
-    pub fn connect(&self) -> RedisConnection {
+    pub fn connect(&self) -> RespConnection {
         self.try_connect()
             .unwrap_or_else(|error| panic!("no connection to Redis at {}: {error}", self.address()))
     }
 
-    fn try_connect(&self) -> std::io::Result<RedisConnection> {
-        let mut connection = RedisConnection::open(self.address())?;
+    fn try_connect(&self) -> std::io::Result<RespConnection> {
+        let mut connection = RespConnection::open(self.address())?;
         if let Some(password) = &self.options.password {
             connection.try_command(&["AUTH", password])?;
         }
@@ -138,7 +138,7 @@ impl RedisServer {
 
     /// Sends a command over a connection of its own, and returns the reply, which may be an error reply.
     #[track_caller]
-    pub fn command(&self, words: &[&str]) -> RedisReply {
+    pub fn command(&self, words: &[&str]) -> RespReply {
         self.connect().command(words)
     }
 

@@ -1,4 +1,4 @@
-//! In-process publishing and subscribing, and the routes in a service of one's own.
+//! In-process publishing and subscribing, and the hub's routes in a host application.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -17,7 +17,7 @@ fn channel(name: &str) -> ChannelName {
     name.parse().expect("a channel name")
 }
 
-/// A hub that takes less time to end than one in production.
+/// A hub with a short shutdown window.
 async fn hub() -> Hub {
     let mut settings = Settings::default();
     settings.shutdown.window = Duration::from_millis(400);
@@ -34,7 +34,7 @@ async fn texts(stream: &mut EventStream, count: usize) -> Vec<String> {
     while texts.len() < count {
         match next(stream).await {
             Some(Delivery::Event(event)) => texts.push(event.data),
-            other => panic!("an event was awaited, not {other:?}"),
+            other => panic!("not an event: {other:?}"),
         }
     }
     texts
@@ -55,7 +55,7 @@ async fn published_events_reach_a_subscriber_in_order() {
 async fn a_subscriber_that_comes_back_gets_what_it_missed_once() {
     let hub = hub().await;
     let mut stream = hub.subscribe(["a"], Start::Now).unwrap();
-    // Both are in one chunk; the id is that of the first, which is all that was taken.
+    // Both events are in one chunk; the subscriber has taken the first only.
     for text in ["seen", "not taken"] {
         hub.publish(Publication::new(channel("a"), text)).await.unwrap();
     }
@@ -70,10 +70,10 @@ async fn a_subscriber_that_comes_back_gets_what_it_missed_once() {
 }
 
 #[tokio::test]
-async fn a_subscriber_is_told_of_a_gap_and_of_the_end() {
+async fn a_subscriber_gets_the_gap_and_the_end() {
     let hub = hub().await;
     let stream = hub.subscribe(["a"], Start::After("no id".to_owned())).unwrap();
-    // It is a `Stream`, so what others have made for those serves it.
+    // `EventStream` implements `Stream`, so combinators work on it.
     let reader = tokio::spawn(stream.collect::<Vec<_>>());
     tokio::task::yield_now().await;
     hub.shutdown().await;
@@ -94,7 +94,7 @@ async fn names_outside_the_grammar_are_refused_with_their_code() {
     assert_eq!(code("a..b"), Code::BadChannel);
     assert_eq!(code("$all"), Code::ReservedChannel);
     let none: [Subscription; 0] = [];
-    assert!(hub.subscribe(none, Start::Now).is_err(), "a stream of nothing is a mistake");
+    assert!(hub.subscribe(none, Start::Now).is_err(), "a stream without channels is refused");
     hub.shutdown().await;
 }
 
@@ -163,7 +163,7 @@ async fn every_shutdown_waits_for_the_same_end() {
 }
 
 #[tokio::test]
-async fn a_shutdown_whose_call_is_dropped_goes_on() {
+async fn a_shutdown_whose_call_is_dropped_continues() {
     let hub = hub().await;
     let _stream = hub.subscribe(["a"], Start::Now).unwrap();
     assert!(hub.shutdown().now_or_never().is_none(), "a stream is open");
@@ -200,7 +200,7 @@ async fn routes_live_beside_those_of_a_service() {
     timeout(DEADLINE, served).await.unwrap().unwrap().unwrap();
 }
 
-/// A handler that decides by itself who may read, and answers with a stream or with the hub's error.
+/// A handler with its own authorization, which returns a stream or the hub's error.
 async fn own_stream(State(hub): State<Hub>) -> Result<EventBody, tidings::Error> {
     hub.body(["own"], &StreamOptions { start: Start::WholeHistory, ..StreamOptions::default() })
 }

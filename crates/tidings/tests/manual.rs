@@ -1,4 +1,4 @@
-//! The Rust in the manual and the README is compiled: each block stands in an example, or in this file.
+//! Rust blocks of the manual and the README are compiled: each is part of an example or of this file.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tidings::{
     config::{AuthSettings, Secret, Settings},
 };
 
-/// Compiled and never called: the blocks that no example has.
+/// Blocks that are in no example; compiled and never called.
 #[expect(dead_code)]
 async fn printed(secret: &str) -> Result<(), Box<dyn std::error::Error>> {
     let auth = AuthSettings { secret: Some(Secret::new(secret)), ..AuthSettings::default() };

@@ -1,4 +1,4 @@
-//! Every future of the crate goes to `tokio::spawn`, and every shared type is shared between threads. To compile is to pass.
+//! Every future of the crate goes to `tokio::spawn`, and every shared type is shared between threads. The test is that this file compiles.
 
 use std::net::TcpListener;
 
@@ -23,7 +23,7 @@ const _: () = {
 
 fn sent<T: Send>(_: T) {}
 
-/// Names every public `async fn`; it is compiled and never called.
+/// Uses every public `async fn`; compiled and never called.
 #[expect(dead_code)]
 fn futures_are_send(
     hub: &Hub,

@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Registry of a library.
 #[derive(Clone, Copy)]
-pub(super) enum Registry {
+pub(super) enum PackageRegistry {
     Npm,
     PyPi,
     Go,
@@ -18,7 +18,7 @@ pub(super) struct Library {
     /// Name in the registry, without an owner.
     pub(super) name: &'static str,
     pub(super) version: &'static str,
-    registry: Registry,
+    registry: PackageRegistry,
     adapter: &'static str,
     /// Known faults, which the manual names. No server can prevent them.
     keeps_last_line_only: bool,
@@ -27,7 +27,7 @@ pub(super) struct Library {
 }
 
 const fn library(
-    registry: Registry,
+    registry: PackageRegistry,
     name: &'static str,
     version: &'static str,
     adapter: &'static str,
@@ -35,7 +35,7 @@ const fn library(
     Library { name, version, registry, adapter, keeps_last_line_only: false, hands_out_ends: false }
 }
 
-use Registry::{Crates, Go, Maven, Npm, PyPi};
+use PackageRegistry::{Crates, Go, Maven, Npm, PyPi};
 
 pub(super) const NPM: &[Library] = &[
     library(Npm, "eventsource", "5.1.5", "eventsource"),

@@ -9,7 +9,7 @@ use crate::DEADLINE;
 
 /// A reply of Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RedisReply {
+pub enum RespReply {
     Null,
     Integer(i64),
     /// A simple or bulk string, read as UTF-8.
@@ -18,7 +18,7 @@ pub enum RedisReply {
     List(Vec<Self>),
 }
 
-impl RedisReply {
+impl RespReply {
     /// Returns the integer. Panics on any other reply.
     #[track_caller]
     pub fn integer(&self) -> i64 {
@@ -49,9 +49,9 @@ impl RedisReply {
 
 /// A connection to a Redis.
 #[derive(Debug)]
-pub struct RedisConnection(BufReader<TcpStream>);
+pub struct RespConnection(BufReader<TcpStream>);
 
-impl RedisConnection {
+impl RespConnection {
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(DEADLINE))?;
@@ -66,12 +66,12 @@ impl RedisConnection {
 
     /// Sends a command and returns the reply, which may be an error reply.
     #[track_caller]
-    pub fn command(&mut self, words: &[&str]) -> RedisReply {
+    pub fn command(&mut self, words: &[&str]) -> RespReply {
         self.try_command(words).unwrap_or_else(|error| panic!("{}: {error}", words.join(" ")))
     }
 
     /// Sends a command and returns the reply, which may be an error reply.
-    pub fn try_command(&mut self, words: &[&str]) -> io::Result<RedisReply> {
+    pub fn try_command(&mut self, words: &[&str]) -> io::Result<RespReply> {
         self.send(words)?;
         self.try_reply()
     }
@@ -85,12 +85,12 @@ impl RedisConnection {
 
     /// Reads a reply, or a message of a channel that the connection is subscribed to.
     #[track_caller]
-    pub fn reply(&mut self) -> RedisReply {
+    pub fn reply(&mut self) -> RespReply {
         self.try_reply().unwrap_or_else(|error| panic!("no reply of Redis: {error}"))
     }
 
     /// Reads a reply, or a message of a channel that the connection is subscribed to.
-    pub fn try_reply(&mut self) -> io::Result<RedisReply> {
+    pub fn try_reply(&mut self) -> io::Result<RespReply> {
         let mut line = String::new();
         if self.0.read_line(&mut line)? == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
@@ -99,17 +99,17 @@ impl RedisConnection {
         let (kind, rest) = line.trim_end().split_at_checked(1).ok_or_else(invalid)?;
         let number = || rest.parse::<i64>().map_err(|_| invalid());
         Ok(match kind {
-            "+" => RedisReply::Text(rest.to_owned()),
-            "-" => RedisReply::Error(rest.to_owned()),
-            ":" => RedisReply::Integer(number()?),
-            "$" | "*" if rest == "-1" => RedisReply::Null,
+            "+" => RespReply::Text(rest.to_owned()),
+            "-" => RespReply::Error(rest.to_owned()),
+            ":" => RespReply::Integer(number()?),
+            "$" | "*" if rest == "-1" => RespReply::Null,
             "$" => {
                 let length = usize::try_from(number()?).map_err(|_| invalid())?;
                 let mut bytes = vec![0; length + 2];
                 self.0.read_exact(&mut bytes)?;
-                RedisReply::Text(String::from_utf8_lossy(&bytes[..length]).into_owned())
+                RespReply::Text(String::from_utf8_lossy(&bytes[..length]).into_owned())
             }
-            "*" => RedisReply::List((0..number()?).map(|_| self.try_reply()).collect::<io::Result<_>>()?),
+            "*" => RespReply::List((0..number()?).map(|_| self.try_reply()).collect::<io::Result<_>>()?),
             _ => return Err(invalid()),
         })
     }

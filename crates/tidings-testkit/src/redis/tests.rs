@@ -4,15 +4,15 @@ use crate::TcpProxy;
 #[test]
 fn server_answers_pauses_and_restarts() {
     let redis = RedisServer::start();
-    assert_eq!(redis.command(&["SET", "a", "é\r\n"]), RedisReply::Text("OK".to_owned()));
+    assert_eq!(redis.command(&["SET", "a", "é\r\n"]), RespReply::Text("OK".to_owned()));
     assert_eq!(redis.command(&["GET", "a"]).text(), "é\r\n");
-    assert_eq!(redis.command(&["GET", "b"]), RedisReply::Null);
-    assert!(matches!(redis.command(&["NO"]), RedisReply::Error(_)));
+    assert_eq!(redis.command(&["GET", "b"]), RespReply::Null);
+    assert!(matches!(redis.command(&["NO"]), RespReply::Error(_)));
     let mut subscriber = redis.connect();
-    let words = ["subscribe".to_owned(), "c".to_owned()].map(RedisReply::Text);
+    let words = ["subscribe".to_owned(), "c".to_owned()].map(RespReply::Text);
     assert_eq!(subscriber.command(&["SUBSCRIBE", "c"]).list()[..2], words);
     assert_eq!(redis.command(&["PUBLISH", "c", "1"]).integer(), 1);
-    assert_eq!(subscriber.reply().list()[2], RedisReply::Text("1".to_owned()));
+    assert_eq!(subscriber.reply().list()[2], RespReply::Text("1".to_owned()));
     assert_eq!(redis.client_kill("pubsub"), 1);
     assert!(subscriber.is_closed());
     let mut waiting = redis.connect();
@@ -21,7 +21,7 @@ fn server_answers_pauses_and_restarts() {
     redis.resume();
     assert_eq!(waiting.reply().text(), "PONG");
     redis.restart();
-    assert_eq!(redis.command(&["GET", "a"]), RedisReply::Null);
+    assert_eq!(redis.command(&["GET", "a"]), RespReply::Null);
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn durable_server_finds_its_data_after_a_restart() {
     assert_ne!(redis.info("run_id"), first);
     assert_eq!(redis.command(&["GET", "a"]).text(), "1");
     redis.restart_empty();
-    assert_eq!(redis.command(&["GET", "a"]), RedisReply::Null);
+    assert_eq!(redis.command(&["GET", "a"]), RespReply::Null);
 }
 
 #[test]
@@ -45,15 +45,15 @@ fn replica_synchronizes_and_is_promoted() {
     let before = replica.info("master_replid");
     assert_eq!(before, primary.info("master_replid"));
     let proxy = TcpProxy::start(primary.address());
-    let mut client = RedisConnection::open(proxy.address()).unwrap();
-    assert_eq!(client.command(&["SET", "b", "1"]), RedisReply::Text("OK".to_owned()));
+    let mut client = RespConnection::open(proxy.address()).unwrap();
+    assert_eq!(client.command(&["SET", "b", "1"]), RespReply::Text("OK".to_owned()));
     // The replica does not receive the writes that follow; they are lost with the primary.
     replica.promote();
-    assert_eq!(client.command(&["SET", "c", "1"]), RedisReply::Text("OK".to_owned()));
+    assert_eq!(client.command(&["SET", "c", "1"]), RespReply::Text("OK".to_owned()));
     primary.kill();
     proxy.redirect_to(replica.address());
-    let mut client = RedisConnection::open(proxy.address()).unwrap();
-    assert_eq!(client.command(&["GET", "c"]), RedisReply::Null);
+    let mut client = RespConnection::open(proxy.address()).unwrap();
+    assert_eq!(client.command(&["GET", "c"]), RespReply::Null);
     assert_ne!(replica.info("master_replid"), before);
     primary.restart();
     primary.replicate(&replica);
@@ -64,11 +64,11 @@ fn replica_synchronizes_and_is_promoted() {
 fn proxy_closes_connections_and_leads_to_another_server() {
     let (first, second) = (RedisServer::start(), RedisServer::start());
     let proxy = TcpProxy::start(first.address());
-    let mut client = RedisConnection::open(proxy.address()).unwrap();
+    let mut client = RespConnection::open(proxy.address()).unwrap();
     client.command(&["SET", "a", "1"]);
     proxy.redirect_to(second.address());
     assert!(client.is_closed());
-    assert_eq!(RedisConnection::open(proxy.address()).unwrap().command(&["GET", "a"]), RedisReply::Null);
+    assert_eq!(RespConnection::open(proxy.address()).unwrap().command(&["GET", "a"]), RespReply::Null);
     proxy.redirect_to(first.address());
-    assert_eq!(RedisConnection::open(proxy.address()).unwrap().command(&["GET", "a"]).text(), "1");
+    assert_eq!(RespConnection::open(proxy.address()).unwrap().command(&["GET", "a"]).text(), "1");
 }

@@ -1,4 +1,4 @@
-//! Reads with eventsource-client, which connects again by itself; the application tells it to go on after an error.
+//! Reads with eventsource-client, which reconnects by itself; the application continues after an error.
 
 use eventsource_client::{Client, ClientBuilder, SSE};
 use futures_util::StreamExt as _;

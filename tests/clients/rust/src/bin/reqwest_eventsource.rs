@@ -1,4 +1,4 @@
-//! Reads with reqwest-eventsource, which connects again by itself, with the last id.
+//! Reads with reqwest-eventsource, which reconnects by itself with the last id.
 
 use futures_util::StreamExt as _;
 use reqwest_eventsource::{Event, EventSource};
