@@ -62,8 +62,8 @@ use crate::{
 pub(crate) struct RedisParts {
     pub(crate) broker: RedisBroker,
     pub(crate) appender: Appender,
-    pub(crate) follower: Replicator,
-    pub(crate) hearer: LiveEventReceiver,
+    pub(crate) replicator: Replicator,
+    pub(crate) live_events: LiveEventReceiver,
     /// None if `redis.capture` lists nothing.
     pub(crate) capturer: Option<Capturer>,
     pub(crate) trimmer: Trimmer,
@@ -104,7 +104,7 @@ pub(crate) fn parts(
     let revocations = Arc::new(TableReplica::new(table, sync_state.clone()));
     let (broker, appender) =
         appender::appender(redis_log.clone(), sync_state.clone(), metrics.clone(), redis.deadline, random);
-    let follower = Replicator {
+    let replicator = Replicator {
         redis_log: redis_log.clone(),
         log: log.clone(),
         sync_state: sync_state.clone(),
@@ -124,7 +124,7 @@ pub(crate) fn parts(
             lease: redis.lease,
         }
     });
-    let hearer = LiveEventReceiver {
+    let live_events = LiveEventReceiver {
         buffer: capturer.as_ref().map(|capturer| capturer.buffer.clone()),
         random,
         redis_log: redis_log.clone(),
@@ -150,8 +150,8 @@ pub(crate) fn parts(
         revocations: Arc::new(RedisRevocations { table: revocations, log: log.clone() }),
         broker,
         appender,
-        follower,
-        hearer,
+        replicator,
+        live_events,
         capturer,
         trimmer,
         sync_state,

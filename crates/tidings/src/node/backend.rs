@@ -77,8 +77,8 @@ fn start_redis(
     log.when_unsure(Box::new(move || sync_state.request_reconcile()));
     let appender = tokio::spawn(supervisor.watch("tidings-appender", parts.appender.run()));
     let mut followers = JoinSet::new();
-    followers.spawn(supervisor.watch("tidings-replicator", parts.follower.run()));
-    followers.spawn(supervisor.watch("tidings-live-events", parts.hearer.run()));
+    followers.spawn(supervisor.watch("tidings-replicator", parts.replicator.run()));
+    followers.spawn(supervisor.watch("tidings-live-events", parts.live_events.run()));
     followers.spawn(supervisor.watch("tidings-trimmer", parts.trimmer.run()));
     let (stop, stopped) = watch::channel(false);
     let capture = |capturer: crate::broker::redis::Capturer| {

@@ -51,40 +51,40 @@ pub(crate) struct Capturer {
 /// State of the capture lease, as the node knows it.
 struct CaptureCycle {
     /// Name of the node as a holder; the node takes a new name after it missed messages.
-    me: String,
+    name: String,
     /// Captured position in Redis, while the node holds the lease as far as it knows.
     from: Option<String>,
     /// Gap count when the node asked for the lease.
-    holes: u64,
+    gaps: u64,
     /// When the node asks for the lease next.
     ask_at: Instant,
     /// When Redis last answered a request for the lease.
-    told_at: Instant,
+    answered_at: Instant,
 }
 
 impl Capturer {
     /// Captures until `stop` is set, then appends the messages that are left.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
-        let (me, now) = (self.name(), Instant::now());
-        let mut turn = CaptureCycle { me, from: None, holes: 0, ask_at: now, told_at: now };
+        let (name, now) = (self.new_name(), Instant::now());
+        let mut cycle = CaptureCycle { name, from: None, gaps: 0, ask_at: now, answered_at: now };
         tokio::select! {
-            never = self.run_cycle(&mut turn) => match never {},
+            never = self.run_cycle(&mut cycle) => match never {},
             _ = stop.wait_for(|stop| *stop) => {}
         }
         let patience = (self.lease + END_PATIENCE).min(END_PATIENCE_MAX);
-        let _left_or_late = timeout(patience, self.release_lease(&mut turn)).await;
+        let _left_or_late = timeout(patience, self.release_lease(&mut cycle)).await;
     }
 
-    fn name(&self) -> String {
+    fn new_name(&self) -> String {
         format!("{:016x}", (self.random)())
     }
 
-    async fn run_cycle(&self, turn: &mut CaptureCycle) -> Infallible {
+    async fn run_cycle(&self, cycle: &mut CaptureCycle) -> Infallible {
         loop {
-            if let Err(fault) = self.step(turn).await {
+            if let Err(fault) = self.step(cycle).await {
                 debug!(%fault, "capturing was interrupted");
-                turn.ask_at = Instant::now();
-                if turn.told_at.elapsed() > self.lease {
+                cycle.ask_at = Instant::now();
+                if cycle.answered_at.elapsed() > self.lease {
                     self.sync_state
                         .mark_unhealthy(SyncPart::Capture, format!("redis.capture stands still: {fault}"));
                 }
@@ -94,31 +94,31 @@ impl Capturer {
     }
 
     /// Runs the next step, or waits for work.
-    async fn step(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
-        if turn.holes != self.buffer.gap_count() && turn.from.take().is_some() {
+    async fn step(&self, cycle: &mut CaptureCycle) -> Result<(), RedisError> {
+        if cycle.gaps != self.buffer.gap_count() && cycle.from.take().is_some() {
             info!("this node missed messages; a node that has them may capture");
-            turn.ask_at = Instant::now();
+            cycle.ask_at = Instant::now();
             // The new name ends the capture even if Redis does not get the release.
-            let old = std::mem::replace(&mut turn.me, self.name());
+            let old = std::mem::replace(&mut cycle.name, self.new_name());
             self.redis_log.release_lease(&old).await?;
         }
         match self.buffer.status() {
-            BufferStatus::Away => self.buffer.changed().await,
-            BufferStatus::Unmarked(mark) => {
-                self.redis_log.send_node_message(&NodeMessage::Mark(mark)).await?;
-                let _ = timeout(MARK_PATIENCE, self.buffer.changed()).await;
+            BufferStatus::Disconnected => self.buffer.wait_changed().await,
+            BufferStatus::Unpositioned(mark) => {
+                self.redis_log.send_node_message(&NodeMessage::Marker(mark)).await?;
+                let _ = timeout(MARK_PATIENCE, self.buffer.wait_changed()).await;
             }
-            BufferStatus::Marked => {
-                if Instant::now() >= turn.ask_at {
-                    self.acquire_lease(turn).await?;
+            BufferStatus::Positioned => {
+                if Instant::now() >= cycle.ask_at {
+                    self.acquire_lease(cycle).await?;
                 }
-                let holds = turn.from.is_some();
-                if !holds || !self.append_next(turn).await? {
+                let holds = cycle.from.is_some();
+                if !holds || !self.append_next(cycle).await? {
                     tokio::select! {
-                        () = sleep_until(turn.ask_at) => {}
-                        () = self.buffer.heard(), if holds => {}
+                        () = sleep_until(cycle.ask_at) => {}
+                        () = self.buffer.wait_message(), if holds => {}
                         // The lease may be free now.
-                        () = self.buffer.changed() => turn.ask_at = Instant::now(),
+                        () = self.buffer.wait_changed() => cycle.ask_at = Instant::now(),
                     }
                 }
             }
@@ -126,31 +126,31 @@ impl Capturer {
         Ok(())
     }
 
-    async fn acquire_lease(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
+    async fn acquire_lease(&self, cycle: &mut CaptureCycle) -> Result<(), RedisError> {
         let interval = (self.lease / ASKED_WITHIN_LEASE).min(ASKED_WITHIN);
-        turn.ask_at = Instant::now() + interval;
-        let (marks, holes) = self.buffer.markers();
+        cycle.ask_at = Instant::now() + interval;
+        let (marks, gaps) = self.buffer.markers();
         // A node that has received more messages asks within one interval.
         let (is_mine, place) =
-            self.redis_log.acquire_lease(&turn.me, self.lease, 2 * interval, &marks).await?;
-        turn.holes = holes;
+            self.redis_log.acquire_lease(&cycle.name, self.lease, 2 * interval, &marks).await?;
+        cycle.gaps = gaps;
         self.buffer.acknowledge(CapturePosition::read(&place));
-        if holes == self.buffer.gap_count() {
+        if gaps == self.buffer.gap_count() {
             self.sync_state.mark_healthy(SyncPart::Capture);
         }
-        turn.told_at = Instant::now();
-        match (is_mine, turn.from.is_some()) {
+        cycle.answered_at = Instant::now();
+        match (is_mine, cycle.from.is_some()) {
             (true, false) => info!("this node captures"),
             (false, true) => warn!("another node captures now"),
             _ => {}
         }
-        turn.from = is_mine.then_some(place);
+        cycle.from = is_mine.then_some(place);
         Ok(())
     }
 
     /// Appends some of the waiting messages. Returns false if none waits.
-    async fn append_next(&self, turn: &mut CaptureCycle) -> Result<bool, RedisError> {
-        let Some((drafts, place)) = self.buffer.next(MESSAGES_MAX, BYTES_MAX, turn.holes) else {
+    async fn append_next(&self, cycle: &mut CaptureCycle) -> Result<bool, RedisError> {
+        let Some((drafts, place)) = self.buffer.next(MESSAGES_MAX, BYTES_MAX, cycle.gaps) else {
             return Ok(false);
         };
         if drafts.is_empty() {
@@ -162,8 +162,8 @@ impl Capturer {
         let events = drafts.into_iter().map(|draft| NewEvent::new(draft, self.random));
         let messages = Append { events: events.collect() };
         let witness = self.sync_state.last_seen();
-        let from = turn.from.as_deref().unwrap_or_default();
-        let capture = CaptureAppend { holder: &turn.me, from, to: &to };
+        let from = cycle.from.as_deref().unwrap_or_default();
+        let capture = CaptureAppend { holder: &cycle.name, from, to: &to };
         match self.redis_log.append_captured(messages, witness, capture).await {
             Ok(newest) => {
                 self.sync_state.mark_healthy(SyncPart::Append);
@@ -171,12 +171,12 @@ impl Capturer {
                 self.sync_state.observe(LastSeen { epoch: witness.epoch, offset, tag });
                 self.metrics.capture_appended(count);
                 self.buffer.acknowledge(Some(place));
-                turn.from = Some(to);
+                cycle.from = Some(to);
                 Ok(true)
             }
             Err(AppendError::Refused(AppendRefusal::Uncaptured)) => {
-                turn.ask_at = Instant::now();
-                turn.from = None;
+                cycle.ask_at = Instant::now();
+                cycle.from = None;
                 Ok(true)
             }
             Err(AppendError::Refused(refused)) => {
@@ -191,17 +191,17 @@ impl Capturer {
     }
 
     /// Waits until every message is in the log, appended by this node or another, then releases the lease.
-    async fn release_lease(&self, turn: &mut CaptureCycle) -> Result<(), RedisError> {
+    async fn release_lease(&self, cycle: &mut CaptureCycle) -> Result<(), RedisError> {
         while !self.buffer.is_empty() {
-            if turn.from.is_none() {
-                self.acquire_lease(turn).await?;
+            if cycle.from.is_none() {
+                self.acquire_lease(cycle).await?;
             }
-            if turn.from.is_none() {
+            if cycle.from.is_none() {
                 sleep(PAUSE).await;
-            } else if !self.append_next(turn).await? {
+            } else if !self.append_next(cycle).await? {
                 break;
             }
         }
-        self.redis_log.release_lease(&turn.me).await
+        self.redis_log.release_lease(&cycle.name).await
     }
 }

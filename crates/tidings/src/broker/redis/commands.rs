@@ -62,9 +62,9 @@ pub(crate) struct RedisLog {
     replicas_min: u32,
     window_ms: u64,
     append: Script,
-    say: Script,
-    claim: Script,
-    release: Script,
+    publish_transient: Script,
+    acquire_lease: Script,
+    release_lease: Script,
     head: Script,
     begin: Script,
     trim: Script,
@@ -90,9 +90,9 @@ impl RedisLog {
             replicas_min: options.replicas_min,
             window_ms: u64::try_from(options.idempotency_window.as_millis()).unwrap_or(u64::MAX),
             append: Script::new(APPEND),
-            say: Script::new(PUBLISH_TRANSIENT),
-            claim: Script::new(ACQUIRE_LEASE),
-            release: Script::new(RELEASE_LEASE),
+            publish_transient: Script::new(PUBLISH_TRANSIENT),
+            acquire_lease: Script::new(ACQUIRE_LEASE),
+            release_lease: Script::new(RELEASE_LEASE),
             head: Script::new(HEAD),
             begin: Script::new(BEGIN),
             trim: Script::new(TRIM),
@@ -306,13 +306,14 @@ impl RedisLog {
         let needs_script = mirrored.iter().any(|channels| !channels.is_empty());
         if needs_script {
             // A call that Redis refuses for its unknown script would have to be sent again after the others.
-            commands.push(self.say.load());
+            commands.push(self.publish_transient.load());
         }
         commands.extend(events.iter().zip(&mirrored).map(|(live, channels)| {
             if channels.is_empty() {
                 return RedisCommand::new("PUBLISH").arg(&self.keys.live).arg(live.encode());
             }
-            let mut command = self.say.call(0).arg(&self.keys.live).arg(live.encode()).arg(&live.data);
+            let mut command =
+                self.publish_transient.call(0).arg(&self.keys.live).arg(live.encode()).arg(&live.data);
             channels.iter().for_each(|channel| command.push(channel.as_str()));
             command
         }));
@@ -329,8 +330,8 @@ impl RedisLog {
     }
 
     /// Publishes a message to every node.
-    pub(super) async fn send_node_message(&self, word: &NodeMessage) -> Result<(), RedisError> {
-        self.request_one(RedisCommand::new("PUBLISH").arg(&self.keys.live).arg(word.encode())).await?;
+    pub(super) async fn send_node_message(&self, message: &NodeMessage) -> Result<(), RedisError> {
+        self.request_one(RedisCommand::new("PUBLISH").arg(&self.keys.live).arg(message.encode())).await?;
         Ok(())
     }
 
@@ -350,10 +351,10 @@ impl RedisLog {
     ) -> Result<(bool, String), RedisError> {
         let RedisKeys { lease: key, captured, free, live, .. } = &self.keys;
         let [lease, patience] = [lease, patience].map(|it| it.as_millis().to_string());
-        let mut command = self.claim.call(3).arg(key).arg(captured).arg(free);
+        let mut command = self.acquire_lease.call(3).arg(key).arg(captured).arg(free);
         command = command.arg(holder).arg(lease).arg(patience).arg(live);
         marks.iter().for_each(|mark| command.push(format!("{mark:016x}")));
-        let reply = self.run_one(&self.claim, command).await?;
+        let reply = self.run_one(&self.acquire_lease, command).await?;
         let Some([mine, place]) = reply.array() else {
             return Err(RedisError::corrupt("the lease script gave an unexpected answer"));
         };
@@ -362,8 +363,8 @@ impl RedisLog {
 
     /// Releases the capture lease, and tells the other nodes.
     pub(super) async fn release_lease(&self, holder: &str) -> Result<(), RedisError> {
-        let command = self.release.call(1).arg(&self.keys.lease).arg(holder).arg(&self.keys.live);
-        self.run_one(&self.release, command.arg(NodeMessage::Free.encode())).await.map(drop)
+        let command = self.release_lease.call(1).arg(&self.keys.lease).arg(holder).arg(&self.keys.live);
+        self.run_one(&self.release_lease, command.arg(NodeMessage::LeaseReleased.encode())).await.map(drop)
     }
 
     /// Keeps a value until `ttl` is over.

@@ -68,7 +68,7 @@ struct ReceiverState {
     targets: PubsubSubscriptions,
     capture: CaptureSubscriptions,
     /// Whether the buffer was told that the node receives every message to capture.
-    is_capture_told: bool,
+    is_buffer_started: bool,
     retry_at: Instant,
     /// Refused targets that the log has a warning for.
     refused: BTreeSet<PubsubTarget>,
@@ -88,63 +88,59 @@ impl LiveEventReceiver {
         // Subscriptions for capture do not wait for a subscriber.
         let targets = PubsubSubscriptions::new(self.settings.clone());
         pubsub.subscribe(targets.globs_and_names()).await;
-        let mut turns = Debounce::new(self.sink.interest());
-        let mut hearing = ReceiverState {
+        let mut debounce = Debounce::new(self.sink.interest());
+        let mut state = ReceiverState {
             live,
             changes,
             is_away: false,
             is_back: false,
             targets,
             capture: CaptureSubscriptions::new(&self.settings),
-            is_capture_told: false,
+            is_buffer_started: false,
             retry_at: Instant::now(),
             refused: BTreeSet::new(),
             mirrored: None,
         };
         loop {
-            let refused = hearing.capture.refused();
+            let refused = state.capture.refused();
             tokio::select! {
-                heard = pubsub.next() => {
-                    if let Some(SubscriptionDelta { new, old }) = self.handle_event(heard, &mut hearing).await {
+                event = pubsub.next() => {
+                    if let Some(SubscriptionDelta { new, old }) = self.handle_event(event, &mut state).await {
                         pubsub.subscribe(new).await;
                         pubsub.unsubscribe(old).await;
                     }
                 }
-                () = sleep_until(hearing.retry_at), if !refused.is_empty() => {
-                    hearing.retry_at = Instant::now() + RETRY;
+                () = sleep_until(state.retry_at), if !refused.is_empty() => {
+                    state.retry_at = Instant::now() + RETRY;
                     pubsub.resubscribe(refused).await;
                 }
-                is_turn = turns.next() => {
-                    if !is_turn {
+                is_due = debounce.next() => {
+                    if !is_due {
                         return;
                     }
                     let began = Instant::now();
-                    let SubscriptionDelta { new, old } = hearing.targets.update(self.sink.take_interest_changes());
+                    let SubscriptionDelta { new, old } = state.targets.update(self.sink.take_interest_changes());
                     // New targets come first, so that no message is lost in between.
                     pubsub.subscribe(new).await;
                     pubsub.unsubscribe(old).await;
-                    hearing.refused.retain(|target| hearing.targets.has(target));
-                    turns.finish(began);
+                    state.refused.retain(|target| state.targets.has(target));
+                    debounce.finish(began);
                 }
             }
         }
     }
 
     /// Handles an event. Returns the subscriptions that change by it.
-    async fn handle_event(
-        &self,
-        heard: PubsubEvent,
-        hearing: &mut ReceiverState,
-    ) -> Option<SubscriptionDelta> {
+    async fn handle_event(&self, event: PubsubEvent, state: &mut ReceiverState) -> Option<SubscriptionDelta> {
         // A mirrored event follows its node message at once, or the node has no subscription to its channel.
-        let mirrored = hearing.mirrored.take();
+        let mirrored = state.mirrored.take();
         let is_own = |channel: &Bytes| mirrored.as_deref().is_some_and(|own| own.as_bytes() == channel);
-        match heard {
-            PubsubEvent::Message { channel, payload } if channel == hearing.live => {
-                hearing.mirrored = self.handle_node_message(&payload).await;
+        match event {
+            PubsubEvent::Message { channel, payload } if channel == state.live => {
+                state.mirrored = self.handle_node_message(&payload).await;
             }
-            PubsubEvent::Message { channel, payload } if channel == hearing.changes => {
-                self.shared.heard(&payload);
+            PubsubEvent::Message { channel, payload } if channel == state.changes => {
+                self.shared.on_message(&payload);
             }
             PubsubEvent::Message { channel, .. } | PubsubEvent::TooLarge { channel, .. }
                 if is_own(&channel) => {}
@@ -153,23 +149,23 @@ impl LiveEventReceiver {
                 self.handle_message(&channel, Err(format!("it is {bytes} bytes")));
             }
             PubsubEvent::Subscribed { target } => {
-                hearing.refused.remove(&target);
-                hearing.capture.subscribed(&target);
-                self.update_capture_status(hearing);
-                return hearing.targets.grant(&target);
+                state.refused.remove(&target);
+                state.capture.subscribed(&target);
+                self.update_capture_status(state);
+                return state.targets.grant(&target);
             }
             PubsubEvent::Refused { target, reason } => {
-                return Some(self.on_refused(&target, &reason, hearing));
+                return Some(self.on_refused(&target, &reason, state));
             }
-            PubsubEvent::Away { reason } => self.on_disconnect(&reason, hearing),
-            PubsubEvent::Back => {
+            PubsubEvent::Disconnected { reason } => self.on_disconnect(&reason, state),
+            PubsubEvent::Ready => {
                 self.sync_state.mark_healthy(SyncPart::Receive);
                 self.shared.on_resubscribed();
-                if std::mem::take(&mut hearing.is_away) {
+                if std::mem::take(&mut state.is_away) {
                     info!("the connection for Pub/Sub to redis is back");
                 }
-                hearing.is_back = true;
-                self.update_capture_status(hearing);
+                state.is_back = true;
+                self.update_capture_status(state);
             }
         }
         None
@@ -180,50 +176,49 @@ impl LiveEventReceiver {
         &self,
         target: &PubsubTarget,
         reason: &str,
-        hearing: &mut ReceiverState,
+        state: &mut ReceiverState,
     ) -> SubscriptionDelta {
-        hearing.capture.refuse(target);
-        hearing.retry_at = Instant::now() + RETRY;
-        let RefusalOutcome { turn, is_unheard } = hearing.targets.refuse(target);
-        if !is_unheard {
+        state.capture.refuse(target);
+        state.retry_at = Instant::now() + RETRY;
+        let RefusalOutcome { delta, is_missed } = state.targets.refuse(target);
+        if !is_missed {
             debug!(%target, reason, "redis refuses a pattern; the hub subscribes to that of redis.listen and filters");
-            return turn;
+            return delta;
         }
         self.metrics.redis_subscription_denied();
-        self.update_capture_status(hearing);
-        if hearing.refused.insert(target.clone()) {
+        self.update_capture_status(state);
+        if state.refused.insert(target.clone()) {
             warn!(%target, reason, "redis refuses a channel or pattern that clients subscribe to");
         }
-        turn
+        delta
     }
 
-    fn on_disconnect(&self, reason: &str, hearing: &mut ReceiverState) {
+    fn on_disconnect(&self, reason: &str, state: &mut ReceiverState) {
         self.sync_state.mark_unhealthy(SyncPart::Receive, reason.to_owned());
-        if !std::mem::replace(&mut hearing.is_away, true) {
+        if !std::mem::replace(&mut state.is_away, true) {
             warn!(
                 reason,
                 "no connection for Pub/Sub to redis; the hub misses messages of other programs meanwhile, and tries again"
             );
         }
-        hearing.capture.disconnected();
-        (hearing.is_back, hearing.is_capture_told) = (false, false);
+        state.capture.disconnected();
+        (state.is_back, state.is_buffer_started) = (false, false);
         if let Some(buffer) = &self.buffer {
-            buffer.away();
+            buffer.disconnected();
             self.sync_state
                 .mark_unhealthy(SyncPart::Capture, "redis.capture has missed what was published".to_owned());
         }
     }
 
     /// Lets the capturer begin once the node receives every message to capture. Until then the node is not ready.
-    fn update_capture_status(&self, hearing: &mut ReceiverState) {
-        let Some(buffer) = self.buffer.as_ref().filter(|_| hearing.is_back && !hearing.is_capture_told)
-        else {
+    fn update_capture_status(&self, state: &mut ReceiverState) {
+        let Some(buffer) = self.buffer.as_ref().filter(|_| state.is_back && !state.is_buffer_started) else {
             return;
         };
-        match hearing.capture.missing() {
+        match state.capture.missing() {
             None => {
-                hearing.is_capture_told = true;
-                buffer.back((self.random)());
+                state.is_buffer_started = true;
+                buffer.connected((self.random)());
             }
             Some(target) => {
                 let reason = format!(
@@ -239,8 +234,8 @@ impl LiveEventReceiver {
     async fn handle_node_message(&self, payload: &[u8]) -> Option<String> {
         match NodeMessage::decode(payload) {
             Some(NodeMessage::Event(live)) => self.deliver_live(live).await,
-            Some(NodeMessage::Mark(mark)) => self.buffer.iter().for_each(|buffer| buffer.note_marker(mark)),
-            Some(NodeMessage::Free) => self.buffer.iter().for_each(|buffer| buffer.freed()),
+            Some(NodeMessage::Marker(mark)) => self.buffer.iter().for_each(|buffer| buffer.note_marker(mark)),
+            Some(NodeMessage::LeaseReleased) => self.buffer.iter().for_each(|buffer| buffer.lease_released()),
             Some(NodeMessage::Mirrored(channel)) => return Some(channel),
             None => self.reject_message("it is no node message"),
         }

@@ -12,11 +12,11 @@ pub(super) enum NodeMessage {
     /// A transient event.
     Event(LiveEvent),
     /// Marker from which captured messages are counted: a random number.
-    Mark(u64),
+    Marker(u64),
     /// The next message on this channel is a mirrored event, which nodes have from the log.
     Mirrored(String),
     /// The holder of the capture lease released it.
-    Free,
+    LeaseReleased,
 }
 
 /// Prefix of [`NodeMessage::Mirrored`], before the channel. `scripts/mirror.lua` has it too.
@@ -28,9 +28,9 @@ impl NodeMessage {
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Event(live) => live.encode(),
-            Self::Mark(mark) => format!("{MARKER}{mark:016x}").into_bytes(),
+            Self::Marker(mark) => format!("{MARKER}{mark:016x}").into_bytes(),
             Self::Mirrored(channel) => format!("{MIRRORED}{channel}").into_bytes(),
-            Self::Free => FREE.into(),
+            Self::LeaseReleased => FREE.into(),
         }
     }
 
@@ -40,10 +40,10 @@ impl NodeMessage {
             return Some(Self::Mirrored(channel.to_owned()));
         }
         if let Some(mark) = text.strip_prefix(MARKER) {
-            return hex(mark, 16).map(Self::Mark);
+            return hex(mark, 16).map(Self::Marker);
         }
         match text {
-            FREE => Some(Self::Free),
+            FREE => Some(Self::LeaseReleased),
             _ => serde_json::from_str(text).ok().map(Self::Event),
         }
     }

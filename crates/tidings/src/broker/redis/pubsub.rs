@@ -45,10 +45,10 @@ pub(crate) enum PubsubEvent {
     Subscribed { target: PubsubTarget },
     /// Redis refused the subscription. Each new connection tries, and reports, again.
     Refused { target: PubsubTarget, reason: String },
-    /// The connection failed, and no message arrives until [`PubsubEvent::Back`]. Reported for each failed attempt to connect.
-    Away { reason: String },
-    /// All subscriptions are confirmed or refused. Messages published since [`PubsubEvent::Away`] are lost.
-    Back,
+    /// The connection failed, and no message arrives until [`PubsubEvent::Ready`]. Reported for each failed attempt to connect.
+    Disconnected { reason: String },
+    /// All subscriptions are confirmed or refused. Messages published since [`PubsubEvent::Disconnected`] are lost.
+    Ready,
 }
 
 /// One Pub/Sub connection for all targets. It works only while [`PubsubConnection::next`] is awaited.
@@ -66,18 +66,18 @@ pub(crate) struct PubsubConnection {
     found: watch::Receiver<Option<RedisHost>>,
     /// Connection that is being opened; kept across cancelled calls of [`PubsubConnection::next`].
     opening: Option<ConnectionFuture>,
-    /// Whether a connection was opened since the last [`PubsubEvent::Away`].
+    /// Whether a connection was opened since the last [`PubsubEvent::Disconnected`].
     is_up: bool,
-    /// Targets without an answer on this connection; `None` after [`PubsubEvent::Back`].
+    /// Targets without an answer on this connection; `None` after [`PubsubEvent::Ready`].
     unanswered: Option<BTreeSet<PubsubTarget>>,
     /// Subscriptions that the server has, as of the last reply read.
-    standing: BTreeSet<PubsubTarget>,
+    confirmed: BTreeSet<PubsubTarget>,
     /// Commands without a full answer.
-    asked: PendingCommands,
+    pending: PendingCommands,
     /// Deadline of the unsent commands.
     send_due: Instant,
-    heard_at: Instant,
-    is_asked: bool,
+    received_at: Instant,
+    has_pinged: bool,
     pause: Duration,
     connect_at: Instant,
 }
@@ -97,11 +97,11 @@ impl PubsubConnection {
             opening: None,
             is_up: false,
             unanswered: None,
-            standing: BTreeSet::new(),
-            asked: PendingCommands::default(),
+            confirmed: BTreeSet::new(),
+            pending: PendingCommands::default(),
             send_due: now,
-            heard_at: now,
-            is_asked: false,
+            received_at: now,
+            has_pinged: false,
             pause: PAUSE,
             connect_at: now,
         }
@@ -156,10 +156,10 @@ impl PubsubConnection {
             if self.unanswered.as_ref().is_some_and(BTreeSet::is_empty) {
                 self.unanswered = None;
                 self.pause = PAUSE;
-                return PubsubEvent::Back;
+                return PubsubEvent::Ready;
             }
             match self.receive().await {
-                Ok(Some(heard)) => return heard,
+                Ok(Some(event)) => return event,
                 Ok(None) => {}
                 Err(broken) => return self.on_disconnect(broken),
             }
@@ -181,10 +181,10 @@ impl PubsubConnection {
         self.opening = None;
         self.connection = Some(opened?);
         self.is_up = true;
-        self.standing.clear();
-        self.asked = PendingCommands::default();
-        self.heard_at = Instant::now();
-        self.is_asked = false;
+        self.confirmed.clear();
+        self.pending = PendingCommands::default();
+        self.received_at = Instant::now();
+        self.has_pinged = false;
         let all = self.targets.iter().chain([&self.first]).cloned();
         self.unanswered = Some(all.collect());
         self.enqueue(PendingCommand::subscribe(vec![self.first.clone()]));
@@ -198,7 +198,7 @@ impl PubsubConnection {
         self.unanswered = None;
         self.connect_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
-        PubsubEvent::Away { reason: broken.0 }
+        PubsubEvent::Disconnected { reason: broken.0 }
     }
 
     /// Subscribes to targets; to each refused one in a command of its own.
@@ -209,14 +209,14 @@ impl PubsubConnection {
     }
 
     /// Appends commands to the unsent ones, if there is a connection.
-    fn enqueue(&mut self, questions: Vec<PendingCommand>) {
+    fn enqueue(&mut self, commands: Vec<PendingCommand>) {
         let Some(connection) = &mut self.connection else { return };
-        for question in questions {
+        for command in commands {
             if !connection.has_unsent() {
                 self.send_due = self.connector.due();
             }
-            connection.enqueue(&question.command());
-            self.asked.push(question);
+            connection.enqueue(&command.command());
+            self.pending.push(command);
         }
     }
 
@@ -234,11 +234,11 @@ impl PubsubConnection {
             let sent = timeout_at(self.send_due, connection.flush()).await;
             sent.unwrap_or_else(|_| Err(self.connector.deadline_error("did not take subscriptions")))?;
         }
-        let quiet = if self.is_asked { SILENCE + self.connector.deadline() } else { SILENCE };
+        let quiet = if self.has_pinged { SILENCE + self.connector.deadline() } else { SILENCE };
         let received = tokio::select! {
             // Arrived messages first: they were published before the log moved to another host.
             biased;
-            received = timeout_at(self.heard_at + quiet, connection.receive()) => received,
+            received = timeout_at(self.received_at + quiet, connection.receive()) => received,
             _ = self.found.changed() => {
                 if self.found.borrow().as_ref().is_some_and(|found| found != connection.host()) {
                     return Err(ConnectionError("the log is at another redis now".into()));
@@ -248,13 +248,13 @@ impl PubsubConnection {
         };
         match received {
             Ok(reply) => {
-                self.heard_at = Instant::now();
-                self.is_asked = false;
+                self.received_at = Instant::now();
+                self.has_pinged = false;
                 self.on_reply(reply?)
             }
-            Err(_) if self.is_asked => Err(self.connector.deadline_error("kept silent")),
+            Err(_) if self.has_pinged => Err(self.connector.deadline_error("kept silent")),
             Err(_) => {
-                self.is_asked = true;
+                self.has_pinged = true;
                 self.enqueue(vec![PendingCommand::Ping]);
                 Ok(None)
             }
@@ -267,7 +267,7 @@ impl PubsubConnection {
             RedisReply::Array(parts) => parts,
             // Redis answers `PING` with a simple string if the connection has no subscription.
             _ => {
-                self.asked.note_reply();
+                self.pending.note_reply();
                 return Ok(None);
             }
         };
@@ -277,7 +277,7 @@ impl PubsubConnection {
         };
         let kind = kind.text().unwrap_or_default();
         if !matches!(kind, b"message" | b"pmessage") {
-            self.asked.note_reply();
+            self.pending.note_reply();
         }
         Ok(match kind {
             b"message" => parts.next().and_then(|payload| message(subject, payload)),
@@ -300,7 +300,7 @@ impl PubsubConnection {
     /// Handles a refused command: subscribes to each half of its targets, until the refused target is alone.
     fn on_error_reply(&mut self, error: &str) -> Result<Option<PubsubEvent>, ConnectionError> {
         let reason = refused(error);
-        let targets = match self.asked.next() {
+        let targets = match self.pending.next() {
             Some(PendingCommand::Subscribe(targets)) if ErrorReply::parse(error).code == NO_PERMISSION => {
                 targets
             }
@@ -331,10 +331,10 @@ impl PubsubConnection {
     /// Whether a message that came by a glob counts. The server sends a copy for the channel and one for each matching glob; the
     /// copy for the channel counts, or else that of the first glob.
     fn is_covered_by_earlier_glob(&self, glob: &[u8], channel: &[u8]) -> bool {
-        if self.standing.contains(&PubsubTarget::Name(channel.into())) {
+        if self.confirmed.contains(&PubsubTarget::Name(channel.into())) {
             return false;
         }
-        let globs = self.standing.iter().rev().map_while(|target| match target {
+        let globs = self.confirmed.iter().rev().map_while(|target| match target {
             PubsubTarget::Glob(glob) => Some(&glob[..]),
             PubsubTarget::Name(_) => None,
         });
@@ -344,7 +344,7 @@ impl PubsubConnection {
     fn on_subscribed(&mut self, target: PubsubTarget) -> PubsubEvent {
         self.refused.remove(&target);
         self.note_answered(&target);
-        self.standing.insert(target.clone());
+        self.confirmed.insert(target.clone());
         PubsubEvent::Subscribed { target }
     }
 
@@ -355,7 +355,7 @@ impl PubsubConnection {
     }
 
     fn on_unsubscribed(&mut self, target: &PubsubTarget) -> Option<PubsubEvent> {
-        self.standing.remove(target);
+        self.confirmed.remove(target);
         None
     }
 }

@@ -46,11 +46,11 @@ impl fmt::Display for CapturePosition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BufferStatus {
     /// The node receives no messages.
-    Away,
+    Disconnected,
     /// The node receives messages and does not know their position; it has to publish this marker.
-    Unmarked(u64),
+    Unpositioned(u64),
     /// The node knows the position of each message.
-    Marked,
+    Positioned,
 }
 
 /// Buffer between the live event receiver and the capturer.
@@ -60,19 +60,19 @@ pub(in crate::broker::redis) struct CaptureBuffer {
     /// Notified when the status changes or the lease may be free.
     changed: Notify,
     /// Notified when a message waits.
-    heard: Notify,
+    message: Notify,
 }
 
 struct BufferState {
-    standing: BufferStatus,
+    status: BufferStatus,
     /// Received markers, oldest first; `count` counts from the newest.
-    marks: VecDeque<u64>,
-    /// Number of the first of `marks` among all received markers.
-    first_mark: u64,
+    markers: VecDeque<u64>,
+    /// Number of the first of `markers` among all received markers.
+    first_marker: u64,
     /// Number of the first marker since which no message was missed.
     whole_since: u64,
     /// Number of gaps: times that messages may have been missed.
-    holes: u64,
+    gaps: u64,
     count: u64,
     waiting: VecDeque<BufferedMessage>,
     bytes: usize,
@@ -96,11 +96,11 @@ impl BufferedMessage {
 impl CaptureBuffer {
     pub(in crate::broker::redis) fn new(settings: u64) -> Self {
         let state = BufferState {
-            standing: BufferStatus::Away,
-            marks: VecDeque::new(),
-            first_mark: 0,
+            status: BufferStatus::Disconnected,
+            markers: VecDeque::new(),
+            first_marker: 0,
             whole_since: 0,
-            holes: 0,
+            gaps: 0,
             count: 0,
             waiting: VecDeque::new(),
             bytes: 0,
@@ -109,21 +109,21 @@ impl CaptureBuffer {
             state: Mutex::new(Lock::CaptureBuffer, state),
             settings,
             changed: Notify::new(),
-            heard: Notify::new(),
+            message: Notify::new(),
         }
     }
 
     /// Notes that the node receives every message from now on. `mark` is the marker to publish.
-    pub(in crate::broker::redis) fn back(&self, mark: u64) {
-        self.state().standing = BufferStatus::Unmarked(mark);
+    pub(in crate::broker::redis) fn connected(&self, mark: u64) {
+        self.state().status = BufferStatus::Unpositioned(mark);
         self.changed.notify_one();
     }
 
     /// Notes that the node receives no messages. Messages that wait stay.
-    pub(in crate::broker::redis) fn away(&self) {
+    pub(in crate::broker::redis) fn disconnected(&self) {
         let mut state = self.state();
-        state.standing = BufferStatus::Away;
-        state.holes += 1;
+        state.status = BufferStatus::Disconnected;
+        state.gaps += 1;
         drop(state);
         self.changed.notify_one();
     }
@@ -131,14 +131,14 @@ impl CaptureBuffer {
     /// Notes a received marker.
     pub(in crate::broker::redis) fn note_marker(&self, mark: u64) {
         let mut state = self.state();
-        if state.standing == BufferStatus::Away {
+        if state.status == BufferStatus::Disconnected {
             return;
         }
-        if state.standing != BufferStatus::Marked {
-            state.standing = BufferStatus::Marked;
-            state.whole_since = state.first_mark + state.marks.len() as u64;
+        if state.status != BufferStatus::Positioned {
+            state.status = BufferStatus::Positioned;
+            state.whole_since = state.first_marker + state.markers.len() as u64;
         }
-        state.marks.push_back(mark);
+        state.markers.push_back(mark);
         state.count = 0;
         state.drop_old_markers();
         drop(state);
@@ -149,7 +149,7 @@ impl CaptureBuffer {
     /// waiting messages that were dropped for it.
     pub(in crate::broker::redis) fn push(&self, draft: Option<NewEntry>) -> usize {
         let mut state = self.state();
-        if state.standing != BufferStatus::Marked {
+        if state.status != BufferStatus::Positioned {
             return 0;
         }
         state.count += 1;
@@ -164,24 +164,24 @@ impl CaptureBuffer {
         }
         drop(state);
         if was_empty {
-            self.heard.notify_one();
+            self.message.notify_one();
         }
         lost
     }
 
     /// Notes that another node released the lease.
-    pub(in crate::broker::redis) fn freed(&self) {
+    pub(in crate::broker::redis) fn lease_released(&self) {
         self.changed.notify_one();
     }
 
     /// Waits until the status has changed since the last call, or the lease may be free.
-    pub(super) async fn changed(&self) {
+    pub(super) async fn wait_changed(&self) {
         self.changed.notified().await;
     }
 
     /// Waits until a message waits.
-    pub(super) async fn heard(&self) {
-        self.heard.notified().await;
+    pub(super) async fn wait_message(&self) {
+        self.message.notified().await;
     }
 
     /// Whether no message waits.
@@ -191,19 +191,19 @@ impl CaptureBuffer {
 
     /// Returns the number of gaps.
     pub(super) fn gap_count(&self) -> u64 {
-        self.state().holes
+        self.state().gaps
     }
 
     pub(super) fn status(&self) -> BufferStatus {
-        self.state().standing
+        self.state().status
     }
 
     /// Returns the markers since which no message was missed, and the number of gaps.
     pub(super) fn markers(&self) -> (Vec<u64>, u64) {
         let state = self.state();
         let missed =
-            usize::try_from(state.whole_since.saturating_sub(state.first_mark)).unwrap_or(usize::MAX);
-        (state.marks.iter().skip(missed).copied().collect(), state.holes)
+            usize::try_from(state.whole_since.saturating_sub(state.first_marker)).unwrap_or(usize::MAX);
+        (state.markers.iter().skip(missed).copied().collect(), state.gaps)
     }
 
     /// Removes the messages up to a position, which are in the log. An unknown marker is older than every waiting message.
@@ -215,8 +215,8 @@ impl CaptureBuffer {
             while state.pop().is_some() {}
             return;
         }
-        let Some(index) = state.marks.iter().rposition(|mark| *mark == place.mark) else { return };
-        let mark = state.first_mark + index as u64;
+        let Some(index) = state.markers.iter().rposition(|mark| *mark == place.mark) else { return };
+        let mark = state.first_marker + index as u64;
         while state.waiting.front().is_some_and(|it| (it.mark, it.count) <= (mark, place.count)) {
             state.pop();
         }
@@ -229,10 +229,10 @@ impl CaptureBuffer {
         &self,
         count_max: usize,
         bytes_max: usize,
-        holes: u64,
+        gaps: u64,
     ) -> Option<(Vec<NewEntry>, CapturePosition)> {
         let state = self.state();
-        if state.holes != holes {
+        if state.gaps != gaps {
             return None;
         }
         let (mut drafts, mut bytes, mut last) = (Vec::new(), 0, None);
@@ -245,8 +245,8 @@ impl CaptureBuffer {
             last = Some((message.mark, message.count));
         }
         let (mark, count) = last?;
-        let index = usize::try_from(mark - state.first_mark).expect("marks are few");
-        Some((drafts, CapturePosition { settings: self.settings, mark: state.marks[index], count }))
+        let index = usize::try_from(mark - state.first_marker).expect("markers are few");
+        Some((drafts, CapturePosition { settings: self.settings, mark: state.markers[index], count }))
     }
 
     fn state(&self) -> MutexGuard<'_, BufferState> {
@@ -257,7 +257,7 @@ impl CaptureBuffer {
 impl BufferState {
     /// Number of the newest marker; 0 if there is none.
     fn newest_marker(&self) -> u64 {
-        (self.first_mark + self.marks.len() as u64).saturating_sub(1)
+        (self.first_marker + self.markers.len() as u64).saturating_sub(1)
     }
 
     fn pop(&mut self) -> Option<BufferedMessage> {
@@ -269,9 +269,9 @@ impl BufferState {
     /// Forgets old markers, except those of waiting messages.
     fn drop_old_markers(&mut self) {
         let oldest = self.waiting.front().map_or_else(|| self.newest_marker(), |it| it.mark);
-        while self.first_mark < oldest && self.marks.len() > MARKERS_MAX {
-            self.marks.pop_front();
-            self.first_mark += 1;
+        while self.first_marker < oldest && self.markers.len() > MARKERS_MAX {
+            self.markers.pop_front();
+            self.first_marker += 1;
         }
     }
 }

@@ -23,13 +23,13 @@ pub(super) struct PubsubSubscriptions {
     /// Patterns that clients subscribe to.
     patterns: BTreeSet<String>,
     /// Targets for these patterns and for capture.
-    of_patterns: Substitutes,
+    for_patterns: Substitutes,
     /// Channels that clients subscribe to by name.
-    of_names: BTreeSet<PubsubTarget>,
+    for_names: BTreeSet<PubsubTarget>,
     /// Globs that Redis refuses. It compares a glob with those of its ACL byte by byte, so it refuses a narrower one too.
     refused: BTreeSet<PubsubTarget>,
     /// Targets that replace refused globs.
-    in_their_place: BTreeSet<PubsubTarget>,
+    replacements: BTreeSet<PubsubTarget>,
 }
 
 /// Targets, each with the globs of `redis.listen` that contain it: one of them replaces it if Redis refuses it.
@@ -45,55 +45,55 @@ pub(super) struct SubscriptionDelta {
 /// Effect of a refusal.
 pub(super) struct RefusalOutcome {
     /// Targets that replace the refused one, if any.
-    pub(super) turn: SubscriptionDelta,
+    pub(super) delta: SubscriptionDelta,
     /// Whether clients or capture miss messages.
-    pub(super) is_unheard: bool,
+    pub(super) is_missed: bool,
 }
 
 impl PubsubSubscriptions {
     /// Starts with the targets for capture.
     pub(super) fn new(settings: RedisSettings) -> Self {
         Self {
-            of_patterns: substitutes_of(&BTreeSet::new(), &settings),
+            for_patterns: substitutes_of(&BTreeSet::new(), &settings),
             settings,
             patterns: BTreeSet::new(),
-            of_names: BTreeSet::new(),
+            for_names: BTreeSet::new(),
             refused: BTreeSet::new(),
-            in_their_place: BTreeSet::new(),
+            replacements: BTreeSet::new(),
         }
     }
 
     /// Returns all targets.
     #[cfg(test)]
     pub(super) fn all(&self) -> Vec<PubsubTarget> {
-        self.globs_and_names().union(&self.of_names).cloned().collect()
+        self.globs_and_names().union(&self.for_names).cloned().collect()
     }
 
     /// Returns the targets for patterns and for capture.
     pub(super) fn globs_and_names(&self) -> BTreeSet<PubsubTarget> {
-        self.of_patterns.keys().chain(&self.in_their_place).cloned().collect()
+        self.for_patterns.keys().chain(&self.replacements).cloned().collect()
     }
 
     pub(super) fn has(&self, target: &PubsubTarget) -> bool {
-        self.of_patterns.contains_key(target)
-            || self.of_names.contains(target)
-            || self.in_their_place.contains(target)
+        self.for_patterns.contains_key(target)
+            || self.for_names.contains(target)
+            || self.replacements.contains(target)
     }
 
     /// Notes a refused target, and computes its replacement.
     pub(super) fn refuse(&mut self, target: &PubsubTarget) -> RefusalOutcome {
         if matches!(target, PubsubTarget::Name(_)) {
-            return RefusalOutcome { turn: SubscriptionDelta::default(), is_unheard: self.has(target) };
+            return RefusalOutcome { delta: SubscriptionDelta::default(), is_missed: self.has(target) };
         }
         self.refused.insert(target.clone());
-        let turn = self.replace();
+        let delta = self.replace();
         let concerns = |it: &PubsubTarget, substitutes: &BTreeSet<PubsubTarget>| {
             it == target || substitutes.contains(target)
         };
-        let is_unheard = self.of_patterns.iter().any(|(it, substitutes)| {
+        let is_missed = self.for_patterns.iter().any(|(it, substitutes)| {
             concerns(it, substitutes) && self.refused.contains(it) && self.open(substitutes).is_none()
         });
-        RefusalOutcome { turn, is_unheard }
+        RefusalOutcome { delta, is_missed }
     }
 
     /// Notes a confirmed target. Returns the replacements that are not needed any more.
@@ -103,16 +103,16 @@ impl PubsubSubscriptions {
 
     /// Computes the replacements of refused targets.
     fn replace(&mut self) -> SubscriptionDelta {
-        let refused = self.refused.iter().filter_map(|target| self.of_patterns.get(target));
+        let refused = self.refused.iter().filter_map(|target| self.for_patterns.get(target));
         // A refused replacement stays requested: Redis may accept it later.
         let substitutes = refused.filter_map(|it| self.open(it).or(it.first()));
-        let in_their_place = substitutes.cloned().collect();
-        let before = std::mem::replace(&mut self.in_their_place, in_their_place);
+        let replacements = substitutes.cloned().collect();
+        let before = std::mem::replace(&mut self.replacements, replacements);
         let is_other =
-            |it: &&PubsubTarget| !self.of_patterns.contains_key(it) && !self.of_names.contains(*it);
+            |it: &&PubsubTarget| !self.for_patterns.contains_key(it) && !self.for_names.contains(*it);
         SubscriptionDelta {
-            new: self.in_their_place.difference(&before).filter(is_other).cloned().collect(),
-            old: before.difference(&self.in_their_place).filter(is_other).cloned().collect(),
+            new: self.replacements.difference(&before).filter(is_other).cloned().collect(),
+            old: before.difference(&self.replacements).filter(is_other).cloned().collect(),
         }
     }
 
@@ -143,15 +143,15 @@ impl PubsubSubscriptions {
         }
         if has_pattern_changed {
             let before = self.globs_and_names();
-            self.of_patterns = substitutes_of(&self.patterns, &self.settings);
+            self.for_patterns = substitutes_of(&self.patterns, &self.settings);
             let is_asked = |target: &PubsubTarget| {
-                self.of_patterns.iter().any(|(it, substitutes)| it == target || substitutes.contains(target))
+                self.for_patterns.iter().any(|(it, substitutes)| it == target || substitutes.contains(target))
             };
             self.refused.retain(is_asked);
             self.replace();
             // Targets that names need do not change.
             let changed = &before ^ &self.globs_and_names();
-            touched.extend(changed.into_iter().filter(|target| !self.of_names.contains(target)));
+            touched.extend(changed.into_iter().filter(|target| !self.for_names.contains(target)));
         }
         let (new, old) = touched.into_iter().partition(|target| self.has(target));
         SubscriptionDelta { new, old }
@@ -160,7 +160,7 @@ impl PubsubSubscriptions {
     /// Returns the difference between these subscriptions and the known ones.
     fn changes_to(&self, all: Vec<Subscription>) -> Vec<(Subscription, bool)> {
         let names: BTreeSet<&str> = all.iter().map(Subscription::as_str).collect();
-        let known = self.of_names.iter().filter_map(|target| std::str::from_utf8(target.text()).ok());
+        let known = self.for_names.iter().filter_map(|target| std::str::from_utf8(target.text()).ok());
         let known = known.chain(self.patterns.iter().map(String::as_str));
         let gone = known.filter(|name| !names.contains(name)).filter_map(|it| Subscription::parse(it).ok());
         let gone: Vec<_> = gone.map(|it| (it, false)).collect();
@@ -174,10 +174,10 @@ impl PubsubSubscriptions {
         // Captured messages are delivered from the log.
         let is_heard = || self.settings.listens_to(channel) && !self.settings.captures(channel);
         let has_changed = match is_wanted && is_heard() {
-            true => self.of_names.insert(target.clone()),
-            false => self.of_names.remove(&target),
+            true => self.for_names.insert(target.clone()),
+            false => self.for_names.remove(&target),
         };
-        let is_asked = self.of_patterns.contains_key(&target) || self.in_their_place.contains(&target);
+        let is_asked = self.for_patterns.contains_key(&target) || self.replacements.contains(&target);
         (has_changed && !is_asked).then_some(target)
     }
 }

@@ -5,9 +5,9 @@ fn words_are_read_as_they_were_said() {
     let live = LiveEvent { after: 7, channels: Vec::new(), event: None, data: "mark of {".into() };
     for word in [
         NodeMessage::Event(live),
-        NodeMessage::Mark(0xab),
+        NodeMessage::Marker(0xab),
         NodeMessage::Mirrored("a.b".into()),
-        NodeMessage::Free,
+        NodeMessage::LeaseReleased,
     ] {
         let read = NodeMessage::decode(&word.encode()).unwrap();
         assert_eq!(format!("{read:?}"), format!("{word:?}"));

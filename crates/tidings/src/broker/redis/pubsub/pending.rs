@@ -60,27 +60,27 @@ fn split(targets: Vec<PubsubTarget>) -> Vec<Vec<PubsubTarget>> {
 /// Commands without all of their replies.
 #[derive(Debug, Default)]
 pub(super) struct PendingCommands {
-    questions: VecDeque<PendingCommand>,
+    commands: VecDeque<PendingCommand>,
     /// Number of replies to the first command.
-    answers: usize,
+    replies: usize,
 }
 
 impl PendingCommands {
-    pub(super) fn push(&mut self, question: PendingCommand) {
-        self.questions.push_back(question);
+    pub(super) fn push(&mut self, command: PendingCommand) {
+        self.commands.push_back(command);
     }
 
     /// Notes a reply.
     pub(super) fn note_reply(&mut self) {
-        self.answers += 1;
-        if self.questions.front().is_none_or(|first| self.answers >= first.reply_count()) {
+        self.replies += 1;
+        if self.commands.front().is_none_or(|first| self.replies >= first.reply_count()) {
             self.next();
         }
     }
 
     /// Takes the command that is answered next.
     pub(super) fn next(&mut self) -> Option<PendingCommand> {
-        self.answers = 0;
-        self.questions.pop_front()
+        self.replies = 0;
+        self.commands.pop_front()
     }
 }

@@ -98,8 +98,8 @@ impl TableReplica {
         self.state().taken();
         loop {
             let waker = self.waker.notified();
-            if let Some(news) = self.next_message() {
-                return news;
+            if let Some(change) = self.next_message() {
+                return change;
             }
             if let Some(found) = self.has_to_read() {
                 // A table of version 0 has no rows and no keys. A cluster node refuses missing keys while their slot is moved.
@@ -140,7 +140,7 @@ impl TableReplica {
     }
 
     /// Notes a message of the change channel.
-    pub(in crate::broker::redis) fn heard(&self, payload: &[u8]) {
+    pub(in crate::broker::redis) fn on_message(&self, payload: &[u8]) {
         let Ok(message) = serde_json::from_slice::<ChangeMessage>(payload) else { return };
         if message.0 != self.table.name {
             return;
@@ -179,11 +179,11 @@ impl TableReplica {
     /// Returns the first message that continues the known version. Another message means that one was missed, unless it leads to
     /// the known version.
     fn next_message(&self) -> Option<TableChange> {
-        let (news, needs_reconcile) = self.state().next_message();
+        let (change, needs_reconcile) = self.state().next_message();
         if needs_reconcile {
             self.sync_state.request_reconcile();
         }
-        news
+        change
     }
 
     /// Returns the version that a reconciliation found, if it differs from the known one.

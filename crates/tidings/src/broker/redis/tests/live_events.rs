@@ -35,10 +35,10 @@ async fn ears_hear_what_they_subscribed_to() {
     let redis_log = begun(&redis).await;
     let mut pubsub = redis_log.pubsub(name(redis_log.live_channel()), 1000);
     assert_eq!(pubsub.next().await, subscribed("{test}:live"));
-    assert_eq!(pubsub.next().await, PubsubEvent::Back);
+    assert_eq!(pubsub.next().await, PubsubEvent::Ready);
     pubsub.subscribe([name("old")]).await;
     assert_eq!(pubsub.next().await, subscribed("old"));
-    redis_log.send_node_message(&NodeMessage::Mark(7)).await.unwrap();
+    redis_log.send_node_message(&NodeMessage::Marker(7)).await.unwrap();
     redis.tell("PUBLISH old hello").await;
     assert_eq!(pubsub.next().await, message("{test}:live", b"mark 0000000000000007"));
     assert_eq!(pubsub.next().await, message("old", b"hello"));
@@ -57,11 +57,11 @@ async fn ears_say_that_they_were_away_and_hear_all_again() {
     // More than fit into one command.
     let names: Vec<_> = (0..2500).map(|number| name(&format!("channel.{number}"))).collect();
     pubsub.subscribe(names).await;
-    until(&mut pubsub, &PubsubEvent::Back).await;
+    until(&mut pubsub, &PubsubEvent::Ready).await;
     for round in 0..3 {
         redis.tell("CLIENT KILL TYPE pubsub").await;
-        assert!(matches!(pubsub.next().await, PubsubEvent::Away { .. }), "round {round}");
-        until(&mut pubsub, &PubsubEvent::Back).await;
+        assert!(matches!(pubsub.next().await, PubsubEvent::Disconnected { .. }), "round {round}");
+        until(&mut pubsub, &PubsubEvent::Ready).await;
         redis.tell("PUBLISH channel.0 first").await;
         redis.tell("PUBLISH channel.2499 last").await;
         assert_eq!(pubsub.next().await, message("channel.0", b"first"));
@@ -74,12 +74,12 @@ async fn a_command_on_a_dead_connection_is_said_as_away() {
     let redis = Process::start();
     let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     pubsub.subscribe([name("a")]).await;
-    until(&mut pubsub, &PubsubEvent::Back).await;
+    until(&mut pubsub, &PubsubEvent::Ready).await;
     redis.tell("CLIENT KILL TYPE pubsub").await;
     pubsub.subscribe([name("b")]).await;
     pubsub.subscribe([name("c")]).await;
-    assert!(matches!(pubsub.next().await, PubsubEvent::Away { .. }));
-    until(&mut pubsub, &PubsubEvent::Back).await;
+    assert!(matches!(pubsub.next().await, PubsubEvent::Disconnected { .. }));
+    until(&mut pubsub, &PubsubEvent::Ready).await;
     redis.tell("PUBLISH c now").await;
     assert_eq!(pubsub.next().await, message("c", b"now"));
 }
@@ -89,7 +89,7 @@ async fn a_payload_above_the_bound_is_said_and_passed_over() {
     let redis = Process::start();
     let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     pubsub.subscribe([name("a")]).await;
-    until(&mut pubsub, &PubsubEvent::Back).await;
+    until(&mut pubsub, &PubsubEvent::Ready).await;
     redis.tell(&format!("PUBLISH a {}", "x".repeat(1_000_000))).await;
     redis.tell("PUBLISH a small").await;
     assert_eq!(pubsub.next().await, PubsubEvent::TooLarge { channel: "a".into(), bytes: 1_000_000 });
@@ -102,11 +102,11 @@ async fn a_silent_server_is_asked_and_given_up() {
     let options = RedisOptions { deadline: Duration::from_millis(300), ..options(&redis) };
     let mut pubsub = RedisLog::new(&options).unwrap().pubsub(name(FIRST), 1000);
     pubsub.subscribe([name("a")]).await;
-    until(&mut pubsub, &PubsubEvent::Back).await;
+    until(&mut pubsub, &PubsubEvent::Ready).await;
     redis.stop();
-    assert!(matches!(pubsub.next().await, PubsubEvent::Away { .. }));
+    assert!(matches!(pubsub.next().await, PubsubEvent::Disconnected { .. }));
     redis.go_on();
-    until(&mut pubsub, &PubsubEvent::Back).await;
+    until(&mut pubsub, &PubsubEvent::Ready).await;
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn ears_get_there_though_each_wait_is_cut_short() {
     let redis = Process::start();
     let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     pubsub.subscribe([name("a")]).await;
-    while pubsub.next().now_or_never() != Some(PubsubEvent::Back) {
+    while pubsub.next().now_or_never() != Some(PubsubEvent::Ready) {
         tokio::task::yield_now().await;
     }
     redis.tell("PUBLISH a now").await;
@@ -126,7 +126,7 @@ async fn a_message_is_heard_once_however_many_wishes_it_fits() {
     let redis = Process::start();
     let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     pubsub.subscribe([glob("a.*"), name("a.b"), glob("*.b"), glob("[a-b]*")]).await;
-    until(&mut pubsub, &PubsubEvent::Back).await;
+    until(&mut pubsub, &PubsubEvent::Ready).await;
     for channel in ["a.b", "a.c", "c.b", "b", "c", "a.b"] {
         redis.tell(&format!("PUBLISH {channel} now")).await;
     }
@@ -140,7 +140,7 @@ async fn a_message_is_heard_once_while_wishes_come_and_go() {
     let redis = Process::start();
     let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     pubsub.subscribe([name("a.b"), name("last")]).await;
-    until(&mut pubsub, &PubsubEvent::Back).await;
+    until(&mut pubsub, &PubsubEvent::Ready).await;
     let changes = [
         (vec![glob("a.*"), glob("*.b")], vec![name("a.b")]),
         (vec![], vec![glob("*.b")]),
@@ -175,7 +175,7 @@ async fn a_message_is_heard_once_while_wishes_come_and_go() {
     }
 }
 
-/// Confirmed and refused targets up to [`PubsubEvent::Back`], in order of name.
+/// Confirmed and refused targets up to [`PubsubEvent::Ready`], in order of name.
 async fn answers(pubsub: &mut PubsubConnection) -> (Vec<PubsubTarget>, Vec<PubsubTarget>) {
     let (mut heard, mut refused) = (BTreeSet::new(), BTreeSet::new());
     loop {
@@ -184,7 +184,7 @@ async fn answers(pubsub: &mut PubsubConnection) -> (Vec<PubsubTarget>, Vec<Pubsu
             PubsubEvent::Refused { target, reason } => {
                 assert!(reason.contains("NOPERM") && refused.insert(target), "{reason}");
             }
-            PubsubEvent::Back => return (heard.into_iter().collect(), refused.into_iter().collect()),
+            PubsubEvent::Ready => return (heard.into_iter().collect(), refused.into_iter().collect()),
             other => panic!("{other:?}"),
         }
     }
@@ -213,7 +213,7 @@ async fn wish_that_is_refused_is_the_only_one_that_is_not_heard() {
         redis.tell("PUBLISH may.1499 heard").await;
         assert_eq!(pubsub.next().await, message("may.1499", b"heard"));
         redis.tell("CLIENT KILL TYPE pubsub").await;
-        assert!(matches!(pubsub.next().await, PubsubEvent::Away { .. }));
+        assert!(matches!(pubsub.next().await, PubsubEvent::Disconnected { .. }));
     }
     redis.tell("ACL SETUSER ann &other.*").await;
     let (heard, refused) = answers(&mut pubsub).await;
@@ -249,11 +249,11 @@ async fn without_the_first_wish_nothing_is_heard() {
     let mut pubsub = redis_log.pubsub(name("other"), 1000);
     pubsub.subscribe([name("may.a")]).await;
     for _ in 0..3 {
-        let PubsubEvent::Away { reason } = pubsub.next().await else { panic!("it was let in") };
+        let PubsubEvent::Disconnected { reason } = pubsub.next().await else { panic!("it was let in") };
         assert!(reason.contains("NOPERM"), "{reason}");
     }
     redis.tell("ACL SETUSER ann &other").await;
     while pubsub.next().await != subscribed("other") {}
     assert_eq!(pubsub.next().await, subscribed("may.a"));
-    assert_eq!(pubsub.next().await, PubsubEvent::Back);
+    assert_eq!(pubsub.next().await, PubsubEvent::Ready);
 }

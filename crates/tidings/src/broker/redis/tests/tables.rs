@@ -37,7 +37,7 @@ impl Node {
         let redis_log = begun_or_there(redis).await;
         let mut pubsub = redis_log
             .pubsub(super::super::pubsub::target::PubsubTarget::Name(b"{test}:changes".to_vec()), 1 << 20);
-        while pubsub.next().await != PubsubEvent::Back {}
+        while pubsub.next().await != PubsubEvent::Ready {}
         Self { redis_log, pubsub, view: TableReplica::new(table(redis), Arc::new(SyncState::new())) }
     }
 
@@ -49,7 +49,7 @@ impl Node {
     async fn hear(&mut self) {
         loop {
             if let PubsubEvent::Message { payload, .. } = self.pubsub.next().await {
-                return self.view.heard(&payload);
+                return self.view.on_message(&payload);
             }
         }
     }

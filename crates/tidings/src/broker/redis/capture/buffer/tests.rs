@@ -18,7 +18,7 @@ fn draft(text: &str) -> Option<NewEntry> {
 /// A line that heard the mark 1.
 fn buffer() -> CaptureBuffer {
     let buffer = CaptureBuffer::new(SETTINGS);
-    buffer.back(1);
+    buffer.connected(1);
     buffer.note_marker(1);
     buffer
 }
@@ -52,11 +52,11 @@ fn place_is_read_as_it_was_written() {
 fn before_the_first_mark_nothing_is_heard() {
     let buffer = CaptureBuffer::new(SETTINGS);
     push(&buffer, &["away"]);
-    buffer.back(9);
-    assert_eq!(buffer.status(), BufferStatus::Unmarked(9));
+    buffer.connected(9);
+    assert_eq!(buffer.status(), BufferStatus::Unpositioned(9));
     push(&buffer, &["unmarked"]);
     buffer.note_marker(5);
-    assert_eq!(buffer.status(), BufferStatus::Marked);
+    assert_eq!(buffer.status(), BufferStatus::Positioned);
     push(&buffer, &["a"]);
     assert_eq!(waiting(&buffer), (vec!["a".to_owned()], place(5, 1)));
 }
@@ -65,7 +65,7 @@ fn before_the_first_mark_nothing_is_heard() {
 fn marks_count_for_nobody_who_is_away() {
     let buffer = CaptureBuffer::new(SETTINGS);
     buffer.note_marker(5);
-    assert_eq!(buffer.status(), BufferStatus::Away);
+    assert_eq!(buffer.status(), BufferStatus::Disconnected);
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn unfit_messages_count() {
 fn what_was_heard_outlives_the_connection() {
     let buffer = buffer();
     push(&buffer, &["a"]);
-    buffer.away();
+    buffer.disconnected();
     push(&buffer, &["nobody hears"]);
-    buffer.back(3);
+    buffer.connected(3);
     buffer.note_marker(3);
     push(&buffer, &["b"]);
     assert_eq!(buffer.markers(), (vec![3], 1));

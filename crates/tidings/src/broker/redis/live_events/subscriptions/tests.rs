@@ -44,12 +44,12 @@ fn changes_ask_for_what_is_new_and_give_up_what_nobody_wants() {
     assert_eq!(changes(&mut targets, &[("_", false)]).1, none);
     let SubscriptionDelta { new, old } =
         targets.update(InterestChange::All(vec![Subscription::parse("c").unwrap()]));
-    assert_eq!((new.len(), old.len()), (1, wishes_of_all() + 2));
+    assert_eq!((new.len(), old.len()), (1, targets_of_all() + 2));
     assert_eq!(targets.all().len(), 1);
 }
 
 /// Number of targets for the pattern of all channels.
-fn wishes_of_all() -> usize {
+fn targets_of_all() -> usize {
     targets(&["**"], &["**"]).len()
 }
 
@@ -103,9 +103,9 @@ fn more_globs_than_redis_should_look_at_become_those_of_the_setting() {
 
 /// Refuses a glob; answers what is asked for then, and whether something is not heard.
 fn refuse(targets: &mut PubsubSubscriptions, glob: &str) -> (Vec<String>, bool) {
-    let RefusalOutcome { turn, is_unheard } = targets.refuse(&PubsubTarget::Glob(glob.into()));
-    assert_eq!(turn.old, []);
-    (turn.new.iter().map(ToString::to_string).collect(), is_unheard)
+    let RefusalOutcome { delta, is_missed } = targets.refuse(&PubsubTarget::Glob(glob.into()));
+    assert_eq!(delta.old, []);
+    (delta.new.iter().map(ToString::to_string).collect(), is_missed)
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn patterns_of_the_setting_stand_in_the_place_of_those_that_redis_refuses() {
     assert_eq!(refuse(&mut targets, "a.*"), (vec![], true));
     // The target and its substitute are the same.
     assert_eq!(refuse(&mut targets, "b.*"), (vec![], true));
-    assert!(targets.refuse(&PubsubTarget::Name("b.1".into())).is_unheard);
-    assert!(!targets.refuse(&PubsubTarget::Name("b.2".into())).is_unheard);
+    assert!(targets.refuse(&PubsubTarget::Name("b.1".into())).is_missed);
+    assert!(!targets.refuse(&PubsubTarget::Name("b.2".into())).is_missed);
     // It stays requested: Redis may accept it later.
     assert!(targets.has(&PubsubTarget::Glob("a.*".into())));
     assert_eq!(targets.grant(&PubsubTarget::Glob("a.*".into())), Some(SubscriptionDelta::default()));
@@ -137,12 +137,12 @@ fn of_two_patterns_of_the_setting_the_one_that_redis_grants_stands_in() {
     let mut targets = listening(&["a.*.**", "*.*.c"]);
     changes(&mut targets, &[("a.*.c", true)]);
     assert_eq!(refuse(&mut targets, "a.*.c").0, ["*.*.c"]);
-    let RefusalOutcome { turn, is_unheard } = targets.refuse(&PubsubTarget::Glob("*.*.c".into()));
+    let RefusalOutcome { delta, is_missed } = targets.refuse(&PubsubTarget::Glob("*.*.c".into()));
     assert_eq!(
-        (turn.new, turn.old),
+        (delta.new, delta.old),
         (vec![PubsubTarget::Glob("a.*.*".into())], vec![PubsubTarget::Glob("*.*.c".into())])
     );
-    assert!(!is_unheard);
+    assert!(!is_missed);
 }
 
 fn listening(listen: &[&str]) -> PubsubSubscriptions {
