@@ -191,7 +191,9 @@ fn paused_capturing_node_appends_nothing_twice_when_it_continues() {
         }
         nodes.message(&number.to_string());
     }
-    assert_eq!(reader.data_of_next(200), numbers(0..200));
+    // The reader's node may apply the message that found the capturing node only now.
+    let texts = std::iter::repeat_with(|| reader.data()).filter(|text| text != "who captures").take(200);
+    assert_eq!(texts.collect::<Vec<_>>(), numbers(0..200));
     nodes.hub(capturing_node).signal(Signal::CONT);
     nodes.wait_until_ready();
     (200..300).for_each(|number| nodes.message(&number.to_string()));

@@ -115,7 +115,7 @@ fn revocation_reaches_a_node_whose_pubsub_connection_was_just_closed() {
     for round in 0..5 {
         let token = token(&format!("u{round}"));
         let mut reader = nodes[1].hub.subscribe_as(&token, STREAM);
-        assert!(redis.client_kill("pubsub") >= 1);
+        eventually("a Pub/Sub connection is closed", || redis.client_kill("pubsub") >= 1);
         nodes[0].revoke(&json!({"user": format!("u{round}")})).assert_status(204);
         reader.assert_end("revoked", false);
         assert!(nodes[1].refuses_token(&token));
