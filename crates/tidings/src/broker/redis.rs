@@ -40,7 +40,7 @@ pub(crate) use self::{
 };
 use self::{
     capture::buffer::CaptureBuffer,
-    commands::{RedisLog, RedisOptions},
+    commands::{RedisLog, RedisLogOptions},
     live_events::LiveEventReceiver,
     replicator::Replicator,
     revocations::RedisRevocations,
@@ -86,7 +86,7 @@ pub(crate) fn parts(
     let Some(redis) = settings.redis.clone() else {
         return Err(Error::new(Code::Internal, "no redis is set"));
     };
-    let redis_log = Arc::new(RedisLog::new(&RedisOptions {
+    let redis_log = Arc::new(RedisLog::new(&RedisLogOptions {
         url: Secret::new(redis.url.reveal()),
         tls_files: TlsFiles {
             ca: redis.ca_file.clone(),

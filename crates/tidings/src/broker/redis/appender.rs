@@ -182,8 +182,8 @@ impl Appender {
                     return Ok((witness.epoch, outcomes));
                 }
                 Err(AppendError::Refused(refused)) => {
-                    let looked = timeout_at(due, self.sync_state.reconcile()).await;
-                    if looked.is_ok() {
+                    let reconciled = timeout_at(due, self.sync_state.reconcile()).await;
+                    if reconciled.is_ok() {
                         continue;
                     }
                     RedisError::NotApplied(AppendError::Refused(refused).to_string())

@@ -1,21 +1,23 @@
 //! Redis commands of the hub.
 
+mod append;
+mod lease;
+mod live;
 mod pool;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tidings_protocol::{ChannelName, Epoch, Pattern};
+use tidings_protocol::{Epoch, Pattern};
+use tokio::time::{Instant, timeout};
 
 use self::pool::ConnectionPool;
 use super::{
-    append_call::{self, Append, AppendError, AppendOutcome, Appended, CaptureAppend, LastSeen},
     connector::Connector,
     epochs::{self, BeginOutcome, EpochStart, NewEpoch, RedisHead},
     error::{ErrorReply, RedisError, into_result},
     keys::RedisKeys,
     mirror::Mirror,
-    node_messages::{LiveEvent, NodeMessage},
     page_size::PageSize,
     pubsub::{PubsubConnection, target::PubsubTarget},
     record,
@@ -26,9 +28,12 @@ use super::{
 };
 use crate::{config::Secret, error::Error, log::replica::ReplicatedEntry, metrics::Histogram};
 
+/// Silence after which the node counts as disconnected, even if a call may take longer.
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
+
 /// Options of the commands.
 #[derive(Debug, Clone)]
-pub(crate) struct RedisOptions {
+pub(crate) struct RedisLogOptions {
     pub(crate) url: Secret,
     /// Used if the URL asks for TLS.
     pub(crate) tls_files: TlsFiles,
@@ -78,7 +83,7 @@ impl RedisLog {
     ///
     /// # Errors
     /// The URL or a TLS file cannot be used.
-    pub(crate) fn new(options: &RedisOptions) -> Result<Self, Error> {
+    pub(crate) fn new(options: &RedisLogOptions) -> Result<Self, Error> {
         let server = RedisEndpoint::parse(options.url.reveal(), &options.tls_files)?;
         let keys = RedisKeys::new(&options.prefix, server.address.database);
         Ok(Self {
@@ -123,75 +128,6 @@ impl RedisLog {
     /// Returns the number of connections opened since the start, with those of stream readers and Pub/Sub.
     pub(crate) fn connections_opened(&self) -> u64 {
         self.pool.connector.connections_opened()
-    }
-
-    /// Appends a batch in one step, and publishes its mirrored events in the same step.
-    ///
-    /// # Errors
-    /// [`AppendError::Refused`] if the log differs from the state that `witness` names; else see [`RedisError`]. The outcome is
-    /// unknown also if fewer than `replicas_min` replicas hold the batch in time.
-    pub(crate) async fn append(
-        &self,
-        batch: &[Append],
-        witness: LastSeen,
-    ) -> Result<Vec<AppendOutcome>, AppendError> {
-        self.append_as(batch, witness, None).await
-    }
-
-    /// Appends captured messages if the node holds the lease and no other node has moved the captured position. Returns the
-    /// last event.
-    pub(super) async fn append_captured(
-        &self,
-        messages: Append,
-        witness: LastSeen,
-        capture: CaptureAppend<'_>,
-    ) -> Result<Appended, AppendError> {
-        let outcomes = self.append_as(&[messages], witness, Some(capture)).await?;
-        match outcomes.last() {
-            Some(AppendOutcome::Appended(appended)) if !appended.is_empty() => {
-                Ok(appended[appended.len() - 1])
-            }
-            _ => Err(RedisError::OutcomeUnknown(
-                "redis does not say at which offset it appended messages".into(),
-            )
-            .into()),
-        }
-    }
-
-    async fn append_as(
-        &self,
-        batch: &[Append],
-        witness: LastSeen,
-        capture: Option<CaptureAppend<'_>>,
-    ) -> Result<Vec<AppendOutcome>, AppendError> {
-        let call = append_call::AppendCall {
-            script: &self.append,
-            keys: &self.keys,
-            witness,
-            window_ms: self.window_ms,
-            capture,
-            // Other programs have received captured messages already.
-            mirror: if capture.is_none() { Some(&self.mirror) } else { None },
-        };
-        let mut commands = vec![call.command(batch)];
-        if self.replicas_min > 0 {
-            let wait_ms = (self.pool.connector.deadline().as_millis() / 2).max(1);
-            let wait = RedisCommand::new("WAIT").arg(self.replicas_min.to_string()).arg(wait_ms.to_string());
-            commands.push(wait);
-        }
-        let mut replies = self.run(&self.append, commands).await?.into_iter();
-        let (outcomes, rest) = append_call::outcomes(&first(&mut replies)?, batch)?;
-        self.mirror.note_reply(rest.as_ref());
-        match replies.next().map(|reply| reply.number().unwrap_or(0)) {
-            Some(replicas) if replicas < u64::from(self.replicas_min) => {
-                Err(RedisError::OutcomeUnknown(format!(
-                    "{replicas} replicas hold the batch; redis.replicas_min asks for {}",
-                    self.replicas_min
-                ))
-                .into())
-            }
-            _ => Ok(outcomes),
-        }
     }
 
     /// Reads the head of the log, and the server that holds it.
@@ -270,6 +206,20 @@ impl RedisLog {
         record::decode_all(&reply)
     }
 
+    /// Reads at most `entries_max` entries from an offset on, oldest first, in a page that suits the connection. After a failure
+    /// the next page is smaller.
+    pub(super) async fn page(
+        &self,
+        from: u64,
+        entries_max: usize,
+    ) -> Result<Vec<ReplicatedEntry>, RedisError> {
+        let (asked, begun) = (self.page_size.entries().min(entries_max), Instant::now());
+        let read = within_silence(self.range(from, asked)).await;
+        let stored = read.inspect_err(|_| self.page_size.failed(asked))?;
+        self.page_size.answered(asked, &stored, begun.elapsed());
+        Ok(stored)
+    }
+
     /// Returns the page size that earlier answers suggest.
     pub(super) fn page_size(&self) -> &PageSize {
         &self.page_size
@@ -290,81 +240,6 @@ impl RedisLog {
             return Err(RedisError::corrupt("the trim script gave an unexpected answer"));
         };
         Ok(Trimmed { oldest: Some(oldest).filter(|oldest| *oldest > 0), bytes, dropped })
-    }
-
-    /// Publishes transient events to every node, in their order and in one round trip; mirrored events also to other programs.
-    /// Returns for each event whether Redis accepted it.
-    pub(super) async fn publish_live(
-        &self,
-        events: &[&LiveEvent],
-    ) -> Result<Vec<Result<(), RedisError>>, RedisError> {
-        let mirrored: Vec<Vec<&ChannelName>> = events
-            .iter()
-            .map(|live| live.channels.iter().filter(|channel| self.mirror.has(channel)).collect())
-            .collect();
-        let mut commands = Vec::with_capacity(events.len() + 1);
-        let needs_script = mirrored.iter().any(|channels| !channels.is_empty());
-        if needs_script {
-            // A call that Redis refuses for its unknown script would have to be sent again after the others.
-            commands.push(self.publish_transient.load());
-        }
-        commands.extend(events.iter().zip(&mirrored).map(|(live, channels)| {
-            if channels.is_empty() {
-                return RedisCommand::new("PUBLISH").arg(&self.keys.live).arg(live.encode());
-            }
-            let mut command =
-                self.publish_transient.call(0).arg(&self.keys.live).arg(live.encode()).arg(&live.data);
-            channels.iter().for_each(|channel| command.push(channel.as_str()));
-            command
-        }));
-        let preparations = usize::from(needs_script);
-        let replies = self.pool.request(&commands, preparations).await?.into_iter().skip(preparations);
-        let outcomes = replies.zip(&mirrored).map(|(reply, channels)| {
-            let reply = into_result(reply)?;
-            if !channels.is_empty() {
-                self.mirror.note_reply(reply.array().unwrap_or_default().first());
-            }
-            Ok(())
-        });
-        Ok(outcomes.collect())
-    }
-
-    /// Publishes a message to every node.
-    pub(super) async fn send_node_message(&self, message: &NodeMessage) -> Result<(), RedisError> {
-        self.request_one(RedisCommand::new("PUBLISH").arg(&self.keys.live).arg(message.encode())).await?;
-        Ok(())
-    }
-
-    /// Returns how often Redis refused to publish a mirrored event.
-    pub(crate) fn mirror_denied(&self) -> u64 {
-        self.mirror.denied_count()
-    }
-
-    /// Asks for the capture lease, or renews it. `marks` are the markers since which the node has received every message; a node
-    /// without a matching marker waits for `patience`. Returns whether the node holds the lease, and the captured position.
-    pub(super) async fn acquire_lease(
-        &self,
-        holder: &str,
-        lease: Duration,
-        patience: Duration,
-        marks: &[u64],
-    ) -> Result<(bool, String), RedisError> {
-        let RedisKeys { lease: key, captured, free, live, .. } = &self.keys;
-        let [lease, patience] = [lease, patience].map(|it| it.as_millis().to_string());
-        let mut command = self.acquire_lease.call(3).arg(key).arg(captured).arg(free);
-        command = command.arg(holder).arg(lease).arg(patience).arg(live);
-        marks.iter().for_each(|mark| command.push(format!("{mark:016x}")));
-        let reply = self.run_one(&self.acquire_lease, command).await?;
-        let Some([mine, place]) = reply.array() else {
-            return Err(RedisError::corrupt("the lease script gave an unexpected answer"));
-        };
-        Ok((mine.number() == Some(1), place.str().unwrap_or_default().to_owned()))
-    }
-
-    /// Releases the capture lease, and tells the other nodes.
-    pub(super) async fn release_lease(&self, holder: &str) -> Result<(), RedisError> {
-        let command = self.release_lease.call(1).arg(&self.keys.lease).arg(holder).arg(&self.keys.live);
-        self.run_one(&self.release_lease, command.arg(NodeMessage::LeaseReleased.encode())).await.map(drop)
     }
 
     /// Keeps a value until `ttl` is over.
@@ -421,6 +296,17 @@ impl RedisLog {
     pub(crate) fn drop_idle(&self) {
         self.pool.drop_idle();
     }
+}
+
+/// Limits a call to [`SILENCE`].
+pub(super) async fn within_silence<T>(
+    call: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, RedisError> {
+    timeout(SILENCE, call).await.map_err(|_| silence_error())?
+}
+
+pub(super) fn silence_error() -> RedisError {
+    RedisError::OutcomeUnknown(format!("redis is silent for {SILENCE:?}"))
 }
 
 fn first(replies: &mut impl Iterator<Item = RedisReply>) -> Result<RedisReply, RedisError> {

@@ -1,8 +1,10 @@
 //! Replicates the log in Redis: reads missing entries, detects losses and forks, and passes new entries to the hub.
 
-use std::{collections::BTreeSet, io, pin::pin, sync::Arc, time::Duration};
+pub(super) mod losses;
 
-use tidings_protocol::{ChannelName, Epoch, Tag};
+use std::{io, pin::pin, sync::Arc, time::Duration};
+
+use tidings_protocol::{Epoch, Tag};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -10,10 +12,11 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+use self::losses::{LossDetector, unreported_loss};
 use super::{
     append_call::LastSeen,
-    commands::RedisLog,
-    epochs::{BeginOutcome, NewEpoch, RedisEpoch, RedisHead},
+    commands::{RedisLog, SILENCE, silence_error, within_silence},
+    epochs::{BeginOutcome, NewEpoch, RedisHead},
     error::RedisError,
     shared_table::replica::TableReplica,
     sync_state::{SyncPart, SyncState},
@@ -23,7 +26,6 @@ use crate::{
     log::{
         Log,
         checkpoint::LostChannels,
-        entry::Entry,
         replica::{ApplyError, ReplicatedEntry},
     },
     metrics::Metrics,
@@ -32,14 +34,10 @@ use crate::{
 /// Interval of reconciliations, and the longest wait for new entries.
 const CHECK: Duration = Duration::from_secs(3);
 const BLOCK: Duration = Duration::from_secs(1);
-/// Silence after which the node counts as disconnected, even if a call may take longer.
-const SILENCE: Duration = Duration::from_secs(5);
 /// Pause before a reconnect: the first one, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Difference of the clocks of this machine and Redis above which the node trims no entry by age.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
-/// Channels that a loss names. A loss of more channels counts for all.
-const LOST_CHANNELS_MAX: usize = 1000;
 
 /// Task that keeps a node's log equal to the log in Redis.
 pub(crate) struct Replicator {
@@ -114,7 +112,7 @@ impl Replicator {
         &self,
         asked: &mut watch::Receiver<u64>,
     ) -> Result<std::convert::Infallible, ReplicationEnd> {
-        let mut tail = self.redis_log.stream_reader();
+        let mut reader = self.redis_log.stream_reader();
         self.reconcile().await?;
         self.prove_writable().await;
         self.check_eviction().await;
@@ -122,12 +120,12 @@ impl Replicator {
         let mut at = self.log.head().offset;
         loop {
             // A new connection may lead to another server: reconcile before its entries are applied.
-            if !tail.is_connected() {
-                self.within_silence(tail.next(self.log.head().offset, Duration::from_millis(1))).await?;
+            if !reader.is_connected() {
+                within_silence(reader.next(self.log.head().offset, Duration::from_millis(1))).await?;
                 self.reconcile().await?;
             }
             // A request to reconcile must not cancel the read, which would cost the connection.
-            let mut coming = pin!(timeout(BLOCK + SILENCE, tail.next(self.log.head().offset, BLOCK)));
+            let mut coming = pin!(timeout(BLOCK + SILENCE, reader.next(self.log.head().offset, BLOCK)));
             let stored = loop {
                 tokio::select! {
                     came = &mut coming => break came.map_err(|_| silence_error())??,
@@ -198,7 +196,7 @@ impl Replicator {
                 debug!(why, "the log was not compared with redis");
                 Ok(None)
             }
-            looked => looked.map(Some),
+            reconciled => reconciled.map(Some),
         }
     }
 
@@ -243,7 +241,7 @@ impl Replicator {
         }
         while self.log.head().offset < head.offset {
             let at = self.log.head().offset;
-            let stored = self.page(at + 1, usize::MAX).await?;
+            let stored = self.redis_log.page(at + 1, usize::MAX).await?;
             let Some(first) = stored.first().map(|it| it.offset) else {
                 return Err(ReplicationEnd::StoodStill { at, head: head.offset });
             };
@@ -262,7 +260,7 @@ impl Replicator {
         loop {
             let seen = self.sync_state.seen();
             let asked = self.log.own_now();
-            let head = self.within_silence(self.redis_log.head()).await?;
+            let head = within_silence(self.redis_log.head()).await?;
             self.compare_clocks(head.now, asked.midpoint(self.log.own_now()));
             // The first row names the lost epoch, so that other nodes see that the loss is reported.
             let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
@@ -277,8 +275,9 @@ impl Replicator {
                 self.redis_log.begin_log(self.new_epoch(loss, &head), lost).await?;
                 continue;
             };
-            if self.has_lost(seen, &head).await? {
-                let lost = unreported_loss(self.loss(seen, &head).await?, seen.epoch, &head);
+            let losses = LossDetector { log: &self.log, redis_log: &self.redis_log };
+            if losses.has_lost(seen, &head).await? {
+                let lost = unreported_loss(losses.drop_lost(seen, &head).await?, seen.epoch, &head);
                 warn!(
                     seen = seen.offset,
                     head = head.offset,
@@ -350,77 +349,6 @@ impl Replicator {
         NewEpoch { epoch: Epoch((self.random)()), lost, replid: head.replid.clone() }
     }
 
-    /// Whether Redis lacks the newest entry seen.
-    async fn has_lost(&self, witness: LastSeen, head: &RedisHead) -> Result<bool, RedisError> {
-        if witness.offset == 0 {
-            return Ok(false);
-        }
-        let Some(end) = end_of(head, witness.epoch) else { return Ok(true) };
-        if witness.offset > end {
-            return Ok(true);
-        }
-        if head.oldest.is_none_or(|oldest| witness.offset < oldest) {
-            return Ok(false);
-        }
-        let there = self.within_silence(self.redis_log.range(witness.offset, 1)).await?;
-        Ok(there.first().is_some_and(|it| it.offset == witness.offset && it.tag != witness.tag))
-    }
-
-    /// Drops the node's entries that Redis lacks. Returns their channels.
-    pub(super) async fn loss(&self, witness: LastSeen, head: &RedisHead) -> Result<LostChannels, RedisError> {
-        if end_of(head, witness.epoch).is_none() {
-            self.log.truncate_after(0);
-            return Ok(LostChannels::All);
-        }
-        let here = self.log.head().offset;
-        let was_held = self.log.tag_at(witness.offset) == witness.tag;
-        // Not limited to that epoch: an answer may be late, and the node may hold entries of a later one.
-        let common = self.common_offset(here.min(head.offset), head.oldest).await?;
-        let dropped = self.log.truncate_after(common);
-        let all_known = was_held && dropped.len() as u64 == here - common;
-        let channels: BTreeSet<&ChannelName> =
-            dropped.iter().flat_map(|entry: &Arc<Entry>| &entry.channels).collect();
-        Ok(if all_known && channels.len() <= LOST_CHANNELS_MAX {
-            LostChannels::Channels(channels.iter().map(ToString::to_string).collect())
-        } else {
-            LostChannels::All
-        })
-    }
-
-    /// Returns the newest offset, at most `to`, at which the node and Redis have the same entry.
-    async fn common_offset(&self, mut to: u64, oldest: Option<u64>) -> Result<u64, RedisError> {
-        while to > 0 && oldest.is_some_and(|oldest| to >= oldest) {
-            let from = to.saturating_sub(self.redis_log.page_size().entries() as u64 - 1).max(1);
-            let there = self.page(from, usize::try_from(to - from + 1).unwrap_or(usize::MAX)).await?;
-            let same = |it: &&ReplicatedEntry| it.offset <= to && self.log.tag_at(it.offset) == it.tag;
-            if let Some(common) = there.iter().rev().find(same) {
-                return Ok(common.offset);
-            }
-            to = from - 1;
-        }
-        Ok(to)
-    }
-
-    /// Reads at most `entries_max` entries from an offset on. After a failure the next page is smaller; applied entries stay.
-    async fn page(&self, from: u64, entries_max: usize) -> Result<Vec<ReplicatedEntry>, RedisError> {
-        let page_size = self.redis_log.page_size();
-        let (asked, begun) = (page_size.entries().min(entries_max), Instant::now());
-        let stored = self
-            .within_silence(self.redis_log.range(from, asked))
-            .await
-            .inspect_err(|_| page_size.failed(asked))?;
-        page_size.answered(asked, &stored, begun.elapsed());
-        Ok(stored)
-    }
-
-    /// Limits a call to [`SILENCE`].
-    async fn within_silence<T>(
-        &self,
-        call: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, RedisError> {
-        timeout(SILENCE, call).await.map_err(|_| silence_error())?
-    }
-
     /// Sets the log's clock to that of Redis, which was `theirs` when this machine's was `ours`. Warns if they differ much.
     fn compare_clocks(&self, theirs: Option<u64>, ours: u64) {
         let Some(theirs) = theirs else { return };
@@ -463,33 +391,4 @@ impl Replicator {
             Err(_) => {}
         }
     }
-}
-
-fn silence_error() -> RedisError {
-    RedisError::OutcomeUnknown(format!("redis is silent for {SILENCE:?}"))
-}
-
-/// Returns the part of a loss that no row reports yet.
-///
-/// Only rows whose `of` names the epoch report its losses. A later row alone proves nothing: a primary that was cut off may
-/// have acknowledged events after that row began.
-fn unreported_loss(lost: LostChannels, epoch: Epoch, head: &RedisHead) -> LostChannels {
-    let reports = |it: &&RedisEpoch| it.of.is_some_and(|(of, _)| of == epoch);
-    let reported: Vec<&LostChannels> = head.epochs.iter().filter(reports).map(|it| &it.row.lost).collect();
-    if reported.contains(&&LostChannels::All) {
-        return LostChannels::None;
-    }
-    let LostChannels::Channels(mut channels) = lost else { return lost };
-    for lost in reported {
-        if let LostChannels::Channels(names) = lost {
-            channels.retain(|channel| !names.contains(channel));
-        }
-    }
-    if channels.is_empty() { LostChannels::None } else { LostChannels::Channels(channels) }
-}
-
-/// Returns the last offset of an epoch; the head for the newest epoch.
-fn end_of(head: &RedisHead, epoch: Epoch) -> Option<u64> {
-    let index = head.epochs.iter().position(|it| it.row.epoch() == epoch)?;
-    Some(head.epochs.get(index + 1).map_or(head.offset, |next| next.row.begins_after))
 }

@@ -41,8 +41,8 @@ use crate::{
 
 const EPOCH: Epoch = Epoch(7);
 
-pub(super) fn options(redis: &Process) -> RedisOptions {
-    RedisOptions {
+pub(super) fn options(redis: &Process) -> RedisLogOptions {
+    RedisLogOptions {
         url: Secret::new(redis.url()),
         tls_files: TlsFiles::default(),
         prefix: "test".into(),

@@ -7,7 +7,7 @@ fn at(epoch: u64, offset: u64) -> LastSeen {
 }
 
 #[test]
-fn what_is_acknowledged_while_the_log_is_looked_over_stays_seen() {
+fn entry_acknowledged_during_a_reconciliation_stays_seen() {
     let sync_state = SyncState::new();
     sync_state.note_reconciled(at(1, 5), true);
     sync_state.observe(at(1, 9));

@@ -111,51 +111,51 @@ async fn table(redis: &Process) -> (SharedTable, TableReplica, RedisLog) {
     let table = || SharedTable::new(Arc::new(redis_log(redis)), "people", rand::random);
     let redis_log = begun(redis).await;
     table().put(&row("a", 2_000), 1_000).await.unwrap();
-    let view = TableReplica::new(table(), Arc::new(SyncState::new()));
-    look(&view, &redis_log).await;
-    assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));
-    (table(), view, redis_log)
+    let replica = TableReplica::new(table(), Arc::new(SyncState::new()));
+    reconcile(&replica, &redis_log).await;
+    assert!(matches!(change(&replica).await, Some(TableChange::All(rows)) if rows.len() == 1));
+    (table(), replica, redis_log)
 }
 
 fn row(key: &str, until: u64) -> ConditionalPut {
     ConditionalPut { key: key.into(), value: "x".into(), until: Some(until), expected: RowVersion::default() }
 }
 
-async fn look(view: &TableReplica, redis_log: &RedisLog) {
-    view.found(&redis_log.head().await.unwrap().versions);
+async fn reconcile(replica: &TableReplica, redis_log: &RedisLog) {
+    replica.found(&redis_log.head().await.unwrap().versions);
 }
 
 /// Change that is there without a further message.
-async fn news(view: &TableReplica) -> Option<TableChange> {
-    tokio::time::timeout(Duration::from_millis(200), view.next_change()).await.ok()
+async fn change(replica: &TableReplica) -> Option<TableChange> {
+    tokio::time::timeout(Duration::from_millis(200), replica.next_change()).await.ok()
 }
 
 #[tokio::test]
 async fn rows_that_are_gone_alone_are_missed() {
     let redis = Process::start();
-    let (table, view, redis_log) = table(&redis).await;
+    let (table, replica, redis_log) = table(&redis).await;
     redis.tell("DEL {test}:state:people").await;
-    look(&view, &redis_log).await;
-    assert_eq!(news(&view).await, Some(TableChange::All(Vec::new())));
-    look(&view, &redis_log).await;
-    assert_eq!(news(&view).await, None, "it was read already");
+    reconcile(&replica, &redis_log).await;
+    assert_eq!(change(&replica).await, Some(TableChange::All(Vec::new())));
+    reconcile(&replica, &redis_log).await;
+    assert_eq!(change(&replica).await, None, "it was read already");
     // Rows that nodes write again are there again.
     table.put(&row("a", 2_000), 1_000).await.unwrap();
-    look(&view, &redis_log).await;
-    assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));
+    reconcile(&replica, &redis_log).await;
+    assert!(matches!(change(&replica).await, Some(TableChange::All(rows)) if rows.len() == 1));
 }
 
 #[tokio::test]
 async fn rows_are_missed_also_where_their_version_went_before_them() {
     let redis = Process::start();
-    let (table, view, redis_log) = table(&redis).await;
+    let (table, replica, redis_log) = table(&redis).await;
     redis.tell("DEL {test}:state").await;
     table.sweep(1_000).await.unwrap();
-    look(&view, &redis_log).await;
-    assert!(matches!(news(&view).await, Some(TableChange::All(rows)) if rows.len() == 1));
+    reconcile(&replica, &redis_log).await;
+    assert!(matches!(change(&replica).await, Some(TableChange::All(rows)) if rows.len() == 1));
     redis.tell("DEL {test}:state:people").await;
-    look(&view, &redis_log).await;
-    assert_eq!(news(&view).await, Some(TableChange::All(Vec::new())));
+    reconcile(&replica, &redis_log).await;
+    assert_eq!(change(&replica).await, Some(TableChange::All(Vec::new())));
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ fn message(channel: &'static str, payload: &'static [u8]) -> PubsubEvent {
 }
 
 #[tokio::test]
-async fn ears_hear_what_they_subscribed_to() {
+async fn connection_receives_subscribed_channels() {
     let redis = Process::start();
     let redis_log = begun(&redis).await;
     let mut pubsub = redis_log.pubsub(name(redis_log.live_channel()), 1000);
@@ -51,7 +51,7 @@ async fn ears_hear_what_they_subscribed_to() {
 }
 
 #[tokio::test]
-async fn ears_say_that_they_were_away_and_hear_all_again() {
+async fn lost_connection_is_reported_and_subscribes_again() {
     let redis = Process::start();
     let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     // More than fit into one command.
@@ -99,7 +99,7 @@ async fn a_payload_above_the_bound_is_said_and_passed_over() {
 #[tokio::test]
 async fn a_silent_server_is_asked_and_given_up() {
     let redis = Process::start();
-    let options = RedisOptions { deadline: Duration::from_millis(300), ..options(&redis) };
+    let options = RedisLogOptions { deadline: Duration::from_millis(300), ..options(&redis) };
     let mut pubsub = RedisLog::new(&options).unwrap().pubsub(name(FIRST), 1000);
     pubsub.subscribe([name("a")]).await;
     until(&mut pubsub, &PubsubEvent::Ready).await;
@@ -110,7 +110,7 @@ async fn a_silent_server_is_asked_and_given_up() {
 }
 
 #[tokio::test]
-async fn ears_get_there_though_each_wait_is_cut_short() {
+async fn connection_opens_though_each_wait_is_cancelled() {
     let redis = Process::start();
     let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     pubsub.subscribe([name("a")]).await;
@@ -122,7 +122,7 @@ async fn ears_get_there_though_each_wait_is_cut_short() {
 }
 
 #[tokio::test]
-async fn a_message_is_heard_once_however_many_wishes_it_fits() {
+async fn a_message_is_heard_once_however_many_targets_it_fits() {
     let redis = Process::start();
     let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     pubsub.subscribe([glob("a.*"), name("a.b"), glob("*.b"), glob("[a-b]*")]).await;
@@ -136,7 +136,7 @@ async fn a_message_is_heard_once_however_many_wishes_it_fits() {
 }
 
 #[tokio::test]
-async fn a_message_is_heard_once_while_wishes_come_and_go() {
+async fn a_message_is_heard_once_while_targets_come_and_go() {
     let redis = Process::start();
     let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     pubsub.subscribe([name("a.b"), name("last")]).await;
@@ -195,12 +195,12 @@ async fn restricted() -> (Process, RedisLog) {
     let redis = Process::start();
     redis.tell("ACL SETUSER ann resetchannels on >word ~* &may.* &first +@all").await;
     let url = Secret::new(format!("redis://ann:word@127.0.0.1:{}", redis.port()));
-    let redis_log = RedisLog::new(&RedisOptions { url, ..options(&redis) }).unwrap();
+    let redis_log = RedisLog::new(&RedisLogOptions { url, ..options(&redis) }).unwrap();
     (redis, redis_log)
 }
 
 #[tokio::test]
-async fn wish_that_is_refused_is_the_only_one_that_is_not_heard() {
+async fn target_that_is_refused_is_the_only_one_that_is_not_heard() {
     let (redis, redis_log) = restricted().await;
     let mut pubsub = redis_log.pubsub(name(FIRST), 1000);
     let names = |from, to| (from..to).map(|number| name(&format!("may.{number:04}")));
@@ -222,7 +222,7 @@ async fn wish_that_is_refused_is_the_only_one_that_is_not_heard() {
 }
 
 #[tokio::test]
-async fn wish_that_comes_and_goes_around_a_refused_one_is_heard() {
+async fn target_that_comes_and_goes_around_a_refused_one_is_heard() {
     let (redis, redis_log) = restricted().await;
     let mut pubsub = redis_log.pubsub(name(FIRST), 1000);
     assert_eq!(answers(&mut pubsub).await, (vec![name(FIRST)], vec![]));
@@ -244,7 +244,7 @@ async fn wish_that_comes_and_goes_around_a_refused_one_is_heard() {
 }
 
 #[tokio::test]
-async fn without_the_first_wish_nothing_is_heard() {
+async fn without_the_first_target_nothing_is_heard() {
     let (redis, redis_log) = restricted().await;
     let mut pubsub = redis_log.pubsub(name("other"), 1000);
     pubsub.subscribe([name("may.a")]).await;

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use super::*;
+use super::{super::replicator::losses::LossDetector, *};
 use crate::{
     broker::PendingEvent,
     config::LogSettings,
@@ -12,9 +12,9 @@ use crate::{
     },
 };
 
-struct Nobody;
+struct IgnoredSink;
 
-impl DeliverySink for Nobody {
+impl DeliverySink for IgnoredSink {
     fn on_appended(&self, _entries: &[Arc<Entry>]) {}
 
     fn deliver_transient(&self, _channels: &[ChannelName], _unstored: &TransientEvent) -> usize {
@@ -41,13 +41,13 @@ pub(super) async fn node(redis: &Process) -> Replicator {
 
 /// A node with a clock of its own.
 pub(super) async fn node_in(redis: &Process, environment: Arc<TestWorld>) -> Replicator {
-    let follower = follower(redis_log(redis), environment);
-    follower.reconcile().await.unwrap();
-    follower
+    let replicator = replicator(redis_log(redis), environment);
+    replicator.reconcile().await.unwrap();
+    replicator
 }
 
 /// A node that has not reconciled yet.
-pub(super) fn follower(redis_log: RedisLog, environment: Arc<TestWorld>) -> Replicator {
+pub(super) fn replicator(redis_log: RedisLog, environment: Arc<TestWorld>) -> Replicator {
     let log = Log::replica(&LogSettings::default(), None, environment).unwrap();
     let (redis_log, sync_state) = (Arc::new(redis_log), Arc::new(SyncState::new()));
     let table =
@@ -56,7 +56,7 @@ pub(super) fn follower(redis_log: RedisLog, environment: Arc<TestWorld>) -> Repl
         redis_log,
         log: Arc::new(log),
         sync_state: sync_state.clone(),
-        sink: Arc::new(Nobody),
+        sink: Arc::new(IgnoredSink),
         metrics: Arc::new(Metrics::new()),
         random: rand::random,
         shared: Arc::new(TableReplica::new(table, sync_state)),
@@ -192,7 +192,10 @@ async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_
     // Another primary had accepted it before this one took over.
     let late = LastSeen { epoch: first, offset: 2, tag: Tag(9) };
     let head = one.redis_log.head().await.unwrap();
-    assert_eq!(one.loss(late, &head).await, Ok(LostChannels::All));
+    assert_eq!(
+        LossDetector { log: &one.log, redis_log: &one.redis_log }.drop_lost(late, &head).await,
+        Ok(LostChannels::All)
+    );
     assert_eq!(one.log.head().offset, 3);
 }
 

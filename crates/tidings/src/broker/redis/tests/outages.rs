@@ -15,7 +15,7 @@ async fn idle_connections_that_were_closed_are_replaced_without_a_failure() {
 async fn a_server_that_hangs_leaves_the_outcome_unknown() {
     let redis = Process::start();
     let patient = begun(&redis).await;
-    let options = RedisOptions { deadline: Duration::from_millis(300), ..options(&redis) };
+    let options = RedisLogOptions { deadline: Duration::from_millis(300), ..options(&redis) };
     let redis_log = RedisLog::new(&options).unwrap();
     fill(&redis_log, &["a"]).await;
     redis.stop();
@@ -58,11 +58,11 @@ async fn a_server_that_may_not_write_refuses_the_whole_batch() {
 async fn a_batch_that_too_few_replicas_hold_is_unknown() {
     let (redis, replica) = (Process::start(), Process::start());
     begun(&redis).await;
-    let short = RedisOptions { replicas_min: 1, deadline: Duration::from_millis(300), ..options(&redis) };
+    let short = RedisLogOptions { replicas_min: 1, deadline: Duration::from_millis(300), ..options(&redis) };
     let outcome = RedisLog::new(&short).unwrap().append(&[publish([event("a", 1)])], NOTHING_SEEN).await;
     assert!(matches!(outcome, Err(AppendError::Fault(RedisError::OutcomeUnknown(_)))), "{outcome:?}");
     replica.tell(&format!("REPLICAOF 127.0.0.1 {}", redis.port())).await;
-    let patient = RedisOptions { replicas_min: 1, ..options(&redis) };
+    let patient = RedisLogOptions { replicas_min: 1, ..options(&redis) };
     let outcomes = RedisLog::new(&patient).unwrap().append(&[publish([event("b", 2)])], NOTHING_SEEN).await;
     assert_eq!(outcomes, Ok(vec![AppendOutcome::Appended(vec![stored(2, 2)])]));
 }
@@ -86,12 +86,12 @@ async fn user_password_and_database_are_those_of_the_url() {
     let redis = Process::start_with(&["--requirepass", "p@ss"]).with_password("p%40ss");
     redis.tell("ACL SETUSER ann on >word ~* &* +@all").await;
     let url = format!("redis://ann:word@127.0.0.1:{}/3", redis.port());
-    let redis_log = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
+    let redis_log = RedisLog::new(&RedisLogOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
     redis_log.begin(new_epoch(EPOCH)).await.unwrap();
     fill(&redis_log, &["a"]).await;
     assert_eq!(redis.ask("DBSIZE").await, resp::RedisReply::Number(0));
     let url = format!("redis://ann:wrong@127.0.0.1:{}", redis.port());
-    let redis_log = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
+    let redis_log = RedisLog::new(&RedisLogOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
     let Err(RedisError::NotApplied(fact)) = redis_log.head().await else { panic!("it was let in") };
     assert!(fact.contains("WRONGPASS") && !fact.contains("wrong@"), "{fact}");
 }
@@ -105,12 +105,12 @@ async fn a_server_with_tls_is_spoken_to_if_its_authority_is_known() {
     let redis = Process::start_with(&[&listen[..], &files].concat());
     let url = Secret::new(format!("rediss://localhost:{}", redis.port()));
     let secure =
-        RedisOptions { url, tls_files: TlsFiles { ca: Some(ca.into()), client: None }, ..options(&redis) };
+        RedisLogOptions { url, tls_files: TlsFiles { ca: Some(ca.into()), client: None }, ..options(&redis) };
     let redis_log = RedisLog::new(&secure).unwrap();
     redis_log.begin(new_epoch(EPOCH)).await.unwrap();
     fill(&redis_log, &["a", &"x".repeat(256 << 10)]).await;
     assert_eq!(redis_log.range(2, 1).await.unwrap()[0].draft.data.len(), 256 << 10);
     assert_eq!(redis_log.connections_opened(), 1);
-    let stranger = RedisLog::new(&RedisOptions { tls_files: TlsFiles::default(), ..secure }).unwrap();
+    let stranger = RedisLog::new(&RedisLogOptions { tls_files: TlsFiles::default(), ..secure }).unwrap();
     assert!(matches!(stranger.head().await, Err(RedisError::NotApplied(_))));
 }

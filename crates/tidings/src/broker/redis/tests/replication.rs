@@ -7,13 +7,13 @@ const BLOCK: Duration = Duration::from_secs(60);
 async fn a_tail_waits_for_what_comes_next() {
     let redis = Process::start();
     let redis_log = begun(&redis).await;
-    let mut tail = redis_log.stream_reader();
-    assert!(tail.next(0, Duration::from_millis(1)).await.unwrap().is_empty());
-    let (stored, ()) = tokio::join!(tail.next(0, BLOCK), fill(&redis_log, &["a"]));
+    let mut reader = redis_log.stream_reader();
+    assert!(reader.next(0, Duration::from_millis(1)).await.unwrap().is_empty());
+    let (stored, ()) = tokio::join!(reader.next(0, BLOCK), fill(&redis_log, &["a"]));
     assert_eq!(texts(&stored.unwrap()), ["a"]);
     fill(&redis_log, &["b", "c"]).await;
-    assert_eq!(texts(&tail.next(1, BLOCK).await.unwrap()), ["b", "c"]);
-    assert_eq!(tail.next(1, BLOCK).await.unwrap()[0].offset, 2);
+    assert_eq!(texts(&reader.next(1, BLOCK).await.unwrap()), ["b", "c"]);
+    assert_eq!(reader.next(1, BLOCK).await.unwrap()[0].offset, 2);
 }
 
 #[tokio::test]
@@ -25,16 +25,16 @@ async fn a_tail_asks_for_as_much_as_fits() {
     let large: Vec<_> = (0..40).map(|number| event(&large, 2000 + number)).collect();
     redis_log.append(&[publish(small)], NOTHING_SEEN).await.unwrap();
     redis_log.append(&[publish(large)], NOTHING_SEEN).await.unwrap();
-    let (mut tail, mut after, mut sizes) = (redis_log.stream_reader(), 0, Vec::new());
+    let (mut reader, mut after, mut sizes) = (redis_log.stream_reader(), 0, Vec::new());
     while after < 1040 {
-        let stored = tail.next(after, BLOCK).await.unwrap();
+        let stored = reader.next(after, BLOCK).await.unwrap();
         assert_eq!(stored[0].offset, after + 1);
         after = stored.last().unwrap().offset;
         sizes.push(stored.len());
     }
     assert_eq!(sizes, [16, 32, 64, 128, 256, 500, 44]);
-    assert_eq!(tail.next(1000, BLOCK).await.unwrap().len(), 40);
-    assert_eq!(tail.next(0, BLOCK).await.unwrap().len(), 125);
+    assert_eq!(reader.next(1000, BLOCK).await.unwrap().len(), 40);
+    assert_eq!(reader.next(0, BLOCK).await.unwrap().len(), 125);
 }
 
 #[tokio::test]
@@ -42,25 +42,25 @@ async fn a_tail_that_lost_its_connection_says_so_and_goes_on() {
     let redis = Process::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a"]).await;
-    let mut tail = redis_log.stream_reader();
-    assert_eq!(texts(&tail.next(0, BLOCK).await.unwrap()), ["a"]);
-    assert!(tail.is_connected());
+    let mut reader = redis_log.stream_reader();
+    assert_eq!(texts(&reader.next(0, BLOCK).await.unwrap()), ["a"]);
+    assert!(reader.is_connected());
     redis.tell("CLIENT KILL TYPE normal").await;
-    assert!(tail.next(1, BLOCK).await.is_err());
-    assert!(!tail.is_connected());
+    assert!(reader.next(1, BLOCK).await.is_err());
+    assert!(!reader.is_connected());
     fill(&redis_log, &["b"]).await;
-    assert_eq!(texts(&tail.next(1, BLOCK).await.unwrap()), ["b"]);
+    assert_eq!(texts(&reader.next(1, BLOCK).await.unwrap()), ["b"]);
 }
 
 #[tokio::test]
 async fn a_tail_of_a_server_that_hangs_ends_at_the_deadline() {
     let redis = Process::start();
     begun(&redis).await;
-    let options = RedisOptions { deadline: Duration::from_millis(300), ..options(&redis) };
-    let mut tail = RedisLog::new(&options).unwrap().stream_reader();
-    tail.next(0, Duration::from_millis(1)).await.unwrap();
+    let options = RedisLogOptions { deadline: Duration::from_millis(300), ..options(&redis) };
+    let mut reader = RedisLog::new(&options).unwrap().stream_reader();
+    reader.next(0, Duration::from_millis(1)).await.unwrap();
     redis.stop();
-    assert!(matches!(tail.next(0, Duration::from_millis(1)).await, Err(RedisError::OutcomeUnknown(_))));
+    assert!(matches!(reader.next(0, Duration::from_millis(1)).await, Err(RedisError::OutcomeUnknown(_))));
     redis.go_on();
 }
 
@@ -109,7 +109,7 @@ async fn time_is_told_where_an_acl_forbids_the_command() {
     let redis = Process::start();
     redis.tell("ACL SETUSER ann on >word ~* &* +@all -time").await;
     let url = format!("redis://ann:word@127.0.0.1:{}", redis.port());
-    let redis_log = RedisLog::new(&RedisOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
+    let redis_log = RedisLog::new(&RedisLogOptions { url: Secret::new(url), ..options(&redis) }).unwrap();
     redis_log.begin(new_epoch(EPOCH)).await.unwrap();
     let told = redis_log.head().await.unwrap().now.unwrap();
     let now = begun_or_there(&redis).await.head().await.unwrap().now.unwrap();

@@ -1,6 +1,6 @@
 //! Connections over which a large answer does not arrive.
 
-use super::{super::shared_table::SharedTable, losses::follower, relay::Relay, *};
+use super::{super::shared_table::SharedTable, losses::replicator, relay::Relay, *};
 use crate::log::fixture::TestWorld;
 
 /// Bytes of one connection: less than five events.
@@ -27,7 +27,7 @@ async fn large_log(redis: &Process) -> RedisLog {
 }
 
 fn link_through(relay: &Relay, redis: &Process) -> RedisLog {
-    RedisLog::new(&RedisOptions { url: Secret::new(relay.url()), ..options(redis) }).unwrap()
+    RedisLog::new(&RedisLogOptions { url: Secret::new(relay.url()), ..options(redis) }).unwrap()
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn node_reads_a_log_of_which_no_connection_brings_a_large_part() {
     let redis = Process::start();
     large_log(&redis).await;
     let relay = Relay::start(&redis, CONNECTION_BYTES).await;
-    let node = follower(link_through(&relay, &redis), TestWorld::new(1));
+    let node = replicator(link_through(&relay, &redis), TestWorld::new(1));
     let mut attempts = 0;
     while node.reconcile().await.is_err() {
         attempts += 1;
@@ -52,12 +52,12 @@ async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
     let relay = Relay::start(&redis, CONNECTION_BYTES).await;
     let redis_log = link_through(&relay, &redis);
     let (mut after, mut attempts) = (0, 0);
-    let mut tail = redis_log.stream_reader();
+    let mut reader = redis_log.stream_reader();
     while after < u64::from(EVENTS) {
-        match tail.next(after, Duration::from_secs(60)).await {
+        match reader.next(after, Duration::from_secs(60)).await {
             Ok(stored) => after = stored.last().unwrap().offset,
             // As the replicator does.
-            Err(_) => tail = redis_log.stream_reader(),
+            Err(_) => reader = redis_log.stream_reader(),
         }
         attempts += 1;
         assert!(attempts < ATTEMPTS_MAX, "only {after} events came");

@@ -29,7 +29,7 @@ async fn row(table: &SharedTable, key: &str) -> TableRow {
 struct Node {
     redis_log: RedisLog,
     pubsub: PubsubConnection,
-    view: TableReplica,
+    replica: TableReplica,
 }
 
 impl Node {
@@ -38,25 +38,25 @@ impl Node {
         let mut pubsub = redis_log
             .pubsub(super::super::pubsub::target::PubsubTarget::Name(b"{test}:changes".to_vec()), 1 << 20);
         while pubsub.next().await != PubsubEvent::Ready {}
-        Self { redis_log, pubsub, view: TableReplica::new(table(redis), Arc::new(SyncState::new())) }
+        Self { redis_log, pubsub, replica: TableReplica::new(table(redis), Arc::new(SyncState::new())) }
     }
 
-    async fn look(&self) {
-        self.view.found(&self.redis_log.head().await.unwrap().versions);
+    async fn reconcile(&self) {
+        self.replica.found(&self.redis_log.head().await.unwrap().versions);
     }
 
     /// Receives one message.
     async fn hear(&mut self) {
         loop {
             if let PubsubEvent::Message { payload, .. } = self.pubsub.next().await {
-                return self.view.on_message(&payload);
+                return self.replica.on_message(&payload);
             }
         }
     }
 
     /// Change that is there without a further message.
-    async fn news(&self) -> Option<TableChange> {
-        tokio::time::timeout(Duration::from_millis(200), self.view.next_change()).await.ok()
+    async fn change(&self) -> Option<TableChange> {
+        tokio::time::timeout(Duration::from_millis(200), self.replica.next_change()).await.ok()
     }
 }
 
@@ -146,79 +146,79 @@ async fn a_table_that_is_full_takes_changes_of_what_it_has_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_view_hears_each_change_and_reads_nothing_twice() {
+async fn replica_gets_each_change_and_reads_no_row_twice() {
     let redis = Process::start();
     let mut node = Node::start(&redis).await;
-    assert!(node.view.health().is_err());
-    node.look().await;
-    assert!(all(node.news().await).is_empty());
-    assert!(node.view.health().is_err(), "nobody knows yet whether that was taken");
-    assert_eq!(node.news().await, None);
-    assert_eq!(node.view.health(), Ok(()));
+    assert!(node.replica.health().is_err());
+    node.reconcile().await;
+    assert!(all(node.change().await).is_empty());
+    assert!(node.replica.health().is_err(), "nobody knows yet whether that was taken");
+    assert_eq!(node.change().await, None);
+    assert_eq!(node.replica.health(), Ok(()));
     let table = table(&redis);
     table.put(&put("a", "1", RowVersion::default()), NOW).await.unwrap();
     node.hear().await;
-    assert_eq!(node.news().await, Some(TableChange::Put(row(&table, "a").await)));
+    assert_eq!(node.change().await, Some(TableChange::Put(row(&table, "a").await)));
     table.remove("a", NOW).await.unwrap();
     node.hear().await;
-    assert_eq!(node.news().await, Some(TableChange::Removed("a".into())));
-    node.look().await;
-    assert_eq!(node.news().await, None);
+    assert_eq!(node.change().await, Some(TableChange::Removed("a".into())));
+    node.reconcile().await;
+    assert_eq!(node.change().await, None);
 }
 
 #[tokio::test]
 async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
     let redis = Process::start();
     let mut node = Node::start(&redis).await;
-    node.look().await;
-    all(node.news().await);
+    node.reconcile().await;
+    all(node.change().await);
     let table = table(&redis);
-    let mut asked = node.view.sync_state.reconcile_requests();
+    let mut asked = node.replica.sync_state.reconcile_requests();
     asked.mark_unchanged();
     table.put(&put("a", "missed", RowVersion::default()), NOW).await.unwrap();
     while !matches!(node.pubsub.next().await, PubsubEvent::Message { .. }) {}
     table.put(&put("b", "heard", RowVersion::default()), NOW).await.unwrap();
     node.hear().await;
-    assert_eq!(node.news().await, None, "it follows on something that is not known");
+    assert_eq!(node.change().await, None, "it follows on something that is not known");
     assert!(asked.has_changed().unwrap(), "a look is asked for at once");
-    node.look().await;
-    assert_eq!(all(node.news().await), ["heard", "missed"]);
+    node.reconcile().await;
+    assert_eq!(all(node.change().await), ["heard", "missed"]);
     // A reconciliation finds a change without its message, and the loss of all rows even after as many new writes.
     table.put(&put("c", "unheard", RowVersion::default()), NOW).await.unwrap();
-    node.look().await;
-    assert_eq!(all(node.news().await), ["heard", "missed", "unheard"]);
+    node.reconcile().await;
+    assert_eq!(all(node.change().await), ["heard", "missed", "unheard"]);
     redis.tell("FLUSHALL").await;
     for key in ["d", "e", "f"] {
         table.put(&put(key, "new", RowVersion::default()), NOW).await.unwrap();
     }
-    node.look().await;
-    assert_eq!(all(node.news().await), ["new"; 3]);
+    node.reconcile().await;
+    assert_eq!(all(node.change().await), ["new"; 3]);
 }
 
 #[tokio::test]
 async fn a_view_that_is_told_too_much_at_once_reads_all() {
     let redis = Process::start();
     let mut node = Node::start(&redis).await;
-    node.look().await;
-    all(node.news().await);
+    node.reconcile().await;
+    all(node.change().await);
     let table = table(&redis);
     for number in 0..=1000 {
         table.put(&put(&number.to_string(), "1", RowVersion::default()), NOW).await.unwrap();
         node.hear().await;
     }
-    assert_eq!(node.news().await, None);
-    node.look().await;
-    assert_eq!(all(node.news().await).len(), 1001);
+    assert_eq!(node.change().await, None);
+    node.reconcile().await;
+    assert_eq!(all(node.change().await).len(), 1001);
 }
 
 #[tokio::test]
 async fn a_view_that_is_not_to_be_trusted_reads_all_though_nothing_has_changed() {
     let redis = Process::start();
     let node = Node::start(&redis).await;
-    node.look().await;
-    all(node.news().await);
-    node.view.mark_stale();
-    assert_eq!(node.news().await, None);
-    node.look().await;
-    assert!(all(node.news().await).is_empty());
+    node.reconcile().await;
+    all(node.change().await);
+    node.replica.mark_stale();
+    assert_eq!(node.change().await, None);
+    node.reconcile().await;
+    assert!(all(node.change().await).is_empty());
 }

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use super::*;
 use crate::broker::redis::{
     append_call::AppendError,
-    commands::{RedisLog, RedisOptions},
+    commands::{RedisLog, RedisLogOptions},
     error::RedisError,
     shared_table::{ConditionalPut, SharedTable, row::RowVersion},
     tests::{NOTHING_SEEN, begun, event, fill, options, process::Process, publish},
@@ -70,7 +70,7 @@ async fn an_append_is_unknown_where_the_connection_is_cut_inside_wait() {
     let redis = Process::start();
     let patient = begun(&redis).await;
     fill(&patient, &["a"]).await;
-    let short = RedisOptions { replicas_min: 1, deadline: Duration::from_millis(500), ..options(&redis) };
+    let short = RedisLogOptions { replicas_min: 1, deadline: Duration::from_millis(500), ..options(&redis) };
     let redis_log = RedisLog::new(&short).unwrap();
     drop(patient);
     let (mut head, mut stored) = (1, 0);

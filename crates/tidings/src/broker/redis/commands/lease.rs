@@ -1,0 +1,35 @@
+//! The capture lease.
+
+use std::time::Duration;
+
+use super::RedisLog;
+use crate::broker::redis::{error::RedisError, keys::RedisKeys, node_messages::NodeMessage};
+
+impl RedisLog {
+    /// Asks for the capture lease, or renews it. `marks` are the markers since which the node has received every message; a node
+    /// without a matching marker waits for `patience`. Returns whether the node holds the lease, and the captured position.
+    pub(in crate::broker::redis) async fn acquire_lease(
+        &self,
+        holder: &str,
+        lease: Duration,
+        patience: Duration,
+        marks: &[u64],
+    ) -> Result<(bool, String), RedisError> {
+        let RedisKeys { lease: key, captured, free, live, .. } = &self.keys;
+        let [lease, patience] = [lease, patience].map(|it| it.as_millis().to_string());
+        let mut command = self.acquire_lease.call(3).arg(key).arg(captured).arg(free);
+        command = command.arg(holder).arg(lease).arg(patience).arg(live);
+        marks.iter().for_each(|mark| command.push(format!("{mark:016x}")));
+        let reply = self.run_one(&self.acquire_lease, command).await?;
+        let Some([mine, place]) = reply.array() else {
+            return Err(RedisError::corrupt("the lease script gave an unexpected answer"));
+        };
+        Ok((mine.number() == Some(1), place.str().unwrap_or_default().to_owned()))
+    }
+
+    /// Releases the capture lease, and tells the other nodes.
+    pub(in crate::broker::redis) async fn release_lease(&self, holder: &str) -> Result<(), RedisError> {
+        let command = self.release_lease.call(1).arg(&self.keys.lease).arg(holder).arg(&self.keys.live);
+        self.run_one(&self.release_lease, command.arg(NodeMessage::LeaseReleased.encode())).await.map(drop)
+    }
+}
