@@ -124,14 +124,14 @@ fn malformed_answer_of_the_hook_is_logged_for_the_operator() {
     for (reply, reason) in [
         (
             HookReply::Status(200, "{\"allow\":\"sesame\"}"),
-            "status 200, and a body of another shape; send 200 with",
+            "status 200 with another body; send 200 with",
         ),
         (HookReply::Status(404, ""), "status 404; send 200 with"),
         (HookReply::Redirect(backend.url("/yes")), "send 200 with"),
     ] {
         backend.set_reply(reply);
         read(&hub).assert_access_denied();
-        let log = hub.read_log_through("the hook's answer is no verdict and counts as no");
+        let log = hub.read_log_through("invalid hook answer; access denied");
         let line = log.lines().last().unwrap();
         assert!(line.contains(reason) && line.contains("user.u") && !line.contains("sesame"), "{line}");
     }

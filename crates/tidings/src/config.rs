@@ -1,4 +1,4 @@
-//! Every setting of a hub, typed and with its default; how they are read from a file or the environment is the server's business.
+//! Settings of a hub, typed and with defaults. `tidings-server` reads them from a file, flags and the environment.
 
 mod auth;
 pub mod bounds;
@@ -21,61 +21,61 @@ pub use self::secret::Secret;
 
 /// All settings of one hub.
 ///
-/// [`Settings::default`] is what the manual promises; change fields from there and give the result to the hub's builder.
+/// [`Settings::default`] has the defaults of the manual. Change fields, and pass the settings to the hub's builder.
 ///
 /// ```
 /// let mut settings = tidings::config::Settings::default();
 /// settings.stream.keep_alive = std::time::Duration::from_secs(10);
-/// assert!(settings.faults().is_empty());
+/// assert!(settings.validate().is_empty());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Addresses to listen on. A port of 0 takes a free one. Default: `127.0.0.1:8000`.
     pub listen: Vec<SocketAddr>,
-    /// The directory that holds the log; `None` keeps everything in memory. Default: `tidings-data`.
+    /// Directory of the log; `None` keeps everything in memory. Default: `tidings-data`.
     pub data_dir: Option<PathBuf>,
     /// Whether a hub without credentials may serve addresses other than loopback; the `Host` rule is off then. Default: `false`.
     pub insecure: bool,
     /// Whether `GET /api/v1/events/{channel}` sends one test event and ends. Default: `false`.
     pub test_mode: bool,
-    /// What is kept, for how long, and how surely.
+    /// Retention and durability of events.
     pub log: LogSettings,
-    /// How streams are kept alive and ended.
+    /// Keep-alives and ends of streams.
     pub stream: StreamSettings,
-    /// What publishers may send.
+    /// Rules for published events.
     pub channels: ChannelSettings,
     /// Deadlines for reading requests.
     pub server: ServerSettings,
-    /// Who may do what; `None` is an open hub. Default: none.
+    /// Authentication and permissions; `None` is an open hub. Default: none.
     pub auth: Option<AuthSettings>,
-    /// Bounds on what clients may use.
+    /// Limits for clients.
     pub limits: LimitSettings,
-    /// Which pages may call from the web.
+    /// Origins whose pages may call the hub.
     pub cors: CorsSettings,
-    /// Who may read the metrics.
+    /// Access to the metrics.
     pub metrics: MetricsSettings,
     /// The Redis that carries one log for several nodes; `None` is one node with a log of its own. Default: none.
     pub redis: Option<RedisSettings>,
-    /// How the hub ends.
+    /// Shutdown of the hub.
     pub shutdown: ShutdownSettings,
 }
 
 /// Settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// When an accepted publish is safe from what. Default: [`Durability::Interval`].
+    /// Durability of accepted publishes. Default: [`Durability::Interval`].
     pub durability: Durability,
-    /// How long an event is kept. Default: 24 h.
+    /// Time for which an event is kept. Default: 24 h.
     pub retention_age: Duration,
-    /// How many bytes of stored events, with their index, are kept. Default: 1 GiB.
+    /// Bytes of stored events that are kept, with their index. Default: 1 GiB.
     pub retention_bytes: u64,
-    /// How many events of each channel are kept. Default: 10,000.
+    /// Events of each channel that are kept. Default: 10,000.
     pub retention_events: u64,
-    /// How many bytes of the newest events are held in memory for reading. Default: 64 MiB.
+    /// Bytes of the newest events that are held in memory for reads. Default: 64 MiB.
     pub cache_bytes: u64,
-    /// How long a repeated idempotency key gets the first answer. Default: 10 min.
+    /// Time for which a repeated idempotency key gets the first answer. Default: 10 min.
     pub idempotency_window: Duration,
-    /// How many idempotency keys are remembered; past it a publish with a key is refused. Default: 1,000,000.
+    /// Idempotency keys that are remembered; above it a publish with a key is refused. Default: 1,000,000.
     pub idempotency_keys: u64,
 }
 
@@ -84,18 +84,18 @@ pub struct LogSettings {
 pub struct StreamSettings {
     /// Whether streams are served; stream routes answer 204 otherwise. Default: `true`.
     pub enabled: bool,
-    /// How long a stream may be silent before a keep-alive is sent. Default: 15 s.
+    /// Silence of a stream after which a keep-alive is sent. Default: 15 s.
     pub keep_alive: Duration,
-    /// How long a socket with bytes waiting may take none before it is closed. Default: 30 s.
+    /// Time after which a socket that takes no pending bytes is closed. Default: 30 s.
     pub write_timeout: Duration,
-    /// How long one stream may last before it is asked to reconnect; `None` is for ever. Default: none.
+    /// Age at which a stream ends and its client reconnects; `None` is no limit. Default: none.
     pub max_age: Option<Duration>,
 }
 
-/// Settings of what is published.
+/// Settings of published events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelSettings {
-    /// What the data of an event has to look like. Default: [`Envelope::Any`].
+    /// Required form of an event's data. Default: [`Envelope::Any`].
     pub envelope: Envelope,
     /// Values of `type` that a strict envelope may carry; empty allows all. Default: empty.
     pub types: Vec<String>,
@@ -104,19 +104,19 @@ pub struct ChannelSettings {
 /// Settings of the HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// How long a client may take to send the head of a request, from its first byte, or from the connection's start.
+    /// Time in which a client must send the head of a request, from its first byte, or from the connection's start.
     /// Default: 10 s.
     pub head_timeout: Duration,
-    /// How long a kept-alive connection may ask nothing. HTTP/1.1 clients are told by `Keep-Alive: timeout=`, in whole
-    /// seconds; the hub waits 2 s longer. Default: 75 s.
+    /// Time for which a connection may be idle between requests. HTTP/1.1 clients get it as `Keep-Alive: timeout=`, in
+    /// whole seconds; the hub waits 2 s longer. Default: 75 s.
     pub idle_timeout: Duration,
-    /// How long a client may take to send the body of a request. Default: 30 s.
+    /// Time in which a client must send the body of a request. Default: 30 s.
     pub body_timeout: Duration,
-    /// The certificate and key to speak TLS with; `None` speaks plain HTTP. Default: none.
+    /// Certificate and key for TLS; `None` serves plain HTTP. Default: none.
     pub tls: Option<TlsSettings>,
 }
 
-/// The files that TLS needs. They are read again by [`Hub::reload`](crate::Hub::reload), and within 30 s when they change.
+/// Files for TLS. [`Hub::reload`](crate::Hub::reload) reads them again, and the hub does within 30 s of a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// The certificate chain, PEM, the server's own certificate first.
@@ -125,26 +125,26 @@ pub struct TlsSettings {
     pub key_file: PathBuf,
 }
 
-/// Bounds on what clients may use.
+/// Limits for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitSettings {
-    /// How many streams may be open at once; further ones get 503. Default: 15,000.
+    /// Open streams; further ones get 503. Default: 15,000.
     pub connections: u64,
-    /// How many streams one user may have open; further ones get 429. Default: 100.
+    /// Open streams of one user; further ones get 429. Default: 100.
     pub connections_per_user: u64,
-    /// How many streams one address (IPv6: one /64) may have open; `None` does not count. Default: none.
+    /// Open streams of one address (IPv6: one /64); `None` is no limit. Default: none.
     pub connections_per_address: Option<u64>,
-    /// Proxies, as CIDRs, whose `X-ForwardedConnection-For` is believed. Default: empty.
+    /// Proxies, as CIDRs, whose `X-Forwarded-For` is trusted. Default: empty.
     pub trusted_proxies: Vec<String>,
-    /// How many events per second one API key or user may publish; `None` does not count. Default: none.
+    /// Events per second that one API key or user may publish; `None` is no limit. Default: none.
     pub publishes_per_second: Option<u64>,
-    /// How many streams one user, or without a user one address, may open each second; `None` does not count. Default: none.
+    /// Streams per second that one user, or one address without a user, may open; `None` is no limit. Default: none.
     pub streams_per_second: Option<u64>,
-    /// How many channels and patterns one stream may carry. Default: 256.
+    /// Channels and patterns of one stream. Default: 256.
     pub channels_per_connection: u64,
-    /// How many bytes the data of one event may have. Default: 256 KiB.
+    /// Bytes of one event's data. Default: 256 KiB.
     pub event_bytes: u64,
-    /// How many bytes the body of one request may have; at least `event_bytes`. Default: 8 MiB.
+    /// Bytes of one request's body; at least `event_bytes`. Default: 8 MiB.
     pub body_bytes: u64,
 }
 
@@ -153,36 +153,36 @@ pub struct LimitSettings {
 pub struct CorsSettings {
     /// Origins whose pages may call, each exactly as a browser sends it: `https://app.example.com`. Default: empty.
     pub origins: Vec<String>,
-    /// Names of request headers that pages may send besides those that the hub knows. Default: empty.
+    /// Request headers that pages may send, besides those that the hub knows. Default: empty.
     pub headers: Vec<String>,
 }
 
 /// Settings of the metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MetricsSettings {
-    /// Whether `/metrics` is served without credentials where there are credentials. Default: `false`.
+    /// Whether a hub with `[auth]` serves `/metrics` without credentials. Default: `false`.
     pub public: bool,
 }
 
-/// Settings of the end.
+/// Settings of the shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShutdownSettings {
-    /// Over how long the ends of open streams are spread. Default: 5 s.
+    /// Time over which the ends of open streams are spread. Default: 5 s.
     pub window: Duration,
 }
 
-/// When an accepted publish is safe, and from what.
+/// Durability of an accepted publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Durability {
-    /// Events live in memory only; every restart loses all of them and says so to those who resume.
+    /// In memory only: a restart loses all events, and reports a gap to clients that resume.
     Memory,
-    /// Written before the answer, synced to the disk every second: safe from a crash of the process.
+    /// Written before the answer, synced every second: survives a crash of the process.
     Interval,
-    /// Synced to the disk before the answer: safe from a crash of the machine.
+    /// Synced before the answer: survives a crash of the machine.
     Fsync,
 }
 
-/// What the data of an event has to look like.
+/// Required form of an event's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Envelope {
     /// Any text.
@@ -191,12 +191,12 @@ pub enum Envelope {
     Strict,
 }
 
-/// A setting that a hub cannot run with.
+/// Invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingError {
-    /// The setting's name, for example `limits.body_bytes`.
+    /// Name of the setting, for example `limits.body_bytes`.
     pub setting: &'static str,
-    /// What is wrong with it, with its value and the bound: `is 10 bytes; at least 64KiB`.
+    /// Problem, with the value and the bound: `is 10 bytes; at least 64KiB`.
     pub problem: String,
 }
 
@@ -222,7 +222,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Every fault of these settings: values out of their [`bounds`], and values that contradict each other. None is good.
+    /// Returns the errors of these settings: values out of their [`bounds`], and contradictions.
     pub fn validate(&self) -> Vec<SettingError> {
         bounds::faults(self)
     }
@@ -293,10 +293,10 @@ impl Default for ShutdownSettings {
 }
 
 impl Durability {
-    /// The words that name the kinds of durability, weakest first.
+    /// Names of the kinds of durability, weakest first.
     pub const WORDS: &'static [&'static str] = &["memory", "interval", "fsync"];
 
-    /// The word for this durability in settings.
+    /// Returns the name in settings.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -307,10 +307,10 @@ impl Durability {
 }
 
 impl Envelope {
-    /// The words that name the kinds of envelope.
+    /// Names of the kinds of envelope.
     pub const WORDS: &'static [&'static str] = &["any", "strict"];
 
-    /// The word for this envelope in settings.
+    /// Returns the name in settings.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Any => "any",
@@ -319,7 +319,7 @@ impl Envelope {
     }
 }
 
-/// A word that names none of the choices of a setting.
+/// Text that is none of the choices of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownWord {
     word: String,

@@ -1,4 +1,4 @@
-//! The one error type: a stable code, a fact for the caller, and what it came from.
+//! The error type: a stable code, a detail for the client, and the cause for the operator.
 
 use std::{borrow::Cow, convert::Infallible, fmt, time::Duration};
 
@@ -6,10 +6,10 @@ use tidings_protocol::CHANNEL_BYTES_MAX;
 pub use tidings_protocol::Code;
 use tidings_protocol::{ChannelNameError, EventNameError};
 
-/// What went wrong, said for the one who asked.
+/// Error with a stable code and a detail for the client.
 ///
-/// [`Error::code`] is stable and is what `code` of a problem document shows; the text names the value, the
-/// bound and the way out. What the operator should know besides is in [`source`](std::error::Error::source).
+/// [`Error::code`] is stable, and is the `code` of a problem document. The text names the value, the limit and the
+/// remedy. [`source`](std::error::Error::source) has the cause, for the operator.
 pub struct Error(Box<ErrorParts>);
 
 struct ErrorParts {
@@ -23,7 +23,7 @@ struct ErrorParts {
 }
 
 impl Error {
-    /// An error with a stable code and a lowercase fact.
+    /// Makes an error of a stable code and a lowercase detail.
     pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
         Self(Box::new(ErrorParts {
@@ -37,65 +37,65 @@ impl Error {
         }))
     }
 
-    /// Says which element of a batch is at fault, from 0.
+    /// Adds the index of the failed element of a batch, from 0.
     pub(crate) fn at(mut self, index: usize) -> Self {
         self.0.index = Some(index);
         self
     }
 
-    /// Says which of several channels is at fault. What is longer than any channel is cut.
+    /// Adds the failed channel, cut to the length of the longest channel name.
     pub(crate) fn channel(mut self, name: &str) -> Self {
         let end = name.floor_char_boundary(CHANNEL_BYTES_MAX);
         self.0.channel = Some(name[..end].to_owned());
         self
     }
 
-    /// Forgets the index: what is at fault was in no batch.
+    /// Removes the index, for an event outside of a batch.
     pub(crate) fn alone(mut self) -> Self {
         self.0.index = None;
         self
     }
 
-    /// Names the setting whose bound was met; it labels `tidings_limit_refused_total`.
+    /// Adds the setting whose limit is reached; it labels `tidings_limit_refused_total`.
     pub(crate) fn limit(mut self, setting: &'static str) -> Self {
         self.0.limit = Some(setting);
         self
     }
 
-    /// Says when it is worth asking again.
+    /// Adds the time after which a retry can succeed.
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
 
-    /// Keeps the cause for the log.
+    /// Adds the cause, for the log.
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// The stable code.
+    /// Returns the stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         self.0.code
     }
 
-    /// The element of a batch that is at fault, from 0.
+    /// Returns the index of the failed element of a batch, from 0.
     pub fn index(&self) -> Option<usize> {
         self.0.index
     }
 
-    /// The channel or pattern that is at fault, where several were asked for.
+    /// Returns the failed channel or pattern, if the request named several.
     pub fn channel_name(&self) -> Option<&str> {
         self.0.channel.as_deref()
     }
 
-    /// The setting whose bound was met.
+    /// Returns the setting whose limit is reached.
     pub fn limit_name(&self) -> Option<&'static str> {
         self.0.limit
     }
 
-    /// When it is worth asking again.
+    /// Returns the time after which a retry can succeed.
     pub fn retry_after_hint(&self) -> Option<Duration> {
         self.0.retry_after
     }

@@ -1,4 +1,4 @@
-//! Bounds that are held while something lives.
+//! Limits on open streams, stream openings and publishes.
 
 mod client_address;
 mod connections;

@@ -1,4 +1,4 @@
-//! Asks other servers over HTTP: bounded in time and size, never redirected, and only at addresses that were judged.
+//! Outbound HTTP requests: bounded in time and size, without redirects, to addresses that the policy allows.
 
 mod address_policy;
 mod resolver;
@@ -18,13 +18,13 @@ use hyper_util::{
 use self::resolver::Resolver;
 pub(crate) use self::{address_policy::AddressPolicy, target::Target};
 
-/// A longer answer is not read to its end.
+/// Longest body of a response.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// The head of an answer, and what is read ahead of its body.
+/// Longest head of a response, with the bytes read ahead of its body.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// Below the five seconds after which common servers close a connection that we may be about to use.
+/// Time for which an idle connection is kept: below the 5 s after which common servers close it.
 const IDLE_MAX: Duration = Duration::from_secs(4);
 
 const IDLE_CONNECTIONS_MAX: usize = 8;
@@ -32,37 +32,36 @@ const IDLE_CONNECTIONS_MAX: usize = 8;
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tidings/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// One server that is asked again and again, over a few kept connections.
+/// Client of one server, with a few kept connections.
 pub(crate) struct HttpClient {
     client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     target: Target,
     deadline: Duration,
 }
 
-/// What a server answered, whatever its status: a redirect is an answer like any other.
+/// Response of any status; a redirect is not followed.
 #[derive(Debug)]
 pub(crate) struct FetchedResponse {
     pub(crate) status: StatusCode,
-    /// Empty unless the status is 200: nothing else is read.
+    /// Empty unless the status is 200.
     pub(crate) body: Bytes,
 }
 
-/// Why there is no answer, for the log of the operator: it names neither the URL nor what was sent.
+/// Reason why there is no response, for the operator's log: without the URL and the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FetchError(String);
 
 impl HttpClient {
-    /// Asks `target`, where `reach` lets it, with `deadline` for each exchange from the look-up of the name to
-    /// the last byte of the body.
-    pub(crate) fn new(target: Target, reach: AddressPolicy, deadline: Duration) -> Self {
-        Self::with_resolver(target, Resolver::new(reach), deadline)
+    /// Returns a client of `target`. `deadline` bounds each exchange, from the name lookup to the last byte of the body.
+    pub(crate) fn new(target: Target, policy: AddressPolicy, deadline: Duration) -> Self {
+        Self::with_resolver(target, Resolver::new(policy), deadline)
     }
 
     fn with_resolver(target: Target, resolver: Resolver, deadline: Duration) -> Self {
         let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
         http.set_nodelay(true);
-        // Shared out among the addresses of a name, so that the first dead one does not take all of it.
+        // Divided among the addresses of a name, so that one dead address does not use up the deadline.
         http.set_connect_timeout(Some(deadline));
         let https = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
@@ -79,17 +78,17 @@ impl HttpClient {
         Self { client, target, deadline }
     }
 
-    /// Where it asks.
+    /// Returns the URL of the server.
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Fetches what is there.
+    /// Sends a `GET`.
     pub(crate) async fn get(&self) -> Result<FetchedResponse, FetchError> {
         self.exchange(self.request(Method::GET, Bytes::new())).await
     }
 
-    /// Sends a JSON document.
+    /// Sends a JSON document by `POST`.
     pub(crate) async fn post(&self, json: Vec<u8>) -> Result<FetchedResponse, FetchError> {
         let mut request = self.request(Method::POST, json.into());
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
@@ -116,8 +115,8 @@ impl HttpClient {
 
     async fn unbounded_exchange(&self, request: Request<Full<Bytes>>) -> Result<FetchedResponse, FetchError> {
         let response = self.client.request(request).await.map_err(|fault| {
-            let what = if fault.is_connect() { "no connection" } else { "no answer" };
-            FetchError(format!("{what}: {}", root_cause(&fault)))
+            let failure = if fault.is_connect() { "no connection" } else { "no answer" };
+            FetchError(format!("{failure}: {}", root_cause(&fault)))
         })?;
         let (head, body) = response.into_parts();
         if head.status != StatusCode::OK {
@@ -137,7 +136,7 @@ impl fmt::Display for FetchError {
 
 impl StdError for FetchError {}
 
-/// The innermost cause says what happened; those around it say who noticed.
+/// Returns the innermost cause; the outer ones name only the layers that passed it on.
 fn root_cause(fault: &(dyn StdError + 'static)) -> String {
     let mut cause = fault;
     while let Some(inner) = cause.source() {

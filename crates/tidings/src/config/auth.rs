@@ -1,80 +1,80 @@
-//! Settings of credentials and rights, as they are written; the gate reads keys and patterns from them.
+//! Settings of authentication and permissions. `auth` reads keys and patterns from them.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{Secret, UnknownWord};
 
-/// Who may do what. A hub without these settings is open to whoever reaches it.
+/// Authentication and permissions. A hub without these settings is open to every client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthSettings {
-    /// The secret that HS256, HS384 and HS512 tokens are signed with. Default: none.
+    /// Secret that signs HS256, HS384 and HS512 tokens. Default: none.
     pub secret: Option<Secret>,
-    /// A PEM file with the public keys that RS, PS, ES and EdDSA tokens are verified with. Default: none.
+    /// PEM file with the public keys that verify RS, PS, ES and EdDSA tokens. Default: none.
     pub key_file: Option<PathBuf>,
-    /// Where the public keys of an identity provider are: https, or http to loopback. Default: none.
+    /// URL of the public keys of an identity provider: https, or http to loopback. Default: none.
     pub jwks_url: Option<String>,
-    /// The algorithms that tokens may have; empty takes all that the keys can do. Default: empty.
+    /// Accepted algorithms; empty accepts all that the keys can verify. Default: empty.
     pub algorithms: Vec<Algorithm>,
-    /// Audiences, one of which a token must name; empty does not look. Default: empty.
+    /// Audiences, one of which a token must name; empty accepts any. Default: empty.
     pub audience: Vec<String>,
-    /// Issuers, one of which a token must come from; empty does not look. Default: empty.
+    /// Issuers, one of which a token must name; empty accepts any. Default: empty.
     pub issuer: Vec<String>,
-    /// By how much clocks may differ. Default: 5 s.
+    /// Accepted difference between clocks. Default: 5 s.
     pub leeway: Duration,
-    /// The cookie that may carry a token. Default: none.
+    /// Name of a cookie that may carry a token. Default: none.
     pub cookie: Option<String>,
-    /// Whether `?access_token=` may carry a token, which then stands in every proxy's log. Default: `false`.
+    /// Whether `?access_token=` may carry a token. Proxies write such a token into their logs. Default: `false`.
     pub query_token: bool,
     /// The claim that names the user. Default: `sub`.
     pub user_claim: String,
-    /// A URL of your backend that is asked after the patterns have allowed. Default: none.
+    /// URL of your backend that confirms what the patterns allow. Default: none.
     pub hook: Option<String>,
-    /// How long the hook may take. Default: 2 s.
+    /// Time in which the hook must answer. Default: 2 s.
     pub hook_timeout: Duration,
-    /// How long an answer of the hook is kept. Default: 10 s.
+    /// Time for which an answer of the hook is cached. Default: 10 s.
     pub hook_ttl: Duration,
-    /// How often the hook is asked again for an open stream. Default: 60 s.
+    /// Interval at which the hook is asked again about an open stream. Default: 60 s.
     pub hook_recheck: Duration,
     /// Whether the hook's name may resolve to a private address. Default: `false`.
     pub hook_private: bool,
-    /// The longest life of a token, and of a revocation that does not say until when. Default: 24 h.
+    /// Longest life of a token, and of a revocation without `until`. Default: 24 h.
     pub token_max_age: Duration,
     /// Patterns that every user may subscribe to; `{sub}` is the user's escaped name.
     /// Default: `user.{sub}`, `user.{sub}.**`, `user:{sub}`, `user:{sub}:**`.
     pub user_subscribe: Vec<String>,
-    /// Patterns that anyone may subscribe to without credentials. Default: empty.
+    /// Patterns that clients without credentials may subscribe to. Default: empty.
     pub anonymous_subscribe: Vec<String>,
-    /// The keys of backends. Default: none.
+    /// API keys of backends. Default: none.
     pub keys: Vec<KeySettings>,
 }
 
 /// An API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySettings {
-    /// Names its holder in logs, and its idempotency keys.
+    /// Name of the key's holder, in logs and for its idempotency keys.
     pub name: String,
     /// `sha256:` and the 64 hexadecimal digits of the hash of the whole secret.
     pub hash: String,
-    /// What it may do.
+    /// Permitted actions.
     pub rights: Vec<Right>,
-    /// Patterns that `subscribe` is good for.
+    /// Patterns that the right `subscribe` covers.
     pub subscribe: Vec<String>,
-    /// Patterns that `publish` is good for.
+    /// Patterns that the right `publish` covers.
     pub publish: Vec<String>,
 }
 
-/// What an API key may do.
+/// Action that an API key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Right {
     /// Publish to the key's patterns.
     Publish,
     /// Subscribe to, and read the history of, the key's patterns.
     Subscribe,
-    /// Look after the hub: lists, revocations, metrics.
+    /// Manage the hub: lists, revocations, metrics.
     Manage,
 }
 
-/// How a token is signed. RFC 7518, 3.1, and RFC 8037.
+/// Signature algorithm of a token. RFC 7518, 3.1, and RFC 8037.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are those of the registry")]
 pub enum Algorithm {
@@ -120,14 +120,14 @@ impl Default for AuthSettings {
 }
 
 impl AuthSettings {
-    /// Whether tokens can be verified at all.
+    /// Whether there is a key to verify tokens with.
     pub fn takes_tokens(&self) -> bool {
         self.secret.is_some() || self.key_file.is_some() || self.jwks_url.is_some()
     }
 }
 
 impl KeySettings {
-    /// The hash, read; none where it is not `sha256:` and 64 hexadecimal digits.
+    /// Parses the hash; `None` unless it is `sha256:` and 64 hexadecimal digits.
     pub(crate) fn digest(&self) -> Option<[u8; 32]> {
         let digits = self.hash.strip_prefix("sha256:")?;
         if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -142,10 +142,10 @@ impl KeySettings {
 }
 
 impl Right {
-    /// The words that name the rights.
+    /// Names of the rights.
     pub const WORDS: &'static [&'static str] = &["publish", "subscribe", "manage"];
 
-    /// The word for this right in settings.
+    /// Returns the name in settings.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -182,7 +182,7 @@ impl Algorithm {
         Self::WORDS[self as usize]
     }
 
-    /// Whether it is made with a secret that both sides know.
+    /// Whether the algorithm uses a shared secret.
     pub fn is_symmetric(self) -> bool {
         matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
     }

@@ -1,4 +1,4 @@
-//! What each setting may be, and how settings bound each other: the one place for these numbers.
+//! Bounds of the settings, and relations between settings.
 
 mod auth;
 mod origins;
@@ -63,17 +63,17 @@ pub const BODY_BYTES: RangeInclusive<u64> = 1..=(1 << 30);
 /// `shutdown.window`.
 pub const SHUTDOWN_WINDOW: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
 
-/// How many addresses, origins, types, networks, patterns or keys one list may have.
+/// Entries of one list of addresses, origins, types, networks, patterns or keys.
 pub const LIST_ENTRIES_MAX: usize = 1_000;
 
-// An event of the largest size has to fit a body of the largest size.
+// The largest event must fit the largest body.
 const _: () = assert!(*EVENT_BYTES.end() <= *BODY_BYTES.end());
 
 /// Writes a duration as settings do, in the largest unit that is exact: `250ms`, `15s`, `24h`, `7d`.
 pub fn duration_text(duration: Duration) -> String {
     const UNITS: [(u128, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let milliseconds = duration.as_millis();
-    // One day reads `24h`, as everyone writes it; two and more read in days.
+    // One day reads `24h`, the usual form; two and more read in days.
     if milliseconds == UNITS[0].0 {
         return "24h".to_owned();
     }

@@ -1,13 +1,13 @@
-//! Networks, as settings write them.
+//! Networks in settings.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Reads a network, `10.0.0.0/8`; a bare address is the network of that one.
+/// Parses a network, `10.0.0.0/8`, or a single address.
 ///
 /// # Errors
-/// What is wrong with it, to go on after the setting's name.
+/// The problem, as the text after the setting's name.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));

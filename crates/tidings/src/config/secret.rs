@@ -1,8 +1,8 @@
-//! Text that must not be seen.
+//! Secret texts.
 
 use std::fmt;
 
-/// A secret: what it prints as tells nothing of it.
+/// A secret text. `Debug` and `Display` print `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -12,7 +12,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The secret itself, for the one place that needs it.
+    /// Returns the secret text.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Where a client is, as far as limits count it.
+//! Client addresses, as limits count them.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -6,11 +6,11 @@ use ipnet::IpNet;
 
 use crate::config::network;
 
-/// One client's place on the network: an IPv4 address, or the /64 that an IPv6 client has to itself.
+/// Address by which limits count a client: an IPv4 address, or the /64 of an IPv6 client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ClientAddress(IpAddr);
 
-/// Proxies whose word on where a request came from is taken.
+/// Proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TrustedProxies(Vec<IpNet>);
 
@@ -27,16 +27,16 @@ impl ClientAddress {
 }
 
 impl TrustedProxies {
-    /// Reads settings: networks, or single addresses.
+    /// Parses settings: networks, or single addresses.
     ///
     /// # Errors
-    /// What is wrong, to go on after the setting's name.
+    /// The problem, as the text after the setting's name.
     pub(crate) fn parse(texts: &[String]) -> Result<Self, String> {
         texts.iter().map(|text| network(text)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The client's address: that of the last hop that no trusted proxy vouches for. `forwarded` are the values of
-    /// `X-ForwardedConnection-For`, in order.
+    /// Returns the client's address: the nearest hop that is no trusted proxy. `forwarded` are the values of
+    /// `X-Forwarded-For`, in order.
     pub(crate) fn client<'a>(
         &self,
         peer: IpAddr,
@@ -48,7 +48,7 @@ impl TrustedProxies {
             if !self.has(client) {
                 break;
             }
-            // What cannot be read was not written by a proxy worth trusting; it ends the chain.
+            // A trusted proxy writes valid addresses, so an invalid one ends the chain.
             let Some(address) = address_of(hop.trim()) else { break };
             client = address.to_canonical();
         }
@@ -60,7 +60,7 @@ impl TrustedProxies {
     }
 }
 
-/// Some proxies write the port, too, and IPv6 addresses in brackets.
+/// Parses a hop. Some proxies add the port, or write IPv6 addresses in brackets.
 fn address_of(hop: &str) -> Option<IpAddr> {
     let bare = hop.strip_prefix('[').and_then(|rest| rest.split(']').next());
     let with_port = || hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());

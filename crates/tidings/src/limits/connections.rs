@@ -1,4 +1,4 @@
-//! How many streams are open: in all, of one user, from one place.
+//! Limits on open streams: in total, per user and per client address.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -17,19 +17,19 @@ use crate::{
     sync::{Lock, Mutex, MutexGuard},
 };
 
-/// Counts open streams against their bounds.
+/// Counts of open streams, and their limits.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     open: AtomicU64,
     by_user: PermitCounts<Arc<str>>,
-    by_place: PermitCounts<ClientAddress>,
+    by_address: PermitCounts<ClientAddress>,
     openings: RateLimiter<StreamOpener>,
     max: u64,
     max_per_user: u64,
-    max_per_place: Option<u64>,
+    max_per_address: Option<u64>,
 }
 
-/// Whose stream it is to be.
+/// User and address that a stream counts for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PermitHolder {
     pub(crate) user: Option<Arc<str>>,
@@ -40,15 +40,15 @@ pub(crate) struct PermitHolder {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum StreamOpener {
     User(Arc<str>),
-    Place(ClientAddress),
+    Address(ClientAddress),
 }
 
-/// A stream's share of the bounds; given back when dropped.
+/// Permit of one open stream. Dropping it releases its counts.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
-    of: Arc<ConnectionLimits>,
-    /// What it counts for beside the whole.
-    claimant: PermitHolder,
+    limits: Arc<ConnectionLimits>,
+    /// User and address that are counted so far.
+    holder: PermitHolder,
 }
 
 impl ConnectionLimits {
@@ -56,54 +56,62 @@ impl ConnectionLimits {
         Arc::new(Self {
             open: AtomicU64::new(0),
             by_user: PermitCounts::default(),
-            by_place: PermitCounts::default(),
+            by_address: PermitCounts::default(),
             openings: RateLimiter::new(limits.streams_per_second, Lock::StreamRates),
             max: limits.connections,
             max_per_user: limits.connections_per_user,
-            max_per_place: limits.connections_per_address,
+            max_per_address: limits.connections_per_address,
         })
     }
 
-    /// Counts the whole only.
+    /// Returns limits with a bound on the total only.
     #[cfg(test)]
     pub(crate) fn up_to(max: u64) -> Arc<Self> {
         Self::new(&LimitSettings { connections: max, ..LimitSettings::default() })
     }
 
-    /// Takes a share.
+    /// Counts a new stream. No stream is evicted for it.
     ///
     /// # Errors
-    /// `connections_full` where all are taken, `user_connections_full` and `address_connections_full` where one's own
-    /// are; `too_many_streams` past `limits.streams_per_second`. No stream is evicted.
-    pub(crate) fn acquire(self: &Arc<Self>, claimant: PermitHolder) -> Result<ConnectionPermit, Error> {
-        self.count_opening(&claimant)?;
+    /// - `connections_full` at `limits.connections`,
+    /// - `user_connections_full` at `limits.connections_per_user`,
+    /// - `address_connections_full` at `limits.connections_per_address`,
+    /// - `too_many_streams` above `limits.streams_per_second`.
+    pub(crate) fn acquire(self: &Arc<Self>, holder: PermitHolder) -> Result<ConnectionPermit, Error> {
+        self.count_opening(&holder)?;
         let taken = self
             .open
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < self.max).then_some(open + 1));
         taken.map_err(|open| full(open, self.max))?;
-        // From here on dropping it gives back what was taken, and no more.
-        let mut slot = ConnectionPermit { of: self.clone(), claimant: PermitHolder::default() };
-        if let Some(user) = claimant.user {
+        // On an error below, dropping the permit releases exactly the counts taken so far.
+        let mut permit = ConnectionPermit { limits: self.clone(), holder: PermitHolder::default() };
+        if let Some(user) = holder.user {
             self.by_user.take(user.clone(), self.max_per_user).map_err(|open| {
-                own_full(open, self.max_per_user, Code::UserConnectionsFull, "connections_per_user", "you")
+                holder_full(open, self.max_per_user, Code::UserConnectionsFull, "connections_per_user", "you")
             })?;
-            slot.claimant.user = Some(user);
+            permit.holder.user = Some(user);
         }
-        if let (Some(address), Some(max)) = (claimant.address, self.max_per_place) {
-            self.by_place.take(address, max).map_err(|open| {
-                own_full(open, max, Code::AddressConnectionsFull, "connections_per_address", "your address")
+        if let (Some(address), Some(max)) = (holder.address, self.max_per_address) {
+            self.by_address.take(address, max).map_err(|open| {
+                holder_full(
+                    open,
+                    max,
+                    Code::AddressConnectionsFull,
+                    "connections_per_address",
+                    "your address",
+                )
             })?;
-            slot.claimant.address = Some(address);
+            permit.holder.address = Some(address);
         }
-        Ok(slot)
+        Ok(permit)
     }
 
-    /// Counts one more stream of a user, or where there is none of an address.
-    fn count_opening(&self, claimant: &PermitHolder) -> Result<(), Error> {
+    /// Counts an opening against the rate of the user, or of the address if there is no user.
+    fn count_opening(&self, holder: &PermitHolder) -> Result<(), Error> {
         const LIMIT: &str = "streams_per_second";
-        let (opener, whose) = match (&claimant.user, claimant.address) {
+        let (opener, whose) = match (&holder.user, holder.address) {
             (Some(user), _) => (StreamOpener::User(user.clone()), "this user"),
-            (None, Some(address)) => (StreamOpener::Place(address), "this address"),
+            (None, Some(address)) => (StreamOpener::Address(address), "this address"),
             (None, None) => return Ok(()),
         };
         self.openings.take(&opener, 1).map_err(|excess| {
@@ -118,21 +126,21 @@ impl ConnectionLimits {
         })
     }
 
-    /// Takes a share of the whole although none may be left: for a stream that ends at once.
+    /// Counts a stream in the total even at the limit: for a stream that ends at once.
     pub(crate) fn acquire_beyond_limits(self: &Arc<Self>) -> ConnectionPermit {
         self.open.fetch_add(1, Ordering::AcqRel);
-        ConnectionPermit { of: self.clone(), claimant: PermitHolder::default() }
+        ConnectionPermit { limits: self.clone(), holder: PermitHolder::default() }
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.of.open.fetch_sub(1, Ordering::AcqRel);
-        if let Some(user) = self.claimant.user.take() {
-            self.of.by_user.release(user);
+        self.limits.open.fetch_sub(1, Ordering::AcqRel);
+        if let Some(user) = self.holder.user.take() {
+            self.limits.by_user.release(user);
         }
-        if let Some(address) = self.claimant.address.take() {
-            self.of.by_place.release(address);
+        if let Some(address) = self.holder.address.take() {
+            self.limits.by_address.release(address);
         }
     }
 }
@@ -142,26 +150,26 @@ fn full(open: u64, max: u64) -> Error {
     Error::new(Code::ConnectionsFull, detail).limit("connections").retry_after(Duration::from_secs(5))
 }
 
-fn own_full(open: u64, max: u64, code: Code, setting: &'static str, whose: &str) -> Error {
+fn holder_full(open: u64, max: u64, code: Code, setting: &'static str, whose: &str) -> Error {
     let detail = format!(
         "{open} streams of {whose} are open; limit is {max} (limits.{setting}); close one, or ask for several channels over one stream"
     );
     Error::new(code, detail).limit(setting).retry_after(Duration::from_secs(5))
 }
 
-/// Counts by key; a key without a count is not held.
+/// Counts by key, without keys at zero.
 #[derive(Debug)]
-struct PermitCounts<VerificationKey>(Mutex<HashMap<VerificationKey, u64>>);
+struct PermitCounts<Key>(Mutex<HashMap<Key, u64>>);
 
-impl<VerificationKey> Default for PermitCounts<VerificationKey> {
+impl<Key> Default for PermitCounts<Key> {
     fn default() -> Self {
         Self(Mutex::new(Lock::StreamCounts, HashMap::new()))
     }
 }
 
-impl<VerificationKey: Hash + Eq> PermitCounts<VerificationKey> {
-    /// Counts one more, or says how many there are where that is all there may be.
-    fn take(&self, key: VerificationKey, max: u64) -> Result<(), u64> {
+impl<Key: Hash + Eq> PermitCounts<Key> {
+    /// Adds one to the count; at `max` returns the count as the error.
+    fn take(&self, key: Key, max: u64) -> Result<(), u64> {
         let mut counts = self.counts();
         let count = counts.entry(key).or_default();
         if *count >= max {
@@ -171,7 +179,7 @@ impl<VerificationKey: Hash + Eq> PermitCounts<VerificationKey> {
         Ok(())
     }
 
-    fn release(&self, key: VerificationKey) {
+    fn release(&self, key: Key) {
         if let Entry::Occupied(mut count) = self.counts().entry(key) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -180,7 +188,7 @@ impl<VerificationKey: Hash + Eq> PermitCounts<VerificationKey> {
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<VerificationKey, u64>> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<Key, u64>> {
         self.0.lock()
     }
 }

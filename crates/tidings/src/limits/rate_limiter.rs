@@ -1,4 +1,4 @@
-//! How often a second something may be done by one user, key or address.
+//! Rate limits per user, API key or client address.
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
@@ -6,71 +6,71 @@ use tokio::time::Instant;
 
 use crate::sync::{Lock, Mutex};
 
-/// Keys that are remembered before those that have rested are looked for.
-const REMEMBERED_MIN: usize = 1024;
+/// Number of keys at which idle ones are first removed.
+const KEYS_MIN: usize = 1024;
 
-/// Rates by key, by the generic cell rate algorithm: a second's worth at once, and no more than the rate on average.
+/// Rates by key, by the generic cell rate algorithm: bursts of one second's worth, and the rate on average.
 ///
-/// `governor` does the same, with nine crates and a second `hashbrown`; this is one number for each key.
+/// The crate `governor` does the same, with nine crates and a second `hashbrown`; this is one number per key.
 #[derive(Debug)]
-pub(crate) struct RateLimiter<VerificationKey> {
-    /// How many a second; `None` does not count.
+pub(crate) struct RateLimiter<Key> {
+    /// Events per second; `None` is no limit.
     rate: Option<u64>,
-    counted: Mutex<RateWindow<VerificationKey>>,
+    window: Mutex<RateWindow<Key>>,
 }
 
 #[derive(Debug)]
-struct RateWindow<VerificationKey> {
-    /// When each has rested enough to have nothing counted against it.
-    rested_at: HashMap<VerificationKey, Instant>,
-    remembered_max: usize,
+struct RateWindow<Key> {
+    /// Time at which each key is idle again: with no events counted against it.
+    idle_at: HashMap<Key, Instant>,
+    keys_max: usize,
 }
 
-/// Why something was not counted.
+/// Reason why events are above the rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Excess {
-    /// More at once than a second may have, which is so many.
+    /// More events at once than this rate per second.
     Batch(u64),
-    /// There is room again after `wait`; a second may have `rate`.
+    /// Above `rate` per second; the events fit after `wait`.
     Rate { rate: u64, wait: Duration },
 }
 
-impl<VerificationKey: Hash + Eq + Clone> RateLimiter<VerificationKey> {
+impl<Key: Hash + Eq + Clone> RateLimiter<Key> {
     pub(crate) fn new(rate: Option<u64>, lock: Lock) -> Self {
-        let counted = RateWindow { rested_at: HashMap::new(), remembered_max: REMEMBERED_MIN };
-        Self { rate, counted: Mutex::new(lock, counted) }
+        let window = RateWindow { idle_at: HashMap::new(), keys_max: KEYS_MIN };
+        Self { rate, window: Mutex::new(lock, window) }
     }
 
-    /// Counts so many.
+    /// Counts `count` events of a key.
     ///
     /// # Errors
-    /// Where there is no room for all of them; none is counted then.
-    pub(crate) fn take(&self, key: &VerificationKey, count: u64) -> Result<(), Excess> {
+    /// If not all of them fit; none is counted then.
+    pub(crate) fn take(&self, key: &Key, count: u64) -> Result<(), Excess> {
         let Some(rate) = self.rate else { return Ok(()) };
         if count > rate {
             return Err(Excess::Batch(rate));
         }
         let now = Instant::now();
         let cost = Duration::from_secs_f64(count as f64 / rate as f64);
-        let mut counted = self.counted.lock();
-        counted.drop_idle(now);
-        let rested_at = counted.rested_at.entry(key.clone()).or_insert(now);
-        let would_rest_at = (*rested_at).max(now) + cost;
-        let wait = would_rest_at.saturating_duration_since(now + Duration::from_secs(1));
-        // Nanoseconds that were rounded up must not refuse what is within the rate.
+        let mut window = self.window.lock();
+        window.drop_idle(now);
+        let idle_at = window.idle_at.entry(key.clone()).or_insert(now);
+        let new_idle_at = (*idle_at).max(now) + cost;
+        let wait = new_idle_at.saturating_duration_since(now + Duration::from_secs(1));
+        // The tolerance covers nanoseconds that were rounded up.
         if wait > Duration::from_micros(1) {
             return Err(Excess::Rate { rate, wait });
         }
-        *rested_at = would_rest_at;
+        *idle_at = new_idle_at;
         Ok(())
     }
 }
 
-impl<VerificationKey: Hash + Eq> RateWindow<VerificationKey> {
+impl<Key: Hash + Eq> RateWindow<Key> {
     fn drop_idle(&mut self, now: Instant) {
-        if self.rested_at.len() >= self.remembered_max {
-            self.rested_at.retain(|_, rested_at| *rested_at > now);
-            self.remembered_max = (2 * self.rested_at.len()).max(REMEMBERED_MIN);
+        if self.idle_at.len() >= self.keys_max {
+            self.idle_at.retain(|_, idle_at| *idle_at > now);
+            self.keys_max = (2 * self.idle_at.len()).max(KEYS_MIN);
         }
     }
 }

@@ -37,7 +37,7 @@ impl Hub {
         // Nothing below fails.
         if let Some((current, new)) = tls {
             current.replace(new);
-            info!("certificate read again");
+            info!("certificate reloaded");
         }
         inner.authorizer.install(auth);
         Ok(())

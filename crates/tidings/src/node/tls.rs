@@ -1,4 +1,4 @@
-//! TLS of the hub's listeners: its files become what a handshake needs, and a connection gets through one.
+//! TLS of the hub's listeners: reading the certificate, and the handshake of a connection.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -28,10 +28,10 @@ const HANDSHAKE: u8 = 22;
 
 const PLAIN_PROBLEM: &str = r#"{"type":"about:blank","title":"Bad request","status":400,"code":"bad_request","detail":"this port speaks https, and the request came in plain HTTP; ask https://"}"#;
 
-/// Reads the files.
+/// Reads the certificate and its key.
 ///
 /// # Errors
-/// When one cannot be read or holds nothing of use, or the two do not belong together; the file and the reason are named.
+/// The setting, the file and the reason, for a file that cannot be read or used, and for a key of another certificate.
 pub(super) fn load(files: &TlsSettings) -> Result<Certificate, Error> {
     let chain_text = read("server.tls.cert_file", &files.cert_file)?;
     let key_text = read("server.tls.key_file", &files.key_file)?;
@@ -46,7 +46,7 @@ pub(super) fn load(files: &TlsSettings) -> Result<Certificate, Error> {
         };
         refused("server.tls.key_file", &files.key_file, reason)
     })?;
-    // The provider is named: a default of the whole process is not a library's to choose.
+    // The provider is explicit: a library must not set the default of the process.
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| Error::new(Code::Internal, "TLS could not be set up").caused_by(error))?
@@ -76,7 +76,7 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static st
     if chain.is_empty() { Err("it holds no certificate (PEM)") } else { Ok(chain) }
 }
 
-/// What a file's fault is, without a byte of it.
+/// Returns the problem of a PEM file, without its content.
 fn fault(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no end line",
@@ -89,23 +89,23 @@ fn refused(setting: &str, file: &Path, reason: &str) -> Error {
     Error::new(Code::BadRequest, format!("{setting} {file:?} cannot be used: {reason}"))
 }
 
-/// Gets a new connection through its handshake; none where its client speaks plain HTTP, which is told so.
+/// Performs the handshake of a new connection. A client of plain HTTP gets a 400 response, and the result is `None`.
 ///
 /// # Errors
-/// When the client breaks off or wants what the hub does not speak.
+/// For a client that disconnects, or that supports no protocol version of the hub.
 pub(super) async fn accept(
     config: Arc<ServerConfig>,
     mut socket: Socket,
 ) -> io::Result<Option<TlsStream<Socket>>> {
-    if speaks_plainly(socket.stream()).await? {
-        socket.write_all(plain_answer().as_bytes()).await?;
+    if is_plain_http(socket.stream()).await? {
+        socket.write_all(plain_http_response().as_bytes()).await?;
         socket.shutdown().await?;
         return Ok(None);
     }
     TlsAcceptor::from(config).accept(socket).await.map(Some)
 }
 
-fn plain_answer() -> String {
+fn plain_http_response() -> String {
     format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{PLAIN_PROBLEM}",
         Problem::CONTENT_TYPE,
@@ -113,8 +113,8 @@ fn plain_answer() -> String {
     )
 }
 
-/// Whether the first byte is that of a method rather than that of a handshake.
-async fn speaks_plainly(stream: &TcpStream) -> io::Result<bool> {
+/// Whether the first byte belongs to an HTTP method instead of a handshake.
+async fn is_plain_http(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [HANDSHAKE];
     stream.peek(&mut first).await?;
     Ok(first[0].is_ascii_alphabetic())

@@ -1,21 +1,20 @@
-//! Which addresses the hub may be sent to: whoever can name a URL must not reach what only the hub can reach.
+//! Addresses that outbound requests may go to, so that a URL cannot reach servers that only the hub can reach.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where names may lead.
+/// Addresses that names may resolve to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressPolicy {
-    /// Names lead anywhere.
+    /// Any address.
     Anywhere,
-    /// Names lead to public addresses only. A host written as an address, and `localhost`, are what was meant.
+    /// Public addresses only. A host written as an address, and `localhost`, are allowed: the operator chose them.
     Public,
-    /// Names and addresses lead to this machine only.
+    /// Loopback only, for hosts written as addresses, too.
     Loopback,
 }
 
 impl AddressPolicy {
-    /// Judges what `name` resolved to: one bad address among good ones refuses the name, since nobody can say which
-    /// of them the next connection takes.
+    /// Checks the addresses of `name`. One forbidden address refuses the name, since any of them may be connected to.
     pub(super) fn check_name(self, name: &str, addresses: &[IpAddr]) -> Result<(), String> {
         let is_localhost = name.eq_ignore_ascii_case("localhost");
         let is_good = |address: &&IpAddr| match self {
@@ -34,7 +33,7 @@ impl AddressPolicy {
         }
     }
 
-    /// Judges a host that is written as an address: its writer knew it.
+    /// Checks a host that is written as an address.
     pub(crate) fn check_address(self, address: IpAddr) -> Result<(), String> {
         match self {
             Self::Loopback if !is_loopback(address) => Err(format!("{address} is not loopback")),
@@ -47,8 +46,7 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Whether an address is one of the whole internet's. Source: the special-purpose registries of RFC 6890, and
-/// multicast.
+/// Whether an address is public. Source: the special-purpose registries of RFC 6890, and multicast.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -73,8 +71,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     }
 }
 
-/// Global unicast is the one block that is public, less what is carved out of it; addresses that carry one of IPv4
-/// are judged by that.
+/// Whether an address is in the global unicast block, less its exceptions. An embedded IPv4 address decides instead.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     match segments {

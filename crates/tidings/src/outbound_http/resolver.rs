@@ -1,4 +1,4 @@
-//! Resolves a name once per connection and judges what it resolves to: a connection goes nowhere else.
+//! Name resolution, once per connection. A connection goes only to addresses that the policy allows.
 
 use std::{
     io,
@@ -15,43 +15,43 @@ use tower_service::Service;
 
 use super::AddressPolicy;
 
-/// A look-up holds a thread of the runtime until the system gives up, deadline or not, and reads of the log need
-/// those threads too.
+/// Lookups at the same time. Each blocks a runtime thread, also after its deadline, and reads of the log need those
+/// threads.
 const LOOKUPS_MAX: usize = 2;
 
-/// The way from names to addresses; tests give their own.
+/// Function from names to addresses; tests replace it.
 pub(super) type Lookup = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
-/// Resolves for one [`super::HttpClient`]. Hosts that are written as addresses do not come here.
+/// Resolver of one [`super::HttpClient`]. Hosts written as addresses are not resolved.
 #[derive(Clone)]
 pub(super) struct Resolver {
-    reach: AddressPolicy,
+    policy: AddressPolicy,
     lookup: Lookup,
-    room: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
 }
 
 impl Resolver {
-    pub(super) fn new(reach: AddressPolicy) -> Self {
-        Self::with_lookup(reach, Arc::new(ask_system))
+    pub(super) fn new(policy: AddressPolicy) -> Self {
+        Self::with_lookup(policy, Arc::new(system_lookup))
     }
 
-    pub(super) fn with_lookup(reach: AddressPolicy, lookup: Lookup) -> Self {
-        Self { reach, lookup, room: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+    pub(super) fn with_lookup(policy: AddressPolicy, lookup: Lookup) -> Self {
+        Self { policy, lookup, slots: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 
     async fn resolve(self, name: Name) -> io::Result<vec::IntoIter<SocketAddr>> {
-        let place = self.room.acquire_owned().await.map_err(io::Error::other)?;
-        let (lookup, asked) = (self.lookup, name.clone());
-        let looking = tokio::task::spawn_blocking(move || {
-            // The place is taken until the thread is free, even if nobody waits for the answer any more.
-            let _place = place;
-            lookup(asked.as_str())
+        let slot = self.slots.acquire_owned().await.map_err(io::Error::other)?;
+        let (lookup, host) = (self.lookup, name.clone());
+        let resolving = tokio::task::spawn_blocking(move || {
+            // The slot is held until the thread is free, also after the request was dropped.
+            let _slot = slot;
+            lookup(host.as_str())
         });
-        let addresses = looking.await.map_err(io::Error::other)??;
+        let addresses = resolving.await.map_err(io::Error::other)??;
         if addresses.is_empty() {
             return Err(io::Error::other("the name resolves to nothing"));
         }
-        self.reach.check_name(name.as_str(), &addresses).map_err(io::Error::other)?;
+        self.policy.check_name(name.as_str(), &addresses).map_err(io::Error::other)?;
         // The connector sets the port.
         let addresses: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
         Ok(addresses.into_iter())
@@ -72,6 +72,6 @@ impl Service<Name> for Resolver {
     }
 }
 
-fn ask_system(name: &str) -> io::Result<Vec<IpAddr>> {
+fn system_lookup(name: &str) -> io::Result<Vec<IpAddr>> {
     Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }

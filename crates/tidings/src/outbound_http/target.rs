@@ -1,4 +1,4 @@
-//! A URL that is asked: checked once, and shown without what is secret in it.
+//! URL of another server: checked once, and shown without its secrets.
 
 use std::{fmt, net::IpAddr};
 
@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Uri, uri::Scheme};
 use percent_encoding::percent_decode_str;
 
-/// An http or https URL. `name:password@` in it goes as `Authorization: Basic`.
+/// An http or https URL. Its `name:password@` is sent as `Authorization: Basic`.
 #[derive(Clone)]
 pub(crate) struct Target {
     /// Without user and password.
@@ -15,9 +15,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads a URL; the error says what is wrong with it, as the fault of a setting.
+    /// Parses a URL; the error is the text after the setting's name.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        // What is wrong does not repeat the URL: it may carry a password.
+        // Errors do not repeat the URL, which may have a password.
         let uri: Uri = url.parse().map_err(|_| "is no URL; for example https://backend.example.com/path")?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err("has no scheme that is known; http:// or https://".to_owned());
@@ -42,7 +42,7 @@ impl Target {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
-    /// The host, where it is written as an address.
+    /// Returns the host, if it is written as an address.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         let host = self.uri.host()?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -58,7 +58,7 @@ impl Target {
     }
 }
 
-/// Without user, password and query.
+/// Shows the URL without user, password and query.
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.uri.scheme_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What `[auth]` may be. No message shows a secret, nor what stands where one may have been put by mistake.
+//! Bounds of `[auth]`. No message shows a secret, or a value in whose place a secret may stand by mistake.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -25,13 +25,13 @@ pub const TOKEN_MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Dur
 pub const KEY_NAME_BYTES_MAX: usize = 250;
 /// Longest name of a user.
 pub const USER_NAME_BYTES_MAX: usize = 250;
-/// How long `auth.secret` should be at least. RFC 7518, 3.2: as long as the output of the hash.
+/// Shortest recommended `auth.secret`. RFC 7518, 3.2: as long as the output of the hash.
 pub const SECRET_BYTES_ADVISED: usize = 32;
 
-/// Claims that mean something else than a user.
+/// Claims with another meaning than the user.
 const OTHER_CLAIMS: [&str; 7] = ["aud", "exp", "iat", "iss", "jti", "nbf", "tidings"];
 
-/// What is wrong with the name of an API key, to go on after what it names.
+/// Returns the problem of an API key's name, as the text after "the name".
 pub fn key_name_fault(name: &str) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     match () {
@@ -46,7 +46,7 @@ pub fn key_name_fault(name: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with the name of a user, to go on after what it names.
+/// Returns the problem of a user's name, as the text after "the name".
 pub fn user_name_fault(name: &str) -> Option<String> {
     match () {
         () if name.is_empty() => Some(format!("is empty; 1 to {USER_NAME_BYTES_MAX} bytes without NUL")),
@@ -58,7 +58,7 @@ pub fn user_name_fault(name: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with a pattern of rights. With `with_user` it may hold `{sub}`, which stands for a user's segment.
+/// Returns the problem of a pattern. Only with `with_user` may it have `{sub}`, which stands for a user's segment.
 pub fn pattern_fault(pattern: &str, with_user: bool) -> Option<String> {
     let filled = if with_user { pattern.replace("{sub}", "u") } else { pattern.to_owned() };
     match Pattern::parse(&filled) {
@@ -112,7 +112,7 @@ pub(super) fn faults(auth: &AuthSettings) -> Vec<SettingError> {
     faults
 }
 
-/// What is wrong with the ways in which tokens are verified.
+/// Returns the errors of the settings that verify tokens.
 fn token_faults(auth: &AuthSettings) -> Vec<SettingError> {
     let mut faults = Vec::new();
     let mut add = |setting: &'static str, problem: String| faults.push(SettingError { setting, problem });
@@ -126,11 +126,11 @@ fn token_faults(auth: &AuthSettings) -> Vec<SettingError> {
         add("auth.jwks_url", problem);
     }
     let public_keys = auth.key_file.is_some() || auth.jwks_url.is_some();
-    let wanting = |algorithm: &&Algorithm| match algorithm.is_symmetric() {
+    let without_key = |algorithm: &&Algorithm| match algorithm.is_symmetric() {
         true => auth.secret.is_none(),
         false => !public_keys,
     };
-    if let Some(algorithm) = auth.algorithms.iter().find(wanting) {
+    if let Some(algorithm) = auth.algorithms.iter().find(without_key) {
         let keys = if algorithm.is_symmetric() { "auth.secret" } else { "auth.key_file or auth.jwks_url" };
         add(
             "auth.algorithms",
@@ -145,7 +145,7 @@ fn token_faults(auth: &AuthSettings) -> Vec<SettingError> {
     faults
 }
 
-/// Source: RFC 6265, 4.1.1: a cookie's name is a token of HTTP.
+/// Returns the problem of a cookie's name. Source: RFC 6265, 4.1.1: it is a token of HTTP.
 fn cookie_fault(name: &str) -> Option<String> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let good = !name.is_empty() && name.bytes().all(is_token);
@@ -170,7 +170,7 @@ fn hook_fault(url: &str) -> Option<String> {
     url_fault(url).map(|fault| format!("{fault}, {EXAMPLE}"))
 }
 
-/// Keys that came over plain HTTP would be anyone's on the way.
+/// Returns the problem of a JWKS URL. Plain HTTP would let others on the way replace the keys.
 fn jwks_fault(url: &str) -> Option<String> {
     const EXAMPLE: &str = "for example https://id.example.com/.well-known/jwks.json";
     if let Some(fault) = url_fault(url) {
@@ -183,7 +183,7 @@ fn jwks_fault(url: &str) -> Option<String> {
     })
 }
 
-/// What is wrong with a URL to call. It is not shown: it may hold a password.
+/// Returns the problem of a URL, without the URL, which may have a password.
 fn url_fault(url: &str) -> Option<String> {
     let uri: Option<Uri> = url.parse().ok();
     let authority = uri.as_ref().and_then(Uri::authority);

@@ -1,4 +1,4 @@
-//! What `cors.origins` may list.
+//! Bounds of `cors.origins`.
 
 use super::super::{SettingError, Settings};
 
@@ -11,7 +11,7 @@ pub(super) fn faults(settings: &Settings) -> Vec<SettingError> {
     problems.map(|problem| SettingError { setting: "cors.origins", problem }).collect()
 }
 
-/// `*` is every page of the web: never together with credentials that a browser adds by itself.
+/// Returns the problem of `*`, which must not be combined with credentials that a browser adds by itself.
 fn any_fault(settings: &Settings) -> Option<String> {
     const LIST: &str = "list each origin, for example https://app.example.com";
     match &settings.auth {
@@ -29,7 +29,7 @@ fn any_fault(settings: &Settings) -> Option<String> {
     }
 }
 
-/// A browser sends an origin as scheme, host and a port only where it is not the scheme's own; nothing else can ever match.
+/// Returns the problem of an origin. A browser sends scheme, host and, unless it is the scheme's own, the port.
 fn fault(origin: &str) -> Option<String> {
     let parts = origin.split_once("://").filter(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
     let Some((scheme, rest)) = parts else {

@@ -1,4 +1,4 @@
-//! What `[redis]` may be.
+//! Bounds of `[redis]`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use super::{duration_text, out_of_bound, too_many};
 pub const REDIS_DEADLINE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_mins(5);
 /// `redis.lease`.
 pub const REDIS_LEASE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_mins(5);
-/// `redis.replicas_min`. Nobody has more replicas that answer in time.
+/// `redis.replicas_min`.
 pub const REDIS_REPLICAS_MIN: RangeInclusive<u64> = 0..=32;
-/// How long `redis.prefix` may be.
+/// Longest `redis.prefix`.
 pub const REDIS_PREFIX_BYTES_MAX: usize = 64;
 
 pub(super) fn faults(redis: &RedisSettings) -> Vec<SettingError> {
@@ -67,7 +67,7 @@ fn no_tls_fault(redis: &RedisSettings) -> Option<String> {
     (!is_tls).then(|| "is set, and redis.url asks for no TLS; begin it with rediss".to_owned())
 }
 
-/// Braces mark what Redis Cluster places a key by, `*?[\` mean something in a pattern of an ACL.
+/// Returns the problem of a prefix. Braces choose the slot of a key in Redis Cluster; `*?[\` are special in ACL patterns.
 fn prefix_fault(prefix: &str) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:@~/-".contains(&byte);
     match () {
@@ -88,12 +88,12 @@ fn list_fault(setting: &str, patterns: &[Pattern]) -> Option<String> {
     Some(format!("has {:?}; channels that begin __key are Redis's own, and never {use_of}", pattern.as_str()))
 }
 
-/// What is not heard cannot be captured.
+/// Returns the first captured pattern that `redis.listen` does not cover.
 fn capture_fault(redis: &RedisSettings) -> Option<String> {
-    let as_asked =
-        |pattern: &Pattern| Subscription::parse(pattern.as_str()).expect("a pattern can be asked for");
+    let subscription =
+        |pattern: &Pattern| Subscription::parse(pattern.as_str()).expect("a pattern is a subscription");
     let is_heard =
-        |captured: &&Pattern| redis.listen.iter().any(|it| as_asked(it).covers(&as_asked(captured)));
+        |captured: &&Pattern| redis.listen.iter().any(|it| subscription(it).covers(&subscription(captured)));
     let unheard = redis.capture.iter().find(|captured| !is_heard(captured))?;
     Some(format!("has {:?}, which redis.listen does not take in; add it there", unheard.as_str()))
 }

@@ -53,5 +53,5 @@ fn refused_streams_take_nothing_of_any_bound() {
     drop(second);
     drop(connections.acquire(claimant(None, "4.4.4.4")).unwrap());
     assert_eq!(connections.by_user.counts().len(), 2);
-    assert_eq!(connections.by_place.counts().len(), 2);
+    assert_eq!(connections.by_address.counts().len(), 2);
 }

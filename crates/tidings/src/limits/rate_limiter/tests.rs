@@ -32,12 +32,12 @@ async fn batch_larger_than_the_rate_is_refused_for_good_and_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn keys_that_have_rested_are_forgotten() {
     let rates = rates(Some(10));
-    for key in 0..REMEMBERED_MIN {
+    for key in 0..KEYS_MIN {
         rates.take(&key, 10).unwrap();
     }
     tokio::time::advance(Duration::from_secs(1)).await;
-    rates.take(&REMEMBERED_MIN, 1).unwrap();
-    assert_eq!(rates.counted.lock().rested_at.len(), 1);
+    rates.take(&KEYS_MIN, 1).unwrap();
+    assert_eq!(rates.window.lock().idle_at.len(), 1);
 }
 
 #[tokio::test]

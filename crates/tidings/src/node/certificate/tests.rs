@@ -18,7 +18,7 @@ fn put(directory: &TestDir, from: &str, to: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn pair_that_does_not_fit_is_told_once_and_one_that_fits_is_taken() {
+async fn mismatched_pair_is_reported_once_and_a_matching_one_is_loaded() {
     let directory = TestDir::new();
     let cert_file = put(&directory, "first.cert.pem", "cert");
     let key_file = put(&directory, "first.key.pem", "key");
@@ -28,22 +28,22 @@ async fn pair_that_does_not_fit_is_told_once_and_one_that_fits_is_taken() {
     let hub = Hub::builder().settings(settings).build().await.unwrap();
     let digest = || hub.inner().tls.as_ref().unwrap().read().digest;
     let first = digest();
-    let mut told = None;
-    let mut look = || news(renew(&hub), &mut told);
+    let mut reported = None;
+    let mut check = || new_fault(reload(&hub), &mut reported);
 
-    assert_eq!(look(), None);
+    assert_eq!(check(), None);
     put(&directory, "second.cert.pem", "cert");
-    let fault = look().unwrap();
+    let fault = check().unwrap();
     assert!(fault.contains("server.tls.key_file") && fault.contains("not the key"), "{fault}");
-    assert_eq!((look(), digest()), (None, first));
+    assert_eq!((check(), digest()), (None, first));
     fs::remove_file(directory.path().join("key")).unwrap();
-    assert!(look().unwrap().contains("No such file"));
+    assert!(check().unwrap().contains("No such file"));
     put(&directory, "second.key.pem", "key");
-    assert_eq!(look(), None);
+    assert_eq!(check(), None);
     assert_ne!(digest(), first);
 
-    // A fault that was mended is told when it comes again.
+    // A fault that returns after its repair is reported again.
     put(&directory, "first.key.pem", "key");
-    assert_eq!(look(), Some(fault));
+    assert_eq!(check(), Some(fault));
     hub.shutdown().await;
 }
