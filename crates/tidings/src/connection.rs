@@ -221,14 +221,14 @@ impl Connection {
             newest,
         } = attached;
         if let Some(gap) = &gap {
-            self.metrics.gap(gap.reason);
+            self.metrics.events.gap(gap.reason);
         }
         (self.cursor, self.tag, self.skips) = (cursor, tag, skips);
         (self.gap, self.gaps_reported_to, self.replay_until) = (gap, gaps_reported_to, replay_until);
         (self.transitions_applied, self.newest) = (transitions_applied, newest);
         // Who begins at the head gets from now on what is not stored, too.
         let is_behind = cursor < self.log.head().offset;
-        self.metrics.transient_dropped(self.handle.set_behind(is_behind));
+        self.metrics.events.transient_dropped(self.handle.set_behind(is_behind));
     }
 
     /// Looks whether it has a place by now; says so to the client where it has.
@@ -300,10 +300,10 @@ impl Connection {
         }
         (self.cursor, self.tag) = (entry.offset, entry.tag);
         if entry.has_expired(now) {
-            self.metrics.expired();
+            self.metrics.events.expired();
             return false;
         }
-        self.metrics.delivered(1);
+        self.metrics.events.delivered(1);
         true
     }
 
@@ -356,7 +356,7 @@ impl Connection {
         // Nothing overtook what is joined, and it is for everybody as it is.
         for part in page.parts {
             (self.cursor, self.tag) = part.end;
-            self.metrics.delivered(part.events);
+            self.metrics.events.delivered(part.events);
             out.push(part.frames);
         }
         let joined = out.len();
@@ -372,12 +372,12 @@ impl Connection {
             if let Some(frame) = sent {
                 bytes += frame.len();
                 if bytes > WRITE_BYTES_MAX && !out.is_empty() {
-                    self.metrics.delivered(out.len() - joined);
+                    self.metrics.events.delivered(out.len() - joined);
                     return out;
                 }
                 out.push(frame);
                 if !std::mem::replace(&mut is_lag_counted, true) {
-                    self.metrics.delivery_lag(now.saturating_sub(entry.published_at));
+                    self.metrics.events.delivery_lag(now.saturating_sub(entry.published_at));
                 }
             }
             if overtakes {
@@ -396,7 +396,7 @@ impl Connection {
             self.is_replaying = false;
             self.handle.set_behind(is_pressed);
         }
-        self.metrics.delivered(out.len() - joined);
+        self.metrics.events.delivered(out.len() - joined);
         out
     }
 
@@ -423,15 +423,15 @@ impl Connection {
     /// Whether the publisher still wants the client to have it.
     fn is_wanted(&self, entry: &Entry, is_behind: bool, is_pressed: bool, now: u64) -> bool {
         if entry.has_expired(now) {
-            self.metrics.expired();
+            self.metrics.events.expired();
             return false;
         }
         if is_pressed && entry.priority == Priority::Low && entry.offset > self.replay_until {
-            self.metrics.skipped_low();
+            self.metrics.events.skipped_low();
             return false;
         }
         if is_behind && self.log.is_superseded(entry, &self.subscriptions) {
-            self.metrics.superseded();
+            self.metrics.events.superseded();
             return false;
         }
         true
@@ -448,7 +448,7 @@ impl Connection {
         self.skips.retain(|skip| skip.offset <= page.ceiling);
         if self.cursor > page.ceiling {
             // What waits for an end that is no more would wait for long.
-            self.metrics.transient_dropped(self.handle.set_behind(true));
+            self.metrics.events.transient_dropped(self.handle.set_behind(true));
         }
         if page.lost.is_empty() {
             self.move_cursor(&page);
@@ -470,7 +470,7 @@ impl Connection {
 
     /// Tells of what was lost before this connection read it.
     fn report_gap(&mut self, page: Page, reason: GapReason) -> Bytes {
-        self.metrics.gap(reason);
+        self.metrics.events.gap(reason);
         let requested = self.position().to_string();
         self.move_cursor(&page);
         (self.gaps_reported_to, self.transitions_applied, self.newest) =

@@ -30,7 +30,7 @@ use crate::{
     error::{Code, Error},
     limits::{self, ClientAddress, PermitHolder, TrustedProxies},
     log::{Log, history::HistoryRange, open::OpenProgress, store::disk::OpenError},
-    metrics::{GaugeValues, Metrics},
+    metrics::{LogGauges, Metrics},
     publish::{CheckedMessage, Publication, Publisher},
     sync::{Mutex, RwLock},
     transport::{event_stream::EventBody, local::EventStream, socket::Backpressure},
@@ -315,7 +315,7 @@ impl Hub {
             max_age: stream.max_age.map(|age| age.mul_f64(random.random_range(0.9..1.0))),
             retry: RETRY + RETRY.mul_f64(random.random_range(0.0..1.0)),
         };
-        node.metrics.stream_opened();
+        node.metrics.connections.stream_opened();
         Ok(NewConnection {
             connection,
             times,
@@ -429,16 +429,16 @@ impl Hub {
     #[must_use]
     pub fn metrics_text(&self) -> String {
         let usage = self.0.log.usage();
-        self.0.metrics.text(GaugeValues {
-            connections: self.0.subscribers.count() as u64,
+        let log = LogGauges {
             head: usage.head,
-            log_bytes: usage.bytes,
+            bytes: usage.bytes,
             disk_bytes: usage.disk_bytes,
             cache_bytes: usage.cache_bytes,
-            runs_bytes: usage.chunk_cache_bytes,
+            chunk_cache_bytes: usage.chunk_cache_bytes,
             channels: usage.channels,
             idempotency_keys: usage.idempotency_keys,
-        })
+        };
+        self.0.metrics.text(self.0.subscribers.count() as u64, log)
     }
 
     /// Waits until the log is open; see [`HubBuilder::start`](crate::HubBuilder::start).

@@ -58,7 +58,7 @@ pub(super) fn denied_by(
     if error.code() == Code::AccessDenied {
         // `Debug` escapes the name, which comes from a token.
         debug!(by = by.label(), principal = ?identity.principal(), action, channel, "access denied");
-        metrics.access_denied(by.label());
+        metrics.auth.denied(by.label());
     }
     error
 }

@@ -178,7 +178,7 @@ impl<Keys> Jwks<Keys> {
     async fn fetch(&self, fetching: &mut FetchState) -> bool {
         let under_way = fetching.under_way.get_or_insert_with(|| {
             fetching.began = Some(Instant::now());
-            self.metrics.jwks_fetch();
+            self.metrics.auth.jwks_fetch();
             let provider = self.provider.clone();
             Box::pin(async move { provider.get().await })
         });
@@ -188,7 +188,7 @@ impl<Keys> Jwks<Keys> {
         let ended = |began| FetchResult { began, went_well: taken.is_ok() };
         fetching.ended = fetching.began.map(ended);
         if let Err(fault) = &taken {
-            self.metrics.jwks_failure();
+            self.metrics.auth.jwks_failure();
             warn!(url = %self.provider.target(), fault, "keys could not be fetched; those there are stay");
         }
         taken.is_ok()

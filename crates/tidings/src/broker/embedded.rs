@@ -175,7 +175,7 @@ impl EmbeddedBroker {
             }
             let mut group = CommitBatch::default();
             committer.add_publish(publish, &mut group);
-            let answers = committer.commit(group, committer.metrics.appends().begin_sampled());
+            let answers = committer.commit(group, committer.metrics.log.appends().begin_sampled());
             drop(committer);
             send_replies(answers);
             None
@@ -249,7 +249,7 @@ impl Writer {
             if group.keys.contains_any_of(&publish.items) {
                 // Its first is under way in this very group: the repeat waits for it.
                 answers.extend(
-                    committer.commit(std::mem::take(&mut group), committer.metrics.appends().begin()),
+                    committer.commit(std::mem::take(&mut group), committer.metrics.log.appends().begin()),
                 );
             }
             committer.add_publish(publish, &mut group);
@@ -259,7 +259,7 @@ impl Writer {
             }
             next = self.queue.try_recv().ok();
         }
-        answers.extend(committer.commit(group, committer.metrics.appends().begin()));
+        answers.extend(committer.commit(group, committer.metrics.log.appends().begin()));
         answers
     }
 
@@ -336,18 +336,18 @@ impl Committer {
         // What is not stored is left with its readers before they can see what was stored after it.
         let outcome = self.log.append_with(drafts, &mut || self.deliver_transient(&waiting, head));
         if !is_empty {
-            self.metrics.appends().end(timing);
+            self.metrics.log.appends().end(timing);
         }
         let entries = match outcome {
             Ok(entries) => entries,
             Err(error) => {
-                self.metrics.append_failed();
+                self.metrics.log.append_failed();
                 error!(%error, publishes = waiting.len(), "publishes were not stored");
                 answers.extend(waiting.into_iter().map(|it| (it.answer, Err(refusal(&error)))));
                 return answers;
             }
         };
-        self.metrics.stored(entries.len());
+        self.metrics.events.stored(entries.len());
         self.sink.on_appended(&entries);
         for (_, draft) in transient(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
             self.sink.wake(&draft.channels);
@@ -365,7 +365,7 @@ impl Committer {
                 &draft.channels,
                 &TransientEvent { after, frame: draft.frame_without_id() },
             );
-            self.metrics.transient(missed);
+            self.metrics.events.transient(missed);
         }
     }
 }

@@ -97,7 +97,7 @@ pub(crate) fn parts(
         replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),
         idempotency_window: settings.log.idempotency_window,
         mirror: redis.mirror.clone(),
-        round_trips: metrics.broker_round_trips(),
+        round_trips: metrics.broker.round_trips(),
     })?);
     let sync_state = Arc::new(SyncState::new());
     let table = SharedTable::new(redis_log.clone(), "revocations", random);

@@ -85,7 +85,7 @@ async fn run(hub: &Hub, request: Request, next: Next) -> Response {
     };
     let Ok(response) = AssertUnwindSafe(answering).catch_unwind().await else {
         error!("answering a request panicked");
-        hub.metrics().request_panicked();
+        hub.metrics().panics.request();
         let detail = "the hub failed at this request; its log says why";
         return ErrorResponse(Error::new(Code::Internal, detail)).into_response();
     };
@@ -94,9 +94,9 @@ async fn run(hub: &Hub, request: Request, next: Next) -> Response {
 
 fn count(hub: &Hub, response: &Response) {
     let Some(ErrorCounted { code, limit }) = response.extensions().get() else { return };
-    hub.metrics().http_error(*code);
+    hub.metrics().http.error(*code);
     if let Some(limit) = limit {
-        hub.metrics().limit_refused(limit);
+        hub.metrics().http.limit_refused(limit);
     }
 }
 

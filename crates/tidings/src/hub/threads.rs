@@ -70,7 +70,7 @@ impl ThreadRegistry {
             Ok(()) => None,
             Err(payload) => Some(message(&*payload)),
         };
-        self.metrics.thread_ended(name);
+        self.metrics.panics.thread(name);
         let ended = ThreadEnded { name: name.into(), panic };
         error!(thread = name, panic = ended.panic(), "a thread ended before the hub; the hub shuts down");
         self.first.send_if_modified(|first| {

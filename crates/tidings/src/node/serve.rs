@@ -200,15 +200,15 @@ async fn tls_connection(site: ServeContext, socket: mio::net::TcpStream, peer: S
         }
         Ok(Ok(None)) => {
             debug!(%peer, "plain HTTP was refused on a port that speaks TLS");
-            hub.metrics().connection_aborted("plain_http");
+            hub.metrics().connections.aborted("plain_http");
         }
         Ok(Err(error)) => {
             debug!(%peer, %error, "a TLS handshake failed");
-            hub.metrics().connection_aborted("tls");
+            hub.metrics().connections.aborted("tls");
         }
         Err(_) => {
             debug!(%peer, "a TLS handshake did not end in time");
-            hub.metrics().connection_aborted("tls_timeout");
+            hub.metrics().connections.aborted("tls_timeout");
         }
     }
 }
@@ -267,7 +267,7 @@ fn requests(
 /// Counts a connection of HTTP/1 that ends with a refused head.
 fn count_cut(hub: &Hub, error: &Error) {
     let reason = if error.code() == Code::BadRequest { "malformed" } else { "head_too_large" };
-    hub.metrics().connection_aborted(reason);
+    hub.metrics().connections.aborted(reason);
 }
 
 /// Returns the fault of an HTTP/2 request head: hyper takes larger ones, so that they are answered in words.
@@ -373,7 +373,7 @@ async fn serve_http<Io, Requests>(
         outcome.err().and_then(|error| cut_for(&*error))
     };
     if let Some(reason) = reason {
-        hub.metrics().connection_aborted(reason);
+        hub.metrics().connections.aborted(reason);
     }
 }
 

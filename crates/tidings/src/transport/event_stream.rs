@@ -160,7 +160,7 @@ impl EventBody {
         self.connection.handle().register_waker(context.waker());
         if let Some(Termination { reason, reconnect, retry }) = self.poll_termination(context) {
             self.state = BodyState::Ended;
-            self.metrics.stream_ended(reason);
+            self.metrics.connections.stream_ended(reason);
             return Some(Poll::Ready(Some(self.connection.end_frame(reason, reconnect, retry))));
         }
         match self.connection.next_step(self.is_pressed()) {
@@ -190,7 +190,7 @@ impl EventBody {
 
     fn fall_behind(&self) {
         let missed = self.connection.handle().set_behind(true);
-        self.metrics.transient_dropped(missed);
+        self.metrics.events.transient_dropped(missed);
     }
 
     /// The disk is read off the threads that serve sockets.

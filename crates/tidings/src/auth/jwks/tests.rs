@@ -134,7 +134,7 @@ async fn keys_are_kept_when_a_fetch_fails() {
         assert_eq!(backend.requests().len(), fetches);
     }
     assert!(jwks.look_up(is("{3}")).await.unwrap().is_some());
-    let text = metrics.text(crate::metrics::GaugeValues::default());
+    let text = metrics.text(0, crate::metrics::LogGauges::default());
     assert!(text.contains("tidings_jwks_fetches_total 8\n"), "{text}");
     assert!(text.contains("tidings_jwks_failures_total 6\n"), "{text}");
 }

@@ -155,7 +155,7 @@ impl Appender {
                 }
             }
             Err(fault) => {
-                self.metrics.append_failed();
+                self.metrics.log.append_failed();
                 for AppendWaiter { answer, .. } in stored {
                     let _ = answer.send(Err(fault.clone().into_error()));
                 }
@@ -176,7 +176,8 @@ impl Appender {
         let due = waiting.iter().map(|waiting| waiting.due).min().unwrap_or_else(Instant::now);
         loop {
             let witness = self.sync_state.last_seen();
-            let failed = match self.metrics.appends().time(self.redis_log.append(appends, witness)).await {
+            let failed = match self.metrics.log.appends().time(self.redis_log.append(appends, witness)).await
+            {
                 Ok(outcomes) => {
                     self.sync_state.mark_healthy(SyncPart::Append);
                     return Ok((witness.epoch, outcomes));
@@ -225,7 +226,7 @@ impl Appender {
             self.sync_state.observe(LastSeen { epoch, offset: newest.offset, tag: newest.tag });
         }
         let stored = appended.iter().filter(|it| !it.is_repeat).count();
-        self.metrics.stored(stored);
+        self.metrics.events.stored(stored);
         if live.is_empty() {
             let _ = answer.send(Ok(answers));
             return;

@@ -169,7 +169,8 @@ impl Capturer {
                 self.sync_state.mark_healthy(SyncPart::Append);
                 let Appended { offset, tag, .. } = newest;
                 self.sync_state.observe(LastSeen { epoch: witness.epoch, offset, tag });
-                self.metrics.capture_appended(count);
+                self.metrics.broker.capture_appended(count);
+                self.metrics.events.stored(count);
                 self.buffer.acknowledge(Some(place));
                 cycle.from = Some(to);
                 Ok(true)
@@ -184,7 +185,7 @@ impl Capturer {
                 Err(RedisError::NotApplied(AppendError::Refused(refused).to_string()))
             }
             Err(AppendError::Fault(fault)) => {
-                self.metrics.append_failed();
+                self.metrics.log.append_failed();
                 Err(fault)
             }
         }

@@ -185,7 +185,7 @@ impl LiveEventReceiver {
             debug!(%target, reason, "redis refuses a pattern; the hub subscribes to that of redis.listen and filters");
             return delta;
         }
-        self.metrics.redis_subscription_denied();
+        self.metrics.broker.subscription_denied();
         self.update_capture_status(state);
         if state.refused.insert(target.clone()) {
             warn!(%target, reason, "redis refuses a channel or pattern that clients subscribe to");
@@ -281,7 +281,7 @@ impl LiveEventReceiver {
     fn push_captured(&self, buffer: &CaptureBuffer, draft: Option<NewEntry>) {
         let lost = buffer.push(draft);
         if lost > 0 {
-            self.metrics.capture_dropped(lost);
+            self.metrics.broker.capture_dropped(lost);
             tracing::debug!(lost, "messages of redis.capture wait too long for the log, and were dropped");
         }
     }
@@ -304,11 +304,11 @@ impl LiveEventReceiver {
         let after = after.min(self.log.head().offset);
         let frame = frame_without_id(event, data);
         let missed = self.sink.deliver_transient(channels, &TransientEvent { after, frame });
-        self.metrics.transient(missed);
+        self.metrics.events.transient(missed);
     }
 
     fn reject_message(&self, why: &str) {
-        self.metrics.capture_rejected();
+        self.metrics.broker.capture_rejected();
         tracing::debug!(why, "a message in redis was dropped");
     }
 }

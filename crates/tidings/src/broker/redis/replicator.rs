@@ -93,7 +93,7 @@ impl Replicator {
             self.log.mark_disconnected();
             let was_read = self.sync_state.mark_unhealthy(SyncPart::Read, ended.to_string());
             if was_read {
-                self.metrics.broker_disconnected();
+                self.metrics.broker.disconnected();
             }
             // A node that starts without Redis has to say why it is not ready.
             if was_read || is_first {
@@ -160,7 +160,7 @@ impl Replicator {
                 | ApplyError::UnknownEpoch { .. }
                 | ApplyError::Diverged { .. },
             ) => {
-                self.metrics.broker_resynced();
+                self.metrics.broker.resynced();
                 self.reconcile().await
             }
             Err(misplaced) => Err(ReplicationEnd::Misplaced(misplaced)),
@@ -224,7 +224,7 @@ impl Replicator {
         self.log.complete_barrier(question);
         self.sync_state.mark_healthy(SyncPart::Read);
         let lag = head.offset.saturating_sub(here.offset);
-        self.metrics.broker_compared(
+        self.metrics.broker.compared(
             lag,
             self.redis_log.connections_opened(),
             self.redis_log.mirror_denied(),
@@ -266,7 +266,7 @@ impl Replicator {
             let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
             if let Some(part) = head.lacks {
                 warn!(part, "redis has lost a part of the log; the log begins anew, and clients get a gap");
-                self.metrics.broker_data_lost();
+                self.metrics.broker.data_lost();
                 self.redis_log.begin_anew(self.new_epoch(LostChannels::All, &head), lost).await?;
                 continue;
             }
@@ -283,7 +283,7 @@ impl Replicator {
                     head = head.offset,
                     "redis has lost events; clients that resume are told"
                 );
-                self.metrics.broker_data_lost();
+                self.metrics.broker.data_lost();
                 if lost == LostChannels::None {
                     self.sync_state.forget(seen);
                     continue;
@@ -355,7 +355,7 @@ impl Replicator {
         let ahead = i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub_unsigned(ours);
         self.log.go_by_clock(ahead);
         let apart = Duration::from_millis(ahead.unsigned_abs());
-        self.metrics.broker_clock_apart(apart);
+        self.metrics.broker.clock_apart(apart);
         let is_in_time = apart <= CLOCKS_APART_MAX;
         let was_in_time = self.sync_state.set_in_time(is_in_time);
         if !is_in_time && was_in_time != Some(false) {
@@ -373,7 +373,7 @@ impl Replicator {
     async fn check_eviction(&self) {
         let Ok(Ok(Some(policy))) = timeout(CHECK, self.redis_log.eviction_policy()).await else { return };
         let evicts = policy != "noeviction";
-        self.metrics.broker_evicts(evicts);
+        self.metrics.broker.evicts(evicts);
         if evicts {
             warn!(
                 policy,

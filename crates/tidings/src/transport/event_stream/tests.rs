@@ -210,16 +210,7 @@ async fn a_stream_that_is_old_enough_says_so_and_ends() {
 
 impl Desk {
     fn metrics_text(&self) -> String {
-        self.metrics.text(crate::metrics::GaugeValues {
-            connections: 0,
-            head: 0,
-            log_bytes: 0,
-            disk_bytes: 0,
-            cache_bytes: 0,
-            runs_bytes: 0,
-            channels: 0,
-            idempotency_keys: 0,
-        })
+        self.metrics.text(0, crate::metrics::LogGauges::default())
     }
 }
 

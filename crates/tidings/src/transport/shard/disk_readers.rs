@@ -119,7 +119,7 @@ impl DiskReaders {
         let is_read = catch_unwind(AssertUnwindSafe(|| self.log.load(&mut pages))).is_ok();
         if !is_read {
             error!(streams = askers.len(), "reading the log panicked; the streams that asked are closed");
-            self.metrics.request_panicked();
+            self.metrics.panics.request();
         }
         let mut answers = askers.into_iter().zip(pages).peekable();
         while let Some(((mailbox, ..), _)) = answers.peek() {

@@ -251,7 +251,7 @@ impl Shard {
             // Its room is kept.
             self.dirty = now;
             if let Some(published_at) = self.oldest_queued.take() {
-                self.context.metrics.delivery_lag(self.log.now().saturating_sub(published_at));
+                self.context.metrics.events.delivery_lag(self.log.now().saturating_sub(published_at));
             }
         }
     }

@@ -119,13 +119,13 @@ impl RequestPhase {
             // A request may have come since the socket was last looked at.
             RequestState::Head if self.is_idle() => self.finish(common),
             RequestState::Head => {
-                common.metrics.connection_aborted("head_timeout");
+                common.metrics.connections.aborted("head_timeout");
                 Action::Close
             }
             RequestState::Body { .. } => self.forward(),
             RequestState::Answering { .. } => Action::Wait,
             RequestState::Writing { .. } => {
-                common.metrics.write_timeout();
+                common.metrics.connections.write_timeout();
                 Action::Close
             }
         }
@@ -226,7 +226,7 @@ impl RequestPhase {
         let polled = catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(&mut context)));
         let Ok(polled) = polled else {
             error!("answering a request panicked; its connection is closed");
-            common.metrics.request_panicked();
+            common.metrics.panics.request();
             return Some(Action::Close);
         };
         let Poll::Ready(answer) = polled else { return Some(Action::Wait) };
@@ -262,7 +262,7 @@ impl RequestPhase {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if refused_since.is_none() {
                         *refused_since = Some(Instant::now());
-                        common.metrics.socket_backpressure();
+                        common.metrics.connections.socket_backpressure();
                     }
                     return Some(Action::Wait);
                 }

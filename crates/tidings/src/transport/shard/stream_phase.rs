@@ -242,7 +242,7 @@ impl StreamPhase {
             if since + common.write_timeout > now {
                 return Action::Wait;
             }
-            common.metrics.write_timeout();
+            common.metrics.connections.write_timeout();
             return Action::Close;
         }
         // First it looks at the log, which moves its cursor to the head: the position that it is given is the newest.
@@ -283,7 +283,7 @@ impl StreamPhase {
     }
 
     fn end(&mut self, common: &ShardContext, Termination { reason, reconnect, retry }: Termination) {
-        common.metrics.stream_ended(reason);
+        common.metrics.connections.stream_ended(reason);
         self.unsent = Some(ChunkWriter::last(self.connection.end_frame(reason, reconnect, retry)));
         self.state = StreamState::Ending;
     }
@@ -312,10 +312,10 @@ impl StreamPhase {
         }
         if self.refused_since.is_none() {
             self.refused_since = Some(Instant::now());
-            common.metrics.socket_backpressure();
+            common.metrics.connections.socket_backpressure();
         }
         self.is_pressed = true;
-        common.metrics.transient_dropped(self.connection.handle().set_behind(true));
+        common.metrics.events.transient_dropped(self.connection.handle().set_behind(true));
         Ok(false)
     }
 }

@@ -268,7 +268,7 @@ async fn questions_and_failures_are_counted() {
     for _ in 0..3 {
         let _ = hook_client.allow(&request("a")).await;
     }
-    let text = metrics.text(crate::metrics::GaugeValues::default());
+    let text = metrics.text(0, crate::metrics::LogGauges::default());
     assert!(text.contains("tidings_hook_requests_total 2\n"), "{text}");
     assert!(text.contains("tidings_hook_failures_total 1\n"), "{text}");
 }
