@@ -29,7 +29,8 @@ use crate::{
         entry::{Entry, Millis},
         read::{Page, PageEntry, ReadRequest},
         replica::{OffsetLookup, Waiter},
-        resume::{Gap, ResumePoint, subscription_texts},
+        resume::{Gap, ResumePoint},
+        subscriptions::subscription_texts,
     },
     metrics::Metrics,
 };
@@ -205,7 +206,7 @@ impl Connection {
                 self.pending_start = Some((start, barrier));
                 if waited_for != Some(barrier) {
                     let handle: Weak<dyn Waiter> = Arc::downgrade(&(self.handle.clone() as Arc<dyn Waiter>));
-                    self.log.wait_for(barrier, handle);
+                    self.log.wait_for_barrier(barrier, handle);
                 }
                 return;
             }

@@ -1,6 +1,7 @@
 //! The one totally ordered sequence of stored events. Channels are labels on its entries; every read goes by
 //! channel and offset, replay and live alike.
 
+mod barriers;
 pub(crate) mod checkpoint;
 pub(crate) mod chunk_cache;
 pub(crate) mod entry;
@@ -12,43 +13,39 @@ pub(crate) mod fuzz;
 pub(crate) mod history;
 pub(crate) mod idempotency;
 mod index;
+mod maintenance;
 pub(crate) mod open;
+mod opening;
 pub(crate) mod read;
 pub(crate) mod replica;
 pub(crate) mod resume;
 mod served;
+mod state;
 pub(crate) mod store;
+pub(crate) mod subscriptions;
 mod transitions;
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, AtomicI64, Ordering},
+    atomic::{AtomicI64, Ordering},
 };
 
 use tidings_protocol::{Epoch, EventId, Tag};
-use tokio::sync::watch;
 
 use self::{
-    checkpoint::{Checkpoint, EpochRow},
+    barriers::ReadBarriers,
     chunk_cache::ChunkCache,
     entry::{Entry, Millis, NewEntry, millis},
-    entry_cache::EntryCache,
     idempotency::IdempotencyKeys,
-    index::Index,
-    open::OpenProgress,
-    replica::ReadBarriers,
+    opening::Opening,
     served::ServedLogs,
+    state::LogState,
     store::{Store, StoreError, unopened::Unopened},
-    transitions::{EpochTransitions, TruncatedTail},
 };
 use crate::{
     config::LogSettings,
-    metrics::Histogram,
     sync::{Lock, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
-
-/// How many epochs are remembered; ids of older ones count as foreign.
-const EPOCHS_MAX: usize = 10_000;
 
 /// Where the time and chance of a log come from, so that a test can give both.
 pub(crate) trait Environment: Send + Sync {
@@ -65,17 +62,15 @@ pub(crate) struct Log {
     store: OnceLock<Box<dyn Store>>,
     /// The store until then.
     unopened: Unopened,
-    opening: watch::Sender<OpenProgress>,
-    /// The same as `opening` says, for those who ask often.
-    is_open: AtomicBool,
+    opening: Opening,
     keys: Mutex<IdempotencyKeys>,
     chunk_cache: Mutex<ChunkCache>,
     retention: RetentionBounds,
     environment: Arc<dyn Environment>,
     /// Milliseconds that the broker's clock is ahead of this machine's: the log goes by the broker's.
     clock_ahead: AtomicI64,
-    /// Of a log whose order a broker gives, and of one that is being opened.
-    unknowns: Option<ReadBarriers>,
+    /// Set for a replica, and for a log that is being opened.
+    read_barriers: Option<ReadBarriers>,
     /// Of such a log, too.
     served: Mutex<ServedLogs>,
 }
@@ -97,57 +92,6 @@ impl RetentionBounds {
     }
 }
 
-struct LogState {
-    head: u64,
-    head_tag: Tag,
-    /// Oldest first; empty only where a broker's have not come yet, and before the log is open.
-    epochs: Vec<EpochRow>,
-    index: Index,
-    entry_cache: EntryCache,
-    transitions: EpochTransitions,
-    /// An end that was cut off and that nobody was told of yet.
-    cut: Option<TruncatedTail>,
-    /// The head when the log was opened, of a log that streams waited for.
-    opened_at: Option<u64>,
-}
-
-impl LogState {
-    fn new(
-        (head, head_tag): (u64, Tag),
-        epochs: Vec<EpochRow>,
-        index: Index,
-        entry_cache: EntryCache,
-    ) -> Self {
-        Self {
-            head,
-            head_tag,
-            epochs,
-            index,
-            entry_cache,
-            transitions: EpochTransitions::default(),
-            cut: None,
-            opened_at: None,
-        }
-    }
-
-    fn newest(&self) -> Epoch {
-        self.epochs.last().map_or(Epoch(0), EpochRow::epoch)
-    }
-
-    /// The highest offset of an epoch, or `None` if it is not known.
-    fn end_of(&self, epoch: Epoch) -> Option<u64> {
-        let index = self.epochs.iter().position(|row| row.epoch() == epoch)?;
-        // A log that lost its end twice may have lost the begin of an epoch, too.
-        let later = self.epochs[index + 1..].iter().map(|row| row.begins_after);
-        Some(later.min().unwrap_or(self.head))
-    }
-
-    /// The tag of the entry at an offset, or the tag that compares with none.
-    fn tag_at(&self, offset: u64) -> Tag {
-        if offset == self.head { self.head_tag } else { self.index.tag(offset).unwrap_or(Tag(0)) }
-    }
-}
-
 /// What was stored since somebody looked.
 pub(crate) struct NewEntries {
     pub(crate) entries: Option<Vec<Arc<entry::Entry>>>,
@@ -159,18 +103,6 @@ pub(crate) struct NewEntries {
 }
 
 impl Log {
-    /// A log in memory that keeps its entries in a store of the test's own.
-    #[cfg(test)]
-    pub(crate) fn with_store(
-        settings: &LogSettings,
-        store: Box<dyn Store>,
-        environment: Arc<dyn Environment>,
-    ) -> Self {
-        let log = Self::in_memory(settings, None, environment, ServedLogs::serve_memory);
-        let log = log.expect("a log in memory opens");
-        Self { store: OnceLock::from(store), ..log }
-    }
-
     fn new(
         state: LogState,
         store: Option<Box<dyn Store>>,
@@ -179,26 +111,19 @@ impl Log {
         environment: Arc<dyn Environment>,
     ) -> Self {
         let is_open = store.is_some();
-        let opening = if is_open { OpenProgress::Done } else { OpenProgress::default() };
         Self {
             state: RwLock::new(Lock::LogState, state),
             store: store.map(OnceLock::from).unwrap_or_default(),
             unopened: Unopened::default(),
-            opening: watch::Sender::new(opening),
-            is_open: AtomicBool::new(is_open),
+            opening: Opening::new(is_open),
             keys: Mutex::new(Lock::IdempotencyKeys, keys),
             chunk_cache: Mutex::new(Lock::ChunkCache, ChunkCache::default()),
             retention,
             environment,
             clock_ahead: AtomicI64::new(0),
-            unknowns: None,
+            read_barriers: None,
             served: Mutex::new(Lock::ServedLogs, ServedLogs::default()),
         }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn append(&self, drafts: Vec<NewEntry>) -> Result<Vec<Arc<Entry>>, StoreError> {
-        self.append_with(drafts, &mut || ())
     }
 
     /// Appends drafts as one batch, kept whole or not at all, and returns them with their places. `once_kept` is
@@ -273,87 +198,9 @@ impl Log {
         Tag((self.environment.random() as u32).max(1))
     }
 
-    /// Lets go of what is too old or too much, also when nothing is published.
-    pub(crate) fn trim(&self) {
-        let now = self.now();
-        let mut state = self.state_mut();
-        self.trim_state(&mut state, now);
-        self.release(state);
-        self.keys().forget_old(now);
-    }
-
     fn trim_state(&self, state: &mut LogState, now: Millis) {
         let not_before = now.saturating_sub(self.retention.age);
         state.index.trim_log(self.retention.bytes, not_before, now);
-    }
-
-    /// Brings some of the newest entries back into memory after a start, so that clients who resume share them.
-    /// Returns whether there is more to bring; entries that come meanwhile have the first right to the room.
-    pub(crate) fn warm_cache(&self) -> bool {
-        const ENTRIES_AT_ONCE: usize = 256;
-        let (offsets, newest): (Vec<u64>, Epoch) = {
-            let state = self.state();
-            let below = state.entry_cache.oldest().unwrap_or(state.head + 1);
-            (state.index.below(below).take(ENTRIES_AT_ONCE).collect(), state.newest())
-        };
-        let read = self.read(&offsets, newest);
-        let mut state = self.state_mut();
-        // One that went meanwhile leaves a hole, which the ring may have.
-        !offsets.is_empty() && read.into_iter().flatten().all(|entry| state.entry_cache.prepend(entry))
-    }
-
-    /// Takes back room on disk.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub(crate) fn maintain(&self) -> Result<(), StoreError> {
-        match self.store().maintain(&|is_kept| self.checkpoint(is_kept)) {
-            Err(StoreError::Damaged { offset, fault }) => {
-                // Given up, it no longer keeps its file from being written anew, which is tried again soon.
-                self.drop_damaged(&StoreError::Damaged { offset, fault });
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    /// Makes everything appended so far survive the machine.
-    ///
-    /// # Errors
-    /// What the store says; nothing can be appended after that.
-    pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        self.store().sync()
-    }
-
-    /// Durations of the calls that make a file of the log safe.
-    pub(crate) fn fsyncs(&self) -> Histogram {
-        self.store().fsyncs()
-    }
-
-    /// Ends a run: everything is safe and the next start knows it.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub(crate) fn close(&self) -> Result<(), StoreError> {
-        if self.is_half_changed() {
-            // The next start reads it as after a kill.
-            return self.store().sync();
-        }
-        self.store().close()
-    }
-
-    /// Counts the log as writable only if an event of so many bytes would fit.
-    pub(crate) fn require_room(&self, event_bytes_max: u64) {
-        self.store().require_room(event_bytes_max);
-    }
-
-    /// Whether appends can succeed.
-    ///
-    /// # Errors
-    /// Says why not.
-    pub(crate) fn writable(&self) -> Result<(), StoreError> {
-        self.check_whole()?;
-        self.store().writable()
     }
 
     /// Whether a thread panicked while it changed the log. Nothing is appended or delivered from then on: an offset could be
@@ -367,22 +214,6 @@ impl Log {
             return Err(StoreError::ReadOnly("a thread panicked while it changed the log".into()));
         }
         Ok(())
-    }
-
-    fn checkpoint(&self, is_kept: &dyn Fn(u64) -> bool) -> Checkpoint {
-        let keys = self.keys().rows(is_kept);
-        let state = self.state();
-        let trims = state.index.channels_to_restore();
-        Checkpoint {
-            epochs: state.epochs.clone(),
-            trims: trims
-                .map(|row| (row.name.to_string(), row.trim().offset, row.removed_through()))
-                .collect(),
-            floor: state.index.default_trim().offset,
-            keys,
-            dropped: Vec::new(),
-            number: 0,
-        }
     }
 
     /// The epoch that ids are written in.
@@ -436,24 +267,6 @@ impl Log {
         self.release(state);
     }
 
-    /// What the log holds and costs.
-    pub(crate) fn usage(&self) -> Usage {
-        // Read before the state is locked: a publish locks the keys first, and none of these is held beside another.
-        let idempotency_keys = self.keys().len() as u64;
-        let runs_bytes = self.chunk_cache().bytes() as u64;
-        let disk_bytes = self.store().disk_bytes();
-        let state = self.state();
-        Usage {
-            head: state.head,
-            bytes: state.index.bytes(),
-            cache_bytes: state.entry_cache.bytes() as u64,
-            chunk_cache_bytes: runs_bytes,
-            channels: state.index.channel_count() as u64,
-            disk_bytes,
-            idempotency_keys,
-        }
-    }
-
     /// The keys of the last window. Held for the time of a look only.
     pub(crate) fn keys(&self) -> MutexGuard<'_, IdempotencyKeys> {
         self.keys.lock()
@@ -490,18 +303,6 @@ impl Log {
     fn state_mut(&self) -> RwLockWriteGuard<'_, LogState> {
         self.state.write()
     }
-}
-
-/// Figures of a log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Usage {
-    pub(crate) head: u64,
-    pub(crate) bytes: u64,
-    pub(crate) cache_bytes: u64,
-    pub(crate) chunk_cache_bytes: u64,
-    pub(crate) channels: u64,
-    pub(crate) disk_bytes: u64,
-    pub(crate) idempotency_keys: u64,
 }
 
 #[cfg(test)]

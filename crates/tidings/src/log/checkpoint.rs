@@ -1,9 +1,12 @@
 //! What must outlive the entries that it came from: epochs, losses, and idempotency keys of dropped entries.
 
 use serde::{Deserialize, Serialize};
-use tidings_protocol::Epoch;
+use tidings_protocol::{ChannelName, Epoch, Subscription};
 
-use super::entry::offset_within;
+use super::{
+    entry::offset_within,
+    subscriptions::{subscription_texts, wants},
+};
 
 /// Kept beside the entries, as one line of CRC-32 and one of JSON, replaced whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +52,22 @@ pub(crate) enum LostChannels {
     Channels(Vec<String>),
     /// Nobody knows what, so every channel.
     All,
+}
+
+impl LostChannels {
+    /// The names that a reader of `subscriptions` has lost, or its subscriptions where names are not known.
+    pub(super) fn of(&self, subscriptions: &[Subscription]) -> Vec<String> {
+        match self {
+            Self::None => Vec::new(),
+            Self::All => subscription_texts(subscriptions),
+            Self::Channels(names) => {
+                let mine = |name: &&String| {
+                    ChannelName::parse(name).is_ok_and(|channel| wants(subscriptions, &channel))
+                };
+                names.iter().filter(mine).cloned().collect()
+            }
+        }
+    }
 }
 
 /// An idempotency key and its answer.

@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -17,7 +17,9 @@ use super::{
     entry::{Entry, Idempotency, Millis, NewEntry},
     history::HistoryRange,
     open::Recovered,
-    resume::Start,
+    resume::{ResumePoint, Start},
+    served::ServedLogs,
+    store::{Store, StoreError},
 };
 use crate::config::LogSettings;
 
@@ -130,6 +132,33 @@ impl Environment for TestWorld {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+}
+
+impl Log {
+    /// A log in memory that keeps its entries in a store of the test's own.
+    pub(crate) fn with_store(
+        settings: &LogSettings,
+        store: Box<dyn Store>,
+        environment: Arc<dyn Environment>,
+    ) -> Self {
+        let log = Self::in_memory(settings, None, environment, ServedLogs::serve_memory);
+        let log = log.expect("a log in memory opens");
+        Self { store: OnceLock::from(store), ..log }
+    }
+
+    pub(crate) fn append(&self, drafts: Vec<NewEntry>) -> Result<Vec<Arc<Entry>>, StoreError> {
+        self.append_with(drafts, &mut || ())
+    }
+
+    /// Returns where a stream begins, without a read barrier.
+    pub(crate) fn resume(&self, start: &Start, subscriptions: &[Subscription]) -> ResumePoint {
+        self.state().resume_point(start, subscriptions, self.now())
+    }
+
+    /// Returns a cursor as an id in the newest epoch.
+    pub(crate) fn id_at(&self, cursor: u64, tag: Tag) -> EventId {
+        EventId::new(self.state().newest(), cursor, tag)
     }
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tidings_protocol::{Epoch, EventId, Skip, Subscription};
 
 use super::{
-    Log, LogState,
+    Log,
     entry::{Entry, Millis},
     read::ReadRequest,
-    resume::{Gap, IdCheck, Start, subscription_texts},
+    resume::{Gap, IdCheck, Start},
+    state::LogState,
+    subscriptions::subscription_texts,
 };
 
 /// Request for one page of history.

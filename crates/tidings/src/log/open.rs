@@ -1,26 +1,25 @@
 //! The opening of a log. The directory is taken at once; what is stored there is read while the node serves already.
 
 use std::{
-    fmt,
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
+    sync::Arc,
 };
 
 use tidings_protocol::{ChannelName, Epoch, Tag};
-use tokio::time::timeout;
 
+pub(crate) use super::opening::OpenProgress;
 use super::{
-    EPOCHS_MAX, Environment, Log, LogState, RetentionBounds,
+    Environment, Log, RetentionBounds,
+    barriers::ReadBarriers,
     checkpoint::{Checkpoint, EpochRow, LostChannels},
     entry::millis,
     entry_cache::EntryCache,
     idempotency::IdempotencyKeys,
     index::Index,
-    replica::ReadBarriers,
     served::ServedLogs,
+    state::LogState,
     store::{
         Store, StoreError,
         disk::{self, Layout, OpenError},
@@ -34,39 +33,8 @@ use crate::{
     sync::{Lock, Mutex},
 };
 
-/// How long a request waits for the log to be opened.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How far the opening of a log is.
-#[derive(Debug, Clone)]
-pub(crate) enum OpenProgress {
-    /// So many of its files are read.
-    Reading {
-        files_read: usize,
-        files: usize,
-    },
-    Done,
-    Failed(Arc<OpenError>),
-}
-
-impl fmt::Display for OpenProgress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Reading { files_read, files } => {
-                write!(f, "the log is being opened: {files_read} of {files} files are read")
-            }
-            Self::Done => f.write_str("the log is open"),
-            Self::Failed(error) if matches!(**error, OpenError::Ended) => error.fmt(f),
-            Self::Failed(_) => f.write_str("the log cannot be opened; the hub's own log says why"),
-        }
-    }
-}
-
-impl Default for OpenProgress {
-    fn default() -> Self {
-        Self::Reading { files_read: 0, files: 0 }
-    }
-}
+/// Epochs that a log remembers; ids of older ones count as foreign.
+const EPOCHS_MAX: usize = 10_000;
 
 /// A directory that is taken, and whose log is to be read.
 pub(crate) struct UnreadLog {
@@ -104,7 +72,7 @@ impl Log {
         let state =
             LogState::new((0, Tag(0)), Vec::new(), Index::default(), EntryCache::new(settings.cache_bytes));
         let log = Self::new(state, None, keys(settings), RetentionBounds::of(settings), environment.clone());
-        let log = Self { unknowns: Some(ReadBarriers::new()), ..log };
+        let log = Self { read_barriers: Some(ReadBarriers::new()), ..log };
         let (directory, settings, fsyncs) = (directory.to_owned(), settings.clone(), log.fsyncs());
         Ok((log, Some(UnreadLog { directory, lock, settings, environment, fsyncs })))
     }
@@ -167,61 +135,43 @@ impl Log {
         self.state.replace(state);
         // This log gives the order itself: it has no more questions.
         self.complete_barrier(u64::MAX);
-        self.is_open.store(true, Ordering::Release);
-        self.opening.send_replace(OpenProgress::Done);
+        self.opening.finish();
     }
 
-    /// Says that the log cannot be opened.
+    /// Notes that the log cannot be opened.
     pub(crate) fn fail(&self, error: OpenError) {
-        self.opening.send_replace(OpenProgress::Failed(Arc::new(error)));
+        self.opening.fail(error);
     }
 
-    /// Notes how far the opening is.
+    /// Notes how many of the files are read.
     pub(crate) fn note_read(&self, files_read: usize, files: usize) {
-        // Those who wait for the end are not woken.
-        self.opening.send_if_modified(|opening| {
-            *opening = OpenProgress::Reading { files_read, files };
-            false
-        });
+        self.opening.note_read(files_read, files);
     }
 
-    /// How far the opening is.
+    /// Returns the progress of the opening.
     pub(crate) fn opening(&self) -> OpenProgress {
-        self.opening.borrow().clone()
+        self.opening.progress()
     }
 
     /// Whether the log is open.
     pub(crate) fn is_open(&self) -> bool {
-        self.is_open.load(Ordering::Acquire)
+        self.opening.is_open()
     }
 
     /// Waits until the log is open, for as long as a request may.
     ///
     /// # Errors
-    /// How far the opening is.
+    /// The progress, if the log is not open by then.
     pub(crate) async fn opened_soon(&self) -> Result<(), OpenProgress> {
-        if self.is_open() {
-            return Ok(());
-        }
-        let opened = timeout(PATIENCE, self.opened()).await;
-        if matches!(opened, Ok(Ok(()))) { Ok(()) } else { Err(self.opening()) }
+        self.opening.wait_for_request().await
     }
 
     /// Waits until the log is open.
     ///
     /// # Errors
-    /// Why it cannot be opened.
+    /// The reason why the log cannot be opened.
     pub(crate) fn opened(&self) -> impl Future<Output = Result<(), Arc<OpenError>>> + Send + use<> {
-        let mut opening = self.opening.subscribe();
-        async move {
-            let ended = opening.wait_for(|opening| !matches!(opening, OpenProgress::Reading { .. })).await;
-            match ended.as_deref() {
-                Ok(OpenProgress::Done) => Ok(()),
-                Ok(OpenProgress::Failed(error)) => Err(error.clone()),
-                // The log went.
-                Ok(OpenProgress::Reading { .. }) | Err(_) => Err(Arc::new(OpenError::Ended)),
-            }
-        }
+        self.opening.wait()
     }
 }
 

@@ -11,9 +11,11 @@ use std::{
 use tidings_protocol::{ChannelName, Epoch, EventId, Skip, Subscription, Tag};
 
 use super::{
-    Log, LogState,
+    Log,
     chunk_cache::ChunkSlice,
     entry::{Entry, Millis},
+    state::LogState,
+    subscriptions::{subscription_texts, wants},
 };
 
 /// Entries in a page.
@@ -169,12 +171,6 @@ impl Log {
     pub(crate) fn is_superseded(&self, entry: &Entry, subscriptions: &[Subscription]) -> bool {
         entry.key.is_some() && self.state().is_superseded(entry, subscriptions)
     }
-
-    /// A cursor as an id in the newest epoch.
-    #[cfg(test)]
-    pub(crate) fn id_at(&self, cursor: u64, tag: Tag) -> EventId {
-        EventId::new(self.state().newest(), cursor, tag)
-    }
 }
 
 impl LogState {
@@ -192,6 +188,23 @@ impl LogState {
             ceiling: u64::MAX,
             newest: self.newest(),
         }
+    }
+
+    /// The page of a reader that has not seen the last break: it has no steps, and moves the cursor where it may stand.
+    fn page_over_transition(&self, ask: &ReadRequest<'_>) -> Page {
+        let ceiling = self.transitions.ceiling(ask.transitions_applied);
+        let cursor = ask.cursor.min(ceiling).min(self.head);
+        let mut lost = self.transitions.lost_since(ask.transitions_applied, ask.subscriptions);
+        let ask = ReadRequest { cursor, ..*ask };
+        let mut page = self.empty_page(&ask, ask.gaps_reported_to);
+        (page.ceiling, page.is_last) = (ceiling, false);
+        if !lost.is_empty() {
+            lost.append(&mut self.newly_lost(&ask));
+            let resumed = self.latest_safe_cursor(cursor, ask.subscriptions);
+            page.end = Some((resumed, self.tag_at(resumed)));
+            (page.lost, page.gaps_reported_to) = (lost, self.index.trim_serial());
+        }
+        page
     }
 
     fn is_superseded(&self, entry: &Entry, subscriptions: &[Subscription]) -> bool {
@@ -228,7 +241,7 @@ impl LogState {
                 if self.index.default_trim().offset > ask.cursor
                     && self.index.default_trim().serial > ask.gaps_reported_to
                 {
-                    lost.extend(super::resume::subscription_texts(ask.subscriptions));
+                    lost.extend(subscription_texts(ask.subscriptions));
                 }
                 lost
             }
@@ -382,11 +395,6 @@ impl LogState {
         }
         found.into_iter().map(|(_, offset)| offset).filter(|offset| *offset <= through).collect()
     }
-}
-
-/// Whether any of the subscriptions matches a channel.
-pub(crate) fn wants(subscriptions: &[Subscription], channel: &ChannelName) -> bool {
-    subscriptions.iter().any(|subscription| subscription.matches(channel.as_str()))
 }
 
 #[cfg(test)]

@@ -3,28 +3,24 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
 };
 
-use tidings_protocol::{Epoch, EventId, Subscription, Tag};
+use tidings_protocol::{Epoch, Subscription, Tag};
 
+pub(crate) use super::barriers::Waiter;
 use super::{
-    Environment, Log, LogState,
+    Environment, Log,
+    barriers::ReadBarriers,
     checkpoint::EpochRow,
     entry::{Entry, NewEntry},
     resume::{ResumePoint, Start},
     served::ServedLogs,
-    store::StoreError,
+    state::LogState,
+    store::{StoreError, disk::OpenError},
     transitions::TruncatedTail,
 };
-use crate::{
-    config::LogSettings,
-    log::store::disk::OpenError,
-    sync::{Lock, Mutex, MutexGuard},
-};
-
-/// How many who wait are held before those who went are looked for.
-const WAITING_MIN: usize = 64;
+use crate::{config::LogSettings, sync::MutexGuard};
 
 /// An event with the offset, epoch and tag that the broker gave it.
 #[derive(Debug, Clone)]
@@ -75,55 +71,6 @@ pub(crate) enum OffsetLookup {
     Unsure(u64),
 }
 
-/// Who waits for the answer to a question.
-pub(crate) trait Waiter: Send + Sync {
-    /// Says that it is there.
-    fn on_barrier(&self);
-}
-
-/// What a replica does not know by itself.
-pub(super) struct ReadBarriers {
-    barriers: Mutex<BarrierState>,
-    on_question: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
-
-/// Questions to the broker, by number: each asks how it is now.
-#[derive(Default)]
-struct BarrierState {
-    begun: u64,
-    answered: u64,
-    /// Before this one is answered nothing is known at all.
-    blind_until: u64,
-    /// The last that somebody waits for.
-    wanted: u64,
-    waiting: Vec<(u64, Weak<dyn Waiter>)>,
-    /// When there are so many, those who went are let go.
-    waiting_max: usize,
-}
-
-impl ReadBarriers {
-    pub(super) fn new() -> Self {
-        let barriers = BarrierState { blind_until: 1, ..BarrierState::default() };
-        Self { barriers: Mutex::new(Lock::ReadBarriers, barriers), on_question: OnceLock::new() }
-    }
-
-    fn barrier_state(&self) -> MutexGuard<'_, BarrierState> {
-        self.barriers.lock()
-    }
-
-    /// The question that must be answered before a start has a place. `waited_for` is the one that it was given before.
-    fn barrier_for(&self, state: &LogState, start: &Start, waited_for: Option<u64>) -> Option<u64> {
-        let barriers = self.barrier_state();
-        if barriers.answered < barriers.blind_until {
-            // One that has begun may have been answered by the broker before the client got its id.
-            let least = if matches!(start, Start::After(_)) { barriers.begun + 1 } else { 0 };
-            return Some(barriers.blind_until.max(waited_for.unwrap_or(least)));
-        }
-        let barrier = waited_for.unwrap_or(barriers.begun + 1);
-        (barrier > barriers.answered && state.needs_barrier(start)).then_some(barrier)
-    }
-}
-
 impl Log {
     /// An empty log in memory whose order a broker gives. It holds the lock of `directory`, for what is kept there beside
     /// the log. Nobody has a place in it before the first question is answered; see [`Log::begin_question`].
@@ -137,7 +84,7 @@ impl Log {
     ) -> Result<Self, OpenError> {
         let log = Self::in_memory(settings, directory, environment, ServedLogs::await_broker)?;
         log.state_mut().epochs.clear();
-        Ok(Self { unknowns: Some(ReadBarriers::new()), ..log })
+        Ok(Self { read_barriers: Some(ReadBarriers::new()), ..log })
     }
 
     /// Whether another log took events in the node's directory since that of the broker, known by its epochs, served there.
@@ -267,8 +214,8 @@ impl Log {
         waited_for: Option<u64>,
     ) -> OffsetLookup {
         let state = self.state();
-        let unknowns = self.unknowns.as_ref();
-        match unknowns.and_then(|unknowns| unknowns.barrier_for(&state, start, waited_for)) {
+        let barriers = self.read_barriers.as_ref();
+        match barriers.and_then(|barriers| barriers.barrier_for(&state, start, waited_for)) {
             Some(barrier) => OffsetLookup::Unsure(barrier),
             None => {
                 // Whatever was published since the log was opened follows.
@@ -282,76 +229,35 @@ impl Log {
         }
     }
 
-    /// Has somebody told when a question is answered. It may come at once, and more than once.
-    pub(crate) fn wait_for(&self, barrier: u64, waiter: Weak<dyn Waiter>) {
-        let Some(unknowns) = &self.unknowns else { return };
-        let mut barriers = unknowns.barrier_state();
-        if barrier <= barriers.answered {
-            drop(barriers);
-            waiter.upgrade().inspect(|waiter| waiter.on_barrier());
-            return;
-        }
-        if barriers.waiting.len() >= barriers.waiting_max {
-            barriers.waiting.retain(|(_, waiter)| waiter.strong_count() > 0);
-            barriers.waiting_max = WAITING_MIN.max(2 * barriers.waiting.len());
-        }
-        barriers.waiting.push((barrier, waiter));
-        barriers.wanted = barriers.wanted.max(barrier);
-        let is_new = barrier > barriers.begun;
-        drop(barriers);
-        if let Some(on_question) = unknowns.on_question.get().filter(|_| is_new) {
-            on_question();
-        }
+    /// Calls the waiter when the read barrier is complete: at once if it is already, and possibly more than once.
+    pub(crate) fn wait_for_barrier(&self, barrier: u64, waiter: Weak<dyn Waiter>) {
+        self.read_barriers.as_ref().inspect(|barriers| barriers.wait(barrier, waiter));
     }
 
-    /// Has `act` called when somebody begins to wait for a question that was not begun: it must not block. Set once.
-    pub(crate) fn when_unsure(&self, act: Box<dyn Fn() + Send + Sync>) {
-        self.unknowns.as_ref().inspect(|unknowns| drop(unknowns.on_question.set(act)));
+    /// Sets the function to call when a stream waits for a barrier that has not begun. It must not block. Set once.
+    pub(crate) fn on_barrier_request(&self, act: Box<dyn Fn() + Send + Sync>) {
+        self.read_barriers.as_ref().inspect(|barriers| barriers.on_request(act));
     }
 
-    /// Whether somebody waits for a question that was not begun.
-    #[cfg(test)]
-    pub(crate) fn has_open_barrier(&self) -> bool {
-        self.unknowns.as_ref().is_some_and(|unknowns| {
-            let barriers = unknowns.barrier_state();
-            barriers.wanted > barriers.begun
-        })
-    }
-
-    /// Begins a question, before the broker is asked for its epochs and its head. When the rows are adopted and everything
-    /// up to that head is placed, [`Log::answer`] it.
+    /// Begins a read barrier. Call it before the broker is asked for its epochs and its head; when the log has both,
+    /// call [`Log::complete_barrier`].
     pub(crate) fn begin_barrier(&self) -> u64 {
-        self.unknowns.as_ref().map_or(0, |unknowns| {
-            let mut barriers = unknowns.barrier_state();
-            barriers.begun += 1;
-            barriers.begun
-        })
+        self.read_barriers.as_ref().map_or(0, ReadBarriers::begin)
     }
 
-    /// Says that the log knows everything that the broker knew when this question began.
+    /// Notes that the log holds everything that the broker had when this barrier began.
     pub(crate) fn complete_barrier(&self, barrier: u64) {
-        let Some(unknowns) = &self.unknowns else { return };
-        let mut barriers = unknowns.barrier_state();
-        barriers.answered = barriers.answered.max(barrier);
-        let answered = barriers.answered;
-        let told: Vec<_> = barriers.waiting.extract_if(.., |(number, _)| *number <= answered).collect();
-        drop(barriers);
-        told.iter().filter_map(|(_, waiter)| waiter.upgrade()).for_each(|waiter| waiter.on_barrier());
+        self.read_barriers.as_ref().inspect(|barriers| barriers.complete(barrier));
     }
 
-    /// Says that the broker is out of sight: nobody gets a place until a question that begins after this is answered.
+    /// Notes that the broker is unreachable: no stream gets a position until a barrier that begins after this is complete.
     pub(crate) fn mark_disconnected(&self) {
-        let Some(unknowns) = &self.unknowns else { return };
-        let mut barriers = unknowns.barrier_state();
-        barriers.blind_until = barriers.begun + 1;
+        self.read_barriers.as_ref().inspect(|barriers| barriers.mark_disconnected());
     }
 
-    /// Whether streams get a place now.
+    /// Whether streams get a position now.
     pub(crate) fn is_synced(&self) -> bool {
-        self.unknowns.as_ref().is_none_or(|unknowns| {
-            let barriers = unknowns.barrier_state();
-            barriers.answered >= barriers.blind_until
-        })
+        self.read_barriers.as_ref().is_none_or(ReadBarriers::is_synced)
     }
 }
 
@@ -381,17 +287,6 @@ impl LogState {
             new.push(it);
         }
         Ok(new)
-    }
-
-    /// Whether the broker may know better than this log what a start is worth.
-    fn needs_barrier(&self, start: &Start) -> bool {
-        let Start::After(text) = start else { return false };
-        let Ok(id) = text.parse::<EventId>() else { return false };
-        let Some(end) = self.end_of(id.epoch) else { return true };
-        // An epoch that has ended does not grow.
-        let may_be_short = id.epoch == self.newest();
-        let mut places = id.skips.iter().map(|skip| (skip.offset, skip.tag)).chain([(id.offset, id.tag)]);
-        places.any(|(offset, tag)| (offset > end && may_be_short) || self.differs(offset, tag))
     }
 }
 

@@ -4,7 +4,13 @@ use std::collections::BTreeSet;
 
 use tidings_protocol::{Epoch, EventId, Skip, Subscription, Tag, body::GapReason};
 
-use super::{Log, LogState, checkpoint::LostChannels, entry::Millis, index::ChannelIndex, read::wants};
+use super::{
+    checkpoint::LostChannels,
+    entry::Millis,
+    index::ChannelIndex,
+    state::LogState,
+    subscriptions::{subscription_texts, wants},
+};
 
 /// How many channel names a gap lists before it falls back to the subscriptions as asked.
 const GAP_CHANNELS_MAX: usize = 256;
@@ -58,14 +64,6 @@ pub(super) struct IdCheck {
     pub(super) skips: Vec<Skip>,
     /// Nothing before the gap counts; what is kept from `from` on does.
     pub(super) reason: Option<GapReason>,
-}
-
-impl Log {
-    /// Finds where a stream begins, by what this log knows.
-    #[cfg(test)]
-    pub(crate) fn resume(&self, start: &Start, subscriptions: &[Subscription]) -> ResumePoint {
-        self.state().resume_point(start, subscriptions, self.now())
-    }
 }
 
 impl LogState {
@@ -211,6 +209,17 @@ impl LogState {
         IdCheck { from: id.offset, skips, reason }
     }
 
+    /// Whether the broker may know better than this log what a start is worth.
+    pub(super) fn needs_barrier(&self, start: &Start) -> bool {
+        let Start::After(text) = start else { return false };
+        let Ok(id) = text.parse::<EventId>() else { return false };
+        let Some(end) = self.end_of(id.epoch) else { return true };
+        // An epoch that has ended does not grow.
+        let may_be_short = id.epoch == self.newest();
+        let mut places = id.skips.iter().map(|skip| (skip.offset, skip.tag)).chain([(id.offset, id.tag)]);
+        places.any(|(offset, tag)| (offset > end && may_be_short) || self.differs(offset, tag))
+    }
+
     pub(super) fn differs(&self, offset: u64, tag: Tag) -> bool {
         let held = self.tag_at(offset);
         held != Tag(0) && tag != Tag(0) && held != tag
@@ -253,11 +262,6 @@ impl LogState {
         }
         lost
     }
-}
-
-/// The subscriptions as the client wrote them.
-pub(crate) fn subscription_texts(subscriptions: &[Subscription]) -> Vec<String> {
-    subscriptions.iter().map(|subscription| subscription.as_str().to_owned()).collect()
 }
 
 #[cfg(test)]

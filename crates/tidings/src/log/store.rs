@@ -4,6 +4,7 @@
 #![deny(clippy::expect_used)]
 
 pub(crate) mod disk;
+mod error;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::expect_used, reason = "a fuzz target fails by a panic")]
 pub(crate) mod fuzz;
@@ -12,11 +13,14 @@ mod record;
 mod segment;
 pub(crate) mod unopened;
 
-use std::{fmt, io, sync::Arc};
+use std::sync::Arc;
 
 use tidings_protocol::Epoch;
 
-pub(crate) use self::record::{RECORD_BYTES_BESIDE_TEXT_MAX, SHORT_BYTES_MAX};
+pub(crate) use self::{
+    error::StoreError,
+    record::{RECORD_BYTES_BESIDE_TEXT_MAX, SHORT_BYTES_MAX},
+};
 use super::{checkpoint::Checkpoint, entry::Entry};
 use crate::metrics::Histogram;
 
@@ -116,47 +120,6 @@ impl RawEntry<'_> {
 
 /// Gives the checkpoint as of now; its argument tells which offsets are still kept.
 pub(crate) type CheckpointSource<'a> = dyn Fn(&dyn Fn(u64) -> bool) -> Checkpoint + 'a;
-
-/// Why a store did not do what it was asked.
-#[derive(Debug)]
-pub(crate) enum StoreError {
-    /// Nothing of the batch was kept; it may be tried again.
-    NotStored(io::Error),
-    /// The batch may or may not be kept; nothing may be appended until a restart.
-    Unknown(io::Error),
-    /// The log is not open yet.
-    Unopened,
-    /// An earlier fault made the store read-only.
-    ReadOnly(Arc<str>),
-    /// A kept entry cannot be read back.
-    Damaged {
-        /// Which one.
-        offset: u64,
-        /// What was wrong with it.
-        fault: String,
-    },
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotStored(error) => write!(f, "the log could not be written: {error}"),
-            Self::Unknown(error) => write!(f, "the log could not be made safe: {error}"),
-            Self::Unopened => f.write_str("the log is not open yet"),
-            Self::ReadOnly(why) => write!(f, "the log is read-only until a restart, after: {why}"),
-            Self::Damaged { offset, fault } => write!(f, "stored event {offset} cannot be read: {fault}"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::NotStored(error) | Self::Unknown(error) => Some(error),
-            Self::Unopened | Self::ReadOnly(_) | Self::Damaged { .. } => None,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,6 @@ use std::{fs, os::unix::fs::FileExt, time::Duration};
 use tidings_protocol::Subscription;
 
 use super::{
-    checkpoint::LostChannels,
     fixture::{
         TestDir, TestWorld, append_each, disk_log, draft, idempotent, keyed, memory_log, subscriptions,
         wanted,
@@ -236,25 +235,6 @@ fn entries_go_by_age_and_by_bytes() {
     let log = memory_log(&small, &environment);
     append_each(&log, (0..100).map(|_| draft("a", "x")));
     assert!((1500..=2000).contains(&log.usage().bytes), "{}", log.usage().bytes);
-}
-
-#[test]
-fn epochs_are_bounded_and_the_oldest_are_forgotten_first() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
-    let (log, _) = disk_log(&settings(100), &directory, &environment);
-    let mut checkpoint = log.checkpoint(&|_| true);
-    drop(log);
-    let row = |epoch| EpochRow { epoch, begins_after: 0, lost: LostChannels::None };
-    checkpoint.epochs = (1..=EPOCHS_MAX as u64).map(row).collect();
-    checkpoint.number = 1 << 52;
-    fs::write(directory.path().join("checkpoint"), checkpoint.encode()).unwrap();
-    let (log, recovered) = disk_log(&settings(100), &directory, &environment);
-    assert_eq!(recovered.lost, None);
-    assert_eq!(log.state().epochs.len(), EPOCHS_MAX);
-    let at_start = |epoch| EventId::new(Epoch(epoch), 0, Tag(0));
-    assert_eq!(reason(&log, &at_start(1), "a"), Some(tidings_protocol::body::GapReason::Epoch));
-    assert_eq!(reason(&log, &at_start(2), "a"), None);
 }
 
 #[test]

@@ -1,18 +1,13 @@
 //! Where the order of a log broke while it was open: an epoch began elsewhere, or the end was cut off. Open streams keep
 //! the number of the last break that they have seen.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    mem::take,
-};
+use std::collections::{BTreeSet, VecDeque};
 
 use tidings_protocol::{ChannelName, Subscription};
 
 use super::{
-    LogState,
     checkpoint::{EpochRow, LostChannels},
-    read::{Page, ReadRequest, wants},
-    resume::subscription_texts,
+    subscriptions::subscription_texts,
 };
 
 /// How many breaks are at hand for open streams; who has not looked for longer counts as having lost something.
@@ -42,7 +37,7 @@ impl EpochTransitions {
         self.serial
     }
 
-    fn push(&mut self, down_to: u64, lost: LostChannels) {
+    pub(super) fn push(&mut self, down_to: u64, lost: LostChannels) {
         if self.recent.len() == BREAKS_MAX
             && let Some(oldest) = self.recent.pop_front()
         {
@@ -60,7 +55,7 @@ impl EpochTransitions {
     }
 
     /// The highest place that a cursor may keep over everything after `transitions_applied`.
-    fn ceiling(&self, transitions_applied: u64) -> u64 {
+    pub(super) fn ceiling(&self, transitions_applied: u64) -> u64 {
         let recent = match self.after(transitions_applied) {
             Some(transitions) => return transitions.map(|it| it.truncate_to).min().unwrap_or(u64::MAX),
             None => self.recent.iter().map(|it| it.truncate_to).min(),
@@ -68,7 +63,11 @@ impl EpochTransitions {
         recent.into_iter().chain(self.forgotten).min().unwrap_or(u64::MAX)
     }
 
-    fn lost_since(&self, transitions_applied: u64, subscriptions: &[Subscription]) -> BTreeSet<String> {
+    pub(super) fn lost_since(
+        &self,
+        transitions_applied: u64,
+        subscriptions: &[Subscription],
+    ) -> BTreeSet<String> {
         match self.after(transitions_applied) {
             Some(transitions) => transitions.flat_map(|it| it.lost.of(subscriptions)).collect(),
             None => subscription_texts(subscriptions).into_iter().collect(),
@@ -83,12 +82,17 @@ pub(super) struct TruncatedTail {
 }
 
 impl TruncatedTail {
+    /// The names of the channels that lost entries.
+    pub(super) fn channel_names(&self) -> Vec<String> {
+        self.channels.iter().map(ToString::to_string).collect()
+    }
+
     pub(super) fn add(&mut self, channels: &[ChannelName]) {
         self.channels.extend(channels.iter().cloned());
     }
 
     /// Whether what was cut off is told with these rows.
-    fn is_covered_by(&self, rows: &[EpochRow]) -> bool {
+    pub(super) fn is_covered_by(&self, rows: &[EpochRow]) -> bool {
         rows.iter().any(|row| row.lost == LostChannels::All)
             || self.channels.iter().all(|channel| {
                 let names = rows.iter().filter_map(|row| match &row.lost {
@@ -97,64 +101,6 @@ impl TruncatedTail {
                 });
                 names.flatten().any(|name| name == channel.as_str())
             })
-    }
-}
-
-impl LogState {
-    /// Notes epochs that began elsewhere.
-    pub(super) fn note_epochs(&mut self, rows: &[EpochRow]) {
-        for row in rows {
-            self.transitions.push(row.begins_after, row.lost.clone());
-        }
-        if self.cut.as_ref().is_some_and(|cut| cut.is_covered_by(rows)) {
-            self.cut = None;
-        }
-    }
-
-    /// Notes that ids are written in another epoch, though none began, or that the end is now here.
-    pub(super) fn note_truncation(&mut self, offset: u64) {
-        self.transitions.push(offset, LostChannels::None);
-    }
-
-    /// Tells of an end that was cut off, before anything takes its place, where no epoch has.
-    pub(super) fn report_truncated_tail(&mut self) {
-        if let Some(cut) = take(&mut self.cut).filter(|cut| !cut.channels.is_empty()) {
-            let names = cut.channels.iter().map(ToString::to_string).collect();
-            self.transitions.push(u64::MAX, LostChannels::Channels(names));
-        }
-    }
-
-    /// The page of a reader that has not seen the last break: it has no steps, and moves the cursor where it may stand.
-    pub(super) fn page_over_transition(&self, ask: &ReadRequest<'_>) -> Page {
-        let ceiling = self.transitions.ceiling(ask.transitions_applied);
-        let cursor = ask.cursor.min(ceiling).min(self.head);
-        let mut lost = self.transitions.lost_since(ask.transitions_applied, ask.subscriptions);
-        let ask = ReadRequest { cursor, ..*ask };
-        let mut page = self.empty_page(&ask, ask.gaps_reported_to);
-        (page.ceiling, page.is_last) = (ceiling, false);
-        if !lost.is_empty() {
-            lost.append(&mut self.newly_lost(&ask));
-            let resumed = self.latest_safe_cursor(cursor, ask.subscriptions);
-            page.end = Some((resumed, self.tag_at(resumed)));
-            (page.lost, page.gaps_reported_to) = (lost, self.index.trim_serial());
-        }
-        page
-    }
-}
-
-impl LostChannels {
-    /// The names that a reader of `subscriptions` has lost, or its subscriptions where names are not known.
-    pub(super) fn of(&self, subscriptions: &[Subscription]) -> Vec<String> {
-        match self {
-            Self::None => Vec::new(),
-            Self::All => subscription_texts(subscriptions),
-            Self::Channels(names) => {
-                let mine = |name: &&String| {
-                    ChannelName::parse(name).is_ok_and(|channel| wants(subscriptions, &channel))
-                };
-                names.iter().filter(mine).cloned().collect()
-            }
-        }
     }
 }
 

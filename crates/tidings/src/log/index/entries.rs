@@ -38,7 +38,7 @@ pub(super) struct EntryTable {
 #[derive(Debug, Default)]
 struct EntryBlock {
     /// Ascending by place in the block; those taken out are marked, and left out once they are the most.
-    connection_permits: Vec<(u16, IndexedEntry)>,
+    slots: Vec<(u16, IndexedEntry)>,
     /// The first that is not taken out.
     from: usize,
     living: usize,
@@ -53,7 +53,7 @@ impl EntryTable {
     pub(super) fn push(&mut self, offset: u64, kept: IndexedEntry) {
         let (number, place) = place_of(offset);
         let block = self.blocks.entry(number).or_default();
-        block.connection_permits.push((place, kept));
+        block.slots.push((place, kept));
         block.living += 1;
         self.living += 1;
     }
@@ -61,20 +61,20 @@ impl EntryTable {
     pub(super) fn get(&self, offset: u64) -> Option<&IndexedEntry> {
         let (number, place) = place_of(offset);
         let block = self.blocks.get(&number)?;
-        block.find(place).map(|index| &block.connection_permits[index].1)
+        block.find(place).map(|index| &block.slots[index].1)
     }
 
     pub(super) fn get_mut(&mut self, offset: u64) -> Option<&mut IndexedEntry> {
         let (number, place) = place_of(offset);
         let block = self.blocks.get_mut(&number)?;
-        block.find(place).map(|index| &mut block.connection_permits[index].1)
+        block.find(place).map(|index| &mut block.slots[index].1)
     }
 
     pub(super) fn remove(&mut self, offset: u64) {
         let (number, place) = place_of(offset);
         let Some(block) = self.blocks.get_mut(&number) else { return };
         let Some(index) = block.find(place) else { return };
-        block.connection_permits[index].1.channel = NO_CHANNEL;
+        block.slots[index].1.channel = NO_CHANNEL;
         block.living -= 1;
         self.living -= 1;
         if block.living == 0 {
@@ -88,15 +88,15 @@ impl EntryTable {
     pub(super) fn forget_above(&mut self, offset: u64) {
         let (number, place) = place_of(offset);
         if let Some(block) = self.blocks.get_mut(&number) {
-            let kept = block.connection_permits.partition_point(|(other, _)| *other <= place);
-            block.connection_permits.truncate(kept);
+            let kept = block.slots.partition_point(|(other, _)| *other <= place);
+            block.slots.truncate(kept);
         }
     }
 
     /// The oldest entry.
     pub(super) fn first(&self) -> Option<(u64, &IndexedEntry)> {
         let (number, block) = self.blocks.first_key_value()?;
-        let (place, kept) = block.connection_permits.get(block.from)?;
+        let (place, kept) = block.slots.get(block.from)?;
         Some((number * BLOCK_OFFSETS + u64::from(*place), kept))
     }
 
@@ -105,9 +105,7 @@ impl EntryTable {
         self.blocks
             .range(cursor / BLOCK_OFFSETS..)
             .flat_map(|(number, block)| {
-                let living = block.connection_permits[block.from..]
-                    .iter()
-                    .filter(|(_, kept)| kept.channel != NO_CHANNEL);
+                let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NO_CHANNEL);
                 living.map(move |(place, kept)| (number * BLOCK_OFFSETS + u64::from(*place), kept))
             })
             .skip_while(move |(offset, _)| *offset <= cursor)
@@ -119,9 +117,7 @@ impl EntryTable {
             .range(..=offset / BLOCK_OFFSETS)
             .rev()
             .flat_map(|(number, block)| {
-                let living = block.connection_permits[block.from..]
-                    .iter()
-                    .filter(|(_, kept)| kept.channel != NO_CHANNEL);
+                let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NO_CHANNEL);
                 living.rev().map(move |(place, _)| number * BLOCK_OFFSETS + u64::from(*place))
             })
             .skip_while(move |other| *other >= offset)
@@ -134,7 +130,7 @@ impl EntryTable {
     /// How many entries there is room for, kept or not.
     #[cfg(test)]
     pub(super) fn room(&self) -> usize {
-        self.blocks.values().map(|block| block.connection_permits.capacity()).sum()
+        self.blocks.values().map(|block| block.slots.capacity()).sum()
     }
 }
 
@@ -142,20 +138,20 @@ impl EntryBlock {
     fn find(&self, place: u16) -> Option<usize> {
         // Nearly always nothing is left out before it.
         let guess = usize::from(place);
-        let index = match self.connection_permits.get(guess) {
+        let index = match self.slots.get(guess) {
             Some((found, _)) if *found == place => guess,
-            _ => self.connection_permits.binary_search_by_key(&place, |(place, _)| *place).ok()?,
+            _ => self.slots.binary_search_by_key(&place, |(place, _)| *place).ok()?,
         };
-        (self.connection_permits[index].1.channel != NO_CHANNEL).then_some(index)
+        (self.slots[index].1.channel != NO_CHANNEL).then_some(index)
     }
 
     fn tidy(&mut self) {
-        if self.living * 2 < self.connection_permits.len() {
-            self.connection_permits.retain(|(_, kept)| kept.channel != NO_CHANNEL);
-            self.connection_permits.shrink_to(self.living * 2);
+        if self.living * 2 < self.slots.len() {
+            self.slots.retain(|(_, kept)| kept.channel != NO_CHANNEL);
+            self.slots.shrink_to(self.living * 2);
             self.from = 0;
         }
-        while self.connection_permits[self.from].1.channel == NO_CHANNEL {
+        while self.slots[self.from].1.channel == NO_CHANNEL {
             self.from += 1;
         }
     }

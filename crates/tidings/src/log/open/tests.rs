@@ -1,7 +1,12 @@
-use std::sync::{
-    Weak,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fs,
+    sync::{
+        Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
+
+use tidings_protocol::{EventId, body::GapReason};
 
 use super::*;
 use crate::log::{
@@ -53,7 +58,7 @@ fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
     let barriers = starts.each_ref().map(|start| unsure(&log, start));
     let stream = Arc::new(Stream::default());
     let waiter: Weak<dyn Waiter> = Arc::downgrade(&(stream.clone() as Arc<dyn Waiter>));
-    barriers.iter().for_each(|barrier| log.wait_for(*barrier, waiter.clone()));
+    barriers.iter().for_each(|barrier| log.wait_for_barrier(*barrier, waiter.clone()));
     assert!(!log.is_open() && !log.is_synced() && log.writable().is_err());
 
     let (read, recovered) = unread.read(&mut |_, _| true).unwrap();
@@ -83,4 +88,26 @@ fn log_that_is_not_open_takes_nothing_and_is_closed_without_a_trace() {
     log.close().unwrap();
     let (_, recovered) = disk_log(&LogSettings::default(), &directory, &TestWorld::new(2));
     assert_eq!((recovered.entries, recovered.lost), (2, None));
+}
+
+#[test]
+fn epochs_are_bounded_and_the_oldest_are_forgotten_first() {
+    let directory = TestDir::new();
+    let environment = TestWorld::new(1);
+    let (log, _) = disk_log(&LogSettings::default(), &directory, &environment);
+    let mut checkpoint = log.checkpoint(&|_| true);
+    drop(log);
+    let row = |epoch| EpochRow { epoch, begins_after: 0, lost: LostChannels::None };
+    checkpoint.epochs = (1..=EPOCHS_MAX as u64).map(row).collect();
+    checkpoint.number = 1 << 52;
+    fs::write(directory.path().join("checkpoint"), checkpoint.encode()).unwrap();
+    let (log, recovered) = disk_log(&LogSettings::default(), &directory, &environment);
+    assert_eq!(recovered.lost, None);
+    assert_eq!(log.state().epochs.len(), EPOCHS_MAX);
+    let reason = |log: &Log, epoch| {
+        let start = Start::After(EventId::new(Epoch(epoch), 0, Tag(0)).to_string());
+        log.resume(&start, &subscriptions(&["a"])).gap.map(|gap| gap.reason)
+    };
+    assert_eq!(reason(&log, 1), Some(GapReason::Epoch));
+    assert_eq!(reason(&log, 2), None);
 }

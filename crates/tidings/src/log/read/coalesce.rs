@@ -6,9 +6,9 @@ use tidings_protocol::{ChannelName, Subscription};
 
 use super::{Log, NEAR, OffsetRange, PAGE_BYTES, Page, ReadRequest};
 use crate::log::{
-    LogState,
     chunk_cache::{CHUNK_BYTES, CHUNK_ENTRIES, Chunk, ChunkBuilder, ChunkSlice},
     index::ChannelIndex,
+    state::LogState,
     store::{RawEntry, StoredOffset},
 };
 

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use tidings_protocol::{
-    Priority, Skip,
+    EventId, Priority, Skip,
     body::GapReason::{self, Ahead, Diverged, Trimmed},
 };
 
@@ -260,14 +260,6 @@ fn an_epoch_that_began_below_the_head_cuts_off_what_is_above() {
     assert!(log.install_epochs(rows).is_empty());
 }
 
-struct Woken(std::sync::atomic::AtomicUsize);
-
-impl Waiter for Woken {
-    fn on_barrier(&self) {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    }
-}
-
 fn barrier(log: &Log, start: &Start, waited_for: Option<u64>) -> Option<u64> {
     match log.find(start, &subscriptions(&["a"]), waited_for) {
         OffsetLookup::At(_) => None,
@@ -321,36 +313,6 @@ fn ids_that_may_be_good_elsewhere_wait_for_a_question_that_begins_after_them() {
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 7, LostChannels::None)]);
     let beyond_its_end = Start::After(id(FIRST, 8).to_string());
     assert_eq!(barrier(&log, &beyond_its_end, None), None, "an epoch that ended does not grow");
-}
-
-#[test]
-fn who_waits_is_told_once_the_question_is_answered() {
-    let log = replica(100);
-    let asked = Arc::new(Woken(0.into()));
-    let hook = asked.clone();
-    log.when_unsure(Box::new(move || hook.on_barrier()));
-    let (one, two) = (Arc::new(Woken(0.into())), Arc::new(Woken(0.into())));
-    let weak =
-        |woken: &Arc<Woken>| -> Weak<dyn Waiter> { Arc::downgrade(&(woken.clone() as Arc<dyn Waiter>)) };
-    let count = |woken: &Woken| woken.0.load(std::sync::atomic::Ordering::SeqCst);
-    assert!(!log.has_open_barrier());
-    log.wait_for(2, weak(&one));
-    assert!(log.has_open_barrier());
-    assert_eq!(log.begin_barrier(), 2);
-    assert!(!log.has_open_barrier());
-    log.wait_for(3, weak(&two));
-    assert_eq!(count(&asked), 2);
-    log.complete_barrier(2);
-    assert_eq!((count(&one), count(&two)), (1, 0));
-    log.wait_for(2, weak(&one));
-    assert_eq!(count(&one), 2, "it is there already");
-    assert_eq!(log.begin_barrier(), 3);
-    log.complete_barrier(3);
-    assert_eq!((count(&one), count(&two)), (2, 1));
-    // Those who went do not stay.
-    (0..10_000).for_each(|_| log.wait_for(4, weak(&Arc::new(Woken(0.into())))));
-    let waiting = log.unknowns.as_ref().unwrap().barrier_state().waiting.len();
-    assert!(waiting <= WAITING_MIN, "{waiting}");
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c.x", "c.y", "d:z"];

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     config::LogSettings,
     log::{
+        Log,
         entry::NewEntry,
         fixture::{TestDir, TestWorld, append_each, disk_log, draft, keyed, memory_log, subscriptions},
     },

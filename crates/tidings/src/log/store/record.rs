@@ -18,7 +18,7 @@ use tidings_protocol::{
     body::{KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX},
 };
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::log::entry::{Entry, EntryMeta, Idempotency, Millis, NewEntry, offset_within};
 
 /// How a batch begins: `TDB1`.

@@ -16,7 +16,7 @@ use std::{
 use tidings_protocol::{ChannelName, Tag};
 
 use super::{
-    StoreError,
+    error::StoreError,
     record::{self, BATCH_HEADER_BYTES, Decoded, FieldReader, RECORD_HEADER_BYTES, RecordPosition},
 };
 use crate::log::entry::{EntryMeta, offset_within};

@@ -1,42 +1,19 @@
 //! The begin of a run: what a start found is put right and on record, before anything is appended.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{fs, io};
 
 use tracing::{info, warn};
 
 use super::{
-    Compaction, DiskStore, lock,
-    run::{self, RunState},
+    compaction::Compaction,
+    run::{Repair, RunStart, RunState},
+    store::{DiskStore, lock},
     watermark::Marks,
 };
 use crate::{
     files::{is_full, sync_directory},
-    log::store::{CheckpointSource, Store, StoreError, segment::SegmentHeader},
+    log::store::{CheckpointSource, StoreError, segment::SegmentHeader},
 };
-
-/// A change that a start needs.
-#[derive(Debug)]
-pub(super) enum Repair {
-    /// A file without a byte goes.
-    Remove(PathBuf),
-    /// A file that is no part of the log is renamed.
-    SetAside(PathBuf),
-    /// An end that is not whole is cut off.
-    Cut { file: Arc<fs::File>, bytes: u64 },
-    /// A segment with bad bytes before good ones is written anew, so that its damage is told once.
-    Rewrite { first: u64 },
-}
-
-/// A run that takes no event yet.
-#[derive(Debug)]
-pub(super) struct RunStart {
-    /// Made from the last to the first: they do not depend on one another.
-    pub(super) repairs: Vec<Repair>,
-    /// Why acknowledged entries may be missing; no checkpoint tells of it yet.
-    pub(super) lost: Option<String>,
-    /// Only the checkpoint is to be written.
-    pub(super) has_begun: bool,
-}
 
 impl DiskStore {
     /// Begins the run, so that only a checkpoint is lacking. A full disk is no error: [`DiskStore::begin_late`] tries again.
@@ -64,7 +41,7 @@ impl DiskStore {
             }
             other => other.map_err(StoreError::NotStored)?,
         }
-        self.write_checkpoint(&checkpoint(&|offset| self.is_kept(offset)))?;
+        self.save_checkpoint(&checkpoint(&|offset| self.is_kept(offset)))?;
         info!("the log takes events again");
         Ok(())
     }
@@ -117,9 +94,5 @@ impl DiskStore {
             other => io::Error::other(other),
         })?;
         sync_directory(&self.directory.join("segments"))
-    }
-
-    pub(super) fn write_run(&self, run_state: &RunState<'_>) -> io::Result<()> {
-        run::write(&self.directory, self.layout.sync_each_batch, run_state)
     }
 }

@@ -17,11 +17,9 @@ use tidings_protocol::Tag;
 use tracing::warn;
 
 use super::{
-    Active, DiskStore, Layout, Segment,
-    begin::{Repair, RunStart},
-    drop_ranges,
-    run::{self, RunRecord},
-    segment,
+    run::{self, Repair, RunRecord, RunStart},
+    segments::{Segment, drop_ranges},
+    store::{Active, DiskStore, Layout},
     watermark::{self, Marks, Watermark},
 };
 use crate::{
@@ -31,7 +29,7 @@ use crate::{
         entry::EntryMeta,
         store::{
             StoreError,
-            segment::{ChannelNames, Scan, SegmentEnd},
+            segment::{self, ChannelNames, Scan, SegmentEnd},
         },
     },
     metrics::Histogram,
@@ -384,7 +382,7 @@ impl Recovery {
     fn may_grow(&mut self, layout: Layout) -> Option<&Segment> {
         let head = self.head;
         let last = self.segments.back_mut()?;
-        let has_room = last.file_bytes < layout.segment_bytes || last.connection_permits.is_empty();
+        let has_room = last.file_bytes < layout.segment_bytes || last.slots.is_empty();
         if last.last != head || last.is_rewritten || !has_room {
             return None;
         }

@@ -2,7 +2,8 @@
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
-use super::{DiskStore, StoredOffset};
+use super::store::DiskStore;
+use crate::log::store::StoredOffset;
 
 /// Gives a record, or why it cannot be read; none of what is no longer kept.
 type OnRecord<'a> = dyn FnMut(StoredOffset, Option<Result<&[u8], String>>) + 'a;

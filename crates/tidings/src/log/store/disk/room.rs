@@ -2,12 +2,16 @@
 
 use std::{io, sync::atomic::Ordering};
 
-use super::{DiskStore, copy, drop_ranges, lock, run::RunState};
+use super::{
+    run::RunState,
+    segments::drop_ranges,
+    store::{DiskStore, copy, lock},
+};
 use crate::{
     files::{self, Reserve, is_full, replace},
     log::{
         checkpoint::Checkpoint,
-        store::{CheckpointSource, RECORD_BYTES_BESIDE_TEXT_MAX, Store, StoreError},
+        store::{CheckpointSource, StoreError, record::RECORD_BYTES_BESIDE_TEXT_MAX},
     },
 };
 
@@ -28,10 +32,10 @@ impl DiskStore {
         }
         drop_ranges(&mut lock(&self.dropped), &empty);
         let checkpoint = checkpoint(&|offset| self.is_kept(offset));
-        match self.write_checkpoint(&checkpoint) {
+        match self.save_checkpoint(&checkpoint) {
             Err(StoreError::NotStored(error)) if is_full(&error) => {
                 self.remove_unrecorded(&empty, &checkpoint)?;
-                self.write_checkpoint(&checkpoint)?;
+                self.save_checkpoint(&checkpoint)?;
             }
             other => other.and_then(|()| self.remove(&empty).map_err(StoreError::NotStored))?,
         }
@@ -58,9 +62,7 @@ impl DiskStore {
     pub(super) fn retire_active(&self) {
         let mut active = lock(&self.active);
         let mut segments = self.segments_mut();
-        let Some(last) =
-            segments.back_mut().filter(|last| last.is_active && !last.connection_permits.is_empty())
-        else {
+        let Some(last) = segments.back_mut().filter(|last| last.is_active && !last.slots.is_empty()) else {
             return;
         };
         if last.live == 0 || last.dead_bytes() > last.live_bytes.max(self.room_bytes()) {
@@ -69,7 +71,12 @@ impl DiskStore {
         }
     }
 
-    pub(super) fn put_checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+    /// Writes the checkpoint, with room from the reserve if the disk is full.
+    pub(super) fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        self.reserve.with_room(|| self.put_checkpoint(checkpoint)).map_err(StoreError::NotStored)
+    }
+
+    fn put_checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let mut begin = lock(&self.begin);
         if begin.as_ref().is_some_and(|begin| !begin.has_begun) {
             return Err(io::ErrorKind::StorageFull.into());

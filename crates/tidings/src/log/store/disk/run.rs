@@ -3,7 +3,8 @@
 use std::{
     fs::{self, File, Metadata},
     io,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -30,6 +31,30 @@ pub(super) struct RunRecord {
     created_at: Option<u64>,
     #[serde(skip)]
     is_copy: bool,
+}
+
+/// A change that a start needs.
+#[derive(Debug)]
+pub(super) enum Repair {
+    /// A file without a byte goes.
+    Remove(PathBuf),
+    /// A file that is no part of the log is renamed.
+    SetAside(PathBuf),
+    /// An end that is not whole is cut off.
+    Cut { file: Arc<File>, bytes: u64 },
+    /// A segment with bad bytes before good ones is written anew, so that its damage is told once.
+    Rewrite { first: u64 },
+}
+
+/// A run that takes no event yet.
+#[derive(Debug)]
+pub(super) struct RunStart {
+    /// Made from the last to the first: they do not depend on one another.
+    pub(super) repairs: Vec<Repair>,
+    /// Why acknowledged entries may be missing; no checkpoint tells of it yet.
+    pub(super) lost: Option<String>,
+    /// Only the checkpoint is to be written.
+    pub(super) has_begun: bool,
 }
 
 /// How a run stands.

@@ -1,5 +1,6 @@
 use std::{
-    fs,
+    collections::VecDeque,
+    fs::{self, File},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -7,10 +8,11 @@ use std::{
 
 use tidings_protocol::{Epoch, Tag};
 
-use super::*;
+use super::{segments::drop_ranges, *};
 use crate::log::{
     checkpoint::{EpochRow, LostChannels},
     fixture::{TestDir, draft, entry},
+    store::segment::{self, HEADER_BYTES, SegmentHeader},
 };
 
 const SMALL: Layout = Layout { segment_bytes: 1024, sync_each_batch: false };

@@ -1,0 +1,44 @@
+//! The error of a store.
+
+use std::{fmt, io, sync::Arc};
+
+/// Why a store did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum StoreError {
+    /// Nothing of the batch was kept; it may be tried again.
+    NotStored(io::Error),
+    /// The batch may or may not be kept; nothing may be appended until a restart.
+    Unknown(io::Error),
+    /// The log is not open yet.
+    Unopened,
+    /// An earlier fault made the store read-only.
+    ReadOnly(Arc<str>),
+    /// A kept entry cannot be read back.
+    Damaged {
+        /// Which one.
+        offset: u64,
+        /// What was wrong with it.
+        fault: String,
+    },
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStored(error) => write!(f, "the log could not be written: {error}"),
+            Self::Unknown(error) => write!(f, "the log could not be made safe: {error}"),
+            Self::Unopened => f.write_str("the log is not open yet"),
+            Self::ReadOnly(why) => write!(f, "the log is read-only until a restart, after: {why}"),
+            Self::Damaged { offset, fault } => write!(f, "stored event {offset} cannot be read: {fault}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotStored(error) | Self::Unknown(error) => Some(error),
+            Self::Unopened | Self::ReadOnly(_) | Self::Damaged { .. } => None,
+        }
+    }
+}
