@@ -351,17 +351,17 @@ impl Connection {
     pub(crate) fn deliver(&mut self, page: Page, is_pressed: bool) -> Vec<Bytes> {
         let is_behind = is_pressed || self.is_replaying;
         let now = self.log.now();
-        let mut out = Vec::with_capacity(page.parts.len() + page.steps.len());
+        let mut out = Vec::with_capacity(page.chunks.len() + page.entries.len());
         let mut bytes = 0;
         let mut is_lag_counted = is_behind;
         // Nothing overtook what is joined, and it is for everybody as it is.
-        for part in page.parts {
+        for part in page.chunks {
             (self.cursor, self.tag) = part.end;
             self.metrics.events.delivered(part.events);
             out.push(part.frames);
         }
         let joined = out.len();
-        for PageEntry { offset, overtakes, entry } in page.steps {
+        for PageEntry { offset, overtakes, entry } in page.entries {
             let Some(entry) = entry else { break };
             let is_wanted = self.is_wanted(&entry, is_behind, is_pressed, now);
             let sent = match (overtakes, is_wanted) {

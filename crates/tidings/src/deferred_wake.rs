@@ -1,63 +1,63 @@
-//! Wake-ups of other threads and tasks, which a thread may put off until it has done what it is at: then one wake-up does
-//! for all that it left for them, none takes its core away in between, and none runs while it holds a lock.
+//! Wake-ups of other threads and tasks that a thread defers until the end of a unit of work. Each thread is then woken once,
+//! no wake-up preempts the work, and none runs while the thread holds a lock.
 
 use std::{cell::RefCell, sync::Arc, task::Waker};
 
 use crate::sync;
 
-/// A thread that waits to be woken.
+/// A thread that can be woken.
 pub(crate) trait Wakeable: Send + Sync {
-    /// Has it look at what was left for it, if it sleeps.
+    /// Wakes the thread if it sleeps, so that it checks its queue.
     fn wake(&self);
 }
 
-/// Wake-ups that are put off.
+/// Deferred wake-ups.
 #[derive(Default)]
 struct DeferredWakes {
     /// Bounded by the connections of the hub.
     wakers: Vec<Waker>,
     /// Bounded by the threads of the hub.
-    bells: Vec<Arc<dyn Wakeable>>,
+    threads: Vec<Arc<dyn Wakeable>>,
 }
 
 thread_local! {
-    /// None where nothing is put off.
-    static LATER: RefCell<Option<DeferredWakes>> = const { RefCell::new(None) };
+    /// `None` outside [`batch_wakes`].
+    static DEFERRED: RefCell<Option<DeferredWakes>> = const { RefCell::new(None) };
 }
 
 #[cfg(test)]
 loom::thread_local! {
-    /// As `LATER`: the threads of a model share a thread of the system.
-    static MODELLED_LATER: RefCell<Option<DeferredWakes>> = RefCell::new(None);
+    /// As `DEFERRED`: the threads of a model share a thread of the system.
+    static MODELLED_DEFERRED: RefCell<Option<DeferredWakes>> = RefCell::new(None);
 }
 
-fn with_later<T>(act: impl FnOnce(&mut Option<DeferredWakes>) -> T) -> T {
+fn with_deferred<T>(act: impl FnOnce(&mut Option<DeferredWakes>) -> T) -> T {
     #[cfg(test)]
     if sync::model::is_running() {
-        return MODELLED_LATER.with(|later| act(&mut later.borrow_mut()));
+        return MODELLED_DEFERRED.with(|deferred| act(&mut deferred.borrow_mut()));
     }
-    LATER.with_borrow_mut(act)
+    DEFERRED.with_borrow_mut(act)
 }
 
-/// Wakes a thread, or notes that it is to be woken.
-pub(crate) fn wake_or_defer<R: Wakeable + 'static>(bell: &Arc<R>) {
-    let is_later = with_later(|later| {
-        let Some(DeferredWakes { bells, .. }) = later else { return false };
-        let address = Arc::as_ptr(bell).cast::<()>();
-        if !bells.iter().any(|other| Arc::as_ptr(other).cast::<()>() == address) {
-            bells.push(bell.clone());
+/// Wakes a thread, or defers that.
+pub(crate) fn wake_or_defer<R: Wakeable + 'static>(wakeable: &Arc<R>) {
+    let is_deferred = with_deferred(|deferred| {
+        let Some(DeferredWakes { threads, .. }) = deferred else { return false };
+        let address = Arc::as_ptr(wakeable).cast::<()>();
+        if !threads.iter().any(|other| Arc::as_ptr(other).cast::<()>() == address) {
+            threads.push(wakeable.clone());
         }
         true
     });
-    if !is_later {
-        bell.wake();
+    if !is_deferred {
+        wakeable.wake();
     }
 }
 
-/// Wakes a task, or notes that it is to be woken. A waker runs code of the executor, which may be that of the host
-/// application, so a thread that holds a lock calls this within [`together`], and lets go of the lock within it, too.
+/// Wakes a task, or defers that. A waker runs code of the executor, possibly of the host application. So a thread that
+/// holds a lock calls this within [`batch_wakes`], and releases the lock within it, too.
 pub(crate) fn wake(waker: Waker) {
-    let now = with_later(|later| match later {
+    let now = with_deferred(|deferred| match deferred {
         Some(DeferredWakes { wakers, .. }) => {
             wakers.push(waker);
             None
@@ -70,20 +70,20 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
-/// Does some work, and wakes then whom it would have woken.
+/// Calls `work`, and then makes the wake-ups that it deferred.
 pub(crate) fn batch_wakes<T>(work: impl FnOnce() -> T) -> T {
-    /// Also after a panic: who was to be woken would sleep for ever.
+    /// Makes the wake-ups also after a panic: the threads would sleep for ever.
     struct Release;
     impl Drop for Release {
         fn drop(&mut self) {
-            let DeferredWakes { wakers, bells } = with_later(Option::take).unwrap_or_default();
+            let DeferredWakes { wakers, threads } = with_deferred(Option::take).unwrap_or_default();
             wakers.into_iter().for_each(wake);
-            bells.into_iter().for_each(|bell| bell.wake());
+            threads.into_iter().for_each(|thread| thread.wake());
         }
     }
-    let is_outermost = with_later(|later| {
-        let is_outermost = later.is_none();
-        later.get_or_insert_default();
+    let is_outermost = with_deferred(|deferred| {
+        let is_outermost = deferred.is_none();
+        deferred.get_or_insert_default();
         is_outermost
     });
     let _release = is_outermost.then(|| Release);

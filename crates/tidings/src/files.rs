@@ -1,4 +1,4 @@
-//! Small files of a data directory that are replaced as a whole, and the room that is held back for them.
+//! Small files of a data directory that are replaced as a whole, and disk space that is reserved for them.
 
 use std::{
     fs::{self, File},
@@ -9,12 +9,12 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-/// Replaces a file: after a crash the old or the new one stands, whole. A failure leaves the old one and nothing beside it.
+/// Replaces a file atomically: after a crash it is the old or the new one. An error leaves the old one and no other file.
 pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     replace_with(directory, name, &|_| Ok(bytes.to_vec()))
 }
 
-/// As [`replace`], with bytes that may name the file that they go to.
+/// Like [`replace`], with bytes that may depend on the metadata of the new file.
 pub(crate) fn replace_with(
     directory: &Path,
     name: &str,
@@ -23,7 +23,7 @@ pub(crate) fn replace_with(
     let beside = directory.join(format!("{name}.new"));
     let outcome = write_new(&beside, bytes).and_then(|()| fs::rename(&beside, directory.join(name)));
     if outcome.is_err() {
-        // A part of a file may be the last of the disk's room.
+        // The partial file may fill the disk.
         let _ = fs::remove_file(&beside);
     }
     outcome?;
@@ -45,7 +45,7 @@ pub(crate) fn read(directory: &Path, name: &str) -> io::Result<Option<Vec<u8>>> 
     }
 }
 
-/// Makes names in a directory survive the machine.
+/// Makes the names in a directory durable.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -64,8 +64,7 @@ pub(crate) fn free_bytes(directory: &Path) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// A file that holds room of a data directory. Given up on a full disk, it lets small files be written, with which
-/// room is taken back.
+/// A file that reserves disk space. It is removed on a full disk, so that small files can be written to free space.
 #[derive(Debug)]
 pub(crate) struct Reserve {
     directory: PathBuf,
@@ -73,7 +72,7 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// Bytes that it holds at least.
+    /// Minimum size of a reserve.
     pub(crate) const BYTES_MIN: u64 = 1 << 20;
     const FILE_NAME: &str = "reserve";
 
@@ -82,10 +81,10 @@ impl Reserve {
         Self { directory: directory.to_owned(), is_held: AtomicBool::new(false) }
     }
 
-    /// Acts, and once more after giving the reserve up if the disk was full.
+    /// Calls `act`, and once more without the reserve if the disk was full.
     ///
     /// # Errors
-    /// Those of the last attempt.
+    /// Errors of the last attempt.
     pub(crate) fn with_room<T>(&self, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match act() {
             Err(error) if is_full(&error) && self.give_up() => act(),
@@ -93,21 +92,21 @@ impl Reserve {
         }
     }
 
-    /// Gives the room back. Returns whether there was any.
+    /// Removes the reserve. Returns whether there was one.
     pub(crate) fn give_up(&self) -> bool {
         self.is_held.store(false, Ordering::Release);
         fs::remove_file(self.directory.join(Self::FILE_NAME)).is_ok()
     }
 
-    /// Whether the room was there when it was last filled, and was not given up since.
+    /// Whether the last fill succeeded and the reserve was not removed since.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held.load(Ordering::Acquire)
     }
 
-    /// Takes room again if it holds less than `bytes`. A file system that cannot hold room has no reserve.
+    /// Fills the reserve up to `bytes`. A file system without preallocation has no reserve.
     ///
     /// # Errors
-    /// When the disk is full; it then holds none.
+    /// If the disk is full; the reserve is then empty.
     pub(crate) fn fill(&self, bytes: u64) -> io::Result<()> {
         let path = self.directory.join(Self::FILE_NAME);
         let is_there = fs::metadata(&path).is_ok_and(|reserve| reserve.len() >= bytes);
@@ -117,10 +116,10 @@ impl Reserve {
         if is_full { outcome } else { Ok(()) }
     }
 
-    /// Tries whether a file of so many bytes fits beside the reserve.
+    /// Tests whether a file of `bytes` bytes fits beside the reserve.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     pub(crate) fn try_room(&self, bytes: u64) -> io::Result<()> {
         const FILE_NAME: &str = "room";
         self.allocate(FILE_NAME, bytes)?;
@@ -139,7 +138,7 @@ impl Reserve {
 
 fn allocate(mut file: File, bytes: u64) -> io::Result<()> {
     match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-        // Not every file system can.
+        // Some file systems cannot preallocate.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
             let block = [0xA5; 4096];
             (0..bytes.div_ceil(block.len() as u64)).try_for_each(|_| file.write_all(&block))

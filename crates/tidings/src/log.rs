@@ -47,7 +47,7 @@ use crate::{
     sync::{Lock, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-/// Where the time and chance of a log come from, so that a test can give both.
+/// Source of the time and random numbers of a log; tests provide their own.
 pub(crate) trait Environment: Send + Sync {
     /// The wall clock.
     fn now(&self) -> Millis;
@@ -58,20 +58,20 @@ pub(crate) trait Environment: Send + Sync {
 /// The log of one node.
 pub(crate) struct Log {
     state: RwLock<LogState>,
-    /// None before the log is open.
+    /// Unset before the log is open.
     store: OnceLock<Box<dyn Store>>,
-    /// The store until then.
+    /// Stands in for the store until then.
     unopened: Unopened,
     opening: Opening,
     keys: Mutex<IdempotencyKeys>,
     chunk_cache: Mutex<ChunkCache>,
     retention: RetentionBounds,
     environment: Arc<dyn Environment>,
-    /// Milliseconds that the broker's clock is ahead of this machine's: the log goes by the broker's.
+    /// Milliseconds that the broker's clock is ahead of this machine's. The log uses the broker's clock.
     clock_ahead: AtomicI64,
     /// Set for a replica, and for a log that is being opened.
     read_barriers: Option<ReadBarriers>,
-    /// Of such a log, too.
+    /// Has a directory under the same condition.
     served: Mutex<ServedLogs>,
 }
 
@@ -92,13 +92,13 @@ impl RetentionBounds {
     }
 }
 
-/// What was stored since somebody looked.
+/// Entries that were stored since the caller's last call.
 pub(crate) struct NewEntries {
     pub(crate) entries: Option<Vec<Arc<entry::Entry>>>,
     pub(crate) head: u64,
     /// Ids are written in this epoch.
     pub(crate) newest: Epoch,
-    /// Breaks so far.
+    /// Transitions so far.
     pub(crate) seen: u64,
 }
 
@@ -126,16 +126,16 @@ impl Log {
         }
     }
 
-    /// Appends drafts as one batch, kept whole or not at all, and returns them with their places. `once_kept` is
-    /// called when they are kept, before any reader sees them.
+    /// Appends one batch, which is stored as a whole or not at all, and returns its entries. `once_kept` is called when the
+    /// batch is stored, before any reader sees it.
     ///
-    /// Only the writer calls this: there is one order because there is one writer.
+    /// Only the committer calls this: the log has one order because it has one writer at a time.
     ///
     /// # Errors
-    /// What the store says; then no reader sees any of them.
+    /// Errors of the store; then no reader sees the batch.
     pub(crate) fn append_with(
         &self,
-        drafts: Vec<NewEntry>,
+        new_entries: Vec<NewEntry>,
         once_kept: &mut dyn FnMut(),
     ) -> Result<Vec<Arc<Entry>>, StoreError> {
         self.check_whole()?;
@@ -143,10 +143,10 @@ impl Log {
             let state = self.state();
             (state.head, state.newest())
         };
-        let entries: Vec<Arc<Entry>> = drafts
+        let entries: Vec<Arc<Entry>> = new_entries
             .into_iter()
             .zip(head + 1..)
-            .map(|(draft, offset)| Arc::new(Entry::new(draft, offset, newest, self.new_tag(), newest)))
+            .map(|(entry, offset)| Arc::new(Entry::new(entry, offset, newest, self.new_tag(), newest)))
             .collect();
         if entries.is_empty() {
             once_kept();
@@ -166,7 +166,7 @@ impl Log {
         self.store.get().map_or(&self.unopened, Box::as_ref)
     }
 
-    /// Lets readers see entries that are kept.
+    /// Makes stored entries visible to readers.
     fn make_visible(&self, entries: &[Arc<Entry>]) {
         let Some(last) = entries.last() else { return };
         let now = self.now();
@@ -181,20 +181,20 @@ impl Log {
         self.release(state);
     }
 
-    /// Lets the store know what nothing holds any more.
+    /// Releases entries in the store that no channel holds any more.
     fn release(&self, mut state: RwLockWriteGuard<'_, LogState>) {
         let released = state.index.take_released();
         drop(state);
         self.store().release(&released);
     }
 
-    /// Whether an append waits for nothing now, not even for the disk.
+    /// Whether an append would wait for nothing now, not even for the disk.
     pub(crate) fn can_append_without_blocking(&self) -> bool {
         self.store().can_append_without_blocking()
     }
 
     fn new_tag(&self) -> Tag {
-        // Zero is the tag that compares with none.
+        // Tag 0 means unknown.
         Tag((self.environment.random() as u32).max(1))
     }
 
@@ -203,8 +203,8 @@ impl Log {
         state.index.trim_log(self.retention.bytes, not_before, now);
     }
 
-    /// Whether a thread panicked while it changed the log. Nothing is appended or delivered from then on: an offset could be
-    /// given twice, and a reader could be led past an event. The hub ends soon, and a start reads the log anew.
+    /// Whether a thread panicked while it changed the log. From then on nothing is appended or delivered: an offset could be
+    /// given twice, and a reader could skip an event. The hub ends, and the next start reads the log anew.
     pub(crate) fn is_half_changed(&self) -> bool {
         self.state.is_poisoned()
     }
@@ -221,8 +221,8 @@ impl Log {
         self.state().newest()
     }
 
-    /// The entries above an offset, at most so many: none where one of them is not at hand, or where the order broke since
-    /// `seen`.
+    /// Returns the entries above an offset, at most `count_max`. They are `None` if one is not in the cache, or if a
+    /// transition happened since `seen`.
     pub(crate) fn entries_after(&self, offset: u64, seen: u64, count_max: usize) -> NewEntries {
         let state = self.state();
         if self.is_half_changed() {
@@ -244,10 +244,10 @@ impl Log {
         EventId::new(state.newest(), state.head, state.head_tag)
     }
 
-    /// Reads entries that a page could only name.
+    /// Reads entries from the store.
     ///
     /// # Errors
-    /// None that leaves a hole: an entry that cannot be read back is given up, and its channels have lost it.
+    /// None: an entry that cannot be read is dropped, and its channels have lost it.
     pub(crate) fn read(&self, offsets: &[u64], newest: Epoch) -> Vec<Option<Arc<Entry>>> {
         match self.store().read(offsets, newest) {
             Ok(entries) => entries,
@@ -267,23 +267,23 @@ impl Log {
         self.release(state);
     }
 
-    /// The keys of the last window. Held for the time of a look only.
+    /// The idempotency keys. Hold the lock for a lookup only.
     pub(crate) fn keys(&self) -> MutexGuard<'_, IdempotencyKeys> {
         self.keys.lock()
     }
 
-    /// The time that entries are stamped, expired and trimmed by: the broker's, where there is one.
+    /// The time by which entries are stamped, expired and trimmed: the broker's, if there is a broker.
     pub(crate) fn now(&self) -> Millis {
         self.environment.now().saturating_add_signed(self.clock_ahead.load(Ordering::Relaxed))
     }
 
-    /// The time of this machine: what other parties stamp is judged by it.
+    /// The time of this machine, for tokens and other times that third parties set.
     pub(crate) fn own_now(&self) -> Millis {
         self.environment.now()
     }
 
-    /// Goes by a clock that is ahead of this machine's by so many milliseconds. A difference that a slow answer explains
-    /// changes nothing, so that time does not jump at each comparison.
+    /// Sets how many milliseconds the broker's clock is ahead. A difference that a slow answer explains is ignored, so that
+    /// time does not jump.
     pub(crate) fn go_by_clock(&self, ahead: i64) {
         const UNNOTICED_MS: u64 = 500;
         if self.clock_ahead.load(Ordering::Relaxed).abs_diff(ahead) > UNNOTICED_MS {
@@ -295,7 +295,7 @@ impl Log {
         self.chunk_cache.lock()
     }
 
-    // A panic under these locks is not passed on to every thread that reads: see `is_half_changed`.
+    // Readers do not panic with a thread that panicked under the lock; see `is_half_changed`.
     fn state(&self) -> RwLockReadGuard<'_, LogState> {
         self.state.read()
     }

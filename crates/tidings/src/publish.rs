@@ -23,9 +23,9 @@ use crate::{
     sync::{Lock, RwLock},
 };
 
-/// How long a publish may wait for its turn.
+/// Time that a publish may wait for room.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Text, names and keys of publishes that wait for the log, in KiB: what slow disks may cost in memory.
+/// KiB of text, names and keys of waiting publishes: bound of memory on a slow disk.
 const WAITING_KIB_MAX: usize = 64 << 10;
 
 // A publisher's name is stored beside its idempotency keys.
@@ -33,7 +33,7 @@ const _: () = assert!(PUBLISHER_BYTES_MAX <= SHORT_BYTES_MAX);
 
 /// Accepts publishes for one hub.
 pub(crate) struct Publisher {
-    /// None once the hub takes no more.
+    /// `None` once the hub takes no more publishes.
     broker: RwLock<Option<Arc<Broker>>>,
     metrics: Arc<Metrics>,
     event_bytes_max: u64,
@@ -61,10 +61,10 @@ impl Publisher {
         }
     }
 
-    /// Stores messages together, or none of them, and says what became of each.
+    /// Publishes messages together, or none of them, and returns the outcome of each.
     ///
     /// # Errors
-    /// See [`Code`]; a key that was used for another event is named by the index of its message.
+    /// See [`Code`]; an idempotency conflict has the index of its message.
     pub(crate) async fn publish(
         &self,
         permit: &PublishPermit,
@@ -81,7 +81,7 @@ impl Publisher {
         outcome
     }
 
-    /// Hands checked events with so many bytes of text to the broker, once there is room for them.
+    /// Passes checked events with `bytes` bytes of text to the broker, once there is room for them.
     async fn append(&self, items: Vec<PendingEvent>, bytes: usize) -> Result<Vec<PublishOutcome>, Error> {
         let kib = (bytes >> 10).clamp(1, WAITING_KIB_MAX) as u32;
         let _room = tokio::time::timeout(DEADLINE, self.waiting.acquire_many(kib)).await.map_err(|_| {
@@ -93,15 +93,15 @@ impl Publisher {
         broker.append(items).await
     }
 
-    /// Takes no more publishes; the writer ends when those under way are answered.
+    /// Refuses further publishes; the writer ends when the publishes in progress have their answers.
     pub(crate) fn close(&self) {
         self.broker.replace(None);
     }
 
-    /// Holds a message against the limits and the envelope.
+    /// Checks a message against the limits and the envelope.
     ///
     /// # Errors
-    /// Its first fault.
+    /// The first fault of the message.
     pub(crate) fn check(&self, message: PublishMessage) -> Result<CheckedMessage, Error> {
         if message.data.len() as u64 > self.event_bytes_max {
             return Err(Error::new(
@@ -137,7 +137,7 @@ impl Publisher {
         Ok(CheckedMessage(message))
     }
 
-    /// Holds data against the envelope of the guides: `type` and `object`, nothing else.
+    /// Checks that data is the envelope: an object with `type` and `object` only.
     fn check_envelope(&self, data: &str) -> Result<(), Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -167,12 +167,12 @@ impl Publisher {
     }
 }
 
-/// A message that is within the limits; [`Publisher::check`] alone makes one.
+/// A message within the limits; only [`Publisher::check`] creates it.
 #[derive(Debug)]
 pub(crate) struct CheckedMessage(PublishMessage);
 
 impl CheckedMessage {
-    /// Where it goes.
+    /// Channels of the message.
     pub(crate) fn channels(&self) -> &[ChannelName] {
         &self.0.channels
     }
@@ -199,7 +199,7 @@ impl CheckedMessage {
     }
 }
 
-/// What a repeat must have in common with its first.
+/// Hash of the content that a repeat must share with the first publish.
 fn fingerprint(channels: &[ChannelName], event: Option<&EventName>, data: &str) -> [u8; 16] {
     let mut channels: Vec<&str> = channels.iter().map(ChannelName::as_str).collect();
     channels.sort_unstable();
@@ -212,7 +212,7 @@ fn fingerprint(channels: &[ChannelName], event: Option<&EventName>, data: &str) 
     digest[..16].try_into().expect("a SHA-256 digest has 32 bytes")
 }
 
-/// An event to publish from within the process.
+/// An event that the host application publishes.
 #[derive(Debug, Clone)]
 #[must_use = "an event is published by `Hub::publish`"]
 pub struct Publication(PublishMessage);
@@ -232,7 +232,7 @@ impl Publication {
         })
     }
 
-    /// Also for this channel; a subscriber of both gets it once.
+    /// Adds a channel; a subscriber of both gets the event once.
     pub fn and(mut self, channel: ChannelName) -> Self {
         if !self.0.channels.contains(&channel) {
             self.0.channels.push(channel);
@@ -240,37 +240,37 @@ impl Publication {
         self
     }
 
-    /// Names the event. Default: unnamed, which `onmessage` gets.
+    /// Sets the name of the event. Default: unnamed; `onmessage` gets it.
     pub fn event(mut self, name: EventName) -> Self {
         self.0.event = Some(name);
         self
     }
 
-    /// How urgent it is to a connection that is behind. Default: normal.
+    /// Sets the priority for connections that are behind. Default: normal.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.0.priority = priority;
         self
     }
 
-    /// A connection that is behind gets only the newest event of a key. Default: none.
+    /// Sets a key: a connection that is behind gets only the newest event of a key. Default: none.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.0.key = Some(key.into());
         self
     }
 
-    /// After this nobody gets it any more. Default: never.
+    /// Sets the time after which no subscriber gets the event any more. Default: never.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.0.ttl = Some(ttl);
         self
     }
 
-    /// Whether it is kept for those who come back. Default: yes.
+    /// Sets whether the event is stored for clients that resume. Default: yes.
     pub fn store(mut self, store: bool) -> Self {
         self.0.store = store;
         self
     }
 
-    /// A repeat with the same key gets the first's answer. Default: none.
+    /// Sets the idempotency key: a repeat with the same key gets the answer of the first publish. Default: none.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.0.idempotency_key = Some(key.into());
         self

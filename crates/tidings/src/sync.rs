@@ -1,9 +1,9 @@
-//! The locks of the hub. Each has a name; [`Lock`] says which of them one thread may take while it holds another.
+//! The locks of the hub. Each has a name; [`Lock`] lists the locks that a thread may take while it holds another.
 //!
-//! A debug build panics where a thread breaks that order, also when no other thread is in its way. A release build has the
-//! plain locks of the standard library. A lock of a thread that panicked can be taken again; `is_poisoned` tells of it.
+//! A debug build panics if a thread breaks that order, even without contention. A release build has the plain locks of the
+//! standard library. After a panic under a lock it can be taken again; `is_poisoned` is then true.
 //!
-//! A unit test may run code over these locks in `loom`, which tries the orders in which threads can run; see `model`.
+//! Unit tests may run code over these locks in `loom`, which tries the orders in which threads can run; see `model`.
 
 mod held;
 #[cfg(test)]
@@ -28,7 +28,7 @@ pub(crate) use std::sync::atomic::AtomicBool;
 use self::held::{HeldLock, LockName};
 pub(crate) use self::{held::assert_none_held, order::Lock};
 
-/// A value that one thread at a time uses.
+/// Mutual exclusion around a value.
 pub(crate) struct Mutex<T> {
     name: LockName,
     inner: base::Mutex<T>,
@@ -52,17 +52,17 @@ impl<T> Mutex<T> {
         MutexGuard { inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner), held }
     }
 
-    /// The value, which no other thread can use any more.
+    /// Returns the value.
     pub(crate) fn into_inner(self) -> T {
         self.inner.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a thread panicked while it held the lock. The value is usable all the same.
+    /// Whether a thread panicked while it held the lock. The value stays usable.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.inner.is_poisoned()
     }
 
-    /// Takes the lock if it is free. It waits for nothing, so no order binds it.
+    /// Takes the lock if it is free. It does not wait, so the order of locks does not apply.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let inner = match self.inner.try_lock() {
             Ok(inner) => inner,
@@ -93,8 +93,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// A value that many threads read, or one changes. A thread that reads it does not read it again before it lets go: a
-/// reader waits while a writer waits.
+/// Lock for many readers or one writer. A thread must not take it twice for reading: a reader waits while a writer waits.
 pub(crate) struct RwLock<T> {
     name: LockName,
     inner: base::RwLock<T>,
@@ -129,17 +128,17 @@ impl<T> RwLock<T> {
         RwLockWriteGuard { inner: self.inner.write().unwrap_or_else(PoisonError::into_inner), _held: held }
     }
 
-    /// The value, which no other thread can use any more.
+    /// Returns the value.
     pub(crate) fn into_inner(self) -> T {
         self.inner.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a thread panicked while it changed the value, which is usable all the same.
+    /// Whether a thread panicked while it changed the value. The value stays usable.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.inner.is_poisoned()
     }
 
-    /// Puts another value in place, and drops the one before after the lock is free again.
+    /// Replaces the value, and drops the old one after the lock is free again.
     pub(crate) fn replace(&self, value: T) {
         let before = std::mem::replace(&mut *self.write(), value);
         drop(before);
@@ -174,12 +173,12 @@ impl<T> DerefMut for RwLockWriteGuard<'_, T> {
     }
 }
 
-/// Lets threads wait until another says that the value of a [`Mutex`] has changed.
+/// Condition variable for the value of a [`Mutex`].
 #[derive(Default)]
 pub(crate) struct Condvar(base::Condvar);
 
 impl Condvar {
-    /// Lets go of the lock, waits to be notified, and takes the lock again. It may also return without a reason.
+    /// Releases the lock, waits for a notification, and takes the lock again. It may also return spuriously.
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         let MutexGuard { inner, held } = guard;
         let inner = self.0.wait(inner).unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
-//! A node without a broker: publishes go into its log one group at a time. A small one is appended by the thread that
-//! brings it, where that waits for nothing; the writer takes the others in batches, appends each batch with one commit,
-//! tells the hub, then answers the publishers.
+//! The broker of a single node: publishes go into its own log, one batch at a time. The publisher's thread commits a small
+//! publish if that waits for nothing. The writer thread commits the others in batches, notifies the hub, and answers the
+//! publishers.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -31,21 +31,21 @@ use crate::{
     sync::{self, Lock, Mutex},
 };
 
-/// How long a publish may take before its fate counts as unknown.
+/// Time of a publish after which its outcome counts as unknown.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Publishes that may wait for the writer.
 const QUEUE_MAX: usize = 4096;
 /// Publishes that go into one commit.
 const COMMIT_PUBLISHES_MAX: usize = 1024;
-/// Events of a publish that is appended without the writer.
-const APPENDED_NOW_MAX: usize = 64;
+/// Events of a publish that its own thread may append.
+const INLINE_EVENTS_MAX: usize = 64;
 /// Bytes of records that go into one commit, unless a single publish brings more.
 const COMMIT_BYTES_MAX: usize = 4 << 20;
-/// Bytes of the records of one publish, at most.
+/// Maximum bytes of the records of one publish.
 const PUBLISH_BYTES_MAX: u64 =
     *BODY_BYTES.end() + BATCH_MESSAGES_MAX as u64 * RECORD_BYTES_BESIDE_TEXT_MAX as u64;
 
-// A commit stands in one file, and positions in a file are 32 bits.
+// A commit is in one file, and positions in a file have 32 bits.
 const _: () = assert!(SEGMENT_BYTES_MAX + COMMIT_BYTES_MAX as u64 + PUBLISH_BYTES_MAX <= u32::MAX as u64);
 
 /// One publish: its events are stored together or not at all.
@@ -54,30 +54,30 @@ struct QueuedPublish {
     answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
-/// Hands publishes to the writer.
+/// Handle that appends publishes, or queues them for the writer.
 pub(crate) struct EmbeddedBroker {
-    /// None when it goes: the writer is to see that nobody is left.
+    /// `None` while it is dropped: the writer must see that the queue is closed.
     queue: Option<mpsc::Sender<QueuedPublish>>,
     waker: Arc<WriterWaker>,
     log: Arc<Log>,
     committer: Arc<Mutex<Committer>>,
 }
 
-/// Takes them on its own thread.
+/// Commits queued publishes on its own thread.
 pub(crate) struct Writer {
     queue: mpsc::Receiver<QueuedPublish>,
     waker: Arc<WriterWaker>,
     committer: Arc<Mutex<Committer>>,
 }
 
-/// Puts publishes into the log, one group at a time, whichever thread it is on.
+/// Commits one batch at a time, on the thread that has the lock.
 struct Committer {
     log: Arc<Log>,
     sink: Arc<dyn DeliverySink>,
     metrics: Arc<Metrics>,
 }
 
-/// Makes a broker and its writer. The writer ends when the last broker is gone.
+/// Returns a broker and its writer. The writer ends when the broker is dropped.
 pub(crate) fn embedded(
     log: Arc<Log>,
     sink: Arc<dyn DeliverySink>,
@@ -92,7 +92,7 @@ pub(crate) fn embedded(
     (broker, Writer { queue, waker, committer })
 }
 
-/// Wakes the writer's thread, once that is known: before it sleeps for the first time it looks.
+/// Wakes the thread of the writer, once it runs. It checks the queue before it sleeps for the first time.
 #[derive(Default)]
 struct WriterWaker(OnceLock<Thread>);
 
@@ -102,7 +102,7 @@ impl Wakeable for WriterWaker {
     }
 }
 
-/// Wakes the writer if an append panics on the thread that brought it, so that the writer ends and the hub with it.
+/// Wakes the writer if an append panics on the publisher's thread, so that the writer ends, and the hub with it.
 struct PanicWatch<'a>(&'a Arc<WriterWaker>);
 
 impl Drop for PanicWatch<'_> {
@@ -121,16 +121,16 @@ impl Drop for EmbeddedBroker {
 }
 
 impl EmbeddedBroker {
-    /// Appends events and waits until they are kept. Dropping the future does not take them back.
+    /// Appends events and waits until they are stored. Dropping the future does not cancel the append.
     ///
     /// # Errors
-    /// `not_stored` where they surely are not kept, `outcome_unknown` where nobody knows within `deadline`.
+    /// `not_stored` if they are not stored; `outcome_unknown` if the log does not answer within [`DEADLINE`].
     pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> Result<Vec<PublishOutcome>, Error> {
         if let Err(opening) = self.log.opened_soon().await {
             return Err(not_stored(format!("{opening}; nothing was stored; try again")));
         }
         let (answer, mut answered) = oneshot::channel();
-        let queue = self.queue.as_ref().expect("it is there until the broker goes");
+        let queue = self.queue.as_ref().expect("the queue is open until the broker is dropped");
         let publish = QueuedPublish { items, answer };
         let Some(publish) = self.try_append_inline(queue, publish) else {
             return answered.try_recv().unwrap_or_else(|_| Err(closed_error()));
@@ -152,14 +152,14 @@ impl EmbeddedBroker {
 }
 
 impl EmbeddedBroker {
-    /// Appends a small publish on this thread, where that waits for nothing: no other thread has to be woken for it, and
-    /// none for its answer. Gives it back otherwise.
+    /// Appends a small publish on this thread, if that waits for nothing: then no other thread has to be woken. Returns the
+    /// publish otherwise.
     fn try_append_inline(
         &self,
         queue: &mpsc::Sender<QueuedPublish>,
         publish: QueuedPublish,
     ) -> Option<QueuedPublish> {
-        if publish.items.len() > APPENDED_NOW_MAX || queue.capacity() < QUEUE_MAX {
+        if publish.items.len() > INLINE_EVENTS_MAX || queue.capacity() < QUEUE_MAX {
             return Some(publish);
         }
         let _watch = PanicWatch(&self.waker);
@@ -173,9 +173,9 @@ impl EmbeddedBroker {
             if !committer.log.can_append_without_blocking() {
                 return Some(publish);
             }
-            let mut group = CommitBatch::default();
-            committer.add_publish(publish, &mut group);
-            let answers = committer.commit(group, committer.metrics.log.appends().begin_sampled());
+            let mut batch = CommitBatch::default();
+            committer.add_publish(publish, &mut batch);
+            let answers = committer.commit(batch, committer.metrics.log.appends().begin_sampled());
             drop(committer);
             send_replies(answers);
             None
@@ -186,15 +186,15 @@ impl EmbeddedBroker {
 /// Publishes that are committed together.
 #[derive(Default)]
 struct CommitBatch {
-    drafts: Vec<NewEntry>,
+    entries: Vec<NewEntry>,
     keys: InFlightKeys,
     waiting: Vec<CommitWaiter>,
-    /// Of publishes that are refused.
+    /// Answers to refused publishes.
     refused: Vec<PublishReply>,
     bytes: usize,
 }
 
-/// What a publisher is answered. Its waker runs where the answer is sent, so no lock is held then.
+/// Answer to a publisher. Sending it runs a waker, so no lock may be held.
 type PublishReply = (oneshot::Sender<Result<Vec<PublishOutcome>, Error>>, Result<Vec<PublishOutcome>, Error>);
 
 fn send_replies(answers: Vec<PublishReply>) {
@@ -204,28 +204,28 @@ fn send_replies(answers: Vec<PublishReply>) {
     }
 }
 
-/// A publish whose events are in the group.
+/// A publish whose events are in the batch.
 struct CommitWaiter {
-    connection_permits: Vec<EventResult>,
+    results: Vec<EventResult>,
     answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
 }
 
-/// What will be answered for one event.
+/// Answer to be given for one event.
 enum EventResult {
-    /// It is the draft at this index of the group.
-    Draft(usize),
+    /// Stored as the new entry at this index of the batch.
+    New(usize),
     Repeat(EventId),
-    /// It goes out after so many drafts of the group.
-    Unstored {
-        after_drafts: usize,
+    /// Not stored; delivered after this number of new entries of the batch.
+    Transient {
+        after_entries: usize,
         draft: Box<NewEntry>,
     },
 }
 
 impl Writer {
-    /// Serves until every [`EmbeddedBroker`] is gone and its publishes are answered.
+    /// Serves until the [`EmbeddedBroker`] is dropped and its publishes are answered.
     ///
-    /// Returns early if an append has panicked on another thread: the log's state may be half changed then.
+    /// Returns early if an append has panicked on another thread: the log may be half changed.
     pub(crate) fn run(mut self) {
         let _ = self.waker.0.set(thread::current());
         while let Some(first) = self.next() {
@@ -237,33 +237,33 @@ impl Writer {
         }
     }
 
-    /// Commits a publish, with those that came meanwhile. The answers are sent without the lock.
+    /// Commits a publish and the queued ones. Returns their answers, which are sent without the lock.
     fn commit_with_all_that_wait(&mut self, first: QueuedPublish) -> Vec<PublishReply> {
         let committer = self.committer.lock();
         if self.committer.is_poisoned() {
             return vec![(first.answer, Err(panicked()))];
         }
-        let (mut group, mut answers) = (CommitBatch::default(), Vec::new());
+        let (mut batch, mut answers) = (CommitBatch::default(), Vec::new());
         let mut next = Some(first);
         while let Some(publish) = next {
-            if group.keys.contains_any_of(&publish.items) {
-                // Its first is under way in this very group: the repeat waits for it.
+            if batch.keys.contains_any_of(&publish.items) {
+                // The first publish with the key is in this batch: the repeat waits for its answer.
                 answers.extend(
-                    committer.commit(std::mem::take(&mut group), committer.metrics.log.appends().begin()),
+                    committer.commit(std::mem::take(&mut batch), committer.metrics.log.appends().begin()),
                 );
             }
-            committer.add_publish(publish, &mut group);
-            let publishes = group.waiting.len() + group.refused.len();
-            if publishes >= COMMIT_PUBLISHES_MAX || group.bytes >= COMMIT_BYTES_MAX {
+            committer.add_publish(publish, &mut batch);
+            let publishes = batch.waiting.len() + batch.refused.len();
+            if publishes >= COMMIT_PUBLISHES_MAX || batch.bytes >= COMMIT_BYTES_MAX {
                 break;
             }
             next = self.queue.try_recv().ok();
         }
-        answers.extend(committer.commit(group, committer.metrics.log.appends().begin()));
+        answers.extend(committer.commit(batch, committer.metrics.log.appends().begin()));
         answers
     }
 
-    /// Waits for the next publish; none when nobody is left to bring one, or when an append has panicked.
+    /// Waits for the next publish; `None` if the queue is closed, or an append has panicked.
     fn next(&mut self) -> Option<QueuedPublish> {
         loop {
             match self.queue.try_recv() {
@@ -277,22 +277,21 @@ impl Writer {
 }
 
 impl Committer {
-    /// Puts a publish into the group, with the refusal where its keys do not allow it.
-    fn add_publish(&self, publish: QueuedPublish, group: &mut CommitBatch) {
+    /// Adds a publish to the batch, or its refusal if an idempotency key does not allow it.
+    fn add_publish(&self, publish: QueuedPublish, batch: &mut CommitBatch) {
         let QueuedPublish { items, answer } = publish;
-        let known = match self.look_up(&items, group.keys.len()) {
+        let known = match self.look_up(&items, batch.keys.len()) {
             Ok(known) => known,
             Err(error) => {
-                group.refused.push((answer, Err(error)));
+                batch.refused.push((answer, Err(error)));
                 return;
             }
         };
-        let connection_permits =
-            items.into_iter().zip(known).map(|(item, known)| group.add(item, known)).collect();
-        group.waiting.push(CommitWaiter { connection_permits, answer });
+        let results = items.into_iter().zip(known).map(|(item, known)| batch.add(item, known)).collect();
+        batch.waiting.push(CommitWaiter { results, answer });
     }
 
-    /// What is known of each event's key.
+    /// Looks up the idempotency key of each event: the id of the first publish with it, if there is one.
     fn look_up(&self, items: &[PendingEvent], under_way: usize) -> Result<Vec<Option<EventId>>, Error> {
         let newest = self.log.newest();
         let mut keys = self.log.keys();
@@ -328,13 +327,13 @@ impl Committer {
         Ok(known)
     }
 
-    /// Appends the group and tells the hub. Returns what its publishers are to be answered.
-    fn commit(&self, group: CommitBatch, timing: Timing) -> Vec<PublishReply> {
-        let CommitBatch { drafts, waiting, refused: mut answers, .. } = group;
+    /// Appends the batch and notifies the hub. Returns the answers to its publishers.
+    fn commit(&self, batch: CommitBatch, timing: Timing) -> Vec<PublishReply> {
+        let CommitBatch { entries, waiting, refused: mut answers, .. } = batch;
         let head = self.log.head().offset;
-        let is_empty = drafts.is_empty();
-        // What is not stored is left with its readers before they can see what was stored after it.
-        let outcome = self.log.append_with(drafts, &mut || self.deliver_transient(&waiting, head));
+        let is_empty = entries.is_empty();
+        // Transient events go to their connections before these can see entries that are appended after them.
+        let outcome = self.log.append_with(entries, &mut || self.deliver_transient(&waiting, head));
         if !is_empty {
             self.metrics.log.appends().end(timing);
         }
@@ -349,18 +348,18 @@ impl Committer {
         };
         self.metrics.events.stored(entries.len());
         self.sink.on_appended(&entries);
-        for (_, draft) in transient(&waiting).filter(|(after_drafts, _)| *after_drafts > 0) {
+        for (_, draft) in transient(&waiting).filter(|(after_entries, _)| *after_entries > 0) {
             self.sink.wake(&draft.channels);
         }
-        answers.extend(waiting.into_iter().map(|CommitWaiter { connection_permits, answer }| {
-            (answer, Ok(connection_permits.into_iter().map(|slot| settle(slot, &entries)).collect()))
+        answers.extend(waiting.into_iter().map(|CommitWaiter { results, answer }| {
+            (answer, Ok(results.into_iter().map(|result| settle(result, &entries)).collect()))
         }));
         answers
     }
 
     fn deliver_transient(&self, waiting: &[CommitWaiter], head: u64) {
-        for (after_drafts, draft) in transient(waiting) {
-            let after = head + after_drafts as u64;
+        for (after_entries, draft) in transient(waiting) {
+            let after = head + after_entries as u64;
             let missed = self.sink.deliver_transient(
                 &draft.channels,
                 &TransientEvent { after, frame: draft.frame_without_id() },
@@ -370,22 +369,22 @@ impl Committer {
     }
 }
 
-/// The events that are not to be stored, with how many drafts of the group come before each.
+/// The transient events of the batch, each with the number of new entries before it.
 fn transient(waiting: &[CommitWaiter]) -> impl Iterator<Item = (usize, &NewEntry)> {
-    waiting.iter().flat_map(|waiting| &waiting.connection_permits).filter_map(|slot| match slot {
-        EventResult::Unstored { after_drafts, draft } => Some((*after_drafts, &**draft)),
-        EventResult::Draft(_) | EventResult::Repeat(_) => None,
+    waiting.iter().flat_map(|waiting| &waiting.results).filter_map(|result| match result {
+        EventResult::Transient { after_entries, draft } => Some((*after_entries, &**draft)),
+        EventResult::New(_) | EventResult::Repeat(_) => None,
     })
 }
 
-fn settle(slot: EventResult, entries: &[Arc<Entry>]) -> PublishOutcome {
-    match slot {
-        EventResult::Draft(index) => {
+fn settle(result: EventResult, entries: &[Arc<Entry>]) -> PublishOutcome {
+    match result {
+        EventResult::New(index) => {
             let entry = &entries[index];
             PublishOutcome::Stored(EventId::new(entry.epoch, entry.offset, entry.tag))
         }
         EventResult::Repeat(id) => PublishOutcome::Stored(id),
-        EventResult::Unstored { .. } => PublishOutcome::NotStored,
+        EventResult::Transient { .. } => PublishOutcome::NotStored,
     }
 }
 
@@ -395,12 +394,12 @@ impl CommitBatch {
             return EventResult::Repeat(id);
         }
         if !item.is_stored {
-            return EventResult::Unstored { after_drafts: self.drafts.len(), draft: Box::new(item.draft) };
+            return EventResult::Transient { after_entries: self.entries.len(), draft: Box::new(item.draft) };
         }
         self.bytes += item.draft.record_bytes();
         self.keys.add(&item.draft);
-        self.drafts.push(item.draft);
-        EventResult::Draft(self.drafts.len() - 1)
+        self.entries.push(item.draft);
+        EventResult::New(self.entries.len() - 1)
     }
 }
 
@@ -409,7 +408,7 @@ fn refusal(error: &StoreError) -> Error {
         StoreError::Unknown(_) => {
             unknown("the log could not be made safe; the event may be stored; the hub must be restarted")
         }
-        // Only a restart helps, so a client need not ask again soon.
+        // Only a restart helps, so a client should not retry soon.
         StoreError::ReadOnly(_) => {
             not_stored("the log is read-only after a fault; the hub must be restarted")
                 .retry_after(Duration::from_secs(60))
@@ -421,7 +420,7 @@ fn refusal(error: &StoreError) -> Error {
     }
 }
 
-/// Nothing is appended after a panic: the log's state may be half changed.
+/// Nothing is appended after a panic: the log may be half changed.
 fn panicked() -> Error {
     not_stored("the log takes nothing more after a fault of the hub; the hub must be restarted")
         .retry_after(Duration::from_secs(60))

@@ -1,4 +1,4 @@
-//! What must outlive the entries that it came from: epochs, losses, and idempotency keys of dropped entries.
+//! The checkpoint: epochs, losses, and idempotency keys of entries that are no longer stored.
 
 use serde::{Deserialize, Serialize};
 use tidings_protocol::{ChannelName, Epoch, Subscription};
@@ -8,20 +8,20 @@ use super::{
     subscriptions::{subscription_texts, wants},
 };
 
-/// Kept beside the entries, as one line of CRC-32 and one of JSON, replaced whole.
+/// State beside the entries, stored as one line of CRC-32 and one of JSON, and replaced as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
     /// Oldest first.
     pub(crate) epochs: Vec<EpochRow>,
-    /// Per channel, the last entry that it lost, and the last that it let go, missed or not.
+    /// Per channel: its name, the last entry that it lost, and the last entry that it removed.
     pub(crate) trims: Vec<(String, u64, u64)>,
-    /// Counts for every channel without a trim of its own.
+    /// Trim of every channel without a row in `trims`.
     pub(crate) floor: u64,
-    /// Keys whose entries are not kept any more.
+    /// Keys whose entries are no longer stored.
     pub(crate) keys: Vec<KeyRow>,
-    /// Offsets that no file stands for any more, as first and last.
+    /// Ranges of offsets without a file, as first and last.
     pub(crate) dropped: Vec<(u64, u64)>,
-    /// One more than that of the checkpoint before.
+    /// One more than the number of the previous checkpoint.
     #[serde(default)]
     pub(crate) number: u64,
 }
@@ -30,9 +30,9 @@ pub(crate) struct Checkpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EpochRow {
     pub(crate) epoch: u64,
-    /// The head when it began: it ended the one before there.
+    /// Head when the epoch began; the previous epoch ends there.
     pub(crate) begins_after: u64,
-    /// What whoever comes from an earlier epoch has missed.
+    /// Losses of a client whose id is of an earlier epoch.
     pub(crate) lost: LostChannels,
 }
 
@@ -42,20 +42,20 @@ impl EpochRow {
     }
 }
 
-/// What an epoch began without.
+/// Channels whose events were lost when an epoch began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LostChannels {
-    /// Nothing: ids of the one before are as good as new.
+    /// No channel: ids of the previous epoch are valid.
     None,
-    /// Something of these channels.
+    /// These channels.
     Channels(Vec<String>),
-    /// Nobody knows what, so every channel.
+    /// Any channel: the log does not know which.
     All,
 }
 
 impl LostChannels {
-    /// The names that a reader of `subscriptions` has lost, or its subscriptions where names are not known.
+    /// The lost channels that `subscriptions` match, or the subscriptions if the channels are not known.
     pub(super) fn of(&self, subscriptions: &[Subscription]) -> Vec<String> {
         match self {
             Self::None => Vec::new(),
@@ -82,7 +82,7 @@ pub(crate) struct KeyRow {
 }
 
 impl Checkpoint {
-    /// Encodes it with its checksum.
+    /// Encodes the checkpoint with its checksum.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("a checkpoint is plain data");
         let mut out = format!("{:08x}\n", crc32fast::hash(&json)).into_bytes();
@@ -90,7 +90,7 @@ impl Checkpoint {
         out
     }
 
-    /// Reads it back; `None` if it is not what was written.
+    /// Decodes a checkpoint; `None` if the checksum or a number is wrong.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (crc, json) = bytes.split_at_checked(9)?;
         let crc = u32::from_str_radix(std::str::from_utf8(&crc[..8]).ok()?, 16).ok()?;
@@ -100,8 +100,7 @@ impl Checkpoint {
         serde_json::from_slice(json).ok().filter(Self::is_within_bounds)
     }
 
-    /// Whether one more than any of its numbers is a number, too. The checksum only tells that the file is as it was
-    /// written.
+    /// Whether no number is above [`OFFSET_MAX`](super::entry::OFFSET_MAX). The checksum does not say so.
     fn is_within_bounds(&self) -> bool {
         let epochs = self.epochs.iter().map(|row| row.begins_after);
         let trims = self.trims.iter().flat_map(|(_, lost, gone)| [*lost, *gone]);

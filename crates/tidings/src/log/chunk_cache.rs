@@ -1,5 +1,5 @@
-//! Neighbouring entries of what somebody asked for, joined as they leave. Those of one channel are kept for a while, so
-//! that all who read the same stretch share them.
+//! Chunks: frames of neighbouring entries, joined as they are sent. Chunks of one channel are cached, so that readers of
+//! the same entries share them.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -11,17 +11,17 @@ use tidings_protocol::{ChannelName, Epoch, EventId, Tag, sse};
 
 use super::store::RawEntry;
 
-/// Bytes of frames in a run, unless one alone is larger: what a stream that replays alone holds in memory.
+/// Bytes of frames in a chunk, unless one alone is larger: a stream that replays holds as much in memory.
 pub(crate) const CHUNK_BYTES: usize = 8 << 10;
-/// Entries in a run.
+/// Entries in a chunk.
 pub(crate) const CHUNK_ENTRIES: usize = 128;
-/// Bytes of the runs that are kept, with what they are found by.
+/// Bytes of the cached chunks, with the bytes of the maps that find them.
 pub(crate) const CACHE_BYTES_MAX: usize = 3 << 20;
 
-/// What a kept run costs beside its frames and their ends; near enough for a bound.
+/// Bytes of a cached chunk beside its frames and their ends; near enough for a bound.
 const CHUNK_COST: usize = 256;
 
-/// Frames of entries that anybody may be sent as they are, one behind another, with ids that nothing overtook.
+/// Frames of plain entries, one after another, with ids without skips.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
     frames: Bytes,
@@ -29,7 +29,7 @@ pub(crate) struct Chunk {
     ends: Arc<[FrameEnd]>,
 }
 
-/// Where the frame of an entry ends.
+/// End of the frame of an entry.
 #[derive(Debug, Clone, Copy)]
 struct FrameEnd {
     offset: u64,
@@ -37,7 +37,7 @@ struct FrameEnd {
     at: u32,
 }
 
-/// What one reader takes of a run.
+/// Part of a chunk for one reader.
 #[derive(Debug)]
 pub(crate) struct ChunkSlice {
     pub(crate) frames: Bytes,
@@ -69,7 +69,7 @@ impl Chunk {
     }
 }
 
-/// Joins entries into a run, until one does not belong to it.
+/// Joins entries into a chunk, until one does not belong to it.
 pub(crate) struct ChunkBuilder {
     newest: Epoch,
     frames: Vec<u8>,
@@ -87,7 +87,7 @@ impl ChunkBuilder {
         self.is_over
     }
 
-    /// Adds the next entry; none where it cannot be read. The first that is not for everybody as it is ends the run.
+    /// Adds the next entry; `None` if it cannot be read. The first entry that is not plain ends the chunk.
     pub(crate) fn push(&mut self, raw: Option<RawEntry<'_>>) {
         let Some(raw) = raw.filter(|raw| !self.is_over && raw.is_plain()) else {
             self.is_over = true;
@@ -97,7 +97,7 @@ impl ChunkBuilder {
             self.frames.reserve_exact(CHUNK_BYTES);
             self.ends.reserve_exact(CHUNK_ENTRIES);
         } else if self.frames.len() + raw.frame_bytes_min() > CHUNK_BYTES {
-            // Known before it is written, so that the room need not grow.
+            // Checked before it is written, so that the buffer need not grow.
             self.is_over = true;
             return;
         }
@@ -122,59 +122,58 @@ impl ChunkBuilder {
         self.ends.push(FrameEnd { offset, tag, at: self.frames.len() as u32 });
     }
 
-    /// The run; none where not even the first entry belonged to one.
+    /// Returns the chunk; `None` if even the first entry did not belong to one.
     pub(crate) fn finish(mut self) -> Option<Chunk> {
-        // Else room would be held that is not used.
         self.frames.shrink_to_fit();
         (!self.ends.is_empty()).then(|| Chunk { frames: self.frames.into(), ends: self.ends.into() })
     }
 }
 
-/// The runs that are kept: those of single channels, the ones that were asked for again longest.
+/// Cached chunks of single channels. A chunk that was used since the last check is dropped later.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkCache {
     by_channel: HashMap<ChannelName, BTreeMap<u64, CachedChunk>>,
-    /// In the order in which they were kept, or passed over because they had been of use.
+    /// Order in which chunks are dropped: by insertion, or by the last check that found them used.
     order: VecDeque<(ChannelName, u64)>,
     bytes: usize,
 }
 
 #[derive(Debug)]
 struct CachedChunk {
-    run: Chunk,
-    /// It was asked for since it was last looked at.
+    chunk: Chunk,
+    /// Read since the last check.
     is_used: bool,
 }
 
 impl ChunkCache {
-    /// What is kept of a channel from `first`, which the channel holds, up to `through`.
+    /// Returns the cached frames of a channel from `first`, which the channel holds, up to `through`.
     pub(crate) fn get(&mut self, channel: &ChannelName, first: u64, through: u64) -> Option<ChunkSlice> {
         let (_, kept) = self.by_channel.get_mut(channel)?.range_mut(..=first).next_back()?;
-        let part = kept.run.slice(first, through)?;
+        let slice = kept.chunk.slice(first, through)?;
         kept.is_used = true;
-        Some(part)
+        Some(slice)
     }
 
-    /// Keeps a run of a channel: all that the channel holds between its first and its last entry.
-    pub(crate) fn insert(&mut self, channel: &ChannelName, run: &Chunk) {
+    /// Caches a chunk of a channel: all entries of the channel between its first and its last.
+    pub(crate) fn insert(&mut self, channel: &ChannelName, chunk: &Chunk) {
         let of_channel = self.by_channel.entry(channel.clone()).or_default();
-        let kept = CachedChunk { run: run.clone(), is_used: false };
-        self.bytes += run.cost();
-        match of_channel.insert(run.first(), kept) {
-            Some(replaced) => self.bytes -= replaced.run.cost(),
-            None => self.order.push_back((channel.clone(), run.first())),
+        let kept = CachedChunk { chunk: chunk.clone(), is_used: false };
+        self.bytes += chunk.cost();
+        match of_channel.insert(chunk.first(), kept) {
+            Some(replaced) => self.bytes -= replaced.chunk.cost(),
+            None => self.order.push_back((channel.clone(), chunk.first())),
         }
         while self.bytes > CACHE_BYTES_MAX {
             self.drop_one();
         }
     }
 
-    /// Forgets everything: an entry was given up or cut off, and may be in one, or ids are written in another epoch.
+    /// Drops all chunks: one may hold an entry that was lost or truncated, or ids of another epoch.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Bytes of what is kept.
+    /// Bytes of the cached chunks.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -187,7 +186,7 @@ impl ChunkCache {
         {
             return self.order.push_back((channel, first));
         }
-        self.bytes -= of_channel.remove(&first).map_or(0, |kept| kept.run.cost());
+        self.bytes -= of_channel.remove(&first).map_or(0, |kept| kept.chunk.cost());
         if of_channel.is_empty() {
             self.by_channel.remove(&channel);
         }

@@ -8,7 +8,7 @@ use tidings_protocol::{ChannelName, Epoch, EventId, EventName, Priority, Skip, T
 /// Milliseconds since 1970, by the wall clock.
 pub(crate) type Millis = u64;
 
-/// The highest offset that is read from a file or from Redis: scripts count no further exactly, and one more always fits.
+/// Highest offset that is read from a file or from Redis: Lua numbers are exact up to here, and one more always fits.
 pub(crate) const OFFSET_MAX: u64 = (1 << 53) - 1;
 
 /// Returns an offset that came from outside, unless it is above [`OFFSET_MAX`].
@@ -16,12 +16,12 @@ pub(crate) fn offset_within(offset: u64) -> Option<u64> {
     (offset <= OFFSET_MAX).then_some(offset)
 }
 
-/// Returns a duration in milliseconds; the longest that there is if it is longer.
+/// Returns a duration in milliseconds, or [`Millis::MAX`] if it is longer.
 pub(crate) fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
-/// What a publisher asked for, checked and stamped with the time, before it has a place in the log.
+/// A published event, checked and stamped with the time, before it has an offset.
 #[derive(Debug, Clone)]
 pub(crate) struct NewEntry {
     pub(crate) channels: Box<[ChannelName]>,
@@ -31,20 +31,20 @@ pub(crate) struct NewEntry {
     pub(crate) key: Option<Arc<str>>,
     pub(crate) published_at: Millis,
     pub(crate) expires_at: Option<Millis>,
-    /// Kept with the entry, so that a repeat is known after a restart.
+    /// Stored with the entry, so that a repeat is recognised after a restart.
     pub(crate) idempotency: Option<Idempotency>,
 }
 
-/// Whose repeat it would be, of what.
+/// Publisher, idempotency key and content of a publish, to recognise its repeats.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Idempotency {
     pub(crate) publisher: Arc<str>,
     pub(crate) key: Arc<str>,
-    /// Of channels, event and data: a repeat with others is a conflict.
+    /// Hash of channels, event and data: a repeat with another one is a conflict.
     pub(crate) fingerprint: [u8; 16],
 }
 
-/// An event with its place in the log. Shared by all readers; its frame is encoded once.
+/// A stored event with its offset. All readers share it; its frame is encoded once.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) offset: u64,
@@ -60,17 +60,17 @@ pub(crate) struct Entry {
     pub(crate) idempotency: Option<Idempotency>,
     /// Event and data lines, the id line of `framed_in`, a blank line.
     frame: Bytes,
-    /// How much of `frame` is event and data lines.
+    /// Bytes of the event and data lines in `frame`.
     lines_len: usize,
     framed_in: Epoch,
     /// Bytes of the text as it was published.
     data_len: usize,
-    /// The text, only where the lines do not hold it as it was (they end every line in LF).
+    /// The text, if its lines do not all end in LF: `frame` ends every line in LF.
     original: Option<Box<str>>,
 }
 
 impl Entry {
-    /// Gives a draft its place and encodes it. `newest` is the epoch that ids are written in.
+    /// Encodes an event with its offset. `newest` is the epoch that ids are written in.
     pub(crate) fn new(draft: NewEntry, offset: u64, epoch: Epoch, tag: Tag, newest: Epoch) -> Self {
         let name = draft.event.as_ref().map(EventName::as_str);
         let mut frame = Vec::with_capacity(draft.data.len() + name.map_or(0, str::len) + 80);
@@ -144,7 +144,7 @@ impl Entry {
         String::from_utf8(text).expect("frames are made of text")
     }
 
-    /// What it costs to keep in memory, in bytes; near enough for a bound.
+    /// Bytes that the entry takes in memory; near enough for a bound.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Self>()
             + self.frame.len()
@@ -152,14 +152,14 @@ impl Entry {
             + self.channels.len() * size_of::<ChannelName>()
     }
 
-    /// What the store keeps of it, in bytes: its record there.
+    /// Bytes of its record in the store.
     pub(crate) fn record_bytes(&self) -> u32 {
         let Self { channels, event, key, idempotency, data_len, .. } = self;
         let bytes = record_bytes(channels, event.as_ref(), key.as_deref(), idempotency.as_ref(), *data_len);
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
-    /// What it is filed by.
+    /// The fields that the index needs.
     pub(crate) fn meta(&self) -> EntryMeta<'_> {
         EntryMeta {
             offset: self.offset,
@@ -174,18 +174,18 @@ impl Entry {
         }
     }
 
-    /// Whether everybody who is sent it at all is sent it, and in its turn: no time, no newer event and no hurry changes that.
+    /// Whether each reader gets the entry, and in order: it has no expiry, no key and no priority.
     pub(crate) fn is_plain(&self) -> bool {
         self.priority == Priority::Normal && self.key.is_none() && self.expires_at.is_none()
     }
 
-    /// Whether its time is over.
+    /// Whether the entry has expired.
     pub(crate) fn has_expired(&self, now: Millis) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
 }
 
-/// What an entry is filed by: all of it but the text.
+/// All fields of an entry but the text: the index needs them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EntryMeta<'a> {
     pub(crate) offset: u64,
@@ -199,14 +199,14 @@ pub(crate) struct EntryMeta<'a> {
     pub(crate) record_bytes: u32,
 }
 
-/// An event that is in no log: it goes to those who are not behind, after what was stored before it.
+/// An event that is not stored. Connections that are not behind get it, after the entries up to `after`.
 #[derive(Debug, Clone)]
 pub(crate) struct TransientEvent {
     pub(crate) after: u64,
     pub(crate) frame: Bytes,
 }
 
-/// The frame of an event that is not stored: it carries no id.
+/// The frame of an event that is not stored: it has no id.
 pub(crate) fn frame_without_id(event: Option<&EventName>, data: &str) -> Bytes {
     let mut frame = Vec::with_capacity(data.len() + 32);
     sse::write_event_lines(&mut frame, event.map(EventName::as_str), data);
@@ -231,13 +231,13 @@ fn record_bytes(
 }
 
 impl NewEntry {
-    /// What the store will keep of it, in bytes: its record there.
+    /// Bytes of its record in the store.
     pub(crate) fn record_bytes(&self) -> usize {
         let Self { channels, event, key, idempotency, data, .. } = self;
         record_bytes(channels, event.as_ref(), key.as_deref(), idempotency.as_ref(), data.len())
     }
 
-    /// The frame of an event that is not stored: it carries no id.
+    /// The frame of an event that is not stored: it has no id.
     pub(crate) fn frame_without_id(&self) -> Bytes {
         frame_without_id(self.event.as_ref(), &self.data)
     }

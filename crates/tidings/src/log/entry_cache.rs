@@ -1,4 +1,4 @@
-//! The newest entries, in memory and encoded: most reads end here.
+//! Cache of the newest entries, encoded: most reads need nothing else.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -21,7 +21,7 @@ impl EntryCache {
         }
     }
 
-    /// Adds the newest entry and lets the oldest go where the bound is passed.
+    /// Adds the newest entry, and drops the oldest ones while the bound is exceeded.
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
         self.bytes += entry.memory_bytes();
         self.entries.push_back(entry);
@@ -32,7 +32,7 @@ impl EntryCache {
         }
     }
 
-    /// Brings back an entry that is older than all others; `false` where there is no room for it.
+    /// Adds an entry that is older than all others; `false` if there is no room for it.
     pub(crate) fn prepend(&mut self, entry: Arc<Entry>) -> bool {
         let bytes = self.bytes + entry.memory_bytes();
         let is_older = self.entries.front().is_none_or(|oldest| entry.offset < oldest.offset);
@@ -46,7 +46,7 @@ impl EntryCache {
 
     pub(crate) fn get(&self, offset: u64) -> Option<&Arc<Entry>> {
         let guess = usize::try_from(offset.checked_sub(self.oldest()?)?).ok()?;
-        // Nearly always nothing is left out: only what was brought back after a start may have holes.
+        // Only entries that the cache was warmed with after a start may have holes.
         match self.entries.get(guess) {
             Some(entry) if entry.offset == offset => Some(entry),
             _ => {
@@ -56,21 +56,21 @@ impl EntryCache {
         }
     }
 
-    /// The entries above an offset, where none of them is missing; at most so many.
+    /// The entries above an offset, at most `count_max`; `None` if one of them is missing.
     pub(crate) fn above(&self, offset: u64, count_max: usize) -> Option<impl Iterator<Item = &Arc<Entry>>> {
         let index = self.entries.partition_point(|entry| entry.offset <= offset);
         let has_all = self.entries.get(index).is_none_or(|entry| entry.offset == offset + 1);
         has_all.then(|| self.entries.range(index..).take(count_max))
     }
 
-    /// Lets the entries above an offset go.
+    /// Drops the entries above an offset.
     pub(crate) fn truncate(&mut self, to: u64) {
         while let Some(newest) = self.entries.pop_back_if(|newest| newest.offset > to) {
             self.bytes -= newest.memory_bytes();
         }
     }
 
-    /// Lets everything go.
+    /// Drops all entries.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.bytes = 0;

@@ -1,4 +1,4 @@
-//! A page of stored events, for clients that ask instead of listening.
+//! History: a page of stored events, for requests that open no stream.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use super::{
 #[derive(Debug, Clone)]
 pub(crate) struct HistoryRange {
     pub(crate) start: Start,
-    /// Nothing after this id.
+    /// Last id that may be returned.
     pub(crate) until: Option<EventId>,
     pub(crate) limit: usize,
-    /// Of more than `limit` events, the newest instead of the oldest.
+    /// Returns the newest `limit` events instead of the oldest.
     pub(crate) is_newest: bool,
 }
 
@@ -28,19 +28,19 @@ pub(crate) struct HistoryRange {
 #[derive(Debug)]
 pub(crate) struct HistoryRead {
     pub(crate) entries: Vec<Arc<Entry>>,
-    /// Goes on after the last entry, where there are more.
+    /// Id to go on from, if there are more events.
     pub(crate) next: Option<EventId>,
     pub(crate) gap: Option<(Gap, EventId)>,
     pub(crate) newest: Epoch,
 }
 
 impl HistoryRead {
-    /// The id that goes on after the last entry.
+    /// The id of the last entry.
     fn last(&self) -> Option<EventId> {
         self.entries.last().map(|last| EventId::new(self.newest, last.offset, last.tag))
     }
 
-    /// Takes an entry where there is room; else there are more.
+    /// Adds an entry if there is room; otherwise notes that there are more.
     fn take(&mut self, entry: Arc<Entry>, limit: usize) -> bool {
         let has_room = self.entries.len() < limit;
         if has_room {
@@ -52,15 +52,15 @@ impl HistoryRead {
     }
 }
 
-/// Where in the log a page is read.
+/// Part of the log that a page is read from.
 struct Range {
-    /// Above this.
+    /// Entries at or below are left out.
     cursor: u64,
-    /// Without these.
+    /// Entries that are left out.
     skips: Vec<Skip>,
-    /// Up to here.
+    /// Last offset, but for `ahead`.
     through: u64,
-    /// Entries above `through` that are wanted, too, ascending: they overtook.
+    /// Entries above `through` that overtook and are part of it, ascending.
     ahead: Vec<u64>,
     gap: Option<(Gap, EventId)>,
     gaps_reported_to: u64,
@@ -81,7 +81,7 @@ impl Range {
 }
 
 impl Log {
-    /// Reads stored events oldest first; it may read the disk.
+    /// Reads stored events, oldest first. It may read the disk.
     pub(crate) fn history(&self, wanted: &HistoryRange, subscriptions: &[Subscription]) -> HistoryRead {
         loop {
             let range = self.state().range(wanted, subscriptions, self.now());
@@ -102,7 +102,7 @@ impl Log {
         let gap = range.gap.take();
         let mut history = HistoryRead { entries: Vec::new(), next: None, gap, newest: range.newest };
         while range.cursor < range.through {
-            let ask = ReadRequest {
+            let request = ReadRequest {
                 subscriptions,
                 cursor: range.cursor,
                 skips: &[],
@@ -112,15 +112,15 @@ impl Log {
                 overtaking_max: 0,
                 may_join: false,
             };
-            let mut page = self.page(&ask);
+            let mut page = self.page(&request);
             if !page.lost.is_empty() || page.transitions_applied != range.transitions_applied {
-                // A client that goes on from the last one is told.
+                // A client that goes on from the last id gets the gap.
                 history.next = history.last();
                 return history.next.is_some().then_some(history);
             }
             let read = self.read(&page.missing_offsets(), page.newest);
             page.fill(read);
-            for entry in page.steps.into_iter().filter_map(|step| step.entry) {
+            for entry in page.entries.into_iter().filter_map(|listed| listed.entry) {
                 range.cursor = entry.offset;
                 if !entry.has_expired(now) && !range.is_had(entry.offset) && !history.take(entry, limit) {
                     return Some(history);
@@ -167,7 +167,7 @@ impl LogState {
         range
     }
 
-    /// Ends a range where a stream that resumes from the id would begin, so that the two have everything once.
+    /// Ends a range at the position from which a stream resumes with the id, so that the two have each event once.
     fn end_at(&self, range: &mut Range, id: &EventId, subscriptions: &[Subscription]) {
         let IdCheck { from, skips, reason } = self.check_id(id);
         range.through = from;

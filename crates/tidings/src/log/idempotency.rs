@@ -1,4 +1,4 @@
-//! Repeats of a publish: who asked before with the same key gets the first answer.
+//! Idempotency keys: a repeat of a publish gets the answer of the first.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,21 +12,21 @@ use super::{
     entry::{EntryMeta, Idempotency, Millis},
 };
 
-/// The place that a first publish got.
+/// Offset and tag that the first publish got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RememberedAnswer {
     pub(crate) offset: u64,
     pub(crate) tag: Tag,
 }
 
-/// What is known of a key.
+/// Result of looking up a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum KeyLookup {
-    /// Nothing: publish.
+    /// The key is new.
     New,
-    /// The same was published before.
+    /// The same event was published before.
     Repeat(RememberedAnswer),
-    /// Something else was published under it.
+    /// Another event was published with the key.
     Conflict,
 }
 
@@ -43,7 +43,7 @@ type KeyName = (Arc<str>, Arc<str>);
 #[derive(Debug)]
 pub(crate) struct IdempotencyKeys {
     known: HashMap<KeyName, Remembered>,
-    /// In the order they came; an older use of a key that was used again is passed over.
+    /// In order of publishing; an older use of a key that was used again is ignored.
     by_age: VecDeque<(Millis, KeyName)>,
     window: Millis,
     keys_max: usize,
@@ -87,7 +87,7 @@ impl IdempotencyKeys {
         self.known.insert(name, remembered);
     }
 
-    /// Forgets what is older than the window.
+    /// Drops keys that are older than the window.
     pub(crate) fn forget_old(&mut self, now: Millis) {
         while let Some((published_at, name)) = self.by_age.front() {
             if published_at.saturating_add(self.window) > now {
@@ -100,7 +100,7 @@ impl IdempotencyKeys {
         }
     }
 
-    /// Whether `more` new keys have room.
+    /// Whether there is room for `more` new keys.
     pub(crate) fn has_room(&self, more: usize) -> bool {
         self.known.len() + more <= self.keys_max
     }
@@ -109,7 +109,7 @@ impl IdempotencyKeys {
         self.known.len()
     }
 
-    /// The keys whose entries `is_kept` does not know, oldest first.
+    /// The keys whose entries are not kept, oldest first.
     pub(crate) fn rows(&self, is_kept: &dyn Fn(u64) -> bool) -> Vec<KeyRow> {
         let mut rows: Vec<KeyRow> = self
             .known

@@ -1,5 +1,5 @@
-//! Which offsets carry a channel, what is kept of each, and what each channel has lost. Reads go by channel and
-//! never scan the entries of others.
+//! Index of the log: the offsets of each channel, the fields of each entry, and the trims of channels. Reads go by channel
+//! and never scan the entries of others.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -18,16 +18,16 @@ use channel::Urgent;
 pub(crate) use channel::{ChannelIndex, Trim};
 use entries::{EntryTable, IndexedEntry, MANY_CHANNELS};
 
-/// How many channels without entries are remembered for what they lost; those beyond leave one offset together.
+/// Channels without entries that keep a trim of their own; those beyond share the default trim.
 pub(crate) const EMPTY_CHANNELS_MAX: usize = 100_000;
-/// What an entry costs beside its record, in bytes: here, in its channel's list and in the store's table.
+/// Bytes of an entry beside its record: in this index and in the store's table.
 pub(crate) const INDEX_BYTES_PER_ENTRY: u64 = 40;
-/// How many urgent entries of the whole log are at hand for readers that scan it.
+/// Urgent entries of the whole log in memory, for readers that scan it.
 const RECENT_URGENT_MAX: usize = 1024;
-/// How many trims are at hand for open streams; older ones are found by looking at every channel.
+/// Trims in memory for open streams; older ones are found by a check of every channel.
 const RECENT_TRIMS_MAX: usize = 4096;
 
-/// How much of what is over is remembered.
+/// Bounds of the lists in the index.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IndexBounds {
     pub(crate) empty_rows: usize,
@@ -55,15 +55,15 @@ pub(crate) struct Index {
     bounds: IndexBounds,
     several: HashMap<u64, Box<[u32]>>,
     expires: HashMap<u64, Millis>,
-    /// Of the kept entries, with their index.
+    /// Bytes of the kept entries, with their index.
     bytes: u64,
-    /// Entries that nothing holds any more and the store has not been told of.
+    /// Entries that no channel holds any more, for [`Index::take_released`].
     released: Vec<u64>,
-    /// Channels that hold nothing and have lost something, oldest loss first; stale ones are passed over.
+    /// Empty channels with a trim, oldest first; stale items are ignored.
     empty: VecDeque<(ChannelName, u64)>,
     empty_rows: usize,
-    /// Counts for every channel without a row.
-    floor: Trim,
+    /// Trim of every channel without a row.
+    default_trim: Trim,
     /// The highest trim of any channel: a cursor at or above it has lost nothing.
     highest_trim: u64,
     serial: u64,
@@ -72,20 +72,15 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    #[cfg(test)]
-    pub(crate) fn set_recent_trims_max(&mut self, trims_max: usize) {
-        self.bounds.recent_trims = trims_max;
-    }
-
-    /// Files an entry under its channels.
+    /// Adds an entry to its channels.
     ///
-    /// Offsets come in ascending order; those left out count as gone.
+    /// Offsets come in ascending order; missing ones count as removed.
     pub(crate) fn append(&mut self, entry: &EntryMeta<'_>) {
         let mut rows: Vec<u32> = entry.channels.iter().map(|channel| self.channel_id(channel)).collect();
-        // A channel that had let this entry go before a restart does not get it back.
-        rows.retain(|id| self.rows[*id as usize].gone < entry.offset);
+        // A channel that removed this entry before a restart does not get it back.
+        rows.retain(|id| self.rows[*id as usize].removed_through < entry.offset);
         if rows.len() > 1 {
-            // A channel that is named twice holds it once.
+            // A channel that is listed twice holds it once.
             rows.sort_unstable();
             rows.dedup();
         }
@@ -132,7 +127,7 @@ impl Index {
         if let Some(id) = self.names.get(channel) {
             return *id;
         }
-        let row = ChannelIndex::new(channel.clone(), self.floor);
+        let row = ChannelIndex::new(channel.clone(), self.default_trim);
         let id = if let Some(id) = self.free.pop() {
             self.rows[id as usize] = row;
             id
@@ -151,7 +146,7 @@ impl Index {
         }
     }
 
-    /// The entries that nothing holds since this was last asked.
+    /// Returns the entries that no channel holds any more, each once.
     pub(crate) fn take_released(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.released)
     }
@@ -161,27 +156,27 @@ impl Index {
         self.bytes
     }
 
-    /// How many entries are kept.
+    /// Number of kept entries.
     pub(crate) fn entries(&self) -> usize {
         self.table.len()
     }
 
-    /// What the record of an entry takes.
+    /// Bytes of the record of an entry.
     pub(crate) fn record_bytes(&self, offset: u64) -> u64 {
         self.table.get(offset).map_or(0, |kept| u64::from(kept.bytes))
     }
 
-    /// Whether an entry has neither a key nor a time that is over some day.
+    /// Whether an entry has neither a key nor an expiry.
     pub(crate) fn is_plain(&self, offset: u64) -> bool {
         self.table.get(offset).is_some_and(|kept| !kept.is_keyed) && !self.expires.contains_key(&offset)
     }
 
-    /// Whether an entry's time is over.
+    /// Whether an entry has expired.
     pub(crate) fn has_expired(&self, offset: u64, now: Millis) -> bool {
         self.expires.get(&offset).is_some_and(|expires_at| *expires_at <= now)
     }
 
-    /// Whether an entry has expired, or a newer one of its key stands in each of its channels that the reader wants.
+    /// Whether an entry has expired, or is superseded in each of its channels that the reader wants.
     pub(crate) fn is_over(&self, offset: u64, now: Millis, wants: &dyn Fn(&ChannelName) -> bool) -> bool {
         if self.has_expired(offset, now) {
             return true;
@@ -226,10 +221,10 @@ impl Index {
     }
 
     pub(crate) fn default_trim(&self) -> Trim {
-        self.floor
+        self.default_trim
     }
 
-    /// Counts every trim so far; a stream that keeps it is told of later ones only.
+    /// Number of trims so far; a stream that keeps it reports later ones only.
     pub(crate) fn trim_serial(&self) -> u64 {
         self.serial
     }
@@ -238,7 +233,7 @@ impl Index {
         self.highest_trim
     }
 
-    /// The trims after `serial`, oldest first; `None` where some are no longer at hand.
+    /// The trims after `serial`, oldest first; `None` if some are no longer in memory.
     pub(crate) fn trims_after(&self, serial: u64) -> Option<impl Iterator<Item = (Trim, &ChannelName)>> {
         let missing = self.serial - self.recent_trims.len() as u64;
         if serial < missing {
@@ -248,13 +243,13 @@ impl Index {
         Some(self.recent_trims.range(start..).map(|(trim, name)| (*trim, name)))
     }
 
-    /// Urgent entries of any channel above `cursor`, ascending, the last thousand at most.
+    /// Urgent entries of any channel above `cursor`, ascending, from the last [`RECENT_URGENT_MAX`].
     pub(crate) fn recent_urgent_above(&self, cursor: u64) -> impl Iterator<Item = Urgent> {
         let start = self.recent_urgent.partition_point(|entry| entry.offset <= cursor);
         self.recent_urgent.range(start..).copied()
     }
 
-    /// The rows that a subscription reads. Of a pattern, only names with its literal beginning are looked at.
+    /// The channels that a subscription matches. For a pattern, only names with its literal prefix are checked.
     pub(crate) fn selected<'a>(
         &'a self,
         subscription: &'a Subscription,
@@ -275,7 +270,7 @@ impl Index {
     }
 }
 
-/// What an entry counts for in `retention_bytes`.
+/// Bytes of an entry towards `retention_bytes`.
 fn cost(record_bytes: u32, labels: usize) -> u64 {
     u64::from(record_bytes) + INDEX_BYTES_PER_ENTRY + 8 * labels as u64
 }

@@ -16,7 +16,7 @@ pub(crate) struct Usage {
 }
 
 impl Log {
-    /// Lets go of what is too old or too much, also when nothing is published.
+    /// Removes entries beyond the retention by age and bytes.
     pub(crate) fn trim(&self) {
         let now = self.now();
         let mut state = self.state_mut();
@@ -25,8 +25,8 @@ impl Log {
         self.keys().forget_old(now);
     }
 
-    /// Brings some of the newest entries back into memory after a start, so that clients who resume share them.
-    /// Returns whether there is more to bring; entries that come meanwhile have the first right to the room.
+    /// Reads some of the newest entries into the cache after a start, so that clients that resume share them. Returns
+    /// whether there are more to read and room for them.
     pub(crate) fn warm_cache(&self) -> bool {
         const ENTRIES_AT_ONCE: usize = 256;
         let (offsets, newest): (Vec<u64>, _) = {
@@ -36,18 +36,18 @@ impl Log {
         };
         let read = self.read(&offsets, newest);
         let mut state = self.state_mut();
-        // One that went meanwhile leaves a hole, which the ring may have.
+        // An entry that was removed meanwhile leaves a hole in the cache.
         !offsets.is_empty() && read.into_iter().flatten().all(|entry| state.entry_cache.prepend(entry))
     }
 
-    /// Takes back room on disk.
+    /// Frees disk space.
     ///
     /// # Errors
-    /// What the store says.
+    /// Errors of the store.
     pub(crate) fn maintain(&self) -> Result<(), StoreError> {
         match self.store().maintain(&|is_kept| self.checkpoint(is_kept)) {
             Err(StoreError::Damaged { offset, fault }) => {
-                // Given up, it no longer keeps its file from being written anew, which is tried again soon.
+                // Without the entry the next call can compact its file.
                 self.drop_damaged(&StoreError::Damaged { offset, fault });
                 Ok(())
             }
@@ -55,32 +55,32 @@ impl Log {
         }
     }
 
-    /// Makes everything appended so far survive the machine.
+    /// Makes all appended entries durable.
     ///
     /// # Errors
-    /// What the store says; nothing can be appended after that.
+    /// Errors of the store; nothing can be appended after that.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.store().sync()
     }
 
-    /// Durations of the calls that make a file of the log safe.
+    /// Durations of fsync calls for files of the log.
     pub(crate) fn fsyncs(&self) -> Histogram {
         self.store().fsyncs()
     }
 
-    /// Ends a run: everything is safe and the next start knows it.
+    /// Makes all entries durable, and records that the run ended cleanly.
     ///
     /// # Errors
-    /// What the store says.
+    /// Errors of the store.
     pub(crate) fn close(&self) -> Result<(), StoreError> {
         if self.is_half_changed() {
-            // The next start reads it as after a kill.
+            // The next start must treat this run as killed.
             return self.store().sync();
         }
         self.store().close()
     }
 
-    /// Counts the log as writable only if an event of so many bytes would fit.
+    /// Sets the size of the event that must fit for the log to count as writable.
     pub(crate) fn require_room(&self, event_bytes_max: u64) {
         self.store().require_room(event_bytes_max);
     }
@@ -88,7 +88,7 @@ impl Log {
     /// Whether appends can succeed.
     ///
     /// # Errors
-    /// Says why not.
+    /// The reason why they cannot.
     pub(crate) fn writable(&self) -> Result<(), StoreError> {
         self.check_whole()?;
         self.store().writable()
@@ -110,18 +110,18 @@ impl Log {
         }
     }
 
-    /// What the log holds and costs.
+    /// Figures of the log, for metrics.
     pub(crate) fn usage(&self) -> Usage {
-        // Read before the state is locked: a publish locks the keys first, and none of these is held beside another.
+        // Locked before the state, one after another: a publish locks the keys first.
         let idempotency_keys = self.keys().len() as u64;
-        let runs_bytes = self.chunk_cache().bytes() as u64;
+        let chunk_cache_bytes = self.chunk_cache().bytes() as u64;
         let disk_bytes = self.store().disk_bytes();
         let state = self.state();
         Usage {
             head: state.head,
             bytes: state.index.bytes(),
             cache_bytes: state.entry_cache.bytes() as u64,
-            chunk_cache_bytes: runs_bytes,
+            chunk_cache_bytes,
             channels: state.index.channel_count() as u64,
             disk_bytes,
             idempotency_keys,

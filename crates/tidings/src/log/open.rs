@@ -1,4 +1,4 @@
-//! The opening of a log. The directory is taken at once; what is stored there is read while the node serves already.
+//! Opening of a log: the directory is locked at once, and its files are read while the node serves.
 
 use std::{
     fs::File,
@@ -36,7 +36,7 @@ use crate::{
 /// Epochs that a log remembers; ids of older ones count as foreign.
 const EPOCHS_MAX: usize = 10_000;
 
-/// A directory that is taken, and whose log is to be read.
+/// A locked directory whose log is not read yet.
 pub(crate) struct UnreadLog {
     directory: PathBuf,
     lock: File,
@@ -50,16 +50,16 @@ pub(crate) struct UnreadLog {
 pub(crate) struct Recovered {
     pub(crate) entries: usize,
     pub(crate) head: u64,
-    /// Why events may be missing; everyone who resumes across this start is told.
+    /// Reason why events may be missing. Each client that resumes with an older id gets a gap.
     pub(crate) lost: Option<String>,
 }
 
 impl Log {
-    /// Begins a log in memory, or takes `directory` and leaves what is stored there to be read. Until [`Log::take_over`]
-    /// no stream has a place in such a log, and it takes nothing.
+    /// Begins a log in memory, or locks `directory`, whose files are to be read. Until [`Log::take_over`] the second kind of
+    /// log gives no stream a position and takes no event.
     ///
     /// # Errors
-    /// When the directory cannot be used.
+    /// If the directory cannot be used.
     pub(crate) fn begin(
         settings: &LogSettings,
         directory: Option<&Path>,
@@ -80,7 +80,7 @@ impl Log {
     /// Opens the log in `directory`, or a new one in memory, and begins an epoch at its head.
     ///
     /// # Errors
-    /// When the directory cannot be used.
+    /// If the directory cannot be used.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn open(
         settings: &LogSettings,
@@ -93,7 +93,7 @@ impl Log {
         }
     }
 
-    /// A new log in memory. It holds a directory, for what is kept beside the log; `serve` puts on record which log takes
+    /// Returns a new log in memory. It locks the directory, for the files beside the log; `serve` records which log takes
     /// events from now on.
     pub(super) fn in_memory(
         settings: &LogSettings,
@@ -121,10 +121,10 @@ impl Log {
         Ok(Self { served: Mutex::new(Lock::ServedLogs, served), ..log })
     }
 
-    /// Becomes the log that was read from its directory. Streams that waited get their places, and publishes are taken.
+    /// Replaces this log by the one that was read. Streams that waited get their positions, and publishes are taken.
     pub(crate) fn take_over(&self, read: Self) {
         let Self { state, store, keys, .. } = read;
-        // The store comes first: what the state names is read from it.
+        // The store comes first: readers of the state read entries from it.
         if let Some(store) = store.into_inner() {
             assert!(self.store.set(store).is_ok(), "a log is opened once");
         }
@@ -133,7 +133,7 @@ impl Log {
         let mut state = state.into_inner();
         state.opened_at = Some(state.head);
         self.state.replace(state);
-        // This log gives the order itself: it has no more questions.
+        // This log gives the order itself: no barrier is needed any more.
         self.complete_barrier(u64::MAX);
         self.opening.finish();
     }
@@ -176,11 +176,11 @@ impl Log {
 }
 
 impl UnreadLog {
-    /// Reads the log, and begins an epoch at its head. `on_file` is told before each file how many of how many are read; false
-    /// ends the reading.
+    /// Reads the log, and begins an epoch at its head. `on_file` gets the numbers of read files and of all files before each
+    /// file; it returns false to stop.
     ///
     /// # Errors
-    /// When the directory cannot be used; [`OpenError::Ended`] where `on_file` said so.
+    /// If the directory cannot be used; [`OpenError::Ended`] if `on_file` stopped.
     pub(crate) fn read(
         self,
         on_file: &mut dyn FnMut(usize, usize) -> bool,
@@ -210,7 +210,7 @@ impl UnreadLog {
         let recovered = Recovered { entries: log.state().index.entries(), head: opened.head, lost };
         match log.store().write_checkpoint(&log.checkpoint(&|offset| recovered_keeps(&log, offset))) {
             Ok(()) => served.serve_disk().map_err(fail)?,
-            // Reads go on; `maintain` begins the run once there is room.
+            // Reads work; `maintain` begins the run once there is room.
             Err(StoreError::NotStored(error)) if is_full(&error) => {}
             Err(error) => return Err(OpenError::Store(error)),
         }
@@ -222,7 +222,7 @@ fn keys(settings: &LogSettings) -> IdempotencyKeys {
     IdempotencyKeys::new(millis(settings.idempotency_window), settings.idempotency_keys)
 }
 
-/// The epochs of a log with one more that begins at its head, and why that one may lack events.
+/// Returns the epochs of a log with a new one at its head, and the reason why events may be missing.
 fn epochs(
     mut epochs: Vec<EpochRow>,
     opened: &disk::OpenedStore,
@@ -238,7 +238,7 @@ fn epochs(
         lost_because
             .get_or_insert_with(|| "another log took events meanwhile: one in memory, or of redis".into());
     }
-    // Lost ends are cut off: an epoch cannot have ended above the head that is left.
+    // An epoch cannot have ended above the head that is left.
     epochs.iter_mut().for_each(|row| row.begins_after = row.begins_after.min(opened.head));
     let lost = if lost_because.is_some() { LostChannels::All } else { LostChannels::None };
     epochs.push(EpochRow { epoch: newest.0, begins_after: opened.head, lost });

@@ -1,5 +1,5 @@
-//! The log of a node that follows a broker: others give the order, this one keeps what it is told, and asks before it
-//! calls an id bad.
+//! The log of a node that replicates a broker's log: the broker gives the order. An unknown id is checked with the broker
+//! before it counts as bad.
 
 use std::{
     fmt, io,
@@ -35,16 +35,16 @@ pub(crate) struct ReplicatedEntry {
     pub(crate) draft: NewEntry,
 }
 
-/// Why a batch was not placed; nothing of it was.
+/// Reason why a batch was not applied; none of it was.
 #[derive(Debug)]
 pub(crate) enum ApplyError {
-    /// The next must be `expected`: what is between is to be read first.
+    /// Entries from `expected` on are missing: read them from the broker first.
     MissingBefore { expected: u64, got: u64 },
-    /// Its epoch is not known: the rows are to be read first.
+    /// The epoch is not known: read the epochs from the broker first.
     UnknownEpoch { offset: u64, epoch: Epoch },
-    /// Another entry is held there: what is held is of a past that the broker does not have.
+    /// The log holds another entry at this offset: the broker lost the tail that this log has.
     Diverged { offset: u64 },
-    /// It could not be kept.
+    /// The store did not take it.
     NotKept(StoreError),
 }
 
@@ -63,20 +63,20 @@ impl fmt::Display for ApplyError {
     }
 }
 
-/// Whether a start has a place yet.
+/// Position of a stream, or the read barrier that it waits for.
 #[derive(Debug)]
 pub(crate) enum OffsetLookup {
     At(Box<ResumePoint>),
-    /// Nobody knows before this question to the broker is answered.
+    /// The position is known when this read barrier is complete.
     Unsure(u64),
 }
 
 impl Log {
-    /// An empty log in memory whose order a broker gives. It holds the lock of `directory`, for what is kept there beside
-    /// the log. Nobody has a place in it before the first question is answered; see [`Log::begin_question`].
+    /// Returns an empty log in memory whose order a broker gives. It locks `directory`, for the files beside the log. No
+    /// stream has a position before the first read barrier is complete; see [`Log::begin_barrier`].
     ///
     /// # Errors
-    /// When the directory cannot be used.
+    /// If the directory cannot be used.
     pub(crate) fn replica(
         settings: &LogSettings,
         directory: Option<&std::path::Path>,
@@ -87,15 +87,15 @@ impl Log {
         Ok(Self { read_barriers: Some(ReadBarriers::new()), ..log })
     }
 
-    /// Whether another log took events in the node's directory since that of the broker, known by its epochs, served there.
+    /// Whether another log took events in the node's directory since the broker's log with these epochs served there.
     pub(crate) fn is_behind(&self, epochs: &[Epoch]) -> bool {
         self.served().broker_is_behind(epochs)
     }
 
-    /// Puts on record that the broker's log, known by its epochs, oldest first, serves.
+    /// Records that the broker's log with these epochs, oldest first, serves.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     pub(crate) fn note_served(&self, epochs: &[Epoch]) -> io::Result<()> {
         self.served().serve_broker(epochs)
     }
@@ -104,10 +104,10 @@ impl Log {
         self.served.lock()
     }
 
-    /// Takes the broker's epochs, oldest first. What is held above the begin of one that is new here is of a past that the
-    /// broker does not have: it is cut off and returned, as by [`Log::rewind`].
+    /// Installs the broker's epochs, oldest first. Entries above the begin of a new epoch are a tail that the broker lost:
+    /// they are truncated and returned, as by [`Log::truncate_after`].
     ///
-    /// Everyone who is open must be woken after this: they are told what the new epochs began without.
+    /// Wake all connections after this call: each applies the transition and reports its losses.
     pub(crate) fn install_epochs(&self, rows: Vec<EpochRow>) -> Vec<Arc<Entry>> {
         let mut state = self.state_mut();
         let Some(last) = rows.last().filter(|_| rows != state.epochs) else { return Vec::new() };
@@ -131,10 +131,10 @@ impl Log {
         dropped
     }
 
-    /// Appends entries that the broker placed, and returns those that are new here. What is held already is passed over.
+    /// Appends entries of the broker, and returns those that are new here. Entries that the log holds already are ignored.
     ///
     /// # Errors
-    /// Why nothing was placed.
+    /// The reason why nothing was applied.
     pub(crate) fn apply(&self, placed: Vec<ReplicatedEntry>) -> Result<Vec<Arc<Entry>>, ApplyError> {
         self.check_whole().map_err(ApplyError::NotKept)?;
         let (new, newest) = {
@@ -155,8 +155,8 @@ impl Log {
         Ok(entries)
     }
 
-    /// Begins at the oldest entry that the broker keeps, or goes on there where it has let go of what is missing here:
-    /// every channel counts as having lost what is below. `before` is the tag of the entry below, if it is known.
+    /// Moves the head to just below `oldest`, the oldest entry of the broker: every channel counts as having lost the
+    /// missing entries below. `before` is the tag of the entry below, if it is known.
     pub(crate) fn reset_to(&self, oldest: u64, before: Tag) {
         let mut state = self.state_mut();
         let begins_after = oldest.saturating_sub(1);
@@ -164,16 +164,16 @@ impl Log {
             return;
         }
         state.index.mark_lost_through(begins_after);
-        // What is new must not be handed on as if it followed what was.
+        // Entries in the cache must be contiguous.
         state.entry_cache.clear();
         (state.head, state.head_tag) = (begins_after, before);
     }
 
-    /// Cuts off what is held above `to`, where the broker's log ends since it lost the rest, and returns it, ascending.
-    /// Of offsets between that are not returned nothing is known any more.
+    /// Truncates the tail above `to`, which the broker lost, and returns its entries, ascending. Entries that cannot be
+    /// read are left out.
     ///
-    /// Cursors above go down when they are looked at. They are told with the epochs that are adopted next; what those do
-    /// not name is told before anything is placed.
+    /// Cursors above `to` move down at their next read. The epochs that are installed next report the lost channels;
+    /// channels that they do not name are reported before the next entries are applied.
     pub(crate) fn truncate_after(&self, to: u64) -> Vec<Arc<Entry>> {
         let mut state = self.state_mut();
         let dropped = self.truncate(&mut state, to);
@@ -193,20 +193,20 @@ impl Log {
         state.index.truncate(to, &key_of);
         state.entry_cache.truncate(to);
         self.chunk_cache().clear();
-        let cut = state.cut.get_or_insert_with(TruncatedTail::default);
-        dropped.iter().for_each(|entry| cut.add(&entry.channels));
+        let tail = state.truncated_tail.get_or_insert_with(TruncatedTail::default);
+        dropped.iter().for_each(|entry| tail.add(&entry.channels));
         (state.head, state.head_tag) = (to, state.index.tag(to).unwrap_or(Tag(0)));
         state.note_truncation(to);
         dropped
     }
 
-    /// The tag of the entry at an offset, or the tag that compares with none.
+    /// The tag of the entry at an offset, or 0 if it is not known.
     pub(crate) fn tag_at(&self, offset: u64) -> Tag {
         self.state().tag_at(offset)
     }
 
-    /// Finds where a stream begins, or which question must be answered first. `waited_for` is the one that it was given
-    /// before.
+    /// Returns the position at which a stream begins, or the read barrier to wait for. `waited_for` is the barrier of the
+    /// previous call.
     pub(crate) fn find(
         &self,
         start: &Start,
@@ -218,7 +218,7 @@ impl Log {
         match barriers.and_then(|barriers| barriers.barrier_for(&state, start, waited_for)) {
             Some(barrier) => OffsetLookup::Unsure(barrier),
             None => {
-                // Whatever was published since the log was opened follows.
+                // A stream that waited for the opening gets the events since then.
                 let opened_at = state.opened_at.filter(|_| waited_for.is_some() && *start == Start::Now);
                 let resume_point = match opened_at {
                     Some(head) => state.resume_point_at(head),
@@ -262,7 +262,7 @@ impl Log {
 }
 
 impl LogState {
-    /// Those of a batch that are not held.
+    /// Returns the entries of a batch that the log does not hold.
     fn new_of(&self, placed: Vec<ReplicatedEntry>) -> Result<Vec<ReplicatedEntry>, ApplyError> {
         let mut new = Vec::with_capacity(placed.len());
         let mut expected = self.head + 1;

@@ -1,4 +1,4 @@
-//! Where a stream begins: an id, a piece of history, or now; and what it must be told first.
+//! Resume: the position at which a stream begins, and the gap that it reports first.
 
 use std::collections::BTreeSet;
 
@@ -12,44 +12,44 @@ use super::{
     subscriptions::{subscription_texts, wants},
 };
 
-/// How many channel names a gap lists before it falls back to the subscriptions as asked.
+/// Channel names in a gap; a gap of more lists the subscriptions instead.
 const GAP_CHANNELS_MAX: usize = 256;
 
-/// Where a client asks to begin.
+/// Position at which a client asks to begin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// With what is published from now on.
+    /// With the next published event.
     #[default]
     Now,
     /// After the event with this id, as the client sent it.
     After(String),
-    /// With the newest stored events of its channels, so many in all.
+    /// With this number of newest stored events of its channels.
     History(u64),
-    /// With everything stored of its channels.
+    /// With all stored events of its channels.
     WholeHistory,
-    /// As [`Start::History`], but a gap comes first: the client had an id that cannot be read.
+    /// Like [`Start::History`] after a gap: the id of the client cannot be parsed.
     HistoryAfterMalformed(u64),
 }
 
-/// A place in the log that a stream goes on from.
+/// Position from which a stream goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResumePoint {
     pub(crate) cursor: u64,
     pub(crate) tag: Tag,
-    /// Events above the cursor that the client has already.
+    /// Events above the cursor that the client has.
     pub(crate) skips: Vec<Skip>,
     pub(crate) gap: Option<Gap>,
-    /// Trims up to here are told.
+    /// Trims up to this serial are reported.
     pub(crate) gaps_reported_to: u64,
-    /// The client asked for everything up to here.
+    /// Events up to this offset are replayed.
     pub(crate) replay_until: u64,
-    /// Breaks up to here are told, and ids are written in the epoch that was newest then.
+    /// Transitions up to this number are applied.
     pub(crate) transitions_applied: u64,
     pub(crate) newest: Epoch,
 }
 
-/// Something that the client should have had and cannot get.
+/// Events that the client should have had and cannot get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) channels: Vec<String>,
@@ -57,12 +57,12 @@ pub(crate) struct Gap {
     pub(crate) requested: Option<String>,
 }
 
-/// What an id is worth.
+/// Result of checking an id.
 pub(super) struct IdCheck {
-    /// Replay goes on above this.
+    /// Replay begins above this offset.
     pub(super) from: u64,
     pub(super) skips: Vec<Skip>,
-    /// Nothing before the gap counts; what is kept from `from` on does.
+    /// Reason of the gap, if the id cannot be resumed from without loss.
     pub(super) reason: Option<GapReason>,
 }
 
@@ -95,13 +95,13 @@ impl LogState {
         }
     }
 
-    /// A place that was the head once.
+    /// The position at an offset that was the head at some time.
     pub(super) fn resume_point_at(&self, cursor: u64) -> ResumePoint {
         self.at(cursor, Vec::new(), None, 0)
     }
 
     fn at(&self, cursor: u64, mut skips: Vec<Skip>, gap: Option<Gap>, replay_until: u64) -> ResumePoint {
-        // After a gap the cursor may stand above events that had overtaken.
+        // After a gap the cursor may be above entries that had overtaken.
         skips.retain(|skip| skip.offset > cursor);
         ResumePoint {
             cursor,
@@ -124,7 +124,7 @@ impl LogState {
         self.at(self.head, Vec::new(), Some(gap), 0)
     }
 
-    /// Before the newest `events` entries that are delivered: the publisher no longer wants expired and superseded ones to be.
+    /// The position before the newest `events` entries, without expired and superseded ones.
     fn at_history(&self, subscriptions: &[Subscription], events: usize, now: Millis) -> ResumePoint {
         let is_delivered =
             |offset| !self.index.is_over(offset, now, &|channel| wants(subscriptions, channel));
@@ -132,7 +132,7 @@ impl LogState {
         self.at(oldest.map_or(self.head, |oldest| oldest - 1), Vec::new(), None, self.head)
     }
 
-    /// The oldest of the newest `events` entries that are wanted.
+    /// The oldest of the newest `events` entries that `is_wanted` accepts.
     pub(super) fn oldest_of_newest(
         &self,
         subscriptions: &[Subscription],
@@ -182,7 +182,7 @@ impl LogState {
         self.at(self.latest_safe_cursor(id_check.from, subscriptions), id_check.skips, Some(gap), self.head)
     }
 
-    /// Judges an id by its epoch, its place and its tag.
+    /// Checks an id by its epoch, its offset and its tag.
     pub(super) fn check_id(&self, id: &EventId) -> IdCheck {
         let Some(end) = self.end_of(id.epoch) else {
             return IdCheck { from: 0, skips: Vec::new(), reason: Some(GapReason::Epoch) };
@@ -190,7 +190,7 @@ impl LogState {
         let mut reason = None;
         let mut skips = Vec::with_capacity(id.skips.len());
         for skip in &id.skips {
-            // A skip is a cursor of its own: one that is not good is dropped, and something was lost.
+            // A skip is a cursor of its own: a bad one is dropped, and the client has lost events.
             if skip.offset > end {
                 reason = Some(GapReason::Ahead);
             } else if self.differs(skip.offset, skip.tag) {
@@ -203,21 +203,21 @@ impl LogState {
             return IdCheck { from: end, skips: Vec::new(), reason: Some(GapReason::Ahead) };
         }
         if self.differs(id.offset, id.tag) {
-            // Where the two histories parted is not known: everything kept comes again.
+            // The common prefix of the two histories is not known: all stored events are replayed.
             return IdCheck { from: 0, skips: Vec::new(), reason: Some(GapReason::Diverged) };
         }
         IdCheck { from: id.offset, skips, reason }
     }
 
-    /// Whether the broker may know better than this log what a start is worth.
+    /// Whether the broker may know an id that this log does not know.
     pub(super) fn needs_barrier(&self, start: &Start) -> bool {
         let Start::After(text) = start else { return false };
         let Ok(id) = text.parse::<EventId>() else { return false };
         let Some(end) = self.end_of(id.epoch) else { return true };
-        // An epoch that has ended does not grow.
+        // Only the newest epoch grows.
         let may_be_short = id.epoch == self.newest();
-        let mut places = id.skips.iter().map(|skip| (skip.offset, skip.tag)).chain([(id.offset, id.tag)]);
-        places.any(|(offset, tag)| (offset > end && may_be_short) || self.differs(offset, tag))
+        let mut marks = id.skips.iter().map(|skip| (skip.offset, skip.tag)).chain([(id.offset, id.tag)]);
+        marks.any(|(offset, tag)| (offset > end && may_be_short) || self.differs(offset, tag))
     }
 
     pub(super) fn differs(&self, offset: u64, tag: Tag) -> bool {
@@ -225,14 +225,14 @@ impl LogState {
         held != Tag(0) && tag != Tag(0) && held != tag
     }
 
-    /// What epochs after this one began without, of what the subscriptions name.
+    /// Lost channels of the epochs after this one, of those that the subscriptions match.
     fn lost_after(&self, epoch: Epoch, subscriptions: &[Subscription]) -> BTreeSet<String> {
         let later = self.epochs.iter().skip_while(|row| row.epoch() != epoch).skip(1);
         let lossy = later.filter(|row| row.lost != LostChannels::None);
         lossy.flat_map(|row| row.lost.of(subscriptions)).collect()
     }
 
-    /// The latest cursor from which nothing that follows `from` is missed.
+    /// The highest cursor from which no entry above `from` is missed.
     pub(super) fn latest_safe_cursor(&self, from: u64, subscriptions: &[Subscription]) -> u64 {
         subscriptions
             .iter()
@@ -242,7 +242,7 @@ impl LogState {
             .map_or(self.head, |next| next - 1)
     }
 
-    /// The names that lost something above `cursor`, or the subscriptions where names are not known any more.
+    /// Channels that lost entries above `cursor`; a subscription stands for channels that are no longer known.
     pub(super) fn lost_above(&self, cursor: u64, subscriptions: &[Subscription]) -> BTreeSet<String> {
         let mut lost = BTreeSet::new();
         if self.index.highest_trim() <= cursor {

@@ -1,6 +1,6 @@
-//! Which logs a data directory has served from, so that a log that was not the one in use tells what it has missed.
+//! Record of the logs that served from a data directory, in `logs.json`.
 //!
-//! `logs.json` names them. A log is *behind* if another one took events since it served last.
+//! A log is *behind* if another one took events since it served last. It then reports a gap.
 
 use std::{
     io,
@@ -15,10 +15,10 @@ use crate::files::{self, Reserve};
 
 const FILE_NAME: &str = "logs.json";
 
-/// Logs of brokers that are remembered; the one that served longest ago is forgotten first.
+/// Broker logs on record; the one that served longest ago is dropped first.
 const BROKER_LOGS_MAX: usize = 16;
 
-/// The record of one directory; a hub without a directory keeps none.
+/// The record of one directory; a hub without a directory has none.
 #[derive(Debug, Default)]
 pub(crate) struct ServedLogs {
     directory: Option<PathBuf>,
@@ -29,12 +29,12 @@ pub(crate) struct ServedLogs {
 #[serde(rename_all = "camelCase")]
 struct ServedRecord {
     disk_is_behind: bool,
-    /// The one that served last comes last.
+    /// By time of service, latest last.
     #[serde(default)]
     brokers: Vec<BrokerLog>,
 }
 
-/// The log of a broker, known by its newest epoch when it served.
+/// The log of a broker, identified by its newest epoch when it served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct BrokerLog {
@@ -43,7 +43,7 @@ struct BrokerLog {
 }
 
 impl ServedRecord {
-    /// No log of a broker serves: all are behind.
+    /// Returns the record with all broker logs behind.
     fn without_brokers(&self, disk_is_behind: bool) -> Self {
         let behind = |log: &BrokerLog| BrokerLog { is_behind: true, ..*log };
         Self { disk_is_behind, brokers: self.brokers.iter().map(behind).collect() }
@@ -54,7 +54,7 @@ impl ServedLogs {
     /// Reads the record of a directory.
     ///
     /// # Errors
-    /// Those of the file system. A record that cannot be parsed counts the log on disk as behind.
+    /// Errors of the file system. If a record cannot be parsed, the log on disk counts as behind.
     pub(crate) fn read(directory: &Path) -> io::Result<Self> {
         let record = match files::read(directory, FILE_NAME)? {
             None => ServedRecord::default(),
@@ -71,10 +71,10 @@ impl ServedLogs {
         self.record.disk_is_behind
     }
 
-    /// Records that the log on disk serves. Its epoch must tell before this what it has missed.
+    /// Records that the log on disk serves. Its newest epoch must list the losses before this call.
     ///
     /// # Errors
-    /// Those of the file system; the record is then as before.
+    /// Errors of the file system; the record is then unchanged.
     pub(crate) fn serve_disk(&mut self) -> io::Result<()> {
         self.put(self.record.without_brokers(false))
     }
@@ -82,7 +82,7 @@ impl ServedLogs {
     /// Records that a log in memory serves. No event may be taken before this.
     ///
     /// # Errors
-    /// Those of the file system; the record is then as before.
+    /// Errors of the file system; the record is then unchanged.
     pub(crate) fn serve_memory(&mut self) -> io::Result<()> {
         self.put(self.record.without_brokers(true))
     }
@@ -90,7 +90,7 @@ impl ServedLogs {
     /// Records that the log of a broker is about to serve. No event may be taken before this.
     ///
     /// # Errors
-    /// Those of the file system; the record is then as before.
+    /// Errors of the file system; the record is then unchanged.
     pub(crate) fn await_broker(&mut self) -> io::Result<()> {
         self.put(ServedRecord { disk_is_behind: true, ..self.record.clone() })
     }
@@ -100,10 +100,10 @@ impl ServedLogs {
         self.record.brokers.iter().any(|log| log.is_behind && epochs.contains(&Epoch(log.epoch)))
     }
 
-    /// Records that the broker's log with these epochs, oldest first, serves. They must tell before this what it has missed.
+    /// Records that the broker's log with these epochs, oldest first, serves. They must list the losses before this call.
     ///
     /// # Errors
-    /// Those of the file system; the record is then as before.
+    /// Errors of the file system; the record is then unchanged.
     pub(crate) fn serve_broker(&mut self, epochs: &[Epoch]) -> io::Result<()> {
         let Some(newest) = epochs.last() else { return Ok(()) };
         let mut record = self.record.without_brokers(true);

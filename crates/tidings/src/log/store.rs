@@ -1,6 +1,6 @@
-//! Where entries are kept: a small trait, with one keeper on disk and one in memory.
+//! Stores of entries: a trait, with an implementation on disk and one in memory.
 
-// Nothing that stands in a file may end a thread.
+// No content of a file may cause a panic.
 #![deny(clippy::expect_used)]
 
 pub(crate) mod disk;
@@ -24,27 +24,27 @@ pub(crate) use self::{
 use super::{checkpoint::Checkpoint, entry::Entry};
 use crate::metrics::Histogram;
 
-/// Keeps entries by offset. One writer appends; any thread reads.
+/// Store of entries by offset. One writer appends; any thread reads.
 pub(crate) trait Store: Send + Sync {
-    /// Keeps a batch whole or not at all. Offsets are ascending and above all kept ones.
+    /// Stores a batch as a whole or not at all. Offsets are ascending and above all stored ones.
     fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError>;
 
-    /// Whether an append waits for nothing now: a copy in memory, that of the kernel at most.
+    /// Whether an append would wait for nothing now: it copies memory, at most into the page cache.
     fn can_append_without_blocking(&self) -> bool;
 
-    /// Makes everything appended so far survive the machine.
+    /// Makes all appended entries durable.
     fn sync(&self) -> Result<(), StoreError>;
 
-    /// Durations of the calls that make a file safe; empty for a store without files.
+    /// Durations of fsync calls; empty for a store without files.
     fn fsyncs(&self) -> Histogram {
         Histogram::default()
     }
 
-    /// Reads entries by offset, framed for `newest`; `None` for one that is no longer kept.
+    /// Reads entries by offset, framed for `newest`; `None` for an entry that is no longer stored.
     fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError>;
 
-    /// Gives what is wanted, which is ascending, as it stands: to each asker its entries in order, until their records
-    /// are more than `bytes_max`, but one at least; `None` for one that is no longer kept or cannot be read.
+    /// Reads records without framing them. `wanted` is ascending. Each request gets its entries in order, until their
+    /// records are more than `bytes_max`, but one at least; `None` for an entry that is no longer stored or cannot be read.
     fn read_raw(
         &self,
         wanted: &[StoredOffset],
@@ -59,41 +59,41 @@ pub(crate) trait Store: Send + Sync {
         }
     }
 
-    /// Lets go of entries that no channel holds any more; their room is taken back by [`Store::maintain`].
+    /// Releases entries that no channel holds any more; [`Store::maintain`] frees their space.
     fn release(&self, offsets: &[u64]);
 
-    /// Takes back room. `checkpoint` is asked, after the entries to drop are known, for what must outlive them;
-    /// it is given a test of which offsets are still kept.
+    /// Frees space. `checkpoint` is called when the entries to drop are known, with a test of which offsets are still
+    /// stored.
     fn maintain(&self, checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError>;
 
-    /// Keeps what is not in any entry: epochs and losses.
+    /// Stores the state that is in no entry: epochs and losses.
     fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
 
-    /// Says how large an event may be.
+    /// Sets the size of the largest event.
     fn require_room(&self, event_bytes_max: u64) {
         let _ = event_bytes_max;
     }
 
-    /// Whether an append of an event of any size can succeed: `Err` says why not.
+    /// Whether an append of the largest event can succeed; `Err` is the reason why not.
     fn writable(&self) -> Result<(), StoreError>;
 
-    /// Makes everything safe and notes that the run ended clean.
+    /// Makes all entries durable, and records that the run ended cleanly.
     fn close(&self) -> Result<(), StoreError> {
         self.sync()
     }
 
-    /// Bytes taken on disk, or 0.
+    /// Bytes on disk, or 0.
     fn disk_bytes(&self) -> u64;
 }
 
-/// An entry, and the number of the one who asks for it.
+/// An entry, and the number of the request that wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct StoredOffset {
     pub(crate) offset: u64,
     pub(crate) by: u32,
 }
 
-/// An entry as a store finds it.
+/// An entry in the form in which the store has it.
 pub(crate) enum RawEntry<'a> {
     Entry(&'a Entry),
     Record(record::RecordText<'a>),
@@ -108,7 +108,7 @@ impl RawEntry<'_> {
         }
     }
 
-    /// What its frame takes, or less.
+    /// Lower bound of the bytes of its frame.
     pub(crate) fn frame_bytes_min(&self) -> usize {
         const ID_BYTES: usize = "id: 0123456789abcdef-0-01234567\n\n".len();
         match self {
@@ -118,7 +118,7 @@ impl RawEntry<'_> {
     }
 }
 
-/// Gives the checkpoint as of now; its argument tells which offsets are still kept.
+/// Returns the current checkpoint; its argument tests which offsets are still stored.
 pub(crate) type CheckpointSource<'a> = dyn Fn(&dyn Fn(u64) -> bool) -> Checkpoint + 'a;
 
 #[cfg(test)]

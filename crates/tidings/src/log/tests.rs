@@ -283,7 +283,7 @@ fn a_start_brings_the_newest_entries_back_into_memory() {
     while log.warm_cache() {}
     let page = log.page(&ask(0));
     assert_eq!(page.missing_offsets(), Vec::<u64>::new());
-    assert_eq!(page.steps.len(), kept(&log).len());
+    assert_eq!(page.entries.len(), kept(&log).len());
     assert!(!log.warm_cache(), "there is nothing more to bring");
 }
 
@@ -317,7 +317,7 @@ fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
         overtaking_max: 0,
         may_join: true,
     };
-    assert_eq!(log.page(&ask).steps.len(), 1);
+    assert_eq!(log.page(&ask).entries.len(), 1);
     assert_eq!(log.entries_after(0, resume_point.transitions_applied, 10).entries.unwrap().len(), 1);
 
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -328,7 +328,7 @@ fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
     assert!(matches!(log.append(vec![draft("a", "after")]), Err(StoreError::ReadOnly(_))));
     assert!(log.writable().is_err());
     let page = log.page(&ask);
-    assert!(page.steps.is_empty() && page.is_last && page.end.unwrap().0 == ask.cursor);
+    assert!(page.entries.is_empty() && page.is_last && page.end.unwrap().0 == ask.cursor);
     let newer = log.entries_after(0, resume_point.transitions_applied, 10);
     assert_eq!((newer.entries.unwrap().len(), newer.head), (0, 0));
 }

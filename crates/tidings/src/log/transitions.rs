@@ -1,5 +1,5 @@
-//! Where the order of a log broke while it was open: an epoch began elsewhere, or the end was cut off. Open streams keep
-//! the number of the last break that they have seen.
+//! Epoch transitions of an open log: another node began an epoch, or the tail was truncated. Each open stream keeps the
+//! number of transitions that it has applied.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -10,51 +10,51 @@ use super::{
     subscriptions::subscription_texts,
 };
 
-/// How many breaks are at hand for open streams; who has not looked for longer counts as having lost something.
-const BREAKS_MAX: usize = 1024;
+/// Transitions in memory. A stream that has applied none of them counts as having lost events.
+const TRANSITIONS_MAX: usize = 1024;
 
-/// All breaks since the log was opened.
+/// All transitions since the log was opened.
 #[derive(Debug, Default)]
 pub(super) struct EpochTransitions {
     recent: VecDeque<Transition>,
-    /// The lowest place that any break which is not at hand goes down to.
+    /// Lowest `truncate_to` of the transitions that are no longer in memory.
     forgotten: Option<u64>,
     serial: u64,
 }
 
-/// One of them.
+/// One transition.
 #[derive(Debug)]
 struct Transition {
-    /// A cursor above this goes down to it.
+    /// Cursors above this offset move down to it.
     truncate_to: u64,
-    /// What whoever crosses it has missed.
+    /// Losses of a stream that applies the transition.
     lost: LostChannels,
 }
 
 impl EpochTransitions {
-    /// How many there were.
+    /// Number of transitions so far.
     pub(super) fn serial(&self) -> u64 {
         self.serial
     }
 
-    pub(super) fn push(&mut self, down_to: u64, lost: LostChannels) {
-        if self.recent.len() == BREAKS_MAX
+    pub(super) fn push(&mut self, truncate_to: u64, lost: LostChannels) {
+        if self.recent.len() == TRANSITIONS_MAX
             && let Some(oldest) = self.recent.pop_front()
         {
             let lowest = self.forgotten.map_or(oldest.truncate_to, |lowest| lowest.min(oldest.truncate_to));
             self.forgotten = Some(lowest);
         }
-        self.recent.push_back(Transition { truncate_to: down_to, lost });
+        self.recent.push_back(Transition { truncate_to, lost });
         self.serial += 1;
     }
 
-    /// Those after `transitions_applied`; none of them where some are not at hand.
+    /// The transitions after `transitions_applied`; `None` if some are no longer in memory.
     fn after(&self, transitions_applied: u64) -> Option<impl Iterator<Item = &Transition>> {
         let unseen = usize::try_from(self.serial.saturating_sub(transitions_applied)).unwrap_or(usize::MAX);
         Some(self.recent.range(self.recent.len().checked_sub(unseen)?..))
     }
 
-    /// The highest place that a cursor may keep over everything after `transitions_applied`.
+    /// Highest offset that a cursor may keep after all transitions since `transitions_applied`.
     pub(super) fn ceiling(&self, transitions_applied: u64) -> u64 {
         let recent = match self.after(transitions_applied) {
             Some(transitions) => return transitions.map(|it| it.truncate_to).min().unwrap_or(u64::MAX),
@@ -75,7 +75,7 @@ impl EpochTransitions {
     }
 }
 
-/// An end that was cut off and that no epoch accounts for yet.
+/// Channels of a truncated tail that no epoch reports yet.
 #[derive(Debug, Default)]
 pub(super) struct TruncatedTail {
     channels: BTreeSet<ChannelName>,
@@ -91,7 +91,7 @@ impl TruncatedTail {
         self.channels.extend(channels.iter().cloned());
     }
 
-    /// Whether what was cut off is told with these rows.
+    /// Whether these epochs report all of the channels.
     pub(super) fn is_covered_by(&self, rows: &[EpochRow]) -> bool {
         rows.iter().any(|row| row.lost == LostChannels::All)
             || self.channels.iter().all(|channel| {

@@ -1,4 +1,4 @@
-//! Which locks this thread holds, in debug builds.
+//! The locks that this thread holds, in debug builds.
 
 use super::Lock;
 
@@ -29,7 +29,7 @@ impl LockName {
     }
 }
 
-/// Panics in a debug build where this thread holds a lock; `act` is what the caller is about to do.
+/// Panics in a debug build if this thread holds a lock; `act` describes the caller's next step.
 #[cfg(not(debug_assertions))]
 pub(crate) fn assert_none_held(_act: &str) {}
 
@@ -52,7 +52,7 @@ mod checked {
             Self { lock }
         }
 
-        /// Notes that this thread waits for the lock. Panics where the order forbids that.
+        /// Notes that this thread waits for the lock. Panics if the order forbids that.
         pub(in crate::sync) fn hold(&self) -> HeldLock {
             let lock = self.lock;
             let forbidden = with_held(|held| held.iter().copied().find(|held| !held.allows(lock))).flatten();
@@ -82,7 +82,7 @@ mod checked {
         }
     }
 
-    /// Panics in a debug build where this thread holds a lock; `act` is what the caller is about to do.
+    /// Panics in a debug build if this thread holds a lock; `act` describes the caller's next step.
     pub(crate) fn assert_none_held(act: &str) {
         let held = with_held(|held| held.last().copied()).flatten();
         if let Some(held) = held.filter(|_| !std::thread::panicking()) {
@@ -90,7 +90,7 @@ mod checked {
         }
     }
 
-    /// None where it is not known: the thread ends, or the threads of a model share this one.
+    /// `None` if it is not known: the thread ends, or the threads of a model share this one.
     fn with_held<T>(act: impl FnOnce(&mut Vec<Lock>) -> T) -> Option<T> {
         #[cfg(test)]
         if crate::sync::model::is_running() {

@@ -12,9 +12,9 @@ use std::{
 
 pub(super) mod base;
 
-/// Threads of a model have so many words of stack: the log of a debug build is not frugal.
+/// Words of stack of a thread of a model: the log of a debug build needs much.
 const STACK_WORDS: usize = 1 << 16;
-/// Where `loom` may change threads, in one run.
+/// Points at which `loom` may change threads, in one run.
 const BRANCHES_MAX: usize = 50_000;
 
 thread_local! {
@@ -29,7 +29,7 @@ pub(crate) fn is_running() -> bool {
 /// Preemptions that nightly runs add to the bound of each model.
 const MORE_PREEMPTIONS: &str = "TIDINGS_MODEL_PREEMPTIONS";
 
-/// Runs `test` in every order that takes a thread its turn away `preemptions` times at most.
+/// Runs `test` in every order with at most `preemptions` preemptions.
 pub(crate) fn check(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
     struct Running;
     impl Drop for Running {
@@ -58,7 +58,7 @@ pub(crate) fn spawn<T: Send + 'static>(
     loom::thread::Builder::new().stack_size(STACK_WORDS).spawn(act).expect("a model has room for it")
 }
 
-/// The sleep of a thread of a model. Woken before it sleeps it does not sleep, as a thread that polls an event queue.
+/// Sleep of a thread of a model. A wake-up before the sleep ends it at once, as for a thread that polls an event queue.
 pub(crate) struct Sleeper {
     is_woken: loom::sync::Mutex<bool>,
     changed: loom::sync::Condvar,

@@ -35,27 +35,27 @@ locks! {
     IdempotencyKeys => [LogState, Segments];
     /// `Log::state`: head, epochs, index, newest entries.
     LogState => [ReadBarriers, ChunkCache, MemoryEntries];
-    /// `ReadBarriers::questions`: what a replica asked its broker.
+    /// `ReadBarriers::barriers`: read barriers of a replica, and their waiters.
     ReadBarriers => [];
     /// `Log::chunk_cache`: joined entries that readers share.
     ChunkCache => [];
-    /// `Log::served`: which logs served from the data directory.
+    /// `Log::served`: the logs that served from the data directory.
     ServedLogs => [];
     /// `DiskStore::begin`: work of a run before it takes events.
     RunBegin => [ActiveFile, Segments, DroppedRanges, Watermark];
     /// `DiskStore::active`: the file that grows.
     ActiveFile => [Segments, UnsyncedFiles, ReadOnly, Watermark];
-    /// `DiskStore::segments`: the place of each record.
+    /// `DiskStore::segments`: the position of each record.
     Segments => [];
-    /// `DiskStore::unsynced`: files to be made safe.
+    /// `DiskStore::unsynced`: files to be synced.
     UnsyncedFiles => [];
-    /// `DiskStore::refused`: why the last append failed.
+    /// `DiskStore::refused`: error of the last append.
     RefusedAppend => [];
-    /// `DiskStore::read_only`: why nothing more is appended.
+    /// `DiskStore::read_only`: the error that made the store read-only.
     ReadOnly => [];
     /// `DiskStore::dropped`: ranges of offsets without a file.
     DroppedRanges => [];
-    /// `DiskStore::watermark`: the file that says where the log ended.
+    /// `DiskStore::watermark`: the file with the end of the written log.
     Watermark => [];
     /// `MemoryStore::entries`.
     MemoryEntries => [];

@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 
-/// What `act` panics with; none where it does not.
+/// The panic message of `act`, if it panics.
 fn panic_of(act: impl FnOnce()) -> Option<String> {
     let panicked = catch_unwind(AssertUnwindSafe(act)).err()?;
     panicked.downcast_ref::<String>().cloned()

@@ -131,7 +131,7 @@ impl EventBody {
                     if refusals != self.refusals() || self.is_over() {
                         // Meanwhile the socket was full: what is urgent by now must not wait behind this page. Or the
                         // right to read it ended.
-                        self.spare = page.steps;
+                        self.spare = page.entries;
                         continue;
                     }
                     let frames = self.connection.deliver(page, self.is_pressed());

@@ -1,4 +1,4 @@
-//! What one channel holds and has lost.
+//! Index of one channel: the entries that it holds and its trim.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,16 +7,16 @@ use std::{
 
 use tidings_protocol::{ChannelName, Priority};
 
-/// How far entries are gone, and since when.
+/// Last lost entry of a channel, with the serial of the loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Trim {
-    /// Whoever resumes below this offset has lost something.
+    /// A client that resumes below this offset has lost events.
     pub(crate) offset: u64,
-    /// Counts the trims of the log, so that a stream tells of each once.
+    /// Number of the trim in the log, so that a stream reports each once.
     pub(crate) serial: u64,
 }
 
-/// An entry that overtakes what is pending.
+/// An entry that overtakes pending ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Urgent {
     pub(crate) offset: u64,
@@ -32,11 +32,11 @@ pub(crate) struct ChannelIndex {
     /// Those of them that overtake, ascending.
     urgent: VecDeque<Urgent>,
     newest: Option<Box<Newest>>,
-    /// The last entry that was trimmed and that somebody misses.
+    /// Last trim of an entry that was neither expired nor superseded.
     pub(super) trim: Trim,
-    /// The highest offset that left in its turn, missed or not: nothing at or below it is held.
-    pub(super) gone: u64,
-    /// It waits among the empty rows.
+    /// Highest removed offset: the channel holds nothing at or below it.
+    pub(super) removed_through: u64,
+    /// Whether the row is in the list of empty ones.
     pub(super) is_listed_empty: bool,
 }
 
@@ -49,7 +49,7 @@ struct Newest {
 
 impl Default for ChannelIndex {
     fn default() -> Self {
-        // The name of a freed row; no reader sees it.
+        // Name of a free row, which no reader sees.
         Self::new(ChannelName::parse("-").expect("a dash is a channel name"), Trim::default())
     }
 }
@@ -62,7 +62,7 @@ impl ChannelIndex {
             urgent: VecDeque::new(),
             newest: None,
             trim,
-            gone: trim.offset,
+            removed_through: trim.offset,
             is_listed_empty: false,
         }
     }
@@ -77,10 +77,10 @@ impl ChannelIndex {
         }
     }
 
-    /// Takes the oldest entry out and says whether a newer of its key stands here.
+    /// Removes the oldest entry. Returns whether the channel holds a newer entry of its key.
     pub(super) fn pop(&mut self, is_keyed: bool) -> bool {
         let Some(offset) = self.offsets.pop_front() else { return false };
-        self.gone = offset;
+        self.removed_through = offset;
         if self.urgent.front().is_some_and(|urgent| urgent.offset == offset) {
             self.urgent.pop_front();
         }
@@ -90,14 +90,14 @@ impl ChannelIndex {
         is_keyed && !self.forget_key(offset)
     }
 
-    /// Takes an entry out wherever it stands.
+    /// Removes an entry.
     pub(super) fn remove(&mut self, offset: u64) {
         self.offsets.retain(|other| *other != offset);
         self.urgent.retain(|urgent| urgent.offset != offset);
         self.forget_key(offset);
     }
 
-    /// Finds the newest entry of each key anew, in entries with their keys, ascending.
+    /// Rebuilds the newest entry of each key from entries with keys, ascending.
     pub(super) fn rekey(&mut self, keyed: impl Iterator<Item = (u64, Arc<str>)>) {
         self.newest = None;
         for (offset, key) in keyed {
@@ -149,13 +149,13 @@ impl ChannelIndex {
         self.newest.as_ref().is_some_and(|newest| newest.keys.contains_key(&offset))
     }
 
-    /// Whether a newer entry of the same key stands in this channel.
+    /// Whether this channel holds a newer entry of the same key.
     pub(crate) fn has_newer(&self, key: &str, offset: u64) -> bool {
         self.newest.as_ref().and_then(|newest| newest.by_key.get(key)).is_some_and(|newest| *newest > offset)
     }
 
     pub(crate) fn removed_through(&self) -> u64 {
-        self.gone
+        self.removed_through
     }
 
     pub(crate) fn trim(&self) -> Trim {

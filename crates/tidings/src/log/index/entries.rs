@@ -1,5 +1,5 @@
-//! What is known of each kept entry, by offset. It costs what is kept, however far apart that stands: a quiet channel
-//! may hold an old entry while millions come and go behind it.
+//! Table of the kept entries by offset. Its size depends on the kept entries only, not on the range of their offsets: a
+//! quiet channel may hold an old entry while millions of newer ones come and go.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use crate::log::entry::Millis;
 
 /// No channel holds the entry any more.
 const NO_CHANNEL: u32 = u32::MAX;
-/// Several channels hold the entry; they stand in a table.
+/// Several channels hold the entry; see `Index::several`.
 pub(super) const MANY_CHANNELS: u32 = u32::MAX - 1;
 
 /// Offsets that share a block.
 const BLOCK_OFFSETS: u64 = 512;
 
-/// What is known of an entry without reading it.
+/// Fields of an entry that need no read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IndexedEntry {
     pub(super) published_at: Millis,
@@ -23,7 +23,7 @@ pub(super) struct IndexedEntry {
     pub(super) tag: Tag,
     /// The row of the one channel that holds it, or `MANY_CHANNELS`.
     pub(super) channel: u32,
-    /// How many channels hold it.
+    /// Number of channels that hold it.
     pub(super) labels: u16,
     pub(super) is_keyed: bool,
 }
@@ -37,43 +37,43 @@ pub(super) struct EntryTable {
 
 #[derive(Debug, Default)]
 struct EntryBlock {
-    /// Ascending by place in the block; those taken out are marked, and left out once they are the most.
+    /// Ascending by position in the block; removed entries are marked, and dropped when they are more than half.
     slots: Vec<(u16, IndexedEntry)>,
-    /// The first that is not taken out.
+    /// First slot that is not removed.
     from: usize,
     living: usize,
 }
 
-fn place_of(offset: u64) -> (u64, u16) {
+fn position_of(offset: u64) -> (u64, u16) {
     (offset / BLOCK_OFFSETS, (offset % BLOCK_OFFSETS) as u16)
 }
 
 impl EntryTable {
     /// Adds an entry above all others.
     pub(super) fn push(&mut self, offset: u64, kept: IndexedEntry) {
-        let (number, place) = place_of(offset);
+        let (number, position) = position_of(offset);
         let block = self.blocks.entry(number).or_default();
-        block.slots.push((place, kept));
+        block.slots.push((position, kept));
         block.living += 1;
         self.living += 1;
     }
 
     pub(super) fn get(&self, offset: u64) -> Option<&IndexedEntry> {
-        let (number, place) = place_of(offset);
+        let (number, position) = position_of(offset);
         let block = self.blocks.get(&number)?;
-        block.find(place).map(|index| &block.slots[index].1)
+        block.find(position).map(|index| &block.slots[index].1)
     }
 
     pub(super) fn get_mut(&mut self, offset: u64) -> Option<&mut IndexedEntry> {
-        let (number, place) = place_of(offset);
+        let (number, position) = position_of(offset);
         let block = self.blocks.get_mut(&number)?;
-        block.find(place).map(|index| &mut block.slots[index].1)
+        block.find(position).map(|index| &mut block.slots[index].1)
     }
 
     pub(super) fn remove(&mut self, offset: u64) {
-        let (number, place) = place_of(offset);
+        let (number, position) = position_of(offset);
         let Some(block) = self.blocks.get_mut(&number) else { return };
-        let Some(index) = block.find(place) else { return };
+        let Some(index) = block.find(position) else { return };
         block.slots[index].1.channel = NO_CHANNEL;
         block.living -= 1;
         self.living -= 1;
@@ -84,11 +84,11 @@ impl EntryTable {
         }
     }
 
-    /// Forgets the places above an offset, where nothing is held: they are given anew.
+    /// Drops the slots above an offset, all of removed entries: the offsets are given again.
     pub(super) fn forget_above(&mut self, offset: u64) {
-        let (number, place) = place_of(offset);
+        let (number, position) = position_of(offset);
         if let Some(block) = self.blocks.get_mut(&number) {
-            let kept = block.slots.partition_point(|(other, _)| *other <= place);
+            let kept = block.slots.partition_point(|(other, _)| *other <= position);
             block.slots.truncate(kept);
         }
     }
@@ -96,8 +96,8 @@ impl EntryTable {
     /// The oldest entry.
     pub(super) fn first(&self) -> Option<(u64, &IndexedEntry)> {
         let (number, block) = self.blocks.first_key_value()?;
-        let (place, kept) = block.slots.get(block.from)?;
-        Some((number * BLOCK_OFFSETS + u64::from(*place), kept))
+        let (position, kept) = block.slots.get(block.from)?;
+        Some((number * BLOCK_OFFSETS + u64::from(*position), kept))
     }
 
     /// The entries above `cursor`, ascending.
@@ -106,7 +106,7 @@ impl EntryTable {
             .range(cursor / BLOCK_OFFSETS..)
             .flat_map(|(number, block)| {
                 let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NO_CHANNEL);
-                living.map(move |(place, kept)| (number * BLOCK_OFFSETS + u64::from(*place), kept))
+                living.map(move |(position, kept)| (number * BLOCK_OFFSETS + u64::from(*position), kept))
             })
             .skip_while(move |(offset, _)| *offset <= cursor)
     }
@@ -118,7 +118,7 @@ impl EntryTable {
             .rev()
             .flat_map(|(number, block)| {
                 let living = block.slots[block.from..].iter().filter(|(_, kept)| kept.channel != NO_CHANNEL);
-                living.rev().map(move |(place, _)| number * BLOCK_OFFSETS + u64::from(*place))
+                living.rev().map(move |(position, _)| number * BLOCK_OFFSETS + u64::from(*position))
             })
             .skip_while(move |other| *other >= offset)
     }
@@ -126,21 +126,15 @@ impl EntryTable {
     pub(super) fn len(&self) -> usize {
         self.living
     }
-
-    /// How many entries there is room for, kept or not.
-    #[cfg(test)]
-    pub(super) fn room(&self) -> usize {
-        self.blocks.values().map(|block| block.slots.capacity()).sum()
-    }
 }
 
 impl EntryBlock {
-    fn find(&self, place: u16) -> Option<usize> {
-        // Nearly always nothing is left out before it.
-        let guess = usize::from(place);
+    fn find(&self, position: u16) -> Option<usize> {
+        // Usually no slot is missing before it.
+        let guess = usize::from(position);
         let index = match self.slots.get(guess) {
-            Some((found, _)) if *found == place => guess,
-            _ => self.slots.binary_search_by_key(&place, |(place, _)| *place).ok()?,
+            Some((found, _)) if *found == position => guess,
+            _ => self.slots.binary_search_by_key(&position, |(position, _)| *position).ok()?,
         };
         (self.slots[index].1.channel != NO_CHANNEL).then_some(index)
     }
@@ -156,3 +150,6 @@ impl EntryBlock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

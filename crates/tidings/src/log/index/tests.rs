@@ -8,6 +8,12 @@ use crate::log::{
     fixture::{START, channel, draft, entry, keyed, seeded, subscriptions, urgent},
 };
 
+impl Index {
+    pub(crate) fn set_recent_trims_max(&mut self, trims_max: usize) {
+        self.bounds.recent_trims = trims_max;
+    }
+}
+
 /// What the index should know, told without any index.
 #[derive(Default)]
 struct Model {

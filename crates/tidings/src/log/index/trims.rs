@@ -8,7 +8,7 @@ use super::{ChannelIndex, Index, Trim, cost};
 use crate::log::entry::Millis;
 
 impl Index {
-    /// Takes the oldest entries out of the channels of a new entry that hold more than `events_max`.
+    /// Removes the oldest entries of channels that hold more than `events_max`.
     pub(crate) fn trim_channels(&mut self, channels: &[ChannelName], events_max: u64, now: Millis) {
         for channel in channels {
             let Some(id) = self.names.get(channel).copied() else { continue };
@@ -18,8 +18,7 @@ impl Index {
         }
     }
 
-    /// Takes out the oldest entries of the log while there are more bytes than `bytes_max` or they are older than
-    /// `not_before`.
+    /// Removes the oldest entries of the log while it has more than `bytes_max` or they are older than `not_before`.
     pub(crate) fn trim_log(&mut self, bytes_max: u64, not_before: Millis, now: Millis) {
         while let Some((offset, oldest)) = self.table.first() {
             if self.bytes <= bytes_max && oldest.published_at >= not_before {
@@ -32,13 +31,13 @@ impl Index {
         }
     }
 
-    /// Takes the oldest entry out of one channel.
+    /// Removes the oldest entry of one channel.
     fn trim_oldest(&mut self, id: u32, now: Millis) {
         let Some(offset) = self.rows[id as usize].offsets.front().copied() else { return };
         let is_keyed = self.table.get(offset).is_some_and(|kept| kept.is_keyed);
         let has_expired = self.has_expired(offset, now);
         let is_replaced = self.rows[id as usize].pop(is_keyed);
-        // What was replaced, or whose time was over, nobody misses: the publisher said so.
+        // A superseded or expired entry is no loss: the publisher asked for that.
         if !has_expired && !is_replaced {
             self.note_trim(id, offset);
         }
@@ -56,11 +55,11 @@ impl Index {
         if self.recent_trims.len() >= self.bounds.recent_trims {
             self.recent_trims.pop_front();
         }
-        // The row keeps its highest; what is told now is this one.
+        // The row keeps its highest trim; streams report this one.
         self.recent_trims.push_back((Trim { offset, serial: self.serial }, row.name.clone()));
     }
 
-    /// One channel fewer holds the entry.
+    /// Notes that one channel fewer holds the entry.
     fn drop_label(&mut self, offset: u64, id: u32) {
         let Some(kept) = self.table.get_mut(offset) else { return };
         kept.labels -= 1;
@@ -76,7 +75,7 @@ impl Index {
         }
     }
 
-    /// Keeps what an empty channel has lost, within the bound.
+    /// Keeps the trim of an empty channel, within the bound.
     fn keep_empty_channel(&mut self, id: u32) {
         let row = &mut self.rows[id as usize];
         if row.trim.offset == 0 {
@@ -95,8 +94,10 @@ impl Index {
                 continue;
             }
             let Trim { offset, serial } = row.trim;
-            self.floor =
-                Trim { offset: self.floor.offset.max(offset), serial: self.floor.serial.max(serial) };
+            self.default_trim = Trim {
+                offset: self.default_trim.offset.max(offset),
+                serial: self.default_trim.serial.max(serial),
+            };
             self.empty_rows -= 1;
             self.remove_channel(id);
         }
@@ -108,7 +109,7 @@ impl Index {
         self.free.push(id);
     }
 
-    /// Gives up an entry that can no longer be read: every channel that has it has lost it.
+    /// Marks an entry that can no longer be read as lost in each of its channels.
     pub(crate) fn mark_lost(&mut self, offset: u64) {
         let Some(kept) = self.table.get(offset).copied() else { return };
         for id in self.channels_at(offset, kept.channel) {
@@ -121,15 +122,15 @@ impl Index {
         }
     }
 
-    /// Every channel has lost what is not held at or below an offset.
+    /// Marks all entries at or below an offset that the index does not hold as lost in every channel.
     pub(crate) fn mark_lost_through(&mut self, offset: u64) {
         self.serial += 1;
         let trim = Trim { offset, serial: self.serial };
-        (self.floor, self.highest_trim) = (trim, self.highest_trim.max(offset));
+        (self.default_trim, self.highest_trim) = (trim, self.highest_trim.max(offset));
         self.change_trims(&mut |row| row.trim = trim);
     }
 
-    /// Takes out every entry above an offset, as if it had never been; `key_of` tells the key of one that is left.
+    /// Removes every entry above an offset without a loss; `key_of` returns the key of an entry that stays.
     pub(crate) fn truncate(&mut self, to: u64, key_of: &dyn Fn(u64) -> Option<Arc<str>>) {
         self.lower_trims(to);
         let cut: Vec<u64> = self.above(to).collect();
@@ -157,13 +158,13 @@ impl Index {
         self.recent_urgent.retain(|urgent| urgent.offset <= to);
     }
 
-    /// Offsets above `to` are given anew: no trim may speak of them.
+    /// Lowers trims above `to`: these offsets are given again.
     fn lower_trims(&mut self, to: u64) {
         self.change_trims(&mut |row| {
             row.trim.offset = row.trim.offset.min(to);
-            row.gone = row.gone.min(to);
+            row.removed_through = row.removed_through.min(to);
         });
-        self.floor.offset = self.floor.offset.min(to);
+        self.default_trim.offset = self.default_trim.offset.min(to);
         self.highest_trim = self.highest_trim.min(to);
     }
 
@@ -177,18 +178,18 @@ impl Index {
             *trimmed = self.channel(name.as_str()).map_or(0, |row| row.trim.offset);
         }
         self.empty = empty;
-        // Whoever was told of less looks at the channels themselves.
+        // A stream that has reported fewer trims checks its channels.
         self.recent_trims.clear();
     }
 
-    /// Restores what a channel had lost, and let go, before a restart; entries are filed after that, and after the
-    /// floor was restored.
-    pub(crate) fn restore_channel(&mut self, channel: &ChannelName, lost: u64, gone: u64) {
+    /// Restores the trim of a channel after a restart. Call it after [`Index::restore_default_trim`] and before entries are
+    /// appended.
+    pub(crate) fn restore_channel(&mut self, channel: &ChannelName, lost: u64, removed_through: u64) {
         let id = self.channel_id(channel);
         let row = &mut self.rows[id as usize];
-        // The floor does not count for a channel that is known.
+        // The default trim does not apply to a channel with a row.
         row.trim.offset = lost;
-        row.gone = gone;
+        row.removed_through = removed_through;
         if !row.is_listed_empty {
             row.is_listed_empty = true;
             self.empty.push_back((channel.clone(), lost));
@@ -197,15 +198,16 @@ impl Index {
         self.highest_trim = self.highest_trim.max(lost);
     }
 
-    /// The rows that [`Index::restore_row`] needs: none of a channel for which the floor says the same.
+    /// Rows for [`Index::restore_channel`]; a channel without losses needs none.
     pub(crate) fn channels_to_restore(&self) -> impl Iterator<Item = &ChannelIndex> {
-        let floor = self.floor.offset;
-        self.channel_indexes().filter(move |row| row.trim.offset > 0 || row.gone > 0 || floor > 0)
+        let default_trim = self.default_trim.offset;
+        self.channel_indexes()
+            .filter(move |row| row.trim.offset > 0 || row.removed_through > 0 || default_trim > 0)
     }
 
-    /// Restores the offset that counts for every channel without a row.
+    /// Restores the trim of every channel without a row.
     pub(crate) fn restore_default_trim(&mut self, offset: u64) {
-        self.floor.offset = self.floor.offset.max(offset);
+        self.default_trim.offset = self.default_trim.offset.max(offset);
         self.highest_trim = self.highest_trim.max(offset);
     }
 }

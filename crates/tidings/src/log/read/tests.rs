@@ -43,8 +43,8 @@ fn page(log: &Log, ask: &ReadRequest<'_>) -> Page {
 }
 
 fn offsets(page: &Page) -> Vec<u64> {
-    assert!(page.steps.iter().all(|step| step.entry.as_ref().unwrap().offset == step.offset));
-    page.steps.iter().map(|step| step.offset).collect()
+    assert!(page.entries.iter().all(|step| step.entry.as_ref().unwrap().offset == step.offset));
+    page.entries.iter().map(|step| step.offset).collect()
 }
 
 /// Reads page by page, as a connection does.
@@ -53,7 +53,7 @@ fn read_all(log: &Log, asked: &[Subscription], from: u64, through: u64) -> Vec<u
     for _ in 0..10_000 {
         let page = page(log, &ReadRequest { through, ..ask(log, asked, cursor) });
         assert!(page.lost.is_empty());
-        assert!(page.steps.len() <= PAGE_ENTRIES);
+        assert!(page.entries.len() <= PAGE_ENTRIES);
         all.extend(offsets(&page));
         let (end, tag) = page.end.expect("nothing was trimmed");
         assert!(end >= cursor && end <= through.max(cursor) && all.last().is_none_or(|last| *last <= end));
@@ -148,7 +148,8 @@ fn page_is_bounded_by_bytes_and_holds_one_event_at_least() {
     append_each(&log, (0..4).map(|_| draft("a", &"x".repeat(100 << 10))));
     append_each(&log, [draft("a", &"x".repeat(256 << 10)), draft("a", "x")]);
     let asked = subscriptions(&["a"]);
-    let steps: Vec<usize> = (0..6).map(|cursor| page(&log, &ask(&log, &asked, cursor)).steps.len()).collect();
+    let steps: Vec<usize> =
+        (0..6).map(|cursor| page(&log, &ask(&log, &asked, cursor)).entries.len()).collect();
     assert_eq!(steps, [1, 1, 1, 1, 1, 1]);
     assert_eq!(read_all(&log, &asked, 0, u64::MAX), [1, 2, 3, 4, 5, 6]);
 }
@@ -162,7 +163,7 @@ fn loss_is_told_once_to_those_who_had_not_read_so_far() {
     append_each(&log, [draft("a", "x")]);
     let gaps_reported_to = log.page(&before);
     assert_eq!(gaps_reported_to.lost, BTreeSet::from(["a".to_owned()]));
-    assert!(gaps_reported_to.steps.is_empty() && !gaps_reported_to.is_last);
+    assert!(gaps_reported_to.entries.is_empty() && !gaps_reported_to.is_last);
     let after = ReadRequest { gaps_reported_to: gaps_reported_to.gaps_reported_to, ..ask(&log, &asked, 0) };
     assert_eq!(offsets(&page(&log, &after)), [2, 3, 4]);
     // Who had read it, or reads another channel, is not told.
@@ -222,7 +223,7 @@ fn steps(log: &Log, asked: &[&str], cursor: u64, skips: &[u64], overtaking_max: 
     let asked = subscriptions(asked);
     let skips: Vec<Skip> = skips.iter().map(|offset| Skip { offset: *offset, tag: Tag(0) }).collect();
     let page = page(log, &ReadRequest { skips: &skips, overtaking_max, ..ask(log, &asked, cursor) });
-    page.steps.iter().map(|step| (step.offset, step.overtakes)).collect()
+    page.entries.iter().map(|step| (step.offset, step.overtakes)).collect()
 }
 
 #[test]
@@ -267,8 +268,8 @@ fn urgent_event_that_is_gone_does_not_hold_up_a_reader_of_very_many_channels() {
     let first = page(&log, &behind);
     assert!(first.end.is_some(), "it would ask for the same again and again");
     let head = log.head().offset;
-    assert_eq!((first.steps[0].offset, first.steps[0].overtakes), (head, true));
-    assert!(first.steps.iter().all(|step| step.offset != head - 2));
+    assert_eq!((first.entries[0].offset, first.entries[0].overtakes), (head, true));
+    assert!(first.entries.iter().all(|step| step.offset != head - 2));
 }
 
 #[test]

@@ -350,7 +350,7 @@ fn read(log: &Log, start: &Start, asked: &[&str], overtaking_max: usize) -> Vec<
         };
         let mut page = log.page(&ask);
         log.load(std::slice::from_mut(&mut page));
-        all.extend(page.steps.iter().map(|step| (step.offset, page.lost.clone())));
+        all.extend(page.entries.iter().map(|step| (step.offset, page.lost.clone())));
         cursor = page.end.unwrap().0;
         if page.is_last {
             return all;

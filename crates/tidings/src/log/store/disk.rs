@@ -1,10 +1,10 @@
-//! Keeps entries in files of a directory, one writer, and finds its way back after any end.
+//! Store on disk: files of a directory with one writer. It recovers from a kill, a full disk and damaged files.
 //!
 //! ```text
 //! lock              held by the one process that may write
-//! run.json          machine, durability and whether the last run ended clean
+//! run.json          machine, durability, and whether the last run ended cleanly
 //! watermark         how far the log was written
-//! reserve           room that is given up on a full disk
+//! reserve           space that is freed on a full disk
 //! checkpoint        see `checkpoint`
 //! segments/<first offset>.log
 //! ```
@@ -48,7 +48,7 @@ impl Store for DiskStore {
         if let Some(why) = &*lock(&self.read_only) {
             return Err(StoreError::ReadOnly(why.clone()));
         }
-        // Without a reserve what is left of the disk is for taking room back.
+        // Without a reserve the rest of the disk is for compaction.
         if !self.takes_events.load(Ordering::Acquire) || !self.reserve.is_held() {
             return Err(StoreError::NotStored(io::ErrorKind::StorageFull.into()));
         }
@@ -60,7 +60,7 @@ impl Store for DiskStore {
         outcome
     }
 
-    /// Without a sync of its own, in a file that has room, and not while that is being made safe.
+    /// True without an fsync per batch, if the active file has room and no fsync of it is running.
     fn can_append_without_blocking(&self) -> bool {
         !self.layout.sync_each_batch
             && !self.is_syncing.load(Ordering::Acquire)
@@ -115,8 +115,8 @@ impl Store for DiskStore {
         bytes_max: usize,
         each: &mut dyn FnMut(usize, Option<RawEntry<'_>>),
     ) {
-        let askers = wanted.iter().map(|wanted| wanted.by as usize + 1).max().unwrap_or(0);
-        let mut given = vec![0; askers];
+        let requests = wanted.iter().map(|wanted| wanted.by as usize + 1).max().unwrap_or(0);
+        let mut given = vec![0; requests];
         let mut is_admitted = |by: u32, bytes: u32| {
             let given = &mut given[by as usize];
             let is_first = *given == 0;
@@ -171,7 +171,7 @@ impl Store for DiskStore {
     fn close(&self) -> Result<(), StoreError> {
         self.sync()?;
         if lock(&self.begin).is_some() {
-            // What the start found is not on record: the next one is to find it again.
+            // The next start must find again what this one found.
             return Ok(());
         }
         let run_state = RunState::Clean { head: lock(&self.active).last };

@@ -2,24 +2,19 @@
 
 use std::{fmt, io, sync::Arc};
 
-/// Why a store did not do what it was asked.
+/// Reason why an operation of a store failed.
 #[derive(Debug)]
 pub(crate) enum StoreError {
-    /// Nothing of the batch was kept; it may be tried again.
+    /// Nothing of the batch is stored; it may be tried again.
     NotStored(io::Error),
-    /// The batch may or may not be kept; nothing may be appended until a restart.
+    /// The batch may or may not be stored; nothing may be appended until a restart.
     Unknown(io::Error),
     /// The log is not open yet.
     Unopened,
-    /// An earlier fault made the store read-only.
+    /// An earlier error made the store read-only.
     ReadOnly(Arc<str>),
-    /// A kept entry cannot be read back.
-    Damaged {
-        /// Which one.
-        offset: u64,
-        /// What was wrong with it.
-        fault: String,
-    },
+    /// A stored entry cannot be read.
+    Damaged { offset: u64, fault: String },
 }
 
 impl fmt::Display for StoreError {

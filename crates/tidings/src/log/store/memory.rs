@@ -1,4 +1,4 @@
-//! Keeps entries in memory only: for durability `memory`, and the twin that the disk is tested against.
+//! Store in memory: for durability `memory`, and as the model that tests compare the disk store with.
 
 use std::{collections::HashMap, fs::File, sync::Arc};
 
@@ -17,7 +17,7 @@ pub(crate) struct MemoryStore {
     directory: Option<DirectoryLock>,
 }
 
-/// The directory that holds what is kept beside a log in memory.
+/// The locked directory of the files beside a log in memory.
 pub(crate) struct DirectoryLock {
     pub(crate) _lock: File,
     pub(crate) reserve: Reserve,
@@ -30,7 +30,7 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store, which holds a directory.
+    /// An empty store, with a locked directory if it has one.
     pub(crate) fn holding(directory: Option<DirectoryLock>) -> Self {
         Self { entries: RwLock::new(Lock::MemoryEntries, HashMap::new()), directory }
     }
@@ -63,7 +63,7 @@ impl Store for MemoryStore {
         }
     }
 
-    /// Holds room for what is kept beside the log, if the disk has any.
+    /// Fills the reserve for the files beside the log, if the disk has room.
     fn maintain(&self, _checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
         if let Some(directory) = &self.directory {
             let _ = directory.reserve.fill(Reserve::BYTES_MIN);

@@ -1,6 +1,6 @@
-//! One entry as bytes on disk, and batches of them.
+//! Records: entries as bytes on disk, in batches.
 //!
-//! All numbers are little-endian. A batch is written with one call and counts whole or not at all:
+//! All numbers are little-endian. A batch is written with one call and is valid as a whole or not at all:
 //!
 //! ```text
 //! batch   magic u32 | body length u32 | records u32 | CRC-32 of the body u32 | first offset u64 | 0 u32 | CRC-32 of these 28 bytes u32 | body
@@ -21,7 +21,7 @@ use tidings_protocol::{
 use super::error::StoreError;
 use crate::log::entry::{Entry, EntryMeta, Idempotency, Millis, NewEntry, offset_within};
 
-/// How a batch begins: `TDB1`.
+/// First bytes of a batch: `TDB1`.
 pub(crate) const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"TDB1");
 /// Bytes of a batch before its body.
 pub(crate) const BATCH_HEADER_BYTES: usize = 32;
@@ -46,7 +46,7 @@ const HAS_EVENT: u8 = 1;
 const HAS_KEY: u8 = 2;
 const HAS_IDEMPOTENCY: u8 = 4;
 
-/// Where a record stands: from its length field, with it.
+/// Position of a record in its file, from its length field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecordPosition {
     pub(crate) offset: u64,
@@ -54,7 +54,7 @@ pub(crate) struct RecordPosition {
     pub(crate) bytes: u32,
 }
 
-/// Encodes a batch that will stand at `position` of its file, and says where each record will be.
+/// Encodes a batch for `position` of its file, and returns the position of each record.
 ///
 /// # Errors
 /// [`StoreError::NotStored`] if a length or a position does not fit its field.
@@ -84,12 +84,12 @@ pub(crate) fn encode_batch(
     Ok((out, places))
 }
 
-/// Returns a length as its field holds it.
+/// Returns a length as the value of its field.
 fn narrow<N: TryFrom<usize>>(name: &str, length: usize) -> Result<N, StoreError> {
     N::try_from(length).map_err(|_| too_long(name, length as u64, size_of::<N>()))
 }
 
-/// Returns where a record stands in its file.
+/// Returns the position of a record in its file.
 fn position_at(batch: u64, start: usize) -> Result<u32, StoreError> {
     let position = batch.saturating_add(start as u64);
     u32::try_from(position).map_err(|_| too_long("a file of the log", position, size_of::<u32>()))
@@ -100,10 +100,10 @@ fn too_long(name: &str, length: u64, field_bytes: usize) -> StoreError {
     StoreError::NotStored(io::Error::new(io::ErrorKind::InvalidInput, detail))
 }
 
-/// Copies records of a file into a batch that will stand at `position` of another, each checked.
+/// Copies records of a file into a batch for `position` of another, and checks each.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] names the entry that cannot be read back.
+/// [`StoreError::Damaged`] with the entry that cannot be read.
 pub(crate) fn copy_batch(
     file: &File,
     records: &[RecordPosition],
@@ -144,7 +144,7 @@ fn write_batch_header(batch: &mut [u8], records: usize, first: u64) -> Result<()
     Ok(())
 }
 
-/// What a batch header says, once it was found true.
+/// Header of a batch with a valid checksum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchHeader {
     pub(crate) body_bytes: usize,
@@ -212,16 +212,16 @@ fn push_short(out: &mut Vec<u8>, name: &str, text: &str) -> Result<(), StoreErro
 /// Reads one record, from its length field, and checks it.
 ///
 /// # Errors
-/// Says in words what is wrong with it.
+/// A description of the damage.
 pub(crate) fn decode_record(bytes: &[u8], newest: Epoch) -> Result<Entry, String> {
     let (decoded, _) = decode_fields(bytes, &mut |name| ChannelName::parse(name).ok())?;
     decoded.into_entry(newest).ok_or_else(|| MALFORMED.into())
 }
 
-/// Reads one record and leaves its text where it is; says where the next begins. `parse` reads channel names.
+/// Reads one record without copying its text, and returns the position of the next. `parse` parses channel names.
 ///
 /// # Errors
-/// Says in words what is wrong with it.
+/// A description of the damage.
 pub(crate) fn decode_fields<'a>(
     bytes: &'a [u8],
     parse: &mut dyn FnMut(&str) -> Option<ChannelName>,
@@ -231,16 +231,16 @@ pub(crate) fn decode_fields<'a>(
     Ok((decoded, end))
 }
 
-/// Reads of one record what leaves, and leaves it where it is.
+/// Reads the fields of one record that a frame needs, without copying them.
 ///
 /// # Errors
-/// Says in words what is wrong with it.
+/// A description of the damage.
 pub(crate) fn decode_text(bytes: &[u8]) -> Result<RecordText<'_>, String> {
     let (payload, _) = checked_payload(bytes)?;
     Ok(decode_text_fields(payload).ok_or(MALFORMED)?)
 }
 
-/// Of a record, what leaves.
+/// The fields of a record that a frame needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecordText<'a> {
     pub(crate) offset: u64,
@@ -327,7 +327,7 @@ impl Decoded<'_> {
     }
 }
 
-/// The payload of the record that begins here, and where the next begins.
+/// The payload of the record that begins here, and the position of the next.
 fn checked_payload(bytes: &[u8]) -> Result<(&[u8], usize), String> {
     let mut cursor = FieldReader(bytes);
     let (Some(length), Some(crc)) = (cursor.u32(), cursor.u32()) else {

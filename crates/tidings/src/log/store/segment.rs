@@ -1,4 +1,4 @@
-//! One file of the log: a header, then batches. Written at its end only; rewritten whole when much of it is dead.
+//! Segment: one file of the log, with a header and batches. It is appended to, and rewritten as a whole by compaction.
 //!
 //! ```text
 //! header  "TIDINGS1" | flags u32 (1: rewritten, may have holes) | tag of the entry before u32
@@ -26,19 +26,19 @@ const MAGIC: &[u8; 8] = b"TIDINGS1";
 pub(crate) const HEADER_BYTES: u64 = 40;
 const REWRITTEN: u32 = 1;
 
-/// The kernel copies a write page by page, so one that a kill cut short ends at a multiple of this.
+/// The kernel copies a write page by page, so a write that a kill cut short ends at a multiple of this.
 const PAGE_BYTES: u64 = 4096;
 
 /// Bytes of a file, at most: positions within it are 32-bit numbers.
 const FILE_BYTES_MAX: u64 = u32::MAX as u64;
-/// How far apart the first and the last offset of a file may be: a table in memory counts them with 32 bits.
+/// Bound of the distance from the first to the last offset of a file: a table in memory has 32 bits for it.
 const SPAN_MAX: u64 = u32::MAX as u64;
 
-/// What a segment's header says.
+/// Header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) first: u64,
-    /// The last offset that it stands for; known in advance only where it was rewritten.
+    /// Last offset of the segment; set only if it was rewritten.
     pub(crate) last: Option<u64>,
     pub(crate) tag_before: Tag,
 }
@@ -67,7 +67,7 @@ impl SegmentHeader {
     }
 }
 
-/// The name of the file that begins at an offset; names sort as offsets do.
+/// Path of the segment that begins at an offset; names sort like offsets.
 pub(crate) fn path(directory: &Path, first: u64) -> PathBuf {
     directory.join(format!("{first:020}.log"))
 }
@@ -79,30 +79,30 @@ pub(crate) fn create(path: &Path, header: &SegmentHeader) -> io::Result<File> {
     Ok(file)
 }
 
-/// What a scan of one file found.
+/// Result of the scan of one file.
 pub(crate) struct Scan {
     pub(crate) header: SegmentHeader,
     pub(crate) places: Vec<RecordPosition>,
-    /// Where the good part ends, if nothing good comes after a bad part.
+    /// End of the last valid batch.
     pub(crate) good_bytes: u64,
     pub(crate) end: SegmentEnd,
-    /// Bad bytes stand before good ones: the file must be rewritten.
+    /// Whether invalid bytes come before a valid batch: the file must be rewritten.
     pub(crate) has_hole: bool,
     pub(crate) file: File,
 }
 
-/// How a file ends.
+/// End of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SegmentEnd {
-    /// With a whole batch.
+    /// A whole batch.
     Whole,
-    /// With a part of a batch, as a killed process leaves it; nobody was told that it is kept.
+    /// A part of a batch, as a killed process leaves it; no publisher got an answer for it.
     CutByKill,
-    /// With bytes that no kill explains.
+    /// Bytes that no kill explains.
     Damaged,
 }
 
-/// Channel names that were met: each is parsed and allocated once.
+/// Channel names found so far: each is parsed and allocated once.
 #[derive(Default)]
 pub(crate) struct ChannelNames(HashSet<ChannelName>);
 
@@ -117,13 +117,13 @@ impl ChannelNames {
     }
 }
 
-/// Why a file is no segment.
+/// Reason why a file is no segment.
 pub(crate) type NoSegment = &'static str;
 
-/// Reads a segment from its beginning and gives each entry to `on_entry`, in order.
+/// Reads a segment from its beginning and passes each entry to `on_entry`, in order.
 ///
 /// # Errors
-/// Those of the file system.
+/// Errors of the file system.
 pub(crate) fn scan(
     path: &Path,
     names: &mut ChannelNames,
@@ -177,12 +177,12 @@ pub(crate) fn scan(
 
 type DecodedBatch<'a> = (Vec<Decoded<'a>>, Vec<RecordPosition>, usize);
 
-/// Which offsets may come next.
+/// Range of the offsets that may come next.
 #[derive(Debug, Clone, Copy)]
 struct Expected {
     next: u64,
     last_max: u64,
-    /// Offsets may be left out before any of them.
+    /// Whether offsets may be missing.
     may_jump: bool,
 }
 
@@ -192,7 +192,7 @@ impl Expected {
     }
 }
 
-/// Reads the batch at `at`; `None` if there is no whole and true one whose offsets are as expected.
+/// Reads the batch at `at`; `None` unless it is whole, its checksums are right and its offsets are as expected.
 fn read_batch<'a>(
     bytes: &'a [u8],
     at: usize,
@@ -226,8 +226,8 @@ fn read_batch<'a>(
     (entries.len() == header.records as usize).then_some((entries, places, start + body.len()))
 }
 
-/// Where to look for a batch after a bad one: where a true header says, so that text which looks like a batch is not
-/// taken for one.
+/// Position to search for a batch after an invalid one. A valid header is skipped with its body, so that text which looks
+/// like a batch is not taken for one.
 fn next_batch(bytes: &[u8], at: usize) -> Option<usize> {
     if let Some(header) = record::decode_batch_header(&bytes[at..]) {
         return Some(at + BATCH_HEADER_BYTES + header.body_bytes).filter(|next| *next < bytes.len());
@@ -236,7 +236,7 @@ fn next_batch(bytes: &[u8], at: usize) -> Option<usize> {
     memchr::memmem::find(bytes.get(at + 1..)?, &magic).map(|found| at + 1 + found)
 }
 
-/// Tells a write that a kill cut short from damage, for a tail that begins at `from`.
+/// Distinguishes a write that a kill cut short from damage, for a tail that begins at `from`.
 fn how_it_ends(bytes: &[u8], from: usize) -> SegmentEnd {
     let tail = &bytes[from..];
     let promised = record::decode_batch_header(tail).map(|header| BATCH_HEADER_BYTES + header.body_bytes);
@@ -248,11 +248,11 @@ fn how_it_ends(bytes: &[u8], from: usize) -> SegmentEnd {
     }
 }
 
-/// Writes a segment anew with some of its records, beside the old one, and puts it in its place.
+/// Writes a segment anew with some of its records, and replaces the old file.
 ///
 /// # Errors
-/// Those of the file system, and a record that cannot be read back; the old file then still stands.
-pub(crate) fn rewrite(
+/// Errors of the file system, and a record that cannot be read; the old file is then unchanged.
+pub(crate) fn compact(
     path: &Path,
     header: &SegmentHeader,
     old: &File,
@@ -262,7 +262,7 @@ pub(crate) fn rewrite(
     let outcome = copy_records(&beside, header, old, kept)
         .and_then(|copied| std::fs::rename(&beside, path).map(|()| copied).map_err(StoreError::NotStored));
     if outcome.is_err() {
-        // It may be what fills the disk.
+        // The new file may be what fills the disk.
         let _ = std::fs::remove_file(&beside);
     }
     outcome

@@ -1,4 +1,4 @@
-//! The store of a log that is not open yet: it has nothing and takes nothing.
+//! Store of a log that is not open yet: it is empty and refuses appends.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
 /// Stands in for the store until the log is open.
 #[derive(Default)]
 pub(crate) struct Unopened {
-    /// The store on disk counts into the same cells.
+    /// The disk store observes into the same histogram.
     fsyncs: Histogram,
 }
 

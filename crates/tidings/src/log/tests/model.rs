@@ -106,7 +106,7 @@ fn a_page_that_is_read_while_the_log_is_trimmed_has_no_silent_hole() {
         });
         let page = page(&log, 0);
         trimmer.join().expect("it ends");
-        let has_old = page.steps.iter().any(|step| step.offset == 1);
+        let has_old = page.entries.iter().any(|step| step.offset == 1);
         let passes_old = page.end.is_some_and(|(end, _)| end > 0);
         assert!(has_old || page.lost.contains("a") || !passes_old, "{page:?}");
     });

@@ -22,9 +22,9 @@ fn a_cursor_goes_down_to_the_lowest_break_that_was_not_seen() {
 
 #[test]
 fn who_has_not_looked_for_longer_than_is_known_has_lost_what_it_asked_for() {
-    let transitions = transitions([5].into_iter().chain(100..100 + BREAKS_MAX as u64));
+    let transitions = transitions([5].into_iter().chain(100..100 + TRANSITIONS_MAX as u64));
     let mine = [Subscription::parse("quiet").unwrap()];
-    assert_eq!(transitions.recent.len(), BREAKS_MAX);
+    assert_eq!(transitions.recent.len(), TRANSITIONS_MAX);
     assert_eq!((transitions.ceiling(0), transitions.ceiling(1)), (5, 100));
     assert_eq!(transitions.lost_since(0, &mine).into_iter().collect::<Vec<_>>(), ["quiet"]);
     assert!(transitions.lost_since(1, &mine).is_empty());

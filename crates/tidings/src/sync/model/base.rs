@@ -7,7 +7,7 @@ use std::{
 
 use super::is_running;
 
-/// What a lock of a model guards is in a real one, which is free whenever the model says so.
+/// Value of a lock of a model, in a real lock that is free whenever the lock of the model is.
 fn free<Guard>(outcome: TryLockResult<Guard>) -> Guard {
     match outcome {
         Ok(guard) => guard,
@@ -229,7 +229,7 @@ impl Turnstile {
 
 impl Drop for TurnstileGuard<'_> {
     fn drop(&mut self) {
-        // A model that panics has failed: nothing more is to be found in it.
+        // A model that panics has failed already.
         if std::thread::panicking() {
             return;
         }

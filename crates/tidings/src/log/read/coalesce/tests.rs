@@ -39,11 +39,11 @@ fn sent(log: &Log, asked: &[Subscription], from: u64, through: u64, may_join: bo
         assert!(page.lost.is_empty());
         log.load(std::slice::from_mut(&mut page));
         assert!(!page.needs_store());
-        for part in &page.parts {
+        for part in &page.chunks {
             bytes.extend_from_slice(&part.frames);
             events += part.events;
         }
-        for step in &page.steps {
+        for step in &page.entries {
             assert!(!step.overtakes);
             bytes.extend_from_slice(&step.entry.as_ref().unwrap().frame(page.newest, &[]));
             events += 1;
@@ -115,8 +115,8 @@ fn who_reads_what_another_read_reads_no_disk() {
     assert_eq!(first.1, 400);
     for cursor in [0, 7, 200] {
         let page = log.page(&ask(&log, &asked, cursor, true));
-        assert!(!page.parts.is_empty() && !page.needs_store());
-        assert!(page.parts[0].frames.starts_with(format!("data: {cursor}\n").as_bytes()));
+        assert!(!page.chunks.is_empty() && !page.needs_store());
+        assert!(page.chunks[0].frames.starts_with(format!("data: {cursor}\n").as_bytes()));
     }
 }
 
@@ -130,7 +130,7 @@ fn those_who_ask_for_the_same_at_once_share_what_is_read() {
         [&a, &a, &both, &a].iter().map(|asked| log.page(&ask(&log, asked, 0, true))).collect();
     assert!(pages.iter().all(Page::needs_store));
     log.load(&mut pages);
-    let frames: Vec<_> = pages.iter().map(|page| &page.parts[0].frames).collect();
+    let frames: Vec<_> = pages.iter().map(|page| &page.chunks[0].frames).collect();
     assert!(frames.iter().all(|other| *other == frames[0]));
     assert_eq!(frames[0].as_ptr(), frames[1].as_ptr());
     assert_eq!(frames[0].as_ptr(), frames[3].as_ptr());
@@ -142,10 +142,10 @@ fn an_urgent_event_is_not_hidden_in_what_is_joined() {
     let log = log_of(&directory, 64 << 20);
     append_each(&log, (0..200).map(|number| draft("a", &number.to_string())));
     let asked = subscriptions(&["a"]);
-    assert!(!log.page(&ask(&log, &asked, 0, true)).parts.is_empty());
+    assert!(!log.page(&ask(&log, &asked, 0, true)).chunks.is_empty());
     append_each(&log, [NewEntry { priority: Priority::Critical, ..draft("a", "now") }]);
     let page = log.page(&ask(&log, &asked, 0, true));
-    assert!(page.parts.is_empty() && page.steps[0].overtakes);
+    assert!(page.chunks.is_empty() && page.entries[0].overtakes);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn what_was_trimmed_is_told_though_it_is_still_joined() {
     assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 300);
     append_each(&log, [draft("a", "one more")]);
     let page = log.page(&early);
-    assert!(page.lost.contains("a") && page.parts.is_empty());
+    assert!(page.lost.contains("a") && page.chunks.is_empty());
 }
 
 #[test]

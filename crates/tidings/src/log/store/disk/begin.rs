@@ -1,4 +1,4 @@
-//! The begin of a run: what a start found is put right and on record, before anything is appended.
+//! Begin of a run: damage that the start found is repaired and recorded before anything is appended.
 
 use std::{fs, io};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl DiskStore {
-    /// Begins the run, so that only a checkpoint is lacking. A full disk is no error: [`DiskStore::begin_late`] tries again.
+    /// Begins the run, except for its checkpoint. A full disk is no error: [`DiskStore::begin_late`] tries again.
     pub(super) fn begin_run(&self) -> io::Result<()> {
         match self.reserve.with_room(|| self.try_begin()) {
             Err(error) if is_full(&error) => {
@@ -28,7 +28,7 @@ impl DiskStore {
         }
     }
 
-    /// Begins a run that had no room before, and writes its checkpoint.
+    /// Begins a run that had no space before, and writes its checkpoint.
     pub(super) fn begin_late(&self, checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
         if lock(&self.begin).is_none() {
             return Ok(());
@@ -52,9 +52,9 @@ impl DiskStore {
         if *has_begun {
             return Ok(());
         }
-        // On record first: the repairs remove the traces by which a loss was found.
+        // Recorded first: the repairs remove the evidence of a loss.
         if let Some(lost) = lost {
-            self.write_run(&RunState::Running { untold: Some(lost) })?;
+            self.write_run(&RunState::Running { unreported_loss: Some(lost) })?;
         }
         while let Some(repair) = repairs.last() {
             self.repair(repair)?;
@@ -68,7 +68,7 @@ impl DiskStore {
         let mut watermark = lock(&self.watermark);
         let checkpoint = watermark.checkpoint();
         watermark.begin(&self.directory, Marks { segment, head: active.last, checkpoint })?;
-        self.write_run(&RunState::Running { untold: lost.as_deref() })?;
+        self.write_run(&RunState::Running { unreported_loss: lost.as_deref() })?;
         *has_begun = true;
         Ok(())
     }
@@ -76,20 +76,20 @@ impl DiskStore {
     fn repair(&self, repair: &Repair) -> io::Result<()> {
         match repair {
             Repair::Remove(path) => fs::remove_file(path),
-            Repair::SetAside(path) => fs::rename(path, path.with_extension("bad")),
-            Repair::Cut { file, bytes } => file.set_len(*bytes).and_then(|()| file.sync_data()),
-            Repair::Rewrite { first } => self.rewrite_damaged(*first),
+            Repair::Quarantine(path) => fs::rename(path, path.with_extension("bad")),
+            Repair::Truncate { file, bytes } => file.set_len(*bytes).and_then(|()| file.sync_data()),
+            Repair::Compact { first } => self.compact_damaged(*first),
         }
     }
 
-    fn rewrite_damaged(&self, first: u64) -> io::Result<()> {
-        let rewrite = {
+    fn compact_damaged(&self, first: u64) -> io::Result<()> {
+        let compaction = {
             let segments = self.segments();
             let Some(segment) = segments.iter().find(|segment| segment.first == first) else { return Ok(()) };
             let header = SegmentHeader { first, last: Some(segment.last), tag_before: segment.tag_before };
             Compaction { header, file: segment.file.clone(), kept: segment.kept() }
         };
-        self.compact(&rewrite).map_err(|error| match error {
+        self.compact(&compaction).map_err(|error| match error {
             StoreError::NotStored(error) => error,
             other => io::Error::other(other),
         })?;

@@ -13,7 +13,8 @@ use crate::log::store::{
     segment::{self, SegmentHeader},
 };
 
-/// A file to be written anew, with what is kept of it as of now: of what is let go later no checkpoint tells yet.
+/// A file to be rewritten, with the records that are kept now. Records that are released later stay in the file until a
+/// checkpoint covers them.
 pub(super) struct Compaction {
     pub(super) header: SegmentHeader,
     pub(super) file: Arc<File>,
@@ -21,8 +22,7 @@ pub(super) struct Compaction {
 }
 
 impl DiskStore {
-    /// The files to be rewritten, where dead bytes in all are too many: those with most of them, until the rest is
-    /// few enough.
+    /// The files to be rewritten if the store has too many dead bytes: those with most of them first.
     pub(super) fn compaction_candidates(&self, is_full: bool) -> Vec<Compaction> {
         const SLACK_BYTES: u64 = 32 << 20;
         let segments = self.segments();
@@ -53,7 +53,7 @@ impl DiskStore {
         chosen
     }
 
-    /// Closed files that hold nothing any more, as the offsets they stand for.
+    /// Closed files without kept entries, as their first and last offsets.
     pub(super) fn empty(&self) -> Vec<(u64, u64)> {
         let segments = self.segments();
         let empty = segments.iter().filter(|segment| !segment.is_active && segment.live == 0);
@@ -68,19 +68,19 @@ impl DiskStore {
         Ok(())
     }
 
-    pub(super) fn compact(&self, rewrite: &Compaction) -> Result<(), StoreError> {
-        let Compaction { header, file, kept } = rewrite;
+    pub(super) fn compact(&self, compaction: &Compaction) -> Result<(), StoreError> {
+        let Compaction { header, file, kept } = compaction;
         let path = segment::path(&self.directory.join("segments"), header.first);
-        let (file, places, file_bytes) = segment::rewrite(&path, header, file, kept)?;
+        let (file, places, file_bytes) = segment::compact(&path, header, file, kept)?;
         let mut segments = self.segments_mut();
         let Some(segment) = segments.iter_mut().find(|segment| segment.first == header.first) else {
             return Ok(());
         };
         let mut rewritten =
             Segment::new(header, Arc::new(file), file_bytes, segment.last, &places, segment.is_active);
-        // What was let go meanwhile stays let go.
-        let gone = places.iter().filter(|placed| segment.slot(placed.offset).is_none());
-        gone.for_each(|placed| rewritten.release(placed.offset));
+        // Entries that were released meanwhile stay released.
+        let released = places.iter().filter(|placed| segment.slot(placed.offset).is_none());
+        released.for_each(|placed| rewritten.release(placed.offset));
         *segment = rewritten;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Finds a store's way back: takes the lock, reads every file, cuts a torn end, and says whether anything is missing.
+//! Recovery of a disk store: locks the directory, reads every file, truncates a partial batch, and detects losses.
 
 use std::{
     collections::VecDeque,
@@ -36,16 +36,16 @@ use crate::{
     sync::{Lock, Mutex, RwLock},
 };
 
-/// Why a directory cannot be used.
+/// Reason why a directory cannot be used.
 #[derive(Debug)]
 pub(crate) enum OpenError {
-    /// Another process writes there.
+    /// Another process uses it.
     InUse(PathBuf),
-    /// The file system said no.
+    /// The file system returned an error.
     Io(PathBuf, io::Error),
-    /// It was written and cannot be read back.
+    /// The store failed.
     Store(StoreError),
-    /// The hub ended meanwhile.
+    /// The hub ended before the log was open.
     Ended,
 }
 
@@ -89,7 +89,7 @@ fn way_out(refusal: io::ErrorKind) -> &'static str {
 
 impl std::error::Error for OpenError {}
 
-/// A directory that is locked, with what was kept beside the entries.
+/// A locked directory, with the files beside the entries.
 pub(crate) struct FoundLog {
     directory: PathBuf,
     layout: Layout,
@@ -104,14 +104,14 @@ pub(crate) struct OpenedStore {
     pub(crate) store: DiskStore,
     pub(crate) head: u64,
     pub(crate) head_tag: Tag,
-    /// Acknowledged entries may be missing, and this is why.
+    /// Reason why acknowledged entries may be missing.
     pub(crate) lost: Option<String>,
 }
 
-/// Reads what is kept beside the entries, in a directory that [`take`] has locked.
+/// Reads the files beside the entries, in a directory that [`lock_directory`] has locked.
 ///
 /// # Errors
-/// Those of the file system.
+/// Errors of the file system.
 pub(crate) fn open(directory: &Path, lock: File, layout: Layout) -> Result<FoundLog, OpenError> {
     let fail = |error| OpenError::Io(directory.to_owned(), error);
     fs::create_dir_all(directory.join("segments")).map_err(fail)?;
@@ -122,10 +122,10 @@ pub(crate) fn open(directory: &Path, lock: File, layout: Layout) -> Result<Found
     Ok(FoundLog { directory: directory.to_owned(), layout, lock, checkpoint, last_run, marks })
 }
 
-/// Makes sure that no other process has the directory, for as long as the file is open. Makes a directory where there is none.
+/// Locks a directory against other processes, for as long as the file is open. Creates the directory if it is missing.
 ///
 /// # Errors
-/// [`OpenError::InUse`] while another process has it; what the file system says.
+/// [`OpenError::InUse`] while another process has it; errors of the file system.
 pub(crate) fn lock_directory(directory: &Path) -> Result<File, OpenError> {
     let fail = |error| OpenError::Io(directory.to_owned(), error);
     fs::create_dir_all(directory).map_err(fail)?;
@@ -143,17 +143,18 @@ pub(crate) fn lock_directory(directory: &Path) -> Result<File, OpenError> {
 }
 
 impl FoundLog {
-    /// What was kept beside the entries, if it was and is whole.
+    /// The checkpoint, if there is a valid one.
     pub(crate) fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
     }
 
-    /// Reads what is known of every entry, in order, and opens the store behind them. On a full disk nothing is written, and
-    /// the store takes nothing before [`Store::maintain`] finds room. `on_file` is told before each file how many of how many are
-    /// read; false ends the scan, which has changed nothing then.
+    /// Reads the fields of every entry, in order, and opens the store. On a full disk nothing is written, and the store
+    /// refuses appends until [`Store::maintain`] finds space. `on_file` gets the numbers of read files and of all files before
+    /// each file; if it returns false, the scan ends without a change.
     ///
     /// # Errors
-    /// Those of the file system; [`OpenError::Ended`] where `on_file` said so. Damage is no error: it is cut out, and [`OpenedStore::lost`] tells of it.
+    /// Errors of the file system; [`OpenError::Ended`] if `on_file` returned false. Damage is no error: it is cut out, and
+    /// [`OpenedStore::lost`] describes it.
     ///
     /// [`Store::maintain`]: crate::log::store::Store::maintain
     pub(crate) fn scan(
@@ -182,7 +183,7 @@ impl FoundLog {
             recovery.file(path, index + 1 == paths.len(), on_entry).map_err(&fail)?;
         }
         recovery.end_of_dropped();
-        // A kill before the first checkpoint leaves a directory as new as an empty one.
+        // A kill before the first checkpoint leaves a directory that counts as new.
         let is_new = self.checkpoint.is_none() && recovery.head == 0 && recovery.faults.is_empty();
         if !is_new {
             let is_dropped = |marks: Marks| recovery.is_dropped(marks.segment, marks.segment);
@@ -237,7 +238,7 @@ impl FoundLog {
         run.fault(head)
     }
 
-    /// A file that ends at a whole batch, or is gone, looks like a log that ended there.
+    /// Compares with the watermark: without it a missing or truncated file looks like the end of the log.
     fn fault_of_marks(&self, recovery: &Recovery) -> Option<String> {
         let marks = self.marks?;
         let newest = recovery.segments.back().map_or(0, |segment| segment.first);
@@ -254,7 +255,7 @@ impl FoundLog {
     }
 }
 
-/// Goes through the files in order. It changes nothing: what is to be changed are its repairs.
+/// Scan of the files in order. It changes no file; it collects repairs.
 struct Recovery {
     folder: PathBuf,
     dropped: Vec<(u64, u64)>,
@@ -273,7 +274,7 @@ impl Recovery {
             let path = file?.path();
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("log") => paths.push(path),
-                // A file that was being rewritten when the process ended; the old one stands.
+                // An unfinished compaction; the old file is valid.
                 Some("new") => fs::remove_file(path)?,
                 _ => {}
             }
@@ -312,7 +313,7 @@ impl Recovery {
         if !self.is_dropped(self.head + 1, scan.header.first - 1) {
             let missing = (self.head + 1, scan.header.first - 1);
             self.fault(format!("events {} to {} have no file", missing.0, missing.1));
-            // From now on nobody expects them.
+            // Later starts do not report them again.
             drop_ranges(&mut self.dropped, &[missing]);
         }
         self.add_scan(path, is_last, scan, last_tag)
@@ -328,20 +329,20 @@ impl Recovery {
         let header = scan.header;
         let last_kept = last.map_or(header.first - 1, |(offset, _)| offset);
         let last_offset = header.last.map_or(last_kept, |promised| promised.max(last_kept));
-        // What was rewritten was safe before it took its place: no kill cuts it.
-        let may_be_cut = is_last && header.last.is_none();
+        // A rewritten file was durable before it replaced the old one: no kill truncates it.
+        let may_be_truncated = is_last && header.last.is_none();
         if scan.end == SegmentEnd::Damaged
             || scan.has_hole
-            || (scan.end == SegmentEnd::CutByKill && !may_be_cut)
+            || (scan.end == SegmentEnd::CutByKill && !may_be_truncated)
         {
             self.fault(format!("{} is damaged; what could not be read of it is cut out", path.display()));
         }
         let file = Arc::new(scan.file);
         if scan.good_bytes < file.metadata()?.len() {
-            self.repairs.push(Repair::Cut { file: file.clone(), bytes: scan.good_bytes });
+            self.repairs.push(Repair::Truncate { file: file.clone(), bytes: scan.good_bytes });
         }
         if scan.has_hole {
-            self.repairs.push(Repair::Rewrite { first: header.first });
+            self.repairs.push(Repair::Compact { first: header.first });
         }
         self.head_tag = match last {
             Some((offset, tag)) if offset == last_offset => tag,
@@ -350,7 +351,7 @@ impl Recovery {
         };
         self.head = last_offset;
         let mut segment = Segment::new(&header, file, scan.good_bytes, last_offset, &scan.places, false);
-        // It grows no more: it is written anew.
+        // It takes no further batch: it will be rewritten.
         segment.is_rewritten |= scan.has_hole;
         self.segments.push_back(segment);
         Ok(())
@@ -358,7 +359,7 @@ impl Recovery {
 
     fn quarantine(&mut self, path: &Path, why: &str) {
         self.fault(format!("{} {why} and was set aside", path.display()));
-        self.repairs.push(Repair::SetAside(path.to_owned()));
+        self.repairs.push(Repair::Quarantine(path.to_owned()));
     }
 
     fn fault(&mut self, fault: String) {
@@ -366,19 +367,19 @@ impl Recovery {
         self.faults.push(fault);
     }
 
-    /// Whether nothing is expected from `first` to `last`.
+    /// Whether the range from `first` to `last` is dropped.
     fn is_dropped(&self, first: u64, last: u64) -> bool {
         first > last || self.dropped.iter().any(|(from, to)| *from <= first && last <= *to)
     }
 
-    /// Offsets of dropped files at the end count, too: none may be given twice.
+    /// Moves the head above dropped files: no offset may be given twice.
     fn end_of_dropped(&mut self) {
         if let Some((_, last)) = self.dropped.last().filter(|(_, last)| *last > self.head) {
             (self.head, self.head_tag) = (*last, Tag(0));
         }
     }
 
-    /// The last file, if the log goes on in it.
+    /// The last file, if it may take further batches.
     fn may_grow(&mut self, layout: Layout) -> Option<&Segment> {
         let head = self.head;
         let last = self.segments.back_mut()?;

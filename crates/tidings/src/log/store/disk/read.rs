@@ -1,23 +1,23 @@
-//! Reading records: those that stand near each other at once.
+//! Reads of records: neighbouring records are read with one call.
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use super::store::DiskStore;
 use crate::log::store::StoredOffset;
 
-/// Gives a record, or why it cannot be read; none of what is no longer kept.
+/// Gets a record, or the reason why it cannot be read; `None` if it is no longer stored.
 type OnRecord<'a> = dyn FnMut(StoredOffset, Option<Result<&[u8], String>>) + 'a;
 
 impl DiskStore {
-    /// Reads the records of what is wanted, which is ascending; those that stand near each other at once.
-    /// `is_admitted` is told the bytes of each before it is read.
+    /// Reads records in ascending order, neighbouring ones with one call. `is_admitted` gets the size of each before it is
+    /// read.
     pub(super) fn records(
         &self,
         wanted: &[StoredOffset],
         is_admitted: &mut dyn FnMut(u32, u32) -> bool,
         on_record: &mut OnRecord<'_>,
     ) {
-        // The table of what stands where is locked for so many at once.
+        // Records that are looked up under one lock of the segments.
         const LOOKED_UP_MAX: usize = 4096;
         let mut buffer = Vec::new();
         for wanted in wanted.chunks(LOOKED_UP_MAX) {
@@ -63,7 +63,7 @@ impl DiskStore {
     }
 }
 
-/// Where a record that is wanted stands.
+/// Position of a record to read.
 struct RecordLocation {
     wanted: StoredOffset,
     file: usize,
@@ -71,7 +71,7 @@ struct RecordLocation {
     until: u64,
 }
 
-/// How many of the first stand so near each other that it is cheaper to read what lies between than to ask again.
+/// Number of records from the first that are so close that one read of all, with the bytes between, is cheaper.
 fn near_each_other(places: &[RecordLocation]) -> usize {
     const BETWEEN_BYTES_MAX: u64 = 4 << 10;
     const AT_ONCE_BYTES_MAX: u64 = 64 << 10;
@@ -95,7 +95,7 @@ fn read_near(file: &File, places: &[RecordLocation], buffer: &mut Vec<u8>, on_re
             }
         }
         Err(error) if places.len() == 1 => on_record(places[0].wanted, Some(Err(error.to_string()))),
-        // One that cannot be read leaves the others.
+        // A record that cannot be read does not affect the others.
         Err(_) => places.chunks(1).for_each(|place| read_near(file, place, buffer, on_record)),
     }
 }

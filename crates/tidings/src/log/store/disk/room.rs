@@ -1,4 +1,4 @@
-//! Room on disk: takes it back, also on a full disk, and says whether an event would fit.
+//! Space on disk: frees it, also on a full disk, and tests whether the largest event would fit.
 
 use std::{io, sync::atomic::Ordering};
 
@@ -15,19 +15,19 @@ use crate::{
     },
 };
 
-/// Bytes of an append beside the text of its event, at most: names, keys and lengths, and pages that it only begins.
+/// Bytes of an append beside the text of its event, at most: names, keys, lengths and partly used pages.
 const BYTES_BESIDE_TEXT: u64 = RECORD_BYTES_BESIDE_TEXT_MAX as u64 + 2 * 4096;
 
 impl DiskStore {
-    /// Removes files that hold nothing, and writes those anew that hold too little.
+    /// Removes files without kept entries, and compacts files with few.
     pub(super) fn take_back_room(&self, checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
         let is_disk_full = lock(&self.refused).as_ref().is_some_and(is_full);
         if is_disk_full {
             self.retire_active();
         }
         let empty = self.empty();
-        let wasteful = self.compaction_candidates(is_disk_full);
-        if empty.is_empty() && wasteful.is_empty() {
+        let candidates = self.compaction_candidates(is_disk_full);
+        if empty.is_empty() && candidates.is_empty() {
             return Ok(());
         }
         drop_ranges(&mut lock(&self.dropped), &empty);
@@ -39,12 +39,12 @@ impl DiskStore {
             }
             other => other.and_then(|()| self.remove(&empty).map_err(StoreError::NotStored))?,
         }
-        // One that does not fit now may fit after the others.
-        wasteful.iter().map(|rewrite| self.compact(rewrite)).fold(Ok(()), Result::and)
+        // A compaction that does not fit now may fit after the others.
+        candidates.iter().map(|candidate| self.compact(candidate)).fold(Ok(()), Result::and)
     }
 
-    /// Removes files that hold nothing before any checkpoint tells of that. After a crash the next start finds them missing
-    /// and tells everyone, so nothing is lost in silence. Keys would be: files of those are left.
+    /// Removes files without kept entries before a checkpoint records that. After a crash the next start finds them missing
+    /// and reports a gap. Files with idempotency keys stay, since no gap would report those.
     pub(super) fn remove_unrecorded(
         &self,
         empty: &[(u64, u64)],
@@ -58,7 +58,7 @@ impl DiskStore {
         self.remove(&removable).map_err(StoreError::NotStored)
     }
 
-    /// Closes the active file if little of it is held, so that its room comes back; the next append opens another.
+    /// Closes the active file if few of its entries are kept, so that it can be compacted. The next append opens another.
     pub(super) fn retire_active(&self) {
         let mut active = lock(&self.active);
         let mut segments = self.segments_mut();
@@ -71,7 +71,7 @@ impl DiskStore {
         }
     }
 
-    /// Writes the checkpoint, with room from the reserve if the disk is full.
+    /// Writes the checkpoint, with space from the reserve if the disk is full.
     pub(super) fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         self.reserve.with_room(|| self.put_checkpoint(checkpoint)).map_err(StoreError::NotStored)
     }
@@ -90,7 +90,7 @@ impl DiskStore {
         let _ = lock(&self.watermark).put_checkpoint(number);
         let Some(begun) = &*begin else { return Ok(()) };
         if begun.lost.is_some() {
-            self.write_run(&RunState::Running { untold: None })?;
+            self.write_run(&RunState::Running { unreported_loss: None })?;
         }
         *begin = None;
         self.takes_events.store(true, Ordering::Release);
@@ -99,7 +99,7 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Holds the reserve again, and finds out whether an event of the largest size would fit.
+    /// Fills the reserve again, and tests whether the largest event would fit.
     pub(super) fn look_for_room(&self) {
         if !self.takes_events.load(Ordering::Acquire) || lock(&self.read_only).is_some() {
             return;
@@ -121,7 +121,7 @@ impl DiskStore {
         *lock(&self.refused) = Some(copy(error));
     }
 
-    /// Why an event of the largest size would not fit.
+    /// The error of an append of the largest event.
     pub(super) fn shortage(&self) -> io::Error {
         let free = files::free_bytes(&self.directory).unwrap_or_default();
         let needed = self.room_bytes();
@@ -132,7 +132,7 @@ impl DiskStore {
         io::Error::new(io::ErrorKind::StorageFull, why)
     }
 
-    /// Bytes that an event of the largest size takes.
+    /// Bytes of the largest event.
     fn room_bytes(&self) -> u64 {
         self.event_bytes_max.load(Ordering::Relaxed).saturating_add(BYTES_BESIDE_TEXT)
     }

@@ -1,4 +1,4 @@
-//! `run.json`: how the last run ended, and whether the directory is the one that it ran in.
+//! `run.json`: the end of the last run, and whether the directory is a copy.
 
 use std::{
     fs::{self, File, Metadata},
@@ -21,54 +21,54 @@ pub(super) struct RunRecord {
     boot_id: String,
     sync_each_batch: bool,
     clean: bool,
-    /// Where a clean run ended.
+    /// Head at the end of a clean run.
     head: Option<u64>,
-    /// A loss that was found and cut out of the files, until the checkpoint tells of it.
-    untold: Option<String>,
-    /// When the file that this stands in was created, in nanoseconds since 1970, if its file system says that. A copy of the
-    /// file was created later.
+    /// A loss that is repaired in the files, until the checkpoint reports it.
+    #[serde(rename = "untold")]
+    unreported_loss: Option<String>,
+    /// Creation time of this file in nanoseconds since 1970, if the file system has it. A copy of the file has a later one.
     #[serde(default)]
     created_at: Option<u64>,
     #[serde(skip)]
     is_copy: bool,
 }
 
-/// A change that a start needs.
+/// A repair that a start needs.
 #[derive(Debug)]
 pub(super) enum Repair {
-    /// A file without a byte goes.
+    /// Remove an empty file.
     Remove(PathBuf),
-    /// A file that is no part of the log is renamed.
-    SetAside(PathBuf),
-    /// An end that is not whole is cut off.
-    Cut { file: Arc<File>, bytes: u64 },
-    /// A segment with bad bytes before good ones is written anew, so that its damage is told once.
-    Rewrite { first: u64 },
+    /// Rename a file that is no part of the log.
+    Quarantine(PathBuf),
+    /// Truncate a partial batch at the end.
+    Truncate { file: Arc<File>, bytes: u64 },
+    /// Rewrite a segment with invalid bytes before valid ones, so that its damage is reported once.
+    Compact { first: u64 },
 }
 
 /// A run that takes no event yet.
 #[derive(Debug)]
 pub(super) struct RunStart {
-    /// Made from the last to the first: they do not depend on one another.
+    /// Made from the last to the first: they are independent.
     pub(super) repairs: Vec<Repair>,
-    /// Why acknowledged entries may be missing; no checkpoint tells of it yet.
+    /// Reason why acknowledged entries may be missing, until a checkpoint reports it.
     pub(super) lost: Option<String>,
-    /// Only the checkpoint is to be written.
+    /// Whether only the checkpoint is missing.
     pub(super) has_begun: bool,
 }
 
-/// How a run stands.
+/// State of a run.
 pub(super) enum RunState<'a> {
-    /// It has begun, or goes on; what it found missing is not on record yet.
-    Running { untold: Option<&'a str> },
-    /// It has ended, with this head.
+    /// The run goes on; a loss that it found is not in the checkpoint yet.
+    Running { unreported_loss: Option<&'a str> },
+    /// The run has ended with this head.
     Clean { head: u64 },
 }
 
-/// Records how this run stands.
+/// Records the state of this run.
 pub(super) fn write(directory: &Path, sync_each_batch: bool, run_state: &RunState<'_>) -> io::Result<()> {
-    let (clean, head, untold) = match run_state {
-        RunState::Running { untold } => (false, None, untold.map(str::to_owned)),
+    let (clean, head, unreported_loss) = match run_state {
+        RunState::Running { unreported_loss } => (false, None, unreported_loss.map(str::to_owned)),
         RunState::Clean { head } => (true, Some(*head), None),
     };
     let run = RunRecord {
@@ -76,7 +76,7 @@ pub(super) fn write(directory: &Path, sync_each_batch: bool, run_state: &RunStat
         sync_each_batch,
         clean,
         head,
-        untold,
+        unreported_loss,
         created_at: None,
         is_copy: false,
     };
@@ -90,7 +90,7 @@ fn put(directory: &Path, run: &RunRecord) -> io::Result<()> {
     })
 }
 
-/// Reads the record; `None` if there is none, or none that can be read.
+/// Reads the record; `None` if there is none, or it cannot be parsed.
 pub(super) fn read(directory: &Path) -> io::Result<Option<RunRecord>> {
     let Some(bytes) = files::read(directory, FILE_NAME)? else { return Ok(None) };
     let Ok(mut run) = serde_json::from_slice::<RunRecord>(&bytes) else { return Ok(None) };
@@ -99,7 +99,7 @@ pub(super) fn read(directory: &Path) -> io::Result<Option<RunRecord>> {
     Ok(Some(run))
 }
 
-/// Makes a copy of a directory count as the directory itself.
+/// Makes a copied directory count as the original.
 #[cfg(test)]
 pub(in crate::log) fn adopt_copy(directory: &Path) {
     if let Some(run) = read(directory).unwrap() {
@@ -108,10 +108,10 @@ pub(in crate::log) fn adopt_copy(directory: &Path) {
 }
 
 impl RunRecord {
-    /// Why acknowledged entries may be missing from a log that ends at `head`.
+    /// Reason why acknowledged entries may be missing from a log that ends at `head`.
     pub(super) fn fault(&self, head: u64) -> Option<String> {
-        if let Some(untold) = &self.untold {
-            return Some(untold.clone());
+        if let Some(loss) = &self.unreported_loss {
+            return Some(loss.clone());
         }
         if self.is_copy {
             return Some(
@@ -123,14 +123,14 @@ impl RunRecord {
                 "the last run ended clean after event {end}, and {head} is the last that is left"
             ));
         }
-        // If the kernel does not name its runs, any may be another.
+        // Without a boot id, the machine may have restarted.
         let may_be_another_boot = self.boot_id.is_empty() || self.boot_id != boot_id();
         (!self.clean && !self.sync_each_batch && may_be_another_boot)
             .then(|| "the machine went down while events of the last second were not yet on disk".into())
     }
 }
 
-/// Names this run of the machine; empty if the kernel does not say.
+/// Boot id of the machine; empty if the kernel has none.
 fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }

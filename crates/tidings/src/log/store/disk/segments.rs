@@ -6,34 +6,34 @@ use tidings_protocol::Tag;
 
 use crate::log::store::{record::RecordPosition, segment::SegmentHeader};
 
-/// A slot whose entry was let go.
+/// Size of a slot whose entry was released.
 const DEAD: u32 = 0;
 
 pub(super) struct Segment {
     pub(super) first: u64,
-    /// The last offset it stands for.
+    /// Last offset of the segment.
     pub(super) last: u64,
     pub(super) tag_before: Tag,
     pub(super) file: Arc<File>,
     pub(super) file_bytes: u64,
-    /// Of all its records, and of those that are kept.
+    /// Bytes of all records; `live_bytes` are those of the kept ones.
     pub(super) record_bytes: u64,
     pub(super) live_bytes: u64,
     pub(super) live: usize,
-    /// Ascending; only of the records that are in the file.
+    /// Ascending, one for each record in the file.
     pub(super) slots: Vec<RecordSlot>,
     pub(super) is_active: bool,
-    /// It was written anew and grows no more.
+    /// Whether it was rewritten: it takes no further batch.
     pub(super) is_rewritten: bool,
 }
 
 /// Position of the record of an entry.
 #[derive(Clone, Copy)]
 pub(super) struct RecordSlot {
-    /// Its offset, from the first of the file.
+    /// Distance from the first offset of the segment.
     pub(super) relative: u32,
     pub(super) position: u32,
-    /// `DEAD` once it was let go.
+    /// `DEAD` once the entry was released.
     pub(super) bytes: u32,
 }
 
@@ -43,7 +43,7 @@ impl Segment {
         file: Arc<File>,
         file_bytes: u64,
         last: u64,
-        places: &[RecordPosition],
+        records: &[RecordPosition],
         is_active: bool,
     ) -> Self {
         let mut segment = Self {
@@ -59,23 +59,23 @@ impl Segment {
             is_active,
             is_rewritten: header.last.is_some(),
         };
-        segment.fill(places);
+        segment.fill(records);
         segment
     }
 
-    pub(super) fn fill(&mut self, places: &[RecordPosition]) {
-        for placed in places {
-            let relative = (placed.offset - self.first) as u32;
-            self.slots.push(RecordSlot { relative, position: placed.position, bytes: placed.bytes });
+    pub(super) fn fill(&mut self, records: &[RecordPosition]) {
+        for record in records {
+            let relative = (record.offset - self.first) as u32;
+            self.slots.push(RecordSlot { relative, position: record.position, bytes: record.bytes });
             self.live += 1;
-            self.live_bytes += u64::from(placed.bytes);
-            self.record_bytes += u64::from(placed.bytes);
+            self.live_bytes += u64::from(record.bytes);
+            self.record_bytes += u64::from(record.bytes);
         }
     }
 
     fn index_of(&self, offset: u64) -> Option<usize> {
         let relative = u32::try_from(offset.checked_sub(self.first)?).ok()?;
-        // Nearly always nothing is left out before it.
+        // Usually no record is missing before it.
         let guess = relative as usize;
         let index = match self.slots.get(guess) {
             Some(slot) if slot.relative == relative => guess,
@@ -105,14 +105,14 @@ impl Segment {
         .collect()
     }
 
-    /// What a rewrite would take back; batch headers count with the records that they stand before.
+    /// Bytes that compaction would free, with a share of the batch headers.
     pub(super) fn dead_bytes(&self) -> u64 {
         let dead = u128::from(self.record_bytes - self.live_bytes);
         (u128::from(self.file_bytes) * dead / u128::from(self.record_bytes.max(1))) as u64
     }
 }
 
-/// Adds ranges of offsets to those without a file, and joins what adjoins.
+/// Adds ranges of offsets without a file, and merges adjoining ones.
 pub(super) fn drop_ranges(dropped: &mut Vec<(u64, u64)>, more: &[(u64, u64)]) {
     dropped.extend_from_slice(more);
     dropped.sort_unstable();

@@ -1,4 +1,4 @@
-//! The store on disk: its files and what is appended to them.
+//! State of the disk store, and its append path.
 
 use std::{
     collections::VecDeque,
@@ -33,57 +33,57 @@ use crate::{
     sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-/// A file takes no further batch when it has grown to this.
+/// Size from which a file takes no further batch.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 32 << 20;
-/// How a disk store is laid out.
+/// File sizes and durability of a disk store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
-    /// A file is closed when it has grown to this.
+    /// Size from which a file is closed.
     pub(crate) segment_bytes: u64,
-    /// Whether each batch is made safe before it is answered.
+    /// Whether each batch is made durable before its publishers get their answers.
     pub(crate) sync_each_batch: bool,
 }
 
 impl Layout {
-    /// Files of a sixteenth of what is kept, so that room comes back in small steps.
+    /// Files of a sixteenth of the retained bytes, so that space is freed in small steps.
     pub(crate) fn for_retention(retention_bytes: u64, sync_each_batch: bool) -> Self {
         Self { segment_bytes: (retention_bytes / 16).clamp(1 << 20, SEGMENT_BYTES_MAX), sync_each_batch }
     }
 }
 
-/// The keeper on disk.
+/// Store on disk.
 pub(crate) struct DiskStore {
     pub(super) directory: PathBuf,
     pub(super) layout: Layout,
     pub(super) segments: RwLock<VecDeque<Segment>>,
     pub(super) active: Mutex<Active>,
-    /// Files with bytes that may not be safe yet.
+    /// Files with bytes that may not be durable yet.
     pub(super) unsynced: Mutex<Vec<Arc<File>>>,
-    /// Files are being made safe: a write to one of them would wait for that.
+    /// Whether an fsync is running: a write to its file would wait for it.
     pub(super) is_syncing: AtomicBool,
-    /// Ranges without a file; those that adjoin are one.
+    /// Ranges of offsets without a file; adjoining ranges are merged.
     pub(super) dropped: Mutex<Vec<(u64, u64)>>,
     pub(super) read_only: Mutex<Option<Arc<str>>>,
-    /// Why the last append failed, until one succeeds.
+    /// Error of the last append, until one succeeds.
     pub(super) refused: Mutex<Option<io::Error>>,
-    /// An event of the largest size would not fit.
+    /// Whether the largest event would not fit.
     pub(super) is_short: AtomicBool,
     pub(super) event_bytes_max: AtomicU64,
-    /// Of the last checkpoint.
+    /// Size of the last checkpoint.
     pub(super) checkpoint_bytes: AtomicU64,
     pub(super) reserve: Reserve,
     pub(super) watermark: Mutex<Watermark>,
-    /// None once the run takes events.
+    /// `None` once the run takes events.
     pub(super) begin: Mutex<Option<RunStart>>,
     pub(super) takes_events: AtomicBool,
     pub(super) fsyncs: Histogram,
-    /// Held for as long as the store lives; nobody else may write.
+    /// Locked for as long as the store lives: no other process may write.
     pub(super) _lock: File,
 }
 
 /// The file that batches are appended to.
 pub(super) struct Active {
-    /// None if the next append is to open a file.
+    /// `None` if the next append opens a file.
     pub(super) file: Option<Arc<File>>,
     pub(super) good_bytes: u64,
     pub(super) last: u64,
@@ -112,13 +112,13 @@ impl DiskStore {
         let file = match created {
             Ok(file) => Arc::new(file),
             Err(error) => {
-                // Half a header must not be found at the next start.
+                // The next start must not find half a header.
                 let _ = fs::remove_file(&path);
                 return Err(error);
             }
         };
         sync_directory(&folder)?;
-        // Before its first entry: from now on the file is missed if it is gone.
+        // Before the first entry of the file, so that a start detects a missing file.
         lock(&self.watermark).put_segment(header.first)?;
         *active = Active { file: Some(file.clone()), good_bytes: HEADER_BYTES, ..*active };
         let mut segments = self.segments_mut();
@@ -143,7 +143,7 @@ impl DiskStore {
         let file = self.active_file(active).map_err(StoreError::NotStored)?;
         let (bytes, places) = record::encode_batch(batch, active.good_bytes)?;
         if let Err(error) = file.write_all_at(&bytes, active.good_bytes) {
-            // What was written of it must not be found at the next start.
+            // The next start must not find a part of the batch.
             if file.set_len(active.good_bytes).is_err() || !is_full(&error) {
                 self.refuse_writes(&error);
             }
@@ -175,7 +175,7 @@ impl DiskStore {
         outcome
     }
 
-    /// Puts the last acknowledged offset on record. A record that lags is no fault: it only misses less.
+    /// Records the last acknowledged offset. A record that lags is no fault: it only detects less.
     pub(super) fn note_head(&self, head: u64) {
         let _ = lock(&self.watermark).put_head(head);
     }
@@ -197,7 +197,7 @@ impl DiskStore {
         run::write(&self.directory, self.layout.sync_each_batch, run_state)
     }
 
-    /// Counts the durations of its fsyncs here.
+    /// Returns the store with the histogram for its fsync durations.
     pub(crate) fn with_fsyncs(self, fsyncs: Histogram) -> Self {
         Self { fsyncs, ..self }
     }

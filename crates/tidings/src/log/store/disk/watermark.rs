@@ -1,10 +1,10 @@
-//! `watermark`: how far the log was written, so that a file that is gone or cut is missed.
+//! `watermark`: the end of the written log, so that a start detects a missing or truncated file.
 //!
 //! ```text
 //! first offset of the newest segment u64 | last acknowledged offset u64 | number of the checkpoint u64 | CRC-32 of these u32
 //! ```
-//! The newest segment is on record, durably, before its first entry. The offset is put there with every sync. Nothing is put
-//! there before it is true on disk, so a record that lags after a crash is no fault.
+//! The newest segment is recorded durably before its first entry, and the offset with every fsync. A value is recorded only
+//! when it is true on disk, so a record that lags after a crash is no fault.
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,17 +18,17 @@ use crate::files;
 const FILE_NAME: &str = "watermark";
 const BYTES: usize = 28;
 
-/// What is on record.
+/// Recorded values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Marks {
     /// The first offset of the newest segment.
     pub(super) segment: u64,
-    /// The last offset that was acknowledged, or one before it.
+    /// The last acknowledged offset, or one before it.
     pub(super) head: u64,
     pub(super) checkpoint: u64,
 }
 
-/// The file, with what stands in it.
+/// The file and its content.
 #[derive(Debug)]
 pub(super) struct Watermark {
     file: Option<File>,
@@ -36,12 +36,12 @@ pub(super) struct Watermark {
 }
 
 impl Watermark {
-    /// A record that is not on disk yet.
+    /// Values that are not on disk yet.
     pub(super) fn new(marks: Marks) -> Self {
         Self { file: None, marks }
     }
 
-    /// Opens the file and puts these marks into it, durably.
+    /// Opens the file and writes the values durably.
     pub(super) fn begin(&mut self, directory: &Path, marks: Marks) -> io::Result<()> {
         let file =
             OpenOptions::new().create(true).write(true).truncate(false).open(directory.join(FILE_NAME))?;
@@ -63,7 +63,7 @@ impl Watermark {
         self.change(|marks| marks.head = head)
     }
 
-    /// Records the number of the checkpoint that stands.
+    /// Records the number of the current checkpoint.
     pub(super) fn put_checkpoint(&mut self, checkpoint: u64) -> io::Result<()> {
         self.change(|marks| marks.checkpoint = checkpoint)
     }
@@ -72,13 +72,13 @@ impl Watermark {
         let before = self.marks;
         change(&mut self.marks);
         match &self.file {
-            // What was not put there is put there again.
+            // After an error the next call writes the value again.
             Some(file) if self.marks != before => put(file, &self.marks).inspect_err(|_| self.marks = before),
             _ => Ok(()),
         }
     }
 
-    /// The number of the checkpoint that stands.
+    /// The number of the current checkpoint.
     pub(super) fn checkpoint(&self) -> u64 {
         self.marks.checkpoint
     }
@@ -94,7 +94,7 @@ fn put(file: &File, marks: &Marks) -> io::Result<()> {
     file.write_all_at(&bytes, 0)
 }
 
-/// Reads the record; `None` if there is none, or none that is whole: it only ever adds to what is known.
+/// Reads the values; `None` if there is no file, or its checksum is wrong.
 pub(super) fn read(directory: &Path) -> io::Result<Option<Marks>> {
     let Some(bytes) = files::read(directory, FILE_NAME)? else { return Ok(None) };
     let Ok(bytes) = <[u8; BYTES]>::try_from(&*bytes) else { return Ok(None) };
