@@ -1,6 +1,6 @@
 //! Types that every broker shares: events on their way into the log, their outcome, and the receiver of new entries.
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use tidings_protocol::{ChannelName, EventId, Subscription};
 use tokio::sync::watch;
@@ -33,27 +33,6 @@ pub(crate) enum InterestChange {
     All(Vec<Subscription>),
     /// Each with whether a connection subscribes to it now.
     Changes(Vec<(Subscription, bool)>),
-}
-
-/// Idempotency keys of the publishes of one batch. A repeat waits until its first publish is in the log.
-#[derive(Default)]
-pub(super) struct InFlightKeys(HashSet<(Arc<str>, Arc<str>)>);
-
-impl InFlightKeys {
-    pub(super) fn add(&mut self, draft: &NewEntry) {
-        if let Some(it) = &draft.idempotency {
-            self.0.insert((it.publisher.clone(), it.key.clone()));
-        }
-    }
-
-    pub(super) fn contains_any_of(&self, items: &[PendingEvent]) -> bool {
-        let keys = items.iter().filter_map(|item| item.draft.idempotency.as_ref());
-        keys.into_iter().any(|it| self.0.contains(&(it.publisher.clone(), it.key.clone())))
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
 }
 
 /// Error of a publish of which nothing was stored, so that the publisher may retry it.

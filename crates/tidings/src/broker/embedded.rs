@@ -15,7 +15,10 @@ use tokio::sync::{
 };
 use tracing::error;
 
-use super::api::{DeliverySink, InFlightKeys, PendingEvent, PublishOutcome, not_stored, shutting_down};
+use super::{
+    api::{DeliverySink, PendingEvent, PublishOutcome, not_stored, shutting_down},
+    batch::{AnswerSender, InFlightKeys, PublishAnswer, PublishBatch},
+};
 use crate::{
     config::bounds::BODY_BYTES,
     deferred_wake::{self, Wakeable},
@@ -51,7 +54,7 @@ const _: () = assert!(SEGMENT_BYTES_MAX + COMMIT_BYTES_MAX as u64 + PUBLISH_BYTE
 /// One publish: its events are stored together or not at all.
 struct QueuedPublish {
     items: Vec<PendingEvent>,
-    answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
+    answer: AnswerSender,
 }
 
 /// Handle that appends publishes, or queues them for the writer.
@@ -125,7 +128,7 @@ impl EmbeddedBroker {
     ///
     /// # Errors
     /// `not_stored` if they are not stored; `outcome_unknown` if the log does not answer within [`DEADLINE`].
-    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> Result<Vec<PublishOutcome>, Error> {
+    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> PublishAnswer {
         if let Err(opening) = self.log.opened_soon().await {
             return Err(not_stored(format!("{opening}; nothing was stored; try again")));
         }
@@ -195,7 +198,7 @@ struct CommitBatch {
 }
 
 /// Answer to a publisher. Sending it runs a waker, so no lock may be held.
-type PublishReply = (oneshot::Sender<Result<Vec<PublishOutcome>, Error>>, Result<Vec<PublishOutcome>, Error>);
+type PublishReply = (AnswerSender, PublishAnswer);
 
 fn send_replies(answers: Vec<PublishReply>) {
     sync::assert_none_held("a publisher is answered");
@@ -207,7 +210,7 @@ fn send_replies(answers: Vec<PublishReply>) {
 /// A publish whose events are in the batch.
 struct CommitWaiter {
     results: Vec<EventResult>,
-    answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
+    answer: AnswerSender,
 }
 
 /// Answer to be given for one event.
@@ -230,7 +233,7 @@ impl Writer {
         let _ = self.waker.0.set(thread::current());
         while let Some(first) = self.next() {
             failpoint::hit("tidings-writer");
-            deferred_wake::batch_wakes(|| send_replies(self.commit_with_all_that_wait(first)));
+            deferred_wake::batch_wakes(|| send_replies(self.commit_queued(first)));
             if self.committer.is_poisoned() {
                 return;
             }
@@ -238,28 +241,19 @@ impl Writer {
     }
 
     /// Commits a publish and the queued ones. Returns their answers, which are sent without the lock.
-    fn commit_with_all_that_wait(&mut self, first: QueuedPublish) -> Vec<PublishReply> {
+    fn commit_queued(&mut self, first: QueuedPublish) -> Vec<PublishReply> {
         let committer = self.committer.lock();
         if self.committer.is_poisoned() {
             return vec![(first.answer, Err(panicked()))];
         }
-        let (mut batch, mut answers) = (CommitBatch::default(), Vec::new());
+        let mut answers = Vec::new();
         let mut next = Some(first);
-        while let Some(publish) = next {
-            if batch.keys.contains_any_of(&publish.items) {
-                // The first publish with the key is in this batch: the repeat waits for its answer.
-                answers.extend(
-                    committer.commit(std::mem::take(&mut batch), committer.metrics.log.appends().begin()),
-                );
-            }
-            committer.add_publish(publish, &mut batch);
-            let publishes = batch.waiting.len() + batch.refused.len();
-            if publishes >= COMMIT_PUBLISHES_MAX || batch.bytes >= COMMIT_BYTES_MAX {
-                break;
-            }
-            next = self.queue.try_recv().ok();
+        while let Some(first) = next {
+            let add = |batch: &mut CommitBatch, publish| committer.add_publish(publish, batch);
+            let (batch, repeat) = CommitBatch::collect(first, &mut self.queue, add);
+            answers.extend(committer.commit(batch, committer.metrics.log.appends().begin()));
+            next = repeat;
         }
-        answers.extend(committer.commit(batch, committer.metrics.log.appends().begin()));
         answers
     }
 
@@ -385,6 +379,19 @@ fn settle(result: EventResult, entries: &[Arc<Entry>]) -> PublishOutcome {
         }
         EventResult::Repeat(id) => PublishOutcome::Stored(id),
         EventResult::Transient { .. } => PublishOutcome::NotStored,
+    }
+}
+
+impl PublishBatch for CommitBatch {
+    type Publish = QueuedPublish;
+
+    fn repeats_key_of(&self, publish: &QueuedPublish) -> bool {
+        self.keys.contains_any_of(&publish.items)
+    }
+
+    fn is_full(&self) -> bool {
+        let publishes = self.waiting.len() + self.refused.len();
+        publishes >= COMMIT_PUBLISHES_MAX || self.bytes >= COMMIT_BYTES_MAX
     }
 }
 

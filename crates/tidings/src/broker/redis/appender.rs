@@ -18,7 +18,10 @@ use super::{
     transient::{TransientPublish, transient_publisher},
 };
 use crate::{
-    broker::api::{InFlightKeys, PendingEvent, PublishOutcome, not_stored, shutting_down},
+    broker::{
+        api::{PendingEvent, PublishOutcome, not_stored, shutting_down},
+        batch::{AnswerSender, InFlightKeys, PublishAnswer, PublishBatch},
+    },
     error::{Code, Error},
     metrics::Metrics,
 };
@@ -39,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 struct QueuedAppend {
     items: Vec<PendingEvent>,
     due: Instant,
-    answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
+    answer: AnswerSender,
 }
 
 /// Handle through which publishes reach the appender.
@@ -77,7 +80,7 @@ impl RedisBroker {
     ///
     /// # Errors
     /// `not_stored` if the events are certainly not stored, `outcome_unknown` if Redis does not answer within `redis.deadline`.
-    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> Result<Vec<PublishOutcome>, Error> {
+    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> PublishAnswer {
         let (answer, answered) = oneshot::channel();
         let due = Instant::now() + self.deadline;
         match timeout_at(due, self.queue.send(QueuedAppend { items, due, answer })).await {
@@ -114,7 +117,7 @@ struct AppendWaiter {
     /// Transient events, each with its index in the publish.
     live: Vec<(usize, PendingEvent)>,
     due: Instant,
-    answer: oneshot::Sender<Result<Vec<PublishOutcome>, Error>>,
+    answer: AnswerSender,
 }
 
 impl Appender {
@@ -128,16 +131,12 @@ impl Appender {
     async fn append_all(mut self, transient: mpsc::Sender<TransientPublish>) {
         while let Some(first) = self.queue.recv().await {
             let mut next = Some(first);
-            let mut batch = AppendBatch::default();
-            while let Some(publish) = next {
-                if batch.keys.contains_any_of(&publish.items) {
-                    // The first publish with this key is in the batch: the repeat waits for it.
-                    self.append(std::mem::take(&mut batch), &transient).await;
-                }
-                batch.add(publish, self.random);
-                next = if batch.is_full() { None } else { self.queue.try_recv().ok() };
+            while let Some(first) = next {
+                let add = |batch: &mut AppendBatch, publish| batch.add(publish, self.random);
+                let (batch, repeat) = AppendBatch::collect(first, &mut self.queue, add);
+                self.append(batch, &transient).await;
+                next = repeat;
             }
-            self.append(batch, &transient).await;
         }
     }
 
@@ -239,13 +238,21 @@ impl Appender {
     }
 }
 
-impl AppendBatch {
+impl PublishBatch for AppendBatch {
+    type Publish = QueuedAppend;
+
+    fn repeats_key_of(&self, publish: &QueuedAppend) -> bool {
+        self.keys.contains_any_of(&publish.items)
+    }
+
     fn is_full(&self) -> bool {
         self.appends.len() >= BATCH_PUBLISHES_MAX
             || self.events >= BATCH_EVENTS_MAX
             || self.bytes >= BATCH_BYTES_MAX
     }
+}
 
+impl AppendBatch {
     fn add(&mut self, publish: QueuedAppend, random: fn() -> u64) {
         let QueuedAppend { items, due, answer } = publish;
         let (mut events, mut live) = (Vec::with_capacity(items.len()), Vec::new());
