@@ -122,10 +122,7 @@ fn malformed_answer_of_the_hook_is_logged_for_the_operator() {
     let mut hub = hub_with_hook(&backend, UNCACHED);
     let read = |hub: &TestHub| hub.get_as(&token("u"), "/api/v1/channels/user.u/events");
     for (reply, reason) in [
-        (
-            HookReply::Status(200, "{\"allow\":\"sesame\"}"),
-            "status 200 with another body; send 200 with",
-        ),
+        (HookReply::Status(200, "{\"allow\":\"sesame\"}"), "status 200 with another body; send 200 with"),
         (HookReply::Status(404, ""), "status 404; send 200 with"),
         (HookReply::Redirect(backend.url("/yes")), "send 200 with"),
     ] {

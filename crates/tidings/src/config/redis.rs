@@ -176,14 +176,14 @@ impl RedisUrl {
             "rediss+sentinel" => (true, true),
             _ => {
                 return Err(
-                    "is neither a redis nor a rediss (TLS) URL, nor one of those with +sentinel behind the word",
+                    "is neither a redis nor a rediss (TLS) URL, nor one with +sentinel after the scheme",
                 );
             }
         };
         let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
         if rest.contains('#') || query.is_some_and(|query| !by_sentinel || query.contains('#')) {
             return Err(
-                "has a query or a fragment, which mean nothing here; write ? and # in a password as %3F and %23",
+                "has a query or a fragment, which this scheme does not allow; write ? and # in a password as %3F and %23",
             );
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -330,7 +330,7 @@ fn unescape(text: &str) -> Result<String, &'static str> {
 fn read_place(place: &str, default_port: u16) -> Result<RedisHost, &'static str> {
     let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, port),
-        Some(_) => return Err("has brackets around what is no IPv6 address"),
+        Some(_) => return Err("has brackets around a host that is no IPv6 address"),
         None => place.split_at(place.find(':').unwrap_or(place.len())),
     };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);

@@ -194,7 +194,7 @@ impl Appender {
             let may_try_again = matches!(failed, RedisError::NotApplied(_) | RedisError::Moving(_))
                 && Instant::now() + PAUSE < due;
             if !may_try_again {
-                warn!(%failed, publishes = waiting.len(), "redis did not take what was published");
+                warn!(%failed, publishes = waiting.len(), "redis did not store publishes");
                 return Err(failed);
             }
             sleep(PAUSE).await;

@@ -82,11 +82,11 @@ impl Capturer {
     async fn run_cycle(&self, cycle: &mut CaptureCycle) -> Infallible {
         loop {
             if let Err(fault) = self.step(cycle).await {
-                debug!(%fault, "capturing was interrupted");
+                debug!(%fault, "capture was interrupted");
                 cycle.ask_at = Instant::now();
                 if cycle.answered_at.elapsed() > self.lease {
                     self.sync_state
-                        .mark_unhealthy(SyncPart::Capture, format!("redis.capture stands still: {fault}"));
+                        .mark_unhealthy(SyncPart::Capture, format!("redis.capture is interrupted: {fault}"));
                 }
                 sleep(PAUSE).await;
             }

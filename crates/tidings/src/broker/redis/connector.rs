@@ -141,7 +141,7 @@ impl Connector {
                 Err(_) => faults.push(format!("{host}: it does not answer")),
             }
         }
-        Err(ConnectionError(format!("no redis was found that has the log; {}", faults.join("; "))))
+        Err(ConnectionError(format!("no redis with the log was found; {}", faults.join("; "))))
     }
 
     /// Connects to a host, and follows its redirects to the host of the log.

@@ -162,7 +162,7 @@ impl LiveEventReceiver {
                 self.sync_state.mark_healthy(SyncPart::Receive);
                 self.shared.on_resubscribed();
                 if std::mem::take(&mut state.is_away) {
-                    info!("the connection for Pub/Sub to redis is back");
+                    info!("the Pub/Sub connection to redis is back");
                 }
                 state.is_back = true;
                 self.update_capture_status(state);
@@ -198,15 +198,17 @@ impl LiveEventReceiver {
         if !std::mem::replace(&mut state.is_away, true) {
             warn!(
                 reason,
-                "no connection for Pub/Sub to redis; the hub misses messages of other programs meanwhile, and tries again"
+                "no Pub/Sub connection to redis; the node misses messages of other programs meanwhile, and tries again"
             );
         }
         state.capture.disconnected();
         (state.is_back, state.is_buffer_started) = (false, false);
         if let Some(buffer) = &self.buffer {
             buffer.disconnected();
-            self.sync_state
-                .mark_unhealthy(SyncPart::Capture, "redis.capture has missed what was published".to_owned());
+            self.sync_state.mark_unhealthy(
+                SyncPart::Capture,
+                "redis.capture missed messages while Pub/Sub was disconnected".to_owned(),
+            );
         }
     }
 
@@ -282,7 +284,7 @@ impl LiveEventReceiver {
         let lost = buffer.push(draft);
         if lost > 0 {
             self.metrics.broker.capture_dropped(lost);
-            tracing::debug!(lost, "messages of redis.capture wait too long for the log, and were dropped");
+            tracing::debug!(lost, "messages of redis.capture were dropped: the buffer is full");
         }
     }
 
@@ -309,6 +311,6 @@ impl LiveEventReceiver {
 
     fn reject_message(&self, why: &str) {
         self.metrics.broker.capture_rejected();
-        tracing::debug!(why, "a message in redis was dropped");
+        tracing::debug!(why, "a message of another program was dropped");
     }
 }

@@ -33,16 +33,13 @@ impl Mirror {
         }
         let Some(RedisReply::Error(error)) = reply else {
             if self.is_refused.swap(false, Ordering::Relaxed) {
-                info!("redis mirrors again");
+                info!("redis accepts mirrored events again");
             }
             return;
         };
         self.refused.fetch_add(1, Ordering::Relaxed);
         if !self.is_refused.swap(true, Ordering::Relaxed) {
-            warn!(
-                error,
-                "redis refused to publish what redis.mirror lists; the events themselves are published"
-            );
+            warn!(error, "redis refused to publish a mirrored event; the event itself is stored");
         }
     }
 

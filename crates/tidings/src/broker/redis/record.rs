@@ -98,7 +98,7 @@ impl<'a> RecordFields<'a> {
             let name = || name.str().unwrap_or_default();
             let value = value.str().ok_or_else(|| format!("field {} is not UTF-8, or too large", name()))?;
             if field.replace(value).is_some() {
-                return Err(format!("field {} stands twice", name()));
+                return Err(format!("field {} occurs twice", name()));
             }
         }
         Ok(fields)

@@ -73,7 +73,7 @@ impl std::fmt::Display for ReplicationEnd {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::StoodStill { at, head } => {
-                write!(f, "nothing came after event {at}, though redis has {head}")
+                write!(f, "no entry came after {at}, though redis has {head}")
             }
             Self::Misplaced(misplaced) => misplaced.fmt(f),
         }
@@ -210,7 +210,7 @@ impl Replicator {
         if !dropped.is_empty() {
             warn!(
                 events = dropped.len(),
-                "redis has lost events that were here; clients that resume are told"
+                "redis lost events that this node has; clients that resume get a gap"
             );
         }
         let newest = head.newest().map_or(Epoch(0), |newest| newest.row.epoch());
@@ -265,7 +265,7 @@ impl Replicator {
             // The first row names the lost epoch, so that other nodes see that the loss is reported.
             let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
             if let Some(part) = head.lacks {
-                warn!(part, "redis has lost a part of the log; the log begins anew, and clients get a gap");
+                warn!(part, "redis lost a part of the log; the log begins again, and clients get a gap");
                 self.metrics.broker.data_lost();
                 self.redis_log.begin_anew(self.new_epoch(LostChannels::All, &head), lost).await?;
                 continue;
@@ -281,7 +281,7 @@ impl Replicator {
                 warn!(
                     seen = seen.offset,
                     head = head.offset,
-                    "redis has lost events; clients that resume are told"
+                    "redis lost events; clients that resume get a gap"
                 );
                 self.metrics.broker.data_lost();
                 if lost == LostChannels::None {
@@ -362,7 +362,7 @@ impl Replicator {
             warn!(
                 ?apart,
                 limit = ?CLOCKS_APART_MAX,
-                "the clocks of redis and of this machine are apart; this node goes by that of redis and trims nothing by age; set them right"
+                "the clocks of redis and this machine differ; the node uses that of redis and trims no event by age; set the clocks"
             );
         } else if is_in_time && was_in_time == Some(false) {
             info!("the clocks of redis and of this machine agree");
@@ -375,10 +375,7 @@ impl Replicator {
         let evicts = policy != "noeviction";
         self.metrics.broker.evicts(evicts);
         if evicts {
-            warn!(
-                policy,
-                "redis may evict the log when it is full, and events are lost then; set maxmemory-policy noeviction"
-            );
+            warn!(policy, "redis may evict the log when its memory is full; set maxmemory-policy noeviction");
         }
     }
 

@@ -183,9 +183,7 @@ impl ReplyDecoder {
                         let count = usize::try_from(count)
                             .map_err(|_| ProtocolError("an array of a negative size"))?;
                         if count > ELEMENTS_MAX || self.open.len() >= DEPTH_MAX {
-                            return Err(ProtocolError(
-                                "an array that is larger or deeper than any the hub asks for",
-                            ));
+                            return Err(ProtocolError("an array above the size or depth limit"));
                         }
                         self.open.push((Vec::with_capacity(count.min(1024)), count));
                         self.buffer.advance(line_bytes + 2);
@@ -205,7 +203,7 @@ impl ReplyDecoder {
             Some(0) => Err(ProtocolError("an empty line")),
             Some(end) if self.buffer.len() > end + 1 => match self.buffer[end + 1] {
                 b'\n' => Ok(Some(end)),
-                _ => Err(ProtocolError("a line that does not end")),
+                _ => Err(ProtocolError("a carriage return without a line feed")),
             },
             None if self.buffer.len() > LINE_BYTES_MAX => Err(ProtocolError("a line without an end")),
             _ => Ok(None),
@@ -229,7 +227,7 @@ impl ReplyDecoder {
             return Ok(BulkString::NotYet);
         }
         if self.buffer[head + bytes..head + bytes + 2] != *b"\r\n" {
-            return Err(ProtocolError("a text that is longer than it says"));
+            return Err(ProtocolError("a text longer than its announced size"));
         }
         self.buffer.advance(head);
         let text = self.buffer.split_to(bytes).freeze();
@@ -247,7 +245,7 @@ enum BulkString {
 
 fn number(digits: &[u8]) -> Result<i64, ProtocolError> {
     let text = std::str::from_utf8(digits).ok();
-    text.and_then(|text| text.parse().ok()).ok_or(ProtocolError("a number that is none"))
+    text.and_then(|text| text.parse().ok()).ok_or(ProtocolError("an invalid number"))
 }
 
 #[cfg(test)]

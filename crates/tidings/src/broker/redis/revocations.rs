@@ -82,7 +82,7 @@ fn outcome(outcome: PutOutcome) -> ReplicationOutcome {
 }
 
 fn not_replicated(fault: &RedisError) -> Error {
-    warn!(%fault, "other nodes could not be told of a revocation");
+    warn!(%fault, "a revocation was not replicated to other nodes");
     let (code, detail) = match fault {
         RedisError::OutcomeUnknown(_) => (
             Code::OutcomeUnknown,
@@ -90,7 +90,7 @@ fn not_replicated(fault: &RedisError) -> Error {
         ),
         _ => (
             Code::NotStored,
-            "the revocation is in force at this node and kept here, but redis takes nothing now: the other nodes do not know of it yet; send it again",
+            "the revocation is in force at this node and kept here, but redis does not store it now: the other nodes do not know of it yet; send it again",
         ),
     };
     Error::new(code, detail).retry_after(Duration::from_secs(1))

@@ -87,7 +87,7 @@ fn tls(files: &TlsFiles) -> Result<Arc<ClientConfig>, Error> {
         unreadable("redis.key_file", key_file, &reason)
     })?;
     let config = config.with_client_auth_cert(chain, key).map_err(|error| {
-        let reason = format!("it does not go with the certificate in {}: {error}", cert_file.display());
+        let reason = format!("it does not match the certificate in {}: {error}", cert_file.display());
         unreadable("redis.key_file", key_file, &reason)
     })?;
     Ok(Arc::new(config))

@@ -62,7 +62,7 @@ fn a_field_that_does_not_parse_names_the_offset() {
 }
 
 #[test]
-fn a_field_that_is_missing_or_stands_twice_is_refused() {
+fn a_field_that_is_missing_or_occurs_twice_is_refused() {
     for name in ["m", "d"] {
         let without: Vec<_> = WHOLE.iter().copied().filter(|field| field.0 != name).collect();
         decode(&entry("1-0", &without)).expect_err(name);

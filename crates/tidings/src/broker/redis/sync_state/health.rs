@@ -22,7 +22,7 @@ impl PartHealth {
     pub(super) fn new() -> Self {
         let at_start = [
             "the log was not read from redis yet",
-            "redis is not heard yet",
+            "Pub/Sub is not connected to redis yet",
             "nothing was written to redis yet",
         ];
         let [read, receive, append] = at_start.map(|reason| Some(reason.to_owned()));
